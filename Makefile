@@ -1,0 +1,78 @@
+# Everything here works inside .venv and leaves the rest of the machine alone. `make help` lists the targets.
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+PIP    := $(BIN)/python -m pip install --quiet --require-hashes
+ARGS   ?=
+
+# Where packages come from is the user's affair (PIP_INDEX_URL, PIP_CERT, pip.conf …); where they go and which is not.
+export PIP_USER := 0
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_BUILD_CONSTRAINT PIP_REQUIREMENT PIP_EDITABLE PIP_DRY_RUN
+unexport PIP_REQUIRE_HASHES PIP_NO_DEPS PIP_PRE PIP_NO_BINARY PIP_UPGRADE PIP_IGNORE_INSTALLED PIP_PYTHON
+unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
+
+.PHONY: help install demo test lint bench lock clean
+.DEFAULT_GOAL := help
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+
+install: $(VENV)/.installed ## install streamcanary into .venv
+
+demo: install ## watch an outage of the built-in simulator: a canary that fails, an alert, its resolve
+	$(BIN)/streamcanary demo $(ARGS)
+
+test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
+	$(BIN)/python tools/fetch.py
+	$(BIN)/pytest $(ARGS)
+
+lint: $(VENV)/.developed ## check format, style, types and the layers of the rooms
+	$(BIN)/ruff format --check
+	$(BIN)/ruff check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install ## measure memory and start-up
+	$(BIN)/python -m bench $(ARGS)
+
+LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
+	--no-emit-find-links --custom-compile-command "make lock" $(ARGS)
+
+lock: $(VENV)/.developed ## pin the dependencies anew; ARGS="--upgrade" takes the newest, ARGS="--upgrade-package X" one
+	$(LOCK) pyproject.toml --output-file requirements.lock
+	$(LOCK) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock
+	$(LOCK) --group build --constraints requirements-dev.lock --output-file requirements-build.lock
+
+clean: ## remove .venv and everything that tools leave behind
+	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# The files below are stamps: they say what .venv holds.
+
+$(VENV)/.made:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "streamcanary needs Python 3.11 or newer; say which with: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -c 'import ensurepip' 2>/dev/null || { \
+		echo "This Python cannot make a virtual environment: its package python3-venv is missing." >&2; \
+		test "$$(id -u)" = 0 && command -v apt-get >/dev/null || \
+			{ echo "Install it with: sudo apt-get install python3-venv" >&2; exit 1; }; \
+		echo "Installing it with apt-get." >&2; \
+		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y python3-venv; }
+	$(PYTHON) -m venv --clear $(VENV)
+	@touch $@
+
+$(VENV)/.installed: $(VENV)/.made requirements.lock requirements-build.lock pyproject.toml
+	$(PIP) -r requirements.lock -r requirements-build.lock
+	@$(MAKE) --no-print-directory $(VENV)/.package
+	@touch $@
+
+$(VENV)/.developed: $(VENV)/.made requirements-dev.lock pyproject.toml
+	$(PIP) -r requirements-dev.lock
+	@$(MAKE) --no-print-directory $(VENV)/.package
+	@touch $(VENV)/.installed $@
+
+$(VENV)/.package: pyproject.toml
+	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@touch $@
