@@ -1,0 +1,58 @@
+"""Scheduled canary streaming calls against LLM endpoints, and the retry client that makes them.
+
+The names below are loaded when first used (PEP 562): ``import openai`` takes most of a second, and ``--help`` must
+not pay for it.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from streamcanary.client.aio import AsyncStream, AsyncStreamClient
+    from streamcanary.client.policy import RetryPolicy, Timeouts
+    from streamcanary.client.result import StreamFailed, StreamResult
+    from streamcanary.client.route import Route
+    from streamcanary.model.faults import Blame, Fault, FaultKind, Phase
+    from streamcanary.model.outcome import Attempt, Usage
+
+__all__ = [
+    "AsyncStream",
+    "AsyncStreamClient",
+    "Attempt",
+    "Blame",
+    "Fault",
+    "FaultKind",
+    "Phase",
+    "RetryPolicy",
+    "Route",
+    "StreamFailed",
+    "StreamResult",
+    "Timeouts",
+    "Usage",
+    "__version__",
+]
+__version__ = "0.1.0"
+
+_HOMES = {
+    "client.aio": ("AsyncStream", "AsyncStreamClient"),
+    "client.policy": ("RetryPolicy", "Timeouts"),
+    "client.result": ("StreamFailed", "StreamResult"),
+    "client.route": ("Route",),
+    "model.faults": ("Blame", "Fault", "FaultKind", "Phase"),
+    "model.outcome": ("Attempt", "Usage"),
+}
+_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+
+
+def __getattr__(name: str) -> Any:
+    """Import the room that ``name`` lives in, once."""
+    if (home := _HOME_OF.get(name)) is None:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    value = getattr(import_module(f"{__name__}.{home}"), name)
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    """List the public names."""
+    return __all__

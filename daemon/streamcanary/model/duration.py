@@ -1,0 +1,65 @@
+"""Durations as people write them (``30s``, ``1h30m``, ``250ms``) and as programs keep them (seconds)."""
+
+import math
+import re
+from datetime import timedelta
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
+_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
+_WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+_LONGEST = 10 * 366 * 86400.0  # ten years: beyond it a duration is a typing error, and sums stay exact
+
+
+def parse_duration(value: object) -> float:
+    """Return ``value`` in seconds.
+
+    Takes a number of seconds, a ``timedelta``, or text of one or more parts with a unit each:
+    ``ms``, ``s``, ``m``, ``h``, ``d``, ``w``, as Prometheus writes them.
+
+    Raises:
+        ValueError: if it is none of these, negative, not finite, or longer than ten years.
+    """
+    if isinstance(value, timedelta):
+        seconds = value.total_seconds()
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        seconds = float(value)
+    elif isinstance(value, str) and _WHOLE.fullmatch(value.strip()):
+        seconds = sum(float(number) * _UNITS[unit] for number, unit in _PART.findall(value))
+    else:
+        raise ValueError("not a duration: write a number with a unit, such as 500ms, 30s, 5m, 1h30m or 7d")
+    if not math.isfinite(seconds) or seconds < 0:
+        raise ValueError("a duration is finite and not negative")
+    if seconds > _LONGEST:
+        raise ValueError("a duration is at most ten years")
+    return seconds
+
+
+def _positive(value: object) -> float:
+    seconds = parse_duration(value)
+    if seconds == 0:
+        raise ValueError("must be longer than zero")
+    return seconds
+
+
+def format_duration(seconds: float) -> str:
+    """Return ``seconds`` as a person would say it: ``250ms``, ``4.2s``, ``2m5s``, ``3h``, ``7d``."""
+    if seconds < 1:
+        return f"{round(seconds * 1000)}ms"
+    if seconds < 60:
+        return f"{seconds:.1f}".removesuffix(".0") + "s"
+    rest, parts = round(seconds), []
+    for unit in ("d", "h", "m", "s"):
+        count, rest = divmod(rest, int(_UNITS[unit]))
+        if count:
+            parts.append(f"{count}{unit}")
+    return "".join(parts[:2])
+
+
+Duration = Annotated[float, BeforeValidator(parse_duration)]
+"""A pydantic field in seconds that also reads ``"30s"``; zero is allowed."""
+
+PositiveDuration = Annotated[float, BeforeValidator(_positive)]
+"""A :data:`Duration` longer than zero."""

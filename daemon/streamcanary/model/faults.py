@@ -1,0 +1,202 @@
+"""The taxonomy of everything that can go wrong with a streamed call.
+
+    fault
+    ├── before the request ···························· phase config
+    │   ├── invalid_request      config     a request that cannot be sent: key with a newline, no scheme, bad port
+    │   └── circuit_open         local      our own breaker is open; nothing was sent
+    ├── connecting ···································· phase connect
+    │   ├── dns_failed           network
+    │   ├── connect_failed       network    refused, unreachable, reset
+    │   ├── connect_timeout      network
+    │   ├── tls_failed           config     certificate, protocol
+    │   ├── proxy_failed         network
+    │   └── pool_exhausted       local      our own connection pool; never the endpoint's fault
+    ├── waiting for headers ··························· phase headers
+    │   ├── connection_lost      network    closed, reset or garbage before the headers
+    │   ├── headers_timeout      provider
+    │   ├── server_error         provider   408, 409, 5xx
+    │   ├── overloaded           provider   503, 529
+    │   ├── rate_limited         quota      429 that passes
+    │   ├── quota_exhausted      quota      429 that does not: billing, credit, spend limit
+    │   ├── auth_failed          config     401, no key
+    │   ├── permission_denied    config     403
+    │   ├── not_found            config     404: unknown or retired model, wrong path
+    │   ├── bad_request          config     400, 413, 422 and other 4xx
+    │   ├── context_length_exceeded config
+    │   ├── content_policy       content    refused by the provider's filter
+    │   └── not_a_stream         config     HTML, JSON, nothing: a login page, a wrong address
+    ├── reading the stream ···························· phase stream
+    │   ├── first_token_timeout  provider   no token in time, pings or not
+    │   ├── stalled              provider   no further token in time, pings or not
+    │   ├── stream_cut           network    reset, or cut inside a chunk
+    │   ├── stream_error         provider   an error inside the event stream, not otherwise classified
+    │   ├── stream_malformed     provider   not JSON, not UTF-8, over the limits of a line or event
+    │   └── answer_too_long      provider   more text or events than the client is willing to hold
+    ├── at the end ···································· phase end
+    │   ├── stream_truncated     provider   a clean end of file without a terminal state
+    │   ├── empty_answer         content    no text, refusal or tool call
+    │   └── unexpected_answer    content    whole, and not what the canary expects
+    └── at any time
+        ├── total_timeout        provider   the deadline of the whole call, while an attempt was running
+        └── cancelled            local      the caller went away; never counted against the endpoint
+
+``kind`` has few values and is the ``error.type`` of spans and metrics; ``blame`` says who can mend it.
+"""
+
+from enum import StrEnum
+from typing import Final, NamedTuple
+
+from msgspec import Struct
+
+
+class Blame(StrEnum):
+    """Who can mend a fault."""
+
+    CONFIG = "config"
+    LOCAL = "local"
+    NETWORK = "network"
+    PROVIDER = "provider"
+    QUOTA = "quota"
+    CONTENT = "content"
+
+
+class Phase(StrEnum):
+    """How far an attempt had come when it failed."""
+
+    CONFIG = "config"
+    CONNECT = "connect"
+    HEADERS = "headers"
+    STREAM = "stream"
+    END = "end"
+
+
+class FaultKind(StrEnum):
+    """What went wrong; the tree at the top of this module explains each."""
+
+    INVALID_REQUEST = "invalid_request"
+    CIRCUIT_OPEN = "circuit_open"
+    DNS_FAILED = "dns_failed"
+    CONNECT_FAILED = "connect_failed"
+    CONNECT_TIMEOUT = "connect_timeout"
+    TLS_FAILED = "tls_failed"
+    PROXY_FAILED = "proxy_failed"
+    POOL_EXHAUSTED = "pool_exhausted"
+    CONNECTION_LOST = "connection_lost"
+    HEADERS_TIMEOUT = "headers_timeout"
+    SERVER_ERROR = "server_error"
+    OVERLOADED = "overloaded"
+    RATE_LIMITED = "rate_limited"
+    QUOTA_EXHAUSTED = "quota_exhausted"
+    AUTH_FAILED = "auth_failed"
+    PERMISSION_DENIED = "permission_denied"
+    NOT_FOUND = "not_found"
+    BAD_REQUEST = "bad_request"
+    CONTEXT_LENGTH_EXCEEDED = "context_length_exceeded"
+    CONTENT_POLICY = "content_policy"
+    NOT_A_STREAM = "not_a_stream"
+    FIRST_TOKEN_TIMEOUT = "first_token_timeout"
+    STALLED = "stalled"
+    STREAM_CUT = "stream_cut"
+    STREAM_ERROR = "stream_error"
+    STREAM_MALFORMED = "stream_malformed"
+    ANSWER_TOO_LONG = "answer_too_long"
+    STREAM_TRUNCATED = "stream_truncated"
+    EMPTY_ANSWER = "empty_answer"
+    UNEXPECTED_ANSWER = "unexpected_answer"
+    TOTAL_TIMEOUT = "total_timeout"
+    CANCELLED = "cancelled"
+
+
+class Nature(NamedTuple):
+    """What is the same for every fault of a kind."""
+
+    blame: Blame
+    retryable: bool
+
+
+K, B = FaultKind, Blame
+NATURE: Final[dict[FaultKind, Nature]] = {
+    K.INVALID_REQUEST: Nature(B.CONFIG, retryable=False),
+    K.CIRCUIT_OPEN: Nature(B.LOCAL, retryable=False),
+    K.DNS_FAILED: Nature(B.NETWORK, retryable=True),
+    K.CONNECT_FAILED: Nature(B.NETWORK, retryable=True),
+    K.CONNECT_TIMEOUT: Nature(B.NETWORK, retryable=True),
+    K.TLS_FAILED: Nature(B.CONFIG, retryable=False),
+    K.PROXY_FAILED: Nature(B.NETWORK, retryable=True),
+    K.POOL_EXHAUSTED: Nature(B.LOCAL, retryable=True),
+    K.CONNECTION_LOST: Nature(B.NETWORK, retryable=True),
+    K.HEADERS_TIMEOUT: Nature(B.PROVIDER, retryable=True),
+    K.SERVER_ERROR: Nature(B.PROVIDER, retryable=True),
+    K.OVERLOADED: Nature(B.PROVIDER, retryable=True),
+    K.RATE_LIMITED: Nature(B.QUOTA, retryable=True),
+    K.QUOTA_EXHAUSTED: Nature(B.QUOTA, retryable=False),
+    K.AUTH_FAILED: Nature(B.CONFIG, retryable=False),
+    K.PERMISSION_DENIED: Nature(B.CONFIG, retryable=False),
+    K.NOT_FOUND: Nature(B.CONFIG, retryable=False),
+    K.BAD_REQUEST: Nature(B.CONFIG, retryable=False),
+    K.CONTEXT_LENGTH_EXCEEDED: Nature(B.CONFIG, retryable=False),
+    K.CONTENT_POLICY: Nature(B.CONTENT, retryable=False),
+    K.NOT_A_STREAM: Nature(B.CONFIG, retryable=False),
+    K.FIRST_TOKEN_TIMEOUT: Nature(B.PROVIDER, retryable=True),
+    K.STALLED: Nature(B.PROVIDER, retryable=True),
+    K.STREAM_CUT: Nature(B.NETWORK, retryable=True),
+    K.STREAM_ERROR: Nature(B.PROVIDER, retryable=True),
+    K.STREAM_MALFORMED: Nature(B.PROVIDER, retryable=True),
+    K.ANSWER_TOO_LONG: Nature(B.PROVIDER, retryable=False),
+    K.STREAM_TRUNCATED: Nature(B.PROVIDER, retryable=True),
+    K.EMPTY_ANSWER: Nature(B.CONTENT, retryable=True),
+    K.UNEXPECTED_ANSWER: Nature(B.CONTENT, retryable=False),
+    K.TOTAL_TIMEOUT: Nature(B.PROVIDER, retryable=False),
+    K.CANCELLED: Nature(B.LOCAL, retryable=False),
+}
+"""One row a kind: who is to blame, and whether the same request may be sent again."""
+del K, B
+
+
+class Fault(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing that went wrong in one attempt.
+
+    ``message`` is for people: scrubbed of secrets and control characters, at most 500 characters.
+    ``retry_after`` is in seconds, as the server asked; ``None`` if it did not ask.
+    """
+
+    kind: FaultKind
+    phase: Phase
+    blame: Blame
+    retryable: bool
+    message: str
+    status: int | None = None
+    code: str | None = None
+    retry_after: float | None = None
+    request_id: str | None = None
+
+    def __str__(self) -> str:
+        status = f" (HTTP {self.status})" if self.status and self.status >= 300 else ""
+        return f"{self.kind}{status}: {self.message}"
+
+
+def make_fault(
+    kind: FaultKind,
+    phase: Phase,
+    message: str,
+    *,
+    blame: Blame | None = None,
+    retryable: bool | None = None,
+    status: int | None = None,
+    code: str | None = None,
+    retry_after: float | None = None,
+    request_id: str | None = None,
+) -> Fault:
+    """Return a fault of ``kind`` with the blame and retryability of its row in :data:`NATURE`, unless given."""
+    nature = NATURE[kind]
+    return Fault(
+        kind=kind,
+        phase=phase,
+        blame=blame or nature.blame,
+        retryable=nature.retryable if retryable is None else retryable,
+        message=message,
+        status=status,
+        code=code,
+        retry_after=retry_after,
+        request_id=request_id,
+    )

@@ -1,0 +1,115 @@
+"""What is wrong, who is told of it, and whether they have been: the values of alerting that other rooms may read."""
+
+from enum import StrEnum
+
+from msgspec import Struct, field
+
+
+class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What an incident was seen by, bounded so that it fits on a page.
+
+    ``bad`` of the last ``total`` samples were bad, the first of them at ``since`` (seconds since the epoch). In
+    ``first_attempts`` of these runs the first attempt failed: before retries, where ``bad`` counts after them.
+    ``faults`` and ``blames`` count by kind and by who can mend it. ``message`` is the last one, scrubbed, at most 300
+    characters. There are at most five ids of each sort, the newest last.
+    """
+
+    bad: int = 0
+    total: int = 0
+    first_attempts: int = 0
+    since: float | None = None
+    faults: dict[str, int] = field(default_factory=dict)
+    blames: dict[str, int] = field(default_factory=dict)
+    message: str = ""
+    request_ids: tuple[str, ...] = ()
+    trace_ids: tuple[str, ...] = ()
+
+
+class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One rule that fires for one subject. There is at most one open incident of a ``key``.
+
+    ``subject`` is the canary, or for a built-in alert the part of the daemon that it is about (``canary`` is ``None``
+    then). ``opened`` and ``resolved`` are seconds since the epoch, ``reason`` says why it is over. ``labels`` are those
+    of its opening and do not change, since receivers know an alert by them. ``annotations`` are templates.
+    """
+
+    key: str
+    rule: str
+    subject: str
+    canary: str | None = None
+    labels: dict[str, str] = field(default_factory=dict)
+    annotations: dict[str, str] = field(default_factory=dict)
+    opened: float
+    resolved: float | None = None
+    reason: str | None = None
+    evidence: Evidence = Evidence()
+
+    @property
+    def firing(self) -> bool:
+        """Whether it is still open."""
+        return self.resolved is None
+
+
+class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The unit of notification: incidents that are told of together, and to whom.
+
+    ``members`` are keys of incidents; ``receivers`` are names, kept while it is open, as whoever was told that it fires
+    is told that it is over. Times are seconds since the epoch.
+    """
+
+    key: str
+    members: tuple[str, ...]
+    receivers: tuple[str, ...]
+    opened: float
+    resolved: float | None = None
+
+    @property
+    def firing(self) -> bool:
+        """Whether it is still open."""
+        return self.resolved is None
+
+
+class Action(StrEnum):
+    """What a notice asks a receiver to do."""
+
+    TRIGGER = "trigger"
+    RESOLVE = "resolve"
+
+
+class Progress(StrEnum):
+    """How far a notice has come."""
+
+    PENDING = "pending"
+    ACCEPTED = "accepted"
+    PARKED = "parked"
+    """Refused for good; it will not be tried again."""
+
+
+class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """One thing to tell one edge receiver, and what became of it.
+
+    ``id`` is the same for the same transition, however often it is told. ``opened`` is that of the group, ``number``
+    orders notices by birth. ``members`` are the incidents as they were then: a retry says what the first try said.
+    ``tries`` counts the tries that were begun, ``refusals`` those that were certainly not taken; where the two are
+    equal the receiver knows nothing of it. ``created``, ``last_try`` and ``next_try`` are seconds since the epoch.
+    """
+
+    id: str
+    receiver: str
+    group: str
+    action: Action
+    opened: float
+    number: int
+    members: tuple[Incident, ...]
+    created: float
+    next_try: float
+    last_try: float | None = None
+    tries: int = 0
+    refusals: int = 0
+    state: Progress = Progress.PENDING
+    last_error: str | None = None
+
+    @property
+    def unheard(self) -> bool:
+        """Whether the receiver certainly knows nothing of it."""
+        return self.state is not Progress.ACCEPTED and self.tries == self.refusals

@@ -1,0 +1,94 @@
+"""Label matchers in Alertmanager's syntax: ``tier="prod"``, ``canary=~"chat-.*"``, ``team!=ml``.
+
+Grammar: https://prometheus.io/docs/alerting/latest/configuration/#matcher
+"""
+
+import re
+from collections.abc import Iterable, Mapping
+from typing import Self
+
+from msgspec import Struct
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import core_schema
+
+_MATCHER = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
+_QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
+
+
+class Matcher(Struct, frozen=True):
+    """One condition on one label; a label that is missing counts as empty, as in Alertmanager."""
+
+    name: str
+    operator: str
+    value: str
+
+    @classmethod
+    def parse(cls, text: str) -> Self:
+        """Return the matcher that ``text`` spells.
+
+        Raises:
+            ValueError: if it is no matcher, or its regular expression is not valid.
+        """
+        whole = _MATCHER.fullmatch(text)
+        if whole is None:
+            raise ValueError(f'not a matcher: {text!r}; write name="value", or with !=, =~ or !~')
+        name, operator, value = whole.groups()
+        if value.startswith('"'):
+            quoted = _QUOTED.fullmatch(value)
+            if quoted is None:
+                raise ValueError(f"the quotes of matcher {text!r} do not close")
+            value = re.sub(r'\\[n"\\]', lambda escape: _ESCAPES[escape.group()], quoted.group(1))
+        elif '"' in value or "," in value:
+            raise ValueError(f"put the value of matcher {text!r} in double quotes; one matcher an entry")
+        if operator in ("=~", "!~"):
+            try:
+                re.compile(value)
+            except re.error as error:
+                raise ValueError(f"the regular expression of matcher {text!r} is not valid: {error}") from None
+        return cls(name, operator, value)
+
+    def matches(self, labels: Mapping[str, str]) -> bool:
+        """Tell whether ``labels`` meet the condition; regular expressions match the whole value."""
+        actual = labels.get(self.name, "")
+        if self.operator == "=":
+            return actual == self.value
+        if self.operator == "!=":
+            return actual != self.value
+        found = re.fullmatch(self.value, actual) is not None
+        return found is (self.operator == "=~")
+
+    def __str__(self) -> str:
+        value = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+        return f'{self.name}{self.operator}"{value}"'
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Read a matcher from its text in a config model."""
+        return core_schema.no_info_plain_validator_function(
+            cls._from_config, serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, object]:
+        """Describe a matcher to editors as text."""
+        return {"type": "string", "examples": ['tier="prod"']}
+
+    @classmethod
+    def _from_config(cls, value: object) -> "Matcher":
+        if isinstance(value, Matcher):
+            return value
+        if not isinstance(value, str):
+            raise ValueError('a matcher is text, such as tier="prod"')
+        return cls.parse(value)
+
+
+Matchers = tuple[Matcher, ...]
+"""A list of matchers in a config model: all of them must match, and none matches everything."""
+
+
+def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
+    """Tell whether every matcher matches; with none, everything does."""
+    return all(matcher.matches(labels) for matcher in matchers)

@@ -1,0 +1,125 @@
+"""Every span, metric and attribute name, in one table.
+
+Standard names are those of the OpenTelemetry semantic conventions (GenAI, HTTP, resource); they are spelled out here
+because the GenAI constants of the semconv package move between releases while the values hold.
+"""
+
+from typing import Final, Literal, NamedTuple
+
+SCOPE: Final = "streamcanary"
+"""The instrumentation scope of every tracer and meter."""
+
+# Spans
+RUN: Final = "streamcanary.run"
+POST: Final = "POST"
+
+# Span events
+RETRY_SCHEDULED: Final = "streamcanary.retry.scheduled"
+FIRST_TOKEN: Final = "streamcanary.first_token"
+
+# Attributes, ours
+RUN_ID: Final = "streamcanary.run.id"
+RUN_CANARY: Final = "streamcanary.canary"
+RUN_TARGET: Final = "streamcanary.target"
+RUN_OUTCOME: Final = "streamcanary.outcome"
+RUN_SCHEDULE_LAG: Final = "streamcanary.schedule.lag"
+CALL_ATTEMPTS: Final = "streamcanary.attempts"
+CALL_DEGRADED: Final = "streamcanary.degraded"
+CALL_CHUNKS: Final = "streamcanary.chunks"
+CALL_MAX_GAP: Final = "streamcanary.max_gap"
+ATTEMPT_PHASE: Final = "streamcanary.phase"
+ATTEMPT_FAULT: Final = "streamcanary.fault"
+ATTEMPT_BLAME: Final = "streamcanary.blame"
+ATTEMPT_DELAY: Final = "streamcanary.retry.delay"
+ATTEMPT_ROUTE: Final = "streamcanary.route"
+
+# Attributes, standard
+SYNTHETIC: Final = "user_agent.synthetic.type"
+ERROR_TYPE: Final = "error.type"
+OPERATION: Final = "gen_ai.operation.name"
+PROVIDER: Final = "gen_ai.provider.name"
+REQUEST_MODEL: Final = "gen_ai.request.model"
+REQUEST_STREAM: Final = "gen_ai.request.stream"
+REQUEST_MAX_TOKENS: Final = "gen_ai.request.max_tokens"
+RESPONSE_ID: Final = "gen_ai.response.id"
+RESPONSE_MODEL: Final = "gen_ai.response.model"
+RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
+RESPONSE_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
+USAGE_INPUT: Final = "gen_ai.usage.input_tokens"
+USAGE_OUTPUT: Final = "gen_ai.usage.output_tokens"
+TOKEN_TYPE: Final = "gen_ai.token.type"
+SERVER_ADDRESS: Final = "server.address"
+SERVER_PORT: Final = "server.port"
+HTTP_METHOD: Final = "http.request.method"
+HTTP_STATUS: Final = "http.response.status_code"
+HTTP_RESEND_COUNT: Final = "http.request.resend_count"
+HTTP_REQUEST_ID: Final = "http.response.header.x-request-id"
+URL_FULL: Final = "url.full"
+
+# Labels of our own metrics; plain words, because they are what a person types into a query
+CANARY: Final = "canary"
+TARGET: Final = "target"
+PROVIDER_LABEL: Final = "provider"
+OUTCOME: Final = "outcome"
+ROUTE: Final = "route"
+BLAME: Final = "blame"
+REASON: Final = "reason"
+RECEIVER: Final = "receiver"
+ALERT: Final = "alert"
+SEVERITY: Final = "severity"
+
+
+class Metric(NamedTuple):
+    """One instrument: name, kind, unit (UCUM), what it tells, and the buckets of a histogram."""
+
+    name: str
+    kind: Literal["counter", "updowncounter", "histogram", "gauge"]
+    unit: str
+    description: str
+    buckets: tuple[float, ...] | None = None
+
+
+SECONDS_BUCKETS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
+"""The buckets that the GenAI conventions advise for durations."""
+TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(14))
+"""The buckets that the GenAI conventions advise for token counts: 4⁰ to 4¹³."""
+
+OPERATION_DURATION = Metric(
+    "gen_ai.client.operation.duration", "histogram", "s", "Duration of a call, all its attempts", SECONDS_BUCKETS
+)
+TIME_TO_FIRST_CHUNK = Metric(
+    "gen_ai.client.operation.time_to_first_chunk",
+    "histogram",
+    "s",
+    "From the start of the answering attempt to its first token",
+    SECONDS_BUCKETS,
+)
+TOKEN_USAGE = Metric("gen_ai.client.token.usage", "histogram", "{token}", "Tokens used by a call", TOKEN_BUCKETS)
+
+RUNS = Metric("streamcanary.runs", "counter", "{run}", "Canary runs by outcome")
+ATTEMPTS = Metric("streamcanary.attempts", "counter", "{attempt}", "Attempts, before retries hide them")
+ATTEMPT_DURATION = Metric("streamcanary.attempt.duration", "histogram", "s", "Duration of one attempt", SECONDS_BUCKETS)
+MAX_GAP = Metric(
+    "streamcanary.stream.max_gap", "histogram", "s", "Longest silence between two tokens of an attempt", SECONDS_BUCKETS
+)
+RETRY_DELAY = Metric("streamcanary.retry.delay", "histogram", "s", "Wait before a further attempt", SECONDS_BUCKETS)
+FIRST_TOKEN_TIME = Metric(
+    "streamcanary.first_token", "histogram", "s", "From the start of an attempt to its first token", SECONDS_BUCKETS
+)
+SCHEDULE_LAG = Metric(
+    "streamcanary.schedule.lag", "histogram", "s", "How late a run started after it was due", SECONDS_BUCKETS
+)
+RUNS_MISSED = Metric("streamcanary.runs.missed", "counter", "{run}", "Runs that were due and did not happen")
+LAST_RUN = Metric("streamcanary.last_run.time", "gauge", "s", "When a run last ended, seconds since the epoch")
+LAST_SUCCESS = Metric("streamcanary.last_success.time", "gauge", "s", "When a run last ended ok or slow")
+CANARY_INFO = Metric(
+    "streamcanary.canary.info", "gauge", "1", "Always 1; carries the canary's own labels, to join with"
+)
+ALERT_ACTIVE = Metric("streamcanary.alert.active", "gauge", "1", "1 while the alert is firing, else 0")
+NOTIFICATIONS = Metric(
+    "streamcanary.notifications", "counter", "{notification}", "Notifications by receiver and outcome"
+)
+STREAMS_ACTIVE = Metric("streamcanary.streams.active", "updowncounter", "{stream}", "Streams that are open now")
+TOKENS = Metric("streamcanary.tokens", "counter", "{token}", "Tokens used by canaries")
+RELOAD_SUCCESS = Metric("streamcanary.config.last_reload.success", "gauge", "1", "1 if the last load was good, else 0")
+RELOAD_TIME = Metric("streamcanary.config.last_reload.time", "gauge", "s", "When the configuration was last loaded")

@@ -1,0 +1,125 @@
+"""Secrets: held where no repr, log line or validation error shows them, and scrubbed out of foreign text."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Self
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import core_schema
+
+_MASK = "[redacted]"
+_LONGEST_FILE = 64 * 1024
+_KEY_LIKE = re.compile(
+    r"\b(?:sk|pk|rk|gsk|whsec|xox[abp])[-_][A-Za-z0-9_\-+/=.]{8,}"
+    r"|(?<=[Bb]earer )\S{8,}"
+    r"|(?<=hooks\.slack\.com/services/)\S+"
+)
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+class SecretUnreadable(Exception):
+    """The file of a secret cannot be read, or holds nothing."""
+
+
+class Secret:
+    """A secret from the configuration, or from a file that is read again whenever it changes.
+
+    ``str()`` and ``repr()`` show a mask. Kubernetes swaps the files of a mounted Secret under a running pod, so
+    a file is looked at on every :meth:`reveal` and read only when its identity, size or time of change differs.
+    """
+
+    __slots__ = ("_path", "_seen", "_value")
+
+    def __init__(self, value: str | None = None, *, path: Path | None = None) -> None:
+        if (value is None) is (path is None):
+            raise ValueError("a secret comes either as a value or from a file")
+        self._value = value
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The file it is read from, if any."""
+        return self._path
+
+    def reveal(self) -> str:
+        """Return the secret itself, without surrounding white space.
+
+        Raises:
+            SecretUnreadable: if the file is missing, empty, not UTF-8, or larger than 64 KiB.
+        """
+        if self._path is not None:
+            self._refresh(self._path)
+        return (self._value or "").strip()
+
+    def _refresh(self, path: Path) -> None:
+        try:
+            stat = path.stat()
+            seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            if seen == self._seen:
+                return
+            with path.open(encoding="utf-8") as file:
+                value = file.read(_LONGEST_FILE + 1)
+        except OSError as error:
+            raise SecretUnreadable(f"cannot read the secret file {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SecretUnreadable(f"the secret file {path} is not UTF-8 text") from None
+        if len(value) > _LONGEST_FILE:
+            raise SecretUnreadable(f"the secret file {path} is larger than 64 KiB")
+        if not value.strip():
+            raise SecretUnreadable(f"the secret file {path} is empty")
+        self._value, self._seen = value, seen
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and (self._path, self._path or self._value) == (
+            other._path,
+            other._path or other._value,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._path, self._path or self._value))
+
+    def __repr__(self) -> str:
+        return f"Secret(path={str(self._path)!r})" if self._path else f"Secret({_MASK!r})"
+
+    def __str__(self) -> str:
+        return _MASK
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Read a secret from text in a config model; it serialises to the mask."""
+        return core_schema.no_info_plain_validator_function(
+            cls._from_config, serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, object]:
+        """Describe a secret to editors as text that is not shown."""
+        return {"type": "string", "writeOnly": True}
+
+    @classmethod
+    def _from_config(cls, value: object) -> Self:
+        if isinstance(value, cls):
+            return value
+        if not isinstance(value, str) or not value.strip():
+            raise ValueError("a secret is text and not empty; put a number in quotes")
+        return cls(value)
+
+
+def scrub(text: str, secrets: Iterable[str] = (), limit: int = 500) -> str:
+    """Return foreign ``text`` fit to be shown: no secret, no control character, at most ``limit`` characters.
+
+    ``secrets`` are removed wherever they stand, also in part of a line; whatever looks like a key goes too.
+    """
+    text = text[: 16 * limit]
+    for secret in sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True):
+        text = text.replace(secret, _MASK)
+        for line in secret.split("\n"):
+            if len(line.strip()) >= 8:
+                text = text.replace(line.strip(), _MASK)
+    text = _KEY_LIKE.sub(_MASK, text)
+    text = _CONTROL.sub(" ", text).strip()
+    return text if len(text) <= limit else text[: limit - 1] + "…"

@@ -1,0 +1,58 @@
+"""Secrets, and the scrubbing of foreign text."""
+
+from pathlib import Path
+
+import pytest
+
+from streamcanary.model.secret import Secret, SecretUnreadable, scrub
+
+
+def test_shows_a_mask() -> None:
+    """Neither str nor repr nor a format shows the secret."""
+    secret = Secret("hunter2hunter2")
+    assert ("[redacted]", "Secret('[redacted]')", "[redacted]") == (str(secret), repr(secret), f"{secret}")
+    assert "hunter2hunter2" == secret.reveal()
+
+
+def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
+    """A rotated key is used from the next call on."""
+    path = tmp_path / "key"
+    path.write_text("first\n")
+    secret = Secret(path=path)
+    before = secret.reveal()
+    (tmp_path / "new").write_text("second\n")
+    (tmp_path / "new").replace(path)
+    assert ("first", "second") == (before, secret.reveal())
+
+
+@pytest.mark.parametrize(("content", "message"), [(None, "cannot read"), (b"", "is empty"), (b"\xff", "not UTF-8")])
+def test_says_why_a_file_cannot_be_used(tmp_path: Path, content: bytes | None, message: str) -> None:
+    """The message names the file and the reason."""
+    path = tmp_path / "key"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(SecretUnreadable, match=message) as caught:
+        Secret(path=path).reveal()
+    assert str(path) in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("text", "shown"),
+    [
+        ("Incorrect API key: sk-abcdefghijklmnop.", "Incorrect API key: [redacted]"),
+        ("my-key was given", "[redacted] was given"),
+        ("Authorization: Bearer abcdefghijkl", "Authorization: Bearer [redacted]"),
+        ("https://hooks.slack.com/services/T0/B0/xyz", "https://hooks.slack.com/services/[redacted]"),
+        ("a\x1b[31mred\x00", "a [31mred"),
+        ("x" * 600, "x" * 499 + "…"),
+        ("plain", "plain"),
+    ],
+)
+def test_scrubs(text: str, shown: str) -> None:
+    """Known and key-like secrets, control characters and excess length go; the rest stays."""
+    assert shown == scrub(text, ["my-key", "abc"])
+
+
+def test_a_secret_of_several_lines_is_found_in_parts() -> None:
+    """A key with a newline is scrubbed even where only one of its lines stands."""
+    assert "bad header [redacted]" == scrub("bad header second-line", ["first-line\nsecond-line"])
