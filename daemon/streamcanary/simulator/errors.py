@@ -1,0 +1,24 @@
+"""Error bodies, as OpenAI writes them.
+
+Types, codes and parameters are the real ones: clients decide by them. Source:
+https://platform.openai.com/docs/guides/error-codes
+"""
+
+from typing import Any
+
+import msgspec
+
+
+def error_object(message: str, type: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:  # noqa: A002 - the name it has on the wire
+    """Return what stands under ``error``."""
+    return {"message": message, "type": type, "param": param, "code": code}
+
+
+def error_body(message: str, type: str, code: str | None = None, param: str | None = None) -> bytes:  # noqa: A002 - the name it has on the wire
+    """Return the JSON body of an error."""
+    return msgspec.json.encode({"error": error_object(message, type, code, param)})
+
+
+def invalid_request(message: str, code: str | None = None, param: str | None = None) -> bytes:
+    """Return the body of an error that the request itself is to blame for."""
+    return error_body(message, "invalid_request_error", code, param)

@@ -1,0 +1,228 @@
+"""As much of HTTP/1.1 as a server of one API needs: bounded requests in, heads and chunks out (RFC 9112)."""
+
+import asyncio
+import re
+from collections.abc import Iterable, Mapping
+from http import HTTPStatus
+from urllib.parse import unquote, urlsplit
+
+from msgspec import Struct
+
+MAX_HEAD = 32 * 1024
+"""Bytes of request line and headers."""
+MAX_HEADERS = 100
+MAX_BODY = 4 * 1024 * 1024
+"""Bytes of a request body, chunked or not."""
+_MAX_CHUNK_LINE = 256
+_MAX_EARLY = 64 * 1024
+_READ = 64 * 1024
+
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
+_LENGTH = re.compile(r"[0-9]{1,15}")
+_HEX = re.compile(rb"[0-9A-Fa-f]{1,8}")
+
+
+class BadRequest(Exception):
+    """What came is not a request that can be answered; ``status`` is the answer it deserves."""
+
+    def __init__(self, status: int, message: str) -> None:
+        super().__init__(message)
+        self.status = status
+
+
+class PeerGone(Exception):
+    """The other side closed the connection."""
+
+
+class Head(Struct, frozen=True, kw_only=True):
+    """The request line and the headers, names in lower case; ``path`` is decoded and without its query."""
+
+    method: str
+    path: str
+    headers: Mapping[str, str]
+
+    @property
+    def keep_alive(self) -> bool:
+        """Whether the client would send another request on this connection."""
+        return "close" not in _words(self.headers.get("connection", ""))
+
+    @property
+    def expects_continue(self) -> bool:
+        """Whether the client waits for ``100 Continue`` before it sends the body."""
+        return "100-continue" in _words(self.headers.get("expect", ""))
+
+    def body_length(self) -> int | None:
+        """Return the length of the body in bytes, or ``None`` if it is chunked.
+
+        Raises:
+            BadRequest: if the length is not a number, too large, contradicted, or coded in another way.
+        """
+        coding, length = self.headers.get("transfer-encoding"), self.headers.get("content-length")
+        if coding is not None:
+            if length is not None:
+                raise BadRequest(400, "a request has a Content-Length or a Transfer-Encoding, not both")
+            if coding.strip().lower() != "chunked":
+                raise BadRequest(501, "the only transfer coding of a request body read here is chunked")
+            return None
+        if length is None:
+            return 0
+        if not _LENGTH.fullmatch(length):
+            raise BadRequest(400, "Content-Length is not a number of bytes")
+        if int(length) > MAX_BODY:
+            raise BadRequest(413, f"the request body is larger than {MAX_BODY} bytes")
+        return int(length)
+
+
+def parse_head(data: bytes) -> Head:
+    """Return the head that ``data`` spells, its closing empty line left out.
+
+    Raises:
+        BadRequest: if it is not HTTP/1.1.
+    """
+    request_line, *lines = data.decode("latin-1").split("\r\n")
+    match request_line.split(" "):
+        case [method, target, "HTTP/1.1"] if _TOKEN.fullmatch(method) and target:
+            pass
+        case [_, _, version] if version.startswith("HTTP/") and version != "HTTP/1.1":
+            raise BadRequest(505, "only HTTP/1.1 is spoken here")
+        case _:
+            raise BadRequest(400, "the request line is not HTTP")
+    if len(lines) > MAX_HEADERS:
+        raise BadRequest(431, f"a request has at most {MAX_HEADERS} headers")
+    headers: dict[str, str] = {}
+    for line in lines:
+        name, colon, value = line.partition(":")
+        if not colon or not _TOKEN.fullmatch(name) or any(c in value for c in "\r\n\0"):
+            raise BadRequest(400, "a header line is not of the form name: value")
+        name, value = name.lower(), value.strip(" \t")
+        if name == "content-length" and headers.get(name, value) != value:
+            raise BadRequest(400, "Content-Length is given twice")
+        headers[name] = f"{headers[name]}, {value}" if name in headers and name != "content-length" else value
+    try:
+        path = unquote(urlsplit(target).path, errors="strict")
+    except ValueError:
+        raise BadRequest(400, "the path of the request is not valid") from None
+    return Head(method=method, path=path, headers=headers)
+
+
+class RequestReader:
+    """Reads requests from one connection, and notices when the other side has gone.
+
+    Bytes that come before they are due (a request sent ahead of the last answer) are kept for the next read.
+    """
+
+    def __init__(self, reader: asyncio.StreamReader) -> None:
+        self._reader = reader
+        self._buffer = bytearray()
+
+    async def waiting(self) -> None:
+        """Return when a request begins to come in.
+
+        Raises:
+            PeerGone: if the connection ends instead.
+        """
+        if not self._buffer:
+            await self._more()
+
+    async def head(self) -> Head:
+        """Return the next head.
+
+        Raises:
+            BadRequest: if it is none, or too long.
+            PeerGone: if the connection ends before it does.
+        """
+        return parse_head(await self._through(b"\r\n\r\n", MAX_HEAD, 431, "the request line and headers are too long"))
+
+    async def body(self, head: Head) -> bytes:
+        """Return the body that belongs to ``head``.
+
+        Raises:
+            BadRequest: if it is too long, or its chunks are not well formed.
+            PeerGone: if the connection ends before it does.
+        """
+        length = head.body_length()
+        return await self._chunked() if length is None else await self._exactly(length)
+
+    async def gone(self) -> None:
+        """Return when the other side has closed the connection."""
+        try:
+            while len(self._buffer) < _MAX_EARLY:
+                await self._more()
+        except PeerGone:
+            return
+        await asyncio.Event().wait()  # a peer that sends ahead without end is not listened to: its answer ends it
+
+    async def discard(self) -> None:
+        """Read on and forget, until the other side has closed or has sent as much as any request may."""
+        try:
+            for _ in range(MAX_BODY // _READ):
+                self._buffer.clear()
+                await self._more()
+        except PeerGone:
+            return
+
+    async def _chunked(self) -> bytes:
+        body = bytearray()
+        while True:
+            line = await self._through(b"\r\n", _MAX_CHUNK_LINE, 400, "the size line of a chunk is too long")
+            size = line.partition(b";")[0].strip()
+            if not _HEX.fullmatch(size):
+                raise BadRequest(400, "the size of a chunk is not a hexadecimal number")
+            length = int(size, 16)
+            if len(body) + length > MAX_BODY:
+                raise BadRequest(413, f"the request body is larger than {MAX_BODY} bytes")
+            if length == 0:
+                break
+            body += await self._exactly(length)
+            if await self._exactly(2) != b"\r\n":
+                raise BadRequest(400, "a chunk is longer than its size line says")
+        for _ in range(MAX_HEADERS):
+            if not await self._through(b"\r\n", MAX_HEAD, 431, "a trailer is too long"):
+                return bytes(body)
+        raise BadRequest(431, f"a request has at most {MAX_HEADERS} trailers")
+
+    async def _through(self, mark: bytes, limit: int, status: int, too_long: str) -> bytes:
+        """Return what comes before ``mark``, and drop the mark."""
+        while (end := self._buffer.find(mark, 0, limit + len(mark))) < 0:
+            if len(self._buffer) > limit:
+                raise BadRequest(status, too_long)
+            await self._more()
+        found = bytes(self._buffer[:end])
+        del self._buffer[: end + len(mark)]
+        return found
+
+    async def _exactly(self, length: int) -> bytes:
+        while len(self._buffer) < length:
+            await self._more()
+        found = bytes(self._buffer[:length])
+        del self._buffer[:length]
+        return found
+
+    async def _more(self) -> None:
+        # Nothing is awaited between reading and keeping, so a read that is cancelled loses no byte.
+        try:
+            data = await self._reader.read(_READ)
+        except OSError:  # reset, timed out, broken TLS: gone all the same
+            data = b""
+        if not data:
+            raise PeerGone
+        self._buffer += data
+
+
+def render_head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+    """Return a status line and headers, closed by an empty line."""
+    try:
+        phrase = HTTPStatus(status).phrase
+    except ValueError:  # 529 and its like are in nobody's registry
+        phrase = "Unregistered"
+    lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers)]
+    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
+
+
+def render_chunk(data: bytes) -> bytes:
+    """Return ``data`` as one chunk of a chunked body; without data, the last chunk."""
+    return b"%x\r\n%b\r\n" % (len(data), data)
+
+
+def _words(value: str) -> set[str]:
+    return {word.strip().lower() for word in value.split(",")}

@@ -1,0 +1,73 @@
+"""What the simulator remembers of a request."""
+
+from collections.abc import Mapping
+from typing import Final
+
+from msgspec import Struct
+
+from streamcanary.simulator.http1 import Head
+
+MAX_BODY: Final = 8 * 1024
+"""Bytes of a body that are remembered."""
+_MAX_HEADER = 512
+_HEADERS = (
+    "accept",
+    "content-length",
+    "content-type",
+    "host",
+    "idempotency-key",
+    "traceparent",
+    "tracestate",
+    "transfer-encoding",
+    "user-agent",
+    "x-stainless-read-timeout",
+    "x-stainless-retry-count",
+)
+
+
+class Request(Struct, frozen=True, kw_only=True):
+    """One request as it came in.
+
+    ``at`` is wall time (seconds since the epoch), ``elapsed`` seconds since the simulator or its timeline was started,
+    on a clock that does not jump. ``model`` and ``stream`` are ``None`` where none was asked for, ``fault`` where none
+    was chosen. Of the key only is kept that there was one; ``headers`` are a harmless few, ``body`` the first 8 KiB.
+    """
+
+    id: str
+    at: float
+    elapsed: float
+    method: str
+    path: str
+    authorization: bool
+    headers: Mapping[str, str]
+    body: str
+    model: str | None = None
+    stream: bool | None = None
+    fault: str | None = None
+
+
+def remember(
+    id: str,  # noqa: A002 - the name of the field
+    head: Head,
+    body: bytes,
+    *,
+    at: float,
+    elapsed: float,
+    model: str | None = None,
+    stream: bool | None = None,
+    fault: str | None = None,
+) -> Request:
+    """Return what may be kept of a request."""
+    return Request(
+        id=id,
+        at=at,
+        elapsed=elapsed,
+        method=head.method[:32],
+        path=head.path[:500],
+        authorization="authorization" in head.headers,
+        headers={name: head.headers[name][:_MAX_HEADER] for name in _HEADERS if name in head.headers},
+        body=body[:MAX_BODY].decode("utf-8", errors="replace"),
+        model=model and model[:200],
+        stream=stream,
+        fault=fault,
+    )

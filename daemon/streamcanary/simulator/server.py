@@ -1,0 +1,241 @@
+"""The simulator itself: a listening socket, the connections on it, and their end."""
+
+import asyncio
+import errno
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import suppress
+from ssl import SSLContext
+from typing import Any, Final, Self
+
+from streamcanary.model.clock import Clock, SystemClock
+from streamcanary.simulator.api import Api
+from streamcanary.simulator.errors import invalid_request
+from streamcanary.simulator.http1 import BadRequest, Head, PeerGone, RequestReader
+from streamcanary.simulator.pace import Pace
+from streamcanary.simulator.reply import Reply
+from streamcanary.simulator.request import Request
+from streamcanary.simulator.timeline import Phase, Timeline
+
+MAX_CONNECTIONS: Final = 1000
+"""Connections open at once; one more is turned away with a RST."""
+_LINGER = 1.0  # seconds that a connection may take to close in peace
+_GRACE = 60.0  # seconds beyond a hang after which an answer that nobody reads is given up
+
+
+class CannotListen(Exception):
+    """The address cannot be listened on; the message says why, and what would help."""
+
+
+class Simulator:
+    """An OpenAI-compatible provider that misbehaves on demand; the model's name says how.
+
+    ``async with Simulator() as simulator:`` listens, on a free port of loopback unless told otherwise, until the block
+    ends. With an ``api_key``, any other is answered 401. With ``ssl``, it speaks TLS. ``on_request`` is told of each
+    request as it is answered, and must be quick.
+    """
+
+    def __init__(
+        self,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
+        pace: Pace | None = None,
+        timeline: Timeline | None = None,
+        clock: Clock | None = None,
+        api_key: str | None = None,
+        ssl: SSLContext | None = None,
+        on_request: Callable[[Request], None] | None = None,
+    ) -> None:
+        self._host = host
+        self._port = port
+        self._pace = pace or Pace()
+        self._clock = clock or SystemClock()
+        self._ssl = ssl
+        self._api = Api(self._clock, timeline=timeline, api_key=api_key, on_request=on_request)
+        self._server: asyncio.Server | None = None
+        self._address: tuple[str, int] | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self) -> None:
+        """Listen, and start the timeline.
+
+        Raises:
+            CannotListen: if the port is in use, or the address is none of this machine's.
+            RuntimeError: if it listens already.
+        """
+        if self._server is not None:
+            raise RuntimeError("the simulator has been started already")
+        tls: dict[str, Any] = {}
+        if self._ssl is not None:
+            tls = {"ssl": self._ssl, "ssl_handshake_timeout": 5.0, "ssl_shutdown_timeout": _LINGER}
+        try:
+            self._server = await asyncio.start_server(self._accept, self._host, self._port, **tls)
+        except (OSError, OverflowError) as error:  # OverflowError: a port above 65535
+            raise CannotListen(_explain(error, self._host, self._port)) from None
+        self._address = self._server.sockets[0].getsockname()[:2]
+        self._api.restart_timeline()
+
+    async def close(self) -> None:
+        """Stop listening and end every connection at once, hanging ones too. Closing twice does nothing more."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await server.wait_closed()
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        await self.close()
+
+    @property
+    def port(self) -> int:
+        """The port it listens on, or did before it was closed.
+
+        Raises:
+            RuntimeError: if it has never been started.
+        """
+        return self._bound()[1]
+
+    @property
+    def base_url(self) -> str:
+        """What a client takes as its base URL, such as ``http://127.0.0.1:8080/v1``.
+
+        Raises:
+            RuntimeError: if it has never been started.
+        """
+        host, port = self._bound()
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - turned into an address to call
+        return f"{'https' if self._ssl else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/v1"
+
+    @property
+    def requests(self) -> tuple[Request, ...]:
+        """The last thousand requests, the oldest first."""
+        return tuple(self._api.requests)
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open now."""
+        return len(self._tasks)
+
+    @property
+    def phase(self) -> Phase | None:
+        """The phase of the timeline that is on; ``None`` without a timeline."""
+        return self._api.phase
+
+    def restart_timeline(self) -> None:
+        """Begin the timeline anew, now; counted and diced faults (``@N``, ``%P``) begin anew with it."""
+        self._api.restart_timeline()
+
+    def _bound(self) -> tuple[str, int]:
+        if self._address is None:
+            raise RuntimeError("the simulator has no address before it is started")
+        return self._address
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        if self._server is None or len(self._tasks) >= MAX_CONNECTIONS:
+            writer.transport.abort()
+            return
+        # So that drain() waits until all is sent. Not 0: asyncio's TLS pauses at a buffer of zero bytes, for good
+        writer.transport.set_write_buffer_limits(high=1)
+        task = asyncio.get_running_loop().create_task(self._serve(RequestReader(reader), writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._served)
+
+    def _served(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:  # a bug: told as the loop tells its own
+            task.get_loop().call_exception_handler({"message": "the simulator failed to answer", "exception": error})
+
+    async def _serve(self, requests: RequestReader, writer: asyncio.StreamWriter) -> None:
+        """Answer the requests of one connection until one of the two sides has had enough."""
+        try:
+            while await self._exchange(requests, writer):
+                pass
+        except asyncio.CancelledError:
+            writer.transport.abort()
+            raise
+        except (PeerGone, OSError):
+            pass  # gone, out of reach, or idle for too long (TimeoutError): nobody is left to be told
+        finally:
+            try:
+                writer.close()
+                async with asyncio.timeout(_LINGER):
+                    await writer.wait_closed()
+            except OSError:
+                pass  # broken, or not closed in time (TimeoutError): what could not be sent by now never will be
+            finally:
+                writer.transport.abort()
+
+    async def _exchange(self, requests: RequestReader, writer: asyncio.StreamWriter) -> bool:
+        """Answer one request, and tell whether the connection may serve another."""
+        async with asyncio.timeout(self._pace.idle):
+            await requests.waiting()
+        reply = Reply(writer, self._pace, f"req_{secrets.token_hex(16)}", self._clock.time(), reusable=False)
+        try:
+            async with asyncio.timeout(self._pace.request):
+                head = await requests.head()
+                if head.expects_continue and head.body_length() != 0:
+                    await reply.raw(b"HTTP/1.1 100 Continue\r\n\r\n")
+                body = await requests.body(head)
+        except BadRequest as bad:
+            await self._refuse(requests, writer, reply, bad.status, str(bad))
+            return False
+        except TimeoutError:
+            too_slow = f"the request was not complete within {self._pace.request:g} s"
+            await self._refuse(requests, writer, reply, 408, too_slow)
+            return False
+        reply.reusable = head.keep_alive
+        await self._play(requests, head, body, reply)
+        return reply.reusable
+
+    async def _play(self, requests: RequestReader, head: Head, body: bytes, reply: Reply) -> None:
+        """Answer, and stop as soon as the other side has gone: a hang must not outlive the one who waits for it."""
+        acting = asyncio.create_task(self._api.answer(head, body, reply))
+        leaving = asyncio.create_task(requests.gone())
+        both = (acting, leaving)
+        try:
+            await asyncio.wait(both, timeout=self._pace.hang + _GRACE, return_when=asyncio.FIRST_COMPLETED)
+            if not acting.done():
+                raise PeerGone
+            acting.result()
+        finally:
+            for task in both:
+                task.cancel()
+            await asyncio.gather(*both, return_exceptions=True)
+
+    async def _refuse(
+        self, requests: RequestReader, writer: asyncio.StreamWriter, reply: Reply, status: int, why: str
+    ) -> None:
+        """Say what is wrong with the request, then read on for a moment.
+
+        A socket that is closed with bytes unread sends a RST, which can overtake the answer (RFC 9112, 9.6).
+        """
+        await reply.whole(status, invalid_request(why))
+        if writer.can_write_eof():
+            writer.write_eof()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(_LINGER):
+                await requests.discard()
+
+
+def _explain(error: Exception, host: str, port: int) -> str:
+    """Return why ``host`` and ``port`` cannot be listened on."""
+    code = error.errno if isinstance(error, OSError) else None
+    if code == errno.EADDRINUSE:
+        return f"port {port} on {host} is in use: stop what uses it, or choose another (0 takes any free one)"
+    if code in (errno.EACCES, errno.EPERM):
+        return f"port {port} on {host} may not be used by this user: choose one above 1023 (0 takes any free one)"
+    if isinstance(error, OverflowError):
+        return f"port {port} does not exist: choose one from 0 to 65535 (0 takes any free one)"
+    if code == errno.EADDRNOTAVAIL:
+        return f"{host} is not an address of this machine: listen on 127.0.0.1, or on one it has"
+    reason = os.strerror(code) if code is not None and code > 0 else "its name cannot be resolved"
+    return f"cannot listen on {host}, port {port}: {reason}"

@@ -1,0 +1,134 @@
+"""A timeline file: which fault is played when, for a demonstration or a game day."""
+
+from io import StringIO
+from itertools import pairwise
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+
+from streamcanary.model.duration import Duration, format_duration
+from streamcanary.simulator.choice import Choice
+
+_MAX_FILE = 64 * 1024
+
+
+class TimelineInvalid(Exception):
+    """A timeline that cannot be used. The message has a line for each problem: where, what, and what would be right."""
+
+
+def _playable(fault: str) -> str:
+    Choice.parse(fault)
+    return fault
+
+
+class Phase(BaseModel):
+    """From ``at`` seconds after the start of the timeline, ``fault`` is played (``cut``, ``500@2``, ``cut%30``)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    at: Duration
+    fault: Annotated[str, AfterValidator(_playable)]
+
+
+class Timeline(BaseModel):
+    """What requests of one ``model`` get, phase by phase; the last phase has no end."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    model: Annotated[str, Field(min_length=1, max_length=200)] = "sim-timeline"
+    phases: Annotated[tuple[Phase, ...], Field(max_length=1000)]
+
+    @field_validator("phases")
+    @classmethod
+    def _in_order(cls, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+        if not phases:  # here and not by the field's length, which would also count the phases that are not valid
+            raise ValueError("a timeline has at least one phase, such as {at: 0s, fault: ok}")
+        if phases[0].at != 0:
+            raise ValueError(f"the first phase starts at 0s, not at {format_duration(phases[0].at)}")
+        for earlier, later in pairwise(phases):
+            if later.at <= earlier.at:
+                raise ValueError(
+                    f"the phase at {format_duration(later.at)} must start later than the one before it, "
+                    f"at {format_duration(earlier.at)}"
+                )
+        return phases
+
+    def phase(self, elapsed: float) -> Phase:
+        """Return the phase that is on ``elapsed`` seconds after the start."""
+        begun = [phase for phase in self.phases if phase.at <= elapsed]
+        return begun[-1] if begun else self.phases[0]
+
+    @classmethod
+    def load(cls, path: Path) -> "Timeline":
+        """Return the timeline in the YAML file ``path``.
+
+        Raises:
+            TimelineInvalid: if it cannot be read, is larger than 64 KiB, or is not a timeline.
+        """
+        try:
+            with path.open(encoding="utf-8") as file:
+                text = file.read(_MAX_FILE + 1)
+        except OSError as error:
+            raise TimelineInvalid(f"{path}: cannot be read: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise TimelineInvalid(f"{path}: is not UTF-8 text") from None
+        if len(text) > _MAX_FILE:
+            raise TimelineInvalid(f"{path}: is larger than 64 KiB")
+        return cls.parse(text, where=str(path))
+
+    @classmethod
+    def parse(cls, text: str, *, where: str = "timeline") -> "Timeline":
+        """Return the timeline that the YAML ``text`` spells; ``where`` is its name in messages.
+
+        Raises:
+            TimelineInvalid: if it is not one.
+        """
+        try:
+            data = YAML(typ="rt").load(StringIO(text))
+        except MarkedYAMLError as error:
+            mark = error.problem_mark
+            raise TimelineInvalid(f"{where}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}") from None
+        except (YAMLError, ValueError, RecursionError) as error:  # odd characters, dates that are none, deep nesting
+            raise TimelineInvalid(f"{where}: not YAML: {str(error).splitlines()[0]}") from None
+        if not isinstance(data, dict):
+            raise TimelineInvalid(f"{where}: a timeline is a map with the key phases")
+        try:
+            return cls.model_validate(data)
+        except ValidationError as invalid:
+            lines = [
+                f"{where}:{_line(data, problem['loc'])}: {_path(problem['loc'])}{_words(problem)}"
+                for problem in invalid.errors(include_url=False, include_input=False)
+            ]
+            raise TimelineInvalid("\n".join(lines)) from None
+
+
+def _line(node: Any, path: tuple[int | str, ...]) -> int:
+    """Return the line, from 1, on which the value at ``path`` stands, or what is nearest to it."""
+    line = 1
+    for key in path:
+        if not isinstance(node, (CommentedMap, CommentedSeq)):
+            break
+        try:
+            line = node.lc.data[key][0] + 1
+        except (KeyError, TypeError):  # a key that is missing: the map it is missing from
+            break
+        node = node[key]
+    return line
+
+
+def _path(path: tuple[int | str, ...]) -> str:
+    return ".".join(str(key) for key in path) + ": " if path else ""
+
+
+def _words(problem: Any) -> str:
+    match problem["type"]:
+        case "extra_forbidden":
+            return "unknown key; a timeline has model and phases, a phase has at and fault"
+        case "missing":
+            return "is missing"
+        case _:
+            return str(problem["msg"]).removeprefix("Value error, ")

@@ -1,0 +1,165 @@
+"""What the real SDK makes of the simulator; where it notices nothing, that is why the retry client exists."""
+
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import openai
+import pytest
+from openai import AsyncOpenAI
+
+from streamcanary.simulator import FAULTS, Pace, Simulator
+from support.simulator import QUICK, client_tls, server_tls
+
+WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
+
+
+@asynccontextmanager
+async def sdk(simulator: Simulator, *, api_key: str = "k", patience: float = 20) -> AsyncIterator[AsyncOpenAI]:
+    """Yield the SDK's client, without its retries; ``patience`` is its timeout."""
+    http = openai.DefaultAsyncHttpx2Client(trust_env=False)
+    async with AsyncOpenAI(
+        base_url=simulator.base_url, api_key=api_key, max_retries=0, timeout=patience, http_client=http
+    ) as client:
+        yield client
+
+
+async def ask(simulator: Simulator, model: str, *, patience: float = 20) -> tuple[str, str | None, str | None]:
+    """Return the text, the finish_reason and the name of the exception that a streamed call ends in."""
+    text, finish, error = "", None, None
+    async with sdk(simulator, patience=patience) as client:
+        try:
+            messages = [{"role": "user", "content": "Reply with the single word pong."}]
+            stream = await client.chat.completions.create(model=model, messages=messages, stream=True)
+            async with stream:
+                async for chunk in stream:
+                    for choice in chunk.choices or ():
+                        text += choice.delta.content or ""
+                        finish = choice.finish_reason or finish
+        except (openai.OpenAIError, ValueError) as raised:
+            error = type(raised).__name__
+    return text, finish, error
+
+
+async def test_a_good_answer_is_whole() -> None:
+    """Streamed, with its usage."""
+    async with Simulator(pace=QUICK) as simulator, sdk(simulator) as client:
+        stream = await client.chat.completions.create(
+            model="sim-ok", messages=[], stream=True, stream_options={"include_usage": True}
+        )
+        chunks = [chunk async for chunk in stream]
+    assert "".join(c.choices[0].delta.content or "" for c in chunks if c.choices) == WHOLE
+    assert chunks[-1].usage is not None
+    assert chunks[-1].usage.completion_tokens == 7
+
+
+async def test_a_good_answer_is_whole_without_a_stream() -> None:
+    """One object, with the request id of its header."""
+    async with Simulator(pace=QUICK) as simulator, sdk(simulator) as client:
+        completion = await client.chat.completions.create(model="sim-ok", messages=[])
+        assert completion.choices[0].message.content == WHOLE
+        assert completion._request_id == simulator.requests[0].id
+
+
+async def test_the_sdk_reads_tool_calls_and_refusals() -> None:
+    """With its own accumulating helper."""
+    async with Simulator(pace=QUICK) as simulator, sdk(simulator) as client:
+        async with client.chat.completions.stream(model="sim-tool-call", messages=[]) as stream:
+            call = (await stream.get_final_completion()).choices[0].message.tool_calls
+        async with client.chat.completions.stream(model="sim-refusal", messages=[]) as stream:
+            refusal = (await stream.get_final_completion()).choices[0].message.refusal
+    assert call is not None
+    assert (call[0].function.name, call[0].function.arguments) == ("sing", '{"song":"pong"}')
+    assert refusal == "I'm sorry, I cannot sing that."
+
+
+@pytest.mark.parametrize(
+    ("fault", "error"),
+    [
+        ("400", "BadRequestError"),
+        ("401", "AuthenticationError"),
+        ("403", "PermissionDeniedError"),
+        ("404", "NotFoundError"),
+        ("409", "ConflictError"),
+        ("422", "UnprocessableEntityError"),
+        ("429", "RateLimitError"),
+        ("quota", "RateLimitError"),
+        ("500", "InternalServerError"),
+        ("529", "InternalServerError"),
+        ("reset", "APIConnectionError"),
+        ("close", "APIConnectionError"),
+        ("garbage", "APIConnectionError"),
+    ],
+)
+async def test_the_sdk_raises_before_the_stream(fault: str, error: str) -> None:
+    """Its own type for each status, one for a lost connection."""
+    async with Simulator(pace=QUICK) as simulator:
+        assert await ask(simulator, f"sim-{fault}") == ("", None, error)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "error"),
+    [
+        ("cut", SOME, "APIConnectionError"),
+        ("reset-stream", SOME, "APIConnectionError"),
+        ("inband-error", SOME, "APIError"),
+        ("malformed", SOME, "JSONDecodeError"),
+        ("bad-utf8", "", "UnicodeDecodeError"),
+        ("comments", "", "JSONDecodeError"),
+    ],
+)
+async def test_the_sdk_raises_inside_the_stream(fault: str, text: str, error: str) -> None:
+    """Its own types for lost connections and errors, raw ones for what it cannot parse."""
+    async with Simulator(pace=QUICK) as simulator:
+        assert await ask(simulator, f"sim-{fault}") == (text, None, error)
+
+
+@pytest.mark.parametrize("fault", ["no-headers", "stall"])
+async def test_the_sdk_times_out_on_silence(fault: str) -> None:
+    """By its read timeout."""
+    async with Simulator(pace=Pace(chunk_gap=0.0, first_token=0.0)) as simulator:
+        assert (await ask(simulator, f"sim-{fault}", patience=0.5))[1:] == (None, "APITimeoutError")
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "finish"),
+    [
+        ("truncated", SOME, None),
+        ("null-finish", WHOLE, None),
+        ("no-done", WHOLE, "stop"),
+        ("length", SOME, "length"),
+        ("content-filter", SOME, "content_filter"),
+        ("empty", "", "stop"),
+        ("event-error", SOME, None),
+        ("redirect", "", None),
+        ("html-200", "", None),
+        ("json-200", "", None),
+        ("json-error-200", "", None),
+        ("204", "", None),
+        ("empty-body", "", None),
+        ("empty-stream", "", None),
+    ],
+)
+async def test_the_sdk_notices_nothing(fault: str, text: str, finish: str | None) -> None:
+    """No error, whatever is missing."""
+    async with Simulator(pace=QUICK) as simulator:
+        assert await ask(simulator, f"sim-{fault}") == (text, finish, None)
+
+
+async def test_the_models_are_listed() -> None:
+    """Each behaviour is a model, and each can be looked up; variants too."""
+    async with Simulator(pace=QUICK) as simulator, sdk(simulator) as client:
+        listed = [model.id async for model in client.models.list()]
+        assert listed == [f"sim-{name}" for name in FAULTS]
+        assert (await client.models.retrieve("sim-cut%30~7")).id == "sim-cut%30~7"
+        with pytest.raises(openai.NotFoundError, match=r"no fault is called 'sing'"):
+            await client.models.retrieve("sim-sing")
+
+
+async def test_it_speaks_tls() -> None:
+    """With the certificate it was given."""
+    async with Simulator(pace=QUICK, ssl=server_tls()) as simulator:
+        http = openai.DefaultAsyncHttpx2Client(trust_env=False, verify=client_tls())
+        async with AsyncOpenAI(base_url=simulator.base_url, api_key="k", http_client=http, max_retries=0) as client:
+            completion = await client.chat.completions.create(model="sim-ok", messages=[])
+    assert simulator.base_url.startswith("https://127.0.0.1:")
+    assert completion.choices[0].message.content == WHOLE

@@ -1,0 +1,154 @@
+"""A timeline: read from a file, strict, and played by the clock."""
+
+from pathlib import Path
+from textwrap import dedent
+
+import pytest
+
+from streamcanary.simulator import Phase, Simulator, Timeline, TimelineInvalid
+from support.clock import ManualClock
+from support.simulator import QUICK, see
+
+DEMO = Path(__file__).parents[2] / "config" / "demo-timeline.yaml"
+OUTAGE = Timeline(phases=(Phase(at=0, fault="ok"), Phase(at=20, fault="500"), Phase(at="1m", fault="429@1")))
+
+
+def problems(text: str) -> list[str]:
+    """Return the lines of the message that ``text`` earns."""
+    with pytest.raises(TimelineInvalid) as raised:
+        Timeline.parse(dedent(text), where="t.yaml")
+    return str(raised.value).split("\n")
+
+
+def test_the_timeline_of_the_demo_is_one() -> None:
+    """Good, three kinds of bad, good again."""
+    timeline = Timeline.load(DEMO)
+    assert timeline.model == "sim-timeline"
+    assert [phase.fault for phase in timeline.phases] == ["ok", "cut", "stall", "429-retry-after", "ok"]
+    assert timeline.phases[0].at == 0
+
+
+@pytest.mark.parametrize(
+    ("elapsed", "fault"), [(-1, "ok"), (0, "ok"), (19.9, "ok"), (20, "500"), (60, "429@1"), (9e9, "429@1")]
+)
+def test_a_phase_lasts_until_the_next(elapsed: float, fault: str) -> None:
+    """The last has no end."""
+    assert OUTAGE.phase(elapsed).fault == fault
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("phases: [", ["t.yaml:1: not YAML: expected the node content, but found '<stream end>'"]),
+        ("[]", ["t.yaml: a timeline is a map with the key phases"]),
+        ("", ["t.yaml: a timeline is a map with the key phases"]),
+        ("model: m", ["t.yaml:1: phases: is missing"]),
+        ("phases: []", ["t.yaml:1: phases: a timeline has at least one phase, such as {at: 0s, fault: ok}"]),
+        (
+            """\
+            model: m
+            model: n
+            """,
+            ['t.yaml:2: not YAML: found duplicate key "model" with value "n" (original value: "m")'],
+        ),
+        (
+            """\
+            phases:
+              - {at: 5s, fault: ok}
+            """,
+            ["t.yaml:1: phases: the first phase starts at 0s, not at 5s"],
+        ),
+        (
+            """\
+            phases:
+              - {at: 0s, fault: ok}
+              - {at: 9s, fault: cut}
+              - {at: 9s, fault: ok}
+            """,
+            ["t.yaml:1: phases: the phase at 9s must start later than the one before it, at 9s"],
+        ),
+        (
+            """\
+            speed: 2
+            phases:
+              - {at: 0s, fault: ok}
+              - at: -3
+                fault: cut%200
+              - {at: 8s}
+            """,
+            [
+                "t.yaml:4: phases.1.at: a duration is finite and not negative",
+                "t.yaml:5: phases.1.fault: a probability is at most 100 per cent, not 200",
+                "t.yaml:6: phases.2.fault: is missing",
+                "t.yaml:1: speed: unknown key; a timeline has model and phases, a phase has at and fault",
+            ],
+        ),
+    ],
+)
+def test_what_is_no_timeline_is_told_where_and_why(text: str, expected: list[str]) -> None:
+    """Every problem at once, each with its line."""
+    assert problems(text) == expected
+
+
+def test_an_unknown_fault_is_told_which_there_are() -> None:
+    """With its line and path."""
+    [line] = problems("phases: [{at: 0s, fault: sing}]")
+    assert line.startswith("t.yaml:1: phases.0.fault: no fault is called 'sing'; there are: ok, ")
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [(None, "cannot be read: No such file or directory"), (b"\xff", "is not UTF-8 text"), (b"#" * 70_000, "is larger")],
+)
+def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None, message: str) -> None:
+    """Missing, not text, too large."""
+    path = tmp_path / "timeline.yaml"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(TimelineInvalid) as raised:
+        Timeline.load(path)
+    assert str(raised.value).startswith(f"{path}: {message}")
+
+
+async def test_the_clock_moves_it_on() -> None:
+    """From the start of the server, and only for the model it names."""
+    clock = ManualClock()
+    async with Simulator(pace=QUICK, timeline=OUTAGE, clock=clock) as simulator:
+        assert (await see(simulator, "sim-timeline")).status == 200
+        clock.advance(20)
+        assert simulator.phase == OUTAGE.phases[1]
+        assert (await see(simulator, "sim-timeline")).status == 500
+        assert (await see(simulator, "sim-ok")).status == 200
+        clock.step(-3600)
+        assert (await see(simulator, "sim-timeline")).status == 500
+        clock.advance(40)
+        assert [(await see(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
+
+
+async def test_it_can_be_begun_anew() -> None:
+    """Its counted faults with it."""
+    clock = ManualClock()
+    async with Simulator(pace=QUICK, timeline=OUTAGE, clock=clock) as simulator:
+        clock.advance(60)
+        assert [(await see(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
+        simulator.restart_timeline()
+        assert simulator.phase == OUTAGE.phases[0]
+        clock.advance(60)
+        assert [(await see(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
+
+
+async def test_any_model_can_follow_it() -> None:
+    """The one that the file names; then the usual name does not exist."""
+    timeline = Timeline(model="gpt-4o-mini", phases=(Phase(at=0, fault="503"),))
+    async with Simulator(pace=QUICK, timeline=timeline) as simulator:
+        assert (await see(simulator, "gpt-4o-mini")).status == 503
+        unknown = await see(simulator, "sim-timeline")
+    assert unknown.status == 404
+    assert unknown.json["error"]["message"].endswith("no timeline of that name is loaded")
+
+
+async def test_without_a_timeline_there_is_no_phase() -> None:
+    """Nor a model that follows one."""
+    async with Simulator(pace=QUICK) as simulator:
+        assert simulator.phase is None
+        assert (await see(simulator, "sim-timeline")).status == 404
