@@ -1,0 +1,1 @@
+"""The instrumented streaming retry client: a complete answer or a typed fault."""

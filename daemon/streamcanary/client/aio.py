@@ -1,0 +1,308 @@
+"""The asynchronous driver: it sends, waits and reads what the state machine of the call asks for, and nothing more."""
+
+import asyncio
+import random as _random
+from collections.abc import AsyncIterator, Iterable, Mapping
+from types import TracebackType
+from typing import TYPE_CHECKING, Literal, Self, Unpack
+
+import httpx2
+from openai import AsyncOpenAI
+
+from streamcanary.client.attempt import ResponseHead
+from streamcanary.client.call import Call, Leg, State
+from streamcanary.client.instruments import Instruments
+from streamcanary.client.opening import Opening, watched
+from streamcanary.client.policy import RetryPolicy, Timeouts
+from streamcanary.client.request import Request, prepare
+from streamcanary.client.result import StreamResult
+from streamcanary.client.route import Route
+from streamcanary.events import Event
+from streamcanary.model.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from streamcanary.client.request import ChatArguments
+
+OnPartial = Literal["restart", "fail", "buffer"]
+_READ_SLACK = 10.0  # seconds by which the transport's own clocks are looser than ours, which are the ones that count
+_DRAIN = 0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
+
+
+class AsyncStreamClient:
+    """Streams chat completions, and turns every failure into one of two things: a complete answer or a typed fault.
+
+    Takes an ``AsyncOpenAI`` (or a subclass, such as ``AsyncAzureOpenAI``); its own retries are switched off inside, its
+    transport, keys and headers are used as they are. ``fallbacks`` are asked in order, once each, when the call's own
+    route has failed. ``on_partial`` says what happens when an attempt fails after text was delivered: ``"restart"``
+    (a ``Restarted`` event voids it), ``"fail"``, or ``"buffer"`` (nothing is delivered until it is whole).
+    ``labels`` go on every metric of ours. ``lenient`` accepts ``[DONE]`` in place of a ``finish_reason``, as some
+    servers end. ``secrets`` are scrubbed from every message, as the key is.
+    """
+
+    def __init__(
+        self,
+        client: AsyncOpenAI,
+        *,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        fallbacks: Iterable[Route] = (),
+        on_partial: OnPartial = "restart",
+        provider: str = "openai",
+        labels: Mapping[str, str] | None = None,
+        lenient: bool = False,
+        secrets: Iterable[str] = (),
+        clock: Clock | None = None,
+        random: _random.Random | None = None,
+    ) -> None:
+        if on_partial not in ("restart", "fail", "buffer"):
+            raise TypeError(f'on_partial must be "restart", "fail" or "buffer", not {on_partial!r}')
+        self._given = client
+        self._retry = retry or RetryPolicy()
+        self._timeouts = timeouts or Timeouts()
+        self._fallbacks = tuple(fallbacks)
+        self._on_partial: OnPartial = on_partial
+        self._provider = provider
+        self._labels = dict(labels or {})
+        self._lenient = lenient
+        self._secrets = tuple(secrets)
+        self._clock = clock or SystemClock()
+        self._random = random or _random.Random()  # noqa: S311 - jitter, not cryptography
+        self._instruments = Instruments()
+        self._clients = [watched(route.client or client if route else client) for route in (None, *self._fallbacks)]
+
+    def with_options(
+        self,
+        *,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        fallbacks: Iterable[Route] | None = None,
+        on_partial: OnPartial | None = None,
+        labels: Mapping[str, str] | None = None,
+        lenient: bool | None = None,
+    ) -> "AsyncStreamClient":
+        """Return a client that differs in what is given, and shares the transport."""
+        return AsyncStreamClient(
+            self._given,
+            retry=retry or self._retry,
+            timeouts=timeouts or self._timeouts,
+            fallbacks=self._fallbacks if fallbacks is None else fallbacks,
+            on_partial=on_partial or self._on_partial,
+            provider=self._provider,
+            labels=self._labels if labels is None else labels,
+            lenient=self._lenient if lenient is None else lenient,
+            secrets=self._secrets,
+            clock=self._clock,
+            random=self._random,
+        )
+
+    def stream(self, **arguments: "Unpack[ChatArguments]") -> "AsyncStream":
+        """Return a stream of the answer to ``messages`` by ``model``; other arguments go to the SDK untouched.
+
+        Nothing is sent until the stream is entered or read.
+
+        Raises:
+            TypeError: if an argument is missing, unknown to the SDK, or set by this client: ``stream``, ``timeout``,
+                ``n`` over 1, ``background``.
+        """
+        requests = [prepare(arguments, route) for route in (None, *self._fallbacks)]
+        return AsyncStream(self, requests)
+
+    async def complete(self, **arguments: "Unpack[ChatArguments]") -> StreamResult:
+        """Stream the answer, and return it when it is whole.
+
+        Raises:
+            StreamFailed: if no attempt gave a whole answer.
+            TypeError: as :meth:`stream`.
+        """
+        async with self.stream(**arguments) as stream:
+            await stream.until_done()
+            return stream.result
+
+    def _begin(self, requests: list[Request]) -> Call:
+        """Return the state machine of a call that starts now."""
+        legs: list[Leg] = []
+        for index, (route, client, request) in enumerate(
+            zip((None, *self._fallbacks), self._clients, requests, strict=True)
+        ):
+            name = (route.name if route else None) or request.model
+            legs.append(
+                Leg(
+                    index=index,
+                    name=f"{name}#{index}" if any(leg.name == name for leg in legs) else name,
+                    timeouts=(route.timeouts if route else None) or self._timeouts,
+                    lenient=self._lenient,
+                    secrets=(*self._secrets, *((client.api_key,) if client.api_key else ())),
+                )
+            )
+        return Call(
+            legs=legs,
+            retry=self._retry,
+            on_partial=self._on_partial,
+            clock=self._clock,
+            random=self._random,
+            recorder=requests[0].recorder(
+                self._instruments, self._clients[0], provider=self._provider, labels=self._labels
+            ),
+        )
+
+
+class AsyncStream:
+    """The answer to one call, event by event. A context manager: leaving it closes the connection on every path."""
+
+    def __init__(self, client: AsyncStreamClient, requests: list[Request]) -> None:
+        self._client = client
+        self._requests = requests
+        self._call: Call | None = None
+        self._response: httpx2.Response | None = None
+        self._body: AsyncIterator[bytes] = _nothing()
+        self._handed_over: float | None = None
+        self._reading = False
+
+    @property
+    def result(self) -> StreamResult:
+        """The whole answer.
+
+        Raises:
+            StreamFailed: if the stream has failed.
+            RuntimeError: before the end, or if the stream was left before it.
+        """
+        call = self._call
+        if call is not None and call.failure is not None:
+            raise call.failure
+        if call is None or call.result is None:
+            raise RuntimeError("the stream has no result yet: read it to its end, or await until_done()")
+        return call.result
+
+    async def until_done(self) -> None:
+        """Read the rest of the stream; raises :class:`StreamFailed` as reading does."""
+        async for _ in self:
+            pass
+
+    async def close(self) -> None:
+        """Leave the stream: what is under way is given up, and its connection closed. Twice does no harm."""
+        if self._call is not None:
+            self._call.abandon()
+        await self._close_response()
+
+    async def __aenter__(self) -> Self:
+        self._start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        call = self._call or self._start()
+        if not call.events:
+            if call.failure is not None:
+                raise call.failure
+            if call.state is State.ENDED:
+                raise StopAsyncIteration
+            if self._reading:
+                raise RuntimeError("the stream is already being read by another task")
+            self._reading = True
+            try:
+                if self._handed_over is not None:
+                    call.paused(self._client._clock.monotonic() - self._handed_over)
+                    self._handed_over = None
+                await self._read_on(call)
+            finally:
+                self._reading = False
+        event = call.events.popleft()
+        if not call.events:
+            self._handed_over = self._client._clock.monotonic()
+        return event
+
+    def __del__(self) -> None:
+        # A forgotten stream still ends its spans; its connection goes with the response.
+        if self._call is not None:
+            self._call.abandon()
+
+    def _start(self) -> Call:
+        if self._call is None:
+            self._call = self._client._begin(self._requests)
+        return self._call
+
+    async def _read_on(self, call: Call) -> None:
+        """Work until there is an event to hand over; the last event of a call comes with its end."""
+        try:
+            while not call.events:
+                if call.state is State.READING:
+                    await self._read(call, self._body)
+                elif call.state is State.OPENING:
+                    await self._open(call)
+                else:
+                    await asyncio.sleep(call.resume_at - self._client._clock.monotonic())
+                    call.start()
+                if call.state is not State.READING and self._response is not None:
+                    await self._close_response(drain=call.result is not None)
+        except BaseException:  # cancelled, or a programming error: it goes on to the caller, the connection does not
+            call.abandon()
+            await self._close_response()
+            raise
+
+    async def _open(self, call: Call) -> None:
+        leg = call.leg
+        client = self._client._clients[leg.index]
+        create = client.chat.completions.with_streaming_response.create
+        clocks = leg.timeouts
+        transport = httpx2.Timeout(clocks.total + _READ_SLACK, connect=clocks.connect, pool=clocks.connect)
+        timer, opening = asyncio.timeout_at(call.deadline), Opening()
+        try:
+            async with timer:
+                with opening:
+                    manager = create(**self._requests[leg.index].arguments, stream=True, timeout=transport)
+                    response = (await manager.__aenter__()).http_response
+        except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
+            call.struck(opening.head) if timer.expired() else call.broke(error)
+            return
+        self._response = response
+        self._body = response.aiter_bytes()
+        url = response.request.url
+        call.headers(
+            ResponseHead(
+                response.status_code,
+                response.headers,
+                str(url.copy_with(username=None, password=None, query=None, fragment=None)),
+                bool(response.history),
+            )
+        )
+
+    async def _read(self, call: Call, body: AsyncIterator[bytes]) -> None:
+        timer = asyncio.timeout_at(call.deadline)
+        try:
+            async with timer:
+                data = await anext(body)
+        except StopAsyncIteration:
+            call.eof()
+        except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
+            call.struck() if timer.expired() else call.broke(error)
+        else:
+            call.feed(data)
+
+    async def _close_response(self, *, drain: bool = False) -> None:
+        """Close the connection; when the answer is whole, read its end first, so that it can serve the next call."""
+        response, self._response = self._response, None
+        if response is None or response.is_closed:
+            return
+        try:
+            if drain:
+                async with asyncio.timeout(_DRAIN):
+                    async for _ in self._body:
+                        pass
+        except Exception:  # noqa: BLE001, S110 - the answer is whole: how its connection ends is no longer of interest
+            pass
+        finally:
+            await asyncio.shield(response.aclose())
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """Stand for the body of an answer that has not come."""
+    nothing: tuple[bytes, ...] = ()
+    for piece in nothing:
+        yield piece

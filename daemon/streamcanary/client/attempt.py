@@ -1,0 +1,248 @@
+"""One attempt as a state machine without I/O: bytes and the time go in, events and a deadline come out.
+
+    waiting for headers ──▶ reading the event stream ──▶ over
+                    ╰─────▶ reading one JSON body ─────▶ over
+
+Success is a contract, not the absence of an exception: an event-stream content type, at least one event, a terminal
+state, and text, a refusal or a tool call. ``[DONE]`` is not required. What comes after a terminal state changes nothing
+any more, but for an error that the server sends.
+"""
+
+from collections.abc import Mapping
+
+import msgspec
+from msgspec import Struct
+
+from streamcanary.client.answer import Answer, AnswerTooLong
+from streamcanary.client.classify import fault_of_error, fault_of_status
+from streamcanary.client.limits import LIMITS, Limits
+from streamcanary.client.policy import Timeouts
+from streamcanary.client.sse import ServerSentEvent, SseDecoder, SseInvalid
+from streamcanary.client.wire import decode_chat, decode_untyped
+from streamcanary.events import Delta
+from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
+from streamcanary.model.secret import scrub
+
+_GRACE = 1.0  # seconds that a server may take to close a stream whose answer is whole
+
+
+class ResponseHead(Struct, frozen=True):
+    """Status and headers of an HTTP answer; ``url`` and ``redirected`` tell where it came from."""
+
+    status: int
+    headers: Mapping[str, str]
+    url: str = ""
+    redirected: bool = False
+
+
+class AttemptMachine:
+    """What becomes of one request. Times are monotonic seconds.
+
+    ``over`` tells that no more input is wanted; then ``fault`` is ``None`` if the answer is whole. ``first_token`` is
+    the time of the first content, reasoning or tool call, ``max_gap`` the longest time between two such.
+    """
+
+    def __init__(
+        self,
+        timeouts: Timeouts,
+        *,
+        started: float,
+        lenient: bool = False,
+        secrets: tuple[str, ...] = (),
+        limits: Limits = LIMITS,
+    ) -> None:
+        self._timeouts = timeouts
+        self._lenient = lenient
+        self._secrets = secrets
+        self._limits = limits
+        self._sse = SseDecoder(max_line=limits.line, max_event=limits.event)
+        self._body: list[bytes] | None = None  # the pieces of a JSON body, where no stream came
+        self._body_size = 0
+        self._progress = started  # what the running clock is measured from
+        self._whole_at: float | None = None
+        self._events = 0
+        self.started = started
+        self.answer = Answer(limits)
+        self.phase = Phase.HEADERS
+        self.fault: Fault | None = None
+        self.over = False
+        self.head: ResponseHead | None = None
+        self.first_token: float | None = None
+        self.max_gap: float | None = None
+
+    @property
+    def streamed(self) -> bool:
+        """Whether the answer came as a stream: a server may ignore that it was asked for one."""
+        return self._body is None
+
+    @property
+    def request_id(self) -> str | None:
+        """The provider's name for this request, if it gave one."""
+        return scrub(self.head.headers.get("x-request-id", ""), limit=128) or None if self.head else None
+
+    @property
+    def deadline(self) -> float:
+        """When the clock that is running strikes."""
+        if self.phase is Phase.HEADERS:
+            return self.started + self._timeouts.headers
+        if self._whole_at is not None:
+            return self._whole_at + min(_GRACE, self._timeouts.stall)
+        if self.first_token is None:
+            return self._progress + self._timeouts.first_token
+        return self._progress + self._timeouts.stall
+
+    def paused(self, seconds: float) -> None:
+        """Let the clocks of the stream stand still for the time that the caller took between two reads."""
+        if self.first_token is not None:
+            self._progress += seconds
+
+    def headers(self, head: ResponseHead, *, wall: float) -> None:
+        """Take in status and headers; ``wall`` is wall time, which a ``Retry-After`` date is held against."""
+        self.head = head
+        content_type = head.headers.get("content-type", "").partition(";")[0].strip().lower()
+        self.phase = Phase.STREAM
+        if head.status >= 300:
+            self.fail(fault_of_status(head.status, head.headers, None, now=wall, secrets=self._secrets))
+        elif head.redirected:
+            self._not_a_stream(f"the request was redirected to {scrub(head.url, self._secrets, 200)}")
+        elif content_type == "application/json" and head.status == 200:
+            self._body = []
+        elif content_type != "text/event-stream" or head.status != 200:
+            shown = scrub(content_type, self._secrets, 100) or "no content type"
+            self._not_a_stream(f"the server answered with status {head.status} and {shown}, not an event stream")
+
+    def feed(self, data: bytes, now: float) -> list[Delta]:
+        """Take in bytes of the body, and return what they add to the answer."""
+        if self.over:
+            return []
+        if self._body is not None:
+            self._body.append(data)
+            self._body_size += len(data)
+            if self._body_size > self._limits.event:
+                self._break(FaultKind.ANSWER_TOO_LONG, f"the answer is larger than {self._limits.event} bytes")
+            return []
+        deltas: list[Delta] = []
+        try:
+            for event in self._sse.feed(data):
+                self._take(event, now, deltas)
+        except (SseInvalid, msgspec.DecodeError) as error:
+            self.lost(make_fault(FaultKind.STREAM_MALFORMED, self.phase, f"the event stream is malformed: {error}"))
+        except AnswerTooLong as error:
+            self._break(FaultKind.ANSWER_TOO_LONG, str(error))
+        return deltas
+
+    def eof(self, now: float) -> list[Delta]:
+        """Take in that the body has ended cleanly, and return what that adds to the answer."""
+        if self.over:
+            return []
+        self.phase = Phase.END
+        if self._body is not None:
+            return self._read_body(now)
+        self._finish()
+        return []
+
+    def lost(self, fault: Fault) -> None:
+        """Take in that the transport broke; an answer that is whole stays whole."""
+        if self._whole_at is not None:
+            self._finish()
+        else:
+            self.fail(fault)
+
+    def timed_out(self) -> None:
+        """Take in that :attr:`deadline` has passed."""
+        timeouts = self._timeouts
+        if self._whole_at is not None:
+            self._finish()
+        elif self.phase is Phase.HEADERS:
+            self._break(FaultKind.HEADERS_TIMEOUT, f"no answer within {timeouts.headers:g} s")
+        elif self.first_token is None:
+            self._break(FaultKind.FIRST_TOKEN_TIMEOUT, f"no first token within {timeouts.first_token:g} s")
+        else:
+            self._break(FaultKind.STALLED, f"no further token within {timeouts.stall:g} s")
+
+    def fail(self, fault: Fault) -> None:
+        """End the attempt with ``fault``; the first one stands."""
+        if not self.over:
+            if fault.request_id is None and self.request_id:
+                fault = msgspec.structs.replace(fault, request_id=self.request_id)
+            self.fault, self.over = fault, True
+
+    def _take(self, event: ServerSentEvent, now: float, deltas: list[Delta]) -> None:
+        if self.over:
+            return
+        self._events += 1
+        if self._events > self._limits.events:
+            raise AnswerTooLong(f"the stream has more than {self._limits.events} events")
+        data = event.data
+        if data.startswith(b"[DONE]"):
+            self._finish(done=True)
+            return
+        if not data or data.isspace():
+            return
+        message, known = decode_chat(data)
+        if message.error or event.event == "error":
+            error = message.error or decode_untyped(data)
+            self.fail(fault_of_error(error, Phase.STREAM, secrets=self._secrets))
+            return
+        if not known:
+            return
+        new = self.answer.add(message)
+        if new:
+            if self.first_token is None:
+                self.first_token = now
+            else:
+                self.max_gap = max(self.max_gap or 0.0, now - self._progress)
+            self._progress = now
+            deltas.extend(new)
+        if self._whole_at is None and self.answer.finish_reason is not None:
+            self._whole_at = now
+
+    def _finish(self, *, done: bool = False) -> None:
+        """Hold what has come against the contract of a whole answer; a lenient target may end with ``[DONE]``."""
+        answer = self.answer
+        if self.over:
+            return
+        self.phase = Phase.END
+        if answer.chunks == 0:
+            self._not_a_stream("the event stream has no events")
+        elif answer.finish_reason is None and not (self._lenient and done):
+            self._break(
+                FaultKind.STREAM_TRUNCATED, "the stream ended without a finish_reason: the answer may be cut short"
+            )
+        elif answer.says_something:
+            self.over = True
+        elif answer.finish_reason == "content_filter":
+            self._break(FaultKind.CONTENT_POLICY, "the provider's content filter left nothing of the answer")
+        else:
+            self._break(
+                FaultKind.EMPTY_ANSWER,
+                f"the answer has no text, refusal or tool call (finish_reason {scrub(answer.finish_reason or 'null')})",
+            )
+
+    def _read_body(self, now: float) -> list[Delta]:
+        """Read a JSON body where a stream was asked for: an error, a whole completion, or something else."""
+        try:
+            message, _ = decode_chat(b"".join(self._body or ()))
+        except msgspec.DecodeError:
+            self._not_a_stream("the server answered with something that calls itself JSON and is not")
+            return []
+        if message.error:
+            self.fail(fault_of_error(message.error, Phase.HEADERS, secrets=self._secrets))
+            return []
+        if not message.choices:
+            self._not_a_stream("the server answered with JSON that is neither a completion nor an error")
+            return []
+        try:
+            deltas = self.answer.add(message)
+        except AnswerTooLong as error:
+            self._break(FaultKind.ANSWER_TOO_LONG, str(error))
+            return []
+        self.first_token = now if deltas else None
+        self._finish(done=True)
+        return deltas if self.fault is None else []
+
+    def _not_a_stream(self, message: str) -> None:
+        self._break(FaultKind.NOT_A_STREAM, message)
+
+    def _break(self, kind: FaultKind, message: str) -> None:
+        self.fail(make_fault(kind, self.phase, message, status=self.head.status if self.head else None))

@@ -1,0 +1,83 @@
+"""How a stream ends: a whole answer, or a failure with all that is known of it."""
+
+from typing import TYPE_CHECKING, Any
+
+from msgspec import Struct
+from openai import OpenAIError
+
+from streamcanary.model.faults import Fault
+from streamcanary.model.outcome import Attempt, Usage
+
+if TYPE_CHECKING:
+    from openai.types.chat import ChatCompletion
+
+
+class ToolCall(Struct, frozen=True, kw_only=True):
+    """A whole call of a function that the model asks for; ``arguments`` is JSON as the model wrote it, unchecked."""
+
+    id: str
+    name: str
+    arguments: str
+
+
+class StreamResult(Struct, frozen=True, kw_only=True):
+    """A whole answer.
+
+    ``model`` is the one that answered. ``degraded`` is ``None`` for an answer of the call's own route as it was asked
+    for, else ``"fallback"``, ``"non_streaming"`` or ``"cache"``. In seconds: ``time_to_first_token`` of the attempt
+    that answered, ``max_gap``, the longest silence between two of its tokens, and ``duration`` of the whole call.
+    """
+
+    text: str
+    reasoning: str = ""
+    refusal: str = ""
+    tool_calls: tuple[ToolCall, ...] = ()
+    finish_reason: str | None = None
+    usage: Usage | None = None
+    model: str | None = None
+    request_id: str | None = None
+    response_id: str | None = None
+    created: int | None = None
+    attempts: tuple[Attempt, ...] = ()
+    degraded: str | None = None
+    time_to_first_token: float | None = None
+    max_gap: float | None = None
+    duration: float = 0.0
+
+    @property
+    def response(self) -> "ChatCompletion":
+        """The answer as the SDK's own object, built anew at each call."""
+        from openai.types.chat import ChatCompletion
+
+        message: dict[str, Any] = {"role": "assistant", "content": self.text or None, "refusal": self.refusal or None}
+        if self.tool_calls:
+            message["tool_calls"] = [
+                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+                for call in self.tool_calls
+            ]
+        completion: dict[str, Any] = {
+            "id": self.response_id or "",
+            "object": "chat.completion",
+            "created": self.created or 0,
+            "model": self.model or "",
+            "choices": [{"index": 0, "finish_reason": self.finish_reason or "stop", "message": message}],
+        }
+        if self.usage:
+            sent, got = self.usage.input_tokens, self.usage.output_tokens
+            completion["usage"] = {"prompt_tokens": sent, "completion_tokens": got, "total_tokens": sent + got}
+        return ChatCompletion.model_construct(**ChatCompletion.model_validate(completion).__dict__)
+
+
+class StreamFailed(OpenAIError):
+    """Everything is exhausted: no attempt gave a whole answer.
+
+    ``fault`` is the last one, ``attempts`` are all that were made, ``partial_text`` is what had arrived of the answer
+    when the last attempt failed, fit for nothing but a look.
+    """
+
+    def __init__(self, fault: Fault, attempts: tuple[Attempt, ...] = (), partial_text: str = "") -> None:
+        count = len(attempts)
+        super().__init__(f"{fault} (after {count} attempt{'' if count == 1 else 's'})")
+        self.fault = fault
+        self.attempts = attempts
+        self.partial_text = partial_text

@@ -1,0 +1,263 @@
+"""One attempt: what counts as a whole answer, what as which fault, and which clock strikes when."""
+
+import json
+from typing import Any
+
+import pytest
+
+from streamcanary.client.attempt import AttemptMachine, ResponseHead
+from streamcanary.client.limits import Limits
+from streamcanary.client.policy import Timeouts
+from streamcanary.events import ContentDelta, ReasoningDelta, RefusalDelta, ToolCallDelta
+from streamcanary.model.faults import Blame, FaultKind, Phase
+
+STREAM = {"content-type": "text/event-stream; charset=utf-8", "x-request-id": "req_1"}
+TIMEOUTS = Timeouts(connect=1, headers=2, first_token=5, stall=3, total=20)
+
+
+def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": delta or {}, "finish_reason": finish}
+    body = {"id": "chatcmpl-1", "object": "chat.completion.chunk", "created": 7, "model": "m", "choices": [choice]}
+    return b"data: " + json.dumps({**body, **more}).encode() + b"\n\n"
+
+
+def attempt(*pieces: bytes, headers: dict[str, str] = STREAM, status: int = 200, **options: Any) -> AttemptMachine:
+    """Return an attempt that got ``pieces``, a second apart, and then a clean end."""
+    machine = AttemptMachine(TIMEOUTS, started=0.0, **options)
+    machine.headers(ResponseHead(status, headers), wall=0.0)
+    for second, piece in enumerate(pieces, start=1):
+        machine.feed(piece, float(second))
+    machine.eof(len(pieces) + 1.0)
+    return machine
+
+
+def kind_of(machine: AttemptMachine) -> FaultKind | None:
+    return machine.fault.kind if machine.fault else None
+
+
+WHOLE = (chunk({"role": "assistant", "content": ""}), chunk({"content": "Hi"}), chunk({}, "stop"))
+
+
+def test_a_whole_answer_needs_no_done() -> None:
+    """A stream with text and a finish_reason is whole, with or without [DONE]."""
+    for tail in ((), (b"data: [DONE]\n\n",)):
+        machine = attempt(*WHOLE, *tail)
+        assert (True, None, ["Hi"], "stop") == (
+            machine.over,
+            machine.fault,
+            machine.answer.text,
+            machine.answer.finish_reason,
+        )
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kind"),
+    [
+        ((), FaultKind.NOT_A_STREAM),
+        ((b": ping\n\n",), FaultKind.NOT_A_STREAM),
+        (WHOLE[:2], FaultKind.STREAM_TRUNCATED),
+        ((*WHOLE[:2], b"data: [DONE]\n\n"), FaultKind.STREAM_TRUNCATED),
+        ((WHOLE[0], WHOLE[2]), FaultKind.EMPTY_ANSWER),
+        ((chunk({"reasoning_content": "hm"}), chunk({}, "length")), FaultKind.EMPTY_ANSWER),
+        ((chunk({}, "content_filter"),), FaultKind.CONTENT_POLICY),
+        ((b"data: {nonsense\n\n",), FaultKind.STREAM_MALFORMED),
+        ((b'data: {"id": "\xff"}\n\n',), FaultKind.STREAM_MALFORMED),
+        ((b'data: {"x": "\xff", "choices": 5}\n\n',), FaultKind.STREAM_MALFORMED),
+        ((b'data: {"error": ' + b"[" * 100_000 + b"\n\n",), FaultKind.STREAM_MALFORMED),
+        ((WHOLE[1], b'data: {"error": {"message": "boom", "type": "server_error"}}\n\n'), FaultKind.SERVER_ERROR),
+        ((WHOLE[1], b'data: {"error": {"message": "boom"}}\n\n'), FaultKind.STREAM_ERROR),
+        ((WHOLE[1], b'data: {"error": "boom"}\n\n'), FaultKind.STREAM_ERROR),
+        ((b'data: {"error": {"code": "429", "message": "slow down"}}\n\n',), FaultKind.RATE_LIMITED),
+        ((b'event: error\ndata: {"message": "boom", "code": "overloaded_error"}\n\n',), FaultKind.OVERLOADED),
+        ((*WHOLE, b'data: {"error": {"message": "late"}}\n\n'), FaultKind.STREAM_ERROR),
+    ],
+)
+def test_every_broken_stream_is_a_fault(pieces: tuple[bytes, ...], kind: FaultKind) -> None:
+    """What is not a whole answer is a fault of its own kind, though the stream itself ended cleanly."""
+    assert kind is kind_of(attempt(*pieces))
+
+
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b'data: {"id": "x", "choices": null}\n\n',
+        b'data: {"id": "x", "choices": [{"index": 0}]}\n\n',
+        b'data: {"id": 5, "created": "late", "choices": [{"delta": {"content": 7}, "finish_reason": false}]}\n\n',
+        b'data: {"id": "x", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": null}}\n\n',
+        b'data: {"foreign": true}\n\n',
+        b"data: []\n\n",
+        b"data: null\n\n",
+        b"data:\n\n",
+        b"retry: 100\n\n",
+    ],
+)
+def test_loose_servers_are_understood(piece: bytes) -> None:
+    """Missing fields, nulls, wrong types and control frames break no answer."""
+    machine = attempt(WHOLE[0], piece, *WHOLE[1:])
+    assert (None, ["Hi"]) == (machine.fault, machine.answer.text)
+
+
+def test_fields_that_fit_are_kept_beside_one_that_does_not() -> None:
+    """A wrong type in one field loses that field alone."""
+    machine = attempt(b'data: {"created": "x", "choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}\n\n')
+    assert (None, ["Hi"], None) == (machine.fault, machine.answer.text, machine.answer.created)
+
+
+def test_every_part_of_an_answer_is_an_event() -> None:
+    """Text, reasoning, refusals and tool calls come as events and are gathered whole."""
+    machine = AttemptMachine(TIMEOUTS, started=0.0)
+    machine.headers(ResponseHead(200, STREAM), wall=0.0)
+    call = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": '{"a"'}}
+    more = {"index": 0, "function": {"arguments": ": 1}"}}
+    events = [
+        event
+        for piece in (
+            chunk({"reasoning": "hm"}),
+            chunk({"content": "Hi"}),
+            chunk({"refusal": "no"}),
+            chunk({"tool_calls": [call]}),
+            chunk({"tool_calls": [more]}),
+        )
+        for event in machine.feed(piece, 1.0)
+    ]
+    assert [
+        ReasoningDelta("hm"),
+        ContentDelta("Hi"),
+        RefusalDelta("no"),
+        ToolCallDelta(0, "f", '{"a"'),
+        ToolCallDelta(0, "f", ": 1}"),
+    ] == events
+    assert [("call_1", "f", '{"a": 1}')] == [(c.id, c.name, c.arguments) for c in machine.answer.tool_calls]
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [
+        ({"content-type": "text/html"}, 200),
+        ({}, 200),
+        ({"content-type": "text/event-stream"}, 204),
+    ],
+)
+def test_what_is_no_stream_is_named(headers: dict[str, str], status: int) -> None:
+    """A page, nothing, or another success than 200 is not_a_stream, blamed on the configuration."""
+    machine = attempt(*WHOLE, headers=headers, status=status)
+    assert machine.fault is not None
+    assert (FaultKind.NOT_A_STREAM, Blame.CONFIG, False) == (
+        machine.fault.kind,
+        machine.fault.blame,
+        machine.fault.retryable,
+    )
+
+
+def test_a_redirect_is_not_a_stream() -> None:
+    """A login page that the request was sent on to is no answer, whatever it calls itself."""
+    machine = AttemptMachine(TIMEOUTS, started=0.0)
+    machine.headers(ResponseHead(200, STREAM, "https://login.example/", redirected=True), wall=0.0)
+    assert machine.fault is not None
+    assert "the request was redirected to https://login.example/" == machine.fault.message
+
+
+JSON = {"content-type": "application/json"}
+
+
+def test_a_json_completion_is_an_answer_but_no_stream() -> None:
+    """A server that ignores ``stream`` has answered; that it did not stream is told."""
+    body = {"id": "c", "choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
+    machine = attempt(json.dumps(body).encode(), headers=JSON)
+    assert (None, ["Hi"], False) == (machine.fault, machine.answer.text, machine.streamed)
+
+
+@pytest.mark.parametrize(
+    ("body", "kind"),
+    [
+        (b'{"error": {"message": "no", "code": "insufficient_quota"}}', FaultKind.QUOTA_EXHAUSTED),
+        (b'{"error": {"message": "no", "code": 404}}', FaultKind.NOT_FOUND),
+        (b'{"status": "up"}', FaultKind.NOT_A_STREAM),
+        (b"<html>", FaultKind.NOT_A_STREAM),
+        (b"", FaultKind.NOT_A_STREAM),
+    ],
+)
+def test_a_json_body_is_judged_by_what_it_says(body: bytes, kind: FaultKind) -> None:
+    """An error with status 200 is that error; other JSON is not a stream."""
+    assert kind is kind_of(attempt(body, headers=JSON))
+
+
+def test_a_lenient_target_may_end_with_done_alone() -> None:
+    """Without a finish_reason, [DONE] is taken for the end where the target says so, and a bare end is still a cut."""
+    assert None is kind_of(attempt(*WHOLE[:2], b"data: [DONE]\n\n", lenient=True))
+    assert FaultKind.STREAM_TRUNCATED is kind_of(attempt(*WHOLE[:2], lenient=True))
+
+
+def test_clocks_in_turn() -> None:
+    """The headers clock, the first-token clock and the stall clock run one after the other."""
+    machine = AttemptMachine(TIMEOUTS, started=100.0)
+    deadlines = [machine.deadline]
+    machine.headers(ResponseHead(200, STREAM), wall=0.0)
+    deadlines.append(machine.deadline)
+    machine.feed(WHOLE[0], 101.0)
+    deadlines.append(machine.deadline)
+    machine.feed(WHOLE[1], 102.0)
+    deadlines.append(machine.deadline)
+    assert [102.0, 105.0, 105.0, 105.0] == deadlines
+
+
+@pytest.mark.parametrize("piece", [b": ping\n\n", chunk({"content": ""}), chunk({}), chunk({"role": "assistant"})])
+def test_what_is_no_token_feeds_no_clock(piece: bytes) -> None:
+    """Comments and empty deltas move neither the first-token nor the stall clock."""
+    machine = AttemptMachine(TIMEOUTS, started=0.0)
+    machine.headers(ResponseHead(200, STREAM), wall=0.0)
+    machine.feed(piece, 4.0)
+    assert 5.0 == machine.deadline
+    machine.feed(WHOLE[1], 4.5)
+    machine.feed(piece, 6.0)
+    assert 7.5 == machine.deadline
+
+
+def test_the_callers_own_time_does_not_stall_a_stream() -> None:
+    """Time that the caller takes between two reads moves the stall clock, and is no gap of the provider's."""
+    machine = AttemptMachine(TIMEOUTS, started=0.0)
+    machine.headers(ResponseHead(200, STREAM), wall=0.0)
+    machine.feed(WHOLE[1], 1.0)
+    machine.paused(60.0)
+    assert 64.0 == machine.deadline
+    machine.feed(WHOLE[1], 62.0)
+    assert 1.0 == machine.max_gap
+
+
+@pytest.mark.parametrize(
+    ("pieces", "kind", "phase"),
+    [
+        (None, FaultKind.HEADERS_TIMEOUT, Phase.HEADERS),
+        (WHOLE[:1], FaultKind.FIRST_TOKEN_TIMEOUT, Phase.STREAM),
+        (WHOLE[:2], FaultKind.STALLED, Phase.STREAM),
+        (WHOLE, None, Phase.END),
+    ],
+)
+def test_a_clock_that_strikes_names_the_fault(
+    pieces: tuple[bytes, ...] | None, kind: FaultKind | None, phase: Phase
+) -> None:
+    """Which clock struck is the fault; after a finish_reason the answer is whole, and none strikes."""
+    machine = AttemptMachine(TIMEOUTS, started=0.0)
+    if pieces is not None:
+        machine.headers(ResponseHead(200, STREAM), wall=0.0)
+        for piece in pieces:
+            machine.feed(piece, 1.0)
+    machine.timed_out()
+    assert (True, kind, phase) == (machine.over, kind_of(machine), machine.phase)
+
+
+def test_an_answer_has_a_limit() -> None:
+    """More text, or more events, than the client holds is answer_too_long."""
+    long = [chunk({"content": "x" * 60}), chunk({"content": "x" * 60}), chunk({}, "stop")]
+    assert FaultKind.ANSWER_TOO_LONG is kind_of(attempt(*long, limits=Limits(answer=100)))
+    assert FaultKind.ANSWER_TOO_LONG is kind_of(attempt(*WHOLE, limits=Limits(events=2)))
+    assert FaultKind.STREAM_MALFORMED is kind_of(attempt(*WHOLE, limits=Limits(line=20)))
+
+
+def test_a_message_carries_no_secret() -> None:
+    """A key that a provider repeats in its error is scrubbed from the message."""
+    body = b'data: {"error": {"message": "bad key my-own-secret-key\\u0000 given"}}\n\n'
+    machine = attempt(body, secrets=("my-own-secret-key",))
+    assert machine.fault is not None
+    assert "bad key [redacted]  given" == machine.fault.message
+    assert "req_1" == machine.fault.request_id

@@ -1,0 +1,93 @@
+"""From exceptions to faults."""
+
+import socket
+import ssl
+
+import httpx2
+import pytest
+from openai import APIConnectionError, APITimeoutError, OpenAIError
+
+from streamcanary.client.classify import fault_of_exception, kind_of_code
+from streamcanary.model.faults import Blame, FaultKind, Phase
+
+REQUEST = httpx2.Request("POST", "http://provider.test/")
+
+
+def wrapped(*causes: BaseException, outer: type[APIConnectionError] = APIConnectionError) -> BaseException:
+    """Return an SDK exception with ``causes`` down its chain."""
+    top = error = outer(request=REQUEST)
+    for cause in causes:
+        error.__cause__ = cause
+        error = cause  # type: ignore[assignment]
+    return top
+
+
+@pytest.mark.parametrize(
+    ("error", "phase", "kind", "where"),
+    [
+        (wrapped(httpx2.ConnectError("x"), socket.gaierror(-2, "no")), Phase.HEADERS, "dns_failed", Phase.CONNECT),
+        (wrapped(httpx2.ConnectError("refused")), Phase.HEADERS, "connect_failed", Phase.CONNECT),
+        (wrapped(httpx2.ConnectError("x"), ssl.SSLError(1, "x")), Phase.HEADERS, "tls_failed", Phase.CONNECT),
+        (wrapped(httpx2.ConnectTimeout("x"), outer=APITimeoutError), Phase.HEADERS, "connect_timeout", Phase.CONNECT),
+        (wrapped(httpx2.PoolTimeout("x"), outer=APITimeoutError), Phase.HEADERS, "pool_exhausted", Phase.CONNECT),
+        (wrapped(httpx2.ReadTimeout("x"), outer=APITimeoutError), Phase.HEADERS, "headers_timeout", Phase.HEADERS),
+        (wrapped(httpx2.RemoteProtocolError("x")), Phase.HEADERS, "connection_lost", Phase.HEADERS),
+        (wrapped(httpx2.ReadError("x")), Phase.HEADERS, "connection_lost", Phase.HEADERS),
+        (wrapped(httpx2.ProxyError("x")), Phase.HEADERS, "proxy_failed", Phase.CONNECT),
+        (wrapped(httpx2.UnsupportedProtocol("x")), Phase.HEADERS, "invalid_request", Phase.CONFIG),
+        (wrapped(httpx2.LocalProtocolError("x")), Phase.HEADERS, "invalid_request", Phase.CONFIG),
+        (UnicodeEncodeError("ascii", "ä", 0, 1, "x"), Phase.HEADERS, "invalid_request", Phase.CONFIG),
+        (ExceptionGroup("x", [OverflowError("port")]), Phase.HEADERS, "invalid_request", Phase.CONFIG),
+        (OpenAIError("no key"), Phase.HEADERS, "auth_failed", Phase.HEADERS),
+        (httpx2.ReadError("x"), Phase.STREAM, "stream_cut", Phase.STREAM),
+        (httpx2.RemoteProtocolError("x"), Phase.STREAM, "stream_cut", Phase.STREAM),
+        (httpx2.DecodingError("x"), Phase.STREAM, "stream_malformed", Phase.STREAM),
+        (ConnectionResetError(), Phase.STREAM, "stream_cut", Phase.STREAM),
+        (wrapped(), Phase.HEADERS, "connection_lost", Phase.HEADERS),
+    ],
+)
+def test_names_what_the_transport_raises(error: BaseException, phase: Phase, kind: str, where: Phase) -> None:
+    """Every exception of the network is a fault of its own kind, in the phase in which it happened."""
+    fault = fault_of_exception(error, phase, now=0.0)
+    assert fault is not None
+    assert (kind, where) == (fault.kind.value, fault.phase)
+
+
+@pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), RuntimeError("x"), AssertionError()])
+def test_leaves_programming_errors_alone(error: Exception) -> None:
+    """What is not of the network is no fault."""
+    assert None is fault_of_exception(error, Phase.HEADERS, now=0.0)
+
+
+def test_an_unsendable_request_does_not_quote_the_key() -> None:
+    """A key with a newline stands in the text of the exception, and not in that of the fault."""
+    error = wrapped(httpx2.LocalProtocolError("Illegal header value b'Bearer sk-first\\nsecond-part'"))
+    fault = fault_of_exception(error, Phase.HEADERS, now=0.0, secrets=("sk-first\nsecond-part",))
+    assert fault is not None
+    assert ("second-part" in fault.message, "sk-first" in fault.message) == (False, False)
+    assert Blame.CONFIG is fault.blame
+
+
+def test_a_ring_of_exceptions_ends() -> None:
+    """A chain that leads back to itself is walked once."""
+    first, second = ValueError(), ValueError()
+    first.__context__, second.__context__ = second, first
+    assert None is fault_of_exception(first, Phase.HEADERS, now=0.0)
+
+
+@pytest.mark.parametrize(
+    ("codes", "kind"),
+    [
+        (("rate_limit_exceeded",), FaultKind.RATE_LIMITED),
+        ((None, "insufficient_quota"), FaultKind.QUOTA_EXHAUSTED),
+        (("monthly_usage_limit_exceeded",), FaultKind.QUOTA_EXHAUSTED),
+        ((429,), FaultKind.RATE_LIMITED),
+        (("503",), FaultKind.OVERLOADED),
+        ((200, "server_error"), FaultKind.SERVER_ERROR),
+        (("something_new",), None),
+        (({}, []), None),
+    ],
+)
+def test_codes(codes: tuple[object, ...], kind: FaultKind | None) -> None:
+    """The first code that says something decides, text or number."""
+    assert kind is kind_of_code(*codes)

@@ -1,0 +1,75 @@
+"""Spans and metrics in memory, as a test wants to read them."""
+
+from typing import Any
+
+from opentelemetry import metrics, trace
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+from opentelemetry.sdk.trace import ReadableSpan, TracerProvider
+from opentelemetry.sdk.trace.export import SimpleSpanProcessor
+from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
+
+Tree = tuple[str, dict[str, Any], list["Tree"]]
+
+
+class Recorded:
+    """What was recorded: spans as trees, metrics as numbers. Counters only grow: a test compares before and after."""
+
+    def __init__(self, spans: InMemorySpanExporter, reader: InMemoryMetricReader) -> None:
+        self._spans = spans
+        self._reader = reader
+
+    def clear(self) -> None:
+        """Forget the spans so far."""
+        self._spans.clear()
+
+    @property
+    def spans(self) -> tuple[ReadableSpan, ...]:
+        """The spans that have ended, in the order of their end."""
+        return self._spans.get_finished_spans()
+
+    def trees(self, *keys: str) -> list[Tree]:
+        """Return the spans as trees, roots in order of start, with their status and the attributes ``keys``."""
+
+        def tree(span: ReadableSpan) -> Tree:
+            attributes = {"status": span.status.status_code.name}
+            attributes |= {key: value for key, value in (span.attributes or {}).items() if key in keys}
+            children = [s for s in self.spans if s.parent and s.parent.span_id == span.context.span_id]
+            children.sort(key=lambda s: (s.start_time or 0, s.end_time or 0))
+            return span.name, attributes, [tree(child) for child in children]
+
+        ids = {span.context.span_id for span in self.spans}
+        roots = [span for span in self.spans if span.parent is None or span.parent.span_id not in ids]
+        return [tree(span) for span in sorted(roots, key=lambda s: s.start_time or 0)]
+
+    def value(self, metric: str, **labels: str) -> float:
+        """Return the value (the count of a histogram) of ``metric``, summed over the points that have ``labels``."""
+        wanted = {key.replace("__", "."): value for key, value in labels.items()}
+        return sum(
+            getattr(point, "value", None) if hasattr(point, "value") else point.count
+            for point in self._points(metric)
+            if wanted.items() <= dict(point.attributes).items()
+        )
+
+    def _points(self, metric: str) -> list[Any]:
+        data = self._reader.get_metrics_data()
+        if data is None:
+            return []
+        return [
+            point
+            for resource in data.resource_metrics
+            for scope in resource.scope_metrics
+            for found in scope.metrics
+            if found.name == metric
+            for point in found.data.data_points
+        ]
+
+
+def install() -> Recorded:
+    """Install SDK providers that keep everything in memory, for this process."""
+    spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
+    tracing = TracerProvider()
+    tracing.add_span_processor(SimpleSpanProcessor(spans))
+    trace.set_tracer_provider(tracing)
+    metrics.set_meter_provider(MeterProvider([reader]))
+    return Recorded(spans, reader)
