@@ -1,0 +1,78 @@
+"""All canaries of a configuration, ready to run: one SDK client a target, one stream client a canary."""
+
+from collections.abc import Callable, Mapping
+from typing import Self
+
+from openai import AsyncOpenAI
+
+from streamcanary.canary.instruments import CanaryInstruments
+from streamcanary.canary.openai_client import open_client
+from streamcanary.canary.run import CanaryRun
+from streamcanary.canary.spec import CanarySpec
+from streamcanary.canary.target import TargetSpec
+from streamcanary.client.aio import AsyncStreamClient
+from streamcanary.client.route import Route
+from streamcanary.events import Event
+from streamcanary.model import names
+from streamcanary.model.canary import Canary
+from streamcanary.model.clock import Clock
+
+
+class Fleet:
+    """The runs of all canaries, by name. A context manager: leaving it closes the connections.
+
+    ``watch`` is told of every event of every run as it happens, and must not block.
+    """
+
+    def __init__(
+        self,
+        targets: Mapping[str, TargetSpec],
+        canaries: Mapping[str, CanarySpec],
+        *,
+        clock: Clock,
+        watch: Callable[[Canary, Event], None] | None = None,
+    ) -> None:
+        used = {target for spec in canaries.values() for target in _targets_of(spec)}
+        self._targets = {name: target for name, target in targets.items() if name in used}
+        self._clients = {name: open_client(target) for name, target in self._targets.items()}
+        self._clock = clock
+        self._watch = watch
+        self.instruments = CanaryInstruments(clock)
+        self.runs = {name: self._make_run(name, spec) for name, spec in canaries.items()}
+
+    @property
+    def canaries(self) -> tuple[Canary, ...]:
+        """What the other rooms may know of the canaries."""
+        return tuple(run.canary for run in self.runs.values())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+    def _make_run(self, name: str, spec: CanarySpec) -> CanaryRun:
+        target = self._targets[spec.target]
+        canary = spec.describe(name, target.provider)
+        labels = {names.CANARY: name, names.TARGET: spec.target, names.PROVIDER_LABEL: target.provider}
+        client = AsyncStreamClient(
+            self._clients[spec.target],
+            retry=spec.retry,
+            timeouts=spec.timeouts,
+            fallbacks=[self._route(fallback.model, fallback.target) for fallback in spec.fallbacks],
+            provider=target.provider,
+            labels=labels,
+            lenient=target.finish_reason == "lenient",
+            secrets=[secret.reveal() for secret in target.headers.values()],
+            clock=self._clock,
+        )
+        return CanaryRun(canary, spec, client, clock=self._clock, instruments=self.instruments, watch=self._watch)
+
+    def _route(self, model: str, target: str | None) -> Route:
+        client: AsyncOpenAI | None = self._clients[target] if target else None
+        return Route(model=model, client=client, name=f"{model}@{target}" if target else model)
+
+
+def _targets_of(spec: CanarySpec) -> set[str]:
+    return {spec.target, *(fallback.target for fallback in spec.fallbacks if fallback.target)}

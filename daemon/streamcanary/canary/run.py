@@ -1,0 +1,197 @@
+"""One run of a canary: ask, judge the answer, and say what became of it."""
+
+import asyncio
+import logging
+import random as _random
+import secrets
+from collections.abc import Callable
+from uuid import uuid4
+
+import msgspec
+from opentelemetry import trace
+from opentelemetry.context import Context
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
+
+from streamcanary.canary.instruments import CanaryInstruments
+from streamcanary.canary.spec import CanarySpec
+from streamcanary.client.aio import AsyncStream, AsyncStreamClient
+from streamcanary.client.result import StreamFailed, StreamResult
+from streamcanary.events import Event
+from streamcanary.model import names
+from streamcanary.model.canary import Canary
+from streamcanary.model.clock import Clock
+from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
+from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
+from streamcanary.model.secret import scrub
+
+_log = logging.getLogger(__name__)
+_GRACE = 5.0  # seconds past its own total timeout after which a run is taken to hang in our own code
+
+
+class CanaryRun:
+    """Runs one canary, as often as it is called.
+
+    ``client`` is set up with the canary's routes, clocks and retries. ``watch`` is told of every event as it happens,
+    and must not block. ``seed`` makes the nonces repeatable in tests.
+    """
+
+    def __init__(
+        self,
+        canary: Canary,
+        spec: CanarySpec,
+        client: AsyncStreamClient,
+        *,
+        clock: Clock,
+        instruments: CanaryInstruments,
+        watch: Callable[[Canary, Event], None] | None = None,
+        seed: int | None = None,
+    ) -> None:
+        self.canary = canary
+        self._spec = spec
+        self._client = client
+        self._clock = clock
+        self._instruments = instruments
+        self._watch = watch
+        self._random = _random.Random(secrets.randbits(64) if seed is None else seed)  # noqa: S311 - to miss caches
+        self._tracer = trace.get_tracer(names.SCOPE)
+
+    def ask(self) -> AsyncStream:
+        """Return a stream of the canary's question, not yet sent."""
+        nonce = f"{self._random.getrandbits(48):012x}"
+        arguments = {
+            **self._spec.request,
+            "model": self._spec.model,
+            "messages": [{"role": "user", "content": self._spec.prompt.replace("{nonce}", nonce)}],
+        }
+        return self._client.stream(**arguments)
+
+    async def __call__(self, scheduled: float) -> Outcome:
+        """Run once, and return the outcome; ``scheduled`` is when it was due, in seconds since the epoch.
+
+        Never raises but for cancellation: what breaks in the probe itself is an ``internal_error``.
+        """
+        started = self._clock.time()
+        begun = self._clock.monotonic()
+        outcome = Outcome(
+            run_id=uuid4().hex,
+            canary=self.canary.name,
+            target=self.canary.target,
+            provider=self.canary.provider,
+            kind=OutcomeKind.INTERNAL_ERROR,
+            scheduled=scheduled,
+            started=started,
+        )
+        attributes: dict[str, AttributeValue] = {
+            names.RUN_CANARY: self.canary.name,
+            names.RUN_TARGET: self.canary.target,
+            names.RUN_ID: outcome.run_id,
+            names.RUN_SCHEDULE_LAG: max(0.0, started - scheduled),
+            names.SYNTHETIC: "test",
+        }
+        # An empty context: each run is a new root, whoever calls it.
+        span = self._tracer.start_span(
+            names.RUN, Context(), SpanKind.INTERNAL, attributes, start_time=int(started * 1e9)
+        )
+        with trace.use_span(span, record_exception=False, set_status_on_exception=False):
+            try:
+                outcome = await self._judged(outcome)
+            except asyncio.CancelledError:
+                outcome = msgspec.structs.replace(outcome, kind=OutcomeKind.SKIPPED, reason="shutdown")
+                raise
+            finally:
+                duration = self._clock.monotonic() - begun
+                context = span.get_span_context()
+                outcome = msgspec.structs.replace(
+                    outcome, duration=duration, trace_id=f"{context.trace_id:032x}" if context.is_valid else None
+                )
+                _close(span, outcome, int((started + duration) * 1e9))
+        self._instruments.ran(self.canary, outcome, trace.set_span_in_context(span, Context()))
+        return outcome
+
+    async def _judged(self, outcome: Outcome) -> Outcome:
+        total = self._spec.timeouts.total
+        try:
+            async with asyncio.timeout(total + _GRACE):
+                async with self.ask() as stream:
+                    async for event in stream:
+                        if self._watch is not None:
+                            self._watch(self.canary, event)
+                    return judge(outcome, stream.result, self._spec)
+        except StreamFailed as failure:
+            return judge_failure(outcome, failure, self._spec.model)
+        except TimeoutError:
+            _log.error("canary run hangs", extra={"canary": self.canary.name, "seconds": total + _GRACE})
+            return msgspec.structs.replace(outcome, reason=f"the run did not end within {total + _GRACE:g} s")
+        except Exception as error:  # noqa: BLE001 - it becomes an internal_error outcome, counted and logged; the schedule goes on
+            _log.exception("canary run broke", extra={"canary": self.canary.name})
+            return msgspec.structs.replace(outcome, reason=scrub(f"{type(error).__name__}: {error}", limit=200))
+
+
+def judge(outcome: Outcome, result: StreamResult, spec: CanarySpec) -> Outcome:
+    """Return ``outcome`` as a whole answer makes it: as expected or not, by whom, and within the ``slo`` or not."""
+    fault = primary_fault(result.attempts, spec.model)
+    kind = OutcomeKind.OK
+    if unmet := spec.expect.unmet(result.text):
+        cut = "; the answer was cut at its token limit" if result.finish_reason == "length" else ""
+        message = f"the answer {scrub(unmet, limit=200)}{cut}: {scrub(result.text or result.refusal, limit=200)!r}"
+        kind, fault = OutcomeKind.FAILED, make_fault(FaultKind.UNEXPECTED_ANSWER, Phase.END, message)
+    elif result.degraded == "non_streaming":
+        kind = OutcomeKind.FAILED_OVER
+        message = "the server answered with one JSON body though a stream was asked for"
+        fault = make_fault(FaultKind.NOT_A_STREAM, Phase.HEADERS, message)
+    elif result.degraded is not None:
+        kind = OutcomeKind.FAILED_OVER
+    else:
+        fault = None
+        if over := over_slo(result, spec):
+            kind = OutcomeKind.SLOW
+            outcome = msgspec.structs.replace(outcome, reason=over)
+    return msgspec.structs.replace(
+        outcome,
+        kind=kind,
+        fault=fault,
+        attempts=result.attempts,
+        time_to_first_token=result.time_to_first_token,
+        max_gap=result.max_gap,
+        degraded=result.degraded,
+        model=result.model,
+        finish_reason=result.finish_reason,
+        usage=result.usage,
+    )
+
+
+def judge_failure(outcome: Outcome, failure: StreamFailed, own_route: str) -> Outcome:
+    """Return ``outcome`` as a call that nothing answered makes it."""
+    fault = primary_fault(failure.attempts, own_route) or failure.fault
+    return msgspec.structs.replace(outcome, kind=OutcomeKind.FAILED, fault=fault, attempts=failure.attempts)
+
+
+def primary_fault(attempts: tuple[Attempt, ...], own_route: str) -> Fault | None:
+    """Return the last fault on the canary's own route."""
+    return next((attempt.fault for attempt in reversed(attempts) if attempt.fault and attempt.route == own_route), None)
+
+
+def over_slo(result: StreamResult, spec: CanarySpec) -> str | None:
+    """Return which objective an answer missed, or ``None``."""
+    slo = spec.slo
+    measured = (
+        ("first token", result.time_to_first_token, slo.first_token),
+        ("longest gap", result.max_gap, slo.max_gap),
+        ("duration", result.duration, slo.duration),
+    )
+    for what, actual, limit in measured:
+        if actual is not None and limit is not None and actual > limit:
+            return f"{what} {actual:.2f} s, over the objective of {limit:g} s"
+    return None
+
+
+def _close(span: Span, outcome: Outcome, end: int) -> None:
+    span.set_attribute(names.RUN_OUTCOME, outcome.kind.value)
+    if outcome.kind in (OutcomeKind.FAILED, OutcomeKind.FAILED_OVER) and outcome.fault is not None:
+        span.set_attribute(names.ERROR_TYPE, outcome.fault.kind.value)
+    if outcome.kind is OutcomeKind.FAILED:
+        span.set_status(Status(StatusCode.ERROR, str(outcome.fault)))
+    elif outcome.kind is OutcomeKind.INTERNAL_ERROR:
+        span.set_status(Status(StatusCode.ERROR, outcome.reason or "the probe broke"))
+    span.end(end)

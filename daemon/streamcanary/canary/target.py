@@ -1,0 +1,50 @@
+"""The ``targets:`` section: whom to ask."""
+
+from pathlib import Path
+from typing import Annotated, Literal
+from urllib.parse import urlsplit
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+
+from streamcanary.model.secret import Secret
+
+
+def _http_address(value: str) -> str:
+    try:
+        parts = urlsplit(value)
+        port_is_valid = parts.port is None or 0 < parts.port < 65536
+    except ValueError:
+        port_is_valid = False
+    if not port_is_valid or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError("must be an http:// or https:// address, such as https://api.openai.com/v1")
+    if parts.username or parts.password:
+        raise ValueError("must not carry a user name or password; use api_key or headers")
+    return value.rstrip("/")
+
+
+class TargetSpec(BaseModel):
+    """One endpoint that speaks the OpenAI API.
+
+    The key is given as ``api_key`` or ``api_key_file``; an endpoint that wants none takes any text, such as ``none``.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["openai"] = "openai"
+    base_url: Annotated[str, AfterValidator(_http_address)] = "https://api.openai.com/v1"
+    api_key: Secret | None = None
+    api_key_file: Path | None = None
+    provider: Annotated[str, Field(min_length=1, max_length=64)] = "openai"
+    headers: dict[str, Secret] = Field(default_factory=dict)
+    finish_reason: Literal["required", "lenient"] = "required"
+
+    @model_validator(mode="after")
+    def _one_key(self) -> "TargetSpec":
+        if (self.api_key is None) is (self.api_key_file is None):
+            raise ValueError("needs exactly one of api_key and api_key_file")
+        return self
+
+    @property
+    def key(self) -> Secret:
+        """The API key, wherever it comes from."""
+        return self.api_key or Secret(path=self.api_key_file)

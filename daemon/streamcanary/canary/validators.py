@@ -1,0 +1,47 @@
+"""What an answer is expected to say."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
+
+
+def _compiles(value: str) -> str:
+    try:
+        re.compile(value)
+    except re.error as error:
+        raise ValueError(f"not a regular expression: {error}") from None
+    return value
+
+
+class Expectation(BaseModel):
+    """At most one condition on the text of an answer; with none, any answer that is not empty will do.
+
+    ``contains`` ignores case; ``regex`` searches; ``equals`` compares after stripping white space.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    contains: str | None = None
+    regex: Annotated[str, AfterValidator(_compiles)] | None = None
+    equals: str | None = None
+    not_empty: bool = True
+
+    @model_validator(mode="after")
+    def _one_at_most(self) -> "Expectation":
+        given = [name for name in ("contains", "regex", "equals") if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(f"takes one condition, not {' and '.join(given)}")
+        return self
+
+    def unmet(self, text: str) -> str | None:
+        """Return why ``text`` is not what was expected, or ``None`` if it is."""
+        if self.contains is not None and self.contains.casefold() not in text.casefold():
+            return f"does not contain {self.contains!r}"
+        if self.regex is not None and not re.search(self.regex, text):
+            return f"does not match {self.regex!r}"
+        if self.equals is not None and text.strip() != self.equals.strip():
+            return f"is not {self.equals!r}"
+        if self.not_empty and not text.strip():
+            return "has no text"
+        return None

@@ -1,0 +1,188 @@
+"""One run of a canary, from the question to its outcome."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from typing import Any
+
+import pytest
+
+from streamcanary.canary.fleet import Fleet
+from streamcanary.canary.spec import CanarySpec
+from streamcanary.canary.target import TargetSpec
+from streamcanary.events import ContentDelta, Event
+from streamcanary.model.canary import Canary
+from streamcanary.model.clock import SystemClock
+from streamcanary.model.faults import Blame, FaultKind
+from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.simulator import Simulator
+from support.simulator import PATIENT, QUICK, until
+from support.telemetry import Recorded
+
+CLOCK = SystemClock()
+QUICKLY = {
+    "timeouts": {"connect": 2, "headers": 0.3, "first_token": 0.3, "stall": 0.3, "total": 5},
+    "retry": {"max_attempts": 2, "base_delay": 0.001, "max_delay": 0.001},
+}
+Ask = Callable[..., Any]
+
+
+@pytest.fixture
+async def simulator() -> AsyncIterator[Simulator]:
+    async with Simulator(pace=PATIENT) as simulator:
+        yield simulator
+
+
+async def ask(simulator: Simulator, model: str, watch: Any = None, **spec: Any) -> Outcome:
+    """Run one canary once against ``simulator``."""
+    canary = CanarySpec.model_validate({"target": "sim", "model": model, "every": "10s", **QUICKLY, **spec})
+    target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key": "sk-x", "provider": "sim"})
+    async with Fleet({"sim": target}, {"c": canary}, clock=CLOCK, watch=watch) as fleet:
+        return await fleet.runs["c"](CLOCK.time())
+
+
+@pytest.mark.parametrize(
+    ("model", "spec", "kind", "fault"),
+    [
+        ("sim-ok", {"expect": {"contains": "pong"}}, OutcomeKind.OK, None),
+        ("sim-ok", {"expect": {"regex": "^Pong!.*sings"}}, OutcomeKind.OK, None),
+        ("sim-ok", {"expect": {"equals": "Pong! The canary sings.\n"}}, OutcomeKind.OK, None),
+        ("sim-ok", {"expect": {"contains": "ping"}}, OutcomeKind.FAILED, FaultKind.UNEXPECTED_ANSWER),
+        ("sim-refusal", {}, OutcomeKind.FAILED, FaultKind.UNEXPECTED_ANSWER),
+        ("sim-ok", {"slo": {"first_token": "0.001ms"}}, OutcomeKind.SLOW, None),
+        ("sim-ok", {"slo": {"duration": "0.001ms"}}, OutcomeKind.SLOW, None),
+        ("sim-ok", {"slo": {"first_token": "60s", "max_gap": "60s"}}, OutcomeKind.OK, None),
+        ("sim-cut@1", {}, OutcomeKind.OK, None),
+        ("sim-cut", {}, OutcomeKind.FAILED, FaultKind.STREAM_CUT),
+        ("sim-cut", {"fallbacks": [{"model": "sim-ok"}]}, OutcomeKind.FAILED_OVER, FaultKind.STREAM_CUT),
+        ("sim-cut", {"fallbacks": [{"model": "sim-500"}]}, OutcomeKind.FAILED, FaultKind.STREAM_CUT),
+        ("sim-json-200", {}, OutcomeKind.FAILED_OVER, FaultKind.NOT_A_STREAM),
+    ],
+)
+async def test_a_run_ends_as_exactly_one_outcome(
+    simulator: Simulator, model: str, spec: dict[str, Any], kind: OutcomeKind, fault: FaultKind | None
+) -> None:
+    """What the primary did, and not what a fallback saved, decides; the fault is the primary's."""
+    outcome = await ask(simulator, model, **spec)
+    assert (kind, fault) == (outcome.kind, outcome.fault.kind if outcome.fault else None)
+
+
+async def test_an_outcome_carries_the_evidence(simulator: Simulator) -> None:
+    """Attempts, timings and who answered are in it."""
+    outcome = await ask(simulator, "sim-cut@1")
+    assert ("c", "sim", "sim", "sim-cut@1", [FaultKind.STREAM_CUT, None]) == (
+        outcome.canary,
+        outcome.target,
+        outcome.provider,
+        outcome.model,
+        [attempt.fault.kind if attempt.fault else None for attempt in outcome.attempts],
+    )
+    assert True is (outcome.duration >= (outcome.time_to_first_token or 0) > 0)
+
+
+async def test_an_answer_cut_at_its_token_limit_says_so(simulator: Simulator) -> None:
+    """An unexpected answer that ended for length names the limit: it is the canary that asks for too few tokens."""
+    outcome = await ask(simulator, "sim-length", expect={"equals": "something else"})
+    assert outcome.fault is not None
+    assert True is ("cut at its token limit" in outcome.fault.message)
+    assert Blame.CONTENT is outcome.fault.blame
+
+
+async def test_every_question_is_fresh(simulator: Simulator) -> None:
+    """The nonce differs from run to run, so that no cache on the way can answer."""
+    for _ in range(2):
+        await ask(simulator, "sim-ok", prompt="pong ({nonce})")
+    first, second = (request.body for request in simulator.requests)
+    assert (True, False) == (first != second, "{nonce}" in first)
+
+
+async def test_the_request_is_passed_on(simulator: Simulator) -> None:
+    """What the canary's request section says goes to the endpoint; usage comes back."""
+    outcome = await ask(simulator, "sim-ok", request={"max_tokens": 7, "stream_options": {"include_usage": True}})
+    assert True is ('"max_tokens":7' in simulator.requests[0].body.replace(" ", ""))
+    assert outcome.usage is not None
+    assert True is (outcome.usage.output_tokens > 0)
+
+
+async def test_a_watcher_sees_the_stream(simulator: Simulator) -> None:
+    """Events are told as they happen, with the canary they belong to."""
+    seen: list[tuple[str, Event]] = []
+
+    def watch(canary: Canary, event: Event) -> None:
+        seen.append((canary.name, event))
+
+    await ask(simulator, "sim-ok", watch=watch)
+    text = "".join(event.delta for _, event in seen if isinstance(event, ContentDelta))
+    assert ({"c"}, "Pong! The canary sings.") == ({name for name, _ in seen}, text)
+
+
+async def test_a_broken_probe_is_not_a_broken_target(simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:
+    """What breaks in our own code is an internal_error, logged, and no fault of anybody's."""
+    outcome = await ask(simulator, "sim-ok", request={"no_such_argument": 1})
+    assert (OutcomeKind.INTERNAL_ERROR, None, ()) == (outcome.kind, outcome.fault, outcome.attempts)
+    assert "TypeError: unknown argument: no_such_argument" in (outcome.reason or "")
+    assert "canary run broke" in caplog.text
+
+
+async def test_cancellation_leaves_nothing_open(simulator: Simulator) -> None:
+    """A run that is cancelled at shutdown ends at once and closes its connection."""
+    patient = {"timeouts": {"total": 9}}
+    task = asyncio.create_task(ask(simulator, "sim-stall", **patient))
+    await until(lambda: bool(simulator.requests))
+    task.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await task
+    await until(lambda: simulator.connections == 0)
+
+
+async def test_a_rotated_key_is_used(tmp_path: Any) -> None:
+    """A key file is read again when it changes: the next run has the new key."""
+    path = tmp_path / "key"
+    path.write_text("old-key-of-no-worth")
+    async with Simulator(pace=QUICK, api_key="new-key-of-no-worth") as simulator:
+        target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key_file": str(path)})
+        canary = CanarySpec.model_validate({"target": "sim", "model": "sim-ok", "every": "10s", **QUICKLY})
+        async with Fleet({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:
+            before = await fleet.runs["c"](CLOCK.time())
+            path.write_text("new-key-of-no-worth")
+            after = await fleet.runs["c"](CLOCK.time())
+    assert before.fault is not None
+    assert (FaultKind.AUTH_FAILED, OutcomeKind.OK) == (before.fault.kind, after.kind)
+    assert False is ("key-of-no-worth" in before.fault.message)
+
+
+async def test_a_key_file_that_is_gone(tmp_path: Any, simulator: Simulator) -> None:
+    """A key that cannot be read is auth_failed, blamed on the configuration, and names the file."""
+    target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key_file": str(tmp_path / "gone")})
+    canary = CanarySpec.model_validate({"target": "sim", "model": "sim-ok", "every": "10s", **QUICKLY})
+    async with Fleet({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:
+        outcome = await fleet.runs["c"](CLOCK.time())
+    assert outcome.fault is not None
+    assert (FaultKind.AUTH_FAILED, Blame.CONFIG) == (outcome.fault.kind, outcome.fault.blame)
+    assert True is ("cannot read the secret file" in outcome.fault.message)
+
+
+async def test_the_span_tree_has_three_levels(simulator: Simulator, recorded: Recorded) -> None:
+    """A run is the root, the call its child, the attempts the call's; the outcome names the trace."""
+    outcome = await ask(simulator, "sim-cut@1")
+    ((name, run, calls),) = recorded.trees("streamcanary.outcome", "user_agent.synthetic.type", "error.type")
+    assert (
+        "streamcanary.run",
+        {"status": "UNSET", "streamcanary.outcome": "ok", "user_agent.synthetic.type": "test"},
+    ) == (
+        name,
+        run,
+    )
+    ((call_name, _, attempts),) = calls
+    assert ("chat sim-cut@1", ["POST", "POST"]) == (call_name, [attempt[0] for attempt in attempts])
+    assert {outcome.trace_id} == {f"{span.context.trace_id:032x}" for span in recorded.spans}
+
+
+async def test_runs_are_counted_by_outcome_and_fault(simulator: Simulator, recorded: Recorded) -> None:
+    """The counter says how runs ended, with the same error.type as the span."""
+    labels = {"canary": "c", "outcome": "failed", "error__type": "stream_cut"}
+    before = recorded.value("streamcanary.runs", **labels)
+    await ask(simulator, "sim-cut")
+    assert 1 == recorded.value("streamcanary.runs", **labels) - before
+    assert ["stream_cut"] == [
+        span.attributes["error.type"] for span in recorded.spans if span.name == "streamcanary.run" and span.attributes
+    ]
