@@ -1,0 +1,1 @@
+"""What streamcanary costs, measured: ``python -m bench``."""

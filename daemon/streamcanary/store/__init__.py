@@ -1,0 +1,1 @@
+"""SQLite, behind one writer thread: history, incidents, outbox."""

@@ -1,0 +1,138 @@
+"""The store: one SQLite file, written by one thread and read by another, so that the event loop never waits."""
+
+import asyncio
+import logging
+import sqlite3
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Self, TypeVar
+
+from streamcanary.model.clock import Clock
+from streamcanary.model.outcome import Outcome
+from streamcanary.model.row import Row, Table
+from streamcanary.store import history, ledger
+from streamcanary.store.config import StoreConfig
+from streamcanary.store.errors import StoreFailing
+from streamcanary.store.file import Opened, check_place, open_file, touch
+from streamcanary.store.lock import Lock
+from streamcanary.store.reader import Reader
+from streamcanary.store.worker import Worker
+from streamcanary.store.writer import Writer
+
+_log = logging.getLogger(__name__)
+
+T = TypeVar("T")
+
+_PATIENCE = 10.0  # seconds; longer than a slow disk's sync, shorter than a page may wait
+_MOST_IN_ONE_COMMIT = 256
+_MOST_WRITES_WAITING = 4096
+_MOST_READS_WAITING = 64
+
+
+class Store:
+    """What the daemon remembers. Made by :meth:`open`; ended by :meth:`close`, which may be called twice."""
+
+    def __init__(self, path: Path, opened: Opened, lock: Lock, clock: Clock, keep: float, patience: float) -> None:
+        self.path = path
+        self._writer = Writer(path, opened, lock, clock, keep)
+        self._writing = Worker(
+            "writer", self._writer, batch=_MOST_IN_ONE_COMMIT, backlog=_MOST_WRITES_WAITING, patience=patience
+        )
+        self._reading = Worker("reader", Reader(path), batch=1, backlog=_MOST_READS_WAITING, patience=patience)
+
+    @classmethod
+    def open(cls, config: StoreConfig, clock: Clock, *, patience: float = _PATIENCE) -> Self:
+        """Open the store, or make it, and take its lock. Blocks: call it before the loop has work.
+
+        ``patience`` is how many seconds a read or write waits for the disk.
+
+        Raises:
+            StoreUnwritable: if it cannot be kept at ``config.path``.
+            StoreLocked: if another daemon has it.
+            StoreTooNew: if a later version has written it.
+        """
+        path = check_place(config.path.absolute())
+        lock = Lock(path)
+        lock.acquire()
+        try:
+            opened = open_file(path, clock.time())
+        except BaseException:
+            lock.release()
+            raise
+        return cls(path, opened, lock, clock, config.keep, patience)
+
+    @property
+    def set_aside(self) -> Path | None:
+        """Where the corrupt store went, if there was one since :meth:`open`, or at it."""
+        return self._writer.set_aside
+
+    def writable(self) -> bool:
+        """Tell whether the store took the last write, and in time. :meth:`probe` makes one."""
+        return self._writer.writable and not self._writing.stuck
+
+    async def write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        """Call ``fn`` in a durable transaction and return what it returns, once that is on the disk.
+
+        Writes happen in the order of the calls, several in one commit when they wait. ``fn`` is called in another
+        thread; it ends no transaction, keeps nothing of the connection, and may be called twice, the first time
+        undone. What it raises undoes what it did, nothing else, and is raised here. A caller that is cancelled stops
+        waiting; its write is made all the same.
+
+        Raises:
+            StoreFailing: if it could not be written, whatever SQLite or the system says; a later write may succeed.
+            StoreLost: if the file is another one now, and without what was in it.
+        """
+        return await self._writing.ask(fn)
+
+    async def read(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+        """Call ``fn`` in another thread, in one consistent view of the last commit, and return what it returns.
+
+        A caller that is cancelled or runs out of patience breaks the read off.
+
+        Raises:
+            StoreFailing: if it could not be read.
+        """
+        return await self._reading.ask(fn)
+
+    async def commit(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
+        """Save changes to alerting's ledger and record runs, all in one durable transaction.
+
+        Raises:
+            StoreFailing: as :meth:`write`.
+        """
+
+        def save(connection: sqlite3.Connection) -> None:
+            ledger.save(connection, rows)
+            for outcome in outcomes:
+                history.record(connection, outcome)
+
+        await self.write(save)
+
+    async def load_ledger(self) -> dict[Table, dict[str, bytes]]:
+        """Return what alerting remembers, by table and key.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(ledger.load)
+
+    async def probe(self) -> bool:
+        """Write something that changes nothing, and return :meth:`writable`."""
+        try:
+            await self.write(touch)
+        except StoreFailing as error:
+            _log.debug("the store does not take a write: %s", error)
+            return False
+        return self.writable()
+
+    async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - shared out between two threads
+        """Do the writes that wait, move the log into the database, and give the lock back.
+
+        After ``timeout`` seconds it is left as it is: nothing that was committed is lost, the next :meth:`open`
+        finds it in the log, and the lock ends with the process.
+        """
+        begun = asyncio.get_running_loop().time()
+        await self._reading.close(timeout / 2)  # first: a reader keeps the log from being moved
+        rest = timeout - (asyncio.get_running_loop().time() - begun)
+        if not await self._writing.close(rest):
+            _log.warning("the store %s did not close within %g s; what was committed is safe", self.path, timeout)

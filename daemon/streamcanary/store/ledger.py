@@ -1,0 +1,38 @@
+"""What alerting remembers: four tables of values under keys of its own making."""
+
+import sqlite3
+from collections.abc import Iterable
+from typing import Final, get_args
+
+from streamcanary.model.row import Row, Table
+
+TABLES: Final[tuple[Table, ...]] = get_args(Table)
+
+_SET = {
+    table: f"INSERT INTO {table} (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"  # noqa: S608 - names of our own
+    for table in TABLES
+}
+_REMOVE = {table: f"DELETE FROM {table} WHERE key = ?" for table in TABLES}  # noqa: S608 - names of our own
+_ALL = {table: f"SELECT key, value FROM {table}" for table in TABLES}  # noqa: S608 - names of our own
+
+
+def save(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+    """Make the changes in their order; the transaction is the caller's.
+
+    Raises:
+        sqlite3.Error: if one cannot be made.
+    """
+    for row in rows:
+        if row.value is None:
+            connection.execute(_REMOVE[row.table], (row.key,))
+        else:
+            connection.execute(_SET[row.table], (row.key, row.value))
+
+
+def load(connection: sqlite3.Connection) -> dict[Table, dict[str, bytes]]:
+    """Return all there is, by table and key.
+
+    Raises:
+        sqlite3.Error: if it cannot be read.
+    """
+    return {table: dict(connection.execute(_ALL[table])) for table in TABLES}

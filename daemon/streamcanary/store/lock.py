@@ -1,0 +1,77 @@
+"""One daemon a store: an exclusive ``flock`` on a file beside the database.
+
+The lock is the kernel's and ends with the process, however that ends; the file stays, and means nothing by itself.
+It is a file of its own because SQLite's locks on the database are of the other kind (``fcntl``), which a process
+loses as soon as it closes any descriptor of the same file.
+"""
+
+import contextlib
+import fcntl
+import os
+import socket
+from pathlib import Path
+
+from streamcanary.model.secret import scrub
+from streamcanary.store.errors import StoreLocked, StoreUnwritable
+
+_LONGEST_NOTE = 300
+
+
+class Lock:
+    """The lock of the store at ``store``: ``<store>.lock``."""
+
+    def __init__(self, store: Path) -> None:
+        self._store = store
+        self._path = store.with_name(f"{store.name}.lock")
+        self._file: int | None = None
+
+    def acquire(self) -> None:
+        """Take the lock, or make sure that it is still held: somebody may have removed its file.
+
+        Raises:
+            StoreLocked: if another process has it; the message names its pid and host.
+            StoreUnwritable: if the file cannot be made or locked.
+        """
+        if self._file is not None and self._is_in_place(self._file):
+            return
+        try:
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as error:
+            raise StoreUnwritable(
+                f"store.path: cannot write {self._path}: {error.strerror}; the daemon must be able to write there"
+            ) from None
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
+        except BlockingIOError:
+            holder = self._holder(file)
+            os.close(file)
+            raise StoreLocked(
+                f"the store {self._store} is in use by another streamcanary, process {holder}: "
+                "stop that one, or give this one a store.path of its own"
+            ) from None
+        except OSError as error:
+            os.close(file)
+            raise StoreUnwritable(
+                f"store.path: cannot lock {self._path}: {error.strerror}; use a disk with room and with file locks"
+            ) from None
+        self.release()
+        self._file = file
+
+    def release(self) -> None:
+        """Give the lock back; nothing happens if it is not held."""
+        if self._file is not None:
+            os.close(self._file)
+            self._file = None
+
+    def _is_in_place(self, file: int) -> bool:
+        with contextlib.suppress(OSError):
+            return os.path.samestat(os.fstat(file), self._path.stat())
+        return False
+
+    @staticmethod
+    def _holder(file: int) -> str:
+        """Return what the holder has written about itself: it may not have come to it yet."""
+        note = os.pread(file, _LONGEST_NOTE, 0).decode("utf-8", "replace")
+        return scrub(note) or "unknown"

@@ -1,0 +1,55 @@
+"""The form of the store, as the steps that lead to it.
+
+A released step is never changed: a new form is a further step. ``PRAGMA user_version`` counts the steps taken.
+"""
+
+import sqlite3
+from typing import Final
+
+APPLICATION_ID: Final = 0x53_43_4E_59  # "SCNY"
+"""Marks a database as ours (https://www.sqlite.org/pragma.html#pragma_application_id)."""
+
+MIGRATIONS: Final = (
+    """
+    CREATE TABLE detectors (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE incidents (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE groups (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE notices (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+
+    CREATE TABLE runs (
+        id INTEGER PRIMARY KEY,       -- the order in which they ended, whatever the clock said
+        run_id TEXT NOT NULL UNIQUE,
+        canary TEXT NOT NULL,
+        kind TEXT NOT NULL,
+        started REAL NOT NULL,        -- seconds since the epoch
+        failed INTEGER NOT NULL,      -- 1: kept longer
+        outcome BLOB NOT NULL         -- JSON
+    );
+    CREATE INDEX runs_by_canary ON runs (canary);
+    CREATE INDEX runs_by_age ON runs (failed, started);
+    """,
+)
+
+
+def known_version() -> int:
+    """Return the version that this streamcanary writes."""
+    return len(MIGRATIONS)
+
+
+def stored_version(connection: sqlite3.Connection) -> int:
+    """Return the version of the open database; 0 if it is empty."""
+    version: int = connection.execute("PRAGMA user_version").fetchone()[0]
+    return version
+
+
+def migrate(connection: sqlite3.Connection) -> None:
+    """Take the steps that are missing, each in one transaction.
+
+    Raises:
+        sqlite3.Error: if a step cannot be taken; those before it stand.
+    """
+    for number in range(stored_version(connection) + 1, known_version() + 1):
+        connection.executescript(
+            f"BEGIN IMMEDIATE; {MIGRATIONS[number - 1]}"
+            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
+        )

@@ -1,0 +1,27 @@
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from streamcanary.store.database import Store
+from support.stores import SetClock, open_store
+
+
+@pytest.fixture
+def clock() -> SetClock:
+    """Provide the clock of ``store``."""
+    return SetClock()
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Name the file of ``store``."""
+    return tmp_path / "canary.db"
+
+
+@pytest.fixture
+async def store(path: Path, clock: SetClock) -> AsyncIterator[Store]:
+    """Provide an open store, and close it."""
+    store = open_store(path, clock)
+    yield store
+    await store.close()

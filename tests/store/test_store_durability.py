@@ -1,0 +1,45 @@
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from streamcanary.store import history
+from support.stores import PROGRAM_ENVIRONMENT, open_store
+
+APPENDER = Path(__file__).with_name("program_appender.py")
+
+
+def append_and_kill(path: Path, first: int, acknowledged: int) -> set[str]:
+    """Append runs from number ``first`` on, kill the process after some, and return those that were acknowledged."""
+    with subprocess.Popen(
+        [sys.executable, str(APPENDER), str(path), str(first)],
+        stdout=subprocess.PIPE,
+        text=True,
+        env=PROGRAM_ENVIRONMENT,
+    ) as process:
+        assert process.stdout is not None
+        lines = [process.stdout.readline() for _ in range(acknowledged)]
+        process.kill()
+        lines += process.stdout.readlines()
+    assert process.returncode == -9
+    return {f"run-{int(line)}" for line in lines if line.endswith("\n")}
+
+
+@pytest.mark.parametrize("seed", range(4))
+async def test_what_was_acknowledged_survives_kill_9(path: Path, seed: int) -> None:
+    """At any instant: nothing acknowledged is missing, the store opens clean, and ledger and history agree."""
+    dice = random.Random(seed)  # noqa: S311 - instants, not secrets
+    acknowledged: set[str] = set()
+    for life in range(4):
+        acknowledged |= append_and_kill(path, life * 1_000_000, dice.randrange(1, 150))
+    store = open_store(path)
+    assert store.set_aside is None
+    assert await store.read(lambda connection: connection.execute("PRAGMA integrity_check").fetchall()) == [("ok",)]
+    runs = await store.read(lambda connection: history.recent(connection, limit=1_000_000))
+    assert acknowledged - {run.run_id for run in runs} == set()
+    newest_by_canary = {run.canary: run.run_id for run in reversed(runs)}
+    detectors = (await store.load_ledger())["detectors"]
+    assert {canary: f"run-{value.decode()}" for canary, value in detectors.items()} == newest_by_canary
+    await store.close()

@@ -1,0 +1,50 @@
+import sqlite3
+from contextlib import closing
+
+import pytest
+
+from streamcanary.store import migrations
+from streamcanary.store.migrations import APPLICATION_ID, known_version, migrate, stored_version
+
+
+def test_an_empty_database_is_brought_to_the_known_version() -> None:
+    """The version counts the steps, and the file says whose it is."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        assert stored_version(connection) == known_version()
+        assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
+
+
+def test_migrating_twice_is_migrating_once() -> None:
+    """Every start migrates."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        schema = list(connection.execute("SELECT * FROM sqlite_master"))
+        migrate(connection)
+        assert list(connection.execute("SELECT * FROM sqlite_master")) == schema
+
+
+def test_only_the_missing_steps_are_taken_and_data_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later version adds its own steps to what an earlier one has written."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        migrate(connection)
+        connection.execute("INSERT INTO notices VALUES ('a', x'00')")
+        monkeypatch.setattr(
+            migrations, "MIGRATIONS", (*migrations.MIGRATIONS, "ALTER TABLE notices ADD COLUMN note TEXT;")
+        )
+        migrate(connection)
+        assert list(connection.execute("SELECT * FROM notices")) == [("a", b"\0", None)]
+        assert stored_version(connection) == known_version()
+
+
+def test_a_step_is_taken_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A step that breaks in the middle leaves the form of the step before."""
+    with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
+        monkeypatch.setattr(
+            migrations, "MIGRATIONS", ("CREATE TABLE a (x);", "CREATE TABLE b (x); CREATE TABLE a (x);")
+        )
+        with pytest.raises(sqlite3.OperationalError, match="table a already exists"):
+            migrate(connection)
+        connection.rollback()
+        assert list(connection.execute("SELECT name FROM sqlite_master")) == [("a",)]
+        assert stored_version(connection) == 1

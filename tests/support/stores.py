@@ -1,0 +1,57 @@
+"""Parts for tests that keep something in a store."""
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.store.config import StoreConfig
+from streamcanary.store.database import Store
+
+NOON = 1_770_000_000.0
+"""A moment in 2026: 02:40 UTC on 2 February."""
+
+PROGRAM_ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "error"}
+"""What a program under test runs in."""
+
+
+@dataclass
+class SetClock:
+    """A clock that stands still until it is set."""
+
+    wall: float = NOON
+    running: float = 1000.0
+
+    def time(self) -> float:
+        """Return the wall time that is set."""
+        return self.wall
+
+    def monotonic(self) -> float:
+        """Return the monotonic time that is set."""
+        return self.running
+
+    def pass_by(self, seconds: float) -> None:
+        """Let both clocks go on."""
+        self.wall += seconds
+        self.running += seconds
+
+
+def open_store(path: Path, clock: SetClock | None = None, *, keep: float = 3600.0, patience: float = 10.0) -> Store:
+    """Open a store at ``path`` that keeps runs for an hour."""
+    return Store.open(StoreConfig(path=path, keep=keep), clock or SetClock(), patience=patience)
+
+
+def make_outcome(number: int, **changes: Any) -> Outcome:
+    """Build the outcome of run ``number`` of the canary ``chat``: ok, started ``number`` seconds after noon."""
+    values: dict[str, Any] = {
+        "run_id": f"run-{number}",
+        "canary": "chat",
+        "target": "openai",
+        "provider": "openai",
+        "kind": OutcomeKind.OK,
+        "scheduled": NOON + number,
+        "started": NOON + number,
+        "duration": 1.5,
+    }
+    return Outcome(**{**values, **changes})
