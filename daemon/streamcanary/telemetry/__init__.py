@@ -1,0 +1,1 @@
+"""The OpenTelemetry SDK, wired: providers, exporters, bounded shutdown, logs."""

@@ -1,0 +1,117 @@
+"""Where traces and metrics go: the ``telemetry:`` section, or else the standard environment variables.
+
+With ``otlp`` in the section, its endpoint, protocol, interval and timeout count, and the environment's do not.
+Without it, these do (https://opentelemetry.io/docs/specs/otel/protocol/exporter/):
+
+- ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_{TRACES,METRICS}_ENDPOINT``
+- ``OTEL_EXPORTER_OTLP_PROTOCOL``: ``http/protobuf`` (the default) or ``grpc``
+- ``OTEL_{TRACES,METRICS}_EXPORTER=none``, which leaves a signal out
+- ``OTEL_METRIC_EXPORT_INTERVAL``, in milliseconds
+
+In both cases the SDK itself reads ``OTEL_EXPORTER_OTLP_HEADERS`` (the section's headers come on top), the
+``…_CERTIFICATE``, ``…_CLIENT_CERTIFICATE`` and ``…_CLIENT_KEY`` files, ``…_COMPRESSION`` and ``OTEL_TRACES_SAMPLER``;
+and ``OTEL_SDK_DISABLED=true`` turns everything off.
+"""
+
+from collections.abc import Mapping
+from typing import Literal
+from urllib.parse import urlsplit
+
+from msgspec import Struct, field
+
+from streamcanary.model.secret import Secret
+from streamcanary.telemetry.config import OtlpConfig, Protocol, TelemetryConfig, check_endpoint
+
+Signal = Literal["traces", "metrics"]
+_PROTOCOLS: dict[str, Protocol] = {"http/protobuf": "http/protobuf", "grpc": "grpc"}
+_DEFAULTS = OtlpConfig.model_fields
+_LONGEST_INTERVAL = 3600.0
+
+
+class TelemetryMisconfigured(Exception):
+    """An export was asked for that cannot be; the text names the variable or header, and what would be right."""
+
+
+class Destination(Struct, frozen=True, kw_only=True):
+    """Where and how to export. An endpoint is complete, its path included; ``None`` leaves the signal out.
+
+    ``interval`` and ``timeout`` are seconds.
+    """
+
+    protocol: Protocol
+    traces: str | None
+    metrics: str | None
+    headers: dict[str, Secret] = field(default_factory=dict)
+    interval: float = _DEFAULTS["interval"].default
+    timeout: float = _DEFAULTS["timeout"].default
+
+
+def destination(section: TelemetryConfig, environ: Mapping[str, str]) -> Destination | None:
+    """Return where to export to, or ``None`` if nowhere.
+
+    Raises:
+        TelemetryMisconfigured: if a variable of the environment that counts is not valid.
+    """
+    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+        return None
+    if (otlp := section.otlp) is None:
+        return _from_environment(environ)
+    base = str(otlp.endpoint)
+    return Destination(
+        protocol=otlp.protocol,
+        traces=_signal_path(base, "traces", otlp.protocol),
+        metrics=_signal_path(base, "metrics", otlp.protocol),
+        headers={name.lower(): value for name, value in otlp.headers.items()},
+        interval=otlp.interval,
+        timeout=otlp.timeout,
+    )
+
+
+def is_loopback(endpoint: str) -> bool:
+    """Tell whether ``endpoint`` is on this machine: no proxy can reach it there."""
+    host = (urlsplit(endpoint).hostname or "").lower()
+    return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
+
+
+def _from_environment(environ: Mapping[str, str]) -> Destination | None:
+    name = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip() or "http/protobuf"
+    traces = _environment_endpoint(environ, "traces", name)
+    metrics = _environment_endpoint(environ, "metrics", name)
+    if traces is None and metrics is None:
+        return None
+    if (protocol := _PROTOCOLS.get(name)) is None:
+        raise TelemetryMisconfigured(
+            f"OTEL_EXPORTER_OTLP_PROTOCOL is {name[:40]!r}: it must be {' or '.join(_PROTOCOLS)}"
+        )
+    return Destination(protocol=protocol, traces=traces, metrics=metrics, interval=_environment_interval(environ))
+
+
+def _environment_endpoint(environ: Mapping[str, str], signal: Signal, protocol: str) -> str | None:
+    if environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip().lower() == "none":
+        return None
+    own, shared = f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
+    variable = own if environ.get(own, "").strip() else shared
+    endpoint = environ.get(variable, "").strip()
+    if not endpoint:
+        return None
+    try:
+        check_endpoint(endpoint)
+    except ValueError as error:
+        raise TelemetryMisconfigured(f"{variable}: {error}") from None
+    return endpoint if variable == own else _signal_path(endpoint, signal, protocol)
+
+
+def _environment_interval(environ: Mapping[str, str]) -> float:
+    text = environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
+    if not text:
+        return float(_DEFAULTS["interval"].default)
+    seconds = int(text) / 1000 if text.isascii() and text.isdigit() and len(text) < 10 else 0.0
+    if not 1 <= seconds <= _LONGEST_INTERVAL:
+        raise TelemetryMisconfigured(
+            "OTEL_METRIC_EXPORT_INTERVAL is a whole number of milliseconds, 1000 to 3600000, such as 10000"
+        )
+    return seconds
+
+
+def _signal_path(base: str, signal: Signal, protocol: str) -> str:
+    return base.rstrip("/") if protocol == "grpc" else f"{base.rstrip('/')}/v1/{signal}"

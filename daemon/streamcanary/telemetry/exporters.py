@@ -1,0 +1,192 @@
+"""OTLP exporters that report to a :class:`Delivery`. Importing this module imports the SDK."""
+
+import os
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import requests
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.trace import ReadableSpan
+from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
+from opentelemetry.util.re import parse_env_headers
+
+from streamcanary.model.secret import Secret, SecretUnreadable
+from streamcanary.telemetry.delivery import Delivery
+from streamcanary.telemetry.destination import Destination, TelemetryMisconfigured, is_loopback
+from streamcanary.telemetry.sdk_log import SdkLog
+
+_SHORTEST_TIMEOUT = 0.05
+
+
+class SpanCarrier(SpanExporter):
+    """Hands batches of spans to the exporter of the day; a reload swaps it under a running provider."""
+
+    def __init__(self, exporter: SpanExporter | None, delivery: Delivery, sdk_log: SdkLog) -> None:
+        self._exporter = exporter
+        self._delivery = delivery
+        self._sdk_log = sdk_log
+
+    def swap(self, exporter: SpanExporter | None) -> None:
+        """Export by ``exporter`` from now on; with ``None``, drop what comes."""
+        self.shutdown()
+        self._exporter = exporter
+
+    def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
+        """Export ``spans``."""
+        if (exporter := self._exporter) is None:
+            return SpanExportResult.SUCCESS
+        done = self._delivery.attempt(
+            lambda: exporter.export(spans) is SpanExportResult.SUCCESS,
+            self._sdk_log.take,
+        )
+        return SpanExportResult.SUCCESS if done else SpanExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        """Stop: an export that waits to try again does so no more."""
+        if self._exporter is not None:
+            self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
+        """Do nothing: nothing is held back here."""
+        return True
+
+
+class MetricCarrier(MetricExporter):
+    """Hands the collected metrics to the exporter of the day; a reload swaps it under a running provider."""
+
+    def __init__(self, exporter: MetricExporter, delivery: Delivery, sdk_log: SdkLog) -> None:
+        # The reader asks its exporter for both, under these names.
+        super().__init__(exporter._preferred_temporality, exporter._preferred_aggregation)
+        self._exporter: MetricExporter | None = exporter
+        self._delivery = delivery
+        self._sdk_log = sdk_log
+
+    def swap(self, exporter: MetricExporter | None) -> None:
+        """Export by ``exporter`` from now on; with ``None``, drop what comes."""
+        self.shutdown()
+        self._exporter = exporter
+
+    def export(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: object) -> MetricExportResult:
+        """Export ``metrics_data``."""
+        if (exporter := self._exporter) is None:
+            return MetricExportResult.SUCCESS
+        done = self._delivery.attempt(
+            lambda: exporter.export(metrics_data, timeout_millis) is MetricExportResult.SUCCESS,
+            self._sdk_log.take,
+        )
+        return MetricExportResult.SUCCESS if done else MetricExportResult.FAILURE
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: object) -> None:
+        """Stop: an export that waits to try again does so no more."""
+        if self._exporter is not None:
+            self._exporter.shutdown()
+
+    def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Do nothing: nothing is held back here."""
+        return True
+
+
+class HttpSession(requests.Session):
+    """The HTTP session of one exporter.
+
+    A proxy from the environment is not asked for an endpoint on this machine. Headers are signed on here, because
+    their secrets may change while the process runs; and because a session with an ``auth`` of its own takes none
+    from a ``.netrc``.
+    """
+
+    def __init__(self, destination: Destination, endpoint: str, sdk_log: SdkLog) -> None:
+        super().__init__()
+        self.trust_env = not is_loopback(endpoint)
+        self.auth = self._sign
+        self._headers = destination.headers
+        header_values(self._headers)  # what is wrong with them is told now
+        self._longest = destination.timeout
+        self._sdk_log = sdk_log
+
+    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+        request.headers.update(header_values(self._headers))
+        return request
+
+    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
+        """Send one request, and note in plain words what goes wrong with it.
+
+        The timeout is held within bounds: the exporter takes what is left of it from the wall clock, which may jump.
+        """
+        kwargs["timeout"] = min(max(kwargs.get("timeout") or 0.0, _SHORTEST_TIMEOUT), self._longest)
+        try:
+            response = super().send(request, **kwargs)
+        except Exception as error:
+            self._sdk_log.note(_innermost(error))
+            raise
+        if response.status_code >= 300:
+            self._sdk_log.note(f"HTTP {response.status_code} {response.reason}")
+        if 300 <= response.status_code < 400:  # the exporter would take it for a success
+            raise requests.RequestException(f"HTTP {response.status_code}: a redirect is not followed")
+        return response
+
+
+def header_values(headers: Mapping[str, Secret]) -> dict[str, str]:
+    """Return the headers as they are now.
+
+    Raises:
+        TelemetryMisconfigured: if a value cannot be read, or cannot stand in a header; without showing it.
+    """
+    values = {}
+    for name, secret in headers.items():
+        try:
+            values[name] = secret.reveal()
+        except SecretUnreadable as error:
+            raise TelemetryMisconfigured(f"telemetry.otlp.headers, {name}: {error}") from None
+        if not (values[name].isascii() and values[name].isprintable()):
+            raise TelemetryMisconfigured(
+                f"telemetry.otlp.headers, {name}: a header holds printable ASCII characters only"
+            )
+    return values
+
+
+def span_exporter(destination: Destination, endpoint: str, sdk_log: SdkLog) -> SpanExporter:
+    """Return an exporter of spans to ``endpoint``; gRPC is imported only when asked for."""
+    if destination.protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
+
+        return GrpcExporter(**_grpc_options(destination, endpoint, "TRACES"))
+    from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
+
+    session = HttpSession(destination, endpoint, sdk_log)
+    return HttpExporter(endpoint=endpoint, timeout=destination.timeout, session=session)
+
+
+def metric_exporter(destination: Destination, endpoint: str, sdk_log: SdkLog) -> MetricExporter:
+    """Return an exporter of metrics to ``endpoint``; gRPC is imported only when asked for."""
+    if destination.protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
+
+        return GrpcExporter(**_grpc_options(destination, endpoint, "METRICS"))
+    from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
+
+    session = HttpSession(destination, endpoint, sdk_log)
+    return HttpExporter(endpoint=endpoint, timeout=destination.timeout, session=session)
+
+
+def _grpc_options(destination: Destination, endpoint: str, signal: str) -> dict[str, Any]:
+    variable = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_HEADERS") or os.environ.get(
+        "OTEL_EXPORTER_OTLP_HEADERS", ""
+    )
+    return {
+        "endpoint": endpoint,
+        "insecure": endpoint.startswith("http://"),
+        "headers": {**parse_env_headers(variable, liberal=True), **header_values(destination.headers)},
+        "timeout": destination.timeout,
+        "channel_options": (("grpc.enable_http_proxy", int(not is_loopback(endpoint))),),
+    }
+
+
+def _innermost(error: BaseException) -> str:
+    """Return what the operating system said, from below the layers that wrapped it."""
+    for _ in range(10):
+        below = error.__cause__ or error.__context__
+        if below is None:
+            break
+        error = below
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text or type(error).__name__

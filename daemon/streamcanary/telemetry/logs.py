@@ -1,0 +1,150 @@
+"""Structured logs on stderr: JSON for machines, columns for a terminal.
+
+Rooms log through the standard library: ``logging.getLogger(__name__).info("…", extra={"canary": name})``. Every line,
+whoever wrote it, is scrubbed of secrets and bounded here, at the one place that all of them pass.
+"""
+
+import logging
+import sys
+import traceback
+from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import Any, Final, Literal, TextIO
+
+import msgspec
+import structlog
+from opentelemetry import trace
+from structlog.typing import EventDict, Processor
+
+from streamcanary.model.secret import scrub
+
+Level = Literal["debug", "info", "warning", "error"]
+Secrets = Callable[[], Iterable[str]]
+
+NOISY: Final = ("apscheduler", "httpcore", "httpcore2", "httpx", "httpx2", "openai", "urllib3", "uvicorn.access")
+"""Loggers of other people's code that tell of each request and job; only their warnings are kept, at any level.
+
+Below that, ``openai`` would also log whole requests, prompts and headers included.
+"""
+
+_LONGEST_MESSAGE = 2000  # characters
+_LONGEST_FIELD = 500
+_LONGEST_TRACEBACK = 8000
+_MOST_FIELDS = 32
+_OWN_FIELDS = ("time", "level", "message", "logger", "exception", "trace_id", "span_id")
+
+
+def configure(
+    level: Level = "info", *, json: bool | None = None, secrets: Secrets | None = None, stream: TextIO | None = None
+) -> None:
+    """Send the logs of the whole process to ``stream`` (stderr), from ``level`` up.
+
+    ``json`` chooses one JSON object a line; by default, unless the stream is a terminal. ``secrets`` returns what must
+    never be shown; it is asked for every line, so that a secret that was read again is known. A second call replaces
+    what the first one set up.
+    """
+    stream = stream or sys.stderr
+    handler = _Handler(stream)
+    terminal = stream.isatty()
+    renderer = _json_renderer() if (json if json is not None else not terminal) else _console_renderer(colors=terminal)
+    handler.setFormatter(_formatter(renderer, secrets or tuple))
+    root = logging.getLogger()
+    for old in [old for old in root.handlers if isinstance(old, _Handler)]:
+        root.removeHandler(old)
+    root.addHandler(handler)
+    root.setLevel(level.upper())
+    logging.captureWarnings(capture=True)
+    for name in NOISY:
+        logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Handler(logging.StreamHandler[TextIO]):
+    def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
+        """Say that a line was lost, where logging would print a traceback with the line's arguments in it."""
+        error = sys.exc_info()[1]
+        line = {"level": "error", "message": f"a line of {record.name} is lost", "why": type(error).__name__}
+        with suppress(OSError, ValueError):  # stderr is closed: there is nowhere left to say it
+            self.stream.write(_to_json(line) + "\n")
+
+
+def _json_renderer() -> Processor:
+    return structlog.processors.JSONRenderer(serializer=_to_json)
+
+
+def _console_renderer(*, colors: bool) -> Processor:
+    return structlog.dev.ConsoleRenderer(event_key="message", timestamp_key="time", sort_keys=False, colors=colors)
+
+
+def _formatter(renderer: Processor, secrets: Secrets) -> logging.Formatter:
+    return structlog.stdlib.ProcessorFormatter(
+        foreign_pre_chain=[
+            structlog.processors.EventRenamer("message"),
+            structlog.stdlib.ExtraAdder(),
+            structlog.stdlib.add_log_level,
+            structlog.stdlib.add_logger_name,
+            _add_time,
+            _add_trace,
+            _add_traceback,
+            _Bounds(secrets),
+        ],
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+    )
+
+
+def _add_time(logger: object, method: str, event: EventDict) -> EventDict:
+    """Stamp the line with the time at which it was logged, UTC (RFC 3339)."""
+    created = datetime.fromtimestamp(event["_record"].created, UTC)
+    event["time"] = created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return event
+
+
+def _add_trace(logger: object, method: str, event: EventDict) -> EventDict:
+    """Name the current span, unless the line names one itself."""
+    context = trace.get_current_span().get_span_context()
+    if context.is_valid and "trace_id" not in event:
+        event["trace_id"] = trace.format_trace_id(context.trace_id)
+        event["span_id"] = trace.format_span_id(context.span_id)
+    return event
+
+
+def _add_traceback(logger: object, method: str, event: EventDict) -> EventDict:
+    """Turn an exception into text. Of a long one the end is kept: it says what was raised."""
+    info = event.pop("exc_info", None)
+    if info and info[1] is not None:
+        text = "".join(traceback.format_exception(info[1], limit=-20))
+        event["exception"] = text[-4 * _LONGEST_TRACEBACK :]
+    if stack := event.pop("stack_info", None):
+        event["stack"] = stack
+    return event
+
+
+class _Bounds:
+    """Scrubs and shortens every field, and drops the fields beyond the thirty-second."""
+
+    def __init__(self, secrets: Secrets) -> None:
+        self._secrets = secrets
+
+    def __call__(self, logger: object, method: str, event: EventDict) -> EventDict:
+        secrets = tuple(self._secrets())
+        meta = {key: event.pop(key) for key in ("_record", "_from_structlog")}
+        own = {key: event.pop(key) for key in _OWN_FIELDS if key in event}
+        exception = own.pop("exception", None)
+        shown: EventDict = {key: self._show(own[key], secrets, _LONGEST_MESSAGE) for key in own}
+        for key, value in list(event.items())[:_MOST_FIELDS]:
+            shown[str(key)[:100]] = self._show(value, secrets, _LONGEST_FIELD)
+        if exception is not None:
+            whole = scrub(exception, secrets, limit=4 * _LONGEST_TRACEBACK)
+            shown["exception"] = whole[-_LONGEST_TRACEBACK:]
+        return {**shown, **meta}
+
+    @staticmethod
+    def _show(value: Any, secrets: tuple[str, ...], limit: int) -> Any:
+        if value is None or isinstance(value, (bool, int, float)):
+            return value
+        text = value if isinstance(value, str) else str(value)
+        return scrub(text, secrets, limit).replace("\n", "\\n")  # one line stays one line
+
+
+def _to_json(event: EventDict, **_: object) -> str:
+    return msgspec.json.encode(event).decode()

@@ -1,0 +1,208 @@
+"""The OpenTelemetry SDK behind its API: installed at the start, shut down within bounds at the end."""
+
+import asyncio
+import logging
+import os
+import socket
+import threading
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from types import TracebackType
+from typing import TYPE_CHECKING, Self
+
+from msgspec import Struct
+
+from streamcanary import __version__
+from streamcanary.model.clock import Clock, SystemClock
+from streamcanary.telemetry.config import TelemetryConfig
+from streamcanary.telemetry.delivery import Delivery
+from streamcanary.telemetry.destination import Destination, destination
+from streamcanary.telemetry.resource import resource_attributes
+from streamcanary.telemetry.sdk_log import SdkLog
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.metrics import MeterProvider
+    from opentelemetry.sdk.metrics.export import MetricExporter
+    from opentelemetry.sdk.resources import Resource
+    from opentelemetry.sdk.trace import TracerProvider
+    from opentelemetry.sdk.trace.export import SpanExporter
+
+    from streamcanary.telemetry.exporters import MetricCarrier, SpanCarrier
+
+_logger = logging.getLogger(__name__)
+
+SHUTDOWN_DEADLINE = 4.0
+"""Seconds that the last exports get; left to itself, the SDK takes half a minute when nobody listens."""
+DEFAULT_SERIES = 2000
+"""Attribute sets a metric keeps apart unless more are expected: the SDK's own default."""
+MOST_SERIES = 100_000
+"""Attribute sets a metric keeps apart at most; a histogram's take about 1 kB each."""
+
+
+class _Prepared(Struct, frozen=True):
+    """All that can fail, done."""
+
+    target: Destination
+    resource: "Resource"
+    spans: "SpanExporter | None"
+    metrics: "MetricExporter | None"
+
+
+class Telemetry:
+    """Exports traces and metrics over OTLP to where the ``telemetry:`` section says.
+
+    ``prepare`` and ``apply`` are the same at the start and at a reload. The first ``apply`` that has an endpoint makes
+    the providers global through the OpenTelemetry API; a later one swaps the exporters under them, while resource,
+    export interval and limits stay until the next start. Without an endpoint nothing of the SDK is imported, and
+    what the rooms record goes nowhere.
+
+    ``series`` is how many attribute sets the largest metric is expected to have, by the configuration. Half as many
+    again are allowed before further ones are folded into ``otel.metric.overflow``; never less than 2,000.
+    """
+
+    def __init__(
+        self,
+        *,
+        series: int = 0,
+        environ: Mapping[str, str] = os.environ,
+        clock: Clock | None = None,
+        make_global: bool = True,
+    ) -> None:
+        clock = clock or SystemClock()
+        self._series = min(max(DEFAULT_SERIES, series + series // 2), MOST_SERIES)
+        self._environ = environ
+        self._make_global = make_global
+        self._sdk_log = SdkLog(clock)
+        self._traces, self._metrics = Delivery("traces", clock), Delivery("metrics", clock)
+        self._span_carrier: SpanCarrier | None = None
+        self._metric_carrier: MetricCarrier | None = None
+        self._prepared: _Prepared | None = None
+        self._closed = False
+        self.tracer_provider: TracerProvider | None = None
+        self.meter_provider: MeterProvider | None = None
+
+    def prepare(self, section: TelemetryConfig) -> None:
+        """Build what ``section`` asks for, without effect until :meth:`apply`.
+
+        Raises:
+            TelemetryMisconfigured: if the environment, or the secret of a header, does not allow it.
+        """
+        self._prepared = None
+        target = destination(section, self._environ)
+        if target is None:
+            return
+        from streamcanary.telemetry.exporters import metric_exporter, span_exporter
+        from streamcanary.telemetry.sdk import resource_of
+
+        found = resource_attributes(self._environ, version=__version__, host=socket.gethostname())
+        self._prepared = _Prepared(
+            target,
+            resource_of(found, section.resource),
+            span_exporter(target, target.traces, self._sdk_log) if target.traces else None,
+            metric_exporter(target, target.metrics, self._sdk_log) if target.metrics else None,
+        )
+
+    def apply(self) -> None:
+        """Let what was prepared take effect."""
+        prepared, self._prepared = self._prepared, None
+        if self._closed:
+            return
+        if prepared is not None:
+            self._sdk_log.install()
+            self._traces.endpoint = prepared.target.traces or ""
+            self._metrics.endpoint = prepared.target.metrics or ""
+        self._apply_traces(prepared)
+        self._apply_metrics(prepared)
+
+    def _apply_traces(self, prepared: _Prepared | None) -> None:
+        if self._span_carrier is not None:
+            self._span_carrier.swap(prepared.spans if prepared else None)
+        elif prepared is not None and prepared.spans is not None:
+            from opentelemetry import trace
+
+            from streamcanary.telemetry import exporters, sdk
+
+            self._span_carrier = exporters.SpanCarrier(prepared.spans, self._traces, self._sdk_log)
+            self.tracer_provider = sdk.tracer_provider(self._span_carrier, prepared.resource)
+            if self._make_global:
+                trace.set_tracer_provider(self.tracer_provider)
+
+    def _apply_metrics(self, prepared: _Prepared | None) -> None:
+        if self._metric_carrier is not None:
+            self._metric_carrier.swap(prepared.metrics if prepared else None)
+        elif prepared is not None and prepared.metrics is not None:
+            from opentelemetry import metrics
+
+            from streamcanary.telemetry import exporters, sdk
+
+            self._metric_carrier = exporters.MetricCarrier(prepared.metrics, self._metrics, self._sdk_log)
+            self.meter_provider = sdk.meter_provider(
+                self._metric_carrier,
+                prepared.resource,
+                interval=prepared.target.interval,
+                timeout=prepared.target.timeout,
+                series=self._series,
+            )
+            if self._make_global:
+                metrics.set_meter_provider(self.meter_provider)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    async def close(self, within: float = SHUTDOWN_DEADLINE) -> None:
+        """Export what is left, for at most ``within`` seconds; then give up on it. A second call does nothing.
+
+        The SDK blocks, so both signals are shut down side by side, each in a daemon thread: off the event loop, and
+        no hindrance to the end of the process.
+        """
+        if self._closed:
+            return
+        self._closed = True
+        endings = [
+            _Ending(delivery, provider.shutdown)
+            for delivery, provider in ((self._traces, self.tracer_provider), (self._metrics, self.meter_provider))
+            if provider is not None
+        ]
+        for ending in endings:
+            ending.start()
+        try:
+            async with asyncio.timeout(within):
+                for ending in endings:
+                    await ending.over.wait()
+        except TimeoutError:
+            pass  # told below
+        for ending in endings:
+            ending.tell()
+
+
+class _Ending(threading.Thread):
+    """Shuts one provider down in a thread that nobody has to wait for."""
+
+    def __init__(self, delivery: Delivery, shutdown: Callable[[], None]) -> None:
+        super().__init__(name=f"telemetry-shutdown-{delivery.signal}", daemon=True)
+        self.over = asyncio.Event()
+        self._delivery = delivery
+        self._lost_before = delivery.lost
+        self._shutdown = shutdown
+        self._loop = asyncio.get_running_loop()
+
+    def run(self) -> None:
+        """Export what is left and stop."""
+        self._delivery.close()
+        try:
+            self._shutdown()
+        except Exception as error:  # noqa: BLE001 - the SDK gathers whatever its parts raise; the process ends anyway
+            _logger.warning("OpenTelemetry did not shut down cleanly: %s", error)
+        with suppress(RuntimeError):  # the loop is closed: the deadline has passed, and nobody waits
+            self._loop.call_soon_threadsafe(self.over.set)
+
+    def tell(self) -> None:
+        """Warn if the end came before the last export."""
+        lost = self._delivery.lost - self._lost_before
+        if lost or not self.over.is_set():
+            _logger.warning("the last %s could not be exported to %s", self._delivery.signal, self._delivery.endpoint)

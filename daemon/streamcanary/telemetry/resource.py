@@ -1,0 +1,54 @@
+"""Who is speaking: the resource that every span and metric carries.
+
+In Kubernetes the pod hands its identity over through the Downward API as environment variables:
+
+==========================  ===============================================
+``POD_NAME``                ``k8s.pod.name``
+``POD_NAMESPACE``           ``k8s.namespace.name`` and ``service.namespace``
+``POD_UID``                 ``k8s.pod.uid``
+``NODE_NAME``               ``k8s.node.name``
+``CONTAINER_NAME``          ``k8s.container.name``
+``DEPLOYMENT_NAME``         ``k8s.deployment.name``
+``CLUSTER_NAME``            ``k8s.cluster.name``
+``DEPLOYMENT_ENVIRONMENT``  ``deployment.environment.name``
+==========================  ===============================================
+
+Names: https://opentelemetry.io/docs/specs/semconv/resource/
+"""
+
+from collections.abc import Mapping
+
+_FROM_ENVIRONMENT = {
+    "k8s.cluster.name": "CLUSTER_NAME",
+    "k8s.namespace.name": "POD_NAMESPACE",
+    "k8s.pod.name": "POD_NAME",
+    "k8s.pod.uid": "POD_UID",
+    "k8s.node.name": "NODE_NAME",
+    "k8s.container.name": "CONTAINER_NAME",
+    "k8s.deployment.name": "DEPLOYMENT_NAME",
+    "service.namespace": "POD_NAMESPACE",
+    "deployment.environment.name": "DEPLOYMENT_ENVIRONMENT",
+}
+
+
+def resource_attributes(environ: Mapping[str, str], *, version: str, host: str) -> dict[str, str]:
+    """Return what is known of this process before the settings have their say.
+
+    ``service.instance.id`` stays the same over a restart, so that the series go on: ``{namespace}.{pod}.{container}``
+    in Kubernetes, as far as these are known, else the ``host`` name. Two daemons on one host tell themselves apart
+    by ``telemetry.resource``.
+    """
+    found = {name: environ[variable] for name, variable in _FROM_ENVIRONMENT.items() if environ.get(variable)}
+    return {
+        "service.name": "streamcanary",
+        "service.version": version,
+        "service.instance.id": _instance(found) or host,
+        **found,
+    }
+
+
+def _instance(found: Mapping[str, str]) -> str | None:
+    if "k8s.pod.name" not in found:
+        return None
+    parts = (found.get(name) for name in ("k8s.namespace.name", "k8s.pod.name", "k8s.container.name"))
+    return ".".join(part for part in parts if part)

@@ -1,0 +1,60 @@
+"""The SDK's providers, set up as this daemon wants them. Importing this module imports the SDK."""
+
+from collections.abc import Mapping
+
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.resources import OTELResourceDetector, Resource
+from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
+
+from streamcanary.model import names
+
+_QUEUE = 4096  # spans; beyond, the oldest are dropped
+_BATCH = 512  # spans an export
+_SPAN_DELAY = 2.0  # seconds that a span waits for company
+_LONGEST_ATTRIBUTE = 2048  # characters; a provider chooses some of the values
+
+
+def resource_of(found: Mapping[str, str], chosen: Mapping[str, str]) -> Resource:
+    """Return the resource: ``found`` by ourselves, then the standard environment variables, then ``chosen``.
+
+    The variables are ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
+    """
+    return Resource.create({**found, **OTELResourceDetector().detect().attributes, **chosen})
+
+
+def tracer_provider(exporter: SpanExporter, resource: Resource) -> TracerProvider:
+    """Return a provider that queues spans, at most 4,096, and exports them in batches every two seconds."""
+    provider = TracerProvider(
+        resource=resource,
+        shutdown_on_exit=False,
+        span_limits=SpanLimits(max_attribute_length=_LONGEST_ATTRIBUTE),
+    )
+    processor = BatchSpanProcessor(
+        exporter, max_queue_size=_QUEUE, max_export_batch_size=_BATCH, schedule_delay_millis=_SPAN_DELAY * 1000
+    )
+    provider.add_span_processor(processor)
+    return provider
+
+
+def meter_provider(
+    exporter: MetricExporter, resource: Resource, *, interval: float, timeout: float, series: int
+) -> MeterProvider:
+    """Return a provider that exports every ``interval`` seconds.
+
+    A metric keeps ``series`` attribute sets apart; further ones are counted together, under
+    ``otel.metric.overflow=true``.
+    """
+    reader = PeriodicExportingMetricReader(
+        exporter, export_interval_millis=interval * 1000, export_timeout_millis=timeout * 1000
+    )
+    views = [_view(metric, series) for metric in vars(names).values() if isinstance(metric, names.Metric)]
+    return MeterProvider([reader], resource=resource, shutdown_on_exit=False, views=views)
+
+
+def _view(metric: names.Metric, series: int) -> View:
+    """Return what the table of names says of ``metric``, to hold however a room makes its instrument."""
+    buckets = ExplicitBucketHistogramAggregation(metric.buckets) if metric.buckets else None
+    return View(instrument_name=metric.name, aggregation=buckets, aggregation_cardinality_limit=series)

@@ -1,0 +1,101 @@
+"""A real program under test: started on ports of its own, waited for, ended by its process id."""
+
+import asyncio
+import socket
+from collections.abc import Awaitable, Callable
+from pathlib import Path
+from typing import Self, TypeVar
+
+T = TypeVar("T")
+
+_STARTS = 5
+_READY_WITHIN = 20.0
+_END_WITHIN = 5.0
+
+
+class Program:
+    """A program that listens on loopback ports.
+
+    A port that was free when it was chosen may be taken when the program binds it. The program then ends by itself,
+    so it is started again, on other ports. Subclasses say how: :meth:`command` and :meth:`is_ready`.
+    """
+
+    ports_needed = 1
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.ports: list[int] = []
+        self._process: asyncio.subprocess.Process | None = None
+
+    def command(self) -> list[str]:
+        """Write what the program reads, and return its command line, for ``self.ports``."""
+        raise NotImplementedError
+
+    async def is_ready(self) -> bool:
+        """Tell whether this very program, not another one on its port, does its work."""
+        raise NotImplementedError
+
+    @property
+    def log(self) -> str:
+        """What the program has printed."""
+        path = self.folder / "log"
+        return path.read_text(errors="replace") if path.exists() else ""
+
+    async def __aenter__(self) -> Self:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        for _ in range(_STARTS):
+            self.ports = free_ports(self.ports_needed)
+            with (self.folder / "log").open("wb") as log:
+                self._process = await asyncio.create_subprocess_exec(*self.command(), stdout=log, stderr=log)
+            try:
+                if await self._wait_until_ready():
+                    return self
+            except BaseException:
+                await self._end()
+                raise
+        raise RuntimeError(f"{type(self).__name__} did not start:\n{self.log[-2000:]}")
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._end()
+
+    async def _wait_until_ready(self) -> bool:
+        """Return ``False`` if the program has ended."""
+        assert self._process is not None
+        async with asyncio.timeout(_READY_WITHIN):
+            while not await self.is_ready():
+                if self._process.returncode is not None:
+                    return False
+                await asyncio.sleep(0.02)
+        return True
+
+    async def _end(self) -> None:
+        process = self._process
+        if process is None or process.returncode is not None:
+            return
+        process.terminate()
+        try:
+            async with asyncio.timeout(_END_WITHIN):
+                await process.wait()
+        except TimeoutError:
+            process.kill()
+            await process.wait()
+
+
+def free_ports(count: int) -> list[int]:
+    """Return different loopback ports that are free now."""
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [server.getsockname()[1] for server in sockets]
+    for server in sockets:
+        server.close()
+    return ports
+
+
+async def until(look: Callable[[], Awaitable[T | None]], within: float, otherwise: Callable[[], str]) -> T:
+    """Return what ``look`` finds, as soon as it finds something; fail with ``otherwise()`` after ``within`` seconds."""
+    try:
+        async with asyncio.timeout(within):
+            while (found := await look()) is None:  # another process changes it, and tells nobody
+                await asyncio.sleep(0.02)
+            return found
+    except TimeoutError:
+        raise AssertionError(otherwise()) from None

@@ -1,0 +1,170 @@
+"""Traces and metrics reach a real OpenTelemetry Collector."""
+
+import time
+
+import pytest
+from opentelemetry.trace import SpanKind, StatusCode, set_span_in_context
+
+from streamcanary import __version__
+from streamcanary.model import names
+from streamcanary.telemetry.config import OtlpConfig, TelemetryConfig
+from streamcanary.telemetry.providers import Telemetry
+from support.collector import Collector
+
+pytestmark = pytest.mark.real("otelcol")
+
+POD = {"POD_NAME": "chat-0", "POD_NAMESPACE": "prod", "CONTAINER_NAME": "canary", "NODE_NAME": "node-7"}
+
+
+def start(endpoint: str, *, protocol: str = "http/protobuf", series: int = 0, **section: object) -> Telemetry:
+    """Return telemetry that exports from the pod ``chat-0`` to ``endpoint``."""
+    telemetry = Telemetry(environ=POD, make_global=False, series=series)
+    otlp = {"endpoint": endpoint, "protocol": protocol, **section}
+    telemetry.prepare(TelemetryConfig(otlp=otlp, resource={"team": "ml"}))
+    telemetry.apply()
+    return telemetry
+
+
+def record_a_run(telemetry: Telemetry) -> None:
+    """Record what a run with one failed attempt leaves behind."""
+    assert telemetry.tracer_provider is not None
+    assert telemetry.meter_provider is not None
+    tracer = telemetry.tracer_provider.get_tracer(names.SCOPE)
+    run = tracer.start_span(names.RUN, attributes={names.RUN_CANARY: "chat-mini"})
+    call = tracer.start_span("chat sim-500", kind=SpanKind.CLIENT, context=set_span_in_context(run))
+    call.add_event(names.RETRY_SCHEDULED)
+    call.set_attributes({names.ERROR_TYPE: "server_error", names.CALL_ATTEMPTS: 2})
+    call.set_status(StatusCode.ERROR, "HTTP 500")
+    call.end()
+    run.end()
+    meter = telemetry.meter_provider.get_meter(names.SCOPE)
+    meter.create_counter(names.RUNS.name, names.RUNS.unit).add(1, {names.CANARY: "chat-mini", names.OUTCOME: "failed"})
+    duration = meter.create_histogram(names.OPERATION_DURATION.name, names.OPERATION_DURATION.unit)
+    duration.record(0.05, {names.PROVIDER: "openai"})
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+async def test_spans_and_metrics_arrive(tmp_path, protocol):
+    """What is recorded before the end arrives whole, over either protocol."""
+    async with Collector(tmp_path) as collector:
+        endpoint = collector.otlp_endpoint if protocol == "http/protobuf" else collector.otlp_grpc_endpoint
+        async with start(endpoint, protocol=protocol) as telemetry:
+            record_a_run(telemetry)
+
+        [run] = await collector.spans(name=names.RUN)
+        [call] = await collector.spans(name="chat sim-500")
+        assert (run.kind, run.parent_id, run.status) == ("INTERNAL", "", "UNSET")
+        assert (call.kind, call.parent_id, call.trace_id) == ("CLIENT", run.span_id, run.trace_id)
+        assert (call.status, call.status_message) == ("ERROR", "HTTP 500")
+        assert call.attributes == {names.ERROR_TYPE: "server_error", names.CALL_ATTEMPTS: 2}
+        assert call.events == (names.RETRY_SCHEDULED,)
+
+        [runs] = await collector.points(names.RUNS.name)
+        assert (runs.value, runs.attributes) == (1, {"canary": "chat-mini", "outcome": "failed"})
+        [duration] = await collector.points(names.OPERATION_DURATION.name)
+        assert (duration.value, duration.sum, duration.bounds) == (1, 0.05, names.SECONDS_BUCKETS)
+
+
+async def test_the_resource_says_who_speaks(tmp_path):
+    """Every span and metric carries the service, the pod, and what the section adds."""
+    async with Collector(tmp_path) as collector:
+        async with start(collector.otlp_endpoint) as telemetry:
+            record_a_run(telemetry)
+
+        expected = {
+            "service.name": "streamcanary",
+            "service.version": __version__,
+            "service.namespace": "prod",
+            "service.instance.id": "prod.chat-0.canary",
+            "k8s.namespace.name": "prod",
+            "k8s.pod.name": "chat-0",
+            "k8s.container.name": "canary",
+            "k8s.node.name": "node-7",
+            "team": "ml",
+        }
+        [run] = await collector.spans(name=names.RUN)
+        [point] = await collector.points(names.RUNS.name)
+        assert {name: run.resource.get(name) for name in expected} == expected
+        assert point.resource == run.resource
+
+
+async def test_prometheus_names(tmp_path):
+    """Through a Collector the metrics have the names that alerts and dashboards are written for."""
+    async with Collector(tmp_path) as collector:
+        async with start(collector.otlp_endpoint) as telemetry:
+            record_a_run(telemetry)
+        await collector.points(names.RUNS.name)
+
+        text = await collector.prometheus()
+        assert "streamcanary_runs_total{" in text
+        assert "gen_ai_client_operation_duration_seconds_bucket{" in text
+
+
+@pytest.mark.parametrize(("series", "kept"), [(0, 2000), (2100, 2500)])
+async def test_series_beyond_the_limit_are_counted_together(tmp_path, series, kept):
+    """By default 2,000 series of a metric are kept apart, and more where the configuration has more."""
+    async with Collector(tmp_path) as collector:
+        async with start(collector.otlp_endpoint, series=series) as telemetry:
+            runs = telemetry.meter_provider.get_meter(names.SCOPE).create_counter(names.RUNS.name)
+            for number in range(2500):
+                runs.add(1, {names.CANARY: f"canary-{number}"})
+
+        points = await collector.points(names.RUNS.name)
+        overflow = [point.value for point in points if point.attributes == {"otel.metric.overflow": True}]
+        assert overflow == ([2500 - kept] if kept < 2500 else [])
+        assert len(points) - len(overflow) == kept
+
+
+async def test_metrics_are_exported_at_intervals(tmp_path):
+    """Metrics arrive while the daemon runs, not only at its end."""
+    async with Collector(tmp_path) as collector, start(collector.otlp_endpoint, interval="1s") as telemetry:
+        record_a_run(telemetry)
+        [runs] = await collector.points(names.RUNS.name)
+        assert runs.value == 1
+        assert await collector.spans(name=names.RUN)
+
+
+async def test_a_proxy_is_not_asked_for_this_machine(tmp_path, monkeypatch):
+    """A proxy in the environment does not come between the daemon and a Collector beside it."""
+    for variable in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "grpc_proxy"):
+        monkeypatch.setenv(variable, "http://127.0.0.1:1")
+    for variable in ("NO_PROXY", "no_proxy"):
+        monkeypatch.delenv(variable, raising=False)
+    async with Collector(tmp_path) as collector:
+        for endpoint, protocol in (
+            (collector.otlp_endpoint, "http/protobuf"),
+            (collector.otlp_grpc_endpoint, "grpc"),
+            (collector.otlp_endpoint.replace("127.0.0.1", "localhost"), "http/protobuf"),
+        ):
+            async with start(endpoint, protocol=protocol) as telemetry:
+                record_a_run(telemetry)
+        assert len(await collector.spans(3, name=names.RUN)) == 3
+
+
+async def test_a_reload_moves_the_export(tmp_path):
+    """A reload with another endpoint sends what follows there, and one without any sends it nowhere."""
+    async with Collector(tmp_path / "old") as old, Collector(tmp_path / "new") as new:
+        telemetry = Telemetry(environ={}, make_global=False)
+        for endpoint in (old.otlp_endpoint, new.otlp_endpoint):
+            telemetry.prepare(TelemetryConfig(otlp=OtlpConfig(endpoint=endpoint)))
+            telemetry.apply()
+            telemetry.tracer_provider.get_tracer("test").start_span(f"to {endpoint}").end()
+            telemetry.tracer_provider.force_flush()
+        telemetry.prepare(TelemetryConfig())
+        telemetry.apply()
+        telemetry.tracer_provider.get_tracer("test").start_span("to nowhere").end()
+        await telemetry.close()
+
+        assert [span.name for span in await old.spans()] == [f"to {old.otlp_endpoint}"]
+        assert [span.name for span in await new.spans()] == [f"to {new.otlp_endpoint}"]
+
+
+async def test_a_long_attribute_is_cut(tmp_path):
+    """A provider that sends a megabyte where a name is expected does not fill the traces."""
+    async with Collector(tmp_path) as collector:
+        async with start(collector.otlp_endpoint) as telemetry:
+            span = telemetry.tracer_provider.get_tracer("test").start_span("long", start_time=time.time_ns())
+            span.set_attribute(names.RESPONSE_MODEL, "x" * 1_000_000)
+            span.end()
+        [span] = await collector.spans(name="long")
+        assert len(span.attributes[names.RESPONSE_MODEL]) == 2048

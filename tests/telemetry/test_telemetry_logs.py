@@ -1,0 +1,200 @@
+"""Structured logs: one line each, scrubbed, bounded, with the trace that they belong to."""
+
+import io
+import json
+import logging
+import warnings
+
+import pytest
+from opentelemetry import trace
+from opentelemetry.trace import NonRecordingSpan, SpanContext, TraceFlags
+
+from streamcanary.telemetry import logs
+
+LOGGER = logging.getLogger("streamcanary.test")
+
+
+class Terminal(io.StringIO):
+    """A stream that says it is a terminal."""
+
+    def isatty(self) -> bool:
+        """Say so."""
+        return True
+
+
+class Unprintable:
+    """A value whose text cannot be had."""
+
+    def __str__(self) -> str:
+        raise KeyError("hunter2-hunter2")
+
+
+@pytest.fixture
+def lines():
+    """Set JSON logs up; what was logged so far is returned by a call, decoded."""
+    stream = io.StringIO()
+    logs.configure("debug", secrets=lambda: ["hunter2-hunter2"], stream=stream)
+    return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+
+
+def test_a_line_is_an_object(lines):
+    """Time, level, message and logger come first, then what the caller adds, with its types."""
+    LOGGER.info("run of %s ended", "chat-mini", extra={"canary": "chat-mini", "lag": 0.5, "attempts": 2, "fault": None})
+    [line] = lines()
+    assert list(line) == ["time", "level", "message", "logger", "canary", "lag", "attempts", "fault"]
+    time = line.pop("time")
+    assert (len(time), time[10], time[-1]) == (24, "T", "Z")
+    assert line == {
+        "level": "info",
+        "message": "run of chat-mini ended",
+        "logger": "streamcanary.test",
+        "canary": "chat-mini",
+        "lag": 0.5,
+        "attempts": 2,
+        "fault": None,
+    }
+
+
+def test_what_is_added_cannot_pose_as_the_line_itself(lines):
+    """A field called ``level`` or ``time`` does not replace the line's own."""
+    LOGGER.warning("odd", extra={"level": "debug", "time": "never", "logger": "root"})
+    [line] = lines()
+    assert (line["level"], line["logger"]) == ("warning", "streamcanary.test")
+    assert line["time"] != "never"
+
+
+def test_secrets_are_removed_everywhere(lines):
+    """In the message, in fields of any type, and in tracebacks."""
+    try:
+        int("hunter2-hunter2")
+    except ValueError:
+        LOGGER.exception(
+            "using hunter2-hunter2", extra={"seen": {"key": "hunter2-hunter2"}, "other": "sk-abcdefghijkl"}
+        )
+    [line] = lines()
+    text = json.dumps(line)
+    assert "hunter2" not in text
+    assert "sk-abc" not in text
+    assert text.count("[redacted]") == 5  # the traceback shows the line that raised, too
+
+
+def test_a_line_stays_one_line(lines):
+    """A provider that sends line breaks and escape codes forges no log line and paints no terminal."""
+    LOGGER.info("said: %s", 'x\n{"level":"error"}\x1b[31m', extra={"body": "a\nb"})
+    [line] = lines()
+    assert line["message"] == 'said: x\\n{"level":"error"} [31m'
+    assert line["body"] == "a\\nb"
+
+
+def test_everything_is_bounded(lines):
+    """A megabyte in the message, in a field or in an exception, and a thousand fields, make a short line."""
+    huge = "x" * 1_000_000
+    error = ValueError(huge + " the end")
+    LOGGER.error(huge, exc_info=error, extra={f"field{number}": huge for number in range(1000)})
+    [line] = lines()
+    assert len(line["message"]) == 2000
+    assert {len(line[f"field{number}"]) for number in range(32)} == {500}
+    assert "field32" not in line
+    assert len(line["exception"]) == 8000
+    assert line["exception"].endswith("the end")
+
+
+def test_a_deep_traceback_keeps_its_end(lines):
+    """Endless recursion is told by its innermost frames and what was raised."""
+
+    def deeper() -> None:
+        deeper()
+
+    try:
+        deeper()
+    except RecursionError:
+        LOGGER.exception("too deep")
+    [line] = lines()
+    assert "RecursionError: maximum recursion depth exceeded" in line["exception"]
+    assert len(line["exception"]) <= 8000
+
+
+def test_the_current_span_is_named(lines):
+    """Inside a span, the line carries its trace id and span id; a line that names a trace itself keeps it."""
+    context = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
+    with trace.use_span(NonRecordingSpan(context)):
+        LOGGER.info("inside")
+        LOGGER.info("own", extra={"trace_id": "f" * 32})
+    LOGGER.info("outside")
+    inside, own, outside = lines()
+    assert (inside["trace_id"], inside["span_id"]) == (f"{0xABC:032x}", f"{0xDEF:016x}")
+    assert (own["trace_id"], "span_id" in own) == ("f" * 32, False)
+    assert "trace_id" not in outside
+
+
+@pytest.mark.parametrize("name", ["httpx2", "openai._base_client", "apscheduler.executors.default"])
+def test_other_peoples_noise_is_left_out(lines, name):
+    """A line for each request and job is not wanted, even when debugging; warnings are."""
+    logging.getLogger(name).info("HTTP Request: POST https://…")
+    logging.getLogger(name).warning("retrying")
+    assert [line["message"] for line in lines()] == ["retrying"]
+
+
+def test_the_level_is_kept():
+    """Below the level nothing is written."""
+    stream = io.StringIO()
+    logs.configure("warning", stream=stream)
+    LOGGER.info("no")
+    LOGGER.warning("yes")
+    assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["yes"]
+
+
+def test_configured_twice_is_written_once():
+    """The second call replaces the first."""
+    first, second = io.StringIO(), io.StringIO()
+    logs.configure(stream=first)
+    logs.configure(stream=second)
+    LOGGER.info("once")
+    assert first.getvalue() == ""
+    assert len(second.getvalue().splitlines()) == 1
+
+
+def test_a_terminal_gets_columns():
+    """On a terminal a line is for people, in colour; ``json`` overrules that either way."""
+    terminal, forced, pipe = Terminal(), Terminal(), io.StringIO()
+    logs.configure(stream=terminal)
+    LOGGER.info("hello", extra={"canary": "chat"})
+    logs.configure(stream=forced, json=True)
+    LOGGER.info("hello")
+    logs.configure(stream=pipe, json=False)
+    LOGGER.info("hello", extra={"canary": "chat"})
+    assert "hello" in terminal.getvalue()
+    assert "\x1b[" in terminal.getvalue()
+    assert json.loads(forced.getvalue())["message"] == "hello"
+    assert "hello" in pipe.getvalue()
+    assert "canary=chat" in pipe.getvalue()
+    assert "\x1b[" not in pipe.getvalue()
+
+
+def test_a_line_that_cannot_be_written_says_so(lines):
+    """A value that cannot be shown costs its line, without a traceback or the line's other values in the log."""
+    LOGGER.info("odd: hunter2-hunter2", extra={"body": Unprintable()})
+    LOGGER.info("next")
+    lost, following = lines()
+    assert lost == {"level": "error", "message": "a line of streamcanary.test is lost", "why": "KeyError"}
+    assert following["message"] == "next"
+
+
+def test_a_closed_stream_is_survived():
+    """A daemon whose stderr is gone runs on."""
+    stream = io.StringIO()
+    logs.configure(stream=stream)
+    stream.close()
+    LOGGER.info("nobody reads this")
+
+
+def test_warnings_are_lines_too(lines):
+    """A warning of Python's does not break a log of JSON."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        logging.captureWarnings(capture=False)
+        logging.captureWarnings(capture=True)
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    [line] = lines()
+    assert line["logger"] == "py.warnings"
+    assert "DeprecationWarning: old" in line["message"]

@@ -1,0 +1,120 @@
+"""A whole process: what it imports, what it writes, and how soon it ends when nobody takes its telemetry."""
+
+import asyncio
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from support.collector import Collector
+from support.program import free_ports
+
+RECORDER = Path(__file__).with_name("program_recorder.py")
+
+
+async def run(spans: int, **section: object) -> tuple[dict, list[dict]]:
+    """Run the recorder to its end; return what it measured, and its log."""
+    clean = {name: value for name, value in os.environ.items() if not name.startswith("OTEL_")}
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        str(RECORDER),
+        str(spans),
+        json.dumps(section),
+        env=clean,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+    )
+    try:
+        async with asyncio.timeout(60):
+            stdout, stderr = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode == 0, stderr.decode()
+    measured = json.loads(stdout)
+    measured["until_exit"] = time.monotonic() - measured["close_started"]
+    return measured, [json.loads(line) for line in stderr.splitlines()]
+
+
+async def test_without_an_endpoint_nothing_happens():
+    """No endpoint: no SDK, no exporter, no provider, not a word, and no time lost at the end."""
+    measured, log = await run(2000)
+    assert measured["imported"] == []
+    assert measured["tracer_provider"] == "ProxyTracerProvider"
+    assert log == []
+    assert measured["close"] < 0.1
+
+
+@pytest.mark.real("otelcol")
+async def test_the_rooms_record_through_the_api(tmp_path):
+    """Tracers and meters that rooms took from the API before the start deliver, and gRPC is not loaded for HTTP."""
+    async with Collector(tmp_path) as collector:
+        measured, log = await run(2000, otlp={"endpoint": collector.otlp_endpoint})
+        assert len(await collector.spans(2000, name="recorded")) == 2000
+        [runs] = await collector.points("streamcanary.runs")
+    assert runs.value == 2000
+    assert measured["imported"] == ["opentelemetry.exporter", "opentelemetry.sdk", "requests"]
+    assert log == []
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+async def test_it_ends_in_time_when_nobody_listens(protocol):
+    """With 2,000 spans queued and the endpoint refusing, the process ends within 5 s and says what is lost."""
+    [port] = free_ports(1)
+    measured, log = await run(2000, otlp={"endpoint": f"http://127.0.0.1:{port}", "protocol": protocol})
+    assert measured["until_exit"] < 5
+    assert {line["level"] for line in log} == {"warning"}
+    assert any("refused" in line["message"] for line in log)
+    assert all("\n" not in line["message"] and "exception" not in line for line in log)
+    assert len(log) <= 4
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+async def test_it_ends_in_time_when_the_endpoint_hangs(protocol):
+    """With 2,000 spans queued and an endpoint that takes the connection and never answers, the same."""
+    connections = []
+    server = await asyncio.start_server(lambda *streams: connections.append(streams), "127.0.0.1", 0)
+    async with server:
+        port = server.sockets[0].getsockname()[1]
+        measured, log = await run(2000, otlp={"endpoint": f"http://127.0.0.1:{port}", "protocol": protocol})
+        for _, writer in connections:
+            writer.close()
+    assert measured["until_exit"] < 5
+    assert {line["level"] for line in log} == {"warning"}
+    assert any("could not be exported" in line["message"] for line in log)
+
+
+async def test_it_ends_in_time_when_the_endpoint_drips():
+    """An endpoint whose answer never quite ends is given up on at the deadline."""
+
+    async def drip(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\n")
+        for number in range(200):
+            writer.write(b"x-%d: y\r\n" % number)
+            await writer.drain()
+            await asyncio.sleep(0.5)
+
+    drips = set()
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        drips.add(asyncio.current_task())
+        try:
+            await drip(reader, writer)
+        except (ConnectionError, asyncio.CancelledError):
+            writer.close()
+
+    async with await asyncio.start_server(accept, "127.0.0.1", 0) as server:
+        port = server.sockets[0].getsockname()[1]
+        measured, log = await run(10, otlp={"endpoint": f"http://127.0.0.1:{port}"})
+        for task in drips:
+            task.cancel()
+    assert 3.5 < measured["close"] < 5
+    assert measured["until_exit"] < 8
+    assert sorted(line["message"].partition(" to ")[0] for line in log) == [
+        "the last metrics could not be exported",
+        "the last traces could not be exported",
+    ]

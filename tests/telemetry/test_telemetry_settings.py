@@ -1,0 +1,256 @@
+"""Where telemetry goes, and in whose name: the section, the environment, the headers."""
+
+import asyncio
+import logging
+from collections.abc import Callable
+
+import pytest
+import requests
+from pydantic import ValidationError
+
+from streamcanary.model.clock import SystemClock
+from streamcanary.model.secret import Secret
+from streamcanary.telemetry.config import OtlpConfig, TelemetryConfig
+from streamcanary.telemetry.destination import Destination, TelemetryMisconfigured, destination
+from streamcanary.telemetry.exporters import HttpSession
+from streamcanary.telemetry.providers import Telemetry
+from streamcanary.telemetry.resource import resource_attributes
+from streamcanary.telemetry.sdk_log import SdkLog
+
+NOTHING = TelemetryConfig()
+LOCAL = TelemetryConfig(otlp={"endpoint": "http://localhost:4318"})
+
+
+def test_the_signal_paths_are_added():
+    """Over http/protobuf each signal has its path below the base address."""
+    assert destination(LOCAL, {}) == Destination(
+        protocol="http/protobuf",
+        traces="http://localhost:4318/v1/traces",
+        metrics="http://localhost:4318/v1/metrics",
+        interval=10.0,
+        timeout=2.0,
+    )
+
+
+def test_a_base_address_may_have_a_path():
+    """A gateway that serves OTLP below a path is reached there."""
+    section = TelemetryConfig(otlp={"endpoint": "https://gateway.example/otlp/"})
+    assert destination(section, {}).traces == "https://gateway.example/otlp/v1/traces"
+
+
+def test_grpc_has_no_paths():
+    """Over gRPC both signals go to the address itself."""
+    section = TelemetryConfig(otlp={"endpoint": "http://localhost:4317", "protocol": "grpc"})
+    found = destination(section, {})
+    assert (found.traces, found.metrics) == ("http://localhost:4317", "http://localhost:4317")
+
+
+def test_no_endpoint_anywhere_is_nowhere():
+    """Neither section nor environment: nothing is exported."""
+    assert destination(NOTHING, {}) is None
+
+
+def test_the_standard_environment_is_honoured():
+    """Without ``otlp`` in the section the standard variables say where to."""
+    found = destination(
+        NOTHING, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_METRIC_EXPORT_INTERVAL": "30000"}
+    )
+    assert (found.traces, found.metrics) == ("http://collector:4318/v1/traces", "http://collector:4318/v1/metrics")
+    assert found.interval == 30.0
+
+
+def test_an_endpoint_of_one_signal_is_taken_as_it_is():
+    """The variable of a signal holds the whole address, and leaves the other signal out."""
+    found = destination(NOTHING, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/custom"})
+    assert (found.traces, found.metrics) == ("http://collector:4318/custom", None)
+
+
+def test_the_environment_can_leave_a_signal_out():
+    """``OTEL_METRICS_EXPORTER=none`` is honoured."""
+    found = destination(NOTHING, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_METRICS_EXPORTER": "none"})
+    assert (found.traces, found.metrics) == ("http://c:4318/v1/traces", None)
+
+
+def test_the_section_wins_over_the_environment():
+    """An endpoint and protocol in the section count, those of the environment do not."""
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://other:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
+    assert destination(LOCAL, environ) == destination(LOCAL, {})
+
+
+def test_the_sdk_can_be_disabled():
+    """``OTEL_SDK_DISABLED=true`` turns off even what the section asks for."""
+    assert destination(LOCAL, {"OTEL_SDK_DISABLED": "true"}) is None
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "is 'http/json': it must be http/protobuf or grpc"),
+        ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "an endpoint is an address such as http://localhost:4318"),
+        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:hunter2@c:4318/v1/traces", "no user name or password"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "10s", "a whole number of milliseconds"),
+        ("OTEL_METRIC_EXPORT_INTERVAL", "1", "a whole number of milliseconds"),
+    ],
+)
+def test_a_bad_variable_is_named(variable, value, message):
+    """The message names the variable and what would be right, and shows no secret."""
+    environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", variable: value}
+    with pytest.raises(TelemetryMisconfigured) as caught:
+        Telemetry(environ=environ, make_global=False).prepare(NOTHING)
+    assert variable in str(caught.value)
+    assert message in str(caught.value)
+    assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("otlp", "message"),
+    [
+        ({"endpoint": "http://me:hunter2@localhost:4318"}, "put them in `headers`"),
+        ({"endpoint": "http://localhost:4318/v1/traces"}, "without /v1/traces"),
+        ({"endpoint": "http://localhost:4317/otlp", "protocol": "grpc"}, "has no path"),
+        ({"endpoint": "http://localhost:4318?token=x"}, "no `?`"),
+        ({"endpoint": "http://localhost:4318", "interval": "0s"}, "longer than zero"),
+        ({"endpoint": "http://localhost:4318", "timeout": "2h"}, "less than or equal to 60"),
+        ({"endpoint": "http://localhost:4318", "headers": {"a b": "x"}}, "should match pattern"),
+    ],
+)
+def test_a_bad_section_is_refused(otlp, message):
+    """Each mistake in the section is told with what would be right."""
+    with pytest.raises(ValidationError) as caught:
+        OtlpConfig.model_validate(otlp)
+    assert message in caught.value.errors(include_input=False)[0]["msg"]
+
+
+def test_the_instance_in_kubernetes_is_the_container():
+    """The id of the instance stays the same over a restart of the container."""
+    environ = {"POD_NAME": "chat-0", "POD_NAMESPACE": "prod", "CONTAINER_NAME": "canary", "POD_UID": "u-1"}
+    found = resource_attributes(environ, version="1.2.3", host="laptop")
+    assert found == {
+        "service.name": "streamcanary",
+        "service.version": "1.2.3",
+        "service.namespace": "prod",
+        "service.instance.id": "prod.chat-0.canary",
+        "k8s.namespace.name": "prod",
+        "k8s.pod.name": "chat-0",
+        "k8s.pod.uid": "u-1",
+        "k8s.container.name": "canary",
+    }
+
+
+def test_the_instance_on_a_laptop_is_the_host():
+    """Without a pod the host names the instance; empty variables count as unset."""
+    assert resource_attributes({"POD_NAME": ""}, version="1.2.3", host="laptop") == {
+        "service.name": "streamcanary",
+        "service.version": "1.2.3",
+        "service.instance.id": "laptop",
+    }
+
+
+def test_the_resource_of_the_section_comes_last(monkeypatch):
+    """What was found out gives way to the standard variables, and these to the section."""
+    monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=env,team=env,color=blue")
+    monkeypatch.setenv("OTEL_SERVICE_NAME", "probe")
+    from streamcanary.telemetry.sdk import resource_of
+
+    resource = resource_of({"service.name": "streamcanary", "service.namespace": "found"}, {"team": "section"})
+    expected = {"service.name": "probe", "service.namespace": "env", "team": "section", "color": "blue"}
+    assert {name: resource.attributes[name] for name in expected} == expected
+
+
+async def receive_one(
+    otlp: dict, *, host: str = "127.0.0.1", status: str = "200 OK", meanwhile: Callable[[], object] = tuple
+) -> str:
+    """Export one span to a server that answers ``status``; return the head of the request.
+
+    ``meanwhile`` happens between the start and the export.
+    """
+    heads = []
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        heads.append(head)
+        length = int(head.lower().partition("content-length: ")[2].partition("\r\n")[0])
+        await reader.readexactly(length)
+        writer.write(
+            f"HTTP/1.1 {status}\r\ncontent-length: 0\r\nlocation: /login\r\nconnection: close\r\n\r\n".encode()
+        )
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        endpoint = f"http://{host}:{server.sockets[0].getsockname()[1]}"
+        telemetry = Telemetry(environ={"OTEL_METRICS_EXPORTER": "none"}, make_global=False)
+        telemetry.prepare(TelemetryConfig(otlp={"endpoint": endpoint, **otlp}))
+        telemetry.apply()
+        meanwhile()
+        telemetry.tracer_provider.get_tracer("test").start_span("one").end()
+        await telemetry.close()
+    return next(head for head in heads if head.startswith("POST /v1/traces "))
+
+
+async def test_headers_are_sent(monkeypatch):
+    """The section's headers are sent, and those of the environment below them."""
+    monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=env,x-other=env")
+    head = await receive_one({"headers": {"X-Tenant": "section", "Authorization": "Bearer abc"}})
+    assert "x-tenant: section\r\n" in head.lower()
+    assert "x-other: env\r\n" in head.lower()
+    assert "authorization: Bearer abc\r\n" in head
+
+
+async def test_a_netrc_does_not_replace_the_headers(monkeypatch, tmp_path):
+    """Credentials that lie about for other programs are not sent to the collector, near or far."""
+    netrc = tmp_path / "netrc"
+    netrc.write_text("default login me password hunter2\n")
+    monkeypatch.setenv("NETRC", str(netrc))
+    monkeypatch.setenv("NO_PROXY", "*")
+    for host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - this machine, by a name that does not look like it
+        head = await receive_one({"headers": {"authorization": "Bearer abc"}}, host=host)
+        assert "authorization: Bearer abc\r\n" in head
+        assert "Basic" not in head
+
+
+async def test_a_header_follows_its_file(tmp_path):
+    """A token that is rotated while the daemon runs is sent as it is now."""
+    token = tmp_path / "token"
+    token.write_text("old")
+    headers = {"x-token": Secret(path=token)}
+    head = await receive_one({"headers": headers}, meanwhile=lambda: token.write_text("newer"))
+    assert "x-token: newer\r\n" in head
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_a_header_that_cannot_be_sent_is_refused_at_the_start(tmp_path, protocol):
+    """A secret with a line break, or whose file is missing, is told at the start, and not shown."""
+    bad = {"hunter2\nhunter2": "printable ASCII", None: "cannot read the secret file"}
+    for value, message in bad.items():
+        secret = Secret(value) if value else Secret(path=tmp_path / "missing")
+        otlp = {"endpoint": "http://127.0.0.1:4317", "protocol": protocol, "headers": {"x-token": secret}}
+        with pytest.raises(TelemetryMisconfigured, match=message) as caught:
+            Telemetry(environ={}, make_global=False).prepare(TelemetryConfig(otlp=otlp))
+        assert "telemetry.otlp.headers, x-token" in str(caught.value)
+        assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("status", "reason"), [("302 Found", "HTTP 302 Found"), ("401 Unauthorized", "HTTP 401 Unauthorized")]
+)
+async def test_an_answer_that_is_no_success_is_a_loss(caplog, status, reason):
+    """A redirect to a login page is not taken for success; the warning says what the server answered."""
+    caplog.set_level(logging.WARNING)
+    await receive_one({}, status=status)
+    [failure] = [record.getMessage() for record in caplog.records if "of traces" in record.getMessage()]
+    assert failure.endswith(f"(batches lost: 1): {reason}")
+
+
+@pytest.mark.parametrize("left", [3600.0, -3600.0])
+async def test_a_step_of_the_wall_clock_does_not_stretch_an_export(left):
+    """What is left of an export's time is reckoned on the wall clock; the session holds it to the timeout."""
+    connections = []
+    async with await asyncio.start_server(lambda *streams: connections.append(streams), "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/traces"
+        target = Destination(protocol="http/protobuf", traces=url, metrics=None, timeout=0.2)
+        session = HttpSession(target, url, SdkLog(SystemClock()))
+        with pytest.raises(requests.Timeout):
+            await asyncio.wait_for(asyncio.to_thread(session.request, "POST", url, timeout=left), 10)
+        for _, writer in connections:
+            writer.close()
