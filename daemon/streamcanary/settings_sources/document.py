@@ -1,0 +1,251 @@
+"""A YAML file as plain data, with the place of every key and value in it.
+
+Stricter than YAML: no key twice, only the core types, keys are text (``no:`` is the key ``no``), and bounded in size,
+depth and count, aliases followed.
+"""
+
+import math
+import re
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from msgspec import Struct, field
+from ruamel.yaml import YAML
+from ruamel.yaml.error import MarkedYAMLError, YAMLError
+from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
+from ruamel.yaml.reader import ReaderError
+
+from streamcanary.model.secret import scrub
+from streamcanary.settings_sources.problem import ConfigInvalid, KeyPath, Problem, spell
+
+LARGEST_FILE = 1024 * 1024
+"""Bytes; a ConfigMap cannot be larger either."""
+DEEPEST = 32
+MOST_VALUES = 50_000
+
+_CORE = "tag:yaml.org,2002:"
+_QUOTED = re.compile(r"""(['"])(.*?)\1""")
+
+
+class Place(NamedTuple):
+    """A line and a column, counted from 1."""
+
+    line: int
+    column: int
+
+
+class Document(Struct, kw_only=True):
+    """What was read so far, and where each part came from.
+
+    ``plain`` are the paths of text without quotes, which may stand for a number once a variable is filled in;
+    ``variables`` are the paths that were set from the environment, with the name of the variable. ``secrets`` are kept
+    out of every message.
+    """
+
+    file: Path
+    data: dict[str, Any]
+    keys: dict[KeyPath, Place] = field(default_factory=dict)
+    values: dict[KeyPath, Place] = field(default_factory=dict)
+    plain: set[KeyPath] = field(default_factory=set)
+    variables: dict[KeyPath, str] = field(default_factory=dict)
+    secrets: list[str] = field(default_factory=list)
+    problems: list[Problem] = field(default_factory=list)
+
+    def problem(self, path: KeyPath, message: str, *, at_key: bool = False) -> Problem:
+        """Return a problem at ``path``; if nothing stands there, at the nearest key above it."""
+        message = scrub(message, self.secrets, limit=1000)
+        at_key = at_key or isinstance(self.get(path), (dict, list))
+        for end in range(len(path), -1, -1):
+            above = path[:end]
+            if name := self.variables.get(above):
+                return Problem(file=self.file, path=spell(path), message=message, variable=name)
+            first, second = (self.keys, self.values) if at_key or end < len(path) else (self.values, self.keys)
+            if place := first.get(above) or second.get(above):
+                break
+        else:
+            place = Place(1, 1)
+        return Problem(file=self.file, line=place.line, column=place.column, path=spell(path), message=message)
+
+    def get(self, path: KeyPath) -> Any:
+        """Return the value at ``path``, or ``None`` if there is none."""
+        value: Any = self.data
+        for part in path:
+            if isinstance(value, dict):
+                value = value.get(part)
+            elif isinstance(value, list) and isinstance(part, int) and part < len(value):
+                value = value[part]
+            else:
+                return None
+        return value
+
+    def put(self, path: KeyPath, value: Any) -> None:
+        """Put ``value`` at ``path``; maps that are missing on the way are made."""
+        parent: Any = self.data
+        for part in path[:-1]:
+            if isinstance(parent, dict) and parent.get(part) is None:
+                parent[part] = {}
+            parent = parent[part]
+        parent[path[-1]] = value
+
+
+def read_document(file: Path) -> Document:
+    """Read ``file``; repeated keys and the like are noted in the document's ``problems``.
+
+    Raises:
+        ConfigInvalid: if the file cannot be read, is no YAML, or holds no map.
+    """
+    text = _read_text(file)
+    yaml = YAML(typ="safe", pure=True)
+    yaml.allow_duplicate_keys = True  # reported here, all of them and with both places
+    try:
+        root = yaml.compose(text)
+    except RecursionError:
+        raise _whole(file, f"is nested more than {DEEPEST} levels deep") from None
+    except MarkedYAMLError as error:
+        raise ConfigInvalid([_syntax_problem(file, error)]) from None
+    except ReaderError as error:
+        line = text.count("\n", 0, error.position) + 1
+        message = f"character U+{error.character:04X} is not allowed in YAML; remove it"
+        raise ConfigInvalid([Problem(file=file, line=line, message=message)]) from None
+    except YAMLError:
+        raise _whole(file, "is not YAML") from None
+    if root is None or (isinstance(root, ScalarNode) and not root.value):
+        raise _whole(file, "is empty; a configuration has at least the sections targets and canaries")
+    if not isinstance(root, MappingNode):
+        kind = "a list" if isinstance(root, SequenceNode) else "text"
+        raise _whole(file, f"holds {kind}, not a map; a configuration has sections such as targets: and canaries:")
+    document = Document(file=file, data={})
+    document.data = _Reader(document, yaml).read(root, ())
+    return document
+
+
+def _whole(file: Path, message: str) -> ConfigInvalid:
+    return ConfigInvalid([Problem(file=file, message=message)])
+
+
+def _read_text(file: Path) -> str:
+    try:
+        with file.open("rb") as opened:
+            content = opened.read(LARGEST_FILE + 1)
+    except FileNotFoundError:
+        raise _whole(file, "no such file; give the path of a configuration file") from None
+    except IsADirectoryError:
+        raise _whole(file, "is a directory; give the path of a configuration file in it") from None
+    except (OSError, ValueError) as error:  # ValueError: a NUL in the path
+        reason = getattr(error, "strerror", None) or "not a valid path"
+        raise _whole(file, f"cannot be read: {reason}") from None
+    if len(content) > LARGEST_FILE:
+        raise _whole(file, "is larger than 1 MiB; a configuration is a small text file")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError:
+        raise _whole(file, "is not UTF-8 text; a configuration is a YAML file") from None
+
+
+def _syntax_problem(file: Path, error: MarkedYAMLError) -> Problem:
+    """Say what the parser found, without the text that it quotes: that could be a secret."""
+    mark = error.problem_mark or error.context_mark
+    told = " ".join(part for part in (error.context, error.problem) if part)
+    told = _QUOTED.sub(_bare, told.split("\n")[0]) or "cannot be parsed"
+    if "'{'" in told:
+        told += "; put a value with braces in quotes"
+    if "'\\t'" in told:
+        told += "; indent with spaces"
+    line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
+    return Problem(file=file, line=line, column=column, message=f"YAML syntax: {told}")
+
+
+def _bare(quoted: re.Match[str]) -> str:
+    """Keep what the parser quotes if it is one character or the name of a token, such as ``<block end>``."""
+    return quoted[0] if len(quoted[2]) <= 2 or quoted[2].startswith("<") else "it"
+
+
+class _Reader:
+    """Turns nodes into plain data; counts, so that aliases cannot grow a small file into a large tree."""
+
+    def __init__(self, document: Document, yaml: YAML) -> None:
+        self._document = document
+        self._yaml = yaml
+        self._count = 0
+
+    def read(self, node: Node, path: KeyPath) -> Any:
+        """Return ``node`` as plain data, and note the places of what is in it."""
+        self._count += 1
+        if self._count > MOST_VALUES:
+            raise _whole(self._document.file, f"has more than {MOST_VALUES} values, aliases followed")
+        if len(path) > DEEPEST:
+            raise _whole(self._document.file, f"is nested more than {DEEPEST} levels deep, aliases followed")
+        self._document.values[path] = _place(node)
+        if isinstance(node, MappingNode):
+            return self._read_map(node, path)
+        if isinstance(node, SequenceNode):
+            return [self.read(item, (*path, number)) for number, item in enumerate(node.value)]
+        assert isinstance(node, ScalarNode)  # noqa: S101 - there is no fourth kind
+        return self._read_scalar(node, path)
+
+    def _read_map(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
+        result: dict[str, Any] = {}
+        for key, value in node.value:
+            if not isinstance(key, ScalarNode):
+                self._note(path, _place(key), "a key must be text; put text with braces or brackets in quotes")
+                continue
+            name, place = key.value, _place(key)
+            inner = (*path, name)
+            if key.tag == f"{_CORE}merge":
+                self._note(inner, place, "merge keys are not supported; write the keys out")
+            elif name in result:
+                first = self._document.keys[inner].line
+                self._note(inner, place, f"the same key stands in line {first} already; keep one of them")
+            else:
+                self._document.keys[inner] = place
+                result[name] = self.read(value, inner)
+        return result
+
+    def _read_scalar(self, node: ScalarNode, path: KeyPath) -> Any:
+        tag = str(node.tag)
+        if not node.style and tag == f"{_CORE}str":
+            self._document.plain.add(path)
+        if not tag.startswith(_CORE):
+            self._note(path, _place(node), "tags such as !name are not supported; remove it")
+            return node.value
+        try:
+            return construct(self._yaml, node)
+        except ValueError as error:
+            self._note(path, _place(node), str(error))
+            return node.value
+
+    def _note(self, path: KeyPath, place: Place, message: str) -> None:
+        problem = Problem(
+            file=self._document.file, line=place.line, column=place.column, path=spell(path), message=message
+        )
+        self._document.problems.append(problem)
+
+
+def _place(node: Node) -> Place:
+    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+
+
+def construct(yaml: YAML, node: ScalarNode) -> Any:
+    """Return the number, truth value, ``None`` or text that ``node`` stands for; a date stays text.
+
+    Raises:
+        ValueError: if it is a number that is not finite, or of absurd length.
+    """
+    if node.tag not in {f"{_CORE}{name}" for name in ("int", "float", "bool", "null")}:
+        return node.value
+    if len(node.value) > 100:
+        raise ValueError("is too long for a number; put text in quotes")
+    value = yaml.constructor.construct_object(node)
+    if isinstance(value, float) and not (math.isfinite(value) and abs(value) < 1e300):
+        raise ValueError("must be a finite number")
+    return value
+
+
+def scalar(text: str) -> Any:
+    """Return what ``text`` means where YAML reads it without quotes.
+
+    Raises:
+        ValueError: as :func:`construct`.
+    """
+    yaml = YAML(typ="safe", pure=True)
+    return construct(yaml, ScalarNode(yaml.resolver.resolve(ScalarNode, text, (True, False)), text))

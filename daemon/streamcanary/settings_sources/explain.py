@@ -1,0 +1,106 @@
+"""What pydantic found wrong, in words for people: place, key, and what would be right. No value is repeated."""
+
+import difflib
+import re
+from typing import Any
+
+from pydantic import ValidationError
+from pydantic_core import ErrorDetails
+
+from streamcanary.settings_sources.document import Document
+from streamcanary.settings_sources.problem import KeyPath, Problem
+from streamcanary.settings_sources.shape import Shape, child, inside, known
+
+_SUBJECT = re.compile(r"^(?:Input|String|Value|Tuple|List|Dictionary|Set|URL|Path) should ")
+_NAME = "a name is letters, digits, '_', '-' and '.', beginning with a letter or digit"
+
+
+def explain(error: ValidationError, document: Document, shape: Shape) -> list[Problem]:
+    """Return a problem for each error."""
+    problems = []
+    errors = error.errors(include_url=False, include_input=False)
+    for details in errors:
+        if details["type"] == "too_short" and any(_is_below(other, details) for other in errors):
+            continue  # pydantic leaves out the items that are wrong, and then misses them
+        path, at_key = _locate(details, document)
+        message = _word(details, path, document, shape)
+        part = path[:-1] if details["type"] == "missing" else path
+        if sources := sorted({name for at, name in document.variables.items() if at[: len(part)] == part != at}):
+            message += f" (here {', '.join(sources)} applies)"
+        problems.append(document.problem(path, message, at_key=at_key))
+    return problems
+
+
+def _locate(details: ErrorDetails, document: Document) -> tuple[KeyPath, bool]:
+    """Return the path in the document, and whether its key is meant; pydantic's own path also names union members."""
+    path: KeyPath = ()
+    value: Any = document.data
+    kind, at_key = details["type"], False
+    for number, part in enumerate(details["loc"]):
+        final = number == len(details["loc"]) - 1
+        if part == "[key]" and final:
+            at_key = True
+        elif (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
+            path, value = (*path, part), child(value, part)
+        elif final and kind == "missing":
+            path = (*path, part)
+    if kind == "union_tag_invalid":
+        path = (*path, _bare(details, "discriminator"))
+    return path, at_key or kind == "extra_forbidden" or value is None
+
+
+def _is_below(inner: ErrorDetails, outer: ErrorDetails) -> bool:
+    depth = len(outer["loc"])
+    return len(inner["loc"]) > depth and inner["loc"][:depth] == outer["loc"]
+
+
+def _word(details: ErrorDetails, path: KeyPath, document: Document, shape: Shape) -> str:
+    """Return the message of one error."""
+    kind = details["type"]
+    value = document.get(path)
+    if kind == "extra_forbidden":
+        return f"unknown key; {_nearest(path, document, shape)}"
+    if kind == "missing":
+        return "is required, and missing"
+    if kind == "union_tag_not_found":
+        return f"needs the key {_bare(details, 'discriminator')}, to say what it is"
+    if kind == "union_tag_invalid":
+        return f"must be one of {details.get('ctx', {}).get('expected_tags')}"
+    if kind == "string_pattern_mismatch" and details["loc"][-1] == "[key]":
+        return f"not a name: {_NAME}"
+    if value is None and kind != "value_error":
+        return "is empty; give it a value, or leave the key out"
+    if kind in ("model_type", "model_attributes_type", "dict_type"):
+        return f"must be a map of keys and values, not {_kind(value)}"
+    if kind in ("tuple_type", "list_type"):
+        return f"must be a list, not {_kind(value)}"
+    if kind == "string_type":
+        return f"must be text, not {_kind(value)}" + (
+            "; put it in quotes" if not isinstance(value, (dict, list)) else ""
+        )
+    message = details["msg"].removeprefix("Value error, ").replace(" after validation", "")
+    return _SUBJECT.sub("must ", message)
+
+
+def _bare(details: ErrorDetails, name: str) -> str:
+    return str(details.get("ctx", {}).get(name, "")).strip("'")
+
+
+def _kind(value: object) -> str:
+    if isinstance(value, dict):
+        return "a map"
+    if isinstance(value, list):
+        return "a list"
+    if isinstance(value, bool):
+        return "true or false"
+    return "a number" if isinstance(value, (int, float)) else "text"
+
+
+def _nearest(path: KeyPath, document: Document, shape: Shape) -> str:
+    value: Any = document.data
+    for part in path[:-1]:
+        shape, value = inside(shape, value).get(part, ()), child(value, part)
+    keys = list(known(shape, value))
+    if near := difflib.get_close_matches(str(path[-1]).replace("-", "_").lower(), keys, n=1):
+        return f"did you mean {near[0]}?"
+    return f"known here: {', '.join(keys)}"

@@ -1,0 +1,84 @@
+"""``${VAR}`` and ``${VAR:-default}`` in values; ``$$`` is a dollar sign."""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from streamcanary.settings_sources.document import LARGEST_FILE, Document
+from streamcanary.settings_sources.problem import ConfigInvalid, KeyPath
+
+_DOLLAR = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<reference>[^{}]*)\}|(?P<open>\{))")
+_REFERENCE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
+_WRITE = "write ${NAME} or ${NAME:-default}, and $$ for a dollar sign"
+
+
+def substitute(text: str, environ: Mapping[str, str]) -> str:
+    """Return ``text`` with the variables filled in; what they hold is not looked at again.
+
+    As in a shell, a default also replaces a variable that is set and empty. A dollar sign before anything but a brace
+    or another one is itself.
+
+    Raises:
+        ValueError: if a variable is not set and has no default, or a reference is not well formed.
+    """
+
+    def fill(found: re.Match[str]) -> str:
+        if found["dollar"]:
+            return "$"
+        reference = _REFERENCE.fullmatch(found["reference"] or "")
+        if reference is None:
+            raise ValueError(f"holds a ${{ that is no reference to a variable; {_WRITE}")
+        name, default = reference.groups()
+        value = environ.get(name)
+        if default is not None:
+            value = value or default
+        if value is None:
+            raise ValueError(f"${{{name}}} is not set; set {name} in the environment, or write ${{{name}:-default}}")
+        if not is_text(value):
+            raise ValueError(f"${{{name}}} is not UTF-8 text")
+        return value
+
+    return _DOLLAR.sub(fill, text)
+
+
+def is_text(value: str) -> bool:
+    """Tell whether a variable can be written as UTF-8: the system hands over any bytes."""
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+def interpolate(document: Document, environ: Mapping[str, str]) -> set[KeyPath]:
+    """Fill in the variables of every value of ``document``; return the paths that changed.
+
+    A variable that fails is noted in the document.
+
+    Raises:
+        ConfigInvalid: if the variables hold too much.
+    """
+    changed: set[KeyPath] = set()
+    size = 0
+
+    def walk(value: Any, path: KeyPath) -> Any:
+        nonlocal size
+        if isinstance(value, dict):
+            return {key: walk(inner, (*path, key)) for key, inner in value.items()}
+        if isinstance(value, list):
+            return [walk(inner, (*path, number)) for number, inner in enumerate(value)]
+        if not isinstance(value, str) or "$" not in value:
+            return value
+        try:
+            filled = substitute(value, environ)
+        except ValueError as error:
+            document.problems.append(document.problem(path, str(error)))
+            return value
+        size += len(filled)
+        if size > LARGEST_FILE:
+            raise ConfigInvalid([document.problem((), "is larger than 1 MiB with its variables filled in")])
+        changed.add(path)
+        return filled
+
+    document.data = walk(document.data, ())
+    return changed

@@ -1,0 +1,57 @@
+"""What is wrong with a configuration, where, and what would be right."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+from msgspec import Struct
+
+from streamcanary.model.secret import scrub
+
+KeyPath = tuple[str | int, ...]
+"""The keys and list positions that lead to a value."""
+
+
+class Problem(Struct, frozen=True, kw_only=True):
+    """One thing to mend.
+
+    ``line`` and ``column`` count from 1 and are ``None`` where the file as a whole is meant. ``path`` is the key as the
+    user spells it (``canaries.chat-mini.every``), empty for the whole. ``variable`` is the environment variable
+    that the value came from: then that is the place, and the file is not.
+    """
+
+    file: Path
+    line: int | None = None
+    column: int | None = None
+    path: str = ""
+    message: str
+    variable: str | None = None
+
+    def __str__(self) -> str:
+        file = scrub(str(self.file), limit=4096)
+        place = self.variable or ":".join(str(part) for part in (file, self.line, self.column) if part is not None)
+        return ": ".join(part for part in (place, self.path, self.message) if part)
+
+
+class ConfigInvalid(Exception):
+    """The configuration cannot be used; ``problems`` has every reason, in the order of the file."""
+
+    def __init__(self, problems: Iterable[Problem]) -> None:
+        self.problems = tuple(sorted(problems, key=_order))
+        super().__init__(render(self.problems))
+
+
+def _order(problem: Problem) -> tuple[bool, int, int, str]:
+    return (problem.variable is not None, problem.line or 0, problem.column or 0, str(problem))
+
+
+def render(problems: Iterable[Problem]) -> str:
+    """Return ``problems`` for people, one on a line."""
+    return "\n".join(str(problem) for problem in problems)
+
+
+def spell(path: KeyPath) -> str:
+    """Return ``path`` as text: ``alerts.routes[0].receivers``."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return scrub(text, limit=200)

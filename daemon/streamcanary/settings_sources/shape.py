@@ -1,0 +1,99 @@
+"""What a model expects at a place: the known keys, and whether a value there is text or may be a number.
+
+A shape is the tuple of types that a value may have, with unions and annotations taken apart.
+"""
+
+from collections.abc import Iterator, Mapping
+from types import UnionType
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
+
+from pydantic import BaseModel
+
+from streamcanary.settings_sources.problem import KeyPath
+
+Shape = tuple[Any, ...]
+
+_READ_NUMBERS = (int, float, bool, Any, object)
+
+
+def shape_of(annotation: Any) -> Shape:
+    """Return the types that ``annotation`` allows."""
+    origin: Any = get_origin(annotation)
+    if origin is Annotated:
+        return shape_of(get_args(annotation)[0])
+    if origin in (Union, UnionType):
+        return tuple(shape for member in get_args(annotation) for shape in shape_of(member))
+    return (annotation,)
+
+
+def models(shape: Shape, value: Any) -> list[type[BaseModel]]:
+    """Return the models that ``value`` may become; its ``type`` chooses, where the models have one."""
+    found = [member for member in shape if isinstance(member, type) and issubclass(member, BaseModel)]
+    tag = value.get("type") if isinstance(value, Mapping) else None
+    chosen = [model for model in found if tag in _tags(model)]
+    return chosen or found
+
+
+def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
+    field = model.model_fields.get("type")
+    return get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+
+
+def known(shape: Shape, value: Any) -> dict[str, Shape]:
+    """Return the keys that the models of ``shape`` have, each with its own shape."""
+    fields: dict[str, Shape] = {}
+    for model in models(shape, value):
+        for name, field in model.model_fields.items():
+            key = field.alias or name
+            fields[key] = (*fields.get(key, ()), *shape_of(field.annotation))
+    return fields
+
+
+def entries(shape: Shape) -> Shape | None:
+    """Return the shape of the entries of a map or list; ``None`` if ``shape`` is neither."""
+    found: Shape = ()
+    for member in shape:
+        origin: Any = get_origin(member)
+        arguments = get_args(member)
+        if origin is dict:
+            found += shape_of(arguments[1])
+        elif origin in (tuple, list):
+            found += shape_of(arguments[0])
+    return found or None
+
+
+def inside(shape: Shape, value: Any) -> dict[str | int, Shape]:
+    """Return what is in reach of ``value``: the keys of its models, and the entries that it has already."""
+    found: dict[str | int, Shape] = dict(known(shape, value).items())
+    inner = entries(shape)
+    if inner is None and any(member in (Any, object) for member in shape):
+        inner = (Any,)
+    if inner is not None and isinstance(value, Mapping):
+        found.update({key: inner for key in value if key not in found})
+    elif inner is not None and isinstance(value, list):
+        found.update(dict.fromkeys(range(len(value)), inner))
+    return found
+
+
+def child(value: Any, key: str | int) -> Any:
+    """Return what ``value`` has at ``key``, or ``None``."""
+    if isinstance(value, Mapping):
+        return value.get(key)
+    return value[key] if isinstance(value, list) and isinstance(key, int) and key < len(value) else None
+
+
+def leaves(shape: Shape, value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Shape, Any]]:
+    """Yield path, shape and value of every scalar that is there and that the model knows."""
+    if not isinstance(value, (Mapping, list)):
+        yield path, shape, value
+        return
+    for key, inner in inside(shape, value).items():
+        if isinstance(value, list) or key in value:
+            yield from leaves(inner, child(value, key), (*path, key))
+
+
+def reads_numbers(shape: Shape) -> bool:
+    """Tell whether a value of ``shape`` may be a number or truth value, so that text means what YAML says it does."""
+    return any(
+        member in _READ_NUMBERS or (isinstance(member, type) and issubclass(member, BaseModel)) for member in shape
+    )
