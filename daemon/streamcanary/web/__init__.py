@@ -1,0 +1,1 @@
+"""Health over HTTP; what it shows comes in through small Protocols."""

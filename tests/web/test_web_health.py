@@ -1,0 +1,252 @@
+"""``/livez`` and ``/readyz``, over a real socket."""
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+from collections.abc import Mapping
+from contextlib import suppress
+
+import httpx2
+import pytest
+
+from streamcanary.web import health, server
+from streamcanary.web.config import WebConfig
+from streamcanary.web.health import Check, HealthServer
+
+ANY_PORT = WebConfig(port=0)
+WELL: Mapping[str, Check] = {"config": lambda: None}
+
+
+async def get(served: HealthServer, path: str, method: str = "GET") -> httpx2.Response:
+    """Return the answer to one request."""
+    assert served.address is not None
+    host, port = served.address
+    async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
+        return await http.request(method, f"http://{host}:{port}{path}")
+
+
+async def connect(served: HealthServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    """Return a bare connection."""
+    assert served.address is not None
+    return await asyncio.open_connection(*served.address)
+
+
+async def test_livez_says_that_the_loop_turns() -> None:
+    """It asks nothing: that it answers is the answer, however unready the daemon is."""
+    async with HealthServer(ANY_PORT, {"store": lambda: "disk full"}) as served:
+        answer = await get(served, "/livez")
+    assert (answer.status_code, answer.text) == (200, "ok\n")
+
+
+async def test_readyz_names_each_check() -> None:
+    """Checks may be plain or coroutine functions."""
+
+    async def store() -> None:
+        await asyncio.sleep(0)
+
+    async with HealthServer(ANY_PORT, {"config": lambda: None, "store": store}) as served:
+        answer = await get(served, "/readyz")
+    assert (answer.status_code, answer.json()) == (200, {"ready": True, "checks": {"config": "ok", "store": "ok"}})
+
+
+async def test_readyz_says_why_it_is_not_ready() -> None:
+    """One reason is enough for 503; a secret in it is not shown."""
+    checks: dict[str, Check] = {"config": lambda: None, "store": lambda: "cannot write with sk-proj-0123456789"}
+    async with HealthServer(ANY_PORT, checks) as served:
+        answer = await get(served, "/readyz")
+    assert (answer.status_code, answer.json()) == (
+        503,
+        {"ready": False, "checks": {"config": "ok", "store": "cannot write with [redacted]"}},
+    )
+
+
+async def test_readyz_is_asked_anew_each_time() -> None:
+    """What was well a moment ago may not be now; no cache may say otherwise."""
+    reasons: list[str | None] = ["starting", None]
+    async with HealthServer(ANY_PORT, {"scheduler": lambda: reasons.pop(0)}) as served:
+        first, second = await get(served, "/readyz"), await get(served, "/readyz")
+    assert (first.status_code, second.status_code) == (503, 200)
+    assert second.headers["cache-control"] == "no-store"
+
+
+async def test_a_check_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kubelet's patience is short, and a hanging store is not a ready one."""
+    monkeypatch.setattr(health, "_LONGEST_CHECK", 0.02)
+
+    async def store() -> None:
+        await asyncio.Event().wait()
+
+    async with HealthServer(ANY_PORT, {"store": store}) as served:
+        answer = await get(served, "/readyz")
+    assert (answer.status_code, answer.json()["checks"]) == (503, {"store": "no answer within 0.02 s"})
+
+
+async def test_a_check_that_breaks_does_not_pass(caplog: pytest.LogCaptureFixture) -> None:
+    """The answer has the kind of error, the log has the rest."""
+
+    def store() -> str | None:
+        raise OSError("/var/lib/secret-place")
+
+    async with HealthServer(ANY_PORT, {"store": store}) as served:
+        answer = await get(served, "/readyz")
+    assert (answer.status_code, answer.json()["checks"]) == (503, {"store": "the check broke: OSError"})
+    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
+        "the check store of /readyz broke"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "/", 404),
+        ("GET", "/livez/", 404),
+        ("GET", "/docs", 404),
+        ("GET", "/livez%2f..%2freadyz", 404),
+        ("POST", "/livez", 405),
+        ("DELETE", "/readyz", 405),
+        ("HEAD", "/livez", 200),
+    ],
+)
+async def test_nothing_else_is_answered(method: str, path: str, status: int) -> None:
+    """Two paths, to be read; no redirects."""
+    async with HealthServer(ANY_PORT, WELL) as served:
+        assert (await get(served, path, method)).status_code == status
+
+
+async def test_the_answer_does_not_say_what_serves_it() -> None:
+    """No ``Server`` header, and nothing of the request's ``Host`` or ``X-Forwarded`` headers comes back."""
+    async with HealthServer(ANY_PORT, WELL) as served:
+        reader, writer = await connect(served)
+        writer.write(b"GET /readyz HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: evil.example\r\n")
+        writer.write(b"Connection: close\r\n\r\n")
+        answer = (await reader.read()).lower()
+        writer.close()
+    assert answer.startswith(b"http/1.1 200")
+    assert b"\nserver:" not in answer
+    assert b"evil" not in answer
+
+
+async def test_headers_are_bounded() -> None:
+    """A request whose head does not end is refused."""
+    async with HealthServer(ANY_PORT, WELL) as served:
+        reader, writer = await connect(served)
+        writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 20_000)
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 400")
+
+
+async def test_a_connection_that_gets_nowhere_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that says nothing, and one that drips, and neither for long."""
+    monkeypatch.setattr(server, "LONGEST_REQUEST", 0.1)
+    async with HealthServer(ANY_PORT, WELL) as served, asyncio.timeout(5):
+        silent, silent_writer = await connect(served)
+        dripping, writer = await connect(served)
+
+        async def drip() -> None:
+            while True:
+                writer.write(b"G")
+                await asyncio.sleep(0.01)
+
+        task = asyncio.create_task(drip())
+        for reader in (silent, dripping):
+            with suppress(ConnectionResetError):
+                assert await reader.read() == b""
+        task.cancel()
+        silent_writer.close()
+        writer.close()
+
+
+async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Beyond the limit a connection is closed; those that are there go on."""
+    monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
+    async with HealthServer(ANY_PORT, WELL) as served, asyncio.timeout(5):
+        held = [await connect(served) for _ in range(3)]
+        reader, writer = await connect(served)
+        with suppress(ConnectionResetError):
+            assert await reader.read() == b""
+        first, first_writer = held[0]
+        first_writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
+        assert await first.readline() == b"HTTP/1.1 200 OK\r\n"
+        for _, one in [*held, (reader, writer)]:
+            one.close()
+
+
+async def test_a_port_that_is_taken_costs_the_page_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
+    """One warning names the port and what to do; whoever entered goes on."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        async with HealthServer(WebConfig(port=port), WELL) as served:
+            assert served.address is None
+    assert [record.getMessage() for record in caplog.records] == [
+        (
+            f"health is not served, canaries run on: cannot listen on 127.0.0.1 port {port} (Address already in use); "
+            "end what listens there, or set web.port to a free one, or to 0 for any"
+        )
+    ]
+
+
+@pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
+async def test_a_host_that_is_not_ours_costs_no_more(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An address of another machine, and a name that is none."""
+    async with HealthServer(WebConfig(host=host, port=0), WELL) as served:
+        assert served.address is None
+    assert [record.levelname for record in caplog.records] == ["WARNING"]
+
+
+async def test_a_port_is_free_again_at_once() -> None:
+    """A restart finds the port of its predecessor, though old connections linger in the system."""
+    async with HealthServer(ANY_PORT, WELL) as served:
+        await get(served, "/livez")
+        assert served.address is not None
+        port = served.address[1]
+    async with HealthServer(WebConfig(port=port), WELL) as served:
+        assert served.address == ("127.0.0.1", port)
+
+
+async def test_signals_stay_with_whoever_owns_the_process() -> None:
+    """The daemon's own handler runs, and the server goes on until it is told."""
+    heard: list[str] = []
+    loop = asyncio.get_running_loop()
+    loop.add_signal_handler(signal.SIGTERM, heard.append, "SIGTERM")
+    try:
+        async with HealthServer(ANY_PORT, WELL) as served:
+            os.kill(os.getpid(), signal.SIGTERM)
+            await asyncio.sleep(0.01)
+            assert (await get(served, "/livez")).status_code == 200
+    finally:
+        loop.remove_signal_handler(signal.SIGTERM)
+    assert heard == ["SIGTERM"]
+
+
+async def test_it_stops_though_a_request_hangs() -> None:
+    """A drain is bounded: a check that never ends is cut off."""
+    asked = asyncio.Event()
+
+    async def store() -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    async with asyncio.timeout(4):
+        async with HealthServer(ANY_PORT, {"store": store}) as served:
+            reader, writer = await connect(served)
+            writer.write(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
+            await asked.wait()
+        await reader.read()
+        writer.close()
+
+
+async def test_it_says_nothing_of_single_requests(caplog: pytest.LogCaptureFixture) -> None:
+    """A kubelet asks every few seconds; what strangers send is not worth a line either."""
+    caplog.set_level(logging.INFO)
+    async with HealthServer(ANY_PORT, WELL) as served:
+        await get(served, "/livez")
+        _, writer = await connect(served)
+        writer.write(b"\x16\x03\x01 nonsense\r\n\r\n")
+        await writer.drain()
+        writer.close()
+        await get(served, "/readyz")
+    ours = [record for record in caplog.records if record.name.startswith(("streamcanary", "uvicorn"))]
+    assert [record.getMessage() for record in ours] == ["health is served"]
