@@ -1,0 +1,1 @@
+"""From outcomes to pages: rules, detectors, incidents, groups, outbox, receivers."""

@@ -1,0 +1,53 @@
+"""``consecutive``: so many bad samples in a row."""
+
+from typing import Annotated, Literal
+
+from msgspec import Struct
+from pydantic import BaseModel, ConfigDict, Field
+
+from streamcanary.alerting.detectors.verdict import Tally, Verdict
+
+_Count = Annotated[int, Field(ge=1, le=1000)]
+
+
+class ConsecutiveState(Struct, frozen=True, kw_only=True, tag_field="type", tag="consecutive", omit_defaults=True):
+    """The run that is on: ``bad`` or ``good`` samples in a row, and when the run of bad ones began.
+
+    Neither count grows past what the detector asks for, so a steady state is the same value again and costs no write.
+    """
+
+    bad: int = 0
+    good: int = 0
+    since: float = 0.0
+
+
+class Consecutive(BaseModel):
+    """Fires at ``failures`` bad samples in a row; resolves at ``resolve_after`` good ones in a row.
+
+    ``resolve_after`` is ``failures`` unless set. A lower number resolves sooner and flaps more: at a steady 50 % of
+    errors, "three to fire, one to resolve" pages about twice as often as "three, three".
+    Any good sample ends a run of bad ones and the reverse; neutral samples do neither.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["consecutive"]
+    failures: _Count = 3
+    resolve_after: _Count | None = None
+
+    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> Verdict[ConsecutiveState]:
+        """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
+
+        Whatever is no state of this detector (``None``, or that of another one) starts it afresh.
+        """
+        state = state if isinstance(state, ConsecutiveState) else ConsecutiveState()
+        if bad:
+            since = min(state.since, at) if state.bad else at
+            state = ConsecutiveState(bad=min(state.bad + 1, self.failures), since=since)
+            firing = firing or state.bad >= self.failures
+        else:
+            needed = self.resolve_after or self.failures
+            state = ConsecutiveState(good=min(state.good + 1, needed))
+            firing = firing and state.good < needed
+        since = state.since if state.bad else at
+        return Verdict(state, firing, Tally(state.bad, state.bad or 1, since))

@@ -1,0 +1,157 @@
+"""``ratio``: too large a part of the samples in a window is bad."""
+
+import re
+from typing import Annotated, Literal, NamedTuple
+
+from msgspec import Struct
+from pydantic import (
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    WithJsonSchema,
+    model_validator,
+)
+
+from streamcanary.alerting.detectors.verdict import Tally, Verdict
+from streamcanary.model.duration import Duration, format_duration, parse_duration
+
+MOST_SAMPLES = 1000
+"""How many samples a window holds at most; in a fuller window the oldest go first."""
+
+_PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
+_RUNS = re.compile(r"\s*(\d{1,6})\s+runs?\s*")
+
+
+def _parse_fraction(value: object) -> float:
+    """Return ``"50%"`` or ``0.5`` as 0.5."""
+    if isinstance(value, str) and (percent := _PERCENT.fullmatch(value)):
+        fraction = float(percent.group(1)) / 100
+    elif isinstance(value, str):
+        try:
+            fraction = float(value)
+        except ValueError:
+            raise ValueError("not a fraction: write a percentage such as 50%, or a number such as 0.5") from None
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        fraction = float(value)
+    else:
+        raise ValueError("not a fraction: write a percentage such as 50%, or a number such as 0.5")
+    if not 0 < fraction <= 1:
+        raise ValueError("must be more than 0% and at most 100%")
+    return fraction
+
+
+Fraction = Annotated[float, BeforeValidator(_parse_fraction)]
+"""A pydantic field over 0 and up to 1 that also reads ``"50%"``."""
+
+
+class Window(NamedTuple):
+    """How far back a ratio looks: a time in seconds, or a number of runs. One of the two is set."""
+
+    seconds: float | None = None
+    runs: int | None = None
+
+    def __str__(self) -> str:
+        return f"{self.runs} runs" if self.seconds is None else format_duration(self.seconds)
+
+
+def _parse_window(value: object) -> Window:
+    if isinstance(value, Window):
+        return value
+    if isinstance(value, str) and (written := _RUNS.fullmatch(value)):
+        runs = int(written.group(1))
+        if not 1 <= runs <= MOST_SAMPLES:
+            raise ValueError(f"a window is 1 to {MOST_SAMPLES} runs")
+        return Window(runs=runs)
+    try:
+        seconds = parse_duration(value)
+    except ValueError:
+        raise ValueError("not a window: write a time such as 5m, or a number of runs such as 20 runs") from None
+    if seconds == 0:
+        raise ValueError("a window is longer than zero")
+    return Window(seconds=seconds)
+
+
+WindowText = Annotated[
+    Window,
+    PlainValidator(_parse_window),
+    PlainSerializer(str),
+    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}], "examples": ["5m", "20 runs"]}),
+]
+"""A pydantic field with a :class:`Window`, written ``5m`` or ``20 runs``."""
+
+
+class Seen(Struct, frozen=True, array_like=True):
+    """One sample: when (seconds since the epoch), and whether it was bad."""
+
+    at: float
+    bad: bool
+
+
+class RatioState(Struct, frozen=True, kw_only=True, tag_field="type", tag="ratio", omit_defaults=True):
+    """The samples in the window, oldest first, and since when the ratio has been reached without a break."""
+
+    seen: tuple[Seen, ...] = ()
+    reached: float | None = None
+
+
+class Ratio(BaseModel):
+    """Fires when at least ``threshold`` of the samples in the window are bad.
+
+    ``over`` is the window. There must be ``min_samples`` in it, or it says nothing. With ``for`` the ratio must have
+    been reached at every sample for so many seconds; it is judged when a sample arrives, not in between.
+
+    Resolves on a good sample at which less than *half* the threshold is bad, again of at least ``min_samples``: an
+    error rate that hovers about the threshold pages once, not at every crossing.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    type: Literal["ratio"]
+    over: WindowText = Window(seconds=300.0)
+    threshold: Fraction = 0.5
+    min_samples: Annotated[int, Field(ge=1, le=MOST_SAMPLES)] = 5
+    hold: Annotated[Duration, Field(alias="for")] = 0.0
+
+    @model_validator(mode="after")
+    def _window_holds_enough(self) -> "Ratio":
+        if self.over.runs is not None and self.min_samples > self.over.runs:
+            raise ValueError(
+                f"min_samples ({self.min_samples}) is more than the window of {self.over.runs} runs can hold: "
+                "it could never fire"
+            )
+        return self
+
+    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> Verdict[RatioState]:
+        """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
+
+        Whatever is no state of this detector (``None``, or that of another one) starts it afresh.
+        """
+        state = state if isinstance(state, RatioState) else RatioState()
+        seen = (*self._within(state.seen, at), Seen(at, bad))
+        seen = seen[-(self.over.runs or MOST_SAMPLES) :]
+        count = sum(sample.bad for sample in seen)
+        enough = len(seen) >= self.min_samples
+        reached = None
+        if enough and count >= self.threshold * len(seen):
+            # after a clock step back it cannot have been reached later than now
+            reached = at if state.reached is None else min(state.reached, at)
+        if firing:
+            firing = bad or not enough or count >= self.threshold / 2 * len(seen)
+        else:
+            firing = reached is not None and at - reached >= self.hold
+        return Verdict(RatioState(seen=seen, reached=reached), firing, Tally(count, len(seen), seen[0].at))
+
+    def _within(self, seen: tuple[Seen, ...], at: float) -> tuple[Seen, ...]:
+        """Return the samples that are still in the window at ``at``.
+
+        Those that seem to come from later (the clock was set back) count as of now, and leave a window's length later.
+        """
+        if seen and seen[-1].at > at:
+            seen = tuple(sample if sample.at <= at else Seen(at, sample.bad) for sample in seen)
+        if self.over.seconds is None:
+            return seen
+        oldest = at - self.over.seconds
+        return tuple(sample for sample in seen if sample.at > oldest)

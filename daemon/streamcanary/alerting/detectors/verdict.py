@@ -1,0 +1,21 @@
+"""What a detector says after a sample."""
+
+from typing import Generic, NamedTuple, TypeVar
+
+State = TypeVar("State")
+
+
+class Tally(NamedTuple):
+    """``bad`` of the last ``total`` samples were bad, the oldest seen at ``since`` (seconds since the epoch)."""
+
+    bad: int
+    total: int
+    since: float
+
+
+class Verdict(NamedTuple, Generic[State]):
+    """The state after a sample, whether it fires now, and what was counted."""
+
+    state: State
+    firing: bool
+    tally: Tally

@@ -1,0 +1,302 @@
+"""Alerting as a running part of the daemon: the only place where the engine meets time, the store and the network.
+
+One loop takes what has happened, steps the engine, and commits the rows of all of it in one transaction together with
+the outcomes; only then do the senders see the result. So what a receiver was told is always in the store already.
+"""
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable, Sequence
+from random import Random
+from typing import NamedTuple
+
+import httpx2
+
+from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.engine import Engine
+from streamcanary.alerting.inputs import Input, Ran, Started, StoreFailed, StoreRecovered, Tick
+from streamcanary.alerting.journal import Journal, Ledger, StoreFailing, StoreLost
+from streamcanary.alerting.meters import Meters
+from streamcanary.alerting.receivers import LevelReceiver, Receiver
+from streamcanary.alerting.receivers.post import open_http
+from streamcanary.alerting.senders import EdgeSender, LevelSender
+from streamcanary.alerting.state import State, read_state
+from streamcanary.model.canary import Canary
+from streamcanary.model.clock import Clock
+from streamcanary.model.incident import Incident, Progress
+from streamcanary.model.outcome import Outcome
+
+_log = logging.getLogger(__name__)
+
+MOST_QUEUED = 10_000
+"""How many outcomes may wait; the loop is far behind by then, and further ones are dropped and counted."""
+
+_MOST_AT_ONCE = 256  # inputs that share a transaction
+_TICK = 60.0  # seconds
+_STORE_RETRY = 3.0  # seconds
+_LOOK = 0.02  # seconds between two looks while draining
+
+
+class _Entry(NamedTuple):
+    input: Input
+    done: asyncio.Future[None] | None
+
+
+class Alerting:
+    """The alert engine with its queue, its ledger and its senders.
+
+    ``on_transition`` is called when an incident has opened or resolved, once that is in the store; it returns at once.
+    """
+
+    def __init__(
+        self,
+        *,
+        config: AlertsConfig,
+        instance: str,
+        canaries: Sequence[Canary],
+        ledger: Ledger,
+        clock: Clock,
+        random: Random | None = None,
+    ) -> None:
+        self.clock = clock
+        self.random = random or Random()  # noqa: S311 - spreads retries, keeps no secret
+        self.on_transition: Callable[[Incident], None] | None = None
+        self.dropped = 0
+        self._engine = Engine(config, instance, canaries)
+        self._receivers = config.receivers
+        self._ledger = ledger
+        self._journal = Journal(ledger)
+        self._state = self._published = State()
+        self._loaded = False
+        self._queue: deque[_Entry] = deque()
+        self._waiting = 0
+        self._wake = asyncio.Event()
+        self._transitions: list[Incident] = []
+        self._senders: list[EdgeSender | LevelSender] = []
+        self._ended = self._busy = False
+        self._ticked = clock.monotonic()
+        self._save_again = 0.0
+        self._meters = Meters(self._engine, lambda: self._published.incidents)
+
+    # ---- for the rest of the daemon
+
+    def offer(self, outcome: Outcome) -> None:
+        """Hand over what became of a run. Never blocks; over :data:`MOST_QUEUED` it is dropped, counted and logged."""
+        if self._waiting >= MOST_QUEUED:
+            self.dropped += 1
+            if self.dropped % 1000 == 1:
+                _log.error("alerting is behind: %d outcomes dropped", self.dropped)
+            return
+        self._waiting += 1
+        self._put(_Entry(Ran(outcome), None))
+
+    async def run(self) -> None:
+        """Run until cancelled. What is queued then is lost, unless :meth:`drain` was called before."""
+        self._ended, self._busy = False, True
+        async with open_http() as http:
+            try:
+                await self._load()
+                self._busy = False
+                async with asyncio.TaskGroup() as tasks:
+                    self._hire(http, self._receivers)
+                    tasks.create_task(self._loop(), name="alerting")
+                    for sender in self._senders:
+                        tasks.create_task(sender.run(), name=f"receiver {sender.name}")
+            finally:
+                self._ended = True
+                self._senders.clear()
+
+    async def drain(self, seconds: float) -> None:
+        """Commit what is queued, and give notices ``seconds`` to go out; the rest is in the store for the next start.
+
+        Call it while :meth:`run` runs; it returns at once when that has ended.
+        """
+        end = self.clock.time() + seconds
+        try:
+            async with asyncio.timeout(seconds):
+                while not self._ended and not self._settled(end):  # noqa: ASYNC110 - many parts settle, and only once
+                    await asyncio.sleep(_LOOK)
+        except TimeoutError:
+            pass
+
+    def wake(self) -> None:
+        """Look at the clock again, at once: it may have jumped."""
+        self._wake.set()
+        for sender in self._senders:
+            sender.wake.set()
+
+    @property
+    def active(self) -> tuple[Incident, ...]:
+        """The incidents that are open, the oldest first."""
+        firing = (incident for incident in self._published.incidents.values() if incident.firing)
+        return tuple(sorted(firing, key=lambda incident: (incident.opened, incident.key)))
+
+    # ---- for the senders
+
+    @property
+    def state(self) -> State:
+        """The state as the store has it, or while the store fails, as it is."""
+        return self._published
+
+    async def submit(self, input: Input) -> None:  # noqa: A002
+        """Have ``input`` stepped; returns once the result is in :attr:`state`."""
+        done = asyncio.get_running_loop().create_future()
+        self._put(_Entry(input, done))
+        await done
+
+    def count(self, receiver: str, outcome: str) -> None:
+        """Count a delivery."""
+        self._meters.delivered(receiver, outcome)
+
+    # ---- the loop
+
+    def _put(self, entry: _Entry) -> None:
+        self._queue.append(entry)
+        self._wake.set()
+
+    async def _load(self) -> None:
+        """Take up the state that the store has; while it cannot be read, begin without."""
+        failure = await self._adopt()
+        if failure is not None:
+            _log.error("the store cannot be read, alerting begins without its memory: %s", failure)
+            self._apply(StoreFailed(str(failure)))
+        self._start()
+        await self._save()
+        self._publish()
+
+    def _start(self) -> None:
+        """Bring the state into line with the configuration, and say what can no longer be delivered."""
+        before = self._state.notices
+        self._apply(Started())
+        for notice in before.values():
+            if notice.state is Progress.PENDING and notice.id not in self._state.notices:
+                _log.warning("%s of group %s is given up: no receiver %s", notice.action, notice.group, notice.receiver)
+
+    async def _adopt(self) -> StoreFailing | None:
+        """Put what the store has under what is in memory, which is newer; return what it says if it fails."""
+        try:
+            ledger = await self._ledger.load_ledger()
+        except StoreFailing as error:
+            return error
+        stored, unread = read_state(ledger)
+        for line in unread:
+            _log.warning("the store has a row that cannot be read, it starts afresh: %s", line)
+        self._state = self._state.over(stored)
+        self._loaded = True
+        return None
+
+    async def _loop(self) -> None:
+        while True:
+            await self._rest()
+            self._busy = True
+            entries = [self._queue.popleft() for _ in range(min(len(self._queue), _MOST_AT_ONCE))]
+            for entry in entries:
+                self._apply(entry.input)
+            if self.clock.monotonic() - self._ticked >= _TICK:
+                self._ticked = self.clock.monotonic()
+                self._apply(Tick())
+            await self._save()
+            self._publish()
+            for entry in entries:
+                if entry.done is not None and not entry.done.done():
+                    entry.done.set_result(None)
+            self._busy = False
+
+    async def _rest(self) -> None:
+        """Wait for something to do."""
+        if self._queue:
+            return
+        now = self.clock.monotonic()
+        seconds = self._ticked + _TICK - now
+        if not self._journal.empty:
+            seconds = min(seconds, self._save_again - now)
+        try:
+            async with asyncio.timeout(max(0.0, seconds)):
+                await self._wake.wait()
+        except TimeoutError:
+            pass
+        self._wake.clear()
+
+    def _apply(self, input: Input) -> None:  # noqa: A002
+        """Step the engine, and hold the rows for the next transaction."""
+        outcome = input.outcome if isinstance(input, Ran) else None
+        self._waiting -= outcome is not None
+        before = self._state
+        try:
+            self._state, rows = self._engine.step(before, input, self.clock.time())
+        except Exception:  # noqa: BLE001 - a defect of ours ends in the log, not the alerting for all other runs
+            _log.exception("alerting cannot make sense of %s", type(input).__name__)
+            rows = ()
+        self._journal.hold(rows, outcome)
+        for row in rows:
+            if row.table == "incidents" and (incident := self._state.incidents.get(row.key)) is not None:
+                known = before.incidents.get(row.key)
+                if known is None or (known.opened, known.firing) != (incident.opened, incident.firing):
+                    self._transitions.append(incident)
+
+    async def _save(self) -> None:
+        """Bring everything into the store; while that fails, keep it, and have ``StoreFailing`` told from memory."""
+        failing = self._store_fails()
+        if failing and self.clock.monotonic() < self._save_again:
+            return
+        failure = None
+        if not self._loaded:
+            failure = await self._adopt()
+            if failure is None:
+                self._start()
+        failure = failure or await self._journal.save()
+        if failure is None and failing:
+            self._apply(StoreRecovered())
+            failure = await self._journal.save()
+        if failure is None:
+            return
+        self._save_again = self.clock.monotonic() + _STORE_RETRY
+        if isinstance(failure, StoreLost):
+            self._journal.hold(self._state.rows())
+        self._apply(StoreFailed(str(failure)))
+
+    def _store_fails(self) -> bool:
+        incident = self._state.incidents.get(self._engine.store_key)
+        return incident is not None and incident.firing
+
+    def _publish(self) -> None:
+        """Let the senders and listeners see the state."""
+        before, self._published = self._published, self._state
+        transitions, self._transitions = self._transitions, []
+        for incident in transitions:
+            self._tell(incident)
+        if before.notices is not self._state.notices or before.groups is not self._state.groups:
+            for sender in self._senders:
+                sender.wake.set()
+
+    def _tell(self, incident: Incident) -> None:
+        what = f"alert {incident.rule} for {incident.subject}"
+        if incident.firing:
+            _log.debug("%s fires: %s", what, incident.evidence.message or "no message")
+            told = [group for group in self._state.groups.values() if incident.key in group.members]
+            if not any(group.receivers for group in told):
+                _log.warning("%s goes to nobody: no route matches it", what)
+        else:
+            _log.debug("%s is resolved: %s", what, incident.reason)
+        if self.on_transition is not None:
+            try:
+                self.on_transition(incident)
+            except Exception:  # noqa: BLE001 - whatever listens must not stop pages; it ends in the log
+                _log.exception("a listener failed at %s", what)
+
+    # ---- around it
+
+    def _hire(self, http: httpx2.AsyncClient, receivers: dict[str, Receiver]) -> None:
+        """Make a sender for each edge receiver and for each address of a level receiver."""
+        for name, receiver in receivers.items():
+            if isinstance(receiver, LevelReceiver):
+                failing = self._published.incidents.get(self._engine.receiver_key(name))
+                refusing = set(receiver.urls) if failing is not None and failing.firing else set()
+                self._senders += [LevelSender(name, receiver, url, self, http, refusing) for url in receiver.urls]
+            else:
+                self._senders.append(EdgeSender(name, receiver, self, http))
+
+    def _settled(self, end: float) -> bool:
+        busy = self._busy or self._queue or not (self._journal.empty or self._store_fails())
+        return not busy and all(sender.settled(end) for sender in self._senders)

@@ -1,0 +1,54 @@
+"""All that can happen to alerting."""
+
+from msgspec import Struct
+
+from streamcanary.alerting.receivers.answer import Answer
+from streamcanary.model.outcome import Outcome
+
+
+class Started(Struct, frozen=True):
+    """The daemon has started, perhaps with another configuration than the one that left the state behind."""
+
+
+class Ran(Struct, frozen=True):
+    """A run has ended."""
+
+    outcome: Outcome
+
+
+class Trying(Struct, frozen=True):
+    """A notice is about to be sent. It is sent only once this is in the store."""
+
+    notice: str
+
+
+class Answered(Struct, frozen=True):
+    """A receiver has answered a notice, or not in time. ``luck`` (0 to 1) spreads the retries of many."""
+
+    notice: str
+    answer: Answer
+    luck: float
+
+
+class LevelAnswered(Struct, frozen=True):
+    """A level receiver has begun to refuse what it is told, or accepts it again."""
+
+    receiver: str
+    answer: Answer
+
+
+class StoreFailed(Struct, frozen=True):
+    """The store could not be written."""
+
+    reason: str
+
+
+class StoreRecovered(Struct, frozen=True):
+    """The store has all that it missed."""
+
+
+class Tick(Struct, frozen=True):
+    """Some time has passed."""
+
+
+Input = Started | Ran | Trying | Answered | LevelAnswered | StoreFailed | StoreRecovered | Tick

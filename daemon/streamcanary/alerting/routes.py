@@ -1,0 +1,30 @@
+"""The ``alerts.routes`` section: who is told of which alert. The first route that matches wins."""
+
+from collections.abc import Iterable, Mapping
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from streamcanary.model.matcher import Matchers, all_match
+
+
+class Route(BaseModel):
+    """Alerts whose labels all of ``match`` match go to ``receivers``; without ``match``, every alert does.
+
+    Labels are those of the alert: ``alertname`` (or ``alert``), ``canary``, ``target``, ``provider``, ``instance``, the
+    canary's own and the rule's.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    match: Matchers = ()
+    receivers: Annotated[tuple[str, ...], Field(min_length=1)]
+
+
+def receivers_for(routes: Iterable[Route], labels: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the names of the receivers of the first route that matches, each once; none if no route does."""
+    known = {**labels, "alert": labels.get("alertname", "")}
+    for route in routes:
+        if all_match(route.match, known):
+            return tuple(dict.fromkeys(route.receivers))
+    return ()

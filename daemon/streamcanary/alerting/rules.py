@@ -1,0 +1,75 @@
+"""The ``alerts.rules`` section: which samples, of which canaries, become an alert when."""
+
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from streamcanary.alerting.detectors import Consecutive, Detector
+from streamcanary.alerting.template import Template
+from streamcanary.model.canary import Canary
+from streamcanary.model.duration import PositiveDuration
+from streamcanary.model.faults import Blame
+from streamcanary.model.matcher import Matchers, all_match
+
+LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=128)]
+"""What Prometheus and Alertmanager take as the name of a label."""
+LabelValue = Annotated[str, Field(min_length=1, max_length=512)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
+"""The name of a rule or receiver: letters, digits, ``_``, ``.`` and ``-``."""
+
+OWN_LABELS = frozenset({"alertname", "alert", "canary", "target", "provider", "instance"})
+"""Labels that every alert has, and that a rule may not set."""
+
+
+class Measure(StrEnum):
+    """What of a run is looked at; :mod:`streamcanary.alerting.sample` has the table."""
+
+    ERRORS = "errors"
+    FIRST_ATTEMPTS = "first_attempts"
+    SLOW = "slow"
+    FIRST_TOKEN = "first_token"  # noqa: S105 - of an answer, not a secret
+    MAX_GAP = "max_gap"
+    DURATION = "duration"
+
+    @property
+    def timed(self) -> bool:
+        """Whether it is a time, held against a limit."""
+        return self in (Measure.FIRST_TOKEN, Measure.MAX_GAP, Measure.DURATION)
+
+
+class Rule(BaseModel):
+    """One rule; it watches each canary that all of ``match`` match (without any: every canary) on its own.
+
+    ``blame`` says whose faults are bad samples for ``errors`` and ``first_attempts``; by default all but ``config`` and
+    ``local``, which no provider can mend. ``limit`` (seconds) goes with the timed measures.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    match: Matchers = ()
+    measure: Measure = Measure.ERRORS
+    limit: PositiveDuration | None = None
+    blame: Annotated[tuple[Blame, ...], Field(min_length=1)] = (
+        Blame.NETWORK,
+        Blame.PROVIDER,
+        Blame.QUOTA,
+        Blame.CONTENT,
+    )
+    detector: Detector = Consecutive(type="consecutive")
+    labels: dict[LabelName, LabelValue] = Field(default_factory=dict)
+    annotations: dict[LabelName, Template] = Field(default_factory=dict)
+
+    @model_validator(mode="after")
+    def _sound(self) -> "Rule":
+        if self.measure.timed and self.limit is None:
+            raise ValueError(f"measure {self.measure} needs a limit, such as limit: 2s")
+        if not self.measure.timed and self.limit is not None:
+            raise ValueError(f"limit means nothing for measure {self.measure}; remove it")
+        if taken := OWN_LABELS & self.labels.keys():
+            raise ValueError(f"labels may not be called {', '.join(sorted(taken))}: every alert has these already")
+        return self
+
+    def watches(self, canary: Canary) -> bool:
+        """Tell whether this rule looks at ``canary``."""
+        return all_match(self.match, canary.label_set())

@@ -1,0 +1,17 @@
+"""What a level receiver is told, again and again: all that fires, and what ended of late."""
+
+from streamcanary.alerting.receivers.alertmanager import LINGER
+from streamcanary.alerting.state import State
+from streamcanary.model.incident import Incident
+
+
+def standing(state: State, receiver: str, now: float) -> tuple[Incident, ...]:
+    """Return the incidents that ``receiver`` is to know of at ``now`` (seconds since the epoch), the oldest first."""
+    known = [
+        incident
+        for group in state.groups.values()
+        if receiver in group.receivers
+        for incident in (state.incidents.get(key) for key in group.members)
+        if incident is not None and (incident.resolved is None or now - incident.resolved < LINGER)
+    ]
+    return tuple(sorted(known, key=lambda incident: (incident.opened, incident.key)))

@@ -1,0 +1,135 @@
+"""All that alerting knows, as values: what the engine steps from, and what the store keeps."""
+
+from collections.abc import Mapping
+from typing import Any, Final, get_args
+
+import msgspec
+from msgspec import Struct, field
+
+from streamcanary.alerting.detectors import DetectorState
+from streamcanary.alerting.trail import Trail
+from streamcanary.model.incident import Group, Incident, Notice
+from streamcanary.model.row import Row, Table
+
+TABLES: Final[tuple[Table, ...]] = get_args(Table)
+
+
+class Watch(Struct, frozen=True):
+    """One rule looking at one canary."""
+
+    detector: DetectorState
+    trail: Trail = Trail()
+
+
+class State(Struct, frozen=True, kw_only=True):
+    """Four tables, as the store has them. A step makes new ones of those it changes; nobody changes them in place."""
+
+    detectors: Mapping[str, Watch] = field(default_factory=dict)
+    incidents: Mapping[str, Incident] = field(default_factory=dict)
+    groups: Mapping[str, Group] = field(default_factory=dict)
+    notices: Mapping[str, Notice] = field(default_factory=dict)
+
+    def table(self, name: Table) -> Mapping[str, Any]:
+        """Return the table called ``name``."""
+        table: Mapping[str, Any] = getattr(self, name)
+        return table
+
+    def rows(self) -> tuple[Row, ...]:
+        """Return all of it, for a store that has lost its own."""
+        return tuple(
+            Row(name, key, msgspec.json.encode(value)) for name in TABLES for key, value in self.table(name).items()
+        )
+
+    def over(self, older: "State") -> "State":
+        """Return this state, and what ``older`` has under other keys."""
+        return State(**{name: {**older.table(name), **self.table(name)} for name in TABLES})
+
+
+_DECODERS: Final[dict[Table, msgspec.json.Decoder[Any]]] = {
+    "detectors": msgspec.json.Decoder(Watch),
+    "incidents": msgspec.json.Decoder(Incident),
+    "groups": msgspec.json.Decoder(Group),
+    "notices": msgspec.json.Decoder(Notice),
+}
+
+
+def read_state(ledger: Mapping[Table, Mapping[str, bytes]]) -> tuple[State, list[str]]:
+    """Return the state that ``ledger`` holds, and a line about each row that cannot be read (and is left out)."""
+    tables: dict[str, dict[str, Any]] = {}
+    unread = []
+    for name in TABLES:
+        table = tables[name] = {}
+        for key, value in ledger.get(name, {}).items():
+            try:
+                table[key] = _DECODERS[name].decode(value)
+            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+                unread.append(f"{name} {key}: {error}")
+    return State(**tables), unread
+
+
+class Draft:
+    """A state in the making: reads like one, copies a table when it is first written to, and remembers each change."""
+
+    def __init__(self, state: State) -> None:
+        self._state = state
+        self._tables: dict[Table, dict[str, Any]] = {}
+        self._changed: dict[tuple[Table, str], None] = {}
+
+    @property
+    def detectors(self) -> Mapping[str, Watch]:
+        """The detectors as they stand."""
+        return self._tables.get("detectors", self._state.detectors)
+
+    @property
+    def incidents(self) -> Mapping[str, Incident]:
+        """The incidents as they stand."""
+        return self._tables.get("incidents", self._state.incidents)
+
+    @property
+    def groups(self) -> Mapping[str, Group]:
+        """The groups as they stand."""
+        return self._tables.get("groups", self._state.groups)
+
+    @property
+    def notices(self) -> Mapping[str, Notice]:
+        """The notices as they stand."""
+        return self._tables.get("notices", self._state.notices)
+
+    def put(self, value: Incident | Group | Notice) -> None:
+        """Set ``value`` under its own key."""
+        if isinstance(value, Incident):
+            self._put("incidents", value.key, value)
+        elif isinstance(value, Group):
+            self._put("groups", value.key, value)
+        else:
+            self._put("notices", value.id, value)
+
+    def put_watch(self, key: str, watch: Watch) -> None:
+        """Set what one rule knows of one canary; the same as before is no change."""
+        if self.detectors.get(key) != watch:
+            self._put("detectors", key, watch)
+
+    def remove(self, table: Table, key: str) -> None:
+        """Forget what ``table`` has under ``key``."""
+        if self._own(table).pop(key, None) is not None:
+            self._changed[table, key] = None
+
+    def finish(self) -> tuple[State, tuple[Row, ...]]:
+        """Return the new state, and the rows in which it differs."""
+        if not self._changed:
+            return self._state, ()
+        tables = {name: self._tables.get(name, self._state.table(name)) for name in TABLES}
+        rows = []
+        for table, key in self._changed:
+            value = tables[table].get(key)
+            rows.append(Row(table, key, None if value is None else msgspec.json.encode(value)))
+        return State(**tables), tuple(rows)
+
+    def _put(self, table: Table, key: str, value: Any) -> None:
+        self._own(table)[key] = value
+        self._changed[table, key] = None
+
+    def _own(self, table: Table) -> dict[str, Any]:
+        if table not in self._tables:
+            self._tables[table] = dict(self._state.table(table))
+        return self._tables[table]

@@ -1,0 +1,219 @@
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.routes import receivers_for
+from streamcanary.model.canary import Canary
+from support.alerts import CHAT, THREE_IN_A_ROW, a_hook, alerts
+from support.receiver import SECRET
+
+PROM = {"type": "alertmanager", "urls": ["http://alertmanager-0:9093", "http://alertmanager-1:9093/"]}
+
+
+def complaint(**sections: Any) -> tuple[str, str]:
+    """Read a faulty section; return the path and the message of the one problem it has."""
+    with pytest.raises(ValidationError) as caught:
+        alerts(**sections)
+    (problem,) = caught.value.errors(include_input=False, include_url=False)
+    return ".".join(map(str, problem["loc"])), problem["msg"]
+
+
+def detected_by(**detector: Any) -> dict[str, Any]:
+    """Write the rules section of one rule with ``detector``."""
+    return {"Errors": {"detector": detector}}
+
+
+def test_an_alerts_section_is_read() -> None:
+    """Percentages, windows, durations and matchers as people write them."""
+    config = alerts(
+        rules={
+            "Spike": {
+                "match": ['tier="prod"'],
+                "detector": {"type": "ratio", "over": "20 runs", "threshold": "50%", "for": "2m"},
+            },
+            "Slow": {"measure": "first_token", "limit": "2s", "detector": {"type": "ratio", "threshold": 0.1}},
+        },
+        receivers={"hook": a_hook(), "prom": PROM},
+        routes=[{"match": ['severity="page"'], "receivers": ["hook", "prom"]}, {"receivers": ["prom"]}],
+    )
+    spike, slow = config.rules["Spike"].detector, config.rules["Slow"].detector
+    assert (str(spike.over), spike.threshold, spike.min_samples, spike.hold) == ("20 runs", 0.5, 5, 120.0)
+    assert (str(slow.over), slow.threshold, config.rules["Slow"].limit) == ("5m", 0.1, 2.0)
+    assert config.receivers["prom"].urls == ("http://alertmanager-0:9093", "http://alertmanager-1:9093")
+
+
+def test_nothing_at_all_is_a_valid_section() -> None:
+    """A daemon without alerts is one that only measures."""
+    assert AlertsConfig().effective_routes == ()
+
+
+def test_without_routes_every_alert_goes_to_every_receiver() -> None:
+    """The smallest useful section is a rule and a receiver."""
+    config = alerts(receivers={"hook": a_hook(), "prom": PROM})
+    assert receivers_for(config.effective_routes, {"alertname": "Errors"}) == ("hook", "prom")
+
+
+def test_the_first_route_that_matches_wins() -> None:
+    """Later routes are not asked; an alert that none matches goes to nobody."""
+    config = alerts(
+        receivers={"hook": a_hook(), "prom": PROM},
+        routes=[
+            {"match": ['severity="page"'], "receivers": ["hook"]},
+            {"match": ['alert=~"Err.*"'], "receivers": ["prom", "prom"]},
+        ],
+    )
+    routes = config.effective_routes
+    assert receivers_for(routes, {"alertname": "Errors", "severity": "page"}) == ("hook",)
+    assert receivers_for(routes, {"alertname": "Errors"}) == ("prom",)
+    assert receivers_for(routes, {"alertname": "Other"}) == ()
+
+
+@pytest.mark.parametrize(
+    ("sections", "path", "message"),
+    [
+        (
+            {"routes": [{"receivers": ["hook", "pager"]}]},
+            "routes.0.receivers.1",
+            "there is no receiver 'pager'; known: hook",
+        ),
+        ({"routes": [{"receivers": []}]}, "routes.0.receivers", "at least 1 item"),
+        (
+            {"routes": [{"receivers": ["hook"]}, {"match": ['a="b"'], "receivers": ["hook"]}]},
+            "routes.0",
+            "matches everything, so the routes after it are never reached",
+        ),
+        ({"rules": {"StoreFailing": {}}}, "rules.StoreFailing", "is the name of a built-in alert"),
+        ({"rules": {"Errors": {"match": ["tier"]}}}, "rules.Errors.match.0", "not a matcher"),
+        ({"rules": {"Errors": {"measure": "first_token"}}}, "rules.Errors", "needs a limit, such as limit: 2s"),
+        ({"rules": {"Errors": {"limit": "2s"}}}, "rules.Errors", "limit means nothing for measure errors"),
+        ({"rules": {"Errors": {"labels": {"canary": "x"}}}}, "rules.Errors", "labels may not be called canary"),
+        (
+            {"rules": {"Errors": {"annotations": {"summary": "{canari} fails"}}}},
+            "rules.Errors.annotations.summary",
+            "unknown field {canari}; known: alert, bad,",
+        ),
+        (
+            {"rules": {"Errors": {"annotations": {"summary": "{canary.__class__}"}}}},
+            "rules.Errors.annotations.summary",
+            "unknown field {canary.__class__}",
+        ),
+        (
+            {"rules": {"Errors": {"annotations": {"summary": "{bad:>1000000}"}}}},
+            "rules.Errors.annotations.summary",
+            "write {bad} alone",
+        ),
+        (
+            {"rules": {"Errors": {"annotations": {"summary": "{bad"}}}},
+            "rules.Errors.annotations.summary",
+            "not a template",
+        ),
+        ({"rules": detected_by(type="magic")}, "rules.Errors.detector", "'ratio', 'consecutive'"),
+        (
+            {"rules": detected_by(type="consecutive", **{"for": "1m"})},
+            "rules.Errors.detector.consecutive.for",
+            "Extra inputs are not permitted",
+        ),
+        (
+            {"rules": detected_by(type="ratio", threshold="150%")},
+            "rules.Errors.detector.ratio.threshold",
+            "more than 0% and at most 100%",
+        ),
+        (
+            {"rules": detected_by(type="ratio", threshold=0)},
+            "rules.Errors.detector.ratio.threshold",
+            "more than 0% and at most 100%",
+        ),
+        (
+            {"rules": detected_by(type="ratio", threshold="half")},
+            "rules.Errors.detector.ratio.threshold",
+            "a percentage such as 50%",
+        ),
+        (
+            {"rules": detected_by(type="ratio", over="3 runs")},
+            "rules.Errors.detector.ratio",
+            "min_samples (5) is more than the window of 3 runs can hold",
+        ),
+        (
+            {"rules": detected_by(type="ratio", over="a while")},
+            "rules.Errors.detector.ratio.over",
+            "a time such as 5m, or a number of runs such as 20 runs",
+        ),
+        ({"receivers": {"hook": {"type": "pigeon"}}}, "receivers.hook", "'webhook', 'alertmanager'"),
+        (
+            {"receivers": {"hook": {"type": "webhook", "secret": SECRET}}},
+            "receivers.hook.webhook",
+            "needs exactly one of url and url_file",
+        ),
+        (
+            {"receivers": {"hook": {"type": "webhook", "url": "https://example.com"}}},
+            "receivers.hook.webhook",
+            "needs exactly one of secret and secret_file",
+        ),
+        (
+            {"receivers": {"hook": a_hook(secret="whsec_short")}},
+            "receivers.hook.webhook.secret",
+            "must be whsec_ and the base64 of 24 to 64 random bytes",
+        ),
+        (
+            {"receivers": {"hook": a_hook("example.com")}},
+            "receivers.hook.webhook.url",
+            "must be an http:// or https://",
+        ),
+        (
+            {"receivers": {"hook": {"type": "alertmanager", "urls": []}}},
+            "receivers.hook.alertmanager.urls",
+            "at least 1 item",
+        ),
+        (
+            {"receivers": {"hook": {"type": "alertmanager", "urls": ["http://a:1", "http://a:1/"]}}},
+            "receivers.hook.alertmanager.urls",
+            "has the same address twice",
+        ),
+    ],
+)
+def test_a_faulty_section_says_where_and_what_is_right(sections: dict[str, Any], path: str, message: str) -> None:
+    """Each mistake is found when the section is read, at the key that has it."""
+    found, said = complaint(**sections)
+    assert (found, message in said) == (path, True), said
+
+
+def test_all_unknown_receivers_are_named_at_once() -> None:
+    """Nobody mends a file one line at a time."""
+    with pytest.raises(ValidationError) as caught:
+        alerts(routes=[{"match": ['a="b"'], "receivers": ["x", "hook"]}, {"receivers": ["y"]}])
+    assert [error["loc"] for error in caught.value.errors()] == [
+        ("routes", 0, "receivers", 0),
+        ("routes", 1, "receivers", 0),
+    ]
+
+
+def test_no_secret_stands_in_a_message() -> None:
+    """Neither the address of a webhook nor its secret, whichever of them is wrong."""
+    for hook in (a_hook("ftp://token-1234@example.com"), a_hook("https://token-1234.example.com", secret="token-1234")):
+        with pytest.raises(ValidationError) as caught:
+            alerts(receivers={"hook": hook})
+        assert "token-1234" not in str(caught.value.errors(include_input=False))
+
+
+def test_a_rule_that_watches_nothing_is_a_problem() -> None:
+    """A matcher with a typing error would otherwise never page."""
+    config = alerts(rules={"Errors": {**THREE_IN_A_ROW, "match": ['tier="prdo"']}})
+    assert config.problems([CHAT]) == [(("rules", "Errors", "match"), "matches no canary")]
+
+
+def test_a_window_too_short_for_a_canary_is_a_problem() -> None:
+    """Two runs in five minutes are never five samples."""
+    config = alerts(rules=detected_by(type="ratio", over="5m"))
+    rare = Canary(name="rare", target="openai", provider="openai", interval=120.0)
+    ((path, message),) = config.problems([CHAT, rare])
+    assert path == ("rules", "Errors", "detector", "over")
+    assert message == "rare runs every 2m, 2 times in 5m: fewer than min_samples (5), so it could never fire"
+
+
+def test_secrets_may_come_from_files(tmp_path: Path) -> None:
+    """As Kubernetes mounts them; they are read when a page goes out."""
+    hook = {"type": "webhook", "url_file": str(tmp_path / "url"), "secret_file": str(tmp_path / "secret")}
+    assert alerts(receivers={"hook": hook}).receivers["hook"].url_file == tmp_path / "url"

@@ -1,0 +1,533 @@
+"""The invariants of alerting that a pure engine can break; each test tries to."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamcanary.alerting import outbox
+from streamcanary.alerting.inputs import (
+    Answered,
+    LevelAnswered,
+    Ran,
+    Started,
+    StoreFailed,
+    StoreRecovered,
+    Tick,
+    Trying,
+)
+from streamcanary.alerting.receivers.answer import Accepted, Refused, Retry
+from streamcanary.alerting.standing import standing
+from streamcanary.alerting.state import State
+from streamcanary.model.canary import Canary
+from streamcanary.model.faults import FaultKind
+from streamcanary.model.incident import Progress
+from streamcanary.model.outcome import OutcomeKind
+from support.alerts import (
+    NOON,
+    THREE_IN_A_ROW,
+    World,
+    a_fault,
+    a_hook,
+    a_run,
+    alerts,
+    bad,
+    good,
+    neutral,
+    skipped,
+)
+
+PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
+TWO_HOOKS = {"hook": a_hook(), "other": a_hook()}
+
+
+def fired(**sections: Any) -> World:
+    """Build a world in which ``chat`` has failed three times."""
+    world = World(alerts(**sections))
+    world.see(bad, bad, bad)
+    return world
+
+
+# ---- 1: the ledger is a prefix of the outcomes
+
+
+def test_a_page_outlives_a_crash_before_it_went_out() -> None:
+    """Killed between the commit and the send, the next start sends it."""
+    world = fired()
+    world.crash()
+    world.step(Started())
+    assert world.deliver_all() == [("trigger", "Errors")]
+
+
+def test_a_resolve_outlives_a_crash_before_it_went_out() -> None:
+    """The same for the end of it."""
+    world = fired()
+    world.deliver_all()
+    world.see(good, good, good)
+    world.crash()
+    assert world.deliver_all() == [("resolve", "Errors")]
+
+
+def test_a_row_of_failures_outlives_a_crash() -> None:
+    """Two failures before a crash and one after are three in a row."""
+    world = World()
+    world.see(bad, bad)
+    world.crash()
+    world.see(bad)
+    assert len(world.firing) == 1
+
+
+def test_a_transition_that_was_lost_comes_again_under_the_same_ids() -> None:
+    """A crash before the commit loses the run; the same run seen again makes the same notice."""
+    world = World()
+    world.see(bad, bad)
+    lost = world.engine.step(world.state, Ran(bad(2)), world.now)[0]
+    world.crash()
+    world.now += 5
+    world.step(Ran(bad(2)))
+    assert list(world.state.notices) == list(lost.notices)
+    assert list(world.state.incidents) == list(lost.incidents)
+
+
+def test_all_rows_of_a_transition_come_from_one_step() -> None:
+    """Detector, incident, group and notice are of one transaction: none can be there without the others."""
+    world = fired()
+    assert sorted(row.table for row in world.rows) == ["detectors", "groups", "incidents", "notices"]
+
+
+def test_a_step_leaves_the_state_it_starts_from() -> None:
+    """The same state and input give the same result twice."""
+    world = World()
+    world.see(bad, bad)
+    steps = [world.engine.step(world.state, Ran(bad(2)), world.now) for _ in range(2)]
+    assert steps[0] == steps[1]
+
+
+def test_a_store_that_fails_is_told_from_memory_and_resolved() -> None:
+    """``StoreFailing`` opens, goes out like any page, and ends when the store is written again."""
+    world = fired()
+    world.step(StoreFailed("disk full"))
+    world.step(StoreFailed("disk full"))
+    assert world.deliver_all() == [("trigger", "Errors"), ("trigger", "StoreFailing")]
+    world.step(StoreRecovered())
+    assert world.deliver_all() == [("resolve", "StoreFailing")]
+
+
+# ---- 2: one open incident, one open group, one id
+
+
+def test_a_long_outage_is_one_incident() -> None:
+    """A hundred failures page once."""
+    world = fired()
+    world.see(*[bad] * 97)
+    assert (len(world.firing), world.deliver_all()) == (1, [("trigger", "Errors")])
+
+
+def test_a_retry_has_the_id_and_the_content_of_the_first_try() -> None:
+    """Whatever has become of the incident in between: an id never means two things."""
+    world = fired()
+    first = world.deliver(answer=Retry(reason="HTTP 500"))
+    world.see(good, good, good)
+    second = world.deliver(answer=Retry(reason="HTTP 500"))
+    assert first is not None
+    assert second is not None
+    assert (second.id, second.members) == (first.id, first.members)
+
+
+def test_a_second_outage_has_ids_of_its_own() -> None:
+    """Even when the clock was set back onto the first one."""
+    world = fired()
+    (first,) = world.state.notices
+    world.deliver_all()
+    world.see(good, good, good)
+    world.deliver_all()
+    for number in range(3):
+        world.step(Ran(bad(number)))
+    (second,) = world.state.notices
+    assert first != second
+
+
+def test_each_canary_has_its_own_incident() -> None:
+    """A rule watches every canary by itself."""
+    canaries = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("a", "b")]
+    world = World(alerts(), *canaries)
+    for number in range(3):
+        world.see(*[msgspec.structs.replace(bad(number), canary=name) for name in ("a", "b")])
+    assert [incident.canary for incident in world.firing] == ["a", "b"]
+
+
+def test_keys_are_the_same_on_another_replica() -> None:
+    """A replica that watches the same speaks of the same incident; another instance does not."""
+    one, two = fired(), fired()
+    assert list(one.state.groups) == list(two.state.groups)
+    two.engine.instance = "elsewhere"
+    assert two.engine.store_key != one.engine.store_key
+
+
+# ---- 3: in order
+
+
+def test_what_was_never_tried_is_never_told() -> None:
+    """A trigger that is still waiting when the outage ends goes away, and so does its resolve."""
+    world = fired()
+    world.see(good, good, good)
+    assert (world.deliver_all(), world.state.notices) == ([], {})
+
+
+def test_what_was_tried_is_told_to_its_end() -> None:
+    """A trigger whose answer was lost is tried until it is accepted, and only then comes the resolve."""
+    world = fired()
+    world.deliver(answer=Retry(reason="no answer"))
+    world.see(good, good, good)
+    assert world.deliver_all() == [("trigger", "Errors"), ("resolve", "Errors")]
+
+
+def test_a_try_that_a_crash_cut_off_counts_as_tried() -> None:
+    """The receiver may have it: so it is told again, with the same id, and then that it is over."""
+    world = fired()
+    begun = world.begin()
+    world.crash()
+    world.see(good, good, good)
+    assert begun is not None
+    again = world.deliver()
+    assert again is not None
+    assert (again.id, again.tries) == (begun.id, 2)
+    assert world.deliver_all() == [("resolve", "Errors")]
+
+
+def test_a_resolve_waits_for_its_trigger() -> None:
+    """As long as the trigger is not accepted, nothing else of its group goes out."""
+    world = fired()
+    world.deliver(answer=Retry(reason="HTTP 500", after=600.0))
+    world.see(good, good, good)
+    assert world.deliver_all() == []
+    world.now += 600
+    assert world.deliver_all() == [("trigger", "Errors"), ("resolve", "Errors")]
+
+
+def test_flapping_behind_a_dead_receiver_piles_nothing_up() -> None:
+    """Outages that begin and end unheard cancel out; what is kept is bounded."""
+    world = fired()
+    for _ in range(20):
+        world.see(good, good, good, bad, bad, bad)
+        world.begin()  # it hangs, and is tried for ever
+    assert len(world.state.notices) <= 3
+
+
+def test_another_outage_comes_after_the_end_of_the_first() -> None:
+    """Trigger, resolve, trigger, resolve: in this order, although they were all waiting."""
+    world = fired()
+    world.deliver(answer=Retry(reason="no answer", after=600.0))
+    world.see(good, good, good, bad, bad, bad)
+    world.now += 600
+    assert world.deliver_all() == [("trigger", "Errors"), ("resolve", "Errors"), ("trigger", "Errors")]
+
+
+def test_another_group_does_not_wait() -> None:
+    """Order is kept within a group; a notice that backs off holds up no other group."""
+    canaries = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("a", "b")]
+    world = World(alerts(), *canaries)
+    world.see(*[msgspec.structs.replace(bad(number), canary="a") for number in range(3)])
+    world.deliver(answer=Retry(reason="HTTP 500"))
+    world.see(*[msgspec.structs.replace(bad(number), canary="b") for number in range(3)])
+    world.step(Answered("no such notice", Accepted(), 0.0))
+    stuck, sent = world.deliver(answer=Retry(reason="HTTP 500")), world.deliver()
+    assert stuck is not None
+    assert sent is not None
+    assert (stuck.members[0].canary, sent.members[0].canary) == ("a", "b")
+
+
+# ---- 4: whoever was told that it fires is told that it is over
+
+
+def test_a_rule_that_is_removed_resolves_what_it_opened() -> None:
+    """At the next start, with the reason."""
+    world = fired()
+    world.deliver_all()
+    world.configure(alerts(rules={"Other": THREE_IN_A_ROW}))
+    world.crash()
+    world.step(Started())
+    notice = world.deliver()
+    assert notice is not None
+    assert (notice.action, notice.members[0].reason) == ("resolve", "the rule was removed from the configuration")
+    assert world.state.detectors == {}
+
+
+def test_a_canary_that_is_removed_resolves_what_it_opened() -> None:
+    """The same, when the rule is still there."""
+    world = fired()
+    world.deliver_all()
+    world.configure(alerts(), Canary(name="another", target="t", provider="p", interval=30.0))
+    world.step(Started())
+    assert world.deliver_all() == [("resolve", "Errors")]
+
+
+def test_a_route_that_is_removed_still_ends_what_it_told() -> None:
+    """The receiver that was told hears the end; the one that the new route names hears both."""
+    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook"]}])
+    world.deliver_all()
+    world.configure(alerts(receivers=TWO_HOOKS, routes=[{"receivers": ["other"]}]))
+    world.step(Started())
+    assert world.deliver_all("hook", "other") == [("trigger", "Errors")]
+    world.see(good, good, good)
+    assert world.deliver_all("hook", "other") == [("resolve", "Errors"), ("resolve", "Errors")]
+
+
+def test_a_receiver_that_is_removed_is_forgotten() -> None:
+    """What waits for it can never be sent."""
+    world = fired(receivers=TWO_HOOKS)
+    world.configure(alerts())
+    world.step(Started())
+    assert [notice.receiver for notice in world.state.notices.values()] == ["hook"]
+
+
+def test_an_edited_rule_can_resolve_what_its_former_self_opened() -> None:
+    """Another detector starts afresh, and the incident stays open until that one has seen enough."""
+    world = fired()
+    world.deliver_all()
+    ratio = {"type": "ratio", "over": "10 runs", "threshold": "50%", "min_samples": 5}
+    world.configure(alerts(rules={"Errors": {**THREE_IN_A_ROW, "detector": ratio}}))
+    world.crash()
+    world.step(Started())
+    world.see(good, good, good, good)
+    assert len(world.firing) == 1
+    world.see(good)
+    assert (world.firing, world.deliver_all()) == ([], [("resolve", "Errors")])
+
+
+# ---- 5: only good samples that were seen resolve
+
+
+@pytest.mark.parametrize(
+    "run",
+    [
+        neutral,
+        skipped,
+        lambda number: a_run(number, OutcomeKind.INTERNAL_ERROR),
+        lambda number: a_run(number, OutcomeKind.FAILED_OVER, a_fault(FaultKind.AUTH_FAILED)),
+        lambda number: msgspec.structs.replace(good(number), canary="another"),
+    ],
+)
+def test_what_says_nothing_resolves_nothing(run: Any) -> None:
+    """Neutral runs, skipped ones, a broken prober and other canaries leave an incident as it is."""
+    world = fired()
+    world.deliver_all()
+    world.see(*[run] * 50)
+    assert (len(world.firing), world.deliver_all()) == (1, [])
+
+
+def test_time_alone_resolves_nothing() -> None:
+    """A month without a run, and restarts in it."""
+    world = fired()
+    world.deliver_all()
+    for _ in range(30):
+        world.now += 86400
+        world.step(Tick())
+        world.crash()
+        world.step(Started())
+    assert (len(world.firing), world.deliver_all()) == (1, [])
+
+
+# ---- 6: a restart with nothing changed says nothing
+
+
+@pytest.mark.parametrize("runs", [[], [bad] * 2, [bad] * 3, [bad] * 3 + [good] * 2, [bad] * 3 + [good] * 3])
+def test_a_restart_with_nothing_changed_sends_nothing(runs: list[Any]) -> None:
+    """Before, during and after an outage: what was delivered stays delivered."""
+    world = World()
+    world.see(*runs)
+    world.deliver_all()
+    for _ in range(3):
+        world.crash()
+        world.step(Started())
+    assert world.deliver_all() == []
+
+
+def test_a_parked_page_stays_parked_over_a_restart() -> None:
+    """It was refused for good; the restart has not changed that."""
+    world = fired()
+    world.deliver(answer=Refused("HTTP 400"))
+    world.crash()
+    world.step(Started())
+    assert world.deliver_all() == []
+
+
+# ---- 7: what is tried again, and what is not
+
+
+def test_a_page_is_tried_for_as_long_as_it_fires() -> None:
+    """Two weeks of a dead receiver lose nothing, at one try a minute in the end."""
+    world = fired()
+    waits = []
+    for _ in range(12):
+        assert world.deliver(answer=Retry(reason="no answer")) is not None
+        (notice,) = world.state.notices.values()
+        waits.append(notice.next_try - world.now)
+        world.now = notice.next_try
+    assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60]
+    world.now += 14 * 86400
+    world.step(Tick())
+    assert world.deliver_all() == [("trigger", "Errors")]
+
+
+def test_retries_of_many_are_spread() -> None:
+    """Luck takes up to half of a wait."""
+    assert [outbox.backoff(4, luck) for luck in (0.0, 0.5, 1.0)] == [8.0, 6.0, 4.0]
+
+
+def test_retry_after_is_honoured_for_all_that_goes_there() -> None:
+    """A receiver that asks for a minute gets one, also from the other groups."""
+    canaries = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("a", "b")]
+    world = World(alerts(), *canaries)
+    for name in ("a", "b"):
+        world.see(*[msgspec.structs.replace(bad(number), canary=name) for number in range(3)])
+    world.deliver(answer=Retry(reason="HTTP 429", after=60.0, definite=True))
+    assert world.deliver() is None
+    world.now += 60
+    assert len(world.deliver_all()) == 2
+
+
+def test_a_clock_that_was_set_back_does_not_hold_a_retry_back() -> None:
+    """Or a page would wait for an hour that has already passed."""
+    world = fired()
+    world.deliver(answer=Retry(reason="no answer"))
+    world.now -= 3600
+    assert world.deliver_all() == [("trigger", "Errors")]
+
+
+def test_a_refused_page_is_told_to_the_others() -> None:
+    """It is parked with its error, and ``ReceiverFailing`` goes to the other receivers alone."""
+    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
+    world.deliver(answer=Refused("HTTP 401: bad token"))
+    parked = next(notice for notice in world.state.notices.values() if notice.receiver == "hook")
+    assert (parked.state, parked.last_error) == (Progress.PARKED, "HTTP 401: bad token")
+    assert world.deliver_all("hook") == []
+    assert world.deliver_all("other") == [("trigger", "Errors"), ("trigger", "ReceiverFailing")]
+    (failing,) = [incident for incident in world.firing if incident.rule == "ReceiverFailing"]
+    assert (failing.subject, failing.labels["severity"], failing.evidence.message) == (
+        "hook",
+        "page",
+        "HTTP 401: bad token",
+    )
+
+
+def test_a_failing_receiver_that_is_alone_in_its_route_is_told_to_all_others() -> None:
+    """Somebody has to hear it."""
+    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook"]}])
+    world.deliver(answer=Refused("HTTP 404"))
+    assert world.deliver_all("other") == [("trigger", "ReceiverFailing")]
+
+
+def test_a_notice_about_a_failing_receiver_never_begets_another() -> None:
+    """Two receivers that refuse everything do not page each other for ever."""
+    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
+    for _ in range(50):
+        for receiver in TWO_HOOKS:
+            world.deliver(receiver, Refused("HTTP 400"))
+    assert sorted(incident.subject for incident in world.firing) == ["chat", "hook", "other"]
+    assert len(world.state.notices) == 4
+
+
+def test_a_receiver_that_accepts_again_is_well() -> None:
+    """The next page it takes resolves ``ReceiverFailing``."""
+    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
+    world.deliver(answer=Refused("HTTP 400"))
+    world.deliver_all("other")
+    world.see(good, good, good)
+    world.see(bad, bad, bad)
+    world.deliver("hook")
+    assert ("resolve", "ReceiverFailing") in world.deliver_all("other")
+
+
+def test_a_level_receiver_that_refuses_is_told_to_the_others() -> None:
+    """As an edge receiver is, and until it accepts again."""
+    world = fired(receivers={"hook": a_hook(), "prom": PROM})
+    world.step(LevelAnswered("prom", Refused("HTTP 400: bad label")))
+    assert world.deliver_all() == [("trigger", "Errors"), ("trigger", "ReceiverFailing")]
+    world.step(LevelAnswered("prom", Accepted()))
+    assert world.deliver_all() == [("resolve", "ReceiverFailing")]
+
+
+def test_no_resolve_follows_a_page_that_was_refused() -> None:
+    """Every answer was a definite no: the receiver knows of nothing that could be over."""
+    world = fired()
+    world.deliver(answer=Retry(reason="HTTP 429", definite=True))
+    world.now += 60
+    world.deliver(answer=Refused("HTTP 400"))
+    world.see(good, good, good)
+    assert (world.deliver_all(), world.state.notices) == ([], {})
+
+
+def test_a_resolve_follows_a_refusal_after_an_answer_that_was_lost() -> None:
+    """The try that got no answer may have been taken."""
+    world = fired()
+    world.deliver(answer=Retry(reason="no answer"))
+    world.now += 60
+    world.deliver(answer=Refused("HTTP 400"))
+    world.see(good, good, good)
+    assert world.deliver_all() == [("resolve", "Errors")]
+
+
+def test_a_resolve_that_waits_goes_away_when_its_trigger_is_refused() -> None:
+    """Tried, over, then refused for good: there is nothing to end."""
+    world = fired()
+    world.deliver(answer=Retry(reason="HTTP 429", definite=True, after=600.0))
+    world.see(good, good, good)
+    world.now += 600
+    world.deliver(answer=Refused("HTTP 400"))
+    assert (world.deliver_all(), world.state.notices) == ([], {})
+
+
+def test_what_is_over_and_undelivered_is_kept_for_a_week() -> None:
+    """Then nobody wants to hear it any more; everything else of it goes, too."""
+    world = fired()
+    world.deliver(answer=Retry(reason="no answer"))
+    world.see(good, good, good)
+    world.now = NOON + 7 * 86400
+    world.step(Tick())
+    assert len(world.state.notices) == 2
+    world.now += 86400
+    world.step(Tick())
+    assert (world.state.notices, world.state.incidents, world.state.groups) == ({}, {}, {})
+
+
+def test_an_answer_that_comes_twice_counts_once() -> None:
+    """Also after the notice is settled, or gone."""
+    world = fired()
+    sent = world.deliver()
+    assert sent is not None
+    before = world.state
+    for late in (Refused("HTTP 400"), Retry(reason="late"), Accepted()):
+        world.step(Answered(sent.id, late, 0.0))
+    world.step(Trying(sent.id))
+    assert world.state == before
+
+
+# ---- level receivers
+
+
+def test_a_level_receiver_is_told_what_fires_and_what_ended_of_late() -> None:
+    """The end for a quarter of an hour, then nothing."""
+    world = fired(receivers={"prom": PROM})
+    assert world.state.notices == {}
+    assert [incident.resolved for incident in standing(world.state, "prom", world.now)] == [None]
+    assert standing(world.state, "another", world.now) == ()
+    world.see(good, good, good)
+    world.crash()
+    (ended,) = standing(world.state, "prom", world.now)
+    assert ended.resolved == NOON + 30 * 5 + 1
+    assert standing(world.state, "prom", ended.resolved + 899) == (ended,)
+    assert standing(world.state, "prom", ended.resolved + 900) == ()
+
+
+def test_rows_that_nobody_can_read_are_left_out() -> None:
+    """A detector from another version starts afresh; the open incident stays."""
+    world = fired()
+    key = next(iter(world.ledger["detectors"]))
+    world.ledger["detectors"][key] = b'{"detector": {"type": "from the future"}}'
+    from streamcanary.alerting.state import read_state
+
+    world.state, unread = read_state(world.ledger)
+    assert [line.split(":")[0] for line in unread] == [f"detectors {key}"]
+    world.see(good, good, good)
+    assert (world.firing, isinstance(world.state, State)) == ([], True)

@@ -1,0 +1,135 @@
+"""A receiver of notifications that records what it is sent, and answers as a test tells it to."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+from collections import deque
+from dataclasses import dataclass, field
+from typing import Any, Literal, Self
+
+SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+"""A signing secret, as the specification of Standard Webhooks shows one."""
+
+
+@dataclass(frozen=True)
+class Reply:
+    """An HTTP answer."""
+
+    status: int = 200
+    headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+
+HANG: Literal["hang"] = "hang"
+"""Read the request and never answer."""
+CLOSE: Literal["close"] = "close"
+"""Read the request and close the connection."""
+
+Behaviour = Reply | Literal["hang", "close"]
+
+
+@dataclass(frozen=True)
+class Delivery:
+    """A request that came in. Names of headers are in lower case."""
+
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The body as data."""
+        return json.loads(self.body)
+
+    @property
+    def id(self) -> str:
+        """The ``webhook-id``."""
+        return self.headers["webhook-id"]
+
+    def signed_with(self, secret: str) -> bool:
+        """Tell whether the signature is right, reckoned as Standard Webhooks says."""
+        key = base64.b64decode(secret.removeprefix("whsec_"))
+        content = f"{self.id}.{self.headers['webhook-timestamp']}.".encode() + self.body
+        signature = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
+        return self.headers["webhook-signature"] == f"v1,{signature}"
+
+
+class Receiver:
+    """``async with Receiver() as hook``: a server on a loopback port.
+
+    ``script`` holds what it does with the next requests, in order; when that is used up, ``always`` counts.
+    """
+
+    def __init__(self, *script: Behaviour, always: Behaviour | None = None) -> None:
+        self.script: deque[Behaviour] = deque(script)
+        self.always: Behaviour = always or Reply()
+        self.deliveries: list[Delivery] = []
+        self.accepted: list[Delivery] = []
+        self._arrived = asyncio.Condition()
+        self._handlers: set[asyncio.Task[None]] = set()
+        self._server: asyncio.Server | None = None
+
+    @property
+    def url(self) -> str:
+        """The base address."""
+        assert self._server is not None
+        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        assert self._server is not None
+        self._server.close()
+        for handler in self._handlers:
+            handler.cancel()
+        await asyncio.gather(*self._handlers, return_exceptions=True)
+        await self._server.wait_closed()
+
+    async def received(self, count: int, within: float = 20.0) -> list[Delivery]:
+        """Wait for ``count`` deliveries, whatever was answered, and return all there are."""
+        async with asyncio.timeout(within), self._arrived:
+            await self._arrived.wait_for(lambda: len(self.deliveries) >= count)
+        return self.deliveries
+
+    def story(self) -> list[tuple[str, str]]:
+        """Return what it has accepted: type and id of each webhook, without those that came again."""
+        return list(dict.fromkeys((delivery.json["type"], delivery.id) for delivery in self.accepted))
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._handlers.add(task)
+        try:
+            while await self._answer(reader, writer):
+                pass
+        except (asyncio.IncompleteReadError, ConnectionError):
+            pass  # the client went away, as a daemon that is killed does
+        except asyncio.CancelledError:
+            pass  # the test is over
+        finally:
+            self._handlers.discard(task)
+            writer.close()
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
+        headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
+        delivery = Delivery(head[0].split(" ")[1], headers, await reader.readexactly(int(headers["content-length"])))
+        behaviour = self.script.popleft() if self.script else self.always
+        self.deliveries.append(delivery)
+        if isinstance(behaviour, Reply) and behaviour.status < 300:
+            self.accepted.append(delivery)
+        async with self._arrived:
+            self._arrived.notify_all()
+        if behaviour == "hang":
+            await asyncio.Event().wait()
+        if not isinstance(behaviour, Reply):
+            return False
+        lines = [f"HTTP/1.1 {behaviour.status} Said", f"Content-Length: {len(behaviour.body)}"]
+        lines += [f"{name}: {value}" for name, value in behaviour.headers.items()]
+        writer.write("\r\n".join([*lines, "", ""]).encode() + behaviour.body)
+        await writer.drain()
+        return True
