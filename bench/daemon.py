@@ -1,0 +1,70 @@
+"""What the daemon costs: memory with twenty canaries, and the time from its start to its first request."""
+
+import asyncio
+import json
+import os
+import signal
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from bench.table import Row
+from streamcanary.simulator import Simulator
+
+_CANARIES = 20
+_ROUNDS = 3
+_SETTLE = 40.0  # seconds: each canary runs a few times before memory is read
+
+
+def rows() -> list[Row]:
+    """Measure, over several starts, and return the table's rows."""
+    rounds = [asyncio.run(_measure(settle=_SETTLE if number == 0 else 0.0)) for number in range(_ROUNDS)]
+    first = statistics.median(seconds for seconds, _ in rounds)
+    return [
+        Row(f"resident memory, {_CANARIES} canaries, after {_SETTLE:g} s", f"{rounds[0][1]:.0f} MB", "100 MB"),
+        Row(f"start to first canary's request, median of {_ROUNDS}", f"{first:.2f} s", "3 s"),
+    ]
+
+
+async def _measure(*, settle: float) -> tuple[float, float]:
+    with tempfile.TemporaryDirectory() as folder:
+        async with Simulator() as simulator:
+            path = Path(folder) / "streamcanary.yaml"
+            path.write_text(json.dumps(_config(simulator.base_url)))  # JSON is YAML
+            began = time.monotonic()
+            daemon = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", "streamcanary", "run", "-c", str(path), stderr=asyncio.subprocess.DEVNULL
+            )
+            try:
+                async with asyncio.timeout(60):
+                    while not simulator.requests:
+                        await asyncio.sleep(0.01)
+                seconds = time.monotonic() - began
+                await asyncio.sleep(settle)
+                return seconds, _resident(daemon.pid)
+            finally:
+                daemon.send_signal(signal.SIGTERM)
+                await asyncio.wait_for(daemon.wait(), 15)
+
+
+def _config(base_url: str) -> dict[str, object]:
+    canary = {"target": "sim", "model": "sim-ok", "every": "30s", "timeouts": {"total": "20s"}}
+    detector = {"type": "ratio", "over": "5m", "threshold": "50%"}
+    return {
+        "targets": {"sim": {"base_url": base_url, "api_key": "none"}},
+        "canaries": {f"canary-{number}": canary for number in range(_CANARIES)},
+        "alerts": {
+            "rules": {"ErrorSpike": {"measure": "errors", "detector": detector}},
+            "receivers": {"prom": {"type": "alertmanager", "urls": ["http://127.0.0.1:9"]}},
+        },
+        "telemetry": {"otlp": {"endpoint": "http://127.0.0.1:9"}},  # nobody listens: the dearer case
+        "web": {"port": 0},
+    }
+
+
+def _resident(pid: int) -> float:
+    """Return the resident memory of a process in MB (10⁶ bytes)."""
+    pages = int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6

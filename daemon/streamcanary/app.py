@@ -1,0 +1,170 @@
+"""The daemon, put together: which part is handed to which, and in what order they start and stop.
+
+    telemetry ─▶ store ─▶ alerting ─▶ canaries ─▶ schedule ─▶ health      started in this order, stopped in reverse
+
+Stopping takes at most ten seconds: runs end or are cancelled, notices go out or stay in the store, telemetry is sent
+or given up.
+"""
+
+import asyncio
+import logging
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+
+from msgspec import Struct
+from opentelemetry import metrics
+
+from streamcanary.alerting.driver import Alerting
+from streamcanary.canary.fleet import Fleet
+from streamcanary.canary.schedule import Schedule
+from streamcanary.events import Event
+from streamcanary.model import names
+from streamcanary.model.canary import Canary
+from streamcanary.model.clock import Clock, SystemClock
+from streamcanary.model.incident import Incident
+from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.settings import Settings
+from streamcanary.store.database import Store
+from streamcanary.telemetry.providers import Telemetry
+from streamcanary.web.health import Check, HealthServer
+
+_log = logging.getLogger(__name__)
+
+# Seconds that each part has to stop; with telemetry's own four they add up to less than ten.
+_DRAIN_RUNS = 3.5
+_DRAIN_ALERTING = 1.2
+_CLOSE_STORE = 0.8
+_SERIES_PER_CANARY = 64  # attribute sets that one canary may need on one metric: outcomes times kinds of fault
+
+
+class Watch(Struct, frozen=True, kw_only=True):
+    """Callbacks for who looks on, each of which returns at once.
+
+    ``event`` is told of every event of every stream, ``outcome`` of every run, ``transition`` of every incident that
+    opens or resolves, ``ready`` once everything runs.
+    """
+
+    event: Callable[[Canary, Event], None] | None = None
+    outcome: Callable[[Outcome], None] | None = None
+    transition: Callable[[Incident], None] | None = None
+    ready: Callable[[], None] | None = None
+
+
+async def serve(
+    settings: Settings, stop: asyncio.Event, *, clock: Clock | None = None, watch: Watch | None = None
+) -> None:
+    """Run the daemon until ``stop`` is set.
+
+    Raises:
+        StoreUnwritable, StoreLocked, StoreTooNew: if the store cannot be used.
+        SecretUnreadable: if the file of a secret cannot be read.
+    """
+    clock, watch = clock or SystemClock(), watch or Watch()
+    async with AsyncExitStack() as stack:
+        telemetry = Telemetry(series=len(settings.canaries) * _SERIES_PER_CANARY, clock=clock)
+        telemetry.prepare(settings.telemetry)
+        telemetry.apply()
+        await stack.enter_async_context(telemetry)
+
+        store = Store.open(settings.store, clock)
+        stack.push_async_callback(store.close, _CLOSE_STORE)
+
+        fleet = await stack.enter_async_context(
+            Fleet(settings.targets, settings.canaries, clock=clock, watch=watch.event)
+        )
+        alerting = Alerting(
+            config=settings.alerts, instance=settings.instance, canaries=fleet.canaries, ledger=store, clock=clock
+        )
+        alerting.on_transition = _on_transition(watch)
+        tasks = await stack.enter_async_context(asyncio.TaskGroup())
+        alerting_task = tasks.create_task(alerting.run(), name="alerting")
+        stack.push_async_callback(_stop_alerting, alerting, alerting_task)
+
+        def deliver(outcome: Outcome) -> None:
+            _log_outcome(outcome)
+            alerting.offer(outcome)
+            if watch.outcome is not None:
+                watch.outcome(outcome)
+
+        schedule = Schedule(
+            list(fleet.runs.values()),
+            instance=settings.instance,
+            clock=clock,
+            instruments=fleet.instruments,
+            deliver=deliver,
+            on_clock_step=alerting.wake,
+        )
+        stack.push_async_callback(schedule.drain, _DRAIN_RUNS)
+        schedule.start()
+
+        await stack.enter_async_context(HealthServer(settings.web, _checks(schedule, store)))
+        _count_load(clock)
+        _log.info("watching", extra={"canaries": len(fleet.runs), "targets": len(settings.targets)})
+        if watch.ready is not None:
+            watch.ready()
+        await stop.wait()
+        _log.info("stopping")
+
+
+def _checks(schedule: Schedule, store: Store) -> dict[str, Check]:
+    """Return what must hold for the daemon to be ready. A provider that fails is not among it."""
+
+    async def store_is_writable() -> str | None:
+        return None if await store.probe() else f"{store.path} does not take a write"
+
+    return {
+        "config": lambda: None,  # without a good one nothing of this runs
+        "scheduler": lambda: None if schedule.running else "the schedule does not turn",
+        "store": store_is_writable,
+    }
+
+
+async def _stop_alerting(alerting: Alerting, task: asyncio.Task[None]) -> None:
+    await alerting.drain(_DRAIN_ALERTING)
+    task.cancel()
+
+
+def _on_transition(watch: Watch) -> Callable[[Incident], None]:
+    def tell(incident: Incident) -> None:
+        state = "fired" if incident.firing else "resolved"
+        evidence = incident.evidence
+        _log.warning(
+            "alert %s",
+            state,
+            extra={
+                "alert": incident.rule,
+                "subject": incident.subject,
+                "bad": evidence.bad,
+                "total": evidence.total,
+                "last_message": evidence.message,
+                "trace_ids": list(evidence.trace_ids),
+            },
+        )
+        if watch.transition is not None:
+            watch.transition(incident)
+
+    return tell
+
+
+def _log_outcome(outcome: Outcome) -> None:
+    level = logging.INFO if outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW) else logging.WARNING
+    if not _log.isEnabledFor(level):
+        return
+    told: dict[str, object] = {
+        "canary": outcome.canary,
+        "outcome": outcome.kind.value,
+        "duration": round(outcome.duration, 3),
+        "attempts": len(outcome.attempts),
+        "trace_id": outcome.trace_id,
+    }
+    if outcome.fault is not None:
+        told |= {"fault": outcome.fault.kind.value, "blame": outcome.fault.blame.value, "why": outcome.fault.message}
+    elif outcome.reason is not None:
+        told["why"] = outcome.reason
+    _log.log(level, "run", extra=told)
+
+
+def _count_load(clock: Clock) -> None:
+    meter = metrics.get_meter(names.SCOPE)
+    for metric, value in ((names.RELOAD_SUCCESS, 1), (names.RELOAD_TIME, clock.time())):
+        meter.create_gauge(metric.name, metric.unit, metric.description).set(value)

@@ -1,0 +1,1 @@
+"""One module a verb: arguments and printing, no logic."""

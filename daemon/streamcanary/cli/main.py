@@ -1,0 +1,91 @@
+"""``streamcanary VERB``: which verbs there are, and what they take. A verb is imported only when it is used."""
+
+import argparse
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from streamcanary import __version__
+
+_CONFIG_HELP = "the configuration, YAML"
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run the verb that the arguments name, and return the exit code.
+
+    What a machine reads goes to stdout, everything else to stderr. Codes: 0 done, 1 not as it should be, 2 wrong
+    arguments or configuration, 130 interrupted.
+    """
+    arguments = _parser().parse_args(argv)
+    verb = import_module(f"streamcanary.cli.{arguments.verb}")
+    try:
+        code: int = verb.main(arguments)
+    except KeyboardInterrupt:
+        return 130
+    except BrokenPipeError:
+        # Who read our output has gone; the interpreter must not trip over it again when it flushes at exit.
+        sys.stdout = None
+        return 1
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="streamcanary",
+        description="Scheduled canary streaming calls against LLM endpoints, with typed faults, telemetry and alerts.",
+    )
+    parser.add_argument("--version", action="version", version=f"streamcanary {__version__}")
+    verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
+
+    run = verbs.add_parser("run", help="the daemon", description="Run the daemon until SIGTERM or SIGINT.")
+    run.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
+    _add_logging(run)
+
+    demo = verbs.add_parser(
+        "demo",
+        help="an outage to look at: provider, daemon and pager in one process",
+        description="Run the daemon against a provider that goes bad and recovers, and show what happens. "
+        "Needs no key, no account and no network.",
+    )
+    demo.add_argument("--once", action="store_true", help="end when the alert is resolved, with a JSON summary")
+
+    probe = verbs.add_parser(
+        "probe",
+        help="one run now",
+        description="Run canaries of a configuration once, or ask any endpoint: tokens as they come, then attempts "
+        "and timings. Exit code 0 if all were ok or slow, 1 if not, 2 if the configuration is bad.",
+    )
+    probe.add_argument("canaries", nargs="*", metavar="CANARY", help="names from the configuration; default: all")
+    probe.add_argument("-c", "--config", type=Path, metavar="FILE", help=_CONFIG_HELP)
+    probe.add_argument("--base-url", metavar="URL", help="an endpoint, such as https://api.openai.com/v1")
+    probe.add_argument("--model", metavar="NAME", help="the model to ask there")
+    probe.add_argument("--prompt", metavar="TEXT", help="what to ask it; by default for the word pong")
+    probe.add_argument(
+        "--api-key-file", type=Path, metavar="FILE", help="where its key is; by default in OPENAI_API_KEY"
+    )
+    probe.add_argument("--json", action="store_true", help="one JSON object a run on stdout, and nothing else")
+
+    check = verbs.add_parser(
+        "check",
+        help="validate a configuration",
+        description="Validate a configuration and print what it watches. Exit code 2 if it is bad.",
+    )
+    check.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
+
+    simulate = verbs.add_parser(
+        "simulate",
+        help="the misbehaving provider alone",
+        description="Serve an OpenAI-compatible provider on loopback that fails as the model's name says (sim-ok, "
+        "sim-cut, sim-500@2, sim-stall%%30); GET /v1/models lists them, GET /_requests shows what was asked.",
+    )
+    simulate.add_argument("--port", type=int, default=9466, help="default: %(default)s; 0 takes any free one")
+    simulate.add_argument("--timeline", type=Path, metavar="FILE", help="which fault is played when, YAML")
+    return parser
+
+
+def _add_logging(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
+    parser.add_argument(
+        "--log-format", choices=("auto", "json", "console"), default="auto", help="auto: JSON unless on a terminal"
+    )

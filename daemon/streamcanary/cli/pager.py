@@ -1,0 +1,69 @@
+"""The pager of the demo: a webhook receiver on loopback that checks the signature and shows what it was told."""
+
+import asyncio
+import base64
+import hashlib
+import hmac
+import json
+import secrets
+from collections.abc import Callable, Mapping
+from typing import Any, Self
+
+from streamcanary.simulator.http1 import BadRequest, PeerGone, RequestReader
+
+_PATIENCE = 10.0  # seconds that a delivery may take to arrive
+
+
+class Pager:
+    """Listens while it is entered; ``on_page`` is told of every page that is signed as it should be."""
+
+    def __init__(self, on_page: Callable[[dict[str, Any]], None]) -> None:
+        self._on_page = on_page
+        self._key = secrets.token_bytes(32)
+        self._server: asyncio.Server | None = None
+        self.seen: set[str] = set()
+
+    @property
+    def secret(self) -> str:
+        """What deliveries must be signed with, as Standard Webhooks writes it."""
+        return "whsec_" + base64.b64encode(self._key).decode()
+
+    @property
+    def url(self) -> str:
+        """Where it listens."""
+        if self._server is None:
+            raise RuntimeError("the pager has no address before it is entered")
+        host, port = self._server.sockets[0].getsockname()[:2]
+        return f"http://{host}:{port}/page"
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        if self._server is not None:
+            self._server.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        requests = RequestReader(reader)
+        try:
+            async with asyncio.timeout(_PATIENCE):
+                head = await requests.head()
+                body = await requests.body(head)
+            status = "204 No Content" if self._take(head.headers, body) else "401 Unauthorized"
+            writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
+            await writer.drain()
+        except (BadRequest, PeerGone, ConnectionError, TimeoutError):
+            pass  # not a delivery; the sender tries again if it was one
+        finally:
+            writer.close()
+
+    def _take(self, headers: Mapping[str, str], body: bytes) -> bool:
+        name, sent, given = (headers.get(f"webhook-{field}", "") for field in ("id", "timestamp", "signature"))
+        digest = hmac.new(self._key, b".".join((name.encode(), sent.encode(), body)), hashlib.sha256).digest()
+        if not hmac.compare_digest(given, "v1," + base64.b64encode(digest).decode()):
+            return False
+        if name not in self.seen:  # delivery is at least once: a repeat has the same id
+            self.seen.add(name)
+            self._on_page(json.loads(body))
+        return True

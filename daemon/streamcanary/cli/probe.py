@@ -1,0 +1,90 @@
+"""``streamcanary probe``: one run now, and what became of it."""
+
+import argparse
+import asyncio
+import os
+import sys
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+from streamcanary.cli.config import Unusable, read_config
+
+if TYPE_CHECKING:
+    from streamcanary.canary.spec import CanarySpec
+    from streamcanary.canary.target import TargetSpec
+
+Plan = tuple[Mapping[str, "TargetSpec"], Mapping[str, "CanarySpec"]]
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run canaries once; return 0 if all were ok or slow, 1 if not, 2 if they cannot be run as asked."""
+    from streamcanary.model.secret import SecretUnreadable
+
+    try:
+        targets, canaries = _plan(arguments)
+        return asyncio.run(_probe(targets, canaries, as_json=arguments.json))
+    except Unusable as error:
+        if str(error):
+            print(f"streamcanary: {error}", file=sys.stderr)
+        return 2
+    except SecretUnreadable as error:
+        print(f"streamcanary: {error}", file=sys.stderr)
+        return 2
+
+
+def _plan(arguments: argparse.Namespace) -> Plan:
+    if arguments.config is None:
+        return _one_endpoint(arguments)
+    if arguments.base_url or arguments.model or arguments.prompt or arguments.api_key_file:
+        raise Unusable("--base-url, --model, --prompt and --api-key-file ask an endpoint without a configuration")
+    settings = read_config(arguments.config)
+    if unknown := [name for name in arguments.canaries if name not in settings.canaries]:
+        raise Unusable(f"there is no canary {', '.join(unknown)}; known: {', '.join(settings.canaries)}")
+    return settings.targets, {name: settings.canaries[name] for name in arguments.canaries or settings.canaries}
+
+
+def _one_endpoint(arguments: argparse.Namespace) -> Plan:
+    from pydantic import ValidationError
+
+    from streamcanary.canary.spec import CanarySpec
+    from streamcanary.canary.target import TargetSpec
+
+    if arguments.canaries or not (arguments.base_url and arguments.model):
+        raise Unusable("give either -c FILE, or --base-url URL and --model NAME")
+    key = {"api_key_file": arguments.api_key_file} if arguments.api_key_file else {"api_key": _key_from_environment()}
+    question = {"prompt": arguments.prompt} if arguments.prompt else {}
+    try:
+        target = TargetSpec.model_validate({"base_url": arguments.base_url, **key})
+        canary = CanarySpec.model_validate({"target": "endpoint", "model": arguments.model, **question})
+    except ValidationError as error:
+        problem = error.errors(include_input=False, include_url=False)[0]
+        option = "--" + str(problem["loc"][0] if problem["loc"] else "api_key").replace("_", "-")
+        raise Unusable(f"{option}: {problem['msg'].removeprefix('Value error, ')}") from None
+    return {"endpoint": target}, {"probe": canary}
+
+
+def _key_from_environment() -> str:
+    # An endpoint of one's own often wants no key, and the SDK wants some text.
+    return os.environ.get("OPENAI_API_KEY") or "none"
+
+
+async def _probe(targets: Mapping[str, "TargetSpec"], canaries: Mapping[str, "CanarySpec"], *, as_json: bool) -> int:
+    import msgspec
+
+    from streamcanary.canary.fleet import Fleet
+    from streamcanary.cli.screen import show_event, show_outcome
+    from streamcanary.model.clock import SystemClock
+    from streamcanary.model.outcome import OutcomeKind
+
+    clock, good = SystemClock(), True
+    async with Fleet(targets, canaries, clock=clock, watch=None if as_json else show_event) as fleet:
+        for name, run in fleet.runs.items():
+            if not as_json:
+                print(f"{name}: asking {run.canary.target} for {canaries[name].model}")
+            outcome = await run(clock.time())
+            good = good and outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW)
+            if as_json:
+                print(msgspec.json.encode(outcome).decode())
+            else:
+                show_outcome(outcome)
+    return 0 if good else 1

@@ -1,0 +1,37 @@
+"""``streamcanary run``: the daemon."""
+
+import argparse
+import asyncio
+import sys
+
+from streamcanary.cli.config import Unusable, read_config
+from streamcanary.settings import Settings
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the daemon; return 0 after SIGTERM or SIGINT, 2 if the configuration or the store cannot be used."""
+    from streamcanary.cli.secrets import Secrets
+    from streamcanary.model.secret import SecretUnreadable
+    from streamcanary.store.errors import StoreError
+    from streamcanary.telemetry import logs
+    from streamcanary.telemetry.destination import TelemetryMisconfigured
+
+    try:
+        settings = read_config(arguments.config)
+    except Unusable:
+        return 2
+    json = {"auto": None, "json": True, "console": False}[arguments.log_format]
+    logs.configure(arguments.log_level, json=json, secrets=Secrets(settings))
+    try:
+        asyncio.run(_run(settings))
+    except (StoreError, SecretUnreadable, TelemetryMisconfigured) as error:
+        print(f"streamcanary: {error}", file=sys.stderr)
+        return 2
+    return 0
+
+
+async def _run(settings: Settings) -> None:
+    from streamcanary.app import serve
+    from streamcanary.cli.signals import stop_on_signal
+
+    await serve(settings, stop_on_signal())

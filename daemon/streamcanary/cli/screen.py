@@ -1,0 +1,59 @@
+"""Runs, as a person reads them on a terminal. What a provider sends is shown without its control characters."""
+
+import sys
+
+from streamcanary.events import AttemptFailed, ContentDelta, Event, FallbackStarted, RefusalDelta, Restarted
+from streamcanary.model.canary import Canary
+from streamcanary.model.duration import format_duration
+from streamcanary.model.outcome import Attempt, Outcome
+from streamcanary.model.secret import scrub
+
+_MOST_SHOWN = 4000  # characters of one piece of an answer
+
+
+def show_event(_: Canary, event: Event) -> None:
+    """Print the answer as it comes, and what goes wrong on the way."""
+    match event:
+        case ContentDelta(delta=text) | RefusalDelta(delta=text):
+            print(_plain(text), end="", flush=True)
+        case AttemptFailed(attempt=attempt, next_delay=delay):
+            following = "" if delay is None else f"; next attempt in {format_duration(delay)}"
+            print(f"\n  ! {attempt.fault}{following}", flush=True)
+        case FallbackStarted(route=route):
+            print(f"  > falling back to {route}", flush=True)
+        case Restarted():
+            print("  > the answer starts again", flush=True)
+
+
+def show_outcome(outcome: Outcome) -> None:
+    """Print what became of a run: its attempts, its timings, its verdict."""
+    print()
+    for attempt in outcome.attempts:
+        print(f"  {describe_attempt(attempt)}")
+    timings = [f"{format_duration(outcome.duration)} in all"]
+    if outcome.time_to_first_token is not None:
+        timings.insert(0, f"first token after {format_duration(outcome.time_to_first_token)}")
+    if outcome.max_gap is not None:
+        timings.insert(-1, f"longest gap {format_duration(outcome.max_gap)}")
+    if outcome.usage is not None:
+        timings.append(f"{outcome.usage.input_tokens} tokens in, {outcome.usage.output_tokens} out")
+    print(f"  {', '.join(timings)}")
+    why = f": {outcome.fault}" if outcome.fault else f": {outcome.reason}" if outcome.reason else ""
+    print(f"  {outcome.kind.value.upper()}{why}", flush=True)
+    sys.stdout.flush()
+
+
+def describe_attempt(attempt: Attempt) -> str:
+    """Return one line about an attempt."""
+    wait = f" after a wait of {format_duration(attempt.delay)}" if attempt.delay else ""
+    end = f"{attempt.fault}" if attempt.fault else "answered"
+    return f"attempt {attempt.number} on {attempt.route}{wait}: {end} ({format_duration(attempt.duration)})"
+
+
+def _plain(text: str) -> str:
+    """Return ``text`` without control characters; its white space stays."""
+    stripped = text.strip(" \n")
+    if not stripped:
+        return text
+    lead, tail = text[: len(text) - len(text.lstrip(" \n"))], text[len(text.rstrip(" \n")) :]
+    return lead + scrub(stripped, limit=_MOST_SHOWN) + tail

@@ -1,0 +1,44 @@
+"""Every secret of a configuration, so that no log line shows one, whoever wrote it."""
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel
+
+from streamcanary.model.secret import Secret, SecretUnreadable
+
+
+class Secrets:
+    """Calling it returns the secrets as they are now: those from files are read again when they change."""
+
+    def __init__(self, settings: BaseModel) -> None:
+        self._secrets = list(_find(settings))
+
+    def __call__(self) -> list[str]:
+        """Return the secrets; one whose file cannot be read just now is as it was, or unknown to everybody."""
+        revealed = []
+        for secret in self._secrets:
+            try:
+                revealed.append(secret.reveal())
+            except SecretUnreadable:
+                continue
+        return revealed
+
+
+def _find(value: Any) -> Iterator[Secret]:
+    if isinstance(value, Secret):
+        yield value
+    elif isinstance(value, BaseModel):
+        for name in type(value).model_fields:
+            inner = getattr(value, name)
+            if name.endswith("_file") and isinstance(inner, Path):
+                yield Secret(path=inner)
+            else:
+                yield from _find(inner)
+    elif isinstance(value, dict):
+        for inner in value.values():
+            yield from _find(inner)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _find(inner)
