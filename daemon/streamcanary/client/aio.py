@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING, Literal, Self, Unpack
 import httpx2
 from openai import AsyncOpenAI
 
+from streamcanary.client.alarm import Alarm
 from streamcanary.client.attempt import ResponseHead
 from streamcanary.client.call import Call, Leg, State
 from streamcanary.client.instruments import Instruments
 from streamcanary.client.opening import Opening, watched
 from streamcanary.client.policy import RetryPolicy, Timeouts
-from streamcanary.client.request import Request, prepare
+from streamcanary.client.request import Request, prepare, shown_url
 from streamcanary.client.result import StreamResult
 from streamcanary.client.route import Route
 from streamcanary.events import Event
@@ -261,33 +262,35 @@ class AsyncStream:
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
             call.struck(opening.head) if timer.expired() else call.broke(error)
             return
-        self._response = response
+        self._response, self._alarm = response, Alarm()
         self._body = response.aiter_bytes()
-        url = response.request.url
-        call.headers(
-            ResponseHead(
-                response.status_code,
-                response.headers,
-                str(url.copy_with(username=None, password=None, query=None, fragment=None)),
-                bool(response.history),
-            )
-        )
+        url = shown_url(response.request.url)
+        call.headers(ResponseHead(response.status_code, response.headers, url, bool(response.history)))
 
     async def _read(self, call: Call, body: AsyncIterator[bytes]) -> None:
-        timer = asyncio.timeout_at(call.deadline)
+        alarm = self._alarm
         try:
-            async with timer:
+            alarm.arm(call.deadline)
+            try:
                 data = await anext(body)
+            finally:
+                alarm.disarm()
         except StopAsyncIteration:
             call.eof()
+        except asyncio.CancelledError:
+            if not alarm.rang():
+                raise
+            call.struck()
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            call.struck() if timer.expired() else call.broke(error)
+            call.struck() if alarm.rang() else call.broke(error)
         else:
             call.feed(data)
 
     async def _close_response(self, *, drain: bool = False) -> None:
         """Close the connection; when the answer is whole, read its end first, so that it can serve the next call."""
         response, self._response = self._response, None
+        if response is not None:
+            self._alarm.close()
         if response is None or response.is_closed:
             return
         try:
@@ -298,7 +301,8 @@ class AsyncStream:
         except Exception:  # noqa: BLE001, S110 - the answer is whole: how its connection ends is no longer of interest
             pass
         finally:
-            await asyncio.shield(response.aclose())
+            if not response.is_closed:
+                await asyncio.shield(response.aclose())
 
 
 async def _nothing() -> AsyncIterator[bytes]:

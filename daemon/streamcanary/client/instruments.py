@@ -127,6 +127,8 @@ class CallRecorder:
             if attempt.request_id:
                 self._attempt.set_attribute(names.HTTP_REQUEST_ID, (attempt.request_id,))
             if fault is not None:
+                if fault.status is not None:  # the SDK raises an error status: no headers were told of
+                    self._attempt.set_attribute(names.HTTP_STATUS, fault.status)
                 self._mark(self._attempt, fault)
         self._attempt.end(self._at(now))
         if fault is not None and fault.kind is FaultKind.CANCELLED:

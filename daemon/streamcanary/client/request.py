@@ -2,9 +2,10 @@
 
 import inspect
 from collections.abc import Mapping
-from functools import cache
+from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
+import httpx2
 from msgspec import Struct
 from openai import AsyncOpenAI
 from openai.resources.chat import AsyncCompletions
@@ -38,20 +39,18 @@ class Request(Struct, frozen=True):
         self, instruments: Instruments, client: AsyncOpenAI, *, provider: str, labels: Mapping[str, str]
     ) -> CallRecorder:
         """Return the recorder of a call whose own route sends this request."""
-        base = client.base_url
+        host, port, url = _endpoint(client.base_url)
         request: dict[str, AttributeValue] = {
             names.OPERATION: "chat",
             names.PROVIDER: provider,
             names.REQUEST_MODEL: self.model,
             names.REQUEST_STREAM: True,
-            names.SERVER_ADDRESS: base.host,
-            names.SERVER_PORT: base.port or (443 if base.scheme == "https" else 80),
+            names.SERVER_ADDRESS: host,
+            names.SERVER_PORT: port,
         }
         limit = self.arguments.get("max_completion_tokens", self.arguments.get("max_tokens"))
         if isinstance(limit, int):
             request[names.REQUEST_MAX_TOKENS] = limit
-        plain = base.copy_with(username=None, password=None, query=None, fragment=None)
-        url = str(plain).rstrip("/") + "/chat/completions"
         return CallRecorder(instruments, model=self.model, labels=labels, request=request, url=url)
 
 
@@ -78,6 +77,19 @@ def prepare(arguments: Mapping[str, Any], route: Route | None) -> Request:
             f"unknown argument: {', '.join(sorted(unknown))}; extra_body carries what the SDK does not know"
         )
     return Request(arguments["model"], dict(arguments))
+
+
+def shown_url(url: httpx2.URL) -> str:
+    """Return ``url`` as it may be shown: without user, password and query, each of which can hold a secret."""
+    if url.userinfo or url.query or url.fragment:
+        url = url.copy_with(username=None, password=None, query=None, fragment=None)
+    return str(url)
+
+
+@lru_cache(maxsize=256)
+def _endpoint(base: httpx2.URL) -> tuple[str, int, str]:
+    port = base.port or (443 if base.scheme == "https" else 80)
+    return base.host, port, shown_url(base).rstrip("/") + "/chat/completions"
 
 
 @cache
