@@ -261,11 +261,11 @@ class Unreliable:
     def __init__(self, store: Store | None) -> None:
         self.store = store
         self.broken: StoreFailing | None = None
-        self.commits = 0
+        self.asked = 0
 
     async def commit(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
         """Commit, or fail."""
-        self.commits += 1
+        self.asked += 1
         if self.broken is not None:
             raise self.broken
         assert self.store is not None
@@ -273,6 +273,7 @@ class Unreliable:
 
     async def load_ledger(self) -> dict[Table, dict[str, bytes]]:
         """Load, or fail."""
+        self.asked += 1
         if self.broken is not None:
             raise self.broken
         assert self.store is not None
@@ -363,12 +364,12 @@ async def test_a_failing_store_is_tried_every_few_seconds() -> None:
     ledger.broken = StoreFailing("full")
     async with running(ledger, alerts(receivers={}), clock) as alerting:
         await until(lambda: alerting.active)
-        before = ledger.commits
-        for number in range(20):
-            alerting.offer(good(number))
-            await asyncio.sleep(0)
-        await until(lambda: not alerting._queue)
-        assert ledger.commits <= before + 1
+        before = ledger.asked
+        for number, count in enumerate((before, before, before + 1)):
+            clock.advance(number)
+            alerting.offer(bad(number))
+            await until(lambda: not (alerting._queue or alerting._busy))
+            assert ledger.asked == count
 
 
 async def test_the_journal_keeps_the_last_of_each_row() -> None:
@@ -498,6 +499,32 @@ async def test_a_peer_that_refuses_is_told_to_the_others(store: Store) -> None:
         alerting.wake()
         await hook.received(3)
         assert types(hook) == ["alert.fired", "alert.fired", "alert.resolved"]
+
+
+async def test_a_receiver_is_well_when_all_its_peers_are(store: Store) -> None:
+    """One peer that accepts again does not hide the other that still refuses, also not over a restart."""
+    clock, no = ManualClock(wall=OUTAGE[-1].started + 5), Reply(400, body=b"bad label")
+    async with Receiver(always=no) as one, Receiver(always=no) as two, Receiver() as hook:
+        async with running(store, prom(one, two, hook=hook), clock) as alerting:
+            offer(alerting, OUTAGE)
+            await hook.received(2)
+            await one.received(1)
+            await two.received(1)
+            one.always = Reply()
+            clock.advance(60)
+            alerting.wake()
+            await one.received(2)
+            await alerting.drain(1)
+            assert len(hook.deliveries) == 2
+        async with running(store, prom(one, two, hook=hook), clock) as alerting:
+            await one.received(3)
+            await alerting.drain(1)
+            assert len(hook.deliveries) == 2
+            two.always = Reply()
+            clock.advance(60)
+            alerting.wake()
+            await hook.received(3)
+    assert hook.deliveries[2].json["type"] == "alert.resolved"
 
 
 # ---- metrics

@@ -18,7 +18,7 @@ from streamcanary.alerting.inputs import (
 )
 from streamcanary.alerting.receivers.answer import Accepted, Refused, Retry
 from streamcanary.alerting.standing import standing
-from streamcanary.alerting.state import State
+from streamcanary.alerting.state import State, read_state
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.incident import Progress
@@ -428,6 +428,15 @@ def test_a_notice_about_a_failing_receiver_never_begets_another() -> None:
     assert len(world.state.notices) == 4
 
 
+def test_who_refuses_only_word_of_another_is_not_reported() -> None:
+    """That would tell the one that fails, of all receivers."""
+    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
+    world.deliver("other")
+    world.deliver("hook", Refused("HTTP 400"))
+    world.deliver("other", Refused("HTTP 400"))
+    assert sorted(incident.subject for incident in world.firing) == ["chat", "hook"]
+
+
 def test_a_receiver_that_accepts_again_is_well() -> None:
     """The next page it takes resolves ``ReceiverFailing``."""
     world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
@@ -525,8 +534,6 @@ def test_rows_that_nobody_can_read_are_left_out() -> None:
     world = fired()
     key = next(iter(world.ledger["detectors"]))
     world.ledger["detectors"][key] = b'{"detector": {"type": "from the future"}}'
-    from streamcanary.alerting.state import read_state
-
     world.state, unread = read_state(world.ledger)
     assert [line.split(":")[0] for line in unread] == [f"detectors {key}"]
     world.see(good, good, good)

@@ -91,6 +91,10 @@ class Collector(Program):
             look, within, lambda: f"wanted {metric}, have {sorted({p.metric for p in self._points()})}\n{self.log}"
         )
 
+    def history(self, metric: str) -> Iterator[Point]:
+        """Yield every point of ``metric`` that has come so far, in the order of the exports."""
+        return (point for point in self._points() if point.metric == metric)
+
     async def prometheus(self) -> str:
         """Return the metrics as the Collector exposes them to Prometheus."""
         async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:

@@ -69,7 +69,7 @@ def settle(draft: Draft, id: str, answer: Answer, luck: float, now: float) -> No
             notice = msgspec.structs.replace(
                 notice,
                 refusals=notice.refusals + definite,
-                next_try=now + max(backoff(notice.tries, luck), after or 0.0),
+                next_try=now + backoff(notice.tries, luck),
                 last_error=reason,
             )
             draft.put(notice)

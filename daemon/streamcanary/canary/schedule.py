@@ -154,6 +154,9 @@ class Schedule:
         try:
             # Shielded: APScheduler cancels its jobs at shutdown, and the drain gives them time.
             await asyncio.shield(task)
+        except asyncio.CancelledError:
+            if not task.cancelled():  # by the drain: that is no error of the job, which APScheduler would log
+                raise
         finally:
             if task.done():
                 self._running.pop(name, None)

@@ -1,8 +1,8 @@
 """A deadline over many short waits of one task, for the price of one timer.
 
-``asyncio.timeout`` costs as much as all of our parsing: a stream waits once for every chunk, and its deadline moves with
-each. Here the timer is left where it is when the deadline moves back, and looks again when it fires. Between two waits
-it does nothing: a deadline that passes while the caller works is not the stream's.
+``asyncio.timeout`` costs as much as all of our parsing: a stream waits once for every chunk, and its deadline moves
+with each. Here the timer is left where it is when the deadline moves back, and looks again when it fires. Between two
+waits it does nothing: a deadline that passes while the caller works is not the stream's.
 """
 
 import asyncio

@@ -1,0 +1,125 @@
+from typing import Any
+
+import msgspec
+
+from streamcanary.alerting.template import FIELDS, fill
+from streamcanary.model.faults import FaultKind, Phase, make_fault
+from streamcanary.model.incident import Evidence
+from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
+from support.alerts import NOON, World, a_fault, a_run, alerts, bad, good
+
+RATIO = {"detector": {"type": "ratio", "over": "10 runs", "threshold": "50%", "min_samples": 5}}
+
+
+def seen_by(*runs: Any, **rule: Any) -> Evidence:
+    """Let runs happen under a rule, and return the evidence of what they opened."""
+    world = World(alerts(rules={"Rule": rule or RATIO}))
+    world.see(*runs)
+    (incident,) = world.firing
+    return incident.evidence
+
+
+def tried(*faults: FaultKind | None, **changes: Any) -> Any:
+    """Build a run of an attempt for each of ``faults``; it fails if the last one did."""
+
+    def run(number: int) -> Outcome:
+        attempts = tuple(
+            Attempt(
+                number=place,
+                route="primary",
+                started=NOON + 30 * number,
+                duration=0.1,
+                fault=None if kind is None else a_fault(kind),
+                request_id=f"req-{number}-{place}",
+            )
+            for place, kind in enumerate(faults, 1)
+        )
+        last = attempts[-1].fault
+        kind = OutcomeKind.OK if last is None else OutcomeKind.FAILED
+        return a_run(number, kind, last, attempts=attempts, **changes)
+
+    return run
+
+
+def test_a_page_counts_before_and_after_retries() -> None:
+    """Five runs: in four of them the first attempt failed, and three of them no retry could save."""
+    stalled, busy = FaultKind.STALLED, FaultKind.OVERLOADED
+    evidence = seen_by(good, tried(busy, None), tried(busy, stalled), tried(stalled), tried(busy, busy))
+    assert (evidence.bad, evidence.total, evidence.first_attempts) == (3, 5, 4)
+    assert (evidence.faults, evidence.blames) == ({"stalled": 2, "overloaded": 1}, {"provider": 3})
+    assert evidence.since == NOON + 2 * 30 + 1
+    assert evidence.message == "it is overloaded"
+
+
+def test_a_rule_about_first_attempts_names_their_faults() -> None:
+    """The retries have saved each of these runs."""
+    rescued = tried(FaultKind.RATE_LIMITED, None)
+    evidence = seen_by(*[rescued] * 3, measure="first_attempts", detector={"type": "consecutive", "failures": 3})
+    assert (evidence.faults, evidence.message) == ({"rate_limited": 3}, "it is rate_limited")
+
+
+def test_a_page_has_at_most_five_ids_of_a_sort() -> None:
+    """The newest last."""
+    evidence = seen_by(*[tried(FaultKind.STALLED, FaultKind.STALLED)] * 6, **RATIO)
+    assert evidence.request_ids == ("req-2-2", "req-3-1", "req-3-2", "req-4-1", "req-4-2")
+    assert evidence.trace_ids == tuple(f"{number:032x}" for number in range(5))
+
+
+def test_a_second_outage_is_not_shown_with_the_ids_of_the_first() -> None:
+    """What was over and done with is forgotten."""
+    three = {"detector": {"type": "consecutive", "failures": 3}}
+    evidence = seen_by(bad, bad, good, good, *[bad] * 3, **three)
+    assert evidence.trace_ids == tuple(f"{number:032x}" for number in (4, 5, 6))
+
+
+def test_a_time_over_its_limit_is_said_in_words() -> None:
+    """There is no fault that could be quoted."""
+    slow = {"detector": {"type": "consecutive", "failures": 1}}
+    late = a_run(time_to_first_token=4.2)
+    assert seen_by(late, measure="first_token", limit="2s", **slow).message == "first_token 4.2s, limit 2s"
+    late = a_run(kind=OutcomeKind.SLOW, time_to_first_token=4.2)
+    assert seen_by(late, measure="slow", **slow).message == "slow: first token 4.2s, whole run 1s"
+
+
+def test_hostile_text_is_bounded_and_clean() -> None:
+    """A megabyte, a key, control characters and half a surrogate pair: none of it is stored, and nothing breaks."""
+    text = "sk-12345678abcdef \x1b[31m \ud83d " + "x" * 1_000_000
+    fault = make_fault(FaultKind.STREAM_ERROR, Phase.STREAM, text)
+    attempt = Attempt(number=1, route="primary", started=NOON, duration=0.1, fault=fault, request_id=text)
+    run = a_run(kind=OutcomeKind.FAILED, fault=fault, attempts=(attempt,))
+    world = World(alerts(rules={"Rule": {"detector": {"type": "consecutive", "failures": 1}}}))
+    world.see(run)
+    (incident,) = world.firing
+    assert incident.evidence.message.startswith("[redacted]  [31m ? x")
+    assert len(incident.evidence.message) == 300
+    assert all(len(row.value or b"") < 4000 for row in world.rows)
+    world.crash()
+    assert world.firing == [incident]
+
+
+def test_the_rows_of_a_long_outage_stay_small() -> None:
+    """However long it lasts."""
+    world = World(alerts(rules={"Rule": RATIO}))
+    world.see(*[tried(FaultKind.STALLED, FaultKind.OVERLOADED)] * 200)
+    assert max(len(row.value or b"") for row in world.rows) < 4000
+
+
+def test_a_template_is_filled_in() -> None:
+    """Plain braces are doubled; a field that is not known is empty, and the page goes out."""
+    assert fill("{{{canary}}}: {bad}{nothing}", {"canary": "chat", "bad": "3"}) == "{chat}: 3"
+    assert fill("{", {}) == "{"
+    assert len(fill("{canary}" * 200, {"canary": "x" * 100})) == 2000
+
+
+def test_every_field_of_a_template_stands_for_something() -> None:
+    """What is documented is rendered."""
+    from streamcanary.alerting.page import render_incident
+
+    world = World(alerts(rules={"Rule": {**RATIO, "annotations": {name: f"{{{name}}}" for name in FIELDS}}}))
+    world.see(*[tried(FaultKind.STALLED)] * 5)
+    (incident,) = world.firing
+    page = render_incident(incident, incident.opened + 90)
+    assert [name for name, text in page.annotations.items() if not text] == []
+    assert page.annotations["duration"] == "1m30s"
+    assert page.annotations["faults"] == "stalled 5"
+    assert msgspec.json.encode(page.document())

@@ -1,0 +1,100 @@
+"""A real Alertmanager is told that an alert fires, shows it with its evidence, and is told that it is over."""
+
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.alertmanager import Alertmanager
+from support.daemon import Daemon
+from support.program import until
+from support.provider import MODEL, Provider
+from support.receiver import Receiver
+
+
+def config(provider: Provider, alertmanager: Alertmanager) -> dict[str, Any]:
+    """Return a configuration with one canary that can go bad, and one that is well."""
+    asked_often = {"target": "sim", "every": "500ms", "retry": {"max_attempts": 2, "base_delay": "10ms"}}
+    return {
+        "instance": "staging-1",
+        "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
+        "canaries": {
+            "chat-mini": {**asked_often, "model": MODEL, "labels": {"tier": "prod"}},
+            "steady": {**asked_often, "model": "sim-ok", "labels": {"tier": "prod"}},
+        },
+        "alerts": {
+            "rules": {
+                "LLMErrorSpike": {
+                    "match": ['tier="prod"'],
+                    "detector": {"type": "consecutive", "failures": 4, "resolve_after": 3},
+                    "labels": {"severity": "page"},
+                    "annotations": {
+                        "summary": "{canary}: {bad} of the last {total} runs failed",
+                        "faults": "{faults}",
+                        "blames": "{blames}",
+                        "last": "{message}",
+                        "requests": "{request_ids}",
+                        "runbook_url": "https://runbooks.example.com/llm",
+                    },
+                }
+            },
+            "receivers": {"prom": {"type": "alertmanager", "urls": [alertmanager.url]}},
+        },
+    }
+
+
+@pytest.mark.real("alertmanager")
+async def test_alertmanager_shows_the_alert_with_its_evidence_and_notifies_of_both_ends(tmp_path: Path) -> None:
+    """From a stream that is cut, over the rule, to Alertmanager's own page, and back."""
+    async with (
+        Provider() as provider,
+        Receiver() as pager,
+        Alertmanager(tmp_path, webhook=pager.url) as alertmanager,
+        Daemon(tmp_path / "daemon", config(provider, alertmanager)) as daemon,
+    ):
+        await daemon.said("run", canary="chat-mini", outcome="ok")
+        assert [] == await alertmanager.alerts()
+        provider.turn("cut")
+
+        async def firing() -> dict[str, Any] | None:
+            return next(iter(await alertmanager.alerts()), None)
+
+        alert = await until(firing, 60, lambda: daemon.stderr)
+        assert {
+            "alertname": "LLMErrorSpike",
+            "canary": "chat-mini",
+            "target": "sim",
+            "provider": "simulator",
+            "instance": "staging-1",
+            "severity": "page",
+            "tier": "prod",
+        } == alert["labels"]
+        asked = {request.id for request in provider.requests if request.fault == "cut"}
+        named = alert["annotations"].pop("requests").split(", ")
+        assert 5 == len(named)
+        assert asked >= set(named)
+        assert {
+            "summary": "chat-mini: 4 of the last 4 runs failed",
+            "faults": "stream_cut 4",
+            "blames": "network 4",
+            "last": alert["annotations"]["last"],
+            "runbook_url": "https://runbooks.example.com/llm",
+        } == alert["annotations"]
+        assert alert["annotations"]["last"]
+        assert "active" == alert["status"]["state"]
+
+        provider.turn("ok")
+
+        async def quiet() -> bool | None:
+            return not await alertmanager.alerts() or None
+
+        await until(quiet, 60, lambda: daemon.stderr)
+        told = [page.json for page in await pager.received(2)]
+        assert ["firing", "resolved"] == [page["status"] for page in told]
+        assert {alert["fingerprint"]} == {one["fingerprint"] for page in told for one in page["alerts"]}
+        [began] = {datetime.fromisoformat(one["startsAt"]) for page in told for one in page["alerts"]}
+        assert datetime.fromisoformat(alert["startsAt"]) == began
+        assert alert["labels"] == told[1]["commonLabels"]
+        assert ["chat-mini"] == [line["subject"] for line in daemon.lines("alert fired")]
+        assert ["chat-mini"] == [line["subject"] for line in daemon.lines("alert resolved")]

@@ -1,0 +1,107 @@
+"""``kill -9``, again and again: an outage is one page and one resolve, whatever happens to the daemon meanwhile."""
+
+import asyncio
+import random
+import secrets
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.alertmanager import Alertmanager
+from support.daemon import Daemon
+from support.program import until
+from support.provider import MODEL, Provider
+from support.receiver import HANG, SECRET, Receiver, Reply
+
+KILLS = 20
+KILLS_AFTERWARDS = 5
+"""Further ones, while the resolve is due."""
+
+
+def config(provider: Provider, alertmanager: Alertmanager, hook: Receiver) -> dict[str, Any]:
+    """Return a configuration that takes some seconds, and so some lives, to see an outage and its end."""
+    return {
+        "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
+        "canaries": {
+            "chat": {
+                "target": "sim",
+                "model": MODEL,
+                "every": "300ms",
+                "timeouts": {"total": "290ms"},
+                "retry": {"max_attempts": 2, "base_delay": "10ms"},
+            }
+        },
+        "alerts": {
+            "rules": {"Down": {"detector": {"type": "consecutive", "failures": 12, "resolve_after": 6}}},
+            "receivers": {
+                "prom": {"type": "alertmanager", "urls": [alertmanager.url]},
+                "hook": {"type": "webhook", "url": hook.url, "secret": SECRET, "timeout": "700ms"},
+            },
+        },
+    }
+
+
+async def live_and_die(daemon: Daemon, instant: random.Random) -> None:
+    """Start the daemon and kill it: one time in four while it starts, else within a second of its work."""
+    await daemon.start()
+    if instant.random() < 0.25:
+        await asyncio.sleep(instant.uniform(0.0, 2.0))
+    else:
+        await daemon.said("watching")
+        await asyncio.sleep(instant.uniform(0.0, 1.0))
+    await daemon.kill()
+
+
+@pytest.mark.timeout(300)
+@pytest.mark.real("alertmanager")
+async def test_a_daemon_that_is_killed_again_and_again_pages_once_and_resolves_once(tmp_path: Path) -> None:
+    """Twenty kills in the outage and five in the recovery: one incident opens and one resolves, in this order.
+
+    The webhook hangs, refuses and hangs up before it takes anything, so that lives end in the middle of deliveries too.
+    """
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")  # noqa: T201 - shown when the test fails
+    instant = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    trouble = (HANG, Reply(503), "close", HANG, Reply(429, {"Retry-After": "1"}))
+    async with (
+        Provider("cut") as provider,
+        Receiver(*trouble) as hook,
+        Receiver() as pager,
+        Alertmanager(tmp_path, webhook=pager.url) as alertmanager,
+    ):
+        daemon = Daemon(tmp_path / "daemon", config(provider, alertmanager, hook))
+        for _ in range(KILLS):
+            await live_and_die(daemon, instant)
+        async with daemon:  # by chance nobody may have been told so far, and then there would be nothing to resolve
+            await hook.received(1, within=60)
+            await until(lambda: firing(alertmanager), 60, lambda: daemon.stderr[-6000:])
+        provider.turn("ok")
+        for _ in range(KILLS_AFTERWARDS):
+            await live_and_die(daemon, instant)
+        async with daemon:
+            await until(lambda: story_is_over(hook, pager), 60, lambda: f"{hook.story()} {daemon.stderr[-6000:]}")
+            assert [] == await alertmanager.alerts()
+            assert 0 == (await daemon.terminate()).code
+
+        (fired, opened), (resolved, closed) = hook.story()
+        assert ("alert.fired", "alert.resolved") == (fired, resolved)
+        assert opened != closed
+        assert all(delivery.signed_with(SECRET) for delivery in hook.deliveries)
+        assert {opened, closed} == {delivery.id for delivery in hook.deliveries}
+        order = [delivery.json["type"] for delivery in hook.deliveries]
+        assert sorted(order) == order, "a resolve came before a page"
+        assert 1 == len({delivery.body for delivery in hook.deliveries if delivery.id == opened})
+        assert ["firing", "resolved"] == [delivery.json["status"] for delivery in pager.accepted]
+        assert 1 == len({alert["fingerprint"] for page in pager.accepted for alert in page.json["alerts"]})
+
+
+async def firing(alertmanager: Alertmanager) -> bool | None:
+    """Tell whether Alertmanager knows of the alert."""
+    return bool(await alertmanager.alerts()) or None
+
+
+async def story_is_over(hook: Receiver, pager: Receiver) -> bool | None:
+    """Tell whether both receivers have seen the end."""
+    ended = [delivery.json["status"] for delivery in pager.accepted][-1:] == ["resolved"]
+    return (ended and len(hook.story()) >= 2) or None

@@ -1,0 +1,94 @@
+"""Receivers over time: what a restart tells them, and what one that is slow costs the others."""
+
+from pathlib import Path
+from typing import Any
+
+from support.daemon import Daemon
+from support.program import until
+from support.provider import MODEL, Provider
+from support.receiver import HANG, SECRET, Receiver
+
+
+def config(provider: Provider, **hooks: Receiver) -> dict[str, Any]:
+    """Return a configuration with a canary that can go bad, one that is well, and a webhook for each of ``hooks``."""
+    often = {"target": "sim", "every": "400ms", "retry": {"max_attempts": 1}}
+    return {
+        "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
+        "canaries": {"chat": {**often, "model": MODEL}, "steady": {**often, "model": "sim-ok"}},
+        "alerts": {
+            "rules": {
+                "Down": {
+                    "match": ['canary="chat"'],
+                    "detector": {"type": "consecutive", "failures": 2, "resolve_after": 2},
+                }
+            },
+            "receivers": {
+                name: {"type": "webhook", "url": hook.url, "secret": SECRET, "timeout": "30s"}
+                for name, hook in hooks.items()
+            },
+        },
+    }
+
+
+async def test_a_restart_with_nothing_changed_tells_nobody(tmp_path: Path) -> None:
+    """In the outage as after it: ended in order or killed, the daemon comes back and has nothing to say."""
+    async with Provider("cut") as provider, Receiver() as hook:
+        daemon = Daemon(tmp_path, config(provider, hook=hook))
+        async with daemon:
+            await hook.received(1)
+            await daemon.terminate()
+            await daemon.start()
+            await daemon.said("run", 4, canary="chat", outcome="failed")
+            await daemon.kill()
+            await daemon.start()
+            await daemon.said("run", 4, canary="chat", outcome="failed")
+            assert [("alert.fired", hook.deliveries[0].id)] == hook.story()
+            assert 1 == len(hook.deliveries)
+            assert [] == daemon.lines("alert")
+
+            provider.turn("ok")
+            await hook.received(2)
+            await daemon.terminate()
+            await daemon.start()
+            await daemon.said("run", 4, canary="chat", outcome="ok")
+            await daemon.terminate()
+        assert ["alert.fired", "alert.resolved"] == [delivery.json["type"] for delivery in hook.deliveries]
+
+
+async def test_a_slow_receiver_delays_no_canary_and_no_other_receiver(tmp_path: Path) -> None:
+    """While one hangs on the page, canaries run on and the other is told of the end, too."""
+    async with Provider("cut") as provider, Receiver(always=HANG) as slow, Receiver() as quick:
+        async with Daemon(tmp_path, config(provider, slow=slow, quick=quick)) as daemon:
+            await quick.received(1)
+            await slow.received(1)
+            for canary in ("chat", "steady"):
+                runs = len(daemon.lines("run", canary=canary))
+                await daemon.said("run", runs + 5, canary=canary)
+            provider.turn("ok")
+            await quick.received(2)
+            assert 1 == len(slow.deliveries)
+            assert [] == daemon.lines("receiver slow")  # it has not even been given up on
+        assert ["alert.fired", "alert.resolved"] == [delivery.json["type"] for delivery in quick.accepted]
+        assert [] == slow.accepted
+
+
+async def test_every_log_line_is_one_json_object_without_a_secret(tmp_path: Path) -> None:
+    """Whatever the provider and the receiver do, keys and signing secrets stay out of stderr."""
+    key = "sk-live-5up3rs3cr3tk3y"
+    async with Provider("401") as provider, Receiver(always=HANG) as hook:
+        settings = config(provider, hook=hook)
+        settings["targets"]["sim"] |= {"api_key": key, "headers": {"X-Team": "team-t0k3n-9d2f"}}
+        settings["alerts"]["rules"]["Down"]["blame"] = ["config"]
+        settings["alerts"]["receivers"]["hook"] |= {"timeout": "200ms", "url": f"{hook.url}/hooks/T0K3N-in-the-path"}
+        async with Daemon(tmp_path, settings) as daemon:
+            await daemon.said("receiver hook did not take")
+            assert any(request.authorization for request in provider.requests)
+
+            async def noticed() -> bool | None:
+                return bool(daemon.lines("run", fault="auth_failed")) or None
+
+            await until(noticed, 30, lambda: daemon.stderr)
+            await daemon.terminate()
+    assert all({"time", "level", "message", "logger"} <= line.keys() for line in daemon.log)
+    assert [] == [s for s in (key, "t0k3n-9d2f", SECRET, "T0K3N-in-the-path") if s in daemon.stderr]
+    assert "" == daemon.stdout
