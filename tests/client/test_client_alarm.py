@@ -61,8 +61,11 @@ async def test_somebody_elses_cancellation_goes_through() -> None:
     with pytest.raises(asyncio.CancelledError):
         await task
 
+    def cancel_both() -> None:
+        both_task.cancel()
+
     async def both() -> str:
-        asyncio.get_running_loop().call_later(0.01, lambda: both_task.cancel())
+        asyncio.get_running_loop().call_later(0.01, cancel_both)
         return await wait(Alarm(), 5, 0.01)
 
     both_task = asyncio.create_task(both())
