@@ -183,6 +183,8 @@ async def test_a_client_that_leaves_half_way_is_forgotten(piece: bytes) -> None:
     ("method", "path", "expected", "code"),
     [
         ("GET", "/v1/chat/completions", 405, "method_not_supported"),
+        ("GET", "/v1/responses", 405, "method_not_supported"),
+        ("GET", "/v1/responses/resp_1", 404, None),
         ("GET", "/v1/models/gpt-9", 404, "model_not_found"),
         ("DELETE", "/v1/models/sim-ok", 404, None),
         ("POST", "/v1/embeddings", 404, None),

@@ -11,6 +11,7 @@ from streamcanary.simulator import FAULTS, Pace, Simulator
 from support.simulator import QUICK, client_tls, server_tls
 
 WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
+DELTA = "response.output_text.delta"
 
 
 @asynccontextmanager
@@ -143,6 +144,93 @@ async def test_the_sdk_notices_nothing(fault: str, text: str, finish: str | None
     """No error, whatever is missing."""
     async with Simulator(pace=QUICK) as simulator:
         assert await ask(simulator, f"sim-{fault}") == (text, finish, None)
+
+
+async def respond(simulator: Simulator, model: str, *, patience: float = 20) -> tuple[str, str | None, str | None]:
+    """Return the text, the type of the last event and the name of the exception that a streamed response ends in."""
+    text, last, error = "", None, None
+    async with sdk(simulator, patience=patience) as client:
+        try:
+            stream = await client.responses.create(model=model, input="Reply with the single word pong.", stream=True)
+            async with stream:
+                async for event in stream:
+                    last = event.type
+                    text += event.delta if event.type == "response.output_text.delta" else ""
+        except (openai.OpenAIError, ValueError) as raised:
+            error = type(raised).__name__
+    return text, last, error
+
+
+async def test_a_good_response_is_whole() -> None:
+    """Gathered by the SDK's own helper, and without a stream."""
+    async with Simulator(pace=QUICK) as simulator, sdk(simulator) as client:
+        async with client.responses.stream(model="sim-ok", input="ping") as stream:
+            response = await stream.get_final_response()
+        whole = await client.responses.create(model="sim-ok", input=[{"role": "user", "content": "ping"}], store=False)
+        assert whole._request_id == simulator.requests[1].id
+    assert (response.output_text, response.status) == (whole.output_text, whole.status) == (WHOLE, "completed")
+    assert response.usage is not None
+    assert response.usage == whole.usage
+    assert response.usage.output_tokens == 7
+
+
+async def test_the_sdk_gathers_other_items() -> None:
+    """Reasoning, refusals and tool calls."""
+    output = {}
+    async with Simulator(pace=QUICK) as simulator, sdk(simulator) as client:
+        for fault in ("reasoning", "reasoning-text", "refusal", "tool-call"):
+            async with client.responses.stream(model=f"sim-{fault}", input="ping") as stream:
+                output[fault] = [item.to_dict() for item in (await stream.get_final_response()).output]
+    assert output["reasoning"][0]["summary"] == [{"type": "summary_text", "text": "The user wants pong."}]
+    assert output["reasoning-text"][0]["content"] == [{"type": "reasoning_text", "text": "The user wants pong."}]
+    refusal = "I'm sorry, I cannot sing that."
+    assert output["refusal"][0]["content"] == [{"type": "refusal", "refusal": refusal}]
+    assert output["tool-call"][0]["arguments"] == '{"song":"pong"}'
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "last", "error"),
+    [
+        ("429", "", None, "RateLimitError"),
+        ("close", "", None, "APIConnectionError"),
+        ("cut", SOME, DELTA, "APIConnectionError"),
+        ("reset-stream", SOME, DELTA, "APIConnectionError"),
+        ("inband-error", SOME, DELTA, "APIError"),
+        ("nested-error", SOME, DELTA, "APIError"),
+        ("malformed", SOME, DELTA, "JSONDecodeError"),
+        ("bad-utf8", "", "response.content_part.added", "UnicodeDecodeError"),
+    ],
+)
+async def test_the_sdk_raises_in_a_response(fault: str, text: str, last: str | None, error: str) -> None:
+    """As it does in a completion."""
+    async with Simulator(pace=QUICK) as simulator:
+        assert await respond(simulator, f"sim-{fault}") == (text, last, error)
+
+
+@pytest.mark.parametrize(
+    ("fault", "text", "last"),
+    [
+        ("ok", WHOLE, "response.completed"),
+        ("truncated", SOME, DELTA),
+        ("null-finish", WHOLE, "response.output_item.done"),
+        ("length", SOME, "response.incomplete"),
+        ("content-filter", SOME, "response.incomplete"),
+        ("incomplete-empty", "", "response.incomplete"),
+        ("failed", SOME, "response.failed"),
+        ("failed-rate-limit", SOME, "response.failed"),
+        ("cancelled", SOME, "response.cancelled"),
+        ("event-error", SOME, "error"),
+        ("flat-error", SOME, "error"),
+        ("empty", "", "response.completed"),
+        ("html-200", "", None),
+        ("json-200", "", None),
+        ("empty-stream", "", None),
+    ],
+)
+async def test_the_sdk_notices_nothing_in_a_response(fault: str, text: str, last: str | None) -> None:
+    """Failed, incomplete, cancelled or broken off, to it they are ordinary events, or none."""
+    async with Simulator(pace=QUICK) as simulator:
+        assert await respond(simulator, f"sim-{fault}") == (text, last, None)
 
 
 async def test_the_models_are_listed() -> None:

@@ -176,7 +176,10 @@ async def test_who_wants_to_know_is_told_of_each_request() -> None:
     ("header", "status", "code"),
     [({}, 401, None), ({"authorization": "Bearer sk-wrong-wrong"}, 401, "invalid_api_key")],
 )
-@pytest.mark.parametrize(("method", "path"), [("POST", "/chat/completions"), ("GET", "/models"), ("GET", "/models/x")])
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [("POST", "/chat/completions"), ("POST", "/responses"), ("GET", "/models"), ("GET", "/models/x")],
+)
 async def test_the_wrong_key_opens_nothing(
     method: str, path: str, header: dict[str, str], status: int, code: str | None
 ) -> None:

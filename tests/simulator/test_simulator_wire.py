@@ -7,14 +7,14 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from streamcanary.simulator import FAULTS, Simulator
-from support.simulator import QUICK, see
+from support.simulator import APIS, QUICK, Api, see
 
 SSE, JSON, HTML = "text/event-stream", "application/json", "text/html"
 WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
 CUT, RST = "RemoteProtocolError", "ReadError"
 
-# What comes before any event: status, content type, the code (or type) of the error, how it ends
-RESPONSES = {
+# What comes before any event, through both APIs: status, content type, the code (or type) of the error, how it ends
+OPENINGS = {
     "reset": (None, None, None, RST),
     "close": (None, None, None, CUT),
     "garbage": (None, None, None, CUT),
@@ -66,13 +66,20 @@ STREAMS = {
     "bad-utf8": ("! The canary sings.", "stop", True, "whole"),
     "inband-error": (SOME, None, True, "whole"),
     "event-error": (SOME, None, False, "whole"),
+    "flat-error": (SOME, None, False, "whole"),
+    "nested-error": (SOME, None, False, "whole"),
+    "failed": (SOME, None, True, "whole"),
+    "failed-rate-limit": (SOME, None, True, "whole"),
+    "cancelled": (SOME, None, False, "whole"),
     "no-done": (WHOLE, "stop", False, "whole"),
     "null-finish": (WHOLE, None, True, "whole"),
     "length": (SOME, "length", True, "whole"),
+    "incomplete-empty": ("", "length", True, "whole"),
     "content-filter": (SOME, "content_filter", True, "whole"),
     "content-filter-empty": ("", "content_filter", True, "whole"),
     "empty": ("", "stop", True, "whole"),
     "reasoning": (WHOLE, "stop", True, "whole"),
+    "reasoning-text": (WHOLE, "stop", True, "whole"),
     "refusal": ("", "stop", True, "whole"),
     "tool-call": ("", "tool_calls", True, "whole"),
 }
@@ -81,16 +88,17 @@ HANGING = ["no-headers", "5xx-stalled-body", "stall", "keepalive-stall", "pings"
 
 def test_every_behaviour_has_a_row_here() -> None:
     """A behaviour that nobody has looked at on the wire is none."""
-    assert {*RESPONSES, *STREAMS, "comments"} == set(FAULTS)
+    assert {*OPENINGS, *STREAMS, "comments"} == set(FAULTS)
 
 
-@pytest.mark.parametrize("fault", RESPONSES)
-async def test_a_response_fault_shows_before_the_first_event(fault: str) -> None:
-    """Status, content type, error code and end are those of the row."""
+@pytest.mark.parametrize("api", APIS)
+@pytest.mark.parametrize("fault", OPENINGS)
+async def test_an_opening_fault_shows_before_the_first_event(fault: str, api: Api) -> None:
+    """Status, content type, error code and end are those of the row, whichever API is asked."""
     async with Simulator(pace=QUICK) as simulator:
-        seen = await see(simulator, f"sim-{fault}")
-    error = seen.json.get("error", {}) if seen.content_type == JSON and seen.end == "whole" else {}
-    assert (seen.status, seen.content_type, error.get("code") or error.get("type"), seen.end) == RESPONSES[fault]
+        seen = await see(simulator, f"sim-{fault}", api=api)
+    error = (seen.content_type == JSON and seen.end == "whole" and seen.json.get("error")) or {}
+    assert (seen.status, seen.content_type, error.get("code") or error.get("type"), seen.end) == OPENINGS[fault]
 
 
 @pytest.mark.parametrize("fault", STREAMS)
@@ -102,11 +110,12 @@ async def test_a_stream_fault_shows_in_the_stream(fault: str) -> None:
     assert (seen.text, seen.finish_reason, seen.done, seen.end) == STREAMS[fault]
 
 
+@pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("fault", HANGING)
-async def test_a_hanging_fault_lasts_as_long_as_a_hang(fault: str) -> None:
+async def test_a_hanging_fault_lasts_as_long_as_a_hang(fault: str, api: Api) -> None:
     """It ends when the pace says so and not before."""
     async with Simulator(pace=QUICK) as simulator:
-        seen = await see(simulator, f"sim-{fault}")
+        seen = await see(simulator, f"sim-{fault}", api=api)
     assert seen.seconds >= QUICK.hang
 
 
@@ -237,6 +246,41 @@ async def test_an_error_in_the_stream_comes_with_or_without_an_error_key() -> No
     assert b'"error":' not in event.body
 
 
+@pytest.mark.parametrize(
+    ("fault", "nearest"),
+    [("flat-error", "event-error"), ("failed", "inband-error"), ("cancelled", "truncated")],
+)
+@pytest.mark.parametrize("stream", [True, False])
+async def test_what_has_no_word_in_chat_completions_is_the_nearest_that_has(
+    fault: str, nearest: str, stream: bool
+) -> None:
+    """Byte for byte, but for the name of the model."""
+
+    async def body(name: str) -> bytes:
+        async with Simulator(pace=QUICK) as simulator:
+            seen = await see(simulator, f"sim-{name}", stream=stream)
+        return re.sub(rb'"(id|created|model)":[^,]*', b"", seen.body)
+
+    if (fault, stream) == ("cancelled", False):  # half an object: cut at half, which the length of the name moves
+        assert (await body(fault))[:100] == (await body(nearest))[:100]
+        return
+    assert await body(fault) == await body(nearest)
+
+
+async def test_a_rate_limit_in_the_stream_has_its_code() -> None:
+    """As a status of 429 would."""
+    async with Simulator(pace=QUICK) as simulator:
+        seen = await see(simulator, "sim-failed-rate-limit")
+    assert seen.events[-1]["error"]["code"] == "rate_limit_exceeded"
+
+
+async def test_an_error_under_an_error_has_both_types() -> None:
+    """Its own, and that of the event."""
+    async with Simulator(pace=QUICK) as simulator:
+        seen = await see(simulator, "sim-nested-error")
+    assert (seen.events[-1]["type"], seen.events[-1]["error"]["type"]) == ("error", "server_error")
+
+
 @pytest.mark.parametrize(("fault", "sign"), [("keepalive-stall", b": keep-alive\n\n"), ("pings", b": keep-alive\n\n")])
 async def test_signs_of_life_carry_no_event(fault: str, sign: bytes) -> None:
     """Comments, again and again."""
@@ -271,12 +315,13 @@ async def test_odd_events_are_a_good_answer_to_a_correct_parser() -> None:
     assert [piece for piece in odd if piece not in text] == []
 
 
-async def test_thoughts_come_before_the_answer() -> None:
-    """In ``reasoning_content``, as several providers send them."""
+@pytest.mark.parametrize(("fault", "field"), [("reasoning", "reasoning_content"), ("reasoning-text", "reasoning")])
+async def test_thoughts_come_before_the_answer(fault: str, field: str) -> None:
+    """In ``reasoning_content`` or in ``reasoning``: providers do not agree."""
     async with Simulator(pace=QUICK) as simulator:
-        seen = await see(simulator, "sim-reasoning")
+        seen = await see(simulator, f"sim-{fault}")
     deltas = [event["choices"][0]["delta"] for event in seen.events]
-    thoughts = [delta.get("reasoning_content") for delta in deltas]
+    thoughts = [delta.get(field) for delta in deltas]
     assert "".join(filter(None, thoughts)) == "The user wants pong."
     assert [("content" in delta) for delta in deltas[1:6]] == [False] * 5
 

@@ -2,11 +2,12 @@
 
 import asyncio
 import json
+import re
 import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import httpx2
 
@@ -26,7 +27,14 @@ QUICK = Pace(
 PATIENT = Pace(first_token=0.0, chunk_gap=0.0, hang=900.0)
 """Hanging faults hang for good: whoever waits for them has to leave."""
 
+_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody; the usual one takes 20 ms to make
+_EVENT = re.compile(rb"\Aevent: [^\n]*\n")
 _PEM = Path(__file__).with_name("loopback.pem")  # signed by itself, for 127.0.0.1, ::1 and localhost; for tests alone
+
+
+Api = Literal["chat", "responses"]
+APIS: Final[dict[Api, str]] = {"chat": "/chat/completions", "responses": "/responses"}
+"""The APIs that every fault plays on, and where they are below the base URL."""
 
 
 class Seen(NamedTuple):
@@ -46,15 +54,25 @@ class Seen(NamedTuple):
 
     @property
     def text(self) -> str:
-        """The text in the deltas."""
+        """The text in the deltas, of either API."""
         deltas = (choice["delta"] for event in self.events for choice in event.get("choices", ()))
-        return "".join(delta.get("content") or "" for delta in deltas)
+        chat = "".join(delta.get("content") or "" for delta in deltas)
+        return chat + "".join(e["delta"] for e in self.events if e.get("type") == "response.output_text.delta")
 
     @property
     def finish_reason(self) -> str | None:
         """The last ``finish_reason`` that is not null."""
         reasons = [choice.get("finish_reason") for event in self.events for choice in event.get("choices", ())]
         return next((reason for reason in reversed(reasons) if reason), None)
+
+    @property
+    def last(self) -> str | None:
+        """The type of the last event, and the reason or code it gives; for the Responses API."""
+        event = self.events[-1] if self.events else {}
+        response = event.get("response") or {}
+        error = response.get("error") or event.get("error") or event
+        why = (response.get("incomplete_details") or {}).get("reason") or error.get("code")
+        return " ".join(filter(None, (event.get("type"), why))) or None
 
     @property
     def done(self) -> bool:
@@ -68,15 +86,21 @@ class Seen(NamedTuple):
 
 
 async def see(
-    simulator: Simulator, model: str, *, stream: bool = True, verify: ssl.SSLContext | bool = True, **more: Any
+    simulator: Simulator,
+    model: str,
+    *,
+    api: Api = "chat",
+    stream: bool = True,
+    verify: ssl.SSLContext | None = None,
+    **more: Any,
 ) -> Seen:
     """Ask ``simulator`` for an answer of ``model`` with a plain client, and return what came."""
-    body = {"model": model, "messages": [{"role": "user", "content": "ping"}], "stream": stream, **more}
+    body = {"model": model, **prompt(api), "stream": stream, **more}
     started = time.monotonic()
     response, received = None, bytearray()
-    async with httpx2.AsyncClient(trust_env=False, timeout=20, verify=verify) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=20, verify=verify or _NO_TLS) as client:
         try:
-            async with client.stream("POST", f"{simulator.base_url}/chat/completions", json=body) as response:
+            async with client.stream("POST", simulator.base_url + APIS[api], json=body) as response:
                 async for piece in response.aiter_raw():
                     received += piece
             end = "whole"
@@ -91,6 +115,11 @@ async def see(
         end=end,
         seconds=time.monotonic() - started,
     )
+
+
+def prompt(api: Api) -> dict[str, Any]:
+    """Return the part of a request that holds the question."""
+    return {"messages": [{"role": "user", "content": "ping"}]} if api == "chat" else {"input": "ping"}
 
 
 async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
@@ -115,7 +144,7 @@ def client_tls() -> ssl.SSLContext:
 def _parse(body: bytes) -> Iterator[Any]:
     for event in body.split(b"\n\n")[:-1]:
         try:
-            value = json.loads(event.removeprefix(b"data: "))
+            value = json.loads(_EVENT.sub(b"", event).removeprefix(b"data: "))
         except ValueError:
             continue
         if isinstance(value, dict):

@@ -2,26 +2,43 @@
 
 import hmac
 from collections import deque
-from collections.abc import Callable
-from typing import Any, Final
+from collections.abc import Callable, Mapping
+from typing import Any, Final, Protocol
 
 import msgspec
 
 from streamcanary.model.clock import Clock
+from streamcanary.simulator.chat import Chat
 from streamcanary.simulator.choice import FAULTS, PREFIX, Choice, Chooser, UnknownFault
-from streamcanary.simulator.completion import Ask, Completion
+from streamcanary.simulator.dialect import Dialect
 from streamcanary.simulator.errors import invalid_request
 from streamcanary.simulator.http1 import Head
+from streamcanary.simulator.openings import HTML, LOGIN_PAGE, LOGIN_PATH
 from streamcanary.simulator.reply import Reply
 from streamcanary.simulator.request import Request, remember
-from streamcanary.simulator.responses import HTML, LOGIN_PAGE, LOGIN_PATH
+from streamcanary.simulator.responses import Responses
 from streamcanary.simulator.timeline import Phase, Timeline
 
-CHAT_PATH: Final = "/v1/chat/completions"
 MODELS_PATH: Final = "/v1/models"
 REQUESTS_PATH: Final = "/_requests"
 _KEPT = 1000  # requests that are remembered; the oldest go first
 _CREATED = 1_700_000_000  # when the models were made, seconds since the epoch; any time will do
+
+
+class Reader(Protocol):
+    """Reads a request, and gives the good answer to it."""
+
+    def __call__(self, body: bytes, *, token: str, now: float) -> Dialect:
+        """Return the answer; ``token`` makes its id, ``now`` is wall time in seconds since the epoch.
+
+        Raises:
+            ValueError: if it is not a request that can be answered.
+        """
+        ...
+
+
+DIALECTS: Final[Mapping[str, Reader]] = {"/v1/chat/completions": Chat.read, "/v1/responses": Responses.read}
+"""The APIs by path."""
 
 
 class Api:
@@ -66,8 +83,8 @@ class Api:
             await reply.whole(405)
         elif (head.method, head.path) == ("GET", REQUESTS_PATH):
             await reply.whole(200, msgspec.json.encode({"requests": list(self.requests)}))
-        elif head.path == CHAT_PATH and head.method == "POST" and self._admits(head):
-            await self._chat(head, body, reply)
+        elif head.path in DIALECTS and head.method == "POST" and self._admits(head):
+            await self._play(DIALECTS[head.path], head, body, reply)
         else:
             self._remember(head, body, reply)
             await reply.whole(*self._look_up(head))
@@ -77,23 +94,23 @@ class Api:
         given = head.headers.get("authorization", "").encode("latin-1")
         return self._key is None or hmac.compare_digest(given, self._key)
 
-    async def _chat(self, head: Head, body: bytes, reply: Reply) -> None:
+    async def _play(self, read: Reader, head: Head, body: bytes, reply: Reply) -> None:
         try:
-            ask = _read(body)
+            dialect = read(body, token=reply.request_id[4:], now=reply.now)
         except ValueError as invalid:
             self._remember(head, body, reply)
             await reply.whole(400, invalid_request(f"The request is not valid: {invalid}"))
             return
+        model, stream = dialect.model, dialect.streamed
         try:
-            fault = self._choose(ask.model)
+            fault = self._choose(model)
         except UnknownFault as unknown:
-            self._remember(head, body, reply, model=ask.model, stream=bool(ask.stream))
-            message = f"The model `{ask.model[:200]}` does not exist: {unknown}"
+            self._remember(head, body, reply, model=model, stream=stream)
+            message = f"The model `{model[:200]}` does not exist: {unknown}"
             await reply.whole(404, invalid_request(message, "model_not_found", "model"))
             return
-        self._remember(head, body, reply, model=ask.model, stream=bool(ask.stream), fault=fault)
-        completion = Completion.to(ask, id=f"chatcmpl-{reply.request_id[4:]}", created=int(reply.now))
-        await FAULTS[fault].act(reply, completion)
+        self._remember(head, body, reply, model=model, stream=stream, fault=fault)
+        await FAULTS[fault].act(reply, dialect)
 
     def _choose(self, model: str) -> str:
         """Return the fault to play for a request of ``model``.
@@ -115,8 +132,8 @@ class Api:
             if "authorization" in head.headers:
                 return 401, invalid_request("Incorrect API key provided.", "invalid_api_key"), json
             return 401, invalid_request("You didn't provide an API key. Send one as Authorization: Bearer KEY."), json
-        if head.path == CHAT_PATH:
-            message = f"Not allowed to {head.method[:32]} on {CHAT_PATH}; POST to it."
+        if head.path in DIALECTS:
+            message = f"Not allowed to {head.method[:32]} on {head.path}; POST to it."
             return 405, invalid_request(message, "method_not_supported"), json
         if (head.method, head.path) == ("GET", MODELS_PATH):
             return 200, msgspec.json.encode({"object": "list", "data": self._models()}), json
@@ -143,21 +160,6 @@ class Api:
         self.requests.append(request)
         if self._on_request is not None:
             self._on_request(request)
-
-
-def _read(body: bytes) -> Ask:
-    """Return what is asked.
-
-    Raises:
-        ValueError: if it is not a request that can be answered.
-    """
-    try:
-        ask = msgspec.json.decode(body, type=Ask)
-    except RecursionError:
-        raise ValueError("its JSON is nested too deeply") from None
-    if ask.n not in (None, 1):
-        raise ValueError("the simulator gives one choice, so n is 1 or left out")
-    return ask
 
 
 def _parse_model(name: str) -> Choice:

@@ -13,12 +13,12 @@ from typing import Final
 
 from msgspec import Struct
 
+from streamcanary.simulator.openings import OPENINGS
 from streamcanary.simulator.reply import Behaviour
-from streamcanary.simulator.responses import RESPONSES
 from streamcanary.simulator.streams import STREAMS
 
 PREFIX: Final = "sim-"
-FAULTS: Final[dict[str, Behaviour]] = {**STREAMS, **RESPONSES}
+FAULTS: Final[dict[str, Behaviour]] = {**STREAMS, **OPENINGS}
 """Every behaviour by name, ``sim-`` left off; ``ok`` comes first."""
 _MAX_NAMES = 1000
 _SHAPE = re.compile(

@@ -209,13 +209,13 @@ class RequestReader:
         self._buffer += data
 
 
-def render_head(status: int, headers: Iterable[tuple[str, str]]) -> bytes:
+def render_head(status: int, headers: Iterable[tuple[str, str]], *, version: str = "HTTP/1.1") -> bytes:
     """Return a status line and headers, closed by an empty line."""
     try:
         phrase = HTTPStatus(status).phrase
     except ValueError:  # 529 and its like are in nobody's registry
         phrase = "Unregistered"
-    lines = [f"HTTP/1.1 {status} {phrase}", *(f"{name}: {value}" for name, value in headers)]
+    lines = [f"{version} {status} {phrase}", *(f"{name}: {value}" for name, value in headers)]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 

@@ -1,34 +1,41 @@
-"""The means to answer one request on its socket, well or badly."""
+"""The means to answer one request on its connection, well or badly."""
 
 import asyncio
 import math
-import socket
-import struct
 from collections.abc import Awaitable, Callable, Iterable
 from email.utils import formatdate
 
 from msgspec import Struct
 
-from streamcanary.simulator.completion import Completion
+from streamcanary.simulator.connection import Connection
+from streamcanary.simulator.dialect import Dialect
 from streamcanary.simulator.http1 import render_chunk, render_head
 from streamcanary.simulator.pace import Pace
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 JSON = "application/json"
-_RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 s. Closing then sends RST (socket(7))
 
 
 class Reply:
     """One answer in the making.
 
     ``now`` is wall time, seconds since the epoch. ``reusable`` says whether the connection may serve another request
-    afterwards; whatever leaves the answer unfinished makes it false.
+    afterwards; whatever leaves the answer unfinished makes it false. If not ``delimited``, the answer tells no length
+    and has no chunks: only the end of the connection ends it.
     """
 
     def __init__(
-        self, writer: asyncio.StreamWriter, pace: Pace, request_id: str, now: float, *, reusable: bool
+        self,
+        connection: Connection,
+        pace: Pace,
+        request_id: str,
+        now: float,
+        *,
+        reusable: bool = False,
+        delimited: bool = True,
     ) -> None:
-        self._writer = writer
+        self._connection = connection
+        self._delimited = delimited
         self.pace = pace
         self.request_id = request_id
         self.now = now
@@ -49,16 +56,25 @@ class Reply:
         await self.raw(head)
 
     async def start(self, content_type: str) -> None:
-        """Send the head of a chunked answer, status 200."""
+        """Send the head of an answer of unknown length, status 200."""
         await self.raw(self._head(200, content_type, None, ()))
 
     async def chunk(self, data: bytes) -> None:
         """Send one chunk."""
-        await self.raw(render_chunk(data))
+        await self.raw(self._framed(data))
+
+    async def cut(self, data: bytes) -> None:
+        """Send the first half of a chunk, and hang up."""
+        framed = self._framed(data)
+        await self.raw(framed[: len(framed) // 2])
+        self.hang_up()
 
     async def finish(self) -> None:
-        """Send the last chunk, which ends the answer cleanly."""
-        await self.raw(b"0\r\n\r\n")
+        """End the answer cleanly: with the last chunk, or by ending the connection."""
+        if self._delimited:
+            await self.raw(render_chunk(b""))
+        else:
+            self.hang_up()
 
     async def raw(self, data: bytes) -> None:
         """Send bytes as they are, and wait until the operating system has them.
@@ -66,19 +82,17 @@ class Reply:
         Raises:
             ConnectionError: if the other side has gone.
         """
-        self._writer.write(data)
-        await self._writer.drain()
+        await self._connection.send(data)
 
     def hang_up(self) -> None:
         """Close the connection with a FIN, in the middle of whatever was being sent."""
         self.reusable = False
-        self._writer.close()
+        self._connection.close()
 
     def reset(self) -> None:
         """Tear the connection down with a RST, as a crashed or restarted peer does."""
         self.reusable = False
-        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, _RESET_ON_CLOSE)
-        self._writer.transport.abort()
+        self._connection.reset()
 
     async def pause(self, seconds: float) -> None:
         """Let ``seconds`` pass."""
@@ -93,24 +107,27 @@ class Reply:
         """Return the wait to ask for in whole seconds, as ``Retry-After`` has them (RFC 9110, 10.2.3)."""
         return str(math.ceil(self.pace.retry_after))
 
+    def _framed(self, data: bytes) -> bytes:
+        return render_chunk(data) if self._delimited else data
+
     def _head(
         self, status: int, content_type: str | None, length: int | None, headers: Iterable[tuple[str, str]]
     ) -> bytes:
         fields = [("date", formatdate(self.now, usegmt=True)), ("server", "streamcanary-simulator")]
         if content_type is not None:
             fields.append(("content-type", content_type))
-        if length is None:
+        if self._delimited and length is None:
             fields.append(("transfer-encoding", "chunked"))
-        elif status != 204:  # it has no body, and RFC 9110, 8.6 forbids to tell its length
+        elif self._delimited and status != 204:  # it has no body, and RFC 9110, 8.6 forbids to tell its length
             fields.append(("content-length", str(length)))
         fields += [("x-request-id", self.request_id), ("openai-version", "2020-10-01"), *headers]
         if not self.reusable:
             fields.append(("connection", "close"))
-        return render_head(status, fields)
+        return render_head(status, fields, version="HTTP/1.1" if self._delimited else "HTTP/1.0")
 
 
-Act = Callable[[Reply, Completion], Awaitable[None]]
-"""Plays one behaviour: answers on the :class:`Reply` what the :class:`Completion` says, or something else."""
+Act = Callable[[Reply, Dialect], Awaitable[None]]
+"""Plays one behaviour: answers on the :class:`Reply` what the :class:`Dialect` says, or something else."""
 
 
 class Behaviour(Struct, frozen=True):

@@ -1,185 +1,200 @@
-"""Behaviours that show before any event does: refused connections, error statuses, answers that are no stream."""
+"""The Responses API on the wire: what is asked, and how an answer is spelled, whole or as an event stream.
 
-from collections.abc import Callable
-from email.utils import formatdate
-from typing import Final
+Source: https://platform.openai.com/docs/api-reference/responses and .../responses-streaming
+"""
 
-from streamcanary.simulator.completion import Completion
-from streamcanary.simulator.errors import error_body
-from streamcanary.simulator.reply import EVENT_STREAM, Act, Behaviour, Reply
+from collections.abc import Iterator
+from typing import Annotated, Any, Final
 
-LOGIN_PATH: Final = "/login"
-LOGIN_PAGE: Final = (
-    b"<!DOCTYPE html>\n<html><head><title>Sign in</title></head>"
-    b'<body><form method="post"><input name="user"><input type="password" name="password"></form></body></html>\n'
-)
-HTML: Final = "text/html; charset=utf-8"
-_SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
-_OVERLOADED = "The engine is currently overloaded, please try again later"
-_RATE_LIMIT = "Rate limit reached for {model} on requests per min (RPM): Limit 3, Used 3, Requested 1."
-_Headers = Callable[[Reply], dict[str, str]]
+import msgspec
+from msgspec import Meta, Struct
+
+from streamcanary.simulator.answer import TEXT, Answer, count_tokens, text_answer
+from streamcanary.simulator.dialect import Break, Script, decode, event
+from streamcanary.simulator.output import Event, Output
+
+_STATUS: Final = {None: None, "length": "incomplete", "content_filter": "incomplete"}  # all others: completed
+_REASONS: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
-def _refuse(
-    status: int,
-    message: str,
-    type: str = "invalid_request_error",  # noqa: A002 - the name it has on the wire
-    code: str | None = None,
-    *,
-    param: str | None = None,
-    headers: _Headers | None = None,
-    says: str | None = None,
-) -> Behaviour:
-    """Return the behaviour that answers ``status`` with an error body; ``{model}`` in the message is filled in."""
+class StreamOptions(Struct):
+    """The ``stream_options`` of a request."""
 
-    async def act(reply: Reply, completion: Completion) -> None:
-        body = error_body(message.replace("{model}", completion.model[:200]), type, code, param)
-        await reply.whole(status, body, headers=headers(reply).items() if headers else ())
-
-    return Behaviour(act, says or f"{status} {code or type}")
+    include_obfuscation: bool | None = None
 
 
-def _page(status: int, title: str) -> Act:
-    """Return the act that answers with a gateway's HTML page."""
-    body = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n".encode()
+class ResponsesAsk(Struct):
+    """What the simulator reads of the body of a request; all else is accepted and left alone."""
 
-    async def act(reply: Reply, completion: Completion) -> None:
-        await reply.whole(status, body, HTML)
-
-    return act
-
-
-def _rate_limited(headers: _Headers | None, says: str) -> Behaviour:
-    return _refuse(429, _RATE_LIMIT, "requests", "rate_limit_exceeded", headers=headers, says=says)
-
-
-async def _reset(reply: Reply, completion: Completion) -> None:
-    reply.reset()
+    model: str
+    input: str | list[dict[str, Any]]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    store: bool | None = None
+    max_output_tokens: Annotated[int, Meta(ge=1)] | None = None
+    instructions: str | None = None
+    background: bool | None = None
 
 
-async def _close(reply: Reply, completion: Completion) -> None:
-    reply.hang_up()
+class Responses(Struct, frozen=True, kw_only=True):
+    """One answer to one request; ``created`` is in seconds since the epoch, ``echo`` is repeated from the request.
+
+    ``padded`` tells whether each delta hides its length.
+    """
+
+    token: str
+    created: int
+    model: str
+    streamed: bool
+    padded: bool
+    input_tokens: int
+    echo: dict[str, Any]
+    answer: Answer
+
+    @classmethod
+    def read(cls, body: bytes, *, token: str, now: float) -> "Responses":
+        """Return the good answer to the request that ``body`` spells; ``token`` makes its ids.
+
+        Raises:
+            ValueError: if it is not a request that can be answered.
+        """
+        ask = decode(body, ResponsesAsk)
+        if ask.background:
+            raise ValueError("the simulator answers at once, so background is false or left out")
+        options = ask.stream_options
+        return cls(
+            token=token,
+            created=int(now),
+            model=ask.model,
+            streamed=bool(ask.stream),
+            padded=options is None or options.include_obfuscation is not False,
+            input_tokens=count_tokens([{"content": ask.input}] if isinstance(ask.input, str) else ask.input),
+            echo={
+                "instructions": ask.instructions,
+                "max_output_tokens": ask.max_output_tokens,
+                "store": ask.store is not False,
+            },
+            answer=text_answer(*TEXT),
+        )
+
+    def saying(self, answer: Answer) -> "Responses":
+        """Return another answer to the same request."""
+        return msgspec.structs.replace(self, answer=answer)
+
+    def script(self) -> Script:
+        """Return the events: created, in progress, each item with its parts and deltas, the terminal state."""
+        events = list(self._events())
+        deltas = [number for number, data in enumerate(events) if data["type"].endswith(".delta")]
+        first, last = (deltas[0], deltas[-1] + 1) if deltas else (2, 2)
+        spelled = tuple(_number(data, number) for number, data in enumerate(events))
+        return Script(opening=spelled[:first], deltas=spelled[first:last], closing=spelled[last:])
+
+    def whole(self) -> bytes:
+        """Return the answer as one JSON object."""
+        return msgspec.json.encode(self._ended())
+
+    def empty_delta(self, sent: int) -> bytes:
+        """Return an event whose text is empty."""
+        return _number(self._output().empty_delta(), sent)
+
+    def break_off(self, how: Break, error: dict[str, Any], sent: int) -> bytes:
+        """Return the event that says so."""
+        match how:
+            case "bare":  # not OpenAI's: gateways in front of it tell their own errors like this
+                return event({"error": error})
+            case "flat":
+                flat = {name: error[name] for name in ("code", "message", "param")}
+                return _number({"type": "error", **flat}, sent)
+            case "nested":
+                return _number({"type": "error", "error": error}, sent)
+            case "failed" | "cancelled":
+                return _number({"type": f"response.{how}", "response": self._stopped(how, error)}, sent)
+
+    def broken(self, how: Break, error: dict[str, Any]) -> bytes:
+        """Return the response in its terminal state, or the error as the whole body."""
+        if how in ("failed", "cancelled"):
+            return msgspec.json.encode(self._stopped(how, error))
+        return msgspec.json.encode({"error": error})
+
+    def _events(self) -> Iterator[Event]:
+        begun = self._response("in_progress")
+        yield {"type": "response.created", "response": begun}
+        yield {"type": "response.in_progress", "response": begun}
+        yield from self._output().events()
+        if self.answer.finish_reason is not None:
+            ended = self._ended()
+            yield {"type": f"response.{ended['status']}", "response": ended}
+
+    def _ended(self) -> dict[str, Any]:
+        """Return the response as its terminal event, or a request without ``stream``, has it."""
+        finish_reason, status = self.answer.finish_reason, self._status()
+        reason = _REASONS.get(finish_reason or "")
+        return {
+            **self._response(status),
+            "completed_at": self.created if status == "completed" else None,
+            "incomplete_details": reason and {"reason": reason},
+            "output": self._output().items(),
+            "service_tier": "default",
+            "usage": self._usage(),
+        }
+
+    def _status(self) -> str | None:
+        """Return the terminal status; ``None`` for an answer that does not say that it has ended."""
+        return _STATUS.get(self.answer.finish_reason, "completed")
+
+    def _output(self) -> Output:
+        status = self._status() or "completed"
+        return Output(token=self.token, answer=self.answer, status=status, padded=self.padded)
+
+    def _stopped(self, status: str, error: dict[str, Any]) -> dict[str, Any]:
+        """Return the response as it is when the server gives it up: without output, and without usage."""
+        told = {"code": error["code"], "message": error["message"]} if status == "failed" else None
+        return {**self._response(status), "error": told}
+
+    def _response(self, status: str | None) -> dict[str, Any]:
+        return {
+            "id": f"resp_{self.token}",
+            "object": "response",
+            "created_at": self.created,
+            "status": status,
+            "background": False,
+            "completed_at": None,
+            "error": None,
+            "incomplete_details": None,
+            "max_tool_calls": None,
+            "model": self.model,
+            "output": [],
+            "parallel_tool_calls": True,
+            "previous_response_id": None,
+            "prompt_cache_key": None,
+            "reasoning": {"effort": None, "summary": None},
+            "safety_identifier": None,
+            "service_tier": "auto",
+            "temperature": 1.0,
+            "text": {"format": {"type": "text"}, "verbosity": "medium"},
+            "tool_choice": "auto",
+            "tools": [],
+            "top_logprobs": 0,
+            "top_p": 1.0,
+            "truncation": "disabled",
+            "usage": None,
+            "user": None,
+            "metadata": {},
+            **self.echo,
+        }
+
+    def _usage(self) -> dict[str, Any]:
+        output = self.answer.tokens
+        return {
+            "input_tokens": self.input_tokens,
+            "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+            "output_tokens": output,
+            "output_tokens_details": {"reasoning_tokens": self.answer.reasoning_tokens},
+            "total_tokens": self.input_tokens + output,
+        }
 
 
-async def _garbage(reply: Reply, completion: Completion) -> None:
-    await reply.raw(b"SSH-2.0-OpenSSH_9.2\r\n\x00\x00\x04\xbc\x0a\x14\xff\xfe\x80\r\n")
-    reply.hang_up()
-
-
-async def _no_headers(reply: Reply, completion: Completion) -> None:
-    await reply.hang()
-
-
-async def _stalled_error_body(reply: Reply, completion: Completion) -> None:
-    await _part_of_error_body(reply)
-    await reply.hang()
-
-
-async def _cut_error_body(reply: Reply, completion: Completion) -> None:
-    await _part_of_error_body(reply)
-    reply.hang_up()
-
-
-async def _part_of_error_body(reply: Reply) -> None:
-    body = error_body(_OVERLOADED, "server_error")
-    await reply.announce(503, len(body), headers=[("retry-after", reply.retry_after())])
-    await reply.raw(body[: len(body) // 2])
-
-
-async def _json_completion(reply: Reply, completion: Completion) -> None:
-    await reply.whole(200, completion.whole())
-
-
-async def _json_error(reply: Reply, completion: Completion) -> None:
-    await reply.whole(200, error_body(_SERVER_ERROR, "server_error"))
-
-
-async def _no_content(reply: Reply, completion: Completion) -> None:
-    await reply.whole(204)
-
-
-async def _empty_body(reply: Reply, completion: Completion) -> None:
-    await reply.whole(200)
-
-
-async def _empty_stream(reply: Reply, completion: Completion) -> None:
-    await reply.start(EVENT_STREAM)
-    await reply.finish()
-
-
-async def _redirect(reply: Reply, completion: Completion) -> None:
-    await reply.whole(302, headers=[("location", LOGIN_PATH)])
-
-
-RESPONSES: Final[dict[str, Behaviour]] = {
-    "reset": Behaviour(_reset, "a RST before the headers"),
-    "close": Behaviour(_close, "a FIN before the headers"),
-    "garbage": Behaviour(_garbage, "bytes that are not HTTP"),
-    "no-headers": Behaviour(_no_headers, "silence"),
-    "400": _refuse(
-        400,
-        "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.",
-        code="unsupported_parameter",
-        param="max_tokens",
-    ),
-    "context-length": _refuse(
-        400,
-        "This model's maximum context length is 128000 tokens. However, your messages resulted in 130123 tokens.",
-        code="context_length_exceeded",
-        param="messages",
-    ),
-    "content-policy": _refuse(
-        400, "Your request was rejected as a result of our safety system.", code="content_policy_violation"
-    ),
-    "401": _refuse(401, "Incorrect API key provided.", code="invalid_api_key"),
-    "403": _refuse(
-        403,
-        "Country, region, or territory not supported",
-        "request_forbidden",
-        "unsupported_country_region_territory",
-    ),
-    "404": _refuse(
-        404,
-        "The model `{model}` does not exist or you do not have access to it.",
-        code="model_not_found",
-        param="model",
-    ),
-    "408": _refuse(408, "The request timed out. Please try again.", "server_error"),
-    "409": _refuse(409, "The resource was updated by another process. Please try again.", "server_error"),
-    "413": Behaviour(_page(413, "413 Request Entity Too Large"), "413 from a proxy, HTML"),
-    "422": _refuse(422, "Unable to process the request, despite its format being correct."),
-    "429": _rate_limited(None, "429 rate_limit_exceeded, and not a word how long to wait"),
-    "429-retry-after": _rate_limited(
-        lambda reply: {"retry-after": reply.retry_after()}, "429 rate_limit_exceeded, Retry-After in seconds"
-    ),
-    "429-retry-after-ms": _rate_limited(
-        lambda reply: {"retry-after-ms": str(round(reply.pace.retry_after * 1000))},
-        "429 rate_limit_exceeded, retry-after-ms",
-    ),
-    "429-retry-after-date": _rate_limited(
-        lambda reply: {"retry-after": formatdate(reply.now + int(reply.retry_after()), usegmt=True)},
-        "429 rate_limit_exceeded, Retry-After as a date",
-    ),
-    "quota": _refuse(
-        429,
-        "You exceeded your current quota, please check your plan and billing details.",
-        "insufficient_quota",
-        "insufficient_quota",
-        says="429 insufficient_quota: no retry will help",
-    ),
-    "500": _refuse(500, _SERVER_ERROR, "server_error"),
-    "502": Behaviour(_page(502, "502 Bad Gateway"), "502 from a gateway, HTML"),
-    "503": _refuse(503, _OVERLOADED, "server_error"),
-    "504": Behaviour(_page(504, "504 Gateway Time-out"), "504 from a gateway, HTML"),
-    "529": _refuse(529, "Overloaded", "overloaded_error"),
-    "5xx-stalled-body": Behaviour(_stalled_error_body, "503 whose body stops half way, in silence"),
-    "5xx-cut-body": Behaviour(_cut_error_body, "503 whose body is cut half way"),
-    "redirect": Behaviour(_redirect, "302 to a login page"),
-    "html-200": Behaviour(_page(200, "Welcome to the guest network"), "200 with an HTML page"),
-    "json-200": Behaviour(_json_completion, "200 with the whole answer as JSON, though a stream was asked for"),
-    "json-error-200": Behaviour(_json_error, "200 with an error as JSON"),
-    "204": Behaviour(_no_content, "204"),
-    "empty-body": Behaviour(_empty_body, "200 with neither body nor content type"),
-    "empty-stream": Behaviour(_empty_stream, "200, an event stream without an event"),
-}
-"""Behaviours by name, ``sim-`` left off."""
+def _number(data: Event, number: int) -> bytes:
+    """Return the event under its number, which stands after its type, and under its name."""
+    kind = data["type"]
+    return event({"type": kind, "sequence_number": number, **data}, kind)

@@ -7,10 +7,11 @@ import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from ssl import SSLContext
-from typing import Any, Final, Self
+from typing import Any, Final, Self, get_args
 
 from streamcanary.model.clock import Clock, SystemClock
 from streamcanary.simulator.api import Api
+from streamcanary.simulator.connection import Connection, Lifetime
 from streamcanary.simulator.errors import invalid_request
 from streamcanary.simulator.http1 import BadRequest, Head, PeerGone, RequestReader
 from streamcanary.simulator.pace import Pace
@@ -20,7 +21,7 @@ from streamcanary.simulator.timeline import Phase, Timeline
 
 MAX_CONNECTIONS: Final = 1000
 """Connections open at once; one more is turned away with a RST."""
-_LINGER = 1.0  # seconds that a connection may take to close in peace
+_LINGER = 1.0  # seconds for which a request that was refused is still read
 _GRACE = 60.0  # seconds beyond a hang after which an answer that nobody reads is given up
 
 
@@ -32,8 +33,13 @@ class Simulator:
     """An OpenAI-compatible provider that misbehaves on demand; the model's name says how.
 
     ``async with Simulator() as simulator:`` listens, on a free port of loopback unless told otherwise, until the block
-    ends. With an ``api_key``, any other is answered 401. With ``ssl``, it speaks TLS. ``on_request`` is told of each
+    ends. With an ``api_key``, any other is answered 401. ``connection`` is how long a connection lasts: ``keep-alive``,
+    ``close``, or ``eof``, whose answers end with it (:data:`Lifetime`). With ``ssl``, it speaks TLS; if not
+    ``close_notify``, it ends TLS connections without the word that nothing follows. ``on_request`` is told of each
     request as it is answered, and must be quick.
+
+    Raises:
+        ValueError: if ``connection`` is none of the three, or ``close_notify`` is off without TLS.
     """
 
     def __init__(
@@ -45,14 +51,22 @@ class Simulator:
         timeline: Timeline | None = None,
         clock: Clock | None = None,
         api_key: str | None = None,
+        connection: Lifetime = "keep-alive",
         ssl: SSLContext | None = None,
+        close_notify: bool = True,
         on_request: Callable[[Request], None] | None = None,
     ) -> None:
+        if connection not in get_args(Lifetime):
+            raise ValueError(f"a connection is one of {', '.join(get_args(Lifetime))}, not {connection!r}")
+        if ssl is None and not close_notify:
+            raise ValueError("close_notify is a word of TLS: leave it on, or give ssl")
         self._host = host
         self._port = port
         self._pace = pace or Pace()
         self._clock = clock or SystemClock()
+        self._lifetime = connection
         self._ssl = ssl
+        self._close_notify = close_notify
         self._api = Api(self._clock, timeline=timeline, api_key=api_key, on_request=on_request)
         self._server: asyncio.Server | None = None
         self._address: tuple[str, int] | None = None
@@ -143,9 +157,8 @@ class Simulator:
         if self._server is None or len(self._tasks) >= MAX_CONNECTIONS:
             writer.transport.abort()
             return
-        # So that drain() waits until all is sent. Not 0: asyncio's TLS pauses at a buffer of zero bytes, for good
-        writer.transport.set_write_buffer_limits(high=1)
-        task = asyncio.get_running_loop().create_task(self._serve(RequestReader(reader), writer))
+        connection = Connection(writer, close_notify=self._close_notify)
+        task = asyncio.get_running_loop().create_task(self._serve(RequestReader(reader), connection))
         self._tasks.add(task)
         task.add_done_callback(self._served)
 
@@ -154,31 +167,30 @@ class Simulator:
         if not task.cancelled() and (error := task.exception()) is not None:  # a bug: told as the loop tells its own
             task.get_loop().call_exception_handler({"message": "the simulator failed to answer", "exception": error})
 
-    async def _serve(self, requests: RequestReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve(self, requests: RequestReader, connection: Connection) -> None:
         """Answer the requests of one connection until one of the two sides has had enough."""
         try:
-            while await self._exchange(requests, writer):
+            while await self._exchange(requests, connection):
                 pass
         except asyncio.CancelledError:
-            writer.transport.abort()
+            connection.abort()
             raise
         except (PeerGone, OSError):
             pass  # gone, out of reach, or idle for too long (TimeoutError): nobody is left to be told
         finally:
-            try:
-                writer.close()
-                async with asyncio.timeout(_LINGER):
-                    await writer.wait_closed()
-            except OSError:
-                pass  # broken, or not closed in time (TimeoutError): what could not be sent by now never will be
-            finally:
-                writer.transport.abort()
+            await connection.end()
 
-    async def _exchange(self, requests: RequestReader, writer: asyncio.StreamWriter) -> bool:
+    async def _exchange(self, requests: RequestReader, connection: Connection) -> bool:
         """Answer one request, and tell whether the connection may serve another."""
         async with asyncio.timeout(self._pace.idle):
             await requests.waiting()
-        reply = Reply(writer, self._pace, f"req_{secrets.token_hex(16)}", self._clock.time(), reusable=False)
+        reply = Reply(
+            connection,
+            self._pace,
+            f"req_{secrets.token_hex(16)}",
+            self._clock.time(),
+            delimited=self._lifetime != "eof",
+        )
         try:
             async with asyncio.timeout(self._pace.request):
                 head = await requests.head()
@@ -186,13 +198,13 @@ class Simulator:
                     await reply.raw(b"HTTP/1.1 100 Continue\r\n\r\n")
                 body = await requests.body(head)
         except BadRequest as bad:
-            await self._refuse(requests, writer, reply, bad.status, str(bad))
+            await self._refuse(requests, connection, reply, bad.status, str(bad))
             return False
         except TimeoutError:
             too_slow = f"the request was not complete within {self._pace.request:g} s"
-            await self._refuse(requests, writer, reply, 408, too_slow)
+            await self._refuse(requests, connection, reply, 408, too_slow)
             return False
-        reply.reusable = head.keep_alive
+        reply.reusable = head.keep_alive and self._lifetime == "keep-alive"
         await self._play(requests, head, body, reply)
         return reply.reusable
 
@@ -212,15 +224,14 @@ class Simulator:
             await asyncio.gather(*both, return_exceptions=True)
 
     async def _refuse(
-        self, requests: RequestReader, writer: asyncio.StreamWriter, reply: Reply, status: int, why: str
+        self, requests: RequestReader, connection: Connection, reply: Reply, status: int, why: str
     ) -> None:
         """Say what is wrong with the request, then read on for a moment.
 
         A socket that is closed with bytes unread sends a RST, which can overtake the answer (RFC 9112, 9.6).
         """
         await reply.whole(status, invalid_request(why))
-        if writer.can_write_eof():
-            writer.write_eof()
+        connection.send_eof()
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER):
                 await requests.discard()

@@ -1,0 +1,178 @@
+"""Chat Completions on the wire: what is asked, and how an answer is spelled, whole or as an event stream.
+
+Source: https://platform.openai.com/docs/api-reference/chat and .../chat/streaming
+"""
+
+from collections.abc import Iterator
+from typing import Any, Final
+
+import msgspec
+from msgspec import Struct
+
+from streamcanary.simulator.answer import CALL_ID, TEXT, Answer, Kind, Part, count_tokens, text_answer
+from streamcanary.simulator.dialect import Break, Script, decode, event
+
+DONE: Final = b"data: [DONE]\n\n"
+_FIELDS: Final = {
+    Kind.TEXT: "content",
+    Kind.REFUSAL: "refusal",
+    Kind.SUMMARY: "reasoning_content",
+    Kind.REASONING: "reasoning",
+}
+
+
+class StreamOptions(Struct):
+    """The ``stream_options`` of a request."""
+
+    include_usage: bool | None = None
+
+
+class ChatAsk(Struct):
+    """What the simulator reads of the body of a request; all else is accepted and left alone."""
+
+    model: str
+    messages: list[dict[str, Any]]
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
+    n: int | None = None
+
+
+class Chat(Struct, frozen=True, kw_only=True):
+    """One answer to one request; ``created`` is in seconds since the epoch."""
+
+    id: str
+    created: int
+    model: str
+    streamed: bool
+    include_usage: bool
+    prompt_tokens: int
+    answer: Answer
+
+    @classmethod
+    def read(cls, body: bytes, *, token: str, now: float) -> "Chat":
+        """Return the good answer to the request that ``body`` spells; ``token`` makes its id.
+
+        Raises:
+            ValueError: if it is not a request that can be answered.
+        """
+        ask = decode(body, ChatAsk)
+        if ask.n not in (None, 1):
+            raise ValueError("the simulator gives one choice, so n is 1 or left out")
+        return cls(
+            id=f"chatcmpl-{token}",
+            created=int(now),
+            model=ask.model,
+            streamed=bool(ask.stream),
+            include_usage=bool(ask.stream_options and ask.stream_options.include_usage),
+            prompt_tokens=count_tokens(ask.messages),
+            answer=text_answer(*TEXT),
+        )
+
+    def saying(self, answer: Answer) -> "Chat":
+        """Return another answer to the same request."""
+        return msgspec.structs.replace(self, answer=answer)
+
+    def script(self) -> Script:
+        """Return the events: the role, each delta, the end, the usage if asked for, ``[DONE]``."""
+        answer = self.answer
+        closing = [self._chunk({}, finish_reason=answer.finish_reason)]
+        if self.include_usage:
+            closing.append(event({**self._frame(), "choices": [], "usage": self._usage()}))
+        if answer.done:
+            closing.append(DONE)
+        return Script(
+            opening=(self._chunk({"role": "assistant", "content": "", "refusal": None}),),
+            deltas=tuple(self._chunk(delta) for delta in _deltas(answer)),
+            closing=tuple(closing),
+        )
+
+    def whole(self) -> bytes:
+        """Return the answer as one JSON object."""
+        answer = self.answer
+        choice = {"index": 0, "message": _message(answer), "logprobs": None, "finish_reason": answer.finish_reason}
+        frame = {**self._frame(), "object": "chat.completion"}
+        return msgspec.json.encode({**frame, "choices": [choice], "usage": self._usage()})
+
+    def empty_delta(self, sent: int) -> bytes:
+        """Return an event whose text is empty."""
+        return self._chunk({"content": ""})
+
+    def break_off(self, how: Break, error: dict[str, Any], sent: int) -> bytes | None:
+        """Return the event that says so; a failed answer is told as an error, for a cancelled one there is no word."""
+        match how:
+            case "bare" | "failed":
+                return event({"error": error}) + DONE
+            case "flat":
+                flat = {name: error[name] for name in ("code", "message", "param")}
+                return event({"type": "error", **flat}, "error")
+            case "nested":
+                return event({"type": "error", "error": error}, "error")
+            case "cancelled":
+                return None
+
+    def broken(self, how: Break, error: dict[str, Any]) -> bytes | None:
+        """Return the error as the whole body, whichever way a stream would tell it."""
+        return None if how == "cancelled" else msgspec.json.encode({"error": error})
+
+    def _chunk(self, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
+        """Return the event of one delta. Asked for usage, every event has the field, and all but the last have null."""
+        choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
+        usage = {"usage": None} if self.include_usage else {}
+        return event({**self._frame(), "choices": [choice], **usage})
+
+    def _usage(self) -> dict[str, Any]:
+        output = self.answer.tokens
+        return {
+            "prompt_tokens": self.prompt_tokens,
+            "completion_tokens": output,
+            "total_tokens": self.prompt_tokens + output,
+            "prompt_tokens_details": {"cached_tokens": 0, "audio_tokens": 0},
+            "completion_tokens_details": {
+                "reasoning_tokens": self.answer.reasoning_tokens,
+                "audio_tokens": 0,
+                "accepted_prediction_tokens": 0,
+                "rejected_prediction_tokens": 0,
+            },
+        }
+
+    def _frame(self) -> dict[str, Any]:
+        return {
+            "id": self.id,
+            "object": "chat.completion.chunk",
+            "created": self.created,
+            "model": self.model,
+            "service_tier": "default",
+            "system_fingerprint": "fp_simulator",
+        }
+
+
+def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
+    """Yield what each event adds; a tool call begins with its name, and its pieces are known by their index."""
+    calls = 0
+    for part in answer.parts:
+        if part.kind is not Kind.CALL:
+            yield from ({_FIELDS[part.kind]: piece} for piece in part.pieces)
+            continue
+        yield {"tool_calls": [{"index": calls, **_call(calls, part.name, "")}]}
+        for piece in part.pieces:
+            yield {"tool_calls": [{"index": calls, "function": {"arguments": piece}}]}
+        calls += 1
+
+
+def _message(answer: Answer) -> dict[str, Any]:
+    """Return the deltas put together, as a whole answer has them."""
+    message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
+    calls: list[Part] = []
+    for part in answer.parts:
+        if part.kind is Kind.CALL:
+            calls.append(part)
+        elif part.pieces:
+            message[_FIELDS[part.kind]] = part.whole
+    if calls:
+        message["tool_calls"] = [_call(index, call.name, call.whole) for index, call in enumerate(calls)]
+    return message
+
+
+def _call(index: int, name: str, arguments: str) -> dict[str, Any]:
+    function = {"name": name, "arguments": arguments}
+    return {"id": f"{CALL_ID}{index + 1}", "type": "function", "function": function}

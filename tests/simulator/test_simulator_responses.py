@@ -1,0 +1,359 @@
+"""Each behaviour on the Responses API: on the wire, what its name claims."""
+
+import json
+import re
+from typing import Any, get_args
+
+import pytest
+from openai.types.responses import Response, ResponseStreamEvent
+
+from streamcanary.simulator import FAULTS, Simulator
+from streamcanary.simulator.openings import OPENINGS
+from support.simulator import QUICK, Seen, see
+
+SSE, JSON = "text/event-stream", "application/json"
+WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
+CUT, RST = "RemoteProtocolError", "ReadError"
+DELTA = "response.output_text.delta"
+
+# Streams, all of status 200: the text in them, their last event with its reason or code, how they end
+STREAMS = {
+    "ok": (WHOLE, "response.completed", "whole"),
+    "slow-first-token": (WHOLE, "response.completed", "whole"),
+    "slow-drip": (WHOLE, "response.completed", "whole"),
+    "cut": (SOME, DELTA, CUT),
+    "reset-stream": (SOME, DELTA, RST),
+    "stall": (SOME, DELTA, CUT),
+    "keepalive-stall": (SOME, DELTA, CUT),
+    "pings": ("", None, CUT),
+    "empty-deltas": ("", DELTA, CUT),
+    "truncated": (SOME, DELTA, "whole"),
+    "malformed": (SOME, DELTA, "whole"),
+    "bad-utf8": ("! The canary sings.", DELTA, "whole"),
+    "inband-error": (SOME, "server_error", "whole"),
+    "event-error": (SOME, "error server_error", "whole"),
+    "flat-error": (SOME, "error server_error", "whole"),
+    "nested-error": (SOME, "error server_error", "whole"),
+    "failed": (SOME, "response.failed server_error", "whole"),
+    "failed-rate-limit": (SOME, "response.failed rate_limit_exceeded", "whole"),
+    "cancelled": (SOME, "response.cancelled", "whole"),
+    "no-done": (WHOLE, "response.completed", "whole"),
+    "null-finish": (WHOLE, "response.output_item.done", "whole"),
+    "length": (SOME, "response.incomplete max_output_tokens", "whole"),
+    "incomplete-empty": ("", "response.incomplete max_output_tokens", "whole"),
+    "content-filter": (SOME, "response.incomplete content_filter", "whole"),
+    "content-filter-empty": ("", "response.incomplete content_filter", "whole"),
+    "empty": ("", "response.completed", "whole"),
+    "reasoning": (WHOLE, "response.completed", "whole"),
+    "reasoning-text": (WHOLE, "response.completed", "whole"),
+    "refusal": ("", "response.completed", "whole"),
+    "tool-call": ("", "response.completed", "whole"),
+}
+WELL_FORMED = [name for name in STREAMS if name not in {"malformed", "bad-utf8"}]
+LIFE = ["response.created", "response.in_progress", "response.completed"]
+TYPES: dict[str, Any] = {
+    get_args(event.model_fields["type"].annotation)[0]: event for event in get_args(get_args(ResponseStreamEvent)[0])
+}
+"""The SDK's own type of each event."""
+
+
+async def stream_of(fault: str, **more: Any) -> Seen:
+    """Return the stream of ``fault``."""
+    async with Simulator(pace=QUICK) as simulator:
+        return await see(simulator, f"sim-{fault}", api="responses", **more)
+
+
+def within(seen: Seen) -> list[str]:
+    """Return the types of the events between beginning and end of a response; of one type in a row, the first."""
+    created, in_progress, *types, completed = [event["type"] for event in seen.events]
+    assert [created, in_progress, completed] == LIFE
+    return [kind for number, kind in enumerate(types) if types[number - 1 : number] != [kind]]
+
+
+@pytest.mark.parametrize("fault", STREAMS)
+async def test_a_stream_fault_shows_in_the_stream(fault: str) -> None:
+    """Text, last event and end are those of the row; ``[DONE]`` never comes."""
+    seen = await stream_of(fault)
+    assert (seen.status, seen.content_type, seen.done) == (200, SSE, False)
+    assert (seen.text, seen.last, seen.end) == STREAMS[fault]
+
+
+@pytest.mark.parametrize("fault", WELL_FORMED)
+async def test_every_event_is_spelled_as_the_sdk_types_it(fault: str) -> None:
+    """Each is valid by its type, known by its name, and numbered; unknown is the padding alone."""
+    seen = await stream_of(fault)
+    named = [event for event in seen.events if "type" in event]
+    assert [event["sequence_number"] for event in named] == list(range(len(named)))
+    names = re.findall(r"^event: (.*)\ndata: \{\"type\":\"(.*?)\"", seen.body.decode(), re.MULTILINE)
+    assert names[: len(named)] == [(event["type"], event["type"]) for event in named]
+    assert len(seen.events) - len(named) == (fault == "inband-error")  # an event without type, name or number
+    for event in named:
+        if event["type"] == "response.cancelled" or (event["type"] == "error" and "error" in event):
+            continue  # seen in the wild, and in none of the SDK's types
+        kind = TYPES[event["type"]]
+        assert set(event) - set(kind.model_fields) - {"obfuscation"} == set()
+        kind.model_validate(event, strict=True)
+
+
+async def test_a_good_stream_is_spelled_as_openai_spells_it() -> None:
+    """The life of a response, of its item, of its part, of its text, each within the other."""
+    seen = await stream_of("ok")
+    assert [event["type"] for event in seen.events] == [
+        "response.created",
+        "response.in_progress",
+        "response.output_item.added",
+        "response.content_part.added",
+        *[DELTA] * 7,
+        "response.output_text.done",
+        "response.content_part.done",
+        "response.output_item.done",
+        "response.completed",
+    ]
+    created, _, item, part, delta, *_, text_done, part_done, item_done, completed = seen.events
+    identity = delta["item_id"]
+    assert created["response"]["id"].startswith("resp_")
+    assert created["response"]["status"] == "in_progress"
+    empty = {"id": identity, "type": "message", "status": "in_progress", "content": [], "role": "assistant"}
+    assert item["item"] == empty
+    assert part["part"] == {"type": "output_text", "annotations": [], "logprobs": [], "text": ""}
+    assert (delta["delta"], delta["logprobs"], delta["output_index"], delta["content_index"]) == ("Pong", [], 0, 0)
+    assert text_done["text"] == part_done["part"]["text"] == WHOLE
+    assert item_done["item"] == {**empty, "status": "completed", "content": [part_done["part"]]}
+    assert completed["response"]["output"] == [item_done["item"]]
+    assert completed["response"]["id"] == created["response"]["id"]
+
+
+async def test_usage_comes_with_the_terminal_event() -> None:
+    """Not before."""
+    seen = await stream_of("ok")
+    assert [event["response"]["usage"] for event in seen.events[:2]] == [None, None]
+    assert seen.events[-1]["response"]["usage"] == {
+        "input_tokens": 8,
+        "input_tokens_details": {"cached_tokens": 0, "cache_write_tokens": 0},
+        "output_tokens": 7,
+        "output_tokens_details": {"reasoning_tokens": 0},
+        "total_tokens": 15,
+    }
+
+
+async def test_deltas_hide_their_length_unless_asked_not_to() -> None:
+    """Padded to the same length, as OpenAI does against who listens to TLS."""
+    padded, plain = await stream_of("ok"), await stream_of("ok", stream_options={"include_obfuscation": False})
+    lengths = {len(e["delta"]) + len(e["obfuscation"]) for e in padded.events if e["type"] == DELTA}
+    assert lengths == {16}
+    assert b"obfuscation" not in plain.body
+
+
+async def test_what_was_asked_for_is_repeated() -> None:
+    """``store`` is on unless it is turned off."""
+    echo = {"store": False, "max_output_tokens": 64, "instructions": "Sing."}
+    seen, bare = await stream_of("ok", **echo), await stream_of("ok")
+    assert {name: seen.events[-1]["response"][name] for name in echo} == echo
+    assert bare.events[-1]["response"]["store"] is True
+
+
+async def test_the_input_may_be_a_list() -> None:
+    """Of messages, whose content may be a list again."""
+    parts = [{"type": "input_text", "text": "ping" * 4}]
+    seen = await stream_of("ok", input=[{"role": "user", "content": parts}, {"role": "user", "content": "ping"}])
+    assert seen.events[-1]["response"]["usage"]["input_tokens"] == 3 + 4 + 4 + 4 + 1
+
+
+@pytest.mark.parametrize(
+    ("fault", "types", "texts"),
+    [
+        (
+            "reasoning",
+            [
+                "response.reasoning_summary_part.added",
+                "response.reasoning_summary_text.delta",
+                "response.reasoning_summary_text.done",
+                "response.reasoning_summary_part.done",
+            ],
+            "The user wants pong.",
+        ),
+        (
+            "reasoning-text",
+            [
+                "response.content_part.added",
+                "response.reasoning_text.delta",
+                "response.reasoning_text.done",
+                "response.content_part.done",
+            ],
+            "The user wants pong.",
+        ),
+        (
+            "refusal",
+            [
+                "response.content_part.added",
+                "response.refusal.delta",
+                "response.refusal.done",
+                "response.content_part.done",
+            ],
+            "I'm sorry, I cannot sing that.",
+        ),
+        (
+            "tool-call",
+            ["response.function_call_arguments.delta", "response.function_call_arguments.done"],
+            '{"song":"pong"}',
+        ),
+    ],
+)
+async def test_other_items_than_text_have_events_of_their_own(fault: str, types: list[str], texts: str) -> None:
+    """In an item of their own, the first of the output."""
+    seen = await stream_of(fault)
+    first = [*["response.output_item.added"], *types, "response.output_item.done"]
+    assert within(seen)[: len(first)] == first
+    [delta] = {kind for kind in types if kind.endswith(".delta")}
+    assert "".join(event["delta"] for event in seen.events if event["type"] == delta) == texts
+    [done] = [event for event in seen.events if event["type"] == delta.removesuffix("delta") + "done"]
+    assert texts in done.values()
+    assert seen.events[-1]["response"]["output"][0] == next(e["item"] for e in seen.events if e["type"] == first[-1])
+
+
+async def test_reasoning_is_counted() -> None:
+    """Within the tokens of the output."""
+    usage = (await stream_of("reasoning")).events[-1]["response"]["usage"]
+    assert (usage["output_tokens"], usage["output_tokens_details"]) == (12, {"reasoning_tokens": 5})
+
+
+async def test_a_slow_first_token_comes_after_signs_of_life() -> None:
+    """What opens the response, its item and its part is no token: the wait is before the first delta."""
+    seen = await stream_of("slow-first-token")
+    assert seen.seconds >= QUICK.slow_first_token
+    seen = await stream_of("empty-deltas")
+    assert [event["type"] for event in seen.events[:5]][2:] == [
+        "response.output_item.added",
+        "response.content_part.added",
+        DELTA,
+    ]
+    assert {event["delta"] for event in seen.events[4:]} == {""}
+
+
+@pytest.mark.parametrize(
+    ("fault", "data"),
+    [
+        ("inband-error", {"error": {"type": "server_error", "code": "server_error", "param": None}}),
+        ("flat-error", {"type": "error", "sequence_number": 7, "code": "server_error", "param": None}),
+        (
+            "nested-error",
+            {
+                "type": "error",
+                "sequence_number": 7,
+                "error": {"type": "server_error", "code": "server_error", "param": None},
+            },
+        ),
+    ],
+)
+async def test_errors_come_in_three_spellings(fault: str, data: dict[str, Any]) -> None:
+    """Without a name, flat, nested."""
+    event = (await stream_of(fault)).events[-1]
+    message = (event.get("error") or event).pop("message")
+    assert (event, message) == (data, "The server had an error while processing your request. Sorry about that!")
+
+
+async def test_a_failed_response_says_why() -> None:
+    """Without output or usage; a rate limit names the model."""
+    response = (await stream_of("failed-rate-limit")).events[-1]["response"]
+    message = "Rate limit reached for sim-failed-rate-limit on tokens per min (TPM): "
+    assert response["error"]["message"].startswith(message)
+    assert (response["status"], response["output"], response["usage"]) == ("failed", [], None)
+
+
+async def test_odd_events_are_a_good_answer_to_a_correct_parser() -> None:
+    """The same as Chat Completions gets, with a name to each event: the last of two is valid."""
+    seen = await stream_of("comments")
+    events = re.split(r"(?:\r\n|\r(?!\n)|\n){2}", seen.body.decode("utf-8-sig"))
+    data = [re.findall(r"(?:^|\r\n|\r|\n)data: ?([^\r\n]*)", event) for event in events]
+    names = [re.findall(r"(?:^|\r\n|\r|\n)event: ?([^\r\n]*)", event)[-1:] for event in events]
+    pairs = [(name, json.loads("\n".join(lines))) for name, lines in zip(names, data, strict=True) if any(lines)]
+    assert [name for name, _ in pairs] == [[value["type"]] for _, value in pairs]
+    assert [value["type"] for _, value in pairs] == [e["type"] for e in (await stream_of("ok")).events]
+    odd = ("retry: 3000\n\n", "data:\n\n", "id: 1\nevent:", ": a ping", "\r\n\r\n", "\r\r", "\ndata: ,", "data:{")
+    assert [piece for piece in odd if piece not in seen.body.decode()] == []
+
+
+@pytest.mark.parametrize(
+    ("fault", "status", "types"),
+    [
+        ("ok", "completed", ["message"]),
+        ("comments", "completed", ["message"]),
+        ("no-done", "completed", ["message"]),
+        ("null-finish", None, ["message"]),
+        ("length", "incomplete", ["message"]),
+        ("incomplete-empty", "incomplete", []),
+        ("content-filter", "incomplete", ["message"]),
+        ("content-filter-empty", "incomplete", []),
+        ("empty", "completed", []),
+        ("reasoning", "completed", ["reasoning", "message"]),
+        ("reasoning-text", "completed", ["reasoning", "message"]),
+        ("refusal", "completed", ["message"]),
+        ("tool-call", "completed", ["function_call"]),
+        ("failed", "failed", []),
+        ("failed-rate-limit", "failed", []),
+        ("cancelled", "cancelled", []),
+        ("json-200", "completed", ["message"]),
+    ],
+)
+async def test_asked_for_no_stream_the_answer_is_one_object(fault: str, status: str | None, types: list[str]) -> None:
+    """A response as the SDK types it, in its terminal state."""
+    seen = await stream_of(fault, stream=False)
+    assert (seen.content_type, seen.json["object"], seen.json["status"]) == (JSON, "response", status)
+    assert [item["type"] for item in seen.json["output"]] == types
+    assert set(seen.json) - set(Response.model_fields) == {"store"}
+    Response.model_validate(seen.json, strict=True)
+
+
+@pytest.mark.parametrize(
+    ("fault", "end"),
+    [
+        *((fault, CUT) for fault in ("cut", "stall", "keepalive-stall", "pings", "empty-deltas")),
+        *((fault, "whole") for fault in ("truncated", "malformed", "bad-utf8")),
+        ("reset-stream", RST),
+    ],
+)
+async def test_asked_for_no_stream_a_broken_one_is_a_broken_object(fault: str, end: str) -> None:
+    """The same break, in the JSON."""
+    seen = await stream_of(fault, stream=False)
+    assert (seen.status, seen.content_type, seen.end) == (200, JSON, end)
+    with pytest.raises(ValueError):  # of JSON or of UTF-8
+        json.loads(seen.body)
+
+
+@pytest.mark.parametrize("fault", ["inband-error", "event-error", "flat-error", "nested-error"])
+async def test_asked_for_no_stream_an_error_in_it_is_an_error_in_the_body(fault: str) -> None:
+    """Still with status 200."""
+    seen = await stream_of(fault, stream=False)
+    assert (seen.status, seen.json["error"]["type"]) == (200, "server_error")
+
+
+@pytest.mark.parametrize(
+    ("body", "message"),
+    [
+        ({"input": None}, "The request is not valid: Expected `str | array`, got `null` - at `$.input`"),
+        ({"max_output_tokens": 0}, "The request is not valid: Expected `int` >= 1 - at `$.max_output_tokens`"),
+        ({"background": True}, "The request is not valid: the simulator answers at once, so background is false"),
+    ],
+)
+async def test_a_body_that_asks_for_nothing_is_told_why(body: dict[str, Any], message: str) -> None:
+    """400, and what would be right."""
+    seen = await stream_of("ok", **body)
+    assert (seen.status, seen.json["error"]["type"]) == (400, "invalid_request_error")
+    assert seen.json["error"]["message"].startswith(message)
+
+
+async def test_both_apis_share_their_counts_and_their_record() -> None:
+    """``@1`` is the first request of the name, through whichever API; the path tells them apart."""
+    async with Simulator(pace=QUICK) as simulator:
+        statuses = [(await see(simulator, "sim-500@1", api=api)).status for api in ("responses", "chat")]
+        asked = [(request.path, request.model, request.stream, request.fault) for request in simulator.requests]
+    assert statuses == [500, 200]
+    assert asked == [
+        ("/v1/responses", "sim-500@1", True, "500"),
+        ("/v1/chat/completions", "sim-500@1", True, "ok"),
+    ]
+
+
+def test_every_stream_has_a_row_here() -> None:
+    """A behaviour that nobody has looked at on the wire is none; what is no stream is the same for both APIs."""
+    assert {*STREAMS, "comments"} == set(FAULTS) - set(OPENINGS)
