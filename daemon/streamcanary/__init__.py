@@ -9,9 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from streamcanary.client.aio import AsyncStream, AsyncStreamClient
+    from streamcanary.client.breaker import BreakerPolicy
+    from streamcanary.client.budget import RetryBudget
+    from streamcanary.client.fallbacks import Cached, NonStreaming, Route
     from streamcanary.client.policy import RetryPolicy, Timeouts
     from streamcanary.client.result import StreamFailed, StreamResult
-    from streamcanary.client.route import Route
+    from streamcanary.client.sync import Stream, StreamClient
     from streamcanary.model.faults import Blame, Fault, FaultKind, Phase
     from streamcanary.model.outcome import Attempt, Usage
 
@@ -20,11 +23,17 @@ __all__ = [
     "AsyncStreamClient",
     "Attempt",
     "Blame",
+    "BreakerPolicy",
+    "Cached",
     "Fault",
     "FaultKind",
+    "NonStreaming",
     "Phase",
+    "RetryBudget",
     "RetryPolicy",
     "Route",
+    "Stream",
+    "StreamClient",
     "StreamFailed",
     "StreamResult",
     "Timeouts",
@@ -35,9 +44,12 @@ __version__ = "0.1.0"
 
 _HOMES = {
     "client.aio": ("AsyncStream", "AsyncStreamClient"),
+    "client.breaker": ("BreakerPolicy",),
+    "client.budget": ("RetryBudget",),
     "client.policy": ("RetryPolicy", "Timeouts"),
     "client.result": ("StreamFailed", "StreamResult"),
-    "client.route": ("Route",),
+    "client.sync": ("Stream", "StreamClient"),
+    "client.fallbacks": ("Cached", "NonStreaming", "Route"),
     "model.faults": ("Blame", "Fault", "FaultKind", "Phase"),
     "model.outcome": ("Attempt", "Usage"),
 }

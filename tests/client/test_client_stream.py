@@ -315,7 +315,9 @@ async def test_a_caller_may_be_slow(client: AsyncStreamClient) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"model": "m"}, "a stream needs 'messages'"),
+        ({"model": "m"}, "a stream needs either 'messages'"),
+        ({"model": "m", "messages": MESSAGES, "input": "x"}, "a stream needs either 'messages'"),
+        ({"model": "m", "messages": []}, "a stream needs 'messages'"),
         ({"messages": MESSAGES}, "a stream needs 'model'"),
         ({"model": "m", "messages": MESSAGES, "stream": True}, "'stream' cannot be given"),
         ({"model": "m", "messages": MESSAGES, "timeout": 5}, "'timeout' cannot be given"),

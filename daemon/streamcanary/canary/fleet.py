@@ -11,7 +11,7 @@ from streamcanary.canary.run import CanaryRun
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.client.aio import AsyncStreamClient
-from streamcanary.client.route import Route
+from streamcanary.client.fallbacks import Route
 from streamcanary.events import Event
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
@@ -65,6 +65,7 @@ class Fleet:
             labels=labels,
             lenient=target.finish_reason == "lenient",
             secrets=[secret.reveal() for secret in target.headers.values()],
+            breaker=None,  # a canary is what finds out that a route is back
             clock=self._clock,
         )
         return CanaryRun(canary, spec, client, clock=self._clock, instruments=self.instruments, watch=self._watch)

@@ -4,40 +4,46 @@ import asyncio
 import random as _random
 from collections.abc import AsyncIterator, Iterable, Mapping
 from types import TracebackType
-from typing import TYPE_CHECKING, Literal, Self, Unpack
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
 import httpx2
 from openai import AsyncOpenAI
 
 from streamcanary.client.alarm import Alarm
 from streamcanary.client.attempt import ResponseHead
-from streamcanary.client.call import Call, Leg, State
-from streamcanary.client.instruments import Instruments
-from streamcanary.client.opening import Opening, watched
+from streamcanary.client.breaker import BreakerPolicy
+from streamcanary.client.budget import RetryBudget
+from streamcanary.client.call import Call, OnPartial, State
+from streamcanary.client.fallbacks import Fallback
+from streamcanary.client.opening import Opening, watched_async
+from streamcanary.client.options import Asked, Options, given
+from streamcanary.client.plan import OnFault
 from streamcanary.client.policy import RetryPolicy, Timeouts
-from streamcanary.client.request import Request, prepare, shown_url
+from streamcanary.client.request import shown_url
 from streamcanary.client.result import StreamResult
-from streamcanary.client.route import Route
 from streamcanary.events import Event
-from streamcanary.model.clock import Clock, SystemClock
+from streamcanary.model.clock import Clock
 
 if TYPE_CHECKING:
-    from streamcanary.client.request import ChatArguments
+    from streamcanary.client.request import ChatArguments, ResponsesArguments
 
-OnPartial = Literal["restart", "fail", "buffer"]
 _READ_SLACK = 10.0  # seconds by which the transport's own clocks are looser than ours, which are the ones that count
 _DRAIN = 0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
 
 
 class AsyncStreamClient:
-    """Streams chat completions, and turns every failure into one of two things: a complete answer or a typed fault.
+    """Streams answers, and turns every failure into one of two things: a complete answer or a typed fault.
 
     Takes an ``AsyncOpenAI`` (or a subclass, such as ``AsyncAzureOpenAI``); its own retries are switched off inside, its
-    transport, keys and headers are used as they are. ``fallbacks`` are asked in order, once each, when the call's own
-    route has failed. ``on_partial`` says what happens when an attempt fails after text was delivered: ``"restart"``
-    (a ``Restarted`` event voids it), ``"fail"``, or ``"buffer"`` (nothing is delivered until it is whole).
-    ``labels`` go on every metric of ours. ``lenient`` accepts ``[DONE]`` in place of a ``finish_reason``, as some
-    servers end. ``secrets`` are scrubbed from every message, as the key is.
+    transport, keys and headers are used as they are.
+
+    ``fallbacks`` are asked in order, once each, when the call's own route has failed. ``on_partial`` says what happens
+    when an attempt fails after text was delivered: ``"restart"`` (a ``Restarted`` event voids it), ``"fail"``, or
+    ``"buffer"`` (nothing is delivered until it is whole). ``on`` is asked about each fault of the own route, and may
+    decide about its retry. ``budget`` bounds the retries of all calls together (by default one of 500 tokens),
+    ``breaker`` keeps calls from a route that mostly fails (by default: the defaults of ``BreakerPolicy``; ``None`` for
+    none). ``provider`` and ``labels`` go on spans and metrics. ``lenient`` accepts ``[DONE]`` in place of a
+    ``finish_reason``, as some servers end. ``secrets`` are scrubbed from every message, as the key is.
     """
 
     def __init__(
@@ -46,8 +52,11 @@ class AsyncStreamClient:
         *,
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
-        fallbacks: Iterable[Route] = (),
+        fallbacks: Iterable[Fallback] = (),
         on_partial: OnPartial = "restart",
+        on: OnFault | None = None,
+        budget: RetryBudget | None = None,
+        breaker: BreakerPolicy | None = BreakerPolicy(),  # noqa: B008 - frozen
         provider: str = "openai",
         labels: Mapping[str, str] | None = None,
         lenient: bool = False,
@@ -55,60 +64,78 @@ class AsyncStreamClient:
         clock: Clock | None = None,
         random: _random.Random | None = None,
     ) -> None:
-        if on_partial not in ("restart", "fail", "buffer"):
-            raise TypeError(f'on_partial must be "restart", "fail" or "buffer", not {on_partial!r}')
-        self._given = client
-        self._retry = retry or RetryPolicy()
-        self._timeouts = timeouts or Timeouts()
-        self._fallbacks = tuple(fallbacks)
-        self._on_partial: OnPartial = on_partial
-        self._provider = provider
-        self._labels = dict(labels or {})
-        self._lenient = lenient
-        self._secrets = tuple(secrets)
-        self._clock = clock or SystemClock()
-        self._random = random or _random.Random()  # noqa: S311 - jitter, not cryptography
-        self._instruments = Instruments()
-        self._clients = [watched(route.client or client if route else client) for route in (None, *self._fallbacks)]
+        self._options = Options(
+            client,
+            watched_async,
+            retry=retry,
+            timeouts=timeouts,
+            fallbacks=fallbacks,
+            on_partial=on_partial,
+            on=on,
+            budget=budget,
+            breaker=breaker,
+            provider=provider,
+            labels=labels,
+            lenient=lenient,
+            secrets=secrets,
+            clock=clock,
+            random=random,
+        )
+
+    @property
+    def budget(self) -> RetryBudget:
+        """The tokens that are left for retries."""
+        return self._options.budget
 
     def with_options(
         self,
         *,
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
-        fallbacks: Iterable[Route] | None = None,
+        fallbacks: Iterable[Fallback] | None = None,
         on_partial: OnPartial | None = None,
+        on: OnFault | None = None,
         labels: Mapping[str, str] | None = None,
         lenient: bool | None = None,
     ) -> "AsyncStreamClient":
-        """Return a client that differs in what is given, and shares the transport."""
-        return AsyncStreamClient(
-            self._given,
-            retry=retry or self._retry,
-            timeouts=timeouts or self._timeouts,
-            fallbacks=self._fallbacks if fallbacks is None else fallbacks,
-            on_partial=on_partial or self._on_partial,
-            provider=self._provider,
-            labels=self._labels if labels is None else labels,
-            lenient=self._lenient if lenient is None else lenient,
-            secrets=self._secrets,
-            clock=self._clock,
-            random=self._random,
+        """Return a client that differs in what is given, and shares transport, budget, breakers and cache."""
+        changes = given(
+            retry=retry,
+            timeouts=timeouts,
+            fallbacks=fallbacks,
+            on_partial=on_partial,
+            on=on,
+            labels=labels,
+            lenient=lenient,
         )
+        client = AsyncStreamClient.__new__(AsyncStreamClient)
+        client._options = self._options.changed(**changes)
+        return client
 
-    def stream(self, **arguments: "Unpack[ChatArguments]") -> "AsyncStream":
-        """Return a stream of the answer to ``messages`` by ``model``; other arguments go to the SDK untouched.
+    @overload
+    def stream(self, **arguments: "Unpack[ChatArguments]") -> "AsyncStream": ...
 
-        Nothing is sent until the stream is entered or read.
+    @overload
+    def stream(self, **arguments: "Unpack[ResponsesArguments]") -> "AsyncStream": ...
+
+    def stream(self, **arguments: Any) -> "AsyncStream":
+        """Return a stream of the answer to ``messages=`` (Chat Completions) or ``input=`` (Responses) by ``model=``.
+
+        Other arguments go to the SDK untouched. Nothing is sent until the stream is entered or read.
 
         Raises:
             TypeError: if an argument is missing, unknown to the SDK, or set by this client: ``stream``, ``timeout``,
                 ``n`` over 1, ``background``.
         """
-        requests = [prepare(arguments, route) for route in (None, *self._fallbacks)]
-        return AsyncStream(self, requests)
+        return AsyncStream(self._options, self._options.ask(arguments))
 
-    async def complete(self, **arguments: "Unpack[ChatArguments]") -> StreamResult:
+    @overload
+    async def complete(self, **arguments: "Unpack[ChatArguments]") -> StreamResult: ...
+
+    @overload
+    async def complete(self, **arguments: "Unpack[ResponsesArguments]") -> StreamResult: ...
+
+    async def complete(self, **arguments: Any) -> StreamResult:
         """Stream the answer, and return it when it is whole.
 
         Raises:
@@ -119,40 +146,14 @@ class AsyncStreamClient:
             await stream.until_done()
             return stream.result
 
-    def _begin(self, requests: list[Request]) -> Call:
-        """Return the state machine of a call that starts now."""
-        legs: list[Leg] = []
-        for index, (route, client, request) in enumerate(
-            zip((None, *self._fallbacks), self._clients, requests, strict=True)
-        ):
-            name = (route.name if route else None) or request.model
-            legs.append(
-                Leg(
-                    index=index,
-                    name=f"{name}#{index}" if any(leg.name == name for leg in legs) else name,
-                    timeouts=(route.timeouts if route else None) or self._timeouts,
-                    lenient=self._lenient,
-                    secrets=(*self._secrets, *((client.api_key,) if client.api_key else ())),
-                )
-            )
-        return Call(
-            legs=legs,
-            retry=self._retry,
-            on_partial=self._on_partial,
-            clock=self._clock,
-            random=self._random,
-            recorder=requests[0].recorder(
-                self._instruments, self._clients[0], provider=self._provider, labels=self._labels
-            ),
-        )
-
 
 class AsyncStream:
     """The answer to one call, event by event. A context manager: leaving it closes the connection on every path."""
 
-    def __init__(self, client: AsyncStreamClient, requests: list[Request]) -> None:
-        self._client = client
-        self._requests = requests
+    def __init__(self, options: Options[AsyncOpenAI], asked: Asked) -> None:
+        self._options = options
+        self._asked = asked
+        self._now = options.clock.monotonic
         self._call: Call | None = None
         self._response: httpx2.Response | None = None
         self._body: AsyncIterator[bytes] = _nothing()
@@ -209,24 +210,24 @@ class AsyncStream:
             self._reading = True
             try:
                 if self._handed_over is not None:
-                    call.paused(self._client._clock.monotonic() - self._handed_over)
+                    call.paused(self._now() - self._handed_over)
                     self._handed_over = None
                 await self._read_on(call)
             finally:
                 self._reading = False
         event = call.events.popleft()
         if not call.events:
-            self._handed_over = self._client._clock.monotonic()
+            self._handed_over = self._now()
         return event
 
     def __del__(self) -> None:
         # A forgotten stream still ends its spans; its connection goes with the response.
-        if self._call is not None:
-            self._call.abandon()
+        if getattr(self, "_call", None) is not None:
+            self._call.abandon()  # type: ignore[union-attr] # as was just seen
 
     def _start(self) -> Call:
         if self._call is None:
-            self._call = self._client._begin(self._requests)
+            self._call = self._options.begin(self._asked)
         return self._call
 
     async def _read_on(self, call: Call) -> None:
@@ -238,7 +239,7 @@ class AsyncStream:
                 elif call.state is State.OPENING:
                     await self._open(call)
                 else:
-                    await asyncio.sleep(call.resume_at - self._client._clock.monotonic())
+                    await asyncio.sleep(call.resume_at - self._now())
                     call.start()
                 if call.state is not State.READING and self._response is not None:
                     await self._close_response(drain=call.result is not None)
@@ -248,16 +249,20 @@ class AsyncStream:
             raise
 
     async def _open(self, call: Call) -> None:
-        leg = call.leg
-        client = self._client._clients[leg.index]
-        create = client.chat.completions.with_streaming_response.create
+        leg, request = call.leg, self._asked.requests[call.leg.index] or self._asked.own
+        client = self._options.clients[leg.index]
+        api = client.chat.completions if request.api == "chat" else client.responses
+        create: Any = api.with_streaming_response.create
+        streamed = {"stream": True} if leg.kind == "stream" else {}
         clocks = leg.timeouts
-        transport = httpx2.Timeout(clocks.total + _READ_SLACK, connect=clocks.connect, pool=clocks.connect)
+        transport = httpx2.Timeout(
+            self._options.timeouts.total + _READ_SLACK, connect=clocks.connect, pool=clocks.connect
+        )
         timer, opening = asyncio.timeout_at(call.deadline), Opening()
         try:
             async with timer:
                 with opening:
-                    manager = create(**self._requests[leg.index].arguments, stream=True, timeout=transport)
+                    manager = create(**request.arguments, **streamed, timeout=transport)
                     response = (await manager.__aenter__()).http_response
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
             call.struck(opening.head) if timer.expired() else call.broke(error)

@@ -2,12 +2,11 @@
 
 from streamcanary.client.limits import LIMITS, Limits
 from streamcanary.client.result import ToolCall
-from streamcanary.client.wire import ChatMessage, Choice, Delta, ToolCallChunk
 from streamcanary.events import ContentDelta, ReasoningDelta, RefusalDelta, ToolCallDelta
-from streamcanary.events import Delta as DeltaEvent
 from streamcanary.model.outcome import Usage
 
 _MOST_TOOL_CALLS = 128  # as many as the API itself allows to be declared
+_LONGEST_NAME = 256
 
 
 class AnswerTooLong(Exception):
@@ -24,7 +23,11 @@ class _PartialToolCall:
 
 
 class Answer:
-    """The pieces of one answer, gathered from Chat Completions chunks or from one whole completion."""
+    """The pieces of one answer, whichever API they came by. Adding a piece returns the event that tells of it.
+
+    ``finish_reason`` is that of Chat Completions for both APIs; it is ``None`` until a terminal state has come.
+    Every method that adds raises :class:`AnswerTooLong` when the answer grows over the limits.
+    """
 
     __slots__ = (
         "_limits",
@@ -34,6 +37,8 @@ class Answer:
         "created",
         "finish_reason",
         "model",
+        "other_output",
+        "raw",
         "reasoning",
         "refusal",
         "response_id",
@@ -48,17 +53,19 @@ class Answer:
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
+        self.other_output = False  # of the provider's own tools: an image, a search
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.model: str | None = None
         self.response_id: str | None = None
         self.created: int | None = None
+        self.raw: bytes | None = None
         self.chunks = 0
 
     @property
     def says_something(self) -> bool:
         """Whether there is text, a refusal or a tool call: reasoning alone is no answer."""
-        return bool(self.text or self.refusal or self._tools)
+        return bool(self.text or self.refusal or self._tools or self.other_output)
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
@@ -68,68 +75,50 @@ class Answer:
             for _, call in sorted(self._tools.items())
         )
 
-    def add(self, message: ChatMessage) -> list[DeltaEvent]:
-        """Take in one chunk, or a whole completion, and return what it adds.
+    def describe(self, response_id: str | None, model: str | None, created: float | None) -> None:
+        """Note who answers; the first id stands, the last model."""
+        if model:
+            self.model = model[:_LONGEST_NAME]
+        if response_id and self.response_id is None:
+            self.response_id = response_id[:_LONGEST_NAME]
+        if created is not None:
+            self.created = int(created)
 
-        Raises:
-            AnswerTooLong: if it grows over the limits.
-        """
-        self.chunks += 1
-        if message.model:
-            self.model = message.model[:256]
-        if message.id and self.response_id is None:
-            self.response_id = message.id[:256]
-        if message.created is not None:
-            self.created = message.created
-        if (usage := message.usage) is not None:
-            self.usage = Usage(input_tokens=usage.prompt_tokens or 0, output_tokens=usage.completion_tokens or 0)
-        if not message.choices:
-            return []
-        choice = message.choices[0]
-        return [] if choice.index else self._take(choice)  # n > 1 is never asked for: another index is noise
+    def add_text(self, piece: str) -> ContentDelta:
+        """Add a piece of the text."""
+        self._hold(piece)
+        self.text.append(piece)
+        return ContentDelta(piece)
 
-    def _take(self, choice: Choice) -> list[DeltaEvent]:
-        if choice.finish_reason:
-            self.finish_reason = choice.finish_reason[:64]
-        delta = choice.delta or choice.message
-        if delta is None:
-            return []
-        events: list[DeltaEvent] = []
-        if content := delta.content:
-            self._hold(content)
-            self.text.append(content)
-            events.append(ContentDelta(content))
-        if delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
-            self._take_uncommon(delta, events)
-        return events
+    def add_reasoning(self, piece: str) -> ReasoningDelta:
+        """Add a piece of the reasoning."""
+        self._hold(piece)
+        self.reasoning.append(piece)
+        return ReasoningDelta(piece)
 
-    def _take_uncommon(self, delta: Delta, events: list[DeltaEvent]) -> None:
-        if reasoning := delta.reasoning_content or delta.reasoning:
-            self._hold(reasoning)
-            self.reasoning.append(reasoning)
-            events.append(ReasoningDelta(reasoning))
-        if refusal := delta.refusal:
-            self._hold(refusal)
-            self.refusal.append(refusal)
-            events.append(RefusalDelta(refusal))
-        for position, chunk in enumerate(delta.tool_calls or ()):
-            events.append(self._take_tool_call(position, chunk))
+    def add_refusal(self, piece: str) -> RefusalDelta:
+        """Add a piece of a refusal."""
+        self._hold(piece)
+        self.refusal.append(piece)
+        return RefusalDelta(piece)
 
-    def _take_tool_call(self, position: int, chunk: ToolCallChunk) -> ToolCallDelta:
-        index = position if chunk.index is None else chunk.index
+    def add_tool_call(self, index: int, call_id: str | None, name: str | None, arguments: str | None) -> ToolCallDelta:
+        """Add a piece of the tool call at ``index``; its id and name come once, its arguments in pieces."""
         if index not in self._tools:
             if len(self._tools) >= _MOST_TOOL_CALLS:
                 raise AnswerTooLong(f"the answer has more than {_MOST_TOOL_CALLS} tool calls")
             self._tools[index] = _PartialToolCall()
         call = self._tools[index]
-        call.id = call.id or (chunk.id or "")[:256]
-        arguments = ""
-        if chunk.function is not None:
-            call.name = call.name or (chunk.function.name or "")[:256]
-            arguments = chunk.function.arguments or ""
+        call.id = call.id or (call_id or "")[:_LONGEST_NAME]
+        call.name = call.name or (name or "")[:_LONGEST_NAME]
+        if arguments:
             self._hold(arguments)
             call.arguments.append(arguments)
-        return ToolCallDelta(index, call.name, arguments)
+        return ToolCallDelta(index, call.name, arguments or "")
+
+    def has_arguments(self, index: int) -> bool:
+        """Tell whether arguments of the tool call at ``index`` have come."""
+        return index in self._tools and bool(self._tools[index].arguments)
 
     def _hold(self, piece: str) -> None:
         self._size += len(piece)

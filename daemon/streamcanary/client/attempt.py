@@ -8,17 +8,21 @@ state, and text, a refusal or a tool call. ``[DONE]`` is not required. What come
 any more, but for an error that the server sends.
 """
 
+import math
 from collections.abc import Mapping
+from typing import Literal, Protocol
 
 import msgspec
 from msgspec import Struct
 
 from streamcanary.client.answer import Answer, AnswerTooLong
+from streamcanary.client.chat import ChatReader
 from streamcanary.client.classify import fault_of_error, fault_of_status
 from streamcanary.client.limits import LIMITS, Limits
 from streamcanary.client.policy import Timeouts
+from streamcanary.client.responses import ResponsesReader
 from streamcanary.client.sse import ServerSentEvent, SseDecoder, SseInvalid
-from streamcanary.client.wire import decode_chat, decode_untyped
+from streamcanary.client.wire import ErrorReported
 from streamcanary.events import Delta
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.secret import scrub
@@ -35,11 +39,31 @@ class ResponseHead(Struct, frozen=True):
     redirected: bool = False
 
 
+class Reader(Protocol):
+    """Reads the answers of one API: :class:`ChatReader` or :class:`ResponsesReader`."""
+
+    answer: Answer
+    done: bool
+
+    def take(self, event: ServerSentEvent) -> list[Delta]:
+        """Return what an event adds to the answer."""
+        ...
+
+    def take_body(self, body: bytes) -> list[Delta] | None:
+        """Return what a whole JSON body says, or ``None`` if it is no answer."""
+        ...
+
+
+Api = Literal["chat", "responses"]
+_READERS: dict[Api, type[ChatReader] | type[ResponsesReader]] = {"chat": ChatReader, "responses": ResponsesReader}
+
+
 class AttemptMachine:
     """What becomes of one request. Times are monotonic seconds.
 
     ``over`` tells that no more input is wanted; then ``fault`` is ``None`` if the answer is whole. ``first_token`` is
-    the time of the first content, reasoning or tool call, ``max_gap`` the longest time between two such.
+    the time of the first content, reasoning or tool call, ``max_gap`` the longest time between two such. ``silent``: no
+    stream was asked for, so nothing is heard until the answer is whole, and no clock of the stream runs.
     """
 
     def __init__(
@@ -47,11 +71,15 @@ class AttemptMachine:
         timeouts: Timeouts,
         *,
         started: float,
+        api: Api = "chat",
+        silent: bool = False,
         lenient: bool = False,
         secrets: tuple[str, ...] = (),
         limits: Limits = LIMITS,
     ) -> None:
         self._timeouts = timeouts
+        self._silent = silent
+        self._reader: Reader = _READERS[api](limits)
         self._lenient = lenient
         self._secrets = secrets
         self._limits = limits
@@ -62,7 +90,7 @@ class AttemptMachine:
         self._whole_at: float | None = None
         self._events = 0
         self.started = started
-        self.answer = Answer(limits)
+        self.answer = self._reader.answer
         self.phase = Phase.HEADERS
         self.fault: Fault | None = None
         self.over = False
@@ -83,6 +111,8 @@ class AttemptMachine:
     @property
     def deadline(self) -> float:
         """When the clock that is running strikes."""
+        if self._silent:
+            return math.inf
         if self.phase is Phase.HEADERS:
             return self.started + self._timeouts.headers
         if self._whole_at is not None:
@@ -173,20 +203,11 @@ class AttemptMachine:
         self._events += 1
         if self._events > self._limits.events:
             raise AnswerTooLong(f"the stream has more than {self._limits.events} events")
-        data = event.data
-        if data.startswith(b"[DONE]"):
-            self._finish(done=True)
+        try:
+            new = self._reader.take(event)
+        except ErrorReported as reported:
+            self.fail(fault_of_error(reported.error, Phase.STREAM, secrets=self._secrets))
             return
-        if not data or data.isspace():
-            return
-        message, known = decode_chat(data)
-        if message.error or event.event == "error":
-            error = message.error or decode_untyped(data)
-            self.fail(fault_of_error(error, Phase.STREAM, secrets=self._secrets))
-            return
-        if not known:
-            return
-        new = self.answer.add(message)
         if new:
             if self.first_token is None:
                 self.first_token = now
@@ -194,10 +215,12 @@ class AttemptMachine:
                 self.max_gap = max(self.max_gap or 0.0, now - self._progress)
             self._progress = now
             deltas.extend(new)
-        if self._whole_at is None and self.answer.finish_reason is not None:
+        if self._reader.done:
+            self._finish()
+        elif self._whole_at is None and self.answer.finish_reason is not None:
             self._whole_at = now
 
-    def _finish(self, *, done: bool = False) -> None:
+    def _finish(self) -> None:
         """Hold what has come against the contract of a whole answer; a lenient target may end with ``[DONE]``."""
         answer = self.answer
         if self.over:
@@ -205,7 +228,7 @@ class AttemptMachine:
         self.phase = Phase.END
         if answer.chunks == 0:
             self._not_a_stream("the event stream has no events")
-        elif answer.finish_reason is None and not (self._lenient and done):
+        elif answer.finish_reason is None and not (self._lenient and self._reader.done):
             self._break(
                 FaultKind.STREAM_TRUNCATED, "the stream ended without a finish_reason: the answer may be cut short"
             )
@@ -222,23 +245,21 @@ class AttemptMachine:
     def _read_body(self, now: float) -> list[Delta]:
         """Read a JSON body where a stream was asked for: an error, a whole completion, or something else."""
         try:
-            message, _ = decode_chat(b"".join(self._body or ()))
+            deltas = self._reader.take_body(b"".join(self._body or ()))
+        except ErrorReported as reported:
+            self.fail(fault_of_error(reported.error, Phase.HEADERS, secrets=self._secrets))
+            return []
         except msgspec.DecodeError:
             self._not_a_stream("the server answered with something that calls itself JSON and is not")
             return []
-        if message.error:
-            self.fail(fault_of_error(message.error, Phase.HEADERS, secrets=self._secrets))
-            return []
-        if not message.choices:
-            self._not_a_stream("the server answered with JSON that is neither a completion nor an error")
-            return []
-        try:
-            deltas = self.answer.add(message)
         except AnswerTooLong as error:
             self._break(FaultKind.ANSWER_TOO_LONG, str(error))
             return []
+        if deltas is None:
+            self._not_a_stream("the server answered with JSON that is neither an answer nor an error")
+            return []
         self.first_token = now if deltas else None
-        self._finish(done=True)
+        self._finish()
         return deltas if self.fault is None else []
 
     def _not_a_stream(self, message: str) -> None:

@@ -1,34 +1,46 @@
-"""One logical call as a state machine without I/O: its attempts, the waits between them, and where each goes.
+"""One logical call as a state machine without I/O: its attempts, the waits between them, and what its caller hears.
 
 The driver asks :attr:`Call.state` what to do, does it, and reports what came of it:
 
     WAITING ── wait until resume_at, then start() ──▶ OPENING ── send the request; headers() or broke() ──▶ READING
        ▲                                                                                                      │
-       ╰────────────────────── a fault, and attempts left ◀── read bytes; feed(), eof(), broke(), struck() ───┤
+       ╰────────────────────── a fault, and a way left ◀── read bytes; feed(), eof(), broke(), struck() ──────┤
                                                                                                               ▼
                                                     ENDED: ``result`` or ``failure`` is set ◀──────────────── over
+
+Where it goes next is the business of its :class:`~streamcanary.client.plan.Plan`.
 """
 
-import random as _random
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from typing import Literal
 
-from msgspec import Struct
+import msgspec
 
-from streamcanary.client.attempt import AttemptMachine, ResponseHead
-from streamcanary.client.backoff import full_jitter
+from streamcanary.client.attempt import Api, AttemptMachine, ResponseHead
 from streamcanary.client.classify import fault_of_exception
 from streamcanary.client.instruments import CallRecorder
-from streamcanary.client.policy import RetryPolicy, Timeouts
+from streamcanary.client.plan import Plan, Step
 from streamcanary.client.result import StreamFailed, StreamResult
-from streamcanary.events import AttemptFailed, AttemptStarted, Completed, Event, FallbackStarted, Restarted
+from streamcanary.events import (
+    AttemptFailed,
+    AttemptStarted,
+    Completed,
+    ContentDelta,
+    Event,
+    FallbackStarted,
+    ReasoningDelta,
+    RefusalDelta,
+    Restarted,
+    ToolCallDelta,
+)
 from streamcanary.events import Delta as DeltaEvent
 from streamcanary.model.clock import Clock
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt
 
-_TIMEOUTS = frozenset({FaultKind.HEADERS_TIMEOUT, FaultKind.FIRST_TOKEN_TIMEOUT, FaultKind.STALLED})
+OnPartial = Literal["restart", "fail", "buffer"]
 
 
 class State(Enum):
@@ -40,53 +52,49 @@ class State(Enum):
     ENDED = auto()
 
 
-class Leg(Struct, frozen=True, kw_only=True):
-    """One way to an answer, as the call sees it: index 0 is the call's own route, the others are its fallbacks."""
-
-    index: int
-    name: str
-    timeouts: Timeouts
-    lenient: bool = False
-    secrets: tuple[str, ...] = ()
-
-
 class Call:
-    """The attempts of one call. ``events`` holds what the caller has not taken yet."""
+    """The attempts of one call. ``events`` holds what the caller has not taken yet.
+
+    ``on_answer`` is told of the answer of the call's own route, if it is not degraded.
+    """
 
     def __init__(
         self,
+        plan: Plan,
         *,
-        legs: Sequence[Leg],
-        retry: RetryPolicy,
-        on_partial: str,
+        api: Api,
+        total: float,
+        on_partial: OnPartial,
         clock: Clock,
-        random: _random.Random,
         recorder: CallRecorder,
+        on_answer: Callable[[StreamResult], None] | None = None,
     ) -> None:
-        self._own, *fallbacks = legs
-        self._fallbacks = deque(fallbacks)
-        self._own_left = retry.max_attempts
-        self._own_fault: Fault | None = None
-        self._retry = retry
+        self._plan = plan
+        self._api: Api = api
+        self._total = total
         self._on_partial = on_partial
         self._clock = clock
-        self._random = random
         self._recorder = recorder
+        self._on_answer = on_answer
         self._started = clock.monotonic()
-        self._total_deadline = self._started + legs[0].timeouts.total
+        self._total_deadline = self._started + total
         self._held: list[DeltaEvent] = []  # in buffer mode: what waits for the answer to be whole
         self._delivered = False
         self._delay = 0.0
         self._attempt_wall = 0.0
         self.events: deque[Event] = deque()
         self.attempts: list[Attempt] = []
-        self.leg = self._own
+        self.leg = plan.own
         self.machine: AttemptMachine | None = None
         self.resume_at = self._started
         self.state = State.WAITING
         self.result: StreamResult | None = None
         self.failure: StreamFailed | None = None
         recorder.call_started(self._started, clock.time())
+        if (step := plan.first(self._started)) is not None:
+            self._go(step)
+        elif (fault := plan.fault) is not None:
+            self._give_up(fault, "")
 
     # What the driver asks
 
@@ -99,22 +107,24 @@ class Call:
 
     def start(self) -> None:
         """Begin the attempt that was waited for."""
-        now = self._clock.monotonic()
+        now, leg = self._clock.monotonic(), self.leg
         number = len(self.attempts) + 1
-        if self.leg is self._own:
-            self._own_left -= 1
         self._attempt_wall = self._clock.time()
         self.machine = AttemptMachine(
-            self.leg.timeouts, started=now, lenient=self.leg.lenient, secrets=self.leg.secrets
+            leg.timeouts,
+            started=now,
+            api=self._api,
+            silent=leg.kind == "whole",
+            lenient=leg.lenient,
+            secrets=leg.secrets,
         )
-        self._recorder.attempt_started(number, self.leg.name, self._delay, now)
-        self.events.append(AttemptStarted(number, self.leg.name))
+        self._recorder.attempt_started(number, leg.name, self._delay, now)
+        self.events.append(AttemptStarted(number, leg.name))
         self.state = State.OPENING
 
     def headers(self, head: ResponseHead) -> None:
         """Report that status and headers have come."""
-        machine = self._running()
-        machine.headers(head, wall=self._clock.time())
+        self._running().headers(head, wall=self._clock.time())
         self._recorder.headers(head)
         self.state = State.READING
         self._settle()
@@ -130,8 +140,9 @@ class Call:
 
     def eof(self) -> None:
         """Report that the body has ended cleanly."""
-        machine = self._running()
-        self._deliver(machine.eof(self._clock.monotonic()))
+        deltas = self._running().eof(self._clock.monotonic())
+        if deltas:
+            self._deliver(deltas)
         self._settle()
 
     def broke(self, error: BaseException) -> None:
@@ -154,11 +165,9 @@ class Call:
         machine = self._running()
         if head is not None and head.status >= 300:
             machine.headers(head, wall=self._clock.time())
-        elif self._total_deadline <= machine.deadline and self._clock.monotonic() >= self._total_deadline:
-            total = self._own.timeouts.total
-            machine.lost(
-                make_fault(FaultKind.TOTAL_TIMEOUT, machine.phase, f"no whole answer within {total:g} s in all")
-            )
+        elif self._total_deadline <= machine.deadline:
+            message = f"no whole answer within {self._total:g} s in all"
+            machine.lost(make_fault(FaultKind.TOTAL_TIMEOUT, machine.phase, message))
         else:
             machine.timed_out()
         self._settle()
@@ -172,10 +181,9 @@ class Call:
         """Report that the caller went away: left the loop, was cancelled, or forgot the stream. Nobody is to blame."""
         if self.state is State.ENDED:
             return
-        fault = make_fault(FaultKind.CANCELLED, Phase.CONFIG, "the caller went away")
         if self.machine is not None and self.state in (State.OPENING, State.READING):
-            fault = make_fault(FaultKind.CANCELLED, self.machine.phase, "the caller went away")
-            self.machine.fault, self.machine.over = fault, True
+            self.machine.fault = make_fault(FaultKind.CANCELLED, self.machine.phase, "the caller went away")
+            self.machine.over = True
             self._close_attempt(self.machine)
         self.state = State.ENDED
         self._recorder.call_abandoned(tuple(self.attempts), self._clock.monotonic())
@@ -188,15 +196,12 @@ class Call:
         return self.machine
 
     def _deliver(self, deltas: Sequence[DeltaEvent]) -> None:
-        if not deltas:
-            return
         if not self._delivered:
             self._recorder.first_token(self._clock.monotonic())
+            self._delivered = True
         if self._on_partial == "buffer":
             self._held.extend(deltas)
-            self._delivered = True
         else:
-            self._delivered = True
             self.events.extend(deltas)
 
     def _settle(self) -> None:
@@ -209,58 +214,29 @@ class Call:
         if fault is None:
             self._complete(machine)
             return
-        delay = self._plan_next(fault)
-        self.events.append(AttemptFailed(attempt, delay))
-        if delay is None:
-            self._give_up(machine, fault)
+        partial = "".join(machine.answer.text)
+        given_up = self._on_partial == "fail" and self._delivered
+        step = None if given_up else self._plan.after(fault, self.leg, self._clock.monotonic())
+        self.events.append(AttemptFailed(attempt, None if step is None else step.delay))
+        if step is None:
+            self._give_up(fault, partial)
             return
-        self._delay = delay
-        self.resume_at = self._clock.monotonic() + delay
-        self.state = State.WAITING
-        if self._delivered and self._on_partial != "buffer":
+        if self._delivered and self._on_partial == "restart":
             self.events.append(Restarted())
         self._delivered = False
         self._held.clear()
-        if self.leg is not self._own:
-            self.events.append(FallbackStarted(self.leg.name))
-        self._recorder.retry_scheduled(fault, self.leg.name, delay, self._clock.monotonic())
+        self._recorder.retry_scheduled(fault, step.leg.name, step.delay, self._clock.monotonic())
+        self._go(step)
 
-    def _plan_next(self, fault: Fault) -> float | None:
-        """Choose the next leg, and return how long to wait before it; ``None`` if there is none.
-
-        The own route is tried again while it may help; after a timeout another route is tried first, because the same
-        one will hardly be quicker. A refusal on grounds of content is not shopped around.
-        """
-        if self.leg is self._own:
-            self._own_fault = fault
-            if not fault.retryable:
-                self._own_left = 0
+    def _go(self, step: Step) -> None:
+        """Take the next step: wait for it, or, if it is into the cache, end with what is there."""
         now = self._clock.monotonic()
-        if (
-            fault.kind in (FaultKind.CONTENT_POLICY, FaultKind.CANCELLED)
-            or fault.kind is FaultKind.TOTAL_TIMEOUT
-            or now >= self._total_deadline
-        ):
-            return None
-        if self._delivered and self._on_partial == "fail":
-            return None
-        if not (self._fallbacks and (self.leg is not self._own or fault.kind in _TIMEOUTS)):
-            delay = self._own_delay()
-            if delay is not None:
-                self.leg = self._own
-                return delay
-        if self._fallbacks:
-            self.leg = self._fallbacks.popleft()
-            return 0.0
-        return None
-
-    def _own_delay(self) -> float | None:
-        """Return the wait before the own route is tried again, or ``None`` if it is not, or not within ``total``."""
-        if self._own_left <= 0 or self._own_fault is None:
-            return None
-        retries = self._retry.max_attempts - self._own_left - 1
-        delay = max(full_jitter(self._retry, retries, self._random), self._own_fault.retry_after or 0.0)
-        return delay if self._clock.monotonic() + delay < self._total_deadline else None
+        self.leg, self._delay, self.resume_at = step.leg, step.delay, now + step.delay
+        self.state = State.WAITING
+        if self.leg is not self._plan.own:
+            self.events.append(FallbackStarted(self.leg.name))
+        if self.leg.recall is not None and (kept := self.leg.recall(now)) is not None:
+            self._complete_from(kept)
 
     def _close_attempt(self, machine: AttemptMachine) -> Attempt:
         now = self._clock.monotonic()
@@ -276,14 +252,16 @@ class Call:
             delay=self._delay,
         )
         self.attempts.append(attempt)
+        if self.leg.breaker is not None:
+            self.leg.breaker.record(machine.fault, now)
         self._recorder.attempt_ended(attempt, machine, now)
         return attempt
 
     def _complete(self, machine: AttemptMachine) -> None:
         answer, attempts = machine.answer, tuple(self.attempts)
-        now = self._clock.monotonic()
-        degraded = "fallback" if self.leg is not self._own else None if machine.streamed else "non_streaming"
-        self.result = StreamResult(
+        own = self.leg is self._plan.own
+        degraded = "non_streaming" if self.leg.kind == "whole" or (own and not machine.streamed) else None
+        result = StreamResult(
             text="".join(answer.text),
             reasoning="".join(answer.reasoning),
             refusal="".join(answer.refusal),
@@ -294,19 +272,46 @@ class Call:
             request_id=attempts[-1].request_id,
             response_id=answer.response_id,
             created=answer.created,
+            api=self._api,
+            raw=answer.raw,
             attempts=attempts,
-            degraded=degraded,
+            degraded=degraded if own or degraded else "fallback",
             time_to_first_token=attempts[-1].time_to_first_token,
             max_gap=machine.max_gap,
-            duration=now - self._started,
+            duration=self._clock.monotonic() - self._started,
         )
+        self._plan.answered()
+        if result.degraded is None and self._on_answer is not None:
+            self._on_answer(result)
         self.events.extend(self._held)
-        self.events.append(Completed(answer.finish_reason, answer.usage, degraded))
-        self.state = State.ENDED
-        self._recorder.call_ended(self.result, now)
+        self._end(result)
 
-    def _give_up(self, machine: AttemptMachine, fault: Fault) -> None:
-        now = self._clock.monotonic()
-        self.failure = StreamFailed(fault, tuple(self.attempts), "".join(machine.answer.text))
+    def _complete_from(self, kept: StreamResult) -> None:
+        """End with an answer from the cache; it comes in one piece."""
+        for piece, event in ((kept.reasoning, ReasoningDelta), (kept.text, ContentDelta), (kept.refusal, RefusalDelta)):
+            if piece:
+                self.events.append(event(piece))
+        for index, call in enumerate(kept.tool_calls):
+            self.events.append(ToolCallDelta(index, call.name, call.arguments))
+        self._end(
+            msgspec.structs.replace(
+                kept,
+                attempts=tuple(self.attempts),
+                degraded="cache",
+                usage=None,
+                time_to_first_token=None,
+                max_gap=None,
+                duration=self._clock.monotonic() - self._started,
+            )
+        )
+
+    def _end(self, result: StreamResult) -> None:
+        self.result = result
+        self.events.append(Completed(result.finish_reason, result.usage, result.degraded))
         self.state = State.ENDED
-        self._recorder.call_failed(self.failure, now)
+        self._recorder.call_ended(result, self._clock.monotonic())
+
+    def _give_up(self, fault: Fault, partial: str) -> None:
+        self.failure = StreamFailed(fault, tuple(self.attempts), partial)
+        self.state = State.ENDED
+        self._recorder.call_failed(self.failure, self._clock.monotonic())

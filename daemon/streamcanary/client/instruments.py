@@ -193,7 +193,7 @@ class CallRecorder:
     def _describe(self, result: StreamResult) -> None:
         attributes: dict[str, AttributeValue | None] = {
             names.CALL_ATTEMPTS: len(result.attempts),
-            names.CALL_CHUNKS: result.attempts[-1].chunks,
+            names.CALL_CHUNKS: result.attempts[-1].chunks if result.attempts else 0,
             names.CALL_MAX_GAP: result.max_gap,
             names.CALL_DEGRADED: result.degraded,
             names.RESPONSE_ID: result.response_id,

@@ -10,7 +10,7 @@ from contextvars import ContextVar
 from typing import Any, Self
 
 import httpx2
-from openai import AsyncOpenAI
+from openai import AsyncOpenAI, OpenAI
 
 from streamcanary.client.attempt import ResponseHead
 
@@ -32,7 +32,7 @@ class Opening:
     def __exit__(self, *exc: object) -> None:
         _current.reset(self._token)
 
-    async def trace(self, name: str, info: Mapping[str, Any]) -> None:
+    def note(self, name: str, info: Mapping[str, Any]) -> None:
         """Take note of what the transport tells."""
         if name == "http11.receive_response_headers.complete":
             _, status, _, headers = info["return_value"]
@@ -42,8 +42,12 @@ class Opening:
             return
         self.head = ResponseHead(status, httpx2.Headers(headers))
 
+    async def note_async(self, name: str, info: Mapping[str, Any]) -> None:
+        """Take note of what an asynchronous transport tells."""
+        self.note(name, info)
 
-def watched(client: AsyncOpenAI) -> AsyncOpenAI:
+
+def watched_async(client: AsyncOpenAI) -> AsyncOpenAI:
     """Return a copy of ``client`` that does not retry by itself, and whose requests an :class:`Opening` can watch."""
     copy = client.with_options(max_retries=0)
     prepare = copy._prepare_request  # the SDK's own hook: called with each request before it is sent
@@ -51,7 +55,21 @@ def watched(client: AsyncOpenAI) -> AsyncOpenAI:
     async def prepare_and_watch(request: httpx2.Request) -> None:
         await prepare(request)
         if (opening := _current.get()) is not None:
-            request.extensions.setdefault("trace", opening.trace)
+            request.extensions.setdefault("trace", opening.note_async)
+
+    copy._prepare_request = prepare_and_watch  # type: ignore[method-assign]
+    return copy
+
+
+def watched_sync(client: OpenAI) -> OpenAI:
+    """Return a copy of ``client`` as :func:`watched_async` does."""
+    copy = client.with_options(max_retries=0)
+    prepare = copy._prepare_request
+
+    def prepare_and_watch(request: httpx2.Request) -> None:
+        prepare(request)
+        if (opening := _current.get()) is not None:
+            request.extensions.setdefault("trace", opening.note)
 
     copy._prepare_request = prepare_and_watch  # type: ignore[method-assign]
     return copy

@@ -7,39 +7,48 @@ from typing import TYPE_CHECKING, Any
 
 import httpx2
 from msgspec import Struct
-from openai import AsyncOpenAI
 from openai.resources.chat import AsyncCompletions
+from openai.resources.responses import AsyncResponses
 from opentelemetry.util.types import AttributeValue
 
+from streamcanary.client.attempt import Api
+from streamcanary.client.fallbacks import Route
 from streamcanary.client.instruments import CallRecorder, Instruments
-from streamcanary.client.route import Route
 from streamcanary.model import names
 
 if TYPE_CHECKING:
+    from typing import TypedDict
+
     from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+    from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
 
-if TYPE_CHECKING:  # only type checkers look at it, and the SDK's own class is made of another TypedDict
+if TYPE_CHECKING:  # only type checkers look at these, and the SDK's own classes are made of another TypedDict
 
-    class ChatArguments(CompletionCreateParamsBase, total=False):
-        """What a stream takes: the arguments of the SDK's ``chat.completions.create``, with the SDK's own types."""
-
+    class _Transport(TypedDict, total=False):
         extra_headers: Mapping[str, str] | None
         extra_query: Mapping[str, object] | None
         extra_body: object | None
+
+    class ChatArguments(CompletionCreateParamsBase, _Transport, total=False):
+        """What a stream of Chat Completions takes: the arguments of the SDK's ``create``, with the SDK's own types."""
+
+    class ResponsesArguments(ResponseCreateParamsBase, _Transport, total=False):
+        """What a stream of the Responses API takes, likewise."""
 
 
 class Request(Struct, frozen=True):
     """What goes to the SDK on one route."""
 
+    api: Api
     model: str
     arguments: dict[str, Any]
 
     def recorder(
-        self, instruments: Instruments, client: AsyncOpenAI, *, provider: str, labels: Mapping[str, str]
+        self, instruments: Instruments, base_url: httpx2.URL, *, provider: str, labels: Mapping[str, str]
     ) -> CallRecorder:
         """Return the recorder of a call whose own route sends this request."""
-        host, port, url = _endpoint(client.base_url)
+        host, port, url = _endpoint(base_url)
         request: dict[str, AttributeValue] = {
             names.OPERATION: "chat",
             names.PROVIDER: provider,
@@ -48,9 +57,11 @@ class Request(Struct, frozen=True):
             names.SERVER_ADDRESS: host,
             names.SERVER_PORT: port,
         }
-        limit = self.arguments.get("max_completion_tokens", self.arguments.get("max_tokens"))
-        if isinstance(limit, int):
-            request[names.REQUEST_MAX_TOKENS] = limit
+        for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+            if isinstance(limit := self.arguments.get(name), int):
+                request[names.REQUEST_MAX_TOKENS] = limit
+                break
+        url = f"{url}/{'chat/completions' if self.api == 'chat' else 'responses'}"
         return CallRecorder(instruments, model=self.model, labels=labels, request=request, url=url)
 
 
@@ -67,16 +78,19 @@ def prepare(arguments: Mapping[str, Any], route: Route | None) -> Request:
             raise TypeError(f"{name!r} cannot be given to a stream: the client sets it, see Timeouts for the clocks")
     if (arguments.get("n") or 1) != 1:
         raise TypeError("'n' must be 1: a stream has one answer")
-    for name in ("model", "messages"):
+    if ("messages" in arguments) is ("input" in arguments):
+        raise TypeError("a stream needs either 'messages' (Chat Completions) or 'input' (Responses)")
+    api: Api = "chat" if "messages" in arguments else "responses"
+    for name in ("model", "messages" if api == "chat" else "input"):
         if not arguments.get(name):
             raise TypeError(f"a stream needs {name!r}")
     if not isinstance(arguments["model"], str):
         raise TypeError("'model' must be text")
-    if unknown := arguments.keys() - _parameters():
+    if unknown := arguments.keys() - _parameters(api):
         raise TypeError(
             f"unknown argument: {', '.join(sorted(unknown))}; extra_body carries what the SDK does not know"
         )
-    return Request(arguments["model"], dict(arguments))
+    return Request(api, arguments["model"], dict(arguments))
 
 
 def shown_url(url: httpx2.URL) -> str:
@@ -89,9 +103,10 @@ def shown_url(url: httpx2.URL) -> str:
 @lru_cache(maxsize=256)
 def _endpoint(base: httpx2.URL) -> tuple[str, int, str]:
     port = base.port or (443 if base.scheme == "https" else 80)
-    return base.host, port, shown_url(base).rstrip("/") + "/chat/completions"
+    return base.host, port, shown_url(base).rstrip("/")
 
 
 @cache
-def _parameters() -> frozenset[str]:
-    return frozenset(inspect.signature(AsyncCompletions.create).parameters) - {"self"}
+def _parameters(api: Api) -> frozenset[str]:
+    create = AsyncCompletions.create if api == "chat" else AsyncResponses.create
+    return frozenset(inspect.signature(create).parameters) - {"self"}

@@ -1,7 +1,8 @@
 """How a stream ends: a whole answer, or a failure with all that is known of it."""
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 from msgspec import Struct
 from openai import OpenAIError
 
@@ -10,6 +11,7 @@ from streamcanary.model.outcome import Attempt, Usage
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
+    from openai.types.responses import Response
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
@@ -38,6 +40,8 @@ class StreamResult(Struct, frozen=True, kw_only=True):
     request_id: str | None = None
     response_id: str | None = None
     created: int | None = None
+    api: Literal["chat", "responses"] = "chat"
+    raw: bytes | None = None
     attempts: tuple[Attempt, ...] = ()
     degraded: str | None = None
     time_to_first_token: float | None = None
@@ -45,10 +49,18 @@ class StreamResult(Struct, frozen=True, kw_only=True):
     duration: float = 0.0
 
     @property
-    def response(self) -> "ChatCompletion":
-        """The answer as the SDK's own object, built anew at each call."""
+    def response(self) -> "ChatCompletion | Response":
+        """The answer as the SDK's own object, built anew at each call: a ``ChatCompletion``, or a ``Response``."""
         from openai.types.chat import ChatCompletion
+        from openai.types.responses import Response
 
+        if self.raw is not None:
+            whole: dict[str, Any] = msgspec.json.decode(self.raw)
+            return ChatCompletion.construct(**whole) if self.api == "chat" else Response.construct(**whole)
+        return ChatCompletion.construct(**self._completion())
+
+    def _completion(self) -> dict[str, Any]:
+        """Return a streamed chat answer in the form of a whole one."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text or None, "refusal": self.refusal or None}
         if self.tool_calls:
             message["tool_calls"] = [
@@ -65,7 +77,7 @@ class StreamResult(Struct, frozen=True, kw_only=True):
         if self.usage:
             sent, got = self.usage.input_tokens, self.usage.output_tokens
             completion["usage"] = {"prompt_tokens": sent, "completion_tokens": got, "total_tokens": sent + got}
-        return ChatCompletion.model_construct(**ChatCompletion.model_validate(completion).__dict__)
+        return completion
 
 
 class StreamFailed(OpenAIError):

@@ -1,7 +1,7 @@
-"""What Chat Completions servers send, as loosely as they send it.
+"""JSON as servers really send it: fields missing, null, or of another type than they should be.
 
-Every field is optional, unknown ones are ignored: real servers send ``choices: null`` and leave ``delta`` out. Where a
-field has another type than expected, the whole message is read again without types and what fits is kept.
+Every field of a wire struct is optional, unknown ones are ignored. Where a field has another type than expected, the
+whole message is read again without types and what fits is kept. Only what is not JSON at all is an error.
 """
 
 import typing
@@ -13,77 +13,34 @@ from msgspec import Struct
 _T = TypeVar("_T", bound=Struct)
 
 
-class Function(Struct, gc=False):
-    """A part of a function call: its name comes first and whole, its arguments in pieces."""
+class ErrorReported(Exception):
+    """The server says that something is wrong; ``error`` is its JSON, of whatever shape."""
 
-    name: str | None = None
-    arguments: str | None = None
-
-
-class ToolCallChunk(Struct):
-    """A part of a tool call; ``index`` says of which."""
-
-    index: int | None = None
-    id: str | None = None
-    type: str | None = None
-    function: Function | None = None
+    def __init__(self, error: object) -> None:
+        super().__init__()
+        self.error = error
 
 
-class Delta(Struct):
-    """What a chunk adds to the message. Reasoning goes by two names in the field."""
+class Decoder(typing.Generic[_T]):
+    """Reads JSON into a wire struct, as far as it fits."""
 
-    content: str | None = None
-    reasoning_content: str | None = None
-    reasoning: str | None = None
-    refusal: str | None = None
-    tool_calls: list[ToolCallChunk] | None = None
+    def __init__(self, struct: type[_T]) -> None:
+        self._struct = struct
+        self._decode = msgspec.json.Decoder(struct).decode
 
+    def __call__(self, data: bytes) -> _T:
+        """Return what ``data`` says.
 
-class Choice(Struct):
-    """One choice; streamed ones have a ``delta``, whole ones a ``message``."""
-
-    index: int | None = None
-    delta: Delta | None = None
-    message: Delta | None = None
-    finish_reason: str | None = None
-
-
-class TokenUsage(Struct, gc=False):
-    """Tokens, as the provider counts them."""
-
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-class ChatMessage(Struct):
-    """A chunk of a streamed completion, a whole completion, or an error: they share their outer shape."""
-
-    id: str | None = None
-    model: str | None = None
-    created: int | None = None
-    choices: list[Choice] | None = None
-    usage: TokenUsage | None = None
-    error: Any = None
-
-
-_decode_chat = msgspec.json.Decoder(ChatMessage).decode
-
-
-def decode_chat(data: bytes) -> tuple[ChatMessage, bool]:
-    """Return the message in ``data``, and whether it is one: a JSON object with at least one field that we know.
-
-    Raises:
-        msgspec.DecodeError: if ``data`` is not JSON in UTF-8.
-    """
-    try:
-        message = _decode_chat(data)
-    except msgspec.ValidationError:
-        untyped = decode_untyped(data)
-        message = fitting(ChatMessage, untyped) if isinstance(untyped, dict) else ChatMessage()
-    except (UnicodeDecodeError, RecursionError) as error:
-        raise msgspec.DecodeError(str(error)) from None
-    known = message.choices is not None or message.error is not None or message.id is not None
-    return message, known or message.usage is not None
+        Raises:
+            msgspec.DecodeError: if it is not JSON in UTF-8, or nested too deep.
+        """
+        try:
+            return self._decode(data)
+        except msgspec.ValidationError:
+            untyped = decode_untyped(data)
+            return fitting(self._struct, untyped) if isinstance(untyped, dict) else self._struct()
+        except (UnicodeDecodeError, RecursionError) as error:
+            raise msgspec.DecodeError(str(error)) from None
 
 
 def decode_untyped(data: bytes) -> Any:

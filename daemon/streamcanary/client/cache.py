@@ -1,0 +1,67 @@
+"""The last good answers, for when there is no other."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Mapping
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+
+from streamcanary.client.result import StreamResult
+
+_MOST_CHARACTERS = 16 << 20  # of all answers together
+
+
+def fingerprint(endpoint: str, arguments: Mapping[str, Any]) -> bytes | None:
+    """Return what tells one request from another, or ``None`` if it holds something that cannot be told."""
+    try:
+        return sha256(msgspec.json.encode([endpoint, sorted(arguments.items())], enc_hook=_plain)).digest()
+    except (TypeError, ValueError, RecursionError):
+        return None
+
+
+def _plain(value: Any) -> Any:
+    if hasattr(value, "model_dump"):  # the SDK's own models may stand among the messages
+        return value.model_dump()
+    raise TypeError
+
+
+class AnswerCache:
+    """Whole answers by request; safe to use from threads. Times are monotonic seconds."""
+
+    def __init__(self, max_entries: int) -> None:
+        self._max_entries = max_entries
+        self._lock = threading.Lock()
+        self._answers: OrderedDict[bytes, tuple[float, StreamResult]] = OrderedDict()
+        self._size = 0
+
+    def put(self, request: bytes, result: StreamResult, now: float) -> None:
+        """Keep an answer; the ones that were not asked for longest make room."""
+        with self._lock:
+            self._drop(request)
+            self._answers[request] = (now, result)
+            self._size += _size(result)
+            while len(self._answers) > self._max_entries or self._size > _MOST_CHARACTERS:
+                self._drop(next(iter(self._answers)))
+
+    def get(self, request: bytes, max_age: float, now: float) -> StreamResult | None:
+        """Return the answer to ``request`` if there is one at most ``max_age`` seconds old."""
+        with self._lock:
+            if request not in self._answers:
+                return None
+            kept, result = self._answers[request]
+            if now - kept > max_age:
+                self._drop(request)
+                return None
+            self._answers.move_to_end(request)
+            return result
+
+    def _drop(self, request: bytes) -> None:
+        if (entry := self._answers.pop(request, None)) is not None:
+            self._size -= _size(entry[1])
+
+
+def _size(result: StreamResult) -> int:
+    tools = sum(len(call.arguments) for call in result.tool_calls)
+    return len(result.text) + len(result.reasoning) + len(result.refusal) + tools + len(result.raw or b"")
