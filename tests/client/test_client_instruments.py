@@ -34,7 +34,7 @@ async def client(recorded: Recorded) -> AsyncIterator[AsyncStreamClient]:
         yield AsyncStreamClient(
             sdk,
             retry=RetryPolicy(max_attempts=2, base_delay=0.001, max_delay=0.001),
-            timeouts=Timeouts(connect=2, headers=0.3, first_token=0.3, stall=0.3, total=10),
+            timeouts=Timeouts(stall=0.3),
             labels={"canary": "c"},
         )
 
