@@ -100,8 +100,9 @@ def _between_sections(document: Document) -> Iterator[Problem]:
     if document.data.get("canaries") == {}:
         yield document.problem(("canaries",), "needs at least one canary: there is nothing to watch")
     for name, spec in canaries.items():
-        fallbacks = spec.get("fallbacks") if isinstance(spec, dict) else None
-        for place in [("target",), *(("fallbacks", number, "target") for number in range(len(fallbacks or ())))]:
+        fallbacks = spec.get("fallbacks") if isinstance(spec, dict) else ()
+        fallbacks = fallbacks if isinstance(fallbacks, list) else ()
+        for place in [("target",), *(("fallbacks", number, "target") for number in range(len(fallbacks)))]:
             path = ("canaries", name, *place)
             target = document.get(path)
             if isinstance(target, str) and target not in targets:

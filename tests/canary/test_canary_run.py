@@ -1,10 +1,12 @@
 """One run of a canary, from the question to its outcome."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 import pytest
+from pydantic import ValidationError
 
 from streamcanary.canary.fleet import Fleet
 from streamcanary.canary.spec import CanarySpec
@@ -56,6 +58,10 @@ async def ask(simulator: Simulator, model: str, watch: Any = None, **spec: Any) 
         ("sim-cut", {"fallbacks": [{"model": "sim-ok"}]}, OutcomeKind.FAILED_OVER, FaultKind.STREAM_CUT),
         ("sim-cut", {"fallbacks": [{"model": "sim-500"}]}, OutcomeKind.FAILED, FaultKind.STREAM_CUT),
         ("sim-json-200", {}, OutcomeKind.FAILED_OVER, FaultKind.NOT_A_STREAM),
+        ("sim-cut@2", {"fallbacks": [{"non_streaming": True}]}, OutcomeKind.FAILED_OVER, FaultKind.STREAM_CUT),
+        ("sim-ok", {"api": "responses", "expect": {"contains": "pong"}}, OutcomeKind.OK, None),
+        ("sim-failed", {"api": "responses"}, OutcomeKind.FAILED, FaultKind.SERVER_ERROR),
+        ("sim-truncated", {"api": "responses"}, OutcomeKind.FAILED, FaultKind.STREAM_TRUNCATED),
     ],
 )
 async def test_a_run_ends_as_exactly_one_outcome(
@@ -117,9 +123,13 @@ async def test_a_watcher_sees_the_stream(simulator: Simulator) -> None:
 
 async def test_a_broken_probe_is_not_a_broken_target(simulator: Simulator, caplog: pytest.LogCaptureFixture) -> None:
     """What breaks in our own code is an internal_error, logged, and no fault of anybody's."""
-    outcome = await ask(simulator, "sim-ok", request={"no_such_argument": 1})
+
+    def broken(canary: Canary, event: Event) -> None:
+        raise ZeroDivisionError("in our own code")
+
+    outcome = await ask(simulator, "sim-ok", watch=broken)
     assert (OutcomeKind.INTERNAL_ERROR, None, ()) == (outcome.kind, outcome.fault, outcome.attempts)
-    assert "TypeError: unknown argument: no_such_argument" in (outcome.reason or "")
+    assert "ZeroDivisionError: in our own code" == outcome.reason
     assert "canary run broke" in caplog.text
 
 
@@ -186,3 +196,33 @@ async def test_runs_are_counted_by_outcome_and_fault(simulator: Simulator, recor
     assert ["stream_cut"] == [
         span.attributes["error.type"] for span in recorded.spans if span.name == "streamcanary.run" and span.attributes
     ]
+
+
+async def test_responses_are_not_stored(simulator: Simulator) -> None:
+    """A canary leaves nothing at the provider, unless it is told to."""
+    await ask(simulator, "sim-ok", api="responses")
+    await ask(simulator, "sim-ok", api="responses", request={"store": True})
+    assert ["/v1/responses", "/v1/responses"] == [request.path for request in simulator.requests]
+    assert [False, True] == [json.loads(request.body)["store"] for request in simulator.requests]
+
+
+@pytest.mark.parametrize(
+    ("spec", "message"),
+    [
+        ({"request": {"no_such_argument": 1}}, "request: no_such_argument is not known to the SDK"),
+        ({"request": {"max_output_tokens": 1}}, "request: max_output_tokens is not known to the SDK"),
+        ({"request": {"stream": True}}, "request may not set stream"),
+        ({"fallbacks": [{}]}, "needs either model"),
+        ({"fallbacks": [{"model": "m", "non_streaming": True}]}, "needs either model"),
+        ({"fallbacks": [{"non_streaming": True, "target": "t"}]}, "leave target out"),
+        ({"timeouts": {"total": 10}}, "timeouts.total (10s) must be shorter than every (10s)"),
+        ({"labels": {"canary": "x"}}, "labels may not be called canary"),
+        ({"expect": {"contains": "a", "regex": "b"}}, "takes one condition, not contains and regex"),
+        ({"expect": {"regex": "("}}, "not a regular expression"),
+    ],
+)
+def test_a_bad_canary_is_refused(spec: dict[str, Any], message: str) -> None:
+    """What cannot work is told when the configuration is read, and what would be right."""
+    with pytest.raises(ValidationError) as caught:
+        CanarySpec.model_validate({"target": "t", "model": "m", "every": "10s", **spec})
+    assert message in str(caught.value)

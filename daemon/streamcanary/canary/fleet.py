@@ -1,4 +1,4 @@
-"""All canaries of a configuration, ready to run: one SDK client a target, one stream client a canary."""
+"""All canaries of a configuration, ready to run: a client and a retry budget for each target."""
 
 from collections.abc import Callable, Mapping
 from typing import Self
@@ -8,10 +8,11 @@ from openai import AsyncOpenAI
 from streamcanary.canary.instruments import CanaryInstruments
 from streamcanary.canary.openai_client import open_client
 from streamcanary.canary.run import CanaryRun
-from streamcanary.canary.spec import CanarySpec
+from streamcanary.canary.spec import CanarySpec, FallbackSpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.client.aio import AsyncStreamClient
-from streamcanary.client.fallbacks import Route
+from streamcanary.client.budget import RetryBudget
+from streamcanary.client.fallbacks import Fallback, NonStreaming, Route
 from streamcanary.events import Event
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
@@ -35,6 +36,7 @@ class Fleet:
         used = {target for spec in canaries.values() for target in _targets_of(spec)}
         self._targets = {name: target for name, target in targets.items() if name in used}
         self._clients = {name: open_client(target) for name, target in self._targets.items()}
+        self._budgets = {name: RetryBudget() for name in self._targets}
         self._clock = clock
         self._watch = watch
         self.instruments = CanaryInstruments(clock)
@@ -60,7 +62,8 @@ class Fleet:
             self._clients[spec.target],
             retry=spec.retry,
             timeouts=spec.timeouts,
-            fallbacks=[self._route(fallback.model, fallback.target) for fallback in spec.fallbacks],
+            fallbacks=[self._fallback(fallback) for fallback in spec.fallbacks],
+            budget=self._budgets[spec.target],
             provider=target.provider,
             labels=labels,
             lenient=target.finish_reason == "lenient",
@@ -70,9 +73,11 @@ class Fleet:
         )
         return CanaryRun(canary, spec, client, clock=self._clock, instruments=self.instruments, watch=self._watch)
 
-    def _route(self, model: str, target: str | None) -> Route:
-        client: AsyncOpenAI | None = self._clients[target] if target else None
-        return Route(model=model, client=client, name=f"{model}@{target}" if target else model)
+    def _fallback(self, spec: FallbackSpec) -> Fallback:
+        if spec.non_streaming:
+            return NonStreaming()
+        client: AsyncOpenAI | None = self._clients[spec.target] if spec.target else None
+        return Route(model=spec.model, client=client, name=f"{spec.model}@{spec.target}" if spec.target else spec.model)
 
 
 def _targets_of(spec: CanarySpec) -> set[str]:

@@ -5,6 +5,7 @@ import logging
 import random as _random
 import secrets
 from collections.abc import Callable
+from typing import Any
 from uuid import uuid4
 
 import msgspec
@@ -59,11 +60,12 @@ class CanaryRun:
     def ask(self) -> AsyncStream:
         """Return a stream of the canary's question, not yet sent."""
         nonce = f"{self._random.getrandbits(48):012x}"
-        arguments = {
-            **self._spec.request,
-            "model": self._spec.model,
-            "messages": [{"role": "user", "content": self._spec.prompt.replace("{nonce}", nonce)}],
-        }
+        prompt = self._spec.prompt.replace("{nonce}", nonce)
+        arguments: dict[str, Any] = {**self._spec.request, "model": self._spec.model}
+        if self._spec.api == "responses":
+            arguments = {"store": False, **arguments, "input": prompt}
+        else:
+            arguments["messages"] = [{"role": "user", "content": prompt}]
         return self._client.stream(**arguments)
 
     async def __call__(self, scheduled: float) -> Outcome:
@@ -136,7 +138,7 @@ def judge(outcome: Outcome, result: StreamResult, spec: CanarySpec) -> Outcome:
         cut = "; the answer was cut at its token limit" if result.finish_reason == "length" else ""
         message = f"the answer {scrub(unmet, limit=200)}{cut}: {scrub(result.text or result.refusal, limit=200)!r}"
         kind, fault = OutcomeKind.FAILED, make_fault(FaultKind.UNEXPECTED_ANSWER, Phase.END, message)
-    elif result.degraded == "non_streaming":
+    elif result.degraded == "non_streaming" and result.attempts[-1].route == spec.model:
         kind = OutcomeKind.FAILED_OVER
         message = "the server answered with one JSON body though a stream was asked for"
         fault = make_fault(FaultKind.NOT_A_STREAM, Phase.HEADERS, message)

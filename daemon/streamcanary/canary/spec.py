@@ -14,12 +14,24 @@ _OWN_LABELS = {"canary", "target", "provider"}
 
 
 class FallbackSpec(BaseModel):
-    """A further route, tried when the canary's own has failed: another model, on the same target unless told."""
+    """A further way, tried when the canary's own route has failed.
+
+    Either another ``model``, on the same target unless told, or ``non_streaming``: the same request without streaming.
+    """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    model: Annotated[str, Field(min_length=1)]
+    model: Annotated[str, Field(min_length=1)] | None = None
     target: str | None = None
+    non_streaming: Literal[True] | None = None
+
+    @model_validator(mode="after")
+    def _one_way(self) -> "FallbackSpec":
+        if (self.model is None) is (self.non_streaming is None):
+            raise ValueError("needs either model, with target if it is another, or non_streaming: true")
+        if self.non_streaming and self.target is not None:
+            raise ValueError("non_streaming is the same request on the same target; leave target out")
+        return self
 
 
 class Slo(BaseModel):
@@ -35,6 +47,7 @@ class Slo(BaseModel):
 class CanarySpec(BaseModel):
     """One question, asked on a schedule.
 
+    ``api`` is Chat Completions or Responses; Responses are asked for with ``store: false`` unless ``request`` sets it.
     ``{nonce}`` in the prompt becomes fresh random text on each run, so that no cache on the way may answer.
     ``timeouts.total`` is, unless set, the lesser of 60 s and 80 % of ``every``: a run ends before the next is due.
     """
@@ -42,7 +55,7 @@ class CanarySpec(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     target: str
-    api: Literal["chat"] = "chat"
+    api: Literal["chat", "responses"] = "chat"
     model: Annotated[str, Field(min_length=1)]
     prompt: Annotated[str, Field(min_length=1, max_length=20_000)] = "Reply with the single word pong. ({nonce})"
     request: dict[str, Any] = Field(default_factory=dict)
@@ -82,7 +95,19 @@ class CanarySpec(BaseModel):
             raise ValueError(f"labels may not be called {', '.join(sorted(taken))}: every canary has these already")
         if reserved := {"stream", "timeout", "n", "messages", "model", "input", "background"} & self.request.keys():
             raise ValueError(f"request may not set {', '.join(sorted(reserved))}: the canary does")
+        self._request_is_known()
         return self
+
+    def _request_is_known(self) -> None:
+        if not self.request:
+            return
+        from streamcanary.client.request import parameters  # imports the SDK, which a plain configuration does not need
+
+        if unknown := self.request.keys() - parameters(self.api):
+            raise ValueError(
+                f"request: {', '.join(sorted(unknown))} is not known to the SDK; put what only the server knows "
+                "under request.extra_body"
+            )
 
     def describe(self, name: str, provider: str) -> Canary:
         """Return what the other rooms may know of this canary."""

@@ -86,7 +86,7 @@ def prepare(arguments: Mapping[str, Any], route: Route | None) -> Request:
             raise TypeError(f"a stream needs {name!r}")
     if not isinstance(arguments["model"], str):
         raise TypeError("'model' must be text")
-    if unknown := arguments.keys() - _parameters(api):
+    if unknown := arguments.keys() - parameters(api):
         raise TypeError(
             f"unknown argument: {', '.join(sorted(unknown))}; extra_body carries what the SDK does not know"
         )
@@ -107,6 +107,7 @@ def _endpoint(base: httpx2.URL) -> tuple[str, int, str]:
 
 
 @cache
-def _parameters(api: Api) -> frozenset[str]:
+def parameters(api: Api) -> frozenset[str]:
+    """Return the arguments that the SDK's ``create`` of ``api`` takes."""
     create = AsyncCompletions.create if api == "chat" else AsyncResponses.create
     return frozenset(inspect.signature(create).parameters) - {"self"}
