@@ -10,6 +10,7 @@ from streamcanary.model import names
 from streamcanary.model.outcome import OutcomeKind
 from support.collector import Collector, Point, Span
 from support.daemon import Daemon
+from support.program import until
 from support.provider import MODEL, Provider
 
 LABELS = {"target": "sim", "provider": "simulator"}
@@ -18,7 +19,7 @@ EXPORTER = "google/_upb"  # what encodes OTLP, as the kernel sees it: a shared o
 
 def config(provider: Provider, **telemetry: Any) -> dict[str, Any]:
     """Return four canaries: one well, one rescued by retries at first, one by its fallback, and one that can go bad."""
-    canary = {"target": "sim", "every": "1s", "retry": {"max_attempts": 3, "base_delay": "10ms"}}
+    canary = {"target": "sim", "every": "2s", "retry": {"max_attempts": 3, "base_delay": "10ms"}}
     return {
         "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
         "canaries": {
@@ -51,8 +52,10 @@ async def test_the_collector_receives_every_run_as_a_tree_and_as_numbers(tmp_pat
     """Each run that the log tells of has arrived whole, the last ones at SIGTERM; spans and metrics agree."""
     async with Provider() as provider, Collector(tmp_path) as collector:
         daemon = await export_an_outage(tmp_path / "daemon", provider, collector)
-        runs = {line["trace_id"]: line for line in daemon.lines("run")}
-        spans = await collector.spans(len(runs))
+        runs = {line["trace_id"]: line for line in daemon.lines("run") if line["outcome"] != OutcomeKind.SKIPPED}
+        await collector.spans(len(runs), name=names.RUN)
+        spans = await collector.spans()
+        await until(lambda: all_are_counted(collector, len(runs)), 20, lambda: f"{len(runs)} runs, not counted")
         points = [point for metric in METRICS for point in await collector.points(metric.name)]
         history = list(collector.history(names.RUNS.name))
     traces = [Trace(spans, trace_id) for trace_id in runs]
@@ -68,6 +71,12 @@ async def test_the_collector_receives_every_run_as_a_tree_and_as_numbers(tmp_pat
     check_beginnings(history)
     assert {"llm"} == {span.resource["service.namespace"] for span in spans}
     assert {"streamcanary"} == {span.resource["service.name"] for span in spans} | {span.scope for span in spans}
+
+
+async def all_are_counted(collector: Collector, runs: int) -> bool | None:
+    """Tell whether the last export has arrived: it counts every run."""
+    points = await collector.points(names.RUNS.name)
+    return runs == sum(count(points, names.RUNS, "canary").values()) or None
 
 
 class Trace:
@@ -167,10 +176,11 @@ def check_counts(traces: list[Trace], points: list[Point]) -> None:
 
 
 def count(points: list[Point], metric: names.Metric, *keys: str) -> Counter[tuple[str | None, ...]]:
-    """Return what a counter says, by some of its labels; zeros are left out."""
+    """Return what a counter says, by some of its labels; zeros, and runs that did not happen, are left out."""
     counts: Counter[tuple[str | None, ...]] = Counter()
     for point in points:
-        if point.metric == metric.name and point.value:
+        happened = point.attributes.get("outcome") != OutcomeKind.SKIPPED
+        if point.metric == metric.name and point.value and happened:
             counts[tuple(point.attributes.get(key) for key in keys)] += int(point.value)
     return counts
 

@@ -22,6 +22,7 @@ from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
 _log = logging.getLogger(__name__)
+logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # of the runs that it leaves out, we tell
 _WATCH = 1.0  # seconds between two looks at the clocks
 _STEP = 0.5  # seconds by which wall time may drift from monotonic time between two looks before it counts as a step
 _STAGGER = 0.25  # seconds between the first runs of two canaries at start, at most
@@ -48,16 +49,21 @@ def phase(instance: str, name: str, interval: float) -> float:
 
 
 class GridTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
-    """Fires at ``phase + k * interval`` seconds of epoch time: no drift, whatever each run takes."""
+    """Fires at ``phase + k * interval`` seconds of epoch time: no drift, whatever each run takes.
 
-    __slots__ = ("interval", "phase")
+    Points up to ``not_before``, in seconds since the epoch, are left out.
+    """
 
-    def __init__(self, interval: float, phase: float) -> None:
+    __slots__ = ("interval", "not_before", "phase")
+
+    def __init__(self, interval: float, phase: float, not_before: float = 0.0) -> None:
         self.interval = interval
         self.phase = phase
+        self.not_before = not_before
 
     def following(self, moment: float) -> float:
         """Return the first point of the grid after ``moment``, both in seconds since the epoch."""
+        moment = max(moment, self.not_before)
         steps = (moment - self.phase) // self.interval + 1
         point = self.phase + steps * self.interval
         return point if point - moment > 1e-6 else point + self.interval
@@ -104,14 +110,15 @@ class Schedule:
         return bool(self._scheduler.running) and self._watch is not None and not self._watch.done()
 
     def start(self) -> None:
-        """Start to run canaries. Each is asked once soon, unless its turn on the grid comes soon anyway."""
+        """Start to run canaries. Each is asked at once, one after the other, and from its next turn on on its grid.
+
+        That turn is at least an interval later, so that a slow first run overlaps no second.
+        """
         now = self._clock.time()
         for position, (name, runner) in enumerate(self._runners.items()):
             interval = runner.canary.interval
-            trigger = GridTrigger(interval, phase(self._instance, name, interval))
-            first = now + position * min(_STAGGER, interval / (2 * len(self._runners)))
-            on_grid = trigger.following(now)
-            due = first if on_grid - first > interval / 2 else on_grid
+            due = now + position * min(_STAGGER, interval / (2 * len(self._runners)))
+            trigger = GridTrigger(interval, phase(self._instance, name, interval), not_before=due + interval)
             self._triggers[name] = trigger
             self._instruments.introduce(runner.canary)
             self._scheduler.add_job(self._fire, trigger, args=[name], id=name, name=name, next_run_time=_moment(due))
@@ -210,6 +217,7 @@ class Schedule:
         now = self._clock.time()
         self._last_due.clear()  # what lies between the two times was not missed: it never was, or was twice
         for name, trigger in self._triggers.items():
+            trigger.not_before = now
             self._scheduler.modify_job(name, next_run_time=_moment(trigger.following(now)))
 
 
