@@ -30,8 +30,8 @@ from streamcanary.web.health import Check, HealthServer
 
 _log = logging.getLogger(__name__)
 
-# Seconds that each part has to stop; with telemetry's own four they add up to less than ten.
-_DRAIN_RUNS = 3.5
+# Seconds that each part has to stop; with one for health and telemetry's own four they add up to less than ten.
+_DRAIN_RUNS = 2.5
 _DRAIN_ALERTING = 1.2
 _CLOSE_STORE = 0.8
 _SERIES_PER_CANARY = 64  # attribute sets that one canary may need on one metric: outcomes times kinds of fault
@@ -58,6 +58,8 @@ async def serve(
     Raises:
         StoreUnwritable, StoreLocked, StoreTooNew: if the store cannot be used.
         SecretUnreadable: if the file of a secret cannot be read.
+        TrustUnusable: if a file of certificates cannot be used.
+        ProxyUnusable: if the environment names a proxy that cannot be used.
     """
     clock, watch = clock or SystemClock(), watch or Watch()
     async with AsyncExitStack() as stack:

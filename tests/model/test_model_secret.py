@@ -53,6 +53,21 @@ def test_scrubs(text: str, shown: str) -> None:
     assert shown == scrub(text, ["my-key", "abc"])
 
 
+def test_every_spelling_is_found() -> None:
+    """A secret goes also where it stands percent-encoded or escaped for JSON, and where the text is cut."""
+    secret = 'p@ss"word/with ümlaut'
+    assert "a [redacted] b [redacted] c" == scrub(
+        'a p%40ss%22word%2Fwith%20%C3%BCmlaut b p@ss\\"word/with \\u00fcmlaut c', [secret]
+    )
+    long = "x" * 1100
+    assert "[redacted]" * 7 == scrub(long * 8, [long])
+
+
+def test_what_utf8_cannot_hold_is_replaced() -> None:
+    """A lone surrogate would break every log line, span and page that it stands in."""
+    assert "a?b" == scrub("a\ud800b")
+
+
 def test_a_secret_of_several_lines_is_found_in_parts() -> None:
     """A key with a newline is scrubbed even where only one of its lines stands."""
     assert "bad header [redacted]" == scrub("bad header second-line", ["first-line\nsecond-line"])

@@ -162,7 +162,8 @@ def test_a_secret_in_a_wrong_place_is_not_printed() -> None:
         f"{path}:3:11: targets.local.api_key: a secret is text and not empty; put a number in quotes",
         (
             f"{path}:3:45: targets.local.password: unknown key; "
-            "known here: type, base_url, api_key, api_key_file, provider, headers, finish_reason"
+            "known here: type, base_url, api_key, api_key_file, provider, headers, proxy, ca_file, client_cert, client_key, "
+            "finish_reason"
         ),
         f"{path}:6:13: canaries.chat.target: there is no target '[redacted]'; known: openai, local",
         (

@@ -6,6 +6,7 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from streamcanary.canary.proxy import ProxyUnusable, read_proxy
 from streamcanary.model.secret import Secret
 
 
@@ -22,10 +23,21 @@ def _http_address(value: str) -> str:
     return value.rstrip("/")
 
 
+def _proxy_address(value: Secret) -> Secret:
+    try:
+        read_proxy(value.reveal(), "")
+    except ProxyUnusable:
+        raise ValueError("must be an http:// or https:// address, such as http://proxy.example:3128") from None
+    return value
+
+
 class TargetSpec(BaseModel):
     """One endpoint that speaks the OpenAI API.
 
     The key is given as ``api_key`` or ``api_key_file``; an endpoint that wants none takes any text, such as ``none``.
+    ``proxy`` goes before those of the environment, and may hold a user name and password. ``ca_file`` is trusted
+    instead of the system's authorities. ``client_cert`` is shown to the endpoint, with the key in the same file or in
+    ``client_key``. All three files are PEM, and are read when the client is opened.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -36,12 +48,22 @@ class TargetSpec(BaseModel):
     api_key_file: Path | None = None
     provider: Annotated[str, Field(min_length=1, max_length=64)] = "openai"
     headers: dict[str, Secret] = Field(default_factory=dict)
+    proxy: Annotated[Secret, AfterValidator(_proxy_address)] | None = None
+    ca_file: Path | None = None
+    client_cert: Path | None = None
+    client_key: Path | None = None
     finish_reason: Literal["required", "lenient"] = "required"
 
     @model_validator(mode="after")
     def _one_key(self) -> "TargetSpec":
         if (self.api_key is None) is (self.api_key_file is None):
             raise ValueError("needs exactly one of api_key and api_key_file")
+        return self
+
+    @model_validator(mode="after")
+    def _key_of_a_certificate(self) -> "TargetSpec":
+        if self.client_key is not None and self.client_cert is None:
+            raise ValueError("client_key needs client_cert, the certificate that it belongs to")
         return self
 
     @property

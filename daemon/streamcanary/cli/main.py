@@ -64,7 +64,18 @@ def _parser() -> argparse.ArgumentParser:
     probe.add_argument(
         "--api-key-file", type=Path, metavar="FILE", help="where its key is; by default in OPENAI_API_KEY"
     )
-    probe.add_argument("--json", action="store_true", help="one JSON object a run on stdout, and nothing else")
+    probe.add_argument(
+        "--diagnose",
+        action="store_true",
+        help="before each run, show how far the way to the endpoint holds: key, address, DNS, TCP, proxy, TLS, "
+        "GET /models, model; the run and the exit code are the same as without",
+    )
+    probe.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object a run on stdout, and nothing else; with --diagnose, before each a line "
+        '{"canary": ..., "diagnosis": ...}',
+    )
 
     check = verbs.add_parser(
         "check",

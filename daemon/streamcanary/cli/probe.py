@@ -18,16 +18,18 @@ Plan = tuple[Mapping[str, "TargetSpec"], Mapping[str, "CanarySpec"]]
 
 def main(arguments: argparse.Namespace) -> int:
     """Run canaries once; return 0 if all were ok or slow, 1 if not, 2 if they cannot be run as asked."""
+    from streamcanary.canary.proxy import ProxyUnusable
+    from streamcanary.canary.trust import TrustUnusable
     from streamcanary.model.secret import SecretUnreadable
 
     try:
         targets, canaries = _plan(arguments)
-        return asyncio.run(_probe(targets, canaries, as_json=arguments.json))
+        return asyncio.run(_probe(targets, canaries, as_json=arguments.json, diagnosed=arguments.diagnose))
     except Unusable as error:
         if str(error):
             print(f"streamcanary: {error}", file=sys.stderr)
         return 2
-    except SecretUnreadable as error:
+    except (SecretUnreadable, TrustUnusable, ProxyUnusable) as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return 2
 
@@ -68,11 +70,14 @@ def _key_from_environment() -> str:
     return os.environ.get("OPENAI_API_KEY") or "none"
 
 
-async def _probe(targets: Mapping[str, "TargetSpec"], canaries: Mapping[str, "CanarySpec"], *, as_json: bool) -> int:
+async def _probe(
+    targets: Mapping[str, "TargetSpec"], canaries: Mapping[str, "CanarySpec"], *, as_json: bool, diagnosed: bool
+) -> int:
     import msgspec
 
     from streamcanary.canary.fleet import Fleet
-    from streamcanary.cli.screen import show_event, show_outcome
+    from streamcanary.canary.preflight import diagnose
+    from streamcanary.cli.screen import show_diagnosis, show_event, show_outcome
     from streamcanary.model.clock import SystemClock
     from streamcanary.model.outcome import OutcomeKind
 
@@ -81,6 +86,12 @@ async def _probe(targets: Mapping[str, "TargetSpec"], canaries: Mapping[str, "Ca
         for name, run in fleet.runs.items():
             if not as_json:
                 print(f"{name}: asking {run.canary.target} for {canaries[name].model}")
+            if diagnosed:
+                diagnosis = await diagnose(targets[run.canary.target], canaries[name].model, clock=clock)
+                if as_json:
+                    print(msgspec.json.encode({"canary": name, "diagnosis": diagnosis}).decode(), flush=True)
+                else:
+                    show_diagnosis(diagnosis)
             outcome = await run(clock.time())
             good = good and outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW)
             if as_json:

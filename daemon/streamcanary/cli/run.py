@@ -10,6 +10,8 @@ from streamcanary.settings import Settings
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the daemon; return 0 after SIGTERM or SIGINT, 2 if the configuration or the store cannot be used."""
+    from streamcanary.canary.proxy import ProxyUnusable
+    from streamcanary.canary.trust import TrustUnusable
     from streamcanary.cli.secrets import Secrets
     from streamcanary.model.secret import SecretUnreadable
     from streamcanary.store.errors import StoreError
@@ -24,7 +26,7 @@ def main(arguments: argparse.Namespace) -> int:
     logs.configure(arguments.log_level, json=json, secrets=Secrets(settings))
     try:
         asyncio.run(_run(settings))
-    except (StoreError, SecretUnreadable, TelemetryMisconfigured) as error:
+    except (StoreError, SecretUnreadable, TrustUnusable, ProxyUnusable, TelemetryMisconfigured) as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return 2
     return 0

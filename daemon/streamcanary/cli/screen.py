@@ -4,10 +4,12 @@ import sys
 
 from streamcanary.events import AttemptFailed, ContentDelta, Event, FallbackStarted, RefusalDelta, Restarted
 from streamcanary.model.canary import Canary
+from streamcanary.model.diagnosis import Diagnosis, StepState
 from streamcanary.model.duration import format_duration
 from streamcanary.model.outcome import Attempt, Outcome
 from streamcanary.model.secret import scrub
 
+_MARKS = {StepState.OK: "ok", StepState.FAILED: "FAILED", StepState.SKIPPED: "-", StepState.UNKNOWN: "?"}
 _MOST_SHOWN = 4000  # characters of one piece of an answer
 
 
@@ -23,6 +25,16 @@ def show_event(_: Canary, event: Event) -> None:
             print(f"  > falling back to {route}", flush=True)
         case Restarted():
             print("  > the answer starts again", flush=True)
+
+
+def show_diagnosis(diagnosis: Diagnosis) -> None:
+    """Print the steps to an endpoint as a table: how each ended, how long it took, what was found."""
+    for step in diagnosis.steps:
+        took = "" if step.state is StepState.SKIPPED else f"{step.seconds * 1000:.0f} ms"
+        print(f"  {_MARKS[step.state]:<6}  {step.name:<7}  {took:>7}  {step.says}")
+        if step.remedy:
+            print(f"{'':27}> {step.remedy}")
+    print(flush=True)
 
 
 def show_outcome(outcome: Outcome) -> None:

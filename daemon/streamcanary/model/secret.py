@@ -1,21 +1,29 @@
 """Secrets: held where no repr, log line or validation error shows them, and scrubbed out of foreign text."""
 
+import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
+from urllib.parse import quote
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
 _MASK = "[redacted]"
 _LONGEST_FILE = 64 * 1024
+_SHORTEST = 4  # characters; what is shorter is no secret, and would blank out ordinary words
 _KEY_LIKE = re.compile(
     r"\b(?:sk|pk|rk|gsk|whsec|xox[abp])[-_][A-Za-z0-9_\-+/=.]{8,}"
     r"|(?<=[Bb]earer )\S{8,}"
     r"|(?<=hooks\.slack\.com/services/)\S+"
 )
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+
+
+def holds_secret(key: str) -> bool:
+    """Tell whether the setting ``key`` is the path of a file with a secret: ``api_key_file`` is, ``ca_file`` is not."""
+    return key.endswith("_file") and key != "ca_file"
 
 
 class SecretUnreadable(Exception):
@@ -112,14 +120,40 @@ class Secret:
 def scrub(text: str, secrets: Iterable[str] = (), limit: int = 500) -> str:
     """Return foreign ``text`` fit to be shown: no secret, no control character, at most ``limit`` characters.
 
-    ``secrets`` are removed wherever they stand, also in part of a line; whatever looks like a key goes too.
+    ``secrets`` are removed wherever they stand, also line by line, percent-encoded or escaped for JSON; whatever looks
+    like a key goes too. What UTF-8 cannot hold (a lone surrogate) becomes a question mark.
     """
-    text = text[: 16 * limit]
-    for secret in sorted({s for s in secrets if len(s) >= 4}, key=len, reverse=True):
-        text = text.replace(secret, _MASK)
-        for line in secret.split("\n"):
-            if len(line.strip()) >= 8:
-                text = text.replace(line.strip(), _MASK)
+    spellings = {spelling for secret in secrets if len(secret) >= _SHORTEST for spelling in _spellings(secret)}
+    window = 16 * limit
+    whole = len(text) <= window
+    text = _without(text[:window], spellings)
+    if not whole:
+        text = _without_cut(text, spellings)
     text = _KEY_LIKE.sub(_MASK, text)
-    text = _CONTROL.sub(" ", text).strip()
+    text = _CONTROL.sub(" ", text).encode("utf-8", "replace").decode().strip()
     return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    yield secret
+    yield quote(secret, safe="")
+    yield json.dumps(secret)[1:-1]
+    yield from (line.strip() for line in secret.split("\n") if len(line.strip()) >= 2 * _SHORTEST)
+
+
+def _without(text: str, spellings: Iterable[str]) -> str:
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, _MASK)
+    return text
+
+
+def _without_cut(text: str, spellings: Iterable[str]) -> str:
+    """Return ``text`` without the beginning of a secret at its end, where it was cut."""
+    for spelling in spellings:
+        start = text.find(spelling[:_SHORTEST], max(0, len(text) - len(spelling)))
+        while start >= 0:
+            if spelling.startswith(text[start:]):
+                text = text[:start]
+                break
+            start = text.find(spelling[:_SHORTEST], start + 1)
+    return text

@@ -8,7 +8,7 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from streamcanary.model.secret import Secret, SecretUnreadable
+from streamcanary.model.secret import Secret, SecretUnreadable, holds_secret
 from streamcanary.settings_sources.document import Document, read_document, scalar
 from streamcanary.settings_sources.interpolation import interpolate
 from streamcanary.settings_sources.overrides import clashes, override
@@ -80,7 +80,7 @@ class FileAndEnvironment(PydanticBaseSettingsSource):
             return
         absolute = self.document.file.absolute().parent / text
         self.document.put(path, absolute)
-        if str(path[-1]).endswith("_file"):
+        if holds_secret(str(path[-1])):
             try:
                 self._hide(Secret(path=absolute).reveal())
             except SecretUnreadable as error:

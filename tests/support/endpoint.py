@@ -1,0 +1,119 @@
+"""A server that answers with the bytes a test gives it, and a proxy that knows one way."""
+
+import asyncio
+import json
+import ssl
+from collections.abc import Awaitable, Callable
+from typing import Any, Self
+
+Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+
+
+class Listener:
+    """``async with``: listens on a free port of loopback, and has ``talk`` on each connection until the block ends."""
+
+    def __init__(self, talk: Talk, *, ssl: ssl.SSLContext | None = None) -> None:
+        self._talk = talk
+        self._ssl = ssl
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self.port = 0
+
+    @property
+    def base_url(self) -> str:
+        """What a target takes as its base URL."""
+        return f"{'https' if self._ssl else 'http'}://127.0.0.1:{self.port}/v1"
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open now."""
+        return len(self._tasks)
+
+    async def __aenter__(self) -> Self:
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._ssl)
+        self.port = self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server.close()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._tasks.add(task)
+        try:
+            await self._talk(reader, writer)
+        except (OSError, EOFError, asyncio.CancelledError):
+            pass  # the other side has had enough, or the test is over
+        finally:
+            self._tasks.discard(task)
+            writer.transport.abort() if writer.is_closing() else writer.close()
+
+
+class Endpoint(Listener):
+    """Answers ``GET`` by the path: with what :func:`http` made, or 404. ``heads`` are the requests as they came."""
+
+    def __init__(self, answers: dict[str, bytes], *, ssl: ssl.SSLContext | None = None) -> None:
+        self.answers = answers
+        self.heads: list[str] = []
+        super().__init__(self._answer, ssl=ssl)
+
+    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        self.heads.append(head)
+        path = head.split(" ")[1].partition("/v1/")[2]
+        writer.write(self.answers.get(path) or http(404, {"error": {"message": "no such place"}}))
+        await writer.drain()
+
+
+def http(status: int, body: Any = "", kind: str = "application/json", **headers: str) -> bytes:
+    """Return an HTTP answer; a ``body`` that is no text becomes JSON."""
+    text = body if isinstance(body, str) else json.dumps(body)
+    lines = [
+        f"HTTP/1.1 {status} Whatever",
+        f"content-type: {kind}",
+        f"content-length: {len(text)}",
+        "connection: close",
+    ]
+    lines += [f"{name.replace('_', '-')}: {value}" for name, value in headers.items()]
+    return "\r\n".join([*lines, "", text]).encode()
+
+
+class ConnectProxy(Listener):
+    """A proxy that takes every CONNECT to ``port`` of loopback, or answers it with ``refusal``."""
+
+    def __init__(self, port: int = 0, *, refusal: bytes = b"", ssl: ssl.SSLContext | None = None) -> None:
+        self._target = port
+        self._refusal = refusal
+        self.heads: list[str] = []
+        super().__init__(self._pass, ssl=ssl)
+
+    @property
+    def url(self) -> str:
+        """Its address."""
+        return self.base_url.removesuffix("/v1")
+
+    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
+        writer.write(self._refusal or b"HTTP/1.1 200 Connection established\r\n\r\n")
+        await writer.drain()
+        if self._refusal:
+            return
+        inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._target)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(_pump(reader, inner_writer))
+                tasks.create_task(_pump(inner_reader, writer))
+        except* OSError:
+            pass  # one of the two has gone
+        finally:
+            inner_writer.transport.abort()
+
+
+async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    while data := await reader.read(65536):
+        writer.write(data)
+        await writer.drain()
+    writer.transport.abort()
