@@ -70,6 +70,14 @@ def test_a_whole_answer_needs_no_done() -> None:
         ((b'data: {"error": {"code": "429", "message": "slow down"}}\n\n',), FaultKind.RATE_LIMITED),
         ((b'event: error\ndata: {"message": "boom", "code": "overloaded_error"}\n\n',), FaultKind.OVERLOADED),
         ((*WHOLE, b'data: {"error": {"message": "late"}}\n\n'), FaultKind.STREAM_ERROR),
+        ((WHOLE[1], b"event: error\ndata:\n\n", WHOLE[2]), FaultKind.STREAM_ERROR),
+        ((WHOLE[1], b'data: {"error": {}}\n\n', WHOLE[2]), FaultKind.STREAM_ERROR),
+        ((b'data: {"object": "error", "message": "boom", "code": 503}\n\n',), FaultKind.OVERLOADED),
+        ((b'data: {"type": "error", "error": {"type": "overloaded_error"}}\n\n',), FaultKind.OVERLOADED),
+        ((WHOLE[1], chunk({}, "error")), FaultKind.STREAM_ERROR),
+        ((WHOLE[1], chunk({}, "abort")), FaultKind.STREAM_ERROR),
+        ((WHOLE[1], chunk({"content": 5}), WHOLE[2]), FaultKind.STREAM_MALFORMED),
+        ((WHOLE[1], chunk({"content": [{"type": "image"}]}), WHOLE[2]), FaultKind.STREAM_MALFORMED),
     ],
 )
 def test_every_broken_stream_is_a_fault(pieces: tuple[bytes, ...], kind: FaultKind) -> None:
@@ -82,7 +90,9 @@ def test_every_broken_stream_is_a_fault(pieces: tuple[bytes, ...], kind: FaultKi
     [
         b'data: {"id": "x", "choices": null}\n\n',
         b'data: {"id": "x", "choices": [{"index": 0}]}\n\n',
-        b'data: {"id": 5, "created": "late", "choices": [{"delta": {"content": 7}, "finish_reason": false}]}\n\n',
+        b'data: {"id": 5, "created": "late", "choices": [{"delta": {"role": 7}, "finish_reason": false}]}\n\n',
+        b'data: {"id": "x", "error": {}, "choices": [{"delta": {}}]}\n\n',
+        b'data: {"usage": {"prompt_tokens": -5, "completion_tokens": 1e30}}\n\n',
         b'data: {"id": "x", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": null}}\n\n',
         b'data: {"foreign": true}\n\n',
         b"data: []\n\n",
@@ -101,6 +111,34 @@ def test_fields_that_fit_are_kept_beside_one_that_does_not() -> None:
     """A wrong type in one field loses that field alone."""
     machine = attempt(b'data: {"created": "x", "choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}\n\n')
     assert (None, ["Hi"], None) == (machine.fault, machine.answer.text, machine.answer.created)
+
+
+def test_content_may_come_in_parts() -> None:
+    """Text in the form of a list of parts is text."""
+    machine = attempt(chunk({"content": "one "}), chunk({"content": [{"type": "text", "text": "two"}]}), WHOLE[2])
+    assert (None, ["one ", "two"]) == (machine.fault, machine.answer.text)
+
+
+def test_arguments_may_come_as_an_object() -> None:
+    """Arguments of a tool call that are JSON already are written as JSON."""
+    call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": {"a": 1}}}
+    machine = attempt(chunk({"tool_calls": [call]}), chunk({}, "tool_calls"))
+    assert '{"a":1}' == machine.answer.tool_calls[0].arguments
+
+
+@pytest.mark.parametrize("tokens", [-5, 10**30, 1.5, "many", None])
+def test_a_count_that_is_none_counts_as_none(tokens: object) -> None:
+    """Token counts that no counter can hold are left out."""
+    machine = attempt(chunk({"content": "Hi"}, "stop", usage={"prompt_tokens": tokens, "completion_tokens": 3}))
+    assert machine.answer.usage is not None
+    assert (0, 3) == (machine.answer.usage.input_tokens, machine.answer.usage.output_tokens)
+
+
+def test_names_of_the_provider_are_fit_for_spans() -> None:
+    """Control characters do not get into model, id and finish_reason, and neither do texts without end."""
+    machine = attempt(chunk({"content": "x"}, id="a\x1bb"), chunk({}, "st\x00op", model="m\x00" + "n" * 999))
+    answer = machine.answer
+    assert ("a b", "m " + "n" * 253 + "…", "st op") == (answer.response_id, answer.model, answer.finish_reason)
 
 
 def test_every_part_of_an_answer_is_an_event() -> None:
@@ -256,8 +294,12 @@ def test_an_answer_has_a_limit() -> None:
 
 def test_a_message_carries_no_secret() -> None:
     """A key that a provider repeats in its error is scrubbed from the message."""
-    body = b'data: {"error": {"message": "bad key my-own-secret-key\\u0000 given"}}\n\n'
-    machine = attempt(body, secrets=("my-own-secret-key",))
+    body = b'data: {"error": {"message": "bad key my-own-secret-key\\u0000 given", "code": "my-own-secret-key"}}\n\n'
+    headers = {**STREAM, "x-request-id": "req my-own-secret-key"}
+    machine = attempt(body, headers=headers, secrets=("my-own-secret-key",))
     assert machine.fault is not None
-    assert "bad key [redacted]  given" == machine.fault.message
-    assert "req_1" == machine.fault.request_id
+    assert ("bad key [redacted]  given", "[redacted]", "req [redacted]") == (
+        machine.fault.message,
+        machine.fault.code,
+        machine.fault.request_id,
+    )

@@ -68,6 +68,14 @@ def test_an_unsendable_request_does_not_quote_the_key() -> None:
     assert Blame.CONFIG is fault.blame
 
 
+def test_the_inner_workings_of_libraries_are_not_shown() -> None:
+    """An error of the network is told by the network, not by what a library stumbled over on the way."""
+    error = wrapped(httpx2.ReadError(""), ConnectionResetError(104, "Connection reset by peer"), IndexError("pop from"))
+    fault = fault_of_exception(error, Phase.STREAM, now=0.0)
+    assert fault is not None
+    assert "the connection was lost in the middle of the answer: [Errno 104] Connection reset by peer" == fault.message
+
+
 def test_a_ring_of_exceptions_ends() -> None:
     """A chain that leads back to itself is walked once."""
     first, second = ValueError(), ValueError()

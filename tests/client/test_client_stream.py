@@ -1,6 +1,7 @@
 """The client against a real server that misbehaves, over a real socket."""
 
 import asyncio
+import json
 from collections.abc import AsyncIterator
 
 import pytest
@@ -253,6 +254,15 @@ def test_programming_errors_are_told_at_once(
     """What cannot work is a TypeError when it is asked for, before anything is sent."""
     with pytest.raises(TypeError, match=message):
         client.stream(**arguments)
+
+
+async def test_messages_may_be_an_iterator(client: AsyncStreamClient, simulator: Simulator) -> None:
+    """What can be read only once is sent whole on every attempt."""
+    parts = ({"type": "text", "text": word} for word in ("Reply", "pong."))
+    messages = ({"role": "user", "content": content} for content in ("Hello", parts))
+    await client.complete(model="sim-cut@1", messages=messages)
+    first, second = (json.loads(request.body)["messages"] for request in simulator.requests)
+    assert (first, 2, 2) == (second, len(first), len(first[1]["content"]))
 
 
 async def test_two_readers_are_refused(client: AsyncStreamClient) -> None:

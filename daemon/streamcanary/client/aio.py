@@ -27,7 +27,7 @@ from streamcanary.model.clock import Clock
 if TYPE_CHECKING:
     from streamcanary.client.request import ChatArguments, ResponsesArguments
 
-_READ_SLACK = 10.0  # seconds by which the transport's own clocks are looser than ours, which are the ones that count
+_WRITE_SLACK = 10.0  # seconds by which the transport's own clock is looser than ours, which are the ones that count
 _DRAIN = 0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
 
 
@@ -256,7 +256,10 @@ class AsyncStream:
         streamed = {"stream": True} if leg.kind == "stream" else {}
         clocks = leg.timeouts
         transport = httpx2.Timeout(
-            self._options.timeouts.total + _READ_SLACK, connect=clocks.connect, pool=clocks.connect
+            read=None,  # each read has our own alarm, and needs no second timer
+            write=self._options.timeouts.total + _WRITE_SLACK,
+            connect=clocks.connect,
+            pool=clocks.connect,
         )
         timer, opening = asyncio.timeout_at(call.deadline), Opening()
         try:
@@ -265,8 +268,10 @@ class AsyncStream:
                     manager = create(**request.arguments, **streamed, timeout=transport)
                     response = (await manager.__aenter__()).http_response
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
+            call.sent(opening.credentials, opening.url)
             call.struck(opening.head) if timer.expired() else call.broke(error)
             return
+        call.sent(opening.credentials)
         self._response, self._alarm = response, Alarm()
         self._body = response.aiter_bytes()
         url = shown_url(response.request.url)

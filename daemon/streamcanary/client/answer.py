@@ -4,9 +4,11 @@ from streamcanary.client.limits import LIMITS, Limits
 from streamcanary.client.result import ToolCall
 from streamcanary.events import ContentDelta, ReasoningDelta, RefusalDelta, ToolCallDelta
 from streamcanary.model.outcome import Usage
+from streamcanary.model.secret import scrub
 
 _MOST_TOOL_CALLS = 128  # as many as the API itself allows to be declared
 _LONGEST_NAME = 256
+_LARGEST = 2**53  # what counters and spans can hold exactly; a larger count is nonsense
 
 
 class AnswerTooLong(Exception):
@@ -31,6 +33,7 @@ class Answer:
 
     __slots__ = (
         "_limits",
+        "_model",
         "_size",
         "_tools",
         "chunks",
@@ -48,6 +51,7 @@ class Answer:
 
     def __init__(self, limits: Limits = LIMITS) -> None:
         self._limits = limits
+        self._model: str | None = None  # as the server spells it
         self._size = 0
         self._tools: dict[int, _PartialToolCall] = {}
         self.text: list[str] = []
@@ -77,12 +81,23 @@ class Answer:
 
     def describe(self, response_id: str | None, model: str | None, created: float | None) -> None:
         """Note who answers; the first id stands, the last model."""
-        if model:
-            self.model = model[:_LONGEST_NAME]
+        if model and model is not self._model and model != self._model:
+            self._model, self.model = model, scrub(model, limit=_LONGEST_NAME)
         if response_id and self.response_id is None:
-            self.response_id = response_id[:_LONGEST_NAME]
-        if created is not None:
+            self.response_id = scrub(response_id, limit=_LONGEST_NAME)
+        if created is not None and 0 <= created <= _LARGEST:
             self.created = int(created)
+
+    def use(self, input_tokens: int | None, output_tokens: int | None) -> None:
+        """Note how many tokens were used; a number that cannot be one counts as none."""
+        counts = [
+            tokens if tokens is not None and 0 <= tokens <= _LARGEST else 0 for tokens in (input_tokens, output_tokens)
+        ]
+        self.usage = Usage(input_tokens=counts[0], output_tokens=counts[1])
+
+    def finish(self, reason: str) -> None:
+        """Note how it ended."""
+        self.finish_reason = scrub(reason, limit=64) or None
 
     def add_text(self, piece: str) -> ContentDelta:
         """Add a piece of the text."""
@@ -124,3 +139,7 @@ class Answer:
         self._size += len(piece)
         if self._size > self._limits.answer:
             raise AnswerTooLong(f"the answer is longer than {self._limits.answer} characters")
+
+
+def _count(tokens: int | None) -> int:
+    return tokens if tokens is not None and 0 <= tokens <= _LARGEST else 0

@@ -106,7 +106,7 @@ class AttemptMachine:
     @property
     def request_id(self) -> str | None:
         """The provider's name for this request, if it gave one."""
-        return scrub(self.head.headers.get("x-request-id", ""), limit=128) or None if self.head else None
+        return scrub(self.head.headers.get("x-request-id", ""), self._secrets, 128) or None if self.head else None
 
     @property
     def deadline(self) -> float:
@@ -120,6 +120,10 @@ class AttemptMachine:
         if self.first_token is None:
             return self._progress + self._timeouts.first_token
         return self._progress + self._timeouts.stall
+
+    def hide(self, secrets: tuple[str, ...]) -> None:
+        """Scrub further ``secrets`` from every message."""
+        self._secrets += secrets
 
     def paused(self, seconds: float) -> None:
         """Let the clocks of the stream stand still for the time that the caller took between two reads."""

@@ -69,7 +69,7 @@ class CircuitBreaker:
         return Circuit.HALF_OPEN if now - self._opened >= self._policy.open_for else Circuit.OPEN
 
     def admit(self, now: float) -> bool:
-        """Tell whether a call may go this way; who is told so must :meth:`record` what became of it."""
+        """Tell whether a call may go this way; who is told so must :meth:`record` what became of it, or :meth:`release`."""
         with self._lock:
             state = self.state(now)
             if state is not Circuit.HALF_OPEN:
@@ -79,6 +79,11 @@ class CircuitBreaker:
                 return False
             self._probe = now
             return True
+
+    def release(self) -> None:
+        """Take in that a call which was admitted is not made: if it was to be the probe, another one may."""
+        with self._lock:
+            self._probe = None
 
     def record(self, fault: Fault | None, now: float) -> None:
         """Take in what became of a call that was admitted; a fault that is nobody's or our own decides nothing."""

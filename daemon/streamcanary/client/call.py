@@ -82,6 +82,7 @@ class Call:
         self._delivered = False
         self._delay = 0.0
         self._attempt_wall = 0.0
+        self._secrets: tuple[str, ...] = ()  # of the attempt
         self.events: deque[Event] = deque()
         self.attempts: list[Attempt] = []
         self.leg = plan.own
@@ -118,9 +119,18 @@ class Call:
             lenient=leg.lenient,
             secrets=leg.secrets,
         )
+        self._secrets = leg.secrets
         self._recorder.attempt_started(number, leg.name, self._delay, now)
         self.events.append(AttemptStarted(number, leg.name))
         self.state = State.OPENING
+
+    def sent(self, credentials: tuple[str, ...], url: str = "") -> None:
+        """Report what the request proved itself with, which no message may show, and where it went, if not by headers."""
+        if further := tuple(secret for secret in credentials if secret not in self._secrets):
+            self._secrets += further
+            self._running().hide(further)
+        if url:
+            self._recorder.addressed(url)
 
     def headers(self, head: ResponseHead) -> None:
         """Report that status and headers have come."""
@@ -153,7 +163,7 @@ class Call:
         """
         machine = self._running()
         phase = Phase.HEADERS if self.state is State.OPENING else machine.phase
-        fault = fault_of_exception(error, phase, now=self._clock.time(), secrets=self.leg.secrets)
+        fault = fault_of_exception(error, phase, now=self._clock.time(), secrets=self._secrets)
         if fault is None:
             self.abandon()
             raise error
@@ -185,6 +195,8 @@ class Call:
             self.machine.fault = make_fault(FaultKind.CANCELLED, self.machine.phase, "the caller went away")
             self.machine.over = True
             self._close_attempt(self.machine)
+        elif self.leg.breaker is not None:  # admitted, and never tried
+            self.leg.breaker.release()
         self.state = State.ENDED
         self._recorder.call_abandoned(tuple(self.attempts), self._clock.monotonic())
 
@@ -210,6 +222,7 @@ class Call:
         if not machine.over:
             return
         attempt = self._close_attempt(machine)
+        self.state = State.WAITING  # the attempt is closed once, even if the caller's hook raises
         fault = machine.fault
         if fault is None:
             self._complete(machine)

@@ -107,9 +107,9 @@ def fault_of_status(
         # an empty wallet stays empty, whatever the header says
         retryable=None if kind is FaultKind.QUOTA_EXHAUSTED else should_retry,
         status=status,
-        code=_short(code if code is not None else error_type),
+        code=_short(code if code is not None else error_type, secrets),
         retry_after=retry_after(headers, now),
-        request_id=_short(headers.get("x-request-id")),
+        request_id=_short(headers.get("x-request-id"), secrets),
     )
 
 
@@ -121,7 +121,7 @@ def fault_of_error(error: object, phase: Phase, *, secrets: tuple[str, ...] = ()
         kind,
         phase,
         scrub(text, secrets) or "the stream carries an error without a message",
-        code=_short(code if code is not None else error_type),
+        code=_short(code if code is not None else error_type, secrets),
     )
 
 
@@ -172,7 +172,17 @@ _LOST = frozenset(
     {"RemoteProtocolError", "ReadError", "WriteError", "CloseError", "NetworkError", "EndOfStream", "SSLError"}
 )
 _TRANSPORT = frozenset({"RequestError", "APIError"})  # whatever else the transport or the SDK may raise
-_CREDENTIALS = frozenset({"OpenAIError", "OAuthError", "SubjectTokenProviderError", "SecretUnreadable"})
+_TRANSPORT_PACKAGES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "anyio"})
+_CREDENTIALS = frozenset(
+    {
+        "OpenAIError",
+        "OAuthError",
+        "SubjectTokenProviderError",
+        "SecretUnreadable",
+        "ClientAuthenticationError",  # of azure.identity, and the next one too
+        "CredentialUnavailableError",
+    }
+)
 
 
 def _kind_of_link(link: BaseException, phase: Phase, links: tuple[BaseException, ...]) -> FaultKind | None:
@@ -229,10 +239,15 @@ def _describe(kind: FaultKind, links: tuple[BaseException, ...], secrets: tuple[
     plain = _PLAIN.get(kind, "")
     if kind is FaultKind.INVALID_REQUEST:
         return f"{plain} ({type(links[-1]).__name__}): look at the address, the key and the headers"
-    # What refused a credential says why itself; a transport error is told best by what lies at its bottom.
-    telling = links if kind is FaultKind.AUTH_FAILED else reversed(links)
+    # What refused a credential says why itself; a transport error is told best by what lies at its bottom, where beside
+    # the errors of the network stand those of the libraries' own inner workings.
+    telling = links if kind is FaultKind.AUTH_FAILED else [link for link in reversed(links) if _is_of_the_network(link)]
     deepest = next((str(link) for link in telling if str(link)), "")
     return scrub(f"{plain}: {deepest}" if plain and deepest else plain or deepest or str(kind), secrets)
+
+
+def _is_of_the_network(link: BaseException) -> bool:
+    return isinstance(link, OSError) or type(link).__module__.partition(".")[0] in _TRANSPORT_PACKAGES
 
 
 def _error_parts(error: object) -> tuple[Any, Any, str]:
@@ -245,8 +260,8 @@ def _error_parts(error: object) -> tuple[Any, Any, str]:
     return None, None, error if isinstance(error, str) else ""
 
 
-def _short(value: object) -> str | None:
-    return None if value is None else scrub(str(value), limit=128)
+def _short(value: object, secrets: tuple[str, ...]) -> str | None:
+    return None if value is None else scrub(str(value), secrets, 128)
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

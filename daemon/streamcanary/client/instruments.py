@@ -8,6 +8,7 @@ step does not bend them. https://opentelemetry.io/docs/specs/semconv/gen-ai/
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
+import httpx2
 from opentelemetry import metrics, trace
 from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from streamcanary.client.attempt import AttemptMachine, ResponseHead
 
 Labels = Mapping[str, str]
+
+
+def server_of(url: httpx2.URL) -> tuple[str, int]:
+    """Return the host and the port that ``url`` leads to."""
+    return url.host, url.port or (443 if url.scheme == "https" else 80)
 
 
 class Instruments:
@@ -71,6 +77,9 @@ class CallRecorder:
         self._attempt_context: Context = self._parent
         self._call: Span = trace.INVALID_SPAN
         self._attempt: Span = trace.INVALID_SPAN
+        self._heard: dict[
+            str, AttributeValue
+        ] = {}  # of the attempt; set at once in its end, because a lock guards each
         self._epoch = 0.0
         self._common: dict[str, AttributeValue] = {
             **labels,
@@ -88,7 +97,7 @@ class CallRecorder:
             self._name, self._parent, SpanKind.CLIENT, self._request, start_time=self._at(now)
         )
         self._attempt_context = trace.set_span_in_context(self._call, self._parent)
-        self._instruments.streams_active.add(1, context=self._attempt_context)
+        self._instruments.streams_active.add(1, context=_NO_SPAN)
 
     def attempt_started(self, number: int, route: str, delay: float, now: float) -> None:
         """Open the span of one attempt."""
@@ -105,16 +114,21 @@ class CallRecorder:
             self._instruments.retry_delay.record(
                 delay, {**self._labels, names.ROUTE: route}, context=self._attempt_context
             )
+        self._heard = {}
         self._attempt = self._instruments.tracer.start_span(
             names.POST, self._attempt_context, SpanKind.CLIENT, attributes, start_time=self._at(now)
         )
 
     def headers(self, head: "ResponseHead") -> None:
         """Note where the answer came from."""
-        if self._attempt.is_recording():
-            self._attempt.set_attribute(names.HTTP_STATUS, head.status)
-            if head.url:
-                self._attempt.set_attribute(names.URL_FULL, head.url)
+        self._heard[names.HTTP_STATUS] = head.status
+        self.addressed(head.url)
+
+    def addressed(self, url: str) -> None:
+        """Note where the request of this attempt goes, if not to the address of the call's own route."""
+        if url and url != self._url:
+            self._heard[names.URL_FULL] = url
+            self._heard[names.SERVER_ADDRESS], self._heard[names.SERVER_PORT] = server_of(httpx2.URL(url))
 
     def first_token(self, now: float) -> None:
         """Note when the first token of an attempt came."""
@@ -125,10 +139,13 @@ class CallRecorder:
         fault = attempt.fault
         if self._attempt.is_recording():
             if attempt.request_id:
-                self._attempt.set_attribute(names.HTTP_REQUEST_ID, (attempt.request_id,))
+                self._heard[names.HTTP_REQUEST_ID] = (attempt.request_id,)
+            if (
+                fault is not None and fault.status is not None
+            ):  # the SDK raises an error status: no headers were told of
+                self._heard[names.HTTP_STATUS] = fault.status
+            self._attempt.set_attributes(self._heard)
             if fault is not None:
-                if fault.status is not None:  # the SDK raises an error status: no headers were told of
-                    self._attempt.set_attribute(names.HTTP_STATUS, fault.status)
                 self._mark(self._attempt, fault)
         self._attempt.end(self._at(now))
         if fault is not None and fault.kind is FaultKind.CANCELLED:
@@ -187,7 +204,7 @@ class CallRecorder:
         self._end(now)
 
     def _end(self, now: float) -> None:
-        self._instruments.streams_active.add(-1, context=self._attempt_context)
+        self._instruments.streams_active.add(-1, context=_NO_SPAN)
         self._call.end(self._at(now))
 
     def _describe(self, result: StreamResult) -> None:
@@ -219,4 +236,5 @@ class CallRecorder:
             span.set_status(Status(StatusCode.ERROR, str(fault)))
 
 
+_NO_SPAN = Context()  # how many streams are open is the doing of no one call: no exemplar, and no price for it
 _METRIC_KEYS = (names.OPERATION, names.PROVIDER, names.REQUEST_MODEL, names.SERVER_ADDRESS, names.SERVER_PORT)

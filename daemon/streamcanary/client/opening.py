@@ -1,11 +1,10 @@
 """What has come of a request while its answer is still being opened.
 
 The SDK reads the whole body of an error before it says anything. When that body stalls, our clock strikes first, and
-the status, the request id and ``Retry-After`` would be lost. The transport's ``trace`` extension tells of the headers
-as they come (https://www.python-httpx.org/advanced/extensions/#trace); a transport without it tells nothing.
+the status, the request id and ``Retry-After`` would be lost. So we look at each answer where the SDK's transport hands
+it over: its headers have come, and its body has not been read.
 """
 
-from collections.abc import Mapping
 from contextvars import ContextVar
 from typing import Any, Self
 
@@ -13,17 +12,35 @@ import httpx2
 from openai import AsyncOpenAI, OpenAI
 
 from streamcanary.client.attempt import ResponseHead
+from streamcanary.client.request import shown_url
 
 _current: ContextVar["Opening | None"] = ContextVar("streamcanary.opening", default=None)
 
 
 class Opening:
-    """Watches the requests that the SDK makes within ``with Opening() as opening``; ``head`` is the last answer's."""
+    """Watches the requests that the SDK makes within ``with Opening() as opening``; ``head`` is that of the last error."""
 
-    __slots__ = ("_token", "head")
+    __slots__ = ("_request", "_token", "head")
 
     def __init__(self) -> None:
         self.head: ResponseHead | None = None
+        self._request: httpx2.Request | None = None
+
+    @property
+    def url(self) -> str:
+        """Where the request went, fit to be shown; empty if it was never made. It is the SDK that knows: see Azure."""
+        return shown_url(self._request.url) if self._request is not None else ""
+
+    @property
+    def credentials(self) -> tuple[str, ...]:
+        """What the request proved itself with: keys and tokens that the SDK may have asked others for."""
+        headers = self._request.headers if self._request is not None else {}
+        given = (headers.get("authorization"), headers.get("api-key"))
+        return tuple(value.rpartition(" ")[2] for value in given if value)
+
+    def sending(self, request: httpx2.Request) -> None:
+        """Take note of a request that is about to be sent."""
+        self._request = request
 
     def __enter__(self) -> Self:
         self._token = _current.set(self)
@@ -32,44 +49,39 @@ class Opening:
     def __exit__(self, *exc: object) -> None:
         _current.reset(self._token)
 
-    def note(self, name: str, info: Mapping[str, Any]) -> None:
-        """Take note of what the transport tells."""
-        if name == "http11.receive_response_headers.complete":
-            _, status, _, headers = info["return_value"]
-        elif name == "http2.receive_response_headers.complete":
-            status, headers = info["return_value"]
-        else:
-            return
-        self.head = ResponseHead(status, httpx2.Headers(headers))
 
-    async def note_async(self, name: str, info: Mapping[str, Any]) -> None:
-        """Take note of what an asynchronous transport tells."""
-        self.note(name, info)
+def _note(response: httpx2.Response) -> None:
+    if response.status_code >= 300 and (opening := _current.get()) is not None:
+        opening.head = ResponseHead(response.status_code, response.headers)
 
 
 def watched_async(client: AsyncOpenAI) -> AsyncOpenAI:
     """Return a copy of ``client`` that does not retry by itself, and whose requests an :class:`Opening` can watch."""
     copy = client.with_options(max_retries=0)
-    prepare = copy._prepare_request  # the SDK's own hook: called with each request before it is sent
+    send = copy._send_request  # every request goes through it, whatever the transport
 
-    async def prepare_and_watch(request: httpx2.Request) -> None:
-        await prepare(request)
+    async def send_and_note(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
         if (opening := _current.get()) is not None:
-            request.extensions.setdefault("trace", opening.note_async)
+            opening.sending(request)
+        response = await send(request, stream=stream, **options)
+        _note(response)
+        return response
 
-    copy._prepare_request = prepare_and_watch  # type: ignore[method-assign]
+    copy._send_request = send_and_note  # type: ignore[method-assign]
     return copy
 
 
 def watched_sync(client: OpenAI) -> OpenAI:
     """Return a copy of ``client`` as :func:`watched_async` does."""
     copy = client.with_options(max_retries=0)
-    prepare = copy._prepare_request
+    send = copy._send_request
 
-    def prepare_and_watch(request: httpx2.Request) -> None:
-        prepare(request)
+    def send_and_note(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
         if (opening := _current.get()) is not None:
-            request.extensions.setdefault("trace", opening.note)
+            opening.sending(request)
+        response = send(request, stream=stream, **options)
+        _note(response)
+        return response
 
-    copy._prepare_request = prepare_and_watch  # type: ignore[method-assign]
+    copy._send_request = send_and_note  # type: ignore[method-assign]
     return copy

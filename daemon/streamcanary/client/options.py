@@ -16,7 +16,7 @@ from streamcanary.client.fallbacks import Cached, Fallback, NonStreaming, Route
 from streamcanary.client.instruments import Instruments
 from streamcanary.client.plan import Leg, OnFault, Plan
 from streamcanary.client.policy import RetryPolicy, Timeouts
-from streamcanary.client.request import Request, prepare
+from streamcanary.client.request import Request, prepare, replayable
 from streamcanary.client.result import StreamResult
 from streamcanary.model.clock import Clock, SystemClock
 
@@ -87,6 +87,7 @@ class Options(Generic[Sdk]):
         self._instruments = Instruments()
         own = watched(client)
         self.clients = [own, *(self._client_of(way, own, type(client)) for way in self.fallbacks)]
+        self._endpoints = [str(each.base_url) for each in self.clients]
 
     def changed(self, **changes: Any) -> "Options[Sdk]":
         """Return options that differ in ``changes``; budget, breakers, cache and transport are the same ones.
@@ -106,6 +107,7 @@ class Options(Generic[Sdk]):
         Raises:
             TypeError: if they cannot be sent.
         """
+        arguments = {name: replayable(value) for name, value in arguments.items()}
         own = prepare(arguments, None)
         requests: list[Request | None] = [own]
         requests += [
@@ -117,7 +119,7 @@ class Options(Generic[Sdk]):
     def begin(self, asked: Asked) -> Call:
         """Return the state machine of a call that starts now."""
         given, clock = self._given, self.clock
-        key = fingerprint(str(self.clients[0].base_url), asked.own.arguments) if given["cache"] else None
+        key = fingerprint(self._endpoints[0], asked.own.arguments) if given["cache"] else None
         legs: list[Leg] = []
         for index, request in enumerate(asked.requests):
             legs.append(self._leg(index, request, {leg.name for leg in legs}, key))
@@ -159,7 +161,7 @@ class Options(Generic[Sdk]):
             kind="whole" if isinstance(way, NonStreaming) else "stream",
             lenient=self._given["lenient"],
             secrets=(*self._given["secrets"], *((client.api_key,) if client.api_key else ())),
-            breaker=breakers.of(str(client.base_url), model) if breakers else None,
+            breaker=breakers.of(self._endpoints[index], model) if breakers else None,
         )
 
     def _recall(self, key: bytes | None, way: Cached) -> Callable[[float], StreamResult | None]:

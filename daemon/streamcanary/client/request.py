@@ -1,7 +1,7 @@
 """The arguments of a call, checked before anything is sent, and as each route sends them."""
 
 import inspect
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,7 @@ from opentelemetry.util.types import AttributeValue
 
 from streamcanary.client.attempt import Api
 from streamcanary.client.fallbacks import Route
-from streamcanary.client.instruments import CallRecorder, Instruments
+from streamcanary.client.instruments import CallRecorder, Instruments, server_of
 from streamcanary.model import names
 
 if TYPE_CHECKING:
@@ -93,6 +93,19 @@ def prepare(arguments: Mapping[str, Any], route: Route | None) -> Request:
     return Request(api, arguments["model"], dict(arguments))
 
 
+def replayable(value: Any) -> Any:
+    """Return ``value`` with every iterator in it read into a list: a second attempt would find it empty."""
+    if isinstance(value, Iterator):
+        value = list(value)
+    if isinstance(value, list):
+        return [replayable(item) if isinstance(item, (Iterator, dict, list)) else item for item in value]
+    if isinstance(value, dict):
+        return {
+            key: replayable(item) if isinstance(item, (Iterator, dict, list)) else item for key, item in value.items()
+        }
+    return value
+
+
 def shown_url(url: httpx2.URL) -> str:
     """Return ``url`` as it may be shown: without user, password and query, each of which can hold a secret."""
     if url.userinfo or url.query or url.fragment:
@@ -102,8 +115,7 @@ def shown_url(url: httpx2.URL) -> str:
 
 @lru_cache(maxsize=256)
 def _endpoint(base: httpx2.URL) -> tuple[str, int, str]:
-    port = base.port or (443 if base.scheme == "https" else 80)
-    return base.host, port, shown_url(base).rstrip("/")
+    return *server_of(base), shown_url(base).rstrip("/")
 
 
 @cache

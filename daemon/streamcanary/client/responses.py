@@ -14,7 +14,6 @@ from streamcanary.client.limits import LIMITS, Limits
 from streamcanary.client.sse import ServerSentEvent
 from streamcanary.client.wire import Decoder, ErrorReported, decode_untyped
 from streamcanary.events import Delta as DeltaEvent
-from streamcanary.model.outcome import Usage
 
 
 class Content(Struct):
@@ -66,7 +65,7 @@ class StreamEvent(Struct):
     """Any event of the stream: its type says which fields it has."""
 
     type: str | None = None
-    delta: str | None = None
+    delta: Any = None
     output_index: int | None = None
     item: Item | None = None
     response: Response | None = None
@@ -80,6 +79,7 @@ class _Wrapped(Struct):
 _decode_event = Decoder(StreamEvent)
 _decode_response = Decoder(Response)
 _TERMINAL: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
+_OF_THE_ANSWER: Final = frozenset({"response.output_text.delta", "response.refusal.delta"})
 _TOOL_CALLS: Final = frozenset({"function_call", "custom_tool_call"})
 _FINISH: Final = {"max_output_tokens": "length"}  # other reasons have the names of Chat Completions
 
@@ -97,6 +97,8 @@ class ResponsesReader:
         """Return what an event adds to the answer; raises as :meth:`ChatReader.take` does."""
         data = event.data
         if not data or data.isspace() or data.startswith(b"[DONE]"):
+            if event.event == "error":
+                raise ErrorReported(None)
             return []
         told = _decode_event(data)
         kind = told.type or event.event
@@ -130,8 +132,12 @@ class ResponsesReader:
         self.answer.describe(response.id, response.model, response.created_at)
         return self._finish(response) if response.status in _TERMINAL else []
 
-    def _add_delta(self, kind: str, delta: str, index: int) -> list[DeltaEvent]:
+    def _add_delta(self, kind: str, delta: object, index: int) -> list[DeltaEvent]:
         answer = self.answer
+        if not isinstance(delta, str):
+            if kind in _OF_THE_ANSWER:  # a piece of the answer that cannot be read must not go missing unseen
+                raise msgspec.DecodeError(f"the delta of {kind} is not text")
+            return []
         match kind:
             case "response.output_text.delta":
                 return [answer.add_text(delta)]
@@ -156,7 +162,7 @@ class ResponsesReader:
         self.done = True
         if response.usage is not None:
             usage = response.usage
-            answer.usage = Usage(input_tokens=usage.input_tokens or 0, output_tokens=usage.output_tokens or 0)
+            answer.use(usage.input_tokens, usage.output_tokens)
         if response.status == "failed":
             raise ErrorReported(response.error or {"message": "the response failed, and the server does not say why"})
         if response.status == "cancelled":
@@ -164,9 +170,9 @@ class ResponsesReader:
         events = [] if answer.says_something else self._add_output(response.output or [])
         if response.status == "incomplete":
             reason = (response.incomplete_details.reason if response.incomplete_details else None) or "incomplete"
-            answer.finish_reason = _FINISH.get(reason, reason)[:64]
+            answer.finish(_FINISH.get(reason, reason))
         else:
-            answer.finish_reason = "tool_calls" if answer.tool_calls else "stop"
+            answer.finish("tool_calls" if answer.tool_calls else "stop")
         return events
 
     def _add_output(self, output: list[Item]) -> list[DeltaEvent]:

@@ -252,8 +252,10 @@ class Stream:
             with Opening() as opening:
                 response = create(**request.arguments, **streamed, timeout=transport).__enter__().http_response
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
+            call.sent(opening.credentials, opening.url)
             call.struck(opening.head) if self._now() >= deadline else call.broke(error)
             return
+        call.sent(opening.credentials)
         self._response = response
         self._alarm = SocketAlarm(_socket_of(response))
         # From here on our own clocks count; the transport reads its own anew when it begins to read the body.
