@@ -136,6 +136,7 @@ def _on_transition(watch: Watch) -> Callable[[Incident], None]:
             extra={
                 "alert": incident.rule,
                 "subject": incident.subject,
+                "reason": incident.reason,
                 "bad": evidence.bad,
                 "total": evidence.total,
                 "last_message": evidence.message,

@@ -1,12 +1,14 @@
 from typing import Any
 
 import msgspec
+import pytest
 
+from streamcanary.alerting.page import render_incident
 from streamcanary.alerting.template import FIELDS, fill
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.incident import Evidence
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
-from support.alerts import NOON, World, a_fault, a_run, alerts, bad, good
+from support.alerts import NOON, THREE_IN_A_ROW, World, a_fault, a_run, alerts, bad, good
 
 RATIO = {"detector": {"type": "ratio", "over": "10 runs", "threshold": "50%", "min_samples": 5}}
 
@@ -81,6 +83,29 @@ def test_a_time_over_its_limit_is_said_in_words() -> None:
     assert seen_by(late, measure="slow", **slow).message == "slow: first token 4.2s, whole run 1s"
 
 
+@pytest.mark.parametrize(
+    ("detector", "runs", "reason"),
+    [
+        (RATIO["detector"], [bad] * 5 + [good] * 14, "recovered: 8 of the last 10 runs were good"),
+        ({"type": "consecutive", "failures": 3}, [bad] * 3 + [good] * 3, "recovered: the last 3 runs were good"),
+        (
+            {"type": "consecutive", "failures": 2, "resolve_after": 1},
+            [bad, bad, good],
+            "recovered: the last run was good",
+        ),
+    ],
+)
+def test_the_end_of_an_outage_says_how_it_was_seen(detector: Any, runs: list[Any], reason: str) -> None:
+    """The annotations are those of its opening, as receivers know it by them; the reason speaks of its end."""
+    world = World(alerts(rules={"Rule": {**THREE_IN_A_ROW, "detector": detector}}))
+    world.see(*runs)
+    (incident,) = world.state.incidents.values()
+    page = render_incident(incident, world.now).document()
+    assert ("alert.resolved", reason) == (page["type"], page["reason"])
+    opened = f"chat: {incident.evidence.bad} of the last {incident.evidence.total} runs failed"
+    assert {"summary": opened} == page["annotations"]
+
+
 def test_hostile_text_is_bounded_and_clean() -> None:
     """A megabyte, a key, control characters and half a surrogate pair: none of it is stored, and nothing breaks."""
     text = "sk-12345678abcdef \x1b[31m \ud83d " + "x" * 1_000_000
@@ -113,8 +138,6 @@ def test_a_template_is_filled_in() -> None:
 
 def test_every_field_of_a_template_stands_for_something() -> None:
     """What is documented is rendered."""
-    from streamcanary.alerting.page import render_incident
-
     world = World(alerts(rules={"Rule": {**RATIO, "annotations": {name: f"{{{name}}}" for name in FIELDS}}}))
     world.see(*[tried(FaultKind.STALLED)] * 5)
     (incident,) = world.firing

@@ -98,9 +98,9 @@ class World:
         self.rows: tuple[Row, ...] = ()
         self.configure(config or alerts(), *canaries)
 
-    def configure(self, config: AlertsConfig, *canaries: Canary) -> None:
+    def configure(self, config: AlertsConfig, *canaries: Canary, instance: str = "default") -> None:
         """Set another configuration; without canaries, for ``chat``."""
-        self.engine = Engine(config, "default", canaries or (CHAT,))
+        self.engine = Engine(config, instance, canaries or (CHAT,))
 
     def step(self, input: Input) -> None:  # noqa: A002
         """Step the engine, and commit."""

@@ -3,6 +3,7 @@
 import io
 import json
 import logging
+import sys
 import warnings
 
 import pytest
@@ -76,6 +77,46 @@ def test_secrets_are_removed_everywhere(lines):
     assert "hunter2" not in text
     assert "sk-abc" not in text
     assert text.count("[redacted]") == 5  # the traceback shows the line that raised, too
+
+
+def test_lists_and_objects_stay_what_they_are(lines):
+    """What reads the log reads them, too; what is no plain value in them becomes text."""
+    LOGGER.info("x", extra={"ids": ["a", "b"], "pair": (1, None), "faults": {"stalled": 3}, "odd": [{"a": {"b": 1}}]})
+    [line] = lines()
+    assert (["a", "b"], [1, None], {"stalled": 3}) == (line["ids"], line["pair"], line["faults"])
+    assert ["{'a': {'b': 1}}"] == line["odd"]
+
+
+def test_lists_and_objects_are_scrubbed_through(lines):
+    """Each element, and each key: no secret, no control character, no line break."""
+    foul = "hunter2-hunter2 \x1b[31m\n\udcff"
+    LOGGER.info("x", extra={"ids": [foul, (foul,)], "by": {foul: foul}})
+    [line] = lines()
+    clean = "[redacted]  [31m\\n?"
+    assert [clean, line["ids"][1]] == line["ids"]
+    assert {clean: clean} == line["by"]
+    assert "hunter2" not in json.dumps(line)
+
+
+def test_lists_and_objects_are_bounded(lines):
+    """A megabyte in a list, a million elements, a list in itself: a short line all the same."""
+    endless: list[object] = []
+    endless.append(endless)
+    values = [["x" * 1_000_000] * 3, list(range(1_000_000)), {str(n) * 500: "x" * 60 for n in range(1000)}, endless]
+    LOGGER.info("x", extra=dict(zip("abcd", values, strict=True)))
+    [line] = lines()
+    assert [500, "…"] == [len(line["a"][0]), *line["a"][1:]]
+    assert [*range(32), "…"] == line["b"]
+    assert all(len(json.dumps(line[key])) < 1200 for key in "abcd")
+    assert "…" == list(line["c"])[-1]
+
+
+def test_without_a_stderr_nothing_is_said(monkeypatch):
+    """A process that was started with its stderr closed has none."""
+    monkeypatch.setattr(sys, "stderr", None)
+    logs.configure("debug")
+    LOGGER.error("nobody hears this")
+    assert all(handler.stream.writable() for handler in logging.getLogger().handlers if hasattr(handler, "stream"))
 
 
 def test_a_line_stays_one_line(lines):

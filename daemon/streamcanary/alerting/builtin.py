@@ -10,7 +10,7 @@ STORE_FAILING: Final = "StoreFailing"
 BUILTIN: Final[dict[str, dict[str, str]]] = {
     RECEIVER_FAILING: {
         "summary": "Receiver {subject} refuses notifications",
-        "description": "What was sent to {subject} was refused and will not be tried again: {message}",
+        "description": "What was sent to {subject} was refused, and is not tried again before a restart: {message}",
     },
     STORE_FAILING: {
         "summary": "The store cannot be written",

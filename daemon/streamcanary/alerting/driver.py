@@ -166,12 +166,15 @@ class Alerting:
         self._publish()
 
     def _start(self) -> None:
-        """Bring the state into line with the configuration, and say what can no longer be delivered."""
+        """Bring the state into line with the configuration, and say what that means for what was to be delivered."""
         before = self._state.notices
         self._apply(Started())
         for notice in before.values():
-            if notice.state is Progress.PENDING and notice.id not in self._state.notices:
+            after = self._state.notices.get(notice.id)
+            if notice.state is Progress.PENDING and after is None:
                 _log.warning("%s of group %s is given up: no receiver %s", notice.action, notice.group, notice.receiver)
+            elif notice.state is Progress.PARKED and after is not None and after.state is Progress.PENDING:
+                _log.info("%s of group %s, refused by %s, is tried again", notice.action, notice.group, notice.receiver)
 
     async def _adopt(self) -> StoreFailing | None:
         """Put what the store has under what is in memory, which is newer; return what it says if it fails."""

@@ -119,7 +119,7 @@ class Engine:
         if verdict.firing and not firing:
             self._open(draft, self._incident(pair, at, trail.evidence(verdict.tally)), now)
         elif firing and not verdict.firing:
-            self._close(draft, pair.key, at, "recovered", now)
+            self._close(draft, pair.key, at, verdict.tally.recovery, now)
 
     def _incident(self, pair: Pair, at: float, evidence: Evidence) -> Incident:
         canary = pair.canary
@@ -177,11 +177,11 @@ class Engine:
             return
         incident = msgspec.structs.replace(incident, resolved=max(at, incident.opened), reason=reason)
         draft.put(incident)
-        group = draft.groups.get(group_key(self.instance, incident.rule, incident.subject))
-        if group is not None and group.firing:
-            group = msgspec.structs.replace(group, resolved=incident.resolved)
-            draft.put(group)
-            outbox.call_off(draft, group, (incident,), self._edges(group.receivers), now)
+        for group in list(draft.groups.values()):
+            if group.firing and key in group.members:  # its own key may be of another instance's making
+                over = msgspec.structs.replace(group, resolved=incident.resolved)
+                draft.put(over)
+                outbox.call_off(draft, over, (incident,), self._edges(over.receivers), now)
 
     def _told(self, incident: Incident) -> tuple[str, ...]:
         """Return who is told of ``incident``: for a failing receiver the others of its route, or else all others."""
@@ -219,9 +219,14 @@ class Engine:
                 self._reroute(draft, group, now)
 
     def _orphaned(self, incident: Incident) -> str | None:
-        """Return why nothing could ever resolve ``incident`` under this configuration; ``None`` if something can."""
-        if incident.rule == STORE_FAILING or incident.key in self.pairs:
+        """Return why nothing could ever resolve ``incident`` under this configuration; ``None`` if something can.
+
+        What resolves it looks for it under a key of this engine's own, so that is what counts.
+        """
+        if incident.key in self.pairs or incident.key == self.store_key:
             return None
+        if incident.labels.get("instance") != self.instance:
+            return f"the instance is now called {self.instance}"
         if incident.rule == RECEIVER_FAILING:
             return None if incident.subject in self.receivers else "the receiver was removed from the configuration"
         if incident.rule not in self._rules:
@@ -229,18 +234,23 @@ class Engine:
         return "the canary was removed from the configuration, or the rule no longer matches it"
 
     def _reroute(self, draft: Draft, group: Group, now: float) -> None:
-        """Have receivers that a route now names told of ``group``; those told before are told when it is over."""
+        """Have receivers that a route now names told of ``group``; those told before are told when it is over.
+
+        A page that a receiver refused may find it mended.
+        """
         members = tuple(draft.incidents[key] for key in group.members if key in draft.incidents)
         if not members:
             draft.remove("groups", group.key)
             return
         kept = [name for name in group.receivers if name in self.receivers]
-        receivers = tuple(dict.fromkeys([*kept, *(name for member in members for name in self._told(member))]))
+        routed = {name: None for member in members for name in self._told(member)}
+        receivers = tuple(dict.fromkeys([*kept, *routed]))
         if receivers != group.receivers:
             group = msgspec.structs.replace(group, receivers=receivers)
             draft.put(group)
         new = [name for name in self._edges(receivers) if name not in kept]
         outbox.announce(draft, group, members, new, now)
+        outbox.try_again(draft, group, routed, now)
 
     def _tidy(self, draft: Draft, now: float) -> None:
         """Forget what is over, a week later."""

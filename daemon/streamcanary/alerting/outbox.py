@@ -40,6 +40,18 @@ def call_off(draft: Draft, group: Group, members: tuple[Incident, ...], receiver
             _add(draft, receiver, group, members, Action.RESOLVE, now)
 
 
+def try_again(draft: Draft, group: Group, receivers: Iterable[str], now: float) -> None:
+    """Have the trigger of ``group`` sent again to those of ``receivers`` who refused it, at a start of the daemon.
+
+    Whoever refused it may have been mended since, and waits for a page that would never come. This goes for definite
+    refusals only: if one try got no answer, the receiver may have been told, and a restart tells nobody twice.
+    """
+    for receiver in receivers:
+        trigger = draft.notices.get(notice_id(receiver, group.key, group.opened, Action.TRIGGER))
+        if trigger is not None and trigger.state is Progress.PARKED and trigger.unheard:
+            draft.put(msgspec.structs.replace(trigger, state=Progress.PENDING, next_try=now))
+
+
 def begin(draft: Draft, id: str, now: float) -> None:  # noqa: A002 - the field's name
     """Count a try of notice ``id`` that is about to be made; nothing if there is no longer anything to try."""
     notice = draft.notices.get(id)

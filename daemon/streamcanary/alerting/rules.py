@@ -10,10 +10,9 @@ from streamcanary.alerting.template import Template
 from streamcanary.model.canary import Canary
 from streamcanary.model.duration import PositiveDuration
 from streamcanary.model.faults import Blame
+from streamcanary.model.label import LabelName
 from streamcanary.model.matcher import Matchers, all_match
 
-LabelName = Annotated[str, Field(pattern=r"^[a-zA-Z_][a-zA-Z0-9_]*$", max_length=128)]
-"""What Prometheus and Alertmanager take as the name of a label."""
 LabelValue = Annotated[str, Field(min_length=1, max_length=512)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 """The name of a rule or receiver: letters, digits, ``_``, ``.`` and ``-``."""
@@ -42,7 +41,9 @@ class Rule(BaseModel):
     """One rule; it watches each canary that all of ``match`` match (without any: every canary) on its own.
 
     ``blame`` says whose faults are bad samples for ``errors`` and ``first_attempts``; by default all but ``config`` and
-    ``local``, which no provider can mend. ``limit`` (seconds) goes with the timed measures.
+    ``local``, which no provider can mend. So a rejected key, an unknown model, or a login page where an API should be,
+    all blamed on ``config``, alert nobody unless a rule says ``blame: [config]``. ``limit`` (seconds) goes with the
+    timed measures.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -73,3 +74,7 @@ class Rule(BaseModel):
     def watches(self, canary: Canary) -> bool:
         """Tell whether this rule looks at ``canary``."""
         return all_match(self.match, canary.label_set())
+
+    def tells_of(self, blame: Blame) -> bool:
+        """Tell whether faults blamed so are bad samples for this rule."""
+        return self.measure in (Measure.ERRORS, Measure.FIRST_ATTEMPTS) and blame in self.blame

@@ -5,6 +5,7 @@ import logging
 from collections.abc import Sequence
 from random import Random
 from typing import Protocol
+from urllib.parse import urlsplit
 
 import httpx2
 
@@ -133,7 +134,7 @@ class LevelSender:
         """Send ``incidents`` and return the seconds until the next time."""
         begun = self._desk.clock.monotonic()
         answer = await self._post(incidents, now)
-        _report(self._desk, self.name, answer, f"{len(incidents)} alerts to {self._url}")
+        _report(self._desk, self.name, answer, f"{len(incidents)} alerts to {urlsplit(self._url).netloc}")
         if isinstance(answer, Retry):
             self._failures += 1
             wait = outbox.backoff(self._failures, self._desk.random.random())

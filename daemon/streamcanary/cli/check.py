@@ -1,21 +1,36 @@
 """``streamcanary check``: whether a configuration is good, and what it watches."""
 
 import argparse
+import sys
 
 from streamcanary.cli.config import Unusable, read_config
 from streamcanary.model.duration import format_duration
+from streamcanary.model.faults import Blame
 from streamcanary.settings import Settings
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Validate a configuration; return 0 if it is good, 2 if not."""
+    """Validate a configuration; return 0 if it is good, with or without warnings, 2 if not."""
     try:
         settings = read_config(arguments.config)
     except Unusable:
         return 2
     for line in _describe(settings):
         print(line)
+    for line in _warnings(settings):
+        print(f"warning: {line}", file=sys.stderr)
     return 0
+
+
+def _warnings(settings: Settings) -> list[str]:
+    """Return what is no mistake, and may be meant otherwise."""
+    telling = [rule for rule in settings.alerts.rules.values() if rule.tells_of(Blame.CONFIG)]
+    return [
+        f"canary {canary.name}: no rule tells of faults blamed on config (rejected key, unknown model); "
+        "a rule does with blame: [config]"
+        for canary in settings.describe()
+        if not any(rule.watches(canary) for rule in telling)
+    ]
 
 
 def _describe(settings: Settings) -> list[str]:

@@ -29,8 +29,9 @@ class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One rule that fires for one subject. There is at most one open incident of a ``key``.
 
     ``subject`` is the canary, or for a built-in alert the part of the daemon that it is about (``canary`` is ``None``
-    then). ``opened`` and ``resolved`` are seconds since the epoch, ``reason`` says why it is over. ``labels`` are those
-    of its opening and do not change, since receivers know an alert by them. ``annotations`` are templates.
+    then). ``opened`` and ``resolved`` are seconds since the epoch, ``reason`` is a sentence that says why it is over.
+    ``labels`` and ``evidence`` are those of its opening and do not change, since receivers know an alert by them.
+    ``annotations`` are templates.
     """
 
     key: str
@@ -82,7 +83,7 @@ class Progress(StrEnum):
     PENDING = "pending"
     ACCEPTED = "accepted"
     PARKED = "parked"
-    """Refused for good; it will not be tried again."""
+    """Refused; it is tried again only at the next start, and then only a trigger of what still fires."""
 
 
 class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -4,13 +4,14 @@ Rooms log through the standard library: ``logging.getLogger(__name__).info("…"
 whoever wrote it, is scrubbed of secrets and bounded here, at the one place that all of them pass.
 """
 
+import io
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import suppress
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TextIO
+from typing import Any, Final, Literal, TextIO, cast
 
 import msgspec
 import structlog
@@ -30,8 +31,10 @@ Below that, ``openai`` would also log whole requests, prompts and headers includ
 
 _LONGEST_MESSAGE = 2000  # characters
 _LONGEST_FIELD = 500
+_LONGEST_KEY = 100
 _LONGEST_TRACEBACK = 8000
 _MOST_FIELDS = 32
+_MOST_ELEMENTS = 32  # of a list or an object in a field
 _OWN_FIELDS = ("time", "level", "message", "logger", "exception", "trace_id", "span_id")
 
 
@@ -44,7 +47,7 @@ def configure(
     never be shown; it is asked for every line, so that a secret that was read again is known. A second call replaces
     what the first one set up.
     """
-    stream = stream or sys.stderr
+    stream = stream or sys.stderr or cast("TextIO", _Nowhere())  # there is none if file 2 is closed
     handler = _Handler(stream)
     terminal = stream.isatty()
     renderer = _json_renderer() if (json if json is not None else not terminal) else _console_renderer(colors=terminal)
@@ -57,6 +60,11 @@ def configure(
     logging.captureWarnings(capture=True)
     for name in NOISY:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+class _Nowhere(io.TextIOBase):
+    def write(self, text: str, /) -> int:
+        return len(text)
 
 
 class _Handler(logging.StreamHandler[TextIO]):
@@ -132,14 +140,36 @@ class _Bounds:
         exception = own.pop("exception", None)
         shown: EventDict = {key: self._show(own[key], secrets, _LONGEST_MESSAGE) for key in own}
         for key, value in list(event.items())[:_MOST_FIELDS]:
-            shown[str(key)[:100]] = self._show(value, secrets, _LONGEST_FIELD)
+            shown[str(key)[:_LONGEST_KEY]] = self._show(value, secrets, _LONGEST_FIELD)
         if exception is not None:
             whole = scrub(exception, secrets, limit=4 * _LONGEST_TRACEBACK)
             shown["exception"] = whole[-_LONGEST_TRACEBACK:]
         return {**shown, **meta}
 
+    @classmethod
+    def _show(cls, value: Any, secrets: tuple[str, ...], limit: int) -> Any:
+        """Return ``value`` as it may be shown: a list or an object keeps its shape, what is in it becomes plain."""
+        if isinstance(value, dict):
+            return dict(cls._fitting(value.items(), secrets, limit))
+        if isinstance(value, (list, tuple)):
+            return [shown for _, shown in cls._fitting(enumerate(value), secrets, limit)]
+        return cls._plain(value, secrets, limit)
+
+    @classmethod
+    def _fitting(
+        cls, pairs: Iterable[tuple[Any, Any]], secrets: tuple[str, ...], limit: int
+    ) -> Iterator[tuple[str, Any]]:
+        """Show keys and values until ``limit`` characters are used up; an ellipsis stands for the rest."""
+        for number, (key, value) in enumerate(pairs):
+            if limit <= 0 or number == _MOST_ELEMENTS:
+                yield "…", "…"
+                return
+            name, shown = cls._plain(str(key), secrets, _LONGEST_KEY), cls._plain(value, secrets, limit)
+            limit -= len(name) + len(str(shown))
+            yield name, shown
+
     @staticmethod
-    def _show(value: Any, secrets: tuple[str, ...], limit: int) -> Any:
+    def _plain(value: Any, secrets: tuple[str, ...], limit: int) -> Any:
         if value is None or isinstance(value, (bool, int, float)):
             return value
         text = value if isinstance(value, str) else str(value)

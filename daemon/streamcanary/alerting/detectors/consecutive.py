@@ -50,4 +50,4 @@ class Consecutive(BaseModel):
             state = ConsecutiveState(good=min(state.good + 1, needed))
             firing = firing and state.good < needed
         since = state.since if state.bad else at
-        return Verdict(state, firing, Tally(state.bad, state.bad or 1, since))
+        return Verdict(state, firing, Tally(state.bad, state.bad or state.good, since))

@@ -8,6 +8,7 @@ from datetime import UTC
 
 import httpx2
 
+from streamcanary.alerting.receivers.address import revealing
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
 from streamcanary.model.secret import scrub
 
@@ -56,9 +57,10 @@ async def post(
     """Send ``content`` as JSON to ``url`` and say how it went; raises nothing but cancellation.
 
     ``timeout`` (seconds) bounds the whole of it. ``now`` (seconds since the epoch) is what a ``Retry-After``
-    date is held against. ``secrets`` are kept out of the reasons.
+    date is held against. ``secrets``, and whatever of ``url`` may be one, are kept out of the reasons: servers like to
+    repeat the path that they do not know.
     """
-    hidden = [*secrets]
+    hidden = [*secrets, *revealing(url)]
     try:
         async with (
             asyncio.timeout(timeout),

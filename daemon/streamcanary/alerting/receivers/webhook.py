@@ -45,7 +45,9 @@ class Webhook(BaseModel):
     The body is JSON: ``version`` (1), ``type`` (``alert.fired`` or ``alert.resolved``), ``key`` (the same for both, and
     for the same alert of another replica), ``alert``, ``canary`` (``null`` for a built-in alert), ``labels``,
     ``annotations``, ``opened`` and ``resolved`` (RFC 3339, UTC; ``resolved`` is ``null`` while it fires), ``reason``
-    (why it is over) and ``evidence`` (the fields of :class:`~streamcanary.model.incident.Evidence`).
+    (why it is over, such as ``recovered: 7 of the last 8 runs were good``) and ``evidence`` (the fields of
+    :class:`~streamcanary.model.incident.Evidence`). ``labels``, ``annotations`` and ``evidence`` are those of the
+    opening, in the resolve as well: a receiver knows the alert by them, and ``reason`` is what is new.
 
     Headers: ``webhook-id`` is the same on every retry, ``webhook-timestamp`` is when it was sent (seconds since the
     epoch), ``webhook-signature`` is ``v1,`` and the base64 of the HMAC-SHA256 of ``id.timestamp.body``.
@@ -88,6 +90,4 @@ class Webhook(BaseModel):
             "webhook-timestamp": timestamp,
             "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
         }
-        return await post(
-            http, url, content=body, headers=headers, timeout=self.timeout, now=now, secrets=(url, secret)
-        )
+        return await post(http, url, content=body, headers=headers, timeout=self.timeout, now=now, secrets=(secret,))

@@ -1,0 +1,17 @@
+"""What the tests of running alerting share."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from streamcanary.store.database import Store
+from support.stores import open_store
+
+
+@pytest.fixture
+async def store(tmp_path: Path) -> AsyncIterator[Store]:
+    """Provide an open store, and close it."""
+    store = open_store(tmp_path / "canary.db")
+    yield store
+    await store.close()

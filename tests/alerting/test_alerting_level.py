@@ -1,0 +1,115 @@
+"""Level receivers, told the state again and again."""
+
+import asyncio
+
+from streamcanary.alerting.config import AlertsConfig
+from streamcanary.store.database import Store
+from support.alerting import OUTAGE, RECOVERY, offer, running, types, until
+from support.alerts import a_hook, alerts
+from support.clock import ManualClock
+from support.receiver import HANG, Receiver, Reply
+
+
+def prom(*receivers: Receiver, **more: Receiver) -> AlertsConfig:
+    """Configure one Alertmanager with several peers, and webhooks beside it."""
+    peers = {"type": "alertmanager", "urls": [receiver.url for receiver in receivers]}
+    return alerts(receivers={"prom": peers, **{name: a_hook(hook.url) for name, hook in more.items()}})
+
+
+async def test_a_level_receiver_is_told_again_and_again(store: Store) -> None:
+    """At once, each minute, at once when it is over, and for a quarter of an hour after that."""
+    clock = ManualClock(wall=OUTAGE[-1].started + 5)
+    async with Receiver() as peer, running(store, prom(peer), clock) as alerting:
+        offer(alerting, OUTAGE)
+        await peer.received(1)
+        clock.advance(60)
+        alerting.wake()
+        await peer.received(2)
+        offer(alerting, RECOVERY)
+        await peer.received(3)
+        for count in range(4, 30):
+            clock.advance(60)
+            alerting.wake()
+            if clock.time() - RECOVERY[-1].started < 15 * 60:
+                await peer.received(count)
+        await alerting.drain(0.2)
+        heard = len(peer.deliveries)
+        clock.advance(60)
+        alerting.wake()
+        await asyncio.sleep(0.05)
+        assert len(peer.deliveries) == heard
+    starts = {delivery.json[0]["startsAt"] for delivery in peer.deliveries}
+    ends = [delivery.json[0]["endsAt"] for delivery in peer.deliveries]
+    assert len(starts) == 1
+    assert ends[1] > ends[0] > ends[2]
+    assert set(ends[2:]) == {ends[2]}
+
+
+async def test_every_peer_is_told_on_its_own(store: Store) -> None:
+    """One that hangs delays no other."""
+    async with Receiver(always=HANG) as one, Receiver() as two, running(store, prom(one, two)) as alerting:
+        offer(alerting, OUTAGE)
+        await two.received(1)
+        offer(alerting, RECOVERY)
+        await two.received(2)
+        assert len(one.deliveries) == 1
+
+
+async def test_a_peer_that_was_away_hears_the_state_of_now(store: Store) -> None:
+    """What it missed is told with the retry, not one by one."""
+    clock = ManualClock(wall=OUTAGE[-1].started + 5)
+    async with Receiver(Reply(503)) as peer, running(store, prom(peer), clock) as alerting:
+        offer(alerting, OUTAGE)
+        await peer.received(1)
+        offer(alerting, RECOVERY)
+        await until(lambda: not alerting.active)
+        clock.advance(2)
+        alerting.wake()
+        await peer.received(2)
+        (alert,) = peer.deliveries[1].json
+        assert alert["endsAt"] < "2027-01-15T08:03"
+
+
+async def test_a_peer_that_refuses_is_told_to_the_others(store: Store) -> None:
+    """It stores the valid alerts of what it answers with 400; the whole is told again at the next round."""
+    clock = ManualClock(wall=OUTAGE[-1].started + 5)
+    async with (
+        Receiver(Reply(400, body=b"bad label")) as refusing,
+        Receiver() as well,
+        Receiver() as hook,
+        running(store, prom(refusing, well, hook=hook), clock) as alerting,
+    ):
+        offer(alerting, OUTAGE)
+        await hook.received(2)
+        assert hook.deliveries[1].json["alert"] == "ReceiverFailing"
+        assert "bad label" in hook.deliveries[1].json["evidence"]["message"]
+        clock.advance(60)
+        alerting.wake()
+        await hook.received(3)
+        assert types(hook) == ["alert.fired", "alert.fired", "alert.resolved"]
+
+
+async def test_a_receiver_is_well_when_all_its_peers_are(store: Store) -> None:
+    """One peer that accepts again does not hide the other that still refuses, also not over a restart."""
+    clock, no = ManualClock(wall=OUTAGE[-1].started + 5), Reply(400, body=b"bad label")
+    async with Receiver(always=no) as one, Receiver(always=no) as two, Receiver() as hook:
+        async with running(store, prom(one, two, hook=hook), clock) as alerting:
+            offer(alerting, OUTAGE)
+            await hook.received(2)
+            await one.received(1)
+            await two.received(1)
+            one.always = Reply()
+            clock.advance(60)
+            alerting.wake()
+            await one.received(2)
+            await alerting.drain(1)
+            assert len(hook.deliveries) == 2
+        async with running(store, prom(one, two, hook=hook), clock) as alerting:
+            await one.received(3)
+            await alerting.drain(1)
+            assert len(hook.deliveries) == 2
+            two.always = Reply()
+            clock.advance(60)
+            alerting.wake()
+            await hook.received(3)
+    assert hook.deliveries[2].json["type"] == "alert.resolved"
