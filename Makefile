@@ -13,7 +13,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_BUILD_CONSTRAINT PIP_
 unexport PIP_REQUIRE_HASHES PIP_NO_DEPS PIP_PRE PIP_NO_BINARY PIP_UPGRADE PIP_IGNORE_INSTALLED PIP_PYTHON
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help install demo test lint bench lock clean
+.PHONY: help install demo test fuzz lint bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -28,13 +28,22 @@ test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
 	$(BIN)/python tools/fetch.py
 	$(BIN)/pytest $(ARGS)
 
-lint: $(VENV)/.developed ## check format, style, types and the layers of the rooms
+fuzz: $(VENV)/.developed ## try the client's properties on over 100,000 cases, in some ten minutes on two cores
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/test_client_fuzz*.py
+
+lint: $(VENV)/.developed ## check format, style, types, the layers of the rooms, and the generated docs
 	$(BIN)/ruff format --check
 	$(BIN)/ruff check
 	$(BIN)/mypy
+	$(BIN)/mypy examples tools bench
+	$(BIN)/mypy --config-file tests/mypy.ini tests
 	$(BIN)/lint-imports
+	$(BIN)/python tools/docs.py --check
 
-bench: install ## measure memory and start-up
+docs: $(VENV)/.developed ## write the tables in README.md and docs/ that follow from the code
+	$(BIN)/python tools/docs.py
+
+bench: install ## measure what the daemon and the client cost
 	$(BIN)/python -m bench $(ARGS)
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \

@@ -2,6 +2,7 @@
 
 import pytest
 
+from support import fuzz
 from support.telemetry import Recorded, install
 
 
@@ -15,3 +16,9 @@ def recorded(_recorder: Recorded) -> Recorded:
     """Return the spans and metrics that are recorded from here on, kept in memory."""
     _recorder.clear()
     return _recorder
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say how many cases the properties were tried on."""
+    if count := fuzz.total(report for reports in terminalreporter.stats.values() for report in reports):
+        terminalreporter.write_line(f"{count} cases of properties (profile {fuzz.PROFILE})")

@@ -38,7 +38,7 @@ def main() -> int:
 
 
 def _find(name: str) -> Path:
-    found = TOOLS[name].find()
+    found: Path | None = TOOLS[name].find()
     if found is None:
         raise cache.Unavailable("not there; tools/fetch.py brings it")
     return found

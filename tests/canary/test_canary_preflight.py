@@ -104,13 +104,14 @@ async def test_a_key_that_cannot_be_sent(
     simulator: Simulator, tmp_path: Path, key: str, kind: FaultKind, words: str
 ) -> None:
     """The key, a key from a file and a header are looked at alike; nothing is sent, and the secret not shown."""
-    (tmp_path / "key").write_text(key)
-    for more, where in (
-        ({"api_key": key}, "the key "),
-        ({"api_key_file": tmp_path / "key"}, str(tmp_path)),
-        ({"headers": {"X-Team": key}}, "the header X-Team "),
-    ):
-        diagnosis = await walk(simulator.base_url, **more)
+    file = tmp_path / "key"
+    file.write_text("sk-good")
+    keys = {"the key ": {"api_key": key}, str(file): {"api_key_file": file}}
+    headers = {"the header X-Team ": {"headers": {"X-Team": {"file": file}}}}
+    targets = {where: target(simulator.base_url, **more) for where, more in {**keys, **headers}.items()}
+    file.write_text(key)  # since the configuration was read
+    for where, asked in targets.items():
+        diagnosis = await diagnose(asked, "sim-ok", clock=SystemClock())
         verdict(diagnosis, StepName.KEY, kind, words, where)
         assert "5up3rs3cr3t" not in repr(diagnosis)
     assert () == simulator.requests
@@ -126,12 +127,6 @@ async def test_a_key_file_that_gives_no_key(tmp_path: Path, content: str | None,
     verdict(diagnosis, StepName.KEY, FaultKind.AUTH_FAILED, words, str(file))
 
 
-async def test_a_header_needs_a_name(simulator: Simulator) -> None:
-    """What no server would take as one is not sent."""
-    diagnosis = await walk(simulator.base_url, headers={"X Team": "search"})
-    verdict(diagnosis, StepName.KEY, FaultKind.INVALID_REQUEST, "the name of a header", "'X Team'")
-
-
 @pytest.mark.parametrize("key", ['"sk-live-0123"', "Bearer sk-live-0123"])
 async def test_a_key_with_something_in_front(simulator: Simulator, key: str) -> None:
     """It can be sent, and is probably a mistake: the step says so before the endpoint refuses it."""
@@ -143,8 +138,7 @@ async def test_a_key_with_something_in_front(simulator: Simulator, key: str) -> 
 @pytest.mark.parametrize(
     ("base_url", "words"),
     [
-        ("https://exa mple.com/v1", "is no name"),
-        ("https://api.example.com/v1?key=1", "has a ? or #"),
+        ("https://exa$mple.com/v1", "is no name"),
         ("https://api.example.com/v1/chat/completions", "ends with /chat/completions"),
     ],
 )

@@ -160,6 +160,42 @@ async def test_a_rotated_key_is_used(tmp_path: Any) -> None:
     assert False is ("key-of-no-worth" in before.fault.message)
 
 
+async def test_a_header_follows_its_file(tmp_path: Any, simulator: Simulator) -> None:
+    """What is sent is what the file holds now; one that is gone is auth_failed, blamed on the configuration, and named."""
+    file = tmp_path / "token"
+    file.write_text("trace-of-no-worth-1")
+    target = TargetSpec.model_validate(
+        {"base_url": simulator.base_url, "api_key": "sk-x", "headers": {"traceparent": {"file": file}}}
+    )
+    canary = CanarySpec.model_validate({"target": "sim", "model": "sim-ok", "every": "10s", **QUICKLY})
+    async with Fleet({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:
+        for content in ("trace-of-no-worth-1", "trace-of-no-worth-2"):
+            file.write_text(content)
+            assert OutcomeKind.OK is (await fleet.runs["c"](CLOCK.time())).kind
+        file.unlink()
+        outcome = await fleet.runs["c"](CLOCK.time())
+    assert ["trace-of-no-worth-1", "trace-of-no-worth-2"] == [r.headers["traceparent"] for r in simulator.requests]
+    assert outcome.fault is not None
+    assert (FaultKind.AUTH_FAILED, Blame.CONFIG) == (outcome.fault.kind, outcome.fault.blame)
+    assert f"cannot read the secret file {file}" in outcome.fault.message
+
+
+async def test_a_header_from_a_file_is_kept_out_of_messages(tmp_path: Any, simulator: Simulator) -> None:
+    """A provider that repeats it in an error shows it to nobody, also after the file has changed."""
+    file = tmp_path / "token"
+    file.write_text("sim-500")
+    headers = {"X-Model": {"file": file}}
+    target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key": "sk-x", "headers": headers})
+    canary = CanarySpec.model_validate({"target": "sim", "model": "sim-unheard-of", "every": "10s", **QUICKLY})
+    async with Fleet({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:
+        before = await fleet.runs["c"](CLOCK.time())
+        file.write_text("sim-unheard-of")
+        after = await fleet.runs["c"](CLOCK.time())
+    assert before.fault is not None
+    assert after.fault is not None
+    assert (True, False) == tuple("sim-unheard-of" in fault.message for fault in (before.fault, after.fault))
+
+
 async def test_a_key_file_that_is_gone(tmp_path: Any, simulator: Simulator) -> None:
     """A key that cannot be read is auth_failed, blamed on the configuration, and names the file."""
     target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key_file": str(tmp_path / "gone")})
@@ -209,14 +245,15 @@ async def test_responses_are_not_stored(simulator: Simulator) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"request": {"no_such_argument": 1}}, "request: no_such_argument is not known to the SDK"),
-        ({"request": {"max_output_tokens": 1}}, "request: max_output_tokens is not known to the SDK"),
-        ({"request": {"stream": True}}, "request may not set stream"),
+        ({"request": {"no_such_argument": 1}}, "request.no_such_argument\n  is not known to the SDK"),
+        ({"request": {"max_output_tokens": 1}}, "request.max_output_tokens\n  is not known to the SDK"),
+        ({"request": {"stream": True}}, "request.stream\n  may not be set here"),
         ({"fallbacks": [{}]}, "needs either model"),
         ({"fallbacks": [{"model": "m", "non_streaming": True}]}, "needs either model"),
         ({"fallbacks": [{"non_streaming": True, "target": "t"}]}, "leave target out"),
-        ({"timeouts": {"total": 10}}, "timeouts.total (10s) must be shorter than every (10s)"),
-        ({"labels": {"canary": "x"}}, "labels may not be called canary"),
+        ({"timeouts": {"total": 10}}, "timeouts.total\n  10s must be shorter than every (10s)"),
+        ({"labels": {"canary": "x"}}, "labels.canary\n  every canary has this label already"),
+        ({"labels": {"instance": "x"}}, "labels.instance\n  every alert has this label already"),
         ({"expect": {"contains": "a", "regex": "b"}}, "takes one condition, not contains and regex"),
         ({"expect": {"regex": "("}}, "not a regular expression"),
     ],

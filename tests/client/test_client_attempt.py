@@ -303,3 +303,11 @@ def test_a_message_carries_no_secret() -> None:
         machine.fault.code,
         machine.fault.request_id,
     )
+
+
+def test_a_whole_answer_outlives_what_comes_behind_it() -> None:
+    """A line that is too long spoils no answer that was whole before it, not even in the same read."""
+    endless = b"x" * 2000
+    for pieces in ((*WHOLE, endless), (b"".join((*WHOLE, endless)),)):
+        machine = attempt(*pieces, limits=Limits(line=1000))
+        assert (None, ["Hi"]) == (machine.fault, machine.answer.text)

@@ -74,3 +74,10 @@ def test_bounds_an_event() -> None:
     decoder = SseDecoder(max_event=100)
     with pytest.raises(SseInvalid, match="an event of the stream is larger than 100 bytes"):
         decoder.feed(b"data: 0123456789\n" * 10)
+
+
+def test_what_was_whole_before_a_limit_is_heard() -> None:
+    """Events that came in the same read as a line that is too long are not lost with it."""
+    with pytest.raises(SseInvalid) as caught:
+        SseDecoder(max_line=10).feed(b"data: a\n\ndata: b\n\n" + b"x" * 11)
+    assert [b"a", b"b"] == [event.data for event in caught.value.events]

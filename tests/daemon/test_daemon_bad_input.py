@@ -35,7 +35,7 @@ def check_told(said: Said, *parts: str) -> None:
         ("unset-variable", ":3:14", "${OPENAI_API_KEY} is not set"),
         ("unknown-target", ":6:13", "there is no target 'opnai'; known: openai, azure"),
         ("interval-zero", ":7:12", "canaries.chat-mini.every: must be longer than zero"),
-        ("total-not-below-interval", ":4:3", "timeouts.total (30s) must be shorter than every (30s)"),
+        ("total-not-below-interval", ":9:14", "timeouts.total: 30s must be shorter than every (30s)"),
     ],
 )
 async def test_a_configuration_that_is_wrong_starts_nothing(fixture: str, place: str, says: str) -> None:

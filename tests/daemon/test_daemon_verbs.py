@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import re
 import signal
 import sys
 from pathlib import Path
@@ -58,6 +59,8 @@ async def test_the_demo_shows_an_outage_and_ends_with_a_summary() -> None:
     told = [said.stderr.find(words) for words in ("PAGE  FIRING", "stream_cut", "stalled", "rate_limited")]
     assert -1 not in told
     assert said.stderr.find("PAGE  FIRING") < said.stderr.find("PAGE  RESOLVED")
+    ends = [line.split("PAGE  RESOLVED  ")[1] for line in said.stderr.splitlines() if "PAGE  RESOLVED" in line]
+    assert [] == [end for end in ends if not re.fullmatch(r"LLMErrorSpike  [a-z-]+ recovered: .* were good", end)]
     assert "Traceback" not in said.stderr
 
 
@@ -119,13 +122,38 @@ async def test_check_says_what_is_watched(tmp_path: Path) -> None:
     async with Provider() as provider:
         said = await verb("check", "-c", config(tmp_path, provider))
         assert () == provider.requests
-    assert (0, "") == (said.code, said.stderr)
+    assert 0 == said.code
     rows = [line.split() for line in said.stdout.splitlines()]
     assert ["well", "sim", "sim-ok", "30s", "none"] in rows
     assert ["failing", "sim", "sim-500", "30s", "Down"] in rows
     assert ["hook", "webhook"] in rows
     assert "good: 3 canaries, 1 rules, 1 receivers" == said.stdout.splitlines()[-1]
     assert [] == [secret for secret in ("5up3rs3cr3t", "T0K3N", SECRET) if secret in said.stdout]
+
+
+async def test_check_warns_of_canaries_whose_key_may_be_revoked_unnoticed(tmp_path: Path) -> None:
+    """No rule blames config for them, which is the default; it is no mistake, and the exit code stays 0."""
+    path = tmp_path / "c.yaml"
+    path.write_text("""
+        targets: {sim: {base_url: "http://127.0.0.1:9/v1", api_key: none}}
+        canaries:
+          unwatched: {target: sim, model: m, every: 30s}
+          by-default: {target: sim, model: m, every: 30s, labels: {tier: prod}}
+          timed: {target: sim, model: m, every: 30s, labels: {tier: slow}}
+          told: {target: sim, model: m, every: 30s, labels: {tier: told}}
+        alerts:
+          rules:
+            Prod: {match: ['tier="prod"']}
+            Slow: {match: ['tier="slow"'], measure: slow, blame: [config]}
+            Rejected: {match: ['tier="told"'], measure: first_attempts, blame: [config]}
+        """)
+    said = await verb("check", "-c", path)
+    assert (0, "good: 4 canaries, 3 rules, 0 receivers") == (said.code, said.stdout.splitlines()[-1])
+    assert [
+        f"warning: canary {name}: no rule tells of faults blamed on config (rejected key, unknown model); "
+        "a rule does with blame: [config]"
+        for name in ("unwatched", "by-default", "timed")
+    ] == said.stderr.splitlines()
 
 
 async def test_check_refuses_what_run_would_refuse(tmp_path: Path) -> None:

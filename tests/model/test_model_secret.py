@@ -71,3 +71,8 @@ def test_what_utf8_cannot_hold_is_replaced() -> None:
 def test_a_secret_of_several_lines_is_found_in_parts() -> None:
     """A key with a newline is scrubbed even where only one of its lines stands."""
     assert "bad header [redacted]" == scrub("bad header second-line", ["first-line\nsecond-line"])
+
+
+def test_a_secret_may_be_any_text() -> None:
+    """Even a secret that no file could hold is scrubbed without a stumble."""
+    assert "a [redacted] b" == scrub("a ke\ud800y! b", ["ke\ud800y!"])

@@ -1,5 +1,6 @@
 """Every way that a configuration can be wrong, and the whole of what is said about it."""
 
+import os
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,12 @@ FIXTURES = Path(__file__).parent.parent / "fixtures" / "config"
 NO_SUCH_PATH = "/no/such/path/streamcanary.yaml"
 KEYS_OF_A_CANARY = "target, api, model, prompt, request, expect, every, timeouts, retry, fallbacks, slo, labels"
 DOLLAR = "holds a ${ that is no reference to a variable; write ${NAME} or ${NAME:-default}, and $$ for a dollar sign"
+LABEL_NAME = "must be letters, digits and '_', not beginning with a digit, at most 128 characters"
+HEADER_NAME = "not the name of a header: letters, digits and !#$%&'*+-.^_`|~, at most 128 characters"
+HEADER_VALUE = "cannot stand in a header: it is one line of printable ASCII characters"
+NO_QUERY = "must end with its path: the client adds its own after it, so no ? and no #"
+SECRET = "a secret is text, or the path of its file: {file: PATH}"
+NO_SECRET_FILE = f"cannot read the secret file {FIXTURES}/no-such-file: No such file or directory"
 
 MESSAGES = {
     "syntax-error": [
@@ -42,7 +49,7 @@ MESSAGES = {
         ":7:12: canaries.chat-mini.every: must be longer than zero",
     ],
     "total-not-below-interval": [
-        ":4:3: canaries.chat-mini: timeouts.total (30s) must be shorter than every (30s), or runs would overlap",
+        (":9:14: canaries.chat-mini.timeouts.total: 30s must be shorter than every (30s), or runs would overlap"),
     ],
     "binary": [
         ": is not UTF-8 text; a configuration is a YAML file",
@@ -81,7 +88,7 @@ MESSAGES = {
     ],
     "kinds": [
         ":1:11: instance: must be text, not a number; put it in quotes",
-        ":3:45: targets.openai.headers.X-Team: a secret is text and not empty; put a number in quotes",
+        ":3:45: targets.openai.headers.X-Team: a secret is text; put it in quotes",
         ":7:5: canaries.chat.model: is empty; give it a value, or leave the key out",
         ":8:5: canaries.chat.labels: must be a map of keys and values, not a list",
         ":9:16: canaries.chat.fallbacks: must be a list, not text",
@@ -90,6 +97,48 @@ MESSAGES = {
         ":12:1: store: is empty; give it a value, or leave the key out",
         ":13:13: web.port: must be less than or equal to 65535",
         ":13:26: web.host: must be text, not true or false; put it in quotes",
+    ],
+    "secrets": [
+        f":2:11: targets.words.api_key: {SECRET}",
+        ":3:21: targets.number.api_key: a secret is text; put it in quotes",
+        ":4:20: targets.truth.api_key: a secret is text; put it in quotes",
+        ":5:22: targets.nothing.api_key: a secret is text and not empty",
+        f":6:10: targets.both.api_key: {SECRET}",
+        f":7:50: targets.gone.headers.X-Team.file: {NO_SECRET_FILE}",
+        f":7:80: targets.gone.proxy.file: {NO_SECRET_FILE}",
+        f":8:28: targets.folder.api_key.file: cannot read the secret file {FIXTURES}: it is not a regular file",
+        ":9:29: targets.unnamed.api_key.file: must be the path of a file",
+    ],
+    "unsendable": [
+        ":2:36: targets.space.base_url: must have no space or control character in it",
+        ":3:37: targets.inside.base_url: must have no space or control character in it",
+        f":4:36: targets.query.base_url: {NO_QUERY}",
+        f":5:36: targets.empty.base_url: {NO_QUERY}",
+        f":6:39: targets.fragment.base_url: {NO_QUERY}",
+        f":10:7: targets.headers.headers.X Team: {HEADER_NAME}",
+        f":11:7: targets.headers.headers.X-Team:: {HEADER_NAME}",
+        f":12:16: targets.headers.headers.X-Lines: {HEADER_VALUE}",
+        f":13:7: targets.headers.headers.X-Größe: {HEADER_NAME}",
+        f":14:17: targets.headers.headers.X-Umlaut: {HEADER_VALUE}",
+        (
+            ":21:15: telemetry.otlp.headers.x token: "
+            "not the name of a header: letters, digits, '_', '-' and '.', at most 128 characters"
+        ),
+        f":21:40: telemetry.otlp.headers.x-lines: {HEADER_VALUE}",
+        (
+            ":22:14: telemetry.resource.1st: not the name of an attribute: "
+            "letters, digits, '_', '.', ':', '/' and '-', beginning with a letter or '_', at most 255 characters"
+        ),
+    ],
+    "labels": [
+        f":8:7: canaries.chat.labels.1st: {LABEL_NAME}",
+        f":9:7: canaries.chat.labels.team-name: {LABEL_NAME}",
+        ":13:24: canaries.mini.labels.instance: every alert has this label already; choose another name",
+        ":13:38: canaries.mini.labels.alertname: every alert has this label already; choose another name",
+        ":13:48: canaries.mini.labels.alert: every alert has this label already; choose another name",
+        ":13:61: canaries.mini.labels.provider: every canary has this label already; choose another name",
+        f":17:16: alerts.rules.Failing.labels.team name: {LABEL_NAME}",
+        f":18:21: alerts.rules.Failing.annotations.run-book: {LABEL_NAME}",
     ],
     "alerts": [
         ":8:37: alerts.rules.Typo.detector.failure: unknown key; did you mean failures?",
@@ -159,11 +208,11 @@ def test_a_secret_in_a_wrong_place_is_not_printed() -> None:
     path = FIXTURES / "secret-in-wrong-place.yaml"
     assert problems_of(path, {"SERVICE_PASSWORD": "hunter2-hunter2"}) == [
         f"{path}:2:11: targets.openai: must be a map of keys and values, not text",
-        f"{path}:3:11: targets.local.api_key: a secret is text and not empty; put a number in quotes",
+        f"{path}:3:11: targets.local.api_key: a secret is text, or the path of its file: {{file: PATH}}",
         (
             f"{path}:3:45: targets.local.password: unknown key; "
-            "known here: type, base_url, api_key, api_key_file, provider, headers, proxy, ca_file, client_cert, client_key, "
-            "finish_reason"
+            "known here: type, base_url, api_key, api_key_file, provider, headers, proxy, ca_file, client_cert, "
+            "client_key, finish_reason"
         ),
         f"{path}:6:13: canaries.chat.target: there is no target '[redacted]'; known: openai, local",
         (
@@ -210,6 +259,35 @@ def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
 def test_an_impossible_path_is_told() -> None:
     """A path that the system does not even look at is a message, too."""
     assert problems_of(Path("a\0b")) == ["a b: cannot be read: not a valid path"]
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_no_configuration(tmp_path: Path) -> None:
+    """To open one would wait for somebody to write into it."""
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    assert problems_of(path) == [f"{path}: is not a regular file; give the path of a configuration file"]
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_holds_no_secret(tmp_path: Path) -> None:
+    """Nobody is waited for here either."""
+    os.mkfifo(tmp_path / "key")
+    path = tmp_path / "config.yaml"
+    path.write_text("targets: {t: {api_key_file: key}}\ncanaries: {c: {target: t, model: m}}\n")
+    assert problems_of(path) == [
+        f"{path}:1:29: targets.t.api_key_file: cannot read the secret file {tmp_path}/key: it is not a regular file",
+    ]
+
+
+@pytest.mark.parametrize("fallbacks", ["true", "5"])
+def test_what_is_no_list_of_fallbacks_is_a_message(tmp_path: Path, fallbacks: str) -> None:
+    """Whatever stands there is looked at for unknown targets, and may be no list at all."""
+    path = tmp_path / "config.yaml"
+    canary = f"{{target: t, model: m, fallbacks: {fallbacks}}}"
+    path.write_text(f"targets: {{t: {{api_key: none}}}}\ncanaries: {{c: {canary}}}\n")
+    kind = "true or false" if fallbacks == "true" else "a number"
+    assert problems_of(path) == [f"{path}:2:48: canaries.c.fallbacks: must be a list, not {kind}"]
 
 
 def test_a_file_over_one_mebibyte_is_not_read(tmp_path: Path) -> None:

@@ -144,13 +144,21 @@ def test_a_bad_override_is_blamed_on_its_variable() -> None:
 
 def test_a_problem_between_two_values_names_the_variable_that_takes_part() -> None:
     """The file alone would not explain it."""
-    assert refused(STREAMCANARY_CANARIES__CHAT_MINI__TIMEOUTS__TOTAL="40s") == [
-        (
-            f"{SOUND}:6:3: canaries.chat-mini: "
-            "timeouts.total (40s) must be shorter than every (30s), or runs would overlap "
-            "(here STREAMCANARY_CANARIES__CHAT_MINI__TIMEOUTS__TOTAL applies)"
-        )
-    ]
+    name = "STREAMCANARY_CANARIES__CHAT_MINI__TIMEOUTS__TOTAL"
+    said = "canaries.chat-mini.timeouts.total: 40s must be shorter than every (30s), or runs would overlap"
+    assert refused(**{name: "40s"}) == [f"{name}: {said}"]
+
+
+def test_a_problem_names_the_variable_of_the_value_that_another_one_does_not_fit_to(tmp_path: Path) -> None:
+    """The place is where the one is written, and the file would not explain it."""
+    path = tmp_path / "c.yaml"
+    path.write_text("targets: {t: {api_key: none}}\ncanaries: {c: {target: t, model: m, timeouts: {total: 20s}}}\n")
+    with pytest.raises(ConfigInvalid) as caught:
+        load(path, {"STREAMCANARY_CANARIES__C__EVERY": "5s"})
+    assert str(caught.value) == (
+        f"{path}:2:55: canaries.c.timeouts.total: 20s must be shorter than every (5s), or runs would overlap "
+        "(here STREAMCANARY_CANARIES__C__EVERY applies)"
+    )
 
 
 def test_two_variables_for_one_key_are_an_error() -> None:

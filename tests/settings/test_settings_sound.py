@@ -6,6 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from streamcanary.model.canary import Canary
+from streamcanary.model.faults import Blame
 from streamcanary.settings import load
 from streamcanary.settings_sources.document import read_document
 
@@ -18,7 +19,9 @@ def test_the_example_configuration_is_sound() -> None:
     """The file that users start from needs nothing but a key."""
     settings = load(ROOT / "config" / "streamcanary.yaml", KEY)
     assert list(settings.canaries) == ["chat-mini"]
-    assert list(settings.alerts.rules) == ["ProdFailing", "FirstAttemptsFailing"]
+    assert list(settings.alerts.rules) == ["ProdFailing", "KeyOrModelRejected", "FirstAttemptsFailing"]
+    rule, canary = settings.alerts.rules["KeyOrModelRejected"], settings.describe()[0]
+    assert (True, (Blame.CONFIG,)) == (rule.watches(canary), rule.blame)
 
 
 def test_settings_never_change() -> None:

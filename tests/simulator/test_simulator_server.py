@@ -251,6 +251,7 @@ async def test_a_client_that_never_reads_does_not_hold_up_the_end() -> None:
     told: list[Request] = []
     async with Simulator(pace=PATIENT, on_request=told.append) as simulator:
         _, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
+        assert isinstance(writer.transport, asyncio.ReadTransport)
         writer.transport.pause_reading()
         writer.write(b"GET /v1/models HTTP/1.1\r\n\r\n" * 5000)
         before = -1

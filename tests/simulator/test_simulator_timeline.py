@@ -1,5 +1,7 @@
 """A timeline: read from a file, strict, and played by the clock."""
 
+import os
+from importlib.resources import as_file, files
 from pathlib import Path
 from textwrap import dedent
 
@@ -9,7 +11,7 @@ from streamcanary.simulator import Phase, Simulator, Timeline, TimelineInvalid
 from support.clock import ManualClock
 from support.simulator import QUICK, see
 
-DEMO = Path(__file__).parents[2] / "config" / "demo-timeline.yaml"
+DEMO = files("streamcanary") / "cli" / "demo-timeline.yaml"
 OUTAGE = Timeline(phases=(Phase(at=0, fault="ok"), Phase(at=20, fault="500"), Phase(at="1m", fault="429@1")))
 
 
@@ -22,9 +24,10 @@ def problems(text: str) -> list[str]:
 
 def test_the_timeline_of_the_demo_is_one() -> None:
     """Good, three kinds of bad, good again."""
-    timeline = Timeline.load(DEMO)
+    with as_file(DEMO) as path:
+        timeline = Timeline.load(path)
     assert timeline.model == "sim-timeline"
-    assert [phase.fault for phase in timeline.phases] == ["ok", "cut", "stall", "429-retry-after", "ok"]
+    assert [phase.fault for phase in timeline.phases] == ["ok", "cut", "stall", "429-retry-after-ms", "ok"]
     assert timeline.phases[0].at == 0
 
 
@@ -108,6 +111,16 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | Non
     with pytest.raises(TimelineInvalid) as raised:
         Timeline.load(path)
     assert str(raised.value).startswith(f"{path}: {message}")
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_no_timeline(tmp_path: Path) -> None:
+    """To open one would wait for somebody to write into it."""
+    path = tmp_path / "timeline.yaml"
+    os.mkfifo(path)
+    with pytest.raises(TimelineInvalid) as raised:
+        Timeline.load(path)
+    assert str(raised.value) == f"{path}: is not a regular file"
 
 
 async def test_the_clock_moves_it_on() -> None:

@@ -1,4 +1,6 @@
-"""A clock that moves when a test says so."""
+"""Clocks that move when a test says so."""
+
+from streamcanary.model.clock import SystemClock
 
 
 class ManualClock:
@@ -24,3 +26,22 @@ class ManualClock:
     def step(self, seconds: float) -> None:
         """Set the wall clock forward or back."""
         self._wall += seconds
+
+
+class LeapingClock(SystemClock):
+    """The real clock, which a test can send ahead: nothing waits, and all that has an age is older."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def time(self) -> float:
+        """Return seconds since the epoch."""
+        return super().time() + self._ahead
+
+    def monotonic(self) -> float:
+        """Return seconds that only go forward."""
+        return super().monotonic() + self._ahead
+
+    def leap(self, seconds: float) -> None:
+        """Go ahead."""
+        self._ahead += seconds

@@ -32,7 +32,7 @@ class Recorded:
         """Return the spans as trees, roots in order of start, with their status and the attributes ``keys``."""
 
         def tree(span: ReadableSpan) -> Tree:
-            attributes = {"status": span.status.status_code.name}
+            attributes: dict[str, Any] = {"status": span.status.status_code.name}
             attributes |= {key: value for key, value in (span.attributes or {}).items() if key in keys}
             children = [s for s in self.spans if s.parent and s.parent.span_id == span.context.span_id]
             children.sort(key=lambda s: (s.start_time or 0, s.end_time or 0))
@@ -46,7 +46,7 @@ class Recorded:
         """Return the value (the count of a histogram) of ``metric``, summed over the points that have ``labels``."""
         wanted = {key.replace("__", "."): value for key, value in labels.items()}
         return sum(
-            getattr(point, "value", None) if hasattr(point, "value") else point.count
+            point.value if hasattr(point, "value") else point.count
             for point in self._points(metric)
             if wanted.items() <= dict(point.attributes).items()
         )

@@ -93,8 +93,13 @@ def test_at_the_end_the_first_failure_gives_up(delivery):
     """Once the end has come, what follows a failed batch is lost without waiting for it to fail, too."""
     delivery.close()
     tried = []
+
+    def fail() -> bool:
+        tried.append(1)
+        return False
+
     for _ in range(4):
-        delivery.attempt(lambda: bool(tried.append(1)), lambda: "")
+        delivery.attempt(fail, lambda: "")
     assert (len(tried), delivery.lost) == (1, 4)
 
 

@@ -111,7 +111,8 @@ def test_a_bad_variable_is_named(variable, value, message):
         ({"endpoint": "http://localhost:4318?token=x"}, "no `?`"),
         ({"endpoint": "http://localhost:4318", "interval": "0s"}, "longer than zero"),
         ({"endpoint": "http://localhost:4318", "timeout": "2h"}, "less than or equal to 60"),
-        ({"endpoint": "http://localhost:4318", "headers": {"a b": "x"}}, "should match pattern"),
+        ({"endpoint": "http://localhost:4318", "headers": {"a b": "x"}}, "not the name of a header"),
+        ({"endpoint": "http://localhost:4318", "headers": {"a": "x\ny"}}, "cannot stand in a header"),
     ],
 )
 def test_a_bad_section_is_refused(otlp, message):
@@ -220,13 +221,15 @@ async def test_a_header_follows_its_file(tmp_path):
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 def test_a_header_that_cannot_be_sent_is_refused_at_the_start(tmp_path, protocol):
-    """A secret with a line break, or whose file is missing, is told at the start, and not shown."""
-    bad = {"hunter2\nhunter2": "printable ASCII", None: "cannot read the secret file"}
-    for value, message in bad.items():
-        secret = Secret(value) if value else Secret(path=tmp_path / "missing")
-        otlp = {"endpoint": "http://127.0.0.1:4317", "protocol": protocol, "headers": {"x-token": secret}}
+    """A secret with a line break, or whose file holds none, is told at the start, and not shown."""
+    token = tmp_path / "token"
+    token.write_text("hunter2")
+    otlp = {"endpoint": "http://127.0.0.1:4317", "protocol": protocol, "headers": {"x-token": {"file": token}}}
+    section = TelemetryConfig(otlp=otlp)
+    for content, message in {"hunter2\nhunter2": "printable ASCII", "": "is empty"}.items():
+        token.write_text(content)  # since the configuration was read
         with pytest.raises(TelemetryMisconfigured, match=message) as caught:
-            Telemetry(environ={}, make_global=False).prepare(TelemetryConfig(otlp=otlp))
+            Telemetry(environ={}, make_global=False).prepare(section)
         assert "telemetry.otlp.headers, x-token" in str(caught.value)
         assert "hunter2" not in str(caught.value)
 

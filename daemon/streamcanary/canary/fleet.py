@@ -6,7 +6,7 @@ from typing import Self
 from openai import AsyncOpenAI
 
 from streamcanary.canary.instruments import CanaryInstruments
-from streamcanary.canary.openai_client import open_client
+from streamcanary.canary.openai_client import SecretsOfTarget, open_client
 from streamcanary.canary.run import CanaryRun
 from streamcanary.canary.spec import CanarySpec, FallbackSpec
 from streamcanary.canary.target import TargetSpec
@@ -67,7 +67,7 @@ class Fleet:
             provider=target.provider,
             labels=labels,
             lenient=target.finish_reason == "lenient",
-            secrets=[secret.reveal() for secret in target.headers.values()],
+            secrets=SecretsOfTarget(target.headers),
             breaker=None,  # a canary is what finds out that a route is back
             clock=self._clock,
         )

@@ -1,6 +1,7 @@
 """From a target of the configuration to the SDK's client for it."""
 
 import ssl
+from collections.abc import Collection, Iterator, Mapping
 
 import httpx2
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
@@ -8,13 +9,54 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from streamcanary.canary.proxy import Proxy, proxy_for
 from streamcanary.canary.target import TargetSpec
 from streamcanary.canary.trust import open_trust
+from streamcanary.model.secret import Secret, SecretUnreadable
+
+
+class HeadersOfTarget(Mapping[str, str]):
+    """The headers of a target as they are now. The SDK copies them into each request that it makes.
+
+    Looking at one raises ``SecretUnreadable`` if its file cannot be read: then the request is not made.
+    """
+
+    def __init__(self, headers: Mapping[str, Secret]) -> None:
+        self._headers = headers
+
+    def __getitem__(self, name: str) -> str:
+        return self._headers[name].reveal()
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._headers)
+
+    def __len__(self) -> int:
+        return len(self._headers)
+
+
+class SecretsOfTarget(Collection[str]):
+    """What must be kept out of messages, as it is now; a secret that cannot be read just now is sent to nobody."""
+
+    def __init__(self, headers: Mapping[str, Secret]) -> None:
+        self._secrets = tuple(headers.values())
+
+    def __iter__(self) -> Iterator[str]:
+        for secret in self._secrets:
+            try:
+                yield secret.reveal()
+            except SecretUnreadable:
+                continue
+
+    def __len__(self) -> int:
+        return len(self._secrets)
+
+    def __contains__(self, text: object) -> bool:
+        return any(text == secret for secret in self)
 
 
 def open_client(target: TargetSpec) -> AsyncOpenAI:
-    """Return a client for ``target``; nothing is sent yet. A key from a file is read again when the file changes.
+    """Return a client for ``target``; nothing is sent yet.
+
+    A key or header from a file is read again when the file changes.
 
     Raises:
-        SecretUnreadable: if a header comes from a file that cannot be read.
         TrustUnusable: if a file of certificates cannot be used.
         ProxyUnusable: if the environment names a proxy that cannot be used.
     """
@@ -26,7 +68,7 @@ def open_client(target: TargetSpec) -> AsyncOpenAI:
     return AsyncOpenAI(
         base_url=target.base_url,
         api_key=current_key if key.path else key.reveal(),
-        default_headers={name: secret.reveal() for name, secret in target.headers.items()},
+        default_headers=HeadersOfTarget(target.headers),
         http_client=open_http(open_trust(target), proxy_for(target.base_url, target.proxy)),
         max_retries=0,
     )

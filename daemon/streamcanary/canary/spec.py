@@ -1,5 +1,6 @@
 """The ``canaries:`` section: what to ask, and how often."""
 
+from collections.abc import Iterator
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -8,9 +9,12 @@ from streamcanary.canary.validators import Expectation
 from streamcanary.client.policy import RetryPolicy, Timeouts
 from streamcanary.model.canary import Canary
 from streamcanary.model.duration import PositiveDuration, format_duration, parse_duration
+from streamcanary.model.label import LabelName
+from streamcanary.model.misfit import Misfit, refuse
 
-_LABEL_NAME = r"^[a-zA-Z_][a-zA-Z0-9_]*$"
 _OWN_LABELS = {"canary", "target", "provider"}
+_ALERTS_LABELS = {"alert", "alertname", "instance"}
+_SET_BY_THE_CANARY = {"stream", "timeout", "n", "messages", "model", "input", "background"}
 
 
 class FallbackSpec(BaseModel):
@@ -65,7 +69,7 @@ class CanarySpec(BaseModel):
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     fallbacks: tuple[FallbackSpec, ...] = Field(default=(), max_length=8)
     slo: Slo = Field(default_factory=Slo)
-    labels: dict[Annotated[str, Field(pattern=_LABEL_NAME)], str] = Field(default_factory=dict)
+    labels: dict[LabelName, str] = Field(default_factory=dict)
 
     @model_validator(mode="before")
     @classmethod
@@ -86,28 +90,34 @@ class CanarySpec(BaseModel):
 
     @model_validator(mode="after")
     def _sound(self) -> "CanarySpec":
-        if self.timeouts.total >= self.every:
-            raise ValueError(
-                f"timeouts.total ({format_duration(self.timeouts.total)}) must be shorter than "
-                f"every ({format_duration(self.every)}), or runs would overlap"
-            )
-        if taken := _OWN_LABELS & self.labels.keys():
-            raise ValueError(f"labels may not be called {', '.join(sorted(taken))}: every canary has these already")
-        if reserved := {"stream", "timeout", "n", "messages", "model", "input", "background"} & self.request.keys():
-            raise ValueError(f"request may not set {', '.join(sorted(reserved))}: the canary does")
-        self._request_is_known()
+        refuse(type(self).__name__, [*self._too_long(), *self._labels_taken(), *self._not_for_the_sdk()])
         return self
 
-    def _request_is_known(self) -> None:
+    def _too_long(self) -> Iterator[Misfit]:
+        if self.timeouts.total >= self.every:
+            total, every = format_duration(self.timeouts.total), format_duration(self.every)
+            message = f"{total} must be shorter than every ({every}), or runs would overlap"
+            yield Misfit(("timeouts", "total"), message, against=("every",))
+
+    def _labels_taken(self) -> Iterator[Misfit]:
+        for name in self.labels:
+            if name in _OWN_LABELS:
+                yield Misfit(("labels", name), "every canary has this label already; choose another name")
+            elif name in _ALERTS_LABELS:
+                yield Misfit(("labels", name), "every alert has this label already; choose another name")
+
+    def _not_for_the_sdk(self) -> Iterator[Misfit]:
         if not self.request:
             return
         from streamcanary.client.request import parameters  # imports the SDK, which a plain configuration does not need
 
-        if unknown := self.request.keys() - parameters(self.api):
-            raise ValueError(
-                f"request: {', '.join(sorted(unknown))} is not known to the SDK; put what only the server knows "
-                "under request.extra_body"
-            )
+        known = parameters(self.api)
+        for name in self.request:
+            if name in _SET_BY_THE_CANARY:
+                yield Misfit(("request", name), "may not be set here: the canary does")
+            elif name not in known:
+                message = "is not known to the SDK; put what only the server knows under request.extra_body"
+                yield Misfit(("request", name), message)
 
     def describe(self, name: str, provider: str) -> Canary:
         """Return what the other rooms may know of this canary."""

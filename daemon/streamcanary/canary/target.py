@@ -7,6 +7,7 @@ from urllib.parse import urlsplit
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from streamcanary.canary.proxy import ProxyUnusable, read_proxy
+from streamcanary.model.header import HeaderName, HeaderValue
 from streamcanary.model.secret import Secret
 
 
@@ -20,6 +21,10 @@ def _http_address(value: str) -> str:
         raise ValueError("must be an http:// or https:// address, such as https://api.openai.com/v1")
     if parts.username or parts.password:
         raise ValueError("must not carry a user name or password; use api_key or headers")
+    if any(character <= " " or character == "\x7f" for character in value):
+        raise ValueError("must have no space or control character in it")
+    if "?" in value or "#" in value:
+        raise ValueError("must end with its path: the client adds its own after it, so no ? and no #")
     return value.rstrip("/")
 
 
@@ -35,6 +40,7 @@ class TargetSpec(BaseModel):
     """One endpoint that speaks the OpenAI API.
 
     The key is given as ``api_key`` or ``api_key_file``; an endpoint that wants none takes any text, such as ``none``.
+    ``headers`` go with every request; a value is text or ``{file: PATH}``, and a file is read again when it changes.
     ``proxy`` goes before those of the environment, and may hold a user name and password. ``ca_file`` is trusted
     instead of the system's authorities. ``client_cert`` is shown to the endpoint, with the key in the same file or in
     ``client_key``. All three files are PEM, and are read when the client is opened.
@@ -47,7 +53,7 @@ class TargetSpec(BaseModel):
     api_key: Secret | None = None
     api_key_file: Path | None = None
     provider: Annotated[str, Field(min_length=1, max_length=64)] = "openai"
-    headers: dict[str, Secret] = Field(default_factory=dict)
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     proxy: Annotated[Secret, AfterValidator(_proxy_address)] | None = None
     ca_file: Path | None = None
     client_cert: Path | None = None

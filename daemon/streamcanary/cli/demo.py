@@ -16,20 +16,11 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.duration import format_duration
 from streamcanary.model.incident import Incident
 from streamcanary.model.outcome import Outcome, OutcomeKind
-from streamcanary.simulator import Pace, Phase, Simulator, Timeline
+from streamcanary.simulator import Pace, Simulator, Timeline
 
-_OUTAGE, _RECOVERY = 8.0, 32.0  # seconds after the start
+_FOLDER = Path(__file__).parent
 _CYCLE = 75.0  # seconds after which, unless --once, it all begins again
 _TOO_LONG = 85.0  # seconds after which --once gives up
-_TIMELINE = Timeline(
-    phases=(
-        Phase(at=0, fault="ok"),
-        Phase(at=_OUTAGE, fault="cut"),
-        Phase(at=16, fault="stall"),
-        Phase(at=24, fault="429-retry-after-ms"),
-        Phase(at=_RECOVERY, fault="ok"),
-    )
-)
 _PACE = Pace(retry_after=0.3)
 _SAYS = {
     "ok": "the provider is well",
@@ -60,9 +51,15 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 class Demo:
-    """What is shown and counted of the daemon, as it happens. Where the lines go: stderr."""
+    """What is shown and counted of the daemon, as it happens. Where the lines go: stderr.
 
-    def __init__(self) -> None:
+    The outage of ``timeline`` begins with its first phase that is not ``ok``, and is over with its last that is.
+    """
+
+    def __init__(self, timeline: Timeline) -> None:
+        self.timeline = timeline
+        self.outage = next(phase.at for phase in timeline.phases if phase.fault != "ok")
+        self.recovery = next(phase.at for phase in reversed(timeline.phases) if phase.fault == "ok")
         self.summary = Summary()
         self.over = asyncio.Event()
         self._began = time.monotonic()
@@ -107,27 +104,24 @@ class Demo:
             self.summary.alerts_fired += 1
             self._open.add(incident.key)
             if self.summary.seconds_to_fire is None:
-                self.summary.seconds_to_fire = round(elapsed - _OUTAGE, 1)
+                self.summary.seconds_to_fire = round(elapsed - self.outage, 1)
         else:
             self.summary.alerts_resolved += 1
             self._open.discard(incident.key)
-            self.summary.seconds_to_resolve = round(elapsed - _RECOVERY, 1)
+            self.summary.seconds_to_resolve = round(elapsed - self.recovery, 1)
         self._look_for_the_end()
 
     def on_page(self, page: dict[str, Any]) -> None:
         """Show what the pager was told."""
-        fired = page["type"] == "alert.fired"
-        self.say(
-            f"PAGE  {'FIRING' if fired else 'RESOLVED'}  {page['alert']}  {page['annotations'].get('summary', '')}"
-        )
         evidence = page["evidence"]
-        if fired:
+        if page["type"] == "alert.fired":
+            self.say(f"PAGE  FIRING  {page['alert']}  {page['annotations'].get('summary', '')}")
             counts = ", ".join(f"{kind} {count}x" for kind, count in evidence.get("faults", {}).items())
             self.say(f"      seen: {evidence['bad']} of {evidence['total']} runs bad; {counts}")
             self.say(f"      last: {evidence.get('message', '')}")
             self._paged.add(page["key"])
         else:
-            self.say(f"      {page.get('reason') or ''}")
+            self.say(f"PAGE  RESOLVED  {page['alert']}  {page['canary']} {page['reason']}")
             self._paged.discard(page["key"])
         self._look_for_the_end()
 
@@ -143,12 +137,12 @@ async def _demonstrate(*, once: bool) -> int:
     from streamcanary.cli.signals import stop_on_signal
     from streamcanary.settings import load
 
-    stop, demo = stop_on_signal(), Demo()
+    stop, demo = stop_on_signal(), Demo(Timeline.load(_FOLDER / "demo-timeline.yaml"))
     watch = Watch(event=demo.on_event, outcome=demo.on_outcome, transition=demo.on_transition)
     with tempfile.TemporaryDirectory(prefix="streamcanary-demo-") as folder:
-        async with Pager(demo.on_page) as pager, Simulator(timeline=_TIMELINE, pace=_PACE) as provider:
+        async with Pager(demo.on_page) as pager, Simulator(timeline=demo.timeline, pace=_PACE) as provider:
             settings = load(
-                Path(__file__).with_name("demo.yaml"),
+                _FOLDER / "demo.yaml",
                 {
                     "DEMO_PROVIDER": provider.base_url,
                     "DEMO_PAGER": pager.url,
@@ -173,12 +167,13 @@ async def _demonstrate(*, once: bool) -> int:
 async def _narrate(demo: Demo, provider: Simulator, stop: asyncio.Event, *, once: bool) -> None:
     """Tell when the provider changes, and see to the end: of the demo with ``once``, else of each cycle."""
     while True:
-        for now, then in zip(_TIMELINE.phases, (*_TIMELINE.phases[1:], None), strict=True):
-            demo.say(f"--- {_SAYS[now.fault]} ---")
+        phases = demo.timeline.phases
+        for now, then in zip(phases, (*phases[1:], None), strict=True):
+            demo.say(f"--- {_SAYS.get(now.fault, f'the provider plays {now.fault}')} ---")
             if then is not None:
                 await asyncio.sleep(then.at - now.at)
         try:
-            async with asyncio.timeout((_TOO_LONG if once else _CYCLE) - _RECOVERY):
+            async with asyncio.timeout((_TOO_LONG if once else _CYCLE) - demo.recovery):
                 await demo.over.wait()
                 if once:
                     break

@@ -1,13 +1,17 @@
 """``streamcanary VERB``: which verbs there are, and what they take. A verb is imported only when it is used."""
 
 import argparse
+import signal
 import sys
 from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 
 from streamcanary import __version__
+from streamcanary.cli.signals import end_at_once
+from streamcanary.cli.streams import open_streams
 
+_ENDLESS = ("run", "demo", "simulate")
 _CONFIG_HELP = "the configuration, YAML"
 
 
@@ -17,17 +21,17 @@ def main(argv: Sequence[str] | None = None) -> int:
     What a machine reads goes to stdout, everything else to stderr. Codes: 0 done, 1 not as it should be, 2 wrong
     arguments or configuration, 130 interrupted.
     """
-    arguments = _parser().parse_args(argv)
-    verb = import_module(f"streamcanary.cli.{arguments.verb}")
+    open_streams()
     try:
-        code: int = verb.main(arguments)
-    except KeyboardInterrupt:
-        return 130
-    except BrokenPipeError:
-        # Who read our output has gone; the interpreter must not trip over it again when it flushes at exit.
-        sys.stdout = None
-        return 1
-    return code
+        arguments = _parser().parse_args(argv)
+        if arguments.verb in _ENDLESS:  # these stop when they are told to; until they listen, there is nothing to stop
+            end_at_once(signal.SIGINT, signal.SIGTERM, code=1 if getattr(arguments, "once", False) else 0)
+        else:
+            end_at_once(signal.SIGINT, code=130)
+        code: int = import_module(f"streamcanary.cli.{arguments.verb}").main(arguments)
+        return code
+    finally:
+        sys.stdout.flush()  # what cannot be written is told here, and not by the interpreter at its end
 
 
 def _parser() -> argparse.ArgumentParser:

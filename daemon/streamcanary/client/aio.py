@@ -2,7 +2,7 @@
 
 import asyncio
 import random as _random
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Collection, Iterable, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
@@ -43,7 +43,9 @@ class AsyncStreamClient:
     decide about its retry. ``budget`` bounds the retries of all calls together (by default one of 500 tokens),
     ``breaker`` keeps calls from a route that mostly fails (by default: the defaults of ``BreakerPolicy``; ``None`` for
     none). ``provider`` and ``labels`` go on spans and metrics. ``lenient`` accepts ``[DONE]`` in place of a
-    ``finish_reason``, as some servers end. ``secrets`` are scrubbed from every message, as the key is.
+    ``finish_reason``, as some servers end. ``time_per_chunk`` records the time between chunks as
+    ``gen_ai.client.operation.time_per_output_chunk`` (off by default: it costs almost as much as all else that is done
+    for a chunk). ``secrets`` are scrubbed from every message, as keys and tokens are; they are looked at for each call.
     """
 
     def __init__(
@@ -60,7 +62,8 @@ class AsyncStreamClient:
         provider: str = "openai",
         labels: Mapping[str, str] | None = None,
         lenient: bool = False,
-        secrets: Iterable[str] = (),
+        time_per_chunk: bool = False,
+        secrets: Collection[str] = (),
         clock: Clock | None = None,
         random: _random.Random | None = None,
     ) -> None:
@@ -77,6 +80,7 @@ class AsyncStreamClient:
             provider=provider,
             labels=labels,
             lenient=lenient,
+            time_per_chunk=time_per_chunk,
             secrets=secrets,
             clock=clock,
             random=random,

@@ -97,6 +97,7 @@ class AttemptMachine:
         self.head: ResponseHead | None = None
         self.first_token: float | None = None
         self.max_gap: float | None = None
+        self.gaps: list[float] | None = None  # filled if somebody wants to know each
 
     @property
     def streamed(self) -> bool:
@@ -156,9 +157,16 @@ class AttemptMachine:
                 self._break(FaultKind.ANSWER_TOO_LONG, f"the answer is larger than {self._limits.event} bytes")
             return []
         deltas: list[Delta] = []
+        broken: SseInvalid | None = None
         try:
-            for event in self._sse.feed(data):
+            events = self._sse.feed(data)
+        except SseInvalid as error:
+            events, broken = error.events, error
+        try:
+            for event in events:
                 self._take(event, now, deltas)
+            if broken is not None:
+                raise broken
         except (SseInvalid, msgspec.DecodeError) as error:
             self.lost(make_fault(FaultKind.STREAM_MALFORMED, self.phase, f"the event stream is malformed: {error}"))
         except AnswerTooLong as error:
@@ -217,6 +225,8 @@ class AttemptMachine:
                 self.first_token = now
             else:
                 self.max_gap = max(self.max_gap or 0.0, now - self._progress)
+                if self.gaps is not None:
+                    self.gaps.append(now - self._progress)
             self._progress = now
             deltas.extend(new)
         if self._reader.done:

@@ -69,7 +69,7 @@ class CircuitBreaker:
         return Circuit.HALF_OPEN if now - self._opened >= self._policy.open_for else Circuit.OPEN
 
     def admit(self, now: float) -> bool:
-        """Tell whether a call may go this way; who is told so must :meth:`record` what became of it, or :meth:`release`."""
+        """Tell whether a call may go this way; who is told so must then :meth:`record` its end, or :meth:`release`."""
         with self._lock:
             state = self.state(now)
             if state is not Circuit.HALF_OPEN:

@@ -120,12 +120,14 @@ class Call:
             secrets=leg.secrets,
         )
         self._secrets = leg.secrets
+        if self._recorder.wants_gaps:
+            self.machine.gaps = []
         self._recorder.attempt_started(number, leg.name, self._delay, now)
         self.events.append(AttemptStarted(number, leg.name))
         self.state = State.OPENING
 
     def sent(self, credentials: tuple[str, ...], url: str = "") -> None:
-        """Report what the request proved itself with, which no message may show, and where it went, if not by headers."""
+        """Report the credentials that were sent, which no message may show, and where to, if no headers will tell."""
         if further := tuple(secret for secret in credentials if secret not in self._secrets):
             self._secrets += further
             self._running().hide(further)
@@ -145,6 +147,9 @@ class Call:
         deltas = machine.feed(data, self._clock.monotonic())
         if deltas:
             self._deliver(deltas)
+        if machine.gaps:
+            self._recorder.gaps(machine.gaps, machine.answer.model)
+            machine.gaps.clear()
         if machine.over:
             self._settle()
 

@@ -31,9 +31,12 @@ def server_of(url: httpx2.URL) -> tuple[str, int]:
 
 
 class Instruments:
-    """The instruments of the client; one set serves all calls of a client."""
+    """The instruments of the client; one set serves all calls of a client.
 
-    def __init__(self) -> None:
+    ``time_per_chunk`` adds the one that is recorded at every chunk.
+    """
+
+    def __init__(self, *, time_per_chunk: bool = False) -> None:
         self.tracer = trace.get_tracer(names.SCOPE)
         meter = metrics.get_meter(names.SCOPE)
 
@@ -47,6 +50,7 @@ class Instruments:
 
         self.operation_duration = histogram(names.OPERATION_DURATION)
         self.time_to_first_chunk = histogram(names.TIME_TO_FIRST_CHUNK)
+        self.time_per_output_chunk = histogram(names.TIME_PER_OUTPUT_CHUNK) if time_per_chunk else None
         self.token_usage = histogram(names.TOKEN_USAGE)
         self.attempt_duration = histogram(names.ATTEMPT_DURATION)
         self.max_gap = histogram(names.MAX_GAP)
@@ -133,6 +137,18 @@ class CallRecorder:
     def first_token(self, now: float) -> None:
         """Note when the first token of an attempt came."""
         self._attempt.add_event(names.FIRST_TOKEN, timestamp=self._at(now))
+
+    @property
+    def wants_gaps(self) -> bool:
+        """Whether the time between any two chunks is recorded."""
+        return self._instruments.time_per_output_chunk is not None
+
+    def gaps(self, gaps: list[float], model: str | None) -> None:
+        """Record the seconds between chunks, the time that the caller took left out."""
+        if (histogram := self._instruments.time_per_output_chunk) is not None:
+            common = {**self._common, names.RESPONSE_MODEL: model} if model else self._common
+            for gap in gaps:
+                histogram.record(gap, common, self._attempt_context)
 
     def attempt_ended(self, attempt: Attempt, machine: "AttemptMachine", now: float) -> None:
         """Close the span of an attempt and count it; one that was cancelled says nothing about the endpoint."""

@@ -18,7 +18,7 @@ _current: ContextVar["Opening | None"] = ContextVar("streamcanary.opening", defa
 
 
 class Opening:
-    """Watches the requests that the SDK makes within ``with Opening() as opening``; ``head`` is that of the last error."""
+    """Watches the requests that the SDK makes within ``with Opening() as opening``; ``head`` is the last error's."""
 
     __slots__ = ("_request", "_token", "head")
 
@@ -39,8 +39,14 @@ class Opening:
         return tuple(value.rpartition(" ")[2] for value in given if value)
 
     def sending(self, request: httpx2.Request) -> None:
-        """Take note of a request that is about to be sent."""
+        """Take note of a request that is about to be sent.
+
+        Raises:
+            OverflowError: if its port does not exist; some resolvers would fold it into one that does.
+        """
         self._request = request
+        if (request.url.port or 0) > 65535:
+            raise OverflowError("port must be 0-65535")
 
     def __enter__(self) -> Self:
         self._token = _current.set(self)

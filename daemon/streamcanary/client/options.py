@@ -1,7 +1,7 @@
 """What a client is set up with, shared by the asynchronous and the synchronous one."""
 
 import random as _random
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from typing import Any, Generic, TypeVar
 
 import msgspec
@@ -53,7 +53,8 @@ class Options(Generic[Sdk]):
         provider: str = "openai",
         labels: Mapping[str, str] | None = None,
         lenient: bool = False,
-        secrets: Iterable[str] = (),
+        time_per_chunk: bool = False,
+        secrets: Collection[str] = (),
         clock: Clock | None = None,
         random: _random.Random | None = None,
     ) -> None:
@@ -71,7 +72,8 @@ class Options(Generic[Sdk]):
             "provider": provider,
             "labels": dict(labels or {}),
             "lenient": lenient,
-            "secrets": tuple(secrets),
+            "time_per_chunk": time_per_chunk,
+            "secrets": secrets,  # looked at for each call: they may change
             "clock": clock or SystemClock(),
             "random": random or _random.Random(),  # noqa: S311 - jitter, not cryptography
         }
@@ -84,7 +86,7 @@ class Options(Generic[Sdk]):
             self._given["cache"] = AnswerCache(max(cached))
         self._client = client
         self._watched = watched
-        self._instruments = Instruments()
+        self._instruments = Instruments(time_per_chunk=time_per_chunk)
         own = watched(client)
         self.clients = [own, *(self._client_of(way, own, type(client)) for way in self.fallbacks)]
         self._endpoints = [str(each.base_url) for each in self.clients]

@@ -1,8 +1,8 @@
 """How a stream ends: a whole answer, or a failure with all that is known of it."""
 
+import json
 from typing import TYPE_CHECKING, Any, Literal
 
-import msgspec
 from msgspec import Struct
 from openai import OpenAIError
 
@@ -12,6 +12,8 @@ from streamcanary.model.outcome import Attempt, Usage
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
     from openai.types.responses import Response
+
+_LONGEST_INTEGER = 4300  # digits, beyond which Python refuses to make an integer of them
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
@@ -55,7 +57,7 @@ class StreamResult(Struct, frozen=True, kw_only=True):
         from openai.types.responses import Response
 
         if self.raw is not None:
-            whole: dict[str, Any] = msgspec.json.decode(self.raw)
+            whole = _decode_leniently(self.raw)
             return ChatCompletion.construct(**whole) if self.api == "chat" else Response.construct(**whole)
         return ChatCompletion.construct(**self._completion())
 
@@ -78,6 +80,15 @@ class StreamResult(Struct, frozen=True, kw_only=True):
             sent, got = self.usage.input_tokens, self.usage.output_tokens
             completion["usage"] = {"prompt_tokens": sent, "completion_tokens": got, "total_tokens": sent + got}
         return completion
+
+
+def _decode_leniently(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object in ``raw``; where no field of ours stands, its characters and numbers may be anything."""
+    whole: dict[str, Any] = json.loads(
+        raw.decode("utf-8", "replace"),
+        parse_int=lambda digits: int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits),
+    )
+    return whole
 
 
 class StreamFailed(OpenAIError):

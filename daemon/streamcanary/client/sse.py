@@ -8,15 +8,19 @@ from msgspec import Struct
 _BOM = b"\xef\xbb\xbf"
 
 
-class SseInvalid(Exception):
-    """The stream breaks a limit of this decoder."""
-
-
 class ServerSentEvent(Struct, gc=False):
     """One event: its type (``message`` unless named) and its data, the lines joined by LF."""
 
     event: str
     data: bytes
+
+
+class SseInvalid(Exception):
+    """The stream breaks a limit of the decoder; ``events`` are those of the last bytes that were whole before it."""
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.events: list[ServerSentEvent] = []
 
 
 class SseDecoder:
@@ -58,22 +62,26 @@ class SseDecoder:
             lines[0] = b"".join(self._rest)
             self._rest, self._rest_size = [], 0
         events: list[ServerSentEvent] = []
-        for line in lines:
-            if len(line) > self._max_line:
-                raise self._line_too_long()
-            if not line:
-                if self._data:
-                    events.append(self._dispatch())
-                self._event = b""
-            elif line.startswith(b"data:"):
-                self._append(line[6:] if line[5:6] == b" " else line[5:])
-            else:
-                self._field(line)
-        if rest:
-            self._rest.append(rest)
-            self._rest_size += len(rest)
-            if self._rest_size > self._max_line:
-                raise self._line_too_long()
+        try:
+            for line in lines:
+                if len(line) > self._max_line:
+                    raise self._line_too_long()
+                if not line:
+                    if self._data:
+                        events.append(self._dispatch())
+                    self._event = b""
+                elif line.startswith(b"data:"):
+                    self._append(line[6:] if line[5:6] == b" " else line[5:])
+                else:
+                    self._field(line)
+            if rest:
+                self._rest.append(rest)
+                self._rest_size += len(rest)
+                if self._rest_size > self._max_line:
+                    raise self._line_too_long()
+        except SseInvalid as error:
+            error.events = events
+            raise
         return events
 
     def _line_too_long(self) -> SseInvalid:

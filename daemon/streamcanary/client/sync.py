@@ -6,7 +6,7 @@ Not an event loop in a thread: that costs ten times as much a chunk, and could n
 import random as _random
 import threading
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
@@ -56,7 +56,8 @@ class StreamClient:
         provider: str = "openai",
         labels: Mapping[str, str] | None = None,
         lenient: bool = False,
-        secrets: Iterable[str] = (),
+        time_per_chunk: bool = False,
+        secrets: Collection[str] = (),
         clock: Clock | None = None,
         random: _random.Random | None = None,
     ) -> None:
@@ -73,6 +74,7 @@ class StreamClient:
             provider=provider,
             labels=labels,
             lenient=lenient,
+            time_per_chunk=time_per_chunk,
             secrets=secrets,
             clock=clock,
             random=random,
@@ -294,7 +296,7 @@ class Stream:
         except Exception:  # noqa: BLE001, S110 - the answer is whole: how its connection ends is no longer of interest
             pass
         finally:
-            self._alarm.disarm()
+            self._alarm.close()
             response.close()
 
 

@@ -13,6 +13,7 @@ from contextlib import suppress
 from typing import ClassVar, Final
 
 _IDLE: Final = 60.0  # seconds without a deadline after which the thread ends
+_FEW: Final = 128  # entries that are not worth a sweep
 
 
 class SocketAlarm:
@@ -52,6 +53,16 @@ class SocketAlarm:
         """Tell whether the deadline has struck."""
         return self._fired
 
+    def close(self) -> None:
+        """Let go of the socket: no deadline will come any more."""
+        with self._lock:
+            self._armed, self._socket = False, None
+
+    @property
+    def closed(self) -> bool:
+        """Whether there is no socket to shut down."""
+        return self._socket is None
+
     def look(self, due: float, now: float) -> float | None:
         """Strike if it is time; return when to look again, or ``None`` if the next wait will say."""
         with self._lock:
@@ -77,17 +88,32 @@ class Watchdog:
     _heap: ClassVar[list[tuple[float, int, SocketAlarm]]] = []
     _order: ClassVar["itertools.count[int]"] = itertools.count()
     _thread: ClassVar[threading.Thread | None] = None
+    _enough: ClassVar[int] = _FEW  # entries, beyond which those of closed alarms are swept out
 
     @classmethod
     def watch(cls, alarm: SocketAlarm, due: float) -> None:
         """Look at ``alarm`` at ``due``."""
         with cls._condition:
+            if len(cls._heap) >= cls._enough:
+                cls._sweep()
             heapq.heappush(cls._heap, (due, next(cls._order), alarm))
             if cls._thread is None or not cls._thread.is_alive():
                 cls._thread = threading.Thread(target=cls._run, name="streamcanary watchdog", daemon=True)
                 cls._thread.start()
             elif cls._heap[0][2] is alarm:
                 cls._condition.notify()
+
+    @classmethod
+    def watching(cls) -> int:
+        """Return how many alarms are open and looked after."""
+        with cls._condition:
+            return len({id(alarm) for _, _, alarm in cls._heap if not alarm.closed})
+
+    @classmethod
+    def _sweep(cls) -> None:
+        cls._heap[:] = [entry for entry in cls._heap if not entry[2].closed]
+        heapq.heapify(cls._heap)
+        cls._enough = max(_FEW, 2 * len(cls._heap))
 
     @classmethod
     def _run(cls) -> None:

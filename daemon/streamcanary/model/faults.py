@@ -5,15 +5,15 @@
     │   ├── invalid_request      config     a request that cannot be sent: key with a newline, no scheme, bad port
     │   └── circuit_open         local      our own breaker is open; nothing was sent
     ├── connecting ···································· phase connect
-    │   ├── dns_failed           network
+    │   ├── dns_failed           network    the name has no address, or the resolver does not answer
     │   ├── connect_failed       network    refused, unreachable, reset
-    │   ├── connect_timeout      network
+    │   ├── connect_timeout      network    no connection in time
     │   ├── tls_failed           config     certificate, protocol
-    │   ├── proxy_failed         network
+    │   ├── proxy_failed         network    the proxy refuses, or breaks off
     │   └── pool_exhausted       local      our own connection pool; never the endpoint's fault
     ├── waiting for headers ··························· phase headers
     │   ├── connection_lost      network    closed, reset or garbage before the headers
-    │   ├── headers_timeout      provider
+    │   ├── headers_timeout      provider   no headers in time
     │   ├── server_error         provider   408, 409, 5xx
     │   ├── overloaded           provider   503, 529
     │   ├── rate_limited         quota      429 that passes
@@ -22,7 +22,7 @@
     │   ├── permission_denied    config     403
     │   ├── not_found            config     404: unknown or retired model, wrong path
     │   ├── bad_request          config     400, 413, 422 and other 4xx
-    │   ├── context_length_exceeded config
+    │   ├── context_length_exceeded config  400: more tokens than the model takes
     │   ├── content_policy       content    refused by the provider's filter
     │   └── not_a_stream         config     HTML, JSON, nothing: a login page, a wrong address
     ├── reading the stream ···························· phase stream

@@ -94,6 +94,13 @@ TIME_TO_FIRST_CHUNK = Metric(
     "From the start of the answering attempt to its first token",
     SECONDS_BUCKETS,
 )
+TIME_PER_OUTPUT_CHUNK = Metric(
+    "gen_ai.client.operation.time_per_output_chunk",
+    "histogram",
+    "s",
+    "Between two chunks of the answer after its first; only when asked for",
+    SECONDS_BUCKETS,
+)
 TOKEN_USAGE = Metric("gen_ai.client.token.usage", "histogram", "{token}", "Tokens used by a call", TOKEN_BUCKETS)
 
 RUNS = Metric("streamcanary.runs", "counter", "{run}", "Canary runs by outcome")

@@ -2,6 +2,7 @@
 
 import json
 import re
+import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
@@ -9,6 +10,11 @@ from urllib.parse import quote
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
+
+from streamcanary.model.misfit import Misfit, refuse
+
+FILE = "file"
+"""The key of the path where a secret is written as ``{file: PATH}``."""
 
 _MASK = "[redacted]"
 _LONGEST_FILE = 64 * 1024
@@ -23,7 +29,7 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2
 
 def holds_secret(key: str) -> bool:
     """Tell whether the setting ``key`` is the path of a file with a secret: ``api_key_file`` is, ``ca_file`` is not."""
-    return key.endswith("_file") and key != "ca_file"
+    return key == FILE or (key.endswith("_file") and key != "ca_file")
 
 
 class SecretUnreadable(Exception):
@@ -55,7 +61,7 @@ class Secret:
         """Return the secret itself, without surrounding white space.
 
         Raises:
-            SecretUnreadable: if the file is missing, empty, not UTF-8, or larger than 64 KiB.
+            SecretUnreadable: if the file is missing, no regular file, empty, not UTF-8, or larger than 64 KiB.
         """
         if self._path is not None:
             self._refresh(self._path)
@@ -63,8 +69,10 @@ class Secret:
 
     def _refresh(self, path: Path) -> None:
         try:
-            stat = path.stat()
-            seen = (stat.st_ino, stat.st_size, stat.st_mtime_ns)
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for somebody to write into it
+                raise SecretUnreadable(f"cannot read the secret file {path}: it is not a regular file")
+            seen = (status.st_ino, status.st_size, status.st_mtime_ns)
             if seen == self._seen:
                 return
             with path.open(encoding="utf-8") as file:
@@ -73,6 +81,8 @@ class Secret:
             raise SecretUnreadable(f"cannot read the secret file {path}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise SecretUnreadable(f"the secret file {path} is not UTF-8 text") from None
+        except ValueError:  # a NUL in the path
+            raise SecretUnreadable("the path of a secret file is not a valid one") from None
         if len(value) > _LONGEST_FILE:
             raise SecretUnreadable(f"the secret file {path} is larger than 64 KiB")
         if not value.strip():
@@ -96,7 +106,7 @@ class Secret:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Read a secret from text in a config model; it serialises to the mask."""
+        """Read a secret from text, or from ``{file: PATH}``, in a config model; it serialises to the mask."""
         return core_schema.no_info_plain_validator_function(
             cls._from_config, serialization=core_schema.to_string_ser_schema()
         )
@@ -105,15 +115,32 @@ class Secret:
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, object]:
-        """Describe a secret to editors as text that is not shown."""
-        return {"type": "string", "writeOnly": True}
+        """Describe a secret to editors as text that is not shown, or the path of its file."""
+        file = {
+            "type": "object",
+            "properties": {FILE: {"type": "string", "format": "path"}},
+            "required": [FILE],
+            "additionalProperties": False,
+        }
+        return {"anyOf": [{"type": "string", "writeOnly": True}, file]}
 
     @classmethod
     def _from_config(cls, value: object) -> Self:
         if isinstance(value, cls):
             return value
-        if not isinstance(value, str) or not value.strip():
-            raise ValueError("a secret is text and not empty; put a number in quotes")
+        if isinstance(value, dict) and value.keys() == {FILE} and isinstance(value[FILE], (str, Path)):
+            secret = cls(path=Path(value[FILE]))
+            try:
+                secret.reveal()  # what cannot be read is told before the first call is
+            except SecretUnreadable as error:
+                refuse(cls.__name__, [Misfit((FILE,), str(error))])
+            return secret
+        if isinstance(value, (bool, int, float)):
+            raise ValueError("a secret is text; put it in quotes")
+        if not isinstance(value, str):
+            raise ValueError("a secret is text, or the path of its file: {file: PATH}")
+        if not value.strip():
+            raise ValueError("a secret is text and not empty")
         return cls(value)
 
 
@@ -136,7 +163,7 @@ def scrub(text: str, secrets: Iterable[str] = (), limit: int = 500) -> str:
 
 def _spellings(secret: str) -> Iterator[str]:
     yield secret
-    yield quote(secret, safe="")
+    yield quote(secret, safe="", errors="replace")
     yield json.dumps(secret)[1:-1]
     yield from (line.strip() for line in secret.split("\n") if len(line.strip()) >= 2 * _SHORTEST)
 

@@ -6,6 +6,7 @@ depth and count, aliases followed.
 
 import math
 import re
+import stat
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -125,6 +126,9 @@ def _whole(file: Path, message: str) -> ConfigInvalid:
 
 def _read_text(file: Path) -> str:
     try:
+        mode = file.stat().st_mode
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # to open a pipe would wait for somebody to write
+            raise _whole(file, "is not a regular file; give the path of a configuration file")
         with file.open("rb") as opened:
             content = opened.read(LARGEST_FILE + 1)
     except FileNotFoundError:

@@ -25,7 +25,9 @@ def explain(error: ValidationError, document: Document, shape: Shape) -> list[Pr
         path, at_key = _locate(details, document)
         message = _word(details, path, document, shape)
         part = path[:-1] if details["type"] == "missing" else path
-        if sources := sorted({name for at, name in document.variables.items() if at[: len(part)] == part != at}):
+        other = _against(details, path)
+        found = {name for at, name in document.variables.items() if at[: len(part)] == part != at or at == other}
+        if sources := sorted(found):
             message += f" (here {', '.join(sources)} applies)"
         problems.append(document.problem(path, message, at_key=at_key))
     return problems
@@ -47,6 +49,13 @@ def _locate(details: ErrorDetails, document: Document) -> tuple[KeyPath, bool]:
     if kind == "union_tag_invalid":
         path = (*path, _bare(details, "discriminator"))
     return path, at_key or kind == "extra_forbidden" or value is None
+
+
+def _against(details: ErrorDetails, path: KeyPath) -> KeyPath | None:
+    """Return the path of the value that the one at ``path`` does not fit to, if a :class:`Misfit` names one."""
+    context = details.get("ctx", {})
+    against, own = context.get("against"), context.get("path", ())
+    return (*path[: len(path) - len(own)], *against) if against and path[-len(own) :] == own else None
 
 
 def _is_below(inner: ErrorDetails, outer: ErrorDetails) -> bool:

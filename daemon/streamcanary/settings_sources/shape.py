@@ -4,11 +4,13 @@ A shape is the tuple of types that a value may have, with unions and annotations
 """
 
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel
 
+from streamcanary.model.secret import FILE, Secret
 from streamcanary.settings_sources.problem import KeyPath
 
 Shape = tuple[Any, ...]
@@ -40,8 +42,8 @@ def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
 
 
 def known(shape: Shape, value: Any) -> dict[str, Shape]:
-    """Return the keys that the models of ``shape`` have, each with its own shape."""
-    fields: dict[str, Shape] = {}
+    """Return the keys that the models of ``shape`` have, each with its own shape; a secret that is a map has a file."""
+    fields: dict[str, Shape] = {FILE: (Path,)} if Secret in shape and isinstance(value, Mapping) else {}
     for model in models(shape, value):
         for name, field in model.model_fields.items():
             key = field.alias or name

@@ -70,6 +70,8 @@ class Timeline(BaseModel):
             TimelineInvalid: if it cannot be read, is larger than 64 KiB, or is not a timeline.
         """
         try:
+            if not path.is_file() and path.exists():  # to open a pipe would wait for somebody to write into it
+                raise TimelineInvalid(f"{path}: is not a regular file")
             with path.open(encoding="utf-8") as file:
                 text = file.read(_MAX_FILE + 1)
         except OSError as error:

@@ -4,14 +4,31 @@ import re
 from typing import Annotated, Literal, Self
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, model_validator
 
 from streamcanary.model.duration import PositiveDuration
-from streamcanary.model.secret import Secret
+from streamcanary.model.header import HeaderValue
 
 Protocol = Literal["http/protobuf", "grpc"]
-HeaderName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]+$", max_length=128)]
-ResourceName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z_][A-Za-z0-9_.:/-]*$", max_length=255)]
+
+
+def _header_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name):  # gRPC takes no more than these
+        raise ValueError("not the name of a header: letters, digits, '_', '-' and '.', at most 128 characters")
+    return name
+
+
+def _resource_name(name: str) -> str:
+    if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,254}", name):
+        raise ValueError(
+            "not the name of an attribute: letters, digits, '_', '.', ':', '/' and '-', "
+            "beginning with a letter or '_', at most 255 characters"
+        )
+    return name
+
+
+HeaderName = Annotated[str, AfterValidator(_header_name)]
+ResourceName = Annotated[str, AfterValidator(_resource_name)]
 ResourceValue = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
@@ -35,14 +52,15 @@ class OtlpConfig(BaseModel):
 
     ``endpoint`` is the base address (``http://localhost:4318``): over http/protobuf ``/v1/traces`` and ``/v1/metrics``
     are added to it. ``interval`` is how often metrics are exported, ``timeout`` bounds one export; both in seconds.
-    ``headers`` are sent with each export; their files are read again as they change, over gRPC at the start only.
+    ``headers`` are sent with each export. A value is text or ``{file: PATH}``; a file is read again when it changes,
+    over gRPC at the start only.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     endpoint: HttpUrl
     protocol: Protocol = "http/protobuf"
-    headers: dict[HeaderName, Secret] = Field(default_factory=dict, max_length=32)
+    headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, max_length=32)
     interval: Annotated[PositiveDuration, Field(ge=1, le=3600)] = 10.0
     timeout: Annotated[PositiveDuration, Field(le=60)] = 2.0
 

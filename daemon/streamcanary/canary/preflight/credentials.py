@@ -11,7 +11,6 @@ from streamcanary.canary.proxy import ProxyUnusable, proxy_for
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.secret import Secret, SecretUnreadable
 
-_NAME = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.1
 _HOST = re.compile(r"[0-9A-Za-z._:-]+")
 _SHORTEST = 4  # scrub() takes nothing shorter for a secret
 
@@ -28,9 +27,6 @@ async def check_key(walk: Walk) -> Finding:
         except SecretUnreadable as error:
             return broken(FaultKind.AUTH_FAILED, str(error), "mount the secret, or correct the path in the target")
     walk.secrets = _private(walk, list(values.values()))
-    for name in target.headers:
-        if not _NAME.fullmatch(name):
-            return _unsendable("the name of a header is not one", f"correct it among the target's headers: {name!r}")
     for name, value in values.items():
         if problem := _unsendable_part(value):
             where = f" (file {secrets[name].path})" if secrets[name].path else ""
@@ -83,8 +79,6 @@ async def check_address(walk: Walk) -> Finding:
         is_host = False
     if not is_host:
         return _unsendable("the host in base_url is no name", "write the address like https://api.openai.com/v1")
-    if walk.url.query or walk.url.fragment:
-        return _unsendable("base_url has a ? or # in it", "give the part before it")
     for path in ("/chat/completions", "/responses", "/models"):
         if walk.url.path.endswith(path):
             return _unsendable(f"base_url ends with {path}, which the client adds itself", "give the part before it")

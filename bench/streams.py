@@ -1,0 +1,208 @@
+"""Many streams at once, for a while: whether memory grows, and what is left open in the end.
+
+The provider is the simulator in another process. Of the streams some are answered, some are cut and tried again, some
+are left by their callers, and some are cancelled: each way to end must let go of everything.
+"""
+
+import asyncio
+import gc
+import multiprocessing
+import os
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import cycle, islice
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
+
+from bench import telemetry
+from bench.rounds import MESSAGES
+from bench.table import Row
+from streamcanary import AsyncStreamClient, RetryPolicy, StreamClient, StreamFailed
+from streamcanary.client.watchdog import Watchdog
+from streamcanary.simulator import Pace, Simulator
+
+_STREAMS, _SECONDS = 500, 60.0
+_THREADS, _THREAD_SECONDS = 100, 30.0
+_SETTLED = 10.0  # seconds after which memory is read for the first time
+_FEW_EVENTS = 3  # after which some callers leave
+_MODELS = ("sim-ok", "sim-ok", "sim-cut", "sim-ok", "sim-500", "sim-truncated")
+_RETRY = RetryPolicy(max_attempts=2, base_delay=0.05, max_delay=0.05)
+
+
+class Left(NamedTuple):
+    """What is open in the end, beyond what was open in the beginning."""
+
+    connections: int
+    tasks: int
+    timers: int
+    threads: int
+
+
+class Soak(NamedTuple):
+    """How the streams ended, resident memory in MB (10⁶ bytes) after ten seconds and in the end, and what is left."""
+
+    ends: Counter[str]
+    early: float
+    late: float
+    left: Left
+
+
+def rows() -> list[Row]:
+    """Measure, and return the table's rows."""
+    telemetry.record()
+    with provider() as base_url:
+        asynchronous = asyncio.run(soak_tasks(base_url, streams=_STREAMS, seconds=_SECONDS))
+        blocking = soak_threads(base_url, streams=_THREADS, seconds=_THREAD_SECONDS)
+    return [
+        *_rows(f"{_STREAMS} streams at once for {_SECONDS:g} s", asynchronous),
+        *_rows(f"{_THREADS} threads at once for {_THREAD_SECONDS:g} s", blocking),
+    ]
+
+
+def _rows(what: str, soak: Soak) -> list[Row]:
+    ends = ", ".join(f"{count} {end}" for end, count in sorted(soak.ends.items()))
+    return [
+        Row(f"{what}: how they ended", ends),
+        Row(f"{what}: memory after {_SETTLED:g} s", f"{soak.early:.1f} MB"),
+        Row(f"{what}: memory in the end", f"{soak.late:.1f} MB", f"{soak.early * 1.05:.1f} MB"),
+        Row(f"{what}: connections, tasks, timers, threads left", ", ".join(map(str, soak.left)), "0, 0, 0, 0"),
+    ]
+
+
+async def soak_tasks(base_url: str, *, streams: int, seconds: float) -> Soak:
+    """Keep ``streams`` tasks asking for ``seconds``."""
+    loop, ends = asyncio.get_running_loop(), Counter[str]()
+    transport = DefaultAsyncHttpxClient(trust_env=False)
+    async with AsyncOpenAI(base_url=base_url, api_key="none", http_client=transport) as sdk:
+        client = AsyncStreamClient(sdk, retry=_RETRY, breaker=None)
+        await client.complete(model="sim-ok", messages=MESSAGES)  # what is made once is no leak
+        before = _open(transport, loop)
+        until = time.monotonic() + seconds
+
+        async def caller(first: int) -> None:
+            for number in islice(cycle(range(len(_MODELS) * 5)), first, None):
+                if time.monotonic() >= until:
+                    return
+                ends[await _ask(client, _MODELS[number % len(_MODELS)], number % 5)] += 1
+
+        async with asyncio.TaskGroup() as tasks:
+            for first in range(streams):
+                tasks.create_task(caller(first))
+            await asyncio.sleep(min(_SETTLED, seconds / 2))
+            early = resident()
+        late = resident()
+        await asyncio.sleep(0.1)  # closing is the loop's next turn
+        left = _open(transport, loop)
+    return Soak(ends, early, late, _beyond(before, left))
+
+
+async def _ask(client: AsyncStreamClient, model: str, manner: int) -> str:
+    """Ask once, and listen to the end, unless ``manner`` is 0 (leave) or 1 (be cancelled); return how it ended."""
+    try:
+        async with asyncio.timeout(0.15 if manner == 1 else None):
+            async with client.stream(model=model, messages=MESSAGES) as stream:
+                heard = 0
+                async for _ in stream:
+                    heard += 1
+                    if manner == 0 and heard == _FEW_EVENTS:
+                        return "left"
+    except StreamFailed:
+        return "failed"
+    except TimeoutError:
+        return "cancelled"
+    return "answered"
+
+
+def soak_threads(base_url: str, *, streams: int, seconds: float) -> Soak:
+    """Keep ``streams`` threads asking for ``seconds``."""
+    ends, counting = Counter[str](), threading.Lock()
+    transport = DefaultHttpxClient(trust_env=False)
+    with OpenAI(base_url=base_url, api_key="none", http_client=transport) as sdk:
+        client = StreamClient(sdk, retry=_RETRY, breaker=None)
+        client.complete(model="sim-ok", messages=MESSAGES)
+        before = _open(transport)
+        until = time.monotonic() + seconds
+
+        def caller(first: int) -> None:
+            for number in islice(cycle(range(len(_MODELS) * 5)), first, None):
+                if time.monotonic() >= until:
+                    return
+                end = _ask_blocking(client, _MODELS[number % len(_MODELS)], number % 5)
+                with counting:
+                    ends[end] += 1
+
+        threads = [threading.Thread(target=caller, args=(first,)) for first in range(streams)]
+        for thread in threads:
+            thread.start()
+        time.sleep(min(_SETTLED, seconds / 2))
+        early = resident()
+        for thread in threads:
+            thread.join()
+        late = resident()
+        left = _open(transport)
+    return Soak(ends, early, late, _beyond(before, left))
+
+
+def _ask_blocking(client: StreamClient, model: str, manner: int) -> str:
+    try:
+        with client.stream(model=model, messages=MESSAGES) as stream:
+            for heard, _ in enumerate(stream, start=1):
+                if manner == 0 and heard == _FEW_EVENTS:
+                    return "left"
+    except StreamFailed:
+        return "failed"
+    return "answered"
+
+
+def _open(transport: Any, loop: asyncio.AbstractEventLoop | None = None) -> Left:
+    """Count what is open now: connections in use, tasks, timers that will fire or watches on sockets, threads."""
+    pool = transport._transport._pool
+    timers = Watchdog.watching() if loop is None else sum(not timer.cancelled() for timer in loop._scheduled)  # type: ignore[attr-defined]
+    return Left(
+        connections=sum(not connection.is_idle() for connection in pool.connections),
+        tasks=0 if loop is None else len(asyncio.all_tasks(loop)),
+        timers=timers,
+        threads=threading.active_count(),
+    )
+
+
+def _beyond(before: Left, after: Left) -> Left:
+    return Left(*(max(0, now - then) for now, then in zip(after, before, strict=True)))
+
+
+def resident() -> float:
+    """Return the resident memory of this process in MB (10⁶ bytes), garbage left out."""
+    gc.collect()
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
+
+
+@contextmanager
+def provider() -> Iterator[str]:
+    """Yield the base URL of a simulator in a process of its own."""
+    context = multiprocessing.get_context("spawn")
+    ours, theirs = context.Pipe()
+    process = context.Process(target=_simulate, args=(theirs,), daemon=True)
+    process.start()
+    try:
+        if not ours.poll(30):
+            raise RuntimeError("the simulator did not start within 30 s")
+        yield ours.recv()
+    finally:
+        process.terminate()
+        process.join(5)
+
+
+def _simulate(pipe: Connection) -> None:
+    async def serve() -> None:
+        async with Simulator(pace=Pace(first_token=0.1, chunk_gap=0.1)) as simulator:
+            pipe.send(simulator.base_url)
+            await asyncio.Event().wait()
+
+    asyncio.run(serve())

@@ -1,0 +1,62 @@
+"""The standard streams of a process: some may be closed, and who reads them may go away."""
+
+import io
+import os
+import sys
+from typing import TYPE_CHECKING, NoReturn, TextIO
+
+if TYPE_CHECKING:
+    from _typeshed import ReadableBuffer
+
+_STDIN, _STDOUT, _STDERR = range(3)
+
+
+def open_streams() -> None:
+    """Make stdout and stderr such that a verb can print without a care.
+
+    What cannot be written to stdout ends the process with code 1, after a sentence on stderr; nothing is said when the
+    reader has left, as ``head`` does. What cannot be written to stderr is lost, and nothing ends.
+    """
+    for number in (_STDIN, _STDOUT, _STDERR):
+        try:
+            os.fstat(number)
+        except OSError:
+            # Else the next file or socket would take the number, and get what is printed. The lowest free number is
+            # this one. A stdout opened for reading fails when it is written to, and not before.
+            os.open(os.devnull, os.O_RDONLY if number == _STDOUT else os.O_RDWR)
+    terminal = os.isatty(_STDOUT)
+    sys.stdout = _text(_Output(_STDOUT, "wb", closefd=False), sys.stdout, line_buffering=terminal)
+    sys.stderr = _text(_Complaints(_STDERR, "wb", closefd=False), sys.stderr, line_buffering=True)
+
+
+def _text(raw: io.RawIOBase, before: TextIO | None, *, line_buffering: bool) -> io.TextIOWrapper:
+    """Return a stream to ``raw`` in the encoding of the one ``before`` it; what that does not have is spelled out."""
+    encoding = "utf-8" if before is None else before.encoding
+    return io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=line_buffering)
+
+
+class _Output(io.FileIO):
+    _lost = False
+
+    def write(self, data: "ReadableBuffer", /) -> int:
+        if not self._lost:
+            try:
+                return super().write(data)
+            except OSError as error:
+                self._lost = True
+                self._leave(error)
+        return memoryview(data).nbytes  # the interpreter flushes once more at the end
+
+    @staticmethod
+    def _leave(error: OSError) -> NoReturn:
+        if not isinstance(error, BrokenPipeError):
+            print(f"streamcanary: cannot write to stdout: {error.strerror}", file=sys.stderr)
+        raise SystemExit(1)
+
+
+class _Complaints(io.FileIO):
+    def write(self, data: "ReadableBuffer", /) -> int:
+        try:
+            return super().write(data)
+        except OSError:  # there is nowhere left to say it
+            return memoryview(data).nbytes

@@ -1,0 +1,56 @@
+"""How many cases a property is tried on: a sample in ``make test``, very many in ``make fuzz``.
+
+``HYPOTHESIS_PROFILE`` says which: ``sample`` (the default) tries the same few hundred each time, ``fuzz`` new ones.
+"""
+
+import os
+from collections.abc import Callable, Iterable
+from typing import Any, Final
+
+import pytest
+from hypothesis import HealthCheck, Phase, settings
+
+_SLOW_IS_FINE: Final = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.filter_too_much]
+settings.register_profile("sample", derandomize=True, database=None, deadline=None, suppress_health_check=_SLOW_IS_FINE)
+settings.register_profile(
+    "fuzz",
+    deadline=None,
+    database=None,  # workers would share its files; a failure prints how to reproduce it
+    print_blob=True,
+    phases=[Phase.explicit, Phase.generate, Phase.shrink],
+    suppress_health_check=_SLOW_IS_FINE,
+)
+PROFILE: Final = os.environ.get("HYPOTHESIS_PROFILE", "sample")
+_PARTS: Final = 10 if PROFILE == "fuzz" else 1  # of one property, for workers to share
+_tried = 0
+
+
+def cases(*, sample: int, fuzz: int) -> Callable[[Any], Any]:
+    """Try a property on ``sample`` cases, or on ``fuzz``; it takes ``part``, its share, which it need not look at."""
+    number = fuzz // _PARTS if PROFILE == "fuzz" else sample
+
+    def decorate(test: Any) -> Any:
+        test = settings(settings.get_profile(PROFILE), max_examples=number)(test)
+        return pytest.mark.parametrize("part", range(_PARTS))(test)
+
+    return decorate
+
+
+def tried() -> None:
+    """Count a case."""
+    global _tried  # noqa: PLW0603 - one count for one process
+    _tried += 1
+
+
+@pytest.fixture(autouse=True)
+def cases_counted(record_property: Callable[[str, object], None]) -> Iterable[None]:
+    """Tell the report of a test how many cases it tried; import it where properties are."""
+    before = _tried
+    yield
+    record_property("cases", _tried - before)
+
+
+def total(reports: Iterable[Any]) -> int:
+    """Return how many cases the tests of ``reports`` tried."""
+    properties = [item for report in reports for item in getattr(report, "user_properties", ())]
+    return sum(value for name, value in properties if name == "cases")
