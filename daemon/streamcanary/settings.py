@@ -77,8 +77,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     except ValidationError as error:
         problems = _without_repeats(problems, explain(error, document, source.shape))
     else:
-        for path_below, message in settings.alerts.problems(settings.describe()) if not crossing else ():
-            problems.append(document.problem(("alerts", *path_below), message))
+        for misfit in settings.alerts.problems(settings.describe()) if not crossing else ():
+            problems.append(document.problem(("alerts", *misfit.path), misfit.message))
     if problems:
         raise ConfigInvalid(problems)
     store = settings.store.model_copy(update={"path": path.absolute().parent / settings.store.path})

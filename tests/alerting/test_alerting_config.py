@@ -7,6 +7,7 @@ from pydantic import ValidationError
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.routes import receivers_for
 from streamcanary.model.canary import Canary
+from streamcanary.model.misfit import Misfit
 from support.alerts import CHAT, THREE_IN_A_ROW, a_hook, alerts
 from support.receiver import SECRET
 
@@ -201,14 +202,14 @@ def test_no_secret_stands_in_a_message() -> None:
 def test_a_rule_that_watches_nothing_is_a_problem() -> None:
     """A matcher with a typing error would otherwise never page."""
     config = alerts(rules={"Errors": {**THREE_IN_A_ROW, "match": ['tier="prdo"']}})
-    assert config.problems([CHAT]) == [(("rules", "Errors", "match"), "matches no canary")]
+    assert config.problems([CHAT]) == [Misfit(("rules", "Errors", "match"), "matches no canary")]
 
 
 def test_a_window_too_short_for_a_canary_is_a_problem() -> None:
     """Two runs in five minutes are never five samples."""
     config = alerts(rules=detected_by(type="ratio", over="5m"))
     rare = Canary(name="rare", target="openai", provider="openai", interval=120.0)
-    ((path, message),) = config.problems([CHAT, rare])
+    ((path, message, _),) = config.problems([CHAT, rare])
     assert path == ("rules", "Errors", "detector", "over")
     assert message == "rare runs every 2m, 2 times in 5m: fewer than min_samples (5), so it could never fire"
 

@@ -161,7 +161,7 @@ async def test_a_rotated_key_is_used(tmp_path: Any) -> None:
 
 
 async def test_a_header_follows_its_file(tmp_path: Any, simulator: Simulator) -> None:
-    """What is sent is what the file holds now; one that is gone is auth_failed, blamed on the configuration, and named."""
+    """What is sent is what the file holds now; one that is gone is auth_failed, and named."""
     file = tmp_path / "token"
     file.write_text("trace-of-no-worth-1")
     target = TargetSpec.model_validate(

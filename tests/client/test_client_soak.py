@@ -3,7 +3,6 @@
 from collections.abc import Iterator
 
 import pytest
-
 from bench.streams import Left, provider, soak_tasks, soak_threads
 
 

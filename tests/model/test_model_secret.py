@@ -1,8 +1,10 @@
 """Secrets, and the scrubbing of foreign text."""
 
+import os
 from pathlib import Path
 
 import pytest
+from pydantic import TypeAdapter
 
 from streamcanary.model.secret import Secret, SecretUnreadable, scrub
 
@@ -23,6 +25,29 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
     (tmp_path / "new").write_text("second\n")
     (tmp_path / "new").replace(path)
     assert ("first", "second") == (before, secret.reveal())
+
+
+@pytest.mark.timeout(10)
+def test_a_pipe_is_not_read(tmp_path: Path) -> None:
+    """To open one would wait for somebody to write into it, and hold up every canary."""
+    os.mkfifo(tmp_path / "key")
+    with pytest.raises(SecretUnreadable, match="key: it is not a regular file"):
+        Secret(path=tmp_path / "key").reveal()
+
+
+def test_its_schema_takes_text_or_a_file() -> None:
+    """What an editor offers is what a configuration takes."""
+    assert TypeAdapter(Secret).json_schema() == {
+        "anyOf": [
+            {"type": "string", "writeOnly": True},
+            {
+                "type": "object",
+                "properties": {"file": {"type": "string", "format": "path"}},
+                "required": ["file"],
+                "additionalProperties": False,
+            },
+        ]
+    }
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "cannot read"), (b"", "is empty"), (b"\xff", "not UTF-8")])

@@ -60,6 +60,37 @@ def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypa
     assert load(SOUND, KEY).store.path == SOUND.parent / "streamcanary.db"
 
 
+def test_every_secret_can_stand_in_a_file(tmp_path: Path) -> None:
+    """``{file: PATH}`` wherever a secret may stand; the path starts at the folder of the file, which is read again."""
+    (tmp_path / "token").write_text("first-token\n")
+    (tmp_path / "proxy").write_text("http://me:hunter2@proxy.example:3128")
+    (tmp_path / "c.yaml").write_text(
+        "targets: {t: {api_key: {file: token}, headers: {X-Token: {file: '${TOKEN}'}}, proxy: {file: proxy}}}\n"
+        "canaries: {c: {target: t, model: m}}\n"
+        "telemetry: {otlp: {endpoint: 'http://localhost:4318', headers: {x-token: {file: token}}}}\n"
+    )
+    settings = load(tmp_path / "c.yaml", {"TOKEN": "token"})
+    target, otlp = settings.targets["t"], settings.telemetry.otlp
+    assert otlp is not None
+    assert target.proxy is not None
+    secrets = [target.key, target.headers["X-Token"], otlp.headers["x-token"]]
+    assert ["first-token"] * 3 == [secret.reveal() for secret in secrets]
+    assert "http://me:hunter2@proxy.example:3128" == target.proxy.reveal()
+    (tmp_path / "token").write_text("the-second-token")
+    assert ["the-second-token"] * 3 == [secret.reveal() for secret in secrets]
+    assert {"first-token", "the-second-token", "hunter2"}.isdisjoint(str(settings.model_dump()).split())
+
+
+def test_the_file_of_a_secret_can_be_overridden(tmp_path: Path) -> None:
+    """Where the file has a path, a variable may name another; a relative one starts where the others do."""
+    (tmp_path / "token").write_text("token-of-the-variable")
+    (tmp_path / "c.yaml").write_text(
+        "targets: {t: {api_key: none, headers: {X-Token: {file: gone}}}}\ncanaries: {c: {target: t, model: m}}\n"
+    )
+    settings = load(tmp_path / "c.yaml", {"STREAMCANARY_TARGETS__T__HEADERS__X_TOKEN__FILE": "token"})
+    assert "token-of-the-variable" == settings.targets["t"].headers["X-Token"].reveal()
+
+
 def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
     """Only relative paths are moved."""
     settings = load(SOUND, KEY | {"STREAMCANARY_STORE__PATH": str(tmp_path / "canary.db")})

@@ -1,10 +1,8 @@
 """The ``alerts:`` section."""
 
 from collections.abc import Iterable
-from typing import NamedTuple
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
-from pydantic_core import InitErrorDetails, PydanticCustomError
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from streamcanary.alerting.builtin import BUILTIN
 from streamcanary.alerting.receivers import Receiver
@@ -12,13 +10,7 @@ from streamcanary.alerting.routes import Route
 from streamcanary.alerting.rules import Name, Rule
 from streamcanary.model.canary import Canary
 from streamcanary.model.duration import format_duration
-
-
-class Problem(NamedTuple):
-    """What is wrong with a configuration: the path of the key below ``alerts``, and what would be right."""
-
-    path: tuple[str | int, ...]
-    message: str
+from streamcanary.model.misfit import Misfit, refuse
 
 
 class AlertsConfig(BaseModel):
@@ -37,13 +29,13 @@ class AlertsConfig(BaseModel):
     def _names_are_known(self) -> "AlertsConfig":
         """Hold the parts against each other; each problem is reported at the key that has it."""
         problems = [
-            Problem(("rules", name), f"{name} is the name of a built-in alert; choose another")
+            Misfit(("rules", name), f"{name} is the name of a built-in alert; choose another")
             for name in self.rules
             if name in BUILTIN
         ]
         known = ", ".join(sorted(self.receivers)) or "none"
         problems += [
-            Problem(("routes", number, "receivers", place), f"there is no receiver {name!r}; known: {known}")
+            Misfit(("routes", number, "receivers", place), f"there is no receiver {name!r}; known: {known}")
             for number, route in enumerate(self.routes)
             for place, name in enumerate(route.receivers)
             if name not in self.receivers
@@ -51,21 +43,9 @@ class AlertsConfig(BaseModel):
         for number, route in enumerate(self.routes[:-1]):
             if not route.match:
                 problems.append(
-                    Problem(("routes", number), "matches everything, so the routes after it are never reached")
+                    Misfit(("routes", number), "matches everything, so the routes after it are never reached")
                 )
-        if problems:
-            raise ValidationError.from_exception_data(
-                type(self).__name__,
-                [
-                    InitErrorDetails(
-                        type=PydanticCustomError("alerts", "{problem}", {"problem": problem.message}),
-                        loc=problem.path,
-                        input=problem.path[-1],
-                    )
-                    for problem in problems
-                ],
-                hide_input=True,
-            )
+        refuse(type(self).__name__, problems)
         return self
 
     @property
@@ -75,20 +55,20 @@ class AlertsConfig(BaseModel):
             return self.routes
         return (Route(receivers=tuple(self.receivers)),)
 
-    def problems(self, canaries: Iterable[Canary]) -> list[Problem]:
-        """Return what is wrong with the rules in view of the canaries that there are."""
+    def problems(self, canaries: Iterable[Canary]) -> list[Misfit]:
+        """Return what is wrong with the rules in view of the canaries that there are; paths are below ``alerts``."""
         canaries, found = list(canaries), []
         for name, rule in self.rules.items():
             watched = [canary for canary in canaries if rule.watches(canary)]
             if not watched:
-                found.append(Problem(("rules", name, "match"), "matches no canary"))
+                found.append(Misfit(("rules", name, "match"), "matches no canary"))
             if rule.detector.type != "ratio" or (seconds := rule.detector.over.seconds) is None:
                 continue
             for canary in watched:
                 runs = int(seconds // canary.interval)
                 if runs < rule.detector.min_samples:
                     found.append(
-                        Problem(
+                        Misfit(
                             ("rules", name, "detector", "over"),
                             f"{canary.name} runs every {format_duration(canary.interval)}, {runs} times in "
                             f"{rule.detector.over}: fewer than min_samples ({rule.detector.min_samples}), "

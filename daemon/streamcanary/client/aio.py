@@ -188,7 +188,7 @@ class AsyncStream:
         """Leave the stream: what is under way is given up, and its connection closed. Twice does no harm."""
         if self._call is not None:
             self._call.abandon()
-        await self._close_response()
+            await self._close_response()
 
     async def __aenter__(self) -> Self:
         self._start()
@@ -231,6 +231,7 @@ class AsyncStream:
 
     def _start(self) -> Call:
         if self._call is None:
+            self._alarm = Alarm()
             self._call = self._options.begin(self._asked)
         return self._call
 
@@ -245,7 +246,7 @@ class AsyncStream:
                 else:
                     await asyncio.sleep(call.resume_at - self._now())
                     call.start()
-                if call.state is not State.READING and self._response is not None:
+                if call.state is State.WAITING or call.state is State.ENDED:
                     await self._close_response(drain=call.result is not None)
         except BaseException:  # cancelled, or a programming error: it goes on to the caller, the connection does not
             call.abandon()
@@ -265,18 +266,27 @@ class AsyncStream:
             connect=clocks.connect,
             pool=clocks.connect,
         )
-        timer, opening = asyncio.timeout_at(call.deadline), Opening()
+        alarm, opening = self._alarm, Opening()
         try:
-            async with timer:
+            alarm.arm(call.deadline)
+            try:
                 with opening:
                     manager = create(**request.arguments, **streamed, timeout=transport)
                     response = (await manager.__aenter__()).http_response
+            finally:
+                alarm.disarm()
+        except asyncio.CancelledError:
+            if not alarm.rang():
+                raise
+            call.sent(opening.credentials, opening.url)
+            call.struck(opening.head)
+            return
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
             call.sent(opening.credentials, opening.url)
-            call.struck(opening.head) if timer.expired() else call.broke(error)
+            call.struck(opening.head) if alarm.rang() else call.broke(error)
             return
         call.sent(opening.credentials)
-        self._response, self._alarm = response, Alarm()
+        self._response = response
         self._body = response.aiter_bytes()
         url = shown_url(response.request.url)
         call.headers(ResponseHead(response.status_code, response.headers, url, bool(response.history)))
@@ -303,20 +313,28 @@ class AsyncStream:
     async def _close_response(self, *, drain: bool = False) -> None:
         """Close the connection; when the answer is whole, read its end first, so that it can serve the next call."""
         response, self._response = self._response, None
-        if response is not None:
-            self._alarm.close()
-        if response is None or response.is_closed:
-            return
         try:
-            if drain:
-                async with asyncio.timeout(_DRAIN):
-                    async for _ in self._body:
-                        pass
-        except Exception:  # noqa: BLE001, S110 - the answer is whole: how its connection ends is no longer of interest
-            pass
+            if drain and response is not None and not response.is_closed:
+                await self._drain()
         finally:
-            if not response.is_closed:
+            self._alarm.close()
+            if response is not None and not response.is_closed:
                 await asyncio.shield(response.aclose())
+
+    async def _drain(self) -> None:
+        alarm = self._alarm
+        try:
+            alarm.arm(asyncio.get_running_loop().time() + _DRAIN)
+            try:
+                async for _ in self._body:
+                    pass
+            finally:
+                alarm.disarm()
+        except asyncio.CancelledError:
+            if not alarm.rang():
+                raise
+        except Exception:  # noqa: BLE001 - the answer is whole: how its connection ends is no longer of interest
+            alarm.rang()
 
 
 async def _nothing() -> AsyncIterator[bytes]:

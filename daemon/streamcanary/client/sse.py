@@ -30,11 +30,23 @@ class SseDecoder:
     specification says; :attr:`pending` tells that there was one.
     """
 
-    __slots__ = ("_data", "_event", "_fresh", "_max_event", "_max_line", "_rest", "_rest_size", "_size", "_skip_lf")
+    __slots__ = (
+        "_data",
+        "_event",
+        "_fresh",
+        "_max_event",
+        "_max_line",
+        "_max_usual",
+        "_rest",
+        "_rest_size",
+        "_size",
+        "_skip_lf",
+    )
 
     def __init__(self, *, max_line: int = 1 << 20, max_event: int = 4 << 20) -> None:
         self._max_line = max_line
         self._max_event = max_event
+        self._max_usual = min(max_line, max_event)
         self._rest: list[bytes] = []  # the pieces of a line that has not ended yet
         self._rest_size = 0
         self._skip_lf = False
@@ -54,6 +66,8 @@ class SseDecoder:
         Raises:
             SseInvalid: if a line or an event grows over its limit, in bytes.
         """
+        if (usual := self._usual(data)) is not None:
+            return usual
         if self._fresh or self._skip_lf or b"\r" in data:
             data = self._plain(data)
         *lines, rest = data.split(b"\n")
@@ -83,6 +97,16 @@ class SseDecoder:
             error.events = events
             raise
         return events
+
+    def _usual(self, data: bytes) -> list[ServerSentEvent] | None:
+        """Return the events of ``data`` if it is nothing but whole ones of one plain line each, as it mostly is."""
+        if not data.startswith(b"data: ") or not data.endswith(b"\n\n") or len(data) > self._max_usual:
+            return None
+        if self._fresh or self._skip_lf or self._rest or self._data or self._event or b"\r" in data:
+            return None
+        blocks = data[:-2].split(b"\n\n")
+        plain = [block[6:] for block in blocks if block.startswith(b"data: ") and b"\n" not in block]
+        return [ServerSentEvent("message", line) for line in plain] if len(plain) == len(blocks) else None
 
     def _line_too_long(self) -> SseInvalid:
         return SseInvalid(f"a line of the event stream is longer than {self._max_line} bytes")
