@@ -1,0 +1,77 @@
+"""Calls of the state machine, and what a server or the network may do to them."""
+
+from random import Random
+from typing import Any
+
+import httpx2
+from openai import APIConnectionError, APIStatusError, RateLimitError
+
+from streamcanary.client.attempt import ResponseHead
+from streamcanary.client.call import Call
+from streamcanary.client.instruments import CallRecorder, Instruments
+from streamcanary.client.plan import Leg, Plan
+from streamcanary.client.policy import RetryPolicy, Timeouts
+from streamcanary.events import (
+    Event,
+)
+from support.clock import ManualClock
+
+TIMEOUTS = Timeouts(connect=1, headers=2, first_token=5, stall=3, total=60)
+HEAD = ResponseHead(200, {"content-type": "text/event-stream"})
+HI = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
+STOP = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+REQUEST = httpx2.Request("POST", "http://provider.test/v1/chat/completions")
+
+
+class LargestJitter(Random):
+    """Always draws the upper end, so that a test sees the cap."""
+
+    def uniform(self, a: float, b: float) -> float:
+        """Return ``b``."""
+        return b
+
+
+def make_call(
+    clock: ManualClock, *fallbacks: str, on_partial: Any = "restart", attempts: int = 3, **options: Any
+) -> Call:
+    legs = [Leg(index=i, name=name, timeouts=TIMEOUTS) for i, name in enumerate(("own", *fallbacks))]
+    recorder = CallRecorder(Instruments(), model="m", labels={}, request={}, url="http://provider.test/")
+    retry = RetryPolicy(max_attempts=attempts, base_delay=1, max_delay=8)
+    plan = Plan(legs, retry, random=LargestJitter(), deadline=clock.monotonic() + 60, **options)
+    return Call(plan, api="chat", total=60, on_partial=on_partial, clock=clock, recorder=recorder)
+
+
+def status_error(status: int, body: object = None, **headers: str) -> APIStatusError:
+    plain = {name.replace("_", "-"): value for name, value in headers.items()}
+    response = httpx2.Response(status, headers=plain, request=REQUEST)
+    return (RateLimitError if status == 429 else APIStatusError)("error", response=response, body=body)
+
+
+def lost() -> APIConnectionError:
+    error = APIConnectionError(request=REQUEST)
+    error.__cause__ = httpx2.ReadError("reset")
+    return error
+
+
+def taken(call: Call) -> list[Event]:
+    events = list(call.events)
+    call.events.clear()
+    return events
+
+
+def names(events: list[Event]) -> list[str]:
+    return [event.type for event in events]
+
+
+def cut_after_text(call: Call) -> None:
+    call.start()
+    call.headers(HEAD)
+    call.feed(HI)
+    call.broke(httpx2.ReadError("reset"))
+
+
+def answer_whole(call: Call) -> None:
+    call.start()
+    call.headers(HEAD)
+    call.feed(HI + STOP)
+    call.eof()
