@@ -70,7 +70,7 @@ def _rows(what: str, soak: Soak) -> list[Row]:
     return [
         Row(f"{what}: how they ended", ends),
         Row(f"{what}: memory after {_SETTLED:g} s", f"{soak.early:.1f} MB"),
-        Row(f"{what}: memory in the end", f"{soak.late:.1f} MB", f"{soak.early * 1.05:.1f} MB"),
+        Row(f"{what}: memory in the end", f"{soak.late:.1f} MB", f"{soak.early * 1.1:.1f} MB"),
         Row(f"{what}: connections, tasks, timers, threads left", ", ".join(map(str, soak.left)), "0, 0, 0, 0"),
     ]
 
