@@ -81,3 +81,20 @@ def test_what_was_whole_before_a_limit_is_heard() -> None:
     with pytest.raises(SseInvalid) as caught:
         SseDecoder(max_line=10).feed(b"data: a\n\ndata: b\n\n" + b"x" * 11)
     assert [b"a", b"b"] == [event.data for event in caught.value.events]
+
+
+@pytest.mark.parametrize(
+    ("read", "events"),
+    [
+        (b"data: a\n\ndata: b\n\n", [("message", b"a"), ("message", b"b")]),
+        (b"data: a\n\nevent: e\ndata: b\n\n", [("message", b"a"), ("e", b"b")]),
+        (b"data: a\ndata: b\n\n", [("message", b"a\nb")]),
+        (b"data: a\n\n: ping\n\n", [("message", b"a")]),
+        (b"data: a\n\n\n\n", [("message", b"a")]),
+        (b"data: \n\n", [("message", b"")]),
+        (b"data: a\r\n\r\ndata: b\n\n", [("message", b"a"), ("message", b"b")]),
+    ],
+)
+def test_whole_events_in_one_read(read: bytes, events: list[tuple[str, bytes]]) -> None:
+    """A read of nothing but whole events, the usual one, is read no differently from any other."""
+    assert [("message", b"x"), *events] == decode(b"data: x\n\n", read)

@@ -146,7 +146,10 @@ _BYTE_DAMAGE = st.lists(
 _SYNTAX = st.sampled_from(
     [b"data", b":", b" ", b"\n", b"\r", b"\r\n", b"\n\n", b"event", b"id", b"retry", b"\xef\xbb\xbf", b"data: ", b"{}"]
 )
-soups = st.lists(st.one_of(_SYNTAX, st.binary(max_size=6)), max_size=24).map(b"".join)
+_WHOLE = st.sampled_from(
+    [b"data: a\n\n", b"data: a\ndata: b\n\n", b"event: e\ndata: a\n\n", b"data:a\r\n\r\n", b":\n\n"]
+)
+soups = st.lists(st.one_of(_SYNTAX, _SYNTAX, _WHOLE, st.binary(max_size=6)), max_size=24).map(b"".join)
 """Bytes in which the characters of the format are frequent."""
 
 cuts = st.one_of(st.lists(_ANYWHERE, max_size=10), st.none())
