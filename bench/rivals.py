@@ -20,6 +20,7 @@ from bench import telemetry
 from bench.rounds import MESSAGES, Way, measured
 
 _PATIENCE = 120.0  # seconds for one round of one rival
+_LOOKS: Final = 20  # at most, for the first span
 _INSTRUMENTATIONS: Final = {
     "opentelemetry-instrumentation-openai-v2": "opentelemetry.instrumentation.openai_v2",
     "openinference-instrumentation-openai": "openinference.instrumentation.openai",
@@ -101,13 +102,31 @@ def _work(name: str, base_url: str, pipe: Connection) -> None:
     with asyncio.Runner() as runner:
         try:
             ask = runner.run(_make(name, base_url))
+            if name != BARE:
+                runner.run(_prove(ask))
             while True:
                 chunks, calls = pipe.recv()
                 pipe.send(runner.run(_repeat(ask, chunks, calls)))
         except (EOFError, KeyboardInterrupt):
             pass
+        except Absent as reason:
+            pipe.send(str(reason))
         except Exception as error:  # noqa: BLE001 - it becomes the row of this rival
-            pipe.send(f"does not run here: {type(error).__name__}: {error}"[:70].replace("\n", " "))
+            pipe.send(f"does not run here: {str(error) or type(error).__name__}"[:80].replace("\n", " "))
+
+
+async def _prove(ask: Ask) -> None:
+    """Stream once, and see that a span comes of it: the price of one that records nothing would mislead.
+
+    Raises:
+        Absent: if none comes.
+    """
+    await ask(1)
+    for _ in range(_LOOKS):
+        if telemetry.spans():
+            return
+        await asyncio.sleep(0.1)  # LiteLLM writes its spans down later
+    raise Absent("runs, but records no span of a stream")
 
 
 async def _repeat(ask: Ask, chunks: int, calls: int) -> float:
@@ -135,7 +154,8 @@ async def _make(name: str, base_url: str) -> Ask:
 
 def _litellm(base_url: str) -> Ask:
     os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches prices from the network
-    litellm = import_module(_LITELLM)
+    litellm: Any = import_module(_LITELLM)
+    litellm.callbacks = ["otel"]  # it finds the SDK that records
 
     async def ask(chunks: int) -> None:
         stream = await litellm.acompletion(

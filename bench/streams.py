@@ -67,11 +67,12 @@ def rows() -> list[Row]:
 
 def _rows(what: str, soak: Soak) -> list[Row]:
     ends = ", ".join(f"{count} {end}" for end, count in sorted(soak.ends.items()))
+    left = ", ".join(f"{count} {name}" for name, count in soak.left._asdict().items())
     return [
         Row(f"{what}: how they ended", ends),
         Row(f"{what}: memory after {_SETTLED:g} s", f"{soak.early:.1f} MB"),
         Row(f"{what}: memory in the end", f"{soak.late:.1f} MB", f"{soak.early * 1.1:.1f} MB"),
-        Row(f"{what}: connections, tasks, timers, threads left", ", ".join(map(str, soak.left)), "0, 0, 0, 0"),
+        Row(f"{what}: left open", left, "0 of each"),
     ]
 
 

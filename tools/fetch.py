@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Make the real programs available that some tests run against: an OpenTelemetry Collector and Alertmanager.
+"""Make the real programs available that some tests run against: an OpenTelemetry Collector, Alertmanager, promtool.
 
 Prints the path of each on stdout, one a line; quick when they are there. A program that cannot be had is
 reported on stderr: the tests that need it skip and say why, so it is a failure only with ``CI=true``.
@@ -13,8 +13,9 @@ from pathlib import Path
 import alertmanager
 import cache
 import otelcol
+import promtool
 
-TOOLS = {"otelcol": otelcol, "alertmanager": alertmanager}
+TOOLS = {"otelcol": otelcol, "alertmanager": alertmanager, "promtool": promtool}
 
 
 def main() -> int:

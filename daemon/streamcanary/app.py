@@ -1,6 +1,6 @@
 """The daemon, put together: which part is handed to which, and in what order they start and stop.
 
-    telemetry ─▶ store ─▶ alerting ─▶ canaries ─▶ schedule ─▶ health      started in this order, stopped in reverse
+    telemetry ─▶ store ─▶ budget ─▶ alerting ─▶ canaries ─▶ schedule ─▶ health      started in this order, stopped in reverse
 
 Stopping takes at most ten seconds: runs end or are cancelled, notices go out or stay in the store, telemetry is sent
 or given up.
@@ -8,15 +8,19 @@ or given up.
 
 import asyncio
 import logging
-from collections.abc import Callable
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
 
 from msgspec import Struct
 from opentelemetry import metrics
 
 from streamcanary.alerting.driver import Alerting
+from streamcanary.alerting.heartbeat import Heartbeat, HeartbeatConfig
+from streamcanary.alerting.receivers.post import open_http
+from streamcanary.canary.doctor import Doctor
 from streamcanary.canary.fleet import Fleet
 from streamcanary.canary.schedule import Schedule
+from streamcanary.canary.spend import SpendGuard, prices_of
 from streamcanary.events import Event
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
@@ -26,7 +30,10 @@ from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.settings import Settings
 from streamcanary.store.database import Store
 from streamcanary.telemetry.providers import Telemetry
-from streamcanary.web.health import Check, HealthServer
+from streamcanary.web.api import api_routes
+from streamcanary.web.guard import Guard
+from streamcanary.web.health import Check, health_routes
+from streamcanary.web.site import Site
 
 _log = logging.getLogger(__name__)
 
@@ -71,8 +78,12 @@ async def serve(
         store = Store.open(settings.store, clock)
         stack.push_async_callback(store.close, _CLOSE_STORE)
 
+        prices = prices_of(settings.targets, settings.canaries)
+        spend_guard = await stack.enter_async_context(
+            SpendGuard(settings.budget, settings.canaries, prices, clock=clock, account=store)
+        )
         fleet = await stack.enter_async_context(
-            Fleet(settings.targets, settings.canaries, clock=clock, watch=watch.event)
+            Fleet(settings.targets, settings.canaries, clock=clock, guard=spend_guard, watch=watch.event)
         )
         alerting = Alerting(
             config=settings.alerts, instance=settings.instance, canaries=fleet.canaries, ledger=store, clock=clock
@@ -82,9 +93,14 @@ async def serve(
         alerting_task = tasks.create_task(alerting.run(), name="alerting")
         stack.push_async_callback(_stop_alerting, alerting, alerting_task)
 
+        doctor = await stack.enter_async_context(
+            Doctor(settings.targets, settings.canaries, clock=clock, tell=alerting.diagnosed)
+        )
+
         def deliver(outcome: Outcome) -> None:
             _log_outcome(outcome)
             alerting.offer(outcome)
+            doctor.see(outcome)
             if watch.outcome is not None:
                 watch.outcome(outcome)
 
@@ -94,12 +110,16 @@ async def serve(
             clock=clock,
             instruments=fleet.instruments,
             deliver=deliver,
+            guard=spend_guard,
             on_clock_step=alerting.wake,
         )
         stack.push_async_callback(schedule.drain, _DRAIN_RUNS)
         schedule.start()
 
-        await stack.enter_async_context(HealthServer(settings.web, _checks(schedule, store)))
+        routes = health_routes(_checks(schedule, store)) + api_routes(alerting, Guard(settings.web), clock)
+        await stack.enter_async_context(Site(settings.web, routes))
+        if settings.heartbeat is not None:
+            await stack.enter_async_context(_beating(settings.heartbeat, clock, alerting))
         _count_load(clock)
         _log.info("watching", extra={"canaries": len(fleet.runs), "targets": len(settings.targets)})
         if watch.ready is not None:
@@ -119,6 +139,17 @@ def _checks(schedule: Schedule, store: Store) -> dict[str, Check]:
         "scheduler": lambda: None if schedule.running else "the schedule does not turn",
         "store": store_is_writable,
     }
+
+
+@asynccontextmanager
+async def _beating(config: HeartbeatConfig, clock: Clock, alerting: Alerting) -> AsyncIterator[None]:
+    async with open_http() as http:
+        task = asyncio.create_task(Heartbeat(config, http, clock, alerting.vitals()).run(), name="heartbeat")
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
 
 async def _stop_alerting(alerting: Alerting, task: asyncio.Task[None]) -> None:
@@ -151,6 +182,8 @@ def _on_transition(watch: Watch) -> Callable[[Incident], None]:
 
 def _log_outcome(outcome: Outcome) -> None:
     level = logging.INFO if outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW) else logging.WARNING
+    if outcome.kind is OutcomeKind.SKIPPED and outcome.budget is not None:
+        level = logging.DEBUG  # a line for each turn that is left out says nothing new; the guard tells of the budget
     if not _log.isEnabledFor(level):
         return
     told: dict[str, object] = {

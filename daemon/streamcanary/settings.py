@@ -9,7 +9,10 @@ from pydantic import Field, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.heartbeat import HeartbeatConfig
+from streamcanary.canary.budget import BudgetConfig
 from streamcanary.canary.spec import CanarySpec
+from streamcanary.canary.spend import budget_misfits
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.canary import Canary
 from streamcanary.settings_sources.document import Document
@@ -38,7 +41,9 @@ class Settings(BaseSettings):
     targets: dict[Name, TargetSpec]
     canaries: dict[Name, CanarySpec]
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
+    budget: BudgetConfig = Field(default_factory=BudgetConfig)
     telemetry: TelemetryConfig = Field(default_factory=TelemetryConfig)
+    heartbeat: HeartbeatConfig | None = None
     store: StoreConfig = Field(default_factory=StoreConfig)
     web: WebConfig = Field(default_factory=WebConfig)
 
@@ -79,6 +84,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     else:
         for misfit in settings.alerts.problems(settings.describe()) if not crossing else ():
             problems.append(document.problem(("alerts", *misfit.path), misfit.message))
+        for misfit in budget_misfits(settings.budget, settings.targets, settings.canaries) if not crossing else ():
+            problems.append(document.problem(misfit.path, misfit.message))
     if problems:
         raise ConfigInvalid(problems)
     store = settings.store.model_copy(update={"path": path.absolute().parent / settings.store.path})

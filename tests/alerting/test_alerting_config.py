@@ -5,7 +5,7 @@ import pytest
 from pydantic import ValidationError
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.routes import receivers_for
+from streamcanary.alerting.routes import Route, route_for
 from streamcanary.model.canary import Canary
 from streamcanary.model.misfit import Misfit
 from support.alerts import CHAT, THREE_IN_A_ROW, a_hook, alerts
@@ -54,7 +54,7 @@ def test_nothing_at_all_is_a_valid_section() -> None:
 def test_without_routes_every_alert_goes_to_every_receiver() -> None:
     """The smallest useful section is a rule and a receiver."""
     config = alerts(receivers={"hook": a_hook(), "prom": PROM})
-    assert receivers_for(config.effective_routes, {"alertname": "Errors"}) == ("hook", "prom")
+    assert route_for(config.effective_routes, {"alertname": "Errors"}) == Route(receivers=("hook", "prom"))
 
 
 def test_the_first_route_that_matches_wins() -> None:
@@ -67,9 +67,9 @@ def test_the_first_route_that_matches_wins() -> None:
         ],
     )
     routes = config.effective_routes
-    assert receivers_for(routes, {"alertname": "Errors", "severity": "page"}) == ("hook",)
-    assert receivers_for(routes, {"alertname": "Errors"}) == ("prom",)
-    assert receivers_for(routes, {"alertname": "Other"}) == ()
+    assert route_for(routes, {"alertname": "Errors", "severity": "page"}) is routes[0]
+    assert route_for(routes, {"alertname": "Errors"}) is routes[1]
+    assert route_for(routes, {"alertname": "Other"}) is None
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,11 @@ def test_the_first_route_that_matches_wins() -> None:
             "routes.0",
             "matches everything, so the routes after it are never reached",
         ),
-        ({"rules": {"StoreFailing": {}}}, "rules.StoreFailing", "is the name of a built-in alert"),
+        (
+            {"rules": {"StoreFailing": {"measure": "slow"}}},
+            "rules.StoreFailing.measure",
+            "means nothing for the built-in StoreFailing; set annotations, enabled, labels",
+        ),
         ({"rules": {"Errors": {"match": ["tier"]}}}, "rules.Errors.match.0", "not a matcher"),
         ({"rules": {"Errors": {"measure": "first_token"}}}, "rules.Errors", "needs a limit, such as limit: 2s"),
         ({"rules": {"Errors": {"limit": "2s"}}}, "rules.Errors", "limit means nothing for measure errors"),
@@ -142,7 +146,7 @@ def test_the_first_route_that_matches_wins() -> None:
             "rules.Errors.detector.ratio.over",
             "a time such as 5m, or a number of runs such as 20 runs",
         ),
-        ({"receivers": {"hook": {"type": "pigeon"}}}, "receivers.hook", "'webhook', 'alertmanager'"),
+        ({"receivers": {"hook": {"type": "pigeon"}}}, "receivers.hook", "'webhook', 'apprise', 'alertmanager'"),
         (
             {"receivers": {"hook": {"type": "webhook", "secret": SECRET}}},
             "receivers.hook.webhook",

@@ -34,8 +34,9 @@ async def test_an_outage_fires_and_its_end_resolves(store: Store) -> None:
     fired, resolved = hook.deliveries
     assert (fired.json["type"], resolved.json["type"]) == ("alert.fired", "alert.resolved")
     assert fired.json["key"] == resolved.json["key"]
-    assert fired.json["annotations"] == {"summary": "chat: 3 of the last 3 runs failed"}
-    assert fired.json["evidence"]["faults"] == {"stalled": 3}
+    (about,) = fired.json["alerts"]
+    assert about["annotations"] == {"summary": "chat: 3 of the last 3 runs failed"}
+    assert about["evidence"]["faults"] == {"stalled": 3}
     assert fired.signed_with(SECRET)
     assert len(await store.read(history.recent)) == 6
 
@@ -144,7 +145,7 @@ async def test_a_refusal_is_told_to_the_other(store: Store) -> None:
         await other.received(2)
         await alerting.drain(5)
         assert len(broken.deliveries) == 1
-    failing = other.deliveries[1].json
+    (failing,) = other.deliveries[1].json["alerts"]
     assert (failing["alert"], failing["canary"], failing["labels"]["severity"]) == ("ReceiverFailing", None, "page")
     assert failing["annotations"]["description"].endswith("HTTP 401: who are you")
 
@@ -165,7 +166,11 @@ async def test_a_refused_page_reaches_a_receiver_that_was_mended(
             assert [incident.rule for incident in alerting.active] == ["Errors"]
     refused, taken = hook.deliveries
     assert (refused.id, refused.body) == (taken.id, taken.body)
-    assert [delivery.json["alert"] for delivery in other.deliveries] == ["Errors", "ReceiverFailing", "ReceiverFailing"]
+    assert [delivery.json["labels"]["alert"] for delivery in other.deliveries] == [
+        "Errors",
+        "ReceiverFailing",
+        "ReceiverFailing",
+    ]
     assert types(other) == ["alert.fired", "alert.fired", "alert.resolved"]
     assert "refused by hook, is tried again" in caplog.text
 
@@ -222,7 +227,7 @@ def test_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.MonkeyP
     provider = MeterProvider([reader], shutdown_on_exit=False)
     monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
     engine = Engine(alerts(), "default", [CHAT])
-    (key,) = engine.pairs
+    (key,) = (pair.key for pair in engine.pairs)
     incidents = {key: Incident(key=key, rule="Errors", subject="chat", opened=0.0)}
     meters = Meters(engine, lambda: incidents)
     meters.delivered("hook", "accepted")
@@ -236,6 +241,8 @@ def test_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.MonkeyP
     assert points == {
         ("streamcanary.notifications", "accepted", "hook"): 1,
         ("streamcanary.alert.active", "Errors", "chat", "openai", "openai", "page"): 1,
+        ("streamcanary.alert.active", "CanaryEgressDown", "page"): 0,
+        ("streamcanary.alert.active", "BudgetExhausted", "page"): 0,
         ("streamcanary.alert.active", "StoreFailing", "page"): 0,
         ("streamcanary.alert.active", "ReceiverFailing", "hook", "page"): 0,
     }

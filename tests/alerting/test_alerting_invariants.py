@@ -85,7 +85,7 @@ def test_a_transition_that_was_lost_comes_again_under_the_same_ids() -> None:
 def test_all_rows_of_a_transition_come_from_one_step() -> None:
     """Detector, incident, group and notice are of one transaction: none can be there without the others."""
     world = fired()
-    assert sorted(row.table for row in world.rows) == ["detectors", "groups", "incidents", "notices"]
+    assert sorted(row.table for row in world.rows) == ["detectors", "groups", "incidents", "notices", "sightings"]
 
 
 def test_a_step_leaves_the_state_it_starts_from() -> None:
@@ -153,7 +153,7 @@ def test_keys_are_the_same_on_another_replica() -> None:
     """A replica that watches the same speaks of the same incident; another instance does not."""
     one, two = fired(), fired()
     assert list(one.state.groups) == list(two.state.groups)
-    two.engine.instance = "elsewhere"
+    two.configure(alerts(), instance="elsewhere")
     assert two.engine.store_key != one.engine.store_key
 
 

@@ -81,8 +81,8 @@ async def test_a_peer_that_refuses_is_told_to_the_others(store: Store) -> None:
     ):
         offer(alerting, OUTAGE)
         await hook.received(2)
-        assert hook.deliveries[1].json["alert"] == "ReceiverFailing"
-        assert "bad label" in hook.deliveries[1].json["evidence"]["message"]
+        assert hook.deliveries[1].json["labels"]["alert"] == "ReceiverFailing"
+        assert "bad label" in hook.deliveries[1].json["alerts"][0]["evidence"]["message"]
         clock.advance(60)
         alerting.wake()
         await hook.received(3)

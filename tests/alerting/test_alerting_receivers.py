@@ -5,36 +5,14 @@ from typing import Any
 import pytest
 
 from streamcanary.alerting.keys import incident_key
-from streamcanary.alerting.page import Page, render_incident
 from streamcanary.alerting.receivers import Alertmanager, Webhook
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
 from streamcanary.alerting.receivers.post import open_http, post
-from streamcanary.model.incident import Evidence, Incident
-from support.alerts import NOON, a_hook
+from streamcanary.model.incident import Action
+from support.alerts import NOON, a_hook, a_page
+from support.pages import an_alert, an_incident
 from support.program import free_ports
-from support.receiver import CLOSE, HANG, SECRET, Receiver, Reply
-
-SUMMARY = "{canary}: {bad} of the last {total} runs failed ({faults}); {duration}, {status}"
-
-
-def an_incident(**changes: Any) -> Incident:
-    """Build an incident that fires since noon."""
-    values: dict[str, Any] = {
-        "key": incident_key("default", "Errors", "chat"),
-        "rule": "Errors",
-        "subject": "chat",
-        "canary": "chat",
-        "labels": {"alertname": "Errors", "canary": "chat", "severity": "page"},
-        "annotations": {"summary": SUMMARY, "nothing": "{request_ids}"},
-        "opened": NOON,
-        "evidence": Evidence(bad=3, total=5, since=NOON - 60, faults={"stalled": 1, "overloaded": 2}, message="late"),
-    }
-    return Incident(**{**values, **changes})
-
-
-def a_page(**changes: Any) -> Page:
-    """Render the incident two minutes later."""
-    return render_incident(an_incident(**changes), NOON + 120)
+from support.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Receiver, Reply
 
 
 async def send(receiver: Receiver, **more: Any) -> Answer:
@@ -72,9 +50,10 @@ async def test_an_answer_is_judged_by_its_status(reply: Reply, answer: Answer) -
         assert len(receiver.deliveries) == 1
 
 
-async def test_no_answer_means_later() -> None:
-    """A receiver that closes the connection may or may not have it."""
-    async with Receiver(CLOSE) as receiver:
+@pytest.mark.parametrize("behaviour", [CLOSE, CUT])
+async def test_no_answer_means_later(behaviour: Behaviour) -> None:
+    """A receiver that closes the connection, in the middle of its answer as well, may or may not have it."""
+    async with Receiver(behaviour) as receiver:
         closed = await send(receiver)
     assert isinstance(closed, Retry)
     assert not closed.definite
@@ -130,55 +109,87 @@ async def test_a_proxy_is_not_asked_for_loopback(monkeypatch: pytest.MonkeyPatch
 async def test_a_proxy_that_is_none_costs_no_page(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A typing error in the environment is said, and pages go out without a proxy."""
-    monkeypatch.setenv("HTTPS_PROXY", "gopher://proxy:70")
-    async with Receiver() as receiver:
-        assert await send(receiver) == Accepted()
-    assert "the proxy that the environment names cannot be used" in caplog.text
+    """A typing error in the environment is said once, and pages go out without a proxy."""
+    monkeypatch.setenv("HTTP_PROXY", "gopher://proxy:70")
+    monkeypatch.setenv("http_proxy", "gopher://proxy:70")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with Receiver() as receiver, open_http() as http:
+        url = receiver.url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104 - this machine, too, but not as loopback
+        for _ in range(2):
+            assert await post(http, url, content=b"", headers={}, timeout=5.0, now=NOON) == Accepted()
+    assert caplog.messages == [
+        "HTTP_PROXY must be an http:// or https:// address, such as http://proxy.example:3128; it is not used"
+    ]
 
 
 async def test_a_webhook_is_signed() -> None:
     """Id, time and body are under the signature, as Standard Webhooks says."""
     async with Receiver() as receiver, open_http() as http:
         hook = Webhook.model_validate(a_hook(receiver.url))
-        assert await hook.send(http, a_page(), NOON + 7.9) == Accepted()
+        assert await hook.send(http, a_page(an_incident()), NOON + 7.9) == Accepted()
     (delivery,) = receiver.deliveries
     assert delivery.signed_with(SECRET)
-    assert (delivery.id, delivery.headers["webhook-timestamp"]) == (a_page().id, str(int(NOON) + 7))
+    assert (delivery.id, delivery.headers["webhook-timestamp"]) == ("notice", str(int(NOON) + 7))
     assert delivery.headers["content-type"] == "application/json"
 
 
 async def test_the_body_of_a_webhook_is_a_contract() -> None:
     """Version 1, whole."""
+    over = an_incident(resolved=NOON + 90.5, reason="recovered", resolves="3 good runs")
     async with Receiver() as receiver, open_http() as http:
         hook = Webhook.model_validate(a_hook(receiver.url))
-        await hook.send(http, a_page(resolved=NOON + 90.5, reason="recovered"), NOON)
+        await hook.send(http, a_page(over, action=Action.RESOLVE), NOON)
     assert receiver.deliveries[0].json == {
         "version": 1,
         "type": "alert.resolved",
-        "key": incident_key("default", "Errors", "chat"),
-        "alert": "Errors",
-        "canary": "chat",
-        "labels": {"alertname": "Errors", "canary": "chat", "severity": "page"},
-        "annotations": {
-            "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 1m30s, resolved",
-            "nothing": "",
-        },
+        "key": "group",
+        "title": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 1m30s, resolved",
+        "labels": {"alert": "Errors"},
         "opened": "2027-01-15T08:00:00.000Z",
-        "resolved": "2027-01-15T08:01:30.500Z",
-        "reason": "recovered",
-        "evidence": {
-            "bad": 3,
-            "total": 5,
-            "first_attempts": 0,
-            "since": "2027-01-15T07:59:00.000Z",
-            "faults": {"stalled": 1, "overloaded": 2},
-            "blames": {},
-            "message": "late",
-            "request_ids": [],
-            "trace_ids": [],
-        },
+        "total": 1,
+        "alerts": [
+            {
+                "key": incident_key("default", "Errors", "chat"),
+                "alert": "Errors",
+                "canary": "chat",
+                "labels": {"alertname": "Errors", "canary": "chat", "severity": "page"},
+                "annotations": {
+                    "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 1m30s, resolved",
+                    "nothing": "",
+                },
+                "opened": "2027-01-15T08:00:00.000Z",
+                "resolved": "2027-01-15T08:01:30.500Z",
+                "reason": "recovered",
+                "resolves": "3 good runs",
+                "traces": [],
+                "evidence": {
+                    "bad": 3,
+                    "total": 5,
+                    "first_attempts": 0,
+                    "since": "2027-01-15T07:59:00.000Z",
+                    "faults": {"stalled": 1, "overloaded": 2},
+                    "blames": {},
+                    "message": "late",
+                    "diagnosis": "",
+                    "request_ids": [],
+                    "trace_ids": [],
+                },
+            }
+        ],
     }
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [(Action.TRIGGER, "alert.fired"), (Action.UPDATE, "alert.updated"), (Action.RESOLVE, "alert.resolved")],
+)
+async def test_a_webhook_is_told_of_each_change(action: Action, kind: str) -> None:
+    """The type says which."""
+    async with Receiver() as receiver, open_http() as http:
+        hook = Webhook.model_validate(a_hook(receiver.url))
+        assert await hook.send(http, a_page(an_incident(), action=action), NOON) == Accepted()
+    assert receiver.deliveries[0].json["type"] == kind
 
 
 async def test_secrets_in_files_are_read_again(tmp_path: Path) -> None:
@@ -189,11 +200,11 @@ async def test_secrets_in_files_are_read_again(tmp_path: Path) -> None:
         hook = Webhook.model_validate(
             {"type": "webhook", "url_file": str(tmp_path / "url"), "secret_file": str(secret)}
         )
-        missing = await hook.send(http, a_page(), NOON)
+        missing = await hook.send(http, a_page(an_incident()), NOON)
         secret.write_text("not a secret")
-        broken = await hook.send(http, a_page(), NOON)
+        broken = await hook.send(http, a_page(an_incident()), NOON)
         secret.write_text(SECRET)
-        assert await hook.send(http, a_page(), NOON) == Accepted()
+        assert await hook.send(http, a_page(an_incident()), NOON) == Accepted()
     assert isinstance(missing, Retry)
     assert "cannot read the secret file" in missing.reason
     assert isinstance(broken, Retry)
@@ -206,7 +217,7 @@ async def test_a_webhook_that_echoes_its_secret_does_not_leak_it() -> None:
     async with Receiver() as receiver, open_http() as http:
         hook = Webhook.model_validate(a_hook(f"{receiver.url}/token-1234"))
         receiver.always = Reply(400, body=f"{SECRET} {receiver.url}/token-1234".encode())
-        answer = await hook.send(http, a_page(), NOON)
+        answer = await hook.send(http, a_page(an_incident()), NOON)
     assert isinstance(answer, Refused)
     assert SECRET not in answer.reason
     assert "token-1234" not in answer.reason
@@ -216,14 +227,20 @@ async def test_alertmanager_is_told_with_an_end() -> None:
     """A firing alert ends in a quarter of an hour unless it is told again; a resolved one when it did."""
     async with Receiver() as receiver, open_http() as http:
         prom = Alertmanager(type="alertmanager", urls=(receiver.url,), generator_url="http://status.example/")
-        pages = [a_page(), a_page(resolved=NOON + 60)]
-        assert await prom.post(http, receiver.url, pages, NOON + 120) == Accepted()
+        alerts = [an_alert(), an_alert(resolved=NOON + 60)]
+        assert await prom.post(http, receiver.url, alerts, NOON + 120) == Accepted()
     (delivery,) = receiver.deliveries
     assert delivery.path == "/api/v2/alerts"
     firing, resolved = delivery.json
     assert firing == {
         "labels": {"alertname": "Errors", "canary": "chat", "severity": "page"},
-        "annotations": {"summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing"},
+        "annotations": {
+            "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing",
+            "since": "2027-01-15T07:59:00.000Z",
+            "seen": "3 of 5 after retries, 0 at the first attempt",
+            "faults": "overloaded 2, stalled 1",
+            "message": "late",
+        },
         "startsAt": "2027-01-15T08:00:00.000Z",
         "endsAt": "2027-01-15T08:17:00.000Z",
         "generatorURL": "http://status.example",
@@ -235,18 +252,18 @@ async def test_alertmanager_is_never_told_of_an_end_before_the_start() -> None:
     """It would refuse that; a clock that was set back makes it possible."""
     async with Receiver() as receiver, open_http() as http:
         prom = Alertmanager(type="alertmanager", urls=(receiver.url,))
-        await prom.post(http, receiver.url, [a_page()], NOON - 7200)
+        await prom.post(http, receiver.url, [an_alert()], NOON - 7200)
     (alert,) = receiver.deliveries[0].json
     assert alert["startsAt"] < alert["endsAt"]
 
 
 async def test_many_alerts_go_in_parts() -> None:
     """One refused part is told, and keeps the others from nothing; one that may come later ends the round."""
-    pages = [a_page()] * 150
+    alerts = [an_alert()] * 150
     async with Receiver(Reply(), Reply(400, body=b"bad"), Reply(), Reply(500)) as receiver, open_http() as http:
         prom = Alertmanager(type="alertmanager", urls=(receiver.url,))
-        assert await prom.post(http, receiver.url, pages, NOON) == Refused("HTTP 400: bad")
-        assert await prom.post(http, receiver.url, pages, NOON) == Retry(reason="HTTP 500")
+        assert await prom.post(http, receiver.url, alerts, NOON) == Refused("HTTP 400: bad")
+        assert await prom.post(http, receiver.url, alerts, NOON) == Retry(reason="HTTP 500")
     assert [len(delivery.json) for delivery in receiver.deliveries] == [64, 64, 22, 64]
 
 

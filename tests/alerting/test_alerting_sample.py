@@ -3,7 +3,7 @@ from typing import Any
 import pytest
 
 from streamcanary.alerting.rules import Rule
-from streamcanary.alerting.sample import Sample, judge
+from streamcanary.alerting.sample import Sample, sample_of
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from support.alerts import NOON, a_fault, a_run
@@ -66,7 +66,7 @@ def tried_twice(first: Any, **changes: Any) -> Outcome:
 )
 def test_a_run_is_one_sample_or_none(measure: str, outcome: Outcome, expected: Sample | None) -> None:
     """Each cell of the table: what a run says to a rule that blames network, provider, quota and content."""
-    assert judge(rule(measure), outcome) == expected
+    assert sample_of(rule(measure), outcome) == expected
 
 
 @pytest.mark.parametrize(
@@ -84,25 +84,25 @@ def test_a_time_is_held_against_its_limit(measure: str, field: str) -> None:
         INTERNAL,
         SKIPPED,
     ]
-    assert [judge(timed, run) for run in runs] == [GOOD, BAD, BAD, NEUTRAL, NEUTRAL, None, None]
+    assert [sample_of(timed, run) for run in runs] == [GOOD, BAD, BAD, NEUTRAL, NEUTRAL, None, None]
 
 
 def test_a_time_that_was_not_measured_says_nothing() -> None:
     """An answer of one token has no gap between two."""
-    assert judge(rule("max_gap", limit="1s"), a_run(max_gap=None)) == NEUTRAL
+    assert sample_of(rule("max_gap", limit="1s"), a_run(max_gap=None)) == NEUTRAL
 
 
 def test_the_rule_says_who_is_blamed() -> None:
     """The same failure is bad for a rule that blames config, and neutral for one that does not."""
-    assert judge(rule("errors", blame=["config"]), REJECTED) == BAD
-    assert judge(rule("errors", blame=["config"]), FAILED) == NEUTRAL
+    assert sample_of(rule("errors", blame=["config"]), REJECTED) == BAD
+    assert sample_of(rule("errors", blame=["config"]), FAILED) == NEUTRAL
 
 
 def test_a_failure_that_nobody_explains_is_bad() -> None:
     """Rather a page too many than an outage that is called neutral."""
-    assert judge(rule("errors"), a_run(kind=OutcomeKind.FAILED)) == BAD
+    assert sample_of(rule("errors"), a_run(kind=OutcomeKind.FAILED)) == BAD
 
 
 def test_a_run_without_attempts_is_judged_by_its_fault() -> None:
     """A request that could not even be sent has no first attempt."""
-    assert judge(rule("first_attempts"), a_run(kind=OutcomeKind.FAILED, fault=STALLED, attempts=())) == BAD
+    assert sample_of(rule("first_attempts"), a_run(kind=OutcomeKind.FAILED, fault=STALLED, attempts=())) == BAD

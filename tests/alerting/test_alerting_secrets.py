@@ -6,7 +6,6 @@ import msgspec
 import pytest
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.page import render_incident
 from streamcanary.alerting.receivers import Alertmanager, Webhook
 from streamcanary.alerting.receivers.address import revealing
 from streamcanary.alerting.receivers.answer import Refused
@@ -14,12 +13,12 @@ from streamcanary.alerting.receivers.post import open_http, post
 from streamcanary.model.incident import Incident
 from streamcanary.store.database import Store
 from support.alerting import OUTAGE, offer, running, until
-from support.alerts import NOON, a_hook, alerts
+from support.alerts import NOON, a_hook, a_page, alerts
 from support.receiver import Receiver, Reply
 
 PATH = "/hook/tök3n%2Fof-4567"
 QUERY = "sig=s3cr%2Fet+value&x=1"
-PAGE = render_incident(Incident(key="k", rule="Errors", subject="chat", opened=NOON), NOON)
+PAGE = a_page(Incident(key="k", rule="Errors", subject="chat", opened=NOON))
 
 
 @pytest.mark.parametrize(
@@ -54,7 +53,7 @@ async def test_what_alertmanager_repeats_of_its_address_is_hidden() -> None:
     """The path before ours may be that of a gateway, with a token in it."""
     async with Receiver(always=Reply(404, body=b"no page /t0ken-4567/api/v2/alerts")) as peer, open_http() as http:
         prom = Alertmanager(type="alertmanager", urls=(f"{peer.url}/t0ken-4567",))
-        assert Refused("HTTP 404: no page [redacted]") == await prom.post(http, prom.urls[0], [PAGE], NOON)
+        assert Refused("HTTP 404: no page [redacted]") == await prom.post(http, prom.urls[0], PAGE.alerts, NOON)
 
 
 async def test_the_name_and_password_of_an_address_are_hidden() -> None:

@@ -38,7 +38,7 @@ async def test_a_full_disk_loses_no_page(store: Store, caplog: pytest.LogCapture
         await mended(ledger, alerting, clock)
         await hook.received(3)
         await alerting.drain(5)
-        told = [(delivery.json["alert"], delivery.json["type"]) for delivery in hook.deliveries]
+        told = [(delivery.json["labels"]["alert"], delivery.json["type"]) for delivery in hook.deliveries]
         assert sorted(told) == [
             ("Errors", "alert.fired"),
             ("StoreFailing", "alert.fired"),
@@ -48,7 +48,7 @@ async def test_a_full_disk_loses_no_page(store: Store, caplog: pytest.LogCapture
     async with Receiver() as hook, running(store, hooks(hook=hook), clock) as alerting:
         offer(alerting, RECOVERY)
         await hook.received(1)
-    assert (hook.deliveries[0].json["alert"], types(hook)) == ("Errors", ["alert.resolved"])
+    assert (hook.deliveries[0].json["labels"]["alert"], types(hook)) == ("Errors", ["alert.resolved"])
     assert "disk is full" in caplog.text
 
 
@@ -67,7 +67,7 @@ async def test_a_store_that_cannot_be_read_at_the_start_is_read_later(store: Sto
             assert [incident.rule for incident in alerting.active] == ["Errors"]
             offer(alerting, RECOVERY)
             await hook.received(4)
-    told = [(delivery.json["alert"], delivery.json["type"]) for delivery in hook.deliveries]
+    told = [(delivery.json["labels"]["alert"], delivery.json["type"]) for delivery in hook.deliveries]
     assert told == [
         ("Errors", "alert.fired"),
         ("StoreFailing", "alert.fired"),

@@ -120,7 +120,7 @@ class Provider:
 def options(client: Any, spans: OpenSpans, **given: Any) -> Any:
     """Return ``client`` with its spans counted."""
     client = client.with_options(**given)
-    client._options._instruments.tracer = spans.tracer
+    client._routes.options.instruments.tracer = spans.tracer
     return client
 
 

@@ -1,133 +1,172 @@
-"""Every fault, through both APIs, both drivers, and every way that a connection can end."""
+"""Every fault, through both APIs, both drivers, and every way that a connection can be and end.
+
+Each test asks on 36 ways at once: over TCP and TLS, on connections that last or not, both APIs, both drivers.
+"""
 
 import asyncio
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise, product
 from typing import Any
 
 import pytest
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
 
-from streamcanary import AsyncStreamClient, Attempt, RetryPolicy, StreamClient, StreamFailed, StreamResult
+from streamcanary import StreamFailed, StreamResult
+from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import FAULTS as BEHAVIOURS
-from streamcanary.simulator import Simulator
-from support.faults import ANSWER, ANSWERS, CANCELLED, FAULTS, Row, clocks_for
-from support.simulator import PATIENT, client_tls, server_tls, until
+from streamcanary.simulator import Lifetime, Simulator
+from support.driver import KEY
+from support.faults import ANSWER, ANSWERS, ELSEWHERE, FAULTS, RETRIED, UNSERVED, WHOLE, clocks_for, row_of
+from support.matrix import (
+    LAYERS,
+    LIFETIMES,
+    RETRY,
+    WAYS,
+    HeldClock,
+    SteadyClock,
+    Way,
+    answers,
+    expect,
+    serve,
+    told,
+    transport_of,
+)
+from support.simulator import until
 
-RETRY = RetryPolicy(max_attempts=2, base_delay=0.001, max_delay=0.001)
-QUESTIONS: dict[str, dict[str, Any]] = {
-    "chat": {"messages": [{"role": "user", "content": "Reply with the single word pong."}]},
-    "responses": {"input": "Reply with the single word pong."},
-}
-TRANSPORTS: dict[str, dict[str, Any]] = {
-    "keep-alive": {},
-    "close": {"connection": "close"},
-    "tls": {"ssl": True},
-    "tls-cut": {"ssl": True, "close_notify": False, "connection": "close"},
-}
-
-
-@asynccontextmanager
-async def serve(transport: str) -> AsyncIterator[Simulator]:
-    options = dict(TRANSPORTS[transport])
-    if options.get("ssl"):
-        options["ssl"] = server_tls()
-    async with Simulator(pace=PATIENT, **options) as simulator:
-        yield simulator
+Ending = StreamResult | StreamFailed
+Check = Callable[[Simulator, Ending, Way, Lifetime, str], tuple[Any, Any]]
 
 
-async def ask(driver: str, simulator: Simulator, api: str, model: str) -> StreamResult:
-    """Ask through one of the two drivers."""
-    verify: Any = client_tls() if simulator.base_url.startswith("https") else True
-    question = {"model": f"sim-{model}", **QUESTIONS[api]}
-    if driver == "async":
-        transport = DefaultAsyncHttpxClient(trust_env=False, verify=verify)
-        async with AsyncOpenAI(base_url=simulator.base_url, api_key="sk-x", http_client=transport) as sdk:
-            return await AsyncStreamClient(sdk, retry=RETRY, timeouts=clocks_for(model)).complete(**question)
+async def compare(model: str, check: Check) -> None:
+    """Ask for ``model`` on every way, and compare what ``check`` expects with what it finds."""
+    expected: dict[str, Any] = {}
+    actual: dict[str, Any] = {}
 
-    def ask_in_thread() -> StreamResult:
-        blocking = DefaultHttpxClient(trust_env=False, verify=verify)
-        with OpenAI(base_url=simulator.base_url, api_key="sk-x", http_client=blocking) as sdk:
-            return StreamClient(sdk, retry=RETRY, timeouts=clocks_for(model)).complete(**question)
+    async def play(layer: str, lifetime: Lifetime, way: Way) -> None:
+        clock = HeldClock() if "date" in model else SteadyClock()
+        name = f"{layer} {lifetime} {way}"
+        async with serve(layer, lifetime, clock=clock) as simulator:
+            ending = await way.ask(
+                simulator.base_url,
+                f"sim-{model}",
+                transport=transport_of(layer),
+                timeouts=clocks_for(model),
+                clock=clock,
+            )
+            await until(lambda: simulator.connections == 0)
+            assert_timely(ending)
+            expected[name], actual[name] = check(simulator, ending, way, lifetime, layer)
 
-    return await asyncio.to_thread(ask_in_thread)
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(len(LAYERS) * len(LIFETIMES) * len(WAYS)))
+    await asyncio.gather(*(play(*each) for each in product(LAYERS, LIFETIMES, WAYS)))
+    assert expected == actual
 
 
-def told(attempt: Attempt) -> Any:
-    """Return what an attempt says, but for its times."""
-    fault = attempt.fault
-    row = fault and Row(fault.kind, fault.phase, fault.blame, fault.retryable, fault.status)
-    return attempt.number, attempt.route, row
+def assert_timely(ending: Ending) -> None:
+    """Check that attempts follow upon each other, and that none takes less time than its first token."""
+    for attempt in ending.attempts:
+        assert 0.0 <= (attempt.time_to_first_token or 0.0) <= attempt.duration
+    for before, after in pairwise(ending.attempts):
+        assert before.started <= after.started
 
 
-every_transport = pytest.mark.parametrize("transport", TRANSPORTS)
-every_driver = pytest.mark.parametrize("driver", ["async", "sync"])
-every_api = pytest.mark.parametrize("api", ["chat", "responses"])
+def assert_fit_to_show(failure: StreamFailed) -> None:
+    """Check that what people may see of a failure says something, not too much, and not the key."""
+    assert failure.attempts[-1].fault is failure.fault
+    for attempt in failure.attempts:
+        assert attempt.fault is not None
+        assert 0 < len(attempt.fault.message) <= 500
+    assert KEY not in "".join(traceback.format_exception(failure)) + repr((failure, failure.attempts))
 
 
 def test_the_table_is_whole() -> None:
-    """Every behaviour of the simulator is in the table, as a fault or as an answer."""
-    elsewhere = {"cancelled", "slow-drip", "json-200", "429-retry-after", "429-retry-after-ms", "429-retry-after-date"}
-    assert set(BEHAVIOURS) == set(FAULTS) | set(ANSWERS) | elsewhere
+    """Every behaviour of the simulator is in it, once, and every kind of fault is the end of a row, or has a reason."""
+    assert sorted(BEHAVIOURS) == sorted([*FAULTS, *ANSWERS])
+    ends = {row.kind for row in (*FAULTS.values(), *UNSERVED.values())}
+    assert set(FaultKind) - set(ELSEWHERE) == ends
+    assert True is all(ELSEWHERE.values())
 
 
-@every_transport
-@every_driver
-@every_api
-@pytest.mark.parametrize("model", [*FAULTS, "cancelled"])
-async def test_every_fault_is_itself(model: str, api: str, driver: str, transport: str) -> None:
-    """Each attempt ends with the fault of the table, as often as it is tried, and no connection is left open."""
-    row = FAULTS.get(model) or CANCELLED[api]
-    async with serve(transport) as simulator:
-        with pytest.raises(StreamFailed) as caught:
-            await ask(driver, simulator, api, model)
-        expected = [(number, f"sim-{model}", row) for number in range(1, 3 if row.retried else 2)]
-        assert expected == [told(attempt) for attempt in caught.value.attempts]
-        await until(lambda: simulator.connections == 0)
+@pytest.mark.parametrize("model", FAULTS)
+async def test_every_fault_is_itself(model: str) -> None:
+    """Each attempt ends as its row says, as often as it is tried, and no connection is left open."""
+
+    def check(simulator: Simulator, ending: Ending, way: Way, lifetime: Lifetime, layer: str) -> tuple[Any, Any]:
+        assert isinstance(ending, StreamFailed)
+        assert_fit_to_show(ending)
+        row = row_of(model, way.api, way.driver, lifetime, layer)
+        delays = [0.0, max(RETRY.max_delay, row.retry_after or 0.0)] if row.retried else [0.0]
+        expected = [
+            expect(number, f"sim-{model}", row, sent, way.api, delay=delay)
+            for number, (delay, sent) in enumerate(zip(delays, answers(simulator), strict=True), 1)
+        ]
+        partial = ANSWER[: len(ending.partial_text)]
+        return (expected, partial, row.came.token), (
+            [told(attempt, most=most_of(model, way)) for attempt in ending.attempts],
+            ending.partial_text,
+            bool(ending.partial_text),
+        )
+
+    await compare(model, check)
 
 
-@every_transport
-@every_driver
-@every_api
 @pytest.mark.parametrize("model", ANSWERS)
-async def test_every_answer_is_whole(model: str, api: str, driver: str, transport: str) -> None:
-    """Whatever is legal is an answer, at the first attempt, with its finish_reason."""
-    async with serve(transport) as simulator:
-        result = await ask(driver, simulator, api, model)
-    assert [(1, f"sim-{model}", None)] == [told(attempt) for attempt in result.attempts]
-    assert (ANSWERS[model], None, api) == (result.finish_reason, result.degraded, result.api)
-    assert True is bool(result.text or result.refusal or result.tool_calls)
+async def test_every_answer_is_whole(model: str) -> None:
+    """Whatever is legal is an answer, at once, with its finish_reason; what does not stream is degraded."""
+    whole = ANSWERS[model]
+
+    def check(simulator: Simulator, ending: Ending, way: Way, lifetime: Lifetime, layer: str) -> tuple[Any, Any]:
+        assert isinstance(ending, StreamResult)
+        [sent] = answers(simulator)
+        expected = [expect(1, f"sim-{model}", None, sent, way.api, came=whole.came)]
+        degraded = "non_streaming" if model == "json-200" else None
+        return (expected, whole.text, True, whole.finish_reason, degraded, way.api, sent.request_id), (
+            [told(attempt) for attempt in ending.attempts],
+            ending.text,
+            bool(ending.text or ending.refusal or ending.tool_calls),
+            ending.finish_reason,
+            ending.degraded,
+            ending.api,
+            ending.request_id,
+        )
+
+    await compare(model, check)
 
 
-@every_driver
-@every_api
-async def test_a_stream_that_only_its_protocol_can_end(api: str, driver: str) -> None:
-    """Where a body ends with its connection, a whole answer and a truncated one are still told apart."""
-    async with Simulator(pace=PATIENT, connection="eof") as simulator:
-        assert ANSWER == (await ask(driver, simulator, api, "ok")).text
-        with pytest.raises(StreamFailed) as caught:
-            await ask(driver, simulator, api, "truncated")
-        assert "stream_truncated" == caught.value.fault.kind
+@pytest.mark.parametrize("fault", RETRIED)
+async def test_a_retry_gives_the_answer_once(fault: str) -> None:
+    """What the caller ends up with is exactly the answer, whatever came before it."""
+    model = f"{fault}@1"
+
+    def check(simulator: Simulator, ending: Ending, way: Way, lifetime: Lifetime, layer: str) -> tuple[Any, Any]:
+        assert isinstance(ending, StreamResult)
+        row = row_of(fault, way.api, way.driver, lifetime, layer)
+        first, second = answers(simulator)
+        delay = max(RETRY.max_delay, row.retry_after or 0.0)
+        expected = [
+            expect(1, f"sim-{model}", row, first, way.api),
+            expect(2, f"sim-{model}", None, second, way.api, came=WHOLE, delay=delay),
+        ]
+        response = ending.response
+        return (expected, ANSWER, ANSWER, f"sim-{model}", None, second.request_id), (
+            [
+                told(attempt, most=most)
+                for attempt, most in zip(ending.attempts, (most_of(fault, way), None), strict=True)
+            ],
+            ending.text,
+            text_of(response),
+            response.model,
+            ending.degraded,
+            ending.request_id,
+        )
+
+    await compare(model, check)
 
 
-@every_driver
-@every_api
-async def test_what_does_not_stream_is_degraded(api: str, driver: str) -> None:
-    """One JSON body where a stream was asked for is an answer, and not a healthy one."""
-    async with serve("keep-alive") as simulator:
-        result = await ask(driver, simulator, api, "json-200")
-    assert (ANSWER, "non_streaming") == (result.text, result.degraded)
-
-
-@every_driver
-@every_api
-@pytest.mark.parametrize("model", ["cut@1", "stall@1", "inband-error@1", "truncated@1", "500@1"])
-async def test_a_retry_gives_the_answer_once(model: str, api: str, driver: str) -> None:
-    """What the caller ends up with is exactly the answer, whatever came before."""
-    async with serve("keep-alive") as simulator:
-        result = await ask(driver, simulator, api, model)
-    assert (ANSWER, 2, None) == (result.text, len(result.attempts), result.degraded)
-    assert (result.text, result.model) == (text_of(result.response), result.response.model)
+def most_of(behaviour: str, way: Way) -> int | None:
+    """Return up to where chunks are counted: an endless behaviour sends some more until a clock strikes."""
+    return FAULTS[behaviour].came.of(way.api) if behaviour == "empty-deltas" else None
 
 
 def text_of(response: Any) -> str:

@@ -33,6 +33,7 @@ def config(provider: Provider, alertmanager: Alertmanager, hook: Receiver) -> di
             }
         },
         "alerts": {
+            "group_wait": 0,
             "rules": {"Down": {"detector": {"type": "consecutive", "failures": 12, "resolve_after": 6}}},
             "receivers": {
                 "prom": {"type": "alertmanager", "urls": [alertmanager.url]},

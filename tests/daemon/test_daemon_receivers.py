@@ -16,6 +16,7 @@ def config(provider: Provider, **hooks: Receiver) -> dict[str, Any]:
         "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
         "canaries": {"chat": {**often, "model": MODEL}, "steady": {**often, "model": "sim-ok"}},
         "alerts": {
+            "group_wait": 0,
             "rules": {
                 "Down": {
                     "match": ['canary="chat"'],

@@ -75,6 +75,7 @@ def config(provider: Provider, hook: Receiver, collector: Mute | None) -> dict[s
             "failing": {**often, "model": MODEL},
         },
         "alerts": {
+            "group_wait": 0,
             "rules": {"Down": {"detector": {"type": "consecutive", "failures": 1, "resolve_after": 1000}}},
             "receivers": {"hook": {"type": "webhook", "url": hook.url, "secret": SECRET, "timeout": "60s"}},
         },

@@ -29,6 +29,7 @@ def config(folder: Path, provider: Provider) -> Path:
                 "failing": {**canary, "model": "sim-500"},
             },
             "alerts": {
+                "group_wait": 0,
                 "rules": {"Down": {"match": ['canary!="well"']}},
                 "receivers": {"hook": {"type": "webhook", "url": "https://example.com/T0K3N", "secret": SECRET}},
             },
@@ -129,31 +130,6 @@ async def test_check_says_what_is_watched(tmp_path: Path) -> None:
     assert ["hook", "webhook"] in rows
     assert "good: 3 canaries, 1 rules, 1 receivers" == said.stdout.splitlines()[-1]
     assert [] == [secret for secret in ("5up3rs3cr3t", "T0K3N", SECRET) if secret in said.stdout]
-
-
-async def test_check_warns_of_canaries_whose_key_may_be_revoked_unnoticed(tmp_path: Path) -> None:
-    """No rule blames config for them, which is the default; it is no mistake, and the exit code stays 0."""
-    path = tmp_path / "c.yaml"
-    path.write_text("""
-        targets: {sim: {base_url: "http://127.0.0.1:9/v1", api_key: none}}
-        canaries:
-          unwatched: {target: sim, model: m, every: 30s}
-          by-default: {target: sim, model: m, every: 30s, labels: {tier: prod}}
-          timed: {target: sim, model: m, every: 30s, labels: {tier: slow}}
-          told: {target: sim, model: m, every: 30s, labels: {tier: told}}
-        alerts:
-          rules:
-            Prod: {match: ['tier="prod"']}
-            Slow: {match: ['tier="slow"'], measure: slow, blame: [config]}
-            Rejected: {match: ['tier="told"'], measure: first_attempts, blame: [config]}
-        """)
-    said = await verb("check", "-c", path)
-    assert (0, "good: 4 canaries, 3 rules, 0 receivers") == (said.code, said.stdout.splitlines()[-1])
-    assert [
-        f"warning: canary {name}: no rule tells of faults blamed on config (rejected key, unknown model); "
-        "a rule does with blame: [config]"
-        for name in ("unwatched", "by-default", "timed")
-    ] == said.stderr.splitlines()
 
 
 async def test_check_refuses_what_run_would_refuse(tmp_path: Path) -> None:

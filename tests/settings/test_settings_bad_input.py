@@ -9,7 +9,8 @@ from streamcanary.settings import ConfigInvalid, load, render
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "config"
 NO_SUCH_PATH = "/no/such/path/streamcanary.yaml"
-KEYS_OF_A_CANARY = "target, api, model, prompt, request, expect, every, timeouts, retry, fallbacks, slo, labels"
+KEYS_OF_A_CANARY = "target, api, model, prompt, request, expect, every, cron, timezone, timeouts, retry, fallbacks, slo, labels"
+RECEIVER_TYPES = "'pagerduty', 'slack', 'webhook', 'apprise', 'alertmanager'"
 DOLLAR = "holds a ${ that is no reference to a variable; write ${NAME} or ${NAME:-default}, and $$ for a dollar sign"
 LABEL_NAME = "must be letters, digits and '_', not beginning with a digit, at most 128 characters"
 HEADER_NAME = "not the name of a header: letters, digits and !#$%&'*+-.^_`|~, at most 128 characters"
@@ -28,7 +29,7 @@ MESSAGES = {
     "unknown-key-nested": [
         ":7:16: canaries.chat-mini.timeouts.first-token: unknown key; did you mean first_token?",
         ":8:5: canaries.chat-mini.evry: unknown key; did you mean every?",
-        f":9:5: canaries.chat-mini.zeitzone: unknown key; known here: {KEYS_OF_A_CANARY}",
+        ":9:5: canaries.chat-mini.zeitzone: unknown key; did you mean timezone?",
     ],
     "duplicate-key": [
         ":7:3: canaries.chat: the same key stands in line 4 already; keep one of them",
@@ -142,7 +143,7 @@ MESSAGES = {
     ],
     "alerts": [
         ":8:37: alerts.rules.Typo.detector.failure: unknown key; did you mean failures?",
-        ":10:19: alerts.receivers.pager.type: must be one of 'webhook', 'alertmanager'",
+        ":10:19: alerts.receivers.pager.type: must be one of " + RECEIVER_TYPES,
         ":11:5: alerts.receivers.hook: needs the key type, to say what it is",
         (
             ":12:39: alerts.receivers.prom.urls[0]: "
@@ -157,7 +158,7 @@ MESSAGES = {
         ),
     ],
     "yaml-extras": [
-        ":1:1: base: unknown key; known here: instance, targets, canaries, alerts, telemetry, store, web",
+        ":1:1: base: unknown key; known here: instance, targets, canaries, alerts, budget, telemetry, heartbeat, store, web",
         ":4:5: targets.openai.<<: merge keys are not supported; write the keys out",
         ":5:14: targets.openai.api_key: tags such as !name are not supported; remove it",
         ":6:5: targets: a key must be text; put text with braces or brackets in quotes",
@@ -211,8 +212,8 @@ def test_a_secret_in_a_wrong_place_is_not_printed() -> None:
         f"{path}:3:11: targets.local.api_key: a secret is text, or the path of its file: {{file: PATH}}",
         (
             f"{path}:3:45: targets.local.password: unknown key; "
-            "known here: type, base_url, api_key, api_key_file, provider, headers, proxy, ca_file, client_cert, "
-            "client_key, finish_reason"
+            "known here: type, base_url, api_key, api_key_file, provider, headers, finish_reason, price, proxy, "
+            "ca_file, client_cert, client_key"
         ),
         f"{path}:6:13: canaries.chat.target: there is no target '[redacted]'; known: openai, local",
         (

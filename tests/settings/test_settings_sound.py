@@ -100,7 +100,7 @@ def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
 def test_the_other_rooms_learn_who_the_canaries_are() -> None:
     """Name, target, provider, interval and labels; not what is asked."""
     assert load(SOUND, KEY).describe() == (
-        Canary(name="chat-mini", target="openai", provider="openai", interval=30.0, labels={}),
+        Canary(name="chat-mini", target="openai", provider="openai", interval=30.0, timeout=24.0, labels={}),
     )
 
 

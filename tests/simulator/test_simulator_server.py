@@ -1,8 +1,11 @@
 """The simulator as a server: its start and end, its connections, its memory, its key."""
 
 import asyncio
+import gc
 import json
+import socket
 import time
+from contextlib import suppress
 
 import httpx2
 import pytest
@@ -56,6 +59,22 @@ async def test_closing_ends_every_hang_at_once() -> None:
     assert simulator.connections == 0
     for writer in writers:
         writer.transport.abort()
+
+
+@pytest.mark.parametrize("turns", range(6))
+async def test_closing_ends_a_connection_that_comes_in_just_then(turns: int) -> None:
+    """However far the loop has come with accepting it, it is not lost."""
+    simulator = Simulator(pace=PATIENT)
+    await simulator.start()
+    with socket.create_connection(("127.0.0.1", simulator.port), timeout=5) as sock:
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await simulator.close()
+        gc.collect()  # what was lost would tell so here
+        await asyncio.sleep(0)
+        with suppress(ConnectionResetError):
+            assert sock.recv(1) == b""
+    assert simulator.connections == 0
 
 
 async def test_closing_twice_does_nothing_more() -> None:
@@ -141,6 +160,16 @@ async def test_it_remembers_model_stream_and_fault() -> None:
         await see(simulator, "gpt-9")
         asked = [(request.model, request.stream, request.fault) for request in simulator.requests]
     assert asked == [("sim-500@1", True, "500"), ("sim-500@1", False, "ok"), ("gpt-9", True, None)]
+
+
+async def test_it_remembers_what_it_sent() -> None:
+    """The head of each answer, in the order of the requests; nothing where none went out."""
+    async with Simulator(pace=QUICK) as simulator:
+        seen = [await see(simulator, f"sim-{fault}") for fault in ("ok", "garbage", "429-retry-after-ms", "close")]
+        assert [200, None, 429, None] == [sent.status for sent in simulator.sent]
+        assert [request.id for request in simulator.requests] == [sent.id for sent in simulator.sent]
+        assert [each.headers.get("x-request-id") for each in seen] == [sent.request_id for sent in simulator.sent]
+        assert [seen[0].headers, {}, seen[2].headers, {}] == [sent.headers for sent in simulator.sent]
 
 
 async def test_it_forgets_the_oldest_and_cuts_the_longest() -> None:

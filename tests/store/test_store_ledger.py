@@ -7,7 +7,7 @@ from streamcanary.store import ledger
 from streamcanary.store.database import Store
 from streamcanary.store.migrations import migrate
 
-EMPTY: dict[str, dict[str, bytes]] = {"detectors": {}, "incidents": {}, "groups": {}, "notices": {}}
+EMPTY: dict[str, dict[str, bytes]] = {table: {} for table in ledger.TABLES}
 
 
 @pytest.fixture

@@ -6,13 +6,15 @@ from streamcanary.alerting import outbox
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine import Engine
 from streamcanary.alerting.inputs import Answered, Input, Ran, Trying
+from streamcanary.alerting.page import Page, render_notice
 from streamcanary.alerting.receivers.answer import Accepted, Answer
-from streamcanary.alerting.state import State, read_state
+from streamcanary.alerting.state import TABLES, State, read_state
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import Blame, Fault, FaultKind, Phase, make_fault
-from streamcanary.model.incident import Incident, Notice
+from streamcanary.model.incident import Action, Incident, Notice
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.model.row import Row, Table
+from support.promises import check_step
 from support.receiver import SECRET
 
 CHAT = Canary(name="chat", target="openai", provider="openai", interval=30.0, labels={"tier": "prod"})
@@ -72,7 +74,7 @@ def neutral(number: int = 0) -> Outcome:
 
 def skipped(number: int = 0) -> Outcome:
     """Build a run that did not happen."""
-    return a_run(number, OutcomeKind.SKIPPED, reason="budget")
+    return a_run(number, OutcomeKind.SKIPPED, reason="overlap")
 
 
 def a_hook(url: str = "http://127.0.0.1:9/hook", **more: Any) -> dict[str, Any]:
@@ -81,17 +83,41 @@ def a_hook(url: str = "http://127.0.0.1:9/hook", **more: Any) -> dict[str, Any]:
 
 
 def alerts(**sections: Any) -> AlertsConfig:
-    """Read an ``alerts:`` section; unless told otherwise, one rule (three in a row) and one webhook ``hook``."""
-    return AlertsConfig.model_validate(
-        {"rules": {"Errors": THREE_IN_A_ROW}, "receivers": {"hook": a_hook()}, **sections}
+    """Read an ``alerts:`` section; unless told otherwise, one rule (three in a row) and one webhook ``hook``.
+
+    Each alert is a group of its own that waits for nothing and is not repeated, and of the built-in rules those that
+    watch canaries are off, unless ``sections`` say otherwise.
+    """
+    off = {"TargetRejected": {"enabled": False}, "NoData": {"enabled": False}}
+    rules = {**off, **sections.pop("rules", {"Errors": THREE_IN_A_ROW})}
+    alone: dict[str, Any] = {"group_by": ["alert", "canary"], "group_wait": 0, "repeat_interval": "90d"}
+    return AlertsConfig.model_validate({"rules": rules, "receivers": {"hook": a_hook()}, **alone, **sections})
+
+
+def a_page(*incidents: Incident, action: Action = Action.TRIGGER, now: float = NOON + 120) -> Page:
+    """Render the page of a group of ``incidents``."""
+    opened = min(incident.opened for incident in incidents)
+    notice = Notice(
+        id="notice",
+        receiver="hook",
+        group="group",
+        action=action,
+        labels={"alert": incidents[0].rule},
+        opened=opened,
+        number=1,
+        members=incidents,
+        total=len(incidents),
+        created=now,
+        next_try=now,
     )
+    return render_notice(notice)
 
 
 class World:
     """An engine, and a ledger that holds the rows of its steps: :meth:`crash` goes on from the ledger alone."""
 
     def __init__(self, config: AlertsConfig | None = None, *canaries: Canary) -> None:
-        self.ledger: dict[Table, dict[str, bytes]] = {"detectors": {}, "incidents": {}, "groups": {}, "notices": {}}
+        self.ledger: dict[Table, dict[str, bytes]] = {table: {} for table in TABLES}
         self.state = State()
         self.now = NOON
         self.runs = 0
@@ -100,6 +126,7 @@ class World:
 
     def configure(self, config: AlertsConfig, *canaries: Canary, instance: str = "default") -> None:
         """Set another configuration; without canaries, for ``chat``."""
+        self.config = config
         self.engine = Engine(config, instance, canaries or (CHAT,))
 
     def step(self, input: Input) -> None:  # noqa: A002
@@ -107,9 +134,10 @@ class World:
         before, ledger = self.state, self.state.rows()
         self.state, self.rows = self.engine.step(before, input, self.now)
         assert before.rows() == ledger  # a step changes no state in place
+        check_step(self.engine, self.config, before, input, self.state, self.now)
         for row in self.rows:
             if row.value is None:
-                del self.ledger[row.table][row.key]
+                self.ledger[row.table].pop(row.key, None)  # it may have come and gone in one step
             else:
                 self.ledger[row.table][row.key] = row.value
 
@@ -127,7 +155,7 @@ class World:
 
     def begin(self, receiver: str = "hook") -> Notice | None:
         """Begin a try of what ``receiver`` gets next, if that is due; return what is sent."""
-        notice = outbox.next_notice(self.state, receiver)
+        notice = outbox.next_notice(self.state, receiver, self.now)
         if notice is None or outbox.seconds_until(notice, self.now) > 0:
             return None
         self.step(Trying(notice.id))

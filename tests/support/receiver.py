@@ -5,6 +5,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 from collections import deque
 from dataclasses import dataclass, field
 from typing import Any, Literal, Self
@@ -26,8 +27,10 @@ HANG: Literal["hang"] = "hang"
 """Read the request and never answer."""
 CLOSE: Literal["close"] = "close"
 """Read the request and close the connection."""
+CUT: Literal["cut"] = "cut"
+"""Begin to answer, and close the connection in the middle of the headers."""
 
-Behaviour = Reply | Literal["hang", "close"]
+Behaviour = Reply | Literal["hang", "close", "cut"]
 
 
 @dataclass(frozen=True)
@@ -59,10 +62,12 @@ class Delivery:
 class Receiver:
     """``async with Receiver() as hook``: a server on a loopback port.
 
-    ``script`` holds what it does with the next requests, in order; when that is used up, ``always`` counts.
+    ``script`` holds what it does with the next requests, in order; when that is used up, :meth:`reply` says it. With
+    ``ssl`` it speaks TLS.
     """
 
-    def __init__(self, *script: Behaviour, always: Behaviour | None = None) -> None:
+    def __init__(self, *script: Behaviour, always: Behaviour | None = None, ssl: ssl.SSLContext | None = None) -> None:
+        self._ssl = ssl
         self.script: deque[Behaviour] = deque(script)
         self.always: Behaviour = always or Reply()
         self.deliveries: list[Delivery] = []
@@ -75,10 +80,11 @@ class Receiver:
     def url(self) -> str:
         """The base address."""
         assert self._server is not None
-        return f"http://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
+        scheme = "https" if self._ssl else "http"
+        return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, ssl=self._ssl)
         return self
 
     async def __aexit__(self, *error: object) -> None:
@@ -99,6 +105,10 @@ class Receiver:
         """Return what it has accepted: type and id of each webhook, without those that came again."""
         return list(dict.fromkeys((delivery.json["type"], delivery.id) for delivery in self.accepted))
 
+    def reply(self, delivery: Delivery) -> Behaviour:
+        """Say what becomes of ``delivery``: what ``always`` says."""
+        return self.always
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -106,7 +116,7 @@ class Receiver:
         try:
             while await self._answer(reader, writer):
                 pass
-        except (asyncio.IncompleteReadError, ConnectionError):
+        except (asyncio.IncompleteReadError, OSError):
             pass  # the client went away, as a daemon that is killed does
         except asyncio.CancelledError:
             pass  # the test is over
@@ -117,8 +127,10 @@ class Receiver:
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> bool:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("latin-1").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (line.partition(":") for line in head[1:] if line)}
-        delivery = Delivery(head[0].split(" ")[1], headers, await reader.readexactly(int(headers["content-length"])))
-        behaviour = self.script.popleft() if self.script else self.always
+        delivery = Delivery(
+            head[0].split(" ")[1], headers, await reader.readexactly(int(headers.get("content-length", "0")))
+        )
+        behaviour = self.script.popleft() if self.script else self.reply(delivery)
         self.deliveries.append(delivery)
         if isinstance(behaviour, Reply) and behaviour.status < 300:
             self.accepted.append(delivery)
@@ -126,6 +138,9 @@ class Receiver:
             self._arrived.notify_all()
         if behaviour == "hang":
             await asyncio.Event().wait()
+        if behaviour == "cut":
+            writer.write(b"HTTP/1.1 200 OK\r\nContent-Le")
+            await writer.drain()
         if not isinstance(behaviour, Reply):
             return False
         lines = [f"HTTP/1.1 {behaviour.status} Said", f"Content-Length: {len(behaviour.body)}"]

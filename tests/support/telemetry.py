@@ -51,7 +51,12 @@ class Recorded:
             if wanted.items() <= dict(point.attributes).items()
         )
 
-    def _points(self, metric: str) -> list[Any]:
+    def series(self, **labels: str) -> int:
+        """Return how many series with ``labels`` there are, as Prometheus counts those of a histogram."""
+        points = [point for point in self._points() if labels.items() <= dict(point.attributes).items()]
+        return sum(len(point.bucket_counts) + 2 if hasattr(point, "bucket_counts") else 1 for point in points)
+
+    def _points(self, metric: str | None = None) -> list[Any]:
         data = self._reader.get_metrics_data()
         if data is None:
             return []
@@ -60,7 +65,7 @@ class Recorded:
             for resource in data.resource_metrics
             for scope in resource.scope_metrics
             for found in scope.metrics
-            if found.name == metric
+            if metric in (None, found.name)
             for point in found.data.data_points
         ]
 

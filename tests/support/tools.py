@@ -12,7 +12,7 @@ _FETCH = Path(__file__).parents[2] / "tools" / "fetch.py"
 
 
 def need(tool: str) -> Path:
-    """Return the path of ``otelcol`` or ``alertmanager``.
+    """Return the path of ``otelcol``, ``alertmanager`` or ``promtool``.
 
     Where it is missing the calling test is skipped, and says why; with ``CI=true`` it fails. Nothing is downloaded
     or built here: a test has neither the time nor the network for it.

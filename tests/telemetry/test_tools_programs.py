@@ -76,6 +76,7 @@ def test_a_missing_program_is_no_failure_on_a_laptop(tmp_path):
     assert (outcome.returncode, outcome.stdout) == (0, "")
     assert "otelcol: the OpenTelemetry Collector is built with Go" in outcome.stderr
     assert "alertmanager: install Alertmanager" in outcome.stderr
+    assert "promtool: install Prometheus, for its promtool" in outcome.stderr
 
 
 def test_a_missing_program_is_a_failure_in_ci(tmp_path):

@@ -1,22 +1,39 @@
 """The ``alerts:`` section."""
 
 from collections.abc import Iterable
+from functools import cached_property
+from typing import Annotated
+from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.alerting.builtin import BUILTIN
+from streamcanary.alerting.builtin import ABOUT_US, TOLD, rulebook
+from streamcanary.alerting.mute import Maintenance
 from streamcanary.alerting.receivers import Receiver
 from streamcanary.alerting.routes import Route
 from streamcanary.alerting.rules import Name, Rule
 from streamcanary.model.canary import Canary
-from streamcanary.model.duration import format_duration
+from streamcanary.model.duration import Duration, PositiveDuration
+from streamcanary.model.label import LabelName
 from streamcanary.model.misfit import Misfit, refuse
 
 
+def _link(url: str) -> str:
+    if urlsplit(url).scheme not in ("http", "https") or "{trace_id}" not in url:
+        raise ValueError("must be an http or https address with {trace_id} in it")
+    return url
+
+
 class AlertsConfig(BaseModel):
-    """Rules and receivers by name, and the routes between them.
+    """Rules and receivers by name, the routes between them, and how much is told at once.
 
     Without ``routes`` every alert goes to every receiver. An alert that no route matches is shown, and told to nobody.
+
+    Alerts of one route that agree in the labels of ``group_by`` are one group, which edge receivers are told of
+    together: first ``group_wait`` seconds after it has begun, so that what fails at once is one page; then, if others
+    join or leave, each ``group_interval`` seconds at most; and after ``repeat_interval`` seconds again if nothing
+    changes. That it is over is told at once. ``maintenance`` are windows in which alerts are muted, by name.
+    ``trace_url`` is the address of a trace in the tracing backend, with ``{trace_id}`` in it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -24,14 +41,21 @@ class AlertsConfig(BaseModel):
     rules: dict[Name, Rule] = Field(default_factory=dict)
     receivers: dict[Name, Receiver] = Field(default_factory=dict)
     routes: tuple[Route, ...] = ()
+    group_by: tuple[LabelName, ...] = ("alert", "provider")
+    group_wait: Annotated[Duration, Field(le=3600)] = 10.0
+    group_interval: PositiveDuration = 300.0
+    repeat_interval: Annotated[PositiveDuration, Field(ge=60)] = 4 * 3600.0
+    maintenance: dict[Name, Maintenance] = Field(default_factory=dict)
+    trace_url: Annotated[str, AfterValidator(_link)] | None = None
 
     @model_validator(mode="after")
     def _names_are_known(self) -> "AlertsConfig":
         """Hold the parts against each other; each problem is reported at the key that has it."""
         problems = [
-            Misfit(("rules", name), f"{name} is the name of a built-in alert; choose another")
-            for name in self.rules
-            if name in BUILTIN
+            Misfit(("rules", name, field), f"means nothing for the built-in {name}; set {', '.join(sorted(TOLD))}")
+            for name, rule in self.rules.items()
+            if name in ABOUT_US
+            for field in sorted(rule.model_fields_set - TOLD)
         ]
         known = ", ".join(sorted(self.receivers)) or "none"
         problems += [
@@ -48,6 +72,11 @@ class AlertsConfig(BaseModel):
         refuse(type(self).__name__, problems)
         return self
 
+    @cached_property
+    def rulebook(self) -> dict[str, Rule]:
+        """All rules by name, the built-in ones among them."""
+        return rulebook(self.rules)
+
     @property
     def effective_routes(self) -> tuple[Route, ...]:
         """The routes as they apply: without any, one to all receivers."""
@@ -59,20 +88,14 @@ class AlertsConfig(BaseModel):
         """Return what is wrong with the rules in view of the canaries that there are; paths are below ``alerts``."""
         canaries, found = list(canaries), []
         for name, rule in self.rules.items():
+            if not rule.enabled or name in ABOUT_US:
+                continue
             watched = [canary for canary in canaries if rule.watches(canary)]
             if not watched:
                 found.append(Misfit(("rules", name, "match"), "matches no canary"))
-            if rule.detector.type != "ratio" or (seconds := rule.detector.over.seconds) is None:
-                continue
-            for canary in watched:
-                runs = int(seconds // canary.interval)
-                if runs < rule.detector.min_samples:
-                    found.append(
-                        Misfit(
-                            ("rules", name, "detector", "over"),
-                            f"{canary.name} runs every {format_duration(canary.interval)}, {runs} times in "
-                            f"{rule.detector.over}: fewer than min_samples ({rule.detector.min_samples}), "
-                            "so it could never fire",
-                        )
-                    )
+            found += [
+                Misfit(("rules", name, "detector", *misfit.path), misfit.message)
+                for misfit in map(rule.detector.unfit, watched)
+                if misfit is not None
+            ]
         return found

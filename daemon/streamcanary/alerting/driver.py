@@ -6,16 +6,28 @@ the outcomes; only then do the senders see the result. So what a receiver was to
 
 import asyncio
 import logging
+import math
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 from typing import NamedTuple
 
 import httpx2
 
+from streamcanary.alerting import progress
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine import Engine
-from streamcanary.alerting.inputs import Input, Ran, Started, StoreFailed, StoreRecovered, Tick
+from streamcanary.alerting.inputs import (
+    Diagnosed,
+    Input,
+    Ran,
+    Silenced,
+    Started,
+    StoreFailed,
+    StoreRecovered,
+    Tick,
+    Unsilenced,
+)
 from streamcanary.alerting.journal import Journal, Ledger, StoreFailing, StoreLost
 from streamcanary.alerting.meters import Meters
 from streamcanary.alerting.receivers import LevelReceiver, Receiver
@@ -24,17 +36,22 @@ from streamcanary.alerting.senders import EdgeSender, LevelSender
 from streamcanary.alerting.state import State, read_state
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
-from streamcanary.model.incident import Incident, Progress
+from streamcanary.model.incident import Group, Incident, Progress
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.silence import Silence
 
 _log = logging.getLogger(__name__)
 
 MOST_QUEUED = 10_000
 """How many outcomes may wait; the loop is far behind by then, and further ones are dropped and counted."""
 
+MOST_SILENCES = 1000
+"""How many silences there can be at a time."""
+
 _MOST_AT_ONCE = 256  # inputs that share a transaction
-_TICK = 60.0  # seconds
+_TICK = 5.0  # seconds
 _STORE_RETRY = 3.0  # seconds
+_GATHER = 0.25  # seconds that outcomes without consequences are gathered for
 _LOOK = 0.02  # seconds between two looks while draining
 
 
@@ -65,6 +82,7 @@ class Alerting:
         self.dropped = 0
         self._engine = Engine(config, instance, canaries)
         self._receivers = config.receivers
+        self._trace_url = config.trace_url
         self._ledger = ledger
         self._journal = Journal(ledger)
         self._state = self._published = State()
@@ -75,8 +93,12 @@ class Alerting:
         self._transitions: list[Incident] = []
         self._senders: list[EdgeSender | LevelSender] = []
         self._ended = self._busy = False
-        self._ticked = clock.monotonic()
+        self._canaries = tuple(canaries)
+        self._offered = clock.time()  # when a run was last handed over
+        self._worked = self._ticked = clock.monotonic()
+        self._dues: tuple[Mapping[str, Group], float] = ({}, math.inf)  # the groups, and when the first of them is due
         self._save_again = 0.0
+        self._saved = 0.0  # when, by the loop's clock
         self._meters = Meters(self._engine, lambda: self._published.incidents)
 
     # ---- for the rest of the daemon
@@ -89,7 +111,42 @@ class Alerting:
                 _log.error("alerting is behind: %d outcomes dropped", self.dropped)
             return
         self._waiting += 1
+        self._offered = self.clock.time()
         self._put(_Entry(Ran(outcome), None))
+
+    def diagnosed(self, canary: str, finding: str) -> None:
+        """Hand over what a preflight found after the first failure of ``canary``. Never blocks."""
+        if len(self._queue) < MOST_QUEUED:
+            self._put(_Entry(Diagnosed(canary, finding), None))
+
+    async def silence(self, silence: Silence) -> None:
+        """Mute what ``silence`` covers; returns once it is in the store.
+
+        Raises:
+            ValueError: if there are :data:`MOST_SILENCES` already.
+        """
+        if silence.id not in self._state.silences and len(self._state.silences) >= MOST_SILENCES:
+            raise ValueError(f"there are {MOST_SILENCES} silences; end some of them")
+        await self.submit(Silenced(silence))
+
+    async def unsilence(self, id: str) -> bool:  # noqa: A002 - the field's name
+        """End the silence ``id``; tell whether there was one."""
+        known = id in self._state.silences
+        await self.submit(Unsilenced(id))
+        return known
+
+    @property
+    def silences(self) -> tuple[Silence, ...]:
+        """The silences that there are, those that are over among them, the oldest first."""
+        return tuple(sorted(self._published.silences.values(), key=lambda silence: (silence.starts, silence.id)))
+
+    def vitals(self) -> dict[str, Callable[[], str | None]]:
+        """Return what must make progress for the heartbeat to go out, by name."""
+        return {
+            "runs": lambda: progress.runs_stand_still(self._canaries, self._offered, self.clock.time()),
+            "evaluation": lambda: progress.evaluation_stands_still(self._worked, self.clock.monotonic()),
+            "outbox": lambda: progress.outbox_stands_still(self._published.notices, self.clock.time()),
+        }
 
     async def run(self) -> None:
         """Run until cancelled. What is queued then is lost, unless :meth:`drain` was called before."""
@@ -196,30 +253,50 @@ class Alerting:
             entries = [self._queue.popleft() for _ in range(min(len(self._queue), _MOST_AT_ONCE))]
             for entry in entries:
                 self._apply(entry.input)
-            if self.clock.monotonic() - self._ticked >= _TICK:
+            if self._until_tick() <= 0:
                 self._ticked = self.clock.monotonic()
                 self._apply(Tick())
-            await self._save()
-            self._publish()
+            if self._until_save(entries) <= 0:
+                await self._save()
+                self._saved = asyncio.get_running_loop().time()
+                self._publish()
             for entry in entries:
                 if entry.done is not None and not entry.done.done():
                     entry.done.set_result(None)
+            self._worked = self.clock.monotonic()
             self._busy = False
 
     async def _rest(self) -> None:
         """Wait for something to do."""
         if self._queue:
             return
-        now = self.clock.monotonic()
-        seconds = self._ticked + _TICK - now
+        seconds = self._until_tick()
         if not self._journal.empty:
-            seconds = min(seconds, self._save_again - now)
+            seconds = min(seconds, max(self._until_save(), self._save_again - self.clock.monotonic()))
         try:
             async with asyncio.timeout(max(0.0, seconds)):
                 await self._wake.wait()
         except TimeoutError:
             pass
         self._wake.clear()
+
+    def _until_save(self, entries: Sequence[_Entry] = ()) -> float:
+        """Return for how many seconds what is held may wait for more: not at all if somebody waits for it.
+
+        What was merely seen is committed together, which saves most of the cost; a crash loses the last moment of it, and
+        of nothing else.
+        """
+        if self._journal.urgent or any(entry.done for entry in entries):
+            return 0.0
+        return self._saved + _GATHER - asyncio.get_running_loop().time()
+
+    def _until_tick(self) -> float:
+        """Return the seconds until the engine is to be told the time: when a group is due, and now and then."""
+        groups = self._state.groups
+        if groups is not self._dues[0]:
+            dues = (group.due for group in groups.values() if group.due is not None)
+            self._dues = groups, min(dues, default=math.inf)
+        return min(self._ticked + _TICK - self.clock.monotonic(), self._dues[1] - self.clock.time())
 
     def _apply(self, input: Input) -> None:  # noqa: A002
         """Step the engine, and hold the rows for the next transaction."""
@@ -296,9 +373,11 @@ class Alerting:
             if isinstance(receiver, LevelReceiver):
                 failing = self._published.incidents.get(self._engine.receiver_key(name))
                 refusing = set(receiver.urls) if failing is not None and failing.firing else set()
-                self._senders += [LevelSender(name, receiver, url, self, http, refusing) for url in receiver.urls]
+                self._senders += [
+                    LevelSender(name, receiver, url, self, http, refusing, self._trace_url) for url in receiver.urls
+                ]
             else:
-                self._senders.append(EdgeSender(name, receiver, self, http))
+                self._senders.append(EdgeSender(name, receiver, self, http, self._trace_url))
 
     def _settled(self, end: float) -> bool:
         busy = self._busy or self._queue or not (self._journal.empty or self._store_fails())

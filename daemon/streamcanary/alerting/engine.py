@@ -1,45 +1,53 @@
 """The alert engine: one pure ``step`` from a state and an input to the next state, and the rows that change."""
 
-from collections.abc import Sequence
-from typing import NamedTuple
+from collections.abc import Iterator, Sequence
 
 import msgspec
 
 from streamcanary.alerting import outbox
-from streamcanary.alerting.builtin import BUILTIN, LABELS, RECEIVER_FAILING, STORE_FAILING
+from streamcanary.alerting.builtin import (
+    ABOUT_US,
+    BUDGET_EXHAUSTED,
+    CANARY_EGRESS_DOWN,
+    RECEIVER_FAILING,
+    STORE_FAILING,
+)
 from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.detectors import Judge
+from streamcanary.alerting.groups import Groups
 from streamcanary.alerting.inputs import (
     Answered,
+    Diagnosed,
+    FromParts,
     Input,
     LevelAnswered,
     Ran,
+    Silenced,
     Started,
     StoreFailed,
     StoreRecovered,
     Tick,
     Trying,
+    Unsilenced,
 )
-from streamcanary.alerting.keys import group_key, incident_key
+from streamcanary.alerting.pairs import Pair, Pairs
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused
-from streamcanary.alerting.routes import receivers_for
-from streamcanary.alerting.rules import Rule
-from streamcanary.alerting.sample import Sample, judge
+from streamcanary.alerting.sample import UNSEEN, Sample, sample_of
+from streamcanary.alerting.sighting import blackout, sight
 from streamcanary.alerting.state import Draft, State, Watch
 from streamcanary.alerting.trail import Trail
+from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.incident import Evidence, Group, Incident
-from streamcanary.model.outcome import Outcome
+from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.model.row import Row
 from streamcanary.model.secret import scrub
 
+ASLEEP = 30.0
+"""Seconds between two ticks after which the daemon was asleep, or the clock has jumped: nothing is missed then."""
 
-class Pair(NamedTuple):
-    """A rule, and a canary that it watches; ``key`` is that of their incident and their detector."""
-
-    key: str
-    name: str
-    rule: Rule
-    canary: Canary
+RECALLED = "it is well, whatever an earlier store knew of it"
+"""The reason of a resolve that nobody remembers a page of."""
 
 
 class Engine:
@@ -47,20 +55,11 @@ class Engine:
 
     def __init__(self, config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> None:
         self.instance = instance
-        self.pairs = {
-            key: Pair(key, name, rule, canary)
-            for name, rule in config.rules.items()
-            for canary in canaries
-            if rule.watches(canary)
-            for key in (incident_key(instance, name, canary.name),)
-        }
-        self._pairs_of: dict[str, list[Pair]] = {}
-        for pair in self.pairs.values():
-            self._pairs_of.setdefault(pair.canary.name, []).append(pair)
-        self._rules = config.rules
+        self.pairs = Pairs(config.rulebook, instance, canaries)
         self.receivers = config.receivers
-        self._edge = frozenset(name for name, receiver in config.receivers.items() if not receiver.level)
-        self._routes = config.effective_routes
+        self._rules = config.rulebook
+        self._canaries = tuple(canaries)
+        self.groups = Groups(config, instance, self.pairs.explaining)
 
     def step(self, state: State, input: Input, now: float) -> tuple[State, tuple[Row, ...]]:  # noqa: A002
         """Return the state after ``input`` at ``now`` (seconds since the epoch), and the rows in which it differs.
@@ -71,6 +70,24 @@ class Engine:
         match input:
             case Ran(outcome):
                 self._ran(draft, outcome, now)
+            case Diagnosed(canary, finding):
+                self._diagnosed(draft, canary, finding)
+            case Silenced(silence):
+                draft.put(silence)
+            case Unsilenced(id):
+                draft.remove("silences", id)
+                self._review(draft, now)
+            case Started():
+                self._started(draft, now)
+            case Tick():
+                self._tick(draft, now)
+            case _:
+                self._served(draft, input, now)
+        return draft.finish()
+
+    def _served(self, draft: Draft, input: FromParts, now: float) -> None:  # noqa: A002
+        """Take what senders and the store have to say."""
+        match input:
             case Trying(notice):
                 outbox.begin(draft, notice, now)
             case Answered(notice, answer, luck):
@@ -81,45 +98,93 @@ class Engine:
             case LevelAnswered(receiver, answer):
                 self._answered(draft, receiver, answer, set(), now)
             case StoreFailed(reason):
-                self._open(draft, self._builtin(STORE_FAILING, "store", reason, now), now)
+                self._open(draft, self._ours(STORE_FAILING, "store", reason, now), now)
             case StoreRecovered():
                 self._close(draft, self.store_key, now, "the store is written again", now)
-            case Started():
-                self._reconcile(draft, now)
-            case Tick():
-                self._tidy(draft, now)
-        return draft.finish()
 
     @property
     def store_key(self) -> str:
         """The key of the incident ``StoreFailing``."""
-        return incident_key(self.instance, STORE_FAILING, "store")
+        return self.pairs.key(STORE_FAILING, "store")
 
     def receiver_key(self, name: str) -> str:
         """Return the key of the incident ``ReceiverFailing`` of a receiver."""
-        return incident_key(self.instance, RECEIVER_FAILING, name)
+        return self.pairs.key(RECEIVER_FAILING, name)
+
+    def own(self) -> Iterator[tuple[str, str, str, dict[str, str]]]:
+        """Return the alerts about the daemon that there can be: key, rule, severity, and what tells them apart."""
+        subjects = [(CANARY_EGRESS_DOWN, "egress"), (BUDGET_EXHAUSTED, "budget"), (STORE_FAILING, "store")]
+        for rule, subject in [*subjects, *((RECEIVER_FAILING, name) for name in self.receivers)]:
+            more = {names.RECEIVER: subject} if rule == RECEIVER_FAILING else {}
+            yield self.pairs.key(rule, subject), rule, self._rules[rule].labels.get("severity", ""), more
 
     # ---- from runs to incidents
 
     def _ran(self, draft: Draft, outcome: Outcome, now: float) -> None:
+        canary = self.pairs.canaries.get(outcome.canary)
+        if canary is None:
+            return
         at = outcome.started + outcome.duration
-        for pair in self._pairs_of.get(outcome.canary, ()):
-            sample = judge(pair.rule, outcome)
-            if sample is Sample.GOOD or sample is Sample.BAD:
-                self._sampled(draft, pair, outcome, at, now, bad=sample is Sample.BAD)
+        before = draft.sightings.get(canary.identity)
+        sighting = sight(before, outcome)
+        if sighting is not None and sighting is not before:
+            draft.put_sighting(canary.identity, sighting)
+        if sighting is not None and outcome.kind not in UNSEEN:
+            self._look_out(draft, lost=bool(sighting.lost), at=at, now=now)
+        for pair in self.pairs.sampled(outcome.canary):
+            sample = sample_of(pair.rule, outcome)
+            if pair.judge is not None and (sample is Sample.GOOD or sample is Sample.BAD):
+                self._sampled(draft, pair, pair.judge, outcome, at, now, bad=sample is Sample.BAD)
+        if outcome.kind not in UNSEEN:
+            self._close(draft, self.pairs.key(BUDGET_EXHAUSTED, "budget"), at, "canaries run again", now)
+            for pair in self.pairs.expected(outcome.canary):
+                self._close(draft, pair.key, at, "it was heard of again", now)
+        elif outcome.kind is OutcomeKind.SKIPPED and outcome.reason == "budget":
+            self._open(draft, self._ours(BUDGET_EXHAUSTED, "budget", "the budget of the day is spent", now), now)
 
-    def _sampled(self, draft: Draft, pair: Pair, outcome: Outcome, at: float, now: float, *, bad: bool) -> None:
+    def _sampled(
+        self, draft: Draft, pair: Pair, judge: Judge, outcome: Outcome, at: float, now: float, *, bad: bool
+    ) -> None:
         watch = draft.detectors.get(pair.key)
         incident = draft.incidents.get(pair.key)
         firing = incident is not None and incident.firing
-        verdict = pair.rule.detector.feed(watch and watch.detector, bad=bad, at=at, firing=firing)
+        verdict = judge.feed(watch and watch.detector, bad=bad, at=at, firing=firing)
         trail = watch.trail if watch else Trail()
         trail = trail.follow(pair.rule, outcome, bad=bad, at=at, since=verdict.tally.since)
         draft.put_watch(pair.key, Watch(verdict.state, trail))
         if verdict.firing and not firing:
-            self._open(draft, self._incident(pair, at, trail.evidence(verdict.tally)), now)
+            sighting = draft.sightings.get(pair.canary.identity)
+            evidence = trail.evidence(verdict.tally, sighting.finding if sighting else "")
+            self._open(draft, self._incident(pair, at, evidence), now)
         elif firing and not verdict.firing:
             self._close(draft, pair.key, at, verdict.tally.recovery, now)
+
+    def _diagnosed(self, draft: Draft, name: str, finding: str) -> None:
+        """Keep what a preflight found for the pages to come, and for those of alerts that have none yet."""
+        canary = self.pairs.canaries.get(name)
+        sighting = draft.sightings.get(canary.identity) if canary else None
+        if canary is None or sighting is None:
+            return
+        finding = scrub(finding, limit=300)
+        draft.put_sighting(canary.identity, msgspec.structs.replace(sighting, finding=finding))
+        for pair in self.pairs.sampled(name):
+            incident = draft.incidents.get(pair.key)
+            if incident is not None and incident.firing and not incident.evidence.diagnosis:
+                evidence = msgspec.structs.replace(incident.evidence, diagnosis=finding)
+                draft.put(msgspec.structs.replace(incident, evidence=evidence))
+
+    def _look_out(self, draft: Draft, *, lost: bool, at: float, now: float) -> None:
+        """Tell whether it is the way out that is down, after one more run that reached nobody, or somebody."""
+        key = self.pairs.key(CANARY_EGRESS_DOWN, "egress")
+        incident = draft.incidents.get(key)
+        firing = incident is not None and incident.firing
+        if firing and not lost:
+            self._close(draft, key, at, "a provider was reached again", now)
+        elif lost and not firing and (out := blackout(self._canaries, draft.sightings)) is not None:
+            message = f"{len(out.hosts)} hosts cannot be reached: {', '.join(out.hosts[:10])}"
+            incident = self._ours(CANARY_EGRESS_DOWN, "egress", message, now)
+            evidence = msgspec.structs.replace(incident.evidence, since=out.since)
+            self._open(draft, msgspec.structs.replace(incident, evidence=evidence), now)
 
     def _incident(self, pair: Pair, at: float, evidence: Evidence) -> Incident:
         canary = pair.canary
@@ -128,136 +193,178 @@ class Engine:
             rule=pair.name,
             subject=canary.name,
             canary=canary.name,
-            labels={
-                **canary.label_set(),
-                **pair.rule.labels,
-                "alertname": pair.name,
-                "instance": self.instance,
-            },
+            labels={**canary.label_set(), **pair.rule.labels, "alertname": pair.name, "instance": self.instance},
             annotations=pair.rule.annotations,
             opened=at,
             evidence=evidence,
+            resolves=pair.ends,
         )
 
-    def _builtin(self, rule: str, subject: str, message: str, now: float) -> Incident:
+    def _ours(self, rule: str, subject: str, message: str, now: float) -> Incident:
+        """Return an incident of a built-in rule about a part of the daemon."""
+        told = self._rules[rule]
         return Incident(
-            key=incident_key(self.instance, rule, subject),
+            key=self.pairs.key(rule, subject),
             rule=rule,
             subject=subject,
-            labels={**LABELS, "subject": subject, "alertname": rule, "instance": self.instance},
-            annotations=BUILTIN[rule],
+            labels={**told.labels, "subject": subject, "alertname": rule, "instance": self.instance},
+            annotations=told.annotations,
             opened=now,
             evidence=Evidence(message=scrub(message, limit=300)),
         )
 
-    # ---- from incidents to notices
+    # ---- from incidents to groups
 
     def _open(self, draft: Draft, incident: Incident, now: float) -> None:
-        """Open ``incident`` and its group, and have the group announced; nothing if it is open already."""
+        """Open ``incident`` and have it join its group; nothing if it is open already, or its rule is switched off."""
         before = draft.incidents.get(incident.key)
-        if before is not None:
-            if before.firing:
-                return
-            if incident.opened <= before.opened:  # the clock was set back; no id of a notice may come twice
-                incident = msgspec.structs.replace(incident, opened=before.opened + 0.001)
+        if (before is not None and before.firing) or not self._rules[incident.rule].enabled:
+            return
+        if before is not None and incident.opened <= before.opened:  # the clock was set back; no id may come twice
+            incident = msgspec.structs.replace(incident, opened=before.opened + 0.001)
         draft.put(incident)
-        group = Group(
-            key=group_key(self.instance, incident.rule, incident.subject),
-            members=(incident.key,),
-            receivers=self._told(incident),
-            opened=incident.opened,
-        )
-        draft.put(group)
-        outbox.announce(draft, group, (incident,), self._edges(group.receivers), now)
+        if before is None or not self.groups.handed_over(draft, incident, now):
+            self.groups.join(draft, incident, self.pairs.names(incident), now)
 
     def _close(self, draft: Draft, key: str, at: float, reason: str, now: float) -> None:
-        """Resolve the incident and its group, and have the group called off; nothing if it is not open."""
+        """Resolve the incident, and have its group know; nothing if it is not open."""
         incident = draft.incidents.get(key)
         if incident is None or not incident.firing:
             return
-        incident = msgspec.structs.replace(incident, resolved=max(at, incident.opened), reason=reason)
-        draft.put(incident)
-        for group in list(draft.groups.values()):
-            if group.firing and key in group.members:  # its own key may be of another instance's making
-                over = msgspec.structs.replace(group, resolved=incident.resolved)
-                draft.put(over)
-                outbox.call_off(draft, over, (incident,), self._edges(over.receivers), now)
-
-    def _told(self, incident: Incident) -> tuple[str, ...]:
-        """Return who is told of ``incident``: for a failing receiver the others of its route, or else all others."""
-        routed = receivers_for(self._routes, incident.labels)
-        if incident.rule != RECEIVER_FAILING:
-            return routed
-        others = tuple(name for name in routed if name != incident.subject)
-        return others or tuple(name for name in self.receivers if name != incident.subject)
-
-    def _edges(self, receivers: tuple[str, ...]) -> list[str]:
-        return [name for name in receivers if name in self._edge]
+        draft.put(msgspec.structs.replace(incident, resolved=max(at, incident.opened), reason=reason))
+        self.groups.left(draft, key, now)
 
     def _answered(self, draft: Draft, receiver: str, answer: Answer, about: set[str], now: float) -> None:
         """Say that ``receiver`` fails, or no longer does; a notice about a failing receiver never begets another."""
         if isinstance(answer, Accepted):
             self._close(draft, self.receiver_key(receiver), now, "it accepts notifications again", now)
         elif isinstance(answer, Refused) and RECEIVER_FAILING not in about:
-            self._open(draft, self._builtin(RECEIVER_FAILING, receiver, answer.reason, now), now)
+            self._open(draft, self._ours(RECEIVER_FAILING, receiver, answer.reason, now), now)
 
-    # ---- with the passing of time and configurations
+    # ---- with the passing of time
 
-    def _reconcile(self, draft: Draft, now: float) -> None:
+    def _tick(self, draft: Draft, now: float) -> None:
+        if not 0 <= now - draft.ticked <= ASLEEP:
+            draft.awake = now
+        if now < draft.ticked:
+            outbox.set_back(draft, draft.ticked - now, now)
+        minute = now // 60 != draft.ticked // 60
+        draft.ticked = now
+        for pair in self.pairs.all_expected:
+            incident = draft.incidents.get(pair.key)
+            if incident is None or not incident.firing:
+                self._miss(draft, pair, now)
+        self._review(draft, now)
+        if minute:
+            self._tidy(draft, now)
+
+    def _miss(self, draft: Draft, pair: Pair, now: float) -> None:
+        """Fire if ``pair`` has waited in vain for so many runs; a run may take its time until it is missed."""
+        sighting = draft.sightings.get(pair.canary.identity)
+        # one from later than now was there before the clock was set back; a run may end a moment after its tick
+        seen = max(sighting.at if sighting and sighting.at <= now + ASLEEP else 0.0, draft.awake)
+        missed = pair.missing(seen, now)
+        if not missed:
+            return
+        since = sighting.at if sighting else draft.awake
+        message = f"{missed} runs that were due have left no result"
+        self._open(
+            draft, self._incident(pair, now, Evidence(bad=missed, total=missed, since=since, message=message)), now
+        )
+
+    def _review(self, draft: Draft, now: float) -> None:
+        """Have what was muted and no longer is told of, and what is due."""
+        grouped = {key for group in draft.groups.values() if group.firing for key in group.members}
+        for incident in list(draft.incidents.values()):
+            if incident.firing and incident.key not in grouped:
+                self.groups.join(draft, incident, self.pairs.names(incident), now)
+        for group in list(draft.groups.values()):
+            if group.firing:
+                self.groups.look(draft, group, now)
+            elif group.forgotten and all(self._well(draft, key) for key in group.members):
+                self.groups.recall(
+                    draft, group, tuple(self._unremembered(group, key, now) for key in group.members), now
+                )
+
+    def _well(self, draft: Draft, key: str) -> bool:
+        """Tell whether what the pair of ``key`` looks at was seen, and nothing was wrong with it; or nobody looks."""
+        pair = self.pairs.get(key)
+        if pair is None:
+            return True
+        if pair.judge is None:
+            sighting = draft.sightings.get(pair.canary.identity)
+            return sighting is not None and sighting.seen
+        watch = draft.detectors.get(key)
+        return watch is not None and not watch.trail.last_bad
+
+    def _unremembered(self, group: Group, key: str, now: float) -> Incident:
+        """Return the incident of ``group`` that an earlier store may have known under ``key``, as over."""
+        pair = self.pairs.get(key)
+        if pair is None:
+            incident = Incident(
+                key=key, rule=group.labels.get("alert", ""), subject="", labels=group.labels, opened=now
+            )
+        else:
+            incident = self._incident(pair, now, Evidence())
+        return msgspec.structs.replace(incident, resolved=now, reason=RECALLED)
+
+    def _tidy(self, draft: Draft, now: float) -> None:
+        """Forget what is over, a week later, and silences a day later."""
+        outbox.expire(draft, now)
+        for incident in list(draft.incidents.values()):
+            if incident.resolved is not None and now - incident.resolved > outbox.KEPT:
+                draft.remove("incidents", incident.key)
+        for group in list(draft.groups.values()):
+            ended = group.opened if group.forgotten else group.resolved
+            if ended is not None and now - ended > outbox.KEPT:
+                draft.remove("groups", group.key)
+        for silence in list(draft.silences.values()):
+            if now - silence.until > 86400:
+                draft.remove("silences", silence.id)
+
+    # ---- with configurations
+
+    def _started(self, draft: Draft, now: float) -> None:
         """Bring a state that another configuration left behind into line with this one."""
-        for key in list(draft.detectors):
-            if key not in self.pairs:
-                draft.remove("detectors", key)
-        for notice in list(draft.notices.values()):
-            if notice.receiver not in self._edge:
-                draft.remove("notices", notice.id)
+        draft.awake = draft.ticked = now
+        if draft.blank:
+            for pair in self.pairs:
+                incident = self._incident(pair, now, Evidence())
+                self.groups.suspect(draft, incident, self.pairs.names(incident), now)
+        self._sweep(draft)
         for incident in list(draft.incidents.values()):
             if incident.firing and (reason := self._orphaned(incident)):
                 self._close(draft, incident.key, now, reason, now)
         for group in list(draft.groups.values()):
             if group.firing:
-                self._reroute(draft, group, now)
+                self.groups.reroute(draft, group, now)
+        self._review(draft, now)
+
+    def _sweep(self, draft: Draft) -> None:
+        """Forget what is about canaries, rules and receivers that are no more."""
+        for key in list(draft.detectors):
+            if key not in self.pairs:
+                draft.remove("detectors", key)
+        for name in list(draft.sightings):
+            if name not in self.pairs.identities:
+                draft.remove("sightings", name)
+        for notice in list(draft.notices.values()):
+            if not self.groups.edges([notice.receiver]):
+                draft.remove("notices", notice.id)
 
     def _orphaned(self, incident: Incident) -> str | None:
         """Return why nothing could ever resolve ``incident`` under this configuration; ``None`` if something can.
 
         What resolves it looks for it under a key of this engine's own, so that is what counts.
         """
-        if incident.key in self.pairs or incident.key == self.store_key:
+        enabled = incident.rule in self._rules and self._rules[incident.rule].enabled
+        ours = incident.rule in ABOUT_US and incident.key == self.pairs.key(incident.rule, incident.subject)
+        if incident.rule == RECEIVER_FAILING and incident.subject not in self.receivers:
+            return "the receiver was removed from the configuration"
+        if incident.key in self.pairs or (ours and enabled):
             return None
         if incident.labels.get("instance") != self.instance:
             return f"the instance is now called {self.instance}"
-        if incident.rule == RECEIVER_FAILING:
-            return None if incident.subject in self.receivers else "the receiver was removed from the configuration"
-        if incident.rule not in self._rules:
+        if not enabled:
             return "the rule was removed from the configuration"
         return "the canary was removed from the configuration, or the rule no longer matches it"
-
-    def _reroute(self, draft: Draft, group: Group, now: float) -> None:
-        """Have receivers that a route now names told of ``group``; those told before are told when it is over.
-
-        A page that a receiver refused may find it mended.
-        """
-        members = tuple(draft.incidents[key] for key in group.members if key in draft.incidents)
-        if not members:
-            draft.remove("groups", group.key)
-            return
-        kept = [name for name in group.receivers if name in self.receivers]
-        routed = {name: None for member in members for name in self._told(member)}
-        receivers = tuple(dict.fromkeys([*kept, *routed]))
-        if receivers != group.receivers:
-            group = msgspec.structs.replace(group, receivers=receivers)
-            draft.put(group)
-        new = [name for name in self._edges(receivers) if name not in kept]
-        outbox.announce(draft, group, members, new, now)
-        outbox.try_again(draft, group, routed, now)
-
-    def _tidy(self, draft: Draft, now: float) -> None:
-        """Forget what is over, a week later."""
-        outbox.expire(draft, now)
-        for incident in list(draft.incidents.values()):
-            if incident.resolved is not None and now - incident.resolved > outbox.KEPT:
-                draft.remove("incidents", incident.key)
-        for group in list(draft.groups.values()):
-            if group.resolved is not None and now - group.resolved > outbox.KEPT:
-                draft.remove("groups", group.key)

@@ -4,6 +4,7 @@ from msgspec import Struct
 
 from streamcanary.alerting.receivers.answer import Answer
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.silence import Silence
 
 
 class Started(Struct, frozen=True):
@@ -14,6 +15,25 @@ class Ran(Struct, frozen=True):
     """A run has ended."""
 
     outcome: Outcome
+
+
+class Diagnosed(Struct, frozen=True):
+    """The preflight that followed a canary's first failure has ended; ``finding`` says in words what it found."""
+
+    canary: str
+    finding: str
+
+
+class Silenced(Struct, frozen=True):
+    """Somebody has made a silence, or changed the one of that id."""
+
+    silence: Silence
+
+
+class Unsilenced(Struct, frozen=True):
+    """Somebody has ended a silence before its time."""
+
+    id: str
 
 
 class Trying(Struct, frozen=True):
@@ -51,4 +71,7 @@ class Tick(Struct, frozen=True):
     """Some time has passed."""
 
 
-Input = Started | Ran | Trying | Answered | LevelAnswered | StoreFailed | StoreRecovered | Tick
+FromParts = Trying | Answered | LevelAnswered | StoreFailed | StoreRecovered
+"""What senders and the store tell alerting."""
+
+Input = Started | Ran | Diagnosed | Silenced | Unsilenced | Tick | FromParts

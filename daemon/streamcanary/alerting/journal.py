@@ -12,6 +12,7 @@ from streamcanary.store.errors import StoreFailing, StoreLost
 _log = logging.getLogger(__name__)
 
 MOST_OUTCOMES = 10_000
+_SEEN = frozenset({"detectors", "sightings"})
 
 
 class Ledger(Protocol):
@@ -51,6 +52,11 @@ class Journal:
     def empty(self) -> bool:
         """Whether the ledger has everything."""
         return not self._rows and not self._outcomes
+
+    @property
+    def urgent(self) -> bool:
+        """Whether somebody waits for it to be in the ledger: it is about more than what was seen of canaries."""
+        return any(table not in _SEEN for table, _ in self._rows)
 
     def hold(self, rows: Iterable[Row], outcome: Outcome | None = None) -> None:
         """Add changes, and the outcome that they came of."""

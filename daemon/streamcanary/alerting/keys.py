@@ -15,9 +15,12 @@ def group_key(instance: str, *labels: str) -> str:
     return _digest("group", instance, *labels)
 
 
-def notice_id(receiver: str, group: str, opened: float, action: Action) -> str:
-    """Return the id of what ``receiver`` is told of ``group``, opened then (seconds since the epoch): 32 hex digits."""
-    return _digest("notice", receiver, group, f"{opened:.6f}", action.value)
+def notice_id(receiver: str, group: str, opened: float, action: Action, serial: float = 0.0) -> str:
+    """Return the id of what ``receiver`` is told of ``group``, opened then (seconds since the epoch): 32 hex digits.
+
+    ``serial`` tells the updates of a group apart: when each was made.
+    """
+    return _digest("notice", receiver, group, f"{opened:.6f}", action.value, f"{serial:.6f}")
 
 
 def _digest(*parts: str) -> str:

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry import metrics
 
-from streamcanary.alerting.builtin import LABELS, RECEIVER_FAILING, STORE_FAILING
 from streamcanary.alerting.engine import Engine
 from streamcanary.model import names
 from streamcanary.model.incident import Incident
@@ -33,7 +32,7 @@ class Meters:
             incident = incidents.get(key)
             return int(incident is not None and incident.firing)
 
-        for pair in self._engine.pairs.values():
+        for pair in self._engine.pairs:
             yield metrics.Observation(
                 fires(pair.key),
                 {
@@ -44,8 +43,5 @@ class Meters:
                     names.SEVERITY: pair.rule.labels.get("severity", ""),
                 },
             )
-        severity = {names.SEVERITY: LABELS["severity"]}
-        yield metrics.Observation(fires(self._engine.store_key), {**severity, names.ALERT: STORE_FAILING})
-        for name in self._engine.receivers:
-            labels = {**severity, names.ALERT: RECEIVER_FAILING, names.RECEIVER: name}
-            yield metrics.Observation(fires(self._engine.receiver_key(name)), labels)
+        for key, rule, severity, more in self._engine.own():
+            yield metrics.Observation(fires(key), {names.SEVERITY: severity, names.ALERT: rule, **more})

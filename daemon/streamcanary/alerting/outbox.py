@@ -10,7 +10,7 @@ import msgspec
 from streamcanary.alerting.keys import notice_id
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
 from streamcanary.alerting.state import Draft, State
-from streamcanary.model.incident import Action, Group, Incident, Notice, Progress
+from streamcanary.model.incident import MOST_MEMBERS, Action, Group, Incident, Notice, Progress
 
 KEPT = 7 * 86400.0
 """Seconds for which a notice of a group that is over is kept undelivered."""
@@ -19,28 +19,61 @@ _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 60.0
 
 
-def announce(draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float) -> None:
-    """Have edge ``receivers`` told that ``group`` fires."""
-    for receiver in receivers:
-        _add(draft, receiver, group, members, Action.TRIGGER, now)
+def tell(draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float) -> None:
+    """Have edge ``receivers`` told that ``group`` fires, of ``members``: those that do, and those that no longer do.
 
-
-def call_off(draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float) -> None:
-    """Have those of the edge ``receivers`` that may know of ``group`` told that it is over.
-
-    A trigger that was never tried, or was refused each time, goes away with its resolve.
+    To whom nothing was said yet, this is the trigger; what is still to be said is brought up to date, rather than said
+    in instalments. A trigger that was refused is tried again with its new content.
     """
     for receiver in receivers:
         trigger = draft.notices.get(notice_id(receiver, group.key, group.opened, Action.TRIGGER))
         if trigger is None:
+            _add(draft, receiver, group, members, Action.TRIGGER, now)
+        elif trigger.unheard:
+            parked = trigger.state is Progress.PARKED
+            _drop(draft, _updates(draft, receiver, group))
+            _rewrite(draft, trigger, members, now if parked else trigger.next_try)
+        elif waiting := [update for update in _updates(draft, receiver, group) if not update.tries]:
+            _rewrite(draft, waiting[0], members, waiting[0].next_try)
+        else:  # an update that was refused, or whose answer was lost, has nothing to say that this one does not
+            _drop(draft, _updates(draft, receiver, group))
+            _add(draft, receiver, group, members, Action.UPDATE, now)
+
+
+def untold(draft: Draft, group: Group, receivers: Iterable[str]) -> list[str]:
+    """Return those of ``receivers`` to whom nothing of ``group`` was ever to be said."""
+    return [name for name in receivers if notice_id(name, group.key, group.opened, Action.TRIGGER) not in draft.notices]
+
+
+def call_off(
+    draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float
+) -> set[str]:
+    """Have those of the edge ``receivers`` that may know of ``group`` told that it is over; return the others.
+
+    A trigger that was never tried, or was refused each time, goes away with its resolve; so does any update.
+    """
+    unaware = set()
+    for receiver in receivers:
+        trigger = draft.notices.get(notice_id(receiver, group.key, group.opened, Action.TRIGGER))
+        if trigger is None:
+            unaware.add(receiver)
             continue
+        _drop(draft, _updates(draft, receiver, group))
         if trigger.tries == 0 or (trigger.state is Progress.PARKED and trigger.unheard):
+            unaware.add(receiver)
             draft.remove("notices", trigger.id)
         else:
             _add(draft, receiver, group, members, Action.RESOLVE, now)
+    return unaware
 
 
-def try_again(draft: Draft, group: Group, receivers: Iterable[str], now: float) -> None:
+def recall(draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float) -> None:
+    """Have keyed ``receivers`` told that ``group`` is over, although nobody remembers that they were told of it."""
+    for receiver in receivers:
+        _add(draft, receiver, group, members, Action.RESOLVE, now)
+
+
+def try_again(draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float) -> None:
     """Have the trigger of ``group`` sent again to those of ``receivers`` who refused it, at a start of the daemon.
 
     Whoever refused it may have been mended since, and waits for a page that would never come. This goes for definite
@@ -49,7 +82,7 @@ def try_again(draft: Draft, group: Group, receivers: Iterable[str], now: float) 
     for receiver in receivers:
         trigger = draft.notices.get(notice_id(receiver, group.key, group.opened, Action.TRIGGER))
         if trigger is not None and trigger.state is Progress.PARKED and trigger.unheard:
-            draft.put(msgspec.structs.replace(trigger, state=Progress.PENDING, next_try=now))
+            _rewrite(draft, trigger, members, now)
 
 
 def begin(draft: Draft, id: str, now: float) -> None:  # noqa: A002 - the field's name
@@ -70,13 +103,15 @@ def settle(draft: Draft, id: str, answer: Answer, luck: float, now: float) -> No
             draft.put(notice)
             if notice.action is Action.RESOLVE:
                 _forget(draft, notice)
+            elif notice.action is Action.UPDATE:
+                draft.remove("notices", notice.id)
         case Refused(reason):
             notice = msgspec.structs.replace(
                 notice, state=Progress.PARKED, refusals=notice.refusals + 1, last_error=reason
             )
             draft.put(notice)
             if notice.action is Action.TRIGGER and notice.unheard:
-                _drop_resolve(draft, notice)
+                _drop_rest(draft, notice)
         case Retry(reason=reason, after=after, definite=definite):
             notice = msgspec.structs.replace(
                 notice,
@@ -96,51 +131,101 @@ def backoff(tries: int, luck: float) -> float:
     return whole * (1 - luck / 2)
 
 
-def next_notice(state: State, receiver: str) -> Notice | None:
-    """Return the notice that ``receiver`` gets next, now or later; of each group only the oldest may go."""
+def next_notice(state: State, receiver: str, now: float) -> Notice | None:
+    """Return the notice that ``receiver`` gets next, at ``now`` (seconds since the epoch) or later.
+
+    Of each group only the oldest may go; of those that are due, what fires goes before all else.
+    """
     heads: dict[str, Notice] = {}
     for notice in state.notices.values():
         if notice.receiver == receiver and notice.state is Progress.PENDING:
             head = heads.get(notice.group)
             if head is None or notice.number < head.number:
                 heads[notice.group] = notice
+    due = [notice for notice in heads.values() if not seconds_until(notice, now)]
+    if due:
+        return min(due, key=lambda notice: (notice.action is not Action.TRIGGER, notice.next_try, notice.number))
     return min(heads.values(), key=lambda notice: (notice.next_try, notice.number), default=None)
 
 
 def seconds_until(notice: Notice, now: float) -> float:
-    """Return how long ``notice`` waits yet: not at all if it is due, or the clock was set back behind its last try."""
-    if notice.last_try is not None and now < notice.last_try:
+    """Return how long ``notice`` waits yet: not at all if it is due, or the clock was set back behind its last try.
+
+    Of one that was never tried its birth counts.
+    """
+    if now < (notice.created if notice.last_try is None else notice.last_try):
         return 0.0
     return max(0.0, notice.next_try - now)
 
 
+def set_back(draft: Draft, seconds: float, now: float) -> None:
+    """Have no notice wait longer because the clock was set back by ``seconds``, to ``now``."""
+    for notice in list(draft.notices.values()):
+        if notice.state is Progress.PENDING and notice.next_try > now:
+            draft.put(msgspec.structs.replace(notice, next_try=max(now, notice.next_try - seconds)))
+
+
 def expire(draft: Draft, now: float) -> None:
-    """Forget notices of groups that are over, a week after they were born."""
+    """Forget notices of groups that are over, a week after that: a trigger not before its resolve."""
     for notice in list(draft.notices.values()):
         group = draft.groups.get(notice.group)
         over = group is None or not group.firing or group.opened != notice.opened
-        if over and now - notice.created > KEPT:
+        last = draft.notices.get(_sibling(notice, Action.RESOLVE), notice)
+        if over and now - last.created > KEPT:
             draft.remove("notices", notice.id)
 
 
 def _add(draft: Draft, receiver: str, group: Group, members: tuple[Incident, ...], action: Action, now: float) -> None:
-    key = notice_id(receiver, group.key, group.opened, action)
+    key = notice_id(receiver, group.key, group.opened, action, now if action is Action.UPDATE else 0.0)
     if key in draft.notices:
         return
-    number = 1 + max((notice.number for notice in draft.notices.values()), default=0)
+    if action is Action.TRIGGER:
+        _drop_refused(draft, receiver, group)
     draft.put(
         Notice(
             id=key,
             receiver=receiver,
             group=group.key,
+            labels=group.labels,
             action=action,
             opened=group.opened,
-            number=number,
-            members=members,
+            number=draft.next_number(),
+            members=members[:MOST_MEMBERS],
+            total=len(members),
             created=now,
             next_try=now,
         )
     )
+
+
+def _rewrite(draft: Draft, notice: Notice, members: tuple[Incident, ...], next_try: float) -> None:
+    """Have a notice that nobody has heard say something else."""
+    draft.put(
+        msgspec.structs.replace(
+            notice,
+            members=members[:MOST_MEMBERS],
+            total=len(members),
+            state=Progress.PENDING,
+            next_try=next_try,
+        )
+    )
+
+
+def _updates(draft: Draft, receiver: str, group: Group) -> list[Notice]:
+    """Return what is to be said to ``receiver`` between the trigger and the resolve of ``group``, or was refused."""
+    if not group.updated:
+        return []
+    return [
+        notice
+        for notice in draft.notices.values()
+        if (notice.receiver, notice.group, notice.opened, notice.action)
+        == (receiver, group.key, group.opened, Action.UPDATE)
+    ]
+
+
+def _drop(draft: Draft, notices: Iterable[Notice]) -> None:
+    for notice in notices:
+        draft.remove("notices", notice.id)
 
 
 def _sibling(notice: Notice, action: Action) -> str:
@@ -153,12 +238,21 @@ def _forget(draft: Draft, resolve: Notice) -> None:
     draft.remove("notices", resolve.id)
 
 
-def _drop_resolve(draft: Draft, trigger: Notice) -> None:
-    """Remove a trigger that turned out never to have been taken, and the resolve behind it, if there is one yet."""
+def _drop_rest(draft: Draft, trigger: Notice) -> None:
+    """Remove what is behind a trigger that turned out never to have been taken; if that is its end, the trigger, too."""
     resolve = draft.notices.get(_sibling(trigger, Action.RESOLVE))
     if resolve is not None:
-        draft.remove("notices", resolve.id)
-        draft.remove("notices", trigger.id)
+        _drop(draft, (trigger, resolve))
+    elif (group := draft.groups.get(trigger.group)) is not None and group.opened == trigger.opened:
+        _drop(draft, _updates(draft, trigger.receiver, group))
+
+
+def _drop_refused(draft: Draft, receiver: str, group: Group) -> None:
+    """Remove earlier openings of ``group`` of which ``receiver`` refused the end: it hears of the new one instead."""
+    for notice in list(draft.notices.values()):
+        mine = (notice.receiver, notice.group, notice.action) == (receiver, group.key, Action.RESOLVE)
+        if mine and notice.state is Progress.PARKED:
+            _forget(draft, notice)
 
 
 def _hold_back(draft: Draft, receiver: str, until: float) -> None:

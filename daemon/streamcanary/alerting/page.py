@@ -7,31 +7,48 @@ from msgspec import Struct
 
 from streamcanary.alerting.template import fill
 from streamcanary.model.duration import format_duration
-from streamcanary.model.incident import Evidence, Incident, Notice
+from streamcanary.model.incident import Action, Evidence, Incident, Notice
 
 DOCUMENT_VERSION = 1
 """The version of :meth:`Page.document`; it grows when a field changes its meaning or goes away."""
 
+_NAMED = 5  # subjects that a title names
 
-class Page(Struct, frozen=True, kw_only=True):
-    """One immutable thing to send; ``id`` names the telling, ``key`` what is told of. Times are epoch seconds."""
 
-    id: str
+class Alert(Struct, frozen=True, kw_only=True):
+    """One incident, fit to be shown; ``key`` is the same for as long as it is the same thing. Times are epoch seconds.
+
+    ``annotations`` are filled in, ``resolves`` says what would end it, ``reason`` what did. ``traces`` are links to the
+    tracing backend for the trace ids of the evidence, if there is a template for them.
+    """
+
     key: str
     alert: str
+    subject: str
     canary: str | None
     labels: dict[str, str]
     annotations: dict[str, str]
     opened: float
     resolved: float | None
     reason: str | None
+    resolves: str
     evidence: Evidence
+    traces: tuple[str, ...] = ()
+
+    @property
+    def firing(self) -> bool:
+        """Whether it is still open."""
+        return self.resolved is None
+
+    @property
+    def summary(self) -> str:
+        """The annotation of that name, or what it is and whom it is about."""
+        return self.annotations.get("summary") or f"{self.alert}: {self.subject}"
 
     def document(self) -> dict[str, Any]:
         """Return it as plain data, as documented at :class:`~streamcanary.alerting.receivers.webhook.Webhook`."""
+        evidence = self.evidence
         return {
-            "version": DOCUMENT_VERSION,
-            "type": "alert.fired" if self.resolved is None else "alert.resolved",
             "key": self.key,
             "alert": self.alert,
             "canary": self.canary,
@@ -40,33 +57,89 @@ class Page(Struct, frozen=True, kw_only=True):
             "opened": rfc3339(self.opened),
             "resolved": None if self.resolved is None else rfc3339(self.resolved),
             "reason": self.reason,
+            "resolves": self.resolves,
+            "traces": self.traces,
             "evidence": {
-                "bad": self.evidence.bad,
-                "total": self.evidence.total,
-                "first_attempts": self.evidence.first_attempts,
-                "since": None if self.evidence.since is None else rfc3339(self.evidence.since),
-                "faults": self.evidence.faults,
-                "blames": self.evidence.blames,
-                "message": self.evidence.message,
-                "request_ids": self.evidence.request_ids,
-                "trace_ids": self.evidence.trace_ids,
+                "bad": evidence.bad,
+                "total": evidence.total,
+                "first_attempts": evidence.first_attempts,
+                "since": None if evidence.since is None else rfc3339(evidence.since),
+                "faults": evidence.faults,
+                "blames": evidence.blames,
+                "message": evidence.message,
+                "diagnosis": evidence.diagnosis,
+                "request_ids": evidence.request_ids,
+                "trace_ids": evidence.trace_ids,
             },
         }
 
 
-def render_notice(notice: Notice) -> Page:
-    """Return the page of an edge receiver's notice; it depends on nothing else, so that a retry says the same again."""
-    (incident,) = notice.members
-    return _render(incident, id=notice.id, key=notice.group, now=incident.resolved or incident.opened)
+class Page(Struct, frozen=True, kw_only=True):
+    """One immutable thing to send about one group: ``id`` names the telling, ``key`` the group.
+
+    ``labels`` are those that its alerts share. ``alerts`` are some of ``total``, those that fire first. ``opened`` is
+    when the group did, in seconds since the epoch.
+    """
+
+    id: str
+    key: str
+    action: Action
+    labels: dict[str, str]
+    opened: float
+    alerts: tuple[Alert, ...]
+    total: int
+
+    @property
+    def over(self) -> bool:
+        """Whether it says that nothing of the group fires any more."""
+        return self.action is Action.RESOLVE
+
+    @property
+    def title(self) -> str:
+        """One line, without its status: the summary of a single alert, else which alerts and about whom."""
+        if self.total == 1 and self.alerts:
+            return self.alerts[0].summary
+        names = list(dict.fromkeys(alert.alert for alert in self.alerts))
+        about = list(dict.fromkeys(alert.subject for alert in self.alerts))
+        more = f" and {self.total - _NAMED} more" if self.total > _NAMED else ""
+        return f"{', '.join(names[:_NAMED])}: {self.total} alerts: {', '.join(about[:_NAMED])}{more}"
+
+    def document(self) -> dict[str, Any]:
+        """Return it as plain data, as documented at :class:`~streamcanary.alerting.receivers.webhook.Webhook`."""
+        kinds = {Action.TRIGGER: "alert.fired", Action.UPDATE: "alert.updated", Action.RESOLVE: "alert.resolved"}
+        return {
+            "version": DOCUMENT_VERSION,
+            "type": kinds[self.action],
+            "key": self.key,
+            "title": self.title,
+            "labels": self.labels,
+            "opened": rfc3339(self.opened),
+            "total": self.total,
+            "alerts": [alert.document() for alert in self.alerts],
+        }
 
 
-def render_incident(incident: Incident, now: float) -> Page:
-    """Return the page of ``incident`` as it stands at ``now`` (seconds since the epoch), for a level receiver."""
-    return _render(incident, id=incident.key, key=incident.key, now=now)
+def render_notice(notice: Notice, trace_url: str | None = None) -> Page:
+    """Return the page of an edge receiver's notice; it depends on nothing else, so that a retry says the same again.
+
+    ``trace_url`` is the template of links to traces, with ``{trace_id}`` in it.
+    """
+    alerts = (render_incident(incident, notice.created, trace_url) for incident in notice.members)
+    return Page(
+        id=notice.id,
+        key=notice.group,
+        action=notice.action,
+        labels=notice.labels,
+        opened=notice.opened,
+        alerts=tuple(sorted(alerts, key=lambda alert: not alert.firing)),
+        total=notice.total,
+    )
 
 
-def _render(incident: Incident, *, id: str, key: str, now: float) -> Page:  # noqa: A002 - the field's name
+def render_incident(incident: Incident, now: float, trace_url: str | None = None) -> Alert:
+    """Return ``incident`` as it stands at ``now`` (seconds since the epoch)."""
     evidence = incident.evidence
+    traces = tuple(trace_url.replace("{trace_id}", one) for one in evidence.trace_ids) if trace_url else ()
     values = {
         **{name: incident.labels.get(name, "") for name in ("target", "provider", "instance")},
         "alert": incident.rule,
@@ -76,30 +149,35 @@ def _render(incident: Incident, *, id: str, key: str, now: float) -> Page:  # no
         "bad": str(evidence.bad),
         "total": str(evidence.total),
         "first_attempts": str(evidence.first_attempts),
-        "faults": _counts(evidence.faults),
-        "blames": _counts(evidence.blames),
+        "faults": counts(evidence.faults),
+        "blames": counts(evidence.blames),
         "message": evidence.message,
+        "diagnosis": evidence.diagnosis,
         "since": "" if evidence.since is None else rfc3339(evidence.since),
         "opened": rfc3339(incident.opened),
         "duration": format_duration(max(0.0, (incident.resolved or now) - incident.opened)),
+        "resolves": incident.resolves,
         "request_ids": ", ".join(evidence.request_ids),
         "trace_ids": ", ".join(evidence.trace_ids),
+        "trace_url": traces[-1] if traces else "",
     }
-    return Page(
-        id=id,
-        key=key,
+    return Alert(
+        key=incident.key,
         alert=incident.rule,
+        subject=incident.subject,
         canary=incident.canary,
         labels=incident.labels,
         annotations={name: fill(template, values) for name, template in incident.annotations.items()},
         opened=incident.opened,
         resolved=incident.resolved,
         reason=incident.reason,
+        resolves=incident.resolves,
         evidence=evidence,
+        traces=traces,
     )
 
 
-def _counts(counts: dict[str, int]) -> str:
+def counts(counts: dict[str, int]) -> str:
     """Return ``{"stalled": 3, "rate_limited": 1}`` as text, the most frequent first."""
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 

@@ -21,10 +21,7 @@ class Route(BaseModel):
     receivers: Annotated[tuple[str, ...], Field(min_length=1)]
 
 
-def receivers_for(routes: Iterable[Route], labels: Mapping[str, str]) -> tuple[str, ...]:
-    """Return the names of the receivers of the first route that matches, each once; none if no route does."""
+def route_for(routes: Iterable[Route], labels: Mapping[str, str]) -> Route | None:
+    """Return the first route that matches an alert with ``labels``; ``None`` if no route does."""
     known = {**labels, "alert": labels.get("alertname", "")}
-    for route in routes:
-        if all_match(route.match, known):
-            return tuple(dict.fromkeys(route.receivers))
-    return ()
+    return next((route for route in routes if all_match(route.match, known)), None)

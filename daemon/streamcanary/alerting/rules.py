@@ -41,13 +41,16 @@ class Rule(BaseModel):
     """One rule; it watches each canary that all of ``match`` match (without any: every canary) on its own.
 
     ``blame`` says whose faults are bad samples for ``errors`` and ``first_attempts``; by default all but ``config`` and
-    ``local``, which no provider can mend. So a rejected key, an unknown model, or a login page where an API should be,
-    all blamed on ``config``, alert nobody unless a rule says ``blame: [config]``. ``limit`` (seconds) goes with the
-    timed measures.
+    ``local``, which no provider can mend. A rejected key, an unknown model, or a login page where an API should be, all
+    blamed on ``config``, are what the built-in ``TargetRejected`` tells of. ``limit`` (seconds) goes with the timed
+    measures. ``enabled: false`` switches a rule off. ``renamed_from`` is the name that it had before: what is open
+    under that one stays the same alert.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    enabled: bool = True
+    renamed_from: Name | None = None
     match: Matchers = ()
     measure: Measure = Measure.ERRORS
     limit: PositiveDuration | None = None
@@ -67,13 +70,15 @@ class Rule(BaseModel):
             raise ValueError(f"measure {self.measure} needs a limit, such as limit: 2s")
         if not self.measure.timed and self.limit is not None:
             raise ValueError(f"limit means nothing for measure {self.measure}; remove it")
+        if self.detector.type == "no_data" and (extra := {"measure", "limit", "blame"} & self.model_fields_set):
+            raise ValueError(f"{', '.join(sorted(extra))} means nothing for no_data; remove it")
         if taken := OWN_LABELS & self.labels.keys():
             raise ValueError(f"labels may not be called {', '.join(sorted(taken))}: every alert has these already")
         return self
 
     def watches(self, canary: Canary) -> bool:
         """Tell whether this rule looks at ``canary``."""
-        return all_match(self.match, canary.label_set())
+        return self.enabled and all_match(self.match, canary.label_set())
 
     def tells_of(self, blame: Blame) -> bool:
         """Tell whether faults blamed so are bad samples for this rule."""

@@ -18,7 +18,8 @@ from streamcanary.alerting.rules import Measure, Rule
 from streamcanary.model.faults import Blame, Fault, FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
-_UNSEEN = frozenset({OutcomeKind.SKIPPED, OutcomeKind.INTERNAL_ERROR})
+UNSEEN = frozenset({OutcomeKind.SKIPPED, OutcomeKind.INTERNAL_ERROR})
+"""Outcomes of runs that did not see the target: no sample of any rule."""
 _ANSWERED = frozenset({OutcomeKind.OK, OutcomeKind.SLOW})
 
 
@@ -31,9 +32,9 @@ class Sample(Enum):
     """It was seen, and says nothing: it neither fires nor resolves, but it is not silence."""
 
 
-def judge(rule: Rule, outcome: Outcome) -> Sample | None:
+def sample_of(rule: Rule, outcome: Outcome) -> Sample | None:
     """Return what ``outcome`` says to ``rule``; ``None`` if the target was not seen at all."""
-    if outcome.kind in _UNSEEN:
+    if outcome.kind in UNSEEN:
         return None
     match rule.measure:
         case Measure.ERRORS:

@@ -47,8 +47,11 @@ class Desk(Protocol):
 class EdgeSender:
     """Sends the notices of one edge receiver, one at a time."""
 
-    def __init__(self, name: str, receiver: EdgeReceiver, desk: Desk, http: httpx2.AsyncClient) -> None:
+    def __init__(
+        self, name: str, receiver: EdgeReceiver, desk: Desk, http: httpx2.AsyncClient, trace_url: str | None = None
+    ) -> None:
         self.name = name
+        self._trace_url = trace_url
         self._receiver = receiver
         self._desk = desk
         self._http = http
@@ -58,7 +61,7 @@ class EdgeSender:
         """Send for ever."""
         while True:
             self.wake.clear()
-            notice = outbox.next_notice(self._desk.state, self.name)
+            notice = outbox.next_notice(self._desk.state, self.name, self._desk.clock.time())
             wait = None if notice is None else outbox.seconds_until(notice, self._desk.clock.time())
             if notice is None or wait:
                 await _pause(self.wake, wait)
@@ -74,12 +77,14 @@ class EdgeSender:
 
     def settled(self, before: float) -> bool:
         """Tell whether nothing is to be sent until ``before`` (seconds since the epoch)."""
-        notice = outbox.next_notice(self._desk.state, self.name)
+        notice = outbox.next_notice(self._desk.state, self.name, before)
         return notice is None or notice.next_try > before
 
     async def _send(self, notice: Notice) -> Answer:
         try:
-            return await self._receiver.send(self._http, render_notice(notice), self._desk.clock.time())
+            return await self._receiver.send(
+                self._http, render_notice(notice, self._trace_url), self._desk.clock.time()
+            )
         except Exception as error:  # noqa: BLE001 - a defect of ours ends in the log, and stops no other page
             _log.exception("notice %s to %s could not be sent", notice.id, self.name)
             return Retry(reason=f"internal error: {type(error).__name__}", definite=True)
@@ -99,7 +104,9 @@ class LevelSender:
         desk: Desk,
         http: httpx2.AsyncClient,
         refusing: set[str],
+        trace_url: str | None = None,
     ) -> None:
+        self._trace_url = trace_url
         self.name = name
         self._receiver = receiver
         self._url = url
@@ -160,8 +167,8 @@ class LevelSender:
 
     async def _post(self, incidents: Sequence[Incident], now: float) -> Answer:
         try:
-            pages = [render_incident(incident, now) for incident in incidents]
-            return await self._receiver.post(self._http, self._url, pages, now)
+            alerts = [render_incident(incident, now, self._trace_url) for incident in incidents]
+            return await self._receiver.post(self._http, self._url, alerts, now)
         except Exception as error:  # noqa: BLE001 - a defect of ours ends in the log, and stops no other receiver
             _log.exception("alerts to %s could not be sent", self.name)
             return Retry(reason=f"internal error: {type(error).__name__}", definite=True)

@@ -7,9 +7,11 @@ import msgspec
 from msgspec import Struct, field
 
 from streamcanary.alerting.detectors import DetectorState
+from streamcanary.alerting.sighting import Sighting
 from streamcanary.alerting.trail import Trail
 from streamcanary.model.incident import Group, Incident, Notice
 from streamcanary.model.row import Row, Table
+from streamcanary.model.silence import Silence
 
 TABLES: Final[tuple[Table, ...]] = get_args(Table)
 
@@ -22,12 +24,26 @@ class Watch(Struct, frozen=True):
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """Four tables, as the store has them. A step makes new ones of those it changes; nobody changes them in place."""
+    """Six tables, as the store has them. A step makes new ones of those it changes; nobody changes them in place.
+
+    ``numbered`` is the number of the newest notice, ``awake`` since when the engine has been stepped without a gap, ``ticked`` when it was last told the time;
+    seconds since the epoch. These two are of this process alone, and not stored.
+    """
 
     detectors: Mapping[str, Watch] = field(default_factory=dict)
     incidents: Mapping[str, Incident] = field(default_factory=dict)
     groups: Mapping[str, Group] = field(default_factory=dict)
     notices: Mapping[str, Notice] = field(default_factory=dict)
+    silences: Mapping[str, Silence] = field(default_factory=dict)
+    sightings: Mapping[str, Sighting] = field(default_factory=dict)
+    awake: float = 0.0
+    ticked: float = 0.0
+    numbered: int = 0
+
+    @property
+    def blank(self) -> bool:
+        """Whether there is nothing in it: no daemon has run before, or what it knew is lost."""
+        return not any(self.table(name) for name in TABLES)
 
     def table(self, name: Table) -> Mapping[str, Any]:
         """Return the table called ``name``."""
@@ -42,7 +58,8 @@ class State(Struct, frozen=True, kw_only=True):
 
     def over(self, older: "State") -> "State":
         """Return this state, and what ``older`` has under other keys."""
-        return State(**{name: {**older.table(name), **self.table(name)} for name in TABLES})
+        tables: dict[str, Any] = {name: {**older.table(name), **self.table(name)} for name in TABLES}
+        return State(**tables, awake=self.awake, ticked=self.ticked, numbered=max(self.numbered, older.numbered))
 
 
 _DECODERS: Final[dict[Table, msgspec.json.Decoder[Any]]] = {
@@ -50,6 +67,8 @@ _DECODERS: Final[dict[Table, msgspec.json.Decoder[Any]]] = {
     "incidents": msgspec.json.Decoder(Incident),
     "groups": msgspec.json.Decoder(Group),
     "notices": msgspec.json.Decoder(Notice),
+    "silences": msgspec.json.Decoder(Silence),
+    "sightings": msgspec.json.Decoder(Sighting),
 }
 
 
@@ -64,7 +83,8 @@ def read_state(ledger: Mapping[Table, Mapping[str, bytes]]) -> tuple[State, list
                 table[key] = _DECODERS[name].decode(value)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 unread.append(f"{name} {key}: {error}")
-    return State(**tables), unread
+    numbered = max((notice.number for notice in tables["notices"].values()), default=0)
+    return State(**tables, numbered=numbered), unread
 
 
 class Draft:
@@ -74,6 +94,8 @@ class Draft:
         self._state = state
         self._tables: dict[Table, dict[str, Any]] = {}
         self._changed: dict[tuple[Table, str], None] = {}
+        self.blank = state.blank
+        self.awake, self.ticked, self.numbered = state.awake, state.ticked, state.numbered
 
     @property
     def detectors(self) -> Mapping[str, Watch]:
@@ -95,12 +117,24 @@ class Draft:
         """The notices as they stand."""
         return self._tables.get("notices", self._state.notices)
 
-    def put(self, value: Incident | Group | Notice) -> None:
+    @property
+    def silences(self) -> Mapping[str, Silence]:
+        """The silences as they stand."""
+        return self._tables.get("silences", self._state.silences)
+
+    @property
+    def sightings(self) -> Mapping[str, Sighting]:
+        """When each canary was last heard of, as it stands."""
+        return self._tables.get("sightings", self._state.sightings)
+
+    def put(self, value: Incident | Group | Notice | Silence) -> None:
         """Set ``value`` under its own key."""
         if isinstance(value, Incident):
             self._put("incidents", value.key, value)
         elif isinstance(value, Group):
             self._put("groups", value.key, value)
+        elif isinstance(value, Silence):
+            self._put("silences", value.id, value)
         else:
             self._put("notices", value.id, value)
 
@@ -108,6 +142,15 @@ class Draft:
         """Set what one rule knows of one canary; the same as before is no change."""
         if self.detectors.get(key) != watch:
             self._put("detectors", key, watch)
+
+    def put_sighting(self, canary: str, sighting: Sighting) -> None:
+        """Set when ``canary`` was last heard of."""
+        self._put("sightings", canary, sighting)
+
+    def next_number(self) -> int:
+        """Return the number of a new notice, larger than any before."""
+        self.numbered += 1
+        return self.numbered
 
     def remove(self, table: Table, key: str) -> None:
         """Forget what ``table`` has under ``key``."""
@@ -117,13 +160,15 @@ class Draft:
     def finish(self) -> tuple[State, tuple[Row, ...]]:
         """Return the new state, and the rows in which it differs."""
         if not self._changed:
+            if (self.awake, self.ticked) != (self._state.awake, self._state.ticked):
+                return msgspec.structs.replace(self._state, awake=self.awake, ticked=self.ticked), ()
             return self._state, ()
-        tables = {name: self._tables.get(name, self._state.table(name)) for name in TABLES}
+        tables: dict[str, Any] = {name: self._tables.get(name, self._state.table(name)) for name in TABLES}
         rows = []
         for table, key in self._changed:
             value = tables[table].get(key)
             rows.append(Row(table, key, None if value is None else msgspec.json.encode(value)))
-        return State(**tables), tuple(rows)
+        return State(**tables, awake=self.awake, ticked=self.ticked, numbered=self.numbered), tuple(rows)
 
     def _put(self, table: Table, key: str, value: Any) -> None:
         self._own(table)[key] = value

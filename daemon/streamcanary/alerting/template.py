@@ -22,11 +22,14 @@ FIELDS = {
     "faults": "the faults by kind, such as stalled 3, rate_limited 1",
     "blames": "the same by who can mend it",
     "message": "the last error, in the provider's words",
+    "diagnosis": "what the preflight found after the first failure",
     "since": "when the first of the bad samples was seen, UTC",
     "opened": "when it fired, UTC",
     "duration": "for how long it has been firing, or fired",
+    "resolves": "what would resolve it",
     "request_ids": "the last request ids",
     "trace_ids": "the last trace ids",
+    "trace_url": "the link to the last trace, by alerts.trace_url",
 }
 """What a template may name, and what it stands for."""
 

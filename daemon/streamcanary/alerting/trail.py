@@ -37,6 +37,11 @@ class Trail(Struct, frozen=True, kw_only=True, omit_defaults=True):
     request_ids: tuple[str, ...] = ()
     trace_ids: tuple[str, ...] = ()
 
+    @property
+    def last_bad(self) -> float:
+        """When the last bad sample was seen, in seconds since the epoch; 0 if there is none."""
+        return next((note.at for note in reversed(self.notes) if note.bad), 0.0)
+
     def follow(self, rule: Rule, outcome: Outcome, *, bad: bool, at: float, since: float) -> "Trail":
         """Return the trail after ``outcome``, seen ``at``; what is older than ``since`` is forgotten (epoch seconds).
 
@@ -64,7 +69,7 @@ class Trail(Struct, frozen=True, kw_only=True, omit_defaults=True):
             trace_ids=_newest(last.trace_ids, outcome.trace_id),
         )
 
-    def evidence(self, tally: Tally) -> Evidence:
+    def evidence(self, tally: Tally, diagnosis: str = "") -> Evidence:
         """Return what a page says of it, for what the detector has counted."""
         notes = [note for note in self.notes if note.at >= tally.since]
         return Evidence(
@@ -77,6 +82,7 @@ class Trail(Struct, frozen=True, kw_only=True, omit_defaults=True):
             message=self.message,
             request_ids=self.request_ids,
             trace_ids=self.trace_ids,
+            diagnosis=diagnosis,
         )
 
 

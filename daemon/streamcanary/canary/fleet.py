@@ -9,6 +9,7 @@ from streamcanary.canary.instruments import CanaryInstruments
 from streamcanary.canary.openai_client import SecretsOfTarget, open_client
 from streamcanary.canary.run import CanaryRun
 from streamcanary.canary.spec import CanarySpec, FallbackSpec
+from streamcanary.canary.spend import SpendGuard
 from streamcanary.canary.target import TargetSpec
 from streamcanary.client.aio import AsyncStreamClient
 from streamcanary.client.budget import RetryBudget
@@ -22,7 +23,8 @@ from streamcanary.model.clock import Clock
 class Fleet:
     """The runs of all canaries, by name. A context manager: leaving it closes the connections.
 
-    ``watch`` is told of every event of every run as it happens, and must not block.
+    ``guard`` keeps account of what they use. ``watch`` is told of every event of every run as it happens, and must not
+    block.
     """
 
     def __init__(
@@ -31,6 +33,7 @@ class Fleet:
         canaries: Mapping[str, CanarySpec],
         *,
         clock: Clock,
+        guard: SpendGuard | None = None,
         watch: Callable[[Canary, Event], None] | None = None,
     ) -> None:
         used = {target for spec in canaries.values() for target in _targets_of(spec)}
@@ -38,6 +41,7 @@ class Fleet:
         self._clients = {name: open_client(target) for name, target in self._targets.items()}
         self._budgets = {name: RetryBudget() for name in self._targets}
         self._clock = clock
+        self._guard = guard
         self._watch = watch
         self.instruments = CanaryInstruments(clock)
         self.runs = {name: self._make_run(name, spec) for name, spec in canaries.items()}
@@ -71,7 +75,16 @@ class Fleet:
             breaker=None,  # a canary is what finds out that a route is back
             clock=self._clock,
         )
-        return CanaryRun(canary, spec, client, clock=self._clock, instruments=self.instruments, watch=self._watch)
+        return CanaryRun(
+            canary,
+            spec,
+            client,
+            clock=self._clock,
+            instruments=self.instruments,
+            prices=self._guard.prices[name] if self._guard else (),
+            treasurer=self._guard,
+            watch=self._watch,
+        )
 
     def _fallback(self, spec: FallbackSpec) -> Fallback:
         if spec.non_streaming:

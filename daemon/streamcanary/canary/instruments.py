@@ -7,6 +7,7 @@ from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.model.spend import Spend
 
 _WELL = frozenset({OutcomeKind.OK, OutcomeKind.SLOW})
 
@@ -24,6 +25,7 @@ class CanaryInstruments:
         self._runs = counter(names.RUNS)
         self._missed = counter(names.RUNS_MISSED)
         self._tokens = counter(names.TOKENS)
+        self._spend = counter(names.SPEND)
         self._lag = meter.create_histogram(
             names.SCHEDULE_LAG.name,
             names.SCHEDULE_LAG.unit,
@@ -40,7 +42,7 @@ class CanaryInstruments:
         labels = _labels(canary)
         for kind in OutcomeKind:
             self._runs.add(0, {**labels, names.OUTCOME: kind.value})
-        for reason in ("late", "overlap", "shutdown"):
+        for reason in ("late", "overlap", "shutdown", "budget"):
             self._missed.add(0, {**labels, names.REASON: reason})
         self._info.set(1, {**canary.labels, **labels})
 
@@ -57,12 +59,20 @@ class CanaryInstruments:
         self._last_run.set(self._clock.time(), labels)
         if outcome.kind in _WELL:
             self._last_success.set(self._clock.time(), labels)
-        if outcome.usage is not None:
-            self._tokens.add(outcome.usage.input_tokens, {**labels, "type": "input"}, context)
-            self._tokens.add(outcome.usage.output_tokens, {**labels, "type": "output"}, context)
+
+    def spent(self, canary: Canary, spend: Spend, context: Context, *, priced: bool) -> None:
+        """Count what a run used, and what it cost, if all prices are known."""
+        if not spend.requests:
+            return
+        of_input, of_output = ({**_labels(canary), names.TYPE: kind} for kind in ("input", "output"))
+        self._tokens.add(spend.input_tokens, of_input, context)
+        self._tokens.add(spend.output_tokens, of_output, context)
+        if priced:
+            self._spend.add(spend.input_usd, of_input, context)
+            self._spend.add(spend.output_usd, of_output, context)
 
     def missed(self, canary: Canary, reason: str, count: int = 1) -> None:
-        """Count runs that were due and did not happen: ``late``, ``overlap`` or ``shutdown``."""
+        """Count runs that were due and did not happen: ``late``, ``overlap``, ``budget`` or ``shutdown``."""
         self._missed.add(count, {**_labels(canary), names.REASON: reason})
 
 

@@ -6,10 +6,10 @@ from collections.abc import Collection, Iterator, Mapping
 import httpx2
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
-from streamcanary.canary.proxy import Proxy, proxy_for
 from streamcanary.canary.target import TargetSpec
-from streamcanary.canary.trust import open_trust
 from streamcanary.model.secret import Secret, SecretUnreadable
+from streamcanary.transport.proxy import Proxy, proxy_for
+from streamcanary.transport.trust import open_trust
 
 
 class HeadersOfTarget(Mapping[str, str]):

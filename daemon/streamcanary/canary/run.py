@@ -4,8 +4,8 @@ import asyncio
 import logging
 import random as _random
 import secrets
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -14,27 +14,43 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from streamcanary.canary.bill import Bill, expect
 from streamcanary.canary.instruments import CanaryInstruments
+from streamcanary.canary.price import Price
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.client.aio import AsyncStream, AsyncStreamClient
 from streamcanary.client.result import StreamFailed, StreamResult
-from streamcanary.events import Event
+from streamcanary.events import AttemptStarted, Event
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.model.secret import scrub
+from streamcanary.model.spend import Spend
 
 _log = logging.getLogger(__name__)
 _GRACE = 5.0  # seconds past its own total timeout after which a run is taken to hang in our own code
 
 
+class Treasurer(Protocol):
+    """Who keeps account of what runs use."""
+
+    def retried(self) -> None:
+        """Take note of an attempt after the first of a run."""
+        ...
+
+    def charge(self, name: str, spend: Spend) -> None:
+        """Enter what a run of the canary ``name`` used; comes once for each run, whatever became of it."""
+        ...
+
+
 class CanaryRun:
     """Runs one canary, as often as it is called.
 
-    ``client`` is set up with the canary's routes, clocks and retries. ``watch`` is told of every event as it happens,
-    and must not block. ``seed`` makes the nonces repeatable in tests.
+    ``client`` is set up with the canary's routes, clocks and retries. ``prices`` are those of its own route and its
+    fallbacks; ``treasurer`` is told what each run used. ``watch`` is told of every event as it happens, and must not
+    block. ``seed`` makes the nonces repeatable in tests.
     """
 
     def __init__(
@@ -45,6 +61,8 @@ class CanaryRun:
         *,
         clock: Clock,
         instruments: CanaryInstruments,
+        prices: Sequence[Price | None] = (),
+        treasurer: Treasurer | None = None,
         watch: Callable[[Canary, Event], None] | None = None,
         seed: int | None = None,
     ) -> None:
@@ -53,6 +71,8 @@ class CanaryRun:
         self._client = client
         self._clock = clock
         self._instruments = instruments
+        self._prices = prices
+        self._treasurer = treasurer
         self._watch = watch
         self._random = _random.Random(secrets.randbits(64) if seed is None else seed)  # noqa: S311 - to miss caches
         self._tracer = trace.get_tracer(names.SCOPE)
@@ -84,6 +104,7 @@ class CanaryRun:
             scheduled=scheduled,
             started=started,
         )
+        bill = Bill(expect(self._spec.prompt, self._spec.request), self._prices)
         attributes: dict[str, AttributeValue] = {
             names.RUN_CANARY: self.canary.name,
             names.RUN_TARGET: self.canary.target,
@@ -97,26 +118,37 @@ class CanaryRun:
         )
         with trace.use_span(span, record_exception=False, set_status_on_exception=False):
             try:
-                outcome = await self._judged(outcome)
+                outcome = await self._judged(outcome, bill)
             except asyncio.CancelledError:
                 outcome = msgspec.structs.replace(outcome, kind=OutcomeKind.SKIPPED, reason="shutdown")
                 raise
             finally:
                 duration = self._clock.monotonic() - begun
                 context = span.get_span_context()
+                spend = bill.close()
                 outcome = msgspec.structs.replace(
-                    outcome, duration=duration, trace_id=f"{context.trace_id:032x}" if context.is_valid else None
+                    outcome,
+                    duration=duration,
+                    cost=spend.usd if bill.priced and spend.requests else None,
+                    trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
                 )
                 _close(span, outcome, int((started + duration) * 1e9))
-        self._instruments.ran(self.canary, outcome, trace.set_span_in_context(span, Context()))
+                inside = trace.set_span_in_context(span, Context())
+                self._instruments.spent(self.canary, spend, inside, priced=bill.priced)
+                if self._treasurer is not None:
+                    self._treasurer.charge(self.canary.name, spend)
+        self._instruments.ran(self.canary, outcome, inside)
         return outcome
 
-    async def _judged(self, outcome: Outcome) -> Outcome:
+    async def _judged(self, outcome: Outcome, bill: Bill) -> Outcome:
         total = self._spec.timeouts.total
         try:
             async with asyncio.timeout(total + _GRACE):
                 async with self.ask() as stream:
                     async for event in stream:
+                        bill.see(event)
+                        if isinstance(event, AttemptStarted) and event.number > 1 and self._treasurer is not None:
+                            self._treasurer.retried()
                         if self._watch is not None:
                             self._watch(self.canary, event)
                     return judge(outcome, stream.result, self._spec)

@@ -1,6 +1,7 @@
-"""When canaries run: on a grid of epoch time, spread over their interval, with nothing missed in silence.
+"""When canaries run: on a grid of epoch time, spread over their interval, or at the points of a cron expression.
 
-The only importer of APScheduler.
+Nothing is missed in silence. The only importer of APScheduler, whose own cron trigger counts weekdays otherwise than
+cron does.
 """
 
 import asyncio
@@ -11,6 +12,7 @@ from hashlib import blake2b
 from typing import Protocol
 from uuid import uuid4
 
+import msgspec
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_SUBMITTED, JobSubmissionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from apscheduler.triggers.base import BaseTrigger
@@ -19,7 +21,8 @@ from opentelemetry.context import Context
 from streamcanary.canary.instruments import CanaryInstruments
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
-from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
+from streamcanary.model.schedule import Cron
 
 _log = logging.getLogger(__name__)
 logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # of the runs that it leaves out, we tell
@@ -35,6 +38,17 @@ class Runner(Protocol):
 
     def __call__(self, scheduled: float) -> Awaitable[Outcome]:
         """Run once; ``scheduled`` is when it was due, in seconds since the epoch."""
+        ...
+
+
+class Guard(Protocol):
+    """Who may forbid a run for the sake of the budget."""
+
+    gap: float
+    """Seconds between the first runs of two canaries at start, at least."""
+
+    def admit(self, canary: Canary) -> BudgetStanding | None:
+        """Return how the budget stands for a run that is due: it may run if that is ``within``, or ``None``."""
         ...
 
 
@@ -68,15 +82,44 @@ class GridTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
         point = self.phase + steps * self.interval
         return point if point - moment > 1e-6 else point + self.interval
 
+    def missed(self, last: float, due: float) -> int:
+        """Return how many points are between ``last`` and ``due``, which are points themselves."""
+        return round((due - self.following(last)) / self.interval)
+
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
         """Return the point of the grid that follows the previous one, as APScheduler asks for it."""
         return _moment(self.following((previous_fire_time or now).timestamp()))
 
 
-class Schedule:
-    """Runs every canary on its grid, and hands each outcome to ``deliver``, which must not block.
+class CronTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
+    """Fires at the points of ``cron``, exactly: who writes nine o'clock means it. There is no phase.
 
-    ``on_clock_step`` is called when wall time has jumped.
+    Points up to ``not_before``, in seconds since the epoch, are left out.
+    """
+
+    __slots__ = ("cron", "not_before")
+
+    def __init__(self, cron: Cron, not_before: float = 0.0) -> None:
+        self.cron = cron
+        self.not_before = not_before
+
+    def following(self, moment: float) -> float:
+        """Return the first point after ``moment``, both in seconds since the epoch."""
+        return self.cron.nth_after(max(moment, self.not_before), 1)
+
+    def missed(self, last: float, due: float) -> int:
+        """Return how many points are between ``last`` and ``due``, which are points themselves."""
+        return self.cron.expected(last, due) - 1
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """Return the point that follows the previous one, as APScheduler asks for it."""
+        return _moment(self.following((previous_fire_time or now).timestamp()))
+
+
+class Schedule:
+    """Runs every canary when it is due, and hands each outcome to ``deliver``, which must not block.
+
+    ``guard`` is asked before each run. ``on_clock_step`` is called when wall time has jumped.
     """
 
     def __init__(
@@ -87,6 +130,7 @@ class Schedule:
         clock: Clock,
         instruments: CanaryInstruments,
         deliver: Callable[[Outcome], None],
+        guard: Guard | None = None,
         on_clock_step: Callable[[], None] = lambda: None,
     ) -> None:
         self._runners = {runner.canary.name: runner for runner in runners}
@@ -94,11 +138,12 @@ class Schedule:
         self._clock = clock
         self._instruments = instruments
         self._deliver = deliver
+        self._guard = guard
         self._on_clock_step = on_clock_step
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
-        self._triggers: dict[str, GridTrigger] = {}
+        self._triggers: dict[str, GridTrigger | CronTrigger] = {}
         self._due: dict[str, float] = {}
         self._last_due: dict[str, float] = {}
         self._running: dict[str, asyncio.Task[None]] = {}
@@ -110,15 +155,23 @@ class Schedule:
         return bool(self._scheduler.running) and self._watch is not None and not self._watch.done()
 
     def start(self) -> None:
-        """Start to run canaries. Each is asked at once, one after the other, and from its next turn on on its grid.
+        """Start to run canaries.
 
-        That turn is at least an interval later, so that a slow first run overlaps no second.
+        Each that has an interval is asked at once, one after the other, and from its next turn on on its grid. That
+        turn is at least an interval later, so that a slow first run overlaps no second. One that has a cron expression
+        waits for its first point: outside of it nobody wants to know.
         """
         now = self._clock.time()
+        gap = 0.0 if self._guard is None else self._guard.gap
         for position, (name, runner) in enumerate(self._runners.items()):
-            interval = runner.canary.interval
-            due = now + position * min(_STAGGER, interval / (2 * len(self._runners)))
-            trigger = GridTrigger(interval, phase(self._instance, name, interval), not_before=due + interval)
+            interval, cron = runner.canary.interval, runner.canary.cron
+            trigger: GridTrigger | CronTrigger
+            if cron is None:
+                due = now + position * max(gap, min(_STAGGER, interval / (2 * len(self._runners))))
+                trigger = GridTrigger(interval, phase(self._instance, name, interval), not_before=due + interval)
+            else:
+                trigger = CronTrigger(cron)
+                due = trigger.following(now)
             self._triggers[name] = trigger
             self._instruments.introduce(runner.canary)
             self._scheduler.add_job(self._fire, trigger, args=[name], id=name, name=name, next_run_time=_moment(due))
@@ -151,12 +204,17 @@ class Schedule:
         if event.code == EVENT_JOB_SUBMITTED:
             self._due[name] = due
         else:
-            self._skip(name, due, "overlap", "the run before it has not ended", 1)
+            self._last_due[name] = due
+            self._skip(name, due, "overlap", "the run before it has not ended")
 
     async def _fire(self, name: str) -> None:
         runner, due = self._runners[name], self._due[name]
         self._count_missed(name, due)
-        task = asyncio.create_task(self._run(runner, due), name=f"canary {name}")
+        standing = None if self._guard is None else self._guard.admit(runner.canary)
+        if standing not in (None, BudgetStanding.WITHIN):
+            self._skip(name, due, "budget", f"the budget is {standing}", standing=standing)
+            return
+        task = asyncio.create_task(self._run(runner, due, standing), name=f"canary {name}")
         self._running[name] = task
         try:
             # Shielded: APScheduler cancels its jobs at shutdown, and the drain gives them time.
@@ -170,24 +228,26 @@ class Schedule:
             else:
                 task.add_done_callback(lambda _: self._running.pop(name, None))
 
-    async def _run(self, runner: Runner, due: float) -> None:
-        self._deliver(await runner(due))
+    async def _run(self, runner: Runner, due: float, standing: BudgetStanding | None) -> None:
+        self._deliver(msgspec.structs.replace(await runner(due), budget=standing))
 
     def _count_missed(self, name: str, due: float) -> None:
-        """Count the points of the grid between the last run and this one: the daemon slept, or its loop stood still."""
+        """Count the points between the last run and this one: the daemon slept, or its loop stood still."""
         last, self._last_due[name] = self._last_due.get(name), due
         if last is None:
             return
-        missed = round((due - self._triggers[name].following(last)) / self._triggers[name].interval)
+        missed = self._triggers[name].missed(last, due)
         if missed > 0:
             self._skip(name, due, "late", "the daemon did not run on time", missed)
 
-    def _skip(self, name: str, due: float, reason: str, why: str, count: int) -> None:
+    def _skip(
+        self, name: str, due: float, reason: str, why: str, count: int = 1, standing: BudgetStanding | None = None
+    ) -> None:
         canary = self._runners[name].canary
-        _log.warning("canary runs missed: %s", why, extra={"canary": name, "reason": reason, "count": count})
+        # A budget that ends is told of once, by its guard; each run of each canary would fill the log.
+        level = logging.WARNING if standing is None else logging.DEBUG
+        _log.log(level, "canary runs missed: %s", why, extra={"canary": name, "reason": reason, "count": count})
         self._instruments.missed(canary, reason, count)
-        if reason == "overlap":
-            self._last_due[name] = due
         outcome = Outcome(
             run_id=uuid4().hex,
             canary=canary.name,
@@ -197,6 +257,7 @@ class Schedule:
             scheduled=due,
             started=self._clock.time(),
             reason=reason if count == 1 else f"{reason}: {count} runs",
+            budget=standing,
         )
         self._instruments.ran(canary, outcome, Context())
         self._deliver(outcome)

@@ -1,9 +1,9 @@
 """The ``canaries:`` section: what to ask, and how often."""
 
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from streamcanary.canary.validators import Expectation
 from streamcanary.client.policy import RetryPolicy, Timeouts
@@ -11,10 +11,24 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.duration import PositiveDuration, format_duration, parse_duration
 from streamcanary.model.label import LabelName
 from streamcanary.model.misfit import Misfit, refuse
+from streamcanary.model.schedule import Cron, Every, Schedule, check_expression, check_timezone
+
+DEFAULT_EVERY: Final = 60.0
+"""Seconds between the runs of a canary without a schedule of its own."""
 
 _OWN_LABELS = {"canary", "target", "provider"}
 _ALERTS_LABELS = {"alert", "alertname", "instance"}
 _SET_BY_THE_CANARY = {"stream", "timeout", "n", "messages", "model", "input", "background"}
+
+
+def _cron(value: str) -> str:
+    check_expression(value)
+    return value
+
+
+def _timezone(value: str) -> str:
+    check_timezone(value)
+    return value
 
 
 class FallbackSpec(BaseModel):
@@ -53,7 +67,9 @@ class CanarySpec(BaseModel):
 
     ``api`` is Chat Completions or Responses; Responses are asked for with ``store: false`` unless ``request`` sets it.
     ``{nonce}`` in the prompt becomes fresh random text on each run, so that no cache on the way may answer.
-    ``timeouts.total`` is, unless set, the lesser of 60 s and 80 % of ``every``: a run ends before the next is due.
+    It runs ``every`` so many seconds (default 60), or by a ``cron`` expression of five fields in a ``timezone`` (an
+    IANA name, default UTC). ``timeouts.total`` is, unless set, the lesser of 60 s and 80 % of ``every``, or of the
+    shortest time between two points of ``cron``: a run ends before the next is due.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -64,7 +80,9 @@ class CanarySpec(BaseModel):
     prompt: Annotated[str, Field(min_length=1, max_length=20_000)] = "Reply with the single word pong. ({nonce})"
     request: dict[str, Any] = Field(default_factory=dict)
     expect: Expectation = Field(default_factory=Expectation)
-    every: PositiveDuration = 60.0
+    every: PositiveDuration | None = None
+    cron: Annotated[str, AfterValidator(_cron)] | None = None
+    timezone: Annotated[str, AfterValidator(_timezone)] | None = None
     timeouts: Timeouts = Field(default_factory=Timeouts)
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     fallbacks: tuple[FallbackSpec, ...] = Field(default=(), max_length=8)
@@ -74,30 +92,51 @@ class CanarySpec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _total_fits(cls, data: Any) -> Any:
-        """Give ``timeouts.total`` its default, which depends on ``every``."""
+        """Give ``timeouts.total`` its default, which depends on the schedule."""
         if not isinstance(data, dict):
             return data
         timeouts = data.get("timeouts", {})
         if isinstance(timeouts, dict) and "total" not in timeouts:
             try:
-                every = (
-                    CanarySpec.model_fields["every"].default if "every" not in data else parse_duration(data["every"])
-                )
-            except ValueError:
+                shortest = _schedule(data).shortest
+            except (TypeError, ValueError):
                 return data  # the field's own validator says what is wrong with it
-            data = {**data, "timeouts": {**timeouts, "total": min(60.0, 0.8 * every) or 60.0}}
+            data = {**data, "timeouts": {**timeouts, "total": min(60.0, 0.8 * shortest) or 60.0}}
         return data
 
     @model_validator(mode="after")
     def _sound(self) -> "CanarySpec":
-        refuse(type(self).__name__, [*self._too_long(), *self._labels_taken(), *self._not_for_the_sdk()])
+        refuse(type(self).__name__, [*self._unscheduled(), *self._labels_taken(), *self._not_for_the_sdk()])
+        refuse(type(self).__name__, self._too_long())
         return self
 
+    @property
+    def schedule(self) -> Schedule:
+        """When it is due."""
+        if self.cron is not None:
+            return Cron.parse(self.cron, self.timezone or "UTC")
+        return Every(DEFAULT_EVERY if self.every is None else self.every)
+
+    def _unscheduled(self) -> Iterator[Misfit]:
+        if self.cron is not None and self.every is not None:
+            yield Misfit(("cron",), "goes without every: a canary has one schedule", against=("every",))
+        elif self.cron is None and self.timezone is not None:
+            yield Misfit(("timezone",), "goes with cron; every is the same in each time zone")
+        elif self.cron is not None:
+            try:
+                Cron.parse(self.cron)
+            except ValueError as error:
+                yield Misfit(("cron",), str(error))
+
     def _too_long(self) -> Iterator[Misfit]:
-        if self.timeouts.total >= self.every:
-            total, every = format_duration(self.timeouts.total), format_duration(self.every)
-            message = f"{total} must be shorter than every ({every}), or runs would overlap"
-            yield Misfit(("timeouts", "total"), message, against=("every",))
+        if self.timeouts.total < self.schedule.shortest:
+            return
+        total, shortest = format_duration(self.timeouts.total), format_duration(self.schedule.shortest)
+        if self.cron is None:
+            message, against = f"{total} must be shorter than every ({shortest}), or runs would overlap", "every"
+        else:
+            message, against = f"{total} must be shorter than the {shortest} between two runs of cron", "cron"
+        yield Misfit(("timeouts", "total"), message, against=(against,))
 
     def _labels_taken(self) -> Iterator[Misfit]:
         for name in self.labels:
@@ -121,4 +160,24 @@ class CanarySpec(BaseModel):
 
     def describe(self, name: str, provider: str) -> Canary:
         """Return what the other rooms may know of this canary."""
-        return Canary(name=name, target=self.target, provider=provider, interval=self.every, labels=self.labels)
+        schedule = self.schedule
+        return Canary(
+            name=name,
+            target=self.target,
+            provider=provider,
+            interval=schedule.interval,
+            cron=schedule if isinstance(schedule, Cron) else None,
+            timeout=self.timeouts.total,
+            labels=self.labels,
+        )
+
+
+def _schedule(data: dict[str, Any]) -> Schedule:
+    """Return the schedule in ``data``, which nobody has looked at yet.
+
+    Raises:
+        TypeError, ValueError: if there is none in it.
+    """
+    if data.get("cron") is not None:
+        return Cron.parse(data["cron"], data.get("timezone") or "UTC")
+    return Every(DEFAULT_EVERY if data.get("every") is None else parse_duration(data["every"]))

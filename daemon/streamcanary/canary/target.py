@@ -4,11 +4,12 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
-from streamcanary.canary.proxy import ProxyUnusable, read_proxy
+from streamcanary.canary.price import Price, PriceSetting, price_of
 from streamcanary.model.header import HeaderName, HeaderValue
 from streamcanary.model.secret import Secret
+from streamcanary.transport.way import Way
 
 
 def _http_address(value: str) -> str:
@@ -28,25 +29,15 @@ def _http_address(value: str) -> str:
     return value.rstrip("/")
 
 
-def _proxy_address(value: Secret) -> Secret:
-    try:
-        read_proxy(value.reveal(), "")
-    except ProxyUnusable:
-        raise ValueError("must be an http:// or https:// address, such as http://proxy.example:3128") from None
-    return value
-
-
-class TargetSpec(BaseModel):
+class TargetSpec(Way):
     """One endpoint that speaks the OpenAI API.
 
     The key is given as ``api_key`` or ``api_key_file``; an endpoint that wants none takes any text, such as ``none``.
     ``headers`` go with every request; a value is text or ``{file: PATH}``, and a file is read again when it changes.
-    ``proxy`` goes before those of the environment, and may hold a user name and password. ``ca_file`` is trusted
-    instead of the system's authorities. ``client_cert`` is shown to the endpoint, with the key in the same file or in
-    ``client_key``. All three files are PEM, and are read when the client is opened.
+    ``proxy`` and the three files of certificates are as in :class:`~streamcanary.transport.way.Way`; the files are read
+    when the client is opened.
+    ``price`` is what tokens cost: ``auto`` (the list price, if one is known), ``free``, or USD per million of them.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: Literal["openai"] = "openai"
     base_url: Annotated[str, AfterValidator(_http_address)] = "https://api.openai.com/v1"
@@ -54,11 +45,8 @@ class TargetSpec(BaseModel):
     api_key_file: Path | None = None
     provider: Annotated[str, Field(min_length=1, max_length=64)] = "openai"
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
-    proxy: Annotated[Secret, AfterValidator(_proxy_address)] | None = None
-    ca_file: Path | None = None
-    client_cert: Path | None = None
-    client_key: Path | None = None
     finish_reason: Literal["required", "lenient"] = "required"
+    price: PriceSetting = "auto"
 
     @model_validator(mode="after")
     def _one_key(self) -> "TargetSpec":
@@ -66,13 +54,11 @@ class TargetSpec(BaseModel):
             raise ValueError("needs exactly one of api_key and api_key_file")
         return self
 
-    @model_validator(mode="after")
-    def _key_of_a_certificate(self) -> "TargetSpec":
-        if self.client_key is not None and self.client_cert is None:
-            raise ValueError("client_key needs client_cert, the certificate that it belongs to")
-        return self
-
     @property
     def key(self) -> Secret:
         """The API key, wherever it comes from."""
         return self.api_key or Secret(path=self.api_key_file)
+
+    def price_of(self, model: str) -> Price | None:
+        """Return what tokens of ``model`` cost here; ``None`` if nobody knows."""
+        return price_of(self.price, model=model, base_url=self.base_url, provider=self.provider)

@@ -1,60 +1,144 @@
-"""``streamcanary check``: whether a configuration is good, and what it watches."""
+"""``streamcanary check``: whether a configuration is good, what it watches, and what its rules will do."""
 
 import argparse
 import sys
+from collections.abc import Iterator
+from itertools import groupby
+from pathlib import Path
 
+from streamcanary.alerting.builtin import ABOUT_US
+from streamcanary.alerting.forecast import (
+    MONTH,
+    RATES,
+    Consequence,
+    consequences,
+    contradictions,
+    doubts,
+    format_pages,
+)
+from streamcanary.alerting.rules import Rule
 from streamcanary.cli.config import Unusable, read_config
+from streamcanary.cli.series import series
 from streamcanary.model.duration import format_duration
 from streamcanary.model.faults import Blame
+from streamcanary.model.fraction import format_fraction, parse_fraction
+from streamcanary.model.outcome import Outcome
 from streamcanary.settings import Settings
+
+_HIGHEST = 0.5
+_MOST_RUNS = 50_000  # of the recorded ones, the last; some tenths of a second
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Validate a configuration; return 0 if it is good, with or without warnings, 2 if not."""
     try:
+        normal = _base_rate(arguments.base_rate)
         settings = read_config(arguments.config)
     except Unusable:
         return 2
-    for line in _describe(settings):
+    for line in _describe(settings, normal):
         print(line)
     for line in _warnings(settings):
         print(f"warning: {line}", file=sys.stderr)
     return 0
 
 
-def _warnings(settings: Settings) -> list[str]:
-    """Return what is no mistake, and may be meant otherwise."""
-    telling = [rule for rule in settings.alerts.rules.values() if rule.tells_of(Blame.CONFIG)]
-    return [
-        f"canary {canary.name}: no rule tells of faults blamed on config (rejected key, unknown model); "
-        "a rule does with blame: [config]"
-        for canary in settings.describe()
-        if not any(rule.watches(canary) for rule in telling)
-    ]
+def _base_rate(text: str) -> float:
+    try:
+        rate = parse_fraction(text)
+    except ValueError as error:
+        print(f"streamcanary: --base-rate: {error}", file=sys.stderr)
+        raise Unusable from None
+    if rate > _HIGHEST:
+        most = format_fraction(_HIGHEST)
+        print(f"streamcanary: --base-rate: at most {most}; what fails more often is no base rate", file=sys.stderr)
+        raise Unusable
+    return rate
 
 
-def _describe(settings: Settings) -> list[str]:
+def _describe(settings: Settings, normal: float) -> Iterator[str]:
     alerts = settings.alerts
     canaries = {canary.name: canary for canary in settings.describe()}
-    rows: list[tuple[str, ...]] = [("CANARY", "TARGET", "MODEL", "EVERY", "RULES")]
+    rows: list[tuple[str, ...]] = [("CANARY", "TARGET", "MODEL", "SCHEDULE", "RULES")]
     for name, spec in settings.canaries.items():
         rules = [rule_name for rule_name, rule in alerts.rules.items() if rule.watches(canaries[name])]
-        rows.append((name, spec.target, spec.model, format_duration(spec.every), ", ".join(rules) or "none"))
-    lines = _table(rows)
-    rows = [("RECEIVER", "TYPE")]
-    rows += [(name, receiver.type) for name, receiver in alerts.receivers.items()]
+        rows.append((name, spec.target, spec.model, str(spec.schedule), ", ".join(rules) or "none"))
+    yield from _table(rows)
     if alerts.receivers:
-        lines += ["", *_table(rows)]
+        rows = [("RECEIVER", "TYPE"), *((name, receiver.type) for name, receiver in alerts.receivers.items())]
+        yield from ("", *_table(rows))
+    if said := consequences(_rules(settings), list(canaries.values()), normal):
+        yield from ("", *_forecasts(said))
     otlp = settings.telemetry.otlp
-    lines += [
-        "",
-        f"store      {settings.store.path}",
-        f"telemetry  {otlp.endpoint if otlp else 'not exported'}",
-        f"good: {len(canaries)} canaries, {len(alerts.rules)} rules, {len(alerts.receivers)} receivers",
-    ]
-    return lines
+    yield ""
+    yield f"store      {settings.store.path}"
+    yield f"telemetry  {otlp.endpoint if otlp else 'not exported'}"
+    pairs = sum(rule.watches(canary) for rule in alerts.rulebook.values() for canary in canaries.values())
+    yield f"metrics    {series(len(canaries), pairs)} series while all is well"
+    yield f"good: {len(canaries)} canaries, {len(alerts.rules)} rules, {len(alerts.receivers)} receivers"
+
+
+def _rules(settings: Settings) -> dict[str, Rule]:
+    """Return the rules that are written in the configuration, as they apply."""
+    written = settings.alerts.rules.keys() - ABOUT_US
+    return {name: rule for name, rule in settings.alerts.rulebook.items() if name in written}
+
+
+def _forecasts(said: list[Consequence]) -> Iterator[str]:
+    delays = [f"{format_fraction(rate)} FAIL" for rate in RATES]
+    rows: list[tuple[str, ...]] = [("RULE", "CANARIES", "EVERY", *delays, "RESOLVES AFTER", "FALSE PAGES", "IN ALL")]
+    for rule, group in groupby(said, key=lambda one: one.rule):
+        some = list(group)
+        rows += [_forecast(one) for one in some]
+        if len(some) > 1:
+            rows.append((rule, "all", *[""] * 6, format_pages(sum(one.false_pages for one in some))))
+    yield from _table(rows)
+    yield "delays: how long after errors begin, so many of the runs, a rule fires on average, if none failed before"
+    yield "false pages: a month, for each canary and for all of them, while nothing is wrong but that so many runs fail"
+
+
+def _forecast(one: Consequence) -> tuple[str, ...]:
+    forecast, first = one.forecast, one.canaries[0]
+    return (
+        one.rule,
+        first.name if len(one.canaries) == 1 else f"{first.name} and {len(one.canaries) - 1} more",
+        format_duration(first.interval),
+        *(format_duration(delay) if delay <= MONTH else f">{format_duration(MONTH)}" for delay in forecast.delays),
+        f"{forecast.good_runs} good runs, {format_duration(forecast.resolves)}",
+        f"{format_pages(forecast.false_pages)} at {format_fraction(forecast.normal)}",
+        format_pages(one.false_pages),
+    )
 
 
 def _table(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+
+
+def _warnings(settings: Settings) -> Iterator[str]:
+    """Yield what is no mistake, and may be meant otherwise."""
+    rules, canaries = _rules(settings), settings.describe()
+    telling = [rule for rule in settings.alerts.rulebook.values() if rule.tells_of(Blame.CONFIG)]
+    for canary in canaries:
+        if not any(rule.watches(canary) for rule in telling):
+            yield (
+                f"canary {canary.name}: no rule tells of faults blamed on config (rejected key, unknown model); "
+                "TargetRejected does, or a rule with blame: [config]"
+            )
+    yield from doubts(rules, canaries)
+    if any(rule.detector.type == "spike" for rule in rules.values()):
+        yield from _recorded(rules, settings)
+
+
+def _recorded(rules: dict[str, Rule], settings: Settings) -> Iterator[str]:
+    """Yield where the recorded runs contradict what the rules call normal; nothing if there is no store yet."""
+    from streamcanary.store.archive import ArchiveUnreadable, read_runs
+
+    path: Path = settings.store.path
+    if not path.exists():
+        return
+    try:
+        runs = (run for run in read_runs(path, most=_MOST_RUNS) if isinstance(run, Outcome))
+        yield from contradictions(rules, settings.describe(), runs)
+    except ArchiveUnreadable as unreadable:
+        yield f"store.path: whether normal is what it says cannot be told: {unreadable}"

@@ -112,18 +112,31 @@ class Demo:
         self._look_for_the_end()
 
     def on_page(self, page: dict[str, Any]) -> None:
-        """Show what the pager was told."""
-        evidence = page["evidence"]
-        if page["type"] == "alert.fired":
-            self.say(f"PAGE  FIRING  {page['alert']}  {page['annotations'].get('summary', '')}")
-            counts = ", ".join(f"{kind} {count}x" for kind, count in evidence.get("faults", {}).items())
-            self.say(f"      seen: {evidence['bad']} of {evidence['total']} runs bad; {counts}")
-            self.say(f"      last: {evidence.get('message', '')}")
-            self._paged.add(page["key"])
-        else:
-            self.say(f"PAGE  RESOLVED  {page['alert']}  {page['canary']} {page['reason']}")
+        """Show what the pager was told. As any that knows alerts by their key, it drops the end of one it has not."""
+        if page["type"] == "alert.resolved" and page["key"] not in self._paged:
+            return
+        told = {"alert.fired": "FIRING", "alert.updated": "UPDATED", "alert.resolved": "RESOLVED"}[page["type"]]
+        self.say(f"PAGE  {told}  {page['title']}")
+        for alert in page["alerts"]:
+            self._show(alert)
+        if page["type"] == "alert.resolved":
             self._paged.discard(page["key"])
+        else:
+            self._paged.add(page["key"])
         self._look_for_the_end()
+
+    def _show(self, alert: dict[str, Any]) -> None:
+        """Show one alert of a page."""
+        evidence = alert["evidence"]
+        if alert["resolved"] is not None:
+            self.say(f"      {alert['canary']}: {alert['reason']}")
+            return
+        counts = ", ".join(f"{kind} {count}x" for kind, count in evidence["faults"].items())
+        self.say(f"      {alert['canary']}: {evidence['bad']} of {evidence['total']} runs bad; {counts}")
+        self.say(f"      last: {evidence['message']}")
+        if evidence["diagnosis"]:
+            self.say(f"      diagnosis: {evidence['diagnosis']}")
+        self.say(f"      resolves after {alert['resolves']}")
 
     def _look_for_the_end(self) -> None:
         resolved = self.summary.alerts_resolved

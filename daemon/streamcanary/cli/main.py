@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             end_at_once(signal.SIGINT, signal.SIGTERM, code=1 if getattr(arguments, "once", False) else 0)
         else:
             end_at_once(signal.SIGINT, code=130)
-        code: int = import_module(f"streamcanary.cli.{arguments.verb}").main(arguments)
+        code: int = import_module(f"streamcanary.cli.{arguments.verb.replace('-', '_')}").main(arguments)
         return code
     finally:
         sys.stdout.flush()  # what cannot be written is told here, and not by the interpreter at its end
@@ -84,9 +84,50 @@ def _parser() -> argparse.ArgumentParser:
     check = verbs.add_parser(
         "check",
         help="validate a configuration",
-        description="Validate a configuration and print what it watches. Exit code 2 if it is bad.",
+        description="Validate a configuration and print what it watches and what its rules will do: how soon each sees "
+        "an outage, how often it pages for nothing, when it resolves. Exit code 2 if it is bad.",
     )
     check.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
+    check.add_argument(
+        "--base-rate",
+        default="2%",
+        metavar="RATE",
+        help="the part of runs that fail while nothing is wrong, at which false pages are counted, unless the rule "
+        "itself says what is normal; default: 2%%",
+    )
+
+    _add_trials(verbs)
+
+    notify = verbs.add_parser(
+        "notify",
+        help="a test page and its resolve",
+        description="Send a test page and its resolve to a receiver, and show what it answers. Exit code 0 if it took "
+        "both, 1 if not, 2 if it cannot be told.",
+    )
+    notify.add_argument("receiver", metavar="RECEIVER", help="a name from the configuration's alerts.receivers")
+    notify.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
+
+    alerts = verbs.add_parser("alerts", help="what fires now", description="Show what a running daemon knows to fire.")
+    alerts.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    _add_remote(alerts)
+
+    silence = verbs.add_parser(
+        "silence",
+        help="mute alerts for a while",
+        description="Mute the alerts of a running daemon that all matchers match. Who was told that one fires is still "
+        "told that it is over; what still fires at the end is told then. Prints the id of the silence.",
+    )
+    silence.add_argument(
+        "match", nargs="+", metavar="MATCHER", help="such as 'canary=\"chat\"' or 'tier=~\"prod|test\"'"
+    )
+    silence.add_argument("--for", dest="length", required=True, metavar="TIME", help="how long, such as 30m or 2h")
+    silence.add_argument("--why", default="", metavar="TEXT", help="the reason, shown to whoever wonders")
+    silence.add_argument("--by", default="", metavar="NAME", help="whose silence it is; by default the user's")
+    _add_remote(silence)
+
+    unsilence = verbs.add_parser("unsilence", help="end silences", description="End silences before their time.")
+    unsilence.add_argument("ids", nargs="+", metavar="ID", help="as silence printed it, and alerts shows it")
+    _add_remote(unsilence)
 
     simulate = verbs.add_parser(
         "simulate",
@@ -97,6 +138,50 @@ def _parser() -> argparse.ArgumentParser:
     simulate.add_argument("--port", type=int, default=9466, help="default: %(default)s; 0 takes any free one")
     simulate.add_argument("--timeline", type=Path, metavar="FILE", help="which fault is played when, YAML")
     return parser
+
+
+def _add_trials(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+    """Add what is done with rules while nobody watches."""
+    tests = verbs.add_parser(
+        "test-rules",
+        help="unit tests for rules",
+        description="Run unit tests for rules, in the format of `promtool test rules` with runs for samples. Exit "
+        "code 1 if one fails, 2 if a file is bad.",
+    )
+    tests.add_argument("files", nargs="+", type=Path, metavar="FILE", help="the tests, YAML")
+
+    backtest = verbs.add_parser(
+        "backtest",
+        help="what recorded runs would have led to",
+        description="Replay recorded runs through the rules of a configuration: which alerts would have fired when, "
+        "for how long, and which pages each receiver would have got. A daemon may have the database open.",
+    )
+    backtest.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
+    backtest.add_argument(
+        "--db", type=Path, metavar="FILE", help="the database; by default the configuration's store.path"
+    )
+    backtest.add_argument(
+        "--since", metavar="TIME", help="runs that started then or later: 2027-01-15T08:00:00Z, or 24h for a day ago"
+    )
+    backtest.add_argument("--until", metavar="TIME", help="runs that started before then")
+    backtest.add_argument("--json", action="store_true", help="one JSON object on stdout, and nothing else")
+
+    rules = verbs.add_parser(
+        "rules",
+        help="the same rules for Prometheus",
+        description="Print a rule file for Prometheus over the metrics that the daemon exports. What PromQL cannot say "
+        "is an alert on what the daemon itself says.",
+    )
+    rules.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
+
+
+def _add_remote(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--url", default="http://127.0.0.1:9465", metavar="URL", help="the daemon; default: %(default)s"
+    )
+    parser.add_argument(
+        "--token-file", type=Path, metavar="FILE", help="where its token is; by default in STREAMCANARY_TOKEN"
+    )
 
 
 def _add_logging(parser: argparse.ArgumentParser) -> None:

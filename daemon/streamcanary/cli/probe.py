@@ -18,9 +18,9 @@ Plan = tuple[Mapping[str, "TargetSpec"], Mapping[str, "CanarySpec"]]
 
 def main(arguments: argparse.Namespace) -> int:
     """Run canaries once; return 0 if all were ok or slow, 1 if not, 2 if they cannot be run as asked."""
-    from streamcanary.canary.proxy import ProxyUnusable
-    from streamcanary.canary.trust import TrustUnusable
     from streamcanary.model.secret import SecretUnreadable
+    from streamcanary.transport.proxy import ProxyUnusable
+    from streamcanary.transport.trust import TrustUnusable
 
     try:
         targets, canaries = _plan(arguments)

@@ -1,8 +1,7 @@
 """The asynchronous driver: it sends, waits and reads what the state machine of the call asks for, and nothing more."""
 
 import asyncio
-import random as _random
-from collections.abc import AsyncIterator, Collection, Iterable, Mapping
+from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import TYPE_CHECKING, Any, Self, Unpack, overload
 
@@ -10,19 +9,14 @@ import httpx2
 from openai import AsyncOpenAI
 
 from streamcanary.client.alarm import Alarm
-from streamcanary.client.attempt import ResponseHead
-from streamcanary.client.breaker import BreakerPolicy
-from streamcanary.client.budget import RetryBudget
-from streamcanary.client.call import Call, OnPartial, State
-from streamcanary.client.fallbacks import Fallback
+from streamcanary.client.call import Call, State
+from streamcanary.client.client import BaseClient
 from streamcanary.client.opening import Opening, watched_async
-from streamcanary.client.options import Asked, Options, given
-from streamcanary.client.plan import OnFault
-from streamcanary.client.policy import RetryPolicy, Timeouts
-from streamcanary.client.request import shown_url
+from streamcanary.client.request import Asked
 from streamcanary.client.result import StreamResult
+from streamcanary.client.routes import Routes
+from streamcanary.client.stream import BaseStream
 from streamcanary.events import Event
-from streamcanary.model.clock import Clock
 
 if TYPE_CHECKING:
     from streamcanary.client.request import ChatArguments, ResponsesArguments
@@ -31,7 +25,7 @@ _WRITE_SLACK = 10.0  # seconds by which the transport's own clock is looser than
 _DRAIN = 0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
 
 
-class AsyncStreamClient:
+class AsyncStreamClient(BaseClient[AsyncOpenAI, "AsyncStream"]):
     """Streams answers, and turns every failure into one of two things: a complete answer or a typed fault.
 
     Takes an ``AsyncOpenAI`` (or a subclass, such as ``AsyncAzureOpenAI``); its own retries are switched off inside, its
@@ -47,91 +41,6 @@ class AsyncStreamClient:
     ``gen_ai.client.operation.time_per_output_chunk`` (off by default: it costs almost as much as all else that is done
     for a chunk). ``secrets`` are scrubbed from every message, as keys and tokens are; they are looked at for each call.
     """
-
-    def __init__(
-        self,
-        client: AsyncOpenAI,
-        *,
-        retry: RetryPolicy | None = None,
-        timeouts: Timeouts | None = None,
-        fallbacks: Iterable[Fallback] = (),
-        on_partial: OnPartial = "restart",
-        on: OnFault | None = None,
-        budget: RetryBudget | None = None,
-        breaker: BreakerPolicy | None = BreakerPolicy(),  # noqa: B008 - frozen
-        provider: str = "openai",
-        labels: Mapping[str, str] | None = None,
-        lenient: bool = False,
-        time_per_chunk: bool = False,
-        secrets: Collection[str] = (),
-        clock: Clock | None = None,
-        random: _random.Random | None = None,
-    ) -> None:
-        self._options = Options(
-            client,
-            watched_async,
-            retry=retry,
-            timeouts=timeouts,
-            fallbacks=fallbacks,
-            on_partial=on_partial,
-            on=on,
-            budget=budget,
-            breaker=breaker,
-            provider=provider,
-            labels=labels,
-            lenient=lenient,
-            time_per_chunk=time_per_chunk,
-            secrets=secrets,
-            clock=clock,
-            random=random,
-        )
-
-    @property
-    def budget(self) -> RetryBudget:
-        """The tokens that are left for retries."""
-        return self._options.budget
-
-    def with_options(
-        self,
-        *,
-        retry: RetryPolicy | None = None,
-        timeouts: Timeouts | None = None,
-        fallbacks: Iterable[Fallback] | None = None,
-        on_partial: OnPartial | None = None,
-        on: OnFault | None = None,
-        labels: Mapping[str, str] | None = None,
-        lenient: bool | None = None,
-    ) -> "AsyncStreamClient":
-        """Return a client that differs in what is given, and shares transport, budget, breakers and cache."""
-        changes = given(
-            retry=retry,
-            timeouts=timeouts,
-            fallbacks=fallbacks,
-            on_partial=on_partial,
-            on=on,
-            labels=labels,
-            lenient=lenient,
-        )
-        client = AsyncStreamClient.__new__(AsyncStreamClient)
-        client._options = self._options.changed(**changes)
-        return client
-
-    @overload
-    def stream(self, **arguments: "Unpack[ChatArguments]") -> "AsyncStream": ...
-
-    @overload
-    def stream(self, **arguments: "Unpack[ResponsesArguments]") -> "AsyncStream": ...
-
-    def stream(self, **arguments: Any) -> "AsyncStream":
-        """Return a stream of the answer to ``messages=`` (Chat Completions) or ``input=`` (Responses) by ``model=``.
-
-        Other arguments go to the SDK untouched. Nothing is sent until the stream is entered or read.
-
-        Raises:
-            TypeError: if an argument is missing, unknown to the SDK, or set by this client: ``stream``, ``timeout``,
-                ``n`` over 1, ``background``.
-        """
-        return AsyncStream(self._options, self._options.ask(arguments))
 
     @overload
     async def complete(self, **arguments: "Unpack[ChatArguments]") -> StreamResult: ...
@@ -150,34 +59,20 @@ class AsyncStreamClient:
             await stream.until_done()
             return stream.result
 
+    @staticmethod
+    def _watched(sdk: AsyncOpenAI) -> AsyncOpenAI:
+        return watched_async(sdk)
 
-class AsyncStream:
+    def _stream_of(self, asked: Asked) -> "AsyncStream":
+        return AsyncStream(self._routes, asked)
+
+
+class AsyncStream(BaseStream[AsyncOpenAI]):
     """The answer to one call, event by event. A context manager: leaving it closes the connection on every path."""
 
-    def __init__(self, options: Options[AsyncOpenAI], asked: Asked) -> None:
-        self._options = options
-        self._asked = asked
-        self._now = options.clock.monotonic
-        self._call: Call | None = None
-        self._response: httpx2.Response | None = None
+    def __init__(self, routes: Routes[AsyncOpenAI], asked: Asked) -> None:
+        super().__init__(routes, asked)
         self._body: AsyncIterator[bytes] = _nothing()
-        self._handed_over: float | None = None
-        self._reading = False
-
-    @property
-    def result(self) -> StreamResult:
-        """The whole answer.
-
-        Raises:
-            StreamFailed: if the stream has failed.
-            RuntimeError: before the end, or if the stream was left before it.
-        """
-        call = self._call
-        if call is not None and call.failure is not None:
-            raise call.failure
-        if call is None or call.result is None:
-            raise RuntimeError("the stream has no result yet: read it to its end, or await until_done()")
-        return call.result
 
     async def until_done(self) -> None:
         """Read the rest of the stream; raises :class:`StreamFailed` as reading does."""
@@ -205,24 +100,14 @@ class AsyncStream:
     async def __anext__(self) -> Event:
         call = self._call or self._start()
         if not call.events:
-            if call.failure is not None:
-                raise call.failure
-            if call.state is State.ENDED:
+            if self._ended(call):
                 raise StopAsyncIteration
-            if self._reading:
-                raise RuntimeError("the stream is already being read by another task")
-            self._reading = True
+            self._claim(call)
             try:
-                if self._handed_over is not None:
-                    call.paused(self._now() - self._handed_over)
-                    self._handed_over = None
                 await self._read_on(call)
             finally:
-                self._reading = False
-        event = call.events.popleft()
-        if not call.events:
-            self._handed_over = self._now()
-        return event
+                self._reading.release()
+        return self._hand_over(call)
 
     def __del__(self) -> None:
         # A forgotten stream still ends its spans; its connection goes with the response.
@@ -232,8 +117,7 @@ class AsyncStream:
     def _start(self) -> Call:
         if self._call is None:
             self._alarm = Alarm()
-            self._call = self._options.begin(self._asked)
-        return self._call
+        return super()._start()
 
     async def _read_on(self, call: Call) -> None:
         """Work until there is an event to hand over; the last event of a call comes with its end."""
@@ -254,42 +138,31 @@ class AsyncStream:
             raise
 
     async def _open(self, call: Call) -> None:
-        leg, request = call.leg, self._asked.requests[call.leg.index] or self._asked.own
-        client = self._options.clients[leg.index]
-        api = client.chat.completions if request.api == "chat" else client.responses
-        create: Any = api.with_streaming_response.create
-        streamed = {"stream": True} if leg.kind == "stream" else {}
-        clocks = leg.timeouts
+        clocks = call.leg.timeouts
         transport = httpx2.Timeout(
             read=None,  # each read has our own alarm, and needs no second timer
-            write=self._options.timeouts.total + _WRITE_SLACK,
+            write=self._routes.options.timeouts.total + _WRITE_SLACK,
             connect=clocks.connect,
             pool=clocks.connect,
         )
+        send = self._routes.sender(self._asked, call.leg)
         alarm, opening = self._alarm, Opening()
         try:
             alarm.arm(call.deadline)
             try:
                 with opening:
-                    manager = create(**request.arguments, **streamed, timeout=transport)
-                    response = (await manager.__aenter__()).http_response
+                    response = (await send(timeout=transport).__aenter__()).http_response
             finally:
                 alarm.disarm()
         except asyncio.CancelledError:
             if not alarm.rang():
                 raise
-            call.sent(opening.credentials, opening.url)
-            call.struck(opening.head)
-            return
+            self._failed_to_open(call, opening)
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            call.sent(opening.credentials, opening.url)
-            call.struck(opening.head) if alarm.rang() else call.broke(error)
-            return
-        call.sent(opening.credentials)
-        self._response = response
-        self._body = response.aiter_bytes()
-        url = shown_url(response.request.url)
-        call.headers(ResponseHead(response.status_code, response.headers, url, bool(response.history)))
+            self._failed_to_open(call, opening, None if alarm.rang() else error)
+        else:
+            self._response, self._body = response, response.aiter_bytes()
+            self._opened(call, opening, response)
 
     async def _read(self, call: Call, body: AsyncIterator[bytes]) -> None:
         alarm = self._alarm

@@ -29,7 +29,7 @@ class Alarm:
         """Cancel the current task, unless it is disarmed before ``deadline``."""
         self._deadline = deadline
         self._fired = False
-        task = self._task = asyncio.current_task()
+        task = self._task = asyncio.current_task(self._loop)
         if task is None:
             raise RuntimeError("a stream is read from within a task")
         self._cancelling = task.cancelling()

@@ -106,8 +106,10 @@ class AttemptMachine:
 
     @property
     def request_id(self) -> str | None:
-        """The provider's name for this request, if it gave one."""
-        return scrub(self.head.headers.get("x-request-id", ""), self._secrets, 128) or None if self.head else None
+        """The provider's name for this request, if it gave one; the head of an error shows in the fault alone."""
+        if self.head is None:
+            return self.fault.request_id if self.fault else None
+        return scrub(self.head.headers.get("x-request-id", ""), self._secrets, 128) or None
 
     @property
     def deadline(self) -> float:

@@ -136,7 +136,8 @@ def fault_of_exception(
     for link in links:
         kind = _kind_of_link(link, phase, links)
         if kind is not None:
-            where = Phase.CONFIG if kind is FaultKind.INVALID_REQUEST else _phase_of(kind, phase)
+            unsent = kind is FaultKind.INVALID_REQUEST or isinstance(link, TypeError)
+            where = Phase.CONFIG if unsent else _phase_of(kind, phase)
             return make_fault(kind, where, _describe(kind, links, secrets))
     if any(base.__name__ in _TRANSPORT for link in links for base in type(link).__mro__):
         kind = FaultKind.STREAM_CUT if phase is Phase.STREAM else FaultKind.CONNECTION_LOST
@@ -165,6 +166,7 @@ _BY_NAME: dict[str, FaultKind] = {
     "InvalidURL": FaultKind.INVALID_REQUEST,
     "LocalProtocolError": FaultKind.INVALID_REQUEST,
     "UnicodeEncodeError": FaultKind.INVALID_REQUEST,
+    "UnicodeError": FaultKind.DNS_FAILED,  # a name that the resolver cannot even spell: a label over 63 characters
     "TooManyRedirects": FaultKind.NOT_A_STREAM,
     "DecodingError": FaultKind.STREAM_MALFORMED,
 }
@@ -183,6 +185,7 @@ _CREDENTIALS = frozenset(
         "CredentialUnavailableError",
     }
 )
+_NO_KEY = "Could not resolve authentication method"  # the SDK's words when a key was asked for and came back empty
 
 
 def _kind_of_link(link: BaseException, phase: Phase, links: tuple[BaseException, ...]) -> FaultKind | None:
@@ -199,6 +202,8 @@ def _kind_of_link(link: BaseException, phase: Phase, links: tuple[BaseException,
         return FaultKind.AUTH_FAILED
     if isinstance(link, OverflowError):  # a port outside of 0 to 65535
         return FaultKind.INVALID_REQUEST
+    if isinstance(link, TypeError) and str(link).startswith(_NO_KEY):
+        return FaultKind.AUTH_FAILED
     if isinstance(link, OSError):
         return FaultKind.STREAM_CUT if phase is Phase.STREAM else _kind_of_connect_error(links)
     return None
@@ -225,6 +230,7 @@ def _phase_of(kind: FaultKind, phase: Phase) -> Phase:
 
 
 _PLAIN: dict[FaultKind, str] = {
+    FaultKind.DNS_FAILED: "the name of the host has no address",
     FaultKind.CONNECT_TIMEOUT: "no connection in time",
     FaultKind.POOL_EXHAUSTED: "no free connection in our own pool in time",
     FaultKind.HEADERS_TIMEOUT: "no answer in time",

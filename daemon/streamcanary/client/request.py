@@ -65,6 +65,14 @@ class Request(Struct, frozen=True):
         return CallRecorder(instruments, model=self.model, labels=labels, request=request, url=url)
 
 
+class Asked(Struct, frozen=True):
+    """A call that has not begun: its request on each route. ``None`` stands where nothing is sent."""
+
+    api: Api
+    requests: tuple[Request | None, ...]
+    own: Request
+
+
 def prepare(arguments: Mapping[str, Any], route: Route | None) -> Request:
     """Return the request that ``route`` sends (``None``: the call's own).
 

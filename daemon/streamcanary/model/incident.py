@@ -4,6 +4,9 @@ from enum import StrEnum
 
 from msgspec import Struct, field
 
+MOST_MEMBERS = 50
+"""How many incidents a notice spells out; of the others it gives the number."""
+
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What an incident was seen by, bounded so that it fits on a page.
@@ -11,7 +14,8 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``bad`` of the last ``total`` samples were bad, the first of them at ``since`` (seconds since the epoch). In
     ``first_attempts`` of these runs the first attempt failed: before retries, where ``bad`` counts after them.
     ``faults`` and ``blames`` count by kind and by who can mend it. ``message`` is the last one, scrubbed, at most 300
-    characters. There are at most five ids of each sort, the newest last.
+    characters. There are at most five ids of each sort, the newest last. ``diagnosis`` is what the preflight found
+    after the first failure, in words; empty if it found nothing, or none was made.
     """
 
     bad: int = 0
@@ -23,15 +27,17 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     message: str = ""
     request_ids: tuple[str, ...] = ()
     trace_ids: tuple[str, ...] = ()
+    diagnosis: str = ""
 
 
 class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One rule that fires for one subject. There is at most one open incident of a ``key``.
 
     ``subject`` is the canary, or for a built-in alert the part of the daemon that it is about (``canary`` is ``None``
-    then). ``opened`` and ``resolved`` are seconds since the epoch, ``reason`` is a sentence that says why it is over.
-    ``labels`` and ``evidence`` are those of its opening and do not change, since receivers know an alert by them.
-    ``annotations`` are templates.
+    then). ``opened`` and ``resolved`` are seconds since the epoch, ``reason`` is a sentence that says why it is over,
+    ``resolves`` one that says what would end it. ``labels`` and ``evidence`` are those of its opening and do not
+    change, since receivers know an alert by them; only a diagnosis that was still under way is added. ``annotations``
+    are templates.
     """
 
     key: str
@@ -43,6 +49,7 @@ class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
     opened: float
     resolved: float | None = None
     reason: str | None = None
+    resolves: str = ""
     evidence: Evidence = Evidence()
 
     @property
@@ -54,27 +61,41 @@ class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The unit of notification: incidents that are told of together, and to whom.
 
-    ``members`` are keys of incidents; ``receivers`` are names, kept while it is open, as whoever was told that it fires
-    is told that it is over. Times are seconds since the epoch.
+    ``labels`` are those that its members share. ``members`` are keys of incidents, in the order in which they came;
+    ``said`` are the members that receivers were last told are firing. ``receivers`` are names, kept while it is open,
+    as whoever was told that it fires is told that it is over. ``flushed`` is when receivers were last told something,
+    ``due`` when they will be told next if nothing changes; ``None`` if never. ``updated`` tells that it was more than once, ``forgotten`` is a group that an earlier
+    store may have known, and that is called off once its members are seen to be well. Times are seconds since the
+    epoch.
     """
 
     key: str
-    members: tuple[str, ...]
-    receivers: tuple[str, ...]
+    labels: dict[str, str] = field(default_factory=dict)
+    members: tuple[str, ...] = ()
+    said: tuple[str, ...] = ()
+    receivers: tuple[str, ...] = ()
     opened: float
+    flushed: float | None = None
+    due: float | None = None
     resolved: float | None = None
+    updated: bool = False
+    forgotten: bool = False
 
     @property
     def firing(self) -> bool:
         """Whether it is still open."""
-        return self.resolved is None
+        return self.resolved is None and not self.forgotten
 
 
 class Action(StrEnum):
     """What a notice asks a receiver to do."""
 
     TRIGGER = "trigger"
+    """The group fires."""
+    UPDATE = "update"
+    """It still fires, with other members, or for long."""
     RESOLVE = "resolve"
+    """It is over."""
 
 
 class Progress(StrEnum):
@@ -89,10 +110,11 @@ class Progress(StrEnum):
 class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing to tell one edge receiver, and what became of it.
 
-    ``id`` is the same for the same transition, however often it is told. ``opened`` is that of the group, ``number``
-    orders notices by birth. ``members`` are the incidents as they were then: a retry says what the first try said.
-    ``tries`` counts the tries that were begun, ``refusals`` those that were certainly not taken; where the two are
-    equal the receiver knows nothing of it. ``created``, ``last_try`` and ``next_try`` are seconds since the epoch.
+    ``id`` is the same for the same transition, however often it is told. ``opened`` is that of the group, ``labels``
+    are the group's, ``number`` orders notices by birth. ``members`` are the incidents as they were then, at most
+    :data:`MOST_MEMBERS` of ``total``: a retry says what the first try said. ``tries`` counts the tries that were begun,
+    ``refusals`` those that were certainly not taken; where the two are equal the receiver knows nothing of it.
+    ``created``, ``last_try`` and ``next_try`` are seconds since the epoch.
     """
 
     id: str
@@ -101,7 +123,9 @@ class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     action: Action
     opened: float
     number: int
+    labels: dict[str, str] = field(default_factory=dict)
     members: tuple[Incident, ...]
+    total: int = 1
     created: float
     next_try: float
     last_try: float | None = None

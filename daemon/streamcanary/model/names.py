@@ -64,6 +64,7 @@ OUTCOME: Final = "outcome"
 ROUTE: Final = "route"
 BLAME: Final = "blame"
 REASON: Final = "reason"
+TYPE: Final = "type"
 RECEIVER: Final = "receiver"
 ALERT: Final = "alert"
 SEVERITY: Final = "severity"
@@ -127,6 +128,7 @@ NOTIFICATIONS = Metric(
     "streamcanary.notifications", "counter", "{notification}", "Notifications by receiver and outcome"
 )
 STREAMS_ACTIVE = Metric("streamcanary.streams.active", "updowncounter", "{stream}", "Streams that are open now")
-TOKENS = Metric("streamcanary.tokens", "counter", "{token}", "Tokens used by canaries")
+TOKENS = Metric("streamcanary.tokens", "counter", "{token}", "Tokens used by canaries; estimated where no count came")
+SPEND = Metric("streamcanary.spend", "counter", "{USD}", "What canaries spent in USD, as far as prices are known")
 RELOAD_SUCCESS = Metric("streamcanary.config.last_reload.success", "gauge", "1", "1 if the last load was good, else 0")
 RELOAD_TIME = Metric("streamcanary.config.last_reload.time", "gauge", "s", "When the configuration was last loaded")

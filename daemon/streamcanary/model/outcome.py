@@ -24,6 +24,17 @@ class OutcomeKind(StrEnum):
     """Not run; ``reason`` says why: budget, overlap, standby, shutdown."""
 
 
+class BudgetStanding(StrEnum):
+    """How the canaries' budget stood when a run was due. *Exhausted* and *slowed* runs are skipped."""
+
+    WITHIN = "within"
+    """There was money for it, and it was run."""
+    SLOWED = "slowed"
+    """It was not its turn: so that the budget lasts, each canary is asked every so many turns."""
+    EXHAUSTED = "exhausted"
+    """The USD of the day are spent; nothing that costs money runs until the next day."""
+
+
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request within a call.
 
@@ -54,6 +65,9 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     Times are seconds: ``scheduled`` and ``started`` since the epoch, the others durations.
     ``fault`` is what kept the primary from answering well: set for ``failed`` and ``failed_over``.
+    ``cost`` is what its attempts cost in USD, estimated where the provider did not tell the tokens; ``None`` if nothing
+    was sent or no price is known. ``budget`` is set where a budget counts: for what is skipped because of it, and under
+    ``usd_per_day`` for each run that costs money.
     ``trace_id`` is 32 hex digits, if the run was traced.
     """
 
@@ -74,4 +88,6 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
+    cost: float | None = None
+    budget: BudgetStanding | None = None
     trace_id: str | None = None

@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-Table = Literal["detectors", "incidents", "groups", "notices"]
+Table = Literal["detectors", "incidents", "groups", "notices", "silences", "sightings"]
 """What alerting remembers, each by a key of its own making."""
 
 

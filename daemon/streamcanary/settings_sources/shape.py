@@ -4,6 +4,7 @@ A shape is the tuple of types that a value may have, with unions and annotations
 """
 
 from collections.abc import Iterator, Mapping
+from inspect import get_annotations
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -42,10 +43,14 @@ def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
 
 
 def known(shape: Shape, value: Any) -> dict[str, Shape]:
-    """Return the keys that the models of ``shape`` have, each with its own shape; a secret that is a map has a file."""
+    """Return the keys that the models of ``shape`` have, each with its own shape; a secret that is a map has a file.
+
+    A model's own keys come before those that it has in common with others.
+    """
     fields: dict[str, Shape] = {FILE: (Path,)} if Secret in shape and isinstance(value, Mapping) else {}
     for model in models(shape, value):
-        for name, field in model.model_fields.items():
+        own = get_annotations(model)
+        for name, field in sorted(model.model_fields.items(), key=lambda pair: pair[0] not in own):
             key = field.alias or name
             fields[key] = (*fields.get(key, ()), *shape_of(field.annotation))
     return fields

@@ -17,6 +17,7 @@ from streamcanary.simulator.openings import HTML, LOGIN_PAGE, LOGIN_PATH
 from streamcanary.simulator.reply import Reply
 from streamcanary.simulator.request import Request, remember
 from streamcanary.simulator.responses import Responses
+from streamcanary.simulator.sent import Sent
 from streamcanary.simulator.timeline import Phase, Timeline
 
 MODELS_PATH: Final = "/v1/models"
@@ -53,6 +54,7 @@ class Api:
         on_request: Callable[[Request], None] | None = None,
     ) -> None:
         self.requests: deque[Request] = deque(maxlen=_KEPT)
+        self.sent: deque[Sent] = deque(maxlen=_KEPT)
         self._clock = clock
         self._timeline = timeline
         self._key = None if api_key is None else f"Bearer {api_key}".encode()
@@ -158,6 +160,7 @@ class Api:
         elapsed = self._clock.monotonic() - self._started
         request = remember(reply.request_id, head, body, at=reply.now, elapsed=elapsed, **asked)
         self.requests.append(request)
+        self.sent.append(reply.sent)
         if self._on_request is not None:
             self._on_request(request)
 

@@ -11,6 +11,7 @@ from streamcanary.simulator.connection import Connection
 from streamcanary.simulator.dialect import Dialect
 from streamcanary.simulator.http1 import render_chunk, render_head
 from streamcanary.simulator.pace import Pace
+from streamcanary.simulator.sent import Sent
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 JSON = "application/json"
@@ -21,7 +22,7 @@ class Reply:
 
     ``now`` is wall time, seconds since the epoch. ``reusable`` says whether the connection may serve another request
     afterwards; whatever leaves the answer unfinished makes it false. If not ``delimited``, the answer tells no length
-    and has no chunks: only the end of the connection ends it.
+    and has no chunks: only the end of the connection ends it. ``sent`` remembers what went out.
     """
 
     def __init__(
@@ -40,6 +41,7 @@ class Reply:
         self.request_id = request_id
         self.now = now
         self.reusable = reusable
+        self.sent = Sent(id=request_id)
 
     async def whole(
         self, status: int, body: bytes = b"", content_type: str = JSON, headers: Iterable[tuple[str, str]] = ()
@@ -123,6 +125,7 @@ class Reply:
         fields += [("x-request-id", self.request_id), ("openai-version", "2020-10-01"), *headers]
         if not self.reusable:
             fields.append(("connection", "close"))
+        self.sent.status, self.sent.headers = status, dict(fields)  # it goes out at once
         return render_head(status, fields, version="HTTP/1.1" if self._delimited else "HTTP/1.0")
 
 

@@ -17,6 +17,7 @@ from streamcanary.simulator.http1 import BadRequest, Head, PeerGone, RequestRead
 from streamcanary.simulator.pace import Pace
 from streamcanary.simulator.reply import Reply
 from streamcanary.simulator.request import Request
+from streamcanary.simulator.sent import Sent
 from streamcanary.simulator.timeline import Phase, Timeline
 
 MAX_CONNECTIONS: Final = 1000
@@ -96,9 +97,12 @@ class Simulator:
         server, self._server = self._server, None
         if server is None:
             return
-        server.close()
-        for task in self._tasks:
-            task.cancel()
+        try:
+            await _let_in(server)
+        finally:  # whoever cancels this has the end all the same
+            server.close()
+            for task in self._tasks:
+                task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await server.wait_closed()
 
@@ -135,6 +139,11 @@ class Simulator:
         return tuple(self._api.requests)
 
     @property
+    def sent(self) -> tuple[Sent, ...]:
+        """What went out in answer to each of :attr:`requests`, in the same order."""
+        return tuple(self._api.sent)
+
+    @property
     def connections(self) -> int:
         """How many connections are open now."""
         return len(self._tasks)
@@ -160,10 +169,11 @@ class Simulator:
         connection = Connection(writer, close_notify=self._close_notify)
         task = asyncio.get_running_loop().create_task(self._serve(RequestReader(reader), connection))
         self._tasks.add(task)
-        task.add_done_callback(self._served)
+        task.add_done_callback(lambda task: self._served(task, connection))
 
-    def _served(self, task: asyncio.Task[None]) -> None:
+    def _served(self, task: asyncio.Task[None], connection: Connection) -> None:
         self._tasks.discard(task)
+        connection.abort()  # has ended, unless the task was cancelled before it had begun
         if not task.cancelled() and (error := task.exception()) is not None:  # a bug: told as the loop tells its own
             task.get_loop().call_exception_handler({"message": "the simulator failed to answer", "exception": error})
 
@@ -235,6 +245,18 @@ class Simulator:
         with suppress(TimeoutError):
             async with asyncio.timeout(_LINGER):
                 await requests.discard()
+
+
+async def _let_in(server: asyncio.Server) -> None:
+    """Let nobody knock any more, and let those in who have: they are turned away with the others.
+
+    A server of asyncio that is closed in the moment in which it accepts a connection loses it, and never closes it.
+    """
+    loop = asyncio.get_running_loop()
+    for listening in server.sockets:
+        loop.remove_reader(listening.fileno())
+    for _ in range(3):  # turns of the loop: the connection has its transport, is handed over, and is gone
+        await asyncio.sleep(0)
 
 
 def _explain(error: Exception, host: str, port: int) -> str:

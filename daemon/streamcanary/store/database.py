@@ -3,14 +3,15 @@
 import asyncio
 import logging
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.row import Row, Table
-from streamcanary.store import history, ledger
+from streamcanary.model.spend import Spend
+from streamcanary.store import history, ledger, spend
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.errors import StoreFailing
 from streamcanary.store.file import Opened, check_place, open_file, touch
@@ -115,6 +116,22 @@ class Store:
             StoreFailing: as :meth:`read`.
         """
         return await self.read(ledger.load)
+
+    async def save_spend(self, days: Mapping[str, Spend]) -> None:
+        """Set what canaries spent on these UTC days (``2026-02-02``).
+
+        Raises:
+            StoreFailing: as :meth:`write`.
+        """
+        await self.write(lambda connection: spend.save(connection, days))
+
+    async def load_spend(self) -> dict[str, Spend]:
+        """Return what canaries spent, by UTC day.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(spend.load)
 
     async def probe(self) -> bool:
         """Write something that changes nothing, and return :meth:`writable`."""

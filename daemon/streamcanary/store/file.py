@@ -108,10 +108,13 @@ def open_file(path: Path, now: float) -> Opened:
 def open_read_only(path: Path) -> sqlite3.Connection:
     """Open a second connection that can read only.
 
+    It leaves no file behind: where there is no log, nobody has the store open, and SQLite would make one, and an index
+    that belongs to whoever reads, which the daemon could then not write to.
+
     Raises:
         sqlite3.Error: if it cannot be opened.
     """
-    return _connect(path, "ro")
+    return _connect(path, "ro" if Path(f"{path}-wal").exists() else "ro&immutable=1")
 
 
 def touch(connection: sqlite3.Connection) -> None:

@@ -28,6 +28,20 @@ MIGRATIONS: Final = (
     CREATE INDEX runs_by_canary ON runs (canary);
     CREATE INDEX runs_by_age ON runs (failed, started);
     """,
+    """
+    CREATE TABLE silences (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE sightings (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    """,
+    """
+    CREATE TABLE spend (
+        day TEXT PRIMARY KEY,         -- of UTC: 2026-02-02
+        input_tokens INTEGER NOT NULL,
+        output_tokens INTEGER NOT NULL,
+        input_usd REAL NOT NULL,
+        output_usd REAL NOT NULL,
+        requests INTEGER NOT NULL
+    ) WITHOUT ROWID;
+    """,
 )
 
 

@@ -7,20 +7,13 @@ asks by the address of the pod.
 import asyncio
 import inspect
 import logging
-import os
 from collections.abc import Awaitable, Callable, Mapping
-from contextlib import AsyncExitStack
-from types import TracebackType
-from typing import Self
 
-from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 from streamcanary.model.secret import scrub
-from streamcanary.web.config import WebConfig
-from streamcanary.web.server import LoopServer, bind
 
 _log = logging.getLogger(__name__)
 
@@ -31,62 +24,19 @@ _LONGEST_CHECK = 2.0  # seconds
 _FRESH = {"Cache-Control": "no-store"}
 
 
-class HealthServer:
-    """Serves health for as long as it is entered.
+def health_routes(checks: Mapping[str, Check]) -> list[Route]:
+    """Return the routes of health. ``checks`` are what ``/readyz`` asks, by name."""
 
-    ``checks`` are what ``/readyz`` asks, by name. ``address`` is the host and port that are served. A port that is
-    taken costs these pages and nothing else: then ``address`` stays ``None``, and one warning says so.
-    """
-
-    def __init__(self, config: WebConfig, checks: Mapping[str, Check]) -> None:
-        self._config = config
-        self._checks = dict(checks)
-        self._running = AsyncExitStack()
-        self.address: tuple[str, int] | None = None
-
-    async def __aenter__(self) -> Self:
-        host, port = self._config.host, self._config.port
-        try:
-            listener = await bind(host, port)
-        except (OSError, ValueError) as error:  # ValueError: a host that cannot even be looked up
-            _log.warning(
-                "health is not served, canaries run on: cannot listen on %s port %d (%s); "
-                "end what listens there, or set web.port to a free one, or to 0 for any",
-                host,
-                port,
-                _reason(error),
-            )
-            return self
-        server = await self._running.enter_async_context(LoopServer(self._application(), listener))
-        self.address = server.address
-        _log.info("health is served", extra={"host": self.address[0], "port": self.address[1]})
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self.address = None
-        await self._running.aclose()
-
-    def _application(self) -> Starlette:
-        application = Starlette(routes=[Route("/livez", self._livez), Route("/readyz", self._readyz)])
-        application.router.redirect_slashes = False
-        return application
-
-    async def _livez(self, request: Request) -> Response:
+    async def livez(request: Request) -> Response:
         return PlainTextResponse("ok\n", headers=_FRESH)
 
-    async def _readyz(self, request: Request) -> Response:
-        reasons = await asyncio.gather(*(_ask(name, check) for name, check in self._checks.items()))
+    async def readyz(request: Request) -> Response:
+        reasons = await asyncio.gather(*(_ask(name, check) for name, check in checks.items()))
         ready = not any(reasons)
-        answer = {name: reason or "ok" for name, reason in zip(self._checks, reasons, strict=True)}
+        answer = {name: reason or "ok" for name, reason in zip(checks, reasons, strict=True)}
         return JSONResponse({"ready": ready, "checks": answer}, status_code=200 if ready else 503, headers=_FRESH)
 
-
-def _reason(error: Exception) -> str:
-    if isinstance(error, OSError) and error.errno and error.errno > 0:
-        return os.strerror(error.errno)
-    return getattr(error, "strerror", None) or "no such host"  # from the resolver, which numbers its errors from below
+    return [Route("/livez", livez), Route("/readyz", readyz)]
 
 
 async def _ask(name: str, check: Check) -> str | None:

@@ -1,11 +1,13 @@
 """``consecutive``: so many bad samples in a row."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Literal, Self
 
 from msgspec import Struct
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
+from streamcanary.alerting.detectors.base import DetectorModel
 from streamcanary.alerting.detectors.verdict import Tally, Verdict
+from streamcanary.model.canary import Canary
 
 _Count = Annotated[int, Field(ge=1, le=1000)]
 
@@ -21,7 +23,7 @@ class ConsecutiveState(Struct, frozen=True, kw_only=True, tag_field="type", tag=
     since: float = 0.0
 
 
-class Consecutive(BaseModel):
+class Consecutive(DetectorModel):
     """Fires at ``failures`` bad samples in a row; resolves at ``resolve_after`` good ones in a row.
 
     ``resolve_after`` is ``failures`` unless set. A lower number resolves sooner and flaps more: at a steady 50 % of
@@ -29,11 +31,23 @@ class Consecutive(BaseModel):
     Any good sample ends a run of bad ones and the reverse; neutral samples do neither.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
     type: Literal["consecutive"]
     failures: _Count = 3
     resolve_after: _Count | None = None
+
+    @property
+    def ends(self) -> str:
+        """What resolves it, in words."""
+        return "one good run" if self.needed == 1 else f"{self.needed} good runs in a row"
+
+    @property
+    def needed(self) -> int:
+        """How many good samples in a row resolve it."""
+        return self.resolve_after or self.failures
+
+    def for_canary(self, canary: Canary) -> Self:
+        """Return the detector as it is: it asks the same of every canary."""
+        return self
 
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> Verdict[ConsecutiveState]:
         """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
@@ -46,8 +60,7 @@ class Consecutive(BaseModel):
             state = ConsecutiveState(bad=min(state.bad + 1, self.failures), since=since)
             firing = firing or state.bad >= self.failures
         else:
-            needed = self.resolve_after or self.failures
-            state = ConsecutiveState(good=min(state.good + 1, needed))
-            firing = firing and state.good < needed
+            state = ConsecutiveState(good=min(state.good + 1, self.needed))
+            firing = firing and state.good < self.needed
         since = state.since if state.bad else at
         return Verdict(state, firing, Tally(state.bad, state.bad or state.good, since))

@@ -1,13 +1,11 @@
 """``ratio``: too large a part of the samples in a window is bad."""
 
+import math
 import re
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal, NamedTuple, Self
 
 from msgspec import Struct
 from pydantic import (
-    BaseModel,
-    BeforeValidator,
-    ConfigDict,
     Field,
     PlainSerializer,
     PlainValidator,
@@ -15,36 +13,17 @@ from pydantic import (
     model_validator,
 )
 
+from streamcanary.alerting.detectors.base import DetectorModel
 from streamcanary.alerting.detectors.verdict import Tally, Verdict
+from streamcanary.model.canary import Canary
 from streamcanary.model.duration import Duration, format_duration, parse_duration
+from streamcanary.model.fraction import Fraction, format_fraction, least
+from streamcanary.model.misfit import Misfit
 
 MOST_SAMPLES = 1000
 """How many samples a window holds at most; in a fuller window the oldest go first."""
 
-_PERCENT = re.compile(r"\s*(\d+(?:\.\d+)?)\s*%\s*")
 _RUNS = re.compile(r"\s*(\d{1,6})\s+runs?\s*")
-
-
-def _parse_fraction(value: object) -> float:
-    """Return ``"50%"`` or ``0.5`` as 0.5."""
-    if isinstance(value, str) and (percent := _PERCENT.fullmatch(value)):
-        fraction = float(percent.group(1)) / 100
-    elif isinstance(value, str):
-        try:
-            fraction = float(value)
-        except ValueError:
-            raise ValueError("not a fraction: write a percentage such as 50%, or a number such as 0.5") from None
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
-        fraction = float(value)
-    else:
-        raise ValueError("not a fraction: write a percentage such as 50%, or a number such as 0.5")
-    if not 0 < fraction <= 1:
-        raise ValueError("must be more than 0% and at most 100%")
-    return fraction
-
-
-Fraction = Annotated[float, BeforeValidator(_parse_fraction)]
-"""A pydantic field over 0 and up to 1 that also reads ``"50%"``."""
 
 
 class Window(NamedTuple):
@@ -97,7 +76,7 @@ class RatioState(Struct, frozen=True, kw_only=True, tag_field="type", tag="ratio
     reached: float | None = None
 
 
-class Ratio(BaseModel):
+class Ratio(DetectorModel):
     """Fires when at least ``threshold`` of the samples in the window are bad.
 
     ``over`` is the window. There must be ``min_samples`` in it, or it says nothing. With ``for`` the ratio must have
@@ -106,8 +85,6 @@ class Ratio(BaseModel):
     Resolves on a good sample at which less than *half* the threshold is bad, again of at least ``min_samples``: an
     error rate that hovers about the threshold pages once, not at every crossing.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     type: Literal["ratio"]
     over: WindowText = Window(seconds=300.0)
@@ -124,6 +101,48 @@ class Ratio(BaseModel):
             )
         return self
 
+    @property
+    def ends(self) -> str:
+        """What resolves it, in words."""
+        return f"a good run, with less than {self.threshold * 50:g}% of the runs in the last {self.over} bad"
+
+    def for_canary(self, canary: Canary) -> Self:
+        """Return the detector as it is: it asks the same of every canary."""
+        return self
+
+    def runs(self, interval: float) -> int:
+        """Return how many runs a full window holds, at one each ``interval`` seconds."""
+        if self.over.seconds is None:
+            return self.over.runs or 1
+        # the last one, and those that are less than the window older
+        return max(1, min(MOST_SAMPLES, math.ceil(self.over.seconds / interval - 1e-9)))
+
+    def unfit(self, canary: Canary) -> Misfit | None:
+        """Return what is wrong if the window is over before there are ``min_samples`` in it."""
+        every, seconds = canary.interval, self.over.seconds
+        runs = self.runs(every) if seconds is None else int(seconds // every)
+        if runs >= self.min_samples:
+            return None
+        return Misfit(
+            ("over",),
+            f"{canary.name} runs every {format_duration(every)}, {runs} times in {self.over}: fewer than min_samples "
+            f"({self.min_samples}), so it could never fire",
+        )
+
+    def doubt(self, canary: Canary) -> str | None:
+        """Return what is to be said if a single failure fires."""
+        runs, threshold = self.runs(canary.interval), format_fraction(self.threshold)
+        if least(self.threshold, runs) == 1:
+            return (
+                f"one failed run of the {runs} in {self.over} is {format_fraction(1 / runs)}, and fires at {threshold}"
+            )
+        if least(self.threshold, self.min_samples) == 1:
+            return (
+                f"after a start or a gap one failed run of {self.min_samples} (min_samples) is "
+                f"{format_fraction(1 / self.min_samples)}, and fires at {threshold}"
+            )
+        return None
+
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> Verdict[RatioState]:
         """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
 
@@ -135,11 +154,11 @@ class Ratio(BaseModel):
         count = sum(sample.bad for sample in seen)
         enough = len(seen) >= self.min_samples
         reached = None
-        if enough and count >= self.threshold * len(seen):
+        if enough and count >= least(self.threshold, len(seen)):
             # after a clock step back it cannot have been reached later than now
             reached = at if state.reached is None else min(state.reached, at)
         if firing:
-            firing = bad or not enough or count >= self.threshold / 2 * len(seen)
+            firing = bad or not enough or count >= least(self.threshold / 2, len(seen))
         else:
             firing = reached is not None and at - reached >= self.hold
         return Verdict(RatioState(seen=seen, reached=reached), firing, Tally(count, len(seen), seen[0].at))

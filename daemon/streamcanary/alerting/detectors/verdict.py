@@ -1,6 +1,6 @@
-"""What a detector says after a sample."""
+"""What a detector says after a sample, and who says it."""
 
-from typing import Generic, NamedTuple, TypeVar
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 State = TypeVar("State")
 
@@ -30,3 +30,20 @@ class Verdict(NamedTuple, Generic[State]):
     state: State
     firing: bool
     tally: Tally
+
+
+class Judge(Protocol):
+    """A detector made ready for one canary."""
+
+    @property
+    def ends(self) -> str:
+        """What resolves it, in words."""
+        ...
+
+    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> Verdict[Any]:
+        """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
+
+        Whatever is no state of this detector (``None``, or that of another one) starts it afresh. A sample that is bad
+        never ends the firing, and one that is good never begins it, unless the detector says so.
+        """
+        ...

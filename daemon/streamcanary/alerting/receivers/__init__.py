@@ -1,10 +1,11 @@
 """Who can be told, one file each.
 
-A receiver is a pydantic model (its configuration) that sends one immutable thing over HTTP and answers
-``Accepted``, ``Retry`` or ``Refused``. It knows nothing of incidents, queues or retries.
+A receiver is a pydantic model (its configuration) that sends one immutable thing and answers ``Accepted``, ``Retry`` or
+``Refused``. It knows nothing of incidents, queues or retries.
 
-*Edge* receivers are told of changes, once each, through the outbox; *level* receivers are told the state again and
-again.
+*Edge* receivers are told of changes, once each, through the outbox: ``send(http, page, now)``. *Level* receivers are
+told the state again and again: ``post(http, url, alerts, now)``. What else there is to know of one is in
+:class:`~streamcanary.alerting.receivers.terms.Terms`.
 """
 
 from typing import Annotated
@@ -12,11 +13,14 @@ from typing import Annotated
 from pydantic import Field
 
 from streamcanary.alerting.receivers.alertmanager import Alertmanager
+from streamcanary.alerting.receivers.apprise import Apprise
+from streamcanary.alerting.receivers.pagerduty import PagerDuty
+from streamcanary.alerting.receivers.slack import Slack
 from streamcanary.alerting.receivers.webhook import Webhook
 
-EdgeReceiver = Webhook
+EdgeReceiver = PagerDuty | Slack | Webhook | Apprise
 LevelReceiver = Alertmanager
-Receiver = Annotated[Webhook | Alertmanager, Field(discriminator="type")]
+Receiver = Annotated[PagerDuty | Slack | Webhook | Apprise | Alertmanager, Field(discriminator="type")]
 """Any receiver, told apart by its ``type``."""
 
-__all__ = ["Alertmanager", "EdgeReceiver", "LevelReceiver", "Receiver", "Webhook"]
+__all__ = ["Alertmanager", "Apprise", "EdgeReceiver", "LevelReceiver", "PagerDuty", "Receiver", "Slack", "Webhook"]

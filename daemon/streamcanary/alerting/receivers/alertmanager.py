@@ -8,12 +8,13 @@ from typing import Annotated, ClassVar, Literal
 
 import httpx2
 import msgspec
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import Field, field_validator
 
-from streamcanary.alerting.page import Page, rfc3339
+from streamcanary.alerting.page import Alert, rfc3339
 from streamcanary.alerting.receivers.address import BaseAddress
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused
-from streamcanary.alerting.receivers.post import post
+from streamcanary.alerting.receivers.terms import HttpTerms
+from streamcanary.alerting.receivers.wording import facts
 from streamcanary.model.duration import PositiveDuration
 
 LINGER = 15 * 60.0
@@ -22,20 +23,21 @@ LINGER = 15 * 60.0
 _BATCH = 64  # alerts a request, as Prometheus itself sends them
 
 
-class Alertmanager(BaseModel):
+class Alertmanager(HttpTerms):
     """A level receiver: told its whole state at every change and each ``resend`` seconds, every peer on its own.
 
     ``urls`` are the addresses of all peers of the cluster, never of a load balancer before them. A firing alert is sent
     with ``endsAt`` 15 minutes ahead, so that it ends by itself if this daemon is gone for good; a resolved one is
-    sent with the time it ended, for 15 minutes. ``generator_url`` becomes the link "Source" in its pages.
+    sent with the time it ended, for 15 minutes. ``generator_url`` becomes the link "Source" in its pages. What is known
+    of an alert goes along as annotations (``message``, ``diagnosis``, ``request_ids`` …), unless the rule has its own
+    of that name.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     level: ClassVar[bool] = True
+    keyed: ClassVar[bool] = True
 
     type: Literal["alertmanager"]
     urls: Annotated[tuple[BaseAddress, ...], Field(min_length=1, max_length=16)]
-    timeout: Annotated[PositiveDuration, Field(le=60)] = 10.0
     resend: Annotated[PositiveDuration, Field(ge=1, le=LINGER / 3)] = 60.0
     generator_url: BaseAddress | None = None
 
@@ -46,35 +48,33 @@ class Alertmanager(BaseModel):
             raise ValueError("has the same address twice")
         return urls
 
-    async def post(self, http: httpx2.AsyncClient, url: str, pages: Sequence[Page], now: float) -> Answer:
-        """Tell the peer at ``url`` of all ``pages``; the answer is the worst of those to its parts.
+    async def post(self, http: httpx2.AsyncClient, url: str, alerts: Sequence[Alert], now: float) -> Answer:
+        """Tell the peer at ``url`` of all ``alerts``; the answer is the worst of those to its parts.
 
         Alertmanager keeps the valid alerts of a request that it answers with 400.
         """
         worst: Answer = Accepted()
-        for start in range(0, len(pages), _BATCH):
-            alerts = [self._alert(page, now) for page in pages[start : start + _BATCH]]
-            answer = await post(
-                http,
-                f"{url}/api/v2/alerts",
-                content=msgspec.json.encode(alerts),
-                headers={},
-                timeout=self.timeout,
-                now=now,
-            )
+        for start in range(0, len(alerts), _BATCH):
+            part = msgspec.json.encode([self._alert(alert, now) for alert in alerts[start : start + _BATCH]])
+            answer = await self.deliver(http, f"{url}/api/v2/alerts", part, now)
             if isinstance(answer, Refused):
                 worst = answer
             elif not isinstance(answer, Accepted):
                 return answer  # it will hear all of it again soon
         return worst
 
-    def _alert(self, page: Page, now: float) -> dict[str, object]:
-        alert: dict[str, object] = {
-            "labels": page.labels,
-            "annotations": {name: text for name, text in page.annotations.items() if text},
-            "startsAt": rfc3339(min(page.opened, now)),  # after a clock step back; it must not be after endsAt
-            "endsAt": rfc3339(now + LINGER if page.resolved is None else page.resolved),
+    def _alert(self, alert: Alert, now: float) -> dict[str, object]:
+        document: dict[str, object] = {
+            "labels": alert.labels,
+            "annotations": {**_known(alert), **{name: text for name, text in alert.annotations.items() if text}},
+            "startsAt": rfc3339(min(alert.opened, now)),  # after a clock step back; it must not be after endsAt
+            "endsAt": rfc3339(now + LINGER if alert.resolved is None else alert.resolved),
         }
         if self.generator_url:
-            alert["generatorURL"] = self.generator_url
-        return alert
+            document["generatorURL"] = self.generator_url
+        return document
+
+
+def _known(alert: Alert) -> dict[str, str]:
+    traces = {"trace_url": alert.traces[-1]} if alert.traces else {}
+    return {fact.key: fact.text for fact in facts(alert)} | traces

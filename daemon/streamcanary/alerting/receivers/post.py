@@ -2,7 +2,6 @@
 
 import asyncio
 import email.utils
-import logging
 from collections.abc import Iterable, Mapping
 from datetime import UTC
 
@@ -10,37 +9,27 @@ import httpx2
 
 from streamcanary.alerting.receivers.address import revealing
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
-from streamcanary.model.secret import scrub
-
-_log = logging.getLogger(__name__)
+from streamcanary.model.secret import SecretUnreadable, scrub
+from streamcanary.transport.proxy import ProxyUnusable
+from streamcanary.transport.renewing import Renewing
+from streamcanary.transport.trust import TrustUnusable
+from streamcanary.transport.way import Way
 
 _MOST_READ = 16 * 1024
 _LONGEST_AFTER = 3600.0
 _PASSING = frozenset({408, 425, 429})  # the 4xx that mean "later": timeout, too early, too many (RFC 9110, 8470, 6585)
 
 
-def open_http() -> httpx2.AsyncClient:
-    """Return a client for all receivers: proxies as the environment says, but never for loopback; no redirects."""
-    try:
-        return _client(trust_env=True)
-    except (ValueError, ImportError, httpx2.InvalidURL) as error:  # a proxy that is none must not cost the pages
-        _log.error(
-            "the proxy that the environment names cannot be used, receivers are asked directly: %s", scrub(str(error))
-        )
-        return _client(trust_env=False)
+def open_http(way: Way | None = None) -> httpx2.AsyncClient:
+    """Return a client for one receiver, whose proxy and certificates are those of ``way`` as they are at each request.
 
-
-def _client(*, trust_env: bool) -> httpx2.AsyncClient:
-    direct: dict[str, httpx2.AsyncBaseTransport | None] = {
-        f"all://{host}": None for host in ("localhost", "127.0.0.0/8", "[::1]")
-    }
+    Without any, those of the environment; its proxies are never used for loopback. Redirects are not followed.
+    """
     return httpx2.AsyncClient(
-        mounts=direct,
-        trust_env=trust_env,
+        transport=Renewing(way or Way(), "receiver"),
+        trust_env=False,
         follow_redirects=False,
-        headers={"User-Agent": "streamcanary"},
-        # a connection that was idle for long may be dead, and a page that fails for it comes a retry later
-        limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=20.0),
+        headers={"User-Agent": "streamcanary", "Accept-Encoding": "identity"},  # unpacked, an answer has no bounds
     )
 
 
@@ -53,12 +42,14 @@ async def post(
     timeout: float,  # noqa: ASYNC109 - an answer comes of it, not an exception
     now: float,
     secrets: Iterable[str] = (),
+    strict: bool = False,
 ) -> Answer:
     """Send ``content`` as JSON to ``url`` and say how it went; raises nothing but cancellation.
 
     ``timeout`` (seconds) bounds the whole of it. ``now`` (seconds since the epoch) is what a ``Retry-After``
     date is held against. ``secrets``, and whatever of ``url`` may be one, are kept out of the reasons: servers like to
-    repeat the path that they do not know.
+    repeat the path that they do not know. With ``strict``, a web page is nobody's consent: it comes from something in
+    between, such as a portal that wants a login.
     """
     hidden = [*secrets, *revealing(url)]
     try:
@@ -76,11 +67,15 @@ async def post(
                 body = await _beginning(response)
             except (httpx2.HTTPError, TimeoutError):
                 body = b""  # the status is the answer; the body only explains it
-            return _judge(response, body, now, hidden)
+            return _judge(response, body, now, hidden, strict=strict)
     except (TimeoutError, httpx2.TimeoutException):
         return Retry(reason=f"no answer within {timeout:g} s")
     except httpx2.ConnectError as error:
         return Retry(reason=_tidy(f"cannot connect: {error}", hidden), definite=True)
+    except httpx2.ProxyError as error:
+        return Retry(reason=_tidy(f"the proxy does not let us through: {error}", hidden), definite=True)
+    except (TrustUnusable, ProxyUnusable, SecretUnreadable) as error:
+        return Retry(reason=_tidy(str(error), hidden), definite=True)
     except (httpx2.HTTPError, httpx2.StreamError) as error:
         return Retry(reason=_tidy(f"connection failed: {type(error).__name__}: {error}", hidden))
     except (httpx2.InvalidURL, ValueError, OSError, ExceptionGroup) as error:
@@ -97,9 +92,11 @@ async def _beginning(response: httpx2.Response) -> bytes:
     return body[:_MOST_READ]
 
 
-def _judge(response: httpx2.Response, body: bytes, now: float, hidden: list[str]) -> Answer:
+def _judge(response: httpx2.Response, body: bytes, now: float, hidden: list[str], *, strict: bool) -> Answer:
     status = response.status_code
     if 200 <= status < 300:
+        if strict and response.headers.get("content-type", "").lower().startswith("text/html"):
+            return Retry(reason=f"HTTP {status} with a web page: something in between has answered", definite=True)
         return Accepted()
     said = _tidy(body.decode("utf-8", "replace"), hidden)
     reason = f"HTTP {status}: {said}" if said else f"HTTP {status}"

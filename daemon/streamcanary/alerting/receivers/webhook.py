@@ -9,13 +9,12 @@ from typing import Annotated, ClassVar, Literal
 
 import httpx2
 import msgspec
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, model_validator
 
 from streamcanary.alerting.page import Page
 from streamcanary.alerting.receivers.address import SecretAddress, check_address
-from streamcanary.alerting.receivers.answer import Answer, Retry
-from streamcanary.alerting.receivers.post import post
-from streamcanary.model.duration import PositiveDuration
+from streamcanary.alerting.receivers.answer import Answer
+from streamcanary.alerting.receivers.terms import HttpTerms, either, one_of_each, undelivered
 from streamcanary.model.secret import Secret, SecretUnreadable
 
 
@@ -39,55 +38,63 @@ def _signing(value: Secret) -> Secret:
     return value
 
 
-class Webhook(BaseModel):
-    """An edge receiver: one POST when an alert fires, one when it is resolved.
+class Webhook(HttpTerms):
+    """An edge receiver: one POST when a group of alerts begins to fire, one at each change of it, one when it is over.
 
-    The body is JSON: ``version`` (1), ``type`` (``alert.fired`` or ``alert.resolved``), ``key`` (the same for both, and
-    for the same alert of another replica), ``alert``, ``canary`` (``null`` for a built-in alert), ``labels``,
-    ``annotations``, ``opened`` and ``resolved`` (RFC 3339, UTC; ``resolved`` is ``null`` while it fires), ``reason``
-    (why it is over, such as ``recovered: 7 of the last 8 runs were good``) and ``evidence`` (the fields of
-    :class:`~streamcanary.model.incident.Evidence`). ``labels``, ``annotations`` and ``evidence`` are those of the
-    opening, in the resolve as well: a receiver knows the alert by them, and ``reason`` is what is new.
+    The body is JSON:
+
+    - ``version``: 1.
+    - ``type``: ``alert.fired``; ``alert.updated``, others have joined or left, or it has gone on for long; or
+      ``alert.resolved``, nothing of the group fires any more.
+    - ``key``: of the group, the same in all that is told of it, and for the same group of another replica.
+    - ``title``: one line, without the status.
+    - ``labels``: those that the alerts of the group share.
+    - ``opened``: when the group did. This and the other times are RFC 3339, in UTC.
+    - ``total``: how many alerts the group has.
+    - ``alerts``: the first of them, those that fire before those that are over. Of each: ``key``, ``alert``, ``canary``
+      (``null`` for a built-in alert that is about none), ``labels``, ``annotations``, ``opened`` and ``resolved``
+      (``null`` while it fires), ``reason`` (why it is over, such as ``recovered: 7 of the last 8 runs were good``),
+      ``resolves`` (what would end it), ``traces`` (links) and ``evidence`` (the fields of
+      :class:`~streamcanary.model.incident.Evidence`). ``labels``, ``annotations`` and ``evidence`` are those of the
+      opening to the end: a receiver knows the alert by them, and ``reason`` is what is new.
 
     Headers: ``webhook-id`` is the same on every retry, ``webhook-timestamp`` is when it was sent (seconds since the
     epoch), ``webhook-signature`` is ``v1,`` and the base64 of the HMAC-SHA256 of ``id.timestamp.body``.
-    ``timeout`` (seconds) bounds one delivery.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
     level: ClassVar[bool] = False
+    keyed: ClassVar[bool] = True
 
     type: Literal["webhook"]
     url: SecretAddress | None = None
     url_file: Path | None = None
     secret: Annotated[Secret, AfterValidator(_signing)] | None = None
     secret_file: Path | None = None
-    timeout: Annotated[PositiveDuration, Field(le=60)] = 10.0
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "Webhook":
-        if (self.url is None) is (self.url_file is None):
-            raise ValueError("needs exactly one of url and url_file")
-        if (self.secret is None) is (self.secret_file is None):
-            raise ValueError("needs exactly one of secret and secret_file")
+        one_of_each(self, "url", "secret")
         return self
+
+    def reveal(self) -> tuple[str, str]:
+        """Return the address and the signing secret."""
+        url = check_address(either(self.url, self.url_file).reveal())
+        secret = either(self.secret, self.secret_file).reveal()
+        _key(secret)
+        return url, secret
 
     async def send(self, http: httpx2.AsyncClient, page: Page, now: float) -> Answer:
         """Deliver ``page``, signed at ``now`` (seconds since the epoch). Raises nothing but cancellation."""
         try:
-            url = check_address((self.url or Secret(path=self.url_file)).reveal())
-            secret = (self.secret or Secret(path=self.secret_file)).reveal()
-            key = _key(secret)
-        except SecretUnreadable as error:
-            return Retry(reason=str(error), definite=True)
-        except ValueError as error:  # from a file; what the configuration itself says was checked when it was loaded
-            return Retry(reason=f"the content of url_file or secret_file {error}", definite=True)
+            url, secret = self.reveal()
+        except (SecretUnreadable, ValueError) as error:
+            return undelivered(error)
         body = msgspec.json.encode(page.document())
         timestamp = str(int(now))
-        signed = hmac.digest(key, b".".join((page.id.encode(), timestamp.encode(), body)), hashlib.sha256)
+        signed = hmac.digest(_key(secret), b".".join((page.id.encode(), timestamp.encode(), body)), hashlib.sha256)
         headers = {
             "webhook-id": page.id,
             "webhook-timestamp": timestamp,
             "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
         }
-        return await post(http, url, content=body, headers=headers, timeout=self.timeout, now=now, secrets=(secret,))
+        return await self.deliver(http, url, body, now, headers=headers, secrets=(secret,))

@@ -7,9 +7,9 @@ import httpx2
 
 from streamcanary.canary.preflight.finding import Finding, broken, good
 from streamcanary.canary.preflight.walk import Walk
-from streamcanary.canary.proxy import ProxyUnusable, proxy_for
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.secret import Secret, SecretUnreadable
+from streamcanary.transport.proxy import ProxyUnusable, proxy_for
 
 _HOST = re.compile(r"[0-9A-Za-z._:-]+")
 _SHORTEST = 4  # scrub() takes nothing shorter for a secret

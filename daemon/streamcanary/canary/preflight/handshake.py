@@ -10,9 +10,9 @@ from typing import Any
 from streamcanary.canary.preflight.finding import Finding, broken, good, skipped
 from streamcanary.canary.preflight.route import ProxyRefused, open_wire
 from streamcanary.canary.preflight.walk import Walk
-from streamcanary.canary.trust import TrustUnusable, open_trust
 from streamcanary.model.diagnosis import Certificate
 from streamcanary.model.faults import FaultKind
+from streamcanary.transport.trust import TrustUnusable, open_trust
 
 _DAY = 86400.0
 _SOON = 14  # days before its end from which a certificate is worth a word

@@ -13,8 +13,8 @@ from msgspec.structs import replace
 
 from streamcanary.canary.preflight.finding import Finding, broken, good, skipped
 from streamcanary.canary.preflight.walk import Walk, Wire
-from streamcanary.canary.proxy import Proxy, bracketed
 from streamcanary.model.faults import FaultKind
+from streamcanary.transport.proxy import Proxy, bracketed
 
 _MOST_ADDRESSES = 8
 _GRACE = 0.1  # seconds that the other addresses get once one has answered

@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 import httpx2
 
-from streamcanary.canary.proxy import Proxy
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.clock import Clock
 from streamcanary.model.diagnosis import Certificate
+from streamcanary.transport.proxy import Proxy
 
 _PORTS = {"http": 80, "https": 443}
 

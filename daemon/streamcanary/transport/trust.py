@@ -1,4 +1,4 @@
-"""Whom a target's connection trusts, and as whom it shows itself: the TLS context."""
+"""Whom a connection trusts, and as whom it shows itself: the TLS context."""
 
 import os
 import ssl
@@ -6,15 +6,15 @@ from pathlib import Path
 
 import httpx2
 
-from streamcanary.canary.target import TargetSpec
+from streamcanary.transport.way import Way
 
 
 class TrustUnusable(Exception):
     """A file of certificates or keys cannot be used; the message names it."""
 
 
-def open_trust(target: TargetSpec) -> ssl.SSLContext:
-    """Return the TLS context for ``target``. Reads files, and takes tens of milliseconds.
+def open_trust(way: Way) -> ssl.SSLContext:
+    """Return the TLS context for ``way``. Reads files, and takes tens of milliseconds.
 
     Trusted are the authorities in ``ca_file`` and no others; without it those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``,
     or else the system's. ``client_cert`` and ``client_key`` are shown to a server that asks.
@@ -22,9 +22,9 @@ def open_trust(target: TargetSpec) -> ssl.SSLContext:
     Raises:
         TrustUnusable: if a file is missing, or is not what it should be.
     """
-    context = _own_authorities(target.ca_file) if target.ca_file is not None else _common_authorities()
-    if target.client_cert is not None:
-        _show(context, target.client_cert, target.client_key)
+    context = _own_authorities(way.ca_file) if way.ca_file is not None else _common_authorities()
+    if way.client_cert is not None:
+        _show(context, way.client_cert, way.client_key)
     return context
 
 

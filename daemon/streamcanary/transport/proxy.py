@@ -1,6 +1,6 @@
 """Which proxy stands between this machine and an endpoint.
 
-The choice is made here once, and the client and the preflight both use it. The rules are those of ``httpx2``:
+The choice is made here once, for canaries, their preflight and receivers alike. The rules are those of ``httpx2``:
 ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY`` by the scheme of the endpoint, unless ``NO_PROXY`` names its host.
 """
 
@@ -21,7 +21,7 @@ class ProxyUnusable(ValueError):
 
 
 class Proxy(Struct, frozen=True, kw_only=True):
-    """A proxy and who named it: the target's ``proxy``, or a variable of the environment."""
+    """A proxy and who named it: the configuration, or a variable of the environment."""
 
     scheme: str
     host: str
@@ -41,17 +41,18 @@ class Proxy(Struct, frozen=True, kw_only=True):
         return (self.user, self.password.reveal()) if self.password is not None else None
 
 
-def proxy_for(base_url: str, own: Secret | None = None) -> Proxy | None:
+def proxy_for(base_url: str, own: Secret | None = None, whose: str = "target") -> Proxy | None:
     """Return the proxy on the way to ``base_url``, or ``None`` if the way is direct.
 
-    ``own`` is the one that the target names, and goes before the environment. The environment's is never used on the
-    way to this machine itself.
+    ``own`` is the one that the configuration names for this ``whose``, and goes before the environment. The
+    environment's is never used on the way to this machine itself.
 
     Raises:
         ProxyUnusable: if what is named is no ``http://`` or ``https://`` proxy.
+        SecretUnreadable: if ``own`` is in a file that cannot be read.
     """
     if own is not None:
-        return read_proxy(own.reveal(), "the target's proxy")
+        return read_proxy(own.reveal(), f"the {whose}'s proxy")
     url = httpx2.URL(base_url)
     if is_loopback(url.host):
         return None

@@ -1,0 +1,191 @@
+"""``burn_rate``: the error budget of an objective is used up too fast."""
+
+from collections.abc import Iterator
+from typing import Annotated, Literal, Self
+
+from msgspec import Struct
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from streamcanary.alerting.detectors.base import DetectorModel
+from streamcanary.alerting.detectors.verdict import Tally, Verdict
+from streamcanary.model.canary import Canary
+from streamcanary.model.duration import PositiveDuration, format_duration
+from streamcanary.model.fraction import Fraction, format_fraction, least
+from streamcanary.model.misfit import Misfit, refuse
+
+BUCKETS = 60
+"""How many parts a window is kept in; it is exact to one of them."""
+
+_Window = Annotated[PositiveDuration, Field(ge=10, le=30 * 86400)]
+
+
+class BurnWindow(BaseModel):
+    """A pair of windows in seconds, and the burn ``rate`` that the errors of both must have reached.
+
+    At a rate of 1 the budget lasts just as long as the time that the objective is about.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    long: _Window
+    short: _Window
+    rate: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
+
+    @model_validator(mode="after")
+    def _one_is_shorter(self) -> Self:
+        if self.short >= self.long:
+            short, long = format_duration(self.short), format_duration(self.long)
+            refuse(type(self).__name__, [Misfit(("short",), f"{short} must be shorter than long ({long})")])
+        return self
+
+
+class Bucket(Struct, frozen=True, array_like=True):
+    """A part of a window: which (counted from the epoch), and how many samples in it were good and bad."""
+
+    number: int
+    good: int
+    bad: int
+
+
+class Ring(Struct, frozen=True, array_like=True):
+    """A window of so many seconds, as the buckets that are not empty, oldest first."""
+
+    seconds: float
+    buckets: tuple[Bucket, ...] = ()
+
+    @property
+    def width(self) -> float:
+        """How long a bucket is, in seconds."""
+        return self.seconds / BUCKETS
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many samples in it are bad, and how many there are."""
+        good = bad = 0
+        for bucket in self.buckets:
+            good, bad = good + bucket.good, bad + bucket.bad
+        return bad, good + bad
+
+    def take(self, *, bad: bool, at: float) -> "Ring":
+        """Return the ring with one more sample, seen ``at`` (seconds since the epoch), without what is too old then.
+
+        Buckets that seem to come from later (the clock was set back) count as of now.
+        """
+        number, buckets = int(at // self.width), self.buckets
+        good_now, bad_now, begin, end = int(not bad), int(bad), 0, len(buckets)
+        while end > 0 and buckets[end - 1].number >= number:
+            end -= 1
+            good_now, bad_now = good_now + buckets[end].good, bad_now + buckets[end].bad
+        while begin < end and buckets[begin].number <= number - BUCKETS:
+            begin += 1
+        return Ring(self.seconds, (*buckets[begin:end], Bucket(number, good_now, bad_now)))
+
+
+class BurnRateState(Struct, frozen=True, kw_only=True, tag_field="type", tag="burn_rate", omit_defaults=True):
+    """One ring for each length of a window."""
+
+    rings: tuple[Ring, ...] = ()
+
+
+class BurnRate(DetectorModel):
+    """Fires when any of ``windows`` burns: in both its long and its short window the errors have reached its ``rate``.
+
+    That is so many times what the objective leaves: at an objective of 99 % a rate of 14.4 is 14.4 % of errors.
+
+    The default windows are those that pages are advised for in *The Site Reliability Workbook*, chapter 5: 14.4 over
+    1 h and 5 m (2 % of a month's budget in an hour), and 6 over 6 h and 30 m. For tickets it advises 3 over 1 d and 2
+    h, and 1 over 3 d and 6 h. The long window must hold ``min_samples``.
+
+    Resolves on a good sample at which every *short* window is below *half* its rate, once the longest window holds
+    ``min_samples``. Windows are kept in 60 parts, so they are exact to a sixtieth, and the state is bounded.
+    """
+
+    type: Literal["burn_rate"]
+    objective: Fraction
+    windows: Annotated[tuple[BurnWindow, ...], Field(min_length=1, max_length=4)] = (
+        BurnWindow(long=3600, short=300, rate=14.4),
+        BurnWindow(long=6 * 3600, short=1800, rate=6),
+    )
+    min_samples: Annotated[int, Field(ge=1, le=1000)] = 10
+
+    @model_validator(mode="after")
+    def _can_be_reached(self) -> Self:
+        refuse(type(self).__name__, self._unreachable())
+        return self
+
+    @property
+    def budget(self) -> float:
+        """The part of runs that may fail."""
+        return round(1 - self.objective, 12)
+
+    @property
+    def ends(self) -> str:
+        """What resolves it, in words."""
+        parts = (
+            f"{format_fraction(window.rate * self.budget / 2)} of the last {format_duration(window.short)}"
+            for window in self.windows
+        )
+        return f"a good run, with less than {' and '.join(parts)} bad"
+
+    def for_canary(self, canary: Canary) -> Self:
+        """Return the detector as it is: it asks the same of every canary."""
+        return self
+
+    def unfit(self, canary: Canary) -> Misfit | None:
+        """Return what is wrong if even the longest window is over before there are ``min_samples`` in it."""
+        longest = max(window.long for window in self.windows)
+        runs = int(longest // canary.interval)
+        if runs >= self.min_samples:
+            return None
+        return Misfit(
+            ("windows",) if "windows" in self.model_fields_set else (),
+            f"{canary.name} runs every {format_duration(canary.interval)}, {runs} times in {format_duration(longest)}: "
+            f"fewer than min_samples ({self.min_samples}), so it could never fire",
+        )
+
+    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> Verdict[BurnRateState]:
+        """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
+
+        Whatever is no state of this detector starts it afresh; so does a window of a length that there was none of.
+        """
+        known = {ring.seconds: ring for ring in state.rings} if isinstance(state, BurnRateState) else {}
+        rings = {}
+        for seconds in sorted({length for window in self.windows for length in (window.long, window.short)}):
+            rings[seconds] = known.get(seconds, Ring(seconds)).take(bad=bad, at=at)
+        counts = {seconds: ring.counts for seconds, ring in rings.items()}
+
+        def reached(window: BurnWindow, seconds: float, part: float = 1.0) -> bool:
+            count, total = counts[seconds]
+            return count >= least(min(part * window.rate * self.budget, 1.0), total)
+
+        burning = [
+            window
+            for window in self.windows
+            if counts[window.long][1] >= self.min_samples
+            and reached(window, window.long)
+            and reached(window, window.short)
+        ]
+        if not firing:
+            firing = bool(burning)
+        elif not bad and counts[max(counts)][1] >= self.min_samples:
+            firing = any(reached(window, window.short, 0.5) for window in self.windows)
+        shown = rings[(burning or self.windows)[0].long]
+        since = shown.buckets[0].number * shown.width
+        return Verdict(
+            BurnRateState(rings=tuple(rings.values())), firing, Tally(*counts[shown.seconds], min(since, at))
+        )
+
+    def _unreachable(self) -> Iterator[Misfit]:
+        if self.budget <= 0:
+            message = "an objective of 100% leaves no error budget to burn: write a lower one, such as 99.9%"
+            yield Misfit(("objective",), message)
+            return
+        for number, window in enumerate(self.windows):
+            if window.rate * self.budget > 1 + 1e-9:
+                yield Misfit(
+                    ("windows", number, "rate") if "windows" in self.model_fields_set else ("objective",),
+                    f"at an objective of {format_fraction(self.objective)} a burn rate of {window.rate:g} is "
+                    f"{window.rate * self.budget * 100:.3g}% of errors, so it could never fire; "
+                    f"set windows with a rate of at most {1 / self.budget:.3g}",
+                    against=("objective",),
+                )

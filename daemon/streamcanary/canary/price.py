@@ -1,0 +1,94 @@
+"""What a token costs: as a target says, or as ``genai-prices`` knows it.
+
+That package carries a table of list prices, as they were when it was released; nothing is fetched. It is imported only
+where a price is looked up: the table takes some megabytes and a third of a second.
+"""
+
+from functools import lru_cache, partial
+from typing import TYPE_CHECKING, Annotated, Any, Final, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag
+
+from streamcanary.model.spend import Spend
+
+if TYPE_CHECKING:
+    from genai_prices.types import PriceCalculation
+
+_MILLION: Final = 1_000_000
+_ASKED: Final = 1000  # tokens whose price is looked up: below the tiers that long prompts are charged by
+
+Usd = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
+
+
+class Price(BaseModel):
+    """USD per million tokens. Cached input is charged as all other input: a nonce keeps caches away."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    input: Usd
+    output: Usd
+
+    def of(self, input_tokens: int, output_tokens: int) -> Spend:
+        """Return what one request with so many tokens costs."""
+        return Spend(
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            input_usd=input_tokens * self.input / _MILLION,
+            output_usd=output_tokens * self.output / _MILLION,
+            requests=1,
+        )
+
+
+FREE: Final = Price(input=0, output=0)
+
+
+def _word(value: object) -> object:
+    if value not in ("auto", "free"):
+        raise ValueError("must be auto, free, or USD per million tokens such as {input: 0.15, output: 0.60}")
+    return value
+
+
+def _form(value: Any) -> str:
+    return "usd" if isinstance(value, (dict, Price)) else "word"
+
+
+PriceSetting = Annotated[
+    Annotated[Literal["auto", "free"], BeforeValidator(_word), Tag("word")] | Annotated[Price, Tag("usd")],
+    Discriminator(_form),
+]
+"""``auto``: the list price that ``genai-prices`` knows. ``free``: nothing. Or what it is."""
+
+
+def price_of(setting: Literal["auto", "free"] | Price, *, model: str, base_url: str, provider: str) -> Price | None:
+    """Return what tokens of ``model`` cost at the endpoint; ``None`` if nobody knows.
+
+    A list price is looked up by the address of the endpoint, then by the name of its provider.
+    """
+    if isinstance(setting, Price):
+        return setting
+    if setting == "free":
+        return FREE
+    return _list_price(model, base_url, provider)
+
+
+@lru_cache(maxsize=4096)
+def _list_price(model: str, base_url: str, provider: str) -> Price | None:
+    import genai_prices
+
+    usage = genai_prices.Usage(input_tokens=_ASKED, output_tokens=_ASKED)
+    for look_up in (
+        partial(genai_prices.calc_price, provider_api_url=base_url),
+        partial(genai_prices.calc_price, provider_id=provider),
+    ):
+        try:
+            found = look_up(usage, model)
+        except (LookupError, ValueError):  # not in the table
+            continue
+        if found.model_price.input_mtok is not None and found.model_price.output_mtok is not None:
+            return _per_million(found)
+    return None
+
+
+def _per_million(found: "PriceCalculation") -> Price:
+    per_million = _MILLION / _ASKED
+    return Price(input=float(found.input_price) * per_million, output=float(found.output_price) * per_million)

@@ -1,0 +1,140 @@
+"""``streamcanary backtest``: which alerts recorded runs would have led to, and who would have been told."""
+
+import argparse
+import math
+import sys
+from collections.abc import Iterable, Iterator
+from datetime import UTC, datetime
+
+import msgspec
+
+from streamcanary.alerting.backtest import Episode, Report, backtest
+from streamcanary.alerting.page import rfc3339
+from streamcanary.cli.config import Unusable, read_config
+from streamcanary.model.clock import SystemClock
+from streamcanary.model.duration import format_duration, parse_duration
+from streamcanary.model.outcome import Outcome
+from streamcanary.store.archive import ArchiveUnreadable, Unread, read_runs
+
+_SHOWN = 10  # rows that cannot be read and are named
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Replay what was recorded; return 0, or 2 if the configuration, the database or a time is bad."""
+    try:
+        now = SystemClock().time()
+        since = _moment("--since", arguments.since, now, -math.inf)
+        until = _moment("--until", arguments.until, now, math.inf)
+        settings = read_config(arguments.config)
+    except Unusable as error:
+        if str(error):
+            print(f"streamcanary: {error}", file=sys.stderr)
+        return 2
+    unread = _Unreadable()
+    runs = unread.without(read_runs(arguments.db or settings.store.path))
+    among = (run for run in runs if since <= run.started < until)
+    try:
+        report = backtest(settings.alerts, settings.instance, settings.describe(), among)
+    except ArchiveUnreadable as error:
+        print(f"streamcanary: {error}", file=sys.stderr)
+        return 2
+    if arguments.json:
+        print(msgspec.json.encode({**report.document(), "unread": unread.count}).decode())
+    else:
+        print("\n".join(_describe(report)))
+    unread.show()
+    return 0
+
+
+class _Unreadable:
+    """The rows that are left out: how many, and the first of them."""
+
+    def __init__(self) -> None:
+        self.count = 0
+        self._first: list[Unread] = []
+
+    def without(self, rows: Iterable[Outcome | Unread]) -> Iterator[Outcome]:
+        """Yield the runs among ``rows``, and keep count of the others."""
+        for row in rows:
+            if isinstance(row, Outcome):
+                yield row
+                continue
+            self.count += 1
+            if self.count <= _SHOWN:
+                self._first.append(row)
+
+    def show(self) -> None:
+        for row in self._first:
+            print(f"warning: run {row.run_id} cannot be read, and is left out: {row.reason}", file=sys.stderr)
+        if self.count > _SHOWN:
+            print(f"warning: so are {self.count - _SHOWN} more", file=sys.stderr)
+
+
+def _moment(option: str, text: str | None, now: float, otherwise: float) -> float:
+    """Return a time of day, or so long ago, in seconds since the epoch."""
+    if text is None:
+        return otherwise
+    try:
+        return now - parse_duration(text)
+    except ValueError:
+        pass
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise Unusable(
+            f"{option} {text!r} is no time: write one such as 2027-01-15T08:00:00Z (UTC unless it says otherwise), "
+            "or how long ago, such as 24h"
+        ) from None
+    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+
+
+def _describe(report: Report) -> Iterator[str]:
+    if report.start is None or report.end is None:
+        yield "no run of a canary of this configuration was recorded in that time"
+        return
+    yield f"{report.runs} runs from {rfc3339(report.start)} to {rfc3339(report.end)}"
+    if report.foreign:
+        yield f"{report.foreign} more are of canaries that the configuration does not have"
+    for start, end in report.gaps:
+        yield f"no canary left anything from {rfc3339(start)} to {rfc3339(end)}: taken as a time without the daemon"
+    yield ""
+    if report.alerts:
+        head = ("FIRED", "FOR", "ALERT", "ABOUT", "BAD", "FAULTS")
+        yield from _table([head, *map(_row, report.alerts)])
+        if report.omitted:
+            yield f"and {report.omitted} more"
+    else:
+        yield "no alert would have fired"
+    yield ""
+    yield from _table(
+        [
+            ("RULE", "FIRED", "IN ALL", "PAGES"),
+            *(
+                (name, str(one.fires), format_duration(one.seconds) if one.fires else "-", str(one.pages))
+                for name, one in report.rules.items()
+            ),
+        ]
+    )
+    if report.receivers:
+        yield ""
+        yield from _table(
+            [
+                ("RECEIVER", "PAGES", "UPDATES", "RESOLVES"),
+                *(
+                    (name, str(one.pages), str(one.updates), str(one.resolves))
+                    for name, one in report.receivers.items()
+                ),
+            ]
+        )
+
+
+def _row(alert: Episode) -> tuple[str, ...]:
+    lasted = format_duration(alert.seconds) + ("" if alert.resolved is not None else ", and on")
+    counted = f"{alert.bad} of {alert.total}" if alert.total else "-"
+    faults = ", ".join(f"{kind} {number}" for kind, number in alert.faults.items())
+    return rfc3339(alert.fired), lasted, alert.alert, alert.subject, counted, faults or alert.message
+
+
+def _table(rows: list[tuple[str, ...]]) -> list[str]:
+    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
+    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -1,0 +1,131 @@
+"""``streamcanary notify``: a test page and its resolve, to see that a receiver is told."""
+
+import argparse
+import asyncio
+import sys
+from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
+
+from streamcanary.cli.config import Unusable, read_config
+from streamcanary.settings import Settings
+
+if TYPE_CHECKING:
+    from httpx2 import AsyncClient
+
+    from streamcanary.alerting.page import Alert
+    from streamcanary.alerting.receivers import EdgeReceiver, LevelReceiver, Receiver
+    from streamcanary.alerting.receivers.answer import Answer
+
+_ALERT = "StreamcanaryTest"
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Tell a receiver of an alert, and that it is over; return 0 if it took both, 1 if not, 2 if it cannot be told."""
+    try:
+        settings = read_config(arguments.config)
+        receiver = _find(settings, arguments.receiver)
+    except Unusable as error:
+        if str(error):
+            print(f"streamcanary: {error}", file=sys.stderr)
+        return 2
+    return asyncio.run(_notify(receiver, settings.instance))
+
+
+def _find(settings: Settings, name: str) -> "Receiver":
+    receivers = settings.alerts.receivers
+    if name not in receivers:
+        raise Unusable(f"there is no receiver {name!r}; known: {', '.join(receivers) or 'none'}")
+    if obstacle := receivers[name].obstacle():
+        raise Unusable(f"receiver {name}: {obstacle}")
+    return receivers[name]
+
+
+async def _notify(receiver: "Receiver", instance: str) -> int:
+    from streamcanary.alerting.receivers import LevelReceiver
+    from streamcanary.alerting.receivers.post import open_http
+
+    async with open_http(receiver.way) as http:
+        if isinstance(receiver, LevelReceiver):
+            taken = [await _tell_state(receiver, http, url, instance) for url in receiver.urls]
+            return 0 if all(taken) else 1
+        return 0 if await _tell_changes(receiver, http, instance) else 1
+
+
+async def _tell_changes(receiver: "EdgeReceiver", http: "AsyncClient", instance: str) -> bool:
+    from uuid import uuid4
+
+    from streamcanary.alerting.page import Page
+    from streamcanary.alerting.receivers.answer import Accepted
+    from streamcanary.model.clock import SystemClock
+    from streamcanary.model.incident import Action
+
+    clock, key = SystemClock(), uuid4().hex  # each test is a group of its own
+    begun = clock.time()
+    for action in (Action.TRIGGER, Action.RESOLVE):
+        now = clock.time()
+        alert = _alert(key, instance, begun, now if action is Action.RESOLVE else None)
+        page = Page(
+            id=f"{key}-{action}",
+            key=key,
+            action=action,
+            labels={"alert": _ALERT},
+            opened=begun,
+            alerts=(alert,),
+            total=1,
+        )
+        answer = await receiver.send(http, page, now)
+        _show(action.value, answer)
+        if not isinstance(answer, Accepted):
+            return False
+    return True
+
+
+async def _tell_state(receiver: "LevelReceiver", http: "AsyncClient", url: str, instance: str) -> bool:
+    from uuid import uuid4
+
+    from streamcanary.alerting.receivers.answer import Accepted
+    from streamcanary.model.clock import SystemClock
+
+    clock, key = SystemClock(), uuid4().hex
+    begun = clock.time()
+    for state in ("firing", "resolved"):
+        now = clock.time()
+        alert = _alert(key, instance, begun, now if state == "resolved" else None)
+        answer = await receiver.post(http, url, [alert], now)
+        _show(f"{urlsplit(url).netloc} {state}", answer)
+        if not isinstance(answer, Accepted):
+            return False
+    return True
+
+
+def _alert(key: str, instance: str, opened: float, resolved: float | None) -> "Alert":
+    from streamcanary.alerting.page import Alert
+    from streamcanary.model.incident import Evidence
+
+    return Alert(
+        key=key,
+        alert=_ALERT,
+        subject=instance,
+        canary=None,
+        labels={"alertname": _ALERT, "instance": instance, "severity": "page"},
+        annotations={"summary": "A test page: nothing is wrong", "description": "Sent by streamcanary notify."},
+        opened=opened,
+        resolved=resolved,
+        reason=None if resolved is None else "the test is over",
+        resolves="its resolve, which follows at once",
+        evidence=Evidence(),
+    )
+
+
+def _show(what: str, answer: "Answer") -> None:
+    from streamcanary.alerting.receivers.answer import Accepted, Refused
+
+    match answer:
+        case Accepted():
+            said = "accepted"
+        case Refused(reason):
+            said = f"refused: {reason}"
+        case _:
+            after = "" if answer.after is None else f", after {answer.after:g} s"
+            said = f"not taken, the daemon would try again{after}: {answer.reason}"
+    print(f"{what}: {said}", flush=True)

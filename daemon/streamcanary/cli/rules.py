@@ -1,0 +1,17 @@
+"""``streamcanary rules``: the rules of a configuration as a rule file for Prometheus."""
+
+import argparse
+import sys
+
+from streamcanary.alerting.export import export
+from streamcanary.cli.config import Unusable, read_config
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Print the rule file; return 0, or 2 if the configuration is bad."""
+    try:
+        settings = read_config(arguments.config)
+    except Unusable:
+        return 2
+    sys.stdout.write(export(settings.alerts, settings.instance, settings.describe()))
+    return 0

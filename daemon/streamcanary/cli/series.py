@@ -1,0 +1,37 @@
+"""How many series of metrics a configuration makes: what a time series database is asked to hold."""
+
+from typing import Final
+
+from streamcanary.model import names
+from streamcanary.model.outcome import OutcomeKind
+
+_AT_REST: Final = {
+    names.RUNS: len(OutcomeKind),
+    names.RUNS_MISSED: 4,  # late, overlap, shutdown, budget
+    names.TOKENS: 2,  # input, output
+    names.LAST_RUN: 1,
+    names.LAST_SUCCESS: 1,
+    names.CANARY_INFO: 1,
+    names.SCHEDULE_LAG: 1,
+    names.ATTEMPTS: 1,
+    names.ATTEMPT_DURATION: 1,
+    names.FIRST_TOKEN_TIME: 1,
+    names.MAX_GAP: 1,
+    names.OPERATION_DURATION: 1,
+    names.TIME_TO_FIRST_CHUNK: 1,
+    names.TOKEN_USAGE: 2,  # input, output
+}
+
+
+def series(canaries: int, pairs: int) -> int:
+    """Return how many series there are while all is well, as Prometheus counts them.
+
+    ``pairs`` are those of a rule and a canary that it watches. A histogram is one series a bucket, and three more. A
+    budget adds what is spent, two for each canary; each kind of fault that one meets a few, and each route that it
+    falls back to as much as its own.
+    """
+    return canaries * sum(count * _size(metric) for metric, count in _AT_REST.items()) + pairs
+
+
+def _size(metric: names.Metric) -> int:
+    return 1 if metric.buckets is None else len(metric.buckets) + 3  # the bucket above all, the sum, the count

@@ -1,0 +1,109 @@
+"""``streamcanary test-rules``: unit tests for rules, in promtool's format and with its output."""
+
+import argparse
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from streamcanary.alerting.unit_tests import Failure, Firing, Ground, TestFile, mismatches, run
+from streamcanary.model.duration import format_duration
+from streamcanary.settings import ConfigInvalid, Problem, load, render
+from streamcanary.settings_sources.document import read_document
+from streamcanary.settings_sources.explain import explain
+
+
+def main(arguments: argparse.Namespace) -> int:
+    """Run the tests of each file; return 0 if all hold, 1 if any fails, 2 if a file is bad."""
+    code = 0
+    for path in arguments.files:
+        print(f"Unit Testing:  {path}")
+        try:
+            failures = [line for file, origin, ground in _read(path) for line in _run(file, origin, ground)]
+        except ConfigInvalid as invalid:
+            print("  BAD FILE", flush=True)
+            print(render(invalid.problems), file=sys.stderr)
+            code = 2
+            continue
+        if failures:
+            print("  FAILED:")
+            print("\n".join(failures))
+            code = max(code, 1)
+        else:
+            print("  SUCCESS")
+        print()
+    return code
+
+
+def _read(path: Path) -> list[tuple[TestFile, str, Ground]]:
+    """Return the tests in ``path``, once for each configuration that they are to hold for, with its name.
+
+    Raises:
+        ConfigInvalid: with every problem that was found, in the file or in a configuration that it names.
+    """
+    document = read_document(path)
+    try:
+        file = TestFile.model_validate(document.data)
+    except ValidationError as error:
+        raise ConfigInvalid([*document.problems, *explain(error, document, (TestFile,))]) from None
+    problems = list(document.problems)
+    runs = []
+    for origin, ground in _grounds(path, file, problems):
+        wrong = [document.problem(misfit.path, misfit.message) for misfit in mismatches(file, ground)]
+        problems += [problem for problem in wrong if problem not in problems]
+        runs.append((file, origin, ground))
+    if problems:
+        raise ConfigInvalid(problems)
+    return runs
+
+
+def _grounds(path: Path, file: TestFile, problems: list[Problem]) -> Iterator[tuple[str, Ground]]:
+    if file.alerts is not None:
+        yield "", Ground(file.alerts)
+    for name in file.rule_files or ():
+        try:
+            settings = load(path.absolute().parent / name)
+        except ConfigInvalid as invalid:
+            problems += invalid.problems
+        else:
+            canaries = {canary.name: canary for canary in settings.describe()}
+            yield str(name), Ground(settings.alerts, settings.instance, canaries)
+
+
+def _run(file: TestFile, origin: str, ground: Ground) -> Iterator[str]:
+    for failure in run(file, ground):
+        yield from _show(failure, origin)
+
+
+def _show(failure: Failure, origin: str) -> Iterator[str]:
+    """Say what failed, as promtool does."""
+    name = f"name: {failure.group}, " if failure.group else ""
+    where = f"rules: {origin}, " if origin else ""
+    yield f"    {where}{name}alertname: {failure.alertname}, time: {format_duration(failure.time)},"
+    yield from _list("exp", failure.expected)
+    yield from _list("got", failure.got)
+    yield ""
+
+
+def _list(title: str, firing: tuple[Firing, ...]) -> Iterator[str]:
+    if not firing:
+        yield f"        {title}:[]"
+        return
+    yield f"        {title}:["
+    for number, alert in enumerate(firing):
+        yield f"            {number}:"
+        yield f"              Labels:{_pairs(alert.labels)}"
+        if alert.annotations is not None:
+            yield f"              Annotations:{_pairs(alert.annotations)}"
+    yield "        ]"
+
+
+def _pairs(pairs: tuple[tuple[str, str], ...]) -> str:
+    written = (f"{name}={_quote(value)}" for name, value in pairs)
+    return "{" + ", ".join(written) + "}"
+
+
+def _quote(text: str) -> str:
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'

@@ -1,0 +1,45 @@
+"""Parts of a whole as people write them (``50%``) and as programs keep them (0.5)."""
+
+import math
+import re
+from typing import Annotated
+
+from pydantic import BeforeValidator
+
+_PERCENT = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*%\s*")
+_NUMBER = re.compile(r"\s*\d{0,9}\.?\d{1,12}\s*")
+_WRONG = "not a fraction: write a percentage such as 50%, or a number such as 0.5"
+
+
+def parse_fraction(value: object) -> float:
+    """Return ``"50%"`` or ``0.5`` as 0.5.
+
+    Raises:
+        ValueError: if it is neither, not more than zero, or more than the whole.
+    """
+    if isinstance(value, str) and (percent := _PERCENT.fullmatch(value)):
+        fraction = float(percent.group(1)) / 100
+    elif (isinstance(value, str) and _NUMBER.fullmatch(value)) or type(value) in (int, float):
+        fraction = float(value)  # type: ignore[arg-type] # of one of these
+    else:
+        raise ValueError(_WRONG)
+    if not 0 < fraction <= 1:
+        raise ValueError("must be more than 0% and at most 100%")
+    return fraction
+
+
+def format_fraction(fraction: float) -> str:
+    """Return ``fraction`` as a percentage of at most three digits: ``2%``, ``14.4%``, ``0.05%``."""
+    return f"{fraction * 100:.3g}%"
+
+
+def least(fraction: float, total: int) -> int:
+    """Return the smallest number over zero that is at least ``fraction`` of ``total``.
+
+    10 % of 30 are 3, although 0.1 * 30 is a little more to a computer.
+    """
+    return max(1, math.ceil(fraction * total - 1e-9))
+
+
+Fraction = Annotated[float, BeforeValidator(parse_fraction)]
+"""A pydantic field over 0 and up to 1 that also reads ``"50%"``."""

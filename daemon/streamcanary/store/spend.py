@@ -1,0 +1,52 @@
+"""What canaries spent, by UTC day."""
+
+import sqlite3
+from collections.abc import Mapping
+from typing import Final
+
+from streamcanary.model.spend import Spend
+
+DAYS_KEPT: Final = 400
+"""How many days are kept, the latest by their name."""
+
+
+def save(connection: sqlite3.Connection, days: Mapping[str, Spend]) -> None:
+    """Set the sums of ``days`` (``2026-02-02``), and forget the days beyond :data:`DAYS_KEPT`.
+
+    Setting a sum twice does no harm.
+
+    Raises:
+        sqlite3.Error: if it cannot be done.
+    """
+    connection.executemany(
+        "INSERT INTO spend (day, input_tokens, output_tokens, input_usd, output_usd, requests)"
+        " VALUES (?, ?, ?, ?, ?, ?)"
+        " ON CONFLICT (day) DO UPDATE SET input_tokens = excluded.input_tokens, output_tokens = excluded.output_tokens,"
+        " input_usd = excluded.input_usd, output_usd = excluded.output_usd, requests = excluded.requests",
+        [
+            (day, spend.input_tokens, spend.output_tokens, spend.input_usd, spend.output_usd, spend.requests)
+            for day, spend in days.items()
+        ],
+    )
+    connection.execute(
+        "DELETE FROM spend WHERE day NOT IN (SELECT day FROM spend ORDER BY day DESC LIMIT ?)", (DAYS_KEPT,)
+    )
+
+
+def load(connection: sqlite3.Connection) -> dict[str, Spend]:
+    """Return the sums by day.
+
+    Raises:
+        sqlite3.Error: if they cannot be read.
+    """
+    rows = connection.execute("SELECT day, input_tokens, output_tokens, input_usd, output_usd, requests FROM spend")
+    return {
+        day: Spend(
+            input_tokens=input_tokens,
+            output_tokens=output_tokens,
+            input_usd=input_usd,
+            output_usd=output_usd,
+            requests=requests,
+        )
+        for day, input_tokens, output_tokens, input_usd, output_usd, requests in rows
+    }

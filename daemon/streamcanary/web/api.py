@@ -1,0 +1,186 @@
+"""``/api/v1``: which alerts are open, and the silences: to be read, made and ended. JSON throughout.
+
+An answer that is no success is ``{"error": "..."}``, in words that say what would be right.
+"""
+
+import uuid
+from collections.abc import Awaitable, Callable
+from datetime import UTC, datetime
+from typing import Annotated, Any, Protocol
+
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from streamcanary.model.clock import Clock
+from streamcanary.model.duration import PositiveDuration
+from streamcanary.model.incident import Incident
+from streamcanary.model.matcher import Matchers
+from streamcanary.model.secret import scrub
+from streamcanary.model.silence import Silence
+from streamcanary.web.guard import Guard
+
+_LONGEST_BODY = 64 * 1024
+_LONGEST_SILENCE = 366 * 86400.0
+_FRESH = {"Cache-Control": "no-store"}
+
+
+class Alerts(Protocol):
+    """What the API shows and changes."""
+
+    @property
+    def active(self) -> tuple[Incident, ...]:
+        """The incidents that are open, the oldest first."""
+        ...
+
+    @property
+    def silences(self) -> tuple[Silence, ...]:
+        """The silences that there are."""
+        ...
+
+    async def silence(self, silence: Silence) -> None:
+        """Mute what ``silence`` covers; ``ValueError`` if there are too many."""
+        ...
+
+    async def unsilence(self, id: str) -> bool:  # noqa: A002 - the field's name
+        """End a silence; tell whether there was one."""
+        ...
+
+
+class SilenceRequest(BaseModel):
+    """The body that makes a silence: ``match`` (at least one), and ``for`` how long or ``until`` when.
+
+    ``starts`` is now unless set. ``by`` and ``why`` are shown to whoever wonders.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    match: Annotated[Matchers, Field(min_length=1, max_length=20)]
+    length: PositiveDuration | None = Field(default=None, alias="for", le=_LONGEST_SILENCE)
+    starts: AwareDatetime | None = None
+    until: AwareDatetime | None = None
+    by: Annotated[str, Field(max_length=200)] = ""
+    why: Annotated[str, Field(max_length=500)] = ""
+
+    @model_validator(mode="after")
+    def _one_end(self) -> "SilenceRequest":
+        if (self.length is None) is (self.until is None):
+            raise ValueError("needs exactly one of for and until")
+        return self
+
+    def make(self, now: float) -> Silence:
+        """Return the silence, made ``now`` (seconds since the epoch).
+
+        Raises:
+            ValueError: if it would be over before it starts, or last for more than a year.
+        """
+        starts = self.starts.timestamp() if self.starts else now
+        until = self.until.timestamp() if self.until else starts + (self.length or 0.0)
+        if until <= max(starts, now):
+            raise ValueError("until: is over already; write a moment to come, with its time zone")
+        if until - now > _LONGEST_SILENCE:
+            raise ValueError("until: is more than a year ahead")
+        return Silence(
+            id=uuid.uuid4().hex[:12],
+            match=tuple(map(str, self.match)),
+            starts=starts,
+            until=until,
+            by=scrub(self.by, limit=200),
+            why=scrub(self.why, limit=500),
+        )
+
+
+def api_routes(alerts: Alerts, guard: Guard, clock: Clock) -> list[Route]:
+    """Return the routes of the API."""
+
+    async def incidents(request: Request) -> Response:
+        return JSONResponse({"incidents": [_incident(one) for one in alerts.active]}, headers=_FRESH)
+
+    async def silences(request: Request) -> Response:
+        now = clock.time()
+        return JSONResponse({"silences": [_silence(one, now) for one in alerts.silences]}, headers=_FRESH)
+
+    async def make(request: Request) -> Response:
+        silence = SilenceRequest.model_validate_json(await _body(request), strict=False).make(clock.time())
+        await alerts.silence(silence)
+        return JSONResponse(_silence(silence, clock.time()), status_code=201, headers=_FRESH)
+
+    async def end(request: Request) -> Response:
+        name = request.path_params["id"]
+        if not await alerts.unsilence(name):
+            return JSONResponse({"error": f"there is no silence {scrub(name, limit=40)}"}, status_code=404)
+        return Response(status_code=204)
+
+    def guarded(handle: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def answer(request: Request) -> Response:
+            refusal = guard.refuse(request)
+            if refusal is not None:
+                return refusal
+            try:
+                return await handle(request)
+            except ValidationError as error:
+                return JSONResponse({"error": _explain(error)}, status_code=400)
+            except ValueError as error:
+                return JSONResponse({"error": str(error)}, status_code=400)
+
+        return answer
+
+    return [
+        Route("/api/v1/incidents", incidents),
+        Route("/api/v1/silences", silences),
+        Route("/api/v1/silences", guarded(make), methods=["POST"]),
+        Route("/api/v1/silences/{id}", guarded(end), methods=["DELETE"]),
+    ]
+
+
+async def _body(request: Request) -> bytes:
+    body = b""
+    async for chunk in request.stream():
+        body += chunk
+        if len(body) > _LONGEST_BODY:
+            raise ValueError(f"the body is larger than {_LONGEST_BODY} bytes")
+    return body
+
+
+def _explain(error: ValidationError) -> str:
+    problems = error.errors(include_url=False, include_input=False, include_context=False)
+    return "; ".join(
+        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg'].removeprefix('Value error, ')}"
+        for problem in problems[:10]
+    )
+
+
+def _incident(incident: Incident) -> dict[str, Any]:
+    evidence = incident.evidence
+    return {
+        "key": incident.key,
+        "alert": incident.rule,
+        "subject": incident.subject,
+        "labels": incident.labels,
+        "opened": _rfc3339(incident.opened),
+        "resolves": incident.resolves,
+        "bad": evidence.bad,
+        "total": evidence.total,
+        "faults": evidence.faults,
+        "message": evidence.message,
+        "diagnosis": evidence.diagnosis,
+        "trace_ids": evidence.trace_ids,
+    }
+
+
+def _silence(silence: Silence, now: float) -> dict[str, Any]:
+    state = "active" if silence.active(now) else "pending" if now < silence.starts else "expired"
+    return {
+        "id": silence.id,
+        "state": state,
+        "match": silence.match,
+        "starts": _rfc3339(silence.starts),
+        "until": _rfc3339(silence.until),
+        "by": silence.by,
+        "why": silence.why,
+    }
+
+
+def _rfc3339(seconds: float) -> str:
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="seconds").replace("+00:00", "Z")

@@ -1,0 +1,367 @@
+"""Groups: what fails at once is one page, what changes is told now and then, what is over is told at once."""
+
+from typing import Any
+
+import msgspec
+
+from streamcanary.alerting.inputs import Answered, Ran, Started, StoreFailed, Tick
+from streamcanary.alerting.receivers.answer import Answer, Refused, Retry
+from streamcanary.alerting.standing import standing
+from streamcanary.model.canary import Canary
+from streamcanary.model.incident import MOST_MEMBERS, Action, Notice
+from support.alerts import World, a_hook, alerts, bad, good
+
+ONE_FAILURE: dict[str, Any] = {"detector": {"type": "consecutive", "failures": 1}}
+PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
+
+
+def fleet(number: int) -> tuple[Canary, ...]:
+    """Build ``number`` canaries of one provider."""
+    return tuple(Canary(name=f"c{one}", target="t", provider="p", interval=30.0) for one in range(number))
+
+
+def grouped(number: int = 3, **sections: Any) -> World:
+    """Build a world of canaries whose every failure is an alert; those of one rule are a group."""
+    timing = {"group_wait": "10s", "group_interval": "5m", "repeat_interval": "4h"}
+    return World(alerts(rules={"Errors": ONE_FAILURE}, **{"group_by": ["alert"], **timing, **sections}), *fleet(number))
+
+
+def runs(world: World, *names: str, run: Any = bad) -> None:
+    """Let canaries run now."""
+    for name in names:
+        world.runs += 1
+        outcome = msgspec.structs.replace(run(world.runs), canary=name, started=world.now - 1, duration=1.0)
+        world.step(Ran(outcome))
+
+
+def later(world: World, seconds: float) -> None:
+    """Let time pass."""
+    world.now += seconds
+    world.step(Tick())
+
+
+def told(notice: Notice | None) -> tuple[str, dict[str, bool]]:
+    """Return what a notice says: its action, and of each canary whether it fires."""
+    assert notice is not None
+    return notice.action.value, {str(one.canary): one.firing for one in notice.members}
+
+
+def answer(world: World, sent: Notice, what: Answer) -> None:
+    """Have a receiver answer what is on the way."""
+    world.step(Answered(sent.id, what, 0.0))
+
+
+def announced(number: int = 3, *names: str, **sections: Any) -> World:
+    """Build a world in which ``names`` (or c0) have failed, and the page was delivered."""
+    world = grouped(number, **sections)
+    runs(world, *(names or ("c0",)))
+    later(world, 10)
+    assert world.deliver() is not None
+    return world
+
+
+# ---- the first page
+
+
+def test_what_fails_at_once_is_one_page() -> None:
+    """It waits for ``group_wait`` from the first failure, and names all that came in that time."""
+    world = grouped()
+    runs(world, "c0")
+    later(world, 5)
+    runs(world, "c1", "c2")
+    assert world.deliver() is None
+    later(world, 4.9)
+    assert world.deliver() is None
+    later(world, 0.1)
+    assert ("trigger", {"c0": True, "c1": True, "c2": True}) == told(world.deliver())
+    assert world.deliver() is None
+
+
+def test_a_blip_shorter_than_the_wait_says_nothing() -> None:
+    """Neither that it fires nor that it is over."""
+    world = grouped()
+    runs(world, "c0")
+    later(world, 5)
+    runs(world, "c0", run=good)
+    later(world, 60)
+    assert ({}, []) == (world.state.notices, world.firing)
+
+
+def test_who_is_well_again_before_the_page_is_not_on_it() -> None:
+    """The others are."""
+    world = grouped()
+    runs(world, "c0", "c1")
+    runs(world, "c0", run=good)
+    later(world, 10)
+    assert ("trigger", {"c1": True}) == told(world.deliver())
+
+
+def test_the_wait_outlives_a_crash() -> None:
+    """It is over when it would have been."""
+    world = grouped()
+    runs(world, "c0")
+    world.crash()
+    world.step(Started())
+    assert world.state.notices == {}
+    later(world, 10)
+    assert ("trigger", {"c0": True}) == told(world.deliver())
+
+
+def test_a_clock_that_is_set_back_makes_no_wait_longer() -> None:
+    """Or a page would come a day late, and so would an update."""
+    world = grouped()
+    runs(world, "c0")
+    later(world, -86400)
+    later(world, 10)
+    assert ("trigger", {"c0": True}) == told(world.deliver())
+    runs(world, "c1")
+    later(world, -86400)
+    later(world, 300)
+    assert ("update", {"c0": True, "c1": True}) == told(world.deliver())
+
+
+def test_alerts_about_the_daemon_wait_for_nothing() -> None:
+    """There is nothing that they could be told together with."""
+    world = grouped()
+    world.step(StoreFailed("disk full"))
+    assert world.deliver_all() == [("trigger", "StoreFailing")]
+
+
+def test_what_differs_in_a_label_of_the_group_is_told_apart() -> None:
+    """And a label that nobody has makes no difference."""
+    world = grouped(2, group_by=["canary", "no_such_label"])
+    runs(world, "c0", "c1")
+    later(world, 10)
+    assert [{"canary": "c0"}, {"canary": "c1"}] == [group.labels for group in world.state.groups.values()]
+    assert [("trigger", "Errors")] * 2 == world.deliver_all()
+
+
+# ---- updates
+
+
+def test_who_joins_and_who_leaves_is_one_update() -> None:
+    """At ``group_interval`` after the last word, however many they are."""
+    world = announced(4, "c0", "c1")
+    later(world, 20)
+    runs(world, "c2")
+    later(world, 20)
+    runs(world, "c3")
+    runs(world, "c0", run=good)
+    later(world, 259)
+    assert world.deliver() is None
+    later(world, 1)
+    assert ("update", {"c1": True, "c2": True, "c3": True, "c0": False}) == told(world.deliver())
+    later(world, 3600)
+    assert world.deliver() is None
+
+
+def test_who_joins_and_leaves_between_two_words_is_never_named() -> None:
+    """Nothing has changed."""
+    world = announced()
+    runs(world, "c1")
+    runs(world, "c1", run=good)
+    later(world, 600)
+    assert world.deliver() is None
+
+
+def test_who_leaves_and_comes_back_between_two_words_was_never_away() -> None:
+    """Receivers have not heard that it was over."""
+    world = announced()
+    runs(world, "c0", "c1")
+    runs(world, "c0", run=good)
+    later(world, 30)
+    runs(world, "c0")
+    runs(world, "c1", run=good)
+    later(world, 600)
+    assert world.deliver() is None
+
+
+def test_what_does_not_end_is_told_again() -> None:
+    """Each ``repeat_interval``."""
+    world = announced()
+    for _ in range(3):
+        later(world, 4 * 3600 - 1)
+        assert world.deliver() is None
+        later(world, 1)
+        assert ("update", {"c0": True}) == told(world.deliver())
+
+
+def test_the_end_of_the_last_is_told_at_once() -> None:
+    """No interval is waited for, and the end says what it is the end of."""
+    world = announced(3, "c0", "c1")
+    runs(world, "c0", "c1", run=good)
+    assert ("resolve", {"c0": False, "c1": False}) == told(world.deliver())
+    assert world.state.notices == {}
+
+
+# ---- behind a receiver that is slow, or refuses
+
+
+def test_updates_behind_a_dead_receiver_are_one() -> None:
+    """It hears how things stand, not how they came to."""
+    world = announced(9)
+    for number in range(1, 9):
+        runs(world, f"c{number}")
+        later(world, 300)
+    assert ("update", {f"c{number}": True for number in range(9)}) == told(world.deliver())
+    assert world.deliver() is None
+
+
+def test_updates_that_were_tried_do_not_pile_up() -> None:
+    """The page, one update, and its end is all that is kept, whether updates are refused or get no answer."""
+    for answer in (Retry(reason="no answer"), Refused("HTTP 400"), Retry(reason="HTTP 429", definite=True)):
+        world = announced(9, receivers={"hook": a_hook(), "other": a_hook()}, routes=[{"receivers": ["hook"]}])
+        for number in range(1, 9):
+            runs(world, f"c{number}")
+            later(world, 300)
+            world.deliver(answer=answer)
+            mine = [notice for notice in world.state.notices.values() if notice.receiver == "hook"]
+            assert [Action.TRIGGER, Action.UPDATE] == [notice.action for notice in mine]
+        runs(world, *(f"c{number}" for number in range(9)), run=good)
+        mine = [notice for notice in world.state.notices.values() if notice.receiver == "hook"]
+        assert [Action.TRIGGER, Action.RESOLVE] == [notice.action for notice in mine]
+
+
+def test_a_page_that_was_refused_is_tried_again_with_the_next_word() -> None:
+    """At an update or a repetition, and says what is so by then."""
+    world = grouped()
+    runs(world, "c0")
+    later(world, 10)
+    world.deliver(answer=Refused("HTTP 404"))
+    later(world, 100)
+    runs(world, "c1")
+    later(world, 200)
+    assert ("trigger", {"c0": True, "c1": True}) == told(world.deliver(answer=Refused("HTTP 404")))
+    later(world, 4 * 3600)
+    assert ("trigger", {"c0": True, "c1": True}) == told(world.deliver())
+    runs(world, "c0", "c1", run=good)
+    assert "resolve" == told(world.deliver())[0]
+
+
+def test_a_refused_page_says_at_a_start_what_receivers_were_told_last() -> None:
+    """Not what it said when it was refused."""
+    world = grouped()
+    runs(world, "c0")
+    later(world, 10)
+    sent = world.begin()
+    assert sent is not None
+    runs(world, "c1")
+    later(world, 300)
+    answer(world, sent, Refused("HTTP 404"))
+    world.crash()
+    world.step(Started())
+    assert ("trigger", {"c0": True, "c1": True}) == told(world.deliver())
+
+
+def test_no_update_overtakes_a_page_that_was_refused() -> None:
+    """What was to be said after it is not said to whom it says nothing."""
+    world = grouped()
+    runs(world, "c0")
+    later(world, 10)
+    sent = world.begin()
+    assert sent is not None
+    runs(world, "c1")
+    later(world, 300)
+    answer(world, sent, Refused("HTTP 404"))
+    assert [Action.TRIGGER] == [notice.action for notice in world.state.notices.values()]
+    assert world.deliver() is None
+
+
+def test_a_page_that_says_more_makes_a_waiting_update_needless() -> None:
+    """It would say less, after it."""
+    world = grouped()
+    runs(world, "c0")
+    later(world, 10)
+    sent = world.begin()
+    assert sent is not None
+    runs(world, "c1")
+    later(world, 300)
+    answer(world, sent, Retry(reason="HTTP 429", definite=True))
+    runs(world, "c2")
+    later(world, 300)
+    assert ("trigger", {"c0": True, "c1": True, "c2": True}) == told(world.deliver())
+    assert world.deliver() is None
+
+
+def test_refused_ends_do_not_pile_up() -> None:
+    """A new outage takes over from what a receiver did not want to hear of the last one."""
+    world = announced(1, receivers={"hook": a_hook(), "other": a_hook()}, routes=[{"receivers": ["hook"]}])
+    for _ in range(5):
+        runs(world, "c0", run=good)
+        world.deliver(answer=Refused("HTTP 400"))
+        later(world, 30)
+        runs(world, "c0")
+        later(world, 10)
+        assert "trigger" == told(world.deliver())[0]
+    assert 1 == sum(notice.receiver == "hook" for notice in world.state.notices.values())
+
+
+def test_a_resolve_that_was_never_tried_does_not_wait_for_a_clock_that_was_set_back() -> None:
+    """It is as due as it was."""
+    world = announced()
+    runs(world, "c0", run=good)
+    world.now -= 86400
+    assert "resolve" == told(world.deliver())[0]
+
+
+def test_the_end_of_a_long_outage_is_kept_for_a_week_with_its_page() -> None:
+    """The receiver was dead all the time, and still hears of both, in order."""
+    world = grouped()
+    runs(world, "c0")
+    later(world, 10)
+    world.deliver(answer=Retry(reason="no answer"))
+    later(world, 14 * 86400)
+    runs(world, "c0", run=good)
+    later(world, 86400)
+    assert ["trigger", "resolve"] == [told(world.deliver())[0], told(world.deliver())[0]]
+
+
+# ---- membership
+
+
+def test_what_fires_again_after_grouping_has_changed_is_told_once() -> None:
+    """By the group that receivers know it from, or if they have heard that it was over, by its new one."""
+    world = announced(2, "c0", "c1")
+    world.configure(alerts(rules={"Errors": ONE_FAILURE}, group_by=["canary"], group_wait=10), *fleet(2))
+    world.step(Started())
+    runs(world, "c0", run=good)
+    later(world, 300)
+    assert ("update", {"c1": True, "c0": False}) == told(world.deliver())
+    runs(world, "c0")
+    later(world, 300)
+    assert ("trigger", {"c0": True}) == told(world.deliver())
+    assert world.deliver() is None
+
+
+def test_a_receiver_that_becomes_one_for_changes_is_told_of_what_is_known() -> None:
+    """It was a level receiver of the same name before."""
+    world = announced(1, receivers={"hook": a_hook(), "other": PROM})
+    world.configure(alerts(rules={"Errors": ONE_FAILURE}, receivers={"hook": a_hook(), "other": a_hook()}), *fleet(1))
+    world.crash()
+    world.step(Started())
+    assert ("trigger", {"c0": True}) == told(world.deliver("other"))
+
+
+def test_a_level_receiver_does_not_wait() -> None:
+    """It is told of each as it comes, and groups by itself."""
+    world = grouped(2, receivers={"prom": PROM})
+    runs(world, "c0")
+    assert ["c0"] == [incident.canary for incident in standing(world.state, "prom", world.now)]
+    runs(world, "c1")
+    runs(world, "c0", run=good)
+    now = standing(world.state, "prom", world.now)
+    assert [("c0", False), ("c1", True)] == [(incident.canary, incident.firing) for incident in now]
+
+
+def test_a_group_of_thousands_is_a_notice_that_fits() -> None:
+    """It spells out some, and says how many there are."""
+    world = grouped(300)
+    runs(world, *(f"c{number}" for number in range(300)))
+    later(world, 10)
+    notice = world.deliver()
+    assert notice is not None
+    assert (MOST_MEMBERS, 300) == (len(notice.members), notice.total)
+    runs(world, *(f"c{number}" for number in range(300)), run=good)
+    notice = world.deliver()
+    assert notice is not None
+    assert (Action.RESOLVE, MOST_MEMBERS, 300) == (notice.action, len(notice.members), notice.total)

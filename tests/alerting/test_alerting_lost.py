@@ -1,0 +1,155 @@
+"""After a store that was lost: whoever may have been told that something fires is told that it does not."""
+
+from typing import Any
+
+import msgspec
+import pytest
+
+from streamcanary.alerting.engine import RECALLED
+from streamcanary.alerting.inputs import Ran, Silenced, Started, Tick
+from streamcanary.alerting.state import TABLES, State
+from streamcanary.model.canary import Canary
+from streamcanary.model.outcome import OutcomeKind
+from streamcanary.model.silence import Silence
+from support.alerts import CHAT, NOON, THREE_IN_A_ROW, World, a_hook, a_run, alerts, bad, good, neutral, skipped
+
+PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
+
+
+def lost(world: World) -> World:
+    """Lose the store, and start."""
+    world.state = State()
+    world.ledger = {table: {} for table in TABLES}
+    world.step(Started())
+    return world
+
+
+def tick(world: World) -> None:
+    """Let time pass."""
+    world.now += 5
+    world.step(Tick())
+
+
+def test_a_page_that_nobody_remembers_is_called_off() -> None:
+    """Once, under the key it was told, as soon as the canary is seen to be well."""
+    world = World()
+    world.see(bad, bad, bad)
+    told = world.deliver()
+    lost(world)
+    tick(world)
+    assert [] == world.deliver_all()
+    world.see(good)
+    tick(world)
+    ended = world.deliver()
+    assert told is not None
+    assert ended is not None
+    assert (told.group, "resolve", RECALLED) == (ended.group, ended.action, ended.members[0].reason)
+    world.see(good, good)
+    tick(world)
+    world.crash()
+    world.step(Started())
+    assert [] == world.deliver_all()
+
+
+@pytest.mark.parametrize("run", [bad, neutral, skipped, lambda number: a_run(number, OutcomeKind.INTERNAL_ERROR)])
+def test_only_a_good_sample_calls_off(run: Any) -> None:
+    """As it alone resolves."""
+    world = World(alerts(rules={"Errors": {**THREE_IN_A_ROW, "detector": {"type": "consecutive", "failures": 9}}}))
+    lost(world)
+    world.see(run, run)
+    tick(world)
+    assert [] == world.deliver_all()
+
+
+def test_a_group_is_called_off_when_all_of_it_is_well() -> None:
+    """One of two is not enough."""
+    fleet = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("a", "b")]
+    world = lost(World(alerts(group_by=["alert"]), *fleet))
+    world.step(Ran(msgspec.structs.replace(good(), canary="a")))
+    tick(world)
+    assert [] == world.deliver_all()
+    world.step(Ran(msgspec.structs.replace(good(), canary="b")))
+    tick(world)
+    notice = world.deliver()
+    assert notice is not None
+    assert ("resolve", ["a", "b"]) == (notice.action, [one.canary for one in notice.members])
+
+
+def test_what_is_still_bad_is_told_anew_and_then_ends_as_ever() -> None:
+    """No second end is told."""
+    world = World()
+    world.see(bad, bad, bad)
+    world.deliver_all()
+    lost(world)
+    world.see(bad, bad, bad)
+    assert [("trigger", "Errors")] == world.deliver_all()
+    world.see(good, good, good)
+    tick(world)
+    assert [("resolve", "Errors")] == world.deliver_all()
+
+
+def test_what_is_suspected_outlives_a_restart() -> None:
+    """The daemon may be killed before the canary has run."""
+    world = lost(World())
+    world.crash()
+    world.step(Started())
+    world.see(good)
+    tick(world)
+    assert [("resolve", "Errors")] == world.deliver_all()
+
+
+def test_what_is_no_longer_watched_is_called_off_at_once() -> None:
+    """Nothing will ever be seen of it."""
+    world = lost(World(alerts(rules={"Errors": THREE_IN_A_ROW, "Others": THREE_IN_A_ROW})))
+    world.configure(alerts())
+    world.crash()
+    world.step(Started())
+    assert [("resolve", "Others")] == world.deliver_all()
+
+
+def test_a_level_receiver_needs_no_word() -> None:
+    """What it is no longer told of ends by itself."""
+    world = lost(World(alerts(receivers={"prom": PROM})))
+    assert {} == world.state.groups
+    world.see(good)
+    tick(world)
+    assert {} == world.state.notices
+
+
+def test_a_silent_canary_is_well_once_it_was_heard_of() -> None:
+    """Left out for want of budget, it was not."""
+    world = World(alerts(rules={"NoData": {}}))
+    lost(world)
+    world.see(lambda number: a_run(number, OutcomeKind.SKIPPED, reason="budget"))
+    tick(world)
+    assert [("trigger", "BudgetExhausted")] == world.deliver_all()
+    world.see(neutral)
+    tick(world)
+    assert [("resolve", "BudgetExhausted"), ("resolve", "NoData")] == world.deliver_all()
+
+
+def test_a_store_that_is_not_empty_is_not_lost() -> None:
+    """Whatever is in it."""
+    world = World()
+    world.step(Silenced(Silence(id="s", match=('canary="x"',), starts=NOON, until=NOON + 60)))
+    world.step(Started())
+    assert {} == world.state.groups
+
+
+def test_a_receiver_that_is_gone_is_not_told() -> None:
+    """Nor is one that was added since."""
+    world = lost(World(alerts(receivers={"hook": a_hook(), "other": a_hook()})))
+    world.configure(alerts(receivers={"hook": a_hook(), "third": a_hook()}), CHAT)
+    world.crash()
+    world.step(Started())
+    world.see(good)
+    tick(world)
+    assert ["hook"] == [notice.receiver for notice in world.state.notices.values()]
+
+
+def test_suspicion_ends_after_a_week() -> None:
+    """Nothing was seen of it."""
+    world = lost(World())
+    world.now += 8 * 86400
+    world.step(Tick())
+    assert {} == world.state.groups

@@ -1,0 +1,51 @@
+from typing import Any
+
+import pytest
+
+from streamcanary.model.fraction import format_fraction, least, parse_fraction
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [("50%", 0.5), (" 0.5 % ", 0.005), ("100%", 1.0), ("0.25", 0.25), (".5", 0.5), (0.1, 0.1), (1, 1.0)],
+)
+def test_a_fraction_is_a_percentage_or_a_number(written: Any, expected: float) -> None:
+    """As people write it."""
+    assert expected == parse_fraction(written)
+
+
+@pytest.mark.parametrize(
+    ("written", "message"),
+    [
+        ("half", "write a percentage such as 50%, or a number such as 0.5"),
+        ("1e-3", "write a percentage"),
+        ("nan", "write a percentage"),
+        ("%", "write a percentage"),
+        (None, "write a percentage"),
+        (True, "write a percentage"),
+        ("0%", "more than 0% and at most 100%"),
+        ("100.1%", "more than 0% and at most 100%"),
+        (50, "more than 0% and at most 100%"),
+        (float("nan"), "more than 0% and at most 100%"),
+        (-0.1, "more than 0% and at most 100%"),
+    ],
+)
+def test_what_is_no_fraction_is_refused(written: Any, message: str) -> None:
+    """With what would be right."""
+    with pytest.raises(ValueError, match=message):
+        parse_fraction(written)
+
+
+@pytest.mark.parametrize(("fraction", "expected"), [(0.02, "2%"), (0.144, "14.4%"), (0.0005, "0.05%"), (1.0, "100%")])
+def test_a_fraction_is_shown_as_a_percentage(fraction: float, expected: str) -> None:
+    """Of three digits at most."""
+    assert expected == format_fraction(fraction)
+
+
+@pytest.mark.parametrize(
+    ("fraction", "total", "expected"),
+    [(0.1, 30, 3), (0.1, 31, 4), (0.5, 5, 3), (0.144, 125, 18), (1.0, 7, 7), (1e-12, 9, 1)],
+)
+def test_the_least_number_that_is_so_large_a_part(fraction: float, total: int, expected: int) -> None:
+    """Whatever binary fractions make of it."""
+    assert expected == least(fraction, total)

@@ -1,0 +1,159 @@
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import httpx2
+import pytest
+
+from streamcanary.model.incident import Evidence, Incident
+from streamcanary.model.silence import Silence
+from streamcanary.web.api import api_routes
+from streamcanary.web.config import WebConfig
+from streamcanary.web.guard import Guard
+from streamcanary.web.site import Site
+from support.clock import ManualClock
+
+NOON = 1_800_000_000.0
+TOKEN = "0123456789abcdef"  # noqa: S105 - of the tests
+SILENCE = {"match": ['canary="chat"'], "for": "2h", "by": "me", "why": "deploy"}
+
+
+class Book:
+    """Alerts and silences, as alerting has them."""
+
+    def __init__(self) -> None:
+        evidence = Evidence(bad=3, total=4, message="it stalled", faults={"stalled": 3})
+        self.active = (Incident(key="k", rule="Errors", subject="chat", canary="chat", opened=NOON, evidence=evidence),)
+        self.made: dict[str, Silence] = {}
+        self.full = False
+
+    @property
+    def silences(self) -> tuple[Silence, ...]:
+        """What was made."""
+        return tuple(self.made.values())
+
+    async def silence(self, silence: Silence) -> None:
+        """Make one, or be full."""
+        if self.full:
+            raise ValueError("there are 1000 silences; end some of them")
+        self.made[silence.id] = silence
+
+    async def unsilence(self, id: str) -> bool:  # noqa: A002 - the field's name
+        """End one."""
+        return self.made.pop(id, None) is not None
+
+
+@asynccontextmanager
+async def served(book: Book | None = None, **web: Any) -> AsyncIterator[httpx2.AsyncClient]:
+    """Serve the API, and ask it."""
+    config = WebConfig.model_validate({"port": 0, **web})
+    routes = api_routes(book or Book(), Guard(config), ManualClock(wall=NOON))
+    async with Site(config, routes) as site:
+        assert site.address is not None
+        async with httpx2.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{site.address[1]}") as http:
+            yield http
+
+
+async def test_alerts_are_shown() -> None:
+    """What fires, since when, and what was seen."""
+    async with served() as http:
+        (incident,) = (await http.get("/api/v1/incidents")).json()["incidents"]
+    assert ("Errors", "chat", "2027-01-15T08:00:00Z") == (incident["alert"], incident["subject"], incident["opened"])
+    assert (3, 4, "it stalled") == (incident["bad"], incident["total"], incident["message"])
+
+
+async def test_a_silence_is_made_shown_and_ended() -> None:
+    """With an id of its own, until when it lasts."""
+    book = Book()
+    async with served(book) as http:
+        made = await http.post("/api/v1/silences", json=SILENCE)
+        assert (201, "active", "2027-01-15T10:00:00Z") == (made.status_code, made.json()["state"], made.json()["until"])
+        assert [made.json()] == (await http.get("/api/v1/silences")).json()["silences"]
+        path = f"/api/v1/silences/{made.json()['id']}"
+        assert [204, 404] == [(await http.delete(path)).status_code for _ in range(2)]
+    assert {} == book.made
+
+
+async def test_a_silence_can_begin_later_and_end_at_a_moment() -> None:
+    """Times are RFC 3339."""
+    async with served() as http:
+        silence = {"match": ["tier=~prod"], "starts": "2027-01-16T00:00:00Z", "until": "2027-01-16T02:00:00+01:00"}
+        made = (await http.post("/api/v1/silences", json=silence)).json()
+    assert ("pending", "2027-01-16T01:00:00Z", ['tier=~"prod"']) == (made["state"], made["until"], made["match"])
+
+
+@pytest.mark.parametrize(
+    ("body", "says"),
+    [
+        (b"{", "Invalid JSON"),
+        (b"[]", "body: "),
+        (b'{"for": "1h"}', "match: Field required"),
+        (b'{"match": [], "for": "1h"}', "match: "),
+        (b'{"match": ["tier"], "for": "1h"}', "match.0: not a matcher"),
+        (b'{"match": ["a=~\\"(\\""], "for": "1h"}', "regular expression"),
+        (b'{"match": ["a=b"]}', "needs exactly one of for and until"),
+        (b'{"match": ["a=b"], "for": "soon"}', "for: "),
+        (b'{"match": ["a=b"], "for": "400d"}', "for: "),
+        (b'{"match": ["a=b"], "until": "2020-01-01T00:00:00Z"}', "until: is over already"),
+        (b'{"match": ["a=b"], "until": "2099-01-01T00:00:00Z"}', "until: is more than a year ahead"),
+        (b'{"match": ["a=b"], "until": "2027-01-16T00:00:00"}', "until: "),
+        (b'{"match": ["a=b"], "for": "1h", "who": "me"}', "who: "),
+        (b'{"match": ["' + b"a" * 70_000 + b'"]}', "larger than"),
+    ],
+)
+async def test_a_bad_silence_is_refused_in_words(body: bytes, says: str) -> None:
+    """What is wrong and where, and nothing is made."""
+    book = Book()
+    async with served(book) as http:
+        answer = await http.post("/api/v1/silences", content=body, headers={"Content-Type": "application/json"})
+    assert 400 == answer.status_code
+    assert says in answer.json()["error"]
+    assert {} == book.made
+
+
+async def test_too_many_silences_are_refused() -> None:
+    """In the words of who keeps them."""
+    book = Book()
+    book.full = True
+    async with served(book) as http:
+        answer = await http.post("/api/v1/silences", json=SILENCE)
+    assert (400, "there are 1000 silences; end some of them") == (answer.status_code, answer.json()["error"])
+
+
+async def test_with_a_token_nothing_is_changed_without_it() -> None:
+    """Whoever reads needs none."""
+    book = Book()
+    async with served(book, token=TOKEN) as http:
+        wrong = [{}, {"Authorization": "Bearer nonsense"}, {"Authorization": f"Basic {TOKEN}"}]
+        refused = [await http.post("/api/v1/silences", json=SILENCE, headers=headers) for headers in wrong]
+        assert [401] * 3 == [answer.status_code for answer in refused]
+        assert 401 == (await http.delete("/api/v1/silences/x")).status_code
+        assert 200 == (await http.get("/api/v1/silences")).status_code
+        shown = {"Authorization": f"Bearer {TOKEN}"}
+        assert 201 == (await http.post("/api/v1/silences", json=SILENCE, headers=shown)).status_code
+    assert 1 == len(book.made)
+
+
+async def test_beyond_loopback_nothing_is_changed_without_a_token() -> None:
+    """The answer says what to set."""
+    async with served(host="0.0.0.0") as http:  # noqa: S104 - asked by loopback only
+        answer = await http.post("/api/v1/silences", json=SILENCE)
+    assert (403, True) == (answer.status_code, "web.token_file" in answer.json()["error"])
+
+
+@pytest.mark.parametrize(
+    ("headers", "status"),
+    [({"Host": "evil.example"}, 403), ({"Content-Type": "text/plain"}, 415), ({"Host": "localhost"}, 201)],
+)
+async def test_a_web_page_makes_no_browser_its_accomplice(headers: dict[str, str], status: int) -> None:
+    """Neither by a name that it lets point here, nor by what a form can send."""
+    async with served() as http:
+        answer = await http.post("/api/v1/silences", json=SILENCE, headers=headers)
+    assert status == answer.status_code
+
+
+@pytest.mark.parametrize("web", [{"token": "short"}, {"token": TOKEN, "token_file": "/a"}])
+def test_a_token_is_long_and_one(web: dict[str, Any]) -> None:
+    """What is short can be guessed."""
+    with pytest.raises(ValueError, match="too short|both token"):
+        WebConfig.model_validate(web)
