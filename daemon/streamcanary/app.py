@@ -1,6 +1,7 @@
 """The daemon, put together: which part is handed to which, and in what order they start and stop.
 
-    telemetry ─▶ store ─▶ budget ─▶ alerting ─▶ canaries ─▶ schedule ─▶ health      started in this order, stopped in reverse
+    telemetry ─▶ store ─▶ budget ─▶ alerting ─▶ canaries ─▶ schedule ─▶ health      started in this order, stopped in
+    reverse
 
 Stopping takes at most ten seconds: runs end or are cancelled, notices go out or stay in the store, telemetry is sent
 or given up.

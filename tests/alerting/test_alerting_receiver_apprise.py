@@ -16,6 +16,7 @@ from streamcanary.alerting.receivers.post import open_http
 from support.alerts import NOON, a_page
 from support.mail import MailServer
 from support.pages import HOSTILE, a_full_incident, an_incident, pages
+from support.program import free_ports
 from support.receiver import CLOSE, HANG, Receiver, Reply
 
 
@@ -88,6 +89,15 @@ async def test_a_mail_server_that_refuses_is_a_reason_to_try_later(caplog: pytes
     assert "s3cr3t-word" not in answer.reason + caplog.text
 
 
+async def test_a_token_in_the_place_of_a_host_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many services are addressed like that, and Apprise names the host that it cannot reach."""
+    (port,) = free_ports(1)
+    for name in ("http_proxy", "HTTP_PROXY"):
+        monkeypatch.setenv(name, f"http://127.0.0.1:{port}")  # so that nobody looks up the name
+    (answer,) = await send(chat("json://T0kenT0kenT0ken/"), a_page(an_incident()))
+    assert Retry(reason="JSON: A Connection error occurred sending JSON notification to [redacted].") == answer
+
+
 async def test_what_apprise_logs_is_told_by_us_alone() -> None:
     """Its own log lines have addresses in them that nobody scrubs."""
 
@@ -132,11 +142,16 @@ async def test_who_has_taken_it_is_not_told_again() -> None:
 
 async def test_a_server_that_hangs_is_given_up_and_holds_up_nobody() -> None:
     """The answer comes in time; while the thread waits there is no other, and when it is through, all goes on."""
+    before = threading.enumerate()
     async with Receiver(HANG) as server:
         receiver = chat(f"{at(server)}?rto=1&cto=1", timeout=0.1)
         assert [Retry(reason="no answer within 0.1 s")] == await send(receiver, a_page(an_incident()))
         assert [Retry(reason="the delivery before is still under way")] == await send(receiver, a_page(an_incident()))
-        assert 1 == sum(thread.name == "apprise" for thread in threading.enumerate())
+        threads = [thread.name for thread in threading.enumerate()]
+        assert 1 == threads.count("apprise")
+        assert [] == [
+            name for name in threads if name.startswith("ThreadPoolExecutor")
+        ]  # these, the exit would wait for
         async with asyncio.timeout(20):
             while any(thread.name == "apprise" for thread in threading.enumerate()):
                 await asyncio.sleep(0.01)

@@ -281,7 +281,7 @@ def test_what_a_test_names_must_be_there() -> None:
 
 
 def test_a_rule_that_could_never_fire_is_refused() -> None:
-    """A window that holds too few runs at the interval of the test; with rules of a configuration, loading it says so."""
+    """Its window holds too few runs at the interval of the test."""
     rule = {"detector": {"type": "ratio", "over": "1m", "min_samples": 5}}
     file = a_file({"eval_time": "1m"}, alerts={"rules": {"Errors": rule}})
     [misfit] = mismatches(file, Ground(file.alerts))

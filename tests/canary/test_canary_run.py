@@ -252,6 +252,15 @@ async def test_responses_are_not_stored(simulator: Simulator) -> None:
         ({"fallbacks": [{"model": "m", "non_streaming": True}]}, "needs either model"),
         ({"fallbacks": [{"non_streaming": True, "target": "t"}]}, "leave target out"),
         ({"timeouts": {"total": 10}}, "timeouts.total\n  10s must be shorter than every (10s)"),
+        ({"cron": "* * * * *", "every": 5}, "cron\n  goes without every: a canary has one schedule"),
+        ({"timezone": "Europe/Berlin", "every": 5}, "timezone\n  goes with cron; every is the same in each time zone"),
+        ({"cron": "0 9 * * 8"}, "cron\n  Value error, the field day-of-week takes 0 to 7 (0 and 7 are"),
+        ({"cron": "0 9 * *"}, "cron\n  Value error, a cron expression has five fields"),
+        ({"cron": "0 9 * * *", "timezone": "Berlin"}, "timezone\n  Value error, there is no time zone"),
+        (
+            {"cron": "0,1 * * * *", "timeouts": {"total": 60}},
+            "timeouts.total\n  1m must be shorter than the 1m between two runs of cron",
+        ),
         ({"labels": {"canary": "x"}}, "labels.canary\n  every canary has this label already"),
         ({"labels": {"instance": "x"}}, "labels.instance\n  every alert has this label already"),
         ({"expect": {"contains": "a", "regex": "b"}}, "takes one condition, not contains and regex"),
@@ -261,5 +270,24 @@ async def test_responses_are_not_stored(simulator: Simulator) -> None:
 def test_a_bad_canary_is_refused(spec: dict[str, Any], message: str) -> None:
     """What cannot work is told when the configuration is read, and what would be right."""
     with pytest.raises(ValidationError) as caught:
-        CanarySpec.model_validate({"target": "t", "model": "m", "every": "10s", **spec})
+        CanarySpec.model_validate({"target": "t", "model": "m", **({} if "cron" in spec else {"every": "10s"}), **spec})
     assert message in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("schedule", "total", "interval"),
+    [
+        ({}, 48.0, 60.0),
+        ({"every": "10s"}, 8.0, 10.0),
+        ({"every": "10m"}, 60.0, 600.0),
+        ({"cron": "* * * * *"}, 48.0, 60.0),
+        ({"cron": "0,1 * * * *", "timezone": "Europe/Berlin"}, 48.0, 1800.0),
+        ({"cron": "0 9-17 * * 1-5", "timezone": "Europe/Berlin"}, 60.0, 7 * 86400 / 45),
+    ],
+)
+def test_the_total_time_follows_from_the_schedule(schedule: dict[str, Any], total: float, interval: float) -> None:
+    """It is the lesser of a minute and 80 % of the shortest time between two runs."""
+    spec = CanarySpec.model_validate({"target": "t", "model": "m", **schedule})
+    canary = spec.describe("c", "p")
+    assert (total, total, pytest.approx(interval)) == (spec.timeouts.total, canary.timeout, canary.interval)
+    assert spec.schedule == canary.schedule

@@ -4,14 +4,17 @@ import asyncio
 import time
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
+from itertools import pairwise
 
 import pytest
 
 from streamcanary.canary.instruments import CanaryInstruments
-from streamcanary.canary.schedule import GridTrigger, Schedule, phase
+from streamcanary.canary.schedule import CronTrigger, GridTrigger, Guard, Schedule, phase
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
+from streamcanary.model.schedule import Cron
+from support.telemetry import Recorded
 
 CLOCK = SystemClock()
 
@@ -81,10 +84,11 @@ class Probe:
         )
 
 
-def make_schedule(*probes: Probe) -> tuple[Schedule, list[Outcome]]:
+def make_schedule(*probes: Probe, guard: Guard | None = None) -> tuple[Schedule, list[Outcome]]:
     outcomes: list[Outcome] = []
+    instruments = CanaryInstruments(CLOCK)
     schedule = Schedule(
-        probes, instance="test", clock=CLOCK, instruments=CanaryInstruments(CLOCK), deliver=outcomes.append
+        probes, instance="test", clock=CLOCK, instruments=instruments, deliver=outcomes.append, guard=guard
     )
     return schedule, outcomes
 
@@ -209,3 +213,77 @@ async def test_a_clock_step_is_noticed(caplog: pytest.LogCaptureFixture, monkeyp
     await until(lambda: "the clock has jumped" in caplog.text)
     await schedule.drain(1)
     assert [-0.9] == [round(record.seconds, 1) for record in caplog.records if hasattr(record, "seconds")]
+
+
+def test_cron_fires_at_its_points() -> None:
+    """Friday is Friday, in the canary's own time zone; points that were missed are counted by the calendar."""
+    trigger = CronTrigger(Cron.parse("0 17 * * 5", "Europe/Berlin"))
+    monday = datetime(2026, 3, 23, 12, tzinfo=UTC)
+    first = trigger.get_next_fire_time(None, monday)
+    second = trigger.get_next_fire_time(first, monday)
+    assert (datetime(2026, 3, 27, 16, tzinfo=UTC), datetime(2026, 4, 3, 15, tzinfo=UTC)) == (first, second)
+    april = datetime(2026, 4, 17, 15, tzinfo=UTC).timestamp()
+    assert [0, 2] == [trigger.missed(first.timestamp(), due) for due in (second.timestamp(), april)]
+    trigger.not_before = april
+    assert datetime(2026, 4, 24, 15, tzinfo=UTC) == trigger.get_next_fire_time(None, monday)
+
+
+async def test_a_canary_of_office_hours_is_not_asked_at_the_start() -> None:
+    """It waits for its first point: what is outside of it may well be switched off."""
+    probe, other = Probe("a", 3600.0), Probe("b", 3600.0)
+    probe.canary = Canary(name="a", target="t", provider="p", interval=1.0, cron=Cron.parse("0 0 29 2 *"))
+    schedule, outcomes = make_schedule(probe, other)
+    schedule.start()
+    await until(lambda: bool(outcomes))
+    await schedule.drain(1)
+    assert ([], ["b"]) == (probe.due, [outcome.canary for outcome in outcomes])
+
+
+class Strict:
+    """A guard that answers with what it is given, one after the other."""
+
+    gap = 0.0
+
+    def __init__(self, *standings: BudgetStanding | None) -> None:
+        self._standings = list(standings)
+
+    def admit(self, canary: Canary) -> BudgetStanding | None:
+        """Return the next standing, and the last one for ever."""
+        return self._standings.pop(0) if len(self._standings) > 1 else self._standings[0]
+
+
+async def test_what_the_budget_forbids_is_skipped_and_counted(recorded: Recorded) -> None:
+    """The run does not start; the outcome and the metrics say why, and the outcome how the budget stands."""
+    labels = {"canary": "budgeted", "reason": "budget"}
+    missed = recorded.value("streamcanary.runs.missed", **labels)
+    skipped = recorded.value("streamcanary.runs", canary="budgeted", outcome="skipped")
+    probe = Probe("budgeted", 0.05)
+    guard = Strict(None, BudgetStanding.WITHIN, BudgetStanding.SLOWED, BudgetStanding.EXHAUSTED)
+    schedule, outcomes = make_schedule(probe, guard=guard)
+    schedule.start()
+    await until(lambda: len(outcomes) >= 4)
+    await schedule.drain(1)
+    assert [
+        (OutcomeKind.OK, None, None),
+        (OutcomeKind.OK, None, BudgetStanding.WITHIN),
+        (OutcomeKind.SKIPPED, "budget", BudgetStanding.SLOWED),
+        (OutcomeKind.SKIPPED, "budget", BudgetStanding.EXHAUSTED),
+    ] == [(outcome.kind, outcome.reason, outcome.budget) for outcome in outcomes[:4]]
+    assert (2, len(outcomes) - 2, len(outcomes) - 2) == (
+        len(probe.due),
+        recorded.value("streamcanary.runs.missed", **labels) - missed,
+        recorded.value("streamcanary.runs", canary="budgeted", outcome="skipped") - skipped,
+    )
+
+
+async def test_first_runs_keep_the_gap_that_the_budget_asks_for() -> None:
+    """At a start canaries do not use up the requests of a minute in one instant."""
+    probes = [Probe(f"canary-{k}", 3600.0) for k in range(3)]
+    guard = Strict(None)
+    guard.gap = 0.3
+    schedule, _ = make_schedule(*probes, guard=guard)
+    schedule.start()
+    await until(lambda: all(probe.due for probe in probes))
+    await schedule.drain(1)
+    times = [probe.due[0] for probe in probes]
+    assert [0.3, 0.3] == [round(later - earlier, 3) for earlier, later in pairwise(times)]

@@ -59,7 +59,9 @@ def test_hourly_points_go_by_real_time() -> None:
     hourly = Cron.parse("0 * * * *", BERLIN)
     assert 23 == hourly.expected(at("2026-03-29") - 1, at("2026-03-30") - 1)
     assert 25 == hourly.expected(at("2026-10-25") - 1, at("2026-10-26") - 1)
-    gaps = {round(hourly.nth_after(at("2026-10-25"), k + 1) - hourly.nth_after(at("2026-10-25"), k)) for k in range(1, 9)}
+    gaps = {
+        round(hourly.nth_after(at("2026-10-25"), k + 1) - hourly.nth_after(at("2026-10-25"), k)) for k in range(1, 9)
+    }
     assert {3600} == gaps
 
 
@@ -80,9 +82,7 @@ def test_a_point_is_later_than_the_moment_itself() -> None:
 
 def test_no_data_waits_for_the_canary_s_own_turns() -> None:
     """Heard of last on Friday at half past four, a canary of office hours is missed on Monday morning, not before."""
-    canary = Canary(
-        name="c", target="t", provider="p", interval=1.0, cron=Cron.parse("0 9-17 * * 1-5", BERLIN)
-    )
+    canary = Canary(name="c", target="t", provider="p", interval=1.0, cron=Cron.parse("0 9-17 * * 1-5", BERLIN))
     friday = at("2026-02-06T16:30")
     assert at("2026-02-09T10:00") == canary.nth_after(friday, 3) == canary.schedule.nth_after(friday, 3)
     assert Every(1.0) == Canary(name="c", target="t", provider="p", interval=1.0).schedule

@@ -9,7 +9,9 @@ from streamcanary.settings import ConfigInvalid, load, render
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "config"
 NO_SUCH_PATH = "/no/such/path/streamcanary.yaml"
-KEYS_OF_A_CANARY = "target, api, model, prompt, request, expect, every, cron, timezone, timeouts, retry, fallbacks, slo, labels"
+KEYS_OF_A_CANARY = (
+    "target, api, model, prompt, request, expect, every, cron, timezone, timeouts, retry, fallbacks, slo, labels"
+)
 RECEIVER_TYPES = "'pagerduty', 'slack', 'webhook', 'apprise', 'alertmanager'"
 DOLLAR = "holds a ${ that is no reference to a variable; write ${NAME} or ${NAME:-default}, and $$ for a dollar sign"
 LABEL_NAME = "must be letters, digits and '_', not beginning with a digit, at most 128 characters"

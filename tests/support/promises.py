@@ -125,7 +125,8 @@ class Listener:
     """One edge receiver: all that it heard, and what it believes to fire.
 
     ``doubtful`` are openings of groups of which it got the page or did not, and refused a repetition of it: only of
-    these it may hear more without having heard the page.
+    these it may hear more without having heard the page. ``missed`` are groups of which it refused the last word,
+    ``remembered`` those that it knows from before the store was lost.
     """
 
     def __init__(self) -> None:
@@ -133,6 +134,7 @@ class Listener:
         self.believes: dict[str, set[str]] = {}
         self.doubtful: set[tuple[str, float]] = set()
         self.missed: set[str] = set()
+        self.remembered: set[str] = set()
 
     def hear(self, notice: Notice) -> None:
         """Take a notice; its place in the story must be one where it may be."""
@@ -145,6 +147,7 @@ class Listener:
         self._in_order(story, notice)
         story.append(notice)
         self.missed.discard(notice.group)
+        self.remembered.discard(notice.group)
         self.believes[notice.group] = {member.key for member in notice.members if member.firing}
         if notice.action is Action.RESOLVE:
             assert not self.believes.pop(notice.group)
@@ -176,3 +179,4 @@ class Listener:
         """Begin anew: it was removed, or nobody knows what it was told."""
         self.story.clear()
         self.doubtful.clear()
+        self.remembered = set(self.believes)

@@ -118,9 +118,9 @@ def _points(reader: InMemoryMetricReader) -> Iterable[tuple[str, int]]:
             for metric in scope.metrics:
                 if metric.name == names.RUNS.name:
                     for point in metric.data.data_points:
-                        labels = {**point.attributes, "job": "streamcanary", "instance": "pod:9465"}
+                        labels = {**(point.attributes or {}), "job": "streamcanary", "instance": "pod:9465"}
                         written = ", ".join(f'{promql.label(key)}="{value}"' for key, value in sorted(labels.items()))
-                        yield f"{promql.metric(names.RUNS)}{{{written}}}", point.value
+                        yield f"{promql.metric(names.RUNS)}{{{written}}}", int(point.value)
 
 
 def _promtool(folder: Path, *arguments: str) -> tuple[int, str]:

@@ -14,7 +14,7 @@ from streamcanary.web.site import Site
 from support.clock import ManualClock
 
 NOON = 1_800_000_000.0
-TOKEN = "0123456789abcdef"  # noqa: S105 - of the tests
+TOKEN = "0123456789abcdef"
 SILENCE = {"match": ['canary="chat"'], "for": "2h", "by": "me", "why": "deploy"}
 
 
@@ -155,5 +155,5 @@ async def test_a_web_page_makes_no_browser_its_accomplice(headers: dict[str, str
 @pytest.mark.parametrize("web", [{"token": "short"}, {"token": TOKEN, "token_file": "/a"}])
 def test_a_token_is_long_and_one(web: dict[str, Any]) -> None:
     """What is short can be guessed."""
-    with pytest.raises(ValueError, match="too short|both token"):
+    with pytest.raises(ValueError, match=r"too short|both token"):
         WebConfig.model_validate(web)

@@ -9,10 +9,9 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import AsyncExitStack
 from random import Random
 from typing import NamedTuple
-
-import httpx2
 
 from streamcanary.alerting import progress
 from streamcanary.alerting.config import AlertsConfig
@@ -30,7 +29,7 @@ from streamcanary.alerting.inputs import (
 )
 from streamcanary.alerting.journal import Journal, Ledger, StoreFailing, StoreLost
 from streamcanary.alerting.meters import Meters
-from streamcanary.alerting.receivers import LevelReceiver, Receiver
+from streamcanary.alerting.receivers import LevelReceiver
 from streamcanary.alerting.receivers.post import open_http
 from streamcanary.alerting.senders import EdgeSender, LevelSender
 from streamcanary.alerting.state import State, read_state
@@ -151,12 +150,12 @@ class Alerting:
     async def run(self) -> None:
         """Run until cancelled. What is queued then is lost, unless :meth:`drain` was called before."""
         self._ended, self._busy = False, True
-        async with open_http() as http:
+        async with AsyncExitStack() as ways:
             try:
                 await self._load()
                 self._busy = False
                 async with asyncio.TaskGroup() as tasks:
-                    self._hire(http, self._receivers)
+                    await self._hire(ways)
                     tasks.create_task(self._loop(), name="alerting")
                     for sender in self._senders:
                         tasks.create_task(sender.run(), name=f"receiver {sender.name}")
@@ -283,8 +282,8 @@ class Alerting:
     def _until_save(self, entries: Sequence[_Entry] = ()) -> float:
         """Return for how many seconds what is held may wait for more: not at all if somebody waits for it.
 
-        What was merely seen is committed together, which saves most of the cost; a crash loses the last moment of it, and
-        of nothing else.
+        What was merely seen is committed together, which saves most of the cost; a crash loses the last moment of it,
+        and of nothing else.
         """
         if self._journal.urgent or any(entry.done for entry in entries):
             return 0.0
@@ -367,9 +366,10 @@ class Alerting:
 
     # ---- around it
 
-    def _hire(self, http: httpx2.AsyncClient, receivers: dict[str, Receiver]) -> None:
-        """Make a sender for each edge receiver and for each address of a level receiver."""
-        for name, receiver in receivers.items():
+    async def _hire(self, ways: AsyncExitStack) -> None:
+        """Make a sender for each edge receiver and for each address of a level receiver, each on a way of its own."""
+        for name, receiver in self._receivers.items():
+            http = await ways.enter_async_context(open_http(receiver.way))
             if isinstance(receiver, LevelReceiver):
                 failing = self._published.incidents.get(self._engine.receiver_key(name))
                 refusing = set(receiver.urls) if failing is not None and failing.firing else set()

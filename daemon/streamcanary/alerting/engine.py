@@ -30,7 +30,7 @@ from streamcanary.alerting.inputs import (
     Trying,
     Unsilenced,
 )
-from streamcanary.alerting.pairs import Pair, Pairs
+from streamcanary.alerting.pairs import Pair, Pairs, alert_labels
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused
 from streamcanary.alerting.sample import UNSEEN, Sample, sample_of
 from streamcanary.alerting.sighting import blackout, sight
@@ -193,7 +193,7 @@ class Engine:
             rule=pair.name,
             subject=canary.name,
             canary=canary.name,
-            labels={**canary.label_set(), **pair.rule.labels, "alertname": pair.name, "instance": self.instance},
+            labels=alert_labels(pair.name, pair.rule, canary, self.instance),
             annotations=pair.rule.annotations,
             opened=at,
             evidence=evidence,

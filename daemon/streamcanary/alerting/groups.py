@@ -83,7 +83,9 @@ class Groups:
         receivers = tuple(dict.fromkeys([*group.receivers, *self.told(incident)]))
         group = msgspec.structs.replace(group, members=members, receivers=receivers)
         draft.put(group)
-        self.look(draft, group, now)
+        due = incident.opened + self._wait if group.flushed is None else group.flushed + self._interval
+        if _is_ours(incident) or not _is_on_its_way(group, due, now):
+            self.look(draft, group, now)
 
     def handed_over(self, draft: Draft, incident: Incident, now: float) -> bool:
         """Take ``incident``, which fires anew, out of groups that knew it before; tell whether one has to keep it.
@@ -104,7 +106,11 @@ class Groups:
     def left(self, draft: Draft, key: str, now: float) -> None:
         """Take note that the incident of ``key`` is over."""
         for group in list(draft.groups.values()):
-            if group.firing and key in group.members:  # its own key may be of another instance's making
+            if not group.firing or key not in group.members:  # its own key may be of another instance's making
+                continue
+            due = (group.flushed or now) + self._interval
+            goes_on = any((one := draft.incidents.get(other)) is not None and one.firing for other in group.said)
+            if not goes_on or not _is_on_its_way(group, due, now):
                 self.look(draft, group, now)
 
     def look(self, draft: Draft, group: Group, now: float) -> None:
@@ -193,6 +199,11 @@ class Groups:
         """Have keyed receivers told that ``group`` is over, all of whose ``incidents`` were seen to be well."""
         draft.put(msgspec.structs.replace(group, forgotten=False, resolved=now))
         outbox.recall(draft, group, incidents, self.keyed(group.receivers), now)
+
+
+def _is_on_its_way(group: Group, due: float, now: float) -> bool:
+    """Tell whether receivers will hear of ``group`` by ``due`` anyway: thousands that join at once cost one look."""
+    return group.due is not None and now < group.due <= due
 
 
 def _is_ours(incident: Incident) -> bool:

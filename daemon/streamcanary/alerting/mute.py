@@ -52,8 +52,8 @@ class Maintenance(BaseModel):
 class Mute:
     """Tells whether an incident is muted.
 
-    ``explaining`` has, by the key of an incident, those of incidents that may explain it; ``told`` returns the receivers
-    that an incident would go to, ``level`` tells whether one is told the state of things, rather than changes.
+    ``explaining`` has, by the key of an incident, those of incidents that may explain it; ``told`` returns the
+    receivers that an incident would go to, ``level`` tells whether one is told the state of things, not changes.
     """
 
     def __init__(
@@ -100,7 +100,7 @@ class Mute:
         return all(self._knows(draft, receiver, other) for receiver in self._told(incident))
 
     def _knows(self, draft: Draft, receiver: str, other: Incident) -> bool:
-        """Tell whether ``receiver`` knows of ``other``. One that is told the state of things is told of both at once."""
+        """Tell whether ``receiver`` knows of ``other``. Who is told the state of things is told of both at once."""
         groups = [
             group for group in draft.groups.values() if other.key in group.members and receiver in group.receivers
         ]

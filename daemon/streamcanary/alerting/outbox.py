@@ -239,7 +239,7 @@ def _forget(draft: Draft, resolve: Notice) -> None:
 
 
 def _drop_rest(draft: Draft, trigger: Notice) -> None:
-    """Remove what is behind a trigger that turned out never to have been taken; if that is its end, the trigger, too."""
+    """Remove what is behind a trigger that turned out not to have been taken; if that is its end, the trigger, too."""
     resolve = draft.notices.get(_sibling(trigger, Action.RESOLVE))
     if resolve is not None:
         _drop(draft, (trigger, resolve))

@@ -14,6 +14,11 @@ SLACK = 5.0
 """Seconds by which a run may be late without being missed."""
 
 
+def alert_labels(name: str, rule: Rule, canary: Canary, instance: str) -> dict[str, str]:
+    """Return the labels of the alert that ``rule``, called ``name``, raises for ``canary``."""
+    return {**canary.label_set(), **rule.labels, "alertname": name, "instance": instance}
+
+
 class Pair(NamedTuple):
     """A rule, and a canary that it watches; ``key`` is that of their incident and their detector.
 

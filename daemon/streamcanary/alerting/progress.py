@@ -21,7 +21,7 @@ def runs_stand_still(canaries: Iterable[Canary], last: float, now: float) -> str
 
 
 def evaluation_stands_still(last: float, now: float) -> str | None:
-    """Say that outcomes are not evaluated; ``last`` is when the queue was last empty or worked on (monotonic seconds)."""
+    """Say that outcomes are not evaluated; ``last`` is when the queue was last worked on (monotonic seconds)."""
     return f"nothing was evaluated for {format_duration(round(now - last))}" if now - last > _BEHIND else None
 
 

@@ -14,6 +14,7 @@ from streamcanary.alerting.inputs import Answered, Input, LevelAnswered, Trying
 from streamcanary.alerting.page import render_incident, render_notice
 from streamcanary.alerting.receivers import EdgeReceiver, LevelReceiver
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
+from streamcanary.alerting.receivers.pace import Pace
 from streamcanary.alerting.standing import standing
 from streamcanary.alerting.state import State
 from streamcanary.model.clock import Clock
@@ -52,6 +53,7 @@ class EdgeSender:
     ) -> None:
         self.name = name
         self._trace_url = trace_url
+        self._pace = Pace(receiver.per_minute)
         self._receiver = receiver
         self._desk = desk
         self._http = http
@@ -65,6 +67,9 @@ class EdgeSender:
             wait = None if notice is None else outbox.seconds_until(notice, self._desk.clock.time())
             if notice is None or wait:
                 await _pause(self.wake, wait)
+                continue
+            if turn := self._pace.take(self._desk.clock.monotonic()):
+                await asyncio.sleep(turn)
                 continue
             await self._desk.submit(Trying(notice.id))
             begun = self._desk.state.notices.get(notice.id)

@@ -66,7 +66,7 @@ class Blackout(Struct, frozen=True):
 
 
 def blackout(canaries: Iterable[Canary], sightings: Mapping[str, Sighting]) -> Blackout | None:
-    """Return the hosts that cannot be reached, if they are two or more and none was reached since the first was lost."""
+    """Return the hosts that cannot be reached, if they are two or more, and none was reached after the first loss."""
     lost: dict[str, float] = {}
     reached = []
     for canary in canaries:

@@ -26,8 +26,9 @@ class Watch(Struct, frozen=True):
 class State(Struct, frozen=True, kw_only=True):
     """Six tables, as the store has them. A step makes new ones of those it changes; nobody changes them in place.
 
-    ``numbered`` is the number of the newest notice, ``awake`` since when the engine has been stepped without a gap, ``ticked`` when it was last told the time;
-    seconds since the epoch. These two are of this process alone, and not stored.
+    ``numbered`` is the number of the newest notice, ``awake`` since when the engine has been stepped without a gap,
+    ``ticked`` when it was last told the time; seconds since the epoch. These two are of this process alone, and not
+    stored.
     """
 
     detectors: Mapping[str, Watch] = field(default_factory=dict)
@@ -74,7 +75,7 @@ _DECODERS: Final[dict[Table, msgspec.json.Decoder[Any]]] = {
 
 def read_state(ledger: Mapping[Table, Mapping[str, bytes]]) -> tuple[State, list[str]]:
     """Return the state that ``ledger`` holds, and a line about each row that cannot be read (and is left out)."""
-    tables: dict[str, dict[str, Any]] = {}
+    tables: dict[str, Any] = {}
     unread = []
     for name in TABLES:
         table = tables[name] = {}

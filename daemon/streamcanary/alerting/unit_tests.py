@@ -33,6 +33,7 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.duration import Duration, PositiveDuration
 from streamcanary.model.label import LabelName
 from streamcanary.model.misfit import Misfit, refuse
+from streamcanary.model.outcome import Outcome
 
 LONGEST: Final = 31 * 86400.0
 """Seconds that a test may span."""
@@ -285,7 +286,7 @@ def _canary(entry: InputSeries, group: TestGroup, ground: Ground) -> Canary:
     )
 
 
-def _outcomes(canary: Canary, words: Sequence[Word | None], group: TestGroup, end: float) -> Iterator[Any]:
+def _outcomes(canary: Canary, words: Sequence[Word | None], group: TestGroup, end: float) -> Iterator[Outcome]:
     at = group.start_timestamp
     for number, word in enumerate(words):
         if number:

@@ -80,9 +80,9 @@ class CanarySpec(BaseModel):
     prompt: Annotated[str, Field(min_length=1, max_length=20_000)] = "Reply with the single word pong. ({nonce})"
     request: dict[str, Any] = Field(default_factory=dict)
     expect: Expectation = Field(default_factory=Expectation)
-    every: PositiveDuration | None = None
-    cron: Annotated[str, AfterValidator(_cron)] | None = None
-    timezone: Annotated[str, AfterValidator(_timezone)] | None = None
+    every: PositiveDuration = DEFAULT_EVERY
+    cron: Annotated[str, AfterValidator(_cron)] = ""
+    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
     timeouts: Timeouts = Field(default_factory=Timeouts)
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     fallbacks: tuple[FallbackSpec, ...] = Field(default=(), max_length=8)
@@ -113,16 +113,14 @@ class CanarySpec(BaseModel):
     @property
     def schedule(self) -> Schedule:
         """When it is due."""
-        if self.cron is not None:
-            return Cron.parse(self.cron, self.timezone or "UTC")
-        return Every(DEFAULT_EVERY if self.every is None else self.every)
+        return Cron.parse(self.cron, self.timezone) if self.cron else Every(self.every)
 
     def _unscheduled(self) -> Iterator[Misfit]:
-        if self.cron is not None and self.every is not None:
+        if self.cron and "every" in self.model_fields_set:
             yield Misfit(("cron",), "goes without every: a canary has one schedule", against=("every",))
-        elif self.cron is None and self.timezone is not None:
+        elif not self.cron and "timezone" in self.model_fields_set:
             yield Misfit(("timezone",), "goes with cron; every is the same in each time zone")
-        elif self.cron is not None:
+        elif self.cron:
             try:
                 Cron.parse(self.cron)
             except ValueError as error:
@@ -132,7 +130,7 @@ class CanarySpec(BaseModel):
         if self.timeouts.total < self.schedule.shortest:
             return
         total, shortest = format_duration(self.timeouts.total), format_duration(self.schedule.shortest)
-        if self.cron is None:
+        if not self.cron:
             message, against = f"{total} must be shorter than every ({shortest}), or runs would overlap", "every"
         else:
             message, against = f"{total} must be shorter than the {shortest} between two runs of cron", "cron"
@@ -178,6 +176,9 @@ def _schedule(data: dict[str, Any]) -> Schedule:
     Raises:
         TypeError, ValueError: if there is none in it.
     """
-    if data.get("cron") is not None:
-        return Cron.parse(data["cron"], data.get("timezone") or "UTC")
-    return Every(DEFAULT_EVERY if data.get("every") is None else parse_duration(data["every"]))
+    if "cron" not in data:
+        return Every(parse_duration(data.get("every", DEFAULT_EVERY)))
+    cron, timezone = data["cron"], data.get("timezone", "UTC")
+    if not isinstance(cron, str) or not isinstance(timezone, str):
+        raise TypeError("no text")
+    return Cron.parse(cron, timezone)

@@ -16,6 +16,8 @@ from streamcanary.alerting.forecast import (
     doubts,
     format_pages,
 )
+from streamcanary.alerting.pairs import alert_labels
+from streamcanary.alerting.receivers.paging import caveats, without_pager
 from streamcanary.alerting.rules import Rule
 from streamcanary.cli.config import Unusable, read_config
 from streamcanary.cli.series import series
@@ -126,6 +128,14 @@ def _warnings(settings: Settings) -> Iterator[str]:
                 "TargetRejected does, or a rule with blame: [config]"
             )
     yield from doubts(rules, canaries)
+    yield from caveats(settings.alerts.receivers)
+    told = [
+        alert_labels(name, rule, canary, settings.instance)
+        for name, rule in settings.alerts.rulebook.items()
+        for canary in canaries
+        if name not in ABOUT_US and rule.watches(canary)
+    ]
+    yield from without_pager(settings.alerts.effective_routes, settings.alerts.receivers, told)
     if any(rule.detector.type == "spike" for rule in rules.values()):
         yield from _recorded(rules, settings)
 

@@ -64,9 +64,9 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``labels`` are those that its members share. ``members`` are keys of incidents, in the order in which they came;
     ``said`` are the members that receivers were last told are firing. ``receivers`` are names, kept while it is open,
     as whoever was told that it fires is told that it is over. ``flushed`` is when receivers were last told something,
-    ``due`` when they will be told next if nothing changes; ``None`` if never. ``updated`` tells that it was more than once, ``forgotten`` is a group that an earlier
-    store may have known, and that is called off once its members are seen to be well. Times are seconds since the
-    epoch.
+    ``due`` when they will be told next if nothing changes; ``None`` if never. ``updated`` tells that it was more than
+    once, ``forgotten`` is a group that an earlier store may have known, and that is called off once its members are
+    seen to be well. Times are seconds since the epoch.
     """
 
     key: str

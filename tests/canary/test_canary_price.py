@@ -1,0 +1,79 @@
+"""What a token costs."""
+
+import socket
+import subprocess
+import sys
+from typing import Any
+
+import pytest
+from pydantic import ValidationError
+
+from streamcanary.canary.price import FREE, Price
+from streamcanary.canary.target import TargetSpec
+
+
+def target(**values: Any) -> TargetSpec:
+    return TargetSpec.model_validate({"api_key": "sk-x", **values})
+
+
+def test_a_target_says_what_it_costs() -> None:
+    """Set prices are taken as they are, for whatever model."""
+    assert Price(input=0.15, output=0.6) == target(price={"input": 0.15, "output": 0.60}).price_of("sim-ok")
+    assert FREE == target(price="free").price_of("sim-ok")
+
+
+def test_list_prices_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    """By the address, or by the name of the provider; dated models are known, and nothing is fetched."""
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise AssertionError("the network was used")
+
+    monkeypatch.setattr(socket.socket, "connect", refuse)
+    monkeypatch.setattr(socket, "getaddrinfo", refuse)
+    mini = Price(input=0.15, output=0.6)
+    assert [mini, mini, mini] == [
+        target().price_of("gpt-4o-mini"),
+        target(base_url="https://api.openai.com/v1", provider="gateway").price_of("gpt-4o-mini-2024-07-18"),
+        target(base_url="http://127.0.0.1:8080/v1", provider="openai").price_of("gpt-4o-mini"),
+    ]
+
+
+def test_an_unknown_price_is_none() -> None:
+    """A model or provider that is not in the table has no price, rather than a wrong one."""
+    assert [None, None] == [
+        target(base_url="http://127.0.0.1:8080/v1", provider="own").price_of("gpt-4o-mini"),
+        target().price_of("sim-ok"),
+    ]
+
+
+def test_the_table_is_loaded_only_when_asked() -> None:
+    """A configuration whose prices are set does not pay for the table of all others."""
+    program = (
+        "import sys\n"
+        "from streamcanary.canary.target import TargetSpec\n"
+        "TargetSpec(api_key='sk-x', price='free').price_of('m')\n"
+        "print('genai_prices' in sys.modules)\n"
+        "TargetSpec(api_key='sk-x').price_of('m')\n"
+        "print('genai_prices' in sys.modules)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True, timeout=60)
+    assert ["False", "True"] == done.stdout.split()
+
+
+@pytest.mark.parametrize(
+    ("price", "place", "message"),
+    [
+        ("cheap", "price", "must be auto, free, or USD per million tokens such as {input: 0.15, output: 0.60}"),
+        (3, "price", "must be auto, free, or USD per million tokens"),
+        ({"input": 1}, "output", "Field required"),
+        ({"input": -1, "output": 1}, "input", "greater than or equal to 0"),
+        ({"input": float("nan"), "output": 1}, "input", "finite number"),
+        ({"input": 1, "output": 1, "cached": 1}, "cached", "Extra inputs are not permitted"),
+    ],
+)
+def test_a_bad_price_is_refused(price: Any, place: str, message: str) -> None:
+    """What would be right is said at the key that is wrong."""
+    with pytest.raises(ValidationError) as caught:
+        target(price=price)
+    (error,) = caught.value.errors()
+    assert (True, True) == (place in error["loc"], message in error["msg"])
