@@ -165,6 +165,20 @@ def test_a_repetition_that_does_not_get_through_explains_no_less() -> None:
     assert 2 == len(world.state.notices)
 
 
+def test_what_fired_before_the_way_out_was_lost_is_not_explained_by_it() -> None:
+    """It failed for a reason of its own, and its page goes out, whatever else is down by then."""
+    world = World(alerts(group_wait=300), *HOSTS)
+    for _ in range(3):
+        run_all(world, FaultKind.STALLED, "a")
+    for _ in range(2):
+        run_all(world, FaultKind.CONNECT_FAILED)
+    assert [("trigger", "CanaryEgressDown")] == world.deliver_all()
+    later(world, 300)
+    notice = world.deliver()
+    assert notice is not None
+    assert ("trigger", ["a"]) == (notice.action, [one.canary for one in notice.members])
+
+
 def test_one_glitch_is_no_blackout() -> None:
     """Nor is one host alone, whatever the number of its canaries, nor two when a third was reached meanwhile."""
     world = World(alerts(), *HOSTS)

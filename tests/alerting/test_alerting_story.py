@@ -371,7 +371,7 @@ class Story(RuleBasedStateMachine):
                 self.deliver(receiver, "accepted")
 
 
-EXAMPLES, STEPS, PARTS = (300, 60, 10) if PROFILE == "fuzz" else (60, 30, 2)
+EXAMPLES, STEPS, PARTS = (300, 60, 10) if PROFILE == "fuzz" else (50, 30, 1)
 
 
 @pytest.mark.parametrize("part", range(PARTS))

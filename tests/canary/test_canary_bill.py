@@ -28,11 +28,15 @@ def failed(kind: FaultKind, phase: Phase, status: int | None = None) -> AttemptF
     return AttemptFailed(Attempt(number=1, route="m", started=0.0, duration=1.0, fault=fault), None)
 
 
+def see(bill: Bill, *events: Event) -> None:
+    for event in events:
+        bill.see(event)
+
+
 def tokens(*events: Event, limit: int | None = 64) -> tuple[int, int, int]:
     """Return input tokens, output tokens and requests of a run that saw ``events``."""
     bill = Bill(expect(QUESTION, {} if limit is None else {"max_tokens": limit}), [PRICE])
-    for event in events:
-        bill.see(event)
+    see(bill, *events)
     spend = bill.close()
     return spend.input_tokens, spend.output_tokens, spend.requests
 
@@ -82,14 +86,11 @@ def test_every_attempt_costs_by_the_price_of_its_route() -> None:
     """Retries are paid for, and a fallback by its own model's price."""
     bill = Bill(expect(QUESTION, {}), [PRICE, FREE, Price(input=0.0, output=1000.0)])
     cut, whole = failed(FaultKind.STREAM_CUT, Phase.STREAM), Completed("stop", Usage(output_tokens=5), "fallback")
-    for event in (SENT, cut, AttemptStarted(2, "m"), cut):
-        bill.see(event)
+    see(bill, SENT, cut, AttemptStarted(2, "m"), cut)
     assert pytest.approx(2 * (26 * 1.0 + 256 * 10.0) / 1e6) == bill.spend.usd
-    for event in (FallbackStarted("b"), AttemptStarted(3, "b"), cut):
-        bill.see(event)
+    see(bill, FallbackStarted("b"), AttemptStarted(3, "b"), cut)
     assert pytest.approx(2 * (26 * 1.0 + 256 * 10.0) / 1e6) == bill.spend.usd
-    for event in (FallbackStarted("c"), AttemptStarted(4, "c"), whole):
-        bill.see(event)
+    see(bill, FallbackStarted("c"), AttemptStarted(4, "c"), whole)
     assert (pytest.approx(2 * (26 + 2560) / 1e6 + 5 * 1000 / 1e6), 4, True) == (
         bill.close().usd,
         bill.spend.requests,

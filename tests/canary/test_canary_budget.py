@@ -12,6 +12,7 @@ from streamcanary.model.outcome import BudgetStanding
 from streamcanary.model.spend import Spend
 
 WITHIN, SLOWED, EXHAUSTED = BudgetStanding.WITHIN, BudgetStanding.SLOWED, BudgetStanding.EXHAUSTED
+RUN = (None, WITHIN, BudgetStanding.EXEMPT)
 MIDNIGHT = 1_770_076_800.0
 """The first moment of 3 February 2026, UTC."""
 DAY = 86400.0
@@ -31,7 +32,7 @@ def live(
     cost: float | None = None,
     retries: int = 0,
 ) -> list[tuple[float, str, BudgetStanding | None]]:
-    """Let canaries take their turns from ``start`` to ``end``, spread over their interval; return what became of each."""
+    """Let canaries take their turns from ``start`` to ``end``, spread over an interval; return what became of each."""
     due = [(start + share.interval * k / len(shares), name) for k, (name, share) in enumerate(shares.items())]
     heapify(due)
     seen = []
@@ -40,7 +41,7 @@ def live(
         heappush(due, (now + shares[name].interval, name))
         standing = allowance.admit(name, now, now)
         seen.append((now, name, standing))
-        if standing in (None, WITHIN):
+        if standing in RUN:
             for _ in range(retries):
                 allowance.retried(now)
             allowance.charge(name, usd(shares[name].usd if cost is None else cost), now)
@@ -49,7 +50,7 @@ def live(
 
 def taken(seen: list[tuple[float, str, BudgetStanding | None]]) -> Counter[str]:
     """Count the turns that each canary took."""
-    return Counter(name for _, name, standing in seen if standing in (None, WITHIN))
+    return Counter(name for _, name, standing in seen if standing in RUN)
 
 
 def test_without_limits_everything_runs() -> None:
@@ -102,7 +103,7 @@ def test_a_budget_far_too_small_ends_rather_than_trickle() -> None:
     assert {EXHAUSTED} == set(order[order.index(EXHAUSTED) :])
     assert True is (0.1 - 2 * 0.001 <= allowance.spent(MIDNIGHT + DAY - 1) <= 0.1 + 1e-9)
     assert {WITHIN} == {standing for now, name, standing in seen if name != "free" and now >= MIDNIGHT + DAY}
-    assert {None} == {standing for _, name, standing in seen if name == "free"}
+    assert {BudgetStanding.EXEMPT} == {standing for _, name, standing in seen if name == "free"}
 
 
 def test_shortly_before_midnight_the_end_is_a_pause() -> None:

@@ -10,7 +10,7 @@ from support.alerts import a_hook
 from support.daemon import Said, verb, write_config
 from support.mail import MailServer
 from support.pagerduty import KEY, PagerDuty
-from support.receiver import CLOSE, Receiver, Reply
+from support.receiver import CLOSE, HANG, Receiver, Reply
 from support.slack import PATH, Slack
 
 
@@ -110,6 +110,15 @@ async def test_what_is_not_taken_is_told(tmp_path: Path, reply: Any, line: str) 
     assert (1, "", True) == (said.code, said.stderr, said.stdout.startswith(line))
     assert 1 == len(said.stdout.splitlines()) == len(server.deliveries)
     assert "tok3n" not in said.stdout
+
+
+async def test_the_end_does_not_wait_for_what_hangs_in_a_thread(tmp_path: Path) -> None:
+    """Apprise blocks for as long as its address says; the process ends all the same."""
+    async with Receiver(HANG) as server:
+        url = f"{server.url.replace('http', 'json')}?rto=300"
+        said = await notify(tmp_path, {"type": "apprise", "urls": [url], "timeout": "5s"})
+    line = "trigger: not taken, the daemon would try again: no answer within 5 s\n"
+    assert Said(1, line, "") == said
 
 
 async def test_a_receiver_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:

@@ -26,6 +26,8 @@ def config(provider: Provider, alertmanager: Alertmanager) -> dict[str, Any]:
         "alerts": {
             "group_wait": 0,
             "rules": {
+                "NoData": {"enabled": False},
+                "TargetRejected": {"enabled": False},
                 "LLMErrorSpike": {
                     "match": ['tier="prod"'],
                     "detector": {"type": "consecutive", "failures": 4, "resolve_after": 3},
@@ -38,7 +40,7 @@ def config(provider: Provider, alertmanager: Alertmanager) -> dict[str, Any]:
                         "requests": "{request_ids}",
                         "runbook_url": "https://runbooks.example.com/llm",
                     },
-                }
+                },
             },
             "receivers": {"prom": {"type": "alertmanager", "urls": [alertmanager.url]}},
         },

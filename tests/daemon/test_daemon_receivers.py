@@ -18,10 +18,12 @@ def config(provider: Provider, **hooks: Receiver) -> dict[str, Any]:
         "alerts": {
             "group_wait": 0,
             "rules": {
+                "NoData": {"enabled": False},
+                "TargetRejected": {"enabled": False},
                 "Down": {
                     "match": ['canary="chat"'],
                     "detector": {"type": "consecutive", "failures": 2, "resolve_after": 2},
-                }
+                },
             },
             "receivers": {
                 name: {"type": "webhook", "url": hook.url, "secret": SECRET, "timeout": "30s"}

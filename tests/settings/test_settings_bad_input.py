@@ -160,7 +160,10 @@ MESSAGES = {
         ),
     ],
     "yaml-extras": [
-        ":1:1: base: unknown key; known here: instance, targets, canaries, alerts, budget, telemetry, heartbeat, store, web",
+        (
+            ":1:1: base: unknown key; known here: instance, targets, canaries, alerts, budget, telemetry, heartbeat, "
+            "store, web"
+        ),
         ":4:5: targets.openai.<<: merge keys are not supported; write the keys out",
         ":5:14: targets.openai.api_key: tags such as !name are not supported; remove it",
         ":6:5: targets: a key must be text; put text with braces or brackets in quotes",

@@ -112,6 +112,7 @@ class LevelSender:
         trace_url: str | None = None,
     ) -> None:
         self._trace_url = trace_url
+        self._pace = Pace(receiver.per_minute)
         self.name = name
         self._receiver = receiver
         self._url = url
@@ -135,6 +136,9 @@ class LevelSender:
             elapsed = self._desk.clock.monotonic() - self._told_at
             if not incidents or (self._marks(incidents) <= self._told and elapsed < self._receiver.resend):
                 pause = self._receiver.resend - elapsed if incidents else _LONGEST_PAUSE
+                continue
+            if turn := self._pace.take(self._desk.clock.monotonic()):
+                pause = turn
                 continue
             pause = await self._tell(incidents, now)
 

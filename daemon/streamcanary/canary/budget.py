@@ -73,10 +73,10 @@ class Allowance:
         self.days: dict[str, Spend] = {}
 
     def admit(self, name: str, wall: float, now: float) -> BudgetStanding | None:
-        """Return how the budget stands for a turn of the canary ``name``; ``None`` if none concerns it.
+        """Return how the budget stands for a turn of the canary ``name``; ``None`` if there is none.
 
-        It runs if that is ``None`` or ``within``, and then :meth:`charge` must follow. ``wall`` is seconds since the
-        epoch, ``now`` monotonic seconds.
+        It runs if that is ``None``, ``within`` or ``exempt``, and then :meth:`charge` must follow. ``wall`` is seconds
+        since the epoch, ``now`` monotonic seconds.
         """
         share = self._shares[name]
         paid = self._config.usd_per_day is not None and share.usd > 0
@@ -91,7 +91,7 @@ class Allowance:
         self._turns[name] = max(0.0, turn - 1)
         self._runs.add(now)
         if not paid:
-            return None
+            return None if self._config.usd_per_day is None else BudgetStanding.EXEMPT
         self._reserved[name] = share.usd
         return BudgetStanding.WITHIN
 

@@ -48,7 +48,10 @@ class Guard(Protocol):
     """Seconds between the first runs of two canaries at start, at least."""
 
     def admit(self, canary: Canary) -> BudgetStanding | None:
-        """Return how the budget stands for a run that is due: it may run if that is ``within``, or ``None``."""
+        """Return how the budget stands for a run that is due; ``None`` if there is none.
+
+        It is skipped if that is ``slowed`` or ``exhausted``.
+        """
         ...
 
 
@@ -211,7 +214,7 @@ class Schedule:
         runner, due = self._runners[name], self._due[name]
         self._count_missed(name, due)
         standing = None if self._guard is None else self._guard.admit(runner.canary)
-        if standing not in (None, BudgetStanding.WITHIN):
+        if standing in (BudgetStanding.SLOWED, BudgetStanding.EXHAUSTED):
             self._skip(name, due, "budget", f"the budget is {standing}", standing=standing)
             return
         task = asyncio.create_task(self._run(runner, due, standing), name=f"canary {name}")

@@ -154,9 +154,9 @@ class SpendGuard:
         return self._allowance.spent(self._clock.time())
 
     def admit(self, canary: Canary) -> BudgetStanding | None:
-        """Return how the budget stands for a turn of ``canary``; ``None`` if none concerns it.
+        """Return how the budget stands for a turn of ``canary``; ``None`` if there is none.
 
-        It may run if that is ``None`` or ``within``; then :meth:`charge` must follow.
+        It may run if that is ``None``, ``within`` or ``exempt``; then :meth:`charge` must follow.
         """
         standing = self._allowance.admit(canary.name, self._clock.time(), self._clock.monotonic())
         self._tell(standing)

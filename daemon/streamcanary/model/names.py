@@ -121,14 +121,16 @@ RUNS_MISSED = Metric("streamcanary.runs.missed", "counter", "{run}", "Runs that 
 LAST_RUN = Metric("streamcanary.last_run.time", "gauge", "s", "When a run last ended, seconds since the epoch")
 LAST_SUCCESS = Metric("streamcanary.last_success.time", "gauge", "s", "When a run last ended ok or slow")
 CANARY_INFO = Metric(
-    "streamcanary.canary.info", "gauge", "1", "Always 1; carries the canary's own labels, to join with"
+    "streamcanary.canary.info", "gauge", "{canary}", "Always 1; carries the canary's own labels, to join with"
 )
-ALERT_ACTIVE = Metric("streamcanary.alert.active", "gauge", "1", "1 while the alert is firing, else 0")
+ALERT_ACTIVE = Metric("streamcanary.alert.active", "gauge", "{alert}", "1 while the alert is firing, else 0")
 NOTIFICATIONS = Metric(
     "streamcanary.notifications", "counter", "{notification}", "Notifications by receiver and outcome"
 )
 STREAMS_ACTIVE = Metric("streamcanary.streams.active", "updowncounter", "{stream}", "Streams that are open now")
 TOKENS = Metric("streamcanary.tokens", "counter", "{token}", "Tokens used by canaries; estimated where no count came")
 SPEND = Metric("streamcanary.spend", "counter", "{USD}", "What canaries spent in USD, as far as prices are known")
-RELOAD_SUCCESS = Metric("streamcanary.config.last_reload.success", "gauge", "1", "1 if the last load was good, else 0")
+RELOAD_SUCCESS = Metric(
+    "streamcanary.config.last_reload.success", "gauge", "{reload}", "1 if the last load was good, else 0"
+)
 RELOAD_TIME = Metric("streamcanary.config.last_reload.time", "gauge", "s", "When the configuration was last loaded")

@@ -25,10 +25,12 @@ class OutcomeKind(StrEnum):
 
 
 class BudgetStanding(StrEnum):
-    """How the canaries' budget stood when a run was due. *Exhausted* and *slowed* runs are skipped."""
+    """How the canaries' budget stood when a run was due. What was *exhausted* or *slowed* was skipped."""
 
     WITHIN = "within"
     """There was money for it, and it was run."""
+    EXEMPT = "exempt"
+    """It costs nothing, and was run, however much of the USD is left."""
     SLOWED = "slowed"
     """It was not its turn: so that the budget lasts, each canary is asked every so many turns."""
     EXHAUSTED = "exhausted"
@@ -66,8 +68,8 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     Times are seconds: ``scheduled`` and ``started`` since the epoch, the others durations.
     ``fault`` is what kept the primary from answering well: set for ``failed`` and ``failed_over``.
     ``cost`` is what its attempts cost in USD, estimated where the provider did not tell the tokens; ``None`` if nothing
-    was sent or no price is known. ``budget`` is set where a budget counts: for what is skipped because of it, and under
-    ``usd_per_day`` for each run that costs money.
+    was sent or no price is known. ``budget`` is set for what is skipped because of a budget, and under
+    ``usd_per_day`` for each run.
     ``trace_id`` is 32 hex digits, if the run was traced.
     """
 
