@@ -28,8 +28,8 @@ test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
 	$(BIN)/python tools/fetch.py
 	$(BIN)/pytest $(ARGS)
 
-fuzz: $(VENV)/.developed ## try the client's properties on over 100,000 cases, in some ten minutes on two cores
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/test_client_fuzz*.py
+fuzz: $(VENV)/.developed ## try the properties of client and alerting on over 100,000 cases, in some ten minutes on two cores
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/test_client_fuzz*.py tests/alerting/test_alerting_story.py
 
 lint: $(VENV)/.developed ## check format, style, types, the layers of the rooms, and the generated docs
 	$(BIN)/ruff format --check

@@ -15,6 +15,7 @@ from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend import budget_misfits
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.canary import Canary
+from streamcanary.model.misfit import Misfit
 from streamcanary.settings_sources.document import Document
 from streamcanary.settings_sources.explain import explain
 from streamcanary.settings_sources.problem import ConfigInvalid, Problem, render
@@ -61,7 +62,16 @@ class Settings(BaseSettings):
 
     def describe(self) -> tuple[Canary, ...]:
         """Return what the other rooms may know of the canaries."""
-        return tuple(spec.describe(name, self.targets[spec.target].provider) for name, spec in self.canaries.items())
+        return tuple(spec.describe(name, self.targets[spec.target]) for name, spec in self.canaries.items())
+
+    def renamed_twice(self) -> Iterator[Misfit]:
+        """Return which canaries would share their alerts with another."""
+        taken = {name: name for name, spec in self.canaries.items() if not spec.renamed_from}
+        for name, spec in self.canaries.items():
+            former = spec.renamed_from
+            if former and taken.setdefault(former, name) != name:
+                message = f"two canaries cannot be known as {former}: {taken[former]} is, too"
+                yield Misfit(("canaries", name, "renamed_from"), message)
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -84,6 +94,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     else:
         for misfit in settings.alerts.problems(settings.describe()) if not crossing else ():
             problems.append(document.problem(("alerts", *misfit.path), misfit.message))
+        for misfit in settings.renamed_twice():
+            problems.append(document.problem(misfit.path, misfit.message))
         for misfit in budget_misfits(settings.budget, settings.targets, settings.canaries) if not crossing else ():
             problems.append(document.problem(misfit.path, misfit.message))
     if problems:

@@ -10,7 +10,7 @@ from streamcanary.alerting.inputs import LevelAnswered, Ran, Started, StoreFaile
 from streamcanary.alerting.receivers.answer import Accepted, Refused
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
-from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
 from streamcanary.model.schedule import Cron
 from support.alerts import (
     CHAT,
@@ -196,7 +196,7 @@ def test_a_spent_budget_is_told_once_and_ends_when_canaries_run_again() -> None:
     """However many runs it costs."""
     world = World(alerts(rules={}))
     for number in range(5):
-        run(world, a_run(number, OutcomeKind.SKIPPED), reason="budget")
+        run(world, a_run(number, OutcomeKind.SKIPPED), reason="budget", budget=BudgetStanding.EXHAUSTED)
     assert [("trigger", "BudgetExhausted")] == world.deliver_all()
     run(world, skipped())
     run(world, a_run(9, OutcomeKind.INTERNAL_ERROR))
@@ -300,7 +300,7 @@ def test_each_built_in_rule_can_be_switched_off(rule: str) -> None:
         world.now += 5
         for name in ("a", "b", "a", "b"):
             run(world, a_run(0, OutcomeKind.FAILED, a_fault(FaultKind.CONNECT_FAILED)), canary=name)
-        run(world, a_run(0, OutcomeKind.SKIPPED), reason="budget", canary="d")
+        run(world, a_run(0, OutcomeKind.SKIPPED), reason="budget", budget=BudgetStanding.EXHAUSTED, canary="d")
         world.step(LevelAnswered("hook", Refused("HTTP 404")))
         world.step(StoreFailed("disk full"))
         wait(world, 300)

@@ -10,7 +10,7 @@ from streamcanary.alerting.receivers.answer import Refused, Retry
 from streamcanary.alerting.standing import standing
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
-from streamcanary.model.outcome import OutcomeKind
+from streamcanary.model.outcome import BudgetStanding, OutcomeKind
 from support.alerts import THREE_IN_A_ROW, World, a_fault, a_hook, a_run, alerts
 
 PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
@@ -200,7 +200,7 @@ def test_one_glitch_is_no_blackout() -> None:
 def test_a_run_that_the_budget_forbade_reaches_nobody() -> None:
     """It neither ends a blackout nor hides one."""
     world = cut_off()
-    skipped = a_run(99, OutcomeKind.SKIPPED, reason="budget", started=world.now)
+    skipped = a_run(99, OutcomeKind.SKIPPED, reason="budget", budget=BudgetStanding.EXHAUSTED, started=world.now)
     third = Canary(name="c", target="c", provider="c", interval=30.0, host="three")
     world.configure(alerts(), *HOSTS, third)
     world.step(Ran(msgspec.structs.replace(skipped, canary="c")))

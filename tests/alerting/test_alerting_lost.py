@@ -9,7 +9,7 @@ from streamcanary.alerting.engine import RECALLED
 from streamcanary.alerting.inputs import Ran, Silenced, Started, Tick
 from streamcanary.alerting.state import TABLES, State
 from streamcanary.model.canary import Canary
-from streamcanary.model.outcome import OutcomeKind
+from streamcanary.model.outcome import BudgetStanding, OutcomeKind
 from streamcanary.model.silence import Silence
 from support.alerts import CHAT, NOON, THREE_IN_A_ROW, World, a_hook, a_run, alerts, bad, good, neutral, skipped
 
@@ -120,7 +120,7 @@ def test_a_silent_canary_is_well_once_it_was_heard_of() -> None:
     """Left out for want of budget, it was not."""
     world = World(alerts(rules={"NoData": {}}))
     lost(world)
-    world.see(lambda number: a_run(number, OutcomeKind.SKIPPED, reason="budget"))
+    world.see(lambda number: a_run(number, OutcomeKind.SKIPPED, reason="budget", budget=BudgetStanding.EXHAUSTED))
     tick(world)
     assert [("trigger", "BudgetExhausted")] == world.deliver_all()
     world.see(neutral)

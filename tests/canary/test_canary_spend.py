@@ -207,5 +207,6 @@ async def test_a_run_that_is_cancelled_is_charged(simulator: Simulator) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
+    await until(lambda: simulator.connections == 0)
     (spend,) = account.days.values()
     assert (1, 50) == (spend.requests, spend.output_tokens)

@@ -34,7 +34,11 @@ def config(provider: Provider, alertmanager: Alertmanager, hook: Receiver) -> di
         },
         "alerts": {
             "group_wait": 0,
-            "rules": {"Down": {"detector": {"type": "consecutive", "failures": 12, "resolve_after": 6}}},
+            "rules": {
+                "Down": {"detector": {"type": "consecutive", "failures": 12, "resolve_after": 6}},
+                "NoData": {"enabled": False},
+                "TargetRejected": {"enabled": False},
+            },
             "receivers": {
                 "prom": {"type": "alertmanager", "urls": [alertmanager.url]},
                 "hook": {"type": "webhook", "url": hook.url, "secret": SECRET, "timeout": "700ms"},

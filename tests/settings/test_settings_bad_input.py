@@ -10,7 +10,8 @@ from streamcanary.settings import ConfigInvalid, load, render
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "config"
 NO_SUCH_PATH = "/no/such/path/streamcanary.yaml"
 KEYS_OF_A_CANARY = (
-    "target, api, model, prompt, request, expect, every, cron, timezone, timeouts, retry, fallbacks, slo, labels"
+    "target, api, model, prompt, request, expect, every, cron, timezone, timeouts, retry, fallbacks, slo, labels, "
+    "renamed_from"
 )
 RECEIVER_TYPES = "'pagerduty', 'slack', 'webhook', 'apprise', 'alertmanager'"
 DOLLAR = "holds a ${ that is no reference to a variable; write ${NAME} or ${NAME:-default}, and $$ for a dollar sign"

@@ -6,8 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from streamcanary.model.canary import Canary
-from streamcanary.model.faults import Blame
-from streamcanary.settings import load
+from streamcanary.settings import ConfigInvalid, load
 from streamcanary.settings_sources.document import read_document
 
 ROOT = Path(__file__).parent.parent.parent
@@ -99,7 +98,9 @@ def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
 def test_the_other_rooms_learn_who_the_canaries_are() -> None:
     """Name, target, provider, interval and labels; not what is asked."""
     assert load(SOUND, KEY).describe() == (
-        Canary(name="chat-mini", target="openai", provider="openai", interval=30.0, timeout=24.0, labels={}),
+        Canary(
+            name="chat-mini", target="openai", provider="openai", host="api.openai.com", interval=30.0, timeout=24.0
+        ),
     )
 
 
@@ -128,3 +129,23 @@ def test_an_alias_stands_for_what_it_names(tmp_path: Path) -> None:
     canaries = load(path, {}).canaries
     assert canaries["b"].timeouts == canaries["a"].timeouts
     assert canaries["b"].timeouts.first_token == 2.0
+
+
+def test_two_canaries_are_not_known_by_one_name(tmp_path: Path) -> None:
+    """A former name is one canary's alone, or its alerts would be another's."""
+    path = tmp_path / "renamed.yaml"
+    canary = "{target: sim, model: m, renamed_from: %s}"
+    path.write_text(
+        "targets: {sim: {base_url: 'http://127.0.0.1:1/v1', api_key: none}}\n"
+        "canaries:\n"
+        f"  a: {canary % 'former'}\n"
+        f"  b: {canary % 'former'}\n"
+        f"  c: {canary % 'd'}\n"
+        "  d: {target: sim, model: m}\n"
+    )
+    with pytest.raises(ConfigInvalid) as caught:
+        load(path, {})
+    assert [
+        ("canaries.b.renamed_from", "two canaries cannot be known as former: a is, too"),
+        ("canaries.c.renamed_from", "two canaries cannot be known as d: d is, too"),
+    ] == [(problem.path, problem.message) for problem in caught.value.problems]

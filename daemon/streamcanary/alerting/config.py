@@ -57,6 +57,11 @@ class AlertsConfig(BaseModel):
             if name in ABOUT_US
             for field in sorted(rule.model_fields_set - TOLD)
         ]
+        taken = {name: name for name, rule in self.rulebook.items() if not rule.renamed_from}
+        for name, rule in self.rules.items():
+            former = rule.renamed_from
+            if former and taken.setdefault(former, name) != name:
+                problems.append(Misfit(("rules", name, "renamed_from"), f"{taken[former]} has that name, too"))
         known = ", ".join(sorted(self.receivers)) or "none"
         problems += [
             Misfit(("routes", number, "receivers", place), f"there is no receiver {name!r}; known: {known}")

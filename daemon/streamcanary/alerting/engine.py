@@ -39,7 +39,7 @@ from streamcanary.alerting.trail import Trail
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.incident import Evidence, Group, Incident
-from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.model.outcome import BudgetStanding, Outcome
 from streamcanary.model.row import Row
 from streamcanary.model.secret import scrub
 
@@ -135,12 +135,17 @@ class Engine:
             sample = sample_of(pair.rule, outcome)
             if pair.judge is not None and (sample is Sample.GOOD or sample is Sample.BAD):
                 self._sampled(draft, pair, pair.judge, outcome, at, now, bad=sample is Sample.BAD)
+        self._budgeted(draft, outcome, at, now)
         if outcome.kind not in UNSEEN:
-            self._close(draft, self.pairs.key(BUDGET_EXHAUSTED, "budget"), at, "canaries run again", now)
             for pair in self.pairs.expected(outcome.canary):
                 self._close(draft, pair.key, at, "it was heard of again", now)
-        elif outcome.kind is OutcomeKind.SKIPPED and outcome.reason == "budget":
+
+    def _budgeted(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
+        """Tell whether the budget is spent; what runs for nothing says nothing about it."""
+        if outcome.budget is BudgetStanding.EXHAUSTED:
             self._open(draft, self._ours(BUDGET_EXHAUSTED, "budget", "the budget of the day is spent", now), now)
+        elif outcome.budget is not BudgetStanding.EXEMPT and (outcome.budget or outcome.kind not in UNSEEN):
+            self._close(draft, self.pairs.key(BUDGET_EXHAUSTED, "budget"), at, "canaries run again", now)
 
     def _sampled(
         self, draft: Draft, pair: Pair, judge: Judge, outcome: Outcome, at: float, now: float, *, bad: bool

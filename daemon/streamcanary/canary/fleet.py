@@ -60,7 +60,7 @@ class Fleet:
 
     def _make_run(self, name: str, spec: CanarySpec) -> CanaryRun:
         target = self._targets[spec.target]
-        canary = spec.describe(name, target.provider)
+        canary = spec.describe(name, target)
         labels = {names.CANARY: name, names.TARGET: spec.target, names.PROVIDER_LABEL: target.provider}
         client = AsyncStreamClient(
             self._clients[spec.target],

@@ -5,6 +5,7 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from streamcanary.canary.target import TargetSpec
 from streamcanary.canary.validators import Expectation
 from streamcanary.client.policy import RetryPolicy, Timeouts
 from streamcanary.model.canary import Canary
@@ -69,7 +70,8 @@ class CanarySpec(BaseModel):
     ``{nonce}`` in the prompt becomes fresh random text on each run, so that no cache on the way may answer.
     It runs ``every`` so many seconds (default 60), or by a ``cron`` expression of five fields in a ``timezone`` (an
     IANA name, default UTC). ``timeouts.total`` is, unless set, the lesser of 60 s and 80 % of ``every``, or of the
-    shortest time between two points of ``cron``: a run ends before the next is due.
+    shortest time between two points of ``cron``: a run ends before the next is due. ``renamed_from`` is the name that
+    it had before: what is open under that one stays the same alert.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -88,6 +90,7 @@ class CanarySpec(BaseModel):
     fallbacks: tuple[FallbackSpec, ...] = Field(default=(), max_length=8)
     slo: Slo = Field(default_factory=Slo)
     labels: dict[LabelName, str] = Field(default_factory=dict)
+    renamed_from: Annotated[str, Field(min_length=1, max_length=63)] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -156,17 +159,19 @@ class CanarySpec(BaseModel):
                 message = "is not known to the SDK; put what only the server knows under request.extra_body"
                 yield Misfit(("request", name), message)
 
-    def describe(self, name: str, provider: str) -> Canary:
-        """Return what the other rooms may know of this canary."""
+    def describe(self, name: str, target: TargetSpec) -> Canary:
+        """Return what the other rooms may know of this canary, called ``name``, which asks ``target``."""
         schedule = self.schedule
         return Canary(
             name=name,
             target=self.target,
-            provider=provider,
+            provider=target.provider,
+            host=target.host,
             interval=schedule.interval,
             cron=schedule if isinstance(schedule, Cron) else None,
             timeout=self.timeouts.total,
             labels=self.labels,
+            renamed_from=self.renamed_from,
         )
 
 

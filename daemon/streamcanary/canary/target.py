@@ -59,6 +59,12 @@ class TargetSpec(Way):
         """The API key, wherever it comes from."""
         return self.api_key or Secret(path=self.api_key_file)
 
+    @property
+    def host(self) -> str:
+        """Host and port that are asked, which another target may share."""
+        parts = urlsplit(self.base_url)
+        return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
+
     def price_of(self, model: str) -> Price | None:
         """Return what tokens of ``model`` cost here; ``None`` if nobody knows."""
         return price_of(self.price, model=model, base_url=self.base_url, provider=self.provider)

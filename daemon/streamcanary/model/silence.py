@@ -22,6 +22,13 @@ class Silence(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     by: str = ""
     why: str = ""
 
+    def __post_init__(self) -> None:
+        """Refuse what would mute everything, or nothing for ever: a row that was written by a hand, mostly."""
+        if not self.match:
+            raise ValueError("a silence needs a matcher at least")
+        for text in self.match:
+            Matcher.parse(text)
+
     @cached_property
     def _matchers(self) -> tuple[Matcher, ...]:
         return tuple(Matcher.parse(text) for text in self.match)
