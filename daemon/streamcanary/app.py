@@ -79,7 +79,7 @@ async def serve(
         store = Store.open(settings.store, clock)
         stack.push_async_callback(store.close, _CLOSE_STORE)
 
-        prices = prices_of(settings.targets, settings.canaries)
+        prices = prices_of(settings.budget, settings.targets, settings.canaries)
         spend_guard = await stack.enter_async_context(
             SpendGuard(settings.budget, settings.canaries, prices, clock=clock, account=store)
         )

@@ -288,6 +288,6 @@ def test_a_bad_canary_is_refused(spec: dict[str, Any], message: str) -> None:
 def test_the_total_time_follows_from_the_schedule(schedule: dict[str, Any], total: float, interval: float) -> None:
     """It is the lesser of a minute and 80 % of the shortest time between two runs."""
     spec = CanarySpec.model_validate({"target": "t", "model": "m", **schedule})
-    canary = spec.describe("c", "p")
+    canary = spec.describe("c", TargetSpec.model_validate({"api_key": "x"}))
     assert (total, total, pytest.approx(interval)) == (spec.timeouts.total, canary.timeout, canary.interval)
     assert spec.schedule == canary.schedule

@@ -60,12 +60,18 @@ def make_guard(account: Any, clock: Clock, usd: float | None = 1.0) -> SpendGuar
     """Build a guard of one canary, ``c``, whose runs are expected to cost 0.0025 USD."""
     specs = {"c": CanarySpec.model_validate({"target": "t", "model": "m", "prompt": "x" * 30})}
     targets = {"t": TargetSpec.model_validate({"api_key": "x", "price": PRICED})}
-    return SpendGuard(BudgetConfig(usd_per_day=usd), specs, prices_of(targets, specs), clock=clock, account=account)
+    return SpendGuard(
+        BudgetConfig(usd_per_day=usd),
+        specs,
+        prices_of(BudgetConfig(usd_per_day=1), targets, specs),
+        clock=clock,
+        account=account,
+    )
 
 
 def canary(guard: SpendGuard) -> Any:
     spec = CanarySpec.model_validate({"target": "t", "model": "m"})
-    return spec.describe("c", "p")
+    return spec.describe("c", TargetSpec.model_validate({"api_key": "x"}))
 
 
 async def test_the_account_outlives_a_restart(tmp_path: Path) -> None:
@@ -148,7 +154,9 @@ async def ask(simulator: Simulator, account: MemoryAccount, model: str, price: A
     }
     specs = {"c": CanarySpec.model_validate({"target": "sim", "model": model, "every": "10s", **QUICKLY, **spec})}
     async with (
-        SpendGuard(BudgetConfig(), specs, prices_of(targets, specs), clock=clock, account=account) as guard,
+        SpendGuard(
+            BudgetConfig(), specs, prices_of(BudgetConfig(), targets, specs), clock=clock, account=account
+        ) as guard,
         Fleet(targets, specs, clock=clock, guard=guard) as fleet,
     ):
         return await fleet.runs["c"](clock.time())

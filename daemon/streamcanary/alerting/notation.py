@@ -21,7 +21,7 @@ from msgspec.structs import replace
 from streamcanary.model.canary import Canary
 from streamcanary.model.duration import parse_duration
 from streamcanary.model.faults import FaultKind, Phase, make_fault
-from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
+from streamcanary.model.outcome import Attempt, BudgetStanding, Outcome, OutcomeKind
 
 MOST_RUNS: Final = 10_000
 """How many runs one series may have."""
@@ -35,6 +35,7 @@ _TIMES = {"first_token": "time_to_first_token", "max_gap": "max_gap", "duration"
 _REASONS = ("budget", "overlap", "standby", "shutdown")
 _WITH_FAULT = ("failed", "failed_over", "retried")
 _FAULTS = {kind.value: kind for kind in FaultKind}
+_STANDING: Final = {"budget": BudgetStanding.EXHAUSTED}
 _WORDS = ("ok", "slow", "internal_error", "skipped", *_WITH_FAULT, *_FAULTS)
 
 
@@ -44,6 +45,7 @@ class Word(Struct, frozen=True, kw_only=True):
     kind: OutcomeKind
     fault: FaultKind | None = None
     reason: str | None = None
+    budget: BudgetStanding | None = None
     retried: bool = False
     time_to_first_token: float = 0.0
     max_gap: float = 0.0
@@ -71,6 +73,7 @@ class Word(Struct, frozen=True, kw_only=True):
             duration=self.duration,
             fault=None if self.retried else fault,
             reason=self.reason,
+            budget=self.budget,
             attempts=attempts,
             time_to_first_token=self.time_to_first_token if answered else None,
             max_gap=self.max_gap if answered else None,
@@ -138,7 +141,7 @@ def _make(name: str, detail: str | None, times: dict[str, float], shown: str) ->
     if name == "skipped":
         if detail not in _REASONS or times:
             raise ValueError(f"{shown!r}: write why it was skipped: {', '.join(f'skipped:{one}' for one in _REASONS)}")
-        return Word(kind=OutcomeKind.SKIPPED, reason=detail)
+        return Word(kind=OutcomeKind.SKIPPED, reason=detail, budget=_STANDING.get(detail))
     if detail:
         raise ValueError(f"{shown!r}: {detail!r} means nothing after {name}; write {name} alone")
     if name in _FAULTS:

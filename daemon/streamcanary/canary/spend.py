@@ -49,10 +49,17 @@ class Account(Protocol):
         ...
 
 
-def prices_of(targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec]) -> Prices:
-    """Return the prices of all routes."""
+def prices_of(budget: BudgetConfig, targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec]) -> Prices:
+    """Return the prices of all routes.
+
+    List prices are looked up only where a budget in USD needs them: the table takes some megabytes, and stays.
+    """
+    listed = budget.usd_per_day is not None
     return {
-        name: tuple(targets[target].price_of(model) for _, target, model in routes(spec))
+        name: tuple(
+            targets[target].price_of(model) if listed or targets[target].price != "auto" else None
+            for _, target, model in routes(spec)
+        )
         for name, spec in canaries.items()
     }
 

@@ -36,7 +36,8 @@ class TargetSpec(Way):
     ``headers`` go with every request; a value is text or ``{file: PATH}``, and a file is read again when it changes.
     ``proxy`` and the three files of certificates are as in :class:`~streamcanary.transport.way.Way`; the files are read
     when the client is opened.
-    ``price`` is what tokens cost: ``auto`` (the list price, if one is known), ``free``, or USD per million of them.
+    ``price`` is what tokens cost: ``auto`` (the list price, looked up only for a budget in USD), ``free``, or USD per
+    million of them. The metric of what was spent needs one of the two others, or such a budget.
     """
 
     type: Literal["openai"] = "openai"
