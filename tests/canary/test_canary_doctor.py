@@ -1,4 +1,5 @@
 import asyncio
+import contextlib
 from typing import Any
 
 from streamcanary.canary.doctor import MOST_AT_ONCE, Doctor
@@ -103,11 +104,18 @@ async def test_what_the_way_does_not_explain_is_not_diagnosed() -> None:
 
 async def test_leaving_gives_up_what_is_under_way() -> None:
     """A diagnosis that hangs holds up no shutdown."""
-    server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
-    doctor, told = a_doctor(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", "chat")
-    async with asyncio.timeout(2):
+    left = asyncio.Event()
+
+    async def say_nothing(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(ConnectionError):
+            await reader.read()
+        writer.close()
+        left.set()
+
+    async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server, asyncio.timeout(5):
+        doctor, told = a_doctor(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", "chat")
         async with doctor:
             doctor.see(a_run("chat", STALLED))
             await asyncio.sleep(0.05)
-        server.close()
+        await left.wait()
     assert [] == told
