@@ -82,7 +82,7 @@ class Routes(Generic[Sdk]):
         api = sdk.chat.completions if request.api == "chat" else sdk.responses
         create: Any = api.with_streaming_response.create
         streamed = {"stream": True} if leg.kind == "stream" else {}
-        return partial(create, **request.arguments, **streamed)
+        return partial(create, **_unmoulded(request.arguments), **streamed)
 
     def _leg(self, index: int, request: Request | None, taken: set[str], key: bytes | None) -> Leg:
         options = self.options
@@ -122,3 +122,20 @@ class Routes(Generic[Sdk]):
         if isinstance(other, AsyncOpenAI) is not isinstance(own, AsyncOpenAI):
             raise TypeError("a Route of an AsyncStreamClient takes an AsyncOpenAI, one of a StreamClient an OpenAI")
         return self._watched(other)  # type: ignore[arg-type] # of the same kind, as was just seen
+
+
+def _unmoulded(arguments: dict[str, Any]) -> dict[str, Any]:
+    """Return ``arguments`` with plain messages where the SDK puts them into the body as they are.
+
+    It would hold each message against each type that one can have, which costs as much as all that we do in a call, and
+    leaves what is plain JSON as it was. The request on the wire is the same.
+    """
+    messages = arguments.get("messages")
+    if not isinstance(messages, list) or not all(type(one) is dict and _is_plain(one) for one in messages):
+        return arguments
+    extra = {"messages": messages, **(arguments.get("extra_body") or {})}
+    return {**arguments, "messages": (), "extra_body": extra}
+
+
+def _is_plain(message: dict[Any, Any]) -> bool:
+    return all(type(name) is str and type(value) is str for name, value in message.items())
