@@ -246,3 +246,15 @@ async def test_the_cache_is_shared(provider: Provider, driver: Driver) -> None:
         await client.with_options(timeouts=Timeouts(stall=5), fallbacks=[]).complete(MODEL)
         provider.turn("500")
         assert "cache" == (await client.complete(MODEL)).degraded
+
+
+@every_driver
+async def test_the_cache_is_asked_when_there_is_no_time_left(provider: Provider, driver: Driver) -> None:
+    """A provider that hangs through the stream and the whole answer has used up the clock; the cache needs none."""
+    clocks = Timeouts(headers=0.2, first_token=0.2, stall=0.2, total=0.6)
+    async with ask(driver, provider, timeouts=clocks, retry=ONCE, fallbacks=[NonStreaming(), Cached()]) as client:
+        await client.complete(MODEL)
+        provider.turn("no-headers")
+        kept = await client.complete(MODEL)
+    assert ("cache", ANSWER) == (kept.degraded, kept.text)
+    assert [(MODEL, "headers_timeout"), (f"{MODEL}:whole", "total_timeout")] == routes(kept)

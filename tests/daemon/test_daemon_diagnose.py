@@ -21,7 +21,7 @@ async def test_the_steps_come_before_the_run() -> None:
     rows = [line.split() for line in said.stdout.splitlines()]
     assert ["probe:", "asking", "endpoint", "for", "sim-ok"] == rows[0]
     assert [
-        *([mark, name] for mark, name in zip(["ok", "ok", "ok", "ok"], ["key", "address", "dns", "tcp"], strict=True)),
+        *([mark, name] for mark, name in zip(["?", "ok", "ok", "ok"], ["key", "address", "dns", "tcp"], strict=True)),
         ["-", "proxy"],
         ["-", "tls"],
         ["ok", "models"],

@@ -59,6 +59,8 @@ class AsyncStreamClient(BaseClient[AsyncOpenAI, "AsyncStream"]):
             await stream.until_done()
             return stream.result
 
+    _kind = AsyncOpenAI
+
     @staticmethod
     def _watched(sdk: AsyncOpenAI) -> AsyncOpenAI:
         return watched_async(sdk)

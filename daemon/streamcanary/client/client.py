@@ -4,9 +4,10 @@ import random as _random
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
 from copy import copy
-from typing import TYPE_CHECKING, Any, Generic, Self, TypeVar, Unpack, overload
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, overload
 
 import msgspec
+from openai import AsyncOpenAI, OpenAI
 
 from streamcanary.client.breaker import BreakerPolicy, CircuitBreakers
 from streamcanary.client.budget import RetryBudget
@@ -29,6 +30,8 @@ AnyStream = TypeVar("AnyStream")
 class BaseClient(ABC, Generic[Sdk, AnyStream]):
     """Takes one kind of SDK client, gives one kind of stream; ``AsyncStreamClient`` says what the options mean."""
 
+    _kind: ClassVar[type[AsyncOpenAI | OpenAI]]
+
     def __init__(
         self,
         client: Sdk,
@@ -49,8 +52,8 @@ class BaseClient(ABC, Generic[Sdk, AnyStream]):
         random: _random.Random | None = None,
     ) -> None:
         options = Options(
-            retry=retry or RetryPolicy(),
-            timeouts=timeouts or Timeouts(),
+            retry=RetryPolicy() if retry is None else retry,
+            timeouts=Timeouts() if timeouts is None else timeouts,
             fallbacks=tuple(fallbacks),
             on_partial=on_partial,
             on=on,
@@ -61,11 +64,11 @@ class BaseClient(ABC, Generic[Sdk, AnyStream]):
             clock=clock or SystemClock(),
             random=random or _random.Random(),  # noqa: S311 - jitter, not cryptography
             instruments=Instruments(time_per_chunk=time_per_chunk),
-            budget=budget or RetryBudget(),
-            breakers=CircuitBreakers(breaker) if breaker else None,
+            budget=RetryBudget() if budget is None else budget,
+            breakers=_breakers(breaker),
         )
         self._sdk = client
-        self._routes = Routes(client, options, self._watched)
+        self._routes = Routes(client, options, self._watched, self._kind)
 
     @property
     def budget(self) -> RetryBudget:
@@ -95,7 +98,9 @@ class BaseClient(ABC, Generic[Sdk, AnyStream]):
         }
         changes = {name: value for name, value in given.items() if value is not None}
         other = copy(self)
-        other._routes = Routes(self._sdk, msgspec.structs.replace(self._routes.options, **changes), self._watched)
+        other._routes = Routes(
+            self._sdk, msgspec.structs.replace(self._routes.options, **changes), self._watched, self._kind
+        )
         return other
 
     @overload
@@ -123,3 +128,9 @@ class BaseClient(ABC, Generic[Sdk, AnyStream]):
     @abstractmethod
     def _stream_of(self, asked: Asked) -> AnyStream:
         """Return the stream of a call that has not begun."""
+
+
+def _breakers(policy: BreakerPolicy | None) -> CircuitBreakers | None:
+    if policy is not None and not isinstance(policy, BreakerPolicy):
+        raise TypeError(f"breaker must be a BreakerPolicy, or None for no breaker, not {policy!r}")
+    return CircuitBreakers(policy) if policy else None

@@ -1,8 +1,9 @@
 """What a client is set up with, and what it shares with those that ``with_options`` makes of it."""
 
+import inspect
 import random as _random
 from collections.abc import Collection, Mapping
-from typing import get_args
+from typing import Any, Final, get_args
 
 import msgspec
 from msgspec import Struct
@@ -16,6 +17,8 @@ from streamcanary.client.instruments import Instruments
 from streamcanary.client.plan import OnFault
 from streamcanary.client.policy import RetryPolicy, Timeouts
 from streamcanary.model.clock import Clock
+
+_KINDS: Final = {"retry": RetryPolicy, "timeouts": Timeouts, "budget": RetryBudget}
 
 
 class Options(Struct, frozen=True, kw_only=True):
@@ -41,6 +44,15 @@ class Options(Struct, frozen=True, kw_only=True):
     cache: AnswerCache | None = None
 
     def __post_init__(self) -> None:
+        for name, kind in _KINDS.items():
+            if not isinstance(given := getattr(self, name), kind):
+                raise TypeError(f"{name} must be a {kind.__name__}, not {given!r}")
+        for way in self.fallbacks:
+            if not isinstance(way, Fallback):
+                raise TypeError(f"a fallback is a Route, NonStreaming() or Cached(), not {way!r}")
+        on: Any = self.on
+        if on is not None and (not callable(on) or inspect.iscoroutinefunction(on)):
+            raise TypeError(f"on must be a function that returns at once, and no coroutine function, not {on!r}")
         if self.on_partial not in get_args(OnPartial):
             raise TypeError(f'on_partial must be "restart", "fail" or "buffer", not {self.on_partial!r}')
         entries = [way.max_entries for way in self.fallbacks if isinstance(way, Cached)]

@@ -9,7 +9,8 @@ import random as _random
 from collections import deque
 from collections.abc import Callable, Sequence
 from datetime import timedelta
-from typing import Literal
+from math import inf
+from typing import Any, Literal
 
 from msgspec import Struct
 
@@ -25,7 +26,7 @@ OnFault = Callable[[Fault], "bool | float | timedelta | None"]
 it happens after just that wait, ``None`` leaves it to the client."""
 
 _TIMEOUTS = frozenset({FaultKind.HEADERS_TIMEOUT, FaultKind.FIRST_TOKEN_TIMEOUT, FaultKind.STALLED})
-_FINAL = frozenset({FaultKind.CONTENT_POLICY, FaultKind.CANCELLED, FaultKind.TOTAL_TIMEOUT})
+_FINAL = frozenset({FaultKind.CONTENT_POLICY, FaultKind.CANCELLED})
 
 
 class Leg(Struct, frozen=True, kw_only=True):
@@ -100,9 +101,9 @@ class Plan:
             self._left -= 1
             self._fault = fault
             self._ask_caller(fault)
+        if now >= self._deadline or (fault.kind is FaultKind.TOTAL_TIMEOUT and self._wish is None):
+            return self._remembered(now)
         if fault.kind in _FINAL and self._wish is None:
-            return None
-        if now >= self._deadline:
             return None
         another_route = bool(self._fallbacks) and self._fallbacks[0].kind == "stream"
         if another_route and (leg is not self.own or fault.kind in _TIMEOUTS):
@@ -115,8 +116,11 @@ class Plan:
             self._budget.give(self._spent)
 
     def _ask_caller(self, fault: Fault) -> None:
-        wish = self._on(fault) if self._on is not None else None
-        self._wish = wish.total_seconds() if isinstance(wish, timedelta) else wish
+        wish: Any = self._on(fault) if self._on is not None else None
+        wish = wish.total_seconds() if isinstance(wish, timedelta) else wish
+        if wish is not None and not (isinstance(wish, (int, float)) and 0 <= wish < inf):
+            raise TypeError(f"on must return None, True, False, or the seconds to wait, not {wish!r:.100}")
+        self._wish = wish
 
     def _again(self, now: float) -> Step | None:
         """Return another try on the own route, if it may help, and has its end before the deadline."""
@@ -147,6 +151,11 @@ class Plan:
             if _admits(leg, now):
                 return Step(leg, 0.0)
         return None
+
+    def _remembered(self, now: float) -> Step | None:
+        """Return the way into the cache, if it leads somewhere: it takes no time, of which none is left."""
+        kept = (leg for leg in self._fallbacks if leg.recall is not None and _admits(leg, now))
+        return next((Step(leg, 0.0) for leg in kept), None)
 
 
 def _admits(leg: Leg, now: float) -> bool:

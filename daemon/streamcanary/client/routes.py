@@ -20,15 +20,19 @@ Sdk = TypeVar("Sdk", bound=AsyncOpenAI | OpenAI)
 class Routes(Generic[Sdk]):
     """The own route of ``sdk`` and the fallbacks of ``options``, in their order.
 
-    ``watched`` makes a copy of an SDK client that does not retry by itself.
+    ``watched`` makes a copy of an SDK client of ``kind`` that does not retry by itself.
 
     Raises:
-        TypeError: if a fallback has an SDK client of the other kind.
+        TypeError: if ``sdk`` is no client of that kind, or a fallback has an SDK client of the other kind.
     """
 
-    def __init__(self, sdk: Sdk, options: Options, watched: Callable[[Sdk], Sdk]) -> None:
+    def __init__(
+        self, sdk: Sdk, options: Options, watched: Callable[[Sdk], Sdk], kind: type[AsyncOpenAI | OpenAI]
+    ) -> None:
         self.options = options
         self._watched = watched
+        if not isinstance(sdk, kind):
+            raise TypeError(f"an AsyncStreamClient takes an AsyncOpenAI, a StreamClient an OpenAI; not {sdk!r:.200}")
         own = watched(sdk)
         self._sdks = [own, *(self._sdk_of(way, own) for way in options.fallbacks)]
         self._endpoints = [str(each.base_url) for each in self._sdks]

@@ -52,6 +52,8 @@ class StreamClient(BaseClient[OpenAI, "Stream"]):
             stream.until_done()
             return stream.result
 
+    _kind = OpenAI
+
     @staticmethod
     def _watched(sdk: OpenAI) -> OpenAI:
         return watched_sync(sdk)

@@ -5,7 +5,7 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from streamcanary.canary.preflight.finding import Finding, broken, good
+from streamcanary.canary.preflight.finding import Finding, broken, good, untold
 from streamcanary.canary.preflight.walk import Walk
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.secret import Secret, SecretUnreadable
@@ -62,7 +62,9 @@ def _unsendable_part(value: str) -> str | None:
 
 
 def _present(key: str, secret: Secret) -> Finding:
-    source = f"from the file {secret.path}" if secret.path else "from the configuration"
+    if key.lower() == "none":
+        return untold("none is set; an endpoint of your own may need none, others want one")
+    source = f"from the file {secret.path}" if secret.path else "as a value"
     if key[0] in "\"'" or key.lower().startswith("bearer "):
         what = "with a quotation mark in front" if key[0] in "\"'" else "with the word Bearer in front"
         return good(f"present, {source}, {what}", "if the key is refused, take that away")

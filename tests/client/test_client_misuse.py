@@ -1,0 +1,63 @@
+"""What is put into a client that does not belong there is refused when the client is made, in words."""
+
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI, OpenAI
+
+from streamcanary import AsyncStreamClient, RetryPolicy, StreamClient, StreamFailed, Timeouts
+from support.driver import DRIVERS, Driver, asker, connect
+from support.provider import Provider
+
+
+async def slowly(fault: object) -> bool:
+    """Be no hook: nobody awaits it."""
+    return True
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        ({"retry": 3}, "retry must be a RetryPolicy, not 3"),
+        ({"timeouts": 5}, "timeouts must be a Timeouts, not 5"),
+        ({"budget": 3}, "budget must be a RetryBudget, not 3"),
+        ({"breaker": 3}, "breaker must be a BreakerPolicy, or None for no breaker, not 3"),
+        ({"fallbacks": ["gpt"]}, "a fallback is a Route, NonStreaming() or Cached(), not 'gpt'"),
+        ({"on": 3}, "on must be a function that returns at once, and no coroutine function, not 3"),
+        ({"on": slowly}, "on must be a function that returns at once, and no coroutine function"),
+        ({"on_partial": "again"}, 'on_partial must be "restart", "fail" or "buffer", not \'again\''),
+    ],
+)
+def test_an_option_of_another_kind_is_refused(options: dict[str, Any], says: str) -> None:
+    """At once, when the client is made, and when another is made of it."""
+    sdk = AsyncOpenAI(base_url="http://127.0.0.1:9/v1", api_key="x")
+    with pytest.raises(TypeError) as made:
+        AsyncStreamClient(sdk, **options)
+    assert str(made.value).startswith(says)
+    if options.keys() <= {"retry", "timeouts", "fallbacks", "on", "on_partial"}:
+        with pytest.raises(TypeError) as changed:
+            AsyncStreamClient(sdk).with_options(**options)
+        assert str(changed.value) == str(made.value)
+
+
+def test_each_client_takes_its_own_kind_of_sdk() -> None:
+    """The message says which is whose."""
+    wrong: list[tuple[Any, Any]] = [
+        (StreamClient, AsyncOpenAI(base_url="http://127.0.0.1:9/v1", api_key="x")),
+        (AsyncStreamClient, OpenAI(base_url="http://127.0.0.1:9/v1", api_key="x")),
+        (StreamClient, "sk-secret"),
+    ]
+    for kind, sdk in wrong:
+        with pytest.raises(TypeError, match="an AsyncStreamClient takes an AsyncOpenAI, a StreamClient an OpenAI"):
+            kind(sdk)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("wish", ["soon", float("nan"), float("inf"), -1])
+async def test_a_hook_that_wishes_nonsense_is_told_so(driver: Driver, wish: Any) -> None:
+    """It is a mistake in the program, so it is no fault of the stream."""
+    async with Provider("500") as provider, connect(driver, provider.base_url) as sdk:
+        client = asker(driver, sdk, on=lambda _: wish, retry=RetryPolicy(max_attempts=2), timeouts=Timeouts(total=5))
+        with pytest.raises(TypeError, match="on must return None, True, False, or the seconds to wait") as caught:
+            await client.complete("sim-500")
+    assert not isinstance(caught.value, StreamFailed)
