@@ -1,11 +1,13 @@
 """What is put into a client that does not belong there is refused when the client is made, in words."""
 
+import asyncio
+import json
 from typing import Any
 
 import pytest
 from openai import AsyncOpenAI, OpenAI
 
-from streamcanary import AsyncStreamClient, RetryPolicy, StreamClient, StreamFailed, Timeouts
+from streamcanary import AsyncStreamClient, RetryPolicy, Route, StreamClient, StreamFailed, Timeouts
 from support.driver import DRIVERS, Driver, asker, connect
 from support.provider import Provider
 
@@ -50,6 +52,46 @@ def test_each_client_takes_its_own_kind_of_sdk() -> None:
     for kind, sdk in wrong:
         with pytest.raises(TypeError, match="an AsyncStreamClient takes an AsyncOpenAI, a StreamClient an OpenAI"):
             kind(sdk)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize("error", [RuntimeError("vault t0k3n-99"), ConnectionError("vault is down"), KeyError("role")])
+async def test_a_key_that_cannot_be_had_is_no_fault_of_the_endpoint(driver: Driver, error: Exception) -> None:
+    """The function that gives it has failed: nothing was sent, and a way with a key of its own may still answer."""
+
+    def give() -> str:
+        raise error
+
+    async def give_later() -> str:
+        raise error
+
+    async with Provider() as provider, connect(driver, provider.base_url) as sdk:
+        keyless = sdk.with_options(api_key=give if driver == "sync" else give_later)
+        with pytest.raises(StreamFailed) as caught:
+            await asker(driver, keyless).complete("sim-ok")
+        fault = caught.value.fault
+        assert ("auth_failed", "config", "config", False) == (fault.kind, fault.blame, fault.phase, fault.retryable)
+        assert type(error).__name__ in fault.message
+        assert () == tuple(provider.requests)
+        rescued = await asker(driver, keyless, fallbacks=[Route(client=sdk)]).complete("sim-ok")
+    assert "fallback" == rescued.degraded
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_an_override_of_the_other_api_is_left_out(driver: Driver) -> None:
+    """One client with one fallback asks both APIs: ``max_tokens`` is of Chat Completions alone."""
+    async with Provider() as provider, connect(driver, provider.base_url) as sdk:
+        client = asker(driver, sdk, fallbacks=[Route(model="sim-ok", overrides={"max_tokens": 64})])
+        chat = await client.complete("sim-500")
+        question = {"model": "sim-500", "input": "Reply with the single word pong."}
+        if isinstance(client.client, AsyncStreamClient):
+            responses = await client.client.complete(**question)
+        else:
+            responses = await asyncio.to_thread(client.client.complete, **question)
+        bodies = [json.loads(request.body) for request in provider.requests]
+        sent = [body for body in bodies if body["model"] == "sim-ok"]
+    assert ["fallback", "fallback"] == [chat.degraded, responses.degraded]
+    assert [64, None] == [body.get("max_tokens") for body in sent]
 
 
 @pytest.mark.parametrize("driver", DRIVERS)

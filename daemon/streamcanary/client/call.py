@@ -39,6 +39,7 @@ from streamcanary.events import Delta as DeltaEvent
 from streamcanary.model.clock import Clock
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt
+from streamcanary.model.secret import scrub
 
 OnPartial = Literal["restart", "fail", "buffer"]
 
@@ -173,6 +174,12 @@ class Call:
             self.abandon()
             raise error
         machine.lost(fault)
+        self._settle()
+
+    def unkeyed(self, error: BaseException) -> None:
+        """Report that the function that gives the SDK its keys raised ``error``: nothing was sent."""
+        said = scrub(f"the key cannot be had: {type(error).__name__}: {error}", self._secrets)
+        self._running().lost(make_fault(FaultKind.AUTH_FAILED, Phase.CONFIG, said))
         self._settle()
 
     def struck(self, head: ResponseHead | None = None) -> None:

@@ -13,9 +13,9 @@ _SET_BY_THE_CALL = frozenset({"messages", "input", "stream", "timeout", "backgro
 class Route(Struct, frozen=True, kw_only=True):
     """A further way to an answer: what differs from the call itself.
 
-    ``model`` and ``client`` replace the call's own, ``overrides`` are merged into its arguments, ``timeouts`` replace
-    its clocks but for ``total``, which stays that of the call. ``name`` is what attempts, spans and metrics call it; by
-    default its model.
+    ``model`` and ``client`` replace the call's own, ``overrides`` are merged into its arguments, but for those that
+    only the other API knows (``max_tokens`` is none of Responses), ``timeouts`` replace its clocks but for ``total``,
+    which stays that of the call. ``name`` is what attempts, spans and metrics call it; by default its model.
     """
 
     model: str | None = None

@@ -80,7 +80,11 @@ def prepare(arguments: Mapping[str, Any], route: Route | None) -> Request:
         TypeError: if an argument is missing, unknown to the SDK, or set by the client itself.
     """
     if route is not None:
-        arguments = {**arguments, **({"model": route.model} if route.model else {}), **route.overrides}
+        foreign = parameters("responses") - parameters("chat")
+        if "input" in arguments:
+            foreign = parameters("chat") - parameters("responses")
+        overrides = {name: value for name, value in route.overrides.items() if name not in foreign}
+        arguments = {**arguments, **({"model": route.model} if route.model else {}), **overrides}
     for name in ("stream", "timeout", "background"):
         if name in arguments:
             raise TypeError(f"{name!r} cannot be given to a stream: the client sets it, see Timeouts for the clocks")

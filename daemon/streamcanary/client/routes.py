@@ -88,6 +88,11 @@ class Routes(Generic[Sdk]):
         streamed = {"stream": True} if leg.kind == "stream" else {}
         return partial(create, **_unmoulded(request.arguments), **streamed)
 
+    def asks_for_keys(self, leg: Leg) -> bool:
+        """Tell whether the SDK client of ``leg`` asks a function of the caller's for its key or token."""
+        sdk = self._sdks[leg.index]
+        return any(getattr(sdk, name, None) for name in ("_api_key_provider", "_azure_ad_token_provider"))
+
     def _leg(self, index: int, request: Request | None, taken: set[str], key: bytes | None) -> Leg:
         options = self.options
         way = options.fallbacks[index - 1] if index else None

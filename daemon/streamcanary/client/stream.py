@@ -4,6 +4,7 @@ import threading
 from typing import Generic
 
 import httpx2
+from openai import OpenAIError
 
 from streamcanary.client.attempt import ResponseHead
 from streamcanary.client.call import Call, State
@@ -86,5 +87,9 @@ class BaseStream(Generic[Sdk]):
         call.sent(opening.credentials, opening.url)
         if error is None:
             call.struck(opening.head)
+        elif (
+            not opening.url and self._routes.asks_for_keys(call.leg) and not isinstance(error, (TypeError, OpenAIError))
+        ):
+            call.unkeyed(error)  # whoever gives out keys has failed; the endpoint was never asked
         else:
             call.broke(error)
