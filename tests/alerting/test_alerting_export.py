@@ -170,8 +170,8 @@ def test_durations_are_exact(seconds, expected) -> None:
 
 def test_metrics_have_the_names_that_the_exporter_gives_them() -> None:
     """As the OpenTelemetry exporter for Prometheus derives them from ours."""
-    exporter = pytest.importorskip("opentelemetry.exporter.prometheus", reason="needs the exporter for Prometheus")
-    mapping = exporter._mapping
+    from opentelemetry.exporter.prometheus import _mapping as mapping  # takes a moment, and only here
+
     for metric in (names.RUNS, names.ALERT_ACTIVE, names.CANARY_INFO, names.LAST_RUN, names.NOTIFICATIONS):
         unit = mapping.map_unit(metric.unit)
         name = mapping.sanitize_full_name(metric.name) + (f"_{unit}" if unit else "")
