@@ -1,5 +1,8 @@
 """A real Alertmanager is told that an alert fires, shows it with its evidence, and is told that it is over."""
 
+import asyncio
+import shutil
+from collections.abc import Awaitable, Callable
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +16,23 @@ from support.provider import MODEL, Provider
 from support.receiver import Receiver
 
 
-def config(provider: Provider, alertmanager: Alertmanager) -> dict[str, Any]:
+class Forgetful(Alertmanager):
+    """An Alertmanager that can be ended and started again, on its port, with nothing left of what it knew."""
+
+    async def restart(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
+        """End it, wait for ``meanwhile``, lose its data, and start it."""
+        await self._end()
+        await meanwhile()
+        shutil.rmtree(self.folder / "data")
+        async with asyncio.timeout(30):
+            with (self.folder / "log").open("ab") as log:
+                while True:  # for a moment the port may be another's
+                    self._process = await asyncio.create_subprocess_exec(*self.command(), stdout=log, stderr=log)
+                    if await self._wait_until_ready():
+                        return
+
+
+def config(provider: Provider, *alertmanagers: Alertmanager, **more: object) -> dict[str, Any]:
     """Return a configuration with one canary that can go bad, and one that is well."""
     asked_often = {"target": "sim", "every": "500ms", "retry": {"max_attempts": 2, "base_delay": "10ms"}}
     return {
@@ -42,7 +61,7 @@ def config(provider: Provider, alertmanager: Alertmanager) -> dict[str, Any]:
                     },
                 },
             },
-            "receivers": {"prom": {"type": "alertmanager", "urls": [alertmanager.url]}},
+            "receivers": {"prom": {"type": "alertmanager", "urls": [one.url for one in alertmanagers], **more}},
         },
     }
 
@@ -99,5 +118,46 @@ async def test_alertmanager_shows_the_alert_with_its_evidence_and_notifies_of_bo
         [began] = {datetime.fromisoformat(one["startsAt"]) for page in told for one in page["alerts"]}
         assert datetime.fromisoformat(alert["startsAt"]) == began
         assert alert["labels"] == told[1]["commonLabels"]
+        assert ["chat-mini"] == [line["subject"] for line in daemon.lines("alert fired")]
+        assert ["chat-mini"] == [line["subject"] for line in daemon.lines("alert resolved")]
+
+
+@pytest.mark.real("alertmanager")
+async def test_an_alertmanager_that_lost_everything_is_told_again_of_what_fires_and_of_its_end(tmp_path: Path) -> None:
+    """Of two, one is restarted in the middle of an outage: then both know the alert, and at the end that it is over."""
+    async with (
+        Provider("cut") as provider,
+        Receiver() as steady_pager,
+        Receiver() as pager,
+        Alertmanager(tmp_path / "steady", webhook=steady_pager.url) as steady,
+        Forgetful(tmp_path / "forgetful", webhook=pager.url) as forgetful,
+        Daemon(tmp_path / "daemon", config(provider, steady, forgetful, resend="1s")) as daemon,
+    ):
+
+        async def both_know() -> list[dict[str, Any]] | None:
+            known = [await steady.alerts(), await forgetful.alerts()]
+            return [alert for [alert] in known] if all(known) else None
+
+        async def neither_knows() -> bool | None:
+            return not (await steady.alerts() or await forgetful.alerts()) or None
+
+        before = await until(both_know, 60, lambda: daemon.stderr)
+        await steady_pager.received(1)
+        await pager.received(1)
+        await forgetful.restart(lambda: daemon.said("receiver prom did not take"))
+        after = await until(both_know, 60, lambda: daemon.stderr)
+        assert 1 == len({(alert["fingerprint"], alert["startsAt"]) for alert in [*before, *after]})
+        await pager.received(2)  # it pages anew: it has lost that it did
+
+        provider.turn("ok")
+        await until(neither_knows, 60, lambda: daemon.stderr)
+        await steady_pager.received(2)
+        await pager.received(3)
+        assert ["firing", "resolved"] == [page.json["status"] for page in steady_pager.accepted]
+        assert ["firing", "firing", "resolved"] == [page.json["status"] for page in pager.accepted]
+
+        refused = daemon.lines("receiver prom did not take")
+        peer = forgetful.url.removeprefix("http://")
+        assert all(f"1 alerts to {peer}, it will be tried again: " in line["message"] for line in refused)
         assert ["chat-mini"] == [line["subject"] for line in daemon.lines("alert fired")]
         assert ["chat-mini"] == [line["subject"] for line in daemon.lines("alert resolved")]
