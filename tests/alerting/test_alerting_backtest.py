@@ -169,3 +169,26 @@ def test_alerts_are_spelled_out_up_to_a_limit(monkeypatch) -> None:
     monkeypatch.setattr(module, "MOST_ALERTS", 2)
     report = backtested(recorded("stalled x3 ok x3 " * 5))
     assert (2, 3, 5) == (len(report.alerts), report.omitted, report.rules["Errors"].fires)
+
+
+def test_what_went_before_is_known_and_not_reported() -> None:
+    """Of two outages the first began earlier and counts from then on only; the rules know what they had seen."""
+    runs = recorded("ok x4 stalled x6 ok x4 stalled x3 ok x3")
+    whole = backtested(runs)
+    report = backtest(alerts(), "default", (CHAT,), runs, NOON + 240)
+    assert [(alert.fired, alert.resolved) for alert in whole.alerts] == [
+        (alert.fired, alert.resolved) for alert in report.alerts
+    ]
+    assert [360.0 - 240.0, 90.0] == [alert.seconds for alert in report.alerts]
+    assert (1, 1, 2) == (
+        report.rules["Errors"].fires,
+        report.receivers["hook"].pages,
+        report.receivers["hook"].resolves,
+    )
+    assert (12, NOON + 240) == (report.runs, report.start)
+
+
+def test_nothing_is_reported_if_nothing_ran_since() -> None:
+    """Neither runs nor alerts."""
+    report = backtest(alerts(), "default", (CHAT,), recorded("ok x4 stalled x6 ok x4"), NOON + 9000)
+    assert (0, None, []) == (report.runs, report.start, report.alerts)

@@ -12,6 +12,7 @@ from streamcanary.alerting.inputs import (
     Tick,
     Trying,
 )
+from streamcanary.alerting.recall import UNREADABLE
 from streamcanary.alerting.receivers.answer import Accepted, Refused, Retry
 from streamcanary.alerting.standing import standing
 from streamcanary.alerting.state import State, read_state
@@ -228,16 +229,63 @@ def test_a_page_that_may_have_been_taken_is_not_tried_again_at_a_start() -> None
 
 
 def test_a_refused_page_of_an_outage_that_is_over_is_not_tried_again() -> None:
-    """Nobody wants to be woken by it; neither does a resolve that was refused come again."""
+    """Nobody wants to be woken by it."""
     world = fired()
     world.deliver(answer=Refused("HTTP 400"))
     world.see(good, good, good)
     assert [] == restarted(world).deliver_all()
-    world.see(bad, bad, bad)
+
+
+def test_a_refused_resolve_is_tried_again_at_the_next_start() -> None:
+    """Whoever accepted the page waits for its end, and may have been mended; it gets it once."""
+    world = fired()
     world.deliver()
     world.see(good, good, good)
+    refused = world.deliver(answer=Refused("HTTP 403"))
+    assert [] == world.deliver_all()
+    again = restarted(world).deliver()
+    assert refused is not None
+    assert again is not None
+    assert (refused.id, "resolve") == (again.id, again.action)
+    assert [] == restarted(world).deliver_all()
+
+
+def test_a_resolve_that_may_have_been_taken_is_not_tried_again_at_a_start() -> None:
+    """One try got no answer before the refusal; a restart with nothing changed tells nobody twice."""
+    world = fired()
+    world.deliver()
+    world.see(good, good, good)
+    world.deliver(answer=Retry(reason="no answer"))
+    world.now += 60
     world.deliver(answer=Refused("HTTP 400"))
     assert [] == restarted(world).deliver_all()
+
+
+def test_an_outage_that_begins_anew_supersedes_the_refused_end_of_the_last() -> None:
+    """At the next start there is nothing left of it to tell."""
+    world = fired()
+    world.deliver()
+    world.see(good, good, good)
+    world.deliver(answer=Refused("HTTP 403"))
+    world.see(bad, bad, bad)
+    assert [("trigger", "Errors")] == world.deliver_all()
+    assert [] == restarted(world).deliver_all()
+
+
+def test_what_a_group_told_of_ends_if_the_store_cannot_read_it() -> None:
+    """Nobody waits for ever for the end of a page of which only the group is left; if still bad, it fires anew."""
+    world = fired()
+    told = world.deliver()
+    (key,) = world.ledger["incidents"]
+    world.ledger["incidents"][key] = b"\xff"
+    world.state, _ = read_state(world.ledger)
+    world.step(Started())
+    ended = world.deliver()
+    assert told is not None
+    assert ended is not None
+    assert (told.group, "resolve", UNREADABLE) == (ended.group, ended.action, ended.members[0].reason)
+    world.see(bad)
+    assert [("trigger", "Errors")] == world.deliver_all()
 
 
 def test_a_receiver_that_no_route_names_any_longer_is_not_tried_again() -> None:

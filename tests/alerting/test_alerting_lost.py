@@ -5,8 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.engine import RECALLED
 from streamcanary.alerting.inputs import Ran, Silenced, Started, Tick
+from streamcanary.alerting.recall import RECALLED
 from streamcanary.alerting.state import TABLES, State
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import BudgetStanding, OutcomeKind

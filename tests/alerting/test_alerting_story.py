@@ -90,6 +90,19 @@ GROUPS: dict[str, list[str]] = {
     "together": [],
     "by target": ["target"],
 }
+WINDOWS: dict[str, dict[str, Any]] = {
+    "never": {},
+    "now and then": {"deploy": {"match": ['target="left"'], "cron": "*/10 * * * *", "for": 240}},
+    "all the time": {"works": {"match": ['alert="Errors"'], "cron": "* * * * *", "for": 3600}},
+}
+SHAPES: dict[str, dict[str, Any]] = {
+    "fleet": FLEETS,
+    "rules": RULES,
+    "receivers": RECEIVERS,
+    "routes": ROUTES,
+    "groups": GROUPS,
+    "windows": WINDOWS,
+}
 MATCHERS = ('canary="a"', 'alert="Errors"', 'target="right"', 'instance="default"')
 
 
@@ -99,6 +112,7 @@ class Story(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.shape = {"fleet": "all", "rules": "both", "receivers": "all", "routes": "to all", "groups": "by alert"}
+        self.shape["windows"] = "never"
         self.world = World(self.config, *self.fleet)
         self.world.step(Started())
         self.listeners = {name: Listener() for name in HOOKS}
@@ -124,6 +138,7 @@ class Story(RuleBasedStateMachine):
             group_wait=WAIT,
             group_interval=INTERVAL,
             repeat_interval=REPEAT,
+            maintenance=WINDOWS[self.shape["windows"]],
         )
 
     # ---- runs
@@ -240,16 +255,18 @@ class Story(RuleBasedStateMachine):
         """End a silence."""
         self._step(Unsilenced(id))
 
-    @rule(data=st.data(), part=st.sampled_from(["fleet", "rules", "receivers", "routes", "groups"]))
+    @rule(data=st.data(), part=st.sampled_from(sorted(SHAPES)))
     def reload(self, data: st.DataObject, part: str) -> None:
         """Change a part of the configuration."""
-        choices = {"fleet": FLEETS, "rules": RULES, "receivers": RECEIVERS, "routes": ROUTES, "groups": GROUPS}
+        self._shape(part, data.draw(st.sampled_from(sorted(SHAPES[part]))))
+
+    def _shape(self, part: str, name: str) -> None:
         receivers = RECEIVERS[self.shape["receivers"]]
-        self.shape[part] = data.draw(st.sampled_from(sorted(choices[part])))
-        for name in receivers.keys() - RECEIVERS[self.shape["receivers"]].keys():
-            if name in self.listeners:
-                self.listeners[name].forget()
-                self.listeners[name].believes.clear()
+        self.shape[part] = name
+        for gone in receivers.keys() - RECEIVERS[self.shape["receivers"]].keys():
+            if gone in self.listeners:
+                self.listeners[gone].forget()
+                self.listeners[gone].believes.clear()
         self.on_the_way.clear()
         self.world.configure(self.config, *self.fleet)
         self.world.crash()
@@ -283,7 +300,7 @@ class Story(RuleBasedStateMachine):
         engine = world.engine
         recalled: dict[str, set[str]] = {name: set() for name in HOOKS}
         for pair in engine.pairs:
-            incident = engine._incident(pair, world.now, Evidence())
+            incident = engine.pairs.incident(pair, world.now, Evidence())
             group, _ = engine.groups.key_of(incident, engine.pairs.names(incident))
             for name in engine.groups.keyed(engine.groups.told(incident)):
                 recalled[name].add(group)
@@ -346,6 +363,7 @@ class Story(RuleBasedStateMachine):
             self.unsilence(silence)
         for receiver in tuple(self.on_the_way):
             self.answer(receiver, "lost")
+        self._shape("windows", "never")
         self._step(StoreRecovered())
         self.level(well=True)
         for how in ("broken", "good", "good", "good"):

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from streamcanary.cli.main import main
 from streamcanary.model import faults
 from streamcanary.model.faults import NATURE, Blame, FaultKind, Nature
 
@@ -65,3 +66,20 @@ def test_the_readme_shows_what_there_is() -> None:
         tree = compile(block, "README.md", "exec", ast.PyCF_ONLY_AST | ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
         imports = [node for node in tree.body if isinstance(node, ast.ImportFrom)]
         exec(compile(ast.Module(imports, []), "README.md", "exec"), {})  # noqa: S102 - our own README
+
+
+def test_the_yaml_of_the_readme_does_what_it_says(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Its configuration is a good one, and its unit tests pass on the example configuration."""
+    monkeypatch.setenv("OPENAI_API_KEY", "none")
+    example = (ROOT / "config" / "streamcanary.yaml").read_text()
+    (tmp_path / "streamcanary.yaml").write_text(example)
+    config, tests = re.findall(r"```yaml\n(.*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    (tmp_path / "readme.yaml").write_text(config)
+    (tmp_path / "tests.yaml").write_text(tests)
+    for name, secret in (("hook-url", "http://127.0.0.1:1/"), ("hook-key", "whsec_" + "c2VjcmV0" * 4)):
+        (tmp_path / "secrets").mkdir(exist_ok=True)
+        (tmp_path / "secrets" / name).write_text(secret)
+    codes = [main(["check", "-c", str(tmp_path / "readme.yaml")]), main(["test-rules", str(tmp_path / "tests.yaml")])]
+    assert ([0, 0], "") == (codes, capsys.readouterr().err)

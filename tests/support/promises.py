@@ -10,8 +10,9 @@ from streamcanary.alerting.builtin import (
     STORE_FAILING,
 )
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine import RECALLED, Engine
+from streamcanary.alerting.engine import Engine
 from streamcanary.alerting.inputs import Answered, Input, LevelAnswered, Ran, Started, StoreRecovered
+from streamcanary.alerting.recall import RECALLED
 from streamcanary.alerting.receivers.answer import Accepted
 from streamcanary.alerting.sighting import UNREACHABLE
 from streamcanary.alerting.standing import standing

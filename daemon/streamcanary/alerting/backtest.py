@@ -1,9 +1,11 @@
 """Which alerts recorded runs would have led to under a configuration, and who would have been told.
 
 A recording does not say when the daemon ran. A time in which no canary at all left anything, although one was due three
-times, is taken to be one in which it did not: nothing is missed then, as after a start.
+times, is taken to be one in which it did not: nothing is missed then, as after a start. Silences are left out, as it is
+the rules that are judged; maintenance, which the configuration has, is not.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
@@ -31,7 +33,8 @@ _DUE = 3  # runs of one canary without any of another, after which the daemon wa
 class Episode(Struct, frozen=True, kw_only=True):
     """One alert from its beginning to its end, or to that of the recording (``resolved`` is ``None`` then).
 
-    It was seen by ``bad`` of ``total`` samples. Times are seconds since the epoch, ``seconds`` is how long it fired.
+    It was seen by ``bad`` of ``total`` samples. Times are seconds since the epoch, ``seconds`` is how long it fired in
+    the time that is reported.
     """
 
     alert: str
@@ -104,9 +107,15 @@ class Report(Struct, kw_only=True):
 
 
 class Backtest:
-    """Takes runs in the order in which they ended, one by one; :meth:`finish` returns the report."""
+    """Takes runs in the order in which they ended, one by one; :meth:`finish` returns the report.
 
-    def __init__(self, config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> None:
+    Runs from before ``since`` (seconds since the epoch) are what the rules know then, and not reported.
+    """
+
+    def __init__(
+        self, config: AlertsConfig, instance: str, canaries: Sequence[Canary], since: float = -math.inf
+    ) -> None:
+        self._since = since
         self._canaries = {canary.name: canary for canary in canaries}
         self._engine = Engine(config, instance, canaries)
         self._wait = config.group_wait
@@ -123,25 +132,27 @@ class Backtest:
 
     def see(self, outcome: Outcome) -> None:
         """Take the next run."""
+        reported = outcome.started >= self._since
         if outcome.canary not in self._canaries:
-            self._report.foreign += 1
+            self._report.foreign += reported
             return
         at = outcome.started + outcome.duration
-        if self._replay is None:
+        if self._report.start is None and reported:
             self._report.start = outcome.started
+        if self._replay is None:
             self._replay = Replay(self._engine, at, changed=self._changed, told=self._told)
         elif at > self._replay.now + ASLEEP and at > (blind := self._blind(self._replay.now)):
-            if len(self._report.gaps) < MOST_GAPS:
-                self._report.gaps.append((self._replay.now, at))
+            if len(self._report.gaps) < MOST_GAPS and at >= self._since:
+                self._report.gaps.append((max(self._replay.now, self._since), at))
             self._replay.advance(min(self._replay.now + self._wait, blind))
             self._replay.leap(at)
-        self._report.runs += 1
+        self._report.runs += reported
         self._replay.see(outcome)
 
     def finish(self) -> Report:
         """Return what became of it, after what was still waiting to be told has been."""
         report = self._report
-        if self._replay is not None:
+        if self._replay is not None and report.start is not None:
             report.end = self._replay.now
             self._replay.leap(report.end + max(self._wait, ASLEEP + 1))  # what waits is told, and no run is missed
             for incident in self._open.values():
@@ -158,12 +169,14 @@ class Backtest:
         known = self._open.pop(incident.key, None)
         if incident.firing:
             self._open[incident.key] = incident
-            self._report.rules[incident.rule].fires += 1
+            self._report.rules[incident.rule].fires += incident.opened >= self._since
         elif known is not None:
             self._add(incident, incident.resolved or incident.opened)
 
     def _add(self, incident: Incident, end: float) -> None:
-        seconds = max(0.0, end - incident.opened)
+        if end < self._since:
+            return
+        seconds = max(0.0, end - max(incident.opened, self._since))
         self._report.rules[incident.rule].seconds += seconds
         if len(self._report.alerts) >= MOST_ALERTS:
             self._report.omitted += 1
@@ -186,6 +199,8 @@ class Backtest:
         )
 
     def _told(self, told: Told) -> None:
+        if told.at < self._since:
+            return
         receiver = self._report.receivers[told.receiver]
         match told.action:
             case Action.TRIGGER:
@@ -198,9 +213,15 @@ class Backtest:
                 receiver.resolves += 1
 
 
-def backtest(config: AlertsConfig, instance: str, canaries: Sequence[Canary], outcomes: Iterable[Outcome]) -> Report:
-    """Return what ``outcomes``, in the order in which they ended, would have led to."""
-    test = Backtest(config, instance, canaries)
+def backtest(
+    config: AlertsConfig,
+    instance: str,
+    canaries: Sequence[Canary],
+    outcomes: Iterable[Outcome],
+    since: float = -math.inf,
+) -> Report:
+    """Return what ``outcomes``, in the order in which they ended, would have led to from ``since`` on."""
+    test = Backtest(config, instance, canaries, since)
     for outcome in outcomes:
         test.see(outcome)
     return test.finish()

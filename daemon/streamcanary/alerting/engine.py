@@ -1,6 +1,6 @@
 """The alert engine: one pure ``step`` from a state and an input to the next state, and the rows that change."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import msgspec
 
@@ -30,15 +30,15 @@ from streamcanary.alerting.inputs import (
     Trying,
     Unsilenced,
 )
-from streamcanary.alerting.pairs import Pair, Pairs, alert_labels
+from streamcanary.alerting.pairs import Pair, Pairs
+from streamcanary.alerting.recall import Recall
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused
 from streamcanary.alerting.sample import UNSEEN, Sample, sample_of
 from streamcanary.alerting.sighting import blackout, sight
 from streamcanary.alerting.state import Draft, State, Watch
 from streamcanary.alerting.trail import Trail
-from streamcanary.model import names
 from streamcanary.model.canary import Canary
-from streamcanary.model.incident import Evidence, Group, Incident
+from streamcanary.model.incident import Evidence, Incident
 from streamcanary.model.outcome import BudgetStanding, Outcome
 from streamcanary.model.row import Row
 from streamcanary.model.secret import scrub
@@ -46,20 +46,18 @@ from streamcanary.model.secret import scrub
 ASLEEP = 30.0
 """Seconds between two ticks after which the daemon was asleep, or the clock has jumped: nothing is missed then."""
 
-RECALLED = "it is well, whatever an earlier store knew of it"
-"""The reason of a resolve that nobody remembers a page of."""
-
 
 class Engine:
     """The configuration, and the steps that follow from it. It has no state of its own."""
 
     def __init__(self, config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> None:
         self.instance = instance
-        self.pairs = Pairs(config.rulebook, instance, canaries)
+        self.pairs = Pairs(config.rulebook, instance, canaries, config.receivers)
         self.receivers = config.receivers
         self._rules = config.rulebook
         self._canaries = tuple(canaries)
         self.groups = Groups(config, instance, self.pairs.explaining)
+        self._recall = Recall(self.pairs, self.groups)
 
     def step(self, state: State, input: Input, now: float) -> tuple[State, tuple[Row, ...]]:  # noqa: A002
         """Return the state after ``input`` at ``now`` (seconds since the epoch), and the rows in which it differs.
@@ -98,7 +96,7 @@ class Engine:
             case LevelAnswered(receiver, answer):
                 self._answered(draft, receiver, answer, set(), now)
             case StoreFailed(reason):
-                self._open(draft, self._ours(STORE_FAILING, "store", reason, now), now)
+                self._open(draft, self.pairs.ours(STORE_FAILING, "store", reason, now), now)
             case StoreRecovered():
                 self._close(draft, self.store_key, now, "the store is written again", now)
 
@@ -110,13 +108,6 @@ class Engine:
     def receiver_key(self, name: str) -> str:
         """Return the key of the incident ``ReceiverFailing`` of a receiver."""
         return self.pairs.key(RECEIVER_FAILING, name)
-
-    def own(self) -> Iterator[tuple[str, str, str, dict[str, str]]]:
-        """Return the alerts about the daemon that there can be: key, rule, severity, and what tells them apart."""
-        subjects = [(CANARY_EGRESS_DOWN, "egress"), (BUDGET_EXHAUSTED, "budget"), (STORE_FAILING, "store")]
-        for rule, subject in [*subjects, *((RECEIVER_FAILING, name) for name in self.receivers)]:
-            more = {names.RECEIVER: subject} if rule == RECEIVER_FAILING else {}
-            yield self.pairs.key(rule, subject), rule, self._rules[rule].labels.get("severity", ""), more
 
     # ---- from runs to incidents
 
@@ -143,7 +134,7 @@ class Engine:
     def _budgeted(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
         """Tell whether the budget is spent; what runs for nothing says nothing about it."""
         if outcome.budget is BudgetStanding.EXHAUSTED:
-            self._open(draft, self._ours(BUDGET_EXHAUSTED, "budget", "the budget of the day is spent", now), now)
+            self._open(draft, self.pairs.ours(BUDGET_EXHAUSTED, "budget", "the budget of the day is spent", now), now)
         elif outcome.budget is not BudgetStanding.EXEMPT and (outcome.budget or outcome.kind not in UNSEEN):
             self._close(draft, self.pairs.key(BUDGET_EXHAUSTED, "budget"), at, "canaries run again", now)
 
@@ -160,7 +151,7 @@ class Engine:
         if verdict.firing and not firing:
             sighting = draft.sightings.get(pair.canary.identity)
             evidence = trail.evidence(verdict.tally, sighting.finding if sighting else "")
-            self._open(draft, self._incident(pair, at, evidence), now)
+            self._open(draft, self.pairs.incident(pair, at, evidence), now)
         elif firing and not verdict.firing:
             self._close(draft, pair.key, at, verdict.tally.recovery, now)
 
@@ -187,36 +178,9 @@ class Engine:
             self._close(draft, key, at, "a provider was reached again", now)
         elif lost and not firing and (out := blackout(self._canaries, draft.sightings)) is not None:
             message = f"{len(out.hosts)} hosts cannot be reached: {', '.join(out.hosts[:10])}"
-            incident = self._ours(CANARY_EGRESS_DOWN, "egress", message, now)
+            incident = self.pairs.ours(CANARY_EGRESS_DOWN, "egress", message, now)
             evidence = msgspec.structs.replace(incident.evidence, since=out.since)
             self._open(draft, msgspec.structs.replace(incident, evidence=evidence), now)
-
-    def _incident(self, pair: Pair, at: float, evidence: Evidence) -> Incident:
-        canary = pair.canary
-        return Incident(
-            key=pair.key,
-            rule=pair.name,
-            subject=canary.name,
-            canary=canary.name,
-            labels=alert_labels(pair.name, pair.rule, canary, self.instance),
-            annotations=pair.rule.annotations,
-            opened=at,
-            evidence=evidence,
-            resolves=pair.ends,
-        )
-
-    def _ours(self, rule: str, subject: str, message: str, now: float) -> Incident:
-        """Return an incident of a built-in rule about a part of the daemon."""
-        told = self._rules[rule]
-        return Incident(
-            key=self.pairs.key(rule, subject),
-            rule=rule,
-            subject=subject,
-            labels={**told.labels, "subject": subject, "alertname": rule, "instance": self.instance},
-            annotations=told.annotations,
-            opened=now,
-            evidence=Evidence(message=scrub(message, limit=300)),
-        )
 
     # ---- from incidents to groups
 
@@ -244,7 +208,7 @@ class Engine:
         if isinstance(answer, Accepted):
             self._close(draft, self.receiver_key(receiver), now, "it accepts notifications again", now)
         elif isinstance(answer, Refused) and RECEIVER_FAILING not in about:
-            self._open(draft, self._ours(RECEIVER_FAILING, receiver, answer.reason, now), now)
+            self._open(draft, self.pairs.ours(RECEIVER_FAILING, receiver, answer.reason, now), now)
 
     # ---- with the passing of time
 
@@ -274,7 +238,7 @@ class Engine:
         since = sighting.at if sighting else draft.awake
         message = f"{missed} runs that were due have left no result"
         self._open(
-            draft, self._incident(pair, now, Evidence(bad=missed, total=missed, since=since, message=message)), now
+            draft, self.pairs.incident(pair, now, Evidence(bad=missed, total=missed, since=since, message=message)), now
         )
 
     def _review(self, draft: Draft, now: float) -> None:
@@ -286,32 +250,7 @@ class Engine:
         for group in list(draft.groups.values()):
             if group.firing:
                 self.groups.look(draft, group, now)
-            elif group.forgotten and all(self._well(draft, key) for key in group.members):
-                self.groups.recall(
-                    draft, group, tuple(self._unremembered(group, key, now) for key in group.members), now
-                )
-
-    def _well(self, draft: Draft, key: str) -> bool:
-        """Tell whether what the pair of ``key`` looks at was seen, and nothing was wrong with it; or nobody looks."""
-        pair = self.pairs.get(key)
-        if pair is None:
-            return True
-        if pair.judge is None:
-            sighting = draft.sightings.get(pair.canary.identity)
-            return sighting is not None and sighting.seen
-        watch = draft.detectors.get(key)
-        return watch is not None and not watch.trail.last_bad
-
-    def _unremembered(self, group: Group, key: str, now: float) -> Incident:
-        """Return the incident of ``group`` that an earlier store may have known under ``key``, as over."""
-        pair = self.pairs.get(key)
-        if pair is None:
-            incident = Incident(
-                key=key, rule=group.labels.get("alert", ""), subject="", labels=group.labels, opened=now
-            )
-        else:
-            incident = self._incident(pair, now, Evidence())
-        return msgspec.structs.replace(incident, resolved=now, reason=RECALLED)
+        self._recall.look(draft, now)
 
     def _tidy(self, draft: Draft, now: float) -> None:
         """Forget what is over, a week later, and silences a day later."""
@@ -333,10 +272,10 @@ class Engine:
         """Bring a state that another configuration left behind into line with this one."""
         draft.awake = draft.ticked = now
         if draft.blank:
-            for pair in self.pairs:
-                incident = self._incident(pair, now, Evidence())
-                self.groups.suspect(draft, incident, self.pairs.names(incident), now)
+            self._recall.suspect(draft, now)
         self._sweep(draft)
+        outbox.end_again(draft, now)
+        self._recall.fill_in(draft, now)
         for incident in list(draft.incidents.values()):
             if incident.firing and (reason := self._orphaned(incident)):
                 self._close(draft, incident.key, now, reason, now)

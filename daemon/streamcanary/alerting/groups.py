@@ -170,10 +170,7 @@ class Groups:
 
         A page that a receiver refused may find it mended.
         """
-        members = tuple(draft.incidents[key] for key in group.members if key in draft.incidents)
-        if not members:
-            draft.remove("groups", group.key)
-            return
+        members = tuple(draft.incidents[key] for key in group.members)
         kept = [name for name in group.receivers if name in self._receivers]
         routed = {name: None for member in members if member.firing for name in self.told(member)}
         receivers = tuple(dict.fromkeys([*kept, *routed]))
@@ -184,21 +181,6 @@ class Groups:
         if said:
             outbox.tell(draft, group, said, outbox.untold(draft, group, self.edges(routed)), now)
             outbox.try_again(draft, group, said, routed, now)
-
-    # ---- with a store that was lost
-
-    def suspect(self, draft: Draft, incident: Incident, names: tuple[str, str], now: float) -> None:
-        """Take note that an earlier store may have known ``incident``, and keyed receivers may wait for its resolve."""
-        receivers = tuple(self.keyed(self.told(incident)))
-        key, labels = self.key_of(incident, names)
-        group = draft.groups.get(key) or Group(key=key, labels=labels, receivers=receivers, opened=now, forgotten=True)
-        if receivers and group.forgotten:
-            draft.put(msgspec.structs.replace(group, members=(*group.members, incident.key)))
-
-    def recall(self, draft: Draft, group: Group, incidents: tuple[Incident, ...], now: float) -> None:
-        """Have keyed receivers told that ``group`` is over, all of whose ``incidents`` were seen to be well."""
-        draft.put(msgspec.structs.replace(group, forgotten=False, resolved=now))
-        outbox.recall(draft, group, incidents, self.keyed(group.receivers), now)
 
 
 def _is_on_its_way(group: Group, due: float, now: float) -> bool:

@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry import metrics
 
+from streamcanary.alerting.builtin import RECEIVER_FAILING
 from streamcanary.alerting.engine import Engine
 from streamcanary.model import names
 from streamcanary.model.incident import Incident
@@ -43,5 +44,8 @@ class Meters:
                     names.SEVERITY: pair.rule.labels.get("severity", ""),
                 },
             )
-        for key, rule, severity, more in self._engine.own():
-            yield metrics.Observation(fires(key), {names.SEVERITY: severity, names.ALERT: rule, **more})
+        for rule, subject in self._engine.pairs.own():
+            one = self._engine.pairs.ours(rule, subject, "", 0.0)
+            more = {names.RECEIVER: subject} if rule == RECEIVER_FAILING else {}
+            severity = one.labels.get("severity", "")
+            yield metrics.Observation(fires(one.key), {names.SEVERITY: severity, names.ALERT: rule, **more})

@@ -85,6 +85,16 @@ def try_again(draft: Draft, group: Group, members: tuple[Incident, ...], receive
             _rewrite(draft, trigger, members, now)
 
 
+def end_again(draft: Draft, now: float) -> None:
+    """Have resolves that were refused sent again, at a start of the daemon: who was told that it fires still waits.
+
+    As with a page, this goes for definite refusals only.
+    """
+    for notice in list(draft.notices.values()):
+        if notice.action is Action.RESOLVE and notice.state is Progress.PARKED and notice.unheard:
+            draft.put(msgspec.structs.replace(notice, state=Progress.PENDING, next_try=now))
+
+
 def begin(draft: Draft, id: str, now: float) -> None:  # noqa: A002 - the field's name
     """Count a try of notice ``id`` that is about to be made; nothing if there is no longer anything to try."""
     notice = draft.notices.get(id)

@@ -1,14 +1,23 @@
 """Which rule looks at which canary, under which key: the configuration, made ready to be looked up."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
-from streamcanary.alerting.builtin import ABOUT_US, BUDGET_EXHAUSTED, CANARY_EGRESS_DOWN, NO_DATA, TARGET_REJECTED
+from streamcanary.alerting.builtin import (
+    ABOUT_US,
+    BUDGET_EXHAUSTED,
+    CANARY_EGRESS_DOWN,
+    NO_DATA,
+    RECEIVER_FAILING,
+    STORE_FAILING,
+    TARGET_REJECTED,
+)
 from streamcanary.alerting.detectors import Judge, NoData
 from streamcanary.alerting.keys import incident_key
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.canary import Canary
-from streamcanary.model.incident import Incident
+from streamcanary.model.incident import Evidence, Incident
+from streamcanary.model.secret import scrub
 
 SLACK = 5.0
 """Seconds by which a run may be late without being missed."""
@@ -49,8 +58,11 @@ class Pairs:
     keys of those that may explain it.
     """
 
-    def __init__(self, rules: Mapping[str, Rule], instance: str, canaries: Sequence[Canary]) -> None:
+    def __init__(
+        self, rules: Mapping[str, Rule], instance: str, canaries: Sequence[Canary], receivers: Iterable[str] = ()
+    ) -> None:
         self._instance = instance
+        self._receivers = tuple(receivers)
         self._rules = rules
         self.canaries = {canary.name: canary for canary in canaries}
         self.identities = frozenset(canary.identity for canary in canaries)
@@ -76,6 +88,42 @@ class Pairs:
         told = self._rules.get(incident.rule)
         canary = None if incident.rule in ABOUT_US else self.canaries.get(incident.subject)
         return (told and told.renamed_from) or incident.rule, canary.identity if canary else incident.subject
+
+    def own(self) -> Iterator[tuple[str, str]]:
+        """Return the alerts about the daemon that there can be: the name of the rule, and what it is about."""
+        yield CANARY_EGRESS_DOWN, "egress"
+        yield BUDGET_EXHAUSTED, "budget"
+        yield STORE_FAILING, "store"
+        for name in self._receivers:
+            yield RECEIVER_FAILING, name
+
+    def incident(self, pair: Pair, at: float, evidence: Evidence) -> Incident:
+        """Return the incident that ``pair`` opens ``at`` that time (seconds since the epoch)."""
+        canary = pair.canary
+        return Incident(
+            key=pair.key,
+            rule=pair.name,
+            subject=canary.name,
+            canary=canary.name,
+            labels=alert_labels(pair.name, pair.rule, canary, self._instance),
+            annotations=pair.rule.annotations,
+            opened=at,
+            evidence=evidence,
+            resolves=pair.ends,
+        )
+
+    def ours(self, rule: str, subject: str, message: str, now: float) -> Incident:
+        """Return an incident of a built-in rule about a part of the daemon, opened ``now`` (epoch seconds)."""
+        told = self._rules[rule]
+        return Incident(
+            key=self.key(rule, subject),
+            rule=rule,
+            subject=subject,
+            labels={**told.labels, "subject": subject, "alertname": rule, "instance": self._instance},
+            annotations=told.annotations,
+            opened=now,
+            evidence=Evidence(message=scrub(message, limit=300)),
+        )
 
     def sampled(self, canary: str) -> Sequence[Pair]:
         """Return the pairs that look at the samples of ``canary``."""

@@ -32,9 +32,9 @@ def main(arguments: argparse.Namespace) -> int:
         return 2
     unread = _Unreadable()
     runs = unread.without(read_runs(arguments.db or settings.store.path))
-    among = (run for run in runs if since <= run.started < until)
+    among = (run for run in runs if run.started < until)
     try:
-        report = backtest(settings.alerts, settings.instance, settings.describe(), among)
+        report = backtest(settings.alerts, settings.instance, settings.describe(), among, since)
     except ArchiveUnreadable as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return 2

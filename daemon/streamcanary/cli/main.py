@@ -161,7 +161,9 @@ def _add_trials(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
         "--db", type=Path, metavar="FILE", help="the database; by default the configuration's store.path"
     )
     backtest.add_argument(
-        "--since", metavar="TIME", help="runs that started then or later: 2027-01-15T08:00:00Z, or 24h for a day ago"
+        "--since",
+        metavar="TIME",
+        help="report what began then or later, with what went before known: 2027-01-15T08:00:00Z, or 24h for a day ago",
     )
     backtest.add_argument("--until", metavar="TIME", help="runs that started before then")
     backtest.add_argument("--json", action="store_true", help="one JSON object on stdout, and nothing else")

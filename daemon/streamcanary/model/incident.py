@@ -104,7 +104,7 @@ class Progress(StrEnum):
     PENDING = "pending"
     ACCEPTED = "accepted"
     PARKED = "parked"
-    """Refused; it is tried again only at the next start, and then only a trigger of what still fires."""
+    """Refused; it is tried again only at the next start: a resolve, and a trigger of what still fires."""
 
 
 class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):

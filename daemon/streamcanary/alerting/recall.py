@@ -1,0 +1,76 @@
+"""After a lost store: what it may have known of canaries is called off once they are seen to be well. Pure.
+
+Nobody can tell a lost store from a first start, so keyed receivers get one resolve for each group that there can be;
+one that knows of no such alert drops it. Alerts about the daemon itself are left out: that would be noise at each first
+start about what hardly ever was.
+"""
+
+from typing import Final
+
+import msgspec
+
+from streamcanary.alerting import outbox
+from streamcanary.alerting.groups import Groups
+from streamcanary.alerting.pairs import Pairs
+from streamcanary.alerting.state import Draft
+from streamcanary.model.incident import Evidence, Group, Incident
+
+RECALLED: Final = "it is well, whatever an earlier store knew of it"
+"""The reason of a resolve that nobody remembers a page of."""
+
+UNREADABLE: Final = "what the store had of it cannot be read"
+"""The reason of a resolve of which only the group is known."""
+
+
+class Recall:
+    """What can be called off, under one configuration."""
+
+    def __init__(self, pairs: Pairs, groups: Groups) -> None:
+        self._pairs = pairs
+        self._groups = groups
+
+    def suspect(self, draft: Draft, now: float) -> None:
+        """Take note that an earlier store may have known of any incident, and keyed receivers may wait for its end."""
+        for pair in self._pairs:
+            incident = self._pairs.incident(pair, now, Evidence())
+            receivers = tuple(self._groups.keyed(self._groups.told(incident)))
+            key, labels = self._groups.key_of(incident, self._pairs.names(incident))
+            group = draft.groups.get(key)
+            group = group or Group(key=key, labels=labels, receivers=receivers, opened=now, forgotten=True)
+            if receivers and group.forgotten:
+                draft.put(msgspec.structs.replace(group, members=(*group.members, incident.key)))
+
+    def look(self, draft: Draft, now: float) -> None:
+        """Call off the groups of which all was seen to be well."""
+        for group in list(draft.groups.values()):
+            if group.forgotten and all(self._well(draft, key) for key in group.members):
+                draft.put(msgspec.structs.replace(group, forgotten=False, resolved=now))
+                incidents = tuple(self._unremembered(group, key, RECALLED, now) for key in group.members)
+                outbox.recall(draft, group, incidents, self._groups.keyed(group.receivers), now)
+
+    def fill_in(self, draft: Draft, now: float) -> None:
+        """Hold as over what a group has told of and the store could not read: if it is still bad, it fires anew."""
+        for group in list(draft.groups.values()):
+            for key in group.members if group.firing else ():
+                if key not in draft.incidents:
+                    draft.put(self._unremembered(group, key, UNREADABLE, now))
+
+    def _well(self, draft: Draft, key: str) -> bool:
+        """Tell whether what the incident of ``key`` is about was seen, and nothing was wrong; or nobody looks at it."""
+        pair = self._pairs.get(key)
+        if pair is None:
+            return True
+        if pair.judge is None:
+            sighting = draft.sightings.get(pair.canary.identity)
+            return sighting is not None and sighting.seen
+        watch = draft.detectors.get(key)
+        return watch is not None and not watch.trail.last_bad
+
+    def _unremembered(self, group: Group, key: str, reason: str, now: float) -> Incident:
+        """Return the incident of ``group`` that an earlier store may have known under ``key``, as over."""
+        if (pair := self._pairs.get(key)) is not None:
+            incident = self._pairs.incident(pair, now, Evidence())
+        else:
+            rule = group.labels.get("alert", "")
+            incident = Incident(key=key, rule=rule, subject="", labels=group.labels, opened=now)
+        return msgspec.structs.replace(incident, resolved=now, reason=reason)
