@@ -19,6 +19,7 @@ from streamcanary.alerting.state import State, read_state
 from streamcanary.model.canary import Canary
 from streamcanary.model.incident import Progress
 from support.alerts import (
+    CHAT,
     NOON,
     World,
     a_hook,
@@ -336,3 +337,36 @@ def test_rows_that_nobody_can_read_are_left_out() -> None:
     assert [line.split(":")[0] for line in unread] == [f"detectors {key}"]
     world.see(good, good, good)
     assert (world.firing, isinstance(world.state, State)) == ([], True)
+
+
+def test_a_resolve_that_is_refused_when_the_next_page_waits_is_not_kept() -> None:
+    """That page says more; nothing of the former outage comes after it, not even at a start."""
+    world = fired()
+    world.deliver()
+    world.see(good, good, good)
+    end = world.begin()
+    world.see(bad, bad, bad)
+    assert end is not None
+    world.step(Answered(end.id, Refused("HTTP 403"), 0.0))
+    assert [("trigger", "Errors")] == world.deliver_all()
+    assert [] == restarted(world).deliver_all()
+
+
+def test_a_refused_page_of_which_nothing_fires_any_longer_waits_for_the_news() -> None:
+    """At a start it is not sent again as it was: the group goes on with another member, told of when that is due."""
+    fleet = [CHAT, msgspec.structs.replace(CHAT, name="other")]
+    world = World(alerts(group_by=["alert"], group_interval=300), *fleet)
+    world.see(bad, bad, bad)
+    world.deliver(answer=Refused("HTTP 400"))
+    for number in range(3, 6):
+        world.see(msgspec.structs.replace(bad(number), canary="other"))
+    world.see(good, good, good)
+    assert [] == restarted(world).deliver_all()
+    world.now += 300
+    world.step(Tick())
+    page = world.deliver()
+    assert page is not None
+    assert ("trigger", [("other", True), ("chat", False)]) == (
+        page.action,
+        [(one.canary, one.firing) for one in page.members],
+    )

@@ -30,11 +30,15 @@ Said = Any
 def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Said:
     """Return a function that checks a configuration, and returns the lines on stdout and stderr."""
 
-    def check(rules: dict[str, Any], base_rate: str = "2%", **canaries: str) -> tuple[list[str], list[str]]:
+    def check(
+        rules: dict[str, Any], base_rate: str = "2%", budget: dict[str, Any] | None = None, **canaries: str
+    ) -> tuple[list[str], list[str]]:
+        price = {"input": 1000, "output": 1000}  # the question has 27 tokens, the answer up to 256: some 0.28 USD
         path = write_config(
             tmp_path,
             {
-                "targets": {"sim": {"base_url": "http://127.0.0.1:9/v1", "api_key": "none"}},
+                "targets": {"sim": {"base_url": "http://127.0.0.1:9/v1", "api_key": "none", "price": price}},
+                "budget": budget or {},
                 "canaries": {
                     name: {"target": "sim", "model": "m", "every": every}
                     for name, every in (canaries or {"chat": "30s"}).items()
@@ -72,6 +76,25 @@ def test_canaries_that_are_alike_share_a_row(check: Said) -> None:
     one, other = row(out, "Spike", "often-0 and 2 more"), row(out, "Spike", "seldom")
     assert ("30s", "5m", "0.21", "0.076") == (one[2], other[2], one[-1], other[-1])
     assert ["Spike", "all", "0.28"] == row(out, "Spike", " all ")
+
+
+def test_it_says_what_the_canaries_use_of_the_budget(check: Said) -> None:
+    """Of each limit that there is, at full speed."""
+    out, err = check({}, budget={"usd_per_day": 2000, "requests_per_minute": 10}, chat="30s", other="60s")
+    [line] = [line for line in out if line.startswith("budget")]
+    assert "budget     up to 1235.52 of 2000 USD a day, 3 of 10 requests a minute, while nothing is retried" == line
+    assert [] == err
+    out, _ = check({})
+    assert [] == [line for line in out if line.startswith("budget")]
+
+
+def test_a_budget_that_slows_canaries_on_any_day_is_a_warning(check: Said) -> None:
+    """With what they ask for."""
+    _, err = check({}, budget={"usd_per_day": 5, "requests_per_minute": 1}, chat="30s")
+    assert [
+        "budget.usd_per_day 5: a day at full speed may cost 823.68",
+        "budget.requests_per_minute 1: the canaries are due 2 times a minute",
+    ] == [re.split("[;,]", line.removeprefix("warning: "))[0] for line in err]
 
 
 @pytest.mark.parametrize(("rate", "expected"), [("0.5%", "0.011 at 0.5%"), ("0.1", "78 at 10%")])

@@ -131,9 +131,14 @@ class Groups:
         news = [one for one in alive if one.key not in said]
         due = self._due(group, news, changed=bool(news or over), loud=loud, now=now)
         if due is not None and due <= now:
-            outbox.tell(draft, group, (*alive, *over), self.edges(group.receivers), now)
+            receivers = tuple(dict.fromkeys([*group.receivers, *(name for one in alive for name in self.told(one))]))
+            outbox.tell(draft, group, (*alive, *over), self.edges(receivers), now)
             group = msgspec.structs.replace(
-                group, said=tuple(one.key for one in alive), flushed=now, updated=group.flushed is not None
+                group,
+                said=tuple(one.key for one in alive),
+                receivers=receivers,
+                flushed=now,
+                updated=group.flushed is not None,
             )
             due = self._due(group, [], changed=False, loud=loud, now=now)
         if due != group.due or group is not draft.groups.get(group.key):
@@ -168,16 +173,19 @@ class Groups:
     def reroute(self, draft: Draft, group: Group, now: float) -> None:
         """Have receivers that a route now names told of ``group``; those told before are told when it is over.
 
-        A page that a receiver refused may find it mended.
+        A page that a receiver refused may find it mended. If of what was told nothing fires any longer, they hear of
+        the group with what they are not told yet, when that is due.
         """
         members = tuple(draft.incidents[key] for key in group.members)
+        said = tuple(member for member in members if member.key in group.said)
+        if said and not any(member.firing for member in said):
+            return
         kept = [name for name in group.receivers if name in self._receivers]
         routed = {name: None for member in members if member.firing for name in self.told(member)}
         receivers = tuple(dict.fromkeys([*kept, *routed]))
         if receivers != group.receivers:
             group = msgspec.structs.replace(group, receivers=receivers)
             draft.put(group)
-        said = tuple(member for member in members if member.key in group.said)
         if said:
             outbox.tell(draft, group, said, outbox.untold(draft, group, self.edges(routed)), now)
             outbox.try_again(draft, group, said, routed, now)

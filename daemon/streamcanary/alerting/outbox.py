@@ -122,6 +122,8 @@ def settle(draft: Draft, id: str, answer: Answer, luck: float, now: float) -> No
             draft.put(notice)
             if notice.action is Action.TRIGGER and notice.unheard:
                 _drop_rest(draft, notice)
+            elif notice.action is Action.RESOLVE and _is_superseded(draft, notice):
+                _forget(draft, notice)
         case Retry(reason=reason, after=after, definite=definite):
             notice = msgspec.structs.replace(
                 notice,
@@ -255,6 +257,15 @@ def _drop_rest(draft: Draft, trigger: Notice) -> None:
         _drop(draft, (trigger, resolve))
     elif (group := draft.groups.get(trigger.group)) is not None and group.opened == trigger.opened:
         _drop(draft, _updates(draft, trigger.receiver, group))
+
+
+def _is_superseded(draft: Draft, resolve: Notice) -> bool:
+    """Tell whether the receiver hears of a later opening of the group already, after the end of this one or not."""
+    return any(
+        (notice.receiver, notice.group, notice.action) == (resolve.receiver, resolve.group, Action.TRIGGER)
+        and notice.opened > resolve.opened
+        for notice in draft.notices.values()
+    )
 
 
 def _drop_refused(draft: Draft, receiver: str, group: Group) -> None:

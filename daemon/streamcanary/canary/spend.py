@@ -6,6 +6,8 @@ import logging
 from collections.abc import Iterator, Mapping
 from typing import Final, Protocol, Self
 
+from msgspec import Struct
+
 from streamcanary.canary.bill import expect
 from streamcanary.canary.budget import Allowance, BudgetConfig, Share, utc_day
 from streamcanary.canary.price import Price
@@ -108,6 +110,22 @@ def share_of(spec: CanarySpec, prices: list[Price | None] | tuple[Price | None, 
     expected = expect(spec.prompt, spec.request)
     costs = [price.of(expected.input_tokens, expected.output_tokens).usd for price in prices if price is not None]
     return Share(spec.schedule.interval, next((usd for usd in costs if usd), 0.0))
+
+
+class Demand(Struct, frozen=True):
+    """What all canaries use if none is slowed and nothing is retried: USD a day at most, requests a minute."""
+
+    usd_per_day: float
+    requests_per_minute: float
+
+
+def demand(prices: Prices, canaries: Mapping[str, CanarySpec]) -> Demand:
+    """Return what ``canaries`` ask for at full speed."""
+    shares = [share_of(spec, prices[name]) for name, spec in canaries.items()]
+    return Demand(
+        usd_per_day=sum(share.usd * 86400 / share.interval for share in shares),
+        requests_per_minute=sum(60 / share.interval for share in shares),
+    )
 
 
 class SpendGuard:

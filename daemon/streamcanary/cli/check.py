@@ -19,6 +19,8 @@ from streamcanary.alerting.forecast import (
 from streamcanary.alerting.pairs import alert_labels
 from streamcanary.alerting.receivers.paging import caveats, without_pager
 from streamcanary.alerting.rules import Rule
+from streamcanary.canary.budget import SLOW_FROM
+from streamcanary.canary.spend import Demand, demand, prices_of
 from streamcanary.cli.config import Unusable, read_config
 from streamcanary.cli.series import series
 from streamcanary.model.duration import format_duration
@@ -73,11 +75,32 @@ def _describe(settings: Settings, normal: float) -> Iterator[str]:
         yield from ("", *_forecasts(said))
     otlp = settings.telemetry.otlp
     yield ""
+    yield from _budget(settings)
     yield f"store      {settings.store.path}"
     yield f"telemetry  {otlp.endpoint if otlp else 'not exported'}"
     pairs = sum(rule.watches(canary) for rule in alerts.rulebook.values() for canary in canaries.values())
     yield f"metrics    {series(len(canaries), pairs)} series while all is well"
     yield f"good: {len(canaries)} canaries, {len(alerts.rules)} rules, {len(alerts.receivers)} receivers"
+
+
+def _budget(settings: Settings) -> Iterator[str]:
+    """Yield what the canaries use of the budget, if there is one."""
+    budget, asked = settings.budget, _demand(settings)
+    parts = []
+    if budget.usd_per_day is not None:
+        parts.append(f"up to {_usd(asked.usd_per_day)} of {budget.usd_per_day:g} USD a day")
+    if budget.requests_per_minute is not None:
+        parts.append(f"{asked.requests_per_minute:.3g} of {budget.requests_per_minute} requests a minute")
+    if parts:
+        yield f"budget     {', '.join(parts)}, while nothing is retried"
+
+
+def _usd(amount: float) -> str:
+    return f"{amount:.2f}" if amount >= 0.1 else f"{amount:.2g}"
+
+
+def _demand(settings: Settings) -> Demand:
+    return demand(prices_of(settings.budget, settings.targets, settings.canaries), settings.canaries)
 
 
 def _rules(settings: Settings) -> dict[str, Rule]:
@@ -128,6 +151,17 @@ def _warnings(settings: Settings) -> Iterator[str]:
                 "TargetRejected does, or a rule with blame: [config]"
             )
     yield from doubts(rules, canaries)
+    budget, asked = settings.budget, _demand(settings)
+    if budget.usd_per_day is not None and asked.usd_per_day > budget.usd_per_day:
+        yield (
+            f"budget.usd_per_day {budget.usd_per_day:g}: a day at full speed may cost {_usd(asked.usd_per_day)}; "
+            f"canaries are slowed from {format_fraction(SLOW_FROM)} of it on, BudgetExhausted pages when it is used up"
+        )
+    if budget.requests_per_minute is not None and asked.requests_per_minute > budget.requests_per_minute:
+        yield (
+            f"budget.requests_per_minute {budget.requests_per_minute}: the canaries are due "
+            f"{asked.requests_per_minute:.3g} times a minute, and are slowed to it all the time"
+        )
     yield from caveats(settings.alerts.receivers)
     told = [
         alert_labels(name, rule, canary, settings.instance)
