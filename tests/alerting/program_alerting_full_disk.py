@@ -1,13 +1,11 @@
 """Goes through an outage whose alert fires while the disk is full, and prints what it saw as one JSON object.
 
-The store is at ``argv[1]``; ``argv[2]`` says how the disk gets full: ``limit`` (the kernel lets no file of this process
-grow) or ``fill`` (a real file takes all the room there is: for a small file system of its own).
+The store is at ``argv[1]``; ``argv[2]`` says how the disk gets full.
 """
 
 import asyncio
 import contextlib
 import json
-import resource
 import sqlite3
 import sys
 from pathlib import Path
@@ -20,10 +18,11 @@ from streamcanary.store.database import Store
 from support.alerting import OUTAGE, RECOVERY, hooks, offer, running, until
 from support.alerts import bad
 from support.clock import ManualClock
+from support.disk import Disk
 from support.receiver import Receiver
 
 path, how = Path(sys.argv[1]), sys.argv[2]
-ballast = path.with_name("ballast")
+disk = Disk(path, how, most=4096)
 
 
 def fill() -> None:
@@ -31,24 +30,7 @@ def fill() -> None:
     with contextlib.closing(sqlite3.connect(path)) as connection:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         assert not busy
-    if how == "limit":
-        resource.setrlimit(resource.RLIMIT_FSIZE, (4096, resource.RLIM_INFINITY))
-        return
-    with ballast.open("wb", buffering=0) as file:
-        for size in (65_536, 4096, 1):
-            try:
-                while True:
-                    file.write(bytes(size))
-            except OSError:
-                continue
-
-
-def make_room() -> None:
-    """Give the room back."""
-    if how == "limit":
-        resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
-    else:
-        ballast.unlink()
+    disk.fill()
 
 
 async def main() -> None:
@@ -77,7 +59,7 @@ async def main() -> None:
             offer(alerting, [bad(3)])
             await until(lambda: not (alerting._queue or alerting._busy))
             seen = {"full": {"told": told(), **await stored(), "writable": store.writable()}}
-            make_room()
+            disk.make_room()
             clock.advance(5)
             alerting.wake()
             await hook.received(3)

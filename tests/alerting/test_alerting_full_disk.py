@@ -1,10 +1,5 @@
 """The store's disk is full, or its file is deleted, in the middle of an outage: a real store under the real driver."""
 
-import json
-import os
-import shutil
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -15,20 +10,11 @@ from streamcanary.store.database import Store
 from support.alerting import OUTAGE, RECOVERY, hooks, offer, running, until
 from support.alerts import bad
 from support.clock import ManualClock
+from support.disk import seen_on_a_full_disk, seen_on_a_limited_disk
 from support.receiver import Receiver
-from support.stores import PROGRAM_ENVIRONMENT
 
 PROGRAM = Path(__file__).with_name("program_alerting_full_disk.py")
 FIRED, RESOLVED = "alert.fired", "alert.resolved"
-
-
-def run(*command: str) -> dict[str, Any]:
-    """Run the program and return what it saw."""
-    environ = {**PROGRAM_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)}
-    done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=90, check=False)
-    assert done.returncode == 0, done.stderr
-    seen: dict[str, Any] = json.loads(done.stdout)
-    return seen
 
 
 def check(seen: dict[str, Any]) -> None:
@@ -49,17 +35,13 @@ def check(seen: dict[str, Any]) -> None:
 
 def test_an_alert_fires_while_files_may_not_grow(tmp_path: Path) -> None:
     """The system call itself fails (EFBIG), as on a full disk."""
-    check(run(sys.executable, str(PROGRAM), str(tmp_path / "canary.db"), "limit"))
+    check(seen_on_a_limited_disk(PROGRAM, tmp_path / "canary.db"))
 
 
 def test_an_alert_fires_while_the_disk_is_full(tmp_path: Path) -> None:
-    """The same on a small file system of its own that is really full (ENOSPC), in a private mount namespace."""
-    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
-    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], check=False).returncode != 0:
-        pytest.skip("no private mount namespaces here (unshare --user --mount)")
+    """The same on a small file system of its own that is really full (ENOSPC)."""
     path = tmp_path / "canary.db"
-    script = 'mount -t tmpfs -o size=512k tmpfs "$1" && exec "$2" "$3" "$4" fill'
-    check(run(*unshare, "sh", "-c", script, "sh", str(tmp_path), sys.executable, str(PROGRAM), str(path)))
+    check(seen_on_a_full_disk(PROGRAM, path))
 
 
 @pytest.mark.parametrize("missing", ["", "-wal"])

@@ -238,8 +238,8 @@ def test_a_page_that_was_refused_is_tried_again_with_the_next_word() -> None:
     assert "resolve" == told(world.deliver())[0]
 
 
-def test_a_refused_page_says_at_a_start_what_receivers_were_told_last() -> None:
-    """Not what it said when it was refused."""
+def refused_while_another_joined() -> World:
+    """Build a world in which a page is refused, and there was more to say by then."""
     world = grouped()
     runs(world, "c0")
     later(world, 10)
@@ -248,6 +248,12 @@ def test_a_refused_page_says_at_a_start_what_receivers_were_told_last() -> None:
     runs(world, "c1")
     later(world, 300)
     answer(world, sent, Refused("HTTP 404"))
+    return world
+
+
+def test_a_refused_page_says_at_a_start_what_receivers_were_told_last() -> None:
+    """Not what it said when it was refused."""
+    world = refused_while_another_joined()
     world.crash()
     world.step(Started())
     assert ("trigger", {"c0": True, "c1": True}) == told(world.deliver())
@@ -255,14 +261,7 @@ def test_a_refused_page_says_at_a_start_what_receivers_were_told_last() -> None:
 
 def test_no_update_overtakes_a_page_that_was_refused() -> None:
     """What was to be said after it is not said to whom it says nothing."""
-    world = grouped()
-    runs(world, "c0")
-    later(world, 10)
-    sent = world.begin()
-    assert sent is not None
-    runs(world, "c1")
-    later(world, 300)
-    answer(world, sent, Refused("HTTP 404"))
+    world = refused_while_another_joined()
     assert [Action.TRIGGER] == [notice.action for notice in world.state.notices.values()]
     assert world.deliver() is None
 

@@ -1,0 +1,70 @@
+"""A disk that is really full, under a program of its own: the program fills it, a test runs it and reads what it saw."""
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.stores import PROGRAM_ENVIRONMENT
+
+_MOUNTED = 'mount -t tmpfs -o size=512k tmpfs "$1" && exec "$2" "$3" "$4" fill'
+
+
+class Disk:
+    """The disk that ``path`` is on, of which ``how`` says how it gets full.
+
+    With ``limit`` the kernel lets no file of this process grow beyond ``most`` bytes; with ``fill`` a real file takes
+    all the room there is, which is for a small file system of its own.
+    """
+
+    def __init__(self, path: Path, how: str, most: int = 65_536) -> None:
+        self._ballast = path.with_name("ballast")
+        self._limited = how == "limit"
+        self._most = most
+
+    def fill(self) -> None:
+        """Leave no room."""
+        if self._limited:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (self._most, resource.RLIM_INFINITY))
+            return
+        with self._ballast.open("wb", buffering=0) as file:
+            for size in (65_536, 4096, 1):
+                try:
+                    while True:
+                        file.write(bytes(size))
+                except OSError:
+                    continue
+
+    def make_room(self) -> None:
+        """Give the room back."""
+        if self._limited:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        else:
+            self._ballast.unlink()
+
+
+def seen_on_a_limited_disk(program: Path, path: Path) -> dict[str, Any]:
+    """Run ``program`` on a store at ``path`` where the system call itself fails (EFBIG), and return what it saw."""
+    return _run(sys.executable, str(program), str(path), "limit")
+
+
+def seen_on_a_full_disk(program: Path, path: Path) -> dict[str, Any]:
+    """Run it where there is really no room (ENOSPC): on a file system of 512 KiB, in a private mount namespace."""
+    unshare = ["unshare", "--user", "--map-root-user", "--mount"]
+    if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], check=False).returncode != 0:
+        pytest.skip("no private mount namespaces here (unshare --user --mount)")
+    return _run(*unshare, "sh", "-c", _MOUNTED, "sh", str(path.parent), sys.executable, str(program), str(path))
+
+
+def _run(*command: str) -> dict[str, Any]:
+    environ = {**PROGRAM_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)}
+    done = subprocess.run(command, capture_output=True, text=True, env=environ, timeout=90, check=False)
+    assert done.returncode == 0, done.stderr
+    seen: dict[str, Any] = json.loads(done.stdout)
+    return seen
