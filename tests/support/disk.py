@@ -1,4 +1,4 @@
-"""A disk that is really full, under a program of its own: the program fills it, a test runs it and reads what it saw."""
+"""A disk that is really full: a program of its own fills it, a test runs the program and reads what it saw."""
 
 import json
 import os
