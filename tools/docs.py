@@ -42,7 +42,11 @@ FAULTS_HEAD = """\
 Everything that can go wrong with a streamed call, by how far it had come. The kind is the `error.type` of spans and
 metrics; the blame says who can mend it. *Again* says whether the same request is sent again on the call's own route, as
 long as attempts, budget and time are left; the server's `x-should-retry` and the caller's `on=` overrule it. A fallback
-is asked either way, but after `content_policy`, `total_timeout` and `cancelled`.
+is asked either way, but for these: after `content_policy` only if `on=` says so, after `total_timeout` only `Cached`,
+after `cancelled` none.
+
+The phases are all in which a kind occurs: what a server says at once, by its status, it may as well say in its stream.
+`status` is that of the answer, as soon as its headers have come: 200 for a stream that breaks.
 """
 
 WORDS: dict[str, dict[str, str]] = {
@@ -142,13 +146,14 @@ def faults_page() -> str:
         nature = NATURE[FaultKind(row.kind)]
         if nature.blame != row.blame:
             raise Stale(f"{row.kind} is to be mended by {nature.blame}, not by {row.blame} as its tree says")
+        if row.phase and row.phase not in nature.phases:
+            raise Stale(f"{row.kind} stands under phase {row.phase} in its tree, and does not occur there")
         if row.when != before:
             page.append(f"\n## {row.when[0].upper()}{row.when[1:]}\n\n")
-            page.append(f"Phase: `{row.phase}`.\n\n" if row.phase else "Phase: that of the attempt.\n\n")
-            page.append("| kind | blame | again | what it is |\n|---|---|---|---|\n")
+            page.append("| kind | blame | again | phases | what it is |\n|---|---|---|---|---|\n")
             before = row.when
         again = "yes" if nature.retryable else "no"
-        page.append(f"| `{row.kind}` | {row.blame} | {again} | {row.what} |\n")
+        page.append(f"| `{row.kind}` | {row.blame} | {again} | {', '.join(nature.phases)} | {row.what} |\n")
     return "".join(page)
 
 

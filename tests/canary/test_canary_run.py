@@ -248,6 +248,7 @@ async def test_responses_are_not_stored(simulator: Simulator) -> None:
         ({"request": {"no_such_argument": 1}}, "request.no_such_argument\n  is not known to the SDK"),
         ({"request": {"max_output_tokens": 1}}, "request.max_output_tokens\n  is not known to the SDK"),
         ({"request": {"stream": True}}, "request.stream\n  may not be set here"),
+        ({"request": {"extra_body": {"n": 2}}}, "request.extra_body.n\n  may not be set here"),
         ({"fallbacks": [{}]}, "needs either model"),
         ({"fallbacks": [{"model": "m", "non_streaming": True}]}, "needs either model"),
         ({"fallbacks": [{"non_streaming": True, "target": "t"}]}, "leave target out"),

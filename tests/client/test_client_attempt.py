@@ -9,7 +9,7 @@ from streamcanary.client.attempt import AttemptMachine, ResponseHead
 from streamcanary.client.limits import Limits
 from streamcanary.client.policy import Timeouts
 from streamcanary.events import ContentDelta, ReasoningDelta, RefusalDelta, ToolCallDelta
-from streamcanary.model.faults import Blame, FaultKind, Phase
+from streamcanary.model.faults import Blame, FaultKind, Phase, make_fault
 
 STREAM = {"content-type": "text/event-stream; charset=utf-8", "x-request-id": "req_1"}
 TIMEOUTS = Timeouts(connect=1, headers=2, first_token=5, stall=3, total=20)
@@ -311,3 +311,21 @@ def test_a_whole_answer_outlives_what_comes_behind_it() -> None:
     for pieces in ((*WHOLE, endless), (b"".join((*WHOLE, endless)),)):
         machine = attempt(*pieces, limits=Limits(line=1000))
         assert (None, ["Hi"]) == (machine.fault, machine.answer.text)
+
+
+def test_a_fault_has_the_status_of_the_answer_that_it_broke() -> None:
+    """However it breaks, and whoever leaves it: 200 as soon as the headers have come, and nothing before."""
+    for begun, status in ((False, None), (True, 200)):
+        for end in ("lost", "left", "timed out"):
+            machine = AttemptMachine(TIMEOUTS, started=0.0)
+            if begun:
+                machine.headers(ResponseHead(200, STREAM), wall=0.0)
+            match end:
+                case "lost":
+                    machine.lost(make_fault(FaultKind.STREAM_CUT, Phase.STREAM, "reset"))
+                case "left":
+                    machine.left()
+                case _:
+                    machine.timed_out()
+            assert machine.fault is not None
+            assert (status, "req_1" if begun else None) == (machine.fault.status, machine.fault.request_id)

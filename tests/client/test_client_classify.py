@@ -2,12 +2,13 @@
 
 import socket
 import ssl
+from typing import Any
 
 import httpx2
 import pytest
 from openai import APIConnectionError, APITimeoutError, OpenAIError
 
-from streamcanary.client.classify import fault_of_exception, kind_of_code
+from streamcanary.client.classify import fault_of_error, fault_of_exception, fault_of_status, kind_of_code
 from streamcanary.model.faults import Blame, FaultKind, Phase
 
 REQUEST = httpx2.Request("POST", "http://provider.test/")
@@ -66,6 +67,72 @@ def test_an_unsendable_request_does_not_quote_the_key() -> None:
     assert fault is not None
     assert ("second-part" in fault.message, "sk-first" in fault.message) == (False, False)
     assert Blame.CONFIG is fault.blame
+
+
+def unsendable(name: str, value: bytes) -> APIConnectionError:
+    """Return what the SDK raises if h11 refuses a header."""
+    request = httpx2.Request("POST", "http://provider.test/v1", headers=[(name.encode(), value)])
+    error = APIConnectionError(request=request)
+    error.__cause__ = httpx2.LocalProtocolError(f"Illegal header value {value!r}")
+    return error
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        (unsendable("Authorization", b"Bearer first\nsecond"), "the key has a line break in it"),
+        (unsendable("api-key", b"first\r\nsecond"), "the key has a line break in it"),
+        (unsendable("X-Team", b" search"), "the header x-team begins or ends with a space"),
+        (unsendable("X-Team", b"sea\0rch"), "the header x-team has a NUL in it"),
+        (wrapped(httpx2.LocalProtocolError("no headers")), "look at the address, the key and the headers"),
+        (
+            UnicodeEncodeError("ascii", "Bearer first\xfc", 12, 13, "no"),
+            "the key has a character in it that is not ASCII",
+        ),
+        (
+            UnicodeEncodeError("ascii", "first\xfc", 5, 6, "no"),
+            "the key, or another header, has a character in it that is not ASCII",
+        ),
+        (
+            UnicodeEncodeError("utf-8", "first\ud800", 5, 6, "no"),
+            "it has text in it that UTF-8 cannot hold, such as half of a surrogate pair",
+        ),
+        (
+            wrapped(httpx2.UnsupportedProtocol("no")),
+            "the address must have http:// or https:// and a host, such as https://api.openai.com/v1",
+        ),
+        (OverflowError("port must be 0-65535"), "the port must be at most 65535"),
+    ],
+)
+def test_an_unsendable_request_names_the_part(error: Exception, says: str) -> None:
+    """The message says which part is wrong, and how, and quotes nothing of it."""
+    fault = fault_of_exception(error, Phase.HEADERS, now=0.0)
+    assert fault is not None
+    assert (FaultKind.INVALID_REQUEST, f"the request cannot be sent as it is configured: {says}") == (
+        fault.kind,
+        fault.message,
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "says"),
+    [
+        ({"message": "must be text", "param": "messages[0].content"}, "messages[0].content: must be text"),
+        ({"error": {"message": "must be text", "param": "input"}}, "input: must be text"),
+        ({"message": "'top_k' is unknown", "param": "top_k"}, "'top_k' is unknown"),
+        ({"param": "top_k"}, "the server does not accept top_k"),
+        ({"message": "must be text", "param": None}, "must be text"),
+        ({"message": "must be text", "param": {"at": 1}}, "must be text"),
+        ({"message": "no", "param": "x\x1b[2Jy"}, "x [2Jy: no"),
+        ({"message": "no", "param": "first-secret"}, "[redacted]: no"),
+        ({"message": "no", "param": "x" * 1_000_000}, "x" * 127 + "…: no"),
+    ],
+)
+def test_an_error_names_the_parameter(error: dict[str, Any], says: str) -> None:
+    """What the server does not accept is named, scrubbed and bounded, if its message does not do so already."""
+    by_status = fault_of_status(400, {}, error, now=0.0, secrets=("first-secret",))
+    in_band = fault_of_error(error, Phase.STREAM, secrets=("first-secret",))
+    assert (says, says) == (by_status.message, in_band.message)
 
 
 def test_the_inner_workings_of_libraries_are_not_shown() -> None:

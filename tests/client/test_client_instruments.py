@@ -114,8 +114,13 @@ async def test_a_fallback_is_a_further_attempt(client: AsyncStreamClient, record
 
 @pytest.mark.parametrize("way", ["break", "forget"])
 async def test_a_caller_who_leaves_is_no_error(client: AsyncStreamClient, recorded: Recorded, way: str) -> None:
-    """Every span ends, none as an error, nothing is counted against the endpoint, and no stream is left active."""
-    before = recorded.value("streamcanary.attempts", route="sim-stall")
+    """Every span ends, none as an error; the attempt is counted as cancelled alone, and no stream is left active."""
+
+    def counted() -> tuple[float, ...]:
+        outcomes = ("ok", "fault", "cancelled")
+        return tuple(recorded.value("streamcanary.attempts", route="sim-stall", outcome=each) for each in outcomes)
+
+    ok, fault, cancelled = counted()
     active = recorded.value("streamcanary.streams.active")
     stream = client.stream(model="sim-stall", messages=MESSAGES)
     async for event in stream:
@@ -129,7 +134,8 @@ async def test_a_caller_who_leaves_is_no_error(client: AsyncStreamClient, record
     if way == "forget" and response is not None:
         await response.aclose()
     assert [("chat sim-stall", {"status": "UNSET"}, [("POST", {"status": "UNSET"}, [])])] == recorded.trees()
-    assert before == recorded.value("streamcanary.attempts", route="sim-stall")
+    assert (ok, fault, cancelled + 1) == counted()
+    assert 0 == recorded.value("streamcanary.attempts", error__type="cancelled")
     assert active == recorded.value("streamcanary.streams.active")
 
 

@@ -1,4 +1,4 @@
-"""What stays behind when a caller leaves a stream: no connection, no open span, nothing counted."""
+"""What stays behind when a caller leaves a stream: no connection, no open span, one attempt that was left."""
 
 import asyncio
 import gc
@@ -53,13 +53,15 @@ class Books:
         value = self._recorded.value
         return (
             value("streamcanary.streams.active"),
-            value("streamcanary.attempts"),
+            value("streamcanary.attempts", outcome="cancelled"),
+            value("streamcanary.attempts") - value("streamcanary.attempts", outcome="cancelled"),
+            value("streamcanary.attempt.duration"),
             value("gen_ai.client.operation.duration"),
         )
 
     @property
     def changes(self) -> tuple[float, ...]:
-        """How many streams are active, attempts counted and calls measured, more than before."""
+        """How many streams are active, attempts left, others counted, attempts and calls timed, more than before."""
         return tuple(after - before for after, before in zip(self._count(), self._before, strict=True))
 
     @property
@@ -74,13 +76,13 @@ def books(recorded: Recorded) -> Books:
 
 
 LEFT = [
-    ("nothing", "sim-ok", [("chat", "UNSET")], (0, 0, 0)),
-    ("attempt.started", "sim-ok", [("POST", "UNSET"), ("chat", "UNSET")], (0, 0, 0)),
-    ("content.delta", "sim-stall", [("POST", "UNSET"), ("chat", "UNSET")], (0, 0, 0)),
-    ("attempt.failed", "sim-cut", [("POST", "ERROR"), ("chat", "UNSET")], (0, 1, 0)),
-    ("completed", "sim-ok", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 1)),
+    ("nothing", "sim-ok", [("chat", "UNSET")], (0, 0, 0, 0, 0)),
+    ("attempt.started", "sim-ok", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
+    ("content.delta", "sim-stall", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
+    ("attempt.failed", "sim-cut", [("POST", "ERROR"), ("chat", "UNSET")], (0, 0, 1, 1, 0)),
+    ("completed", "sim-ok", [("POST", "UNSET"), ("chat", "UNSET")], (0, 0, 1, 1, 1)),
 ]
-"""After which event the caller leaves, the spans that end, and what is counted: a call that was left never is."""
+"""After which event the caller leaves, the spans that end, and what is counted: what was left is never timed."""
 
 
 @every_driver
@@ -143,11 +145,11 @@ def _nothing() -> Iterator[None]:
 
 
 WAITING = [
-    ("sim-no-headers", [("POST", "UNSET"), ("chat", "UNSET")], (0, 0, 0)),
-    ("sim-5xx-stalled-body", [("POST", "UNSET"), ("chat", "UNSET")], (0, 0, 0)),
-    ("sim-pings", [("POST", "UNSET"), ("chat", "UNSET")], (0, 0, 0)),
-    ("sim-stall", [("POST", "UNSET"), ("chat", "UNSET")], (0, 0, 0)),
-    ("sim-500", [("POST", "ERROR"), ("chat", "UNSET")], (0, 1, 0)),
+    ("sim-no-headers", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
+    ("sim-5xx-stalled-body", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
+    ("sim-pings", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
+    ("sim-stall", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
+    ("sim-500", [("POST", "ERROR"), ("chat", "UNSET")], (0, 0, 1, 1, 0)),
 ]
 """What the caller waits for: headers, the body of an error, the first token, the next one, the next attempt."""
 

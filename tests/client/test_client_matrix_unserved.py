@@ -124,6 +124,7 @@ def assert_cancelled(stream: Any, phase: Phase) -> None:
     [attempt] = stream._call.attempts
     fault = attempt.fault
     assert (FaultKind.CANCELLED, phase, Blame.LOCAL, False) == (fault.kind, fault.phase, fault.blame, fault.retryable)
+    assert (None if phase is Phase.HEADERS else 200) == fault.status
     with pytest.raises(RuntimeError, match="no result yet"):
         _ = stream.result
 

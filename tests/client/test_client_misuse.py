@@ -103,3 +103,48 @@ async def test_a_hook_that_wishes_nonsense_is_told_so(driver: Driver, wish: Any)
         with pytest.raises(TypeError, match="on must return None, True, False, or the seconds to wait") as caught:
             await client.complete("sim-500")
     assert not isinstance(caught.value, StreamFailed)
+
+
+@pytest.mark.parametrize(
+    ("own", "says"),
+    [
+        ({"n": 2}, "'n'{} must be 1: a stream has one answer"),
+        ({"stream": False}, "'stream'{} cannot be given to a stream: the client sets it, see Timeouts for the clocks"),
+        ({"background": True}, "'background'{} cannot be given to a stream: the client sets it, see Timeouts for "),
+    ],
+)
+@pytest.mark.parametrize("question", [{"messages": [{"role": "user", "content": "?"}]}, {"input": "?"}])
+def test_what_the_client_sets_cannot_be_smuggled_in(own: dict[str, Any], says: str, question: dict[str, Any]) -> None:
+    """In the body, and in what a route puts over the arguments, it is refused as it is among them, for both APIs."""
+    client = AsyncStreamClient(AsyncOpenAI(base_url="http://127.0.0.1:9/v1", api_key="x"))
+    arguments: dict[str, Any] = {"model": "m", **question}
+    smuggled = {"extra_body": own}
+    route = client.with_options(fallbacks=[Route(model="other", overrides=smuggled)])
+    for asked, more, where in (
+        (client, own, ""),
+        (client, smuggled, " in extra_body"),
+        (route, {}, " in extra_body in the overrides of a Route"),
+    ):
+        with pytest.raises(TypeError) as caught:
+            asked.stream(**arguments, **more)
+        assert str(caught.value).startswith(says.format(where))
+
+
+@pytest.mark.parametrize("question", [{"messages": [{"role": "user", "content": "?"}]}, {"input": "?"}])
+def test_a_route_has_one_answer_too(question: dict[str, Any]) -> None:
+    """More are refused even where the API that is asked knows no ``n``, and would leave it out."""
+    sdk = AsyncOpenAI(base_url="http://127.0.0.1:9/v1", api_key="x")
+    client: Any = AsyncStreamClient(sdk, fallbacks=[Route(model="other", overrides={"n": 2})])
+    with pytest.raises(TypeError, match="'n' in the overrides of a Route must be 1: a stream has one answer"):
+        client.stream(model="m", **question)
+
+
+async def test_an_extra_body_may_say_once_more_what_is_so() -> None:
+    """One answer is what there is; what the SDK does not know goes to the server."""
+    async with Provider() as provider, connect("async", provider.base_url) as sdk:
+        client = AsyncStreamClient(sdk)
+        await client.complete(
+            model="sim-ok", messages=[{"role": "user", "content": "?"}], extra_body={"n": 1, "top_k": 4}
+        )
+        body = json.loads(provider.requests[0].body)
+    assert (1, 4, True) == (body["n"], body["top_k"], body["stream"])

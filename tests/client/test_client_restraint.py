@@ -7,7 +7,7 @@ from datetime import timedelta
 
 import pytest
 
-from streamcanary import BreakerPolicy, Fault, RetryBudget, RetryPolicy, Route, StreamFailed, StreamResult, Timeouts
+from streamcanary import BreakerPolicy, Fault, RetryBudget, RetryPolicy, Route, StreamFailed, StreamResult
 from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import Simulator
 from support.clock import LeapingClock
@@ -72,24 +72,28 @@ async def test_an_open_circuit_without_a_fallback(provider: Provider, driver: Dr
 
 
 @every_driver
-async def test_half_open_lets_one_probe_through(provider: Provider, driver: Driver) -> None:
-    """After open_for, of ten calls at once one asks the route; its success closes the circuit for all."""
+async def test_half_open_lets_one_probe_through(driver: Driver) -> None:
+    """After open_for, one of eleven calls asks the route. While it fails, it rests again; then one closes it."""
     clock = LeapingClock()
-    provider.turn("500")
     options = {"clock": clock, "breaker": BREAKER, "retry": ONCE, "fallbacks": [Route(model="sim-ok")]}
-    async with ask(driver, provider, **options) as client:
+    async with (
+        Provider("500", pace=PATIENT, connection="close") as provider,
+        ask(driver, provider, **options) as client,
+    ):
         for _ in range(2):
             await client.complete(MODEL)
         clock.leap(31)
-        provider.turn("stall")  # the probe is under way for as long as the others take
-        probing = client.with_options(timeouts=Timeouts(stall=1))
-        first = asyncio.create_task(probing.complete(MODEL))
+        provider.turn("stall")
+        probe = asyncio.create_task(client.complete(MODEL))
         await until(lambda: provider.asked() == 3)
         others = await asyncio.gather(*(client.complete(MODEL) for _ in range(10)))
         assert [[("sim-ok", None)]] * 10 == [routes(result) for result in others]
-        assert [(MODEL, "stalled"), ("sim-ok", None)] == routes(await first)
-        clock.leap(31)
+        assert not probe.done()
+        provider.hang_up()
+        assert [(MODEL, "stream_cut"), ("sim-ok", None)] == routes(await probe)
         provider.turn("ok")
+        assert [("sim-ok", None)] == routes(await client.complete(MODEL))
+        clock.leap(31)
         closed = [await client.complete(MODEL) for _ in range(3)]
     assert ([None] * 3, 6) == ([result.degraded for result in closed], provider.asked())
 

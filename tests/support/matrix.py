@@ -1,7 +1,6 @@
 """The axes of the matrix: two APIs, two drivers, and every way that a connection can be and end."""
 
 import asyncio
-import ssl
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import cache
@@ -15,6 +14,7 @@ from streamcanary.simulator import Lifetime, Pace, Sent, Simulator
 from support.calls import LargestJitter
 from support.driver import DRIVERS, KEY, Driver
 from support.faults import NOTHING, Came, Row
+from support.loopback import TRUST_NOBODY
 from support.simulator import APIS, Api, client_tls, server_tls
 
 PACE: Final = Pace(first_token=0.0, chunk_gap=0.0, slow_gap=0.1, ping_gap=0.05, retry_after=0.2, hang=900.0)
@@ -27,7 +27,6 @@ QUESTIONS: Final[dict[Api, dict[str, Any]]] = {
 LAYERS: Final = ("plain", "tls", "tls-cut")
 """TCP alone; TLS, which says that nothing follows; TLS that ends without a word."""
 LIFETIMES: Final[tuple[Lifetime, ...]] = ("keep-alive", "close", "eof")
-_TRUST_NOBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # where TLS is not spoken; the usual one takes long to make
 _server_tls, _client_tls = cache(server_tls), cache(client_tls)
 
 
@@ -71,7 +70,7 @@ class Way(NamedTuple):
     ) -> StreamResult | StreamFailed:
         """Ask ``times`` times with one client, and return what the last call ended with; the first wait is its cap."""
         options = {"retry": RETRY, "random": LargestJitter(), **options}
-        wire: dict[str, Any] = {"trust_env": False, "verify": _TRUST_NOBODY, **(transport or {})}
+        wire: dict[str, Any] = {"trust_env": False, "verify": TRUST_NOBODY, **(transport or {})}
         question = {"model": model, **QUESTIONS[self.api]}
         ending: StreamResult | StreamFailed | None = None
         if self.driver == "async":

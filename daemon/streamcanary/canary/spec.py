@@ -20,6 +20,7 @@ DEFAULT_EVERY: Final = 60.0
 _OWN_LABELS = {"canary", "target", "provider"}
 _ALERTS_LABELS = {"alert", "alertname", "instance"}
 _SET_BY_THE_CANARY = {"stream", "timeout", "n", "messages", "model", "input", "background"}
+_SET_IN_THE_BODY = {"stream", "n", "background"}
 
 
 def _cron(value: str) -> str:
@@ -158,6 +159,9 @@ class CanarySpec(BaseModel):
             elif name not in known:
                 message = "is not known to the SDK; put what only the server knows under request.extra_body"
                 yield Misfit(("request", name), message)
+        body = self.request.get("extra_body")
+        for name in sorted(_SET_IN_THE_BODY & body.keys()) if isinstance(body, dict) else ():
+            yield Misfit(("request", "extra_body", name), "may not be set here: the canary does")
 
     def describe(self, name: str, target: TargetSpec) -> Canary:
         """Return what the other rooms may know of this canary, called ``name``, which asks ``target``."""

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 from typing import Annotated, Literal
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
@@ -11,15 +11,22 @@ from streamcanary.model.header import HeaderName, HeaderValue
 from streamcanary.model.secret import Secret
 from streamcanary.transport.way import Way
 
+_EXAMPLE = "https://api.openai.com/v1"
+
 
 def _http_address(value: str) -> str:
+    if not value.lower().startswith(("http://", "https://")):
+        raise ValueError(f"must begin with http:// or https://, such as {_EXAMPLE}")
     try:
         parts = urlsplit(value)
-        port_is_valid = parts.port is None or 0 < parts.port < 65536
-    except ValueError:
-        port_is_valid = False
-    if not port_is_valid or parts.scheme not in ("http", "https") or not parts.hostname:
-        raise ValueError("must be an http:// or https:// address, such as https://api.openai.com/v1")
+    except ValueError:  # brackets that hold no IPv6 address
+        parts = urlsplit("")
+    if not parts.hostname:
+        raise ValueError(f"names no host to ask; write it like {_EXAMPLE}")
+    if not _has_valid_port(parts):
+        port = parts.netloc.rpartition(":")[2]
+        shown = f", not {port:.20}" if port.isdecimal() else ""  # it may be half of a password
+        raise ValueError(f"must have a port from 1 to 65535, or none{shown}")
     if parts.username or parts.password:
         raise ValueError("must not carry a user name or password; use api_key or headers")
     if any(character <= " " or character == "\x7f" for character in value):
@@ -27,6 +34,13 @@ def _http_address(value: str) -> str:
     if "?" in value or "#" in value:
         raise ValueError("must end with its path: the client adds its own after it, so no ? and no #")
     return value.rstrip("/")
+
+
+def _has_valid_port(parts: SplitResult) -> bool:
+    try:
+        return parts.port != 0
+    except ValueError:
+        return False
 
 
 class TargetSpec(Way):
@@ -41,7 +55,7 @@ class TargetSpec(Way):
     """
 
     type: Literal["openai"] = "openai"
-    base_url: Annotated[str, AfterValidator(_http_address)] = "https://api.openai.com/v1"
+    base_url: Annotated[str, AfterValidator(_http_address)] = _EXAMPLE
     api_key: Secret | None = None
     api_key_file: Path | None = None
     provider: Annotated[str, Field(min_length=1, max_length=64)] = "openai"

@@ -204,11 +204,19 @@ class AttemptMachine:
         else:
             self._break(FaultKind.STALLED, f"no further token within {timeouts.stall:g} s")
 
+    def left(self) -> None:
+        """Take in that the caller went away."""
+        self.fail(make_fault(FaultKind.CANCELLED, self.phase, "the caller went away"))
+
     def fail(self, fault: Fault) -> None:
-        """End the attempt with ``fault``; the first one stands."""
+        """End the attempt with ``fault``, which has the status and id of the answer that it broke; the first stands."""
         if not self.over:
-            if fault.request_id is None and self.request_id:
-                fault = msgspec.structs.replace(fault, request_id=self.request_id)
+            if self.head is not None:
+                fault = msgspec.structs.replace(
+                    fault,
+                    status=self.head.status if fault.status is None else fault.status,
+                    request_id=fault.request_id or self.request_id,
+                )
             self.fault, self.over = fault, True
 
     def _take(self, event: ServerSentEvent, now: float, deltas: list[Delta]) -> None:
@@ -282,4 +290,4 @@ class AttemptMachine:
         self._break(FaultKind.NOT_A_STREAM, message)
 
     def _break(self, kind: FaultKind, message: str) -> None:
-        self.fail(make_fault(kind, self.phase, message, status=self.head.status if self.head else None))
+        self.fail(make_fault(kind, self.phase, message))

@@ -204,8 +204,7 @@ class Call:
         if self.state is State.ENDED:
             return
         if self.machine is not None and self.state in (State.OPENING, State.READING):
-            self.machine.fault = make_fault(FaultKind.CANCELLED, self.machine.phase, "the caller went away")
-            self.machine.over = True
+            self.machine.left()
             self._close_attempt(self.machine)
         elif self.leg.breaker is not None:  # admitted, and never tried
             self.leg.breaker.release()

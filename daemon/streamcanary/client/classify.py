@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from streamcanary.client.backoff import retry_after
+from streamcanary.client.unsent import wrong_part
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.secret import scrub
 
@@ -64,6 +65,7 @@ _REFINED: dict[FaultKind, frozenset[FaultKind]] = {
     FaultKind.PERMISSION_DENIED: frozenset({FaultKind.QUOTA_EXHAUSTED, FaultKind.CONTENT_POLICY}),
     FaultKind.SERVER_ERROR: frozenset({FaultKind.OVERLOADED}),
 }
+_LONGEST_PARAM = 128  # characters of the name of a parameter
 _MOST_LINKS = 32  # of an exception chain, which can be a ring
 
 
@@ -95,7 +97,7 @@ def fault_of_status(
     status: int, headers: Mapping[str, str], body: object, *, now: float, secrets: tuple[str, ...] = ()
 ) -> Fault:
     """Return the fault that an HTTP error is. ``body`` is the decoded error object, or text, or ``None``."""
-    code, error_type, text = _error_parts(body)
+    code, error_type, text = _error_parts(body, secrets)
     kind = kind_of_status(status)
     if (refined := kind_of_code(code, error_type)) in _REFINED.get(kind, frozenset()) and refined is not None:
         kind = refined
@@ -115,7 +117,7 @@ def fault_of_status(
 
 def fault_of_error(error: object, phase: Phase, *, secrets: tuple[str, ...] = ()) -> Fault:
     """Return the fault that an error object inside a stream, or in a JSON body with status 200, is."""
-    code, error_type, text = _error_parts(error)
+    code, error_type, text = _error_parts(error, secrets)
     kind = kind_of_code(code, error_type) or FaultKind.STREAM_ERROR
     return make_fault(
         kind,
@@ -241,10 +243,10 @@ _PLAIN: dict[FaultKind, str] = {
 
 
 def _describe(kind: FaultKind, links: tuple[BaseException, ...], secrets: tuple[str, ...]) -> str:
-    """Say in words what happened. The text of an unsendable request is left out: it quotes the key."""
+    """Say in words what happened."""
     plain = _PLAIN.get(kind, "")
     if kind is FaultKind.INVALID_REQUEST:
-        return f"{plain} ({type(links[-1]).__name__}): look at the address, the key and the headers"
+        return scrub(f"{plain}: {wrong_part(links)}", secrets)
     # What refused a credential says why itself; a transport error is told best by what lies at its bottom, where beside
     # the errors of the network stand those of the libraries' own inner workings.
     telling = links if kind is FaultKind.AUTH_FAILED else [link for link in reversed(links) if _is_of_the_network(link)]
@@ -256,13 +258,17 @@ def _is_of_the_network(link: BaseException) -> bool:
     return isinstance(link, OSError) or type(link).__module__.partition(".")[0] in _TRANSPORT_PACKAGES
 
 
-def _error_parts(error: object) -> tuple[Any, Any, str]:
+def _error_parts(error: object, secrets: tuple[str, ...]) -> tuple[Any, Any, str]:
+    """Return the code, the type and the message of an error object; the message names the ``param`` it is about."""
     if isinstance(error, Mapping):
         inner = error.get("error")
         if isinstance(inner, (Mapping, str)) and inner:
-            return _error_parts(inner)
-        message = error.get("message")
-        return error.get("code"), error.get("type"), message if isinstance(message, str) else ""
+            return _error_parts(inner, secrets)
+        message, param = error.get("message"), error.get("param")
+        text = message if isinstance(message, str) else ""
+        if isinstance(param, str) and (part := scrub(param, secrets, _LONGEST_PARAM)) and part not in text:
+            text = f"{part}: {text}" if text else f"the server does not accept {part}"
+        return error.get("code"), error.get("type"), text
     return None, None, error if isinstance(error, str) else ""
 
 

@@ -116,7 +116,7 @@ class BaseClient(ABC, Generic[Sdk, AnyStream]):
 
         Raises:
             TypeError: if an argument is missing, unknown to the SDK, or set by this client: ``stream``, ``timeout``,
-                ``n`` over 1, ``background``.
+                ``n`` over 1, ``background``; in ``extra_body`` too.
         """
         return self._stream_of(self._routes.ask(arguments))
 

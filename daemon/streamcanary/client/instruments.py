@@ -151,7 +151,11 @@ class CallRecorder:
                 histogram.record(gap, common, self._attempt_context)
 
     def attempt_ended(self, attempt: Attempt, machine: "AttemptMachine", now: float) -> None:
-        """Close the span of an attempt and count it; one that was cancelled says nothing about the endpoint."""
+        """Close the span of an attempt and count it.
+
+        One that was cancelled is an outcome of its own and no error, and is not timed: how long it lasted is the
+        caller's doing, and says nothing about the endpoint.
+        """
         fault = attempt.fault
         if self._attempt.is_recording():
             if attempt.request_id:
@@ -164,9 +168,10 @@ class CallRecorder:
             if fault is not None:
                 self._mark(self._attempt, fault)
         self._attempt.end(self._at(now))
-        if fault is not None and fault.kind is FaultKind.CANCELLED:
-            return
         by_route = {**self._labels, names.ROUTE: attempt.route}
+        if fault is not None and fault.kind is FaultKind.CANCELLED:
+            self._instruments.attempts.add(1, {**by_route, names.OUTCOME: fault.kind.value}, self._attempt_context)
+            return
         outcome = {**by_route, names.OUTCOME: "ok" if fault is None else "fault"}
         if fault is not None:
             outcome |= {names.ERROR_TYPE: fault.kind.value, names.BLAME: fault.blame.value}

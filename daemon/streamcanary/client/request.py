@@ -1,7 +1,7 @@
 """The arguments of a call, checked before anything is sent, and as each route sends them."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -79,17 +79,15 @@ def prepare(arguments: Mapping[str, Any], route: Route | None) -> Request:
     Raises:
         TypeError: if an argument is missing, unknown to the SDK, or set by the client itself.
     """
-    if route is not None:
+    if route is None:
+        _refuse_own(arguments)
+    else:
+        _refuse_own(route.overrides, " in the overrides of a Route")  # before any of them is left out
         foreign = parameters("responses") - parameters("chat")
         if "input" in arguments:
             foreign = parameters("chat") - parameters("responses")
         overrides = {name: value for name, value in route.overrides.items() if name not in foreign}
         arguments = {**arguments, **({"model": route.model} if route.model else {}), **overrides}
-    for name in ("stream", "timeout", "background"):
-        if name in arguments:
-            raise TypeError(f"{name!r} cannot be given to a stream: the client sets it, see Timeouts for the clocks")
-    if (arguments.get("n") or 1) != 1:
-        raise TypeError("'n' must be 1: a stream has one answer")
     if ("messages" in arguments) is ("input" in arguments):
         raise TypeError("a stream needs either 'messages' (Chat Completions) or 'input' (Responses)")
     api: Api = "chat" if "messages" in arguments else "responses"
@@ -103,6 +101,24 @@ def prepare(arguments: Mapping[str, Any], route: Route | None) -> Request:
             f"unknown argument: {', '.join(sorted(unknown))}; extra_body carries what the SDK does not know"
         )
     return Request(api, arguments["model"], dict(arguments))
+
+
+def _refuse_own(arguments: Mapping[str, Any], where: str = "") -> None:
+    """Refuse what the client sets itself; what ``extra_body`` has, the SDK would put over that, unseen."""
+    _refuse(arguments, ("stream", "timeout", "background"), where)
+    body = arguments.get("extra_body")
+    if isinstance(body, Mapping):
+        _refuse(body, ("stream", "background"), f" in extra_body{where}")
+
+
+def _refuse(given: Mapping[str, Any], own: Iterable[str], where: str) -> None:
+    for name in own:
+        if name in given:
+            raise TypeError(
+                f"{name!r}{where} cannot be given to a stream: the client sets it, see Timeouts for the clocks"
+            )
+    if (given.get("n") or 1) != 1:
+        raise TypeError(f"'n'{where} must be 1: a stream has one answer")
 
 
 def replayable(value: Any) -> Any:

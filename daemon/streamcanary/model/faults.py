@@ -112,44 +112,47 @@ class Nature(NamedTuple):
 
     blame: Blame
     retryable: bool
+    phases: tuple[Phase, ...]
 
 
 K, B = FaultKind, Blame
+_UNSENT, _CONNECTING, _READING, _ENDING = (Phase.CONFIG,), (Phase.CONNECT,), (Phase.STREAM,), (Phase.END,)
+_WAITING, _TOLD = (Phase.HEADERS,), (Phase.HEADERS, Phase.STREAM)  # told by the server: by its status, or in its stream
 NATURE: Final[dict[FaultKind, Nature]] = {
-    K.INVALID_REQUEST: Nature(B.CONFIG, retryable=False),
-    K.CIRCUIT_OPEN: Nature(B.LOCAL, retryable=False),
-    K.DNS_FAILED: Nature(B.NETWORK, retryable=True),
-    K.CONNECT_FAILED: Nature(B.NETWORK, retryable=True),
-    K.CONNECT_TIMEOUT: Nature(B.NETWORK, retryable=True),
-    K.TLS_FAILED: Nature(B.CONFIG, retryable=False),
-    K.PROXY_FAILED: Nature(B.NETWORK, retryable=True),
-    K.POOL_EXHAUSTED: Nature(B.LOCAL, retryable=True),
-    K.CONNECTION_LOST: Nature(B.NETWORK, retryable=True),
-    K.HEADERS_TIMEOUT: Nature(B.PROVIDER, retryable=True),
-    K.SERVER_ERROR: Nature(B.PROVIDER, retryable=True),
-    K.OVERLOADED: Nature(B.PROVIDER, retryable=True),
-    K.RATE_LIMITED: Nature(B.QUOTA, retryable=True),
-    K.QUOTA_EXHAUSTED: Nature(B.QUOTA, retryable=False),
-    K.AUTH_FAILED: Nature(B.CONFIG, retryable=False),
-    K.PERMISSION_DENIED: Nature(B.CONFIG, retryable=False),
-    K.NOT_FOUND: Nature(B.CONFIG, retryable=False),
-    K.BAD_REQUEST: Nature(B.CONFIG, retryable=False),
-    K.CONTEXT_LENGTH_EXCEEDED: Nature(B.CONFIG, retryable=False),
-    K.CONTENT_POLICY: Nature(B.CONTENT, retryable=False),
-    K.NOT_A_STREAM: Nature(B.CONFIG, retryable=False),
-    K.FIRST_TOKEN_TIMEOUT: Nature(B.PROVIDER, retryable=True),
-    K.STALLED: Nature(B.PROVIDER, retryable=True),
-    K.STREAM_CUT: Nature(B.NETWORK, retryable=True),
-    K.STREAM_ERROR: Nature(B.PROVIDER, retryable=True),
-    K.STREAM_MALFORMED: Nature(B.PROVIDER, retryable=True),
-    K.ANSWER_TOO_LONG: Nature(B.PROVIDER, retryable=False),
-    K.STREAM_TRUNCATED: Nature(B.PROVIDER, retryable=True),
-    K.EMPTY_ANSWER: Nature(B.CONTENT, retryable=True),
-    K.UNEXPECTED_ANSWER: Nature(B.CONTENT, retryable=False),
-    K.TOTAL_TIMEOUT: Nature(B.PROVIDER, retryable=False),
-    K.CANCELLED: Nature(B.LOCAL, retryable=False),
+    K.INVALID_REQUEST: Nature(B.CONFIG, retryable=False, phases=_UNSENT),
+    K.CIRCUIT_OPEN: Nature(B.LOCAL, retryable=False, phases=_UNSENT),
+    K.DNS_FAILED: Nature(B.NETWORK, retryable=True, phases=_CONNECTING),
+    K.CONNECT_FAILED: Nature(B.NETWORK, retryable=True, phases=_CONNECTING),
+    K.CONNECT_TIMEOUT: Nature(B.NETWORK, retryable=True, phases=_CONNECTING),
+    K.TLS_FAILED: Nature(B.CONFIG, retryable=False, phases=_CONNECTING),
+    K.PROXY_FAILED: Nature(B.NETWORK, retryable=True, phases=_CONNECTING),
+    K.POOL_EXHAUSTED: Nature(B.LOCAL, retryable=True, phases=_CONNECTING),
+    K.CONNECTION_LOST: Nature(B.NETWORK, retryable=True, phases=_WAITING),
+    K.HEADERS_TIMEOUT: Nature(B.PROVIDER, retryable=True, phases=_WAITING),
+    K.SERVER_ERROR: Nature(B.PROVIDER, retryable=True, phases=_TOLD),
+    K.OVERLOADED: Nature(B.PROVIDER, retryable=True, phases=_TOLD),
+    K.RATE_LIMITED: Nature(B.QUOTA, retryable=True, phases=_TOLD),
+    K.QUOTA_EXHAUSTED: Nature(B.QUOTA, retryable=False, phases=_TOLD),
+    K.AUTH_FAILED: Nature(B.CONFIG, retryable=False, phases=(*_UNSENT, *_TOLD)),
+    K.PERMISSION_DENIED: Nature(B.CONFIG, retryable=False, phases=_TOLD),
+    K.NOT_FOUND: Nature(B.CONFIG, retryable=False, phases=_TOLD),
+    K.BAD_REQUEST: Nature(B.CONFIG, retryable=False, phases=_TOLD),
+    K.CONTEXT_LENGTH_EXCEEDED: Nature(B.CONFIG, retryable=False, phases=_TOLD),
+    K.CONTENT_POLICY: Nature(B.CONTENT, retryable=False, phases=(*_TOLD, *_ENDING)),
+    K.NOT_A_STREAM: Nature(B.CONFIG, retryable=False, phases=(*_TOLD, *_ENDING)),
+    K.FIRST_TOKEN_TIMEOUT: Nature(B.PROVIDER, retryable=True, phases=_READING),
+    K.STALLED: Nature(B.PROVIDER, retryable=True, phases=_READING),
+    K.STREAM_CUT: Nature(B.NETWORK, retryable=True, phases=_READING),
+    K.STREAM_ERROR: Nature(B.PROVIDER, retryable=True, phases=_TOLD),
+    K.STREAM_MALFORMED: Nature(B.PROVIDER, retryable=True, phases=_TOLD),
+    K.ANSWER_TOO_LONG: Nature(B.PROVIDER, retryable=False, phases=(*_READING, *_ENDING)),
+    K.STREAM_TRUNCATED: Nature(B.PROVIDER, retryable=True, phases=_ENDING),
+    K.EMPTY_ANSWER: Nature(B.CONTENT, retryable=True, phases=_ENDING),
+    K.UNEXPECTED_ANSWER: Nature(B.CONTENT, retryable=False, phases=_ENDING),
+    K.TOTAL_TIMEOUT: Nature(B.PROVIDER, retryable=False, phases=_TOLD),
+    K.CANCELLED: Nature(B.LOCAL, retryable=False, phases=_TOLD),
 }
-"""One row a kind: who is to blame, and whether the same request may be sent again."""
+"""One row a kind: who is to blame, whether the same request may be sent again, and how far an attempt can have come."""
 del K, B
 
 

@@ -10,6 +10,7 @@ import msgspec
 from msgspec.structs import replace
 
 from streamcanary.canary.openai_client import open_http
+from streamcanary.canary.preflight.credentials import keyless
 from streamcanary.canary.preflight.finding import Finding, broken, good, untold
 from streamcanary.canary.preflight.handshake import explain_tls, find_objection
 from streamcanary.canary.preflight.walk import Walk
@@ -72,7 +73,7 @@ def late_list(walk: Walk) -> Finding:
 async def find_model(walk: Walk) -> Finding:
     """Look for the model in the list; if it is not there, ask for it by its name."""
     if walk.listed and walk.model in walk.listed:
-        return good(f"{walk.model} is one of the {len(walk.listed)} that are listed")
+        return good(f"{walk.model} is {_among(walk.listed)}")
     try:
         answer = await _get(walk, f"models/{quote(walk.model, safe='')}")
     except (httpx2.HTTPError, OSError) as error:
@@ -134,8 +135,9 @@ def _judge(walk: Walk, answer: Answer) -> Finding:
     walk.listed = _names(answer.value)
     if walk.listed is None:
         why = "is not a list of models" if answer.whole else "is too long to be read whole"
-        return untold(f"the key is not refused; what is answered {why}")
-    return good(f"the key is accepted; {len(walk.listed)} models are listed")
+        return untold(f"{'no key is wanted' if keyless(walk) else 'the key is not refused'}; what is answered {why}")
+    count = "1 model is" if len(walk.listed) == 1 else f"{len(walk.listed)} models are"
+    return good(f"{'no key is wanted' if keyless(walk) else 'the key is accepted'}; {count} listed")
 
 
 def _judge_redirect(answer: Answer) -> Finding:
@@ -151,6 +153,9 @@ def _judge_error(walk: Walk, answer: Answer) -> Finding:
     fault = _fault(walk, answer)
     if answer.status in (401, 403) and "missing scopes" in fault.message.lower():
         return untold(f"the key is known, and may not list models: {fault.message}")
+    if fault.kind is FaultKind.AUTH_FAILED and keyless(walk):
+        says = f"the endpoint wants a key, and none is set, HTTP {answer.status}"
+        return broken(fault.kind, says, "set api_key or api_key_file, or OPENAI_API_KEY for a probe without a file")
     kind = FaultKind.PROXY_FAILED if answer.status == 407 else fault.kind
     what, remedy = _REMEDIES.get(kind, ("the endpoint refuses the request", "check base_url and the target's headers"))
     if fault.retry_after is not None:
@@ -167,7 +172,7 @@ def _judge_model(walk: Walk, answer: Answer) -> Finding:
     if answer.status == 404 and walk.listed:
         near = difflib.get_close_matches(walk.model, walk.listed[:_MOST_COMPARED], n=3)
         remedy = f"did you mean {' or '.join(near)}?" if near else "see which models the endpoint lists"
-        return broken(FaultKind.NOT_FOUND, f"{walk.model} is not one of the {len(walk.listed)} that are listed", remedy)
+        return broken(FaultKind.NOT_FOUND, f"{walk.model} is not {_among(walk.listed)}", remedy)
     if answer.status == 404 and code is FaultKind.NOT_FOUND:
         says = f"the endpoint does not know {walk.model}: {_fault(walk, answer).message}"
         return broken(FaultKind.NOT_FOUND, says, "check the model's name, and whether it is retired")
@@ -176,6 +181,10 @@ def _judge_model(walk: Walk, answer: Answer) -> Finding:
 
 def _fault(walk: Walk, answer: Answer) -> Fault:
     return fault_of_status(answer.status, answer.headers, answer.value, now=walk.clock.time(), secrets=walk.secrets)
+
+
+def _among(listed: tuple[str, ...]) -> str:
+    return "the one that is listed" if len(listed) == 1 else f"one of the {len(listed)} that are listed"
 
 
 def _names(value: Any) -> tuple[str, ...] | None:

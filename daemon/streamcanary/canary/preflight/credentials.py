@@ -11,6 +11,7 @@ from streamcanary.model.faults import FaultKind
 from streamcanary.model.secret import Secret, SecretUnreadable
 from streamcanary.transport.proxy import ProxyUnusable, proxy_for
 
+_NO_KEY = "none"
 _HOST = re.compile(r"[0-9A-Za-z._:-]+")
 _SHORTEST = 4  # scrub() takes nothing shorter for a secret
 
@@ -41,7 +42,9 @@ async def check_key(walk: Walk) -> Finding:
 def _private(walk: Walk, values: list[str]) -> tuple[str, ...]:
     """Return the secrets, without those that are none: a local server's key is often its own name."""
     public = f"{urlsplit(walk.target.base_url).hostname} {walk.model}"
-    return tuple(value for value in values if len(value) >= _SHORTEST and value not in public)
+    return tuple(
+        value for value in values if len(value) >= _SHORTEST and value not in public and value.lower() != _NO_KEY
+    )
 
 
 def _unsendable(says: str, remedy: str) -> Finding:
@@ -61,8 +64,13 @@ def _unsendable_part(value: str) -> str | None:
     return None
 
 
+def keyless(walk: Walk) -> bool:
+    """Tell whether no credential is sent: the key only says that there is none, and no header can stand for it."""
+    return walk.headers.get("authorization", "").lower() == f"bearer {_NO_KEY}" and not walk.target.headers
+
+
 def _present(key: str, secret: Secret) -> Finding:
-    if key.lower() == "none":
+    if key.lower() == _NO_KEY:
         return untold("none is set; an endpoint of your own may need none, others want one")
     source = f"from the file {secret.path}" if secret.path else "as a value"
     if key[0] in "\"'" or key.lower().startswith("bearer "):
