@@ -201,7 +201,13 @@ def test_a_spent_budget_is_told_once_and_ends_when_canaries_run_again() -> None:
     run(world, skipped())
     run(world, a_run(9, OutcomeKind.INTERNAL_ERROR))
     assert ["BudgetExhausted"] == names(world)
-    run(world, good())
+    run(world, a_run(10, OutcomeKind.SKIPPED), reason="budget", budget=BudgetStanding.SLOWED)
+    run(world, good(10), budget=BudgetStanding.EXEMPT)
+    under_way = msgspec.structs.replace(good(11), started=world.now - 10, duration=10.0)
+    world.step(Ran(msgspec.structs.replace(under_way, budget=BudgetStanding.WITHIN)))
+    assert [] == world.deliver_all()
+    world.now += 30
+    run(world, good(12), budget=BudgetStanding.WITHIN)
     assert [("resolve", "BudgetExhausted")] == world.deliver_all()
 
 

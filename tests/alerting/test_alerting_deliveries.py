@@ -183,7 +183,7 @@ def test_what_is_over_and_undelivered_is_kept_for_a_week() -> None:
     world.step(Tick())
     assert len(world.state.notices) == 2
     world.now += 86400
-    world.step(Tick())
+    world.pass_a_minute()
     assert (world.state.notices, world.state.incidents, world.state.groups) == ({}, {}, {})
 
 

@@ -75,7 +75,7 @@ def test_alerts_about_the_daemon_itself_are_there() -> None:
     assert (
         'max by (receiver, job, namespace) (streamcanary_alert_active{alert="ReceiverFailing"}) == 1' == alert["expr"]
     )
-    assert "Receiver {{ $labels.receiver }} refuses notifications" == alert["annotations"]["summary"]
+    assert "Notifications to {{ $labels.receiver }} do not arrive" == alert["annotations"]["summary"]
 
 
 @pytest.mark.parametrize("blame", [[one] for one in Blame] + [["network", "provider"], list(Blame)], ids=str)

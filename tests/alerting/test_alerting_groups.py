@@ -1,63 +1,13 @@
 """Groups: what fails at once is one page, what changes is told now and then, what is over is told at once."""
 
-from typing import Any
-
-import msgspec
-
-from streamcanary.alerting.inputs import Answered, Ran, Started, StoreFailed, Tick
-from streamcanary.alerting.receivers.answer import Answer, Refused, Retry
+from streamcanary.alerting.inputs import Started, StoreFailed
+from streamcanary.alerting.receivers.answer import Refused, Retry
 from streamcanary.alerting.standing import standing
-from streamcanary.model.canary import Canary
-from streamcanary.model.incident import MOST_MEMBERS, Action, Notice
-from support.alerts import World, a_hook, alerts, bad, good
+from streamcanary.model.incident import MOST_MEMBERS, Action
+from support.alerts import World, a_hook, alerts, good
+from support.groups import ONE_FAILURE, announced, answer, fleet, grouped, later, runs, told
 
-ONE_FAILURE: dict[str, Any] = {"detector": {"type": "consecutive", "failures": 1}}
 PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
-
-
-def fleet(number: int) -> tuple[Canary, ...]:
-    """Build ``number`` canaries of one provider."""
-    return tuple(Canary(name=f"c{one}", target="t", provider="p", interval=30.0) for one in range(number))
-
-
-def grouped(number: int = 3, **sections: Any) -> World:
-    """Build a world of canaries whose every failure is an alert; those of one rule are a group."""
-    timing = {"group_wait": "10s", "group_interval": "5m", "repeat_interval": "4h"}
-    return World(alerts(rules={"Errors": ONE_FAILURE}, **{"group_by": ["alert"], **timing, **sections}), *fleet(number))
-
-
-def runs(world: World, *names: str, run: Any = bad) -> None:
-    """Let canaries run now."""
-    for name in names:
-        world.runs += 1
-        outcome = msgspec.structs.replace(run(world.runs), canary=name, started=world.now - 1, duration=1.0)
-        world.step(Ran(outcome))
-
-
-def later(world: World, seconds: float) -> None:
-    """Let time pass."""
-    world.now += seconds
-    world.step(Tick())
-
-
-def told(notice: Notice | None) -> tuple[str, dict[str, bool]]:
-    """Return what a notice says: its action, and of each canary whether it fires."""
-    assert notice is not None
-    return notice.action.value, {str(one.canary): one.firing for one in notice.members}
-
-
-def answer(world: World, sent: Notice, what: Answer) -> None:
-    """Have a receiver answer what is on the way."""
-    world.step(Answered(sent.id, what, 0.0))
-
-
-def announced(number: int = 3, *names: str, **sections: Any) -> World:
-    """Build a world in which ``names`` (or c0) have failed, and the page was delivered."""
-    world = grouped(number, **sections)
-    runs(world, *(names or ("c0",)))
-    later(world, 10)
-    assert world.deliver() is not None
-    return world
 
 
 # ---- the first page
@@ -105,19 +55,6 @@ def test_the_wait_outlives_a_crash() -> None:
     assert world.state.notices == {}
     later(world, 10)
     assert ("trigger", {"c0": True}) == told(world.deliver())
-
-
-def test_a_clock_that_is_set_back_makes_no_wait_longer() -> None:
-    """Or a page would come a day late, and so would an update."""
-    world = grouped()
-    runs(world, "c0")
-    later(world, -86400)
-    later(world, 10)
-    assert ("trigger", {"c0": True}) == told(world.deliver())
-    runs(world, "c1")
-    later(world, -86400)
-    later(world, 300)
-    assert ("update", {"c0": True, "c1": True}) == told(world.deliver())
 
 
 def test_alerts_about_the_daemon_wait_for_nothing() -> None:
@@ -209,12 +146,12 @@ def test_updates_behind_a_dead_receiver_are_one() -> None:
 
 def test_updates_that_were_tried_do_not_pile_up() -> None:
     """The page, one update, and its end is all that is kept, whether updates are refused or get no answer."""
-    for answer in (Retry(reason="no answer"), Refused("HTTP 400"), Retry(reason="HTTP 429", definite=True)):
+    for says in (Retry(reason="no answer"), Refused("HTTP 400"), Retry(reason="HTTP 429", definite=True)):
         world = announced(9, receivers={"hook": a_hook(), "other": a_hook()}, routes=[{"receivers": ["hook"]}])
         for number in range(1, 9):
             runs(world, f"c{number}")
             later(world, 300)
-            world.deliver(answer=answer)
+            world.deliver(answer=says)
             mine = [notice for notice in world.state.notices.values() if notice.receiver == "hook"]
             assert [Action.TRIGGER, Action.UPDATE] == [notice.action for notice in mine]
         runs(world, *(f"c{number}" for number in range(9)), run=good)
@@ -259,6 +196,20 @@ def test_a_refused_page_says_at_a_start_what_receivers_were_told_last() -> None:
     assert ("trigger", {"c0": True, "c1": True}) == told(world.deliver())
 
 
+def test_a_refused_page_that_is_sent_again_does_not_run_ahead_of_its_group() -> None:
+    """One member is over and that is not told yet; if it fires anew before it is, all have the right picture."""
+    world = grouped()
+    runs(world, "c0", "c1")
+    later(world, 10)
+    assert world.deliver(answer=Refused("HTTP 403")) is not None
+    runs(world, "c0", run=good)
+    world.crash()
+    world.step(Started())
+    assert ("trigger", {"c0": True, "c1": True}) == told(world.deliver())
+    later(world, 300)
+    assert ("update", {"c0": False, "c1": True}) == told(world.deliver())
+
+
 def test_no_update_overtakes_a_page_that_was_refused() -> None:
     """What was to be said after it is not said to whom it says nothing."""
     world = refused_while_another_joined()
@@ -293,26 +244,6 @@ def test_refused_ends_do_not_pile_up() -> None:
         later(world, 10)
         assert "trigger" == told(world.deliver())[0]
     assert 1 == sum(notice.receiver == "hook" for notice in world.state.notices.values())
-
-
-def test_a_resolve_that_was_never_tried_does_not_wait_for_a_clock_that_was_set_back() -> None:
-    """It is as due as it was."""
-    world = announced()
-    runs(world, "c0", run=good)
-    world.now -= 86400
-    assert "resolve" == told(world.deliver())[0]
-
-
-def test_what_a_receiver_held_back_does_not_wait_for_a_clock_that_was_set_back() -> None:
-    """It asked for a minute, and gets a minute."""
-    world = grouped(2, group_by=["canary"])
-    runs(world, "c0", "c1")
-    later(world, 10)
-    later(world, 4000)
-    world.deliver(answer=Retry(reason="HTTP 429", after=60.0, definite=True))
-    later(world, -3000)
-    later(world, 60)
-    assert ["trigger", "trigger"] == [told(world.deliver())[0], told(world.deliver())[0]]
 
 
 def test_the_end_of_a_long_outage_is_kept_for_a_week_with_its_page() -> None:

@@ -98,6 +98,6 @@ def test_nothing_of_another_instance_is_kept_for_ever() -> None:
     rename(world)
     world.deliver_all()
     world.now += 8 * 86400
-    world.step(Tick())
+    world.pass_a_minute()
     world.ledger["sightings"].clear()
     assert {table: {} for table in world.ledger} == world.ledger

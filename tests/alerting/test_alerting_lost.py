@@ -151,5 +151,32 @@ def test_suspicion_ends_after_a_week() -> None:
     """Nothing was seen of it."""
     world = lost(World())
     world.now += 8 * 86400
-    world.step(Tick())
+    world.pass_a_minute()
     assert {} == world.state.groups
+
+
+def test_an_alert_that_comes_and_goes_before_it_is_told_of_is_called_off_nevertheless() -> None:
+    """Nobody heard of this opening, and some may know of one from before the store was lost."""
+    world = lost(World(alerts(group_wait=60)))
+    world.see(bad, bad, bad)
+    world.see(good, good, good)
+    tick(world)
+    ended = world.deliver()
+    assert ended is not None
+    assert ("resolve", RECALLED) == (ended.action, ended.members[0].reason)
+    tick(world)
+    assert [] == world.deliver_all()
+
+
+def test_only_who_heard_nothing_of_the_new_opening_is_told_that_the_old_one_is_over() -> None:
+    """The others hear of its own end."""
+    world = lost(World(alerts(receivers={"hook": a_hook(), "other": a_hook()})))
+    world.see(bad, bad, bad)
+    assert [("trigger", "Errors")] == world.deliver_all("hook")
+    world.see(good, good, good)
+    tick(world)
+    assert [("resolve", "Errors")] == world.deliver_all("hook")
+    ended = world.deliver("other")
+    assert ended is not None
+    assert ("resolve", RECALLED) == (ended.action, ended.members[0].reason)
+    assert [] == world.deliver_all("hook", "other")

@@ -5,7 +5,7 @@ from typing import Any
 from streamcanary.alerting import outbox
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine import Engine
-from streamcanary.alerting.inputs import Answered, Input, Ran, Trying
+from streamcanary.alerting.inputs import Answered, Input, Ran, Tick, Trying
 from streamcanary.alerting.page import Page, render_notice
 from streamcanary.alerting.receivers.answer import Accepted, Answer
 from streamcanary.alerting.state import TABLES, State, read_state
@@ -140,6 +140,12 @@ class World:
                 self.ledger[row.table].pop(row.key, None)  # it may have come and gone in one step
             else:
                 self.ledger[row.table][row.key] = row.value
+
+    def pass_a_minute(self) -> None:
+        """Let a minute pass, as the daemon sees it."""
+        for _ in range(4):
+            self.now += 15
+            self.step(Tick())
 
     def crash(self) -> None:
         """Lose everything but the ledger."""

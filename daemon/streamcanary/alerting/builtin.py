@@ -20,9 +20,17 @@ BUDGET_EXHAUSTED: Final = "BudgetExhausted"
 NO_DATA: Final = "NoData"
 """A canary was not heard of for three of its runs."""
 RECEIVER_FAILING: Final = "ReceiverFailing"
-"""A receiver refuses what it is sent; told to the others, resolved when it accepts again."""
+"""A receiver refuses what it is sent, or takes nothing for minutes; told to the others, over when it accepts again."""
 STORE_FAILING: Final = "StoreFailing"
 """The store cannot be written; pages go out from memory, at least once, until it can."""
+
+ENDS: Final = {
+    CANARY_EGRESS_DOWN: "a run that reaches any provider",
+    BUDGET_EXHAUSTED: "a paid run: after midnight UTC, or with a larger budget",
+    RECEIVER_FAILING: "a notification that it accepts",
+    STORE_FAILING: "the store, written again",
+}
+"""What resolves the alerts about the daemon itself, in words."""
 
 _LABELS: Final = {"severity": "page"}
 
@@ -62,8 +70,8 @@ BUILTIN: Final[dict[str, Rule]] = {
     RECEIVER_FAILING: Rule(
         labels=_LABELS,
         annotations={
-            "summary": "Receiver {subject} refuses notifications",
-            "description": "What was sent to {subject} was refused, and waits for its next repetition: {message}",
+            "summary": "Notifications to {subject} do not arrive",
+            "description": "{subject} refuses them, or does not answer; they are kept, and tried again: {message}",
         },
     ),
     STORE_FAILING: Rule(

@@ -14,6 +14,7 @@ from streamcanary.alerting.builtin import (
 )
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.detectors import Judge
+from streamcanary.alerting.detectors.verdict import Tally
 from streamcanary.alerting.groups import Groups
 from streamcanary.alerting.inputs import (
     Answered,
@@ -32,7 +33,7 @@ from streamcanary.alerting.inputs import (
 )
 from streamcanary.alerting.pairs import Pair, Pairs
 from streamcanary.alerting.recall import Recall
-from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused
+from streamcanary.alerting.receivers.answer import Accepted, Answer, Retry
 from streamcanary.alerting.sample import UNSEEN, Sample, sample_of
 from streamcanary.alerting.sighting import blackout, sight
 from streamcanary.alerting.state import Draft, State, Watch
@@ -90,7 +91,7 @@ class Engine:
                 outbox.begin(draft, notice, now)
             case Answered(notice, answer, luck):
                 settled = outbox.settle(draft, notice, answer, luck, now)
-                if settled is not None:
+                if settled is not None and (not isinstance(answer, Retry) or outbox.is_failing(settled, now)):
                     about = {member.rule for member in settled.members}
                     self._answered(draft, settled.receiver, answer, about, now)
             case LevelAnswered(receiver, answer):
@@ -135,8 +136,11 @@ class Engine:
         """Tell whether the budget is spent; what runs for nothing says nothing about it."""
         if outcome.budget is BudgetStanding.EXHAUSTED:
             self._open(draft, self.pairs.ours(BUDGET_EXHAUSTED, "budget", "the budget of the day is spent", now), now)
-        elif outcome.budget is not BudgetStanding.EXEMPT and (outcome.budget or outcome.kind not in UNSEEN):
-            self._close(draft, self.pairs.key(BUDGET_EXHAUSTED, "budget"), at, "canaries run again", now)
+        elif outcome.budget is BudgetStanding.WITHIN or (outcome.budget is None and outcome.kind not in UNSEEN):
+            key = self.pairs.key(BUDGET_EXHAUSTED, "budget")
+            incident = draft.incidents.get(key)
+            if incident is None or not outcome.started < incident.opened <= now:  # else it was under way already
+                self._close(draft, key, at, "canaries run again", now)
 
     def _sampled(
         self, draft: Draft, pair: Pair, judge: Judge, outcome: Outcome, at: float, now: float, *, bad: bool
@@ -145,14 +149,18 @@ class Engine:
         incident = draft.incidents.get(pair.key)
         firing = incident is not None and incident.firing
         verdict = judge.feed(watch and watch.detector, bad=bad, at=at, firing=firing)
+        tally = verdict.tally
+        if incident is not None and firing:
+            tally = _count_on(watch, incident, bad=bad, at=at)
         trail = watch.trail if watch else Trail()
-        trail = trail.follow(pair.rule, outcome, bad=bad, at=at, since=verdict.tally.since)
-        draft.put_watch(pair.key, Watch(verdict.state, trail))
+        trail = trail.follow(pair.rule, outcome, bad=bad, at=at, since=tally.since)
+        draft.put_watch(pair.key, Watch(verdict.state, trail, bad, tally if verdict.firing else None))
         if verdict.firing and not firing:
             sighting = draft.sightings.get(pair.canary.identity)
-            evidence = trail.evidence(verdict.tally, sighting.finding if sighting else "")
+            evidence = trail.evidence(tally, sighting.finding if sighting else "")
             self._open(draft, self.pairs.incident(pair, at, evidence), now)
-        elif firing and not verdict.firing:
+        elif incident is not None and firing and not verdict.firing:
+            draft.put(Watch(verdict.state, trail, bad, tally).refresh(incident))
             self._close(draft, pair.key, at, verdict.tally.recovery, now)
 
     def _diagnosed(self, draft: Draft, name: str, finding: str) -> None:
@@ -177,8 +185,7 @@ class Engine:
         if firing and not lost:
             self._close(draft, key, at, "a provider was reached again", now)
         elif lost and not firing and (out := blackout(self._canaries, draft.sightings)) is not None:
-            message = f"{len(out.hosts)} hosts cannot be reached: {', '.join(out.hosts[:10])}"
-            incident = self.pairs.ours(CANARY_EGRESS_DOWN, "egress", message, now)
+            incident = self.pairs.ours(CANARY_EGRESS_DOWN, "egress", out.message, now)
             evidence = msgspec.structs.replace(incident.evidence, since=out.since)
             self._open(draft, msgspec.structs.replace(incident, evidence=evidence), now)
 
@@ -205,9 +212,13 @@ class Engine:
 
     def _answered(self, draft: Draft, receiver: str, answer: Answer, about: set[str], now: float) -> None:
         """Say that ``receiver`` fails, or no longer does; a notice about a failing receiver never begets another."""
+        key = self.receiver_key(receiver)
         if isinstance(answer, Accepted):
-            self._close(draft, self.receiver_key(receiver), now, "it accepts notifications again", now)
-        elif isinstance(answer, Refused) and RECEIVER_FAILING not in about:
+            failed = draft.incidents.get(key)
+            self._close(draft, key, now, "it accepts notifications again", now)
+            if failed is not None and failed.firing:
+                self.groups.mended(draft, receiver, now)
+        elif RECEIVER_FAILING not in about:
             self._open(draft, self.pairs.ours(RECEIVER_FAILING, receiver, answer.reason, now), now)
 
     # ---- with the passing of time
@@ -224,7 +235,7 @@ class Engine:
             if incident is None or not incident.firing:
                 self._miss(draft, pair, now)
         self._review(draft, now)
-        if minute:
+        if minute and draft.awake != now:  # after a jump of the clock what seems to be old may not be
             self._tidy(draft, now)
 
     def _miss(self, draft: Draft, pair: Pair, now: float) -> None:
@@ -246,7 +257,7 @@ class Engine:
         grouped = {key for group in draft.groups.values() if group.firing for key in group.members}
         for incident in list(draft.incidents.values()):
             if incident.firing and incident.key not in grouped:
-                self.groups.join(draft, incident, self.pairs.names(incident), now)
+                self.groups.join(draft, incident, self.pairs.names(incident), now, look=False)
         for group in list(draft.groups.values()):
             if group.firing:
                 self.groups.look(draft, group, now)
@@ -260,7 +271,8 @@ class Engine:
                 draft.remove("incidents", incident.key)
         for group in list(draft.groups.values()):
             ended = group.opened if group.forgotten else group.resolved
-            if ended is not None and now - ended > outbox.KEPT:
+            fires = any((one := draft.incidents.get(key)) is not None and one.firing for key in group.members)
+            if ended is not None and now - ended > outbox.KEPT and not fires:
                 draft.remove("groups", group.key)
         for silence in list(draft.silences.values()):
             if now - silence.until > 86400:
@@ -274,15 +286,23 @@ class Engine:
         if draft.blank:
             self._recall.suspect(draft, now)
         self._sweep(draft)
-        outbox.end_again(draft, now)
+        outbox.end_again(draft, list(draft.notices.values()), now)
         self._recall.fill_in(draft, now)
         for incident in list(draft.incidents.values()):
             if incident.firing and (reason := self._orphaned(incident)):
                 self._close(draft, incident.key, now, reason, now)
+            elif (pair := self.pairs.get(incident.key)) is not None and incident.firing:
+                self._retitle(draft, pair, incident)
         for group in list(draft.groups.values()):
             if group.firing:
                 self.groups.reroute(draft, group, now)
         self._review(draft, now)
+
+    def _retitle(self, draft: Draft, pair: Pair, incident: Incident) -> None:
+        """Have an incident that goes on say what the rule and the canary are called now, and go where it says now."""
+        anew = self.pairs.incident(pair, incident.opened, incident.evidence)
+        if anew != incident:
+            draft.put(anew)
 
     def _sweep(self, draft: Draft) -> None:
         """Forget what is about canaries, rules and receivers that are no more."""
@@ -312,3 +332,12 @@ class Engine:
         if not enabled:
             return "the rule was removed from the configuration"
         return "the canary was removed from the configuration, or the rule no longer matches it"
+
+
+def _count_on(watch: Watch | None, incident: Incident, *, bad: bool, at: float) -> Tally:
+    """Return what was counted since the first bad sample of an incident that goes on, after one more."""
+    seen = incident.evidence
+    last = watch.tally if watch is not None else None
+    if last is None:
+        last = Tally(seen.bad, seen.total, incident.opened if seen.since is None else seen.since)
+    return Tally(last.bad + bad, last.total + 1, min(last.since, at))

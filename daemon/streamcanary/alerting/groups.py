@@ -48,6 +48,9 @@ class Groups:
         """Return those of ``receivers`` that are told of changes, once each."""
         return [name for name in receivers if name in self._receivers and not self._receivers[name].level]
 
+    def _is_level(self, receiver: str) -> bool:
+        return receiver in self._receivers and self._receivers[receiver].level
+
     def keyed(self, receivers: Iterable[str]) -> list[str]:
         """Return the edge receivers that know a group by its key, and are not confused by a second resolve."""
         return [name for name in self.edges(receivers) if self._receivers[name].keyed]
@@ -70,21 +73,24 @@ class Groups:
 
     # ---- when
 
-    def join(self, draft: Draft, incident: Incident, names: tuple[str, str], now: float) -> None:
-        """Put an incident that fires into its group, unless it is muted."""
+    def join(self, draft: Draft, incident: Incident, names: tuple[str, str], now: float, *, look: bool = True) -> None:
+        """Put an incident that fires into its group, unless it is muted. Without ``look`` another has to follow."""
         if self._mute.reason(draft, incident, now) is not None:
             return
         key, labels = self.key_of(incident, names)
         group = draft.groups.get(key)
         if group is None or not group.firing:
             opened = incident.opened if group is None else max(incident.opened, group.opened + _TICK)
-            group = Group(key=key, labels=labels, opened=opened)
+            group = Group(key=key, labels=labels, opened=opened, doubted=group is not None and group.forgotten)
         members = tuple(dict.fromkeys([*group.members, incident.key]))
-        receivers = tuple(dict.fromkeys([*group.receivers, *self.told(incident)]))
+        routed = self.told(incident)
+        if group.said:  # whoever is new hears of it when the others hear more
+            routed = tuple(name for name in routed if self._is_level(name))
+        receivers = tuple(dict.fromkeys([*group.receivers, *routed]))
         group = msgspec.structs.replace(group, members=members, receivers=receivers)
         draft.put(group)
         due = incident.opened + self._wait if group.flushed is None else group.flushed + self._interval
-        if _is_ours(incident) or not _is_on_its_way(group, due, now):
+        if look and (_is_ours(incident) or not _is_on_its_way(group, due, now)):
             self.look(draft, group, now)
 
     def handed_over(self, draft: Draft, incident: Incident, now: float) -> bool:
@@ -93,8 +99,9 @@ class Groups:
         That is one whose receivers were not told yet that it was over. The others would tell level receivers of it,
         muted or not.
         """
-        for group in list(draft.groups.values()):
-            if incident.key not in group.members or group.forgotten:
+        for group in draft.homes(incident.key):
+            if group.forgotten:  # its end is still to be told to some, and not the state of things to others
+                draft.put(msgspec.structs.replace(group, receivers=tuple(self.edges(group.receivers))))
                 continue
             if group.firing and incident.key in group.said:
                 self.look(draft, group, now)
@@ -105,8 +112,8 @@ class Groups:
 
     def left(self, draft: Draft, key: str, now: float) -> None:
         """Take note that the incident of ``key`` is over."""
-        for group in list(draft.groups.values()):
-            if not group.firing or key not in group.members:  # its own key may be of another instance's making
+        for group in draft.homes(key):  # its own key may be of another instance's making
+            if not group.firing:
                 continue
             due = (group.flushed or now) + self._interval
             goes_on = any((one := draft.incidents.get(other)) is not None and one.firing for other in group.said)
@@ -115,80 +122,133 @@ class Groups:
 
     def look(self, draft: Draft, group: Group, now: float) -> None:
         """Say what is due to be said of ``group`` at ``now`` (seconds since the epoch), or when it will be."""
-        said = frozenset(group.said)
+        if group.flushed is not None and group.flushed > now:  # the clock was set back; no wait may get longer
+            group = msgspec.structs.replace(group, flushed=now)
         members = [draft.incidents[key] for key in group.members if key in draft.incidents]
-        alive, loud = [], False
-        for one in members:
-            if one.firing:
-                muted = self._mute.reason(draft, one, now) is not None
-                if one.key in said or not muted:
-                    alive.append(one)
-                loud = loud or not muted
+        said = frozenset(group.said)
+        muted = {one.key for one in members if one.firing and self._mute.reason(draft, one, now) is not None}
+        alive = [one for one in members if one.firing and (one.key in said or one.key not in muted)]
         over = [one for one in members if one.key in said and not one.firing]
         if not alive:
             self._end(draft, group, tuple(over), now)
             return
+        if said:
+            group = self._catch_up(draft, group, members, muted, now)
         news = [one for one in alive if one.key not in said]
-        due = self._due(group, news, changed=bool(news or over), loud=loud, now=now)
+        loud = any(one.key not in muted for one in alive) and not self._is_settled(draft, alive)
+        due = self._due(group, news, over, loud=loud, now=now)
         if due is not None and due <= now:
-            receivers = tuple(dict.fromkeys([*group.receivers, *(name for one in alive for name in self.told(one))]))
-            outbox.tell(draft, group, (*alive, *over), self.edges(receivers), now)
-            group = msgspec.structs.replace(
-                group,
-                said=tuple(one.key for one in alive),
-                receivers=receivers,
-                flushed=now,
-                updated=group.flushed is not None,
-            )
-            due = self._due(group, [], changed=False, loud=loud, now=now)
+            group = self._tell(draft, group, alive, over, now)
+            due = self._due(group, [], [], loud=loud, now=now)
         if due != group.due or group is not draft.groups.get(group.key):
             draft.put(msgspec.structs.replace(group, due=due))
 
-    def _due(self, group: Group, news: list[Incident], *, changed: bool, loud: bool, now: float) -> float | None:
+    def _tell(self, draft: Draft, group: Group, alive: list[Incident], over: list[Incident], now: float) -> Group:
+        """Have receivers told how ``group`` is now, with the evidence as it is now; return it."""
+        for position, one in enumerate(alive):
+            watch = draft.detectors.get(one.key)
+            alive[position] = watch.refresh(one) if watch is not None else one
+            if alive[position] is not one:
+                draft.put(alive[position])
+        routed = dict.fromkeys(name for one in alive for name in self.told(one))
+        receivers = tuple(dict.fromkeys([*group.receivers, *routed]))
+        said = tuple(one.key for one in alive)
+        # who was told before, and is no longer routed to, hears of what changes, and not that nothing does
+        telling = self.edges(routed if said == group.said and not over else receivers)
+        outbox.tell(draft, group, (*alive, *over), telling, now)
+        late = tuple(name for name in group.late if name not in receivers)
+        updated = group.flushed is not None
+        return msgspec.structs.replace(group, said=said, receivers=receivers, late=late, flushed=now, updated=updated)
+
+    def _catch_up(self, draft: Draft, group: Group, members: list[Incident], muted: set[str], now: float) -> Group:
+        """Have who is late told what the others were told last; while it is muted, spare who has not heard of it."""
+        said = self._as_told(group, members)
+        if any(one.key not in muted for one in said):
+            if group.late:
+                outbox.tell(draft, group, said, self.edges(group.late), now)
+                receivers = tuple(dict.fromkeys([*group.receivers, *group.late]))
+                group = msgspec.structs.replace(group, receivers=receivers, late=())
+        elif spared := outbox.withdraw(draft, group, self.edges(group.receivers)):
+            receivers = tuple(name for name in group.receivers if name not in spared)
+            late = tuple(dict.fromkeys([*group.late, *spared]))
+            group = msgspec.structs.replace(group, receivers=receivers, late=late)
+        return group
+
+    @staticmethod
+    def _as_told(group: Group, members: list[Incident]) -> tuple[Incident, ...]:
+        """Return what receivers were told last; nothing if none of it fires any longer.
+
+        Of which members are over the others will hear together, so whoever catches up is told as they were.
+        """
+        said = [one for one in members if one.key in group.said]
+        if not any(one.firing for one in said):
+            return ()
+        return tuple(msgspec.structs.replace(one, resolved=None, reason=None) for one in said)
+
+    def _is_settled(self, draft: Draft, alive: list[Incident]) -> bool:
+        """Tell whether all that fails is receivers that nothing is kept for: to repeat that would be noise."""
+        return all(one.rule == RECEIVER_FAILING and not outbox.owes(draft, one.subject) for one in alive)
+
+    def _due(self, group: Group, news: list[Incident], over: list[Incident], *, loud: bool, now: float) -> float | None:
         """Return when receivers are to hear of ``group`` next. A clock that was set back makes no wait longer."""
         if group.flushed is None:
-            since = min(one.opened for one in news)
+            since = min(now, *(one.opened for one in news))
             wait = 0.0 if any(_is_ours(one) for one in news) else self._wait
-        elif changed or loud:
-            since = group.flushed
-            wait = self._interval if changed else self._repeat
-        else:
-            return None
-        if since <= now:
-            return since + wait
-        return now + wait if group.due is None else min(now + wait, group.due)
+            return since + wait if group.due is None else min(since + wait, group.due)
+        if news:
+            return group.flushed + self._interval
+        if over:  # soon all of them may be, and that is told at once
+            ends = [one.resolved for one in over if one.resolved is not None and one.resolved <= now]
+            return max(group.flushed + self._interval, *(end + self._wait for end in ends[:1]))
+        return group.flushed + self._repeat if loud else None
 
     def _end(self, draft: Draft, group: Group, over: tuple[Incident, ...], now: float) -> None:
         """Close ``group``, of which nothing fires any more, and have it called off where it was announced."""
         ends = [one.resolved for one in over if one.resolved is not None]
         group = msgspec.structs.replace(group, resolved=max([group.opened, *ends]) if ends else now, due=None)
+        unaware = set(edges := self.edges(group.receivers))
         if group.said:
-            unaware = outbox.call_off(draft, group, over, self.edges(group.receivers), now)
+            unaware = outbox.call_off(draft, group, over, edges, now)
             receivers = tuple(name for name in group.receivers if name not in unaware)
             group = msgspec.structs.replace(group, receivers=receivers)
+        if group.doubted and (still := [name for name in self.keyed(edges) if name in unaware]):
+            levels = [name for name in group.receivers if name not in edges]
+            group = msgspec.structs.replace(group, receivers=(*levels, *still), forgotten=True)
         draft.put(group)
 
     # ---- with configurations
 
     def reroute(self, draft: Draft, group: Group, now: float) -> None:
-        """Have receivers that a route now names told of ``group``; those told before are told when it is over.
+        """Have receivers that a route now names hear of ``group``; those told before are told when it is over.
 
-        A page that a receiver refused may find it mended. If of what was told nothing fires any longer, they hear of
-        the group with what they are not told yet, when that is due.
+        A page that a receiver refused may find it mended.
         """
-        members = tuple(draft.incidents[key] for key in group.members)
-        said = tuple(member for member in members if member.key in group.said)
-        if said and not any(member.firing for member in said):
-            return
-        kept = [name for name in group.receivers if name in self._receivers]
-        routed = {name: None for member in members if member.firing for name in self.told(member)}
-        receivers = tuple(dict.fromkeys([*kept, *routed]))
-        if receivers != group.receivers:
-            group = msgspec.structs.replace(group, receivers=receivers)
+        members = [draft.incidents[key] for key in group.members]
+        routed = tuple(dict.fromkeys(name for one in members if one.firing for name in self.told(one)))
+        untold = outbox.untold(draft, group, group.receivers)
+        kept = [name for name in group.receivers if self._is_level(name) or name in self.edges(group.receivers)]
+        kept = [name for name in kept if self._is_level(name) or name not in untold]
+        levels = [name for name in routed if not group.said or self._is_level(name)]
+        receivers = tuple(dict.fromkeys([*kept, *levels]))
+        late = tuple(name for name in self.edges(routed) if name not in receivers)
+        if (receivers, late) != (group.receivers, group.late):
+            group = msgspec.structs.replace(group, receivers=receivers, late=late)
             draft.put(group)
-        if said:
-            outbox.tell(draft, group, said, outbox.untold(draft, group, self.edges(routed)), now)
-            outbox.try_again(draft, group, said, routed, now)
+        self._try_again(draft, group, self.edges(routed), now)
+
+    def mended(self, draft: Draft, receiver: str, now: float) -> None:
+        """Have ``receiver``, which accepts notices again, get those that it refused."""
+        refused = outbox.refused(draft, receiver)
+        for notice in refused:
+            group = draft.groups.get(notice.group)
+            if group is not None and group.firing and group.opened == notice.opened:
+                self._try_again(draft, group, [receiver], now)
+        outbox.end_again(draft, refused, now)
+
+    def _try_again(self, draft: Draft, group: Group, receivers: list[str], now: float) -> None:
+        said = self._as_told(group, [draft.incidents[key] for key in group.members if key in draft.incidents])
+        if any(self._mute.reason(draft, one, now) is None for one in said):
+            outbox.try_again(draft, group, said, receivers, now)
 
 
 def _is_on_its_way(group: Group, due: float, now: float) -> bool:

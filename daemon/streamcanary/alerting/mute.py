@@ -101,9 +101,7 @@ class Mute:
 
     def _knows(self, draft: Draft, receiver: str, other: Incident) -> bool:
         """Tell whether ``receiver`` knows of ``other``. Who is told the state of things is told of both at once."""
-        groups = [
-            group for group in draft.groups.values() if other.key in group.members and receiver in group.receivers
-        ]
+        groups = [group for group in draft.homes(other.key) if receiver in group.receivers]
         if self._level(receiver):
             return bool(groups)
         return any(_accepted(draft, receiver, group, other) for group in groups)

@@ -15,6 +15,11 @@ from streamcanary.model.incident import MOST_MEMBERS, Action, Group, Incident, N
 KEPT = 7 * 86400.0
 """Seconds for which a notice of a group that is over is kept undelivered."""
 
+FAILING_AFTER = 300.0
+"""Seconds of tries in vain after which a receiver is held to fail."""
+
+_FEW = 5  # tries, over which a clock that jumps does not make a receiver fail
+_MOST_PARKED = 3  # times that a notice is refused, after which its receiver's being well is no reason to try again
 _FIRST_BACKOFF = 1.0
 _LONGEST_BACKOFF = 60.0
 
@@ -45,12 +50,23 @@ def untold(draft: Draft, group: Group, receivers: Iterable[str]) -> list[str]:
     return [name for name in receivers if notice_id(name, group.key, group.opened, Action.TRIGGER) not in draft.notices]
 
 
+def withdraw(draft: Draft, group: Group, receivers: Iterable[str]) -> list[str]:
+    """Take back what is to be said of ``group`` to those of ``receivers`` who have not heard of it; return these."""
+    unaware = []
+    for receiver in receivers:
+        trigger = draft.notices.get(notice_id(receiver, group.key, group.opened, Action.TRIGGER))
+        if trigger is not None and trigger.unheard:
+            _drop(draft, [trigger, *_updates(draft, receiver, group)])
+            unaware.append(receiver)
+    return unaware
+
+
 def call_off(
     draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float
 ) -> set[str]:
     """Have those of the edge ``receivers`` that may know of ``group`` told that it is over; return the others.
 
-    A trigger that was never tried, or was refused each time, goes away with its resolve; so does any update.
+    A trigger that certainly did not arrive goes away with its resolve; so does any update.
     """
     unaware = set()
     for receiver in receivers:
@@ -59,7 +75,7 @@ def call_off(
             unaware.add(receiver)
             continue
         _drop(draft, _updates(draft, receiver, group))
-        if trigger.tries == 0 or (trigger.state is Progress.PARKED and trigger.unheard):
+        if trigger.unheard:
             unaware.add(receiver)
             draft.remove("notices", trigger.id)
         else:
@@ -74,10 +90,10 @@ def recall(draft: Draft, group: Group, members: tuple[Incident, ...], receivers:
 
 
 def try_again(draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float) -> None:
-    """Have the trigger of ``group`` sent again to those of ``receivers`` who refused it, at a start of the daemon.
+    """Have the trigger of ``group`` sent again to those of ``receivers`` who refused it, and may have been mended.
 
-    Whoever refused it may have been mended since, and waits for a page that would never come. This goes for definite
-    refusals only: if one try got no answer, the receiver may have been told, and a restart tells nobody twice.
+    They wait for a page that would never come. This goes for definite refusals only: if one try got no answer, the
+    receiver may have been told, and neither a restart nor another page tells it twice.
     """
     for receiver in receivers:
         trigger = draft.notices.get(notice_id(receiver, group.key, group.opened, Action.TRIGGER))
@@ -85,14 +101,35 @@ def try_again(draft: Draft, group: Group, members: tuple[Incident, ...], receive
             _rewrite(draft, trigger, members, now)
 
 
-def end_again(draft: Draft, now: float) -> None:
-    """Have resolves that were refused sent again, at a start of the daemon: who was told that it fires still waits.
+def end_again(draft: Draft, notices: Iterable[Notice], now: float) -> None:
+    """Have those of ``notices`` sent again that are resolves and were refused: who was told that it fires still waits.
 
     As with a page, this goes for definite refusals only.
     """
-    for notice in list(draft.notices.values()):
+    for notice in notices:
         if notice.action is Action.RESOLVE and notice.state is Progress.PARKED and notice.unheard:
             draft.put(msgspec.structs.replace(notice, state=Progress.PENDING, next_try=now))
+
+
+def refused(draft: Draft, receiver: str) -> list[Notice]:
+    """Return what ``receiver`` refused, and not so often that it is for good."""
+    return [
+        notice
+        for notice in draft.notices.values()
+        if notice.receiver == receiver and notice.state is Progress.PARKED and notice.parked < _MOST_PARKED
+    ]
+
+
+def owes(draft: Draft, receiver: str) -> bool:
+    """Tell whether there is anything that ``receiver`` did not take yet."""
+    return any(
+        notice.receiver == receiver and notice.state is not Progress.ACCEPTED for notice in draft.notices.values()
+    )
+
+
+def is_failing(notice: Notice, now: float) -> bool:
+    """Tell whether a notice that is still pending was tried for so long that its receiver is to be held to fail."""
+    return notice.tries >= _FEW and not 0 <= now - notice.created < FAILING_AFTER
 
 
 def begin(draft: Draft, id: str, now: float) -> None:  # noqa: A002 - the field's name
@@ -117,7 +154,11 @@ def settle(draft: Draft, id: str, answer: Answer, luck: float, now: float) -> No
                 draft.remove("notices", notice.id)
         case Refused(reason):
             notice = msgspec.structs.replace(
-                notice, state=Progress.PARKED, refusals=notice.refusals + 1, last_error=reason
+                notice,
+                state=Progress.PARKED,
+                refusals=notice.refusals + 1,
+                parked=notice.parked + 1,
+                last_error=reason,
             )
             draft.put(notice)
             if notice.action is Action.TRIGGER and notice.unheard:
@@ -173,8 +214,9 @@ def seconds_until(notice: Notice, now: float) -> float:
 def set_back(draft: Draft, seconds: float, now: float) -> None:
     """Have no notice wait longer because the clock was set back by ``seconds``, to ``now``."""
     for notice in list(draft.notices.values()):
-        if notice.state is Progress.PENDING and notice.next_try > now:
-            draft.put(msgspec.structs.replace(notice, next_try=max(now, notice.next_try - seconds)))
+        if notice.state is Progress.PENDING and max(notice.next_try, notice.held) > now:
+            next_try, held = max(now, notice.next_try - seconds), notice.held - seconds
+            draft.put(msgspec.structs.replace(notice, next_try=next_try, held=max(0.0, held)))
 
 
 def expire(draft: Draft, now: float) -> None:
@@ -205,7 +247,7 @@ def _add(draft: Draft, receiver: str, group: Group, members: tuple[Incident, ...
             members=members[:MOST_MEMBERS],
             total=len(members),
             created=now,
-            next_try=now,
+            next_try=max(now, draft.held(receiver)),
         )
     )
 
@@ -218,7 +260,7 @@ def _rewrite(draft: Draft, notice: Notice, members: tuple[Incident, ...], next_t
             members=members[:MOST_MEMBERS],
             total=len(members),
             state=Progress.PENDING,
-            next_try=next_try,
+            next_try=max(next_try, draft.held(notice.receiver)),
         )
     )
 
@@ -229,9 +271,8 @@ def _updates(draft: Draft, receiver: str, group: Group) -> list[Notice]:
         return []
     return [
         notice
-        for notice in draft.notices.values()
-        if (notice.receiver, notice.group, notice.opened, notice.action)
-        == (receiver, group.key, group.opened, Action.UPDATE)
+        for notice in draft.told(receiver, group.key)
+        if (notice.opened, notice.action) == (group.opened, Action.UPDATE)
     ]
 
 
@@ -262,22 +303,20 @@ def _drop_rest(draft: Draft, trigger: Notice) -> None:
 def _is_superseded(draft: Draft, resolve: Notice) -> bool:
     """Tell whether the receiver hears of a later opening of the group already, after the end of this one or not."""
     return any(
-        (notice.receiver, notice.group, notice.action) == (resolve.receiver, resolve.group, Action.TRIGGER)
-        and notice.opened > resolve.opened
-        for notice in draft.notices.values()
+        notice.action is Action.TRIGGER and notice.opened > resolve.opened
+        for notice in draft.told(resolve.receiver, resolve.group)
     )
 
 
 def _drop_refused(draft: Draft, receiver: str, group: Group) -> None:
     """Remove earlier openings of ``group`` of which ``receiver`` refused the end: it hears of the new one instead."""
-    for notice in list(draft.notices.values()):
-        mine = (notice.receiver, notice.group, notice.action) == (receiver, group.key, Action.RESOLVE)
-        if mine and notice.state is Progress.PARKED:
+    for notice in draft.told(receiver, group.key):
+        if notice.action is Action.RESOLVE and notice.state is Progress.PARKED:
             _forget(draft, notice)
 
 
 def _hold_back(draft: Draft, receiver: str, until: float) -> None:
     """Let nothing go to ``receiver`` before ``until``: what it asked of one delivery it means for all."""
     for notice in list(draft.notices.values()):
-        if notice.receiver == receiver and notice.state is Progress.PENDING and notice.next_try < until:
-            draft.put(msgspec.structs.replace(notice, next_try=until))
+        if notice.receiver == receiver and notice.state is Progress.PENDING:
+            draft.put(msgspec.structs.replace(notice, next_try=max(notice.next_try, until), held=until))

@@ -7,6 +7,7 @@ from streamcanary.alerting.builtin import (
     ABOUT_US,
     BUDGET_EXHAUSTED,
     CANARY_EGRESS_DOWN,
+    ENDS,
     NO_DATA,
     RECEIVER_FAILING,
     STORE_FAILING,
@@ -123,6 +124,7 @@ class Pairs:
             annotations=told.annotations,
             opened=now,
             evidence=Evidence(message=scrub(message, limit=300)),
+            resolves=ENDS[rule],
         )
 
     def sampled(self, canary: str) -> Sequence[Pair]:

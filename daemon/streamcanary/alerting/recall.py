@@ -64,13 +64,17 @@ class Recall:
             sighting = draft.sightings.get(pair.canary.identity)
             return sighting is not None and sighting.seen
         watch = draft.detectors.get(key)
-        return watch is not None and not watch.trail.last_bad
+        return watch is not None and not watch.bad
 
     def _unremembered(self, group: Group, key: str, reason: str, now: float) -> Incident:
-        """Return the incident of ``group`` that an earlier store may have known under ``key``, as over."""
+        """Return the incident of ``group`` that an earlier store may have known under ``key``, as over.
+
+        Its annotations are left out: there is no evidence to fill them in with.
+        """
         if (pair := self._pairs.get(key)) is not None:
-            incident = self._pairs.incident(pair, now, Evidence())
+            incident = msgspec.structs.replace(self._pairs.incident(pair, now, Evidence()), annotations={})
         else:
-            rule = group.labels.get("alert", "")
-            incident = Incident(key=key, rule=rule, subject="", labels=group.labels, opened=now)
+            labels = group.labels
+            subject = labels.get("canary") or labels.get("target") or ""
+            incident = Incident(key=key, rule=labels.get("alert", ""), subject=subject, labels=labels, opened=now)
         return msgspec.structs.replace(incident, resolved=now, reason=reason)

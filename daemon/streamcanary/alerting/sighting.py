@@ -20,7 +20,7 @@ class Sighting(Struct, frozen=True, omit_defaults=True):
     """One canary's last run ``at`` (its end, seconds since the epoch).
 
     ``lost`` counts runs in a row that reached nobody, up to :data:`ENOUGH`; the first of them was at ``since``, and if
-    there are none, that is when somebody was last reached (0 if never).
+    there are none, that is ``reached``, when somebody was last reached (0 if never).
     ``finding`` is what a preflight found after the first of a row of failures, in words.
     """
 
@@ -28,6 +28,7 @@ class Sighting(Struct, frozen=True, omit_defaults=True):
     lost: int = 0
     since: float = 0.0
     finding: str = ""
+    reached: float = 0.0
 
     @property
     def seen(self) -> bool:
@@ -47,9 +48,9 @@ def sight(before: Sighting | None, outcome: Outcome) -> Sighting | None:
         return before
     finding = "" if before is None or outcome.fault is None else before.finding
     if _reached(outcome):
-        return Sighting(at, since=at, finding=finding)
+        return Sighting(at, since=at, finding=finding, reached=at)
     lost, since = (before.lost, before.since) if before is not None and before.lost else (0, at)
-    return Sighting(at, min(lost + 1, ENOUGH), since, finding)
+    return Sighting(at, min(lost + 1, ENOUGH), since, finding, before.reached if before is not None else 0.0)
 
 
 def _reached(outcome: Outcome) -> bool:
@@ -59,27 +60,40 @@ def _reached(outcome: Outcome) -> bool:
 
 
 class Blackout(Struct, frozen=True):
-    """Nobody can be reached: which hosts were tried, and since when (seconds since the epoch)."""
+    """Nobody can be reached: which hosts were tried by which canaries, and since when (seconds since the epoch)."""
 
     hosts: tuple[str, ...]
+    canaries: tuple[str, ...]
     since: float
+
+    @property
+    def message(self) -> str:
+        """What it is, in words."""
+        hosts, canaries = _some(self.hosts), _some(self.canaries)
+        return f"{len(self.hosts)} hosts cannot be reached: {hosts}; seen by {canaries}"
 
 
 def blackout(canaries: Iterable[Canary], sightings: Mapping[str, Sighting]) -> Blackout | None:
     """Return the hosts that cannot be reached, if they are two or more, and none was reached after the first loss."""
     lost: dict[str, float] = {}
-    reached = []
+    names, reached = [], []
     for canary in canaries:
         sighting = sightings.get(canary.identity)
         if sighting is None:
             continue
         if sighting.lost >= ENOUGH:
             lost[canary.host] = min(sighting.since, lost.get(canary.host, sighting.since))
-        elif not sighting.lost:
-            reached.append(sighting.since)
+            names.append(canary.name)
+        else:
+            reached.append(sighting.reached)
     if len(lost) < 2:
         return None
     since = min(lost.values())
     if any(at >= since for at in reached):
         return None
-    return Blackout(tuple(sorted(lost)), since)
+    return Blackout(tuple(sorted(lost)), tuple(names), since)
+
+
+def _some(names: tuple[str, ...]) -> str:
+    more = len(names) - 5
+    return ", ".join(names[:5]) + (f" and {more} more" if more > 0 else "")

@@ -7,6 +7,7 @@ import msgspec
 from msgspec import Struct, field
 
 from streamcanary.alerting.detectors import DetectorState
+from streamcanary.alerting.detectors.verdict import Tally
 from streamcanary.alerting.sighting import Sighting
 from streamcanary.alerting.trail import Trail
 from streamcanary.model.incident import Group, Incident, Notice
@@ -16,11 +17,22 @@ from streamcanary.model.silence import Silence
 TABLES: Final[tuple[Table, ...]] = get_args(Table)
 
 
-class Watch(Struct, frozen=True):
-    """One rule looking at one canary."""
+class Watch(Struct, frozen=True, omit_defaults=True):
+    """One rule looking at one canary: ``bad`` tells of the last sample, ``tally`` counts while it fires."""
 
     detector: DetectorState
     trail: Trail = Trail()
+    bad: bool = False
+    tally: Tally | None = None
+
+    def refresh(self, incident: Incident) -> Incident:
+        """Return ``incident`` with the evidence as it is now: from its first bad sample on."""
+        if self.tally is None:
+            return incident
+        evidence = self.trail.evidence(self.tally, incident.evidence.diagnosis)
+        if evidence.since is None:
+            return incident
+        return msgspec.structs.replace(incident, evidence=evidence)
 
 
 class State(Struct, frozen=True, kw_only=True):
@@ -58,8 +70,15 @@ class State(Struct, frozen=True, kw_only=True):
         )
 
     def over(self, older: "State") -> "State":
-        """Return this state, and what ``older`` has under other keys."""
+        """Return this state, and what ``older`` has under other keys.
+
+        What ``older`` has to tell of an opening of a group is dropped for whoever hears of a later one from this state.
+        """
         tables: dict[str, Any] = {name: {**older.table(name), **self.table(name)} for name in TABLES}
+        opened = {(notice.receiver, notice.group): notice.opened for notice in self.notices.values()}
+        for key, notice in older.notices.items():
+            if key not in self.notices and notice.opened < opened.get((notice.receiver, notice.group), 0.0):
+                del tables["notices"][key]
         return State(**tables, awake=self.awake, ticked=self.ticked, numbered=max(self.numbered, older.numbered))
 
 
@@ -97,6 +116,9 @@ class Draft:
         self._changed: dict[tuple[Table, str], None] = {}
         self.blank = state.blank
         self.awake, self.ticked, self.numbered = state.awake, state.ticked, state.numbered
+        self._told: dict[tuple[str, str], dict[str, None]] | None = None
+        self._homes: dict[str, dict[str, None]] | None = None
+        self._held: dict[str, float] | None = None
 
     @property
     def detectors(self) -> Mapping[str, Watch]:
@@ -134,10 +156,44 @@ class Draft:
             self._put("incidents", value.key, value)
         elif isinstance(value, Group):
             self._put("groups", value.key, value)
+            if self._homes is not None:
+                _index(self._homes, value)
         elif isinstance(value, Silence):
             self._put("silences", value.id, value)
         else:
+            known = self.notices.get(value.id)
+            if self._held is not None and value.held != (known.held if known is not None else 0.0):
+                self._held = None
             self._put("notices", value.id, value)
+            if self._told is not None:
+                self._told.setdefault((value.receiver, value.group), {})[value.id] = None
+
+    def told(self, receiver: str, group: str) -> list[Notice]:
+        """Return the notices of ``group`` to ``receiver``. The first to ask pays for all who ask in this step."""
+        if self._told is None:
+            self._told = {}
+            for notice in self.notices.values():
+                self._told.setdefault((notice.receiver, notice.group), {})[notice.id] = None
+        known = self._told.get((receiver, group), ())
+        return [self.notices[key] for key in known if key in self.notices]
+
+    def held(self, receiver: str) -> float:
+        """Return until when ``receiver`` asked to be left alone (seconds since the epoch; 0: it did not); likewise."""
+        if self._held is None:
+            self._held = {}
+            for notice in self.notices.values():
+                if notice.held:
+                    self._held[notice.receiver] = max(notice.held, self._held.get(notice.receiver, 0.0))
+        return self._held.get(receiver, 0.0)
+
+    def homes(self, incident: str) -> list[Group]:
+        """Return the groups that the incident of this key is a member of; likewise."""
+        if self._homes is None:
+            self._homes = {}
+            for group in self.groups.values():
+                _index(self._homes, group)
+        groups = (self.groups.get(key) for key in self._homes.get(incident, ()))
+        return [group for group in groups if group is not None and incident in group.members]
 
     def put_watch(self, key: str, watch: Watch) -> None:
         """Set what one rule knows of one canary; the same as before is no change."""
@@ -179,3 +235,8 @@ class Draft:
         if table not in self._tables:
             self._tables[table] = dict(self._state.table(table))
         return self._tables[table]
+
+
+def _index(homes: dict[str, dict[str, None]], group: Group) -> None:
+    for member in group.members:
+        homes.setdefault(member, {})[group.key] = None

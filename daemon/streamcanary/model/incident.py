@@ -35,9 +35,9 @@ class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``subject`` is the canary, or for a built-in alert the part of the daemon that it is about (``canary`` is ``None``
     then). ``opened`` and ``resolved`` are seconds since the epoch, ``reason`` is a sentence that says why it is over,
-    ``resolves`` one that says what would end it. ``labels`` and ``evidence`` are those of its opening and do not
-    change, since receivers know an alert by them; only a diagnosis that was still under way is added. ``annotations``
-    are templates.
+    ``resolves`` one that says what would end it. ``labels`` are those that the rule and the canary had at the
+    last start. ``evidence`` is that of its opening, brought up to date whenever it is told of. ``annotations`` are
+    templates.
     """
 
     key: str
@@ -63,10 +63,12 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``labels`` are those that its members share. ``members`` are keys of incidents, in the order in which they came;
     ``said`` are the members that receivers were last told are firing. ``receivers`` are names, kept while it is open,
-    as whoever was told that it fires is told that it is over. ``flushed`` is when receivers were last told something,
+    as whoever was told that it fires is told that it is over, ``late`` those who are still to hear of it, once it is
+    not muted. ``flushed`` is when receivers were last told something,
     ``due`` when they will be told next if nothing changes; ``None`` if never. ``updated`` tells that it was more than
     once, ``forgotten`` is a group that an earlier store may have known, and that is called off once its members are
-    seen to be well. Times are seconds since the epoch.
+    seen to be well; ``doubted`` is one that has opened since, of whose opening some may not hear. Times are seconds
+    since the epoch.
     """
 
     key: str
@@ -74,12 +76,14 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
     members: tuple[str, ...] = ()
     said: tuple[str, ...] = ()
     receivers: tuple[str, ...] = ()
+    late: tuple[str, ...] = ()
     opened: float
     flushed: float | None = None
     due: float | None = None
     resolved: float | None = None
     updated: bool = False
     forgotten: bool = False
+    doubted: bool = False
 
     @property
     def firing(self) -> bool:
@@ -104,7 +108,8 @@ class Progress(StrEnum):
     PENDING = "pending"
     ACCEPTED = "accepted"
     PARKED = "parked"
-    """Refused; it is tried again only at the next start: a resolve, and a trigger of what still fires."""
+    """Refused; it is tried again at the next start, or once the receiver accepts something else: a resolve, and a
+    trigger of what still fires."""
 
 
 class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -114,7 +119,8 @@ class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     are the group's, ``number`` orders notices by birth. ``members`` are the incidents as they were then, at most
     :data:`MOST_MEMBERS` of ``total``: a retry says what the first try said. ``tries`` counts the tries that were begun,
     ``refusals`` those that were certainly not taken; where the two are equal the receiver knows nothing of it.
-    ``created``, ``last_try`` and ``next_try`` are seconds since the epoch.
+    ``parked`` counts how often it was refused for good, ``held`` is until when the receiver asked to be left alone.
+    That, ``created``, ``last_try`` and ``next_try`` are seconds since the epoch.
     """
 
     id: str
@@ -131,6 +137,8 @@ class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     last_try: float | None = None
     tries: int = 0
     refusals: int = 0
+    parked: int = 0
+    held: float = 0.0
     state: Progress = Progress.PENDING
     last_error: str | None = None
 
