@@ -116,8 +116,8 @@ async def test_the_end_does_not_wait_for_what_hangs_in_a_thread(tmp_path: Path) 
     """Apprise blocks for as long as its address says; the process ends all the same."""
     async with Receiver(HANG) as server:
         url = f"{server.url.replace('http', 'json')}?rto=300"
-        said = await notify(tmp_path, {"type": "apprise", "urls": [url], "timeout": "5s"})
-    line = "trigger: not taken, the daemon would try again: no answer within 5 s\n"
+        said = await notify(tmp_path, {"type": "apprise", "urls": [url], "timeout": "1s"})
+    line = "trigger: not taken, the daemon would try again: no answer within 1 s\n"
     assert Said(1, line, "") == said
 
 

@@ -161,7 +161,7 @@ async def test_a_whole_body_where_streams_break(provider: Provider, driver: Driv
 @every_driver
 async def test_no_clock_of_the_stream_runs_without_one(provider: Provider, driver: Driver) -> None:
     """A whole body is silent until it is done: a stall clock does not strike, the total one does."""
-    timeouts = Timeouts(first_token=0.05, stall=0.05, total=0.6)
+    timeouts = Timeouts(first_token=0.5, stall=0.05, total=1.2)
     async with ask(driver, provider, retry=ONCE, timeouts=timeouts, fallbacks=[NonStreaming()]) as client:
         with pytest.raises(StreamFailed) as caught:
             await client.complete("sim-stall")
@@ -252,9 +252,9 @@ async def test_the_cache_is_shared(provider: Provider, driver: Driver) -> None:
 async def test_the_cache_is_asked_when_there_is_no_time_left(provider: Provider, driver: Driver) -> None:
     """A provider that hangs through the stream and the whole answer has used up the clock; the cache needs none."""
     clocks = Timeouts(headers=0.2, first_token=0.2, stall=0.2, total=0.6)
-    async with ask(driver, provider, timeouts=clocks, retry=ONCE, fallbacks=[NonStreaming(), Cached()]) as client:
+    async with ask(driver, provider, retry=ONCE, fallbacks=[NonStreaming(), Cached()]) as client:
         await client.complete(MODEL)
         provider.turn("no-headers")
-        kept = await client.complete(MODEL)
+        kept = await client.with_options(timeouts=clocks).complete(MODEL)
     assert ("cache", ANSWER) == (kept.degraded, kept.text)
     assert [(MODEL, "headers_timeout"), (f"{MODEL}:whole", "total_timeout")] == routes(kept)

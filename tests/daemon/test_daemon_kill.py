@@ -14,8 +14,8 @@ from support.program import until
 from support.provider import MODEL, Provider
 from support.receiver import HANG, SECRET, Receiver, Reply
 
-KILLS = 20
-KILLS_AFTERWARDS = 5
+KILLS = 12
+KILLS_AFTERWARDS = 4
 """Further ones, while the resolve is due."""
 
 
@@ -27,15 +27,15 @@ def config(provider: Provider, alertmanager: Alertmanager, hook: Receiver) -> di
             "chat": {
                 "target": "sim",
                 "model": MODEL,
-                "every": "300ms",
-                "timeouts": {"total": "290ms"},
+                "every": "600ms",
+                "timeouts": {"total": "590ms"},
                 "retry": {"max_attempts": 2, "base_delay": "10ms"},
             }
         },
         "alerts": {
             "group_wait": 0,
             "rules": {
-                "Down": {"detector": {"type": "consecutive", "failures": 12, "resolve_after": 6}},
+                "Down": {"detector": {"type": "consecutive", "failures": 6, "resolve_after": 3}},
                 "NoData": {"enabled": False},
                 "TargetRejected": {"enabled": False},
             },
@@ -61,7 +61,7 @@ async def live_and_die(daemon: Daemon, instant: random.Random) -> None:
 @pytest.mark.timeout(300)
 @pytest.mark.real("alertmanager")
 async def test_a_daemon_that_is_killed_again_and_again_pages_once_and_resolves_once(tmp_path: Path) -> None:
-    """Twenty kills in the outage and five in the recovery: one incident opens and one resolves, in this order.
+    """Twelve kills in the outage and four in the recovery: one incident opens and one resolves, in this order.
 
     The webhook hangs, refuses and hangs up before it takes anything, so that lives end in the middle of deliveries too.
     """

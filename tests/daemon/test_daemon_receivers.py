@@ -11,7 +11,7 @@ from support.receiver import HANG, SECRET, Receiver
 
 def config(provider: Provider, **hooks: Receiver) -> dict[str, Any]:
     """Return a configuration with a canary that can go bad, one that is well, and a webhook for each of ``hooks``."""
-    often = {"target": "sim", "every": "400ms", "retry": {"max_attempts": 1}}
+    often = {"target": "sim", "every": "500ms", "timeouts": {"total": "490ms"}, "retry": {"max_attempts": 1}}
     return {
         "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
         "canaries": {"chat": {**often, "model": MODEL}, "steady": {**often, "model": "sim-ok"}},
@@ -41,10 +41,10 @@ async def test_a_restart_with_nothing_changed_tells_nobody(tmp_path: Path) -> No
             await hook.received(1)
             await daemon.terminate()
             await daemon.start()
-            await daemon.said("run", 4, canary="chat", outcome="failed")
+            await daemon.said("run", 3, canary="chat", outcome="failed")
             await daemon.kill()
             await daemon.start()
-            await daemon.said("run", 4, canary="chat", outcome="failed")
+            await daemon.said("run", 3, canary="chat", outcome="failed")
             assert [("alert.fired", hook.deliveries[0].id)] == hook.story()
             assert 1 == len(hook.deliveries)
             assert [] == daemon.lines("alert")
@@ -53,7 +53,7 @@ async def test_a_restart_with_nothing_changed_tells_nobody(tmp_path: Path) -> No
             await hook.received(2)
             await daemon.terminate()
             await daemon.start()
-            await daemon.said("run", 4, canary="chat", outcome="ok")
+            await daemon.said("run", 3, canary="chat", outcome="ok")
             await daemon.terminate()
         assert ["alert.fired", "alert.resolved"] == [delivery.json["type"] for delivery in hook.deliveries]
 

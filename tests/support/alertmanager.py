@@ -7,6 +7,7 @@ from typing import Any
 import httpx2
 import msgspec
 
+from support.loopback import plain_http
 from support.program import Program
 from support.tools import need
 
@@ -69,6 +70,6 @@ class Alertmanager(Program):
         ]
 
     async def _get(self, path: str, **parameters: str) -> Any:
-        async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
+        async with plain_http() as client:
             response = await client.get(self.url + path, params=parameters)
         return response.raise_for_status().json()

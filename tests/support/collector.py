@@ -4,10 +4,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import httpx2
 import msgspec
 from msgspec import Struct, field
 
+from support.loopback import plain_http
 from support.program import Program, until
 from support.tools import need
 
@@ -97,7 +97,7 @@ class Collector(Program):
 
     async def prometheus(self) -> str:
         """Return the metrics as the Collector exposes them to Prometheus."""
-        async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
+        async with plain_http() as client:
             response = await client.get(f"http://127.0.0.1:{self.ports[2]}/metrics")
         return response.raise_for_status().text
 

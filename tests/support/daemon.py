@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, Self
 
 import httpx2
 
+from support.loopback import plain_http
 from support.program import until
 
 _START_WITHIN = 60.0
@@ -42,6 +43,9 @@ class Daemon:
     health unless it says otherwise. A daemon can be started again and again in one folder, and :attr:`log` goes on.
     """
 
+    program: tuple[str, ...] = ("-m", "streamcanary")
+    """What Python is to run."""
+
     def __init__(self, folder: Path, config: dict[str, Any] | str, **environ: str) -> None:
         self.config = write_config(folder, config)
         self.folder = folder
@@ -69,7 +73,7 @@ class Daemon:
         self._begin = len(self.stderr)
         with self._stderr.open("ab") as stderr, self._stdout.open("ab") as stdout:
             self._process = await asyncio.create_subprocess_exec(
-                *_command("run", "-c", self.config),
+                *(sys.executable, *self.program, "run", "-c", str(self.config)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
@@ -82,7 +86,7 @@ class Daemon:
         url = f"http://127.0.0.1:{address['port']}/readyz"
 
         async def ask() -> bool | None:
-            async with httpx2.AsyncClient(trust_env=False, timeout=10) as client:
+            async with plain_http() as client:
                 with contextlib.suppress(httpx2.HTTPError):
                     return (await client.get(url)).status_code == 200 or None
             return None

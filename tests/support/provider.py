@@ -2,7 +2,7 @@
 
 from pydantic import PrivateAttr
 
-from streamcanary.simulator import Pace, Phase, Simulator, Timeline
+from streamcanary.simulator import Lifetime, Pace, Phase, Simulator, Timeline
 
 MODEL = "sim-timeline"
 """The model that is well or not as the test says; ``sim-cut`` and its like go on as always."""
@@ -11,15 +11,23 @@ _PROMPT = Pace(first_token=0.0, chunk_gap=0.0, retry_after=0.05, hang=900.0)  # 
 
 
 class Provider(Simulator):
-    """``async with Provider() as provider``: plays the fault that was turned to last; ``ok`` to begin with."""
+    """``async with Provider() as provider``: plays the fault that was turned to last; ``ok`` to begin with.
 
-    def __init__(self, fault: str = "ok", *, pace: Pace = _PROMPT) -> None:
+    ``connection`` is how long a connection lasts, as the simulator's.
+    """
+
+    def __init__(self, fault: str = "ok", *, pace: Pace = _PROMPT, connection: Lifetime = "keep-alive") -> None:
         self._hand = _Hand.at(fault)
-        super().__init__(pace=pace, timeline=self._hand)
+        super().__init__(pace=pace, timeline=self._hand, connection=connection)
 
     def turn(self, fault: str) -> None:
         """Play ``fault`` from now on, to whoever asks for :data:`MODEL`."""
         self._hand.turn(fault)
+
+    def hang_up(self) -> None:
+        """End every connection now, in the middle of whatever it is at; the next ones are served."""
+        for task in self._tasks:
+            task.cancel()
 
     def asked(self, model: str = MODEL) -> int:
         """Return how often ``model`` was asked for."""

@@ -12,6 +12,7 @@ from typing import Any, Final, Literal, NamedTuple
 import httpx2
 
 from streamcanary.simulator import Pace, Simulator
+from support.loopback import TRUST_NOBODY
 
 QUICK = Pace(
     first_token=0.0,
@@ -27,7 +28,6 @@ QUICK = Pace(
 PATIENT = Pace(first_token=0.0, chunk_gap=0.0, hang=900.0)
 """Hanging faults hang for good: whoever waits for them has to leave."""
 
-_NO_TLS = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # trusts nobody; the usual one takes 20 ms to make
 _EVENT = re.compile(rb"\Aevent: [^\n]*\n")
 _PEM = Path(__file__).with_name("loopback.pem")  # signed by itself, for 127.0.0.1, ::1 and localhost; for tests alone
 
@@ -98,7 +98,7 @@ async def see(
     body = {"model": model, **prompt(api), "stream": stream, **more}
     started = time.monotonic()
     response, received = None, bytearray()
-    async with httpx2.AsyncClient(trust_env=False, timeout=20, verify=verify or _NO_TLS) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=20, verify=verify or TRUST_NOBODY) as client:
         try:
             async with client.stream("POST", simulator.base_url + APIS[api], json=body) as response:
                 async for piece in response.aiter_raw():

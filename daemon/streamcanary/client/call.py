@@ -78,11 +78,11 @@ class Call:
         self._recorder = recorder
         self._on_answer = on_answer
         self._started = clock.monotonic()
+        self._ahead = clock.time() - self._started  # of wall time; taken once, so that no attempt overtakes the next
         self._total_deadline = self._started + total
         self._held: list[DeltaEvent] = []  # in buffer mode: what waits for the answer to be whole
         self._delivered = False
         self._delay = 0.0
-        self._attempt_wall = 0.0
         self._secrets: tuple[str, ...] = ()  # of the attempt
         self.events: deque[Event] = deque()
         self.attempts: list[Attempt] = []
@@ -92,7 +92,7 @@ class Call:
         self.state = State.WAITING
         self.result: StreamResult | None = None
         self.failure: StreamFailed | None = None
-        recorder.call_started(self._started, clock.time())
+        recorder.call_started(self._started, self._started + self._ahead)
         if (step := plan.first(self._started)) is not None:
             self._go(step)
         elif (fault := plan.fault) is not None:
@@ -111,7 +111,6 @@ class Call:
         """Begin the attempt that was waited for."""
         now, leg = self._clock.monotonic(), self.leg
         number = len(self.attempts) + 1
-        self._attempt_wall = self._clock.time()
         self.machine = AttemptMachine(
             leg.timeouts,
             started=now,
@@ -267,7 +266,7 @@ class Call:
         attempt = Attempt(
             number=len(self.attempts) + 1,
             route=self.leg.name,
-            started=self._attempt_wall,
+            started=machine.started + self._ahead,
             duration=now - machine.started,
             fault=machine.fault,
             time_to_first_token=None if machine.first_token is None else machine.first_token - machine.started,

@@ -1,0 +1,32 @@
+"""The daemon, by a clock that can be sent ahead: at each SIGUSR1 sixteen minutes have passed.
+
+Its arguments are those of ``streamcanary``: ``run -c FILE``.
+"""
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+
+from streamcanary.app import serve
+from streamcanary.cli.config import read_config
+from streamcanary.cli.secrets import Secrets
+from streamcanary.cli.signals import stop_on_signal
+from streamcanary.settings import Settings
+from streamcanary.telemetry import logs
+from support.clock import LeapingClock
+
+_LEAP = 16 * 60.0
+
+
+async def live(settings: Settings) -> None:
+    """Run the daemon until a signal ends it."""
+    clock = LeapingClock()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, clock.leap, _LEAP)
+    await serve(settings, stop_on_signal(), clock=clock)
+
+
+if __name__ == "__main__":
+    read = read_config(Path(sys.argv[-1]))
+    logs.configure("info", json=True, secrets=Secrets(read))
+    asyncio.run(live(read))
