@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from streamcanary.alerting.inputs import LevelAnswered, Started, StoreFailed, StoreRecovered, Tick
+from streamcanary.alerting.inputs import LevelAnswered, Started, StoreFailed, StoreRecovered
 from streamcanary.alerting.receivers.answer import Refused
 from streamcanary.alerting.standing import standing
 from support.alerts import World, a_hook, alerts, bad, good

@@ -21,11 +21,11 @@ from streamcanary.alerting.inputs import (
     Unsilenced,
 )
 from streamcanary.alerting.receivers.answer import Accepted, Refused, Retry
-from streamcanary.alerting.state import Draft, State
+from streamcanary.alerting.state import Draft, State, read_state
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.incident import Evidence, Notice, Progress
-from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
 from streamcanary.model.silence import Silence
 from support.alerts import World, a_fault, a_hook, a_run, alerts
 from support.fuzz import PROFILE
@@ -33,6 +33,7 @@ from support.promises import Listener, silenced
 
 WAIT, INTERVAL, REPEAT, LONGEST_TICK = 10.0, 60.0, 600.0, 30.0
 PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
+SLACK = {"type": "slack", "url": "https://hooks.slack.com/services/T0/B0/x"}
 HOOKS = ("hook", "other", "third")
 
 RUNS: dict[str, tuple[OutcomeKind, FaultKind | None]] = {
@@ -44,6 +45,7 @@ RUNS: dict[str, tuple[OutcomeKind, FaultKind | None]] = {
     "rejected": (OutcomeKind.FAILED, FaultKind.AUTH_FAILED),
     "broken": (OutcomeKind.INTERNAL_ERROR, None),
 }
+BUDGETS = {"unbudgeted": BudgetStanding.EXHAUSTED, "slowed": BudgetStanding.SLOWED}
 
 
 def canary(name: str, host: str, target: str, **more: Any) -> Canary:
@@ -75,7 +77,7 @@ RULES: dict[str, dict[str, Any]] = {
     "no built-in": {"Errors": ERRORS, "NoData": {"enabled": False}, "CanaryEgressDown": {"enabled": False}},
 }
 RECEIVERS: dict[str, dict[str, Any]] = {
-    "all": {**{name: a_hook() for name in HOOKS}, "prom": PROM},
+    "all": {"hook": a_hook(), "other": a_hook(), "third": SLACK, "prom": PROM},
     "two": {name: a_hook() for name in HOOKS[:2]},
 }
 ROUTES: dict[str, list[dict[str, Any]]] = {
@@ -107,7 +109,7 @@ MATCHERS = ('canary="a"', 'alert="Errors"', 'target="right"', 'instance="default
 
 
 class Story(RuleBasedStateMachine):
-    """Some canaries, three webhooks that lose answers, and a daemon that is killed at any instant."""
+    """Some canaries, three receivers that lose answers, and a daemon that is killed at any instant."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -143,7 +145,7 @@ class Story(RuleBasedStateMachine):
 
     # ---- runs
 
-    @rule(who=st.integers(0, 3), how=st.sampled_from([*RUNS, "skipped", "unbudgeted"]), times=st.integers(1, 3))
+    @rule(who=st.integers(0, 3), how=st.sampled_from([*RUNS, "skipped", *BUDGETS]), times=st.integers(1, 3))
     def run(self, who: int, how: str, times: int) -> None:
         """Let a canary run."""
         for _ in range(times):
@@ -164,8 +166,9 @@ class Story(RuleBasedStateMachine):
             kind, fault = RUNS[how]
             run = a_run(self.number, kind, fault and a_fault(fault), started=at, scheduled=at, duration=0.5)
         else:
-            reason = "overlap" if how == "skipped" else "budget"
-            run = a_run(self.number, OutcomeKind.SKIPPED, started=at, scheduled=at, duration=0.0, reason=reason)
+            reason, budget = ("budget", BUDGETS[how]) if how in BUDGETS else ("overlap", None)
+            times = {"started": at, "scheduled": at, "duration": 0.0}
+            run = a_run(self.number, OutcomeKind.SKIPPED, **times, reason=reason, budget=budget)
         self._step(Ran(msgspec.structs.replace(run, canary=one.name, target=one.target, provider=one.provider)))
 
     # ---- time
@@ -292,6 +295,34 @@ class Story(RuleBasedStateMachine):
         """Let the store fail, or recover."""
         self._step(StoreFailed("disk full") if fails else StoreRecovered())
 
+    @rule(how=st.sampled_from(["good", "bad", "unreachable"]), answer=st.sampled_from(["accepted", "lost", "refused"]))
+    def start_blind(self, how: str, answer: str) -> None:
+        """Start with a store that cannot be read, see and tell something from memory, and then read it."""
+        self.on_the_way.clear()
+        for listener in self.listeners.values():
+            listener.doubt()
+        world = self.world
+        stored = {table: dict(rows) for table, rows in world.ledger.items()}
+        self._hold(State())
+        self._step(StoreFailed("cannot be read"))
+        self._step(Started())
+        self.run_all(how=how, times=2)
+        self._pass(15.0)
+        for receiver in HOOKS:
+            self.deliver(receiver, answer)
+        self.on_the_way.clear()
+        self._hold(world.state.over(read_state(stored)[0]))
+        self._step(Started())
+        self._step(StoreRecovered())
+
+    def _hold(self, state: State) -> None:
+        """Go on from ``state``, and have the ledger say so."""
+        self.world.state = state
+        for table in self.world.ledger.values():
+            table.clear()
+        for row in state.rows():
+            self.world.ledger[row.table][row.key] = row.value or b""
+
     @rule()
     def lose_the_store(self) -> None:
         """Start again with nothing."""
@@ -308,9 +339,7 @@ class Story(RuleBasedStateMachine):
             listener.forget()
             for group in listener.believes.keys() - recalled[name]:
                 del listener.believes[group]
-        world.state = State()
-        for table in world.ledger.values():
-            table.clear()
+        self._hold(State())
         self._step(Started())
 
     # ---- what is promised

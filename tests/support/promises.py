@@ -17,7 +17,7 @@ from streamcanary.alerting.receivers.answer import Accepted
 from streamcanary.alerting.sighting import UNREACHABLE
 from streamcanary.alerting.standing import standing
 from streamcanary.alerting.state import State
-from streamcanary.model.incident import Action, Incident, Notice
+from streamcanary.model.incident import Action, Incident, Notice, Progress
 from streamcanary.model.matcher import all_match
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
@@ -98,6 +98,12 @@ def _nothing_muted_is_news(config: AlertsConfig, before: State, after: State, no
         known = set(former.said) if former is not None and former.opened == group.opened else set()
         for member in set(group.said) - known:
             assert not silenced(config, after, after.incidents[member], now)
+    for notice in after.notices.values():
+        known = before.notices.get(notice.id)
+        fresh = known is None or (known.state is Progress.PARKED and notice.state is Progress.PENDING)
+        if notice.action is Action.TRIGGER and fresh:
+            fires = [member for member in notice.members if member.firing]
+            assert not all(silenced(config, after, member, now) for member in fires), "a page that is muted"
     for receiver in config.receivers:
         if config.receivers[receiver].level:
             told = {(incident.key, incident.opened) for incident in standing(before, receiver, now)}
@@ -175,6 +181,11 @@ class Listener:
         self.missed.add(notice.group)
         if notice.action is Action.RESOLVE or (settled is not None and not settled.unheard):
             self.doubtful.add((notice.group, notice.opened))
+
+    def doubt(self) -> None:
+        """Take note that nobody knows for now what it was told."""
+        self.doubtful |= {(notice.group, notice.opened) for story in self.story.values() for notice in story}
+        self.story.clear()
 
     def forget(self) -> None:
         """Begin anew: it was removed, or nobody knows what it was told."""

@@ -199,7 +199,7 @@ class Groups:
             return group.flushed + self._interval
         if over:  # soon all of them may be, and that is told at once
             ends = [one.resolved for one in over if one.resolved is not None and one.resolved <= now]
-            return max(group.flushed + self._interval, *(end + self._wait for end in ends[:1]))
+            return max([group.flushed + self._interval, *(end + self._wait for end in sorted(ends)[:1])])
         return group.flushed + self._repeat if loud else None
 
     def _end(self, draft: Draft, group: Group, over: tuple[Incident, ...], now: float) -> None:

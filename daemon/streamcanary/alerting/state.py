@@ -72,12 +72,12 @@ class State(Struct, frozen=True, kw_only=True):
     def over(self, older: "State") -> "State":
         """Return this state, and what ``older`` has under other keys.
 
-        What ``older`` has to tell of an opening of a group is dropped for whoever hears of a later one from this state.
+        What ``older`` has to tell of a group is dropped for whoever hears of it from this state: that is newer.
         """
         tables: dict[str, Any] = {name: {**older.table(name), **self.table(name)} for name in TABLES}
-        opened = {(notice.receiver, notice.group): notice.opened for notice in self.notices.values()}
+        heard = {(notice.receiver, notice.group) for notice in self.notices.values()}
         for key, notice in older.notices.items():
-            if key not in self.notices and notice.opened < opened.get((notice.receiver, notice.group), 0.0):
+            if key not in self.notices and (notice.receiver, notice.group) in heard:
                 del tables["notices"][key]
         return State(**tables, awake=self.awake, ticked=self.ticked, numbered=max(self.numbered, older.numbered))
 
