@@ -199,6 +199,6 @@ def clocks_for(behaviour: str) -> Timeouts:
     if behaviour == "5xx-stalled-body":
         return Timeouts(headers=2.0)
     if behaviour == "slow-drip":
-        return Timeouts(stall=0.6)  # longer than each of its gaps, shorter than all of them
+        return Timeouts(stall=1.5)  # longer than each of its gaps, shorter than all of them
     row = FAULTS.get(behaviour)
     return _STRIKES.get(row.kind, Timeouts()) if row else Timeouts()

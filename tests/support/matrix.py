@@ -17,7 +17,7 @@ from support.faults import NOTHING, Came, Row
 from support.loopback import TRUST_NOBODY
 from support.simulator import APIS, Api, client_tls, server_tls
 
-PACE: Final = Pace(first_token=0.0, chunk_gap=0.0, slow_gap=0.1, ping_gap=0.05, retry_after=0.2, hang=900.0)
+PACE: Final = Pace(first_token=0.0, chunk_gap=0.0, slow_gap=0.2, ping_gap=0.05, retry_after=0.2, hang=900.0)
 """Hanging faults hang for good, with many pings before a clock strikes; ``Retry-After`` is 0.2 s, or a whole second."""
 RETRY: Final = RetryPolicy(max_attempts=2, base_delay=0.001, max_delay=0.001)
 QUESTIONS: Final[dict[Api, dict[str, Any]]] = {
