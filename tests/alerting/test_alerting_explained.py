@@ -191,10 +191,16 @@ def test_one_glitch_is_no_blackout() -> None:
     assert [] == world.firing
     third = Canary(name="c", target="c", provider="c", interval=30.0, host="three")
     world = World(alerts(rules={}), *HOSTS, third)
-    for _ in range(5):
-        run_all(world, FaultKind.CONNECT_FAILED, "a", "b")
+    run_all(world, FaultKind.CONNECT_FAILED, "a", "b")
+    for _ in range(4):
         run_all(world, FaultKind.STALLED, "c")  # somebody answered, and then stalled
+        assert [] == world.firing
+        run_all(world, FaultKind.CONNECT_FAILED, "a", "b")
+        assert [] == world.firing
+    run_all(world, FaultKind.CONNECT_FAILED, "c")  # it was reached a moment ago
     assert [] == world.firing
+    run_all(world, FaultKind.CONNECT_FAILED, "c")
+    assert ["CanaryEgressDown"] == [incident.rule for incident in world.firing]
 
 
 def test_a_run_that_the_budget_forbade_reaches_nobody() -> None:

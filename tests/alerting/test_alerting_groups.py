@@ -307,3 +307,24 @@ def test_a_group_of_thousands_is_a_notice_that_fits() -> None:
     notice = world.deliver()
     assert notice is not None
     assert (Action.RESOLVE, MOST_MEMBERS, 120) == (notice.action, len(notice.members), notice.total)
+
+
+def test_the_last_update_before_the_end_is_spared() -> None:
+    """One after the other recovers within ``group_wait``: that is told once, as the end."""
+    world = announced(3, "c0", "c1", "c2")
+    later(world, 400)
+    runs(world, "c0", run=good)
+    later(world, 5)
+    assert world.deliver() is None
+    runs(world, "c1", "c2", run=good)
+    assert "resolve" == told(world.deliver())[0]
+    assert world.deliver() is None
+
+
+def test_some_that_recover_are_told_of_if_the_others_do_not() -> None:
+    """After ``group_wait``."""
+    world = announced(2, "c0", "c1")
+    later(world, 400)
+    runs(world, "c0", run=good)
+    later(world, 10)
+    assert ("update", {"c0": False, "c1": True}) == told(world.deliver())

@@ -6,9 +6,8 @@ import pytest
 from pydantic import ValidationError
 
 from streamcanary.alerting.heartbeat import Heartbeat, HeartbeatConfig
-from streamcanary.alerting.progress import evaluation_stands_still, outbox_stands_still, runs_stand_still
+from streamcanary.alerting.progress import evaluation_stands_still, runs_stand_still
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.incident import Action, Notice, Progress
 from support.alerts import CHAT, NOON
 from support.receiver import Receiver, Reply
 
@@ -32,6 +31,21 @@ async def test_the_heartbeat_is_withheld_when_something_stands_still(caplog: pyt
         assert [await heart.beat() for _ in range(3)] == [False] * 3
         assert monitor.deliveries == []
     assert [record.message for record in caplog.records] == ["the heartbeat is withheld: runs: no run has ended for 5m"]
+
+
+async def test_what_stands_still_beside_it_is_logged_too(caplog: pytest.LogCaptureFixture) -> None:
+    """How long it has lasted is no news; that something else stands still, or gets on, is."""
+    stuck = {"runs": "for 5m", "outbox": None}
+    async with Receiver() as monitor, httpx2.AsyncClient(trust_env=False) as http:
+        heart = a_heartbeat(monitor, http, runs=lambda: stuck["runs"], outbox=lambda: stuck["outbox"])
+        for change in ({}, {"runs": "for 6m"}, {"outbox": "for 1m"}, {"runs": None}):
+            stuck |= change
+            await heart.beat()
+    assert [
+        "the heartbeat is withheld: runs: for 5m",
+        "the heartbeat is withheld: runs: for 6m; outbox: for 1m",
+        "the heartbeat is withheld: outbox: for 1m",
+    ] == [record.message for record in caplog.records]
 
 
 async def test_a_monitor_that_refuses_is_logged_and_asked_again(caplog: pytest.LogCaptureFixture) -> None:
@@ -75,32 +89,3 @@ def test_runs_stand_still_when_three_were_due_and_none_has_ended(now: float, say
 def test_evaluation_stands_still_after_a_minute() -> None:
     """On the monotonic clock."""
     assert (None, "nothing was evaluated for 1m1s") == (evaluation_stands_still(0, 60), evaluation_stands_still(0, 61))
-
-
-@pytest.mark.parametrize(
-    ("state", "age", "says"),
-    [
-        (Progress.PENDING, 899, None),
-        (Progress.PENDING, 901, "hook has not taken a notice for 15m1s (HTTP 500)"),
-        (Progress.PARKED, 9000, None),
-        (Progress.ACCEPTED, 9000, None),
-    ],
-)
-def test_the_outbox_stands_still_when_a_notice_waits_for_a_quarter_of_an_hour(
-    state: Progress, age: float, says: str | None
-) -> None:
-    """What was taken or refused waits for nothing."""
-    notice = Notice(
-        id="n",
-        receiver="hook",
-        group="g",
-        action=Action.TRIGGER,
-        opened=NOON,
-        number=1,
-        members=(),
-        created=NOON,
-        next_try=NOON,
-        state=state,
-        last_error="HTTP 500",
-    )
-    assert says == outbox_stands_still({"n": notice}, NOON + age)

@@ -3,6 +3,8 @@
 import asyncio
 
 from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.driver import Alerting
+from streamcanary.alerting.senders import failures
 from streamcanary.store.database import Store
 from support.alerting import OUTAGE, RECOVERY, offer, running, types, until
 from support.alerts import a_hook, alerts
@@ -14,6 +16,12 @@ def prom(*receivers: Receiver, **more: Receiver) -> AlertsConfig:
     """Configure one Alertmanager with several peers, and webhooks beside it."""
     peers = {"type": "alertmanager", "urls": [receiver.url for receiver in receivers]}
     return alerts(receivers={"prom": peers, **{name: a_hook(hook.url) for name, hook in more.items()}})
+
+
+def all_fail(alerting: Alerting) -> bool:
+    """Tell whether each peer has failed to take what it was told last."""
+    peers = [peer for some in failures(alerting._senders).values() for peer in some]
+    return bool(peers) and None not in peers
 
 
 async def test_a_level_receiver_is_told_again_and_again(store: Store) -> None:
@@ -68,6 +76,59 @@ async def test_a_peer_that_was_away_hears_the_state_of_now(store: Store) -> None
         await peer.received(2)
         (alert,) = peer.deliveries[1].json
         assert alert["endsAt"] < "2027-01-15T08:03"
+
+
+async def test_a_peer_that_asks_for_an_hour_is_told_again_before_the_alert_ends_by_itself(store: Store) -> None:
+    """It would do so a quarter of an hour after the last word; a third of that is what it is left alone for."""
+    clock = ManualClock(wall=OUTAGE[-1].started + 5)
+    busy = Reply(503, {"Retry-After": "3600"})
+    async with Receiver(busy) as peer, running(store, prom(peer), clock) as alerting:
+        offer(alerting, OUTAGE)
+        await peer.received(1)
+        await until(lambda: all_fail(alerting))
+        clock.advance(299)
+        alerting.wake()
+        await asyncio.sleep(0.05)
+        assert len(peer.deliveries) == 1
+        clock.advance(1)
+        alerting.wake()
+        await peer.received(2)
+
+
+async def test_peers_that_take_nothing_stop_the_heart(store: Store) -> None:
+    """After a quarter of an hour in which there was something to tell; until one of them does."""
+    clock = ManualClock(wall=OUTAGE[-1].started + 5)
+    down, no = Reply(503), Reply(400, body=b"bad label")
+    async with (
+        Receiver(always=down) as one,
+        Receiver(always=no) as two,
+        running(store, prom(one, two), clock) as alerting,
+    ):
+        says = alerting.vitals()["levels"]
+        clock.advance(3600)
+        assert None is says()  # there was nothing to tell
+        offer(alerting, OUTAGE)
+        await until(lambda: all_fail(alerting))
+        clock.advance(900)
+        assert None is says()
+        clock.advance(1)
+        assert "prom has taken nothing for 15m1s (HTTP 400: bad label)" == says()
+        one.always = Reply()
+        alerting.wake()
+        await until(lambda: says() is None)
+
+
+async def test_peers_that_took_nothing_stop_no_heart_once_there_is_nothing_to_tell(store: Store) -> None:
+    """It is over, and what is over is told for a quarter of an hour."""
+    clock = ManualClock(wall=OUTAGE[-1].started + 5)
+    async with Receiver(always=Reply(503)) as peer, running(store, prom(peer), clock) as alerting:
+        offer(alerting, OUTAGE)
+        await until(lambda: all_fail(alerting))
+        offer(alerting, RECOVERY)
+        await until(lambda: not alerting.active)
+        clock.advance(1000)
+        alerting.wake()
+        await until(lambda: not all_fail(alerting))
 
 
 async def test_a_peer_that_refuses_is_told_to_the_others(store: Store) -> None:

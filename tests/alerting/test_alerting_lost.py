@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.inputs import Ran, Silenced, Started, Tick
+from streamcanary.alerting.inputs import Ran, Silenced, Started, StoreFailed, Tick
 from streamcanary.alerting.recall import RECALLED
 from streamcanary.alerting.state import TABLES, State
 from streamcanary.model.canary import Canary
@@ -180,3 +180,19 @@ def test_only_who_heard_nothing_of_the_new_opening_is_told_that_the_old_one_is_o
     assert ended is not None
     assert ("resolve", RECALLED) == (ended.action, ended.members[0].reason)
     assert [] == world.deliver_all("hook", "other")
+
+
+def test_a_store_that_is_read_late_tells_nothing_that_memory_has_overtaken() -> None:
+    """The end of the last outage waited in it; by now the next one is told of, and goes on."""
+    world = World(alerts(rules={"Errors": THREE_IN_A_ROW, "StoreFailing": {"enabled": False}}))
+    world.see(bad, bad, bad)
+    world.deliver()
+    world.see(good, good, good)
+    stored, world.state = world.state, State()
+    world.ledger = {table: {} for table in TABLES}
+    world.step(StoreFailed("cannot be read"))
+    world.see(bad, bad, bad)
+    assert [("trigger", "Errors")] == world.deliver_all()
+    world.state = world.state.over(stored)
+    world.step(Started())
+    assert ([], ["Errors"]) == (world.deliver_all(), [incident.rule for incident in world.firing])

@@ -6,8 +6,12 @@ from typing import Any
 import pytest
 
 from streamcanary.alerting import driver
+from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.driver import Alerting
+from streamcanary.alerting.engine import Engine
+from streamcanary.alerting.inputs import StoreFailed
 from streamcanary.alerting.journal import Journal
+from streamcanary.alerting.state import State
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.row import Row
@@ -15,7 +19,7 @@ from streamcanary.store import history
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost
 from support.alerting import OUTAGE, RECOVERY, Unreliable, hooks, offer, running, types, until
-from support.alerts import CHAT, alerts, bad, good
+from support.alerts import CHAT, THREE_IN_A_ROW, a_hook, alerts, bad, good
 from support.clock import ManualClock
 from support.receiver import Receiver
 
@@ -76,6 +80,52 @@ async def test_a_store_that_cannot_be_read_at_the_start_is_read_later(store: Sto
     ]
 
 
+async def test_so_is_one_whose_failing_is_told_to_nobody(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """``StoreFailing`` is switched off: what it knows is taken up all the same, and told of once."""
+    clock, ledger = ManualClock(), Unreliable(store)
+    config = hooks_without_store_failing
+    async with Receiver() as hook:
+        async with running(store, config(hook), clock) as alerting:
+            offer(alerting, OUTAGE)
+            await hook.received(1)
+            await alerting.drain(5)
+        ledger.broken = StoreFailing("the disk does not answer")
+        async with running(ledger, config(hook), clock) as alerting:
+            offer(alerting, RECOVERY[:1])
+            await until(lambda: not (alerting._queue or alerting._busy))
+            assert () == alerting.active
+            ledger.broken = None
+            clock.advance(5)
+            alerting.wake()
+            await until(lambda: alerting.active)
+            assert [OUTAGE[-1].started + 1] == [incident.opened for incident in alerting.active]
+            offer(alerting, RECOVERY[1:])
+            await hook.received(2)
+            await alerting.drain(5)
+        assert ["alert.fired", "alert.resolved"] == [delivery.json["type"] for delivery in hook.deliveries]
+        assert len({delivery.json["key"] for delivery in hook.deliveries}) == 1
+    assert ["the store cannot be read, alerting begins without its memory: the disk does not answer"] == [
+        record.message for record in caplog.records if record.levelname == "ERROR"
+    ]
+
+
+def hooks_without_store_failing(hook: Receiver) -> AlertsConfig:
+    """Configure a webhook, and one rule: three in a row."""
+    rules = {"Errors": THREE_IN_A_ROW, "StoreFailing": {"enabled": False}}
+    return alerts(rules=rules, receivers={"hook": a_hook(hook.url)})
+
+
+async def test_what_was_left_over_from_a_failing_store_is_over_at_the_next_start(store: Store) -> None:
+    """Killed when the store had everything but the news that it is well again."""
+    clock = ManualClock()
+    engine = Engine(alerts(receivers={}), "default", [CHAT])
+    _, rows = engine.step(State(), StoreFailed("database or disk is full"), clock.time())
+    await store.commit(rows, ())
+    async with running(store, alerts(receivers={}), clock) as alerting:
+        await until(lambda: alerting.state.incidents)
+        assert () == alerting.active
+
+
 async def test_a_store_that_was_lost_gets_everything_again(store: Store) -> None:
     """The file is gone in the middle of an outage: memory is written into the new one."""
     ledger, clock = Unreliable(store), ManualClock()
@@ -98,12 +148,14 @@ async def test_a_store_that_was_lost_gets_everything_again(store: Store) -> None
     assert key in stored["detectors"]
 
 
-async def test_a_failing_store_is_tried_every_few_seconds() -> None:
-    """Not at every run."""
+@pytest.mark.parametrize("told", [True, False])
+async def test_a_failing_store_is_tried_every_few_seconds(told: bool) -> None:
+    """Not at every run, whether ``StoreFailing`` is switched off or not."""
     ledger, clock = Unreliable(None), ManualClock()
     ledger.broken = StoreFailing("full")
-    async with running(ledger, alerts(receivers={}), clock) as alerting:
-        await until(lambda: alerting.active)
+    rules = {"Errors": THREE_IN_A_ROW, "StoreFailing": {"enabled": told}}
+    async with running(ledger, alerts(receivers={}, rules=rules), clock) as alerting:
+        await until(lambda: ledger.asked and not alerting._busy)
         before = ledger.asked
         for number, count in enumerate((before, before, before + 1)):
             clock.advance(number)
