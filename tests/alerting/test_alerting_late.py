@@ -71,6 +71,19 @@ def test_who_has_not_heard_of_it_before_a_silence_is_spared() -> None:
     assert [("trigger", "Errors")] == world.deliver_all("hook", "other")
 
 
+def test_who_is_spared_is_not_told_of_changes_either() -> None:
+    """One of two recovers in the silence: whoever knows of the page hears of it, and nobody else."""
+    one_failure = {"Errors": {"detector": {"type": "consecutive", "failures": 1}}}
+    world = World(alerts(rules=one_failure, group_by=["alert"], receivers=TWO_HOOKS), *fleet(2))
+    runs(world, "c0", "c1")
+    later(world, 300)
+    world.deliver("hook", Refused("HTTP 403"))
+    silence(world)
+    runs(world, "c0", run=good)
+    later(world, 300)
+    assert [] == world.deliver_all("hook")
+
+
 def test_who_is_spared_hears_nothing_if_it_is_over_by_then() -> None:
     """Neither the page nor the end."""
     world = fired(routes=TO_BOTH)

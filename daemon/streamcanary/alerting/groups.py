@@ -135,22 +135,28 @@ class Groups:
         if said:
             group = self._catch_up(draft, group, members, muted, now)
         news = [one for one in alive if one.key not in said]
-        loud = any(one.key not in muted for one in alive) and not self._is_settled(draft, alive)
+        audible = any(one.key not in muted for one in alive)
+        loud = audible and not self._is_settled(draft, alive)
         due = self._due(group, news, over, loud=loud, now=now)
         if due is not None and due <= now:
-            group = self._tell(draft, group, alive, over, now)
+            group = self._tell(draft, group, alive, over, now, audible=audible)
             due = self._due(group, [], [], loud=loud, now=now)
         if due != group.due or group is not draft.groups.get(group.key):
             draft.put(msgspec.structs.replace(group, due=due))
 
-    def _tell(self, draft: Draft, group: Group, alive: list[Incident], over: list[Incident], now: float) -> Group:
-        """Have receivers told how ``group`` is now, with the evidence as it is now; return it."""
+    def _tell(
+        self, draft: Draft, group: Group, alive: list[Incident], over: list[Incident], now: float, *, audible: bool
+    ) -> Group:
+        """Have receivers told how ``group`` is now, with the evidence as it is now; return it.
+
+        Unless some of it is ``audible``, not muted, only those are who were told of it before.
+        """
         for position, one in enumerate(alive):
             watch = draft.detectors.get(one.key)
             alive[position] = watch.refresh(one) if watch is not None else one
             if alive[position] is not one:
                 draft.put(alive[position])
-        routed = dict.fromkeys(name for one in alive for name in self.told(one))
+        routed = dict.fromkeys(name for one in alive for name in self.told(one) if audible)
         receivers = tuple(dict.fromkeys([*group.receivers, *routed]))
         said = tuple(one.key for one in alive)
         # who was told before, and is no longer routed to, hears of what changes, and not that nothing does
@@ -163,7 +169,7 @@ class Groups:
     def _catch_up(self, draft: Draft, group: Group, members: list[Incident], muted: set[str], now: float) -> Group:
         """Have who is late told what the others were told last; while it is muted, spare who has not heard of it."""
         said = self._as_told(group, members)
-        if any(one.key not in muted for one in said):
+        if any(one.firing and one.key in group.said and one.key not in muted for one in members):
             if group.late:
                 outbox.tell(draft, group, said, self.edges(group.late), now)
                 receivers = tuple(dict.fromkeys([*group.receivers, *group.late]))
@@ -246,9 +252,9 @@ class Groups:
         outbox.end_again(draft, refused, now)
 
     def _try_again(self, draft: Draft, group: Group, receivers: list[str], now: float) -> None:
-        said = self._as_told(group, [draft.incidents[key] for key in group.members if key in draft.incidents])
-        if any(self._mute.reason(draft, one, now) is None for one in said):
-            outbox.try_again(draft, group, said, receivers, now)
+        members = [draft.incidents[key] for key in group.said if key in draft.incidents]
+        if any(one.firing and self._mute.reason(draft, one, now) is None for one in members):
+            outbox.try_again(draft, group, self._as_told(group, members), receivers, now)
 
 
 def _is_on_its_way(group: Group, due: float, now: float) -> bool:
