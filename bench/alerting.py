@@ -13,6 +13,9 @@ from tempfile import TemporaryDirectory
 from bench.table import Row
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.driver import Alerting
+from streamcanary.alerting.engine import Engine
+from streamcanary.alerting.inputs import Input, Ran, Tick
+from streamcanary.alerting.state import State
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import FaultKind, Phase, make_fault
@@ -37,18 +40,14 @@ _RULES = {
 def rows() -> list[Row]:
     """Run the fleet for three rounds at its own pace, in a minute and a half."""
     with TemporaryDirectory() as folder:
-        return asyncio.run(_measure(Path(folder)))
+        return [*asyncio.run(_measure(Path(folder))), storm()]
 
 
 async def _measure(folder: Path) -> list[Row]:
     clock = SystemClock()
     store = Store.open(StoreConfig(path=folder / "alerting.db"), clock)
-    canaries = [
-        Canary(name=f"canary-{number}", target=f"t{number % 20}", provider="p", interval=_EVERY)
-        for number in range(_CANARIES)
-    ]
     config = AlertsConfig.model_validate({"rules": _RULES, "group_by": ["alert"]})
-    alerting = Alerting(config=config, instance="bench", canaries=canaries, ledger=store, clock=clock)
+    alerting = Alerting(config=config, instance="bench", canaries=_fleet(), ledger=store, clock=clock)
     offered: dict[str, float] = {}
     seconds: list[float] = []
 
@@ -83,13 +82,45 @@ async def _measure(folder: Path) -> list[Row]:
     ]
 
 
+def storm() -> Row:
+    """Step the bare engine through an outage of the whole fleet, each alert a page of its own; no store, no network."""
+    config = AlertsConfig.model_validate(
+        {
+            "rules": _RULES,
+            "group_by": ["alert", "canary"],
+            "receivers": {"pd": {"type": "pagerduty", "routing_key": "0" * 32}},
+        }
+    )
+    engine = Engine(config, "bench", _fleet())
+    state, longest = State(), 0.0
+    now = begun = time.time()
+    for number in range(_ROUNDS * _CANARIES):
+        now += _EVERY / _CANARIES
+        inputs: list[Input] = [Ran(_outcome(f"canary-{number % _CANARIES}", number, failed=True, now=now))]
+        if number % 300 == 0:
+            inputs.append(Tick())
+        for one in inputs:
+            start = time.perf_counter()
+            state, _ = engine.step(state, one, now)
+            longest = max(longest, time.perf_counter() - start)
+    pages = len(state.notices)
+    return Row(f"longest step while all fail, {pages} pages in {now - begun:.0f} s", f"{longest * 1e3:.0f} ms")
+
+
 def _resident() -> float:
     """Return the most memory this process has held, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 
-def _outcome(canary: str, number: int, *, failed: bool) -> Outcome:
-    now = time.time()
+def _fleet() -> list[Canary]:
+    return [
+        Canary(name=f"canary-{number}", target=f"t{number % 20}", provider="p", interval=_EVERY)
+        for number in range(_CANARIES)
+    ]
+
+
+def _outcome(canary: str, number: int, *, failed: bool, now: float | None = None) -> Outcome:
+    now = time.time() if now is None else now
     fault = _FAULT if failed else None
     return Outcome(
         run_id=f"{number:08x}",
