@@ -47,7 +47,8 @@ async def _measure(folder: Path) -> list[Row]:
     clock = SystemClock()
     store = Store.open(StoreConfig(path=folder / "alerting.db"), clock)
     config = AlertsConfig.model_validate({"rules": _RULES, "group_by": ["alert"]})
-    alerting = Alerting(config=config, instance="bench", canaries=_fleet(), ledger=store, clock=clock)
+    canaries = _fleet()
+    alerting = Alerting(config=config, instance="bench", canaries=canaries, ledger=store, clock=clock)
     offered: dict[str, float] = {}
     seconds: list[float] = []
 
