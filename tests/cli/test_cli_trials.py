@@ -110,7 +110,7 @@ async def test_a_backtest_tells_what_would_have_been(tmp_path: Path) -> None:
     said = await verb("backtest", "-c", config)
     assert (0, "") == (said.code, said.stderr)
     assert "24 runs from 2027-01-15T08:00:00.000Z to 2027-01-15T08:11:30.000Z\n" in said.stdout
-    assert "2027-01-15T08:06:00.000Z  2m30s        Errors  chat   3 of 3  stalled 3\n" in said.stdout
+    assert "2027-01-15T08:06:00.000Z  2m30s        Errors  chat   5 of 8  stalled 5\n" in said.stdout
     assert "2027-01-15T08:11:00.000Z  30s, and on  Errors  chat   3 of 3  rate_limited 3\n" in said.stdout
     [line] = [line for line in said.stdout.splitlines() if line.startswith("Errors ")]
     assert ["Errors", "2", "3m", "0"] == line.split()
