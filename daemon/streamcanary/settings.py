@@ -1,27 +1,31 @@
 """The whole configuration: the rooms' own sections under one roof, and what must hold between them."""
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.heartbeat import HeartbeatConfig
+from streamcanary.alerting.idle import Bounds, Idle, idle
+from streamcanary.alerting.unheard import unheard
 from streamcanary.canary.budget import BudgetConfig
-from streamcanary.canary.spec import CanarySpec
+from streamcanary.canary.spec import CanarySpec, Slo
 from streamcanary.canary.spend import budget_misfits
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.canary import Canary
 from streamcanary.model.misfit import Misfit
 from streamcanary.settings_sources.document import Document
 from streamcanary.settings_sources.explain import explain
-from streamcanary.settings_sources.problem import ConfigInvalid, Problem, render
+from streamcanary.settings_sources.kinds import of_another_kind
+from streamcanary.settings_sources.problem import ConfigInvalid, Problem, in_order, render
 from streamcanary.settings_sources.source import FileAndEnvironment
 from streamcanary.store.config import StoreConfig
 from streamcanary.telemetry.config import TelemetryConfig
+from streamcanary.transport.trust import unusable
 from streamcanary.web.config import WebConfig
 
 __all__ = ["ConfigInvalid", "Problem", "Settings", "load", "render"]
@@ -48,6 +52,13 @@ class Settings(BaseSettings):
     store: StoreConfig = Field(default_factory=StoreConfig)
     web: WebConfig = Field(default_factory=WebConfig)
 
+    _warnings: tuple[Problem, ...] = PrivateAttr(())
+
+    @property
+    def warnings(self) -> tuple[Problem, ...]:
+        """What is no mistake, and may be meant otherwise; in the order of the file."""
+        return self._warnings
+
     @classmethod
     def settings_customise_sources(
         cls,
@@ -64,14 +75,44 @@ class Settings(BaseSettings):
         """Return what the other rooms may know of the canaries."""
         return tuple(spec.describe(name, self.targets[spec.target]) for name, spec in self.canaries.items())
 
-    def renamed_twice(self) -> Iterator[Misfit]:
-        """Return which canaries would share their alerts with another."""
+    def problems(self) -> Iterator[Misfit]:
+        """Yield what does not hold between sections that are each right; by path from the root."""
+        yield from _below("alerts", self.alerts.problems(self.describe()))
+        yield from _below("alerts", (misfit for misfit, wholly in self._idle() if wholly))
+        yield from self._renamed_twice()
+        yield from budget_misfits(self.budget, self.targets, self.canaries)
+        for name, target in self.targets.items():
+            yield from _below("targets", _below(name, unusable(target)))
+        for name, receiver in self.alerts.receivers.items():
+            yield from _below("alerts", _below("receivers", _below(name, unusable(receiver.way))))
+
+    def doubts(self) -> Iterator[Misfit]:
+        """Yield what is no mistake, and may be meant otherwise; by path from the root."""
+        yield from _below("alerts", unheard(self.alerts, self.describe(), self.instance))
+        yield from _below("alerts", (misfit for misfit, wholly in self._idle() if not wholly))
+
+    def _idle(self) -> Iterator[Idle]:
+        canaries, rules = self.describe(), {name: rule for name, rule in self.alerts.rules.items() if rule.enabled}
+        watched = {name: [canary.name for canary in canaries if rule.watches(canary)] for name, rule in rules.items()}
+        bounds = {
+            name: Bounds(has_slo=spec.slo != Slo(), times=spec.timeouts.longest) for name, spec in self.canaries.items()
+        }
+        return idle(rules, watched, bounds)
+
+    def _renamed_twice(self) -> Iterator[Misfit]:
+        """Yield which canaries would share their alerts with another."""
         taken = {name: name for name, spec in self.canaries.items() if not spec.renamed_from}
         for name, spec in self.canaries.items():
-            former = spec.renamed_from
-            if former and taken.setdefault(former, name) != name:
-                message = f"two canaries cannot be known as {former}: {taken[former]} is, too"
-                yield Misfit(("canaries", name, "renamed_from"), message)
+            former, path = spec.renamed_from, ("canaries", name, "renamed_from")
+            if former == name:
+                yield Misfit(path, "is the name that it has now; write the one that it had before, or remove it")
+            elif former and taken.setdefault(former, name) != name:
+                yield Misfit(path, f"two canaries cannot be known as {former}: {taken[former]} is, too")
+
+
+def _below(key: str, misfits: Iterable[Misfit]) -> Iterator[Misfit]:
+    for misfit in misfits:
+        yield misfit._replace(path=(key, *misfit.path))
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
@@ -86,22 +127,20 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     source = FileAndEnvironment(Settings, path, environ)
     document = source.document
     crossing = list(_between_sections(document))
-    problems = _without_repeats(document.problems, crossing)
+    problems = _without_repeats(document.problems, [*of_another_kind(document, source.shape), *crossing])
     try:
         settings = Settings(_build_sources=((source,), {}))
     except ValidationError as error:
         problems = _without_repeats(problems, explain(error, document, source.shape))
     else:
-        for misfit in settings.alerts.problems(settings.describe()) if not crossing else ():
-            problems.append(document.problem(("alerts", *misfit.path), misfit.message))
-        for misfit in settings.renamed_twice():
-            problems.append(document.problem(misfit.path, misfit.message))
-        for misfit in budget_misfits(settings.budget, settings.targets, settings.canaries) if not crossing else ():
-            problems.append(document.problem(misfit.path, misfit.message))
+        found = settings.problems() if not crossing else ()
+        problems = _without_repeats(problems, [document.problem(misfit.path, misfit.message) for misfit in found])
     if problems:
         raise ConfigInvalid(problems)
     store = settings.store.model_copy(update={"path": path.absolute().parent / settings.store.path})
-    return settings.model_copy(update={"store": store})
+    settings = settings.model_copy(update={"store": store})
+    settings._warnings = in_order(document.problem(misfit.path, misfit.message) for misfit in settings.doubts())
+    return settings
 
 
 def _without_repeats(problems: list[Problem], further: list[Problem]) -> list[Problem]:

@@ -206,7 +206,9 @@ def test_no_secret_stands_in_a_message() -> None:
 def test_a_rule_that_watches_nothing_is_a_problem() -> None:
     """A matcher with a typing error would otherwise never page."""
     config = alerts(rules={"Errors": {**THREE_IN_A_ROW, "match": ['tier="prdo"']}})
-    assert config.problems([CHAT]) == [Misfit(("rules", "Errors", "match"), "matches no canary")]
+    assert config.problems([CHAT]) == [
+        Misfit(("rules", "Errors", "match", 0), "matches no canary: tier is prod"),
+    ]
 
 
 def test_a_window_too_short_for_a_canary_is_a_problem() -> None:

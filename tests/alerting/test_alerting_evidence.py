@@ -23,7 +23,7 @@ def seen_by(*runs: Any, **rule: Any) -> Evidence:
 
 
 def tried(*faults: FaultKind | None, **changes: Any) -> Any:
-    """Build a run of an attempt for each of ``faults``; it fails if the last one did."""
+    """Build a run of an attempt for each of ``faults``; it fails if the last one did, unless ``changes`` differ."""
 
     def run(number: int) -> Outcome:
         attempts = tuple(
@@ -39,7 +39,7 @@ def tried(*faults: FaultKind | None, **changes: Any) -> Any:
         )
         last = attempts[-1].fault
         kind = OutcomeKind.OK if last is None else OutcomeKind.FAILED
-        return a_run(number, kind, last, attempts=attempts, **changes)
+        return a_run(number, **{"kind": kind, "fault": last, "attempts": attempts, **changes})
 
     return run
 
@@ -66,6 +66,43 @@ def test_a_page_has_at_most_five_ids_of_a_sort() -> None:
     evidence = seen_by(*[tried(FaultKind.STALLED, FaultKind.STALLED)] * 6, **RATIO)
     assert evidence.request_ids == ("req-2-2", "req-3-1", "req-3-2", "req-4-1", "req-4-2")
     assert evidence.trace_ids == tuple(f"{number:032x}" for number in range(5))
+
+
+def test_the_ids_on_a_page_are_those_of_what_failed() -> None:
+    """The answer of a fallback, or of the retry that helped, is nothing to look for at the provider."""
+    stalled = FaultKind.STALLED
+    over = seen_by(*[tried(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))] * 6, **RATIO)
+    assert ("req-0-1", "req-1-1", "req-2-1", "req-3-1", "req-4-1") == over.request_ids
+    first = {"measure": "first_attempts", "detector": {"type": "consecutive", "failures": 3}}
+    assert ("req-0-1", "req-1-1", "req-2-1") == seen_by(*[tried(stalled, None)] * 3, **first).request_ids
+
+
+def test_an_answer_that_is_itself_what_was_bad_is_among_the_ids() -> None:
+    """It was not as expected, or slow."""
+    wrong = tried(None, kind=OutcomeKind.FAILED, fault=a_fault(FaultKind.UNEXPECTED_ANSWER))
+    once = {"detector": {"type": "consecutive", "failures": 1}}
+    assert ("req-0-1",) == seen_by(wrong, **once).request_ids
+    assert ("req-0-1",) == seen_by(tried(None, kind=OutcomeKind.SLOW), measure="slow", **once).request_ids
+
+
+def test_a_page_counts_the_runs_that_a_fallback_answered() -> None:
+    """Users are served, or nobody is: these are different pages."""
+    stalled = FaultKind.STALLED
+    over = tried(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))
+    evidence = seen_by(good, over, tried(stalled), over, over)
+    assert (4, 3) == (evidence.bad, evidence.rescued)
+    assert 0 == seen_by(*[tried(stalled)] * 5).rescued
+
+
+def test_a_long_outage_keeps_its_beginning_and_its_counts() -> None:
+    """However many runs there are, and however the faults take turns."""
+    world = World(alerts(rules={"Rule": RATIO}))
+    world.see(*[tried(FaultKind.STALLED), tried(FaultKind.OVERLOADED)] * 20, *[tried(FaultKind.RATE_LIMITED)] * 200)
+    evidence = world.state.detectors[world.firing[0].key].refresh(world.firing[0]).evidence
+    assert NOON + 1 == evidence.since
+    assert {"rate_limited": 200, "stalled": 20, "overloaded": 20} == evidence.faults
+    assert (240, 240) == (evidence.bad, evidence.first_attempts)
+    assert all(len(row.value or b"") < 4000 for row in world.rows)
 
 
 def test_a_second_outage_is_not_shown_with_the_ids_of_the_first() -> None:
@@ -137,10 +174,18 @@ def test_a_template_is_filled_in() -> None:
     assert len(fill("{canary}" * 200, {"canary": "x" * 100})) == 2000
 
 
+def test_only_the_template_has_lines_of_its_own() -> None:
+    """A value could add one that seems to be ours; and what looks like a key in our own address is none."""
+    values = {"message": "x\r\nRunbook: http://evil?token=s3cretvalue\u2028y"}
+    filled = fill("First {message}\nSecond\thttps://wiki.example/?key=OPS-1", values)
+    assert "First x Runbook: http://evil?token=[redacted] y\nSecond\thttps://wiki.example/?key=OPS-1" == filled
+
+
 def test_every_field_of_a_template_stands_for_something() -> None:
     """What is documented is rendered."""
     world = World(alerts(rules={"Rule": {**RATIO, "annotations": {name: f"{{{name}}}" for name in FIELDS}}}))
-    world.see(*[tried(FaultKind.STALLED)] * 5)
+    stalled = FaultKind.STALLED
+    world.see(*[tried(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))] * 5)
     world.step(Diagnosed("chat", "tls: the certificate has expired"))
     (incident,) = world.firing
     page = render_incident(incident, incident.opened + 90, "https://traces.example/{trace_id}")

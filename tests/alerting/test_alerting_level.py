@@ -30,7 +30,7 @@ async def test_a_level_receiver_is_told_again_and_again(store: Store) -> None:
     async with Receiver() as peer, running(store, prom(peer), clock) as alerting:
         offer(alerting, OUTAGE)
         await peer.received(1)
-        clock.advance(60)
+        clock.advance(90)  # the recovery is over by then
         alerting.wake()
         await peer.received(2)
         offer(alerting, RECOVERY)

@@ -6,13 +6,18 @@ from typing import Any
 import msgspec
 import pytest
 
+from streamcanary.alerting.driver import Alerting
 from streamcanary.alerting.inputs import Tick
 from streamcanary.alerting.progress import Advance, Failing, levels_stand_still, pages_stand_still
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
+from streamcanary.alerting.state import State
 from streamcanary.model.incident import Action, Group, Notice, Progress
 from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
+from streamcanary.store.database import Store
+from support.alerting import OUTAGE, Unreliable, hooks, offer, running, until
 from support.alerts import CHAT, NOON, World, a_hook, a_run, alerts, bad, good
 from support.clock import ManualClock
+from support.receiver import Receiver, Reply
 
 QUARTER = 15 * 60
 DOWN = Retry(reason="HTTP 500")
@@ -161,6 +166,33 @@ def test_a_wall_clock_that_jumps_makes_nothing_older() -> None:
     assert None is looking.wait(60, page)
     looking.clock.step(3600)
     assert None is looking.wait(0, page)
+
+
+async def test_it_is_looked_at_while_nobody_asks(store: Store) -> None:
+    """The heart may beat once a day."""
+    clock = ManualClock()
+    async with Receiver(always=Reply(500)) as hook, running(store, hooks(hook=hook), clock) as alerting:
+        offer(alerting, OUTAGE)
+        await hook.received(1)
+        clock.advance(6)
+        alerting.wake()
+        await until(lambda: alerting._ticked == clock.monotonic())
+        clock.advance(901)
+        assert (alerting.vitals()["outbox"]() or "").startswith("hook has not taken a notice for 15m1s")
+
+
+@pytest.mark.parametrize(("outcome", "moves"), [("accepted", True), ("refused", True), ("retried", False)])
+def test_an_answer_moves_the_outbox_if_it_settles_something(outcome: str, moves: bool) -> None:
+    """What is to be tried again is where it was."""
+    clock = ManualClock()
+    alerting = Alerting(config=alerts(), instance="i", canaries=[CHAT], ledger=Unreliable(None), clock=clock)
+    alerting._published = State(notices={"n1": a_notice(tries=1)})
+    outbox = alerting.vitals()["outbox"]
+    assert None is outbox()
+    clock.advance(800)
+    alerting.count("hook", outcome)
+    clock.advance(200)
+    assert moves is (outbox() is None)
 
 
 # ---- pages that were refused

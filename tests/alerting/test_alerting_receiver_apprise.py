@@ -52,6 +52,7 @@ async def test_each_change_is_a_message_in_words() -> None:
         "Errors, chat: firing",
         "Since: 2027-01-15T07:59:00.000Z",
         "Bad runs: 3 of 5 after retries, 4 at the first attempt",
+        "Fallback: answered 1 of the 3 bad runs",
         "Faults: overloaded 2, stalled 1",
         "To be mended by: provider 3",
         "Would resolve it: 3 good runs in a row",

@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from streamcanary.alerting.receivers import PagerDuty
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
 from streamcanary.alerting.receivers.post import open_http
-from streamcanary.model.incident import Evidence
+from streamcanary.model.incident import Action, Evidence, Incident
 from support import pagerduty
 from support.alerts import NOON, a_page
 from support.pagerduty import KEY
@@ -79,6 +79,7 @@ async def test_an_event_has_everything_that_is_known() -> None:
                         "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing",
                         "since": "2027-01-15T07:59:00.000Z",
                         "seen": "3 of 5 after retries, 4 at the first attempt",
+                        "rescued": "answered 1 of the 3 bad runs",
                         "faults": "overloaded 2, stalled 1",
                         "blames": "provider 3",
                         "resolves": "3 good runs in a row",
@@ -132,6 +133,38 @@ async def test_the_severity_is_that_of_the_label(labels: list[Any], more: dict[s
     async with pagerduty.PagerDuty() as server:
         assert [Accepted()] == await send(server, a_page(*incidents), **more)
     assert severity == server.deliveries[0].json["payload"]["severity"]
+
+
+async def test_a_link_says_whose_it_is_unless_it_is_for_all() -> None:
+    """A runbook that several share stands there once, with all whom it is for, not with the last of them."""
+
+    def about(name: str, runbook: str) -> Incident:
+        annotations = {"summary": name, "runbook_url": f"https://runbooks.example/{runbook}"}
+        return an_incident(key=name, subject=name, annotations=annotations)
+
+    async def links(*incidents: Incident) -> list[str]:
+        async with pagerduty.PagerDuty() as server:
+            await send(server, a_page(*incidents))
+            return [link["text"] for link in server.deliveries[0].json["links"]]
+
+    shared = [about(name, "a") for name in ("one", "two", "three", "four", "five")]
+    assert ["Runbook"] == await links(*shared)
+    assert ["Runbook (one, two)", "Runbook (six)"] == await links(*shared[:2], about("six", "b"))
+    assert ["Runbook (one, two, three and 2 more)", "Runbook (six)"] == await links(*shared, about("six", "b"))
+
+
+async def test_what_is_over_stands_apart_from_what_fires() -> None:
+    """The event is about those that fire."""
+    over = an_incident(key="1", subject="one", labels={"target": "t1"}, resolved=NOON + 60, reason="recovered")
+    fires = an_incident(key="2", subject="two", labels={"target": "t2"})
+    async with pagerduty.PagerDuty() as server:
+        await send(server, replace(a_page(fires, over, action=Action.UPDATE), total=5))
+    payload = server.deliveries[0].json["payload"]
+    details = payload["custom_details"]
+    assert ("t2", "two") == (payload["source"], payload["component"])
+    assert ["two"] == [one["about"] for one in details["alerts"]]
+    assert [("one", "recovered")] == [(one["about"], one["reason"]) for one in details["no_longer_firing"]]
+    assert 3 == details["and_more"]
 
 
 async def test_the_severity_is_of_those_that_fire() -> None:

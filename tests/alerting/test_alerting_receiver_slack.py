@@ -1,5 +1,6 @@
 """Slack is sent messages that it takes, in which nobody is mentioned and nothing is formatted but by us."""
 
+import asyncio
 import json
 from typing import Any
 
@@ -54,6 +55,7 @@ async def test_a_message_has_everything_that_is_known() -> None:
     assert [
         "*Since*\n2027-01-15T07:59:00.000Z",
         "*Bad runs*\n3 of 5 after retries, 4 at the first attempt",
+        "*Fallback*\nanswered 1 of the 3 bad runs",
         "*Faults*\noverloaded 2, stalled 1",
         "*To be mended by*\nprovider 3",
         "*Request ids*\n`req_1, req_2`",
@@ -136,6 +138,21 @@ async def test_a_page_about_the_daemon_itself_is_a_message() -> None:
 @pytest.mark.parametrize(
     ("server", "answer"),
     [
+        (slack.Slack(Reply(200, {"Content-Type": "text/html"}, b"ok")), Accepted()),
+        (slack.Slack(Reply(200, {"Content-Type": "text/plain"}, b" ok\n")), Accepted()),
+        (slack.Slack(Reply(200, body=b"ok")), Accepted()),
+        (
+            slack.Slack(Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Please log in</html>")),
+            Retry(reason="HTTP 200 with a web page: something in between has answered", definite=True),
+        ),
+        (
+            slack.Slack(Reply(200, {"Content-Type": "application/json"}, b'{"success":true}')),
+            Refused('HTTP 200 without the ok of Slack, so it is not Slack: {"success":true}'),
+        ),
+        (
+            slack.Slack(Reply(204)),
+            Refused("HTTP 204 without the ok of Slack, so it is not Slack: it says nothing"),
+        ),
         (slack.Slack(gone=True), Refused("HTTP 404: no_service")),
         (slack.Slack(archived=True), Refused("HTTP 410: channel_is_archived")),
         (slack.Slack(Reply(403, body=b"invalid_token")), Refused("HTTP 403: invalid_token")),
@@ -145,7 +162,10 @@ async def test_a_page_about_the_daemon_itself_is_a_message() -> None:
     ],
 )
 async def test_what_it_answers_is_understood(server: slack.Slack, answer: Answer) -> None:
-    """An archived channel is refused for good; too many messages are sent later."""
+    """A success is the word ok, which Slack sends as HTML; too many messages are sent later, an archived channel never.
+
+    Another success comes from a page in between, which may go away, or from what is no Slack at all.
+    """
     async with server:
         assert [answer] == await send(server, a_page(an_incident()), timeout=0.2 if server.script else 5)
 
@@ -156,3 +176,20 @@ async def test_a_connection_that_ends_without_an_answer_means_later() -> None:
         (answer,) = await send(server, a_page(an_incident()))
     assert isinstance(answer, Retry)
     assert not answer.definite
+
+
+async def test_a_success_that_breaks_off_may_have_been_one() -> None:
+    """The word is missing, and the message may be there: it is sent again."""
+
+    async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\no")
+        await writer.drain()
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{slack.PATH}"
+        receiver = Slack.model_validate({"type": "slack", "url": url})
+        async with open_http(receiver) as http:
+            told = await receiver.send(http, a_page(an_incident()), NOON)
+    assert Retry(reason="HTTP 200, and the answer broke off") == told

@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from streamcanary.alerting.keys import incident_key
+from streamcanary.alerting.page import rfc3339
 from streamcanary.alerting.receivers import Alertmanager, Webhook
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
 from streamcanary.alerting.receivers.post import open_http, post
@@ -148,6 +149,7 @@ async def test_the_body_of_a_webhook_is_a_contract() -> None:
         "labels": {"alert": "Errors"},
         "opened": "2027-01-15T08:00:00.000Z",
         "total": 1,
+        "firing": 0,
         "alerts": [
             {
                 "key": incident_key("default", "Errors", "chat"),
@@ -167,6 +169,7 @@ async def test_the_body_of_a_webhook_is_a_contract() -> None:
                     "bad": 3,
                     "total": 5,
                     "first_attempts": 0,
+                    "rescued": 0,
                     "since": "2027-01-15T07:59:00.000Z",
                     "faults": {"stalled": 1, "overloaded": 2},
                     "blames": {},
@@ -238,6 +241,7 @@ async def test_alertmanager_is_told_with_an_end() -> None:
             "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing",
             "since": "2027-01-15T07:59:00.000Z",
             "seen": "3 of 5 after retries, 0 at the first attempt",
+            "rescued": "answered none of the bad runs",
             "faults": "overloaded 2, stalled 1",
             "message": "late",
         },
@@ -255,6 +259,27 @@ async def test_alertmanager_is_never_told_of_an_end_before_the_start() -> None:
         await prom.post(http, receiver.url, [an_alert()], NOON - 7200)
     (alert,) = receiver.deliveries[0].json
     assert alert["startsAt"] < alert["endsAt"]
+
+
+@pytest.mark.parametrize("now", [NOON - 7200, NOON + 30, NOON + 90])
+async def test_what_is_over_is_over_whatever_the_clock_says(now: float) -> None:
+    """An end that is yet to come, as after a clock step back, would make it fire again; one before the start, too."""
+    async with Receiver() as receiver, open_http() as http:
+        prom = Alertmanager(type="alertmanager", urls=(receiver.url,))
+        await prom.post(http, receiver.url, [an_alert(resolved=NOON + 60)], now)
+    (alert,) = receiver.deliveries[0].json
+    assert rfc3339(min(NOON + 60, now)) == alert["endsAt"]
+    assert rfc3339(min(NOON, now)) == alert["startsAt"]
+
+
+async def test_a_web_page_is_no_consent_of_an_api_and_may_be_of_an_endpoint_of_somebodys_own() -> None:
+    """Alertmanager shows none, so it is a portal in between; many a framework answers HTML unless told otherwise."""
+    page = Reply(200, {"Content-Type": "text/html"}, b"<html>Please log in</html>")
+    async with Receiver(always=page) as server, open_http() as http:
+        prom = Alertmanager(type="alertmanager", urls=(server.url,))
+        in_between = Retry(reason="HTTP 200 with a web page: something in between has answered", definite=True)
+        assert in_between == await prom.post(http, server.url, [an_alert()], NOON)
+        assert Accepted() == await Webhook.model_validate(a_hook(server.url)).send(http, a_page(an_incident()), NOON)
 
 
 async def test_many_alerts_go_in_parts() -> None:

@@ -144,6 +144,55 @@ async def test_the_end_of_the_budget_is_told_once(caplog: pytest.LogCaptureFixtu
     assert 1 == caplog.text.count("the budget of the day is used up")
 
 
+def slowing(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what was told of slowing, without its reasons."""
+    told = ("canaries are slowed", "canaries run at their full pace again")
+    return [record.message.split(",")[0] for record in caplog.records if record.message.startswith(told)]
+
+
+async def test_slowing_is_told_when_it_begins_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
+    """Once each, with what it is held to; what comes and goes within ten minutes is one slowing."""
+    caplog.set_level("INFO")
+    clock = SetClock()
+    config = BudgetConfig(requests_per_minute=2)
+    spec = CanarySpec.model_validate({"target": "t", "model": "m", "every": "30s"})
+    async with SpendGuard(config, {"c": spec}, {"c": ()}, clock=clock, account=MemoryAccount()) as guard:
+        turn = canary(guard)
+        assert None is guard.admit(turn)
+        assert [] == slowing(caplog)
+        for _ in range(3):
+            for _ in range(5):
+                guard.retried()
+            assert BudgetStanding.SLOWED is guard.admit(turn)
+            clock.pass_by(300)
+            assert None is guard.admit(turn)
+        assert ["canaries are slowed"] == slowing(caplog)
+        told = vars(caplog.records[-1])
+        assert ("requests_per_minute", 2) == (told["limit"], told["requests_per_minute"])
+        clock.pass_by(299)
+        guard.admit(turn)
+        assert ["canaries are slowed"] == slowing(caplog)
+        clock.pass_by(60)
+        guard.admit(turn)
+        assert ["canaries are slowed", "canaries run at their full pace again"] == slowing(caplog)
+
+
+async def test_slowing_for_money_is_told(caplog: pytest.LogCaptureFixture) -> None:
+    """With what is spent; at the end of the day's budget it is not called over."""
+    caplog.set_level("INFO")
+    clock, account = SetClock(), MemoryAccount()
+    account.days = {utc_day(NOON): Spend(output_usd=0.9)}
+    async with make_guard(account, clock) as guard:
+        assert BudgetStanding.SLOWED is guard.admit(canary(guard))
+        [record] = [record for record in caplog.records if record.message.startswith("canaries are slowed")]
+        told = vars(record)
+        assert ("usd_per_day", 1.0, 0.9) == (told["limit"], told["usd_per_day"], told["usd"])
+        guard.charge("c", Spend(output_usd=5.0, requests=1))
+        clock.pass_by(3600)
+        assert BudgetStanding.EXHAUSTED is guard.admit(canary(guard))
+        assert ["canaries are slowed"] == slowing(caplog)
+
+
 async def ask(simulator: Simulator, account: MemoryAccount, model: str, price: Any = PRICED, **spec: Any) -> Outcome:
     """Run a canary once against ``simulator``, and keep account of it."""
     clock = SystemClock()

@@ -17,7 +17,7 @@ from streamcanary.model.clock import SystemClock
 from streamcanary.simulator import Simulator
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
-from support.alerts import NOON, bad, good
+from support.alerts import NOON, a_hook, bad, good
 from support.clock import ManualClock
 from support.daemon import write_config
 from support.simulator import PATIENT
@@ -31,7 +31,11 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Said:
     """Return a function that checks a configuration, and returns the lines on stdout and stderr."""
 
     def check(
-        rules: dict[str, Any], base_rate: str = "2%", budget: dict[str, Any] | None = None, **canaries: str
+        rules: dict[str, Any],
+        base_rate: str = "2%",
+        budget: dict[str, Any] | None = None,
+        every: bool = False,
+        **canaries: str,
     ) -> tuple[list[str], list[str]]:
         price = {"input": 1000, "output": 1000}  # the question has 27 tokens, the answer up to 256: some 0.28 USD
         path = write_config(
@@ -43,10 +47,10 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Said:
                     name: {"target": "sim", "model": "m", "every": every}
                     for name, every in (canaries or {"chat": "30s"}).items()
                 },
-                "alerts": {"rules": rules},
+                "alerts": {"rules": rules, "receivers": {"hook": a_hook()}},
             },
         )
-        assert 0 == main(Namespace(config=path, base_rate=base_rate))
+        assert 0 == main(Namespace(config=path, base_rate=base_rate, all=every))
         said = capsys.readouterr()
         return said.out.splitlines(), said.err.splitlines()
 
@@ -114,7 +118,7 @@ def test_the_base_rate_can_be_set(check: Said, rate: str, expected: str) -> None
 )
 def test_a_bad_base_rate_is_exit_code_2(capsys: pytest.CaptureFixture[str], rate: str, message: str) -> None:
     """Before anything is read."""
-    assert 2 == main(Namespace(config=Path("nowhere.yaml"), base_rate=rate))
+    assert 2 == main(Namespace(config=Path("nowhere.yaml"), base_rate=rate, all=False))
     assert f"streamcanary: --base-rate: {message}\n" == capsys.readouterr().err
 
 
@@ -139,6 +143,44 @@ def test_a_ratio_that_one_failure_reaches_after_a_start_is_a_warning(check: Said
     assert [
         "warning: rule Jumpy: after a start or a gap one failed run of 5 (min_samples) is 20%, and fires at 20% (chat)",
     ] == err
+
+
+def test_one_failure_that_pages_is_a_warning(check: Said) -> None:
+    """A ``consecutive`` of one, as a ``ratio`` that one failure reaches; and one is one, not many."""
+    out, err = check({"Jumpy": {"detector": {"type": "consecutive", "failures": 1}}})
+    assert [
+        "warning: rule Jumpy: one failed run fires, and single failures are common; write failures: 2 or more (chat)"
+    ] == err
+    assert "1 good run, 15s" == row(out, "Jumpy")[6]
+    assert "good: 1 canary, 1 rule, 1 receiver" == out[-1]
+
+
+def test_what_the_configuration_is_warned_of_comes_with_its_place(check: Said, tmp_path: Path) -> None:
+    """As mistakes do; the exit code stays 0."""
+    out, err = check({"ReceiverFailed": {"measure": "first_attempts"}}, a="30s", b="30s")
+    [said] = err
+    place, _, rest = said.partition(": alerts.rules.")
+    assert re.fullmatch(rf"warning: {tmp_path}/streamcanary.yaml:1:\d+", place)
+    assert "ReceiverFailed: is a rule of its own beside the built-in ReceiverFailing; did you mean " in rest
+    assert "good: 2 canaries, 1 rule, 1 receiver" == out[-1]
+
+
+def test_a_large_fleet_is_not_listed_whole(check: Said) -> None:
+    """Fifty canaries, and how many there are more; ``--all`` lists all."""
+    fleet = {f"c{number}": "30s" for number in range(53)}
+    rules = {"TargetRejected": {"enabled": False}} | {f"R{number}": {} for number in range(10)}
+    out, err = check(rules, **fleet)
+    assert 50 == sum(line.startswith("c") and "sim" in line for line in out)
+    assert "and 3 more; --all lists them" in out
+    assert "R0, R1, R2, R3, R4, R5, R6, R7 and 2 more" == row(out, "c0")[-1]
+    assert [
+        (
+            "warning: canaries c0, c1, c2, c3, c4, c5, c6, c7 and 45 more: no rule tells of faults blamed on config "
+            "(rejected key, unknown model); TargetRejected does, or a rule with blame: [config]"
+        )
+    ] == err
+    out, _ = check(rules, every=True, **fleet)
+    assert 53 == sum(line.startswith("c") and "sim" in line for line in out)
 
 
 def test_faults_that_nobody_would_be_told_of_are_a_warning(check: Said) -> None:
@@ -173,8 +215,9 @@ async def test_a_base_rate_above_normal_is_a_warning(tmp_path: Path, check: Said
 async def test_it_leaves_nothing_beside_the_store(tmp_path: Path, check: Said) -> None:
     """A log or an index that belongs to whoever runs ``check`` would keep the daemon from its own store."""
     await record(tmp_path, "." * 100)
+    there = {path.name for path in tmp_path.iterdir()}
     check(SPIKE)
-    assert ["store.db", "store.db.lock", "streamcanary.yaml"] == sorted(path.name for path in tmp_path.iterdir())
+    assert there | {"streamcanary.yaml"} == {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize(

@@ -136,7 +136,6 @@ async def test_a_receiver_that_is_not_there_is_named_with_those_that_are(tmp_pat
         ),
         ({"type": "slack", "url_file": "secret"}, "the content of a file of secrets must be an http:// or https://"),
         ({"type": "apprise", "urls_file": "secret"}, "the content of a file of secrets is no address that Apprise"),
-        ({**a_hook(), "ca_file": "/no/such/file"}, "ca_file /no/such/file cannot be read: No such file"),
     ],
 )
 async def test_what_is_in_the_way_is_told_in_a_sentence(tmp_path: Path, section: dict[str, Any], says: str) -> None:
@@ -150,11 +149,20 @@ async def test_what_is_in_the_way_is_told_in_a_sentence(tmp_path: Path, section:
     assert "5up3rs3cr3t" not in said.stderr
 
 
-async def test_a_secret_that_cannot_be_read_is_told_with_its_place(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("section", "says"),
+    [
+        ({"type": "slack", "url_file": "/no/such/file"}, "url_file: cannot read the secret file /no/such/file"),
+        ({**a_hook(), "ca_file": "/no/such/file"}, "ca_file: ca_file /no/such/file cannot be read: No such file"),
+    ],
+)
+async def test_a_file_that_cannot_be_read_is_told_with_its_place(
+    tmp_path: Path, section: dict[str, Any], says: str
+) -> None:
     """As by every verb that reads the configuration."""
-    said = await notify(tmp_path, {"type": "slack", "url_file": "/no/such/file"})
+    said = await notify(tmp_path, section)
     assert (2, "") == (said.code, said.stdout)
-    assert "alerts.receivers.oncall.url_file: cannot read the secret file /no/such/file: No such file" in said.stderr
+    assert f"alerts.receivers.oncall.{says}" in said.stderr
 
 
 async def test_a_configuration_that_is_wrong_is_told_as_by_check(tmp_path: Path) -> None:

@@ -7,6 +7,7 @@ import contextlib
 import os
 import signal
 import sqlite3
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +16,6 @@ from support.daemon import Daemon
 from support.provider import MODEL, Provider
 from support.receiver import SECRET, Receiver, Reply
 
-TESTS = Path(__file__).parents[1]
 BUSY = Reply(503)
 
 
@@ -41,6 +41,7 @@ class Patient:
 
         Other parts do so, too, for a moment after such a leap. It has not beaten since it stopped.
         """
+        await self.monitor.received(len(self.monitor.deliveries) + 2)  # it has been seen what waits, and since when
         since = len(self.daemon.lines("the heartbeat"))
         self.daemon.leap()
         await self.daemon.said("the heartbeat is withheld", since + 1)
@@ -74,7 +75,7 @@ async def a_patient(
     }
     async with Receiver() as monitor:
         config["heartbeat"] = {"url": f"{monitor.url}/beat", "every": "1s"}
-        async with Leaping(folder, config, PYTHONPATH=str(TESTS)) as daemon:
+        async with Leaping(folder, config, PYTHONPATH=os.pathsep.join(sys.path)) as daemon:
             await monitor.received(2)
             yield Patient(daemon, monitor)
 
@@ -85,10 +86,11 @@ def a_hook(hook: Receiver) -> dict[str, Any]:
 
 
 async def test_the_heart_stops_while_no_run_ends(tmp_path: Path) -> None:
-    """The one canary hangs; when it is given up, that is the end of a run."""
-    slow = {"every": "20s", "timeouts": {"first_token": "15s", "headers": "15s", "total": "15s"}}
-    async with Provider("hang") as provider, a_patient(tmp_path, provider, {}, **slow) as patient:
+    """The one canary hangs; when the provider hangs up, that is the end of a run."""
+    slow = {"every": "120s", "timeouts": {"stall": "90s", "total": "90s"}}
+    async with Provider("stall") as provider, a_patient(tmp_path, provider, {}, **slow) as patient:
         await patient.stops("runs")
+        provider.hang_up()
         await patient.beats()
 
 
@@ -104,25 +106,31 @@ async def test_the_heart_stops_while_nothing_is_evaluated(tmp_path: Path) -> Non
 
 async def test_the_heart_stops_while_a_receiver_takes_no_notice(tmp_path: Path) -> None:
     """It is asked again and again, until it does."""
-    async with Provider("cut") as provider, Receiver(always=BUSY) as hook:
-        async with a_patient(tmp_path, provider, a_hook(hook)) as patient:
-            await hook.received(1)
-            line = await patient.stops("outbox")
-            assert line["message"].endswith("(HTTP 503)")
-            hook.always = Reply()
-            await patient.beats()
+    async with (
+        Provider("cut") as provider,
+        Receiver(always=BUSY) as hook,
+        a_patient(tmp_path, provider, a_hook(hook)) as patient,
+    ):
+        await hook.received(1)
+        line = await patient.stops("outbox")
+        assert line["message"].endswith("(HTTP 503)")
+        hook.always = Reply()
+        await patient.beats()
 
 
 async def test_the_heart_stops_while_everybody_refuses_a_page(tmp_path: Path) -> None:
     """The key was revoked, and there is nobody else to tell; until a repetition is taken."""
-    async with Provider("cut") as provider, Receiver(always=Reply(403)) as hook:
-        async with a_patient(tmp_path, provider, a_hook(hook)) as patient:
-            await hook.received(1)
-            line = await patient.stops("pages")
-            assert "it was refused by hook (HTTP 403" in line["message"]
-            hook.always = Reply()
-            patient.daemon.leap()
-            await patient.beats()
+    async with (
+        Provider("cut") as provider,
+        Receiver(always=Reply(403)) as hook,
+        a_patient(tmp_path, provider, a_hook(hook)) as patient,
+    ):
+        await hook.received(1)
+        line = await patient.stops("pages")
+        assert "it was refused by hook (HTTP 403" in line["message"]
+        hook.always = Reply()
+        patient.daemon.leap()
+        await patient.beats()
 
 
 async def test_the_heart_stops_while_an_alertmanager_takes_nothing(tmp_path: Path) -> None:
@@ -139,11 +147,14 @@ async def test_the_heart_stops_while_an_alertmanager_takes_nothing(tmp_path: Pat
 
 async def test_the_heart_beats_on_after_an_hour_of_sleep(tmp_path: Path) -> None:
     """With a page on its way and one alert told; nobody has to wake it."""
-    async with Provider("cut") as provider, Receiver(BUSY) as hook:
-        async with a_patient(tmp_path, provider, a_hook(hook)) as patient:
-            await hook.received(1)
-            for _ in range(4):
-                patient.daemon.leap()
-            await hook.received(2)
-            await patient.monitor.received(len(patient.monitor.deliveries) + 5)
-            assert [] == patient.daemon.lines("the heartbeat is withheld: outbox: ")
+    async with (
+        Provider("cut") as provider,
+        Receiver(BUSY) as hook,
+        a_patient(tmp_path, provider, a_hook(hook)) as patient,
+    ):
+        await hook.received(1)
+        for _ in range(4):
+            patient.daemon.leap()
+        await hook.received(2)
+        await patient.monitor.received(len(patient.monitor.deliveries) + 5)
+        assert [] == patient.daemon.lines("the heartbeat is withheld: outbox: ")

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from support.alerts import a_hook
 from support.daemon import write_config
 from support.provider import Provider
 
@@ -44,8 +45,8 @@ async def redirected(redirections: str, *arguments: object) -> Ended:
 def config(folder: Path, base_url: str = "http://127.0.0.1:9/v1", **more: Any) -> Path:
     """Write a configuration with one canary that an alert watches."""
     target = {"base_url": base_url, "api_key": "none"}
-    rules = {"Failing": {"blame": ["config", "network"]}}
-    sections = {"targets": {"local": target}, "canaries": {"chat": CANARY}, "alerts": {"rules": rules}}
+    alerts = {"rules": {"Failing": {"blame": ["config", "network"]}}, "receivers": {"hook": a_hook()}}
+    sections = {"targets": {"local": target}, "canaries": {"chat": CANARY}, "alerts": alerts}
     return write_config(folder, sections | more)
 
 

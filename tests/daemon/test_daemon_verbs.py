@@ -129,7 +129,7 @@ async def test_check_says_what_is_watched(tmp_path: Path) -> None:
     assert ["well", "sim", "sim-ok", "30s", "none"] in rows
     assert ["failing", "sim", "sim-500", "30s", "Down"] in rows
     assert ["hook", "webhook"] in rows
-    assert "good: 3 canaries, 1 rules, 1 receivers" == said.stdout.splitlines()[-1]
+    assert "good: 3 canaries, 1 rule, 1 receiver" == said.stdout.splitlines()[-1]
     assert [] == [secret for secret in ("5up3rs3cr3t", "T0K3N", SECRET) if secret in said.stdout]
 
 

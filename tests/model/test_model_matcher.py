@@ -1,8 +1,13 @@
 """Label matchers in Alertmanager's syntax."""
 
-import pytest
+import contextlib
 
-from streamcanary.model.matcher import Matcher, all_match
+import pytest
+from pydantic import TypeAdapter, ValidationError
+
+from streamcanary.model.matcher import Matcher, Matchers, all_match
+
+MATCHERS: TypeAdapter[tuple[Matcher, ...]] = TypeAdapter(Matchers)
 
 LABELS = {"tier": "prod", "team": "ml"}
 
@@ -56,3 +61,47 @@ def test_all_must_match_and_none_matches_everything() -> None:
     """Matchers are joined by and."""
     good, bad = Matcher.parse("tier=prod"), Matcher.parse("team=ops")
     assert (True, False, True) == (all_match([good], LABELS), all_match([good, bad], LABELS), all_match([], LABELS))
+
+
+@pytest.mark.parametrize(
+    ("texts", "matchers"),
+    [
+        (["tier=prod"], ['tier="prod"']),
+        (['{canary="one"}'], ['canary="one"']),
+        ('{canary="one"}', ['canary="one"']),
+        ([' { canary="one" , tier!="a,b}" , team=~"x\\"{2},y" , } ', "a=b"],
+         ['canary="one"', 'tier!="a,b}"', 'team=~"x\\"{2},y"', 'a="b"']),
+        (["{}"], []),
+        (["tier=~x{2}"], ['tier=~"x{2}"']),
+    ],
+)  # fmt: skip
+def test_reads_a_list_as_alertmanager_writes_it(texts: object, matchers: list[str]) -> None:
+    """Between braces, with commas; those within quotes are none."""
+    assert matchers == [str(one) for one in MATCHERS.validate_python(texts)]
+
+
+@pytest.mark.parametrize(
+    ("texts", "message"),
+    [
+        (['{canary="one}'], "quotes"),
+        (["{one}"], "not a matcher: 'one'"),
+        (['{canary="one"'], "not a matcher"),
+        (["{a=b,,c=d}"], "not a matcher: ''"),
+        ("canary=one", "valid tuple"),
+        ([7], "a matcher is text"),
+    ],
+)
+def test_refuses_a_list(texts: object, message: str) -> None:
+    """At the matcher that is none."""
+    with pytest.raises(ValidationError, match=message):
+        MATCHERS.validate_python(texts)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize("piece", ['"', '\\"', ",", " ", "a=,", "{", '"a",', "a= "])
+def test_reads_any_text_in_time(piece: str) -> None:
+    """Whatever is sent as one."""
+    text = "a=" + piece * (60_000 // len(piece)) + "x"
+    for one in (text, f"{{{text}}}"):
+        with contextlib.suppress(ValidationError):
+            MATCHERS.validate_python([one])

@@ -108,6 +108,23 @@ def test_mean_and_shortest_interval(schedule: Every | Cron, interval: float, sho
     )
 
 
+@pytest.mark.parametrize(
+    ("expression", "longest"),
+    [
+        ("* * * * *", 60.0),
+        ("*/5 * * * *", 300.0),
+        ("0 17 * * 5", 7 * 86400.0),
+        ("0 9-17 * * 1-5", 2 * 86400.0 + 16 * 3600),
+        ("0,50 * * * *", 3000.0),
+        ("* 0-22 * * *", 3660.0),
+        ("0 0 29 2 *", 4 * 365.25 * 86400),
+    ],
+)
+def test_longest_interval(expression: str, longest: float) -> None:
+    """A maintenance window as long as that never closes."""
+    assert pytest.approx(longest, rel=0.001) == Cron.parse(expression).longest
+
+
 def test_expected_counts_the_later_end_and_not_the_earlier() -> None:
     """Stretches that follow each other count each run once."""
     cron = Cron.parse("*/10 * * * *")

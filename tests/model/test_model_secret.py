@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from streamcanary.model.secret import Secret, SecretUnreadable, scrub
+from streamcanary.model.secret import Secret, SecretUnreadable, printable, scrub
 
 
 def test_shows_a_mask() -> None:
@@ -69,6 +69,17 @@ def test_says_why_a_file_cannot_be_used(tmp_path: Path, content: bytes | None, m
         ("Authorization: Bearer abcdefghijkl", "Authorization: Bearer [redacted]"),
         ("https://hooks.slack.com/services/T0/B0/xyz", "https://hooks.slack.com/services/[redacted]"),
         ("a\x1b[31mred\x00", "a [31mred"),
+        ("a\nb\r\nc\td\x0be\x0cf\x1cg\x85h\u2028i\u2029j", "a b c d e f g h i j"),
+        ("left\u202eright\u2066x\u200fy\ufeffz", "left right x y z"),
+        ("GET /v1?api_key=s3cretvalue&x=1 failed", "GET /v1?api_key=[redacted]&x=1 failed"),
+        ("?x=1&token=s3cret, and", "?x=1&token=[redacted], and"),
+        ("?X-Amz-Signature=ab12&X-Amz-Credential=AK/1", "?X-Amz-Signature=[redacted]&X-Amz-Credential=[redacted]"),
+        ("https://h/?KEY=abc#here", "https://h/?KEY=[redacted]"),
+        ("q%3Fpassword%3Ds3cret%26x", "q%3Fpassword%3D[redacted]"),
+        ("signature='s3cret'", "signature=[redacted]'"),
+        ("https://name:s3cret@host/path", "https://[redacted]@host/path"),
+        ("max_tokens=5&model=a=b", "max_tokens=5&model=a=b"),
+        ("mail a@b.example about https://host/a@b", "mail a@b.example about https://host/a@b"),
         ("x" * 600, "x" * 499 + "…"),
         ("plain", "plain"),
     ],
@@ -101,3 +112,19 @@ def test_a_secret_of_several_lines_is_found_in_parts() -> None:
 def test_a_secret_may_be_any_text() -> None:
     """Even a secret that no file could hold is scrubbed without a stumble."""
     assert "a [redacted] b" == scrub("a ke\ud800y! b", ["ke\ud800y!"])
+
+
+def test_text_that_stands_alone_keeps_its_lines() -> None:
+    """Newlines and tabs, and no other of what ends a line or moves a cursor."""
+    assert "a\nb\tc d e" == scrub("a\nb\tc\rd\x1be", lines=True)
+    assert "a\nb\tc d" == printable("a\nb\tc\u2028d", lines=True)
+
+
+@pytest.mark.timeout(20)
+@pytest.mark.parametrize(
+    "piece", ["key=", "://", "://a", "a", "=", "%3d", "token", "&token=", "sk-", "Bearer ", "\x00", "?api_", "://a:b"]
+)
+def test_the_time_it_takes_grows_with_the_text_alone(piece: str) -> None:
+    """Whatever a provider repeats ever so often."""
+    text = piece * (2_000_000 // len(piece))
+    assert 100_000 >= len(scrub(text, limit=100_000))

@@ -154,7 +154,10 @@ MESSAGES = {
         ),
     ],
     "alerts-between": [
-        ":8:7: alerts.rules.Nobody.match: matches no canary",
+        (
+            ":8:15: alerts.rules.Nobody.match[0]: "
+            "matches no canary: there is no label tier; they have canary, provider and target"
+        ),
         (
             ":10:37: alerts.rules.Slow.detector.over: "
             "chat runs every 1m, 2 times in 2m: fewer than min_samples (5), so it could never fire"

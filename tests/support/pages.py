@@ -6,6 +6,7 @@ from msgspec.structs import replace
 
 from streamcanary.alerting.keys import incident_key
 from streamcanary.alerting.page import Alert, Page, render_incident
+from streamcanary.alerting.recall import RECALLED
 from streamcanary.model.incident import Action, Evidence, Incident
 from support.alerts import NOON, a_page
 
@@ -15,6 +16,7 @@ FULL = Evidence(
     bad=3,
     total=5,
     first_attempts=4,
+    rescued=1,
     since=NOON - 60,
     faults={"stalled": 1, "overloaded": 2},
     blames={"provider": 3},
@@ -60,6 +62,18 @@ def a_full_incident(**changes: Any) -> Incident:
         "annotations": {"summary": SUMMARY, "runbook_url": "https://runbooks.example/a?b=1&c", "description": "Look."},
         "resolves": "3 good runs in a row",
         "evidence": FULL,
+    }
+    return an_incident(**{**values, **changes})
+
+
+def an_unremembered(**changes: Any) -> Incident:
+    """Build one that is called off because an earlier store may have known of it: nothing else is known."""
+    values = {
+        "annotations": {},
+        "evidence": Evidence(),
+        "resolved": NOON,
+        "reason": RECALLED,
+        "resolves": "3 good runs",
     }
     return an_incident(**{**values, **changes})
 

@@ -19,7 +19,8 @@ _MOST_TEXT = 13_200
 class Slack(Receiver):
     """A :class:`Receiver` of messages; ``archived`` and ``gone`` are what can become of the channel and the webhook.
 
-    What it refuses beyond Slack itself: a message that would mention anybody, or has one of ``&<>`` left bare.
+    Whatever it says is ``text/html``, a success, too. What it refuses beyond Slack itself: a message that would mention
+    anybody, or has one of ``&<>`` left bare.
     """
 
     def __init__(self, *script: Behaviour, archived: bool = False, gone: bool = False, **more: Any) -> None:
@@ -30,17 +31,22 @@ class Slack(Receiver):
     def reply(self, delivery: Delivery) -> Behaviour:
         """Judge a message as Slack does."""
         if delivery.path != PATH or self.gone:
-            return Reply(404, body=b"no_service")
+            return said(404, b"no_service")
         if self.archived:
-            return Reply(410, body=b"channel_is_archived")
+            return said(410, b"channel_is_archived")
         try:
             message = json.loads(delivery.body)
         except ValueError:
-            return Reply(400, body=b"invalid_payload")
+            return said(400, b"invalid_payload")
         if not message.get("text"):
-            return Reply(400, body=b"no_text")
+            return said(400, b"no_text")
         errors = list(_errors(message))
-        return Reply(400, body=f"invalid_blocks: {errors}".encode()) if errors else Reply(200, body=b"ok")
+        return said(400, f"invalid_blocks: {errors}".encode()) if errors else said(200, b"ok")
+
+
+def said(status: int, body: bytes) -> Reply:
+    """Build an answer as Slack's webhooks give it."""
+    return Reply(status, {"Content-Type": "text/html"}, body)
 
 
 def _errors(message: dict[str, Any]) -> Iterator[str]:

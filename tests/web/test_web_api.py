@@ -1,3 +1,5 @@
+import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -5,8 +7,10 @@ from typing import Any
 import httpx2
 import pytest
 
+from streamcanary.model.board import Board, Shown, Undelivered
 from streamcanary.model.incident import Evidence, Incident
 from streamcanary.model.silence import Silence
+from streamcanary.web import body
 from streamcanary.web.api import api_routes
 from streamcanary.web.config import WebConfig
 from streamcanary.web.guard import Guard
@@ -22,8 +26,43 @@ class Book:
     """Alerts and silences, as alerting has them."""
 
     def __init__(self) -> None:
-        evidence = Evidence(bad=3, total=4, message="it stalled", faults={"stalled": 3})
-        self.active = (Incident(key="k", rule="Errors", subject="chat", canary="chat", opened=NOON, evidence=evidence),)
+        evidence = Evidence(
+            bad=3,
+            total=4,
+            first_attempts=4,
+            rescued=2,
+            since=NOON - 90,
+            message="it stalled",
+            faults={"stalled": 3},
+            blames={"provider": 3},
+            request_ids=("req-1",),
+            trace_ids=("t-1",),
+        )
+        incident = Incident(
+            key="k",
+            rule="Errors",
+            subject="chat",
+            canary="chat",
+            opened=NOON,
+            evidence=evidence,
+            resolves="3 good runs in a row",
+        )
+        shown = Shown(
+            incident=incident, annotations={"runbook_url": "https://run.book/x"}, muted="silence s-1", silences=("s-1",)
+        )
+        late = Undelivered(
+            receiver="oncall",
+            action="trigger",
+            title="chat: bad",
+            since=NOON,
+            tries=3,
+            next_try=NOON + 60,
+            error="HTTP 500",
+        )
+        refused = Undelivered(
+            receiver="chat", action="trigger", title="chat: bad", since=NOON, tries=1, parked=True, error="HTTP 404"
+        )
+        self.board = Board(incidents=(shown,), firing=7, undelivered=(late, refused), owed=2)
         self.made: dict[str, Silence] = {}
         self.full = False
 
@@ -60,6 +99,39 @@ async def test_alerts_are_shown() -> None:
         (incident,) = (await http.get("/api/v1/incidents")).json()["incidents"]
     assert ("Errors", "chat", "2027-01-15T08:00:00Z") == (incident["alert"], incident["subject"], incident["opened"])
     assert (3, 4, "it stalled") == (incident["bad"], incident["total"], incident["message"])
+    assert ("2027-01-15T07:58:30Z", 4, 2) == (incident["since"], incident["first_attempts"], incident["rescued"])
+    assert ({"provider": 3}, ["req-1"], ["t-1"]) == (incident["blames"], incident["request_ids"], incident["trace_ids"])
+    assert ("3 good runs in a row", "https://run.book/x") == (incident["resolves"], incident["runbook_url"])
+    assert ("silence s-1", ["s-1"]) == (incident["muted"], incident["silences"])
+
+
+async def test_what_has_not_arrived_is_shown() -> None:
+    """So that a page that went nowhere is seen; and how many there are, if not all are shown."""
+    async with served() as http:
+        shown = (await http.get("/api/v1/incidents")).json()
+    assert [
+        {
+            "receiver": "oncall",
+            "action": "trigger",
+            "title": "chat: bad",
+            "since": "2027-01-15T08:00:00Z",
+            "tries": 3,
+            "state": "pending",
+            "next_try": "2027-01-15T08:01:00Z",
+            "last_error": "HTTP 500",
+        },
+        {
+            "receiver": "chat",
+            "action": "trigger",
+            "title": "chat: bad",
+            "since": "2027-01-15T08:00:00Z",
+            "tries": 1,
+            "state": "parked",
+            "next_try": None,
+            "last_error": "HTTP 404",
+        },
+    ] == shown["undelivered"]
+    assert (7, 2) == (shown["firing"], shown["owed"])
 
 
 async def test_a_silence_is_made_shown_and_ended() -> None:
@@ -83,7 +155,7 @@ async def test_a_silence_can_begin_later_and_end_at_a_moment() -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("content", "says"),
     [
         (b"{", "Invalid JSON"),
         (b"[]", "body: "),
@@ -98,17 +170,89 @@ async def test_a_silence_can_begin_later_and_end_at_a_moment() -> None:
         (b'{"match": ["a=b"], "until": "2099-01-01T00:00:00Z"}', "until: is more than a year ahead"),
         (b'{"match": ["a=b"], "until": "2027-01-16T00:00:00"}', "until: "),
         (b'{"match": ["a=b"], "for": "1h", "who": "me"}', "who: "),
-        (b'{"match": ["' + b"a" * 70_000 + b'"]}', "larger than"),
+        (b'{"match": ["{a=b, tier}"], "for": "1h"}', "not a matcher: 'tier'"),
     ],
 )
-async def test_a_bad_silence_is_refused_in_words(body: bytes, says: str) -> None:
+async def test_a_bad_silence_is_refused_in_words(content: bytes, says: str) -> None:
     """What is wrong and where, and nothing is made."""
     book = Book()
     async with served(book) as http:
-        answer = await http.post("/api/v1/silences", content=body, headers={"Content-Type": "application/json"})
+        answer = await http.post("/api/v1/silences", content=content, headers={"Content-Type": "application/json"})
     assert 400 == answer.status_code
     assert says in answer.json()["error"]
     assert {} == book.made
+
+
+async def test_matchers_can_be_written_in_braces() -> None:
+    """As in Alertmanager; they are kept one by one."""
+    async with served() as http:
+        silence = {"match": ['{canary="one", tier=~"a,b"}', "team=ml"], "for": "1h"}
+        made = await http.post("/api/v1/silences", json=silence)
+    assert ['canary="one"', 'tier=~"a,b"', 'team="ml"'] == made.json()["match"]
+
+
+@pytest.mark.parametrize(
+    ("silence", "says"),
+    [
+        (
+            {"match": ["bad"], "for": "1h"},
+            """match.0: not a matcher: 'bad'; write name="value", or with !=, =~ or !~""",
+        ),
+        ({"match": [], "for": "1h"}, "match: Value should have at least 1 item after validation, not 0"),
+    ],
+)
+async def test_a_mistake_is_told_once(silence: dict[str, Any], says: str) -> None:
+    """A list that has a bad matcher is not empty, too."""
+    async with served() as http:
+        answer = await http.post("/api/v1/silences", json=silence)
+    assert (400, says) == (answer.status_code, answer.json()["error"])
+
+
+@pytest.mark.parametrize("size", [70_000, 20_000_000])
+@pytest.mark.parametrize(("web", "status"), [({}, 413), ({"token": TOKEN}, 401)])
+async def test_a_body_that_is_too_large_is_answered(size: int, web: dict[str, Any], status: int) -> None:
+    """Whoever sends it all before reading gets the answer, and not a connection that is reset."""
+    book = Book()
+    async with served(book, **web) as http:
+        headers = {"Content-Type": "application/json"}
+        answer = await http.post("/api/v1/silences", content=b"x" * size, headers=headers)
+        assert 200 == (await http.get("/api/v1/silences")).status_code
+    assert status == answer.status_code
+    assert "error" in answer.json()
+    assert {} == book.made
+
+
+async def test_a_body_without_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The answer comes at once; what follows is thrown away up to a bound, and then the connection is closed."""
+    monkeypatch.setattr(body, "MOST_DRAINED", 1_000_000)
+    async with served() as http, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+        head = "POST /api/v1/silences HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Transfer-Encoding: chunked\r\n\r\n".encode())
+        sent = 0
+        with contextlib.suppress(ConnectionError):
+            while sent < 1000:
+                writer.write(b"10000\r\n" + b"x" * 65_536 + b"\r\n")
+                await writer.drain()
+                sent += 1
+                await asyncio.sleep(0)
+        assert sent < 1000
+        with contextlib.suppress(ConnectionError):
+            assert (await reader.readline()).startswith(b"HTTP/1.1 413 ")
+        writer.close()
+
+
+async def test_whoever_waits_to_be_asked_for_a_body_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``Expect: 100-continue``: a refusal is the whole answer."""
+    monkeypatch.setattr(body, "_LONGEST_DRAIN", 0.05)
+    async with served(token=TOKEN) as http, asyncio.timeout(20):
+        reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
+        head = "POST /api/v1/silences HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+        writer.write(f"{head}Content-Length: 20000000\r\nExpect: 100-continue\r\n\r\n".encode())
+        answer = await reader.read()
+        writer.close()
+    assert answer.startswith(b"HTTP/1.1 401 ")
+    assert b" 100 " not in answer
 
 
 async def test_too_many_silences_are_refused() -> None:

@@ -4,12 +4,14 @@ A rule of the same name in ``alerts.rules`` changes what it sets, and leaves the
 off.
 """
 
-from collections.abc import Mapping
+import difflib
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 from streamcanary.alerting.detectors import Consecutive, NoData
 from streamcanary.alerting.rules import Measure, Rule
 from streamcanary.model.faults import Blame
+from streamcanary.model.misfit import Misfit
 
 CANARY_EGRESS_DOWN: Final = "CanaryEgressDown"
 """Two or more hosts cannot be reached and none can: it is the way out, not the providers. Explains what fails then."""
@@ -91,10 +93,66 @@ TOLD: Final = frozenset({"labels", "annotations", "enabled"})
 """What can be changed of those."""
 
 
+_SAMPLED: Final = frozenset({"measure", "limit", "blame"})
+_ALIKE: Final = 0.8  # part of the letters that two names have in common
+
+
 def rulebook(rules: Mapping[str, Rule]) -> dict[str, Rule]:
     """Return all rules by name: the built-in ones, changed as ``rules`` say, and then the other ``rules``."""
     book = {name: _changed(rule, rules.get(name)) for name, rule in BUILTIN.items()}
     return {**book, **{name: rule for name, rule in rules.items() if name not in BUILTIN}}
+
+
+def misfits(rules: Mapping[str, Rule]) -> Iterator[Misfit]:
+    """Yield what ``rules`` may not change of the built-in ones, and which of them seem to mean one; by path below."""
+    for name, rule in rules.items():
+        if name in ABOUT_US:
+            for field in sorted(rule.model_fields_set - TOLD):
+                yield Misfit((name, field), f"means nothing for the built-in {name}; set {', '.join(sorted(TOLD))}")
+        elif name == NO_DATA:
+            yield from _no_data(rule)
+        elif name == TARGET_REJECTED:
+            yield from _target_rejected(rule)
+        elif (near := nearest(name)) and (_fold(name) == _fold(near) or rule.model_fields_set <= TOLD):
+            yield Misfit(
+                (name,), f"no built-in rule has this name, and it says nothing of its own; did you mean {near}?"
+            )
+
+
+def nearest(name: str) -> str | None:
+    """Return the built-in rule that a rule called ``name`` may mean; ``None`` if it has a name of its own.
+
+    One that is there with something added, such as ``NoDataEurope``, is a name of its own.
+    """
+    folded = {_fold(known): known for known in BUILTIN}
+    near = difflib.get_close_matches(_fold(name), folded, n=1, cutoff=_ALIKE)
+    if not near or (near[0] in _fold(name) and near[0] != _fold(name)):
+        return None
+    return folded[near[0]]
+
+
+def _fold(name: str) -> str:
+    return "".join(filter(str.isalnum, name)).casefold()
+
+
+def _no_data(rule: Rule) -> Iterator[Misfit]:
+    if "detector" in rule.model_fields_set and not isinstance(rule.detector, NoData):
+        message = f"the built-in {NO_DATA} takes no other than no_data, such as {{type: no_data, runs: 5}}"
+        yield Misfit((NO_DATA, "detector"), f"{message}; give a rule with another one a name of its own")
+    for field in sorted(_SAMPLED & rule.model_fields_set):
+        yield Misfit((NO_DATA, field), f"means nothing for the built-in {NO_DATA}; remove it")
+
+
+def _target_rejected(rule: Rule) -> Iterator[Misfit]:
+    """Yield what would make another rule of it: it mutes other alerts, as it says what only its reader can mend."""
+    own = f"give a rule with another one a name of its own: {TARGET_REJECTED} mutes what it explains"
+    default = BUILTIN[TARGET_REJECTED]
+    if isinstance(rule.detector, NoData):
+        yield Misfit((TARGET_REJECTED, "detector"), f"must be one that looks at runs, and not no_data; {own}")
+    for field in sorted(_SAMPLED & rule.model_fields_set):
+        if getattr(rule, field) != getattr(default, field):
+            is_now = "[config]" if field == "blame" else getattr(default, field) or "not set"
+            yield Misfit((TARGET_REJECTED, field), f"is {is_now} for the built-in {TARGET_REJECTED}; {own}")
 
 
 def _changed(default: Rule, change: Rule | None) -> Rule:

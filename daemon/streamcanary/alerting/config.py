@@ -1,17 +1,18 @@
 """The ``alerts:`` section."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property
 from typing import Annotated
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.alerting.builtin import ABOUT_US, TOLD, rulebook
+from streamcanary.alerting.builtin import ABOUT_US, misfits, rulebook
 from streamcanary.alerting.mute import Maintenance
 from streamcanary.alerting.receivers import Receiver
 from streamcanary.alerting.routes import Route
 from streamcanary.alerting.rules import Name, Rule
+from streamcanary.alerting.unmatched import unmatched
 from streamcanary.model.canary import Canary
 from streamcanary.model.duration import Duration, PositiveDuration
 from streamcanary.model.label import LabelName
@@ -51,17 +52,8 @@ class AlertsConfig(BaseModel):
     @model_validator(mode="after")
     def _names_are_known(self) -> "AlertsConfig":
         """Hold the parts against each other; each problem is reported at the key that has it."""
-        problems = [
-            Misfit(("rules", name, field), f"means nothing for the built-in {name}; set {', '.join(sorted(TOLD))}")
-            for name, rule in self.rules.items()
-            if name in ABOUT_US
-            for field in sorted(rule.model_fields_set - TOLD)
-        ]
-        taken = {name: name for name, rule in self.rulebook.items() if not rule.renamed_from}
-        for name, rule in self.rules.items():
-            former = rule.renamed_from
-            if former and taken.setdefault(former, name) != name:
-                problems.append(Misfit(("rules", name, "renamed_from"), f"{taken[former]} has that name, too"))
+        problems = [misfit._replace(path=("rules", *misfit.path)) for misfit in misfits(self.rules)]
+        problems += self._renamed()
         known = ", ".join(sorted(self.receivers)) or "none"
         problems += [
             Misfit(("routes", number, "receivers", place), f"there is no receiver {name!r}; known: {known}")
@@ -76,6 +68,16 @@ class AlertsConfig(BaseModel):
                 )
         refuse(type(self).__name__, problems)
         return self
+
+    def _renamed(self) -> Iterator[Misfit]:
+        taken = {name: name for name, rule in self.rulebook.items() if not rule.renamed_from}
+        for name, rule in self.rules.items():
+            former, path = rule.renamed_from, ("rules", name, "renamed_from")
+            if former == name:
+                yield Misfit(path, "is the name that the rule has now; write the one that it had before, or remove it")
+            elif former and (other := taken.setdefault(former, name)) != name:
+                named = "there is a rule of that name" if other == former else f"{other} has that name, too"
+                yield Misfit(path, f"{named}, and alerts are known by it; a former name is one rule's alone")
 
     @cached_property
     def rulebook(self) -> dict[str, Rule]:
@@ -92,12 +94,15 @@ class AlertsConfig(BaseModel):
     def problems(self, canaries: Iterable[Canary]) -> list[Misfit]:
         """Return what is wrong with the rules in view of the canaries that there are; paths are below ``alerts``."""
         canaries, found = list(canaries), []
+        labels = [canary.label_set() for canary in canaries]
         for name, rule in self.rules.items():
             if not rule.enabled or name in ABOUT_US:
                 continue
             watched = [canary for canary in canaries if rule.watches(canary)]
-            if not watched:
-                found.append(Misfit(("rules", name, "match"), "matches no canary"))
+            found += [
+                misfit._replace(path=("rules", name, "match", *misfit.path))
+                for misfit in unmatched(rule.match, labels, "canary")
+            ]
             found += [
                 Misfit(("rules", name, "detector", *misfit.path), misfit.message)
                 for misfit in map(rule.detector.unfit, watched)

@@ -13,8 +13,8 @@ from contextlib import AsyncExitStack
 from random import Random
 from typing import NamedTuple
 
-from streamcanary.alerting import progress
 from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.display import Display
 from streamcanary.alerting.engine import Engine
 from streamcanary.alerting.inputs import (
     Diagnosed,
@@ -29,10 +29,12 @@ from streamcanary.alerting.inputs import (
 )
 from streamcanary.alerting.journal import Journal, Ledger, StoreFailing, StoreLost
 from streamcanary.alerting.meters import Meters
+from streamcanary.alerting.progress import Advance
 from streamcanary.alerting.receivers import LevelReceiver
 from streamcanary.alerting.receivers.post import open_http
-from streamcanary.alerting.senders import EdgeSender, LevelSender
+from streamcanary.alerting.senders import EdgeSender, LevelSender, failures
 from streamcanary.alerting.state import State, read_state
+from streamcanary.model.board import Board
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.incident import Group, Incident, Progress
@@ -92,12 +94,13 @@ class Alerting:
         self._transitions: list[Incident] = []
         self._senders: list[EdgeSender | LevelSender] = []
         self._ended = self._busy = False
-        self._canaries = tuple(canaries)
-        self._offered = clock.time()  # when a run was last handed over
-        self._worked = self._ticked = clock.monotonic()
+        self._advance = Advance(canaries, config.receivers, clock)
+        self._ticked = clock.monotonic()
         self._dues: tuple[Mapping[str, Group], float] = ({}, math.inf)  # the groups, and when the first of them is due
+        self._failing: StoreFailing | None = None  # what the store says while it fails
         self._save_again = 0.0
         self._saved = 0.0  # when, by the loop's clock
+        self._display = Display(config, self._engine)
         self._meters = Meters(self._engine, lambda: self._published.incidents)
 
     # ---- for the rest of the daemon
@@ -110,7 +113,7 @@ class Alerting:
                 _log.error("alerting is behind: %d outcomes dropped", self.dropped)
             return
         self._waiting += 1
-        self._offered = self.clock.time()
+        self._advance.ran(outcome)
         self._put(_Entry(Ran(outcome), None))
 
     def diagnosed(self, canary: str, finding: str) -> None:
@@ -139,12 +142,19 @@ class Alerting:
         """The silences that there are, those that are over among them, the oldest first."""
         return tuple(sorted(self._published.silences.values(), key=lambda silence: (silence.starts, silence.id)))
 
+    @property
+    def board(self) -> Board:
+        """What fires and who has not heard of it, to be looked at."""
+        return self._display.board(self._published, failures(self._senders), self.clock.time(), self.clock.monotonic())
+
     def vitals(self) -> dict[str, Callable[[], str | None]]:
         """Return what must make progress for the heartbeat to go out, by name."""
         return {
-            "runs": lambda: progress.runs_stand_still(self._canaries, self._offered, self.clock.time()),
-            "evaluation": lambda: progress.evaluation_stands_still(self._worked, self.clock.monotonic()),
-            "outbox": lambda: progress.outbox_stands_still(self._published.notices, self.clock.time()),
+            "runs": self._advance.runs,
+            "evaluation": self._advance.evaluation,
+            "outbox": lambda: self._advance.outbox(self._published.notices),
+            "pages": lambda: self._advance.pages(self._published.groups, self._published.notices),
+            "levels": lambda: self._advance.levels(failures(self._senders)),
         }
 
     async def run(self) -> None:
@@ -204,6 +214,8 @@ class Alerting:
     def count(self, receiver: str, outcome: str) -> None:
         """Count a delivery."""
         self._meters.delivered(receiver, outcome)
+        if outcome != "retried":
+            self._advance.answered(receiver)
 
     # ---- the loop
 
@@ -213,18 +225,13 @@ class Alerting:
 
     async def _load(self) -> None:
         """Take up the state that the store has; while it cannot be read, begin without."""
-        failure = await self._adopt()
-        if failure is not None:
-            _log.error("the store cannot be read, alerting begins without its memory: %s", failure)
-            self._apply(StoreFailed(str(failure)))
-        self._start()
         await self._save()
         self._publish()
 
     def _start(self) -> None:
         """Bring the state into line with the configuration, and say what that means for what was to be delivered."""
         before = self._state.notices
-        self._apply(Started())
+        self._apply(Started(incomplete=self._ledger.incomplete))
         for notice in before.values():
             after = self._state.notices.get(notice.id)
             if notice.state is Progress.PENDING and after is None:
@@ -255,6 +262,7 @@ class Alerting:
             if self._until_tick() <= 0:
                 self._ticked = self.clock.monotonic()
                 self._apply(Tick())
+                self._advance.look(self._published.notices)
             if self._until_save(entries) <= 0:
                 await self._save()
                 self._saved = asyncio.get_running_loop().time()
@@ -262,7 +270,7 @@ class Alerting:
             for entry in entries:
                 if entry.done is not None and not entry.done.done():
                     entry.done.set_result(None)
-            self._worked = self.clock.monotonic()
+            self._advance.worked()
             self._busy = False
 
     async def _rest(self) -> None:
@@ -315,9 +323,12 @@ class Alerting:
                     self._transitions.append(incident)
 
     async def _save(self) -> None:
-        """Bring everything into the store; while that fails, keep it, and have ``StoreFailing`` told from memory."""
-        failing = self._store_fails()
-        if failing and self.clock.monotonic() < self._save_again:
+        """Bring everything into the store; while that fails, keep it, and have ``StoreFailing`` told from memory.
+
+        That rule may be switched off, so whether the store fails is not to be seen by its incident. That may be left
+        over from before a restart, too.
+        """
+        if self._failing is not None and self.clock.monotonic() < self._save_again:
             return
         failure = None
         if not self._loaded:
@@ -325,19 +336,20 @@ class Alerting:
             if failure is None:
                 self._start()
         failure = failure or await self._journal.save()
-        if failure is None and failing:
+        told = self._state.incidents.get(self._engine.store_key)
+        if failure is None and told is not None and told.firing:
             self._apply(StoreRecovered())
             failure = await self._journal.save()
+        before, self._failing = self._failing, failure
         if failure is None:
             return
+        if before is None:
+            how = "written, alerting goes on from" if self._loaded else "read, alerting begins without its"
+            _log.error("the store cannot be %s memory: %s", how, failure)
         self._save_again = self.clock.monotonic() + _STORE_RETRY
         if isinstance(failure, StoreLost):
             self._journal.hold(self._state.rows())
         self._apply(StoreFailed(str(failure)))
-
-    def _store_fails(self) -> bool:
-        incident = self._state.incidents.get(self._engine.store_key)
-        return incident is not None and incident.firing
 
     def _publish(self) -> None:
         """Let the senders and listeners see the state."""
@@ -380,5 +392,5 @@ class Alerting:
                 self._senders.append(EdgeSender(name, receiver, self, http, self._trace_url))
 
     def _settled(self, end: float) -> bool:
-        busy = self._busy or self._queue or not (self._journal.empty or self._store_fails())
+        busy = self._busy or self._queue or not (self._journal.empty or self._failing is not None)
         return not busy and all(sender.settled(end) for sender in self._senders)

@@ -76,8 +76,8 @@ class Engine:
             case Unsilenced(id):
                 draft.remove("silences", id)
                 self._review(draft, now)
-            case Started():
-                self._started(draft, now)
+            case Started(incomplete):
+                self._started(draft, now, incomplete=incomplete)
             case Tick():
                 self._tick(draft, now)
             case _:
@@ -280,11 +280,11 @@ class Engine:
 
     # ---- with configurations
 
-    def _started(self, draft: Draft, now: float) -> None:
+    def _started(self, draft: Draft, now: float, *, incomplete: bool) -> None:
         """Bring a state that another configuration left behind into line with this one."""
         draft.awake = draft.ticked = now
-        if draft.blank:
-            self._recall.suspect(draft, now)
+        if draft.blank or incomplete:
+            self._recall.suspect(draft, now, ours=incomplete)
         self._sweep(draft)
         outbox.end_again(draft, list(draft.notices.values()), now)
         self._recall.fill_in(draft, now)

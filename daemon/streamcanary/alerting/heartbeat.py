@@ -67,13 +67,14 @@ class Heartbeat:
 
         Raises nothing but cancellation: what goes wrong ends in the log, once each time it changes.
         """
-        stuck = [f"{name}: {reason}" for name, vital in self._vitals.items() if (reason := vital()) is not None]
+        stuck = {name: reason for name, vital in self._vitals.items() if (reason := vital()) is not None}
         if stuck:
-            self._complain(f"is withheld: {'; '.join(stuck)}")
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in stuck.items())
+            self._complain(f"withheld: {', '.join(stuck)}", f"is withheld: {reasons}")
             return False
         problem = await self._ask()
         if problem is not None:
-            self._complain(f"was not taken: {problem}")
+            self._complain(problem, f"was not taken: {problem}")
             return False
         if self._complained:
             _log.info("the heartbeat goes out again")
@@ -98,7 +99,8 @@ class Heartbeat:
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, ValueError, OSError, ExceptionGroup) as error:
             return scrub(f"{type(error).__name__}: {error}", revealing(url), 300)
 
-    def _complain(self, what: str) -> None:
+    def _complain(self, what: str, sentence: str) -> None:
+        """Log ``sentence`` unless ``what``, of which it tells how long it has lasted, was logged last."""
         if what != self._complained:
-            _log.warning("the heartbeat %s", what)
+            _log.warning("the heartbeat %s", sentence)
             self._complained = what

@@ -8,7 +8,12 @@ from streamcanary.model.silence import Silence
 
 
 class Started(Struct, frozen=True):
-    """The daemon has started, perhaps with another configuration than the one that left the state behind."""
+    """The daemon has started, perhaps with another configuration than the one that left the state behind.
+
+    ``incomplete`` is whether that could not be stored in the end: pages may be open that it knows nothing of.
+    """
+
+    incomplete: bool = False
 
 
 class Ran(Struct, frozen=True):

@@ -18,6 +18,11 @@ _SEEN = frozenset({"detectors", "sightings"})
 class Ledger(Protocol):
     """What alerting needs of a store."""
 
+    @property
+    def incomplete(self) -> bool:
+        """Whether an earlier process could not save everything, and nothing was committed since."""
+        ...
+
     async def commit(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
         """Save ``rows``, and ``outcomes`` as history, in one durable transaction; the same again does no harm.
 

@@ -23,10 +23,10 @@ class Maintenance(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    match: Annotated[Matchers, Field(min_length=1)]
-    cron: str
+    match: Annotated[Matchers, Field(min_length=1, examples=[['tier="prod"']])]
+    cron: Annotated[str, Field(examples=["0 17 * * fri"])]
     timezone: str = "UTC"
-    length: Annotated[PositiveDuration, Field(alias="for", le=7 * 86400)]
+    length: Annotated[PositiveDuration, Field(alias="for", le=7 * 86400, examples=["30m"])]
 
     @field_validator("cron")
     @classmethod
@@ -42,10 +42,11 @@ class Maintenance(BaseModel):
 
     def open(self, now: float) -> bool:
         """Tell whether the window is open at ``now`` (seconds since the epoch)."""
-        return self._schedule.nth_after(now - self.length, 1) <= now
+        return self.schedule.nth_after(now - self.length, 1) <= now
 
     @cached_property
-    def _schedule(self) -> Cron:
+    def schedule(self) -> Cron:
+        """When it opens."""
         return Cron.parse(self.cron, self.timezone)
 
 

@@ -41,9 +41,19 @@ class Alert(Struct, frozen=True, kw_only=True):
         return self.resolved is None
 
     @property
+    def unremembered(self) -> bool:
+        """Whether nothing is known of it but that it is over: it is called off because a lost store may have known."""
+        return not self.firing and self.evidence == Evidence() and not self.annotations
+
+    @property
+    def name(self) -> str:
+        """What it is: the name of its rule, or if that is lost, its labels."""
+        return self.alert or ", ".join(f'{name}="{value}"' for name, value in self.labels.items()) or "an alert"
+
+    @property
     def summary(self) -> str:
         """The annotation of that name, or what it is and whom it is about."""
-        return self.annotations.get("summary") or f"{self.alert}: {self.subject}"
+        return self.annotations.get("summary") or (f"{self.name}: {self.subject}" if self.subject else self.name)
 
     def document(self) -> dict[str, Any]:
         """Return it as plain data, as documented at :class:`~streamcanary.alerting.receivers.webhook.Webhook`."""
@@ -63,6 +73,7 @@ class Alert(Struct, frozen=True, kw_only=True):
                 "bad": evidence.bad,
                 "total": evidence.total,
                 "first_attempts": evidence.first_attempts,
+                "rescued": evidence.rescued,
                 "since": None if evidence.since is None else rfc3339(evidence.since),
                 "faults": evidence.faults,
                 "blames": evidence.blames,
@@ -95,14 +106,24 @@ class Page(Struct, frozen=True, kw_only=True):
         return self.action is Action.RESOLVE
 
     @property
+    def firing(self) -> tuple[Alert, ...]:
+        """Those of ``alerts`` that are still open."""
+        return tuple(alert for alert in self.alerts if alert.firing)
+
+    @property
+    def ended(self) -> tuple[Alert, ...]:
+        """Those of ``alerts`` that are not; they follow those that are."""
+        return tuple(alert for alert in self.alerts if not alert.firing)
+
+    @property
     def title(self) -> str:
-        """One line, without its status: the summary of a single alert, else which alerts and about whom."""
-        if self.total == 1 and self.alerts:
-            return self.alerts[0].summary
-        names = list(dict.fromkeys(alert.alert for alert in self.alerts))
-        about = list(dict.fromkeys(alert.subject for alert in self.alerts))
-        more = f" and {self.total - _NAMED} more" if self.total > _NAMED else ""
-        return f"{', '.join(names[:_NAMED])}: {self.total} alerts: {', '.join(about[:_NAMED])}{more}"
+        """One line, without its status: what fires, and apart from it what no longer does; in the end what was."""
+        firing, ended = self.firing, self.ended
+        if not firing:
+            return _headline(ended, self.total)
+        if not ended:
+            return _headline(firing, self.total)
+        return f"{_headline(firing, len(firing))} (over: {_named(ended, self.total - len(firing))})"
 
     def document(self) -> dict[str, Any]:
         """Return it as plain data, as documented at :class:`~streamcanary.alerting.receivers.webhook.Webhook`."""
@@ -115,6 +136,7 @@ class Page(Struct, frozen=True, kw_only=True):
             "labels": self.labels,
             "opened": rfc3339(self.opened),
             "total": self.total,
+            "firing": 0 if self.over else self.total - len(self.ended),
             "alerts": [alert.document() for alert in self.alerts],
         }
 
@@ -149,6 +171,7 @@ def render_incident(incident: Incident, now: float, trace_url: str | None = None
         "bad": str(evidence.bad),
         "total": str(evidence.total),
         "first_attempts": str(evidence.first_attempts),
+        "rescued": str(evidence.rescued),
         "faults": counts(evidence.faults),
         "blames": counts(evidence.blames),
         "message": evidence.message,
@@ -175,6 +198,22 @@ def render_incident(incident: Incident, now: float, trace_url: str | None = None
         evidence=evidence,
         traces=traces,
     )
+
+
+def _headline(alerts: tuple[Alert, ...], total: int) -> str:
+    """Return the summary of a single alert, else which alerts ``total`` are, of which these are known, and of whom."""
+    if total == 1 and alerts:
+        return alerts[0].summary
+    names = ", ".join(list(dict.fromkeys(alert.name for alert in alerts))[:_NAMED])
+    about = _named(alerts, total)
+    return f"{names}: {total} alerts: {about}" if about else f"{names}: {total} alerts"
+
+
+def _named(alerts: tuple[Alert, ...], total: int) -> str:
+    """Return whom ``total`` alerts, of which these are known, are about: some by name, of the others the number."""
+    names = list(dict.fromkeys(alert.subject for alert in alerts if alert.subject))[:_NAMED]
+    rest = total - sum(alert.subject in names for alert in alerts)
+    return f"{', '.join(names)} and {rest} more" if names and rest else ", ".join(names)
 
 
 def counts(counts: dict[str, int]) -> str:

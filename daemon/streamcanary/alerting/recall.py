@@ -2,7 +2,7 @@
 
 Nobody can tell a lost store from a first start, so keyed receivers get one resolve for each group that there can be;
 one that knows of no such alert drops it. Alerts about the daemon itself are left out: that would be noise at each first
-start about what hardly ever was.
+start about what hardly ever was. A store that is known to have missed something is another matter.
 """
 
 from typing import Final
@@ -10,8 +10,10 @@ from typing import Final
 import msgspec
 
 from streamcanary.alerting import outbox
+from streamcanary.alerting.builtin import RECEIVER_FAILING, STORE_FAILING
 from streamcanary.alerting.groups import Groups
 from streamcanary.alerting.pairs import Pairs
+from streamcanary.alerting.sighting import Sighting
 from streamcanary.alerting.state import Draft
 from streamcanary.model.incident import Evidence, Group, Incident
 
@@ -28,22 +30,32 @@ class Recall:
     def __init__(self, pairs: Pairs, groups: Groups) -> None:
         self._pairs = pairs
         self._groups = groups
+        self._ours = {pairs.key(rule, subject): (rule, subject) for rule, subject in pairs.own()}
 
-    def suspect(self, draft: Draft, now: float) -> None:
-        """Take note that an earlier store may have known of any incident, and keyed receivers may wait for its end."""
-        for pair in self._pairs:
-            incident = self._pairs.incident(pair, now, Evidence())
+    def suspect(self, draft: Draft, now: float, *, ours: bool) -> None:
+        """Take note that any incident may have been told of that is not known, and keyed receivers wait for its end.
+
+        With ``ours`` that goes for alerts about the daemon, too.
+        """
+        self._distrust(draft)
+        possible = [self._pairs.incident(pair, now, Evidence()) for pair in self._pairs]
+        possible += [self._pairs.ours(*one, "", now) for one in self._ours.values() if ours]
+        for incident in possible:
             receivers = tuple(self._groups.keyed(self._groups.told(incident)))
             key, labels = self._groups.key_of(incident, self._pairs.names(incident))
             group = draft.groups.get(key)
-            group = group or Group(key=key, labels=labels, receivers=receivers, opened=now, forgotten=True)
-            if receivers and group.forgotten:
-                draft.put(msgspec.structs.replace(group, members=(*group.members, incident.key)))
+            if not receivers or (group is not None and group.firing):
+                continue
+            if group is None or not group.forgotten:
+                opened = now if group is None else max(now, group.opened + 0.001)  # no id may come twice
+                group = Group(key=key, labels=labels, receivers=receivers, opened=opened, forgotten=True)
+            members = tuple(dict.fromkeys((*group.members, incident.key)))
+            draft.put(msgspec.structs.replace(group, members=members))
 
     def look(self, draft: Draft, now: float) -> None:
         """Call off the groups of which all was seen to be well."""
         for group in list(draft.groups.values()):
-            if group.forgotten and all(self._well(draft, key) for key in group.members):
+            if group.forgotten and all(self._well(draft, key, now - group.opened) for key in group.members):
                 draft.put(msgspec.structs.replace(group, forgotten=False, resolved=now))
                 incidents = tuple(self._unremembered(group, key, RECALLED, now) for key in group.members)
                 outbox.recall(draft, group, incidents, self._groups.keyed(group.receivers), now)
@@ -55,16 +67,36 @@ class Recall:
                 if key not in draft.incidents:
                     draft.put(self._unremembered(group, key, UNREADABLE, now))
 
-    def _well(self, draft: Draft, key: str) -> bool:
+    @staticmethod
+    def _distrust(draft: Draft) -> None:
+        """Have nothing count as seen that was: what followed it is not known."""
+        for key, watch in list(draft.detectors.items()):
+            draft.put_watch(key, msgspec.structs.replace(watch, bad=True))
+        for name, sighting in list(draft.sightings.items()):
+            draft.put_sighting(name, Sighting(sighting.at))
+
+    def _well(self, draft: Draft, key: str, waited: float) -> bool:
         """Tell whether what the incident of ``key`` is about was seen, and nothing was wrong; or nobody looks at it."""
         pair = self._pairs.get(key)
         if pair is None:
-            return True
+            return key not in self._ours or self._are_well(draft, *self._ours[key], waited)
         if pair.judge is None:
             sighting = draft.sightings.get(pair.canary.identity)
             return sighting is not None and sighting.seen
         watch = draft.detectors.get(key)
         return watch is not None and not watch.bad
+
+    @staticmethod
+    def _are_well(draft: Draft, rule: str, subject: str, waited: float) -> bool:
+        """Tell whether nothing is known to be wrong with a part of the daemon, ``waited`` seconds after the suspicion.
+
+        If there is after all, it fires anew.
+        """
+        if rule == STORE_FAILING:
+            return waited > 0  # by the next step it has been written, or it fires
+        if rule == RECEIVER_FAILING:
+            return waited > 0 and not outbox.owes(draft, subject)
+        return any(sighting.reached for sighting in draft.sightings.values())
 
     def _unremembered(self, group: Group, key: str, reason: str, now: float) -> Incident:
         """Return the incident of ``group`` that an earlier store may have known under ``key``, as over.
@@ -73,6 +105,8 @@ class Recall:
         """
         if (pair := self._pairs.get(key)) is not None:
             incident = msgspec.structs.replace(self._pairs.incident(pair, now, Evidence()), annotations={})
+        elif key in self._ours:
+            incident = msgspec.structs.replace(self._pairs.ours(*self._ours[key], "", now), annotations={})
         else:
             labels = group.labels
             subject = labels.get("canary") or labels.get("target") or ""

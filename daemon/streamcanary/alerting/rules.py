@@ -1,7 +1,9 @@
 """The ``alerts.rules`` section: which samples, of which canaries, become an alert when."""
 
+from collections.abc import Iterator
 from enum import StrEnum
 from typing import Annotated
+from urllib.parse import urlsplit
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -12,6 +14,7 @@ from streamcanary.model.duration import PositiveDuration
 from streamcanary.model.faults import Blame
 from streamcanary.model.label import LabelName
 from streamcanary.model.matcher import Matchers, all_match
+from streamcanary.model.misfit import Misfit, refuse
 
 LabelValue = Annotated[str, Field(min_length=1, max_length=512)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
@@ -35,6 +38,17 @@ class Measure(StrEnum):
     def timed(self) -> bool:
         """Whether it is a time, held against a limit."""
         return self in (Measure.FIRST_TOKEN, Measure.MAX_GAP, Measure.DURATION)
+
+
+_BLAMING = frozenset({Measure.ERRORS, Measure.FIRST_ATTEMPTS})
+
+
+def _is_address(text: str) -> bool:
+    try:
+        parts = urlsplit(text)
+    except ValueError:  # brackets that hold no IPv6 address
+        return False
+    return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 class Rule(BaseModel):
@@ -70,11 +84,27 @@ class Rule(BaseModel):
             raise ValueError(f"measure {self.measure} needs a limit, such as limit: 2s")
         if not self.measure.timed and self.limit is not None:
             raise ValueError(f"limit means nothing for measure {self.measure}; remove it")
+        refuse(type(self).__name__, [*self._unblamed(), *self._unreadable()])
         if self.detector.type == "no_data" and (extra := {"measure", "limit", "blame"} & self.model_fields_set):
             raise ValueError(f"{', '.join(sorted(extra))} means nothing for no_data; remove it")
         if taken := OWN_LABELS & self.labels.keys():
             raise ValueError(f"labels may not be called {', '.join(sorted(taken))}: every alert has these already")
         return self
+
+    def _unblamed(self) -> Iterator[Misfit]:
+        if "blame" in self.model_fields_set and self.measure not in _BLAMING:
+            both = " and ".join(sorted(_BLAMING))
+            yield Misfit(("blame",), f"means nothing for measure {self.measure}, only for {both}; remove it")
+
+    def _unreadable(self) -> Iterator[Misfit]:
+        """Yield what is wrong with annotations that mean something to receivers."""
+        summary, runbook = (self.annotations.get(name) for name in ("summary", "runbook_url"))
+        if summary is not None and not summary.strip():
+            message = 'is empty: it is the title of a page; write one such as "{canary}: {bad} of {total} runs failed"'
+            yield Misfit(("annotations", "summary"), message)
+        if runbook is not None and not _is_address(runbook):
+            message = "must be an http:// or https:// address, such as https://example.com/runbooks/{alert}"
+            yield Misfit(("annotations", "runbook_url"), message)
 
     def watches(self, canary: Canary) -> bool:
         """Tell whether this rule looks at ``canary``."""
@@ -82,4 +112,4 @@ class Rule(BaseModel):
 
     def tells_of(self, blame: Blame) -> bool:
         """Tell whether faults blamed so are bad samples for this rule."""
-        return self.measure in (Measure.ERRORS, Measure.FIRST_ATTEMPTS) and blame in self.blame
+        return self.measure in _BLAMING and blame in self.blame

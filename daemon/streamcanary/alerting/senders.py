@@ -2,7 +2,7 @@
 
 import asyncio
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from random import Random
 from typing import Protocol
 from urllib.parse import urlsplit
@@ -12,7 +12,9 @@ import httpx2
 from streamcanary.alerting import outbox
 from streamcanary.alerting.inputs import Answered, Input, LevelAnswered, Trying
 from streamcanary.alerting.page import render_incident, render_notice
+from streamcanary.alerting.progress import Failing
 from streamcanary.alerting.receivers import EdgeReceiver, LevelReceiver
+from streamcanary.alerting.receivers.alertmanager import LINGER
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
 from streamcanary.alerting.receivers.pace import Pace
 from streamcanary.alerting.standing import standing
@@ -23,6 +25,7 @@ from streamcanary.model.incident import Incident, Notice, Progress
 _log = logging.getLogger(__name__)
 
 _LONGEST_PAUSE = 60.0  # seconds; after a clock jump a sender looks again no later than this
+_LONGEST_HOLD = LINGER / 3  # seconds; a level receiver that hears nothing for longer ends alerts that still fire
 
 
 class Desk(Protocol):
@@ -98,7 +101,8 @@ class EdgeSender:
 class LevelSender:
     """Tells one address of a level receiver the state of things.
 
-    ``refusing`` is shared by the senders of one receiver: the addresses that refuse what they are told.
+    ``refusing`` is shared by the senders of one receiver: the addresses that refuse what they are told. ``failing``
+    tells since when this address has taken nothing, while there is something to tell.
     """
 
     def __init__(
@@ -122,6 +126,7 @@ class LevelSender:
         self._told: frozenset[tuple[str, float, bool]] = frozenset()
         self._told_at = 0.0
         self._failures = 0
+        self.failing: Failing | None = None
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
@@ -134,6 +139,8 @@ class LevelSender:
             now = self._desk.clock.time()
             incidents = standing(self._desk.state, self.name, now)
             elapsed = self._desk.clock.monotonic() - self._told_at
+            if not incidents:
+                self.failing = None
             if not incidents or (self._marks(incidents) <= self._told and elapsed < self._receiver.resend):
                 pause = self._receiver.resend - elapsed if incidents else _LONGEST_PAUSE
                 continue
@@ -151,10 +158,14 @@ class LevelSender:
         begun = self._desk.clock.monotonic()
         answer = await self._post(incidents, now)
         _report(self._desk, self.name, answer, f"{len(incidents)} alerts to {urlsplit(self._url).netloc}")
+        if isinstance(answer, Accepted):
+            self.failing = None
+        else:
+            self.failing = Failing(begun if self.failing is None else self.failing.since, answer.reason)
         if isinstance(answer, Retry):
             self._failures += 1
             wait = outbox.backoff(self._failures, self._desk.random.random())
-            await self._hold_off(max(wait, answer.after or 0.0))
+            await self._hold_off(max(wait, min(answer.after or 0.0, _LONGEST_HOLD)))
             return 0.0
         self._failures = 0
         self._told, self._told_at = self._marks(incidents), begun
@@ -185,6 +196,15 @@ class LevelSender:
     @staticmethod
     def _marks(incidents: Sequence[Incident]) -> frozenset[tuple[str, float, bool]]:
         return frozenset((incident.key, incident.opened, incident.firing) for incident in incidents)
+
+
+def failures(senders: Iterable[EdgeSender | LevelSender]) -> dict[str, list[Failing | None]]:
+    """Return what the addresses of each level receiver say while they take nothing, by its name."""
+    found: dict[str, list[Failing | None]] = {}
+    for sender in senders:
+        if isinstance(sender, LevelSender):
+            found.setdefault(sender.name, []).append(sender.failing)
+    return found
 
 
 async def _pause(wake: asyncio.Event, seconds: float | None) -> None:

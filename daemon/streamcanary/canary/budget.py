@@ -95,6 +95,13 @@ class Allowance:
         self._reserved[name] = share.usd
         return BudgetStanding.WITHIN
 
+    def slowed_by(self, wall: float, now: float) -> str | None:
+        """Return the limit that canaries are slowed to at these times, by its key; ``None`` if they are not."""
+        if self._stretch_of_requests(now) > 1:
+            return "requests_per_minute"
+        costly = self._config.usd_per_day is not None and self._rate > 0
+        return "usd_per_day" if costly and self._stretch_of_usd(wall) > 1 else None
+
     def retried(self, now: float) -> None:
         """Take note of an attempt after the first of a run."""
         self._retries.add(now)

@@ -24,6 +24,8 @@ _log = logging.getLogger(__name__)
 
 _PAUSE: Final = 1.0  # seconds between two writes: what a crash may lose of the account
 _RETRY: Final = 5.0  # seconds, while the store fails
+_NOT_AT_FULL_PACE: Final = (BudgetStanding.SLOWED, BudgetStanding.EXHAUSTED)
+_CALM: Final = 600.0  # seconds without slowing, after which it is over: one that comes and goes is one
 _LAST_WRITE: Final = 0.3  # seconds that the last one may take
 
 Prices = Mapping[str, tuple[Price | None, ...]]
@@ -150,6 +152,7 @@ class SpendGuard:
         self._clock = clock
         self._account = account
         self._told: BudgetStanding | None = None
+        self._slowed: float | None = None  # when canaries were last seen to be slowed, monotonic
         self._loaded = False
         self._changed: set[str] = set()  # days that the store does not have yet
         self._grown = asyncio.Event()
@@ -183,8 +186,10 @@ class SpendGuard:
 
         It may run if that is ``None``, ``within`` or ``exempt``; then :meth:`charge` must follow.
         """
-        standing = self._allowance.admit(canary.name, self._clock.time(), self._clock.monotonic())
+        wall, now = self._clock.time(), self._clock.monotonic()
+        standing = self._allowance.admit(canary.name, wall, now)
         self._tell(standing)
+        self._tell_of_slowing(standing, wall, now)
         return standing
 
     def retried(self) -> None:
@@ -210,6 +215,24 @@ class SpendGuard:
         elif standing is BudgetStanding.WITHIN and self._told is not None:
             _log.info("there is a budget again")
             self._told = None
+
+    def _tell_of_slowing(self, standing: BudgetStanding | None, wall: float, now: float) -> None:
+        """Log when canaries begin to leave out turns, and when they have not for :data:`_CALM` seconds."""
+        if standing is BudgetStanding.SLOWED and self._slowed is None:
+            limits = {name: limit for name, limit in self._config.model_dump().items() if limit is not None}
+            _log.warning(
+                "canaries are slowed, to keep within the budget: some of their turns are left out",
+                extra={"limit": self._allowance.slowed_by(wall, now) or " and ".join(limits), **limits}
+                | ({"usd": round(self.spent, 6)} if "usd_per_day" in limits else {}),
+            )
+            self._slowed = now
+        elif self._slowed is None:
+            return
+        elif standing in _NOT_AT_FULL_PACE or self._allowance.slowed_by(wall, now) is not None:
+            self._slowed = now
+        elif now - self._slowed >= _CALM:
+            _log.info("canaries run at their full pace again")
+            self._slowed = None
 
     async def _keep(self) -> None:
         """Write the account whenever it has grown, at most once a second."""

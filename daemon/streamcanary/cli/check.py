@@ -3,7 +3,7 @@
 import argparse
 import sys
 from collections.abc import Iterator
-from itertools import groupby
+from itertools import groupby, islice
 from pathlib import Path
 
 from streamcanary.alerting.builtin import ABOUT_US
@@ -19,6 +19,7 @@ from streamcanary.alerting.forecast import (
 from streamcanary.alerting.pairs import alert_labels
 from streamcanary.alerting.receivers.paging import caveats, without_pager
 from streamcanary.alerting.rules import Rule
+from streamcanary.alerting.unmatched import some
 from streamcanary.canary.budget import SLOW_FROM
 from streamcanary.canary.spend import Demand, demand, prices_of
 from streamcanary.cli.config import Unusable, read_config
@@ -30,6 +31,8 @@ from streamcanary.model.outcome import Outcome
 from streamcanary.settings import Settings
 
 _HIGHEST = 0.5
+_MOST_CANARIES = 50  # that are listed, unless all are asked for
+_MOST_RULES = 8  # that are listed for one of them
 _MOST_RUNS = 50_000  # of the recorded ones, the last; some tenths of a second
 
 
@@ -40,7 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
         settings = read_config(arguments.config)
     except Unusable:
         return 2
-    for line in _describe(settings, normal):
+    for line in _describe(settings, normal, every=arguments.all):
         print(line)
     for line in _warnings(settings):
         print(f"warning: {line}", file=sys.stderr)
@@ -60,14 +63,17 @@ def _base_rate(text: str) -> float:
     return rate
 
 
-def _describe(settings: Settings, normal: float) -> Iterator[str]:
+def _describe(settings: Settings, normal: float, *, every: bool) -> Iterator[str]:
     alerts = settings.alerts
     canaries = {canary.name: canary for canary in settings.describe()}
     rows: list[tuple[str, ...]] = [("CANARY", "TARGET", "MODEL", "SCHEDULE", "RULES")]
-    for name, spec in settings.canaries.items():
+    shown = len(canaries) if every else _MOST_CANARIES
+    for name, spec in islice(settings.canaries.items(), shown):
         rules = [rule_name for rule_name, rule in alerts.rules.items() if rule.watches(canaries[name])]
-        rows.append((name, spec.target, spec.model, str(spec.schedule), ", ".join(rules) or "none"))
+        rows.append((name, spec.target, spec.model, str(spec.schedule), _listed(rules) or "none"))
     yield from _table(rows)
+    if len(canaries) > shown:
+        yield f"and {len(canaries) - shown} more; --all lists them"
     if alerts.receivers:
         rows = [("RECEIVER", "TYPE"), *((name, receiver.type) for name, receiver in alerts.receivers.items())]
         yield from ("", *_table(rows))
@@ -80,7 +86,18 @@ def _describe(settings: Settings, normal: float) -> Iterator[str]:
     yield f"telemetry  {otlp.endpoint if otlp else 'not exported'}"
     pairs = sum(rule.watches(canary) for rule in alerts.rulebook.values() for canary in canaries.values())
     yield f"metrics    {series(len(canaries), pairs)} series while all is well"
-    yield f"good: {len(canaries)} canaries, {len(alerts.rules)} rules, {len(alerts.receivers)} receivers"
+    counts = {"canary": len(canaries), "rule": len(alerts.rules), "receiver": len(alerts.receivers)}
+    yield f"good: {', '.join(_counted(count, noun) for noun, count in counts.items())}"
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_RULES} more" if len(names) > _MOST_RULES else ""
+    return ", ".join(names[:_MOST_RULES]) + more
+
+
+def _counted(count: int, noun: str) -> str:
+    """Return ``1 canary`` or ``2 canaries``."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun.removesuffix('y')}{'ies' if noun[-1] == 'y' else 's'}"
 
 
 def _budget(settings: Settings) -> Iterator[str]:
@@ -129,7 +146,7 @@ def _forecast(one: Consequence) -> tuple[str, ...]:
         first.name if len(one.canaries) == 1 else f"{first.name} and {len(one.canaries) - 1} more",
         format_duration(first.interval),
         *(format_duration(delay) if delay <= MONTH else f">{format_duration(MONTH)}" for delay in forecast.delays),
-        f"{forecast.good_runs} good runs, {format_duration(forecast.resolves)}",
+        f"{_counted(forecast.good_runs, 'good run')}, {format_duration(forecast.resolves)}",
         f"{format_pages(forecast.false_pages)} at {format_fraction(forecast.normal)}",
         format_pages(one.false_pages),
     )
@@ -144,12 +161,12 @@ def _warnings(settings: Settings) -> Iterator[str]:
     """Yield what is no mistake, and may be meant otherwise."""
     rules, canaries = _rules(settings), settings.describe()
     telling = [rule for rule in settings.alerts.rulebook.values() if rule.tells_of(Blame.CONFIG)]
-    for canary in canaries:
-        if not any(rule.watches(canary) for rule in telling):
-            yield (
-                f"canary {canary.name}: no rule tells of faults blamed on config (rejected key, unknown model); "
-                "TargetRejected does, or a rule with blame: [config]"
-            )
+    yield from map(str, settings.warnings)
+    if untold := [canary.name for canary in canaries if not any(rule.watches(canary) for rule in telling)]:
+        yield (
+            f"canar{'y' if len(untold) == 1 else 'ies'} {some(untold)}: no rule tells of faults blamed on config "
+            "(rejected key, unknown model); TargetRejected does, or a rule with blame: [config]"
+        )
     yield from doubts(rules, canaries)
     budget, asked = settings.budget, _demand(settings)
     if budget.usd_per_day is not None and asked.usd_per_day > budget.usd_per_day:

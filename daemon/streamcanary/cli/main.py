@@ -96,6 +96,8 @@ def _parser() -> argparse.ArgumentParser:
         "itself says what is normal; default: 2%%",
     )
 
+    check.add_argument("--all", action="store_true", help="list all canaries, and not the first fifty")
+
     _add_trials(verbs)
 
     notify = verbs.add_parser(

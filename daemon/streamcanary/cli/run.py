@@ -2,10 +2,15 @@
 
 import argparse
 import asyncio
+import logging
 import sys
 
 from streamcanary.cli.config import Unusable, read_config
 from streamcanary.settings import Settings
+
+_log = logging.getLogger(__name__)
+
+_MOST_WARNINGS = 20  # of the configuration; check has them all
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -24,6 +29,8 @@ def main(arguments: argparse.Namespace) -> int:
         return 2
     json = {"auto": None, "json": True, "console": False}[arguments.log_format]
     logs.configure(arguments.log_level, json=json, secrets=Secrets(settings))
+    for problem in settings.warnings[:_MOST_WARNINGS]:
+        _log.warning("%s", problem)
     try:
         asyncio.run(_run(settings))
     except (StoreError, SecretUnreadable, TrustUnusable, ProxyUnusable, TelemetryMisconfigured) as error:

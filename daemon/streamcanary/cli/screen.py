@@ -68,4 +68,4 @@ def _plain(text: str) -> str:
     if not stripped:
         return text
     lead, tail = text[: len(text) - len(text.lstrip(" \n"))], text[len(text.rstrip(" \n")) :]
-    return lead + scrub(stripped, limit=_MOST_SHOWN) + tail
+    return lead + scrub(stripped, limit=_MOST_SHOWN, lines=True) + tail

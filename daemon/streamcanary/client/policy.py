@@ -23,6 +23,15 @@ class Timeouts(BaseModel):
     stall: PositiveDuration = 15.0
     total: PositiveDuration = 120.0
 
+    @property
+    def longest(self) -> dict[str, float]:
+        """How long, in seconds, the times of an answer can be at most that none of the clocks has cut short."""
+        return {
+            "first_token": min(self.first_token, self.total),
+            "max_gap": min(self.stall, self.total),
+            "duration": self.total,
+        }
+
 
 class RetryPolicy(BaseModel):
     """How often to try, and how long to wait in between.

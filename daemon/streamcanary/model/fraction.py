@@ -24,6 +24,8 @@ def parse_fraction(value: object) -> float:
     else:
         raise ValueError(_WRONG)
     if not 0 < fraction <= 1:
+        if 1 < fraction <= 100 and "%" not in str(value):
+            raise ValueError(f"must be more than 0% and at most 100%; did you mean {fraction:g}%?")
         raise ValueError("must be more than 0% and at most 100%")
     return fraction
 

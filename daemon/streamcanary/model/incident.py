@@ -13,6 +13,7 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``bad`` of the last ``total`` samples were bad, the first of them at ``since`` (seconds since the epoch). In
     ``first_attempts`` of these runs the first attempt failed: before retries, where ``bad`` counts after them.
+    In ``rescued`` of the bad ones a fallback answered: whoever has that fallback is served.
     ``faults`` and ``blames`` count by kind and by who can mend it. ``message`` is the last one, scrubbed, at most 300
     characters. There are at most five ids of each sort, the newest last. ``diagnosis`` is what the preflight found
     after the first failure, in words; empty if it found nothing, or none was made.
@@ -21,6 +22,7 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     bad: int = 0
     total: int = 0
     first_attempts: int = 0
+    rescued: int = 0
     since: float | None = None
     faults: dict[str, int] = field(default_factory=dict)
     blames: dict[str, int] = field(default_factory=dict)

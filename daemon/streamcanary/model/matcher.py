@@ -5,14 +5,15 @@ Grammar: https://prometheus.io/docs/alerting/latest/configuration/#matcher
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Self
+from typing import Annotated, Self
 
 from msgspec import Struct
-from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
-_MATCHER = re.compile(r"\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*?)\s*", re.DOTALL)
+_MATCHER = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*)", re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
+_PIECE = re.compile(r'"(?:[^"\\]|\\.)*+["\\]?|[^",]+|,', re.DOTALL)  # what is quoted, what is not, and a comma
 _ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
 
 
@@ -30,7 +31,7 @@ class Matcher(Struct, frozen=True):
         Raises:
             ValueError: if it is no matcher, or its regular expression is not valid.
         """
-        whole = _MATCHER.fullmatch(text)
+        whole = _MATCHER.fullmatch(text.strip())
         if whole is None:
             raise ValueError(f'not a matcher: {text!r}; write name="value", or with !=, =~ or !~')
         name, operator, value = whole.groups()
@@ -85,7 +86,35 @@ class Matcher(Struct, frozen=True):
         return cls.parse(value)
 
 
-Matchers = tuple[Matcher, ...]
+def unbraced(texts: object) -> object:
+    """Return a list of matchers with those apart that stand in braces, as in ``{tier="prod", team!="ml"}``.
+
+    Alertmanager and PromQL write them so. Whatever is no list is returned as it is, and no matcher is parsed yet.
+    """
+    if isinstance(texts, str) and _is_braced(texts):
+        texts = [texts]
+    if not isinstance(texts, list | tuple):
+        return texts
+    return [part for text in texts for part in (_parts(text) if _is_braced(text) else [text])]
+
+
+def _is_braced(text: object) -> bool:
+    return isinstance(text, str) and text.strip().startswith("{") and text.strip().endswith("}")
+
+
+def _parts(text: str) -> list[str]:
+    """Return the matchers between the braces of ``text``; a comma may follow the last one, too."""
+    parts = [""]
+    for piece in _PIECE.findall(text.strip()[1:-1]):
+        if piece == ",":
+            parts.append("")
+        else:
+            parts[-1] += piece
+    stripped = [part.strip() for part in parts]
+    return stripped[:-1] if not stripped[-1] else stripped
+
+
+Matchers = Annotated[tuple[Matcher, ...], BeforeValidator(unbraced)]
 """A list of matchers in a config model: all of them must match, and none matches everything."""
 
 

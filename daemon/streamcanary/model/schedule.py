@@ -105,6 +105,11 @@ class Cron(Struct, frozen=True):
         """The least seconds from one point to the next, but for the days on which the clocks are set."""
         return _measure(self)[1]
 
+    @property
+    def longest(self) -> float:
+        """The most seconds from one point to the next, but for the days on which the clocks are set."""
+        return _measure(self)[2]
+
     def expected(self, after: float, until: float) -> int:
         """Return how many points are later than ``after`` and not later than ``until``."""
         if until <= after:
@@ -198,8 +203,8 @@ def _nth_after(cron: Cron, moment: float, number: int) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _measure(cron: Cron) -> tuple[float, float]:
-    """Return the mean and the least seconds from one point to the next, by the calendar alone."""
+def _measure(cron: Cron) -> tuple[float, float, float]:
+    """Return the mean, the least and the most seconds from one point to the next, by the calendar alone."""
     from cronsim import CronSim
 
     sim = CronSim(cron.expression, datetime(2001, 1, 1, tzinfo=UTC))
@@ -213,8 +218,9 @@ def _measure(cron: Cron) -> tuple[float, float]:
     else:
         mean = _CYCLE * _DAY / (len(days) * len(times))
     within = [(later - earlier) * 60.0 for earlier, later in pairwise(times)]
-    between = min(later - earlier for earlier, later in pairwise(days)) * _DAY - (times[-1] - times[0]) * 60.0
-    return mean, min([*within, between])
+    apart = [later - earlier for earlier, later in pairwise(days)]
+    shortest, longest = (count * _DAY - (times[-1] - times[0]) * 60.0 for count in (min(apart), max(apart)))
+    return mean, min([*within, shortest]), max([*within, longest])
 
 
 def _fits(sim: "CronSim", day: date) -> bool:

@@ -24,7 +24,18 @@ _KEY_LIKE = re.compile(
     r"|(?<=[Bb]earer )\S{8,}"
     r"|(?<=hooks\.slack\.com/services/)\S+"
 )
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
+# as addresses carry them: ?api_key=..., &X-Amz-Signature=..., %26sig%3D..., and https://name:password@host
+_NAMES = ("key", "keyid", "token", "secret", "password", "passwd", "pwd", "signature", "sig", "credential", "auth")
+_PARAMETER = re.compile(  # from the sign on, which is rare: to look for the names at each character takes long
+    rf"(?i:(=|%3d)(?:{'|'.join(rf'(?<={name}=)|(?<={name}%3d)' for name in _NAMES)}))[\"']?[^\s&;\"'<>,)}}]+"
+)
+_USER_INFO = re.compile(r"(?<=://)[^\s/?#@\"'<>]{1,512}(?=@)")
+_BREAKS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # what ends a line, and what a terminal obeys
+_INVISIBLE = (  # what turns the direction of writing, and tags that nobody sees
+    r"\u061c\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+)
+_CONTROL = re.compile(rf"[{_BREAKS}{_INVISIBLE}\t\n]+")
+_CONTROL_BUT_LINES = re.compile(rf"[{_BREAKS}{_INVISIBLE}]+")
 
 
 def holds_secret(key: str) -> bool:
@@ -144,11 +155,11 @@ class Secret:
         return cls(value)
 
 
-def scrub(text: str, secrets: Iterable[str] = (), limit: int = 500) -> str:
-    """Return foreign ``text`` fit to be shown: no secret, no control character, at most ``limit`` characters.
+def scrub(text: str, secrets: Iterable[str] = (), limit: int = 500, *, lines: bool = False) -> str:
+    """Return foreign ``text`` fit to be shown, without a secret, as :func:`printable` does.
 
     ``secrets`` are removed wherever they stand, also line by line, percent-encoded or escaped for JSON; whatever looks
-    like a key goes too. What UTF-8 cannot hold (a lone surrogate) becomes a question mark.
+    like a key goes too, and what an address carries as one.
     """
     spellings = {spelling for secret in secrets if len(secret) >= _SHORTEST for spelling in _spellings(secret)}
     window = 16 * limit
@@ -156,8 +167,20 @@ def scrub(text: str, secrets: Iterable[str] = (), limit: int = 500) -> str:
     text = _without(text[:window], spellings)
     if not whole:
         text = _without_cut(text, spellings)
-    text = _KEY_LIKE.sub(_MASK, text)
-    text = _CONTROL.sub(" ", text).encode("utf-8", "replace").decode().strip()
+    text = _PARAMETER.sub(rf"\1{_MASK}", text)
+    text = _KEY_LIKE.sub(_MASK, _USER_INFO.sub(_MASK, text))
+    return printable(text, limit, lines=lines)
+
+
+def printable(text: str, limit: int = 500, *, lines: bool = False) -> str:
+    """Return ``text`` as one line of at most ``limit`` characters.
+
+    Line breaks, control characters and what turns the direction of writing become a space: what others say must not
+    pass for a line of ours. With ``lines``, for text that stands alone, newlines and tabs stay. What UTF-8 cannot hold
+    (a lone surrogate) becomes a question mark.
+    """
+    control = _CONTROL_BUT_LINES if lines else _CONTROL
+    text = control.sub(" ", text).encode("utf-8", "replace").decode().strip()
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 

@@ -8,8 +8,9 @@ from pydantic import ValidationError
 from pydantic_core import ErrorDetails
 
 from streamcanary.settings_sources.document import Document
+from streamcanary.settings_sources.kinds import kind_of
 from streamcanary.settings_sources.problem import KeyPath, Problem
-from streamcanary.settings_sources.shape import Shape, child, inside, known
+from streamcanary.settings_sources.shape import Shape, at, child, fields, inside, known, models, variants
 
 _SUBJECT = re.compile(r"^(?:Input|String|Value|Tuple|List|Dictionary|Set|URL|Path) should ")
 _NAME = "a name is letters, digits, '_', '-' and '.', beginning with a letter or digit"
@@ -22,7 +23,7 @@ def explain(error: ValidationError, document: Document, shape: Shape) -> list[Pr
     for details in errors:
         if details["type"] == "too_short" and any(_is_below(other, details) for other in errors):
             continue  # pydantic leaves out the items that are wrong, and then misses them
-        path, at_key = _locate(details, document)
+        path, at_key = _locate(details, document, shape)
         message = _word(details, path, document, shape)
         part = path[:-1] if details["type"] == "missing" else path
         other = _against(details, path)
@@ -33,17 +34,24 @@ def explain(error: ValidationError, document: Document, shape: Shape) -> list[Pr
     return problems
 
 
-def _locate(details: ErrorDetails, document: Document) -> tuple[KeyPath, bool]:
-    """Return the path in the document, and whether its key is meant; pydantic's own path also names union members."""
+def _locate(details: ErrorDetails, document: Document, shape: Shape) -> tuple[KeyPath, bool]:
+    """Return the path in the document, and whether its key is meant; pydantic's own path also names union members.
+
+    One of these may have the name of a key: ``detector.spike.spike`` is the key ``spike`` of a detector of that type.
+    """
     path: KeyPath = ()
     value: Any = document.data
     kind, at_key = details["type"], False
+    tags = frozenset(variants(shape))
     for number, part in enumerate(details["loc"]):
         final = number == len(details["loc"]) - 1
-        if part == "[key]" and final:
+        if part in tags:
+            tags = frozenset()
+        elif part == "[key]" and final:
             at_key = True
         elif (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
-            path, value = (*path, part), child(value, part)
+            shape = inside(shape, value).get(part, ())
+            path, value, tags = (*path, part), child(value, part), frozenset(variants(shape))
         elif final and kind == "missing":
             path = (*path, part)
     if kind == "union_tag_invalid":
@@ -70,7 +78,7 @@ def _word(details: ErrorDetails, path: KeyPath, document: Document, shape: Shape
     if kind == "extra_forbidden":
         return f"unknown key; {_nearest(path, document, shape)}"
     if kind == "missing":
-        return "is required, and missing"
+        return "is required, and missing" + _example(path, document, shape)
     if kind == "union_tag_not_found":
         return f"needs the key {_bare(details, 'discriminator')}, to say what it is"
     if kind == "union_tag_invalid":
@@ -80,11 +88,11 @@ def _word(details: ErrorDetails, path: KeyPath, document: Document, shape: Shape
     if value is None and kind != "value_error":
         return "is empty; give it a value, or leave the key out"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"must be a map of keys and values, not {_kind(value)}"
+        return f"must be a map of keys and values, not {kind_of(value)}"
     if kind in ("tuple_type", "list_type"):
-        return f"must be a list, not {_kind(value)}"
+        return f"must be a list, not {kind_of(value)}"
     if kind == "string_type":
-        return f"must be text, not {_kind(value)}" + (
+        return f"must be text, not {kind_of(value)}" + (
             "; put it in quotes" if not isinstance(value, (dict, list)) else ""
         )
     message = details["msg"].removeprefix("Value error, ").replace(" after validation", "")
@@ -95,21 +103,33 @@ def _bare(details: ErrorDetails, name: str) -> str:
     return str(details.get("ctx", {}).get(name, "")).strip("'")
 
 
-def _kind(value: object) -> str:
-    if isinstance(value, dict):
-        return "a map"
-    if isinstance(value, list):
-        return "a list"
-    if isinstance(value, bool):
-        return "true or false"
-    return "a number" if isinstance(value, (int, float)) else "text"
-
-
 def _nearest(path: KeyPath, document: Document, shape: Shape) -> str:
-    value: Any = document.data
-    for part in path[:-1]:
-        shape, value = inside(shape, value).get(part, ()), child(value, part)
-    keys = list(known(shape, value))
-    if near := difflib.get_close_matches(str(path[-1]).replace("-", "_").lower(), keys, n=1):
+    """Return which key may be meant, or where this one belongs."""
+    shape, value = at(shape, document.data, path[:-1])
+    key, keys = str(path[-1]), known(shape, value)
+    if near := difflib.get_close_matches(key.replace("-", "_").lower(), keys, n=1):
         return f"did you mean {near[0]}?"
+    if takers := [tag for tag, model in variants(shape).items() if key in fields(model)]:
+        return f"only {_all_of(takers)} take{'s' if len(takers) == 1 else ''} {key}"
+    if below := [f"{name}.{key}" for name, inner in keys.items() if key in known(inner, None)]:
+        return f"did you mean {' or '.join(below)}?"
     return f"known here: {', '.join(keys)}"
+
+
+def _all_of(names: list[str]) -> str:
+    return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
+
+
+def _example(path: KeyPath, document: Document, shape: Shape) -> str:
+    """Return how a missing key is written, if its model says so."""
+    shape, value = at(shape, document.data, path[:-1])
+    found = [fields(model).get(str(path[-1])) for model in models(shape, value)]
+    examples = [example for field in found if field is not None for example in field.examples or ()]
+    return f"; write it like {path[-1]}: {_yaml(examples[0])}" if examples else ""
+
+
+def _yaml(value: object) -> str:
+    """Return ``value`` as one may write it in YAML."""
+    if isinstance(value, list):
+        return f"[{', '.join(map(_yaml, value))}]"
+    return f"'{value}'" if '"' in str(value) else str(value)

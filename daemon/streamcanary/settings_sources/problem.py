@@ -36,8 +36,13 @@ class ConfigInvalid(Exception):
     """The configuration cannot be used; ``problems`` has every reason, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = tuple(sorted(problems, key=_order))
+        self.problems = in_order(problems)
         super().__init__(render(self.problems))
+
+
+def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+    """Return ``problems`` in the order of the file; those of the environment are last."""
+    return tuple(sorted(problems, key=_order))
 
 
 def _order(problem: Problem) -> tuple[bool, int, int, str]:

@@ -3,27 +3,38 @@
 A shape is the tuple of types that a value may have, with unions and annotations taken apart.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from inspect import get_annotations
 from pathlib import Path
 from types import UnionType
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
-from pydantic import BaseModel
+from pydantic import BaseModel, BeforeValidator, PlainValidator
+from pydantic.fields import FieldInfo
 
 from streamcanary.model.secret import FILE, Secret
 from streamcanary.settings_sources.problem import KeyPath
 
 Shape = tuple[Any, ...]
 
+TAG = "type"
+"""The key that says which of several models a map is."""
+
 _READ_NUMBERS = (int, float, bool, Any, object)
 
 
-def shape_of(annotation: Any) -> Shape:
-    """Return the types that ``annotation`` allows."""
+class Read:
+    """Stands in a shape for a validator that reads values as people write them, ``30s`` for a number of seconds."""
+
+
+def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
+    """Return the types that ``annotation`` allows; ``metadata`` is what it is annotated with."""
+    if any(isinstance(item, (BeforeValidator, PlainValidator)) for item in metadata):
+        return (*shape_of(annotation), Read)
     origin: Any = get_origin(annotation)
     if origin is Annotated:
-        return shape_of(get_args(annotation)[0])
+        inner, *further = get_args(annotation)
+        return shape_of(inner, further)
     if origin in (Union, UnionType):
         return tuple(shape for member in get_args(annotation) for shape in shape_of(member))
     return (annotation,)
@@ -32,14 +43,20 @@ def shape_of(annotation: Any) -> Shape:
 def models(shape: Shape, value: Any) -> list[type[BaseModel]]:
     """Return the models that ``value`` may become; its ``type`` chooses, where the models have one."""
     found = [member for member in shape if isinstance(member, type) and issubclass(member, BaseModel)]
-    tag = value.get("type") if isinstance(value, Mapping) else None
+    tag = value.get(TAG) if isinstance(value, Mapping) else None
     chosen = [model for model in found if tag in _tags(model)]
     return chosen or found
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    field = model.model_fields.get("type")
+    field = model.model_fields.get(TAG)
     return get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
+
+
+def variants(shape: Shape) -> dict[str, type[BaseModel]]:
+    """Return the models that the key ``type`` chooses between, by what it says; none if there is no choice."""
+    found = {tag: model for model in models(shape, None) for tag in _tags(model)}
+    return found if len(found) > 1 else {}
 
 
 def known(shape: Shape, value: Any) -> dict[str, Shape]:
@@ -47,13 +64,18 @@ def known(shape: Shape, value: Any) -> dict[str, Shape]:
 
     A model's own keys come before those that it has in common with others.
     """
-    fields: dict[str, Shape] = {FILE: (Path,)} if Secret in shape and isinstance(value, Mapping) else {}
+    found: dict[str, Shape] = {FILE: (Path,)} if Secret in shape and isinstance(value, Mapping) else {}
     for model in models(shape, value):
         own = get_annotations(model)
         for name, field in sorted(model.model_fields.items(), key=lambda pair: pair[0] not in own):
             key = field.alias or name
-            fields[key] = (*fields.get(key, ()), *shape_of(field.annotation))
-    return fields
+            found[key] = (*found.get(key, ()), *shape_of(field.annotation, field.metadata))
+    return found
+
+
+def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """Return the fields of ``model`` by the keys that they have in a file."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 def entries(shape: Shape) -> Shape | None:
@@ -97,6 +119,13 @@ def leaves(shape: Shape, value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPa
     for key, inner in inside(shape, value).items():
         if isinstance(value, list) or key in value:
             yield from leaves(inner, child(value, key), (*path, key))
+
+
+def at(shape: Shape, value: Any, path: KeyPath) -> tuple[Shape, Any]:
+    """Return the shape and the value at ``path`` below ``value``."""
+    for part in path:
+        shape, value = inside(shape, value).get(part, ()), child(value, part)
+    return shape, value
 
 
 def reads_numbers(shape: Shape) -> bool:

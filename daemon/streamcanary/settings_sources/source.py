@@ -11,6 +11,7 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 from streamcanary.model.secret import Secret, SecretUnreadable, holds_secret
 from streamcanary.settings_sources.document import Document, read_document, scalar
 from streamcanary.settings_sources.interpolation import interpolate
+from streamcanary.settings_sources.kinds import wanted
 from streamcanary.settings_sources.overrides import clashes, override
 from streamcanary.settings_sources.shape import Shape, leaves, reads_numbers
 
@@ -43,7 +44,7 @@ class FileAndEnvironment(PydanticBaseSettingsSource):
             if not isinstance(value, str):
                 continue
             if reads_numbers(shape):
-                if path in untyped:
+                if path in untyped or (path in filled and wanted(shape)):  # braces may need quotes
                     self._read_number(path, value)
             elif Secret in shape:
                 self._seal(path, value)

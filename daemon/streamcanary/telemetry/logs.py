@@ -142,7 +142,7 @@ class _Bounds:
         for key, value in list(event.items())[:_MOST_FIELDS]:
             shown[str(key)[:_LONGEST_KEY]] = self._show(value, secrets, _LONGEST_FIELD)
         if exception is not None:
-            whole = scrub(exception, secrets, limit=4 * _LONGEST_TRACEBACK)
+            whole = scrub(exception, secrets, limit=4 * _LONGEST_TRACEBACK, lines=True)
             shown["exception"] = whole[-_LONGEST_TRACEBACK:]
         return {**shown, **meta}
 
@@ -173,7 +173,7 @@ class _Bounds:
         if value is None or isinstance(value, (bool, int, float)):
             return value
         text = value if isinstance(value, str) else str(value)
-        return scrub(text, secrets, limit).replace("\n", "\\n")  # one line stays one line
+        return scrub(text, secrets, limit, lines=True).replace("\n", "\\n")  # one line stays one line
 
 
 def _to_json(event: EventDict, **_: object) -> str:

@@ -1,4 +1,4 @@
-"""``/api/v1``: which alerts are open, and the silences: to be read, made and ended. JSON throughout.
+"""``/api/v1``: which alerts are open, who has not heard of them, and the silences. JSON throughout.
 
 An answer that is no success is ``{"error": "..."}``, in words that say what would be right.
 """
@@ -13,15 +13,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from streamcanary.model.board import Board, Shown, Undelivered
 from streamcanary.model.clock import Clock
 from streamcanary.model.duration import PositiveDuration
-from streamcanary.model.incident import Incident
 from streamcanary.model.matcher import Matchers
 from streamcanary.model.secret import scrub
 from streamcanary.model.silence import Silence
+from streamcanary.web.body import Early, TooLarge, read_body
 from streamcanary.web.guard import Guard
 
-_LONGEST_BODY = 64 * 1024
 _LONGEST_SILENCE = 366 * 86400.0
 _FRESH = {"Cache-Control": "no-store"}
 
@@ -30,8 +30,8 @@ class Alerts(Protocol):
     """What the API shows and changes."""
 
     @property
-    def active(self) -> tuple[Incident, ...]:
-        """The incidents that are open, the oldest first."""
+    def board(self) -> Board:
+        """The incidents that are open, the oldest first, and what receivers have not accepted."""
         ...
 
     @property
@@ -95,14 +95,21 @@ def api_routes(alerts: Alerts, guard: Guard, clock: Clock) -> list[Route]:
     """Return the routes of the API."""
 
     async def incidents(request: Request) -> Response:
-        return JSONResponse({"incidents": [_incident(one) for one in alerts.active]}, headers=_FRESH)
+        board = alerts.board
+        shown = {
+            "incidents": [_incident(one) for one in board.incidents],
+            "firing": board.firing,
+            "undelivered": [_undelivered(one) for one in board.undelivered],
+            "owed": board.owed,
+        }
+        return JSONResponse(shown, headers=_FRESH)
 
     async def silences(request: Request) -> Response:
         now = clock.time()
         return JSONResponse({"silences": [_silence(one, now) for one in alerts.silences]}, headers=_FRESH)
 
     async def make(request: Request) -> Response:
-        silence = SilenceRequest.model_validate_json(await _body(request), strict=False).make(clock.time())
+        silence = SilenceRequest.model_validate_json(await read_body(request), strict=False).make(clock.time())
         await alerts.silence(silence)
         return JSONResponse(_silence(silence, clock.time()), status_code=201, headers=_FRESH)
 
@@ -116,9 +123,12 @@ def api_routes(alerts: Alerts, guard: Guard, clock: Clock) -> list[Route]:
         async def answer(request: Request) -> Response:
             refusal = guard.refuse(request)
             if refusal is not None:
-                return refusal
+                return Early(refusal)
             try:
                 return await handle(request)
+            except TooLarge as error:
+                refusal = JSONResponse({"error": str(error)}, status_code=413)
+                return Early(refusal) if error.more else refusal
             except ValidationError as error:
                 return JSONResponse({"error": _explain(error)}, status_code=400)
             except ValueError as error:
@@ -134,15 +144,6 @@ def api_routes(alerts: Alerts, guard: Guard, clock: Clock) -> list[Route]:
     ]
 
 
-async def _body(request: Request) -> bytes:
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > _LONGEST_BODY:
-            raise ValueError(f"the body is larger than {_LONGEST_BODY} bytes")
-    return body
-
-
 def _explain(error: ValidationError) -> str:
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(
@@ -151,21 +152,43 @@ def _explain(error: ValidationError) -> str:
     )
 
 
-def _incident(incident: Incident) -> dict[str, Any]:
-    evidence = incident.evidence
+def _incident(shown: Shown) -> dict[str, Any]:
+    incident, evidence = shown.incident, shown.incident.evidence
     return {
         "key": incident.key,
         "alert": incident.rule,
         "subject": incident.subject,
         "labels": incident.labels,
         "opened": _rfc3339(incident.opened),
+        "since": _rfc3339(incident.opened if evidence.since is None else evidence.since),
+        "muted": shown.muted,
+        "silences": shown.silences,
         "resolves": incident.resolves,
         "bad": evidence.bad,
         "total": evidence.total,
+        "first_attempts": evidence.first_attempts,
+        "rescued": evidence.rescued,
         "faults": evidence.faults,
+        "blames": evidence.blames,
         "message": evidence.message,
         "diagnosis": evidence.diagnosis,
+        "request_ids": evidence.request_ids,
         "trace_ids": evidence.trace_ids,
+        "runbook_url": shown.annotations.get("runbook_url") or None,
+        "annotations": shown.annotations,
+    }
+
+
+def _undelivered(owed: Undelivered) -> dict[str, Any]:
+    return {
+        "receiver": owed.receiver,
+        "action": owed.action,
+        "title": owed.title,
+        "since": _rfc3339(owed.since),
+        "tries": owed.tries,
+        "state": "parked" if owed.parked else "pending",
+        "next_try": None if owed.next_try is None else _rfc3339(owed.next_try),
+        "last_error": owed.error,
     }
 
 

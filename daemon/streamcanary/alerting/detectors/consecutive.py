@@ -49,6 +49,12 @@ class Consecutive(DetectorModel):
         """Return the detector as it is: it asks the same of every canary."""
         return self
 
+    def doubt(self, canary: Canary) -> str | None:
+        """Return what is to be said if a single failure fires."""
+        if self.failures > 1:
+            return None
+        return "one failed run fires, and single failures are common; write failures: 2 or more"
+
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> Verdict[ConsecutiveState]:
         """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
 

@@ -23,7 +23,8 @@ from streamcanary.model.misfit import Misfit
 MOST_SAMPLES = 1000
 """How many samples a window holds at most; in a fuller window the oldest go first."""
 
-_RUNS = re.compile(r"\s*(\d{1,6})\s+runs?\s*")
+_RUNS = re.compile(r"\s*(\d{1,100})\s+runs?\s*")
+_BARE = re.compile(r"\s*\d{1,100}(?:\.\d{1,100})?\s*")
 
 
 class Window(NamedTuple):
@@ -44,6 +45,9 @@ def _parse_window(value: object) -> Window:
         if not 1 <= runs <= MOST_SAMPLES:
             raise ValueError(f"a window is 1 to {MOST_SAMPLES} runs")
         return Window(runs=runs)
+    if type(value) in (int, float) or (isinstance(value, str) and _BARE.fullmatch(value)):
+        shown = f"{value}".strip()[:12]
+        raise ValueError(f"is it runs or seconds? Write {shown} runs or {shown}s")
     try:
         seconds = parse_duration(value)
     except ValueError:
@@ -57,7 +61,7 @@ WindowText = Annotated[
     Window,
     PlainValidator(_parse_window),
     PlainSerializer(str),
-    WithJsonSchema({"anyOf": [{"type": "string"}, {"type": "number"}], "examples": ["5m", "20 runs"]}),
+    WithJsonSchema({"type": "string", "examples": ["5m", "20 runs"]}),
 ]
 """A pydantic field with a :class:`Window`, written ``5m`` or ``20 runs``."""
 

@@ -13,6 +13,7 @@ from pydantic import Field, field_validator
 from streamcanary.alerting.page import Alert, rfc3339
 from streamcanary.alerting.receivers.address import BaseAddress
 from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused
+from streamcanary.alerting.receivers.consent import no_web_page
 from streamcanary.alerting.receivers.terms import HttpTerms
 from streamcanary.alerting.receivers.wording import facts
 from streamcanary.model.duration import PositiveDuration
@@ -56,7 +57,7 @@ class Alertmanager(HttpTerms):
         worst: Answer = Accepted()
         for start in range(0, len(alerts), _BATCH):
             part = msgspec.json.encode([self._alert(alert, now) for alert in alerts[start : start + _BATCH]])
-            answer = await self.deliver(http, f"{url}/api/v2/alerts", part, now)
+            answer = await self.deliver(http, f"{url}/api/v2/alerts", part, now, consent=no_web_page)
             if isinstance(answer, Refused):
                 worst = answer
             elif not isinstance(answer, Accepted):
@@ -64,11 +65,13 @@ class Alertmanager(HttpTerms):
         return worst
 
     def _alert(self, alert: Alert, now: float) -> dict[str, object]:
+        # after a clock step back both may be yet to come: an end that is counts as firing, and none is before its start
+        ends = now + LINGER if alert.resolved is None else min(alert.resolved, now)
         document: dict[str, object] = {
             "labels": alert.labels,
             "annotations": {**_known(alert), **{name: text for name, text in alert.annotations.items() if text}},
-            "startsAt": rfc3339(min(alert.opened, now)),  # after a clock step back; it must not be after endsAt
-            "endsAt": rfc3339(now + LINGER if alert.resolved is None else alert.resolved),
+            "startsAt": rfc3339(min(alert.opened, now, ends)),
+            "endsAt": rfc3339(ends),
         }
         if self.generator_url:
             document["generatorURL"] = self.generator_url

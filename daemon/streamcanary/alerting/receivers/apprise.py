@@ -181,14 +181,18 @@ def _asset() -> Any:
 
 
 def _body(page: Page) -> str:
-    told = [_told(alert) for alert in page.alerts[:_MOST_ALERTS]]
-    if page.total > len(told):
-        told.append(f"and {page.total - len(told)} more")
+    shown, firing = page.alerts[:_MOST_ALERTS], len(page.firing)
+    told = [_told(alert) for alert in shown]
+    if page.total > len(shown):
+        told.append(f"and {page.total - len(shown)} more")
+    if 0 < firing < len(shown):
+        told.insert(firing, "No longer firing:")
     return quiet("\n\n".join(told))
 
 
 def _told(alert: Alert) -> str:
-    lines = [alert.summary, f"{alert.alert}, {alert.subject}: {'firing' if alert.firing else 'resolved'}"]
+    whose = f"{alert.name}, {alert.subject}" if alert.subject else alert.name
+    lines = [alert.summary, f"{whose}: {'firing' if alert.firing else 'resolved'}"]
     lines += [f"{fact.title}: {fact.text}" for fact in facts(alert)]
     lines += [f"{link.title}: {link.url}" for link in links(alert)]
     return "\n".join(lines)

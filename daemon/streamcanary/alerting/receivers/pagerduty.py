@@ -14,6 +14,7 @@ from pydantic import AfterValidator, Field, model_validator
 from streamcanary.alerting.page import Alert, Page, rfc3339
 from streamcanary.alerting.receivers.address import BaseAddress
 from streamcanary.alerting.receivers.answer import Answer
+from streamcanary.alerting.receivers.consent import no_web_page
 from streamcanary.alerting.receivers.terms import HttpTerms, either, one_of_each, undelivered
 from streamcanary.alerting.receivers.wording import clip, facts, links, status
 from streamcanary.model.secret import Secret, SecretUnreadable
@@ -35,6 +36,7 @@ _LONGEST_KEY = 255
 _LONGEST_FIELD = 255
 _LARGEST = 400_000  # bytes of the alerts; with all else it stays below the 512 KB of an event
 _MOST_LINKS = 20
+_MOST_NAMES = 3  # that a link is labelled with
 
 
 def _check_key(text: str) -> str:
@@ -90,7 +92,7 @@ class PagerDuty(HttpTerms):
         except (SecretUnreadable, ValueError) as error:
             return undelivered(error)
         event = msgspec.json.encode(self._event(page, key, now))
-        return await self.deliver(http, f"{self.url}/v2/enqueue", event, now, secrets=(key,), strict=True)
+        return await self.deliver(http, f"{self.url}/v2/enqueue", event, now, secrets=(key,), consent=no_web_page)
 
     def _event(self, page: Page, key: str, now: float) -> dict[str, Any]:
         event: dict[str, Any] = {
@@ -106,13 +108,13 @@ class PagerDuty(HttpTerms):
         return event
 
     def _payload(self, page: Page, now: float) -> dict[str, Any]:
-        labels = page.labels
-        source = [alert.labels.get("target") or alert.subject for alert in page.alerts]
+        labels, told = page.labels, page.firing or page.alerts
+        source = [alert.labels.get("target") or alert.subject for alert in told]
         fields = {
             "source": _some(source) or "streamcanary",
-            "component": _some([alert.subject for alert in page.alerts]),
-            "group": labels.get("instance") or _some([alert.labels.get("instance", "") for alert in page.alerts]),
-            "class": _some([alert.alert for alert in page.alerts]),
+            "component": _some([alert.subject for alert in told]),
+            "group": labels.get("instance") or _some([alert.labels.get("instance", "") for alert in told]),
+            "class": _some([alert.name for alert in told]),
         }
         return {
             "summary": clip(page.title or "streamcanary", _LONGEST_SUMMARY),
@@ -125,45 +127,57 @@ class PagerDuty(HttpTerms):
     def _severity(self, page: Page) -> Severity:
         """Return the worst of those that fire, or of all if none does."""
         known = {**_SEVERITIES, **self.severities}
-        told = [alert for alert in page.alerts if alert.firing] or page.alerts
+        told = page.firing or page.alerts
         found = {known.get(alert.labels.get("severity", ""), self.severity) for alert in told}
         return next((severity for severity in _RANK if severity in found), self.severity)
 
 
 def _details(page: Page, now: float) -> dict[str, Any]:
-    """Return what is known, with as many of the alerts as an event can hold."""
-    alerts, room = [], _LARGEST
+    """Return what is known, with as many of the alerts as an event can hold; what is over apart from what is not."""
+    alerts: list[dict[str, Any]] = []
+    over: list[dict[str, Any]] = []
+    room = _LARGEST
     for alert in page.alerts:
         document = _alert(alert)
         room -= len(msgspec.json.encode(document))
         if room < 0:
             break
-        alerts.append(document)
+        (alerts if alert.firing or page.over else over).append(document)
     details: dict[str, Any] = {"status": status(page, now), "alerts": alerts}
-    if page.total > len(alerts):
-        details["and_more"] = page.total - len(alerts)
+    if over:
+        details["no_longer_firing"] = over
+    if rest := page.total - len(alerts) - len(over):
+        details["and_more"] = rest
     return details
 
 
 def _alert(alert: Alert) -> dict[str, Any]:
-    return {
+    known = {
         "alert": alert.alert,
         "about": alert.subject,
         "status": "firing" if alert.firing else "resolved",
         "summary": clip(alert.summary, _LONGEST_SUMMARY),
         **{fact.key: fact.text for fact in facts(alert)},
-        "labels": alert.labels,
     }
+    return {name: text for name, text in known.items() if text} | {"labels": alert.labels}
 
 
 def _links(page: Page) -> list[dict[str, str]]:
-    several = page.total > 1
-    found = {
-        link.url: f"{link.title} ({alert.subject})" if several else link.title
-        for alert in page.alerts
-        for link in links(alert)
-    }
-    return [{"href": url, "text": clip(title, _LONGEST_FIELD)} for url, title in list(found.items())[:_MOST_LINKS]]
+    """Return where there is more to see, each address once, with whom it is about unless that is all of them."""
+    titles: dict[str, str] = {}
+    about: dict[str, dict[str, None]] = {}
+    for alert in page.alerts:
+        for link in links(alert):
+            titles.setdefault(link.url, link.title)
+            about.setdefault(link.url, {})[alert.subject] = None
+    everybody = len({alert.subject for alert in page.alerts})
+    found = []
+    for url, title in list(titles.items())[:_MOST_LINKS]:
+        names = list(filter(None, about[url]))
+        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
+        whose = f" ({', '.join(names[:_MOST_NAMES])}{more})" if names and len(about[url]) < everybody else ""
+        found.append({"href": url, "text": clip(title + whose, _LONGEST_FIELD)})
+    return found
 
 
 def _some(names: list[str]) -> str:

@@ -8,7 +8,8 @@ from datetime import UTC
 import httpx2
 
 from streamcanary.alerting.receivers.address import revealing
-from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
+from streamcanary.alerting.receivers.answer import Answer, Refused, Retry
+from streamcanary.alerting.receivers.consent import Consent, Said, any_success
 from streamcanary.model.secret import SecretUnreadable, scrub
 from streamcanary.transport.proxy import ProxyUnusable
 from streamcanary.transport.renewing import Renewing
@@ -42,14 +43,13 @@ async def post(
     timeout: float,  # noqa: ASYNC109 - an answer comes of it, not an exception
     now: float,
     secrets: Iterable[str] = (),
-    strict: bool = False,
+    consent: Consent = any_success,
 ) -> Answer:
     """Send ``content`` as JSON to ``url`` and say how it went; raises nothing but cancellation.
 
     ``timeout`` (seconds) bounds the whole of it. ``now`` (seconds since the epoch) is what a ``Retry-After``
     date is held against. ``secrets``, and whatever of ``url`` may be one, are kept out of the reasons: servers like to
-    repeat the path that they do not know. With ``strict``, a web page is nobody's consent: it comes from something in
-    between, such as a portal that wants a login.
+    repeat the path that they do not know. ``consent`` says what a success is worth.
     """
     hidden = [*secrets, *revealing(url)]
     try:
@@ -63,11 +63,12 @@ async def post(
                 timeout=timeout,
             ) as response,
         ):
+            body: bytes | None
             try:
                 body = await _beginning(response)
             except (httpx2.HTTPError, TimeoutError):
-                body = b""  # the status is the answer; the body only explains it
-            return _judge(response, body, now, hidden, strict=strict)
+                body = None  # the status is the answer; the body mostly explains it
+            return _judge(response, body, now, hidden, consent)
     except (TimeoutError, httpx2.TimeoutException):
         return Retry(reason=f"no answer within {timeout:g} s")
     except httpx2.ConnectError as error:
@@ -92,13 +93,11 @@ async def _beginning(response: httpx2.Response) -> bytes:
     return body[:_MOST_READ]
 
 
-def _judge(response: httpx2.Response, body: bytes, now: float, hidden: list[str], *, strict: bool) -> Answer:
+def _judge(response: httpx2.Response, body: bytes | None, now: float, hidden: list[str], consent: Consent) -> Answer:
     status = response.status_code
+    said = None if body is None else _tidy(body.decode("utf-8", "replace"), hidden)
     if 200 <= status < 300:
-        if strict and response.headers.get("content-type", "").lower().startswith("text/html"):
-            return Retry(reason=f"HTTP {status} with a web page: something in between has answered", definite=True)
-        return Accepted()
-    said = _tidy(body.decode("utf-8", "replace"), hidden)
+        return consent(Said(status, response.headers.get("content-type", ""), said))
     reason = f"HTTP {status}: {said}" if said else f"HTTP {status}"
     if status in _PASSING or status >= 500:
         after = _retry_after(response.headers.get("retry-after"), now)

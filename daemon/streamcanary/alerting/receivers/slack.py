@@ -13,7 +13,8 @@ from pydantic import model_validator
 
 from streamcanary.alerting.page import Alert, Page
 from streamcanary.alerting.receivers.address import SecretAddress, check_address
-from streamcanary.alerting.receivers.answer import Answer
+from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
+from streamcanary.alerting.receivers.consent import Said, web_page
 from streamcanary.alerting.receivers.terms import HttpTerms, either, one_of_each, undelivered
 from streamcanary.alerting.receivers.wording import Fact, clip, facts, links, quiet, status
 from streamcanary.model.secret import SecretUnreadable
@@ -37,7 +38,9 @@ class Slack(HttpTerms):
     is over is a new message ("Resolved after 12m"), not a change of the first. It takes about one message a second.
 
     What others wrote stands in plain text and between backticks, where it can neither mention anybody nor break the
-    format. ``url`` is that of the incoming webhook, and a secret; servers that imitate Slack's take it, too.
+    format. ``url`` is that of the incoming webhook, and a secret; servers that imitate Slack's take it, too, if they
+    answer as it does: a success is the word ``ok``, whatever its content type. Another success is not Slack's, and
+    nobody may have seen the message.
     """
 
     level: ClassVar[bool] = False
@@ -62,15 +65,27 @@ class Slack(HttpTerms):
             (url,) = self.reveal()
         except (SecretUnreadable, ValueError) as error:
             return undelivered(error)
-        return await self.deliver(http, url, msgspec.json.encode(_message(page, now)), now, strict=True)
+        return await self.deliver(http, url, msgspec.json.encode(_message(page, now)), now, consent=_consent)
+
+
+def _consent(said: Said) -> Answer:
+    if said.text == "ok":  # Slack sends it as text/html
+        return Accepted()
+    if said.text is None:
+        return Retry(reason=f"HTTP {said.status}, and the answer broke off")
+    if said.is_web_page:
+        return web_page(said)
+    return Refused(f"HTTP {said.status} without the ok of Slack, so it is not Slack: {said.text or 'it says nothing'}")
 
 
 def _message(page: Page, now: float) -> dict[str, Any]:
     title = f"{status(page, now)}: {page.title}"
     blocks: list[dict[str, Any]] = [{"type": "header", "text": _plain(title, _LONGEST_HEADER)}]
-    shown, room = 0, _LARGEST
-    for alert in page.alerts[:_MOST_ALERTS]:
+    shown, room, firing = 0, _LARGEST, len(page.firing)
+    for number, alert in enumerate(page.alerts[:_MOST_ALERTS]):
         told = _alert(alert)
+        if number == firing and firing:
+            told.insert(0, _context("no longer firing:"))
         room -= len(msgspec.json.encode(told))
         if room < 0 and shown:
             break
@@ -92,17 +107,15 @@ def _alert(alert: Alert) -> list[dict[str, Any]]:
     short = [fact for fact in known if fact.key in _LITERALS or (not fact.quoted and fact.key not in _NOTES)]
     notes = [fact for fact in known if fact not in short]
     where = " · ".join(_linked(link.title, link.url) for link in links(alert))
-    section = {
-        "type": "section",
-        "text": _plain(alert.summary, _LONGEST_SUMMARY),
-        "fields": [_field(fact) for fact in short[:_MOST_FIELDS]],
-    }
+    section: dict[str, Any] = {"type": "section", "text": _plain(alert.summary, _LONGEST_SUMMARY)}
+    if short:  # Slack takes no empty list
+        section["fields"] = [_field(fact) for fact in short[:_MOST_FIELDS]]
     state = "firing" if alert.firing else "resolved"
     blocks: list[dict[str, Any]] = [section]
     if notes:
         told = "\n".join(f"{fact.title}: {clip(fact.text, _LONGEST_NOTE)}" for fact in notes)
         blocks.append({"type": "section", "text": _plain(told, _LONGEST_SECTION)})
-    foot = f"{_literal(alert.alert)} {_literal(alert.subject)} {state}"
+    foot = " ".join([*(_literal(name) for name in (alert.alert, alert.subject) if name), state])
     blocks.append(_context(f"{foot} · {where}" if where and len(where) < _LONGEST_FIELD else foot))
     return blocks
 

@@ -8,6 +8,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from streamcanary.alerting.receivers.address import revealing
 from streamcanary.alerting.receivers.answer import Answer, Retry
+from streamcanary.alerting.receivers.consent import Consent, any_success
 from streamcanary.alerting.receivers.post import post
 from streamcanary.model.duration import PositiveDuration
 from streamcanary.model.secret import Secret, SecretUnreadable
@@ -85,7 +86,7 @@ class HttpTerms(Way, Terms):
         *,
         headers: dict[str, str] | None = None,
         secrets: tuple[str, ...] = (),
-        strict: bool = False,
+        consent: Consent = any_success,
     ) -> Answer:
         """Post ``content`` on these terms; raises nothing but cancellation. See :func:`post`."""
         try:
@@ -100,7 +101,7 @@ class HttpTerms(Way, Terms):
             timeout=self.timeout,
             now=now,
             secrets=(*secrets, *proxy),
-            strict=strict,
+            consent=consent,
         )
 
 

@@ -50,13 +50,13 @@ class Webhook(HttpTerms):
     - ``title``: one line, without the status.
     - ``labels``: those that the alerts of the group share.
     - ``opened``: when the group did. This and the other times are RFC 3339, in UTC.
-    - ``total``: how many alerts the group has.
+    - ``total``: how many alerts the group has; ``firing``: how many of these still fire.
     - ``alerts``: the first of them, those that fire before those that are over. Of each: ``key``, ``alert``, ``canary``
       (``null`` for a built-in alert that is about none), ``labels``, ``annotations``, ``opened`` and ``resolved``
       (``null`` while it fires), ``reason`` (why it is over, such as ``recovered: 7 of the last 8 runs were good``),
       ``resolves`` (what would end it), ``traces`` (links) and ``evidence`` (the fields of
-      :class:`~streamcanary.model.incident.Evidence`). ``labels``, ``annotations`` and ``evidence`` are those of the
-      opening to the end: a receiver knows the alert by them, and ``reason`` is what is new.
+      :class:`~streamcanary.model.incident.Evidence`), as it was when this was first to be told, which is also what the
+      ``annotations`` say.
 
     Headers: ``webhook-id`` is the same on every retry, ``webhook-timestamp`` is when it was sent (seconds since the
     epoch), ``webhook-signature`` is ``v1,`` and the base64 of the HMAC-SHA256 of ``id.timestamp.body``.

@@ -6,7 +6,7 @@ from urllib.parse import urlsplit
 
 from streamcanary.alerting.page import Alert, Page, counts, rfc3339
 from streamcanary.model.duration import format_duration
-from streamcanary.model.incident import Action
+from streamcanary.model.incident import Action, Evidence
 
 _LONGEST = 1000  # characters of one fact
 _MOST_ANNOTATIONS = 10
@@ -38,6 +38,8 @@ def status(page: Page, now: float) -> str:
         return "Firing"
     if page.action is Action.UPDATE:
         return "Still firing"
+    if all(alert.unremembered for alert in page.alerts):
+        return "Resolved"  # since when it fired nobody knows
     ended = max((alert.resolved for alert in page.alerts if alert.resolved is not None), default=now)
     return f"Resolved after {format_duration(max(0.0, ended - page.opened))}"
 
@@ -46,11 +48,13 @@ def facts(alert: Alert) -> list[Fact]:
     """Return what is known of ``alert`` besides its summary, the most telling first, without what is empty."""
     evidence = alert.evidence
     since = alert.opened if evidence.since is None else evidence.since
+    begun = "" if alert.unremembered else rfc3339(since)
     seen = f"{evidence.bad} of {evidence.total} after retries, {evidence.first_attempts} at the first attempt"
     ids = [("request_ids", "Request ids", evidence.request_ids), ("trace_ids", "Trace ids", evidence.trace_ids)]
     found = [
-        Fact("since", "Since", rfc3339(since)),
+        Fact("since", "Since", begun),
         Fact("seen", "Bad runs", seen if evidence.total else ""),
+        Fact("rescued", "Fallback", _rescued(evidence)),
         Fact("faults", "Faults", counts(evidence.faults)),
         Fact("blames", "To be mended by", counts(evidence.blames)),
         Fact("reason", "Over because", alert.reason or ""),
@@ -80,6 +84,15 @@ def clip(text: str, limit: int) -> str:
 def quiet(text: str) -> str:
     """Return ``text`` so that it calls nobody: what a provider says must not ring everybody's phone (``@channel``)."""
     return _CALLS.sub(lambda call: call[0] + _NOTHING, text)
+
+
+def _rescued(evidence: Evidence) -> str:
+    """Return how many of the bad runs a fallback answered: that users are served is another page than that none is."""
+    if evidence.rescued >= max(1, evidence.bad):
+        return "answered all of the bad runs: users are served"
+    if evidence.rescued:
+        return f"answered {evidence.rescued} of the {evidence.bad} bad runs"
+    return "answered none of the bad runs" if evidence.faults else ""
 
 
 def _title(name: str) -> str:

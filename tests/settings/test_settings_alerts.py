@@ -1,0 +1,517 @@
+"""What is wrong with rules, receivers and routes, or may be meant otherwise: the whole line, with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from streamcanary.settings import ConfigInvalid, Settings, load
+from support.certificates import AUTHORITY, ELSEWHERE, LOOPBACK
+
+BASE = """\
+targets: {t: {base_url: "http://127.0.0.1:9/v1", api_key: none}}
+canaries:
+  a: {target: t, model: m, every: 30s, labels: {tier: prod}}
+  b: {target: t, model: m, every: 30s, labels: {tier: test}, slo: {first_token: 1s}}
+alerts:
+"""
+HOOK = '{type: webhook, url: "http://127.0.0.1:9/x", secret: whsec_c2VjcmV0c2VjcmV0c2VjcmV0c2VjcmV0%s}'
+RECEIVERS = f"  receivers: {{hook: {HOOK % ''}, mail: {HOOK % ''}}}\n"
+
+
+def settings(folder: Path, alerts: str, **environ: str) -> Settings:
+    """Load :data:`BASE` with ``alerts``, which begin in line 6."""
+    path = folder / "c.yaml"
+    path.write_text(BASE + alerts)
+    return load(path, environ)
+
+
+def problems(folder: Path, alerts: str, **environ: str) -> list[str]:
+    """Return what is wrong, without the path of the file."""
+    with pytest.raises(ConfigInvalid) as caught:
+        settings(folder, alerts, **environ)
+    return [str(problem).removeprefix(f"{folder}/c.yaml:") for problem in caught.value.problems]
+
+
+def warnings(folder: Path, alerts: str) -> list[str]:
+    """Return what may be meant otherwise, without the path of the file and the key ``alerts``."""
+    told = settings(folder, alerts).warnings
+    return [str(problem).removeprefix(f"{folder}/c.yaml:").replace(" alerts.", " ", 1) for problem in told]
+
+
+def rule(text: str, name: str = "X") -> str:
+    """Write one rule, in line 6 from column 11 on."""
+    return f"  rules: {{{name}: {text}}}\n"
+
+
+ONLY = "means nothing for measure slow, only for errors and first_attempts; remove it"
+BRACES = "{{ and }} are plain braces here; a field is written {canary}, with one brace on each side"
+TITLE = 'is empty: it is the title of a page; write one such as "{canary}: {bad} of {total} runs failed"'
+ADDRESS = "must be an http:// or https:// address, such as https://example.com/runbooks/{alert}"
+OWN_NAME = "give a rule with another one a name of its own"
+EXPLAINS = f"{OWN_NAME}: TargetRejected mutes what it explains"
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        # ---- inside a detector, whose type may be the name of a key
+        ("{detector: {type: spike, for: 5m}}", [":39: alerts.rules.X.detector.for: unknown key; only ratio takes for"]),
+        (
+            "{detector: {type: spike, false_page: 1 per 365d}}",
+            [":39: alerts.rules.X.detector.false_page: unknown key; did you mean false_pages?"],
+        ),
+        (
+            "{detector: {type: spike, false_pages: often}}",
+            [
+                (
+                    ":52: alerts.rules.X.detector.false_pages: not a rate: write a number and a time, such as "
+                    "1 per 365d or 2 per month"
+                )
+            ],
+        ),
+        (
+            "{detector: {type: spike, normal: 0%}}",
+            [":47: alerts.rules.X.detector.normal: must be more than 0% and at most 100%"],
+        ),
+        (
+            "{detector: {type: spike, normal: abc}}",
+            [
+                (
+                    ":47: alerts.rules.X.detector.normal: not a fraction: write a percentage such as 50%, or a number "
+                    "such as 0.5"
+                )
+            ],
+        ),
+        (
+            "{detector: {type: spike, normal: 2, spike: 30}}",
+            [
+                ":47: alerts.rules.X.detector.normal: must be more than 0% and at most 100%; did you mean 2%?",
+                ":57: alerts.rules.X.detector.spike: must be more than 0% and at most 100%; did you mean 30%?",
+            ],
+        ),
+        (
+            "{detector: {type: spike, normal: 30%, spike: 2%}}",
+            [
+                ":59: alerts.rules.X.detector.spike: 2% is not more than normal (30%): it could not tell the two apart",
+            ],
+        ),
+        (
+            "{detector: {type: burn_rate, objective: 99%, min_samples: 5, failures: 3, threshold: 5%}}",
+            [
+                ":75: alerts.rules.X.detector.failures: unknown key; only consecutive takes failures",
+                ":88: alerts.rules.X.detector.threshold: unknown key; only ratio takes threshold",
+            ],
+        ),
+        (
+            "{detector: {type: no_data, min_samples: 5}}",
+            [":41: alerts.rules.X.detector.min_samples: unknown key; only ratio and burn_rate take min_samples"],
+        ),
+        ("{for: 5m}", [":15: alerts.rules.X.for: unknown key; did you mean detector.for?"]),
+        # ---- windows
+        (
+            "{detector: {type: ratio, over: 99999999 runs}}",
+            [":45: alerts.rules.X.detector.over: a window is 1 to 1000 runs"],
+        ),
+        (
+            "{detector: {type: ratio, over: 20}}",
+            [":45: alerts.rules.X.detector.over: is it runs or seconds? Write 20 runs or 20s"],
+        ),
+        (
+            "{detector: {type: ratio, over: '20'}}",
+            [":45: alerts.rules.X.detector.over: is it runs or seconds? Write 20 runs or 20s"],
+        ),
+        # ---- what can never fire, or means nothing
+        (
+            "{measure: slow, match: ['tier=\"prod\"']}",
+            [
+                (
+                    ":24: alerts.rules.X.measure: a: no slo, so no run is ever slow; give them one, such as "
+                    "slo: {first_token: 2s}"
+                )
+            ],
+        ),
+        (
+            "{measure: duration, limit: 24s}",
+            [
+                (
+                    ":41: alerts.rules.X.limit: 24s is never exceeded: a and b would have failed by then, after 24s by "
+                    "their timeouts; write less than that"
+                )
+            ],
+        ),
+        (
+            "{measure: max_gap, limit: 20s}",
+            [
+                (
+                    ":40: alerts.rules.X.limit: 20s is never exceeded: a and b would have failed by then, after 15s by "
+                    "their timeouts; write less than that"
+                )
+            ],
+        ),
+        ("{measure: slow, blame: [network]}", [f":30: alerts.rules.X.blame: {ONLY}"]),
+        (
+            "{renamed_from: X}",
+            [
+                (
+                    ":29: alerts.rules.X.renamed_from: is the name that the rule has now; write the one that it had "
+                    "before, or remove it"
+                )
+            ],
+        ),
+        (
+            "{renamed_from: Y}, Y: {}",
+            [
+                (
+                    ":29: alerts.rules.X.renamed_from: there is a rule of that name, and alerts are known by it; "
+                    "a former name is one rule's alone"
+                )
+            ],
+        ),
+        # ---- templates
+        (
+            '{annotations: {summary: "{{ $labels.canary }} fails"}}',
+            [f":38: alerts.rules.X.annotations.summary: {BRACES}"],
+        ),
+        ('{annotations: {summary: "{{canary}} fails"}}', [f":38: alerts.rules.X.annotations.summary: {BRACES}"]),
+        (
+            '{annotations: {note: "a\\x07b"}}',
+            [
+                (
+                    ":35: alerts.rules.X.annotations.note: has a control character in it; only line breaks and tabs "
+                    "may stand there"
+                )
+            ],
+        ),
+        ('{annotations: {summary: " "}}', [f":38: alerts.rules.X.annotations.summary: {TITLE}"]),
+        ("{annotations: {runbook_url: wiki/x}}", [f":42: alerts.rules.X.annotations.runbook_url: {ADDRESS}"]),
+        ("{annotations: {runbook_url: 'ftp://x/y'}}", [f":42: alerts.rules.X.annotations.runbook_url: {ADDRESS}"]),
+        # ---- matchers
+        (
+            "{match: ['teir=\"prod\"']}",
+            [":23: alerts.rules.X.match[0]: matches no canary: there is no label teir; did you mean tier?"],
+        ),
+        (
+            "{match: ['canary=\"a\"', 'team=\"x\"', 'tier=~\"p\"']}",
+            [
+                (
+                    ":37: alerts.rules.X.match[1]: matches no canary: there is no label team; they have canary, "
+                    "provider, target and tier"
+                ),
+                ":49: alerts.rules.X.match[2]: matches no canary: tier is prod or test",
+            ],
+        ),
+        (
+            "{match: ['canary=\"a\"', 'tier=\"test\"']}",
+            [":15: alerts.rules.X.match: matches no canary: each of these matches one, and no canary all of them"],
+        ),
+        # ---- other kinds of values
+        ('{enabled: "no"}', [":24: alerts.rules.X.enabled: must be true or false, not text"]),
+        ("{enabled: 1}", [":24: alerts.rules.X.enabled: must be true or false, not a number"]),
+        (
+            "{detector: {type: consecutive, failures: true}}",
+            [":55: alerts.rules.X.detector.failures: must be a number, not true or false"],
+        ),
+        (
+            '{detector: {type: consecutive, failures: "3"}}',
+            [":55: alerts.rules.X.detector.failures: must be a number, not text"],
+        ),
+    ],
+)
+def test_a_mistake_in_a_rule_is_told_at_its_own_key(tmp_path: Path, written: str, expected: list[str]) -> None:
+    """With line, column and key, what is wrong, and what would be right."""
+    assert [f"6{line}" for line in expected] == problems(tmp_path, rule(written) + RECEIVERS)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{annotations: {note: "{{{{ .Labels }}}} {{\\"a\\": 1}} {canary}\\n\\tmore"}}',
+        "{annotations: {runbook_url: 'https://example.com/{alert}', description: ''}}",
+        "{detector: {type: ratio, over: 20 runs}}",
+        "{detector: {type: ratio, over: 20m, for: 90}}",
+        "{measure: max_gap, limit: 14s}",
+    ],
+)
+def test_what_is_sound_is_taken(tmp_path: Path, text: str) -> None:
+    """Plain braces, line breaks, fields in an address, windows as people write them."""
+    assert () == settings(tmp_path, rule(text) + RECEIVERS).warnings
+
+
+# ---- built-in rules
+
+
+@pytest.mark.parametrize("name", ["NoDta", "nodata", "No-Data", "NODATA"])
+def test_a_built_in_rule_is_not_lost_by_a_typing_error(tmp_path: Path, name: str) -> None:
+    """It would be a rule beside it, and the one that was meant would stay as it is."""
+    message = "no built-in rule has this name, and it says nothing of its own; did you mean NoData?"
+    for text in ("{labels: {severity: ticket}}", "{enabled: false}"):
+        assert [f"6:11: alerts.rules.{name}: {message}"] == problems(tmp_path, rule(text, name) + RECEIVERS)
+
+
+def test_a_rule_of_its_own_that_is_called_nearly_like_a_built_in_one_is_a_warning(tmp_path: Path) -> None:
+    """One that has more in its name is another one."""
+    text = "  rules: {ReceiverFailed: {measure: first_attempts}, NoDataEurope: {detector: {type: no_data}}}\n"
+    assert [
+        (
+            "6:11: rules.ReceiverFailed: is a rule of its own beside the built-in ReceiverFailing; did you mean "
+            "ReceiverFailing? If not, rename it"
+        )
+    ] == warnings(tmp_path, text + RECEIVERS)
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (
+            "NoData: {detector: {type: consecutive}}",
+            (
+                "20: alerts.rules.NoData.detector: the built-in NoData takes no other than no_data, such as "
+                f"{{type: no_data, runs: 5}}; {OWN_NAME}"
+            ),
+        ),
+        (
+            "NoData: {measure: slow}",
+            "29: alerts.rules.NoData.measure: means nothing for the built-in NoData; remove it",
+        ),
+        (
+            "TargetRejected: {detector: {type: no_data}}",
+            f"28: alerts.rules.TargetRejected.detector: must be one that looks at runs, and not no_data; {EXPLAINS}",
+        ),
+        (
+            "TargetRejected: {blame: [network]}",
+            f"28: alerts.rules.TargetRejected.blame: is [config] for the built-in TargetRejected; {EXPLAINS}",
+        ),
+        (
+            "TargetRejected: {measure: first_attempts}",
+            f"37: alerts.rules.TargetRejected.measure: is errors for the built-in TargetRejected; {EXPLAINS}",
+        ),
+    ],
+)
+def test_a_built_in_rule_stays_what_it_is(tmp_path: Path, written: str, expected: str) -> None:
+    """What it explains is muted: with another measure it would mute what it does not explain."""
+    assert [f"6:{expected}"] == problems(tmp_path, f"  rules: {{{written}}}\n{RECEIVERS}")
+
+
+def test_a_built_in_rule_can_be_made_more_patient(tmp_path: Path) -> None:
+    """Its detector is what there is to set; what it is by default may be written out."""
+    text = (
+        "  rules:\n"
+        "    NoData: {detector: {type: no_data, runs: 10}}\n"
+        "    TargetRejected: {measure: errors, blame: [config], detector: {type: consecutive, failures: 5}}\n"
+    )
+    assert () == settings(tmp_path, text + RECEIVERS).warnings
+
+
+# ---- nobody is told
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (
+            "  rules: {X: {}}\n",
+            [
+                (
+                    "5:1: receivers: is empty, so nobody is told of any alert; add one, such as oncall: "
+                    "{type: pagerduty, routing_key_file: PATH}"
+                )
+            ],
+        ),
+        ("  rules: {X: {enabled: false}}\n", []),
+        (
+            f"{RECEIVERS}  routes: []\n",
+            ["7:3: routes: is empty, and then every alert goes to every receiver; write a route, or leave the key out"],
+        ),
+        (
+            f"{RECEIVERS}  routes: [{{receivers: [hook]}}]\n",
+            ["6:115: receivers.mail: no route leads to it, so it is told of nothing; name it in a route"],
+        ),
+        (
+            f"{RECEIVERS}  routes: [{{match: ['severity=\"pgae\"'], receivers: [hook]}}, {{receivers: [mail]}}]\n",
+            ["7:21: routes[0].match[0]: matches no alert: severity is page"],
+        ),
+        (
+            (
+                f"{RECEIVERS}  routes:\n"
+                "  - {match: ['severity=\"page\"'], receivers: [hook]}\n"
+                "  - {match: ['alert=\"NoData\"'], receivers: [hook]}\n"
+                "  - {receivers: [mail]}\n"
+            ),
+            [
+                (
+                    "9:5: routes[1]: all that it matches goes to a route before it, as the first one wins; "
+                    "move it up, or remove it"
+                ),
+                (
+                    "10:5: routes[2]: all that it matches goes to a route before it, as the first one wins; "
+                    "move it up, or remove it"
+                ),
+            ],
+        ),
+        (
+            f"{RECEIVERS}  routes: [{{match: ['tier=\"prod\"'], receivers: [hook, mail]}}]\n",
+            [
+                (
+                    "7:3: routes: no route matches the alerts of CanaryEgressDown, TargetRejected (b), "
+                    "BudgetExhausted, NoData (b), ReceiverFailing and StoreFailing: nobody is told of them; end with a "
+                    "route that matches all, such as {receivers: [hook]}"
+                )
+            ],
+        ),
+        (
+            (
+                f"  rules: {{X: {{labels: {{severity: ticket}}}}}}\n{RECEIVERS}"
+                "  routes: [{match: ['severity=\"page\"'], receivers: [hook, mail]}]\n"
+            ),
+            [
+                (
+                    "8:3: routes: no route matches the alerts of X: nobody is told of them; end with a route that "
+                    "matches all, such as {receivers: [hook]}"
+                )
+            ],
+        ),
+        (
+            f"{RECEIVERS}  maintenance: {{m: {{match: ['tier=\"prdo\"'], cron: 0 17 * * fri, for: 30m}}}}\n",
+            ["7:29: maintenance.m.match[0]: matches no alert: tier is prod or test; did you mean prod?"],
+        ),
+        (
+            f"{RECEIVERS}  maintenance: {{m: {{match: ['tier=\"prod\"'], cron: '* * * * *', for: 1m}}}}\n",
+            [
+                (
+                    "7:69: maintenance.m.for: the window never closes: '* * * * *' opens it again after 1m at most, so "
+                    "nobody is ever told of what it matches; write less than that, or a cron that comes less often"
+                )
+            ],
+        ),
+        (
+            f"{RECEIVERS}  maintenance: {{m: {{match: ['alert=\"NoData\"'], cron: 0 0 * * *, for: 48h}}}}\n",
+            [
+                (
+                    "7:70: maintenance.m.for: the window never closes: '0 0 * * *' opens it again after 1d at most, so "
+                    "nobody is ever told of what it matches; write less than that, or a cron that comes less often"
+                )
+            ],
+        ),
+        (f"{RECEIVERS}  maintenance: {{m: {{match: ['tier=\"prod\"'], cron: 0 0 * * *, for: 23h}}}}\n", []),
+        (
+            f"{RECEIVERS}  group_by: [alert, teir, subject, severity]\n",
+            ["7:21: group_by[1]: no alert has the label teir; did you mean tier?"],
+        ),
+        (
+            f"{rule('{measure: slow}')}{RECEIVERS}",
+            ["6:24: rules.X.measure: a: no slo, so no run is ever slow; give them one, such as slo: {first_token: 2s}"],
+        ),
+    ],
+)
+def test_what_keeps_an_alert_from_being_told_of_is_a_warning(tmp_path: Path, written: str, expected: list[str]) -> None:
+    """It may be meant, so that the configuration is good; with its place, and what would be right."""
+    assert expected == warnings(tmp_path, written)
+
+
+def test_warnings_are_bounded_by_the_labels_that_they_list(tmp_path: Path) -> None:
+    """A fleet has thousands of names."""
+    canaries = "".join(f"  c{number}: {{target: t, model: m}}\n" for number in range(100))
+    path = tmp_path / "c.yaml"
+    rules = rule("{match: ['canary=\"zz\"']}")
+    path.write_text(BASE.replace("alerts:\n", f"{canaries}alerts:\n{rules}{RECEIVERS}"))
+    with pytest.raises(ConfigInvalid) as caught:
+        load(path, {})
+    [problem] = caught.value.problems
+    assert "matches no canary: canary is a, b, c0, c1, c10, c11, c12, c13 and 94 more" == problem.message
+
+
+def test_a_key_that_is_missing_is_shown(tmp_path: Path) -> None:
+    """With an example, where the model has one."""
+    assert [
+        "7:17: alerts.maintenance.m.cron: is required, and missing; write it like cron: 0 17 * * fri",
+        "7:17: alerts.maintenance.m.for: is required, and missing; write it like for: 30m",
+        "7:17: alerts.maintenance.m.match: is required, and missing; write it like match: ['tier=\"prod\"']",
+    ] == problems(tmp_path, f"{RECEIVERS}  maintenance: {{m: {{timezone: UTC}}}}\n")
+
+
+# ---- files of certificates
+
+
+def test_files_of_certificates_are_looked_at(tmp_path: Path) -> None:
+    """As secret files are: what is missing, or is something else, is found before the first call is."""
+    (tmp_path / "empty.pem").write_text("")
+    way = ", ca_file: gone.pem, client_cert: empty.pem, client_key: ."
+    cannot = "cannot be read: No such file or directory; give the path of a file in PEM"
+    text = f"  receivers: {{hook: {HOOK % way}, mail: {HOOK % ', ca_file: empty.pem'}}}\n"
+    hook, key, mail = (text.index(part) + 1 for part in ("gone.pem", ".}", "empty.pem}}"))
+    assert [
+        f"6:{hook}: alerts.receivers.hook.ca_file: ca_file {tmp_path}/gone.pem {cannot}",
+        (
+            f"6:{key}: alerts.receivers.hook.client_key: client_key {tmp_path} is not a regular file; "
+            "give the path of a file in PEM"
+        ),
+        f"6:{mail}: alerts.receivers.mail.ca_file: ca_file {tmp_path}/empty.pem holds no certificates in PEM",
+    ] == problems(tmp_path, text)
+
+
+def test_the_files_of_a_target_are_looked_at(tmp_path: Path) -> None:
+    """And whether key and certificate belong together."""
+    path = tmp_path / "c.yaml"
+    target = f"ca_file: {AUTHORITY}, client_cert: {LOOPBACK}, client_key: {{key}}"
+    canary = "canaries: {c: {target: t, model: m}}\n"
+    path.write_text(f"targets: {{t: {{api_key: none, {target.format(key=ELSEWHERE)}}}}}\n{canary}")
+    with pytest.raises(ConfigInvalid) as caught:
+        load(path, {})
+    assert [("targets.t.client_key", f"client_key {ELSEWHERE} does not belong to client_cert")] == [
+        (problem.path, problem.message) for problem in caught.value.problems
+    ]
+    path.write_text(f"targets: {{t: {{api_key: none, {target.format(key=LOOPBACK)}}}}}\n{canary}")
+    assert LOOPBACK == load(path, {}).targets["t"].client_key
+
+
+# ---- kinds of values
+
+
+def test_no_truth_value_is_a_number_and_no_number_a_truth_value(tmp_path: Path) -> None:
+    """In every section; text in quotes is text."""
+    path = tmp_path / "c.yaml"
+    path.write_text(
+        "targets: {t: {api_key: none, price: {input: true, output: '3'}}}\n"
+        "canaries: {c: {target: t, model: m, retry: {max_attempts: true}, request: {stop: '3', logprobs: true}}}\n"
+        "budget: {usd_per_day: true, requests_per_minute: true}\n"
+    )
+    with pytest.raises(ConfigInvalid) as caught:
+        load(path, {})
+    found = [(problem.path, problem.message) for problem in caught.value.problems]
+    assert [
+        ("targets.t.price.input", "must be a number, not true or false"),
+        ("targets.t.price.output", "must be a number, not text"),
+        ("canaries.c.retry.max_attempts", "must be a number, not true or false"),
+        ("budget.usd_per_day", "must be a number, not true or false"),
+        ("budget.requests_per_minute", "must be a number, not true or false"),
+    ] == found
+
+
+def test_numbers_and_truth_values_come_from_the_environment(tmp_path: Path) -> None:
+    """As text, which is all that there is: in a variable, in quotes for the braces, and as an override."""
+    text = (
+        "  rules: {X: {enabled: '${ON}', detector: {type: consecutive, failures: '${COUNT}'}}, Y: {enabled: true}}\n"
+        f"{RECEIVERS}budget: {{requests_per_minute: 1}}\n"
+    )
+    override = {"STREAMCANARY_BUDGET__REQUESTS_PER_MINUTE": "7", "STREAMCANARY_ALERTS__RULES__Y__ENABLED": "false"}
+    loaded = settings(tmp_path, text, ON="true", COUNT="4", **override)
+    one, other = loaded.alerts.rules["X"], loaded.alerts.rules["Y"]
+    assert (True, 4, False, 7) == (
+        one.enabled,
+        one.detector.model_dump()["failures"],
+        other.enabled,
+        loaded.budget.requests_per_minute,
+    )
+    assert [
+        "STREAMCANARY_BUDGET__REQUESTS_PER_MINUTE: budget.requests_per_minute: must be a number, not text",
+    ] == problems(tmp_path, text, ON="true", COUNT="4", STREAMCANARY_BUDGET__REQUESTS_PER_MINUTE="many")
+
+
+def test_a_canary_is_not_renamed_from_itself(tmp_path: Path) -> None:
+    """As a rule is not."""
+    path = tmp_path / "c.yaml"
+    path.write_text("targets: {t: {api_key: none}}\ncanaries: {c: {target: t, model: m, renamed_from: c}}\n")
+    with pytest.raises(ConfigInvalid) as caught:
+        load(path, {})
+    message = "canaries.c.renamed_from: is the name that it has now; write the one that it had before, or remove it"
+    assert f"{path}:2:51: {message}" == str(caught.value)
