@@ -174,3 +174,38 @@ async def test_a_receiver_is_well_when_all_its_peers_are(store: Store) -> None:
             alerting.wake()
             await hook.received(3)
     assert hook.deliveries[2].json["type"] == "alert.resolved"
+
+
+async def test_peers_that_take_nothing_for_minutes_are_told_to_the_others(store: Store) -> None:
+    """When all of them do; it is over when one takes something."""
+    clock, down = ManualClock(wall=OUTAGE[-1].started + 5), Reply(503)
+
+    async def pass_minutes(*peers: Receiver) -> None:
+        """Let time pass until each of ``peers`` was told nine times more."""
+        enough = [len(peer.deliveries) + 9 for peer in peers]
+        while any(len(peer.deliveries) < count for peer, count in zip(peers, enough, strict=True)):
+            clock.advance(60)
+            alerting.wake()
+            await asyncio.sleep(0.01)
+
+    async with (
+        Receiver(always=down) as one,
+        Receiver() as two,
+        Receiver() as hook,
+        running(store, prom(one, two, hook=hook), clock) as alerting,
+    ):
+        offer(alerting, OUTAGE)
+        await hook.received(1)
+        await pass_minutes(one, two)
+        assert 1 == len(hook.deliveries)
+        two.always = down
+        await pass_minutes(one, two)
+        await hook.received(2)
+        one.always = Reply()
+        await pass_minutes(one)
+        await hook.received(3)
+        assert [
+            ("alert.fired", "Errors"),
+            ("alert.fired", "ReceiverFailing"),
+            ("alert.resolved", "ReceiverFailing"),
+        ] == [(delivery.json["type"], delivery.json["labels"]["alert"]) for delivery in hook.deliveries]

@@ -196,3 +196,15 @@ def test_a_store_that_is_read_late_tells_nothing_that_memory_has_overtaken() -> 
     world.state = world.state.over(stored)
     world.step(Started())
     assert ([], ["Errors"]) == (world.deliver_all(), [incident.rule for incident in world.firing])
+
+
+def test_a_webhook_may_be_spared_the_end_of_what_nobody_remembers() -> None:
+    """One that opens a ticket for whatever it gets, say; what it was told it is told the end of."""
+    world = lost(World(alerts(receivers={"hook": a_hook(recall=False), "other": a_hook()})))
+    world.see(good)
+    tick(world)
+    assert ([], [("resolve", "Errors")]) == (world.deliver_all("hook"), world.deliver_all("other"))
+    world.see(bad, bad, bad)
+    assert [("trigger", "Errors")] == world.deliver_all("hook")
+    world.see(good, good, good)
+    assert [("resolve", "Errors")] == world.deliver_all("hook")

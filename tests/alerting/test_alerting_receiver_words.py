@@ -79,7 +79,7 @@ UPDATE = a_page(about("two"), about("one", over=True), action=Action.UPDATE)
             replace(a_page(*(about(name) for name in "abcdefg")), total=60),
             "Errors: 60 alerts: a, b, c, d, e and 55 more",
         ),
-        (replace(UPDATE, total=9), "two: bad (over: one and 7 more)"),
+        (replace(UPDATE, total=9), "Errors: 8 alerts: two and 7 more (over: one)"),
     ],
 )
 def test_a_title_counts_what_fires_and_lists_what_is_over_apart(page: Page, title: str) -> None:

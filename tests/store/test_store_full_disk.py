@@ -1,3 +1,4 @@
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,6 +10,7 @@ from streamcanary.store.errors import StoreFailing
 from support.disk import seen_on_a_full_disk, seen_on_a_limited_disk
 
 FILLER = Path(__file__).with_name("program_full_disk.py")
+LATE = Path(__file__).with_name("program_late_disk.py")
 
 
 def check(seen: dict[str, Any], path: Path) -> None:
@@ -29,6 +31,32 @@ def test_a_disk_without_room_is_a_failing_store_until_there_is_room(tmp_path: Pa
     """The same on a small file system of its own that is really full (ENOSPC)."""
     path = tmp_path / "canary.db"
     check(seen_on_a_full_disk(FILLER, path), path)
+
+
+def check_late(seen: dict[str, Any], path: Path, reason: str, *, there: bool) -> None:
+    """See that the store was no error when it could not be opened, and was one as soon as it could."""
+    assert re.fullmatch(f"StoreFailing: the store {path} {reason}", seen.pop("written"))
+    old = ["old"] if there else []
+    assert seen == {"writable": [False, False], "read_after": old, "kept": ["new", *old], "writable_after": True}
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_a_start_on_a_full_disk_is_a_failing_store_until_there_is_room(tmp_path: Path, there: bool) -> None:
+    """A supervisor starts the daemon again in the middle of it."""
+    path = tmp_path / "canary.db"
+    seen = seen_on_a_full_disk(LATE, path, "there" if there else "missing")
+    assert seen.pop("read").startswith(f"StoreFailing: the store {path} cannot be read: ")
+    check_late(seen, path, r"cannot be opened and written: .+ \(the disk is full\)", there=there)
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_so_is_a_start_on_a_disk_that_is_read_only(tmp_path: Path, there: bool) -> None:
+    """What the kernel makes of a disk with errors; what was there before can be read meanwhile."""
+    path = tmp_path / "canary.db"
+    seen = seen_on_a_full_disk(LATE, path, "there" if there else "missing", how="protect")
+    unread = f"StoreFailing: the store {path} cannot be read: unable to open database file"
+    assert seen.pop("read") == (["old"] if there else unread)
+    check_late(seen, path, "cannot be locked: Read-only file system", there=there)
 
 
 async def test_a_statement_without_room_fails_alone(store: Store) -> None:

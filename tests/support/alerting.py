@@ -28,6 +28,11 @@ class Unreliable:
         self.broken: StoreFailing | None = None
         self.asked = 0
 
+    @property
+    def incomplete(self) -> bool:
+        """Tell what the store tells."""
+        return self.store is not None and self.store.incomplete
+
     async def commit(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
         """Commit, or fail."""
         self.asked += 1

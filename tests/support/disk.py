@@ -13,25 +13,29 @@ import pytest
 
 from support.stores import PROGRAM_ENVIRONMENT
 
-_MOUNTED = 'mount -t tmpfs -o size=512k tmpfs "$1" && exec "$2" "$3" "$4" fill'
+_MOUNTED = 'mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && exec "$@"'
 
 
 class Disk:
     """The disk that ``path`` is on, of which ``how`` says how it gets full.
 
     With ``limit`` the kernel lets no file of this process grow beyond ``most`` bytes; with ``fill`` a real file takes
-    all the room there is, which is for a small file system of its own.
+    all the room there is, and with ``protect`` nothing can be written at all, which is for a small file system of its
+    own.
     """
 
     def __init__(self, path: Path, how: str, most: int = 65_536) -> None:
         self._ballast = path.with_name("ballast")
-        self._limited = how == "limit"
+        self._how = how
         self._most = most
 
     def fill(self) -> None:
         """Leave no room."""
-        if self._limited:
+        if self._how == "limit":
             resource.setrlimit(resource.RLIMIT_FSIZE, (self._most, resource.RLIM_INFINITY))
+            return
+        if self._how == "protect":
+            self._mount_again("ro")
             return
         with self._ballast.open("wb", buffering=0) as file:
             for size in (65_536, 4096, 1):
@@ -43,10 +47,15 @@ class Disk:
 
     def make_room(self) -> None:
         """Give the room back."""
-        if self._limited:
+        if self._how == "limit":
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
+        elif self._how == "protect":
+            self._mount_again("rw")
         else:
             self._ballast.unlink()
+
+    def _mount_again(self, how: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{how}", str(self._ballast.parent)], check=True)
 
 
 def seen_on_a_limited_disk(program: Path, path: Path) -> dict[str, Any]:
@@ -54,12 +63,16 @@ def seen_on_a_limited_disk(program: Path, path: Path) -> dict[str, Any]:
     return _run(sys.executable, str(program), str(path), "limit")
 
 
-def seen_on_a_full_disk(program: Path, path: Path) -> dict[str, Any]:
-    """Run it where there is really no room (ENOSPC): on a file system of 512 KiB, in a private mount namespace."""
+def seen_on_a_full_disk(program: Path, path: Path, *more: str, how: str = "fill", size: str = "512k") -> dict[str, Any]:
+    """Run it where there is really no room (ENOSPC): on a file system of ``size``, in a private mount namespace.
+
+    With ``how="protect"`` the file system can be made read-only (EROFS). The program gets ``more`` arguments.
+    """
     unshare = ["unshare", "--user", "--map-root-user", "--mount"]
     if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], check=False).returncode != 0:
         pytest.skip("no private mount namespaces here (unshare --user --mount)")
-    return _run(*unshare, "sh", "-c", _MOUNTED, "sh", str(path.parent), sys.executable, str(program), str(path))
+    mounted = [*unshare, "sh", "-c", _MOUNTED, "sh", size, str(path.parent)]
+    return _run(*mounted, sys.executable, str(program), str(path), how, *more)
 
 
 def _run(*command: str) -> dict[str, Any]:

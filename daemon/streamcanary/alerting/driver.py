@@ -32,7 +32,7 @@ from streamcanary.alerting.meters import Meters
 from streamcanary.alerting.progress import Advance
 from streamcanary.alerting.receivers import LevelReceiver
 from streamcanary.alerting.receivers.post import open_http
-from streamcanary.alerting.senders import EdgeSender, LevelSender, failures
+from streamcanary.alerting.senders import EdgeSender, LevelSender, Peers, failures
 from streamcanary.alerting.state import State, read_state
 from streamcanary.model.board import Board
 from streamcanary.model.canary import Canary
@@ -384,9 +384,9 @@ class Alerting:
             http = await ways.enter_async_context(open_http(receiver.way))
             if isinstance(receiver, LevelReceiver):
                 failing = self._published.incidents.get(self._engine.receiver_key(name))
-                refusing = set(receiver.urls) if failing is not None and failing.firing else set()
+                peers = Peers(receiver.urls if failing is not None and failing.firing else ())
                 self._senders += [
-                    LevelSender(name, receiver, url, self, http, refusing, self._trace_url) for url in receiver.urls
+                    LevelSender(name, receiver, url, self, http, peers, self._trace_url) for url in receiver.urls
                 ]
             else:
                 self._senders.append(EdgeSender(name, receiver, self, http, self._trace_url))

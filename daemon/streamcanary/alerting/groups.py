@@ -52,8 +52,8 @@ class Groups:
         return receiver in self._receivers and self._receivers[receiver].level
 
     def keyed(self, receivers: Iterable[str]) -> list[str]:
-        """Return the edge receivers that know a group by its key, and are not confused by a second resolve."""
-        return [name for name in self.edges(receivers) if self._receivers[name].keyed]
+        """Return the edge receivers that know a group by its key, and are not confused by a resolve too many."""
+        return [name for name in self.edges(receivers) if self._receivers[name].recalls]
 
     def key_of(self, incident: Incident, names: tuple[str, str]) -> tuple[str, dict[str, str]]:
         """Return the key and the labels of the group that ``incident`` belongs to.

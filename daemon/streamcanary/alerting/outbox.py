@@ -246,6 +246,7 @@ def _add(draft: Draft, receiver: str, group: Group, members: tuple[Incident, ...
             number=draft.next_number(),
             members=members[:MOST_MEMBERS],
             total=len(members),
+            over=sum(not member.firing for member in members),
             created=now,
             next_try=max(now, draft.held(receiver)),
         )
@@ -259,6 +260,7 @@ def _rewrite(draft: Draft, notice: Notice, members: tuple[Incident, ...], next_t
             notice,
             members=members[:MOST_MEMBERS],
             total=len(members),
+            over=sum(not member.firing for member in members),
             state=Progress.PENDING,
             next_try=max(next_try, draft.held(notice.receiver)),
         )

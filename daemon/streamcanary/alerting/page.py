@@ -88,8 +88,8 @@ class Alert(Struct, frozen=True, kw_only=True):
 class Page(Struct, frozen=True, kw_only=True):
     """One immutable thing to send about one group: ``id`` names the telling, ``key`` the group.
 
-    ``labels`` are those that its alerts share. ``alerts`` are some of ``total``, those that fire first. ``opened`` is
-    when the group did, in seconds since the epoch.
+    ``labels`` are those that its alerts share. ``alerts`` are some of ``total``, those that fire first; ``gone`` of all
+    no longer do. ``opened`` is when the group did, in seconds since the epoch.
     """
 
     id: str
@@ -99,6 +99,7 @@ class Page(Struct, frozen=True, kw_only=True):
     opened: float
     alerts: tuple[Alert, ...]
     total: int
+    gone: int = 0
 
     @property
     def over(self) -> bool:
@@ -121,9 +122,9 @@ class Page(Struct, frozen=True, kw_only=True):
         firing, ended = self.firing, self.ended
         if not firing:
             return _headline(ended, self.total)
-        if not ended:
+        if not self.gone:
             return _headline(firing, self.total)
-        return f"{_headline(firing, len(firing))} (over: {_named(ended, self.total - len(firing))})"
+        return f"{_headline(firing, self.total - self.gone)} (over: {_named(ended, self.gone)})"
 
     def document(self) -> dict[str, Any]:
         """Return it as plain data, as documented at :class:`~streamcanary.alerting.receivers.webhook.Webhook`."""
@@ -136,7 +137,7 @@ class Page(Struct, frozen=True, kw_only=True):
             "labels": self.labels,
             "opened": rfc3339(self.opened),
             "total": self.total,
-            "firing": 0 if self.over else self.total - len(self.ended),
+            "firing": 0 if self.over else self.total - self.gone,
             "alerts": [alert.document() for alert in self.alerts],
         }
 
@@ -155,6 +156,7 @@ def render_notice(notice: Notice, trace_url: str | None = None) -> Page:
         opened=notice.opened,
         alerts=tuple(sorted(alerts, key=lambda alert: not alert.firing)),
         total=notice.total,
+        gone=max(notice.over, sum(not member.firing for member in notice.members)),
     )
 
 

@@ -98,11 +98,19 @@ class EdgeSender:
             return Retry(reason=f"internal error: {type(error).__name__}", definite=True)
 
 
+class Peers:
+    """The addresses of one level receiver that refuse what they are told, and those that take nothing for minutes."""
+
+    def __init__(self, refusing: Iterable[str] = ()) -> None:
+        self.refusing = set(refusing)
+        self.silent: set[str] = set()
+
+
 class LevelSender:
     """Tells one address of a level receiver the state of things.
 
-    ``refusing`` is shared by the senders of one receiver: the addresses that refuse what they are told. ``failing``
-    tells since when this address has taken nothing, while there is something to tell.
+    ``peers`` is shared by the senders of one receiver. ``failing`` tells since when this address has taken nothing,
+    while there is something to tell.
     """
 
     def __init__(
@@ -112,7 +120,7 @@ class LevelSender:
         url: str,
         desk: Desk,
         http: httpx2.AsyncClient,
-        refusing: set[str],
+        peers: Peers,
         trace_url: str | None = None,
     ) -> None:
         self._trace_url = trace_url
@@ -122,7 +130,7 @@ class LevelSender:
         self._url = url
         self._desk = desk
         self._http = http
-        self._refusing = refusing
+        self._peers = peers
         self._told: frozenset[tuple[str, float, bool]] = frozenset()
         self._told_at = 0.0
         self._failures = 0
@@ -158,25 +166,32 @@ class LevelSender:
         begun = self._desk.clock.monotonic()
         answer = await self._post(incidents, now)
         _report(self._desk, self.name, answer, f"{len(incidents)} alerts to {urlsplit(self._url).netloc}")
-        if isinstance(answer, Accepted):
-            self.failing = None
-        else:
-            self.failing = Failing(begun if self.failing is None else self.failing.since, answer.reason)
+        since = begun if self.failing is None else self.failing.since
+        self.failing = None if isinstance(answer, Accepted) else Failing(since, answer.reason)
         if isinstance(answer, Retry):
             self._failures += 1
+            if begun - since >= outbox.FAILING_AFTER:
+                await self._despair(answer)
             wait = outbox.backoff(self._failures, self._desk.random.random())
             await self._hold_off(max(wait, min(answer.after or 0.0, _LONGEST_HOLD)))
             return 0.0
         self._failures = 0
         self._told, self._told_at = self._marks(incidents), begun
         if isinstance(answer, Refused):
-            self._refusing.add(self._url)
+            self._peers.refusing.add(self._url)
             await self._desk.submit(LevelAnswered(self.name, answer))
-        elif self._url in self._refusing:
-            self._refusing.discard(self._url)
-            if not self._refusing:
+        elif self._url in self._peers.refusing | self._peers.silent:
+            self._peers.refusing.discard(self._url)
+            self._peers.silent.discard(self._url)
+            if not self._peers.refusing:
                 await self._desk.submit(LevelAnswered(self.name, answer))
         return self._receiver.resend
+
+    async def _despair(self, answer: Retry) -> None:
+        """Say that the receiver fails, if none of its addresses has taken anything for minutes."""
+        self._peers.silent.add(self._url)
+        if self._peers.silent.issuperset(self._receiver.urls):
+            await self._desk.submit(LevelAnswered(self.name, answer))
 
     async def _hold_off(self, seconds: float) -> None:
         """Wait out a backoff, changes or not: they go out with the retry."""

@@ -119,8 +119,9 @@ class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``id`` is the same for the same transition, however often it is told. ``opened`` is that of the group, ``labels``
     are the group's, ``number`` orders notices by birth. ``members`` are the incidents as they were then, at most
-    :data:`MOST_MEMBERS` of ``total``: a retry says what the first try said. ``tries`` counts the tries that were begun,
-    ``refusals`` those that were certainly not taken; where the two are equal the receiver knows nothing of it.
+    :data:`MOST_MEMBERS` of ``total``, of which ``over`` no longer fire: a retry says what the first try said. ``tries``
+    counts the tries that were begun, ``refusals`` those that were certainly not taken; where the two are equal the
+    receiver knows nothing of it.
     ``parked`` counts how often it was refused for good, ``held`` is until when the receiver asked to be left alone.
     That, ``created``, ``last_try`` and ``next_try`` are seconds since the epoch.
     """
@@ -134,6 +135,7 @@ class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     labels: dict[str, str] = field(default_factory=dict)
     members: tuple[Incident, ...]
     total: int = 1
+    over: int = 0
     created: float
     next_try: float
     last_try: float | None = None

@@ -12,8 +12,9 @@ from msgspec import Struct
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.secret import scrub
 from streamcanary.store.errors import StoreError
-from streamcanary.store.file import is_corruption, open_read_only, primary_code
+from streamcanary.store.file import is_corruption, open_read_only
 from streamcanary.store.migrations import APPLICATION_ID, known_version, stored_version
+from streamcanary.store.trouble import primary_code
 
 LARGEST_RUN: Final = 1024 * 1024
 """Bytes of one recorded run; a larger one is not of our making."""

@@ -1,6 +1,7 @@
 """The store: one SQLite file, written by one thread and read by another, so that the event loop never waits."""
 
 import asyncio
+import contextlib
 import logging
 import sqlite3
 from collections.abc import Callable, Mapping, Sequence
@@ -13,9 +14,10 @@ from streamcanary.model.row import Row, Table
 from streamcanary.model.spend import Spend
 from streamcanary.store import history, ledger, spend
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.errors import StoreFailing
+from streamcanary.store.errors import StoreFailing, StoreLost
 from streamcanary.store.file import Opened, check_place, open_file, touch
 from streamcanary.store.lock import Lock
+from streamcanary.store.note import Note
 from streamcanary.store.reader import Reader
 from streamcanary.store.worker import Worker
 from streamcanary.store.writer import Writer
@@ -33,9 +35,15 @@ _MOST_READS_WAITING = 64
 class Store:
     """What the daemon remembers. Made by :meth:`open`; ended by :meth:`close`, which may be called twice."""
 
-    def __init__(self, path: Path, opened: Opened, lock: Lock, clock: Clock, keep: float, patience: float) -> None:
+    def __init__(
+        self, path: Path, opened: Opened | None, lock: Lock, clock: Clock, keep: float, patience: float
+    ) -> None:
         self.path = path
-        self._writer = Writer(path, opened, lock, clock, keep)
+        self._note = Note(path)
+        if opened is not None:
+            self._note.look()
+        self._heard: dict[str, int] = {}  # of how many losses, by who writes all of it again after one
+        self._writer = Writer(path, opened, lock, self._note, clock, keep)
         self._writing = Worker(
             "writer", self._writer, batch=_MOST_IN_ONE_COMMIT, backlog=_MOST_WRITES_WAITING, patience=patience
         )
@@ -45,18 +53,22 @@ class Store:
     def open(cls, config: StoreConfig, clock: Clock, *, patience: float = _PATIENCE) -> Self:
         """Open the store, or make it, and take its lock. Blocks: call it before the loop has work.
 
-        ``patience`` is how many seconds a read or write waits for the disk.
+        A disk that is full, read-only or does not work is no error here: reads and writes fail until it does, and
+        each of them tries again to open the store. ``patience`` is how many seconds a read or write waits for the disk.
 
         Raises:
-            StoreUnwritable: if it cannot be kept at ``config.path``.
+            StoreUnwritable: if it may not be kept at ``config.path``, or cannot ever be.
             StoreLocked: if another daemon has it.
             StoreTooNew: if a later version has written it.
         """
         path = check_place(config.path.absolute())
         lock = Lock(path)
-        lock.acquire()
+        opened = None
         try:
+            lock.acquire()
             opened = open_file(path, clock.time())
+        except StoreFailing as failure:
+            _log.debug("the store is not open: %s", failure)  # whoever reads or writes hears of it, and tells
         except BaseException:
             lock.release()
             raise
@@ -66,6 +78,11 @@ class Store:
     def set_aside(self) -> Path | None:
         """Where the corrupt store went, if there was one since :meth:`open`, or at it."""
         return self._writer.set_aside
+
+    @property
+    def incomplete(self) -> bool:
+        """Whether an earlier process could not save everything, and no :meth:`commit` has succeeded since."""
+        return self._note.left
 
     def writable(self) -> bool:
         """Tell whether the store took the last write, and in time. :meth:`probe` makes one."""
@@ -93,13 +110,15 @@ class Store:
         Raises:
             StoreFailing: if it could not be read.
         """
+        if not self._writer.opened:
+            await self.probe()  # opens it; one that cannot be written may be fit to be read
         return await self._reading.ask(fn)
 
     async def commit(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
         """Save changes to alerting's ledger and record runs, all in one durable transaction.
 
         Raises:
-            StoreFailing: as :meth:`write`.
+            StoreFailing, StoreLost: as :meth:`write`; of a loss it tells, whoever else has met it first.
         """
 
         def save(connection: sqlite3.Connection) -> None:
@@ -107,7 +126,10 @@ class Store:
             for outcome in outcomes:
                 history.record(connection, outcome)
 
-        await self.write(save)
+        await self._write_as("ledger", save)
+        if not self._note.written:
+            with contextlib.suppress(StoreFailing):  # everything is saved; that the note says less does no harm
+                await self.write(lambda _: self._note.write())
 
     async def load_ledger(self) -> dict[Table, dict[str, bytes]]:
         """Return what alerting remembers, by table and key.
@@ -121,9 +143,9 @@ class Store:
         """Set what canaries spent on these UTC days (``2026-02-02``).
 
         Raises:
-            StoreFailing: as :meth:`write`.
+            StoreFailing, StoreLost: as :meth:`commit`.
         """
-        await self.write(lambda connection: spend.save(connection, days))
+        await self._write_as("spend", lambda connection: spend.save(connection, days))
 
     async def load_spend(self) -> dict[str, Spend]:
         """Return what canaries spent, by UTC day.
@@ -141,6 +163,20 @@ class Store:
             _log.debug("the store does not take a write: %s", error)
             return False
         return self.writable()
+
+    async def _write_as(self, who: str, fn: Callable[[sqlite3.Connection], None]) -> None:
+        """Write for ``who``, who hears of each loss once: another's write, or a probe, may have met it first."""
+
+        def unless_lost(connection: sqlite3.Connection) -> None:
+            if self._heard.get(who, 0) != self._writer.losses:
+                raise StoreLost(f"the store {self.path} was lost; the one that is there now is used from here on")
+            fn(connection)
+
+        try:
+            await self.write(unless_lost)
+        except StoreLost:
+            self._heard[who] = self._writer.losses
+            raise
 
     async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - shared out between two threads
         """Do the writes that wait, move the log into the database, and give the lock back.

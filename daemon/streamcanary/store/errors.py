@@ -2,10 +2,10 @@
 
     StoreError
     ├── at start: the daemon does not run
-    │   ├── StoreUnwritable    no such directory, no permission, not a database of ours, no room
+    │   ├── StoreUnwritable    no such directory, no permission, not a database of ours
     │   ├── StoreLocked        another daemon has it
     │   └── StoreTooNew        written by a later version
-    └── while running: the daemon runs on without it
+    └── at start or while running: the daemon runs on without it
         └── StoreFailing       this read or write did not succeed; a later one may
             └── StoreLost      and what was written before is gone, too
 
@@ -31,6 +31,8 @@ class StoreTooNew(StoreError):
 
 class StoreFailing(StoreError):
     """A read or write did not succeed: disk full, disk gone, disk silent, or the store is closed.
+
+    At start, it could not be opened for such a reason; that is tried again with each write.
 
     A write that failed has left nothing behind, with one exception: one that got no answer in time may still be
     made. So what is written must bear being written again.

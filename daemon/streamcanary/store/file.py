@@ -1,13 +1,15 @@
 """The database file: where it may be, how it is opened, and what happens to a corrupt one."""
 
 import logging
+import os
 import sqlite3
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from streamcanary.store.errors import StoreTooNew, StoreUnwritable
+from streamcanary.store.errors import StoreFailing, StoreTooNew, StoreUnwritable
 from streamcanary.store.migrations import APPLICATION_ID, known_version, migrate, stored_version
+from streamcanary.store.trouble import is_trouble, primary_code, shortage
 
 _log = logging.getLogger(__name__)
 
@@ -36,12 +38,6 @@ def is_corruption(error: BaseException) -> bool:
     return isinstance(error, sqlite3.Error) and primary_code(error) in _CORRUPT
 
 
-def primary_code(error: sqlite3.Error) -> int:
-    """Return the result code without its extension (https://www.sqlite.org/rescode.html); 0 if it carries none."""
-    code: int = getattr(error, "sqlite_errorcode", 0)
-    return code & 0xFF
-
-
 def identify(path: Path) -> Identity | None:
     """Return which files the names of the store stand for now; ``None`` if one of them is missing."""
     try:
@@ -54,7 +50,8 @@ def identify(path: Path) -> Identity | None:
 def check_place(path: Path) -> Path:
     """See that a store can be at ``path``, and return the file that it stands for, links resolved.
 
-    Directories are never made: a missing one may be a volume that is not mounted.
+    Directories are never made: a missing one may be a volume that is not mounted. What a disk that fails does not tell
+    is left for :func:`open_file` to find out.
 
     Raises:
         StoreUnwritable: if it cannot; the message says what would be right.
@@ -72,6 +69,8 @@ def check_place(path: Path) -> Path:
             raise StoreUnwritable(f"store.path: {path.parent} is not a directory; name a file in a directory")
         return path.resolve()  # SQLite names its log after the file itself, not after a link to it
     except (OSError, ValueError, RuntimeError) as error:  # too long a name, a NUL in it, no right to look, a loop
+        if is_trouble(error, path):
+            return Path(os.path.realpath(path))
         raise StoreUnwritable(f"store.path: cannot look at {str(path)!r}: {error}; name another file") from None
 
 
@@ -83,8 +82,9 @@ def open_file(path: Path, now: float) -> Opened:
     while the writer writes; ``synchronous=FULL`` syncs the log at each commit, so that one survives a power cut.
 
     Raises:
-        StoreUnwritable: if the file cannot be opened or written, or belongs to another program.
+        StoreUnwritable: if the file may not be opened or written, or belongs to another program.
         StoreTooNew: if a later version has written it.
+        StoreFailing: if the disk is full, read-only, or does not work.
     """
     try:
         connection = _open_sound(path)
@@ -149,6 +149,8 @@ def _open_sound(path: Path) -> sqlite3.Connection:
             connection.close()
         if is_corruption(error):
             raise _Corrupt(str(error)) from None
+        if is_trouble(error, path):
+            raise StoreFailing(f"the store {path} cannot be opened and written: {error}{shortage(path)}") from None
         if isinstance(error, sqlite3.Error):
             raise StoreUnwritable(
                 f"the store {path} cannot be opened and written: {error}; "
@@ -194,6 +196,8 @@ def _set_aside(path: Path, now: float) -> Path:
             if source.exists():
                 source.rename(f"{target}{companion}")
     except OSError as error:
+        if is_trouble(error, path):
+            raise StoreFailing(f"the store {path} is corrupt and cannot be set aside: {error.strerror}") from None
         raise StoreUnwritable(
             f"the store {path} is corrupt and cannot be set aside as {target}: {error.strerror}; move it away"
         ) from None

@@ -12,7 +12,8 @@ import socket
 from pathlib import Path
 
 from streamcanary.model.secret import scrub
-from streamcanary.store.errors import StoreLocked, StoreUnwritable
+from streamcanary.store.errors import StoreFailing, StoreLocked, StoreUnwritable
+from streamcanary.store.trouble import is_trouble
 
 _LONGEST_NOTE = 300
 
@@ -30,20 +31,21 @@ class Lock:
 
         Raises:
             StoreLocked: if another process has it; the message names its pid and host.
-            StoreUnwritable: if the file cannot be made or locked.
+            StoreUnwritable: if the file may not be made, or cannot be locked.
+            StoreFailing: if the disk is full, read-only, or does not work.
         """
-        if self._file is not None and self._is_in_place(self._file):
+        if self.held:
             return
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
+            if is_trouble(error, self._path):
+                raise StoreFailing(f"the store {self._store} cannot be locked: {error.strerror}") from None
             raise StoreUnwritable(
                 f"store.path: cannot write {self._path}: {error.strerror}; the daemon must be able to write there"
             ) from None
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            os.ftruncate(file, 0)
-            os.pwrite(file, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
         except BlockingIOError:
             holder = self._holder(file)
             os.close(file)
@@ -54,10 +56,16 @@ class Lock:
         except OSError as error:
             os.close(file)
             raise StoreUnwritable(
-                f"store.path: cannot lock {self._path}: {error.strerror}; use a disk with room and with file locks"
+                f"store.path: cannot lock {self._path}: {error.strerror}; use a disk with file locks"
             ) from None
+        self._sign(file)
         self.release()
         self._file = file
+
+    @property
+    def held(self) -> bool:
+        """Whether this process alone may write."""
+        return self._file is not None and self._is_in_place(self._file)
 
     def release(self) -> None:
         """Give the lock back; nothing happens if it is not held."""
@@ -69,6 +77,13 @@ class Lock:
         with contextlib.suppress(OSError):
             return os.path.samestat(os.fstat(file), self._path.stat())
         return False
+
+    @staticmethod
+    def _sign(file: int) -> None:
+        """Say who holds the lock; it is held all the same if the disk has no room for that."""
+        with contextlib.suppress(OSError):
+            os.ftruncate(file, 0)
+            os.pwrite(file, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     @staticmethod
     def _holder(file: int) -> str:

@@ -9,6 +9,7 @@ from typing import Any
 
 from streamcanary.store.errors import StoreFailing
 from streamcanary.store.file import Identity, identify, open_read_only
+from streamcanary.store.migrations import known_version, stored_version
 from streamcanary.store.worker import Job
 
 _log = logging.getLogger(__name__)
@@ -62,4 +63,6 @@ class Reader:
             self.close()
             self._connection = open_read_only(self._path)
             self._identity = identity
+            if stored_version(self._connection) != known_version():
+                raise sqlite3.DatabaseError("it is of another version, or empty, until it can be written")
         return self._connection

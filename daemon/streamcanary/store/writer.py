@@ -10,8 +10,10 @@ from typing import Any, NamedTuple
 from streamcanary.model.clock import Clock
 from streamcanary.store import history
 from streamcanary.store.errors import StoreError, StoreFailing, StoreLost
-from streamcanary.store.file import Opened, identify, is_corruption, open_file, primary_code
+from streamcanary.store.file import Identity, Opened, identify, is_corruption, open_file
 from streamcanary.store.lock import Lock
+from streamcanary.store.note import Note
+from streamcanary.store.trouble import primary_code
 from streamcanary.store.worker import Job
 
 _log = logging.getLogger(__name__)
@@ -39,44 +41,53 @@ class _Moved(OSError):
 
 
 class Writer:
-    """Owns the one connection that writes. Everything but ``writable`` and ``set_aside`` is the thread's own.
+    """Owns the one connection that writes. Everything that begins with an underscore is the thread's own.
 
-    ``keep`` is how many seconds ended runs are kept. ``writable`` is whether the last write succeeded, or failed for
-    a reason that is not the disk's; ``set_aside`` is where a corrupt store went last.
+    ``opened`` is ``None`` for a store that could not be opened: each write tries it again. ``keep`` is how many seconds
+    ended runs are kept. ``writable`` is whether the last write succeeded, or failed for a reason that is not the
+    disk's; ``losses`` counts how often what was written before was lost, and ``set_aside`` is where a corrupt store
+    went last.
     """
 
-    def __init__(self, path: Path, opened: Opened, lock: Lock, clock: Clock, keep: float) -> None:
+    def __init__(self, path: Path, opened: Opened | None, lock: Lock, note: Note, clock: Clock, keep: float) -> None:
         self._path = path
-        self._connection: sqlite3.Connection | None = opened.connection
-        self._identity = opened.identity
+        self._connection: sqlite3.Connection | None = opened and opened.connection
+        self._identity: Identity | None = opened and opened.identity
         self._lock = lock
+        self._note = note
         self._clock = clock
         self._keep = keep
         self._lost = False  # whether what was written before is out of reach
         self._prune_due = clock.monotonic()  # at once: a daemon that keeps restarting prunes, too
-        self.writable = True
-        self.set_aside = opened.set_aside
+        self.writable = opened is not None
+        self.losses = 0
+        self.set_aside = opened and opened.set_aside
+
+    @property
+    def opened(self) -> bool:
+        """Whether there is a store to write to."""
+        return self._connection is not None
 
     def handle(self, jobs: Sequence[Job[Any]]) -> None:
         """Do all of ``jobs`` in one durable transaction, or, if that cannot be, each in one of its own."""
-        if self._connection is None:
-            self._fail(jobs, self._reopen())
+        connection = self._connection or self._open_for(jobs)
+        if connection is None:
             return
         try:
             self._lock.acquire()  # costs two stats: without its file the lock would keep nobody away
-            answers = self._transact(self._connection, jobs)
+            answers = self._transact(connection, jobs)
         except (StoreError, sqlite3.Error, OSError) as error:
             failure = self._mend(error)
-            if len(jobs) > 1 and not isinstance(failure, StoreLost) and self._connection is not None:
+            if len(jobs) > 1 and not isinstance(failure, StoreLost) and self.opened:
                 for job in jobs:
                     self.handle([job])
             else:
                 self._fail(jobs, failure)
             return
-        self.writable = not any(_is_disk_trouble(answer.error) for answer in answers)
+        self._tell(writable=not any(_is_disk_trouble(answer.error) for answer in answers))
         for job, answer in zip(jobs, answers, strict=True):
             _answer(job, answer)
-        self._prune_if_due(self._connection)
+        self._prune_if_due(connection)
 
     def close(self) -> None:
         """Move the log into the database, close it, and give the lock back."""
@@ -111,6 +122,14 @@ class Writer:
         connection.execute("RELEASE job")
         return answer
 
+    def _open_for(self, jobs: Sequence[Job[Any]]) -> sqlite3.Connection | None:
+        """Return the store, open again; if that fails, or it was lost, tell those who wait."""
+        failure = self._reopen()
+        if self._connection is None or isinstance(failure, StoreLost):
+            self._fail(jobs, failure)
+            return None
+        return self._connection
+
     def _mend(self, error: StoreError | sqlite3.Error | OSError) -> StoreFailing:
         """Open the store again if the file is at fault; return what to tell those who wait."""
         moved = identify(self._path) != self._identity
@@ -125,13 +144,19 @@ class Writer:
         try:
             self._lock.acquire()
             opened = open_file(self._path, self._clock.time())
+        except StoreFailing as failure:
+            return StoreFailing(f"{failure}{reason}")
         except (StoreError, sqlite3.Error, OSError) as error:
             return StoreFailing(f"the store {self._path} is out of reach{reason}; it cannot be opened again: {error}")
-        lost, self._lost = self._lost or opened.set_aside is not None, False
+        self._note.look()
+        known = self._identity is None or self._identity[0] == opened.identity[0]
+        lost, self._lost = self._lost or not known or opened.set_aside is not None, False
         self._connection, self._identity = opened.connection, opened.identity
         self.set_aside = opened.set_aside or self.set_aside
         if not lost:
+            _log.info("the store %s is open", self._path)
             return StoreFailing(f"the store {self._path} had to be opened again{reason}")
+        self.losses += 1
         _log.warning("the store %s was lost%s; the one that is there now is used", self._path, reason)
         return StoreLost(f"the store {self._path} was lost{reason}; the one that is there now is used from here on")
 
@@ -145,9 +170,15 @@ class Writer:
         self._connection = None
 
     def _fail(self, jobs: Sequence[Job[Any]], failure: StoreFailing) -> None:
-        self.writable = False
+        self._tell(writable=False)
         for job in jobs:
             job.fail(type(failure)(*failure.args))  # one each: a raised exception collects tracebacks
+
+    def _tell(self, *, writable: bool) -> None:
+        """Take note whether writes succeed, before those who wait go on without them."""
+        self.writable = writable
+        if not writable and self._lock.held:
+            self._note.empty()
 
     def _prune_if_due(self, connection: sqlite3.Connection) -> None:
         """Forget old runs, after those who wait have their answers; a backlog is worked off in several goes."""

@@ -36,6 +36,11 @@ class Terms(BaseModel):
     per_minute: Annotated[int, Field(ge=1, le=6000)] = 60
 
     @property
+    def recalls(self) -> bool:
+        """Whether it is told of the end of what nobody remembers, after a store was lost."""
+        return self.keyed
+
+    @property
     def way(self) -> Way:
         """The way to it, if it is told over HTTP."""
         return Way()

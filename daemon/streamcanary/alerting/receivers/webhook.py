@@ -58,6 +58,9 @@ class Webhook(HttpTerms):
       :class:`~streamcanary.model.incident.Evidence`), as it was when this was first to be told, which is also what the
       ``annotations`` say.
 
+    ``recall: false`` spares it the resolves, of keys that it may never have heard of, by which a daemon whose store is
+    new or was lost calls off whatever an earlier one may have told.
+
     Headers: ``webhook-id`` is the same on every retry, ``webhook-timestamp`` is when it was sent (seconds since the
     epoch), ``webhook-signature`` is ``v1,`` and the base64 of the HMAC-SHA256 of ``id.timestamp.body``.
     """
@@ -70,6 +73,12 @@ class Webhook(HttpTerms):
     url_file: Path | None = None
     secret: Annotated[Secret, AfterValidator(_signing)] | None = None
     secret_file: Path | None = None
+    recall: bool = True
+
+    @property
+    def recalls(self) -> bool:
+        """Whether it is told of the end of what nobody remembers, after a store was lost."""
+        return self.recall
 
     @model_validator(mode="after")
     def _one_of_each(self) -> "Webhook":

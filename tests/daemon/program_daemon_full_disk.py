@@ -1,0 +1,149 @@
+"""Takes the daemon through an outage while the disk of its store is full, and prints what it saw as one JSON object.
+
+The store is at ``argv[1]``; ``argv[3]`` names what happens.
+"""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+from support.daemon import Daemon
+from support.disk import Disk
+from support.loopback import plain_http
+from support.program import until
+from support.provider import MODEL, Provider
+from support.receiver import SECRET, Receiver
+
+path, how, story = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+disk = Disk(path, how)
+
+
+def config(provider: Provider, hook: Receiver) -> dict[str, Any]:
+    """Return a configuration with one canary and one webhook."""
+    return {
+        "store": {"path": str(path)},
+        "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
+        "canaries": {
+            "chat": {
+                "target": "sim",
+                "model": MODEL,
+                "every": "500ms",
+                "timeouts": {"total": "490ms"},
+                "retry": {"max_attempts": 1},
+            }
+        },
+        "alerts": {
+            "group_wait": 0,
+            "rules": {
+                "NoData": {"enabled": False},
+                "TargetRejected": {"enabled": False},
+                "Down": {"detector": {"type": "consecutive", "failures": 2, "resolve_after": 2}},
+            },
+            "receivers": {"hook": {"type": "webhook", "url": hook.url, "secret": SECRET, "timeout": "30s"}},
+        },
+    }
+
+
+def told(hook: Receiver) -> list[list[str]]:
+    """Return what the webhook was told: what happened, to which alert."""
+    return [[one.json["type"], one.json["labels"]["alert"]] for one in hook.accepted]
+
+
+async def hears(hook: Receiver, what: str, alert: str, since: int = 0) -> None:
+    """Wait until the webhook was told so, after the first ``since`` deliveries."""
+
+    async def look() -> bool | None:
+        return [what, alert] in told(hook)[since:] or None
+
+    await until(look, 30, lambda: f"never told {what} {alert}: {told(hook)}")
+
+
+async def get(daemon: Daemon, what: str) -> Any:
+    """Return the status and the data that the daemon serves."""
+    port = daemon.lines("health is served")[0]["port"]
+    async with plain_http() as client:
+        answer = await client.get(f"http://127.0.0.1:{port}{what}")
+        return [answer.status_code, answer.json()]
+
+
+async def first_start(daemon: Daemon, provider: Provider, hook: Receiver) -> dict[str, Any]:
+    """Start where there has never been room, page, make room, and be killed in the middle of the outage."""
+    disk.fill()
+    await daemon.start()
+    await hears(hook, "alert.fired", "StoreFailing")
+    seen = {"readyz": await get(daemon, "/readyz")}
+    provider.turn("cut")
+    await hears(hook, "alert.fired", "Down")
+    disk.make_room()
+    await hears(hook, "alert.resolved", "StoreFailing")
+    await daemon.ready()
+    await daemon.said("run", len(daemon.lines("run")) + 2)
+    await daemon.kill()
+    await daemon.start()
+    await daemon.said("run", 3, outcome="failed")
+    provider.turn("ok")
+    await hears(hook, "alert.resolved", "Down")
+    await daemon.terminate()
+    return seen
+
+
+async def killed_while_full(daemon: Daemon, provider: Provider, hook: Receiver) -> dict[str, Any]:
+    """Page, fill the disk, be killed, start again on the full disk, recover, and make room."""
+    await daemon.start()
+    await daemon.ready()
+    provider.turn("cut")
+    await hears(hook, "alert.fired", "Down")
+    disk.fill()
+    await hears(hook, "alert.fired", "StoreFailing")
+    await daemon.kill()
+    known = len(hook.accepted)
+    await daemon.start()
+    await hears(hook, "alert.fired", "StoreFailing", known)
+    provider.turn("ok")
+    await daemon.said("run", 3, outcome="ok")
+    disk.make_room()
+    await hears(hook, "alert.resolved", "StoreFailing")
+    await hears(hook, "alert.resolved", "Down")
+    await daemon.terminate()
+    return {}
+
+
+async def forgotten(daemon: Daemon, provider: Provider, hook: Receiver) -> dict[str, Any]:
+    """Page from memory alone, be killed, recover, and start again with room."""
+    await daemon.start()
+    await daemon.ready()
+    await daemon.said("run", 4, outcome="ok")  # the store knows of it: one that is empty may be one that was lost
+    disk.fill()
+    await hears(hook, "alert.fired", "StoreFailing")
+    provider.turn("cut")
+    await hears(hook, "alert.fired", "Down")
+    await daemon.kill()
+    disk.make_room()
+    provider.turn("ok")
+    await daemon.start()
+    await hears(hook, "alert.resolved", "StoreFailing")
+    await hears(hook, "alert.resolved", "Down")
+    await daemon.kill()
+    known = len(hook.accepted)
+    await daemon.start()
+    await daemon.said("run", 3, outcome="ok")
+    await daemon.terminate()
+    return {"told_after_a_restart": told(hook)[known:]}
+
+
+async def main() -> None:
+    """Play the story."""
+    async with Provider("ok") as provider, Receiver() as hook:
+        daemon = Daemon(path.parent.with_name("daemon"), config(provider, hook))
+        try:
+            seen = await globals()[story](daemon, provider, hook)
+        finally:
+            await daemon.kill()
+        seen["told"] = told(hook)
+        seen["keys"] = len({(one.json["labels"]["alert"], one.json["key"]) for one in hook.accepted})
+        print(json.dumps(seen))  # noqa: T201 - how it tells the test
+
+
+asyncio.run(main())
