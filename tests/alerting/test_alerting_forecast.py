@@ -1,14 +1,17 @@
 """What a rule is said to do, against the rule itself: the real detectors, fed with random samples."""
 
 import time
+from bisect import bisect_right
 from random import Random
 from typing import Any
 
+import msgspec
 import pytest
 from pydantic import TypeAdapter
 
 from streamcanary.alerting.detectors import Detector
 from streamcanary.alerting.forecast import MONTH, RATES, Forecast, forecast
+from streamcanary.model.schedule import Cron
 from support.alerts import CHAT, NOON
 
 DETECTOR: TypeAdapter[Any] = TypeAdapter(Detector)
@@ -184,3 +187,37 @@ def test_no_detector_takes_long_to_forecast(config: dict[str, Any]) -> None:
     assert time.process_time() - before < 10
     assert [] == [delay for delay in said.delays if delay < EVERY / 2]
     assert said.false_pages >= 0
+
+
+OFFICE = Cron.parse("*/10 9-17 * * 1-5", "Europe/Berlin")
+
+
+@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("config", [{"type": "consecutive", "failures": 3}, {"type": "spike"}], ids=str)
+def test_a_canary_by_cron_is_judged_on_its_own_schedule(config: dict[str, Any], rate: float) -> None:
+    """Outages begin at any moment, at night too, and the real detector sees the real points; within 10 %."""
+    canary = msgspec.structs.replace(CHAT, interval=OFFICE.interval, cron=OFFICE)
+    judge = DETECTOR.validate_python(config).for_canary(canary)
+    points = [NOON]
+    while points[-1] < NOON + 12 * 7 * 86400:
+        points.append(OFFICE.nth_after(points[-1], 1))
+    random, delays = Random(5), []  # noqa: S311
+    while len(delays) < 2000:
+        begun = NOON + random.random() * 4 * 7 * 86400
+        state = None
+        for point in points[bisect_right(points, begun) :]:
+            verdict = judge.feed(state, bad=random.random() < rate, at=point, firing=False)
+            state = verdict.state
+            if verdict.firing:
+                delays.append(point - begun)
+                break
+    said = forecast(DETECTOR.validate_python(config), canary, 0.02).delays[RATES.index(rate)]
+    assert CLOSE(sum(delays) / len(delays), rel=0.1) == said
+
+
+def test_false_pages_of_a_canary_by_cron_are_those_of_the_runs_that_it_has() -> None:
+    """And not of the ones that it would have at its usual pace."""
+    canary = msgspec.structs.replace(CHAT, interval=OFFICE.interval, cron=OFFICE)
+    detector = DETECTOR.validate_python({"type": "consecutive", "failures": 2})
+    always = forecast(detector, msgspec.structs.replace(CHAT, interval=600.0), 0.02)
+    assert CLOSE(always.false_pages * 600.0 / OFFICE.interval) == forecast(detector, canary, 0.02).false_pages

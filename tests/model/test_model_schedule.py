@@ -192,3 +192,42 @@ def test_an_unknown_zone_is_told_with_a_similar_one(zone: str, message: str) -> 
     with pytest.raises(ValueError) as caught:
         Cron.parse("* * * * *", zone)
     assert message in str(caught.value)
+
+
+OFFICE = Cron.parse("*/10 9-17 * * 1-5", "Europe/Berlin")
+
+
+@pytest.mark.parametrize(
+    ("schedule", "seconds", "most"),
+    [
+        (Every(60.0), 300.0, 5),
+        (OFFICE, 7200.0, 12),
+        (Cron.parse("* 9-17 * * 1-5"), 300.0, 5),
+        (Cron.parse("0,1,2,3,4,5 3 * * *"), 3600.0, 6),
+        (Cron.parse("0 9 * * *"), 3600.0, 1),
+    ],
+    ids=str,
+)
+def test_a_window_holds_what_it_holds_when_it_is_fullest(schedule: Every | Cron, seconds: float, most: int) -> None:
+    """Pauses do not count against a canary that runs by cron."""
+    assert most == schedule.most_runs(seconds)
+
+
+def test_the_usual_pace_is_that_between_pauses() -> None:
+    """The mean is true of no two runs."""
+    assert (600.0, 2240.0) == (OFFICE.pace, OFFICE.interval)
+
+
+@pytest.mark.parametrize("number", [1, 2, 54, 300])
+def test_the_wait_is_the_mean_from_any_moment(number: int) -> None:
+    """Of moments that are spread over weeks, nights and weekends among them."""
+    start, weeks = 1_767_571_200.0, 4 * 7 * 86400.0
+    moments = [start + weeks * (part + 0.5) / 2000 for part in range(2000)]
+    mean = sum(OFFICE.nth_after(moment, number) - moment for moment in moments) / len(moments)
+    assert pytest.approx(mean, rel=0.02) == OFFICE.wait(number)
+
+
+def test_the_wait_for_a_part_of_a_run_lies_between() -> None:
+    """Mean numbers of runs are seldom whole."""
+    assert pytest.approx((OFFICE.wait(3) + OFFICE.wait(4)) / 2) == OFFICE.wait(3.5)
+    assert (15.0, 75.0) == (Every(30.0).wait(1), Every(30.0).wait(3))

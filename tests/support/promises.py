@@ -99,8 +99,8 @@ def _nothing_muted_is_news(config: AlertsConfig, before: State, after: State, no
         for member in set(group.said) - known:
             assert not silenced(config, after, after.incidents[member], now)
     for notice in after.notices.values():
-        known = before.notices.get(notice.id)
-        fresh = known is None or (known.state is Progress.PARKED and notice.state is Progress.PENDING)
+        earlier = before.notices.get(notice.id)
+        fresh = earlier is None or (earlier.state is Progress.PARKED and notice.state is Progress.PENDING)
         if notice.action is Action.TRIGGER and fresh:
             fires = [member for member in notice.members if member.firing]
             assert not all(silenced(config, after, member, now) for member in fires), "a page that is muted"

@@ -144,7 +144,7 @@ def _forecast(one: Consequence) -> tuple[str, ...]:
     return (
         one.rule,
         first.name if len(one.canaries) == 1 else f"{first.name} and {len(one.canaries) - 1} more",
-        format_duration(first.interval),
+        str(first.cron or format_duration(first.interval)),
         *(format_duration(delay) if delay <= MONTH else f">{format_duration(MONTH)}" for delay in forecast.delays),
         f"{_counted(forecast.good_runs, 'good run')}, {format_duration(forecast.resolves)}",
         f"{format_pages(forecast.false_pages)} at {format_fraction(forecast.normal)}",

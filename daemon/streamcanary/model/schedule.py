@@ -6,11 +6,13 @@ it; when they are set back it is due once. Points that come each hour, or each f
 """
 
 import difflib
+import math
+import statistics
 import zoneinfo
 from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from functools import lru_cache
-from itertools import islice, pairwise
+from itertools import islice, pairwise, takewhile
 from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
@@ -25,6 +27,8 @@ MOST_POINTS: Final = 10_000
 
 _LONGEST: Final = 120  # characters of an expression
 _DAY: Final = 86400.0
+_MONDAY: Final = 1_767_571_200.0  # 5 January 2026, 00:00 UTC
+_TYPICAL: Final = 200  # points
 _CYCLE: Final = 28 * 365 + 7  # days, after which leap years and weekdays fall together again
 _FIELDS: Final = {
     "minute": "0 to 59",
@@ -57,6 +61,19 @@ class Every(Struct, frozen=True):
     def shortest(self) -> float:
         """The least seconds from one run to the next."""
         return self.seconds
+
+    @property
+    def pace(self) -> float:
+        """The usual seconds from one run to the next."""
+        return self.seconds
+
+    def most_runs(self, seconds: float) -> int:
+        """Return how many runs a window of so many ``seconds`` holds at most, whatever the phase."""
+        return int(seconds // self.seconds)
+
+    def wait(self, number: float) -> float:
+        """Return the mean seconds from any moment until the ``number``-th run after it."""
+        return (number - 0.5) * self.seconds
 
     def expected(self, after: float, until: float) -> int:
         """Return how many runs are due later than ``after`` and not later than ``until``."""
@@ -110,6 +127,28 @@ class Cron(Struct, frozen=True):
         """The most seconds from one point to the next, but for the days on which the clocks are set."""
         return _measure(self)[2]
 
+    @property
+    def pace(self) -> float:
+        """The usual seconds from one point to the next: the median."""
+        return statistics.median_low(_gaps(self))
+
+    def most_runs(self, seconds: float) -> int:
+        """Return how many points a window of so many ``seconds`` holds at most."""
+        gaps, most, first, held = _gaps(self), 1, 0, 0.0
+        for last, gap in enumerate(gaps):
+            held += gap
+            while held >= seconds - 1e-6:
+                held -= gaps[first]
+                first += 1
+            most = max(most, last - first + 2)
+        return most
+
+    def wait(self, number: float) -> float:
+        """Return the mean seconds from any moment until the ``number``-th point after it, pauses and all."""
+        below = math.floor(number)
+        part = number - below
+        return (1 - part) * _wait(self, below) + part * (_wait(self, below + 1) if part else 0.0)
+
     def expected(self, after: float, until: float) -> int:
         """Return how many points are later than ``after`` and not later than ``until``."""
         if until <= after:
@@ -129,7 +168,7 @@ class Cron(Struct, frozen=True):
 
 
 Schedule = Every | Cron
-"""When a canary is due. Both have ``interval``, ``shortest``, ``expected()`` and ``nth_after()``."""
+"""When a canary is due. What the two have in common is what others ask."""
 
 
 def check_timezone(name: str) -> None:
@@ -200,6 +239,36 @@ def _nth_after(cron: Cron, moment: float, number: int) -> float:
     for point in islice(_points(cron, moment), number):  # noqa: B007 - the last one counts
         pass
     return point
+
+
+@lru_cache(maxsize=256)
+def _gaps(cron: Cron) -> tuple[float, ...]:
+    """Return the seconds between points, over a week, or so much more that there are enough of them to be typical.
+
+    It is a time that is taken to come again and again: what is left of it after its last point belongs to the first.
+    """
+    points: list[float] = []
+    for weeks in (1, 4, 208):
+        points = list(takewhile(lambda point: point <= _MONDAY + weeks * 7 * _DAY, _points(cron, _MONDAY)))  # noqa: B023
+        if len(points) >= _TYPICAL:
+            break
+    if len(points) < 2:
+        return (cron.interval,)
+    return (*(later - earlier for earlier, later in pairwise(points)), points[0] + weeks * 7 * _DAY - points[-1])
+
+
+@lru_cache(maxsize=4096)
+def _wait(cron: Cron, number: int) -> float:
+    """Return the mean seconds until the ``number``-th point: of each moment that a gap has, and what follows it."""
+    gaps = _gaps(cron)
+    whole = sum(gaps)
+    rounds, rest = divmod(max(0, number - 1), len(gaps))
+    following = sum(gaps[(1 + offset) % len(gaps)] for offset in range(rest))
+    total = 0.0
+    for index, gap in enumerate(gaps):
+        total += gap * (gap / 2 + following)
+        following += gaps[(index + 1 + rest) % len(gaps)] - gaps[(index + 1) % len(gaps)]
+    return total / whole + rounds * whole
 
 
 @lru_cache(maxsize=4096)

@@ -134,14 +134,22 @@ class BurnRate(DetectorModel):
     def unfit(self, canary: Canary) -> Misfit | None:
         """Return what is wrong if even the longest window is over before there are ``min_samples`` in it."""
         longest = max(window.long for window in self.windows)
-        runs = int(longest // canary.interval)
+        runs = canary.schedule.most_runs(longest)
         if runs >= self.min_samples:
             return None
         return Misfit(
             ("windows",) if "windows" in self.model_fields_set else (),
-            f"{canary.name} runs every {format_duration(canary.interval)}, {runs} times in {format_duration(longest)}: "
+            f"{canary.name} runs every {canary.schedule}, {runs} times in {format_duration(longest)}: "
             f"fewer than min_samples ({self.min_samples}), so it could never fire",
         )
+
+    def doubt(self, canary: Canary) -> str | None:
+        """Return which windows are over before there are ``min_samples`` in them, if others are not."""
+        short = [one for one in self.windows if canary.schedule.most_runs(one.long) < self.min_samples]
+        if not short:
+            return None
+        said = " and ".join(f"{canary.schedule.most_runs(one.long)} in {format_duration(one.long)}" for one in short)
+        return f"{said}: fewer runs than min_samples ({self.min_samples}), so that only longer windows can fire"
 
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> Verdict[BurnRateState]:
         """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.

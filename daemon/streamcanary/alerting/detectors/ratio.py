@@ -123,19 +123,25 @@ class Ratio(DetectorModel):
 
     def unfit(self, canary: Canary) -> Misfit | None:
         """Return what is wrong if the window is over before there are ``min_samples`` in it."""
-        every, seconds = canary.interval, self.over.seconds
-        runs = self.runs(every) if seconds is None else int(seconds // every)
+        seconds = self.over.seconds
+        runs = self.over.runs or 1 if seconds is None else canary.schedule.most_runs(seconds)
         if runs >= self.min_samples:
             return None
         return Misfit(
             ("over",),
-            f"{canary.name} runs every {format_duration(every)}, {runs} times in {self.over}: fewer than min_samples "
+            f"{canary.name} runs every {canary.schedule}, {runs} times in {self.over}: fewer than min_samples "
             f"({self.min_samples}), so it could never fire",
         )
 
     def doubt(self, canary: Canary) -> str | None:
         """Return what is to be said if a single failure fires."""
-        runs, threshold = self.runs(canary.interval), format_fraction(self.threshold)
+        pace = canary.schedule.pace
+        runs, threshold = self.runs(pace), format_fraction(self.threshold)
+        if self.over.seconds is not None and self.over.seconds / pace > MOST_SAMPLES:
+            return (
+                f"{canary.name} runs {self.over.seconds / pace:.0f} times in {self.over}, and a window holds "
+                f"{MOST_SAMPLES} at most: it looks back {format_duration(MOST_SAMPLES * pace)}; burn_rate looks further"
+            )
         if least(self.threshold, runs) == 1:
             return (
                 f"one failed run of the {runs} in {self.over} is {format_fraction(1 / runs)}, and fires at {threshold}"

@@ -7,6 +7,7 @@ from streamcanary.alerting.detectors import NoData
 from streamcanary.alerting.forecast.forecast import Forecast, forecast
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.canary import Canary
+from streamcanary.model.schedule import Schedule
 
 
 class Consequence(NamedTuple):
@@ -34,10 +35,10 @@ def consequences(rules: Mapping[str, Rule], canaries: Sequence[Canary], normal: 
     for name, rule in rules.items():
         if isinstance(rule.detector, NoData):
             continue
-        alike: dict[float, list[Canary]] = {}
+        alike: dict[Schedule, list[Canary]] = {}
         for canary in canaries:
             if rule.watches(canary):
-                alike.setdefault(canary.interval, []).append(canary)
+                alike.setdefault(canary.schedule, []).append(canary)
         found += [Consequence(name, tuple(some), forecast(rule.detector, some[0], normal)) for some in alike.values()]
     return found
 

@@ -12,6 +12,7 @@ from streamcanary.alerting.forecast import scan
 from streamcanary.alerting.forecast.scan import Count, Scan
 from streamcanary.model.canary import Canary
 from streamcanary.model.fraction import least
+from streamcanary.model.schedule import Schedule
 
 RATES: Final = (0.2, 0.5, 1.0)
 """The error rates of which the delay is told."""
@@ -24,7 +25,7 @@ class Forecast(NamedTuple):
     """What one rule does for one canary; every run is a sample, and errors are independent of each other.
 
     ``delays`` are the mean times in seconds until it fires after errors have begun at each of :data:`RATES`, at any
-    moment between two runs after a long time without any; the time that a run itself takes comes on top.
+    moment, after a long time without any; the time that a run itself takes comes on top.
     ``false_pages`` is the mean number of pages in a :data:`MONTH` while nothing is wrong but that ``normal`` of the
     runs fail. After a long full outage it resolves at the ``good_runs``-th good run, on average ``resolves`` seconds
     after the end of the outage.
@@ -49,17 +50,18 @@ def forecast(detector: Sampling, canary: Canary, normal: float) -> Forecast:
     """Return what ``detector`` does for ``canary`` where ``normal`` of the runs fail; a ``spike`` has its own.
 
     Exact for ``consecutive`` and ``spike``, which are small Markov chains; for the others simulated, always with the
-    same seed, to a few per cent. A canary with a schedule of its own is taken to run evenly at its mean interval.
+    same seed, to a few per cent. A canary with a cron expression has its pauses: delays are from any moment on, in them
+    or not. The windows of ``ratio`` and ``burn_rate`` are taken to be as full as they are at its usual pace.
 
     Raises:
         ValueError: if the detector has no threshold for this canary.
     """
-    return _forecast(detector, canary.interval, detector.normal if isinstance(detector, Spike) else normal)
+    return _forecast(detector, canary.schedule, detector.normal if isinstance(detector, Spike) else normal)
 
 
 def false_pages(detector: Sampling, canary: Canary, rate: float) -> float:
     """Return how often ``detector`` pages for ``canary`` in a :data:`MONTH` in which ``rate`` of the runs fail."""
-    return _in_runs(detector, canary.interval).pages_per_run(rate) * MONTH / canary.interval
+    return _in_runs(detector, canary.schedule).pages_per_run(rate) * MONTH / canary.interval
 
 
 def format_pages(pages: float) -> str:
@@ -70,27 +72,28 @@ def format_pages(pages: float) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _forecast(detector: Sampling, interval: float, normal: float) -> Forecast:
-    runs = _in_runs(detector, interval)
+def _forecast(detector: Sampling, schedule: Schedule, normal: float) -> Forecast:
+    runs = _in_runs(detector, schedule)
+    fires = [runs.to_fire(rate) for rate in RATES]
     return Forecast(
         normal=normal,
-        delays=tuple((runs.to_fire(rate) - 0.5) * interval for rate in RATES),
-        false_pages=runs.pages_per_run(normal) * MONTH / interval,
+        delays=tuple(schedule.wait(number) if number < math.inf else math.inf for number in fires),
+        false_pages=runs.pages_per_run(normal) * MONTH / schedule.interval,
         good_runs=runs.to_resolve,
-        resolves=(runs.to_resolve - 0.5) * interval,
+        resolves=schedule.wait(runs.to_resolve),
     )
 
 
-def _in_runs(detector: Sampling, interval: float) -> _Runs:
+def _in_runs(detector: Sampling, schedule: Schedule) -> _Runs:
     match detector:
         case Consecutive():
             return _of_consecutive(detector)
         case Spike():
-            return _of_cusum(detector.for_interval(interval))
+            return _of_cusum(detector.for_interval(schedule.interval))
         case Ratio():
-            return _of_scan(_scan_of_ratio(detector, interval))
+            return _of_scan(_scan_of_ratio(detector, schedule.pace))
         case BurnRate():
-            return _of_scan(_scan_of_burn_rate(detector, interval))
+            return _of_scan(_scan_of_burn_rate(detector, schedule.pace))
 
 
 def _of_consecutive(detector: Consecutive) -> _Runs:
