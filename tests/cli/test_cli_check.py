@@ -279,3 +279,60 @@ async def test_the_series_are_as_many_as_there_are(recorded: Recorded) -> None:
             await run(SystemClock().time())
     assert recorded.series(canary="counted") == series(1, 0)
     assert series(1, 0) * 3 + 7 == series(3, 7)
+
+
+def test_it_says_when_the_absence_of_runs_is_noticed(check: Said) -> None:
+    """Of rules that are written and of the built-in one; three runs, what the last may take, and some slack."""
+    out, _ = check({"Gone": {"detector": {"type": "no_data", "runs": 2}}}, a="30s", b="30s", c="5m")
+    assert [
+        "NoData fires 1m59s after the last run of a and 1 more",
+        "NoData fires 16m5s after the last run of c",
+        "Gone fires 1m29s after the last run of a and 1 more",
+        "Gone fires 11m5s after the last run of c",
+    ] == [line for line in out if " fires " in line and "after the last run" in line]
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [
+        {"type": "ratio", "over": "100 runs", "threshold": "1%", "min_samples": 5},
+        {"type": "burn_rate", "objective": "99.9%", "windows": [{"long": "3d", "short": "6h", "rate": 1}]},
+    ],
+    ids=lambda detector: detector["type"],
+)
+def test_a_rule_that_fires_at_what_is_normal_is_a_warning(check: Said, detector: dict[str, Any]) -> None:
+    """It would not be free of noise because it never fires anew."""
+    _, err = check({"Always": {"detector": detector}})
+    assert [True] == ["and 2% are taken to be normal" in line for line in err if "rule Always: fires at" in line]
+
+
+def test_a_window_that_looks_back_less_than_it_says_is_a_warning(check: Said) -> None:
+    """With how far it does."""
+    _, err = check({"Long": {"detector": {"type": "ratio", "over": "3d", "threshold": "10%"}}})
+    assert [True] == ["a window holds 1000 at most: it looks back 8h20m" in line for line in err if "Long" in line]
+
+
+def test_a_window_of_burn_rate_that_is_never_full_is_a_warning(check: Said) -> None:
+    """The longer one can fire, so it is no error."""
+    _, err = check({"Burns": {"detector": {"type": "burn_rate", "objective": "99%"}}}, chat="10m")
+    assert [True] == ["6 in 1h: fewer runs than min_samples (10)" in line for line in err if "Burns" in line]
+
+
+def test_a_canary_by_cron_is_shown_with_its_schedule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """And the table says how its pauses are counted."""
+    cron = {"cron": "*/10 9-17 * * 1-5", "timezone": "Europe/Berlin"}
+    path = write_config(
+        tmp_path,
+        {
+            "targets": {"sim": {"base_url": "http://127.0.0.1:9/v1", "api_key": "none"}},
+            "canaries": {"office": {"target": "sim", "model": "m", **cron}},
+            "alerts": {
+                "rules": {"Down": {}, "Rate": {"detector": {"type": "ratio", "over": "2h", "threshold": "30%"}}}
+            },
+        },
+    )
+    assert 0 == main(Namespace(config=path, base_rate="2%", all=False))
+    out = capsys.readouterr().out.splitlines()
+    expected = ["Down", "office", "*/10 9-17 * * 1-5 Europe/Berlin", "3d17h", "18h23m", "15h12m"]
+    assert expected == row(out, "Down")[:6]
+    assert [True] == ["pauses and all" in line for line in out if line.startswith("by cron: ")]

@@ -2,7 +2,7 @@
 
 import argparse
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 
@@ -10,11 +10,14 @@ from streamcanary.alerting.builtin import ABOUT_US
 from streamcanary.alerting.forecast import (
     MONTH,
     RATES,
+    Absence,
     Consequence,
+    absences,
     consequences,
     contradictions,
     doubts,
     format_pages,
+    unceasing,
 )
 from streamcanary.alerting.pairs import alert_labels
 from streamcanary.alerting.receivers.paging import caveats, without_pager
@@ -24,6 +27,7 @@ from streamcanary.canary.budget import SLOW_FROM
 from streamcanary.canary.spend import Demand, demand, prices_of
 from streamcanary.cli.config import Unusable, read_config
 from streamcanary.cli.series import series
+from streamcanary.model.canary import Canary
 from streamcanary.model.duration import format_duration
 from streamcanary.model.faults import Blame
 from streamcanary.model.fraction import format_fraction, parse_fraction
@@ -45,7 +49,7 @@ def main(arguments: argparse.Namespace) -> int:
         return 2
     for line in _describe(settings, normal, every=arguments.all):
         print(line)
-    for line in _warnings(settings):
+    for line in _warnings(settings, normal):
         print(f"warning: {line}", file=sys.stderr)
     return 0
 
@@ -79,6 +83,8 @@ def _describe(settings: Settings, normal: float, *, every: bool) -> Iterator[str
         yield from ("", *_table(rows))
     if said := consequences(_rules(settings), list(canaries.values()), normal):
         yield from ("", *_forecasts(said))
+    if missed := absences(settings.alerts.rulebook, list(canaries.values())):
+        yield from ("", *_absences(missed))
     otlp = settings.telemetry.otlp
     yield ""
     yield from _budget(settings)
@@ -88,6 +94,18 @@ def _describe(settings: Settings, normal: float, *, every: bool) -> Iterator[str
     yield f"metrics    {series(len(canaries), pairs)} series while all is well"
     counts = {"canary": len(canaries), "rule": len(alerts.rules), "receiver": len(alerts.receivers)}
     yield f"good: {', '.join(_counted(count, noun) for noun, count in counts.items())}"
+
+
+def _absences(missed: list[Absence]) -> Iterator[str]:
+    for one in missed[:_MOST_RULES]:
+        whose = _some(one.canaries)
+        yield f"{one.rule} fires {format_duration(one.seconds)} after the last run of {whose}"
+    if len(missed) > _MOST_RULES:
+        yield f"and so on, for {len(missed) - _MOST_RULES} more schedules"
+
+
+def _some(canaries: Sequence[Canary]) -> str:
+    return canaries[0].name if len(canaries) == 1 else f"{canaries[0].name} and {len(canaries) - 1} more"
 
 
 def _listed(names: list[str]) -> str:
@@ -137,13 +155,15 @@ def _forecasts(said: list[Consequence]) -> Iterator[str]:
     yield from _table(rows)
     yield "delays: how long after errors begin, so many of the runs, a rule fires on average, if none failed before"
     yield "false pages: a month, for each canary and for all of them, while nothing is wrong but that so many runs fail"
+    if any(one.canaries[0].cron for one in said):
+        yield "by cron: from any moment on, pauses and all; windows in time as full as they are between pauses"
 
 
 def _forecast(one: Consequence) -> tuple[str, ...]:
     forecast, first = one.forecast, one.canaries[0]
     return (
         one.rule,
-        first.name if len(one.canaries) == 1 else f"{first.name} and {len(one.canaries) - 1} more",
+        _some(one.canaries),
         str(first.cron or format_duration(first.interval)),
         *(format_duration(delay) if delay <= MONTH else f">{format_duration(MONTH)}" for delay in forecast.delays),
         f"{_counted(forecast.good_runs, 'good run')}, {format_duration(forecast.resolves)}",
@@ -157,7 +177,7 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _warnings(settings: Settings) -> Iterator[str]:
+def _warnings(settings: Settings, normal: float) -> Iterator[str]:
     """Yield what is no mistake, and may be meant otherwise."""
     rules, canaries = _rules(settings), settings.describe()
     telling = [rule for rule in settings.alerts.rulebook.values() if rule.tells_of(Blame.CONFIG)]
@@ -168,6 +188,7 @@ def _warnings(settings: Settings) -> Iterator[str]:
             "(rejected key, unknown model); TargetRejected does, or a rule with blame: [config]"
         )
     yield from doubts(rules, canaries)
+    yield from unceasing(rules, normal)
     budget, asked = settings.budget, _demand(settings)
     if budget.usd_per_day is not None and asked.usd_per_day > budget.usd_per_day:
         yield (

@@ -3,10 +3,12 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from streamcanary.alerting.detectors import NoData
+from streamcanary.alerting.detectors import BurnRate, NoData, Ratio
 from streamcanary.alerting.forecast.forecast import Forecast, forecast
+from streamcanary.alerting.pairs import SLACK
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.canary import Canary
+from streamcanary.model.fraction import format_fraction
 from streamcanary.model.schedule import Schedule
 
 
@@ -26,7 +28,7 @@ class Consequence(NamedTuple):
 def consequences(rules: Mapping[str, Rule], canaries: Sequence[Canary], normal: float) -> list[Consequence]:
     """Return what each of ``rules`` does for the canaries that it watches, where ``normal`` of the runs fail.
 
-    A rule about the absence of samples has none of these consequences, and is left out.
+    A rule about the absence of samples has none of these consequences, and is left out; see :func:`absences`.
 
     Raises:
         ValueError: if a detector does not fit a canary, which a configuration that was loaded does not have.
@@ -40,6 +42,48 @@ def consequences(rules: Mapping[str, Rule], canaries: Sequence[Canary], normal: 
             if rule.watches(canary):
                 alike.setdefault(canary.schedule, []).append(canary)
         found += [Consequence(name, tuple(some), forecast(rule.detector, some[0], normal)) for some in alike.values()]
+    return found
+
+
+class Absence(NamedTuple):
+    """How long after the last run of each of ``canaries`` the ``rule`` fires, on average in seconds."""
+
+    rule: str
+    canaries: tuple[Canary, ...]
+    seconds: float
+
+
+def absences(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> list[Absence]:
+    """Return what those of ``rules`` do that are about the absence of samples."""
+    found = []
+    for name, rule in rules.items():
+        if not isinstance(rule.detector, NoData):
+            continue
+        alike: dict[float, list[Canary]] = {}
+        for canary in canaries:
+            if rule.watches(canary):
+                seconds = rule.detector.runs * canary.interval + canary.timeout + SLACK
+                alike.setdefault(seconds, []).append(canary)
+        found += [Absence(name, tuple(some), seconds) for seconds, some in alike.items()]
+    return found
+
+
+def unceasing(rules: Mapping[str, Rule], normal: float) -> list[str]:
+    """Return which of ``rules`` fire soon and for good where ``normal`` of the runs fail."""
+    found = []
+    for name, rule in rules.items():
+        match rule.detector:
+            case Ratio() as ratio:
+                lowest = ratio.threshold
+            case BurnRate() as burn:
+                lowest = min(window.rate for window in burn.windows) * burn.budget
+            case _:
+                continue
+        if lowest <= normal:
+            found.append(
+                f"rule {name}: fires at {format_fraction(lowest)} of failures, and {format_fraction(normal)} are taken "
+                "to be normal: it would fire before long and hardly ever end (--base-rate says what is normal)"
+            )
     return found
 
 
