@@ -1,0 +1,123 @@
+"""What keeps an alert from being told of, and is no mistake: the whole line, with its place."""
+
+from pathlib import Path
+
+import pytest
+
+from streamcanary.settings import ConfigInvalid, load
+from support.written import BASE, RECEIVERS, rule, warnings
+
+
+@pytest.mark.parametrize(
+    ("written", "expected"),
+    [
+        (
+            "  rules: {X: {}}\n",
+            [
+                (
+                    "5:1: receivers: is empty, so nobody is told of any alert; add one, such as oncall: "
+                    "{type: pagerduty, routing_key_file: PATH}"
+                )
+            ],
+        ),
+        ("  rules: {X: {enabled: false}}\n", []),
+        (
+            f"{RECEIVERS}  routes: []\n",
+            ["7:3: routes: is empty, and then every alert goes to every receiver; write a route, or leave the key out"],
+        ),
+        (
+            f"{RECEIVERS}  routes: [{{receivers: [hook]}}]\n",
+            ["6:115: receivers.mail: no route leads to it, so it is told of nothing; name it in a route"],
+        ),
+        (
+            f"{RECEIVERS}  routes: [{{match: ['severity=\"pgae\"'], receivers: [hook]}}, {{receivers: [mail]}}]\n",
+            ["7:21: routes[0].match[0]: matches no alert: severity is page"],
+        ),
+        (
+            (
+                f"{RECEIVERS}  routes:\n"
+                "  - {match: ['severity=\"page\"'], receivers: [hook]}\n"
+                "  - {match: ['alert=\"NoData\"'], receivers: [hook]}\n"
+                "  - {receivers: [mail]}\n"
+            ),
+            [
+                (
+                    "9:5: routes[1]: all that it matches goes to a route before it, as the first one wins; "
+                    "move it up, or remove it"
+                ),
+                (
+                    "10:5: routes[2]: all that it matches goes to a route before it, as the first one wins; "
+                    "move it up, or remove it"
+                ),
+            ],
+        ),
+        (
+            f"{RECEIVERS}  routes: [{{match: ['tier=\"prod\"'], receivers: [hook, mail]}}]\n",
+            [
+                (
+                    "7:3: routes: no route matches the alerts of CanaryEgressDown, TargetRejected (b), "
+                    "BudgetExhausted, NoData (b), ReceiverFailing and StoreFailing: nobody is told of them; end with a "
+                    "route that matches all, such as {receivers: [hook]}"
+                )
+            ],
+        ),
+        (
+            (
+                f"  rules: {{X: {{labels: {{severity: ticket}}}}}}\n{RECEIVERS}"
+                "  routes: [{match: ['severity=\"page\"'], receivers: [hook, mail]}]\n"
+            ),
+            [
+                (
+                    "8:3: routes: no route matches the alerts of X: nobody is told of them; end with a route that "
+                    "matches all, such as {receivers: [hook]}"
+                )
+            ],
+        ),
+        (
+            f"{RECEIVERS}  maintenance: {{m: {{match: ['tier=\"prdo\"'], cron: 0 17 * * fri, for: 30m}}}}\n",
+            ["7:29: maintenance.m.match[0]: matches no alert: tier is prod or test; did you mean prod?"],
+        ),
+        (
+            f"{RECEIVERS}  maintenance: {{m: {{match: ['tier=\"prod\"'], cron: '* * * * *', for: 1m}}}}\n",
+            [
+                (
+                    "7:69: maintenance.m.for: the window never closes: '* * * * *' opens it again after 1m at most, so "
+                    "nobody is ever told of what it matches; write less than that, or a cron that comes less often"
+                )
+            ],
+        ),
+        (
+            f"{RECEIVERS}  maintenance: {{m: {{match: ['alert=\"NoData\"'], cron: 0 0 * * *, for: 48h}}}}\n",
+            [
+                (
+                    "7:70: maintenance.m.for: the window never closes: '0 0 * * *' opens it again after 1d at most, so "
+                    "nobody is ever told of what it matches; write less than that, or a cron that comes less often"
+                )
+            ],
+        ),
+        (f"{RECEIVERS}  maintenance: {{m: {{match: ['tier=\"prod\"'], cron: 0 0 * * *, for: 23h}}}}\n", []),
+        (
+            f"{RECEIVERS}  group_by: [alert, teir, subject, severity]\n",
+            ["7:21: group_by[1]: no alert has the label teir; did you mean tier?"],
+        ),
+        (
+            f"{rule('{measure: slow}')}{RECEIVERS}",
+            ["6:24: rules.X.measure: a: no slo, so no run is ever slow; give them one, such as slo: {first_token: 2s}"],
+        ),
+    ],
+)
+def test_what_keeps_an_alert_from_being_told_of_is_a_warning(tmp_path: Path, written: str, expected: list[str]) -> None:
+    """It may be meant, so that the configuration is good; with its place, and what would be right."""
+    assert expected == warnings(tmp_path, written)
+
+
+def test_warnings_are_bounded_by_the_labels_that_they_list(tmp_path: Path) -> None:
+    """A fleet has thousands of names."""
+    canaries = "".join(f"  c{number}: {{target: t, model: m}}\n" for number in range(100))
+    path = tmp_path / "c.yaml"
+    rules = rule("{match: ['canary=\"zz\"']}")
+    path.write_text(BASE.replace("alerts:\n", f"{canaries}alerts:\n{rules}{RECEIVERS}"))
+    with pytest.raises(ConfigInvalid) as caught:
+        load(path, {})
+    [problem] = caught.value.problems
+    assert "matches no canary: canary is a, b, c0, c1, c10, c11, c12, c13 and 94 more" == problem.message
