@@ -1,5 +1,6 @@
 """Run every module of this folder that has ``rows()``, or those that are named, and print one table."""
 
+import logging
 import sys
 from importlib import import_module
 from pkgutil import iter_modules
@@ -20,4 +21,5 @@ def measure(names: list[str]) -> list[Row]:
 
 
 if __name__ == "__main__":
+    logging.disable(logging.WARNING)  # that alerts go to nobody here is no news
     print(render(measure(sys.argv[1:])))
