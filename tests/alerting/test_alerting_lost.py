@@ -208,3 +208,35 @@ def test_a_webhook_may_be_spared_the_end_of_what_nobody_remembers() -> None:
     assert [("trigger", "Errors")] == world.deliver_all("hook")
     world.see(good, good, good)
     assert [("resolve", "Errors")] == world.deliver_all("hook")
+
+
+def test_who_knew_of_it_is_told_though_the_next_opening_goes_elsewhere() -> None:
+    """Its route has changed since the store was lost; the former receiver waits all the same."""
+    receivers = {"hook": a_hook(), "other": a_hook()}
+    world = lost(World(alerts(receivers=receivers)))
+    world.configure(alerts(receivers=receivers, routes=[{"receivers": ["other"]}]))
+    world.crash()
+    world.step(Started())
+    world.see(bad, bad, bad)
+    assert ([], [("trigger", "Errors")]) == (world.deliver_all("hook"), world.deliver_all("other"))
+    world.see(good, good, good)
+    tick(world)
+    assert [("resolve", "Errors")] * 2 == world.deliver_all("hook", "other")
+
+
+def test_who_was_told_before_the_store_could_not_be_read_is_told_of_the_end() -> None:
+    """From memory only another was told of the outage that went on."""
+    receivers = {"hook": a_hook(), "other": a_hook()}
+    world = World(alerts(receivers=receivers))
+    world.see(bad, bad, bad)
+    assert [("trigger", "Errors")] == world.deliver_all("hook")
+    stored, world.state = world.state, State()
+    world.ledger = {table: {} for table in TABLES}
+    world.configure(alerts(receivers=receivers, routes=[{"receivers": ["other"]}]))
+    world.see(bad, bad, bad)
+    assert [("trigger", "Errors")] == world.deliver_all("other")
+    world.state = world.state.over(stored)
+    world.step(Started())
+    world.see(good, good, good)
+    tick(world)
+    assert [("resolve", "Errors")] * 2 == world.deliver_all("hook", "other")

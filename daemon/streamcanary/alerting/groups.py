@@ -81,7 +81,8 @@ class Groups:
         group = draft.groups.get(key)
         if group is None or not group.firing:
             opened = incident.opened if group is None else max(incident.opened, group.opened + _TICK)
-            group = Group(key=key, labels=labels, opened=opened, doubted=group is not None and group.forgotten)
+            doubted = group.receivers if group is not None and group.forgotten else ()
+            group = Group(key=key, labels=labels, opened=opened, doubted=doubted)
         members = tuple(dict.fromkeys([*group.members, incident.key]))
         routed = self.told(incident)
         if group.said:  # whoever is new hears of it when the others hear more
@@ -217,7 +218,8 @@ class Groups:
             unaware = outbox.call_off(draft, group, over, edges, now)
             receivers = tuple(name for name in group.receivers if name not in unaware)
             group = msgspec.structs.replace(group, receivers=receivers)
-        if group.doubted and (still := [name for name in self.keyed(edges) if name in unaware]):
+        aware = [name for name in edges if name not in unaware]
+        if still := [name for name in self.keyed(group.doubted) if name not in aware]:
             levels = [name for name in group.receivers if name not in edges]
             group = msgspec.structs.replace(group, receivers=(*levels, *still), forgotten=True)
         draft.put(group)

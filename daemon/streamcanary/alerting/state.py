@@ -72,13 +72,18 @@ class State(Struct, frozen=True, kw_only=True):
     def over(self, older: "State") -> "State":
         """Return this state, and what ``older`` has under other keys.
 
-        What ``older`` has to tell of a group is dropped for whoever hears of it from this state: that is newer.
+        What ``older`` has to tell of a group that this state knows is dropped, as that is newer; who may know of it
+        from then, and hears nothing of it now, is to be told of its end.
         """
         tables: dict[str, Any] = {name: {**older.table(name), **self.table(name)} for name in TABLES}
         heard = {(notice.receiver, notice.group) for notice in self.notices.values()}
         for key, notice in older.notices.items():
-            if key not in self.notices and (notice.receiver, notice.group) in heard:
-                del tables["notices"][key]
+            group = tables["groups"].get(notice.group)
+            if key in self.notices or notice.group not in self.groups:
+                continue
+            del tables["notices"][key]
+            if not notice.unheard and (notice.receiver, notice.group) not in heard:
+                tables["groups"][notice.group] = group.remember(notice.receiver)
         return State(**tables, awake=self.awake, ticked=self.ticked, numbered=max(self.numbered, older.numbered))
 
 

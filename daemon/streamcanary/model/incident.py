@@ -2,6 +2,7 @@
 
 from enum import StrEnum
 
+import msgspec
 from msgspec import Struct, field
 
 MOST_MEMBERS = 50
@@ -66,11 +67,10 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``labels`` are those that its members share. ``members`` are keys of incidents, in the order in which they came;
     ``said`` are the members that receivers were last told are firing. ``receivers`` are names, kept while it is open,
     as whoever was told that it fires is told that it is over, ``late`` those who are still to hear of it, once it is
-    not muted. ``flushed`` is when receivers were last told something,
-    ``due`` when they will be told next if nothing changes; ``None`` if never. ``updated`` tells that it was more than
-    once, ``forgotten`` is a group that an earlier store may have known, and that is called off once its members are
-    seen to be well; ``doubted`` is one that has opened since, of whose opening some may not hear. Times are seconds
-    since the epoch.
+    not muted. ``flushed`` is when receivers were last told something, ``due`` when they will be told next if nothing
+    changes; ``None`` if never. ``updated`` tells that it was more than once, ``forgotten`` is a group that an earlier
+    store may have known, and that is called off once its members are seen to be well; ``doubted`` are receivers that
+    may know of it from before, whether or not they hear of its opening since. Times are seconds since the epoch.
     """
 
     key: str
@@ -85,12 +85,20 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
     resolved: float | None = None
     updated: bool = False
     forgotten: bool = False
-    doubted: bool = False
+    doubted: tuple[str, ...] = ()
 
     @property
     def firing(self) -> bool:
         """Whether it is still open."""
         return self.resolved is None and not self.forgotten
+
+    def remember(self, receiver: str) -> "Group":
+        """Return it as one of which ``receiver`` may know, from an opening that it knows nothing of itself."""
+        if self.firing:
+            return msgspec.structs.replace(self, doubted=tuple(dict.fromkeys([*self.doubted, receiver])))
+        return msgspec.structs.replace(
+            self, forgotten=True, receivers=tuple(dict.fromkeys([*self.receivers, receiver]))
+        )
 
 
 class Action(StrEnum):
