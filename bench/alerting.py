@@ -12,14 +12,14 @@ from tempfile import TemporaryDirectory
 
 from bench.table import Row
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.driver import Alerting
-from streamcanary.alerting.engine import Engine
-from streamcanary.alerting.inputs import Input, Ran, Tick
-from streamcanary.alerting.state import State
+from streamcanary.alerting.engine.inputs import Input, Ran, Tick
+from streamcanary.alerting.engine.state import State
+from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.service.service import Alerting
+from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import FaultKind, Phase, make_fault
-from streamcanary.model.incident import Incident
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Usage
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store

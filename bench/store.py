@@ -6,10 +6,10 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.table import Row
+from streamcanary.model.alerts.row_change import Row as LedgerRow
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Usage
-from streamcanary.model.row import Row as LedgerRow
 from streamcanary.store import history
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store

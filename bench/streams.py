@@ -24,7 +24,7 @@ from bench import telemetry
 from bench.rounds import MESSAGES
 from bench.table import Row
 from streamcanary import AsyncStreamClient, RetryPolicy, StreamClient, StreamFailed
-from streamcanary.client.watchdog import Watchdog
+from streamcanary.client.drivers.socket_timer import Watchdog
 from streamcanary.simulator import Pace, Simulator
 
 _STREAMS, _SECONDS = 500, 60.0

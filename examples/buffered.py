@@ -16,7 +16,7 @@ from typing import get_args
 from openai import AsyncOpenAI
 
 from streamcanary import AsyncStreamClient, RetryPolicy, StreamFailed
-from streamcanary.client.call import OnPartial
+from streamcanary.client.core.call import OnPartial
 from streamcanary.events import ContentDelta
 
 

@@ -8,13 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamcanary.client.aio import AsyncStream, AsyncStreamClient
-    from streamcanary.client.breaker import BreakerPolicy
-    from streamcanary.client.budget import RetryBudget
+    from streamcanary.client.async_client import AsyncStream, AsyncStreamClient
+    from streamcanary.client.circuit_breaker import BreakerPolicy
     from streamcanary.client.fallbacks import Cached, NonStreaming, Route
-    from streamcanary.client.policy import RetryPolicy, Timeouts
     from streamcanary.client.result import StreamFailed, StreamResult
-    from streamcanary.client.sync import Stream, StreamClient
+    from streamcanary.client.retry_budget import RetryBudget
+    from streamcanary.client.sync_client import Stream, StreamClient
+    from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
     from streamcanary.model.faults import Blame, Fault, FaultKind, Phase
     from streamcanary.model.outcome import Attempt, Usage
 
@@ -43,12 +43,12 @@ __all__ = [
 __version__ = "0.1.0"
 
 _HOMES = {
-    "client.aio": ("AsyncStream", "AsyncStreamClient"),
-    "client.breaker": ("BreakerPolicy",),
-    "client.budget": ("RetryBudget",),
-    "client.policy": ("RetryPolicy", "Timeouts"),
+    "client.async_client": ("AsyncStream", "AsyncStreamClient"),
+    "client.circuit_breaker": ("BreakerPolicy",),
+    "client.retry_budget": ("RetryBudget",),
+    "client.timeouts_and_retries": ("RetryPolicy", "Timeouts"),
     "client.result": ("StreamFailed", "StreamResult"),
-    "client.sync": ("Stream", "StreamClient"),
+    "client.sync_client": ("Stream", "StreamClient"),
     "client.fallbacks": ("Cached", "NonStreaming", "Route"),
     "model.faults": ("Blame", "Fault", "FaultKind", "Phase"),
     "model.outcome": ("Attempt", "Usage"),

@@ -15,18 +15,18 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from msgspec import Struct
 from opentelemetry import metrics
 
-from streamcanary.alerting.driver import Alerting
-from streamcanary.alerting.heartbeat import Heartbeat, HeartbeatConfig
-from streamcanary.alerting.receivers.post import open_http
-from streamcanary.canary.doctor import Doctor
-from streamcanary.canary.fleet import Fleet
-from streamcanary.canary.schedule import Schedule
-from streamcanary.canary.spend import SpendGuard, prices_of
+from streamcanary.alerting.notify.receivers.http import open_http
+from streamcanary.alerting.service.heartbeat import Heartbeat, HeartbeatConfig
+from streamcanary.alerting.service.service import Alerting
+from streamcanary.canary.preflight.diagnostics import Doctor
+from streamcanary.canary.runners import Fleet
+from streamcanary.canary.scheduler import Schedule
+from streamcanary.canary.spend.guard import SpendGuard, prices_of
 from streamcanary.events import Event
 from streamcanary.model import names
+from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock, SystemClock
-from streamcanary.model.incident import Incident
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.settings import Settings
 from streamcanary.store.database import Store

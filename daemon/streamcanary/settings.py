@@ -9,23 +9,23 @@ from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.heartbeat import HeartbeatConfig
-from streamcanary.alerting.idle import Bounds, Idle, idle
-from streamcanary.alerting.unheard import unheard
-from streamcanary.canary.budget import BudgetConfig
+from streamcanary.alerting.lint.ineffective_rules import Bounds, Idle, idle
+from streamcanary.alerting.lint.routing import unheard
+from streamcanary.alerting.service.heartbeat import HeartbeatConfig
 from streamcanary.canary.spec import CanarySpec, Slo
-from streamcanary.canary.spend import budget_misfits
+from streamcanary.canary.spend.budget import BudgetConfig
+from streamcanary.canary.spend.guard import budget_misfits
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.canary import Canary
-from streamcanary.model.misfit import Misfit
+from streamcanary.model.config_types.config_issue import Misfit
 from streamcanary.settings_sources.document import Document
-from streamcanary.settings_sources.explain import explain
-from streamcanary.settings_sources.kinds import of_another_kind
+from streamcanary.settings_sources.error_messages import explain
 from streamcanary.settings_sources.problem import ConfigInvalid, Problem, in_order, render
 from streamcanary.settings_sources.source import FileAndEnvironment
+from streamcanary.settings_sources.type_check import of_another_kind
 from streamcanary.store.config import StoreConfig
 from streamcanary.telemetry.config import TelemetryConfig
-from streamcanary.transport.trust import unusable
+from streamcanary.transport.tls import unusable
 from streamcanary.web.config import WebConfig
 
 __all__ = ["ConfigInvalid", "Problem", "Settings", "load", "render"]

@@ -16,7 +16,7 @@ import uuid
 from pathlib import Path
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.driver import Alerting
+from streamcanary.alerting.service.service import Alerting
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import OutcomeKind
 from streamcanary.store.config import StoreConfig

@@ -2,9 +2,9 @@
 
 from msgspec import structs
 
-from streamcanary.alerting import backtest as module
-from streamcanary.alerting.backtest import Report, backtest
-from streamcanary.alerting.notation import parse_values
+from streamcanary.alerting.testing import backtest as module
+from streamcanary.alerting.testing.backtest import Report, backtest
+from streamcanary.alerting.testing.series_notation import parse_values
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
 from support.alerts import CHAT, NOON, THREE_IN_A_ROW, World, a_hook, a_run, alerts

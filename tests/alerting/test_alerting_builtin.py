@@ -6,8 +6,8 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.alerting.inputs import LevelAnswered, Ran, Started, StoreFailed, Tick
-from streamcanary.alerting.receivers.answer import Accepted, Refused
+from streamcanary.alerting.engine.inputs import LevelAnswered, Ran, Started, StoreFailed, Tick
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind

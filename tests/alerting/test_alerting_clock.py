@@ -1,6 +1,6 @@
 """A clock that is set back delays no page, no update and no resolve."""
 
-from streamcanary.alerting.receivers.answer import Retry
+from streamcanary.alerting.notify.receivers.delivery_result import Retry
 from support.alerts import good
 from support.groups import announced, grouped, later, runs, told
 

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.model.incident import Incident
+from streamcanary.model.alerts.incident import Incident
+from streamcanary.model.alerts.row_change import Row, Table
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.row import Row, Table
 from streamcanary.store.database import Store
 from support.alerting import OUTAGE, RECOVERY, Unreliable, offer, running, until
 from support.alerts import a_hook, alerts

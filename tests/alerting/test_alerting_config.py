@@ -5,9 +5,9 @@ import pytest
 from pydantic import ValidationError
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.routes import Route, route_for
+from streamcanary.alerting.routing import Route, route_for
 from streamcanary.model.canary import Canary
-from streamcanary.model.misfit import Misfit
+from streamcanary.model.config_types.config_issue import Misfit
 from support.alerts import CHAT, THREE_IN_A_ROW, a_hook, alerts
 from support.receiver import SECRET
 

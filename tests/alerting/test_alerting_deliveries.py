@@ -4,20 +4,14 @@ from typing import Any
 
 import msgspec
 
-from streamcanary.alerting import outbox
-from streamcanary.alerting.inputs import (
-    Answered,
-    LevelAnswered,
-    Started,
-    Tick,
-    Trying,
-)
-from streamcanary.alerting.recall import UNREADABLE
-from streamcanary.alerting.receivers.answer import Accepted, Refused, Retry
-from streamcanary.alerting.standing import standing
-from streamcanary.alerting.state import State, read_state
+from streamcanary.alerting.engine import notification_queue
+from streamcanary.alerting.engine.active_alerts import standing
+from streamcanary.alerting.engine.inputs import Answered, LevelAnswered, Started, Tick, Trying
+from streamcanary.alerting.engine.reconciliation import UNREADABLE
+from streamcanary.alerting.engine.state import State, read_state
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused, Retry
+from streamcanary.model.alerts.incident import Progress
 from streamcanary.model.canary import Canary
-from streamcanary.model.incident import Progress
 from support.alerts import (
     CHAT,
     NOON,
@@ -59,7 +53,7 @@ def test_a_page_is_tried_for_as_long_as_it_fires() -> None:
 
 def test_retries_of_many_are_spread() -> None:
     """Luck takes up to half of a wait."""
-    assert [outbox.backoff(4, luck) for luck in (0.0, 0.5, 1.0)] == [8.0, 6.0, 4.0]
+    assert [notification_queue.backoff(4, luck) for luck in (0.0, 0.5, 1.0)] == [8.0, 6.0, 4.0]
 
 
 def test_retry_after_is_honoured_for_all_that_goes_there() -> None:

@@ -4,14 +4,14 @@ from typing import Any
 
 import pytest
 
-from streamcanary.alerting import display
-from streamcanary.alerting.display import Display
-from streamcanary.alerting.inputs import Silenced
-from streamcanary.alerting.progress import Failing
-from streamcanary.alerting.receivers.answer import Refused, Retry
-from streamcanary.model.board import Board
+from streamcanary.alerting.engine.inputs import Silenced
+from streamcanary.alerting.notify.receivers.delivery_result import Refused, Retry
+from streamcanary.alerting.service import status
+from streamcanary.alerting.service.liveness import Failing
+from streamcanary.alerting.service.status import Display
+from streamcanary.model.alerts.silence import Silence
+from streamcanary.model.alerts.status_snapshot import Board
 from streamcanary.model.faults import FaultKind
-from streamcanary.model.silence import Silence
 from streamcanary.store.database import Store
 from support.alerting import OUTAGE, hooks, offer, running, until
 from support.alerts import NOON, THREE_IN_A_ROW, World, a_hook, alerts, bad
@@ -96,8 +96,8 @@ def test_a_level_receiver_that_takes_nothing_is_shown() -> None:
 
 def test_of_many_the_oldest_are_shown_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     """An answer has bounds, however much fails."""
-    monkeypatch.setattr(display, "MOST_INCIDENTS", 3)
-    monkeypatch.setattr(display, "MOST_UNDELIVERED", 4)
+    monkeypatch.setattr(status, "MOST_INCIDENTS", 3)
+    monkeypatch.setattr(status, "MOST_UNDELIVERED", 4)
     world = World(alerts(rules={"Errors": ONE_FAILURE}, group_by=["canary"]), *fleet(6))
     for number in range(6):
         world.now += 1

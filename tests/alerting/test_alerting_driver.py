@@ -9,11 +9,11 @@ from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from streamcanary.alerting.driver import Alerting
-from streamcanary.alerting.engine import Engine
-from streamcanary.alerting.meters import Meters
+from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.service.metrics import Meters
+from streamcanary.alerting.service.service import Alerting
+from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.incident import Incident
 from streamcanary.store import history
 from streamcanary.store.database import Store
 from support.alerting import OUTAGE, RECOVERY, Unreliable, hooks, offer, running, types, until

@@ -3,11 +3,11 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.inputs import Diagnosed
-from streamcanary.alerting.page import render_incident
-from streamcanary.alerting.template import FIELDS, fill
+from streamcanary.alerting.engine.inputs import Diagnosed
+from streamcanary.alerting.notify.message import render_incident
+from streamcanary.alerting.notify.templates import FIELDS, fill
+from streamcanary.model.alerts.incident import Evidence
 from streamcanary.model.faults import FaultKind, Phase, make_fault
-from streamcanary.model.incident import Evidence
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from support.alerts import NOON, THREE_IN_A_ROW, World, a_fault, a_run, alerts, bad, good
 

@@ -5,9 +5,9 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.inputs import Ran, Tick
-from streamcanary.alerting.receivers.answer import Refused, Retry
-from streamcanary.alerting.standing import standing
+from streamcanary.alerting.engine.active_alerts import standing
+from streamcanary.alerting.engine.inputs import Ran, Tick
+from streamcanary.alerting.notify.receivers.delivery_result import Refused, Retry
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import BudgetStanding, OutcomeKind

@@ -4,8 +4,8 @@ import pytest
 from msgspec import structs
 from ruamel.yaml import YAML
 
-from streamcanary.alerting import promql
-from streamcanary.alerting.export import export
+from streamcanary.alerting.prometheus import promql
+from streamcanary.alerting.prometheus.rule_export import export
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import NATURE, Blame, FaultKind

@@ -8,12 +8,12 @@ import pytest
 from msgspec import structs
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine import Engine
-from streamcanary.alerting.export import export
-from streamcanary.alerting.notation import parse_values
-from streamcanary.alerting.replay import Replay
+from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.prometheus.rule_export import export
+from streamcanary.alerting.testing.replay import Replay
+from streamcanary.alerting.testing.series_notation import parse_values
+from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.canary import Canary
-from streamcanary.model.incident import Incident
 from streamcanary.model.outcome import Outcome
 from support.alerts import alerts
 from support.promtool import SCRAPE, check_rules, run_tests, scrape, when_firing

@@ -1,8 +1,8 @@
 """``ReceiverFailing``: who takes nothing for minutes fails, too, and once well again gets what was kept."""
 
-from streamcanary.alerting import outbox
-from streamcanary.alerting.inputs import Answered, Started
-from streamcanary.alerting.receivers.answer import Accepted, Refused, Retry
+from streamcanary.alerting.engine import notification_queue
+from streamcanary.alerting.engine.inputs import Answered, Started
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused, Retry
 from support.alerts import World, a_hook, alerts, bad, good
 from support.groups import grouped, later, runs
 
@@ -30,7 +30,7 @@ def test_a_receiver_that_takes_nothing_for_five_minutes_is_told_to_the_others() 
     """Once; a page of two minutes is only late."""
     world = fired(receivers=TWO_HOOKS)
     assert [("trigger", "Errors")] == world.deliver_all("other")
-    try_for(world, outbox.FAILING_AFTER - 20)
+    try_for(world, notification_queue.FAILING_AFTER - 20)
     assert [] == world.deliver_all("other")
     try_for(world, 120)
     assert [("trigger", "ReceiverFailing")] == world.deliver_all("other")

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from streamcanary.alerting.state import read_state
+from streamcanary.alerting.engine.state import read_state
 from streamcanary.store.database import Store
 from support.alerting import OUTAGE, RECOVERY, hooks, offer, running, until
 from support.alerts import bad

@@ -1,9 +1,9 @@
 """Groups: what fails at once is one page, what changes is told now and then, what is over is told at once."""
 
-from streamcanary.alerting.inputs import Started, StoreFailed
-from streamcanary.alerting.receivers.answer import Refused, Retry
-from streamcanary.alerting.standing import standing
-from streamcanary.model.incident import MOST_MEMBERS, Action
+from streamcanary.alerting.engine.active_alerts import standing
+from streamcanary.alerting.engine.inputs import Started, StoreFailed
+from streamcanary.alerting.notify.receivers.delivery_result import Refused, Retry
+from streamcanary.model.alerts.incident import MOST_MEMBERS, Action
 from support.alerts import World, a_hook, alerts, good
 from support.groups import ONE_FAILURE, announced, answer, fleet, grouped, later, runs, told
 

@@ -5,8 +5,8 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.alerting.heartbeat import Heartbeat, HeartbeatConfig
-from streamcanary.alerting.progress import evaluation_stands_still, runs_stand_still
+from streamcanary.alerting.service.heartbeat import Heartbeat, HeartbeatConfig
+from streamcanary.alerting.service.liveness import evaluation_stands_still, runs_stand_still
 from streamcanary.model.clock import SystemClock
 from support.alerts import CHAT, NOON
 from support.receiver import Receiver, Reply

@@ -5,8 +5,8 @@ from typing import Any
 
 import pytest
 
-from streamcanary.alerting.inputs import Ran, Started, StoreFailed, StoreRecovered, Tick
-from streamcanary.alerting.recall import RECALLED
+from streamcanary.alerting.engine.inputs import Ran, Started, StoreFailed, StoreRecovered, Tick
+from streamcanary.alerting.engine.reconciliation import RECALLED
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import BudgetStanding, OutcomeKind
 from support.alerts import THREE_IN_A_ROW, World, a_hook, a_run, alerts, bad, good, neutral, skipped

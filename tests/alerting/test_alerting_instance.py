@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from streamcanary.alerting.inputs import LevelAnswered, Started, StoreFailed, StoreRecovered
-from streamcanary.alerting.receivers.answer import Refused
-from streamcanary.alerting.standing import standing
+from streamcanary.alerting.engine.active_alerts import standing
+from streamcanary.alerting.engine.inputs import LevelAnswered, Started, StoreFailed, StoreRecovered
+from streamcanary.alerting.notify.receivers.delivery_result import Refused
 from support.alerts import World, a_hook, alerts, bad, good
 
 PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}

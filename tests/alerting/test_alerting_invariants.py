@@ -5,15 +5,8 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.inputs import (
-    Answered,
-    Ran,
-    Started,
-    StoreFailed,
-    StoreRecovered,
-    Tick,
-)
-from streamcanary.alerting.receivers.answer import Accepted, Retry
+from streamcanary.alerting.engine.inputs import Answered, Ran, Started, StoreFailed, StoreRecovered, Tick
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Retry
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind

@@ -15,8 +15,8 @@ from typing import Self
 
 import pytest
 
-from streamcanary.alerting.state import State, read_state
-from streamcanary.model.incident import Action
+from streamcanary.alerting.engine.state import State, read_state
+from streamcanary.model.alerts.incident import Action
 from streamcanary.store import ledger
 from support.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Delivery, Receiver, Reply
 from support.stores import PROGRAM_ENVIRONMENT

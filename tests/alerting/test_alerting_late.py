@@ -4,9 +4,9 @@ from typing import Any
 
 import msgspec
 
-from streamcanary.alerting.inputs import Silenced, Started, Tick, Unsilenced
-from streamcanary.alerting.receivers.answer import Refused, Retry
-from streamcanary.model.silence import Silence
+from streamcanary.alerting.engine.inputs import Silenced, Started, Tick, Unsilenced
+from streamcanary.alerting.notify.receivers.delivery_result import Refused, Retry
+from streamcanary.model.alerts.silence import Silence
 from support.alerts import CHAT, NOON, THREE_IN_A_ROW, World, a_hook, alerts, bad, good
 from support.groups import fleet, later, runs
 

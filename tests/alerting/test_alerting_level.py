@@ -3,8 +3,8 @@
 import asyncio
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.driver import Alerting
-from streamcanary.alerting.senders import failures
+from streamcanary.alerting.service.dispatcher import failures
+from streamcanary.alerting.service.service import Alerting
 from streamcanary.store.database import Store
 from support.alerting import OUTAGE, RECOVERY, offer, running, types, until
 from support.alerts import a_hook, alerts

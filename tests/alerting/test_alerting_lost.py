@@ -5,12 +5,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.inputs import Ran, Silenced, Started, StoreFailed, Tick
-from streamcanary.alerting.recall import RECALLED
-from streamcanary.alerting.state import TABLES, State
+from streamcanary.alerting.engine.inputs import Ran, Silenced, Started, StoreFailed, Tick
+from streamcanary.alerting.engine.reconciliation import RECALLED
+from streamcanary.alerting.engine.state import TABLES, State
+from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import BudgetStanding, OutcomeKind
-from streamcanary.model.silence import Silence
 from support.alerts import CHAT, NOON, THREE_IN_A_ROW, World, a_hook, a_run, alerts, bad, good, neutral, skipped
 
 PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}

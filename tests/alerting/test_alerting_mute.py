@@ -7,11 +7,11 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.alerting.inputs import Ran, Silenced, Started, Tick, Unsilenced
-from streamcanary.alerting.mute import Maintenance
-from streamcanary.alerting.standing import standing
+from streamcanary.alerting.engine.active_alerts import standing
+from streamcanary.alerting.engine.inputs import Ran, Silenced, Started, Tick, Unsilenced
+from streamcanary.alerting.maintenance import Maintenance
+from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.canary import Canary
-from streamcanary.model.silence import Silence
 from support.alerts import NOON, World, a_hook, a_run, alerts, bad, good
 
 PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}

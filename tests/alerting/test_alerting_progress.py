@@ -6,12 +6,12 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.driver import Alerting
-from streamcanary.alerting.inputs import Tick
-from streamcanary.alerting.progress import Advance, Failing, levels_stand_still, pages_stand_still
-from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
-from streamcanary.alerting.state import State
-from streamcanary.model.incident import Action, Group, Notice, Progress
+from streamcanary.alerting.engine.inputs import Tick
+from streamcanary.alerting.engine.state import State
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused, Retry
+from streamcanary.alerting.service.liveness import Advance, Failing, levels_stand_still, pages_stand_still
+from streamcanary.alerting.service.service import Alerting
+from streamcanary.model.alerts.incident import Action, Group, Notice, Progress
 from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
 from streamcanary.store.database import Store
 from support.alerting import OUTAGE, Unreliable, hooks, offer, running, until

@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 from pydantic import ValidationError
 
-from streamcanary.alerting.receivers import Apprise
-from streamcanary.alerting.receivers.answer import Accepted, Answer, Retry
-from streamcanary.alerting.receivers.post import open_http
+from streamcanary.alerting.notify.receivers import Apprise
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Retry
+from streamcanary.alerting.notify.receivers.http import open_http
 from support.alerts import NOON, a_page
 from support.mail import MailServer
 from support.pages import HOSTILE, a_full_incident, an_incident, pages

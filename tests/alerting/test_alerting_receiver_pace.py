@@ -3,10 +3,10 @@
 import pytest
 from pydantic import TypeAdapter
 
-from streamcanary.alerting.receivers import Receiver
-from streamcanary.alerting.receivers.pace import Pace
-from streamcanary.alerting.receivers.paging import caveats, without_pager
-from streamcanary.alerting.routes import Route
+from streamcanary.alerting.lint.paging import caveats, without_pager
+from streamcanary.alerting.notify.receivers import Receiver
+from streamcanary.alerting.notify.receivers.rate_limit import Pace
+from streamcanary.alerting.routing import Route
 from support.alerts import a_hook
 from support.pagerduty import KEY
 

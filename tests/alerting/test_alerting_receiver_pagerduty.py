@@ -7,10 +7,10 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from streamcanary.alerting.receivers import PagerDuty
-from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
-from streamcanary.alerting.receivers.post import open_http
-from streamcanary.model.incident import Action, Evidence, Incident
+from streamcanary.alerting.notify.receivers import PagerDuty
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused, Retry
+from streamcanary.alerting.notify.receivers.http import open_http
+from streamcanary.model.alerts.incident import Action, Evidence, Incident
 from support import pagerduty
 from support.alerts import NOON, a_page
 from support.pagerduty import KEY

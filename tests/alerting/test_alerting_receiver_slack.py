@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from streamcanary.alerting.page import Page
-from streamcanary.alerting.receivers import Slack
-from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
-from streamcanary.alerting.receivers.post import open_http
-from streamcanary.model.incident import Evidence
+from streamcanary.alerting.notify.message import Page
+from streamcanary.alerting.notify.receivers import Slack
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused, Retry
+from streamcanary.alerting.notify.receivers.http import open_http
+from streamcanary.model.alerts.incident import Evidence
 from support import slack
 from support.alerts import NOON, a_page
 from support.pages import HOSTILE, a_full_incident, an_incident, pages

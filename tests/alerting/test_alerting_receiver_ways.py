@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from streamcanary.alerting.receivers import Alertmanager, PagerDuty, Slack, Webhook
-from streamcanary.alerting.receivers import Receiver as AnyReceiver
-from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
-from streamcanary.alerting.receivers.post import open_http
-from streamcanary.alerting.receivers.terms import HttpTerms
+from streamcanary.alerting.notify.receivers import Alertmanager, PagerDuty, Slack, Webhook
+from streamcanary.alerting.notify.receivers import Receiver as AnyReceiver
+from streamcanary.alerting.notify.receivers.base import HttpTerms
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused, Retry
+from streamcanary.alerting.notify.receivers.http import open_http
 from support.alerts import NOON, a_hook, a_page
 from support.certificates import AUTHORITY, ELSEWHERE, ISSUED, LOOPBACK, serve_tls
 from support.endpoint import ConnectProxy

@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from streamcanary.alerting.page import Page
-from streamcanary.alerting.receivers import Apprise, EdgeReceiver, PagerDuty, Slack, Webhook
-from streamcanary.alerting.receivers.answer import Accepted
-from streamcanary.alerting.receivers.post import open_http
+from streamcanary.alerting.notify.message import Page
+from streamcanary.alerting.notify.receivers import Apprise, EdgeReceiver, PagerDuty, Slack, Webhook
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted
+from streamcanary.alerting.notify.receivers.http import open_http
+from streamcanary.model.alerts.incident import Action, Evidence, Incident
 from streamcanary.model.faults import FaultKind, Phase, make_fault
-from streamcanary.model.incident import Action, Evidence, Incident
 from streamcanary.model.outcome import OutcomeKind
 from support import pagerduty, slack
 from support.alerts import NOON, World, a_hook, a_page, a_run, alerts

@@ -4,12 +4,12 @@ from typing import Any
 
 import pytest
 
-from streamcanary.alerting.keys import incident_key
-from streamcanary.alerting.page import rfc3339
-from streamcanary.alerting.receivers import Alertmanager, Webhook
-from streamcanary.alerting.receivers.answer import Accepted, Answer, Refused, Retry
-from streamcanary.alerting.receivers.post import open_http, post
-from streamcanary.model.incident import Action
+from streamcanary.alerting.engine.keys import incident_key
+from streamcanary.alerting.notify.message import rfc3339
+from streamcanary.alerting.notify.receivers import Alertmanager, Webhook
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused, Retry
+from streamcanary.alerting.notify.receivers.http import open_http, post
+from streamcanary.model.alerts.incident import Action
 from support.alerts import NOON, a_hook, a_page
 from support.pages import an_alert, an_incident
 from support.program import free_ports

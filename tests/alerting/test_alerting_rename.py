@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.inputs import Started, Tick
+from streamcanary.alerting.engine.inputs import Started, Tick
 from streamcanary.model.canary import Canary
 from support.alerts import CHAT, THREE_IN_A_ROW, World, a_hook, alerts, bad, good
 

@@ -2,8 +2,8 @@ from typing import Any
 
 import pytest
 
+from streamcanary.alerting.engine.samples import Sample, sample_of
 from streamcanary.alerting.rules import Rule
-from streamcanary.alerting.sample import Sample, sample_of
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from support.alerts import NOON, a_fault, a_run

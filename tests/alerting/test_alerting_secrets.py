@@ -6,11 +6,11 @@ import msgspec
 import pytest
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.receivers import Alertmanager, Webhook
-from streamcanary.alerting.receivers.address import revealing
-from streamcanary.alerting.receivers.answer import Refused
-from streamcanary.alerting.receivers.post import open_http, post
-from streamcanary.model.incident import Incident
+from streamcanary.alerting.notify.receivers import Alertmanager, Webhook
+from streamcanary.alerting.notify.receivers.delivery_result import Refused
+from streamcanary.alerting.notify.receivers.http import open_http, post
+from streamcanary.alerting.notify.receivers.url import revealing
+from streamcanary.model.alerts.incident import Incident
 from streamcanary.store.database import Store
 from support.alerting import OUTAGE, offer, running, until
 from support.alerts import NOON, a_hook, a_page, alerts

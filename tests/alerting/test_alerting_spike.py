@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from streamcanary.alerting.detectors import Consecutive, Cusum, DetectorState, Spike, SpikeState
-from streamcanary.alerting.detectors.cusum import runs_to_fire, runs_to_resolve
+from streamcanary.alerting.detectors.cusum_run_length import runs_to_fire, runs_to_resolve
 from streamcanary.model.canary import Canary
 from support.alerts import alerts
 

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from streamcanary.alerting import driver
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.driver import Alerting
-from streamcanary.alerting.engine import Engine
-from streamcanary.alerting.inputs import StoreFailed
-from streamcanary.alerting.journal import Journal
-from streamcanary.alerting.state import State
+from streamcanary.alerting.engine.inputs import StoreFailed
+from streamcanary.alerting.engine.state import State
+from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.service import service
+from streamcanary.alerting.service.service import Alerting
+from streamcanary.alerting.service.write_buffer import Journal
+from streamcanary.model.alerts.row_change import Row
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.row import Row
 from streamcanary.store import history
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost
@@ -203,7 +203,7 @@ async def test_outcomes_beyond_the_queue_are_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """Handing over never blocks, whatever the store does; what is dropped is said."""
-    monkeypatch.setattr(driver, "MOST_QUEUED", 10)
+    monkeypatch.setattr(service, "MOST_QUEUED", 10)
     alerting = Alerting(config=alerts(), instance="i", canaries=[CHAT], ledger=Unreliable(None), clock=SystemClock())
     for number in range(15):
         alerting.offer(good(number))

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_state_machine_as_test
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.inputs import (
+from streamcanary.alerting.engine.inputs import (
     Answered,
     LevelAnswered,
     Ran,
@@ -20,13 +20,13 @@ from streamcanary.alerting.inputs import (
     Tick,
     Unsilenced,
 )
-from streamcanary.alerting.receivers.answer import Accepted, Refused, Retry
-from streamcanary.alerting.state import Draft, State, read_state
+from streamcanary.alerting.engine.state import Draft, State, read_state
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused, Retry
+from streamcanary.model.alerts.incident import Evidence, Notice, Progress
+from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
-from streamcanary.model.incident import Evidence, Notice, Progress
 from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
-from streamcanary.model.silence import Silence
 from support.alerts import World, a_fault, a_run, alerts
 from support.fuzz import PROFILE
 from support.promises import Listener, silenced

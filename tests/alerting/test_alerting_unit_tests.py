@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.alerting.notation import MOST_RUNS, parse_values
-from streamcanary.alerting.unit_tests import Ground, TestFile, mismatches, run
+from streamcanary.alerting.testing.rule_tests import Ground, TestFile, mismatches, run
+from streamcanary.alerting.testing.series_notation import MOST_RUNS, parse_values
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind
 from support.alerts import CHAT, alerts

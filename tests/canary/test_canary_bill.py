@@ -2,8 +2,8 @@
 
 import pytest
 
-from streamcanary.canary.bill import Bill, expect
-from streamcanary.canary.price import FREE, Price
+from streamcanary.canary.spend.prices import FREE, Price
+from streamcanary.canary.spend.usage import Bill, expect
 from streamcanary.events import (
     AttemptFailed,
     AttemptStarted,

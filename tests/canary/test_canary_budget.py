@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import pytest
 
-from streamcanary.canary.budget import MOST_SLOWED, Allowance, BudgetConfig, Share, utc_day
+from streamcanary.canary.spend.budget import MOST_SLOWED, Allowance, BudgetConfig, Share, utc_day
 from streamcanary.model.outcome import BudgetStanding
 from streamcanary.model.spend import Spend
 

@@ -2,7 +2,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from streamcanary.canary.doctor import MOST_AT_ONCE, Doctor
+from streamcanary.canary.preflight.diagnostics import MOST_AT_ONCE, Doctor
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.clock import SystemClock

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.canary.price import FREE, Price
+from streamcanary.canary.spend.prices import FREE, Price
 from streamcanary.canary.target import TargetSpec
 
 

@@ -7,19 +7,19 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.canary.fleet import Fleet
 from streamcanary.canary.preflight import diagnose
+from streamcanary.canary.runners import Fleet
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.cli.secrets import Secrets
 from streamcanary.model.clock import SystemClock
+from streamcanary.model.config_types.secret import Secret
 from streamcanary.model.diagnosis import Diagnosis, StepName, StepState
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind
-from streamcanary.model.secret import Secret
 from streamcanary.simulator import Simulator
 from streamcanary.transport.proxy import ProxyUnusable, proxy_for
-from streamcanary.transport.trust import TrustUnusable
+from streamcanary.transport.tls import TrustUnusable
 from support.certificates import ELSEWHERE, LOOPBACK, serve_tls
 from support.endpoint import ConnectProxy, Endpoint, Listener, http
 from support.simulator import QUICK

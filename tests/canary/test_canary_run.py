@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.canary.fleet import Fleet
+from streamcanary.canary.runners import Fleet
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.events import ContentDelta, Event

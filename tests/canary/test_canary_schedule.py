@@ -8,8 +8,8 @@ from itertools import pairwise
 
 import pytest
 
-from streamcanary.canary.instruments import CanaryInstruments
-from streamcanary.canary.schedule import CronTrigger, GridTrigger, Guard, Schedule, phase
+from streamcanary.canary.metrics import CanaryInstruments
+from streamcanary.canary.scheduler import CronTrigger, GridTrigger, Guard, Schedule, phase
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
@@ -202,7 +202,7 @@ class SteppingClock(SystemClock):
 
 async def test_a_clock_step_is_noticed(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """When wall time jumps, the runs are put back on the grid of the new time at once."""
-    monkeypatch.setattr("streamcanary.canary.schedule._WATCH", 0.02)
+    monkeypatch.setattr("streamcanary.canary.scheduler._WATCH", 0.02)
     clock, probe = SteppingClock(), Probe("a", 0.2)
     schedule = Schedule(
         [probe], instance="test", clock=clock, instruments=CanaryInstruments(clock), deliver=lambda _: None

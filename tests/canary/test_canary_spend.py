@@ -7,11 +7,11 @@ from typing import Any
 
 import pytest
 
-from streamcanary.canary import spend as module
-from streamcanary.canary.budget import BudgetConfig, utc_day
-from streamcanary.canary.fleet import Fleet
+from streamcanary.canary.runners import Fleet
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.spend import SpendGuard, prices_of
+from streamcanary.canary.spend import guard as module
+from streamcanary.canary.spend.budget import BudgetConfig, utc_day
+from streamcanary.canary.spend.guard import SpendGuard, prices_of
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.clock import Clock, SystemClock
 from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcanary.alerting.notation import parse_values
+from streamcanary.alerting.testing.series_notation import parse_values
 from support.alerts import CHAT, NOON
 from support.daemon import verb, write_config
 from support.stores import open_store

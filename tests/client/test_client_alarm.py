@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from streamcanary.client.alarm import Alarm
+from streamcanary.client.drivers.task_timer import Alarm
 
 
 async def wait(alarm: Alarm, seconds: float, deadline: float) -> str:

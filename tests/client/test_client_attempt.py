@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from streamcanary.client.attempt import AttemptMachine, ResponseHead
-from streamcanary.client.limits import Limits
-from streamcanary.client.policy import Timeouts
+from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
+from streamcanary.client.core.limits import Limits
+from streamcanary.client.timeouts_and_retries import Timeouts
 from streamcanary.events import ContentDelta, ReasoningDelta, RefusalDelta, ToolCallDelta
 from streamcanary.model.faults import Blame, FaultKind, Phase, make_fault
 

@@ -17,7 +17,7 @@ from streamcanary import (
     StreamFailed,
     StreamResult,
 )
-from streamcanary.client.opening import watched_async, watched_sync
+from streamcanary.client.drivers.request_capture import watched_async, watched_sync
 from streamcanary.model.faults import Blame, FaultKind
 from support.driver import DRIVERS, QUESTION, Driver
 from support.telemetry import Recorded

@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamcanary.client.breaker import BreakerPolicy, Circuit, CircuitBreaker, CircuitBreakers
+from streamcanary.client.circuit_breaker import BreakerPolicy, Circuit, CircuitBreaker, CircuitBreakers
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 
 POLICY = BreakerPolicy(failure_rate=0.5, min_calls=4, window=60, open_for=30)

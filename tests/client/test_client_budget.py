@@ -2,7 +2,7 @@
 
 import threading
 
-from streamcanary.client.budget import RetryBudget
+from streamcanary.client.retry_budget import RetryBudget
 
 
 def test_costs_and_refunds() -> None:

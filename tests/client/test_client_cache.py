@@ -1,6 +1,6 @@
 """The cache of last good answers."""
 
-from streamcanary.client.cache import AnswerCache, fingerprint
+from streamcanary.client.core.answer_cache import AnswerCache, fingerprint
 from streamcanary.client.result import StreamResult
 
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from streamcanary.client.attempt import ResponseHead
-from streamcanary.client.call import State
+from streamcanary.client.core.attempt import ResponseHead
+from streamcanary.client.core.call import State
 from streamcanary.events import (
     AttemptFailed,
     AttemptStarted,

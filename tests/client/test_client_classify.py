@@ -8,7 +8,12 @@ import httpx2
 import pytest
 from openai import APIConnectionError, APITimeoutError, OpenAIError
 
-from streamcanary.client.classify import fault_of_error, fault_of_exception, fault_of_status, kind_of_code
+from streamcanary.client.core.fault_classification import (
+    fault_of_error,
+    fault_of_exception,
+    fault_of_status,
+    kind_of_code,
+)
 from streamcanary.model.faults import Blame, FaultKind, Phase
 
 REQUEST = httpx2.Request("POST", "http://provider.test/")

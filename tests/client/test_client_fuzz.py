@@ -13,15 +13,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec.structs import fields
 
-from streamcanary.client import chat, responses
-from streamcanary.client.answer import AnswerTooLong
-from streamcanary.client.attempt import Api, AttemptMachine, ResponseHead
-from streamcanary.client.chat import ChatReader
-from streamcanary.client.limits import LIMITS, Limits
-from streamcanary.client.policy import Timeouts
-from streamcanary.client.responses import ResponsesReader
-from streamcanary.client.sse import ServerSentEvent, SseDecoder, SseInvalid
-from streamcanary.client.wire import ErrorReported
+from streamcanary.client.core import chat, responses
+from streamcanary.client.core.answer import AnswerTooLong
+from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
+from streamcanary.client.core.chat import ChatReader
+from streamcanary.client.core.lenient_json import ErrorReported
+from streamcanary.client.core.limits import LIMITS, Limits
+from streamcanary.client.core.responses import ResponsesReader
+from streamcanary.client.core.sse import ServerSentEvent, SseDecoder, SseInvalid
+from streamcanary.client.timeouts_and_retries import Timeouts
 from streamcanary.events import Delta
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from support.fuzz import cases, cases_counted, tried

@@ -10,14 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from openai import APIConnectionError, APIStatusError
 
-from streamcanary.client.attempt import Api, ResponseHead
-from streamcanary.client.breaker import BreakerPolicy, CircuitBreaker
-from streamcanary.client.budget import RetryBudget
-from streamcanary.client.call import Call, State
-from streamcanary.client.instruments import CallRecorder, Instruments
-from streamcanary.client.plan import Leg, Plan
-from streamcanary.client.policy import RetryPolicy, Timeouts
+from streamcanary.client.circuit_breaker import BreakerPolicy, CircuitBreaker
+from streamcanary.client.core.attempt import Api, ResponseHead
+from streamcanary.client.core.call import Call, State
+from streamcanary.client.core.plan import Leg, Plan
+from streamcanary.client.instrumentation import CallRecorder, Instruments
 from streamcanary.client.result import StreamResult
+from streamcanary.client.retry_budget import RetryBudget
+from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
 from streamcanary.events import Completed, Event, Restarted
 from support.clock import ManualClock
 from support.fuzz import cases, cases_counted, tried

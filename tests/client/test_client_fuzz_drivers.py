@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
 
 from streamcanary import AsyncStreamClient, NonStreaming, RetryPolicy, Route, StreamClient, StreamFailed, StreamResult
-from streamcanary.client.attempt import Api
+from streamcanary.client.core.attempt import Api
 from streamcanary.events import Event
 from support.driver import KEY
 from support.fuzz import cases, cases_counted, tried

@@ -5,10 +5,10 @@ from typing import Final
 import httpx2
 import pytest
 
-from streamcanary.client.attempt import AttemptMachine, ResponseHead
-from streamcanary.client.classify import _BY_CODE, fault_of_exception, fault_of_status
-from streamcanary.client.limits import Limits
-from streamcanary.client.policy import Timeouts
+from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
+from streamcanary.client.core.fault_classification import _BY_CODE, fault_of_exception, fault_of_status
+from streamcanary.client.core.limits import Limits
+from streamcanary.client.timeouts_and_retries import Timeouts
 from streamcanary.model.faults import NATURE, Fault, FaultKind, Phase
 from support.faults import FAULTS, UNSERVED
 

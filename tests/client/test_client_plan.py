@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from streamcanary.client.breaker import BreakerPolicy, CircuitBreaker
-from streamcanary.client.budget import RetryBudget
-from streamcanary.client.call import Call, State
-from streamcanary.client.instruments import CallRecorder, Instruments
-from streamcanary.client.plan import Leg, Plan
-from streamcanary.client.policy import RetryPolicy
+from streamcanary.client.circuit_breaker import BreakerPolicy, CircuitBreaker
+from streamcanary.client.core.call import Call, State
+from streamcanary.client.core.plan import Leg, Plan
+from streamcanary.client.instrumentation import CallRecorder, Instruments
 from streamcanary.client.result import StreamResult
+from streamcanary.client.retry_budget import RetryBudget
+from streamcanary.client.timeouts_and_retries import RetryPolicy
 from streamcanary.events import (
     Completed,
     ContentDelta,

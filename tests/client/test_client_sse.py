@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcanary.client.sse import SseDecoder, SseInvalid
+from streamcanary.client.core.sse import SseDecoder, SseInvalid
 
 
 def decode(*pieces: bytes) -> list[tuple[str, bytes]]:

@@ -3,7 +3,7 @@
 import socket
 import time
 
-from streamcanary.client.watchdog import SocketAlarm, Watchdog
+from streamcanary.client.drivers.socket_timer import SocketAlarm, Watchdog
 
 
 def test_shuts_the_socket_down_at_the_deadline() -> None:

@@ -4,7 +4,7 @@ from datetime import timedelta
 
 import pytest
 
-from streamcanary.model.duration import format_duration, parse_duration
+from streamcanary.model.config_types.duration import format_duration, parse_duration
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from streamcanary.model.fraction import format_fraction, least, parse_fraction
+from streamcanary.model.config_types.fraction import format_fraction, least, parse_fraction
 
 
 @pytest.mark.parametrize(

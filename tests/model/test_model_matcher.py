@@ -5,7 +5,7 @@ import contextlib
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
-from streamcanary.model.matcher import Matcher, Matchers, all_match
+from streamcanary.model.alerts.matcher import Matcher, Matchers, all_match
 
 MATCHERS: TypeAdapter[tuple[Matcher, ...]] = TypeAdapter(Matchers)
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from pydantic import TypeAdapter
 
-from streamcanary.model.secret import Secret, SecretUnreadable, printable, scrub
+from streamcanary.model.config_types.secret import Secret, SecretUnreadable, printable, scrub
 
 
 def test_shows_a_mask() -> None:

@@ -8,9 +8,9 @@ import sys
 from itertools import count
 from pathlib import Path
 
+from streamcanary.model.alerts.row_change import Row
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome, OutcomeKind
-from streamcanary.model.row import Row
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 

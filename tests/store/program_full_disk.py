@@ -8,8 +8,8 @@ import json
 import sys
 from pathlib import Path
 
+from streamcanary.model.alerts.row_change import Row
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.row import Row
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from streamcanary.model.alerts.row_change import Row
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.row import Row
 from streamcanary.model.spend import Spend
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store

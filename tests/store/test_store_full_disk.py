@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from streamcanary.model.row import Row
+from streamcanary.model.alerts.row_change import Row
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
 from support.disk import seen_on_a_full_disk, seen_on_a_limited_disk

@@ -2,7 +2,7 @@ import sqlite3
 
 import pytest
 
-from streamcanary.model.row import Row
+from streamcanary.model.alerts.row_change import Row
 from streamcanary.store import ledger
 from streamcanary.store.database import Store
 from streamcanary.store.migrations import migrate

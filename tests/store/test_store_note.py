@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcanary.model.row import Row
+from streamcanary.model.alerts.row_change import Row
 from streamcanary.model.spend import Spend
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcanary.model.row import Row
+from streamcanary.model.alerts.row_change import Row
 from streamcanary.store import database, history, ledger
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost

@@ -6,11 +6,11 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.driver import Alerting
-from streamcanary.alerting.journal import Ledger
+from streamcanary.alerting.service.service import Alerting
+from streamcanary.alerting.service.write_buffer import Ledger
+from streamcanary.model.alerts.row_change import Row, Table
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.row import Row, Table
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
 from support.alerts import CHAT, a_hook, alerts, bad, good

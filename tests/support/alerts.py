@@ -2,18 +2,18 @@
 
 from typing import Any
 
-from streamcanary.alerting import outbox
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine import Engine
-from streamcanary.alerting.inputs import Answered, Input, Ran, Tick, Trying
-from streamcanary.alerting.page import Page, render_notice
-from streamcanary.alerting.receivers.answer import Accepted, Answer
-from streamcanary.alerting.state import TABLES, State, read_state
+from streamcanary.alerting.engine import notification_queue
+from streamcanary.alerting.engine.inputs import Answered, Input, Ran, Tick, Trying
+from streamcanary.alerting.engine.state import TABLES, State, read_state
+from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.notify.message import Page, render_notice
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer
+from streamcanary.model.alerts.incident import Action, Incident, Notice
+from streamcanary.model.alerts.row_change import Row, Table
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import Blame, Fault, FaultKind, Phase, make_fault
-from streamcanary.model.incident import Action, Incident, Notice
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
-from streamcanary.model.row import Row, Table
 from support.promises import check_step
 from support.receiver import SECRET
 
@@ -161,8 +161,8 @@ class World:
 
     def begin(self, receiver: str = "hook") -> Notice | None:
         """Begin a try of what ``receiver`` gets next, if that is due; return what is sent."""
-        notice = outbox.next_notice(self.state, receiver, self.now)
-        if notice is None or outbox.seconds_until(notice, self.now) > 0:
+        notice = notification_queue.next_notice(self.state, receiver, self.now)
+        if notice is None or notification_queue.seconds_until(notice, self.now) > 0:
             return None
         self.step(Trying(notice.id))
         return self.state.notices[notice.id]

@@ -6,11 +6,11 @@ from typing import Any
 import httpx2
 from openai import APIConnectionError, APIStatusError, RateLimitError
 
-from streamcanary.client.attempt import ResponseHead
-from streamcanary.client.call import Call
-from streamcanary.client.instruments import CallRecorder, Instruments
-from streamcanary.client.plan import Leg, Plan
-from streamcanary.client.policy import RetryPolicy, Timeouts
+from streamcanary.client.core.attempt import ResponseHead
+from streamcanary.client.core.call import Call
+from streamcanary.client.core.plan import Leg, Plan
+from streamcanary.client.instrumentation import CallRecorder, Instruments
+from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
 from streamcanary.events import (
     Event,
 )

@@ -4,10 +4,10 @@ from typing import Any
 
 import msgspec
 
-from streamcanary.alerting.inputs import Answered, Ran, Tick
-from streamcanary.alerting.receivers.answer import Answer
+from streamcanary.alerting.engine.inputs import Answered, Ran, Tick
+from streamcanary.alerting.notify.receivers.delivery_result import Answer
+from streamcanary.model.alerts.incident import Notice
 from streamcanary.model.canary import Canary
-from streamcanary.model.incident import Notice
 from support.alerts import World, alerts, bad
 
 ONE_FAILURE: dict[str, Any] = {"detector": {"type": "consecutive", "failures": 1}}

@@ -4,10 +4,10 @@ from typing import Any
 
 from msgspec.structs import replace
 
-from streamcanary.alerting.keys import incident_key
-from streamcanary.alerting.page import Alert, Page, render_incident
-from streamcanary.alerting.recall import RECALLED
-from streamcanary.model.incident import Action, Evidence, Incident
+from streamcanary.alerting.engine.keys import incident_key
+from streamcanary.alerting.engine.reconciliation import RECALLED
+from streamcanary.alerting.notify.message import Alert, Page, render_incident
+from streamcanary.model.alerts.incident import Action, Evidence, Incident
 from support.alerts import NOON, a_page
 
 SUMMARY = "{canary}: {bad} of the last {total} runs failed ({faults}); {duration}, {status}"

@@ -2,7 +2,7 @@
 
 from collections import Counter
 
-from streamcanary.alerting.builtin import (
+from streamcanary.alerting.builtin_rules import (
     BUDGET_EXHAUSTED,
     CANARY_EGRESS_DOWN,
     NO_DATA,
@@ -10,15 +10,15 @@ from streamcanary.alerting.builtin import (
     STORE_FAILING,
 )
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine import Engine
-from streamcanary.alerting.inputs import Answered, Input, LevelAnswered, Ran, Started, StoreRecovered
-from streamcanary.alerting.recall import RECALLED
-from streamcanary.alerting.receivers.answer import Accepted
-from streamcanary.alerting.sighting import UNREACHABLE
-from streamcanary.alerting.standing import standing
-from streamcanary.alerting.state import State
-from streamcanary.model.incident import Action, Incident, Notice, Progress
-from streamcanary.model.matcher import all_match
+from streamcanary.alerting.engine.active_alerts import standing
+from streamcanary.alerting.engine.inputs import Answered, Input, LevelAnswered, Ran, Started, StoreRecovered
+from streamcanary.alerting.engine.reachability import UNREACHABLE
+from streamcanary.alerting.engine.reconciliation import RECALLED
+from streamcanary.alerting.engine.state import State
+from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted
+from streamcanary.model.alerts.incident import Action, Incident, Notice, Progress
+from streamcanary.model.alerts.matcher import all_match
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
 MOST_NOTICES = 4

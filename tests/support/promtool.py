@@ -14,11 +14,11 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from streamcanary.alerting import promql
-from streamcanary.canary.instruments import CanaryInstruments
+from streamcanary.alerting.prometheus import promql
+from streamcanary.canary.metrics import CanaryInstruments
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
-from streamcanary.model.duration import parse_duration
+from streamcanary.model.config_types.duration import parse_duration
 from streamcanary.model.outcome import Outcome
 from support.stores import SetClock
 from support.tools import need

@@ -9,7 +9,7 @@ from typing import Any, Final, NamedTuple
 
 from hypothesis import strategies as st
 
-from streamcanary.client.attempt import Api
+from streamcanary.client.core.attempt import Api
 from streamcanary.events import ContentDelta, Event, ReasoningDelta, RefusalDelta, Restarted, ToolCallDelta
 
 MODEL: Final = "gpt-test"

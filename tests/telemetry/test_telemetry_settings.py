@@ -9,7 +9,7 @@ import requests
 from pydantic import ValidationError
 
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.secret import Secret
+from streamcanary.model.config_types.secret import Secret
 from streamcanary.telemetry.config import OtlpConfig, TelemetryConfig
 from streamcanary.telemetry.destination import Destination, TelemetryMisconfigured, destination
 from streamcanary.telemetry.exporters import HttpSession

@@ -7,9 +7,9 @@ from typing import Any
 import httpx2
 import pytest
 
-from streamcanary.model.board import Board, Shown, Undelivered
-from streamcanary.model.incident import Evidence, Incident
-from streamcanary.model.silence import Silence
+from streamcanary.model.alerts.incident import Evidence, Incident
+from streamcanary.model.alerts.silence import Silence
+from streamcanary.model.alerts.status_snapshot import Board, Shown, Undelivered
 from streamcanary.web import body
 from streamcanary.web.api import api_routes
 from streamcanary.web.config import WebConfig

@@ -7,16 +7,16 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.alerting.builtin import ABOUT_US, misfits, rulebook
-from streamcanary.alerting.mute import Maintenance
-from streamcanary.alerting.receivers import Receiver
-from streamcanary.alerting.routes import Route
+from streamcanary.alerting.builtin_rules import ABOUT_US, misfits, rulebook
+from streamcanary.alerting.lint.matchers import unmatched
+from streamcanary.alerting.maintenance import Maintenance
+from streamcanary.alerting.notify.receivers import Receiver
+from streamcanary.alerting.routing import Route
 from streamcanary.alerting.rules import Name, Rule
-from streamcanary.alerting.unmatched import unmatched
 from streamcanary.model.canary import Canary
-from streamcanary.model.duration import Duration, PositiveDuration
-from streamcanary.model.label import LabelName
-from streamcanary.model.misfit import Misfit, refuse
+from streamcanary.model.config_types.config_issue import Misfit, refuse
+from streamcanary.model.config_types.duration import Duration, PositiveDuration
+from streamcanary.model.config_types.label import LabelName
 
 
 def _link(url: str) -> str:

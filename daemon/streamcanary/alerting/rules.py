@@ -8,13 +8,13 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from streamcanary.alerting.detectors import Consecutive, Detector
-from streamcanary.alerting.template import Template
+from streamcanary.alerting.notify.templates import Template
+from streamcanary.model.alerts.matcher import Matchers, all_match
 from streamcanary.model.canary import Canary
-from streamcanary.model.duration import PositiveDuration
+from streamcanary.model.config_types.config_issue import Misfit, refuse
+from streamcanary.model.config_types.duration import PositiveDuration
+from streamcanary.model.config_types.label import LabelName
 from streamcanary.model.faults import Blame
-from streamcanary.model.label import LabelName
-from streamcanary.model.matcher import Matchers, all_match
-from streamcanary.model.misfit import Misfit, refuse
 
 LabelValue = Annotated[str, Field(min_length=1, max_length=512)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
@@ -25,7 +25,7 @@ OWN_LABELS = frozenset({"alertname", "alert", "canary", "target", "provider", "i
 
 
 class Measure(StrEnum):
-    """What of a run is looked at; :mod:`streamcanary.alerting.sample` has the table."""
+    """What of a run is looked at; :mod:`streamcanary.alerting.engine.samples` has the table."""
 
     ERRORS = "errors"
     FIRST_ATTEMPTS = "first_attempts"

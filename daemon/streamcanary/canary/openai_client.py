@@ -7,9 +7,9 @@ import httpx2
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from streamcanary.canary.target import TargetSpec
-from streamcanary.model.secret import Secret, SecretUnreadable
+from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 from streamcanary.transport.proxy import Proxy, proxy_for
-from streamcanary.transport.trust import open_trust
+from streamcanary.transport.tls import open_trust
 
 
 class HeadersOfTarget(Mapping[str, str]):

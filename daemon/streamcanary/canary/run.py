@@ -14,19 +14,19 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from streamcanary.canary.bill import Bill, expect
-from streamcanary.canary.instruments import CanaryInstruments
-from streamcanary.canary.price import Price
+from streamcanary.canary.metrics import CanaryInstruments
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.client.aio import AsyncStream, AsyncStreamClient
+from streamcanary.canary.spend.prices import Price
+from streamcanary.canary.spend.usage import Bill, expect
+from streamcanary.client.async_client import AsyncStream, AsyncStreamClient
 from streamcanary.client.result import StreamFailed, StreamResult
 from streamcanary.events import AttemptStarted, Event
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
+from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
-from streamcanary.model.secret import scrub
 from streamcanary.model.spend import Spend
 
 _log = logging.getLogger(__name__)

@@ -7,11 +7,11 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from streamcanary.canary.target import TargetSpec
 from streamcanary.canary.validators import Expectation
-from streamcanary.client.policy import RetryPolicy, Timeouts
+from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
 from streamcanary.model.canary import Canary
-from streamcanary.model.duration import PositiveDuration, format_duration, parse_duration
-from streamcanary.model.label import LabelName
-from streamcanary.model.misfit import Misfit, refuse
+from streamcanary.model.config_types.config_issue import Misfit, refuse
+from streamcanary.model.config_types.duration import PositiveDuration, format_duration, parse_duration
+from streamcanary.model.config_types.label import LabelName
 from streamcanary.model.schedule import Cron, Every, Schedule, check_expression, check_timezone
 
 DEFAULT_EVERY: Final = 60.0
@@ -150,7 +150,9 @@ class CanarySpec(BaseModel):
     def _not_for_the_sdk(self) -> Iterator[Misfit]:
         if not self.request:
             return
-        from streamcanary.client.request import parameters  # imports the SDK, which a plain configuration does not need
+        from streamcanary.client.core.request import (
+            parameters,  # imports the SDK, which a plain configuration does not need
+        )
 
         known = parameters(self.api)
         for name in self.request:

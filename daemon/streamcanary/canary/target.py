@@ -6,10 +6,10 @@ from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, Field, model_validator
 
-from streamcanary.canary.price import Price, PriceSetting, price_of
-from streamcanary.model.header import HeaderName, HeaderValue
-from streamcanary.model.secret import Secret
-from streamcanary.transport.way import Way
+from streamcanary.canary.spend.prices import Price, PriceSetting, price_of
+from streamcanary.model.config_types.http_header import HeaderName, HeaderValue
+from streamcanary.model.config_types.secret import Secret
+from streamcanary.transport.connection_settings import Way
 
 _EXAMPLE = "https://api.openai.com/v1"
 
@@ -48,7 +48,7 @@ class TargetSpec(Way):
 
     The key is given as ``api_key`` or ``api_key_file``; an endpoint that wants none takes any text, such as ``none``.
     ``headers`` go with every request; a value is text or ``{file: PATH}``, and a file is read again when it changes.
-    ``proxy`` and the three files of certificates are as in :class:`~streamcanary.transport.way.Way`; the files are read
+    ``proxy`` and the three files of certificates are as in :class:`~streamcanary.transport.connection_settings.Way`; the files are read
     when the client is opened.
     ``price`` is what tokens cost: ``auto`` (the list price, looked up only for a budget in USD), ``free``, or USD per
     million of them. The metric of what was spent needs one of the two others, or such a budget.

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from streamcanary.cli.remote import Unanswered, ask
-from streamcanary.model.secret import printable
+from streamcanary.model.config_types.secret import printable
 
 _WIDEST = 100  # characters of a cell
 _HEADS = ("RECEIVER", "ACTION", "WHAT", "SINCE", "TRIES", "NEXT TRY", "LAST ERROR")

@@ -8,11 +8,11 @@ from datetime import UTC, datetime
 
 import msgspec
 
-from streamcanary.alerting.backtest import Episode, Report, backtest
-from streamcanary.alerting.page import rfc3339
+from streamcanary.alerting.notify.message import rfc3339
+from streamcanary.alerting.testing.backtest import Episode, Report, backtest
 from streamcanary.cli.config import Unusable, read_config
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.duration import format_duration, parse_duration
+from streamcanary.model.config_types.duration import format_duration, parse_duration
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.archive import ArchiveUnreadable, Unread, read_runs
 

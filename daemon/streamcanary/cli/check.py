@@ -6,7 +6,8 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 
-from streamcanary.alerting.builtin import ABOUT_US
+from streamcanary.alerting.builtin_rules import ABOUT_US
+from streamcanary.alerting.engine.bindings import alert_labels
 from streamcanary.alerting.forecast import (
     MONTH,
     RATES,
@@ -19,18 +20,17 @@ from streamcanary.alerting.forecast import (
     format_pages,
     unceasing,
 )
-from streamcanary.alerting.pairs import alert_labels
-from streamcanary.alerting.receivers.paging import caveats, without_pager
+from streamcanary.alerting.lint.matchers import some
+from streamcanary.alerting.lint.paging import caveats, without_pager
 from streamcanary.alerting.rules import Rule
-from streamcanary.alerting.unmatched import some
-from streamcanary.canary.budget import SLOW_FROM
-from streamcanary.canary.spend import Demand, demand, prices_of
+from streamcanary.canary.spend.budget import SLOW_FROM
+from streamcanary.canary.spend.guard import Demand, demand, prices_of
 from streamcanary.cli.config import Unusable, read_config
 from streamcanary.cli.series import series
 from streamcanary.model.canary import Canary
-from streamcanary.model.duration import format_duration
+from streamcanary.model.config_types.duration import format_duration
+from streamcanary.model.config_types.fraction import format_fraction, parse_fraction
 from streamcanary.model.faults import Blame
-from streamcanary.model.fraction import format_fraction, parse_fraction
 from streamcanary.model.outcome import Outcome
 from streamcanary.settings import Settings
 

@@ -12,9 +12,9 @@ import msgspec
 from msgspec import Struct
 
 from streamcanary.events import AttemptFailed, Event, FallbackStarted
+from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.canary import Canary
-from streamcanary.model.duration import format_duration
-from streamcanary.model.incident import Incident
+from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.simulator import Pace, Simulator, Timeline
 

@@ -12,9 +12,9 @@ from streamcanary.settings import Settings
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
 
-    from streamcanary.alerting.page import Alert
-    from streamcanary.alerting.receivers import EdgeReceiver, LevelReceiver, Receiver
-    from streamcanary.alerting.receivers.answer import Answer
+    from streamcanary.alerting.notify.message import Alert
+    from streamcanary.alerting.notify.receivers import EdgeReceiver, LevelReceiver, Receiver
+    from streamcanary.alerting.notify.receivers.delivery_result import Answer
 
 _ALERT = "StreamcanaryTest"
 
@@ -41,8 +41,8 @@ def _find(settings: Settings, name: str) -> "Receiver":
 
 
 async def _notify(receiver: "Receiver", instance: str) -> int:
-    from streamcanary.alerting.receivers import LevelReceiver
-    from streamcanary.alerting.receivers.post import open_http
+    from streamcanary.alerting.notify.receivers import LevelReceiver
+    from streamcanary.alerting.notify.receivers.http import open_http
 
     async with open_http(receiver.way) as http:
         if isinstance(receiver, LevelReceiver):
@@ -54,10 +54,10 @@ async def _notify(receiver: "Receiver", instance: str) -> int:
 async def _tell_changes(receiver: "EdgeReceiver", http: "AsyncClient", instance: str) -> bool:
     from uuid import uuid4
 
-    from streamcanary.alerting.page import Page
-    from streamcanary.alerting.receivers.answer import Accepted
+    from streamcanary.alerting.notify.message import Page
+    from streamcanary.alerting.notify.receivers.delivery_result import Accepted
+    from streamcanary.model.alerts.incident import Action
     from streamcanary.model.clock import SystemClock
-    from streamcanary.model.incident import Action
 
     clock, key = SystemClock(), uuid4().hex  # each test is a group of its own
     begun = clock.time()
@@ -83,7 +83,7 @@ async def _tell_changes(receiver: "EdgeReceiver", http: "AsyncClient", instance:
 async def _tell_state(receiver: "LevelReceiver", http: "AsyncClient", url: str, instance: str) -> bool:
     from uuid import uuid4
 
-    from streamcanary.alerting.receivers.answer import Accepted
+    from streamcanary.alerting.notify.receivers.delivery_result import Accepted
     from streamcanary.model.clock import SystemClock
 
     clock, key = SystemClock(), uuid4().hex
@@ -99,8 +99,8 @@ async def _tell_state(receiver: "LevelReceiver", http: "AsyncClient", url: str, 
 
 
 def _alert(key: str, instance: str, opened: float, resolved: float | None) -> "Alert":
-    from streamcanary.alerting.page import Alert
-    from streamcanary.model.incident import Evidence
+    from streamcanary.alerting.notify.message import Alert
+    from streamcanary.model.alerts.incident import Evidence
 
     return Alert(
         key=key,
@@ -118,7 +118,7 @@ def _alert(key: str, instance: str, opened: float, resolved: float | None) -> "A
 
 
 def _show(what: str, answer: "Answer") -> None:
-    from streamcanary.alerting.receivers.answer import Accepted, Refused
+    from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused
 
     match answer:
         case Accepted():

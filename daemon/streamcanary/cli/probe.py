@@ -18,9 +18,9 @@ Plan = tuple[Mapping[str, "TargetSpec"], Mapping[str, "CanarySpec"]]
 
 def main(arguments: argparse.Namespace) -> int:
     """Run canaries once; return 0 if all were ok or slow, 1 if not, 2 if they cannot be run as asked."""
-    from streamcanary.model.secret import SecretUnreadable
+    from streamcanary.model.config_types.secret import SecretUnreadable
     from streamcanary.transport.proxy import ProxyUnusable
-    from streamcanary.transport.trust import TrustUnusable
+    from streamcanary.transport.tls import TrustUnusable
 
     try:
         targets, canaries = _plan(arguments)
@@ -75,8 +75,8 @@ async def _probe(
 ) -> int:
     import msgspec
 
-    from streamcanary.canary.fleet import Fleet
     from streamcanary.canary.preflight import diagnose
+    from streamcanary.canary.runners import Fleet
     from streamcanary.cli.screen import show_diagnosis, show_event, show_outcome
     from streamcanary.model.clock import SystemClock
     from streamcanary.model.outcome import OutcomeKind

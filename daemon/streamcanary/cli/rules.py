@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from streamcanary.alerting.export import export
+from streamcanary.alerting.prometheus.rule_export import export
 from streamcanary.cli.config import Unusable, read_config
 
 

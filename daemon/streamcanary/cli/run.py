@@ -16,12 +16,12 @@ _MOST_WARNINGS = 20  # of the configuration; check has them all
 def main(arguments: argparse.Namespace) -> int:
     """Run the daemon; return 0 after SIGTERM or SIGINT, 2 if the configuration or the store cannot be used."""
     from streamcanary.cli.secrets import Secrets
-    from streamcanary.model.secret import SecretUnreadable
+    from streamcanary.model.config_types.secret import SecretUnreadable
     from streamcanary.store.errors import StoreError
     from streamcanary.telemetry import logs
     from streamcanary.telemetry.destination import TelemetryMisconfigured
     from streamcanary.transport.proxy import ProxyUnusable
-    from streamcanary.transport.trust import TrustUnusable
+    from streamcanary.transport.tls import TrustUnusable
 
     try:
         settings = read_config(arguments.config)

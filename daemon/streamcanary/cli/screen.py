@@ -4,10 +4,10 @@ import sys
 
 from streamcanary.events import AttemptFailed, ContentDelta, Event, FallbackStarted, RefusalDelta, Restarted
 from streamcanary.model.canary import Canary
+from streamcanary.model.config_types.duration import format_duration
+from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.diagnosis import Diagnosis, StepState
-from streamcanary.model.duration import format_duration
 from streamcanary.model.outcome import Attempt, Outcome
-from streamcanary.model.secret import scrub
 
 _MARKS = {StepState.OK: "ok", StepState.FAILED: "FAILED", StepState.SKIPPED: "-", StepState.UNKNOWN: "?"}
 _MOST_SHOWN = 4000  # characters of one piece of an answer

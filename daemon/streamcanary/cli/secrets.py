@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from streamcanary.model.secret import Secret, SecretUnreadable, holds_secret
+from streamcanary.model.config_types.secret import Secret, SecretUnreadable, holds_secret
 
 
 class Secrets:

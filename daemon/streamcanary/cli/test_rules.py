@@ -7,11 +7,11 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from streamcanary.alerting.unit_tests import Failure, Firing, Ground, TestFile, mismatches, run
-from streamcanary.model.duration import format_duration
+from streamcanary.alerting.testing.rule_tests import Failure, Firing, Ground, TestFile, mismatches, run
+from streamcanary.model.config_types.duration import format_duration
 from streamcanary.settings import ConfigInvalid, Problem, load, render
 from streamcanary.settings_sources.document import read_document
-from streamcanary.settings_sources.explain import explain
+from streamcanary.settings_sources.error_messages import explain
 
 
 def main(arguments: argparse.Namespace) -> int:

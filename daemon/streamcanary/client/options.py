@@ -8,21 +8,21 @@ from typing import Any, Final, get_args
 import msgspec
 from msgspec import Struct
 
-from streamcanary.client.breaker import CircuitBreakers
-from streamcanary.client.budget import RetryBudget
-from streamcanary.client.cache import AnswerCache
-from streamcanary.client.call import OnPartial
+from streamcanary.client.circuit_breaker import CircuitBreakers
+from streamcanary.client.core.answer_cache import AnswerCache
+from streamcanary.client.core.call import OnPartial
+from streamcanary.client.core.plan import OnFault
 from streamcanary.client.fallbacks import Cached, Fallback
-from streamcanary.client.instruments import Instruments
-from streamcanary.client.plan import OnFault
-from streamcanary.client.policy import RetryPolicy, Timeouts
+from streamcanary.client.instrumentation import Instruments
+from streamcanary.client.retry_budget import RetryBudget
+from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
 from streamcanary.model.clock import Clock
 
 _KINDS: Final = {"retry": RetryPolicy, "timeouts": Timeouts, "budget": RetryBudget}
 
 
 class Options(Struct, frozen=True, kw_only=True):
-    """The set-up of a client, as :class:`~streamcanary.client.aio.AsyncStreamClient` explains it.
+    """The set-up of a client, as :class:`~streamcanary.client.async_client.AsyncStreamClient` explains it.
 
     Whatever is made of it by ``msgspec.structs.replace`` shares its budget, breakers, cache and instruments.
     """

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 
 from msgspec import Struct
 
-from streamcanary.model.duration import format_duration
+from streamcanary.model.config_types.duration import format_duration
 
 if TYPE_CHECKING:
     from cronsim import CronSim

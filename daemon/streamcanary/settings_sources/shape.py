@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, PlainValidator
 from pydantic.fields import FieldInfo
 
-from streamcanary.model.secret import FILE, Secret
+from streamcanary.model.config_types.secret import FILE, Secret
 from streamcanary.settings_sources.problem import KeyPath
 
 Shape = tuple[Any, ...]

@@ -8,12 +8,12 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from streamcanary.model.secret import Secret, SecretUnreadable, holds_secret
+from streamcanary.model.config_types.secret import Secret, SecretUnreadable, holds_secret
 from streamcanary.settings_sources.document import Document, read_document, scalar
 from streamcanary.settings_sources.interpolation import interpolate
-from streamcanary.settings_sources.kinds import wanted
 from streamcanary.settings_sources.overrides import clashes, override
 from streamcanary.settings_sources.shape import Shape, leaves, reads_numbers
+from streamcanary.settings_sources.type_check import wanted
 
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 _SHORTEST = 6  # characters of a secret that is kept out of messages; a key such as "none" is a word, and no secret
@@ -22,7 +22,7 @@ _SHORTEST = 6  # characters of a secret that is kept out of messages; a key such
 class FileAndEnvironment(PydanticBaseSettingsSource):
     """Reads everything when made; what was wrong so far stands in ``document.problems``.
 
-    In the data that pydantic sees, secrets are :class:`~streamcanary.model.secret.Secret` values already, and paths are
+    In the data that pydantic sees, secrets are :class:`~streamcanary.model.config_types.secret.Secret` values already, and paths are
     absolute: relative ones start at the folder of the file.
 
     Raises:

@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
-from streamcanary.model.duration import Duration, format_duration
+from streamcanary.model.config_types.duration import Duration, format_duration
 from streamcanary.simulator.choice import Choice
 
 _MAX_FILE = 64 * 1024

@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
+from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.secret import scrub
 from streamcanary.store.errors import StoreError
 from streamcanary.store.file import is_corruption, open_read_only
 from streamcanary.store.migrations import APPLICATION_ID, known_version, stored_version

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict
 
-from streamcanary.model.duration import PositiveDuration
+from streamcanary.model.config_types.duration import PositiveDuration
 
 
 class StoreConfig(BaseModel):

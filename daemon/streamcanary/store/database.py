@@ -8,9 +8,9 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
+from streamcanary.model.alerts.row_change import Row, Table
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.row import Row, Table
 from streamcanary.model.spend import Spend
 from streamcanary.store import history, ledger, spend
 from streamcanary.store.config import StoreConfig

@@ -4,7 +4,7 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final, get_args
 
-from streamcanary.model.row import Row, Table
+from streamcanary.model.alerts.row_change import Row, Table
 
 TABLES: Final[tuple[Table, ...]] = get_args(Table)
 

@@ -11,7 +11,7 @@ import os
 import socket
 from pathlib import Path
 
-from streamcanary.model.secret import scrub
+from streamcanary.model.config_types.secret import scrub
 from streamcanary.store.errors import StoreFailing, StoreLocked, StoreUnwritable
 from streamcanary.store.trouble import is_trouble
 

@@ -6,8 +6,8 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, model_validator
 
-from streamcanary.model.duration import PositiveDuration
-from streamcanary.model.header import HeaderValue
+from streamcanary.model.config_types.duration import PositiveDuration
+from streamcanary.model.config_types.http_header import HeaderValue
 
 Protocol = Literal["http/protobuf", "grpc"]
 

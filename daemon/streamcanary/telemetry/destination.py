@@ -19,7 +19,7 @@ from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
-from streamcanary.model.secret import Secret
+from streamcanary.model.config_types.secret import Secret
 from streamcanary.telemetry.config import OtlpConfig, Protocol, TelemetryConfig, check_endpoint
 
 Signal = Literal["traces", "metrics"]

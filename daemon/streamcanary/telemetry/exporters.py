@@ -10,7 +10,7 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.util.re import parse_env_headers
 
-from streamcanary.model.secret import Secret, SecretUnreadable
+from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 from streamcanary.telemetry.delivery import Delivery
 from streamcanary.telemetry.destination import Destination, TelemetryMisconfigured, is_loopback
 from streamcanary.telemetry.sdk_log import SdkLog

@@ -11,7 +11,7 @@ from urllib.request import getproxies
 import httpx2
 from msgspec import Struct
 
-from streamcanary.model.secret import Secret
+from streamcanary.model.config_types.secret import Secret
 
 _PORTS = {"http": 80, "https": 443}
 

@@ -13,12 +13,12 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from streamcanary.model.board import Board, Shown, Undelivered
+from streamcanary.model.alerts.matcher import Matchers
+from streamcanary.model.alerts.silence import Silence
+from streamcanary.model.alerts.status_snapshot import Board, Shown, Undelivered
 from streamcanary.model.clock import Clock
-from streamcanary.model.duration import PositiveDuration
-from streamcanary.model.matcher import Matchers
-from streamcanary.model.secret import scrub
-from streamcanary.model.silence import Silence
+from streamcanary.model.config_types.duration import PositiveDuration
+from streamcanary.model.config_types.secret import scrub
 from streamcanary.web.body import Early, TooLarge, read_body
 from streamcanary.web.guard import Guard
 

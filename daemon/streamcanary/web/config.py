@@ -5,7 +5,7 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.model.secret import Secret
+from streamcanary.model.config_types.secret import Secret
 
 
 def _long_enough(token: Secret) -> Secret:

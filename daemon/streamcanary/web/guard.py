@@ -6,7 +6,7 @@ import ipaddress
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from streamcanary.model.secret import SecretUnreadable
+from streamcanary.model.config_types.secret import SecretUnreadable
 from streamcanary.web.config import WebConfig
 
 _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})

@@ -10,12 +10,12 @@ from typing import Annotated
 
 from pydantic import Field
 
+from streamcanary.alerting.detectors.base import Judge
 from streamcanary.alerting.detectors.burn_rate import BurnRate, BurnRateState
 from streamcanary.alerting.detectors.consecutive import Consecutive, ConsecutiveState
 from streamcanary.alerting.detectors.no_data import NoData
 from streamcanary.alerting.detectors.ratio import Ratio, RatioState
 from streamcanary.alerting.detectors.spike import Cusum, Spike, SpikeState
-from streamcanary.alerting.detectors.verdict import Judge
 
 Sampling = Ratio | Consecutive | BurnRate | Spike
 """A detector that looks at samples, and not at their absence."""

@@ -6,12 +6,11 @@ from typing import Annotated, Literal, Self
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.alerting.detectors.base import DetectorModel
-from streamcanary.alerting.detectors.verdict import Tally, Verdict
+from streamcanary.alerting.detectors.base import DetectorModel, Tally, Verdict
 from streamcanary.model.canary import Canary
-from streamcanary.model.duration import PositiveDuration, format_duration
-from streamcanary.model.fraction import Fraction, format_fraction, least
-from streamcanary.model.misfit import Misfit, refuse
+from streamcanary.model.config_types.config_issue import Misfit, refuse
+from streamcanary.model.config_types.duration import PositiveDuration, format_duration
+from streamcanary.model.config_types.fraction import Fraction, format_fraction, least
 
 BUCKETS = 60
 """How many parts a window is kept in; it is exact to one of them."""

@@ -5,8 +5,7 @@ from typing import Annotated, Literal, Self
 from msgspec import Struct
 from pydantic import Field
 
-from streamcanary.alerting.detectors.base import DetectorModel
-from streamcanary.alerting.detectors.verdict import Tally, Verdict
+from streamcanary.alerting.detectors.base import DetectorModel, Tally, Verdict
 from streamcanary.model.canary import Canary
 
 _Count = Annotated[int, Field(ge=1, le=1000)]

@@ -13,12 +13,11 @@ from pydantic import (
     model_validator,
 )
 
-from streamcanary.alerting.detectors.base import DetectorModel
-from streamcanary.alerting.detectors.verdict import Tally, Verdict
+from streamcanary.alerting.detectors.base import DetectorModel, Tally, Verdict
 from streamcanary.model.canary import Canary
-from streamcanary.model.duration import Duration, format_duration, parse_duration
-from streamcanary.model.fraction import Fraction, format_fraction, least
-from streamcanary.model.misfit import Misfit
+from streamcanary.model.config_types.config_issue import Misfit
+from streamcanary.model.config_types.duration import Duration, format_duration, parse_duration
+from streamcanary.model.config_types.fraction import Fraction, format_fraction, least
 
 MOST_SAMPLES = 1000
 """How many samples a window holds at most; in a fuller window the oldest go first."""

@@ -8,13 +8,12 @@ from typing import Annotated, Literal, NamedTuple
 from msgspec import Struct
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
-from streamcanary.alerting.detectors.base import DetectorModel
-from streamcanary.alerting.detectors.cusum import runs_to_fire_by_threshold
-from streamcanary.alerting.detectors.verdict import Tally, Verdict
+from streamcanary.alerting.detectors.base import DetectorModel, Tally, Verdict
+from streamcanary.alerting.detectors.cusum_run_length import runs_to_fire_by_threshold
 from streamcanary.model.canary import Canary
-from streamcanary.model.duration import format_duration, parse_duration
-from streamcanary.model.fraction import Fraction, format_fraction
-from streamcanary.model.misfit import Misfit, refuse
+from streamcanary.model.config_types.config_issue import Misfit, refuse
+from streamcanary.model.config_types.duration import format_duration, parse_duration
+from streamcanary.model.config_types.fraction import Fraction, format_fraction
 
 _RATE = re.compile(r"\s*(\d{1,6})\s+per\s+(\S+)\s*")
 _UNITS = {"day": 86400.0, "week": 7 * 86400.0, "month": 30 * 86400.0, "year": 365 * 86400.0}
@@ -142,7 +141,7 @@ class Spike(DetectorModel):
     The threshold follows from ``false_pages`` and the interval of the canary: the lowest at which errors at the rate
     ``normal``, independent of each other, page no more often than that. Both steps are in units of the good one, the
     bad one rounded to a whole number of them, so that the sum is an integer and the promise is exact (see
-    :mod:`streamcanary.alerting.detectors.cusum`).
+    :mod:`streamcanary.alerting.detectors.cusum_run_length`).
     """
 
     type: Literal["spike"]

@@ -1,7 +1,8 @@
 """What a rule will do: how soon it sees an outage, how often it pages for nothing, when it resolves."""
 
 from streamcanary.alerting.forecast.baseline import Baseline, contradictions
-from streamcanary.alerting.forecast.consequences import (
+from streamcanary.alerting.forecast.detector_forecast import MONTH, RATES, Forecast, forecast, format_pages
+from streamcanary.alerting.forecast.rule_forecasts import (
     Absence,
     Consequence,
     absences,
@@ -9,7 +10,6 @@ from streamcanary.alerting.forecast.consequences import (
     doubts,
     unceasing,
 )
-from streamcanary.alerting.forecast.forecast import MONTH, RATES, Forecast, forecast, format_pages
 
 __all__ = [
     "MONTH",

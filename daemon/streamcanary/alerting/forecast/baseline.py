@@ -3,11 +3,11 @@
 from collections.abc import Iterable, Mapping, Sequence
 
 from streamcanary.alerting.detectors import Spike, SpikeState
-from streamcanary.alerting.forecast.forecast import false_pages, format_pages
+from streamcanary.alerting.engine.samples import Sample, sample_of
+from streamcanary.alerting.forecast.detector_forecast import false_pages, format_pages
 from streamcanary.alerting.rules import Rule
-from streamcanary.alerting.sample import Sample, sample_of
 from streamcanary.model.canary import Canary
-from streamcanary.model.fraction import format_fraction
+from streamcanary.model.config_types.fraction import format_fraction
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
 _FEWEST = 50  # samples that say something about a rate

@@ -4,6 +4,6 @@ key ─▶ address ─▶ dns ─▶ tcp ─▶ proxy ─▶ tls ─▶ models �
 credentials.py    └─── route.py ───┘   handshake.py  └─ catalog.py ─┘
 """
 
-from streamcanary.canary.preflight.course import diagnose
+from streamcanary.canary.preflight.steps import diagnose
 
 __all__ = ["diagnose"]

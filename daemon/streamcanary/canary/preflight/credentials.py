@@ -5,10 +5,10 @@ from urllib.parse import urlsplit
 
 import httpx2
 
-from streamcanary.canary.preflight.finding import Finding, broken, good, untold
-from streamcanary.canary.preflight.walk import Walk
+from streamcanary.canary.preflight.context import Walk
+from streamcanary.canary.preflight.step_result import Finding, broken, good, untold
+from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 from streamcanary.model.faults import FaultKind
-from streamcanary.model.secret import Secret, SecretUnreadable
 from streamcanary.transport.proxy import ProxyUnusable, proxy_for
 
 _NO_KEY = "none"

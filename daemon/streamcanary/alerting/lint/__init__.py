@@ -1,0 +1,1 @@
+"""Configuration warnings of `check`: rules that cannot fire, alerts without a receiver, matchers without a match."""

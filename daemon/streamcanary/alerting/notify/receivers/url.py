@@ -1,0 +1,79 @@
+"""Addresses of receivers in a configuration, and what must not be seen of them."""
+
+import re
+from collections.abc import Iterator
+from typing import Annotated
+from urllib.parse import quote, unquote, unquote_plus, urlsplit
+
+from pydantic import AfterValidator, Field
+
+from streamcanary.model.config_types.secret import Secret
+
+_LONG = 8  # characters; a part that long may be a token, a shorter one is a word such as hook
+_AS_SENT = "/:@!$&'()*+,;=~-._"  # what a client may leave as it is in a path or query (RFC 3986, 3.3)
+_ADVICE = "must be an http:// or https:// address, such as https://example.com/hook"
+
+
+def check_address(value: str) -> str:
+    """Return ``value`` if it is an address that can be asked.
+
+    Raises:
+        ValueError: if it is none. The message does not repeat it, as it may hold a token.
+    """
+    try:
+        parts = urlsplit(value)
+        port_is_valid = parts.port is None or 0 < parts.port < 65536
+    except ValueError:
+        raise ValueError(_ADVICE) from None
+    if not port_is_valid or parts.scheme not in ("http", "https") or not parts.hostname:
+        raise ValueError(_ADVICE)
+    if any(ord(character) <= 32 or ord(character) == 127 for character in value):
+        raise ValueError(f"{_ADVICE}, without spaces")
+    return value
+
+
+def revealing(url: str) -> frozenset[str]:
+    """Return what a server must not be quoted with, as it may be a token: the address, and its parts.
+
+    These are the path, the query, both together, each path segment and query value of eight characters or more, and
+    the name and password, all of them as written, decoded, and percent-encoded in upper and lower case.
+    """
+    url = url.encode("utf-8", "replace").decode()
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return frozenset({url})
+    values = [value or name for name, _, value in (pair.partition("=") for pair in parts.query.split("&"))]
+    whole = [url, parts.path, parts.query, f"{parts.path}?{parts.query}", parts.username or "", parts.password or ""]
+    long = [part for part in (*parts.path.split("/"), *values) if len(part) >= _LONG]
+    return frozenset(spelling for part in (*whole, *long) for spelling in _spellings(part) if spelling)
+
+
+def _spellings(part: str) -> Iterator[str]:
+    for plain in (part, unquote(part), unquote_plus(part)):
+        yield plain
+        for kept in ("", _AS_SENT, f"%{_AS_SENT}"):  # encoded whole, where it must be, and where it is not yet
+            encoded = quote(plain, safe=kept)
+            yield encoded
+            yield re.sub("%[0-9A-F]{2}", lambda octet: octet[0].lower(), encoded)
+
+
+def _base(value: str) -> str:
+    parts = urlsplit(check_address(value))
+    if parts.username or parts.password:
+        raise ValueError("must not carry a user name or password")
+    if parts.query or parts.fragment:
+        raise ValueError("must not carry a query or fragment")
+    return value.rstrip("/")
+
+
+def _secret(value: Secret) -> Secret:
+    check_address(value.reveal())
+    return value
+
+
+BaseAddress = Annotated[str, AfterValidator(_base), Field(max_length=2048)]
+"""The address of a server, to which paths are added; not secret."""
+
+SecretAddress = Annotated[Secret, AfterValidator(_secret)]
+"""An address that may hold a token, and so is never shown."""

@@ -1,0 +1,109 @@
+"""``webhook``: any HTTP endpoint, signed as Standard Webhooks says (https://www.standardwebhooks.com, 1.0.0)."""
+
+import base64
+import binascii
+import hashlib
+import hmac
+from pathlib import Path
+from typing import Annotated, ClassVar, Literal
+
+import httpx2
+import msgspec
+from pydantic import AfterValidator, model_validator
+
+from streamcanary.alerting.notify.message import Page
+from streamcanary.alerting.notify.receivers.base import HttpTerms, either, one_of_each, undelivered
+from streamcanary.alerting.notify.receivers.delivery_result import Answer
+from streamcanary.alerting.notify.receivers.url import SecretAddress, check_address
+from streamcanary.model.config_types.secret import Secret, SecretUnreadable
+
+
+def _key(text: str) -> bytes:
+    """Return the bytes of a secret written ``whsec_`` and base64.
+
+    Raises:
+        ValueError: if it is not written so, or is not 24 to 64 bytes long.
+    """
+    try:
+        key = base64.b64decode(text.removeprefix("whsec_"), validate=True) if text.startswith("whsec_") else b""
+    except binascii.Error:
+        key = b""
+    if not 24 <= len(key) <= 64:
+        raise ValueError("must be whsec_ and the base64 of 24 to 64 random bytes")
+    return key
+
+
+def _signing(value: Secret) -> Secret:
+    _key(value.reveal())
+    return value
+
+
+class Webhook(HttpTerms):
+    """An edge receiver: one POST when a group of alerts begins to fire, one at each change of it, one when it is over.
+
+    The body is JSON:
+
+    - ``version``: 1.
+    - ``type``: ``alert.fired``; ``alert.updated``, others have joined or left, or it has gone on for long; or
+      ``alert.resolved``, nothing of the group fires any more.
+    - ``key``: of the group, the same in all that is told of it, and for the same group of another replica.
+    - ``title``: one line, without the status.
+    - ``labels``: those that the alerts of the group share.
+    - ``opened``: when the group did. This and the other times are RFC 3339, in UTC.
+    - ``total``: how many alerts the group has; ``firing``: how many of these still fire.
+    - ``alerts``: the first of them, those that fire before those that are over. Of each: ``key``, ``alert``, ``canary``
+      (``null`` for a built-in alert that is about none), ``labels``, ``annotations``, ``opened`` and ``resolved``
+      (``null`` while it fires), ``reason`` (why it is over, such as ``recovered: 7 of the last 8 runs were good``),
+      ``resolves`` (what would end it), ``traces`` (links) and ``evidence`` (the fields of
+      :class:`~streamcanary.model.alerts.incident.Evidence`), as it was when this was first to be told, which is also what the
+      ``annotations`` say.
+
+    ``recall: false`` spares it the resolves, of keys that it may never have heard of, by which a daemon whose store is
+    new or was lost calls off whatever an earlier one may have told.
+
+    Headers: ``webhook-id`` is the same on every retry, ``webhook-timestamp`` is when it was sent (seconds since the
+    epoch), ``webhook-signature`` is ``v1,`` and the base64 of the HMAC-SHA256 of ``id.timestamp.body``.
+    """
+
+    level: ClassVar[bool] = False
+    keyed: ClassVar[bool] = True
+
+    type: Literal["webhook"]
+    url: SecretAddress | None = None
+    url_file: Path | None = None
+    secret: Annotated[Secret, AfterValidator(_signing)] | None = None
+    secret_file: Path | None = None
+    recall: bool = True
+
+    @property
+    def recalls(self) -> bool:
+        """Whether it is told of the end of what nobody remembers, after a store was lost."""
+        return self.recall
+
+    @model_validator(mode="after")
+    def _one_of_each(self) -> "Webhook":
+        one_of_each(self, "url", "secret")
+        return self
+
+    def reveal(self) -> tuple[str, str]:
+        """Return the address and the signing secret."""
+        url = check_address(either(self.url, self.url_file).reveal())
+        secret = either(self.secret, self.secret_file).reveal()
+        _key(secret)
+        return url, secret
+
+    async def send(self, http: httpx2.AsyncClient, page: Page, now: float) -> Answer:
+        """Deliver ``page``, signed at ``now`` (seconds since the epoch). Raises nothing but cancellation."""
+        try:
+            url, secret = self.reveal()
+        except (SecretUnreadable, ValueError) as error:
+            return undelivered(error)
+        body = msgspec.json.encode(page.document())
+        timestamp = str(int(now))
+        signed = hmac.digest(_key(secret), b".".join((page.id.encode(), timestamp.encode(), body)), hashlib.sha256)
+        headers = {
+            "webhook-id": page.id,
+            "webhook-timestamp": timestamp,
+            "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
+        }
+        return await self.deliver(http, url, body, now, headers=headers, secrets=(secret,))

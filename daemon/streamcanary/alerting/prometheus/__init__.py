@@ -1,0 +1,1 @@
+"""Export of the rules as a Prometheus rule file."""

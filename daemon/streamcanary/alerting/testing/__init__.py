@@ -1,0 +1,1 @@
+"""Rule unit tests, and the backtest of rules against recorded runs."""

@@ -1,0 +1,97 @@
+"""All canaries of a configuration, ready to run: a client and a retry budget for each target."""
+
+from collections.abc import Callable, Mapping
+from typing import Self
+
+from openai import AsyncOpenAI
+
+from streamcanary.canary.metrics import CanaryInstruments
+from streamcanary.canary.openai_client import SecretsOfTarget, open_client
+from streamcanary.canary.run import CanaryRun
+from streamcanary.canary.spec import CanarySpec, FallbackSpec
+from streamcanary.canary.spend.guard import SpendGuard
+from streamcanary.canary.target import TargetSpec
+from streamcanary.client.async_client import AsyncStreamClient
+from streamcanary.client.fallbacks import Fallback, NonStreaming, Route
+from streamcanary.client.retry_budget import RetryBudget
+from streamcanary.events import Event
+from streamcanary.model import names
+from streamcanary.model.canary import Canary
+from streamcanary.model.clock import Clock
+
+
+class Fleet:
+    """The runs of all canaries, by name. A context manager: leaving it closes the connections.
+
+    ``guard`` keeps account of what they use. ``watch`` is told of every event of every run as it happens, and must not
+    block.
+    """
+
+    def __init__(
+        self,
+        targets: Mapping[str, TargetSpec],
+        canaries: Mapping[str, CanarySpec],
+        *,
+        clock: Clock,
+        guard: SpendGuard | None = None,
+        watch: Callable[[Canary, Event], None] | None = None,
+    ) -> None:
+        used = {target for spec in canaries.values() for target in _targets_of(spec)}
+        self._targets = {name: target for name, target in targets.items() if name in used}
+        self._clients = {name: open_client(target) for name, target in self._targets.items()}
+        self._budgets = {name: RetryBudget() for name in self._targets}
+        self._clock = clock
+        self._guard = guard
+        self._watch = watch
+        self.instruments = CanaryInstruments(clock)
+        self.runs = {name: self._make_run(name, spec) for name, spec in canaries.items()}
+
+    @property
+    def canaries(self) -> tuple[Canary, ...]:
+        """What the other rooms may know of the canaries."""
+        return tuple(run.canary for run in self.runs.values())
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        for client in self._clients.values():
+            await client.close()
+
+    def _make_run(self, name: str, spec: CanarySpec) -> CanaryRun:
+        target = self._targets[spec.target]
+        canary = spec.describe(name, target)
+        labels = {names.CANARY: name, names.TARGET: spec.target, names.PROVIDER_LABEL: target.provider}
+        client = AsyncStreamClient(
+            self._clients[spec.target],
+            retry=spec.retry,
+            timeouts=spec.timeouts,
+            fallbacks=[self._fallback(fallback) for fallback in spec.fallbacks],
+            budget=self._budgets[spec.target],
+            provider=target.provider,
+            labels=labels,
+            lenient=target.finish_reason == "lenient",
+            secrets=SecretsOfTarget(target.headers),
+            breaker=None,  # a canary is what finds out that a route is back
+            clock=self._clock,
+        )
+        return CanaryRun(
+            canary,
+            spec,
+            client,
+            clock=self._clock,
+            instruments=self.instruments,
+            prices=self._guard.prices[name] if self._guard else (),
+            treasurer=self._guard,
+            watch=self._watch,
+        )
+
+    def _fallback(self, spec: FallbackSpec) -> Fallback:
+        if spec.non_streaming:
+            return NonStreaming()
+        client: AsyncOpenAI | None = self._clients[spec.target] if spec.target else None
+        return Route(model=spec.model, client=client, name=f"{spec.model}@{spec.target}" if spec.target else spec.model)
+
+
+def _targets_of(spec: CanarySpec) -> set[str]:
+    return {spec.target, *(fallback.target for fallback in spec.fallbacks if fallback.target)}

@@ -1,0 +1,1 @@
+"""Token usage, prices, and the budget that limits what canaries spend."""

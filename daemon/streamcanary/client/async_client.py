@@ -1,0 +1,219 @@
+"""The asynchronous driver: it sends, waits and reads what the state machine of the call asks for, and nothing more."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+
+import httpx2
+from openai import AsyncOpenAI
+
+from streamcanary.client.base_client import BaseClient
+from streamcanary.client.core.call import Call, State
+from streamcanary.client.core.request import Asked
+from streamcanary.client.core.routes import Routes
+from streamcanary.client.drivers.base_stream import BaseStream
+from streamcanary.client.drivers.request_capture import Opening, watched_async
+from streamcanary.client.drivers.task_timer import Alarm
+from streamcanary.client.result import StreamResult
+from streamcanary.events import Event
+
+if TYPE_CHECKING:
+    from streamcanary.client.core.request import ChatArguments, ResponsesArguments
+
+_WRITE_SLACK = 10.0  # seconds by which the transport's own clock is looser than ours, which are the ones that count
+_DRAIN = 0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
+
+
+class AsyncStreamClient(BaseClient[AsyncOpenAI, "AsyncStream"]):
+    """Streams answers, and turns every failure into one of two things: a complete answer or a typed fault.
+
+    Takes an ``AsyncOpenAI`` (or a subclass, such as ``AsyncAzureOpenAI``); its own retries are switched off inside, its
+    transport, keys and headers are used as they are.
+
+    ``fallbacks`` are asked in order, once each, when the call's own route has failed. ``on_partial`` says what happens
+    when an attempt fails after text was delivered: ``"restart"`` (a ``Restarted`` event voids it), ``"fail"``, or
+    ``"buffer"`` (nothing is delivered until it is whole). ``on`` is asked about each fault of the own route, and may
+    decide about its retry. ``budget`` bounds the retries of all calls together (by default one of 500 tokens),
+    ``breaker`` keeps calls from a route that mostly fails (by default: the defaults of ``BreakerPolicy``; ``None`` for
+    none). ``provider`` and ``labels`` go on spans and metrics. ``lenient`` accepts ``[DONE]`` in place of a
+    ``finish_reason``, as some servers end. ``time_per_chunk`` records the time between chunks as
+    ``gen_ai.client.operation.time_per_output_chunk`` (off by default: it costs almost as much as all else that is done
+    for a chunk). ``secrets`` are scrubbed from every message, as keys and tokens are; they are looked at for each call.
+    """
+
+    @overload
+    async def complete(self, **arguments: "Unpack[ChatArguments]") -> StreamResult: ...
+
+    @overload
+    async def complete(self, **arguments: "Unpack[ResponsesArguments]") -> StreamResult: ...
+
+    async def complete(self, **arguments: Any) -> StreamResult:
+        """Stream the answer, and return it when it is whole.
+
+        Raises:
+            StreamFailed: if no attempt gave a whole answer.
+            TypeError: as :meth:`stream`.
+        """
+        async with self.stream(**arguments) as stream:
+            await stream.until_done()
+            return stream.result
+
+    _kind = AsyncOpenAI
+
+    @staticmethod
+    def _watched(sdk: AsyncOpenAI) -> AsyncOpenAI:
+        return watched_async(sdk)
+
+    def _stream_of(self, asked: Asked) -> "AsyncStream":
+        return AsyncStream(self._routes, asked)
+
+
+class AsyncStream(BaseStream[AsyncOpenAI]):
+    """The answer to one call, event by event. A context manager: leaving it closes the connection on every path."""
+
+    def __init__(self, routes: Routes[AsyncOpenAI], asked: Asked) -> None:
+        super().__init__(routes, asked)
+        self._body: AsyncIterator[bytes] = _nothing()
+
+    async def until_done(self) -> None:
+        """Read the rest of the stream; raises :class:`StreamFailed` as reading does."""
+        async for _ in self:
+            pass
+
+    async def close(self) -> None:
+        """Leave the stream: what is under way is given up, and its connection closed. Twice does no harm."""
+        if self._call is not None:
+            self._call.abandon()
+            await self._close_response()
+
+    async def __aenter__(self) -> Self:
+        self._start()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        await self.close()
+
+    def __aiter__(self) -> Self:
+        return self
+
+    async def __anext__(self) -> Event:
+        call = self._call or self._start()
+        if not call.events:
+            if self._ended(call):
+                raise StopAsyncIteration
+            self._claim(call)
+            try:
+                await self._read_on(call)
+            finally:
+                self._reading.release()
+        return self._hand_over(call)
+
+    def __del__(self) -> None:
+        # A forgotten stream still ends its spans; its connection goes with the response.
+        if getattr(self, "_call", None) is not None:
+            self._call.abandon()  # type: ignore[union-attr] # as was just seen
+
+    def _start(self) -> Call:
+        if self._call is None:
+            self._alarm = Alarm()
+        return super()._start()
+
+    async def _read_on(self, call: Call) -> None:
+        """Work until there is an event to hand over; the last event of a call comes with its end."""
+        try:
+            while not call.events:
+                if call.state is State.READING:
+                    await self._read(call, self._body)
+                elif call.state is State.OPENING:
+                    await self._open(call)
+                else:
+                    await asyncio.sleep(call.resume_at - self._now())
+                    call.start()
+                if call.state is State.WAITING or call.state is State.ENDED:
+                    await self._close_response(drain=call.result is not None)
+        except BaseException:  # cancelled, or a programming error: it goes on to the caller, the connection does not
+            call.abandon()
+            await self._close_response()
+            raise
+
+    async def _open(self, call: Call) -> None:
+        clocks = call.leg.timeouts
+        transport = httpx2.Timeout(
+            read=None,  # each read has our own alarm, and needs no second timer
+            write=self._routes.options.timeouts.total + _WRITE_SLACK,
+            connect=clocks.connect,
+            pool=clocks.connect,
+        )
+        send = self._routes.sender(self._asked, call.leg)
+        alarm, opening = self._alarm, Opening()
+        try:
+            alarm.arm(call.deadline)
+            try:
+                with opening:
+                    response = (await send(timeout=transport).__aenter__()).http_response
+            finally:
+                alarm.disarm()
+        except asyncio.CancelledError:
+            if not alarm.rang():
+                raise
+            self._failed_to_open(call, opening)
+        except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
+            self._failed_to_open(call, opening, None if alarm.rang() else error)
+        else:
+            self._response, self._body = response, response.aiter_bytes()
+            self._opened(call, opening, response)
+
+    async def _read(self, call: Call, body: AsyncIterator[bytes]) -> None:
+        alarm = self._alarm
+        try:
+            alarm.arm(call.deadline)
+            try:
+                data = await anext(body)
+            finally:
+                alarm.disarm()
+        except StopAsyncIteration:
+            call.eof()
+        except asyncio.CancelledError:
+            if not alarm.rang():
+                raise
+            call.struck()
+        except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
+            call.struck() if alarm.rang() else call.broke(error)
+        else:
+            call.feed(data)
+
+    async def _close_response(self, *, drain: bool = False) -> None:
+        """Close the connection; when the answer is whole, read its end first, so that it can serve the next call."""
+        response, self._response = self._response, None
+        try:
+            if drain and response is not None and not response.is_closed:
+                await self._drain()
+        finally:
+            self._alarm.close()
+            if response is not None and not response.is_closed:
+                await asyncio.shield(response.aclose())
+
+    async def _drain(self) -> None:
+        alarm = self._alarm
+        try:
+            alarm.arm(asyncio.get_running_loop().time() + _DRAIN)
+            try:
+                async for _ in self._body:
+                    pass
+            finally:
+                alarm.disarm()
+        except asyncio.CancelledError:
+            if not alarm.rang():
+                raise
+        except Exception:  # noqa: BLE001 - the answer is whole: how its connection ends is no longer of interest
+            alarm.rang()
+
+
+async def _nothing() -> AsyncIterator[bytes]:
+    """Stand for the body of an answer that has not come."""
+    nothing: tuple[bytes, ...] = ()
+    for piece in nothing:
+        yield piece

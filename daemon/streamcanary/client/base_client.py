@@ -1,0 +1,136 @@
+"""What the asynchronous and the synchronous client have in common: all but the stream that reads the answer."""
+
+import random as _random
+from abc import ABC, abstractmethod
+from collections.abc import Collection, Iterable, Mapping
+from copy import copy
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, Self, TypeVar, Unpack, overload
+
+import msgspec
+from openai import AsyncOpenAI, OpenAI
+
+from streamcanary.client.circuit_breaker import BreakerPolicy, CircuitBreakers
+from streamcanary.client.core.call import OnPartial
+from streamcanary.client.core.plan import OnFault
+from streamcanary.client.core.request import Asked
+from streamcanary.client.core.routes import Routes, Sdk
+from streamcanary.client.fallbacks import Fallback
+from streamcanary.client.instrumentation import Instruments
+from streamcanary.client.options import Options
+from streamcanary.client.retry_budget import RetryBudget
+from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
+from streamcanary.model.clock import Clock, SystemClock
+
+if TYPE_CHECKING:
+    from streamcanary.client.core.request import ChatArguments, ResponsesArguments
+
+AnyStream = TypeVar("AnyStream")
+
+
+class BaseClient(ABC, Generic[Sdk, AnyStream]):
+    """Takes one kind of SDK client, gives one kind of stream; ``AsyncStreamClient`` says what the options mean."""
+
+    _kind: ClassVar[type[AsyncOpenAI | OpenAI]]
+
+    def __init__(
+        self,
+        client: Sdk,
+        *,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        fallbacks: Iterable[Fallback] = (),
+        on_partial: OnPartial = "restart",
+        on: OnFault | None = None,
+        budget: RetryBudget | None = None,
+        breaker: BreakerPolicy | None = BreakerPolicy(),  # noqa: B008 - frozen
+        provider: str = "openai",
+        labels: Mapping[str, str] | None = None,
+        lenient: bool = False,
+        time_per_chunk: bool = False,
+        secrets: Collection[str] = (),
+        clock: Clock | None = None,
+        random: _random.Random | None = None,
+    ) -> None:
+        options = Options(
+            retry=RetryPolicy() if retry is None else retry,
+            timeouts=Timeouts() if timeouts is None else timeouts,
+            fallbacks=tuple(fallbacks),
+            on_partial=on_partial,
+            on=on,
+            provider=provider,
+            labels=dict(labels or {}),
+            lenient=lenient,
+            secrets=secrets,
+            clock=clock or SystemClock(),
+            random=random or _random.Random(),  # noqa: S311 - jitter, not cryptography
+            instruments=Instruments(time_per_chunk=time_per_chunk),
+            budget=RetryBudget() if budget is None else budget,
+            breakers=_breakers(breaker),
+        )
+        self._sdk = client
+        self._routes = Routes(client, options, self._watched, self._kind)
+
+    @property
+    def budget(self) -> RetryBudget:
+        """The tokens that are left for retries."""
+        return self._routes.options.budget
+
+    def with_options(
+        self,
+        *,
+        retry: RetryPolicy | None = None,
+        timeouts: Timeouts | None = None,
+        fallbacks: Iterable[Fallback] | None = None,
+        on_partial: OnPartial | None = None,
+        on: OnFault | None = None,
+        labels: Mapping[str, str] | None = None,
+        lenient: bool | None = None,
+    ) -> Self:
+        """Return a client that differs in what is given, and shares transport, budget, breakers and cache."""
+        given = {
+            "retry": retry,
+            "timeouts": timeouts,
+            "fallbacks": None if fallbacks is None else tuple(fallbacks),
+            "on_partial": on_partial,
+            "on": on,
+            "labels": None if labels is None else dict(labels),
+            "lenient": lenient,
+        }
+        changes = {name: value for name, value in given.items() if value is not None}
+        other = copy(self)
+        other._routes = Routes(
+            self._sdk, msgspec.structs.replace(self._routes.options, **changes), self._watched, self._kind
+        )
+        return other
+
+    @overload
+    def stream(self, **arguments: "Unpack[ChatArguments]") -> AnyStream: ...
+
+    @overload
+    def stream(self, **arguments: "Unpack[ResponsesArguments]") -> AnyStream: ...
+
+    def stream(self, **arguments: Any) -> AnyStream:
+        """Return a stream of the answer to ``messages=`` (Chat Completions) or ``input=`` (Responses) by ``model=``.
+
+        Other arguments go to the SDK untouched. Nothing is sent until the stream is entered or read.
+
+        Raises:
+            TypeError: if an argument is missing, unknown to the SDK, or set by this client: ``stream``, ``timeout``,
+                ``n`` over 1, ``background``; in ``extra_body`` too.
+        """
+        return self._stream_of(self._routes.ask(arguments))
+
+    @staticmethod
+    @abstractmethod
+    def _watched(sdk: Sdk) -> Sdk:
+        """Return a copy of ``sdk`` that does not retry by itself, and whose requests can be watched."""
+
+    @abstractmethod
+    def _stream_of(self, asked: Asked) -> AnyStream:
+        """Return the stream of a call that has not begun."""
+
+
+def _breakers(policy: BreakerPolicy | None) -> CircuitBreakers | None:
+    if policy is not None and not isinstance(policy, BreakerPolicy):
+        raise TypeError(f"breaker must be a BreakerPolicy, or None for no breaker, not {policy!r}")
+    return CircuitBreakers(policy) if policy else None

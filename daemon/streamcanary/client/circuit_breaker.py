@@ -1,0 +1,139 @@
+"""A circuit breaker for each route: a route that mostly fails is not asked for a while.
+
+    closed ── too many of the last calls failed ──▶ open ── open_for seconds ──▶ half open ── the one probe
+       ▲                                              ▲                             │        that is let through
+       ╰────────────── it answered ───────────────────┼─────────────────────────────┤
+                                                      ╰────── it failed ────────────╯
+
+(M. Nygard, "Release It!", 2018, chapter 5.)
+"""
+
+import threading
+from collections import OrderedDict, deque
+from enum import StrEnum
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field
+
+from streamcanary.model.config_types.duration import PositiveDuration
+from streamcanary.model.faults import Blame, Fault, FaultKind
+
+_MOST_ROUTES = 1024
+_MOST_CALLS = 10_000  # remembered of one route
+_PROVIDERS_FAULT = frozenset({Blame.PROVIDER, Blame.NETWORK})
+
+
+class BreakerPolicy(BaseModel):
+    """When a route is given up for a while. Times are seconds.
+
+    It opens when ``failure_rate`` of the calls within ``window`` have failed, given at least ``min_calls``; after
+    ``open_for`` one call at a time is let through, and the first that is answered closes it.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    failure_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
+    min_calls: Annotated[int, Field(ge=1, le=_MOST_CALLS)] = 20
+    window: PositiveDuration = 60.0
+    open_for: PositiveDuration = 30.0
+
+
+class Circuit(StrEnum):
+    """The state of a breaker."""
+
+    CLOSED = "closed"
+    OPEN = "open"
+    HALF_OPEN = "half_open"
+
+
+def counts_against(fault: Fault) -> bool:
+    """Tell whether a fault says that the route is unwell: not when the request, the key or we are to blame."""
+    return fault.blame in _PROVIDERS_FAULT or fault.kind is FaultKind.RATE_LIMITED
+
+
+class CircuitBreaker:
+    """The breaker of one route; safe to use from threads. Times are monotonic seconds."""
+
+    def __init__(self, policy: BreakerPolicy) -> None:
+        self._policy = policy
+        self._lock = threading.Lock()
+        self._calls: deque[tuple[float, bool]] = deque(maxlen=_MOST_CALLS)
+        self._failed = 0
+        self._opened: float | None = None
+        self._probe: float | None = None
+
+    def state(self, now: float) -> Circuit:
+        """Return the state at ``now``."""
+        if self._opened is None:
+            return Circuit.CLOSED
+        return Circuit.HALF_OPEN if now - self._opened >= self._policy.open_for else Circuit.OPEN
+
+    def admit(self, now: float) -> bool:
+        """Tell whether a call may go this way; who is told so must then :meth:`record` its end, or :meth:`release`."""
+        with self._lock:
+            state = self.state(now)
+            if state is not Circuit.HALF_OPEN:
+                return state is Circuit.CLOSED
+            # A probe whose caller vanished without a word must not keep the circuit open for ever.
+            if self._probe is not None and now - self._probe < self._policy.open_for:
+                return False
+            self._probe = now
+            return True
+
+    def release(self) -> None:
+        """Take in that a call which was admitted is not made: if it was to be the probe, another one may."""
+        with self._lock:
+            self._probe = None
+
+    def record(self, fault: Fault | None, now: float) -> None:
+        """Take in what became of a call that was admitted; a fault that is nobody's or our own decides nothing."""
+        failed = fault is not None and counts_against(fault)
+        with self._lock:
+            if self._opened is not None:
+                self._probe = None
+                if fault is None:
+                    self._close()
+                elif failed:
+                    self._opened = now
+                return
+            if fault is not None and not failed:
+                return
+            self._remember(now, failed=failed)
+            calls = len(self._calls)
+            if failed and calls >= self._policy.min_calls and self._failed >= self._policy.failure_rate * calls:
+                self._opened = now
+
+    def _remember(self, now: float, *, failed: bool) -> None:
+        if len(self._calls) == _MOST_CALLS:
+            self._failed -= self._calls[0][1]
+        self._calls.append((now, failed))
+        self._failed += failed
+        while self._calls and self._calls[0][0] < now - self._policy.window:
+            self._failed -= self._calls.popleft()[1]
+
+    def _close(self) -> None:
+        self._opened = None
+        self._calls.clear()
+        self._failed = 0
+
+
+class CircuitBreakers:
+    """The breakers of all routes of a client, by endpoint and model; at most 1,024, then the oldest is forgotten."""
+
+    def __init__(self, policy: BreakerPolicy) -> None:
+        self._policy = policy
+        self._lock = threading.Lock()
+        self._by_route: OrderedDict[tuple[str, str], CircuitBreaker] = OrderedDict()
+
+    def of(self, endpoint: str, model: str) -> CircuitBreaker:
+        """Return the breaker of a route."""
+        key = (endpoint, model)
+        with self._lock:
+            breaker = self._by_route.get(key)
+            if breaker is None:
+                breaker = self._by_route[key] = CircuitBreaker(self._policy)
+                if len(self._by_route) > _MOST_ROUTES:
+                    self._by_route.popitem(last=False)
+            else:
+                self._by_route.move_to_end(key)
+            return breaker

@@ -1,0 +1,43 @@
+"""How long to wait before the next attempt."""
+
+import math
+import random as _random
+from collections.abc import Mapping
+from datetime import UTC
+from email.utils import parsedate_to_datetime
+
+from streamcanary.client.timeouts_and_retries import RetryPolicy
+
+
+def full_jitter(policy: RetryPolicy, retry: int, random: _random.Random) -> float:
+    """Return a wait in seconds before retry number ``retry`` (from 0), as :class:`RetryPolicy` defines it."""
+    cap = min(policy.max_delay, policy.base_delay * 2.0 ** min(retry, 64))
+    return random.uniform(0.0, cap)
+
+
+def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+    """Return how many seconds the server asks to wait, or ``None`` if it does not say, or says nonsense.
+
+    Read are ``retry-after-ms`` (Azure, OpenAI) and ``Retry-After`` in seconds or as a date (RFC 9110, section 10.2.3);
+    ``now`` is wall time, which a date is held against.
+    """
+    for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
+        if (value := headers.get(name)) is None:
+            continue
+        try:
+            seconds = float(value) * unit
+        except ValueError:
+            continue
+        if math.isfinite(seconds) and seconds >= 0:
+            return seconds
+    return _until_date(headers.get("retry-after"), now)
+
+
+def _until_date(value: str | None, now: float) -> float | None:
+    if value is None or len(value) > 64:
+        return None
+    try:
+        date = parsedate_to_datetime(value)
+    except ValueError:
+        return None
+    return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)

@@ -1,0 +1,177 @@
+"""Chat Completions: from chunks, or one whole completion, to an answer."""
+
+from typing import Any
+
+import msgspec
+from msgspec import Struct
+
+from streamcanary.client.core.answer import Answer
+from streamcanary.client.core.lenient_json import Decoder, ErrorReported, decode_untyped
+from streamcanary.client.core.limits import LIMITS, Limits
+from streamcanary.client.core.sse import ServerSentEvent
+from streamcanary.events import Delta as DeltaEvent
+
+
+class Function(Struct):
+    """A part of a function call: its name comes first and whole, its arguments in pieces, or whole as an object."""
+
+    name: str | None = None
+    arguments: Any = None
+
+
+class ToolCallChunk(Struct):
+    """A part of a tool call; ``index`` says of which."""
+
+    index: int | None = None
+    id: str | None = None
+    function: Function | None = None
+
+
+class Delta(Struct):
+    """What a chunk adds to the message. Reasoning goes by two names in the field; content may come in parts."""
+
+    content: Any = None
+    reasoning_content: str | None = None
+    reasoning: str | None = None
+    refusal: str | None = None
+    tool_calls: list[ToolCallChunk] | None = None
+
+
+class Choice(Struct):
+    """One choice; streamed ones have a ``delta``, whole ones a ``message``."""
+
+    index: int | None = None
+    delta: Delta | None = None
+    message: Delta | None = None
+    finish_reason: str | None = None
+    error: Any = None
+
+
+class TokenUsage(Struct, gc=False):
+    """Tokens, as the provider counts them."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+class ChatMessage(Struct):
+    """A chunk of a streamed completion, a whole completion, or an error: they share their outer shape."""
+
+    id: str | None = None
+    model: str | None = None
+    created: int | None = None
+    choices: list[Choice] | None = None
+    usage: TokenUsage | None = None
+    error: Any = None
+    object: str | None = None
+    type: str | None = None
+
+    @property
+    def reports_error(self) -> bool:
+        """Whether this is an error: servers say so in several ways. An empty ``error`` beside an answer is none."""
+        if self.error or "error" in (self.object, self.type):
+            return True
+        return self.error is not None and not self.choices
+
+
+_BROKEN = frozenset({"error", "abort", "cancelled"})  # reasons that are none to end: OpenRouter, vLLM
+_decode = Decoder(ChatMessage)
+
+
+class ChatReader:
+    """Reads one answer of Chat Completions. ``done`` tells that ``[DONE]`` has come."""
+
+    __slots__ = ("answer", "done")
+
+    def __init__(self, limits: Limits = LIMITS) -> None:
+        self.answer = Answer(limits)
+        self.done = False
+
+    def take(self, event: ServerSentEvent) -> list[DeltaEvent]:
+        """Return what an event adds to the answer.
+
+        Raises:
+            ErrorReported: if it is an error.
+            msgspec.DecodeError: if it is not JSON.
+            AnswerTooLong: if the answer grows over the limits.
+        """
+        data = event.data
+        if data.startswith(b"[DONE]"):
+            self.done = True
+            return []
+        if not data or data.isspace():
+            if event.event == "error":
+                raise ErrorReported(None)
+            return []
+        message = _decode(data)
+        if message.reports_error or event.event == "error":
+            raise ErrorReported(message.error or decode_untyped(data))
+        if message.choices is None and message.id is None and message.usage is None:
+            return []  # JSON, and nothing of ours
+        return self._add(message)
+
+    def take_body(self, body: bytes) -> list[DeltaEvent] | None:
+        """Return what a whole JSON body says, or ``None`` if it is no completion; raises as :meth:`take` does."""
+        message = _decode(body)
+        if message.reports_error:
+            raise ErrorReported(message.error or decode_untyped(body))
+        if not message.choices:
+            return None
+        self.done = True
+        self.answer.raw = body
+        return self._add(message)
+
+    def _add(self, message: ChatMessage) -> list[DeltaEvent]:
+        answer = self.answer
+        answer.chunks += 1
+        answer.describe(message.id, message.model, message.created)
+        if (usage := message.usage) is not None:
+            answer.use(usage.prompt_tokens, usage.completion_tokens)
+        if not message.choices:
+            return []
+        choice = message.choices[0]
+        if choice.index:
+            return []  # n > 1 is never asked for: another index is noise
+        if choice.error or choice.finish_reason in _BROKEN:
+            raise ErrorReported(
+                choice.error or {"message": f"the answer ended with finish_reason {choice.finish_reason}"}
+            )
+        if choice.finish_reason:
+            answer.finish(choice.finish_reason)
+        delta = choice.delta or choice.message
+        if delta is None:
+            return []
+        events: list[DeltaEvent] = []
+        if content := delta.content:
+            events.append(answer.add_text(content if isinstance(content, str) else _text_of(content)))
+        if delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
+            self._add_uncommon(delta, events)
+        return events
+
+    def _add_uncommon(self, delta: Delta, events: list[DeltaEvent]) -> None:
+        if reasoning := delta.reasoning_content or delta.reasoning:
+            events.append(self.answer.add_reasoning(reasoning))
+        if delta.refusal:
+            events.append(self.answer.add_refusal(delta.refusal))
+        for position, call in enumerate(delta.tool_calls or ()):
+            function = call.function or Function()
+            index = position if call.index is None else call.index
+            events.append(self.answer.add_tool_call(index, call.id, function.name, _arguments(function.arguments)))
+
+
+def _text_of(content: object) -> str:
+    """Return the text of content in parts. A piece of the answer that cannot be read must not go missing unseen."""
+    parts = content if isinstance(content, list) else [None]
+    texts: list[str] = []
+    for part in parts:
+        text = part.get("text") if isinstance(part, dict) else part
+        if not isinstance(text, str):
+            raise msgspec.DecodeError("the content of a chunk is neither text nor parts with text")
+        texts.append(text)
+    return "".join(texts)
+
+
+def _arguments(arguments: object) -> str | None:
+    if arguments is None or isinstance(arguments, str):
+        return arguments
+    return msgspec.json.encode(arguments).decode()

@@ -1,0 +1,291 @@
+"""From what the SDK raises and providers say to the fault that it is.
+
+Exceptions are known by their class names all down the chain, because the transport may be ``httpx2`` or the older
+``httpx``, and because the SDK wraps some errors, and lets others through as they are.
+"""
+
+import socket
+import ssl
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from streamcanary.client.core.backoff import retry_after
+from streamcanary.client.core.invalid_request import wrong_part
+from streamcanary.model.config_types.secret import scrub
+from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
+
+_QUOTA_SUFFIXES = ("_spend_limit_exceeded", "_usage_limit_exceeded")
+_BY_CODE: dict[str, FaultKind] = {
+    "insufficient_quota": FaultKind.QUOTA_EXHAUSTED,
+    "billing_hard_limit_reached": FaultKind.QUOTA_EXHAUSTED,
+    "billing_not_active": FaultKind.QUOTA_EXHAUSTED,
+    "credit_balance_exhausted": FaultKind.QUOTA_EXHAUSTED,
+    "rate_limit_exceeded": FaultKind.RATE_LIMITED,
+    "rate_limit_error": FaultKind.RATE_LIMITED,
+    "too_many_requests": FaultKind.RATE_LIMITED,
+    "overloaded": FaultKind.OVERLOADED,
+    "overloaded_error": FaultKind.OVERLOADED,
+    "service_unavailable": FaultKind.OVERLOADED,
+    "server_error": FaultKind.SERVER_ERROR,
+    "internal_error": FaultKind.SERVER_ERROR,
+    "internal_server_error": FaultKind.SERVER_ERROR,
+    "api_error": FaultKind.SERVER_ERROR,
+    "invalid_api_key": FaultKind.AUTH_FAILED,
+    "authentication_error": FaultKind.AUTH_FAILED,
+    "permission_error": FaultKind.PERMISSION_DENIED,
+    "permission_denied": FaultKind.PERMISSION_DENIED,
+    "model_not_found": FaultKind.NOT_FOUND,
+    "not_found_error": FaultKind.NOT_FOUND,
+    "deploymentnotfound": FaultKind.NOT_FOUND,
+    "context_length_exceeded": FaultKind.CONTEXT_LENGTH_EXCEEDED,
+    "string_above_max_length": FaultKind.CONTEXT_LENGTH_EXCEEDED,
+    "content_filter": FaultKind.CONTENT_POLICY,
+    "content_policy_violation": FaultKind.CONTENT_POLICY,
+    "moderation_blocked": FaultKind.CONTENT_POLICY,
+    "responsibleaipolicyviolation": FaultKind.CONTENT_POLICY,
+    "invalid_request_error": FaultKind.BAD_REQUEST,
+    "invalid_value": FaultKind.BAD_REQUEST,
+}
+_BY_STATUS: dict[int, FaultKind] = {
+    401: FaultKind.AUTH_FAILED,
+    403: FaultKind.PERMISSION_DENIED,
+    404: FaultKind.NOT_FOUND,
+    408: FaultKind.SERVER_ERROR,
+    409: FaultKind.SERVER_ERROR,
+    429: FaultKind.RATE_LIMITED,
+    503: FaultKind.OVERLOADED,
+    529: FaultKind.OVERLOADED,
+}
+# A status says who answered so; only where it leaves the cause open does the code in the body decide.
+_REFINED: dict[FaultKind, frozenset[FaultKind]] = {
+    FaultKind.RATE_LIMITED: frozenset({FaultKind.QUOTA_EXHAUSTED}),
+    FaultKind.BAD_REQUEST: frozenset(
+        {FaultKind.CONTEXT_LENGTH_EXCEEDED, FaultKind.CONTENT_POLICY, FaultKind.NOT_FOUND, FaultKind.AUTH_FAILED}
+    ),
+    FaultKind.PERMISSION_DENIED: frozenset({FaultKind.QUOTA_EXHAUSTED, FaultKind.CONTENT_POLICY}),
+    FaultKind.SERVER_ERROR: frozenset({FaultKind.OVERLOADED}),
+}
+_LONGEST_PARAM = 128  # characters of the name of a parameter
+_MOST_LINKS = 32  # of an exception chain, which can be a ring
+
+
+def kind_of_code(*codes: object) -> FaultKind | None:
+    """Return what the first telling one of a provider's error ``codes`` means: ``code``, then ``type``."""
+    for code in codes:
+        if isinstance(code, int) or (isinstance(code, str) and code.isdigit()):
+            if 400 <= int(code) <= 599:
+                return kind_of_status(int(code))
+        elif isinstance(code, str):
+            folded = code.lower()
+            if folded.endswith(_QUOTA_SUFFIXES):
+                return FaultKind.QUOTA_EXHAUSTED
+            if kind := _BY_CODE.get(folded):
+                return kind
+    return None
+
+
+def kind_of_status(status: int) -> FaultKind:
+    """Return what an HTTP ``status`` of 300 or more means when nothing else is known."""
+    if kind := _BY_STATUS.get(status):
+        return kind
+    if status >= 500:
+        return FaultKind.SERVER_ERROR
+    return FaultKind.BAD_REQUEST if status >= 400 else FaultKind.NOT_A_STREAM
+
+
+def fault_of_status(
+    status: int, headers: Mapping[str, str], body: object, *, now: float, secrets: tuple[str, ...] = ()
+) -> Fault:
+    """Return the fault that an HTTP error is. ``body`` is the decoded error object, or text, or ``None``."""
+    code, error_type, text = _error_parts(body, secrets)
+    kind = kind_of_status(status)
+    if (refined := kind_of_code(code, error_type)) in _REFINED.get(kind, frozenset()) and refined is not None:
+        kind = refined
+    should_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
+    return make_fault(
+        kind,
+        Phase.HEADERS,
+        scrub(text, secrets) or f"the server answered with status {status}",
+        # an empty wallet stays empty, whatever the header says
+        retryable=None if kind is FaultKind.QUOTA_EXHAUSTED else should_retry,
+        status=status,
+        code=_short(code if code is not None else error_type, secrets),
+        retry_after=retry_after(headers, now),
+        request_id=_short(headers.get("x-request-id"), secrets),
+    )
+
+
+def fault_of_error(error: object, phase: Phase, *, secrets: tuple[str, ...] = ()) -> Fault:
+    """Return the fault that an error object inside a stream, or in a JSON body with status 200, is."""
+    code, error_type, text = _error_parts(error, secrets)
+    kind = kind_of_code(code, error_type) or FaultKind.STREAM_ERROR
+    return make_fault(
+        kind,
+        phase,
+        scrub(text, secrets) or "the stream carries an error without a message",
+        code=_short(code if code is not None else error_type, secrets),
+    )
+
+
+def fault_of_exception(
+    error: BaseException, phase: Phase, *, now: float, secrets: tuple[str, ...] = ()
+) -> Fault | None:
+    """Return the fault that an exception is; ``None`` if it is not of the network, but a programming error."""
+    links = tuple(_chain(error))
+    for link in links:
+        if (fault := _fault_of_response(link, now, secrets)) is not None:
+            return fault
+    for link in links:
+        kind = _kind_of_link(link, phase, links)
+        if kind is not None:
+            unsent = kind is FaultKind.INVALID_REQUEST or isinstance(link, TypeError)
+            where = Phase.CONFIG if unsent else _phase_of(kind, phase)
+            return make_fault(kind, where, _describe(kind, links, secrets))
+    if any(base.__name__ in _TRANSPORT for link in links for base in type(link).__mro__):
+        kind = FaultKind.STREAM_CUT if phase is Phase.STREAM else FaultKind.CONNECTION_LOST
+        return make_fault(kind, phase, _describe(kind, links, secrets))
+    return None
+
+
+def _fault_of_response(link: BaseException, now: float, secrets: tuple[str, ...]) -> Fault | None:
+    """Return the fault of an HTTP answer that hangs on an exception.
+
+    It is looked for all down the chain: when the body of an error cannot be read, the SDK lets the read error through
+    and the status stands only in the context.
+    """
+    response = getattr(link, "response", None)
+    status = getattr(response, "status_code", None)
+    if response is None or not isinstance(status, int) or status < 300:
+        return None
+    return fault_of_status(status, response.headers, getattr(link, "body", None), now=now, secrets=secrets)
+
+
+_BY_NAME: dict[str, FaultKind] = {
+    "ConnectTimeout": FaultKind.CONNECT_TIMEOUT,
+    "PoolTimeout": FaultKind.POOL_EXHAUSTED,
+    "ProxyError": FaultKind.PROXY_FAILED,
+    "UnsupportedProtocol": FaultKind.INVALID_REQUEST,
+    "InvalidURL": FaultKind.INVALID_REQUEST,
+    "LocalProtocolError": FaultKind.INVALID_REQUEST,
+    "UnicodeEncodeError": FaultKind.INVALID_REQUEST,
+    "UnicodeError": FaultKind.DNS_FAILED,  # a name that the resolver cannot even spell: a label over 63 characters
+    "TooManyRedirects": FaultKind.NOT_A_STREAM,
+    "DecodingError": FaultKind.STREAM_MALFORMED,
+}
+_LOST = frozenset(
+    {"RemoteProtocolError", "ReadError", "WriteError", "CloseError", "NetworkError", "EndOfStream", "SSLError"}
+)
+_TRANSPORT = frozenset({"RequestError", "APIError"})  # whatever else the transport or the SDK may raise
+_TRANSPORT_PACKAGES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "anyio"})
+_CREDENTIALS = frozenset(
+    {
+        "OpenAIError",
+        "OAuthError",
+        "SubjectTokenProviderError",
+        "SecretUnreadable",
+        "ClientAuthenticationError",  # of azure.identity, and the next one too
+        "CredentialUnavailableError",
+    }
+)
+_NO_KEY = "Could not resolve authentication method"  # the SDK's words when a key was asked for and came back empty
+
+
+def _kind_of_link(link: BaseException, phase: Phase, links: tuple[BaseException, ...]) -> FaultKind | None:
+    name = type(link).__name__
+    if name in _BY_NAME:
+        return _BY_NAME[name]
+    if name == "ConnectError":
+        return _kind_of_connect_error(links)
+    if name in ("ReadTimeout", "WriteTimeout", "TimeoutException"):
+        return FaultKind.STALLED if phase is Phase.STREAM else FaultKind.HEADERS_TIMEOUT
+    if name in _LOST:
+        return FaultKind.STREAM_CUT if phase is Phase.STREAM else FaultKind.CONNECTION_LOST
+    if name in _CREDENTIALS:
+        return FaultKind.AUTH_FAILED
+    if isinstance(link, OverflowError):  # a port outside of 0 to 65535
+        return FaultKind.INVALID_REQUEST
+    if isinstance(link, TypeError) and str(link).startswith(_NO_KEY):
+        return FaultKind.AUTH_FAILED
+    if isinstance(link, OSError):
+        return FaultKind.STREAM_CUT if phase is Phase.STREAM else _kind_of_connect_error(links)
+    return None
+
+
+def _kind_of_connect_error(links: tuple[BaseException, ...]) -> FaultKind:
+    if any(isinstance(link, ssl.SSLError) for link in links):
+        return FaultKind.TLS_FAILED
+    if any(isinstance(link, socket.gaierror) for link in links):
+        return FaultKind.DNS_FAILED
+    return FaultKind.CONNECT_FAILED
+
+
+def _phase_of(kind: FaultKind, phase: Phase) -> Phase:
+    connecting = {
+        FaultKind.CONNECT_TIMEOUT,
+        FaultKind.CONNECT_FAILED,
+        FaultKind.DNS_FAILED,
+        FaultKind.TLS_FAILED,
+        FaultKind.PROXY_FAILED,
+        FaultKind.POOL_EXHAUSTED,
+    }
+    return Phase.CONNECT if kind in connecting else phase
+
+
+_PLAIN: dict[FaultKind, str] = {
+    FaultKind.DNS_FAILED: "the name of the host has no address",
+    FaultKind.CONNECT_TIMEOUT: "no connection in time",
+    FaultKind.POOL_EXHAUSTED: "no free connection in our own pool in time",
+    FaultKind.HEADERS_TIMEOUT: "no answer in time",
+    FaultKind.CONNECTION_LOST: "the connection was lost before the answer began",
+    FaultKind.STREAM_CUT: "the connection was lost in the middle of the answer",
+    FaultKind.INVALID_REQUEST: "the request cannot be sent as it is configured",
+}
+
+
+def _describe(kind: FaultKind, links: tuple[BaseException, ...], secrets: tuple[str, ...]) -> str:
+    """Say in words what happened."""
+    plain = _PLAIN.get(kind, "")
+    if kind is FaultKind.INVALID_REQUEST:
+        return scrub(f"{plain}: {wrong_part(links)}", secrets)
+    # What refused a credential says why itself; a transport error is told best by what lies at its bottom, where beside
+    # the errors of the network stand those of the libraries' own inner workings.
+    telling = links if kind is FaultKind.AUTH_FAILED else [link for link in reversed(links) if _is_of_the_network(link)]
+    deepest = next((str(link) for link in telling if str(link)), "")
+    return scrub(f"{plain}: {deepest}" if plain and deepest else plain or deepest or str(kind), secrets)
+
+
+def _is_of_the_network(link: BaseException) -> bool:
+    return isinstance(link, OSError) or type(link).__module__.partition(".")[0] in _TRANSPORT_PACKAGES
+
+
+def _error_parts(error: object, secrets: tuple[str, ...]) -> tuple[Any, Any, str]:
+    """Return the code, the type and the message of an error object; the message names the ``param`` it is about."""
+    if isinstance(error, Mapping):
+        inner = error.get("error")
+        if isinstance(inner, (Mapping, str)) and inner:
+            return _error_parts(inner, secrets)
+        message, param = error.get("message"), error.get("param")
+        text = message if isinstance(message, str) else ""
+        if isinstance(param, str) and (part := scrub(param, secrets, _LONGEST_PARAM)) and part not in text:
+            text = f"{part}: {text}" if text else f"the server does not accept {part}"
+        return error.get("code"), error.get("type"), text
+    return None, None, error if isinstance(error, str) else ""
+
+
+def _short(value: object, secrets: tuple[str, ...]) -> str | None:
+    return None if value is None else scrub(str(value), secrets, 128)
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """Walk an exception, what caused it, and what groups hold, outermost first; each once."""
+    seen: set[int] = set()
+    waiting: list[BaseException] = [error]
+    while waiting and len(seen) < _MOST_LINKS:
+        link = waiting.pop(0)
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        if isinstance(link, BaseExceptionGroup):
+            waiting.extend(link.exceptions)
+        waiting.extend(further for further in (link.__cause__, link.__context__) if further is not None)

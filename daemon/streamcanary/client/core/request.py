@@ -1,0 +1,153 @@
+"""The arguments of a call, checked before anything is sent, and as each route sends them."""
+
+import inspect
+from collections.abc import Iterable, Iterator, Mapping
+from functools import cache, lru_cache
+from typing import TYPE_CHECKING, Any
+
+import httpx2
+from msgspec import Struct
+from openai.resources.chat import AsyncCompletions
+from openai.resources.responses import AsyncResponses
+from opentelemetry.util.types import AttributeValue
+
+from streamcanary.client.core.attempt import Api
+from streamcanary.client.fallbacks import Route
+from streamcanary.client.instrumentation import CallRecorder, Instruments, server_of
+from streamcanary.model import names
+
+if TYPE_CHECKING:
+    from typing import TypedDict
+
+    from openai.types.chat.completion_create_params import CompletionCreateParamsBase
+    from openai.types.responses.response_create_params import ResponseCreateParamsBase
+
+
+if TYPE_CHECKING:  # only type checkers look at these, and the SDK's own classes are made of another TypedDict
+
+    class _Transport(TypedDict, total=False):
+        extra_headers: Mapping[str, str] | None
+        extra_query: Mapping[str, object] | None
+        extra_body: object | None
+
+    class ChatArguments(CompletionCreateParamsBase, _Transport, total=False):
+        """What a stream of Chat Completions takes: the arguments of the SDK's ``create``, with the SDK's own types."""
+
+    class ResponsesArguments(ResponseCreateParamsBase, _Transport, total=False):
+        """What a stream of the Responses API takes, likewise."""
+
+
+class Request(Struct, frozen=True):
+    """What goes to the SDK on one route."""
+
+    api: Api
+    model: str
+    arguments: dict[str, Any]
+
+    def recorder(
+        self, instruments: Instruments, base_url: httpx2.URL, *, provider: str, labels: Mapping[str, str]
+    ) -> CallRecorder:
+        """Return the recorder of a call whose own route sends this request."""
+        host, port, url = _endpoint(base_url)
+        request: dict[str, AttributeValue] = {
+            names.OPERATION: "chat",
+            names.PROVIDER: provider,
+            names.REQUEST_MODEL: self.model,
+            names.REQUEST_STREAM: True,
+            names.SERVER_ADDRESS: host,
+            names.SERVER_PORT: port,
+        }
+        for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
+            if isinstance(limit := self.arguments.get(name), int):
+                request[names.REQUEST_MAX_TOKENS] = limit
+                break
+        url = f"{url}/{'chat/completions' if self.api == 'chat' else 'responses'}"
+        return CallRecorder(instruments, model=self.model, labels=labels, request=request, url=url)
+
+
+class Asked(Struct, frozen=True):
+    """A call that has not begun: its request on each route. ``None`` stands where nothing is sent."""
+
+    api: Api
+    requests: tuple[Request | None, ...]
+    own: Request
+
+
+def prepare(arguments: Mapping[str, Any], route: Route | None) -> Request:
+    """Return the request that ``route`` sends (``None``: the call's own).
+
+    Raises:
+        TypeError: if an argument is missing, unknown to the SDK, or set by the client itself.
+    """
+    if route is None:
+        _refuse_own(arguments)
+    else:
+        _refuse_own(route.overrides, " in the overrides of a Route")  # before any of them is left out
+        foreign = parameters("responses") - parameters("chat")
+        if "input" in arguments:
+            foreign = parameters("chat") - parameters("responses")
+        overrides = {name: value for name, value in route.overrides.items() if name not in foreign}
+        arguments = {**arguments, **({"model": route.model} if route.model else {}), **overrides}
+    if ("messages" in arguments) is ("input" in arguments):
+        raise TypeError("a stream needs either 'messages' (Chat Completions) or 'input' (Responses)")
+    api: Api = "chat" if "messages" in arguments else "responses"
+    for name in ("model", "messages" if api == "chat" else "input"):
+        if not arguments.get(name):
+            raise TypeError(f"a stream needs {name!r}")
+    if not isinstance(arguments["model"], str):
+        raise TypeError("'model' must be text")
+    if unknown := arguments.keys() - parameters(api):
+        raise TypeError(
+            f"unknown argument: {', '.join(sorted(unknown))}; extra_body carries what the SDK does not know"
+        )
+    return Request(api, arguments["model"], dict(arguments))
+
+
+def _refuse_own(arguments: Mapping[str, Any], where: str = "") -> None:
+    """Refuse what the client sets itself; what ``extra_body`` has, the SDK would put over that, unseen."""
+    _refuse(arguments, ("stream", "timeout", "background"), where)
+    body = arguments.get("extra_body")
+    if isinstance(body, Mapping):
+        _refuse(body, ("stream", "background"), f" in extra_body{where}")
+
+
+def _refuse(given: Mapping[str, Any], own: Iterable[str], where: str) -> None:
+    for name in own:
+        if name in given:
+            raise TypeError(
+                f"{name!r}{where} cannot be given to a stream: the client sets it, see Timeouts for the clocks"
+            )
+    if (given.get("n") or 1) != 1:
+        raise TypeError(f"'n'{where} must be 1: a stream has one answer")
+
+
+def replayable(value: Any) -> Any:
+    """Return ``value`` with every iterator in it read into a list: a second attempt would find it empty."""
+    if isinstance(value, Iterator):
+        value = list(value)
+    if isinstance(value, list):
+        return [replayable(item) if isinstance(item, (Iterator, dict, list)) else item for item in value]
+    if isinstance(value, dict):
+        return {
+            key: replayable(item) if isinstance(item, (Iterator, dict, list)) else item for key, item in value.items()
+        }
+    return value
+
+
+def shown_url(url: httpx2.URL) -> str:
+    """Return ``url`` as it may be shown: without user, password and query, each of which can hold a secret."""
+    if url.userinfo or url.query or url.fragment:
+        url = url.copy_with(username=None, password=None, query=None, fragment=None)
+    return str(url)
+
+
+@lru_cache(maxsize=256)
+def _endpoint(base: httpx2.URL) -> tuple[str, int, str]:
+    return *server_of(base), shown_url(base).rstrip("/")
+
+
+@cache
+def parameters(api: Api) -> frozenset[str]:
+    """Return the arguments that the SDK's ``create`` of ``api`` takes."""
+    create = AsyncCompletions.create if api == "chat" else AsyncResponses.create
+    return frozenset(inspect.signature(create).parameters) - {"self"}

@@ -1,0 +1,261 @@
+"""Spans and metrics of calls and attempts, through the OpenTelemetry API alone.
+
+Without an SDK these are the API's no-ops. Nothing is attached to the current context: a stream is read between the
+lines of somebody else's code. Span times are a wall time taken once plus monotonic differences, so that a clock
+step does not bend them. https://opentelemetry.io/docs/specs/semconv/gen-ai/
+"""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import httpx2
+from opentelemetry import metrics, trace
+from opentelemetry.context import Context, get_current
+from opentelemetry.trace import Span, SpanKind, Status, StatusCode
+from opentelemetry.util.types import AttributeValue
+
+from streamcanary.client.result import StreamFailed, StreamResult
+from streamcanary.model import names
+from streamcanary.model.faults import Fault, FaultKind
+from streamcanary.model.outcome import Attempt
+
+if TYPE_CHECKING:
+    from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
+
+Labels = Mapping[str, str]
+
+
+def server_of(url: httpx2.URL) -> tuple[str, int]:
+    """Return the host and the port that ``url`` leads to."""
+    return url.host, url.port or (443 if url.scheme == "https" else 80)
+
+
+class Instruments:
+    """The instruments of the client; one set serves all calls of a client.
+
+    ``time_per_chunk`` adds the one that is recorded at every chunk.
+    """
+
+    def __init__(self, *, time_per_chunk: bool = False) -> None:
+        self.tracer = trace.get_tracer(names.SCOPE)
+        meter = metrics.get_meter(names.SCOPE)
+
+        def histogram(metric: names.Metric) -> metrics.Histogram:
+            return meter.create_histogram(
+                metric.name,
+                metric.unit,
+                metric.description,
+                explicit_bucket_boundaries_advisory=metric.buckets,
+            )
+
+        self.operation_duration = histogram(names.OPERATION_DURATION)
+        self.time_to_first_chunk = histogram(names.TIME_TO_FIRST_CHUNK)
+        self.time_per_output_chunk = histogram(names.TIME_PER_OUTPUT_CHUNK) if time_per_chunk else None
+        self.token_usage = histogram(names.TOKEN_USAGE)
+        self.attempt_duration = histogram(names.ATTEMPT_DURATION)
+        self.max_gap = histogram(names.MAX_GAP)
+        self.retry_delay = histogram(names.RETRY_DELAY)
+        self.first_token = histogram(names.FIRST_TOKEN_TIME)
+        self.attempts = meter.create_counter(names.ATTEMPTS.name, names.ATTEMPTS.unit, names.ATTEMPTS.description)
+        self.streams_active = meter.create_up_down_counter(
+            names.STREAMS_ACTIVE.name, names.STREAMS_ACTIVE.unit, names.STREAMS_ACTIVE.description
+        )
+
+
+class CallRecorder:
+    """Writes down one call as it happens.
+
+    ``labels`` go on every metric of ours (``canary``, ``target``, ``provider``), ``request`` are the attributes that a
+    GenAI client span has from the start, ``url`` is where the attempts go.
+    """
+
+    def __init__(
+        self, instruments: Instruments, *, model: str, labels: Labels, request: dict[str, AttributeValue], url: str
+    ) -> None:
+        self._instruments = instruments
+        self._labels = labels
+        self._request = request
+        self._url = url
+        self._name = f"chat {model}"
+        self._parent: Context = get_current()
+        self._attempt_context: Context = self._parent
+        self._call: Span = trace.INVALID_SPAN
+        self._attempt: Span = trace.INVALID_SPAN
+        self._heard: dict[
+            str, AttributeValue
+        ] = {}  # of the attempt; set at once in its end, because a lock guards each
+        self._epoch = 0.0
+        self._common: dict[str, AttributeValue] = {
+            **labels,
+            **{key: value for key, value in request.items() if key in _METRIC_KEYS},
+        }
+
+    def _at(self, now: float) -> int:
+        """Return monotonic seconds as span time: nanoseconds since the epoch."""
+        return int((self._epoch + now) * 1e9)
+
+    def call_started(self, now: float, wall: float) -> None:
+        """Open the span of the logical call."""
+        self._epoch = wall - now
+        self._call = self._instruments.tracer.start_span(
+            self._name, self._parent, SpanKind.CLIENT, self._request, start_time=self._at(now)
+        )
+        self._attempt_context = trace.set_span_in_context(self._call, self._parent)
+        self._instruments.streams_active.add(1, context=_NO_SPAN)
+
+    def attempt_started(self, number: int, route: str, delay: float, now: float) -> None:
+        """Open the span of one attempt."""
+        attributes: dict[str, AttributeValue] = {
+            names.HTTP_METHOD: "POST",
+            names.URL_FULL: self._url,
+            names.ATTEMPT_ROUTE: route,
+            names.SERVER_ADDRESS: self._request.get(names.SERVER_ADDRESS, ""),
+            names.SERVER_PORT: self._request.get(names.SERVER_PORT, 0),
+        }
+        if number > 1:
+            attributes[names.HTTP_RESEND_COUNT] = number - 1
+            attributes[names.ATTEMPT_DELAY] = delay
+            self._instruments.retry_delay.record(
+                delay, {**self._labels, names.ROUTE: route}, context=self._attempt_context
+            )
+        self._heard = {}
+        self._attempt = self._instruments.tracer.start_span(
+            names.POST, self._attempt_context, SpanKind.CLIENT, attributes, start_time=self._at(now)
+        )
+
+    def headers(self, head: "ResponseHead") -> None:
+        """Note where the answer came from."""
+        self._heard[names.HTTP_STATUS] = head.status
+        self.addressed(head.url)
+
+    def addressed(self, url: str) -> None:
+        """Note where the request of this attempt goes, if not to the address of the call's own route."""
+        if url and url != self._url:
+            self._heard[names.URL_FULL] = url
+            self._heard[names.SERVER_ADDRESS], self._heard[names.SERVER_PORT] = server_of(httpx2.URL(url))
+
+    def first_token(self, now: float) -> None:
+        """Note when the first token of an attempt came."""
+        self._attempt.add_event(names.FIRST_TOKEN, timestamp=self._at(now))
+
+    @property
+    def wants_gaps(self) -> bool:
+        """Whether the time between any two chunks is recorded."""
+        return self._instruments.time_per_output_chunk is not None
+
+    def gaps(self, gaps: list[float], model: str | None) -> None:
+        """Record the seconds between chunks, the time that the caller took left out."""
+        if (histogram := self._instruments.time_per_output_chunk) is not None:
+            common = {**self._common, names.RESPONSE_MODEL: model} if model else self._common
+            for gap in gaps:
+                histogram.record(gap, common, self._attempt_context)
+
+    def attempt_ended(self, attempt: Attempt, machine: "AttemptMachine", now: float) -> None:
+        """Close the span of an attempt and count it.
+
+        One that was cancelled is an outcome of its own and no error, and is not timed: how long it lasted is the
+        caller's doing, and says nothing about the endpoint.
+        """
+        fault = attempt.fault
+        if self._attempt.is_recording():
+            if attempt.request_id:
+                self._heard[names.HTTP_REQUEST_ID] = (attempt.request_id,)
+            if (
+                fault is not None and fault.status is not None
+            ):  # the SDK raises an error status: no headers were told of
+                self._heard[names.HTTP_STATUS] = fault.status
+            self._attempt.set_attributes(self._heard)
+            if fault is not None:
+                self._mark(self._attempt, fault)
+        self._attempt.end(self._at(now))
+        by_route = {**self._labels, names.ROUTE: attempt.route}
+        if fault is not None and fault.kind is FaultKind.CANCELLED:
+            self._instruments.attempts.add(1, {**by_route, names.OUTCOME: fault.kind.value}, self._attempt_context)
+            return
+        outcome = {**by_route, names.OUTCOME: "ok" if fault is None else "fault"}
+        if fault is not None:
+            outcome |= {names.ERROR_TYPE: fault.kind.value, names.BLAME: fault.blame.value}
+        context, instruments = self._attempt_context, self._instruments
+        instruments.attempts.add(1, outcome, context)
+        instruments.attempt_duration.record(attempt.duration, by_route, context)
+        if attempt.time_to_first_token is not None:
+            instruments.first_token.record(attempt.time_to_first_token, by_route, context)
+        if machine.max_gap is not None:
+            instruments.max_gap.record(machine.max_gap, by_route, context)
+
+    def retry_scheduled(self, fault: Fault, route: str, delay: float, now: float) -> None:
+        """Note on the span of the call that another attempt follows, and why."""
+        attributes: dict[str, AttributeValue] = {
+            names.ATTEMPT_FAULT: fault.kind.value,
+            names.ATTEMPT_DELAY: delay,
+            names.ATTEMPT_ROUTE: route,
+        }
+        self._call.add_event(names.RETRY_SCHEDULED, attributes, self._at(now))
+
+    def call_ended(self, result: StreamResult, now: float) -> None:
+        """Close the span of a call that was answered; that it took a retry is no error."""
+        context, instruments, common = self._attempt_context, self._instruments, self._common
+        if self._call.is_recording():
+            self._describe(result)
+        if result.model:
+            common = {**common, names.RESPONSE_MODEL: result.model}
+        instruments.operation_duration.record(result.duration, common, context)
+        if result.time_to_first_token is not None:
+            instruments.time_to_first_chunk.record(result.time_to_first_token, common, context)
+        if (usage := result.usage) is not None:
+            instruments.token_usage.record(usage.input_tokens, {**common, names.TOKEN_TYPE: "input"}, context)
+            instruments.token_usage.record(usage.output_tokens, {**common, names.TOKEN_TYPE: "output"}, context)
+        self._end(now)
+
+    def call_failed(self, failure: StreamFailed, now: float) -> None:
+        """Close the span of a call that nothing answered."""
+        fault = failure.fault
+        self._call.set_attribute(names.CALL_ATTEMPTS, len(failure.attempts))
+        self._mark(self._call, fault)
+        duration = now + self._epoch - failure.attempts[0].started if failure.attempts else 0.0
+        self._instruments.operation_duration.record(
+            max(0.0, duration), {**self._common, names.ERROR_TYPE: fault.kind.value}, self._attempt_context
+        )
+        self._end(now)
+
+    def call_abandoned(self, attempts: tuple[Attempt, ...], now: float) -> None:
+        """Close the span of a call whose caller went away: neither a success nor an error of the endpoint."""
+        self._call.set_attribute(names.CALL_ATTEMPTS, len(attempts))
+        self._call.set_attribute(names.ATTEMPT_FAULT, FaultKind.CANCELLED.value)
+        self._end(now)
+
+    def _end(self, now: float) -> None:
+        self._instruments.streams_active.add(-1, context=_NO_SPAN)
+        self._call.end(self._at(now))
+
+    def _describe(self, result: StreamResult) -> None:
+        attributes: dict[str, AttributeValue | None] = {
+            names.CALL_ATTEMPTS: len(result.attempts),
+            names.CALL_CHUNKS: result.attempts[-1].chunks if result.attempts else 0,
+            names.CALL_MAX_GAP: result.max_gap,
+            names.CALL_DEGRADED: result.degraded,
+            names.RESPONSE_ID: result.response_id,
+            names.RESPONSE_MODEL: result.model,
+            names.RESPONSE_FINISH_REASONS: (result.finish_reason,) if result.finish_reason else None,
+            names.RESPONSE_TIME_TO_FIRST_CHUNK: result.time_to_first_token,
+            names.USAGE_INPUT: result.usage.input_tokens if result.usage else None,
+            names.USAGE_OUTPUT: result.usage.output_tokens if result.usage else None,
+        }
+        self._call.set_attributes({key: value for key, value in attributes.items() if value is not None})
+
+    @staticmethod
+    def _mark(span: Span, fault: Fault) -> None:
+        span.set_attributes(
+            {
+                names.ATTEMPT_PHASE: fault.phase.value,
+                names.ATTEMPT_FAULT: fault.kind.value,
+                names.ATTEMPT_BLAME: fault.blame.value,
+            }
+        )
+        if fault.kind is not FaultKind.CANCELLED:
+            span.set_attribute(names.ERROR_TYPE, fault.kind.value)
+            span.set_status(Status(StatusCode.ERROR, str(fault)))
+
+
+_NO_SPAN = Context()  # how many streams are open is the doing of no one call: no exemplar, and no price for it
+_METRIC_KEYS = (names.OPERATION, names.PROVIDER, names.REQUEST_MODEL, names.SERVER_ADDRESS, names.SERVER_PORT)

@@ -1,0 +1,190 @@
+"""The synchronous driver: the same state machine, for callers who wait in threads.
+
+Not an event loop in a thread: that costs ten times as much a chunk, and could not use the caller's own transport.
+"""
+
+import time
+from collections.abc import Iterator
+from types import TracebackType
+from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+
+import httpx2
+from openai import OpenAI
+
+from streamcanary.client.base_client import BaseClient
+from streamcanary.client.core.call import Call, State
+from streamcanary.client.core.request import Asked
+from streamcanary.client.core.routes import Routes
+from streamcanary.client.drivers.base_stream import BaseStream
+from streamcanary.client.drivers.request_capture import Opening, watched_sync
+from streamcanary.client.drivers.socket_timer import SocketAlarm
+from streamcanary.client.result import StreamResult
+from streamcanary.events import Event
+
+if TYPE_CHECKING:
+    from streamcanary.client.core.request import ChatArguments, ResponsesArguments
+
+_READ_SLACK = 10.0  # seconds by which the transport's own clock is looser than ours while it reads a stream
+_DRAIN = 0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
+
+
+class StreamClient(BaseClient[OpenAI, "Stream"]):
+    """:class:`~streamcanary.client.async_client.AsyncStreamClient`, synchronous, from an ``OpenAI``; usable from threads.
+
+    Everything is the same but for ``await``. One clock is a little looser: before the headers have come it is the
+    transport's, which starts anew with every byte of them.
+    """
+
+    @overload
+    def complete(self, **arguments: "Unpack[ChatArguments]") -> StreamResult: ...
+
+    @overload
+    def complete(self, **arguments: "Unpack[ResponsesArguments]") -> StreamResult: ...
+
+    def complete(self, **arguments: Any) -> StreamResult:
+        """Stream the answer, and return it when it is whole.
+
+        Raises:
+            StreamFailed: if no attempt gave a whole answer.
+            TypeError: as :meth:`stream`.
+        """
+        with self.stream(**arguments) as stream:
+            stream.until_done()
+            return stream.result
+
+    _kind = OpenAI
+
+    @staticmethod
+    def _watched(sdk: OpenAI) -> OpenAI:
+        return watched_sync(sdk)
+
+    def _stream_of(self, asked: Asked) -> "Stream":
+        return Stream(self._routes, asked)
+
+
+class Stream(BaseStream[OpenAI]):
+    """The answer to one call, event by event. A context manager: leaving it closes the connection on every path.
+
+    It is read by one thread at a time.
+    """
+
+    def __init__(self, routes: Routes[OpenAI], asked: Asked) -> None:
+        super().__init__(routes, asked)
+        self._body: Iterator[bytes] = iter(())
+        self._alarm = SocketAlarm(None)
+
+    def until_done(self) -> None:
+        """Read the rest of the stream; raises :class:`StreamFailed` as reading does."""
+        for _ in self:
+            pass
+
+    def close(self) -> None:
+        """Leave the stream: what is under way is given up, and its connection closed. Twice does no harm."""
+        if self._call is not None:
+            self._call.abandon()
+        self._close_response()
+
+    def __enter__(self) -> Self:
+        self._start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.close()
+
+    def __iter__(self) -> Self:
+        return self
+
+    def __next__(self) -> Event:
+        call = self._call or self._start()
+        if not call.events:
+            if self._ended(call):
+                raise StopIteration
+            self._claim(call)
+            try:
+                self._read_on(call)
+            finally:
+                self._reading.release()
+        return self._hand_over(call)
+
+    def __del__(self) -> None:
+        # A forgotten stream still ends its spans and closes its connection.
+        if getattr(self, "_call", None) is not None:
+            self.close()
+
+    def _read_on(self, call: Call) -> None:
+        """Work until there is an event to hand over; the last event of a call comes with its end."""
+        try:
+            while not call.events:
+                if call.state is State.READING:
+                    self._read(call)
+                elif call.state is State.OPENING:
+                    self._open(call)
+                else:
+                    time.sleep(max(0.0, call.resume_at - self._now()))
+                    call.start()
+                if call.state is not State.READING and self._response is not None:
+                    self._close_response(drain=call.result is not None)
+        except BaseException:  # interrupted, or a programming error: it goes on to the caller, the connection does not
+            call.abandon()
+            self._close_response()
+            raise
+
+    def _open(self, call: Call) -> None:
+        deadline = call.deadline
+        patience = max(0.001, deadline - self._now())
+        connect = min(patience, call.leg.timeouts.connect)
+        transport = httpx2.Timeout(patience, connect=connect, pool=connect)
+        send = self._routes.sender(self._asked, call.leg)
+        opening = Opening()
+        try:
+            with opening:
+                response = send(timeout=transport).__enter__().http_response
+        except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
+            self._failed_to_open(call, opening, None if self._now() >= deadline else error)
+            return
+        self._response, self._body = response, response.iter_bytes()
+        self._alarm = SocketAlarm(_socket_of(response))
+        # From here on our own clocks count; the transport reads its own anew when it begins to read the body.
+        response.request.extensions.get("timeout", {})["read"] = self._routes.options.timeouts.total + _READ_SLACK
+        self._opened(call, opening, response)
+
+    def _read(self, call: Call) -> None:
+        alarm = self._alarm
+        alarm.arm(call.deadline)
+        try:
+            data = next(self._body, None)
+        except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
+            alarm.disarm()
+            call.struck() if alarm.rang() else call.broke(error)
+            return
+        alarm.disarm()
+        if alarm.rang():
+            call.struck()
+        elif data is None:
+            call.eof()
+        else:
+            call.feed(data)
+
+    def _close_response(self, *, drain: bool = False) -> None:
+        """Close the connection; when the answer is whole, read its end first, so that it can serve the next call."""
+        response, self._response = self._response, None
+        if response is None:
+            return
+        try:
+            if drain and not response.is_closed:
+                self._alarm.arm(time.monotonic() + _DRAIN)
+                for _ in self._body:
+                    pass
+        except Exception:  # noqa: BLE001, S110 - the answer is whole: how its connection ends is no longer of interest
+            pass
+        finally:
+            self._alarm.close()
+            response.close()
+
+
+def _socket_of(response: httpx2.Response) -> Any:
+    """Return the socket that a response is read from, or ``None`` if the transport does not show it."""
+    stream = response.extensions.get("network_stream")
+    return stream.get_extra_info("socket") if stream is not None else None

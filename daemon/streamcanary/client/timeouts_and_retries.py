@@ -1,0 +1,53 @@
+"""What a caller may ask of the client: how long to wait, and how often to try. Free of ``openai``, quick to import."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from streamcanary.model.config_types.duration import Duration, PositiveDuration
+
+
+class Timeouts(BaseModel):
+    """Five clocks, in seconds; ``"250ms"`` and the like are read too.
+
+    ``connect`` covers name, TCP and TLS; ``headers`` runs from the start of the attempt, connecting included;
+    ``first_token`` from the start of the attempt to the first content, reasoning or tool call; ``stall`` between such.
+    Comments, pings and empty deltas feed neither. ``total`` covers all attempts and the waits between them.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    connect: PositiveDuration = 5.0
+    headers: PositiveDuration = 30.0
+    first_token: PositiveDuration = 30.0
+    stall: PositiveDuration = 15.0
+    total: PositiveDuration = 120.0
+
+    @property
+    def longest(self) -> dict[str, float]:
+        """How long, in seconds, the times of an answer can be at most that none of the clocks has cut short."""
+        return {
+            "first_token": min(self.first_token, self.total),
+            "max_gap": min(self.stall, self.total),
+            "duration": self.total,
+        }
+
+
+class RetryPolicy(BaseModel):
+    """How often to try, and how long to wait in between.
+
+    The wait before retry *n* (from 0) is full jitter: uniform between 0 and ``min(max_delay, base_delay * 2**n)``
+    seconds (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015). A server's ``Retry-After`` is its lower bound.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    base_delay: Duration = 0.5
+    max_delay: Duration = 8.0
+
+    @model_validator(mode="after")
+    def _base_within_max(self) -> "RetryPolicy":
+        if self.base_delay > self.max_delay:
+            raise ValueError(f"base_delay ({self.base_delay:g} s) must not exceed max_delay ({self.max_delay:g} s)")
+        return self

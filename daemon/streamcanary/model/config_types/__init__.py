@@ -1,0 +1,1 @@
+"""Field types of configuration models: durations, fractions, labels, HTTP headers, secrets, and their errors."""

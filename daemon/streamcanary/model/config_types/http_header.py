@@ -1,0 +1,36 @@
+"""HTTP headers in a configuration: names that are names, values that can be sent."""
+
+import re
+from typing import Annotated
+
+from pydantic import AfterValidator
+
+from streamcanary.model.config_types.secret import Secret, SecretUnreadable
+
+_LONGEST_NAME = 128
+_TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
+
+
+def _name(name: str) -> str:
+    if not _TOKEN.fullmatch(name) or len(name) > _LONGEST_NAME:
+        raise ValueError(
+            f"not the name of a header: letters, digits and !#$%&'*+-.^_`|~, at most {_LONGEST_NAME} characters"
+        )
+    return name
+
+
+def _value(value: Secret) -> Secret:
+    try:
+        text = value.reveal()
+    except SecretUnreadable:  # that is told where it is read
+        return value
+    if not (text.isascii() and text.isprintable()):
+        raise ValueError("cannot stand in a header: it is one line of printable ASCII characters")
+    return value
+
+
+HeaderName = Annotated[str, AfterValidator(_name)]
+"""A token (RFC 9110, 5.1)."""
+
+HeaderValue = Annotated[Secret, AfterValidator(_value)]
+"""A secret that can be sent (RFC 9110, 5.5, without obs-text); one from a file is looked at as it is now."""

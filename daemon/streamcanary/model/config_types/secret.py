@@ -1,0 +1,209 @@
+"""Secrets: held where no repr, log line or validation error shows them, and scrubbed out of foreign text."""
+
+import json
+import re
+import stat
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import Self
+from urllib.parse import quote
+
+from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic_core import core_schema
+
+from streamcanary.model.config_types.config_issue import Misfit, refuse
+
+FILE = "file"
+"""The key of the path where a secret is written as ``{file: PATH}``."""
+
+_MASK = "[redacted]"
+_LONGEST_FILE = 64 * 1024
+_SHORTEST = 4  # characters; what is shorter is no secret, and would blank out ordinary words
+_KEY_LIKE = re.compile(
+    r"\b(?:sk|pk|rk|gsk|whsec|xox[abp])[-_][A-Za-z0-9_\-+/=.]{8,}"
+    r"|(?<=[Bb]earer )\S{8,}"
+    r"|(?<=hooks\.slack\.com/services/)\S+"
+)
+# as addresses carry them: ?api_key=..., &X-Amz-Signature=..., %26sig%3D..., and https://name:password@host
+_NAMES = ("key", "keyid", "token", "secret", "password", "passwd", "pwd", "signature", "sig", "credential", "auth")
+_PARAMETER = re.compile(  # from the sign on, which is rare: to look for the names at each character takes long
+    rf"(?i:(=|%3d)(?:{'|'.join(rf'(?<={name}=)|(?<={name}%3d)' for name in _NAMES)}))[\"']?[^\s&;\"'<>,)}}]+"
+)
+_USER_INFO = re.compile(r"(?<=://)[^\s/?#@\"'<>]{1,512}(?=@)")
+_BREAKS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # what ends a line, and what a terminal obeys
+_INVISIBLE = (  # what turns the direction of writing, and tags that nobody sees
+    r"\u061c\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
+)
+_CONTROL = re.compile(rf"[{_BREAKS}{_INVISIBLE}\t\n]+")
+_CONTROL_BUT_LINES = re.compile(rf"[{_BREAKS}{_INVISIBLE}]+")
+
+
+def holds_secret(key: str) -> bool:
+    """Tell whether the setting ``key`` is the path of a file with a secret: ``api_key_file`` is, ``ca_file`` is not."""
+    return key == FILE or (key.endswith("_file") and key != "ca_file")
+
+
+class SecretUnreadable(Exception):
+    """The file of a secret cannot be read, or holds nothing."""
+
+
+class Secret:
+    """A secret from the configuration, or from a file that is read again whenever it changes.
+
+    ``str()`` and ``repr()`` show a mask. Kubernetes swaps the files of a mounted Secret under a running pod, so
+    a file is looked at on every :meth:`reveal` and read only when its identity, size or time of change differs.
+    """
+
+    __slots__ = ("_path", "_seen", "_value")
+
+    def __init__(self, value: str | None = None, *, path: Path | None = None) -> None:
+        if (value is None) is (path is None):
+            raise ValueError("a secret comes either as a value or from a file")
+        self._value = value
+        self._path = path
+        self._seen: tuple[int, int, int] | None = None
+
+    @property
+    def path(self) -> Path | None:
+        """The file it is read from, if any."""
+        return self._path
+
+    def reveal(self) -> str:
+        """Return the secret itself, without surrounding white space.
+
+        Raises:
+            SecretUnreadable: if the file is missing, no regular file, empty, not UTF-8, or larger than 64 KiB.
+        """
+        if self._path is not None:
+            self._refresh(self._path)
+        return (self._value or "").strip()
+
+    def _refresh(self, path: Path) -> None:
+        try:
+            status = path.stat()
+            if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for somebody to write into it
+                raise SecretUnreadable(f"cannot read the secret file {path}: it is not a regular file")
+            seen = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if seen == self._seen:
+                return
+            with path.open(encoding="utf-8") as file:
+                value = file.read(_LONGEST_FILE + 1)
+        except OSError as error:
+            raise SecretUnreadable(f"cannot read the secret file {path}: {error.strerror}") from None
+        except UnicodeDecodeError:
+            raise SecretUnreadable(f"the secret file {path} is not UTF-8 text") from None
+        except ValueError:  # a NUL in the path
+            raise SecretUnreadable("the path of a secret file is not a valid one") from None
+        if len(value) > _LONGEST_FILE:
+            raise SecretUnreadable(f"the secret file {path} is larger than 64 KiB")
+        if not value.strip():
+            raise SecretUnreadable(f"the secret file {path} is empty")
+        self._value, self._seen = value, seen
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Secret) and (self._path, self._path or self._value) == (
+            other._path,
+            other._path or other._value,
+        )
+
+    def __hash__(self) -> int:
+        return hash((self._path, self._path or self._value))
+
+    def __repr__(self) -> str:
+        return f"Secret(path={str(self._path)!r})" if self._path else f"Secret({_MASK!r})"
+
+    def __str__(self) -> str:
+        return _MASK
+
+    @classmethod
+    def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
+        """Read a secret from text, or from ``{file: PATH}``, in a config model; it serialises to the mask."""
+        return core_schema.no_info_plain_validator_function(
+            cls._from_config, serialization=core_schema.to_string_ser_schema()
+        )
+
+    @classmethod
+    def __get_pydantic_json_schema__(
+        cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
+    ) -> dict[str, object]:
+        """Describe a secret to editors as text that is not shown, or the path of its file."""
+        file = {
+            "type": "object",
+            "properties": {FILE: {"type": "string", "format": "path"}},
+            "required": [FILE],
+            "additionalProperties": False,
+        }
+        return {"anyOf": [{"type": "string", "writeOnly": True}, file]}
+
+    @classmethod
+    def _from_config(cls, value: object) -> Self:
+        if isinstance(value, cls):
+            return value
+        if isinstance(value, dict) and value.keys() == {FILE} and isinstance(value[FILE], (str, Path)):
+            secret = cls(path=Path(value[FILE]))
+            try:
+                secret.reveal()  # what cannot be read is told before the first call is
+            except SecretUnreadable as error:
+                refuse(cls.__name__, [Misfit((FILE,), str(error))])
+            return secret
+        if isinstance(value, (bool, int, float)):
+            raise ValueError("a secret is text; put it in quotes")
+        if not isinstance(value, str):
+            raise ValueError("a secret is text, or the path of its file: {file: PATH}")
+        if not value.strip():
+            raise ValueError("a secret is text and not empty")
+        return cls(value)
+
+
+def scrub(text: str, secrets: Iterable[str] = (), limit: int = 500, *, lines: bool = False) -> str:
+    """Return foreign ``text`` fit to be shown, without a secret, as :func:`printable` does.
+
+    ``secrets`` are removed wherever they stand, also line by line, percent-encoded or escaped for JSON; whatever looks
+    like a key goes too, and what an address carries as one.
+    """
+    spellings = {spelling for secret in secrets if len(secret) >= _SHORTEST for spelling in _spellings(secret)}
+    window = 16 * limit
+    whole = len(text) <= window
+    text = _without(text[:window], spellings)
+    if not whole:
+        text = _without_cut(text, spellings)
+    text = _PARAMETER.sub(rf"\1{_MASK}", text)
+    text = _KEY_LIKE.sub(_MASK, _USER_INFO.sub(_MASK, text))
+    return printable(text, limit, lines=lines)
+
+
+def printable(text: str, limit: int = 500, *, lines: bool = False) -> str:
+    """Return ``text`` as one line of at most ``limit`` characters.
+
+    Line breaks, control characters and what turns the direction of writing become a space: what others say must not
+    pass for a line of ours. With ``lines``, for text that stands alone, newlines and tabs stay. What UTF-8 cannot hold
+    (a lone surrogate) becomes a question mark.
+    """
+    control = _CONTROL_BUT_LINES if lines else _CONTROL
+    text = control.sub(" ", text).encode("utf-8", "replace").decode().strip()
+    return text if len(text) <= limit else text[: limit - 1] + "…"
+
+
+def _spellings(secret: str) -> Iterator[str]:
+    yield secret
+    yield quote(secret, safe="", errors="replace")
+    yield json.dumps(secret)[1:-1]
+    yield from (line.strip() for line in secret.split("\n") if len(line.strip()) >= 2 * _SHORTEST)
+
+
+def _without(text: str, spellings: Iterable[str]) -> str:
+    for spelling in sorted(spellings, key=len, reverse=True):
+        text = text.replace(spelling, _MASK)
+    return text
+
+
+def _without_cut(text: str, spellings: Iterable[str]) -> str:
+    """Return ``text`` without the beginning of a secret at its end, where it was cut."""
+    for spelling in spellings:
+        start = text.find(spelling[:_SHORTEST], max(0, len(text) - len(spelling)))
+        while start >= 0:
+            if spelling.startswith(text[start:]):
+                text = text[:start]
+                break
+            start = text.find(spelling[:_SHORTEST], start + 1)
+    return text
