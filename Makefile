@@ -29,7 +29,7 @@ test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
 	$(BIN)/pytest $(ARGS)
 
 fuzz: $(VENV)/.developed ## try the properties of client and alerting on over 100,000 cases, in some ten minutes on two cores
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/test_client_fuzz*.py tests/alerting/test_alerting_story.py
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py
 
 lint: $(VENV)/.developed ## check format, style, types, the layers of the rooms, and the generated docs
 	$(BIN)/ruff format --check

@@ -2,8 +2,8 @@
 
 import pytest
 
-from support import fuzz
-from support.telemetry import Recorded, install
+from support import hypothesis_profile
+from support.telemetry.in_memory import Recorded, install
 
 
 @pytest.fixture(scope="session")
@@ -20,5 +20,5 @@ def recorded(_recorder: Recorded) -> Recorded:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many cases the properties were tried on."""
-    if count := fuzz.total(report for reports in terminalreporter.stats.values() for report in reports):
-        terminalreporter.write_line(f"{count} cases of properties (profile {fuzz.PROFILE})")
+    if count := hypothesis_profile.total(report for reports in terminalreporter.stats.values() for report in reports):
+        terminalreporter.write_line(f"{count} cases of properties (profile {hypothesis_profile.PROFILE})")

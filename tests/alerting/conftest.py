@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from streamcanary.store.database import Store
-from support.stores import open_store
+from support.store.builders import open_store
 
 
 @pytest.fixture

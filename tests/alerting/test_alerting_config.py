@@ -8,8 +8,8 @@ from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.routing import Route, route_for
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import Misfit
-from support.alerts import CHAT, THREE_IN_A_ROW, a_hook, alerts
-from support.receiver import SECRET
+from support.alerting.builders import CHAT, THREE_IN_A_ROW, a_hook, alerts
+from support.servers.receiver import SECRET
 
 PROM = {"type": "alertmanager", "urls": ["http://alertmanager-0:9093", "http://alertmanager-1:9093/"]}
 

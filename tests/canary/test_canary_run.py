@@ -17,8 +17,8 @@ from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import Blame, FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.simulator import Simulator
-from support.simulator import PATIENT, QUICK, until
-from support.telemetry import Recorded
+from support.servers.simulator import PATIENT, QUICK, until
+from support.telemetry.in_memory import Recorded
 
 CLOCK = SystemClock()
 QUICKLY = {

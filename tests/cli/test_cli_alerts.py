@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streamcanary.cli import alerts
-from support.receiver import Receiver, Reply
+from support.servers.receiver import Receiver, Reply
 
 NOON, LATER = "2027-01-15T08:00:00Z", "2027-01-15T08:01:00Z"
 INCIDENT: dict[str, Any] = {

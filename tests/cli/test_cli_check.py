@@ -17,11 +17,11 @@ from streamcanary.model.clock import SystemClock
 from streamcanary.simulator import Simulator
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
-from support.alerts import NOON, a_hook, bad, good
+from support.alerting.builders import NOON, a_hook, bad, good
 from support.clock import ManualClock
-from support.daemon import write_config
-from support.simulator import PATIENT
-from support.telemetry import Recorded
+from support.programs.daemon import write_config
+from support.servers.simulator import PATIENT
+from support.telemetry.in_memory import Recorded
 
 Said = Any
 

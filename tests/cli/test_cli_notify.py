@@ -5,13 +5,13 @@ from typing import Any
 
 import pytest
 
-from support.alertmanager import Alertmanager
-from support.alerts import a_hook
-from support.daemon import Said, verb, write_config
-from support.mail import MailServer
-from support.pagerduty import KEY, PagerDuty
-from support.receiver import CLOSE, HANG, Receiver, Reply
-from support.slack import PATH, Slack
+from support.alerting.builders import a_hook
+from support.programs.alertmanager import Alertmanager
+from support.programs.daemon import Said, verb, write_config
+from support.servers.pagerduty import KEY, PagerDuty
+from support.servers.receiver import CLOSE, HANG, Receiver, Reply
+from support.servers.slack import PATH, Slack
+from support.servers.smtp import MailServer
 
 
 async def notify(folder: Path, section: dict[str, Any], name: str = "oncall", **environ: str) -> Said:

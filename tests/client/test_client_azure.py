@@ -19,8 +19,8 @@ from streamcanary import (
 )
 from streamcanary.client.drivers.request_capture import watched_async, watched_sync
 from streamcanary.model.faults import Blame, FaultKind
-from support.driver import DRIVERS, QUESTION, Driver
-from support.telemetry import Recorded
+from support.client.drivers import DRIVERS, QUESTION, Driver
+from support.telemetry.in_memory import Recorded
 
 ENDPOINT = "https://example-resource.openai.azure.com"
 VERSION = "2024-10-21"

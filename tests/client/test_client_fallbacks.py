@@ -17,10 +17,10 @@ from streamcanary import (
 from streamcanary.events import AttemptFailed, FallbackStarted
 from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import Simulator
+from support.client.drivers import DRIVERS, Asker, Driver, asker, connect
 from support.clock import LeapingClock
-from support.driver import DRIVERS, Asker, Driver, asker, connect
-from support.provider import MODEL, Provider
-from support.simulator import PATIENT, until
+from support.servers.provider import MODEL, Provider
+from support.servers.simulator import PATIENT, until
 
 ANSWER = "Pong! The canary sings."
 ONCE = RetryPolicy(max_attempts=1)

@@ -7,7 +7,7 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from streamcanary import AsyncStreamClient, Cached, RetryPolicy, StreamClient, Timeouts
-from support.driver import DRIVERS, KEY, Driver
+from support.client.drivers import DRIVERS, KEY, Driver
 
 
 def make(driver: Driver, **options: Any) -> AsyncStreamClient | StreamClient:

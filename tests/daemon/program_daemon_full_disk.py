@@ -9,12 +9,12 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from support.daemon import Daemon
-from support.disk import Disk
-from support.loopback import plain_http
-from support.program import until
-from support.provider import MODEL, Provider
-from support.receiver import SECRET, Receiver
+from support.http_client import plain_http
+from support.programs.daemon import Daemon
+from support.programs.program import until
+from support.servers.provider import MODEL, Provider
+from support.servers.receiver import SECRET, Receiver
+from support.store.full_disk import Disk
 
 path, how, story = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 disk = Disk(path, how)

@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.disk import seen_on_a_full_disk
+from support.store.full_disk import seen_on_a_full_disk
 
 PROGRAM = Path(__file__).with_name("program_daemon_full_disk.py")
 

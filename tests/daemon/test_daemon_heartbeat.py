@@ -12,9 +12,9 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
-from support.daemon import Daemon
-from support.provider import MODEL, Provider
-from support.receiver import SECRET, Receiver, Reply
+from support.programs.daemon import Daemon
+from support.servers.provider import MODEL, Provider
+from support.servers.receiver import SECRET, Receiver, Reply
 
 BUSY = Reply(503)
 
@@ -22,7 +22,7 @@ BUSY = Reply(503)
 class Leaping(Daemon):
     """A daemon whose clock can be sent ahead."""
 
-    program = (str(Path(__file__).with_name("program_leaping.py")),)
+    program = (str(Path(__file__).with_name("program_daemon_clock_jump.py")),)
 
     def leap(self) -> None:
         """Have sixteen minutes passed."""

@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from support.alertmanager import Alertmanager
-from support.daemon import Daemon
-from support.program import until
-from support.provider import MODEL, Provider
-from support.receiver import HANG, SECRET, Receiver, Reply
+from support.programs.alertmanager import Alertmanager
+from support.programs.daemon import Daemon
+from support.programs.program import until
+from support.servers.provider import MODEL, Provider
+from support.servers.receiver import HANG, SECRET, Receiver, Reply
 
 KILLS = 12
 KILLS_AFTERWARDS = 4

@@ -3,10 +3,10 @@
 from pathlib import Path
 from typing import Any
 
-from support.daemon import Daemon
-from support.program import until
-from support.provider import MODEL, Provider
-from support.receiver import HANG, SECRET, Receiver
+from support.programs.daemon import Daemon
+from support.programs.program import until
+from support.servers.provider import MODEL, Provider
+from support.servers.receiver import HANG, SECRET, Receiver
 
 
 def config(provider: Provider, **hooks: Receiver) -> dict[str, Any]:

@@ -8,10 +8,10 @@ import pytest
 
 from streamcanary.model import names
 from streamcanary.model.outcome import OutcomeKind
-from support.collector import Collector, Point, Span
-from support.daemon import Daemon
-from support.program import until
-from support.provider import MODEL, Provider
+from support.programs.collector import Collector, Point, Span
+from support.programs.daemon import Daemon
+from support.programs.program import until
+from support.servers.provider import MODEL, Provider
 
 LABELS = {"target": "sim", "provider": "simulator"}
 EXPORTER = "google/_upb"  # what encodes OTLP, as the kernel sees it: a shared object of protobuf

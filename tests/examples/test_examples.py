@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from streamcanary.simulator import Simulator
-from support.simulator import PATIENT
+from support.servers.simulator import PATIENT
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ANSWER = "Pong! The canary sings."
@@ -134,7 +134,7 @@ async def test_fallbacks(simulator: Simulator) -> None:
 async def test_the_last_good_answer() -> None:
     """A provider that answers once and then never again is answered for by the cache."""
     from streamcanary.simulator import Request
-    from support.provider import MODEL, Provider
+    from support.servers.provider import MODEL, Provider
 
     class Failing(Provider):
         def __init__(self) -> None:

@@ -5,8 +5,8 @@ from pathlib import Path
 import pytest
 
 from streamcanary.settings import ConfigInvalid, load
-from support.certificates import AUTHORITY, ELSEWHERE, LOOPBACK
-from support.written import HOOK, RECEIVERS, problems, rule, settings, warnings
+from support.alerting.config_yaml import HOOK, RECEIVERS, problems, rule, settings, warnings
+from support.servers.certificates import AUTHORITY, ELSEWHERE, LOOPBACK
 
 ONLY = "means nothing for measure slow, only for errors and first_attempts; remove it"
 BRACES = "{{ and }} are plain braces here; a field is written {canary}, with one brace on each side"

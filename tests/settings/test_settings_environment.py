@@ -6,7 +6,7 @@ import pytest
 
 from streamcanary.settings import ConfigInvalid, Settings, load
 
-SOUND = Path(__file__).parent.parent / "fixtures" / "config" / "sound.yaml"
+SOUND = Path(__file__).parent.parent / "fixtures" / "config" / "valid.yaml"
 KEY = {"OPENAI_API_KEY": "sk-test"}
 
 

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streamcanary.settings import ConfigInvalid, load
-from support.written import BASE, RECEIVERS, rule, warnings
+from support.alerting.config_yaml import BASE, RECEIVERS, rule, warnings
 
 
 @pytest.mark.parametrize(

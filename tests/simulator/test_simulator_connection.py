@@ -9,7 +9,7 @@ from typing import Any, get_args
 import pytest
 
 from streamcanary.simulator import Lifetime, Simulator
-from support.simulator import APIS, PATIENT, QUICK, Api, Seen, client_tls, prompt, see, server_tls, until
+from support.servers.simulator import APIS, PATIENT, QUICK, Api, Seen, client_tls, prompt, see, server_tls, until
 
 WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
 CUT, RST = "RemoteProtocolError", "ReadError"

@@ -7,7 +7,7 @@ import pytest
 
 from streamcanary.simulator import Pace, Simulator
 from streamcanary.simulator.http1 import MAX_BODY, MAX_HEAD, BadRequest, parse_head, render_chunk, render_head
-from support.simulator import QUICK, until
+from support.servers.simulator import QUICK, until
 
 ASK = json.dumps({"model": "sim-ok", "messages": []}).encode()
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"

@@ -9,7 +9,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 
 from streamcanary.simulator import FAULTS, Simulator
 from streamcanary.simulator.openings import OPENINGS
-from support.simulator import QUICK, Seen, see
+from support.servers.simulator import QUICK, Seen, see
 
 SSE, JSON = "text/event-stream", "application/json"
 WHOLE, SOME = "Pong! The canary sings.", "Pong! The"

@@ -8,7 +8,7 @@ import pytest
 from openai import AsyncOpenAI
 
 from streamcanary.simulator import FAULTS, Pace, Simulator
-from support.simulator import QUICK, client_tls, server_tls
+from support.servers.simulator import QUICK, client_tls, server_tls
 
 WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
 DELTA = "response.output_text.delta"

@@ -12,7 +12,7 @@ import pytest
 
 from streamcanary.simulator import CannotListen, Request, Simulator
 from support.clock import ManualClock
-from support.simulator import PATIENT, QUICK, client_tls, see, server_tls, until
+from support.servers.simulator import PATIENT, QUICK, client_tls, see, server_tls, until
 
 HANGING = ["no-headers", "5xx-stalled-body", "stall", "keepalive-stall", "pings", "empty-deltas", "slow-first-token"]
 

@@ -9,7 +9,7 @@ import pytest
 
 from streamcanary.simulator import Phase, Simulator, Timeline, TimelineInvalid
 from support.clock import ManualClock
-from support.simulator import QUICK, see
+from support.servers.simulator import QUICK, see
 
 DEMO = files("streamcanary") / "cli" / "demo-timeline.yaml"
 OUTAGE = Timeline(phases=(Phase(at=0, fault="ok"), Phase(at=20, fault="500"), Phase(at="1m", fault="429@1")))

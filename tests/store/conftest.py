@@ -4,7 +4,7 @@ from pathlib import Path
 import pytest
 
 from streamcanary.store.database import Store
-from support.stores import SetClock, open_store
+from support.store.builders import SetClock, open_store
 
 
 @pytest.fixture

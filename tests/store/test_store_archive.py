@@ -11,7 +11,7 @@ import pytest
 from streamcanary.model.outcome import Outcome
 from streamcanary.store import archive
 from streamcanary.store.archive import ArchiveUnreadable, Unread, read_runs
-from support.stores import make_outcome, open_store
+from support.store.builders import make_outcome, open_store
 
 
 async def a_store(path: Path, count: int) -> Path:

@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 
 from streamcanary.store import history
-from support.stores import PROGRAM_ENVIRONMENT, open_store
+from support.store.builders import PROGRAM_ENVIRONMENT, open_store
 
-APPENDER = Path(__file__).with_name("program_appender.py")
+APPENDER = Path(__file__).with_name("program_store_appender.py")
 
 
 def append_and_kill(path: Path, first: int, acknowledged: int) -> set[str]:

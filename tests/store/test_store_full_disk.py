@@ -7,10 +7,10 @@ import pytest
 from streamcanary.model.alerts.row_change import Row
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
-from support.disk import seen_on_a_full_disk, seen_on_a_limited_disk
+from support.store.full_disk import seen_on_a_full_disk, seen_on_a_limited_disk
 
-FILLER = Path(__file__).with_name("program_full_disk.py")
-LATE = Path(__file__).with_name("program_late_disk.py")
+FILLER = Path(__file__).with_name("program_store_full_disk.py")
+LATE = Path(__file__).with_name("program_store_full_disk_at_open.py")
 
 
 def check(seen: dict[str, Any], path: Path) -> None:

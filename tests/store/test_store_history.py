@@ -8,7 +8,7 @@ from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Usage
 from streamcanary.store import history
 from streamcanary.store.database import Store
 from streamcanary.store.migrations import migrate
-from support.stores import NOON, SetClock, make_outcome
+from support.store.builders import NOON, SetClock, make_outcome
 
 
 @pytest.fixture

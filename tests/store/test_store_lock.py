@@ -10,9 +10,9 @@ import pytest
 
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLocked
-from support.stores import PROGRAM_ENVIRONMENT, open_store
+from support.store.builders import PROGRAM_ENVIRONMENT, open_store
 
-HOLDER = Path(__file__).with_name("program_lock_holder.py")
+HOLDER = Path(__file__).with_name("program_store_lock_holder.py")
 
 
 @contextmanager

@@ -13,7 +13,7 @@ from streamcanary.model.alerts.row_change import Row
 from streamcanary.store import migrations
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreTooNew, StoreUnwritable
-from support.stores import make_outcome, open_store
+from support.store.builders import make_outcome, open_store
 
 
 def pragma(name: str) -> Callable[[sqlite3.Connection], object]:

@@ -9,7 +9,7 @@ from streamcanary.model.alerts.row_change import Row
 from streamcanary.store import ledger
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
-from support.stores import open_store
+from support.store.builders import open_store
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
 

@@ -5,7 +5,7 @@ from pathlib import Path
 from streamcanary.model.spend import Spend
 from streamcanary.store.database import Store
 from streamcanary.store.spend import DAYS_KEPT
-from support.stores import open_store
+from support.store.builders import open_store
 
 SPEND = Spend(input_tokens=7, output_tokens=5, input_usd=0.25, output_usd=0.125, requests=2)
 

@@ -11,7 +11,7 @@ from streamcanary.model.alerts.row_change import Row
 from streamcanary.store import database, history, ledger
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost
-from support.stores import make_outcome, open_store
+from support.store.builders import make_outcome, open_store
 
 Fn = Callable[[sqlite3.Connection], None]
 

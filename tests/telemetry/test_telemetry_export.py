@@ -9,7 +9,7 @@ from streamcanary import __version__
 from streamcanary.model import names
 from streamcanary.telemetry.config import OtlpConfig, TelemetryConfig
 from streamcanary.telemetry.providers import Telemetry
-from support.collector import Collector
+from support.programs.collector import Collector
 
 pytestmark = pytest.mark.real("otelcol")
 

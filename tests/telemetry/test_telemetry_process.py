@@ -9,10 +9,10 @@ from pathlib import Path
 
 import pytest
 
-from support.collector import Collector
-from support.program import free_ports
+from support.programs.collector import Collector
+from support.programs.program import free_ports
 
-RECORDER = Path(__file__).with_name("program_recorder.py")
+RECORDER = Path(__file__).with_name("program_telemetry_recorder.py")
 
 
 async def run(spans: int, **section: object) -> tuple[dict, list[dict]]:

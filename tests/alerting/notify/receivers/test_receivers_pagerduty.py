@@ -1,0 +1,289 @@
+"""PagerDuty is sent events that it takes, and answers are understood as its documentation means them."""
+
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from msgspec.structs import replace
+
+from streamcanary.alerting.notify.receivers import PagerDuty
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused, Retry
+from streamcanary.alerting.notify.receivers.http import open_http
+from streamcanary.model.alerts.incident import Action, Evidence, Incident
+from support.alerting.builders import NOON, a_page
+from support.alerting.messages import FULL, HOSTILE, a_full_incident, an_incident, pages
+from support.servers import pagerduty
+from support.servers.pagerduty import KEY
+from support.servers.receiver import CLOSE, HANG, Reply
+
+
+def oncall(server: pagerduty.PagerDuty, **more: Any) -> PagerDuty:
+    """Configure a receiver."""
+    return PagerDuty.model_validate({"type": "pagerduty", "routing_key": KEY, "url": server.url, **more})
+
+
+async def send(server: pagerduty.PagerDuty, *told: Any, **more: Any) -> list[Answer]:
+    """Send pages, one after the other."""
+    receiver = oncall(server, **more)
+    async with open_http(receiver) as http:
+        return [await receiver.send(http, page, NOON + 120) for page in told]
+
+
+async def test_a_group_is_one_incident_from_its_trigger_to_its_resolve() -> None:
+    """Trigger and update are triggers of one key, so that the second only adds to the log; the resolve ends it."""
+    async with pagerduty.PagerDuty() as server:
+        assert [Accepted()] * 3 == await send(server, *pages(a_full_incident()))
+    assert [("trigger", "group"), ("again", "group"), ("resolve", "group")] == server.log
+    assert {} == server.open
+
+
+async def test_a_resolve_of_nothing_is_dropped_and_taken() -> None:
+    """What comes twice does no harm."""
+    trigger, _, resolve = pages(a_full_incident())
+    async with pagerduty.PagerDuty() as server:
+        assert [Accepted()] * 4 == await send(server, resolve, trigger, resolve, resolve)
+    assert [("dropped", "group"), ("trigger", "group"), ("resolve", "group"), ("dropped", "group")] == server.log
+
+
+async def test_an_event_has_everything_that_is_known() -> None:
+    """What fails, since when, how it was seen, by whom it is to be mended, what was said, where there is more."""
+    async with pagerduty.PagerDuty() as server:
+        await send(server, pages(a_full_incident())[0], client_url="https://status.example/")
+    assert {
+        "routing_key": KEY,
+        "event_action": "trigger",
+        "dedup_key": "group",
+        "client": "streamcanary",
+        "client_url": "https://status.example",
+        "links": [
+            {"href": "https://runbooks.example/a?b=1&c", "text": "Runbook"},
+            {"href": "https://traces.example/1bf7651916cd43dd8448eb211c80319c", "text": "Trace 1bf76519"},
+            {"href": "https://traces.example/0af7651916cd43dd8448eb211c80319c", "text": "Trace 0af76519"},
+        ],
+        "payload": {
+            "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing",
+            "severity": "critical",
+            "timestamp": "2027-01-15T08:00:00.000Z",
+            "source": "openai",
+            "component": "chat",
+            "group": "default",
+            "class": "Errors",
+            "custom_details": {
+                "status": "Firing",
+                "alerts": [
+                    {
+                        "alert": "Errors",
+                        "about": "chat",
+                        "status": "firing",
+                        "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing",
+                        "since": "2027-01-15T07:59:00.000Z",
+                        "seen": "3 of 5 after retries, 4 at the first attempt",
+                        "rescued": "answered 1 of the 3 bad runs",
+                        "faults": "overloaded 2, stalled 1",
+                        "blames": "provider 3",
+                        "resolves": "3 good runs in a row",
+                        "message": "upstream said: too many",
+                        "diagnosis": "TCP: refused, nothing listens there",
+                        "request_ids": "req_1, req_2",
+                        "trace_ids": ", ".join(FULL.trace_ids),
+                        "description": "Look.",
+                        "labels": a_full_incident().labels,
+                    }
+                ],
+            },
+        },
+    } == server.deliveries[0].json
+    assert "/v2/enqueue" == server.deliveries[0].path
+
+
+async def test_a_resolve_says_why_it_is_over_and_how_long_it_was() -> None:
+    """In the log of the incident, where people look afterwards."""
+    async with pagerduty.PagerDuty() as server:
+        await send(server, pages(a_full_incident())[2])
+    details = server.deliveries[0].json["payload"]["custom_details"]
+    assert ("Resolved after 12m", "recovered: 3 good runs in a row") == (
+        details["status"],
+        details["alerts"][0]["reason"],
+    )
+
+
+@pytest.mark.parametrize(
+    ("labels", "more", "severity"),
+    [
+        (["page"], {}, "critical"),
+        (["critical"], {}, "critical"),
+        (["error"], {}, "error"),
+        (["ticket"], {}, "warning"),
+        (["warning"], {}, "warning"),
+        (["info"], {}, "info"),
+        ([None], {}, "error"),
+        (["P1"], {}, "error"),
+        (["P1"], {"severity": "warning"}, "warning"),
+        (["P1"], {"severities": {"P1": "critical"}}, "critical"),
+        (["page"], {"severities": {"page": "error"}}, "error"),
+        (["info", "ticket", "info"], {}, "warning"),
+    ],
+)
+async def test_the_severity_is_that_of_the_label(labels: list[Any], more: dict[str, Any], severity: str) -> None:
+    """Mapped onto the four that PagerDuty knows; of several the worst."""
+    incidents = [
+        an_incident(key=str(number), labels={"severity": label} if label else {}) for number, label in enumerate(labels)
+    ]
+    async with pagerduty.PagerDuty() as server:
+        assert [Accepted()] == await send(server, a_page(*incidents), **more)
+    assert severity == server.deliveries[0].json["payload"]["severity"]
+
+
+async def test_a_link_says_whose_it_is_unless_it_is_for_all() -> None:
+    """A runbook that several share stands there once, with all whom it is for, not with the last of them."""
+
+    def about(name: str, runbook: str) -> Incident:
+        annotations = {"summary": name, "runbook_url": f"https://runbooks.example/{runbook}"}
+        return an_incident(key=name, subject=name, annotations=annotations)
+
+    async def links(*incidents: Incident) -> list[str]:
+        async with pagerduty.PagerDuty() as server:
+            await send(server, a_page(*incidents))
+            return [link["text"] for link in server.deliveries[0].json["links"]]
+
+    shared = [about(name, "a") for name in ("one", "two", "three", "four", "five")]
+    assert ["Runbook"] == await links(*shared)
+    assert ["Runbook (one, two)", "Runbook (six)"] == await links(*shared[:2], about("six", "b"))
+    assert ["Runbook (one, two, three and 2 more)", "Runbook (six)"] == await links(*shared, about("six", "b"))
+
+
+async def test_what_is_over_stands_apart_from_what_fires() -> None:
+    """The event is about those that fire."""
+    over = an_incident(key="1", subject="one", labels={"target": "t1"}, resolved=NOON + 60, reason="recovered")
+    fires = an_incident(key="2", subject="two", labels={"target": "t2"})
+    async with pagerduty.PagerDuty() as server:
+        await send(server, replace(a_page(fires, over, action=Action.UPDATE), total=5))
+    payload = server.deliveries[0].json["payload"]
+    details = payload["custom_details"]
+    assert ("t2", "two") == (payload["source"], payload["component"])
+    assert ["two"] == [one["about"] for one in details["alerts"]]
+    assert [("one", "recovered")] == [(one["about"], one["reason"]) for one in details["no_longer_firing"]]
+    assert 3 == details["and_more"]
+
+
+async def test_the_severity_is_of_those_that_fire() -> None:
+    """A page that is over does not keep a ticket critical."""
+    over = an_incident(key="1", labels={"severity": "page"}, resolved=NOON + 60)
+    async with pagerduty.PagerDuty() as server:
+        await send(server, a_page(over, an_incident(key="2", labels={"severity": "ticket"})))
+    assert "warning" == server.deliveries[0].json["payload"]["severity"]
+
+
+async def test_the_largest_page_is_still_an_event() -> None:
+    """Long texts are cut and alerts left out, and it says how many; nothing is refused for its size."""
+    long = {f"name_{number}": "y" * 2000 for number in range(30)}
+    evidence = Evidence(bad=1, total=1, message=HOSTILE, diagnosis=HOSTILE, request_ids=("r" * 9000,) * 5)
+    incidents = [
+        an_incident(
+            key=str(number),
+            subject="s" * 300,
+            rule=f"Rule{number}",
+            labels={f"l{name}": "x" * 512 for name in range(40)},
+            annotations={**long, "summary": HOSTILE, "runbook_url": f"https://runbooks.example/{number}"},
+            evidence=evidence,
+        )
+        for number in range(50)
+    ]
+    page = replace(a_page(*incidents), total=60, key="k" * 300)
+    async with pagerduty.PagerDuty() as server:
+        assert [Accepted()] == await send(server, page)
+    event = server.deliveries[0].json
+    details = event["payload"]["custom_details"]
+    assert 0 < len(details["alerts"]) < 50
+    assert 60 == details["and_more"] + len(details["alerts"])
+    assert (255, 20) == (len(event["dedup_key"]), len(event["links"]))
+
+
+async def test_a_page_about_the_daemon_itself_is_an_event() -> None:
+    """It has no canary, no target and no evidence."""
+    incident = an_incident(
+        canary=None, subject="hook", rule="ReceiverFailing", labels={}, annotations={}, evidence=Evidence()
+    )
+    async with pagerduty.PagerDuty() as server:
+        assert [Accepted()] == await send(server, a_page(incident))
+    payload = server.deliveries[0].json["payload"]
+    assert ("ReceiverFailing: hook", "hook") == (payload["summary"], payload["source"])
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        (Reply(202), Accepted()),
+        (Reply(401), Refused("HTTP 401")),
+        (Reply(403), Refused("HTTP 403")),
+        (Reply(404), Refused("HTTP 404")),
+        (Reply(429, {"Retry-After": "17"}), Retry(reason="HTTP 429", after=17.0, definite=True)),
+        (Reply(500), Retry(reason="HTTP 500")),
+        (Reply(503, {"Retry-After": "5"}), Retry(reason="HTTP 503", after=5.0)),
+        (
+            Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Please log in</html>"),
+            Retry(reason="HTTP 200 with a web page: something in between has answered", definite=True),
+        ),
+        (HANG, Retry(reason="no answer within 0.2 s")),
+    ],
+)
+async def test_what_it_answers_is_understood(reply: Any, answer: Answer) -> None:
+    """A login page in between has not taken anything, whatever its status."""
+    async with pagerduty.PagerDuty(reply) as server:
+        assert [answer] == await send(server, a_page(an_incident()), timeout=0.2 if reply == HANG else 5)
+
+
+async def test_a_connection_that_ends_without_an_answer_means_later() -> None:
+    """The event may have been taken; it is sent again, and its key keeps it from being two."""
+    async with pagerduty.PagerDuty(CLOSE) as server:
+        (answer,) = await send(server, a_page(an_incident()))
+    assert isinstance(answer, Retry)
+    assert not answer.definite
+
+
+async def test_a_key_that_is_unknown_is_refused_and_not_shown() -> None:
+    """PagerDuty says so with 400; an answer that repeats the key is not."""
+    other = "f" * 32
+    async with pagerduty.PagerDuty() as server:
+        answers = await send(server, a_page(an_incident()), routing_key=other)
+        server.script.append(Reply(400, body=f"bad key {other}".encode()))
+        answers += await send(server, a_page(an_incident()), routing_key=other)
+    assert isinstance(answers[0], Refused)
+    assert "'routing_key' is unknown" in answers[0].reason
+    assert Refused("HTTP 400: bad key [redacted]") == answers[1]
+
+
+async def test_a_key_from_a_file_is_read_again(tmp_path: Path) -> None:
+    """Missing or wrong, it is a reason to try later; rotated, it counts from the next event on."""
+    file = tmp_path / "key"
+    async with pagerduty.PagerDuty() as server:
+        receiver = oncall(server, routing_key=None, routing_key_file=str(file))
+        async with open_http(receiver) as http:
+            missing = await receiver.send(http, a_page(an_incident()), NOON)
+            file.write_text("too-short-a-s3cr3t")
+            wrong = await receiver.send(http, a_page(an_incident()), NOON)
+            file.write_text(f"{KEY}\n")
+            right = await receiver.send(http, a_page(an_incident()), NOON)
+    assert [Retry(reason=f"cannot read the secret file {file}: No such file or directory", definite=True)] == [missing]
+    assert (
+        Retry(
+            reason="the content of a file of secrets must be the 32 letters and digits of an integration of type "
+            "Events API v2",
+            definite=True,
+        )
+        == wrong
+    )
+    assert Accepted() == right
+
+
+async def test_a_retry_says_the_same_again() -> None:
+    """The event depends on the page alone, not on when it is sent."""
+    page = pages(a_full_incident())[2]
+    async with pagerduty.PagerDuty() as server:
+        receiver = oncall(server)
+        async with open_http(receiver) as http:
+            for seconds in (0, 3600):
+                await receiver.send(http, page, NOON + 720 + seconds)
+    first, second = (msgspec.json.decode(delivery.body) for delivery in server.deliveries)
+    assert first == second

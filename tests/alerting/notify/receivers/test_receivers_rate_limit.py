@@ -1,0 +1,106 @@
+"""How often a receiver is told, and who is told of a page."""
+
+import pytest
+from pydantic import TypeAdapter
+
+from streamcanary.alerting.lint.paging import caveats, without_pager
+from streamcanary.alerting.notify.receivers import Receiver
+from streamcanary.alerting.notify.receivers.rate_limit import Pace
+from streamcanary.alerting.routing import Route
+from support.alerting.builders import a_hook
+from support.servers.pagerduty import KEY
+
+RECEIVERS = TypeAdapter(dict[str, Receiver]).validate_python(
+    {
+        "oncall": {"type": "pagerduty", "routing_key": KEY},
+        "chat": {"type": "slack", "url": "https://hooks.slack.com/services/T/B/x"},
+        "prom": {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]},
+        "hook": a_hook(),
+        "mail": {"type": "apprise", "urls": ["json://localhost"]},
+        "more-mail": {"type": "apprise", "urls": ["json://localhost/2"]},
+    }
+)
+PAGING = {"alertname": "Errors", "canary": "chat", "severity": "page"}
+
+
+def test_deliveries_go_at_their_pace() -> None:
+    """A few at once after a pause, then one a second; a turn that is not there is not taken."""
+    pace = Pace(60)
+    assert [0.0] * 5 == [pace.take(100.0) for _ in range(5)]
+    assert [1.0, 1.0] == [pace.take(100.0), pace.take(100.0)]
+    assert pytest.approx(0.25) == pace.take(100.75)
+    assert 0.0 == pace.take(101.0)
+    assert pytest.approx(1.0) == pace.take(101.0)
+    assert [0.0] * 5 == [pace.take(1000.0) for _ in range(5)]
+    assert pytest.approx(1.0) == pace.take(1000.0)
+
+
+def test_a_wait_that_was_slept_out_is_over() -> None:
+    """However the seconds are rounded, nobody is sent to sleep again for nothing."""
+    pace, now, waits = Pace(7), 0.1, 0
+    for _ in range(500):
+        while wait := pace.take(now):
+            now, waits = now + wait, waits + 1
+    assert pytest.approx((500 - 1) / 7 * 60) == now - 0.1
+    assert 499 == waits
+
+
+def test_the_most_in_a_minute_is_what_was_set() -> None:
+    """Besides what was saved up."""
+    pace = Pace(6000)
+    assert 6000 + 500 >= sum(pace.take(second / 200) == 0.0 for second in range(200 * 60)) >= 6000
+    slow = Pace(1)
+    assert (0.0, 60.0) == (slow.take(5.0), slow.take(5.0))
+
+
+def test_a_clock_that_goes_back_gives_no_turns() -> None:
+    """And costs none."""
+    pace = Pace(60)
+    for _ in range(5):
+        pace.take(100.0)
+    assert 1.0 == pace.take(50.0)
+    assert 0.0 == pace.take(51.0)
+
+
+@pytest.mark.parametrize(
+    ("receivers", "warned"),
+    [
+        (("mail",), "mail"),
+        (("mail", "more-mail"), "mail and more-mail"),
+        (("mail", "oncall"), None),
+        (("mail", "chat"), None),
+        (("prom",), None),
+        (("hook",), None),
+    ],
+)
+def test_a_page_that_goes_to_mail_alone_is_worth_a_warning(receivers: tuple[str, ...], warned: str | None) -> None:
+    """Once for each alert, whatever canaries it watches."""
+    routes = (Route.model_validate({"match": ['canary="other"'], "receivers": ["oncall"]}), Route(receivers=receivers))
+    told = without_pager(routes, RECEIVERS, [PAGING, {**PAGING, "canary": "second"}, {**PAGING, "canary": "other"}])
+    expected = (
+        f"Errors pages, and only {warned} is told of it, which can neither deduplicate nor resolve; "
+        "route it to pagerduty, alertmanager or a webhook, too"
+    )
+    assert ([expected] if warned else []) == told
+
+
+def test_a_ticket_may_go_to_mail_alone() -> None:
+    """And what no route matches goes nowhere, which is told elsewhere."""
+    routes = (Route.model_validate({"match": ['severity="ticket"'], "receivers": ["mail"]}),)
+    assert [] == without_pager(routes, RECEIVERS, [{**PAGING, "severity": "ticket"}, {"alertname": "Bare"}, PAGING])
+
+
+def test_what_apprise_cannot_do_is_said() -> None:
+    """Of each such receiver, and of no other."""
+    says = (
+        "apprise can neither deduplicate nor resolve: a message may come twice, and that an alert is over is one more"
+    )
+    assert [f"receiver mail: {says}", f"receiver more-mail: {says}"] == caveats(RECEIVERS)
+
+
+def test_who_knows_a_group_by_its_key_and_who_is_told_its_state() -> None:
+    """The rest of alerting asks for no more."""
+    assert {"oncall": True, "chat": False, "prom": True, "hook": True, "mail": False, "more-mail": False} == {
+        name: receiver.keyed for name, receiver in RECEIVERS.items()
+    }
+    assert ["prom"] == [name for name, receiver in RECEIVERS.items() if receiver.level]

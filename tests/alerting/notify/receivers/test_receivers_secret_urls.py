@@ -1,0 +1,100 @@
+"""The address of a receiver is a secret: whatever a server repeats of it, nobody gets to see."""
+
+import logging
+
+import msgspec
+import pytest
+
+from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.notify.receivers import Alertmanager, Webhook
+from streamcanary.alerting.notify.receivers.delivery_result import Refused
+from streamcanary.alerting.notify.receivers.http import open_http, post
+from streamcanary.alerting.notify.receivers.url import revealing
+from streamcanary.model.alerts.incident import Incident
+from streamcanary.store.database import Store
+from support.alerting.builders import NOON, a_hook, a_page, alerts
+from support.alerting.service import OUTAGE, offer, running, until
+from support.servers.receiver import Receiver, Reply
+
+PATH = "/hook/tök3n%2Fof-4567"
+QUERY = "sig=s3cr%2Fet+value&x=1"
+PAGE = a_page(Incident(key="k", rule="Errors", subject="chat", opened=NOON))
+
+
+@pytest.mark.parametrize(
+    ("said", "shown"),
+    [
+        ("Cannot POST /hook/tök3n%2Fof-4567", "Cannot POST [redacted]"),
+        ("Cannot POST /hook/t%C3%B6k3n%2Fof-4567", "Cannot POST [redacted]"),
+        ("Cannot POST /hook/t%c3%b6k3n%2fof-4567", "Cannot POST [redacted]"),
+        ("Cannot POST /hook/tök3n/of-4567 here", "Cannot POST [redacted] here"),
+        (f"Cannot POST {PATH}?{QUERY}", "Cannot POST [redacted]"),
+        ("%2Fhook%2Ft%C3%B6k3n%252Fof-4567 is unknown", "[redacted] is unknown"),
+        ("no hook tök3n/of-4567.", "no hook [redacted]."),
+        ('{"path": "\\/hook\\/tök3n%2Fof-4567"}', '{"path": "\\/hook\\/[redacted]"}'),
+        ("sig=s3cr%2Fet+value&x=1 is wrong", "[redacted] is wrong"),
+        ("sig s3cr%2Fet+value is wrong", "sig [redacted] is wrong"),
+        ("sig s3cr%2fet%20value is wrong", "sig [redacted] is wrong"),
+        ("sig s3cr/et value is wrong", "sig [redacted] is wrong"),
+        ("sig s3cr/et+value is wrong", "sig [redacted] is wrong"),
+        ("the hook of x=1 is gone", "the hook of x=1 is gone"),
+    ],
+)
+@pytest.mark.parametrize("status", [404, 500])
+async def test_what_a_server_repeats_of_its_address_is_hidden(status: int, said: str, shown: str) -> None:
+    """The path, the query, and the long parts of both, plain and percent-encoded; ordinary words stay."""
+    async with Receiver(Reply(status, body=said.encode())) as receiver, open_http() as http:
+        url = f"{receiver.url}{PATH}?{QUERY}"
+        answer = await Webhook.model_validate(a_hook(url)).send(http, PAGE, NOON)
+    assert f"HTTP {status}: {shown}" == answer.reason
+
+
+async def test_what_alertmanager_repeats_of_its_address_is_hidden() -> None:
+    """The path before ours may be that of a gateway, with a token in it."""
+    async with Receiver(always=Reply(404, body=b"no page /t0ken-4567/api/v2/alerts")) as peer, open_http() as http:
+        prom = Alertmanager(type="alertmanager", urls=(f"{peer.url}/t0ken-4567",))
+        assert Refused("HTTP 404: no page [redacted]") == await prom.post(http, prom.urls[0], PAGE.alerts, NOON)
+
+
+async def test_the_name_and_password_of_an_address_are_hidden() -> None:
+    """They go out as a header, which some servers show."""
+    async with Receiver(Reply(401, body=b"hookuser / p@ssw0rd?")) as receiver, open_http() as http:
+        url = receiver.url.replace("http://", "http://hookuser:p%40ssw0rd@")
+        answer = await Webhook.model_validate(a_hook(url)).send(http, PAGE, NOON)
+    assert Refused("HTTP 401: [redacted] / [redacted]?") == answer
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[::1", "nonsense", "http://\udcff/\udcff", "http://h/?&&=&a", ""])
+async def test_an_address_that_is_none_is_looked_at_without_a_crash(url: str) -> None:
+    """It may come from a file."""
+    assert all(isinstance(part, str) for part in revealing(url))
+    async with open_http() as http:
+        await post(http, url, content=b"", headers={}, timeout=1.0, now=NOON)
+
+
+async def test_neither_logs_nor_store_nor_others_see_the_address(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A webhook and an Alertmanager that repeat their paths: the page about them does not."""
+    caplog.set_level(logging.DEBUG, "streamcanary")
+    tokens = "t0ken-of-hook", "t0ken-of-prom"
+    hook_says, prom_says = (Reply(404, body=f"Cannot POST /hooks/{t} ({t})".encode()) for t in tokens)
+    async with Receiver(always=hook_says) as hook, Receiver(always=prom_says) as prom, Receiver() as other:
+        receivers = {
+            "hook": a_hook(f"{hook.url}/hooks/{tokens[0]}"),
+            "prom": {"type": "alertmanager", "urls": [f"{prom.url}/hooks/{tokens[1]}"]},
+            "other": a_hook(other.url),
+        }
+        config: AlertsConfig = alerts(receivers=receivers)
+        async with running(store, config) as alerting:
+            offer(alerting, OUTAGE)
+            await other.received(3)
+            await until(lambda: len(alerting.active) == 3)
+            await alerting.drain(1)
+    told = b"".join(delivery.body for delivery in other.deliveries)
+    stored = msgspec.json.encode(await store.load_ledger())
+    assert {None, "hook", "prom"} == {delivery.json["labels"].get("subject") for delivery in other.deliveries}
+    for token in tokens:
+        assert token.encode() not in told + stored
+        assert token not in caplog.text
+    assert "HTTP 404: Cannot POST [redacted]" in caplog.text

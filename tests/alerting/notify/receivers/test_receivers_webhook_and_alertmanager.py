@@ -1,0 +1,302 @@
+import asyncio
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamcanary.alerting.engine.keys import incident_key
+from streamcanary.alerting.notify.message import rfc3339
+from streamcanary.alerting.notify.receivers import Alertmanager, Webhook
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused, Retry
+from streamcanary.alerting.notify.receivers.http import open_http, post
+from streamcanary.model.alerts.incident import Action
+from support.alerting.builders import NOON, a_hook, a_page
+from support.alerting.messages import an_alert, an_incident
+from support.programs.program import free_ports
+from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Receiver, Reply
+
+
+async def send(receiver: Receiver, **more: Any) -> Answer:
+    """Post something to ``receiver``."""
+    async with open_http() as http:
+        return await post(http, receiver.url, content=b"{}", headers={}, timeout=5.0, now=NOON, **more)
+
+
+@pytest.mark.parametrize(
+    ("reply", "answer"),
+    [
+        (Reply(200), Accepted()),
+        (Reply(204), Accepted()),
+        (Reply(400, body=b"no such\x00 key sk-12345678abcdef"), Refused("HTTP 400: no such  key [redacted]")),
+        (Reply(401), Refused("HTTP 401")),
+        (Reply(410), Refused("HTTP 410")),
+        (
+            Reply(302, {"Location": "/login"}),
+            Refused("HTTP 302: redirects are not followed; set the address it leads to"),
+        ),
+        (Reply(429), Retry(reason="HTTP 429", definite=True)),
+        (Reply(429, {"Retry-After": "7"}), Retry(reason="HTTP 429", after=7.0, definite=True)),
+        (Reply(429, {"Retry-After": "999999"}), Retry(reason="HTTP 429", after=3600.0, definite=True)),
+        (Reply(429, {"Retry-After": "-1"}), Retry(reason="HTTP 429", definite=True)),
+        (Reply(429, {"Retry-After": "soon"}), Retry(reason="HTTP 429", definite=True)),
+        (Reply(503, {"Retry-After": "Fri, 15 Jan 2027 08:00:30 GMT"}), Retry(reason="HTTP 503", after=30.0)),
+        (Reply(500, body=b"oops"), Retry(reason="HTTP 500: oops")),
+        (Reply(408), Retry(reason="HTTP 408", definite=True)),
+    ],
+)
+async def test_an_answer_is_judged_by_its_status(reply: Reply, answer: Answer) -> None:
+    """2xx is accepted; 429, 5xx and 408 mean later; everything else, redirects included, is refused."""
+    async with Receiver(reply) as receiver:
+        assert await send(receiver) == answer
+        assert len(receiver.deliveries) == 1
+
+
+@pytest.mark.parametrize("behaviour", [CLOSE, CUT])
+async def test_no_answer_means_later(behaviour: Behaviour) -> None:
+    """A receiver that closes the connection, in the middle of its answer as well, may or may not have it."""
+    async with Receiver(behaviour) as receiver:
+        closed = await send(receiver)
+    assert isinstance(closed, Retry)
+    assert not closed.definite
+
+
+async def test_a_connection_that_is_refused_is_a_definite_no() -> None:
+    """Nothing was sent, so nothing was taken."""
+    (port,) = free_ports(1)
+    async with open_http() as http:
+        answer = await post(http, f"http://127.0.0.1:{port}", content=b"{}", headers={}, timeout=5.0, now=NOON)
+    assert isinstance(answer, Retry)
+    assert (answer.definite, answer.reason.startswith("cannot connect")) == (True, True)
+
+
+async def test_a_receiver_that_hangs_is_given_up() -> None:
+    """The whole delivery is bounded."""
+    async with Receiver(HANG) as receiver, open_http() as http:
+        answer = await post(http, receiver.url, content=b"{}", headers={}, timeout=0.05, now=NOON)
+    assert answer == Retry(reason="no answer within 0.05 s")
+
+
+async def test_an_endless_body_is_not_read_to_its_end() -> None:
+    """The status is the answer, and the reason is short."""
+    async with Receiver(Reply(400, body=b"x" * 5_000_000)) as receiver:
+        answer = await send(receiver)
+    assert isinstance(answer, Refused)
+    assert len(answer.reason) < 400
+
+
+@pytest.mark.parametrize("url", ["http://", "http://[::1", "http://a\nb/", "nonsense", "http://\udcff/"])
+async def test_an_address_that_is_none_is_no_crash(url: str) -> None:
+    """It may come from a file; it is tried again, as the file may be mended."""
+    async with open_http() as http:
+        assert isinstance(await post(http, url, content=b"", headers={}, timeout=1.0, now=NOON), Retry)
+
+
+async def test_a_proxy_is_not_asked_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Or an Alertmanager in the same pod could not be reached."""
+    async with Receiver() as proxy, Receiver() as receiver:
+        monkeypatch.setenv("HTTP_PROXY", proxy.url)
+        monkeypatch.setenv("http_proxy", proxy.url)
+        monkeypatch.delenv("NO_PROXY", raising=False)
+        monkeypatch.delenv("no_proxy", raising=False)
+        assert await send(receiver) == Accepted()
+        async with open_http() as http:
+            await post(http, "http://elsewhere.invalid/", content=b"", headers={}, timeout=5.0, now=NOON)
+        assert (len(receiver.deliveries), [delivery.path for delivery in proxy.deliveries]) == (
+            1,
+            ["http://elsewhere.invalid/"],
+        )
+
+
+async def test_a_proxy_that_is_none_costs_no_page(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A typing error in the environment is said once, and pages go out without a proxy."""
+    monkeypatch.setenv("HTTP_PROXY", "gopher://proxy:70")
+    monkeypatch.setenv("http_proxy", "gopher://proxy:70")
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.delenv("no_proxy", raising=False)
+    async with Receiver() as receiver, open_http() as http:
+        url = receiver.url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104 - this machine, too, but not as loopback
+        for _ in range(2):
+            assert await post(http, url, content=b"", headers={}, timeout=5.0, now=NOON) == Accepted()
+    assert caplog.messages == [
+        "HTTP_PROXY must be an http:// or https:// address, such as http://proxy.example:3128; it is not used"
+    ]
+
+
+async def test_a_webhook_is_signed() -> None:
+    """Id, time and body are under the signature, as Standard Webhooks says."""
+    async with Receiver() as receiver, open_http() as http:
+        hook = Webhook.model_validate(a_hook(receiver.url))
+        assert await hook.send(http, a_page(an_incident()), NOON + 7.9) == Accepted()
+    (delivery,) = receiver.deliveries
+    assert delivery.signed_with(SECRET)
+    assert (delivery.id, delivery.headers["webhook-timestamp"]) == ("notice", str(int(NOON) + 7))
+    assert delivery.headers["content-type"] == "application/json"
+
+
+async def test_the_body_of_a_webhook_is_a_contract() -> None:
+    """Version 1, whole."""
+    over = an_incident(resolved=NOON + 90.5, reason="recovered", resolves="3 good runs")
+    async with Receiver() as receiver, open_http() as http:
+        hook = Webhook.model_validate(a_hook(receiver.url))
+        await hook.send(http, a_page(over, action=Action.RESOLVE), NOON)
+    assert receiver.deliveries[0].json == {
+        "version": 1,
+        "type": "alert.resolved",
+        "key": "group",
+        "title": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 1m30s, resolved",
+        "labels": {"alert": "Errors"},
+        "opened": "2027-01-15T08:00:00.000Z",
+        "total": 1,
+        "firing": 0,
+        "alerts": [
+            {
+                "key": incident_key("default", "Errors", "chat"),
+                "alert": "Errors",
+                "canary": "chat",
+                "labels": {"alertname": "Errors", "canary": "chat", "severity": "page"},
+                "annotations": {
+                    "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 1m30s, resolved",
+                    "nothing": "",
+                },
+                "opened": "2027-01-15T08:00:00.000Z",
+                "resolved": "2027-01-15T08:01:30.500Z",
+                "reason": "recovered",
+                "resolves": "3 good runs",
+                "traces": [],
+                "evidence": {
+                    "bad": 3,
+                    "total": 5,
+                    "first_attempts": 0,
+                    "rescued": 0,
+                    "since": "2027-01-15T07:59:00.000Z",
+                    "faults": {"stalled": 1, "overloaded": 2},
+                    "blames": {},
+                    "message": "late",
+                    "diagnosis": "",
+                    "request_ids": [],
+                    "trace_ids": [],
+                },
+            }
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("action", "kind"),
+    [(Action.TRIGGER, "alert.fired"), (Action.UPDATE, "alert.updated"), (Action.RESOLVE, "alert.resolved")],
+)
+async def test_a_webhook_is_told_of_each_change(action: Action, kind: str) -> None:
+    """The type says which."""
+    async with Receiver() as receiver, open_http() as http:
+        hook = Webhook.model_validate(a_hook(receiver.url))
+        assert await hook.send(http, a_page(an_incident(), action=action), NOON) == Accepted()
+    assert receiver.deliveries[0].json["type"] == kind
+
+
+async def test_secrets_in_files_are_read_again(tmp_path: Path) -> None:
+    """A rotated secret counts from the next page on; a missing one is a reason to try later, not to crash."""
+    secret = tmp_path / "secret"
+    async with Receiver() as receiver, open_http() as http:
+        (tmp_path / "url").write_text(receiver.url)
+        hook = Webhook.model_validate(
+            {"type": "webhook", "url_file": str(tmp_path / "url"), "secret_file": str(secret)}
+        )
+        missing = await hook.send(http, a_page(an_incident()), NOON)
+        secret.write_text("not a secret")
+        broken = await hook.send(http, a_page(an_incident()), NOON)
+        secret.write_text(SECRET)
+        assert await hook.send(http, a_page(an_incident()), NOON) == Accepted()
+    assert isinstance(missing, Retry)
+    assert "cannot read the secret file" in missing.reason
+    assert isinstance(broken, Retry)
+    assert "not a secret" not in broken.reason
+    assert receiver.deliveries[0].signed_with(SECRET)
+
+
+async def test_a_webhook_that_echoes_its_secret_does_not_leak_it() -> None:
+    """What comes back is hostile text."""
+    async with Receiver() as receiver, open_http() as http:
+        hook = Webhook.model_validate(a_hook(f"{receiver.url}/token-1234"))
+        receiver.always = Reply(400, body=f"{SECRET} {receiver.url}/token-1234".encode())
+        answer = await hook.send(http, a_page(an_incident()), NOON)
+    assert isinstance(answer, Refused)
+    assert SECRET not in answer.reason
+    assert "token-1234" not in answer.reason
+
+
+async def test_alertmanager_is_told_with_an_end() -> None:
+    """A firing alert ends in a quarter of an hour unless it is told again; a resolved one when it did."""
+    async with Receiver() as receiver, open_http() as http:
+        prom = Alertmanager(type="alertmanager", urls=(receiver.url,), generator_url="http://status.example/")
+        alerts = [an_alert(), an_alert(resolved=NOON + 60)]
+        assert await prom.post(http, receiver.url, alerts, NOON + 120) == Accepted()
+    (delivery,) = receiver.deliveries
+    assert delivery.path == "/api/v2/alerts"
+    firing, resolved = delivery.json
+    assert firing == {
+        "labels": {"alertname": "Errors", "canary": "chat", "severity": "page"},
+        "annotations": {
+            "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing",
+            "since": "2027-01-15T07:59:00.000Z",
+            "seen": "3 of 5 after retries, 0 at the first attempt",
+            "rescued": "answered none of the bad runs",
+            "faults": "overloaded 2, stalled 1",
+            "message": "late",
+        },
+        "startsAt": "2027-01-15T08:00:00.000Z",
+        "endsAt": "2027-01-15T08:17:00.000Z",
+        "generatorURL": "http://status.example",
+    }
+    assert resolved["endsAt"] == "2027-01-15T08:01:00.000Z"
+
+
+async def test_alertmanager_is_never_told_of_an_end_before_the_start() -> None:
+    """It would refuse that; a clock that was set back makes it possible."""
+    async with Receiver() as receiver, open_http() as http:
+        prom = Alertmanager(type="alertmanager", urls=(receiver.url,))
+        await prom.post(http, receiver.url, [an_alert()], NOON - 7200)
+    (alert,) = receiver.deliveries[0].json
+    assert alert["startsAt"] < alert["endsAt"]
+
+
+@pytest.mark.parametrize("now", [NOON - 7200, NOON + 30, NOON + 90])
+async def test_what_is_over_is_over_whatever_the_clock_says(now: float) -> None:
+    """An end that is yet to come, as after a clock step back, would make it fire again; one before the start, too."""
+    async with Receiver() as receiver, open_http() as http:
+        prom = Alertmanager(type="alertmanager", urls=(receiver.url,))
+        await prom.post(http, receiver.url, [an_alert(resolved=NOON + 60)], now)
+    (alert,) = receiver.deliveries[0].json
+    assert rfc3339(min(NOON + 60, now)) == alert["endsAt"]
+    assert rfc3339(min(NOON, now)) == alert["startsAt"]
+
+
+async def test_a_web_page_is_no_consent_of_an_api_and_may_be_of_an_endpoint_of_somebodys_own() -> None:
+    """Alertmanager shows none, so it is a portal in between; many a framework answers HTML unless told otherwise."""
+    page = Reply(200, {"Content-Type": "text/html"}, b"<html>Please log in</html>")
+    async with Receiver(always=page) as server, open_http() as http:
+        prom = Alertmanager(type="alertmanager", urls=(server.url,))
+        in_between = Retry(reason="HTTP 200 with a web page: something in between has answered", definite=True)
+        assert in_between == await prom.post(http, server.url, [an_alert()], NOON)
+        assert Accepted() == await Webhook.model_validate(a_hook(server.url)).send(http, a_page(an_incident()), NOON)
+
+
+async def test_many_alerts_go_in_parts() -> None:
+    """One refused part is told, and keeps the others from nothing; one that may come later ends the round."""
+    alerts = [an_alert()] * 150
+    async with Receiver(Reply(), Reply(400, body=b"bad"), Reply(), Reply(500)) as receiver, open_http() as http:
+        prom = Alertmanager(type="alertmanager", urls=(receiver.url,))
+        assert await prom.post(http, receiver.url, alerts, NOON) == Refused("HTTP 400: bad")
+        assert await prom.post(http, receiver.url, alerts, NOON) == Retry(reason="HTTP 500")
+    assert [len(delivery.json) for delivery in receiver.deliveries] == [64, 64, 22, 64]
+
+
+async def test_cancelling_a_delivery_cancels_it() -> None:
+    """A shutdown does not wait for a receiver that hangs."""
+    async with Receiver(HANG) as receiver, open_http() as http:
+        task = asyncio.create_task(post(http, receiver.url, content=b"", headers={}, timeout=60.0, now=NOON))
+        await receiver.received(1)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task

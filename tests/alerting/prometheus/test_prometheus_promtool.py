@@ -1,0 +1,177 @@
+"""The exported rules and our own engine see the same runs, and fire at the same time."""
+
+from itertools import pairwise
+from pathlib import Path
+from random import Random
+
+import pytest
+from msgspec import structs
+
+from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.prometheus.rule_export import export
+from streamcanary.alerting.testing.replay import Replay
+from streamcanary.alerting.testing.series_notation import parse_values
+from streamcanary.model.alerts.incident import Incident
+from streamcanary.model.canary import Canary
+from streamcanary.model.outcome import Outcome
+from support.alerting.builders import alerts
+from support.programs.promtool import SCRAPE, check_rules, run_tests, scrape, when_firing
+
+pytestmark = pytest.mark.real("promtool")
+
+EVERY = 30.0
+CHAT = Canary(name="chat", target="openai", provider="openai", interval=EVERY, timeout=20.0)
+LATEST = EVERY + SCRAPE
+"""Seconds by which the two may differ: one run more or less, and until it is scraped."""
+
+RATIO = {"type": "ratio", "over": "5m", "threshold": "50%", "min_samples": 5}
+HELD = {**RATIO, "for": "2m"}
+SHORT = {"type": "burn_rate", "objective": "90%", "windows": [{"long": "30m", "short": "5m", "rate": 3}]}
+BURN = {"type": "burn_rate", "objective": "95%"}
+SILENT = {"type": "no_data", "runs": 3}
+
+
+def outcomes(values: str) -> list[Outcome]:
+    """Let runs happen, one each 30 s from second 3 on."""
+    return [
+        word.outcome(CHAT, number, 3 + EVERY * number)
+        for number, word in enumerate(parse_values(values))
+        if word is not None
+    ]
+
+
+def ours(config: AlertsConfig, runs: list[Outcome], until: float) -> list[float]:
+    """Return when our engine begins to fire, in seconds after the start."""
+    changes: list[Incident] = []
+    replay = Replay(Engine(config, "default", [CHAT]), 0.0, changed=changes.append)
+    for run in runs:
+        replay.see(run)
+    replay.look(until)
+    return [incident.opened for incident in changes if incident.rule == "Watched" and incident.firing]
+
+
+def agree(first: float | None, second: float | None) -> bool:
+    """Tell whether both fire, and about the same time, or neither does."""
+    return first is second is None or (first is not None and second is not None and abs(first - second) <= LATEST)
+
+
+def random_values(seed: int, length: int) -> str:
+    """Make up a good time, an outage of some error rate and several kinds of faults, and a good time again."""
+    random = Random(seed)  # noqa: S311 - the same each time
+    rate = random.choice([0.3, 0.5, 0.8, 1.0])
+    begin = random.randrange(12, length // 2)
+    end = begin + random.randrange(10, length // 3)
+    faults = ["stalled", "rate_limited", "failed_over:stream_cut", "auth_failed", "server_error"]
+
+    def word(number: int) -> str:
+        bad = random.random() < (rate if begin <= number < end else 0.02)
+        return random.choice(faults) if bad else random.choice(["ok", "ok", "ok", "slow"])
+
+    return " ".join(word(number) for number in range(length))
+
+
+SCENES = {
+    "outage": "ok x20 stalled x20 ok x40",
+    "half": "ok x20 " + "stalled ok " * 20 + "ok x30",
+    "kinds": "ok x20 stalled rate_limited stream_cut server_error overloaded headers_timeout stalled x10 ok x40",
+    "rejected": "ok x20 auth_failed x20 ok x30",
+    "short": "ok x30 stalled x2 ok x40",
+    "over": "ok x20 failed_over:stalled x20 ok x30",
+    **{f"seed-{seed}": random_values(seed, 90) for seed in (1, 4, 7, 9, 11)},
+}
+FEW = {name: SCENES[name] for name in ("outage", "kinds", "short", "seed-7")}
+SILENCES = {
+    "silent": "ok x10 _ x10 ok x10",
+    "broken": "ok x10 internal_error x10 ok x10",
+    "failing": "ok x10 stalled x10 auth_failed x10",
+    "short": "ok x10 _ x2 ok x10",
+    "twice": "ok x10 _ x8 stalled _ x10 ok x5",
+    "end": "ok x12",
+}
+
+
+@pytest.mark.parametrize(
+    ("detector", "scenes"),
+    [(RATIO, SCENES), (HELD, FEW), (SHORT, SCENES), (BURN, FEW), (SILENT, SILENCES)],
+    ids=["ratio", "ratio for 2m", "burn_rate", "burn_rate of the workbook", "no_data"],
+)
+def test_both_fire_at_the_same_time(detector, scenes, tmp_path: Path, monkeypatch) -> None:
+    """Within one run and one scrape: the first time that each fires in outages of all kinds; and neither does alone."""
+    config = alerts(rules={"Watched": {"detector": detector}}, receivers={})
+    runs = {name: outcomes(values) for name, values in scenes.items()}
+    until = {name: EVERY * len(parse_values(values)) for name, values in scenes.items()}
+    series = {name: scrape(CHAT, runs[name], until[name], monkeypatch) for name in scenes}
+    theirs = when_firing(tmp_path, export(config, "default", [CHAT]), "Watched", series)
+    compared = {
+        name: (next(iter(ours(config, runs[name], until[name])), None), next(iter(theirs[name]), None))
+        for name in scenes
+    }
+    assert {True, False} == {first is None for first, _ in compared.values()}
+    assert {} == {name: pair for name, pair in compared.items() if not agree(*pair)}
+
+
+def test_both_fire_at_the_same_time_when_the_daemon_restarts(tmp_path: Path, monkeypatch) -> None:
+    """Its counters begin anew in the middle of an outage; what was counted before is not lost."""
+    config = alerts(rules={"Watched": {"detector": {**RATIO, "threshold": "40%"}}}, receivers={})
+    runs = outcomes("ok x20 stalled x3 rate_limited x17 ok x5")
+    series = scrape(CHAT, runs, 1350, monkeypatch, restart=690)
+    theirs = when_firing(tmp_path, export(config, "default", [CHAT]), "Watched", {"restart": series})
+    assert agree(next(iter(ours(config, runs, 1350))), next(iter(theirs["restart"])))
+
+
+def test_a_ratio_that_hovers_about_its_threshold_fires_once_in_both(tmp_path: Path, monkeypatch) -> None:
+    """Above half the threshold Prometheus, too, goes on to fire."""
+    config = alerts(rules={"Watched": {"detector": RATIO}}, receivers={})
+    values = "ok x20 stalled x5 ok x5 " + "stalled x4 ok x6 stalled x6 ok x4 " * 3 + "ok x15"
+    runs, until = outcomes(values), EVERY * len(parse_values(values))
+    series = scrape(CHAT, runs, until, monkeypatch)
+    theirs = when_firing(tmp_path, export(config, "default", [CHAT]), "Watched", {"hovering": series})["hovering"]
+    assert 1 == len(ours(config, runs, until))
+    assert [SCRAPE] * (len(theirs) - 1) == [after - before for before, after in pairwise(theirs)]
+    assert theirs[-1] < until
+
+
+def test_a_page_of_prometheus_counts_as_ours_does(tmp_path: Path, monkeypatch) -> None:
+    """Labels and annotations: the fields of our templates that Prometheus can know have their values."""
+    rule = {
+        "match": ['tier="prod"'],
+        "detector": RATIO,
+        "labels": {"severity": "page", "note": "{{ 7*7 }}"},
+        "annotations": {
+            "summary": "{alert}: {canary} of {target} ({provider}), {bad} of {total}, {{{{sic}}}} {message}"
+        },
+    }
+    config = alerts(rules={"Watched": rule}, receivers={})
+    chat = structs.replace(CHAT, labels={"tier": "prod"})
+    rules = export(config, "default", [chat])
+    series = scrape(chat, outcomes("ok x20 stalled x20"), 1200, monkeypatch)
+    expected = {
+        "exp_labels": {
+            "canary": "chat",
+            "target": "openai",
+            "provider": "openai",
+            "job": "streamcanary",
+            "tier": "prod",
+            "severity": "page",
+            "note": "{{ 7*7 }}",
+        },
+        "exp_annotations": {"summary": "Watched: chat of openai (openai), 10 of 10, {{sic}} [message]"},
+    }
+    asked = [{"eval_time": "20m", "alertname": "Watched", "exp_alerts": [expected]}]
+    code, said = run_tests(tmp_path, rules, [{"interval": "15s", "input_series": series, "alert_rule_test": asked}])
+    assert 0 == code, said
+
+
+@pytest.mark.parametrize(
+    "detector",
+    [RATIO, HELD, SHORT, BURN, SILENT, {"type": "spike"}, {"type": "consecutive"}, {**RATIO, "over": "20 runs"}],
+    ids=str,
+)
+def test_promtool_finds_nothing_wrong(detector, tmp_path: Path) -> None:
+    """Whatever the detector, and whatever the names of canaries and rules look like."""
+    fleet = [CHAT, structs.replace(CHAT, name="chat.2", interval=60.0, labels={"tier": "prod"})]
+    rules = {"Odd.rule-1": {"detector": detector}, "Some": {"detector": detector, "match": ['tier=~"prod|test"']}}
+    code, said = check_rules(tmp_path, export(alerts(rules=rules), 'of "mine"\n', fleet))
+    assert 0 == code, said
+    assert "duplicate" not in said

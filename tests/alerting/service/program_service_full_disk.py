@@ -1,0 +1,77 @@
+"""Goes through an outage whose alert fires while the disk is full, and prints what it saw as one JSON object.
+
+The store is at ``argv[1]``; ``argv[2]`` says how the disk gets full.
+"""
+
+import asyncio
+import contextlib
+import json
+import sqlite3
+import sys
+from pathlib import Path
+
+from streamcanary.alerting.engine.state import read_state
+from streamcanary.model.clock import SystemClock
+from streamcanary.store import history
+from streamcanary.store.config import StoreConfig
+from streamcanary.store.database import Store
+from support.alerting.builders import bad
+from support.alerting.service import OUTAGE, RECOVERY, hooks, offer, running, until
+from support.clock import ManualClock
+from support.servers.receiver import Receiver
+from support.store.full_disk import Disk
+
+path, how = Path(sys.argv[1]), sys.argv[2]
+disk = Disk(path, how, most=4096)
+
+
+def fill() -> None:
+    """Leave no room, not even in the log of the store."""
+    with contextlib.closing(sqlite3.connect(path)) as connection:
+        busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        assert not busy
+    disk.fill()
+
+
+async def main() -> None:
+    """Fire while there is no room, resolve when there is, after a restart."""
+    store, clock = Store.open(StoreConfig(path=path), SystemClock()), ManualClock()
+
+    async def stored() -> dict[str, list[str]]:
+        state, _ = read_state(await store.load_ledger())
+        return {
+            "open": sorted(incident.rule for incident in state.incidents.values() if incident.firing),
+            "notices": sorted(state.notices),
+            "runs": sorted(run.run_id for run in await store.read(history.recent)),
+        }
+
+    async with Receiver() as hook:
+
+        def told() -> list[tuple[str, str, str]]:
+            return [(one.json["labels"]["alert"], one.json["type"], one.id) for one in hook.deliveries]
+
+        async with running(store, hooks(hook=hook), clock) as alerting:
+            await alerting.drain(5)
+            fill()
+            offer(alerting, OUTAGE)
+            await hook.received(2)
+            clock.advance(5)  # the store is tried again, in vain
+            offer(alerting, [bad(3)])
+            await until(lambda: not (alerting._queue or alerting._busy))
+            seen = {"full": {"told": told(), **await stored(), "writable": store.writable()}}
+            disk.make_room()
+            clock.advance(5)
+            alerting.wake()
+            await hook.received(3)
+            await alerting.drain(5)
+            seen["room"] = {"told": told(), **await stored(), "writable": store.writable()}
+        async with running(store, hooks(hook=hook), clock) as alerting:
+            offer(alerting, RECOVERY)
+            await hook.received(4)
+            await alerting.drain(5)
+            seen["over"] = {"told": told(), **await stored(), "writable": store.writable()}
+    await store.close()
+    print(json.dumps(seen))  # noqa: T201 - how it tells the test
+
+
+asyncio.run(main())

@@ -1,0 +1,84 @@
+"""The store's disk is full, or its file is deleted, in the middle of an outage: a real store under the real driver."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamcanary.alerting.engine.state import read_state
+from streamcanary.store.database import Store
+from support.alerting.builders import bad
+from support.alerting.service import OUTAGE, RECOVERY, hooks, offer, running, until
+from support.clock import ManualClock
+from support.servers.receiver import Receiver
+from support.store.full_disk import seen_on_a_full_disk, seen_on_a_limited_disk
+
+PROGRAM = Path(__file__).with_name("program_service_full_disk.py")
+FIRED, RESOLVED = "alert.fired", "alert.resolved"
+
+
+def check(seen: dict[str, Any]) -> None:
+    """See that the page came from memory, and that all of it is in the store once there is room."""
+    full, room, over = seen["full"], seen["room"], seen["over"]
+    assert (full["writable"], full["open"], full["notices"], full["runs"]) == (False, [], [], [])
+    page, failing = sorted(full["told"])
+    assert (page[:2], failing[:2]) == (["Errors", FIRED], ["StoreFailing", FIRED])
+
+    assert room["told"][2:] == [["StoreFailing", RESOLVED, room["told"][2][2]]]
+    assert (room["writable"], room["open"], room["notices"]) == (True, ["Errors"], [page[2]])
+    assert room["runs"] == ["run-0", "run-1", "run-2", "run-3"]
+
+    assert over["told"][3:] == [["Errors", RESOLVED, over["told"][3][2]]]
+    assert (over["writable"], over["open"], over["notices"]) == (True, [], [])
+    assert len({id for _, _, id in over["told"]}) == 4  # noqa: A001 - the field's name
+
+
+def test_an_alert_fires_while_files_may_not_grow(tmp_path: Path) -> None:
+    """The system call itself fails (EFBIG), as on a full disk."""
+    check(seen_on_a_limited_disk(PROGRAM, tmp_path / "canary.db"))
+
+
+def test_an_alert_fires_while_the_disk_is_full(tmp_path: Path) -> None:
+    """The same on a small file system of its own that is really full (ENOSPC)."""
+    path = tmp_path / "canary.db"
+    check(seen_on_a_full_disk(PROGRAM, path))
+
+
+@pytest.mark.parametrize("missing", ["", "-wal"])
+async def test_a_store_is_deleted_while_an_alert_fires(store: Store, missing: str) -> None:
+    """What is in memory goes into a new one; the page is not repeated, and its end goes out once, after a restart."""
+    clock = ManualClock()
+    files = store.path.parent.glob(f"{store.path.name}*") if not missing else [Path(f"{store.path}{missing}")]
+    async with Receiver() as hook:
+        async with running(store, hooks(hook=hook), clock) as alerting:
+            offer(alerting, OUTAGE)
+            await hook.received(1)
+            await alerting.drain(5)
+            (known,) = alerting.active
+            kept = alerting.state
+            for file in files:
+                file.unlink()
+            offer(alerting, [bad(3)])
+            await hook.received(2)
+            clock.advance(5)
+            alerting.wake()
+            await hook.received(3)
+            await alerting.drain(5)
+            assert alerting.active == (known,)
+            new, unread = read_state(await store.load_ledger())
+            assert (new.rows(), unread) == (alerting.state.rows(), [])
+            assert [new.notices[id] for id in kept.notices] == list(kept.notices.values())  # noqa: A001 - its name
+            assert store.path.exists()
+        async with running(store, hooks(hook=hook), clock) as alerting:
+            await until(lambda: alerting.active)
+            offer(alerting, RECOVERY)
+            await hook.received(4)
+            await alerting.drain(5)
+            assert alerting.active == ()
+    assert [(delivery.json["labels"]["alert"], delivery.json["type"]) for delivery in hook.deliveries] == [
+        ("Errors", FIRED),
+        ("StoreFailing", FIRED),
+        ("StoreFailing", RESOLVED),
+        ("Errors", RESOLVED),
+    ]
+    assert (await store.load_ledger())["notices"] == {}

@@ -1,0 +1,75 @@
+"""A receiver that hangs for five minutes, which pass as fast as alerting works."""
+
+import asyncio
+from typing import Any
+
+import pytest
+
+from streamcanary.store import history
+from streamcanary.store.database import Store
+from support.alerting.builders import a_hook, alerts, bad, good
+from support.alerting.service import offer, running, types, until
+from support.clock import ManualClock
+from support.servers.receiver import HANG, Receiver, Reply
+
+FIRED, RESOLVED = "alert.fired", "alert.resolved"
+
+
+class LoopClock(ManualClock):
+    """A clock that takes the running event loop along: its timers and timeouts are due when this one says so."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        super().__init__()
+        self._ahead = 0.0
+        loop = asyncio.get_running_loop()
+        real = loop.time
+        monkeypatch.setattr(loop, "time", lambda: real() + self._ahead)
+
+    def advance(self, seconds: float) -> None:
+        """Let time pass."""
+        super().advance(seconds)
+        self._ahead += seconds
+
+
+async def test_a_receiver_that_hangs_for_five_minutes_delays_no_other_and_no_run(
+    store: Store, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is waited for as long as a timeout can be, given up, and asked again; the other hears of all at once.
+
+    What is not waited for with the clock happens without it: pages and resolves go out, and runs are in the history.
+    When the one that hung answers again, it is told of the outage that it may have heard of, and of its end; not of the
+    one that came and went without it.
+    """
+    clock, seconds = LoopClock(monkeypatch), 0
+    async with Receiver(always=HANG) as slow, Receiver() as quick:
+        receivers = {"slow": a_hook(slow.url, timeout="60s"), "quick": a_hook(quick.url)}
+        async with running(store, alerts(receivers=receivers), clock) as alerting:
+
+            async def see(kind: Any, until_second: int) -> None:
+                """Have a run of ``kind`` each second, and see each taken before the next."""
+                nonlocal seconds
+                for seconds in range(seconds + 1, until_second + 1):  # noqa: B020 - it goes on from where it was
+                    clock.advance(1)
+                    offer(alerting, [kind(seconds)])
+                    await until(lambda: not (alerting._queue or alerting._busy))
+
+            for kind, end, told in ((bad, 3, 1), (good, 150, 2), (bad, 153, 3), (good, 300, 4)):
+                await see(kind, min(end, seconds + 3))
+                await quick.received(told)
+                await see(kind, end)
+                assert len(quick.deliveries) == told
+            assert types(quick) == [FIRED, RESOLVED, FIRED, RESOLVED]
+            assert 4 <= len(slow.deliveries) <= 5  # in 300 seconds, of which each takes 60 and a pause
+            assert (types(slow), len({delivery.id for delivery in slow.deliveries})) == ([], 1)
+            clock.advance(1)
+            alerting.wake()
+            await until(lambda: alerting._journal.empty)
+            assert len(await store.read(lambda connection: history.recent(connection, limit=1000))) == 300
+
+            slow.always = Reply()
+            while not slow.accepted:
+                assert seconds < 300 + 60 + 60, "it is not asked again"  # a timeout, and the longest pause
+                await see(good, seconds + 1)
+            await until(lambda: not alerting.state.notices)
+            assert types(slow) == [FIRED, RESOLVED]
+            assert [one.json["opened"] for one in slow.accepted] == [one.json["opened"] for one in quick.accepted[:2]]

@@ -1,0 +1,157 @@
+"""``kill -9`` at a hundred instants through fire and resolve, with a receiver that fails half its answers."""
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import secrets
+import signal
+import sqlite3
+import sys
+from collections import defaultdict
+from pathlib import Path
+from typing import Self
+
+import pytest
+
+from streamcanary.alerting.engine.state import State, read_state
+from streamcanary.model.alerts.incident import Action
+from streamcanary.store import ledger
+from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Delivery, Receiver, Reply
+from support.store.builders import PROGRAM_ENVIRONMENT
+
+KILLS = 100
+MOST_KILLS = 500
+"""So many are enough for what is told at all."""
+LONGEST_LIFE = 0.3
+"""Seconds: time to start, to see a change, and to try to tell of it a few times."""
+
+PROGRAM = Path(__file__).with_name("program_service_kill.py")
+CANARIES = {"chat", "search"}
+FIRED, RESOLVED = "alert.fired", "alert.resolved"
+
+
+class Fickle(Receiver):
+    """Takes half of what it is sent and says so; of some of the rest it has taken note, too, and its answer is lost."""
+
+    def __init__(self, chance: random.Random) -> None:
+        super().__init__()
+        self._chance = chance
+
+    def reply(self, delivery: Delivery) -> Behaviour:
+        """Say what becomes of ``delivery``."""
+        if self._chance.random() < 0.5:
+            return Reply()
+        troubles: list[Behaviour] = [Reply(500), Reply(429, {"Retry-After": "1"}), CLOSE, HANG, CUT]
+        trouble = self._chance.choice(troubles)
+        if trouble == CUT:
+            self.accepted.append(delivery)
+        return trouble
+
+    def tells(self) -> dict[str, list[tuple[str, str]]]:
+        """Return what it has taken, by canary: type and id, without what came again right after itself."""
+        stories = defaultdict(list)
+        for delivery in self.accepted:
+            stories[delivery.json["labels"]["canary"]].append((delivery.json["type"], delivery.id))
+        return {canary: [told for told, _ in itertools.groupby(story)] for canary, story in stories.items()}
+
+    def last_told(self, kind: str) -> bool:
+        """Tell whether the last it has heard of each canary is ``kind``."""
+        return {canary: story[-1][0] for canary, story in self.tells().items()} == dict.fromkeys(CANARIES, kind)
+
+
+class Lives:
+    """``async with Lives(folder, url) as lives``: alerting that is killed again and again, over one store."""
+
+    def __init__(self, folder: Path, url: str) -> None:
+        self._store, self._health, self._log = folder / "canary.db", folder / "health", folder / "log"
+        self._url = url
+        self.kills = 0
+
+    async def __aenter__(self) -> Self:
+        self.turn("well")
+        with self._log.open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, str(PROGRAM), str(self._store), self._url, str(self._health)),
+                stdin=asyncio.subprocess.PIPE,
+                stdout=asyncio.subprocess.PIPE,
+                stderr=log,
+                env={**PROGRAM_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},
+            )
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self._process.kill()
+        await self._process.wait()
+
+    def turn(self, health: str) -> None:
+        """Have all runs go ``bad``, or ``well``, from now on."""
+        self._health.write_text(health)
+
+    async def live(self, seconds: float) -> None:
+        """Let it live for ``seconds``, and kill it."""
+        assert self.kills < MOST_KILLS, f"something is never told: {self._log.read_text()}"
+        assert self._process.stdin is not None
+        assert self._process.stdout is not None
+        self._process.stdin.write(f"{seconds}\n".encode())
+        assert (await self._process.stdout.readline()).decode() == f"{-signal.SIGKILL}\n", self._log.read_text()
+        self.kills += 1
+
+    def remembered(self) -> State:
+        """Return what is in the store."""
+        with contextlib.closing(sqlite3.connect(f"{self._store.as_uri()}?mode=ro", uri=True)) as connection:
+            state, unread = read_state(ledger.load(connection))
+        assert unread == []
+        return state
+
+
+def firing(state: State) -> set[str]:
+    """Return the canaries of the incidents that are open; there is one for each at most.
+
+    That the receiver fails, which answers nothing for minutes by the clock of these lives, there is nobody to tell.
+    """
+    names = [incident.canary for incident in state.incidents.values() if incident.firing and incident.canary]
+    assert sorted(names) == sorted(set(names))
+    return set(names)
+
+
+@pytest.mark.timeout(300)
+async def test_an_outage_is_told_once_and_its_end_once_whenever_alerting_is_killed(tmp_path: Path) -> None:
+    """By id: each opening once, each resolve once, in order, none lost; what comes again is the same to the byte.
+
+    Health turns as soon as the receiver has been told of both canaries, so that few of the lives have nothing to do.
+    """
+    seed = secrets.randbits(32)
+    print(f"seed {seed}")  # noqa: T201 - shown when the test fails
+    chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
+    turns = 0
+    async with Fickle(random.Random(seed + 1)) as hook, Lives(tmp_path, hook.url) as lives:  # noqa: S311 - the same
+        while lives.kills < KILLS:
+            for health, kind, open_now in (("bad", FIRED, CANARIES), ("well", RESOLVED, set[str]())):
+                lives.turn(health)
+                turns += 1
+                while not hook.last_told(kind):
+                    await lives.live(chance.uniform(0.0, LONGEST_LIFE))
+                state = lives.remembered()
+                assert firing(state) == open_now
+                told = {story[-1] for story in hook.tells().values()}
+                waiting = {(FIRED, one.id) for one in state.notices.values() if one.action is Action.TRIGGER}
+                assert open_now == set() or waiting == told, "the store knows an opening by another id"
+        while lives.remembered().notices:  # whose answer never came
+            await lives.live(LONGEST_LIFE)
+        heard = len(hook.deliveries)
+        await lives.live(2 * LONGEST_LIFE)
+        assert len(hook.deliveries) == heard, "a restart with nothing changed has told something"
+        end = lives.remembered()
+
+    print(f"{lives.kills} kills, {turns} turns, {heard} deliveries")  # noqa: T201 - shown when the test fails
+    for story in hook.tells().values():
+        assert [kind for kind, _ in story] == [FIRED, RESOLVED] * (turns // 2)
+    ids = [told for story in hook.tells().values() for _, told in story]
+    assert len(ids) == len(set(ids)) == 2 * turns
+    assert len({delivery.body for delivery in hook.accepted}) == len(ids), "what came again was not the same"
+    assert {delivery.id for delivery in hook.deliveries} == set(ids), "something was sent that was never taken"
+    assert all(delivery.signed_with(SECRET) for delivery in hook.deliveries)
+    assert (firing(end), [group for group in end.groups.values() if group.firing]) == (set(), [])

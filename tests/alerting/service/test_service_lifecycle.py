@@ -1,0 +1,258 @@
+"""Alerting as it runs: a real store, a real socket."""
+
+import asyncio
+import logging
+from typing import Any
+
+import pytest
+from opentelemetry import metrics
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.service.metrics import Meters
+from streamcanary.alerting.service.service import Alerting
+from streamcanary.model.alerts.incident import Incident
+from streamcanary.model.clock import SystemClock
+from streamcanary.store import history
+from streamcanary.store.database import Store
+from support.alerting.builders import CHAT, alerts, good
+from support.alerting.service import OUTAGE, RECOVERY, Unreliable, hooks, offer, running, types, until
+from support.clock import ManualClock
+from support.servers.receiver import CLOSE, HANG, SECRET, Receiver, Reply
+
+
+async def test_an_outage_fires_and_its_end_resolves(store: Store) -> None:
+    """One page, one resolve, signed, with one key; the runs are in the history."""
+    async with Receiver() as hook, running(store, hooks(hook=hook)) as alerting:
+        offer(alerting, OUTAGE)
+        await hook.received(1)
+        assert [incident.canary for incident in alerting.active] == ["chat"]
+        offer(alerting, RECOVERY)
+        await hook.received(2)
+        assert alerting.active == ()
+    fired, resolved = hook.deliveries
+    assert (fired.json["type"], resolved.json["type"]) == ("alert.fired", "alert.resolved")
+    assert fired.json["key"] == resolved.json["key"]
+    (about,) = fired.json["alerts"]
+    assert about["annotations"] == {"summary": "chat: 3 of the last 3 runs failed"}
+    assert about["evidence"]["faults"] == {"stalled": 3}
+    assert fired.signed_with(SECRET)
+    assert len(await store.read(history.recent)) == 6
+
+
+async def test_a_page_is_in_the_store_before_it_goes_out(store: Store) -> None:
+    """At the moment the receiver has it, a reader of the store finds the notice with its try counted."""
+    found: list[dict[str, bytes]] = []
+
+    class Looking(Receiver):
+        async def _answer(self, *streams: Any) -> bool:
+            found.append((await store.load_ledger())["notices"])
+            return await super()._answer(*streams)
+
+    async with Looking() as hook, running(store, hooks(hook=hook)) as alerting:
+        offer(alerting, OUTAGE)
+        await hook.received(1)
+    (row,) = found[0].values()
+    assert b'"tries":1' in row
+
+
+async def test_killed_before_the_answer_it_is_told_again_with_the_same_id(store: Store) -> None:
+    """The receiver had it, the daemon never heard so."""
+    async with Receiver(HANG) as hook:
+        async with running(store, hooks(hook=hook)) as alerting:
+            offer(alerting, OUTAGE)
+            await hook.received(1)
+        async with running(store, hooks(hook=hook)):
+            await hook.received(2)
+    assert len({delivery.id for delivery in hook.deliveries}) == 1
+
+
+async def test_a_restart_with_nothing_changed_sends_nothing(store: Store) -> None:
+    """Invariant 6, with the real store; the next thing the receiver hears is the end."""
+    async with Receiver() as hook:
+        async with running(store, hooks(hook=hook)) as alerting:
+            offer(alerting, OUTAGE)
+            await hook.received(1)
+            await alerting.drain(5)
+        for _ in range(3):
+            async with running(store, hooks(hook=hook)) as alerting:
+                await until(lambda: alerting.active)
+                await alerting.drain(5)
+        async with running(store, hooks(hook=hook)) as alerting:
+            offer(alerting, RECOVERY)
+            await hook.received(2)
+    assert types(hook) == ["alert.fired", "alert.resolved"]
+
+
+async def test_retries_keep_the_id_and_the_order(store: Store) -> None:
+    """5xx, 429 and a lost connection: the page comes again until it is taken, and only then its end."""
+    clock = ManualClock()
+    replies = (Reply(500), Reply(429, {"Retry-After": "30"}), CLOSE)
+    async with Receiver(*replies) as hook, running(store, hooks(hook=hook), clock) as alerting:
+        offer(alerting, OUTAGE, RECOVERY[:2])
+        for count in range(1, 4):
+            await hook.received(count)
+            offer(alerting, RECOVERY[2:])
+            await until(lambda: [n for n in alerting.state.notices.values() if n.next_try > clock.time()])
+            clock.advance(61)
+            alerting.wake()
+        await hook.received(5)
+    assert [delivery.json["type"] for delivery in hook.deliveries] == ["alert.fired"] * 4 + ["alert.resolved"]
+    assert len({delivery.id for delivery in hook.deliveries}) == 2
+    assert len({delivery.body for delivery in hook.deliveries}) == 2
+
+
+async def test_retry_after_is_waited_out(store: Store) -> None:
+    """Not a second earlier."""
+    clock = ManualClock()
+    async with Receiver(Reply(429, {"Retry-After": "30"})) as hook, running(store, hooks(hook=hook), clock) as alerting:
+        offer(alerting, OUTAGE)
+        await hook.received(1)
+        await until(lambda: [n for n in alerting.state.notices.values() if n.last_error])
+        clock.advance(29)
+        alerting.wake()
+        await alerting.drain(0.1)
+        assert len(hook.deliveries) == 1
+        clock.advance(1)
+        alerting.wake()
+        await hook.received(2)
+
+
+async def test_a_slow_receiver_delays_no_other_and_no_run(store: Store) -> None:
+    """One hangs; the other hears both the page and its end, and handing over runs never waits."""
+    async with (
+        Receiver(always=HANG) as slow,
+        Receiver() as quick,
+        running(store, hooks(slow=slow, quick=quick)) as alerting,
+    ):
+        offer(alerting, OUTAGE)
+        await quick.received(1)
+        offer(alerting, RECOVERY)
+        await quick.received(2)
+        await slow.received(1)
+        assert len(slow.deliveries) == 1
+
+
+async def test_a_refusal_is_told_to_the_other(store: Store) -> None:
+    """The refused page is never sent again; the other receiver hears who fails, and why."""
+    async with (
+        Receiver(always=Reply(401, body=b"who are you")) as broken,
+        Receiver() as other,
+        running(store, hooks(broken=broken, other=other)) as alerting,
+    ):
+        offer(alerting, OUTAGE)
+        await other.received(2)
+        await alerting.drain(5)
+        assert len(broken.deliveries) == 1
+    (failing,) = other.deliveries[1].json["alerts"]
+    assert (failing["alert"], failing["canary"], failing["labels"]["severity"]) == ("ReceiverFailing", None, "page")
+    assert failing["annotations"]["description"].endswith("HTTP 401: who are you")
+
+
+async def test_a_refused_page_reaches_a_receiver_that_was_mended(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The address was wrong; after a restart with the right one the page comes, and all is well with the receiver."""
+    caplog.set_level(logging.INFO, "streamcanary")
+    async with Receiver(Reply(404)) as hook, Receiver() as other:
+        async with running(store, hooks(hook=hook, other=other)) as alerting:
+            offer(alerting, OUTAGE)
+            await other.received(2)
+            await alerting.drain(5)
+        async with running(store, hooks(hook=hook, other=other)) as alerting:
+            await other.received(3)
+            await alerting.drain(5)
+            assert [incident.rule for incident in alerting.active] == ["Errors"]
+    refused, taken = hook.deliveries
+    assert (refused.id, refused.body) == (taken.id, taken.body)
+    assert [delivery.json["labels"]["alert"] for delivery in other.deliveries] == [
+        "Errors",
+        "ReceiverFailing",
+        "ReceiverFailing",
+    ]
+    assert types(other) == ["alert.fired", "alert.fired", "alert.resolved"]
+    assert "refused by hook, is tried again" in caplog.text
+
+
+async def test_drain_sends_what_is_queued(store: Store) -> None:
+    """Offered a moment before the end, it is in the store and delivered when drain returns."""
+    async with Receiver() as hook, running(store, hooks(hook=hook)) as alerting:
+        offer(alerting, OUTAGE)
+        await alerting.drain(60)
+        assert types(hook) == ["alert.fired"]
+
+
+async def test_drain_keeps_what_it_cannot_send(store: Store) -> None:
+    """A receiver that hangs holds up the end for no longer than it was given; the page is in the store."""
+    async with Receiver(HANG) as hook:
+        async with running(store, hooks(hook=hook)) as alerting:
+            offer(alerting, OUTAGE)
+            await hook.received(1)  # from here on it is the receiver alone that is waited for
+            begun = asyncio.get_running_loop().time()
+            await alerting.drain(0.3)
+            assert asyncio.get_running_loop().time() - begun < 5  # it would be given up after 10
+            assert [] == hook.accepted
+        async with running(store, hooks(hook=hook)) as alerting:
+            await alerting.drain(60)
+    assert types(hook) == ["alert.fired"]
+
+
+async def test_drain_of_what_has_ended_returns(store: Store) -> None:
+    """Called too early, twice or too late, it does nothing."""
+    async with running(store, alerts()) as alerting:
+        await alerting.drain(60)
+        await alerting.drain(60)
+    alerting.offer(good())
+    await alerting.drain(60)
+
+
+async def test_transitions_are_reported(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Once each, after the commit; a listener that breaks stops nothing."""
+    seen: list[tuple[str, bool]] = []
+
+    def listen(incident: Incident) -> None:
+        seen.append((incident.rule, incident.firing))
+        raise RuntimeError("a listener breaks")
+
+    async with running(store, alerts(receivers={})) as alerting:
+        alerting.on_transition = listen
+        offer(alerting, OUTAGE, RECOVERY)
+        await until(lambda: len(seen) == 2)
+    assert seen == [("Errors", True), ("Errors", False)]
+    assert "goes to nobody" in caplog.text
+
+
+def test_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One series for each alert that can be, 0 while it is quiet."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
+    engine = Engine(alerts(), "default", [CHAT])
+    (key,) = (pair.key for pair in engine.pairs)
+    incidents = {key: Incident(key=key, rule="Errors", subject="chat", opened=0.0)}
+    meters = Meters(engine, lambda: incidents)
+    meters.delivered("hook", "accepted")
+    data = reader.get_metrics_data()
+    assert data is not None
+    points = {
+        (metric.name, *sorted(map(str, dict(point.attributes or {}).values()))): point.value
+        for metric in data.resource_metrics[0].scope_metrics[0].metrics
+        for point in metric.data.data_points
+    }
+    assert points == {
+        ("streamcanary.notifications", "accepted", "hook"): 1,
+        ("streamcanary.alert.active", "Errors", "chat", "openai", "openai", "page"): 1,
+        ("streamcanary.alert.active", "CanaryEgressDown", "page"): 0,
+        ("streamcanary.alert.active", "BudgetExhausted", "page"): 0,
+        ("streamcanary.alert.active", "StoreFailing", "page"): 0,
+        ("streamcanary.alert.active", "ReceiverFailing", "hook", "page"): 0,
+    }
+    provider.shutdown()
+
+
+def test_the_log_is_quiet_while_all_is_well(caplog: pytest.LogCaptureFixture) -> None:
+    """Making the parts says nothing."""
+    with caplog.at_level(logging.WARNING):
+        Alerting(config=alerts(), instance="i", canaries=[CHAT], ledger=Unreliable(None), clock=SystemClock())
+    assert caplog.records == []

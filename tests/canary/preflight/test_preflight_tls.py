@@ -1,0 +1,255 @@
+"""The handshake: certificates that are refused and why, and those that are not."""
+
+import asyncio
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamcanary.canary.preflight import diagnose
+from streamcanary.canary.target import TargetSpec
+from streamcanary.model.clock import SystemClock
+from streamcanary.model.diagnosis import Certificate, Diagnosis, StepName, StepState
+from streamcanary.model.faults import FaultKind
+from streamcanary.simulator import Simulator
+from support.clock import ManualClock
+from support.servers import certificates
+from support.servers.certificates import AUTHORITY, ELSEWHERE, EXPIRED, FUTURE, ISSUED, LOOPBACK, serve_tls
+from support.servers.simulator import QUICK, server_tls, until
+from support.servers.tcp import Listener
+
+END_OF_2119 = 4_733_510_400.0  # 2120-01-01, seconds since the epoch
+EXPIRED_ON = 1_580_515_200.0  # 2020-02-01
+
+
+async def walk(
+    base_url: str, model: str = "sim-ok", seconds: float = 20.0, clock: Any = None, **more: Any
+) -> Diagnosis:
+    """Diagnose the way to ``base_url``."""
+    target = TargetSpec.model_validate({"base_url": base_url, "api_key": "sk-x", **more})
+    return await diagnose(target, model, clock=clock or SystemClock(), timeout=seconds)
+
+
+def verdict(diagnosis: Diagnosis, *words: str, name: StepName = StepName.TLS) -> None:
+    """See that TLS is what is broken, with these words."""
+    step = diagnosis.verdict
+    assert step is not None, diagnosis
+    assert (name, FaultKind.TLS_FAILED) == (step.name, step.kind), step
+    assert [] == [word for word in words if word not in f"{step.says} > {step.remedy}"], step
+    assert "" != step.remedy
+
+
+async def test_a_certificate_is_told() -> None:
+    """Subject, issuer, names and end; the whole way is good."""
+    clock = ManualClock(wall=END_OF_2119 - 100 * 86400)
+    async with Simulator(pace=QUICK, ssl=serve_tls(ISSUED)) as simulator:
+        diagnosis = await walk(simulator.base_url, ca_file=AUTHORITY, clock=clock)
+    assert None is diagnosis.verdict
+    assert [StepState.OK] * 3 == [step.state for step in diagnosis.steps[5:]]
+    assert (
+        Certificate(
+            subject="streamcanary test, issued",
+            issuer="streamcanary test authority (Example)",
+            expires=END_OF_2119,
+            days_left=100.0,
+            names=("127.0.0.1", "localhost"),
+        )
+        == diagnosis.certificate
+    )
+    assert (
+        "TLSv1.3, certificate of streamcanary test, issued, issued by streamcanary test authority (Example), "
+        "good until 2120-01-01 (100 days left)"
+    ) == diagnosis.steps[5].says
+    assert "" == diagnosis.steps[5].remedy
+
+
+async def test_a_certificate_that_ends_soon_is_good_still() -> None:
+    """The step says what to do before it is too late."""
+    clock = ManualClock(wall=END_OF_2119 - 9 * 86400)
+    async with Simulator(pace=QUICK, ssl=server_tls()) as simulator:
+        step = (await walk(simulator.base_url, ca_file=LOOPBACK, clock=clock)).steps[5]
+    assert (StepState.OK, "have the certificate renewed") == (step.state, step.remedy)
+    assert "(9 days left)" in step.says
+
+
+@pytest.mark.parametrize(
+    ("shown", "trusted", "words"),
+    [
+        (LOOPBACK, None, "signed by itself (subject streamcanary test, issuer streamcanary test) > if it is your own"),
+        (
+            ISSUED,
+            None,
+            "not trusted here (subject streamcanary test, issued, issuer streamcanary test authority (Example))",
+        ),
+        (ISSUED, LOOPBACK, "an authority that is not trusted here"),
+        (EXPIRED, EXPIRED, "has expired on 2020-02-01, 100 days ago (subject streamcanary test, expired"),
+        (FUTURE, FUTURE, "is not valid yet (subject streamcanary test, future"),
+        (ELSEWHERE, ELSEWHERE, "the certificate is for provider.invalid, not for 127.0.0.1 > put a name into base_url"),
+    ],
+)
+async def test_a_certificate_that_is_refused(shown: Path, trusted: Path | None, words: str) -> None:
+    """Expired, unknown, for another host: in plain words, with what the certificate says of itself."""
+    clock = ManualClock(wall=EXPIRED_ON + 100 * 86400)
+    more = {"ca_file": trusted} if trusted else {}
+    async with Simulator(pace=QUICK, ssl=serve_tls(shown)) as simulator:
+        diagnosis = await walk(simulator.base_url, clock=clock, **more)
+        assert () == simulator.requests
+    verdict(diagnosis, words)
+    assert diagnosis.certificate is not None
+    if shown is EXPIRED:
+        assert (-100.0, EXPIRED_ON) == (diagnosis.certificate.days_left, diagnosis.certificate.expires)
+
+
+async def test_a_refused_certificate_that_is_not_shown_again() -> None:
+    """The refusal is told without the details when the server takes no second connection."""
+    async with Simulator(pace=QUICK, ssl=serve_tls(EXPIRED)) as simulator:
+        seen = False
+
+        async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+            nonlocal seen
+            if seen:
+                return
+            seen = True
+            _, inner = pair = await asyncio.open_connection("127.0.0.1", simulator.port)
+            try:
+                inner.write(await reader.read(65536))
+                writer.write(await pair[0].read(65536))
+                await reader.read()
+            finally:
+                inner.transport.abort()
+
+        async with Listener(once) as listener:
+            diagnosis = await walk(listener.base_url.replace("http:", "https:"), ca_file=EXPIRED)
+    verdict(diagnosis, "a certificate has expired > have it renewed")
+    assert None is diagnosis.certificate
+
+
+async def test_the_environment_names_the_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``SSL_CERT_FILE`` holds on the way to this machine, too; ``ca_file`` goes before it."""
+    monkeypatch.setenv("SSL_CERT_FILE", str(LOOPBACK))
+    async with Simulator(pace=QUICK, ssl=server_tls()) as simulator:
+        assert None is (await walk(simulator.base_url)).verdict
+        verdict(await walk(simulator.base_url, ca_file=AUTHORITY), "is signed by itself")
+
+
+@pytest.mark.parametrize("content", [None, "no certificate"])
+@pytest.mark.parametrize("field", ["ca_file", "client_cert", "SSL_CERT_FILE"])
+async def test_a_file_that_cannot_be_used(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, content: str | None
+) -> None:
+    """Missing or not PEM: the message names the setting and the file."""
+    file = tmp_path / "file.pem"
+    if content is not None:
+        file.write_text(content)
+    if field == "SSL_CERT_FILE":
+        monkeypatch.setenv(field, str(file))
+    more = {} if field == "SSL_CERT_FILE" else {field: file}
+    async with Simulator(pace=QUICK, ssl=server_tls()) as simulator:
+        verdict(await walk(simulator.base_url, **more), field, str(file), "PEM" if content else "No such file")
+
+
+@pytest.fixture
+def strict() -> Iterator[str]:
+    """Return the base URL of a server that demands a certificate of AUTHORITY, and closes once it has seen one.
+
+    It runs in a thread on blocking sockets: asyncio drops the alert that tells why it refuses.
+    """
+    context = serve_tls(LOOPBACK, clients=AUTHORITY)
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def serve() -> None:
+            while True:
+                try:
+                    connection, _ = listener.accept()
+                except OSError:  # the test is over
+                    return
+                with connection, contextlib.suppress(OSError):
+                    connection.settimeout(5)
+                    context.wrap_socket(connection, server_side=True).close()
+
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield f"https://127.0.0.1:{listener.getsockname()[1]}/v1"
+        listener.shutdown(socket.SHUT_RDWR)
+    thread.join(10)
+
+
+async def test_a_server_that_wants_to_know_us(strict: str) -> None:
+    """With TLS 1.3 it says so only after the handshake; the verdict names ``client_cert`` all the same."""
+    diagnosis = await walk(strict, ca_file=LOOPBACK)
+    verdict(diagnosis, "the endpoint wants a client certificate", "set client_cert", name=StepName.MODELS)
+    diagnosis = await walk(strict, ca_file=LOOPBACK, client_cert=LOOPBACK)
+    verdict(diagnosis, "the endpoint refuses our client certificate", "see which", name=StepName.MODELS)
+    diagnosis = await walk(strict, ca_file=LOOPBACK, client_cert=ISSUED)
+    assert FaultKind.CONNECTION_LOST is (diagnosis.verdict and diagnosis.verdict.kind)  # it closes, but does not object
+
+
+async def test_the_certificate_that_we_show() -> None:
+    """With its key in the same file or in another; a key that belongs to another is told."""
+    async with Simulator(pace=QUICK, ssl=serve_tls(LOOPBACK, clients=AUTHORITY)) as simulator:
+        assert None is (await walk(simulator.base_url, ca_file=LOOPBACK, client_cert=ISSUED)).verdict
+        both = {"client_cert": ISSUED, "client_key": ISSUED}
+        assert None is (await walk(simulator.base_url, ca_file=LOOPBACK, **both)).verdict
+        both["client_key"] = LOOPBACK
+        verdict(await walk(simulator.base_url, ca_file=LOOPBACK, **both), f"client_key {LOOPBACK} does not belong to")
+
+
+async def test_a_port_that_does_not_speak_tls() -> None:
+    """The remedy is to write ``http://``."""
+
+    async def complain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
+        await reader.read()
+
+    async with Listener(complain) as listener:
+        diagnosis = await walk(listener.base_url.replace("http:", "https:"))
+    verdict(diagnosis, "does not speak TLS > check the port, or write http://")
+
+
+async def test_a_server_without_tls_that_we_speak() -> None:
+    """Nothing in common is told as that, and not as a bad certificate."""
+
+    async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.write(b"\x15\x03\x03\x00\x02\x02\x28")  # the alert handshake_failure (RFC 8446, 6.2)
+        await reader.read()
+
+    async with Listener(refuse) as listener:
+        diagnosis = await walk(listener.base_url.replace("http:", "https:"))
+    verdict(diagnosis, "no TLS version or cipher in common")
+
+
+async def test_a_server_that_closes_in_the_handshake() -> None:
+    """A closed connection is not a bad certificate."""
+
+    async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.read(1)
+        writer.close()
+
+    async with Listener(close) as listener:
+        diagnosis = await walk(listener.base_url.replace("http:", "https:"))
+    verdict(diagnosis, "closed in the middle of the handshake")
+
+
+async def test_a_server_that_keeps_silent_in_the_handshake() -> None:
+    """The step ends in time and closes its connection."""
+
+    async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+        await reader.read()
+
+    async with Listener(silence) as listener:
+        diagnosis = await walk(listener.base_url.replace("http:", "https:"), seconds=0.3)
+        verdict(diagnosis, "no answer to the handshake within 0.3 s")
+        # The hello may lie unread in the socket: closing is what the other side sees.
+        await until(lambda: listener.connections == 0)
+
+
+def test_every_certificate_of_the_tests_has_its_use() -> None:
+    """No file lies there that no name stands for."""
+    named = {path for path in vars(certificates).values() if isinstance(path, Path)}
+    assert set(EXPIRED.parent.glob("*")) <= named

@@ -1,0 +1,273 @@
+"""One call: how often it tries, how long it waits, where it goes next, and what it tells its caller."""
+
+import pytest
+
+from streamcanary.client.core.attempt import ResponseHead
+from streamcanary.client.core.call import State
+from streamcanary.events import (
+    AttemptFailed,
+    AttemptStarted,
+    Completed,
+    ContentDelta,
+    FallbackStarted,
+    Restarted,
+)
+from streamcanary.model.faults import FaultKind
+from support.client.calls import (
+    HEAD,
+    HI,
+    STOP,
+    answer_whole,
+    cut_after_text,
+    lost,
+    make_call,
+    names,
+    status_error,
+    taken,
+)
+from support.clock import ManualClock
+
+
+def test_a_whole_answer_at_the_first_attempt() -> None:
+    """An answer that comes whole is delivered as it comes, with one attempt and nothing degraded."""
+    clock = ManualClock()
+    call = make_call(clock)
+    call.start()
+    clock.advance(0.5)
+    call.headers(HEAD)
+    clock.advance(0.5)
+    call.feed(HI)
+    clock.advance(1)
+    call.feed(STOP)
+    call.eof()
+    assert [AttemptStarted(1, "own"), ContentDelta("Hi"), Completed("stop", None, None)] == taken(call)
+    assert call.result is not None
+    assert ("Hi", None, 1.0, 2.0, 1) == (
+        call.result.text,
+        call.result.degraded,
+        call.result.time_to_first_token,
+        call.result.duration,
+        len(call.result.attempts),
+    )
+
+
+def test_backoff_doubles_up_to_its_cap() -> None:
+    """The longest wait doubles from base_delay to max_delay, and the last fault is the failure."""
+    clock = ManualClock()
+    call = make_call(clock, attempts=6)
+    waits = []
+    while call.state is not State.ENDED:
+        call.start()
+        call.broke(lost())
+        waits.append(call.resume_at - clock.monotonic())
+        clock.advance(max(0.0, waits[-1]))
+    assert [1.0, 2.0, 4.0, 8.0, 8.0] == waits[:5]
+    assert call.failure is not None
+    assert (FaultKind.CONNECTION_LOST, 6) == (call.failure.fault.kind, len(call.failure.attempts))
+    assert [0.0, 1.0, 2.0, 4.0, 8.0, 8.0] == [attempt.delay for attempt in call.failure.attempts]
+
+
+@pytest.mark.parametrize(
+    ("headers", "wait"),
+    [
+        ({"retry_after": "20"}, 20.0),
+        ({"retry_after_ms": "2500", "retry_after": "20"}, 2.5),
+        ({"retry_after": "Fri, 15 Jan 2027 08:00:30 GMT"}, 30.0),
+        ({"retry_after": "0"}, 1.0),
+        ({"retry_after": "soon"}, 1.0),
+        ({"retry_after": "nan"}, 1.0),
+        ({"retry_after": "-5"}, 1.0),
+        ({}, 1.0),
+    ],
+)
+def test_retry_after_is_a_lower_bound(headers: dict[str, str], wait: float) -> None:
+    """In its three spellings, the server's wish lengthens the wait; nonsense is ignored."""
+    clock = ManualClock()  # 2027-01-15T08:00:00Z
+    call = make_call(clock)
+    call.start()
+    call.broke(status_error(429, **headers))
+    assert wait == pytest.approx(call.resume_at - clock.monotonic())
+
+
+def test_a_wait_beyond_the_total_is_not_begun() -> None:
+    """A Retry-After past the total deadline ends the call at once, as what it is: a rate limit, not a timeout."""
+    clock = ManualClock()
+    call = make_call(clock)
+    call.start()
+    call.broke(status_error(429, retry_after="61"))
+    assert call.failure is not None
+    assert (FaultKind.RATE_LIMITED, 61.0, 1) == (
+        call.failure.fault.kind,
+        call.failure.fault.retry_after,
+        len(call.failure.attempts),
+    )
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "attempts"),
+    [
+        (status_error(401), FaultKind.AUTH_FAILED, 1),
+        (status_error(404), FaultKind.NOT_FOUND, 1),
+        (status_error(400, {"code": "context_length_exceeded"}), FaultKind.CONTEXT_LENGTH_EXCEEDED, 1),
+        (status_error(429, {"code": "insufficient_quota"}), FaultKind.QUOTA_EXHAUSTED, 1),
+        (status_error(429, {"code": "insufficient_quota"}, x_should_retry="true"), FaultKind.QUOTA_EXHAUSTED, 1),
+        (status_error(429, {"type": "org_spend_limit_exceeded"}), FaultKind.QUOTA_EXHAUSTED, 1),
+        (status_error(500, x_should_retry="false"), FaultKind.SERVER_ERROR, 1),
+        (status_error(400, x_should_retry="true"), FaultKind.BAD_REQUEST, 3),
+        (status_error(503), FaultKind.OVERLOADED, 3),
+        (status_error(502), FaultKind.SERVER_ERROR, 3),
+        (lost(), FaultKind.CONNECTION_LOST, 3),
+    ],
+)
+def test_only_what_may_pass_is_tried_again(error: Exception, kind: FaultKind, attempts: int) -> None:
+    """What will not change by itself is not sent again; what may, is, as often as allowed."""
+    clock = ManualClock()
+    call = make_call(clock)
+    while call.state is not State.ENDED:
+        call.start()
+        call.broke(error)
+        clock.advance(10)
+    assert call.failure is not None
+    assert (kind, attempts) == (call.failure.fault.kind, len(call.failure.attempts))
+
+
+def test_a_programming_error_goes_through() -> None:
+    """What is not of the network is raised as it is, and the call is over."""
+    call = make_call(ManualClock())
+    call.start()
+    with pytest.raises(ZeroDivisionError):
+        call.broke(ZeroDivisionError())
+    assert State.ENDED is call.state
+
+
+def test_restart_voids_what_was_delivered() -> None:
+    """After text, a fault is followed by Restarted, and the answer starts again."""
+    clock = ManualClock()
+    call = make_call(clock)
+    cut_after_text(call)
+    clock.advance(1)
+    answer_whole(call)
+    events = taken(call)
+    started, delta, failed, restarted, *rest = events
+    assert [AttemptStarted(1, "own"), ContentDelta("Hi")] == [started, delta]
+    assert isinstance(failed, AttemptFailed)
+    assert 1.0 == failed.next_delay
+    assert [Restarted(), AttemptStarted(2, "own"), ContentDelta("Hi"), Completed("stop", None, None)] == [
+        restarted,
+        *rest,
+    ]
+
+
+def test_without_text_nothing_is_voided() -> None:
+    """A fault before the first text needs no Restarted."""
+    clock = ManualClock()
+    call = make_call(clock)
+    call.start()
+    call.broke(lost())
+    assert ["attempt.started", "attempt.failed"] == names(taken(call))
+
+
+def test_fail_gives_up_after_text() -> None:
+    """With on_partial="fail", text that was delivered is not taken back: the call fails, and says what had come."""
+    call = make_call(ManualClock(), on_partial="fail")
+    cut_after_text(call)
+    assert call.failure is not None
+    assert ("Hi", FaultKind.STREAM_CUT, 1) == (
+        call.failure.partial_text,
+        call.failure.fault.kind,
+        len(call.failure.attempts),
+    )
+
+
+def test_buffer_delivers_only_what_is_whole() -> None:
+    """With on_partial="buffer", the caller sees the text once, of the attempt that answered."""
+    clock = ManualClock()
+    call = make_call(clock, on_partial="buffer")
+    cut_after_text(call)
+    clock.advance(1)
+    answer_whole(call)
+    assert ["attempt.started", "attempt.failed", "attempt.started", "content.delta", "completed"] == names(taken(call))
+
+
+def test_fallbacks_follow_the_own_route() -> None:
+    """When the own route's attempts are spent, each fallback is asked once, at once, and the answer is degraded."""
+    clock = ManualClock()
+    call = make_call(clock, "second", "third", attempts=2)
+    for _ in range(3):
+        call.start()
+        call.broke(lost())
+        clock.advance(1)
+    answer_whole(call)
+    routes = [attempt.route for attempt in call.attempts]
+    assert ["own", "own", "second", "third"] == routes
+    assert [FallbackStarted("second"), FallbackStarted("third")] == [
+        event for event in taken(call) if isinstance(event, FallbackStarted)
+    ]
+    assert call.result is not None
+    assert "fallback" == call.result.degraded
+
+
+def test_a_timeout_prefers_another_route() -> None:
+    """After a timeout the next route is asked first, and the own one again only when no other is left."""
+    clock = ManualClock()
+    call = make_call(clock, "second", attempts=2)
+    call.start()
+    clock.advance(2)
+    call.struck()
+    call.start()
+    call.broke(lost())
+    clock.advance(1)
+    call.start()
+    call.broke(lost())
+    assert ["own", "second", "own"] == [attempt.route for attempt in call.attempts]
+
+
+def test_a_refusal_is_not_shopped_around() -> None:
+    """A content-policy refusal goes to no other route."""
+    call = make_call(ManualClock(), "second")
+    call.start()
+    call.broke(status_error(400, {"code": "content_policy_violation"}))
+    assert call.failure is not None
+    assert (FaultKind.CONTENT_POLICY, 1) == (call.failure.fault.kind, len(call.failure.attempts))
+
+
+def test_the_total_clock_ends_everything() -> None:
+    """When the total time is over, the attempt under way ends as total_timeout, and no fallback follows."""
+    clock = ManualClock()
+    call = make_call(clock, "second")
+    call.start()
+    call.headers(HEAD)
+    for _ in range(30):
+        call.feed(HI)
+        clock.advance(2)
+    call.struck()
+    assert call.failure is not None
+    assert FaultKind.TOTAL_TIMEOUT is call.failure.fault.kind
+
+
+def test_a_status_whose_body_stalls_is_that_status() -> None:
+    """When the clock strikes while the body of an error is read, the status is the fault."""
+    call = make_call(ManualClock())
+    call.start()
+    call.struck(ResponseHead(500, {"retry-after": "7"}))
+    assert call.attempts[0].fault is not None
+    assert (FaultKind.SERVER_ERROR, 500, 7.0) == (
+        call.attempts[0].fault.kind,
+        call.attempts[0].fault.status,
+        call.attempts[0].fault.retry_after,
+    )
+
+
+def test_leaving_is_nobodys_fault() -> None:
+    """A caller who goes away ends the attempt as cancelled, once, however often it is said."""
+    call = make_call(ManualClock())
+    call.start()
+    call.headers(HEAD)
+    call.abandon()
+    call.abandon()
+    assert (State.ENDED, None, None, [FaultKind.CANCELLED]) == (
+        call.state,
+        call.result,
+        call.failure,
+        [attempt.fault.kind for attempt in call.attempts if attempt.fault],
+    )

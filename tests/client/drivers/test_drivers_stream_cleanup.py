@@ -1,0 +1,307 @@
+"""What stays behind when a caller leaves a stream: no connection, no open span, one attempt that was left."""
+
+import asyncio
+import gc
+import signal
+import threading
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager, contextmanager
+from typing import Any
+
+import pytest
+from openai import DefaultHttpxClient, OpenAI
+
+from streamcanary import Fault, StreamFailed, Timeouts
+from streamcanary.events import AttemptStarted, Completed, ContentDelta
+from streamcanary.simulator import Simulator
+from support.client.drivers import DRIVERS, KEY, QUESTION, Asker, Driver, asker, connect
+from support.servers.simulator import PATIENT, until
+from support.telemetry.in_memory import Recorded
+
+ANSWER = "Pong! The canary sings."
+CLOCKS = Timeouts(first_token=0.3, stall=0.3)
+
+every_driver = pytest.mark.parametrize("driver", DRIVERS)
+
+
+def wait_long(fault: Fault) -> float:
+    """Have the next attempt wait for longer than any test does."""
+    return 60.0
+
+
+@pytest.fixture
+async def provider() -> AsyncIterator[Simulator]:
+    async with Simulator(pace=PATIENT) as provider:
+        yield provider
+
+
+@asynccontextmanager
+async def ask(driver: Driver, provider: Simulator, **options: Any) -> AsyncIterator[Asker]:
+    async with connect(driver, provider.base_url) as sdk:
+        yield asker(driver, sdk, **{"timeouts": CLOCKS, **options})
+
+
+class Books:
+    """What telemetry says of calls that were left: compare before and after."""
+
+    def __init__(self, recorded: Recorded) -> None:
+        self._recorded = recorded
+        self._before = self._count()
+
+    def _count(self) -> tuple[float, ...]:
+        value = self._recorded.value
+        return (
+            value("streamcanary.streams.active"),
+            value("streamcanary.attempts", outcome="cancelled"),
+            value("streamcanary.attempts") - value("streamcanary.attempts", outcome="cancelled"),
+            value("streamcanary.attempt.duration"),
+            value("gen_ai.client.operation.duration"),
+        )
+
+    @property
+    def changes(self) -> tuple[float, ...]:
+        """How many streams are active, attempts left, others counted, attempts and calls timed, more than before."""
+        return tuple(after - before for after, before in zip(self._count(), self._before, strict=True))
+
+    @property
+    def spans(self) -> list[tuple[str, str]]:
+        """The spans that have ended, by name and status."""
+        return [(span.name.split()[0], span.status.status_code.name) for span in self._recorded.spans]
+
+
+@pytest.fixture
+def books(recorded: Recorded) -> Books:
+    return Books(recorded)
+
+
+LEFT = [
+    ("nothing", "sim-ok", [("chat", "UNSET")], (0, 0, 0, 0, 0)),
+    ("attempt.started", "sim-ok", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
+    ("content.delta", "sim-stall", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
+    ("attempt.failed", "sim-cut", [("POST", "ERROR"), ("chat", "UNSET")], (0, 0, 1, 1, 0)),
+    ("completed", "sim-ok", [("POST", "UNSET"), ("chat", "UNSET")], (0, 0, 1, 1, 1)),
+]
+"""After which event the caller leaves, the spans that end, and what is counted: what was left is never timed."""
+
+
+@every_driver
+@pytest.mark.parametrize("way", ["break", "raise", "forget"])
+@pytest.mark.parametrize(("after", "model", "spans", "counted"), LEFT)
+async def test_leaving_between_two_events(
+    provider: Simulator,
+    books: Books,
+    driver: Driver,
+    way: str,
+    after: str,
+    model: str,
+    spans: list[tuple[str, str]],
+    counted: tuple[float, ...],
+) -> None:
+    """Whatever the state, a caller who leaves, raises or forgets ends every span, and leaves no stream open."""
+    async with ask(driver, provider, on=wait_long) as client:
+        if driver == "async":
+            await _leave_async(client, model, after, way)
+        else:
+            await asyncio.to_thread(_leave_sync, client, model, after, way)
+        gc.collect()
+        if after != "completed":  # that one's connection serves the next call
+            await until(lambda: provider.connections == 0)
+    assert (spans, counted) == (books.spans, books.changes)
+
+
+async def _leave_async(client: Asker, model: str, after: str, way: str) -> None:
+    stream: Any = client.client.stream(model=model, **QUESTION)
+    if way == "forget":
+        stream._start()
+        while after != "nothing" and (await anext(stream)).type != after:
+            pass
+        return
+    with pytest.raises(ZeroDivisionError) if way == "raise" else _nothing():
+        async with stream:
+            while after != "nothing" and (await anext(stream)).type != after:
+                pass
+            if way == "raise":
+                raise ZeroDivisionError
+
+
+def _leave_sync(client: Asker, model: str, after: str, way: str) -> None:
+    stream: Any = client.client.stream(model=model, **QUESTION)
+    if way == "forget":
+        stream._start()
+        while after != "nothing" and next(stream).type != after:
+            pass
+        return
+    with pytest.raises(ZeroDivisionError) if way == "raise" else _nothing(), stream:
+        while after != "nothing" and next(stream).type != after:
+            pass
+        if way == "raise":
+            raise ZeroDivisionError
+
+
+@contextmanager
+def _nothing() -> Iterator[None]:
+    yield
+
+
+WAITING = [
+    ("sim-no-headers", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
+    ("sim-5xx-stalled-body", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
+    ("sim-pings", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
+    ("sim-stall", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
+    ("sim-500", [("POST", "ERROR"), ("chat", "UNSET")], (0, 0, 1, 1, 0)),
+]
+"""What the caller waits for: headers, the body of an error, the first token, the next one, the next attempt."""
+
+
+@pytest.mark.parametrize(("model", "spans", "counted"), WAITING)
+async def test_being_cancelled_while_waiting(
+    provider: Simulator, books: Books, model: str, spans: list[tuple[str, str]], counted: tuple[float, ...]
+) -> None:
+    """A cancellation goes through at once, wherever the stream waits, and nothing of it stays behind."""
+    async with ask("async", provider, on=wait_long, timeouts=Timeouts()) as client:
+        task = asyncio.create_task(client.complete(model))
+        await until(lambda: len(provider.requests) == 1)
+        await asyncio.sleep(0.1)  # until it waits for what comes next
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        await until(lambda: provider.connections == 0 or model == "sim-500")
+    assert (spans, counted) == (books.spans, books.changes)
+
+
+class Interrupted(BaseException):
+    """What Ctrl-C is, under a name of its own."""
+
+
+@pytest.mark.parametrize(("model", "spans", "counted"), WAITING)
+def test_being_interrupted_while_waiting(
+    recorded: Recorded, model: str, spans: list[tuple[str, str]], counted: tuple[float, ...]
+) -> None:
+    """A signal whose handler raises goes through the synchronous client likewise."""
+    books = Books(recorded)
+    main = threading.get_ident()
+    with _served() as provider, _interruptible():
+
+        def interrupt() -> None:
+            while not provider.requests:
+                time.sleep(0.005)
+            time.sleep(0.1)
+            signal.pthread_kill(main, signal.SIGUSR1)
+
+        with _synchronous(provider) as client:
+            thread = threading.Thread(target=interrupt)
+            thread.start()
+            with pytest.raises(Interrupted):
+                try:
+                    client.client.complete(model=model, **QUESTION)
+                finally:
+                    thread.join()  # it signals while the handler is there, whatever the client does
+            deadline = time.monotonic() + 10
+            while provider.connections and model != "sim-500":
+                assert time.monotonic() < deadline
+                time.sleep(0.005)
+    assert (spans, counted) == (books.spans, books.changes)
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    def interrupt(number: int, frame: object) -> None:
+        raise Interrupted
+
+    before = signal.signal(signal.SIGUSR1, interrupt)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGUSR1, before)
+
+
+@contextmanager
+def _served() -> Iterator[Simulator]:
+    """Yield a simulator that runs in a thread of its own."""
+    loop = asyncio.new_event_loop()
+    thread = threading.Thread(target=loop.run_forever)
+    thread.start()
+    simulator = Simulator(pace=PATIENT)
+    try:
+        asyncio.run_coroutine_threadsafe(simulator.start(), loop).result(10)
+        yield simulator
+        asyncio.run_coroutine_threadsafe(simulator.close(), loop).result(10)
+    finally:
+        loop.call_soon_threadsafe(loop.stop)
+        thread.join()
+        loop.close()
+
+
+@contextmanager
+def _synchronous(provider: Simulator) -> Iterator[Asker]:
+    blocking = DefaultHttpxClient(trust_env=False)
+    with OpenAI(base_url=provider.base_url, api_key=KEY, http_client=blocking) as sdk:
+        yield asker("sync", sdk, on=wait_long, timeouts=Timeouts())
+
+
+@every_driver
+async def test_closing_twice_and_reading_after(provider: Simulator, driver: Driver) -> None:
+    """A stream that was left is over: closing it again does nothing, reading it ends, and it has no result."""
+    async with ask(driver, provider) as client:
+        stream: Any = client.client.stream(model="sim-stall", **QUESTION)
+
+        def read() -> list[Any]:
+            with stream:
+                first = next(stream)
+            stream.close()
+            return [first, *stream]
+
+        if driver == "sync":
+            events = await asyncio.to_thread(read)
+        else:
+            async with stream:
+                events = [await anext(stream)]
+            await stream.close()
+            events += [event async for event in stream]
+        with pytest.raises(RuntimeError, match="no result"):
+            _ = stream.result
+    assert [AttemptStarted(1, "sim-stall")] == events
+
+
+@every_driver
+async def test_the_rest_can_be_read_after_a_break(provider: Simulator, driver: Driver) -> None:
+    """Within its block a loop may be left and taken up again: no event is lost, and none comes twice."""
+    async with ask(driver, provider) as client:
+        stream: Any = client.client.stream(model="sim-ok", **QUESTION)
+        events: list[Any] = []
+
+        def read() -> None:
+            with stream:
+                for event in stream:
+                    events.append(event)
+                    if isinstance(event, ContentDelta):
+                        break
+                events.extend(stream)
+
+        if driver == "sync":
+            await asyncio.to_thread(read)
+        else:
+            async with stream:
+                async for event in stream:
+                    events.append(event)
+                    if isinstance(event, ContentDelta):
+                        break
+                events += [event async for event in stream]
+        text = "".join(event.delta for event in events if isinstance(event, ContentDelta))
+    assert (ANSWER, ANSWER, Completed) == (text, stream.result.text, type(events[-1]))
+
+
+@every_driver
+async def test_a_failure_stays_one(provider: Simulator, driver: Driver) -> None:
+    """A stream that has failed raises the same failure at each further read, and as its result."""
+    async with ask(driver, provider) as client:
+        stream: Any = client.client.stream(model="sim-401", **QUESTION)
+        caught = []
+        for _ in range(2):
+            with pytest.raises(StreamFailed) as failure:
+                await (stream.until_done() if driver == "async" else asyncio.to_thread(stream.until_done))
+            caught.append(failure.value)
+        with pytest.raises(StreamFailed) as failure:
+            _ = stream.result
+    assert True is (caught[0] is caught[1] is failure.value)

@@ -1,0 +1,176 @@
+"""Every fault, through both APIs, both drivers, and every way that a connection can be and end.
+
+Each test asks on 36 ways at once: over TCP and TLS, on connections that last or not, both APIs, both drivers.
+"""
+
+import asyncio
+import traceback
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import pairwise, product
+from typing import Any
+
+import pytest
+
+from streamcanary import StreamFailed, StreamResult
+from streamcanary.model.clock import Clock
+from streamcanary.model.faults import FaultKind
+from streamcanary.simulator import FAULTS as BEHAVIOURS
+from streamcanary.simulator import Lifetime, Simulator
+from support.client.drivers import KEY
+from support.client.fault_matrix import (
+    LAYERS,
+    LIFETIMES,
+    RETRY,
+    WAYS,
+    HeldClock,
+    SteadyClock,
+    Way,
+    answers,
+    expect,
+    serve,
+    told,
+    transport_of,
+)
+from support.client.fault_table import ANSWER, ANSWERS, ELSEWHERE, FAULTS, RETRIED, UNSERVED, WHOLE, clocks_for, row_of
+from support.servers.simulator import until
+
+Ending = StreamResult | StreamFailed
+Check = Callable[[Simulator, Ending, Way, Lifetime, str], tuple[Any, Any]]
+
+
+async def compare(model: str, check: Check) -> None:
+    """Ask for ``model`` on every way, and compare what ``check`` expects with what it finds."""
+    expected: dict[str, Any] = {}
+    actual: dict[str, Any] = {}
+
+    async def play(layer: str, lifetime: Lifetime, way: Way) -> None:
+        clock: Clock = HeldClock() if "date" in model else SteadyClock()
+        name = f"{layer} {lifetime} {way}"
+        async with serve(layer, lifetime, clock=clock) as simulator:
+            ending = await way.ask(
+                simulator.base_url,
+                f"sim-{model}",
+                transport=transport_of(layer),
+                timeouts=clocks_for(model),
+                clock=clock,
+            )
+            await until(lambda: simulator.connections == 0)
+            assert_timely(ending, clock)
+            expected[name], actual[name] = check(simulator, ending, way, lifetime, layer)
+
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(len(LAYERS) * len(LIFETIMES) * len(WAYS)))
+    await asyncio.gather(*(play(*each) for each in product(LAYERS, LIFETIMES, WAYS)))
+    assert expected == actual
+
+
+def assert_timely(ending: Ending, clock: Clock) -> None:
+    """Check that each attempt begins after the one before it and its delay, and has its first token within its time."""
+    for attempt in ending.attempts:
+        assert 0.0 <= (attempt.time_to_first_token or 0.0) <= attempt.duration
+    for before, after in pairwise(ending.attempts):
+        waited = 0.0 if isinstance(clock, HeldClock) else before.duration + after.delay
+        assert before.started + waited <= after.started + 0.001  # as exact as seconds since the epoch are
+
+
+def assert_fit_to_show(failure: StreamFailed) -> None:
+    """Check that what people may see of a failure says something, not too much, and not the key."""
+    assert failure.attempts[-1].fault is failure.fault
+    for attempt in failure.attempts:
+        assert attempt.fault is not None
+        assert 0 < len(attempt.fault.message) <= 500
+    assert KEY not in "".join(traceback.format_exception(failure)) + repr((failure, failure.attempts))
+
+
+def test_the_table_is_whole() -> None:
+    """Every behaviour of the simulator is in it, once, and every kind of fault is the end of a row, or has a reason."""
+    assert sorted(BEHAVIOURS) == sorted([*FAULTS, *ANSWERS])
+    ends = {row.kind for row in (*FAULTS.values(), *UNSERVED.values())}
+    assert set(FaultKind) - set(ELSEWHERE) == ends
+    assert True is all(ELSEWHERE.values())
+
+
+@pytest.mark.parametrize("model", FAULTS)
+async def test_every_fault_is_itself(model: str) -> None:
+    """Each attempt ends as its row says, as often as it is tried, and no connection is left open."""
+
+    def check(simulator: Simulator, ending: Ending, way: Way, lifetime: Lifetime, layer: str) -> tuple[Any, Any]:
+        assert isinstance(ending, StreamFailed)
+        assert_fit_to_show(ending)
+        row = row_of(model, way.api, way.driver, lifetime, layer)
+        delays = [0.0, max(RETRY.max_delay, row.retry_after or 0.0)] if row.retried else [0.0]
+        expected = [
+            expect(number, f"sim-{model}", row, sent, way.api, delay=delay)
+            for number, (delay, sent) in enumerate(zip(delays, answers(simulator), strict=True), 1)
+        ]
+        partial = ANSWER[: len(ending.partial_text)]
+        return (expected, partial, row.came.token), (
+            [told(attempt, most=most_of(model, way)) for attempt in ending.attempts],
+            ending.partial_text,
+            bool(ending.partial_text),
+        )
+
+    await compare(model, check)
+
+
+@pytest.mark.parametrize("model", ANSWERS)
+async def test_every_answer_is_whole(model: str) -> None:
+    """Whatever is legal is an answer, at once, with its finish_reason; what does not stream is degraded."""
+    whole = ANSWERS[model]
+
+    def check(simulator: Simulator, ending: Ending, way: Way, lifetime: Lifetime, layer: str) -> tuple[Any, Any]:
+        assert isinstance(ending, StreamResult)
+        [sent] = answers(simulator)
+        expected = [expect(1, f"sim-{model}", None, sent, way.api, came=whole.came)]
+        degraded = "non_streaming" if model == "json-200" else None
+        return (expected, whole.text, True, whole.finish_reason, degraded, way.api, sent.request_id), (
+            [told(attempt) for attempt in ending.attempts],
+            ending.text,
+            bool(ending.text or ending.refusal or ending.tool_calls),
+            ending.finish_reason,
+            ending.degraded,
+            ending.api,
+            ending.request_id,
+        )
+
+    await compare(model, check)
+
+
+@pytest.mark.parametrize("fault", RETRIED)
+async def test_a_retry_gives_the_answer_once(fault: str) -> None:
+    """What the caller ends up with is exactly the answer, whatever came before it."""
+    model = f"{fault}@1"
+
+    def check(simulator: Simulator, ending: Ending, way: Way, lifetime: Lifetime, layer: str) -> tuple[Any, Any]:
+        assert isinstance(ending, StreamResult)
+        row = row_of(fault, way.api, way.driver, lifetime, layer)
+        first, second = answers(simulator)
+        delay = max(RETRY.max_delay, row.retry_after or 0.0)
+        expected = [
+            expect(1, f"sim-{model}", row, first, way.api),
+            expect(2, f"sim-{model}", None, second, way.api, came=WHOLE, delay=delay),
+        ]
+        response = ending.response
+        return (expected, ANSWER, ANSWER, f"sim-{model}", None, second.request_id), (
+            [
+                told(attempt, most=most)
+                for attempt, most in zip(ending.attempts, (most_of(fault, way), None), strict=True)
+            ],
+            ending.text,
+            text_of(response),
+            response.model,
+            ending.degraded,
+            ending.request_id,
+        )
+
+    await compare(model, check)
+
+
+def most_of(behaviour: str, way: Way) -> int | None:
+    """Return up to where chunks are counted: an endless behaviour sends some more until a clock strikes."""
+    return FAULTS[behaviour].came.of(way.api) if behaviour == "empty-deltas" else None
+
+
+def text_of(response: Any) -> str:
+    """Return the text of the SDK's own object."""
+    return response.output_text if hasattr(response, "output_text") else response.choices[0].message.content

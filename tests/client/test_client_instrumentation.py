@@ -1,0 +1,147 @@
+"""Spans and metrics of calls: none is lost, and each tells the same story as the result."""
+
+import gc
+from collections.abc import AsyncIterator
+
+import pytest
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+
+from streamcanary import AsyncStreamClient, RetryPolicy, Route, StreamFailed, Timeouts
+from streamcanary.events import ContentDelta
+from streamcanary.simulator import Simulator
+from support.servers.simulator import PATIENT
+from support.telemetry.in_memory import Recorded
+
+MESSAGES = [{"role": "user", "content": "Reply with the single word pong."}]
+KEYS = (
+    "error.type",
+    "http.request.resend_count",
+    "http.response.status_code",
+    "streamcanary.attempts",
+    "streamcanary.blame",
+    "gen_ai.response.model",
+    "gen_ai.response.finish_reasons",
+)
+
+
+@pytest.fixture
+async def client(recorded: Recorded) -> AsyncIterator[AsyncStreamClient]:
+    transport = DefaultAsyncHttpxClient(trust_env=False)
+    async with (
+        Simulator(pace=PATIENT) as simulator,
+        AsyncOpenAI(base_url=simulator.base_url, api_key="sk-x", http_client=transport) as sdk,
+    ):
+        yield AsyncStreamClient(
+            sdk,
+            retry=RetryPolicy(max_attempts=2, base_delay=0.001, max_delay=0.001),
+            timeouts=Timeouts(stall=0.3),
+            labels={"canary": "c"},
+        )
+
+
+async def test_a_whole_answer(client: AsyncStreamClient, recorded: Recorded) -> None:
+    """One call, one attempt, no status but unset."""
+    await client.complete(model="sim-ok", messages=MESSAGES)
+    attempt = ("POST", {"status": "UNSET", "http.response.status_code": 200}, [])
+    call = {
+        "status": "UNSET",
+        "streamcanary.attempts": 1,
+        "gen_ai.response.model": "sim-ok",
+        "gen_ai.response.finish_reasons": ("stop",),
+    }
+    assert [("chat sim-ok", call, [attempt])] == recorded.trees(*KEYS)
+
+
+async def test_a_retry_that_helped(client: AsyncStreamClient, recorded: Recorded) -> None:
+    """The failed attempt is an error, the call is not; the second attempt says that it is one."""
+    await client.complete(model="sim-cut@1", messages=MESSAGES)
+    ((name, call, attempts),) = recorded.trees(*KEYS)
+    assert ("chat sim-cut@1", "UNSET", 2) == (name, call["status"], call["streamcanary.attempts"])
+    assert [
+        {
+            "status": "ERROR",
+            "error.type": "stream_cut",
+            "streamcanary.blame": "network",
+            "http.response.status_code": 200,
+        },
+        {"status": "UNSET", "http.request.resend_count": 1, "http.response.status_code": 200},
+    ] == [attributes for _, attributes, _ in attempts]
+    events = [event.name for span in recorded.spans for event in span.events]
+    assert {"streamcanary.first_token": 2, "streamcanary.retry.scheduled": 1} == {
+        name: events.count(name) for name in set(events)
+    }
+
+
+@pytest.mark.parametrize(
+    ("model", "kind", "attempts"),
+    [
+        ("sim-reset", "connection_lost", 2),
+        ("sim-500", "server_error", 2),
+        ("sim-401", "auth_failed", 1),
+        ("sim-cut", "stream_cut", 2),
+        ("sim-stall", "stalled", 2),
+        ("sim-truncated", "stream_truncated", 2),
+        ("sim-inband-error", "server_error", 2),
+        ("sim-empty", "empty_answer", 2),
+    ],
+)
+async def test_no_failure_is_lost(
+    client: AsyncStreamClient, recorded: Recorded, model: str, kind: str, attempts: int
+) -> None:
+    """An exhausted call and each of its attempts are errors of the same type, on spans and on metrics."""
+    before = recorded.value("streamcanary.attempts", error__type=kind, outcome="fault", route=model)
+    with pytest.raises(StreamFailed):
+        await client.complete(model=model, messages=MESSAGES)
+    ((_, call, children),) = recorded.trees("error.type")
+    assert {"status": "ERROR", "error.type": kind} == call
+    assert [{"status": "ERROR", "error.type": kind}] * attempts == [attributes for _, attributes, _ in children]
+    after = recorded.value("streamcanary.attempts", error__type=kind, outcome="fault", route=model)
+    assert attempts == after - before
+
+
+async def test_a_fallback_is_a_further_attempt(client: AsyncStreamClient, recorded: Recorded) -> None:
+    """The attempt on the fallback's route is one more child; the model that answered is named."""
+    client = client.with_options(fallbacks=[Route(model="sim-ok")])
+    await client.complete(model="sim-401", messages=MESSAGES)
+    ((name, call, attempts),) = recorded.trees("streamcanary.route", "gen_ai.response.model", "streamcanary.degraded")
+    assert ("chat sim-401", "sim-ok", "fallback") == (
+        name,
+        call["gen_ai.response.model"],
+        call["streamcanary.degraded"],
+    )
+    assert ["sim-401", "sim-ok"] == [attributes["streamcanary.route"] for _, attributes, _ in attempts]
+
+
+@pytest.mark.parametrize("way", ["break", "forget"])
+async def test_a_caller_who_leaves_is_no_error(client: AsyncStreamClient, recorded: Recorded, way: str) -> None:
+    """Every span ends, none as an error; the attempt is counted as cancelled alone, and no stream is left active."""
+
+    def counted() -> tuple[float, ...]:
+        outcomes = ("ok", "fault", "cancelled")
+        return tuple(recorded.value("streamcanary.attempts", route="sim-stall", outcome=each) for each in outcomes)
+
+    ok, fault, cancelled = counted()
+    active = recorded.value("streamcanary.streams.active")
+    stream = client.stream(model="sim-stall", messages=MESSAGES)
+    async for event in stream:
+        if isinstance(event, ContentDelta):
+            break
+    response = stream._response
+    if way == "break":
+        await stream.close()
+    del stream
+    gc.collect()
+    if way == "forget" and response is not None:
+        await response.aclose()
+    assert [("chat sim-stall", {"status": "UNSET"}, [("POST", {"status": "UNSET"}, [])])] == recorded.trees()
+    assert (ok, fault, cancelled + 1) == counted()
+    assert 0 == recorded.value("streamcanary.attempts", error__type="cancelled")
+    assert active == recorded.value("streamcanary.streams.active")
+
+
+async def test_span_times_add_up(client: AsyncStreamClient, recorded: Recorded) -> None:
+    """An attempt lies within its call."""
+    await client.complete(model="sim-ok", messages=MESSAGES)
+    attempt, call = recorded.spans
+    assert call.start_time and attempt.start_time and attempt.end_time and call.end_time
+    assert True is (call.start_time <= attempt.start_time <= attempt.end_time <= call.end_time)

@@ -1,0 +1,43 @@
+"""Fills the disk under the store at ``argv[1]``, makes room again, and prints what it saw as one JSON object.
+
+``argv[2]`` says how the disk gets full.
+"""
+
+import asyncio
+import json
+import sys
+from pathlib import Path
+
+from streamcanary.model.alerts.row_change import Row
+from streamcanary.model.clock import SystemClock
+from streamcanary.store.config import StoreConfig
+from streamcanary.store.database import Store
+from streamcanary.store.errors import StoreFailing
+from support.store.full_disk import Disk
+
+path, how = Path(sys.argv[1]), sys.argv[2]
+disk = Disk(path, how)
+
+
+async def main() -> None:
+    """Write until it fails, see how, make room, and write on."""
+    store = Store.open(StoreConfig(path=path), SystemClock())
+    taken, failures = [], []
+    disk.fill()
+    for number in range(60):
+        try:
+            await store.commit([Row("notices", f"full-{number}", bytes(4000))], [])
+            taken.append(f"full-{number}")
+        except StoreFailing as error:
+            failures.append(f"{type(error).__name__}: {error}")
+    seen = {"failures": failures, "writable": store.writable()}
+    seen["kept_while_full"] = sorted((await store.load_ledger())["notices"]) == sorted(taken)
+    disk.make_room()
+    await store.commit([Row("notices", "after", bytes(4000))], [])
+    seen["writable_after"] = store.writable()
+    seen["kept_after"] = sorted((await store.load_ledger())["notices"]) == sorted([*taken, "after"])
+    await store.close()
+    print(json.dumps(seen))  # noqa: T201 - how it tells the test
+
+
+asyncio.run(main())

@@ -1,0 +1,105 @@
+"""What receivers are told: an incident with everything that can be known of one, and the pages of groups."""
+
+from typing import Any
+
+from msgspec.structs import replace
+
+from streamcanary.alerting.engine.keys import incident_key
+from streamcanary.alerting.engine.reconciliation import RECALLED
+from streamcanary.alerting.notify.message import Alert, Page, render_incident
+from streamcanary.model.alerts.incident import Action, Evidence, Incident
+from support.alerting.builders import NOON, a_page
+
+SUMMARY = "{canary}: {bad} of the last {total} runs failed ({faults}); {duration}, {status}"
+EVIDENCE = Evidence(bad=3, total=5, since=NOON - 60, faults={"stalled": 1, "overloaded": 2}, message="late")
+FULL = Evidence(
+    bad=3,
+    total=5,
+    first_attempts=4,
+    rescued=1,
+    since=NOON - 60,
+    faults={"stalled": 1, "overloaded": 2},
+    blames={"provider": 3},
+    message="upstream said: too many",
+    request_ids=("req_1", "req_2"),
+    trace_ids=("0af7651916cd43dd8448eb211c80319c", "1bf7651916cd43dd8448eb211c80319c"),
+    diagnosis="TCP: refused, nothing listens there",
+)
+"""Evidence of every sort."""
+
+HOSTILE = (
+    "@channel <!here> <@U0G9QF9C6> <https://evil.example|click> *b* _i_ ~s~ `code` ```pre``` & :boom: "
+    "\u202e\nFAKE: all is well " + "x" * 5000
+)
+"""What a provider could say that thinks of those who read it."""
+
+
+def an_incident(**changes: Any) -> Incident:
+    """Build an incident that fires since noon."""
+    values: dict[str, Any] = {
+        "key": incident_key("default", "Errors", "chat"),
+        "rule": "Errors",
+        "subject": "chat",
+        "canary": "chat",
+        "labels": {"alertname": "Errors", "canary": "chat", "severity": "page"},
+        "annotations": {"summary": SUMMARY, "nothing": "{request_ids}"},
+        "opened": NOON,
+        "evidence": EVIDENCE,
+    }
+    return Incident(**{**values, **changes})
+
+
+def a_full_incident(**changes: Any) -> Incident:
+    """Build one of which all is known that can be."""
+    values: dict[str, Any] = {
+        "labels": {
+            "alertname": "Errors",
+            "canary": "chat",
+            "target": "openai",
+            "instance": "default",
+            "severity": "page",
+        },
+        "annotations": {"summary": SUMMARY, "runbook_url": "https://runbooks.example/a?b=1&c", "description": "Look."},
+        "resolves": "3 good runs in a row",
+        "evidence": FULL,
+    }
+    return an_incident(**{**values, **changes})
+
+
+def an_unremembered(**changes: Any) -> Incident:
+    """Build one that is called off because an earlier store may have known of it: nothing else is known."""
+    values = {
+        "annotations": {},
+        "evidence": Evidence(),
+        "resolved": NOON,
+        "reason": RECALLED,
+        "resolves": "3 good runs",
+    }
+    return an_incident(**{**values, **changes})
+
+
+def an_alert(**changes: Any) -> Alert:
+    """Render the incident two minutes later, for a level receiver."""
+    return render_incident(an_incident(**changes), NOON + 120)
+
+
+def pages(*incidents: Incident, resolved: float = NOON + 720) -> tuple[Page, Page, Page]:
+    """Render trigger, update and resolve of the group of ``incidents``, with links to traces."""
+    over = tuple(
+        replace(incident, resolved=resolved, reason="recovered: 3 good runs in a row") for incident in incidents
+    )
+    told = (
+        a_page(*incidents),
+        a_page(*incidents, action=Action.UPDATE),
+        a_page(*over, action=Action.RESOLVE, now=resolved),
+    )
+    first, second, third = (_traced(replace(page, id=f"notice-{page.action}")) for page in told)
+    return first, second, third
+
+
+def _traced(page: Page) -> Page:
+    alerts = (
+        replace(alert, traces=tuple(f"https://traces.example/{trace}" for trace in alert.evidence.trace_ids))
+        for alert in page.alerts
+    )
+    return replace(page, alerts=tuple(alerts))

@@ -1,0 +1,75 @@
+"""A real Alertmanager, alone in its cluster and with its data in a temporary folder."""
+
+import uuid
+from pathlib import Path
+from typing import Any
+
+import httpx2
+import msgspec
+
+from support.http_client import plain_http
+from support.programs.program import Program
+from support.programs.required_tools import need
+
+
+class Alertmanager(Program):
+    """``async with Alertmanager(tmp_path, webhook=url) as am``: takes alerts until the block ends.
+
+    ``webhook`` is where it sends its own notifications, each alert as a group of one, after ``group_wait`` (a Go
+    duration); with ``None``, nowhere.
+    """
+
+    def __init__(self, folder: Path, *, webhook: str | None = None, group_wait: str = "100ms") -> None:
+        super().__init__(folder / "alertmanager")
+        self._program = need("alertmanager")
+        self._webhook = webhook
+        self._group_wait = group_wait
+        self._name = f"test-{uuid.uuid4().hex}"
+
+    @property
+    def url(self) -> str:
+        """The base address, as a receiver of type ``alertmanager`` wants it."""
+        return f"http://127.0.0.1:{self.ports[0]}"
+
+    async def alerts(self, **parameters: str) -> list[dict[str, Any]]:
+        """Return the alerts that it holds to be firing, as its v2 API shows them.
+
+        ``parameters`` go into the query: ``active="false"``, ``filter='alertname="X"'``. A resolved alert is gone.
+        """
+        alerts: list[dict[str, Any]] = await self._get("/api/v2/alerts", **parameters)
+        return alerts
+
+    async def is_ready(self) -> bool:
+        """Tell whether the Alertmanager on the port is the one that was started: it knows the receiver's name."""
+        try:
+            return await self._get("/api/v2/receivers") == [{"name": self._name}]
+        except httpx2.HTTPError:
+            return False
+
+    def command(self) -> list[str]:
+        """Write Alertmanager's configuration."""
+        hooks = [] if self._webhook is None else [{"url": self._webhook, "send_resolved": True}]
+        config = {
+            "route": {
+                "receiver": self._name,
+                "group_by": ["..."],
+                "group_wait": self._group_wait,
+                "group_interval": self._group_wait,
+                "repeat_interval": "1h",
+            },
+            "receivers": [{"name": self._name, "webhook_configs": hooks}],
+        }
+        path = self.folder / "alertmanager.yml"
+        path.write_bytes(msgspec.json.encode(config))  # JSON is YAML
+        return [
+            str(self._program),
+            f"--config.file={path}",
+            f"--storage.path={self.folder / 'data'}",
+            f"--web.listen-address=127.0.0.1:{self.ports[0]}",
+            "--cluster.listen-address=",
+        ]
+
+    async def _get(self, path: str, **parameters: str) -> Any:
+        async with plain_http() as client:
+            response = await client.get(self.url + path, params=parameters)
+        return response.raise_for_status().json()

@@ -1,0 +1,226 @@
+"""The command line as a process of its own: the daemon while it runs, and the verbs that end by themselves."""
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sqlite3
+import sys
+import time
+from pathlib import Path
+from typing import Any, NamedTuple, Self
+
+import httpx2
+
+from support.http_client import plain_http
+from support.programs.program import until
+
+_START_WITHIN = 60.0
+_END_WITHIN = 30.0
+_OURS = ("OTEL_", "STREAMCANARY_", "OPENAI_")  # variables that change what the program does
+
+
+class Ended(NamedTuple):
+    """How a process ended: its exit code, and the seconds from being told to."""
+
+    code: int
+    seconds: float
+
+
+class Said(NamedTuple):
+    """What a verb left behind."""
+
+    code: int
+    stdout: str
+    stderr: str
+
+
+class Daemon:
+    """``async with Daemon(folder, config) as daemon``: runs until the block ends, and is ready when it begins.
+
+    ``config`` is the configuration, as data or as YAML; as data it gets a store in ``folder`` and a free port for
+    health unless it says otherwise. A daemon can be started again and again in one folder, and :attr:`log` goes on.
+    """
+
+    program: tuple[str, ...] = ("-m", "streamcanary")
+    """What Python is to run."""
+
+    def __init__(self, folder: Path, config: dict[str, Any] | str, **environ: str) -> None:
+        self.config = write_config(folder, config)
+        self.folder = folder
+        self._environ = environ
+        self._stderr = folder / "stderr"
+        self._stdout = folder / "stdout"
+        self._process: asyncio.subprocess.Process | None = None
+        self._begin = 0  # where this life begins in the log
+
+    async def __aenter__(self) -> Self:
+        await self.start()
+        try:
+            await self.ready()
+        except BaseException:
+            await self.kill()
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self.kill()
+
+    async def start(self) -> None:
+        """Start the process, without waiting for anything."""
+        assert self._process is None or self._process.returncode is not None, "it runs"
+        self._begin = len(self.stderr)
+        with self._stderr.open("ab") as stderr, self._stdout.open("ab") as stdout:
+            self._process = await asyncio.create_subprocess_exec(
+                *(sys.executable, *self.program, "run", "-c", str(self.config)),
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=stdout,
+                stderr=stderr,
+                env=_environment(self._environ),
+            )
+
+    async def ready(self, within: float = _START_WITHIN) -> None:
+        """Wait until ``/readyz`` says so."""
+        address = await self.said("health is served", within=within)
+        url = f"http://127.0.0.1:{address['port']}/readyz"
+
+        async def ask() -> bool | None:
+            async with plain_http() as client:
+                with contextlib.suppress(httpx2.HTTPError):
+                    return (await client.get(url)).status_code == 200 or None
+            return None
+
+        await until(ask, within, lambda: f"not ready:\n{self.stderr}")
+
+    def signal(self) -> None:
+        """Send SIGTERM."""
+        self._running.send_signal(signal.SIGTERM)
+
+    async def terminate(self, within: float = _END_WITHIN) -> Ended:
+        """Send SIGTERM, and wait for the end."""
+        begun = time.monotonic()
+        self.signal()
+        code = await self.exit(within)
+        return Ended(code, time.monotonic() - begun)
+
+    async def kill(self) -> None:
+        """Send SIGKILL; nothing if it has ended."""
+        process = self._process
+        if process is not None and process.returncode is None:
+            with contextlib.suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+
+    async def exit(self, within: float = _END_WITHIN) -> int:
+        """Wait until the process ends by itself, and return its exit code."""
+        try:
+            async with asyncio.timeout(within):
+                return await self._running.wait()
+        except TimeoutError:
+            raise AssertionError(f"still there after {within:g} s:\n{self.stderr[-4000:]}") from None
+
+    async def said(self, message: str, count: int = 1, *, within: float = 60.0, **fields: object) -> dict[str, Any]:
+        """Wait for the ``count``-th line of this life that says ``message``, with these ``fields``, and return it."""
+
+        async def look() -> dict[str, Any] | None:
+            lines = self.lines(message, **fields)
+            if len(lines) < count and self._running.returncode is not None:
+                raise AssertionError(
+                    f"ended with {self._running.returncode}, and never said {message!r}:\n{self.stderr}"
+                )
+            return lines[count - 1] if len(lines) >= count else None
+
+        return await until(look, within, lambda: f"never said {message!r} {count} times:\n{self.stderr[-6000:]}")
+
+    def lines(self, message: str, **fields: object) -> list[dict[str, Any]]:
+        """Return the lines of this life whose message begins with ``message``, with these ``fields``."""
+        return [
+            line
+            for line in _decode(self.stderr[self._begin :])
+            if line["message"].startswith(message) and all(line.get(name) == value for name, value in fields.items())
+        ]
+
+    @property
+    def pid(self) -> int:
+        """The process id."""
+        return self._running.pid
+
+    @property
+    def stderr(self) -> str:
+        """What all lives have written to stderr."""
+        return self._stderr.read_text() if self._stderr.exists() else ""
+
+    @property
+    def stdout(self) -> str:
+        """What all lives have written to stdout."""
+        return self._stdout.read_text()
+
+    @property
+    def log(self) -> list[dict[str, Any]]:
+        """What all lives have written to stderr, line by line; a line that is no JSON object fails the test."""
+        return _decode(self.stderr)
+
+    @property
+    def complaints(self) -> list[str]:
+        """The warnings and errors of all lives, but for what became of runs: a slow machine misses some."""
+        told = ("run", "canary runs missed")
+        return [
+            line["message"] for line in self.log if line["level"] != "info" and not line["message"].startswith(told)
+        ]
+
+    def maps(self, name: str) -> bool:
+        """Tell whether the process has a file mapped whose path contains ``name``: a library that it has loaded."""
+        return name in Path(f"/proc/{self.pid}/maps").read_text()
+
+    def query(self, sql: str) -> list[tuple[Any, ...]]:
+        """Return what the store holds; the daemon may run or not."""
+        with contextlib.closing(sqlite3.connect(self.folder / "store.db", timeout=10)) as store:
+            return store.execute(sql).fetchall()
+
+    @property
+    def _running(self) -> asyncio.subprocess.Process:
+        assert self._process is not None, "it was never started"
+        return self._process
+
+
+async def verb(*arguments: object, within: float = 60.0, **environ: str) -> Said:
+    """Run ``streamcanary`` with ``arguments`` to its end."""
+    process = await asyncio.create_subprocess_exec(
+        *_command(*arguments),
+        stdin=asyncio.subprocess.DEVNULL,
+        stdout=asyncio.subprocess.PIPE,
+        stderr=asyncio.subprocess.PIPE,
+        env=_environment(environ),
+    )
+    try:
+        async with asyncio.timeout(within):
+            stdout, stderr = await process.communicate()
+    finally:
+        if process.returncode is None:
+            process.kill()
+            await process.wait()
+    assert process.returncode is not None
+    return Said(process.returncode, stdout.decode(), stderr.decode())
+
+
+def write_config(folder: Path, config: dict[str, Any] | str) -> Path:
+    """Write ``config`` into ``folder`` and return where; data gets a store there, and any free port."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / "streamcanary.yaml"
+    if isinstance(config, dict):
+        config = json.dumps({"store": {"path": "store.db"}, "web": {"port": 0}, **config})  # JSON is YAML
+    path.write_text(config)
+    return path
+
+
+def _command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "streamcanary", *map(str, arguments)]
+
+
+def _environment(more: dict[str, str]) -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)} | more
+
+
+def _decode(text: str) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in text.rpartition("\n")[0].splitlines()]  # the last may still be on its way

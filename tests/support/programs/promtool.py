@@ -1,0 +1,130 @@
+"""The real promtool: what it says of a rule file, and when alerts of one would be firing."""
+
+import math
+import re
+import subprocess
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import pytest
+from opentelemetry import metrics
+from opentelemetry.context import Context
+from opentelemetry.sdk.metrics import MeterProvider
+from opentelemetry.sdk.metrics.export import InMemoryMetricReader
+
+from streamcanary.alerting.prometheus import promql
+from streamcanary.canary.metrics import CanaryInstruments
+from streamcanary.model import names
+from streamcanary.model.canary import Canary
+from streamcanary.model.config_types.duration import parse_duration
+from streamcanary.model.outcome import Outcome
+from support.programs.required_tools import need
+from support.store.builders import SetClock
+
+SCRAPE = 15.0
+"""Seconds between two scrapes, and between two evaluations."""
+
+_FAILED = re.compile(r"(?:name: (?P<name>[^,]+),\s*)?alertname: (?P<alert>[^,]+), time: (?P<time>\w+),")
+
+
+def check_rules(folder: Path, rules: str) -> tuple[int, str]:
+    """Have a rule file checked; return the exit code and everything that was printed."""
+    path = folder / "rules.yml"
+    path.write_text(rules)
+    return _promtool(folder, "check", "rules", str(path))
+
+
+def run_tests(folder: Path, rules: str, tests: list[dict[str, Any]]) -> tuple[int, str]:
+    """Have a rule file tested; return the exit code and everything that was printed."""
+    (folder / "rules.yml").write_text(rules)
+    content = {"rule_files": ["rules.yml"], "evaluation_interval": f"{SCRAPE:g}s", "tests": tests}
+    path = folder / "tests.yml"
+    path.write_bytes(msgspec.json.encode(content))  # JSON is YAML
+    return _promtool(folder, "test", "rules", str(path))
+
+
+def when_firing(
+    folder: Path, rules: str, alertname: str, scenes: Mapping[str, list[dict[str, str]]]
+) -> dict[str, list[float]]:
+    """Return for each of ``scenes`` (series by name) the seconds after its start at which ``alertname`` is firing.
+
+    It is looked at with each evaluation up to the end of the series. To ask promtool is to expect that nothing fires:
+    it names the times at which that is wrong.
+    """
+    tests = [
+        {
+            "name": name,
+            "interval": f"{SCRAPE:g}s",
+            "input_series": series,
+            "alert_rule_test": [
+                {"eval_time": f"{SCRAPE * number:g}s", "alertname": alertname, "exp_alerts": []}
+                for number in range(len(series[0]["values"].split()))
+            ],
+        }
+        for name, series in scenes.items()
+    ]
+    code, said = run_tests(folder, rules, tests)
+    found: dict[str, list[float]] = {name: [] for name in scenes}
+    for failure in _FAILED.finditer(said):
+        found[failure["name"]].append(parse_duration(failure["time"]))
+    assert (code == 1) == any(found.values()), said
+    return found
+
+
+def scrape(
+    canary: Canary,
+    outcomes: Iterable[Outcome],
+    until: float,
+    monkeypatch: pytest.MonkeyPatch,
+    *,
+    restart: float = math.inf,
+) -> list[dict[str, str]]:
+    """Return the series that Prometheus would have scraped from the daemon's own instruments from time 0 on.
+
+    The daemon is restarted ``restart`` seconds after that: its counters begin anew.
+    """
+    waiting = sorted(outcomes, key=lambda outcome: outcome.started + outcome.duration)
+    series: dict[str, list[str]] = {}
+    reader, instruments = _instruments(canary, monkeypatch)
+    for number in range(int(until / SCRAPE) + 1):
+        now = number * SCRAPE
+        while waiting and waiting[0].started + waiting[0].duration <= now:
+            outcome = waiting.pop(0)
+            if outcome.started >= restart:
+                (reader, instruments), restart = _instruments(canary, monkeypatch), math.inf
+            instruments.ran(canary, outcome, Context())
+        points = dict(_points(reader))
+        for name in series.keys() | points.keys():
+            written = str(points[name]) if name in points else "stale"
+            series.setdefault(name, ["_"] * number).append(written)
+    return [{"series": name, "values": " ".join(values)} for name, values in sorted(series.items())]
+
+
+def _instruments(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> tuple[InMemoryMetricReader, CanaryInstruments]:
+    reader = InMemoryMetricReader()
+    with monkeypatch.context() as patched:
+        patched.setattr(metrics, "get_meter", MeterProvider([reader], shutdown_on_exit=False).get_meter)
+        instruments = CanaryInstruments(SetClock())
+    instruments.introduce(canary)
+    return reader, instruments
+
+
+def _points(reader: InMemoryMetricReader) -> Iterable[tuple[str, int]]:
+    data = reader.get_metrics_data()
+    for resource in data.resource_metrics if data else ():
+        for scope in resource.scope_metrics:
+            for metric in scope.metrics:
+                if metric.name == names.RUNS.name:
+                    for point in metric.data.data_points:
+                        labels = {**(point.attributes or {}), "job": "streamcanary", "instance": "pod:9465"}
+                        written = ", ".join(f'{promql.label(key)}="{value}"' for key, value in sorted(labels.items()))
+                        yield f"{promql.metric(names.RUNS)}{{{written}}}", int(point.value)
+
+
+def _promtool(folder: Path, *arguments: str) -> tuple[int, str]:
+    said = subprocess.run(
+        [str(need("promtool")), *arguments], cwd=folder, capture_output=True, text=True, timeout=100, check=False
+    )
+    return said.returncode, said.stdout + said.stderr

@@ -1,0 +1,32 @@
+"""The real programs that some tests run against; ``tools/fetch.py`` brings them."""
+
+import functools
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+_FETCH = Path(__file__).parents[3] / "tools" / "fetch.py"
+
+
+def need(tool: str) -> Path:
+    """Return the path of ``otelcol``, ``alertmanager`` or ``promtool``.
+
+    Where it is missing the calling test is skipped, and says why; with ``CI=true`` it fails. Nothing is downloaded
+    or built here: a test has neither the time nor the network for it.
+    """
+    path, reason = _look_for(tool)
+    if path is not None:
+        return path
+    if os.environ.get("CI") == "true":
+        pytest.fail(f"this test needs {reason}", pytrace=False)
+    pytest.skip(f"needs {reason}")
+
+
+@functools.cache
+def _look_for(tool: str) -> tuple[Path | None, str]:
+    command = [sys.executable, "-B", str(_FETCH), "--find", tool]
+    found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
+    return (Path(found.stdout.strip()), "") if found.returncode == 0 else (None, found.stderr.strip())

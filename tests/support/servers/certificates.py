@@ -1,0 +1,32 @@
+"""Certificates for tests alone, each with its key in the same file; all but the first two are good from 2020 to 2120.
+
+``openssl ca`` made them, with ``-startdate`` and ``-enddate``.
+"""
+
+import ssl
+from pathlib import Path
+
+_FOLDER = Path(__file__).with_name("certificates")
+
+LOOPBACK = Path(__file__).with_name("loopback.pem")
+"""Signed by itself, for 127.0.0.1, ::1 and localhost."""
+EXPIRED = _FOLDER / "expired.pem"
+"""Like LOOPBACK, good until 2020-02-01."""
+FUTURE = _FOLDER / "not-yet-valid.pem"
+"""Like LOOPBACK, good from 2119-01-01."""
+ELSEWHERE = _FOLDER / "wrong-host.pem"
+"""Signed by itself, for provider.invalid."""
+ISSUED = _FOLDER / "issued.pem"
+"""For 127.0.0.1 and localhost, signed by AUTHORITY."""
+AUTHORITY = _FOLDER / "authority.pem"
+"""The authority that signed ISSUED, without its key."""
+
+
+def serve_tls(pem: Path, *, clients: Path | None = None) -> ssl.SSLContext:
+    """Return what a server needs to show ``pem``, and to demand a certificate that ``clients`` signed."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    if clients is not None:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.load_verify_locations(clients)
+    return context

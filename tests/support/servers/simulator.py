@@ -1,0 +1,151 @@
+"""The simulator in a hurry, and what a plain HTTP client sees of it."""
+
+import asyncio
+import json
+import re
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Final, Literal, NamedTuple
+
+import httpx2
+
+from streamcanary.simulator import Pace, Simulator
+from support.http_client import TRUST_NOBODY
+
+QUICK = Pace(
+    first_token=0.0,
+    chunk_gap=0.0,
+    slow_first_token=0.1,
+    slow_gap=0.02,
+    ping_gap=0.01,
+    retry_after=0.2,
+    hang=0.2,
+)
+"""Slow faults take a fifth of a second, all else no time."""
+
+PATIENT = Pace(first_token=0.0, chunk_gap=0.0, hang=900.0)
+"""Hanging faults hang for good: whoever waits for them has to leave."""
+
+_EVENT = re.compile(rb"\Aevent: [^\n]*\n")
+_PEM = Path(__file__).with_name("loopback.pem")  # signed by itself, for 127.0.0.1, ::1 and localhost; for tests alone
+
+
+Api = Literal["chat", "responses"]
+APIS: Final[dict[Api, str]] = {"chat": "/chat/completions", "responses": "/responses"}
+"""The APIs that every fault plays on, and where they are below the base URL."""
+
+
+class Seen(NamedTuple):
+    """An answer as it came over the wire; ``end`` is how it ended: ``whole``, or the client's exception."""
+
+    status: int | None
+    content_type: str | None
+    headers: dict[str, str]
+    body: bytes
+    end: str
+    seconds: float
+
+    @property
+    def events(self) -> list[Any]:
+        """The JSON of each complete event; ``[DONE]`` and whatever is not JSON are left out."""
+        return list(_parse(self.body))
+
+    @property
+    def text(self) -> str:
+        """The text in the deltas, of either API."""
+        deltas = (choice["delta"] for event in self.events for choice in event.get("choices", ()))
+        chat = "".join(delta.get("content") or "" for delta in deltas)
+        return chat + "".join(e["delta"] for e in self.events if e.get("type") == "response.output_text.delta")
+
+    @property
+    def finish_reason(self) -> str | None:
+        """The last ``finish_reason`` that is not null."""
+        reasons = [choice.get("finish_reason") for event in self.events for choice in event.get("choices", ())]
+        return next((reason for reason in reversed(reasons) if reason), None)
+
+    @property
+    def last(self) -> str | None:
+        """The type of the last event, and the reason or code it gives; for the Responses API."""
+        event = self.events[-1] if self.events else {}
+        response = event.get("response") or {}
+        error = response.get("error") or event.get("error") or event
+        why = (response.get("incomplete_details") or {}).get("reason") or error.get("code")
+        return " ".join(filter(None, (event.get("type"), why))) or None
+
+    @property
+    def done(self) -> bool:
+        """Whether the stream said ``[DONE]``."""
+        return b"[DONE]" in self.body
+
+    @property
+    def json(self) -> Any:
+        """The body as one JSON value."""
+        return json.loads(self.body)
+
+
+async def see(
+    simulator: Simulator,
+    model: str,
+    *,
+    api: Api = "chat",
+    stream: bool = True,
+    verify: ssl.SSLContext | None = None,
+    **more: Any,
+) -> Seen:
+    """Ask ``simulator`` for an answer of ``model`` with a plain client, and return what came."""
+    body = {"model": model, **prompt(api), "stream": stream, **more}
+    started = time.monotonic()
+    response, received = None, bytearray()
+    async with httpx2.AsyncClient(trust_env=False, timeout=20, verify=verify or TRUST_NOBODY) as client:
+        try:
+            async with client.stream("POST", simulator.base_url + APIS[api], json=body) as response:
+                async for piece in response.aiter_raw():
+                    received += piece
+            end = "whole"
+        except httpx2.HTTPError as error:
+            end = type(error).__name__
+    headers = {} if response is None else dict(response.headers)
+    return Seen(
+        status=None if response is None else response.status_code,
+        content_type=headers.get("content-type", "").partition(";")[0] or None,
+        headers=headers,
+        body=bytes(received),
+        end=end,
+        seconds=time.monotonic() - started,
+    )
+
+
+def prompt(api: Api) -> dict[str, Any]:
+    """Return the part of a request that holds the question."""
+    return {"messages": [{"role": "user", "content": "ping"}]} if api == "chat" else {"input": "ping"}
+
+
+async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+    """Return once ``condition`` holds; a ``TimeoutError`` says that it never did."""
+    async with asyncio.timeout(seconds):
+        while not condition():
+            await asyncio.sleep(0.002)
+
+
+def server_tls() -> ssl.SSLContext:
+    """Return what a server needs to speak TLS on loopback."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(_PEM)
+    return context
+
+
+def client_tls() -> ssl.SSLContext:
+    """Return what a client needs to trust :func:`server_tls`."""
+    return ssl.create_default_context(cafile=str(_PEM))
+
+
+def _parse(body: bytes) -> Iterator[Any]:
+    for event in body.split(b"\n\n")[:-1]:
+        try:
+            value = json.loads(_EVENT.sub(b"", event).removeprefix(b"data: "))
+        except ValueError:
+            continue
+        if isinstance(value, dict):
+            yield value

@@ -1,0 +1,101 @@
+"""Slack's incoming webhooks on loopback, as strict as its documentation: https://docs.slack.dev."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+from support.servers.receiver import Behaviour, Delivery, Receiver, Reply
+
+PATH = "/services/T0001/B0001/tok3nt0k3ntok3n"
+"""Where the channel is."""
+
+_MENTION = re.compile(r"<[!@#]|@(?:channel|here|everyone)\b")
+_BARE = re.compile(r"[<>]|&(?!(?:amp|lt|gt);)")
+_LINK = re.compile(r"<https?://[^<>|\s]+\|[^<>|]+>")
+_MOST_TEXT = 13_200
+
+
+class Slack(Receiver):
+    """A :class:`Receiver` of messages; ``archived`` and ``gone`` are what can become of the channel and the webhook.
+
+    Whatever it says is ``text/html``, a success, too. What it refuses beyond Slack itself: a message that would mention
+    anybody, or has one of ``&<>`` left bare.
+    """
+
+    def __init__(self, *script: Behaviour, archived: bool = False, gone: bool = False, **more: Any) -> None:
+        super().__init__(*script, **more)
+        self.archived = archived
+        self.gone = gone
+
+    def reply(self, delivery: Delivery) -> Behaviour:
+        """Judge a message as Slack does."""
+        if delivery.path != PATH or self.gone:
+            return said(404, b"no_service")
+        if self.archived:
+            return said(410, b"channel_is_archived")
+        try:
+            message = json.loads(delivery.body)
+        except ValueError:
+            return said(400, b"invalid_payload")
+        if not message.get("text"):
+            return said(400, b"no_text")
+        errors = list(_errors(message))
+        return said(400, f"invalid_blocks: {errors}".encode()) if errors else said(200, b"ok")
+
+
+def said(status: int, body: bytes) -> Reply:
+    """Build an answer as Slack's webhooks give it."""
+    return Reply(status, {"Content-Type": "text/html"}, body)
+
+
+def _errors(message: dict[str, Any]) -> Iterator[str]:
+    blocks = message.get("blocks", [])
+    if not 0 < len(blocks) <= 50:
+        yield f"{len(blocks)} blocks"
+    yield from _markup_errors(message["text"])
+    if sum(len(text["text"]) for text in texts(message)) > _MOST_TEXT:
+        yield "msg_blocks_too_long"
+    for block in blocks:
+        match block["type"]:
+            case "header":
+                yield from _text_errors(block["text"], 150, {"plain_text"})
+            case "section":
+                yield from _text_errors(block["text"], 3000)
+                fields = block.get("fields", [{"type": "plain_text", "text": "-"}])
+                if not 0 < len(fields) <= 10:
+                    yield f"{len(fields)} fields"
+                for field in fields:
+                    yield from _text_errors(field, 2000)
+            case "context":
+                if not 0 < len(block["elements"]) <= 10:
+                    yield f"{len(block['elements'])} elements"
+                for element in block["elements"]:
+                    yield from _text_errors(element, 3000)
+            case other:
+                yield f"block {other}"
+
+
+def texts(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+    """Yield every text object of the blocks."""
+    for block in message["blocks"]:
+        yield from [block["text"]] if "text" in block else []
+        yield from [*block.get("fields", []), *block.get("elements", [])]
+
+
+def _text_errors(text: dict[str, Any], limit: int, kinds: set[str] | None = None) -> Iterator[str]:
+    if text["type"] not in (kinds or {"plain_text", "mrkdwn"}):
+        yield f"text of type {text['type']}"
+    if not 0 < len(text["text"]) <= limit:
+        yield f"text of {len(text['text'])} characters"
+    if text.keys() - {"type", "text", "emoji" if text["type"] == "plain_text" else "verbatim"}:
+        yield f"text with {', '.join(text)}"
+    yield from _markup_errors(text["text"])
+
+
+def _markup_errors(text: str) -> Iterator[str]:
+    rest = _LINK.sub("", text)
+    if _MENTION.search(rest):
+        yield f"mention in {text!r}"
+    if _BARE.search(rest):
+        yield f"bare character in {text!r}"

@@ -1,0 +1,5 @@
+"""Spans and metrics in memory.
+
+- `in_memory.py`: SDK providers that record everything, and queries on it.
+- `open_spans.py`: count of spans that have started and not ended.
+"""
