@@ -12,10 +12,10 @@ from tempfile import TemporaryDirectory
 
 from bench.table import Row
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine.inputs import Input, Ran, Tick
+from streamcanary.alerting.engine.inputs import Input, RunFinished, Tick
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
-from streamcanary.alerting.service.service import Alerting
+from streamcanary.alerting.service.service import AlertingService
 from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
@@ -48,7 +48,7 @@ async def _measure(folder: Path) -> list[Row]:
     store = Store.open(StoreConfig(path=folder / "alerting.db"), clock)
     config = AlertsConfig.model_validate({"rules": _RULES, "group_by": ["alert"]})
     canaries = _fleet()
-    alerting = Alerting(config=config, instance="bench", canaries=canaries, ledger=store, clock=clock)
+    alerting = AlertingService(config=config, instance="bench", canaries=canaries, store=store, clock=clock)
     offered: dict[str, float] = {}
     seconds: list[float] = []
 
@@ -65,7 +65,7 @@ async def _measure(folder: Path) -> list[Row]:
         which = number % _CANARIES
         name = canaries[which].name
         offered[name] = time.perf_counter()
-        alerting.offer(_outcome(name, number, failed=which % _FAILING == 0 and number // _CANARIES % 2 == 0))
+        alerting.enqueue_outcome(_outcome(name, number, failed=which % _FAILING == 0 and number // _CANARIES % 2 == 0))
     await alerting.drain(30)
     spent = (time.process_time() - cpu) / (time.perf_counter() - begun)
     task.cancel()
@@ -97,14 +97,14 @@ def storm() -> Row:
     now = begun = time.time()
     for number in range(_ROUNDS * _CANARIES):
         now += _EVERY / _CANARIES
-        inputs: list[Input] = [Ran(_outcome(f"canary-{number % _CANARIES}", number, failed=True, now=now))]
+        inputs: list[Input] = [RunFinished(_outcome(f"canary-{number % _CANARIES}", number, failed=True, now=now))]
         if number % 300 == 0:
             inputs.append(Tick())
         for one in inputs:
             start = time.perf_counter()
             state, _ = engine.step(state, one, now)
             longest = max(longest, time.perf_counter() - start)
-    pages = len(state.notices)
+    pages = len(state.notifications)
     return Row(f"longest step while all fail, {pages} pages in {now - begun:.0f} s", f"{longest * 1e3:.0f} ms")
 
 

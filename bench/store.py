@@ -6,7 +6,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bench.table import Row
-from streamcanary.model.alerts.row_change import Row as LedgerRow
+from streamcanary.model.alerts.row_change import RowChange as LedgerRow
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Usage

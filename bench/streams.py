@@ -164,7 +164,7 @@ def _ask_blocking(client: StreamClient, model: str, manner: int) -> str:
 def _open(transport: Any, loop: asyncio.AbstractEventLoop | None = None) -> Left:
     """Count what is open now: connections in use, tasks, timers that will fire or watches on sockets, threads."""
     pool = transport._transport._pool
-    timers = Watchdog.watching() if loop is None else sum(not timer.cancelled() for timer in loop._scheduled)  # type: ignore[attr-defined]
+    timers = Watchdog.open_timer_count() if loop is None else sum(not timer.cancelled() for timer in loop._scheduled)  # type: ignore[attr-defined]
     return Left(
         connections=sum(not connection.is_idle() for connection in pool.connections),
         tasks=0 if loop is None else len(asyncio.all_tasks(loop)),

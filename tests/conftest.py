@@ -3,16 +3,16 @@
 import pytest
 
 from support import hypothesis_profile
-from support.telemetry.in_memory import Recorded, install
+from support.telemetry.in_memory import RecordedTelemetry, install_in_memory_providers
 
 
 @pytest.fixture(scope="session")
-def _recorder() -> Recorded:
-    return install()
+def _recorder() -> RecordedTelemetry:
+    return install_in_memory_providers()
 
 
 @pytest.fixture
-def recorded(_recorder: Recorded) -> Recorded:
+def recorded(_recorder: RecordedTelemetry) -> RecordedTelemetry:
     """Return the spans and metrics that are recorded from here on, kept in memory."""
     _recorder.clear()
     return _recorder
@@ -20,5 +20,7 @@ def recorded(_recorder: Recorded) -> Recorded:
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say how many cases the properties were tried on."""
-    if count := hypothesis_profile.total(report for reports in terminalreporter.stats.values() for report in reports):
+    if count := hypothesis_profile.total_examples(
+        report for reports in terminalreporter.stats.values() for report in reports
+    ):
         terminalreporter.write_line(f"{count} cases of properties (profile {hypothesis_profile.PROFILE})")

@@ -26,7 +26,7 @@ from streamcanary import (
     Timeouts,
 )
 from streamcanary.model import faults
-from streamcanary.model.faults import NATURE, FaultKind
+from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
 
 ROOT = Path(__file__).resolve().parents[1]
 BEGIN, END = "<!-- options: begin; made by tools/docs.py -->", "<!-- options: end -->"
@@ -143,7 +143,7 @@ def faults_page() -> str:
         raise Stale(f"the tree of model/faults.py and FaultKind differ in {', '.join(sorted(missing))}")
     page, before = [FAULTS_HEAD], ""
     for row in told.values():
-        nature = NATURE[FaultKind(row.kind)]
+        nature = FAULT_PROPERTIES[FaultKind(row.kind)]
         if nature.blame != row.blame:
             raise Stale(f"{row.kind} is to be mended by {nature.blame}, not by {row.blame} as its tree says")
         if row.phase and row.phase not in nature.phases:

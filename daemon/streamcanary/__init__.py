@@ -42,7 +42,7 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
-_HOMES = {
+_EXPORTS = {
     "client.async_client": ("AsyncStream", "AsyncStreamClient"),
     "client.circuit_breaker": ("BreakerPolicy",),
     "client.retry_budget": ("RetryBudget",),
@@ -53,14 +53,14 @@ _HOMES = {
     "model.faults": ("Blame", "Fault", "FaultKind", "Phase"),
     "model.outcome": ("Attempt", "Usage"),
 }
-_HOME_OF = {name: home for home, names in _HOMES.items() for name in names}
+_MODULE_OF = {name: home for home, names in _EXPORTS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
     """Import the room that ``name`` lives in, once."""
-    if (home := _HOME_OF.get(name)) is None:
+    if (module := _MODULE_OF.get(name)) is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    value = getattr(import_module(f"{__name__}.{home}"), name)
+    value = getattr(import_module(f"{__name__}.{module}"), name)
     globals()[name] = value
     return value
 

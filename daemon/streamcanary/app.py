@@ -15,13 +15,13 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from msgspec import Struct
 from opentelemetry import metrics
 
-from streamcanary.alerting.notify.receivers.http import open_http
+from streamcanary.alerting.notify.receivers.http import open_http_client
 from streamcanary.alerting.service.heartbeat import Heartbeat, HeartbeatConfig
-from streamcanary.alerting.service.service import Alerting
-from streamcanary.canary.preflight.diagnostics import Doctor
-from streamcanary.canary.runners import Fleet
-from streamcanary.canary.scheduler import Schedule
-from streamcanary.canary.spend.guard import SpendGuard, prices_of
+from streamcanary.alerting.service.service import AlertingService
+from streamcanary.canary.preflight.diagnostics import FailureDiagnostics
+from streamcanary.canary.runners import CanaryRunners
+from streamcanary.canary.scheduler import Scheduler
+from streamcanary.canary.spend.guard import SpendGuard, prices_by_canary
 from streamcanary.events import Event
 from streamcanary.model import names
 from streamcanary.model.alerts.incident import Incident
@@ -79,15 +79,17 @@ async def serve(
         store = Store.open(settings.store, clock)
         stack.push_async_callback(store.close, _CLOSE_STORE)
 
-        prices = prices_of(settings.budget, settings.targets, settings.canaries)
+        prices = prices_by_canary(settings.budget, settings.targets, settings.canaries)
         spend_guard = await stack.enter_async_context(
-            SpendGuard(settings.budget, settings.canaries, prices, clock=clock, account=store)
+            SpendGuard(settings.budget, settings.canaries, prices, clock=clock, store=store)
         )
         fleet = await stack.enter_async_context(
-            Fleet(settings.targets, settings.canaries, clock=clock, guard=spend_guard, watch=watch.event)
+            CanaryRunners(
+                settings.targets, settings.canaries, clock=clock, spend_guard=spend_guard, on_event=watch.event
+            )
         )
-        alerting = Alerting(
-            config=settings.alerts, instance=settings.instance, canaries=fleet.canaries, ledger=store, clock=clock
+        alerting = AlertingService(
+            config=settings.alerts, instance=settings.instance, canaries=fleet.canaries, store=store, clock=clock
         )
         alerting.on_transition = _on_transition(watch)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -95,22 +97,24 @@ async def serve(
         stack.push_async_callback(_stop_alerting, alerting, alerting_task)
 
         doctor = await stack.enter_async_context(
-            Doctor(settings.targets, settings.canaries, clock=clock, tell=alerting.diagnosed)
+            FailureDiagnostics(
+                settings.targets, settings.canaries, clock=clock, on_diagnosis=alerting.enqueue_diagnosis
+            )
         )
 
         def deliver(outcome: Outcome) -> None:
             _log_outcome(outcome)
-            alerting.offer(outcome)
-            doctor.see(outcome)
+            alerting.enqueue_outcome(outcome)
+            doctor.observe(outcome)
             if watch.outcome is not None:
                 watch.outcome(outcome)
 
-        schedule = Schedule(
-            list(fleet.runs.values()),
+        schedule = Scheduler(
+            list(fleet.by_name.values()),
             instance=settings.instance,
             clock=clock,
-            instruments=fleet.instruments,
-            deliver=deliver,
+            metrics=fleet.metrics,
+            on_outcome=deliver,
             guard=spend_guard,
             on_clock_step=alerting.wake,
         )
@@ -122,14 +126,14 @@ async def serve(
         if settings.heartbeat is not None:
             await stack.enter_async_context(_beating(settings.heartbeat, clock, alerting))
         _count_load(clock)
-        _log.info("watching", extra={"canaries": len(fleet.runs), "targets": len(settings.targets)})
+        _log.info("watching", extra={"canaries": len(fleet.by_name), "targets": len(settings.targets)})
         if watch.ready is not None:
             watch.ready()
         await stop.wait()
         _log.info("stopping")
 
 
-def _checks(schedule: Schedule, store: Store) -> dict[str, Check]:
+def _checks(schedule: Scheduler, store: Store) -> dict[str, Check]:
     """Return what must hold for the daemon to be ready. A provider that fails is not among it."""
 
     async def store_is_writable() -> str | None:
@@ -137,15 +141,15 @@ def _checks(schedule: Schedule, store: Store) -> dict[str, Check]:
 
     return {
         "config": lambda: None,  # without a good one nothing of this runs
-        "scheduler": lambda: None if schedule.running else "the schedule does not turn",
+        "scheduler": lambda: None if schedule.is_running else "the schedule does not turn",
         "store": store_is_writable,
     }
 
 
 @asynccontextmanager
-async def _beating(config: HeartbeatConfig, clock: Clock, alerting: Alerting) -> AsyncIterator[None]:
-    async with open_http() as http:
-        task = asyncio.create_task(Heartbeat(config, http, clock, alerting.vitals()).run(), name="heartbeat")
+async def _beating(config: HeartbeatConfig, clock: Clock, alerting: AlertingService) -> AsyncIterator[None]:
+    async with open_http_client() as http:
+        task = asyncio.create_task(Heartbeat(config, http, clock, alerting.liveness_checks()).run(), name="heartbeat")
         try:
             yield
         finally:
@@ -153,14 +157,14 @@ async def _beating(config: HeartbeatConfig, clock: Clock, alerting: Alerting) ->
             await asyncio.gather(task, return_exceptions=True)
 
 
-async def _stop_alerting(alerting: Alerting, task: asyncio.Task[None]) -> None:
+async def _stop_alerting(alerting: AlertingService, task: asyncio.Task[None]) -> None:
     await alerting.drain(_DRAIN_ALERTING)
     task.cancel()
 
 
 def _on_transition(watch: Watch) -> Callable[[Incident], None]:
     def tell(incident: Incident) -> None:
-        state = "fired" if incident.firing else "resolved"
+        state = "fired" if incident.is_firing else "resolved"
         evidence = incident.evidence
         _log.warning(
             "alert %s",
@@ -168,7 +172,7 @@ def _on_transition(watch: Watch) -> Callable[[Incident], None]:
             extra={
                 "alert": incident.rule,
                 "subject": incident.subject,
-                "reason": incident.reason,
+                "reason": incident.resolve_reason,
                 "bad": evidence.bad,
                 "total": evidence.total,
                 "last_message": evidence.message,
@@ -202,6 +206,6 @@ def _log_outcome(outcome: Outcome) -> None:
 
 
 def _count_load(clock: Clock) -> None:
-    meter = metrics.get_meter(names.SCOPE)
+    meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE)
     for metric, value in ((names.RELOAD_SUCCESS, 1), (names.RELOAD_TIME, clock.time())):
         meter.create_gauge(metric.name, metric.unit, metric.description).set(value)

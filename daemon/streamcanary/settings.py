@@ -9,23 +9,23 @@ from pydantic import Field, PrivateAttr, ValidationError
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.lint.ineffective_rules import Bounds, Idle, idle
-from streamcanary.alerting.lint.routing import unheard
+from streamcanary.alerting.lint.ineffective_rules import CanaryLimits, IneffectiveRule, ineffective_rules
+from streamcanary.alerting.lint.routing import routing_issues
 from streamcanary.alerting.service.heartbeat import HeartbeatConfig
 from streamcanary.canary.spec import CanarySpec, Slo
 from streamcanary.canary.spend.budget import BudgetConfig
-from streamcanary.canary.spend.guard import budget_misfits
+from streamcanary.canary.spend.guard import budget_config_errors
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.config_issue import Misfit
+from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.settings_sources.document import Document
-from streamcanary.settings_sources.error_messages import explain
-from streamcanary.settings_sources.problem import ConfigInvalid, Problem, in_order, render
-from streamcanary.settings_sources.source import FileAndEnvironment
-from streamcanary.settings_sources.type_check import of_another_kind
+from streamcanary.settings_sources.error_messages import explain_validation_error
+from streamcanary.settings_sources.problem import ConfigInvalid, Problem, render, sort_problems
+from streamcanary.settings_sources.source import YamlAndEnvSource
+from streamcanary.settings_sources.type_check import type_mismatches
 from streamcanary.store.config import StoreConfig
 from streamcanary.telemetry.config import TelemetryConfig
-from streamcanary.transport.tls import unusable
+from streamcanary.transport.tls import tls_file_errors
 from streamcanary.web.config import WebConfig
 
 __all__ = ["ConfigInvalid", "Problem", "Settings", "load", "render"]
@@ -71,46 +71,51 @@ class Settings(BaseSettings):
         """Leave out the sources that guess; :func:`load` brings its own."""
         return (init_settings,)
 
-    def describe(self) -> tuple[Canary, ...]:
+    def to_canaries(self) -> tuple[Canary, ...]:
         """Return what the other rooms may know of the canaries."""
-        return tuple(spec.describe(name, self.targets[spec.target]) for name, spec in self.canaries.items())
+        return tuple(spec.to_canary(name, self.targets[spec.target]) for name, spec in self.canaries.items())
 
-    def problems(self) -> Iterator[Misfit]:
+    def config_errors(self) -> Iterator[ConfigIssue]:
         """Yield what does not hold between sections that are each right; by path from the root."""
-        yield from _below("alerts", self.alerts.problems(self.describe()))
-        yield from _below("alerts", (misfit for misfit, wholly in self._idle() if wholly))
-        yield from self._renamed_twice()
-        yield from budget_misfits(self.budget, self.targets, self.canaries)
+        yield from _prefix_paths("alerts", self.alerts.config_errors(self.to_canaries()))
+        yield from _prefix_paths("alerts", (misfit for misfit, wholly in self._ineffective_rules() if wholly))
+        yield from self._renamed_from_errors()
+        yield from budget_config_errors(self.budget, self.targets, self.canaries)
         for name, target in self.targets.items():
-            yield from _below("targets", _below(name, unusable(target)))
+            yield from _prefix_paths("targets", _prefix_paths(name, tls_file_errors(target)))
         for name, receiver in self.alerts.receivers.items():
-            yield from _below("alerts", _below("receivers", _below(name, unusable(receiver.way))))
+            yield from _prefix_paths(
+                "alerts", _prefix_paths("receivers", _prefix_paths(name, tls_file_errors(receiver.connection_settings)))
+            )
 
-    def doubts(self) -> Iterator[Misfit]:
+    def config_warnings(self) -> Iterator[ConfigIssue]:
         """Yield what is no mistake, and may be meant otherwise; by path from the root."""
-        yield from _below("alerts", unheard(self.alerts, self.describe(), self.instance))
-        yield from _below("alerts", (misfit for misfit, wholly in self._idle() if not wholly))
+        yield from _prefix_paths("alerts", routing_issues(self.alerts, self.to_canaries(), self.instance))
+        yield from _prefix_paths("alerts", (misfit for misfit, wholly in self._ineffective_rules() if not wholly))
 
-    def _idle(self) -> Iterator[Idle]:
-        canaries, rules = self.describe(), {name: rule for name, rule in self.alerts.rules.items() if rule.enabled}
-        watched = {name: [canary.name for canary in canaries if rule.watches(canary)] for name, rule in rules.items()}
-        bounds = {
-            name: Bounds(has_slo=spec.slo != Slo(), times=spec.timeouts.longest) for name, spec in self.canaries.items()
+    def _ineffective_rules(self) -> Iterator[IneffectiveRule]:
+        canaries, rules = self.to_canaries(), {name: rule for name, rule in self.alerts.rules.items() if rule.enabled}
+        watched = {
+            name: [canary.name for canary in canaries if rule.applies_to(canary)] for name, rule in rules.items()
         }
-        return idle(rules, watched, bounds)
+        bounds = {
+            name: CanaryLimits(has_slo=spec.slo != Slo(), max_seconds=spec.timeouts.upper_bounds)
+            for name, spec in self.canaries.items()
+        }
+        return ineffective_rules(rules, watched, bounds)
 
-    def _renamed_twice(self) -> Iterator[Misfit]:
+    def _renamed_from_errors(self) -> Iterator[ConfigIssue]:
         """Yield which canaries would share their alerts with another."""
         taken = {name: name for name, spec in self.canaries.items() if not spec.renamed_from}
         for name, spec in self.canaries.items():
             former, path = spec.renamed_from, ("canaries", name, "renamed_from")
             if former == name:
-                yield Misfit(path, "is the name that it has now; write the one that it had before, or remove it")
+                yield ConfigIssue(path, "is the name that it has now; write the one that it had before, or remove it")
             elif former and taken.setdefault(former, name) != name:
-                yield Misfit(path, f"two canaries cannot be known as {former}: {taken[former]} is, too")
+                yield ConfigIssue(path, f"two canaries cannot be known as {former}: {taken[former]} is, too")
 
 
-def _below(key: str, misfits: Iterable[Misfit]) -> Iterator[Misfit]:
+def _prefix_paths(key: str, misfits: Iterable[ConfigIssue]) -> Iterator[ConfigIssue]:
     for misfit in misfits:
         yield misfit._replace(path=(key, *misfit.path))
 
@@ -124,39 +129,41 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     Raises:
         ConfigInvalid: with every problem that was found.
     """
-    source = FileAndEnvironment(Settings, path, environ)
+    source = YamlAndEnvSource(Settings, path, environ)
     document = source.document
-    crossing = list(_between_sections(document))
-    problems = _without_repeats(document.problems, [*of_another_kind(document, source.shape), *crossing])
+    crossing = list(_cross_section_problems(document))
+    problems = _without_duplicates(document.problems, [*type_mismatches(document, source.shape), *crossing])
     try:
         settings = Settings(_build_sources=((source,), {}))
     except ValidationError as error:
-        problems = _without_repeats(problems, explain(error, document, source.shape))
+        problems = _without_duplicates(problems, explain_validation_error(error, document, source.shape))
     else:
-        found = settings.problems() if not crossing else ()
-        problems = _without_repeats(problems, [document.problem(misfit.path, misfit.message) for misfit in found])
+        found = settings.config_errors() if not crossing else ()
+        problems = _without_duplicates(problems, [document.problem_at(misfit.path, misfit.message) for misfit in found])
     if problems:
         raise ConfigInvalid(problems)
     store = settings.store.model_copy(update={"path": path.absolute().parent / settings.store.path})
     settings = settings.model_copy(update={"store": store})
-    settings._warnings = in_order(document.problem(misfit.path, misfit.message) for misfit in settings.doubts())
+    settings._warnings = sort_problems(
+        document.problem_at(misfit.path, misfit.message) for misfit in settings.config_warnings()
+    )
     return settings
 
 
-def _without_repeats(problems: list[Problem], further: list[Problem]) -> list[Problem]:
+def _without_duplicates(problems: list[Problem], further: list[Problem]) -> list[Problem]:
     """Return both, but no further problem with a value that has one."""
     known = {(problem.path, problem.variable) for problem in problems}
     return [*problems, *(problem for problem in further if (problem.path, problem.variable) not in known)]
 
 
-def _between_sections(document: Document) -> Iterator[Problem]:
+def _cross_section_problems(document: Document) -> Iterator[Problem]:
     """Yield what is wrong between sections that may each be right.
 
     Looks at the data, not at the models, so that a mistake elsewhere does not hide these.
     """
-    targets, canaries = (_names(document.data.get(section)) for section in ("targets", "canaries"))
+    targets, canaries = (_as_map(document.data.get(section)) for section in ("targets", "canaries"))
     if document.data.get("canaries") == {}:
-        yield document.problem(("canaries",), "needs at least one canary: there is nothing to watch")
+        yield document.problem_at(("canaries",), "needs at least one canary: there is nothing to watch")
     for name, spec in canaries.items():
         fallbacks = spec.get("fallbacks") if isinstance(spec, dict) else ()
         fallbacks = fallbacks if isinstance(fallbacks, list) else ()
@@ -165,8 +172,8 @@ def _between_sections(document: Document) -> Iterator[Problem]:
             target = document.get(path)
             if isinstance(target, str) and target not in targets:
                 known = ", ".join(targets) or "none"
-                yield document.problem(path, f"there is no target {target!r}; known: {known}")
+                yield document.problem_at(path, f"there is no target {target!r}; known: {known}")
 
 
-def _names(section: Any) -> dict[str, Any]:
+def _as_map(section: Any) -> dict[str, Any]:
     return section if isinstance(section, dict) else {}

@@ -6,40 +6,40 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.alerting.engine.inputs import LevelAnswered, Ran, Started, StoreFailed, Tick
+from streamcanary.alerting.engine.inputs import RunFinished, Started, StateReceiverReported, StoreFailed, Tick
 from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
-from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
+from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
 from streamcanary.model.schedule import Cron
 from support.alerting.builders import (
     CHAT,
     NOON,
-    THREE_IN_A_ROW,
-    World,
+    THREE_FAILURES_RULE,
+    EngineHarness,
     a_fault,
-    a_hook,
     a_run,
     alerts,
     bad,
     good,
     neutral,
     skipped,
+    webhook_config,
 )
 
-TWO_HOOKS = {"hook": a_hook(), "other": a_hook()}
+TWO_HOOKS = {"hook": webhook_config(), "other": webhook_config()}
 PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
 MISSED = 3 * 30 + 60 + 5  # seconds: three runs, what the last may take, and some slack
 
 
-def watched(*canaries: Canary, **sections: Any) -> World:
+def watched(*canaries: Canary, **sections: Any) -> EngineHarness:
     """Build a world in which ``NoData`` is on, and the daemon has just started."""
-    world = World(alerts(rules={"NoData": {}, **sections.pop("rules", {})}, **sections), *canaries)
+    world = EngineHarness(alerts(rules={"NoData": {}, **sections.pop("rules", {})}, **sections), *canaries)
     world.step(Started())
     return world
 
 
-def wait(world: World, seconds: float, tick: float = 5.0) -> None:
+def wait(world: EngineHarness, seconds: float, tick: float = 5.0) -> None:
     """Let time pass as it does."""
     end = world.now + seconds
     while world.now < end:
@@ -47,14 +47,14 @@ def wait(world: World, seconds: float, tick: float = 5.0) -> None:
         world.step(Tick())
 
 
-def run(world: World, outcome: Outcome, **changes: Any) -> None:
+def run(world: EngineHarness, outcome: Outcome, **changes: Any) -> None:
     """Let a run end now."""
-    world.step(Ran(msgspec.structs.replace(outcome, started=world.now - 1, duration=1.0, **changes)))
+    world.step(RunFinished(msgspec.structs.replace(outcome, started=world.now - 1, duration=1.0, **changes)))
 
 
-def names(world: World) -> list[str]:
+def names(world: EngineHarness) -> list[str]:
     """Return the rules that fire."""
-    return sorted(incident.rule for incident in world.firing)
+    return sorted(incident.rule for incident in world.open_incidents)
 
 
 # ---- NoData
@@ -68,10 +68,10 @@ def test_a_canary_that_is_not_heard_of_for_three_runs_is_missed() -> None:
         world.step(Tick())
         world.deliver_all()  # the first start cannot know that no store was lost
         wait(world, MISSED - 1)
-        assert [] == world.firing
+        assert [] == world.open_incidents
         wait(world, 1)
         assert [("trigger", "NoData")] == world.deliver_all()
-        (incident,) = world.firing
+        (incident,) = world.open_incidents
         assert ("chat", 3, 3, NOON) == (
             incident.canary,
             incident.evidence.bad,
@@ -86,7 +86,7 @@ def test_a_canary_that_was_never_heard_of_is_missed_from_the_start() -> None:
     """Of the daemon."""
     world = watched()
     wait(world, MISSED - 1)
-    assert [] == world.firing
+    assert [] == world.open_incidents
     wait(world, 1)
     assert ["NoData"] == names(world)
 
@@ -128,7 +128,7 @@ def test_a_clock_that_jumps_is_no_silence_and_hides_none(seconds: float) -> None
     world.now += seconds
     world.step(Tick())
     wait(world, MISSED - 1)
-    assert [] == world.firing
+    assert [] == world.open_incidents
     wait(world, 30)
     assert ["NoData"] == names(world)
 
@@ -142,7 +142,7 @@ def test_a_restart_begins_to_count_anew() -> None:
     world.crash()
     world.step(Started())
     wait(world, MISSED - 1)
-    assert [] == world.firing
+    assert [] == world.open_incidents
     wait(world, 1)
     assert ["NoData"] == names(world)
 
@@ -168,7 +168,7 @@ def test_a_canary_is_missed_by_its_own_schedule() -> None:
     world.step(Started())
     run(world, good())
     wait(world, 18 * 3600, tick=30.0)
-    assert [] == world.firing
+    assert [] == world.open_incidents
     wait(world, 1800, tick=30.0)
     assert ["NoData"] == names(world)
 
@@ -179,7 +179,7 @@ def test_a_canary_that_no_other_rule_looks_at_is_heard_of() -> None:
     wait(world, MISSED)
     assert ["NoData"] == names(world)
     run(world, good())
-    assert [] == world.firing
+    assert [] == world.open_incidents
 
 
 def test_a_rule_of_ones_own_can_look_for_silence() -> None:
@@ -194,20 +194,20 @@ def test_a_rule_of_ones_own_can_look_for_silence() -> None:
 
 def test_a_spent_budget_is_told_once_and_ends_when_canaries_run_again() -> None:
     """However many runs it costs."""
-    world = World(alerts(rules={}))
+    world = EngineHarness(alerts(rules={}))
     for number in range(5):
-        run(world, a_run(number, OutcomeKind.SKIPPED), reason="budget", budget=BudgetStanding.EXHAUSTED)
+        run(world, a_run(number, OutcomeKind.SKIPPED), reason="budget", budget=BudgetState.EXHAUSTED)
     assert [("trigger", "BudgetExhausted")] == world.deliver_all()
     run(world, skipped())
     run(world, a_run(9, OutcomeKind.INTERNAL_ERROR))
     assert ["BudgetExhausted"] == names(world)
-    run(world, a_run(10, OutcomeKind.SKIPPED), reason="budget", budget=BudgetStanding.SLOWED)
-    run(world, good(10), budget=BudgetStanding.EXEMPT)
+    run(world, a_run(10, OutcomeKind.SKIPPED), reason="budget", budget=BudgetState.SLOWED)
+    run(world, good(10), budget=BudgetState.EXEMPT)
     under_way = msgspec.structs.replace(good(11), started=world.now - 10, duration=10.0)
-    world.step(Ran(msgspec.structs.replace(under_way, budget=BudgetStanding.WITHIN)))
+    world.step(RunFinished(msgspec.structs.replace(under_way, budget=BudgetState.WITHIN)))
     assert [] == world.deliver_all()
     world.now += 30
-    run(world, good(12), budget=BudgetStanding.WITHIN)
+    run(world, good(12), budget=BudgetState.WITHIN)
     assert [("resolve", "BudgetExhausted")] == world.deliver_all()
 
 
@@ -216,10 +216,10 @@ def test_a_spent_budget_is_told_once_and_ends_when_canaries_run_again() -> None:
 
 def test_a_rejected_key_is_told_by_its_own_rule() -> None:
     """And not by rules about providers, which it says nothing to."""
-    world = World(alerts(rules={"Errors": THREE_IN_A_ROW, "TargetRejected": {}}))
-    world.see(neutral, neutral, neutral, neutral)
+    world = EngineHarness(alerts(rules={"Errors": THREE_FAILURES_RULE, "TargetRejected": {}}))
+    world.observe(neutral, neutral, neutral, neutral)
     assert [("trigger", "TargetRejected")] == world.deliver_all()
-    world.see(good, good)
+    world.observe(good, good)
     assert [("resolve", "TargetRejected")] == world.deliver_all()
 
 
@@ -228,21 +228,21 @@ def test_a_rejected_key_is_told_by_its_own_rule() -> None:
 
 def test_a_receiver_that_refuses_is_told_to_the_others_of_its_route() -> None:
     """Or if it has none, to all others; to itself never."""
-    three = {**TWO_HOOKS, "third": a_hook()}
+    three = {**TWO_HOOKS, "third": webhook_config()}
     for routes, heard in (
         ([{"receivers": ["hook", "other"]}], {"other"}),
         ([{"receivers": ["hook"]}], {"other", "third"}),
         ([], {"other", "third"}),
     ):
-        world = World(alerts(receivers=three, routes=routes))
-        world.step(LevelAnswered("hook", Refused("HTTP 404")))
-        assert heard == {notice.receiver for notice in world.state.notices.values()}
-    world = World(alerts())
-    world.step(LevelAnswered("hook", Refused("HTTP 404")))
-    assert (["ReceiverFailing"], {}) == (names(world), world.state.notices)
+        world = EngineHarness(alerts(receivers=three, routes=routes))
+        world.step(StateReceiverReported("hook", Refused("HTTP 404")))
+        assert heard == {notice.receiver for notice in world.state.notifications.values()}
+    world = EngineHarness(alerts())
+    world.step(StateReceiverReported("hook", Refused("HTTP 404")))
+    assert (["ReceiverFailing"], {}) == (names(world), world.state.notifications)
 
 
-def refuse_all(world: World) -> None:
+def refuse_all(world: EngineHarness) -> None:
     """Have both webhooks refuse whatever is due."""
     for receiver in TWO_HOOKS:
         while world.deliver(receiver, Refused("HTTP 404")):
@@ -251,27 +251,27 @@ def refuse_all(world: World) -> None:
 
 def test_word_of_a_failing_receiver_begets_no_word() -> None:
     """Not when it is refused, not when it is repeated, and not at its end."""
-    world = World(alerts(receivers=TWO_HOOKS, repeat_interval=60))
-    world.step(LevelAnswered("hook", Refused("HTTP 404")))
+    world = EngineHarness(alerts(receivers=TWO_HOOKS, repeat_interval=60))
+    world.step(StateReceiverReported("hook", Refused("HTTP 404")))
     world.deliver("other")
     for _ in range(10):
         wait(world, 65)
         refuse_all(world)
-    assert ["hook"] == [incident.subject for incident in world.firing]
-    world.step(LevelAnswered("hook", Accepted()))
+    assert ["hook"] == [incident.subject for incident in world.open_incidents]
+    world.step(StateReceiverReported("hook", Accepted()))
     refuse_all(world)
-    assert [] == world.firing
+    assert [] == world.open_incidents
 
 
 def test_two_that_refuse_everything_are_told_of_to_each_other_and_no_further() -> None:
     """Three groups there are then, for ever; and both are well again when they accept."""
-    world = World(alerts(receivers=TWO_HOOKS, repeat_interval=60))
-    world.see(bad, bad, bad)
+    world = EngineHarness(alerts(receivers=TWO_HOOKS, repeat_interval=60))
+    world.observe(bad, bad, bad)
     for _ in range(10):
         refuse_all(world)
         wait(world, 65)
     assert ["Errors", "ReceiverFailing", "ReceiverFailing"] == names(world)
-    assert 3 == len({notice.group for notice in world.state.notices.values()})
+    assert 3 == len({notice.group for notice in world.state.notifications.values()})
     world.deliver_all("hook", "other")
     assert ["Errors"] == names(world)
 
@@ -282,13 +282,13 @@ def test_two_that_refuse_everything_are_told_of_to_each_other_and_no_further() -
 def test_a_built_in_rule_pages_unless_told_otherwise() -> None:
     """It is routed by its labels, like any other."""
     routes = [{"match": ['severity="page"'], "receivers": ["other"]}, {"receivers": ["hook"]}]
-    world = World(alerts(receivers=TWO_HOOKS, routes=routes))
+    world = EngineHarness(alerts(receivers=TWO_HOOKS, routes=routes))
     world.step(StoreFailed("disk full"))
-    assert ["other"] == [notice.receiver for notice in world.state.notices.values()]
+    assert ["other"] == [notice.receiver for notice in world.state.notifications.values()]
     ticket = {"StoreFailing": {"labels": {"severity": "ticket"}, "annotations": {"runbook_url": "https://r/"}}}
-    world = World(alerts(rules=ticket, receivers=TWO_HOOKS, routes=routes))
+    world = EngineHarness(alerts(rules=ticket, receivers=TWO_HOOKS, routes=routes))
     world.step(StoreFailed("disk full"))
-    (notice,) = world.state.notices.values()
+    (notice,) = world.state.notifications.values()
     assert ("hook", "https://r/") == (notice.receiver, notice.members[0].annotations["runbook_url"])
     assert "summary" in notice.members[0].annotations
 
@@ -299,15 +299,15 @@ def test_a_built_in_rule_pages_unless_told_otherwise() -> None:
 def test_each_built_in_rule_can_be_switched_off(rule: str) -> None:
     """Then it says nothing; and what it had said is over."""
 
-    def everything(world: World) -> None:
+    def everything(world: EngineHarness) -> None:
         world.step(Started())
         for _ in range(2):
             run(world, neutral(), canary="c")
         world.now += 5
         for name in ("a", "b", "a", "b"):
             run(world, a_run(0, OutcomeKind.FAILED, a_fault(FaultKind.CONNECT_FAILED)), canary=name)
-        run(world, a_run(0, OutcomeKind.SKIPPED), reason="budget", budget=BudgetStanding.EXHAUSTED, canary="d")
-        world.step(LevelAnswered("hook", Refused("HTTP 404")))
+        run(world, a_run(0, OutcomeKind.SKIPPED), reason="budget", budget=BudgetState.EXHAUSTED, canary="d")
+        world.step(StateReceiverReported("hook", Refused("HTTP 404")))
         world.step(StoreFailed("disk full"))
         wait(world, 300)
 
@@ -316,14 +316,14 @@ def test_each_built_in_rule_can_be_switched_off(rule: str) -> None:
         for name in ("a", "b", "c", "d")
     ]
     on = {"NoData": {}, "TargetRejected": {}}
-    world = World(alerts(rules=on, receivers=TWO_HOOKS), *fleet)
+    world = EngineHarness(alerts(rules=on, receivers=TWO_HOOKS), *fleet)
     everything(world)
     assert rule in names(world)
     world.configure(alerts(rules={**on, rule: {"enabled": False}}, receivers=TWO_HOOKS), *fleet)
     world.crash()
     world.step(Started())
     assert rule not in names(world)
-    world = World(alerts(rules={**on, rule: {"enabled": False}}, receivers=TWO_HOOKS), *fleet)
+    world = EngineHarness(alerts(rules={**on, rule: {"enabled": False}}, receivers=TWO_HOOKS), *fleet)
     everything(world)
     assert rule not in names(world)
     assert 5 == len(set(names(world)))
@@ -332,9 +332,9 @@ def test_each_built_in_rule_can_be_switched_off(rule: str) -> None:
 def test_what_looks_at_canaries_can_be_pointed_at_some() -> None:
     """And have its detector changed; what is about the daemon has neither."""
     rules = {"NoData": {"match": ['tier="prod"'], "detector": {"type": "no_data", "runs": 1}}}
-    world = World(alerts(rules=rules), CHAT, Canary(name="lab", target="t", provider="p", interval=30.0))
+    world = EngineHarness(alerts(rules=rules), CHAT, Canary(name="lab", target="t", provider="p", interval=30.0))
     world.step(Started())
     wait(world, 30 + 65)
-    assert ["chat"] == [incident.canary for incident in world.firing]
+    assert ["chat"] == [incident.canary for incident in world.open_incidents]
     with pytest.raises(ValidationError, match="means nothing for the built-in StoreFailing"):
         alerts(rules={"StoreFailing": {"match": ['tier="prod"']}})

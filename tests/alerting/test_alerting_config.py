@@ -7,8 +7,8 @@ from pydantic import ValidationError
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.routing import Route, route_for
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.config_issue import Misfit
-from support.alerting.builders import CHAT, THREE_IN_A_ROW, a_hook, alerts
+from streamcanary.model.config_types.config_issue import ConfigIssue
+from support.alerting.builders import CHAT, THREE_FAILURES_RULE, alerts, webhook_config
 from support.servers.receiver import SECRET
 
 PROM = {"type": "alertmanager", "urls": ["http://alertmanager-0:9093", "http://alertmanager-1:9093/"]}
@@ -37,7 +37,7 @@ def test_an_alerts_section_is_read() -> None:
             },
             "Slow": {"measure": "first_token", "limit": "2s", "detector": {"type": "ratio", "threshold": 0.1}},
         },
-        receivers={"hook": a_hook(), "prom": PROM},
+        receivers={"hook": webhook_config(), "prom": PROM},
         routes=[{"match": ['severity="page"'], "receivers": ["hook", "prom"]}, {"receivers": ["prom"]}],
     )
     spike, slow = config.rules["Spike"].detector, config.rules["Slow"].detector
@@ -53,14 +53,14 @@ def test_nothing_at_all_is_a_valid_section() -> None:
 
 def test_without_routes_every_alert_goes_to_every_receiver() -> None:
     """The smallest useful section is a rule and a receiver."""
-    config = alerts(receivers={"hook": a_hook(), "prom": PROM})
+    config = alerts(receivers={"hook": webhook_config(), "prom": PROM})
     assert route_for(config.effective_routes, {"alertname": "Errors"}) == Route(receivers=("hook", "prom"))
 
 
 def test_the_first_route_that_matches_wins() -> None:
     """Later routes are not asked; an alert that none matches goes to nobody."""
     config = alerts(
-        receivers={"hook": a_hook(), "prom": PROM},
+        receivers={"hook": webhook_config(), "prom": PROM},
         routes=[
             {"match": ['severity="page"'], "receivers": ["hook"]},
             {"match": ['alert=~"Err.*"'], "receivers": ["prom", "prom"]},
@@ -158,12 +158,12 @@ def test_the_first_route_that_matches_wins() -> None:
             "needs exactly one of secret and secret_file",
         ),
         (
-            {"receivers": {"hook": a_hook(secret="whsec_short")}},
+            {"receivers": {"hook": webhook_config(secret="whsec_short")}},
             "receivers.hook.webhook.secret",
             "must be whsec_ and the base64 of 24 to 64 random bytes",
         ),
         (
-            {"receivers": {"hook": a_hook("example.com")}},
+            {"receivers": {"hook": webhook_config("example.com")}},
             "receivers.hook.webhook.url",
             "must be an http:// or https://",
         ),
@@ -197,7 +197,10 @@ def test_all_unknown_receivers_are_named_at_once() -> None:
 
 def test_no_secret_stands_in_a_message() -> None:
     """Neither the address of a webhook nor its secret, whichever of them is wrong."""
-    for hook in (a_hook("ftp://token-1234@example.com"), a_hook("https://token-1234.example.com", secret="token-1234")):
+    for hook in (
+        webhook_config("ftp://token-1234@example.com"),
+        webhook_config("https://token-1234.example.com", secret="token-1234"),
+    ):
         with pytest.raises(ValidationError) as caught:
             alerts(receivers={"hook": hook})
         assert "token-1234" not in str(caught.value.errors(include_input=False))
@@ -205,9 +208,9 @@ def test_no_secret_stands_in_a_message() -> None:
 
 def test_a_rule_that_watches_nothing_is_a_problem() -> None:
     """A matcher with a typing error would otherwise never page."""
-    config = alerts(rules={"Errors": {**THREE_IN_A_ROW, "match": ['tier="prdo"']}})
-    assert config.problems([CHAT]) == [
-        Misfit(("rules", "Errors", "match", 0), "matches no canary: tier is prod"),
+    config = alerts(rules={"Errors": {**THREE_FAILURES_RULE, "match": ['tier="prdo"']}})
+    assert config.config_errors([CHAT]) == [
+        ConfigIssue(("rules", "Errors", "match", 0), "matches no canary: tier is prod"),
     ]
 
 
@@ -215,7 +218,7 @@ def test_a_window_too_short_for_a_canary_is_a_problem() -> None:
     """Two runs in five minutes are never five samples."""
     config = alerts(rules=detected_by(type="ratio", over="5m"))
     rare = Canary(name="rare", target="openai", provider="openai", interval=120.0)
-    ((path, message, _),) = config.problems([CHAT, rare])
+    ((path, message, _),) = config.config_errors([CHAT, rare])
     assert path == ("rules", "Errors", "detector", "over")
     assert message == "rare runs every 2m, 2 times in 5m: fewer than min_samples (5), so it could never fire"
 

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.canary.runners import Fleet
+from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.events import ContentDelta, Event
@@ -17,8 +17,8 @@ from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import Blame, FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.simulator import Simulator
-from support.servers.simulator import PATIENT, QUICK, until
-from support.telemetry.in_memory import Recorded
+from support.servers.simulator import FAST_PACE, HANGING_PACE, wait_until
+from support.telemetry.in_memory import RecordedTelemetry
 
 CLOCK = SystemClock()
 QUICKLY = {
@@ -30,7 +30,7 @@ Ask = Callable[..., Any]
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(pace=PATIENT) as simulator:
+    async with Simulator(pace=HANGING_PACE) as simulator:
         yield simulator
 
 
@@ -38,8 +38,8 @@ async def ask(simulator: Simulator, model: str, watch: Any = None, **spec: Any) 
     """Run one canary once against ``simulator``."""
     canary = CanarySpec.model_validate({"target": "sim", "model": model, "every": "10s", **QUICKLY, **spec})
     target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key": "sk-x", "provider": "sim"})
-    async with Fleet({"sim": target}, {"c": canary}, clock=CLOCK, watch=watch) as fleet:
-        return await fleet.runs["c"](CLOCK.time())
+    async with CanaryRunners({"sim": target}, {"c": canary}, clock=CLOCK, on_event=watch) as fleet:
+        return await fleet.by_name["c"](CLOCK.time())
 
 
 @pytest.mark.parametrize(
@@ -137,24 +137,24 @@ async def test_cancellation_leaves_nothing_open(simulator: Simulator) -> None:
     """A run that is cancelled at shutdown ends at once and closes its connection."""
     patient = {"timeouts": {"total": 9}}
     task = asyncio.create_task(ask(simulator, "sim-stall", **patient))
-    await until(lambda: bool(simulator.requests))
+    await wait_until(lambda: bool(simulator.requests))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: simulator.connections == 0)
+    await wait_until(lambda: simulator.connections == 0)
 
 
 async def test_a_rotated_key_is_used(tmp_path: Any) -> None:
     """A key file is read again when it changes: the next run has the new key."""
     path = tmp_path / "key"
     path.write_text("old-key-of-no-worth")
-    async with Simulator(pace=QUICK, api_key="new-key-of-no-worth") as simulator:
+    async with Simulator(pace=FAST_PACE, api_key="new-key-of-no-worth") as simulator:
         target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key_file": str(path)})
         canary = CanarySpec.model_validate({"target": "sim", "model": "sim-ok", "every": "10s", **QUICKLY})
-        async with Fleet({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:
-            before = await fleet.runs["c"](CLOCK.time())
+        async with CanaryRunners({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:
+            before = await fleet.by_name["c"](CLOCK.time())
             path.write_text("new-key-of-no-worth")
-            after = await fleet.runs["c"](CLOCK.time())
+            after = await fleet.by_name["c"](CLOCK.time())
     assert before.fault is not None
     assert (FaultKind.AUTH_FAILED, OutcomeKind.OK) == (before.fault.kind, after.kind)
     assert False is ("key-of-no-worth" in before.fault.message)
@@ -168,12 +168,12 @@ async def test_a_header_follows_its_file(tmp_path: Any, simulator: Simulator) ->
         {"base_url": simulator.base_url, "api_key": "sk-x", "headers": {"traceparent": {"file": file}}}
     )
     canary = CanarySpec.model_validate({"target": "sim", "model": "sim-ok", "every": "10s", **QUICKLY})
-    async with Fleet({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:
+    async with CanaryRunners({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:
         for content in ("trace-of-no-worth-1", "trace-of-no-worth-2"):
             file.write_text(content)
-            assert OutcomeKind.OK is (await fleet.runs["c"](CLOCK.time())).kind
+            assert OutcomeKind.OK is (await fleet.by_name["c"](CLOCK.time())).kind
         file.unlink()
-        outcome = await fleet.runs["c"](CLOCK.time())
+        outcome = await fleet.by_name["c"](CLOCK.time())
     assert ["trace-of-no-worth-1", "trace-of-no-worth-2"] == [r.headers["traceparent"] for r in simulator.requests]
     assert outcome.fault is not None
     assert (FaultKind.AUTH_FAILED, Blame.CONFIG) == (outcome.fault.kind, outcome.fault.blame)
@@ -187,10 +187,10 @@ async def test_a_header_from_a_file_is_kept_out_of_messages(tmp_path: Any, simul
     headers = {"X-Model": {"file": file}}
     target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key": "sk-x", "headers": headers})
     canary = CanarySpec.model_validate({"target": "sim", "model": "sim-unheard-of", "every": "10s", **QUICKLY})
-    async with Fleet({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:
-        before = await fleet.runs["c"](CLOCK.time())
+    async with CanaryRunners({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:
+        before = await fleet.by_name["c"](CLOCK.time())
         file.write_text("sim-unheard-of")
-        after = await fleet.runs["c"](CLOCK.time())
+        after = await fleet.by_name["c"](CLOCK.time())
     assert before.fault is not None
     assert after.fault is not None
     assert (True, False) == tuple("sim-unheard-of" in fault.message for fault in (before.fault, after.fault))
@@ -200,14 +200,14 @@ async def test_a_key_file_that_is_gone(tmp_path: Any, simulator: Simulator) -> N
     """A key that cannot be read is auth_failed, blamed on the configuration, and names the file."""
     target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key_file": str(tmp_path / "gone")})
     canary = CanarySpec.model_validate({"target": "sim", "model": "sim-ok", "every": "10s", **QUICKLY})
-    async with Fleet({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:
-        outcome = await fleet.runs["c"](CLOCK.time())
+    async with CanaryRunners({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:
+        outcome = await fleet.by_name["c"](CLOCK.time())
     assert outcome.fault is not None
     assert (FaultKind.AUTH_FAILED, Blame.CONFIG) == (outcome.fault.kind, outcome.fault.blame)
     assert True is ("cannot read the secret file" in outcome.fault.message)
 
 
-async def test_the_span_tree_has_three_levels(simulator: Simulator, recorded: Recorded) -> None:
+async def test_the_span_tree_has_three_levels(simulator: Simulator, recorded: RecordedTelemetry) -> None:
     """A run is the root, the call its child, the attempts the call's; the outcome names the trace."""
     outcome = await ask(simulator, "sim-cut@1")
     ((name, run, calls),) = recorded.trees("streamcanary.outcome", "user_agent.synthetic.type", "error.type")
@@ -223,7 +223,7 @@ async def test_the_span_tree_has_three_levels(simulator: Simulator, recorded: Re
     assert {outcome.trace_id} == {f"{span.context.trace_id:032x}" for span in recorded.spans}
 
 
-async def test_runs_are_counted_by_outcome_and_fault(simulator: Simulator, recorded: Recorded) -> None:
+async def test_runs_are_counted_by_outcome_and_fault(simulator: Simulator, recorded: RecordedTelemetry) -> None:
     """The counter says how runs ended, with the same error.type as the span."""
     labels = {"canary": "c", "outcome": "failed", "error__type": "stream_cut"}
     before = recorded.value("streamcanary.runs", **labels)
@@ -289,6 +289,6 @@ def test_a_bad_canary_is_refused(spec: dict[str, Any], message: str) -> None:
 def test_the_total_time_follows_from_the_schedule(schedule: dict[str, Any], total: float, interval: float) -> None:
     """It is the lesser of a minute and 80 % of the shortest time between two runs."""
     spec = CanarySpec.model_validate({"target": "t", "model": "m", **schedule})
-    canary = spec.describe("c", TargetSpec.model_validate({"api_key": "x"}))
+    canary = spec.to_canary("c", TargetSpec.model_validate({"api_key": "x"}))
     assert (total, total, pytest.approx(interval)) == (spec.timeouts.total, canary.timeout, canary.interval)
     assert spec.schedule == canary.schedule

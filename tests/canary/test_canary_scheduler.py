@@ -8,13 +8,13 @@ from itertools import pairwise
 
 import pytest
 
-from streamcanary.canary.metrics import CanaryInstruments
-from streamcanary.canary.scheduler import CronTrigger, GridTrigger, Guard, Schedule, phase
+from streamcanary.canary.metrics import CanaryMetrics
+from streamcanary.canary.scheduler import AlignedIntervalTrigger, BudgetGuard, CronTrigger, Scheduler, phase_offset
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
+from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
 from streamcanary.model.schedule import Cron
-from support.telemetry.in_memory import Recorded
+from support.telemetry.in_memory import RecordedTelemetry
 
 CLOCK = SystemClock()
 
@@ -25,7 +25,7 @@ def at(seconds: float) -> datetime:
 
 def test_the_grid_does_not_drift() -> None:
     """A thousand runs of a 60 s canary take 60,000 s, each on its phase."""
-    trigger = GridTrigger(60.0, phase=7.5)
+    trigger = AlignedIntervalTrigger(60.0, phase=7.5)
     first = previous = trigger.get_next_fire_time(None, at(1_800_000_000.25))
     for _ in range(1000):
         previous = trigger.get_next_fire_time(previous, previous)
@@ -34,23 +34,23 @@ def test_the_grid_does_not_drift() -> None:
 
 def test_the_grid_follows_the_previous_point_however_late_it_is_asked() -> None:
     """Points that were missed are still named one by one, so that they can be counted."""
-    trigger = GridTrigger(10.0, phase=0.0)
+    trigger = AlignedIntervalTrigger(10.0, phase=0.0)
     assert at(110) == trigger.get_next_fire_time(at(100), at(1000))
 
 
 @pytest.mark.parametrize("moment", [1e9 + 0.1 * k for k in range(7)])
 def test_a_point_is_always_later(moment: float) -> None:
     """Whatever rounding does, the next point is after the moment, and within one interval and a hair of it."""
-    following = GridTrigger(0.1, phase=0.03).following(moment)
+    following = AlignedIntervalTrigger(0.1, phase=0.03).next_after(moment)
     assert True is (1e-6 < following - moment <= 0.1 + 2e-6)
 
 
 def test_phases_are_stable_and_spread() -> None:
     """A canary keeps its phase for ever; many canaries, or many replicas of one, fill the interval evenly."""
-    assert phase("a", "chat", 60) == phase("a", "chat", 60)
+    assert phase_offset("a", "chat", 60) == phase_offset("a", "chat", 60)
     for phases in (
-        [phase("pod", f"canary-{k}", 60.0) for k in range(600)],
-        [phase(f"pod-{k}", "canary", 60.0) for k in range(600)],
+        [phase_offset("pod", f"canary-{k}", 60.0) for k in range(600)],
+        [phase_offset(f"pod-{k}", "canary", 60.0) for k in range(600)],
     ):
         tenths = [sum(1 for p in phases if k * 6 <= p < (k + 1) * 6) for k in range(10)]
         assert True is (min(tenths) > 30 and max(tenths) < 90)
@@ -84,11 +84,11 @@ class Probe:
         )
 
 
-def make_schedule(*probes: Probe, guard: Guard | None = None) -> tuple[Schedule, list[Outcome]]:
+def make_schedule(*probes: Probe, guard: BudgetGuard | None = None) -> tuple[Scheduler, list[Outcome]]:
     outcomes: list[Outcome] = []
-    instruments = CanaryInstruments(CLOCK)
-    schedule = Schedule(
-        probes, instance="test", clock=CLOCK, instruments=instruments, deliver=outcomes.append, guard=guard
+    instruments = CanaryMetrics(CLOCK)
+    schedule = Scheduler(
+        probes, instance="test", clock=CLOCK, metrics=instruments, on_outcome=outcomes.append, guard=guard
     )
     return schedule, outcomes
 
@@ -105,11 +105,11 @@ async def test_runs_on_the_grid() -> None:
     schedule, outcomes = make_schedule(probe)
     schedule.start()
     await until(lambda: len(outcomes) >= 5)
-    assert True is schedule.running
+    assert True is schedule.is_running
     await schedule.drain(1)
-    offsets = {round((due - phase("test", "a", 0.1)) / 0.1 % 1, 3) % 1 for due in probe.due[1:]}
+    offsets = {round((due - phase_offset("test", "a", 0.1)) / 0.1 % 1, 3) % 1 for due in probe.due[1:]}
     assert {0.0} == offsets
-    assert False is schedule.running
+    assert False is schedule.is_running
 
 
 async def test_every_canary_is_asked_at_the_start() -> None:
@@ -123,7 +123,7 @@ async def test_every_canary_is_asked_at_the_start() -> None:
 
 def test_the_grid_takes_over_an_interval_later() -> None:
     """Between the first run and the first turn on the grid there is time for the first run to end."""
-    trigger = GridTrigger(10.0, phase=0.0, not_before=103.0 + 10.0)
+    trigger = AlignedIntervalTrigger(10.0, phase=0.0, not_before=103.0 + 10.0)
     assert at(120) == trigger.get_next_fire_time(at(103), at(103))
 
 
@@ -202,11 +202,9 @@ class SteppingClock(SystemClock):
 
 async def test_a_clock_step_is_noticed(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     """When wall time jumps, the runs are put back on the grid of the new time at once."""
-    monkeypatch.setattr("streamcanary.canary.scheduler._WATCH", 0.02)
+    monkeypatch.setattr("streamcanary.canary.scheduler._CLOCK_CHECK_INTERVAL", 0.02)
     clock, probe = SteppingClock(), Probe("a", 0.2)
-    schedule = Schedule(
-        [probe], instance="test", clock=clock, instruments=CanaryInstruments(clock), deliver=lambda _: None
-    )
+    schedule = Scheduler([probe], instance="test", clock=clock, metrics=CanaryMetrics(clock), on_outcome=lambda _: None)
     schedule.start()
     await until(lambda: bool(probe.due))
     clock.offset = -0.9
@@ -223,7 +221,7 @@ def test_cron_fires_at_its_points() -> None:
     second = trigger.get_next_fire_time(first, monday)
     assert (datetime(2026, 3, 27, 16, tzinfo=UTC), datetime(2026, 4, 3, 15, tzinfo=UTC)) == (first, second)
     april = datetime(2026, 4, 17, 15, tzinfo=UTC).timestamp()
-    assert [0, 2] == [trigger.missed(first.timestamp(), due) for due in (second.timestamp(), april)]
+    assert [0, 2] == [trigger.missed_between(first.timestamp(), due) for due in (second.timestamp(), april)]
     trigger.not_before = april
     assert datetime(2026, 4, 24, 15, tzinfo=UTC) == trigger.get_next_fire_time(None, monday)
 
@@ -242,32 +240,32 @@ async def test_a_canary_of_office_hours_is_not_asked_at_the_start() -> None:
 class Strict:
     """A guard that answers with what it is given, one after the other."""
 
-    gap = 0.0
+    min_start_gap = 0.0
 
-    def __init__(self, *standings: BudgetStanding | None) -> None:
+    def __init__(self, *standings: BudgetState | None) -> None:
         self._standings = list(standings)
 
-    def admit(self, canary: Canary) -> BudgetStanding | None:
+    def admit(self, canary: Canary) -> BudgetState | None:
         """Return the next standing, and the last one for ever."""
         return self._standings.pop(0) if len(self._standings) > 1 else self._standings[0]
 
 
-async def test_what_the_budget_forbids_is_skipped_and_counted(recorded: Recorded) -> None:
+async def test_what_the_budget_forbids_is_skipped_and_counted(recorded: RecordedTelemetry) -> None:
     """The run does not start; the outcome and the metrics say why, and the outcome how the budget stands."""
     labels = {"canary": "budgeted", "reason": "budget"}
     missed = recorded.value("streamcanary.runs.missed", **labels)
     skipped = recorded.value("streamcanary.runs", canary="budgeted", outcome="skipped")
     probe = Probe("budgeted", 0.05)
-    guard = Strict(None, BudgetStanding.WITHIN, BudgetStanding.SLOWED, BudgetStanding.EXHAUSTED)
+    guard = Strict(None, BudgetState.WITHIN, BudgetState.SLOWED, BudgetState.EXHAUSTED)
     schedule, outcomes = make_schedule(probe, guard=guard)
     schedule.start()
     await until(lambda: len(outcomes) >= 4)
     await schedule.drain(1)
     assert [
         (OutcomeKind.OK, None, None),
-        (OutcomeKind.OK, None, BudgetStanding.WITHIN),
-        (OutcomeKind.SKIPPED, "budget", BudgetStanding.SLOWED),
-        (OutcomeKind.SKIPPED, "budget", BudgetStanding.EXHAUSTED),
+        (OutcomeKind.OK, None, BudgetState.WITHIN),
+        (OutcomeKind.SKIPPED, "budget", BudgetState.SLOWED),
+        (OutcomeKind.SKIPPED, "budget", BudgetState.EXHAUSTED),
     ] == [(outcome.kind, outcome.reason, outcome.budget) for outcome in outcomes[:4]]
     assert (2, len(outcomes) - 2, len(outcomes) - 2) == (
         len(probe.due),
@@ -280,7 +278,7 @@ async def test_first_runs_keep_the_gap_that_the_budget_asks_for() -> None:
     """At a start canaries do not use up the requests of a minute in one instant."""
     probes = [Probe(f"canary-{k}", 3600.0) for k in range(3)]
     guard = Strict(None)
-    guard.gap = 0.3
+    guard.min_start_gap = 0.3
     schedule, _ = make_schedule(*probes, guard=guard)
     schedule.start()
     await until(lambda: all(probe.due for probe in probes))

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from streamcanary.cli import alerts
-from support.servers.receiver import Receiver, Reply
+from support.servers.receiver import FakeReceiver, Reply
 
 NOON, LATER = "2027-01-15T08:00:00Z", "2027-01-15T08:01:00Z"
 INCIDENT: dict[str, Any] = {
@@ -57,7 +57,7 @@ REFUSED = {**LATE, "receiver": "chat", "tries": 1, "state": "parked", "next_try"
 BEHIND = {**LATE, "receiver": "prom", "action": "state", "title": "1 of 2 addresses take nothing", "tries": None}
 
 
-class Daemon(Receiver):
+class Daemon(FakeReceiver):
     """What a daemon answers."""
 
     def __init__(self, board: dict[str, Any], *silences: dict[str, Any]) -> None:

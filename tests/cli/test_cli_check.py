@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from streamcanary.canary.runners import Fleet
+from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.cli.check import main
@@ -17,11 +17,11 @@ from streamcanary.model.clock import SystemClock
 from streamcanary.simulator import Simulator
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
-from support.alerting.builders import NOON, a_hook, bad, good
+from support.alerting.builders import NOON, bad, good, webhook_config
 from support.clock import ManualClock
 from support.programs.daemon import write_config
-from support.servers.simulator import PATIENT
-from support.telemetry.in_memory import Recorded
+from support.servers.simulator import HANGING_PACE
+from support.telemetry.in_memory import RecordedTelemetry
 
 Said = Any
 
@@ -47,7 +47,7 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Said:
                     name: {"target": "sim", "model": "m", "every": every}
                     for name, every in (canaries or {"chat": "30s"}).items()
                 },
-                "alerts": {"rules": rules, "receivers": {"hook": a_hook()}},
+                "alerts": {"rules": rules, "receivers": {"hook": webhook_config()}},
             },
         )
         assert 0 == main(Namespace(config=path, base_rate=base_rate, all=every))
@@ -267,15 +267,15 @@ def test_a_large_fleet_is_checked_in_seconds(check: Said) -> None:
     assert 5 * (3 + 1) == sum(line.startswith(tuple(f"{rule} " for rule in rules)) for line in out)
 
 
-async def test_the_series_are_as_many_as_there_are(recorded: Recorded) -> None:
+async def test_the_series_are_as_many_as_there_are(recorded: RecordedTelemetry) -> None:
     """A canary that runs well, and is told its usage, makes the series that were counted."""
     request = {"stream_options": {"include_usage": True}}
     spec = CanarySpec.model_validate({"target": "sim", "model": "sim-ok", "every": "10s", "request": request})
-    async with Simulator(pace=PATIENT) as simulator:
+    async with Simulator(pace=HANGING_PACE) as simulator:
         target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key": "sk-x", "provider": "sim"})
-        async with Fleet({"sim": target}, {"counted": spec}, clock=SystemClock()) as fleet:
-            run = fleet.runs["counted"]
-            fleet.instruments.introduce(run.canary)
+        async with CanaryRunners({"sim": target}, {"counted": spec}, clock=SystemClock()) as fleet:
+            run = fleet.by_name["counted"]
+            fleet.metrics.initialize_series(run.canary)
             await run(SystemClock().time())
     assert recorded.series(canary="counted") == series(1, 0)
     assert series(1, 0) * 3 + 7 == series(3, 7)

@@ -11,12 +11,12 @@ from typing import Any
 import httpx2
 import pytest
 
-from support.programs.daemon import verb, write_config
-from support.servers.provider import Provider
+from support.programs.daemon import run_command, write_config
+from support.servers.provider import FakeProvider
 from support.servers.receiver import SECRET
 
 
-def config(folder: Path, provider: Provider) -> Path:
+def config(folder: Path, provider: FakeProvider) -> Path:
     """Write a configuration with three canaries: well, rescued by a retry, and failing."""
     canary = {"target": "sim", "every": "30s", "retry": {"max_attempts": 2, "base_delay": "10ms"}}
     return write_config(
@@ -40,7 +40,7 @@ def config(folder: Path, provider: Provider) -> Path:
 @pytest.mark.timeout(180)
 async def test_the_demo_shows_an_outage_and_ends_with_a_summary() -> None:
     """``demo --once``: what happens goes to stderr, the summary to stdout as one line of JSON."""
-    said = await verb("demo", "--once", within=120)
+    said = await run_command("demo", "--once", within=120)
     assert 0 == said.code, said.stderr
     [line] = said.stdout.splitlines()
     summary = json.loads(line)
@@ -68,8 +68,8 @@ async def test_the_demo_shows_an_outage_and_ends_with_a_summary() -> None:
 
 async def test_probe_shows_the_answer_and_its_attempts(tmp_path: Path) -> None:
     """All canaries that are named answered: exit code 0."""
-    async with Provider() as provider:
-        said = await verb("probe", "well", "rescued", "-c", config(tmp_path, provider))
+    async with FakeProvider() as provider:
+        said = await run_command("probe", "well", "rescued", "-c", config(tmp_path, provider))
     assert (0, "") == (said.code, said.stderr)
     assert "well: asking sim for sim-ok" in said.stdout
     assert "pong" in said.stdout.lower()
@@ -81,8 +81,8 @@ async def test_probe_shows_the_answer_and_its_attempts(tmp_path: Path) -> None:
 
 async def test_probe_of_a_canary_that_fails_is_exit_code_1(tmp_path: Path) -> None:
     """Without names all canaries run; one that fails is enough."""
-    async with Provider() as provider:
-        said = await verb("probe", "-c", config(tmp_path, provider))
+    async with FakeProvider() as provider:
+        said = await run_command("probe", "-c", config(tmp_path, provider))
     assert (1, "") == (said.code, said.stderr)
     assert "FAILED: server_error (HTTP 500)" in said.stdout
     assert "5up3rs3cr3t" not in said.stdout
@@ -90,8 +90,8 @@ async def test_probe_of_a_canary_that_fails_is_exit_code_1(tmp_path: Path) -> No
 
 async def test_probe_can_be_read_by_a_machine(tmp_path: Path) -> None:
     """``--json``: one object a run on stdout, and nothing else."""
-    async with Provider() as provider:
-        said = await verb("probe", "--json", "-c", config(tmp_path, provider))
+    async with FakeProvider() as provider:
+        said = await run_command("probe", "--json", "-c", config(tmp_path, provider))
     runs = [json.loads(line) for line in said.stdout.splitlines()]
     assert (1, "") == (said.code, said.stderr)
     assert [("well", "ok", 1), ("rescued", "ok", 2), ("failing", "failed", 2)] == [
@@ -103,8 +103,8 @@ async def test_probe_can_be_read_by_a_machine(tmp_path: Path) -> None:
 
 async def test_probe_of_an_unknown_canary_is_exit_code_2(tmp_path: Path) -> None:
     """The message lists those that there are, and nobody is asked."""
-    async with Provider() as provider:
-        said = await verb("probe", "well", "wel", "-c", config(tmp_path, provider))
+    async with FakeProvider() as provider:
+        said = await run_command("probe", "well", "wel", "-c", config(tmp_path, provider))
         assert () == provider.requests
     assert (2, "") == (said.code, said.stdout)
     assert "streamcanary: there is no canary wel; known: well, rescued, failing\n" == said.stderr
@@ -113,16 +113,16 @@ async def test_probe_of_an_unknown_canary_is_exit_code_2(tmp_path: Path) -> None
 @pytest.mark.parametrize(("model", "code"), [("sim-ok", 0), ("sim-stream-of-luck", 1)])
 async def test_probe_asks_any_endpoint(model: str, code: int) -> None:
     """Without a configuration, by its address."""
-    async with Provider() as provider:
-        said = await verb("probe", "--base-url", provider.base_url, "--model", model, "--json")
+    async with FakeProvider() as provider:
+        said = await run_command("probe", "--base-url", provider.base_url, "--model", model, "--json")
     assert (code, "") == (said.code, said.stderr)
     assert model == json.loads(said.stdout)["attempts"][0]["route"]
 
 
 async def test_check_says_what_is_watched(tmp_path: Path) -> None:
     """Exit code 0, the canaries with their rules, the receivers, and no secret."""
-    async with Provider() as provider:
-        said = await verb("check", "-c", config(tmp_path, provider))
+    async with FakeProvider() as provider:
+        said = await run_command("check", "-c", config(tmp_path, provider))
         assert () == provider.requests
     assert 0 == said.code
     rows = [line.split() for line in said.stdout.splitlines()]
@@ -135,7 +135,7 @@ async def test_check_says_what_is_watched(tmp_path: Path) -> None:
 
 async def test_check_refuses_what_run_would_refuse(tmp_path: Path) -> None:
     """Exit code 2, and the message on stderr."""
-    said = await verb("check", "-c", tmp_path / "missing.yaml")
+    said = await run_command("check", "-c", tmp_path / "missing.yaml")
     assert (2, "", f"{tmp_path}/missing.yaml: no such file; give the path of a configuration file\n") == said
 
 
@@ -173,8 +173,8 @@ def ask(model: str) -> dict[str, Any]:
 
 async def test_help_and_version_go_to_stdout() -> None:
     """Every verb of the list has its help."""
-    said = await verb("--help")
+    said = await run_command("--help")
     assert (0, "") == (said.code, said.stderr)
     for name in ("run", "demo", "probe", "check", "simulate"):
         assert f"\n    {name} " in said.stdout
-    assert "streamcanary 0." in (await verb("--version")).stdout
+    assert "streamcanary 0." in (await run_command("--version")).stdout

@@ -5,16 +5,16 @@ from typing import Any
 
 import pytest
 
-from support.alerting.builders import a_hook
+from support.alerting.builders import webhook_config
 from support.programs.alertmanager import Alertmanager
-from support.programs.daemon import Said, verb, write_config
-from support.servers.pagerduty import KEY, PagerDuty
-from support.servers.receiver import CLOSE, HANG, Receiver, Reply
-from support.servers.slack import PATH, Slack
-from support.servers.smtp import MailServer
+from support.programs.daemon import CommandResult, run_command, write_config
+from support.servers.pagerduty import ROUTING_KEY, FakePagerDuty
+from support.servers.receiver import CLOSE, HANG, FakeReceiver, Reply
+from support.servers.slack import WEBHOOK_PATH, FakeSlack
+from support.servers.smtp import FakeSmtpServer
 
 
-async def notify(folder: Path, section: dict[str, Any], name: str = "oncall", **environ: str) -> Said:
+async def notify(folder: Path, section: dict[str, Any], name: str = "oncall", **environ: str) -> CommandResult:
     """Notify a receiver of a configuration that has ``oncall`` alone."""
     config = {
         "instance": "staging-1",
@@ -22,16 +22,16 @@ async def notify(folder: Path, section: dict[str, Any], name: str = "oncall", **
         "canaries": {"chat": {"target": "local", "model": "sim-ok", "every": "30s"}},
         "alerts": {"receivers": {"oncall": section}},
     }
-    return await verb("notify", name, "-c", write_config(folder, config), **environ)
+    return await run_command("notify", name, "-c", write_config(folder, config), **environ)
 
 
 async def test_pagerduty_has_an_incident_that_is_over(tmp_path: Path) -> None:
     """One key for both, and another one with each test."""
-    async with PagerDuty() as server:
-        section = {"type": "pagerduty", "routing_key": KEY, "url": server.url}
+    async with FakePagerDuty() as server:
+        section = {"type": "pagerduty", "routing_key": ROUTING_KEY, "url": server.url}
         for _ in range(2):
             said = await notify(tmp_path, section)
-            assert Said(0, "trigger: accepted\nresolve: accepted\n", "") == said
+            assert CommandResult(0, "trigger: accepted\nresolve: accepted\n", "") == said
     assert ["trigger", "resolve"] * 2 == [what for what, _ in server.log]
     assert 2 == len({key for _, key in server.log})
     payload = server.deliveries[0].json["payload"]
@@ -44,25 +44,25 @@ async def test_pagerduty_has_an_incident_that_is_over(tmp_path: Path) -> None:
 
 async def test_slack_has_two_messages(tmp_path: Path) -> None:
     """That it fires, and that it is over."""
-    async with Slack() as server:
-        said = await notify(tmp_path, {"type": "slack", "url": server.url + PATH})
-    assert Said(0, "trigger: accepted\nresolve: accepted\n", "") == said
+    async with FakeSlack() as server:
+        said = await notify(tmp_path, {"type": "slack", "url": server.url + WEBHOOK_PATH})
+    assert CommandResult(0, "trigger: accepted\nresolve: accepted\n", "") == said
     assert ["Firing: A", "Resolved "] == [delivery.json["text"][:9] for delivery in server.deliveries]
 
 
 async def test_a_webhook_is_told_of_both(tmp_path: Path) -> None:
     """Signed, with ids of their own."""
-    async with Receiver() as server:
-        section = a_hook(server.url)
+    async with FakeReceiver() as server:
+        section = webhook_config(server.url)
         said = await notify(tmp_path, section)
-    assert Said(0, "trigger: accepted\nresolve: accepted\n", "") == said
-    assert ["alert.fired", "alert.resolved"] == [kind for kind, _ in server.story()]
+    assert CommandResult(0, "trigger: accepted\nresolve: accepted\n", "") == said
+    assert ["alert.fired", "alert.resolved"] == [kind for kind, _ in server.accepted_notifications()]
     assert all(delivery.signed_with(section["secret"]) for delivery in server.deliveries)
 
 
 async def test_each_peer_of_alertmanager_is_told_of_both(tmp_path: Path) -> None:
     """Each on its own line; one that fails costs the exit code, and not the other its alert."""
-    async with Receiver(Reply(500, body=b"no disk")) as first, Receiver() as second:
+    async with FakeReceiver(Reply(500, body=b"no disk")) as first, FakeReceiver() as second:
         said = await notify(tmp_path, {"type": "alertmanager", "urls": [first.url, second.url]})
         one, other = (server.url.removeprefix("http://") for server in (first, second))
     assert (1, "") == (said.code, said.stderr)
@@ -77,7 +77,7 @@ async def test_each_peer_of_alertmanager_is_told_of_both(tmp_path: Path) -> None
 @pytest.mark.real("alertmanager")
 async def test_a_real_alertmanager_notifies_of_the_test(tmp_path: Path) -> None:
     """And has nothing left that fires."""
-    async with Receiver() as pager, Alertmanager(tmp_path, webhook=pager.url) as alertmanager:
+    async with FakeReceiver() as pager, Alertmanager(tmp_path, webhook=pager.url) as alertmanager:
         said = await notify(tmp_path / "config", {"type": "alertmanager", "urls": [alertmanager.url]})
         assert (0, "") == (said.code, said.stderr)
         assert [] == await alertmanager.alerts()
@@ -85,11 +85,11 @@ async def test_a_real_alertmanager_notifies_of_the_test(tmp_path: Path) -> None:
 
 async def test_a_mail_is_sent_for_both(tmp_path: Path) -> None:
     """Apprise knows no resolve: it is a mail as well."""
-    async with MailServer() as server:
+    async with FakeSmtpServer() as server:
         url = f"mailto://127.0.0.1:{server.port}?from=canary@example.com&to=oncall@example.com"
         said = await notify(tmp_path, {"type": "apprise", "urls": [url]})
-    assert Said(0, "trigger: accepted\nresolve: accepted\n", "") == said
-    assert ["Firing: A", "Resolved "] == [mail["Subject"][:9] for mail in server.mails]
+    assert CommandResult(0, "trigger: accepted\nresolve: accepted\n", "") == said
+    assert ["Firing: A", "Resolved "] == [mail["Subject"][:9] for mail in server.messages]
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ async def test_a_mail_is_sent_for_both(tmp_path: Path) -> None:
 )
 async def test_what_is_not_taken_is_told(tmp_path: Path, reply: Any, line: str) -> None:
     """With the reason and exit code 1; the resolve of a page that was not taken is not sent."""
-    async with Slack(reply) as server:
-        said = await notify(tmp_path, {"type": "slack", "url": server.url + PATH})
+    async with FakeSlack(reply) as server:
+        said = await notify(tmp_path, {"type": "slack", "url": server.url + WEBHOOK_PATH})
     assert (1, "", True) == (said.code, said.stderr, said.stdout.startswith(line))
     assert 1 == len(said.stdout.splitlines()) == len(server.deliveries)
     assert "tok3n" not in said.stdout
@@ -114,17 +114,17 @@ async def test_what_is_not_taken_is_told(tmp_path: Path, reply: Any, line: str) 
 
 async def test_the_end_does_not_wait_for_what_hangs_in_a_thread(tmp_path: Path) -> None:
     """Apprise blocks for as long as its address says; the process ends all the same."""
-    async with Receiver(HANG) as server:
+    async with FakeReceiver(HANG) as server:
         url = f"{server.url.replace('http', 'json')}?rto=300"
         said = await notify(tmp_path, {"type": "apprise", "urls": [url], "timeout": "1s"})
     line = "trigger: not taken, the daemon would try again: no answer within 1 s\n"
-    assert Said(1, line, "") == said
+    assert CommandResult(1, line, "") == said
 
 
 async def test_a_receiver_that_is_not_there_is_named_with_those_that_are(tmp_path: Path) -> None:
     """A typing error is seen at once."""
-    said = await notify(tmp_path, a_hook(), name="oncal")
-    assert Said(2, "", "streamcanary: there is no receiver 'oncal'; known: oncall\n") == said
+    said = await notify(tmp_path, webhook_config(), name="oncal")
+    assert CommandResult(2, "", "streamcanary: there is no receiver 'oncal'; known: oncall\n") == said
 
 
 @pytest.mark.parametrize(
@@ -153,7 +153,10 @@ async def test_what_is_in_the_way_is_told_in_a_sentence(tmp_path: Path, section:
     ("section", "says"),
     [
         ({"type": "slack", "url_file": "/no/such/file"}, "url_file: cannot read the secret file /no/such/file"),
-        ({**a_hook(), "ca_file": "/no/such/file"}, "ca_file: ca_file /no/such/file cannot be read: No such file"),
+        (
+            {**webhook_config(), "ca_file": "/no/such/file"},
+            "ca_file: ca_file /no/such/file cannot be read: No such file",
+        ),
     ],
 )
 async def test_a_file_that_cannot_be_read_is_told_with_its_place(

@@ -6,17 +6,17 @@ from pathlib import Path
 import pytest
 
 from streamcanary.simulator import Simulator
-from support.programs.daemon import verb, write_config
-from support.servers.certificates import EXPIRED, LOOPBACK, serve_tls
-from support.servers.provider import Provider
+from support.programs.daemon import run_command, write_config
+from support.servers.certificates import EXPIRED, LOOPBACK, server_tls_context
+from support.servers.provider import FakeProvider
 
 KEY = "sk-live-5up3rs3cr3tk3y"
 
 
 async def test_the_steps_come_before_the_run() -> None:
     """A table with a mark, the time and what was found, then what a probe always shows; the exit code is the run's."""
-    async with Provider() as provider:
-        said = await verb("probe", "--diagnose", "--base-url", provider.base_url, "--model", "sim-ok")
+    async with FakeProvider() as provider:
+        said = await run_command("probe", "--diagnose", "--base-url", provider.base_url, "--model", "sim-ok")
     assert (0, "") == (said.code, said.stderr)
     rows = [line.split() for line in said.stdout.splitlines()]
     assert ["probe:", "asking", "endpoint", "for", "sim-ok"] == rows[0]
@@ -33,8 +33,8 @@ async def test_the_steps_come_before_the_run() -> None:
 
 async def test_what_is_broken_stands_out() -> None:
     """The first broken step is marked, with what to do; the run goes on all the same, and fails."""
-    async with Provider() as provider:
-        said = await verb("probe", "--diagnose", "--base-url", provider.base_url, "--model", "sim-okay")
+    async with FakeProvider() as provider:
+        said = await run_command("probe", "--diagnose", "--base-url", provider.base_url, "--model", "sim-okay")
     assert (1, "") == (said.code, said.stderr)
     lines = said.stdout.splitlines()
     [broken] = [number for number, line in enumerate(lines) if line.startswith("  FAILED  ")]
@@ -48,7 +48,7 @@ async def test_what_is_broken_stands_out() -> None:
 async def test_a_configuration_with_its_own_authority(tmp_path: Path, certificate: Path, code: int) -> None:
     """``--json``: a line for the diagnosis before the line of each run. A relative ``ca_file`` starts at the config."""
     (tmp_path / "ca.pem").write_text(certificate.read_text() + "#" * 70_000)  # longer than a secret may be
-    async with Simulator(ssl=serve_tls(certificate), api_key=KEY) as simulator:
+    async with Simulator(ssl=server_tls_context(certificate), api_key=KEY) as simulator:
         canary = {"target": "own", "model": "sim-ok", "every": "30s", "retry": {"max_attempts": 1}}
         config = write_config(
             tmp_path,
@@ -57,7 +57,7 @@ async def test_a_configuration_with_its_own_authority(tmp_path: Path, certificat
                 "canaries": {"first": canary, "second": canary},
             },
         )
-        said = await verb("probe", "--diagnose", "--json", "-c", config)
+        said = await run_command("probe", "--diagnose", "--json", "-c", config)
     assert (code, "") == (said.code, said.stderr)
     told = [json.loads(line) for line in said.stdout.splitlines()]
     assert ["first", "first", "second", "second"] == [line["canary"] for line in told]
@@ -81,7 +81,7 @@ async def test_a_file_that_is_missing_is_bad_configuration(tmp_path: Path) -> No
         },
     )
     for name in ("probe", "run"):
-        said = await verb(name, "-c", config)
+        said = await run_command(name, "-c", config)
         assert (2, "") == (said.code, said.stdout)
         assert f"ca_file {tmp_path}/gone.pem cannot be read: No such file or directory" in said.stderr
         assert "Traceback" not in said.stderr

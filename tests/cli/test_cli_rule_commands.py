@@ -8,7 +8,7 @@ import pytest
 
 from streamcanary.alerting.testing.series_notation import parse_values
 from support.alerting.builders import CHAT, NOON
-from support.programs.daemon import verb, write_config
+from support.programs.daemon import run_command, write_config
 from support.store.builders import open_store
 
 ROOT = Path(__file__).parents[2]
@@ -33,7 +33,7 @@ async def recorded(path: Path, values: str) -> Path:
     """Record runs of ``chat``, one each 30 s from noon, and close the store."""
     store = open_store(path)
     outcomes = [
-        word.outcome(CHAT, number, NOON + 30 * number) for number, word in enumerate(parse_values(values)) if word
+        word.to_outcome(CHAT, number, NOON + 30 * number) for number, word in enumerate(parse_values(values)) if word
     ]
     await store.commit([], outcomes)
     await store.close()
@@ -42,7 +42,7 @@ async def recorded(path: Path, values: str) -> Path:
 
 async def test_the_example_of_tests_holds() -> None:
     """For the example of a configuration."""
-    said = await verb("test-rules", ROOT / "config" / "rules-test.yaml", OPENAI_API_KEY="none")
+    said = await run_command("test-rules", ROOT / "config" / "rules-test.yaml", OPENAI_API_KEY="none")
     assert (0, "") == (said.code, said.stderr)
     assert said.stdout.endswith("rules-test.yaml\n  SUCCESS\n\n")
 
@@ -51,7 +51,7 @@ async def test_a_test_that_fails_is_shown_as_promtool_does(tmp_path: Path) -> No
     """File, test, alert and time, what was expected and what there was; exit code 1."""
     path = tmp_path / "a.yaml"
     path.write_text(TESTS)
-    said = await verb("test-rules", path)
+    said = await run_command("test-rules", path)
     assert (1, "") == (said.code, said.stderr)
     assert (
         f"Unit Testing:  {path}\n"
@@ -73,7 +73,7 @@ async def test_every_problem_of_a_bad_file_is_told(tmp_path: Path) -> None:
     bad, failing = tmp_path / "bad.yaml", tmp_path / "failing.yaml"
     bad.write_text(TESTS.replace("stalled", "stalld").replace("eval_time: 6m", "eval_tme: 6m"))
     failing.write_text(TESTS)
-    said = await verb("test-rules", bad, failing)
+    said = await run_command("test-rules", bad, failing)
     assert 2 == said.code
     assert {
         f"{bad}:6:43: tests[0].input_series[0].values: there is no outcome or fault 'stalld'; did you mean stalled?",
@@ -92,11 +92,11 @@ async def test_a_test_of_a_rule_that_is_not_there_is_a_bad_file(tmp_path: Path) 
     path.write_text(
         inline.replace("RULES", "rule_files: [config.yaml]").replace("alertname: Errors", "alertname: Eror")
     )
-    said = await verb("test-rules", path)
+    said = await run_command("test-rules", path)
     assert 2 == said.code
     assert "tests[0].alert_rule_test[0].alertname: there is no rule 'Eror'; known: BudgetExhausted" in said.stderr
     path.write_text(inline.replace("RULES", "rule_files: [nowhere.yaml]"))
-    said = await verb("test-rules", path)
+    said = await run_command("test-rules", path)
     assert (2, f"{tmp_path / 'nowhere.yaml'}: no such file; give the path of a configuration file\n") == (
         said.code,
         said.stderr,
@@ -107,7 +107,7 @@ async def test_a_backtest_tells_what_would_have_been(tmp_path: Path) -> None:
     """Alerts with their time and count, and sums for rules and receivers; the store is the configuration's own."""
     config = write_config(tmp_path, {**CONFIG, "store": {"path": "a.db"}})
     await recorded(tmp_path / "a.db", "ok x10 stalled x5 ok x5 rate_limited x4")
-    said = await verb("backtest", "-c", config)
+    said = await run_command("backtest", "-c", config)
     assert (0, "") == (said.code, said.stderr)
     assert "24 runs from 2027-01-15T08:00:00.000Z to 2027-01-15T08:11:30.000Z\n" in said.stdout
     assert "2027-01-15T08:06:00.000Z  2m30s        Errors  chat   5 of 8  stalled 5\n" in said.stdout
@@ -121,7 +121,7 @@ async def test_a_backtest_can_be_read_by_a_machine(tmp_path: Path) -> None:
     config = write_config(tmp_path, CONFIG)
     path = await recorded(tmp_path / "b.db", "ok x10 stalled x5 ok x5 stalled x5")
     asked = ("--since", "2027-01-15T08:09:00Z", "--until", "2027-01-15T09:11:31+01:00")
-    said = await verb("backtest", "-c", config, "--db", path, "--json", *asked)
+    said = await run_command("backtest", "-c", config, "--db", path, "--json", *asked)
     report = json.loads(said.stdout)
     assert (0, "", 6, 0) == (said.code, said.stderr, report["runs"], report["unread"])
     assert ["2027-01-15T08:11:00.000Z"] == [alert["fired"] for alert in report["alerts"]]
@@ -135,7 +135,7 @@ async def test_a_row_that_cannot_be_read_is_a_warning(tmp_path: Path) -> None:
     connection.execute("UPDATE runs SET outcome = '{}' WHERE id = 2")
     connection.commit()
     connection.close()
-    said = await verb("backtest", "-c", write_config(tmp_path, CONFIG), "--db", path)
+    said = await run_command("backtest", "-c", write_config(tmp_path, CONFIG), "--db", path)
     assert 0 == said.code
     assert said.stderr.startswith("warning: run chat-1 cannot be read, and is left out: ")
     assert said.stdout.startswith("2 runs from ")
@@ -151,7 +151,7 @@ async def test_a_row_that_cannot_be_read_is_a_warning(tmp_path: Path) -> None:
 )
 async def test_what_a_backtest_cannot_use_is_exit_code_2(arguments, message, tmp_path: Path) -> None:
     """One sentence on stderr, and nothing on stdout."""
-    said = await verb("backtest", "-c", write_config(tmp_path, CONFIG), *arguments)
+    said = await run_command("backtest", "-c", write_config(tmp_path, CONFIG), *arguments)
     assert (2, "") == (said.code, said.stdout)
     assert said.stderr.startswith(f"streamcanary: {message}")
     assert 1 == len(said.stderr.splitlines())
@@ -159,7 +159,7 @@ async def test_what_a_backtest_cannot_use_is_exit_code_2(arguments, message, tmp
 
 async def test_rules_are_printed_for_prometheus(tmp_path: Path) -> None:
     """A rule file on stdout; nothing of a secret in it."""
-    said = await verb("rules", "-c", write_config(tmp_path, CONFIG))
+    said = await run_command("rules", "-c", write_config(tmp_path, CONFIG))
     assert (0, "") == (said.code, said.stderr)
     assert "  - name: streamcanary.Errors\n" in said.stdout.replace('"', "")
     assert "5up3rs3cr3t" not in said.stdout
@@ -168,6 +168,8 @@ async def test_rules_are_printed_for_prometheus(tmp_path: Path) -> None:
 @pytest.mark.parametrize("command", ["rules", "backtest"])
 async def test_a_bad_configuration_is_exit_code_2(command, tmp_path: Path) -> None:
     """As with every verb."""
-    said = await verb(command, "-c", write_config(tmp_path, {**CONFIG, "alerts": {"rules": {"Errors": {"mach": []}}}}))
+    said = await run_command(
+        command, "-c", write_config(tmp_path, {**CONFIG, "alerts": {"rules": {"Errors": {"mach": []}}}})
+    )
     assert (2, "") == (said.code, said.stdout)
     assert "alerts.rules.Errors.mach: unknown key; did you mean match?" in said.stderr

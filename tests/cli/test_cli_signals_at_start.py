@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from support.programs.daemon import write_config
-from support.programs.program import until
+from support.programs.program import poll_until
 
 NOWHERE: dict[str, Any] = {
     "targets": {"local": {"base_url": "http://127.0.0.1:9/v1", "api_key": "none"}},
@@ -31,7 +31,7 @@ async def signalled(number: signal.Signals, delay: float, *arguments: object) ->
         return imports(process.pid) or process.returncode is not None or None
 
     try:
-        await until(look, 30, lambda: "never began to import")
+        await poll_until(look, 30, lambda: "never began to import")
         await asyncio.sleep(delay)
         process.send_signal(number)
         async with asyncio.timeout(30):

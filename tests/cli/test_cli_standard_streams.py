@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from support.alerting.builders import a_hook
+from support.alerting.builders import webhook_config
 from support.programs.daemon import write_config
-from support.servers.provider import Provider
+from support.servers.provider import FakeProvider
 
 CANARY = {"target": "local", "model": "sim-ok", "every": "30s"}
 
@@ -45,7 +45,7 @@ async def redirected(redirections: str, *arguments: object) -> Ended:
 def config(folder: Path, base_url: str = "http://127.0.0.1:9/v1", **more: Any) -> Path:
     """Write a configuration with one canary that an alert watches."""
     target = {"base_url": base_url, "api_key": "none"}
-    alerts = {"rules": {"Failing": {"blame": ["config", "network"]}}, "receivers": {"hook": a_hook()}}
+    alerts = {"rules": {"Failing": {"blame": ["config", "network"]}}, "receivers": {"hook": webhook_config()}}
     sections = {"targets": {"local": target}, "canaries": {"chat": CANARY}, "alerts": alerts}
     return write_config(folder, sections | more)
 
@@ -58,7 +58,7 @@ async def test_what_cannot_be_written_is_told(
     tmp_path: Path, arguments: tuple[str, ...], redirections: str, why: str
 ) -> None:
     """Exit code 1: whoever asked for the output has not got it."""
-    async with Provider() as provider:
+    async with FakeProvider() as provider:
         said = await redirected(redirections, *arguments, "-c", config(tmp_path, provider.base_url))
     assert Ended(1, "", f"streamcanary: cannot write to stdout: {why}\n") == said
 
@@ -81,10 +81,10 @@ async def test_help_that_cannot_be_written_is_told() -> None:
 
 async def test_a_reader_that_leaves_ends_it_in_silence(tmp_path: Path) -> None:
     """As with every other program before ``head``: it asks no further, and has nothing to say."""
-    async with Provider() as provider:
+    async with FakeProvider() as provider:
         path = config(tmp_path, provider.base_url, canaries={str(number): CANARY for number in range(200)})
         said = await redirected("| head -n 1", "probe", "--json", "-c", path)
-        asked = provider.asked("sim-ok")
+        asked = provider.request_count("sim-ok")
     assert "" == said.stderr
     assert 1 == len(said.stdout.splitlines())
     assert asked < 200
@@ -93,7 +93,7 @@ async def test_a_reader_that_leaves_ends_it_in_silence(tmp_path: Path) -> None:
 @pytest.mark.parametrize("redirections", ["2>&-", "2>/dev/full", "<&- >&- 2>&-"])
 async def test_the_daemon_runs_without_a_stderr(tmp_path: Path, redirections: str) -> None:
     """Nobody hears its logs; canaries run, the store is written, and it ends with 0."""
-    async with Provider() as provider:
+    async with FakeProvider() as provider:
         path = config(tmp_path, provider.base_url)
         process = await asyncio.create_subprocess_exec(
             *("/bin/sh", "-c", f'exec "$@" {redirections}', "sh", sys.executable, "-m", "streamcanary", "run"),
@@ -102,7 +102,7 @@ async def test_the_daemon_runs_without_a_stderr(tmp_path: Path, redirections: st
         )
         try:
             async with asyncio.timeout(30):
-                while not provider.asked("sim-ok"):
+                while not provider.request_count("sim-ok"):
                     await asyncio.sleep(0.02)
                 process.terminate()
                 code = await process.wait()

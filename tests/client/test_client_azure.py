@@ -17,10 +17,10 @@ from streamcanary import (
     StreamFailed,
     StreamResult,
 )
-from streamcanary.client.drivers.request_capture import watched_async, watched_sync
+from streamcanary.client.drivers.request_capture import capturing_async_client, capturing_sync_client
 from streamcanary.model.faults import Blame, FaultKind
-from support.client.drivers import DRIVERS, QUESTION, Driver
-from support.telemetry.in_memory import Recorded
+from support.client.drivers import CHAT_REQUEST, DRIVERS, Driver
+from support.telemetry.in_memory import RecordedTelemetry
 
 ENDPOINT = "https://example-resource.openai.azure.com"
 VERSION = "2024-10-21"
@@ -91,19 +91,19 @@ def sdk(driver: Driver, azure: Azure, **options: Any) -> AsyncAzureOpenAI | Azur
 
 
 async def complete(client: AsyncOpenAI | OpenAI, *, model: str = "gpt-4o", **options: Any) -> StreamResult:
-    question = options.pop("question", QUESTION)
+    question = options.pop("question", CHAT_REQUEST)
     if isinstance(client, AsyncOpenAI):
         return await AsyncStreamClient(client, retry=RETRY, **options).complete(model=model, **question)
     synchronous = StreamClient(client, retry=RETRY, **options)
     return await asyncio.to_thread(synchronous.complete, model=model, **question)
 
 
-def attempts(recorded: Recorded) -> list[dict[str, Any]]:
+def attempts(recorded: RecordedTelemetry) -> list[dict[str, Any]]:
     return [dict(span.attributes or {}) for span in recorded.spans if span.name == "POST"]
 
 
 @every_driver
-async def test_a_deployment_answers(driver: Driver, recorded: Recorded) -> None:
+async def test_a_deployment_answers(driver: Driver, recorded: RecordedTelemetry) -> None:
     """The request goes to the deployment, with the API's version and the key in its header, and nowhere else."""
     azure = Azure()
     result = await complete(sdk(driver, azure))
@@ -130,7 +130,7 @@ async def test_a_deployment_answers(driver: Driver, recorded: Recorded) -> None:
 
 
 @every_driver
-async def test_without_a_deployment_the_model_is_one(driver: Driver, recorded: Recorded) -> None:
+async def test_without_a_deployment_the_model_is_one(driver: Driver, recorded: RecordedTelemetry) -> None:
     """Where the client names no deployment the SDK takes the model for it, and the span tells the real address."""
     azure = Azure(streamed, refused(404, UNKNOWN))
     client = sdk(driver, azure, azure_deployment=None)
@@ -144,7 +144,7 @@ async def test_without_a_deployment_the_model_is_one(driver: Driver, recorded: R
 
 
 @every_driver
-async def test_responses_have_no_deployment(driver: Driver, recorded: Recorded) -> None:
+async def test_responses_have_no_deployment(driver: Driver, recorded: RecordedTelemetry) -> None:
     """The Responses API lies beside the deployments: it is asked there, and the span of a failure says so too."""
     azure = Azure(refused(401, {"error": {"code": "401", "message": "Access denied due to invalid subscription key."}}))
     with pytest.raises(StreamFailed) as caught:
@@ -204,7 +204,7 @@ async def test_no_token_is_to_be_had(driver: Driver) -> None:
 @every_driver
 @pytest.mark.parametrize("credential", ["key", "token", "provider"])
 @pytest.mark.parametrize("where", ["status", "stream"])
-async def test_no_credential_is_shown(driver: Driver, recorded: Recorded, credential: str, where: str) -> None:
+async def test_no_credential_is_shown(driver: Driver, recorded: RecordedTelemetry, credential: str, where: str) -> None:
     """A server that repeats what it was sent does not bring it into a message, a span or an address."""
 
     def repeat(request: httpx2.Request) -> httpx2.Response:
@@ -249,7 +249,7 @@ async def test_its_wait_is_kept(driver: Driver) -> None:
 
 
 @every_driver
-async def test_a_fallback_in_another_region(driver: Driver, recorded: Recorded) -> None:
+async def test_a_fallback_in_another_region(driver: Driver, recorded: RecordedTelemetry) -> None:
     """A route may be another resource; each attempt's span has the address that it went to, a failed one too."""
     east, west = Azure(refused(401, UNKNOWN)), Azure(refused(404, UNKNOWN))
     elsewhere = sdk(driver, west, azure_endpoint="https://west.openai.azure.com:8443", azure_deployment="spare")
@@ -280,7 +280,7 @@ def test_a_copy_keeps_what_is_azures() -> None:
         return TOKEN
 
     kept = ("_azure_endpoint", "_azure_deployment", "_api_version", "_azure_ad_token_provider", "base_url", "_client")
-    for driver, watched in (("async", watched_async), ("sync", watched_sync)):
+    for driver, watched in (("async", capturing_async_client), ("sync", capturing_sync_client)):
         original: Any = sdk(driver, Azure(), azure_ad_token_provider=token)
         copy: Any = watched(original)
         assert [getattr(original, name) for name in kept] == [getattr(copy, name) for name in kept]

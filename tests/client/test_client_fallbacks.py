@@ -17,10 +17,10 @@ from streamcanary import (
 from streamcanary.events import AttemptFailed, FallbackStarted
 from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import Simulator
-from support.client.drivers import DRIVERS, Asker, Driver, asker, connect
-from support.clock import LeapingClock
-from support.servers.provider import MODEL, Provider
-from support.servers.simulator import PATIENT, until
+from support.client.drivers import DRIVERS, Driver, DriverClient, driver_client, open_sdk_client
+from support.clock import OffsetClock
+from support.servers.provider import MODEL, FakeProvider
+from support.servers.simulator import HANGING_PACE, wait_until
 
 ANSWER = "Pong! The canary sings."
 ONCE = RetryPolicy(max_attempts=1)
@@ -29,14 +29,14 @@ every_driver = pytest.mark.parametrize("driver", DRIVERS)
 
 
 @asynccontextmanager
-async def ask(driver: Driver, provider: Simulator, **options: object) -> AsyncIterator[Asker]:
-    async with connect(driver, provider.base_url) as sdk:
-        yield asker(driver, sdk, **options)
+async def ask(driver: Driver, provider: Simulator, **options: object) -> AsyncIterator[DriverClient]:
+    async with open_sdk_client(driver, provider.base_url) as sdk:
+        yield driver_client(driver, sdk, **options)
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
-    async with Provider(pace=PATIENT) as provider:
+async def provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider(pace=HANGING_PACE) as provider:
         yield provider
 
 
@@ -51,10 +51,10 @@ def routes(told: StreamResult | StreamFailed) -> list[tuple[str, str | None]]:
 @pytest.mark.parametrize(
     "fault", ["cut", "truncated", "inband-error", "500", "401", "404", "quota", "context-length", "html-200", "empty"]
 )
-async def test_another_model_answers(provider: Provider, driver: Driver, fault: str) -> None:
+async def test_another_model_answers(provider: FakeProvider, driver: Driver, fault: str) -> None:
     """Whatever the own route fails with, a fallback that is well answers whole, under its own name, as degraded."""
     async with ask(driver, provider, fallbacks=[Route(model="sim-ok")]) as client:
-        heard = await client.hear(f"sim-{fault}")
+        heard = await client.record_stream(f"sim-{fault}")
     assert heard.result is not None
     assert (ANSWER, ANSWER, "sim-ok", "fallback") == (
         heard.text,
@@ -67,11 +67,11 @@ async def test_another_model_answers(provider: Provider, driver: Driver, fault: 
 
 
 @every_driver
-async def test_another_endpoint_answers(provider: Provider, driver: Driver) -> None:
+async def test_another_endpoint_answers(provider: FakeProvider, driver: Driver) -> None:
     """A route with a client of its own is asked there, with its overrides, and by the name that it was given."""
     async with (
-        Provider(pace=PATIENT) as other,
-        connect(driver, other.base_url) as other_sdk,
+        FakeProvider(pace=HANGING_PACE) as other,
+        open_sdk_client(driver, other.base_url) as other_sdk,
         ask(
             driver,
             provider,
@@ -79,7 +79,7 @@ async def test_another_endpoint_answers(provider: Provider, driver: Driver) -> N
         ) as client,
     ):
         result = await client.complete("sim-cut")
-        await until(lambda: len(other.requests) == 1)
+        await wait_until(lambda: len(other.requests) == 1)
         assert (["sim-cut", "sim-cut"], ["sim-ok"]) == (
             [request.model for request in provider.requests],
             [request.model for request in other.requests],
@@ -93,7 +93,7 @@ async def test_another_endpoint_answers(provider: Provider, driver: Driver) -> N
 @every_driver
 async def test_an_endpoint_that_is_gone(driver: Driver) -> None:
     """When nobody listens at the own endpoint, the other one answers."""
-    async with Provider(pace=PATIENT) as other, connect(driver, other.base_url) as other_sdk:
+    async with FakeProvider(pace=HANGING_PACE) as other, open_sdk_client(driver, other.base_url) as other_sdk:
         gone = Simulator()
         await gone.start()
         await gone.close()
@@ -104,7 +104,7 @@ async def test_an_endpoint_that_is_gone(driver: Driver) -> None:
 
 @every_driver
 @pytest.mark.parametrize("fault", ["content-policy", "content-filter-empty"])
-async def test_a_content_policy_is_not_shopped_around(provider: Provider, driver: Driver, fault: str) -> None:
+async def test_a_content_policy_is_not_shopped_around(provider: FakeProvider, driver: Driver, fault: str) -> None:
     """What a provider refuses on grounds of content is put to no other route, not even without streaming."""
     async with ask(driver, provider, fallbacks=[Route(model="sim-ok"), NonStreaming(), Cached()]) as client:
         with pytest.raises(StreamFailed) as caught:
@@ -113,7 +113,7 @@ async def test_a_content_policy_is_not_shopped_around(provider: Provider, driver
 
 
 @every_driver
-async def test_a_timeout_prefers_the_next_route(provider: Provider, driver: Driver) -> None:
+async def test_a_timeout_prefers_the_next_route(provider: FakeProvider, driver: Driver) -> None:
     """A route that stalls is not waited for a second time while another is left, and its clocks are its own."""
     fallbacks = [Route(model="sim-ok", timeouts=Timeouts(stall=10))]
     async with ask(driver, provider, timeouts=Timeouts(stall=0.1), fallbacks=fallbacks) as client:
@@ -122,10 +122,10 @@ async def test_a_timeout_prefers_the_next_route(provider: Provider, driver: Driv
 
 
 @every_driver
-async def test_when_all_have_failed(provider: Provider, driver: Driver) -> None:
+async def test_when_all_have_failed(provider: FakeProvider, driver: Driver) -> None:
     """The failure has every attempt in order, the last fault, and each fault was told as an event."""
     async with ask(driver, provider, fallbacks=[Route(model="sim-404"), NonStreaming()]) as client:
-        heard = await client.hear("sim-500")
+        heard = await client.record_stream("sim-500")
     assert heard.failure is not None
     assert [
         ("sim-500", "server_error"),
@@ -142,10 +142,10 @@ async def test_when_all_have_failed(provider: Provider, driver: Driver) -> None:
 
 @every_driver
 @pytest.mark.parametrize("fault", ["cut@2", "truncated@2", "reset-stream@2", "malformed@2", "inband-error@2"])
-async def test_a_whole_body_where_streams_break(provider: Provider, driver: Driver, fault: str) -> None:
+async def test_a_whole_body_where_streams_break(provider: FakeProvider, driver: Driver, fault: str) -> None:
     """When both streams have broken, the same request without stream=True is sent once; its answer is degraded."""
     async with ask(driver, provider, fallbacks=[NonStreaming()]) as client:
-        heard = await client.hear(f"sim-{fault}")
+        heard = await client.record_stream(f"sim-{fault}")
     assert heard.result is not None
     assert [True, True, False] == [bool(request.stream) for request in provider.requests]
     assert (ANSWER, ANSWER, "non_streaming", f"sim-{fault}", f"sim-{fault}:whole") == (
@@ -159,7 +159,7 @@ async def test_a_whole_body_where_streams_break(provider: Provider, driver: Driv
 
 
 @every_driver
-async def test_no_clock_of_the_stream_runs_without_one(provider: Provider, driver: Driver) -> None:
+async def test_no_clock_of_the_stream_runs_without_one(provider: FakeProvider, driver: Driver) -> None:
     """A whole body is silent until it is done: a stall clock does not strike, the total one does."""
     timeouts = Timeouts(first_token=0.5, stall=0.05, total=1.2)
     async with ask(driver, provider, retry=ONCE, timeouts=timeouts, fallbacks=[NonStreaming()]) as client:
@@ -169,7 +169,7 @@ async def test_no_clock_of_the_stream_runs_without_one(provider: Provider, drive
 
 
 @every_driver
-async def test_a_body_that_is_cut_is_no_answer(provider: Provider, driver: Driver) -> None:
+async def test_a_body_that_is_cut_is_no_answer(provider: FakeProvider, driver: Driver) -> None:
     """Half a JSON body is a fault like half a stream."""
     async with ask(driver, provider, retry=ONCE, fallbacks=[NonStreaming()]) as client:
         with pytest.raises(StreamFailed) as caught:
@@ -181,12 +181,12 @@ async def test_a_body_that_is_cut_is_no_answer(provider: Provider, driver: Drive
 
 
 @every_driver
-async def test_the_last_good_answer(provider: Provider, driver: Driver) -> None:
+async def test_the_last_good_answer(provider: FakeProvider, driver: Driver) -> None:
     """While nothing answers, the last good answer does, in one piece, marked, with the attempts that failed."""
     async with ask(driver, provider, fallbacks=[Cached()]) as client:
         fresh = await client.complete(MODEL)
-        provider.turn("cut")
-        heard = await client.hear(MODEL)
+        provider.set_fault("cut")
+        heard = await client.record_stream(MODEL)
     kept = heard.result
     assert kept is not None
     assert (None, "cache") == (fresh.degraded, kept.degraded)
@@ -203,15 +203,15 @@ async def test_the_last_good_answer(provider: Provider, driver: Driver) -> None:
 
 
 @every_driver
-async def test_a_cached_answer_grows_too_old(provider: Provider, driver: Driver) -> None:
+async def test_a_cached_answer_grows_too_old(provider: FakeProvider, driver: Driver) -> None:
     """An answer is given for max_age seconds, and then the call fails as it would have without."""
-    clock = LeapingClock()
+    clock = OffsetClock()
     async with ask(driver, provider, clock=clock, fallbacks=[Cached(max_age=60)]) as client:
         await client.complete(MODEL)
-        provider.turn("500")
-        clock.leap(50)
+        provider.set_fault("500")
+        clock.advance(50)
         assert "cache" == (await client.complete(MODEL)).degraded
-        clock.leap(20)
+        clock.advance(20)
         with pytest.raises(StreamFailed) as caught:
             await client.complete(MODEL)
     assert FaultKind.SERVER_ERROR is caught.value.fault.kind
@@ -221,17 +221,19 @@ async def test_a_cached_answer_grows_too_old(provider: Provider, driver: Driver)
 @pytest.mark.parametrize(
     "other", [{"seed": 1}, {"messages": [{"role": "user", "content": "Another question."}]}, {"temperature": 0.5}]
 )
-async def test_another_request_has_another_answer(provider: Provider, driver: Driver, other: dict[str, object]) -> None:
+async def test_another_request_has_another_answer(
+    provider: FakeProvider, driver: Driver, other: dict[str, object]
+) -> None:
     """An answer to one request is never given to another."""
     async with ask(driver, provider, fallbacks=[Cached()]) as client:
         await client.complete(MODEL)
-        provider.turn("500")
+        provider.set_fault("500")
         with pytest.raises(StreamFailed):
             await client.complete(MODEL, **other)
 
 
 @every_driver
-async def test_only_healthy_answers_are_kept(provider: Provider, driver: Driver) -> None:
+async def test_only_healthy_answers_are_kept(provider: FakeProvider, driver: Driver) -> None:
     """What a fallback said is not the answer of the route that was asked: it is not served again as one."""
     async with ask(driver, provider, fallbacks=[Route(model="sim-ok"), Cached()]) as client:
         assert "fallback" == (await client.complete("sim-401")).degraded
@@ -240,21 +242,21 @@ async def test_only_healthy_answers_are_kept(provider: Provider, driver: Driver)
 
 
 @every_driver
-async def test_the_cache_is_shared(provider: Provider, driver: Driver) -> None:
+async def test_the_cache_is_shared(provider: FakeProvider, driver: Driver) -> None:
     """A client that was made by with_options gives what the other one got."""
     async with ask(driver, provider, fallbacks=[Cached()]) as client:
         await client.with_options(timeouts=Timeouts(stall=5), fallbacks=[]).complete(MODEL)
-        provider.turn("500")
+        provider.set_fault("500")
         assert "cache" == (await client.complete(MODEL)).degraded
 
 
 @every_driver
-async def test_the_cache_is_asked_when_there_is_no_time_left(provider: Provider, driver: Driver) -> None:
+async def test_the_cache_is_asked_when_there_is_no_time_left(provider: FakeProvider, driver: Driver) -> None:
     """A provider that hangs through the stream and the whole answer has used up the clock; the cache needs none."""
     clocks = Timeouts(headers=0.2, first_token=0.2, stall=0.2, total=0.6)
     async with ask(driver, provider, retry=ONCE, fallbacks=[NonStreaming(), Cached()]) as client:
         await client.complete(MODEL)
-        provider.turn("no-headers")
+        provider.set_fault("no-headers")
         kept = await client.with_options(timeouts=clocks).complete(MODEL)
     assert ("cache", ANSWER) == (kept.degraded, kept.text)
     assert [(MODEL, "headers_timeout"), (f"{MODEL}:whole", "total_timeout")] == routes(kept)

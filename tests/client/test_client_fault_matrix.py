@@ -19,24 +19,34 @@ from streamcanary.simulator import FAULTS as BEHAVIOURS
 from streamcanary.simulator import Lifetime, Simulator
 from support.client.drivers import KEY
 from support.client.fault_matrix import (
+    CLIENT_VARIANTS,
     LAYERS,
     LIFETIMES,
     RETRY,
-    WAYS,
-    HeldClock,
-    SteadyClock,
-    Way,
-    answers,
-    expect,
-    serve,
-    told,
-    transport_of,
+    ClientVariant,
+    ConstantWallClock,
+    MonotonicWallClock,
+    expected_attempt,
+    final_responses,
+    run_simulator,
+    summarize_attempt,
+    transport_options,
 )
-from support.client.fault_table import ANSWER, ANSWERS, ELSEWHERE, FAULTS, RETRIED, UNSERVED, WHOLE, clocks_for, row_of
-from support.servers.simulator import until
+from support.client.fault_table import (
+    ANSWER_TEXT,
+    COMPLETE,
+    EXPECTED_ANSWERS,
+    EXPECTED_FAULTS,
+    FAULTS_TESTED_ELSEWHERE,
+    FAULTS_WITHOUT_SIMULATOR,
+    RETRIED_BEHAVIOURS,
+    expected_fault,
+    timeouts_for,
+)
+from support.servers.simulator import wait_until
 
 Ending = StreamResult | StreamFailed
-Check = Callable[[Simulator, Ending, Way, Lifetime, str], tuple[Any, Any]]
+Check = Callable[[Simulator, Ending, ClientVariant, Lifetime, str], tuple[Any, Any]]
 
 
 async def compare(model: str, check: Check) -> None:
@@ -44,23 +54,25 @@ async def compare(model: str, check: Check) -> None:
     expected: dict[str, Any] = {}
     actual: dict[str, Any] = {}
 
-    async def play(layer: str, lifetime: Lifetime, way: Way) -> None:
-        clock: Clock = HeldClock() if "date" in model else SteadyClock()
+    async def play(layer: str, lifetime: Lifetime, way: ClientVariant) -> None:
+        clock: Clock = ConstantWallClock() if "date" in model else MonotonicWallClock()
         name = f"{layer} {lifetime} {way}"
-        async with serve(layer, lifetime, clock=clock) as simulator:
-            ending = await way.ask(
+        async with run_simulator(layer, lifetime, clock=clock) as simulator:
+            ending = await way.call(
                 simulator.base_url,
                 f"sim-{model}",
-                transport=transport_of(layer),
-                timeouts=clocks_for(model),
+                transport=transport_options(layer),
+                timeouts=timeouts_for(model),
                 clock=clock,
             )
-            await until(lambda: simulator.connections == 0)
+            await wait_until(lambda: simulator.connections == 0)
             assert_timely(ending, clock)
             expected[name], actual[name] = check(simulator, ending, way, lifetime, layer)
 
-    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(len(LAYERS) * len(LIFETIMES) * len(WAYS)))
-    await asyncio.gather(*(play(*each) for each in product(LAYERS, LIFETIMES, WAYS)))
+    asyncio.get_running_loop().set_default_executor(
+        ThreadPoolExecutor(len(LAYERS) * len(LIFETIMES) * len(CLIENT_VARIANTS))
+    )
+    await asyncio.gather(*(play(*each) for each in product(LAYERS, LIFETIMES, CLIENT_VARIANTS)))
     assert expected == actual
 
 
@@ -69,7 +81,7 @@ def assert_timely(ending: Ending, clock: Clock) -> None:
     for attempt in ending.attempts:
         assert 0.0 <= (attempt.time_to_first_token or 0.0) <= attempt.duration
     for before, after in pairwise(ending.attempts):
-        waited = 0.0 if isinstance(clock, HeldClock) else before.duration + after.delay
+        waited = 0.0 if isinstance(clock, ConstantWallClock) else before.duration + after.delay
         assert before.started + waited <= after.started + 0.001  # as exact as seconds since the epoch are
 
 
@@ -84,28 +96,30 @@ def assert_fit_to_show(failure: StreamFailed) -> None:
 
 def test_the_table_is_whole() -> None:
     """Every behaviour of the simulator is in it, once, and every kind of fault is the end of a row, or has a reason."""
-    assert sorted(BEHAVIOURS) == sorted([*FAULTS, *ANSWERS])
-    ends = {row.kind for row in (*FAULTS.values(), *UNSERVED.values())}
-    assert set(FaultKind) - set(ELSEWHERE) == ends
-    assert True is all(ELSEWHERE.values())
+    assert sorted(BEHAVIOURS) == sorted([*EXPECTED_FAULTS, *EXPECTED_ANSWERS])
+    ends = {row.kind for row in (*EXPECTED_FAULTS.values(), *FAULTS_WITHOUT_SIMULATOR.values())}
+    assert set(FaultKind) - set(FAULTS_TESTED_ELSEWHERE) == ends
+    assert True is all(FAULTS_TESTED_ELSEWHERE.values())
 
 
-@pytest.mark.parametrize("model", FAULTS)
+@pytest.mark.parametrize("model", EXPECTED_FAULTS)
 async def test_every_fault_is_itself(model: str) -> None:
     """Each attempt ends as its row says, as often as it is tried, and no connection is left open."""
 
-    def check(simulator: Simulator, ending: Ending, way: Way, lifetime: Lifetime, layer: str) -> tuple[Any, Any]:
+    def check(
+        simulator: Simulator, ending: Ending, way: ClientVariant, lifetime: Lifetime, layer: str
+    ) -> tuple[Any, Any]:
         assert isinstance(ending, StreamFailed)
         assert_fit_to_show(ending)
-        row = row_of(model, way.api, way.driver, lifetime, layer)
-        delays = [0.0, max(RETRY.max_delay, row.retry_after or 0.0)] if row.retried else [0.0]
+        row = expected_fault(model, way.api, way.driver, lifetime, layer)
+        delays = [0.0, max(RETRY.max_delay, row.retry_after or 0.0)] if row.is_retried else [0.0]
         expected = [
-            expect(number, f"sim-{model}", row, sent, way.api, delay=delay)
-            for number, (delay, sent) in enumerate(zip(delays, answers(simulator), strict=True), 1)
+            expected_attempt(number, f"sim-{model}", row, sent, way.api, delay=delay)
+            for number, (delay, sent) in enumerate(zip(delays, final_responses(simulator), strict=True), 1)
         ]
-        partial = ANSWER[: len(ending.partial_text)]
-        return (expected, partial, row.came.token), (
-            [told(attempt, most=most_of(model, way)) for attempt in ending.attempts],
+        partial = ANSWER_TEXT[: len(ending.partial_text)]
+        return (expected, partial, row.received.token), (
+            [summarize_attempt(attempt, most=most_of(model, way)) for attempt in ending.attempts],
             ending.partial_text,
             bool(ending.partial_text),
         )
@@ -113,18 +127,20 @@ async def test_every_fault_is_itself(model: str) -> None:
     await compare(model, check)
 
 
-@pytest.mark.parametrize("model", ANSWERS)
+@pytest.mark.parametrize("model", EXPECTED_ANSWERS)
 async def test_every_answer_is_whole(model: str) -> None:
     """Whatever is legal is an answer, at once, with its finish_reason; what does not stream is degraded."""
-    whole = ANSWERS[model]
+    whole = EXPECTED_ANSWERS[model]
 
-    def check(simulator: Simulator, ending: Ending, way: Way, lifetime: Lifetime, layer: str) -> tuple[Any, Any]:
+    def check(
+        simulator: Simulator, ending: Ending, way: ClientVariant, lifetime: Lifetime, layer: str
+    ) -> tuple[Any, Any]:
         assert isinstance(ending, StreamResult)
-        [sent] = answers(simulator)
-        expected = [expect(1, f"sim-{model}", None, sent, way.api, came=whole.came)]
+        [sent] = final_responses(simulator)
+        expected = [expected_attempt(1, f"sim-{model}", None, sent, way.api, received=whole.received)]
         degraded = "non_streaming" if model == "json-200" else None
         return (expected, whole.text, True, whole.finish_reason, degraded, way.api, sent.request_id), (
-            [told(attempt) for attempt in ending.attempts],
+            [summarize_attempt(attempt) for attempt in ending.attempts],
             ending.text,
             bool(ending.text or ending.refusal or ending.tool_calls),
             ending.finish_reason,
@@ -136,24 +152,26 @@ async def test_every_answer_is_whole(model: str) -> None:
     await compare(model, check)
 
 
-@pytest.mark.parametrize("fault", RETRIED)
+@pytest.mark.parametrize("fault", RETRIED_BEHAVIOURS)
 async def test_a_retry_gives_the_answer_once(fault: str) -> None:
     """What the caller ends up with is exactly the answer, whatever came before it."""
     model = f"{fault}@1"
 
-    def check(simulator: Simulator, ending: Ending, way: Way, lifetime: Lifetime, layer: str) -> tuple[Any, Any]:
+    def check(
+        simulator: Simulator, ending: Ending, way: ClientVariant, lifetime: Lifetime, layer: str
+    ) -> tuple[Any, Any]:
         assert isinstance(ending, StreamResult)
-        row = row_of(fault, way.api, way.driver, lifetime, layer)
-        first, second = answers(simulator)
+        row = expected_fault(fault, way.api, way.driver, lifetime, layer)
+        first, second = final_responses(simulator)
         delay = max(RETRY.max_delay, row.retry_after or 0.0)
         expected = [
-            expect(1, f"sim-{model}", row, first, way.api),
-            expect(2, f"sim-{model}", None, second, way.api, came=WHOLE, delay=delay),
+            expected_attempt(1, f"sim-{model}", row, first, way.api),
+            expected_attempt(2, f"sim-{model}", None, second, way.api, received=COMPLETE, delay=delay),
         ]
         response = ending.response
-        return (expected, ANSWER, ANSWER, f"sim-{model}", None, second.request_id), (
+        return (expected, ANSWER_TEXT, ANSWER_TEXT, f"sim-{model}", None, second.request_id), (
             [
-                told(attempt, most=most)
+                summarize_attempt(attempt, most=most)
                 for attempt, most in zip(ending.attempts, (most_of(fault, way), None), strict=True)
             ],
             ending.text,
@@ -166,9 +184,9 @@ async def test_a_retry_gives_the_answer_once(fault: str) -> None:
     await compare(model, check)
 
 
-def most_of(behaviour: str, way: Way) -> int | None:
+def most_of(behaviour: str, way: ClientVariant) -> int | None:
     """Return up to where chunks are counted: an endless behaviour sends some more until a clock strikes."""
-    return FAULTS[behaviour].came.of(way.api) if behaviour == "empty-deltas" else None
+    return EXPECTED_FAULTS[behaviour].received.for_api(way.api) if behaviour == "empty-deltas" else None
 
 
 def text_of(response: Any) -> str:

@@ -10,15 +10,24 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, Ope
 from streamcanary import AsyncStreamClient, BreakerPolicy, RetryPolicy, StreamClient, StreamFailed
 from streamcanary.model.faults import Blame, FaultKind, Phase
 from support.client.drivers import KEY
-from support.client.fault_matrix import QUESTIONS, RETRY, WAYS, Way, answers, expect, serve, told
-from support.client.fault_scenarios import FOREIGN, HALVES, SCENES, answering
-from support.client.fault_table import UNSERVED
-from support.servers.simulator import APIS, Api, until
-from support.servers.tcp import http
+from support.client.fault_matrix import (
+    CLIENT_VARIANTS,
+    REQUESTS,
+    RETRY,
+    ClientVariant,
+    expected_attempt,
+    final_responses,
+    run_simulator,
+    summarize_attempt,
+)
+from support.client.fault_scenarios import KEY_HALVES, NON_ASCII_KEY, SCENARIOS, http_server
+from support.client.fault_table import FAULTS_WITHOUT_SIMULATOR
+from support.servers.simulator import APIS, Api, wait_until
+from support.servers.tcp import http_response
 
-SECRETS = (KEY, FOREIGN, *HALVES)
+SECRETS = (KEY, NON_ASCII_KEY, *KEY_HALVES)
 
-every_way = pytest.mark.parametrize("way", WAYS, ids=str)
+every_way = pytest.mark.parametrize("way", CLIENT_VARIANTS, ids=str)
 
 
 def shown(failure: StreamFailed) -> str:
@@ -28,36 +37,36 @@ def shown(failure: StreamFailed) -> str:
 
 def test_every_row_is_set_up() -> None:
     """The rows of the table that no server plays are those below."""
-    assert set(UNSERVED) == set(SCENES)
+    assert set(FAULTS_WITHOUT_SIMULATOR) == set(SCENARIOS)
 
 
 @every_way
-@pytest.mark.parametrize("name", UNSERVED)
-async def test_every_row_is_itself(name: str, way: Way) -> None:
+@pytest.mark.parametrize("name", FAULTS_WITHOUT_SIMULATOR)
+async def test_every_row_is_itself(name: str, way: ClientVariant) -> None:
     """Each attempt ends as its row says, as often as it is tried; nothing that is shown has the key in it."""
-    row = UNSERVED[name]
-    async with SCENES[name](way) as scene:
-        failure = await scene.ask(way)
+    row = FAULTS_WITHOUT_SIMULATOR[name]
+    async with SCENARIOS[name](way) as scene:
+        failure = await scene.run(way)
         if scene.simulator is not None:
-            await until(lambda: scene.simulator is not None and scene.simulator.connections == 0)
-        sent = answers(scene.simulator) if scene.simulator is not None else []
+            await wait_until(lambda: scene.simulator is not None and scene.simulator.connections == 0)
+        sent = final_responses(scene.simulator) if scene.simulator is not None else []
     assert isinstance(failure, StreamFailed)
     last = name.startswith("deadline")  # no other attempt fits in
     expected = [
-        expect(number, scene.model, row, sent[0] if sent else None, way.api, delay=delay)
-        for number, delay in enumerate([0.0, RETRY.max_delay] if row.retried and not last else [0.0], 1)
+        expected_attempt(number, scene.model, row, sent[0] if sent else None, way.api, delay=delay)
+        for number, delay in enumerate([0.0, RETRY.max_delay] if row.is_retried and not last else [0.0], 1)
     ]
-    assert expected == [told(attempt) for attempt in failure.attempts]
+    assert expected == [summarize_attempt(attempt) for attempt in failure.attempts]
     assert failure.fault is failure.attempts[-1].fault
     assert 0 < len(failure.fault.message) <= 500
     assert [] == [secret for secret in SECRETS if secret in shown(failure)]
 
 
 @every_way
-async def test_an_open_circuit_sends_nothing(way: Way) -> None:
+async def test_an_open_circuit_sends_nothing(way: ClientVariant) -> None:
     """A route that has failed too often is not asked: the call fails at once, without an attempt, by our own doing."""
-    async with serve("plain") as simulator:
-        failure = await way.ask(
+    async with run_simulator("plain") as simulator:
+        failure = await way.call(
             simulator.base_url,
             "sim-500",
             times=2,
@@ -85,19 +94,19 @@ LEAVING = [("no-headers", Phase.HEADERS), ("pings", Phase.STREAM), ("keepalive-s
 async def test_a_cancelled_caller(model: str, phase: Phase, api: Api) -> None:
     """The caller gets the cancellation and nothing else, the attempt is cancelled, and nobody else is to blame."""
     async with (
-        serve("plain") as simulator,
+        run_simulator("plain") as simulator,
         AsyncOpenAI(
             base_url=simulator.base_url, api_key=KEY, http_client=DefaultAsyncHttpxClient(trust_env=False)
         ) as sdk,
     ):
-        stream: Any = AsyncStreamClient(sdk).stream(model=f"sim-{model}", **QUESTIONS[api])
+        stream: Any = AsyncStreamClient(sdk).stream(model=f"sim-{model}", **REQUESTS[api])
         task = asyncio.create_task(stream.until_done())
-        await until(lambda: [sent.status for sent in simulator.sent] == [None if phase is Phase.HEADERS else 200])
-        await until(lambda: stream._call.machine is not None and stream._call.machine.phase is phase)
+        await wait_until(lambda: [sent.status for sent in simulator.sent] == [None if phase is Phase.HEADERS else 200])
+        await wait_until(lambda: stream._call.machine is not None and stream._call.machine.phase is phase)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until(lambda: simulator.connections == 0)
+        await wait_until(lambda: simulator.connections == 0)
     assert_cancelled(stream, phase)
 
 
@@ -107,15 +116,15 @@ async def test_a_caller_who_leaves_a_thread(api: Api) -> None:
 
     def leave(base_url: str) -> Any:
         with OpenAI(base_url=base_url, api_key=KEY, http_client=DefaultHttpxClient(trust_env=False)) as sdk:
-            with StreamClient(sdk).stream(model="sim-keepalive-stall", **QUESTIONS[api]) as stream:  # type: ignore[call-overload]
+            with StreamClient(sdk).stream(model="sim-keepalive-stall", **REQUESTS[api]) as stream:  # type: ignore[call-overload]
                 for event in stream:
                     if event.type == "content.delta":
                         break
             return stream
 
-    async with serve("plain") as simulator:
+    async with run_simulator("plain") as simulator:
         stream = await asyncio.to_thread(leave, simulator.base_url)
-        await until(lambda: simulator.connections == 0)
+        await wait_until(lambda: simulator.connections == 0)
     assert_cancelled(stream, Phase.STREAM)
 
 
@@ -130,13 +139,17 @@ def assert_cancelled(stream: Any, phase: Phase) -> None:
 
 
 REPEATED = {
-    "in an error": lambda key: http(400, {"error": {"message": f"bad {key}", "code": f"x{key}"}}, x_request_id=key),
-    "in an error as text": lambda key: http(500, f"no service for {key}", "text/plain"),
-    "in an error with status 200": lambda key: http(200, {"error": {"message": f"bad {key}", "type": key}}),
-    "in the stream": lambda key: http(200, f'data: {{"error": {{"message": "bad {key}"}}}}\n\n', "text/event-stream"),
-    "in broken JSON": lambda key: http(200, f"data: {{{key}\n\n", "text/event-stream", x_request_id=key),
-    "in a content type": lambda key: http(200, "x", f"text/{key}"),
-    "in a redirect": lambda key: http(302, location=f"/v1/{key}?key={key}"),
+    "in an error": lambda key: http_response(
+        400, {"error": {"message": f"bad {key}", "code": f"x{key}"}}, x_request_id=key
+    ),
+    "in an error as text": lambda key: http_response(500, f"no service for {key}", "text/plain"),
+    "in an error with status 200": lambda key: http_response(200, {"error": {"message": f"bad {key}", "type": key}}),
+    "in the stream": lambda key: http_response(
+        200, f'data: {{"error": {{"message": "bad {key}"}}}}\n\n', "text/event-stream"
+    ),
+    "in broken JSON": lambda key: http_response(200, f"data: {{{key}\n\n", "text/event-stream", x_request_id=key),
+    "in a content type": lambda key: http_response(200, "x", f"text/{key}"),
+    "in a redirect": lambda key: http_response(302, location=f"/v1/{key}?key={key}"),
     "in a status line": lambda key: f"HTTP/1.1 {key}\r\n\r\n".encode(),
 }
 """Where a server may put the key that it was sent."""
@@ -144,7 +157,7 @@ REPEATED = {
 
 @every_way
 @pytest.mark.parametrize("where", REPEATED)
-async def test_a_key_that_is_repeated_is_not_shown(where: str, way: Way) -> None:
+async def test_a_key_that_is_repeated_is_not_shown(where: str, way: ClientVariant) -> None:
     """Whatever a server says, the key it was sent is in no message, code or id, and nowhere in the exception."""
 
     def repeat(head: str) -> bytes:
@@ -152,7 +165,7 @@ async def test_a_key_that_is_repeated_is_not_shown(where: str, way: Way) -> None
         assert KEY == key
         return REPEATED[where](key)
 
-    async with answering(repeat) as server:
-        failure = await way.ask(server.base_url, "m", retry=RetryPolicy(max_attempts=1))
+    async with http_server(repeat) as server:
+        failure = await way.call(server.base_url, "m", retry=RetryPolicy(max_attempts=1))
     assert isinstance(failure, StreamFailed)
     assert False is (KEY in shown(failure))

@@ -9,8 +9,8 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from streamcanary import AsyncStreamClient, RetryPolicy, Route, StreamFailed, Timeouts
 from streamcanary.events import ContentDelta
 from streamcanary.simulator import Simulator
-from support.servers.simulator import PATIENT
-from support.telemetry.in_memory import Recorded
+from support.servers.simulator import HANGING_PACE
+from support.telemetry.in_memory import RecordedTelemetry
 
 MESSAGES = [{"role": "user", "content": "Reply with the single word pong."}]
 KEYS = (
@@ -25,10 +25,10 @@ KEYS = (
 
 
 @pytest.fixture
-async def client(recorded: Recorded) -> AsyncIterator[AsyncStreamClient]:
+async def client(recorded: RecordedTelemetry) -> AsyncIterator[AsyncStreamClient]:
     transport = DefaultAsyncHttpxClient(trust_env=False)
     async with (
-        Simulator(pace=PATIENT) as simulator,
+        Simulator(pace=HANGING_PACE) as simulator,
         AsyncOpenAI(base_url=simulator.base_url, api_key="sk-x", http_client=transport) as sdk,
     ):
         yield AsyncStreamClient(
@@ -39,7 +39,7 @@ async def client(recorded: Recorded) -> AsyncIterator[AsyncStreamClient]:
         )
 
 
-async def test_a_whole_answer(client: AsyncStreamClient, recorded: Recorded) -> None:
+async def test_a_whole_answer(client: AsyncStreamClient, recorded: RecordedTelemetry) -> None:
     """One call, one attempt, no status but unset."""
     await client.complete(model="sim-ok", messages=MESSAGES)
     attempt = ("POST", {"status": "UNSET", "http.response.status_code": 200}, [])
@@ -52,7 +52,7 @@ async def test_a_whole_answer(client: AsyncStreamClient, recorded: Recorded) -> 
     assert [("chat sim-ok", call, [attempt])] == recorded.trees(*KEYS)
 
 
-async def test_a_retry_that_helped(client: AsyncStreamClient, recorded: Recorded) -> None:
+async def test_a_retry_that_helped(client: AsyncStreamClient, recorded: RecordedTelemetry) -> None:
     """The failed attempt is an error, the call is not; the second attempt says that it is one."""
     await client.complete(model="sim-cut@1", messages=MESSAGES)
     ((name, call, attempts),) = recorded.trees(*KEYS)
@@ -86,7 +86,7 @@ async def test_a_retry_that_helped(client: AsyncStreamClient, recorded: Recorded
     ],
 )
 async def test_no_failure_is_lost(
-    client: AsyncStreamClient, recorded: Recorded, model: str, kind: str, attempts: int
+    client: AsyncStreamClient, recorded: RecordedTelemetry, model: str, kind: str, attempts: int
 ) -> None:
     """An exhausted call and each of its attempts are errors of the same type, on spans and on metrics."""
     before = recorded.value("streamcanary.attempts", error__type=kind, outcome="fault", route=model)
@@ -99,7 +99,7 @@ async def test_no_failure_is_lost(
     assert attempts == after - before
 
 
-async def test_a_fallback_is_a_further_attempt(client: AsyncStreamClient, recorded: Recorded) -> None:
+async def test_a_fallback_is_a_further_attempt(client: AsyncStreamClient, recorded: RecordedTelemetry) -> None:
     """The attempt on the fallback's route is one more child; the model that answered is named."""
     client = client.with_options(fallbacks=[Route(model="sim-ok")])
     await client.complete(model="sim-401", messages=MESSAGES)
@@ -113,7 +113,9 @@ async def test_a_fallback_is_a_further_attempt(client: AsyncStreamClient, record
 
 
 @pytest.mark.parametrize("way", ["break", "forget"])
-async def test_a_caller_who_leaves_is_no_error(client: AsyncStreamClient, recorded: Recorded, way: str) -> None:
+async def test_a_caller_who_leaves_is_no_error(
+    client: AsyncStreamClient, recorded: RecordedTelemetry, way: str
+) -> None:
     """Every span ends, none as an error; the attempt is counted as cancelled alone, and no stream is left active."""
 
     def counted() -> tuple[float, ...]:
@@ -139,7 +141,7 @@ async def test_a_caller_who_leaves_is_no_error(client: AsyncStreamClient, record
     assert active == recorded.value("streamcanary.streams.active")
 
 
-async def test_span_times_add_up(client: AsyncStreamClient, recorded: Recorded) -> None:
+async def test_span_times_add_up(client: AsyncStreamClient, recorded: RecordedTelemetry) -> None:
     """An attempt lies within its call."""
     await client.complete(model="sim-ok", messages=MESSAGES)
     attempt, call = recorded.spans

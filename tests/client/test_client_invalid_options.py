@@ -8,8 +8,8 @@ import pytest
 from openai import AsyncOpenAI, OpenAI
 
 from streamcanary import AsyncStreamClient, RetryPolicy, Route, StreamClient, StreamFailed, Timeouts
-from support.client.drivers import DRIVERS, Driver, asker, connect
-from support.servers.provider import Provider
+from support.client.drivers import DRIVERS, Driver, driver_client, open_sdk_client
+from support.servers.provider import FakeProvider
 
 
 async def slowly(fault: object) -> bool:
@@ -65,23 +65,23 @@ async def test_a_key_that_cannot_be_had_is_no_fault_of_the_endpoint(driver: Driv
     async def give_later() -> str:
         raise error
 
-    async with Provider() as provider, connect(driver, provider.base_url) as sdk:
+    async with FakeProvider() as provider, open_sdk_client(driver, provider.base_url) as sdk:
         keyless = sdk.with_options(api_key=give if driver == "sync" else give_later)
         with pytest.raises(StreamFailed) as caught:
-            await asker(driver, keyless).complete("sim-ok")
+            await driver_client(driver, keyless).complete("sim-ok")
         fault = caught.value.fault
         assert ("auth_failed", "config", "config", False) == (fault.kind, fault.blame, fault.phase, fault.retryable)
         assert type(error).__name__ in fault.message
         assert () == tuple(provider.requests)
-        rescued = await asker(driver, keyless, fallbacks=[Route(client=sdk)]).complete("sim-ok")
+        rescued = await driver_client(driver, keyless, fallbacks=[Route(client=sdk)]).complete("sim-ok")
     assert "fallback" == rescued.degraded
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
 async def test_an_override_of_the_other_api_is_left_out(driver: Driver) -> None:
     """One client with one fallback asks both APIs: ``max_tokens`` is of Chat Completions alone."""
-    async with Provider() as provider, connect(driver, provider.base_url) as sdk:
-        client = asker(driver, sdk, fallbacks=[Route(model="sim-ok", overrides={"max_tokens": 64})])
+    async with FakeProvider() as provider, open_sdk_client(driver, provider.base_url) as sdk:
+        client = driver_client(driver, sdk, fallbacks=[Route(model="sim-ok", overrides={"max_tokens": 64})])
         chat = await client.complete("sim-500")
         question = {"model": "sim-500", "input": "Reply with the single word pong."}
         if isinstance(client.client, AsyncStreamClient):
@@ -98,8 +98,10 @@ async def test_an_override_of_the_other_api_is_left_out(driver: Driver) -> None:
 @pytest.mark.parametrize("wish", ["soon", float("nan"), float("inf"), -1])
 async def test_a_hook_that_wishes_nonsense_is_told_so(driver: Driver, wish: Any) -> None:
     """It is a mistake in the program, so it is no fault of the stream."""
-    async with Provider("500") as provider, connect(driver, provider.base_url) as sdk:
-        client = asker(driver, sdk, on=lambda _: wish, retry=RetryPolicy(max_attempts=2), timeouts=Timeouts(total=5))
+    async with FakeProvider("500") as provider, open_sdk_client(driver, provider.base_url) as sdk:
+        client = driver_client(
+            driver, sdk, on=lambda _: wish, retry=RetryPolicy(max_attempts=2), timeouts=Timeouts(total=5)
+        )
         with pytest.raises(TypeError, match="on must return None, True, False, or the seconds to wait") as caught:
             await client.complete("sim-500")
     assert not isinstance(caught.value, StreamFailed)
@@ -141,7 +143,7 @@ def test_a_route_has_one_answer_too(question: dict[str, Any]) -> None:
 
 async def test_an_extra_body_may_say_once_more_what_is_so() -> None:
     """One answer is what there is; what the SDK does not know goes to the server."""
-    async with Provider() as provider, connect("async", provider.base_url) as sdk:
+    async with FakeProvider() as provider, open_sdk_client("async", provider.base_url) as sdk:
         client = AsyncStreamClient(sdk)
         await client.complete(
             model="sim-ok", messages=[{"role": "user", "content": "?"}], extra_body={"n": 1, "top_k": 4}

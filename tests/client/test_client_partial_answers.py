@@ -9,10 +9,10 @@ import pytest
 from streamcanary import Cached, Fault, NonStreaming, Route, Timeouts
 from streamcanary.events import AttemptFailed, ContentDelta
 from streamcanary.simulator import Simulator
-from support.client.drivers import DRIVERS, Asker, Driver, asker, connect
-from support.servers.provider import MODEL, Provider
-from support.servers.simulator import PATIENT
-from support.telemetry.in_memory import Recorded
+from support.client.drivers import DRIVERS, Driver, DriverClient, driver_client, open_sdk_client
+from support.servers.provider import MODEL, FakeProvider
+from support.servers.simulator import HANGING_PACE
+from support.telemetry.in_memory import RecordedTelemetry
 
 ANSWER = "Pong! The canary sings."
 PART = "Pong! The"
@@ -31,15 +31,15 @@ every_mode = pytest.mark.parametrize("mode", ["restart", "fail", "buffer"])
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
-    async with Provider(pace=PATIENT) as provider:
+async def provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider(pace=HANGING_PACE) as provider:
         yield provider
 
 
 @asynccontextmanager
-async def ask(driver: Driver, provider: Simulator, **options: Any) -> AsyncIterator[Asker]:
-    async with connect(driver, provider.base_url) as sdk:
-        yield asker(driver, sdk, **{"timeouts": CLOCKS, **options})
+async def ask(driver: Driver, provider: Simulator, **options: Any) -> AsyncIterator[DriverClient]:
+    async with open_sdk_client(driver, provider.base_url) as sdk:
+        yield driver_client(driver, sdk, **{"timeouts": CLOCKS, **options})
 
 
 # Each mode: exactly the answer, once
@@ -47,10 +47,10 @@ async def ask(driver: Driver, provider: Simulator, **options: Any) -> AsyncItera
 
 @every_driver
 @pytest.mark.parametrize("fault", AFTER_TEXT)
-async def test_restart_gives_the_answer_once(provider: Provider, driver: Driver, fault: str) -> None:
+async def test_restart_gives_the_answer_once(provider: FakeProvider, driver: Driver, fault: str) -> None:
     """What was delivered before the fault is declared void, and then the whole answer is delivered."""
     async with ask(driver, provider, on_partial="restart") as client:
-        heard = await client.hear(f"sim-{fault}@1")
+        heard = await client.record_stream(f"sim-{fault}@1")
     assert heard.result is not None
     assert (ANSWER, ANSWER) == (heard.text, heard.result.text)
     delta, rest = "content.delta", ["attempt.started", "content.delta", "completed"]
@@ -59,10 +59,10 @@ async def test_restart_gives_the_answer_once(provider: Provider, driver: Driver,
 
 @every_driver
 @pytest.mark.parametrize("fault", AFTER_TEXT)
-async def test_buffer_delivers_the_answer_alone(provider: Provider, driver: Driver, fault: str) -> None:
+async def test_buffer_delivers_the_answer_alone(provider: FakeProvider, driver: Driver, fault: str) -> None:
     """Nothing of an attempt that breaks is ever delivered: all the text there is is the answer."""
     async with ask(driver, provider, on_partial="buffer") as client:
-        heard = await client.hear(f"sim-{fault}@1")
+        heard = await client.record_stream(f"sim-{fault}@1")
     assert heard.result is not None
     assert ANSWER == "".join(event.delta for event in heard.events if isinstance(event, ContentDelta))
     rest = ["attempt.started", "content.delta", "completed"]
@@ -71,11 +71,11 @@ async def test_buffer_delivers_the_answer_alone(provider: Provider, driver: Driv
 
 @every_driver
 @pytest.mark.parametrize("fault", AFTER_TEXT)
-async def test_fail_never_takes_text_back(provider: Provider, driver: Driver, fault: str) -> None:
+async def test_fail_never_takes_text_back(provider: FakeProvider, driver: Driver, fault: str) -> None:
     """After text, a fault ends the call, though attempts and fallbacks are left; the failure has what was delivered."""
     fallbacks = [Route(model="sim-ok"), NonStreaming()]
     async with ask(driver, provider, on_partial="fail", fallbacks=fallbacks) as client:
-        heard = await client.hear(f"sim-{fault}@1")
+        heard = await client.record_stream(f"sim-{fault}@1")
     assert heard.failure is not None
     assert (PART, PART, 1, 1) == (
         heard.text,
@@ -91,20 +91,20 @@ async def test_fail_never_takes_text_back(provider: Provider, driver: Driver, fa
 @every_driver
 @every_mode
 @pytest.mark.parametrize("fault", BEFORE_TEXT)
-async def test_before_text_all_modes_are_one(provider: Provider, driver: Driver, mode: str, fault: str) -> None:
+async def test_before_text_all_modes_are_one(provider: FakeProvider, driver: Driver, mode: str, fault: str) -> None:
     """A fault before the first text is tried again in each mode, and nothing needs to be taken back."""
     async with ask(driver, provider, on_partial=mode) as client:
-        heard = await client.hear(f"sim-{fault}@1")
+        heard = await client.record_stream(f"sim-{fault}@1")
     rest = ["attempt.started", "content.delta", "completed"]
     assert (["attempt.started", "attempt.failed", *rest], ANSWER) == (heard.types, heard.text)
 
 
 @every_driver
 @every_mode
-async def test_a_failure_after_text(provider: Provider, driver: Driver, mode: str) -> None:
+async def test_a_failure_after_text(provider: FakeProvider, driver: Driver, mode: str) -> None:
     """When the last attempt breaks too, what had come of it is in the failure, and is not called an answer."""
     async with ask(driver, provider, on_partial=mode) as client:
-        heard = await client.hear("sim-truncated")
+        heard = await client.record_stream("sim-truncated")
     assert heard.failure is not None
     assert (PART, None) == (heard.failure.partial_text, heard.result)
     assert {"restart": PART, "fail": PART, "buffer": ""}[mode] == heard.text
@@ -113,13 +113,13 @@ async def test_a_failure_after_text(provider: Provider, driver: Driver, mode: st
 @every_driver
 @pytest.mark.parametrize("mode", ["restart", "buffer"])
 @pytest.mark.parametrize("way", ["route", "whole", "cache"])
-async def test_a_fallback_after_text(provider: Provider, driver: Driver, mode: str, way: str) -> None:
+async def test_a_fallback_after_text(provider: FakeProvider, driver: Driver, mode: str, way: str) -> None:
     """What a fallback answers takes the place of the text that came before; nothing of the two is mixed."""
     fallback = {"route": Route(model="sim-ok"), "whole": NonStreaming(), "cache": Cached()}[way]
     async with ask(driver, provider, on_partial=mode, fallbacks=[fallback]) as client:
         await client.complete(MODEL)
-        provider.turn("cut@2")
-        heard = await client.hear(MODEL)
+        provider.set_fault("cut@2")
+        heard = await client.record_stream(MODEL)
     assert heard.result is not None
     degraded = {"route": "fallback", "whole": "non_streaming", "cache": "cache"}[way]
     assert (ANSWER, ANSWER, degraded) == (heard.text, heard.result.text, heard.result.degraded)
@@ -133,7 +133,7 @@ async def test_a_fallback_after_text(provider: Provider, driver: Driver, mode: s
 @every_driver
 @pytest.mark.parametrize(("asked", "recorded_gaps"), [(False, 0), (True, 8)])
 async def test_the_time_between_chunks(
-    provider: Provider, recorded: Recorded, driver: Driver, asked: bool, recorded_gaps: int
+    provider: FakeProvider, recorded: RecordedTelemetry, driver: Driver, asked: bool, recorded_gaps: int
 ) -> None:
     """Only a client that asks for it records the time per chunk: each after the first, broken attempts too."""
     metric = "gen_ai.client.operation.time_per_output_chunk"

@@ -10,11 +10,11 @@ import pytest
 from streamcanary import BreakerPolicy, Fault, RetryBudget, RetryPolicy, Route, StreamFailed, StreamResult
 from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import Simulator
-from support.client.drivers import DRIVERS, Asker, Driver, asker, connect
-from support.clock import LeapingClock
-from support.servers.provider import MODEL, Provider
-from support.servers.simulator import PATIENT, until
-from support.telemetry.in_memory import Recorded
+from support.client.drivers import DRIVERS, Driver, DriverClient, driver_client, open_sdk_client
+from support.clock import OffsetClock
+from support.servers.provider import MODEL, FakeProvider
+from support.servers.simulator import HANGING_PACE, wait_until
+from support.telemetry.in_memory import RecordedTelemetry
 
 ONCE = RetryPolicy(max_attempts=1)
 
@@ -22,14 +22,14 @@ every_driver = pytest.mark.parametrize("driver", DRIVERS)
 
 
 @asynccontextmanager
-async def ask(driver: Driver, provider: Simulator, **options: object) -> AsyncIterator[Asker]:
-    async with connect(driver, provider.base_url) as sdk:
-        yield asker(driver, sdk, **options)
+async def ask(driver: Driver, provider: Simulator, **options: object) -> AsyncIterator[DriverClient]:
+    async with open_sdk_client(driver, provider.base_url) as sdk:
+        yield driver_client(driver, sdk, **options)
 
 
 @pytest.fixture
-async def provider() -> AsyncIterator[Provider]:
-    async with Provider(pace=PATIENT) as provider:
+async def provider() -> AsyncIterator[FakeProvider]:
+    async with FakeProvider(pace=HANGING_PACE) as provider:
         yield provider
 
 
@@ -43,73 +43,73 @@ BREAKER = BreakerPolicy(failure_rate=0.5, min_calls=2, window=60, open_for=30)
 
 
 @every_driver
-async def test_an_open_circuit_costs_nothing(provider: Provider, driver: Driver) -> None:
+async def test_an_open_circuit_costs_nothing(provider: FakeProvider, driver: Driver) -> None:
     """When a route has mostly failed, the next call goes straight to its fallback: no attempt, no request."""
-    provider.turn("500")
+    provider.set_fault("500")
     async with ask(driver, provider, breaker=BREAKER, fallbacks=[Route(model="sim-ok")]) as client:
         await client.complete(MODEL)
-        asked = provider.asked()
+        asked = provider.request_count()
         result = await client.complete(MODEL)
     assert [("sim-ok", None)] == routes(result)
-    assert (2, 2, "fallback") == (asked, provider.asked(), result.degraded)
+    assert (2, 2, "fallback") == (asked, provider.request_count(), result.degraded)
 
 
 @every_driver
-async def test_an_open_circuit_without_a_fallback(provider: Provider, driver: Driver) -> None:
+async def test_an_open_circuit_without_a_fallback(provider: FakeProvider, driver: Driver) -> None:
     """Then the call fails at once, as circuit_open, with no attempt, blamed on ourselves."""
-    provider.turn("500")
+    provider.set_fault("500")
     async with ask(driver, provider, breaker=BREAKER) as client:
         with pytest.raises(StreamFailed):
             await client.complete(MODEL)
-        heard = await client.hear(MODEL)
+        heard = await client.record_stream(MODEL)
     assert heard.failure is not None
     assert (FaultKind.CIRCUIT_OPEN, (), [], 2) == (
         heard.failure.fault.kind,
         heard.failure.attempts,
         heard.events,
-        provider.asked(),
+        provider.request_count(),
     )
 
 
 @every_driver
 async def test_half_open_lets_one_probe_through(driver: Driver) -> None:
     """After open_for, one of eleven calls asks the route. While it fails, it rests again; then one closes it."""
-    clock = LeapingClock()
+    clock = OffsetClock()
     options = {"clock": clock, "breaker": BREAKER, "retry": ONCE, "fallbacks": [Route(model="sim-ok")]}
     async with (
-        Provider("500", pace=PATIENT, connection="close") as provider,
+        FakeProvider("500", pace=HANGING_PACE, connection="close") as provider,
         ask(driver, provider, **options) as client,
     ):
         for _ in range(2):
             await client.complete(MODEL)
-        clock.leap(31)
-        provider.turn("stall")
+        clock.advance(31)
+        provider.set_fault("stall")
         probe = asyncio.create_task(client.complete(MODEL))
-        await until(lambda: provider.asked() == 3)
+        await wait_until(lambda: provider.request_count() == 3)
         others = await asyncio.gather(*(client.complete(MODEL) for _ in range(10)))
         assert [[("sim-ok", None)]] * 10 == [routes(result) for result in others]
         assert not probe.done()
-        provider.hang_up()
+        provider.close_connections()
         assert [(MODEL, "stream_cut"), ("sim-ok", None)] == routes(await probe)
-        provider.turn("ok")
+        provider.set_fault("ok")
         assert [("sim-ok", None)] == routes(await client.complete(MODEL))
-        clock.leap(31)
+        clock.advance(31)
         closed = [await client.complete(MODEL) for _ in range(3)]
-    assert ([None] * 3, 6) == ([result.degraded for result in closed], provider.asked())
+    assert ([None] * 3, 6) == ([result.degraded for result in closed], provider.request_count())
 
 
 @every_driver
 @pytest.mark.parametrize("events", [0, 1])
-async def test_a_probe_that_is_left_does_not_block(provider: Provider, driver: Driver, events: int) -> None:
+async def test_a_probe_that_is_left_does_not_block(provider: FakeProvider, driver: Driver, events: int) -> None:
     """A caller who leaves the one probe of a half-open circuit makes room for the next."""
-    clock = LeapingClock()
-    provider.turn("500")
+    clock = OffsetClock()
+    provider.set_fault("500")
     options = {"clock": clock, "breaker": BREAKER, "retry": ONCE, "fallbacks": [Route(model="sim-ok")]}
     async with ask(driver, provider, **options) as client:
         for _ in range(2):
             await client.complete(MODEL)
-        clock.leap(31)
-        provider.turn("ok")
+        clock.advance(31)
+        provider.set_fault("ok")
         question = {"model": MODEL, "messages": [{"role": "user", "content": "x"}]}
         stream = client.client.stream(**question)  # type: ignore[call-overload]
         if driver == "async":
@@ -124,21 +124,21 @@ async def test_a_probe_that_is_left_does_not_block(provider: Provider, driver: D
 
 
 @every_driver
-async def test_without_a_breaker(provider: Provider, driver: Driver) -> None:
+async def test_without_a_breaker(provider: FakeProvider, driver: Driver) -> None:
     """breaker=None asks the route each time, however often it has failed."""
-    provider.turn("500")
+    provider.set_fault("500")
     async with ask(driver, provider, breaker=None, retry=ONCE) as client:
         for _ in range(25):
             with pytest.raises(StreamFailed):
                 await client.complete(MODEL)
-    assert 25 == provider.asked()
+    assert 25 == provider.request_count()
 
 
 # The budget, and the caller's own word
 
 
 @every_driver
-async def test_the_budget_is_shared_and_can_be_read(provider: Provider, driver: Driver) -> None:
+async def test_the_budget_is_shared_and_can_be_read(provider: FakeProvider, driver: Driver) -> None:
     """Retries of a client and of those made from it draw on one bucket; when it is empty, nothing is retried."""
     budget = RetryBudget(12)
     async with ask(driver, provider, budget=budget, breaker=None) as client:
@@ -154,7 +154,7 @@ async def test_the_budget_is_shared_and_can_be_read(provider: Provider, driver: 
 
 
 @every_driver
-async def test_an_empty_budget_leaves_the_fallbacks(provider: Provider, driver: Driver) -> None:
+async def test_an_empty_budget_leaves_the_fallbacks(provider: FakeProvider, driver: Driver) -> None:
     """Only retries on the own route cost tokens: a fallback answers all the same."""
     async with ask(driver, provider, budget=RetryBudget(0), fallbacks=[Route(model="sim-ok")]) as client:
         result = await client.complete("sim-500")
@@ -174,7 +174,7 @@ async def test_an_empty_budget_leaves_the_fallbacks(provider: Provider, driver: 
     ],
 )
 async def test_the_caller_knows_better(
-    provider: Provider,
+    provider: FakeProvider,
     driver: Driver,
     wish: bool | float | timedelta | None,
     model: str,
@@ -199,7 +199,7 @@ async def test_the_caller_knows_better(
 
 @every_driver
 async def test_a_hook_that_raises(
-    provider: Provider, recorded: Recorded, caplog: pytest.LogCaptureFixture, driver: Driver
+    provider: FakeProvider, recorded: RecordedTelemetry, caplog: pytest.LogCaptureFixture, driver: Driver
 ) -> None:
     """A mistake in the hook is the caller's: it goes through, every span ends, once, and no connection is left."""
 
@@ -209,6 +209,6 @@ async def test_a_hook_that_raises(
     async with ask(driver, provider, on=decide) as client:
         with pytest.raises(ZeroDivisionError):
             await client.complete("sim-cut")
-        await until(lambda: provider.connections == 0)
+        await wait_until(lambda: provider.connections == 0)
     assert [("chat sim-cut", {"status": "UNSET"}, [("POST", {"status": "ERROR"}, [])])] == recorded.trees()
     assert [] == caplog.records  # of the SDK of OpenTelemetry, which warns of what is ended twice

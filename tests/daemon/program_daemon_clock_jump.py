@@ -14,15 +14,15 @@ from streamcanary.cli.secrets import Secrets
 from streamcanary.cli.signals import stop_on_signal
 from streamcanary.settings import Settings
 from streamcanary.telemetry import logs
-from support.clock import LeapingClock
+from support.clock import OffsetClock
 
 _LEAP = 16 * 60.0
 
 
 async def live(settings: Settings) -> None:
     """Run the daemon until a signal ends it."""
-    clock = LeapingClock()
-    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, clock.leap, _LEAP)
+    clock = OffsetClock()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, clock.advance, _LEAP)
     await serve(settings, stop_on_signal(), clock=clock)
 
 

@@ -9,18 +9,18 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from support.http_client import plain_http
+from support.http_client import loopback_client
 from support.programs.daemon import Daemon
-from support.programs.program import until
-from support.servers.provider import MODEL, Provider
-from support.servers.receiver import SECRET, Receiver
-from support.store.full_disk import Disk
+from support.programs.program import poll_until
+from support.servers.provider import MODEL, FakeProvider
+from support.servers.receiver import SECRET, FakeReceiver
+from support.store.full_disk import FillableDisk
 
 path, how, story = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
-disk = Disk(path, how)
+disk = FillableDisk(path, how)
 
 
-def config(provider: Provider, hook: Receiver) -> dict[str, Any]:
+def config(provider: FakeProvider, hook: FakeReceiver) -> dict[str, Any]:
     """Return a configuration with one canary and one webhook."""
     return {
         "store": {"path": str(path)},
@@ -46,54 +46,54 @@ def config(provider: Provider, hook: Receiver) -> dict[str, Any]:
     }
 
 
-def told(hook: Receiver) -> list[list[str]]:
+def told(hook: FakeReceiver) -> list[list[str]]:
     """Return what the webhook was told: what happened, to which alert."""
     return [[one.json["type"], one.json["labels"]["alert"]] for one in hook.accepted]
 
 
-async def hears(hook: Receiver, what: str, alert: str, since: int = 0) -> None:
+async def hears(hook: FakeReceiver, what: str, alert: str, since: int = 0) -> None:
     """Wait until the webhook was told so, after the first ``since`` deliveries."""
 
     async def look() -> bool | None:
         return [what, alert] in told(hook)[since:] or None
 
-    await until(look, 30, lambda: f"never told {what} {alert}: {told(hook)}")
+    await poll_until(look, 30, lambda: f"never told {what} {alert}: {told(hook)}")
 
 
 async def get(daemon: Daemon, what: str) -> Any:
     """Return the status and the data that the daemon serves."""
-    port = daemon.lines("health is served")[0]["port"]
-    async with plain_http() as client:
+    port = daemon.log_lines("health is served")[0]["port"]
+    async with loopback_client() as client:
         answer = await client.get(f"http://127.0.0.1:{port}{what}")
         return [answer.status_code, answer.json()]
 
 
-async def first_start(daemon: Daemon, provider: Provider, hook: Receiver) -> dict[str, Any]:
+async def first_start(daemon: Daemon, provider: FakeProvider, hook: FakeReceiver) -> dict[str, Any]:
     """Start where there has never been room, page, make room, and be killed in the middle of the outage."""
     disk.fill()
     await daemon.start()
     await hears(hook, "alert.fired", "StoreFailing")
     seen = {"readyz": await get(daemon, "/readyz")}
-    provider.turn("cut")
+    provider.set_fault("cut")
     await hears(hook, "alert.fired", "Down")
     disk.make_room()
     await hears(hook, "alert.resolved", "StoreFailing")
-    await daemon.ready()
-    await daemon.said("run", len(daemon.lines("run")) + 2)
+    await daemon.wait_until_ready()
+    await daemon.wait_for_log("run", len(daemon.log_lines("run")) + 2)
     await daemon.kill()
     await daemon.start()
-    await daemon.said("run", 3, outcome="failed")
-    provider.turn("ok")
+    await daemon.wait_for_log("run", 3, outcome="failed")
+    provider.set_fault("ok")
     await hears(hook, "alert.resolved", "Down")
     await daemon.terminate()
     return seen
 
 
-async def killed_while_full(daemon: Daemon, provider: Provider, hook: Receiver) -> dict[str, Any]:
+async def killed_while_full(daemon: Daemon, provider: FakeProvider, hook: FakeReceiver) -> dict[str, Any]:
     """Page, fill the disk, be killed, start again on the full disk, recover, and make room."""
     await daemon.start()
-    await daemon.ready()
-    provider.turn("cut")
+    await daemon.wait_until_ready()
+    provider.set_fault("cut")
     await hears(hook, "alert.fired", "Down")
     disk.fill()
     await hears(hook, "alert.fired", "StoreFailing")
@@ -101,8 +101,8 @@ async def killed_while_full(daemon: Daemon, provider: Provider, hook: Receiver) 
     known = len(hook.accepted)
     await daemon.start()
     await hears(hook, "alert.fired", "StoreFailing", known)
-    provider.turn("ok")
-    await daemon.said("run", 3, outcome="ok")
+    provider.set_fault("ok")
+    await daemon.wait_for_log("run", 3, outcome="ok")
     disk.make_room()
     await hears(hook, "alert.resolved", "StoreFailing")
     await hears(hook, "alert.resolved", "Down")
@@ -110,32 +110,34 @@ async def killed_while_full(daemon: Daemon, provider: Provider, hook: Receiver) 
     return {}
 
 
-async def forgotten(daemon: Daemon, provider: Provider, hook: Receiver) -> dict[str, Any]:
+async def forgotten(daemon: Daemon, provider: FakeProvider, hook: FakeReceiver) -> dict[str, Any]:
     """Page from memory alone, be killed, recover, and start again with room."""
     await daemon.start()
-    await daemon.ready()
-    await daemon.said("run", 4, outcome="ok")  # the store knows of it: one that is empty may be one that was lost
+    await daemon.wait_until_ready()
+    await daemon.wait_for_log(
+        "run", 4, outcome="ok"
+    )  # the store knows of it: one that is empty may be one that was lost
     disk.fill()
     await hears(hook, "alert.fired", "StoreFailing")
-    provider.turn("cut")
+    provider.set_fault("cut")
     await hears(hook, "alert.fired", "Down")
     await daemon.kill()
     disk.make_room()
-    provider.turn("ok")
+    provider.set_fault("ok")
     await daemon.start()
     await hears(hook, "alert.resolved", "StoreFailing")
     await hears(hook, "alert.resolved", "Down")
     await daemon.kill()
     known = len(hook.accepted)
     await daemon.start()
-    await daemon.said("run", 3, outcome="ok")
+    await daemon.wait_for_log("run", 3, outcome="ok")
     await daemon.terminate()
     return {"told_after_a_restart": told(hook)[known:]}
 
 
 async def main() -> None:
     """Play the story."""
-    async with Provider("ok") as provider, Receiver() as hook:
+    async with FakeProvider("ok") as provider, FakeReceiver() as hook:
         daemon = Daemon(path.parent.with_name("daemon"), config(provider, hook))
         try:
             seen = await globals()[story](daemon, provider, hook)

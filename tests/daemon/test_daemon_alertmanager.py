@@ -11,9 +11,9 @@ import pytest
 
 from support.programs.alertmanager import Alertmanager
 from support.programs.daemon import Daemon
-from support.programs.program import until
-from support.servers.provider import MODEL, Provider
-from support.servers.receiver import Receiver
+from support.programs.program import poll_until
+from support.servers.provider import MODEL, FakeProvider
+from support.servers.receiver import FakeReceiver
 
 
 class Forgetful(Alertmanager):
@@ -32,7 +32,7 @@ class Forgetful(Alertmanager):
                         return
 
 
-def config(provider: Provider, *alertmanagers: Alertmanager, **more: object) -> dict[str, Any]:
+def config(provider: FakeProvider, *alertmanagers: Alertmanager, **more: object) -> dict[str, Any]:
     """Return a configuration with one canary that can go bad, and one that is well."""
     # Time for a run, on a machine that has none: one that is given up is another fault.
     pace = {"every": "1500ms", "timeouts": {"total": "1400ms"}, "retry": {"max_attempts": 2, "base_delay": "10ms"}}
@@ -71,19 +71,19 @@ def config(provider: Provider, *alertmanagers: Alertmanager, **more: object) -> 
 async def test_alertmanager_shows_the_alert_with_its_evidence_and_notifies_of_both_ends(tmp_path: Path) -> None:
     """From a stream that is cut, over the rule, to Alertmanager's own page, and back."""
     async with (
-        Provider() as provider,
-        Receiver() as pager,
+        FakeProvider() as provider,
+        FakeReceiver() as pager,
         Alertmanager(tmp_path, webhook=pager.url) as alertmanager,
         Daemon(tmp_path / "daemon", config(provider, alertmanager)) as daemon,
     ):
-        await daemon.said("run", canary="chat-mini", outcome="ok")
+        await daemon.wait_for_log("run", canary="chat-mini", outcome="ok")
         assert [] == await alertmanager.alerts()
-        provider.turn("cut")
+        provider.set_fault("cut")
 
         async def firing() -> dict[str, Any] | None:
             return next(iter(await alertmanager.alerts()), None)
 
-        alert = await until(firing, 60, lambda: daemon.stderr)
+        alert = await poll_until(firing, 60, lambda: daemon.stderr)
         assert {
             "alertname": "LLMErrorSpike",
             "canary": "chat-mini",
@@ -107,29 +107,29 @@ async def test_alertmanager_shows_the_alert_with_its_evidence_and_notifies_of_bo
         assert alert["annotations"]["last"]
         assert "active" == alert["status"]["state"]
 
-        provider.turn("ok")
+        provider.set_fault("ok")
 
         async def quiet() -> bool | None:
             return not await alertmanager.alerts() or None
 
-        await until(quiet, 60, lambda: daemon.stderr)
-        told = [page.json for page in await pager.received(2)]
+        await poll_until(quiet, 60, lambda: daemon.stderr)
+        told = [page.json for page in await pager.wait_for_deliveries(2)]
         assert ["firing", "resolved"] == [page["status"] for page in told]
         assert {alert["fingerprint"]} == {one["fingerprint"] for page in told for one in page["alerts"]}
         [began] = {datetime.fromisoformat(one["startsAt"]) for page in told for one in page["alerts"]}
         assert datetime.fromisoformat(alert["startsAt"]) == began
         assert alert["labels"] == told[1]["commonLabels"]
-        assert ["chat-mini"] == [line["subject"] for line in daemon.lines("alert fired")]
-        assert ["chat-mini"] == [line["subject"] for line in daemon.lines("alert resolved")]
+        assert ["chat-mini"] == [line["subject"] for line in daemon.log_lines("alert fired")]
+        assert ["chat-mini"] == [line["subject"] for line in daemon.log_lines("alert resolved")]
 
 
 @pytest.mark.real("alertmanager")
 async def test_an_alertmanager_that_lost_everything_is_told_again_of_what_fires_and_of_its_end(tmp_path: Path) -> None:
     """Of two, one is restarted in the middle of an outage: then both know the alert, and at the end that it is over."""
     async with (
-        Provider("cut") as provider,
-        Receiver() as steady_pager,
-        Receiver() as pager,
+        FakeProvider("cut") as provider,
+        FakeReceiver() as steady_pager,
+        FakeReceiver() as pager,
         Alertmanager(tmp_path / "steady", webhook=steady_pager.url) as steady,
         Forgetful(tmp_path / "forgetful", webhook=pager.url) as forgetful,
         Daemon(tmp_path / "daemon", config(provider, steady, forgetful, resend="1s")) as daemon,
@@ -142,23 +142,23 @@ async def test_an_alertmanager_that_lost_everything_is_told_again_of_what_fires_
         async def neither_knows() -> bool | None:
             return not (await steady.alerts() or await forgetful.alerts()) or None
 
-        before = await until(both_know, 60, lambda: daemon.stderr)
-        await steady_pager.received(1)
-        await pager.received(1)
-        await forgetful.restart(lambda: daemon.said("receiver prom did not take"))
-        after = await until(both_know, 60, lambda: daemon.stderr)
+        before = await poll_until(both_know, 60, lambda: daemon.stderr)
+        await steady_pager.wait_for_deliveries(1)
+        await pager.wait_for_deliveries(1)
+        await forgetful.restart(lambda: daemon.wait_for_log("receiver prom did not take"))
+        after = await poll_until(both_know, 60, lambda: daemon.stderr)
         assert 1 == len({(alert["fingerprint"], alert["startsAt"]) for alert in [*before, *after]})
-        await pager.received(2)  # it pages anew: it has lost that it did
+        await pager.wait_for_deliveries(2)  # it pages anew: it has lost that it did
 
-        provider.turn("ok")
-        await until(neither_knows, 60, lambda: daemon.stderr)
-        await steady_pager.received(2)
-        await pager.received(3)
+        provider.set_fault("ok")
+        await poll_until(neither_knows, 60, lambda: daemon.stderr)
+        await steady_pager.wait_for_deliveries(2)
+        await pager.wait_for_deliveries(3)
         assert ["firing", "resolved"] == [page.json["status"] for page in steady_pager.accepted]
         assert ["firing", "firing", "resolved"] == [page.json["status"] for page in pager.accepted]
 
-        refused = daemon.lines("receiver prom did not take")
+        refused = daemon.log_lines("receiver prom did not take")
         peer = forgetful.url.removeprefix("http://")
         assert all(f"1 alerts to {peer}, it will be tried again: " in line["message"] for line in refused)
-        assert ["chat-mini"] == [line["subject"] for line in daemon.lines("alert fired")]
-        assert ["chat-mini"] == [line["subject"] for line in daemon.lines("alert resolved")]
+        assert ["chat-mini"] == [line["subject"] for line in daemon.log_lines("alert fired")]
+        assert ["chat-mini"] == [line["subject"] for line in daemon.log_lines("alert resolved")]

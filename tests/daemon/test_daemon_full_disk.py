@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from support.store.full_disk import seen_on_a_full_disk
+from support.store.full_disk import run_on_full_disk
 
 PROGRAM = Path(__file__).with_name("program_daemon_full_disk.py")
 
@@ -14,7 +14,7 @@ def play(folder: Path, story: str) -> dict[str, Any]:
     """Take the daemon through ``story``, with the store on a small file system of its own."""
     path = folder / "disk" / "store.db"
     path.parent.mkdir()
-    return seen_on_a_full_disk(PROGRAM, path, story, size="4m")
+    return run_on_full_disk(PROGRAM, path, story, size="4m")
 
 
 @pytest.mark.timeout(120)

@@ -10,16 +10,16 @@ import pytest
 
 from support.programs.alertmanager import Alertmanager
 from support.programs.daemon import Daemon
-from support.programs.program import until
-from support.servers.provider import MODEL, Provider
-from support.servers.receiver import HANG, SECRET, Receiver, Reply
+from support.programs.program import poll_until
+from support.servers.provider import MODEL, FakeProvider
+from support.servers.receiver import HANG, SECRET, FakeReceiver, Reply
 
 KILLS = 12
 KILLS_AFTERWARDS = 4
 """Further ones, while the resolve is due."""
 
 
-def config(provider: Provider, alertmanager: Alertmanager, hook: Receiver) -> dict[str, Any]:
+def config(provider: FakeProvider, alertmanager: Alertmanager, hook: FakeReceiver) -> dict[str, Any]:
     """Return a configuration that takes some seconds, and so some lives, to see an outage and its end."""
     return {
         "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
@@ -53,7 +53,7 @@ async def live_and_die(daemon: Daemon, instant: random.Random) -> None:
     if instant.random() < 0.25:
         await asyncio.sleep(instant.uniform(0.0, 2.0))
     else:
-        await daemon.said("watching")
+        await daemon.wait_for_log("watching")
         await asyncio.sleep(instant.uniform(0.0, 1.0))
     await daemon.kill()
 
@@ -70,26 +70,30 @@ async def test_a_daemon_that_is_killed_again_and_again_pages_once_and_resolves_o
     instant = random.Random(seed)  # noqa: S311 - repeatable on purpose
     trouble = (HANG, Reply(503), "close", HANG, Reply(429, {"Retry-After": "1"}))
     async with (
-        Provider("cut") as provider,
-        Receiver(*trouble) as hook,
-        Receiver() as pager,
+        FakeProvider("cut") as provider,
+        FakeReceiver(*trouble) as hook,
+        FakeReceiver() as pager,
         Alertmanager(tmp_path, webhook=pager.url) as alertmanager,
     ):
         daemon = Daemon(tmp_path / "daemon", config(provider, alertmanager, hook))
         for _ in range(KILLS):
             await live_and_die(daemon, instant)
         async with daemon:  # by chance nobody may have been told so far, and then there would be nothing to resolve
-            await hook.received(1, within=60)
-            await until(lambda: firing(alertmanager), 60, lambda: daemon.stderr[-6000:])
-        provider.turn("ok")
+            await hook.wait_for_deliveries(1, within=60)
+            await poll_until(lambda: firing(alertmanager), 60, lambda: daemon.stderr[-6000:])
+        provider.set_fault("ok")
         for _ in range(KILLS_AFTERWARDS):
             await live_and_die(daemon, instant)
         async with daemon:
-            await until(lambda: story_is_over(hook, pager), 60, lambda: f"{hook.story()} {daemon.stderr[-6000:]}")
+            await poll_until(
+                lambda: story_is_over(hook, pager),
+                60,
+                lambda: f"{hook.accepted_notifications()} {daemon.stderr[-6000:]}",
+            )
             assert [] == await alertmanager.alerts()
             assert 0 == (await daemon.terminate()).code
 
-        (fired, opened), (resolved, closed) = hook.story()
+        (fired, opened), (resolved, closed) = hook.accepted_notifications()
         assert ("alert.fired", "alert.resolved") == (fired, resolved)
         assert opened != closed
         assert all(delivery.signed_with(SECRET) for delivery in hook.deliveries)
@@ -106,7 +110,7 @@ async def firing(alertmanager: Alertmanager) -> bool | None:
     return bool(await alertmanager.alerts()) or None
 
 
-async def story_is_over(hook: Receiver, pager: Receiver) -> bool | None:
+async def story_is_over(hook: FakeReceiver, pager: FakeReceiver) -> bool | None:
     """Tell whether both receivers have seen the end."""
     ended = [delivery.json["status"] for delivery in pager.accepted][-1:] == ["resolved"]
-    return (ended and len(hook.story()) >= 2) or None
+    return (ended and len(hook.accepted_notifications()) >= 2) or None

@@ -4,12 +4,12 @@ from pathlib import Path
 from typing import Any
 
 from support.programs.daemon import Daemon
-from support.programs.program import until
-from support.servers.provider import MODEL, Provider
-from support.servers.receiver import HANG, SECRET, Receiver
+from support.programs.program import poll_until
+from support.servers.provider import MODEL, FakeProvider
+from support.servers.receiver import HANG, SECRET, FakeReceiver
 
 
-def config(provider: Provider, **hooks: Receiver) -> dict[str, Any]:
+def config(provider: FakeProvider, **hooks: FakeReceiver) -> dict[str, Any]:
     """Return a configuration with a canary that can go bad, one that is well, and a webhook for each of ``hooks``."""
     often = {"target": "sim", "every": "500ms", "timeouts": {"total": "490ms"}, "retry": {"max_attempts": 1}}
     return {
@@ -35,42 +35,42 @@ def config(provider: Provider, **hooks: Receiver) -> dict[str, Any]:
 
 async def test_a_restart_with_nothing_changed_tells_nobody(tmp_path: Path) -> None:
     """In the outage as after it: ended in order or killed, the daemon comes back and has nothing to say."""
-    async with Provider("cut") as provider, Receiver() as hook:
+    async with FakeProvider("cut") as provider, FakeReceiver() as hook:
         daemon = Daemon(tmp_path, config(provider, hook=hook))
         async with daemon:
-            await hook.received(1)
+            await hook.wait_for_deliveries(1)
             await daemon.terminate()
             await daemon.start()
-            await daemon.said("run", 3, canary="chat", outcome="failed")
+            await daemon.wait_for_log("run", 3, canary="chat", outcome="failed")
             await daemon.kill()
             await daemon.start()
-            await daemon.said("run", 3, canary="chat", outcome="failed")
-            assert [("alert.fired", hook.deliveries[0].id)] == hook.story()
+            await daemon.wait_for_log("run", 3, canary="chat", outcome="failed")
+            assert [("alert.fired", hook.deliveries[0].id)] == hook.accepted_notifications()
             assert 1 == len(hook.deliveries)
-            assert [] == daemon.lines("alert")
+            assert [] == daemon.log_lines("alert")
 
-            provider.turn("ok")
-            await hook.received(2)
+            provider.set_fault("ok")
+            await hook.wait_for_deliveries(2)
             await daemon.terminate()
             await daemon.start()
-            await daemon.said("run", 3, canary="chat", outcome="ok")
+            await daemon.wait_for_log("run", 3, canary="chat", outcome="ok")
             await daemon.terminate()
         assert ["alert.fired", "alert.resolved"] == [delivery.json["type"] for delivery in hook.deliveries]
 
 
 async def test_a_slow_receiver_delays_no_canary_and_no_other_receiver(tmp_path: Path) -> None:
     """While one hangs on the page, canaries run on and the other is told of the end, too."""
-    async with Provider("cut") as provider, Receiver(always=HANG) as slow, Receiver() as quick:
+    async with FakeProvider("cut") as provider, FakeReceiver(always=HANG) as slow, FakeReceiver() as quick:
         async with Daemon(tmp_path, config(provider, slow=slow, quick=quick)) as daemon:
-            await quick.received(1)
-            await slow.received(1)
+            await quick.wait_for_deliveries(1)
+            await slow.wait_for_deliveries(1)
             for canary in ("chat", "steady"):
-                runs = len(daemon.lines("run", canary=canary))
-                await daemon.said("run", runs + 5, canary=canary)
-            provider.turn("ok")
-            await quick.received(2)
+                runs = len(daemon.log_lines("run", canary=canary))
+                await daemon.wait_for_log("run", runs + 5, canary=canary)
+            provider.set_fault("ok")
+            await quick.wait_for_deliveries(2)
             assert 1 == len(slow.deliveries)
-            assert [] == daemon.lines("receiver slow")  # it has not even been given up on
+            assert [] == daemon.log_lines("receiver slow")  # it has not even been given up on
         assert ["alert.fired", "alert.resolved"] == [delivery.json["type"] for delivery in quick.accepted]
         assert [] == slow.accepted
 
@@ -78,19 +78,19 @@ async def test_a_slow_receiver_delays_no_canary_and_no_other_receiver(tmp_path: 
 async def test_every_log_line_is_one_json_object_without_a_secret(tmp_path: Path) -> None:
     """Whatever the provider and the receiver do, keys and signing secrets stay out of stderr."""
     key = "sk-live-5up3rs3cr3tk3y"
-    async with Provider("401") as provider, Receiver(always=HANG) as hook:
+    async with FakeProvider("401") as provider, FakeReceiver(always=HANG) as hook:
         settings = config(provider, hook=hook)
         settings["targets"]["sim"] |= {"api_key": key, "headers": {"X-Team": "team-t0k3n-9d2f"}}
         settings["alerts"]["rules"]["Down"]["blame"] = ["config"]
         settings["alerts"]["receivers"]["hook"] |= {"timeout": "200ms", "url": f"{hook.url}/hooks/T0K3N-in-the-path"}
         async with Daemon(tmp_path, settings) as daemon:
-            await daemon.said("receiver hook did not take")
+            await daemon.wait_for_log("receiver hook did not take")
             assert any(request.authorization for request in provider.requests)
 
             async def noticed() -> bool | None:
-                return bool(daemon.lines("run", fault="auth_failed")) or None
+                return bool(daemon.log_lines("run", fault="auth_failed")) or None
 
-            await until(noticed, 30, lambda: daemon.stderr)
+            await poll_until(noticed, 30, lambda: daemon.stderr)
             await daemon.terminate()
     assert all({"time", "level", "message", "logger"} <= line.keys() for line in daemon.log)
     assert [] == [s for s in (key, "t0k3n-9d2f", SECRET, "T0K3N-in-the-path") if s in daemon.stderr]

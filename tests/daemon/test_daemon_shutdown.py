@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from support.programs.daemon import Daemon
-from support.programs.program import until
-from support.servers.provider import MODEL, Provider
-from support.servers.receiver import HANG, SECRET, Receiver, Reply
+from support.programs.program import poll_until
+from support.servers.provider import MODEL, FakeProvider
+from support.servers.receiver import HANG, SECRET, FakeReceiver, Reply
 
 DRAIN = 10.0
 """Seconds that the daemon may take to end: what Kubernetes and people are told."""
@@ -54,17 +54,17 @@ async def mute() -> AsyncIterator[Mute]:
         await server.wait_closed()
 
 
-async def hanging(provider: Provider, daemon: Daemon) -> None:
+async def hanging(provider: FakeProvider, daemon: Daemon) -> None:
     """Wait until the run that hangs is under way: it was sent, and has not been given up."""
 
     async def look() -> bool | None:
-        return provider.asked("sim-stall") > 0 or None
+        return provider.request_count("sim-stall") > 0 or None
 
-    await until(look, 60, lambda: daemon.stderr)
-    assert [] == daemon.lines("run", canary="hanging")
+    await poll_until(look, 60, lambda: daemon.stderr)
+    assert [] == daemon.log_lines("run", canary="hanging")
 
 
-def config(provider: Provider, hook: Receiver, collector: Mute | None) -> dict[str, Any]:
+def config(provider: FakeProvider, hook: FakeReceiver, collector: Mute | None) -> dict[str, Any]:
     """Return a configuration with a canary that hangs and one whose failure is paged at once."""
     often = {"target": "sim", "every": "2s", "retry": {"max_attempts": 1}}
     for_long = {"headers": "19s", "first_token": "19s", "stall": "19s", "total": "19s"}
@@ -85,73 +85,73 @@ def config(provider: Provider, hook: Receiver, collector: Mute | None) -> dict[s
 
 async def test_a_run_under_way_is_cancelled_and_is_no_failure(tmp_path: Path) -> None:
     """A run that hangs at SIGTERM ends without an outcome: no failed run, no alert, and the endpoint sees it leave."""
-    async with Provider() as provider, Receiver() as hook:
+    async with FakeProvider() as provider, FakeReceiver() as hook:
         async with Daemon(tmp_path, config(provider, hook, None)) as daemon:
             await hanging(provider, daemon)
             ended = await daemon.terminate()
         assert 0 == ended.code
         assert DRAIN > ended.seconds
-        assert [] == daemon.lines("run", canary="hanging")
+        assert [] == daemon.log_lines("run", canary="hanging")
         assert [] == daemon.query("SELECT kind FROM runs WHERE canary = 'hanging' OR failed")
         assert [] == daemon.query("SELECT * FROM incidents")
         assert [] == hook.deliveries
-        assert [] == daemon.complaints
+        assert [] == daemon.logged_problems
 
 
 async def test_a_receiver_that_hangs_does_not_hold_up_the_end_and_its_page_is_kept(tmp_path: Path) -> None:
     """The page that was on its way at SIGTERM goes out, under the same id, at the next start."""
-    async with Provider("500") as provider, Receiver(HANG) as hook:
+    async with FakeProvider("500") as provider, FakeReceiver(HANG) as hook:
         async with Daemon(tmp_path, config(provider, hook, None)) as daemon:
-            await hook.received(1)
+            await hook.wait_for_deliveries(1)
             ended = await daemon.terminate()
             assert 0 == ended.code
             assert DRAIN > ended.seconds
             assert [] == hook.accepted
             await daemon.start()
-            first, second = await hook.received(2, within=60)
+            first, second = await hook.wait_for_deliveries(2, within=60)
         assert first.id == second.id
         assert first.body == second.body
         assert second.signed_with(SECRET)
-        assert [("alert.fired", first.id)] == hook.story()
+        assert [("alert.fired", first.id)] == hook.accepted_notifications()
 
 
 async def test_a_collector_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
     """Telemetry that nobody takes is given up, and this is said."""
-    async with Provider() as provider, Receiver() as hook, mute() as collector:
+    async with FakeProvider() as provider, FakeReceiver() as hook, mute() as collector:
         async with Daemon(tmp_path, config(provider, hook, collector)) as daemon:
             async with asyncio.timeout(60):
                 await collector.asked.wait()
             ended = await daemon.terminate()
         assert 0 == ended.code
         assert DRAIN > ended.seconds
-        assert 1 == len(daemon.lines("the last metrics could not be exported"))
+        assert 1 == len(daemon.log_lines("the last metrics could not be exported"))
 
 
 @pytest.mark.parametrize("signals", [1, 2])
 async def test_all_that_can_hang_at_once_does_not_hold_up_the_end(tmp_path: Path, signals: int) -> None:
     """A run, a receiver and a collector that hang: it ends in time; a second signal does not wait even for that."""
-    async with Provider("500") as provider, Receiver(always=HANG) as hook, mute() as collector:
+    async with FakeProvider("500") as provider, FakeReceiver(always=HANG) as hook, mute() as collector:
         async with Daemon(tmp_path, config(provider, hook, collector)) as daemon:
-            await hook.received(1, within=60)
+            await hook.wait_for_deliveries(1, within=60)
             async with asyncio.timeout(60):
                 await collector.asked.wait()
             await hanging(provider, daemon)
             if signals == 2:
-                daemon.signal()
-                await daemon.said("stopping")
+                daemon.send_sigterm()
+                await daemon.wait_for_log("stopping")
             ended = await daemon.terminate()
         assert (0 if signals == 1 else 130) == ended.code
         assert DRAIN > ended.seconds
         assert [] == daemon.query("SELECT kind FROM runs WHERE canary = 'hanging'")
-        assert {"failing"} == {line["subject"] for line in daemon.lines("alert fired")}
+        assert {"failing"} == {line["subject"] for line in daemon.log_lines("alert fired")}
 
 
 async def test_what_is_due_when_the_end_comes_is_still_sent(tmp_path: Path) -> None:
     """The receiver is slow and well: a page that is born while the daemon stops goes out before it is gone."""
-    async with Provider() as provider, Receiver(always=Reply(204)) as hook:
+    async with FakeProvider() as provider, FakeReceiver(always=Reply(204)) as hook:
         async with Daemon(tmp_path, config(provider, hook, None)) as daemon:
-            await daemon.said("run", 1, canary="failing", outcome="ok")
-            provider.turn("500")
-            await daemon.said("run", 1, canary="failing", outcome="failed")
+            await daemon.wait_for_log("run", 1, canary="failing", outcome="ok")
+            provider.set_fault("500")
+            await daemon.wait_for_log("run", 1, canary="failing", outcome="failed")
             assert 0 == (await daemon.terminate()).code
         assert ["alert.fired"] == [delivery.json["type"] for delivery in hook.accepted]

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from support.programs.daemon import Daemon, verb
-from support.servers.provider import MODEL, Provider
-from support.servers.receiver import SECRET, Receiver
+from support.programs.daemon import Daemon, run_command
+from support.servers.provider import MODEL, FakeProvider
+from support.servers.receiver import SECRET, FakeReceiver
 
 
 async def test_a_silence_holds_back_a_page_until_it_is_ended(tmp_path: Path) -> None:
     """Made before the outage by one verb, ended by another: still bad, so it pages then; it is kept over a restart."""
-    async with Provider("ok") as provider, Receiver() as hook, Receiver() as monitor:
+    async with FakeProvider("ok") as provider, FakeReceiver() as hook, FakeReceiver() as monitor:
         config = {
             "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
             "canaries": {"chat": {"target": "sim", "model": MODEL, "every": "400ms", "retry": {"max_attempts": 1}}},
@@ -22,43 +22,43 @@ async def test_a_silence_holds_back_a_page_until_it_is_ended(tmp_path: Path) -> 
         }
         async with Daemon(tmp_path, config) as daemon:
             at = ("--url", await address(daemon))
-            assert (0, "nothing fires\n") == (await verb("alerts", *at))[:2]
-            made = await verb("silence", 'canary="chat"', "--for", "1h", "--why", "a test", *at)
+            assert (0, "nothing fires\n") == (await run_command("alerts", *at))[:2]
+            made = await run_command("silence", 'canary="chat"', "--for", "1h", "--why", "a test", *at)
             assert 0 == made.code
-            provider.turn("cut")
-            await daemon.said("alert fired", alert="Down")
+            provider.set_fault("cut")
+            await daemon.wait_for_log("alert fired", alert="Down")
             await daemon.terminate()
             await daemon.start()
-            await daemon.said("run", 3, canary="chat", outcome="failed")
-            assert [] == [one for one in hook.story() if one[0] == "alert.fired"]
+            await daemon.wait_for_log("run", 3, canary="chat", outcome="failed")
+            assert [] == [one for one in hook.accepted_notifications() if one[0] == "alert.fired"]
 
             at = ("--url", await address(daemon))
-            shown = (await verb("alerts", *at)).stdout
+            shown = (await run_command("alerts", *at)).stdout
             assert "FIRING  Down  chat" in shown
             assert f'SILENCE {made.stdout.strip()}  canary="chat"' in shown
-            assert 0 == (await verb("unsilence", made.stdout.strip(), *at)).code
-            assert 1 == (await verb("unsilence", made.stdout.strip(), *at)).code
-            await hook.received(1)
+            assert 0 == (await run_command("unsilence", made.stdout.strip(), *at)).code
+            assert 1 == (await run_command("unsilence", made.stdout.strip(), *at)).code
+            await hook.wait_for_deliveries(1)
             assert "alert.fired" == hook.accepted[-1].json["type"]
-            await monitor.received(1)
+            await monitor.wait_for_deliveries(1)
 
 
 async def test_a_daemon_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
     """And a bad matcher, in the daemon's words; no traceback."""
-    said = await verb("alerts", "--url", "http://127.0.0.1:9")
+    said = await run_command("alerts", "--url", "http://127.0.0.1:9")
     assert 1 == said.code
     assert said.stderr.startswith("streamcanary: no daemon answers at http://127.0.0.1:9")
-    async with Provider("ok") as provider:
+    async with FakeProvider("ok") as provider:
         config = {
             "targets": {"sim": {"base_url": provider.base_url, "api_key": "none"}},
             "canaries": {"chat": {"target": "sim", "model": "sim-ok"}},
         }
         async with Daemon(tmp_path, config) as daemon:
-            said = await verb("silence", "tier", "--for", "1h", "--url", await address(daemon))
+            said = await run_command("silence", "tier", "--for", "1h", "--url", await address(daemon))
     assert (1, True) == (said.code, "not a matcher: 'tier'" in said.stderr)
 
 
 async def address(daemon: Daemon) -> str:
     """Return where the daemon's API is."""
-    served = await daemon.said("health is served")
+    served = await daemon.wait_for_log("health is served")
     return f"http://127.0.0.1:{served['port']}"

@@ -10,14 +10,14 @@ from streamcanary.model import names
 from streamcanary.model.outcome import OutcomeKind
 from support.programs.collector import Collector, Point, Span
 from support.programs.daemon import Daemon
-from support.programs.program import until
-from support.servers.provider import MODEL, Provider
+from support.programs.program import poll_until
+from support.servers.provider import MODEL, FakeProvider
 
 LABELS = {"target": "sim", "provider": "simulator"}
 EXPORTER = "google/_upb"  # what encodes OTLP, as the kernel sees it: a shared object of protobuf
 
 
-def config(provider: Provider, **telemetry: Any) -> dict[str, Any]:
+def config(provider: FakeProvider, **telemetry: Any) -> dict[str, Any]:
     """Return four canaries: one well, one rescued by retries at first, one by its fallback, and one that can go bad."""
     canary = {"target": "sim", "every": "2s", "retry": {"max_attempts": 3, "base_delay": "10ms"}}
     return {
@@ -32,17 +32,17 @@ def config(provider: Provider, **telemetry: Any) -> dict[str, Any]:
     }
 
 
-async def export_an_outage(folder: Path, provider: Provider, collector: Collector) -> Daemon:
+async def export_an_outage(folder: Path, provider: FakeProvider, collector: Collector) -> Daemon:
     """Run the daemon through the beginning of an outage to its orderly end."""
     otlp = {"endpoint": collector.otlp_endpoint, "interval": "1s"}
     async with Daemon(folder, config(provider, otlp=otlp, resource={"service.namespace": "llm"})) as daemon:
-        assert daemon.maps(EXPORTER)
-        await daemon.said("run", canary="changing", outcome="ok")
+        assert daemon.has_mapped_file(EXPORTER)
+        await daemon.wait_for_log("run", canary="changing", outcome="ok")
         await collector.points(names.RUNS.name, within=60)
-        provider.turn("cut")
+        provider.set_fault("cut")
         for canary in ("steady", "rescued", "failed-over"):
-            await daemon.said("run", 2, canary=canary)
-        await daemon.said("run", 2, canary="changing", outcome="failed")
+            await daemon.wait_for_log("run", 2, canary=canary)
+        await daemon.wait_for_log("run", 2, canary="changing", outcome="failed")
         assert 0 == (await daemon.terminate()).code
     return daemon
 
@@ -50,17 +50,17 @@ async def export_an_outage(folder: Path, provider: Provider, collector: Collecto
 @pytest.mark.real("otelcol")
 async def test_the_collector_receives_every_run_as_a_tree_and_as_numbers(tmp_path: Path) -> None:
     """Each run that the log tells of has arrived whole, the last ones at SIGTERM; spans and metrics agree."""
-    async with Provider() as provider, Collector(tmp_path) as collector:
+    async with FakeProvider() as provider, Collector(tmp_path) as collector:
         daemon = await export_an_outage(tmp_path / "daemon", provider, collector)
-        runs = {line["trace_id"]: line for line in daemon.lines("run") if line["outcome"] != OutcomeKind.SKIPPED}
-        await collector.spans(len(runs), name=names.RUN)
+        runs = {line["trace_id"]: line for line in daemon.log_lines("run") if line["outcome"] != OutcomeKind.SKIPPED}
+        await collector.spans(len(runs), name=names.RUN_SPAN)
         spans = await collector.spans()
-        await until(lambda: all_are_counted(collector, len(runs)), 20, lambda: f"{len(runs)} runs, not counted")
+        await poll_until(lambda: all_are_counted(collector, len(runs)), 20, lambda: f"{len(runs)} runs, not counted")
         points = [point for metric in METRICS for point in await collector.points(metric.name)]
         history = list(collector.history(names.RUNS.name))
     traces = [Trace(spans, trace_id) for trace_id in runs]
 
-    assert set(runs) == {span.trace_id for span in spans if span.name == names.RUN}
+    assert set(runs) == {span.trace_id for span in spans if span.name == names.RUN_SPAN}
     for trace, line in zip(traces, runs.values(), strict=True):
         check_tree(trace, line)
     check_first_run_of_rescued(next(trace for trace in traces if trace.canary == "rescued"))
@@ -97,9 +97,9 @@ def check_tree(trace: Trace, line: dict[str, Any]) -> None:
     model = {"steady": "sim-ok", "rescued": "sim-500@2", "failed-over": "sim-truncated", "changing": MODEL}[
         trace.canary
     ]
-    assert (names.RUN, "INTERNAL") == (trace.run.name, trace.run.kind)
+    assert (names.RUN_SPAN, "INTERNAL") == (trace.run.name, trace.run.kind)
     assert (f"chat {model}", "CLIENT") == (trace.call.name, trace.call.kind)
-    assert {(names.POST, "CLIENT")} == {(span.name, span.kind) for span in trace.attempts}
+    assert {(names.ATTEMPT_SPAN, "CLIENT")} == {(span.name, span.kind) for span in trace.attempts}
     assert (line["canary"], line["outcome"], line["attempts"]) == (trace.canary, trace.outcome, len(trace.attempts))
     assert len(trace.attempts) == trace.call.attributes[names.CALL_ATTEMPTS]
     assert [None, *range(1, len(trace.attempts))] == [
@@ -108,7 +108,7 @@ def check_tree(trace: Trace, line: dict[str, Any]) -> None:
     ends = [trace.run.start, trace.call.start, *(moment for a in trace.attempts for moment in (a.start, a.end))]
     assert sorted(ends) == ends
     assert trace.attempts[-1].end <= trace.call.end <= trace.run.end + 1e-3
-    assert "test" == trace.run.attributes[names.SYNTHETIC]
+    assert "test" == trace.run.attributes[names.SYNTHETIC_TYPE]
     assert "sim" == trace.run.attributes[names.RUN_TARGET]
     assert ("chat", "simulator", model) == tuple(
         trace.call.attributes[name] for name in (names.OPERATION, names.PROVIDER, names.REQUEST_MODEL)
@@ -124,7 +124,7 @@ def check_first_run_of_rescued(trace: Trace) -> None:
     assert ["ERROR", "ERROR", "UNSET"] == [span.status for span in trace.attempts]
     assert ["server_error", "server_error", None] == [span.attributes.get(names.ERROR_TYPE) for span in trace.attempts]
     assert ("UNSET", "UNSET") == (trace.call.status, trace.run.status)
-    assert 2 == trace.call.events.count(names.RETRY_SCHEDULED)
+    assert 2 == trace.call.events.count(names.RETRY_SCHEDULED_EVENT)
 
 
 def check_failed_over(trace: Trace) -> None:
@@ -210,10 +210,10 @@ def check_beginnings(history: list[Point]) -> None:
 
 async def test_without_an_endpoint_nothing_is_exported_and_nothing_said(tmp_path: Path) -> None:
     """No exporter is loaded, and stderr has lines of our own rooms only, none of them a complaint."""
-    async with Provider() as provider, Daemon(tmp_path / "daemon", config(provider)) as daemon:
-        await daemon.said("run", 2, canary="steady")
-        assert not daemon.maps(EXPORTER)
+    async with FakeProvider() as provider, Daemon(tmp_path / "daemon", config(provider)) as daemon:
+        await daemon.wait_for_log("run", 2, canary="steady")
+        assert not daemon.has_mapped_file(EXPORTER)
         assert 0 == (await daemon.terminate()).code
     assert {"streamcanary"} == {line["logger"].partition(".")[0] for line in daemon.log}
-    assert [] == daemon.complaints
+    assert [] == daemon.logged_problems
     assert "" == daemon.stdout

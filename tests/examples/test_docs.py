@@ -9,7 +9,7 @@ import pytest
 
 from streamcanary.cli.main import main
 from streamcanary.model import faults
-from streamcanary.model.faults import NATURE, Blame, FaultKind, Phase
+from streamcanary.model.faults import FAULT_PROPERTIES, Blame, FaultKind, Phase
 
 ROOT = Path(__file__).parents[2]
 sys.path.append(str(ROOT / "tools"))
@@ -50,12 +50,12 @@ def test_a_readme_without_a_place_for_the_tables(copied: Path, capsys: pytest.Ca
 
 def test_the_tree_and_the_table_of_faults_agree(monkeypatch: pytest.MonkeyPatch) -> None:
     """A kind that its tree blames on another, or that it lacks, is a mistake in one of the two."""
-    stalled = NATURE[FaultKind.STALLED]
+    stalled = FAULT_PROPERTIES[FaultKind.STALLED]
     for wrong, says in (
         (stalled._replace(blame=Blame.NETWORK), "stalled is to be mended by network, not by provider as its tree says"),
         (stalled._replace(phases=(Phase.END,)), "stalled stands under phase stream in its tree, and does not occur"),
     ):
-        monkeypatch.setattr(docs, "NATURE", {**NATURE, FaultKind.STALLED: wrong})
+        monkeypatch.setattr(docs, "FAULT_PROPERTIES", {**FAULT_PROPERTIES, FaultKind.STALLED: wrong})
         with pytest.raises(docs.Stale, match=says):
             docs.faults_page()
     tree = re.sub(".*stream_cut .*\n", "", faults.__doc__ or "")

@@ -2,7 +2,7 @@ from typing import Any
 
 import pytest
 
-from streamcanary.model.config_types.fraction import format_fraction, least, parse_fraction
+from streamcanary.model.config_types.fraction import format_fraction, min_count, parse_fraction
 
 
 @pytest.mark.parametrize(
@@ -49,4 +49,4 @@ def test_a_fraction_is_shown_as_a_percentage(fraction: float, expected: str) -> 
 )
 def test_the_least_number_that_is_so_large_a_part(fraction: float, total: int, expected: int) -> None:
     """Whatever binary fractions make of it."""
-    assert expected == least(fraction, total)
+    assert expected == min_count(fraction, total)

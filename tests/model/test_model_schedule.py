@@ -7,7 +7,7 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from streamcanary.model.canary import Canary
-from streamcanary.model.schedule import MOST_POINTS, Cron, Every
+from streamcanary.model.schedule import MAX_POINTS, Cron, Every
 
 BERLIN = "Europe/Berlin"
 
@@ -20,7 +20,7 @@ def at(text: str, zone: str = BERLIN) -> float:
 
 def points(cron: Cron, after: str, number: int) -> list[str]:
     """Return the next points as UTC."""
-    moments = [cron.nth_after(at(after, cron.timezone), k + 1) for k in range(number)]
+    moments = [cron.nth_run_after(at(after, cron.timezone), k + 1) for k in range(number)]
     return [datetime.fromtimestamp(moment, ZoneInfo("UTC")).strftime("%m-%d %H:%M") for moment in moments]
 
 
@@ -57,10 +57,11 @@ def test_the_clocks_set_forward_lose_no_point_and_double_none(expression: str, e
 def test_hourly_points_go_by_real_time() -> None:
     """Whatever the clocks do, an hour is an hour: the spring day has 23, the autumn day 25."""
     hourly = Cron.parse("0 * * * *", BERLIN)
-    assert 23 == hourly.expected(at("2026-03-29") - 1, at("2026-03-30") - 1)
-    assert 25 == hourly.expected(at("2026-10-25") - 1, at("2026-10-26") - 1)
+    assert 23 == hourly.expected_runs(at("2026-03-29") - 1, at("2026-03-30") - 1)
+    assert 25 == hourly.expected_runs(at("2026-10-25") - 1, at("2026-10-26") - 1)
     gaps = {
-        round(hourly.nth_after(at("2026-10-25"), k + 1) - hourly.nth_after(at("2026-10-25"), k)) for k in range(1, 9)
+        round(hourly.nth_run_after(at("2026-10-25"), k + 1) - hourly.nth_run_after(at("2026-10-25"), k))
+        for k in range(1, 9)
     }
     assert {3600} == gaps
 
@@ -77,14 +78,14 @@ def test_a_point_is_later_than_the_moment_itself() -> None:
     """Asked at a point, the next one is named; fractions of a second do not matter."""
     cron = Cron.parse("0 9 * * *")
     nine = at("2026-02-02T09:00", "UTC")
-    assert [nine + 86400, nine, nine + 86400] == [cron.nth_after(nine + delta, 1) for delta in (0.0, -0.001, 0.001)]
+    assert [nine + 86400, nine, nine + 86400] == [cron.nth_run_after(nine + delta, 1) for delta in (0.0, -0.001, 0.001)]
 
 
 def test_no_data_waits_for_the_canary_s_own_turns() -> None:
     """Heard of last on Friday at half past four, a canary of office hours is missed on Monday morning, not before."""
     canary = Canary(name="c", target="t", provider="p", interval=1.0, cron=Cron.parse("0 9-17 * * 1-5", BERLIN))
     friday = at("2026-02-06T16:30")
-    assert at("2026-02-09T10:00") == canary.nth_after(friday, 3) == canary.schedule.nth_after(friday, 3)
+    assert at("2026-02-09T10:00") == canary.nth_run_after(friday, 3) == canary.schedule.nth_run_after(friday, 3)
     assert Every(1.0) == Canary(name="c", target="t", provider="p", interval=1.0).schedule
 
 
@@ -104,7 +105,7 @@ def test_mean_and_shortest_interval(schedule: Every | Cron, interval: float, sho
     """Alerting counts by the mean; a run must end within the shortest."""
     assert (pytest.approx(interval, rel=0.005), pytest.approx(shortest, rel=0.005)) == (
         schedule.interval,
-        schedule.shortest,
+        schedule.min_interval,
     )
 
 
@@ -122,7 +123,7 @@ def test_mean_and_shortest_interval(schedule: Every | Cron, interval: float, sho
 )
 def test_longest_interval(expression: str, longest: float) -> None:
     """A maintenance window as long as that never closes."""
-    assert pytest.approx(longest, rel=0.001) == Cron.parse(expression).longest
+    assert pytest.approx(longest, rel=0.001) == Cron.parse(expression).max_interval
 
 
 def test_expected_counts_the_later_end_and_not_the_earlier() -> None:
@@ -130,21 +131,21 @@ def test_expected_counts_the_later_end_and_not_the_earlier() -> None:
     cron = Cron.parse("*/10 * * * *")
     start = at("2026-02-02", "UTC")
     assert [6, 1, 0, 0, 0] == [
-        cron.expected(start, start + 3600),
-        cron.expected(start - 1, start),
-        cron.expected(start, start),
-        cron.expected(start, start + 599),
-        cron.expected(start + 9, start),
+        cron.expected_runs(start, start + 3600),
+        cron.expected_runs(start - 1, start),
+        cron.expected_runs(start, start),
+        cron.expected_runs(start, start + 599),
+        cron.expected_runs(start + 9, start),
     ]
-    assert [3, 3, 0, 0] == [Every(30.0).expected(0.0, until) for until in (90.0, 119.0, 29.0, -5.0)]
+    assert [3, 3, 0, 0] == [Every(30.0).expected_runs(0.0, until) for until in (90.0, 119.0, 29.0, -5.0)]
 
 
 def test_the_cost_is_bounded() -> None:
     """However long the stretch, at most so many points are looked at; the rest is estimated."""
     cron = Cron.parse("* * * * *")
     begun = time.process_time()
-    assert 365 * 1440 == cron.expected(at("2026-01-01", "UTC"), at("2027-01-01", "UTC"))
-    assert cron.nth_after(0.0, MOST_POINTS) == cron.nth_after(0.0, 10**9)
+    assert 365 * 1440 == cron.expected_runs(at("2026-01-01", "UTC"), at("2027-01-01", "UTC"))
+    assert cron.nth_run_after(0.0, MAX_POINTS) == cron.nth_run_after(0.0, 10**9)
     assert True is (time.process_time() - begun < 20)
 
 
@@ -210,12 +211,12 @@ OFFICE = Cron.parse("*/10 9-17 * * 1-5", "Europe/Berlin")
 )
 def test_a_window_holds_what_it_holds_when_it_is_fullest(schedule: Every | Cron, seconds: float, most: int) -> None:
     """Pauses do not count against a canary that runs by cron."""
-    assert most == schedule.most_runs(seconds)
+    assert most == schedule.max_runs(seconds)
 
 
 def test_the_usual_pace_is_that_between_pauses() -> None:
     """The mean is true of no two runs."""
-    assert (600.0, 2240.0) == (OFFICE.pace, OFFICE.interval)
+    assert (600.0, 2240.0) == (OFFICE.median_interval, OFFICE.interval)
 
 
 @pytest.mark.parametrize("number", [1, 2, 54, 300])
@@ -223,11 +224,11 @@ def test_the_wait_is_the_mean_from_any_moment(number: int) -> None:
     """Of moments that are spread over weeks, nights and weekends among them."""
     start, weeks = 1_767_571_200.0, 4 * 7 * 86400.0
     moments = [start + weeks * (part + 0.5) / 2000 for part in range(2000)]
-    mean = sum(OFFICE.nth_after(moment, number) - moment for moment in moments) / len(moments)
-    assert pytest.approx(mean, rel=0.02) == OFFICE.wait(number)
+    mean = sum(OFFICE.nth_run_after(moment, number) - moment for moment in moments) / len(moments)
+    assert pytest.approx(mean, rel=0.02) == OFFICE.mean_wait(number)
 
 
 def test_the_wait_for_a_part_of_a_run_lies_between() -> None:
     """Mean numbers of runs are seldom whole."""
-    assert pytest.approx((OFFICE.wait(3) + OFFICE.wait(4)) / 2) == OFFICE.wait(3.5)
-    assert (15.0, 75.0) == (Every(30.0).wait(1), Every(30.0).wait(3))
+    assert pytest.approx((OFFICE.mean_wait(3) + OFFICE.mean_wait(4)) / 2) == OFFICE.mean_wait(3.5)
+    assert (15.0, 75.0) == (Every(30.0).mean_wait(1), Every(30.0).mean_wait(3))

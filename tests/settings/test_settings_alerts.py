@@ -5,8 +5,15 @@ from pathlib import Path
 import pytest
 
 from streamcanary.settings import ConfigInvalid, load
-from support.alerting.config_yaml import HOOK, RECEIVERS, problems, rule, settings, warnings
-from support.servers.certificates import AUTHORITY, ELSEWHERE, LOOPBACK
+from support.alerting.config_yaml import (
+    RECEIVERS_YAML,
+    WEBHOOK_YAML,
+    config_errors,
+    config_warnings,
+    load_settings,
+    rule_yaml,
+)
+from support.servers.certificates import AUTHORITY, LOOPBACK, WRONG_HOST
 
 ONLY = "means nothing for measure slow, only for errors and first_attempts; remove it"
 BRACES = "{{ and }} are plain braces here; a field is written {canary}, with one brace on each side"
@@ -184,7 +191,7 @@ EXPLAINS = f"{OWN_NAME}: TargetRejected mutes what it explains"
 )
 def test_a_mistake_in_a_rule_is_told_at_its_own_key(tmp_path: Path, written: str, expected: list[str]) -> None:
     """With line, column and key, what is wrong, and what would be right."""
-    assert [f"6{line}" for line in expected] == problems(tmp_path, rule(written) + RECEIVERS)
+    assert [f"6{line}" for line in expected] == config_errors(tmp_path, rule_yaml(written) + RECEIVERS_YAML)
 
 
 @pytest.mark.parametrize(
@@ -199,7 +206,7 @@ def test_a_mistake_in_a_rule_is_told_at_its_own_key(tmp_path: Path, written: str
 )
 def test_what_is_sound_is_taken(tmp_path: Path, text: str) -> None:
     """Plain braces, line breaks, fields in an address, windows as people write them."""
-    assert () == settings(tmp_path, rule(text) + RECEIVERS).warnings
+    assert () == load_settings(tmp_path, rule_yaml(text) + RECEIVERS_YAML).warnings
 
 
 # ---- built-in rules
@@ -210,7 +217,9 @@ def test_a_built_in_rule_is_not_lost_by_a_typing_error(tmp_path: Path, name: str
     """It would be a rule beside it, and the one that was meant would stay as it is."""
     message = "no built-in rule has this name, and it says nothing of its own; did you mean NoData?"
     for text in ("{labels: {severity: ticket}}", "{enabled: false}"):
-        assert [f"6:11: alerts.rules.{name}: {message}"] == problems(tmp_path, rule(text, name) + RECEIVERS)
+        assert [f"6:11: alerts.rules.{name}: {message}"] == config_errors(
+            tmp_path, rule_yaml(text, name) + RECEIVERS_YAML
+        )
 
 
 def test_a_rule_of_its_own_that_is_called_nearly_like_a_built_in_one_is_a_warning(tmp_path: Path) -> None:
@@ -221,7 +230,7 @@ def test_a_rule_of_its_own_that_is_called_nearly_like_a_built_in_one_is_a_warnin
             "6:11: rules.ReceiverFailed: is a rule of its own beside the built-in ReceiverFailing; did you mean "
             "ReceiverFailing? If not, rename it"
         )
-    ] == warnings(tmp_path, text + RECEIVERS)
+    ] == config_warnings(tmp_path, text + RECEIVERS_YAML)
 
 
 @pytest.mark.parametrize(
@@ -254,7 +263,7 @@ def test_a_rule_of_its_own_that_is_called_nearly_like_a_built_in_one_is_a_warnin
 )
 def test_a_built_in_rule_stays_what_it_is(tmp_path: Path, written: str, expected: str) -> None:
     """What it explains is muted: with another measure it would mute what it does not explain."""
-    assert [f"6:{expected}"] == problems(tmp_path, f"  rules: {{{written}}}\n{RECEIVERS}")
+    assert [f"6:{expected}"] == config_errors(tmp_path, f"  rules: {{{written}}}\n{RECEIVERS_YAML}")
 
 
 def test_a_built_in_rule_can_be_made_more_patient(tmp_path: Path) -> None:
@@ -264,7 +273,7 @@ def test_a_built_in_rule_can_be_made_more_patient(tmp_path: Path) -> None:
         "    NoData: {detector: {type: no_data, runs: 10}}\n"
         "    TargetRejected: {measure: errors, blame: [config], detector: {type: consecutive, failures: 5}}\n"
     )
-    assert () == settings(tmp_path, text + RECEIVERS).warnings
+    assert () == load_settings(tmp_path, text + RECEIVERS_YAML).warnings
 
 
 def test_a_key_that_is_missing_is_shown(tmp_path: Path) -> None:
@@ -273,7 +282,7 @@ def test_a_key_that_is_missing_is_shown(tmp_path: Path) -> None:
         "7:17: alerts.maintenance.m.cron: is required, and missing; write it like cron: 0 17 * * fri",
         "7:17: alerts.maintenance.m.for: is required, and missing; write it like for: 30m",
         "7:17: alerts.maintenance.m.match: is required, and missing; write it like match: ['tier=\"prod\"']",
-    ] == problems(tmp_path, f"{RECEIVERS}  maintenance: {{m: {{timezone: UTC}}}}\n")
+    ] == config_errors(tmp_path, f"{RECEIVERS_YAML}  maintenance: {{m: {{timezone: UTC}}}}\n")
 
 
 # ---- files of certificates
@@ -284,7 +293,7 @@ def test_files_of_certificates_are_looked_at(tmp_path: Path) -> None:
     (tmp_path / "empty.pem").write_text("")
     way = ", ca_file: gone.pem, client_cert: empty.pem, client_key: ."
     cannot = "cannot be read: No such file or directory; give the path of a file in PEM"
-    text = f"  receivers: {{hook: {HOOK % way}, mail: {HOOK % ', ca_file: empty.pem'}}}\n"
+    text = f"  receivers: {{hook: {WEBHOOK_YAML % way}, mail: {WEBHOOK_YAML % ', ca_file: empty.pem'}}}\n"
     hook, key, mail = (text.index(part) + 1 for part in ("gone.pem", ".}", "empty.pem}}"))
     assert [
         f"6:{hook}: alerts.receivers.hook.ca_file: ca_file {tmp_path}/gone.pem {cannot}",
@@ -293,7 +302,7 @@ def test_files_of_certificates_are_looked_at(tmp_path: Path) -> None:
             "give the path of a file in PEM"
         ),
         f"6:{mail}: alerts.receivers.mail.ca_file: ca_file {tmp_path}/empty.pem holds no certificates in PEM",
-    ] == problems(tmp_path, text)
+    ] == config_errors(tmp_path, text)
 
 
 def test_the_files_of_a_target_are_looked_at(tmp_path: Path) -> None:
@@ -301,10 +310,10 @@ def test_the_files_of_a_target_are_looked_at(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     target = f"ca_file: {AUTHORITY}, client_cert: {LOOPBACK}, client_key: {{key}}"
     canary = "canaries: {c: {target: t, model: m}}\n"
-    path.write_text(f"targets: {{t: {{api_key: none, {target.format(key=ELSEWHERE)}}}}}\n{canary}")
+    path.write_text(f"targets: {{t: {{api_key: none, {target.format(key=WRONG_HOST)}}}}}\n{canary}")
     with pytest.raises(ConfigInvalid) as caught:
         load(path, {})
-    assert [("targets.t.client_key", f"client_key {ELSEWHERE} does not belong to client_cert")] == [
+    assert [("targets.t.client_key", f"client_key {WRONG_HOST} does not belong to client_cert")] == [
         (problem.path, problem.message) for problem in caught.value.problems
     ]
     path.write_text(f"targets: {{t: {{api_key: none, {target.format(key=LOOPBACK)}}}}}\n{canary}")
@@ -338,10 +347,10 @@ def test_numbers_and_truth_values_come_from_the_environment(tmp_path: Path) -> N
     """As text, which is all that there is: in a variable, in quotes for the braces, and as an override."""
     text = (
         "  rules: {X: {enabled: '${ON}', detector: {type: consecutive, failures: '${COUNT}'}}, Y: {enabled: true}}\n"
-        f"{RECEIVERS}budget: {{requests_per_minute: 1}}\n"
+        f"{RECEIVERS_YAML}budget: {{requests_per_minute: 1}}\n"
     )
     override = {"STREAMCANARY_BUDGET__REQUESTS_PER_MINUTE": "7", "STREAMCANARY_ALERTS__RULES__Y__ENABLED": "false"}
-    loaded = settings(tmp_path, text, ON="true", COUNT="4", **override)
+    loaded = load_settings(tmp_path, text, ON="true", COUNT="4", **override)
     one, other = loaded.alerts.rules["X"], loaded.alerts.rules["Y"]
     assert (True, 4, False, 7) == (
         one.enabled,
@@ -351,7 +360,7 @@ def test_numbers_and_truth_values_come_from_the_environment(tmp_path: Path) -> N
     )
     assert [
         "STREAMCANARY_BUDGET__REQUESTS_PER_MINUTE: budget.requests_per_minute: must be a number, not text",
-    ] == problems(tmp_path, text, ON="true", COUNT="4", STREAMCANARY_BUDGET__REQUESTS_PER_MINUTE="many")
+    ] == config_errors(tmp_path, text, ON="true", COUNT="4", STREAMCANARY_BUDGET__REQUESTS_PER_MINUTE="many")
 
 
 def test_a_canary_is_not_renamed_from_itself(tmp_path: Path) -> None:

@@ -19,7 +19,7 @@ def test_the_example_configuration_is_sound() -> None:
     settings = load(ROOT / "config" / "streamcanary.yaml", KEY)
     assert list(settings.canaries) == ["chat-mini"]
     assert list(settings.alerts.rules) == ["ProdErrorSpike", "FirstAttemptsFailing"]
-    assert all(rule.watches(settings.describe()[0]) for rule in settings.alerts.rules.values())
+    assert all(rule.applies_to(settings.to_canaries()[0]) for rule in settings.alerts.rules.values())
 
 
 def test_settings_never_change() -> None:
@@ -97,7 +97,7 @@ def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
 
 def test_the_other_rooms_learn_who_the_canaries_are() -> None:
     """Name, target, provider, interval and labels; not what is asked."""
-    assert load(SOUND, KEY).describe() == (
+    assert load(SOUND, KEY).to_canaries() == (
         Canary(
             name="chat-mini", target="openai", provider="openai", host="api.openai.com", interval=30.0, timeout=24.0
         ),

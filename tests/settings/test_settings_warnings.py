@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from streamcanary.settings import ConfigInvalid, load
-from support.alerting.config_yaml import BASE, RECEIVERS, rule, warnings
+from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warnings, rule_yaml
 
 
 @pytest.mark.parametrize(
@@ -22,20 +22,20 @@ from support.alerting.config_yaml import BASE, RECEIVERS, rule, warnings
         ),
         ("  rules: {X: {enabled: false}}\n", []),
         (
-            f"{RECEIVERS}  routes: []\n",
+            f"{RECEIVERS_YAML}  routes: []\n",
             ["7:3: routes: is empty, and then every alert goes to every receiver; write a route, or leave the key out"],
         ),
         (
-            f"{RECEIVERS}  routes: [{{receivers: [hook]}}]\n",
+            f"{RECEIVERS_YAML}  routes: [{{receivers: [hook]}}]\n",
             ["6:115: receivers.mail: no route leads to it, so it is told of nothing; name it in a route"],
         ),
         (
-            f"{RECEIVERS}  routes: [{{match: ['severity=\"pgae\"'], receivers: [hook]}}, {{receivers: [mail]}}]\n",
+            f"{RECEIVERS_YAML}  routes: [{{match: ['severity=\"pgae\"'], receivers: [hook]}}, {{receivers: [mail]}}]\n",
             ["7:21: routes[0].match[0]: matches no alert: severity is page"],
         ),
         (
             (
-                f"{RECEIVERS}  routes:\n"
+                f"{RECEIVERS_YAML}  routes:\n"
                 "  - {match: ['severity=\"page\"'], receivers: [hook]}\n"
                 "  - {match: ['alert=\"NoData\"'], receivers: [hook]}\n"
                 "  - {receivers: [mail]}\n"
@@ -52,7 +52,7 @@ from support.alerting.config_yaml import BASE, RECEIVERS, rule, warnings
             ],
         ),
         (
-            f"{RECEIVERS}  routes: [{{match: ['tier=\"prod\"'], receivers: [hook, mail]}}]\n",
+            f"{RECEIVERS_YAML}  routes: [{{match: ['tier=\"prod\"'], receivers: [hook, mail]}}]\n",
             [
                 (
                     "7:3: routes: no route matches the alerts of CanaryEgressDown, TargetRejected (b), "
@@ -63,7 +63,7 @@ from support.alerting.config_yaml import BASE, RECEIVERS, rule, warnings
         ),
         (
             (
-                f"  rules: {{X: {{labels: {{severity: ticket}}}}}}\n{RECEIVERS}"
+                f"  rules: {{X: {{labels: {{severity: ticket}}}}}}\n{RECEIVERS_YAML}"
                 "  routes: [{match: ['severity=\"page\"'], receivers: [hook, mail]}]\n"
             ),
             [
@@ -74,11 +74,11 @@ from support.alerting.config_yaml import BASE, RECEIVERS, rule, warnings
             ],
         ),
         (
-            f"{RECEIVERS}  maintenance: {{m: {{match: ['tier=\"prdo\"'], cron: 0 17 * * fri, for: 30m}}}}\n",
+            f"{RECEIVERS_YAML}  maintenance: {{m: {{match: ['tier=\"prdo\"'], cron: 0 17 * * fri, for: 30m}}}}\n",
             ["7:29: maintenance.m.match[0]: matches no alert: tier is prod or test; did you mean prod?"],
         ),
         (
-            f"{RECEIVERS}  maintenance: {{m: {{match: ['tier=\"prod\"'], cron: '* * * * *', for: 1m}}}}\n",
+            f"{RECEIVERS_YAML}  maintenance: {{m: {{match: ['tier=\"prod\"'], cron: '* * * * *', for: 1m}}}}\n",
             [
                 (
                     "7:69: maintenance.m.for: the window never closes: '* * * * *' opens it again after 1m at most, so "
@@ -87,7 +87,7 @@ from support.alerting.config_yaml import BASE, RECEIVERS, rule, warnings
             ],
         ),
         (
-            f"{RECEIVERS}  maintenance: {{m: {{match: ['alert=\"NoData\"'], cron: 0 0 * * *, for: 48h}}}}\n",
+            f"{RECEIVERS_YAML}  maintenance: {{m: {{match: ['alert=\"NoData\"'], cron: 0 0 * * *, for: 48h}}}}\n",
             [
                 (
                     "7:70: maintenance.m.for: the window never closes: '0 0 * * *' opens it again after 1d at most, so "
@@ -95,28 +95,28 @@ from support.alerting.config_yaml import BASE, RECEIVERS, rule, warnings
                 )
             ],
         ),
-        (f"{RECEIVERS}  maintenance: {{m: {{match: ['tier=\"prod\"'], cron: 0 0 * * *, for: 23h}}}}\n", []),
+        (f"{RECEIVERS_YAML}  maintenance: {{m: {{match: ['tier=\"prod\"'], cron: 0 0 * * *, for: 23h}}}}\n", []),
         (
-            f"{RECEIVERS}  group_by: [alert, teir, subject, severity]\n",
+            f"{RECEIVERS_YAML}  group_by: [alert, teir, subject, severity]\n",
             ["7:21: group_by[1]: no alert has the label teir; did you mean tier?"],
         ),
         (
-            f"{rule('{measure: slow}')}{RECEIVERS}",
+            f"{rule_yaml('{measure: slow}')}{RECEIVERS_YAML}",
             ["6:24: rules.X.measure: a: no slo, so no run is ever slow; give them one, such as slo: {first_token: 2s}"],
         ),
     ],
 )
 def test_what_keeps_an_alert_from_being_told_of_is_a_warning(tmp_path: Path, written: str, expected: list[str]) -> None:
     """It may be meant, so that the configuration is good; with its place, and what would be right."""
-    assert expected == warnings(tmp_path, written)
+    assert expected == config_warnings(tmp_path, written)
 
 
 def test_warnings_are_bounded_by_the_labels_that_they_list(tmp_path: Path) -> None:
     """A fleet has thousands of names."""
     canaries = "".join(f"  c{number}: {{target: t, model: m}}\n" for number in range(100))
     path = tmp_path / "c.yaml"
-    rules = rule("{match: ['canary=\"zz\"']}")
-    path.write_text(BASE.replace("alerts:\n", f"{canaries}alerts:\n{rules}{RECEIVERS}"))
+    rules = rule_yaml("{match: ['canary=\"zz\"']}")
+    path.write_text(BASE_YAML.replace("alerts:\n", f"{canaries}alerts:\n{rules}{RECEIVERS_YAML}"))
     with pytest.raises(ConfigInvalid) as caught:
         load(path, {})
     [problem] = caught.value.problems

@@ -4,7 +4,7 @@ import pytest
 
 from streamcanary.simulator import Simulator
 from streamcanary.simulator.choice import Choice, Chooser, UnknownFault
-from support.servers.simulator import QUICK, see
+from support.servers.simulator import FAST_PACE, fetch_raw
 
 
 def faults(text: str, count: int, chooser: Chooser | None = None) -> list[str]:
@@ -89,7 +89,7 @@ def test_names_without_end_are_forgotten() -> None:
 
 async def test_the_server_plays_what_was_chosen() -> None:
     """On the wire, and in the record of requests."""
-    async with Simulator(pace=QUICK) as simulator:
-        statuses = [(await see(simulator, "sim-500@2")).status for _ in range(3)]
+    async with Simulator(pace=FAST_PACE) as simulator:
+        statuses = [(await fetch_raw(simulator, "sim-500@2")).status for _ in range(3)]
         assert statuses == [500, 500, 200]
         assert [request.fault for request in simulator.requests] == ["500", "500", "ok"]

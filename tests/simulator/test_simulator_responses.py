@@ -9,7 +9,7 @@ from openai.types.responses import Response, ResponseStreamEvent
 
 from streamcanary.simulator import FAULTS, Simulator
 from streamcanary.simulator.openings import OPENINGS
-from support.servers.simulator import QUICK, Seen, see
+from support.servers.simulator import FAST_PACE, RawAnswer, fetch_raw
 
 SSE, JSON = "text/event-stream", "application/json"
 WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
@@ -57,13 +57,13 @@ TYPES: dict[str, Any] = {
 """The SDK's own type of each event."""
 
 
-async def stream_of(fault: str, **more: Any) -> Seen:
+async def stream_of(fault: str, **more: Any) -> RawAnswer:
     """Return the stream of ``fault``."""
-    async with Simulator(pace=QUICK) as simulator:
-        return await see(simulator, f"sim-{fault}", api="responses", **more)
+    async with Simulator(pace=FAST_PACE) as simulator:
+        return await fetch_raw(simulator, f"sim-{fault}", api="responses", **more)
 
 
-def within(seen: Seen) -> list[str]:
+def within(seen: RawAnswer) -> list[str]:
     """Return the types of the events between beginning and end of a response; of one type in a row, the first."""
     created, in_progress, *types, completed = [event["type"] for event in seen.events]
     assert [created, in_progress, completed] == LIFE
@@ -74,8 +74,8 @@ def within(seen: Seen) -> list[str]:
 async def test_a_stream_fault_shows_in_the_stream(fault: str) -> None:
     """Text, last event and end are those of the row; ``[DONE]`` never comes."""
     seen = await stream_of(fault)
-    assert (seen.status, seen.content_type, seen.done) == (200, SSE, False)
-    assert (seen.text, seen.last, seen.end) == STREAMS[fault]
+    assert (seen.status, seen.content_type, seen.has_done_marker) == (200, SSE, False)
+    assert (seen.text, seen.last_event, seen.ending) == STREAMS[fault]
 
 
 @pytest.mark.parametrize("fault", WELL_FORMED)
@@ -220,7 +220,7 @@ async def test_reasoning_is_counted() -> None:
 async def test_a_slow_first_token_comes_after_signs_of_life() -> None:
     """What opens the response, its item and its part is no token: the wait is before the first delta."""
     seen = await stream_of("slow-first-token")
-    assert seen.seconds >= QUICK.slow_first_token
+    assert seen.seconds >= FAST_PACE.slow_first_token
     seen = await stream_of("empty-deltas")
     assert [event["type"] for event in seen.events[:5]][2:] == [
         "response.output_item.added",
@@ -315,7 +315,7 @@ async def test_asked_for_no_stream_the_answer_is_one_object(fault: str, status: 
 async def test_asked_for_no_stream_a_broken_one_is_a_broken_object(fault: str, end: str) -> None:
     """The same break, in the JSON."""
     seen = await stream_of(fault, stream=False)
-    assert (seen.status, seen.content_type, seen.end) == (200, JSON, end)
+    assert (seen.status, seen.content_type, seen.ending) == (200, JSON, end)
     with pytest.raises(ValueError):  # of JSON or of UTF-8
         json.loads(seen.body)
 
@@ -344,8 +344,8 @@ async def test_a_body_that_asks_for_nothing_is_told_why(body: dict[str, Any], me
 
 async def test_both_apis_share_their_counts_and_their_record() -> None:
     """``@1`` is the first request of the name, through whichever API; the path tells them apart."""
-    async with Simulator(pace=QUICK) as simulator:
-        statuses = [(await see(simulator, "sim-500@1", api=api)).status for api in ("responses", "chat")]
+    async with Simulator(pace=FAST_PACE) as simulator:
+        statuses = [(await fetch_raw(simulator, "sim-500@1", api=api)).status for api in ("responses", "chat")]
         asked = [(request.path, request.model, request.stream, request.fault) for request in simulator.requests]
     assert statuses == [500, 200]
     assert asked == [

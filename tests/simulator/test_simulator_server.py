@@ -12,7 +12,7 @@ import pytest
 
 from streamcanary.simulator import CannotListen, Request, Simulator
 from support.clock import ManualClock
-from support.servers.simulator import PATIENT, QUICK, client_tls, see, server_tls, until
+from support.servers.simulator import FAST_PACE, HANGING_PACE, client_tls, fetch_raw, server_tls, wait_until
 
 HANGING = ["no-headers", "5xx-stalled-body", "stall", "keepalive-stall", "pings", "empty-deltas", "slow-first-token"]
 
@@ -23,33 +23,33 @@ async def hang(simulator: Simulator, fault: str) -> asyncio.StreamWriter:
     _, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
     body = json.dumps({"model": f"sim-{fault}", "messages": [], "stream": True}).encode()
     writer.write(b"POST /v1/chat/completions HTTP/1.1\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body))
-    await until(lambda: len(simulator.requests) > seen)
+    await wait_until(lambda: len(simulator.requests) > seen)
     return writer
 
 
 @pytest.mark.parametrize("fault", HANGING)
 async def test_a_client_that_leaves_a_hang_leaves_nothing_behind(fault: str) -> None:
     """The server notices at once."""
-    async with Simulator(pace=PATIENT) as simulator:
+    async with Simulator(pace=HANGING_PACE) as simulator:
         writer = await hang(simulator, fault)
         assert simulator.connections == 1
         writer.close()
         await writer.wait_closed()
-        await until(lambda: simulator.connections == 0)
+        await wait_until(lambda: simulator.connections == 0)
 
 
 @pytest.mark.parametrize("fault", HANGING)
 async def test_a_client_that_crashes_in_a_hang_leaves_nothing_behind(fault: str) -> None:
     """A RST is noticed like a FIN."""
-    async with Simulator(pace=PATIENT) as simulator:
+    async with Simulator(pace=HANGING_PACE) as simulator:
         writer = await hang(simulator, fault)
         writer.transport.abort()
-        await until(lambda: simulator.connections == 0)
+        await wait_until(lambda: simulator.connections == 0)
 
 
 async def test_closing_ends_every_hang_at_once() -> None:
     """However long they would have lasted."""
-    simulator = Simulator(pace=PATIENT)
+    simulator = Simulator(pace=HANGING_PACE)
     await simulator.start()
     writers = [await hang(simulator, fault) for fault in HANGING]
     assert simulator.connections == len(HANGING)
@@ -64,7 +64,7 @@ async def test_closing_ends_every_hang_at_once() -> None:
 @pytest.mark.parametrize("turns", range(6))
 async def test_closing_ends_a_connection_that_comes_in_just_then(turns: int) -> None:
     """However far the loop has come with accepting it, it is not lost."""
-    simulator = Simulator(pace=PATIENT)
+    simulator = Simulator(pace=HANGING_PACE)
     await simulator.start()
     with socket.create_connection(("127.0.0.1", simulator.port), timeout=5) as sock:
         for _ in range(turns):
@@ -79,7 +79,7 @@ async def test_closing_ends_a_connection_that_comes_in_just_then(turns: int) -> 
 
 async def test_closing_twice_does_nothing_more() -> None:
     """Nor does closing what was never started."""
-    simulator = Simulator(pace=QUICK)
+    simulator = Simulator(pace=FAST_PACE)
     await simulator.close()
     await simulator.start()
     await simulator.close()
@@ -90,17 +90,17 @@ async def test_closing_twice_does_nothing_more() -> None:
 
 async def test_what_was_closed_can_be_started_again() -> None:
     """On the same port, if it was given one: a provider that comes back."""
-    async with Simulator(pace=QUICK) as first:
+    async with Simulator(pace=FAST_PACE) as first:
         port = first.port
-    again = Simulator(pace=QUICK, port=port)
+    again = Simulator(pace=FAST_PACE, port=port)
     for _ in range(2):
         async with again:
-            assert (await see(again, "sim-ok")).text == "Pong! The canary sings."
+            assert (await fetch_raw(again, "sim-ok")).text == "Pong! The canary sings."
 
 
 async def test_it_is_started_once_at_a_time() -> None:
     """A second start is a mistake of the program."""
-    async with Simulator(pace=QUICK) as simulator:
+    async with Simulator(pace=FAST_PACE) as simulator:
         with pytest.raises(RuntimeError, match="started already"):
             await simulator.start()
 
@@ -113,7 +113,7 @@ def test_before_the_start_there_is_no_address() -> None:
 
 async def test_a_port_in_use_is_told() -> None:
     """And what to do about it."""
-    async with Simulator(pace=QUICK) as simulator:
+    async with Simulator(pace=FAST_PACE) as simulator:
         with pytest.raises(CannotListen) as raised:
             await Simulator(port=simulator.port).start()
     advice = "stop what uses it, or choose another (0 takes any free one)"
@@ -137,7 +137,7 @@ async def test_an_address_that_cannot_be_had_is_told(host: str, port: int, messa
 async def test_it_remembers_what_it_was_asked() -> None:
     """When, what, how it was answered; of the key, that there was one."""
     clock = ManualClock()
-    async with Simulator(pace=QUICK, clock=clock) as simulator:
+    async with Simulator(pace=FAST_PACE, clock=clock) as simulator:
         clock.advance(7)
         async with httpx2.AsyncClient(trust_env=False) as client:
             headers = {"authorization": "Bearer sk-secret-secret", "traceparent": "00-a-b-01", "cookie": "x"}
@@ -154,18 +154,20 @@ async def test_it_remembers_what_it_was_asked() -> None:
 
 async def test_it_remembers_model_stream_and_fault() -> None:
     """Of each completion asked for; unknown models have no fault."""
-    async with Simulator(pace=QUICK) as simulator:
-        await see(simulator, "sim-500@1")
-        await see(simulator, "sim-500@1", stream=False)
-        await see(simulator, "gpt-9")
+    async with Simulator(pace=FAST_PACE) as simulator:
+        await fetch_raw(simulator, "sim-500@1")
+        await fetch_raw(simulator, "sim-500@1", stream=False)
+        await fetch_raw(simulator, "gpt-9")
         asked = [(request.model, request.stream, request.fault) for request in simulator.requests]
     assert asked == [("sim-500@1", True, "500"), ("sim-500@1", False, "ok"), ("gpt-9", True, None)]
 
 
 async def test_it_remembers_what_it_sent() -> None:
     """The head of each answer, in the order of the requests; nothing where none went out."""
-    async with Simulator(pace=QUICK) as simulator:
-        seen = [await see(simulator, f"sim-{fault}") for fault in ("ok", "garbage", "429-retry-after-ms", "close")]
+    async with Simulator(pace=FAST_PACE) as simulator:
+        seen = [
+            await fetch_raw(simulator, f"sim-{fault}") for fault in ("ok", "garbage", "429-retry-after-ms", "close")
+        ]
         assert [200, None, 429, None] == [sent.status for sent in simulator.sent]
         assert [request.id for request in simulator.requests] == [sent.id for sent in simulator.sent]
         assert [each.headers.get("x-request-id") for each in seen] == [sent.request_id for sent in simulator.sent]
@@ -174,7 +176,7 @@ async def test_it_remembers_what_it_sent() -> None:
 
 async def test_it_forgets_the_oldest_and_cuts_the_longest() -> None:
     """A thousand requests, 8 KiB of each body."""
-    async with Simulator(pace=QUICK) as simulator, httpx2.AsyncClient(trust_env=False) as client:
+    async with Simulator(pace=FAST_PACE) as simulator, httpx2.AsyncClient(trust_env=False) as client:
         for number in range(1001):
             await client.get(f"{simulator.base_url}/{number}")
         assert (len(simulator.requests), simulator.requests[0].path) == (1000, "/v1/1")
@@ -184,8 +186,8 @@ async def test_it_forgets_the_oldest_and_cuts_the_longest() -> None:
 
 async def test_people_can_read_what_it_remembers() -> None:
     """As JSON; looking leaves no trace."""
-    async with Simulator(pace=QUICK) as simulator:
-        await see(simulator, "sim-429")
+    async with Simulator(pace=FAST_PACE) as simulator:
+        await fetch_raw(simulator, "sim-429")
         async with httpx2.AsyncClient(trust_env=False) as client:
             for _ in range(2):
                 answer = (await client.get(f"http://127.0.0.1:{simulator.port}/_requests")).json()
@@ -196,8 +198,8 @@ async def test_people_can_read_what_it_remembers() -> None:
 async def test_who_wants_to_know_is_told_of_each_request() -> None:
     """As it is answered."""
     told: list[Request] = []
-    async with Simulator(pace=QUICK, on_request=told.append) as simulator:
-        await see(simulator, "sim-ok")
+    async with Simulator(pace=FAST_PACE, on_request=told.append) as simulator:
+        await fetch_raw(simulator, "sim-ok")
         assert tuple(told) == simulator.requests
 
 
@@ -213,7 +215,7 @@ async def test_the_wrong_key_opens_nothing(
     method: str, path: str, header: dict[str, str], status: int, code: str | None
 ) -> None:
     """401 as OpenAI says it, and neither key is in the answer."""
-    async with Simulator(pace=QUICK, api_key="sk-right-right") as simulator:
+    async with Simulator(pace=FAST_PACE, api_key="sk-right-right") as simulator:
         async with httpx2.AsyncClient(trust_env=False) as client:
             response = await client.request(method, simulator.base_url + path, headers=header)
         assert (response.status_code, response.json()["error"]["code"]) == (status, code)
@@ -226,7 +228,7 @@ async def test_the_right_key_opens_everything() -> None:
     """As it should."""
     key = {"authorization": "Bearer sk-right-right"}
     async with (
-        Simulator(pace=QUICK, api_key="sk-right-right") as simulator,
+        Simulator(pace=FAST_PACE, api_key="sk-right-right") as simulator,
         httpx2.AsyncClient(trust_env=False, headers=key) as client,
     ):
         body = {"model": "sim-ok", "messages": []}
@@ -236,19 +238,19 @@ async def test_the_right_key_opens_everything() -> None:
 
 async def test_a_good_answer_leaves_its_connection_open() -> None:
     """The next request comes on the same one; so it does after an error that was answered whole."""
-    async with Simulator(pace=QUICK) as simulator:
+    async with Simulator(pace=FAST_PACE) as simulator:
         async with httpx2.AsyncClient(trust_env=False) as client:
             for model in ("sim-ok", "sim-500", "sim-html-200", "sim-204", "sim-ok"):
                 body = {"model": model, "messages": [], "stream": True}
                 await client.post(f"{simulator.base_url}/chat/completions", json=body)
                 assert simulator.connections == 1
-        await until(lambda: simulator.connections == 0)
+        await wait_until(lambda: simulator.connections == 0)
 
 
 async def test_many_streams_at_once_do_not_mix() -> None:
     """Each gets its own answer under its own id."""
-    async with Simulator(pace=QUICK) as simulator:
-        seen = await asyncio.gather(*(see(simulator, "sim-ok" if n % 2 else "sim-length") for n in range(20)))
+    async with Simulator(pace=FAST_PACE) as simulator:
+        seen = await asyncio.gather(*(fetch_raw(simulator, "sim-ok" if n % 2 else "sim-length") for n in range(20)))
     assert [one.finish_reason for one in seen] == ["length", "stop"] * 10
     assert len({one.events[0]["id"] for one in seen}) == 20
 
@@ -256,7 +258,7 @@ async def test_many_streams_at_once_do_not_mix() -> None:
 async def test_a_redirect_leads_to_a_page_to_sign_in() -> None:
     """A client that follows it gets HTML and status 200."""
     async with (
-        Simulator(pace=QUICK) as simulator,
+        Simulator(pace=FAST_PACE) as simulator,
         httpx2.AsyncClient(trust_env=False, follow_redirects=True) as client,
     ):
         body = {"model": "sim-redirect", "messages": []}
@@ -270,15 +272,15 @@ async def test_a_redirect_leads_to_a_page_to_sign_in() -> None:
 )
 async def test_faults_show_through_tls_too(fault: str, end: str) -> None:
     """Cut and reset below it, answered above it."""
-    async with Simulator(pace=QUICK, ssl=server_tls()) as simulator:
-        assert (await see(simulator, f"sim-{fault}", verify=client_tls())).end == end
-        await until(lambda: simulator.connections == 0)
+    async with Simulator(pace=FAST_PACE, ssl=server_tls()) as simulator:
+        assert (await fetch_raw(simulator, f"sim-{fault}", verify=client_tls())).ending == end
+        await wait_until(lambda: simulator.connections == 0)
 
 
 async def test_a_client_that_never_reads_does_not_hold_up_the_end() -> None:
     """Its socket is full and the server waits for it, until it is closed."""
     told: list[Request] = []
-    async with Simulator(pace=PATIENT, on_request=told.append) as simulator:
+    async with Simulator(pace=HANGING_PACE, on_request=told.append) as simulator:
         _, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
         assert isinstance(writer.transport, asyncio.ReadTransport)
         writer.transport.pause_reading()
@@ -296,13 +298,13 @@ async def test_a_client_that_never_reads_does_not_hold_up_the_end() -> None:
 async def test_too_many_connections_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
     """With a RST; those that are open go on, and there is room again once one ends."""
     monkeypatch.setattr("streamcanary.simulator.server.MAX_CONNECTIONS", 2)
-    async with Simulator(pace=PATIENT) as simulator:
+    async with Simulator(pace=HANGING_PACE) as simulator:
         first, second = await hang(simulator, "stall"), await hang(simulator, "stall")
-        assert (await see(simulator, "sim-ok")).end in {"ReadError", "RemoteProtocolError", "WriteError"}
+        assert (await fetch_raw(simulator, "sim-ok")).ending in {"ReadError", "RemoteProtocolError", "WriteError"}
         assert simulator.connections == 2
         first.transport.abort()
-        await until(lambda: simulator.connections == 1)
-        assert (await see(simulator, "sim-ok")).end == "whole"
+        await wait_until(lambda: simulator.connections == 1)
+        assert (await fetch_raw(simulator, "sim-ok")).ending == "whole"
         second.transport.abort()
 
 
@@ -316,17 +318,17 @@ async def test_a_bug_is_told_to_the_loop() -> None:
         if request.model == "sim-500":
             raise bug
 
-    async with Simulator(pace=QUICK, on_request=stumble) as simulator:
-        assert (await see(simulator, "sim-500")).end == "RemoteProtocolError"
-        await until(lambda: told == [bug])
-        assert (await see(simulator, "sim-ok")).end == "whole"
+    async with Simulator(pace=FAST_PACE, on_request=stumble) as simulator:
+        assert (await fetch_raw(simulator, "sim-500")).ending == "RemoteProtocolError"
+        await wait_until(lambda: told == [bug])
+        assert (await fetch_raw(simulator, "sim-ok")).ending == "whole"
 
 
 async def test_ipv6_addresses_stand_in_brackets() -> None:
     """In the base URL, where the machine has them."""
     try:
-        async with Simulator(pace=QUICK, host="::1") as simulator:
+        async with Simulator(pace=FAST_PACE, host="::1") as simulator:
             assert simulator.base_url == f"http://[::1]:{simulator.port}/v1"
-            assert (await see(simulator, "sim-ok")).status == 200
+            assert (await fetch_raw(simulator, "sim-ok")).status == 200
     except CannotListen as error:
         pytest.skip(f"no IPv6 here: {error}")

@@ -9,7 +9,7 @@ import pytest
 
 from streamcanary.simulator import Phase, Simulator, Timeline, TimelineInvalid
 from support.clock import ManualClock
-from support.servers.simulator import QUICK, see
+from support.servers.simulator import FAST_PACE, fetch_raw
 
 DEMO = files("streamcanary") / "cli" / "demo-timeline.yaml"
 OUTAGE = Timeline(phases=(Phase(at=0, fault="ok"), Phase(at=20, fault="500"), Phase(at="1m", fault="429@1")))
@@ -126,42 +126,42 @@ def test_a_pipe_is_no_timeline(tmp_path: Path) -> None:
 async def test_the_clock_moves_it_on() -> None:
     """From the start of the server, and only for the model it names."""
     clock = ManualClock()
-    async with Simulator(pace=QUICK, timeline=OUTAGE, clock=clock) as simulator:
-        assert (await see(simulator, "sim-timeline")).status == 200
+    async with Simulator(pace=FAST_PACE, timeline=OUTAGE, clock=clock) as simulator:
+        assert (await fetch_raw(simulator, "sim-timeline")).status == 200
         clock.advance(20)
         assert simulator.phase == OUTAGE.phases[1]
-        assert (await see(simulator, "sim-timeline")).status == 500
-        assert (await see(simulator, "sim-ok")).status == 200
+        assert (await fetch_raw(simulator, "sim-timeline")).status == 500
+        assert (await fetch_raw(simulator, "sim-ok")).status == 200
         clock.step(-3600)
-        assert (await see(simulator, "sim-timeline")).status == 500
+        assert (await fetch_raw(simulator, "sim-timeline")).status == 500
         clock.advance(40)
-        assert [(await see(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
+        assert [(await fetch_raw(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
 
 
 async def test_it_can_be_begun_anew() -> None:
     """Its counted faults with it."""
     clock = ManualClock()
-    async with Simulator(pace=QUICK, timeline=OUTAGE, clock=clock) as simulator:
+    async with Simulator(pace=FAST_PACE, timeline=OUTAGE, clock=clock) as simulator:
         clock.advance(60)
-        assert [(await see(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
+        assert [(await fetch_raw(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
         simulator.restart_timeline()
         assert simulator.phase == OUTAGE.phases[0]
         clock.advance(60)
-        assert [(await see(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
+        assert [(await fetch_raw(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
 
 
 async def test_any_model_can_follow_it() -> None:
     """The one that the file names; then the usual name does not exist."""
     timeline = Timeline(model="gpt-4o-mini", phases=(Phase(at=0, fault="503"),))
-    async with Simulator(pace=QUICK, timeline=timeline) as simulator:
-        assert (await see(simulator, "gpt-4o-mini")).status == 503
-        unknown = await see(simulator, "sim-timeline")
+    async with Simulator(pace=FAST_PACE, timeline=timeline) as simulator:
+        assert (await fetch_raw(simulator, "gpt-4o-mini")).status == 503
+        unknown = await fetch_raw(simulator, "sim-timeline")
     assert unknown.status == 404
     assert unknown.json["error"]["message"].endswith("no timeline of that name is loaded")
 
 
 async def test_without_a_timeline_there_is_no_phase() -> None:
     """Nor a model that follows one."""
-    async with Simulator(pace=QUICK) as simulator:
+    async with Simulator(pace=FAST_PACE) as simulator:
         assert simulator.phase is None
-        assert (await see(simulator, "sim-timeline")).status == 404
+        assert (await fetch_raw(simulator, "sim-timeline")).status == 404

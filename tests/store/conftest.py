@@ -4,13 +4,13 @@ from pathlib import Path
 import pytest
 
 from streamcanary.store.database import Store
-from support.store.builders import SetClock, open_store
+from support.store.builders import FrozenClock, open_store
 
 
 @pytest.fixture
-def clock() -> SetClock:
+def clock() -> FrozenClock:
     """Provide the clock of ``store``."""
-    return SetClock()
+    return FrozenClock()
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-async def store(path: Path, clock: SetClock) -> AsyncIterator[Store]:
+async def store(path: Path, clock: FrozenClock) -> AsyncIterator[Store]:
     """Provide an open store, and close it."""
     store = open_store(path, clock)
     yield store

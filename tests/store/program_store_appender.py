@@ -8,7 +8,7 @@ import sys
 from itertools import count
 from pathlib import Path
 
-from streamcanary.model.alerts.row_change import Row
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.store.config import StoreConfig
@@ -27,7 +27,7 @@ async def append(store: Store, first: int, step: int) -> None:
             scheduled=store_clock.time(),
             started=store_clock.time(),
         )
-        await store.commit([Row("detectors", f"canary-{first}", str(number).encode())], [outcome])
+        await store.commit([RowChange("detectors", f"canary-{first}", str(number).encode())], [outcome])
         print(number, flush=True)  # noqa: T201 - how it tells the test
 
 

@@ -8,15 +8,15 @@ import json
 import sys
 from pathlib import Path
 
-from streamcanary.model.alerts.row_change import Row
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.clock import SystemClock
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
-from support.store.full_disk import Disk
+from support.store.full_disk import FillableDisk
 
 path, how = Path(sys.argv[1]), sys.argv[2]
-disk = Disk(path, how)
+disk = FillableDisk(path, how)
 
 
 async def main() -> None:
@@ -26,16 +26,16 @@ async def main() -> None:
     disk.fill()
     for number in range(60):
         try:
-            await store.commit([Row("notices", f"full-{number}", bytes(4000))], [])
+            await store.commit([RowChange("notifications", f"full-{number}", bytes(4000))], [])
             taken.append(f"full-{number}")
         except StoreFailing as error:
             failures.append(f"{type(error).__name__}: {error}")
     seen = {"failures": failures, "writable": store.writable()}
-    seen["kept_while_full"] = sorted((await store.load_ledger())["notices"]) == sorted(taken)
+    seen["kept_while_full"] = sorted((await store.load_rows())["notifications"]) == sorted(taken)
     disk.make_room()
-    await store.commit([Row("notices", "after", bytes(4000))], [])
+    await store.commit([RowChange("notifications", "after", bytes(4000))], [])
     seen["writable_after"] = store.writable()
-    seen["kept_after"] = sorted((await store.load_ledger())["notices"]) == sorted([*taken, "after"])
+    seen["kept_after"] = sorted((await store.load_rows())["notifications"]) == sorted([*taken, "after"])
     await store.close()
     print(json.dumps(seen))  # noqa: T201 - how it tells the test
 

@@ -9,16 +9,16 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from streamcanary.model.alerts.row_change import Row
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.spend import Spend
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
-from support.store.full_disk import Disk
+from support.store.full_disk import FillableDisk
 
 path, how, before = Path(sys.argv[1]), sys.argv[2], sys.argv[3] == "there"
-disk = Disk(path, how, most=0)
+disk = FillableDisk(path, how, most=0)
 
 
 def open_it() -> Store:
@@ -29,7 +29,7 @@ def open_it() -> Store:
 async def keys(store: Store) -> list[str] | str:
     """Return what is in the ledger, or why it cannot be read."""
     try:
-        return sorted((await store.load_ledger())["notices"])
+        return sorted((await store.load_rows())["notifications"])
     except StoreFailing as error:
         return f"{type(error).__name__}: {error}"
 
@@ -38,18 +38,18 @@ async def main() -> None:
     """Open it, try to write, mend the disk, read what there is, and write."""
     if before:
         store = open_it()
-        await store.commit([Row("notices", "old", b"1")], [])
+        await store.commit([RowChange("notifications", "old", b"1")], [])
         await store.close()
     disk.fill()
     store = open_it()
     seen: dict[str, Any] = {"read": await keys(store), "writable": [store.writable(), await store.probe()]}
     try:
-        await store.commit([Row("notices", "new", b"1")], [])
+        await store.commit([RowChange("notifications", "new", b"1")], [])
     except StoreFailing as error:
         seen["written"] = f"{type(error).__name__}: {error}"
     disk.make_room()
     seen["read_after"] = await keys(store)
-    await store.commit([Row("notices", "new", b"1")], [])
+    await store.commit([RowChange("notifications", "new", b"1")], [])
     await store.save_spend({"2026-02-02": Spend(requests=1)})
     seen["kept"] = await keys(store)
     seen["writable_after"] = store.writable()

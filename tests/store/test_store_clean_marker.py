@@ -4,13 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from streamcanary.model.alerts.row_change import Row
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.spend import Spend
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost
 from support.store.builders import open_store
 
-ROWS = [Row("notices", "a", b"1")]
+ROWS = [RowChange("notifications", "a", b"1")]
 
 
 def note(path: Path) -> Path:
@@ -22,7 +22,7 @@ async def let_it_fail(store: Store) -> None:
     """Have a commit fail as on a full disk."""
     await store.write(lambda connection: connection.execute("PRAGMA max_page_count = 20"))
     with pytest.raises(StoreFailing, match="disk is full"):
-        await store.commit([Row("notices", "large", bytes(1_000_000))], [])
+        await store.commit([RowChange("notifications", "large", bytes(1_000_000))], [])
 
 
 async def test_a_store_that_has_everything_says_so(path: Path) -> None:
@@ -31,10 +31,10 @@ async def test_a_store_that_has_everything_says_so(path: Path) -> None:
     assert not note(path).exists()
     await store.commit(ROWS, [])
     assert note(path).read_text().startswith("The store beside this file has everything.")
-    assert store.incomplete is False
+    assert store.may_be_incomplete is False
     await store.close()
     again = open_store(path)
-    assert again.incomplete is False
+    assert again.may_be_incomplete is False
     await again.close()
 
 
@@ -44,17 +44,17 @@ async def test_what_could_not_be_saved_is_known_to_the_next_process_until_it_com
     await store.commit(ROWS, [])
     await let_it_fail(store)
     assert note(path).read_bytes() == b""
-    assert store.incomplete is False  # this process has it all in memory
+    assert store.may_be_incomplete is False  # this process has it all in memory
     await store.close()
     for _ in range(2):
         again = open_store(path)
-        assert again.incomplete is True
+        assert again.may_be_incomplete is True
         await again.save_spend({"2026-02-02": Spend(requests=1)})  # somebody else's
-        assert again.incomplete is True
+        assert again.may_be_incomplete is True
         await again.close()
     last = open_store(path)
     await last.commit(ROWS, [])
-    assert (last.incomplete, note(path).read_bytes() != b"") == (False, True)
+    assert (last.may_be_incomplete, note(path).read_bytes() != b"") == (False, True)
     await last.close()
 
 
@@ -71,7 +71,7 @@ async def test_a_note_that_cannot_be_written_costs_no_commit(store: Store, path:
     await store.commit(ROWS, [])
     await let_it_fail(store)
     await store.commit(ROWS, [])
-    assert (await store.load_ledger())["notices"] == {"a": b"1"}
+    assert (await store.load_rows())["notifications"] == {"a": b"1"}
 
 
 async def test_a_store_that_another_daemon_has_is_not_spoken_for(store: Store, path: Path, tmp_path: Path) -> None:
@@ -96,4 +96,4 @@ async def test_each_who_has_state_in_memory_hears_of_a_loss_once(store: Store, p
         with pytest.raises(StoreLost, match="was lost; the one that is there now is used from here on"):
             await write()
         await write()
-    assert (await store.load_ledger())["notices"] == {"a": b"1"}
+    assert (await store.load_rows())["notifications"] == {"a": b"1"}

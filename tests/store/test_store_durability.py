@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from streamcanary.store import history
-from support.store.builders import PROGRAM_ENVIRONMENT, open_store
+from support.store.builders import CHILD_ENVIRONMENT, open_store
 
 APPENDER = Path(__file__).with_name("program_store_appender.py")
 
@@ -17,7 +17,7 @@ def append_and_kill(path: Path, first: int, acknowledged: int) -> set[str]:
         [sys.executable, str(APPENDER), str(path), str(first)],
         stdout=subprocess.PIPE,
         text=True,
-        env=PROGRAM_ENVIRONMENT,
+        env=CHILD_ENVIRONMENT,
     ) as process:
         assert process.stdout is not None
         lines = [process.stdout.readline() for _ in range(acknowledged)]
@@ -40,6 +40,6 @@ async def test_what_was_acknowledged_survives_kill_9(path: Path, seed: int) -> N
     runs = await store.read(lambda connection: history.recent(connection, limit=1_000_000))
     assert acknowledged - {run.run_id for run in runs} == set()
     newest_by_canary = {run.canary: run.run_id for run in reversed(runs)}
-    detectors = (await store.load_ledger())["detectors"]
+    detectors = (await store.load_rows())["detectors"]
     assert {canary: f"run-{value.decode()}" for canary, value in detectors.items()} == newest_by_canary
     await store.close()

@@ -8,7 +8,7 @@ from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Usage
 from streamcanary.store import history
 from streamcanary.store.database import Store
 from streamcanary.store.migrations import migrate
-from support.store.builders import NOON, SetClock, make_outcome
+from support.store.builders import NOON, FrozenClock, make_outcome
 
 
 @pytest.fixture
@@ -116,15 +116,15 @@ def test_pruning_takes_a_bounded_bite(connection: sqlite3.Connection, monkeypatc
     assert [history.prune(connection, NOON + 9999, keep=1) for _ in range(4)] == [2, 2, 1, 0]
 
 
-async def test_the_writer_prunes_now_and_then(store: Store, clock: SetClock) -> None:
+async def test_the_writer_prunes_now_and_then(store: Store, clock: FrozenClock) -> None:
     """Pruning is due every ten minutes of the monotonic clock, after a write, never instead of one."""
     await store.commit([], [make_outcome(0)])
     await store.probe()  # answered once the pruning after the commit is over
-    clock.wall += 99_999  # old enough, and nothing is due
+    clock.wall_time += 99_999  # old enough, and nothing is due
     await store.commit([], [make_outcome(100_000)])
     await store.probe()
     assert ids(await store.read(history.recent)) == ["run-100000", "run-0"]
-    clock.running += 600
+    clock.monotonic_time += 600
     await store.commit([], [make_outcome(100_001)])  # due: happens after this one is answered
     await store.probe()
     assert ids(await store.read(history.recent)) == ["run-100001", "run-100000"]

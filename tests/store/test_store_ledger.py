@@ -2,7 +2,7 @@ import sqlite3
 
 import pytest
 
-from streamcanary.model.alerts.row_change import Row
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.store import ledger
 from streamcanary.store.database import Store
 from streamcanary.store.migrations import migrate
@@ -26,33 +26,38 @@ def test_a_new_ledger_has_its_tables_and_nothing_in_them(connection: sqlite3.Con
 
 def test_rows_are_set_and_found_by_table_and_key(connection: sqlite3.Connection) -> None:
     """The same key in two tables is two things."""
-    ledger.save(connection, [Row("detectors", "k", b"1"), Row("incidents", "k", b"2"), Row("notices", "n", b"3")])
+    ledger.save(
+        connection,
+        [RowChange("detectors", "k", b"1"), RowChange("incidents", "k", b"2"), RowChange("notifications", "n", b"3")],
+    )
     assert ledger.load(connection) == {
         **EMPTY,
         "detectors": {"k": b"1"},
         "incidents": {"k": b"2"},
-        "notices": {"n": b"3"},
+        "notifications": {"n": b"3"},
     }
     connection.close()
 
 
 def test_the_last_value_of_a_key_stands(connection: sqlite3.Connection) -> None:
     """Rows take effect in their order, also within one call."""
-    ledger.save(connection, [Row("groups", "a", b"1"), Row("groups", "a", b"2"), Row("groups", "b", b"1")])
-    ledger.save(connection, [Row("groups", "b", None), Row("groups", "never there", None)])
+    ledger.save(
+        connection, [RowChange("groups", "a", b"1"), RowChange("groups", "a", b"2"), RowChange("groups", "b", b"1")]
+    )
+    ledger.save(connection, [RowChange("groups", "b", None), RowChange("groups", "never there", None)])
     assert ledger.load(connection)["groups"] == {"a": b"2"}
     connection.close()
 
 
 def test_values_and_keys_are_taken_as_they_are(connection: sqlite3.Connection) -> None:
     """Quotes, NULs and a megabyte are data like any other."""
-    row = Row("notices", "'; DROP TABLE notices; --", b"\x00'\xff" * 350_000)
+    row = RowChange("notifications", "'; DROP TABLE notifications; --", b"\x00'\xff" * 350_000)
     ledger.save(connection, [row])
-    assert ledger.load(connection)["notices"] == {row.key: row.value}
+    assert ledger.load(connection)["notifications"] == {row.key: row.value}
     connection.close()
 
 
 async def test_the_store_hands_back_what_it_was_given(store: Store) -> None:
     """``commit`` and ``load_ledger`` are the two ends of the same thing."""
-    await store.commit([Row("incidents", "a", b"{}")], [])
-    assert await store.load_ledger() == {**EMPTY, "incidents": {"a": b"{}"}}
+    await store.commit([RowChange("incidents", "a", b"{}")], [])
+    assert await store.load_rows() == {**EMPTY, "incidents": {"a": b"{}"}}

@@ -10,7 +10,7 @@ import pytest
 
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLocked
-from support.store.builders import PROGRAM_ENVIRONMENT, open_store
+from support.store.builders import CHILD_ENVIRONMENT, open_store
 
 HOLDER = Path(__file__).with_name("program_store_lock_holder.py")
 
@@ -23,7 +23,7 @@ def another_daemon(path: Path) -> Iterator[subprocess.Popen[str]]:
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
-        env=PROGRAM_ENVIRONMENT,
+        env=CHILD_ENVIRONMENT,
     ) as process:
         try:
             assert process.stdout is not None

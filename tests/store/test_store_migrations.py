@@ -28,12 +28,12 @@ def test_only_the_missing_steps_are_taken_and_data_stays(monkeypatch: pytest.Mon
     """A later version adds its own steps to what an earlier one has written."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         migrate(connection)
-        connection.execute("INSERT INTO notices VALUES ('a', x'00')")
+        connection.execute("INSERT INTO notifications VALUES ('a', x'00')")
         monkeypatch.setattr(
-            migrations, "MIGRATIONS", (*migrations.MIGRATIONS, "ALTER TABLE notices ADD COLUMN note TEXT;")
+            migrations, "MIGRATIONS", (*migrations.MIGRATIONS, "ALTER TABLE notifications ADD COLUMN note TEXT;")
         )
         migrate(connection)
-        assert list(connection.execute("SELECT * FROM notices")) == [("a", b"\0", None)]
+        assert list(connection.execute("SELECT * FROM notifications")) == [("a", b"\0", None)]
         assert stored_version(connection) == known_version()
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcanary.model.alerts.row_change import Row
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.store import migrations
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreTooNew, StoreUnwritable
@@ -30,11 +30,11 @@ async def test_the_writer_logs_ahead_and_syncs_each_commit(store: Store) -> None
 async def test_what_was_written_is_there_after_closing_and_opening(path: Path) -> None:
     """The log is moved into the database on the way out."""
     store = open_store(path)
-    await store.commit([Row("notices", "a", b"1")], [])
+    await store.commit([RowChange("notifications", "a", b"1")], [])
     await store.close()
     assert not Path(f"{path}-wal").exists()
     again = open_store(path)
-    assert (await again.load_ledger())["notices"] == {"a": b"1"}
+    assert (await again.load_rows())["notifications"] == {"a": b"1"}
     assert again.set_aside is None
     await again.close()
 
@@ -44,8 +44,8 @@ async def test_a_store_can_be_reached_through_a_link(tmp_path: Path, path: Path)
     link = tmp_path / "link.db"
     link.symlink_to(path)
     store = open_store(link)
-    await store.commit([Row("notices", "a", b"1")], [])
-    assert (await store.load_ledger())["notices"] == {"a": b"1"}
+    await store.commit([RowChange("notifications", "a", b"1")], [])
+    assert (await store.load_rows())["notifications"] == {"a": b"1"}
     assert store.path == path.resolve()
     await store.close()
 
@@ -177,7 +177,7 @@ async def test_a_corrupt_store_is_set_aside_and_a_fresh_one_works(
 ) -> None:
     """The daemon runs on; the file is kept under a name with the time, for whoever wants to look."""
     store = open_store(path)
-    await store.commit([Row("notices", "old", b"1")], [make_outcome(number) for number in range(50)])
+    await store.commit([RowChange("notifications", "old", b"1")], [make_outcome(number) for number in range(50)])
     await store.close()
     damage(path)
     damaged = path.read_bytes()
@@ -188,8 +188,8 @@ async def test_a_corrupt_store_is_set_aside_and_a_fresh_one_works(
     assert store.set_aside.read_bytes() == damaged
     pattern = rf"the store {path} is corrupt \(.+\): set aside as {store.set_aside}, a fresh one is begun"
     assert [re.fullmatch(pattern, record.message) is not None for record in caplog.records] == [True]
-    await store.commit([Row("notices", "new", b"2")], [])
-    assert (await store.load_ledger())["notices"] == {"new": b"2"}
+    await store.commit([RowChange("notifications", "new", b"2")], [])
+    assert (await store.load_rows())["notifications"] == {"new": b"2"}
     await store.close()
 
 
@@ -198,7 +198,7 @@ async def test_the_log_of_a_corrupt_store_is_not_read_into_the_fresh_one(path: P
     other = open_store(tmp_path / "other.db")
     await other.close()  # most of it is in the database, the rest in the log
     other = open_store(tmp_path / "other.db")
-    await other.commit([Row("notices", "old", b"1")], [])
+    await other.commit([RowChange("notifications", "old", b"1")], [])
     random_bytes(path)
     for companion in ("-wal", "-shm"):
         shutil.copy(f"{other.path}{companion}", f"{path}{companion}")
@@ -206,7 +206,7 @@ async def test_the_log_of_a_corrupt_store_is_not_read_into_the_fresh_one(path: P
 
     store = open_store(path)
     assert store.set_aside is not None
-    assert (await store.load_ledger())["notices"] == {}
+    assert (await store.load_rows())["notifications"] == {}
     assert await store.write(pragma("quick_check")) == "ok"
     await store.close()
 

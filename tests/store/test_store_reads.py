@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcanary.model.alerts.row_change import Row
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.store import ledger
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
@@ -17,8 +17,8 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 async def test_a_read_cannot_write(store: Store) -> None:
     """The connection is opened for reading only."""
     with pytest.raises(StoreFailing, match="cannot be read: attempt to write a readonly database"):
-        await store.read(lambda connection: ledger.save(connection, [Row("notices", "a", b"1")]))
-    assert (await store.load_ledger())["notices"] == {}
+        await store.read(lambda connection: ledger.save(connection, [RowChange("notifications", "a", b"1")]))
+    assert (await store.load_rows())["notifications"] == {}
 
 
 async def test_a_read_is_one_view_however_long_it_takes(store: Store) -> None:
@@ -26,31 +26,31 @@ async def test_a_read_is_one_view_however_long_it_takes(store: Store) -> None:
     begun, written = threading.Event(), threading.Event()
 
     def twice(connection: sqlite3.Connection) -> list[int]:
-        first = connection.execute("SELECT count(*) FROM notices").fetchone()[0]
+        first = connection.execute("SELECT count(*) FROM notifications").fetchone()[0]
         begun.set()
         assert written.wait(10)
-        return [first, connection.execute("SELECT count(*) FROM notices").fetchone()[0]]
+        return [first, connection.execute("SELECT count(*) FROM notifications").fetchone()[0]]
 
     reading = asyncio.create_task(store.read(twice))
     await asyncio.to_thread(begun.wait, 10)
-    await store.commit([Row("notices", "a", b"1")], [])
+    await store.commit([RowChange("notifications", "a", b"1")], [])
     written.set()
     assert await reading == [0, 0]
-    assert len((await store.load_ledger())["notices"]) == 1
+    assert len((await store.load_rows())["notifications"]) == 1
 
 
 async def test_an_error_of_the_function_reaches_the_caller(store: Store) -> None:
     """A mistake in the caller's function is the caller's."""
     with pytest.raises(ZeroDivisionError):
         await store.read(lambda _: 1 / 0)
-    assert (await store.load_ledger())["notices"] == {}
+    assert (await store.load_rows())["notifications"] == {}
 
 
 async def test_an_error_of_sqlite_is_a_failing_store(store: Store) -> None:
     """One exception to catch, whatever is wrong underneath."""
     with pytest.raises(StoreFailing, match="cannot be read: no such table: nowhere"):
         await store.read(lambda connection: connection.execute("SELECT * FROM nowhere"))
-    assert (await store.load_ledger())["notices"] == {}
+    assert (await store.load_rows())["notifications"] == {}
 
 
 async def test_a_read_that_nobody_waits_for_is_broken_off(store: Store) -> None:
@@ -66,7 +66,7 @@ async def test_a_read_that_nobody_waits_for_is_broken_off(store: Store) -> None:
     reading.cancel()
     with pytest.raises(asyncio.CancelledError):
         await reading
-    assert (await store.load_ledger())["notices"] == {}
+    assert (await store.load_rows())["notifications"] == {}
 
 
 async def test_a_read_has_as_much_time_as_the_store_has_patience(path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from streamcanary.model.alerts.row_change import Row
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.store import database, history, ledger
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost
@@ -18,12 +18,12 @@ Fn = Callable[[sqlite3.Connection], None]
 
 def put(key: str, value: bytes = b"1") -> Fn:
     """Return a write of one notice."""
-    return lambda connection: ledger.save(connection, [Row("notices", key, value)])
+    return lambda connection: ledger.save(connection, [RowChange("notifications", key, value)])
 
 
 async def notices(store: Store) -> list[str]:
     """Return the keys of the notices."""
-    return sorted((await store.load_ledger())["notices"])
+    return sorted((await store.load_rows())["notifications"])
 
 
 class Gate:
@@ -74,11 +74,11 @@ async def test_a_write_is_there_for_the_reader_once_it_is_answered(store: Store)
 
 async def test_rows_and_runs_are_committed_together(store: Store) -> None:
     """An alert's transition and the run that caused it are one transaction: neither without the other."""
-    unsavable = Row("notices", "b", "no bytes, and no text \ud800")  # type: ignore[arg-type]
+    unsavable = RowChange("notifications", "b", "no bytes, and no text \ud800")  # type: ignore[arg-type]
     with pytest.raises(UnicodeEncodeError):
-        await store.commit([Row("notices", "a", b"1"), unsavable], [make_outcome(1)])
+        await store.commit([RowChange("notifications", "a", b"1"), unsavable], [make_outcome(1)])
     assert (await notices(store), await store.read(history.recent)) == ([], [])
-    await store.commit([Row("notices", "a", b"1")], [make_outcome(1)])
+    await store.commit([RowChange("notifications", "a", b"1")], [make_outcome(1)])
     assert (await notices(store), await store.read(history.recent)) == (["a"], [make_outcome(1)])
 
 
@@ -96,7 +96,7 @@ async def test_writes_that_wait_share_a_commit(store: Store) -> None:
 async def test_writes_happen_in_the_order_of_the_calls(store: Store) -> None:
     """The last one called is the value that stays."""
     await behind_a_gate(store, *(put("key", str(number).encode()) for number in range(100)))
-    assert (await store.load_ledger())["notices"]["key"] == b"99"
+    assert (await store.load_rows())["notifications"]["key"] == b"99"
 
 
 async def test_a_write_that_fails_undoes_itself_and_no_other(store: Store) -> None:
@@ -206,7 +206,7 @@ async def test_closing_does_the_writes_that_wait_and_takes_no_more(path: Path) -
     closing = asyncio.create_task(store.close())
     gate.open()
     await asyncio.gather(running, waiting, closing)
-    for call in (store.write(put("late")), store.load_ledger()):
+    for call in (store.write(put("late")), store.load_rows()):
         with pytest.raises(StoreFailing, match=r"^the store is closed$"):
             await call
     await store.close()  # again: nothing happens
@@ -276,7 +276,7 @@ async def test_a_directory_that_goes_and_comes_back_is_survived(tmp_path: Path) 
             await store.write(put("in vain"))
     assert (store.writable(), await store.probe()) == (False, False)
     with pytest.raises(StoreFailing, match="cannot be read"):
-        await store.load_ledger()
+        await store.load_rows()
     folder.mkdir()
     with pytest.raises(StoreLost):  # whoever has state in memory must hear of it
         await store.write(put("in vain"))
@@ -287,13 +287,15 @@ async def test_a_directory_that_goes_and_comes_back_is_survived(tmp_path: Path) 
 
 async def test_a_store_that_turns_corrupt_while_in_use_is_set_aside(store: Store, path: Path) -> None:
     """The daemon does not need a restart to get a store that works."""
-    await store.commit([Row("notices", f"k{number}", b"x" * 500) for number in range(200)], [])
+    await store.commit([RowChange("notifications", f"k{number}", b"x" * 500) for number in range(200)], [])
     await store.write(lambda connection: connection.execute("PRAGMA cache_size = 0"))  # so that pages are read again
     await store.read(ledger.load)
     await store._writing.ask(lambda connection: None)
     corrupt_in_place(path)
     with pytest.raises(StoreFailing):
-        await store.write(lambda connection: connection.execute("SELECT sum(length(value)) FROM notices").fetchall())
+        await store.write(
+            lambda connection: connection.execute("SELECT sum(length(value)) FROM notifications").fetchall()
+        )
     assert store.set_aside is not None
     await store.write(put("new"))
     assert await notices(store) == ["new"]
@@ -310,6 +312,8 @@ def corrupt_in_place(path: Path) -> None:
 
 async def test_many_tasks_can_write_at_once(store: Store) -> None:
     """One connection used from two tasks is "cannot start a transaction within a transaction"; one thread is not."""
-    await asyncio.gather(*(store.commit([Row("notices", f"n{n}", b"1")], [make_outcome(n)]) for n in range(300)))
+    await asyncio.gather(
+        *(store.commit([RowChange("notifications", f"n{n}", b"1")], [make_outcome(n)]) for n in range(300))
+    )
     assert len(await notices(store)) == 300
     assert len(await store.read(lambda connection: history.recent(connection, limit=1000))) == 300

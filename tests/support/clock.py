@@ -28,7 +28,7 @@ class ManualClock:
         self._wall += seconds
 
 
-class LeapingClock(SystemClock):
+class OffsetClock(SystemClock):
     """The real clock, which a test can send ahead: nothing waits, and all that has an age is older."""
 
     def __init__(self) -> None:
@@ -42,6 +42,6 @@ class LeapingClock(SystemClock):
         """Return seconds that only go forward."""
         return super().monotonic() + self._ahead
 
-    def leap(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Go ahead."""
         self._ahead += seconds

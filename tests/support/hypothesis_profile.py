@@ -21,36 +21,36 @@ settings.register_profile(
     suppress_health_check=_SLOW_IS_FINE,
 )
 PROFILE: Final = os.environ.get("HYPOTHESIS_PROFILE", "sample")
-_PARTS: Final = 10 if PROFILE == "fuzz" else 1  # of one property, for workers to share
-_tried = 0
+_SHARDS: Final = 10 if PROFILE == "fuzz" else 1  # of one property, for workers to share
+_example_count = 0
 
 
-def cases(*, sample: int, fuzz: int) -> Callable[[Any], Any]:
+def examples(*, sample: int, fuzz: int) -> Callable[[Any], Any]:
     """Try a property on ``sample`` cases, or on ``fuzz``; it takes ``part``, its share, which it need not look at."""
-    number = fuzz // _PARTS if PROFILE == "fuzz" else sample
+    number = fuzz // _SHARDS if PROFILE == "fuzz" else sample
 
     def decorate(test: Any) -> Any:
         test = settings(settings.get_profile(PROFILE), max_examples=number)(test)
-        return pytest.mark.parametrize("part", range(_PARTS))(test)
+        return pytest.mark.parametrize("part", range(_SHARDS))(test)
 
     return decorate
 
 
-def tried() -> None:
+def count_example() -> None:
     """Count a case."""
-    global _tried  # noqa: PLW0603 - one count for one process
-    _tried += 1
+    global _example_count  # noqa: PLW0603 - one count for one process
+    _example_count += 1
 
 
 @pytest.fixture(autouse=True)
-def cases_counted(record_property: Callable[[str, object], None]) -> Iterable[None]:
+def report_example_count(record_property: Callable[[str, object], None]) -> Iterable[None]:
     """Tell the report of a test how many cases it tried; import it where properties are."""
-    before = _tried
+    before = _example_count
     yield
-    record_property("cases", _tried - before)
+    record_property("cases", _example_count - before)
 
 
-def total(reports: Iterable[Any]) -> int:
+def total_examples(reports: Iterable[Any]) -> int:
     """Return how many cases the tests of ``reports`` tried."""
     properties = [item for report in reports for item in getattr(report, "user_properties", ())]
     return sum(value for name, value in properties if name == "cases")

@@ -6,7 +6,7 @@ import pytest
 
 
 @pytest.fixture(autouse=True)
-def loggers_as_before():
+def restore_loggers():
     """Undo what a test does to the loggers of the whole process."""
     root, sdk = logging.getLogger(), logging.getLogger("opentelemetry")
     before = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in (root, sdk)]

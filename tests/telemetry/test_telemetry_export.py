@@ -29,15 +29,15 @@ def record_a_run(telemetry: Telemetry) -> None:
     """Record what a run with one failed attempt leaves behind."""
     assert telemetry.tracer_provider is not None
     assert telemetry.meter_provider is not None
-    tracer = telemetry.tracer_provider.get_tracer(names.SCOPE)
-    run = tracer.start_span(names.RUN, attributes={names.RUN_CANARY: "chat-mini"})
+    tracer = telemetry.tracer_provider.get_tracer(names.INSTRUMENTATION_SCOPE)
+    run = tracer.start_span(names.RUN_SPAN, attributes={names.RUN_CANARY: "chat-mini"})
     call = tracer.start_span("chat sim-500", kind=SpanKind.CLIENT, context=set_span_in_context(run))
-    call.add_event(names.RETRY_SCHEDULED)
+    call.add_event(names.RETRY_SCHEDULED_EVENT)
     call.set_attributes({names.ERROR_TYPE: "server_error", names.CALL_ATTEMPTS: 2})
     call.set_status(StatusCode.ERROR, "HTTP 500")
     call.end()
     run.end()
-    meter = telemetry.meter_provider.get_meter(names.SCOPE)
+    meter = telemetry.meter_provider.get_meter(names.INSTRUMENTATION_SCOPE)
     meter.create_counter(names.RUNS.name, names.RUNS.unit).add(1, {names.CANARY: "chat-mini", names.OUTCOME: "failed"})
     duration = meter.create_histogram(names.OPERATION_DURATION.name, names.OPERATION_DURATION.unit)
     duration.record(0.05, {names.PROVIDER: "openai"})
@@ -51,13 +51,13 @@ async def test_spans_and_metrics_arrive(tmp_path, protocol):
         async with start(endpoint, protocol=protocol) as telemetry:
             record_a_run(telemetry)
 
-        [run] = await collector.spans(name=names.RUN)
+        [run] = await collector.spans(name=names.RUN_SPAN)
         [call] = await collector.spans(name="chat sim-500")
         assert (run.kind, run.parent_id, run.status) == ("INTERNAL", "", "UNSET")
         assert (call.kind, call.parent_id, call.trace_id) == ("CLIENT", run.span_id, run.trace_id)
         assert (call.status, call.status_message) == ("ERROR", "HTTP 500")
         assert call.attributes == {names.ERROR_TYPE: "server_error", names.CALL_ATTEMPTS: 2}
-        assert call.events == (names.RETRY_SCHEDULED,)
+        assert call.events == (names.RETRY_SCHEDULED_EVENT,)
 
         [runs] = await collector.points(names.RUNS.name)
         assert (runs.value, runs.attributes) == (1, {"canary": "chat-mini", "outcome": "failed"})
@@ -82,7 +82,7 @@ async def test_the_resource_says_who_speaks(tmp_path):
             "k8s.node.name": "node-7",
             "team": "ml",
         }
-        [run] = await collector.spans(name=names.RUN)
+        [run] = await collector.spans(name=names.RUN_SPAN)
         [point] = await collector.points(names.RUNS.name)
         assert {name: run.resource.get(name) for name in expected} == expected
         assert point.resource == run.resource
@@ -105,7 +105,7 @@ async def test_series_beyond_the_limit_are_counted_together(tmp_path, series, ke
     """By default 2,000 series of a metric are kept apart, and more where the configuration has more."""
     async with Collector(tmp_path) as collector:
         async with start(collector.otlp_endpoint, series=series) as telemetry:
-            runs = telemetry.meter_provider.get_meter(names.SCOPE).create_counter(names.RUNS.name)
+            runs = telemetry.meter_provider.get_meter(names.INSTRUMENTATION_SCOPE).create_counter(names.RUNS.name)
             for number in range(2500):
                 runs.add(1, {names.CANARY: f"canary-{number}"})
 
@@ -121,7 +121,7 @@ async def test_metrics_are_exported_at_intervals(tmp_path):
         record_a_run(telemetry)
         [runs] = await collector.points(names.RUNS.name)
         assert runs.value == 1
-        assert await collector.spans(name=names.RUN)
+        assert await collector.spans(name=names.RUN_SPAN)
 
 
 async def test_a_proxy_is_not_asked_for_this_machine(tmp_path, monkeypatch):
@@ -138,7 +138,7 @@ async def test_a_proxy_is_not_asked_for_this_machine(tmp_path, monkeypatch):
         ):
             async with start(endpoint, protocol=protocol) as telemetry:
                 record_a_run(telemetry)
-        assert len(await collector.spans(3, name=names.RUN)) == 3
+        assert len(await collector.spans(3, name=names.RUN_SPAN)) == 3
 
 
 async def test_a_reload_moves_the_export(tmp_path):

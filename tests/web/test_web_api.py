@@ -9,7 +9,7 @@ import pytest
 
 from streamcanary.model.alerts.incident import Evidence, Incident
 from streamcanary.model.alerts.silence import Silence
-from streamcanary.model.alerts.status_snapshot import Board, Shown, Undelivered
+from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapshot, UndeliveredNotification
 from streamcanary.web import body
 from streamcanary.web.api import api_routes
 from streamcanary.web.config import WebConfig
@@ -45,24 +45,35 @@ class Book:
             canary="chat",
             opened=NOON,
             evidence=evidence,
-            resolves="3 good runs in a row",
+            resolve_condition="3 good runs in a row",
         )
-        shown = Shown(
-            incident=incident, annotations={"runbook_url": "https://run.book/x"}, muted="silence s-1", silences=("s-1",)
+        shown = OpenIncident(
+            incident=incident,
+            annotations={"runbook_url": "https://run.book/x"},
+            muted_by="silence s-1",
+            silenced_by=("s-1",),
         )
-        late = Undelivered(
+        late = UndeliveredNotification(
             receiver="oncall",
             action="trigger",
             title="chat: bad",
             since=NOON,
-            tries=3,
-            next_try=NOON + 60,
-            error="HTTP 500",
+            attempts=3,
+            next_attempt=NOON + 60,
+            last_error="HTTP 500",
         )
-        refused = Undelivered(
-            receiver="chat", action="trigger", title="chat: bad", since=NOON, tries=1, parked=True, error="HTTP 404"
+        refused = UndeliveredNotification(
+            receiver="chat",
+            action="trigger",
+            title="chat: bad",
+            since=NOON,
+            attempts=1,
+            is_parked=True,
+            last_error="HTTP 404",
         )
-        self.board = Board(incidents=(shown,), firing=7, undelivered=(late, refused), owed=2)
+        self.status = StatusSnapshot(
+            incidents=(shown,), firing_count=7, undelivered=(late, refused), undelivered_count=2
+        )
         self.made: dict[str, Silence] = {}
         self.full = False
 
@@ -71,13 +82,13 @@ class Book:
         """What was made."""
         return tuple(self.made.values())
 
-    async def silence(self, silence: Silence) -> None:
+    async def create_silence(self, silence: Silence) -> None:
         """Make one, or be full."""
         if self.full:
             raise ValueError("there are 1000 silences; end some of them")
         self.made[silence.id] = silence
 
-    async def unsilence(self, id: str) -> bool:  # noqa: A002 - the field's name
+    async def delete_silence(self, id: str) -> bool:  # noqa: A002 - the field's name
         """End one."""
         return self.made.pop(id, None) is not None
 

@@ -10,7 +10,7 @@ from typing import Final
 
 from streamcanary.alerting.detectors import Consecutive, NoData
 from streamcanary.alerting.rules import Measure, Rule
-from streamcanary.model.config_types.config_issue import Misfit
+from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.faults import Blame
 
 CANARY_EGRESS_DOWN: Final = "CanaryEgressDown"
@@ -26,7 +26,7 @@ RECEIVER_FAILING: Final = "ReceiverFailing"
 STORE_FAILING: Final = "StoreFailing"
 """The store cannot be written; pages go out from memory, at least once, until it can."""
 
-ENDS: Final = {
+RESOLVE_CONDITIONS: Final = {
     CANARY_EGRESS_DOWN: "a run that reaches any provider",
     BUDGET_EXHAUSTED: "a paid run: after midnight UTC, or with a larger budget",
     RECEIVER_FAILING: "a notification that it accepts",
@@ -36,7 +36,7 @@ ENDS: Final = {
 
 _LABELS: Final = {"severity": "page"}
 
-BUILTIN: Final[dict[str, Rule]] = {
+BUILTIN_RULES: Final[dict[str, Rule]] = {
     CANARY_EGRESS_DOWN: Rule(
         labels=_LABELS,
         annotations={
@@ -86,76 +86,80 @@ BUILTIN: Final[dict[str, Rule]] = {
 }
 """What each is by default, by name."""
 
-ABOUT_US: Final = frozenset({CANARY_EGRESS_DOWN, BUDGET_EXHAUSTED, RECEIVER_FAILING, STORE_FAILING})
+DAEMON_RULES: Final = frozenset({CANARY_EGRESS_DOWN, BUDGET_EXHAUSTED, RECEIVER_FAILING, STORE_FAILING})
 """Those about a part of the daemon. The others watch canaries; their match, measure and detector can be set."""
 
-TOLD: Final = frozenset({"labels", "annotations", "enabled"})
+DAEMON_RULE_FIELDS: Final = frozenset({"labels", "annotations", "enabled"})
 """What can be changed of those."""
 
 
-_SAMPLED: Final = frozenset({"measure", "limit", "blame"})
-_ALIKE: Final = 0.8  # part of the letters that two names have in common
+_SAMPLE_FIELDS: Final = frozenset({"measure", "limit", "blame"})
+_SIMILARITY_CUTOFF: Final = 0.8  # part of the letters that two names have in common
 
 
-def rulebook(rules: Mapping[str, Rule]) -> dict[str, Rule]:
+def with_builtin_rules(rules: Mapping[str, Rule]) -> dict[str, Rule]:
     """Return all rules by name: the built-in ones, changed as ``rules`` say, and then the other ``rules``."""
-    book = {name: _changed(rule, rules.get(name)) for name, rule in BUILTIN.items()}
-    return {**book, **{name: rule for name, rule in rules.items() if name not in BUILTIN}}
+    book = {name: _override(rule, rules.get(name)) for name, rule in BUILTIN_RULES.items()}
+    return {**book, **{name: rule for name, rule in rules.items() if name not in BUILTIN_RULES}}
 
 
-def misfits(rules: Mapping[str, Rule]) -> Iterator[Misfit]:
+def override_errors(rules: Mapping[str, Rule]) -> Iterator[ConfigIssue]:
     """Yield what ``rules`` may not change of the built-in ones, and which of them seem to mean one; by path below."""
     for name, rule in rules.items():
-        if name in ABOUT_US:
-            for field in sorted(rule.model_fields_set - TOLD):
-                yield Misfit((name, field), f"means nothing for the built-in {name}; set {', '.join(sorted(TOLD))}")
+        if name in DAEMON_RULES:
+            for field in sorted(rule.model_fields_set - DAEMON_RULE_FIELDS):
+                yield ConfigIssue(
+                    (name, field), f"means nothing for the built-in {name}; set {', '.join(sorted(DAEMON_RULE_FIELDS))}"
+                )
         elif name == NO_DATA:
-            yield from _no_data(rule)
+            yield from _no_data_errors(rule)
         elif name == TARGET_REJECTED:
-            yield from _target_rejected(rule)
-        elif (near := nearest(name)) and (_fold(name) == _fold(near) or rule.model_fields_set <= TOLD):
-            yield Misfit(
+            yield from _target_rejected_errors(rule)
+        elif (near := closest_builtin(name)) and (
+            _normalize(name) == _normalize(near) or rule.model_fields_set <= DAEMON_RULE_FIELDS
+        ):
+            yield ConfigIssue(
                 (name,), f"no built-in rule has this name, and it says nothing of its own; did you mean {near}?"
             )
 
 
-def nearest(name: str) -> str | None:
+def closest_builtin(name: str) -> str | None:
     """Return the built-in rule that a rule called ``name`` may mean; ``None`` if it has a name of its own.
 
     One that is there with something added, such as ``NoDataEurope``, is a name of its own.
     """
-    folded = {_fold(known): known for known in BUILTIN}
-    near = difflib.get_close_matches(_fold(name), folded, n=1, cutoff=_ALIKE)
-    if not near or (near[0] in _fold(name) and near[0] != _fold(name)):
+    folded = {_normalize(known): known for known in BUILTIN_RULES}
+    near = difflib.get_close_matches(_normalize(name), folded, n=1, cutoff=_SIMILARITY_CUTOFF)
+    if not near or (near[0] in _normalize(name) and near[0] != _normalize(name)):
         return None
     return folded[near[0]]
 
 
-def _fold(name: str) -> str:
+def _normalize(name: str) -> str:
     return "".join(filter(str.isalnum, name)).casefold()
 
 
-def _no_data(rule: Rule) -> Iterator[Misfit]:
+def _no_data_errors(rule: Rule) -> Iterator[ConfigIssue]:
     if "detector" in rule.model_fields_set and not isinstance(rule.detector, NoData):
         message = f"the built-in {NO_DATA} takes no other than no_data, such as {{type: no_data, runs: 5}}"
-        yield Misfit((NO_DATA, "detector"), f"{message}; give a rule with another one a name of its own")
-    for field in sorted(_SAMPLED & rule.model_fields_set):
-        yield Misfit((NO_DATA, field), f"means nothing for the built-in {NO_DATA}; remove it")
+        yield ConfigIssue((NO_DATA, "detector"), f"{message}; give a rule with another one a name of its own")
+    for field in sorted(_SAMPLE_FIELDS & rule.model_fields_set):
+        yield ConfigIssue((NO_DATA, field), f"means nothing for the built-in {NO_DATA}; remove it")
 
 
-def _target_rejected(rule: Rule) -> Iterator[Misfit]:
+def _target_rejected_errors(rule: Rule) -> Iterator[ConfigIssue]:
     """Yield what would make another rule of it: it mutes other alerts, as it says what only its reader can mend."""
     own = f"give a rule with another one a name of its own: {TARGET_REJECTED} mutes what it explains"
-    default = BUILTIN[TARGET_REJECTED]
+    default = BUILTIN_RULES[TARGET_REJECTED]
     if isinstance(rule.detector, NoData):
-        yield Misfit((TARGET_REJECTED, "detector"), f"must be one that looks at runs, and not no_data; {own}")
-    for field in sorted(_SAMPLED & rule.model_fields_set):
+        yield ConfigIssue((TARGET_REJECTED, "detector"), f"must be one that looks at runs, and not no_data; {own}")
+    for field in sorted(_SAMPLE_FIELDS & rule.model_fields_set):
         if getattr(rule, field) != getattr(default, field):
             is_now = "[config]" if field == "blame" else getattr(default, field) or "not set"
-            yield Misfit((TARGET_REJECTED, field), f"is {is_now} for the built-in {TARGET_REJECTED}; {own}")
+            yield ConfigIssue((TARGET_REJECTED, field), f"is {is_now} for the built-in {TARGET_REJECTED}; {own}")
 
 
-def _changed(default: Rule, change: Rule | None) -> Rule:
+def _override(default: Rule, change: Rule | None) -> Rule:
     if change is None:
         return default
     update = {name: getattr(change, name) for name in change.model_fields_set}

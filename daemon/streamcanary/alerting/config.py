@@ -7,19 +7,19 @@ from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.alerting.builtin_rules import ABOUT_US, misfits, rulebook
-from streamcanary.alerting.lint.matchers import unmatched
+from streamcanary.alerting.builtin_rules import DAEMON_RULES, override_errors, with_builtin_rules
+from streamcanary.alerting.lint.matchers import matcher_issues
 from streamcanary.alerting.maintenance import Maintenance
 from streamcanary.alerting.notify.receivers import Receiver
 from streamcanary.alerting.routing import Route
 from streamcanary.alerting.rules import Name, Rule
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.config_issue import Misfit, refuse
+from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import Duration, PositiveDuration
 from streamcanary.model.config_types.label import LabelName
 
 
-def _link(url: str) -> str:
+def _check_trace_url(url: str) -> str:
     if urlsplit(url).scheme not in ("http", "https") or "{trace_id}" not in url:
         raise ValueError("must be an http or https address with {trace_id} in it")
     return url
@@ -47,16 +47,16 @@ class AlertsConfig(BaseModel):
     group_interval: PositiveDuration = 300.0
     repeat_interval: Annotated[PositiveDuration, Field(ge=60)] = 4 * 3600.0
     maintenance: dict[Name, Maintenance] = Field(default_factory=dict)
-    trace_url: Annotated[str, AfterValidator(_link)] | None = None
+    trace_url: Annotated[str, AfterValidator(_check_trace_url)] | None = None
 
     @model_validator(mode="after")
-    def _names_are_known(self) -> "AlertsConfig":
+    def _check_references(self) -> "AlertsConfig":
         """Hold the parts against each other; each problem is reported at the key that has it."""
-        problems = [misfit._replace(path=("rules", *misfit.path)) for misfit in misfits(self.rules)]
-        problems += self._renamed()
+        problems = [error._replace(path=("rules", *error.path)) for error in override_errors(self.rules)]
+        problems += self._renamed_from_errors()
         known = ", ".join(sorted(self.receivers)) or "none"
         problems += [
-            Misfit(("routes", number, "receivers", place), f"there is no receiver {name!r}; known: {known}")
+            ConfigIssue(("routes", number, "receivers", place), f"there is no receiver {name!r}; known: {known}")
             for number, route in enumerate(self.routes)
             for place, name in enumerate(route.receivers)
             if name not in self.receivers
@@ -64,25 +64,27 @@ class AlertsConfig(BaseModel):
         for number, route in enumerate(self.routes[:-1]):
             if not route.match:
                 problems.append(
-                    Misfit(("routes", number), "matches everything, so the routes after it are never reached")
+                    ConfigIssue(("routes", number), "matches everything, so the routes after it are never reached")
                 )
-        refuse(type(self).__name__, problems)
+        raise_config_errors(type(self).__name__, problems)
         return self
 
-    def _renamed(self) -> Iterator[Misfit]:
-        taken = {name: name for name, rule in self.rulebook.items() if not rule.renamed_from}
+    def _renamed_from_errors(self) -> Iterator[ConfigIssue]:
+        taken = {name: name for name, rule in self.all_rules.items() if not rule.renamed_from}
         for name, rule in self.rules.items():
             former, path = rule.renamed_from, ("rules", name, "renamed_from")
             if former == name:
-                yield Misfit(path, "is the name that the rule has now; write the one that it had before, or remove it")
+                yield ConfigIssue(
+                    path, "is the name that the rule has now; write the one that it had before, or remove it"
+                )
             elif former and (other := taken.setdefault(former, name)) != name:
                 named = "there is a rule of that name" if other == former else f"{other} has that name, too"
-                yield Misfit(path, f"{named}, and alerts are known by it; a former name is one rule's alone")
+                yield ConfigIssue(path, f"{named}, and alerts are known by it; a former name is one rule's alone")
 
     @cached_property
-    def rulebook(self) -> dict[str, Rule]:
+    def all_rules(self) -> dict[str, Rule]:
         """All rules by name, the built-in ones among them."""
-        return rulebook(self.rules)
+        return with_builtin_rules(self.rules)
 
     @property
     def effective_routes(self) -> tuple[Route, ...]:
@@ -91,21 +93,21 @@ class AlertsConfig(BaseModel):
             return self.routes
         return (Route(receivers=tuple(self.receivers)),)
 
-    def problems(self, canaries: Iterable[Canary]) -> list[Misfit]:
+    def config_errors(self, canaries: Iterable[Canary]) -> list[ConfigIssue]:
         """Return what is wrong with the rules in view of the canaries that there are; paths are below ``alerts``."""
         canaries, found = list(canaries), []
         labels = [canary.label_set() for canary in canaries]
         for name, rule in self.rules.items():
-            if not rule.enabled or name in ABOUT_US:
+            if not rule.enabled or name in DAEMON_RULES:
                 continue
-            watched = [canary for canary in canaries if rule.watches(canary)]
+            bound = [canary for canary in canaries if rule.applies_to(canary)]
             found += [
-                misfit._replace(path=("rules", name, "match", *misfit.path))
-                for misfit in unmatched(rule.match, labels, "canary")
+                error._replace(path=("rules", name, "match", *error.path))
+                for error in matcher_issues(rule.match, labels, "canary")
             ]
             found += [
-                Misfit(("rules", name, "detector", *misfit.path), misfit.message)
-                for misfit in map(rule.detector.unfit, watched)
+                ConfigIssue(("rules", name, "detector", *misfit.path), misfit.message)
+                for misfit in map(rule.detector.config_error, bound)
                 if misfit is not None
             ]
         return found

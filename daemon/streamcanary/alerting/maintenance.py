@@ -26,19 +26,19 @@ class Maintenance(BaseModel):
 
     @field_validator("cron")
     @classmethod
-    def _is_cron(cls, value: str) -> str:
+    def _check_cron(cls, value: str) -> str:
         check_expression(value)
         return value
 
     @field_validator("timezone")
     @classmethod
-    def _is_known(cls, value: str) -> str:
+    def _check_timezone(cls, value: str) -> str:
         check_timezone(value)
         return value
 
-    def open(self, now: float) -> bool:
+    def is_open(self, now: float) -> bool:
         """Tell whether the window is open at ``now`` (seconds since the epoch)."""
-        return self.schedule.nth_after(now - self.length, 1) <= now
+        return self.schedule.nth_run_after(now - self.length, 1) <= now
 
     @cached_property
     def schedule(self) -> Cron:

@@ -11,7 +11,7 @@ from streamcanary.alerting.detectors import Consecutive, Detector
 from streamcanary.alerting.notify.templates import Template
 from streamcanary.model.alerts.matcher import Matchers, all_match
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.config_issue import Misfit, refuse
+from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.label import LabelName
 from streamcanary.model.faults import Blame
@@ -20,7 +20,7 @@ LabelValue = Annotated[str, Field(min_length=1, max_length=512)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=64)]
 """The name of a rule or receiver: letters, digits, ``_``, ``.`` and ``-``."""
 
-OWN_LABELS = frozenset({"alertname", "alert", "canary", "target", "provider", "instance"})
+RESERVED_LABELS = frozenset({"alertname", "alert", "canary", "target", "provider", "instance"})
 """Labels that every alert has, and that a rule may not set."""
 
 
@@ -35,15 +35,15 @@ class Measure(StrEnum):
     DURATION = "duration"
 
     @property
-    def timed(self) -> bool:
+    def is_timed(self) -> bool:
         """Whether it is a time, held against a limit."""
         return self in (Measure.FIRST_TOKEN, Measure.MAX_GAP, Measure.DURATION)
 
 
-_BLAMING = frozenset({Measure.ERRORS, Measure.FIRST_ATTEMPTS})
+_MEASURES_WITH_BLAME = frozenset({Measure.ERRORS, Measure.FIRST_ATTEMPTS})
 
 
-def _is_address(text: str) -> bool:
+def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
     except ValueError:  # brackets that hold no IPv6 address
@@ -79,37 +79,37 @@ class Rule(BaseModel):
     annotations: dict[LabelName, Template] = Field(default_factory=dict)
 
     @model_validator(mode="after")
-    def _sound(self) -> "Rule":
-        if self.measure.timed and self.limit is None:
+    def _check_consistency(self) -> "Rule":
+        if self.measure.is_timed and self.limit is None:
             raise ValueError(f"measure {self.measure} needs a limit, such as limit: 2s")
-        if not self.measure.timed and self.limit is not None:
+        if not self.measure.is_timed and self.limit is not None:
             raise ValueError(f"limit means nothing for measure {self.measure}; remove it")
-        refuse(type(self).__name__, [*self._unblamed(), *self._unreadable()])
+        raise_config_errors(type(self).__name__, [*self._blame_errors(), *self._annotation_errors()])
         if self.detector.type == "no_data" and (extra := {"measure", "limit", "blame"} & self.model_fields_set):
             raise ValueError(f"{', '.join(sorted(extra))} means nothing for no_data; remove it")
-        if taken := OWN_LABELS & self.labels.keys():
+        if taken := RESERVED_LABELS & self.labels.keys():
             raise ValueError(f"labels may not be called {', '.join(sorted(taken))}: every alert has these already")
         return self
 
-    def _unblamed(self) -> Iterator[Misfit]:
-        if "blame" in self.model_fields_set and self.measure not in _BLAMING:
-            both = " and ".join(sorted(_BLAMING))
-            yield Misfit(("blame",), f"means nothing for measure {self.measure}, only for {both}; remove it")
+    def _blame_errors(self) -> Iterator[ConfigIssue]:
+        if "blame" in self.model_fields_set and self.measure not in _MEASURES_WITH_BLAME:
+            both = " and ".join(sorted(_MEASURES_WITH_BLAME))
+            yield ConfigIssue(("blame",), f"means nothing for measure {self.measure}, only for {both}; remove it")
 
-    def _unreadable(self) -> Iterator[Misfit]:
+    def _annotation_errors(self) -> Iterator[ConfigIssue]:
         """Yield what is wrong with annotations that mean something to receivers."""
         summary, runbook = (self.annotations.get(name) for name in ("summary", "runbook_url"))
         if summary is not None and not summary.strip():
             message = 'is empty: it is the title of a page; write one such as "{canary}: {bad} of {total} runs failed"'
-            yield Misfit(("annotations", "summary"), message)
-        if runbook is not None and not _is_address(runbook):
+            yield ConfigIssue(("annotations", "summary"), message)
+        if runbook is not None and not _is_url(runbook):
             message = "must be an http:// or https:// address, such as https://example.com/runbooks/{alert}"
-            yield Misfit(("annotations", "runbook_url"), message)
+            yield ConfigIssue(("annotations", "runbook_url"), message)
 
-    def watches(self, canary: Canary) -> bool:
+    def applies_to(self, canary: Canary) -> bool:
         """Tell whether this rule looks at ``canary``."""
         return self.enabled and all_match(self.match, canary.label_set())
 
-    def tells_of(self, blame: Blame) -> bool:
+    def selects_blame(self, blame: Blame) -> bool:
         """Tell whether faults blamed so are bad samples for this rule."""
-        return self.measure in _BLAMING and blame in self.blame
+        return self.measure in _MEASURES_WITH_BLAME and blame in self.blame

@@ -9,15 +9,15 @@ from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.model.spend import Spend
 
-_WELL = frozenset({OutcomeKind.OK, OutcomeKind.SLOW})
+_SUCCESSFUL = frozenset({OutcomeKind.OK, OutcomeKind.SLOW})
 
 
-class CanaryInstruments:
+class CanaryMetrics:
     """Counters and gauges of runs; one set serves all canaries."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        meter = metrics.get_meter(names.SCOPE)
+        meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE)
 
         def counter(metric: names.Metric) -> metrics.Counter:
             return meter.create_counter(metric.name, metric.unit, metric.description)
@@ -37,7 +37,7 @@ class CanaryInstruments:
             for metric in (names.LAST_RUN, names.LAST_SUCCESS, names.CANARY_INFO)
         )
 
-    def introduce(self, canary: Canary) -> None:
+    def initialize_series(self, canary: Canary) -> None:
         """Start the counters of ``canary`` at zero: where a series begins at one, the first error shows no increase."""
         labels = _labels(canary)
         for kind in OutcomeKind:
@@ -46,7 +46,7 @@ class CanaryInstruments:
             self._missed.add(0, {**labels, names.REASON: reason})
         self._info.set(1, {**canary.labels, **labels})
 
-    def ran(self, canary: Canary, outcome: Outcome, context: Context) -> None:
+    def record_run(self, canary: Canary, outcome: Outcome, context: Context) -> None:
         """Count a run that has ended."""
         labels = _labels(canary)
         result = {**labels, names.OUTCOME: outcome.kind.value}
@@ -57,21 +57,21 @@ class CanaryInstruments:
             return
         self._lag.record(max(0.0, outcome.started - outcome.scheduled), labels, context)
         self._last_run.set(self._clock.time(), labels)
-        if outcome.kind in _WELL:
+        if outcome.kind in _SUCCESSFUL:
             self._last_success.set(self._clock.time(), labels)
 
-    def spent(self, canary: Canary, spend: Spend, context: Context, *, priced: bool) -> None:
+    def record_spend(self, canary: Canary, spend: Spend, context: Context, *, is_priced: bool) -> None:
         """Count what a run used, and what it cost, if all prices are known."""
         if not spend.requests:
             return
         of_input, of_output = ({**_labels(canary), names.TYPE: kind} for kind in ("input", "output"))
         self._tokens.add(spend.input_tokens, of_input, context)
         self._tokens.add(spend.output_tokens, of_output, context)
-        if priced:
+        if is_priced:
             self._spend.add(spend.input_usd, of_input, context)
             self._spend.add(spend.output_usd, of_output, context)
 
-    def missed(self, canary: Canary, reason: str, count: int = 1) -> None:
+    def record_missed(self, canary: Canary, reason: str, count: int = 1) -> None:
         """Count runs that were due and did not happen: ``late``, ``overlap``, ``budget`` or ``shutdown``."""
         self._missed.add(count, {**_labels(canary), names.REASON: reason})
 

@@ -9,10 +9,10 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 from streamcanary.transport.proxy import Proxy, proxy_for
-from streamcanary.transport.tls import open_trust
+from streamcanary.transport.tls import create_tls_context
 
 
-class HeadersOfTarget(Mapping[str, str]):
+class TargetHeaders(Mapping[str, str]):
     """The headers of a target as they are now. The SDK copies them into each request that it makes.
 
     Looking at one raises ``SecretUnreadable`` if its file cannot be read: then the request is not made.
@@ -31,7 +31,7 @@ class HeadersOfTarget(Mapping[str, str]):
         return len(self._headers)
 
 
-class SecretsOfTarget(Collection[str]):
+class TargetSecrets(Collection[str]):
     """What must be kept out of messages, as it is now; a secret that cannot be read just now is sent to nobody."""
 
     def __init__(self, headers: Mapping[str, Secret]) -> None:
@@ -68,14 +68,14 @@ def open_client(target: TargetSpec) -> AsyncOpenAI:
     return AsyncOpenAI(
         base_url=target.base_url,
         api_key=current_key if key.path else key.reveal(),
-        default_headers=HeadersOfTarget(target.headers),
-        http_client=open_http(open_trust(target), proxy_for(target.base_url, target.proxy)),
+        default_headers=TargetHeaders(target.headers),
+        http_client=open_http_client(create_tls_context(target), proxy_for(target.base_url, target.proxy)),
         max_retries=0,
     )
 
 
-def open_http(trust: ssl.SSLContext, proxy: Proxy | None) -> httpx2.AsyncClient:
+def open_http_client(tls_context: ssl.SSLContext, proxy: Proxy | None) -> httpx2.AsyncClient:
     """Return an HTTP client with the SDK's defaults that trusts ``trust`` and takes the way through ``proxy``."""
     # The environment has been read by those who made the two: httpx2 must not come to another result.
-    way = None if proxy is None else httpx2.Proxy(proxy.url, auth=proxy.auth)
-    return DefaultAsyncHttpxClient(verify=trust, proxy=way, trust_env=False)
+    http_proxy = None if proxy is None else httpx2.Proxy(proxy.url, auth=proxy.auth)
+    return DefaultAsyncHttpxClient(verify=tls_context, proxy=http_proxy, trust_env=False)

@@ -14,10 +14,10 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
-from streamcanary.canary.metrics import CanaryInstruments
+from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.prices import Price
-from streamcanary.canary.spend.usage import Bill, expect
+from streamcanary.canary.spend.usage import RunUsage, estimate_tokens
 from streamcanary.client.async_client import AsyncStream, AsyncStreamClient
 from streamcanary.client.result import StreamFailed, StreamResult
 from streamcanary.events import AttemptStarted, Event
@@ -33,19 +33,19 @@ _log = logging.getLogger(__name__)
 _GRACE = 5.0  # seconds past its own total timeout after which a run is taken to hang in our own code
 
 
-class Treasurer(Protocol):
+class SpendRecorder(Protocol):
     """Who keeps account of what runs use."""
 
-    def retried(self) -> None:
+    def record_retry(self) -> None:
         """Take note of an attempt after the first of a run."""
         ...
 
-    def charge(self, name: str, spend: Spend) -> None:
+    def record_spend(self, name: str, spend: Spend) -> None:
         """Enter what a run of the canary ``name`` used; comes once for each run, whatever became of it."""
         ...
 
 
-class CanaryRun:
+class CanaryRunner:
     """Runs one canary, as often as it is called.
 
     ``client`` is set up with the canary's routes, clocks and retries. ``prices`` are those of its own route and its
@@ -60,24 +60,24 @@ class CanaryRun:
         client: AsyncStreamClient,
         *,
         clock: Clock,
-        instruments: CanaryInstruments,
+        metrics: CanaryMetrics,
         prices: Sequence[Price | None] = (),
-        treasurer: Treasurer | None = None,
-        watch: Callable[[Canary, Event], None] | None = None,
+        spend_recorder: SpendRecorder | None = None,
+        on_event: Callable[[Canary, Event], None] | None = None,
         seed: int | None = None,
     ) -> None:
         self.canary = canary
         self._spec = spec
         self._client = client
         self._clock = clock
-        self._instruments = instruments
+        self._metrics = metrics
         self._prices = prices
-        self._treasurer = treasurer
-        self._watch = watch
+        self._spend_recorder = spend_recorder
+        self._on_event = on_event
         self._random = _random.Random(secrets.randbits(64) if seed is None else seed)  # noqa: S311 - to miss caches
-        self._tracer = trace.get_tracer(names.SCOPE)
+        self._tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE)
 
-    def ask(self) -> AsyncStream:
+    def open_stream(self) -> AsyncStream:
         """Return a stream of the canary's question, not yet sent."""
         nonce = f"{self._random.getrandbits(48):012x}"
         prompt = self._spec.prompt.replace("{nonce}", nonce)
@@ -94,7 +94,7 @@ class CanaryRun:
         Never raises but for cancellation: what breaks in the probe itself is an ``internal_error``.
         """
         started = self._clock.time()
-        begun = self._clock.monotonic()
+        started_monotonic = self._clock.monotonic()
         outcome = Outcome(
             run_id=uuid4().hex,
             canary=self.canary.name,
@@ -104,56 +104,56 @@ class CanaryRun:
             scheduled=scheduled,
             started=started,
         )
-        bill = Bill(expect(self._spec.prompt, self._spec.request), self._prices)
+        usage = RunUsage(estimate_tokens(self._spec.prompt, self._spec.request), self._prices)
         attributes: dict[str, AttributeValue] = {
             names.RUN_CANARY: self.canary.name,
             names.RUN_TARGET: self.canary.target,
             names.RUN_ID: outcome.run_id,
             names.RUN_SCHEDULE_LAG: max(0.0, started - scheduled),
-            names.SYNTHETIC: "test",
+            names.SYNTHETIC_TYPE: "test",
         }
         # An empty context: each run is a new root, whoever calls it.
         span = self._tracer.start_span(
-            names.RUN, Context(), SpanKind.INTERNAL, attributes, start_time=int(started * 1e9)
+            names.RUN_SPAN, Context(), SpanKind.INTERNAL, attributes, start_time=int(started * 1e9)
         )
         with trace.use_span(span, record_exception=False, set_status_on_exception=False):
             try:
-                outcome = await self._judged(outcome, bill)
+                outcome = await self._run_to_outcome(outcome, usage)
             except asyncio.CancelledError:
                 outcome = msgspec.structs.replace(outcome, kind=OutcomeKind.SKIPPED, reason="shutdown")
                 raise
             finally:
-                duration = self._clock.monotonic() - begun
+                duration = self._clock.monotonic() - started_monotonic
                 context = span.get_span_context()
-                spend = bill.close()
+                spend = usage.close()
                 outcome = msgspec.structs.replace(
                     outcome,
                     duration=duration,
-                    cost=spend.usd if bill.priced and spend.requests else None,
+                    cost=spend.usd if usage.is_priced and spend.requests else None,
                     trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
                 )
-                _close(span, outcome, int((started + duration) * 1e9))
-                inside = trace.set_span_in_context(span, Context())
-                self._instruments.spent(self.canary, spend, inside, priced=bill.priced)
-                if self._treasurer is not None:
-                    self._treasurer.charge(self.canary.name, spend)
-        self._instruments.ran(self.canary, outcome, inside)
+                _end_span(span, outcome, int((started + duration) * 1e9))
+                run_context = trace.set_span_in_context(span, Context())
+                self._metrics.record_spend(self.canary, spend, run_context, is_priced=usage.is_priced)
+                if self._spend_recorder is not None:
+                    self._spend_recorder.record_spend(self.canary.name, spend)
+        self._metrics.record_run(self.canary, outcome, run_context)
         return outcome
 
-    async def _judged(self, outcome: Outcome, bill: Bill) -> Outcome:
+    async def _run_to_outcome(self, outcome: Outcome, usage: RunUsage) -> Outcome:
         total = self._spec.timeouts.total
         try:
             async with asyncio.timeout(total + _GRACE):
-                async with self.ask() as stream:
+                async with self.open_stream() as stream:
                     async for event in stream:
-                        bill.see(event)
-                        if isinstance(event, AttemptStarted) and event.number > 1 and self._treasurer is not None:
-                            self._treasurer.retried()
-                        if self._watch is not None:
-                            self._watch(self.canary, event)
-                    return judge(outcome, stream.result, self._spec)
+                        usage.observe(event)
+                        if isinstance(event, AttemptStarted) and event.number > 1 and self._spend_recorder is not None:
+                            self._spend_recorder.record_retry()
+                        if self._on_event is not None:
+                            self._on_event(self.canary, event)
+                    return outcome_from_result(outcome, stream.result, self._spec)
         except StreamFailed as failure:
-            return judge_failure(outcome, failure, self._spec.model)
+            return outcome_from_failure(outcome, failure, self._spec.model)
         except TimeoutError:
             _log.error("canary run hangs", extra={"canary": self.canary.name, "seconds": total + _GRACE})
             return msgspec.structs.replace(outcome, reason=f"the run did not end within {total + _GRACE:g} s")
@@ -162,13 +162,13 @@ class CanaryRun:
             return msgspec.structs.replace(outcome, reason=scrub(f"{type(error).__name__}: {error}", limit=200))
 
 
-def judge(outcome: Outcome, result: StreamResult, spec: CanarySpec) -> Outcome:
+def outcome_from_result(outcome: Outcome, result: StreamResult, spec: CanarySpec) -> Outcome:
     """Return ``outcome`` as a whole answer makes it: as expected or not, by whom, and within the ``slo`` or not."""
     fault = primary_fault(result.attempts, spec.model)
     kind = OutcomeKind.OK
-    if unmet := spec.expect.unmet(result.text):
-        cut = "; the answer was cut at its token limit" if result.finish_reason == "length" else ""
-        message = f"the answer {scrub(unmet, limit=200)}{cut}: {scrub(result.text or result.refusal, limit=200)!r}"
+    if mismatch := spec.expect.mismatch(result.text):
+        truncation_hint = "; the answer was cut at its token limit" if result.finish_reason == "length" else ""
+        message = f"the answer {scrub(mismatch, limit=200)}{truncation_hint}: {scrub(result.text or result.refusal, limit=200)!r}"
         kind, fault = OutcomeKind.FAILED, make_fault(FaultKind.UNEXPECTED_ANSWER, Phase.END, message)
     elif result.degraded == "non_streaming" and result.attempts[-1].route == spec.model:
         kind = OutcomeKind.FAILED_OVER
@@ -178,9 +178,9 @@ def judge(outcome: Outcome, result: StreamResult, spec: CanarySpec) -> Outcome:
         kind = OutcomeKind.FAILED_OVER
     else:
         fault = None
-        if over := over_slo(result, spec):
+        if missed := missed_slo(result, spec):
             kind = OutcomeKind.SLOW
-            outcome = msgspec.structs.replace(outcome, reason=over)
+            outcome = msgspec.structs.replace(outcome, reason=missed)
     return msgspec.structs.replace(
         outcome,
         kind=kind,
@@ -195,18 +195,20 @@ def judge(outcome: Outcome, result: StreamResult, spec: CanarySpec) -> Outcome:
     )
 
 
-def judge_failure(outcome: Outcome, failure: StreamFailed, own_route: str) -> Outcome:
+def outcome_from_failure(outcome: Outcome, failure: StreamFailed, primary_route: str) -> Outcome:
     """Return ``outcome`` as a call that nothing answered makes it."""
-    fault = primary_fault(failure.attempts, own_route) or failure.fault
+    fault = primary_fault(failure.attempts, primary_route) or failure.fault
     return msgspec.structs.replace(outcome, kind=OutcomeKind.FAILED, fault=fault, attempts=failure.attempts)
 
 
-def primary_fault(attempts: tuple[Attempt, ...], own_route: str) -> Fault | None:
+def primary_fault(attempts: tuple[Attempt, ...], primary_route: str) -> Fault | None:
     """Return the last fault on the canary's own route."""
-    return next((attempt.fault for attempt in reversed(attempts) if attempt.fault and attempt.route == own_route), None)
+    return next(
+        (attempt.fault for attempt in reversed(attempts) if attempt.fault and attempt.route == primary_route), None
+    )
 
 
-def over_slo(result: StreamResult, spec: CanarySpec) -> str | None:
+def missed_slo(result: StreamResult, spec: CanarySpec) -> str | None:
     """Return which objective an answer missed, or ``None``."""
     slo = spec.slo
     measured = (
@@ -220,7 +222,7 @@ def over_slo(result: StreamResult, spec: CanarySpec) -> str | None:
     return None
 
 
-def _close(span: Span, outcome: Outcome, end: int) -> None:
+def _end_span(span: Span, outcome: Outcome, end: int) -> None:
     span.set_attribute(names.RUN_OUTCOME, outcome.kind.value)
     if outcome.kind in (OutcomeKind.FAILED, OutcomeKind.FAILED_OVER) and outcome.fault is not None:
         span.set_attribute(names.ERROR_TYPE, outcome.fault.kind.value)

@@ -5,9 +5,9 @@ from typing import Self
 
 from openai import AsyncOpenAI
 
-from streamcanary.canary.metrics import CanaryInstruments
-from streamcanary.canary.openai_client import SecretsOfTarget, open_client
-from streamcanary.canary.run import CanaryRun
+from streamcanary.canary.metrics import CanaryMetrics
+from streamcanary.canary.openai_client import TargetSecrets, open_client
+from streamcanary.canary.run import CanaryRunner
 from streamcanary.canary.spec import CanarySpec, FallbackSpec
 from streamcanary.canary.spend.guard import SpendGuard
 from streamcanary.canary.target import TargetSpec
@@ -20,7 +20,7 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 
 
-class Fleet:
+class CanaryRunners:
     """The runs of all canaries, by name. A context manager: leaving it closes the connections.
 
     ``guard`` keeps account of what they use. ``watch`` is told of every event of every run as it happens, and must not
@@ -33,23 +33,23 @@ class Fleet:
         canaries: Mapping[str, CanarySpec],
         *,
         clock: Clock,
-        guard: SpendGuard | None = None,
-        watch: Callable[[Canary, Event], None] | None = None,
+        spend_guard: SpendGuard | None = None,
+        on_event: Callable[[Canary, Event], None] | None = None,
     ) -> None:
         used = {target for spec in canaries.values() for target in _targets_of(spec)}
         self._targets = {name: target for name, target in targets.items() if name in used}
         self._clients = {name: open_client(target) for name, target in self._targets.items()}
-        self._budgets = {name: RetryBudget() for name in self._targets}
+        self._retry_budgets = {name: RetryBudget() for name in self._targets}
         self._clock = clock
-        self._guard = guard
-        self._watch = watch
-        self.instruments = CanaryInstruments(clock)
-        self.runs = {name: self._make_run(name, spec) for name, spec in canaries.items()}
+        self._spend_guard = spend_guard
+        self._on_event = on_event
+        self.metrics = CanaryMetrics(clock)
+        self.by_name = {name: self._make_runner(name, spec) for name, spec in canaries.items()}
 
     @property
     def canaries(self) -> tuple[Canary, ...]:
         """What the other rooms may know of the canaries."""
-        return tuple(run.canary for run in self.runs.values())
+        return tuple(run.canary for run in self.by_name.values())
 
     async def __aenter__(self) -> Self:
         return self
@@ -58,35 +58,35 @@ class Fleet:
         for client in self._clients.values():
             await client.close()
 
-    def _make_run(self, name: str, spec: CanarySpec) -> CanaryRun:
+    def _make_runner(self, name: str, spec: CanarySpec) -> CanaryRunner:
         target = self._targets[spec.target]
-        canary = spec.describe(name, target)
+        canary = spec.to_canary(name, target)
         labels = {names.CANARY: name, names.TARGET: spec.target, names.PROVIDER_LABEL: target.provider}
         client = AsyncStreamClient(
             self._clients[spec.target],
             retry=spec.retry,
             timeouts=spec.timeouts,
-            fallbacks=[self._fallback(fallback) for fallback in spec.fallbacks],
-            budget=self._budgets[spec.target],
+            fallbacks=[self._make_fallback(fallback) for fallback in spec.fallbacks],
+            budget=self._retry_budgets[spec.target],
             provider=target.provider,
             labels=labels,
             lenient=target.finish_reason == "lenient",
-            secrets=SecretsOfTarget(target.headers),
+            secrets=TargetSecrets(target.headers),
             breaker=None,  # a canary is what finds out that a route is back
             clock=self._clock,
         )
-        return CanaryRun(
+        return CanaryRunner(
             canary,
             spec,
             client,
             clock=self._clock,
-            instruments=self.instruments,
-            prices=self._guard.prices[name] if self._guard else (),
-            treasurer=self._guard,
-            watch=self._watch,
+            metrics=self.metrics,
+            prices=self._spend_guard.prices[name] if self._spend_guard else (),
+            spend_recorder=self._spend_guard,
+            on_event=self._on_event,
         )
 
-    def _fallback(self, spec: FallbackSpec) -> Fallback:
+    def _make_fallback(self, spec: FallbackSpec) -> Fallback:
         if spec.non_streaming:
             return NonStreaming()
         client: AsyncOpenAI | None = self._clients[spec.target] if spec.target else None

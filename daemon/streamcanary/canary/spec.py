@@ -9,7 +9,7 @@ from streamcanary.canary.target import TargetSpec
 from streamcanary.canary.validators import Expectation
 from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.config_issue import Misfit, refuse
+from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import PositiveDuration, format_duration, parse_duration
 from streamcanary.model.config_types.label import LabelName
 from streamcanary.model.schedule import Cron, Every, Schedule, check_expression, check_timezone
@@ -17,18 +17,18 @@ from streamcanary.model.schedule import Cron, Every, Schedule, check_expression,
 DEFAULT_EVERY: Final = 60.0
 """Seconds between the runs of a canary without a schedule of its own."""
 
-_OWN_LABELS = {"canary", "target", "provider"}
-_ALERTS_LABELS = {"alert", "alertname", "instance"}
-_SET_BY_THE_CANARY = {"stream", "timeout", "n", "messages", "model", "input", "background"}
-_SET_IN_THE_BODY = {"stream", "n", "background"}
+_CANARY_LABELS = {"canary", "target", "provider"}
+_ALERT_LABELS = {"alert", "alertname", "instance"}
+_RESERVED_PARAMETERS = {"stream", "timeout", "n", "messages", "model", "input", "background"}
+_RESERVED_BODY_KEYS = {"stream", "n", "background"}
 
 
-def _cron(value: str) -> str:
+def _validate_cron(value: str) -> str:
     check_expression(value)
     return value
 
 
-def _timezone(value: str) -> str:
+def _validate_timezone(value: str) -> str:
     check_timezone(value)
     return value
 
@@ -46,7 +46,7 @@ class FallbackSpec(BaseModel):
     non_streaming: Literal[True] | None = None
 
     @model_validator(mode="after")
-    def _one_way(self) -> "FallbackSpec":
+    def _exactly_one_kind(self) -> "FallbackSpec":
         if (self.model is None) is (self.non_streaming is None):
             raise ValueError("needs either model, with target if it is another, or non_streaming: true")
         if self.non_streaming and self.target is not None:
@@ -84,8 +84,8 @@ class CanarySpec(BaseModel):
     request: dict[str, Any] = Field(default_factory=dict)
     expect: Expectation = Field(default_factory=Expectation)
     every: PositiveDuration = DEFAULT_EVERY
-    cron: Annotated[str, AfterValidator(_cron)] = ""
-    timezone: Annotated[str, AfterValidator(_timezone)] = "UTC"
+    cron: Annotated[str, AfterValidator(_validate_cron)] = ""
+    timezone: Annotated[str, AfterValidator(_validate_timezone)] = "UTC"
     timeouts: Timeouts = Field(default_factory=Timeouts)
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     fallbacks: tuple[FallbackSpec, ...] = Field(default=(), max_length=8)
@@ -95,23 +95,25 @@ class CanarySpec(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _total_fits(cls, data: Any) -> Any:
+    def _default_total_timeout(cls, data: Any) -> Any:
         """Give ``timeouts.total`` its default, which depends on the schedule."""
         if not isinstance(data, dict):
             return data
         timeouts = data.get("timeouts", {})
         if isinstance(timeouts, dict) and "total" not in timeouts:
             try:
-                shortest = _schedule(data).shortest
+                shortest = _parse_schedule(data).min_interval
             except (TypeError, ValueError):
                 return data  # the field's own validator says what is wrong with it
             data = {**data, "timeouts": {**timeouts, "total": min(60.0, 0.8 * shortest) or 60.0}}
         return data
 
     @model_validator(mode="after")
-    def _sound(self) -> "CanarySpec":
-        refuse(type(self).__name__, [*self._unscheduled(), *self._labels_taken(), *self._not_for_the_sdk()])
-        refuse(type(self).__name__, self._too_long())
+    def _check_consistency(self) -> "CanarySpec":
+        raise_config_errors(
+            type(self).__name__, [*self._schedule_errors(), *self._label_errors(), *self._request_errors()]
+        )
+        raise_config_errors(type(self).__name__, self._timeout_errors())
         return self
 
     @property
@@ -119,53 +121,53 @@ class CanarySpec(BaseModel):
         """When it is due."""
         return Cron.parse(self.cron, self.timezone) if self.cron else Every(self.every)
 
-    def _unscheduled(self) -> Iterator[Misfit]:
+    def _schedule_errors(self) -> Iterator[ConfigIssue]:
         if self.cron and "every" in self.model_fields_set:
-            yield Misfit(("cron",), "goes without every: a canary has one schedule", against=("every",))
+            yield ConfigIssue(("cron",), "goes without every: a canary has one schedule", conflicts_with=("every",))
         elif not self.cron and "timezone" in self.model_fields_set:
-            yield Misfit(("timezone",), "goes with cron; every is the same in each time zone")
+            yield ConfigIssue(("timezone",), "goes with cron; every is the same in each time zone")
         elif self.cron:
             try:
                 Cron.parse(self.cron)
             except ValueError as error:
-                yield Misfit(("cron",), str(error))
+                yield ConfigIssue(("cron",), str(error))
 
-    def _too_long(self) -> Iterator[Misfit]:
-        if self.timeouts.total < self.schedule.shortest:
+    def _timeout_errors(self) -> Iterator[ConfigIssue]:
+        if self.timeouts.total < self.schedule.min_interval:
             return
-        total, shortest = format_duration(self.timeouts.total), format_duration(self.schedule.shortest)
+        total, shortest = format_duration(self.timeouts.total), format_duration(self.schedule.min_interval)
         if not self.cron:
             message, against = f"{total} must be shorter than every ({shortest}), or runs would overlap", "every"
         else:
             message, against = f"{total} must be shorter than the {shortest} between two runs of cron", "cron"
-        yield Misfit(("timeouts", "total"), message, against=(against,))
+        yield ConfigIssue(("timeouts", "total"), message, conflicts_with=(against,))
 
-    def _labels_taken(self) -> Iterator[Misfit]:
+    def _label_errors(self) -> Iterator[ConfigIssue]:
         for name in self.labels:
-            if name in _OWN_LABELS:
-                yield Misfit(("labels", name), "every canary has this label already; choose another name")
-            elif name in _ALERTS_LABELS:
-                yield Misfit(("labels", name), "every alert has this label already; choose another name")
+            if name in _CANARY_LABELS:
+                yield ConfigIssue(("labels", name), "every canary has this label already; choose another name")
+            elif name in _ALERT_LABELS:
+                yield ConfigIssue(("labels", name), "every alert has this label already; choose another name")
 
-    def _not_for_the_sdk(self) -> Iterator[Misfit]:
+    def _request_errors(self) -> Iterator[ConfigIssue]:
         if not self.request:
             return
         from streamcanary.client.core.request import (
-            parameters,  # imports the SDK, which a plain configuration does not need
+            accepted_parameters,  # imports the SDK, which a plain configuration does not need
         )
 
-        known = parameters(self.api)
+        known = accepted_parameters(self.api)
         for name in self.request:
-            if name in _SET_BY_THE_CANARY:
-                yield Misfit(("request", name), "may not be set here: the canary does")
+            if name in _RESERVED_PARAMETERS:
+                yield ConfigIssue(("request", name), "may not be set here: the canary does")
             elif name not in known:
                 message = "is not known to the SDK; put what only the server knows under request.extra_body"
-                yield Misfit(("request", name), message)
+                yield ConfigIssue(("request", name), message)
         body = self.request.get("extra_body")
-        for name in sorted(_SET_IN_THE_BODY & body.keys()) if isinstance(body, dict) else ():
-            yield Misfit(("request", "extra_body", name), "may not be set here: the canary does")
+        for name in sorted(_RESERVED_BODY_KEYS & body.keys()) if isinstance(body, dict) else ():
+            yield ConfigIssue(("request", "extra_body", name), "may not be set here: the canary does")
 
-    def describe(self, name: str, target: TargetSpec) -> Canary:
+    def to_canary(self, name: str, target: TargetSpec) -> Canary:
         """Return what the other rooms may know of this canary, called ``name``, which asks ``target``."""
         schedule = self.schedule
         return Canary(
@@ -181,7 +183,7 @@ class CanarySpec(BaseModel):
         )
 
 
-def _schedule(data: dict[str, Any]) -> Schedule:
+def _parse_schedule(data: dict[str, Any]) -> Schedule:
     """Return the schedule in ``data``, which nobody has looked at yet.
 
     Raises:

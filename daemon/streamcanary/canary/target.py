@@ -9,20 +9,20 @@ from pydantic import AfterValidator, Field, model_validator
 from streamcanary.canary.spend.prices import Price, PriceSetting, price_of
 from streamcanary.model.config_types.http_header import HeaderName, HeaderValue
 from streamcanary.model.config_types.secret import Secret
-from streamcanary.transport.connection_settings import Way
+from streamcanary.transport.connection_settings import ConnectionSettings
 
-_EXAMPLE = "https://api.openai.com/v1"
+_DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 
-def _http_address(value: str) -> str:
+def _validate_base_url(value: str) -> str:
     if not value.lower().startswith(("http://", "https://")):
-        raise ValueError(f"must begin with http:// or https://, such as {_EXAMPLE}")
+        raise ValueError(f"must begin with http:// or https://, such as {_DEFAULT_BASE_URL}")
     try:
         parts = urlsplit(value)
     except ValueError:  # brackets that hold no IPv6 address
         parts = urlsplit("")
     if not parts.hostname:
-        raise ValueError(f"names no host to ask; write it like {_EXAMPLE}")
+        raise ValueError(f"names no host to ask; write it like {_DEFAULT_BASE_URL}")
     if not _has_valid_port(parts):
         port = parts.netloc.rpartition(":")[2]
         shown = f", not {port:.20}" if port.isdecimal() else ""  # it may be half of a password
@@ -43,7 +43,7 @@ def _has_valid_port(parts: SplitResult) -> bool:
         return False
 
 
-class TargetSpec(Way):
+class TargetSpec(ConnectionSettings):
     """One endpoint that speaks the OpenAI API.
 
     The key is given as ``api_key`` or ``api_key_file``; an endpoint that wants none takes any text, such as ``none``.
@@ -55,7 +55,7 @@ class TargetSpec(Way):
     """
 
     type: Literal["openai"] = "openai"
-    base_url: Annotated[str, AfterValidator(_http_address)] = _EXAMPLE
+    base_url: Annotated[str, AfterValidator(_validate_base_url)] = _DEFAULT_BASE_URL
     api_key: Secret | None = None
     api_key_file: Path | None = None
     provider: Annotated[str, Field(min_length=1, max_length=64)] = "openai"
@@ -64,7 +64,7 @@ class TargetSpec(Way):
     price: PriceSetting = "auto"
 
     @model_validator(mode="after")
-    def _one_key(self) -> "TargetSpec":
+    def _exactly_one_key(self) -> "TargetSpec":
         if (self.api_key is None) is (self.api_key_file is None):
             raise ValueError("needs exactly one of api_key and api_key_file")
         return self

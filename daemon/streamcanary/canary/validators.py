@@ -6,7 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 
-def _compiles(value: str) -> str:
+def _validate_regex(value: str) -> str:
     try:
         re.compile(value)
     except re.error as error:
@@ -23,18 +23,18 @@ class Expectation(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     contains: str | None = None
-    regex: Annotated[str, AfterValidator(_compiles)] | None = None
+    regex: Annotated[str, AfterValidator(_validate_regex)] | None = None
     equals: str | None = None
     not_empty: bool = True
 
     @model_validator(mode="after")
-    def _one_at_most(self) -> "Expectation":
+    def _at_most_one(self) -> "Expectation":
         given = [name for name in ("contains", "regex", "equals") if getattr(self, name) is not None]
         if len(given) > 1:
             raise ValueError(f"takes one condition, not {' and '.join(given)}")
         return self
 
-    def unmet(self, text: str) -> str | None:
+    def mismatch(self, text: str) -> str | None:
         """Return why ``text`` is not what was expected, or ``None`` if it is."""
         if self.contains is not None and self.contains.casefold() not in text.casefold():
             return f"does not contain {self.contains!r}"

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 
 from streamcanary.alerting.notify.message import rfc3339
-from streamcanary.alerting.testing.backtest import Episode, Report, backtest
+from streamcanary.alerting.testing.backtest import BacktestAlert, BacktestReport, run_backtest
 from streamcanary.cli.config import Unusable, read_config
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.duration import format_duration, parse_duration
@@ -34,12 +34,12 @@ def main(arguments: argparse.Namespace) -> int:
     runs = unread.without(read_runs(arguments.db or settings.store.path))
     among = (run for run in runs if run.started < until)
     try:
-        report = backtest(settings.alerts, settings.instance, settings.describe(), among, since)
+        report = run_backtest(settings.alerts, settings.instance, settings.to_canaries(), among, since)
     except ArchiveUnreadable as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return 2
     if arguments.json:
-        print(msgspec.json.encode({**report.document(), "unread": unread.count}).decode())
+        print(msgspec.json.encode({**report.to_dict(), "unread": unread.count}).decode())
     else:
         print("\n".join(_describe(report)))
     unread.show()
@@ -88,21 +88,21 @@ def _moment(option: str, text: str | None, now: float, otherwise: float) -> floa
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _describe(report: Report) -> Iterator[str]:
+def _describe(report: BacktestReport) -> Iterator[str]:
     if report.start is None or report.end is None:
         yield "no run of a canary of this configuration was recorded in that time"
         return
     yield f"{report.runs} runs from {rfc3339(report.start)} to {rfc3339(report.end)}"
-    if report.foreign:
-        yield f"{report.foreign} more are of canaries that the configuration does not have"
+    if report.unknown_canary_runs:
+        yield f"{report.unknown_canary_runs} more are of canaries that the configuration does not have"
     for start, end in report.gaps:
         yield f"no canary left anything from {rfc3339(start)} to {rfc3339(end)}: taken as a time without the daemon"
     yield ""
     if report.alerts:
         head = ("FIRED", "FOR", "ALERT", "ABOUT", "BAD", "FAULTS")
         yield from _table([head, *map(_row, report.alerts)])
-        if report.omitted:
-            yield f"and {report.omitted} more"
+        if report.omitted_alerts:
+            yield f"and {report.omitted_alerts} more"
     else:
         yield "no alert would have fired"
     yield ""
@@ -128,7 +128,7 @@ def _describe(report: Report) -> Iterator[str]:
         )
 
 
-def _row(alert: Episode) -> tuple[str, ...]:
+def _row(alert: BacktestAlert) -> tuple[str, ...]:
     lasted = format_duration(alert.seconds) + ("" if alert.resolved is not None else ", and on")
     counted = f"{alert.bad} of {alert.total}" if alert.total else "-"
     faults = ", ".join(f"{kind} {number}" for kind, number in alert.faults.items())

@@ -6,25 +6,25 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 from pathlib import Path
 
-from streamcanary.alerting.builtin_rules import ABOUT_US
+from streamcanary.alerting.builtin_rules import DAEMON_RULES
 from streamcanary.alerting.engine.bindings import alert_labels
 from streamcanary.alerting.forecast import (
-    MONTH,
-    RATES,
-    Absence,
-    Consequence,
-    absences,
-    consequences,
-    contradictions,
-    doubts,
+    ERROR_RATES,
+    MONTH_SECONDS,
+    NoDataDelay,
+    RuleForecast,
+    always_firing_warnings,
+    baseline_warnings,
+    detector_warnings,
     format_pages,
-    unceasing,
+    no_data_delays,
+    rule_forecasts,
 )
-from streamcanary.alerting.lint.matchers import some
-from streamcanary.alerting.lint.paging import caveats, without_pager
+from streamcanary.alerting.lint.matchers import join_names
+from streamcanary.alerting.lint.paging import receiver_warnings, unpaged_alert_warnings
 from streamcanary.alerting.rules import Rule
-from streamcanary.canary.spend.budget import SLOW_FROM
-from streamcanary.canary.spend.guard import Demand, demand, prices_of
+from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD
+from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, prices_by_canary
 from streamcanary.cli.config import Unusable, read_config
 from streamcanary.cli.series import series
 from streamcanary.model.canary import Canary
@@ -69,11 +69,11 @@ def _base_rate(text: str) -> float:
 
 def _describe(settings: Settings, normal: float, *, every: bool) -> Iterator[str]:
     alerts = settings.alerts
-    canaries = {canary.name: canary for canary in settings.describe()}
+    canaries = {canary.name: canary for canary in settings.to_canaries()}
     rows: list[tuple[str, ...]] = [("CANARY", "TARGET", "MODEL", "SCHEDULE", "RULES")]
     shown = len(canaries) if every else _MOST_CANARIES
     for name, spec in islice(settings.canaries.items(), shown):
-        rules = [rule_name for rule_name, rule in alerts.rules.items() if rule.watches(canaries[name])]
+        rules = [rule_name for rule_name, rule in alerts.rules.items() if rule.applies_to(canaries[name])]
         rows.append((name, spec.target, spec.model, str(spec.schedule), _listed(rules) or "none"))
     yield from _table(rows)
     if len(canaries) > shown:
@@ -81,22 +81,22 @@ def _describe(settings: Settings, normal: float, *, every: bool) -> Iterator[str
     if alerts.receivers:
         rows = [("RECEIVER", "TYPE"), *((name, receiver.type) for name, receiver in alerts.receivers.items())]
         yield from ("", *_table(rows))
-    if said := consequences(_rules(settings), list(canaries.values()), normal):
+    if said := rule_forecasts(_rules(settings), list(canaries.values()), normal):
         yield from ("", *_forecasts(said))
-    if missed := absences(settings.alerts.rulebook, list(canaries.values())):
+    if missed := no_data_delays(settings.alerts.all_rules, list(canaries.values())):
         yield from ("", *_absences(missed))
     otlp = settings.telemetry.otlp
     yield ""
     yield from _budget(settings)
     yield f"store      {settings.store.path}"
     yield f"telemetry  {otlp.endpoint if otlp else 'not exported'}"
-    pairs = sum(rule.watches(canary) for rule in alerts.rulebook.values() for canary in canaries.values())
+    pairs = sum(rule.applies_to(canary) for rule in alerts.all_rules.values() for canary in canaries.values())
     yield f"metrics    {series(len(canaries), pairs)} series while all is well"
     counts = {"canary": len(canaries), "rule": len(alerts.rules), "receiver": len(alerts.receivers)}
     yield f"good: {', '.join(_counted(count, noun) for noun, count in counts.items())}"
 
 
-def _absences(missed: list[Absence]) -> Iterator[str]:
+def _absences(missed: list[NoDataDelay]) -> Iterator[str]:
     for one in missed[:_MOST_RULES]:
         whose = _some(one.canaries)
         yield f"{one.rule} fires {format_duration(one.seconds)} after the last run of {whose}"
@@ -134,18 +134,18 @@ def _usd(amount: float) -> str:
     return f"{amount:.2f}" if amount >= 0.1 else f"{amount:.2g}"
 
 
-def _demand(settings: Settings) -> Demand:
-    return demand(prices_of(settings.budget, settings.targets, settings.canaries), settings.canaries)
+def _demand(settings: Settings) -> ExpectedSpend:
+    return expected_spend(prices_by_canary(settings.budget, settings.targets, settings.canaries), settings.canaries)
 
 
 def _rules(settings: Settings) -> dict[str, Rule]:
     """Return the rules that are written in the configuration, as they apply."""
-    written = settings.alerts.rules.keys() - ABOUT_US
-    return {name: rule for name, rule in settings.alerts.rulebook.items() if name in written}
+    written = settings.alerts.rules.keys() - DAEMON_RULES
+    return {name: rule for name, rule in settings.alerts.all_rules.items() if name in written}
 
 
-def _forecasts(said: list[Consequence]) -> Iterator[str]:
-    delays = [f"{format_fraction(rate)} FAIL" for rate in RATES]
+def _forecasts(said: list[RuleForecast]) -> Iterator[str]:
+    delays = [f"{format_fraction(rate)} FAIL" for rate in ERROR_RATES]
     rows: list[tuple[str, ...]] = [("RULE", "CANARIES", "EVERY", *delays, "RESOLVES AFTER", "FALSE PAGES", "IN ALL")]
     for rule, group in groupby(said, key=lambda one: one.rule):
         some = list(group)
@@ -159,15 +159,18 @@ def _forecasts(said: list[Consequence]) -> Iterator[str]:
         yield "by cron: from any moment on, pauses and all; windows in time as full as they are between pauses"
 
 
-def _forecast(one: Consequence) -> tuple[str, ...]:
+def _forecast(one: RuleForecast) -> tuple[str, ...]:
     forecast, first = one.forecast, one.canaries[0]
     return (
         one.rule,
         _some(one.canaries),
         str(first.cron or format_duration(first.interval)),
-        *(format_duration(delay) if delay <= MONTH else f">{format_duration(MONTH)}" for delay in forecast.delays),
-        f"{_counted(forecast.good_runs, 'good run')}, {format_duration(forecast.resolves)}",
-        f"{format_pages(forecast.false_pages)} at {format_fraction(forecast.normal)}",
+        *(
+            format_duration(delay) if delay <= MONTH_SECONDS else f">{format_duration(MONTH_SECONDS)}"
+            for delay in forecast.detection_delays
+        ),
+        f"{_counted(forecast.runs_to_resolve, 'good run')}, {format_duration(forecast.seconds_to_resolve)}",
+        f"{format_pages(forecast.false_pages)} at {format_fraction(forecast.base_rate)}",
         format_pages(one.false_pages),
     )
 
@@ -179,35 +182,35 @@ def _table(rows: list[tuple[str, ...]]) -> list[str]:
 
 def _warnings(settings: Settings, normal: float) -> Iterator[str]:
     """Yield what is no mistake, and may be meant otherwise."""
-    rules, canaries = _rules(settings), settings.describe()
-    telling = [rule for rule in settings.alerts.rulebook.values() if rule.tells_of(Blame.CONFIG)]
+    rules, canaries = _rules(settings), settings.to_canaries()
+    telling = [rule for rule in settings.alerts.all_rules.values() if rule.selects_blame(Blame.CONFIG)]
     yield from map(str, settings.warnings)
-    if untold := [canary.name for canary in canaries if not any(rule.watches(canary) for rule in telling)]:
+    if untold := [canary.name for canary in canaries if not any(rule.applies_to(canary) for rule in telling)]:
         yield (
-            f"canar{'y' if len(untold) == 1 else 'ies'} {some(untold)}: no rule tells of faults blamed on config "
+            f"canar{'y' if len(untold) == 1 else 'ies'} {join_names(untold)}: no rule tells of faults blamed on config "
             "(rejected key, unknown model); TargetRejected does, or a rule with blame: [config]"
         )
-    yield from doubts(rules, canaries)
-    yield from unceasing(rules, normal)
+    yield from detector_warnings(rules, canaries)
+    yield from always_firing_warnings(rules, normal)
     budget, asked = settings.budget, _demand(settings)
     if budget.usd_per_day is not None and asked.usd_per_day > budget.usd_per_day:
         yield (
             f"budget.usd_per_day {budget.usd_per_day:g}: a day at full speed may cost {_usd(asked.usd_per_day)}; "
-            f"canaries are slowed from {format_fraction(SLOW_FROM)} of it on, BudgetExhausted pages when it is used up"
+            f"canaries are slowed from {format_fraction(SLOWDOWN_THRESHOLD)} of it on, BudgetExhausted pages when it is used up"
         )
     if budget.requests_per_minute is not None and asked.requests_per_minute > budget.requests_per_minute:
         yield (
             f"budget.requests_per_minute {budget.requests_per_minute}: the canaries are due "
             f"{asked.requests_per_minute:.3g} times a minute, and are slowed to it all the time"
         )
-    yield from caveats(settings.alerts.receivers)
+    yield from receiver_warnings(settings.alerts.receivers)
     told = [
         alert_labels(name, rule, canary, settings.instance)
-        for name, rule in settings.alerts.rulebook.items()
+        for name, rule in settings.alerts.all_rules.items()
         for canary in canaries
-        if name not in ABOUT_US and rule.watches(canary)
+        if name not in DAEMON_RULES and rule.applies_to(canary)
     ]
-    yield from without_pager(settings.alerts.effective_routes, settings.alerts.receivers, told)
+    yield from unpaged_alert_warnings(settings.alerts.effective_routes, settings.alerts.receivers, told)
     if any(rule.detector.type == "spike" for rule in rules.values()):
         yield from _recorded(rules, settings)
 
@@ -221,6 +224,6 @@ def _recorded(rules: dict[str, Rule], settings: Settings) -> Iterator[str]:
         return
     try:
         runs = (run for run in read_runs(path, most=_MOST_RUNS) if isinstance(run, Outcome))
-        yield from contradictions(rules, settings.describe(), runs)
+        yield from baseline_warnings(rules, settings.to_canaries(), runs)
     except ArchiveUnreadable as unreadable:
         yield f"store.path: whether normal is what it says cannot be told: {unreadable}"

@@ -100,7 +100,7 @@ class Demo:
     def on_transition(self, incident: Incident) -> None:
         """Count an incident that has opened or is over."""
         elapsed = time.monotonic() - self._began
-        if incident.firing:
+        if incident.is_firing:
             self.summary.alerts_fired += 1
             self._open.add(incident.key)
             if self.summary.seconds_to_fire is None:

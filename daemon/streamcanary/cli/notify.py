@@ -13,8 +13,8 @@ if TYPE_CHECKING:
     from httpx2 import AsyncClient
 
     from streamcanary.alerting.notify.message import Alert
-    from streamcanary.alerting.notify.receivers import EdgeReceiver, LevelReceiver, Receiver
-    from streamcanary.alerting.notify.receivers.delivery_result import Answer
+    from streamcanary.alerting.notify.receivers import EventReceiver, Receiver, StateReceiver
+    from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult
 
 _ALERT = "StreamcanaryTest"
 
@@ -35,26 +35,26 @@ def _find(settings: Settings, name: str) -> "Receiver":
     receivers = settings.alerts.receivers
     if name not in receivers:
         raise Unusable(f"there is no receiver {name!r}; known: {', '.join(receivers) or 'none'}")
-    if obstacle := receivers[name].obstacle():
+    if obstacle := receivers[name].delivery_obstacle():
         raise Unusable(f"receiver {name}: {obstacle}")
     return receivers[name]
 
 
 async def _notify(receiver: "Receiver", instance: str) -> int:
-    from streamcanary.alerting.notify.receivers import LevelReceiver
-    from streamcanary.alerting.notify.receivers.http import open_http
+    from streamcanary.alerting.notify.receivers import StateReceiver
+    from streamcanary.alerting.notify.receivers.http import open_http_client
 
-    async with open_http(receiver.way) as http:
-        if isinstance(receiver, LevelReceiver):
+    async with open_http_client(receiver.connection_settings) as http:
+        if isinstance(receiver, StateReceiver):
             taken = [await _tell_state(receiver, http, url, instance) for url in receiver.urls]
             return 0 if all(taken) else 1
         return 0 if await _tell_changes(receiver, http, instance) else 1
 
 
-async def _tell_changes(receiver: "EdgeReceiver", http: "AsyncClient", instance: str) -> bool:
+async def _tell_changes(receiver: "EventReceiver", http: "AsyncClient", instance: str) -> bool:
     from uuid import uuid4
 
-    from streamcanary.alerting.notify.message import Page
+    from streamcanary.alerting.notify.message import Message
     from streamcanary.alerting.notify.receivers.delivery_result import Accepted
     from streamcanary.model.alerts.incident import Action
     from streamcanary.model.clock import SystemClock
@@ -64,14 +64,14 @@ async def _tell_changes(receiver: "EdgeReceiver", http: "AsyncClient", instance:
     for action in (Action.TRIGGER, Action.RESOLVE):
         now = clock.time()
         alert = _alert(key, instance, begun, now if action is Action.RESOLVE else None)
-        page = Page(
+        page = Message(
             id=f"{key}-{action}",
             key=key,
             action=action,
             labels={"alert": _ALERT},
             opened=begun,
             alerts=(alert,),
-            total=1,
+            alert_count=1,
         )
         answer = await receiver.send(http, page, now)
         _show(action.value, answer)
@@ -80,7 +80,7 @@ async def _tell_changes(receiver: "EdgeReceiver", http: "AsyncClient", instance:
     return True
 
 
-async def _tell_state(receiver: "LevelReceiver", http: "AsyncClient", url: str, instance: str) -> bool:
+async def _tell_state(receiver: "StateReceiver", http: "AsyncClient", url: str, instance: str) -> bool:
     from uuid import uuid4
 
     from streamcanary.alerting.notify.receivers.delivery_result import Accepted
@@ -111,13 +111,13 @@ def _alert(key: str, instance: str, opened: float, resolved: float | None) -> "A
         annotations={"summary": "A test page: nothing is wrong", "description": "Sent by streamcanary notify."},
         opened=opened,
         resolved=resolved,
-        reason=None if resolved is None else "the test is over",
-        resolves="its resolve, which follows at once",
+        resolve_reason=None if resolved is None else "the test is over",
+        resolve_condition="its resolve, which follows at once",
         evidence=Evidence(),
     )
 
 
-def _show(what: str, answer: "Answer") -> None:
+def _show(what: str, answer: "DeliveryResult") -> None:
     from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused
 
     match answer:
@@ -126,6 +126,6 @@ def _show(what: str, answer: "Answer") -> None:
         case Refused(reason):
             said = f"refused: {reason}"
         case _:
-            after = "" if answer.after is None else f", after {answer.after:g} s"
+            after = "" if answer.retry_after is None else f", after {answer.retry_after:g} s"
             said = f"not taken, the daemon would try again{after}: {answer.reason}"
     print(f"{what}: {said}", flush=True)

@@ -19,8 +19,8 @@ Plan = tuple[Mapping[str, "TargetSpec"], Mapping[str, "CanarySpec"]]
 def main(arguments: argparse.Namespace) -> int:
     """Run canaries once; return 0 if all were ok or slow, 1 if not, 2 if they cannot be run as asked."""
     from streamcanary.model.config_types.secret import SecretUnreadable
-    from streamcanary.transport.proxy import ProxyUnusable
-    from streamcanary.transport.tls import TrustUnusable
+    from streamcanary.transport.proxy import InvalidProxyUrl
+    from streamcanary.transport.tls import TlsFileError
 
     try:
         targets, canaries = _plan(arguments)
@@ -29,7 +29,7 @@ def main(arguments: argparse.Namespace) -> int:
         if str(error):
             print(f"streamcanary: {error}", file=sys.stderr)
         return 2
-    except (SecretUnreadable, TrustUnusable, ProxyUnusable) as error:
+    except (SecretUnreadable, TlsFileError, InvalidProxyUrl) as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return 2
 
@@ -76,14 +76,14 @@ async def _probe(
     import msgspec
 
     from streamcanary.canary.preflight import diagnose
-    from streamcanary.canary.runners import Fleet
+    from streamcanary.canary.runners import CanaryRunners
     from streamcanary.cli.screen import show_diagnosis, show_event, show_outcome
     from streamcanary.model.clock import SystemClock
     from streamcanary.model.outcome import OutcomeKind
 
     clock, good = SystemClock(), True
-    async with Fleet(targets, canaries, clock=clock, watch=None if as_json else show_event) as fleet:
-        for name, run in fleet.runs.items():
+    async with CanaryRunners(targets, canaries, clock=clock, on_event=None if as_json else show_event) as fleet:
+        for name, run in fleet.by_name.items():
             if not as_json:
                 print(f"{name}: asking {run.canary.target} for {canaries[name].model}")
             if diagnosed:

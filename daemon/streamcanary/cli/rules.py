@@ -3,7 +3,7 @@
 import argparse
 import sys
 
-from streamcanary.alerting.prometheus.rule_export import export
+from streamcanary.alerting.prometheus.rule_export import export_rules
 from streamcanary.cli.config import Unusable, read_config
 
 
@@ -13,5 +13,5 @@ def main(arguments: argparse.Namespace) -> int:
         settings = read_config(arguments.config)
     except Unusable:
         return 2
-    sys.stdout.write(export(settings.alerts, settings.instance, settings.describe()))
+    sys.stdout.write(export_rules(settings.alerts, settings.instance, settings.to_canaries()))
     return 0

@@ -20,8 +20,8 @@ def main(arguments: argparse.Namespace) -> int:
     from streamcanary.store.errors import StoreError
     from streamcanary.telemetry import logs
     from streamcanary.telemetry.destination import TelemetryMisconfigured
-    from streamcanary.transport.proxy import ProxyUnusable
-    from streamcanary.transport.tls import TrustUnusable
+    from streamcanary.transport.proxy import InvalidProxyUrl
+    from streamcanary.transport.tls import TlsFileError
 
     try:
         settings = read_config(arguments.config)
@@ -33,7 +33,7 @@ def main(arguments: argparse.Namespace) -> int:
         _log.warning("%s", problem)
     try:
         asyncio.run(_run(settings))
-    except (StoreError, SecretUnreadable, TrustUnusable, ProxyUnusable, TelemetryMisconfigured) as error:
+    except (StoreError, SecretUnreadable, TlsFileError, InvalidProxyUrl, TelemetryMisconfigured) as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return 2
     return 0

@@ -31,7 +31,7 @@ def show_diagnosis(diagnosis: Diagnosis) -> None:
     """Print the steps to an endpoint as a table: how each ended, how long it took, what was found."""
     for step in diagnosis.steps:
         took = "" if step.state is StepState.SKIPPED else f"{step.seconds * 1000:.0f} ms"
-        print(f"  {_MARKS[step.state]:<6}  {step.name:<7}  {took:>7}  {step.says}")
+        print(f"  {_MARKS[step.state]:<6}  {step.name:<7}  {took:>7}  {step.message}")
         if step.remedy:
             print(f"{'':27}> {step.remedy}")
     print(flush=True)

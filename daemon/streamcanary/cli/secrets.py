@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from streamcanary.model.config_types.secret import Secret, SecretUnreadable, holds_secret
+from streamcanary.model.config_types.secret import Secret, SecretUnreadable, is_secret_file_key
 
 
 class Secrets:
@@ -32,7 +32,7 @@ def _find(value: Any) -> Iterator[Secret]:
     elif isinstance(value, BaseModel):
         for name in type(value).model_fields:
             inner = getattr(value, name)
-            if holds_secret(name) and isinstance(inner, Path):
+            if is_secret_file_key(name) and isinstance(inner, Path):
                 yield Secret(path=inner)
             else:
                 yield from _find(inner)

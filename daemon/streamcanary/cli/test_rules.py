@@ -7,11 +7,18 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from streamcanary.alerting.testing.rule_tests import Failure, Firing, Ground, TestFile, mismatches, run
+from streamcanary.alerting.testing.rule_tests import (
+    FiringAlert,
+    RulesUnderTest,
+    RuleTestFailure,
+    TestFile,
+    reference_issues,
+    run_tests,
+)
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.settings import ConfigInvalid, Problem, load, render
 from streamcanary.settings_sources.document import read_document
-from streamcanary.settings_sources.error_messages import explain
+from streamcanary.settings_sources.error_messages import explain_validation_error
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -36,7 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _read(path: Path) -> list[tuple[TestFile, str, Ground]]:
+def _read(path: Path) -> list[tuple[TestFile, str, RulesUnderTest]]:
     """Return the tests in ``path``, once for each configuration that they are to hold for, with its name.
 
     Raises:
@@ -46,11 +53,11 @@ def _read(path: Path) -> list[tuple[TestFile, str, Ground]]:
     try:
         file = TestFile.model_validate(document.data)
     except ValidationError as error:
-        raise ConfigInvalid([*document.problems, *explain(error, document, (TestFile,))]) from None
+        raise ConfigInvalid([*document.problems, *explain_validation_error(error, document, (TestFile,))]) from None
     problems = list(document.problems)
     runs = []
     for origin, ground in _grounds(path, file, problems):
-        wrong = [document.problem(misfit.path, misfit.message) for misfit in mismatches(file, ground)]
+        wrong = [document.problem_at(misfit.path, misfit.message) for misfit in reference_issues(file, ground)]
         problems += [problem for problem in wrong if problem not in problems]
         runs.append((file, origin, ground))
     if problems:
@@ -58,25 +65,25 @@ def _read(path: Path) -> list[tuple[TestFile, str, Ground]]:
     return runs
 
 
-def _grounds(path: Path, file: TestFile, problems: list[Problem]) -> Iterator[tuple[str, Ground]]:
+def _grounds(path: Path, file: TestFile, problems: list[Problem]) -> Iterator[tuple[str, RulesUnderTest]]:
     if file.alerts is not None:
-        yield "", Ground(file.alerts)
+        yield "", RulesUnderTest(file.alerts)
     for name in file.rule_files or ():
         try:
             settings = load(path.absolute().parent / name)
         except ConfigInvalid as invalid:
             problems += invalid.problems
         else:
-            canaries = {canary.name: canary for canary in settings.describe()}
-            yield str(name), Ground(settings.alerts, settings.instance, canaries)
+            canaries = {canary.name: canary for canary in settings.to_canaries()}
+            yield str(name), RulesUnderTest(settings.alerts, settings.instance, canaries)
 
 
-def _run(file: TestFile, origin: str, ground: Ground) -> Iterator[str]:
-    for failure in run(file, ground):
+def _run(file: TestFile, origin: str, ground: RulesUnderTest) -> Iterator[str]:
+    for failure in run_tests(file, ground):
         yield from _show(failure, origin)
 
 
-def _show(failure: Failure, origin: str) -> Iterator[str]:
+def _show(failure: RuleTestFailure, origin: str) -> Iterator[str]:
     """Say what failed, as promtool does."""
     name = f"name: {failure.group}, " if failure.group else ""
     where = f"rules: {origin}, " if origin else ""
@@ -86,7 +93,7 @@ def _show(failure: Failure, origin: str) -> Iterator[str]:
     yield ""
 
 
-def _list(title: str, firing: tuple[Firing, ...]) -> Iterator[str]:
+def _list(title: str, firing: tuple[FiringAlert, ...]) -> Iterator[str]:
     if not firing:
         yield f"        {title}:[]"
         return

@@ -9,20 +9,24 @@ import httpx2
 from openai import AsyncOpenAI
 
 from streamcanary.client.base_client import BaseClient
-from streamcanary.client.core.call import Call, State
-from streamcanary.client.core.request import Asked
+from streamcanary.client.core.call import Call, CallState
+from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes
 from streamcanary.client.drivers.base_stream import BaseStream
-from streamcanary.client.drivers.request_capture import Opening, watched_async
-from streamcanary.client.drivers.task_timer import Alarm
+from streamcanary.client.drivers.request_capture import RequestCapture, capturing_async_client
+from streamcanary.client.drivers.task_timer import TaskTimer
 from streamcanary.client.result import StreamResult
 from streamcanary.events import Event
 
 if TYPE_CHECKING:
     from streamcanary.client.core.request import ChatArguments, ResponsesArguments
 
-_WRITE_SLACK = 10.0  # seconds by which the transport's own clock is looser than ours, which are the ones that count
-_DRAIN = 0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
+_WRITE_TIMEOUT_MARGIN = (
+    10.0  # seconds by which the transport's own clock is looser than ours, which are the ones that count
+)
+_DRAIN_TIMEOUT = (
+    0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
+)
 
 
 class AsyncStreamClient(BaseClient[AsyncOpenAI, "AsyncStream"]):
@@ -59,22 +63,22 @@ class AsyncStreamClient(BaseClient[AsyncOpenAI, "AsyncStream"]):
             await stream.until_done()
             return stream.result
 
-    _kind = AsyncOpenAI
+    _sdk_type = AsyncOpenAI
 
     @staticmethod
-    def _watched(sdk: AsyncOpenAI) -> AsyncOpenAI:
-        return watched_async(sdk)
+    def _capturing_client(sdk: AsyncOpenAI) -> AsyncOpenAI:
+        return capturing_async_client(sdk)
 
-    def _stream_of(self, asked: Asked) -> "AsyncStream":
-        return AsyncStream(self._routes, asked)
+    def _create_stream(self, prepared: PreparedCall) -> "AsyncStream":
+        return AsyncStream(self._routes, prepared)
 
 
 class AsyncStream(BaseStream[AsyncOpenAI]):
     """The answer to one call, event by event. A context manager: leaving it closes the connection on every path."""
 
-    def __init__(self, routes: Routes[AsyncOpenAI], asked: Asked) -> None:
-        super().__init__(routes, asked)
-        self._body: AsyncIterator[bytes] = _nothing()
+    def __init__(self, routes: Routes[AsyncOpenAI], prepared: PreparedCall) -> None:
+        super().__init__(routes, prepared)
+        self._body: AsyncIterator[bytes] = _empty_body()
 
     async def until_done(self) -> None:
         """Read the rest of the stream; raises :class:`StreamFailed` as reading does."""
@@ -84,7 +88,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
     async def close(self) -> None:
         """Leave the stream: what is under way is given up, and its connection closed. Twice does no harm."""
         if self._call is not None:
-            self._call.abandon()
+            self._call.cancel()
             await self._close_response()
 
     async def __aenter__(self) -> Self:
@@ -102,86 +106,86 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
     async def __anext__(self) -> Event:
         call = self._call or self._start()
         if not call.events:
-            if self._ended(call):
+            if self._has_ended(call):
                 raise StopAsyncIteration
-            self._claim(call)
+            self._begin_read(call)
             try:
-                await self._read_on(call)
+                await self._read_until_event(call)
             finally:
-                self._reading.release()
-        return self._hand_over(call)
+                self._read_lock.release()
+        return self._pop_event(call)
 
     def __del__(self) -> None:
         # A forgotten stream still ends its spans; its connection goes with the response.
         if getattr(self, "_call", None) is not None:
-            self._call.abandon()  # type: ignore[union-attr] # as was just seen
+            self._call.cancel()  # type: ignore[union-attr] # as was just seen
 
     def _start(self) -> Call:
         if self._call is None:
-            self._alarm = Alarm()
+            self._timer = TaskTimer()
         return super()._start()
 
-    async def _read_on(self, call: Call) -> None:
+    async def _read_until_event(self, call: Call) -> None:
         """Work until there is an event to hand over; the last event of a call comes with its end."""
         try:
             while not call.events:
-                if call.state is State.READING:
+                if call.state is CallState.READING:
                     await self._read(call, self._body)
-                elif call.state is State.OPENING:
-                    await self._open(call)
+                elif call.state is CallState.SENDING:
+                    await self._send_request(call)
                 else:
-                    await asyncio.sleep(call.resume_at - self._now())
-                    call.start()
-                if call.state is State.WAITING or call.state is State.ENDED:
+                    await asyncio.sleep(call.next_attempt_at - self._now())
+                    call.start_attempt()
+                if call.state is CallState.WAITING or call.state is CallState.ENDED:
                     await self._close_response(drain=call.result is not None)
         except BaseException:  # cancelled, or a programming error: it goes on to the caller, the connection does not
-            call.abandon()
+            call.cancel()
             await self._close_response()
             raise
 
-    async def _open(self, call: Call) -> None:
-        clocks = call.leg.timeouts
-        transport = httpx2.Timeout(
+    async def _send_request(self, call: Call) -> None:
+        timeouts = call.route.timeouts
+        http_timeout = httpx2.Timeout(
             read=None,  # each read has our own alarm, and needs no second timer
-            write=self._routes.options.timeouts.total + _WRITE_SLACK,
-            connect=clocks.connect,
-            pool=clocks.connect,
+            write=self._routes.options.timeouts.total + _WRITE_TIMEOUT_MARGIN,
+            connect=timeouts.connect,
+            pool=timeouts.connect,
         )
-        send = self._routes.sender(self._asked, call.leg)
-        alarm, opening = self._alarm, Opening()
+        send = self._routes.request_sender(self._prepared, call.route)
+        timer, capture = self._timer, RequestCapture()
         try:
-            alarm.arm(call.deadline)
+            timer.arm(call.deadline)
             try:
-                with opening:
-                    response = (await send(timeout=transport).__aenter__()).http_response
+                with capture:
+                    response = (await send(timeout=http_timeout).__aenter__()).http_response
             finally:
-                alarm.disarm()
+                timer.disarm()
         except asyncio.CancelledError:
-            if not alarm.rang():
+            if not timer.pop_expired():
                 raise
-            self._failed_to_open(call, opening)
+            self._request_failed(call, capture)
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            self._failed_to_open(call, opening, None if alarm.rang() else error)
+            self._request_failed(call, capture, None if timer.pop_expired() else error)
         else:
             self._response, self._body = response, response.aiter_bytes()
-            self._opened(call, opening, response)
+            self._headers_received(call, capture, response)
 
     async def _read(self, call: Call, body: AsyncIterator[bytes]) -> None:
-        alarm = self._alarm
+        timer = self._timer
         try:
-            alarm.arm(call.deadline)
+            timer.arm(call.deadline)
             try:
                 data = await anext(body)
             finally:
-                alarm.disarm()
+                timer.disarm()
         except StopAsyncIteration:
-            call.eof()
+            call.feed_eof()
         except asyncio.CancelledError:
-            if not alarm.rang():
+            if not timer.pop_expired():
                 raise
-            call.struck()
+            call.deadline_exceeded()
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            call.struck() if alarm.rang() else call.broke(error)
+            call.deadline_exceeded() if timer.pop_expired() else call.connection_lost(error)
         else:
             call.feed(data)
 
@@ -192,27 +196,27 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
             if drain and response is not None and not response.is_closed:
                 await self._drain()
         finally:
-            self._alarm.close()
+            self._timer.close()
             if response is not None and not response.is_closed:
                 await asyncio.shield(response.aclose())
 
     async def _drain(self) -> None:
-        alarm = self._alarm
+        timer = self._timer
         try:
-            alarm.arm(asyncio.get_running_loop().time() + _DRAIN)
+            timer.arm(asyncio.get_running_loop().time() + _DRAIN_TIMEOUT)
             try:
                 async for _ in self._body:
                     pass
             finally:
-                alarm.disarm()
+                timer.disarm()
         except asyncio.CancelledError:
-            if not alarm.rang():
+            if not timer.pop_expired():
                 raise
         except Exception:  # noqa: BLE001 - the answer is whole: how its connection ends is no longer of interest
-            alarm.rang()
+            timer.pop_expired()
 
 
-async def _nothing() -> AsyncIterator[bytes]:
+async def _empty_body() -> AsyncIterator[bytes]:
     """Stand for the body of an answer that has not come."""
     nothing: tuple[bytes, ...] = ()
     for piece in nothing:

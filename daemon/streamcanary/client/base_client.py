@@ -12,11 +12,11 @@ from openai import AsyncOpenAI, OpenAI
 from streamcanary.client.circuit_breaker import BreakerPolicy, CircuitBreakers
 from streamcanary.client.core.call import OnPartial
 from streamcanary.client.core.plan import OnFault
-from streamcanary.client.core.request import Asked
-from streamcanary.client.core.routes import Routes, Sdk
+from streamcanary.client.core.request import PreparedCall
+from streamcanary.client.core.routes import Routes, SdkClient
 from streamcanary.client.fallbacks import Fallback
 from streamcanary.client.instrumentation import Instruments
-from streamcanary.client.options import Options
+from streamcanary.client.options import ClientOptions
 from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
 from streamcanary.model.clock import Clock, SystemClock
@@ -27,14 +27,14 @@ if TYPE_CHECKING:
 AnyStream = TypeVar("AnyStream")
 
 
-class BaseClient(ABC, Generic[Sdk, AnyStream]):
+class BaseClient(ABC, Generic[SdkClient, AnyStream]):
     """Takes one kind of SDK client, gives one kind of stream; ``AsyncStreamClient`` says what the options mean."""
 
-    _kind: ClassVar[type[AsyncOpenAI | OpenAI]]
+    _sdk_type: ClassVar[type[AsyncOpenAI | OpenAI]]
 
     def __init__(
         self,
-        client: Sdk,
+        client: SdkClient,
         *,
         retry: RetryPolicy | None = None,
         timeouts: Timeouts | None = None,
@@ -51,7 +51,7 @@ class BaseClient(ABC, Generic[Sdk, AnyStream]):
         clock: Clock | None = None,
         random: _random.Random | None = None,
     ) -> None:
-        options = Options(
+        options = ClientOptions(
             retry=RetryPolicy() if retry is None else retry,
             timeouts=Timeouts() if timeouts is None else timeouts,
             fallbacks=tuple(fallbacks),
@@ -65,10 +65,10 @@ class BaseClient(ABC, Generic[Sdk, AnyStream]):
             random=random or _random.Random(),  # noqa: S311 - jitter, not cryptography
             instruments=Instruments(time_per_chunk=time_per_chunk),
             budget=RetryBudget() if budget is None else budget,
-            breakers=_breakers(breaker),
+            breakers=_create_breakers(breaker),
         )
         self._sdk = client
-        self._routes = Routes(client, options, self._watched, self._kind)
+        self._routes = Routes(client, options, self._capturing_client, self._sdk_type)
 
     @property
     def budget(self) -> RetryBudget:
@@ -99,7 +99,7 @@ class BaseClient(ABC, Generic[Sdk, AnyStream]):
         changes = {name: value for name, value in given.items() if value is not None}
         other = copy(self)
         other._routes = Routes(
-            self._sdk, msgspec.structs.replace(self._routes.options, **changes), self._watched, self._kind
+            self._sdk, msgspec.structs.replace(self._routes.options, **changes), self._capturing_client, self._sdk_type
         )
         return other
 
@@ -118,19 +118,19 @@ class BaseClient(ABC, Generic[Sdk, AnyStream]):
             TypeError: if an argument is missing, unknown to the SDK, or set by this client: ``stream``, ``timeout``,
                 ``n`` over 1, ``background``; in ``extra_body`` too.
         """
-        return self._stream_of(self._routes.ask(arguments))
+        return self._create_stream(self._routes.prepare_call(arguments))
 
     @staticmethod
     @abstractmethod
-    def _watched(sdk: Sdk) -> Sdk:
+    def _capturing_client(sdk: SdkClient) -> SdkClient:
         """Return a copy of ``sdk`` that does not retry by itself, and whose requests can be watched."""
 
     @abstractmethod
-    def _stream_of(self, asked: Asked) -> AnyStream:
+    def _create_stream(self, prepared: PreparedCall) -> AnyStream:
         """Return the stream of a call that has not begun."""
 
 
-def _breakers(policy: BreakerPolicy | None) -> CircuitBreakers | None:
+def _create_breakers(policy: BreakerPolicy | None) -> CircuitBreakers | None:
     if policy is not None and not isinstance(policy, BreakerPolicy):
         raise TypeError(f"breaker must be a BreakerPolicy, or None for no breaker, not {policy!r}")
     return CircuitBreakers(policy) if policy else None

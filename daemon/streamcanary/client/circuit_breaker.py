@@ -18,9 +18,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.faults import Blame, Fault, FaultKind
 
-_MOST_ROUTES = 1024
-_MOST_CALLS = 10_000  # remembered of one route
-_PROVIDERS_FAULT = frozenset({Blame.PROVIDER, Blame.NETWORK})
+_MAX_ROUTES = 1024
+_MAX_CALLS = 10_000  # remembered of one route
+_FAILURE_BLAMES = frozenset({Blame.PROVIDER, Blame.NETWORK})
 
 
 class BreakerPolicy(BaseModel):
@@ -33,12 +33,12 @@ class BreakerPolicy(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     failure_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
-    min_calls: Annotated[int, Field(ge=1, le=_MOST_CALLS)] = 20
+    min_calls: Annotated[int, Field(ge=1, le=_MAX_CALLS)] = 20
     window: PositiveDuration = 60.0
     open_for: PositiveDuration = 30.0
 
 
-class Circuit(StrEnum):
+class CircuitState(StrEnum):
     """The state of a breaker."""
 
     CLOSED = "closed"
@@ -46,9 +46,9 @@ class Circuit(StrEnum):
     HALF_OPEN = "half_open"
 
 
-def counts_against(fault: Fault) -> bool:
+def counts_as_failure(fault: Fault) -> bool:
     """Tell whether a fault says that the route is unwell: not when the request, the key or we are to blame."""
-    return fault.blame in _PROVIDERS_FAULT or fault.kind is FaultKind.RATE_LIMITED
+    return fault.blame in _FAILURE_BLAMES or fault.kind is FaultKind.RATE_LIMITED
 
 
 class CircuitBreaker:
@@ -57,64 +57,64 @@ class CircuitBreaker:
     def __init__(self, policy: BreakerPolicy) -> None:
         self._policy = policy
         self._lock = threading.Lock()
-        self._calls: deque[tuple[float, bool]] = deque(maxlen=_MOST_CALLS)
-        self._failed = 0
-        self._opened: float | None = None
-        self._probe: float | None = None
+        self._calls: deque[tuple[float, bool]] = deque(maxlen=_MAX_CALLS)
+        self._failures = 0
+        self._opened_at: float | None = None
+        self._probe_started: float | None = None
 
-    def state(self, now: float) -> Circuit:
+    def state(self, now: float) -> CircuitState:
         """Return the state at ``now``."""
-        if self._opened is None:
-            return Circuit.CLOSED
-        return Circuit.HALF_OPEN if now - self._opened >= self._policy.open_for else Circuit.OPEN
+        if self._opened_at is None:
+            return CircuitState.CLOSED
+        return CircuitState.HALF_OPEN if now - self._opened_at >= self._policy.open_for else CircuitState.OPEN
 
-    def admit(self, now: float) -> bool:
+    def allow_request(self, now: float) -> bool:
         """Tell whether a call may go this way; who is told so must then :meth:`record` its end, or :meth:`release`."""
         with self._lock:
             state = self.state(now)
-            if state is not Circuit.HALF_OPEN:
-                return state is Circuit.CLOSED
+            if state is not CircuitState.HALF_OPEN:
+                return state is CircuitState.CLOSED
             # A probe whose caller vanished without a word must not keep the circuit open for ever.
-            if self._probe is not None and now - self._probe < self._policy.open_for:
+            if self._probe_started is not None and now - self._probe_started < self._policy.open_for:
                 return False
-            self._probe = now
+            self._probe_started = now
             return True
 
-    def release(self) -> None:
+    def release_probe(self) -> None:
         """Take in that a call which was admitted is not made: if it was to be the probe, another one may."""
         with self._lock:
-            self._probe = None
+            self._probe_started = None
 
-    def record(self, fault: Fault | None, now: float) -> None:
+    def record_result(self, fault: Fault | None, now: float) -> None:
         """Take in what became of a call that was admitted; a fault that is nobody's or our own decides nothing."""
-        failed = fault is not None and counts_against(fault)
+        is_failure = fault is not None and counts_as_failure(fault)
         with self._lock:
-            if self._opened is not None:
-                self._probe = None
+            if self._opened_at is not None:
+                self._probe_started = None
                 if fault is None:
                     self._close()
-                elif failed:
-                    self._opened = now
+                elif is_failure:
+                    self._opened_at = now
                 return
-            if fault is not None and not failed:
+            if fault is not None and not is_failure:
                 return
-            self._remember(now, failed=failed)
+            self._add_call(now, is_failure=is_failure)
             calls = len(self._calls)
-            if failed and calls >= self._policy.min_calls and self._failed >= self._policy.failure_rate * calls:
-                self._opened = now
+            if is_failure and calls >= self._policy.min_calls and self._failures >= self._policy.failure_rate * calls:
+                self._opened_at = now
 
-    def _remember(self, now: float, *, failed: bool) -> None:
-        if len(self._calls) == _MOST_CALLS:
-            self._failed -= self._calls[0][1]
-        self._calls.append((now, failed))
-        self._failed += failed
+    def _add_call(self, now: float, *, is_failure: bool) -> None:
+        if len(self._calls) == _MAX_CALLS:
+            self._failures -= self._calls[0][1]
+        self._calls.append((now, is_failure))
+        self._failures += is_failure
         while self._calls and self._calls[0][0] < now - self._policy.window:
-            self._failed -= self._calls.popleft()[1]
+            self._failures -= self._calls.popleft()[1]
 
     def _close(self) -> None:
-        self._opened = None
+        self._opened_at = None
         self._calls.clear()
-        self._failed = 0
+        self._failures = 0
 
 
 class CircuitBreakers:
@@ -125,14 +125,14 @@ class CircuitBreakers:
         self._lock = threading.Lock()
         self._by_route: OrderedDict[tuple[str, str], CircuitBreaker] = OrderedDict()
 
-    def of(self, endpoint: str, model: str) -> CircuitBreaker:
+    def for_route(self, endpoint: str, model: str) -> CircuitBreaker:
         """Return the breaker of a route."""
         key = (endpoint, model)
         with self._lock:
             breaker = self._by_route.get(key)
             if breaker is None:
                 breaker = self._by_route[key] = CircuitBreaker(self._policy)
-                if len(self._by_route) > _MOST_ROUTES:
+                if len(self._by_route) > _MAX_ROUTES:
                     self._by_route.popitem(last=False)
             else:
                 self._by_route.move_to_end(key)

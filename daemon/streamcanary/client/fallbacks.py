@@ -7,7 +7,7 @@ from openai import AsyncOpenAI, OpenAI
 
 from streamcanary.client.timeouts_and_retries import Timeouts
 
-_SET_BY_THE_CALL = frozenset({"messages", "input", "stream", "timeout", "background"})
+_RESERVED_ARGUMENTS = frozenset({"messages", "input", "stream", "timeout", "background"})
 
 
 class Route(Struct, frozen=True, kw_only=True):
@@ -29,8 +29,8 @@ class Route(Struct, frozen=True, kw_only=True):
             raise TypeError(
                 "a Route needs a model, a client or overrides: without one it is the call's own route again"
             )
-        if taken := (_SET_BY_THE_CALL | {"model"}) & self.overrides.keys():
-            raise TypeError(f"overrides of a Route may not set {', '.join(sorted(taken))}")
+        if reserved := (_RESERVED_ARGUMENTS | {"model"}) & self.overrides.keys():
+            raise TypeError(f"overrides of a Route may not set {', '.join(sorted(reserved))}")
 
 
 class NonStreaming(Struct, frozen=True):

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 Labels = Mapping[str, str]
 
 
-def server_of(url: httpx2.URL) -> tuple[str, int]:
+def host_and_port(url: httpx2.URL) -> tuple[str, int]:
     """Return the host and the port that ``url`` leads to."""
     return url.host, url.port or (443 if url.scheme == "https" else 80)
 
@@ -37,8 +37,8 @@ class Instruments:
     """
 
     def __init__(self, *, time_per_chunk: bool = False) -> None:
-        self.tracer = trace.get_tracer(names.SCOPE)
-        meter = metrics.get_meter(names.SCOPE)
+        self.tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE)
+        meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE)
 
         def histogram(metric: names.Metric) -> metrics.Histogram:
             return meter.create_histogram(
@@ -70,38 +70,48 @@ class CallRecorder:
     """
 
     def __init__(
-        self, instruments: Instruments, *, model: str, labels: Labels, request: dict[str, AttributeValue], url: str
+        self,
+        instruments: Instruments,
+        *,
+        model: str,
+        labels: Labels,
+        request_attributes: dict[str, AttributeValue],
+        url: str,
     ) -> None:
         self._instruments = instruments
         self._labels = labels
-        self._request = request
+        self._request_attributes = request_attributes
         self._url = url
-        self._name = f"chat {model}"
-        self._parent: Context = get_current()
-        self._attempt_context: Context = self._parent
-        self._call: Span = trace.INVALID_SPAN
-        self._attempt: Span = trace.INVALID_SPAN
-        self._heard: dict[
+        self._span_name = f"chat {model}"
+        self._parent_context: Context = get_current()
+        self._attempt_context: Context = self._parent_context
+        self._call_span: Span = trace.INVALID_SPAN
+        self._attempt_span: Span = trace.INVALID_SPAN
+        self._attempt_attributes: dict[
             str, AttributeValue
         ] = {}  # of the attempt; set at once in its end, because a lock guards each
-        self._epoch = 0.0
-        self._common: dict[str, AttributeValue] = {
+        self._wall_offset = 0.0
+        self._metric_attributes: dict[str, AttributeValue] = {
             **labels,
-            **{key: value for key, value in request.items() if key in _METRIC_KEYS},
+            **{key: value for key, value in request_attributes.items() if key in _METRIC_ATTRIBUTES},
         }
 
-    def _at(self, now: float) -> int:
+    def _to_nanoseconds(self, now: float) -> int:
         """Return monotonic seconds as span time: nanoseconds since the epoch."""
-        return int((self._epoch + now) * 1e9)
+        return int((self._wall_offset + now) * 1e9)
 
-    def call_started(self, now: float, wall: float) -> None:
+    def call_started(self, now: float, wall_time: float) -> None:
         """Open the span of the logical call."""
-        self._epoch = wall - now
-        self._call = self._instruments.tracer.start_span(
-            self._name, self._parent, SpanKind.CLIENT, self._request, start_time=self._at(now)
+        self._wall_offset = wall_time - now
+        self._call_span = self._instruments.tracer.start_span(
+            self._span_name,
+            self._parent_context,
+            SpanKind.CLIENT,
+            self._request_attributes,
+            start_time=self._to_nanoseconds(now),
         )
-        self._attempt_context = trace.set_span_in_context(self._call, self._parent)
-        self._instruments.streams_active.add(1, context=_NO_SPAN)
+        self._attempt_context = trace.set_span_in_context(self._call_span, self._parent_context)
+        self._instruments.streams_active.add(1, context=_NO_SPAN_CONTEXT)
 
     def attempt_started(self, number: int, route: str, delay: float, now: float) -> None:
         """Open the span of one attempt."""
@@ -109,8 +119,8 @@ class CallRecorder:
             names.HTTP_METHOD: "POST",
             names.URL_FULL: self._url,
             names.ATTEMPT_ROUTE: route,
-            names.SERVER_ADDRESS: self._request.get(names.SERVER_ADDRESS, ""),
-            names.SERVER_PORT: self._request.get(names.SERVER_PORT, 0),
+            names.SERVER_ADDRESS: self._request_attributes.get(names.SERVER_ADDRESS, ""),
+            names.SERVER_PORT: self._request_attributes.get(names.SERVER_PORT, 0),
         }
         if number > 1:
             attributes[names.HTTP_RESEND_COUNT] = number - 1
@@ -118,35 +128,37 @@ class CallRecorder:
             self._instruments.retry_delay.record(
                 delay, {**self._labels, names.ROUTE: route}, context=self._attempt_context
             )
-        self._heard = {}
-        self._attempt = self._instruments.tracer.start_span(
-            names.POST, self._attempt_context, SpanKind.CLIENT, attributes, start_time=self._at(now)
+        self._attempt_attributes = {}
+        self._attempt_span = self._instruments.tracer.start_span(
+            names.ATTEMPT_SPAN, self._attempt_context, SpanKind.CLIENT, attributes, start_time=self._to_nanoseconds(now)
         )
 
-    def headers(self, head: "ResponseHead") -> None:
+    def headers_received(self, head: "ResponseHead") -> None:
         """Note where the answer came from."""
-        self._heard[names.HTTP_STATUS] = head.status
-        self.addressed(head.url)
+        self._attempt_attributes[names.HTTP_STATUS] = head.status
+        self.set_server(head.url)
 
-    def addressed(self, url: str) -> None:
+    def set_server(self, url: str) -> None:
         """Note where the request of this attempt goes, if not to the address of the call's own route."""
         if url and url != self._url:
-            self._heard[names.URL_FULL] = url
-            self._heard[names.SERVER_ADDRESS], self._heard[names.SERVER_PORT] = server_of(httpx2.URL(url))
+            self._attempt_attributes[names.URL_FULL] = url
+            self._attempt_attributes[names.SERVER_ADDRESS], self._attempt_attributes[names.SERVER_PORT] = host_and_port(
+                httpx2.URL(url)
+            )
 
-    def first_token(self, now: float) -> None:
+    def first_token_received(self, now: float) -> None:
         """Note when the first token of an attempt came."""
-        self._attempt.add_event(names.FIRST_TOKEN, timestamp=self._at(now))
+        self._attempt_span.add_event(names.FIRST_TOKEN_EVENT, timestamp=self._to_nanoseconds(now))
 
     @property
-    def wants_gaps(self) -> bool:
+    def records_gaps(self) -> bool:
         """Whether the time between any two chunks is recorded."""
         return self._instruments.time_per_output_chunk is not None
 
-    def gaps(self, gaps: list[float], model: str | None) -> None:
+    def record_gaps(self, gaps: list[float], model: str | None) -> None:
         """Record the seconds between chunks, the time that the caller took left out."""
         if (histogram := self._instruments.time_per_output_chunk) is not None:
-            common = {**self._common, names.RESPONSE_MODEL: model} if model else self._common
+            common = {**self._metric_attributes, names.RESPONSE_MODEL: model} if model else self._metric_attributes
             for gap in gaps:
                 histogram.record(gap, common, self._attempt_context)
 
@@ -157,17 +169,17 @@ class CallRecorder:
         caller's doing, and says nothing about the endpoint.
         """
         fault = attempt.fault
-        if self._attempt.is_recording():
+        if self._attempt_span.is_recording():
             if attempt.request_id:
-                self._heard[names.HTTP_REQUEST_ID] = (attempt.request_id,)
+                self._attempt_attributes[names.HTTP_REQUEST_ID] = (attempt.request_id,)
             if (
                 fault is not None and fault.status is not None
             ):  # the SDK raises an error status: no headers were told of
-                self._heard[names.HTTP_STATUS] = fault.status
-            self._attempt.set_attributes(self._heard)
+                self._attempt_attributes[names.HTTP_STATUS] = fault.status
+            self._attempt_span.set_attributes(self._attempt_attributes)
             if fault is not None:
-                self._mark(self._attempt, fault)
-        self._attempt.end(self._at(now))
+                self._set_fault_attributes(self._attempt_span, fault)
+        self._attempt_span.end(self._to_nanoseconds(now))
         by_route = {**self._labels, names.ROUTE: attempt.route}
         if fault is not None and fault.kind is FaultKind.CANCELLED:
             self._instruments.attempts.add(1, {**by_route, names.OUTCOME: fault.kind.value}, self._attempt_context)
@@ -190,13 +202,13 @@ class CallRecorder:
             names.ATTEMPT_DELAY: delay,
             names.ATTEMPT_ROUTE: route,
         }
-        self._call.add_event(names.RETRY_SCHEDULED, attributes, self._at(now))
+        self._call_span.add_event(names.RETRY_SCHEDULED_EVENT, attributes, self._to_nanoseconds(now))
 
-    def call_ended(self, result: StreamResult, now: float) -> None:
+    def call_succeeded(self, result: StreamResult, now: float) -> None:
         """Close the span of a call that was answered; that it took a retry is no error."""
-        context, instruments, common = self._attempt_context, self._instruments, self._common
-        if self._call.is_recording():
-            self._describe(result)
+        context, instruments, common = self._attempt_context, self._instruments, self._metric_attributes
+        if self._call_span.is_recording():
+            self._set_response_attributes(result)
         if result.model:
             common = {**common, names.RESPONSE_MODEL: result.model}
         instruments.operation_duration.record(result.duration, common, context)
@@ -205,30 +217,30 @@ class CallRecorder:
         if (usage := result.usage) is not None:
             instruments.token_usage.record(usage.input_tokens, {**common, names.TOKEN_TYPE: "input"}, context)
             instruments.token_usage.record(usage.output_tokens, {**common, names.TOKEN_TYPE: "output"}, context)
-        self._end(now)
+        self._end_call_span(now)
 
     def call_failed(self, failure: StreamFailed, now: float) -> None:
         """Close the span of a call that nothing answered."""
         fault = failure.fault
-        self._call.set_attribute(names.CALL_ATTEMPTS, len(failure.attempts))
-        self._mark(self._call, fault)
-        duration = now + self._epoch - failure.attempts[0].started if failure.attempts else 0.0
+        self._call_span.set_attribute(names.CALL_ATTEMPTS, len(failure.attempts))
+        self._set_fault_attributes(self._call_span, fault)
+        duration = now + self._wall_offset - failure.attempts[0].started if failure.attempts else 0.0
         self._instruments.operation_duration.record(
-            max(0.0, duration), {**self._common, names.ERROR_TYPE: fault.kind.value}, self._attempt_context
+            max(0.0, duration), {**self._metric_attributes, names.ERROR_TYPE: fault.kind.value}, self._attempt_context
         )
-        self._end(now)
+        self._end_call_span(now)
 
-    def call_abandoned(self, attempts: tuple[Attempt, ...], now: float) -> None:
+    def call_cancelled(self, attempts: tuple[Attempt, ...], now: float) -> None:
         """Close the span of a call whose caller went away: neither a success nor an error of the endpoint."""
-        self._call.set_attribute(names.CALL_ATTEMPTS, len(attempts))
-        self._call.set_attribute(names.ATTEMPT_FAULT, FaultKind.CANCELLED.value)
-        self._end(now)
+        self._call_span.set_attribute(names.CALL_ATTEMPTS, len(attempts))
+        self._call_span.set_attribute(names.ATTEMPT_FAULT, FaultKind.CANCELLED.value)
+        self._end_call_span(now)
 
-    def _end(self, now: float) -> None:
-        self._instruments.streams_active.add(-1, context=_NO_SPAN)
-        self._call.end(self._at(now))
+    def _end_call_span(self, now: float) -> None:
+        self._instruments.streams_active.add(-1, context=_NO_SPAN_CONTEXT)
+        self._call_span.end(self._to_nanoseconds(now))
 
-    def _describe(self, result: StreamResult) -> None:
+    def _set_response_attributes(self, result: StreamResult) -> None:
         attributes: dict[str, AttributeValue | None] = {
             names.CALL_ATTEMPTS: len(result.attempts),
             names.CALL_CHUNKS: result.attempts[-1].chunks if result.attempts else 0,
@@ -241,10 +253,10 @@ class CallRecorder:
             names.USAGE_INPUT: result.usage.input_tokens if result.usage else None,
             names.USAGE_OUTPUT: result.usage.output_tokens if result.usage else None,
         }
-        self._call.set_attributes({key: value for key, value in attributes.items() if value is not None})
+        self._call_span.set_attributes({key: value for key, value in attributes.items() if value is not None})
 
     @staticmethod
-    def _mark(span: Span, fault: Fault) -> None:
+    def _set_fault_attributes(span: Span, fault: Fault) -> None:
         span.set_attributes(
             {
                 names.ATTEMPT_PHASE: fault.phase.value,
@@ -257,5 +269,5 @@ class CallRecorder:
             span.set_status(Status(StatusCode.ERROR, str(fault)))
 
 
-_NO_SPAN = Context()  # how many streams are open is the doing of no one call: no exemplar, and no price for it
-_METRIC_KEYS = (names.OPERATION, names.PROVIDER, names.REQUEST_MODEL, names.SERVER_ADDRESS, names.SERVER_PORT)
+_NO_SPAN_CONTEXT = Context()  # how many streams are open is the doing of no one call: no exemplar, and no price for it
+_METRIC_ATTRIBUTES = (names.OPERATION, names.PROVIDER, names.REQUEST_MODEL, names.SERVER_ADDRESS, names.SERVER_PORT)

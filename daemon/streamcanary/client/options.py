@@ -18,10 +18,10 @@ from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
 from streamcanary.model.clock import Clock
 
-_KINDS: Final = {"retry": RetryPolicy, "timeouts": Timeouts, "budget": RetryBudget}
+_FIELD_TYPES: Final = {"retry": RetryPolicy, "timeouts": Timeouts, "budget": RetryBudget}
 
 
-class Options(Struct, frozen=True, kw_only=True):
+class ClientOptions(Struct, frozen=True, kw_only=True):
     """The set-up of a client, as :class:`~streamcanary.client.async_client.AsyncStreamClient` explains it.
 
     Whatever is made of it by ``msgspec.structs.replace`` shares its budget, breakers, cache and instruments.
@@ -44,12 +44,12 @@ class Options(Struct, frozen=True, kw_only=True):
     cache: AnswerCache | None = None
 
     def __post_init__(self) -> None:
-        for name, kind in _KINDS.items():
+        for name, kind in _FIELD_TYPES.items():
             if not isinstance(given := getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, not {given!r}")
-        for way in self.fallbacks:
-            if not isinstance(way, Fallback):
-                raise TypeError(f"a fallback is a Route, NonStreaming() or Cached(), not {way!r}")
+        for fallback in self.fallbacks:
+            if not isinstance(fallback, Fallback):
+                raise TypeError(f"a fallback is a Route, NonStreaming() or Cached(), not {fallback!r}")
         on: Any = self.on
         if on is not None and (not callable(on) or inspect.iscoroutinefunction(on)):
             raise TypeError(f"on must be a function that returns at once, and no coroutine function, not {on!r}")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
     from openai.types.responses import Response
 
-_LONGEST_INTEGER = 4300  # digits, beyond which Python refuses to make an integer of them
+_MAX_INTEGER_DIGITS = 4300  # digits, beyond which Python refuses to make an integer of them
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
@@ -57,11 +57,11 @@ class StreamResult(Struct, frozen=True, kw_only=True):
         from openai.types.responses import Response
 
         if self.raw is not None:
-            whole = _decode_leniently(self.raw)
-            return ChatCompletion.construct(**whole) if self.api == "chat" else Response.construct(**whole)
-        return ChatCompletion.construct(**self._completion())
+            decoded = _decode_raw(self.raw)
+            return ChatCompletion.construct(**decoded) if self.api == "chat" else Response.construct(**decoded)
+        return ChatCompletion.construct(**self._chat_completion())
 
-    def _completion(self) -> dict[str, Any]:
+    def _chat_completion(self) -> dict[str, Any]:
         """Return a streamed chat answer in the form of a whole one."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text or None, "refusal": self.refusal or None}
         if self.tool_calls:
@@ -82,13 +82,13 @@ class StreamResult(Struct, frozen=True, kw_only=True):
         return completion
 
 
-def _decode_leniently(raw: bytes) -> dict[str, Any]:
+def _decode_raw(raw: bytes) -> dict[str, Any]:
     """Return the JSON object in ``raw``; where no field of ours stands, its characters and numbers may be anything."""
-    whole: dict[str, Any] = json.loads(
+    decoded: dict[str, Any] = json.loads(
         raw.decode("utf-8", "replace"),
-        parse_int=lambda digits: int(digits) if len(digits) <= _LONGEST_INTEGER else float(digits),
+        parse_int=lambda digits: int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else float(digits),
     )
-    return whole
+    return decoded
 
 
 class StreamFailed(OpenAIError):

@@ -6,9 +6,9 @@ numbers are those of botocore's standard mode: https://docs.aws.amazon.com/sdkre
 
 import threading
 
-_RETRY = 5
-_RETRY_AFTER_TIMEOUT = 10
-_SUCCESS = 1
+_RETRY_COST = 5
+_TIMEOUT_RETRY_COST = 10
+_SUCCESS_REFUND = 1
 
 
 class RetryBudget:
@@ -35,16 +35,16 @@ class RetryBudget:
         """How many tokens there are now."""
         return self._available
 
-    def take(self, *, after_timeout: bool) -> int | None:
+    def acquire(self, *, after_timeout: bool) -> int | None:
         """Take the tokens for one retry and return how many, or ``None`` if there are too few."""
-        cost = _RETRY_AFTER_TIMEOUT if after_timeout else _RETRY
+        cost = _TIMEOUT_RETRY_COST if after_timeout else _RETRY_COST
         with self._lock:
             if self._available < cost:
                 return None
             self._available -= cost
             return cost
 
-    def give(self, spent: int) -> None:
+    def release(self, cost: int) -> None:
         """Give tokens back after an answer whose last retry cost ``spent``, 0 if it needed none."""
         with self._lock:
-            self._available = min(self._capacity, self._available + (spent or _SUCCESS))
+            self._available = min(self._capacity, self._available + (cost or _SUCCESS_REFUND))

@@ -12,20 +12,22 @@ import httpx2
 from openai import OpenAI
 
 from streamcanary.client.base_client import BaseClient
-from streamcanary.client.core.call import Call, State
-from streamcanary.client.core.request import Asked
+from streamcanary.client.core.call import Call, CallState
+from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes
 from streamcanary.client.drivers.base_stream import BaseStream
-from streamcanary.client.drivers.request_capture import Opening, watched_sync
-from streamcanary.client.drivers.socket_timer import SocketAlarm
+from streamcanary.client.drivers.request_capture import RequestCapture, capturing_sync_client
+from streamcanary.client.drivers.socket_timer import SocketTimer
 from streamcanary.client.result import StreamResult
 from streamcanary.events import Event
 
 if TYPE_CHECKING:
     from streamcanary.client.core.request import ChatArguments, ResponsesArguments
 
-_READ_SLACK = 10.0  # seconds by which the transport's own clock is looser than ours while it reads a stream
-_DRAIN = 0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
+_READ_TIMEOUT_MARGIN = 10.0  # seconds by which the transport's own clock is looser than ours while it reads a stream
+_DRAIN_TIMEOUT = (
+    0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
+)
 
 
 class StreamClient(BaseClient[OpenAI, "Stream"]):
@@ -52,14 +54,14 @@ class StreamClient(BaseClient[OpenAI, "Stream"]):
             stream.until_done()
             return stream.result
 
-    _kind = OpenAI
+    _sdk_type = OpenAI
 
     @staticmethod
-    def _watched(sdk: OpenAI) -> OpenAI:
-        return watched_sync(sdk)
+    def _capturing_client(sdk: OpenAI) -> OpenAI:
+        return capturing_sync_client(sdk)
 
-    def _stream_of(self, asked: Asked) -> "Stream":
-        return Stream(self._routes, asked)
+    def _create_stream(self, prepared: PreparedCall) -> "Stream":
+        return Stream(self._routes, prepared)
 
 
 class Stream(BaseStream[OpenAI]):
@@ -68,10 +70,10 @@ class Stream(BaseStream[OpenAI]):
     It is read by one thread at a time.
     """
 
-    def __init__(self, routes: Routes[OpenAI], asked: Asked) -> None:
-        super().__init__(routes, asked)
+    def __init__(self, routes: Routes[OpenAI], prepared: PreparedCall) -> None:
+        super().__init__(routes, prepared)
         self._body: Iterator[bytes] = iter(())
-        self._alarm = SocketAlarm(None)
+        self._timer = SocketTimer(None)
 
     def until_done(self) -> None:
         """Read the rest of the stream; raises :class:`StreamFailed` as reading does."""
@@ -81,7 +83,7 @@ class Stream(BaseStream[OpenAI]):
     def close(self) -> None:
         """Leave the stream: what is under way is given up, and its connection closed. Twice does no harm."""
         if self._call is not None:
-            self._call.abandon()
+            self._call.cancel()
         self._close_response()
 
     def __enter__(self) -> Self:
@@ -99,71 +101,73 @@ class Stream(BaseStream[OpenAI]):
     def __next__(self) -> Event:
         call = self._call or self._start()
         if not call.events:
-            if self._ended(call):
+            if self._has_ended(call):
                 raise StopIteration
-            self._claim(call)
+            self._begin_read(call)
             try:
-                self._read_on(call)
+                self._read_until_event(call)
             finally:
-                self._reading.release()
-        return self._hand_over(call)
+                self._read_lock.release()
+        return self._pop_event(call)
 
     def __del__(self) -> None:
         # A forgotten stream still ends its spans and closes its connection.
         if getattr(self, "_call", None) is not None:
             self.close()
 
-    def _read_on(self, call: Call) -> None:
+    def _read_until_event(self, call: Call) -> None:
         """Work until there is an event to hand over; the last event of a call comes with its end."""
         try:
             while not call.events:
-                if call.state is State.READING:
+                if call.state is CallState.READING:
                     self._read(call)
-                elif call.state is State.OPENING:
-                    self._open(call)
+                elif call.state is CallState.SENDING:
+                    self._send_request(call)
                 else:
-                    time.sleep(max(0.0, call.resume_at - self._now()))
-                    call.start()
-                if call.state is not State.READING and self._response is not None:
+                    time.sleep(max(0.0, call.next_attempt_at - self._now()))
+                    call.start_attempt()
+                if call.state is not CallState.READING and self._response is not None:
                     self._close_response(drain=call.result is not None)
         except BaseException:  # interrupted, or a programming error: it goes on to the caller, the connection does not
-            call.abandon()
+            call.cancel()
             self._close_response()
             raise
 
-    def _open(self, call: Call) -> None:
+    def _send_request(self, call: Call) -> None:
         deadline = call.deadline
-        patience = max(0.001, deadline - self._now())
-        connect = min(patience, call.leg.timeouts.connect)
-        transport = httpx2.Timeout(patience, connect=connect, pool=connect)
-        send = self._routes.sender(self._asked, call.leg)
-        opening = Opening()
+        remaining = max(0.001, deadline - self._now())
+        connect = min(remaining, call.route.timeouts.connect)
+        http_timeout = httpx2.Timeout(remaining, connect=connect, pool=connect)
+        send = self._routes.request_sender(self._prepared, call.route)
+        capture = RequestCapture()
         try:
-            with opening:
-                response = send(timeout=transport).__enter__().http_response
+            with capture:
+                response = send(timeout=http_timeout).__enter__().http_response
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            self._failed_to_open(call, opening, None if self._now() >= deadline else error)
+            self._request_failed(call, capture, None if self._now() >= deadline else error)
             return
         self._response, self._body = response, response.iter_bytes()
-        self._alarm = SocketAlarm(_socket_of(response))
+        self._timer = SocketTimer(_socket_of(response))
         # From here on our own clocks count; the transport reads its own anew when it begins to read the body.
-        response.request.extensions.get("timeout", {})["read"] = self._routes.options.timeouts.total + _READ_SLACK
-        self._opened(call, opening, response)
+        response.request.extensions.get("timeout", {})["read"] = (
+            self._routes.options.timeouts.total + _READ_TIMEOUT_MARGIN
+        )
+        self._headers_received(call, capture, response)
 
     def _read(self, call: Call) -> None:
-        alarm = self._alarm
-        alarm.arm(call.deadline)
+        timer = self._timer
+        timer.arm(call.deadline)
         try:
             data = next(self._body, None)
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            alarm.disarm()
-            call.struck() if alarm.rang() else call.broke(error)
+            timer.disarm()
+            call.deadline_exceeded() if timer.has_expired() else call.connection_lost(error)
             return
-        alarm.disarm()
-        if alarm.rang():
-            call.struck()
+        timer.disarm()
+        if timer.has_expired():
+            call.deadline_exceeded()
         elif data is None:
-            call.eof()
+            call.feed_eof()
         else:
             call.feed(data)
 
@@ -174,13 +178,13 @@ class Stream(BaseStream[OpenAI]):
             return
         try:
             if drain and not response.is_closed:
-                self._alarm.arm(time.monotonic() + _DRAIN)
+                self._timer.arm(time.monotonic() + _DRAIN_TIMEOUT)
                 for _ in self._body:
                     pass
         except Exception:  # noqa: BLE001, S110 - the answer is whole: how its connection ends is no longer of interest
             pass
         finally:
-            self._alarm.close()
+            self._timer.close()
             response.close()
 
 

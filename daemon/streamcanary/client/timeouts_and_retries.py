@@ -24,7 +24,7 @@ class Timeouts(BaseModel):
     total: PositiveDuration = 120.0
 
     @property
-    def longest(self) -> dict[str, float]:
+    def upper_bounds(self) -> dict[str, float]:
         """How long, in seconds, the times of an answer can be at most that none of the clocks has cut short."""
         return {
             "first_token": min(self.first_token, self.total),

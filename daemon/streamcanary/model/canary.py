@@ -33,9 +33,9 @@ class Canary(Struct, frozen=True, kw_only=True):
         """The name that its alerts are known by: it outlives a renaming."""
         return self.renamed_from or self.name
 
-    def nth_after(self, moment: float, number: int) -> float:
+    def nth_run_after(self, moment: float, number: int) -> float:
         """Return when the ``number``-th run after ``moment`` is due (seconds since the epoch)."""
-        return self.schedule.nth_after(moment, number)
+        return self.schedule.nth_run_after(moment, number)
 
     def label_set(self) -> dict[str, str]:
         """Return all that a matcher can match: the own labels, and ``canary``, ``target`` and ``provider``."""

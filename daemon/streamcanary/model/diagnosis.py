@@ -5,7 +5,7 @@ key ─▶ address ─▶ dns ─▶ tcp ─▶ proxy ─▶ tls ─▶ models �
 
 from enum import StrEnum
 
-from msgspec import Struct
+from msgspec import Struct, field
 
 from streamcanary.model.faults import FaultKind
 
@@ -42,10 +42,10 @@ class StepState(StrEnum):
     """The endpoint does not tell; nothing is known to be broken."""
 
 
-class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class DiagnosisStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One step. ``seconds`` is how long it took.
 
-    ``says`` is what was found and ``remedy`` what to do about it, both for people: scrubbed of secrets and control
+    ``message`` (``says`` in JSON) is what was found and ``remedy`` what to do about it, both for people: scrubbed of secrets and control
     characters, at most 500 characters each. ``kind`` is set if it failed, ``status`` and ``request_id`` if there was an
     HTTP answer.
     """
@@ -53,7 +53,7 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
     name: StepName
     state: StepState
     seconds: float = 0.0
-    says: str = ""
+    message: str = field(default="", name="says")
     remedy: str = ""
     kind: FaultKind | None = None
     status: int | None = None
@@ -61,7 +61,7 @@ class Step(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def __str__(self) -> str:
         advice = f"; {self.remedy}" if self.remedy else ""
-        return f"{self.name} {self.state}: {self.says}{advice}"
+        return f"{self.name} {self.state}: {self.message}{advice}"
 
 
 class Certificate(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -89,14 +89,14 @@ class Diagnosis(Struct, frozen=True, kw_only=True, omit_defaults=True):
     model: str
     started: float
     seconds: float
-    steps: tuple[Step, ...]
+    steps: tuple[DiagnosisStep, ...]
     proxy: str | None = None
     certificate: Certificate | None = None
 
     @property
-    def verdict(self) -> Step | None:
+    def first_failure(self) -> DiagnosisStep | None:
         """The first broken step; ``None`` if nothing is known to be broken."""
         return next((step for step in self.steps if step.state is StepState.FAILED), None)
 
     def __str__(self) -> str:
-        return str(self.verdict or "no step is known to be broken")
+        return str(self.first_failure or "no step is known to be broken")

@@ -107,7 +107,7 @@ class FaultKind(StrEnum):
     CANCELLED = "cancelled"
 
 
-class Nature(NamedTuple):
+class FaultProperties(NamedTuple):
     """What is the same for every fault of a kind."""
 
     blame: Blame
@@ -116,41 +116,44 @@ class Nature(NamedTuple):
 
 
 K, B = FaultKind, Blame
-_UNSENT, _CONNECTING, _READING, _ENDING = (Phase.CONFIG,), (Phase.CONNECT,), (Phase.STREAM,), (Phase.END,)
-_WAITING, _TOLD = (Phase.HEADERS,), (Phase.HEADERS, Phase.STREAM)  # told by the server: by its status, or in its stream
-NATURE: Final[dict[FaultKind, Nature]] = {
-    K.INVALID_REQUEST: Nature(B.CONFIG, retryable=False, phases=_UNSENT),
-    K.CIRCUIT_OPEN: Nature(B.LOCAL, retryable=False, phases=_UNSENT),
-    K.DNS_FAILED: Nature(B.NETWORK, retryable=True, phases=_CONNECTING),
-    K.CONNECT_FAILED: Nature(B.NETWORK, retryable=True, phases=_CONNECTING),
-    K.CONNECT_TIMEOUT: Nature(B.NETWORK, retryable=True, phases=_CONNECTING),
-    K.TLS_FAILED: Nature(B.CONFIG, retryable=False, phases=_CONNECTING),
-    K.PROXY_FAILED: Nature(B.NETWORK, retryable=True, phases=_CONNECTING),
-    K.POOL_EXHAUSTED: Nature(B.LOCAL, retryable=True, phases=_CONNECTING),
-    K.CONNECTION_LOST: Nature(B.NETWORK, retryable=True, phases=_WAITING),
-    K.HEADERS_TIMEOUT: Nature(B.PROVIDER, retryable=True, phases=_WAITING),
-    K.SERVER_ERROR: Nature(B.PROVIDER, retryable=True, phases=_TOLD),
-    K.OVERLOADED: Nature(B.PROVIDER, retryable=True, phases=_TOLD),
-    K.RATE_LIMITED: Nature(B.QUOTA, retryable=True, phases=_TOLD),
-    K.QUOTA_EXHAUSTED: Nature(B.QUOTA, retryable=False, phases=_TOLD),
-    K.AUTH_FAILED: Nature(B.CONFIG, retryable=False, phases=(*_UNSENT, *_TOLD)),
-    K.PERMISSION_DENIED: Nature(B.CONFIG, retryable=False, phases=_TOLD),
-    K.NOT_FOUND: Nature(B.CONFIG, retryable=False, phases=_TOLD),
-    K.BAD_REQUEST: Nature(B.CONFIG, retryable=False, phases=_TOLD),
-    K.CONTEXT_LENGTH_EXCEEDED: Nature(B.CONFIG, retryable=False, phases=_TOLD),
-    K.CONTENT_POLICY: Nature(B.CONTENT, retryable=False, phases=(*_TOLD, *_ENDING)),
-    K.NOT_A_STREAM: Nature(B.CONFIG, retryable=False, phases=(*_TOLD, *_ENDING)),
-    K.FIRST_TOKEN_TIMEOUT: Nature(B.PROVIDER, retryable=True, phases=_READING),
-    K.STALLED: Nature(B.PROVIDER, retryable=True, phases=_READING),
-    K.STREAM_CUT: Nature(B.NETWORK, retryable=True, phases=_READING),
-    K.STREAM_ERROR: Nature(B.PROVIDER, retryable=True, phases=_TOLD),
-    K.STREAM_MALFORMED: Nature(B.PROVIDER, retryable=True, phases=_TOLD),
-    K.ANSWER_TOO_LONG: Nature(B.PROVIDER, retryable=False, phases=(*_READING, *_ENDING)),
-    K.STREAM_TRUNCATED: Nature(B.PROVIDER, retryable=True, phases=_ENDING),
-    K.EMPTY_ANSWER: Nature(B.CONTENT, retryable=True, phases=_ENDING),
-    K.UNEXPECTED_ANSWER: Nature(B.CONTENT, retryable=False, phases=_ENDING),
-    K.TOTAL_TIMEOUT: Nature(B.PROVIDER, retryable=False, phases=_TOLD),
-    K.CANCELLED: Nature(B.LOCAL, retryable=False, phases=_TOLD),
+_BEFORE_REQUEST, _CONNECTING, _READING, _ENDING = (Phase.CONFIG,), (Phase.CONNECT,), (Phase.STREAM,), (Phase.END,)
+_WAITING, _REPORTED_BY_SERVER = (
+    (Phase.HEADERS,),
+    (Phase.HEADERS, Phase.STREAM),
+)  # told by the server: by its status, or in its stream
+FAULT_PROPERTIES: Final[dict[FaultKind, FaultProperties]] = {
+    K.INVALID_REQUEST: FaultProperties(B.CONFIG, retryable=False, phases=_BEFORE_REQUEST),
+    K.CIRCUIT_OPEN: FaultProperties(B.LOCAL, retryable=False, phases=_BEFORE_REQUEST),
+    K.DNS_FAILED: FaultProperties(B.NETWORK, retryable=True, phases=_CONNECTING),
+    K.CONNECT_FAILED: FaultProperties(B.NETWORK, retryable=True, phases=_CONNECTING),
+    K.CONNECT_TIMEOUT: FaultProperties(B.NETWORK, retryable=True, phases=_CONNECTING),
+    K.TLS_FAILED: FaultProperties(B.CONFIG, retryable=False, phases=_CONNECTING),
+    K.PROXY_FAILED: FaultProperties(B.NETWORK, retryable=True, phases=_CONNECTING),
+    K.POOL_EXHAUSTED: FaultProperties(B.LOCAL, retryable=True, phases=_CONNECTING),
+    K.CONNECTION_LOST: FaultProperties(B.NETWORK, retryable=True, phases=_WAITING),
+    K.HEADERS_TIMEOUT: FaultProperties(B.PROVIDER, retryable=True, phases=_WAITING),
+    K.SERVER_ERROR: FaultProperties(B.PROVIDER, retryable=True, phases=_REPORTED_BY_SERVER),
+    K.OVERLOADED: FaultProperties(B.PROVIDER, retryable=True, phases=_REPORTED_BY_SERVER),
+    K.RATE_LIMITED: FaultProperties(B.QUOTA, retryable=True, phases=_REPORTED_BY_SERVER),
+    K.QUOTA_EXHAUSTED: FaultProperties(B.QUOTA, retryable=False, phases=_REPORTED_BY_SERVER),
+    K.AUTH_FAILED: FaultProperties(B.CONFIG, retryable=False, phases=(*_BEFORE_REQUEST, *_REPORTED_BY_SERVER)),
+    K.PERMISSION_DENIED: FaultProperties(B.CONFIG, retryable=False, phases=_REPORTED_BY_SERVER),
+    K.NOT_FOUND: FaultProperties(B.CONFIG, retryable=False, phases=_REPORTED_BY_SERVER),
+    K.BAD_REQUEST: FaultProperties(B.CONFIG, retryable=False, phases=_REPORTED_BY_SERVER),
+    K.CONTEXT_LENGTH_EXCEEDED: FaultProperties(B.CONFIG, retryable=False, phases=_REPORTED_BY_SERVER),
+    K.CONTENT_POLICY: FaultProperties(B.CONTENT, retryable=False, phases=(*_REPORTED_BY_SERVER, *_ENDING)),
+    K.NOT_A_STREAM: FaultProperties(B.CONFIG, retryable=False, phases=(*_REPORTED_BY_SERVER, *_ENDING)),
+    K.FIRST_TOKEN_TIMEOUT: FaultProperties(B.PROVIDER, retryable=True, phases=_READING),
+    K.STALLED: FaultProperties(B.PROVIDER, retryable=True, phases=_READING),
+    K.STREAM_CUT: FaultProperties(B.NETWORK, retryable=True, phases=_READING),
+    K.STREAM_ERROR: FaultProperties(B.PROVIDER, retryable=True, phases=_REPORTED_BY_SERVER),
+    K.STREAM_MALFORMED: FaultProperties(B.PROVIDER, retryable=True, phases=_REPORTED_BY_SERVER),
+    K.ANSWER_TOO_LONG: FaultProperties(B.PROVIDER, retryable=False, phases=(*_READING, *_ENDING)),
+    K.STREAM_TRUNCATED: FaultProperties(B.PROVIDER, retryable=True, phases=_ENDING),
+    K.EMPTY_ANSWER: FaultProperties(B.CONTENT, retryable=True, phases=_ENDING),
+    K.UNEXPECTED_ANSWER: FaultProperties(B.CONTENT, retryable=False, phases=_ENDING),
+    K.TOTAL_TIMEOUT: FaultProperties(B.PROVIDER, retryable=False, phases=_REPORTED_BY_SERVER),
+    K.CANCELLED: FaultProperties(B.LOCAL, retryable=False, phases=_REPORTED_BY_SERVER),
 }
 """One row a kind: who is to blame, whether the same request may be sent again, and how far an attempt can have come."""
 del K, B
@@ -191,12 +194,12 @@ def make_fault(
     request_id: str | None = None,
 ) -> Fault:
     """Return a fault of ``kind`` with the blame and retryability of its row in :data:`NATURE`, unless given."""
-    nature = NATURE[kind]
+    defaults = FAULT_PROPERTIES[kind]
     return Fault(
         kind=kind,
         phase=phase,
-        blame=blame or nature.blame,
-        retryable=nature.retryable if retryable is None else retryable,
+        blame=blame or defaults.blame,
+        retryable=defaults.retryable if retryable is None else retryable,
         message=message,
         status=status,
         code=code,

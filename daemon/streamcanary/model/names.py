@@ -6,16 +6,16 @@ because the GenAI constants of the semconv package move between releases while t
 
 from typing import Final, Literal, NamedTuple
 
-SCOPE: Final = "streamcanary"
+INSTRUMENTATION_SCOPE: Final = "streamcanary"
 """The instrumentation scope of every tracer and meter."""
 
 # Spans
-RUN: Final = "streamcanary.run"
-POST: Final = "POST"
+RUN_SPAN: Final = "streamcanary.run"
+ATTEMPT_SPAN: Final = "POST"
 
 # Span events
-RETRY_SCHEDULED: Final = "streamcanary.retry.scheduled"
-FIRST_TOKEN: Final = "streamcanary.first_token"
+RETRY_SCHEDULED_EVENT: Final = "streamcanary.retry.scheduled"
+FIRST_TOKEN_EVENT: Final = "streamcanary.first_token"
 
 # Attributes, ours
 RUN_ID: Final = "streamcanary.run.id"
@@ -34,7 +34,7 @@ ATTEMPT_DELAY: Final = "streamcanary.retry.delay"
 ATTEMPT_ROUTE: Final = "streamcanary.route"
 
 # Attributes, standard
-SYNTHETIC: Final = "user_agent.synthetic.type"
+SYNTHETIC_TYPE: Final = "user_agent.synthetic.type"
 ERROR_TYPE: Final = "error.type"
 OPERATION: Final = "gen_ai.operation.name"
 PROVIDER: Final = "gen_ai.provider.name"

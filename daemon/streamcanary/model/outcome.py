@@ -24,7 +24,7 @@ class OutcomeKind(StrEnum):
     """Not run; ``reason`` says why: budget, overlap, standby, shutdown."""
 
 
-class BudgetStanding(StrEnum):
+class BudgetState(StrEnum):
     """How the canaries' budget stood when a run was due. What was *exhausted* or *slowed* was skipped."""
 
     WITHIN = "within"
@@ -91,5 +91,5 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     finish_reason: str | None = None
     usage: Usage | None = None
     cost: float | None = None
-    budget: BudgetStanding | None = None
+    budget: BudgetState | None = None
     trace_id: str | None = None

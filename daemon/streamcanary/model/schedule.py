@@ -22,14 +22,14 @@ from streamcanary.model.config_types.duration import format_duration
 if TYPE_CHECKING:
     from cronsim import CronSim
 
-MOST_POINTS: Final = 10_000
+MAX_POINTS: Final = 10_000
 """How many points are looked at one by one; beyond them :meth:`Cron.expected` estimates by the mean interval."""
 
-_LONGEST: Final = 120  # characters of an expression
+_MAX_EXPRESSION_LENGTH: Final = 120  # characters of an expression
 _DAY: Final = 86400.0
 _MONDAY: Final = 1_767_571_200.0  # 5 January 2026, 00:00 UTC
-_TYPICAL: Final = 200  # points
-_CYCLE: Final = 28 * 365 + 7  # days, after which leap years and weekdays fall together again
+_MIN_INTERVALS: Final = 200  # points
+_CALENDAR_CYCLE_DAYS: Final = 28 * 365 + 7  # days, after which leap years and weekdays fall together again
 _FIELDS: Final = {
     "minute": "0 to 59",
     "hour": "0 to 23",
@@ -58,28 +58,28 @@ class Every(Struct, frozen=True):
         return self.seconds
 
     @property
-    def shortest(self) -> float:
+    def min_interval(self) -> float:
         """The least seconds from one run to the next."""
         return self.seconds
 
     @property
-    def pace(self) -> float:
+    def median_interval(self) -> float:
         """The usual seconds from one run to the next."""
         return self.seconds
 
-    def most_runs(self, seconds: float) -> int:
+    def max_runs(self, seconds: float) -> int:
         """Return how many runs a window of so many ``seconds`` holds at most, whatever the phase."""
         return int(seconds // self.seconds)
 
-    def wait(self, number: float) -> float:
+    def mean_wait(self, number: float) -> float:
         """Return the mean seconds from any moment until the ``number``-th run after it."""
         return (number - 0.5) * self.seconds
 
-    def expected(self, after: float, until: float) -> int:
+    def expected_runs(self, after: float, until: float) -> int:
         """Return how many runs are due later than ``after`` and not later than ``until``."""
         return max(0, int((until - after + 1e-6) // self.seconds))
 
-    def nth_after(self, moment: float, number: int) -> float:
+    def nth_run_after(self, moment: float, number: int) -> float:
         """Return when the ``number``-th run after ``moment`` is due at the latest."""
         return moment + number * self.seconds
 
@@ -115,41 +115,41 @@ class Cron(Struct, frozen=True):
     @property
     def interval(self) -> float:
         """The mean seconds from one point to the next, over the 28 years of the calendar."""
-        return _measure(self)[0]
+        return _calendar_intervals(self)[0]
 
     @property
-    def shortest(self) -> float:
+    def min_interval(self) -> float:
         """The least seconds from one point to the next, but for the days on which the clocks are set."""
-        return _measure(self)[1]
+        return _calendar_intervals(self)[1]
 
     @property
-    def longest(self) -> float:
+    def max_interval(self) -> float:
         """The most seconds from one point to the next, but for the days on which the clocks are set."""
-        return _measure(self)[2]
+        return _calendar_intervals(self)[2]
 
     @property
-    def pace(self) -> float:
+    def median_interval(self) -> float:
         """The usual seconds from one point to the next: the median."""
-        return statistics.median_low(_gaps(self))
+        return statistics.median_low(_intervals(self))
 
-    def most_runs(self, seconds: float) -> int:
+    def max_runs(self, seconds: float) -> int:
         """Return how many points a window of so many ``seconds`` holds at most."""
-        gaps, most, first, held = _gaps(self), 1, 0, 0.0
+        gaps, most, first, span = _intervals(self), 1, 0, 0.0
         for last, gap in enumerate(gaps):
-            held += gap
-            while held >= seconds - 1e-6:
-                held -= gaps[first]
+            span += gap
+            while span >= seconds - 1e-6:
+                span -= gaps[first]
                 first += 1
             most = max(most, last - first + 2)
         return most
 
-    def wait(self, number: float) -> float:
+    def mean_wait(self, number: float) -> float:
         """Return the mean seconds from any moment until the ``number``-th point after it, pauses and all."""
         below = math.floor(number)
         part = number - below
-        return (1 - part) * _wait(self, below) + part * (_wait(self, below + 1) if part else 0.0)
+        return (1 - part) * _mean_wait(self, below) + part * (_mean_wait(self, below + 1) if part else 0.0)
 
-    def expected(self, after: float, until: float) -> int:
+    def expected_runs(self, after: float, until: float) -> int:
         """Return how many points are later than ``after`` and not later than ``until``."""
         if until <= after:
             return 0
@@ -158,13 +158,13 @@ class Cron(Struct, frozen=True):
             if point > until:
                 return count
             count += 1
-            if count >= MOST_POINTS:
+            if count >= MAX_POINTS:
                 return count + int((until - point) // self.interval)
         return count
 
-    def nth_after(self, moment: float, number: int) -> float:
+    def nth_run_after(self, moment: float, number: int) -> float:
         """Return the ``number``-th point later than ``moment``, at most the :data:`MOST_POINTS`-th."""
-        return _nth_after(self, moment, min(number, MOST_POINTS))
+        return _nth_point_after(self, moment, min(number, MAX_POINTS))
 
 
 Schedule = Every | Cron
@@ -199,17 +199,17 @@ def check_expression(expression: str) -> None:
     from cronsim import CronSim, CronSimError
 
     parts = expression.split()
-    if len(expression) > _LONGEST:
-        raise ValueError(f"a cron expression has at most {_LONGEST} characters")
+    if len(expression) > _MAX_EXPRESSION_LENGTH:
+        raise ValueError(f"a cron expression has at most {_MAX_EXPRESSION_LENGTH} characters")
     if len(parts) != len(_FIELDS):
         raise ValueError(
             f"a cron expression has five fields ({' '.join(_FIELDS)}), such as {_EXAMPLE!r}; this has {len(parts)}"
         )
     for index, (field, takes) in enumerate(_FIELDS.items()):
-        alone = ["*"] * len(_FIELDS)
-        alone[index] = parts[index]
+        other_fields = ["*"] * len(_FIELDS)
+        other_fields[index] = parts[index]
         try:
-            CronSim(" ".join(alone), datetime(2000, 1, 1, tzinfo=UTC))
+            CronSim(" ".join(other_fields), datetime(2000, 1, 1, tzinfo=UTC))
         except (CronSimError, AssertionError, ValueError):
             raise ValueError(
                 f"the field {field} takes {takes}, lists (1,2), ranges (1-5, the lower first) and steps (*/5)"
@@ -234,7 +234,7 @@ def _points(cron: Cron, moment: float) -> Iterator[float]:
 
 
 @lru_cache(maxsize=4096)
-def _nth_after(cron: Cron, moment: float, number: int) -> float:
+def _nth_point_after(cron: Cron, moment: float, number: int) -> float:
     point = moment
     for point in islice(_points(cron, moment), number):  # noqa: B007 - the last one counts
         pass
@@ -242,7 +242,7 @@ def _nth_after(cron: Cron, moment: float, number: int) -> float:
 
 
 @lru_cache(maxsize=256)
-def _gaps(cron: Cron) -> tuple[float, ...]:
+def _intervals(cron: Cron) -> tuple[float, ...]:
     """Return the seconds between points, over a week, or so much more that there are enough of them to be typical.
 
     It is a time that is taken to come again and again: what is left of it after its last point belongs to the first.
@@ -250,7 +250,7 @@ def _gaps(cron: Cron) -> tuple[float, ...]:
     points: list[float] = []
     for weeks in (1, 4, 208):
         points = list(takewhile(lambda point: point <= _MONDAY + weeks * 7 * _DAY, _points(cron, _MONDAY)))  # noqa: B023
-        if len(points) >= _TYPICAL:
+        if len(points) >= _MIN_INTERVALS:
             break
     if len(points) < 2:
         return (cron.interval,)
@@ -258,9 +258,9 @@ def _gaps(cron: Cron) -> tuple[float, ...]:
 
 
 @lru_cache(maxsize=4096)
-def _wait(cron: Cron, number: int) -> float:
+def _mean_wait(cron: Cron, number: int) -> float:
     """Return the mean seconds until the ``number``-th point: of each moment that a gap has, and what follows it."""
-    gaps = _gaps(cron)
+    gaps = _intervals(cron)
     whole = sum(gaps)
     rounds, rest = divmod(max(0, number - 1), len(gaps))
     following = sum(gaps[(1 + offset) % len(gaps)] for offset in range(rest))
@@ -272,25 +272,25 @@ def _wait(cron: Cron, number: int) -> float:
 
 
 @lru_cache(maxsize=4096)
-def _measure(cron: Cron) -> tuple[float, float, float]:
+def _calendar_intervals(cron: Cron) -> tuple[float, float, float]:
     """Return the mean, the least and the most seconds from one point to the next, by the calendar alone."""
     from cronsim import CronSim
 
     sim = CronSim(cron.expression, datetime(2001, 1, 1, tzinfo=UTC))
     times = [hour * 60 + minute for hour in sorted(sim.hours) for minute in sorted(sim.minutes)]
     start = date(2001, 1, 1)
-    days = [number for number in range(_CYCLE) if _fits(sim, start + timedelta(days=number))]
+    days = [number for number in range(_CALENDAR_CYCLE_DAYS) if _matches_day(sim, start + timedelta(days=number))]
     if len(days) < 2:  # 29 February on a Monday
-        first, second = (_nth_after(cron, 1e9, number) for number in (1, 2))
+        first, second = (_nth_point_after(cron, 1e9, number) for number in (1, 2))
         days = [0, round((second - first) / _DAY)]
         mean = (second - first) / len(times)
     else:
-        mean = _CYCLE * _DAY / (len(days) * len(times))
+        mean = _CALENDAR_CYCLE_DAYS * _DAY / (len(days) * len(times))
     within = [(later - earlier) * 60.0 for earlier, later in pairwise(times)]
     apart = [later - earlier for earlier, later in pairwise(days)]
     shortest, longest = (count * _DAY - (times[-1] - times[0]) * 60.0 for count in (min(apart), max(apart)))
     return mean, min([*within, shortest]), max([*within, longest])
 
 
-def _fits(sim: "CronSim", day: date) -> bool:
+def _matches_day(sim: "CronSim", day: date) -> bool:
     return day.month in sim.months and sim.match_day(day)

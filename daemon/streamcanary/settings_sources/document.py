@@ -17,18 +17,18 @@ from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
 from streamcanary.model.config_types.secret import scrub
-from streamcanary.settings_sources.problem import ConfigInvalid, KeyPath, Problem, spell
+from streamcanary.settings_sources.problem import ConfigInvalid, KeyPath, Problem, format_path
 
-LARGEST_FILE = 1024 * 1024
+MAX_FILE_SIZE = 1024 * 1024
 """Bytes; a ConfigMap cannot be larger either."""
-DEEPEST = 32
-MOST_VALUES = 50_000
+MAX_DEPTH = 32
+MAX_VALUES = 50_000
 
 _CORE = "tag:yaml.org,2002:"
 _QUOTED = re.compile(r"""(['"])(.*?)\1""")
 
 
-class Place(NamedTuple):
+class Position(NamedTuple):
     """A line and a column, counted from 1."""
 
     line: int
@@ -45,27 +45,31 @@ class Document(Struct, kw_only=True):
 
     file: Path
     data: dict[str, Any]
-    keys: dict[KeyPath, Place] = field(default_factory=dict)
-    values: dict[KeyPath, Place] = field(default_factory=dict)
-    plain: set[KeyPath] = field(default_factory=set)
+    key_positions: dict[KeyPath, Position] = field(default_factory=dict)
+    value_positions: dict[KeyPath, Position] = field(default_factory=dict)
+    unquoted_paths: set[KeyPath] = field(default_factory=set)
     variables: dict[KeyPath, str] = field(default_factory=dict)
     secrets: list[str] = field(default_factory=list)
     problems: list[Problem] = field(default_factory=list)
 
-    def problem(self, path: KeyPath, message: str, *, at_key: bool = False) -> Problem:
+    def problem_at(self, path: KeyPath, message: str, *, at_key: bool = False) -> Problem:
         """Return a problem at ``path``; if nothing stands there, at the nearest key above it."""
         message = scrub(message, self.secrets, limit=1000)
         at_key = at_key or isinstance(self.get(path), (dict, list))
         for end in range(len(path), -1, -1):
             above = path[:end]
             if name := self.variables.get(above):
-                return Problem(file=self.file, path=spell(path), message=message, variable=name)
-            first, second = (self.keys, self.values) if at_key or end < len(path) else (self.values, self.keys)
+                return Problem(file=self.file, path=format_path(path), message=message, variable=name)
+            first, second = (
+                (self.key_positions, self.value_positions)
+                if at_key or end < len(path)
+                else (self.value_positions, self.key_positions)
+            )
             if place := first.get(above) or second.get(above):
                 break
         else:
-            place = Place(1, 1)
-        return Problem(file=self.file, line=place.line, column=place.column, path=spell(path), message=message)
+            place = Position(1, 1)
+        return Problem(file=self.file, line=place.line, column=place.column, path=format_path(path), message=message)
 
     def get(self, path: KeyPath) -> Any:
         """Return the value at ``path``, or ``None`` if there is none."""
@@ -101,7 +105,7 @@ def read_document(file: Path) -> Document:
     try:
         root = yaml.compose(text)
     except RecursionError:
-        raise _whole(file, f"is nested more than {DEEPEST} levels deep") from None
+        raise _file_error(file, f"is nested more than {MAX_DEPTH} levels deep") from None
     except MarkedYAMLError as error:
         raise ConfigInvalid([_syntax_problem(file, error)]) from None
     except ReaderError as error:
@@ -109,18 +113,18 @@ def read_document(file: Path) -> Document:
         message = f"character U+{error.character:04X} is not allowed in YAML; remove it"
         raise ConfigInvalid([Problem(file=file, line=line, message=message)]) from None
     except YAMLError:
-        raise _whole(file, "is not YAML") from None
+        raise _file_error(file, "is not YAML") from None
     if root is None or (isinstance(root, ScalarNode) and not root.value):
-        raise _whole(file, "is empty; a configuration has at least the sections targets and canaries")
+        raise _file_error(file, "is empty; a configuration has at least the sections targets and canaries")
     if not isinstance(root, MappingNode):
         kind = "a list" if isinstance(root, SequenceNode) else "text"
-        raise _whole(file, f"holds {kind}, not a map; a configuration has sections such as targets: and canaries:")
+        raise _file_error(file, f"holds {kind}, not a map; a configuration has sections such as targets: and canaries:")
     document = Document(file=file, data={})
-    document.data = _Reader(document, yaml).read(root, ())
+    document.data = _NodeReader(document, yaml).read(root, ())
     return document
 
 
-def _whole(file: Path, message: str) -> ConfigInvalid:
+def _file_error(file: Path, message: str) -> ConfigInvalid:
     return ConfigInvalid([Problem(file=file, message=message)])
 
 
@@ -128,43 +132,43 @@ def _read_text(file: Path) -> str:
     try:
         mode = file.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # to open a pipe would wait for somebody to write
-            raise _whole(file, "is not a regular file; give the path of a configuration file")
+            raise _file_error(file, "is not a regular file; give the path of a configuration file")
         with file.open("rb") as opened:
-            content = opened.read(LARGEST_FILE + 1)
+            content = opened.read(MAX_FILE_SIZE + 1)
     except FileNotFoundError:
-        raise _whole(file, "no such file; give the path of a configuration file") from None
+        raise _file_error(file, "no such file; give the path of a configuration file") from None
     except IsADirectoryError:
-        raise _whole(file, "is a directory; give the path of a configuration file in it") from None
+        raise _file_error(file, "is a directory; give the path of a configuration file in it") from None
     except (OSError, ValueError) as error:  # ValueError: a NUL in the path
         reason = getattr(error, "strerror", None) or "not a valid path"
-        raise _whole(file, f"cannot be read: {reason}") from None
-    if len(content) > LARGEST_FILE:
-        raise _whole(file, "is larger than 1 MiB; a configuration is a small text file")
+        raise _file_error(file, f"cannot be read: {reason}") from None
+    if len(content) > MAX_FILE_SIZE:
+        raise _file_error(file, "is larger than 1 MiB; a configuration is a small text file")
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:
-        raise _whole(file, "is not UTF-8 text; a configuration is a YAML file") from None
+        raise _file_error(file, "is not UTF-8 text; a configuration is a YAML file") from None
 
 
 def _syntax_problem(file: Path, error: MarkedYAMLError) -> Problem:
     """Say what the parser found, without the text that it quotes: that could be a secret."""
     mark = error.problem_mark or error.context_mark
-    told = " ".join(part for part in (error.context, error.problem) if part)
-    told = _QUOTED.sub(_bare, told.split("\n")[0]) or "cannot be parsed"
-    if "'{'" in told:
-        told += "; put a value with braces in quotes"
-    if "'\\t'" in told:
-        told += "; indent with spaces"
+    message = " ".join(part for part in (error.context, error.problem) if part)
+    message = _QUOTED.sub(_redact_quoted, message.split("\n")[0]) or "cannot be parsed"
+    if "'{'" in message:
+        message += "; put a value with braces in quotes"
+    if "'\\t'" in message:
+        message += "; indent with spaces"
     line, column = (mark.line + 1, mark.column + 1) if mark else (None, None)
-    return Problem(file=file, line=line, column=column, message=f"YAML syntax: {told}")
+    return Problem(file=file, line=line, column=column, message=f"YAML syntax: {message}")
 
 
-def _bare(quoted: re.Match[str]) -> str:
+def _redact_quoted(quoted: re.Match[str]) -> str:
     """Keep what the parser quotes if it is one character or the name of a token, such as ``<block end>``."""
     return quoted[0] if len(quoted[2]) <= 2 or quoted[2].startswith("<") else "it"
 
 
-class _Reader:
+class _NodeReader:
     """Turns nodes into plain data; counts, so that aliases cannot grow a small file into a large tree."""
 
     def __init__(self, document: Document, yaml: YAML) -> None:
@@ -175,11 +179,11 @@ class _Reader:
     def read(self, node: Node, path: KeyPath) -> Any:
         """Return ``node`` as plain data, and note the places of what is in it."""
         self._count += 1
-        if self._count > MOST_VALUES:
-            raise _whole(self._document.file, f"has more than {MOST_VALUES} values, aliases followed")
-        if len(path) > DEEPEST:
-            raise _whole(self._document.file, f"is nested more than {DEEPEST} levels deep, aliases followed")
-        self._document.values[path] = _place(node)
+        if self._count > MAX_VALUES:
+            raise _file_error(self._document.file, f"has more than {MAX_VALUES} values, aliases followed")
+        if len(path) > MAX_DEPTH:
+            raise _file_error(self._document.file, f"is nested more than {MAX_DEPTH} levels deep, aliases followed")
+        self._document.value_positions[path] = _position(node)
         if isinstance(node, MappingNode):
             return self._read_map(node, path)
         if isinstance(node, SequenceNode):
@@ -191,45 +195,47 @@ class _Reader:
         result: dict[str, Any] = {}
         for key, value in node.value:
             if not isinstance(key, ScalarNode):
-                self._note(path, _place(key), "a key must be text; put text with braces or brackets in quotes")
+                self._add_problem(
+                    path, _position(key), "a key must be text; put text with braces or brackets in quotes"
+                )
                 continue
-            name, place = key.value, _place(key)
+            name, place = key.value, _position(key)
             inner = (*path, name)
             if key.tag == f"{_CORE}merge":
-                self._note(inner, place, "merge keys are not supported; write the keys out")
+                self._add_problem(inner, place, "merge keys are not supported; write the keys out")
             elif name in result:
-                first = self._document.keys[inner].line
-                self._note(inner, place, f"the same key stands in line {first} already; keep one of them")
+                first = self._document.key_positions[inner].line
+                self._add_problem(inner, place, f"the same key stands in line {first} already; keep one of them")
             else:
-                self._document.keys[inner] = place
+                self._document.key_positions[inner] = place
                 result[name] = self.read(value, inner)
         return result
 
     def _read_scalar(self, node: ScalarNode, path: KeyPath) -> Any:
         tag = str(node.tag)
         if not node.style and tag == f"{_CORE}str":
-            self._document.plain.add(path)
+            self._document.unquoted_paths.add(path)
         if not tag.startswith(_CORE):
-            self._note(path, _place(node), "tags such as !name are not supported; remove it")
+            self._add_problem(path, _position(node), "tags such as !name are not supported; remove it")
             return node.value
         try:
-            return construct(self._yaml, node)
+            return construct_scalar(self._yaml, node)
         except ValueError as error:
-            self._note(path, _place(node), str(error))
+            self._add_problem(path, _position(node), str(error))
             return node.value
 
-    def _note(self, path: KeyPath, place: Place, message: str) -> None:
+    def _add_problem(self, path: KeyPath, place: Position, message: str) -> None:
         problem = Problem(
-            file=self._document.file, line=place.line, column=place.column, path=spell(path), message=message
+            file=self._document.file, line=place.line, column=place.column, path=format_path(path), message=message
         )
         self._document.problems.append(problem)
 
 
-def _place(node: Node) -> Place:
-    return Place(node.start_mark.line + 1, node.start_mark.column + 1)
+def _position(node: Node) -> Position:
+    return Position(node.start_mark.line + 1, node.start_mark.column + 1)
 
 
-def construct(yaml: YAML, node: ScalarNode) -> Any:
+def construct_scalar(yaml: YAML, node: ScalarNode) -> Any:
     """Return the number, truth value, ``None`` or text that ``node`` stands for; a date stays text.
 
     Raises:
@@ -245,11 +251,11 @@ def construct(yaml: YAML, node: ScalarNode) -> Any:
     return value
 
 
-def scalar(text: str) -> Any:
+def parse_scalar(text: str) -> Any:
     """Return what ``text`` means where YAML reads it without quotes.
 
     Raises:
         ValueError: as :func:`construct`.
     """
     yaml = YAML(typ="safe", pure=True)
-    return construct(yaml, ScalarNode(yaml.resolver.resolve(ScalarNode, text, (True, False)), text))
+    return construct_scalar(yaml, ScalarNode(yaml.resolver.resolve(ScalarNode, text, (True, False)), text))

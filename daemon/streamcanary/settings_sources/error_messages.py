@@ -9,14 +9,23 @@ from pydantic_core import ErrorDetails
 
 from streamcanary.settings_sources.document import Document
 from streamcanary.settings_sources.problem import KeyPath, Problem
-from streamcanary.settings_sources.shape import Shape, at, child, fields, inside, known, models, variants
-from streamcanary.settings_sources.type_check import kind_of
+from streamcanary.settings_sources.shape import (
+    Shape,
+    child_value,
+    children_of,
+    fields_by_key,
+    known_keys,
+    matching_models,
+    models_by_type,
+    shape_and_value_at,
+)
+from streamcanary.settings_sources.type_check import type_name
 
 _SUBJECT = re.compile(r"^(?:Input|String|Value|Tuple|List|Dictionary|Set|URL|Path) should ")
 _NAME = "a name is letters, digits, '_', '-' and '.', beginning with a letter or digit"
 
 
-def explain(error: ValidationError, document: Document, shape: Shape) -> list[Problem]:
+def explain_validation_error(error: ValidationError, document: Document, shape: Shape) -> list[Problem]:
     """Return a problem for each error."""
     problems = []
     errors = error.errors(include_url=False, include_input=False)
@@ -24,13 +33,13 @@ def explain(error: ValidationError, document: Document, shape: Shape) -> list[Pr
         if details["type"] == "too_short" and any(_is_below(other, details) for other in errors):
             continue  # pydantic leaves out the items that are wrong, and then misses them
         path, at_key = _locate(details, document, shape)
-        message = _word(details, path, document, shape)
+        message = _message_for(details, path, document, shape)
         part = path[:-1] if details["type"] == "missing" else path
-        other = _against(details, path)
+        other = _conflicting_path(details, path)
         found = {name for at, name in document.variables.items() if at[: len(part)] == part != at or at == other}
         if sources := sorted(found):
             message += f" (here {', '.join(sources)} applies)"
-        problems.append(document.problem(path, message, at_key=at_key))
+        problems.append(document.problem_at(path, message, at_key=at_key))
     return problems
 
 
@@ -42,7 +51,7 @@ def _locate(details: ErrorDetails, document: Document, shape: Shape) -> tuple[Ke
     path: KeyPath = ()
     value: Any = document.data
     kind, at_key = details["type"], False
-    tags = frozenset(variants(shape))
+    tags = frozenset(models_by_type(shape))
     for number, part in enumerate(details["loc"]):
         final = number == len(details["loc"]) - 1
         if part in tags:
@@ -50,16 +59,16 @@ def _locate(details: ErrorDetails, document: Document, shape: Shape) -> tuple[Ke
         elif part == "[key]" and final:
             at_key = True
         elif (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
-            shape = inside(shape, value).get(part, ())
-            path, value, tags = (*path, part), child(value, part), frozenset(variants(shape))
+            shape = children_of(shape, value).get(part, ())
+            path, value, tags = (*path, part), child_value(value, part), frozenset(models_by_type(shape))
         elif final and kind == "missing":
             path = (*path, part)
     if kind == "union_tag_invalid":
-        path = (*path, _bare(details, "discriminator"))
+        path = (*path, _context_value(details, "discriminator"))
     return path, at_key or kind == "extra_forbidden" or value is None
 
 
-def _against(details: ErrorDetails, path: KeyPath) -> KeyPath | None:
+def _conflicting_path(details: ErrorDetails, path: KeyPath) -> KeyPath | None:
     """Return the path of the value that the one at ``path`` does not fit to, if a :class:`Misfit` names one."""
     context = details.get("ctx", {})
     against, own = context.get("against"), context.get("path", ())
@@ -71,16 +80,16 @@ def _is_below(inner: ErrorDetails, outer: ErrorDetails) -> bool:
     return len(inner["loc"]) > depth and inner["loc"][:depth] == outer["loc"]
 
 
-def _word(details: ErrorDetails, path: KeyPath, document: Document, shape: Shape) -> str:
+def _message_for(details: ErrorDetails, path: KeyPath, document: Document, shape: Shape) -> str:
     """Return the message of one error."""
     kind = details["type"]
     value = document.get(path)
     if kind == "extra_forbidden":
-        return f"unknown key; {_nearest(path, document, shape)}"
+        return f"unknown key; {_suggest_key(path, document, shape)}"
     if kind == "missing":
         return "is required, and missing" + _example(path, document, shape)
     if kind == "union_tag_not_found":
-        return f"needs the key {_bare(details, 'discriminator')}, to say what it is"
+        return f"needs the key {_context_value(details, 'discriminator')}, to say what it is"
     if kind == "union_tag_invalid":
         return f"must be one of {details.get('ctx', {}).get('expected_tags')}"
     if kind == "string_pattern_mismatch" and details["loc"][-1] == "[key]":
@@ -88,42 +97,42 @@ def _word(details: ErrorDetails, path: KeyPath, document: Document, shape: Shape
     if value is None and kind != "value_error":
         return "is empty; give it a value, or leave the key out"
     if kind in ("model_type", "model_attributes_type", "dict_type"):
-        return f"must be a map of keys and values, not {kind_of(value)}"
+        return f"must be a map of keys and values, not {type_name(value)}"
     if kind in ("tuple_type", "list_type"):
-        return f"must be a list, not {kind_of(value)}"
+        return f"must be a list, not {type_name(value)}"
     if kind == "string_type":
-        return f"must be text, not {kind_of(value)}" + (
+        return f"must be text, not {type_name(value)}" + (
             "; put it in quotes" if not isinstance(value, (dict, list)) else ""
         )
     message = details["msg"].removeprefix("Value error, ").replace(" after validation", "")
     return _SUBJECT.sub("must ", message)
 
 
-def _bare(details: ErrorDetails, name: str) -> str:
+def _context_value(details: ErrorDetails, name: str) -> str:
     return str(details.get("ctx", {}).get(name, "")).strip("'")
 
 
-def _nearest(path: KeyPath, document: Document, shape: Shape) -> str:
+def _suggest_key(path: KeyPath, document: Document, shape: Shape) -> str:
     """Return which key may be meant, or where this one belongs."""
-    shape, value = at(shape, document.data, path[:-1])
-    key, keys = str(path[-1]), known(shape, value)
+    shape, value = shape_and_value_at(shape, document.data, path[:-1])
+    key, keys = str(path[-1]), known_keys(shape, value)
     if near := difflib.get_close_matches(key.replace("-", "_").lower(), keys, n=1):
         return f"did you mean {near[0]}?"
-    if takers := [tag for tag, model in variants(shape).items() if key in fields(model)]:
-        return f"only {_all_of(takers)} take{'s' if len(takers) == 1 else ''} {key}"
-    if below := [f"{name}.{key}" for name, inner in keys.items() if key in known(inner, None)]:
+    if takers := [tag for tag, model in models_by_type(shape).items() if key in fields_by_key(model)]:
+        return f"only {_join_names(takers)} take{'s' if len(takers) == 1 else ''} {key}"
+    if below := [f"{name}.{key}" for name, inner in keys.items() if key in known_keys(inner, None)]:
         return f"did you mean {' or '.join(below)}?"
     return f"known here: {', '.join(keys)}"
 
 
-def _all_of(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     return " and ".join(filter(None, (", ".join(names[:-1]), names[-1])))
 
 
 def _example(path: KeyPath, document: Document, shape: Shape) -> str:
     """Return how a missing key is written, if its model says so."""
-    shape, value = at(shape, document.data, path[:-1])
-    found = [fields(model).get(str(path[-1])) for model in models(shape, value)]
+    shape, value = shape_and_value_at(shape, document.data, path[:-1])
+    found = [fields_by_key(model).get(str(path[-1])) for model in matching_models(shape, value)]
     examples = [example for field in found if field is not None for example in field.examples or ()]
     return f"; write it like {path[-1]}: {_yaml(examples[0])}" if examples else ""
 

@@ -4,12 +4,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from streamcanary.settings_sources.document import LARGEST_FILE, Document
+from streamcanary.settings_sources.document import MAX_FILE_SIZE, Document
 from streamcanary.settings_sources.problem import ConfigInvalid, KeyPath
 
 _DOLLAR = re.compile(r"\$(?:(?P<dollar>\$)|\{(?P<reference>[^{}]*)\}|(?P<open>\{))")
 _REFERENCE = re.compile(r"([A-Za-z_][A-Za-z0-9_]*)(?::-(.*))?", re.DOTALL)
-_WRITE = "write ${NAME} or ${NAME:-default}, and $$ for a dollar sign"
+_SYNTAX_HINT = "write ${NAME} or ${NAME:-default}, and $$ for a dollar sign"
 
 
 def substitute(text: str, environ: Mapping[str, str]) -> str:
@@ -27,21 +27,21 @@ def substitute(text: str, environ: Mapping[str, str]) -> str:
             return "$"
         reference = _REFERENCE.fullmatch(found["reference"] or "")
         if reference is None:
-            raise ValueError(f"holds a ${{ that is no reference to a variable; {_WRITE}")
+            raise ValueError(f"holds a ${{ that is no reference to a variable; {_SYNTAX_HINT}")
         name, default = reference.groups()
         value = environ.get(name)
         if default is not None:
             value = value or default
         if value is None:
             raise ValueError(f"${{{name}}} is not set; set {name} in the environment, or write ${{{name}:-default}}")
-        if not is_text(value):
+        if not is_utf8(value):
             raise ValueError(f"${{{name}}} is not UTF-8 text")
         return value
 
     return _DOLLAR.sub(fill, text)
 
 
-def is_text(value: str) -> bool:
+def is_utf8(value: str) -> bool:
     """Tell whether a variable can be written as UTF-8: the system hands over any bytes."""
     try:
         value.encode()
@@ -72,11 +72,11 @@ def interpolate(document: Document, environ: Mapping[str, str]) -> set[KeyPath]:
         try:
             filled = substitute(value, environ)
         except ValueError as error:
-            document.problems.append(document.problem(path, str(error)))
+            document.problems.append(document.problem_at(path, str(error)))
             return value
         size += len(filled)
-        if size > LARGEST_FILE:
-            raise ConfigInvalid([document.problem((), "is larger than 1 MiB with its variables filled in")])
+        if size > MAX_FILE_SIZE:
+            raise ConfigInvalid([document.problem_at((), "is larger than 1 MiB with its variables filled in")])
         changed.add(path)
         return filled
 

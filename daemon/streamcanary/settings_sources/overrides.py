@@ -11,33 +11,33 @@ from itertools import islice
 from typing import Any
 
 from streamcanary.settings_sources.document import Document
-from streamcanary.settings_sources.interpolation import is_text
+from streamcanary.settings_sources.interpolation import is_utf8
 from streamcanary.settings_sources.problem import KeyPath, Problem
-from streamcanary.settings_sources.shape import Shape, child, entries, inside, known
+from streamcanary.settings_sources.shape import Shape, child_value, children_of, entry_shape, known_keys
 
-PREFIX = "STREAMCANARY_"
-_MOST_NAMES = 5000  # that a misspelt one is compared with
+ENV_PREFIX = "STREAMCANARY_"
+_MAX_NAMES = 5000  # that a misspelt one is compared with
 _SERVICE_LINK = re.compile(
     r"(.*?)(?:_PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?|_SERVICE_(?:HOST|PORT(?:_.+)?))"
 )
 
 
-def fold(key: str | int) -> str:
+def to_variable_name(key: str | int) -> str:
     """Return ``key`` as it stands in the name of a variable."""
     return str(key).upper().replace("-", "_").replace(".", "_")
 
 
-def override(document: Document, shape: Shape, environ: Mapping[str, str]) -> None:
+def apply_overrides(document: Document, shape: Shape, environ: Mapping[str, str]) -> None:
     """Put the overrides of ``environ`` into ``document``; what fails is noted there."""
     for name in sorted(environ):
-        if not name.upper().startswith(PREFIX) or _is_service_link(name, environ):
+        if not name.upper().startswith(ENV_PREFIX) or _is_service_link(name, environ):
             continue
-        path = next(_matching(name.upper().removeprefix(PREFIX), shape, document.data), None)
+        path = next(_matching_paths(name.upper().removeprefix(ENV_PREFIX), shape, document.data), None)
         if path is None:
-            message = f"matches no key of the configuration; {_advice(name, document, shape)}"
+            message = f"matches no key of the configuration; {_suggestion(name, document, shape)}"
         elif path in document.variables:
             message = f"sets the same key as {document.variables[path]}; keep one of them"
-        elif not is_text(environ[name]):
+        elif not is_utf8(environ[name]):
             message = "is not UTF-8 text"
         else:
             document.put(path, environ[name])
@@ -56,48 +56,48 @@ def _is_service_link(name: str, environ: Mapping[str, str]) -> bool:
     return link is not None and f"{link[1]}_SERVICE_HOST" in environ and f"{link[1]}_SERVICE_PORT" in environ
 
 
-def _matching(rest: str, shape: Shape, value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
+def _matching_paths(rest: str, shape: Shape, value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
     """Yield the paths below ``value`` that ``rest`` spells; a name may itself hold ``__``, so there may be two."""
-    for key, inner in inside(shape, value).items():
-        folded = fold(key)
+    for key, inner in children_of(shape, value).items():
+        folded = to_variable_name(key)
         if rest == folded:
             yield (*path, key)
         elif rest.startswith(f"{folded}__"):
-            held = child(value, key)
+            held = child_value(value, key)
             if held is None or isinstance(held, (Mapping, list)):
-                yield from _matching(rest[len(folded) + 2 :], inner, held, (*path, key))
+                yield from _matching_paths(rest[len(folded) + 2 :], inner, held, (*path, key))
 
 
-def _advice(name: str, document: Document, shape: Shape) -> str:
-    names = islice(_names(shape, document.data), _MOST_NAMES)
+def _suggestion(name: str, document: Document, shape: Shape) -> str:
+    names = islice(_variable_names(shape, document.data), _MAX_NAMES)
     if near := difflib.get_close_matches(name.upper(), names, n=1, cutoff=0.75):
         return f"did you mean {near[0]}?"
-    return f"an override is {PREFIX}SECTION__KEY, names a key that is there or known, and never makes a new entry"
+    return f"an override is {ENV_PREFIX}SECTION__KEY, names a key that is there or known, and never makes a new entry"
 
 
-def _names(shape: Shape, value: Any, name: str = "") -> Iterator[str]:
+def _variable_names(shape: Shape, value: Any, name: str = "") -> Iterator[str]:
     """Yield the name of every variable that would match a single value."""
-    for key, inner in inside(shape, value).items():
-        full = f"{name}__{fold(key)}" if name else f"{PREFIX}{fold(key)}"
-        held = child(value, key)
-        if isinstance(held, (Mapping, list)) or known(inner, held) or entries(inner):
-            yield from _names(inner, held, full)
+    for key, inner in children_of(shape, value).items():
+        full = f"{name}__{to_variable_name(key)}" if name else f"{ENV_PREFIX}{to_variable_name(key)}"
+        held = child_value(value, key)
+        if isinstance(held, (Mapping, list)) or known_keys(inner, held) or entry_shape(inner):
+            yield from _variable_names(inner, held, full)
         else:
             yield full
 
 
-def clashes(document: Document, shape: Shape) -> Iterator[Problem]:
+def ambiguous_names(document: Document, shape: Shape) -> Iterator[Problem]:
     """Yield a problem for each name that no override could tell from another one in the same map of models."""
-    yield from _clashes(document, shape, document.data, ())
+    yield from _ambiguous_names(document, shape, document.data, ())
 
 
-def _clashes(document: Document, shape: Shape, value: Any, path: KeyPath) -> Iterator[Problem]:
-    by_name = isinstance(value, dict) and bool(known(entries(shape) or (), None))
+def _ambiguous_names(document: Document, shape: Shape, value: Any, path: KeyPath) -> Iterator[Problem]:
+    by_name = isinstance(value, dict) and bool(known_keys(entry_shape(shape) or (), None))
     seen: dict[str, str | int] = {}
-    for key, inner in inside(shape, value).items():
-        held = child(value, key)
-        if by_name and (first := seen.setdefault(fold(key), key)) != key:
-            message = f"in the environment this name and {first} are both {fold(key)}; rename one of them"
-            yield document.problem((*path, key), message, at_key=True)
+    for key, inner in children_of(shape, value).items():
+        held = child_value(value, key)
+        if by_name and (first := seen.setdefault(to_variable_name(key), key)) != key:
+            message = f"in the environment this name and {first} are both {to_variable_name(key)}; rename one of them"
+            yield document.problem_at((*path, key), message, at_key=True)
         if isinstance(held, (dict, list)):
-            yield from _clashes(document, inner, held, (*path, key))
+            yield from _ambiguous_names(document, inner, held, (*path, key))

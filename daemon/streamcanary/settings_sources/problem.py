@@ -36,16 +36,16 @@ class ConfigInvalid(Exception):
     """The configuration cannot be used; ``problems`` has every reason, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
-        self.problems = in_order(problems)
+        self.problems = sort_problems(problems)
         super().__init__(render(self.problems))
 
 
-def in_order(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+def sort_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
     """Return ``problems`` in the order of the file; those of the environment are last."""
-    return tuple(sorted(problems, key=_order))
+    return tuple(sorted(problems, key=_sort_key))
 
 
-def _order(problem: Problem) -> tuple[bool, int, int, str]:
+def _sort_key(problem: Problem) -> tuple[bool, int, int, str]:
     return (problem.variable is not None, problem.line or 0, problem.column or 0, str(problem))
 
 
@@ -54,7 +54,7 @@ def render(problems: Iterable[Problem]) -> str:
     return "\n".join(str(problem) for problem in problems)
 
 
-def spell(path: KeyPath) -> str:
+def format_path(path: KeyPath) -> str:
     """Return ``path`` as text: ``alerts.routes[0].receivers``."""
     text = ""
     for part in path:

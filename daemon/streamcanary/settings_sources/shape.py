@@ -12,25 +12,25 @@ from typing import Annotated, Any, Literal, Union, get_args, get_origin
 from pydantic import BaseModel, BeforeValidator, PlainValidator
 from pydantic.fields import FieldInfo
 
-from streamcanary.model.config_types.secret import FILE, Secret
+from streamcanary.model.config_types.secret import FILE_KEY, Secret
 from streamcanary.settings_sources.problem import KeyPath
 
 Shape = tuple[Any, ...]
 
-TAG = "type"
+TYPE_KEY = "type"
 """The key that says which of several models a map is."""
 
 _READ_NUMBERS = (int, float, bool, Any, object)
 
 
-class Read:
+class ParsedFromText:
     """Stands in a shape for a validator that reads values as people write them, ``30s`` for a number of seconds."""
 
 
 def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
     """Return the types that ``annotation`` allows; ``metadata`` is what it is annotated with."""
     if any(isinstance(item, (BeforeValidator, PlainValidator)) for item in metadata):
-        return (*shape_of(annotation), Read)
+        return (*shape_of(annotation), ParsedFromText)
     origin: Any = get_origin(annotation)
     if origin is Annotated:
         inner, *further = get_args(annotation)
@@ -40,32 +40,32 @@ def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
     return (annotation,)
 
 
-def models(shape: Shape, value: Any) -> list[type[BaseModel]]:
+def matching_models(shape: Shape, value: Any) -> list[type[BaseModel]]:
     """Return the models that ``value`` may become; its ``type`` chooses, where the models have one."""
     found = [member for member in shape if isinstance(member, type) and issubclass(member, BaseModel)]
-    tag = value.get(TAG) if isinstance(value, Mapping) else None
+    tag = value.get(TYPE_KEY) if isinstance(value, Mapping) else None
     chosen = [model for model in found if tag in _tags(model)]
     return chosen or found
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
-    field = model.model_fields.get(TAG)
+    field = model.model_fields.get(TYPE_KEY)
     return get_args(field.annotation) if field and get_origin(field.annotation) is Literal else ()
 
 
-def variants(shape: Shape) -> dict[str, type[BaseModel]]:
+def models_by_type(shape: Shape) -> dict[str, type[BaseModel]]:
     """Return the models that the key ``type`` chooses between, by what it says; none if there is no choice."""
-    found = {tag: model for model in models(shape, None) for tag in _tags(model)}
+    found = {tag: model for model in matching_models(shape, None) for tag in _tags(model)}
     return found if len(found) > 1 else {}
 
 
-def known(shape: Shape, value: Any) -> dict[str, Shape]:
+def known_keys(shape: Shape, value: Any) -> dict[str, Shape]:
     """Return the keys that the models of ``shape`` have, each with its own shape; a secret that is a map has a file.
 
     A model's own keys come before those that it has in common with others.
     """
-    found: dict[str, Shape] = {FILE: (Path,)} if Secret in shape and isinstance(value, Mapping) else {}
-    for model in models(shape, value):
+    found: dict[str, Shape] = {FILE_KEY: (Path,)} if Secret in shape and isinstance(value, Mapping) else {}
+    for model in matching_models(shape, value):
         own = get_annotations(model)
         for name, field in sorted(model.model_fields.items(), key=lambda pair: pair[0] not in own):
             key = field.alias or name
@@ -73,12 +73,12 @@ def known(shape: Shape, value: Any) -> dict[str, Shape]:
     return found
 
 
-def fields(model: type[BaseModel]) -> dict[str, FieldInfo]:
+def fields_by_key(model: type[BaseModel]) -> dict[str, FieldInfo]:
     """Return the fields of ``model`` by the keys that they have in a file."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
-def entries(shape: Shape) -> Shape | None:
+def entry_shape(shape: Shape) -> Shape | None:
     """Return the shape of the entries of a map or list; ``None`` if ``shape`` is neither."""
     found: Shape = ()
     for member in shape:
@@ -91,10 +91,10 @@ def entries(shape: Shape) -> Shape | None:
     return found or None
 
 
-def inside(shape: Shape, value: Any) -> dict[str | int, Shape]:
+def children_of(shape: Shape, value: Any) -> dict[str | int, Shape]:
     """Return what is in reach of ``value``: the keys of its models, and the entries that it has already."""
-    found: dict[str | int, Shape] = dict(known(shape, value).items())
-    inner = entries(shape)
+    found: dict[str | int, Shape] = dict(known_keys(shape, value).items())
+    inner = entry_shape(shape)
     if inner is None and any(member in (Any, object) for member in shape):
         inner = (Any,)
     if inner is not None and isinstance(value, Mapping):
@@ -104,7 +104,7 @@ def inside(shape: Shape, value: Any) -> dict[str | int, Shape]:
     return found
 
 
-def child(value: Any, key: str | int) -> Any:
+def child_value(value: Any, key: str | int) -> Any:
     """Return what ``value`` has at ``key``, or ``None``."""
     if isinstance(value, Mapping):
         return value.get(key)
@@ -116,19 +116,19 @@ def leaves(shape: Shape, value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPa
     if not isinstance(value, (Mapping, list)):
         yield path, shape, value
         return
-    for key, inner in inside(shape, value).items():
+    for key, inner in children_of(shape, value).items():
         if isinstance(value, list) or key in value:
-            yield from leaves(inner, child(value, key), (*path, key))
+            yield from leaves(inner, child_value(value, key), (*path, key))
 
 
-def at(shape: Shape, value: Any, path: KeyPath) -> tuple[Shape, Any]:
+def shape_and_value_at(shape: Shape, value: Any, path: KeyPath) -> tuple[Shape, Any]:
     """Return the shape and the value at ``path`` below ``value``."""
     for part in path:
-        shape, value = inside(shape, value).get(part, ()), child(value, part)
+        shape, value = children_of(shape, value).get(part, ()), child_value(value, part)
     return shape, value
 
 
-def reads_numbers(shape: Shape) -> bool:
+def may_be_number(shape: Shape) -> bool:
     """Tell whether a value of ``shape`` may be a number or truth value, so that text means what YAML says it does."""
     return any(
         member in _READ_NUMBERS or (isinstance(member, type) and issubclass(member, BaseModel)) for member in shape

@@ -8,18 +8,20 @@ from typing import Any
 from pydantic.fields import FieldInfo
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
-from streamcanary.model.config_types.secret import Secret, SecretUnreadable, holds_secret
-from streamcanary.settings_sources.document import Document, read_document, scalar
+from streamcanary.model.config_types.secret import Secret, SecretUnreadable, is_secret_file_key
+from streamcanary.settings_sources.document import Document, parse_scalar, read_document
 from streamcanary.settings_sources.interpolation import interpolate
-from streamcanary.settings_sources.overrides import clashes, override
-from streamcanary.settings_sources.shape import Shape, leaves, reads_numbers
-from streamcanary.settings_sources.type_check import wanted
+from streamcanary.settings_sources.overrides import ambiguous_names, apply_overrides
+from streamcanary.settings_sources.shape import Shape, leaves, may_be_number
+from streamcanary.settings_sources.type_check import expected_type
 
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
-_SHORTEST = 6  # characters of a secret that is kept out of messages; a key such as "none" is a word, and no secret
+_MIN_SECRET_LENGTH = (
+    6  # characters of a secret that is kept out of messages; a key such as "none" is a word, and no secret
+)
 
 
-class FileAndEnvironment(PydanticBaseSettingsSource):
+class YamlAndEnvSource(PydanticBaseSettingsSource):
     """Reads everything when made; what was wrong so far stands in ``document.problems``.
 
     In the data that pydantic sees, secrets are :class:`~streamcanary.model.config_types.secret.Secret` values already, and paths are
@@ -35,21 +37,21 @@ class FileAndEnvironment(PydanticBaseSettingsSource):
         self.document: Document = read_document(file)
         for name, value in environ.items():
             if _SECRET_NAME.search(name):
-                self._hide(value)
+                self._scrub_from_messages(value)
         filled = interpolate(self.document, environ)
-        override(self.document, self.shape, environ)
-        self.document.problems.extend(clashes(self.document, self.shape))
-        untyped = (filled & self.document.plain) | self.document.variables.keys()
+        apply_overrides(self.document, self.shape, environ)
+        self.document.problems.extend(ambiguous_names(self.document, self.shape))
+        untyped = (filled & self.document.unquoted_paths) | self.document.variables.keys()
         for path, shape, value in [*leaves(self.shape, self.document.data)]:
             if not isinstance(value, str):
                 continue
-            if reads_numbers(shape):
-                if path in untyped or (path in filled and wanted(shape)):  # braces may need quotes
+            if may_be_number(shape):
+                if path in untyped or (path in filled and expected_type(shape)):  # braces may need quotes
                     self._read_number(path, value)
             elif Secret in shape:
-                self._seal(path, value)
+                self._set_secret(path, value)
             elif Path in shape:
-                self._anchor(path, value)
+                self._resolve_path(path, value)
 
     def __call__(self) -> dict[str, Any]:
         """Return the data of the whole configuration."""
@@ -61,28 +63,28 @@ class FileAndEnvironment(PydanticBaseSettingsSource):
 
     def _read_number(self, path: tuple[str | int, ...], text: str) -> None:
         try:
-            self.document.put(path, scalar(text))
+            self.document.put(path, parse_scalar(text))
         except ValueError as error:
-            self.document.problems.append(self.document.problem(path, str(error)))
+            self.document.problems.append(self.document.problem_at(path, str(error)))
 
-    def _hide(self, secret: str) -> None:
-        if len(secret) >= _SHORTEST:
+    def _scrub_from_messages(self, secret: str) -> None:
+        if len(secret) >= _MIN_SECRET_LENGTH:
             self.document.secrets.append(secret)
 
-    def _seal(self, path: tuple[str | int, ...], text: str) -> None:
+    def _set_secret(self, path: tuple[str | int, ...], text: str) -> None:
         if text.strip():
-            self._hide(text.strip())
+            self._scrub_from_messages(text.strip())
             self.document.put(path, Secret(text))
 
-    def _anchor(self, path: tuple[str | int, ...], text: str) -> None:
+    def _resolve_path(self, path: tuple[str | int, ...], text: str) -> None:
         """Make a path absolute, and see that the file of a secret can be read."""
         if not text.strip() or "\0" in text:
-            self.document.problems.append(self.document.problem(path, "must be the path of a file"))
+            self.document.problems.append(self.document.problem_at(path, "must be the path of a file"))
             return
         absolute = self.document.file.absolute().parent / text
         self.document.put(path, absolute)
-        if holds_secret(str(path[-1])):
+        if is_secret_file_key(str(path[-1])):
             try:
-                self._hide(Secret(path=absolute).reveal())
+                self._scrub_from_messages(Secret(path=absolute).reveal())
             except SecretUnreadable as error:
-                self.document.problems.append(self.document.problem(path, str(error)))
+                self.document.problems.append(self.document.problem_at(path, str(error)))

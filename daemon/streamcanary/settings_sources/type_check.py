@@ -5,13 +5,13 @@ from typing import Any
 
 from streamcanary.settings_sources.document import Document
 from streamcanary.settings_sources.problem import Problem
-from streamcanary.settings_sources.shape import Read, Shape, leaves
+from streamcanary.settings_sources.shape import ParsedFromText, Shape, leaves
 
 _NUMBERS = frozenset({int, float})
 _ABSENT = frozenset({None, type(None)})
 
 
-def kind_of(value: object) -> str:
+def type_name(value: object) -> str:
     """Return what ``value`` is, in words."""
     if isinstance(value, dict):
         return "a map"
@@ -22,21 +22,21 @@ def kind_of(value: object) -> str:
     return "a number" if isinstance(value, (int, float)) else "text"
 
 
-def of_another_kind(document: Document, shape: Shape) -> Iterator[Problem]:
+def type_mismatches(document: Document, shape: Shape) -> Iterator[Problem]:
     """Yield a problem for each value that is no number where one is wanted, or not true or false where that is.
 
     What has a validator that reads it, such as a duration, is left to that.
     """
     for path, allowed, value in leaves(shape, document.data):
-        kind = wanted(allowed)
-        if kind is not None and value is not None and kind_of(value) != kind:
-            yield document.problem(path, f"must be {kind}, not {kind_of(value)}")
+        kind = expected_type(allowed)
+        if kind is not None and value is not None and type_name(value) != kind:
+            yield document.problem_at(path, f"must be {kind}, not {type_name(value)}")
 
 
-def wanted(shape: Shape) -> str | None:
+def expected_type(shape: Shape) -> str | None:
     """Return the one kind that a value of ``shape`` may have, if it is a number, or true or false."""
     kinds: set[Any] = set(shape) - _ABSENT
-    if not kinds or Read in kinds:
+    if not kinds or ParsedFromText in kinds:
         return None
     if kinds <= _NUMBERS:
         return "a number"

@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Self, TypeVar
 
-from streamcanary.model.alerts.row_change import Row, Table
+from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.spend import Spend
@@ -80,7 +80,7 @@ class Store:
         return self._writer.set_aside
 
     @property
-    def incomplete(self) -> bool:
+    def may_be_incomplete(self) -> bool:
         """Whether an earlier process could not save everything, and no :meth:`commit` has succeeded since."""
         return self._note.left
 
@@ -114,7 +114,7 @@ class Store:
             await self.probe()  # opens it; one that cannot be written may be fit to be read
         return await self._reading.ask(fn)
 
-    async def commit(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
+    async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
         """Save changes to alerting's ledger and record runs, all in one durable transaction.
 
         Raises:
@@ -131,7 +131,7 @@ class Store:
             with contextlib.suppress(StoreFailing):  # everything is saved; that the note says less does no harm
                 await self.write(lambda _: self._note.write())
 
-    async def load_ledger(self) -> dict[Table, dict[str, bytes]]:
+    async def load_rows(self) -> dict[StateTable, dict[str, bytes]]:
         """Return what alerting remembers, by table and key.
 
         Raises:

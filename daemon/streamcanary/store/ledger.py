@@ -4,9 +4,9 @@ import sqlite3
 from collections.abc import Iterable
 from typing import Final, get_args
 
-from streamcanary.model.alerts.row_change import Row, Table
+from streamcanary.model.alerts.row_change import RowChange, StateTable
 
-TABLES: Final[tuple[Table, ...]] = get_args(Table)
+TABLES: Final[tuple[StateTable, ...]] = get_args(StateTable)
 
 _SET = {
     table: f"INSERT INTO {table} (key, value) VALUES (?, ?) ON CONFLICT (key) DO UPDATE SET value = excluded.value"  # noqa: S608 - names of our own
@@ -16,7 +16,7 @@ _REMOVE = {table: f"DELETE FROM {table} WHERE key = ?" for table in TABLES}  # n
 _ALL = {table: f"SELECT key, value FROM {table}" for table in TABLES}  # noqa: S608 - names of our own
 
 
-def save(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
+def save(connection: sqlite3.Connection, rows: Iterable[RowChange]) -> None:
     """Make the changes in their order; the transaction is the caller's.
 
     Raises:
@@ -29,7 +29,7 @@ def save(connection: sqlite3.Connection, rows: Iterable[Row]) -> None:
             connection.execute(_SET[row.table], (row.key, row.value))
 
 
-def load(connection: sqlite3.Connection) -> dict[Table, dict[str, bytes]]:
+def load(connection: sqlite3.Connection) -> dict[StateTable, dict[str, bytes]]:
     """Return all there is, by table and key.
 
     Raises:

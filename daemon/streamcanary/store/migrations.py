@@ -4,12 +4,18 @@ A released step is never changed: a new form is a further step. ``PRAGMA user_ve
 """
 
 import sqlite3
+from collections.abc import Callable
 from typing import Final
+
+from streamcanary.store.field_names import rename_tables_and_fields
+
+Migration = str | Callable[[sqlite3.Connection], None]
+"""One step: an SQL script, or a function that changes the open database within the transaction of its caller."""
 
 APPLICATION_ID: Final = 0x53_43_4E_59  # "SCNY"
 """Marks a database as ours (https://www.sqlite.org/pragma.html#pragma_application_id)."""
 
-MIGRATIONS: Final = (
+MIGRATIONS: Final[tuple[Migration, ...]] = (
     """
     CREATE TABLE detectors (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE incidents (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
@@ -42,6 +48,7 @@ MIGRATIONS: Final = (
         requests INTEGER NOT NULL
     ) WITHOUT ROWID;
     """,
+    rename_tables_and_fields,
 )
 
 
@@ -57,13 +64,22 @@ def stored_version(connection: sqlite3.Connection) -> int:
 
 
 def migrate(connection: sqlite3.Connection) -> None:
-    """Take the steps that are missing, each in one transaction.
+    """Run the missing migrations, each in one transaction. ``connection`` is in autocommit mode.
 
     Raises:
-        sqlite3.Error: if a step cannot be taken; those before it stand.
+        sqlite3.Error: if a migration fails; those before it remain committed, and its own changes are rolled back.
     """
     for number in range(stored_version(connection) + 1, known_version() + 1):
-        connection.executescript(
-            f"BEGIN IMMEDIATE; {MIGRATIONS[number - 1]}"
-            f"PRAGMA application_id = {APPLICATION_ID}; PRAGMA user_version = {number}; COMMIT;"
-        )
+        step = MIGRATIONS[number - 1]
+        script, change = (step, None) if isinstance(step, str) else ("", step)
+        try:
+            connection.executescript(f"BEGIN IMMEDIATE; {script}")
+            if change is not None:
+                change(connection)
+            connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+            connection.execute(f"PRAGMA user_version = {number}")
+            connection.execute("COMMIT")
+        except BaseException:
+            if connection.in_transaction:
+                connection.execute("ROLLBACK")
+            raise

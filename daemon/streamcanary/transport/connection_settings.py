@@ -6,18 +6,18 @@ from typing import Annotated, Self
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from streamcanary.model.config_types.secret import Secret
-from streamcanary.transport.proxy import ProxyUnusable, read_proxy
+from streamcanary.transport.proxy import InvalidProxyUrl, parse_proxy
 
 
-def _proxy_address(value: Secret) -> Secret:
+def _validate_proxy_url(value: Secret) -> Secret:
     try:
-        read_proxy(value.reveal(), "")
-    except ProxyUnusable:
+        parse_proxy(value.reveal(), "")
+    except InvalidProxyUrl:
         raise ValueError("must be an http:// or https:// address, such as http://proxy.example:3128") from None
     return value
 
 
-class Way(BaseModel):
+class ConnectionSettings(BaseModel):
     """The way to a server.
 
     ``proxy`` goes before those of the environment, and may hold a user name and password. ``ca_file`` is trusted
@@ -27,18 +27,18 @@ class Way(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    proxy: Annotated[Secret, AfterValidator(_proxy_address)] | None = None
+    proxy: Annotated[Secret, AfterValidator(_validate_proxy_url)] | None = None
     ca_file: Path | None = None
     client_cert: Path | None = None
     client_key: Path | None = None
 
     @model_validator(mode="after")
-    def _key_of_a_certificate(self) -> Self:
+    def _client_key_needs_cert(self) -> Self:
         if self.client_key is not None and self.client_cert is None:
             raise ValueError("client_key needs client_cert, the certificate that it belongs to")
         return self
 
     @property
-    def files(self) -> tuple[Path, ...]:
+    def tls_files(self) -> tuple[Path, ...]:
         """The files of certificates and keys that it names."""
         return tuple(file for file in (self.ca_file, self.client_cert, self.client_key) if file is not None)

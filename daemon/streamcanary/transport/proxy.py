@@ -13,10 +13,10 @@ from msgspec import Struct
 
 from streamcanary.model.config_types.secret import Secret
 
-_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class ProxyUnusable(ValueError):
+class InvalidProxyUrl(ValueError):
     """A proxy is named in a way that cannot be used; the message does not show its address, which may hold a secret."""
 
 
@@ -33,7 +33,7 @@ class Proxy(Struct, frozen=True, kw_only=True):
     @property
     def url(self) -> str:
         """Its address without user name and password."""
-        return f"{self.scheme}://{bracketed(self.host)}:{self.port}"
+        return f"{self.scheme}://{bracket_ipv6(self.host)}:{self.port}"
 
     @property
     def auth(self) -> tuple[str, str] | None:
@@ -41,7 +41,7 @@ class Proxy(Struct, frozen=True, kw_only=True):
         return (self.user, self.password.reveal()) if self.password is not None else None
 
 
-def proxy_for(base_url: str, own: Secret | None = None, whose: str = "target") -> Proxy | None:
+def proxy_for(base_url: str, configured: Secret | None = None, owner: str = "target") -> Proxy | None:
     """Return the proxy on the way to ``base_url``, or ``None`` if the way is direct.
 
     ``own`` is the one that the configuration names for this ``whose``, and goes before the environment. The
@@ -51,22 +51,22 @@ def proxy_for(base_url: str, own: Secret | None = None, whose: str = "target") -
         ProxyUnusable: if what is named is no ``http://`` or ``https://`` proxy.
         SecretUnreadable: if ``own`` is in a file that cannot be read.
     """
-    if own is not None:
-        return read_proxy(own.reveal(), f"the {whose}'s proxy")
+    if configured is not None:
+        return parse_proxy(configured.reveal(), f"the {owner}'s proxy")
     url = httpx2.URL(base_url)
     if is_loopback(url.host):
         return None
-    known = getproxies()
-    spared = [entry.strip() for entry in known.get("no", "").split(",")]
-    if "*" in spared or any(_names(entry, url) for entry in spared if entry):
+    environment = getproxies()
+    no_proxy = [entry.strip() for entry in environment.get("no", "").split(",")]
+    if "*" in no_proxy or any(_matches_no_proxy(entry, url) for entry in no_proxy if entry):
         return None
     for scheme in (url.scheme, "all"):
-        if address := known.get(scheme):
-            return read_proxy(address if "://" in address else f"http://{address}", f"{scheme.upper()}_PROXY")
+        if address := environment.get(scheme):
+            return parse_proxy(address if "://" in address else f"http://{address}", f"{scheme.upper()}_PROXY")
     return None
 
 
-def read_proxy(address: str, source: str) -> Proxy:
+def parse_proxy(address: str, source: str) -> Proxy:
     """Return the proxy at ``address``; ``source`` says who named it.
 
     Raises:
@@ -74,12 +74,12 @@ def read_proxy(address: str, source: str) -> Proxy:
     """
     try:
         url = httpx2.URL(address)
-        port = url.port if url.port is not None else _PORTS.get(url.scheme, 0)
-        usable = url.scheme in _PORTS and bool(url.host) and 0 < port < 65536
+        port = url.port if url.port is not None else _DEFAULT_PORTS.get(url.scheme, 0)
+        usable = url.scheme in _DEFAULT_PORTS and bool(url.host) and 0 < port < 65536
     except (httpx2.InvalidURL, ValueError):
         usable = False
     if not usable:
-        raise ProxyUnusable(f"{source} must be an http:// or https:// address, such as http://proxy.example:3128")
+        raise InvalidProxyUrl(f"{source} must be an http:// or https:// address, such as http://proxy.example:3128")
     password = Secret(url.password) if url.username or url.password else None
     return Proxy(
         scheme=url.scheme,
@@ -98,12 +98,12 @@ def is_loopback(host: str) -> bool:
     return host == "localhost"
 
 
-def bracketed(host: str) -> str:
+def bracket_ipv6(host: str) -> str:
     """Return ``host`` as it stands before a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
-def _names(entry: str, url: httpx2.URL) -> bool:
+def _matches_no_proxy(entry: str, url: httpx2.URL) -> bool:
     """Tell whether an entry of ``NO_PROXY`` names the host of ``url``.
 
     ``example.com`` names its subdomains too, ``.example.com`` and ``*.example.com`` these alone; an address may be a
@@ -115,7 +115,7 @@ def _names(entry: str, url: httpx2.URL) -> bool:
     with suppress(ValueError):
         return ip_address(url.host) in ip_network(rest.translate({ord("["): None, ord("]"): None}), strict=False)
     name, _, port = rest.partition(":")
-    if port and port != str(url.port or _PORTS.get(url.scheme)):
+    if port and port != str(url.port or _DEFAULT_PORTS.get(url.scheme)):
         return False
     if name.startswith((".", "*.")):
         return url.host.endswith(name.lstrip("*"))

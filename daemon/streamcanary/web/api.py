@@ -15,7 +15,7 @@ from starlette.routing import Route
 
 from streamcanary.model.alerts.matcher import Matchers
 from streamcanary.model.alerts.silence import Silence
-from streamcanary.model.alerts.status_snapshot import Board, Shown, Undelivered
+from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapshot, UndeliveredNotification
 from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.secret import scrub
@@ -30,7 +30,7 @@ class Alerts(Protocol):
     """What the API shows and changes."""
 
     @property
-    def board(self) -> Board:
+    def status(self) -> StatusSnapshot:
         """The incidents that are open, the oldest first, and what receivers have not accepted."""
         ...
 
@@ -39,11 +39,11 @@ class Alerts(Protocol):
         """The silences that there are."""
         ...
 
-    async def silence(self, silence: Silence) -> None:
+    async def create_silence(self, silence: Silence) -> None:
         """Mute what ``silence`` covers; ``ValueError`` if there are too many."""
         ...
 
-    async def unsilence(self, id: str) -> bool:  # noqa: A002 - the field's name
+    async def delete_silence(self, id: str) -> bool:  # noqa: A002 - the field's name
         """End a silence; tell whether there was one."""
         ...
 
@@ -95,12 +95,12 @@ def api_routes(alerts: Alerts, guard: Guard, clock: Clock) -> list[Route]:
     """Return the routes of the API."""
 
     async def incidents(request: Request) -> Response:
-        board = alerts.board
+        board = alerts.status
         shown = {
             "incidents": [_incident(one) for one in board.incidents],
-            "firing": board.firing,
+            "firing": board.firing_count,
             "undelivered": [_undelivered(one) for one in board.undelivered],
-            "owed": board.owed,
+            "owed": board.undelivered_count,
         }
         return JSONResponse(shown, headers=_FRESH)
 
@@ -110,12 +110,12 @@ def api_routes(alerts: Alerts, guard: Guard, clock: Clock) -> list[Route]:
 
     async def make(request: Request) -> Response:
         silence = SilenceRequest.model_validate_json(await read_body(request), strict=False).make(clock.time())
-        await alerts.silence(silence)
+        await alerts.create_silence(silence)
         return JSONResponse(_silence(silence, clock.time()), status_code=201, headers=_FRESH)
 
     async def end(request: Request) -> Response:
         name = request.path_params["id"]
-        if not await alerts.unsilence(name):
+        if not await alerts.delete_silence(name):
             return JSONResponse({"error": f"there is no silence {scrub(name, limit=40)}"}, status_code=404)
         return Response(status_code=204)
 
@@ -152,7 +152,7 @@ def _explain(error: ValidationError) -> str:
     )
 
 
-def _incident(shown: Shown) -> dict[str, Any]:
+def _incident(shown: OpenIncident) -> dict[str, Any]:
     incident, evidence = shown.incident, shown.incident.evidence
     return {
         "key": incident.key,
@@ -161,9 +161,9 @@ def _incident(shown: Shown) -> dict[str, Any]:
         "labels": incident.labels,
         "opened": _rfc3339(incident.opened),
         "since": _rfc3339(incident.opened if evidence.since is None else evidence.since),
-        "muted": shown.muted,
-        "silences": shown.silences,
-        "resolves": incident.resolves,
+        "muted": shown.muted_by,
+        "silences": shown.silenced_by,
+        "resolves": incident.resolve_condition,
         "bad": evidence.bad,
         "total": evidence.total,
         "first_attempts": evidence.first_attempts,
@@ -179,21 +179,21 @@ def _incident(shown: Shown) -> dict[str, Any]:
     }
 
 
-def _undelivered(owed: Undelivered) -> dict[str, Any]:
+def _undelivered(owed: UndeliveredNotification) -> dict[str, Any]:
     return {
         "receiver": owed.receiver,
         "action": owed.action,
         "title": owed.title,
         "since": _rfc3339(owed.since),
-        "tries": owed.tries,
-        "state": "parked" if owed.parked else "pending",
-        "next_try": None if owed.next_try is None else _rfc3339(owed.next_try),
-        "last_error": owed.error,
+        "tries": owed.attempts,
+        "state": "parked" if owed.is_parked else "pending",
+        "next_try": None if owed.next_attempt is None else _rfc3339(owed.next_attempt),
+        "last_error": owed.last_error,
     }
 
 
 def _silence(silence: Silence, now: float) -> dict[str, Any]:
-    state = "active" if silence.active(now) else "pending" if now < silence.starts else "expired"
+    state = "active" if silence.is_active(now) else "pending" if now < silence.starts else "expired"
     return {
         "id": silence.id,
         "state": state,

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from streamcanary.alerting.detectors import BurnRate, DetectorState
-from streamcanary.alerting.detectors.burn_rate import BUCKETS, Ring
+from streamcanary.alerting.detectors.burn_rate import BUCKETS_PER_WINDOW, Ring
 from streamcanary.model.canary import Canary
 from support.alerting.builders import NOON, alerts
 
@@ -29,7 +29,7 @@ def watch(detector: BurnRate, samples: str, every: float = 30.0, state: object =
     said = ""
     for number, sample in enumerate(samples):
         verdict = detector.feed(state, bad=sample == "x", at=NOON + every * number, firing=firing)
-        state, firing = verdict.state, verdict.firing
+        state, firing = verdict.state, verdict.is_firing
         said += "F" if firing else "-"
     return said
 
@@ -85,7 +85,7 @@ def test_the_tally_is_that_of_the_window_that_burns() -> None:
     for number in range(5):
         verdict = detector.feed(state, bad=number > 0, at=NOON + 30 * number, firing=False)
         state = verdict.state
-    assert (verdict.firing, verdict.tally) == (True, (4, 5, NOON))
+    assert (verdict.is_firing, verdict.counts) == (True, (4, 5, NOON))
 
 
 def test_its_state_is_bounded() -> None:
@@ -103,23 +103,23 @@ def test_a_window_is_exact_to_a_sixtieth(samples: list[tuple[float, bool]]) -> N
     ring, at, all_of_them = Ring(600.0), NOON, []
     for after, bad in samples:
         at += after
-        ring = ring.take(bad=bad, at=at)
+        ring = ring.add(bad=bad, at=at)
         all_of_them.append((at, bad))
-        surely = [bad for when, bad in all_of_them if when > at - ring.seconds + ring.width]
+        surely = [bad for when, bad in all_of_them if when > at - ring.seconds + ring.bucket_seconds]
         at_most = [bad for when, bad in all_of_them if when > at - ring.seconds]
         bads, total = ring.counts
         assert len(surely) <= total <= len(at_most)
         assert sum(surely) <= bads <= sum(at_most)
-        assert len(ring.buckets) <= BUCKETS
+        assert len(ring.buckets) <= BUCKETS_PER_WINDOW
 
 
 def test_after_the_clock_was_set_back() -> None:
     """Samples from what is now the future count as of now, and leave a window later."""
-    ring = Ring(600.0).take(bad=True, at=NOON).take(bad=True, at=NOON + 100)
-    back = ring.take(bad=False, at=NOON - 50_000)
+    ring = Ring(600.0).add(bad=True, at=NOON).add(bad=True, at=NOON + 100)
+    back = ring.add(bad=False, at=NOON - 50_000)
     assert (2, 3) == back.counts
-    assert (2, 4) == back.take(bad=False, at=NOON - 50_000 + 580).counts
-    assert (0, 1) == back.take(bad=False, at=NOON - 50_000 + 601).counts
+    assert (2, 4) == back.add(bad=False, at=NOON - 50_000 + 580).counts
+    assert (0, 1) == back.add(bad=False, at=NOON - 50_000 + 601).counts
 
 
 def test_other_windows_start_afresh() -> None:
@@ -175,6 +175,6 @@ def test_a_canary_that_runs_too_seldom_is_refused() -> None:
     """Even the longest window is over before there are enough samples in it."""
     hourly = Canary(name="chat", target="t", provider="p", interval=3600)
     config = alerts(rules={"Burn": {"detector": {"type": "burn_rate", "objective": "99%"}}})
-    [misfit] = config.problems([hourly])
+    [misfit] = config.config_errors([hourly])
     assert ("rules", "Burn", "detector") == misfit.path
     assert "chat runs every 1h, 6 times in 6h: fewer than min_samples (10), so it could never fire" == misfit.message

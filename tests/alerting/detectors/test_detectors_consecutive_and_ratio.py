@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import TypeAdapter
 
 from streamcanary.alerting.detectors import Detector, DetectorState
-from streamcanary.alerting.detectors.ratio import MOST_SAMPLES
+from streamcanary.alerting.detectors.ratio import MAX_SAMPLES
 
 DETECTOR: TypeAdapter[Any] = TypeAdapter(Detector)
 
@@ -22,7 +22,7 @@ def watch(detector: Any, samples: str, every: float = 30.0, state: object = None
     firing, said = False, ""
     for number, sample in enumerate(samples):
         verdict = detector.feed(state, bad=sample == "x", at=1000.0 + every * number, firing=firing)
-        state, firing = verdict.state, verdict.firing
+        state, firing = verdict.state, verdict.is_firing
         said += "F" if firing else "-"
     return said
 
@@ -83,7 +83,7 @@ def test_ratio_forgets_what_is_older_than_its_window() -> None:
     for number in range(4):
         state = five.feed(state, bad=True, at=30.0 * number, firing=False).state
     verdict = five.feed(state, bad=True, at=3600.0, firing=False)
-    assert (verdict.firing, verdict.tally) == (False, (1, 1, 3600.0))
+    assert (verdict.is_firing, verdict.counts) == (False, (1, 1, 3600.0))
 
 
 def test_ratio_over_runs_looks_at_the_last_runs() -> None:
@@ -120,7 +120,7 @@ def test_ratio_without_enough_samples_resolves_nothing() -> None:
     for number in range(3):
         verdict = five.feed(state, bad=False, at=9000.0 + number, firing=True)
         state = verdict.state
-        said.append(verdict.firing)
+        said.append(verdict.is_firing)
     assert said == [True, True, False]
 
 
@@ -129,18 +129,18 @@ def test_ratio_after_the_clock_was_set_back() -> None:
     five = detector(type="ratio", over="5m", threshold="50%", min_samples=3)
     state = five.feed(None, bad=True, at=10_000.0, firing=False).state
     back = five.feed(state, bad=True, at=1_000.0, firing=False)
-    assert back.tally == (2, 2, 1_000.0)
-    assert five.feed(back.state, bad=True, at=1_301.0, firing=False).tally == (1, 1, 1_301.0)
+    assert back.counts == (2, 2, 1_000.0)
+    assert five.feed(back.state, bad=True, at=1_301.0, firing=False).counts == (1, 1, 1_301.0)
 
 
 def test_a_window_is_bounded() -> None:
     """A window with room for more holds a thousand samples, and is still right about them."""
     wide = detector(type="ratio", over="7d", threshold="50%", min_samples=5)
     state: object = None
-    for number in range(MOST_SAMPLES + 50):
+    for number in range(MAX_SAMPLES + 50):
         verdict = wide.feed(state, bad=False, at=float(number), firing=False)
         state = verdict.state
-    assert verdict.tally == (0, MOST_SAMPLES, 50.0)
+    assert verdict.counts == (0, MAX_SAMPLES, 50.0)
 
 
 def test_the_state_of_another_detector_starts_afresh() -> None:
@@ -174,7 +174,7 @@ def test_a_detector_goes_on_from_what_was_stored(config: dict[str, Any], samples
         now = {"bad": sample == "x", "at": 30.0 * number, "firing": firing}
         verdict, again = one.feed(state, **now), one.feed(kept, **now)
         assert again == verdict
-        state, firing = verdict.state, verdict.firing
+        state, firing = verdict.state, verdict.is_firing
         kept = msgspec.json.decode(msgspec.json.encode(verdict.state), type=DetectorState)
         assert not (before and not firing and sample == "x")
         assert not (firing and not before and sample == ".") or config["type"] != "consecutive"

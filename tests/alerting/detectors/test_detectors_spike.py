@@ -32,7 +32,7 @@ def sums(cusum: Cusum, samples: str, state: object = None, *, firing: bool = Fal
     said = []
     for number, sample in enumerate(samples):
         verdict = cusum.feed(state, bad=sample == "x", at=1000.0 + 30 * number, firing=firing)
-        state, firing = verdict.state, verdict.firing
+        state, firing = verdict.state, verdict.is_firing
         said.append(f"{verdict.state.sum}{'!' if firing else ''}")
     return " ".join(said)
 
@@ -66,15 +66,15 @@ def test_the_tally_counts_since_the_sum_left_zero() -> None:
     for number, bad in enumerate([False, True, False, True, True]):
         verdict = THREE.feed(state, bad=bad, at=100.0 * number, firing=False)
         state = verdict.state
-    assert (verdict.firing, verdict.tally) == (True, (3, 4, 100.0))
+    assert (verdict.is_firing, verdict.counts) == (True, (3, 4, 100.0))
 
 
 def test_the_end_of_a_spike_says_what_it_has_seen() -> None:
     """The run that resolves it still counts, and then nothing is remembered."""
     state = SpikeState(sum=1, threshold=6, bad=2, total=7, since=50.0)
     verdict = THREE.feed(state, bad=False, at=500.0, firing=True)
-    assert (verdict.firing, verdict.state) == (False, SpikeState())
-    assert verdict.tally.recovery == "recovered: 6 of the last 8 runs were good"
+    assert (verdict.is_firing, verdict.state) == (False, SpikeState())
+    assert verdict.counts.resolve_reason == "recovered: 6 of the last 8 runs were good"
 
 
 def test_at_rest_nothing_is_written() -> None:
@@ -87,7 +87,7 @@ def test_a_clock_that_was_set_back_changes_no_sum() -> None:
     """It has no time in it; ``since`` is never later than now."""
     state = THREE.feed(None, bad=True, at=10_000.0, firing=False).state
     verdict = THREE.feed(state, bad=True, at=400.0, firing=False)
-    assert (verdict.firing, verdict.tally) == (True, (2, 2, 400.0))
+    assert (verdict.is_firing, verdict.counts) == (True, (2, 2, 400.0))
 
 
 def test_another_threshold_keeps_the_evidence() -> None:
@@ -116,8 +116,8 @@ def test_a_spike_goes_on_from_what_was_stored(samples: str) -> None:
         verdict = THREE.feed(state, **now)
         assert verdict == THREE.feed(kept, **now)
         assert 0 <= verdict.state.sum <= THREE.threshold
-        assert verdict.firing == firing or verdict.firing == (sample == "x")
-        state, firing = verdict.state, verdict.firing
+        assert verdict.is_firing == firing or verdict.is_firing == (sample == "x")
+        state, firing = verdict.state, verdict.is_firing
         kept = msgspec.json.decode(msgspec.json.encode(state), type=DetectorState)
 
 
@@ -138,8 +138,8 @@ def test_the_threshold_follows_from_the_promise_and_the_interval(
     asked = spike(**config)
     cusum = asked.for_canary(canary(every))
     assert expected == cusum
-    assert runs_to_fire(*cusum, asked.normal) * every >= asked.false_pages.apart
-    assert runs_to_fire(cusum.step, cusum.threshold - 1, asked.normal) * every < asked.false_pages.apart
+    assert runs_to_fire(*cusum, asked.normal) * every >= asked.false_pages.mean_interval
+    assert runs_to_fire(cusum.step, cusum.threshold - 1, asked.normal) * every < asked.false_pages.mean_interval
 
 
 def test_a_known_threshold() -> None:
@@ -195,7 +195,7 @@ def solve(chain: list[list[float]]) -> list[float]:
 def test_false_pages_are_a_number_in_a_time(written: str, apart: float, shown: str) -> None:
     """As a person says it."""
     config = spike(false_pages=written)
-    assert (apart, shown) == (config.false_pages.apart, config.model_dump()["false_pages"])
+    assert (apart, shown) == (config.false_pages.mean_interval, config.model_dump()["false_pages"])
 
 
 @pytest.mark.parametrize(
@@ -229,6 +229,6 @@ def test_what_is_no_spike_is_refused_at_its_key(config: dict[str, Any], path: st
 def test_a_promise_that_cannot_be_kept_is_refused_at_its_key() -> None:
     """Two rates next to each other, and a page in ten years: no sum of a sane size tells them apart."""
     rules = {"Spike": {"detector": {"type": "spike", "normal": "0.3%", "spike": "0.5%", "false_pages": "1 per 3650d"}}}
-    [misfit] = alerts(rules=rules).problems([canary(0.2)])
+    [misfit] = alerts(rules=rules).config_errors([canary(0.2)])
     assert ("rules", "Spike", "detector", "false_pages") == misfit.path
     assert "raise spike, or allow more" in misfit.message

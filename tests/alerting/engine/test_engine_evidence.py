@@ -3,22 +3,22 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.engine.inputs import Diagnosed
-from streamcanary.alerting.notify.message import render_incident
-from streamcanary.alerting.notify.templates import FIELDS, fill
+from streamcanary.alerting.engine.inputs import DiagnosisFinished
+from streamcanary.alerting.notify.message import render_alert
+from streamcanary.alerting.notify.templates import TEMPLATE_FIELDS, render_template
 from streamcanary.model.alerts.incident import Evidence
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
-from support.alerting.builders import NOON, THREE_IN_A_ROW, World, a_fault, a_run, alerts, bad, good
+from support.alerting.builders import NOON, THREE_FAILURES_RULE, EngineHarness, a_fault, a_run, alerts, bad, good
 
 RATIO = {"detector": {"type": "ratio", "over": "10 runs", "threshold": "50%", "min_samples": 5}}
 
 
 def seen_by(*runs: Any, **rule: Any) -> Evidence:
     """Let runs happen under a rule, and return the evidence of what they opened."""
-    world = World(alerts(rules={"Rule": rule or RATIO}))
-    world.see(*runs)
-    (incident,) = world.firing
+    world = EngineHarness(alerts(rules={"Rule": rule or RATIO}))
+    world.observe(*runs)
+    (incident,) = world.open_incidents
     return incident.evidence
 
 
@@ -96,9 +96,9 @@ def test_a_page_counts_the_runs_that_a_fallback_answered() -> None:
 
 def test_a_long_outage_keeps_its_beginning_and_its_counts() -> None:
     """However many runs there are, and however the faults take turns."""
-    world = World(alerts(rules={"Rule": RATIO}))
-    world.see(*[tried(FaultKind.STALLED), tried(FaultKind.OVERLOADED)] * 20, *[tried(FaultKind.RATE_LIMITED)] * 200)
-    evidence = world.state.detectors[world.firing[0].key].refresh(world.firing[0]).evidence
+    world = EngineHarness(alerts(rules={"Rule": RATIO}))
+    world.observe(*[tried(FaultKind.STALLED), tried(FaultKind.OVERLOADED)] * 20, *[tried(FaultKind.RATE_LIMITED)] * 200)
+    evidence = world.state.detectors[world.open_incidents[0].key].update_evidence(world.open_incidents[0]).evidence
     assert NOON + 1 == evidence.since
     assert {"rate_limited": 200, "stalled": 20, "overloaded": 20} == evidence.faults
     assert (240, 240) == (evidence.bad, evidence.first_attempts)
@@ -135,10 +135,10 @@ def test_a_time_over_its_limit_is_said_in_words() -> None:
 )
 def test_the_end_of_an_outage_says_how_it_was_seen(detector: Any, runs: list[Any], reason: str) -> None:
     """The annotations are those of its opening, as receivers know it by them; the reason speaks of its end."""
-    world = World(alerts(rules={"Rule": {**THREE_IN_A_ROW, "detector": detector}}))
-    world.see(*runs)
+    world = EngineHarness(alerts(rules={"Rule": {**THREE_FAILURES_RULE, "detector": detector}}))
+    world.observe(*runs)
     (incident,) = world.state.incidents.values()
-    page = render_incident(incident, world.now).document()
+    page = render_alert(incident, world.now).to_dict()
     assert reason == page["reason"]
     opened = f"chat: {incident.evidence.bad} of the last {incident.evidence.total} runs failed"
     assert {"summary": opened} == page["annotations"]
@@ -150,46 +150,48 @@ def test_hostile_text_is_bounded_and_clean() -> None:
     fault = make_fault(FaultKind.STREAM_ERROR, Phase.STREAM, text)
     attempt = Attempt(number=1, route="primary", started=NOON, duration=0.1, fault=fault, request_id=text)
     run = a_run(kind=OutcomeKind.FAILED, fault=fault, attempts=(attempt,))
-    world = World(alerts(rules={"Rule": {"detector": {"type": "consecutive", "failures": 1}}}))
-    world.see(run)
-    (incident,) = world.firing
+    world = EngineHarness(alerts(rules={"Rule": {"detector": {"type": "consecutive", "failures": 1}}}))
+    world.observe(run)
+    (incident,) = world.open_incidents
     assert incident.evidence.message.startswith("[redacted]  [31m ? x")
     assert len(incident.evidence.message) == 300
     assert all(len(row.value or b"") < 4000 for row in world.rows)
     world.crash()
-    assert world.firing == [incident]
+    assert world.open_incidents == [incident]
 
 
 def test_the_rows_of_a_long_outage_stay_small() -> None:
     """However long it lasts."""
-    world = World(alerts(rules={"Rule": RATIO}))
-    world.see(*[tried(FaultKind.STALLED, FaultKind.OVERLOADED)] * 200)
+    world = EngineHarness(alerts(rules={"Rule": RATIO}))
+    world.observe(*[tried(FaultKind.STALLED, FaultKind.OVERLOADED)] * 200)
     assert max(len(row.value or b"") for row in world.rows) < 4000
 
 
 def test_a_template_is_filled_in() -> None:
     """Plain braces are doubled; a field that is not known is empty, and the page goes out."""
-    assert fill("{{{canary}}}: {bad}{nothing}", {"canary": "chat", "bad": "3"}) == "{chat}: 3"
-    assert fill("{", {}) == "{"
-    assert len(fill("{canary}" * 200, {"canary": "x" * 100})) == 2000
+    assert render_template("{{{canary}}}: {bad}{nothing}", {"canary": "chat", "bad": "3"}) == "{chat}: 3"
+    assert render_template("{", {}) == "{"
+    assert len(render_template("{canary}" * 200, {"canary": "x" * 100})) == 2000
 
 
 def test_only_the_template_has_lines_of_its_own() -> None:
     """A value could add one that seems to be ours; and what looks like a key in our own address is none."""
     values = {"message": "x\r\nRunbook: http://evil?token=s3cretvalue\u2028y"}
-    filled = fill("First {message}\nSecond\thttps://wiki.example/?key=OPS-1", values)
+    filled = render_template("First {message}\nSecond\thttps://wiki.example/?key=OPS-1", values)
     assert "First x Runbook: http://evil?token=[redacted] y\nSecond\thttps://wiki.example/?key=OPS-1" == filled
 
 
 def test_every_field_of_a_template_stands_for_something() -> None:
     """What is documented is rendered."""
-    world = World(alerts(rules={"Rule": {**RATIO, "annotations": {name: f"{{{name}}}" for name in FIELDS}}}))
+    world = EngineHarness(
+        alerts(rules={"Rule": {**RATIO, "annotations": {name: f"{{{name}}}" for name in TEMPLATE_FIELDS}}})
+    )
     stalled = FaultKind.STALLED
-    world.see(*[tried(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))] * 5)
-    world.step(Diagnosed("chat", "tls: the certificate has expired"))
-    (incident,) = world.firing
-    page = render_incident(incident, incident.opened + 90, "https://traces.example/{trace_id}")
+    world.observe(*[tried(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))] * 5)
+    world.step(DiagnosisFinished("chat", "tls: the certificate has expired"))
+    (incident,) = world.open_incidents
+    page = render_alert(incident, incident.opened + 90, "https://traces.example/{trace_id}")
     assert [name for name, text in page.annotations.items() if not text] == []
     assert page.annotations["duration"] == "1m30s"
     assert page.annotations["faults"] == "stalled 5"
-    assert msgspec.json.encode(page.document())
+    assert msgspec.json.encode(page.to_dict())

@@ -2,8 +2,8 @@
 
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind
-from support.alerting.builders import World, a_fault, a_run, alerts, bad, good
-from support.alerting.groups import later
+from support.alerting.builders import EngineHarness, a_fault, a_run, alerts, bad, good
+from support.alerting.groups import advance
 
 
 def limited(number: int):
@@ -13,11 +13,11 @@ def limited(number: int):
 
 def test_a_repetition_says_what_is_wrong_by_then() -> None:
     """K of n since the first failure, the faults since then, and the last message."""
-    world = World(alerts(repeat_interval="10m"))
-    world.see(bad, bad, bad)
+    world = EngineHarness(alerts(repeat_interval="10m"))
+    world.observe(bad, bad, bad)
     page = world.deliver()
-    world.see(*[limited] * 20, good, limited)
-    later(world, 600)
+    world.observe(*[limited] * 20, good, limited)
+    advance(world, 600)
     again = world.deliver()
     assert page is not None
     assert again is not None
@@ -34,10 +34,10 @@ def test_a_repetition_says_what_is_wrong_by_then() -> None:
 
 def test_a_resolve_says_how_much_failed_in_all() -> None:
     """The good runs that ended it among them."""
-    world = World(alerts())
-    world.see(bad, bad, bad)
+    world = EngineHarness(alerts())
+    world.observe(bad, bad, bad)
     world.deliver()
-    world.see(*[limited] * 7, good, good, good)
+    world.observe(*[limited] * 7, good, good, good)
     end = world.deliver()
     assert end is not None
     assert ("resolve", 10, 13) == (end.action, end.members[0].evidence.bad, end.members[0].evidence.total)
@@ -45,10 +45,10 @@ def test_a_resolve_says_how_much_failed_in_all() -> None:
 
 def test_the_next_outage_counts_from_its_own_beginning() -> None:
     """Nothing of the last one is in it."""
-    world = World(alerts())
-    world.see(bad, bad, bad, good, good, good)
+    world = EngineHarness(alerts())
+    world.observe(bad, bad, bad, good, good, good)
     world.deliver_all()
-    world.see(limited, limited, limited)
+    world.observe(limited, limited, limited)
     page = world.deliver()
     assert page is not None
     evidence = page.members[0].evidence
@@ -57,12 +57,12 @@ def test_the_next_outage_counts_from_its_own_beginning() -> None:
 
 def test_what_was_counted_outlives_a_restart() -> None:
     """It is in the store."""
-    world = World(alerts(repeat_interval="10m"))
-    world.see(bad, bad, bad, bad)
+    world = EngineHarness(alerts(repeat_interval="10m"))
+    world.observe(bad, bad, bad, bad)
     world.deliver()
     world.crash()
-    world.see(bad)
-    later(world, 600)
+    world.observe(bad)
+    advance(world, 600)
     again = world.deliver()
     assert again is not None
     assert (5, 5) == (again.members[0].evidence.bad, again.members[0].evidence.total)

@@ -5,21 +5,32 @@ from typing import Any
 import msgspec
 import pytest
 
-from streamcanary.alerting.engine.inputs import Answered, Ran, Started, StoreFailed, StoreRecovered, Tick
+from streamcanary.alerting.engine.inputs import RunFinished, SendFinished, Started, StoreFailed, StoreRecovered, Tick
 from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Retry
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind
-from support.alerting.builders import THREE_IN_A_ROW, World, a_fault, a_hook, a_run, alerts, bad, good, neutral, skipped
+from support.alerting.builders import (
+    THREE_FAILURES_RULE,
+    EngineHarness,
+    a_fault,
+    a_run,
+    alerts,
+    bad,
+    good,
+    neutral,
+    skipped,
+    webhook_config,
+)
 
 PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
-TWO_HOOKS = {"hook": a_hook(), "other": a_hook()}
+TWO_HOOKS = {"hook": webhook_config(), "other": webhook_config()}
 
 
-def fired(**sections: Any) -> World:
+def fired(**sections: Any) -> EngineHarness:
     """Build a world in which ``chat`` has failed three times."""
-    world = World(alerts(**sections))
-    world.see(bad, bad, bad)
+    world = EngineHarness(alerts(**sections))
+    world.observe(bad, bad, bad)
     return world
 
 
@@ -38,43 +49,49 @@ def test_a_resolve_outlives_a_crash_before_it_went_out() -> None:
     """The same for the end of it."""
     world = fired()
     world.deliver_all()
-    world.see(good, good, good)
+    world.observe(good, good, good)
     world.crash()
     assert world.deliver_all() == [("resolve", "Errors")]
 
 
 def test_a_row_of_failures_outlives_a_crash() -> None:
     """Two failures before a crash and one after are three in a row."""
-    world = World()
-    world.see(bad, bad)
+    world = EngineHarness()
+    world.observe(bad, bad)
     world.crash()
-    world.see(bad)
-    assert len(world.firing) == 1
+    world.observe(bad)
+    assert len(world.open_incidents) == 1
 
 
 def test_a_transition_that_was_lost_comes_again_under_the_same_ids() -> None:
     """A crash before the commit loses the run; the same run seen again makes the same notice."""
-    world = World()
-    world.see(bad, bad)
-    lost = world.engine.step(world.state, Ran(bad(2)), world.now)[0]
+    world = EngineHarness()
+    world.observe(bad, bad)
+    lost = world.engine.step(world.state, RunFinished(bad(2)), world.now)[0]
     world.crash()
     world.now += 5
-    world.step(Ran(bad(2)))
-    assert list(world.state.notices) == list(lost.notices)
+    world.step(RunFinished(bad(2)))
+    assert list(world.state.notifications) == list(lost.notifications)
     assert list(world.state.incidents) == list(lost.incidents)
 
 
 def test_all_rows_of_a_transition_come_from_one_step() -> None:
     """Detector, incident, group and notice are of one transaction: none can be there without the others."""
     world = fired()
-    assert sorted(row.table for row in world.rows) == ["detectors", "groups", "incidents", "notices", "sightings"]
+    assert sorted(row.table for row in world.rows) == [
+        "detectors",
+        "groups",
+        "incidents",
+        "notifications",
+        "reachability",
+    ]
 
 
 def test_a_step_leaves_the_state_it_starts_from() -> None:
     """The same state and input give the same result twice."""
-    world = World()
-    world.see(bad, bad)
-    steps = [world.engine.step(world.state, Ran(bad(2)), world.now) for _ in range(2)]
+    world = EngineHarness()
+    world.observe(bad, bad)
+    steps = [world.engine.step(world.state, RunFinished(bad(2)), world.now) for _ in range(2)]
     assert steps[0] == steps[1]
 
 
@@ -94,15 +111,15 @@ def test_a_store_that_fails_is_told_from_memory_and_resolved() -> None:
 def test_a_long_outage_is_one_incident() -> None:
     """A hundred failures page once."""
     world = fired()
-    world.see(*[bad] * 97)
-    assert (len(world.firing), world.deliver_all()) == (1, [("trigger", "Errors")])
+    world.observe(*[bad] * 97)
+    assert (len(world.open_incidents), world.deliver_all()) == (1, [("trigger", "Errors")])
 
 
 def test_a_retry_has_the_id_and_the_content_of_the_first_try() -> None:
     """Whatever has become of the incident in between: an id never means two things."""
     world = fired()
     first = world.deliver(answer=Retry(reason="HTTP 500"))
-    world.see(good, good, good)
+    world.observe(good, good, good)
     second = world.deliver(answer=Retry(reason="HTTP 500"))
     assert first is not None
     assert second is not None
@@ -112,23 +129,23 @@ def test_a_retry_has_the_id_and_the_content_of_the_first_try() -> None:
 def test_a_second_outage_has_ids_of_its_own() -> None:
     """Even when the clock was set back onto the first one."""
     world = fired()
-    (first,) = world.state.notices
+    (first,) = world.state.notifications
     world.deliver_all()
-    world.see(good, good, good)
+    world.observe(good, good, good)
     world.deliver_all()
     for number in range(3):
-        world.step(Ran(bad(number)))
-    (second,) = world.state.notices
+        world.step(RunFinished(bad(number)))
+    (second,) = world.state.notifications
     assert first != second
 
 
 def test_each_canary_has_its_own_incident() -> None:
     """A rule watches every canary by itself."""
     canaries = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("a", "b")]
-    world = World(alerts(), *canaries)
+    world = EngineHarness(alerts(), *canaries)
     for number in range(3):
-        world.see(*[msgspec.structs.replace(bad(number), canary=name) for name in ("a", "b")])
-    assert [incident.canary for incident in world.firing] == ["a", "b"]
+        world.observe(*[msgspec.structs.replace(bad(number), canary=name) for name in ("a", "b")])
+    assert [incident.canary for incident in world.open_incidents] == ["a", "b"]
 
 
 def test_keys_are_the_same_on_another_replica() -> None:
@@ -136,7 +153,7 @@ def test_keys_are_the_same_on_another_replica() -> None:
     one, two = fired(), fired()
     assert list(one.state.groups) == list(two.state.groups)
     two.configure(alerts(), instance="elsewhere")
-    assert two.engine.store_key != one.engine.store_key
+    assert two.engine.store_incident_key != one.engine.store_incident_key
 
 
 # ---- 3: in order
@@ -145,36 +162,36 @@ def test_keys_are_the_same_on_another_replica() -> None:
 def test_what_was_never_tried_is_never_told() -> None:
     """A trigger that is still waiting when the outage ends goes away, and so does its resolve."""
     world = fired()
-    world.see(good, good, good)
-    assert (world.deliver_all(), world.state.notices) == ([], {})
+    world.observe(good, good, good)
+    assert (world.deliver_all(), world.state.notifications) == ([], {})
 
 
 def test_what_was_tried_is_told_to_its_end() -> None:
     """A trigger whose answer was lost is tried until it is accepted, and only then comes the resolve."""
     world = fired()
     world.deliver(answer=Retry(reason="no answer"))
-    world.see(good, good, good)
+    world.observe(good, good, good)
     assert world.deliver_all() == [("trigger", "Errors"), ("resolve", "Errors")]
 
 
 def test_a_try_that_a_crash_cut_off_counts_as_tried() -> None:
     """The receiver may have it: so it is told again, with the same id, and then that it is over."""
     world = fired()
-    begun = world.begin()
+    begun = world.start_send()
     world.crash()
-    world.see(good, good, good)
+    world.observe(good, good, good)
     assert begun is not None
     again = world.deliver()
     assert again is not None
-    assert (again.id, again.tries) == (begun.id, 2)
+    assert (again.id, again.attempts) == (begun.id, 2)
     assert world.deliver_all() == [("resolve", "Errors")]
 
 
 def test_a_resolve_waits_for_its_trigger() -> None:
     """As long as the trigger is not accepted, nothing else of its group goes out."""
     world = fired()
-    world.deliver(answer=Retry(reason="HTTP 500", after=600.0))
-    world.see(good, good, good)
+    world.deliver(answer=Retry(reason="HTTP 500", retry_after=600.0))
+    world.observe(good, good, good)
     assert world.deliver_all() == []
     world.now += 600
     assert world.deliver_all() == [("trigger", "Errors"), ("resolve", "Errors")]
@@ -184,16 +201,16 @@ def test_flapping_behind_a_dead_receiver_piles_nothing_up() -> None:
     """Outages that begin and end unheard cancel out; what is kept is bounded."""
     world = fired()
     for _ in range(20):
-        world.see(good, good, good, bad, bad, bad)
-        world.begin()  # it hangs, and is tried for ever
-    assert len(world.state.notices) <= 3
+        world.observe(good, good, good, bad, bad, bad)
+        world.start_send()  # it hangs, and is tried for ever
+    assert len(world.state.notifications) <= 3
 
 
 def test_another_outage_comes_after_the_end_of_the_first() -> None:
     """Trigger, resolve, trigger, resolve: in this order, although they were all waiting."""
     world = fired()
-    world.deliver(answer=Retry(reason="no answer", after=600.0))
-    world.see(good, good, good, bad, bad, bad)
+    world.deliver(answer=Retry(reason="no answer", retry_after=600.0))
+    world.observe(good, good, good, bad, bad, bad)
     world.now += 600
     assert world.deliver_all() == [("trigger", "Errors"), ("resolve", "Errors"), ("trigger", "Errors")]
 
@@ -201,11 +218,11 @@ def test_another_outage_comes_after_the_end_of_the_first() -> None:
 def test_another_group_does_not_wait() -> None:
     """Order is kept within a group; a notice that backs off holds up no other group."""
     canaries = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("a", "b")]
-    world = World(alerts(), *canaries)
-    world.see(*[msgspec.structs.replace(bad(number), canary="a") for number in range(3)])
+    world = EngineHarness(alerts(), *canaries)
+    world.observe(*[msgspec.structs.replace(bad(number), canary="a") for number in range(3)])
     world.deliver(answer=Retry(reason="HTTP 500"))
-    world.see(*[msgspec.structs.replace(bad(number), canary="b") for number in range(3)])
-    world.step(Answered("no such notice", Accepted(), 0.0))
+    world.observe(*[msgspec.structs.replace(bad(number), canary="b") for number in range(3)])
+    world.step(SendFinished("no such notice", Accepted(), 0.0))
     stuck, sent = world.deliver(answer=Retry(reason="HTTP 500")), world.deliver()
     assert stuck is not None
     assert sent is not None
@@ -219,12 +236,15 @@ def test_a_rule_that_is_removed_resolves_what_it_opened() -> None:
     """At the next start, with the reason."""
     world = fired()
     world.deliver_all()
-    world.configure(alerts(rules={"Other": THREE_IN_A_ROW}))
+    world.configure(alerts(rules={"Other": THREE_FAILURES_RULE}))
     world.crash()
     world.step(Started())
     notice = world.deliver()
     assert notice is not None
-    assert (notice.action, notice.members[0].reason) == ("resolve", "the rule was removed from the configuration")
+    assert (notice.action, notice.members[0].resolve_reason) == (
+        "resolve",
+        "the rule was removed from the configuration",
+    )
     assert world.state.detectors == {}
 
 
@@ -244,7 +264,7 @@ def test_a_route_that_is_removed_still_ends_what_it_told() -> None:
     world.configure(alerts(receivers=TWO_HOOKS, routes=[{"receivers": ["other"]}]))
     world.step(Started())
     assert world.deliver_all("hook", "other") == [("trigger", "Errors")]
-    world.see(good, good, good)
+    world.observe(good, good, good)
     assert world.deliver_all("hook", "other") == [("resolve", "Errors"), ("resolve", "Errors")]
 
 
@@ -253,7 +273,7 @@ def test_a_receiver_that_is_removed_is_forgotten() -> None:
     world = fired(receivers=TWO_HOOKS)
     world.configure(alerts())
     world.step(Started())
-    assert [notice.receiver for notice in world.state.notices.values()] == ["hook"]
+    assert [notice.receiver for notice in world.state.notifications.values()] == ["hook"]
 
 
 def test_an_edited_rule_can_resolve_what_its_former_self_opened() -> None:
@@ -261,13 +281,13 @@ def test_an_edited_rule_can_resolve_what_its_former_self_opened() -> None:
     world = fired()
     world.deliver_all()
     ratio = {"type": "ratio", "over": "10 runs", "threshold": "50%", "min_samples": 5}
-    world.configure(alerts(rules={"Errors": {**THREE_IN_A_ROW, "detector": ratio}}))
+    world.configure(alerts(rules={"Errors": {**THREE_FAILURES_RULE, "detector": ratio}}))
     world.crash()
     world.step(Started())
-    world.see(good, good, good, good)
-    assert len(world.firing) == 1
-    world.see(good)
-    assert (world.firing, world.deliver_all()) == ([], [("resolve", "Errors")])
+    world.observe(good, good, good, good)
+    assert len(world.open_incidents) == 1
+    world.observe(good)
+    assert (world.open_incidents, world.deliver_all()) == ([], [("resolve", "Errors")])
 
 
 # ---- 5: only good samples that were seen resolve
@@ -287,8 +307,8 @@ def test_what_says_nothing_resolves_nothing(run: Any) -> None:
     """Neutral runs, skipped ones, a broken prober and other canaries leave an incident as it is."""
     world = fired()
     world.deliver_all()
-    world.see(*[run] * 50)
-    assert (len(world.firing), world.deliver_all()) == (1, [])
+    world.observe(*[run] * 50)
+    assert (len(world.open_incidents), world.deliver_all()) == (1, [])
 
 
 def test_time_alone_resolves_nothing() -> None:
@@ -300,7 +320,7 @@ def test_time_alone_resolves_nothing() -> None:
         world.step(Tick())
         world.crash()
         world.step(Started())
-    assert (len(world.firing), world.deliver_all()) == (1, [])
+    assert (len(world.open_incidents), world.deliver_all()) == (1, [])
 
 
 # ---- 6: a restart with nothing changed says nothing
@@ -309,8 +329,8 @@ def test_time_alone_resolves_nothing() -> None:
 @pytest.mark.parametrize("runs", [[], [bad] * 2, [bad] * 3, [bad] * 3 + [good] * 2, [bad] * 3 + [good] * 3])
 def test_a_restart_with_nothing_changed_sends_nothing(runs: list[Any]) -> None:
     """Before, during and after an outage: what was delivered stays delivered."""
-    world = World()
-    world.see(*runs)
+    world = EngineHarness()
+    world.observe(*runs)
     world.deliver_all()
     for _ in range(3):
         world.crash()

@@ -4,31 +4,31 @@ from typing import Any
 
 import msgspec
 
-from streamcanary.alerting.engine.inputs import Silenced, Started, Tick, Unsilenced
+from streamcanary.alerting.engine.inputs import SilenceCreated, SilenceDeleted, Started, Tick
 from streamcanary.alerting.notify.receivers.delivery_result import Refused, Retry
 from streamcanary.model.alerts.silence import Silence
-from support.alerting.builders import CHAT, NOON, THREE_IN_A_ROW, World, a_hook, alerts, bad, good
-from support.alerting.groups import fleet, later, runs
+from support.alerting.builders import CHAT, NOON, THREE_FAILURES_RULE, EngineHarness, alerts, bad, good, webhook_config
+from support.alerting.groups import advance, make_canaries, run_canaries
 
-TWO_HOOKS = {"hook": a_hook(), "other": a_hook()}
+TWO_HOOKS = {"hook": webhook_config(), "other": webhook_config()}
 TO_ONE, TO_OTHER = [{"receivers": ["hook"]}], [{"receivers": ["other"]}]
 TO_BOTH = [{"receivers": ["hook", "other"]}]
-BUSY = Retry(reason="HTTP 429", definite=True)
+BUSY = Retry(reason="HTTP 429", is_definitely_undelivered=True)
 
 
-def fired(**sections: Any) -> World:
+def fired(**sections: Any) -> EngineHarness:
     """Build a world in which ``chat`` has failed three times."""
-    world = World(alerts(receivers=TWO_HOOKS, **sections))
-    world.see(bad, bad, bad)
+    world = EngineHarness(alerts(receivers=TWO_HOOKS, **sections))
+    world.observe(bad, bad, bad)
     return world
 
 
-def silence(world: World) -> None:
+def silence(world: EngineHarness) -> None:
     """Mute everything for an hour."""
-    world.step(Silenced(Silence(id="s", match=('canary=~".*"',), starts=NOON, until=world.now + 3600)))
+    world.step(SilenceCreated(Silence(id="s", match=('canary=~".*"',), starts=NOON, until=world.now + 3600)))
 
 
-def restart(world: World, *canaries: Any, **sections: Any) -> None:
+def restart(world: EngineHarness, *canaries: Any, **sections: Any) -> None:
     """Start again, with another configuration."""
     world.configure(alerts(receivers=TWO_HOOKS, **sections), *canaries)
     world.crash()
@@ -41,11 +41,11 @@ def test_who_is_routed_to_in_a_silence_hears_when_it_ends() -> None:
     assert [("trigger", "Errors")] == world.deliver_all("hook")
     silence(world)
     restart(world, routes=TO_BOTH)
-    later(world, 60)
+    advance(world, 60)
     assert [] == world.deliver_all("hook", "other")
-    world.step(Unsilenced("s"))
+    world.step(SilenceDeleted("s"))
     assert [("trigger", "Errors")] == world.deliver_all("hook", "other")
-    world.see(good, good, good)
+    world.observe(good, good, good)
     assert [("resolve", "Errors")] * 2 == world.deliver_all("hook", "other")
 
 
@@ -55,7 +55,7 @@ def test_a_refused_page_is_not_tried_again_in_a_silence() -> None:
     world.deliver("hook", Refused("HTTP 403"))
     silence(world)
     restart(world, routes=TO_ONE)
-    later(world, 60)
+    advance(world, 60)
     assert [] == world.deliver_all("hook")
 
 
@@ -65,22 +65,22 @@ def test_who_has_not_heard_of_it_before_a_silence_is_spared() -> None:
     world.deliver("hook", BUSY)
     assert [("trigger", "Errors")] == world.deliver_all("other")
     silence(world)
-    later(world, 60)
+    advance(world, 60)
     assert [] == world.deliver_all("hook", "other")
-    world.step(Unsilenced("s"))
+    world.step(SilenceDeleted("s"))
     assert [("trigger", "Errors")] == world.deliver_all("hook", "other")
 
 
 def test_who_is_spared_is_not_told_of_changes_either() -> None:
     """One of two recovers in the silence: whoever knows of the page hears of it, and nobody else."""
     one_failure = {"Errors": {"detector": {"type": "consecutive", "failures": 1}}}
-    world = World(alerts(rules=one_failure, group_by=["alert"], receivers=TWO_HOOKS), *fleet(2))
-    runs(world, "c0", "c1")
-    later(world, 300)
+    world = EngineHarness(alerts(rules=one_failure, group_by=["alert"], receivers=TWO_HOOKS), *make_canaries(2))
+    run_canaries(world, "c0", "c1")
+    advance(world, 300)
     world.deliver("hook", Refused("HTTP 403"))
     silence(world)
-    runs(world, "c0", run=good)
-    later(world, 300)
+    run_canaries(world, "c0", run=good)
+    advance(world, 300)
     assert [] == world.deliver_all("hook")
 
 
@@ -90,9 +90,9 @@ def test_who_is_spared_hears_nothing_if_it_is_over_by_then() -> None:
     world.deliver("hook", BUSY)
     world.deliver_all("other")
     silence(world)
-    later(world, 60)
-    world.see(good, good, good)
-    later(world, 60)
+    advance(world, 60)
+    world.observe(good, good, good)
+    advance(world, 60)
     assert ([], [("resolve", "Errors")]) == (world.deliver_all("hook"), world.deliver_all("other"))
 
 
@@ -100,7 +100,7 @@ def test_a_route_that_changes_before_anything_is_said_pages_the_new_receiver_onl
     """The former knows of nothing."""
     world = fired(routes=TO_ONE, group_wait="1m")
     restart(world, routes=TO_OTHER, group_wait="1m")
-    later(world, 60)
+    advance(world, 60)
     assert ([], [("trigger", "Errors")]) == (world.deliver_all("hook"), world.deliver_all("other"))
 
 
@@ -110,23 +110,23 @@ def test_who_is_no_longer_routed_to_hears_of_changes_and_not_that_there_are_none
     world.deliver_all("hook")
     restart(world, routes=TO_OTHER, repeat_interval="1h")
     assert ([], [("trigger", "Errors")]) == (world.deliver_all("hook"), world.deliver_all("other"))
-    later(world, 3600)
+    advance(world, 3600)
     assert ([], [("update", "Errors")]) == (world.deliver_all("hook"), world.deliver_all("other"))
-    world.see(good, good, good)
+    world.observe(good, good, good)
     assert [("resolve", "Errors")] * 2 == world.deliver_all("hook", "other")
 
 
 def test_a_rule_that_is_made_to_page_while_it_fires_pages() -> None:
     """Its new labels are routed; whoever was told before hears of the end."""
     routes = [{"match": ['severity="page"'], "receivers": ["other"]}, {"receivers": ["hook"]}]
-    rules = [{"Errors": {**THREE_IN_A_ROW, "labels": {"severity": severity}}} for severity in ("ticket", "page")]
+    rules = [{"Errors": {**THREE_FAILURES_RULE, "labels": {"severity": severity}}} for severity in ("ticket", "page")]
     world = fired(routes=routes, rules=rules[0])
     assert [("trigger", "Errors")] == world.deliver_all("hook", "other")
     restart(world, routes=routes, rules=rules[1])
     page = world.deliver("other")
     assert page is not None
     assert ("trigger", "page") == (page.action, page.members[0].labels["severity"])
-    world.see(good, good, good)
+    world.observe(good, good, good)
     assert [("resolve", "Errors")] * 2 == world.deliver_all("hook", "other")
 
 
@@ -135,7 +135,7 @@ def test_a_canary_that_is_renamed_while_it_fires_goes_by_its_new_name() -> None:
     world = fired()
     told = world.deliver("hook")
     restart(world, msgspec.structs.replace(CHAT, name="talk", renamed_from="chat"))
-    world.see(*(lambda number: msgspec.structs.replace(good(number), canary="talk") for _ in range(3)))
+    world.observe(*(lambda number: msgspec.structs.replace(good(number), canary="talk") for _ in range(3)))
     ended = world.deliver("hook")
     assert told is not None
     assert ended is not None
@@ -145,23 +145,23 @@ def test_a_canary_that_is_renamed_while_it_fires_goes_by_its_new_name() -> None:
 def test_all_that_a_silence_held_back_is_one_page() -> None:
     """As it would have been without."""
     one_failure = {"Errors": {"detector": {"type": "consecutive", "failures": 1}}}
-    world = World(alerts(rules=one_failure, group_by=["alert"], group_wait=10), *fleet(40))
+    world = EngineHarness(alerts(rules=one_failure, group_by=["alert"], group_wait=10), *make_canaries(40))
     silence(world)
-    runs(world, *(f"c{number}" for number in range(40)))
-    later(world, 3600)
+    run_canaries(world, *(f"c{number}" for number in range(40)))
+    advance(world, 3600)
     page = world.deliver()
     assert page is not None
-    assert (40, None) == (page.total, world.deliver())
+    assert (40, None) == (page.member_count, world.deliver())
 
 
 def test_what_fires_in_a_long_silence_stays_with_level_receivers() -> None:
     """Told before the silence began, it is not forgotten a week later while it still fires."""
     prom = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
-    world = World(alerts(receivers={"prom": prom, "hook": a_hook()}, group_wait=60))
-    world.see(bad, bad, bad)
-    world.step(Silenced(Silence(id="s", match=('canary=~".*"',), starts=NOON, until=NOON + 30 * 86400)))
+    world = EngineHarness(alerts(receivers={"prom": prom, "hook": webhook_config()}, group_wait=60))
+    world.observe(bad, bad, bad)
+    world.step(SilenceCreated(Silence(id="s", match=('canary=~".*"',), starts=NOON, until=NOON + 30 * 86400)))
     world.step(Tick())
     group = next(iter(world.state.groups.values()))
     world.now += 8 * 86400
-    world.pass_a_minute()
+    world.advance_one_minute()
     assert group.key in world.state.groups

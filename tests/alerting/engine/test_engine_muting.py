@@ -7,15 +7,15 @@ import msgspec
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.alerting.engine.active_alerts import standing
-from streamcanary.alerting.engine.inputs import Ran, Silenced, Started, Tick, Unsilenced
+from streamcanary.alerting.engine.active_alerts import active_alerts
+from streamcanary.alerting.engine.inputs import RunFinished, SilenceCreated, SilenceDeleted, Started, Tick
 from streamcanary.alerting.maintenance import Maintenance
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.canary import Canary
-from support.alerting.builders import NOON, World, a_hook, a_run, alerts, bad, good
+from support.alerting.builders import NOON, EngineHarness, a_run, alerts, bad, good, webhook_config
 
 PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
-TWO_HOOKS = {"hook": a_hook(), "other": a_hook()}
+TWO_HOOKS = {"hook": webhook_config(), "other": webhook_config()}
 
 
 def a_silence(match: str = 'canary="chat"', *, start: float = 0, end: float = 3600, id: str = "s") -> Silence:  # noqa: A002
@@ -23,7 +23,7 @@ def a_silence(match: str = 'canary="chat"', *, start: float = 0, end: float = 36
     return Silence(id=id, match=(match,), starts=NOON + start, until=NOON + end, by="me", why="a test")
 
 
-def later(world: World, seconds: float) -> None:
+def later(world: EngineHarness, seconds: float) -> None:
     """Let time pass."""
     world.now += seconds
     world.step(Tick())
@@ -34,32 +34,36 @@ def later(world: World, seconds: float) -> None:
 
 def test_what_fires_in_a_silence_is_told_to_nobody() -> None:
     """Neither that it fires nor that it is over; level receivers do not see it, either."""
-    world = World(alerts(receivers={"hook": a_hook(), "prom": PROM}))
-    world.step(Silenced(a_silence()))
-    world.see(bad, bad, bad)
+    world = EngineHarness(alerts(receivers={"hook": webhook_config(), "prom": PROM}))
+    world.step(SilenceCreated(a_silence()))
+    world.observe(bad, bad, bad)
     later(world, 10)
-    assert (1, {}, ()) == (len(world.firing), world.state.notices, standing(world.state, "prom", world.now))
-    world.see(good, good, good)
-    assert ({}, ()) == (world.state.notices, standing(world.state, "prom", world.now))
+    assert (1, {}, ()) == (
+        len(world.open_incidents),
+        world.state.notifications,
+        active_alerts(world.state, "prom", world.now),
+    )
+    world.observe(good, good, good)
+    assert ({}, ()) == (world.state.notifications, active_alerts(world.state, "prom", world.now))
 
 
 def test_who_was_told_before_a_silence_is_told_that_it_is_over() -> None:
     """A silence mutes news only."""
-    world = World()
-    world.see(bad, bad, bad)
+    world = EngineHarness()
+    world.observe(bad, bad, bad)
     world.deliver_all()
-    world.step(Silenced(a_silence()))
+    world.step(SilenceCreated(a_silence()))
     later(world, 10)
-    world.see(good, good, good)
+    world.observe(good, good, good)
     assert [("resolve", "Errors")] == world.deliver_all()
 
 
 def test_nothing_is_repeated_in_a_silence() -> None:
     """That it still fires is no news."""
-    world = World(alerts(repeat_interval="10m"))
-    world.see(bad, bad, bad)
+    world = EngineHarness(alerts(repeat_interval="10m"))
+    world.observe(bad, bad, bad)
     world.deliver_all()
-    world.step(Silenced(a_silence(end=3600)))
+    world.step(SilenceCreated(a_silence(end=3600)))
     later(world, 1800)
     assert [] == world.deliver_all()
     later(world, 1800)
@@ -68,9 +72,9 @@ def test_nothing_is_repeated_in_a_silence() -> None:
 
 def test_what_is_still_bad_when_a_silence_ends_pages_then() -> None:
     """At the next tick, with when it began."""
-    world = World()
-    world.step(Silenced(a_silence()))
-    world.see(bad, bad, bad)
+    world = EngineHarness()
+    world.step(SilenceCreated(a_silence()))
+    world.observe(bad, bad, bad)
     later(world, 3000)
     assert world.deliver() is None
     later(world, 600)
@@ -81,22 +85,22 @@ def test_what_is_still_bad_when_a_silence_ends_pages_then() -> None:
 
 def test_a_silence_that_is_ended_early_ends_at_once() -> None:
     """No tick is waited for."""
-    world = World()
-    world.step(Silenced(a_silence()))
-    world.see(bad, bad, bad)
-    world.step(Unsilenced("s"))
+    world = EngineHarness()
+    world.step(SilenceCreated(a_silence()))
+    world.observe(bad, bad, bad)
+    world.step(SilenceDeleted("s"))
     assert [("trigger", "Errors")] == world.deliver_all()
-    world.step(Unsilenced("no such silence"))
+    world.step(SilenceDeleted("no such silence"))
 
 
 def test_a_silence_and_what_it_mutes_outlive_a_restart() -> None:
     """It pages when the silence is over, not at the start."""
-    world = World()
-    world.step(Silenced(a_silence()))
-    world.see(bad, bad, bad)
+    world = EngineHarness()
+    world.step(SilenceCreated(a_silence()))
+    world.observe(bad, bad, bad)
     world.crash()
     world.step(Started())
-    assert {} == world.state.notices
+    assert {} == world.state.notifications
     world.crash()
     world.now = NOON + 3600
     world.step(Started())
@@ -105,21 +109,21 @@ def test_a_silence_and_what_it_mutes_outlive_a_restart() -> None:
 
 def test_a_silence_that_is_yet_to_begin_mutes_nothing() -> None:
     """And one that is about something else."""
-    world = World()
-    world.step(Silenced(a_silence(start=600)))
-    world.step(Silenced(a_silence('canary="another"', id="t")))
-    world.see(bad, bad, bad)
+    world = EngineHarness()
+    world.step(SilenceCreated(a_silence(start=600)))
+    world.step(SilenceCreated(a_silence('canary="another"', id="t")))
+    world.observe(bad, bad, bad)
     assert [("trigger", "Errors")] == world.deliver_all()
 
 
 def test_a_silence_before_the_page_is_out_keeps_it_in() -> None:
     """What waits in its group is not news yet."""
-    world = World(alerts(group_wait=60))
-    world.see(bad, bad, bad)
-    world.step(Silenced(a_silence('alertname="Errors"')))
+    world = EngineHarness(alerts(group_wait=60))
+    world.observe(bad, bad, bad)
+    world.step(SilenceCreated(a_silence('alertname="Errors"')))
     later(world, 60)
-    assert ({}, []) == (world.state.notices, [group for group in world.state.groups.values() if group.firing])
-    world.step(Unsilenced("s"))
+    assert ({}, []) == (world.state.notifications, [group for group in world.state.groups.values() if group.is_firing])
+    world.step(SilenceDeleted("s"))
     assert [("trigger", "Errors")] == world.deliver_all()
 
 
@@ -127,24 +131,24 @@ def test_what_fires_again_in_a_silence_is_not_shown_to_level_receivers() -> None
     """They have heard that it was over, and know it from a group that others keep open, or that is over."""
     for others in ((), ("more",)):
         canaries = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("chat", "more")]
-        world = World(alerts(receivers={"prom": PROM}, group_by=["alert"], group_interval=10), *canaries)
+        world = EngineHarness(alerts(receivers={"prom": PROM}, group_by=["alert"], group_interval=10), *canaries)
         for name in ("chat", *others):
-            world.see(*[msgspec.structs.replace(bad(number), canary=name) for number in range(3)])
-        world.see(good, good, good)
+            world.observe(*[msgspec.structs.replace(bad(number), canary=name) for number in range(3)])
+        world.observe(good, good, good)
         later(world, 300)
-        world.step(Silenced(a_silence()))
-        world.see(bad, bad, bad)
-        known = {incident.canary for incident in standing(world.state, "prom", world.now) if incident.firing}
+        world.step(SilenceCreated(a_silence()))
+        world.observe(bad, bad, bad)
+        known = {incident.canary for incident in active_alerts(world.state, "prom", world.now) if incident.is_firing}
         assert set(others) == known
-        world.step(Unsilenced("s"))
-        known = {incident.canary for incident in standing(world.state, "prom", world.now) if incident.firing}
+        world.step(SilenceDeleted("s"))
+        known = {incident.canary for incident in active_alerts(world.state, "prom", world.now) if incident.is_firing}
         assert {"chat", *others} == known
 
 
 def test_a_silence_is_forgotten_a_day_after_its_end() -> None:
     """So that they do not add up."""
-    world = World()
-    world.step(Silenced(a_silence()))
+    world = EngineHarness()
+    world.step(SilenceCreated(a_silence()))
     later(world, 3600 + 86400)
     assert ["s"] == list(world.state.silences)
     for _ in range(3):
@@ -181,7 +185,7 @@ def friday(**more: Any) -> Maintenance:
 )
 def test_a_window_keeps_to_the_clock_on_the_wall(moment: str, is_open: bool) -> None:
     """Five in the afternoon is five, in summer and in winter."""
-    assert is_open == friday().open(at(moment))
+    assert is_open == friday().is_open(at(moment))
 
 
 @pytest.mark.parametrize(
@@ -190,24 +194,24 @@ def test_a_window_keeps_to_the_clock_on_the_wall(moment: str, is_open: bool) -> 
 )
 def test_a_window_in_the_night_of_the_change_is_not_lost(moment: str, is_open: bool) -> None:
     """Half past two does not exist in one night of the year, and twice in another."""
-    assert is_open == friday(cron="30 2 * * *", **{"for": "1h"}).open(at(moment))
+    assert is_open == friday(cron="30 2 * * *", **{"for": "1h"}).is_open(at(moment))
 
 
 def test_maintenance_mutes_as_a_silence_does() -> None:
     """What fires in it is told when it closes, and who was told before is told when it is over."""
     window = {"match": ['tier="prod"'], "cron": f"{datetime.fromtimestamp(NOON, UTC):%M %H} * * *", "for": "30m"}
     start = NOON - NOON % 60
-    world = World(alerts(maintenance={"deploy": window}))
-    world.see(bad, bad, bad)
+    world = EngineHarness(alerts(maintenance={"deploy": window}))
+    world.observe(bad, bad, bad)
     later(world, 60)
-    assert {} == world.state.notices
+    assert {} == world.state.notifications
     world.now = start + 1800
     world.step(Tick())
     assert [("trigger", "Errors")] == world.deliver_all()
     world.now = start + 86400 + 60
     world.step(Tick())
     for _ in range(3):
-        world.step(Ran(a_run(9, started=world.now - 1)))
+        world.step(RunFinished(a_run(9, started=world.now - 1)))
     assert [("resolve", "Errors")] == world.deliver_all()
 
 

@@ -7,21 +7,21 @@ import pytest
 
 from streamcanary.alerting.engine.inputs import Started, Tick
 from streamcanary.model.canary import Canary
-from support.alerting.builders import CHAT, THREE_IN_A_ROW, World, a_hook, alerts, bad, good
+from support.alerting.builders import CHAT, THREE_FAILURES_RULE, EngineHarness, alerts, bad, good, webhook_config
 
 RENAMED = msgspec.structs.replace(CHAT, name="talk", renamed_from="chat")
-NEW_RULE = {"Faults": {**THREE_IN_A_ROW, "renamed_from": "Errors"}}
+NEW_RULE = {"Faults": {**THREE_FAILURES_RULE, "renamed_from": "Errors"}}
 
 
-def fired(**sections: Any) -> World:
+def fired(**sections: Any) -> EngineHarness:
     """Build a world in which ``chat`` has failed three times, and the page was delivered."""
-    world = World(alerts(**sections))
-    world.see(bad, bad, bad)
+    world = EngineHarness(alerts(**sections))
+    world.observe(bad, bad, bad)
     world.deliver_all()
     return world
 
 
-def restart(world: World, canary: Canary, **sections: Any) -> None:
+def restart(world: EngineHarness, canary: Canary, **sections: Any) -> None:
     """Start again with another configuration."""
     world.configure(alerts(**sections), canary)
     world.crash()
@@ -36,15 +36,15 @@ def of(canary: Canary, run: Any) -> Any:
 
 
 @pytest.mark.parametrize(
-    ("canary", "rules"), [(RENAMED, {"Errors": THREE_IN_A_ROW}), (CHAT, NEW_RULE), (RENAMED, NEW_RULE)]
+    ("canary", "rules"), [(RENAMED, {"Errors": THREE_FAILURES_RULE}), (CHAT, NEW_RULE), (RENAMED, NEW_RULE)]
 )
 def test_what_was_told_under_a_former_name_is_ended_by_the_new(canary: Canary, rules: dict[str, Any]) -> None:
     """Nothing is said at the start, and the end is told under the key of the page."""
     world = fired()
-    (page,) = world.state.notices.values()
+    (page,) = world.state.notifications.values()
     restart(world, canary, rules=rules)
     assert [] == world.deliver_all()
-    world.see(*[of(canary, good)] * 3)
+    world.observe(*[of(canary, good)] * 3)
     ended = world.deliver()
     assert ended is not None
     assert (page.group, "resolve", page.members[0].key) == (ended.group, ended.action, ended.members[0].key)
@@ -54,11 +54,11 @@ def test_what_was_told_under_a_former_name_is_ended_by_the_new(canary: Canary, r
 def test_a_new_outage_has_the_former_key_and_the_new_name(group_by: list[str]) -> None:
     """Whatever alerts are grouped by."""
     world = fired(group_by=group_by)
-    (page,) = world.state.notices.values()
+    (page,) = world.state.notifications.values()
     restart(world, RENAMED, rules=NEW_RULE, group_by=group_by)
-    world.see(*[of(RENAMED, good)] * 3)
+    world.observe(*[of(RENAMED, good)] * 3)
     world.deliver_all()
-    world.see(*[of(RENAMED, bad)] * 3)
+    world.observe(*[of(RENAMED, bad)] * 3)
     again = world.deliver()
     assert again is not None
     assert (page.group, "trigger") == (again.group, again.action)
@@ -68,11 +68,11 @@ def test_a_new_outage_has_the_former_key_and_the_new_name(group_by: list[str]) -
 
 def test_a_row_of_failures_goes_on_under_the_new_name() -> None:
     """Two before and one after are three."""
-    world = World()
-    world.see(bad, bad)
+    world = EngineHarness()
+    world.observe(bad, bad)
     restart(world, RENAMED, rules=NEW_RULE)
-    world.see(of(RENAMED, bad))
-    assert ["Faults"] == [incident.rule for incident in world.firing]
+    world.observe(of(RENAMED, bad))
+    assert ["Faults"] == [incident.rule for incident in world.open_incidents]
 
 
 def test_without_a_word_about_it_a_new_name_is_another_canary() -> None:
@@ -88,13 +88,13 @@ def test_a_name_can_be_given_back() -> None:
     restart(world, RENAMED, rules=NEW_RULE)
     restart(world, CHAT)
     assert [] == world.deliver_all()
-    world.see(good, good, good)
+    world.observe(good, good, good)
     assert [("resolve", "Errors")] == world.deliver_all()
 
 
 def test_a_canary_that_is_called_like_a_part_of_the_daemon_changes_no_key_of_that() -> None:
     """``StoreFailing`` is about the store, and not about a canary called store."""
-    world = World(
-        alerts(receivers={"hook": a_hook()}), msgspec.structs.replace(CHAT, name="store", renamed_from="chat")
+    world = EngineHarness(
+        alerts(receivers={"hook": webhook_config()}), msgspec.structs.replace(CHAT, name="store", renamed_from="chat")
     )
-    assert world.engine.store_key == World().engine.store_key
+    assert world.engine.store_incident_key == EngineHarness().engine.store_incident_key

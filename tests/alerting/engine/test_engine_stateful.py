@@ -10,26 +10,35 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.inputs import (
-    Answered,
-    LevelAnswered,
-    Ran,
-    Silenced,
+    RunFinished,
+    SendFinished,
+    SilenceCreated,
+    SilenceDeleted,
     Started,
+    StateReceiverReported,
     StoreFailed,
     StoreRecovered,
     Tick,
-    Unsilenced,
 )
 from streamcanary.alerting.engine.state import Draft, State, read_state
 from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused, Retry
-from streamcanary.model.alerts.incident import Evidence, Notice, Progress
+from streamcanary.model.alerts.incident import Evidence, Notification, NotificationState
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
-from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
-from support.alerting.builders import World, a_fault, a_run, alerts
-from support.alerting.config_variants import FLEETS, GROUPS, HOOKS, RECEIVERS, ROUTES, RULES, SHAPES, WINDOWS
-from support.alerting.invariants import Listener, silenced
+from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
+from support.alerting.builders import EngineHarness, a_fault, a_run, alerts
+from support.alerting.config_variants import (
+    CANARY_VARIANTS,
+    CONFIG_VARIANTS,
+    GROUP_BY_VARIANTS,
+    MAINTENANCE_VARIANTS,
+    RECEIVER_VARIANTS,
+    ROUTE_VARIANTS,
+    RULE_VARIANTS,
+    WEBHOOK_NAMES,
+)
+from support.alerting.invariants import ReceiverModel, is_silenced
 from support.hypothesis_profile import PROFILE
 
 WAIT, INTERVAL, REPEAT, LONGEST_TICK = 10.0, 60.0, 600.0, 30.0
@@ -42,7 +51,7 @@ RUNS: dict[str, tuple[OutcomeKind, FaultKind | None]] = {
     "rejected": (OutcomeKind.FAILED, FaultKind.AUTH_FAILED),
     "broken": (OutcomeKind.INTERNAL_ERROR, None),
 }
-BUDGETS = {"unbudgeted": BudgetStanding.EXHAUSTED, "slowed": BudgetStanding.SLOWED}
+BUDGETS = {"unbudgeted": BudgetState.EXHAUSTED, "slowed": BudgetState.SLOWED}
 MATCHERS = ('canary="a"', 'alert="Errors"', 'target="right"', 'instance="default"')
 
 
@@ -53,10 +62,10 @@ class Story(RuleBasedStateMachine):
         super().__init__()
         self.shape = {"fleet": "all", "rules": "both", "receivers": "all", "routes": "to all", "groups": "by alert"}
         self.shape["windows"] = "never"
-        self.world = World(self.config, *self.fleet)
+        self.world = EngineHarness(self.config, *self.fleet)
         self.world.step(Started())
-        self.listeners = {name: Listener() for name in HOOKS}
-        self.on_the_way: dict[str, Notice] = {}
+        self.listeners = {name: ReceiverModel() for name in WEBHOOK_NAMES}
+        self.on_the_way: dict[str, Notification] = {}
         self.elapsed = 0.0
         self.loud: dict[tuple[str, float], float] = {}
         self.number = 0
@@ -64,21 +73,21 @@ class Story(RuleBasedStateMachine):
     @property
     def fleet(self) -> tuple[Canary, ...]:
         """The canaries there are now."""
-        return FLEETS[self.shape["fleet"]]
+        return CANARY_VARIANTS[self.shape["fleet"]]
 
     @property
     def config(self) -> AlertsConfig:
         """The configuration as it is now."""
-        receivers = RECEIVERS[self.shape["receivers"]]
+        receivers = RECEIVER_VARIANTS[self.shape["receivers"]]
         return alerts(
-            rules={"TargetRejected": {}, "NoData": {}, **RULES[self.shape["rules"]]},
+            rules={"TargetRejected": {}, "NoData": {}, **RULE_VARIANTS[self.shape["rules"]]},
             receivers=receivers,
-            routes=ROUTES[self.shape["routes"]],
-            group_by=GROUPS[self.shape["groups"]],
+            routes=ROUTE_VARIANTS[self.shape["routes"]],
+            group_by=GROUP_BY_VARIANTS[self.shape["groups"]],
             group_wait=WAIT,
             group_interval=INTERVAL,
             repeat_interval=REPEAT,
-            maintenance=WINDOWS[self.shape["windows"]],
+            maintenance=MAINTENANCE_VARIANTS[self.shape["windows"]],
         )
 
     # ---- runs
@@ -107,7 +116,7 @@ class Story(RuleBasedStateMachine):
             reason, budget = ("budget", BUDGETS[how]) if how in BUDGETS else ("overlap", None)
             times = {"started": at, "scheduled": at, "duration": 0.0}
             run = a_run(self.number, OutcomeKind.SKIPPED, **times, reason=reason, budget=budget)
-        self._step(Ran(msgspec.structs.replace(run, canary=one.name, target=one.target, provider=one.provider)))
+        self._step(RunFinished(msgspec.structs.replace(run, canary=one.name, target=one.target, provider=one.provider)))
 
     # ---- time
 
@@ -133,34 +142,40 @@ class Story(RuleBasedStateMachine):
 
     # ---- deliveries
 
-    @rule(receiver=st.sampled_from(HOOKS))
+    @rule(receiver=st.sampled_from(WEBHOOK_NAMES))
     def send(self, receiver: str) -> None:
         """Send a notice; what comes of it is another matter."""
-        if receiver not in self.on_the_way and (notice := self.world.begin(receiver)):
+        if receiver not in self.on_the_way and (notice := self.world.start_send(receiver)):
             self.on_the_way[receiver] = notice
 
-    @rule(receiver=st.sampled_from(HOOKS), how=st.sampled_from(["accepted", "lost", "failed", "limited", "refused"]))
+    @rule(
+        receiver=st.sampled_from(WEBHOOK_NAMES),
+        how=st.sampled_from(["accepted", "lost", "failed", "limited", "refused"]),
+    )
     def answer(self, receiver: str, how: str) -> None:
         """Let what is on the way arrive or not, and the answer, too."""
         if (notice := self.on_the_way.pop(receiver, None)) is not None:
             self._answer(receiver, notice, how)
 
-    def _answer(self, receiver: str, notice: Notice, how: str) -> None:
+    def _answer(self, receiver: str, notice: Notification, how: str) -> None:
         listener = self.listeners[receiver]
         if how in ("accepted", "lost"):
-            listener.hear(notice)
+            listener.receive(notice)
         answer = {
             "accepted": Accepted(),
             "lost": Retry(reason="no answer"),
             "failed": Retry(reason="no answer"),
-            "limited": Retry(reason="HTTP 429", after=45.0, definite=True),
+            "limited": Retry(reason="HTTP 429", retry_after=45.0, is_definitely_undelivered=True),
             "refused": Refused("HTTP 400"),
         }[how]
-        self._step(Answered(notice.id, answer, 0.5))
+        self._step(SendFinished(notice.id, answer, 0.5))
         if how == "refused":
-            listener.refuse(notice, self.world.state.notices.get(notice.id))
+            listener.record_refusal(notice, self.world.state.notifications.get(notice.id))
 
-    @rule(receiver=st.sampled_from(HOOKS), how=st.sampled_from(["accepted", "accepted", "lost", "limited", "refused"]))
+    @rule(
+        receiver=st.sampled_from(WEBHOOK_NAMES),
+        how=st.sampled_from(["accepted", "accepted", "lost", "limited", "refused"]),
+    )
     def deliver(self, receiver: str, how: str) -> None:
         """Send all that is due to a receiver, and let the same become of it."""
         for _ in range(20):
@@ -169,18 +184,18 @@ class Story(RuleBasedStateMachine):
                 break
             self.answer(receiver, how)
 
-    @rule(receiver=st.sampled_from(HOOKS))
+    @rule(receiver=st.sampled_from(WEBHOOK_NAMES))
     def arrive_and_crash(self, receiver: str) -> None:
         """Let the receiver have it, and the daemon die before it hears so."""
         if notice := self.on_the_way.pop(receiver, None):
-            self.listeners[receiver].hear(notice)
+            self.listeners[receiver].receive(notice)
         self.crash()
 
     @rule(well=st.booleans())
     def level(self, well: bool) -> None:
         """Let the level receiver accept or refuse."""
         if "prom" in self.world.config.receivers:
-            self._step(LevelAnswered("prom", Accepted() if well else Refused("HTTP 400")))
+            self._step(StateReceiverReported("prom", Accepted() if well else Refused("HTTP 400")))
 
     # ---- people
 
@@ -189,25 +204,27 @@ class Story(RuleBasedStateMachine):
     )
     def silence(self, id: str, match: str, seconds: float) -> None:  # noqa: A002
         """Make a silence, or change one."""
-        self._step(Silenced(Silence(id=id, match=(match,), starts=self.world.now, until=self.world.now + seconds)))
+        self._step(
+            SilenceCreated(Silence(id=id, match=(match,), starts=self.world.now, until=self.world.now + seconds))
+        )
 
     @rule(id=st.sampled_from(["x", "y"]))
     def unsilence(self, id: str) -> None:  # noqa: A002
         """End a silence."""
-        self._step(Unsilenced(id))
+        self._step(SilenceDeleted(id))
 
-    @rule(data=st.data(), part=st.sampled_from(sorted(SHAPES)))
+    @rule(data=st.data(), part=st.sampled_from(sorted(CONFIG_VARIANTS)))
     def reload(self, data: st.DataObject, part: str) -> None:
         """Change a part of the configuration."""
-        self._shape(part, data.draw(st.sampled_from(sorted(SHAPES[part]))))
+        self._shape(part, data.draw(st.sampled_from(sorted(CONFIG_VARIANTS[part]))))
 
     def _shape(self, part: str, name: str) -> None:
-        receivers = RECEIVERS[self.shape["receivers"]]
+        receivers = RECEIVER_VARIANTS[self.shape["receivers"]]
         self.shape[part] = name
-        for gone in receivers.keys() - RECEIVERS[self.shape["receivers"]].keys():
+        for gone in receivers.keys() - RECEIVER_VARIANTS[self.shape["receivers"]].keys():
             if gone in self.listeners:
-                self.listeners[gone].forget()
-                self.listeners[gone].believes.clear()
+                self.listeners[gone].reset()
+                self.listeners[gone].firing_by_group.clear()
         self.on_the_way.clear()
         self.world.configure(self.config, *self.fleet)
         self.world.crash()
@@ -220,13 +237,13 @@ class Story(RuleBasedStateMachine):
         """Killed, and started again on what the ledger has: that says nothing that was not due anyway."""
         self._step(Tick())
         self.on_the_way.clear()
-        before = self.world.state.notices
+        before = self.world.state.notifications
         self.world.crash()
         self._step(Started())
-        after = self.world.state.notices
+        after = self.world.state.notifications
         assert before.keys() == after.keys()
         for key, notice in before.items():
-            assert notice.state is Progress.PARKED or notice == after[key]
+            assert notice.state is NotificationState.PARKED or notice == after[key]
 
     @rule(fails=st.booleans())
     def store(self, fails: bool) -> None:
@@ -239,36 +256,38 @@ class Story(RuleBasedStateMachine):
 
         Not if groups were made in another way meanwhile: then one alert is told of twice, and each page is ended.
         """
-        groups, pairs = self.world.engine.groups, self.world.engine.pairs
+        groups, pairs = self.world.engine.groups, self.world.engine.bindings
         known = self.world.state
         for group in known.groups.values():
             members = [known.incidents[key] for key in group.members if key in known.incidents]
-            if group.firing and any(groups.key_of(one, pairs.names(one))[0] != group.key for one in members):
+            if group.is_firing and any(
+                groups.key_and_labels(one, pairs.key_parts(one))[0] != group.key for one in members
+            ):
                 return
         self.on_the_way.clear()
         for listener in self.listeners.values():
-            listener.doubt()
+            listener.mark_possibly_notified()
         world = self.world
-        stored = {table: dict(rows) for table, rows in world.ledger.items()}
+        stored = {table: dict(rows) for table, rows in world.stored_rows.items()}
         self._hold(State())
         self._step(StoreFailed("cannot be read"))
         self._step(Started())
         self.run_all(how=how, times=2)
         self._pass(15.0)
-        for receiver in HOOKS:
+        for receiver in WEBHOOK_NAMES:
             self.deliver(receiver, answer)
         self.on_the_way.clear()
-        self._hold(world.state.over(read_state(stored)[0]))
+        self._hold(world.state.merge(read_state(stored)[0]))
         self._step(Started())
         self._step(StoreRecovered())
 
     def _hold(self, state: State) -> None:
         """Go on from ``state``, and have the ledger say so."""
         self.world.state = state
-        for table in self.world.ledger.values():
+        for table in self.world.stored_rows.values():
             table.clear()
         for row in state.rows():
-            self.world.ledger[row.table][row.key] = row.value or b""
+            self.world.stored_rows[row.table][row.key] = row.value or b""
 
     @rule()
     def lose_the_store(self) -> None:
@@ -276,16 +295,16 @@ class Story(RuleBasedStateMachine):
         self.on_the_way.clear()
         world = self.world
         engine = world.engine
-        recalled: dict[str, set[str]] = {name: set() for name in HOOKS}
-        for pair in engine.pairs:
-            incident = engine.pairs.incident(pair, world.now, Evidence())
-            group, _ = engine.groups.key_of(incident, engine.pairs.names(incident))
-            for name in engine.groups.keyed(engine.groups.told(incident)):
+        recalled: dict[str, set[str]] = {name: set() for name in WEBHOOK_NAMES}
+        for pair in engine.bindings:
+            incident = engine.bindings.canary_incident(pair, world.now, Evidence())
+            group, _ = engine.groups.key_and_labels(incident, engine.bindings.key_parts(incident))
+            for name in engine.groups.deduplicating_receivers(engine.groups.receivers_for(incident)):
                 recalled[name].add(group)
         for name, listener in self.listeners.items():
-            listener.forget()
-            for group in listener.believes.keys() - recalled[name]:
-                del listener.believes[group]
+            listener.reset()
+            for group in listener.firing_by_group.keys() - recalled[name]:
+                del listener.firing_by_group[group]
         self._hold(State())
         self._step(Started())
 
@@ -297,8 +316,8 @@ class Story(RuleBasedStateMachine):
         draft = Draft(state)
         loud = {}
         for incident in state.incidents.values():
-            if incident.firing and groups._mute.reason(draft, incident, now) is None:
-                assert not silenced(self.world.config, state, incident, now)
+            if incident.is_firing and groups._muter.mute_reason(draft, incident, now) is None:
+                assert not is_silenced(self.world.config, state, incident, now)
                 key = (incident.key, incident.opened)
                 loud[key] = self.loud.get(key, self.elapsed)
         self.loud = loud
@@ -307,16 +326,16 @@ class Story(RuleBasedStateMachine):
         """After ``group_wait`` if it is a page of its own, after ``group_interval`` at most if it is an update."""
         state = self.world.state
         for (key, _), since in self.loud.items():
-            homes = [group for group in state.groups.values() if group.firing and key in group.members]
+            homes = [group for group in state.groups.values() if group.is_firing and key in group.members]
             assert len(homes) == 1
-            limit = (WAIT if homes[0].flushed is None else INTERVAL) + LONGEST_TICK
-            assert key in homes[0].said or self.elapsed - since < limit
+            limit = (WAIT if homes[0].last_flush is None else INTERVAL) + LONGEST_TICK
+            assert key in homes[0].notified_members or self.elapsed - since < limit
 
     @invariant()
     def the_ledger_is_the_state(self) -> None:
         """Nothing is known that a crash would lose."""
         rows = {(row.table, row.key): row.value for row in self.world.state.rows()}
-        stored = {(table, key): value for table, rows in self.world.ledger.items() for key, value in rows.items()}
+        stored = {(table, key): value for table, rows in self.world.stored_rows.items() for key, value in rows.items()}
         assert rows == stored
 
     @invariant()
@@ -324,14 +343,21 @@ class Story(RuleBasedStateMachine):
         """Who has accepted all that was said believes what was said."""
         state = self.world.state
         for group in state.groups.values():
-            for receiver in self.world.engine.groups.edges(group.receivers) if group.firing and group.said else ():
+            for receiver in (
+                self.world.engine.groups.event_receivers(group.receivers)
+                if group.is_firing and group.notified_members
+                else ()
+            ):
                 listener = self.listeners[receiver]
-                mine = [n for n in state.notices.values() if (n.receiver, n.group) == (receiver, group.key)]
-                if any(n.state is not Progress.ACCEPTED for n in mine) or group.key in listener.missed:
+                mine = [n for n in state.notifications.values() if (n.receiver, n.group) == (receiver, group.key)]
+                if (
+                    any(n.state is not NotificationState.ACCEPTED for n in mine)
+                    or group.key in listener.groups_with_refusal
+                ):
                     continue
-                believed = listener.believes.get(group.key, set())
-                assert believed <= set(group.said)
-                assert not any(state.incidents[key].firing for key in set(group.said) - believed)
+                believed = listener.firing_by_group.get(group.key, set())
+                assert believed <= set(group.notified_members)
+                assert not any(state.incidents[key].is_firing for key in set(group.notified_members) - believed)
 
     def teardown(self) -> None:
         """Let all be well and everything get through: whoever heard that it fires has heard that it is over."""
@@ -345,19 +371,19 @@ class Story(RuleBasedStateMachine):
         for how in ("broken", "good", "good", "good"):
             self._settle(how)
         state = self.world.state
-        pending = [notice for notice in state.notices.values() if notice.state is Progress.PENDING]
+        pending = [notice for notice in state.notifications.values() if notice.state is NotificationState.PENDING]
         assert pending == []
-        assert {incident.rule for incident in state.incidents.values() if incident.firing} <= {"ReceiverFailing"}
-        firing = {group.key for group in state.groups.values() if group.firing}
+        assert {incident.rule for incident in state.incidents.values() if incident.is_firing} <= {"ReceiverFailing"}
+        firing = {group.key for group in state.groups.values() if group.is_firing}
         for name, listener in self.listeners.items():
-            assert listener.believes.keys() <= firing | listener.missed, name
+            assert listener.firing_by_group.keys() <= firing | listener.groups_with_refusal, name
 
     def _settle(self, how: str) -> None:
         for _ in range(10):
             self._pass(15.0)
             for one in self.fleet:
                 self._run(one, how)
-            for receiver in HOOKS:
+            for receiver in WEBHOOK_NAMES:
                 self.deliver(receiver, "accepted")
 
 

@@ -10,7 +10,7 @@ import pytest
 from pydantic import TypeAdapter
 
 from streamcanary.alerting.detectors import Detector
-from streamcanary.alerting.forecast import MONTH, RATES, Forecast, forecast
+from streamcanary.alerting.forecast import ERROR_RATES, MONTH_SECONDS, Forecast, forecast_detector
 from streamcanary.model.schedule import Cron
 from support.alerting.builders import CHAT, NOON
 
@@ -38,7 +38,7 @@ NOISY: list[tuple[dict[str, Any], float]] = [
 
 def expected(config: dict[str, Any], normal: float = 0.02) -> Forecast:
     """Forecast what the detector does for ``chat``, one run each 30 s."""
-    return forecast(DETECTOR.validate_python(config), CHAT, normal)
+    return forecast_detector(DETECTOR.validate_python(config), CHAT, normal)
 
 
 class Samples:
@@ -47,14 +47,14 @@ class Samples:
     def __init__(self, config: dict[str, Any], seed: int) -> None:
         self.judge = DETECTOR.validate_python(config).for_canary(CHAT)
         self.random = Random(seed)  # noqa: S311
-        self.at, self.state, self.firing = NOON, None, False
+        self.at, self.state, self.is_firing = NOON, None, False
 
     def feed(self, rate: float) -> bool:
         """Feed a sample that is bad at ``rate``; return whether the detector fires."""
         self.at += EVERY
-        verdict = self.judge.feed(self.state, bad=self.random.random() < rate, at=self.at, firing=self.firing)
-        self.state, self.firing = verdict.state, verdict.firing
-        return self.firing
+        verdict = self.judge.feed(self.state, bad=self.random.random() < rate, at=self.at, firing=self.is_firing)
+        self.state, self.is_firing = verdict.state, verdict.is_firing
+        return self.is_firing
 
 
 def mean_delay(config: dict[str, Any], rate: float, times: int) -> float:
@@ -65,7 +65,7 @@ def mean_delay(config: dict[str, Any], rate: float, times: int) -> float:
     quiet, runs = samples.state, 0
     at = samples.at
     for _ in range(times):
-        samples.at, samples.state, samples.firing = at, quiet, False
+        samples.at, samples.state, samples.is_firing = at, quiet, False
         runs += 1
         while not samples.feed(rate):
             runs += 1
@@ -82,14 +82,14 @@ def test_false_pages_are_as_many_as_they_are(config: dict[str, Any], rate: float
         pages += fires and not fired
         fired = fires
     assert pages == 500
-    assert CLOSE(pages * MONTH / EVERY / runs, rel=0.1) == expected(config, rate).false_pages
+    assert CLOSE(pages * MONTH_SECONDS / EVERY / runs, rel=0.1) == expected(config, rate).false_pages
 
 
 @pytest.mark.parametrize(("config", "normal"), NOISY)
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", ERROR_RATES)
 def test_delays_are_as_long_as_they_are(config: dict[str, Any], normal: float, rate: float) -> None:
     """Over many outages at each rate, the mean delay is as was said, within a tenth."""
-    delay = expected(config, normal).delays[RATES.index(rate)]
+    delay = expected(config, normal).detection_delays[ERROR_RATES.index(rate)]
     assert CLOSE(mean_delay(config, rate, 1 if rate == 1 else 1500), rel=0.1) == delay
 
 
@@ -113,8 +113,8 @@ def test_it_resolves_at_the_run_that_was_said(config: dict[str, Any]) -> None:
     while samples.feed(0):
         runs += 1
     said = expected(config)
-    assert abs(said.good_runs - runs) <= (config["type"] == "burn_rate")
-    assert (said.good_runs - 0.5) * EVERY == said.resolves
+    assert abs(said.runs_to_resolve - runs) <= (config["type"] == "burn_rate")
+    assert (said.runs_to_resolve - 0.5) * EVERY == said.seconds_to_resolve
 
 
 def test_what_is_too_rare_to_be_counted_is_still_right() -> None:
@@ -129,8 +129,8 @@ def test_a_delay_that_is_too_long_to_be_counted_is_still_right() -> None:
     """Ten of ten runs at 20 % of errors, a decade later, are what the chain of ``consecutive`` says."""
     ratio = expected({"type": "ratio", "over": "10 runs", "threshold": "100%"})
     chain = expected({"type": "consecutive", "failures": 10})
-    assert chain.delays[0] > 10 * 365 * 86400
-    assert CLOSE(chain.delays[0], rel=0.1) == ratio.delays[0]
+    assert chain.detection_delays[0] > 10 * 365 * 86400
+    assert CLOSE(chain.detection_delays[0], rel=0.1) == ratio.detection_delays[0]
 
 
 def test_the_known_figures() -> None:
@@ -145,7 +145,7 @@ def test_the_known_figures() -> None:
         "spike": expected({"type": "spike"}),
         "burn rate": expected({"type": "burn_rate", "objective": "99%"}),
     }
-    assert {name: [round(delay) for delay in figure.delays] for name, figure in figures.items()} == {
+    assert {name: [round(delay) for delay in figure.detection_delays] for name, figure in figures.items()} == {
         "three": CLOSE([4635, 405, 75], abs=1),
         "six of twenty": CLOSE([1601, 341, 162], rel=0.1),
         "half of 5m": CLOSE([3531, 322, 134], rel=0.1),
@@ -165,8 +165,8 @@ def test_a_spike_is_held_against_its_own_normal() -> None:
     """It says what is normal; the others are held against what they are told."""
     spike = {"type": "spike", "normal": "4%", "spike": "40%"}
     assert expected(spike, 0.5) == expected(spike, 0.01)
-    assert expected(spike).normal == 0.04
-    assert expected({"type": "consecutive"}, 0.01).normal == 0.01
+    assert expected(spike).base_rate == 0.04
+    assert expected({"type": "consecutive"}, 0.01).base_rate == 0.01
 
 
 @pytest.mark.parametrize(
@@ -185,14 +185,14 @@ def test_no_detector_takes_long_to_forecast(config: dict[str, Any]) -> None:
     before = time.process_time()
     said = expected(config)
     assert time.process_time() - before < 10
-    assert [] == [delay for delay in said.delays if delay < EVERY / 2]
+    assert [] == [delay for delay in said.detection_delays if delay < EVERY / 2]
     assert said.false_pages >= 0
 
 
 OFFICE = Cron.parse("*/10 9-17 * * 1-5", "Europe/Berlin")
 
 
-@pytest.mark.parametrize("rate", RATES)
+@pytest.mark.parametrize("rate", ERROR_RATES)
 @pytest.mark.parametrize("config", [{"type": "consecutive", "failures": 3}, {"type": "spike"}], ids=str)
 def test_a_canary_by_cron_is_judged_on_its_own_schedule(config: dict[str, Any], rate: float) -> None:
     """Outages begin at any moment, at night too, and the real detector sees the real points; within 10 %."""
@@ -200,7 +200,7 @@ def test_a_canary_by_cron_is_judged_on_its_own_schedule(config: dict[str, Any], 
     judge = DETECTOR.validate_python(config).for_canary(canary)
     points = [NOON]
     while points[-1] < NOON + 12 * 7 * 86400:
-        points.append(OFFICE.nth_after(points[-1], 1))
+        points.append(OFFICE.nth_run_after(points[-1], 1))
     random, delays = Random(5), []  # noqa: S311
     while len(delays) < 2000:
         begun = NOON + random.random() * 4 * 7 * 86400
@@ -208,10 +208,10 @@ def test_a_canary_by_cron_is_judged_on_its_own_schedule(config: dict[str, Any], 
         for point in points[bisect_right(points, begun) :]:
             verdict = judge.feed(state, bad=random.random() < rate, at=point, firing=False)
             state = verdict.state
-            if verdict.firing:
+            if verdict.is_firing:
                 delays.append(point - begun)
                 break
-    said = forecast(DETECTOR.validate_python(config), canary, 0.02).delays[RATES.index(rate)]
+    said = forecast_detector(DETECTOR.validate_python(config), canary, 0.02).detection_delays[ERROR_RATES.index(rate)]
     assert CLOSE(sum(delays) / len(delays), rel=0.1) == said
 
 
@@ -219,5 +219,5 @@ def test_false_pages_of_a_canary_by_cron_are_those_of_the_runs_that_it_has() -> 
     """And not of the ones that it would have at its usual pace."""
     canary = msgspec.structs.replace(CHAT, interval=OFFICE.interval, cron=OFFICE)
     detector = DETECTOR.validate_python({"type": "consecutive", "failures": 2})
-    always = forecast(detector, msgspec.structs.replace(CHAT, interval=600.0), 0.02)
-    assert CLOSE(always.false_pages * 600.0 / OFFICE.interval) == forecast(detector, canary, 0.02).false_pages
+    always = forecast_detector(detector, msgspec.structs.replace(CHAT, interval=600.0), 0.02)
+    assert CLOSE(always.false_pages * 600.0 / OFFICE.interval) == forecast_detector(detector, canary, 0.02).false_pages

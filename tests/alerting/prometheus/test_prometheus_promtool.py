@@ -9,14 +9,14 @@ from msgspec import structs
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.step import Engine
-from streamcanary.alerting.prometheus.rule_export import export
+from streamcanary.alerting.prometheus.rule_export import export_rules
 from streamcanary.alerting.testing.replay import Replay
 from streamcanary.alerting.testing.series_notation import parse_values
 from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
 from support.alerting.builders import alerts
-from support.programs.promtool import SCRAPE, check_rules, run_tests, scrape, when_firing
+from support.programs.promtool import SCRAPE, check_rules, firing_times, run_tests, scraped_series
 
 pytestmark = pytest.mark.real("promtool")
 
@@ -35,7 +35,7 @@ SILENT = {"type": "no_data", "runs": 3}
 def outcomes(values: str) -> list[Outcome]:
     """Let runs happen, one each 30 s from second 3 on."""
     return [
-        word.outcome(CHAT, number, 3 + EVERY * number)
+        word.to_outcome(CHAT, number, 3 + EVERY * number)
         for number, word in enumerate(parse_values(values))
         if word is not None
     ]
@@ -44,11 +44,11 @@ def outcomes(values: str) -> list[Outcome]:
 def ours(config: AlertsConfig, runs: list[Outcome], until: float) -> list[float]:
     """Return when our engine begins to fire, in seconds after the start."""
     changes: list[Incident] = []
-    replay = Replay(Engine(config, "default", [CHAT]), 0.0, changed=changes.append)
+    replay = Replay(Engine(config, "default", [CHAT]), 0.0, on_incident_change=changes.append)
     for run in runs:
-        replay.see(run)
-    replay.look(until)
-    return [incident.opened for incident in changes if incident.rule == "Watched" and incident.firing]
+        replay.observe(run)
+    replay.tick_at(until)
+    return [incident.opened for incident in changes if incident.rule == "Watched" and incident.is_firing]
 
 
 def agree(first: float | None, second: float | None) -> bool:
@@ -101,8 +101,8 @@ def test_both_fire_at_the_same_time(detector, scenes, tmp_path: Path, monkeypatc
     config = alerts(rules={"Watched": {"detector": detector}}, receivers={})
     runs = {name: outcomes(values) for name, values in scenes.items()}
     until = {name: EVERY * len(parse_values(values)) for name, values in scenes.items()}
-    series = {name: scrape(CHAT, runs[name], until[name], monkeypatch) for name in scenes}
-    theirs = when_firing(tmp_path, export(config, "default", [CHAT]), "Watched", series)
+    series = {name: scraped_series(CHAT, runs[name], until[name], monkeypatch) for name in scenes}
+    theirs = firing_times(tmp_path, export_rules(config, "default", [CHAT]), "Watched", series)
     compared = {
         name: (next(iter(ours(config, runs[name], until[name])), None), next(iter(theirs[name]), None))
         for name in scenes
@@ -115,8 +115,8 @@ def test_both_fire_at_the_same_time_when_the_daemon_restarts(tmp_path: Path, mon
     """Its counters begin anew in the middle of an outage; what was counted before is not lost."""
     config = alerts(rules={"Watched": {"detector": {**RATIO, "threshold": "40%"}}}, receivers={})
     runs = outcomes("ok x20 stalled x3 rate_limited x17 ok x5")
-    series = scrape(CHAT, runs, 1350, monkeypatch, restart=690)
-    theirs = when_firing(tmp_path, export(config, "default", [CHAT]), "Watched", {"restart": series})
+    series = scraped_series(CHAT, runs, 1350, monkeypatch, restart=690)
+    theirs = firing_times(tmp_path, export_rules(config, "default", [CHAT]), "Watched", {"restart": series})
     assert agree(next(iter(ours(config, runs, 1350))), next(iter(theirs["restart"])))
 
 
@@ -125,8 +125,10 @@ def test_a_ratio_that_hovers_about_its_threshold_fires_once_in_both(tmp_path: Pa
     config = alerts(rules={"Watched": {"detector": RATIO}}, receivers={})
     values = "ok x20 stalled x5 ok x5 " + "stalled x4 ok x6 stalled x6 ok x4 " * 3 + "ok x15"
     runs, until = outcomes(values), EVERY * len(parse_values(values))
-    series = scrape(CHAT, runs, until, monkeypatch)
-    theirs = when_firing(tmp_path, export(config, "default", [CHAT]), "Watched", {"hovering": series})["hovering"]
+    series = scraped_series(CHAT, runs, until, monkeypatch)
+    theirs = firing_times(tmp_path, export_rules(config, "default", [CHAT]), "Watched", {"hovering": series})[
+        "hovering"
+    ]
     assert 1 == len(ours(config, runs, until))
     assert [SCRAPE] * (len(theirs) - 1) == [after - before for before, after in pairwise(theirs)]
     assert theirs[-1] < until
@@ -144,8 +146,8 @@ def test_a_page_of_prometheus_counts_as_ours_does(tmp_path: Path, monkeypatch) -
     }
     config = alerts(rules={"Watched": rule}, receivers={})
     chat = structs.replace(CHAT, labels={"tier": "prod"})
-    rules = export(config, "default", [chat])
-    series = scrape(chat, outcomes("ok x20 stalled x20"), 1200, monkeypatch)
+    rules = export_rules(config, "default", [chat])
+    series = scraped_series(chat, outcomes("ok x20 stalled x20"), 1200, monkeypatch)
     expected = {
         "exp_labels": {
             "canary": "chat",
@@ -172,6 +174,6 @@ def test_promtool_finds_nothing_wrong(detector, tmp_path: Path) -> None:
     """Whatever the detector, and whatever the names of canaries and rules look like."""
     fleet = [CHAT, structs.replace(CHAT, name="chat.2", interval=60.0, labels={"tier": "prod"})]
     rules = {"Odd.rule-1": {"detector": detector}, "Some": {"detector": detector, "match": ['tier=~"prod|test"']}}
-    code, said = check_rules(tmp_path, export(alerts(rules=rules), 'of "mine"\n', fleet))
+    code, said = check_rules(tmp_path, export_rules(alerts(rules=rules), 'of "mine"\n', fleet))
     assert 0 == code, said
     assert "duplicate" not in said

@@ -5,12 +5,12 @@ from msgspec import structs
 from ruamel.yaml import YAML
 
 from streamcanary.alerting.prometheus import promql
-from streamcanary.alerting.prometheus.rule_export import export
+from streamcanary.alerting.prometheus.rule_export import export_rules
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
-from streamcanary.model.faults import NATURE, Blame, FaultKind
+from streamcanary.model.faults import FAULT_PROPERTIES, Blame, FaultKind
 from streamcanary.model.schedule import Cron
-from support.alerting.builders import CHAT, a_hook, alerts
+from support.alerting.builders import CHAT, alerts, webhook_config
 
 RATIO = {"type": "ratio", "over": "5m", "threshold": "50%", "min_samples": 5}
 TEST = structs.replace(CHAT, name="chat.test", labels={"tier": "test"})
@@ -21,7 +21,7 @@ def exported(rule: dict | None = None, *canaries: Canary, **sections) -> dict[st
     """Export the rule ``Watched``, and return the rules of each alert by its name."""
     rules = {} if rule is None else {"Watched": rule}
     config = alerts(rules={**rules, **sections.pop("rules", {})}, **sections)
-    file = YAML(typ="safe").load(export(config, "default", canaries or (CHAT,)))
+    file = YAML(typ="safe").load(export_rules(config, "default", canaries or (CHAT,)))
     return {group["name"].removeprefix("streamcanary."): group["rules"] for group in file["groups"]}
 
 
@@ -33,7 +33,7 @@ def the_alert(rule: dict, *canaries: Canary) -> dict:
 def test_the_file_is_the_same_each_time() -> None:
     """Whatever the order of the canaries: a repository shows what has changed, and nothing else."""
     config = alerts(rules={"Watched": {"detector": RATIO, "match": ['tier=~"prod|test"']}})
-    assert export(config, "default", [CHAT, TEST]) == export(config, "default", [TEST, CHAT])
+    assert export_rules(config, "default", [CHAT, TEST]) == export_rules(config, "default", [TEST, CHAT])
 
 
 def test_own_labels_are_resolved_to_canaries() -> None:
@@ -84,7 +84,9 @@ def test_blame_becomes_the_faults_that_are_blamed_so(blame) -> None:
     counted = exported({"detector": RATIO, "blame": [str(one) for one in blame]})["Watched"][0]["expr"]
     selector = counted.partition("error_type")[2].partition("}")[0]
     listed = set(selector.strip('=~!"').split("|"))
-    bad = {kind.value for kind in FaultKind if NATURE[kind].blame in blame and kind is not FaultKind.CANCELLED}
+    bad = {
+        kind.value for kind in FaultKind if FAULT_PROPERTIES[kind].blame in blame and kind is not FaultKind.CANCELLED
+    }
     everything = {kind.value for kind in FaultKind}
     assert {"", *bad} == (listed if selector.startswith("=") else {"", *(everything - listed)})
 
@@ -153,7 +155,7 @@ def test_what_is_lost_is_said_in_a_comment() -> None:
         "Watched": {"annotations": {"summary": "{message}"}, "match": ['target="openai"']},
         "Nobody": {"match": ['tier="none"']},
     }
-    text = export(alerts(rules=rules), "default", [CHAT, TEST])
+    text = export_rules(alerts(rules=rules), "default", [CHAT, TEST])
     assert "# Prometheus does not know, and the annotations leave as a word: message.\n" in text
     assert "# The canaries' label tier is not the same for all of them, and not on this alert.\n" in text
     assert "# These watch no canary, and are left out: Nobody.\n" in text
@@ -175,12 +177,12 @@ def test_metrics_have_the_names_that_the_exporter_gives_them() -> None:
     for metric in (names.RUNS, names.ALERT_ACTIVE, names.CANARY_INFO, names.LAST_RUN, names.NOTIFICATIONS):
         unit = mapping.map_unit(metric.unit)
         name = mapping.sanitize_full_name(metric.name) + (f"_{unit}" if unit else "")
-        assert promql.metric(metric) == name + ("_total" if metric.kind == "counter" else "")
-    assert promql.label(names.ERROR_TYPE) == mapping.sanitize_attribute(names.ERROR_TYPE)
+        assert promql.metric_name(metric) == name + ("_total" if metric.kind == "counter" else "")
+    assert promql.label_name(names.ERROR_TYPE) == mapping.sanitize_attribute(names.ERROR_TYPE)
 
 
 def test_no_secret_gets_into_the_file() -> None:
     """Receivers are none of its business."""
-    text = export(alerts(receivers={"hook": a_hook(url="http://127.0.0.1:9/T0K3N")}), "default", [CHAT])
+    text = export_rules(alerts(receivers={"hook": webhook_config(url="http://127.0.0.1:9/T0K3N")}), "default", [CHAT])
     assert "T0K3N" not in text
     assert "whsec" not in text

@@ -16,13 +16,13 @@ from streamcanary.store import history
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 from support.alerting.builders import bad
-from support.alerting.service import OUTAGE, RECOVERY, hooks, offer, running, until
+from support.alerting.service import OUTAGE, RECOVERY, enqueue_outcomes, running_service, wait_until, webhooks_config
 from support.clock import ManualClock
-from support.servers.receiver import Receiver
-from support.store.full_disk import Disk
+from support.servers.receiver import FakeReceiver
+from support.store.full_disk import FillableDisk
 
 path, how = Path(sys.argv[1]), sys.argv[2]
-disk = Disk(path, how, most=4096)
+disk = FillableDisk(path, how, most=4096)
 
 
 def fill() -> None:
@@ -38,36 +38,36 @@ async def main() -> None:
     store, clock = Store.open(StoreConfig(path=path), SystemClock()), ManualClock()
 
     async def stored() -> dict[str, list[str]]:
-        state, _ = read_state(await store.load_ledger())
+        state, _ = read_state(await store.load_rows())
         return {
-            "open": sorted(incident.rule for incident in state.incidents.values() if incident.firing),
-            "notices": sorted(state.notices),
+            "open": sorted(incident.rule for incident in state.incidents.values() if incident.is_firing),
+            "notifications": sorted(state.notifications),
             "runs": sorted(run.run_id for run in await store.read(history.recent)),
         }
 
-    async with Receiver() as hook:
+    async with FakeReceiver() as hook:
 
         def told() -> list[tuple[str, str, str]]:
             return [(one.json["labels"]["alert"], one.json["type"], one.id) for one in hook.deliveries]
 
-        async with running(store, hooks(hook=hook), clock) as alerting:
+        async with running_service(store, webhooks_config(hook=hook), clock) as alerting:
             await alerting.drain(5)
             fill()
-            offer(alerting, OUTAGE)
-            await hook.received(2)
+            enqueue_outcomes(alerting, OUTAGE)
+            await hook.wait_for_deliveries(2)
             clock.advance(5)  # the store is tried again, in vain
-            offer(alerting, [bad(3)])
-            await until(lambda: not (alerting._queue or alerting._busy))
+            enqueue_outcomes(alerting, [bad(3)])
+            await wait_until(lambda: not (alerting._queue or alerting._is_busy))
             seen = {"full": {"told": told(), **await stored(), "writable": store.writable()}}
             disk.make_room()
             clock.advance(5)
             alerting.wake()
-            await hook.received(3)
+            await hook.wait_for_deliveries(3)
             await alerting.drain(5)
             seen["room"] = {"told": told(), **await stored(), "writable": store.writable()}
-        async with running(store, hooks(hook=hook), clock) as alerting:
-            offer(alerting, RECOVERY)
-            await hook.received(4)
+        async with running_service(store, webhooks_config(hook=hook), clock) as alerting:
+            enqueue_outcomes(alerting, RECOVERY)
+            await hook.wait_for_deliveries(4)
             await alerting.drain(5)
             seen["over"] = {"told": told(), **await stored(), "writable": store.writable()}
     await store.close()

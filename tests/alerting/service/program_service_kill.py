@@ -16,12 +16,12 @@ import uuid
 from pathlib import Path
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.service.service import Alerting
+from streamcanary.alerting.service.service import AlertingService
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import OutcomeKind
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
-from support.alerting.builders import a_fault, a_hook, a_run, alerts
+from support.alerting.builders import a_fault, a_run, alerts, webhook_config
 
 CANARIES = tuple(Canary(name=name, target="sim", provider="simulator", interval=30.0) for name in ("chat", "search"))
 
@@ -45,11 +45,11 @@ class Hurried:
 async def live(store: Path, config: AlertsConfig, health: Path) -> None:
     """Run alerting until killed."""
     clock = Hurried()
-    alerting = Alerting(
+    alerting = AlertingService(
         config=config,
         instance="default",
         canaries=CANARIES,
-        ledger=Store.open(StoreConfig(path=store), clock),
+        store=Store.open(StoreConfig(path=store), clock),
         clock=clock,
     )
 
@@ -57,7 +57,7 @@ async def live(store: Path, config: AlertsConfig, health: Path) -> None:
         while True:
             ill = health.read_text() == "bad"
             for canary in CANARIES:
-                alerting.offer(
+                alerting.enqueue_outcome(
                     a_run(
                         kind=OutcomeKind.FAILED if ill else OutcomeKind.OK,
                         fault=a_fault() if ill else None,
@@ -80,7 +80,7 @@ def main(store: Path, url: str, health: Path) -> None:
     detector = {"type": "consecutive", "failures": 4, "resolve_after": 4}
     config = alerts(
         rules={"Errors": {"detector": detector}},
-        receivers={"hook": a_hook(url, timeout="100ms", per_minute=6000)},
+        receivers={"hook": webhook_config(url, timeout="100ms", per_minute=6000)},
     )
     for line in sys.stdin:
         child = os.fork()

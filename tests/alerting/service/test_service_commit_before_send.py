@@ -9,41 +9,43 @@ import pytest
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.model.alerts.incident import Incident
-from streamcanary.model.alerts.row_change import Row, Table
+from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.database import Store
-from support.alerting.builders import a_hook, alerts
-from support.alerting.service import OUTAGE, RECOVERY, Unreliable, offer, running, until
-from support.servers.receiver import Behaviour, Delivery, Receiver
+from support.alerting.builders import alerts, webhook_config
+from support.alerting.service import OUTAGE, RECOVERY, UnreliableStore, enqueue_outcomes, running_service, wait_until
+from support.servers.receiver import Behaviour, Delivery, FakeReceiver
 
 LONG = 0.1
 """Seconds that a commit takes, unless somebody is told something meanwhile: then all is known."""
 
 
-class Slow(Unreliable):
+class Slow(UnreliableStore):
     """A ledger whose commits take long. ``rows`` are those that it has, by table."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
-        self.rows: dict[Table, dict[str, bytes]] = {}
+        self.rows: dict[StateTable, dict[str, bytes]] = {}
         self.told = asyncio.Event()
 
-    async def commit(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
+    async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
         """Commit, a while later."""
         self.told.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONG):
                 await self.told.wait()
         await super().commit(rows, outcomes)
-        self.rows = await self.load_ledger()
+        self.rows = await self.load_rows()
 
     @property
     def incidents(self) -> list[bool]:
         """For each incident that it has, whether it fires."""
-        return [msgspec.json.decode(value, type=Incident).firing for value in self.rows.get("incidents", {}).values()]
+        return [
+            msgspec.json.decode(value, type=Incident).is_firing for value in self.rows.get("incidents", {}).values()
+        ]
 
 
-class Witness(Receiver):
+class Witness(FakeReceiver):
     """A receiver that notes what a ledger has at the moment at which it is told something."""
 
     def __init__(self, ledger: Slow) -> None:
@@ -53,14 +55,14 @@ class Witness(Receiver):
 
     def reply(self, delivery: Delivery) -> Behaviour:
         """Take it."""
-        self.saw.append((self._ledger.incidents, list(self._ledger.rows.get("notices", {}).values())))
+        self.saw.append((self._ledger.incidents, list(self._ledger.rows.get("notifications", {}).values())))
         self._ledger.told.set()
         return super().reply(delivery)
 
 
 def edge(url: str) -> AlertsConfig:
     """Configure a webhook."""
-    return alerts(receivers={"hook": a_hook(url)})
+    return alerts(receivers={"hook": webhook_config(url)})
 
 
 def level(url: str) -> AlertsConfig:
@@ -72,36 +74,36 @@ def level(url: str) -> AlertsConfig:
 async def test_nobody_is_told_what_the_store_does_not_have(store: Store, config: Callable[[str], AlertsConfig]) -> None:
     """Neither that it fires nor that it is over: killed at that moment, the daemon would not know of it."""
     ledger = Slow(store)
-    async with Witness(ledger) as receiver, running(ledger, config(receiver.url)) as alerting:
-        offer(alerting, OUTAGE)
-        await receiver.received(1)
+    async with Witness(ledger) as receiver, running_service(ledger, config(receiver.url)) as alerting:
+        enqueue_outcomes(alerting, OUTAGE)
+        await receiver.wait_for_deliveries(1)
         assert [True] == receiver.saw[0][0]
-        offer(alerting, RECOVERY)
-        await receiver.received(2)
+        enqueue_outcomes(alerting, RECOVERY)
+        await receiver.wait_for_deliveries(2)
         assert [False] == receiver.saw[1][0]
 
 
 async def test_no_notice_is_sent_whose_try_the_store_does_not_have(store: Store) -> None:
     """Or nobody would know after a crash that the receiver may have heard of it, and has to hear of its end."""
     ledger = Slow(store)
-    async with Witness(ledger) as receiver, running(ledger, edge(receiver.url)) as alerting:
-        offer(alerting, OUTAGE)
-        await receiver.received(1)
+    async with Witness(ledger) as receiver, running_service(ledger, edge(receiver.url)) as alerting:
+        enqueue_outcomes(alerting, OUTAGE)
+        await receiver.wait_for_deliveries(1)
         (_, (trigger,)) = receiver.saw[0]
-        assert b'"tries":1' in trigger
-        offer(alerting, RECOVERY)
-        await receiver.received(2)
+        assert b'"attempts":1' in trigger
+        enqueue_outcomes(alerting, RECOVERY)
+        await receiver.wait_for_deliveries(2)
         (resolve,) = [notice for notice in receiver.saw[1][1] if b'"action":"resolve"' in notice]
-        assert b'"tries":1' in resolve
+        assert b'"attempts":1' in resolve
 
 
 async def test_a_listener_hears_of_what_the_store_has(store: Store) -> None:
     """It writes it into the log."""
     ledger, heard = Slow(store), []
-    async with running(ledger, alerts(receivers={})) as alerting:
-        alerting.on_transition = lambda incident: heard.append((incident.firing, ledger.incidents))
-        offer(alerting, OUTAGE)
-        await until(lambda: heard)
-        offer(alerting, RECOVERY)
-        await until(lambda: len(heard) == 2)
+    async with running_service(ledger, alerts(receivers={})) as alerting:
+        alerting.on_transition = lambda incident: heard.append((incident.is_firing, ledger.incidents))
+        enqueue_outcomes(alerting, OUTAGE)
+        await wait_until(lambda: heard)
+        enqueue_outcomes(alerting, RECOVERY)
+        await wait_until(lambda: len(heard) == 2)
     assert [(True, [True]), (False, [False])] == heard

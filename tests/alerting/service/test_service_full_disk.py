@@ -8,10 +8,10 @@ import pytest
 from streamcanary.alerting.engine.state import read_state
 from streamcanary.store.database import Store
 from support.alerting.builders import bad
-from support.alerting.service import OUTAGE, RECOVERY, hooks, offer, running, until
+from support.alerting.service import OUTAGE, RECOVERY, enqueue_outcomes, running_service, wait_until, webhooks_config
 from support.clock import ManualClock
-from support.servers.receiver import Receiver
-from support.store.full_disk import seen_on_a_full_disk, seen_on_a_limited_disk
+from support.servers.receiver import FakeReceiver
+from support.store.full_disk import run_on_full_disk, run_with_file_size_limit
 
 PROGRAM = Path(__file__).with_name("program_service_full_disk.py")
 FIRED, RESOLVED = "alert.fired", "alert.resolved"
@@ -20,28 +20,28 @@ FIRED, RESOLVED = "alert.fired", "alert.resolved"
 def check(seen: dict[str, Any]) -> None:
     """See that the page came from memory, and that all of it is in the store once there is room."""
     full, room, over = seen["full"], seen["room"], seen["over"]
-    assert (full["writable"], full["open"], full["notices"], full["runs"]) == (False, [], [], [])
+    assert (full["writable"], full["open"], full["notifications"], full["runs"]) == (False, [], [], [])
     page, failing = sorted(full["told"])
     assert (page[:2], failing[:2]) == (["Errors", FIRED], ["StoreFailing", FIRED])
 
     assert room["told"][2:] == [["StoreFailing", RESOLVED, room["told"][2][2]]]
-    assert (room["writable"], room["open"], room["notices"]) == (True, ["Errors"], [page[2]])
+    assert (room["writable"], room["open"], room["notifications"]) == (True, ["Errors"], [page[2]])
     assert room["runs"] == ["run-0", "run-1", "run-2", "run-3"]
 
     assert over["told"][3:] == [["Errors", RESOLVED, over["told"][3][2]]]
-    assert (over["writable"], over["open"], over["notices"]) == (True, [], [])
+    assert (over["writable"], over["open"], over["notifications"]) == (True, [], [])
     assert len({id for _, _, id in over["told"]}) == 4  # noqa: A001 - the field's name
 
 
 def test_an_alert_fires_while_files_may_not_grow(tmp_path: Path) -> None:
     """The system call itself fails (EFBIG), as on a full disk."""
-    check(seen_on_a_limited_disk(PROGRAM, tmp_path / "canary.db"))
+    check(run_with_file_size_limit(PROGRAM, tmp_path / "canary.db"))
 
 
 def test_an_alert_fires_while_the_disk_is_full(tmp_path: Path) -> None:
     """The same on a small file system of its own that is really full (ENOSPC)."""
     path = tmp_path / "canary.db"
-    check(seen_on_a_full_disk(PROGRAM, path))
+    check(run_on_full_disk(PROGRAM, path))
 
 
 @pytest.mark.parametrize("missing", ["", "-wal"])
@@ -49,36 +49,36 @@ async def test_a_store_is_deleted_while_an_alert_fires(store: Store, missing: st
     """What is in memory goes into a new one; the page is not repeated, and its end goes out once, after a restart."""
     clock = ManualClock()
     files = store.path.parent.glob(f"{store.path.name}*") if not missing else [Path(f"{store.path}{missing}")]
-    async with Receiver() as hook:
-        async with running(store, hooks(hook=hook), clock) as alerting:
-            offer(alerting, OUTAGE)
-            await hook.received(1)
+    async with FakeReceiver() as hook:
+        async with running_service(store, webhooks_config(hook=hook), clock) as alerting:
+            enqueue_outcomes(alerting, OUTAGE)
+            await hook.wait_for_deliveries(1)
             await alerting.drain(5)
-            (known,) = alerting.active
+            (known,) = alerting.open_incidents
             kept = alerting.state
             for file in files:
                 file.unlink()
-            offer(alerting, [bad(3)])
-            await hook.received(2)
+            enqueue_outcomes(alerting, [bad(3)])
+            await hook.wait_for_deliveries(2)
             clock.advance(5)
             alerting.wake()
-            await hook.received(3)
+            await hook.wait_for_deliveries(3)
             await alerting.drain(5)
-            assert alerting.active == (known,)
-            new, unread = read_state(await store.load_ledger())
+            assert alerting.open_incidents == (known,)
+            new, unread = read_state(await store.load_rows())
             assert (new.rows(), unread) == (alerting.state.rows(), [])
-            assert [new.notices[id] for id in kept.notices] == list(kept.notices.values())  # noqa: A001 - its name
+            assert [new.notifications[id] for id in kept.notifications] == list(kept.notifications.values())  # noqa: A001 - its name
             assert store.path.exists()
-        async with running(store, hooks(hook=hook), clock) as alerting:
-            await until(lambda: alerting.active)
-            offer(alerting, RECOVERY)
-            await hook.received(4)
+        async with running_service(store, webhooks_config(hook=hook), clock) as alerting:
+            await wait_until(lambda: alerting.open_incidents)
+            enqueue_outcomes(alerting, RECOVERY)
+            await hook.wait_for_deliveries(4)
             await alerting.drain(5)
-            assert alerting.active == ()
+            assert alerting.open_incidents == ()
     assert [(delivery.json["labels"]["alert"], delivery.json["type"]) for delivery in hook.deliveries] == [
         ("Errors", FIRED),
         ("StoreFailing", FIRED),
         ("StoreFailing", RESOLVED),
         ("Errors", RESOLVED),
     ]
-    assert (await store.load_ledger())["notices"] == {}
+    assert (await store.load_rows())["notifications"] == {}

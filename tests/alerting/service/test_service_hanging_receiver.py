@@ -7,10 +7,10 @@ import pytest
 
 from streamcanary.store import history
 from streamcanary.store.database import Store
-from support.alerting.builders import a_hook, alerts, bad, good
-from support.alerting.service import offer, running, types, until
+from support.alerting.builders import alerts, bad, good, webhook_config
+from support.alerting.service import accepted_types, enqueue_outcomes, running_service, wait_until
 from support.clock import ManualClock
-from support.servers.receiver import HANG, Receiver, Reply
+from support.servers.receiver import HANG, FakeReceiver, Reply
 
 FIRED, RESOLVED = "alert.fired", "alert.resolved"
 
@@ -41,35 +41,35 @@ async def test_a_receiver_that_hangs_for_five_minutes_delays_no_other_and_no_run
     one that came and went without it.
     """
     clock, seconds = LoopClock(monkeypatch), 0
-    async with Receiver(always=HANG) as slow, Receiver() as quick:
-        receivers = {"slow": a_hook(slow.url, timeout="60s"), "quick": a_hook(quick.url)}
-        async with running(store, alerts(receivers=receivers), clock) as alerting:
+    async with FakeReceiver(always=HANG) as slow, FakeReceiver() as quick:
+        receivers = {"slow": webhook_config(slow.url, timeout="60s"), "quick": webhook_config(quick.url)}
+        async with running_service(store, alerts(receivers=receivers), clock) as alerting:
 
             async def see(kind: Any, until_second: int) -> None:
                 """Have a run of ``kind`` each second, and see each taken before the next."""
                 nonlocal seconds
                 for seconds in range(seconds + 1, until_second + 1):  # noqa: B020 - it goes on from where it was
                     clock.advance(1)
-                    offer(alerting, [kind(seconds)])
-                    await until(lambda: not (alerting._queue or alerting._busy))
+                    enqueue_outcomes(alerting, [kind(seconds)])
+                    await wait_until(lambda: not (alerting._queue or alerting._is_busy))
 
             for kind, end, told in ((bad, 3, 1), (good, 150, 2), (bad, 153, 3), (good, 300, 4)):
                 await see(kind, min(end, seconds + 3))
-                await quick.received(told)
+                await quick.wait_for_deliveries(told)
                 await see(kind, end)
                 assert len(quick.deliveries) == told
-            assert types(quick) == [FIRED, RESOLVED, FIRED, RESOLVED]
+            assert accepted_types(quick) == [FIRED, RESOLVED, FIRED, RESOLVED]
             assert 4 <= len(slow.deliveries) <= 5  # in 300 seconds, of which each takes 60 and a pause
-            assert (types(slow), len({delivery.id for delivery in slow.deliveries})) == ([], 1)
+            assert (accepted_types(slow), len({delivery.id for delivery in slow.deliveries})) == ([], 1)
             clock.advance(1)
             alerting.wake()
-            await until(lambda: alerting._journal.empty)
+            await wait_until(lambda: alerting._write_buffer.is_empty)
             assert len(await store.read(lambda connection: history.recent(connection, limit=1000))) == 300
 
             slow.always = Reply()
             while not slow.accepted:
                 assert seconds < 300 + 60 + 60, "it is not asked again"  # a timeout, and the longest pause
                 await see(good, seconds + 1)
-            await until(lambda: not alerting.state.notices)
-            assert types(slow) == [FIRED, RESOLVED]
+            await wait_until(lambda: not alerting.state.notifications)
+            assert accepted_types(slow) == [FIRED, RESOLVED]
             assert [one.json["opened"] for one in slow.accepted] == [one.json["opened"] for one in quick.accepted[:2]]

@@ -18,8 +18,8 @@ import pytest
 from streamcanary.alerting.engine.state import State, read_state
 from streamcanary.model.alerts.incident import Action
 from streamcanary.store import ledger
-from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Delivery, Receiver, Reply
-from support.store.builders import PROGRAM_ENVIRONMENT
+from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Delivery, FakeReceiver, Reply
+from support.store.builders import CHILD_ENVIRONMENT
 
 KILLS = 100
 MOST_KILLS = 500
@@ -32,7 +32,7 @@ CANARIES = {"chat", "search"}
 FIRED, RESOLVED = "alert.fired", "alert.resolved"
 
 
-class Fickle(Receiver):
+class Fickle(FakeReceiver):
     """Takes half of what it is sent and says so; of some of the rest it has taken note, too, and its answer is lost."""
 
     def __init__(self, chance: random.Random) -> None:
@@ -77,7 +77,7 @@ class Lives:
                 stdin=asyncio.subprocess.PIPE,
                 stdout=asyncio.subprocess.PIPE,
                 stderr=log,
-                env={**PROGRAM_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},
+                env={**CHILD_ENVIRONMENT, "PYTHONPATH": os.pathsep.join(sys.path)},
             )
         return self
 
@@ -112,7 +112,7 @@ def firing(state: State) -> set[str]:
 
     That the receiver fails, which answers nothing for minutes by the clock of these lives, there is nobody to tell.
     """
-    names = [incident.canary for incident in state.incidents.values() if incident.firing and incident.canary]
+    names = [incident.canary for incident in state.incidents.values() if incident.is_firing and incident.canary]
     assert sorted(names) == sorted(set(names))
     return set(names)
 
@@ -137,9 +137,9 @@ async def test_an_outage_is_told_once_and_its_end_once_whenever_alerting_is_kill
                 state = lives.remembered()
                 assert firing(state) == open_now
                 told = {story[-1] for story in hook.tells().values()}
-                waiting = {(FIRED, one.id) for one in state.notices.values() if one.action is Action.TRIGGER}
+                waiting = {(FIRED, one.id) for one in state.notifications.values() if one.action is Action.TRIGGER}
                 assert open_now == set() or waiting == told, "the store knows an opening by another id"
-        while lives.remembered().notices:  # whose answer never came
+        while lives.remembered().notifications:  # whose answer never came
             await lives.live(LONGEST_LIFE)
         heard = len(hook.deliveries)
         await lives.live(2 * LONGEST_LIFE)
@@ -154,4 +154,4 @@ async def test_an_outage_is_told_once_and_its_end_once_whenever_alerting_is_kill
     assert len({delivery.body for delivery in hook.accepted}) == len(ids), "what came again was not the same"
     assert {delivery.id for delivery in hook.deliveries} == set(ids), "something was sent that was never taken"
     assert all(delivery.signed_with(SECRET) for delivery in hook.deliveries)
-    assert (firing(end), [group for group in end.groups.values() if group.firing]) == (set(), [])
+    assert (firing(end), [group for group in end.groups.values() if group.is_firing]) == (set(), [])

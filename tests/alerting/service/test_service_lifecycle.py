@@ -10,27 +10,36 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from streamcanary.alerting.engine.step import Engine
-from streamcanary.alerting.service.metrics import Meters
-from streamcanary.alerting.service.service import Alerting
+from streamcanary.alerting.service.metrics import AlertMetrics
+from streamcanary.alerting.service.service import AlertingService
 from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.clock import SystemClock
 from streamcanary.store import history
 from streamcanary.store.database import Store
 from support.alerting.builders import CHAT, alerts, good
-from support.alerting.service import OUTAGE, RECOVERY, Unreliable, hooks, offer, running, types, until
+from support.alerting.service import (
+    OUTAGE,
+    RECOVERY,
+    UnreliableStore,
+    accepted_types,
+    enqueue_outcomes,
+    running_service,
+    wait_until,
+    webhooks_config,
+)
 from support.clock import ManualClock
-from support.servers.receiver import CLOSE, HANG, SECRET, Receiver, Reply
+from support.servers.receiver import CLOSE, HANG, SECRET, FakeReceiver, Reply
 
 
 async def test_an_outage_fires_and_its_end_resolves(store: Store) -> None:
     """One page, one resolve, signed, with one key; the runs are in the history."""
-    async with Receiver() as hook, running(store, hooks(hook=hook)) as alerting:
-        offer(alerting, OUTAGE)
-        await hook.received(1)
-        assert [incident.canary for incident in alerting.active] == ["chat"]
-        offer(alerting, RECOVERY)
-        await hook.received(2)
-        assert alerting.active == ()
+    async with FakeReceiver() as hook, running_service(store, webhooks_config(hook=hook)) as alerting:
+        enqueue_outcomes(alerting, OUTAGE)
+        await hook.wait_for_deliveries(1)
+        assert [incident.canary for incident in alerting.open_incidents] == ["chat"]
+        enqueue_outcomes(alerting, RECOVERY)
+        await hook.wait_for_deliveries(2)
+        assert alerting.open_incidents == ()
     fired, resolved = hook.deliveries
     assert (fired.json["type"], resolved.json["type"]) == ("alert.fired", "alert.resolved")
     assert fired.json["key"] == resolved.json["key"]
@@ -45,59 +54,61 @@ async def test_a_page_is_in_the_store_before_it_goes_out(store: Store) -> None:
     """At the moment the receiver has it, a reader of the store finds the notice with its try counted."""
     found: list[dict[str, bytes]] = []
 
-    class Looking(Receiver):
+    class Looking(FakeReceiver):
         async def _answer(self, *streams: Any) -> bool:
-            found.append((await store.load_ledger())["notices"])
+            found.append((await store.load_rows())["notifications"])
             return await super()._answer(*streams)
 
-    async with Looking() as hook, running(store, hooks(hook=hook)) as alerting:
-        offer(alerting, OUTAGE)
-        await hook.received(1)
+    async with Looking() as hook, running_service(store, webhooks_config(hook=hook)) as alerting:
+        enqueue_outcomes(alerting, OUTAGE)
+        await hook.wait_for_deliveries(1)
     (row,) = found[0].values()
-    assert b'"tries":1' in row
+    assert b'"attempts":1' in row
 
 
 async def test_killed_before_the_answer_it_is_told_again_with_the_same_id(store: Store) -> None:
     """The receiver had it, the daemon never heard so."""
-    async with Receiver(HANG) as hook:
-        async with running(store, hooks(hook=hook)) as alerting:
-            offer(alerting, OUTAGE)
-            await hook.received(1)
-        async with running(store, hooks(hook=hook)):
-            await hook.received(2)
+    async with FakeReceiver(HANG) as hook:
+        async with running_service(store, webhooks_config(hook=hook)) as alerting:
+            enqueue_outcomes(alerting, OUTAGE)
+            await hook.wait_for_deliveries(1)
+        async with running_service(store, webhooks_config(hook=hook)):
+            await hook.wait_for_deliveries(2)
     assert len({delivery.id for delivery in hook.deliveries}) == 1
 
 
 async def test_a_restart_with_nothing_changed_sends_nothing(store: Store) -> None:
     """Invariant 6, with the real store; the next thing the receiver hears is the end."""
-    async with Receiver() as hook:
-        async with running(store, hooks(hook=hook)) as alerting:
-            offer(alerting, OUTAGE)
-            await hook.received(1)
+    async with FakeReceiver() as hook:
+        async with running_service(store, webhooks_config(hook=hook)) as alerting:
+            enqueue_outcomes(alerting, OUTAGE)
+            await hook.wait_for_deliveries(1)
             await alerting.drain(5)
         for _ in range(3):
-            async with running(store, hooks(hook=hook)) as alerting:
-                await until(lambda: alerting.active)
+            async with running_service(store, webhooks_config(hook=hook)) as alerting:
+                await wait_until(lambda: alerting.open_incidents)
                 await alerting.drain(5)
-        async with running(store, hooks(hook=hook)) as alerting:
-            offer(alerting, RECOVERY)
-            await hook.received(2)
-    assert types(hook) == ["alert.fired", "alert.resolved"]
+        async with running_service(store, webhooks_config(hook=hook)) as alerting:
+            enqueue_outcomes(alerting, RECOVERY)
+            await hook.wait_for_deliveries(2)
+    assert accepted_types(hook) == ["alert.fired", "alert.resolved"]
 
 
 async def test_retries_keep_the_id_and_the_order(store: Store) -> None:
     """5xx, 429 and a lost connection: the page comes again until it is taken, and only then its end."""
     clock = ManualClock()
     replies = (Reply(500), Reply(429, {"Retry-After": "30"}), CLOSE)
-    async with Receiver(*replies) as hook, running(store, hooks(hook=hook), clock) as alerting:
-        offer(alerting, OUTAGE, RECOVERY[:2])
+    async with FakeReceiver(*replies) as hook, running_service(store, webhooks_config(hook=hook), clock) as alerting:
+        enqueue_outcomes(alerting, OUTAGE, RECOVERY[:2])
         for count in range(1, 4):
-            await hook.received(count)
-            offer(alerting, RECOVERY[2:])
-            await until(lambda: [n for n in alerting.state.notices.values() if n.next_try > clock.time()])
+            await hook.wait_for_deliveries(count)
+            enqueue_outcomes(alerting, RECOVERY[2:])
+            await wait_until(
+                lambda: [n for n in alerting.state.notifications.values() if n.next_attempt > clock.time()]
+            )
             clock.advance(61)
             alerting.wake()
-        await hook.received(5)
+        await hook.wait_for_deliveries(5)
     assert [delivery.json["type"] for delivery in hook.deliveries] == ["alert.fired"] * 4 + ["alert.resolved"]
     assert len({delivery.id for delivery in hook.deliveries}) == 2
     assert len({delivery.body for delivery in hook.deliveries}) == 2
@@ -106,43 +117,46 @@ async def test_retries_keep_the_id_and_the_order(store: Store) -> None:
 async def test_retry_after_is_waited_out(store: Store) -> None:
     """Not a second earlier."""
     clock = ManualClock()
-    async with Receiver(Reply(429, {"Retry-After": "30"})) as hook, running(store, hooks(hook=hook), clock) as alerting:
-        offer(alerting, OUTAGE)
-        await hook.received(1)
-        await until(lambda: [n for n in alerting.state.notices.values() if n.last_error])
+    async with (
+        FakeReceiver(Reply(429, {"Retry-After": "30"})) as hook,
+        running_service(store, webhooks_config(hook=hook), clock) as alerting,
+    ):
+        enqueue_outcomes(alerting, OUTAGE)
+        await hook.wait_for_deliveries(1)
+        await wait_until(lambda: [n for n in alerting.state.notifications.values() if n.last_error])
         clock.advance(29)
         alerting.wake()
         await alerting.drain(0.1)
         assert len(hook.deliveries) == 1
         clock.advance(1)
         alerting.wake()
-        await hook.received(2)
+        await hook.wait_for_deliveries(2)
 
 
 async def test_a_slow_receiver_delays_no_other_and_no_run(store: Store) -> None:
     """One hangs; the other hears both the page and its end, and handing over runs never waits."""
     async with (
-        Receiver(always=HANG) as slow,
-        Receiver() as quick,
-        running(store, hooks(slow=slow, quick=quick)) as alerting,
+        FakeReceiver(always=HANG) as slow,
+        FakeReceiver() as quick,
+        running_service(store, webhooks_config(slow=slow, quick=quick)) as alerting,
     ):
-        offer(alerting, OUTAGE)
-        await quick.received(1)
-        offer(alerting, RECOVERY)
-        await quick.received(2)
-        await slow.received(1)
+        enqueue_outcomes(alerting, OUTAGE)
+        await quick.wait_for_deliveries(1)
+        enqueue_outcomes(alerting, RECOVERY)
+        await quick.wait_for_deliveries(2)
+        await slow.wait_for_deliveries(1)
         assert len(slow.deliveries) == 1
 
 
 async def test_a_refusal_is_told_to_the_other(store: Store) -> None:
     """The refused page is never sent again; the other receiver hears who fails, and why."""
     async with (
-        Receiver(always=Reply(401, body=b"who are you")) as broken,
-        Receiver() as other,
-        running(store, hooks(broken=broken, other=other)) as alerting,
+        FakeReceiver(always=Reply(401, body=b"who are you")) as broken,
+        FakeReceiver() as other,
+        running_service(store, webhooks_config(broken=broken, other=other)) as alerting,
     ):
-        offer(alerting, OUTAGE)
-        await other.received(2)
+        enqueue_outcomes(alerting, OUTAGE)
+        await other.wait_for_deliveries(2)
         await alerting.drain(5)
         assert len(broken.deliveries) == 1
     (failing,) = other.deliveries[1].json["alerts"]
@@ -155,15 +169,15 @@ async def test_a_refused_page_reaches_a_receiver_that_was_mended(
 ) -> None:
     """The address was wrong; after a restart with the right one the page comes, and all is well with the receiver."""
     caplog.set_level(logging.INFO, "streamcanary")
-    async with Receiver(Reply(404)) as hook, Receiver() as other:
-        async with running(store, hooks(hook=hook, other=other)) as alerting:
-            offer(alerting, OUTAGE)
-            await other.received(2)
+    async with FakeReceiver(Reply(404)) as hook, FakeReceiver() as other:
+        async with running_service(store, webhooks_config(hook=hook, other=other)) as alerting:
+            enqueue_outcomes(alerting, OUTAGE)
+            await other.wait_for_deliveries(2)
             await alerting.drain(5)
-        async with running(store, hooks(hook=hook, other=other)) as alerting:
-            await other.received(3)
+        async with running_service(store, webhooks_config(hook=hook, other=other)) as alerting:
+            await other.wait_for_deliveries(3)
             await alerting.drain(5)
-            assert [incident.rule for incident in alerting.active] == ["Errors"]
+            assert [incident.rule for incident in alerting.open_incidents] == ["Errors"]
     refused, taken = hook.deliveries
     assert (refused.id, refused.body) == (taken.id, taken.body)
     assert [delivery.json["labels"]["alert"] for delivery in other.deliveries] == [
@@ -171,39 +185,39 @@ async def test_a_refused_page_reaches_a_receiver_that_was_mended(
         "ReceiverFailing",
         "ReceiverFailing",
     ]
-    assert types(other) == ["alert.fired", "alert.fired", "alert.resolved"]
+    assert accepted_types(other) == ["alert.fired", "alert.fired", "alert.resolved"]
     assert "refused by hook, is tried again" in caplog.text
 
 
 async def test_drain_sends_what_is_queued(store: Store) -> None:
     """Offered a moment before the end, it is in the store and delivered when drain returns."""
-    async with Receiver() as hook, running(store, hooks(hook=hook)) as alerting:
-        offer(alerting, OUTAGE)
+    async with FakeReceiver() as hook, running_service(store, webhooks_config(hook=hook)) as alerting:
+        enqueue_outcomes(alerting, OUTAGE)
         await alerting.drain(60)
-        assert types(hook) == ["alert.fired"]
+        assert accepted_types(hook) == ["alert.fired"]
 
 
 async def test_drain_keeps_what_it_cannot_send(store: Store) -> None:
     """A receiver that hangs holds up the end for no longer than it was given; the page is in the store."""
-    async with Receiver(HANG) as hook:
-        async with running(store, hooks(hook=hook)) as alerting:
-            offer(alerting, OUTAGE)
-            await hook.received(1)  # from here on it is the receiver alone that is waited for
+    async with FakeReceiver(HANG) as hook:
+        async with running_service(store, webhooks_config(hook=hook)) as alerting:
+            enqueue_outcomes(alerting, OUTAGE)
+            await hook.wait_for_deliveries(1)  # from here on it is the receiver alone that is waited for
             begun = asyncio.get_running_loop().time()
             await alerting.drain(0.3)
             assert asyncio.get_running_loop().time() - begun < 5  # it would be given up after 10
             assert [] == hook.accepted
-        async with running(store, hooks(hook=hook)) as alerting:
+        async with running_service(store, webhooks_config(hook=hook)) as alerting:
             await alerting.drain(60)
-    assert types(hook) == ["alert.fired"]
+    assert accepted_types(hook) == ["alert.fired"]
 
 
 async def test_drain_of_what_has_ended_returns(store: Store) -> None:
     """Called too early, twice or too late, it does nothing."""
-    async with running(store, alerts()) as alerting:
+    async with running_service(store, alerts()) as alerting:
         await alerting.drain(60)
         await alerting.drain(60)
-    alerting.offer(good())
+    alerting.enqueue_outcome(good())
     await alerting.drain(60)
 
 
@@ -212,13 +226,13 @@ async def test_transitions_are_reported(store: Store, caplog: pytest.LogCaptureF
     seen: list[tuple[str, bool]] = []
 
     def listen(incident: Incident) -> None:
-        seen.append((incident.rule, incident.firing))
+        seen.append((incident.rule, incident.is_firing))
         raise RuntimeError("a listener breaks")
 
-    async with running(store, alerts(receivers={})) as alerting:
+    async with running_service(store, alerts(receivers={})) as alerting:
         alerting.on_transition = listen
-        offer(alerting, OUTAGE, RECOVERY)
-        await until(lambda: len(seen) == 2)
+        enqueue_outcomes(alerting, OUTAGE, RECOVERY)
+        await wait_until(lambda: len(seen) == 2)
     assert seen == [("Errors", True), ("Errors", False)]
     assert "goes to nobody" in caplog.text
 
@@ -229,10 +243,10 @@ def test_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.MonkeyP
     provider = MeterProvider([reader], shutdown_on_exit=False)
     monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
     engine = Engine(alerts(), "default", [CHAT])
-    (key,) = (pair.key for pair in engine.pairs)
+    (key,) = (pair.key for pair in engine.bindings)
     incidents = {key: Incident(key=key, rule="Errors", subject="chat", opened=0.0)}
-    meters = Meters(engine, lambda: incidents)
-    meters.delivered("hook", "accepted")
+    meters = AlertMetrics(engine, lambda: incidents)
+    meters.record_delivery("hook", "accepted")
     data = reader.get_metrics_data()
     assert data is not None
     points = {
@@ -254,5 +268,7 @@ def test_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.MonkeyP
 def test_the_log_is_quiet_while_all_is_well(caplog: pytest.LogCaptureFixture) -> None:
     """Making the parts says nothing."""
     with caplog.at_level(logging.WARNING):
-        Alerting(config=alerts(), instance="i", canaries=[CHAT], ledger=Unreliable(None), clock=SystemClock())
+        AlertingService(
+            config=alerts(), instance="i", canaries=[CHAT], store=UnreliableStore(None), clock=SystemClock()
+        )
     assert caplog.records == []

@@ -8,41 +8,53 @@ import pytest
 
 from streamcanary.alerting.engine.inputs import Tick
 from streamcanary.alerting.engine.state import State
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused, Retry
-from streamcanary.alerting.service.liveness import Advance, Failing, levels_stand_still, pages_stand_still
-from streamcanary.alerting.service.service import Alerting
-from streamcanary.model.alerts.incident import Action, Group, Notice, Progress
-from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
+from streamcanary.alerting.service.liveness import (
+    DeliveryFailure,
+    LivenessTracker,
+    failing_state_receiver_reason,
+    refused_notification_reason,
+)
+from streamcanary.alerting.service.service import AlertingService
+from streamcanary.model.alerts.incident import Action, Group, Notification, NotificationState
+from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
 from streamcanary.store.database import Store
-from support.alerting.builders import CHAT, NOON, World, a_hook, a_run, alerts, bad, good
-from support.alerting.service import OUTAGE, Unreliable, hooks, offer, running, until
+from support.alerting.builders import CHAT, NOON, EngineHarness, a_run, alerts, bad, good, webhook_config
+from support.alerting.service import (
+    OUTAGE,
+    UnreliableStore,
+    enqueue_outcomes,
+    running_service,
+    wait_until,
+    webhooks_config,
+)
 from support.clock import ManualClock
-from support.servers.receiver import Receiver, Reply
+from support.servers.receiver import FakeReceiver, Reply
 
 QUARTER = 15 * 60
 DOWN = Retry(reason="HTTP 500")
 REVOKED = Refused("HTTP 403: the key was revoked")
 
 
-def a_notice(number: int = 1, **changes: Any) -> Notice:
+def a_notice(number: int = 1, **changes: Any) -> Notification:
     """Build a page to ``hook`` that waits."""
-    notice = Notice(
+    notice = Notification(
         id=f"n{number}",
         receiver="hook",
         group=f"g{number}",
         action=Action.TRIGGER,
         opened=NOON,
-        number=number,
+        sequence=number,
         members=(),
         created=NOON,
-        next_try=NOON,
+        next_attempt=NOON,
     )
     return msgspec.structs.replace(notice, **changes)
 
 
-def an_advance(clock: ManualClock) -> Advance:
+def an_advance(clock: ManualClock) -> LivenessTracker:
     """Make the record of an alerting that has just begun, and tells nobody at level."""
-    return Advance([CHAT], {}, clock)
+    return LivenessTracker([CHAT], {}, clock)
 
 
 class Looking:
@@ -52,21 +64,21 @@ class Looking:
         self.clock = ManualClock()
         self.advance = an_advance(self.clock)
 
-    def wait(self, seconds: float, *notices: Notice) -> str | None:
+    def wait(self, seconds: float, *notices: Notification) -> str | None:
         """Let time pass while ``notices`` are there; return what the outbox says then."""
         there = {notice.id: notice for notice in notices}
-        self.advance.look(there)
+        self.advance.track_pending(there)
         while seconds > 0:
             self.clock.advance(min(5.0, seconds))
             seconds -= 5.0
-            self.advance.look(there)
-        return self.advance.outbox(there)
+            self.advance.track_pending(there)
+        return self.advance.check_outbox(there)
 
 
 # ---- runs
 
 
-def left_out(reason: str, budget: BudgetStanding | None = None) -> Outcome:
+def left_out(reason: str, budget: BudgetState | None = None) -> Outcome:
     """Build the outcome of a run that did not happen."""
     return a_run(9, OutcomeKind.SKIPPED, reason=reason, budget=budget)
 
@@ -81,8 +93,8 @@ def left_out(reason: str, budget: BudgetStanding | None = None) -> Outcome:
         (left_out("late"), False),
         (left_out("late: 7 runs"), False),
         (left_out("shutdown"), False),
-        (left_out("budget", BudgetStanding.SLOWED), True),
-        (left_out("budget", BudgetStanding.EXHAUSTED), True),
+        (left_out("budget", BudgetState.SLOWED), True),
+        (left_out("budget", BudgetState.EXHAUSTED), True),
         (left_out("standby"), True),
     ],
     ids=lambda value: value if isinstance(value, bool) else f"{value.kind}-{value.reason}",
@@ -92,9 +104,9 @@ def test_a_run_counts_if_it_shows_that_runs_go_on(outcome: Outcome, counts: bool
     clock = ManualClock()
     advance = an_advance(clock)
     clock.advance(159)
-    advance.ran(outcome)
+    advance.record_run(outcome)
     clock.advance(2)
-    assert (None if counts else "no run has ended for 2m41s") == advance.runs()
+    assert (None if counts else "no run has ended for 2m41s") == advance.check_runs()
 
 
 def test_a_clock_that_was_set_back_hides_no_standstill_for_long() -> None:
@@ -102,11 +114,11 @@ def test_a_clock_that_was_set_back_hides_no_standstill_for_long() -> None:
     clock = ManualClock()
     advance = an_advance(clock)
     clock.step(-86400)
-    advance.look({})
+    advance.track_pending({})
     clock.advance(159)
-    assert None is advance.runs()
+    assert None is advance.check_runs()
     clock.advance(2)
-    assert "no run has ended for 2m41s" == advance.runs()
+    assert "no run has ended for 2m41s" == advance.check_runs()
 
 
 # ---- the outbox
@@ -117,13 +129,13 @@ def test_the_outbox_stands_still_when_a_receiver_takes_nothing_for_a_quarter_of_
     seconds: float, says: str | None
 ) -> None:
     """Of what waits for it, tried or not."""
-    assert says == Looking().wait(seconds, a_notice(tries=3, last_error="HTTP 500"), a_notice(2))
+    assert says == Looking().wait(seconds, a_notice(attempts=3, last_error="HTTP 500"), a_notice(2))
 
 
-@pytest.mark.parametrize("state", [Progress.ACCEPTED, Progress.PARKED])
-def test_what_was_taken_or_refused_waits_for_nothing(state: Progress) -> None:
+@pytest.mark.parametrize("state", [NotificationState.ACCEPTED, NotificationState.PARKED])
+def test_what_was_taken_or_refused_waits_for_nothing(state: NotificationState) -> None:
     """However old it is."""
-    assert None is Looking().wait(9000, a_notice(tries=9, state=state))
+    assert None is Looking().wait(9000, a_notice(attempts=9, state=state))
 
 
 def test_a_queue_that_moves_does_not_stand_still() -> None:
@@ -131,7 +143,7 @@ def test_a_queue_that_moves_does_not_stand_still() -> None:
     looking, notices = Looking(), [a_notice(number) for number in range(60)]
     while notices:
         assert None is looking.wait(60, *notices)
-        looking.advance.answered("hook")
+        looking.advance.record_delivery("hook")
         del notices[0]
 
 
@@ -140,29 +152,29 @@ def test_a_receiver_that_takes_nothing_stands_still_whatever_others_take() -> No
     looking, notices = Looking(), (a_notice(1), a_notice(2, receiver="chat"))
     for _ in range(15):
         assert None is looking.wait(60, *notices)
-        looking.advance.answered("chat")
+        looking.advance.record_delivery("chat")
     assert "hook has not taken a notice for 15m5s" == looking.wait(5, *notices)
 
 
 def test_a_page_that_is_never_taken_stands_still_whatever_else_its_receiver_takes() -> None:
     """It fails at this one, again and again."""
-    looking, notices = Looking(), (a_notice(1, tries=5, last_error="HTTP 500"), a_notice(2))
+    looking, notices = Looking(), (a_notice(1, attempts=5, last_error="HTTP 500"), a_notice(2))
     for _ in range(15):
         assert None is looking.wait(60, *notices)
-        looking.advance.answered("hook")
+        looking.advance.record_delivery("hook")
     assert "hook has not taken a notice for 15m5s (HTTP 500)" == looking.wait(5, *notices)
 
 
 def test_an_old_page_that_is_tried_again_has_only_begun_to_wait() -> None:
     """It was refused hours ago, and has something else to say now."""
-    looking, refused = Looking(), a_notice(tries=7, refusals=7, parked=1, state=Progress.PARKED)
+    looking, refused = Looking(), a_notice(attempts=7, refusals=7, park_count=1, state=NotificationState.PARKED)
     assert None is looking.wait(4 * 3600, refused)
-    assert None is looking.wait(0, msgspec.structs.replace(refused, state=Progress.PENDING))
+    assert None is looking.wait(0, msgspec.structs.replace(refused, state=NotificationState.PENDING))
 
 
 def test_a_wall_clock_that_jumps_makes_nothing_older() -> None:
     """A machine that slept has had no time to tell anybody."""
-    looking, page = Looking(), a_notice(tries=1)
+    looking, page = Looking(), a_notice(attempts=1)
     assert None is looking.wait(60, page)
     looking.clock.step(3600)
     assert None is looking.wait(0, page)
@@ -171,48 +183,51 @@ def test_a_wall_clock_that_jumps_makes_nothing_older() -> None:
 async def test_it_is_looked_at_while_nobody_asks(store: Store) -> None:
     """The heart may beat once a day."""
     clock = ManualClock()
-    async with Receiver(always=Reply(500)) as hook, running(store, hooks(hook=hook), clock) as alerting:
-        offer(alerting, OUTAGE)
-        await hook.received(1)
+    async with (
+        FakeReceiver(always=Reply(500)) as hook,
+        running_service(store, webhooks_config(hook=hook), clock) as alerting,
+    ):
+        enqueue_outcomes(alerting, OUTAGE)
+        await hook.wait_for_deliveries(1)
         clock.advance(6)
         alerting.wake()
-        await until(lambda: alerting._ticked == clock.monotonic())
+        await wait_until(lambda: alerting._last_tick == clock.monotonic())
         clock.advance(901)
-        assert (alerting.vitals()["outbox"]() or "").startswith("hook has not taken a notice for 15m1s")
+        assert (alerting.liveness_checks()["outbox"]() or "").startswith("hook has not taken a notice for 15m1s")
 
 
 @pytest.mark.parametrize(("outcome", "moves"), [("accepted", True), ("refused", True), ("retried", False)])
 def test_an_answer_moves_the_outbox_if_it_settles_something(outcome: str, moves: bool) -> None:
     """What is to be tried again is where it was."""
     clock = ManualClock()
-    alerting = Alerting(config=alerts(), instance="i", canaries=[CHAT], ledger=Unreliable(None), clock=clock)
-    alerting._published = State(notices={"n1": a_notice(tries=1)})
-    outbox = alerting.vitals()["outbox"]
+    alerting = AlertingService(config=alerts(), instance="i", canaries=[CHAT], store=UnreliableStore(None), clock=clock)
+    alerting._published = State(notifications={"n1": a_notice(attempts=1)})
+    outbox = alerting.liveness_checks()["outbox"]
     assert None is outbox()
     clock.advance(800)
-    alerting.count("hook", outcome)
+    alerting.record_delivery("hook", outcome)
     clock.advance(200)
     assert moves is (outbox() is None)
 
 
 # ---- pages that were refused
 
-Refusals = dict[str, Answer]
+Refusals = dict[str, DeliveryResult]
 
 
-def an_outage(answers: Refusals, **sections: Any) -> World:
+def an_outage(answers: Refusals, **sections: Any) -> EngineHarness:
     """Let ``chat`` go down, and each of the receivers answer to the page of it what ``answers`` say."""
-    receivers = {name: a_hook() for name in answers} | sections.pop("receivers", {})
-    world = World(alerts(receivers=receivers, **sections))
-    world.see(bad, bad, bad)
+    receivers = {name: webhook_config() for name in answers} | sections.pop("receivers", {})
+    world = EngineHarness(alerts(receivers=receivers, **sections))
+    world.observe(bad, bad, bad)
     for name, answer in answers.items():
         world.deliver(name, answer)
     return world
 
 
-def refused(world: World, *levels: str) -> str | None:
+def refused(world: EngineHarness, *levels: str) -> str | None:
     """Return what is said of pages that nobody has taken."""
-    return pages_stand_still(world.state.groups, world.state.notices, levels, world.now)
+    return refused_notification_reason(world.state.groups, world.state.notifications, levels, world.now)
 
 
 def test_a_page_that_all_have_refused_stands_still_after_a_quarter_of_an_hour() -> None:
@@ -234,23 +249,23 @@ def test_that_lasts_while_it_is_tried_again() -> None:
     for _ in range(3):
         world.now += 1801
         world.step(Tick())
-        assert [Progress.PENDING] == [notice.state for notice in world.state.notices.values()]
+        assert [NotificationState.PENDING] == [notice.state for notice in world.state.notifications.values()]
         assert refused(world) is not None
         world.deliver("hook", REVOKED)
         assert refused(world) is not None
 
 
-def mend(world: World) -> None:
+def mend(world: EngineHarness) -> None:
     world.step(Tick())
     world.deliver("hook", Accepted())
 
 
-def recover(world: World) -> None:
-    world.see(good)
+def recover(world: EngineHarness) -> None:
+    world.observe(good)
 
 
 @pytest.mark.parametrize("end", [mend, recover])
-def test_that_is_over_with_the_page_or_with_what_it_tells_of(end: Callable[[World], None]) -> None:
+def test_that_is_over_with_the_page_or_with_what_it_tells_of(end: Callable[[EngineHarness], None]) -> None:
     """Somebody has taken it, or there is nothing to tell."""
     world = an_outage({"hook": REVOKED}, repeat_interval="30m")
     world.now += 1801
@@ -296,21 +311,24 @@ def test_a_clock_that_was_set_back_does_not_hide_it() -> None:
 @pytest.mark.parametrize(
     ("addresses", "says"),
     [
-        ([Failing(0, "HTTP 503")], "prom has taken nothing for 15m1s (HTTP 503)"),
-        ([Failing(0, "HTTP 503"), Failing(0, "HTTP 400")], "prom has taken nothing for 15m1s (HTTP 400)"),
-        ([Failing(0, "HTTP 503"), None], None),
-        ([Failing(0, "HTTP 503"), Failing(2, "HTTP 503")], None),
+        ([DeliveryFailure(0, "HTTP 503")], "prom has taken nothing for 15m1s (HTTP 503)"),
+        (
+            [DeliveryFailure(0, "HTTP 503"), DeliveryFailure(0, "HTTP 400")],
+            "prom has taken nothing for 15m1s (HTTP 400)",
+        ),
+        ([DeliveryFailure(0, "HTTP 503"), None], None),
+        ([DeliveryFailure(0, "HTTP 503"), DeliveryFailure(2, "HTTP 503")], None),
         ([None], None),
     ],
 )
 def test_a_level_receiver_stands_still_when_none_of_its_addresses_takes_anything(
-    addresses: list[Failing | None], says: str | None
+    addresses: list[DeliveryFailure | None], says: str | None
 ) -> None:
     """One peer of an Alertmanager tells the others."""
-    assert says == levels_stand_still({"well": [None], "prom": addresses}, QUARTER + 1)
+    assert says == failing_state_receiver_reason({"well": [None], "prom": addresses}, QUARTER + 1)
 
 
 def test_groups_that_were_not_told_of_are_not_looked_at() -> None:
     """Their receivers are known before there is a page."""
     group = Group(key="g1", receivers=("hook",), opened=NOON)
-    assert None is pages_stand_still({"g1": group}, {}, (), NOON + 9000)
+    assert None is refused_notification_reason({"g1": group}, {}, (), NOON + 9000)

@@ -3,11 +3,11 @@
 from msgspec import structs
 
 from streamcanary.alerting.testing import backtest as module
-from streamcanary.alerting.testing.backtest import Report, backtest
+from streamcanary.alerting.testing.backtest import BacktestReport, run_backtest
 from streamcanary.alerting.testing.series_notation import parse_values
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
-from support.alerting.builders import CHAT, NOON, THREE_IN_A_ROW, World, a_hook, a_run, alerts
+from support.alerting.builders import CHAT, NOON, THREE_FAILURES_RULE, EngineHarness, a_run, alerts, webhook_config
 
 OTHER = structs.replace(CHAT, name="other")
 
@@ -15,7 +15,9 @@ OTHER = structs.replace(CHAT, name="other")
 def recorded(values: str, canary: Canary = CHAT, start: float = NOON) -> list[Outcome]:
     """Write down runs, one each 30 s."""
     words = parse_values(values)
-    return [word.outcome(canary, number, start + 30 * number) for number, word in enumerate(words) if word is not None]
+    return [
+        word.to_outcome(canary, number, start + 30 * number) for number, word in enumerate(words) if word is not None
+    ]
 
 
 def together(*rows: list[Outcome]) -> list[Outcome]:
@@ -23,9 +25,9 @@ def together(*rows: list[Outcome]) -> list[Outcome]:
     return sorted((run for row in rows for run in row), key=lambda run: run.started + run.duration)
 
 
-def backtested(outcomes: list[Outcome], *canaries: Canary, **sections) -> Report:
+def backtested(outcomes: list[Outcome], *canaries: Canary, **sections) -> BacktestReport:
     """Backtest, by default with three in a row and one webhook."""
-    return backtest(alerts(**sections), "default", canaries or (CHAT,), outcomes)
+    return run_backtest(alerts(**sections), "default", canaries or (CHAT,), outcomes)
 
 
 def test_an_alert_is_told_with_its_time_and_its_count() -> None:
@@ -46,10 +48,10 @@ def test_an_alert_is_told_with_its_time_and_its_count() -> None:
 def test_it_fires_when_the_daemon_does() -> None:
     """The same engine over the same runs: the same incidents, opened and resolved at the same time."""
     runs = recorded("ok x5 stalled x4 ok x3 rate_limited x9 ok x2 stalled ok x8 stalled x3")
-    world = World()
+    world = EngineHarness()
     seen: dict[tuple[str, float], float | None] = {}
     for run in runs:
-        world.see(run)
+        world.observe(run)
         seen |= {(one.rule, one.opened): one.resolved for one in world.state.incidents.values()}
     assert seen == {(alert.alert, alert.fired): alert.resolved for alert in backtested(runs).alerts}
     assert 3 == len(seen)
@@ -73,7 +75,7 @@ def test_a_receiver_gets_the_pages_of_its_route() -> None:
     """Pages and resolves, counted for each receiver."""
     report = backtested(
         recorded("ok stalled x3 ok x10 stalled x3 ok x3"),
-        receivers={"hook": a_hook(), "quiet": a_hook()},
+        receivers={"hook": webhook_config(), "quiet": webhook_config()},
         routes=[{"match": ['alertname="Errors"'], "receivers": ["hook"]}, {"receivers": ["quiet"]}],
     )
     assert (2, 0, 2) == structs.astuple(report.receivers["hook"])
@@ -105,7 +107,10 @@ def test_a_page_that_waits_at_the_end_is_counted() -> None:
 def test_alertmanager_is_told_of_each_alert() -> None:
     """It groups by itself: each alert that fires, and each that ends, is counted."""
     level = {"prom": {"type": "alertmanager", "urls": ["http://127.0.0.1:9"]}}
-    rules = {"Errors": THREE_IN_A_ROW, "Two": {**THREE_IN_A_ROW, "detector": {"type": "consecutive", "failures": 2}}}
+    rules = {
+        "Errors": THREE_FAILURES_RULE,
+        "Two": {**THREE_FAILURES_RULE, "detector": {"type": "consecutive", "failures": 2}},
+    }
     report = backtested(recorded("ok stalled x3 ok x5 stalled x2 ok x3"), receivers=level, rules=rules)
     assert (3, 0, 3) == structs.astuple(report.receivers["prom"])
     assert (1, 2) == (report.rules["Errors"].pages, report.rules["Two"].pages)
@@ -124,7 +129,7 @@ def test_a_canary_that_fell_silent_beside_others_is_told() -> None:
 def test_a_time_in_which_nobody_left_anything_is_one_without_the_daemon() -> None:
     """It is told, and nobody is missed in it; what fired before goes on."""
     runs = together(recorded("ok x10 stalled x4 _x200 stalled ok x5"), recorded("ok x14 _x200 ok x6", OTHER, NOON + 3))
-    report = backtested(runs, CHAT, OTHER, rules={"NoData": {"enabled": True}, "Errors": THREE_IN_A_ROW})
+    report = backtested(runs, CHAT, OTHER, rules={"NoData": {"enabled": True}, "Errors": THREE_FAILURES_RULE})
     assert [(NOON + 393, NOON + 6420)] == report.gaps
     assert [("Errors", "chat", NOON + 6510)] == [(one.alert, one.subject, one.resolved) for one in report.alerts]
 
@@ -142,7 +147,7 @@ def test_an_egress_that_is_down_explains_what_fails() -> None:
 def test_runs_of_other_canaries_are_counted_and_left_out() -> None:
     """They were removed or renamed since."""
     report = backtested(together(recorded("stalled x5"), recorded("stalled x7", OTHER)))
-    assert (5, 7, 1) == (report.runs, report.foreign, len(report.alerts))
+    assert (5, 7, 1) == (report.runs, report.unknown_canary_runs, len(report.alerts))
 
 
 def test_a_clock_that_was_set_back_is_taken_as_it_was() -> None:
@@ -166,16 +171,16 @@ def test_a_run_from_the_far_future_ends(monkeypatch) -> None:
 
 def test_alerts_are_spelled_out_up_to_a_limit(monkeypatch) -> None:
     """Further ones are counted, and in the sums."""
-    monkeypatch.setattr(module, "MOST_ALERTS", 2)
+    monkeypatch.setattr(module, "MAX_ALERTS", 2)
     report = backtested(recorded("stalled x3 ok x3 " * 5))
-    assert (2, 3, 5) == (len(report.alerts), report.omitted, report.rules["Errors"].fires)
+    assert (2, 3, 5) == (len(report.alerts), report.omitted_alerts, report.rules["Errors"].fires)
 
 
 def test_what_went_before_is_known_and_not_reported() -> None:
     """Of two outages the first began earlier and counts from then on only; the rules know what they had seen."""
     runs = recorded("ok x4 stalled x6 ok x4 stalled x3 ok x3")
     whole = backtested(runs)
-    report = backtest(alerts(), "default", (CHAT,), runs, NOON + 240)
+    report = run_backtest(alerts(), "default", (CHAT,), runs, NOON + 240)
     assert [(alert.fired, alert.resolved) for alert in whole.alerts] == [
         (alert.fired, alert.resolved) for alert in report.alerts
     ]
@@ -190,5 +195,5 @@ def test_what_went_before_is_known_and_not_reported() -> None:
 
 def test_nothing_is_reported_if_nothing_ran_since() -> None:
     """Neither runs nor alerts."""
-    report = backtest(alerts(), "default", (CHAT,), recorded("ok x4 stalled x6 ok x4"), NOON + 9000)
+    report = run_backtest(alerts(), "default", (CHAT,), recorded("ok x4 stalled x6 ok x4"), NOON + 9000)
     assert (0, None, []) == (report.runs, report.start, report.alerts)

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from streamcanary.alerting.testing.rule_tests import Ground, TestFile, mismatches, run
-from streamcanary.alerting.testing.series_notation import MOST_RUNS, parse_values
+from streamcanary.alerting.testing.rule_tests import RulesUnderTest, TestFile, reference_issues, run_tests
+from streamcanary.alerting.testing.series_notation import MAX_RUNS, parse_values
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind
 from support.alerting.builders import CHAT, alerts
@@ -26,7 +26,7 @@ def a_file(*asked: dict, values: str = "ok x10 stalled x5", **more) -> TestFile:
 
 def failing(file: TestFile) -> list[float]:
     """Return the times of the tests that fail."""
-    return [failure.time for failure in run(file, Ground(file.alerts or alerts()))]
+    return [failure.time for failure in run_tests(file, RulesUnderTest(file.alerts or alerts()))]
 
 
 # ---- values
@@ -54,7 +54,7 @@ def test_a_word_is_a_run(values, expected) -> None:
         return word and " ".join(filter(None, [word.kind.value, word.fault and word.fault.value, word.reason]))
 
     assert expected == [
-        spell(word) if word is None or not word.retried else word.kind.value for word in parse_values(values)
+        spell(word) if word is None or not word.is_retried else word.kind.value for word in parse_values(values)
     ]
 
 
@@ -62,14 +62,14 @@ def test_a_word_is_a_run(values, expected) -> None:
 def test_every_fault_is_a_word(kind) -> None:
     """And its run failed with that fault, in one attempt, blamed on whom it is always blamed on."""
     [word] = parse_values(kind.value)
-    outcome = word.outcome(CHAT, 1, 60.0)
+    outcome = word.to_outcome(CHAT, 1, 60.0)
     assert (OutcomeKind.FAILED, kind, 1) == (outcome.kind, outcome.fault.kind, len(outcome.attempts))
 
 
 def test_a_retried_run_is_ok_after_a_first_attempt_that_failed() -> None:
     """The run has no fault, its first attempt has."""
     [word] = parse_values("retried:rate_limited")
-    outcome = word.outcome(CHAT, 0, 0.0)
+    outcome = word.to_outcome(CHAT, 0, 0.0)
     assert (OutcomeKind.OK, None) == (outcome.kind, outcome.fault)
     assert [FaultKind.RATE_LIMITED, None] == [one.fault and one.fault.kind for one in outcome.attempts]
 
@@ -77,7 +77,7 @@ def test_a_retried_run_is_ok_after_a_first_attempt_that_failed() -> None:
 def test_times_can_be_given() -> None:
     """They are what measures with a limit look at."""
     [word, _] = parse_values("slow(first_token=3s, max_gap=250ms,duration=1m)x2")
-    outcome = word.outcome(CHAT, 0, 0.0)
+    outcome = word.to_outcome(CHAT, 0, 0.0)
     assert (3.0, 0.25, 60.0) == (outcome.time_to_first_token, outcome.max_gap, outcome.duration)
 
 
@@ -93,7 +93,7 @@ def test_times_can_be_given() -> None:
         ("ok x2 x3", "'x3' follows nothing that it could repeat"),
         ("ok x0", "x0: a run is repeated 1 to 10000 times"),
         ("okx99999999999999999999", "x9999999999: a run is repeated"),
-        (f"ok x{MOST_RUNS} ok", "has more than 10000 runs"),
+        (f"ok x{MAX_RUNS} ok", "has more than 10000 runs"),
         ("ok(first=3s)", "times are first_token=2s, max_gap=2s, duration=2s, each at most once"),
         ("ok(duration=1s,duration=2s)", "each at most once"),
         ("ok(duration=soon)", "duration is not a duration"),
@@ -125,7 +125,7 @@ def test_a_failure_says_what_was_expected_and_what_there_was() -> None:
     """With the name of the test, the alert, and the time."""
     wrong = {**LABELS, "severity": "ticket"}
     file = a_file({"eval_time": "7m", "exp_alerts": [{"exp_labels": wrong}]}, group={"name": "outage"})
-    [failure] = run(file, Ground(file.alerts))
+    [failure] = run_tests(file, RulesUnderTest(file.alerts))
     assert ("outage", "Errors", 420.0) == (failure.group, failure.alertname, failure.time)
     assert ([wrong], [LABELS]) == (
         [dict(one.labels) for one in failure.expected],
@@ -182,8 +182,8 @@ def test_without_an_interval_canaries_run_by_their_own_schedule() -> None:
     group = {"interval": None, "input_series": [{"series": "chat", "values": "stalled x3"}]}
     asked = [{"eval_time": "59s", "alertname": "Errors"}, {"eval_time": "1m", "alertname": "Errors"}]
     file = TestFile.model_validate({"rule_files": ["any.yaml"], "tests": [{**group, "alert_rule_test": asked}]})
-    ground = Ground(alerts(rules={"Errors": RULE}), "default", {"chat": CHAT})
-    assert [60.0] == [failure.time for failure in run(file, ground)]
+    ground = RulesUnderTest(alerts(rules={"Errors": RULE}), "default", {"chat": CHAT})
+    assert [60.0] == [failure.time for failure in run_tests(file, ground)]
 
 
 @pytest.mark.parametrize("start", [1_800_000_000, "2027-01-15T08:00:00Z", "2027-01-15T09:00:00+01:00"], ids=str)
@@ -271,8 +271,8 @@ def test_what_a_test_names_must_be_there() -> None:
             ],
         }
     )
-    ground = Ground(alerts(rules={"Errors": RULE}), "default", {"chat": CHAT})
-    found = [(misfit.path[2:], misfit.message.split(";")[0]) for misfit in mismatches(file, ground)]
+    ground = RulesUnderTest(alerts(rules={"Errors": RULE}), "default", {"chat": CHAT})
+    found = [(misfit.path[2:], misfit.message.split(";")[0]) for misfit in reference_issues(file, ground)]
     assert [
         (("alert_rule_test", 0, "alertname"), "there is no rule 'Erors'"),
         (("input_series", 0, "series"), "there is no canary 'chta'"),
@@ -284,6 +284,6 @@ def test_a_rule_that_could_never_fire_is_refused() -> None:
     """Its window holds too few runs at the interval of the test."""
     rule = {"detector": {"type": "ratio", "over": "1m", "min_samples": 5}}
     file = a_file({"eval_time": "1m"}, alerts={"rules": {"Errors": rule}})
-    [misfit] = mismatches(file, Ground(file.alerts))
+    [misfit] = reference_issues(file, RulesUnderTest(file.alerts))
     assert ("alerts", "rules", "Errors", "detector", "over") == misfit.path
     assert "so it could never fire" in misfit.message

@@ -2,7 +2,7 @@ import asyncio
 import contextlib
 from typing import Any
 
-from streamcanary.canary.preflight.diagnostics import MOST_AT_ONCE, Doctor
+from streamcanary.canary.preflight.diagnostics import MAX_CONCURRENT, FailureDiagnostics
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.clock import SystemClock
@@ -13,7 +13,7 @@ from streamcanary.simulator import Simulator
 
 def a_doctor(
     base_url: str, *canaries: str, models: dict[str, str] | None = None
-) -> tuple[Doctor, list[tuple[str, str]]]:
+) -> tuple[FailureDiagnostics, list[tuple[str, str]]]:
     """Make a doctor for ``canaries`` on one target, and the list of what it tells."""
     told: list[tuple[str, str]] = []
     targets = {"sim": TargetSpec.model_validate({"base_url": base_url, "api_key": "sk-x"})}
@@ -21,7 +21,9 @@ def a_doctor(
         name: CanarySpec.model_validate({"target": "sim", "model": (models or {}).get(name, "sim-ok")})
         for name in canaries
     }
-    return Doctor(targets, specs, clock=SystemClock(), tell=lambda *finding: told.append(finding)), told
+    return FailureDiagnostics(
+        targets, specs, clock=SystemClock(), on_diagnosis=lambda *finding: told.append(finding)
+    ), told
 
 
 def a_run(canary: str, fault: Fault | None = None) -> Outcome:
@@ -48,9 +50,9 @@ async def test_the_first_failure_is_diagnosed_once() -> None:
     doctor, told = a_doctor("http://127.0.0.1:9/v1", "chat")
     async with doctor:
         for _ in range(3):
-            doctor.see(a_run("chat", REFUSED))
+            doctor.observe(a_run("chat", REFUSED))
         await settled(told, 1)
-        doctor.see(a_run("chat", REFUSED))
+        doctor.observe(a_run("chat", REFUSED))
     ((canary, finding),) = told
     assert ("chat", True) == (canary, finding.startswith("tcp failed: "))
 
@@ -60,7 +62,7 @@ async def test_a_way_that_holds_is_told_too() -> None:
     async with Simulator() as simulator:
         doctor, told = a_doctor(simulator.base_url, "chat")
         async with doctor:
-            doctor.see(a_run("chat", STALLED))
+            doctor.observe(a_run("chat", STALLED))
             await settled(told, 1)
     assert [("chat", "no step is known to be broken")] == told
 
@@ -69,10 +71,10 @@ async def test_after_a_good_run_the_next_failure_is_a_new_one() -> None:
     """It is looked at again."""
     doctor, told = a_doctor("http://127.0.0.1:9/v1", "chat")
     async with doctor:
-        doctor.see(a_run("chat", REFUSED))
+        doctor.observe(a_run("chat", REFUSED))
         await settled(told, 1)
-        doctor.see(a_run("chat"))
-        doctor.see(a_run("chat", REFUSED))
+        doctor.observe(a_run("chat"))
+        doctor.observe(a_run("chat", REFUSED))
         await settled(told, 2)
 
 
@@ -84,10 +86,10 @@ async def test_canaries_on_one_way_share_a_diagnosis() -> None:
         doctor, told = a_doctor(simulator.base_url, *names, models=models)
         async with doctor:
             for name in names:
-                doctor.see(a_run(name, STALLED))
-            await settled(told, 10 + MOST_AT_ONCE - 1)
-        assert MOST_AT_ONCE == len([one for one in simulator.requests if one.path.endswith("/models")])
-    assert [*names[:10], *names[10 : 9 + MOST_AT_ONCE]] == sorted(
+                doctor.observe(a_run(name, STALLED))
+            await settled(told, 10 + MAX_CONCURRENT - 1)
+        assert MAX_CONCURRENT == len([one for one in simulator.requests if one.path.endswith("/models")])
+    assert [*names[:10], *names[10 : 9 + MAX_CONCURRENT]] == sorted(
         (canary for canary, _ in told), key=lambda name: int(name[7:])
     )
 
@@ -97,7 +99,7 @@ async def test_what_the_way_does_not_explain_is_not_diagnosed() -> None:
     doctor, told = a_doctor("http://127.0.0.1:9/v1", "chat")
     async with doctor:
         for run in (a_run("chat", NOT_PONG), a_run("chat"), a_run("other", REFUSED)):
-            doctor.see(run)
+            doctor.observe(run)
         await asyncio.sleep(0)
     assert [] == told
 
@@ -115,7 +117,7 @@ async def test_leaving_gives_up_what_is_under_way() -> None:
     async with await asyncio.start_server(say_nothing, "127.0.0.1", 0) as server, asyncio.timeout(5):
         doctor, told = a_doctor(f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1", "chat")
         async with doctor:
-            doctor.see(a_run("chat", STALLED))
+            doctor.observe(a_run("chat", STALLED))
             await asyncio.sleep(0.05)
         await left.wait()
     assert [] == told

@@ -8,7 +8,7 @@ import pytest
 from pydantic import ValidationError
 
 from streamcanary.canary.preflight import diagnose
-from streamcanary.canary.runners import Fleet
+from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.cli.secrets import Secrets
@@ -18,11 +18,11 @@ from streamcanary.model.diagnosis import Diagnosis, StepName, StepState
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind
 from streamcanary.simulator import Simulator
-from streamcanary.transport.proxy import ProxyUnusable, proxy_for
-from streamcanary.transport.tls import TrustUnusable
-from support.servers.certificates import ELSEWHERE, LOOPBACK, serve_tls
-from support.servers.simulator import QUICK
-from support.servers.tcp import ConnectProxy, Endpoint, Listener, http
+from streamcanary.transport.proxy import InvalidProxyUrl, proxy_for
+from streamcanary.transport.tls import TlsFileError
+from support.servers.certificates import LOOPBACK, WRONG_HOST, server_tls_context
+from support.servers.simulator import FAST_PACE
+from support.servers.tcp import ConnectProxy, FixedHttpServer, TcpServer, http_response
 
 CLOCK = SystemClock()
 
@@ -55,10 +55,10 @@ async def walk(base_url: str, seconds: float = 20.0, **more: Any) -> Diagnosis:
 
 def verdict(diagnosis: Diagnosis, name: StepName, *words: str) -> None:
     """See that the proxy is to blame, at this step and with these words."""
-    step = diagnosis.verdict
+    step = diagnosis.first_failure
     assert step is not None, diagnosis
     assert (name, FaultKind.PROXY_FAILED) == (step.name, step.kind), step
-    assert [] == [word for word in words if word not in f"{step.says} > {step.remedy}"], step
+    assert [] == [word for word in words if word not in f"{step.message} > {step.remedy}"], step
 
 
 @pytest.mark.parametrize(
@@ -126,8 +126,8 @@ async def test_a_proxy_that_cannot_be_used(env: Any, address: str) -> None:
     env(HTTPS_PROXY=address)
     diagnosis = await walk("https://provider.invalid/v1")
     verdict(diagnosis, StepName.ADDRESS, "HTTPS_PROXY must be an http:// or https:// address")
-    with pytest.raises(ProxyUnusable, match="HTTPS_PROXY must be"):
-        Fleet({"t": target("https://provider.invalid/v1")}, {"c": canary()}, clock=CLOCK)
+    with pytest.raises(InvalidProxyUrl, match="HTTPS_PROXY must be"):
+        CanaryRunners({"t": target("https://provider.invalid/v1")}, {"c": canary()}, clock=CLOCK)
 
 
 def canary(**more: Any) -> CanarySpec:
@@ -139,48 +139,51 @@ def canary(**more: Any) -> CanarySpec:
 
 async def ask(spec: TargetSpec) -> OutcomeKind:
     """Run a canary once."""
-    async with Fleet({"t": spec}, {"c": canary()}, clock=CLOCK) as fleet:
-        return (await fleet.runs["c"](CLOCK.time())).kind
+    async with CanaryRunners({"t": spec}, {"c": canary()}, clock=CLOCK) as fleet:
+        return (await fleet.by_name["c"](CLOCK.time())).kind
 
 
 async def test_a_way_through_a_proxy(env: Any) -> None:
     """Only the proxy knows the endpoint's name. The certificate is still the endpoint's; a canary goes the same way."""
     async with (
-        Simulator(pace=QUICK, ssl=serve_tls(ELSEWHERE)) as simulator,
+        Simulator(pace=FAST_PACE, ssl=server_tls_context(WRONG_HOST)) as simulator,
         ConnectProxy(simulator.port) as proxy,
     ):
         env(HTTPS_PROXY=proxy.url)
-        spec = target("https://provider.invalid/v1", ca_file=ELSEWHERE)
+        spec = target("https://provider.invalid/v1", ca_file=WRONG_HOST)
         diagnosis = await diagnose(spec, "sim-ok", clock=CLOCK, timeout=20.0)
         assert OutcomeKind.OK is await ask(spec)
-    assert (None, {StepState.OK}) == (diagnosis.verdict, {step.state for step in diagnosis.steps})
+    assert (None, {StepState.OK}) == (diagnosis.first_failure, {step.state for step in diagnosis.steps})
     assert proxy.url == diagnosis.proxy
-    assert f"through {proxy.url} (HTTPS_PROXY)" in diagnosis.steps[1].says
-    assert "the proxy's 127.0.0.1 is an address already" == diagnosis.steps[2].says
-    assert f"{proxy.url} lets us through to provider.invalid:443" == diagnosis.steps[4].says
+    assert f"through {proxy.url} (HTTPS_PROXY)" in diagnosis.steps[1].message
+    assert "the proxy's 127.0.0.1 is an address already" == diagnosis.steps[2].message
+    assert f"{proxy.url} lets us through to provider.invalid:443" == diagnosis.steps[4].message
     assert "provider.invalid (Elsewhere)" == (diagnosis.certificate and diagnosis.certificate.subject)
     assert {"CONNECT provider.invalid:443 HTTP/1.1"} == {head.split("\r\n")[0] for head in proxy.heads}
 
 
 async def test_a_certificate_is_refused_behind_a_proxy_too() -> None:
     """Its details are fetched the same way."""
-    async with Simulator(pace=QUICK, ssl=serve_tls(LOOPBACK)) as simulator, ConnectProxy(simulator.port) as proxy:
+    async with (
+        Simulator(pace=FAST_PACE, ssl=server_tls_context(LOOPBACK)) as simulator,
+        ConnectProxy(simulator.port) as proxy,
+    ):
         diagnosis = await walk("https://provider.invalid/v1", ca_file=LOOPBACK, proxy=proxy.url)
-    assert "the certificate is for 127.0.0.1, ::1, localhost, not for provider.invalid" == diagnosis.steps[5].says
+    assert "the certificate is for 127.0.0.1, ::1, localhost, not for provider.invalid" == diagnosis.steps[5].message
 
 
 async def test_a_proxy_with_a_password_and_tls_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
     """The password goes to the proxy, and is shown nowhere; TLS runs inside of TLS."""
     monkeypatch.setenv("SSL_CERT_FILE", str(LOOPBACK))
     async with (
-        Simulator(pace=QUICK, ssl=serve_tls(ELSEWHERE)) as simulator,
-        ConnectProxy(simulator.port, ssl=serve_tls(LOOPBACK)) as proxy,
+        Simulator(pace=FAST_PACE, ssl=server_tls_context(WRONG_HOST)) as simulator,
+        ConnectProxy(simulator.port, ssl=server_tls_context(LOOPBACK)) as proxy,
     ):
         address = proxy.url.replace("//", "//us%40er:5up3rs3cr3t@")
-        spec = target("https://provider.invalid/v1", ca_file=ELSEWHERE, proxy=address)
+        spec = target("https://provider.invalid/v1", ca_file=WRONG_HOST, proxy=address)
         diagnosis = await diagnose(spec, "sim-ok", clock=CLOCK, timeout=20.0)
         assert OutcomeKind.OK is await ask(spec)
-    assert (None, proxy.url) == (diagnosis.verdict, diagnosis.proxy)
+    assert (None, proxy.url) == (diagnosis.first_failure, diagnosis.proxy)
     assert {"proxy-authorization: basic dxnazxi6nxvwm3jzm2nym3q="} == {
         line for head in proxy.heads for line in head.lower().split("\r\n") if line.startswith("proxy-")
     }
@@ -190,9 +193,9 @@ async def test_a_proxy_with_a_password_and_tls_of_its_own(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("refusal", "words"),
     [
-        (http(407, "no"), "wants a user name and password (HTTP 407) > put them into the proxy's address"),
-        (http(403, "no"), "does not let us through (HTTP 403) > have the endpoint's host allowed there"),
-        (http(502, "no"), "cannot reach the endpoint (HTTP 502)"),
+        (http_response(407, "no"), "wants a user name and password (HTTP 407) > put them into the proxy's address"),
+        (http_response(403, "no"), "does not let us through (HTTP 403) > have the endpoint's host allowed there"),
+        (http_response(502, "no"), "cannot reach the endpoint (HTTP 502)"),
         (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "what answers is no proxy"),
         (b"HTTP/1.1 200 OK\r\n", "the proxy closed the connection"),
         (b"x" * 200_000, "what answers is no proxy"),
@@ -211,7 +214,7 @@ async def test_a_proxy_that_keeps_silent() -> None:
     async def silence(reader: Any, _: Any) -> None:
         await reader.read()
 
-    async with Listener(silence) as listener:
+    async with TcpServer(silence) as listener:
         address = listener.base_url.removesuffix("/v1")
         diagnosis = await walk("https://provider.invalid/v1", proxy=address, seconds=0.2)
     verdict(diagnosis, StepName.PROXY, f"{address} gave no answer within 0.2 s")
@@ -219,18 +222,18 @@ async def test_a_proxy_that_keeps_silent() -> None:
 
 async def test_plain_http_through_a_proxy() -> None:
     """The request is handed over whole; a proxy that wants a password is still the proxy."""
-    async with Endpoint({"models": http(200, {"data": [{"id": "sim-ok"}]})}) as proxy:
+    async with FixedHttpServer({"models": http_response(200, {"data": [{"id": "sim-ok"}]})}) as proxy:
         address = proxy.base_url.removesuffix("/v1")
-        assert None is (await walk("http://provider.invalid/v1", proxy=address)).verdict
+        assert None is (await walk("http://provider.invalid/v1", proxy=address)).first_failure
         assert proxy.heads[0].startswith("GET http://provider.invalid/v1/models HTTP/1.1\r\n")
-        proxy.answers["models"] = http(407, "no")
+        proxy.answers["models"] = http_response(407, "no")
         diagnosis = await walk("http://provider.invalid/v1", proxy=address)
     verdict(diagnosis, StepName.MODELS, "the proxy wants a user name and password, HTTP 407")
 
 
 async def test_a_canary_trusts_and_shows_what_its_target_says() -> None:
     """``ca_file`` and ``client_cert`` hold for runs as for the preflight; without them the run fails."""
-    async with Simulator(pace=QUICK, ssl=serve_tls(LOOPBACK, clients=LOOPBACK)) as simulator:
+    async with Simulator(pace=FAST_PACE, ssl=server_tls_context(LOOPBACK, client_ca=LOOPBACK)) as simulator:
         assert OutcomeKind.OK is await ask(target(simulator.base_url, ca_file=LOOPBACK, client_cert=LOOPBACK))
         assert OutcomeKind.FAILED is await ask(target(simulator.base_url, ca_file=LOOPBACK))
         assert OutcomeKind.FAILED is await ask(target(simulator.base_url))
@@ -238,8 +241,10 @@ async def test_a_canary_trusts_and_shows_what_its_target_says() -> None:
 
 def test_a_client_is_not_opened_without_its_files(tmp_path: Path) -> None:
     """What is missing is told when the daemon starts, and not when the first run fails."""
-    with pytest.raises(TrustUnusable, match=r"ca_file .*gone.pem cannot be read: No such file"):
-        Fleet({"t": target("https://provider.invalid/v1", ca_file=tmp_path / "gone.pem")}, {"c": canary()}, clock=CLOCK)
+    with pytest.raises(TlsFileError, match=r"ca_file .*gone.pem cannot be read: No such file"):
+        CanaryRunners(
+            {"t": target("https://provider.invalid/v1", ca_file=tmp_path / "gone.pem")}, {"c": canary()}, clock=CLOCK
+        )
 
 
 @pytest.mark.parametrize(

@@ -13,12 +13,12 @@ import pytest
 from streamcanary.canary.preflight import diagnose
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.diagnosis import Diagnosis, Step, StepName, StepState
+from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, StepState
 from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import Simulator
 from support.clock import ManualClock
-from support.servers.simulator import QUICK, until
-from support.servers.tcp import Endpoint, Listener, http
+from support.servers.simulator import FAST_PACE, wait_until
+from support.servers.tcp import FixedHttpServer, TcpServer, http_response
 
 KEY = "sk-live-5up3rs3cr3tk3y"
 MODELS = {"data": [{"id": "alpha"}, {"id": "beta"}]}
@@ -27,7 +27,7 @@ OK, FAILED, SKIPPED, UNKNOWN = StepState.OK, StepState.FAILED, StepState.SKIPPED
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(pace=QUICK, api_key=KEY) as simulator:
+    async with Simulator(pace=FAST_PACE, api_key=KEY) as simulator:
         yield simulator
 
 
@@ -47,14 +47,14 @@ def states(diagnosis: Diagnosis) -> list[StepState]:
     return [step.state for step in diagnosis.steps]
 
 
-def verdict(diagnosis: Diagnosis, name: StepName, kind: FaultKind, *words: str) -> Step:
+def verdict(diagnosis: Diagnosis, name: StepName, kind: FaultKind, *words: str) -> DiagnosisStep:
     """See that ``name`` is the first broken step, with these words, and that no later one was tried; return it."""
-    step = diagnosis.verdict
+    step = diagnosis.first_failure
     assert step is not None, diagnosis
     number = list(StepName).index(name)
     assert (name, kind) == (step.name, step.kind), step
     assert {SKIPPED} >= {step.state for step in diagnosis.steps[number + 1 :]}
-    assert [] == [word for word in words if word not in f"{step.says} > {step.remedy}"], step
+    assert [] == [word for word in words if word not in f"{step.message} > {step.remedy}"], step
     assert "" != step.remedy
     return step
 
@@ -64,7 +64,7 @@ async def test_all_steps_are_told_in_their_order(simulator: Simulator) -> None:
     diagnosis = await walk(simulator.base_url, "sim-ok")
     assert list(StepName) == [step.name for step in diagnosis.steps]
     assert [OK, OK, OK, OK, SKIPPED, SKIPPED, OK, OK] == states(diagnosis)
-    assert (None, None, None) == (diagnosis.verdict, diagnosis.proxy, diagnosis.certificate)
+    assert (None, None, None) == (diagnosis.first_failure, diagnosis.proxy, diagnosis.certificate)
     assert (simulator.base_url, "sim-ok") == (diagnosis.base_url, diagnosis.model)
     models = diagnosis.steps[6]
     assert (200, True) == (models.status, str(models.request_id).startswith("req_"))
@@ -176,8 +176,8 @@ async def test_every_address_is_told_of(simulator: Simulator, monkeypatch: pytes
     """One that refuses does not hide one that answers, which is used."""
     resolve(monkeypatch, "127.0.0.2", "127.0.0.1")
     diagnosis = await walk(f"http://provider.invalid:{simulator.port}/v1", "sim-ok")
-    assert "provider.invalid is 127.0.0.2, 127.0.0.1" == diagnosis.steps[2].says
-    assert "127.0.0.2: refused, nothing listens there; 127.0.0.1: connected in " in diagnosis.steps[3].says
+    assert "provider.invalid is 127.0.0.2, 127.0.0.1" == diagnosis.steps[2].message
+    assert "127.0.0.2: refused, nothing listens there; 127.0.0.1: connected in " in diagnosis.steps[3].message
     assert OK is diagnosis.steps[3].state
 
 
@@ -188,7 +188,7 @@ async def test_a_port_that_nothing_listens_on() -> None:
         port = unheard.getsockname()[1]
         diagnosis = await walk(f"http://127.0.0.1:{port}/v1")
     step = verdict(diagnosis, StepName.TCP, FaultKind.CONNECT_FAILED, "firewall or network policy")
-    assert f"port {port} at 127.0.0.1: refused, nothing listens there" == step.says
+    assert f"port {port} at 127.0.0.1: refused, nothing listens there" == step.message
 
 
 @pytest.fixture
@@ -216,26 +216,46 @@ LOGIN = "a login page, or the wrong address"
     ("answer", "kind", "words"),
     [
         (
-            http(401, {"error": {"message": f"Incorrect key {KEY}"}}),
+            http_response(401, {"error": {"message": f"Incorrect key {KEY}"}}),
             FaultKind.AUTH_FAILED,
             "HTTP 401: Incorrect key [red",
         ),
-        (http(401, "no", "text/plain"), FaultKind.AUTH_FAILED, "does not accept the key, HTTP 401 > see whether"),
-        (http(403, {"error": {"message": "Not from here"}}), FaultKind.PERMISSION_DENIED, "HTTP 403: Not from here"),
-        (http(429, {"error": {}}, retry_after="7"), FaultKind.RATE_LIMITED, "it asks to wait 7 s"),
-        (http(429, {"error": {"code": "insufficient_quota"}}), FaultKind.QUOTA_EXHAUSTED, "look at its billing"),
-        (http(500, "<html>", "text/html"), FaultKind.SERVER_ERROR, "the endpoint is broken, HTTP 500"),
-        (http(503), FaultKind.OVERLOADED, "HTTP 503"),
-        (http(400, {"error": {"message": "API key not valid"}}), FaultKind.BAD_REQUEST, "HTTP 400: API key not valid"),
-        (http(302, location="/login?session=s3ss10n"), FaultKind.NOT_A_STREAM, f"HTTP 302 points to /login: {LOGIN}"),
-        (http(200, "<html>", "text/html; charset=utf-8"), FaultKind.NOT_A_STREAM, LOGIN),
+        (
+            http_response(401, "no", "text/plain"),
+            FaultKind.AUTH_FAILED,
+            "does not accept the key, HTTP 401 > see whether",
+        ),
+        (
+            http_response(403, {"error": {"message": "Not from here"}}),
+            FaultKind.PERMISSION_DENIED,
+            "HTTP 403: Not from here",
+        ),
+        (http_response(429, {"error": {}}, retry_after="7"), FaultKind.RATE_LIMITED, "it asks to wait 7 s"),
+        (
+            http_response(429, {"error": {"code": "insufficient_quota"}}),
+            FaultKind.QUOTA_EXHAUSTED,
+            "look at its billing",
+        ),
+        (http_response(500, "<html>", "text/html"), FaultKind.SERVER_ERROR, "the endpoint is broken, HTTP 500"),
+        (http_response(503), FaultKind.OVERLOADED, "HTTP 503"),
+        (
+            http_response(400, {"error": {"message": "API key not valid"}}),
+            FaultKind.BAD_REQUEST,
+            "HTTP 400: API key not valid",
+        ),
+        (
+            http_response(302, location="/login?session=s3ss10n"),
+            FaultKind.NOT_A_STREAM,
+            f"HTTP 302 points to /login: {LOGIN}",
+        ),
+        (http_response(200, "<html>", "text/html; charset=utf-8"), FaultKind.NOT_A_STREAM, LOGIN),
         (b"SSH-2.0-OpenSSH_9.2\r\n", FaultKind.CONNECTION_LOST, "check base_url"),
-        (http(200, MODELS)[:-9], FaultKind.CONNECTION_LOST, "connection was lost"),
+        (http_response(200, MODELS)[:-9], FaultKind.CONNECTION_LOST, "connection was lost"),
     ],
 )
 async def test_an_endpoint_that_refuses(answer: bytes, kind: FaultKind, words: str) -> None:
     """Each way to refuse is named, with its status, in plain words; a secret that comes back is not shown."""
-    async with Endpoint({"models": answer}) as endpoint:
+    async with FixedHttpServer({"models": answer}) as endpoint:
         diagnosis = await walk(endpoint.base_url)
     verdict(diagnosis, StepName.MODELS, kind, words)
     assert [] == [secret for secret in (KEY, "s3ss10n") if secret in repr(diagnosis)]
@@ -244,52 +264,55 @@ async def test_an_endpoint_that_refuses(answer: bytes, kind: FaultKind, words: s
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (http(404, "<html>", "text/html"), "no list of models, HTTP 404 (with a web page)"),
-        (http(405), "no list of models, HTTP 405"),
-        (http(307, location="http://127.0.0.1:9/v1/models/"), "HTTP 307 points to http://127.0.0.1:9/v1/models/"),
-        (http(403, {"error": {"message": "Missing scopes: api.model.read"}}), "may not list models"),
-        (http(200, "OK", "text/plain"), "is not a list of models"),
-        (http(200, "[" * 100_000), "is not a list of models"),
-        (http(200, {"data": [{"id": "x" * 1000}] * 1100}), "is too long to be read whole"),
+        (http_response(404, "<html>", "text/html"), "no list of models, HTTP 404 (with a web page)"),
+        (http_response(405), "no list of models, HTTP 405"),
+        (
+            http_response(307, location="http://127.0.0.1:9/v1/models/"),
+            "HTTP 307 points to http://127.0.0.1:9/v1/models/",
+        ),
+        (http_response(403, {"error": {"message": "Missing scopes: api.model.read"}}), "may not list models"),
+        (http_response(200, "OK", "text/plain"), "is not a list of models"),
+        (http_response(200, "[" * 100_000), "is not a list of models"),
+        (http_response(200, {"data": [{"id": "x" * 1000}] * 1100}), "is too long to be read whole"),
     ],
 )
 async def test_an_endpoint_that_does_not_tell_its_models(answer: bytes, words: str) -> None:
     """Not every server has a list: nothing is broken by that, and the model is asked for by its name."""
-    async with Endpoint({"models": answer, "models/alpha": http(200, {"id": "alpha"})}) as endpoint:
+    async with FixedHttpServer({"models": answer, "models/alpha": http_response(200, {"id": "alpha"})}) as endpoint:
         diagnosis = await walk(endpoint.base_url)
-    assert (None, [UNKNOWN, OK]) == (diagnosis.verdict, states(diagnosis)[-2:])
-    assert words in diagnosis.steps[6].says
+    assert (None, [UNKNOWN, OK]) == (diagnosis.first_failure, states(diagnosis)[-2:])
+    assert words in diagnosis.steps[6].message
 
 
 @pytest.mark.parametrize("models", [MODELS, MODELS["data"]])
 async def test_a_model_that_is_listed(models: Any) -> None:
     """The list is enough, with or without the object around it; no second request is sent."""
-    async with Endpoint({"models": http(200, models, x_request_id="req_7")}) as endpoint:
+    async with FixedHttpServer({"models": http_response(200, models, x_request_id="req_7")}) as endpoint:
         diagnosis = await walk(endpoint.base_url)
         assert 1 == len(endpoint.heads)
-    assert "alpha is one of the 2 that are listed" == diagnosis.steps[7].says
+    assert "alpha is one of the 2 that are listed" == diagnosis.steps[7].message
     assert (200, "req_7") == (diagnosis.steps[6].status, diagnosis.steps[6].request_id)
 
 
-UNKNOWN_MODEL = http(404, {"error": {"message": "gone", "code": "model_not_found"}})
+UNKNOWN_MODEL = http_response(404, {"error": {"message": "gone", "code": "model_not_found"}})
 
 
 @pytest.mark.parametrize(
     ("models", "answer", "state", "words"),
     [
-        (http(200, MODELS), http(200, {"id": "models/alpah"}), OK, "alpah is known"),
-        (http(200, MODELS), UNKNOWN_MODEL, FAILED, "not one of the 2 that are listed; did you mean alpha?"),
-        (http(200, {"data": []}), UNKNOWN_MODEL, FAILED, "does not know alpah: gone"),
-        (http(404), UNKNOWN_MODEL, FAILED, "does not know alpah: gone"),
-        (http(404), http(404), UNKNOWN, "does not tell whether it knows alpah (HTTP 404)"),
-        (http(200, MODELS), http(500), UNKNOWN, "does not tell whether it knows alpah (HTTP 500)"),
-        (http(200, MODELS), http(200, "<html>", "text/html"), UNKNOWN, "(HTTP 200)"),
-        (http(200, MODELS), b"HTTP/1.1 200", UNKNOWN, "could not be asked for"),
+        (http_response(200, MODELS), http_response(200, {"id": "models/alpah"}), OK, "alpah is known"),
+        (http_response(200, MODELS), UNKNOWN_MODEL, FAILED, "not one of the 2 that are listed; did you mean alpha?"),
+        (http_response(200, {"data": []}), UNKNOWN_MODEL, FAILED, "does not know alpah: gone"),
+        (http_response(404), UNKNOWN_MODEL, FAILED, "does not know alpah: gone"),
+        (http_response(404), http_response(404), UNKNOWN, "does not tell whether it knows alpah (HTTP 404)"),
+        (http_response(200, MODELS), http_response(500), UNKNOWN, "does not tell whether it knows alpah (HTTP 500)"),
+        (http_response(200, MODELS), http_response(200, "<html>", "text/html"), UNKNOWN, "(HTTP 200)"),
+        (http_response(200, MODELS), b"HTTP/1.1 200", UNKNOWN, "could not be asked for"),
     ],
 )
 async def test_a_model_that_is_not_listed(models: bytes, answer: bytes, state: StepState, words: str) -> None:
     """It is asked for by name, since lists leave out aliases; what no answer rules out is not called broken."""
-    async with Endpoint({"models": models, "models/alpah": answer}) as endpoint:
+    async with FixedHttpServer({"models": models, "models/alpah": answer}) as endpoint:
         step = (await walk(endpoint.base_url, "alpah")).steps[7]
     assert state is step.state, step
     assert words in str(step)
@@ -297,7 +320,7 @@ async def test_a_model_that_is_not_listed(models: bytes, answer: bytes, state: S
 
 async def test_the_request_is_the_clients() -> None:
     """It has our key and the target's headers, which may replace it."""
-    async with Endpoint({"models": http(200, MODELS)}) as endpoint:
+    async with FixedHttpServer({"models": http_response(200, MODELS)}) as endpoint:
         await walk(endpoint.base_url, headers={"X-Team": "search"})
         await walk(endpoint.base_url, headers={"Authorization": "Basic eHh4"})
     lines = [
@@ -324,11 +347,11 @@ async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
 @pytest.mark.parametrize("talk", [silence, trickle])
 async def test_an_answer_that_does_not_come(talk: Any) -> None:
     """Neither silence nor an answer without an end holds up the diagnosis."""
-    async with Listener(talk) as listener:
+    async with TcpServer(talk) as listener:
         begun = time.monotonic()
         diagnosis = await walk(listener.base_url, seconds=0.5)
         assert time.monotonic() - begun < 10
-        await until(lambda: listener.connections == 0)
+        await wait_until(lambda: listener.connections == 0)
     verdict(diagnosis, StepName.MODELS, FaultKind.HEADERS_TIMEOUT, "no whole answer within 0.5 s")
 
 
@@ -342,22 +365,22 @@ async def test_an_answer_without_end_at_full_speed() -> None:
             writer.write(b" " * 65536)
             await writer.drain()
 
-    async with Listener(flood) as listener:
+    async with TcpServer(flood) as listener:
         diagnosis = await walk(listener.base_url)
-    assert "too long to be read whole" in diagnosis.steps[6].says
+    assert "too long to be read whole" in diagnosis.steps[6].message
     assert [UNKNOWN, UNKNOWN] == states(diagnosis)[-2:]
 
 
 async def test_cancellation_leaves_nothing_open() -> None:
     """A diagnosis that is cancelled ends at once, and closes its connection."""
-    async with Listener(silence) as listener:
+    async with TcpServer(silence) as listener:
         task = asyncio.create_task(walk(listener.base_url))
-        await until(lambda: listener.connections > 0)
+        await wait_until(lambda: listener.connections > 0)
         await asyncio.sleep(0)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until(lambda: listener.connections == 0)
+        await wait_until(lambda: listener.connections == 0)
 
 
 async def test_a_check_that_breaks_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -368,8 +391,8 @@ async def test_a_check_that_breaks_is_no_verdict(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", broken)
     diagnosis = await walk("https://api.example.com/v1")
-    assert "the check itself broke: ZeroDivisionError: oh" == diagnosis.steps[2].says
-    assert (None, [OK, OK, UNKNOWN, *[SKIPPED] * 5]) == (diagnosis.verdict, states(diagnosis))
+    assert "the check itself broke: ZeroDivisionError: oh" == diagnosis.steps[2].message
+    assert (None, [OK, OK, UNKNOWN, *[SKIPPED] * 5]) == (diagnosis.first_failure, states(diagnosis))
 
 
 async def test_a_local_server_with_its_own_name_for_a_key() -> None:

@@ -18,9 +18,17 @@ from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import Simulator
 from support.clock import ManualClock
 from support.servers import certificates
-from support.servers.certificates import AUTHORITY, ELSEWHERE, EXPIRED, FUTURE, ISSUED, LOOPBACK, serve_tls
-from support.servers.simulator import QUICK, server_tls, until
-from support.servers.tcp import Listener
+from support.servers.certificates import (
+    AUTHORITY,
+    EXPIRED,
+    LOOPBACK,
+    NOT_YET_VALID,
+    SIGNED_BY_AUTHORITY,
+    WRONG_HOST,
+    server_tls_context,
+)
+from support.servers.simulator import FAST_PACE, server_tls, wait_until
+from support.servers.tcp import TcpServer
 
 END_OF_2119 = 4_733_510_400.0  # 2120-01-01, seconds since the epoch
 EXPIRED_ON = 1_580_515_200.0  # 2020-02-01
@@ -36,19 +44,19 @@ async def walk(
 
 def verdict(diagnosis: Diagnosis, *words: str, name: StepName = StepName.TLS) -> None:
     """See that TLS is what is broken, with these words."""
-    step = diagnosis.verdict
+    step = diagnosis.first_failure
     assert step is not None, diagnosis
     assert (name, FaultKind.TLS_FAILED) == (step.name, step.kind), step
-    assert [] == [word for word in words if word not in f"{step.says} > {step.remedy}"], step
+    assert [] == [word for word in words if word not in f"{step.message} > {step.remedy}"], step
     assert "" != step.remedy
 
 
 async def test_a_certificate_is_told() -> None:
     """Subject, issuer, names and end; the whole way is good."""
     clock = ManualClock(wall=END_OF_2119 - 100 * 86400)
-    async with Simulator(pace=QUICK, ssl=serve_tls(ISSUED)) as simulator:
+    async with Simulator(pace=FAST_PACE, ssl=server_tls_context(SIGNED_BY_AUTHORITY)) as simulator:
         diagnosis = await walk(simulator.base_url, ca_file=AUTHORITY, clock=clock)
-    assert None is diagnosis.verdict
+    assert None is diagnosis.first_failure
     assert [StepState.OK] * 3 == [step.state for step in diagnosis.steps[5:]]
     assert (
         Certificate(
@@ -63,17 +71,17 @@ async def test_a_certificate_is_told() -> None:
     assert (
         "TLSv1.3, certificate of streamcanary test, issued, issued by streamcanary test authority (Example), "
         "good until 2120-01-01 (100 days left)"
-    ) == diagnosis.steps[5].says
+    ) == diagnosis.steps[5].message
     assert "" == diagnosis.steps[5].remedy
 
 
 async def test_a_certificate_that_ends_soon_is_good_still() -> None:
     """The step says what to do before it is too late."""
     clock = ManualClock(wall=END_OF_2119 - 9 * 86400)
-    async with Simulator(pace=QUICK, ssl=server_tls()) as simulator:
+    async with Simulator(pace=FAST_PACE, ssl=server_tls()) as simulator:
         step = (await walk(simulator.base_url, ca_file=LOOPBACK, clock=clock)).steps[5]
     assert (StepState.OK, "have the certificate renewed") == (step.state, step.remedy)
-    assert "(9 days left)" in step.says
+    assert "(9 days left)" in step.message
 
 
 @pytest.mark.parametrize(
@@ -81,21 +89,25 @@ async def test_a_certificate_that_ends_soon_is_good_still() -> None:
     [
         (LOOPBACK, None, "signed by itself (subject streamcanary test, issuer streamcanary test) > if it is your own"),
         (
-            ISSUED,
+            SIGNED_BY_AUTHORITY,
             None,
             "not trusted here (subject streamcanary test, issued, issuer streamcanary test authority (Example))",
         ),
-        (ISSUED, LOOPBACK, "an authority that is not trusted here"),
+        (SIGNED_BY_AUTHORITY, LOOPBACK, "an authority that is not trusted here"),
         (EXPIRED, EXPIRED, "has expired on 2020-02-01, 100 days ago (subject streamcanary test, expired"),
-        (FUTURE, FUTURE, "is not valid yet (subject streamcanary test, future"),
-        (ELSEWHERE, ELSEWHERE, "the certificate is for provider.invalid, not for 127.0.0.1 > put a name into base_url"),
+        (NOT_YET_VALID, NOT_YET_VALID, "is not valid yet (subject streamcanary test, future"),
+        (
+            WRONG_HOST,
+            WRONG_HOST,
+            "the certificate is for provider.invalid, not for 127.0.0.1 > put a name into base_url",
+        ),
     ],
 )
 async def test_a_certificate_that_is_refused(shown: Path, trusted: Path | None, words: str) -> None:
     """Expired, unknown, for another host: in plain words, with what the certificate says of itself."""
     clock = ManualClock(wall=EXPIRED_ON + 100 * 86400)
     more = {"ca_file": trusted} if trusted else {}
-    async with Simulator(pace=QUICK, ssl=serve_tls(shown)) as simulator:
+    async with Simulator(pace=FAST_PACE, ssl=server_tls_context(shown)) as simulator:
         diagnosis = await walk(simulator.base_url, clock=clock, **more)
         assert () == simulator.requests
     verdict(diagnosis, words)
@@ -106,7 +118,7 @@ async def test_a_certificate_that_is_refused(shown: Path, trusted: Path | None, 
 
 async def test_a_refused_certificate_that_is_not_shown_again() -> None:
     """The refusal is told without the details when the server takes no second connection."""
-    async with Simulator(pace=QUICK, ssl=serve_tls(EXPIRED)) as simulator:
+    async with Simulator(pace=FAST_PACE, ssl=server_tls_context(EXPIRED)) as simulator:
         seen = False
 
         async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -122,7 +134,7 @@ async def test_a_refused_certificate_that_is_not_shown_again() -> None:
             finally:
                 inner.transport.abort()
 
-        async with Listener(once) as listener:
+        async with TcpServer(once) as listener:
             diagnosis = await walk(listener.base_url.replace("http:", "https:"), ca_file=EXPIRED)
     verdict(diagnosis, "a certificate has expired > have it renewed")
     assert None is diagnosis.certificate
@@ -131,8 +143,8 @@ async def test_a_refused_certificate_that_is_not_shown_again() -> None:
 async def test_the_environment_names_the_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
     """``SSL_CERT_FILE`` holds on the way to this machine, too; ``ca_file`` goes before it."""
     monkeypatch.setenv("SSL_CERT_FILE", str(LOOPBACK))
-    async with Simulator(pace=QUICK, ssl=server_tls()) as simulator:
-        assert None is (await walk(simulator.base_url)).verdict
+    async with Simulator(pace=FAST_PACE, ssl=server_tls()) as simulator:
+        assert None is (await walk(simulator.base_url)).first_failure
         verdict(await walk(simulator.base_url, ca_file=AUTHORITY), "is signed by itself")
 
 
@@ -148,7 +160,7 @@ async def test_a_file_that_cannot_be_used(
     if field == "SSL_CERT_FILE":
         monkeypatch.setenv(field, str(file))
     more = {} if field == "SSL_CERT_FILE" else {field: file}
-    async with Simulator(pace=QUICK, ssl=server_tls()) as simulator:
+    async with Simulator(pace=FAST_PACE, ssl=server_tls()) as simulator:
         verdict(await walk(simulator.base_url, **more), field, str(file), "PEM" if content else "No such file")
 
 
@@ -158,7 +170,7 @@ def strict() -> Iterator[str]:
 
     It runs in a thread on blocking sockets: asyncio drops the alert that tells why it refuses.
     """
-    context = serve_tls(LOOPBACK, clients=AUTHORITY)
+    context = server_tls_context(LOOPBACK, client_ca=AUTHORITY)
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def serve() -> None:
@@ -184,16 +196,18 @@ async def test_a_server_that_wants_to_know_us(strict: str) -> None:
     verdict(diagnosis, "the endpoint wants a client certificate", "set client_cert", name=StepName.MODELS)
     diagnosis = await walk(strict, ca_file=LOOPBACK, client_cert=LOOPBACK)
     verdict(diagnosis, "the endpoint refuses our client certificate", "see which", name=StepName.MODELS)
-    diagnosis = await walk(strict, ca_file=LOOPBACK, client_cert=ISSUED)
-    assert FaultKind.CONNECTION_LOST is (diagnosis.verdict and diagnosis.verdict.kind)  # it closes, but does not object
+    diagnosis = await walk(strict, ca_file=LOOPBACK, client_cert=SIGNED_BY_AUTHORITY)
+    assert FaultKind.CONNECTION_LOST is (
+        diagnosis.first_failure and diagnosis.first_failure.kind
+    )  # it closes, but does not object
 
 
 async def test_the_certificate_that_we_show() -> None:
     """With its key in the same file or in another; a key that belongs to another is told."""
-    async with Simulator(pace=QUICK, ssl=serve_tls(LOOPBACK, clients=AUTHORITY)) as simulator:
-        assert None is (await walk(simulator.base_url, ca_file=LOOPBACK, client_cert=ISSUED)).verdict
-        both = {"client_cert": ISSUED, "client_key": ISSUED}
-        assert None is (await walk(simulator.base_url, ca_file=LOOPBACK, **both)).verdict
+    async with Simulator(pace=FAST_PACE, ssl=server_tls_context(LOOPBACK, client_ca=AUTHORITY)) as simulator:
+        assert None is (await walk(simulator.base_url, ca_file=LOOPBACK, client_cert=SIGNED_BY_AUTHORITY)).first_failure
+        both = {"client_cert": SIGNED_BY_AUTHORITY, "client_key": SIGNED_BY_AUTHORITY}
+        assert None is (await walk(simulator.base_url, ca_file=LOOPBACK, **both)).first_failure
         both["client_key"] = LOOPBACK
         verdict(await walk(simulator.base_url, ca_file=LOOPBACK, **both), f"client_key {LOOPBACK} does not belong to")
 
@@ -206,7 +220,7 @@ async def test_a_port_that_does_not_speak_tls() -> None:
         writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
         await reader.read()
 
-    async with Listener(complain) as listener:
+    async with TcpServer(complain) as listener:
         diagnosis = await walk(listener.base_url.replace("http:", "https:"))
     verdict(diagnosis, "does not speak TLS > check the port, or write http://")
 
@@ -219,7 +233,7 @@ async def test_a_server_without_tls_that_we_speak() -> None:
         writer.write(b"\x15\x03\x03\x00\x02\x02\x28")  # the alert handshake_failure (RFC 8446, 6.2)
         await reader.read()
 
-    async with Listener(refuse) as listener:
+    async with TcpServer(refuse) as listener:
         diagnosis = await walk(listener.base_url.replace("http:", "https:"))
     verdict(diagnosis, "no TLS version or cipher in common")
 
@@ -231,7 +245,7 @@ async def test_a_server_that_closes_in_the_handshake() -> None:
         await reader.read(1)
         writer.close()
 
-    async with Listener(close) as listener:
+    async with TcpServer(close) as listener:
         diagnosis = await walk(listener.base_url.replace("http:", "https:"))
     verdict(diagnosis, "closed in the middle of the handshake")
 
@@ -242,11 +256,11 @@ async def test_a_server_that_keeps_silent_in_the_handshake() -> None:
     async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async with Listener(silence) as listener:
+    async with TcpServer(silence) as listener:
         diagnosis = await walk(listener.base_url.replace("http:", "https:"), seconds=0.3)
         verdict(diagnosis, "no answer to the handshake within 0.3 s")
         # The hello may lie unread in the socket: closing is what the other side sees.
-        await until(lambda: listener.connections == 0)
+        await wait_until(lambda: listener.connections == 0)
 
 
 def test_every_certificate_of_the_tests_has_its_use() -> None:

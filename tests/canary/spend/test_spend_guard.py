@@ -7,20 +7,20 @@ from typing import Any
 
 import pytest
 
-from streamcanary.canary.runners import Fleet
+from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend import guard as module
 from streamcanary.canary.spend.budget import BudgetConfig, utc_day
-from streamcanary.canary.spend.guard import SpendGuard, prices_of
+from streamcanary.canary.spend.guard import SpendGuard, prices_by_canary
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.clock import Clock, SystemClock
-from streamcanary.model.outcome import BudgetStanding, Outcome, OutcomeKind
+from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
 from streamcanary.model.spend import Spend
 from streamcanary.simulator import Simulator
 from streamcanary.store.errors import StoreFailing, StoreLost
-from support.servers.simulator import PATIENT, until
-from support.store.builders import NOON, SetClock, open_store
-from support.telemetry.in_memory import Recorded
+from support.servers.simulator import HANGING_PACE, wait_until
+from support.store.builders import NOON, FrozenClock, open_store
+from support.telemetry.in_memory import RecordedTelemetry
 
 PRICED = {"input": 1.0, "output": 10.0}
 WHOLE = Spend(input_tokens=9, output_tokens=5, requests=1)
@@ -32,7 +32,7 @@ QUICKLY = {
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(pace=PATIENT) as simulator:
+    async with Simulator(pace=HANGING_PACE) as simulator:
         yield simulator
 
 
@@ -63,84 +63,84 @@ def make_guard(account: Any, clock: Clock, usd: float | None = 1.0) -> SpendGuar
     return SpendGuard(
         BudgetConfig(usd_per_day=usd),
         specs,
-        prices_of(BudgetConfig(usd_per_day=1), targets, specs),
+        prices_by_canary(BudgetConfig(usd_per_day=1), targets, specs),
         clock=clock,
-        account=account,
+        store=account,
     )
 
 
 def canary(guard: SpendGuard) -> Any:
     spec = CanarySpec.model_validate({"target": "t", "model": "m"})
-    return spec.describe("c", TargetSpec.model_validate({"api_key": "x"}))
+    return spec.to_canary("c", TargetSpec.model_validate({"api_key": "x"}))
 
 
 async def test_the_account_outlives_a_restart(tmp_path: Path) -> None:
     """What a daemon has spent its successor cannot spend again that day; on the next it can."""
-    clock, path = SetClock(), tmp_path / "canary.db"
+    clock, path = FrozenClock(), tmp_path / "canary.db"
     store = open_store(path, clock)
     async with make_guard(store, clock) as guard:
-        assert BudgetStanding.WITHIN is guard.admit(canary(guard))
-        guard.charge("c", Spend(output_tokens=1, output_usd=0.999, requests=1))
+        assert BudgetState.WITHIN is guard.admit(canary(guard))
+        guard.record_spend("c", Spend(output_tokens=1, output_usd=0.999, requests=1))
     await store.close()
     store = open_store(path, clock)
     async with make_guard(store, clock) as guard:
-        assert (0.999, BudgetStanding.EXHAUSTED) == (guard.spent, guard.admit(canary(guard)))
-        clock.pass_by(86400)
-        assert (0.0, BudgetStanding.WITHIN) == (guard.spent, guard.admit(canary(guard)))
+        assert (0.999, BudgetState.EXHAUSTED) == (guard.usd_spent_today, guard.admit(canary(guard)))
+        clock.advance(86400)
+        assert (0.0, BudgetState.WITHIN) == (guard.usd_spent_today, guard.admit(canary(guard)))
     await store.close()
 
 
 async def test_the_account_is_written_as_it_grows() -> None:
     """A daemon that is killed has lost a second of it at most."""
     account = MemoryAccount()
-    async with make_guard(account, SetClock()) as guard:
-        guard.charge("c", WHOLE)
-        await until(lambda: account.days == {utc_day(NOON): WHOLE})
+    async with make_guard(account, FrozenClock()) as guard:
+        guard.record_spend("c", WHOLE)
+        await wait_until(lambda: account.days == {utc_day(NOON): WHOLE})
 
 
 async def test_a_store_that_fails_is_caught_up_with(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """The account goes on in memory; once the store can be read and written, both are added up."""
-    monkeypatch.setattr(module, "_RETRY", 0.01)
-    monkeypatch.setattr(module, "_PAUSE", 0.01)
+    monkeypatch.setattr(module, "_RETRY_INTERVAL", 0.01)
+    monkeypatch.setattr(module, "_SAVE_INTERVAL", 0.01)
     account = MemoryAccount()
     account.days = {utc_day(NOON): WHOLE}
     account.error = StoreFailing("the disk is full")
-    async with make_guard(account, SetClock()) as guard:
-        guard.charge("c", WHOLE)
-        await until(lambda: "kept in memory: the disk is full" in caplog.text)
+    async with make_guard(account, FrozenClock()) as guard:
+        guard.record_spend("c", WHOLE)
+        await wait_until(lambda: "kept in memory: the disk is full" in caplog.text)
         account.error = None
-        await until(lambda: account.days == {utc_day(NOON): WHOLE + WHOLE})
+        await wait_until(lambda: account.days == {utc_day(NOON): WHOLE + WHOLE})
     assert 1 == caplog.text.count("kept in memory")
 
 
 async def test_a_store_that_was_lost_is_written_again_whole(monkeypatch: pytest.MonkeyPatch) -> None:
     """A fresh file gets all days, not the last one alone."""
-    monkeypatch.setattr(module, "_RETRY", 0.01)
+    monkeypatch.setattr(module, "_RETRY_INTERVAL", 0.01)
     account = MemoryAccount()
     account.days = {"2026-01-31": WHOLE}
-    async with make_guard(account, SetClock()) as guard:
+    async with make_guard(account, FrozenClock()) as guard:
         account.days, account.error = {}, StoreLost("it was removed")
-        guard.charge("c", WHOLE)
+        guard.record_spend("c", WHOLE)
         await asyncio.sleep(0)
         asyncio.get_running_loop().call_later(0.03, setattr, account, "error", None)
-        await until(lambda: account.days == {"2026-01-31": WHOLE, utc_day(NOON): WHOLE})
+        await wait_until(lambda: account.days == {"2026-01-31": WHOLE, utc_day(NOON): WHOLE})
 
 
 async def test_a_dead_store_does_not_hold_up_the_end() -> None:
     """Leaving takes no longer than a write may take, and raises nothing."""
     account = MemoryAccount()
     account.error = StoreFailing("gone")
-    async with asyncio.timeout(5), make_guard(account, SetClock()) as guard:
-        guard.charge("c", WHOLE)
+    async with asyncio.timeout(5), make_guard(account, FrozenClock()) as guard:
+        guard.record_spend("c", WHOLE)
 
 
 async def test_the_end_of_the_budget_is_told_once(caplog: pytest.LogCaptureFixture) -> None:
     """Not at every turn that is left out."""
-    async with make_guard(MemoryAccount(), SetClock()) as guard:
-        guard.charge("c", Spend(output_usd=5.0, requests=1))
-        assert [BudgetStanding.EXHAUSTED] * 3 == [guard.admit(canary(guard)) for _ in range(3)]
+    async with make_guard(MemoryAccount(), FrozenClock()) as guard:
+        guard.record_spend("c", Spend(output_usd=5.0, requests=1))
+        assert [BudgetState.EXHAUSTED] * 3 == [guard.admit(canary(guard)) for _ in range(3)]
     assert 1 == caplog.text.count("the budget of the day is used up")
 
 
@@ -153,26 +153,26 @@ def slowing(caplog: pytest.LogCaptureFixture) -> list[str]:
 async def test_slowing_is_told_when_it_begins_and_when_it_is_over(caplog: pytest.LogCaptureFixture) -> None:
     """Once each, with what it is held to; what comes and goes within ten minutes is one slowing."""
     caplog.set_level("INFO")
-    clock = SetClock()
+    clock = FrozenClock()
     config = BudgetConfig(requests_per_minute=2)
     spec = CanarySpec.model_validate({"target": "t", "model": "m", "every": "30s"})
-    async with SpendGuard(config, {"c": spec}, {"c": ()}, clock=clock, account=MemoryAccount()) as guard:
+    async with SpendGuard(config, {"c": spec}, {"c": ()}, clock=clock, store=MemoryAccount()) as guard:
         turn = canary(guard)
         assert None is guard.admit(turn)
         assert [] == slowing(caplog)
         for _ in range(3):
             for _ in range(5):
-                guard.retried()
-            assert BudgetStanding.SLOWED is guard.admit(turn)
-            clock.pass_by(300)
+                guard.record_retry()
+            assert BudgetState.SLOWED is guard.admit(turn)
+            clock.advance(300)
             assert None is guard.admit(turn)
         assert ["canaries are slowed"] == slowing(caplog)
         told = vars(caplog.records[-1])
         assert ("requests_per_minute", 2) == (told["limit"], told["requests_per_minute"])
-        clock.pass_by(299)
+        clock.advance(299)
         guard.admit(turn)
         assert ["canaries are slowed"] == slowing(caplog)
-        clock.pass_by(60)
+        clock.advance(60)
         guard.admit(turn)
         assert ["canaries are slowed", "canaries run at their full pace again"] == slowing(caplog)
 
@@ -180,16 +180,16 @@ async def test_slowing_is_told_when_it_begins_and_when_it_is_over(caplog: pytest
 async def test_slowing_for_money_is_told(caplog: pytest.LogCaptureFixture) -> None:
     """With what is spent; at the end of the day's budget it is not called over."""
     caplog.set_level("INFO")
-    clock, account = SetClock(), MemoryAccount()
+    clock, account = FrozenClock(), MemoryAccount()
     account.days = {utc_day(NOON): Spend(output_usd=0.9)}
     async with make_guard(account, clock) as guard:
-        assert BudgetStanding.SLOWED is guard.admit(canary(guard))
+        assert BudgetState.SLOWED is guard.admit(canary(guard))
         [record] = [record for record in caplog.records if record.message.startswith("canaries are slowed")]
         told = vars(record)
         assert ("usd_per_day", 1.0, 0.9) == (told["limit"], told["usd_per_day"], told["usd"])
-        guard.charge("c", Spend(output_usd=5.0, requests=1))
-        clock.pass_by(3600)
-        assert BudgetStanding.EXHAUSTED is guard.admit(canary(guard))
+        guard.record_spend("c", Spend(output_usd=5.0, requests=1))
+        clock.advance(3600)
+        assert BudgetState.EXHAUSTED is guard.admit(canary(guard))
         assert ["canaries are slowed"] == slowing(caplog)
 
 
@@ -204,14 +204,14 @@ async def ask(simulator: Simulator, account: MemoryAccount, model: str, price: A
     specs = {"c": CanarySpec.model_validate({"target": "sim", "model": model, "every": "10s", **QUICKLY, **spec})}
     async with (
         SpendGuard(
-            BudgetConfig(), specs, prices_of(BudgetConfig(), targets, specs), clock=clock, account=account
+            BudgetConfig(), specs, prices_by_canary(BudgetConfig(), targets, specs), clock=clock, store=account
         ) as guard,
-        Fleet(targets, specs, clock=clock, guard=guard) as fleet,
+        CanaryRunners(targets, specs, clock=clock, spend_guard=guard) as fleet,
     ):
-        return await fleet.runs["c"](clock.time())
+        return await fleet.by_name["c"](clock.time())
 
 
-async def test_usage_that_the_provider_counts_is_charged(simulator: Simulator, recorded: Recorded) -> None:
+async def test_usage_that_the_provider_counts_is_charged(simulator: Simulator, recorded: RecordedTelemetry) -> None:
     """Tokens and USD are those that it tells, on the outcome, in the account and on the metrics."""
     account = MemoryAccount()
     before = {kind: recorded.value("streamcanary.tokens", canary="c", type=kind) for kind in ("input", "output")}
@@ -260,10 +260,10 @@ async def test_a_run_that_is_cancelled_is_charged(simulator: Simulator) -> None:
     """What was sent before the daemon stopped costs all the same."""
     account = MemoryAccount()
     task = asyncio.create_task(ask(simulator, account, "sim-stall", request={"max_tokens": 50}, timeouts={"total": 9}))
-    await until(lambda: bool(simulator.requests))
+    await wait_until(lambda: bool(simulator.requests))
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await until(lambda: simulator.connections == 0)
+    await wait_until(lambda: simulator.connections == 0)
     (spend,) = account.days.values()
     assert (1, 50) == (spend.requests, spend.output_tokens)

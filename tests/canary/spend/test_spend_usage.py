@@ -3,7 +3,7 @@
 import pytest
 
 from streamcanary.canary.spend.prices import FREE, Price
-from streamcanary.canary.spend.usage import Bill, expect
+from streamcanary.canary.spend.usage import RunUsage, estimate_tokens
 from streamcanary.events import (
     AttemptFailed,
     AttemptStarted,
@@ -28,14 +28,14 @@ def failed(kind: FaultKind, phase: Phase, status: int | None = None) -> AttemptF
     return AttemptFailed(Attempt(number=1, route="m", started=0.0, duration=1.0, fault=fault), None)
 
 
-def see(bill: Bill, *events: Event) -> None:
+def see(bill: RunUsage, *events: Event) -> None:
     for event in events:
-        bill.see(event)
+        bill.observe(event)
 
 
 def tokens(*events: Event, limit: int | None = 64) -> tuple[int, int, int]:
     """Return input tokens, output tokens and requests of a run that saw ``events``."""
-    bill = Bill(expect(QUESTION, {} if limit is None else {"max_tokens": limit}), [PRICE])
+    bill = RunUsage(estimate_tokens(QUESTION, {} if limit is None else {"max_tokens": limit}), [PRICE])
     see(bill, *events)
     spend = bill.close()
     return spend.input_tokens, spend.output_tokens, spend.requests
@@ -84,7 +84,7 @@ def test_a_provider_cannot_count_for_ever() -> None:
 
 def test_every_attempt_costs_by_the_price_of_its_route() -> None:
     """Retries are paid for, and a fallback by its own model's price."""
-    bill = Bill(expect(QUESTION, {}), [PRICE, FREE, Price(input=0.0, output=1000.0)])
+    bill = RunUsage(estimate_tokens(QUESTION, {}), [PRICE, FREE, Price(input=0.0, output=1000.0)])
     cut, whole = failed(FaultKind.STREAM_CUT, Phase.STREAM), Completed("stop", Usage(output_tokens=5), "fallback")
     see(bill, SENT, cut, AttemptStarted(2, "m"), cut)
     assert pytest.approx(2 * (26 * 1.0 + 256 * 10.0) / 1e6) == bill.spend.usd
@@ -94,40 +94,40 @@ def test_every_attempt_costs_by_the_price_of_its_route() -> None:
     assert (pytest.approx(2 * (26 + 2560) / 1e6 + 5 * 1000 / 1e6), 4, True) == (
         bill.close().usd,
         bill.spend.requests,
-        bill.priced,
+        bill.is_priced,
     )
 
 
 def test_a_price_that_nobody_knows_is_told() -> None:
     """Tokens count all the same."""
-    bill = Bill(expect(QUESTION, {}), [PRICE, None])
-    bill.see(SENT)
-    bill.see(Completed("stop", Usage(input_tokens=1, output_tokens=1), None))
-    assert True is bill.priced
-    bill.see(FallbackStarted("b"))
-    bill.see(AttemptStarted(2, "b"))
+    bill = RunUsage(estimate_tokens(QUESTION, {}), [PRICE, None])
+    bill.observe(SENT)
+    bill.observe(Completed("stop", Usage(input_tokens=1, output_tokens=1), None))
+    assert True is bill.is_priced
+    bill.observe(FallbackStarted("b"))
+    bill.observe(AttemptStarted(2, "b"))
     spend = bill.close()
-    assert (False, 2, 27) == (bill.priced, spend.requests, spend.input_tokens)
+    assert (False, 2, 27) == (bill.is_priced, spend.requests, spend.input_tokens)
 
 
 def test_closing_twice_is_closing_once() -> None:
     """An attempt is paid for once."""
-    bill = Bill(expect(QUESTION, {}), [PRICE])
-    bill.see(SENT)
+    bill = RunUsage(estimate_tokens(QUESTION, {}), [PRICE])
+    bill.observe(SENT)
     assert bill.close() == bill.close()
 
 
 def test_the_frame_of_a_request_counts() -> None:
     """Tools and instructions are input, too; the lowest limit is the one that holds, and nonsense is none."""
     tools = {"tools": [{"type": "function", "name": "f" * 300}], "max_tokens": 0, "max_completion_tokens": 8}
-    assert True is (expect("", tools).input_tokens > 100 + 16)
-    assert 8 == expect("", tools).output_tokens
-    assert 16 == expect("", {}).input_tokens
+    assert True is (estimate_tokens("", tools).input_tokens > 100 + 16)
+    assert 8 == estimate_tokens("", tools).output_tokens
+    assert 16 == estimate_tokens("", {}).input_tokens
 
 
 def test_spend_adds_up() -> None:
     """Sums keep what was spent on input and on output apart."""
-    one = PRICE.of(100, 10)
+    one = PRICE.spend_for(100, 10)
     both = one + one
     assert (200, 20, 2, pytest.approx(2e-4), pytest.approx(2e-4)) == (
         both.input_tokens,

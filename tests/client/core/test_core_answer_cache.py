@@ -1,6 +1,6 @@
 """The cache of last good answers."""
 
-from streamcanary.client.core.answer_cache import AnswerCache, fingerprint
+from streamcanary.client.core.answer_cache import AnswerCache, request_fingerprint
 from streamcanary.client.result import StreamResult
 
 
@@ -46,13 +46,13 @@ def test_it_is_bounded_in_size() -> None:
 
 def test_requests_are_told_apart() -> None:
     """Another endpoint or argument is another request, another order is not; what cannot be told has no key."""
-    same = fingerprint("e", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
-    assert same == fingerprint("e", {"messages": [{"role": "user", "content": "x"}], "model": "m"})
+    same = request_fingerprint("e", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
+    assert same == request_fingerprint("e", {"messages": [{"role": "user", "content": "x"}], "model": "m"})
     others = {
-        fingerprint("f", {"model": "m", "messages": [{"role": "user", "content": "x"}]}),
-        fingerprint("e", {"model": "n", "messages": [{"role": "user", "content": "x"}]}),
-        fingerprint("e", {"model": "m", "messages": [{"role": "user", "content": "y"}]}),
-        fingerprint("e", {"model": "m", "messages": [{"role": "user", "content": "x"}], "seed": 1}),
+        request_fingerprint("f", {"model": "m", "messages": [{"role": "user", "content": "x"}]}),
+        request_fingerprint("e", {"model": "n", "messages": [{"role": "user", "content": "x"}]}),
+        request_fingerprint("e", {"model": "m", "messages": [{"role": "user", "content": "y"}]}),
+        request_fingerprint("e", {"model": "m", "messages": [{"role": "user", "content": "x"}], "seed": 1}),
     }
     assert (4, False) == (len(others), same in others)
-    assert None is fingerprint("e", {"model": object()})
+    assert None is request_fingerprint("e", {"model": object()})

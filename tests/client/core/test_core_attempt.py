@@ -24,10 +24,10 @@ def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more
 def attempt(*pieces: bytes, headers: dict[str, str] = STREAM, status: int = 200, **options: Any) -> AttemptMachine:
     """Return an attempt that got ``pieces``, a second apart, and then a clean end."""
     machine = AttemptMachine(TIMEOUTS, started=0.0, **options)
-    machine.headers(ResponseHead(status, headers), wall=0.0)
+    machine.headers_received(ResponseHead(status, headers), wall_time=0.0)
     for second, piece in enumerate(pieces, start=1):
         machine.feed(piece, float(second))
-    machine.eof(len(pieces) + 1.0)
+    machine.feed_eof(len(pieces) + 1.0)
     return machine
 
 
@@ -43,7 +43,7 @@ def test_a_whole_answer_needs_no_done() -> None:
     for tail in ((), (b"data: [DONE]\n\n",)):
         machine = attempt(*WHOLE, *tail)
         assert (True, None, ["Hi"], "stop") == (
-            machine.over,
+            machine.is_finished,
             machine.fault,
             machine.answer.text,
             machine.answer.finish_reason,
@@ -144,7 +144,7 @@ def test_names_of_the_provider_are_fit_for_spans() -> None:
 def test_every_part_of_an_answer_is_an_event() -> None:
     """Text, reasoning, refusals and tool calls come as events and are gathered whole."""
     machine = AttemptMachine(TIMEOUTS, started=0.0)
-    machine.headers(ResponseHead(200, STREAM), wall=0.0)
+    machine.headers_received(ResponseHead(200, STREAM), wall_time=0.0)
     call = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": '{"a"'}}
     more = {"index": 0, "function": {"arguments": ": 1}"}}
     events = [
@@ -190,7 +190,7 @@ def test_what_is_no_stream_is_named(headers: dict[str, str], status: int) -> Non
 def test_a_redirect_is_not_a_stream() -> None:
     """A login page that the request was sent on to is no answer, whatever it calls itself."""
     machine = AttemptMachine(TIMEOUTS, started=0.0)
-    machine.headers(ResponseHead(200, STREAM, "https://login.example/", redirected=True), wall=0.0)
+    machine.headers_received(ResponseHead(200, STREAM, "https://login.example/", was_redirected=True), wall_time=0.0)
     assert machine.fault is not None
     assert "the request was redirected to https://login.example/" == machine.fault.message
 
@@ -202,7 +202,7 @@ def test_a_json_completion_is_an_answer_but_no_stream() -> None:
     """A server that ignores ``stream`` has answered; that it did not stream is told."""
     body = {"id": "c", "choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
     machine = attempt(json.dumps(body).encode(), headers=JSON)
-    assert (None, ["Hi"], False) == (machine.fault, machine.answer.text, machine.streamed)
+    assert (None, ["Hi"], False) == (machine.fault, machine.answer.text, machine.was_streamed)
 
 
 @pytest.mark.parametrize(
@@ -230,7 +230,7 @@ def test_clocks_in_turn() -> None:
     """The headers clock, the first-token clock and the stall clock run one after the other."""
     machine = AttemptMachine(TIMEOUTS, started=100.0)
     deadlines = [machine.deadline]
-    machine.headers(ResponseHead(200, STREAM), wall=0.0)
+    machine.headers_received(ResponseHead(200, STREAM), wall_time=0.0)
     deadlines.append(machine.deadline)
     machine.feed(WHOLE[0], 101.0)
     deadlines.append(machine.deadline)
@@ -243,7 +243,7 @@ def test_clocks_in_turn() -> None:
 def test_what_is_no_token_feeds_no_clock(piece: bytes) -> None:
     """Comments and empty deltas move neither the first-token nor the stall clock."""
     machine = AttemptMachine(TIMEOUTS, started=0.0)
-    machine.headers(ResponseHead(200, STREAM), wall=0.0)
+    machine.headers_received(ResponseHead(200, STREAM), wall_time=0.0)
     machine.feed(piece, 4.0)
     assert 5.0 == machine.deadline
     machine.feed(WHOLE[1], 4.5)
@@ -254,9 +254,9 @@ def test_what_is_no_token_feeds_no_clock(piece: bytes) -> None:
 def test_the_callers_own_time_does_not_stall_a_stream() -> None:
     """Time that the caller takes between two reads moves the stall clock, and is no gap of the provider's."""
     machine = AttemptMachine(TIMEOUTS, started=0.0)
-    machine.headers(ResponseHead(200, STREAM), wall=0.0)
+    machine.headers_received(ResponseHead(200, STREAM), wall_time=0.0)
     machine.feed(WHOLE[1], 1.0)
-    machine.paused(60.0)
+    machine.exclude_pause(60.0)
     assert 64.0 == machine.deadline
     machine.feed(WHOLE[1], 62.0)
     assert 1.0 == machine.max_gap
@@ -277,19 +277,19 @@ def test_a_clock_that_strikes_names_the_fault(
     """Which clock struck is the fault; after a finish_reason the answer is whole, and none strikes."""
     machine = AttemptMachine(TIMEOUTS, started=0.0)
     if pieces is not None:
-        machine.headers(ResponseHead(200, STREAM), wall=0.0)
+        machine.headers_received(ResponseHead(200, STREAM), wall_time=0.0)
         for piece in pieces:
             machine.feed(piece, 1.0)
-    machine.timed_out()
-    assert (True, kind, phase) == (machine.over, kind_of(machine), machine.phase)
+    machine.deadline_exceeded()
+    assert (True, kind, phase) == (machine.is_finished, kind_of(machine), machine.phase)
 
 
 def test_an_answer_has_a_limit() -> None:
     """More text, or more events, than the client holds is answer_too_long."""
     long = [chunk({"content": "x" * 60}), chunk({"content": "x" * 60}), chunk({}, "stop")]
-    assert FaultKind.ANSWER_TOO_LONG is kind_of(attempt(*long, limits=Limits(answer=100)))
-    assert FaultKind.ANSWER_TOO_LONG is kind_of(attempt(*WHOLE, limits=Limits(events=2)))
-    assert FaultKind.STREAM_MALFORMED is kind_of(attempt(*WHOLE, limits=Limits(line=20)))
+    assert FaultKind.ANSWER_TOO_LONG is kind_of(attempt(*long, limits=Limits(max_answer_characters=100)))
+    assert FaultKind.ANSWER_TOO_LONG is kind_of(attempt(*WHOLE, limits=Limits(max_events=2)))
+    assert FaultKind.STREAM_MALFORMED is kind_of(attempt(*WHOLE, limits=Limits(max_line_bytes=20)))
 
 
 def test_a_message_carries_no_secret() -> None:
@@ -309,7 +309,7 @@ def test_a_whole_answer_outlives_what_comes_behind_it() -> None:
     """A line that is too long spoils no answer that was whole before it, not even in the same read."""
     endless = b"x" * 2000
     for pieces in ((*WHOLE, endless), (b"".join((*WHOLE, endless)),)):
-        machine = attempt(*pieces, limits=Limits(line=1000))
+        machine = attempt(*pieces, limits=Limits(max_line_bytes=1000))
         assert (None, ["Hi"]) == (machine.fault, machine.answer.text)
 
 
@@ -319,13 +319,13 @@ def test_a_fault_has_the_status_of_the_answer_that_it_broke() -> None:
         for end in ("lost", "left", "timed out"):
             machine = AttemptMachine(TIMEOUTS, started=0.0)
             if begun:
-                machine.headers(ResponseHead(200, STREAM), wall=0.0)
+                machine.headers_received(ResponseHead(200, STREAM), wall_time=0.0)
             match end:
                 case "lost":
-                    machine.lost(make_fault(FaultKind.STREAM_CUT, Phase.STREAM, "reset"))
+                    machine.fail_unless_complete(make_fault(FaultKind.STREAM_CUT, Phase.STREAM, "reset"))
                 case "left":
-                    machine.left()
+                    machine.cancelled()
                 case _:
-                    machine.timed_out()
+                    machine.deadline_exceeded()
             assert machine.fault is not None
             assert (status, "req_1" if begun else None) == (machine.fault.status, machine.fault.request_id)

@@ -3,7 +3,7 @@
 import pytest
 
 from streamcanary.client.core.attempt import ResponseHead
-from streamcanary.client.core.call import State
+from streamcanary.client.core.call import CallState
 from streamcanary.events import (
     AttemptFailed,
     AttemptStarted,
@@ -15,15 +15,15 @@ from streamcanary.events import (
 from streamcanary.model.faults import FaultKind
 from support.client.calls import (
     HEAD,
-    HI,
-    STOP,
-    answer_whole,
+    STOP_CHUNK,
+    TEXT_CHUNK,
+    complete_answer,
+    connection_lost_error,
     cut_after_text,
-    lost,
+    event_types,
     make_call,
-    names,
     status_error,
-    taken,
+    take_events,
 )
 from support.clock import ManualClock
 
@@ -32,15 +32,15 @@ def test_a_whole_answer_at_the_first_attempt() -> None:
     """An answer that comes whole is delivered as it comes, with one attempt and nothing degraded."""
     clock = ManualClock()
     call = make_call(clock)
-    call.start()
+    call.start_attempt()
     clock.advance(0.5)
-    call.headers(HEAD)
+    call.headers_received(HEAD)
     clock.advance(0.5)
-    call.feed(HI)
+    call.feed(TEXT_CHUNK)
     clock.advance(1)
-    call.feed(STOP)
-    call.eof()
-    assert [AttemptStarted(1, "own"), ContentDelta("Hi"), Completed("stop", None, None)] == taken(call)
+    call.feed(STOP_CHUNK)
+    call.feed_eof()
+    assert [AttemptStarted(1, "own"), ContentDelta("Hi"), Completed("stop", None, None)] == take_events(call)
     assert call.result is not None
     assert ("Hi", None, 1.0, 2.0, 1) == (
         call.result.text,
@@ -56,10 +56,10 @@ def test_backoff_doubles_up_to_its_cap() -> None:
     clock = ManualClock()
     call = make_call(clock, attempts=6)
     waits = []
-    while call.state is not State.ENDED:
-        call.start()
-        call.broke(lost())
-        waits.append(call.resume_at - clock.monotonic())
+    while call.state is not CallState.ENDED:
+        call.start_attempt()
+        call.connection_lost(connection_lost_error())
+        waits.append(call.next_attempt_at - clock.monotonic())
         clock.advance(max(0.0, waits[-1]))
     assert [1.0, 2.0, 4.0, 8.0, 8.0] == waits[:5]
     assert call.failure is not None
@@ -84,17 +84,17 @@ def test_retry_after_is_a_lower_bound(headers: dict[str, str], wait: float) -> N
     """In its three spellings, the server's wish lengthens the wait; nonsense is ignored."""
     clock = ManualClock()  # 2027-01-15T08:00:00Z
     call = make_call(clock)
-    call.start()
-    call.broke(status_error(429, **headers))
-    assert wait == pytest.approx(call.resume_at - clock.monotonic())
+    call.start_attempt()
+    call.connection_lost(status_error(429, **headers))
+    assert wait == pytest.approx(call.next_attempt_at - clock.monotonic())
 
 
 def test_a_wait_beyond_the_total_is_not_begun() -> None:
     """A Retry-After past the total deadline ends the call at once, as what it is: a rate limit, not a timeout."""
     clock = ManualClock()
     call = make_call(clock)
-    call.start()
-    call.broke(status_error(429, retry_after="61"))
+    call.start_attempt()
+    call.connection_lost(status_error(429, retry_after="61"))
     assert call.failure is not None
     assert (FaultKind.RATE_LIMITED, 61.0, 1) == (
         call.failure.fault.kind,
@@ -116,16 +116,16 @@ def test_a_wait_beyond_the_total_is_not_begun() -> None:
         (status_error(400, x_should_retry="true"), FaultKind.BAD_REQUEST, 3),
         (status_error(503), FaultKind.OVERLOADED, 3),
         (status_error(502), FaultKind.SERVER_ERROR, 3),
-        (lost(), FaultKind.CONNECTION_LOST, 3),
+        (connection_lost_error(), FaultKind.CONNECTION_LOST, 3),
     ],
 )
 def test_only_what_may_pass_is_tried_again(error: Exception, kind: FaultKind, attempts: int) -> None:
     """What will not change by itself is not sent again; what may, is, as often as allowed."""
     clock = ManualClock()
     call = make_call(clock)
-    while call.state is not State.ENDED:
-        call.start()
-        call.broke(error)
+    while call.state is not CallState.ENDED:
+        call.start_attempt()
+        call.connection_lost(error)
         clock.advance(10)
     assert call.failure is not None
     assert (kind, attempts) == (call.failure.fault.kind, len(call.failure.attempts))
@@ -134,10 +134,10 @@ def test_only_what_may_pass_is_tried_again(error: Exception, kind: FaultKind, at
 def test_a_programming_error_goes_through() -> None:
     """What is not of the network is raised as it is, and the call is over."""
     call = make_call(ManualClock())
-    call.start()
+    call.start_attempt()
     with pytest.raises(ZeroDivisionError):
-        call.broke(ZeroDivisionError())
-    assert State.ENDED is call.state
+        call.connection_lost(ZeroDivisionError())
+    assert CallState.ENDED is call.state
 
 
 def test_restart_voids_what_was_delivered() -> None:
@@ -146,8 +146,8 @@ def test_restart_voids_what_was_delivered() -> None:
     call = make_call(clock)
     cut_after_text(call)
     clock.advance(1)
-    answer_whole(call)
-    events = taken(call)
+    complete_answer(call)
+    events = take_events(call)
     started, delta, failed, restarted, *rest = events
     assert [AttemptStarted(1, "own"), ContentDelta("Hi")] == [started, delta]
     assert isinstance(failed, AttemptFailed)
@@ -162,9 +162,9 @@ def test_without_text_nothing_is_voided() -> None:
     """A fault before the first text needs no Restarted."""
     clock = ManualClock()
     call = make_call(clock)
-    call.start()
-    call.broke(lost())
-    assert ["attempt.started", "attempt.failed"] == names(taken(call))
+    call.start_attempt()
+    call.connection_lost(connection_lost_error())
+    assert ["attempt.started", "attempt.failed"] == event_types(take_events(call))
 
 
 def test_fail_gives_up_after_text() -> None:
@@ -185,8 +185,10 @@ def test_buffer_delivers_only_what_is_whole() -> None:
     call = make_call(clock, on_partial="buffer")
     cut_after_text(call)
     clock.advance(1)
-    answer_whole(call)
-    assert ["attempt.started", "attempt.failed", "attempt.started", "content.delta", "completed"] == names(taken(call))
+    complete_answer(call)
+    assert ["attempt.started", "attempt.failed", "attempt.started", "content.delta", "completed"] == event_types(
+        take_events(call)
+    )
 
 
 def test_fallbacks_follow_the_own_route() -> None:
@@ -194,14 +196,14 @@ def test_fallbacks_follow_the_own_route() -> None:
     clock = ManualClock()
     call = make_call(clock, "second", "third", attempts=2)
     for _ in range(3):
-        call.start()
-        call.broke(lost())
+        call.start_attempt()
+        call.connection_lost(connection_lost_error())
         clock.advance(1)
-    answer_whole(call)
+    complete_answer(call)
     routes = [attempt.route for attempt in call.attempts]
     assert ["own", "own", "second", "third"] == routes
     assert [FallbackStarted("second"), FallbackStarted("third")] == [
-        event for event in taken(call) if isinstance(event, FallbackStarted)
+        event for event in take_events(call) if isinstance(event, FallbackStarted)
     ]
     assert call.result is not None
     assert "fallback" == call.result.degraded
@@ -211,22 +213,22 @@ def test_a_timeout_prefers_another_route() -> None:
     """After a timeout the next route is asked first, and the own one again only when no other is left."""
     clock = ManualClock()
     call = make_call(clock, "second", attempts=2)
-    call.start()
+    call.start_attempt()
     clock.advance(2)
-    call.struck()
-    call.start()
-    call.broke(lost())
+    call.deadline_exceeded()
+    call.start_attempt()
+    call.connection_lost(connection_lost_error())
     clock.advance(1)
-    call.start()
-    call.broke(lost())
+    call.start_attempt()
+    call.connection_lost(connection_lost_error())
     assert ["own", "second", "own"] == [attempt.route for attempt in call.attempts]
 
 
 def test_a_refusal_is_not_shopped_around() -> None:
     """A content-policy refusal goes to no other route."""
     call = make_call(ManualClock(), "second")
-    call.start()
-    call.broke(status_error(400, {"code": "content_policy_violation"}))
+    call.start_attempt()
+    call.connection_lost(status_error(400, {"code": "content_policy_violation"}))
     assert call.failure is not None
     assert (FaultKind.CONTENT_POLICY, 1) == (call.failure.fault.kind, len(call.failure.attempts))
 
@@ -235,12 +237,12 @@ def test_the_total_clock_ends_everything() -> None:
     """When the total time is over, the attempt under way ends as total_timeout, and no fallback follows."""
     clock = ManualClock()
     call = make_call(clock, "second")
-    call.start()
-    call.headers(HEAD)
+    call.start_attempt()
+    call.headers_received(HEAD)
     for _ in range(30):
-        call.feed(HI)
+        call.feed(TEXT_CHUNK)
         clock.advance(2)
-    call.struck()
+    call.deadline_exceeded()
     assert call.failure is not None
     assert FaultKind.TOTAL_TIMEOUT is call.failure.fault.kind
 
@@ -248,8 +250,8 @@ def test_the_total_clock_ends_everything() -> None:
 def test_a_status_whose_body_stalls_is_that_status() -> None:
     """When the clock strikes while the body of an error is read, the status is the fault."""
     call = make_call(ManualClock())
-    call.start()
-    call.struck(ResponseHead(500, {"retry-after": "7"}))
+    call.start_attempt()
+    call.deadline_exceeded(ResponseHead(500, {"retry-after": "7"}))
     assert call.attempts[0].fault is not None
     assert (FaultKind.SERVER_ERROR, 500, 7.0) == (
         call.attempts[0].fault.kind,
@@ -261,11 +263,11 @@ def test_a_status_whose_body_stalls_is_that_status() -> None:
 def test_leaving_is_nobodys_fault() -> None:
     """A caller who goes away ends the attempt as cancelled, once, however often it is said."""
     call = make_call(ManualClock())
-    call.start()
-    call.headers(HEAD)
-    call.abandon()
-    call.abandon()
-    assert (State.ENDED, None, None, [FaultKind.CANCELLED]) == (
+    call.start_attempt()
+    call.headers_received(HEAD)
+    call.cancel()
+    call.cancel()
+    assert (CallState.ENDED, None, None, [FaultKind.CANCELLED]) == (
         call.state,
         call.result,
         call.failure,

@@ -9,10 +9,10 @@ import pytest
 from openai import APIConnectionError, APITimeoutError, OpenAIError
 
 from streamcanary.client.core.fault_classification import (
-    fault_of_error,
-    fault_of_exception,
-    fault_of_status,
-    kind_of_code,
+    classify_error_code,
+    fault_from_error_body,
+    fault_from_exception,
+    fault_from_status,
 )
 from streamcanary.model.faults import Blame, FaultKind, Phase
 
@@ -54,7 +54,7 @@ def wrapped(*causes: BaseException, outer: type[APIConnectionError] = APIConnect
 )
 def test_names_what_the_transport_raises(error: BaseException, phase: Phase, kind: str, where: Phase) -> None:
     """Every exception of the network is a fault of its own kind, in the phase in which it happened."""
-    fault = fault_of_exception(error, phase, now=0.0)
+    fault = fault_from_exception(error, phase, now=0.0)
     assert fault is not None
     assert (kind, where) == (fault.kind.value, fault.phase)
 
@@ -62,13 +62,13 @@ def test_names_what_the_transport_raises(error: BaseException, phase: Phase, kin
 @pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), RuntimeError("x"), AssertionError()])
 def test_leaves_programming_errors_alone(error: Exception) -> None:
     """What is not of the network is no fault."""
-    assert None is fault_of_exception(error, Phase.HEADERS, now=0.0)
+    assert None is fault_from_exception(error, Phase.HEADERS, now=0.0)
 
 
 def test_an_unsendable_request_does_not_quote_the_key() -> None:
     """A key with a newline stands in the text of the exception, and not in that of the fault."""
     error = wrapped(httpx2.LocalProtocolError("Illegal header value b'Bearer sk-first\\nsecond-part'"))
-    fault = fault_of_exception(error, Phase.HEADERS, now=0.0, secrets=("sk-first\nsecond-part",))
+    fault = fault_from_exception(error, Phase.HEADERS, now=0.0, secrets=("sk-first\nsecond-part",))
     assert fault is not None
     assert ("second-part" in fault.message, "sk-first" in fault.message) == (False, False)
     assert Blame.CONFIG is fault.blame
@@ -111,7 +111,7 @@ def unsendable(name: str, value: bytes) -> APIConnectionError:
 )
 def test_an_unsendable_request_names_the_part(error: Exception, says: str) -> None:
     """The message says which part is wrong, and how, and quotes nothing of it."""
-    fault = fault_of_exception(error, Phase.HEADERS, now=0.0)
+    fault = fault_from_exception(error, Phase.HEADERS, now=0.0)
     assert fault is not None
     assert (FaultKind.INVALID_REQUEST, f"the request cannot be sent as it is configured: {says}") == (
         fault.kind,
@@ -135,15 +135,15 @@ def test_an_unsendable_request_names_the_part(error: Exception, says: str) -> No
 )
 def test_an_error_names_the_parameter(error: dict[str, Any], says: str) -> None:
     """What the server does not accept is named, scrubbed and bounded, if its message does not do so already."""
-    by_status = fault_of_status(400, {}, error, now=0.0, secrets=("first-secret",))
-    in_band = fault_of_error(error, Phase.STREAM, secrets=("first-secret",))
+    by_status = fault_from_status(400, {}, error, now=0.0, secrets=("first-secret",))
+    in_band = fault_from_error_body(error, Phase.STREAM, secrets=("first-secret",))
     assert (says, says) == (by_status.message, in_band.message)
 
 
 def test_the_inner_workings_of_libraries_are_not_shown() -> None:
     """An error of the network is told by the network, not by what a library stumbled over on the way."""
     error = wrapped(httpx2.ReadError(""), ConnectionResetError(104, "Connection reset by peer"), IndexError("pop from"))
-    fault = fault_of_exception(error, Phase.STREAM, now=0.0)
+    fault = fault_from_exception(error, Phase.STREAM, now=0.0)
     assert fault is not None
     assert "the connection was lost in the middle of the answer: [Errno 104] Connection reset by peer" == fault.message
 
@@ -152,7 +152,7 @@ def test_a_ring_of_exceptions_ends() -> None:
     """A chain that leads back to itself is walked once."""
     first, second = ValueError(), ValueError()
     first.__context__, second.__context__ = second, first
-    assert None is fault_of_exception(first, Phase.HEADERS, now=0.0)
+    assert None is fault_from_exception(first, Phase.HEADERS, now=0.0)
 
 
 @pytest.mark.parametrize(
@@ -170,4 +170,4 @@ def test_a_ring_of_exceptions_ends() -> None:
 )
 def test_codes(codes: tuple[object, ...], kind: FaultKind | None) -> None:
     """The first code that says something decides, text or number."""
-    assert kind is kind_of_code(*codes)
+    assert kind is classify_error_code(*codes)

@@ -18,9 +18,9 @@ from streamcanary.client.core.answer import AnswerTooLong
 from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
 from streamcanary.client.core.chat import ChatReader
 from streamcanary.client.core.lenient_json import ErrorReported
-from streamcanary.client.core.limits import LIMITS, Limits
+from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.responses import ResponsesReader
-from streamcanary.client.core.sse import ServerSentEvent, SseDecoder, SseInvalid
+from streamcanary.client.core.sse import ServerSentEvent, SseDecoder, SseLimitExceeded
 from streamcanary.client.timeouts_and_retries import Timeouts
 from streamcanary.events import Delta
 from streamcanary.model.faults import FaultKind, Phase, make_fault
@@ -28,51 +28,51 @@ from support.client.stream_strategies import (
     APIS,
     Stream,
     broken_streams,
-    cuts,
-    ends_by_the_book,
-    events_by_the_book,
-    soups,
+    has_terminal_event,
+    join_deltas,
+    reference_events,
     split,
-    spoken,
+    split_points,
+    sse_like_bytes,
     streams,
 )
-from support.hypothesis_profile import cases, cases_counted, tried
+from support.hypothesis_profile import count_example, examples, report_example_count
 
-__all__ = ["cases_counted"]
+__all__ = ["report_example_count"]
 
 EVENT_STREAM = ResponseHead(200, {"content-type": "text/event-stream"})
 JSON = ResponseHead(200, {"content-type": "application/json"})
 CUT = make_fault(FaultKind.STREAM_CUT, Phase.STREAM, "reset")
 TIMEOUTS = Timeouts(connect=1, headers=2, first_token=5, stall=3, total=60)
-SMALL = Limits(line=24, event=40, answer=12, events=6)
+SMALL = Limits(max_line_bytes=24, max_event_bytes=40, max_answer_characters=12, max_events=6)
 ENDINGS = st.sampled_from(["eof", "lost", "timed_out"])
 
 
 # The decoder
 
 
-@cases(sample=150, fuzz=20_000)
-@given(data=soups, where=cuts)
+@examples(sample=150, fuzz=20_000)
+@given(data=sse_like_bytes, where=split_points)
 def test_the_decoder_reads_by_the_book(part: int, data: bytes, where: list[int] | None) -> None:
     """Any bytes, split anywhere, give the events that the specification says."""
-    tried()
+    count_example()
     decoder = SseDecoder()
     events = [(event.event, event.data) for piece in split(data, where) for event in decoder.feed(piece)]
-    assert events_by_the_book(data) == events
+    assert reference_events(data) == events
 
 
-@cases(sample=100, fuzz=10_000)
-@given(data=soups, where=cuts)
+@examples(sample=100, fuzz=10_000)
+@given(data=sse_like_bytes, where=split_points)
 def test_the_limits_of_the_decoder_do_not_depend_on_the_split(part: int, data: bytes, where: list[int] | None) -> None:
     """Where a line or an event is too long, all events before it are heard, and none after it."""
-    tried()
+    count_example()
 
     def decode(pieces: list[bytes]) -> tuple[list[tuple[str, bytes]], bool]:
         decoder, events = SseDecoder(max_line=12, max_event=16), []
         for piece in pieces:
             try:
                 events += decoder.feed(piece)
-            except SseInvalid as error:
+            except SseLimitExceeded as error:
                 events += error.events
                 return [(event.event, event.data) for event in events], True
         return [(event.event, event.data) for event in events], False
@@ -83,7 +83,7 @@ def test_the_limits_of_the_decoder_do_not_depend_on_the_split(part: int, data: b
 # The readers
 
 _KEYS = st.sampled_from(
-    [field.encode_name for struct in (chat.ChatMessage, chat.Choice, chat.Delta) for field in fields(struct)]
+    [field.encode_name for struct in (chat.ChatPayload, chat.Choice, chat.Delta) for field in fields(struct)]
     + [field.encode_name for struct in (responses.StreamEvent, responses.Response) for field in fields(struct)]
     + [
         "type",
@@ -115,11 +115,11 @@ _TYPES = st.sampled_from(
 )
 
 
-@cases(sample=150, fuzz=16_000)
+@examples(sample=150, fuzz=16_000)
 @given(api=st.sampled_from(APIS), value=_JSON, kind=_TYPES, body=st.booleans())
 def test_a_reader_takes_any_json(part: int, api: Api, value: Any, kind: str, body: bool) -> None:
     """JSON of any shape adds something, adds nothing, or is an error that has a name."""
-    tried()
+    count_example()
     reader = (ChatReader if api == "chat" else ResponsesReader)(SMALL)
     if isinstance(value, dict) and kind:
         value.setdefault("type", kind)
@@ -128,8 +128,8 @@ def test_a_reader_takes_any_json(part: int, api: Api, value: Any, kind: str, bod
     except UnicodeEncodeError:
         return
     with suppress(ErrorReported, msgspec.DecodeError, AnswerTooLong):
-        reader.take_body(data) if body else reader.take(ServerSentEvent(kind or "message", data))
-    assert len("".join(reader.answer.text)) <= SMALL.answer
+        reader.read_body(data) if body else reader.read_event(ServerSentEvent(kind or "message", data))
+    assert len("".join(reader.answer.text)) <= SMALL.max_answer_characters
 
 
 # One attempt
@@ -138,82 +138,90 @@ def test_a_reader_takes_any_json(part: int, api: Api, value: Any, kind: str, bod
 Attempted = tuple[AttemptMachine, list[Delta]]
 
 
-def attempt(api: Api, pieces: list[bytes], ending: str, limits: Limits = LIMITS, **options: Any) -> Attempted:
+def attempt(api: Api, pieces: list[bytes], ending: str, limits: Limits = DEFAULT_LIMITS, **options: Any) -> Attempted:
     machine = AttemptMachine(TIMEOUTS, started=0, api=api, limits=limits)
-    machine.headers(options.get("head", EVENT_STREAM), wall=0)
+    machine.headers_received(options.get("head", EVENT_STREAM), wall_time=0)
     deltas: list[Delta] = []
     for piece in pieces:
         deltas += machine.feed(piece, 1)
     if ending == "eof":
-        deltas += machine.eof(1)
+        deltas += machine.feed_eof(1)
     elif ending == "lost":
-        machine.lost(CUT)
+        machine.fail_unless_complete(CUT)
     else:
-        machine.timed_out()
+        machine.deadline_exceeded()
     return machine, deltas
 
 
-@cases(sample=100, fuzz=12_000)
-@given(stream=streams(), where=cuts, ending=ENDINGS)
+@examples(sample=100, fuzz=12_000)
+@given(stream=streams(), where=split_points, ending=ENDINGS)
 def test_a_whole_stream_is_the_answer_however_it_is_split(
     part: int, stream: Stream, where: list[int] | None, ending: str
 ) -> None:
     """Split anywhere, and whatever ends it afterwards, a whole stream gives just its text, and what else it says."""
-    tried()
+    count_example()
     machine, deltas = attempt(stream.api, split(stream.data, where), ending)
     assert machine.fault is None
-    assert (stream.text, stream.reasoning, "", stream.arguments) == spoken(deltas)
+    assert (stream.text, stream.reasoning, "", stream.arguments) == join_deltas(deltas)
     assert (stream.text, stream.finish_reason) == ("".join(machine.answer.text), machine.answer.finish_reason)
 
 
-@cases(sample=150, fuzz=16_000)
-@given(stream=streams(), cut=st.integers(0, 1 << 20), where=cuts, ending=ENDINGS)
+@examples(sample=150, fuzz=16_000)
+@given(stream=streams(), cut=st.integers(0, 1 << 20), where=split_points, ending=ENDINGS)
 def test_a_part_of_a_stream_is_never_the_answer(
     part: int, stream: Stream, cut: int, where: list[int] | None, ending: str
 ) -> None:
     """What ends before its terminal state is a fault, one byte too early is too early; after it, it is the answer."""
-    tried()
+    count_example()
     data = stream.data[: cut % len(stream.data)]
     machine, _ = attempt(stream.api, split(data, where), ending)
     # The last byte of the terminal event is an empty line's: with CRLF, its CR ends the line already.
-    whole = len(data) >= stream.whole_at - stream.data[: stream.whole_at].endswith(b"\r\n")
-    assert whole is (machine.over and machine.fault is None)
+    whole = len(data) >= stream.complete_at - stream.data[: stream.complete_at].endswith(b"\r\n")
+    assert whole is (machine.is_finished and machine.fault is None)
     if whole:
         assert stream.text == "".join(machine.answer.text)
 
 
-@cases(sample=200, fuzz=20_000)
-@given(broken=broken_streams(), where=cuts, ending=ENDINGS, small=st.booleans())
+@examples(sample=200, fuzz=20_000)
+@given(broken=broken_streams(), where=split_points, ending=ENDINGS, small=st.booleans())
 def test_a_broken_stream_ends_the_same_however_it_is_split(
     part: int, broken: tuple[Api, bytes], where: list[int] | None, ending: str, small: bool
 ) -> None:
     """Damage ends as an answer or as a fault; as an answer only where a terminal state can be seen in the bytes."""
-    tried()
+    count_example()
     api, data = broken
-    limits = Limits(line=400, event=600, answer=8, events=7) if small else LIMITS
+    limits = (
+        Limits(max_line_bytes=400, max_event_bytes=600, max_answer_characters=8, max_events=7)
+        if small
+        else DEFAULT_LIMITS
+    )
     (at_once, heard_at_once), (machine, heard) = (
         attempt(api, pieces, ending, limits) for pieces in ([data], split(data, where))
     )
-    assert (at_once.over, at_once.fault, spoken(heard_at_once)) == (machine.over, machine.fault, spoken(heard))
+    assert (at_once.is_finished, at_once.fault, join_deltas(heard_at_once)) == (
+        machine.is_finished,
+        machine.fault,
+        join_deltas(heard),
+    )
     if machine.fault is None:
-        assert spoken(heard)[0] == "".join(machine.answer.text)
-        assert ends_by_the_book(api, data)
-    assert len("".join(machine.answer.text)) <= limits.answer
+        assert join_deltas(heard)[0] == "".join(machine.answer.text)
+        assert has_terminal_event(api, data)
+    assert len("".join(machine.answer.text)) <= limits.max_answer_characters
 
 
-@cases(sample=50, fuzz=3_000)
-@given(broken=broken_streams(), data=st.one_of(st.binary(max_size=60), st.none()), where=cuts)
+@examples(sample=50, fuzz=3_000)
+@given(broken=broken_streams(), data=st.one_of(st.binary(max_size=60), st.none()), where=split_points)
 def test_any_json_body_is_an_answer_or_a_fault(
     part: int, broken: tuple[Api, bytes], data: bytes | None, where: list[int] | None
 ) -> None:
     """A body where a stream was asked for: an answer, an error, or something else; never an exception."""
-    tried()
+    count_example()
     api, frames = broken
-    body = data if data is not None else next((data for _, data in events_by_the_book(frames)), b"")
+    body = data if data is not None else next((data for _, data in reference_events(frames)), b"")
     machine, deltas = attempt(api, split(body, where), "eof", head=JSON)
-    assert True is machine.over
+    assert True is machine.is_finished
     if machine.fault is None:
-        assert spoken(deltas)[0] == "".join(machine.answer.text)
+        assert join_deltas(deltas)[0] == "".join(machine.answer.text)
 
 
 # Memory
@@ -235,14 +243,18 @@ _ENDLESS = {
 def test_memory_is_bounded(what: str, head: ResponseHead) -> None:
     """A stream without an end is given up, or holds nothing: never does it grow in memory."""
     first, then = _ENDLESS[what]
-    machine = AttemptMachine(TIMEOUTS, started=0, limits=Limits(line=4096, event=8192, answer=8192, events=2000))
-    machine.headers(head, wall=0)
+    machine = AttemptMachine(
+        TIMEOUTS,
+        started=0,
+        limits=Limits(max_line_bytes=4096, max_event_bytes=8192, max_answer_characters=8192, max_events=2000),
+    )
+    machine.headers_received(head, wall_time=0)
     tracemalloc.start()
     try:
         machine.feed(first, 1)
         for number in range(10_000):
             machine.feed(then % number if b"%d" in then else then, 1)
-        machine.eof(1)
+        machine.feed_eof(1)
         _, peak = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()

@@ -12,19 +12,27 @@ from openai import APIConnectionError, APIStatusError
 
 from streamcanary.client.circuit_breaker import BreakerPolicy, CircuitBreaker
 from streamcanary.client.core.attempt import Api, ResponseHead
-from streamcanary.client.core.call import Call, State
-from streamcanary.client.core.plan import Leg, Plan
+from streamcanary.client.core.call import Call, CallState
+from streamcanary.client.core.plan import Plan, PlannedRoute
 from streamcanary.client.instrumentation import CallRecorder, Instruments
 from streamcanary.client.result import StreamResult
 from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
 from streamcanary.events import Completed, Event, Restarted
-from support.client.stream_strategies import APIS, broken_streams, cuts, soups, split, spoken, streams
+from support.client.stream_strategies import (
+    APIS,
+    broken_streams,
+    join_deltas,
+    split,
+    split_points,
+    sse_like_bytes,
+    streams,
+)
 from support.clock import ManualClock
-from support.hypothesis_profile import cases, cases_counted, tried
+from support.hypothesis_profile import count_example, examples, report_example_count
 from support.telemetry.open_spans import OpenSpans
 
-__all__ = ["cases_counted"]
+__all__ = ["report_example_count"]
 
 Act = dict[str, Any]
 """What one attempt goes through."""
@@ -47,7 +55,9 @@ _HEADERS = st.fixed_dictionaries(
         "x-request-id": st.text(max_size=10),
     },
 )
-_BODIES = st.one_of(streams().map(lambda stream: stream.data), broken_streams().map(lambda broken: broken[1]), soups)
+_BODIES = st.one_of(
+    streams().map(lambda stream: stream.data), broken_streams().map(lambda broken: broken[1]), sse_like_bytes
+)
 _ACTS = st.fixed_dictionaries(
     {
         "opening": st.sampled_from(["head", "head", "head", "head", "refused", "status", "struck"]),
@@ -55,7 +65,7 @@ _ACTS = st.fixed_dictionaries(
         "headers": _HEADERS,
         "streams": st.sampled_from([True, True, False]),
         "body": _BODIES,
-        "where": cuts,
+        "where": split_points,
         "pause": st.sampled_from([0.0, 0.0, 0.01, 1.0, 4.0, 100.0]),
         "ending": st.sampled_from(["eof", "broke", "struck"]),
     }
@@ -78,14 +88,14 @@ class Stage:
         """Play until the call has ended, one act for each attempt."""
         call = self._call
         self._take()
-        while call.state is not State.ENDED:
-            self._clock.advance(max(0.0, call.resume_at - self._clock.monotonic()))
-            call.start()
+        while call.state is not CallState.ENDED:
+            self._clock.advance(max(0.0, call.next_attempt_at - self._clock.monotonic()))
+            call.start_attempt()
             self._take()
             act = next(acts)
-            if call.state is State.OPENING:
+            if call.state is CallState.SENDING:
                 self._open(act)
-            if call.state is State.READING:
+            if call.state is CallState.READING:
                 self._read(act)
             self._take()
 
@@ -97,28 +107,30 @@ class Stage:
             case "refused":
                 error = APIConnectionError(request=REQUEST)
                 error.__cause__ = httpx2.ConnectError("refused")
-                self._call.broke(error)
+                self._call.connection_lost(error)
             case "status" if act["status"] >= 300:
                 response = httpx2.Response(act["status"], headers=headers, request=REQUEST)
-                self._call.broke(APIStatusError("no", response=response, body={"error": {"code": "api_error"}}))
+                self._call.connection_lost(
+                    APIStatusError("no", response=response, body={"error": {"code": "api_error"}})
+                )
             case _:
-                self._call.headers(EVENT_STREAM if act["streams"] else ResponseHead(act["status"], headers))
+                self._call.headers_received(EVENT_STREAM if act["streams"] else ResponseHead(act["status"], headers))
 
     def _read(self, act: Act) -> None:
         call = self._call
         for piece in split(act["body"], act["where"]):
             self._take()
-            if call.state is not State.READING or self._passes(act["pause"]):
+            if call.state is not CallState.READING or self._passes(act["pause"]):
                 return
             call.feed(piece)
         self._take()
-        if call.state is not State.READING:
+        if call.state is not CallState.READING:
             return
         match act["ending"]:
             case "eof":
-                call.eof()
+                call.feed_eof()
             case "broke":
-                call.broke(httpx2.ReadError("reset"))
+                call.connection_lost(httpx2.ReadError("reset"))
             case _:
                 self._passes(1000)
 
@@ -126,23 +138,25 @@ class Stage:
         self.heard.extend(self._call.events)
         self._call.events.clear()
         if self._leave is not None and len(self.heard) >= self._leave:
-            self._call.abandon()
+            self._call.cancel()
 
     def _passes(self, seconds: float) -> bool:
         """Let time pass, up to the deadline if that comes first; tell whether it came."""
         left = self._call.deadline - self._clock.monotonic()
         self._clock.advance(max(0.0, min(seconds, left)))
         if seconds >= left:
-            self._call.struck()
+            self._call.deadline_exceeded()
         return seconds >= left
 
 
-def make_leg(index: int, kind: Any, breaker: CircuitBreaker | None) -> Leg:
+def make_leg(index: int, kind: Any, breaker: CircuitBreaker | None) -> PlannedRoute:
     recall = (lambda now: KEPT if int(now) % 2 else None) if kind == "cache" else None
-    return Leg(index=index, name=f"{kind}{index}", timeouts=TIMEOUTS, kind=kind, recall=recall, breaker=breaker)
+    return PlannedRoute(
+        index=index, name=f"{kind}{index}", timeouts=TIMEOUTS, kind=kind, cache_lookup=recall, breaker=breaker
+    )
 
 
-@cases(sample=120, fuzz=12_000)
+@examples(sample=120, fuzz=12_000)
 @given(
     acts=st.lists(_ACTS, min_size=1, max_size=4),
     api=st.sampled_from(APIS),
@@ -165,7 +179,7 @@ def test_a_call_ends_as_an_answer_or_a_fault(
     seed: int,
 ) -> None:
     """Whatever its attempts go through, a call ends in time, once, with all its spans, and is whole if it says so."""
-    tried()
+    count_example()
     clock, spans = ManualClock(), OpenSpans()
     breaker = CircuitBreaker(BreakerPolicy(min_calls=1, open_for=1)) if guarded else None
     plan = Plan(
@@ -178,7 +192,7 @@ def test_a_call_ends_as_an_answer_or_a_fault(
     )
     instruments = Instruments()
     instruments.tracer = spans.tracer
-    recorder = CallRecorder(instruments, model="m", labels={}, request={}, url="http://provider.test/")
+    recorder = CallRecorder(instruments, model="m", labels={}, request_attributes={}, url="http://provider.test/")
     began = clock.monotonic()
     call = Call(plan, api=api, total=TIMEOUTS.total, on_partial=on_partial, clock=clock, recorder=recorder)
     stage = Stage(call, clock, leave)
@@ -193,14 +207,14 @@ def test_a_call_ends_as_an_answer_or_a_fault(
     if call.result is not None:
         assert_whole(call.result, stage.heard)
     elif on_partial == "buffer":
-        assert ("", "", "", "") == spoken(stage.heard)
+        assert ("", "", "", "") == join_deltas(stage.heard)
     assert True is (leave is not None or call.result is not None or call.failure is not None)
 
 
 def assert_whole(result: StreamResult, heard: list[Event]) -> None:
     """Hold what was heard, void parts left out, against the result, which says something."""
     arguments = "".join(call.arguments for call in result.tool_calls)
-    assert (result.text, result.reasoning, result.refusal, arguments) == spoken(heard)
+    assert (result.text, result.reasoning, result.refusal, arguments) == join_deltas(heard)
     assert [Completed(result.finish_reason, result.usage, result.degraded)] == heard[-1:]
     assert True is bool(result.text or result.refusal or result.tool_calls or result.raw)
     assert result.response is not None

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from streamcanary.client.circuit_breaker import BreakerPolicy, CircuitBreaker
-from streamcanary.client.core.call import Call, State
-from streamcanary.client.core.plan import Leg, Plan
+from streamcanary.client.core.call import Call, CallState
+from streamcanary.client.core.plan import Plan, PlannedRoute
 from streamcanary.client.instrumentation import CallRecorder, Instruments
 from streamcanary.client.result import StreamResult
 from streamcanary.client.retry_budget import RetryBudget
@@ -18,7 +18,15 @@ from streamcanary.events import (
     FallbackStarted,
 )
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
-from support.client.calls import TIMEOUTS, LargestJitter, answer_whole, lost, make_call, status_error, taken
+from support.client.calls import (
+    TIMEOUTS,
+    MaxJitter,
+    complete_answer,
+    connection_lost_error,
+    make_call,
+    status_error,
+    take_events,
+)
 from support.clock import ManualClock
 
 
@@ -44,10 +52,10 @@ def test_callers_who_know_better_decide(wish: Any, kind: int, attempts: int, wai
 
     call = make_call(clock, on=on)
     waits = []
-    while call.state is not State.ENDED:
-        call.start()
-        call.broke(status_error(kind))
-        waits.append(call.resume_at - clock.monotonic() if call.state is State.WAITING else None)
+    while call.state is not CallState.ENDED:
+        call.start_attempt()
+        call.connection_lost(status_error(kind))
+        waits.append(call.next_attempt_at - clock.monotonic() if call.state is CallState.WAITING else None)
         clock.advance(10)
     assert (attempts, attempts, wait) == (len(call.attempts), len(asked), waits[0])
 
@@ -57,9 +65,9 @@ def test_an_empty_budget_ends_retries_and_not_fallbacks() -> None:
     clock = ManualClock()
     budget = RetryBudget(5)
     call = make_call(clock, "second", attempts=5, budget=budget)
-    while call.state is not State.ENDED:
-        call.start()
-        call.broke(lost())
+    while call.state is not CallState.ENDED:
+        call.start_attempt()
+        call.connection_lost(connection_lost_error())
         clock.advance(10)
     assert (["own", "own", "second"], 0) == ([attempt.route for attempt in call.attempts], budget.available)
 
@@ -68,33 +76,33 @@ def test_an_answer_pays_the_budget_back() -> None:
     """An answer gives back what its last retry cost."""
     clock, budget = ManualClock(), RetryBudget(500)
     call = make_call(clock, budget=budget)
-    call.start()
-    call.broke(lost())
+    call.start_attempt()
+    call.connection_lost(connection_lost_error())
     clock.advance(1)
     assert 495 == budget.available
-    answer_whole(call)
+    complete_answer(call)
     assert 500 == budget.available
 
 
 def open_breaker(clock: ManualClock) -> CircuitBreaker:
     breaker = CircuitBreaker(BreakerPolicy(min_calls=1))
-    breaker.admit(clock.monotonic())
-    breaker.record(make_fault(FaultKind.SERVER_ERROR, Phase.HEADERS, "x"), clock.monotonic())
+    breaker.allow_request(clock.monotonic())
+    breaker.record_result(make_fault(FaultKind.SERVER_ERROR, Phase.HEADERS, "x"), clock.monotonic())
     return breaker
 
 
-def call_of(clock: ManualClock, *legs: Leg) -> Call:
-    recorder = CallRecorder(Instruments(), model="m", labels={}, request={}, url="http://provider.test/")
-    plan = Plan(legs, RetryPolicy(), random=LargestJitter(), deadline=clock.monotonic() + 60)
+def call_of(clock: ManualClock, *legs: PlannedRoute) -> Call:
+    recorder = CallRecorder(Instruments(), model="m", labels={}, request_attributes={}, url="http://provider.test/")
+    plan = Plan(legs, RetryPolicy(), random=MaxJitter(), deadline=clock.monotonic() + 60)
     return Call(plan, api="chat", total=60, on_partial="restart", clock=clock, recorder=recorder)
 
 
 def test_an_open_circuit_goes_straight_to_the_fallback() -> None:
     """A route whose circuit is open costs no attempt; the fallback is asked at once."""
     clock = ManualClock()
-    own = Leg(index=0, name="own", timeouts=TIMEOUTS, breaker=open_breaker(clock))
-    call = call_of(clock, own, Leg(index=1, name="second", timeouts=TIMEOUTS))
-    answer_whole(call)
+    own = PlannedRoute(index=0, name="own", timeouts=TIMEOUTS, breaker=open_breaker(clock))
+    call = call_of(clock, own, PlannedRoute(index=1, name="second", timeouts=TIMEOUTS))
+    complete_answer(call)
     assert call.result is not None
     assert (["second"], "fallback") == ([attempt.route for attempt in call.attempts], call.result.degraded)
 
@@ -102,33 +110,33 @@ def test_an_open_circuit_goes_straight_to_the_fallback() -> None:
 def test_an_open_circuit_without_a_fallback_fails_at_once() -> None:
     """With no other way the call fails with circuit_open, and nothing was sent."""
     clock = ManualClock()
-    call = call_of(clock, Leg(index=0, name="own", timeouts=TIMEOUTS, breaker=open_breaker(clock)))
+    call = call_of(clock, PlannedRoute(index=0, name="own", timeouts=TIMEOUTS, breaker=open_breaker(clock)))
     assert call.failure is not None
-    assert (State.ENDED, FaultKind.CIRCUIT_OPEN, ()) == (call.state, call.failure.fault.kind, call.failure.attempts)
+    assert (CallState.ENDED, FaultKind.CIRCUIT_OPEN, ()) == (call.state, call.failure.fault.kind, call.failure.attempts)
 
 
 def test_the_cache_is_the_last_resort() -> None:
     """A kept answer is delivered whole, marked as such, after every attempt on the own route."""
     clock = ManualClock()
     kept = StreamResult(text="kept", finish_reason="stop", model="m")
-    cache = Leg(index=1, name="cache", timeouts=TIMEOUTS, kind="cache", recall=lambda _: kept)
-    call = call_of(clock, Leg(index=0, name="own", timeouts=TIMEOUTS), cache)
-    while call.state is not State.ENDED:
-        call.start()
+    cache = PlannedRoute(index=1, name="cache", timeouts=TIMEOUTS, kind="cache", cache_lookup=lambda _: kept)
+    call = call_of(clock, PlannedRoute(index=0, name="own", timeouts=TIMEOUTS), cache)
+    while call.state is not CallState.ENDED:
+        call.start_attempt()
         clock.advance(2)
-        call.struck()
+        call.deadline_exceeded()
         clock.advance(10)
     assert call.result is not None
     assert ("kept", "cache", 3) == (call.result.text, call.result.degraded, len(call.result.attempts))
-    assert [FallbackStarted("cache"), ContentDelta("kept"), Completed("stop", None, "cache")] == taken(call)[-3:]
+    assert [FallbackStarted("cache"), ContentDelta("kept"), Completed("stop", None, "cache")] == take_events(call)[-3:]
 
 
 def test_a_cache_without_the_answer_is_no_way() -> None:
     """When nothing is kept, the call fails as if there were no cache."""
     clock = ManualClock()
-    cache = Leg(index=1, name="cache", timeouts=TIMEOUTS, kind="cache", recall=lambda _: None)
-    call = call_of(clock, Leg(index=0, name="own", timeouts=TIMEOUTS), cache)
-    call.start()
-    call.broke(status_error(401))
+    cache = PlannedRoute(index=1, name="cache", timeouts=TIMEOUTS, kind="cache", cache_lookup=lambda _: None)
+    call = call_of(clock, PlannedRoute(index=0, name="own", timeouts=TIMEOUTS), cache)
+    call.start_attempt()
+    call.connection_lost(status_error(401))
     assert call.failure is not None
     assert FaultKind.AUTH_FAILED is call.failure.fault.kind

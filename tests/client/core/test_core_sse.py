@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcanary.client.core.sse import SseDecoder, SseInvalid
+from streamcanary.client.core.sse import SseDecoder, SseLimitExceeded
 
 
 def decode(*pieces: bytes) -> list[tuple[str, bytes]]:
@@ -65,20 +65,20 @@ def test_bounds_a_line() -> None:
     """A line that does not end is given up at its limit."""
     decoder = SseDecoder(max_line=100)
     decoder.feed(b"data: " + b"x" * 90)
-    with pytest.raises(SseInvalid, match="a line of the event stream is longer than 100 bytes"):
+    with pytest.raises(SseLimitExceeded, match="a line of the event stream is longer than 100 bytes"):
         decoder.feed(b"x" * 10)
 
 
 def test_bounds_an_event() -> None:
     """An event of many lines is given up at its limit."""
     decoder = SseDecoder(max_event=100)
-    with pytest.raises(SseInvalid, match="an event of the stream is larger than 100 bytes"):
+    with pytest.raises(SseLimitExceeded, match="an event of the stream is larger than 100 bytes"):
         decoder.feed(b"data: 0123456789\n" * 10)
 
 
 def test_what_was_whole_before_a_limit_is_heard() -> None:
     """Events that came in the same read as a line that is too long are not lost with it."""
-    with pytest.raises(SseInvalid) as caught:
+    with pytest.raises(SseLimitExceeded) as caught:
         SseDecoder(max_line=10).feed(b"data: a\n\ndata: b\n\n" + b"x" * 11)
     assert [b"a", b"b"] == [event.data for event in caught.value.events]
 

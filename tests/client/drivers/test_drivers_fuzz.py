@@ -14,11 +14,20 @@ from streamcanary import AsyncStreamClient, NonStreaming, RetryPolicy, Route, St
 from streamcanary.client.core.attempt import Api
 from streamcanary.events import Event
 from support.client.drivers import KEY
-from support.client.stream_strategies import APIS, Stream, broken_streams, cuts, soups, split, spoken, streams
-from support.hypothesis_profile import cases, cases_counted, tried
+from support.client.stream_strategies import (
+    APIS,
+    Stream,
+    broken_streams,
+    join_deltas,
+    split,
+    split_points,
+    sse_like_bytes,
+    streams,
+)
+from support.hypothesis_profile import count_example, examples, report_example_count
 from support.telemetry.open_spans import OpenSpans
 
-__all__ = ["cases_counted"]
+__all__ = ["report_example_count"]
 
 BASE_URL = "http://provider.test/v1"
 RETRY = RetryPolicy(max_attempts=2, base_delay=1e-6, max_delay=1e-6)
@@ -51,8 +60,8 @@ _ACTS = st.fixed_dictionaries(
         "status": st.sampled_from([200, 200, 200, 200, 200, 204, 307, 401, 429, 500]),
         "type": st.sampled_from(["text/event-stream", "text/event-stream", "application/json", "text/html"]),
         "coding": st.sampled_from([None, None, "gzip", "broken gzip", "unknown"]),
-        "body": st.one_of(streams().map(lambda it: it.data), broken_streams().map(lambda it: it[1]), soups),
-        "where": cuts,
+        "body": st.one_of(streams().map(lambda it: it.data), broken_streams().map(lambda it: it[1]), sse_like_bytes),
+        "where": split_points,
         "breaks": st.one_of(st.none(), st.none(), _ERRORS),
     }
 )
@@ -132,10 +141,10 @@ def assert_ended(
     assert True is (left or (result is not None) is not failed)
     if result is not None and not left:
         arguments = "".join(call.arguments for call in result.tool_calls)
-        assert (result.text, result.reasoning, result.refusal, arguments) == spoken(heard)
+        assert (result.text, result.reasoning, result.refusal, arguments) == join_deltas(heard)
 
 
-@cases(sample=40, fuzz=6_000)
+@examples(sample=40, fuzz=6_000)
 @given(
     acts=st.lists(_ACTS, min_size=1, max_size=4),
     api=st.sampled_from(APIS),
@@ -146,7 +155,7 @@ async def test_an_asynchronous_stream_ends_as_an_answer_or_a_fault(
     part: int, acts: list[dict[str, Any]], api: Api, on_partial: Any, leave: int | None
 ) -> None:
     """Whatever the transport does, a stream is whole or raises StreamFailed, and leaves no span and no body open."""
-    tried()
+    count_example()
     provider, spans, heard, failed = Provider(acts), OpenSpans(), [], False
     async with provider.asynchronous() as sdk:
         client = options(AsyncStreamClient(sdk, retry=RETRY), spans, fallbacks=FALLBACKS, on_partial=on_partial)
@@ -162,7 +171,7 @@ async def test_an_asynchronous_stream_ends_as_an_answer_or_a_fault(
     assert_ended(heard, result, failed, leave is not None, spans, provider)
 
 
-@cases(sample=40, fuzz=6_000)
+@examples(sample=40, fuzz=6_000)
 @given(
     acts=st.lists(_ACTS, min_size=1, max_size=4),
     api=st.sampled_from(APIS),
@@ -173,7 +182,7 @@ def test_a_synchronous_stream_ends_as_an_answer_or_a_fault(
     part: int, acts: list[dict[str, Any]], api: Api, on_partial: Any, leave: int | None
 ) -> None:
     """The same holds without a loop."""
-    tried()
+    count_example()
     provider, spans, heard, failed = Provider(acts), OpenSpans(), [], False
     with provider.blocking() as sdk:
         client = options(StreamClient(sdk, retry=RETRY), spans, fallbacks=FALLBACKS, on_partial=on_partial)
@@ -189,13 +198,15 @@ def test_a_synchronous_stream_ends_as_an_answer_or_a_fault(
     assert_ended(heard, result, failed, leave is not None, spans, provider)
 
 
-@cases(sample=20, fuzz=2_000)
-@given(stream=streams(), where=cuts, cut=st.one_of(st.none(), st.integers(0, 1 << 20)), breaks=st.none() | _ERRORS)
+@examples(sample=20, fuzz=2_000)
+@given(
+    stream=streams(), where=split_points, cut=st.one_of(st.none(), st.integers(0, 1 << 20)), breaks=st.none() | _ERRORS
+)
 async def test_what_is_whole_is_heard_and_what_is_not_is_not(
     part: int, stream: Stream, where: list[int] | None, cut: int | None, breaks: Exception | None
 ) -> None:
     """A stream that is cut is asked for again, and the caller has just the text of the one that was whole."""
-    tried()
+    count_example()
     good = {"refuses": None, "status": 200, "type": "text/event-stream", "coding": None, "where": where}
     part_of_it = stream.data if cut is None else stream.data[: cut % len(stream.data)]
     acts = [{**good, "body": part_of_it, "breaks": breaks}, {**good, "body": stream.data, "breaks": None}]
@@ -205,7 +216,7 @@ async def test_what_is_whole_is_heard_and_what_is_not_is_not(
         async with client.stream(model="m", **QUESTIONS[stream.api]) as asked:
             async for event in asked:
                 heard.append(event)  # noqa: PERF401 - one by one, as a caller does
-    assert (stream.text, stream.reasoning, "", stream.arguments) == spoken(heard)
+    assert (stream.text, stream.reasoning, "", stream.arguments) == join_deltas(heard)
     assert (stream.text, stream.finish_reason, None) == (
         asked.result.text,
         asked.result.finish_reason,

@@ -15,9 +15,9 @@ from openai import DefaultHttpxClient, OpenAI
 from streamcanary import Fault, StreamFailed, Timeouts
 from streamcanary.events import AttemptStarted, Completed, ContentDelta
 from streamcanary.simulator import Simulator
-from support.client.drivers import DRIVERS, KEY, QUESTION, Asker, Driver, asker, connect
-from support.servers.simulator import PATIENT, until
-from support.telemetry.in_memory import Recorded
+from support.client.drivers import CHAT_REQUEST, DRIVERS, KEY, Driver, DriverClient, driver_client, open_sdk_client
+from support.servers.simulator import HANGING_PACE, wait_until
+from support.telemetry.in_memory import RecordedTelemetry
 
 ANSWER = "Pong! The canary sings."
 CLOCKS = Timeouts(first_token=0.3, stall=0.3)
@@ -32,20 +32,20 @@ def wait_long(fault: Fault) -> float:
 
 @pytest.fixture
 async def provider() -> AsyncIterator[Simulator]:
-    async with Simulator(pace=PATIENT) as provider:
+    async with Simulator(pace=HANGING_PACE) as provider:
         yield provider
 
 
 @asynccontextmanager
-async def ask(driver: Driver, provider: Simulator, **options: Any) -> AsyncIterator[Asker]:
-    async with connect(driver, provider.base_url) as sdk:
-        yield asker(driver, sdk, **{"timeouts": CLOCKS, **options})
+async def ask(driver: Driver, provider: Simulator, **options: Any) -> AsyncIterator[DriverClient]:
+    async with open_sdk_client(driver, provider.base_url) as sdk:
+        yield driver_client(driver, sdk, **{"timeouts": CLOCKS, **options})
 
 
 class Books:
     """What telemetry says of calls that were left: compare before and after."""
 
-    def __init__(self, recorded: Recorded) -> None:
+    def __init__(self, recorded: RecordedTelemetry) -> None:
         self._recorded = recorded
         self._before = self._count()
 
@@ -71,7 +71,7 @@ class Books:
 
 
 @pytest.fixture
-def books(recorded: Recorded) -> Books:
+def books(recorded: RecordedTelemetry) -> Books:
     return Books(recorded)
 
 
@@ -106,12 +106,12 @@ async def test_leaving_between_two_events(
             await asyncio.to_thread(_leave_sync, client, model, after, way)
         gc.collect()
         if after != "completed":  # that one's connection serves the next call
-            await until(lambda: provider.connections == 0)
+            await wait_until(lambda: provider.connections == 0)
     assert (spans, counted) == (books.spans, books.changes)
 
 
-async def _leave_async(client: Asker, model: str, after: str, way: str) -> None:
-    stream: Any = client.client.stream(model=model, **QUESTION)
+async def _leave_async(client: DriverClient, model: str, after: str, way: str) -> None:
+    stream: Any = client.client.stream(model=model, **CHAT_REQUEST)
     if way == "forget":
         stream._start()
         while after != "nothing" and (await anext(stream)).type != after:
@@ -125,8 +125,8 @@ async def _leave_async(client: Asker, model: str, after: str, way: str) -> None:
                 raise ZeroDivisionError
 
 
-def _leave_sync(client: Asker, model: str, after: str, way: str) -> None:
-    stream: Any = client.client.stream(model=model, **QUESTION)
+def _leave_sync(client: DriverClient, model: str, after: str, way: str) -> None:
+    stream: Any = client.client.stream(model=model, **CHAT_REQUEST)
     if way == "forget":
         stream._start()
         while after != "nothing" and next(stream).type != after:
@@ -161,12 +161,12 @@ async def test_being_cancelled_while_waiting(
     """A cancellation goes through at once, wherever the stream waits, and nothing of it stays behind."""
     async with ask("async", provider, on=wait_long, timeouts=Timeouts()) as client:
         task = asyncio.create_task(client.complete(model))
-        await until(lambda: len(provider.requests) == 1)
+        await wait_until(lambda: len(provider.requests) == 1)
         await asyncio.sleep(0.1)  # until it waits for what comes next
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await until(lambda: provider.connections == 0 or model == "sim-500")
+        await wait_until(lambda: provider.connections == 0 or model == "sim-500")
     assert (spans, counted) == (books.spans, books.changes)
 
 
@@ -176,7 +176,7 @@ class Interrupted(BaseException):
 
 @pytest.mark.parametrize(("model", "spans", "counted"), WAITING)
 def test_being_interrupted_while_waiting(
-    recorded: Recorded, model: str, spans: list[tuple[str, str]], counted: tuple[float, ...]
+    recorded: RecordedTelemetry, model: str, spans: list[tuple[str, str]], counted: tuple[float, ...]
 ) -> None:
     """A signal whose handler raises goes through the synchronous client likewise."""
     books = Books(recorded)
@@ -194,7 +194,7 @@ def test_being_interrupted_while_waiting(
             thread.start()
             with pytest.raises(Interrupted):
                 try:
-                    client.client.complete(model=model, **QUESTION)
+                    client.client.complete(model=model, **CHAT_REQUEST)
                 finally:
                     thread.join()  # it signals while the handler is there, whatever the client does
             deadline = time.monotonic() + 10
@@ -222,7 +222,7 @@ def _served() -> Iterator[Simulator]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    simulator = Simulator(pace=PATIENT)
+    simulator = Simulator(pace=HANGING_PACE)
     try:
         asyncio.run_coroutine_threadsafe(simulator.start(), loop).result(10)
         yield simulator
@@ -234,17 +234,17 @@ def _served() -> Iterator[Simulator]:
 
 
 @contextmanager
-def _synchronous(provider: Simulator) -> Iterator[Asker]:
+def _synchronous(provider: Simulator) -> Iterator[DriverClient]:
     blocking = DefaultHttpxClient(trust_env=False)
     with OpenAI(base_url=provider.base_url, api_key=KEY, http_client=blocking) as sdk:
-        yield asker("sync", sdk, on=wait_long, timeouts=Timeouts())
+        yield driver_client("sync", sdk, on=wait_long, timeouts=Timeouts())
 
 
 @every_driver
 async def test_closing_twice_and_reading_after(provider: Simulator, driver: Driver) -> None:
     """A stream that was left is over: closing it again does nothing, reading it ends, and it has no result."""
     async with ask(driver, provider) as client:
-        stream: Any = client.client.stream(model="sim-stall", **QUESTION)
+        stream: Any = client.client.stream(model="sim-stall", **CHAT_REQUEST)
 
         def read() -> list[Any]:
             with stream:
@@ -268,7 +268,7 @@ async def test_closing_twice_and_reading_after(provider: Simulator, driver: Driv
 async def test_the_rest_can_be_read_after_a_break(provider: Simulator, driver: Driver) -> None:
     """Within its block a loop may be left and taken up again: no event is lost, and none comes twice."""
     async with ask(driver, provider) as client:
-        stream: Any = client.client.stream(model="sim-ok", **QUESTION)
+        stream: Any = client.client.stream(model="sim-ok", **CHAT_REQUEST)
         events: list[Any] = []
 
         def read() -> None:
@@ -296,7 +296,7 @@ async def test_the_rest_can_be_read_after_a_break(provider: Simulator, driver: D
 async def test_a_failure_stays_one(provider: Simulator, driver: Driver) -> None:
     """A stream that has failed raises the same failure at each further read, and as its result."""
     async with ask(driver, provider) as client:
-        stream: Any = client.client.stream(model="sim-401", **QUESTION)
+        stream: Any = client.client.stream(model="sim-401", **CHAT_REQUEST)
         caught = []
         for _ in range(2):
             with pytest.raises(StreamFailed) as failure:

@@ -4,16 +4,16 @@ import asyncio
 
 import pytest
 
-from streamcanary.client.drivers.task_timer import Alarm
+from streamcanary.client.drivers.task_timer import TaskTimer
 
 
-async def wait(alarm: Alarm, seconds: float, deadline: float) -> str:
+async def wait(alarm: TaskTimer, seconds: float, deadline: float) -> str:
     """Wait, under an alarm, and say how it ended."""
     alarm.arm(asyncio.get_running_loop().time() + deadline)
     try:
         await asyncio.sleep(seconds)
     except asyncio.CancelledError:
-        if not alarm.rang():
+        if not alarm.pop_expired():
             raise
         return "rang"
     finally:
@@ -23,7 +23,7 @@ async def wait(alarm: Alarm, seconds: float, deadline: float) -> str:
 
 async def test_rings_at_its_deadline() -> None:
     """A wait that outlasts its deadline is cancelled, and the task goes on as if it never had been."""
-    alarm = Alarm()
+    alarm = TaskTimer()
     assert ["done", "rang", "done"] == [
         await wait(alarm, 0.001, 5),
         await wait(alarm, 5, 0.01),
@@ -36,7 +36,7 @@ async def test_rings_at_its_deadline() -> None:
 
 async def test_a_deadline_may_move_both_ways() -> None:
     """A later deadline is kept by the timer that stands, an earlier one by a new one."""
-    alarm = Alarm()
+    alarm = TaskTimer()
     assert ["done", "done", "rang"] == [
         await wait(alarm, 0.001, 0.02),
         await wait(alarm, 0.05, 5),
@@ -46,7 +46,7 @@ async def test_a_deadline_may_move_both_ways() -> None:
 
 async def test_between_two_waits_it_is_silent() -> None:
     """A deadline that passes while nobody waits cancels nobody."""
-    alarm = Alarm()
+    alarm = TaskTimer()
     await wait(alarm, 0.001, 0.01)
     await asyncio.sleep(0.03)
     assert "done" == await wait(alarm, 0.001, 5)
@@ -54,7 +54,7 @@ async def test_between_two_waits_it_is_silent() -> None:
 
 async def test_somebody_elses_cancellation_goes_through() -> None:
     """A cancellation from outside is not the alarm's, even when both come at once."""
-    alarm = Alarm()
+    alarm = TaskTimer()
     task = asyncio.create_task(wait(alarm, 5, 5))
     await asyncio.sleep(0.01)
     task.cancel()
@@ -66,7 +66,7 @@ async def test_somebody_elses_cancellation_goes_through() -> None:
 
     async def both() -> str:
         asyncio.get_running_loop().call_later(0.01, cancel_both)
-        return await wait(Alarm(), 5, 0.01)
+        return await wait(TaskTimer(), 5, 0.01)
 
     both_task = asyncio.create_task(both())
     with pytest.raises(asyncio.CancelledError):
@@ -75,7 +75,7 @@ async def test_somebody_elses_cancellation_goes_through() -> None:
 
 async def test_closing_drops_the_timer() -> None:
     """After close no timer is left in the loop."""
-    alarm = Alarm()
+    alarm = TaskTimer()
     await wait(alarm, 0.001, 5)
     alarm.close()
-    assert None is alarm._timer
+    assert None is alarm._handle

@@ -4,24 +4,24 @@ from typing import Any
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine import notification_queue
-from streamcanary.alerting.engine.inputs import Answered, Input, Ran, Tick, Trying
+from streamcanary.alerting.engine.inputs import Input, RunFinished, SendFinished, SendStarted, Tick
 from streamcanary.alerting.engine.state import TABLES, State, read_state
 from streamcanary.alerting.engine.step import Engine
-from streamcanary.alerting.notify.message import Page, render_notice
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer
-from streamcanary.model.alerts.incident import Action, Incident, Notice
-from streamcanary.model.alerts.row_change import Row, Table
+from streamcanary.alerting.notify.message import Message, render_notification
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult
+from streamcanary.model.alerts.incident import Action, Incident, Notification
+from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import Blame, Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
-from support.alerting.invariants import check_step
+from support.alerting.invariants import check_step_invariants
 from support.servers.receiver import SECRET
 
 CHAT = Canary(name="chat", target="openai", provider="openai", interval=30.0, labels={"tier": "prod"})
 NOON = 1_800_000_000.0
 """A moment in 2027."""
 
-THREE_IN_A_ROW: dict[str, Any] = {
+THREE_FAILURES_RULE: dict[str, Any] = {
     "detector": {"type": "consecutive", "failures": 3},
     "labels": {"severity": "page"},
     "annotations": {"summary": "{canary}: {bad} of the last {total} runs failed"},
@@ -77,7 +77,7 @@ def skipped(number: int = 0) -> Outcome:
     return a_run(number, OutcomeKind.SKIPPED, reason="overlap")
 
 
-def a_hook(url: str = "http://127.0.0.1:9/hook", **more: Any) -> dict[str, Any]:
+def webhook_config(url: str = "http://127.0.0.1:9/hook", **more: Any) -> dict[str, Any]:
     """Write the section of a webhook."""
     return {"type": "webhook", "url": url, "secret": SECRET, **more}
 
@@ -89,39 +89,39 @@ def alerts(**sections: Any) -> AlertsConfig:
     watch canaries are off, unless ``sections`` say otherwise.
     """
     off = {"TargetRejected": {"enabled": False}, "NoData": {"enabled": False}}
-    rules = {**off, **sections.pop("rules", {"Errors": THREE_IN_A_ROW})}
+    rules = {**off, **sections.pop("rules", {"Errors": THREE_FAILURES_RULE})}
     alone: dict[str, Any] = {"group_by": ["alert", "canary"], "group_wait": 0, "repeat_interval": "90d"}
-    return AlertsConfig.model_validate({"rules": rules, "receivers": {"hook": a_hook()}, **alone, **sections})
+    return AlertsConfig.model_validate({"rules": rules, "receivers": {"hook": webhook_config()}, **alone, **sections})
 
 
-def a_page(*incidents: Incident, action: Action = Action.TRIGGER, now: float = NOON + 120) -> Page:
+def a_message(*incidents: Incident, action: Action = Action.TRIGGER, now: float = NOON + 120) -> Message:
     """Render the page of a group of ``incidents``."""
     opened = min(incident.opened for incident in incidents)
-    notice = Notice(
+    notice = Notification(
         id="notice",
         receiver="hook",
         group="group",
         action=action,
         labels={"alert": incidents[0].rule},
         opened=opened,
-        number=1,
+        sequence=1,
         members=incidents,
-        total=len(incidents),
+        member_count=len(incidents),
         created=now,
-        next_try=now,
+        next_attempt=now,
     )
-    return render_notice(notice)
+    return render_notification(notice)
 
 
-class World:
+class EngineHarness:
     """An engine, and a ledger that holds the rows of its steps: :meth:`crash` goes on from the ledger alone."""
 
     def __init__(self, config: AlertsConfig | None = None, *canaries: Canary) -> None:
-        self.ledger: dict[Table, dict[str, bytes]] = {table: {} for table in TABLES}
+        self.stored_rows: dict[StateTable, dict[str, bytes]] = {table: {} for table in TABLES}
         self.state = State()
         self.now = NOON
-        self.runs = 0
-        self.rows: tuple[Row, ...] = ()
+        self.run_count = 0
+        self.rows: tuple[RowChange, ...] = ()
         self.configure(config or alerts(), *canaries)
 
     def configure(self, config: AlertsConfig, *canaries: Canary, instance: str = "default") -> None:
@@ -134,14 +134,14 @@ class World:
         before, ledger = self.state, self.state.rows()
         self.state, self.rows = self.engine.step(before, input, self.now)
         assert before.rows() == ledger  # a step changes no state in place
-        check_step(self.engine, self.config, before, input, self.state, self.now)
+        check_step_invariants(self.engine, self.config, before, input, self.state, self.now)
         for row in self.rows:
             if row.value is None:
-                self.ledger[row.table].pop(row.key, None)  # it may have come and gone in one step
+                self.stored_rows[row.table].pop(row.key, None)  # it may have come and gone in one step
             else:
-                self.ledger[row.table][row.key] = row.value
+                self.stored_rows[row.table][row.key] = row.value
 
-    def pass_a_minute(self) -> None:
+    def advance_one_minute(self) -> None:
         """Let a minute pass, as the daemon sees it."""
         for _ in range(4):
             self.now += 15
@@ -149,29 +149,29 @@ class World:
 
     def crash(self) -> None:
         """Lose everything but the ledger."""
-        self.state, unread = read_state(self.ledger)
+        self.state, unread = read_state(self.stored_rows)
         assert unread == []
 
-    def see(self, *runs: Any) -> None:
+    def observe(self, *outcomes: Any) -> None:
         """Let runs happen, one each 30 s: outcomes, or functions from a number to an outcome."""
-        for run in runs:
-            self.now = NOON + 30 * self.runs + 2
-            self.step(Ran(run(self.runs) if callable(run) else run))
-            self.runs += 1
+        for run in outcomes:
+            self.now = NOON + 30 * self.run_count + 2
+            self.step(RunFinished(run(self.run_count) if callable(run) else run))
+            self.run_count += 1
 
-    def begin(self, receiver: str = "hook") -> Notice | None:
+    def start_send(self, receiver: str = "hook") -> Notification | None:
         """Begin a try of what ``receiver`` gets next, if that is due; return what is sent."""
-        notice = notification_queue.next_notice(self.state, receiver, self.now)
-        if notice is None or notification_queue.seconds_until(notice, self.now) > 0:
+        notice = notification_queue.next_notification(self.state, receiver, self.now)
+        if notice is None or notification_queue.seconds_until_due(notice, self.now) > 0:
             return None
-        self.step(Trying(notice.id))
-        return self.state.notices[notice.id]
+        self.step(SendStarted(notice.id))
+        return self.state.notifications[notice.id]
 
-    def deliver(self, receiver: str = "hook", answer: Answer | None = None) -> Notice | None:
+    def deliver(self, receiver: str = "hook", answer: DeliveryResult | None = None) -> Notification | None:
         """Send what ``receiver`` gets next, if that is due; return what was sent."""
-        notice = self.begin(receiver)
+        notice = self.start_send(receiver)
         if notice is not None:
-            self.step(Answered(notice.id, answer or Accepted(), 0.0))
+            self.step(SendFinished(notice.id, answer or Accepted(), 0.0))
         return notice
 
     def deliver_all(self, *receivers: str) -> list[tuple[str, str]]:
@@ -183,6 +183,6 @@ class World:
         return sent
 
     @property
-    def firing(self) -> list[Incident]:
+    def open_incidents(self) -> list[Incident]:
         """The incidents that are open."""
-        return [incident for incident in self.state.incidents.values() if incident.firing]
+        return [incident for incident in self.state.incidents.values() if incident.is_firing]

@@ -5,14 +5,14 @@ from typing import Any
 from msgspec.structs import replace
 
 from streamcanary.alerting.engine.keys import incident_key
-from streamcanary.alerting.engine.reconciliation import RECALLED
-from streamcanary.alerting.notify.message import Alert, Page, render_incident
+from streamcanary.alerting.engine.reconciliation import RECONCILED_REASON
+from streamcanary.alerting.notify.message import Alert, Message, render_alert
 from streamcanary.model.alerts.incident import Action, Evidence, Incident
-from support.alerting.builders import NOON, a_page
+from support.alerting.builders import NOON, a_message
 
 SUMMARY = "{canary}: {bad} of the last {total} runs failed ({faults}); {duration}, {status}"
 EVIDENCE = Evidence(bad=3, total=5, since=NOON - 60, faults={"stalled": 1, "overloaded": 2}, message="late")
-FULL = Evidence(
+FULL_EVIDENCE = Evidence(
     bad=3,
     total=5,
     first_attempts=4,
@@ -27,7 +27,7 @@ FULL = Evidence(
 )
 """Evidence of every sort."""
 
-HOSTILE = (
+HOSTILE_TEXT = (
     "@channel <!here> <@U0G9QF9C6> <https://evil.example|click> *b* _i_ ~s~ `code` ```pre``` & :boom: "
     "\u202e\nFAKE: all is well " + "x" * 5000
 )
@@ -60,46 +60,46 @@ def a_full_incident(**changes: Any) -> Incident:
             "severity": "page",
         },
         "annotations": {"summary": SUMMARY, "runbook_url": "https://runbooks.example/a?b=1&c", "description": "Look."},
-        "resolves": "3 good runs in a row",
-        "evidence": FULL,
+        "resolve_condition": "3 good runs in a row",
+        "evidence": FULL_EVIDENCE,
     }
     return an_incident(**{**values, **changes})
 
 
-def an_unremembered(**changes: Any) -> Incident:
+def a_reconciled_incident(**changes: Any) -> Incident:
     """Build one that is called off because an earlier store may have known of it: nothing else is known."""
     values = {
         "annotations": {},
         "evidence": Evidence(),
         "resolved": NOON,
-        "reason": RECALLED,
-        "resolves": "3 good runs",
+        "resolve_reason": RECONCILED_REASON,
+        "resolve_condition": "3 good runs",
     }
     return an_incident(**{**values, **changes})
 
 
 def an_alert(**changes: Any) -> Alert:
     """Render the incident two minutes later, for a level receiver."""
-    return render_incident(an_incident(**changes), NOON + 120)
+    return render_alert(an_incident(**changes), NOON + 120)
 
 
-def pages(*incidents: Incident, resolved: float = NOON + 720) -> tuple[Page, Page, Page]:
+def lifecycle_messages(*incidents: Incident, resolved: float = NOON + 720) -> tuple[Message, Message, Message]:
     """Render trigger, update and resolve of the group of ``incidents``, with links to traces."""
     over = tuple(
-        replace(incident, resolved=resolved, reason="recovered: 3 good runs in a row") for incident in incidents
+        replace(incident, resolved=resolved, resolve_reason="recovered: 3 good runs in a row") for incident in incidents
     )
     told = (
-        a_page(*incidents),
-        a_page(*incidents, action=Action.UPDATE),
-        a_page(*over, action=Action.RESOLVE, now=resolved),
+        a_message(*incidents),
+        a_message(*incidents, action=Action.UPDATE),
+        a_message(*over, action=Action.RESOLVE, now=resolved),
     )
-    first, second, third = (_traced(replace(page, id=f"notice-{page.action}")) for page in told)
+    first, second, third = (_with_trace_urls(replace(page, id=f"notice-{page.action}")) for page in told)
     return first, second, third
 
 
-def _traced(page: Page) -> Page:
+def _with_trace_urls(page: Message) -> Message:
     alerts = (
-        replace(alert, traces=tuple(f"https://traces.example/{trace}" for trace in alert.evidence.trace_ids))
+        replace(alert, trace_urls=tuple(f"https://traces.example/{trace}" for trace in alert.evidence.trace_ids))
         for alert in page.alerts
     )
     return replace(page, alerts=tuple(alerts))

@@ -6,59 +6,61 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.service.service import Alerting
-from streamcanary.alerting.service.write_buffer import Ledger
-from streamcanary.model.alerts.row_change import Row, Table
+from streamcanary.alerting.service.service import AlertingService
+from streamcanary.alerting.service.write_buffer import AlertStore
+from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
-from support.alerting.builders import CHAT, a_hook, alerts, bad, good
-from support.servers.receiver import Receiver
+from support.alerting.builders import CHAT, alerts, bad, good, webhook_config
+from support.servers.receiver import FakeReceiver
 
 OUTAGE = [bad(number) for number in range(3)]
 RECOVERY = [good(number) for number in range(3, 6)]
 
 
-class Unreliable:
+class UnreliableStore:
     """The ledger of a store, as long as ``broken`` is ``None``."""
 
     def __init__(self, store: Store | None) -> None:
         self.store = store
-        self.broken: StoreFailing | None = None
-        self.asked = 0
+        self.failure: StoreFailing | None = None
+        self.call_count = 0
 
     @property
-    def incomplete(self) -> bool:
+    def may_be_incomplete(self) -> bool:
         """Tell what the store tells."""
-        return self.store is not None and self.store.incomplete
+        return self.store is not None and self.store.may_be_incomplete
 
-    async def commit(self, rows: Sequence[Row], outcomes: Sequence[Outcome]) -> None:
+    async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
         """Commit, or fail."""
-        self.asked += 1
-        if self.broken is not None:
-            raise self.broken
+        self.call_count += 1
+        if self.failure is not None:
+            raise self.failure
         assert self.store is not None
         await self.store.commit(rows, outcomes)
 
-    async def load_ledger(self) -> dict[Table, dict[str, bytes]]:
+    async def load_rows(self) -> dict[StateTable, dict[str, bytes]]:
         """Load, or fail."""
-        self.asked += 1
-        if self.broken is not None:
-            raise self.broken
+        self.call_count += 1
+        if self.failure is not None:
+            raise self.failure
         assert self.store is not None
-        return await self.store.load_ledger()
+        return await self.store.load_rows()
 
 
-def hooks(**receivers: Receiver) -> AlertsConfig:
+def webhooks_config(**receivers: FakeReceiver) -> AlertsConfig:
     """Configure a webhook for each of ``receivers``, all of them told of everything."""
-    return alerts(receivers={name: a_hook(receiver.url) for name, receiver in receivers.items()})
+    return alerts(receivers={name: webhook_config(receiver.url) for name, receiver in receivers.items()})
 
 
 @contextlib.asynccontextmanager
-async def running(ledger: Ledger, config: AlertsConfig, clock: Any = None) -> AsyncIterator[Alerting]:
+async def running_service(store: AlertStore, config: AlertsConfig, clock: Any = None) -> AsyncIterator[AlertingService]:
     """Run alerting until the block ends; then it is killed, not drained."""
-    alerting = Alerting(config=config, instance="default", canaries=[CHAT], ledger=ledger, clock=clock or SystemClock())
+    alerting = AlertingService(
+        config=config, instance="default", canaries=[CHAT], store=store, clock=clock or SystemClock()
+    )
     task = asyncio.create_task(alerting.run())
     await asyncio.sleep(0)  # it has begun
     try:
@@ -69,19 +71,19 @@ async def running(ledger: Ledger, config: AlertsConfig, clock: Any = None) -> As
             await task
 
 
-def offer(alerting: Alerting, *runs: Sequence[Outcome]) -> None:
+def enqueue_outcomes(alerting: AlertingService, *runs: Sequence[Outcome]) -> None:
     """Hand over runs."""
     for outcome in (outcome for some in runs for outcome in some):
-        alerting.offer(outcome)
+        alerting.enqueue_outcome(outcome)
 
 
-async def until(condition: Callable[[], object], within: float = 20.0) -> None:
+async def wait_until(condition: Callable[[], object], within: float = 20.0) -> None:
     """Wait until ``condition`` holds."""
     async with asyncio.timeout(within):
         while not condition():
             await asyncio.sleep(0.005)
 
 
-def types(receiver: Receiver) -> list[str]:
+def accepted_types(receiver: FakeReceiver) -> list[str]:
     """Return what ``receiver`` has accepted, repetitions left out."""
-    return [kind for kind, _ in receiver.story()]
+    return [kind for kind, _ in receiver.accepted_notifications()]

@@ -8,7 +8,7 @@ from openai import APIConnectionError, APIStatusError, RateLimitError
 
 from streamcanary.client.core.attempt import ResponseHead
 from streamcanary.client.core.call import Call
-from streamcanary.client.core.plan import Leg, Plan
+from streamcanary.client.core.plan import Plan, PlannedRoute
 from streamcanary.client.instrumentation import CallRecorder, Instruments
 from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
 from streamcanary.events import (
@@ -18,12 +18,12 @@ from support.clock import ManualClock
 
 TIMEOUTS = Timeouts(connect=1, headers=2, first_token=5, stall=3, total=60)
 HEAD = ResponseHead(200, {"content-type": "text/event-stream"})
-HI = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
-STOP = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
+TEXT_CHUNK = b'data: {"choices": [{"delta": {"content": "Hi"}}]}\n\n'
+STOP_CHUNK = b'data: {"choices": [{"delta": {}, "finish_reason": "stop"}]}\n\n'
 REQUEST = httpx2.Request("POST", "http://provider.test/v1/chat/completions")
 
 
-class LargestJitter(Random):
+class MaxJitter(Random):
     """Always draws the upper end, so that a test sees the cap."""
 
     def uniform(self, a: float, b: float) -> float:
@@ -34,10 +34,10 @@ class LargestJitter(Random):
 def make_call(
     clock: ManualClock, *fallbacks: str, on_partial: Any = "restart", attempts: int = 3, **options: Any
 ) -> Call:
-    legs = [Leg(index=i, name=name, timeouts=TIMEOUTS) for i, name in enumerate(("own", *fallbacks))]
-    recorder = CallRecorder(Instruments(), model="m", labels={}, request={}, url="http://provider.test/")
+    legs = [PlannedRoute(index=i, name=name, timeouts=TIMEOUTS) for i, name in enumerate(("own", *fallbacks))]
+    recorder = CallRecorder(Instruments(), model="m", labels={}, request_attributes={}, url="http://provider.test/")
     retry = RetryPolicy(max_attempts=attempts, base_delay=1, max_delay=8)
-    plan = Plan(legs, retry, random=LargestJitter(), deadline=clock.monotonic() + 60, **options)
+    plan = Plan(legs, retry, random=MaxJitter(), deadline=clock.monotonic() + 60, **options)
     return Call(plan, api="chat", total=60, on_partial=on_partial, clock=clock, recorder=recorder)
 
 
@@ -47,31 +47,31 @@ def status_error(status: int, body: object = None, **headers: str) -> APIStatusE
     return (RateLimitError if status == 429 else APIStatusError)("error", response=response, body=body)
 
 
-def lost() -> APIConnectionError:
+def connection_lost_error() -> APIConnectionError:
     error = APIConnectionError(request=REQUEST)
     error.__cause__ = httpx2.ReadError("reset")
     return error
 
 
-def taken(call: Call) -> list[Event]:
+def take_events(call: Call) -> list[Event]:
     events = list(call.events)
     call.events.clear()
     return events
 
 
-def names(events: list[Event]) -> list[str]:
+def event_types(events: list[Event]) -> list[str]:
     return [event.type for event in events]
 
 
 def cut_after_text(call: Call) -> None:
-    call.start()
-    call.headers(HEAD)
-    call.feed(HI)
-    call.broke(httpx2.ReadError("reset"))
+    call.start_attempt()
+    call.headers_received(HEAD)
+    call.feed(TEXT_CHUNK)
+    call.connection_lost(httpx2.ReadError("reset"))
 
 
-def answer_whole(call: Call) -> None:
-    call.start()
-    call.headers(HEAD)
-    call.feed(HI + STOP)
-    call.eof()
+def complete_answer(call: Call) -> None:
+    call.start_attempt()
+    call.headers_received(HEAD)
+    call.feed(TEXT_CHUNK + STOP_CHUNK)
+    call.feed_eof()

@@ -13,11 +13,11 @@ from streamcanary.events import ContentDelta, Event, Restarted
 Driver = Literal["async", "sync"]
 DRIVERS: Final[tuple[Driver, ...]] = ("async", "sync")
 KEY: Final = "sk-test-key-of-no-worth"
-QUESTION: Final[dict[str, Any]] = {"messages": [{"role": "user", "content": "Reply with the single word pong."}]}
+CHAT_REQUEST: Final[dict[str, Any]] = {"messages": [{"role": "user", "content": "Reply with the single word pong."}]}
 RETRY: Final = RetryPolicy(max_attempts=2, base_delay=0.001, max_delay=0.001)
 
 
-class Heard(NamedTuple):
+class RecordedStream(NamedTuple):
     """A stream as its caller has it in the end: what was heard, and what it says of itself."""
 
     events: list[Event]
@@ -42,26 +42,26 @@ class Heard(NamedTuple):
         return "".join(pieces)
 
 
-class Asker:
+class DriverClient:
     """A stream client of either kind; what it does is awaited, a synchronous one works in a thread."""
 
     def __init__(self, client: AsyncStreamClient | StreamClient) -> None:
         self.client = client
 
-    def with_options(self, **changes: Any) -> "Asker":
+    def with_options(self, **changes: Any) -> "DriverClient":
         """Return one whose client differs in ``changes``."""
-        return Asker(self.client.with_options(**changes))
+        return DriverClient(self.client.with_options(**changes))
 
     async def complete(self, model: str, **more: Any) -> StreamResult:
         """Return the answer to the usual question, or raise what the client raises."""
-        question = {"model": model, **QUESTION, **more}
+        question = {"model": model, **CHAT_REQUEST, **more}
         if isinstance(self.client, AsyncStreamClient):
             return await self.client.complete(**question)
         return await asyncio.to_thread(self.client.complete, **question)
 
-    async def hear(self, model: str, **more: Any) -> Heard:
+    async def record_stream(self, model: str, **more: Any) -> RecordedStream:
         """Return all that a stream of the answer tells."""
-        question = {"model": model, **QUESTION, **more}
+        question = {"model": model, **CHAT_REQUEST, **more}
         events: list[Event] = []
         if isinstance(self.client, AsyncStreamClient):
             try:
@@ -69,24 +69,24 @@ class Asker:
                     async for event in stream:
                         events.append(event)  # noqa: PERF401 - those before a failure count too
             except StreamFailed as failure:
-                return Heard(events, None, failure)
-            return Heard(events, stream.result, None)
-        return await asyncio.to_thread(_hear, self.client, question)
+                return RecordedStream(events, None, failure)
+            return RecordedStream(events, stream.result, None)
+        return await asyncio.to_thread(_record_stream, self.client, question)
 
 
-def _hear(client: StreamClient, question: dict[str, Any]) -> Heard:
+def _record_stream(client: StreamClient, question: dict[str, Any]) -> RecordedStream:
     events: list[Event] = []
     try:
         with client.stream(**question) as stream:
             for event in stream:
                 events.append(event)  # noqa: PERF402 - the same
     except StreamFailed as failure:
-        return Heard(events, None, failure)
-    return Heard(events, stream.result, None)
+        return RecordedStream(events, None, failure)
+    return RecordedStream(events, stream.result, None)
 
 
 @asynccontextmanager
-async def connect(driver: Driver, base_url: str) -> AsyncIterator[Any]:
+async def open_sdk_client(driver: Driver, base_url: str) -> AsyncIterator[Any]:
     """Yield an SDK client for ``driver``, and close it in the end."""
     if driver == "async":
         transport = DefaultAsyncHttpxClient(trust_env=False)
@@ -98,7 +98,7 @@ async def connect(driver: Driver, base_url: str) -> AsyncIterator[Any]:
             yield sdk
 
 
-def asker(driver: Driver, sdk: Any, **options: Any) -> Asker:
+def driver_client(driver: Driver, sdk: Any, **options: Any) -> DriverClient:
     """Return a stream client on ``sdk`` that tries twice at once, unless ``options`` say otherwise."""
     make: Callable[..., AsyncStreamClient | StreamClient] = AsyncStreamClient if driver == "async" else StreamClient
-    return Asker(make(sdk, **{"retry": RETRY, **options}))
+    return DriverClient(make(sdk, **{"retry": RETRY, **options}))

@@ -11,16 +11,16 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, Ope
 from streamcanary import AsyncStreamClient, Attempt, RetryPolicy, StreamClient, StreamFailed, StreamResult
 from streamcanary.model.clock import SystemClock
 from streamcanary.simulator import Lifetime, Pace, Sent, Simulator
-from support.client.calls import LargestJitter
+from support.client.calls import MaxJitter
 from support.client.drivers import DRIVERS, KEY, Driver
-from support.client.fault_table import NOTHING, Came, Row
-from support.http_client import TRUST_NOBODY
+from support.client.fault_table import NOTHING_RECEIVED, FaultRow, ReceivedCounts
+from support.http_client import NO_CA_CONTEXT
 from support.servers.simulator import APIS, Api, client_tls, server_tls
 
 PACE: Final = Pace(first_token=0.0, chunk_gap=0.0, slow_gap=0.2, ping_gap=0.05, retry_after=0.2, hang=900.0)
 """Hanging faults hang for good, with many pings before a clock strikes; ``Retry-After`` is 0.2 s, or a whole second."""
 RETRY: Final = RetryPolicy(max_attempts=2, base_delay=0.001, max_delay=0.001)
-QUESTIONS: Final[dict[Api, dict[str, Any]]] = {
+REQUESTS: Final[dict[Api, dict[str, Any]]] = {
     "chat": {"messages": [{"role": "user", "content": "Reply with the single word pong."}]},
     "responses": {"input": "Reply with the single word pong."},
 }
@@ -30,7 +30,7 @@ LIFETIMES: Final[tuple[Lifetime, ...]] = ("keep-alive", "close", "eof")
 _server_tls, _client_tls = cache(server_tls), cache(client_tls)
 
 
-class SteadyClock(SystemClock):
+class MonotonicWallClock(SystemClock):
     """Wall time that nobody sets, and so never goes back."""
 
     def __init__(self) -> None:
@@ -41,7 +41,7 @@ class SteadyClock(SystemClock):
         return self.monotonic() + self._ahead
 
 
-class HeldClock(SystemClock):
+class ConstantWallClock(SystemClock):
     """Wall time that stands still at a whole second, so that a date is as far off as it was meant to be."""
 
     def time(self) -> float:
@@ -49,7 +49,7 @@ class HeldClock(SystemClock):
         return 1_800_000_000.0
 
 
-class Way(NamedTuple):
+class ClientVariant(NamedTuple):
     """One of the four ways to ask."""
 
     api: Api
@@ -58,7 +58,7 @@ class Way(NamedTuple):
     def __str__(self) -> str:
         return f"{self.api} {self.driver}"
 
-    async def ask(
+    async def call(
         self,
         base_url: str,
         model: str,
@@ -69,9 +69,9 @@ class Way(NamedTuple):
         **options: Any,
     ) -> StreamResult | StreamFailed:
         """Ask ``times`` times with one client, and return what the last call ended with; the first wait is its cap."""
-        options = {"retry": RETRY, "random": LargestJitter(), **options}
-        wire: dict[str, Any] = {"trust_env": False, "verify": TRUST_NOBODY, **(transport or {})}
-        question = {"model": model, **QUESTIONS[self.api]}
+        options = {"retry": RETRY, "random": MaxJitter(), **options}
+        wire: dict[str, Any] = {"trust_env": False, "verify": NO_CA_CONTEXT, **(transport or {})}
+        question = {"model": model, **REQUESTS[self.api]}
         ending: StreamResult | StreamFailed | None = None
         if self.driver == "async":
             async with AsyncOpenAI(base_url=base_url, api_key=key, http_client=DefaultAsyncHttpxClient(**wire)) as sdk:
@@ -82,12 +82,12 @@ class Way(NamedTuple):
                     except StreamFailed as failure:
                         ending = failure
         else:
-            ending = await asyncio.to_thread(_ask, base_url, key, wire, question, times, options)
+            ending = await asyncio.to_thread(_call_sync, base_url, key, wire, question, times, options)
         assert ending is not None
         return ending
 
 
-def _ask(
+def _call_sync(
     base_url: str, key: Any, wire: dict[str, Any], question: dict[str, Any], times: int, options: dict[str, Any]
 ) -> StreamResult | StreamFailed | None:
     ending: StreamResult | StreamFailed | None = None
@@ -101,23 +101,23 @@ def _ask(
     return ending
 
 
-WAYS: Final = tuple(Way(api, driver) for api in APIS for driver in DRIVERS)
+CLIENT_VARIANTS: Final = tuple(ClientVariant(api, driver) for api in APIS for driver in DRIVERS)
 
 
 @asynccontextmanager
-async def serve(layer: str, lifetime: Lifetime = "keep-alive", **more: Any) -> AsyncIterator[Simulator]:
+async def run_simulator(layer: str, lifetime: Lifetime = "keep-alive", **more: Any) -> AsyncIterator[Simulator]:
     """Run a simulator over ``layer``, whose connections last for ``lifetime``."""
     tls = {} if layer == "plain" else {"ssl": _server_tls(), "close_notify": layer == "tls"}
     async with Simulator(pace=PACE, connection=lifetime, **tls, **more) as simulator:
         yield simulator
 
 
-def transport_of(layer: str) -> dict[str, Any]:
+def transport_options(layer: str) -> dict[str, Any]:
     """Return what a client's transport needs to trust the simulator over ``layer``."""
     return {} if layer == "plain" else {"verify": _client_tls()}
 
 
-class Told(NamedTuple):
+class AttemptSummary(NamedTuple):
     """All that an attempt says, but for its times; ``fault`` is what it ended with, as a row of the table."""
 
     number: int
@@ -129,23 +129,30 @@ class Told(NamedTuple):
     fault: tuple[Any, ...] | None
 
 
-def expect(
-    number: int, route: str, row: Row | None, sent: Sent | None, api: Api, *, came: Came = NOTHING, delay: float = 0.0
-) -> Told:
+def expected_attempt(
+    number: int,
+    route: str,
+    row: FaultRow | None,
+    sent: Sent | None,
+    api: Api,
+    *,
+    received: ReceivedCounts = NOTHING_RECEIVED,
+    delay: float = 0.0,
+) -> AttemptSummary:
     """Return what an attempt has to say that ended as ``row``, or, with ``None``, in an answer of which ``came`` that.
 
     ``sent`` is what the server answered; ``delay`` the seconds before the attempt.
     """
-    came = came if row is None else row.came
+    received = received if row is None else row.received
     request_id = sent.request_id if sent else None
-    fault = row and (row.kind, row.phase, row.blame, row.retried, row.status, row.code, row.retry_after, request_id)
-    return Told(number, route, delay, request_id, came.of(api), came.token, fault)
+    fault = row and (row.kind, row.phase, row.blame, row.is_retried, row.status, row.code, row.retry_after, request_id)
+    return AttemptSummary(number, route, delay, request_id, received.for_api(api), received.token, fault)
 
 
-def told(attempt: Attempt, *, most: int | None = None) -> Told:
+def summarize_attempt(attempt: Attempt, *, most: int | None = None) -> AttemptSummary:
     """Return what ``attempt`` says; of an endless stream, chunks are counted up to ``most``."""
     fault = attempt.fault
-    return Told(
+    return AttemptSummary(
         attempt.number,
         attempt.route,
         attempt.delay,
@@ -166,7 +173,7 @@ def told(attempt: Attempt, *, most: int | None = None) -> Told:
     )
 
 
-def answers(simulator: Simulator) -> list[Sent]:
+def final_responses(simulator: Simulator) -> list[Sent]:
     """Return the last answer to each attempt: a redirect is followed within one."""
     last: list[Sent] = []
     for request, sent in zip(simulator.requests, simulator.sent, strict=True):

@@ -15,15 +15,15 @@ from msgspec import Struct
 from streamcanary import StreamFailed, StreamResult, Timeouts
 from streamcanary.simulator import Simulator
 from support.client.drivers import KEY
-from support.client.fault_matrix import Way, serve
-from support.servers.tcp import ConnectProxy, Listener, http
+from support.client.fault_matrix import ClientVariant, run_simulator
+from support.servers.tcp import ConnectProxy, TcpServer, http_response
 
-HALVES: Final = ("sk-first-half-of-the-key", "second-half-of-the-key")
+KEY_HALVES: Final = ("sk-first-half-of-the-key", "second-half-of-the-key")
 """A key with a line break in it: a message could show either."""
-FOREIGN: Final = "sk-schlüssel-für-nichts"
+NON_ASCII_KEY: Final = "sk-schlüssel-für-nichts"
 
 
-class Scene(Struct, kw_only=True):
+class Scenario(Struct, kw_only=True):
     """Whom to ask, and how; ``simulator`` is there if it may have answered."""
 
     base_url: str
@@ -33,20 +33,20 @@ class Scene(Struct, kw_only=True):
     options: dict[str, Any] = {}
     simulator: Simulator | None = None
 
-    async def ask(self, way: Way) -> StreamResult | StreamFailed:
+    async def run(self, way: ClientVariant) -> StreamResult | StreamFailed:
         """Return what a call ends with."""
-        return await way.ask(self.base_url, self.model, key=self.key, transport=self.transport, **self.options)
+        return await way.call(self.base_url, self.model, key=self.key, transport=self.transport, **self.options)
 
 
-Setting = Callable[[Way], AsyncIterator[Scene]]
-SCENES: Final[dict[str, Callable[[Way], AbstractAsyncContextManager[Scene]]]] = {}
+ScenarioFactory = Callable[[ClientVariant], AsyncIterator[Scenario]]
+SCENARIOS: Final[dict[str, Callable[[ClientVariant], AbstractAsyncContextManager[Scenario]]]] = {}
 
 
-def _scene(name: str) -> Callable[[Setting], None]:
+def _scenario(name: str) -> Callable[[ScenarioFactory], None]:
     """Register a setting under the name of its row."""
 
-    def register(setting: Setting) -> None:
-        SCENES[name] = asynccontextmanager(setting)
+    def register(setting: ScenarioFactory) -> None:
+        SCENARIOS[name] = asynccontextmanager(setting)
 
     return register
 
@@ -54,14 +54,14 @@ def _scene(name: str) -> Callable[[Setting], None]:
 def _misconfigured(name: str, base_url: str | None = None, **more: Any) -> None:
     """Register a mistake; where the address is not the mistake, there is a server that would answer."""
 
-    @_scene(name)
-    async def setting(way: Way) -> AsyncIterator[Scene]:
-        async with serve("plain") as simulator:
-            yield Scene(base_url=base_url or simulator.base_url, simulator=simulator, **more)
+    @_scenario(name)
+    async def setting(way: ClientVariant) -> AsyncIterator[Scenario]:
+        async with run_simulator("plain") as simulator:
+            yield Scenario(base_url=base_url or simulator.base_url, simulator=simulator, **more)
 
 
-_misconfigured("key with a newline", key="\n".join(HALVES))
-_misconfigured("key that is not ASCII", key=FOREIGN)
+_misconfigured("key with a newline", key="\n".join(KEY_HALVES))
+_misconfigured("key that is not ASCII", key=NON_ASCII_KEY)
 _misconfigured("port out of range", "http://127.0.0.1:99999/v1")
 _misconfigured("address without a scheme", "127.0.0.1/v1")
 _misconfigured("name without an address", "http://provider.invalid/v1")
@@ -73,87 +73,87 @@ _misconfigured(
 )
 
 
-@_scene("key that comes back empty")
-async def _no_key(way: Way) -> AsyncIterator[Scene]:
+@_scenario("key that comes back empty")
+async def _empty_key(way: ClientVariant) -> AsyncIterator[Scenario]:
     """Give the SDK a function that returns an empty key: the key itself it would refuse."""
 
     async def later() -> str:
         return ""
 
-    async with serve("plain") as simulator:
+    async with run_simulator("plain") as simulator:
         key = later if way.driver == "async" else lambda: ""
-        yield Scene(base_url=simulator.base_url, key=key, simulator=simulator)
+        yield Scenario(base_url=simulator.base_url, key=key, simulator=simulator)
 
 
-@_scene("nobody listens")
-async def _nobody(way: Way) -> AsyncIterator[Scene]:
+@_scenario("nobody listens")
+async def _connection_refused(way: ClientVariant) -> AsyncIterator[Scenario]:
     with socket.socket() as bound:  # the port is taken, so that nobody else listens on it either
         bound.bind(("127.0.0.1", 0))
-        yield Scene(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}/v1")
+        yield Scenario(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}/v1")
 
 
-@_scene("certificate that nobody trusts")
-async def _untrusted(way: Way) -> AsyncIterator[Scene]:
-    async with serve("tls") as simulator:
-        yield Scene(base_url=simulator.base_url, simulator=simulator)
+@_scenario("certificate that nobody trusts")
+async def _untrusted_certificate(way: ClientVariant) -> AsyncIterator[Scenario]:
+    async with run_simulator("tls") as simulator:
+        yield Scenario(base_url=simulator.base_url, simulator=simulator)
 
 
-@_scene("no TLS where it is expected")
-async def _no_tls(way: Way) -> AsyncIterator[Scene]:
+@_scenario("no TLS where it is expected")
+async def _no_tls(way: ClientVariant) -> AsyncIterator[Scenario]:
     async def complain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
-        writer.write(http(400, "this is HTTP", "text/plain"))
+        writer.write(http_response(400, "this is HTTP", "text/plain"))
         await writer.drain()
         await reader.read()
 
-    async with Listener(complain) as server:
-        yield Scene(base_url=server.base_url.replace("http:", "https:"))
+    async with TcpServer(complain) as server:
+        yield Scenario(base_url=server.base_url.replace("http:", "https:"))
 
 
-@_scene("handshake without an answer")
-async def _silence(way: Way) -> AsyncIterator[Scene]:
+@_scenario("handshake without an answer")
+async def _handshake_timeout(way: ClientVariant) -> AsyncIterator[Scenario]:
     async def listen(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         while await reader.read(4096):
             pass
 
-    async with Listener(listen) as server:
+    async with TcpServer(listen) as server:
         address = server.base_url.replace("http:", "https:")
-        yield Scene(base_url=address, options={"timeouts": Timeouts(connect=0.2)})
+        yield Scenario(base_url=address, options={"timeouts": Timeouts(connect=0.2)})
 
 
-@_scene("proxy that refuses")
-async def _refused_by_proxy(way: Way) -> AsyncIterator[Scene]:
-    async with ConnectProxy(refusal=http(403)) as proxy:
-        yield Scene(base_url="https://provider.invalid/v1", transport={"proxy": proxy.url})
+@_scenario("proxy that refuses")
+async def _refused_by_proxy(way: ClientVariant) -> AsyncIterator[Scenario]:
+    async with ConnectProxy(refusal=http_response(403)) as proxy:
+        yield Scenario(base_url="https://provider.invalid/v1", transport={"proxy": proxy.url})
 
 
-@_scene("redirects without end")
-async def _in_circles(way: Way) -> AsyncIterator[Scene]:
-    async with answering(lambda head: http(302, location="/v1/again")) as server:
-        yield Scene(base_url=server.base_url)
+@_scenario("redirects without end")
+async def _redirect_loop(way: ClientVariant) -> AsyncIterator[Scenario]:
+    async with http_server(lambda head: http_response(302, location="/v1/again")) as server:
+        yield Scenario(base_url=server.base_url)
 
 
-@_scene("answer over its limit")
-async def _endless_answer(way: Way) -> AsyncIterator[Scene]:
+@_scenario("answer over its limit")
+async def _endless_answer(way: ClientVariant) -> AsyncIterator[Scenario]:
     event = text_event(way, "x" * 1_000_000)
-    async with answering(lambda head: http(200, event * 9, "text/event-stream")) as server:
-        yield Scene(base_url=server.base_url)
+    async with http_server(lambda head: http_response(200, event * 9, "text/event-stream")) as server:
+        yield Scenario(base_url=server.base_url)
 
 
-@_scene("line over its limit")
-async def _endless_line(way: Way) -> AsyncIterator[Scene]:
-    async with answering(lambda head: http(200, "data: " + "x" * (1 << 20), "text/event-stream")) as server:
-        yield Scene(base_url=server.base_url)
+@_scenario("line over its limit")
+async def _endless_line(way: ClientVariant) -> AsyncIterator[Scenario]:
+    async with http_server(lambda head: http_response(200, "data: " + "x" * (1 << 20), "text/event-stream")) as server:
+        yield Scenario(base_url=server.base_url)
 
 
 def _deadline(name: str, model: str, total: float) -> None:
     """Register a call whose total clock, of ``total`` seconds, strikes."""
 
-    @_scene(name)
-    async def setting(way: Way) -> AsyncIterator[Scene]:
-        async with serve("plain") as simulator:
+    @_scenario(name)
+    async def setting(way: ClientVariant) -> AsyncIterator[Scenario]:
+        async with run_simulator("plain") as simulator:
             clocks = {"timeouts": Timeouts(total=total)}
-            yield Scene(base_url=simulator.base_url, model=model, options=clocks, simulator=simulator)
+            yield Scenario(base_url=simulator.base_url, model=model, options=clocks, simulator=simulator)
 
 
 _deadline("deadline before the headers", "sim-no-headers", 0.3)
@@ -162,7 +162,7 @@ _deadline("deadline in the text", "sim-keepalive-stall", 0.6)
 _deadline("deadline before the next attempt", "sim-429-retry-after", 0.9)
 
 
-def answering(answer: Callable[[str], bytes]) -> Listener:
+def http_server(answer: Callable[[str], bytes]) -> TcpServer:
     """Return a server that answers each request, one a connection, with what ``answer`` makes of its head."""
 
     async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -173,10 +173,10 @@ def answering(answer: Callable[[str], bytes]) -> Listener:
         while await reader.read(4096):  # until the other side has had enough
             pass
 
-    return Listener(talk)
+    return TcpServer(talk)
 
 
-def text_event(way: Way, text: str) -> str:
+def text_event(way: ClientVariant, text: str) -> str:
     """Return an event that adds ``text`` to the answer."""
     if way.api == "chat":
         return f'data: {{"choices":[{{"delta":{{"content":"{text}"}}}}]}}\n\n'

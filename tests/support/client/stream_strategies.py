@@ -21,7 +21,7 @@ class Stream(NamedTuple):
 
     api: Api
     frames: tuple[bytes, ...]
-    last: int
+    terminal_frame: int
     text: str
     reasoning: str
     arguments: str
@@ -33,38 +33,40 @@ class Stream(NamedTuple):
         return b"".join(self.frames)
 
     @property
-    def whole_at(self) -> int:
+    def complete_at(self) -> int:
         """How many bytes must have come for the answer to be whole."""
-        return sum(map(len, self.frames[: self.last + 1]))
+        return sum(map(len, self.frames[: self.terminal_frame + 1]))
 
 
-class _Dress(NamedTuple):
+class _Encoding(NamedTuple):
     """How events are written down: all of these mean the same."""
 
     newline: bytes
     space: bytes
     pretty: bool
-    named: bool
+    has_event_names: bool
     comments: bool
     escaped: bool  # everything beyond ASCII is
-    mark: bool  # a byte order mark
-    done: bool
+    has_byte_order_mark: bool  # a byte order mark
+    has_done_marker: bool
     usage: bool
 
 
-_NASTY = st.sampled_from(["\n", "\r", "data:", "[DONE]", '"', "\\", "é", "🐤", "\u2028", "\x00", " ", "}", "\ufeff"])
-_PIECES = st.lists(st.one_of(_NASTY, st.text(min_size=1, max_size=6)), min_size=1, max_size=5)
+_SPECIAL_TEXT = st.sampled_from(
+    ["\n", "\r", "data:", "[DONE]", '"', "\\", "é", "🐤", "\u2028", "\x00", " ", "}", "\ufeff"]
+)
+_PIECES = st.lists(st.one_of(_SPECIAL_TEXT, st.text(min_size=1, max_size=6)), min_size=1, max_size=5)
 _PIECES_OR_NONE = st.one_of(st.just([]), _PIECES)
-_DRESSES = st.builds(
-    _Dress,
+_ENCODINGS = st.builds(
+    _Encoding,
     newline=st.sampled_from([b"\n", b"\r\n", b"\r"]),
     space=st.sampled_from([b" ", b""]),
     pretty=st.booleans(),
-    named=st.booleans(),
+    has_event_names=st.booleans(),
     comments=st.booleans(),
     escaped=st.booleans(),
-    mark=st.booleans(),
-    done=st.booleans(),
+    has_byte_order_mark=st.booleans(),
+    has_done_marker=st.booleans(),
     usage=st.booleans(),
 )
 
@@ -83,14 +85,14 @@ def payloads(draw: st.DrawFn) -> tuple[Api, list[dict[str, Any]], list[str], lis
 def streams(draw: st.DrawFn) -> Stream:
     """Draw a whole answer."""
     api, events, text, reasoning, arguments = draw(payloads())
-    dress = draw(_DRESSES)
+    dress = draw(_ENCODINGS)
     last = len(events) - 1
     if api == "chat" and dress.usage:
         events.append({**_CHUNK, "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
     frames = [_frame(event, dress) for event in events]
-    if dress.mark:
+    if dress.has_byte_order_mark:
         frames[0] = b"\xef\xbb\xbf" + frames[0]
-    if dress.done:
+    if dress.has_done_marker:
         frames.append(b"data:" + dress.space + b"[DONE]" + dress.newline * 2)
     finish = "tool_calls" if arguments else "stop"
     return Stream(api, tuple(frames), last, "".join(text), "".join(reasoning), "".join(arguments), finish)
@@ -100,15 +102,15 @@ def streams(draw: st.DrawFn) -> Stream:
 def broken_streams(draw: st.DrawFn) -> tuple[Api, bytes]:
     """Draw bytes that began as a whole answer: fields lost and retyped, events lost and repeated, bytes flipped."""
     api, events, *_ = draw(payloads())
-    dress = draw(_DRESSES)
+    dress = draw(_ENCODINGS)
     for kind, where, what in draw(_JSON_DAMAGE):
-        _damage(events[where % len(events)], kind, where, deepcopy(what))
+        _damage_event(events[where % len(events)], kind, where, deepcopy(what))
     frames = [_frame(event, dress) for event in events]
     for kind, where, _ in draw(_FRAME_DAMAGE):
-        _shuffle(frames, kind, where)
-    data = bytearray(b"".join(frames) + b"data: [DONE]\n\n" * dress.done)
+        _damage_frames(frames, kind, where)
+    data = bytearray(b"".join(frames) + b"data: [DONE]\n\n" * dress.has_done_marker)
     for kind, where, byte in draw(_BYTE_DAMAGE):
-        _scratch(data, kind, where, byte)
+        _damage_bytes(data, kind, where, byte)
     return api, bytes(data)
 
 
@@ -149,10 +151,10 @@ _SYNTAX = st.sampled_from(
 _WHOLE = st.sampled_from(
     [b"data: a\n\n", b"data: a\ndata: b\n\n", b"event: e\ndata: a\n\n", b"data:a\r\n\r\n", b":\n\n"]
 )
-soups = st.lists(st.one_of(_SYNTAX, _SYNTAX, _WHOLE, st.binary(max_size=6)), max_size=24).map(b"".join)
+sse_like_bytes = st.lists(st.one_of(_SYNTAX, _SYNTAX, _WHOLE, st.binary(max_size=6)), max_size=24).map(b"".join)
 """Bytes in which the characters of the format are frequent."""
 
-cuts = st.one_of(st.lists(_ANYWHERE, max_size=10), st.none())
+split_points = st.one_of(st.lists(_ANYWHERE, max_size=10), st.none())
 """Where to split: at these places, or (``None``) between any two bytes."""
 
 
@@ -164,7 +166,7 @@ def split(data: bytes, where: list[int] | None) -> list[bytes]:
     return [data[start:end] for start, end in pairwise(edges) if start < end]
 
 
-def events_by_the_book(data: bytes) -> list[tuple[str, bytes]]:
+def reference_events(data: bytes) -> list[tuple[str, bytes]]:
     """Return the events of a whole stream, read as the specification words it (WHATWG HTML, section 9.2.6)."""
     events: list[tuple[str, bytes]] = []
     kind, lines = b"", []
@@ -183,9 +185,9 @@ def events_by_the_book(data: bytes) -> list[tuple[str, bytes]]:
     return events
 
 
-def ends_by_the_book(api: Api, data: bytes) -> bool:
+def has_terminal_event(api: Api, data: bytes) -> bool:
     """Tell whether any event of ``data`` brings a terminal state, as far as a plain JSON parser can see."""
-    for kind, payload in events_by_the_book(data):
+    for kind, payload in reference_events(data):
         try:
             value = json.loads(payload.decode("utf-8", "replace"))
         except (ValueError, RecursionError):
@@ -204,7 +206,7 @@ def ends_by_the_book(api: Api, data: bytes) -> bool:
     return False
 
 
-def spoken(heard: Iterable[Event]) -> tuple[str, str, str, str]:
+def join_deltas(heard: Iterable[Event]) -> tuple[str, str, str, str]:
     """Return text, reasoning, refusal and arguments, as a caller puts them together."""
     said: dict[type, str] = {}
     arguments: dict[int, str] = {}
@@ -255,17 +257,17 @@ def _responses(text: list[str], reasoning: list[str], arguments: list[str]) -> l
     return [*events, {"type": "response.completed", "response": whole}]
 
 
-def _frame(event: dict[str, Any], dress: _Dress) -> bytes:
+def _frame(event: dict[str, Any], dress: _Encoding) -> bytes:
     text = json.dumps(event, ensure_ascii=dress.escaped, indent=1 if dress.pretty else None)
     lines = [b"data:" + dress.space + line for line in text.encode("utf-8", "replace").split(b"\n")]
-    if dress.named:
+    if dress.has_event_names:
         lines.insert(0, b"event: " + str(event.get("type", "message")).encode("utf-8", "replace"))
     if dress.comments:
         lines = [b": ping", b"id: 1", *lines, b":", b"retry: 5"]
     return dress.newline.join([*lines, b"", b""])
 
 
-def _damage(event: dict[str, Any], kind: str, where: int, what: Any) -> None:
+def _damage_event(event: dict[str, Any], kind: str, where: int, what: Any) -> None:
     """Do ``kind`` to one field of an event, however deep it lies."""
     places: list[tuple[Any, Any]] = []
     waiting: list[Any] = [event]
@@ -285,7 +287,7 @@ def _damage(event: dict[str, Any], kind: str, where: int, what: Any) -> None:
         holder[key] = [holder[key]] if kind == "wrap" else what
 
 
-def _shuffle(frames: list[bytes], kind: str, where: int) -> None:
+def _damage_frames(frames: list[bytes], kind: str, where: int) -> None:
     place = where % len(frames)
     if kind == "garbage":
         frames[place] = b"data: <html>\n\n"
@@ -298,7 +300,7 @@ def _shuffle(frames: list[bytes], kind: str, where: int) -> None:
         frames[:] = frames or [b""]
 
 
-def _scratch(data: bytearray, kind: str, where: int, byte: int) -> None:
+def _damage_bytes(data: bytearray, kind: str, where: int, byte: int) -> None:
     if not data:
         return
     place = where % len(data)

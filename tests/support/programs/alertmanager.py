@@ -7,9 +7,9 @@ from typing import Any
 import httpx2
 import msgspec
 
-from support.http_client import plain_http
+from support.http_client import loopback_client
 from support.programs.program import Program
-from support.programs.required_tools import need
+from support.programs.required_tools import require_tool
 
 
 class Alertmanager(Program):
@@ -21,7 +21,7 @@ class Alertmanager(Program):
 
     def __init__(self, folder: Path, *, webhook: str | None = None, group_wait: str = "100ms") -> None:
         super().__init__(folder / "alertmanager")
-        self._program = need("alertmanager")
+        self._program = require_tool("alertmanager")
         self._webhook = webhook
         self._group_wait = group_wait
         self._name = f"test-{uuid.uuid4().hex}"
@@ -70,6 +70,6 @@ class Alertmanager(Program):
         ]
 
     async def _get(self, path: str, **parameters: str) -> Any:
-        async with plain_http() as client:
+        async with loopback_client() as client:
             response = await client.get(self.url + path, params=parameters)
         return response.raise_for_status().json()

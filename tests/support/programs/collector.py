@@ -7,9 +7,9 @@ from typing import Any
 import msgspec
 from msgspec import Struct, field
 
-from support.http_client import plain_http
-from support.programs.program import Program, until
-from support.programs.required_tools import need
+from support.http_client import loopback_client
+from support.programs.program import Program, poll_until
+from support.programs.required_tools import require_tool
 
 _READY = "Everything is ready. Begin running and processing data."
 _ATTRIBUTE_KINDS = {"stringValue": str, "intValue": int, "doubleValue": float, "boolValue": bool}
@@ -55,7 +55,7 @@ class Collector(Program):
 
     def __init__(self, folder: Path) -> None:
         super().__init__(folder / "otelcol")
-        self._program = need("otelcol")
+        self._program = require_tool("otelcol")
 
     @property
     def otlp_endpoint(self) -> str:
@@ -74,7 +74,7 @@ class Collector(Program):
             spans = sorted((s for s in self._spans() if name in (None, s.name)), key=lambda span: span.start)
             return spans if len(spans) >= count else None
 
-        return await until(look, within, lambda: f"wanted {count} spans, have {list(self._spans())}\n{self.log}")
+        return await poll_until(look, within, lambda: f"wanted {count} spans, have {list(self._spans())}\n{self.log}")
 
     async def points(self, metric: str, count: int = 1, *, within: float = 20.0) -> list[Point]:
         """Return the last state of every series of ``metric``, once there are at least ``count``."""
@@ -87,7 +87,7 @@ class Collector(Program):
             }
             return list(last.values()) if len(last) >= count else None
 
-        return await until(
+        return await poll_until(
             look, within, lambda: f"wanted {metric}, have {sorted({p.metric for p in self._points()})}\n{self.log}"
         )
 
@@ -97,7 +97,7 @@ class Collector(Program):
 
     async def prometheus(self) -> str:
         """Return the metrics as the Collector exposes them to Prometheus."""
-        async with plain_http() as client:
+        async with loopback_client() as client:
             response = await client.get(f"http://127.0.0.1:{self.ports[2]}/metrics")
         return response.raise_for_status().text
 

@@ -13,22 +13,22 @@ from typing import Any, NamedTuple, Self
 
 import httpx2
 
-from support.http_client import plain_http
-from support.programs.program import until
+from support.http_client import loopback_client
+from support.programs.program import poll_until
 
 _START_WITHIN = 60.0
 _END_WITHIN = 30.0
-_OURS = ("OTEL_", "STREAMCANARY_", "OPENAI_")  # variables that change what the program does
+_OWN_VARIABLES = ("OTEL_", "STREAMCANARY_", "OPENAI_")  # variables that change what the program does
 
 
-class Ended(NamedTuple):
+class ProcessExit(NamedTuple):
     """How a process ended: its exit code, and the seconds from being told to."""
 
     code: int
     seconds: float
 
 
-class Said(NamedTuple):
+class CommandResult(NamedTuple):
     """What a verb left behind."""
 
     code: int
@@ -43,7 +43,7 @@ class Daemon:
     health unless it says otherwise. A daemon can be started again and again in one folder, and :attr:`log` goes on.
     """
 
-    program: tuple[str, ...] = ("-m", "streamcanary")
+    launch_arguments: tuple[str, ...] = ("-m", "streamcanary")
     """What Python is to run."""
 
     def __init__(self, folder: Path, config: dict[str, Any] | str, **environ: str) -> None:
@@ -58,7 +58,7 @@ class Daemon:
     async def __aenter__(self) -> Self:
         await self.start()
         try:
-            await self.ready()
+            await self.wait_until_ready()
         except BaseException:
             await self.kill()
             raise
@@ -73,36 +73,36 @@ class Daemon:
         self._begin = len(self.stderr)
         with self._stderr.open("ab") as stderr, self._stdout.open("ab") as stdout:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *self.program, "run", "-c", str(self.config)),
+                *(sys.executable, *self.launch_arguments, "run", "-c", str(self.config)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
                 env=_environment(self._environ),
             )
 
-    async def ready(self, within: float = _START_WITHIN) -> None:
+    async def wait_until_ready(self, within: float = _START_WITHIN) -> None:
         """Wait until ``/readyz`` says so."""
-        address = await self.said("health is served", within=within)
+        address = await self.wait_for_log("health is served", within=within)
         url = f"http://127.0.0.1:{address['port']}/readyz"
 
         async def ask() -> bool | None:
-            async with plain_http() as client:
+            async with loopback_client() as client:
                 with contextlib.suppress(httpx2.HTTPError):
                     return (await client.get(url)).status_code == 200 or None
             return None
 
-        await until(ask, within, lambda: f"not ready:\n{self.stderr}")
+        await poll_until(ask, within, lambda: f"not ready:\n{self.stderr}")
 
-    def signal(self) -> None:
+    def send_sigterm(self) -> None:
         """Send SIGTERM."""
         self._running.send_signal(signal.SIGTERM)
 
-    async def terminate(self, within: float = _END_WITHIN) -> Ended:
+    async def terminate(self, within: float = _END_WITHIN) -> ProcessExit:
         """Send SIGTERM, and wait for the end."""
         begun = time.monotonic()
-        self.signal()
-        code = await self.exit(within)
-        return Ended(code, time.monotonic() - begun)
+        self.send_sigterm()
+        code = await self.wait_for_exit(within)
+        return ProcessExit(code, time.monotonic() - begun)
 
     async def kill(self) -> None:
         """Send SIGKILL; nothing if it has ended."""
@@ -112,7 +112,7 @@ class Daemon:
                 process.kill()
             await process.wait()
 
-    async def exit(self, within: float = _END_WITHIN) -> int:
+    async def wait_for_exit(self, within: float = _END_WITHIN) -> int:
         """Wait until the process ends by itself, and return its exit code."""
         try:
             async with asyncio.timeout(within):
@@ -120,20 +120,22 @@ class Daemon:
         except TimeoutError:
             raise AssertionError(f"still there after {within:g} s:\n{self.stderr[-4000:]}") from None
 
-    async def said(self, message: str, count: int = 1, *, within: float = 60.0, **fields: object) -> dict[str, Any]:
+    async def wait_for_log(
+        self, message: str, count: int = 1, *, within: float = 60.0, **fields: object
+    ) -> dict[str, Any]:
         """Wait for the ``count``-th line of this life that says ``message``, with these ``fields``, and return it."""
 
         async def look() -> dict[str, Any] | None:
-            lines = self.lines(message, **fields)
+            lines = self.log_lines(message, **fields)
             if len(lines) < count and self._running.returncode is not None:
                 raise AssertionError(
                     f"ended with {self._running.returncode}, and never said {message!r}:\n{self.stderr}"
                 )
             return lines[count - 1] if len(lines) >= count else None
 
-        return await until(look, within, lambda: f"never said {message!r} {count} times:\n{self.stderr[-6000:]}")
+        return await poll_until(look, within, lambda: f"never said {message!r} {count} times:\n{self.stderr[-6000:]}")
 
-    def lines(self, message: str, **fields: object) -> list[dict[str, Any]]:
+    def log_lines(self, message: str, **fields: object) -> list[dict[str, Any]]:
         """Return the lines of this life whose message begins with ``message``, with these ``fields``."""
         return [
             line
@@ -162,14 +164,14 @@ class Daemon:
         return _decode(self.stderr)
 
     @property
-    def complaints(self) -> list[str]:
+    def logged_problems(self) -> list[str]:
         """The warnings and errors of all lives, but for what became of runs: a slow machine misses some."""
         told = ("run", "canary runs missed")
         return [
             line["message"] for line in self.log if line["level"] != "info" and not line["message"].startswith(told)
         ]
 
-    def maps(self, name: str) -> bool:
+    def has_mapped_file(self, name: str) -> bool:
         """Tell whether the process has a file mapped whose path contains ``name``: a library that it has loaded."""
         return name in Path(f"/proc/{self.pid}/maps").read_text()
 
@@ -184,7 +186,7 @@ class Daemon:
         return self._process
 
 
-async def verb(*arguments: object, within: float = 60.0, **environ: str) -> Said:
+async def run_command(*arguments: object, within: float = 60.0, **environ: str) -> CommandResult:
     """Run ``streamcanary`` with ``arguments`` to its end."""
     process = await asyncio.create_subprocess_exec(
         *_command(*arguments),
@@ -201,7 +203,7 @@ async def verb(*arguments: object, within: float = 60.0, **environ: str) -> Said
             process.kill()
             await process.wait()
     assert process.returncode is not None
-    return Said(process.returncode, stdout.decode(), stderr.decode())
+    return CommandResult(process.returncode, stdout.decode(), stderr.decode())
 
 
 def write_config(folder: Path, config: dict[str, Any] | str) -> Path:
@@ -219,7 +221,7 @@ def _command(*arguments: object) -> list[str]:
 
 
 def _environment(more: dict[str, str]) -> dict[str, str]:
-    return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)} | more
+    return {name: value for name, value in os.environ.items() if not name.startswith(_OWN_VARIABLES)} | more
 
 
 def _decode(text: str) -> list[dict[str, Any]]:

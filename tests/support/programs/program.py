@@ -90,12 +90,12 @@ def free_ports(count: int) -> list[int]:
     return ports
 
 
-async def until(look: Callable[[], Awaitable[T | None]], within: float, otherwise: Callable[[], str]) -> T:
+async def poll_until(probe: Callable[[], Awaitable[T | None]], within: float, failure_message: Callable[[], str]) -> T:
     """Return what ``look`` finds, as soon as it finds something; fail with ``otherwise()`` after ``within`` seconds."""
     try:
         async with asyncio.timeout(within):
-            while (found := await look()) is None:  # another process changes it, and tells nobody
+            while (found := await probe()) is None:  # another process changes it, and tells nobody
                 await asyncio.sleep(0.02)
             return found
     except TimeoutError:
-        raise AssertionError(otherwise()) from None
+        raise AssertionError(failure_message()) from None

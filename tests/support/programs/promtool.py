@@ -15,13 +15,13 @@ from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
 from streamcanary.alerting.prometheus import promql
-from streamcanary.canary.metrics import CanaryInstruments
+from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import parse_duration
 from streamcanary.model.outcome import Outcome
-from support.programs.required_tools import need
-from support.store.builders import SetClock
+from support.programs.required_tools import require_tool
+from support.store.builders import FrozenClock
 
 SCRAPE = 15.0
 """Seconds between two scrapes, and between two evaluations."""
@@ -45,8 +45,8 @@ def run_tests(folder: Path, rules: str, tests: list[dict[str, Any]]) -> tuple[in
     return _promtool(folder, "test", "rules", str(path))
 
 
-def when_firing(
-    folder: Path, rules: str, alertname: str, scenes: Mapping[str, list[dict[str, str]]]
+def firing_times(
+    folder: Path, rules: str, alertname: str, series_by_case: Mapping[str, list[dict[str, str]]]
 ) -> dict[str, list[float]]:
     """Return for each of ``scenes`` (series by name) the seconds after its start at which ``alertname`` is firing.
 
@@ -63,17 +63,17 @@ def when_firing(
                 for number in range(len(series[0]["values"].split()))
             ],
         }
-        for name, series in scenes.items()
+        for name, series in series_by_case.items()
     ]
     code, said = run_tests(folder, rules, tests)
-    found: dict[str, list[float]] = {name: [] for name in scenes}
+    found: dict[str, list[float]] = {name: [] for name in series_by_case}
     for failure in _FAILED.finditer(said):
         found[failure["name"]].append(parse_duration(failure["time"]))
     assert (code == 1) == any(found.values()), said
     return found
 
 
-def scrape(
+def scraped_series(
     canary: Canary,
     outcomes: Iterable[Outcome],
     until: float,
@@ -94,7 +94,7 @@ def scrape(
             outcome = waiting.pop(0)
             if outcome.started >= restart:
                 (reader, instruments), restart = _instruments(canary, monkeypatch), math.inf
-            instruments.ran(canary, outcome, Context())
+            instruments.record_run(canary, outcome, Context())
         points = dict(_points(reader))
         for name in series.keys() | points.keys():
             written = str(points[name]) if name in points else "stale"
@@ -102,12 +102,12 @@ def scrape(
     return [{"series": name, "values": " ".join(values)} for name, values in sorted(series.items())]
 
 
-def _instruments(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> tuple[InMemoryMetricReader, CanaryInstruments]:
+def _instruments(canary: Canary, monkeypatch: pytest.MonkeyPatch) -> tuple[InMemoryMetricReader, CanaryMetrics]:
     reader = InMemoryMetricReader()
     with monkeypatch.context() as patched:
         patched.setattr(metrics, "get_meter", MeterProvider([reader], shutdown_on_exit=False).get_meter)
-        instruments = CanaryInstruments(SetClock())
-    instruments.introduce(canary)
+        instruments = CanaryMetrics(FrozenClock())
+    instruments.initialize_series(canary)
     return reader, instruments
 
 
@@ -119,12 +119,19 @@ def _points(reader: InMemoryMetricReader) -> Iterable[tuple[str, int]]:
                 if metric.name == names.RUNS.name:
                     for point in metric.data.data_points:
                         labels = {**(point.attributes or {}), "job": "streamcanary", "instance": "pod:9465"}
-                        written = ", ".join(f'{promql.label(key)}="{value}"' for key, value in sorted(labels.items()))
-                        yield f"{promql.metric(names.RUNS)}{{{written}}}", int(point.value)
+                        written = ", ".join(
+                            f'{promql.label_name(key)}="{value}"' for key, value in sorted(labels.items())
+                        )
+                        yield f"{promql.metric_name(names.RUNS)}{{{written}}}", int(point.value)
 
 
 def _promtool(folder: Path, *arguments: str) -> tuple[int, str]:
     said = subprocess.run(
-        [str(need("promtool")), *arguments], cwd=folder, capture_output=True, text=True, timeout=100, check=False
+        [str(require_tool("promtool")), *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
     )
     return said.returncode, said.stdout + said.stderr

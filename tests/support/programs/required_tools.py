@@ -11,13 +11,13 @@ import pytest
 _FETCH = Path(__file__).parents[3] / "tools" / "fetch.py"
 
 
-def need(tool: str) -> Path:
+def require_tool(tool: str) -> Path:
     """Return the path of ``otelcol``, ``alertmanager`` or ``promtool``.
 
     Where it is missing the calling test is skipped, and says why; with ``CI=true`` it fails. Nothing is downloaded
     or built here: a test has neither the time nor the network for it.
     """
-    path, reason = _look_for(tool)
+    path, reason = _find_tool(tool)
     if path is not None:
         return path
     if os.environ.get("CI") == "true":
@@ -26,7 +26,7 @@ def need(tool: str) -> Path:
 
 
 @functools.cache
-def _look_for(tool: str) -> tuple[Path | None, str]:
+def _find_tool(tool: str) -> tuple[Path | None, str]:
     command = [sys.executable, "-B", str(_FETCH), "--find", tool]
     found = subprocess.run(command, capture_output=True, text=True, timeout=30, check=False)
     return (Path(found.stdout.strip()), "") if found.returncode == 0 else (None, found.stderr.strip())

@@ -12,21 +12,21 @@ LOOPBACK = Path(__file__).with_name("loopback.pem")
 """Signed by itself, for 127.0.0.1, ::1 and localhost."""
 EXPIRED = _FOLDER / "expired.pem"
 """Like LOOPBACK, good until 2020-02-01."""
-FUTURE = _FOLDER / "not-yet-valid.pem"
+NOT_YET_VALID = _FOLDER / "not-yet-valid.pem"
 """Like LOOPBACK, good from 2119-01-01."""
-ELSEWHERE = _FOLDER / "wrong-host.pem"
+WRONG_HOST = _FOLDER / "wrong-host.pem"
 """Signed by itself, for provider.invalid."""
-ISSUED = _FOLDER / "issued.pem"
+SIGNED_BY_AUTHORITY = _FOLDER / "issued.pem"
 """For 127.0.0.1 and localhost, signed by AUTHORITY."""
 AUTHORITY = _FOLDER / "authority.pem"
 """The authority that signed ISSUED, without its key."""
 
 
-def serve_tls(pem: Path, *, clients: Path | None = None) -> ssl.SSLContext:
+def server_tls_context(pem: Path, *, client_ca: Path | None = None) -> ssl.SSLContext:
     """Return what a server needs to show ``pem``, and to demand a certificate that ``clients`` signed."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
-    if clients is not None:
+    if client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
-        context.load_verify_locations(clients)
+        context.load_verify_locations(client_ca)
     return context

@@ -4,9 +4,9 @@ import json
 from collections.abc import Iterator
 from typing import Any
 
-from support.servers.receiver import Behaviour, Delivery, Receiver, Reply
+from support.servers.receiver import Behaviour, Delivery, FakeReceiver, Reply
 
-KEY = "0123456789abcdef0123456789abcdef"
+ROUTING_KEY = "0123456789abcdef0123456789abcdef"
 """A routing key."""
 
 _ACTIONS = {"trigger", "acknowledge", "resolve"}
@@ -15,7 +15,7 @@ _EVENT = {"routing_key", "event_action", "dedup_key", "payload", "images", "link
 _PAYLOAD = {"summary", "source", "severity", "timestamp", "component", "group", "class", "custom_details"}
 
 
-class PagerDuty(Receiver):
+class FakePagerDuty(FakeReceiver):
     """A :class:`Receiver` that takes events, and keeps the incidents that come of them.
 
     ``open`` has the incidents that are triggered, by key; ``log`` what happened, as action and key: ``trigger``,
@@ -36,11 +36,11 @@ class PagerDuty(Receiver):
             said = {"status": "invalid event", "message": "Event object is invalid", "errors": errors}
             return Reply(400, {"Content-Type": "application/json"}, json.dumps(said).encode())
         event = delivery.json
-        self._take(event["event_action"], event["dedup_key"], event)
+        self._apply_event(event["event_action"], event["dedup_key"], event)
         said = {"status": "success", "message": "Event processed", "dedup_key": event["dedup_key"]}
         return Reply(202, {"Content-Type": "application/json"}, json.dumps(said).encode())
 
-    def _take(self, action: str, key: str, event: dict[str, Any]) -> None:
+    def _apply_event(self, action: str, key: str, event: dict[str, Any]) -> None:
         if action == "trigger":
             self.log.append(("again" if key in self.open else "trigger", key))
             self.open.setdefault(key, event)
@@ -54,7 +54,7 @@ def _errors(body: bytes) -> Iterator[str]:
     event = json.loads(body)
     if len(event.get("routing_key", "")) != 32:
         yield "Length of 'routing_key' is incorrect (should be 32 characters)"
-    elif event["routing_key"] != KEY:
+    elif event["routing_key"] != ROUTING_KEY:
         yield "'routing_key' is unknown"
     if event.get("event_action") not in _ACTIONS:
         yield "'event_action' is missing or unknown"

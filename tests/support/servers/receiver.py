@@ -59,7 +59,7 @@ class Delivery:
         return self.headers["webhook-signature"] == f"v1,{signature}"
 
 
-class Receiver:
+class FakeReceiver:
     """``async with Receiver() as hook``: a server on a loopback port.
 
     ``script`` holds what it does with the next requests, in order; when that is used up, :meth:`reply` says it. With
@@ -95,13 +95,13 @@ class Receiver:
         await asyncio.gather(*self._handlers, return_exceptions=True)
         await self._server.wait_closed()
 
-    async def received(self, count: int, within: float = 20.0) -> list[Delivery]:
+    async def wait_for_deliveries(self, count: int, within: float = 20.0) -> list[Delivery]:
         """Wait for ``count`` deliveries, whatever was answered, and return all there are."""
         async with asyncio.timeout(within), self._arrived:
             await self._arrived.wait_for(lambda: len(self.deliveries) >= count)
         return self.deliveries
 
-    def story(self) -> list[tuple[str, str]]:
+    def accepted_notifications(self) -> list[tuple[str, str]]:
         """Return what it has accepted: type and id of each webhook, without those that came again."""
         return list(dict.fromkeys((delivery.json["type"], delivery.id) for delivery in self.accepted))
 

@@ -12,9 +12,9 @@ from typing import Any, Final, Literal, NamedTuple
 import httpx2
 
 from streamcanary.simulator import Pace, Simulator
-from support.http_client import TRUST_NOBODY
+from support.http_client import NO_CA_CONTEXT
 
-QUICK = Pace(
+FAST_PACE = Pace(
     first_token=0.0,
     chunk_gap=0.0,
     slow_first_token=0.1,
@@ -25,7 +25,7 @@ QUICK = Pace(
 )
 """Slow faults take a fifth of a second, all else no time."""
 
-PATIENT = Pace(first_token=0.0, chunk_gap=0.0, hang=900.0)
+HANGING_PACE = Pace(first_token=0.0, chunk_gap=0.0, hang=900.0)
 """Hanging faults hang for good: whoever waits for them has to leave."""
 
 _EVENT = re.compile(rb"\Aevent: [^\n]*\n")
@@ -37,14 +37,14 @@ APIS: Final[dict[Api, str]] = {"chat": "/chat/completions", "responses": "/respo
 """The APIs that every fault plays on, and where they are below the base URL."""
 
 
-class Seen(NamedTuple):
+class RawAnswer(NamedTuple):
     """An answer as it came over the wire; ``end`` is how it ended: ``whole``, or the client's exception."""
 
     status: int | None
     content_type: str | None
     headers: dict[str, str]
     body: bytes
-    end: str
+    ending: str
     seconds: float
 
     @property
@@ -66,7 +66,7 @@ class Seen(NamedTuple):
         return next((reason for reason in reversed(reasons) if reason), None)
 
     @property
-    def last(self) -> str | None:
+    def last_event(self) -> str | None:
         """The type of the last event, and the reason or code it gives; for the Responses API."""
         event = self.events[-1] if self.events else {}
         response = event.get("response") or {}
@@ -75,7 +75,7 @@ class Seen(NamedTuple):
         return " ".join(filter(None, (event.get("type"), why))) or None
 
     @property
-    def done(self) -> bool:
+    def has_done_marker(self) -> bool:
         """Whether the stream said ``[DONE]``."""
         return b"[DONE]" in self.body
 
@@ -85,7 +85,7 @@ class Seen(NamedTuple):
         return json.loads(self.body)
 
 
-async def see(
+async def fetch_raw(
     simulator: Simulator,
     model: str,
     *,
@@ -93,12 +93,12 @@ async def see(
     stream: bool = True,
     verify: ssl.SSLContext | None = None,
     **more: Any,
-) -> Seen:
+) -> RawAnswer:
     """Ask ``simulator`` for an answer of ``model`` with a plain client, and return what came."""
-    body = {"model": model, **prompt(api), "stream": stream, **more}
+    body = {"model": model, **prompt_field(api), "stream": stream, **more}
     started = time.monotonic()
     response, received = None, bytearray()
-    async with httpx2.AsyncClient(trust_env=False, timeout=20, verify=verify or TRUST_NOBODY) as client:
+    async with httpx2.AsyncClient(trust_env=False, timeout=20, verify=verify or NO_CA_CONTEXT) as client:
         try:
             async with client.stream("POST", simulator.base_url + APIS[api], json=body) as response:
                 async for piece in response.aiter_raw():
@@ -107,22 +107,22 @@ async def see(
         except httpx2.HTTPError as error:
             end = type(error).__name__
     headers = {} if response is None else dict(response.headers)
-    return Seen(
+    return RawAnswer(
         status=None if response is None else response.status_code,
         content_type=headers.get("content-type", "").partition(";")[0] or None,
         headers=headers,
         body=bytes(received),
-        end=end,
+        ending=end,
         seconds=time.monotonic() - started,
     )
 
 
-def prompt(api: Api) -> dict[str, Any]:
+def prompt_field(api: Api) -> dict[str, Any]:
     """Return the part of a request that holds the question."""
     return {"messages": [{"role": "user", "content": "ping"}]} if api == "chat" else {"input": "ping"}
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
     """Return once ``condition`` holds; a ``TimeoutError`` says that it never did."""
     async with asyncio.timeout(seconds):
         while not condition():

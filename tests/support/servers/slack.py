@@ -5,18 +5,18 @@ import re
 from collections.abc import Iterator
 from typing import Any
 
-from support.servers.receiver import Behaviour, Delivery, Receiver, Reply
+from support.servers.receiver import Behaviour, Delivery, FakeReceiver, Reply
 
-PATH = "/services/T0001/B0001/tok3nt0k3ntok3n"
+WEBHOOK_PATH = "/services/T0001/B0001/tok3nt0k3ntok3n"
 """Where the channel is."""
 
 _MENTION = re.compile(r"<[!@#]|@(?:channel|here|everyone)\b")
-_BARE = re.compile(r"[<>]|&(?!(?:amp|lt|gt);)")
+_UNESCAPED = re.compile(r"[<>]|&(?!(?:amp|lt|gt);)")
 _LINK = re.compile(r"<https?://[^<>|\s]+\|[^<>|]+>")
-_MOST_TEXT = 13_200
+_MAX_TEXT = 13_200
 
 
-class Slack(Receiver):
+class FakeSlack(FakeReceiver):
     """A :class:`Receiver` of messages; ``archived`` and ``gone`` are what can become of the channel and the webhook.
 
     Whatever it says is ``text/html``, a success, too. What it refuses beyond Slack itself: a message that would mention
@@ -30,21 +30,21 @@ class Slack(Receiver):
 
     def reply(self, delivery: Delivery) -> Behaviour:
         """Judge a message as Slack does."""
-        if delivery.path != PATH or self.gone:
-            return said(404, b"no_service")
+        if delivery.path != WEBHOOK_PATH or self.gone:
+            return slack_reply(404, b"no_service")
         if self.archived:
-            return said(410, b"channel_is_archived")
+            return slack_reply(410, b"channel_is_archived")
         try:
             message = json.loads(delivery.body)
         except ValueError:
-            return said(400, b"invalid_payload")
+            return slack_reply(400, b"invalid_payload")
         if not message.get("text"):
-            return said(400, b"no_text")
+            return slack_reply(400, b"no_text")
         errors = list(_errors(message))
-        return said(400, f"invalid_blocks: {errors}".encode()) if errors else said(200, b"ok")
+        return slack_reply(400, f"invalid_blocks: {errors}".encode()) if errors else slack_reply(200, b"ok")
 
 
-def said(status: int, body: bytes) -> Reply:
+def slack_reply(status: int, body: bytes) -> Reply:
     """Build an answer as Slack's webhooks give it."""
     return Reply(status, {"Content-Type": "text/html"}, body)
 
@@ -54,7 +54,7 @@ def _errors(message: dict[str, Any]) -> Iterator[str]:
     if not 0 < len(blocks) <= 50:
         yield f"{len(blocks)} blocks"
     yield from _markup_errors(message["text"])
-    if sum(len(text["text"]) for text in texts(message)) > _MOST_TEXT:
+    if sum(len(text["text"]) for text in text_objects(message)) > _MAX_TEXT:
         yield "msg_blocks_too_long"
     for block in blocks:
         match block["type"]:
@@ -76,7 +76,7 @@ def _errors(message: dict[str, Any]) -> Iterator[str]:
                 yield f"block {other}"
 
 
-def texts(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
+def text_objects(message: dict[str, Any]) -> Iterator[dict[str, Any]]:
     """Yield every text object of the blocks."""
     for block in message["blocks"]:
         yield from [block["text"]] if "text" in block else []
@@ -97,5 +97,5 @@ def _markup_errors(text: str) -> Iterator[str]:
     rest = _LINK.sub("", text)
     if _MENTION.search(rest):
         yield f"mention in {text!r}"
-    if _BARE.search(rest):
+    if _UNESCAPED.search(rest):
         yield f"bare character in {text!r}"

@@ -6,14 +6,14 @@ from email.message import EmailMessage
 from typing import Self
 
 
-class MailServer:
+class FakeSmtpServer:
     """``async with MailServer() as server``: speaks as much SMTP (RFC 5321) as it takes to be handed a mail.
 
     ``mails`` are those that have come in. With ``refusing``, it takes none for good (550).
     """
 
     def __init__(self, *, refusing: bool = False) -> None:
-        self.mails: list[EmailMessage] = []
+        self.messages: list[EmailMessage] = []
         self._refusing = refusing
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -39,14 +39,14 @@ class MailServer:
         assert task is not None
         self._tasks.add(task)
         try:
-            await self._talk(reader, writer)
+            await self._serve_session(reader, writer)
         except (OSError, EOFError, asyncio.CancelledError):
             pass  # the other side has gone, or the test is over
         finally:
             self._tasks.discard(task)
             writer.close()
 
-    async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _serve_session(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 ready\r\n")
         while line := await reader.readline():
             match line[:4].upper():
@@ -55,7 +55,7 @@ class MailServer:
                 case b"DATA":
                     writer.write(b"354 go on\r\n")
                     content = await reader.readuntil(b"\r\n.\r\n")
-                    self.mails.append(message_from_bytes(content[:-3], policy=policy.default))
+                    self.messages.append(message_from_bytes(content[:-3], policy=policy.default))
                     writer.write(b"250 taken\r\n")
                 case b"QUIT":
                     writer.write(b"221 bye\r\n")

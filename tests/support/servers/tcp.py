@@ -6,13 +6,13 @@ import ssl
 from collections.abc import Awaitable, Callable
 from typing import Any, Self
 
-Talk = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
+ConnectionHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
-class Listener:
+class TcpServer:
     """``async with``: listens on a free port of loopback, and has ``talk`` on each connection until the block ends."""
 
-    def __init__(self, talk: Talk, *, ssl: ssl.SSLContext | None = None) -> None:
+    def __init__(self, talk: ConnectionHandler, *, ssl: ssl.SSLContext | None = None) -> None:
         self._talk = talk
         self._ssl = ssl
         self._tasks: set[asyncio.Task[Any]] = set()
@@ -52,7 +52,7 @@ class Listener:
             writer.transport.abort() if writer.is_closing() else writer.close()
 
 
-class Endpoint(Listener):
+class FixedHttpServer(TcpServer):
     """Answers ``GET`` by the path: with what :func:`http` made, or 404. ``heads`` are the requests as they came."""
 
     def __init__(self, answers: dict[str, bytes], *, ssl: ssl.SSLContext | None = None) -> None:
@@ -64,11 +64,11 @@ class Endpoint(Listener):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.heads.append(head)
         path = head.split(" ")[1].partition("/v1/")[2]
-        writer.write(self.answers.get(path) or http(404, {"error": {"message": "no such place"}}))
+        writer.write(self.answers.get(path) or http_response(404, {"error": {"message": "no such place"}}))
         await writer.drain()
 
 
-def http(status: int, body: Any = "", kind: str = "application/json", **headers: str) -> bytes:
+def http_response(status: int, body: Any = "", kind: str = "application/json", **headers: str) -> bytes:
     """Return an HTTP answer; a ``body`` that is no text becomes JSON."""
     text = body if isinstance(body, str) else json.dumps(body)
     lines = [
@@ -81,21 +81,21 @@ def http(status: int, body: Any = "", kind: str = "application/json", **headers:
     return "\r\n".join([*lines, "", text]).encode()
 
 
-class ConnectProxy(Listener):
+class ConnectProxy(TcpServer):
     """A proxy that takes every CONNECT to ``port`` of loopback, or answers it with ``refusal``."""
 
     def __init__(self, port: int = 0, *, refusal: bytes = b"", ssl: ssl.SSLContext | None = None) -> None:
         self._target = port
         self._refusal = refusal
         self.heads: list[str] = []
-        super().__init__(self._pass, ssl=ssl)
+        super().__init__(self._tunnel, ssl=ssl)
 
     @property
     def url(self) -> str:
         """Its address."""
         return self.base_url.removesuffix("/v1")
 
-    async def _pass(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.heads.append((await reader.readuntil(b"\r\n\r\n")).decode())
         writer.write(self._refusal or b"HTTP/1.1 200 Connection established\r\n\r\n")
         await writer.drain()
@@ -104,15 +104,15 @@ class ConnectProxy(Listener):
         inner_reader, inner_writer = await asyncio.open_connection("127.0.0.1", self._target)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(_pump(reader, inner_writer))
-                tasks.create_task(_pump(inner_reader, writer))
+                tasks.create_task(_copy_stream(reader, inner_writer))
+                tasks.create_task(_copy_stream(inner_reader, writer))
         except* OSError:
             pass  # one of the two has gone
         finally:
             inner_writer.transport.abort()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy_stream(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     while data := await reader.read(65536):
         writer.write(data)
         await writer.drain()

@@ -12,34 +12,34 @@ from streamcanary.store.database import Store
 NOON = 1_770_000_000.0
 """A moment in 2026: 02:40 UTC on 2 February."""
 
-PROGRAM_ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "error"}
+CHILD_ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "error"}
 """What a program under test runs in."""
 
 
 @dataclass
-class SetClock:
+class FrozenClock:
     """A clock that stands still until it is set."""
 
-    wall: float = NOON
-    running: float = 1000.0
+    wall_time: float = NOON
+    monotonic_time: float = 1000.0
 
     def time(self) -> float:
         """Return the wall time that is set."""
-        return self.wall
+        return self.wall_time
 
     def monotonic(self) -> float:
         """Return the monotonic time that is set."""
-        return self.running
+        return self.monotonic_time
 
-    def pass_by(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         """Let both clocks go on."""
-        self.wall += seconds
-        self.running += seconds
+        self.wall_time += seconds
+        self.monotonic_time += seconds
 
 
-def open_store(path: Path, clock: SetClock | None = None, *, keep: float = 3600.0, patience: float = 10.0) -> Store:
+def open_store(path: Path, clock: FrozenClock | None = None, *, keep: float = 3600.0, patience: float = 10.0) -> Store:
     """Open a store at ``path`` that keeps runs for an hour."""
-    return Store.open(StoreConfig(path=path, keep=keep), clock or SetClock(), patience=patience)
+    return Store.open(StoreConfig(path=path, keep=keep), clock or FrozenClock(), patience=patience)
 
 
 def make_outcome(number: int, **changes: Any) -> Outcome:

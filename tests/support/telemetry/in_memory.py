@@ -12,7 +12,7 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 Tree = tuple[str, dict[str, Any], list["Tree"]]
 
 
-class Recorded:
+class RecordedTelemetry:
     """What was recorded: spans as trees, metrics as numbers. Counters only grow: a test compares before and after."""
 
     def __init__(self, spans: InMemorySpanExporter, reader: InMemoryMetricReader) -> None:
@@ -70,11 +70,11 @@ class Recorded:
         ]
 
 
-def install() -> Recorded:
+def install_in_memory_providers() -> RecordedTelemetry:
     """Install SDK providers that keep everything in memory, for this process."""
     spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
     tracing = TracerProvider()
     tracing.add_span_processor(SimpleSpanProcessor(spans))
     trace.set_tracer_provider(tracing)
     metrics.set_meter_provider(MeterProvider([reader]))
-    return Recorded(spans, reader)
+    return RecordedTelemetry(spans, reader)

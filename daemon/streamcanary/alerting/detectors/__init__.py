@@ -10,17 +10,17 @@ from typing import Annotated
 
 from pydantic import Field
 
-from streamcanary.alerting.detectors.base import Judge
+from streamcanary.alerting.detectors.base import CanaryDetector
 from streamcanary.alerting.detectors.burn_rate import BurnRate, BurnRateState
 from streamcanary.alerting.detectors.consecutive import Consecutive, ConsecutiveState
 from streamcanary.alerting.detectors.no_data import NoData
 from streamcanary.alerting.detectors.ratio import Ratio, RatioState
 from streamcanary.alerting.detectors.spike import Cusum, Spike, SpikeState
 
-Sampling = Ratio | Consecutive | BurnRate | Spike
+SampleDetector = Ratio | Consecutive | BurnRate | Spike
 """A detector that looks at samples, and not at their absence."""
 
-Detector = Annotated[Sampling | NoData, Field(discriminator="type")]
+Detector = Annotated[SampleDetector | NoData, Field(discriminator="type")]
 """Any detector, told apart by its ``type``."""
 
 DetectorState = RatioState | ConsecutiveState | BurnRateState | SpikeState
@@ -34,11 +34,11 @@ __all__ = [
     "Cusum",
     "Detector",
     "DetectorState",
-    "Judge",
+    "CanaryDetector",
     "NoData",
     "Ratio",
     "RatioState",
-    "Sampling",
+    "SampleDetector",
     "Spike",
     "SpikeState",
 ]

@@ -5,12 +5,12 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 from pydantic import BaseModel, ConfigDict
 
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.config_issue import Misfit
+from streamcanary.model.config_types.config_issue import ConfigIssue
 
 State = TypeVar("State")
 
 
-class Tally(NamedTuple):
+class FailureCounts(NamedTuple):
     """``bad`` of the last ``total`` samples were bad, the oldest seen at ``since`` (seconds since the epoch)."""
 
     bad: int
@@ -18,7 +18,7 @@ class Tally(NamedTuple):
     since: float
 
     @property
-    def recovery(self) -> str:
+    def resolve_reason(self) -> str:
         """What ended an outage, in words."""
         if self.bad:
             return f"recovered: {self.total - self.bad} of the last {self.total} runs were good"
@@ -29,23 +29,23 @@ class Tally(NamedTuple):
         )
 
 
-class Verdict(NamedTuple, Generic[State]):
+class DetectorResult(NamedTuple, Generic[State]):
     """The state after a sample, whether it fires now, and what was counted."""
 
     state: State
-    firing: bool
-    tally: Tally
+    is_firing: bool
+    counts: FailureCounts
 
 
-class Judge(Protocol):
+class CanaryDetector(Protocol):
     """A detector made ready for one canary."""
 
     @property
-    def ends(self) -> str:
+    def resolve_condition(self) -> str:
         """What resolves it, in words."""
         ...
 
-    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> Verdict[Any]:
+    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[Any]:
         """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
 
         Whatever is no state of this detector (``None``, or that of another one) starts it afresh. A sample that is bad
@@ -54,15 +54,15 @@ class Judge(Protocol):
         ...
 
 
-class DetectorModel(BaseModel):
+class BaseDetector(BaseModel):
     """The configuration of a detector, and what it means for one canary."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def unfit(self, canary: Canary) -> Misfit | None:
+    def config_error(self, canary: Canary) -> ConfigIssue | None:
         """Return why it could never do for ``canary`` what it promises; the path is below the detector."""
         return None
 
-    def doubt(self, canary: Canary) -> str | None:
+    def config_warning(self, canary: Canary) -> str | None:
         """Return what is no mistake for ``canary``, and may be meant otherwise."""
         return None

@@ -6,13 +6,13 @@ from typing import Annotated, Literal, Self
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.alerting.detectors.base import DetectorModel, Tally, Verdict
+from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.config_issue import Misfit, refuse
+from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import PositiveDuration, format_duration
-from streamcanary.model.config_types.fraction import Fraction, format_fraction, least
+from streamcanary.model.config_types.fraction import Fraction, format_fraction, min_count
 
-BUCKETS = 60
+BUCKETS_PER_WINDOW = 60
 """How many parts a window is kept in; it is exact to one of them."""
 
 _Window = Annotated[PositiveDuration, Field(ge=10, le=30 * 86400)]
@@ -31,10 +31,12 @@ class BurnWindow(BaseModel):
     rate: Annotated[float, Field(gt=0, le=10_000, allow_inf_nan=False)]
 
     @model_validator(mode="after")
-    def _one_is_shorter(self) -> Self:
+    def _check_order(self) -> Self:
         if self.short >= self.long:
             short, long = format_duration(self.short), format_duration(self.long)
-            refuse(type(self).__name__, [Misfit(("short",), f"{short} must be shorter than long ({long})")])
+            raise_config_errors(
+                type(self).__name__, [ConfigIssue(("short",), f"{short} must be shorter than long ({long})")]
+            )
         return self
 
 
@@ -53,9 +55,9 @@ class Ring(Struct, frozen=True, array_like=True):
     buckets: tuple[Bucket, ...] = ()
 
     @property
-    def width(self) -> float:
+    def bucket_seconds(self) -> float:
         """How long a bucket is, in seconds."""
-        return self.seconds / BUCKETS
+        return self.seconds / BUCKETS_PER_WINDOW
 
     @property
     def counts(self) -> tuple[int, int]:
@@ -65,17 +67,17 @@ class Ring(Struct, frozen=True, array_like=True):
             good, bad = good + bucket.good, bad + bucket.bad
         return bad, good + bad
 
-    def take(self, *, bad: bool, at: float) -> "Ring":
+    def add(self, *, bad: bool, at: float) -> "Ring":
         """Return the ring with one more sample, seen ``at`` (seconds since the epoch), without what is too old then.
 
         Buckets that seem to come from later (the clock was set back) count as of now.
         """
-        number, buckets = int(at // self.width), self.buckets
+        number, buckets = int(at // self.bucket_seconds), self.buckets
         good_now, bad_now, begin, end = int(not bad), int(bad), 0, len(buckets)
         while end > 0 and buckets[end - 1].number >= number:
             end -= 1
             good_now, bad_now = good_now + buckets[end].good, bad_now + buckets[end].bad
-        while begin < end and buckets[begin].number <= number - BUCKETS:
+        while begin < end and buckets[begin].number <= number - BUCKETS_PER_WINDOW:
             begin += 1
         return Ring(self.seconds, (*buckets[begin:end], Bucket(number, good_now, bad_now)))
 
@@ -86,7 +88,7 @@ class BurnRateState(Struct, frozen=True, kw_only=True, tag_field="type", tag="bu
     rings: tuple[Ring, ...] = ()
 
 
-class BurnRate(DetectorModel):
+class BurnRate(BaseDetector):
     """Fires when any of ``windows`` burns: in both its long and its short window the errors have reached its ``rate``.
 
     That is so many times what the objective leaves: at an objective of 99 % a rate of 14.4 is 14.4 % of errors.
@@ -108,20 +110,20 @@ class BurnRate(DetectorModel):
     min_samples: Annotated[int, Field(ge=1, le=1000)] = 10
 
     @model_validator(mode="after")
-    def _can_be_reached(self) -> Self:
-        refuse(type(self).__name__, self._unreachable())
+    def _check_thresholds(self) -> Self:
+        raise_config_errors(type(self).__name__, self._threshold_errors())
         return self
 
     @property
-    def budget(self) -> float:
+    def error_budget(self) -> float:
         """The part of runs that may fail."""
         return round(1 - self.objective, 12)
 
     @property
-    def ends(self) -> str:
+    def resolve_condition(self) -> str:
         """What resolves it, in words."""
         parts = (
-            f"{format_fraction(window.rate * self.budget / 2)} of the last {format_duration(window.short)}"
+            f"{format_fraction(window.rate * self.error_budget / 2)} of the last {format_duration(window.short)}"
             for window in self.windows
         )
         return f"a good run, with less than {' and '.join(parts)} bad"
@@ -130,27 +132,29 @@ class BurnRate(DetectorModel):
         """Return the detector as it is: it asks the same of every canary."""
         return self
 
-    def unfit(self, canary: Canary) -> Misfit | None:
+    def config_error(self, canary: Canary) -> ConfigIssue | None:
         """Return what is wrong if even the longest window is over before there are ``min_samples`` in it."""
         longest = max(window.long for window in self.windows)
-        runs = canary.schedule.most_runs(longest)
+        runs = canary.schedule.max_runs(longest)
         if runs >= self.min_samples:
             return None
-        return Misfit(
+        return ConfigIssue(
             ("windows",) if "windows" in self.model_fields_set else (),
             f"{canary.name} runs every {canary.schedule}, {runs} times in {format_duration(longest)}: "
             f"fewer than min_samples ({self.min_samples}), so it could never fire",
         )
 
-    def doubt(self, canary: Canary) -> str | None:
+    def config_warning(self, canary: Canary) -> str | None:
         """Return which windows are over before there are ``min_samples`` in them, if others are not."""
-        short = [one for one in self.windows if canary.schedule.most_runs(one.long) < self.min_samples]
+        short = [one for one in self.windows if canary.schedule.max_runs(one.long) < self.min_samples]
         if not short:
             return None
-        said = " and ".join(f"{canary.schedule.most_runs(one.long)} in {format_duration(one.long)}" for one in short)
-        return f"{said}: fewer runs than min_samples ({self.min_samples}), so that only longer windows can fire"
+        described = " and ".join(
+            f"{canary.schedule.max_runs(one.long)} in {format_duration(one.long)}" for one in short
+        )
+        return f"{described}: fewer runs than min_samples ({self.min_samples}), so that only longer windows can fire"
 
-    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> Verdict[BurnRateState]:
+    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[BurnRateState]:
         """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
 
         Whatever is no state of this detector starts it afresh; so does a window of a length that there was none of.
@@ -158,12 +162,12 @@ class BurnRate(DetectorModel):
         known = {ring.seconds: ring for ring in state.rings} if isinstance(state, BurnRateState) else {}
         rings = {}
         for seconds in sorted({length for window in self.windows for length in (window.long, window.short)}):
-            rings[seconds] = known.get(seconds, Ring(seconds)).take(bad=bad, at=at)
+            rings[seconds] = known.get(seconds, Ring(seconds)).add(bad=bad, at=at)
         counts = {seconds: ring.counts for seconds, ring in rings.items()}
 
         def reached(window: BurnWindow, seconds: float, part: float = 1.0) -> bool:
             count, total = counts[seconds]
-            return count >= least(min(part * window.rate * self.budget, 1.0), total)
+            return count >= min_count(min(part * window.rate * self.error_budget, 1.0), total)
 
         burning = [
             window
@@ -176,23 +180,23 @@ class BurnRate(DetectorModel):
             firing = bool(burning)
         elif not bad and counts[max(counts)][1] >= self.min_samples:
             firing = any(reached(window, window.short, 0.5) for window in self.windows)
-        shown = rings[(burning or self.windows)[0].long]
-        since = shown.buckets[0].number * shown.width
-        return Verdict(
-            BurnRateState(rings=tuple(rings.values())), firing, Tally(*counts[shown.seconds], min(since, at))
+        reported = rings[(burning or self.windows)[0].long]
+        since = reported.buckets[0].number * reported.bucket_seconds
+        return DetectorResult(
+            BurnRateState(rings=tuple(rings.values())), firing, FailureCounts(*counts[reported.seconds], min(since, at))
         )
 
-    def _unreachable(self) -> Iterator[Misfit]:
-        if self.budget <= 0:
+    def _threshold_errors(self) -> Iterator[ConfigIssue]:
+        if self.error_budget <= 0:
             message = "an objective of 100% leaves no error budget to burn: write a lower one, such as 99.9%"
-            yield Misfit(("objective",), message)
+            yield ConfigIssue(("objective",), message)
             return
         for number, window in enumerate(self.windows):
-            if window.rate * self.budget > 1 + 1e-9:
-                yield Misfit(
+            if window.rate * self.error_budget > 1 + 1e-9:
+                yield ConfigIssue(
                     ("windows", number, "rate") if "windows" in self.model_fields_set else ("objective",),
                     f"at an objective of {format_fraction(self.objective)} a burn rate of {window.rate:g} is "
-                    f"{window.rate * self.budget * 100:.3g}% of errors, so it could never fire; "
-                    f"set windows with a rate of at most {1 / self.budget:.3g}",
-                    against=("objective",),
+                    f"{window.rate * self.error_budget * 100:.3g}% of errors, so it could never fire; "
+                    f"set windows with a rate of at most {1 / self.error_budget:.3g}",
+                    conflicts_with=("objective",),
                 )

@@ -5,7 +5,7 @@ from typing import Annotated, Literal, Self
 from msgspec import Struct
 from pydantic import Field
 
-from streamcanary.alerting.detectors.base import DetectorModel, Tally, Verdict
+from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts
 from streamcanary.model.canary import Canary
 
 _Count = Annotated[int, Field(ge=1, le=1000)]
@@ -22,7 +22,7 @@ class ConsecutiveState(Struct, frozen=True, kw_only=True, tag_field="type", tag=
     since: float = 0.0
 
 
-class Consecutive(DetectorModel):
+class Consecutive(BaseDetector):
     """Fires at ``failures`` bad samples in a row; resolves at ``resolve_after`` good ones in a row.
 
     ``resolve_after`` is ``failures`` unless set. A lower number resolves sooner and flaps more: at a steady 50 % of
@@ -35,12 +35,12 @@ class Consecutive(DetectorModel):
     resolve_after: _Count | None = None
 
     @property
-    def ends(self) -> str:
+    def resolve_condition(self) -> str:
         """What resolves it, in words."""
-        return "one good run" if self.needed == 1 else f"{self.needed} good runs in a row"
+        return "one good run" if self.resolve_count == 1 else f"{self.resolve_count} good runs in a row"
 
     @property
-    def needed(self) -> int:
+    def resolve_count(self) -> int:
         """How many good samples in a row resolve it."""
         return self.resolve_after or self.failures
 
@@ -48,13 +48,13 @@ class Consecutive(DetectorModel):
         """Return the detector as it is: it asks the same of every canary."""
         return self
 
-    def doubt(self, canary: Canary) -> str | None:
+    def config_warning(self, canary: Canary) -> str | None:
         """Return what is to be said if a single failure fires."""
         if self.failures > 1:
             return None
         return "one failed run fires, and single failures are common; write failures: 2 or more"
 
-    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> Verdict[ConsecutiveState]:
+    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[ConsecutiveState]:
         """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
 
         Whatever is no state of this detector (``None``, or that of another one) starts it afresh.
@@ -65,7 +65,7 @@ class Consecutive(DetectorModel):
             state = ConsecutiveState(bad=min(state.bad + 1, self.failures), since=since)
             firing = firing or state.bad >= self.failures
         else:
-            state = ConsecutiveState(good=min(state.good + 1, self.needed))
-            firing = firing and state.good < self.needed
+            state = ConsecutiveState(good=min(state.good + 1, self.resolve_count))
+            firing = firing and state.good < self.resolve_count
         since = state.since if state.bad else at
-        return Verdict(state, firing, Tally(state.bad, state.bad or state.good, since))
+        return DetectorResult(state, firing, FailureCounts(state.bad, state.bad or state.good, since))

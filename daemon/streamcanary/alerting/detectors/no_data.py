@@ -4,11 +4,11 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from streamcanary.alerting.detectors.base import DetectorModel
+from streamcanary.alerting.detectors.base import BaseDetector
 from streamcanary.model.canary import Canary
 
 
-class NoData(DetectorModel):
+class NoData(BaseDetector):
     """Fires when ``runs`` runs that the canary's schedule asks for left no sample: good, bad or neutral.
 
     A run of which the probe itself broke, or that did not come about, is none; one that the budget forbade is not
@@ -20,7 +20,7 @@ class NoData(DetectorModel):
     runs: Annotated[int, Field(ge=1, le=1000)] = 3
 
     @property
-    def ends(self) -> str:
+    def resolve_condition(self) -> str:
         """What resolves it, in words."""
         return "one run that says something, good or bad"
 

@@ -8,18 +8,18 @@ from typing import Annotated, Literal, NamedTuple
 from msgspec import Struct
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
-from streamcanary.alerting.detectors.base import DetectorModel, Tally, Verdict
+from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts
 from streamcanary.alerting.detectors.cusum_run_length import runs_to_fire_by_threshold
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.config_issue import Misfit, refuse
+from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import format_duration, parse_duration
 from streamcanary.model.config_types.fraction import Fraction, format_fraction
 
 _RATE = re.compile(r"\s*(\d{1,6})\s+per\s+(\S+)\s*")
 _UNITS = {"day": 86400.0, "week": 7 * 86400.0, "month": 30 * 86400.0, "year": 365 * 86400.0}
-_SHORTEST = 3600.0  # seconds between two false pages; who wants more of them wants no pages
-_LONGEST_STEP = 500
-_HIGHEST = 5000
+_MIN_INTERVAL = 3600.0  # seconds between two false pages; who wants more of them wants no pages
+_MAX_STEP = 500
+_MAX_THRESHOLD = 5000
 
 
 class FalsePages(NamedTuple):
@@ -29,7 +29,7 @@ class FalsePages(NamedTuple):
     per: float
 
     @property
-    def apart(self) -> float:
+    def mean_interval(self) -> float:
         """The mean time from one to the next, in seconds."""
         return self.per / self.pages
 
@@ -53,7 +53,7 @@ def _parse_false_pages(value: object) -> FalsePages:
         ) from None
     if pages < 1:
         raise ValueError("no detector is never wrong: write at least one, over a long time, such as 1 per 3650d")
-    if per / pages < _SHORTEST:
+    if per / pages < _MIN_INTERVAL:
         raise ValueError("more than one false page per hour: write fewer, such as 1 per 30d")
     return FalsePages(pages, per)
 
@@ -88,33 +88,33 @@ class Cusum(NamedTuple):
     threshold: int
 
     @property
-    def ends(self) -> str:
+    def resolve_condition(self) -> str:
         """What resolves it, in words."""
         return f"{self.threshold} good runs, and {self.step} more for each bad one between them"
 
-    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> Verdict[SpikeState]:
+    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[SpikeState]:
         """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
 
         The sum of another threshold (the rule was edited, or the canary's interval) is scaled to this one. Whatever
         is no state of this detector starts it afresh: at zero, or, as nobody knows how bad it is, at the threshold if
         it fires.
         """
-        state = self._own(state, firing=firing)
+        state = self._rescaled(state, firing=firing)
         total = state.total + 1
         count = state.bad + bad
         since = min(state.since, at) if state.total else at
         if bad:
-            now = min(state.sum + self.step, self.threshold)
-            firing = firing or now == self.threshold
+            new_sum = min(state.sum + self.step, self.threshold)
+            firing = firing or new_sum == self.threshold
         else:
-            now = max(state.sum - 1, 0)
-            firing = firing and now > 0
-        if now == 0:
-            return Verdict(SpikeState(), firing, Tally(count, total, since))
-        state = SpikeState(sum=now, threshold=self.threshold, bad=count, total=total, since=since)
-        return Verdict(state, firing, Tally(count, total, since))
+            new_sum = max(state.sum - 1, 0)
+            firing = firing and new_sum > 0
+        if new_sum == 0:
+            return DetectorResult(SpikeState(), firing, FailureCounts(count, total, since))
+        state = SpikeState(sum=new_sum, threshold=self.threshold, bad=count, total=total, since=since)
+        return DetectorResult(state, firing, FailureCounts(count, total, since))
 
-    def _own(self, state: object, *, firing: bool) -> SpikeState:
+    def _rescaled(self, state: object, *, firing: bool) -> SpikeState:
         if not isinstance(state, SpikeState):
             return SpikeState(sum=self.threshold if firing else 0)
         if state.sum == 0 or state.threshold == self.threshold:
@@ -129,7 +129,7 @@ class Cusum(NamedTuple):
         )
 
 
-class Spike(DetectorModel):
+class Spike(BaseDetector):
     """Fires when the samples say that the error rate is ``spike`` rather than ``normal``.
 
     It is the Bernoulli CUSUM (Page 1954; Reynolds and Stoumbos 1999): a bad sample adds the evidence that it is,
@@ -150,25 +150,27 @@ class Spike(DetectorModel):
     false_pages: FalsePagesText = FalsePages(1, 365 * 86400.0)
 
     @model_validator(mode="after")
-    def _can_be_told_apart(self) -> "Spike":
+    def _check_distinguishable(self) -> "Spike":
         normal, spike = format_fraction(self.normal), format_fraction(self.spike)
         problem = None
         if self.spike <= self.normal:
             problem = f"{spike} is not more than normal ({normal}): it could not tell the two apart"
         elif self.spike == 1:
             problem = "a spike in which all runs fail is one that a single good run disproves: write 90%, or less"
-        elif not self.normal < 1 / (self.step + 1) < self.spike or self.step > _LONGEST_STEP:
+        elif not self.normal < 1 / (self.step + 1) < self.spike or self.step > _MAX_STEP:
             problem = f"{spike} is too near to normal ({normal}) to be told apart run by run; write a higher one"
         if problem:
-            refuse(type(self).__name__, [Misfit(("spike",), problem, against=("normal",))])
+            raise_config_errors(type(self).__name__, [ConfigIssue(("spike",), problem, conflicts_with=("normal",))])
         return self
 
-    def unfit(self, canary: Canary) -> Misfit | None:
+    def config_error(self, canary: Canary) -> ConfigIssue | None:
         """Return what is wrong if ``false_pages`` cannot be promised."""
         try:
             self.for_canary(canary)
         except ValueError as error:
-            return Misfit(("false_pages",), f"{error} ({canary.name} runs every {format_duration(canary.interval)})")
+            return ConfigIssue(
+                ("false_pages",), f"{error} ({canary.name} runs every {format_duration(canary.interval)})"
+            )
         return None
 
     @property
@@ -188,7 +190,7 @@ class Spike(DetectorModel):
 
     def for_interval(self, interval: float) -> Cusum:
         """Return the same for any canary that runs every ``interval`` seconds."""
-        return Cusum(self.step, _threshold(self.step, self.normal, self.false_pages.apart / interval))
+        return Cusum(self.step, _threshold(self.step, self.normal, self.false_pages.mean_interval / interval))
 
 
 @lru_cache(maxsize=1024)
@@ -197,6 +199,6 @@ def _threshold(step: int, normal: float, runs: float) -> int:
     for threshold, mean in enumerate(runs_to_fire_by_threshold(step, normal), 1):
         if mean >= runs:
             return threshold
-        if threshold == _HIGHEST:
+        if threshold == _MAX_THRESHOLD:
             break
     raise ValueError("normal and spike are too near to each other for so few false pages: raise spike, or allow more")

@@ -4,23 +4,23 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
 
 from streamcanary.alerting.builtin_rules import (
-    ABOUT_US,
     BUDGET_EXHAUSTED,
     CANARY_EGRESS_DOWN,
-    ENDS,
+    DAEMON_RULES,
     NO_DATA,
     RECEIVER_FAILING,
+    RESOLVE_CONDITIONS,
     STORE_FAILING,
     TARGET_REJECTED,
 )
-from streamcanary.alerting.detectors import Judge, NoData
+from streamcanary.alerting.detectors import CanaryDetector, NoData
 from streamcanary.alerting.engine.keys import incident_key
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.alerts.incident import Evidence, Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.secret import scrub
 
-SLACK = 5.0
+MISSED_RUN_GRACE = 5.0
 """Seconds by which a run may be late without being missed."""
 
 
@@ -29,30 +29,30 @@ def alert_labels(name: str, rule: Rule, canary: Canary, instance: str) -> dict[s
     return {**canary.label_set(), **rule.labels, "alertname": name, "instance": instance}
 
 
-class Pair(NamedTuple):
+class Binding(NamedTuple):
     """A rule, and a canary that it watches; ``key`` is that of their incident and their detector.
 
     It either has a ``judge`` of samples, or, if that is ``None``, fires at ``runs`` runs that are missing.
     """
 
     key: str
-    name: str
+    rule_name: str
     rule: Rule
     canary: Canary
-    judge: Judge | None
-    runs: int
-    ends: str
+    detector: CanaryDetector | None
+    missing_runs_to_fire: int
+    resolve_condition: str
 
-    def missing(self, seen: float, now: float) -> int:
+    def missing_runs(self, last_seen: float, now: float) -> int:
         """Return how many runs since ``seen`` are missing at ``now`` if these are enough to fire, else 0.
 
         Times are seconds since the epoch.
         """
-        due = self.canary.nth_after(seen, self.runs)
-        return self.runs if now >= due + self.canary.timeout + SLACK else 0
+        due = self.canary.nth_run_after(last_seen, self.missing_runs_to_fire)
+        return self.missing_runs_to_fire if now >= due + self.canary.timeout + MISSED_RUN_GRACE else 0
 
 
-class Pairs:
+class Bindings:
     """All pairs of one configuration, by key.
 
     ``canaries`` are by name, ``identities`` are their names in keys. ``explaining`` has, by the key of an incident, the
@@ -67,30 +67,34 @@ class Pairs:
         self._rules = rules
         self.canaries = {canary.name: canary for canary in canaries}
         self.identities = frozenset(canary.identity for canary in canaries)
-        self._pairs: dict[str, Pair] = {}
-        self._sampled: dict[str, list[Pair]] = {}
-        self._expected: dict[str, list[Pair]] = {}
-        self.explaining: dict[str, tuple[str, ...]] = {}
+        self._bindings: dict[str, Binding] = {}
+        self._sample_bindings: dict[str, list[Binding]] = {}
+        self._no_data_bindings: dict[str, list[Binding]] = {}
+        self.inhibited_by: dict[str, tuple[str, ...]] = {}
         for name, rule in rules.items():
             for canary in canaries:
-                if name not in ABOUT_US and rule.watches(canary):
+                if name not in DAEMON_RULES and rule.applies_to(canary):
                     self._add(name, rule, canary)
-        self.all_expected = tuple(pair for pairs in self._expected.values() for pair in pairs)
+        self.all_no_data_bindings = tuple(
+            binding for bindings in self._no_data_bindings.values() for binding in bindings
+        )
 
-    def key(self, rule: str, subject: str) -> str:
+    def key_for(self, rule: str, subject: str) -> str:
         """Return the key of the incident of ``rule`` about ``subject``; a name from before a renaming stays."""
-        told = self._rules.get(rule)
-        canary = None if rule in ABOUT_US else self.canaries.get(subject)
-        former = (told and told.renamed_from) or rule
+        configured = self._rules.get(rule)
+        canary = None if rule in DAEMON_RULES else self.canaries.get(subject)
+        former = (configured and configured.renamed_from) or rule
         return incident_key(self._instance, former, canary.identity if canary else subject)
 
-    def names(self, incident: Incident) -> tuple[str, str]:
+    def key_parts(self, incident: Incident) -> tuple[str, str]:
         """Return the names of the rule and the subject of ``incident`` as keys have them."""
-        told = self._rules.get(incident.rule)
-        canary = None if incident.rule in ABOUT_US else self.canaries.get(incident.subject)
-        return (told and told.renamed_from) or incident.rule, canary.identity if canary else incident.subject
+        configured = self._rules.get(incident.rule)
+        canary = None if incident.rule in DAEMON_RULES else self.canaries.get(incident.subject)
+        return (
+            configured and configured.renamed_from
+        ) or incident.rule, canary.identity if canary else incident.subject
 
-    def own(self) -> Iterator[tuple[str, str]]:
+    def daemon_alerts(self) -> Iterator[tuple[str, str]]:
         """Return the alerts about the daemon that there can be: the name of the rule, and what it is about."""
         yield CANARY_EGRESS_DOWN, "egress"
         yield BUDGET_EXHAUSTED, "budget"
@@ -98,66 +102,68 @@ class Pairs:
         for name in self._receivers:
             yield RECEIVER_FAILING, name
 
-    def incident(self, pair: Pair, at: float, evidence: Evidence) -> Incident:
+    def canary_incident(self, binding: Binding, at: float, evidence: Evidence) -> Incident:
         """Return the incident that ``pair`` opens ``at`` that time (seconds since the epoch)."""
-        canary = pair.canary
+        canary = binding.canary
         return Incident(
-            key=pair.key,
-            rule=pair.name,
+            key=binding.key,
+            rule=binding.rule_name,
             subject=canary.name,
             canary=canary.name,
-            labels=alert_labels(pair.name, pair.rule, canary, self._instance),
-            annotations=pair.rule.annotations,
+            labels=alert_labels(binding.rule_name, binding.rule, canary, self._instance),
+            annotations=binding.rule.annotations,
             opened=at,
             evidence=evidence,
-            resolves=pair.ends,
+            resolve_condition=binding.resolve_condition,
         )
 
-    def ours(self, rule: str, subject: str, message: str, now: float) -> Incident:
+    def daemon_incident(self, rule: str, subject: str, message: str, now: float) -> Incident:
         """Return an incident of a built-in rule about a part of the daemon, opened ``now`` (epoch seconds)."""
-        told = self._rules[rule]
+        configured = self._rules[rule]
         return Incident(
-            key=self.key(rule, subject),
+            key=self.key_for(rule, subject),
             rule=rule,
             subject=subject,
-            labels={**told.labels, "subject": subject, "alertname": rule, "instance": self._instance},
-            annotations=told.annotations,
+            labels={**configured.labels, "subject": subject, "alertname": rule, "instance": self._instance},
+            annotations=configured.annotations,
             opened=now,
             evidence=Evidence(message=scrub(message, limit=300)),
-            resolves=ENDS[rule],
+            resolve_condition=RESOLVE_CONDITIONS[rule],
         )
 
-    def sampled(self, canary: str) -> Sequence[Pair]:
+    def sample_bindings(self, canary: str) -> Sequence[Binding]:
         """Return the pairs that look at the samples of ``canary``."""
-        return self._sampled.get(canary, ())
+        return self._sample_bindings.get(canary, ())
 
-    def expected(self, canary: str) -> Sequence[Pair]:
+    def no_data_bindings(self, canary: str) -> Sequence[Binding]:
         """Return the pairs that look whether ``canary`` is heard of at all."""
-        return self._expected.get(canary, ())
+        return self._no_data_bindings.get(canary, ())
 
-    def get(self, key: str) -> Pair | None:
+    def get(self, key: str) -> Binding | None:
         """Return the pair of ``key``; ``None`` if there is none."""
-        return self._pairs.get(key)
+        return self._bindings.get(key)
 
     def __contains__(self, key: object) -> bool:
-        return key in self._pairs
+        return key in self._bindings
 
-    def __iter__(self) -> Iterator[Pair]:
-        return iter(self._pairs.values())
+    def __iter__(self) -> Iterator[Binding]:
+        return iter(self._bindings.values())
 
     def _add(self, name: str, rule: Rule, canary: Canary) -> None:
-        key, detector = self.key(name, canary.name), rule.detector
+        key, detector = self.key_for(name, canary.name), rule.detector
         if isinstance(detector, NoData):
-            pair = Pair(key, name, rule, canary, None, detector.runs, detector.ends)
+            binding = Binding(key, name, rule, canary, None, detector.runs, detector.resolve_condition)
         else:
-            judge = detector.for_canary(canary)
-            pair = Pair(key, name, rule, canary, judge, 0, judge.ends)
-        self._pairs[pair.key] = pair
-        (self._sampled if pair.judge else self._expected).setdefault(canary.name, []).append(pair)
+            canary_detector = detector.for_canary(canary)
+            binding = Binding(key, name, rule, canary, canary_detector, 0, canary_detector.resolve_condition)
+        self._bindings[binding.key] = binding
+        (self._sample_bindings if binding.detector else self._no_data_bindings).setdefault(canary.name, []).append(
+            binding
+        )
         if name == NO_DATA:
-            self.explaining[pair.key] = (self.key(BUDGET_EXHAUSTED, "budget"),)
+            self.inhibited_by[binding.key] = (self.key_for(BUDGET_EXHAUSTED, "budget"),)
         elif name != TARGET_REJECTED:
-            self.explaining[pair.key] = (
-                self.key(CANARY_EGRESS_DOWN, "egress"),
-                self.key(TARGET_REJECTED, canary.name),
+            self.inhibited_by[binding.key] = (
+                self.key_for(CANARY_EGRESS_DOWN, "egress"),
+                self.key_for(TARGET_REJECTED, canary.name),
             )

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from streamcanary.alerting.notify.receivers.delivery_result import Answer
+from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.outcome import Outcome
 
@@ -13,53 +13,53 @@ class Started(Struct, frozen=True):
     ``incomplete`` is whether that could not be stored in the end: pages may be open that it knows nothing of.
     """
 
-    incomplete: bool = False
+    may_be_incomplete: bool = False
 
 
-class Ran(Struct, frozen=True):
+class RunFinished(Struct, frozen=True):
     """A run has ended."""
 
     outcome: Outcome
 
 
-class Diagnosed(Struct, frozen=True):
+class DiagnosisFinished(Struct, frozen=True):
     """The preflight that followed a canary's first failure has ended; ``finding`` says in words what it found."""
 
     canary: str
-    finding: str
+    diagnosis: str
 
 
-class Silenced(Struct, frozen=True):
+class SilenceCreated(Struct, frozen=True):
     """Somebody has made a silence, or changed the one of that id."""
 
     silence: Silence
 
 
-class Unsilenced(Struct, frozen=True):
+class SilenceDeleted(Struct, frozen=True):
     """Somebody has ended a silence before its time."""
 
     id: str
 
 
-class Trying(Struct, frozen=True):
+class SendStarted(Struct, frozen=True):
     """A notice is about to be sent. It is sent only once this is in the store."""
 
-    notice: str
+    notification_id: str
 
 
-class Answered(Struct, frozen=True):
+class SendFinished(Struct, frozen=True):
     """A receiver has answered a notice, or not in time. ``luck`` (0 to 1) spreads the retries of many."""
 
-    notice: str
-    answer: Answer
-    luck: float
+    notification_id: str
+    result: DeliveryResult
+    jitter: float
 
 
-class LevelAnswered(Struct, frozen=True):
+class StateReceiverReported(Struct, frozen=True):
     """A level receiver has begun to refuse what it is told, or accepts it again."""
 
     receiver: str
-    answer: Answer
+    result: DeliveryResult
 
 
 class StoreFailed(Struct, frozen=True):
@@ -76,7 +76,7 @@ class Tick(Struct, frozen=True):
     """Some time has passed."""
 
 
-FromParts = Trying | Answered | LevelAnswered | StoreFailed | StoreRecovered
+ServiceInput = SendStarted | SendFinished | StateReceiverReported | StoreFailed | StoreRecovered
 """What senders and the store tell alerting."""
 
-Input = Started | Ran | Diagnosed | Silenced | Unsilenced | Tick | FromParts
+Input = Started | RunFinished | DiagnosisFinished | SilenceCreated | SilenceDeleted | Tick | ServiceInput

@@ -15,7 +15,7 @@ def group_key(instance: str, *labels: str) -> str:
     return _digest("group", instance, *labels)
 
 
-def notice_id(receiver: str, group: str, opened: float, action: Action, serial: float = 0.0) -> str:
+def notification_id(receiver: str, group: str, opened: float, action: Action, serial: float = 0.0) -> str:
     """Return the id of what ``receiver`` is told of ``group``, opened then (seconds since the epoch): 32 hex digits.
 
     ``serial`` tells the updates of a group apart: when each was made.

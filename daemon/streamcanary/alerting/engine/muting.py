@@ -2,14 +2,14 @@
 
 from collections.abc import Callable, Mapping
 
-from streamcanary.alerting.engine.keys import notice_id
+from streamcanary.alerting.engine.keys import notification_id
 from streamcanary.alerting.engine.state import Draft
 from streamcanary.alerting.maintenance import Maintenance
-from streamcanary.model.alerts.incident import Action, Group, Incident, Progress
+from streamcanary.model.alerts.incident import Action, Group, Incident, NotificationState
 from streamcanary.model.alerts.matcher import all_match
 
 
-class Mute:
+class Muter:
     """Tells whether an incident is muted.
 
     ``explaining`` has, by the key of an incident, those of incidents that may explain it; ``told`` returns the
@@ -19,32 +19,32 @@ class Mute:
     def __init__(
         self,
         windows: Mapping[str, Maintenance],
-        explaining: Mapping[str, tuple[str, ...]],
-        told: Callable[[Incident], tuple[str, ...]],
-        level: Callable[[str], bool],
+        inhibited_by: Mapping[str, tuple[str, ...]],
+        receivers_for: Callable[[Incident], tuple[str, ...]],
+        is_state_receiver: Callable[[str], bool],
     ) -> None:
         self._windows = windows
-        self._explaining = explaining
-        self._told = told
-        self._level = level
+        self._inhibited_by = inhibited_by
+        self._receivers_for = receivers_for
+        self._is_state_receiver = is_state_receiver
 
-    def reason(self, draft: Draft, incident: Incident, now: float) -> str | None:
+    def mute_reason(self, draft: Draft, incident: Incident, now: float) -> str | None:
         """Return why nobody is told of ``incident`` at ``now`` (seconds since the epoch); ``None`` if somebody is."""
         if draft.silences or self._windows:
             labels = {**incident.labels, "alert": incident.rule}
             for silence in draft.silences.values():
-                if silence.active(now) and silence.covers(labels):
+                if silence.is_active(now) and silence.matches(labels):
                     return f"silence {silence.id}"
             for name, window in self._windows.items():
-                if all_match(window.match, labels) and window.open(now):
+                if all_match(window.match, labels) and window.is_open(now):
                     return f"maintenance {name}"
-        for key in self._explaining.get(incident.key, ()):
+        for key in self._inhibited_by.get(incident.key, ()):
             other = draft.incidents.get(key)
-            if other is not None and self._explains(draft, other, incident, now):
+            if other is not None and self._inhibits(draft, other, incident, now):
                 return f"{other.rule} explains it"
         return None
 
-    def _explains(self, draft: Draft, other: Incident, incident: Incident, now: float) -> bool:
+    def _inhibits(self, draft: Draft, other: Incident, incident: Incident, now: float) -> bool:
         """Tell whether ``other`` began before ``incident`` fired, and whoever would be told of that knows of it.
 
         Once ``other`` is over it still explains what was bad until then: only a further bad sample is news. Not if that
@@ -54,27 +54,33 @@ class Mute:
         if incident.opened < since:
             return False
         if other.resolved is not None:
-            watch = draft.detectors.get(incident.key)
-            if watch is None or not watch.trail.last_bad <= other.resolved <= now:
+            binding_state = draft.detectors.get(incident.key)
+            if binding_state is None or not binding_state.evidence_log.last_bad_at <= other.resolved <= now:
                 return False
-        return all(self._knows(draft, receiver, other) for receiver in self._told(incident))
+        return all(self._is_notified_of(draft, receiver, other) for receiver in self._receivers_for(incident))
 
-    def _knows(self, draft: Draft, receiver: str, other: Incident) -> bool:
+    def _is_notified_of(self, draft: Draft, receiver: str, other: Incident) -> bool:
         """Tell whether ``receiver`` knows of ``other``. Who is told the state of things is told of both at once."""
-        groups = [group for group in draft.homes(other.key) if receiver in group.receivers]
-        if self._level(receiver):
+        groups = [group for group in draft.groups_containing(other.key) if receiver in group.receivers]
+        if self._is_state_receiver(receiver):
             return bool(groups)
-        return any(_accepted(draft, receiver, group, other) for group in groups)
+        return any(_is_accepted(draft, receiver, group, other) for group in groups)
 
 
-def _accepted(draft: Draft, receiver: str, group: Group, other: Incident) -> bool:
+def _is_accepted(draft: Draft, receiver: str, group: Group, other: Incident) -> bool:
     """Tell whether ``receiver`` has accepted that ``other`` fires, or did: who was told of the end knew of it."""
-    if not group.firing:
-        return group.flushed is not None
-    trigger = draft.notices.get(notice_id(receiver, group.key, group.opened, Action.TRIGGER))
-    if trigger is None or trigger.state is not Progress.ACCEPTED or (other.firing and other.key not in group.said):
+    if not group.is_firing:
+        return group.last_flush is not None
+    trigger = draft.notifications.get(notification_id(receiver, group.key, group.opened, Action.TRIGGER))
+    if (
+        trigger is None
+        or trigger.state is not NotificationState.ACCEPTED
+        or (other.is_firing and other.key not in group.notified_members)
+    ):
         return False
     return any(member.key == other.key for member in trigger.members) or not any(
-        notice.receiver == receiver and notice.group == group.key and notice.state is Progress.PENDING
-        for notice in draft.notices.values()
+        notification.receiver == receiver
+        and notification.group == group.key
+        and notification.state is NotificationState.PENDING
+        for notification in draft.notifications.values()
     )

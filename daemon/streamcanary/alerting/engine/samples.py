@@ -18,7 +18,7 @@ from streamcanary.alerting.rules import Measure, Rule
 from streamcanary.model.faults import Blame, Fault, FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
-UNSEEN = frozenset({OutcomeKind.SKIPPED, OutcomeKind.INTERNAL_ERROR})
+OUTCOMES_WITHOUT_SAMPLE = frozenset({OutcomeKind.SKIPPED, OutcomeKind.INTERNAL_ERROR})
 """Outcomes of runs that did not see the target: no sample of any rule."""
 _ANSWERED = frozenset({OutcomeKind.OK, OutcomeKind.SLOW})
 
@@ -34,33 +34,33 @@ class Sample(Enum):
 
 def sample_of(rule: Rule, outcome: Outcome) -> Sample | None:
     """Return what ``outcome`` says to ``rule``; ``None`` if the target was not seen at all."""
-    if outcome.kind in UNSEEN:
+    if outcome.kind in OUTCOMES_WITHOUT_SAMPLE:
         return None
     match rule.measure:
         case Measure.ERRORS:
             if outcome.kind in _ANSWERED:
                 return Sample.GOOD
-            return _blamed(outcome.fault, rule.blame)
+            return _sample_by_blame(outcome.fault, rule.blame)
         case Measure.FIRST_ATTEMPTS:
-            fault = first_fault(outcome)
-            return Sample.GOOD if fault is None else _blamed(fault, rule.blame)
+            fault = first_attempt_fault(outcome)
+            return Sample.GOOD if fault is None else _sample_by_blame(fault, rule.blame)
         case Measure.SLOW:
             if outcome.kind not in _ANSWERED:
                 return Sample.NEUTRAL
             return Sample.BAD if outcome.kind is OutcomeKind.SLOW else Sample.GOOD
         case _:
-            seconds = measured(rule.measure, outcome)
+            seconds = measured_seconds(rule.measure, outcome)
             if seconds is None or rule.limit is None:
                 return Sample.NEUTRAL
             return Sample.BAD if seconds > rule.limit else Sample.GOOD
 
 
-def first_fault(outcome: Outcome) -> Fault | None:
+def first_attempt_fault(outcome: Outcome) -> Fault | None:
     """Return what was wrong with the first attempt, before any retry; without attempts, with the run."""
     return outcome.attempts[0].fault if outcome.attempts else outcome.fault
 
 
-def measured(measure: Measure, outcome: Outcome) -> float | None:
+def measured_seconds(measure: Measure, outcome: Outcome) -> float | None:
     """Return the time in seconds that a timed ``measure`` is about; ``None`` if there was none to measure."""
     if outcome.kind not in _ANSWERED:
         return None
@@ -75,7 +75,7 @@ def measured(measure: Measure, outcome: Outcome) -> float | None:
             return None
 
 
-def _blamed(fault: Fault | None, blame: Collection[Blame]) -> Sample:
+def _sample_by_blame(fault: Fault | None, blame: Collection[Blame]) -> Sample:
     if fault is None:  # failed, and nobody says why: rather a page too many
         return Sample.BAD
     if fault.kind is FaultKind.CANCELLED:  # the caller went away; never counted against the endpoint

@@ -7,29 +7,29 @@ import msgspec
 from msgspec import Struct, field
 
 from streamcanary.alerting.detectors import DetectorState
-from streamcanary.alerting.detectors.base import Tally
-from streamcanary.alerting.engine.evidence import Trail
-from streamcanary.alerting.engine.reachability import Sighting
-from streamcanary.model.alerts.incident import Group, Incident, Notice
-from streamcanary.model.alerts.row_change import Row, Table
+from streamcanary.alerting.detectors.base import FailureCounts
+from streamcanary.alerting.engine.evidence import EvidenceLog
+from streamcanary.alerting.engine.reachability import Reachability
+from streamcanary.model.alerts.incident import Group, Incident, Notification
+from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.alerts.silence import Silence
 
-TABLES: Final[tuple[Table, ...]] = get_args(Table)
+TABLES: Final[tuple[StateTable, ...]] = get_args(StateTable)
 
 
-class Watch(Struct, frozen=True, omit_defaults=True):
+class BindingState(Struct, frozen=True, omit_defaults=True):
     """One rule looking at one canary: ``bad`` tells of the last sample, ``tally`` counts while it fires."""
 
     detector: DetectorState
-    trail: Trail = Trail()
-    bad: bool = False
-    tally: Tally | None = None
+    evidence_log: EvidenceLog = EvidenceLog()
+    is_last_sample_bad: bool = False
+    counts: FailureCounts | None = None
 
-    def refresh(self, incident: Incident) -> Incident:
+    def update_evidence(self, incident: Incident) -> Incident:
         """Return ``incident`` with the evidence as it is now: from its first bad sample on."""
-        if self.tally is None:
+        if self.counts is None:
             return incident
-        evidence = self.trail.evidence(self.tally, incident.evidence.diagnosis)
+        evidence = self.evidence_log.evidence(self.counts, incident.evidence.diagnosis)
         if evidence.since is None:
             return incident
         return msgspec.structs.replace(incident, evidence=evidence)
@@ -43,73 +43,80 @@ class State(Struct, frozen=True, kw_only=True):
     stored.
     """
 
-    detectors: Mapping[str, Watch] = field(default_factory=dict)
+    detectors: Mapping[str, BindingState] = field(default_factory=dict)
     incidents: Mapping[str, Incident] = field(default_factory=dict)
     groups: Mapping[str, Group] = field(default_factory=dict)
-    notices: Mapping[str, Notice] = field(default_factory=dict)
+    notifications: Mapping[str, Notification] = field(default_factory=dict)
     silences: Mapping[str, Silence] = field(default_factory=dict)
-    sightings: Mapping[str, Sighting] = field(default_factory=dict)
-    awake: float = 0.0
-    ticked: float = 0.0
-    numbered: int = 0
+    reachability: Mapping[str, Reachability] = field(default_factory=dict)
+    running_since: float = 0.0
+    last_tick: float = 0.0
+    last_sequence: int = 0
 
     @property
-    def blank(self) -> bool:
+    def is_empty(self) -> bool:
         """Whether there is nothing in it: no daemon has run before, or what it knew is lost."""
         return not any(self.table(name) for name in TABLES)
 
-    def table(self, name: Table) -> Mapping[str, Any]:
+    def table(self, name: StateTable) -> Mapping[str, Any]:
         """Return the table called ``name``."""
         table: Mapping[str, Any] = getattr(self, name)
         return table
 
-    def rows(self) -> tuple[Row, ...]:
+    def rows(self) -> tuple[RowChange, ...]:
         """Return all of it, for a store that has lost its own."""
         return tuple(
-            Row(name, key, msgspec.json.encode(value)) for name in TABLES for key, value in self.table(name).items()
+            RowChange(name, key, msgspec.json.encode(value))
+            for name in TABLES
+            for key, value in self.table(name).items()
         )
 
-    def over(self, older: "State") -> "State":
+    def merge(self, older: "State") -> "State":
         """Return this state, and what ``older`` has under other keys.
 
         What ``older`` has to tell of a group that this state knows is dropped, as that is newer; who may know of it
         from then, and hears nothing of it now, is to be told of its end.
         """
         tables: dict[str, Any] = {name: {**older.table(name), **self.table(name)} for name in TABLES}
-        heard = {(notice.receiver, notice.group) for notice in self.notices.values()}
-        for key, notice in older.notices.items():
-            group = tables["groups"].get(notice.group)
-            if key in self.notices or notice.group not in self.groups:
+        notified = {(notice.receiver, notice.group) for notice in self.notifications.values()}
+        for key, notification in older.notifications.items():
+            group = tables["groups"].get(notification.group)
+            if key in self.notifications or notification.group not in self.groups:
                 continue
-            del tables["notices"][key]
-            if not notice.unheard and (notice.receiver, notice.group) not in heard:
-                tables["groups"][notice.group] = group.remember(notice.receiver)
-        return State(**tables, awake=self.awake, ticked=self.ticked, numbered=max(self.numbered, older.numbered))
+            del tables["notifications"][key]
+            if not notification.was_never_received and (notification.receiver, notification.group) not in notified:
+                tables["groups"][notification.group] = group.with_possibly_notified(notification.receiver)
+        return State(
+            **tables,
+            running_since=self.running_since,
+            last_tick=self.last_tick,
+            last_sequence=max(self.last_sequence, older.last_sequence),
+        )
 
 
-_DECODERS: Final[dict[Table, msgspec.json.Decoder[Any]]] = {
-    "detectors": msgspec.json.Decoder(Watch),
+_DECODERS: Final[dict[StateTable, msgspec.json.Decoder[Any]]] = {
+    "detectors": msgspec.json.Decoder(BindingState),
     "incidents": msgspec.json.Decoder(Incident),
     "groups": msgspec.json.Decoder(Group),
-    "notices": msgspec.json.Decoder(Notice),
+    "notifications": msgspec.json.Decoder(Notification),
     "silences": msgspec.json.Decoder(Silence),
-    "sightings": msgspec.json.Decoder(Sighting),
+    "reachability": msgspec.json.Decoder(Reachability),
 }
 
 
-def read_state(ledger: Mapping[Table, Mapping[str, bytes]]) -> tuple[State, list[str]]:
+def read_state(rows_by_table: Mapping[StateTable, Mapping[str, bytes]]) -> tuple[State, list[str]]:
     """Return the state that ``ledger`` holds, and a line about each row that cannot be read (and is left out)."""
     tables: dict[str, Any] = {}
-    unread = []
+    errors = []
     for name in TABLES:
         table = tables[name] = {}
-        for key, value in ledger.get(name, {}).items():
+        for key, value in rows_by_table.get(name, {}).items():
             try:
                 table[key] = _DECODERS[name].decode(value)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
-                unread.append(f"{name} {key}: {error}")
-    numbered = max((notice.number for notice in tables["notices"].values()), default=0)
-    return State(**tables, numbered=numbered), unread
+                errors.append(f"{name} {key}: {error}")
+    numbered = max((notification.sequence for notification in tables["notifications"].values()), default=0)
+    return State(**tables, last_sequence=numbered), errors
 
 
 class Draft:
@@ -117,16 +124,20 @@ class Draft:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._tables: dict[Table, dict[str, Any]] = {}
-        self._changed: dict[tuple[Table, str], None] = {}
-        self.blank = state.blank
-        self.awake, self.ticked, self.numbered = state.awake, state.ticked, state.numbered
-        self._told: dict[tuple[str, str], dict[str, None]] | None = None
-        self._homes: dict[str, dict[str, None]] | None = None
-        self._held: dict[str, float] | None = None
+        self._tables: dict[StateTable, dict[str, Any]] = {}
+        self._changed: dict[tuple[StateTable, str], None] = {}
+        self.was_empty = state.is_empty
+        self.running_since, self.last_tick, self.last_sequence = (
+            state.running_since,
+            state.last_tick,
+            state.last_sequence,
+        )
+        self._notifications_by_group: dict[tuple[str, str], dict[str, None]] | None = None
+        self._groups_by_member: dict[str, dict[str, None]] | None = None
+        self._not_before_by_receiver: dict[str, float] | None = None
 
     @property
-    def detectors(self) -> Mapping[str, Watch]:
+    def detectors(self) -> Mapping[str, BindingState]:
         """The detectors as they stand."""
         return self._tables.get("detectors", self._state.detectors)
 
@@ -141,9 +152,9 @@ class Draft:
         return self._tables.get("groups", self._state.groups)
 
     @property
-    def notices(self) -> Mapping[str, Notice]:
+    def notifications(self) -> Mapping[str, Notification]:
         """The notices as they stand."""
-        return self._tables.get("notices", self._state.notices)
+        return self._tables.get("notifications", self._state.notifications)
 
     @property
     def silences(self) -> Mapping[str, Silence]:
@@ -151,97 +162,107 @@ class Draft:
         return self._tables.get("silences", self._state.silences)
 
     @property
-    def sightings(self) -> Mapping[str, Sighting]:
+    def reachability(self) -> Mapping[str, Reachability]:
         """When each canary was last heard of, as it stands."""
-        return self._tables.get("sightings", self._state.sightings)
+        return self._tables.get("reachability", self._state.reachability)
 
-    def put(self, value: Incident | Group | Notice | Silence) -> None:
+    def put(self, value: Incident | Group | Notification | Silence) -> None:
         """Set ``value`` under its own key."""
         if isinstance(value, Incident):
             self._put("incidents", value.key, value)
         elif isinstance(value, Group):
             self._put("groups", value.key, value)
-            if self._homes is not None:
-                _index(self._homes, value)
+            if self._groups_by_member is not None:
+                _index_members(self._groups_by_member, value)
         elif isinstance(value, Silence):
             self._put("silences", value.id, value)
         else:
-            known = self.notices.get(value.id)
-            if self._held is not None and value.held != (known.held if known is not None else 0.0):
-                self._held = None
-            self._put("notices", value.id, value)
-            if self._told is not None:
-                self._told.setdefault((value.receiver, value.group), {})[value.id] = None
+            known = self.notifications.get(value.id)
+            if self._not_before_by_receiver is not None and value.not_before != (
+                known.not_before if known is not None else 0.0
+            ):
+                self._not_before_by_receiver = None
+            self._put("notifications", value.id, value)
+            if self._notifications_by_group is not None:
+                self._notifications_by_group.setdefault((value.receiver, value.group), {})[value.id] = None
 
-    def told(self, receiver: str, group: str) -> list[Notice]:
+    def notifications_for(self, receiver: str, group: str) -> list[Notification]:
         """Return the notices of ``group`` to ``receiver``. The first to ask pays for all who ask in this step."""
-        if self._told is None:
-            self._told = {}
-            for notice in self.notices.values():
-                self._told.setdefault((notice.receiver, notice.group), {})[notice.id] = None
-        known = self._told.get((receiver, group), ())
-        return [self.notices[key] for key in known if key in self.notices]
+        if self._notifications_by_group is None:
+            self._notifications_by_group = {}
+            for notification in self.notifications.values():
+                self._notifications_by_group.setdefault((notification.receiver, notification.group), {})[
+                    notification.id
+                ] = None
+        known = self._notifications_by_group.get((receiver, group), ())
+        return [self.notifications[key] for key in known if key in self.notifications]
 
-    def held(self, receiver: str) -> float:
+    def not_before(self, receiver: str) -> float:
         """Return until when ``receiver`` asked to be left alone (seconds since the epoch; 0: it did not); likewise."""
-        if self._held is None:
-            self._held = {}
-            for notice in self.notices.values():
-                if notice.held:
-                    self._held[notice.receiver] = max(notice.held, self._held.get(notice.receiver, 0.0))
-        return self._held.get(receiver, 0.0)
+        if self._not_before_by_receiver is None:
+            self._not_before_by_receiver = {}
+            for notification in self.notifications.values():
+                if notification.not_before:
+                    self._not_before_by_receiver[notification.receiver] = max(
+                        notification.not_before, self._not_before_by_receiver.get(notification.receiver, 0.0)
+                    )
+        return self._not_before_by_receiver.get(receiver, 0.0)
 
-    def homes(self, incident: str) -> list[Group]:
+    def groups_containing(self, member: str) -> list[Group]:
         """Return the groups that the incident of this key is a member of; likewise."""
-        if self._homes is None:
-            self._homes = {}
+        if self._groups_by_member is None:
+            self._groups_by_member = {}
             for group in self.groups.values():
-                _index(self._homes, group)
-        groups = (self.groups.get(key) for key in self._homes.get(incident, ()))
-        return [group for group in groups if group is not None and incident in group.members]
+                _index_members(self._groups_by_member, group)
+        groups = (self.groups.get(key) for key in self._groups_by_member.get(member, ()))
+        return [group for group in groups if group is not None and member in group.members]
 
-    def put_watch(self, key: str, watch: Watch) -> None:
+    def put_binding_state(self, key: str, binding_state: BindingState) -> None:
         """Set what one rule knows of one canary; the same as before is no change."""
-        if self.detectors.get(key) != watch:
-            self._put("detectors", key, watch)
+        if self.detectors.get(key) != binding_state:
+            self._put("detectors", key, binding_state)
 
-    def put_sighting(self, canary: str, sighting: Sighting) -> None:
+    def put_reachability(self, canary: str, reachability: Reachability) -> None:
         """Set when ``canary`` was last heard of."""
-        self._put("sightings", canary, sighting)
+        self._put("reachability", canary, reachability)
 
-    def next_number(self) -> int:
+    def next_sequence(self) -> int:
         """Return the number of a new notice, larger than any before."""
-        self.numbered += 1
-        return self.numbered
+        self.last_sequence += 1
+        return self.last_sequence
 
-    def remove(self, table: Table, key: str) -> None:
+    def remove(self, table: StateTable, key: str) -> None:
         """Forget what ``table`` has under ``key``."""
-        if self._own(table).pop(key, None) is not None:
+        if self._writable_table(table).pop(key, None) is not None:
             self._changed[table, key] = None
 
-    def finish(self) -> tuple[State, tuple[Row, ...]]:
+    def finish(self) -> tuple[State, tuple[RowChange, ...]]:
         """Return the new state, and the rows in which it differs."""
         if not self._changed:
-            if (self.awake, self.ticked) != (self._state.awake, self._state.ticked):
-                return msgspec.structs.replace(self._state, awake=self.awake, ticked=self.ticked), ()
+            if (self.running_since, self.last_tick) != (self._state.running_since, self._state.last_tick):
+                return msgspec.structs.replace(
+                    self._state, running_since=self.running_since, last_tick=self.last_tick
+                ), ()
             return self._state, ()
         tables: dict[str, Any] = {name: self._tables.get(name, self._state.table(name)) for name in TABLES}
         rows = []
         for table, key in self._changed:
             value = tables[table].get(key)
-            rows.append(Row(table, key, None if value is None else msgspec.json.encode(value)))
-        return State(**tables, awake=self.awake, ticked=self.ticked, numbered=self.numbered), tuple(rows)
+            rows.append(RowChange(table, key, None if value is None else msgspec.json.encode(value)))
+        return State(
+            **tables, running_since=self.running_since, last_tick=self.last_tick, last_sequence=self.last_sequence
+        ), tuple(rows)
 
-    def _put(self, table: Table, key: str, value: Any) -> None:
-        self._own(table)[key] = value
+    def _put(self, table: StateTable, key: str, value: Any) -> None:
+        self._writable_table(table)[key] = value
         self._changed[table, key] = None
 
-    def _own(self, table: Table) -> dict[str, Any]:
+    def _writable_table(self, table: StateTable) -> dict[str, Any]:
         if table not in self._tables:
             self._tables[table] = dict(self._state.table(table))
         return self._tables[table]
 
 
-def _index(homes: dict[str, dict[str, None]], group: Group) -> None:
+def _index_members(groups_by_member: dict[str, dict[str, None]], group: Group) -> None:
     for member in group.members:
-        homes.setdefault(member, {})[group.key] = None
+        groups_by_member.setdefault(member, {})[group.key] = None

@@ -5,46 +5,46 @@ from collections.abc import Sequence
 import msgspec
 
 from streamcanary.alerting.builtin_rules import (
-    ABOUT_US,
     BUDGET_EXHAUSTED,
     CANARY_EGRESS_DOWN,
+    DAEMON_RULES,
     RECEIVER_FAILING,
     STORE_FAILING,
 )
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.detectors import Judge
-from streamcanary.alerting.detectors.base import Tally
+from streamcanary.alerting.detectors import CanaryDetector
+from streamcanary.alerting.detectors.base import FailureCounts
 from streamcanary.alerting.engine import notification_queue
-from streamcanary.alerting.engine.bindings import Pair, Pairs
-from streamcanary.alerting.engine.evidence import Trail
+from streamcanary.alerting.engine.bindings import Binding, Bindings
+from streamcanary.alerting.engine.evidence import EvidenceLog
 from streamcanary.alerting.engine.groups import Groups
 from streamcanary.alerting.engine.inputs import (
-    Answered,
-    Diagnosed,
-    FromParts,
+    DiagnosisFinished,
     Input,
-    LevelAnswered,
-    Ran,
-    Silenced,
+    RunFinished,
+    SendFinished,
+    SendStarted,
+    ServiceInput,
+    SilenceCreated,
+    SilenceDeleted,
     Started,
+    StateReceiverReported,
     StoreFailed,
     StoreRecovered,
     Tick,
-    Trying,
-    Unsilenced,
 )
-from streamcanary.alerting.engine.reachability import blackout, sight
-from streamcanary.alerting.engine.reconciliation import Recall
-from streamcanary.alerting.engine.samples import UNSEEN, Sample, sample_of
-from streamcanary.alerting.engine.state import Draft, State, Watch
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Retry
+from streamcanary.alerting.engine.reachability import detect_egress_outage, update_reachability
+from streamcanary.alerting.engine.reconciliation import Reconciler
+from streamcanary.alerting.engine.samples import OUTCOMES_WITHOUT_SAMPLE, Sample, sample_of
+from streamcanary.alerting.engine.state import BindingState, Draft, State
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Retry
 from streamcanary.model.alerts.incident import Evidence, Incident
-from streamcanary.model.alerts.row_change import Row
+from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.secret import scrub
-from streamcanary.model.outcome import BudgetStanding, Outcome
+from streamcanary.model.outcome import BudgetState, Outcome
 
-ASLEEP = 30.0
+MAX_TICK_GAP = 30.0
 """Seconds between two ticks after which the daemon was asleep, or the clock has jumped: nothing is missed then."""
 
 
@@ -53,142 +53,162 @@ class Engine:
 
     def __init__(self, config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> None:
         self.instance = instance
-        self.pairs = Pairs(config.rulebook, instance, canaries, config.receivers)
+        self.bindings = Bindings(config.all_rules, instance, canaries, config.receivers)
         self.receivers = config.receivers
-        self._rules = config.rulebook
+        self._rules = config.all_rules
         self._canaries = tuple(canaries)
-        self.groups = Groups(config, instance, self.pairs.explaining)
-        self._recall = Recall(self.pairs, self.groups)
+        self.groups = Groups(config, instance, self.bindings.inhibited_by)
+        self._reconciler = Reconciler(self.bindings, self.groups)
 
-    def step(self, state: State, input: Input, now: float) -> tuple[State, tuple[Row, ...]]:  # noqa: A002
+    def step(self, state: State, input: Input, now: float) -> tuple[State, tuple[RowChange, ...]]:  # noqa: A002
         """Return the state after ``input`` at ``now`` (seconds since the epoch), and the rows in which it differs.
 
         The rows of one step belong into one transaction, and what they ask to be sent is sent after it.
         """
         draft = Draft(state)
         match input:
-            case Ran(outcome):
-                self._ran(draft, outcome, now)
-            case Diagnosed(canary, finding):
-                self._diagnosed(draft, canary, finding)
-            case Silenced(silence):
+            case RunFinished(outcome):
+                self._on_run(draft, outcome, now)
+            case DiagnosisFinished(canary, finding):
+                self._on_diagnosis(draft, canary, finding)
+            case SilenceCreated(silence):
                 draft.put(silence)
-            case Unsilenced(id):
+            case SilenceDeleted(id):
                 draft.remove("silences", id)
-                self._review(draft, now)
+                self._evaluate_groups(draft, now)
             case Started(incomplete):
-                self._started(draft, now, incomplete=incomplete)
+                self._on_start(draft, now, may_be_incomplete=incomplete)
             case Tick():
-                self._tick(draft, now)
+                self._on_tick(draft, now)
             case _:
-                self._served(draft, input, now)
+                self._on_service_input(draft, input, now)
         return draft.finish()
 
-    def _served(self, draft: Draft, input: FromParts, now: float) -> None:  # noqa: A002
+    def _on_service_input(self, draft: Draft, input: ServiceInput, now: float) -> None:  # noqa: A002
         """Take what senders and the store have to say."""
         match input:
-            case Trying(notice):
-                notification_queue.begin(draft, notice, now)
-            case Answered(notice, answer, luck):
-                settled = notification_queue.settle(draft, notice, answer, luck, now)
+            case SendStarted(notice):
+                notification_queue.start_send(draft, notice, now)
+            case SendFinished(notice, answer, luck):
+                settled = notification_queue.finish_send(draft, notice, answer, luck, now)
                 if settled is not None and (
                     not isinstance(answer, Retry) or notification_queue.is_failing(settled, now)
                 ):
-                    about = {member.rule for member in settled.members}
-                    self._answered(draft, settled.receiver, answer, about, now)
-            case LevelAnswered(receiver, answer):
-                self._answered(draft, receiver, answer, set(), now)
+                    rules_notified = {member.rule for member in settled.members}
+                    self._update_receiver_health(draft, settled.receiver, answer, rules_notified, now)
+            case StateReceiverReported(receiver, answer):
+                self._update_receiver_health(draft, receiver, answer, set(), now)
             case StoreFailed(reason):
-                self._open(draft, self.pairs.ours(STORE_FAILING, "store", reason, now), now)
+                self._open(draft, self.bindings.daemon_incident(STORE_FAILING, "store", reason, now), now)
             case StoreRecovered():
-                self._close(draft, self.store_key, now, "the store is written again", now)
+                self._close(draft, self.store_incident_key, now, "the store is written again", now)
 
     @property
-    def store_key(self) -> str:
+    def store_incident_key(self) -> str:
         """The key of the incident ``StoreFailing``."""
-        return self.pairs.key(STORE_FAILING, "store")
+        return self.bindings.key_for(STORE_FAILING, "store")
 
-    def receiver_key(self, name: str) -> str:
+    def receiver_incident_key(self, name: str) -> str:
         """Return the key of the incident ``ReceiverFailing`` of a receiver."""
-        return self.pairs.key(RECEIVER_FAILING, name)
+        return self.bindings.key_for(RECEIVER_FAILING, name)
 
     # ---- from runs to incidents
 
-    def _ran(self, draft: Draft, outcome: Outcome, now: float) -> None:
-        canary = self.pairs.canaries.get(outcome.canary)
+    def _on_run(self, draft: Draft, outcome: Outcome, now: float) -> None:
+        canary = self.bindings.canaries.get(outcome.canary)
         if canary is None:
             return
         at = outcome.started + outcome.duration
-        before = draft.sightings.get(canary.identity)
-        sighting = sight(before, outcome)
-        if sighting is not None and sighting is not before:
-            draft.put_sighting(canary.identity, sighting)
-        if sighting is not None and outcome.kind not in UNSEEN:
-            self._look_out(draft, lost=bool(sighting.lost), at=at, now=now)
-        for pair in self.pairs.sampled(outcome.canary):
-            sample = sample_of(pair.rule, outcome)
-            if pair.judge is not None and (sample is Sample.GOOD or sample is Sample.BAD):
-                self._sampled(draft, pair, pair.judge, outcome, at, now, bad=sample is Sample.BAD)
-        self._budgeted(draft, outcome, at, now)
-        if outcome.kind not in UNSEEN:
-            for pair in self.pairs.expected(outcome.canary):
-                self._close(draft, pair.key, at, "it was heard of again", now)
+        before = draft.reachability.get(canary.identity)
+        reachability = update_reachability(before, outcome)
+        if reachability is not None and reachability is not before:
+            draft.put_reachability(canary.identity, reachability)
+        if reachability is not None and outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
+            self._check_egress(draft, unreachable=bool(reachability.unreachable_runs), at=at, now=now)
+        for binding in self.bindings.sample_bindings(outcome.canary):
+            sample = sample_of(binding.rule, outcome)
+            if binding.detector is not None and (sample is Sample.GOOD or sample is Sample.BAD):
+                self._apply_sample(draft, binding, binding.detector, outcome, at, now, bad=sample is Sample.BAD)
+        self._check_budget(draft, outcome, at, now)
+        if outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
+            for binding in self.bindings.no_data_bindings(outcome.canary):
+                self._close(draft, binding.key, at, "it was heard of again", now)
 
-    def _budgeted(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
+    def _check_budget(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
         """Tell whether the budget is spent; what runs for nothing says nothing about it."""
-        if outcome.budget is BudgetStanding.EXHAUSTED:
-            self._open(draft, self.pairs.ours(BUDGET_EXHAUSTED, "budget", "the budget of the day is spent", now), now)
-        elif outcome.budget is BudgetStanding.WITHIN or (outcome.budget is None and outcome.kind not in UNSEEN):
-            key = self.pairs.key(BUDGET_EXHAUSTED, "budget")
+        if outcome.budget is BudgetState.EXHAUSTED:
+            self._open(
+                draft,
+                self.bindings.daemon_incident(BUDGET_EXHAUSTED, "budget", "the budget of the day is spent", now),
+                now,
+            )
+        elif outcome.budget is BudgetState.WITHIN or (
+            outcome.budget is None and outcome.kind not in OUTCOMES_WITHOUT_SAMPLE
+        ):
+            key = self.bindings.key_for(BUDGET_EXHAUSTED, "budget")
             incident = draft.incidents.get(key)
             if incident is None or not outcome.started < incident.opened <= now:  # else it was under way already
                 self._close(draft, key, at, "canaries run again", now)
 
-    def _sampled(
-        self, draft: Draft, pair: Pair, judge: Judge, outcome: Outcome, at: float, now: float, *, bad: bool
+    def _apply_sample(
+        self,
+        draft: Draft,
+        binding: Binding,
+        detector: CanaryDetector,
+        outcome: Outcome,
+        at: float,
+        now: float,
+        *,
+        bad: bool,
     ) -> None:
-        watch = draft.detectors.get(pair.key)
-        incident = draft.incidents.get(pair.key)
-        firing = incident is not None and incident.firing
-        verdict = judge.feed(watch and watch.detector, bad=bad, at=at, firing=firing)
-        tally = verdict.tally
+        binding_state = draft.detectors.get(binding.key)
+        incident = draft.incidents.get(binding.key)
+        firing = incident is not None and incident.is_firing
+        result = detector.feed(binding_state and binding_state.detector, bad=bad, at=at, firing=firing)
+        counts = result.counts
         if incident is not None and firing:
-            tally = _count_on(watch, incident, bad=bad, at=at)
-        trail = watch.trail if watch else Trail()
-        trail = trail.follow(pair.rule, outcome, bad=bad, at=at, since=tally.since)
-        draft.put_watch(pair.key, Watch(verdict.state, trail, bad, tally if verdict.firing else None))
-        if verdict.firing and not firing:
-            sighting = draft.sightings.get(pair.canary.identity)
-            evidence = trail.evidence(tally, sighting.finding if sighting else "")
-            self._open(draft, self.pairs.incident(pair, at, evidence), now)
-        elif incident is not None and firing and not verdict.firing:
-            draft.put(Watch(verdict.state, trail, bad, tally).refresh(incident))
-            self._close(draft, pair.key, at, verdict.tally.recovery, now)
+            counts = _continue_counts(binding_state, incident, bad=bad, at=at)
+        evidence_log = binding_state.evidence_log if binding_state else EvidenceLog()
+        evidence_log = evidence_log.record(binding.rule, outcome, bad=bad, at=at, since=counts.since)
+        draft.put_binding_state(
+            binding.key, BindingState(result.state, evidence_log, bad, counts if result.is_firing else None)
+        )
+        if result.is_firing and not firing:
+            reachability = draft.reachability.get(binding.canary.identity)
+            evidence = evidence_log.evidence(counts, reachability.diagnosis if reachability else "")
+            self._open(draft, self.bindings.canary_incident(binding, at, evidence), now)
+        elif incident is not None and firing and not result.is_firing:
+            draft.put(BindingState(result.state, evidence_log, bad, counts).update_evidence(incident))
+            self._close(draft, binding.key, at, result.counts.resolve_reason, now)
 
-    def _diagnosed(self, draft: Draft, name: str, finding: str) -> None:
+    def _on_diagnosis(self, draft: Draft, name: str, diagnosis: str) -> None:
         """Keep what a preflight found for the pages to come, and for those of alerts that have none yet."""
-        canary = self.pairs.canaries.get(name)
-        sighting = draft.sightings.get(canary.identity) if canary else None
-        if canary is None or sighting is None:
+        canary = self.bindings.canaries.get(name)
+        reachability = draft.reachability.get(canary.identity) if canary else None
+        if canary is None or reachability is None:
             return
-        finding = scrub(finding, limit=300)
-        draft.put_sighting(canary.identity, msgspec.structs.replace(sighting, finding=finding))
-        for pair in self.pairs.sampled(name):
-            incident = draft.incidents.get(pair.key)
-            if incident is not None and incident.firing and not incident.evidence.diagnosis:
-                evidence = msgspec.structs.replace(incident.evidence, diagnosis=finding)
+        diagnosis = scrub(diagnosis, limit=300)
+        draft.put_reachability(canary.identity, msgspec.structs.replace(reachability, diagnosis=diagnosis))
+        for binding in self.bindings.sample_bindings(name):
+            incident = draft.incidents.get(binding.key)
+            if incident is not None and incident.is_firing and not incident.evidence.diagnosis:
+                evidence = msgspec.structs.replace(incident.evidence, diagnosis=diagnosis)
                 draft.put(msgspec.structs.replace(incident, evidence=evidence))
 
-    def _look_out(self, draft: Draft, *, lost: bool, at: float, now: float) -> None:
+    def _check_egress(self, draft: Draft, *, unreachable: bool, at: float, now: float) -> None:
         """Tell whether it is the way out that is down, after one more run that reached nobody, or somebody."""
-        key = self.pairs.key(CANARY_EGRESS_DOWN, "egress")
+        key = self.bindings.key_for(CANARY_EGRESS_DOWN, "egress")
         incident = draft.incidents.get(key)
-        firing = incident is not None and incident.firing
-        if firing and not lost:
+        firing = incident is not None and incident.is_firing
+        if firing and not unreachable:
             self._close(draft, key, at, "a provider was reached again", now)
-        elif lost and not firing and (out := blackout(self._canaries, draft.sightings)) is not None:
-            incident = self.pairs.ours(CANARY_EGRESS_DOWN, "egress", out.message, now)
-            evidence = msgspec.structs.replace(incident.evidence, since=out.since)
+        elif (
+            unreachable
+            and not firing
+            and (outage := detect_egress_outage(self._canaries, draft.reachability)) is not None
+        ):
+            incident = self.bindings.daemon_incident(CANARY_EGRESS_DOWN, "egress", outage.message, now)
+            evidence = msgspec.structs.replace(incident.evidence, since=outage.since)
             self._open(draft, msgspec.structs.replace(incident, evidence=evidence), now)
 
     # ---- from incidents to groups
@@ -196,85 +216,94 @@ class Engine:
     def _open(self, draft: Draft, incident: Incident, now: float) -> None:
         """Open ``incident`` and have it join its group; nothing if it is open already, or its rule is switched off."""
         before = draft.incidents.get(incident.key)
-        if (before is not None and before.firing) or not self._rules[incident.rule].enabled:
+        if (before is not None and before.is_firing) or not self._rules[incident.rule].enabled:
             return
         if before is not None and incident.opened <= before.opened:  # the clock was set back; no id may come twice
             incident = msgspec.structs.replace(incident, opened=before.opened + 0.001)
         draft.put(incident)
-        if before is None or not self.groups.handed_over(draft, incident, now):
-            self.groups.join(draft, incident, self.pairs.names(incident), now)
+        if before is None or not self.groups.transfer(draft, incident, now):
+            self.groups.add(draft, incident, self.bindings.key_parts(incident), now)
 
     def _close(self, draft: Draft, key: str, at: float, reason: str, now: float) -> None:
         """Resolve the incident, and have its group know; nothing if it is not open."""
         incident = draft.incidents.get(key)
-        if incident is None or not incident.firing:
+        if incident is None or not incident.is_firing:
             return
-        draft.put(msgspec.structs.replace(incident, resolved=max(at, incident.opened), reason=reason))
-        self.groups.left(draft, key, now)
+        draft.put(msgspec.structs.replace(incident, resolved=max(at, incident.opened), resolve_reason=reason))
+        self.groups.on_incident_resolved(draft, key, now)
 
-    def _answered(self, draft: Draft, receiver: str, answer: Answer, about: set[str], now: float) -> None:
+    def _update_receiver_health(
+        self, draft: Draft, receiver: str, result: DeliveryResult, rules_notified: set[str], now: float
+    ) -> None:
         """Say that ``receiver`` fails, or no longer does; a notice about a failing receiver never begets another."""
-        key = self.receiver_key(receiver)
-        if isinstance(answer, Accepted):
+        key = self.receiver_incident_key(receiver)
+        if isinstance(result, Accepted):
             failed = draft.incidents.get(key)
             self._close(draft, key, now, "it accepts notifications again", now)
-            if failed is not None and failed.firing:
-                self.groups.mended(draft, receiver, now)
-        elif RECEIVER_FAILING not in about:
-            self._open(draft, self.pairs.ours(RECEIVER_FAILING, receiver, answer.reason, now), now)
+            if failed is not None and failed.is_firing:
+                self.groups.on_receiver_recovered(draft, receiver, now)
+        elif RECEIVER_FAILING not in rules_notified:
+            self._open(draft, self.bindings.daemon_incident(RECEIVER_FAILING, receiver, result.reason, now), now)
 
     # ---- with the passing of time
 
-    def _tick(self, draft: Draft, now: float) -> None:
-        if not 0 <= now - draft.ticked <= ASLEEP:
-            draft.awake = now
-        if now < draft.ticked:
-            notification_queue.set_back(draft, draft.ticked - now, now)
-        minute = now // 60 != draft.ticked // 60
-        draft.ticked = now
-        for pair in self.pairs.all_expected:
-            incident = draft.incidents.get(pair.key)
-            if incident is None or not incident.firing:
-                self._miss(draft, pair, now)
-        self._review(draft, now)
-        if minute and draft.awake != now:  # after a jump of the clock what seems to be old may not be
-            self._tidy(draft, now)
+    def _on_tick(self, draft: Draft, now: float) -> None:
+        if not 0 <= now - draft.last_tick <= MAX_TICK_GAP:
+            draft.running_since = now
+        if now < draft.last_tick:
+            notification_queue.adjust_for_clock_step(draft, draft.last_tick - now, now)
+        minute = now // 60 != draft.last_tick // 60
+        draft.last_tick = now
+        for binding in self.bindings.all_no_data_bindings:
+            incident = draft.incidents.get(binding.key)
+            if incident is None or not incident.is_firing:
+                self._check_no_data(draft, binding, now)
+        self._evaluate_groups(draft, now)
+        if minute and draft.running_since != now:  # after a jump of the clock what seems to be old may not be
+            self._prune(draft, now)
 
-    def _miss(self, draft: Draft, pair: Pair, now: float) -> None:
+    def _check_no_data(self, draft: Draft, binding: Binding, now: float) -> None:
         """Fire if ``pair`` has waited in vain for so many runs; a run may take its time until it is missed."""
-        sighting = draft.sightings.get(pair.canary.identity)
+        reachability = draft.reachability.get(binding.canary.identity)
         # one from later than now was there before the clock was set back; a run may end a moment after its tick
-        seen = max(sighting.at if sighting and sighting.at <= now + ASLEEP else 0.0, draft.awake)
-        missed = pair.missing(seen, now)
+        last_seen = max(
+            reachability.last_seen if reachability and reachability.last_seen <= now + MAX_TICK_GAP else 0.0,
+            draft.running_since,
+        )
+        missed = binding.missing_runs(last_seen, now)
         if not missed:
             return
-        since = sighting.at if sighting else draft.awake
+        since = reachability.last_seen if reachability else draft.running_since
         message = f"{missed} runs that were due have left no result"
         self._open(
-            draft, self.pairs.incident(pair, now, Evidence(bad=missed, total=missed, since=since, message=message)), now
+            draft,
+            self.bindings.canary_incident(
+                binding, now, Evidence(bad=missed, total=missed, since=since, message=message)
+            ),
+            now,
         )
 
-    def _review(self, draft: Draft, now: float) -> None:
+    def _evaluate_groups(self, draft: Draft, now: float) -> None:
         """Have what was muted and no longer is told of, and what is due."""
-        grouped = {key for group in draft.groups.values() if group.firing for key in group.members}
+        grouped = {key for group in draft.groups.values() if group.is_firing for key in group.members}
         for incident in list(draft.incidents.values()):
-            if incident.firing and incident.key not in grouped:
-                self.groups.join(draft, incident, self.pairs.names(incident), now, look=False)
+            if incident.is_firing and incident.key not in grouped:
+                self.groups.add(draft, incident, self.bindings.key_parts(incident), now, evaluate=False)
         for group in list(draft.groups.values()):
-            if group.firing:
-                self.groups.look(draft, group, now)
-        self._recall.look(draft, now)
+            if group.is_firing:
+                self.groups.evaluate(draft, group, now)
+        self._reconciler.resolve_healthy(draft, now)
 
-    def _tidy(self, draft: Draft, now: float) -> None:
+    def _prune(self, draft: Draft, now: float) -> None:
         """Forget what is over, a week later, and silences a day later."""
         notification_queue.expire(draft, now)
         for incident in list(draft.incidents.values()):
-            if incident.resolved is not None and now - incident.resolved > notification_queue.KEPT:
+            if incident.resolved is not None and now - incident.resolved > notification_queue.RETENTION:
                 draft.remove("incidents", incident.key)
         for group in list(draft.groups.values()):
-            ended = group.opened if group.forgotten else group.resolved
-            fires = any((one := draft.incidents.get(key)) is not None and one.firing for key in group.members)
-            if ended is not None and now - ended > notification_queue.KEPT and not fires:
+            ended = group.opened if group.is_reconciling else group.resolved
+            fires = any((one := draft.incidents.get(key)) is not None and one.is_firing for key in group.members)
+            if ended is not None and now - ended > notification_queue.RETENTION and not fires:
                 draft.remove("groups", group.key)
         for silence in list(draft.silences.values()):
             if now - silence.until > 86400:
@@ -282,52 +311,54 @@ class Engine:
 
     # ---- with configurations
 
-    def _started(self, draft: Draft, now: float, *, incomplete: bool) -> None:
+    def _on_start(self, draft: Draft, now: float, *, may_be_incomplete: bool) -> None:
         """Bring a state that another configuration left behind into line with this one."""
-        draft.awake = draft.ticked = now
-        if draft.blank or incomplete:
-            self._recall.suspect(draft, now, ours=incomplete)
-        self._sweep(draft)
-        notification_queue.end_again(draft, list(draft.notices.values()), now)
-        self._recall.fill_in(draft, now)
+        draft.running_since = draft.last_tick = now
+        if draft.was_empty or may_be_incomplete:
+            self._reconciler.mark_possibly_notified(draft, now, include_daemon=may_be_incomplete)
+        self._remove_stale(draft)
+        notification_queue.retry_refused_resolves(draft, list(draft.notifications.values()), now)
+        self._reconciler.resolve_unreadable(draft, now)
         for incident in list(draft.incidents.values()):
-            if incident.firing and (reason := self._orphaned(incident)):
+            if incident.is_firing and (reason := self._orphan_reason(incident)):
                 self._close(draft, incident.key, now, reason, now)
-            elif (pair := self.pairs.get(incident.key)) is not None and incident.firing:
-                self._retitle(draft, pair, incident)
+            elif (binding := self.bindings.get(incident.key)) is not None and incident.is_firing:
+                self._refresh_metadata(draft, binding, incident)
         for group in list(draft.groups.values()):
-            if group.firing:
+            if group.is_firing:
                 self.groups.reroute(draft, group, now)
-        self._review(draft, now)
+        self._evaluate_groups(draft, now)
 
-    def _retitle(self, draft: Draft, pair: Pair, incident: Incident) -> None:
+    def _refresh_metadata(self, draft: Draft, binding: Binding, incident: Incident) -> None:
         """Have an incident that goes on say what the rule and the canary are called now, and go where it says now."""
-        anew = self.pairs.incident(pair, incident.opened, incident.evidence)
-        if anew != incident:
-            draft.put(anew)
+        refreshed = self.bindings.canary_incident(binding, incident.opened, incident.evidence)
+        if refreshed != incident:
+            draft.put(refreshed)
 
-    def _sweep(self, draft: Draft) -> None:
+    def _remove_stale(self, draft: Draft) -> None:
         """Forget what is about canaries, rules and receivers that are no more."""
         for key in list(draft.detectors):
-            if key not in self.pairs:
+            if key not in self.bindings:
                 draft.remove("detectors", key)
-        for name in list(draft.sightings):
-            if name not in self.pairs.identities:
-                draft.remove("sightings", name)
-        for notice in list(draft.notices.values()):
-            if not self.groups.edges([notice.receiver]):
-                draft.remove("notices", notice.id)
+        for name in list(draft.reachability):
+            if name not in self.bindings.identities:
+                draft.remove("reachability", name)
+        for notification in list(draft.notifications.values()):
+            if not self.groups.event_receivers([notification.receiver]):
+                draft.remove("notifications", notification.id)
 
-    def _orphaned(self, incident: Incident) -> str | None:
+    def _orphan_reason(self, incident: Incident) -> str | None:
         """Return why nothing could ever resolve ``incident`` under this configuration; ``None`` if something can.
 
         What resolves it looks for it under a key of this engine's own, so that is what counts.
         """
         enabled = incident.rule in self._rules and self._rules[incident.rule].enabled
-        ours = incident.rule in ABOUT_US and incident.key == self.pairs.key(incident.rule, incident.subject)
+        is_about_daemon = incident.rule in DAEMON_RULES and incident.key == self.bindings.key_for(
+            incident.rule, incident.subject
+        )
         if incident.rule == RECEIVER_FAILING and incident.subject not in self.receivers:
             return "the receiver was removed from the configuration"
-        if incident.key in self.pairs or (ours and enabled):
+        if incident.key in self.bindings or (is_about_daemon and enabled):
             return None
         if incident.labels.get("instance") != self.instance:
             return f"the instance is now called {self.instance}"
@@ -336,10 +367,10 @@ class Engine:
         return "the canary was removed from the configuration, or the rule no longer matches it"
 
 
-def _count_on(watch: Watch | None, incident: Incident, *, bad: bool, at: float) -> Tally:
+def _continue_counts(binding_state: BindingState | None, incident: Incident, *, bad: bool, at: float) -> FailureCounts:
     """Return what was counted since the first bad sample of an incident that goes on, after one more."""
     seen = incident.evidence
-    last = watch.tally if watch is not None else None
+    last = binding_state.counts if binding_state is not None else None
     if last is None:
-        last = Tally(seen.bad, seen.total, incident.opened if seen.since is None else seen.since)
-    return Tally(last.bad + bad, last.total + 1, min(last.since, at))
+        last = FailureCounts(seen.bad, seen.total, incident.opened if seen.since is None else seen.since)
+    return FailureCounts(last.bad + bad, last.total + 1, min(last.since, at))

@@ -1,28 +1,34 @@
 """What a rule will do: how soon it sees an outage, how often it pages for nothing, when it resolves."""
 
-from streamcanary.alerting.forecast.baseline import Baseline, contradictions
-from streamcanary.alerting.forecast.detector_forecast import MONTH, RATES, Forecast, forecast, format_pages
+from streamcanary.alerting.forecast.baseline import Baseline, baseline_warnings
+from streamcanary.alerting.forecast.detector_forecast import (
+    ERROR_RATES,
+    MONTH_SECONDS,
+    Forecast,
+    forecast_detector,
+    format_pages,
+)
 from streamcanary.alerting.forecast.rule_forecasts import (
-    Absence,
-    Consequence,
-    absences,
-    consequences,
-    doubts,
-    unceasing,
+    NoDataDelay,
+    RuleForecast,
+    always_firing_warnings,
+    detector_warnings,
+    no_data_delays,
+    rule_forecasts,
 )
 
 __all__ = [
-    "MONTH",
-    "RATES",
-    "Absence",
+    "MONTH_SECONDS",
+    "ERROR_RATES",
+    "NoDataDelay",
     "Baseline",
-    "Consequence",
+    "RuleForecast",
     "Forecast",
-    "absences",
-    "consequences",
-    "contradictions",
-    "doubts",
-    "forecast",
+    "no_data_delays",
+    "rule_forecasts",
+    "baseline_warnings",
+    "detector_warnings",
+    "forecast_detector",
     "format_pages",
-    "unceasing",
+    "always_firing_warnings",
 ]

@@ -10,9 +10,9 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.fraction import format_fraction
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
-_FEWEST = 50  # samples that say something about a rate
-_BEYOND_CHANCE = 3.0  # standard deviations
-_FAILED = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeKind.INTERNAL_ERROR})
+_MIN_SAMPLES = 50  # samples that say something about a rate
+_SIGNIFICANT_DEVIATION = 3.0  # standard deviations
+_FAILED_KINDS = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeKind.INTERNAL_ERROR})
 
 
 class Baseline:
@@ -27,61 +27,64 @@ class Baseline:
         self._name, self._rule, self._detector, self._canary = name, rule, detector, canary
         self._cusum = detector.for_canary(canary)
         self._state = SpikeState()
-        self._begun = self._firing = self._spiked = False
+        self._has_started = self._is_firing = self._is_in_spike = False
         self._bad, self._total = [0, 0, 0], [0, 0, 0]  # while it was well, while it was not, and undecided
 
-    def see(self, outcome: Outcome) -> None:
+    def observe(self, outcome: Outcome) -> None:
         """Count a run; they come in the order in which they ended."""
-        self._begun = self._begun or outcome.kind not in _FAILED
-        sample = sample_of(self._rule, outcome) if self._begun else None
+        self._has_started = self._has_started or outcome.kind not in _FAILED_KINDS
+        sample = sample_of(self._rule, outcome) if self._has_started else None
         if sample is not Sample.GOOD and sample is not Sample.BAD:
             return
         bad, at = sample is Sample.BAD, outcome.started + outcome.duration
-        self._state, self._firing, _ = self._cusum.feed(self._state, bad=bad, at=at, firing=self._firing)
-        self._spiked = self._spiked or self._firing
+        self._state, self._is_firing, _ = self._cusum.feed(self._state, bad=bad, at=at, firing=self._is_firing)
+        self._is_in_spike = self._is_in_spike or self._is_firing
         self._bad[2] += bad
         self._total[2] += 1
         if self._state.sum == 0:
             for counts in (self._bad, self._total):
-                counts[self._spiked] += counts[2]
+                counts[self._is_in_spike] += counts[2]
                 counts[2] = 0
-            self._spiked = False
+            self._is_in_spike = False
 
     @property
-    def observed(self) -> tuple[int, int]:
+    def observed_counts(self) -> tuple[int, int]:
         """How many samples were bad, and of how many."""
-        ill = self._total[1] + (self._total[2] if self._spiked else 0)
+        ill = self._total[1] + (self._total[2] if self._is_in_spike else 0)
         if 2 * ill > sum(self._total):
             return sum(self._bad), sum(self._total)
-        undecided = 0 if self._spiked else 1
+        undecided = 0 if self._is_in_spike else 1
         return self._bad[0] + undecided * self._bad[2], self._total[0] + undecided * self._total[2]
 
     @property
-    def doubt(self) -> str | None:
+    def config_warning(self) -> str | None:
         """What is to be said if that is more than the rule calls normal, and by more than chance would have it."""
-        (bad, total), normal = self.observed, self._detector.normal
-        if total < _FEWEST or bad <= normal * total + _BEYOND_CHANCE * (normal * (1 - normal) * total) ** 0.5:
+        (bad, total), normal = self.observed_counts, self._detector.normal
+        if (
+            total < _MIN_SAMPLES
+            or bad <= normal * total + _SIGNIFICANT_DEVIATION * (normal * (1 - normal) * total) ** 0.5
+        ):
             return None
         rate = bad / total
-        told = (
+        message = (
             f"rule {self._name}: {self._canary.name} fails more often than normal ({format_fraction(normal)}): "
             f"{bad} of {total} recorded runs are {format_fraction(rate)}"
         )
         if rate >= self._detector.spike:
-            return f"{told}, which is a spike all the time; find out why"
+            return f"{message}, which is a spike all the time; find out why"
         pages = false_pages(self._detector, self._canary, rate)
-        return f"{told}; at that rate it pages {format_pages(pages)} times a month; set normal to at least that"
+        return f"{message}; at that rate it pages {format_pages(pages)} times a month; set normal to at least that"
 
 
-def contradictions(rules: Mapping[str, Rule], canaries: Sequence[Canary], outcomes: Iterable[Outcome]) -> list[str]:
+def baseline_warnings(rules: Mapping[str, Rule], canaries: Sequence[Canary], outcomes: Iterable[Outcome]) -> list[str]:
     """Return where ``outcomes``, in the order in which they ended, contradict what the rules call normal."""
-    watching: dict[str, list[Baseline]] = {}
+    baselines_by_canary: dict[str, list[Baseline]] = {}
     for name, rule in rules.items():
         if isinstance(rule.detector, Spike):
-            for canary in filter(rule.watches, canaries):
-                watching.setdefault(canary.name, []).append(Baseline(name, rule, rule.detector, canary))
-    if watching:
+            for canary in filter(rule.applies_to, canaries):
+                baselines_by_canary.setdefault(canary.name, []).append(Baseline(name, rule, rule.detector, canary))
+    if baselines_by_canary:
         for outcome in outcomes:
-            for baseline in watching.get(outcome.canary, ()):
-                baseline.see(outcome)
-    return [doubt for some in watching.values() for one in some if (doubt := one.doubt)]
+            for baseline in baselines_by_canary.get(outcome.canary, ()):
+                baseline.observe(outcome)
+    return [warning for some in baselines_by_canary.values() for one in some if (warning := one.config_warning)]

@@ -4,15 +4,15 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from streamcanary.alerting.detectors import BurnRate, NoData, Ratio
-from streamcanary.alerting.engine.bindings import SLACK
-from streamcanary.alerting.forecast.detector_forecast import Forecast, forecast
+from streamcanary.alerting.engine.bindings import MISSED_RUN_GRACE
+from streamcanary.alerting.forecast.detector_forecast import Forecast, forecast_detector
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.fraction import format_fraction
 from streamcanary.model.schedule import Schedule
 
 
-class Consequence(NamedTuple):
+class RuleForecast(NamedTuple):
     """What ``rule`` does for each of ``canaries``, which run equally often."""
 
     rule: str
@@ -25,7 +25,7 @@ class Consequence(NamedTuple):
         return self.forecast.false_pages * len(self.canaries)
 
 
-def consequences(rules: Mapping[str, Rule], canaries: Sequence[Canary], normal: float) -> list[Consequence]:
+def rule_forecasts(rules: Mapping[str, Rule], canaries: Sequence[Canary], base_rate: float) -> list[RuleForecast]:
     """Return what each of ``rules`` does for the canaries that it watches, where ``normal`` of the runs fail.
 
     A rule about the absence of samples has none of these consequences, and is left out; see :func:`absences`.
@@ -37,15 +37,18 @@ def consequences(rules: Mapping[str, Rule], canaries: Sequence[Canary], normal: 
     for name, rule in rules.items():
         if isinstance(rule.detector, NoData):
             continue
-        alike: dict[Schedule, list[Canary]] = {}
+        canaries_by_schedule: dict[Schedule, list[Canary]] = {}
         for canary in canaries:
-            if rule.watches(canary):
-                alike.setdefault(canary.schedule, []).append(canary)
-        found += [Consequence(name, tuple(some), forecast(rule.detector, some[0], normal)) for some in alike.values()]
+            if rule.applies_to(canary):
+                canaries_by_schedule.setdefault(canary.schedule, []).append(canary)
+        found += [
+            RuleForecast(name, tuple(some), forecast_detector(rule.detector, some[0], base_rate))
+            for some in canaries_by_schedule.values()
+        ]
     return found
 
 
-class Absence(NamedTuple):
+class NoDataDelay(NamedTuple):
     """How long after the last run of each of ``canaries`` the ``rule`` fires, on average in seconds."""
 
     rule: str
@@ -53,22 +56,22 @@ class Absence(NamedTuple):
     seconds: float
 
 
-def absences(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> list[Absence]:
+def no_data_delays(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> list[NoDataDelay]:
     """Return what those of ``rules`` do that are about the absence of samples."""
     found = []
     for name, rule in rules.items():
         if not isinstance(rule.detector, NoData):
             continue
-        alike: dict[float, list[Canary]] = {}
+        canaries_by_delay: dict[float, list[Canary]] = {}
         for canary in canaries:
-            if rule.watches(canary):
-                seconds = rule.detector.runs * canary.interval + canary.timeout + SLACK
-                alike.setdefault(seconds, []).append(canary)
-        found += [Absence(name, tuple(some), seconds) for seconds, some in alike.items()]
+            if rule.applies_to(canary):
+                seconds = rule.detector.runs * canary.interval + canary.timeout + MISSED_RUN_GRACE
+                canaries_by_delay.setdefault(seconds, []).append(canary)
+        found += [NoDataDelay(name, tuple(some), seconds) for seconds, some in canaries_by_delay.items()]
     return found
 
 
-def unceasing(rules: Mapping[str, Rule], normal: float) -> list[str]:
+def always_firing_warnings(rules: Mapping[str, Rule], base_rate: float) -> list[str]:
     """Return which of ``rules`` fire soon and for good where ``normal`` of the runs fail."""
     found = []
     for name, rule in rules.items():
@@ -76,27 +79,27 @@ def unceasing(rules: Mapping[str, Rule], normal: float) -> list[str]:
             case Ratio() as ratio:
                 lowest = ratio.threshold
             case BurnRate() as burn:
-                lowest = min(window.rate for window in burn.windows) * burn.budget
+                lowest = min(window.rate for window in burn.windows) * burn.error_budget
             case _:
                 continue
-        if lowest <= normal:
+        if lowest <= base_rate:
             found.append(
-                f"rule {name}: fires at {format_fraction(lowest)} of failures, and {format_fraction(normal)} are taken "
+                f"rule {name}: fires at {format_fraction(lowest)} of failures, and {format_fraction(base_rate)} are taken "
                 "to be normal: it would fire before long and hardly ever end (--base-rate says what is normal)"
             )
     return found
 
 
-def doubts(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> list[str]:
+def detector_warnings(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> list[str]:
     """Return what is no mistake in the detectors of ``rules``, and may be meant otherwise, once for canaries alike."""
     found: dict[str, list[str]] = {}
     for name, rule in rules.items():
         for canary in canaries:
-            if rule.watches(canary) and (doubt := rule.detector.doubt(canary)):
+            if rule.applies_to(canary) and (doubt := rule.detector.config_warning(canary)):
                 found.setdefault(f"rule {name}: {doubt}", []).append(canary.name)
-    return [f"{doubt} ({_some(names)})" for doubt, names in found.items()]
+    return [f"{warning} ({_join_names(names)})" for warning, names in found.items()]
 
 
-def _some(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     """Return the first of ``names``, and how many there are more."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

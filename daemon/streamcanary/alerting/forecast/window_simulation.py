@@ -14,117 +14,126 @@ from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
-_GOOD, _FAIR = 0.025, 0.05  # relative standard errors of a mean: at which a simulation may end, and that it may have
-_FEW, _FEWEST = 5, 100  # repetitions that it must have, and until it may end
-_MOST_BAD = 50_000  # bad samples that a simulation draws; some tens of milliseconds
-_FEWEST_PAGES, _OFTEN = 400, 0.05  # counted one after the other if there are so many, or full windows are so common
-_MOST_CLUMPS = 1_500
-_LONGEST_CLUMP = 2_000  # bad samples
+_TARGET_ERROR, _MAX_ERROR = (
+    0.025,
+    0.05,
+)  # relative standard errors of a mean: at which a simulation may end, and that it may have
+_MIN_REPETITIONS, _ENOUGH_REPETITIONS = 5, 100  # repetitions that it must have, and until it may end
+_MAX_BAD_SAMPLES = 50_000  # bad samples that a simulation draws; some tens of milliseconds
+_MIN_PAGES, _COMMON_SHARE = 400, 0.05  # counted one after the other if there are so many, or full windows are so common
+_MAX_CLUMPS = 1_500
+_MAX_CLUMP_LENGTH = 2_000  # bad samples
 _NEVER = -(1 << 62)
-_NOTHING = 1e-12
+_NEGLIGIBLE = 1e-12
 
 
-class Count(NamedTuple):
+class WindowThreshold(NamedTuple):
     """So many bad samples in so many runs."""
 
     runs: int
     bad: int
 
 
-class Scan(NamedTuple):
+class WindowScan(NamedTuple):
     """Fires when for any of ``alarms`` each of its counts is reached, and has been for ``hold`` further runs.
 
     Resolves on a good sample at which none of ``calm`` is reached.
     """
 
-    alarms: tuple[tuple[Count, ...], ...]
-    calm: tuple[Count, ...]
+    alarms: tuple[tuple[WindowThreshold, ...], ...]
+    keep_firing: tuple[WindowThreshold, ...]
     hold: int = 0
 
     @property
-    def reach(self) -> int:
+    def longest_window(self) -> int:
         """How many runs the longest window has."""
-        return max(count.runs for count in (*self.calm, *(count for alarm in self.alarms for count in alarm)))
+        return max(count.runs for count in (*self.keep_firing, *(count for alarm in self.alarms for count in alarm)))
 
-    def alarmed_until(self, bads: list[int], last: int) -> int:
+    def alarms_until(self, bads: list[int], last: int) -> int:
         """Return up to which run an alarm is reached if only good ones follow ``bads[last]``; long ago if none is."""
         latest = _NEVER
         for alarm in self.alarms:
             until = -_NEVER
             for count in alarm:
-                until = min(until, _until(bads, last, count))
+                until = min(until, _reached_until(bads, last, count))
                 if until <= latest:
                     break
             else:
                 latest = until
         return latest
 
-    def calm_from(self, bads: list[int], last: int) -> int:
+    def resolves_from(self, bads: list[int], last: int) -> int:
         """Return from which run on it would resolve without a further bad one after ``bads[last]``."""
         latest = bads[last]
-        for count in self.calm:
-            latest = max(latest, _until(bads, last, count))
+        for count in self.keep_firing:
+            latest = max(latest, _reached_until(bads, last, count))
         return latest + 1
 
-    def resolves_after(self) -> int:
+    def runs_to_resolve(self) -> int:
         """Return how many good runs it takes after a long time of nothing but bad ones."""
-        return max(count.runs - count.bad + 1 for count in self.calm)
+        return max(count.runs - count.bad + 1 for count in self.keep_firing)
 
 
 @lru_cache(maxsize=1024)
-def runs_to_fire(scan: Scan, rate: float) -> float:
+def runs_to_fire(scan: WindowScan, rate: float) -> float:
     """Return the mean number of runs at an error ``rate`` (over 0, up to 1), after a long time without errors."""
     if rate >= 1:
         return min(max(count.bad for count in alarm) for alarm in scan.alarms) + scan.hold
     random = Random(1)  # noqa: S311 - the same each time, on purpose
     waits: list[int] = []
     drawn = spent = 0
-    most = _MOST_BAD if _may_fire(scan, rate) * _MOST_BAD >= _FEWEST else 0
-    while drawn < most and not (len(waits) >= _FEWEST and len(waits) % 50 == 0 and _spread(waits) <= _GOOD):
+    most = _MAX_BAD_SAMPLES if _max_firing_share(scan, rate) * _MAX_BAD_SAMPLES >= _ENOUGH_REPETITIONS else 0
+    while drawn < most and not (
+        len(waits) >= _ENOUGH_REPETITIONS and len(waits) % 50 == 0 and _relative_error(waits) <= _TARGET_ERROR
+    ):
         bads: list[int] = []
-        watch, fired, at = _Watch(scan), None, 0
+        watch, fired, at = _AlarmTracker(scan), None, 0
         while fired is None and drawn < most:
-            at += _gap(rate, random)
+            at += _runs_to_next_bad(rate, random)
             bads.append(at)
-            fired = watch.see(bads, len(bads) - 1)
+            fired = watch.observe(bads, len(bads) - 1)
             drawn += 1
         spent += at if fired is None else fired
         if fired is not None:
             waits.append(fired)
-    if len(waits) >= _FEW and _spread(waits) <= _FAIR:
+    if len(waits) >= _MIN_REPETITIONS and _relative_error(waits) <= _MAX_ERROR:
         return spent / len(waits)
     # Rare: between two excursions above its mean it forgets the last one, so the wait is as long as these are apart.
-    mean = tuple(Count(alarm[0].runs, int(rate * alarm[0].runs) + 1) for alarm in scan.alarms)
-    share = _clumps(scan._replace(calm=mean), rate, random)
+    mean = tuple(WindowThreshold(alarm[0].runs, int(rate * alarm[0].runs) + 1) for alarm in scan.alarms)
+    share = _clumps(scan._replace(keep_firing=mean), rate, random)
     return max(spent / (len(waits) + 1), 1 / share if share else math.inf)
 
 
 @lru_cache(maxsize=1024)
-def pages_per_run(scan: Scan, rate: float) -> float:
+def pages_per_run(scan: WindowScan, rate: float) -> float:
     """Return how many pages a run costs on average where errors come at ``rate`` (over 0, below 1), for ever."""
     random = Random(2)  # noqa: S311 - the same each time, on purpose
     bads: list[int] = []
-    watch, fired, pages, at = _Watch(scan), None, 0, 0
-    for last in range(_MOST_BAD if _may_fire(scan, rate) * _MOST_BAD >= _FEWEST_PAGES else 0):
-        at += _gap(rate, random)
-        if fired is not None and max(scan.calm_from(bads, last - 1), fired + 1) < at:
+    watch, fired, pages, at = _AlarmTracker(scan), None, 0, 0
+    for last in range(_MAX_BAD_SAMPLES if _max_firing_share(scan, rate) * _MAX_BAD_SAMPLES >= _MIN_PAGES else 0):
+        at += _runs_to_next_bad(rate, random)
+        if fired is not None and max(scan.resolves_from(bads, last - 1), fired + 1) < at:
             pages, fired = pages + 1, None
         bads.append(at)
         if fired is None:
-            fired = watch.see(bads, last)
-    return pages / at if pages >= _FEWEST_PAGES or _may_fire(scan, rate) > _OFTEN else _clumps(scan, rate, random)
+            fired = watch.observe(bads, last)
+    return (
+        pages / at
+        if pages >= _MIN_PAGES or _max_firing_share(scan, rate) > _COMMON_SHARE
+        else _clumps(scan, rate, random)
+    )
 
 
-class _Watch:
+class _AlarmTracker:
     """Since when an alarm has been reached without a break."""
 
-    def __init__(self, scan: Scan) -> None:
+    def __init__(self, scan: WindowScan) -> None:
         self._scan = scan
         self._since = self._until = _NEVER
 
-    def see(self, bads: list[int], last: int) -> int | None:
+    def observe(self, bads: list[int], last: int) -> int | None:
         """Return the run at which it fires if nothing but good ones follow ``bads[last]``; ``None`` if it does not."""
-        at, until = bads[last], self._scan.alarmed_until(bads, last)
+        at, until = bads[last], self._scan.alarms_until(bads, last)
         if until < at:
             return None
         if self._until < at - 1:
@@ -134,119 +143,123 @@ class _Watch:
         return fires if fires <= until else None
 
 
-def _clumps(scan: Scan, rate: float, random: Random) -> float:
+def _clumps(scan: WindowScan, rate: float, random: Random) -> float:
     """Return how many pages a run costs, by drawing the surroundings of full windows; see the top of this file."""
-    full = [_least_likely(alarm, rate) for alarm in scan.alarms]
+    full = [_rarest_window(alarm, rate) for alarm in scan.alarms]
     shares = [rate * one.share for one in full]
     drawn, tries, found = 0, 0, 0.0
-    while sum(shares) > 0 and tries < _MOST_CLUMPS and drawn < (_MOST_BAD if tries >= _FEWEST else 4 * _MOST_BAD):
+    while (
+        sum(shares) > 0
+        and tries < _MAX_CLUMPS
+        and drawn < (_MAX_BAD_SAMPLES if tries >= _ENOUGH_REPETITIONS else 4 * _MAX_BAD_SAMPLES)
+    ):
         [one] = random.choices(full, shares)
         [more] = random.choices(range(len(one.weights)), cum_weights=one.weights)
         begin = 1 - one.window.runs
-        window = sorted(random.sample(range(begin, 0), one.fewest + more))
+        window = sorted(random.sample(range(begin, 0), one.min_bad + more))
         bads, first = _clump(scan, [*window, 0], begin, rate, random)
-        watch = _Watch(scan)
-        if any(watch.see(bads, last) is not None for last in range(first, len(bads))):
+        watch = _AlarmTracker(scan)
+        if any(watch.observe(bads, last) is not None for last in range(first, len(bads))):
             clump = range(first, len(bads))
-            found += 1 / sum(_until(bads, last, one.window) >= bads[last] for last in clump for one in full)
+            found += 1 / sum(_reached_until(bads, last, one.window) >= bads[last] for last in clump for one in full)
         tries, drawn = tries + 1, drawn + len(bads)
     return sum(shares) * found / max(tries, 1)
 
 
-def _clump(scan: Scan, window: list[int], begin: int, rate: float, random: Random) -> tuple[list[int], int]:
+def _clump(scan: WindowScan, window: list[int], begin: int, rate: float, random: Random) -> tuple[list[int], int]:
     """Return the bad runs of the clump around ``window``, which begins at ``begin``, and the index of its first.
 
     Before that one come those that its windows reach back to. A clump begins after a run at which it would have
     resolved, and ends before the next such run.
     """
-    reach, older, first = scan.reach, list[int](), -1
-    bads, before = window, begin - _gap(rate, random)
-    while first < 0 and len(older) < _LONGEST_CLUMP:
+    reach, older, first = scan.longest_window, list[int](), -1
+    bads, before = window, begin - _runs_to_next_bad(rate, random)
+    while first < 0 and len(older) < _MAX_CLUMP_LENGTH:
         begin -= reach
         while before >= begin:
             older.append(before)
-            before -= _gap(rate, random)
+            before -= _runs_to_next_bad(rate, random)
         bads = [*reversed(older), *window]
         first = _clump_begins(scan, bads, begin)
     first = max(first, 0)
-    while len(bads) < 2 * _LONGEST_CLUMP:
-        after = bads[-1] + _gap(rate, random)
-        if scan.calm_from(bads, len(bads) - 1) < after:
+    while len(bads) < 2 * _MAX_CLUMP_LENGTH:
+        after = bads[-1] + _runs_to_next_bad(rate, random)
+        if scan.resolves_from(bads, len(bads) - 1) < after:
             break
         bads.append(after)
     return bads, first
 
 
-def _clump_begins(scan: Scan, bads: list[int], begin: int) -> int:
+def _clump_begins(scan: WindowScan, bads: list[int], begin: int) -> int:
     """Return the index of the first bad run of the clump that the last one is in; -1 if what is known does not tell.
 
     Known is what was at ``begin`` and later.
     """
-    reach = scan.reach
+    reach = scan.longest_window
     for first in range(len(bads) - 1, -1, -1):
         if bads[first] - reach <= begin:
             return -1
-        if first == 0 or scan.calm_from(bads, first - 1) < bads[first]:
+        if first == 0 or scan.resolves_from(bads, first - 1) < bads[first]:
             return first
     return -1
 
 
-def _may_fire(scan: Scan, rate: float) -> float:
+def _max_firing_share(scan: WindowScan, rate: float) -> float:
     """Return of how many bad runs it can fire at most."""
-    return sum(_least_likely(alarm, rate).share for alarm in scan.alarms)
+    return sum(_rarest_window(alarm, rate).share for alarm in scan.alarms)
 
 
-class _Full(NamedTuple):
+class _FullWindow(NamedTuple):
     """How the window of a count looks when it is reached at a bad run.
 
     It is so at ``share`` of them. Then there are ``fewest`` further bad runs in it, or 1, 2, 3 … more with these
     cumulative ``weights``.
     """
 
-    window: Count
+    window: WindowThreshold
     share: float
-    fewest: int
+    min_bad: int
     weights: list[float]
 
 
-def _least_likely(alarm: tuple[Count, ...], rate: float) -> _Full:
+def _rarest_window(alarm: tuple[WindowThreshold, ...], rate: float) -> _FullWindow:
     """Return the count of ``alarm`` that is reached least often."""
-    return min((_full(count, rate) for count in alarm), key=lambda full: full.share)
+    return min((_full_window(count, rate) for count in alarm), key=lambda full: full.share)
 
 
 @lru_cache(maxsize=1024)
-def _full(count: Count, rate: float) -> _Full:
+def _full_window(count: WindowThreshold, rate: float) -> _FullWindow:
     """Return the upper tail of a binomial distribution: from its highest point to both sides, until nothing is left."""
-    runs, fewest = count.runs - 1, count.bad - 1
+    runs, min_bad = count.runs - 1, count.bad - 1
     odds = rate / (1 - rate)
-    top = max(fewest, min(runs, int(runs * rate)))
+    top = max(min_bad, min(runs, int(runs * rate)))
     log = math.lgamma(runs + 1) - math.lgamma(top + 1) - math.lgamma(runs - top + 1)
     log += top * math.log(rate) + (runs - top) * math.log1p(-rate)
     weights = [1.0]
-    for bad in range(top, fewest, -1):
+    for bad in range(top, min_bad, -1):
         weights.insert(0, weights[0] * bad / (runs - bad + 1) / odds)
-        if weights[0] < _NOTHING:
+        if weights[0] < _NEGLIGIBLE:
             break
-    fewest = top - len(weights) + 1
+    min_bad = top - len(weights) + 1
     for bad in range(top + 1, runs + 1):
         weights.append(weights[-1] * (runs - bad + 1) / bad * odds)
-        if weights[-1] < _NOTHING:
+        if weights[-1] < _NEGLIGIBLE:
             break
-    return _Full(count, min(1.0, math.exp(log) * sum(weights)), fewest, list(accumulate(weights)))
+    return _FullWindow(count, min(1.0, math.exp(log) * sum(weights)), min_bad, list(accumulate(weights)))
 
 
-def _until(bads: list[int], last: int, count: Count) -> int:
+def _reached_until(bads: list[int], last: int, count: WindowThreshold) -> int:
     """Return up to which run ``count`` is reached without a further bad one after ``bads[last]``."""
     runs, bad = count
     return bads[last - bad + 1] + runs - 1 if last >= bad - 1 else _NEVER
 
 
-def _spread(values: list[int]) -> float:
+def _relative_error(values: list[int]) -> float:
     """Return the relative standard error of their mean."""
     number, mean = len(values), sum(values) / len(values)
     return math.sqrt(sum((value - mean) ** 2 for value in values) / number / (number - 1)) / mean
 
 
-def _gap(rate: float, random: Random) -> int:
+def _runs_to_next_bad(rate: float, random: Random) -> int:
     """Return how many runs further the next bad one is."""
     return 1 + int(math.log(1 - random.random()) / math.log1p(-rate))

@@ -5,14 +5,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from streamcanary.alerting.notify.templates import fill
-from streamcanary.model.alerts.incident import Action, Evidence, Incident, Notice
+from streamcanary.alerting.notify.templates import render_template
+from streamcanary.model.alerts.incident import Action, Evidence, Incident, Notification
 from streamcanary.model.config_types.duration import format_duration
 
-DOCUMENT_VERSION = 1
+WEBHOOK_VERSION = 1
 """The version of :meth:`Page.document`; it grows when a field changes its meaning or goes away."""
 
-_NAMED = 5  # subjects that a title names
+_MAX_NAMED_SUBJECTS = 5  # subjects that a title names
 
 
 class Alert(Struct, frozen=True, kw_only=True):
@@ -30,20 +30,20 @@ class Alert(Struct, frozen=True, kw_only=True):
     annotations: dict[str, str]
     opened: float
     resolved: float | None
-    reason: str | None
-    resolves: str
+    resolve_reason: str | None
+    resolve_condition: str
     evidence: Evidence
-    traces: tuple[str, ...] = ()
+    trace_urls: tuple[str, ...] = ()
 
     @property
-    def firing(self) -> bool:
+    def is_firing(self) -> bool:
         """Whether it is still open."""
         return self.resolved is None
 
     @property
-    def unremembered(self) -> bool:
+    def is_reconciliation(self) -> bool:
         """Whether nothing is known of it but that it is over: it is called off because a lost store may have known."""
-        return not self.firing and self.evidence == Evidence() and not self.annotations
+        return not self.is_firing and self.evidence == Evidence() and not self.annotations
 
     @property
     def name(self) -> str:
@@ -55,7 +55,7 @@ class Alert(Struct, frozen=True, kw_only=True):
         """The annotation of that name, or what it is and whom it is about."""
         return self.annotations.get("summary") or (f"{self.name}: {self.subject}" if self.subject else self.name)
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as plain data, as documented at :class:`~streamcanary.alerting.notify.receivers.webhook.Webhook`."""
         evidence = self.evidence
         return {
@@ -66,9 +66,9 @@ class Alert(Struct, frozen=True, kw_only=True):
             "annotations": self.annotations,
             "opened": rfc3339(self.opened),
             "resolved": None if self.resolved is None else rfc3339(self.resolved),
-            "reason": self.reason,
-            "resolves": self.resolves,
-            "traces": self.traces,
+            "reason": self.resolve_reason,
+            "resolves": self.resolve_condition,
+            "traces": self.trace_urls,
             "evidence": {
                 "bad": evidence.bad,
                 "total": evidence.total,
@@ -85,7 +85,7 @@ class Alert(Struct, frozen=True, kw_only=True):
         }
 
 
-class Page(Struct, frozen=True, kw_only=True):
+class Message(Struct, frozen=True, kw_only=True):
     """One immutable thing to send about one group: ``id`` names the telling, ``key`` the group.
 
     ``labels`` are those that its alerts share. ``alerts`` are some of ``total``, those that fire first; ``gone`` of all
@@ -98,69 +98,71 @@ class Page(Struct, frozen=True, kw_only=True):
     labels: dict[str, str]
     opened: float
     alerts: tuple[Alert, ...]
-    total: int
-    gone: int = 0
+    alert_count: int
+    resolved_count: int = 0
 
     @property
-    def over(self) -> bool:
+    def is_resolve(self) -> bool:
         """Whether it says that nothing of the group fires any more."""
         return self.action is Action.RESOLVE
 
     @property
-    def firing(self) -> tuple[Alert, ...]:
+    def firing_alerts(self) -> tuple[Alert, ...]:
         """Those of ``alerts`` that are still open."""
-        return tuple(alert for alert in self.alerts if alert.firing)
+        return tuple(alert for alert in self.alerts if alert.is_firing)
 
     @property
-    def ended(self) -> tuple[Alert, ...]:
+    def resolved_alerts(self) -> tuple[Alert, ...]:
         """Those of ``alerts`` that are not; they follow those that are."""
-        return tuple(alert for alert in self.alerts if not alert.firing)
+        return tuple(alert for alert in self.alerts if not alert.is_firing)
 
     @property
     def title(self) -> str:
         """One line, without its status: what fires, and apart from it what no longer does; in the end what was."""
-        firing, ended = self.firing, self.ended
+        firing, ended = self.firing_alerts, self.resolved_alerts
         if not firing:
-            return _headline(ended, self.total)
-        if not self.gone:
-            return _headline(firing, self.total)
-        return f"{_headline(firing, self.total - self.gone)} (over: {_named(ended, self.gone)})"
+            return _headline(ended, self.alert_count)
+        if not self.resolved_count:
+            return _headline(firing, self.alert_count)
+        return (
+            f"{_headline(firing, self.alert_count - self.resolved_count)} (over: {_named(ended, self.resolved_count)})"
+        )
 
-    def document(self) -> dict[str, Any]:
+    def to_dict(self) -> dict[str, Any]:
         """Return it as plain data, as documented at :class:`~streamcanary.alerting.notify.receivers.webhook.Webhook`."""
         kinds = {Action.TRIGGER: "alert.fired", Action.UPDATE: "alert.updated", Action.RESOLVE: "alert.resolved"}
         return {
-            "version": DOCUMENT_VERSION,
+            "version": WEBHOOK_VERSION,
             "type": kinds[self.action],
             "key": self.key,
             "title": self.title,
             "labels": self.labels,
             "opened": rfc3339(self.opened),
-            "total": self.total,
-            "firing": 0 if self.over else self.total - self.gone,
-            "alerts": [alert.document() for alert in self.alerts],
+            "total": self.alert_count,
+            "firing": 0 if self.is_resolve else self.alert_count - self.resolved_count,
+            "alerts": [alert.to_dict() for alert in self.alerts],
         }
 
 
-def render_notice(notice: Notice, trace_url: str | None = None) -> Page:
+def render_notification(notification: Notification, trace_url: str | None = None) -> Message:
     """Return the page of an edge receiver's notice; it depends on nothing else, so that a retry says the same again.
 
     ``trace_url`` is the template of links to traces, with ``{trace_id}`` in it.
     """
-    alerts = (render_incident(incident, notice.created, trace_url) for incident in notice.members)
-    return Page(
-        id=notice.id,
-        key=notice.group,
-        action=notice.action,
-        labels=notice.labels,
-        opened=notice.opened,
-        alerts=tuple(sorted(alerts, key=lambda alert: not alert.firing)),
-        total=notice.total,
-        gone=max(notice.over, sum(not member.firing for member in notice.members)),
+    alerts = (render_alert(incident, notification.created, trace_url) for incident in notification.members)
+    return Message(
+        id=notification.id,
+        key=notification.group,
+        action=notification.action,
+        labels=notification.labels,
+        opened=notification.opened,
+        alerts=tuple(sorted(alerts, key=lambda alert: not alert.is_firing)),
+        alert_count=notification.member_count,
+        resolved_count=max(notification.resolved_count, sum(not member.is_firing for member in notification.members)),
     )
 
 
-def render_incident(incident: Incident, now: float, trace_url: str | None = None) -> Alert:
+def render_alert(incident: Incident, now: float, trace_url: str | None = None) -> Alert:
     """Return ``incident`` as it stands at ``now`` (seconds since the epoch)."""
     evidence = incident.evidence
     traces = tuple(trace_url.replace("{trace_id}", one) for one in evidence.trace_ids) if trace_url else ()
@@ -169,19 +171,19 @@ def render_incident(incident: Incident, now: float, trace_url: str | None = None
         "alert": incident.rule,
         "subject": incident.subject,
         "canary": incident.canary or "",
-        "status": "firing" if incident.firing else "resolved",
+        "status": "firing" if incident.is_firing else "resolved",
         "bad": str(evidence.bad),
         "total": str(evidence.total),
         "first_attempts": str(evidence.first_attempts),
         "rescued": str(evidence.rescued),
-        "faults": counts(evidence.faults),
-        "blames": counts(evidence.blames),
+        "faults": format_counts(evidence.faults),
+        "blames": format_counts(evidence.blames),
         "message": evidence.message,
         "diagnosis": evidence.diagnosis,
         "since": "" if evidence.since is None else rfc3339(evidence.since),
         "opened": rfc3339(incident.opened),
         "duration": format_duration(max(0.0, (incident.resolved or now) - incident.opened)),
-        "resolves": incident.resolves,
+        "resolves": incident.resolve_condition,
         "request_ids": ", ".join(evidence.request_ids),
         "trace_ids": ", ".join(evidence.trace_ids),
         "trace_url": traces[-1] if traces else "",
@@ -192,13 +194,13 @@ def render_incident(incident: Incident, now: float, trace_url: str | None = None
         subject=incident.subject,
         canary=incident.canary,
         labels=incident.labels,
-        annotations={name: fill(template, values) for name, template in incident.annotations.items()},
+        annotations={name: render_template(template, values) for name, template in incident.annotations.items()},
         opened=incident.opened,
         resolved=incident.resolved,
-        reason=incident.reason,
-        resolves=incident.resolves,
+        resolve_reason=incident.resolve_reason,
+        resolve_condition=incident.resolve_condition,
         evidence=evidence,
-        traces=traces,
+        trace_urls=traces,
     )
 
 
@@ -206,19 +208,19 @@ def _headline(alerts: tuple[Alert, ...], total: int) -> str:
     """Return the summary of a single alert, else which alerts ``total`` are, of which these are known, and of whom."""
     if total == 1 and alerts:
         return alerts[0].summary
-    names = ", ".join(list(dict.fromkeys(alert.name for alert in alerts))[:_NAMED])
+    names = ", ".join(list(dict.fromkeys(alert.name for alert in alerts))[:_MAX_NAMED_SUBJECTS])
     about = _named(alerts, total)
     return f"{names}: {total} alerts: {about}" if about else f"{names}: {total} alerts"
 
 
 def _named(alerts: tuple[Alert, ...], total: int) -> str:
     """Return whom ``total`` alerts, of which these are known, are about: some by name, of the others the number."""
-    names = list(dict.fromkeys(alert.subject for alert in alerts if alert.subject))[:_NAMED]
+    names = list(dict.fromkeys(alert.subject for alert in alerts if alert.subject))[:_MAX_NAMED_SUBJECTS]
     rest = total - sum(alert.subject in names for alert in alerts)
     return f"{', '.join(names)} and {rest} more" if names and rest else ", ".join(names)
 
 
-def counts(counts: dict[str, int]) -> str:
+def format_counts(counts: dict[str, int]) -> str:
     """Return ``{"stalled": 3, "rate_limited": 1}`` as text, the most frequent first."""
     return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
 

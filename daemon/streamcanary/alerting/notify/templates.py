@@ -9,7 +9,7 @@ from pydantic import AfterValidator, Field
 
 from streamcanary.model.config_types.secret import printable, scrub
 
-FIELDS = {
+TEMPLATE_FIELDS = {
     "alert": "the name of the rule",
     "subject": "whom it is about: the canary, or for a built-in alert the part of the daemon",
     "canary": "the canary, empty for a built-in alert",
@@ -35,16 +35,16 @@ FIELDS = {
 }
 """What a template may name, and what it stands for."""
 
-_LONGEST = 2000
+_MAX_LENGTH = 2000
 # as Prometheus, Alertmanager or Jinja write them
-_FOREIGN = re.compile(rf"(?<!\{{)\{{\{{-?\s*(?:[.$]|(?:{'|'.join(FIELDS)})\b)")
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_OTHER_TEMPLATE_SYNTAX = re.compile(rf"(?<!\{{)\{{\{{-?\s*(?:[.$]|(?:{'|'.join(TEMPLATE_FIELDS)})\b)")
+_CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
 
-def _check(template: str) -> str:
-    if _FOREIGN.search(template):
+def _check_template(template: str) -> str:
+    if _OTHER_TEMPLATE_SYNTAX.search(template):
         raise ValueError("{{ and }} are plain braces here; a field is written {canary}, with one brace on each side")
-    if _CONTROL.search(template):
+    if _CONTROL_CHARACTERS.search(template):
         raise ValueError("has a control character in it; only line breaks and tabs may stand there")
     try:
         parts = list(Formatter().parse(template))
@@ -53,18 +53,18 @@ def _check(template: str) -> str:
     for _, name, spec, conversion in parts:
         if name is None:
             continue
-        if name not in FIELDS:
-            raise ValueError(f"unknown field {{{name}}}; known: {', '.join(sorted(FIELDS))}")
+        if name not in TEMPLATE_FIELDS:
+            raise ValueError(f"unknown field {{{name}}}; known: {', '.join(sorted(TEMPLATE_FIELDS))}")
         if spec or conversion:
             raise ValueError(f"write {{{name}}} alone, without a format or conversion")
     return template
 
 
-Template = Annotated[str, Field(max_length=_LONGEST), AfterValidator(_check)]
+Template = Annotated[str, Field(max_length=_MAX_LENGTH), AfterValidator(_check_template)]
 """A pydantic field with the text of an annotation, whose fields are all among :data:`FIELDS`."""
 
 
-def fill(template: str, values: Mapping[str, str]) -> str:
+def render_template(template: str, values: Mapping[str, str]) -> str:
     """Return ``template`` with its fields filled in, at most 2,000 characters, without control characters.
 
     Only the template has lines of its own; each of ``values`` is one, and without secrets. A field that ``values``
@@ -73,6 +73,6 @@ def fill(template: str, values: Mapping[str, str]) -> str:
     try:
         parts = list(Formatter().parse(template))
     except ValueError:  # a template is checked when loaded; one kept by another version may not be
-        return printable(template, _LONGEST, lines=True)
-    text = "".join(text + scrub(values.get(name or "", ""), limit=_LONGEST) for text, name, _, _ in parts)
-    return printable(text, _LONGEST, lines=True)
+        return printable(template, _MAX_LENGTH, lines=True)
+    text = "".join(text + scrub(values.get(name or "", ""), limit=_MAX_LENGTH) for text, name, _, _ in parts)
+    return printable(text, _MAX_LENGTH, lines=True)

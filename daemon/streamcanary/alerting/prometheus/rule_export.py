@@ -25,20 +25,20 @@ from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.scalarstring import DoubleQuotedScalarString, LiteralScalarString
 
-from streamcanary.alerting.builtin_rules import ABOUT_US, BUDGET_EXHAUSTED, CANARY_EGRESS_DOWN, RECEIVER_FAILING
+from streamcanary.alerting.builtin_rules import BUDGET_EXHAUSTED, CANARY_EGRESS_DOWN, DAEMON_RULES, RECEIVER_FAILING
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.detectors import BurnRate, NoData, Ratio
-from streamcanary.alerting.engine.bindings import SLACK, Pair, Pairs
+from streamcanary.alerting.engine.bindings import MISSED_RUN_GRACE, Binding, Bindings
 from streamcanary.alerting.prometheus import promql
-from streamcanary.alerting.rules import OWN_LABELS, Rule
+from streamcanary.alerting.rules import RESERVED_LABELS, Rule
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.secret import scrub
 
-INTERVAL: Final = "30s"
+EVALUATION_INTERVAL: Final = "30s"
 """How often the rules are evaluated."""
 
-_HEAD: Final = """\
+_HEADER: Final = """\
 Made by `streamcanary rules` from the rules of instance {instance}; make it anew when these change.
 An alert that reads streamcanary_alert_active is one that PromQL cannot decide: the daemon does.
 None of them fires when the daemon itself is gone: watch its heartbeat, or absent(streamcanary_canary_info)."""
@@ -46,155 +46,173 @@ None of them fires when the daemon itself is gone: watch its heartbeat, or absen
 _SUBJECTS: Final = {CANARY_EGRESS_DOWN: "egress", BUDGET_EXHAUSTED: "budget"}
 
 
-class _Alert(Struct, kw_only=True):
+class _AlertingRule(Struct, kw_only=True):
     """One rule in the making: its recorded counts, its expression, and what is to be said about it."""
 
     name: str
     rule: Rule
     expr: str
-    counts: list[tuple[str, str]] = []
-    hold: float = 0.0
+    recording_rules: list[tuple[str, str]] = []
+    for_seconds: float = 0.0
     labels: dict[str, str] = {}
-    fields: dict[str, str] = {}
-    notes: list[str] = []
+    template_fields: dict[str, str] = {}
+    comments: list[str] = []
 
 
-def export(config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> str:
+def export_rules(config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> str:
     """Return the rules of ``config`` that are enabled and watch any of ``canaries`` as the text of a rule file.
 
     The same for the same arguments, whatever the order of the canaries.
     """
-    pairs = Pairs(config.rulebook, instance, sorted(canaries, key=lambda canary: canary.name))
-    watched: dict[str, list[Pair]] = {}
-    for pair in pairs:
-        watched.setdefault(pair.name, []).append(pair)
-    groups, silent = CommentedSeq(), []
-    for name, rule in config.rulebook.items():
+    bindings = Bindings(config.all_rules, instance, sorted(canaries, key=lambda canary: canary.name))
+    bindings_by_rule: dict[str, list[Binding]] = {}
+    for binding in bindings:
+        bindings_by_rule.setdefault(binding.rule_name, []).append(binding)
+    groups, unbound_rules = CommentedSeq(), []
+    for name, rule in config.all_rules.items():
         if not rule.enabled:
             continue
-        if name in ABOUT_US:
-            alert = _about_us(name, rule)
-        elif name in watched:
-            alert = _about_canaries(name, rule, watched[name], everyone=not rule.match)
+        if name in DAEMON_RULES:
+            alert = _daemon_alerting_rule(name, rule)
+        elif name in bindings_by_rule:
+            alert = _canary_alerting_rule(name, rule, bindings_by_rule[name], all_canaries=not rule.match)
         else:
-            silent.append(name)
+            unbound_rules.append(name)
             continue
-        alert.fields |= {"alert": _plain(name), "instance": _plain(instance), "status": "firing"}
-        groups.append(_group(alert))
-    head = _HEAD.format(instance=scrub(" ".join(instance.split()), limit=200))
-    if silent:
-        head += f"\nThese watch no canary, and are left out: {', '.join(silent)}."
-    return _write(groups, head)
+        alert.template_fields |= {
+            "alert": _escape_template(name),
+            "instance": _escape_template(instance),
+            "status": "firing",
+        }
+        groups.append(_rule_group(alert))
+    header = _HEADER.format(instance=scrub(" ".join(instance.split()), limit=200))
+    if unbound_rules:
+        header += f"\nThese watch no canary, and are left out: {', '.join(unbound_rules)}."
+    return _to_yaml(groups, header)
 
 
-def _about_us(name: str, rule: Rule) -> _Alert:
+def _daemon_alerting_rule(name: str, rule: Rule) -> _AlertingRule:
     """Return the alert of a built-in rule about a part of the daemon; the daemon alone knows."""
     if name == RECEIVER_FAILING:
-        expr = promql.active(name, f"{names.RECEIVER}, job, namespace")
-        return _Alert(name=name, rule=rule, expr=expr, fields={"subject": _label(names.RECEIVER), "canary": ""})
+        expr = promql.alert_active_expression(name, f"{names.RECEIVER}, job, namespace")
+        return _AlertingRule(
+            name=name, rule=rule, expr=expr, template_fields={"subject": _label_template(names.RECEIVER), "canary": ""}
+        )
     fields = {"subject": _SUBJECTS.get(name, "store"), "canary": ""}
-    return _Alert(name=name, rule=rule, expr=promql.active(name, "job, namespace"), fields=fields)
-
-
-def _about_canaries(name: str, rule: Rule, pairs: Sequence[Pair], *, everyone: bool) -> _Alert:
-    """Return the alert of a rule that watches canaries."""
-    watched = [] if everyone else [pair.canary.name for pair in pairs]
-    fields = {field: _label(field) for field in (names.CANARY, names.TARGET, names.PROVIDER_LABEL)}
-    alert = _Alert(
-        name=name, rule=rule, expr=promql.active(name), fields={**fields, "subject": fields[names.CANARY]}, notes=[]
+    return _AlertingRule(
+        name=name, rule=rule, expr=promql.alert_active_expression(name, "job, namespace"), template_fields=fields
     )
-    ends = {pair.ends for pair in pairs}
-    if len(ends) == 1:
-        alert.fields["resolves"] = _plain(ends.pop())
+
+
+def _canary_alerting_rule(name: str, rule: Rule, bindings: Sequence[Binding], *, all_canaries: bool) -> _AlertingRule:
+    """Return the alert of a rule that watches canaries."""
+    watched = [] if all_canaries else [pair.canary.name for pair in bindings]
+    fields = {field: _label_template(field) for field in (names.CANARY, names.TARGET, names.PROVIDER_LABEL)}
+    alert = _AlertingRule(
+        name=name,
+        rule=rule,
+        expr=promql.alert_active_expression(name),
+        template_fields={**fields, "subject": fields[names.CANARY]},
+        comments=[],
+    )
+    resolve_conditions = {binding.resolve_condition for binding in bindings}
+    if len(resolve_conditions) == 1:
+        alert.template_fields["resolves"] = _escape_template(resolve_conditions.pop())
     detector = rule.detector
-    if promql.sayable(rule) and isinstance(detector, (Ratio, BurnRate)):
-        alert.expr = promql.fires(name, detector)
-        alert.counts = [
-            recorded for window in promql.windows(detector) for recorded in promql.counts(name, rule, watched, window)
+    if promql.is_expressible(rule) and isinstance(detector, (Ratio, BurnRate)):
+        alert.expr = promql.firing_expression(name, detector)
+        alert.recording_rules = [
+            recorded
+            for window in promql.window_lengths(detector)
+            for recorded in promql.recording_rules(name, rule, watched, window)
         ]
-        longest = max(promql.windows(detector))
-        alert.fields |= {
-            "bad": _queried(name, promql.recorded("bad", longest)),
-            "total": _queried(name, promql.recorded("seen", longest)),
+        longest = max(promql.window_lengths(detector))
+        alert.template_fields |= {
+            "bad": _query_template(name, promql.recorded_name("bad", longest)),
+            "total": _query_template(name, promql.recorded_name("seen", longest)),
         }
-        alert.hold = detector.hold if isinstance(detector, Ratio) else 0.0
+        alert.for_seconds = detector.hold if isinstance(detector, Ratio) else 0.0
     elif isinstance(detector, NoData):
-        alert.expr = _no_data(name, pairs, everyone=everyone)
-        alert.fields["bad"] = alert.fields["total"] = str(detector.runs)
-    if not everyone:
-        _share_labels(alert, [pair.canary for pair in pairs])
+        alert.expr = _no_data_expression(name, bindings, all_canaries=all_canaries)
+        alert.template_fields["bad"] = alert.template_fields["total"] = str(detector.runs)
+    if not all_canaries:
+        _add_shared_labels(alert, [pair.canary for pair in bindings])
     return alert
 
 
-def _no_data(name: str, pairs: Sequence[Pair], *, everyone: bool) -> str:
+def _no_data_expression(name: str, bindings: Sequence[Binding], *, all_canaries: bool) -> str:
     """Return what says that a canary is silent, by how long each may be; of those by cron the daemon says it."""
     waits: dict[float, list[str]] = {}
-    by_cron = [pair.canary.name for pair in pairs if pair.canary.cron]
-    for pair in pairs:
-        canary = pair.canary
+    by_cron = [pair.canary.name for pair in bindings if pair.canary.cron]
+    for binding in bindings:
+        canary = binding.canary
         if not canary.cron:
-            waits.setdefault(pair.runs * canary.interval + canary.timeout + SLACK, []).append(canary.name)
-    alone = everyone and len(pairs) in map(len, waits.values())
-    parts = [promql.missing([] if alone else who, wait) for wait, who in sorted(waits.items())]
+            waits.setdefault(
+                binding.missing_runs_to_fire * canary.interval + canary.timeout + MISSED_RUN_GRACE, []
+            ).append(canary.name)
+    alone = all_canaries and len(bindings) in map(len, waits.values())
+    parts = [promql.no_data_expression([] if alone else who, wait) for wait, who in sorted(waits.items())]
     if parts:
-        budget = promql.active(BUDGET_EXHAUSTED, "job, namespace")
-        parts = [f"({_either(parts)}\nunless on (job, namespace) {budget})"]
+        budget = promql.alert_active_expression(BUDGET_EXHAUSTED, "job, namespace")
+        parts = [f"({_or_expression(parts)}\nunless on (job, namespace) {budget})"]
     if by_cron:
-        parts.append(promql.active(name, canaries=by_cron))
-    return _either(parts)
+        parts.append(promql.alert_active_expression(name, canaries=by_cron))
+    return _or_expression(parts)
 
 
-def _either(parts: Sequence[str]) -> str:
+def _or_expression(parts: Sequence[str]) -> str:
     return "\nor\n".join(parts) if len(parts) < 2 else "(" + "\nor\n".join(parts) + ")"
 
 
-def _share_labels(alert: _Alert, canaries: Sequence[Canary]) -> None:
+def _add_shared_labels(alert: _AlertingRule, canaries: Sequence[Canary]) -> None:
     """Put the labels on the alert that all of ``canaries`` have alike, and note those that they have not."""
     for name in sorted({name for canary in canaries for name in canary.labels}):
         values = {canary.labels.get(name) for canary in canaries}
         value = values.pop()
-        if not values and value is not None and name not in OWN_LABELS:
+        if not values and value is not None and name not in RESERVED_LABELS:
             alert.labels[name] = value
         else:
-            alert.notes.append(f"The canaries' label {name} is not the same for all of them, and not on this alert.")
+            alert.comments.append(f"The canaries' label {name} is not the same for all of them, and not on this alert.")
 
 
 # ---- the file
 
 
-def _group(alert: _Alert) -> CommentedMap:
+def _rule_group(alert: _AlertingRule) -> CommentedMap:
     """Return the group of one alert: its counts, then itself, evaluated in this order."""
     rules = CommentedSeq()
-    for record, expr in alert.counts:
-        counted = CommentedMap(record=record, expr=LiteralScalarString(expr), labels={promql.RULE: _text(alert.name)})
-        rules.append(counted)
+    for record, expr in alert.recording_rules:
+        recording_rule = CommentedMap(
+            record=record, expr=LiteralScalarString(expr), labels={promql.RULE_LABEL: _double_quoted(alert.name)}
+        )
+        rules.append(recording_rule)
     annotations: dict[str, Any] = {}
-    lost: list[str] = []
+    unknown_fields: list[str] = []
     for name, template in alert.rule.annotations.items():
-        annotations[name] = _text(_translate(template, alert.fields, lost))
-    if lost:
-        unknown = ", ".join(dict.fromkeys(lost))
-        alert.notes.append(f"Prometheus does not know, and the annotations leave as a word: {unknown}.")
-    told = CommentedMap(alert=_text(alert.name), expr=LiteralScalarString(alert.expr))
-    if alert.hold:
-        told["for"] = promql.duration(alert.hold)
+        annotations[name] = _double_quoted(_to_prometheus_template(template, alert.template_fields, unknown_fields))
+    if unknown_fields:
+        unknown = ", ".join(dict.fromkeys(unknown_fields))
+        alert.comments.append(f"Prometheus does not know, and the annotations leave as a word: {unknown}.")
+    alerting_rule = CommentedMap(alert=_double_quoted(alert.name), expr=LiteralScalarString(alert.expr))
+    if alert.for_seconds:
+        alerting_rule["for"] = promql.duration(alert.for_seconds)
     if labels := {**alert.labels, **alert.rule.labels}:
-        told["labels"] = {name: _text(_plain(value)) for name, value in labels.items()}
+        alerting_rule["labels"] = {name: _double_quoted(_escape_template(value)) for name, value in labels.items()}
     if annotations:
-        told["annotations"] = annotations
-    rules.append(told)
-    group = CommentedMap(name=_text(f"streamcanary.{alert.name}"), interval=INTERVAL, rules=rules)
-    if alert.notes:
-        group.yaml_set_comment_before_after_key("rules", before="\n".join(alert.notes), indent=4)
+        alerting_rule["annotations"] = annotations
+    rules.append(alerting_rule)
+    group = CommentedMap(name=_double_quoted(f"streamcanary.{alert.name}"), interval=EVALUATION_INTERVAL, rules=rules)
+    if alert.comments:
+        group.yaml_set_comment_before_after_key("rules", before="\n".join(alert.comments), indent=4)
     return group
 
 
-def _write(groups: CommentedSeq, head: str) -> str:
+def _to_yaml(groups: CommentedSeq, header: str) -> str:
     yaml = YAML()
     yaml.width = 100_000  # no line is folded
     yaml.indent(mapping=2, sequence=4, offset=2)
     document = CommentedMap(groups=groups)
-    document.yaml_set_start_comment(head)
+    document.yaml_set_start_comment(header)
     stream = io.StringIO()
     yaml.dump(document, stream)
     return stream.getvalue()
@@ -203,34 +221,34 @@ def _write(groups: CommentedSeq, head: str) -> str:
 # ---- Prometheus' templates: https://prometheus.io/docs/prometheus/latest/configuration/template_reference/
 
 
-def _translate(template: str, fields: dict[str, str], lost: list[str]) -> str:
+def _to_prometheus_template(template: str, fields: dict[str, str], unknown_fields: list[str]) -> str:
     """Return ``template`` as one of Prometheus; fields that it does not know stay as words, and go into ``lost``."""
     parts: list[str] = []
     for text, field, _, _ in Formatter().parse(template):
-        parts.append(_plain(text))
+        parts.append(_escape_template(text))
         if field is not None and field not in fields:
-            lost.append(field)
+            unknown_fields.append(field)
         parts.append("" if field is None else fields.get(field, f"[{field}]"))
     return "".join(parts)
 
 
-def _plain(text: str) -> str:
+def _escape_template(text: str) -> str:
     """Return ``text`` so that a template of Prometheus says it as it is."""
     return re.sub(r"\{+", lambda braces: f'{{{{ "{braces[0]}" }}}}', text)
 
 
-def _label(name: str) -> str:
+def _label_template(name: str) -> str:
     return f"{{{{ $labels.{name} }}}}"
 
 
-def _queried(rule: str, record: str) -> str:
+def _query_template(rule: str, record: str) -> str:
     """Return the template of the recorded count for the canary that an alert is about, as a whole number."""
-    told = (names.CANARY, "job", "namespace")
-    query = f"{record}{{{promql.RULE}='{rule}',{','.join(f'{name}=%q' for name in told)}}}"
-    values = " ".join(f"$labels.{name}" for name in told)
+    label_names = (names.CANARY, "job", "namespace")
+    query = f"{record}{{{promql.RULE_LABEL}='{rule}',{','.join(f'{name}=%q' for name in label_names)}}}"
+    values = " ".join(f"$labels.{name}" for name in label_names)
     return f'{{{{ with printf `{query}` {values} | query }}}}{{{{ . | first | value | printf "%.0f" }}}}{{{{ end }}}}'
 
 
-def _text(text: str) -> DoubleQuotedScalarString:
+def _double_quoted(text: str) -> DoubleQuotedScalarString:
     quoted: DoubleQuotedScalarString = DoubleQuotedScalarString(text)
     return quoted

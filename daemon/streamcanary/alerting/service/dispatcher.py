@@ -10,25 +10,25 @@ from urllib.parse import urlsplit
 import httpx2
 
 from streamcanary.alerting.engine import notification_queue
-from streamcanary.alerting.engine.active_alerts import standing
-from streamcanary.alerting.engine.inputs import Answered, Input, LevelAnswered, Trying
+from streamcanary.alerting.engine.active_alerts import active_alerts
+from streamcanary.alerting.engine.inputs import Input, SendFinished, SendStarted, StateReceiverReported
 from streamcanary.alerting.engine.state import State
-from streamcanary.alerting.notify.message import render_incident, render_notice
-from streamcanary.alerting.notify.receivers import EdgeReceiver, LevelReceiver
-from streamcanary.alerting.notify.receivers.alertmanager import LINGER
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused, Retry
-from streamcanary.alerting.notify.receivers.rate_limit import Pace
-from streamcanary.alerting.service.liveness import Failing
-from streamcanary.model.alerts.incident import Incident, Notice, Progress
+from streamcanary.alerting.notify.message import render_alert, render_notification
+from streamcanary.alerting.notify.receivers import EventReceiver, StateReceiver
+from streamcanary.alerting.notify.receivers.alertmanager import ALERT_EXPIRY
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
+from streamcanary.alerting.notify.receivers.rate_limit import RateLimiter
+from streamcanary.alerting.service.liveness import DeliveryFailure
+from streamcanary.model.alerts.incident import Incident, Notification, NotificationState
 from streamcanary.model.clock import Clock
 
 _log = logging.getLogger(__name__)
 
-_LONGEST_PAUSE = 60.0  # seconds; after a clock jump a sender looks again no later than this
-_LONGEST_HOLD = LINGER / 3  # seconds; a level receiver that hears nothing for longer ends alerts that still fire
+_MAX_WAIT = 60.0  # seconds; after a clock jump a sender looks again no later than this
+_MAX_BACKOFF = ALERT_EXPIRY / 3  # seconds; a level receiver that hears nothing for longer ends alerts that still fire
 
 
-class Desk(Protocol):
+class EngineHandle(Protocol):
     """Where senders read what is in the store, and hand in what became of it."""
 
     clock: Clock
@@ -43,22 +43,27 @@ class Desk(Protocol):
         """Have ``input`` stepped; returns once the result is in :attr:`state`."""
         ...
 
-    def count(self, receiver: str, outcome: str) -> None:
+    def record_delivery(self, receiver: str, outcome: str) -> None:
         """Count a delivery."""
         ...
 
 
-class EdgeSender:
+class EventDispatcher:
     """Sends the notices of one edge receiver, one at a time."""
 
     def __init__(
-        self, name: str, receiver: EdgeReceiver, desk: Desk, http: httpx2.AsyncClient, trace_url: str | None = None
+        self,
+        name: str,
+        receiver: EventReceiver,
+        engine: EngineHandle,
+        http: httpx2.AsyncClient,
+        trace_url: str | None = None,
     ) -> None:
         self.name = name
         self._trace_url = trace_url
-        self._pace = Pace(receiver.per_minute)
+        self._rate_limiter = RateLimiter(receiver.per_minute)
         self._receiver = receiver
-        self._desk = desk
+        self._engine = engine
         self._http = http
         self.wake = asyncio.Event()
 
@@ -66,47 +71,62 @@ class EdgeSender:
         """Send for ever."""
         while True:
             self.wake.clear()
-            notice = notification_queue.next_notice(self._desk.state, self.name, self._desk.clock.time())
-            wait = None if notice is None else notification_queue.seconds_until(notice, self._desk.clock.time())
-            if notice is None or wait:
-                await _pause(self.wake, wait)
+            notification = notification_queue.next_notification(
+                self._engine.state, self.name, self._engine.clock.time()
+            )
+            wait = (
+                None
+                if notification is None
+                else notification_queue.seconds_until_due(notification, self._engine.clock.time())
+            )
+            if notification is None or wait:
+                await _wait(self.wake, wait)
                 continue
-            if turn := self._pace.take(self._desk.clock.monotonic()):
-                await asyncio.sleep(turn)
+            if rate_limit_wait := self._rate_limiter.acquire(self._engine.clock.monotonic()):
+                await asyncio.sleep(rate_limit_wait)
                 continue
-            await self._desk.submit(Trying(notice.id))
-            begun = self._desk.state.notices.get(notice.id)
-            if begun is None or begun.state is not Progress.PENDING or begun.tries == notice.tries:
-                await _pause(self.wake, 1.0)  # it was called off before it went out, which wakes us, too
+            await self._engine.submit(SendStarted(notification.id))
+            started = self._engine.state.notifications.get(notification.id)
+            if (
+                started is None
+                or started.state is not NotificationState.PENDING
+                or started.attempts == notification.attempts
+            ):
+                await _wait(self.wake, 1.0)  # it was called off before it went out, which wakes us, too
                 continue
-            answer = await self._send(begun)
-            _report(self._desk, self.name, answer, f"notice {notice.id} ({notice.action} {notice.group})")
-            await self._desk.submit(Answered(notice.id, answer, self._desk.random.random()))
+            result = await self._send(started)
+            _record_result(
+                self._engine,
+                self.name,
+                result,
+                f"notice {notification.id} ({notification.action} {notification.group})",
+            )
+            await self._engine.submit(SendFinished(notification.id, result, self._engine.random.random()))
 
-    def settled(self, before: float) -> bool:
+    def is_drained(self, deadline: float) -> bool:
         """Tell whether nothing is to be sent until ``before`` (seconds since the epoch)."""
-        notice = notification_queue.next_notice(self._desk.state, self.name, before)
-        return notice is None or notice.next_try > before
+        notification = notification_queue.next_notification(self._engine.state, self.name, deadline)
+        return notification is None or notification.next_attempt > deadline
 
-    async def _send(self, notice: Notice) -> Answer:
+    async def _send(self, notification: Notification) -> DeliveryResult:
         try:
             return await self._receiver.send(
-                self._http, render_notice(notice, self._trace_url), self._desk.clock.time()
+                self._http, render_notification(notification, self._trace_url), self._engine.clock.time()
             )
         except Exception as error:  # noqa: BLE001 - a defect of ours ends in the log, and stops no other page
-            _log.exception("notice %s to %s could not be sent", notice.id, self.name)
-            return Retry(reason=f"internal error: {type(error).__name__}", definite=True)
+            _log.exception("notice %s to %s could not be sent", notification.id, self.name)
+            return Retry(reason=f"internal error: {type(error).__name__}", is_definitely_undelivered=True)
 
 
-class Peers:
+class PeerHealth:
     """The addresses of one level receiver that refuse what they are told, and those that take nothing for minutes."""
 
-    def __init__(self, refusing: Iterable[str] = ()) -> None:
-        self.refusing = set(refusing)
-        self.silent: set[str] = set()
+    def __init__(self, refusing_urls: Iterable[str] = ()) -> None:
+        self.refusing_urls = set(refusing_urls)
+        self.unreachable_urls: set[str] = set()
 
 
-class LevelSender:
+class StateDispatcher:
     """Tells one address of a level receiver the state of things.
 
     ``peers`` is shared by the senders of one receiver. ``failing`` tells since when this address has taken nothing,
@@ -116,129 +136,133 @@ class LevelSender:
     def __init__(
         self,
         name: str,
-        receiver: LevelReceiver,
+        receiver: StateReceiver,
         url: str,
-        desk: Desk,
+        engine: EngineHandle,
         http: httpx2.AsyncClient,
-        peers: Peers,
+        peer_health: PeerHealth,
         trace_url: str | None = None,
     ) -> None:
         self._trace_url = trace_url
-        self._pace = Pace(receiver.per_minute)
+        self._rate_limiter = RateLimiter(receiver.per_minute)
         self.name = name
         self._receiver = receiver
         self._url = url
-        self._desk = desk
+        self._engine = engine
         self._http = http
-        self._peers = peers
-        self._told: frozenset[tuple[str, float, bool]] = frozenset()
-        self._told_at = 0.0
-        self._failures = 0
-        self.failing: Failing | None = None
+        self._peer_health = peer_health
+        self._last_sent_states: frozenset[tuple[str, float, bool]] = frozenset()
+        self._last_sent = 0.0
+        self._consecutive_failures = 0
+        self.delivery_failure: DeliveryFailure | None = None
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
         """Tell for ever: at a change at once, else each ``resend`` seconds; after a failure sooner."""
-        pause: float | None = 0.0
+        wait: float | None = 0.0
         while True:
-            if pause:
-                await _pause(self.wake, pause)
+            if wait:
+                await _wait(self.wake, wait)
             self.wake.clear()
-            now = self._desk.clock.time()
-            incidents = standing(self._desk.state, self.name, now)
-            elapsed = self._desk.clock.monotonic() - self._told_at
+            now = self._engine.clock.time()
+            incidents = active_alerts(self._engine.state, self.name, now)
+            elapsed = self._engine.clock.monotonic() - self._last_sent
             if not incidents:
-                self.failing = None
-            if not incidents or (self._marks(incidents) <= self._told and elapsed < self._receiver.resend):
-                pause = self._receiver.resend - elapsed if incidents else _LONGEST_PAUSE
+                self.delivery_failure = None
+            if not incidents or (
+                self._incident_states(incidents) <= self._last_sent_states and elapsed < self._receiver.resend
+            ):
+                wait = self._receiver.resend - elapsed if incidents else _MAX_WAIT
                 continue
-            if turn := self._pace.take(self._desk.clock.monotonic()):
-                pause = turn
+            if rate_limit_wait := self._rate_limiter.acquire(self._engine.clock.monotonic()):
+                wait = rate_limit_wait
                 continue
-            pause = await self._tell(incidents, now)
+            wait = await self._send_state(incidents, now)
 
-    def settled(self, before: float) -> bool:
+    def is_drained(self, deadline: float) -> bool:
         """Tell whether this address has heard of every change."""
-        return self._marks(standing(self._desk.state, self.name, before)) <= self._told
+        return self._incident_states(active_alerts(self._engine.state, self.name, deadline)) <= self._last_sent_states
 
-    async def _tell(self, incidents: tuple[Incident, ...], now: float) -> float:
+    async def _send_state(self, incidents: tuple[Incident, ...], now: float) -> float:
         """Send ``incidents`` and return the seconds until the next time."""
-        begun = self._desk.clock.monotonic()
-        answer = await self._post(incidents, now)
-        _report(self._desk, self.name, answer, f"{len(incidents)} alerts to {urlsplit(self._url).netloc}")
-        since = begun if self.failing is None else self.failing.since
-        self.failing = None if isinstance(answer, Accepted) else Failing(since, answer.reason)
-        if isinstance(answer, Retry):
-            self._failures += 1
-            if begun - since >= notification_queue.FAILING_AFTER:
-                await self._despair(answer)
-            wait = notification_queue.backoff(self._failures, self._desk.random.random())
-            await self._hold_off(max(wait, min(answer.after or 0.0, _LONGEST_HOLD)))
+        started = self._engine.clock.monotonic()
+        result = await self._post(incidents, now)
+        _record_result(self._engine, self.name, result, f"{len(incidents)} alerts to {urlsplit(self._url).netloc}")
+        since = started if self.delivery_failure is None else self.delivery_failure.since
+        self.delivery_failure = None if isinstance(result, Accepted) else DeliveryFailure(since, result.reason)
+        if isinstance(result, Retry):
+            self._consecutive_failures += 1
+            if started - since >= notification_queue.FAILING_AFTER:
+                await self._report_unreachable(result)
+            wait = notification_queue.backoff(self._consecutive_failures, self._engine.random.random())
+            await self._wait_for_backoff(max(wait, min(result.retry_after or 0.0, _MAX_BACKOFF)))
             return 0.0
-        self._failures = 0
-        self._told, self._told_at = self._marks(incidents), begun
-        if isinstance(answer, Refused):
-            self._peers.refusing.add(self._url)
-            await self._desk.submit(LevelAnswered(self.name, answer))
-        elif self._url in self._peers.refusing | self._peers.silent:
-            self._peers.refusing.discard(self._url)
-            self._peers.silent.discard(self._url)
-            if not self._peers.refusing:
-                await self._desk.submit(LevelAnswered(self.name, answer))
+        self._consecutive_failures = 0
+        self._last_sent_states, self._last_sent = self._incident_states(incidents), started
+        if isinstance(result, Refused):
+            self._peer_health.refusing_urls.add(self._url)
+            await self._engine.submit(StateReceiverReported(self.name, result))
+        elif self._url in self._peer_health.refusing_urls | self._peer_health.unreachable_urls:
+            self._peer_health.refusing_urls.discard(self._url)
+            self._peer_health.unreachable_urls.discard(self._url)
+            if not self._peer_health.refusing_urls:
+                await self._engine.submit(StateReceiverReported(self.name, result))
         return self._receiver.resend
 
-    async def _despair(self, answer: Retry) -> None:
+    async def _report_unreachable(self, result: Retry) -> None:
         """Say that the receiver fails, if none of its addresses has taken anything for minutes."""
-        self._peers.silent.add(self._url)
-        if self._peers.silent.issuperset(self._receiver.urls):
-            await self._desk.submit(LevelAnswered(self.name, answer))
+        self._peer_health.unreachable_urls.add(self._url)
+        if self._peer_health.unreachable_urls.issuperset(self._receiver.urls):
+            await self._engine.submit(StateReceiverReported(self.name, result))
 
-    async def _hold_off(self, seconds: float) -> None:
+    async def _wait_for_backoff(self, seconds: float) -> None:
         """Wait out a backoff, changes or not: they go out with the retry."""
-        until = self._desk.clock.monotonic() + seconds
-        while (rest := until - self._desk.clock.monotonic()) > 0:
+        until = self._engine.clock.monotonic() + seconds
+        while (rest := until - self._engine.clock.monotonic()) > 0:
             self.wake.clear()
-            await _pause(self.wake, rest)
+            await _wait(self.wake, rest)
 
-    async def _post(self, incidents: Sequence[Incident], now: float) -> Answer:
+    async def _post(self, incidents: Sequence[Incident], now: float) -> DeliveryResult:
         try:
-            alerts = [render_incident(incident, now, self._trace_url) for incident in incidents]
+            alerts = [render_alert(incident, now, self._trace_url) for incident in incidents]
             return await self._receiver.post(self._http, self._url, alerts, now)
         except Exception as error:  # noqa: BLE001 - a defect of ours ends in the log, and stops no other receiver
             _log.exception("alerts to %s could not be sent", self.name)
-            return Retry(reason=f"internal error: {type(error).__name__}", definite=True)
+            return Retry(reason=f"internal error: {type(error).__name__}", is_definitely_undelivered=True)
 
     @staticmethod
-    def _marks(incidents: Sequence[Incident]) -> frozenset[tuple[str, float, bool]]:
-        return frozenset((incident.key, incident.opened, incident.firing) for incident in incidents)
+    def _incident_states(incidents: Sequence[Incident]) -> frozenset[tuple[str, float, bool]]:
+        return frozenset((incident.key, incident.opened, incident.is_firing) for incident in incidents)
 
 
-def failures(senders: Iterable[EdgeSender | LevelSender]) -> dict[str, list[Failing | None]]:
+def delivery_failures(
+    dispatchers: Iterable[EventDispatcher | StateDispatcher],
+) -> dict[str, list[DeliveryFailure | None]]:
     """Return what the addresses of each level receiver say while they take nothing, by its name."""
-    found: dict[str, list[Failing | None]] = {}
-    for sender in senders:
-        if isinstance(sender, LevelSender):
-            found.setdefault(sender.name, []).append(sender.failing)
+    found: dict[str, list[DeliveryFailure | None]] = {}
+    for dispatcher in dispatchers:
+        if isinstance(dispatcher, StateDispatcher):
+            found.setdefault(dispatcher.name, []).append(dispatcher.delivery_failure)
     return found
 
 
-async def _pause(wake: asyncio.Event, seconds: float | None) -> None:
+async def _wait(wake: asyncio.Event, seconds: float | None) -> None:
     """Wait until woken, or for ``seconds``, and no longer than a minute."""
     try:
-        async with asyncio.timeout(min(_LONGEST_PAUSE if seconds is None else seconds, _LONGEST_PAUSE)):
+        async with asyncio.timeout(min(_MAX_WAIT if seconds is None else seconds, _MAX_WAIT)):
             await wake.wait()
     except TimeoutError:
         pass
 
 
-def _report(desk: Desk, receiver: str, answer: Answer, what: str) -> None:
-    match answer:
+def _record_result(engine: EngineHandle, receiver: str, result: DeliveryResult, what: str) -> None:
+    match result:
         case Accepted():
-            desk.count(receiver, "accepted")
+            engine.record_delivery(receiver, "accepted")
             _log.debug("receiver %s accepted %s", receiver, what)
         case Retry(reason=reason):
-            desk.count(receiver, "retried")
+            engine.record_delivery(receiver, "retried")
             _log.warning("receiver %s did not take %s, it will be tried again: %s", receiver, what, reason)
         case Refused(reason):
-            desk.count(receiver, "refused")
+            engine.record_delivery(receiver, "refused")
             _log.error("receiver %s refused %s: %s", receiver, what, reason)

@@ -9,7 +9,7 @@ from typing import Annotated
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.alerting.notify.receivers.url import SecretAddress, check_address, revealing
+from streamcanary.alerting.notify.receivers.url import SecretUrl, check_url, secret_parts
 from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable, scrub
@@ -26,19 +26,19 @@ class HeartbeatConfig(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    url: SecretAddress | None = None
+    url: SecretUrl | None = None
     url_file: Path | None = None
     every: Annotated[PositiveDuration, Field(ge=1, le=86400)] = 60.0
     timeout: Annotated[PositiveDuration, Field(le=60)] = 10.0
 
     @model_validator(mode="after")
-    def _one_url(self) -> "HeartbeatConfig":
+    def _check_one_url(self) -> "HeartbeatConfig":
         if (self.url is None) is (self.url_file is None):
             raise ValueError("needs exactly one of url and url_file")
         return self
 
 
-Vital = Callable[[], str | None]
+LivenessCheck = Callable[[], str | None]
 """Says why a part makes no progress, or ``None`` if it does; returns at once."""
 
 
@@ -46,13 +46,13 @@ class Heartbeat:
     """Asks the address for as long as it runs. ``vitals`` are what must make progress, by name."""
 
     def __init__(
-        self, config: HeartbeatConfig, http: httpx2.AsyncClient, clock: Clock, vitals: dict[str, Vital]
+        self, config: HeartbeatConfig, http: httpx2.AsyncClient, clock: Clock, checks: dict[str, LivenessCheck]
     ) -> None:
         self._config = config
         self._http = http
         self._clock = clock
-        self._vitals = vitals
-        self._complained = ""
+        self._checks = checks
+        self._last_warning = ""
 
     async def run(self) -> None:
         """Ask for ever; the first time after ``every`` seconds, when there has been time to make progress."""
@@ -60,30 +60,30 @@ class Heartbeat:
         while True:
             due = max(due + self._config.every, self._clock.monotonic())
             await asyncio.sleep(due - self._clock.monotonic())
-            await self.beat()
+            await self.ping_if_alive()
 
-    async def beat(self) -> bool:
+    async def ping_if_alive(self) -> bool:
         """Ask the address if everything makes progress; tell whether it was asked, and answered well.
 
         Raises nothing but cancellation: what goes wrong ends in the log, once each time it changes.
         """
-        stuck = {name: reason for name, vital in self._vitals.items() if (reason := vital()) is not None}
-        if stuck:
-            reasons = "; ".join(f"{name}: {reason}" for name, reason in stuck.items())
-            self._complain(f"withheld: {', '.join(stuck)}", f"is withheld: {reasons}")
+        stalled = {name: reason for name, check in self._checks.items() if (reason := check()) is not None}
+        if stalled:
+            reasons = "; ".join(f"{name}: {reason}" for name, reason in stalled.items())
+            self._warn_once(f"withheld: {', '.join(stalled)}", f"is withheld: {reasons}")
             return False
-        problem = await self._ask()
+        problem = await self._ping()
         if problem is not None:
-            self._complain(problem, f"was not taken: {problem}")
+            self._warn_once(problem, f"was not taken: {problem}")
             return False
-        if self._complained:
+        if self._last_warning:
             _log.info("the heartbeat goes out again")
-            self._complained = ""
+            self._last_warning = ""
         return True
 
-    async def _ask(self) -> str | None:
+    async def _ping(self) -> str | None:
         try:
-            url = check_address((self._config.url or Secret(path=self._config.url_file)).reveal())
+            url = check_url((self._config.url or Secret(path=self._config.url_file)).reveal())
         except SecretUnreadable as error:
             return str(error)
         except ValueError as error:
@@ -97,10 +97,10 @@ class Heartbeat:
         except (TimeoutError, httpx2.TimeoutException):
             return f"no answer within {self._config.timeout:g} s"
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, ValueError, OSError, ExceptionGroup) as error:
-            return scrub(f"{type(error).__name__}: {error}", revealing(url), 300)
+            return scrub(f"{type(error).__name__}: {error}", secret_parts(url), 300)
 
-    def _complain(self, what: str, sentence: str) -> None:
+    def _warn_once(self, what: str, sentence: str) -> None:
         """Log ``sentence`` unless ``what``, of which it tells how long it has lasted, was logged last."""
-        if what != self._complained:
+        if what != self._last_warning:
             _log.warning("the heartbeat %s", sentence)
-            self._complained = what
+            self._last_warning = what

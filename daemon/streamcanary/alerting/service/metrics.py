@@ -10,42 +10,42 @@ from streamcanary.model import names
 from streamcanary.model.alerts.incident import Incident
 
 
-class Meters:
+class AlertMetrics:
     """The instruments of one engine. ``incidents`` returns those there are, and is called by exporters' threads."""
 
     def __init__(self, engine: Engine, incidents: Callable[[], Mapping[str, Incident]]) -> None:
         self._engine = engine
         self._incidents = incidents
-        meter = metrics.get_meter(names.SCOPE)
+        meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE)
         counter, gauge = names.NOTIFICATIONS, names.ALERT_ACTIVE
         self._notifications = meter.create_counter(counter.name, counter.unit, counter.description)
-        meter.create_observable_gauge(gauge.name, [self._active], gauge.unit, gauge.description)
+        meter.create_observable_gauge(gauge.name, [self._observe_active], gauge.unit, gauge.description)
 
-    def delivered(self, receiver: str, outcome: str) -> None:
+    def record_delivery(self, receiver: str, outcome: str) -> None:
         """Count a delivery that was ``accepted``, ``refused``, or will be ``retried``."""
         self._notifications.add(1, {names.RECEIVER: receiver, names.OUTCOME: outcome})
 
-    def _active(self, options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+    def _observe_active(self, options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         """Say of each alert that there can be whether it fires: one that never has is 0, not missing."""
         incidents = self._incidents()
 
         def fires(key: str) -> int:
             incident = incidents.get(key)
-            return int(incident is not None and incident.firing)
+            return int(incident is not None and incident.is_firing)
 
-        for pair in self._engine.pairs:
+        for binding in self._engine.bindings:
             yield metrics.Observation(
-                fires(pair.key),
+                fires(binding.key),
                 {
-                    names.CANARY: pair.canary.name,
-                    names.TARGET: pair.canary.target,
-                    names.PROVIDER_LABEL: pair.canary.provider,
-                    names.ALERT: pair.name,
-                    names.SEVERITY: pair.rule.labels.get("severity", ""),
+                    names.CANARY: binding.canary.name,
+                    names.TARGET: binding.canary.target,
+                    names.PROVIDER_LABEL: binding.canary.provider,
+                    names.ALERT: binding.rule_name,
+                    names.SEVERITY: binding.rule.labels.get("severity", ""),
                 },
             )
-        for rule, subject in self._engine.pairs.own():
-            one = self._engine.pairs.ours(rule, subject, "", 0.0)
+        for rule, subject in self._engine.bindings.daemon_alerts():
+            one = self._engine.bindings.daemon_incident(rule, subject, "", 0.0)
             more = {names.RECEIVER: subject} if rule == RECEIVER_FAILING else {}
             severity = one.labels.get("severity", "")
             yield metrics.Observation(fires(one.key), {names.SEVERITY: severity, names.ALERT: rule, **more})

@@ -3,89 +3,103 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine.muting import Mute
+from streamcanary.alerting.engine.muting import Muter
 from streamcanary.alerting.engine.state import Draft, State
 from streamcanary.alerting.engine.step import Engine
-from streamcanary.alerting.notify.message import render_incident, render_notice
-from streamcanary.alerting.service.liveness import Failing
-from streamcanary.model.alerts.incident import Incident, Notice, Progress
-from streamcanary.model.alerts.status_snapshot import Board, Shown, Undelivered
+from streamcanary.alerting.notify.message import render_alert, render_notification
+from streamcanary.alerting.service.liveness import DeliveryFailure
+from streamcanary.model.alerts.incident import Incident, Notification, NotificationState
+from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapshot, UndeliveredNotification
 
-MOST_INCIDENTS = 1000
+MAX_INCIDENTS = 1000
 """How many open incidents are shown."""
 
-MOST_UNDELIVERED = 100
+MAX_UNDELIVERED = 100
 """How many notices are shown that are not delivered."""
 
 
-class Display:
+class StatusBuilder:
     """Makes boards under one configuration, that of ``engine``."""
 
     def __init__(self, config: AlertsConfig, engine: Engine) -> None:
         groups = engine.groups
         self._trace_url = config.trace_url
-        self._mute = Mute(
-            config.maintenance, engine.pairs.explaining, groups.told, lambda name: not groups.edges([name])
+        self._muter = Muter(
+            config.maintenance,
+            engine.bindings.inhibited_by,
+            groups.receivers_for,
+            lambda name: not groups.event_receivers([name]),
         )
 
-    def board(
-        self, state: State, levels: Mapping[str, Sequence[Failing | None]], now: float, monotonic: float
-    ) -> Board:
+    def snapshot(
+        self,
+        state: State,
+        state_receiver_failures: Mapping[str, Sequence[DeliveryFailure | None]],
+        now: float,
+        monotonic: float,
+    ) -> StatusSnapshot:
         """Return what ``state`` shows at ``now`` (seconds since the epoch; the same moment by the other clock).
 
         ``levels`` tells of the addresses of each level receiver since when they take nothing, and why.
         """
         draft = Draft(state)
-        firing = sorted((one for one in state.incidents.values() if one.firing), key=lambda one: (one.opened, one.key))
-        owed = sorted(
-            (notice for notice in state.notices.values() if notice.state is not Progress.ACCEPTED),
-            key=lambda notice: notice.number,
+        firing = sorted(
+            (one for one in state.incidents.values() if one.is_firing), key=lambda one: (one.opened, one.key)
         )
-        behind = list(_behind(levels, now, monotonic))
-        told = [_undelivered(notice) for notice in owed[: MOST_UNDELIVERED - len(behind)]]
-        return Board(
-            incidents=tuple(self._shown(draft, incident, now) for incident in firing[:MOST_INCIDENTS]),
-            firing=len(firing),
-            undelivered=(*behind, *told),
-            owed=len(behind) + len(owed),
+        unaccepted = sorted(
+            (notice for notice in state.notifications.values() if notice.state is not NotificationState.ACCEPTED),
+            key=lambda notice: notice.sequence,
+        )
+        undelivered_states = list(_undelivered_states(state_receiver_failures, now, monotonic))
+        undelivered_notifications = [
+            _undelivered_notification(notification)
+            for notification in unaccepted[: MAX_UNDELIVERED - len(undelivered_states)]
+        ]
+        return StatusSnapshot(
+            incidents=tuple(self._open_incident(draft, incident, now) for incident in firing[:MAX_INCIDENTS]),
+            firing_count=len(firing),
+            undelivered=(*undelivered_states, *undelivered_notifications),
+            undelivered_count=len(undelivered_states) + len(unaccepted),
         )
 
-    def _shown(self, draft: Draft, incident: Incident, now: float) -> Shown:
-        watch = draft.detectors.get(incident.key)
+    def _open_incident(self, draft: Draft, incident: Incident, now: float) -> OpenIncident:
+        binding_state = draft.detectors.get(incident.key)
         labels = {**incident.labels, "alert": incident.rule}
-        incident = watch.refresh(incident) if watch is not None else incident
-        return Shown(
+        incident = binding_state.update_evidence(incident) if binding_state is not None else incident
+        return OpenIncident(
             incident=incident,
-            annotations=render_incident(incident, now, self._trace_url).annotations,
-            muted=self._mute.reason(draft, incident, now),
-            silences=tuple(one.id for one in draft.silences.values() if one.active(now) and one.covers(labels)),
+            annotations=render_alert(incident, now, self._trace_url).annotations,
+            muted_by=self._muter.mute_reason(draft, incident, now),
+            silenced_by=tuple(one.id for one in draft.silences.values() if one.is_active(now) and one.matches(labels)),
         )
 
 
-def _undelivered(notice: Notice) -> Undelivered:
-    parked = notice.state is Progress.PARKED
-    return Undelivered(
-        receiver=notice.receiver,
-        action=notice.action.value,
-        title=render_notice(notice).title,
-        since=notice.created,
-        tries=notice.tries,
-        parked=parked,
-        next_try=None if parked else notice.next_try,
-        error=notice.last_error,
+def _undelivered_notification(notification: Notification) -> UndeliveredNotification:
+    parked = notification.state is NotificationState.PARKED
+    return UndeliveredNotification(
+        receiver=notification.receiver,
+        action=notification.action.value,
+        title=render_notification(notification).title,
+        since=notification.created,
+        attempts=notification.attempts,
+        is_parked=parked,
+        next_attempt=None if parked else notification.next_attempt,
+        last_error=notification.last_error,
     )
 
 
-def _behind(levels: Mapping[str, Sequence[Failing | None]], now: float, monotonic: float) -> Iterator[Undelivered]:
+def _undelivered_states(
+    state_receiver_failures: Mapping[str, Sequence[DeliveryFailure | None]], now: float, monotonic: float
+) -> Iterator[UndeliveredNotification]:
     """Yield the level receivers of which an address takes nothing."""
-    for name, addresses in levels.items():
+    for name, addresses in state_receiver_failures.items():
         failing = [one for one in addresses if one is not None]
         if failing:
             since = min(one.since for one in failing)
-            yield Undelivered(
+            yield UndeliveredNotification(
                 receiver=name,
                 action="state",
                 title=f"{len(failing)} of {len(addresses)} addresses take nothing",
                 since=now - max(0.0, monotonic - since),
-                error=failing[0].reason,
+                last_error=failing[0].reason,
             )

@@ -26,26 +26,26 @@ from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validat
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.step import Engine
-from streamcanary.alerting.notify.message import render_incident
-from streamcanary.alerting.testing.replay import TICK, Replay
-from streamcanary.alerting.testing.series_notation import Word, parse_values
+from streamcanary.alerting.notify.message import render_alert
+from streamcanary.alerting.testing.replay import TICK_INTERVAL, Replay
+from streamcanary.alerting.testing.series_notation import SeriesRun, parse_values
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.config_issue import Misfit, refuse
+from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import Duration, PositiveDuration
 from streamcanary.model.config_types.label import LabelName
 from streamcanary.model.outcome import Outcome
 
-LONGEST: Final = 31 * 86400.0
+MAX_TEST_DURATION: Final = 31 * 86400.0
 """Seconds that a test may span."""
 
-MOST_RUNS: Final = 100_000
+MAX_RUNS_PER_TEST: Final = 100_000
 """How many runs one test may have."""
 
-_LONGEST_TICK = 30.0  # seconds; with longer ones the engine would take itself to have been asleep
-_MOST_TICKS = 200_000
+_MAX_TICK_INTERVAL = 30.0  # seconds; with longer ones the engine would take itself to have been asleep
+_MAX_TICKS = 200_000
 _SERIES = re.compile(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]{0,62})\s*(?:\{(?P<labels>.*)\}\s*)?", re.DOTALL)
 _LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)', re.DOTALL)
-_TAKEN = frozenset({"canary", "instance", "alertname", "alert"})
+_RESERVED_LABELS = frozenset({"canary", "instance", "alertname", "alert"})
 
 
 class _Series(Struct, frozen=True):
@@ -66,8 +66,8 @@ def _parse_series(value: object) -> _Series:
     labels, rest = {}, found["labels"].strip()
     while rest:
         label = _LABEL.match(rest)
-        if label is None or label[1] in labels or label[1] in _TAKEN:
-            taken = ", ".join(sorted(_TAKEN))
+        if label is None or label[1] in labels or label[1] in _RESERVED_LABELS:
+            taken = ", ".join(sorted(_RESERVED_LABELS))
             raise ValueError(f'labels are name="value", each once, and not called {taken}')
         labels[label[1]] = re.sub(r'\\(["\\])', r"\1", label[2])
         rest = rest[label.end() :]
@@ -92,7 +92,7 @@ class InputSeries(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
     series: Annotated[_Series, PlainValidator(_parse_series)]
-    values: Annotated[tuple[Word | None, ...], PlainValidator(parse_values)]
+    values: Annotated[tuple[SeriesRun | None, ...], PlainValidator(parse_values)]
 
 
 class ExpectedAlert(BaseModel):
@@ -109,7 +109,7 @@ class AlertTest(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    eval_time: Annotated[Duration, Field(le=LONGEST)]
+    eval_time: Annotated[Duration, Field(le=MAX_TEST_DURATION)]
     alertname: str
     exp_alerts: Annotated[tuple[ExpectedAlert, ...], Field(max_length=1000)] = ()
 
@@ -122,22 +122,22 @@ class TestGroup(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     name: Annotated[str, Field(max_length=200)] = ""
-    interval: Annotated[PositiveDuration, Field(ge=0.1, le=LONGEST)] | None = None
+    interval: Annotated[PositiveDuration, Field(ge=0.1, le=MAX_TEST_DURATION)] | None = None
     start_timestamp: Annotated[float, PlainValidator(_parse_start)] = 0.0
     input_series: Annotated[tuple[InputSeries, ...], Field(min_length=1, max_length=1000)]
     alert_rule_test: Annotated[tuple[AlertTest, ...], Field(min_length=1, max_length=1000)]
 
     @model_validator(mode="after")
-    def _each_once(self) -> Self:
+    def _check_series(self) -> Self:
         names = [series.series.name for series in self.input_series]
         found = [
-            Misfit(("input_series", number, "series"), f"{name} has a series already; write all its runs in one")
+            ConfigIssue(("input_series", number, "series"), f"{name} has a series already; write all its runs in one")
             for number, name in enumerate(names)
             if name in names[:number]
         ]
-        if sum(len(series.values) for series in self.input_series) > MOST_RUNS:
-            found.append(Misfit(("input_series",), f"has more than {MOST_RUNS} runs; write several tests"))
-        refuse(type(self).__name__, found)
+        if sum(len(series.values) for series in self.input_series) > MAX_RUNS_PER_TEST:
+            found.append(ConfigIssue(("input_series",), f"has more than {MAX_RUNS_PER_TEST} runs; write several tests"))
+        raise_config_errors(type(self).__name__, found)
         return self
 
 
@@ -150,25 +150,25 @@ class TestFile(BaseModel):
 
     rule_files: Annotated[tuple[Path, ...], Field(min_length=1, max_length=100)] | None = None
     alerts: AlertsConfig | None = None
-    evaluation_interval: Annotated[PositiveDuration, Field(ge=1, le=86400)] = TICK
+    evaluation_interval: Annotated[PositiveDuration, Field(ge=1, le=86400)] = TICK_INTERVAL
     tests: Annotated[tuple[TestGroup, ...], Field(min_length=1, max_length=1000)]
 
     @model_validator(mode="after")
-    def _has_rules(self) -> Self:
+    def _check_rule_source(self) -> Self:
         if (self.rule_files is None) == (self.alerts is None):
             raise ValueError("needs either rule_files, a list of configurations, or alerts, with rules in it")
         span = max(test.eval_time for group in self.tests for test in group.alert_rule_test)
-        if span / min(self.evaluation_interval, _LONGEST_TICK) > _MOST_TICKS:
-            refuse(
+        if span / min(self.evaluation_interval, _MAX_TICK_INTERVAL) > _MAX_TICKS:
+            raise_config_errors(
                 type(self).__name__,
-                [Misfit(("evaluation_interval",), f"is too short for a test of {span:g}s; write a longer one")],
+                [ConfigIssue(("evaluation_interval",), f"is too short for a test of {span:g}s; write a longer one")],
             )
         if self.alerts is not None:
             missing = "is required with written-out alerts: the time between two runs of each canary"
-            refuse(
+            raise_config_errors(
                 type(self).__name__,
                 [
-                    Misfit(("tests", number), f"interval {missing}")
+                    ConfigIssue(("tests", number), f"interval {missing}")
                     for number, group in enumerate(self.tests)
                     if group.interval is None
                 ],
@@ -176,24 +176,24 @@ class TestFile(BaseModel):
         return self
 
 
-class Firing(Struct, frozen=True):
+class FiringAlert(Struct, frozen=True):
     """An alert as it is compared: sorted labels and annotations."""
 
     labels: tuple[tuple[str, str], ...]
     annotations: tuple[tuple[str, str], ...] | None = None
 
 
-class Failure(Struct, frozen=True, kw_only=True):
+class RuleTestFailure(Struct, frozen=True, kw_only=True):
     """What was expected at ``time`` seconds after the start, and what there was."""
 
     group: str
     alertname: str
     time: float
-    expected: tuple[Firing, ...]
-    got: tuple[Firing, ...]
+    expected: tuple[FiringAlert, ...]
+    got: tuple[FiringAlert, ...]
 
 
-class Ground(Struct, frozen=True):
+class RulesUnderTest(Struct, frozen=True):
     """What tests are run against: rules, and the canaries of a configuration, or ``None`` where series make them."""
 
     alerts: AlertsConfig
@@ -201,49 +201,51 @@ class Ground(Struct, frozen=True):
     canaries: Mapping[str, Canary] | None = None
 
 
-def mismatches(file: TestFile, ground: Ground) -> Iterator[Misfit]:
+def reference_issues(file: TestFile, rules_under_test: RulesUnderTest) -> Iterator[ConfigIssue]:
     """Yield what in ``file`` speaks of things that are not in ``ground``."""
-    rules = ground.alerts.rulebook
+    rules = rules_under_test.alerts.all_rules
     for number, group in enumerate(file.tests):
         for place, test in enumerate(group.alert_rule_test):
             if test.alertname not in rules:
                 path = ("tests", number, "alert_rule_test", place, "alertname")
-                yield Misfit(path, f"there is no rule {test.alertname!r}; known: {', '.join(sorted(rules))}")
+                yield ConfigIssue(path, f"there is no rule {test.alertname!r}; known: {', '.join(sorted(rules))}")
         for place, entry in enumerate(group.input_series):
             path = ("tests", number, "input_series", place, "series")
             name, labels = entry.series.name, entry.series.labels
-            if ground.canaries is None:
+            if rules_under_test.canaries is None:
                 continue
-            if name not in ground.canaries:
-                yield Misfit(path, f"there is no canary {name!r}; known: {', '.join(ground.canaries)}")
+            if name not in rules_under_test.canaries:
+                yield ConfigIssue(path, f"there is no canary {name!r}; known: {', '.join(rules_under_test.canaries)}")
             elif labels is not None:
-                yield Misfit(path, f"the labels of {name} stand in its configuration; write {name} alone")
-    if ground.canaries is None:
-        yield from _unfit(file, ground)
+                yield ConfigIssue(path, f"the labels of {name} stand in its configuration; write {name} alone")
+    if rules_under_test.canaries is None:
+        yield from _detector_config_errors(file, rules_under_test)
 
 
-def _unfit(file: TestFile, ground: Ground) -> Iterator[Misfit]:
+def _detector_config_errors(file: TestFile, rules_under_test: RulesUnderTest) -> Iterator[ConfigIssue]:
     """Yield what is wrong with written-out rules in view of the canaries that they watch; once for each key."""
-    for name, rule in ground.alerts.rules.items():
+    for name, rule in rules_under_test.alerts.rules.items():
         seen: set[tuple[str | int, ...]] = set()
         for group in file.tests:
             for entry in group.input_series:
-                canary = _canary(entry, group, ground)
-                misfit = rule.detector.unfit(canary) if rule.watches(canary) else None
-                if misfit is not None and misfit.path not in seen:
-                    seen.add(misfit.path)
-                    yield Misfit(("alerts", "rules", name, "detector", *misfit.path), misfit.message)
+                canary = _canary(entry, group, rules_under_test)
+                issue = rule.detector.config_error(canary) if rule.applies_to(canary) else None
+                if issue is not None and issue.path not in seen:
+                    seen.add(issue.path)
+                    yield ConfigIssue(("alerts", "rules", name, "detector", *issue.path), issue.message)
 
 
-def run(file: TestFile, ground: Ground) -> Iterator[Failure]:
+def run_tests(file: TestFile, rules_under_test: RulesUnderTest) -> Iterator[RuleTestFailure]:
     """Run all tests of ``file``, which has no :func:`mismatches`; yield those that fail, in the order of the file."""
     for group in file.tests:
-        yield from _run(group, ground, min(file.evaluation_interval, _LONGEST_TICK))
+        yield from _run_group(group, rules_under_test, min(file.evaluation_interval, _MAX_TICK_INTERVAL))
 
 
-def _run(group: TestGroup, ground: Ground, tick: float) -> Iterator[Failure]:
-    canaries = [_canary(entry, group, ground) for entry in group.input_series]
-    replay = Replay(Engine(ground.alerts, ground.instance, canaries), group.start_timestamp, tick=tick)
+def _run_group(group: TestGroup, rules_under_test: RulesUnderTest, tick: float) -> Iterator[RuleTestFailure]:
+    canaries = [_canary(entry, group, rules_under_test) for entry in group.input_series]
+    replay = Replay(
+        Engine(rules_under_test.alerts, rules_under_test.instance, canaries), group.start_timestamp, tick=tick
+    )
     tests = sorted(enumerate(group.alert_rule_test), key=lambda pair: pair[1].eval_time)
     end = group.start_timestamp + tests[-1][1].eval_time
     outcomes = sorted(
@@ -254,24 +256,24 @@ def _run(group: TestGroup, ground: Ground, tick: float) -> Iterator[Failure]:
         ),
         key=lambda outcome: outcome.started + outcome.duration,
     )
-    waiting = iter(outcomes)
-    outcome = next(waiting, None)
-    failures: list[tuple[int, Failure]] = []
+    pending_outcomes = iter(outcomes)
+    outcome = next(pending_outcomes, None)
+    failures: list[tuple[int, RuleTestFailure]] = []
     for number, test in tests:
         moment = group.start_timestamp + test.eval_time
         while outcome is not None and outcome.started + outcome.duration <= moment:
-            replay.see(outcome)
-            outcome = next(waiting, None)
-        replay.look(moment)
-        if failure := _judge(group, test, replay, moment):
+            replay.observe(outcome)
+            outcome = next(pending_outcomes, None)
+        replay.tick_at(moment)
+        if failure := _compare(group, test, replay, moment):
             failures.append((number, failure))
     for _, failure in sorted(failures, key=lambda pair: pair[0]):
         yield failure
 
 
-def _canary(entry: InputSeries, group: TestGroup, ground: Ground) -> Canary:
-    if ground.canaries is not None:
-        return ground.canaries[entry.series.name]
+def _canary(entry: InputSeries, group: TestGroup, rules_under_test: RulesUnderTest) -> Canary:
+    if rules_under_test.canaries is not None:
+        return rules_under_test.canaries[entry.series.name]
     labels = dict(entry.series.labels or {})
     target, provider = labels.pop("target", "target"), labels.pop("provider", "provider")
     interval = group.interval or 60.0
@@ -286,44 +288,49 @@ def _canary(entry: InputSeries, group: TestGroup, ground: Ground) -> Canary:
     )
 
 
-def _outcomes(canary: Canary, words: Sequence[Word | None], group: TestGroup, end: float) -> Iterator[Outcome]:
+def _outcomes(canary: Canary, runs: Sequence[SeriesRun | None], group: TestGroup, end: float) -> Iterator[Outcome]:
     at = group.start_timestamp
-    for number, word in enumerate(words):
+    for number, run in enumerate(runs):
         if number:
-            at = at + group.interval if group.interval else canary.nth_after(at, 1)
+            at = at + group.interval if group.interval else canary.nth_run_after(at, 1)
         if at > end:
             return
-        if word is not None:
-            yield word.outcome(canary, number, at)
+        if run is not None:
+            yield run.to_outcome(canary, number, at)
 
 
-def _judge(group: TestGroup, test: AlertTest, replay: Replay, now: float) -> Failure | None:
+def _compare(group: TestGroup, test: AlertTest, replay: Replay, now: float) -> RuleTestFailure | None:
     """Hold what fires against what is expected; annotations only where an expected alert of these labels has some."""
     expected = [
-        Firing(_sorted(alert.exp_labels), None if alert.exp_annotations is None else _sorted(alert.exp_annotations))
+        FiringAlert(
+            _sorted_items(alert.exp_labels),
+            None if alert.exp_annotations is None else _sorted_items(alert.exp_annotations),
+        )
         for alert in test.exp_alerts
     ]
-    expected.sort(key=_order)
-    shown = {firing.labels for firing in expected if firing.annotations is None}
+    expected.sort(key=_sort_key)
+    labels_without_annotations = {firing.labels for firing in expected if firing.annotations is None}
     got = []
-    for incident in replay.firing:
+    for incident in replay.open_incidents:
         if incident.rule == test.alertname:
-            alert = render_incident(incident, now)
-            labels = _sorted(
+            alert = render_alert(incident, now)
+            labels = _sorted_items(
                 {name: text for name, text in alert.labels.items() if name not in ("alertname", "instance")}
             )
-            got.append(Firing(labels, None if labels in shown else _sorted(alert.annotations)))
-    got.sort(key=_order)
+            got.append(
+                FiringAlert(labels, None if labels in labels_without_annotations else _sorted_items(alert.annotations))
+            )
+    got.sort(key=_sort_key)
     if got == expected:
         return None
-    return Failure(
+    return RuleTestFailure(
         group=group.name, alertname=test.alertname, time=test.eval_time, expected=tuple(expected), got=tuple(got)
     )
 
 
-def _order(firing: Firing) -> tuple[Any, ...]:
+def _sort_key(firing: FiringAlert) -> tuple[Any, ...]:
     return firing.labels, firing.annotations or ()
 
 
-def _sorted(pairs: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
+def _sorted_items(pairs: Mapping[str, str]) -> tuple[tuple[str, str], ...]:
     return tuple(sorted(pairs.items()))

@@ -21,37 +21,37 @@ from msgspec.structs import replace
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import parse_duration
 from streamcanary.model.faults import FaultKind, Phase, make_fault
-from streamcanary.model.outcome import Attempt, BudgetStanding, Outcome, OutcomeKind
+from streamcanary.model.outcome import Attempt, BudgetState, Outcome, OutcomeKind
 
-MOST_RUNS: Final = 10_000
+MAX_RUNS: Final = 10_000
 """How many runs one series may have."""
 
-_LONGEST = 100_000  # characters
-_WORD = re.compile(r"(?P<name>_|[a-z][a-z_]*?)(?::(?P<detail>[a-z_]+?)|\((?P<inner>[^()]*)\))?(?:x(?P<often>\d+))?")
+_MAX_LENGTH = 100_000  # characters
+_RUN = re.compile(r"(?P<name>_|[a-z][a-z_]*?)(?::(?P<detail>[a-z_]+?)|\((?P<inner>[^()]*)\))?(?:x(?P<often>\d+))?")
 _REPEAT = re.compile(r"x(\d+)")
 _TOKEN = re.compile(r"[^\s(]+\([^()]*\)\S*|\S+")
-_LONGEST_TOKEN = 200
-_TIMES = {"first_token": "time_to_first_token", "max_gap": "max_gap", "duration": "duration"}
-_REASONS = ("budget", "overlap", "standby", "shutdown")
+_MAX_TOKEN_LENGTH = 200
+_TIME_FIELDS = {"first_token": "time_to_first_token", "max_gap": "max_gap", "duration": "duration"}
+_SKIP_REASONS = ("budget", "overlap", "standby", "shutdown")
 _WITH_FAULT = ("failed", "failed_over", "retried")
 _FAULTS = {kind.value: kind for kind in FaultKind}
-_STANDING: Final = {"budget": BudgetStanding.EXHAUSTED}
-_WORDS = ("ok", "slow", "internal_error", "skipped", *_WITH_FAULT, *_FAULTS)
+_BUDGET_STATES: Final = {"budget": BudgetState.EXHAUSTED}
+_RUN_NAMES = ("ok", "slow", "internal_error", "skipped", *_WITH_FAULT, *_FAULTS)
 
 
-class Word(Struct, frozen=True, kw_only=True):
+class SeriesRun(Struct, frozen=True, kw_only=True):
     """What became of one run. ``retried`` tells that only the first attempt had the ``fault``. Times are seconds."""
 
     kind: OutcomeKind
     fault: FaultKind | None = None
     reason: str | None = None
-    budget: BudgetStanding | None = None
-    retried: bool = False
+    budget: BudgetState | None = None
+    is_retried: bool = False
     time_to_first_token: float = 0.0
     max_gap: float = 0.0
     duration: float = 0.0
 
-    def outcome(self, canary: Canary, number: int, at: float) -> Outcome:
+    def to_outcome(self, canary: Canary, number: int, at: float) -> Outcome:
         """Return the outcome of run ``number`` of ``canary``, started ``at`` (seconds since the epoch)."""
         fault = make_fault(self.fault, Phase.STREAM, self.fault.value) if self.fault else None
         answered = self.kind in (OutcomeKind.OK, OutcomeKind.SLOW, OutcomeKind.FAILED_OVER)
@@ -71,7 +71,7 @@ class Word(Struct, frozen=True, kw_only=True):
             scheduled=at,
             started=at,
             duration=self.duration,
-            fault=None if self.retried else fault,
+            fault=None if self.is_retried else fault,
             reason=self.reason,
             budget=self.budget,
             attempts=attempts,
@@ -80,7 +80,7 @@ class Word(Struct, frozen=True, kw_only=True):
         )
 
 
-def parse_values(text: object) -> tuple[Word | None, ...]:
+def parse_values(text: object) -> tuple[SeriesRun | None, ...]:
     """Return the runs that ``text`` spells, ``None`` for one that did not happen.
 
     Raises:
@@ -88,87 +88,91 @@ def parse_values(text: object) -> tuple[Word | None, ...]:
     """
     if not isinstance(text, str):
         raise ValueError("must be text, such as 'ok x10 stalled x3 _ ok'")
-    if len(text) > _LONGEST:
-        raise ValueError(f"is longer than {_LONGEST} characters")
-    words: list[Word | None] = []
-    before: Word | None = None
-    repeatable = False
+    if len(text) > _MAX_LENGTH:
+        raise ValueError(f"is longer than {_MAX_LENGTH} characters")
+    runs: list[SeriesRun | None] = []
+    last_run: SeriesRun | None = None
+    is_repeatable = False
     for token in _TOKEN.findall(text):
         if repeat := _REPEAT.fullmatch(token):
-            if not repeatable:
+            if not is_repeatable:
                 raise ValueError(f"{token!r} follows nothing that it could repeat")
-            words += [before] * (_count(repeat[1]) - 1)
-            repeatable = False
+            runs += [last_run] * (_parse_count(repeat[1]) - 1)
+            is_repeatable = False
         else:
-            before, often = _parse_word(token)
-            words += [before] * (often or 1)
-            repeatable = often is None
-        if len(words) > MOST_RUNS:
-            raise ValueError(f"has more than {MOST_RUNS} runs")
-    return tuple(words)
+            last_run, count = _parse_run(token)
+            runs += [last_run] * (count or 1)
+            is_repeatable = count is None
+        if len(runs) > MAX_RUNS:
+            raise ValueError(f"has more than {MAX_RUNS} runs")
+    return tuple(runs)
 
 
-def _parse_word(token: str) -> tuple[Word | None, int | None]:
+def _parse_run(token: str) -> tuple[SeriesRun | None, int | None]:
     """Return the run that ``token`` spells, and how often, if it says so."""
-    shown = token if len(token) <= 40 else f"{token[:40]}…"
-    found = _WORD.fullmatch(token) if len(token) <= _LONGEST_TOKEN else None
+    shortened = token if len(token) <= 40 else f"{token[:40]}…"
+    found = _RUN.fullmatch(token) if len(token) <= _MAX_TOKEN_LENGTH else None
     if found is None:
         raise ValueError(
-            f"{shown!r} is no run: write a word such as ok, stalled, failed_over:stalled, skipped:budget or _"
+            f"{shortened!r} is no run: write a word such as ok, stalled, failed_over:stalled, skipped:budget or _"
         )
-    often = _count(found["often"]) if found["often"] else None
+    count = _parse_count(found["often"]) if found["often"] else None
     name, detail, times = found["name"], found["detail"], {}
     if name == "_" and not (detail or found["inner"]):
-        return None, often
-    if name not in _WORDS:
-        near = difflib.get_close_matches(name, _WORDS, n=1)
-        known = f"did you mean {near[0]}?" if near else f"known: {', '.join(_WORDS)}"
+        return None, count
+    if name not in _RUN_NAMES:
+        near = difflib.get_close_matches(name, _RUN_NAMES, n=1)
+        known = f"did you mean {near[0]}?" if near else f"known: {', '.join(_RUN_NAMES)}"
         raise ValueError(f"there is no outcome or fault {name[:40]!r}; {known}")
     if found["inner"] is not None:
         if "=" in found["inner"]:
-            times = _parse_times(found["inner"], shown)
+            times = _parse_times(found["inner"], shortened)
         else:
             detail = found["inner"].strip()
-    return _make(name, detail or None, times, shown), often
+    return _make_run(name, detail or None, times, shortened), count
 
 
-def _make(name: str, detail: str | None, times: dict[str, float], shown: str) -> Word:
+def _make_run(name: str, detail: str | None, times: dict[str, float], shortened: str) -> SeriesRun:
     if name in _WITH_FAULT:
-        fault = _fault(name, detail)
+        fault = _fault_kind(name, detail)
         if name == "retried":
-            return replace(Word(kind=OutcomeKind.OK, fault=fault, retried=True), **times)
-        return replace(Word(kind=OutcomeKind(name), fault=fault), **times)
+            return replace(SeriesRun(kind=OutcomeKind.OK, fault=fault, is_retried=True), **times)
+        return replace(SeriesRun(kind=OutcomeKind(name), fault=fault), **times)
     if name == "skipped":
-        if detail not in _REASONS or times:
-            raise ValueError(f"{shown!r}: write why it was skipped: {', '.join(f'skipped:{one}' for one in _REASONS)}")
-        return Word(kind=OutcomeKind.SKIPPED, reason=detail, budget=_STANDING.get(detail))
+        if detail not in _SKIP_REASONS or times:
+            raise ValueError(
+                f"{shortened!r}: write why it was skipped: {', '.join(f'skipped:{one}' for one in _SKIP_REASONS)}"
+            )
+        return SeriesRun(kind=OutcomeKind.SKIPPED, reason=detail, budget=_BUDGET_STATES.get(detail))
     if detail:
-        raise ValueError(f"{shown!r}: {detail!r} means nothing after {name}; write {name} alone")
+        raise ValueError(f"{shortened!r}: {detail!r} means nothing after {name}; write {name} alone")
     if name in _FAULTS:
-        return replace(Word(kind=OutcomeKind.FAILED, fault=_FAULTS[name]), **times)
-    return replace(Word(kind=OutcomeKind(name)), **times)
+        return replace(SeriesRun(kind=OutcomeKind.FAILED, fault=_FAULTS[name]), **times)
+    return replace(SeriesRun(kind=OutcomeKind(name)), **times)
 
 
-def _fault(name: str, detail: str | None) -> FaultKind:
+def _fault_kind(name: str, detail: str | None) -> FaultKind:
     if detail in _FAULTS:
         return _FAULTS[detail]
     raise ValueError(f"{name} needs a fault, such as {name}:stalled; known: {', '.join(_FAULTS)}")
 
 
-def _parse_times(text: str, shown: str) -> dict[str, float]:
+def _parse_times(text: str, shortened: str) -> dict[str, float]:
     times = {}
     for part in text.split(","):
         name, _, written = (piece.strip() for piece in part.partition("="))
-        if name not in _TIMES or _TIMES[name] in times:
-            raise ValueError(f"{shown!r}: times are {', '.join(f'{one}=2s' for one in _TIMES)}, each at most once")
+        if name not in _TIME_FIELDS or _TIME_FIELDS[name] in times:
+            raise ValueError(
+                f"{shortened!r}: times are {', '.join(f'{one}=2s' for one in _TIME_FIELDS)}, each at most once"
+            )
         try:
-            times[_TIMES[name]] = parse_duration(written)
+            times[_TIME_FIELDS[name]] = parse_duration(written)
         except ValueError as error:
-            raise ValueError(f"{shown!r}: {name} is {error}") from None
+            raise ValueError(f"{shortened!r}: {name} is {error}") from None
     return times
 
 
-def _count(digits: str) -> int:
-    if len(digits) > 6 or not 1 <= int(digits) <= MOST_RUNS:
-        raise ValueError(f"x{digits[:10]}: a run is repeated 1 to {MOST_RUNS} times")
+def _parse_count(digits: str) -> int:
+    if len(digits) > 6 or not 1 <= int(digits) <= MAX_RUNS:
+        raise ValueError(f"x{digits[:10]}: a run is repeated 1 to {MAX_RUNS} times")
     return int(digits)

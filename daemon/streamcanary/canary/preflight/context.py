@@ -11,21 +11,21 @@ from streamcanary.model.clock import Clock
 from streamcanary.model.diagnosis import Certificate
 from streamcanary.transport.proxy import Proxy
 
-_PORTS = {"http": 80, "https": 443}
+_DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
-class Wire(NamedTuple):
+class Connection(NamedTuple):
     """An open connection."""
 
     reader: asyncio.StreamReader
     writer: asyncio.StreamWriter
 
-    def drop(self) -> None:
+    def abort(self) -> None:
         """Close it at once, whatever is still to be said."""
         self.writer.transport.abort()
 
 
-class Walk:
+class DiagnosisContext:
     """One diagnosis in the making. ``timeout`` is what each step may take, in seconds.
 
     ``secrets`` are those that may come back in what others say. ``reached`` is the address that took a connection,
@@ -43,13 +43,13 @@ class Walk:
         self.url = httpx2.URL()
         self.proxy: Proxy | None = None
         self.addresses: tuple[str, ...] = ()
-        self.reached: str | None = None
-        self.knocks: dict[str, str] = {}
-        self.wire: Wire | None = None
-        self.trust: ssl.SSLContext | None = None
+        self.connected_address: str | None = None
+        self.connect_results: dict[str, str] = {}
+        self.connection: Connection | None = None
+        self.tls_context: ssl.SSLContext | None = None
         self.certificate: Certificate | None = None
-        self.listed: tuple[str, ...] | None = None
-        self.given_up = False
+        self.listed_models: tuple[str, ...] | None = None
+        self.is_aborted = False
 
     @property
     def host(self) -> str:
@@ -59,10 +59,10 @@ class Walk:
     @property
     def port(self) -> int:
         """The endpoint's port."""
-        return self.url.port or _PORTS[self.url.scheme]
+        return self.url.port or _DEFAULT_PORTS[self.url.scheme]
 
     @property
-    def encrypted(self) -> bool:
+    def uses_tls(self) -> bool:
         """Whether the endpoint is asked over TLS."""
         return self.url.scheme == "https"
 
@@ -73,6 +73,6 @@ class Walk:
 
     def close(self) -> None:
         """Drop the connection, if one is open."""
-        wire, self.wire = self.wire, None
-        if wire is not None:
-            wire.drop()
+        connection, self.connection = self.connection, None
+        if connection is not None:
+            connection.abort()

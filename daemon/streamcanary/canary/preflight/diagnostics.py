@@ -17,14 +17,14 @@ from streamcanary.model.outcome import Outcome, OutcomeKind
 
 _log = logging.getLogger(__name__)
 
-MOST_AT_ONCE = 4
+MAX_CONCURRENT = 4
 """Diagnoses under way at a time; a canary that begins to fail meanwhile gets none, but for one of the same way."""
 
-_STEP = 5.0  # seconds that each step may take
-_UNTOLD = frozenset({Blame.LOCAL, Blame.CONTENT})  # whose faults no look at the way explains
+_STEP_TIMEOUT = 5.0  # seconds that each step may take
+_UNDIAGNOSED_BLAMES = frozenset({Blame.LOCAL, Blame.CONTENT})  # whose faults no look at the way explains
 
 
-class Doctor:
+class FailureDiagnostics:
     """Looks at the way to a target and its model, once for all canaries that begin to fail on it at a time.
 
     ``tell`` is given the name of the canary and what was found, in words. A context manager: leaving it gives up what
@@ -37,14 +37,14 @@ class Doctor:
         canaries: Mapping[str, CanarySpec],
         *,
         clock: Clock,
-        tell: Callable[[str, str], None],
+        on_diagnosis: Callable[[str, str], None],
     ) -> None:
         self._targets = targets
         self._canaries = canaries
         self._clock = clock
-        self._tell = tell
-        self._ill: set[str] = set()
-        self._waiting: dict[tuple[str, str], list[str]] = {}
+        self._on_diagnosis = on_diagnosis
+        self._failing_canaries: set[str] = set()
+        self._waiting_canaries: dict[tuple[str, str], list[str]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def __aenter__(self) -> Self:
@@ -55,32 +55,32 @@ class Doctor:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def see(self, outcome: Outcome) -> None:
+    def observe(self, outcome: Outcome) -> None:
         """Take note of a run, and begin a diagnosis if it is the first to fail after a good one. Returns at once."""
         if outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW):
-            self._ill.discard(outcome.canary)
+            self._failing_canaries.discard(outcome.canary)
             return
-        if outcome.fault is None or outcome.canary in self._ill or outcome.canary not in self._canaries:
+        if outcome.fault is None or outcome.canary in self._failing_canaries or outcome.canary not in self._canaries:
             return
-        self._ill.add(outcome.canary)
+        self._failing_canaries.add(outcome.canary)
         spec = self._canaries[outcome.canary]
-        way = (spec.target, spec.model)
-        if outcome.fault.blame in _UNTOLD:
+        endpoint = (spec.target, spec.model)
+        if outcome.fault.blame in _UNDIAGNOSED_BLAMES:
             return
-        if way in self._waiting:
-            self._waiting[way].append(outcome.canary)
-        elif len(self._waiting) < MOST_AT_ONCE:
-            self._waiting[way] = [outcome.canary]
-            task = asyncio.create_task(self._look(way), name=f"diagnosis {spec.target}")
+        if endpoint in self._waiting_canaries:
+            self._waiting_canaries[endpoint].append(outcome.canary)
+        elif len(self._waiting_canaries) < MAX_CONCURRENT:
+            self._waiting_canaries[endpoint] = [outcome.canary]
+            task = asyncio.create_task(self._diagnose(endpoint), name=f"diagnosis {spec.target}")
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _look(self, way: tuple[str, str]) -> None:
-        target, model = way
+    async def _diagnose(self, endpoint: tuple[str, str]) -> None:
+        target, model = endpoint
         try:
-            diagnosis = await diagnose(self._targets[target], model, clock=self._clock, timeout=_STEP)
+            diagnosis = await diagnose(self._targets[target], model, clock=self._clock, timeout=_STEP_TIMEOUT)
             _log.info("diagnosis", extra={"target": target, "model": model, "found": str(diagnosis)})
-            for canary in self._waiting[way]:
-                self._tell(canary, str(diagnosis))
+            for canary in self._waiting_canaries[endpoint]:
+                self._on_diagnosis(canary, str(diagnosis))
         finally:
-            del self._waiting[way]
+            del self._waiting_canaries[endpoint]

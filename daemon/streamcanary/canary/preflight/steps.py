@@ -5,35 +5,35 @@ from collections.abc import Awaitable, Callable
 from typing import NamedTuple
 
 from streamcanary.canary.preflight import connection, credentials, model_list, tls
-from streamcanary.canary.preflight.context import Walk
-from streamcanary.canary.preflight.step_result import Finding, skipped, untold
+from streamcanary.canary.preflight.context import DiagnosisContext
+from streamcanary.canary.preflight.step_result import StepResult, skipped, unknown
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.secret import scrub
-from streamcanary.model.diagnosis import Diagnosis, Step, StepName, StepState
+from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, StepState
 
 
 class Check(NamedTuple):
     """How one step is taken, and what it means if that takes too long."""
 
     name: StepName
-    take: Callable[[Walk], Awaitable[Finding]]
-    late: Callable[[Walk], Finding]
+    run: Callable[[DiagnosisContext], Awaitable[StepResult]]
+    on_timeout: Callable[[DiagnosisContext], StepResult]
 
 
-def _late(walk: Walk) -> Finding:
-    return untold(f"this took longer than {walk.timeout:g} s")
+def _on_timeout(context: DiagnosisContext) -> StepResult:
+    return unknown(f"this took longer than {context.timeout:g} s")
 
 
-_COURSE = (
-    Check(StepName.KEY, credentials.check_key, _late),
-    Check(StepName.ADDRESS, credentials.check_address, _late),
-    Check(StepName.DNS, connection.look_up, connection.late_look_up),
-    Check(StepName.TCP, connection.connect, connection.late_connect),
-    Check(StepName.PROXY, connection.tunnel, connection.late_tunnel),
-    Check(StepName.TLS, tls.shake_hands, tls.late_handshake),
-    Check(StepName.MODELS, model_list.list_models, model_list.late_list),
-    Check(StepName.MODEL, model_list.find_model, model_list.late_find),
+_CHECKS = (
+    Check(StepName.KEY, credentials.check_key, _on_timeout),
+    Check(StepName.ADDRESS, credentials.check_address, _on_timeout),
+    Check(StepName.DNS, connection.resolve_dns, connection.on_dns_timeout),
+    Check(StepName.TCP, connection.connect, connection.on_connect_timeout),
+    Check(StepName.PROXY, connection.open_proxy_tunnel, connection.on_proxy_timeout),
+    Check(StepName.TLS, tls.do_tls_handshake, tls.on_tls_timeout),
+    Check(StepName.MODELS, model_list.list_models, model_list.on_models_timeout),
+    Check(StepName.MODEL, model_list.find_model, model_list.on_model_timeout),
 )
 
 
@@ -49,53 +49,53 @@ async def diagnose(
     ``timeout`` is what each step may take, in seconds. Asks the endpoint for its models at most, which costs no tokens;
     what it answers is read up to 1 MiB. Never raises but for cancellation, and holds no secret.
     """
-    walk = Walk(target, model, clock, timeout)
+    context = DiagnosisContext(target, model, clock, timeout)
     started, begun = clock.time(), clock.monotonic()
-    steps: list[Step] = []
-    end: StepName | None = None
+    steps: list[DiagnosisStep] = []
+    stopped_at: StepName | None = None
     try:
-        for check in _COURSE:
-            step = await _take(check, walk, end)
+        for check in _CHECKS:
+            step = await _run_step(check, context, stopped_at)
             steps.append(step)
-            if end is None and (step.state is StepState.FAILED or walk.given_up):
-                end = check.name
+            if stopped_at is None and (step.state is StepState.FAILED or context.is_aborted):
+                stopped_at = check.name
             if check.name is StepName.TLS:
-                walk.close()  # what is asked from here on opens its own connection
+                context.close()  # what is asked from here on opens its own connection
     finally:
-        walk.close()
+        context.close()
     return Diagnosis(
-        base_url=scrub(target.base_url, walk.secrets),
-        model=scrub(model, walk.secrets),
+        base_url=scrub(target.base_url, context.secrets),
+        model=scrub(model, context.secrets),
         started=started,
         seconds=clock.monotonic() - begun,
         steps=tuple(steps),
-        proxy=walk.proxy.url if walk.proxy else None,
-        certificate=walk.certificate,
+        proxy=context.proxy.url if context.proxy else None,
+        certificate=context.certificate,
     )
 
 
-async def _take(check: Check, walk: Walk, end: StepName | None) -> Step:
+async def _run_step(check: Check, context: DiagnosisContext, stopped_at: StepName | None) -> DiagnosisStep:
     """Take a step, unless the walk came to its ``end`` before."""
-    begun = walk.clock.monotonic()
-    finding = await _find(check, walk) if end is None else skipped(f"not tried: {end} comes first")
-    return Step(
+    begun = context.clock.monotonic()
+    result = await _run_check(check, context) if stopped_at is None else skipped(f"not tried: {stopped_at} comes first")
+    return DiagnosisStep(
         name=check.name,
-        state=finding.state,
-        seconds=walk.clock.monotonic() - begun,
-        says=scrub(finding.says, walk.secrets),
-        remedy=scrub(finding.remedy, walk.secrets),
-        kind=finding.kind,
-        status=finding.status,
-        request_id=finding.request_id,
+        state=result.state,
+        seconds=context.clock.monotonic() - begun,
+        message=scrub(result.message, context.secrets),
+        remedy=scrub(result.remedy, context.secrets),
+        kind=result.kind,
+        status=result.status,
+        request_id=result.request_id,
     )
 
 
-async def _find(check: Check, walk: Walk) -> Finding:
+async def _run_check(check: Check, context: DiagnosisContext) -> StepResult:
     try:
-        async with asyncio.timeout(walk.timeout):
-            return await check.take(walk)
+        async with asyncio.timeout(context.timeout):
+            return await check.run(context)
     except TimeoutError:
-        return check.late(walk)
+        return check.on_timeout(context)
     except Exception as error:  # noqa: BLE001 - it becomes a step that is not known, with its name; a diagnosis never raises
-        walk.given_up = True
-        return untold(f"the check itself broke: {type(error).__name__}: {error}")
+        context.is_aborted = True
+        return unknown(f"the check itself broke: {type(error).__name__}: {error}")

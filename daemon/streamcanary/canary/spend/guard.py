@@ -9,30 +9,30 @@ from typing import Final, Protocol, Self
 from msgspec import Struct
 
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.spend.budget import Allowance, BudgetConfig, Share, utc_day
+from streamcanary.canary.spend.budget import BudgetConfig, BudgetLimiter, ExpectedCost, utc_day
 from streamcanary.canary.spend.prices import Price
-from streamcanary.canary.spend.usage import expect
+from streamcanary.canary.spend.usage import estimate_tokens
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
-from streamcanary.model.config_types.config_issue import Misfit
-from streamcanary.model.outcome import BudgetStanding
+from streamcanary.model.config_types.config_issue import ConfigIssue
+from streamcanary.model.outcome import BudgetState
 from streamcanary.model.spend import Spend
 from streamcanary.store.errors import StoreFailing, StoreLost
 
 _log = logging.getLogger(__name__)
 
-_PAUSE: Final = 1.0  # seconds between two writes: what a crash may lose of the account
-_RETRY: Final = 5.0  # seconds, while the store fails
-_NOT_AT_FULL_PACE: Final = (BudgetStanding.SLOWED, BudgetStanding.EXHAUSTED)
-_CALM: Final = 600.0  # seconds without slowing, after which it is over: one that comes and goes is one
-_LAST_WRITE: Final = 0.3  # seconds that the last one may take
+_SAVE_INTERVAL: Final = 1.0  # seconds between two writes: what a crash may lose of the account
+_RETRY_INTERVAL: Final = 5.0  # seconds, while the store fails
+_SLOWED_STATES: Final = (BudgetState.SLOWED, BudgetState.EXHAUSTED)
+_SLOWDOWN_COOLDOWN: Final = 600.0  # seconds without slowing, after which it is over: one that comes and goes is one
+_FINAL_SAVE_TIMEOUT: Final = 0.3  # seconds that the last one may take
 
 Prices = Mapping[str, tuple[Price | None, ...]]
 """By canary: what its own route and its fallbacks cost, in their order."""
 
 
-class Account(Protocol):
+class SpendStore(Protocol):
     """What the guard needs of a store."""
 
     async def save_spend(self, days: Mapping[str, Spend]) -> None:
@@ -53,22 +53,24 @@ class Account(Protocol):
         ...
 
 
-def prices_of(budget: BudgetConfig, targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec]) -> Prices:
+def prices_by_canary(
+    budget: BudgetConfig, targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec]
+) -> Prices:
     """Return the prices of all routes.
 
     List prices are looked up only where a budget in USD needs them: the table takes some megabytes, and stays.
     """
-    listed = budget.usd_per_day is not None
+    needs_list_prices = budget.usd_per_day is not None
     return {
         name: tuple(
-            targets[target].price_of(model) if listed or targets[target].price != "auto" else None
-            for _, target, model in routes(spec)
+            targets[target].price_of(model) if needs_list_prices or targets[target].price != "auto" else None
+            for _, target, model in billable_routes(spec)
         )
         for name, spec in canaries.items()
     }
 
 
-def routes(spec: CanarySpec) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
+def billable_routes(spec: CanarySpec) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
     """Yield the ways that a canary's question may go: the key of the model in the canary, the target, the model."""
     yield ("model",), spec.target, spec.model
     for number, fallback in enumerate(spec.fallbacks):
@@ -78,55 +80,59 @@ def routes(spec: CanarySpec) -> Iterator[tuple[tuple[str | int, ...], str, str]]
             yield ("fallbacks", number, "model"), fallback.target or spec.target, fallback.model
 
 
-def budget_misfits(
+def budget_config_errors(
     budget: BudgetConfig, targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec]
-) -> Iterator[Misfit]:
+) -> Iterator[ConfigIssue]:
     """Yield why the canaries cannot be held to ``budget``, by path in the configuration."""
     if budget.usd_per_day is None:
         return
-    dearest, dearest_name = 0.0, ""
+    max_usd, max_usd_canary = 0.0, ""
     for name, spec in canaries.items():
-        told = set()
-        for path, target, model in routes(spec):
-            if targets[target].price_of(model) is None and path not in told:
-                told.add(path)
+        reported_paths = set()
+        for path, target, model in billable_routes(spec):
+            if targets[target].price_of(model) is None and path not in reported_paths:
+                reported_paths.add(path)
                 message = (
                     f"its price is not known, and budget.usd_per_day needs one: set targets.{target}.price to USD "
                     "per million tokens such as {input: 0.15, output: 0.60}, or to free"
                 )
-                yield Misfit(("canaries", name, *path), message, against=("budget", "usd_per_day"))
+                yield ConfigIssue(("canaries", name, *path), message, conflicts_with=("budget", "usd_per_day"))
         if (
-            usd := share_of(spec, [targets[target].price_of(model) for _, target, model in routes(spec)]).usd
-        ) > dearest:
-            dearest, dearest_name = usd, name
-    if dearest > budget.usd_per_day:
-        message = f"is less than one run of canary {dearest_name}, which may cost {dearest:.2g} USD"
-        yield Misfit(("budget", "usd_per_day"), message)
+            usd := expected_cost(
+                spec, [targets[target].price_of(model) for _, target, model in billable_routes(spec)]
+            ).usd
+        ) > max_usd:
+            max_usd, max_usd_canary = usd, name
+    if max_usd > budget.usd_per_day:
+        message = f"is less than one run of canary {max_usd_canary}, which may cost {max_usd:.2g} USD"
+        yield ConfigIssue(("budget", "usd_per_day"), message)
 
 
-def share_of(spec: CanarySpec, prices: list[Price | None] | tuple[Price | None, ...]) -> Share:
+def expected_cost(spec: CanarySpec, prices: list[Price | None] | tuple[Price | None, ...]) -> ExpectedCost:
     """Return what a canary is expected to use before anything is known of it: one whole attempt on its own route.
 
     If only a fallback costs something, it counts as that.
     """
-    expected = expect(spec.prompt, spec.request)
-    costs = [price.of(expected.input_tokens, expected.output_tokens).usd for price in prices if price is not None]
-    return Share(spec.schedule.interval, next((usd for usd in costs if usd), 0.0))
+    estimate = estimate_tokens(spec.prompt, spec.request)
+    costs = [
+        price.spend_for(estimate.input_tokens, estimate.output_tokens).usd for price in prices if price is not None
+    ]
+    return ExpectedCost(spec.schedule.interval, next((usd for usd in costs if usd), 0.0))
 
 
-class Demand(Struct, frozen=True):
+class ExpectedSpend(Struct, frozen=True):
     """What all canaries use if none is slowed and nothing is retried: USD a day at most, requests a minute."""
 
     usd_per_day: float
     requests_per_minute: float
 
 
-def demand(prices: Prices, canaries: Mapping[str, CanarySpec]) -> Demand:
+def expected_spend(prices: Prices, canaries: Mapping[str, CanarySpec]) -> ExpectedSpend:
     """Return what ``canaries`` ask for at full speed."""
-    shares = [share_of(spec, prices[name]) for name, spec in canaries.items()]
-    return Demand(
-        usd_per_day=sum(share.usd * 86400 / share.interval for share in shares),
-        requests_per_minute=sum(60 / share.interval for share in shares),
+    costs = [expected_cost(spec, prices[name]) for name, spec in canaries.items()]
+    return ExpectedSpend(
+        usd_per_day=sum(share.usd * 86400 / share.interval for share in costs),
+        requests_per_minute=sum(60 / share.interval for share in costs),
     )
 
 
@@ -143,19 +149,21 @@ class SpendGuard:
         prices: Prices,
         *,
         clock: Clock,
-        account: Account,
+        store: SpendStore,
     ) -> None:
         self.prices = prices
-        self.gap = 60.0 / config.requests_per_minute if config.requests_per_minute else 0.0
+        self.min_start_gap = 60.0 / config.requests_per_minute if config.requests_per_minute else 0.0
         self._config = config
-        self._allowance = Allowance(config, {name: share_of(spec, prices[name]) for name, spec in canaries.items()})
+        self._limiter = BudgetLimiter(
+            config, {name: expected_cost(spec, prices[name]) for name, spec in canaries.items()}
+        )
         self._clock = clock
-        self._account = account
-        self._told: BudgetStanding | None = None
-        self._slowed: float | None = None  # when canaries were last seen to be slowed, monotonic
-        self._loaded = False
-        self._changed: set[str] = set()  # days that the store does not have yet
-        self._grown = asyncio.Event()
+        self._store = store
+        self._logged_state: BudgetState | None = None
+        self._last_slowed: float | None = None  # when canaries were last seen to be slowed, monotonic
+        self._is_loaded = False
+        self._unsaved_days: set[str] = set()  # days that the store does not have yet
+        self._has_unsaved_spend = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
     async def __aenter__(self) -> Self:
@@ -163,7 +171,7 @@ class SpendGuard:
             await self._load()
         except StoreFailing as error:
             _log.error("the store cannot be read, the budget begins without what was spent before: %s", error)
-        self._task = asyncio.create_task(self._keep(), name="spend")
+        self._task = asyncio.create_task(self._save_loop(), name="spend")
         return self
 
     async def __aexit__(self, *exc: object) -> None:
@@ -171,102 +179,102 @@ class SpendGuard:
             self._task.cancel()
             await asyncio.gather(self._task, return_exceptions=True)
         with contextlib.suppress(StoreFailing, TimeoutError):
-            async with asyncio.timeout(_LAST_WRITE):
-                if not self._loaded:
+            async with asyncio.timeout(_FINAL_SAVE_TIMEOUT):
+                if not self._is_loaded:
                     await self._load()
                 await self._save()
 
     @property
-    def spent(self) -> float:
+    def usd_spent_today(self) -> float:
         """The USD spent on this day of UTC."""
-        return self._allowance.spent(self._clock.time())
+        return self._limiter.usd_spent(self._clock.time())
 
-    def admit(self, canary: Canary) -> BudgetStanding | None:
+    def admit(self, canary: Canary) -> BudgetState | None:
         """Return how the budget stands for a turn of ``canary``; ``None`` if there is none.
 
         It may run if that is ``None``, ``within`` or ``exempt``; then :meth:`charge` must follow.
         """
         wall, now = self._clock.time(), self._clock.monotonic()
-        standing = self._allowance.admit(canary.name, wall, now)
-        self._tell(standing)
-        self._tell_of_slowing(standing, wall, now)
-        return standing
+        state = self._limiter.admit(canary.name, wall, now)
+        self._log_exhaustion(state)
+        self._log_slowdown(state, wall, now)
+        return state
 
-    def retried(self) -> None:
+    def record_retry(self) -> None:
         """Take note of an attempt after the first of a run."""
-        self._allowance.retried(self._clock.monotonic())
+        self._limiter.record_retry(self._clock.monotonic())
 
-    def charge(self, name: str, spend: Spend) -> None:
+    def record_spend(self, name: str, spend: Spend) -> None:
         """Enter what a run of the canary ``name`` used; it is written soon."""
         wall = self._clock.time()
-        self._allowance.charge(name, spend, wall)
+        self._limiter.record_spend(name, spend, wall)
         if spend.requests:
-            self._changed.add(utc_day(wall))
-            self._grown.set()
+            self._unsaved_days.add(utc_day(wall))
+            self._has_unsaved_spend.set()
 
-    def _tell(self, standing: BudgetStanding | None) -> None:
+    def _log_exhaustion(self, state: BudgetState | None) -> None:
         """Log when the budget of the day is used up, and when it is not any more."""
-        if standing is BudgetStanding.EXHAUSTED and self._told is not standing:
+        if state is BudgetState.EXHAUSTED and self._logged_state is not state:
             _log.warning(
                 "the budget of the day is used up: what costs money stops until midnight UTC",
-                extra={"usd": round(self.spent, 6), "usd_per_day": self._config.usd_per_day},
+                extra={"usd": round(self.usd_spent_today, 6), "usd_per_day": self._config.usd_per_day},
             )
-            self._told = standing
-        elif standing is BudgetStanding.WITHIN and self._told is not None:
+            self._logged_state = state
+        elif state is BudgetState.WITHIN and self._logged_state is not None:
             _log.info("there is a budget again")
-            self._told = None
+            self._logged_state = None
 
-    def _tell_of_slowing(self, standing: BudgetStanding | None, wall: float, now: float) -> None:
-        """Log when canaries begin to leave out turns, and when they have not for :data:`_CALM` seconds."""
-        if standing is BudgetStanding.SLOWED and self._slowed is None:
+    def _log_slowdown(self, state: BudgetState | None, wall: float, now: float) -> None:
+        """Log when canaries begin to leave out turns, and when they have not for :data:`_SLOWDOWN_COOLDOWN` seconds."""
+        if state is BudgetState.SLOWED and self._last_slowed is None:
             limits = {name: limit for name, limit in self._config.model_dump().items() if limit is not None}
             _log.warning(
                 "canaries are slowed, to keep within the budget: some of their turns are left out",
-                extra={"limit": self._allowance.slowed_by(wall, now) or " and ".join(limits), **limits}
-                | ({"usd": round(self.spent, 6)} if "usd_per_day" in limits else {}),
+                extra={"limit": self._limiter.slowing_limit(wall, now) or " and ".join(limits), **limits}
+                | ({"usd": round(self.usd_spent_today, 6)} if "usd_per_day" in limits else {}),
             )
-            self._slowed = now
-        elif self._slowed is None:
+            self._last_slowed = now
+        elif self._last_slowed is None:
             return
-        elif standing in _NOT_AT_FULL_PACE or self._allowance.slowed_by(wall, now) is not None:
-            self._slowed = now
-        elif now - self._slowed >= _CALM:
+        elif state in _SLOWED_STATES or self._limiter.slowing_limit(wall, now) is not None:
+            self._last_slowed = now
+        elif now - self._last_slowed >= _SLOWDOWN_COOLDOWN:
             _log.info("canaries run at their full pace again")
-            self._slowed = None
+            self._last_slowed = None
 
-    async def _keep(self) -> None:
+    async def _save_loop(self) -> None:
         """Write the account whenever it has grown, at most once a second."""
         failing = False
         while True:
-            await self._grown.wait()
+            await self._has_unsaved_spend.wait()
             try:
-                if not self._loaded:
+                if not self._is_loaded:
                     await self._load()
                 await self._save()
             except StoreFailing as error:
                 if not failing:
                     _log.warning("what was spent cannot be written, and is kept in memory: %s", error)
                 failing = True
-                await asyncio.sleep(_RETRY)
+                await asyncio.sleep(_RETRY_INTERVAL)
                 continue
             failing = False
-            await asyncio.sleep(_PAUSE)
+            await asyncio.sleep(_SAVE_INTERVAL)
 
     async def _load(self) -> None:
-        self._allowance.adopt(await self._account.load_spend())
-        self._loaded = True
+        self._limiter.add_spend_by_day(await self._store.load_spend())
+        self._is_loaded = True
 
     async def _save(self) -> None:
-        if not self._loaded or not self._changed:
-            self._grown.clear()
+        if not self._is_loaded or not self._unsaved_days:
+            self._has_unsaved_spend.clear()
             return
-        self._grown.clear()
-        days, self._changed = self._changed, set()
+        self._has_unsaved_spend.clear()
+        days, self._unsaved_days = self._unsaved_days, set()
         try:
-            await self._account.save_spend(
-                {day: self._allowance.days[day] for day in days if day in self._allowance.days}
+            await self._store.save_spend(
+                {day: self._limiter.spend_by_day[day] for day in days if day in self._limiter.spend_by_day}
             )
         except BaseException as error:  # it goes on to who saves; what was not written is to be written again
-            self._changed |= set(self._allowance.days) if isinstance(error, StoreLost) else days
-            self._grown.set()
+            self._unsaved_days |= set(self._limiter.spend_by_day) if isinstance(error, StoreLost) else days
+            self._has_unsaved_spend.set()
             raise

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from genai_prices.types import PriceCalculation
 
 _MILLION: Final = 1_000_000
-_ASKED: Final = 1000  # tokens whose price is looked up: below the tiers that long prompts are charged by
+_LOOKUP_TOKENS: Final = 1000  # tokens whose price is looked up: below the tiers that long prompts are charged by
 
 Usd = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 
@@ -28,7 +28,7 @@ class Price(BaseModel):
     input: Usd
     output: Usd
 
-    def of(self, input_tokens: int, output_tokens: int) -> Spend:
+    def spend_for(self, input_tokens: int, output_tokens: int) -> Spend:
         """Return what one request with so many tokens costs."""
         return Spend(
             input_tokens=input_tokens,
@@ -42,19 +42,19 @@ class Price(BaseModel):
 FREE: Final = Price(input=0, output=0)
 
 
-def _word(value: object) -> object:
+def _validate_keyword(value: object) -> object:
     if value not in ("auto", "free"):
         raise ValueError("must be auto, free, or USD per million tokens such as {input: 0.15, output: 0.60}")
     return value
 
 
-def _form(value: Any) -> str:
+def _price_tag(value: Any) -> str:
     return "usd" if isinstance(value, (dict, Price)) else "word"
 
 
 PriceSetting = Annotated[
-    Annotated[Literal["auto", "free"], BeforeValidator(_word), Tag("word")] | Annotated[Price, Tag("usd")],
-    Discriminator(_form),
+    Annotated[Literal["auto", "free"], BeforeValidator(_validate_keyword), Tag("word")] | Annotated[Price, Tag("usd")],
+    Discriminator(_price_tag),
 ]
 """``auto``: the list price that ``genai-prices`` knows. ``free``: nothing. Or what it is."""
 
@@ -75,7 +75,7 @@ def price_of(setting: Literal["auto", "free"] | Price, *, model: str, base_url: 
 def _list_price(model: str, base_url: str, provider: str) -> Price | None:
     import genai_prices
 
-    usage = genai_prices.Usage(input_tokens=_ASKED, output_tokens=_ASKED)
+    usage = genai_prices.Usage(input_tokens=_LOOKUP_TOKENS, output_tokens=_LOOKUP_TOKENS)
     for look_up in (
         partial(genai_prices.calc_price, provider_api_url=base_url),
         partial(genai_prices.calc_price, provider_id=provider),
@@ -90,5 +90,5 @@ def _list_price(model: str, base_url: str, provider: str) -> Price | None:
 
 
 def _per_million(found: "PriceCalculation") -> Price:
-    per_million = _MILLION / _ASKED
+    per_million = _MILLION / _LOOKUP_TOKENS
     return Price(input=float(found.input_price) * per_million, output=float(found.output_price) * per_million)

@@ -23,42 +23,44 @@ from streamcanary.model.outcome import Usage
 from streamcanary.model.spend import Spend
 
 _BYTES_PER_TOKEN: Final = 3
-_FRAME: Final = 16  # tokens
-_BROKEN_OFF: Final = 256  # tokens
-_MOST: Final = 10_000_000  # tokens of an attempt; a provider that counts more has counted wrongly
-_LIMITS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
-_UNSENT: Final = frozenset({Phase.CONFIG, Phase.CONNECT})
+_MESSAGE_OVERHEAD: Final = 16  # tokens
+_DEFAULT_OUTPUT_TOKENS: Final = 256  # tokens
+_MAX_TOKENS: Final = 10_000_000  # tokens of an attempt; a provider that counts more has counted wrongly
+_LIMIT_PARAMETERS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+_PHASES_BEFORE_SEND: Final = frozenset({Phase.CONFIG, Phase.CONNECT})
 
 
-class Expected(Struct, frozen=True):
+class TokenEstimate(Struct, frozen=True):
     """The tokens that a question has, and the most that its answer may have, estimated."""
 
     input_tokens: int
     output_tokens: int
 
 
-def expect(prompt: str, request: Mapping[str, Any]) -> Expected:
+def estimate_tokens(prompt: str, request: Mapping[str, Any]) -> TokenEstimate:
     """Return what one attempt at a question is expected to use at most."""
-    size = _size(prompt) + (_size(json.dumps(request, default=str)) if request else 0)
-    limits = [limit for name in _LIMITS if isinstance(limit := request.get(name), int) and limit > 0]
-    return Expected(_tokens(size) + _FRAME, min([*limits, _MOST] if limits else [_BROKEN_OFF]))
+    size = _utf8_size(prompt) + (_utf8_size(json.dumps(request, default=str)) if request else 0)
+    limits = [limit for name in _LIMIT_PARAMETERS if isinstance(limit := request.get(name), int) and limit > 0]
+    return TokenEstimate(
+        _tokens_for_bytes(size) + _MESSAGE_OVERHEAD, min([*limits, _MAX_TOKENS] if limits else [_DEFAULT_OUTPUT_TOKENS])
+    )
 
 
-class Bill:
+class RunUsage:
     """The attempts of one run, and what each used.
 
     ``prices`` are those of the canary's own route and of its fallbacks, in their order; ``None`` where nobody knows.
     """
 
-    def __init__(self, expected: Expected, prices: Sequence[Price | None]) -> None:
-        self._expected = expected
+    def __init__(self, estimate: TokenEstimate, prices: Sequence[Price | None]) -> None:
+        self._estimate = estimate
         self._prices = prices
-        self._legs: dict[str, int] = {}  # by the name of the route
-        self._leg = 0
-        self._open = False
-        self._pieces = self._bytes = 0
+        self._fallback_indexes: dict[str, int] = {}  # by the name of the route
+        self._route_index = 0
+        self._has_open_attempt = False
+        self._delta_count = self._delta_bytes = 0
         self._spend = Spend()
-        self.priced = True
+        self.is_priced = True
         """Whether the price of all that was sent is known."""
 
     @property
@@ -66,58 +68,60 @@ class Bill:
         """What was used so far; an attempt under way counts once it is over, or the bill closed."""
         return self._spend
 
-    def see(self, event: Event) -> None:
+    def observe(self, event: Event) -> None:
         """Take note of what happens."""
         match event:
             case FallbackStarted(route=route):
-                self._leg = self._legs.setdefault(route, len(self._legs) + 1)
+                self._route_index = self._fallback_indexes.setdefault(route, len(self._fallback_indexes) + 1)
             case AttemptStarted(route=route):
-                self._leg = self._legs.get(route, 0)
-                self._open, self._pieces, self._bytes = True, 0, 0
+                self._route_index = self._fallback_indexes.get(route, 0)
+                self._has_open_attempt, self._delta_count, self._delta_bytes = True, 0, 0
             case AttemptFailed(attempt=attempt):
-                self._failed(attempt.fault)
+                self._record_failed(attempt.fault)
             case Completed(usage=usage):
-                self._answered(usage)
+                self._record_completed(usage)
             case _:
-                self._pieces += 1
-                self._bytes += _size(getattr(event, "delta", None) or getattr(event, "arguments_delta", None) or "")
+                self._delta_count += 1
+                self._delta_bytes += _utf8_size(
+                    getattr(event, "delta", None) or getattr(event, "arguments_delta", None) or ""
+                )
 
     def close(self) -> Spend:
         """Return what was used, once nothing more happens; an attempt that was left counts as broken off."""
-        self._failed(None)
+        self._record_failed(None)
         return self._spend
 
-    def _answered(self, usage: Usage | None) -> None:
-        if not self._open:  # an answer from elsewhere
+    def _record_completed(self, usage: Usage | None) -> None:
+        if not self._has_open_attempt:  # an answer from elsewhere
             return
         if usage is None:
-            self._add(self._expected.input_tokens, self._seen())
+            self._add_usage(self._estimate.input_tokens, self._observed_tokens())
         else:
-            self._add(usage.input_tokens, usage.output_tokens)
+            self._add_usage(usage.input_tokens, usage.output_tokens)
 
-    def _failed(self, fault: Fault | None) -> None:
-        if not self._open:
+    def _record_failed(self, fault: Fault | None) -> None:
+        if not self._has_open_attempt:
             return
-        if fault is not None and fault.phase in _UNSENT:
-            self._open = False
+        if fault is not None and fault.phase in _PHASES_BEFORE_SEND:
+            self._has_open_attempt = False
         elif fault is not None and fault.phase is Phase.HEADERS and (fault.status or 0) >= 300:
-            self._add(self._expected.input_tokens, 0)
+            self._add_usage(self._estimate.input_tokens, 0)
         else:
-            self._add(self._expected.input_tokens, max(self._expected.output_tokens, self._seen()))
+            self._add_usage(self._estimate.input_tokens, max(self._estimate.output_tokens, self._observed_tokens()))
 
-    def _seen(self) -> int:
-        return max(self._pieces, _tokens(self._bytes))
+    def _observed_tokens(self) -> int:
+        return max(self._delta_count, _tokens_for_bytes(self._delta_bytes))
 
-    def _add(self, input_tokens: int, output_tokens: int) -> None:
-        price = self._prices[self._leg] if self._leg < len(self._prices) else None
-        self.priced = self.priced and price is not None
-        self._spend += (price or FREE).of(min(input_tokens, _MOST), min(output_tokens, _MOST))
-        self._open = False
+    def _add_usage(self, input_tokens: int, output_tokens: int) -> None:
+        price = self._prices[self._route_index] if self._route_index < len(self._prices) else None
+        self.is_priced = self.is_priced and price is not None
+        self._spend += (price or FREE).spend_for(min(input_tokens, _MAX_TOKENS), min(output_tokens, _MAX_TOKENS))
+        self._has_open_attempt = False
 
 
-def _size(text: str) -> int:
+def _utf8_size(text: str) -> int:
     return len(text.encode("utf-8", "replace"))
 
 
-def _tokens(size: int) -> int:
+def _tokens_for_bytes(size: int) -> int:
     return -(-size // _BYTES_PER_TOKEN)

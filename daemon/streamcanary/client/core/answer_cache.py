@@ -10,18 +10,18 @@ import msgspec
 
 from streamcanary.client.result import StreamResult
 
-_MOST_CHARACTERS = 16 << 20  # of all answers together
+_MAX_CHARACTERS = 16 << 20  # of all answers together
 
 
-def fingerprint(endpoint: str, arguments: Mapping[str, Any]) -> bytes | None:
+def request_fingerprint(endpoint: str, arguments: Mapping[str, Any]) -> bytes | None:
     """Return what tells one request from another, or ``None`` if it holds something that cannot be told."""
     try:
-        return sha256(msgspec.json.encode([endpoint, sorted(arguments.items())], enc_hook=_plain)).digest()
+        return sha256(msgspec.json.encode([endpoint, sorted(arguments.items())], enc_hook=_encode_sdk_model)).digest()
     except (TypeError, ValueError, RecursionError):
         return None
 
 
-def _plain(value: Any) -> Any:
+def _encode_sdk_model(value: Any) -> Any:
     if hasattr(value, "model_dump"):  # the SDK's own models may stand among the messages
         return value.model_dump()
     raise TypeError
@@ -42,7 +42,7 @@ class AnswerCache:
             self._drop(request)
             self._answers[request] = (now, result)
             self._size += _size(result)
-            while len(self._answers) > self._max_entries or self._size > _MOST_CHARACTERS:
+            while len(self._answers) > self._max_entries or self._size > _MAX_CHARACTERS:
                 self._drop(next(iter(self._answers)))
 
     def get(self, request: bytes, max_age: float, now: float) -> StreamResult | None:
@@ -50,8 +50,8 @@ class AnswerCache:
         with self._lock:
             if request not in self._answers:
                 return None
-            kept, result = self._answers[request]
-            if now - kept > max_age:
+            stored_at, result = self._answers[request]
+            if now - stored_at > max_age:
                 self._drop(request)
                 return None
             self._answers.move_to_end(request)

@@ -17,17 +17,17 @@ from msgspec import Struct
 
 from streamcanary.client.core.answer import Answer, AnswerTooLong
 from streamcanary.client.core.chat import ChatReader
-from streamcanary.client.core.fault_classification import fault_of_error, fault_of_status
+from streamcanary.client.core.fault_classification import fault_from_error_body, fault_from_status
 from streamcanary.client.core.lenient_json import ErrorReported
-from streamcanary.client.core.limits import LIMITS, Limits
+from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.responses import ResponsesReader
-from streamcanary.client.core.sse import ServerSentEvent, SseDecoder, SseInvalid
+from streamcanary.client.core.sse import ServerSentEvent, SseDecoder, SseLimitExceeded
 from streamcanary.client.timeouts_and_retries import Timeouts
 from streamcanary.events import Delta
 from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 
-_GRACE = 1.0  # seconds that a server may take to close a stream whose answer is whole
+_CLOSE_GRACE = 1.0  # seconds that a server may take to close a stream whose answer is whole
 
 
 class ResponseHead(Struct, frozen=True):
@@ -36,20 +36,20 @@ class ResponseHead(Struct, frozen=True):
     status: int
     headers: Mapping[str, str]
     url: str = ""
-    redirected: bool = False
+    was_redirected: bool = False
 
 
-class Reader(Protocol):
+class AnswerReader(Protocol):
     """Reads the answers of one API: :class:`ChatReader` or :class:`ResponsesReader`."""
 
     answer: Answer
-    done: bool
+    is_done: bool
 
-    def take(self, event: ServerSentEvent) -> list[Delta]:
+    def read_event(self, event: ServerSentEvent) -> list[Delta]:
         """Return what an event adds to the answer."""
         ...
 
-    def take_body(self, body: bytes) -> list[Delta] | None:
+    def read_body(self, body: bytes) -> list[Delta] | None:
         """Return what a whole JSON body says, or ``None`` if it is no answer."""
         ...
 
@@ -72,35 +72,35 @@ class AttemptMachine:
         *,
         started: float,
         api: Api = "chat",
-        silent: bool = False,
+        non_streaming: bool = False,
         lenient: bool = False,
         secrets: tuple[str, ...] = (),
-        limits: Limits = LIMITS,
+        limits: Limits = DEFAULT_LIMITS,
     ) -> None:
         self._timeouts = timeouts
-        self._silent = silent
-        self._reader: Reader = _READERS[api](limits)
+        self._non_streaming = non_streaming
+        self._reader: AnswerReader = _READERS[api](limits)
         self._lenient = lenient
         self._secrets = secrets
         self._limits = limits
-        self._sse = SseDecoder(max_line=limits.line, max_event=limits.event)
+        self._sse = SseDecoder(max_line=limits.max_line_bytes, max_event=limits.max_event_bytes)
         self._body: list[bytes] | None = None  # the pieces of a JSON body, where no stream came
         self._body_size = 0
-        self._progress = started  # what the running clock is measured from
-        self._whole_at: float | None = None
+        self._idle_since = started  # what the running clock is measured from
+        self._complete_at: float | None = None
         self._events = 0
         self.started = started
         self.answer = self._reader.answer
         self.phase = Phase.HEADERS
         self.fault: Fault | None = None
-        self.over = False
+        self.is_finished = False
         self.head: ResponseHead | None = None
         self.first_token: float | None = None
         self.max_gap: float | None = None
-        self.gaps: list[float] | None = None  # filled if somebody wants to know each
+        self.token_gaps: list[float] | None = None  # filled if somebody wants to know each
 
     @property
-    def streamed(self) -> bool:
+    def was_streamed(self) -> bool:
         """Whether the answer came as a stream: a server may ignore that it was asked for one."""
         return self._body is None
 
@@ -114,180 +114,186 @@ class AttemptMachine:
     @property
     def deadline(self) -> float:
         """When the clock that is running strikes."""
-        if self._silent:
+        if self._non_streaming:
             return math.inf
         if self.phase is Phase.HEADERS:
             return self.started + self._timeouts.headers
-        if self._whole_at is not None:
-            return self._whole_at + min(_GRACE, self._timeouts.stall)
+        if self._complete_at is not None:
+            return self._complete_at + min(_CLOSE_GRACE, self._timeouts.stall)
         if self.first_token is None:
-            return self._progress + self._timeouts.first_token
-        return self._progress + self._timeouts.stall
+            return self._idle_since + self._timeouts.first_token
+        return self._idle_since + self._timeouts.stall
 
-    def hide(self, secrets: tuple[str, ...]) -> None:
+    def add_secrets(self, secrets: tuple[str, ...]) -> None:
         """Scrub further ``secrets`` from every message."""
         self._secrets += secrets
 
-    def paused(self, seconds: float) -> None:
+    def exclude_pause(self, seconds: float) -> None:
         """Let the clocks of the stream stand still for the time that the caller took between two reads."""
         if self.first_token is not None:
-            self._progress += seconds
+            self._idle_since += seconds
 
-    def headers(self, head: ResponseHead, *, wall: float) -> None:
+    def headers_received(self, head: ResponseHead, *, wall_time: float) -> None:
         """Take in status and headers; ``wall`` is wall time, which a ``Retry-After`` date is held against."""
         self.head = head
         content_type = head.headers.get("content-type", "").partition(";")[0].strip().lower()
         self.phase = Phase.STREAM
         if head.status >= 300:
-            self.fail(fault_of_status(head.status, head.headers, None, now=wall, secrets=self._secrets))
-        elif head.redirected:
-            self._not_a_stream(f"the request was redirected to {scrub(head.url, self._secrets, 200)}")
+            self.fail(fault_from_status(head.status, head.headers, None, now=wall_time, secrets=self._secrets))
+        elif head.was_redirected:
+            self._fail_not_a_stream(f"the request was redirected to {scrub(head.url, self._secrets, 200)}")
         elif content_type == "application/json" and head.status == 200:
             self._body = []
         elif content_type != "text/event-stream" or head.status != 200:
-            shown = scrub(content_type, self._secrets, 100) or "no content type"
-            self._not_a_stream(f"the server answered with status {head.status} and {shown}, not an event stream")
+            printable_type = scrub(content_type, self._secrets, 100) or "no content type"
+            self._fail_not_a_stream(
+                f"the server answered with status {head.status} and {printable_type}, not an event stream"
+            )
 
     def feed(self, data: bytes, now: float) -> list[Delta]:
         """Take in bytes of the body, and return what they add to the answer."""
-        if self.over:
+        if self.is_finished:
             return []
         if self._body is not None:
             self._body.append(data)
             self._body_size += len(data)
-            if self._body_size > self._limits.event:
-                self._break(FaultKind.ANSWER_TOO_LONG, f"the answer is larger than {self._limits.event} bytes")
+            if self._body_size > self._limits.max_event_bytes:
+                self._fail_with(
+                    FaultKind.ANSWER_TOO_LONG, f"the answer is larger than {self._limits.max_event_bytes} bytes"
+                )
             return []
         deltas: list[Delta] = []
-        broken: SseInvalid | None = None
+        sse_error: SseLimitExceeded | None = None
         try:
             events = self._sse.feed(data)
-        except SseInvalid as error:
-            events, broken = error.events, error
+        except SseLimitExceeded as error:
+            events, sse_error = error.events, error
         try:
             for event in events:
-                self._take(event, now, deltas)
-            if broken is not None:
-                raise broken
-        except (SseInvalid, msgspec.DecodeError) as error:
-            self.lost(make_fault(FaultKind.STREAM_MALFORMED, self.phase, f"the event stream is malformed: {error}"))
+                self._handle_event(event, now, deltas)
+            if sse_error is not None:
+                raise sse_error
+        except (SseLimitExceeded, msgspec.DecodeError) as error:
+            self.fail_unless_complete(
+                make_fault(FaultKind.STREAM_MALFORMED, self.phase, f"the event stream is malformed: {error}")
+            )
         except AnswerTooLong as error:
-            self._break(FaultKind.ANSWER_TOO_LONG, str(error))
+            self._fail_with(FaultKind.ANSWER_TOO_LONG, str(error))
         return deltas
 
-    def eof(self, now: float) -> list[Delta]:
+    def feed_eof(self, now: float) -> list[Delta]:
         """Take in that the body has ended cleanly, and return what that adds to the answer."""
-        if self.over:
+        if self.is_finished:
             return []
         self.phase = Phase.END
         if self._body is not None:
-            return self._read_body(now)
-        self._finish()
+            return self._parse_body(now)
+        self._check_complete()
         return []
 
-    def lost(self, fault: Fault) -> None:
+    def fail_unless_complete(self, fault: Fault) -> None:
         """Take in that the transport broke; an answer that is whole stays whole."""
-        if self._whole_at is not None:
-            self._finish()
+        if self._complete_at is not None:
+            self._check_complete()
         else:
             self.fail(fault)
 
-    def timed_out(self) -> None:
+    def deadline_exceeded(self) -> None:
         """Take in that :attr:`deadline` has passed."""
         timeouts = self._timeouts
-        if self._whole_at is not None:
-            self._finish()
+        if self._complete_at is not None:
+            self._check_complete()
         elif self.phase is Phase.HEADERS:
-            self._break(FaultKind.HEADERS_TIMEOUT, f"no answer within {timeouts.headers:g} s")
+            self._fail_with(FaultKind.HEADERS_TIMEOUT, f"no answer within {timeouts.headers:g} s")
         elif self.first_token is None:
-            self._break(FaultKind.FIRST_TOKEN_TIMEOUT, f"no first token within {timeouts.first_token:g} s")
+            self._fail_with(FaultKind.FIRST_TOKEN_TIMEOUT, f"no first token within {timeouts.first_token:g} s")
         else:
-            self._break(FaultKind.STALLED, f"no further token within {timeouts.stall:g} s")
+            self._fail_with(FaultKind.STALLED, f"no further token within {timeouts.stall:g} s")
 
-    def left(self) -> None:
+    def cancelled(self) -> None:
         """Take in that the caller went away."""
         self.fail(make_fault(FaultKind.CANCELLED, self.phase, "the caller went away"))
 
     def fail(self, fault: Fault) -> None:
         """End the attempt with ``fault``, which has the status and id of the answer that it broke; the first stands."""
-        if not self.over:
+        if not self.is_finished:
             if self.head is not None:
                 fault = msgspec.structs.replace(
                     fault,
                     status=self.head.status if fault.status is None else fault.status,
                     request_id=fault.request_id or self.request_id,
                 )
-            self.fault, self.over = fault, True
+            self.fault, self.is_finished = fault, True
 
-    def _take(self, event: ServerSentEvent, now: float, deltas: list[Delta]) -> None:
-        if self.over:
+    def _handle_event(self, event: ServerSentEvent, now: float, deltas: list[Delta]) -> None:
+        if self.is_finished:
             return
         self._events += 1
-        if self._events > self._limits.events:
-            raise AnswerTooLong(f"the stream has more than {self._limits.events} events")
+        if self._events > self._limits.max_events:
+            raise AnswerTooLong(f"the stream has more than {self._limits.max_events} events")
         try:
-            new = self._reader.take(event)
+            new_deltas = self._reader.read_event(event)
         except ErrorReported as reported:
-            self.fail(fault_of_error(reported.error, Phase.STREAM, secrets=self._secrets))
+            self.fail(fault_from_error_body(reported.error, Phase.STREAM, secrets=self._secrets))
             return
-        if new:
+        if new_deltas:
             if self.first_token is None:
                 self.first_token = now
             else:
-                self.max_gap = max(self.max_gap or 0.0, now - self._progress)
-                if self.gaps is not None:
-                    self.gaps.append(now - self._progress)
-            self._progress = now
-            deltas.extend(new)
-        if self._reader.done:
-            self._finish()
-        elif self._whole_at is None and self.answer.finish_reason is not None:
-            self._whole_at = now
+                self.max_gap = max(self.max_gap or 0.0, now - self._idle_since)
+                if self.token_gaps is not None:
+                    self.token_gaps.append(now - self._idle_since)
+            self._idle_since = now
+            deltas.extend(new_deltas)
+        if self._reader.is_done:
+            self._check_complete()
+        elif self._complete_at is None and self.answer.finish_reason is not None:
+            self._complete_at = now
 
-    def _finish(self) -> None:
+    def _check_complete(self) -> None:
         """Hold what has come against the contract of a whole answer; a lenient target may end with ``[DONE]``."""
         answer = self.answer
-        if self.over:
+        if self.is_finished:
             return
         self.phase = Phase.END
         if answer.chunks == 0:
-            self._not_a_stream("the event stream has no events")
-        elif answer.finish_reason is None and not (self._lenient and self._reader.done):
-            self._break(
+            self._fail_not_a_stream("the event stream has no events")
+        elif answer.finish_reason is None and not (self._lenient and self._reader.is_done):
+            self._fail_with(
                 FaultKind.STREAM_TRUNCATED, "the stream ended without a finish_reason: the answer may be cut short"
             )
-        elif answer.says_something:
-            self.over = True
+        elif answer.has_output:
+            self.is_finished = True
         elif answer.finish_reason == "content_filter":
-            self._break(FaultKind.CONTENT_POLICY, "the provider's content filter left nothing of the answer")
+            self._fail_with(FaultKind.CONTENT_POLICY, "the provider's content filter left nothing of the answer")
         else:
-            self._break(
+            self._fail_with(
                 FaultKind.EMPTY_ANSWER,
                 f"the answer has no text, refusal or tool call (finish_reason {scrub(answer.finish_reason or 'null')})",
             )
 
-    def _read_body(self, now: float) -> list[Delta]:
+    def _parse_body(self, now: float) -> list[Delta]:
         """Read a JSON body where a stream was asked for: an error, a whole completion, or something else."""
         try:
-            deltas = self._reader.take_body(b"".join(self._body or ()))
+            deltas = self._reader.read_body(b"".join(self._body or ()))
         except ErrorReported as reported:
-            self.fail(fault_of_error(reported.error, Phase.HEADERS, secrets=self._secrets))
+            self.fail(fault_from_error_body(reported.error, Phase.HEADERS, secrets=self._secrets))
             return []
         except msgspec.DecodeError:
-            self._not_a_stream("the server answered with something that calls itself JSON and is not")
+            self._fail_not_a_stream("the server answered with something that calls itself JSON and is not")
             return []
         except AnswerTooLong as error:
-            self._break(FaultKind.ANSWER_TOO_LONG, str(error))
+            self._fail_with(FaultKind.ANSWER_TOO_LONG, str(error))
             return []
         if deltas is None:
-            self._not_a_stream("the server answered with JSON that is neither an answer nor an error")
+            self._fail_not_a_stream("the server answered with JSON that is neither an answer nor an error")
             return []
         self.first_token = now if deltas else None
-        self._finish()
+        self._check_complete()
         return deltas if self.fault is None else []
 
-    def _not_a_stream(self, message: str) -> None:
-        self._break(FaultKind.NOT_A_STREAM, message)
+    def _fail_not_a_stream(self, message: str) -> None:
+        self._fail_with(FaultKind.NOT_A_STREAM, message)
 
-    def _break(self, kind: FaultKind, message: str) -> None:
+    def _fail_with(self, kind: FaultKind, message: str) -> None:
         self.fail(make_fault(kind, self.phase, message))

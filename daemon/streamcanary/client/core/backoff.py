@@ -15,7 +15,7 @@ def full_jitter(policy: RetryPolicy, retry: int, random: _random.Random) -> floa
     return random.uniform(0.0, cap)
 
 
-def retry_after(headers: Mapping[str, str], now: float) -> float | None:
+def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
     """Return how many seconds the server asks to wait, or ``None`` if it does not say, or says nonsense.
 
     Read are ``retry-after-ms`` (Azure, OpenAI) and ``Retry-After`` in seconds or as a date (RFC 9110, section 10.2.3);
@@ -30,10 +30,10 @@ def retry_after(headers: Mapping[str, str], now: float) -> float | None:
             continue
         if math.isfinite(seconds) and seconds >= 0:
             return seconds
-    return _until_date(headers.get("retry-after"), now)
+    return _seconds_until(headers.get("retry-after"), now)
 
 
-def _until_date(value: str | None, now: float) -> float | None:
+def _seconds_until(value: str | None, now: float) -> float | None:
     if value is None or len(value) > 64:
         return None
     try:

@@ -19,8 +19,8 @@ from typing import Literal
 import msgspec
 
 from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
-from streamcanary.client.core.fault_classification import fault_of_exception
-from streamcanary.client.core.plan import Plan, Step
+from streamcanary.client.core.fault_classification import fault_from_exception
+from streamcanary.client.core.plan import NextAttempt, Plan
 from streamcanary.client.instrumentation import CallRecorder
 from streamcanary.client.result import StreamFailed, StreamResult
 from streamcanary.events import (
@@ -44,11 +44,11 @@ from streamcanary.model.outcome import Attempt
 OnPartial = Literal["restart", "fail", "buffer"]
 
 
-class State(Enum):
+class CallState(Enum):
     """What the driver has to do next."""
 
     WAITING = auto()
-    OPENING = auto()
+    SENDING = auto()
     READING = auto()
     ENDED = auto()
 
@@ -68,7 +68,7 @@ class Call:
         on_partial: OnPartial,
         clock: Clock,
         recorder: CallRecorder,
-        on_answer: Callable[[StreamResult], None] | None = None,
+        on_primary_answer: Callable[[StreamResult], None] | None = None,
     ) -> None:
         self._plan = plan
         self._api: Api = api
@@ -76,197 +76,199 @@ class Call:
         self._on_partial = on_partial
         self._clock = clock
         self._recorder = recorder
-        self._on_answer = on_answer
+        self._on_primary_answer = on_primary_answer
         self._started = clock.monotonic()
-        self._ahead = clock.time() - self._started  # of wall time; taken once, so that no attempt overtakes the next
+        self._wall_offset = (
+            clock.time() - self._started
+        )  # of wall time; taken once, so that no attempt overtakes the next
         self._total_deadline = self._started + total
-        self._held: list[DeltaEvent] = []  # in buffer mode: what waits for the answer to be whole
-        self._delivered = False
+        self._buffered_deltas: list[DeltaEvent] = []  # in buffer mode: what waits for the answer to be whole
+        self._has_delivered = False
         self._delay = 0.0
         self._secrets: tuple[str, ...] = ()  # of the attempt
         self.events: deque[Event] = deque()
         self.attempts: list[Attempt] = []
-        self.leg = plan.own
+        self.route = plan.primary
         self.machine: AttemptMachine | None = None
-        self.resume_at = self._started
-        self.state = State.WAITING
+        self.next_attempt_at = self._started
+        self.state = CallState.WAITING
         self.result: StreamResult | None = None
         self.failure: StreamFailed | None = None
-        recorder.call_started(self._started, self._started + self._ahead)
-        if (step := plan.first(self._started)) is not None:
-            self._go(step)
-        elif (fault := plan.fault) is not None:
-            self._give_up(fault, "")
+        recorder.call_started(self._started, self._started + self._wall_offset)
+        if (next_attempt := plan.first_attempt(self._started)) is not None:
+            self._schedule_attempt(next_attempt)
+        elif (fault := plan.primary_fault) is not None:
+            self._fail(fault, "")
 
     # What the driver asks
 
     @property
     def deadline(self) -> float:
         """When, in monotonic seconds, what is under way must be given up; then report :meth:`struck`."""
-        return min(self._running().deadline, self._total_deadline)
+        return min(self._require_machine().deadline, self._total_deadline)
 
     # What the driver reports
 
-    def start(self) -> None:
+    def start_attempt(self) -> None:
         """Begin the attempt that was waited for."""
-        now, leg = self._clock.monotonic(), self.leg
+        now, route = self._clock.monotonic(), self.route
         number = len(self.attempts) + 1
         self.machine = AttemptMachine(
-            leg.timeouts,
+            route.timeouts,
             started=now,
             api=self._api,
-            silent=leg.kind == "whole",
-            lenient=leg.lenient,
-            secrets=leg.secrets,
+            non_streaming=route.kind == "whole",
+            lenient=route.lenient,
+            secrets=route.secrets,
         )
-        self._secrets = leg.secrets
-        if self._recorder.wants_gaps:
-            self.machine.gaps = []
-        self._recorder.attempt_started(number, leg.name, self._delay, now)
-        self.events.append(AttemptStarted(number, leg.name))
-        self.state = State.OPENING
+        self._secrets = route.secrets
+        if self._recorder.records_gaps:
+            self.machine.token_gaps = []
+        self._recorder.attempt_started(number, route.name, self._delay, now)
+        self.events.append(AttemptStarted(number, route.name))
+        self.state = CallState.SENDING
 
-    def sent(self, credentials: tuple[str, ...], url: str = "") -> None:
+    def request_sent(self, credentials: tuple[str, ...], url: str = "") -> None:
         """Report the credentials that were sent, which no message may show, and where to, if no headers will tell."""
         if further := tuple(secret for secret in credentials if secret not in self._secrets):
             self._secrets += further
-            self._running().hide(further)
+            self._require_machine().add_secrets(further)
         if url:
-            self._recorder.addressed(url)
+            self._recorder.set_server(url)
 
-    def headers(self, head: ResponseHead) -> None:
+    def headers_received(self, head: ResponseHead) -> None:
         """Report that status and headers have come."""
-        self._running().headers(head, wall=self._clock.time())
-        self._recorder.headers(head)
-        self.state = State.READING
-        self._settle()
+        self._require_machine().headers_received(head, wall_time=self._clock.time())
+        self._recorder.headers_received(head)
+        self.state = CallState.READING
+        self._advance_if_finished()
 
     def feed(self, data: bytes) -> None:
         """Report bytes of the body."""
-        machine = self._running()
+        machine = self._require_machine()
         deltas = machine.feed(data, self._clock.monotonic())
         if deltas:
             self._deliver(deltas)
-        if machine.gaps:
-            self._recorder.gaps(machine.gaps, machine.answer.model)
-            machine.gaps.clear()
-        if machine.over:
-            self._settle()
+        if machine.token_gaps:
+            self._recorder.record_gaps(machine.token_gaps, machine.answer.model)
+            machine.token_gaps.clear()
+        if machine.is_finished:
+            self._advance_if_finished()
 
-    def eof(self) -> None:
+    def feed_eof(self) -> None:
         """Report that the body has ended cleanly."""
-        deltas = self._running().eof(self._clock.monotonic())
+        deltas = self._require_machine().feed_eof(self._clock.monotonic())
         if deltas:
             self._deliver(deltas)
-        self._settle()
+        self._advance_if_finished()
 
-    def broke(self, error: BaseException) -> None:
+    def connection_lost(self, error: BaseException) -> None:
         """Report that sending or reading raised ``error``.
 
         Raises:
             BaseException: ``error`` itself, if it is none of the network: a programming error.
         """
-        machine = self._running()
-        phase = Phase.HEADERS if self.state is State.OPENING else machine.phase
-        fault = fault_of_exception(error, phase, now=self._clock.time(), secrets=self._secrets)
+        machine = self._require_machine()
+        phase = Phase.HEADERS if self.state is CallState.SENDING else machine.phase
+        fault = fault_from_exception(error, phase, now=self._clock.time(), secrets=self._secrets)
         if fault is None:
-            self.abandon()
+            self.cancel()
             raise error
-        machine.lost(fault)
-        self._settle()
+        machine.fail_unless_complete(fault)
+        self._advance_if_finished()
 
-    def unkeyed(self, error: BaseException) -> None:
+    def key_missing(self, error: BaseException) -> None:
         """Report that the function that gives the SDK its keys raised ``error``: nothing was sent."""
-        said = scrub(f"the key cannot be had: {type(error).__name__}: {error}", self._secrets)
-        self._running().lost(make_fault(FaultKind.AUTH_FAILED, Phase.CONFIG, said))
-        self._settle()
+        message = scrub(f"the key cannot be had: {type(error).__name__}: {error}", self._secrets)
+        self._require_machine().fail_unless_complete(make_fault(FaultKind.AUTH_FAILED, Phase.CONFIG, message))
+        self._advance_if_finished()
 
-    def struck(self, head: ResponseHead | None = None) -> None:
+    def deadline_exceeded(self, head: ResponseHead | None = None) -> None:
         """Report that :attr:`deadline` has passed; ``head`` may be that of an error whose body has not come."""
-        machine = self._running()
+        machine = self._require_machine()
         if head is not None and head.status >= 300:
-            machine.headers(head, wall=self._clock.time())
+            machine.headers_received(head, wall_time=self._clock.time())
         elif self._total_deadline <= machine.deadline:
             message = f"no whole answer within {self._total:g} s in all"
-            machine.lost(make_fault(FaultKind.TOTAL_TIMEOUT, machine.phase, message))
+            machine.fail_unless_complete(make_fault(FaultKind.TOTAL_TIMEOUT, machine.phase, message))
         else:
-            machine.timed_out()
-        self._settle()
+            machine.deadline_exceeded()
+        self._advance_if_finished()
 
-    def paused(self, seconds: float) -> None:
+    def exclude_pause(self, seconds: float) -> None:
         """Report how long the caller took between two reads."""
-        if self.machine is not None and self.state is State.READING:
-            self.machine.paused(seconds)
+        if self.machine is not None and self.state is CallState.READING:
+            self.machine.exclude_pause(seconds)
 
-    def abandon(self) -> None:
+    def cancel(self) -> None:
         """Report that the caller went away: left the loop, was cancelled, or forgot the stream. Nobody is to blame."""
-        if self.state is State.ENDED:
+        if self.state is CallState.ENDED:
             return
-        if self.machine is not None and self.state in (State.OPENING, State.READING):
-            self.machine.left()
-            self._close_attempt(self.machine)
-        elif self.leg.breaker is not None:  # admitted, and never tried
-            self.leg.breaker.release()
-        self.state = State.ENDED
-        self._recorder.call_abandoned(tuple(self.attempts), self._clock.monotonic())
+        if self.machine is not None and self.state in (CallState.SENDING, CallState.READING):
+            self.machine.cancelled()
+            self._end_attempt(self.machine)
+        elif self.route.breaker is not None:  # admitted, and never tried
+            self.route.breaker.release_probe()
+        self.state = CallState.ENDED
+        self._recorder.call_cancelled(tuple(self.attempts), self._clock.monotonic())
 
     # What follows from it
 
-    def _running(self) -> AttemptMachine:
+    def _require_machine(self) -> AttemptMachine:
         if self.machine is None:
             raise RuntimeError("no attempt is under way")
         return self.machine
 
     def _deliver(self, deltas: Sequence[DeltaEvent]) -> None:
-        if not self._delivered:
-            self._recorder.first_token(self._clock.monotonic())
-            self._delivered = True
+        if not self._has_delivered:
+            self._recorder.first_token_received(self._clock.monotonic())
+            self._has_delivered = True
         if self._on_partial == "buffer":
-            self._held.extend(deltas)
+            self._buffered_deltas.extend(deltas)
         else:
             self.events.extend(deltas)
 
-    def _settle(self) -> None:
+    def _advance_if_finished(self) -> None:
         """When the attempt is over, decide what is next."""
-        machine = self._running()
-        if not machine.over:
+        machine = self._require_machine()
+        if not machine.is_finished:
             return
-        attempt = self._close_attempt(machine)
-        self.state = State.WAITING  # the attempt is closed once, even if the caller's hook raises
+        attempt = self._end_attempt(machine)
+        self.state = CallState.WAITING  # the attempt is closed once, even if the caller's hook raises
         fault = machine.fault
         if fault is None:
             self._complete(machine)
             return
         partial = "".join(machine.answer.text)
-        given_up = self._on_partial == "fail" and self._delivered
-        step = None if given_up else self._plan.after(fault, self.leg, self._clock.monotonic())
-        self.events.append(AttemptFailed(attempt, None if step is None else step.delay))
-        if step is None:
-            self._give_up(fault, partial)
+        is_final = self._on_partial == "fail" and self._has_delivered
+        next_attempt = None if is_final else self._plan.attempt_after(fault, self.route, self._clock.monotonic())
+        self.events.append(AttemptFailed(attempt, None if next_attempt is None else next_attempt.delay))
+        if next_attempt is None:
+            self._fail(fault, partial)
             return
-        if self._delivered and self._on_partial == "restart":
+        if self._has_delivered and self._on_partial == "restart":
             self.events.append(Restarted())
-        self._delivered = False
-        self._held.clear()
-        self._recorder.retry_scheduled(fault, step.leg.name, step.delay, self._clock.monotonic())
-        self._go(step)
+        self._has_delivered = False
+        self._buffered_deltas.clear()
+        self._recorder.retry_scheduled(fault, next_attempt.route.name, next_attempt.delay, self._clock.monotonic())
+        self._schedule_attempt(next_attempt)
 
-    def _go(self, step: Step) -> None:
+    def _schedule_attempt(self, next_attempt: NextAttempt) -> None:
         """Take the next step: wait for it, or, if it is into the cache, end with what is there."""
         now = self._clock.monotonic()
-        self.leg, self._delay, self.resume_at = step.leg, step.delay, now + step.delay
-        self.state = State.WAITING
-        if self.leg is not self._plan.own:
-            self.events.append(FallbackStarted(self.leg.name))
-        if self.leg.recall is not None and (kept := self.leg.recall(now)) is not None:
-            self._complete_from(kept)
+        self.route, self._delay, self.next_attempt_at = next_attempt.route, next_attempt.delay, now + next_attempt.delay
+        self.state = CallState.WAITING
+        if self.route is not self._plan.primary:
+            self.events.append(FallbackStarted(self.route.name))
+        if self.route.cache_lookup is not None and (cached := self.route.cache_lookup(now)) is not None:
+            self._complete_from_cache(cached)
 
-    def _close_attempt(self, machine: AttemptMachine) -> Attempt:
+    def _end_attempt(self, machine: AttemptMachine) -> Attempt:
         now = self._clock.monotonic()
         attempt = Attempt(
             number=len(self.attempts) + 1,
-            route=self.leg.name,
-            started=machine.started + self._ahead,
+            route=self.route.name,
+            started=machine.started + self._wall_offset,
             duration=now - machine.started,
             fault=machine.fault,
             time_to_first_token=None if machine.first_token is None else machine.first_token - machine.started,
@@ -275,15 +277,15 @@ class Call:
             delay=self._delay,
         )
         self.attempts.append(attempt)
-        if self.leg.breaker is not None:
-            self.leg.breaker.record(machine.fault, now)
+        if self.route.breaker is not None:
+            self.route.breaker.record_result(machine.fault, now)
         self._recorder.attempt_ended(attempt, machine, now)
         return attempt
 
     def _complete(self, machine: AttemptMachine) -> None:
         answer, attempts = machine.answer, tuple(self.attempts)
-        own = self.leg is self._plan.own
-        degraded = "non_streaming" if self.leg.kind == "whole" or (own and not machine.streamed) else None
+        is_primary = self.route is self._plan.primary
+        degraded = "non_streaming" if self.route.kind == "whole" or (is_primary and not machine.was_streamed) else None
         result = StreamResult(
             text="".join(answer.text),
             reasoning="".join(answer.reasoning),
@@ -298,27 +300,31 @@ class Call:
             api=self._api,
             raw=answer.raw,
             attempts=attempts,
-            degraded=degraded if own or degraded else "fallback",
+            degraded=degraded if is_primary or degraded else "fallback",
             time_to_first_token=attempts[-1].time_to_first_token,
             max_gap=machine.max_gap,
             duration=self._clock.monotonic() - self._started,
         )
-        self._plan.answered()
-        if result.degraded is None and self._on_answer is not None:
-            self._on_answer(result)
-        self.events.extend(self._held)
+        self._plan.record_success()
+        if result.degraded is None and self._on_primary_answer is not None:
+            self._on_primary_answer(result)
+        self.events.extend(self._buffered_deltas)
         self._end(result)
 
-    def _complete_from(self, kept: StreamResult) -> None:
+    def _complete_from_cache(self, cached: StreamResult) -> None:
         """End with an answer from the cache; it comes in one piece."""
-        for piece, event in ((kept.reasoning, ReasoningDelta), (kept.text, ContentDelta), (kept.refusal, RefusalDelta)):
+        for piece, event in (
+            (cached.reasoning, ReasoningDelta),
+            (cached.text, ContentDelta),
+            (cached.refusal, RefusalDelta),
+        ):
             if piece:
                 self.events.append(event(piece))
-        for index, call in enumerate(kept.tool_calls):
+        for index, call in enumerate(cached.tool_calls):
             self.events.append(ToolCallDelta(index, call.name, call.arguments))
         self._end(
             msgspec.structs.replace(
-                kept,
+                cached,
                 attempts=tuple(self.attempts),
                 degraded="cache",
                 usage=None,
@@ -331,10 +337,10 @@ class Call:
     def _end(self, result: StreamResult) -> None:
         self.result = result
         self.events.append(Completed(result.finish_reason, result.usage, result.degraded))
-        self.state = State.ENDED
-        self._recorder.call_ended(result, self._clock.monotonic())
+        self.state = CallState.ENDED
+        self._recorder.call_succeeded(result, self._clock.monotonic())
 
-    def _give_up(self, fault: Fault, partial: str) -> None:
+    def _fail(self, fault: Fault, partial: str) -> None:
         self.failure = StreamFailed(fault, tuple(self.attempts), partial)
-        self.state = State.ENDED
+        self.state = CallState.ENDED
         self._recorder.call_failed(self.failure, self._clock.monotonic())

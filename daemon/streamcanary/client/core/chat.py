@@ -6,8 +6,8 @@ import msgspec
 from msgspec import Struct
 
 from streamcanary.client.core.answer import Answer
-from streamcanary.client.core.lenient_json import Decoder, ErrorReported, decode_untyped
-from streamcanary.client.core.limits import LIMITS, Limits
+from streamcanary.client.core.lenient_json import ErrorReported, LenientDecoder, decode_untyped
+from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.sse import ServerSentEvent
 from streamcanary.events import Delta as DeltaEvent
 
@@ -54,7 +54,7 @@ class TokenUsage(Struct, gc=False):
     completion_tokens: int | None = None
 
 
-class ChatMessage(Struct):
+class ChatPayload(Struct):
     """A chunk of a streamed completion, a whole completion, or an error: they share their outer shape."""
 
     id: str | None = None
@@ -67,27 +67,27 @@ class ChatMessage(Struct):
     type: str | None = None
 
     @property
-    def reports_error(self) -> bool:
+    def is_error(self) -> bool:
         """Whether this is an error: servers say so in several ways. An empty ``error`` beside an answer is none."""
         if self.error or "error" in (self.object, self.type):
             return True
         return self.error is not None and not self.choices
 
 
-_BROKEN = frozenset({"error", "abort", "cancelled"})  # reasons that are none to end: OpenRouter, vLLM
-_decode = Decoder(ChatMessage)
+_ERROR_FINISH_REASONS = frozenset({"error", "abort", "cancelled"})  # reasons that are none to end: OpenRouter, vLLM
+_decode = LenientDecoder(ChatPayload)
 
 
 class ChatReader:
     """Reads one answer of Chat Completions. ``done`` tells that ``[DONE]`` has come."""
 
-    __slots__ = ("answer", "done")
+    __slots__ = ("answer", "is_done")
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.answer = Answer(limits)
-        self.done = False
+        self.is_done = False
 
-    def take(self, event: ServerSentEvent) -> list[DeltaEvent]:
+    def read_event(self, event: ServerSentEvent) -> list[DeltaEvent]:
         """Return what an event adds to the answer.
 
         Raises:
@@ -97,47 +97,47 @@ class ChatReader:
         """
         data = event.data
         if data.startswith(b"[DONE]"):
-            self.done = True
+            self.is_done = True
             return []
         if not data or data.isspace():
             if event.event == "error":
                 raise ErrorReported(None)
             return []
         message = _decode(data)
-        if message.reports_error or event.event == "error":
+        if message.is_error or event.event == "error":
             raise ErrorReported(message.error or decode_untyped(data))
         if message.choices is None and message.id is None and message.usage is None:
             return []  # JSON, and nothing of ours
         return self._add(message)
 
-    def take_body(self, body: bytes) -> list[DeltaEvent] | None:
+    def read_body(self, body: bytes) -> list[DeltaEvent] | None:
         """Return what a whole JSON body says, or ``None`` if it is no completion; raises as :meth:`take` does."""
         message = _decode(body)
-        if message.reports_error:
+        if message.is_error:
             raise ErrorReported(message.error or decode_untyped(body))
         if not message.choices:
             return None
-        self.done = True
+        self.is_done = True
         self.answer.raw = body
         return self._add(message)
 
-    def _add(self, message: ChatMessage) -> list[DeltaEvent]:
+    def _add(self, message: ChatPayload) -> list[DeltaEvent]:
         answer = self.answer
         answer.chunks += 1
-        answer.describe(message.id, message.model, message.created)
+        answer.set_metadata(message.id, message.model, message.created)
         if (usage := message.usage) is not None:
-            answer.use(usage.prompt_tokens, usage.completion_tokens)
+            answer.set_usage(usage.prompt_tokens, usage.completion_tokens)
         if not message.choices:
             return []
         choice = message.choices[0]
         if choice.index:
             return []  # n > 1 is never asked for: another index is noise
-        if choice.error or choice.finish_reason in _BROKEN:
+        if choice.error or choice.finish_reason in _ERROR_FINISH_REASONS:
             raise ErrorReported(
                 choice.error or {"message": f"the answer ended with finish_reason {choice.finish_reason}"}
             )
         if choice.finish_reason:
-            answer.finish(choice.finish_reason)
+            answer.set_finish_reason(choice.finish_reason)
         delta = choice.delta or choice.message
         if delta is None:
             return []

@@ -9,8 +9,8 @@ import ssl
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from streamcanary.client.core.backoff import retry_after
-from streamcanary.client.core.invalid_request import wrong_part
+from streamcanary.client.core.backoff import parse_retry_after
+from streamcanary.client.core.invalid_request import describe_invalid_part
 from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 
@@ -57,7 +57,7 @@ _BY_STATUS: dict[int, FaultKind] = {
     529: FaultKind.OVERLOADED,
 }
 # A status says who answered so; only where it leaves the cause open does the code in the body decide.
-_REFINED: dict[FaultKind, frozenset[FaultKind]] = {
+_REFINEMENTS: dict[FaultKind, frozenset[FaultKind]] = {
     FaultKind.RATE_LIMITED: frozenset({FaultKind.QUOTA_EXHAUSTED}),
     FaultKind.BAD_REQUEST: frozenset(
         {FaultKind.CONTEXT_LENGTH_EXCEEDED, FaultKind.CONTENT_POLICY, FaultKind.NOT_FOUND, FaultKind.AUTH_FAILED}
@@ -65,16 +65,16 @@ _REFINED: dict[FaultKind, frozenset[FaultKind]] = {
     FaultKind.PERMISSION_DENIED: frozenset({FaultKind.QUOTA_EXHAUSTED, FaultKind.CONTENT_POLICY}),
     FaultKind.SERVER_ERROR: frozenset({FaultKind.OVERLOADED}),
 }
-_LONGEST_PARAM = 128  # characters of the name of a parameter
-_MOST_LINKS = 32  # of an exception chain, which can be a ring
+_MAX_PARAM_LENGTH = 128  # characters of the name of a parameter
+_MAX_CHAIN_LENGTH = 32  # of an exception chain, which can be a ring
 
 
-def kind_of_code(*codes: object) -> FaultKind | None:
+def classify_error_code(*codes: object) -> FaultKind | None:
     """Return what the first telling one of a provider's error ``codes`` means: ``code``, then ``type``."""
     for code in codes:
         if isinstance(code, int) or (isinstance(code, str) and code.isdigit()):
             if 400 <= int(code) <= 599:
-                return kind_of_status(int(code))
+                return classify_status(int(code))
         elif isinstance(code, str):
             folded = code.lower()
             if folded.endswith(_QUOTA_SUFFIXES):
@@ -84,7 +84,7 @@ def kind_of_code(*codes: object) -> FaultKind | None:
     return None
 
 
-def kind_of_status(status: int) -> FaultKind:
+def classify_status(status: int) -> FaultKind:
     """Return what an HTTP ``status`` of 300 or more means when nothing else is known."""
     if kind := _BY_STATUS.get(status):
         return kind
@@ -93,13 +93,15 @@ def kind_of_status(status: int) -> FaultKind:
     return FaultKind.BAD_REQUEST if status >= 400 else FaultKind.NOT_A_STREAM
 
 
-def fault_of_status(
+def fault_from_status(
     status: int, headers: Mapping[str, str], body: object, *, now: float, secrets: tuple[str, ...] = ()
 ) -> Fault:
     """Return the fault that an HTTP error is. ``body`` is the decoded error object, or text, or ``None``."""
-    code, error_type, text = _error_parts(body, secrets)
-    kind = kind_of_status(status)
-    if (refined := kind_of_code(code, error_type)) in _REFINED.get(kind, frozenset()) and refined is not None:
+    code, error_type, text = _parse_error(body, secrets)
+    kind = classify_status(status)
+    if (refined := classify_error_code(code, error_type)) in _REFINEMENTS.get(
+        kind, frozenset()
+    ) and refined is not None:
         kind = refined
     should_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
     return make_fault(
@@ -109,58 +111,58 @@ def fault_of_status(
         # an empty wallet stays empty, whatever the header says
         retryable=None if kind is FaultKind.QUOTA_EXHAUSTED else should_retry,
         status=status,
-        code=_short(code if code is not None else error_type, secrets),
-        retry_after=retry_after(headers, now),
-        request_id=_short(headers.get("x-request-id"), secrets),
+        code=_scrub_short(code if code is not None else error_type, secrets),
+        retry_after=parse_retry_after(headers, now),
+        request_id=_scrub_short(headers.get("x-request-id"), secrets),
     )
 
 
-def fault_of_error(error: object, phase: Phase, *, secrets: tuple[str, ...] = ()) -> Fault:
+def fault_from_error_body(error: object, phase: Phase, *, secrets: tuple[str, ...] = ()) -> Fault:
     """Return the fault that an error object inside a stream, or in a JSON body with status 200, is."""
-    code, error_type, text = _error_parts(error, secrets)
-    kind = kind_of_code(code, error_type) or FaultKind.STREAM_ERROR
+    code, error_type, text = _parse_error(error, secrets)
+    kind = classify_error_code(code, error_type) or FaultKind.STREAM_ERROR
     return make_fault(
         kind,
         phase,
         scrub(text, secrets) or "the stream carries an error without a message",
-        code=_short(code if code is not None else error_type, secrets),
+        code=_scrub_short(code if code is not None else error_type, secrets),
     )
 
 
-def fault_of_exception(
+def fault_from_exception(
     error: BaseException, phase: Phase, *, now: float, secrets: tuple[str, ...] = ()
 ) -> Fault | None:
     """Return the fault that an exception is; ``None`` if it is not of the network, but a programming error."""
-    links = tuple(_chain(error))
+    links = tuple(_exception_chain(error))
     for link in links:
-        if (fault := _fault_of_response(link, now, secrets)) is not None:
+        if (fault := _fault_from_response(link, now, secrets)) is not None:
             return fault
     for link in links:
-        kind = _kind_of_link(link, phase, links)
+        kind = _classify_exception(link, phase, links)
         if kind is not None:
-            unsent = kind is FaultKind.INVALID_REQUEST or isinstance(link, TypeError)
-            where = Phase.CONFIG if unsent else _phase_of(kind, phase)
-            return make_fault(kind, where, _describe(kind, links, secrets))
-    if any(base.__name__ in _TRANSPORT for link in links for base in type(link).__mro__):
+            is_unsent = kind is FaultKind.INVALID_REQUEST or isinstance(link, TypeError)
+            fault_phase = Phase.CONFIG if is_unsent else _phase_for(kind, phase)
+            return make_fault(kind, fault_phase, _describe(kind, links, secrets))
+    if any(base.__name__ in _TRANSPORT_ERRORS for link in links for base in type(link).__mro__):
         kind = FaultKind.STREAM_CUT if phase is Phase.STREAM else FaultKind.CONNECTION_LOST
         return make_fault(kind, phase, _describe(kind, links, secrets))
     return None
 
 
-def _fault_of_response(link: BaseException, now: float, secrets: tuple[str, ...]) -> Fault | None:
+def _fault_from_response(error: BaseException, now: float, secrets: tuple[str, ...]) -> Fault | None:
     """Return the fault of an HTTP answer that hangs on an exception.
 
     It is looked for all down the chain: when the body of an error cannot be read, the SDK lets the read error through
     and the status stands only in the context.
     """
-    response = getattr(link, "response", None)
+    response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
     if response is None or not isinstance(status, int) or status < 300:
         return None
-    return fault_of_status(status, response.headers, getattr(link, "body", None), now=now, secrets=secrets)
+    return fault_from_status(status, response.headers, getattr(error, "body", None), now=now, secrets=secrets)
 
 
-_BY_NAME: dict[str, FaultKind] = {
+_BY_EXCEPTION_NAME: dict[str, FaultKind] = {
     "ConnectTimeout": FaultKind.CONNECT_TIMEOUT,
     "PoolTimeout": FaultKind.POOL_EXHAUSTED,
     "ProxyError": FaultKind.PROXY_FAILED,
@@ -172,12 +174,12 @@ _BY_NAME: dict[str, FaultKind] = {
     "TooManyRedirects": FaultKind.NOT_A_STREAM,
     "DecodingError": FaultKind.STREAM_MALFORMED,
 }
-_LOST = frozenset(
+_CONNECTION_LOST_ERRORS = frozenset(
     {"RemoteProtocolError", "ReadError", "WriteError", "CloseError", "NetworkError", "EndOfStream", "SSLError"}
 )
-_TRANSPORT = frozenset({"RequestError", "APIError"})  # whatever else the transport or the SDK may raise
+_TRANSPORT_ERRORS = frozenset({"RequestError", "APIError"})  # whatever else the transport or the SDK may raise
 _TRANSPORT_PACKAGES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "anyio"})
-_CREDENTIALS = frozenset(
+_CREDENTIAL_ERRORS = frozenset(
     {
         "OpenAIError",
         "OAuthError",
@@ -187,31 +189,33 @@ _CREDENTIALS = frozenset(
         "CredentialUnavailableError",
     }
 )
-_NO_KEY = "Could not resolve authentication method"  # the SDK's words when a key was asked for and came back empty
+_NO_KEY_MESSAGE = (
+    "Could not resolve authentication method"  # the SDK's words when a key was asked for and came back empty
+)
 
 
-def _kind_of_link(link: BaseException, phase: Phase, links: tuple[BaseException, ...]) -> FaultKind | None:
-    name = type(link).__name__
-    if name in _BY_NAME:
-        return _BY_NAME[name]
+def _classify_exception(error: BaseException, phase: Phase, links: tuple[BaseException, ...]) -> FaultKind | None:
+    name = type(error).__name__
+    if name in _BY_EXCEPTION_NAME:
+        return _BY_EXCEPTION_NAME[name]
     if name == "ConnectError":
-        return _kind_of_connect_error(links)
+        return _classify_connect_error(links)
     if name in ("ReadTimeout", "WriteTimeout", "TimeoutException"):
         return FaultKind.STALLED if phase is Phase.STREAM else FaultKind.HEADERS_TIMEOUT
-    if name in _LOST:
+    if name in _CONNECTION_LOST_ERRORS:
         return FaultKind.STREAM_CUT if phase is Phase.STREAM else FaultKind.CONNECTION_LOST
-    if name in _CREDENTIALS:
+    if name in _CREDENTIAL_ERRORS:
         return FaultKind.AUTH_FAILED
-    if isinstance(link, OverflowError):  # a port outside of 0 to 65535
+    if isinstance(error, OverflowError):  # a port outside of 0 to 65535
         return FaultKind.INVALID_REQUEST
-    if isinstance(link, TypeError) and str(link).startswith(_NO_KEY):
+    if isinstance(error, TypeError) and str(error).startswith(_NO_KEY_MESSAGE):
         return FaultKind.AUTH_FAILED
-    if isinstance(link, OSError):
-        return FaultKind.STREAM_CUT if phase is Phase.STREAM else _kind_of_connect_error(links)
+    if isinstance(error, OSError):
+        return FaultKind.STREAM_CUT if phase is Phase.STREAM else _classify_connect_error(links)
     return None
 
 
-def _kind_of_connect_error(links: tuple[BaseException, ...]) -> FaultKind:
+def _classify_connect_error(links: tuple[BaseException, ...]) -> FaultKind:
     if any(isinstance(link, ssl.SSLError) for link in links):
         return FaultKind.TLS_FAILED
     if any(isinstance(link, socket.gaierror) for link in links):
@@ -219,7 +223,7 @@ def _kind_of_connect_error(links: tuple[BaseException, ...]) -> FaultKind:
     return FaultKind.CONNECT_FAILED
 
 
-def _phase_of(kind: FaultKind, phase: Phase) -> Phase:
+def _phase_for(kind: FaultKind, phase: Phase) -> Phase:
     connecting = {
         FaultKind.CONNECT_TIMEOUT,
         FaultKind.CONNECT_FAILED,
@@ -231,7 +235,7 @@ def _phase_of(kind: FaultKind, phase: Phase) -> Phase:
     return Phase.CONNECT if kind in connecting else phase
 
 
-_PLAIN: dict[FaultKind, str] = {
+_DESCRIPTIONS: dict[FaultKind, str] = {
     FaultKind.DNS_FAILED: "the name of the host has no address",
     FaultKind.CONNECT_TIMEOUT: "no connection in time",
     FaultKind.POOL_EXHAUSTED: "no free connection in our own pool in time",
@@ -244,43 +248,45 @@ _PLAIN: dict[FaultKind, str] = {
 
 def _describe(kind: FaultKind, links: tuple[BaseException, ...], secrets: tuple[str, ...]) -> str:
     """Say in words what happened."""
-    plain = _PLAIN.get(kind, "")
+    description = _DESCRIPTIONS.get(kind, "")
     if kind is FaultKind.INVALID_REQUEST:
-        return scrub(f"{plain}: {wrong_part(links)}", secrets)
+        return scrub(f"{description}: {describe_invalid_part(links)}", secrets)
     # What refused a credential says why itself; a transport error is told best by what lies at its bottom, where beside
     # the errors of the network stand those of the libraries' own inner workings.
-    telling = links if kind is FaultKind.AUTH_FAILED else [link for link in reversed(links) if _is_of_the_network(link)]
-    deepest = next((str(link) for link in telling if str(link)), "")
-    return scrub(f"{plain}: {deepest}" if plain and deepest else plain or deepest or str(kind), secrets)
+    relevant = links if kind is FaultKind.AUTH_FAILED else [link for link in reversed(links) if _is_network_error(link)]
+    deepest = next((str(link) for link in relevant if str(link)), "")
+    return scrub(
+        f"{description}: {deepest}" if description and deepest else description or deepest or str(kind), secrets
+    )
 
 
-def _is_of_the_network(link: BaseException) -> bool:
-    return isinstance(link, OSError) or type(link).__module__.partition(".")[0] in _TRANSPORT_PACKAGES
+def _is_network_error(error: BaseException) -> bool:
+    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _TRANSPORT_PACKAGES
 
 
-def _error_parts(error: object, secrets: tuple[str, ...]) -> tuple[Any, Any, str]:
+def _parse_error(error: object, secrets: tuple[str, ...]) -> tuple[Any, Any, str]:
     """Return the code, the type and the message of an error object; the message names the ``param`` it is about."""
     if isinstance(error, Mapping):
         inner = error.get("error")
         if isinstance(inner, (Mapping, str)) and inner:
-            return _error_parts(inner, secrets)
+            return _parse_error(inner, secrets)
         message, param = error.get("message"), error.get("param")
         text = message if isinstance(message, str) else ""
-        if isinstance(param, str) and (part := scrub(param, secrets, _LONGEST_PARAM)) and part not in text:
+        if isinstance(param, str) and (part := scrub(param, secrets, _MAX_PARAM_LENGTH)) and part not in text:
             text = f"{part}: {text}" if text else f"the server does not accept {part}"
         return error.get("code"), error.get("type"), text
     return None, None, error if isinstance(error, str) else ""
 
 
-def _short(value: object, secrets: tuple[str, ...]) -> str | None:
+def _scrub_short(value: object, secrets: tuple[str, ...]) -> str | None:
     return None if value is None else scrub(str(value), secrets, 128)
 
 
-def _chain(error: BaseException) -> Iterator[BaseException]:
+def _exception_chain(error: BaseException) -> Iterator[BaseException]:
     """Walk an exception, what caused it, and what groups hold, outermost first; each once."""
     seen: set[int] = set()
     waiting: list[BaseException] = [error]
-    while waiting and len(seen) < _MOST_LINKS:
+    while waiting and len(seen) < _MAX_CHAIN_LENGTH:
         link = waiting.pop(0)
         if id(link) in seen:
             continue

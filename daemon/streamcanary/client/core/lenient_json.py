@@ -21,7 +21,7 @@ class ErrorReported(Exception):
         self.error = error
 
 
-class Decoder(typing.Generic[_T]):
+class LenientDecoder(typing.Generic[_T]):
     """Reads JSON into a wire struct, as far as it fits."""
 
     def __init__(self, struct: type[_T]) -> None:
@@ -38,7 +38,7 @@ class Decoder(typing.Generic[_T]):
             return self._decode(data)
         except msgspec.ValidationError:
             untyped = decode_untyped(data)
-            return fitting(self._struct, untyped) if isinstance(untyped, dict) else self._struct()
+            return convert_leniently(self._struct, untyped) if isinstance(untyped, dict) else self._struct()
         except (UnicodeDecodeError, RecursionError) as error:
             raise msgspec.DecodeError(str(error)) from None
 
@@ -55,26 +55,26 @@ def decode_untyped(data: bytes) -> Any:
         raise msgspec.DecodeError(str(error)) from None
 
 
-def fitting(struct: type[_T], untyped: dict[str, Any]) -> _T:
+def convert_leniently(struct: type[_T], untyped: dict[str, Any]) -> _T:
     """Return a ``struct`` of those fields of ``untyped`` that have the type it wants; the others keep their default."""
-    kept: dict[str, Any] = {}
+    values: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
         if (value := untyped.get(field.encode_name)) is None:
             continue
         try:
-            kept[field.name] = msgspec.convert(value, field.type)
+            values[field.name] = msgspec.convert(value, field.type)
         except msgspec.ValidationError:
-            if (nearest := _nearest(field.type, value)) is not None:
-                kept[field.name] = nearest
-    return struct(**kept)
+            if (nested := _convert_nested(field.type, value)) is not None:
+                values[field.name] = nested
+    return struct(**values)
 
 
-def _nearest(wanted: Any, value: Any) -> Any:
+def _convert_nested(field_type: Any, value: Any) -> Any:
     """Return what fits of a nested object, or of each object in a list."""
-    for option in typing.get_args(wanted) or (wanted,):
+    for option in typing.get_args(field_type) or (field_type,):
         if isinstance(option, type) and issubclass(option, Struct) and isinstance(value, dict):
-            return fitting(option, value)
+            return convert_leniently(option, value)
         if typing.get_origin(option) is list and isinstance(value, list):
             (item_type,) = typing.get_args(option)
-            return [fitting(item_type, item) for item in value if isinstance(item, dict)]
+            return [convert_leniently(item_type, item) for item in value if isinstance(item, dict)]
     return None

@@ -25,11 +25,11 @@ OnFault = Callable[[Fault], "bool | float | timedelta | None"]
 """Decides about a retry on the own route: ``True`` and ``False`` whether, a number of seconds or a ``timedelta`` that
 it happens after just that wait, ``None`` leaves it to the client."""
 
-_TIMEOUTS = frozenset({FaultKind.HEADERS_TIMEOUT, FaultKind.FIRST_TOKEN_TIMEOUT, FaultKind.STALLED})
-_FINAL = frozenset({FaultKind.CONTENT_POLICY, FaultKind.CANCELLED})
+_TIMEOUT_FAULTS = frozenset({FaultKind.HEADERS_TIMEOUT, FaultKind.FIRST_TOKEN_TIMEOUT, FaultKind.STALLED})
+_NO_FALLBACK_FAULTS = frozenset({FaultKind.CONTENT_POLICY, FaultKind.CANCELLED})
 
 
-class Leg(Struct, frozen=True, kw_only=True):
+class PlannedRoute(Struct, frozen=True, kw_only=True):
     """One way to an answer: index 0 is the call's own route, the others are its fallbacks.
 
     ``kind`` says how: a streamed request, a request without streaming, or an answer from the cache, which ``recall``
@@ -43,13 +43,13 @@ class Leg(Struct, frozen=True, kw_only=True):
     lenient: bool = False
     secrets: tuple[str, ...] = ()
     breaker: CircuitBreaker | None = None
-    recall: Callable[[float], StreamResult | None] | None = None
+    cache_lookup: Callable[[float], StreamResult | None] | None = None
 
 
-class Step(Struct, frozen=True):
+class NextAttempt(Struct, frozen=True):
     """What is next: a leg, and how many seconds to wait before it."""
 
-    leg: Leg
+    route: PlannedRoute
     delay: float
 
 
@@ -58,7 +58,7 @@ class Plan:
 
     def __init__(
         self,
-        legs: Sequence[Leg],
+        routes: Sequence[PlannedRoute],
         retry: RetryPolicy,
         *,
         random: _random.Random,
@@ -66,99 +66,99 @@ class Plan:
         budget: RetryBudget | None = None,
         on: OnFault | None = None,
     ) -> None:
-        self.own, *fallbacks = legs
+        self.primary, *fallbacks = routes
         self._fallbacks = deque(fallbacks)
-        self._left = retry.max_attempts
+        self._attempts_left = retry.max_attempts
         self._retry = retry
         self._random = random
         self._deadline = deadline
         self._budget = budget
-        self._on = on
-        self._fault: Fault | None = None  # the last one of the own route
-        self._wish: bool | float | None = None  # what the caller's hook says of it
-        self._spent = 0  # tokens that the last retry cost
+        self._on_fault = on
+        self._primary_fault: Fault | None = None  # the last one of the own route
+        self._hook_decision: bool | float | None = None  # what the caller's hook says of it
+        self._retry_cost = 0  # tokens that the last retry cost
 
-    def first(self, now: float) -> Step | None:
+    def first_attempt(self, now: float) -> NextAttempt | None:
         """Return where the call begins, or ``None`` if every way is closed."""
-        if _admits(self.own, now):
-            return Step(self.own, 0.0)
-        self._fault = make_fault(
+        if _allows_attempt(self.primary, now):
+            return NextAttempt(self.primary, 0.0)
+        self._primary_fault = make_fault(
             FaultKind.CIRCUIT_OPEN,
             Phase.CONFIG,
-            f"{self.own.name} has mostly failed of late and is not asked for a while",
+            f"{self.primary.name} has mostly failed of late and is not asked for a while",
         )
-        self._left = 0
-        return self._fallback(now)
+        self._attempts_left = 0
+        return self._next_fallback(now)
 
     @property
-    def fault(self) -> Fault | None:
+    def primary_fault(self) -> Fault | None:
         """The last fault of the own route."""
-        return self._fault
+        return self._primary_fault
 
-    def after(self, fault: Fault, leg: Leg, now: float) -> Step | None:
+    def attempt_after(self, fault: Fault, route: PlannedRoute, now: float) -> NextAttempt | None:
         """Return what follows on ``fault`` of ``leg``, or ``None`` if nothing does."""
-        if leg is self.own:
-            self._left -= 1
-            self._fault = fault
-            self._ask_caller(fault)
-        if now >= self._deadline or (fault.kind is FaultKind.TOTAL_TIMEOUT and self._wish is None):
-            return self._remembered(now)
-        if fault.kind in _FINAL and self._wish is None:
+        if route is self.primary:
+            self._attempts_left -= 1
+            self._primary_fault = fault
+            self._call_hook(fault)
+        if now >= self._deadline or (fault.kind is FaultKind.TOTAL_TIMEOUT and self._hook_decision is None):
+            return self._cached_fallback(now)
+        if fault.kind in _NO_FALLBACK_FAULTS and self._hook_decision is None:
             return None
-        another_route = bool(self._fallbacks) and self._fallbacks[0].kind == "stream"
-        if another_route and (leg is not self.own or fault.kind in _TIMEOUTS):
-            return self._fallback(now) or self._again(now)
-        return self._again(now) or self._fallback(now)
+        has_other_route = bool(self._fallbacks) and self._fallbacks[0].kind == "stream"
+        if has_other_route and (route is not self.primary or fault.kind in _TIMEOUT_FAULTS):
+            return self._next_fallback(now) or self._retry_primary(now)
+        return self._retry_primary(now) or self._next_fallback(now)
 
-    def answered(self) -> None:
+    def record_success(self) -> None:
         """Take in that a leg has answered: the budget gets back what the last retry cost."""
         if self._budget is not None:
-            self._budget.give(self._spent)
+            self._budget.release(self._retry_cost)
 
-    def _ask_caller(self, fault: Fault) -> None:
-        wish: Any = self._on(fault) if self._on is not None else None
-        wish = wish.total_seconds() if isinstance(wish, timedelta) else wish
-        if wish is not None and not (isinstance(wish, (int, float)) and 0 <= wish < inf):
-            raise TypeError(f"on must return None, True, False, or the seconds to wait, not {wish!r:.100}")
-        self._wish = wish
+    def _call_hook(self, fault: Fault) -> None:
+        decision: Any = self._on_fault(fault) if self._on_fault is not None else None
+        decision = decision.total_seconds() if isinstance(decision, timedelta) else decision
+        if decision is not None and not (isinstance(decision, (int, float)) and 0 <= decision < inf):
+            raise TypeError(f"on must return None, True, False, or the seconds to wait, not {decision!r:.100}")
+        self._hook_decision = decision
 
-    def _again(self, now: float) -> Step | None:
+    def _retry_primary(self, now: float) -> NextAttempt | None:
         """Return another try on the own route, if it may help, and has its end before the deadline."""
-        fault, wish = self._fault, self._wish
-        may = fault is not None and (fault.retryable if wish is None else wish is not False)
-        if fault is None or not may or self._left <= 0:
+        fault, decision = self._primary_fault, self._hook_decision
+        is_retryable = fault is not None and (fault.retryable if decision is None else decision is not False)
+        if fault is None or not is_retryable or self._attempts_left <= 0:
             return None
-        if wish is None or wish is True:
-            retries = self._retry.max_attempts - self._left - 1
+        if decision is None or decision is True:
+            retries = self._retry.max_attempts - self._attempts_left - 1
             delay = max(full_jitter(self._retry, retries, self._random), fault.retry_after or 0.0)
         else:
-            delay = max(0.0, float(wish))
+            delay = max(0.0, float(decision))
         if now + delay >= self._deadline:
             return None
-        spent = self._budget.take(after_timeout=fault.kind in _TIMEOUTS) if self._budget else 0
-        if spent is None:
+        cost = self._budget.acquire(after_timeout=fault.kind in _TIMEOUT_FAULTS) if self._budget else 0
+        if cost is None:
             return None
-        if not _admits(self.own, now):
-            if self._budget is not None and spent:
-                self._budget.give(spent)
+        if not _allows_attempt(self.primary, now):
+            if self._budget is not None and cost:
+                self._budget.release(cost)
             return None
-        self._spent = spent
-        return Step(self.own, delay)
+        self._retry_cost = cost
+        return NextAttempt(self.primary, delay)
 
-    def _fallback(self, now: float) -> Step | None:
+    def _next_fallback(self, now: float) -> NextAttempt | None:
         while self._fallbacks:
-            leg = self._fallbacks.popleft()
-            if _admits(leg, now):
-                return Step(leg, 0.0)
+            route = self._fallbacks.popleft()
+            if _allows_attempt(route, now):
+                return NextAttempt(route, 0.0)
         return None
 
-    def _remembered(self, now: float) -> Step | None:
+    def _cached_fallback(self, now: float) -> NextAttempt | None:
         """Return the way into the cache, if it leads somewhere: it takes no time, of which none is left."""
-        kept = (leg for leg in self._fallbacks if leg.recall is not None and _admits(leg, now))
-        return next((Step(leg, 0.0) for leg in kept), None)
+        cached_routes = (leg for leg in self._fallbacks if leg.cache_lookup is not None and _allows_attempt(leg, now))
+        return next((NextAttempt(leg, 0.0) for leg in cached_routes), None)
 
 
-def _admits(leg: Leg, now: float) -> bool:
-    if leg.recall is not None:
-        return leg.recall(now) is not None
-    return leg.breaker is None or leg.breaker.admit(now)
+def _allows_attempt(route: PlannedRoute, now: float) -> bool:
+    if route.cache_lookup is not None:
+        return route.cache_lookup(now) is not None
+    return route.breaker is None or route.breaker.allow_request(now)

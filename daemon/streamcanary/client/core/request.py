@@ -13,7 +13,7 @@ from opentelemetry.util.types import AttributeValue
 
 from streamcanary.client.core.attempt import Api
 from streamcanary.client.fallbacks import Route
-from streamcanary.client.instrumentation import CallRecorder, Instruments, server_of
+from streamcanary.client.instrumentation import CallRecorder, Instruments, host_and_port
 from streamcanary.model import names
 
 if TYPE_CHECKING:
@@ -37,19 +37,19 @@ if TYPE_CHECKING:  # only type checkers look at these, and the SDK's own classes
         """What a stream of the Responses API takes, likewise."""
 
 
-class Request(Struct, frozen=True):
+class ApiRequest(Struct, frozen=True):
     """What goes to the SDK on one route."""
 
     api: Api
     model: str
     arguments: dict[str, Any]
 
-    def recorder(
+    def create_recorder(
         self, instruments: Instruments, base_url: httpx2.URL, *, provider: str, labels: Mapping[str, str]
     ) -> CallRecorder:
         """Return the recorder of a call whose own route sends this request."""
-        host, port, url = _endpoint(base_url)
-        request: dict[str, AttributeValue] = {
+        host, port, url = _server_and_url(base_url)
+        attributes: dict[str, AttributeValue] = {
             names.OPERATION: "chat",
             names.PROVIDER: provider,
             names.REQUEST_MODEL: self.model,
@@ -59,34 +59,34 @@ class Request(Struct, frozen=True):
         }
         for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
             if isinstance(limit := self.arguments.get(name), int):
-                request[names.REQUEST_MAX_TOKENS] = limit
+                attributes[names.REQUEST_MAX_TOKENS] = limit
                 break
         url = f"{url}/{'chat/completions' if self.api == 'chat' else 'responses'}"
-        return CallRecorder(instruments, model=self.model, labels=labels, request=request, url=url)
+        return CallRecorder(instruments, model=self.model, labels=labels, request_attributes=attributes, url=url)
 
 
-class Asked(Struct, frozen=True):
+class PreparedCall(Struct, frozen=True):
     """A call that has not begun: its request on each route. ``None`` stands where nothing is sent."""
 
     api: Api
-    requests: tuple[Request | None, ...]
-    own: Request
+    requests: tuple[ApiRequest | None, ...]
+    primary: ApiRequest
 
 
-def prepare(arguments: Mapping[str, Any], route: Route | None) -> Request:
+def prepare_request(arguments: Mapping[str, Any], route: Route | None) -> ApiRequest:
     """Return the request that ``route`` sends (``None``: the call's own).
 
     Raises:
         TypeError: if an argument is missing, unknown to the SDK, or set by the client itself.
     """
     if route is None:
-        _refuse_own(arguments)
+        _reject_reserved(arguments)
     else:
-        _refuse_own(route.overrides, " in the overrides of a Route")  # before any of them is left out
-        foreign = parameters("responses") - parameters("chat")
+        _reject_reserved(route.overrides, " in the overrides of a Route")  # before any of them is left out
+        inapplicable = accepted_parameters("responses") - accepted_parameters("chat")
         if "input" in arguments:
-            foreign = parameters("chat") - parameters("responses")
-        overrides = {name: value for name, value in route.overrides.items() if name not in foreign}
+            inapplicable = accepted_parameters("chat") - accepted_parameters("responses")
+        overrides = {name: value for name, value in route.overrides.items() if name not in inapplicable}
         arguments = {**arguments, **({"model": route.model} if route.model else {}), **overrides}
     if ("messages" in arguments) is ("input" in arguments):
         raise TypeError("a stream needs either 'messages' (Chat Completions) or 'input' (Responses)")
@@ -96,45 +96,46 @@ def prepare(arguments: Mapping[str, Any], route: Route | None) -> Request:
             raise TypeError(f"a stream needs {name!r}")
     if not isinstance(arguments["model"], str):
         raise TypeError("'model' must be text")
-    if unknown := arguments.keys() - parameters(api):
+    if unknown := arguments.keys() - accepted_parameters(api):
         raise TypeError(
             f"unknown argument: {', '.join(sorted(unknown))}; extra_body carries what the SDK does not know"
         )
-    return Request(api, arguments["model"], dict(arguments))
+    return ApiRequest(api, arguments["model"], dict(arguments))
 
 
-def _refuse_own(arguments: Mapping[str, Any], where: str = "") -> None:
+def _reject_reserved(arguments: Mapping[str, Any], where: str = "") -> None:
     """Refuse what the client sets itself; what ``extra_body`` has, the SDK would put over that, unseen."""
-    _refuse(arguments, ("stream", "timeout", "background"), where)
+    _reject_arguments(arguments, ("stream", "timeout", "background"), where)
     body = arguments.get("extra_body")
     if isinstance(body, Mapping):
-        _refuse(body, ("stream", "background"), f" in extra_body{where}")
+        _reject_arguments(body, ("stream", "background"), f" in extra_body{where}")
 
 
-def _refuse(given: Mapping[str, Any], own: Iterable[str], where: str) -> None:
-    for name in own:
-        if name in given:
+def _reject_arguments(arguments: Mapping[str, Any], reserved: Iterable[str], where: str) -> None:
+    for name in reserved:
+        if name in arguments:
             raise TypeError(
                 f"{name!r}{where} cannot be given to a stream: the client sets it, see Timeouts for the clocks"
             )
-    if (given.get("n") or 1) != 1:
+    if (arguments.get("n") or 1) != 1:
         raise TypeError(f"'n'{where} must be 1: a stream has one answer")
 
 
-def replayable(value: Any) -> Any:
+def materialize_iterators(value: Any) -> Any:
     """Return ``value`` with every iterator in it read into a list: a second attempt would find it empty."""
     if isinstance(value, Iterator):
         value = list(value)
     if isinstance(value, list):
-        return [replayable(item) if isinstance(item, (Iterator, dict, list)) else item for item in value]
+        return [materialize_iterators(item) if isinstance(item, (Iterator, dict, list)) else item for item in value]
     if isinstance(value, dict):
         return {
-            key: replayable(item) if isinstance(item, (Iterator, dict, list)) else item for key, item in value.items()
+            key: materialize_iterators(item) if isinstance(item, (Iterator, dict, list)) else item
+            for key, item in value.items()
         }
     return value
 
 
-def shown_url(url: httpx2.URL) -> str:
+def redact_url(url: httpx2.URL) -> str:
     """Return ``url`` as it may be shown: without user, password and query, each of which can hold a secret."""
     if url.userinfo or url.query or url.fragment:
         url = url.copy_with(username=None, password=None, query=None, fragment=None)
@@ -142,12 +143,12 @@ def shown_url(url: httpx2.URL) -> str:
 
 
 @lru_cache(maxsize=256)
-def _endpoint(base: httpx2.URL) -> tuple[str, int, str]:
-    return *server_of(base), shown_url(base).rstrip("/")
+def _server_and_url(base: httpx2.URL) -> tuple[str, int, str]:
+    return *host_and_port(base), redact_url(base).rstrip("/")
 
 
 @cache
-def parameters(api: Api) -> frozenset[str]:
+def accepted_parameters(api: Api) -> frozenset[str]:
     """Return the arguments that the SDK's ``create`` of ``api`` takes."""
     create = AsyncCompletions.create if api == "chat" else AsyncResponses.create
     return frozenset(inspect.signature(create).parameters) - {"self"}

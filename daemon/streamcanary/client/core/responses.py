@@ -10,13 +10,13 @@ import msgspec
 from msgspec import Struct
 
 from streamcanary.client.core.answer import Answer
-from streamcanary.client.core.lenient_json import Decoder, ErrorReported, decode_untyped
-from streamcanary.client.core.limits import LIMITS, Limits
+from streamcanary.client.core.lenient_json import ErrorReported, LenientDecoder, decode_untyped
+from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.sse import ServerSentEvent
 from streamcanary.events import Delta as DeltaEvent
 
 
-class Content(Struct):
+class OutputContent(Struct):
     """A part of a message."""
 
     type: str | None = None
@@ -24,7 +24,7 @@ class Content(Struct):
     refusal: str | None = None
 
 
-class Item(Struct):
+class OutputItem(Struct):
     """A message, a function call, or the trace of one of the provider's own tools."""
 
     type: str | None = None
@@ -32,7 +32,7 @@ class Item(Struct):
     name: str | None = None
     arguments: str | None = None
     input: str | None = None
-    content: list[Content] | None = None
+    content: list[OutputContent] | None = None
 
 
 class TokenUsage(Struct, gc=False):
@@ -42,7 +42,7 @@ class TokenUsage(Struct, gc=False):
     output_tokens: int | None = None
 
 
-class Incomplete(Struct, gc=False):
+class IncompleteDetails(Struct, gc=False):
     """Why a response is incomplete."""
 
     reason: str | None = None
@@ -55,9 +55,9 @@ class Response(Struct):
     model: str | None = None
     created_at: float | None = None
     status: str | None = None
-    output: list[Item] | None = None
+    output: list[OutputItem] | None = None
     usage: TokenUsage | None = None
-    incomplete_details: Incomplete | None = None
+    incomplete_details: IncompleteDetails | None = None
     error: Any = None
 
 
@@ -67,60 +67,62 @@ class StreamEvent(Struct):
     type: str | None = None
     delta: Any = None
     output_index: int | None = None
-    item: Item | None = None
+    item: OutputItem | None = None
     response: Response | None = None
     error: Any = None
 
 
-class _Wrapped(Struct):
+class _RawResponse(Struct):
     response: msgspec.Raw = msgspec.Raw()
 
 
-_decode_event = Decoder(StreamEvent)
-_decode_response = Decoder(Response)
-_TERMINAL: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
-_OF_THE_ANSWER: Final = frozenset({"response.output_text.delta", "response.refusal.delta"})
-_TOOL_CALLS: Final = frozenset({"function_call", "custom_tool_call"})
-_FINISH: Final = {"max_output_tokens": "length"}  # other reasons have the names of Chat Completions
+_decode_event = LenientDecoder(StreamEvent)
+_decode_response = LenientDecoder(Response)
+_TERMINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
+_ANSWER_DELTAS: Final = frozenset({"response.output_text.delta", "response.refusal.delta"})
+_TOOL_CALL_TYPES: Final = frozenset({"function_call", "custom_tool_call"})
+_FINISH_REASONS: Final = {"max_output_tokens": "length"}  # other reasons have the names of Chat Completions
 
 
 class ResponsesReader:
     """Reads one answer of the Responses API. ``done`` tells that a terminal event has come."""
 
-    __slots__ = ("answer", "done")
+    __slots__ = ("answer", "is_done")
 
-    def __init__(self, limits: Limits = LIMITS) -> None:
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.answer = Answer(limits)
-        self.done = False
+        self.is_done = False
 
-    def take(self, event: ServerSentEvent) -> list[DeltaEvent]:
+    def read_event(self, event: ServerSentEvent) -> list[DeltaEvent]:
         """Return what an event adds to the answer; raises as :meth:`ChatReader.take` does."""
         data = event.data
         if not data or data.isspace() or data.startswith(b"[DONE]"):
             if event.event == "error":
                 raise ErrorReported(None)
             return []
-        told = _decode_event(data)
-        kind = told.type or event.event
-        if kind == "error" or told.error:
-            raise ErrorReported(told.error or decode_untyped(data))
+        stream_event = _decode_event(data)
+        kind = stream_event.type or event.event
+        if kind == "error" or stream_event.error:
+            raise ErrorReported(stream_event.error or decode_untyped(data))
         if not kind.startswith("response."):
             return []
         self.answer.chunks += 1
-        if told.delta:
-            return self._add_delta(kind, told.delta, told.output_index or 0)
-        if told.item is not None:
-            return self._add_item(kind, told.item, told.output_index or 0)
-        if told.response is None:
+        if stream_event.delta:
+            return self._add_delta(kind, stream_event.delta, stream_event.output_index or 0)
+        if stream_event.item is not None:
+            return self._add_item(kind, stream_event.item, stream_event.output_index or 0)
+        if stream_event.response is None:
             return []
-        self.answer.describe(told.response.id, told.response.model, told.response.created_at)
-        if kind.removeprefix("response.") not in _TERMINAL:
+        self.answer.set_metadata(
+            stream_event.response.id, stream_event.response.model, stream_event.response.created_at
+        )
+        if kind.removeprefix("response.") not in _TERMINAL_STATUSES:
             return []
-        told.response.status = kind.removeprefix("response.")
-        self.answer.raw = bytes(msgspec.json.decode(data, type=_Wrapped).response)
-        return self._finish(told.response)
+        stream_event.response.status = kind.removeprefix("response.")
+        self.answer.raw = bytes(msgspec.json.decode(data, type=_RawResponse).response)
+        return self._finish(stream_event.response)
 
-    def take_body(self, body: bytes) -> list[DeltaEvent] | None:
+    def read_body(self, body: bytes) -> list[DeltaEvent] | None:
         """Return what a whole JSON body says, or ``None`` if it is no response; raises as :meth:`take` does."""
         response = _decode_response(body)
         if response.error and response.status != "failed":
@@ -129,13 +131,13 @@ class ResponsesReader:
             return None
         self.answer.chunks += 1
         self.answer.raw = body
-        self.answer.describe(response.id, response.model, response.created_at)
-        return self._finish(response) if response.status in _TERMINAL else []
+        self.answer.set_metadata(response.id, response.model, response.created_at)
+        return self._finish(response) if response.status in _TERMINAL_STATUSES else []
 
     def _add_delta(self, kind: str, delta: object, index: int) -> list[DeltaEvent]:
         answer = self.answer
         if not isinstance(delta, str):
-            if kind in _OF_THE_ANSWER:  # a piece of the answer that cannot be read must not go missing unseen
+            if kind in _ANSWER_DELTAS:  # a piece of the answer that cannot be read must not go missing unseen
                 raise msgspec.DecodeError(f"the delta of {kind} is not text")
             return []
         match kind:
@@ -149,9 +151,9 @@ class ResponsesReader:
                 return [answer.add_tool_call(index, None, None, delta)]
         return []
 
-    def _add_item(self, kind: str, item: Item, index: int) -> list[DeltaEvent]:
+    def _add_item(self, kind: str, item: OutputItem, index: int) -> list[DeltaEvent]:
         """Take in a function call's name, when it begins, and its arguments, if they did not come in pieces."""
-        if item.type not in _TOOL_CALLS:
+        if item.type not in _TOOL_CALL_TYPES:
             return []
         missing = kind == "response.output_item.done" and not self.answer.has_arguments(index)
         arguments = (item.arguments or item.input) if missing else None
@@ -159,27 +161,27 @@ class ResponsesReader:
 
     def _finish(self, response: Response) -> list[DeltaEvent]:
         answer = self.answer
-        self.done = True
+        self.is_done = True
         if response.usage is not None:
             usage = response.usage
-            answer.use(usage.input_tokens, usage.output_tokens)
+            answer.set_usage(usage.input_tokens, usage.output_tokens)
         if response.status == "failed":
             raise ErrorReported(response.error or {"message": "the response failed, and the server does not say why"})
         if response.status == "cancelled":
             raise ErrorReported({"code": "cancelled", "message": "the response was cancelled"})
-        events = [] if answer.says_something else self._add_output(response.output or [])
+        events = [] if answer.has_output else self._add_output(response.output or [])
         if response.status == "incomplete":
             reason = (response.incomplete_details.reason if response.incomplete_details else None) or "incomplete"
-            answer.finish(_FINISH.get(reason, reason))
+            answer.set_finish_reason(_FINISH_REASONS.get(reason, reason))
         else:
-            answer.finish("tool_calls" if answer.tool_calls else "stop")
+            answer.set_finish_reason("tool_calls" if answer.tool_calls else "stop")
         return events
 
-    def _add_output(self, output: list[Item]) -> list[DeltaEvent]:
+    def _add_output(self, output: list[OutputItem]) -> list[DeltaEvent]:
         """Take the answer from the whole response, where no pieces of it came before."""
         events: list[DeltaEvent] = []
         for index, item in enumerate(output):
-            if item.type in _TOOL_CALLS:
+            if item.type in _TOOL_CALL_TYPES:
                 arguments = item.arguments or item.input
                 events.append(self.answer.add_tool_call(index, item.call_id, item.name, arguments))
             elif item.type == "message":
@@ -189,5 +191,5 @@ class ResponsesReader:
                     if part.refusal:
                         events.append(self.answer.add_refusal(part.refusal))
             elif item.type != "reasoning":
-                self.answer.other_output = True
+                self.answer.has_other_output = True
         return events

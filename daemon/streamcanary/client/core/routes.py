@@ -6,18 +6,18 @@ from typing import Any, Generic, TypeVar
 
 from openai import AsyncOpenAI, OpenAI
 
-from streamcanary.client.core.answer_cache import fingerprint
+from streamcanary.client.core.answer_cache import request_fingerprint
 from streamcanary.client.core.call import Call
-from streamcanary.client.core.plan import Leg, Plan
-from streamcanary.client.core.request import Asked, Request, prepare, replayable
+from streamcanary.client.core.plan import Plan, PlannedRoute
+from streamcanary.client.core.request import ApiRequest, PreparedCall, materialize_iterators, prepare_request
 from streamcanary.client.fallbacks import Cached, Fallback, NonStreaming, Route
-from streamcanary.client.options import Options
+from streamcanary.client.options import ClientOptions
 from streamcanary.client.result import StreamResult
 
-Sdk = TypeVar("Sdk", bound=AsyncOpenAI | OpenAI)
+SdkClient = TypeVar("SdkClient", bound=AsyncOpenAI | OpenAI)
 
 
-class Routes(Generic[Sdk]):
+class Routes(Generic[SdkClient]):
     """The own route of ``sdk`` and the fallbacks of ``options``, in their order.
 
     ``watched`` makes a copy of an SDK client of ``kind`` that does not retry by itself.
@@ -27,113 +27,125 @@ class Routes(Generic[Sdk]):
     """
 
     def __init__(
-        self, sdk: Sdk, options: Options, watched: Callable[[Sdk], Sdk], kind: type[AsyncOpenAI | OpenAI]
+        self,
+        sdk: SdkClient,
+        options: ClientOptions,
+        capturing_client: Callable[[SdkClient], SdkClient],
+        sdk_type: type[AsyncOpenAI | OpenAI],
     ) -> None:
         self.options = options
-        self._watched = watched
-        if not isinstance(sdk, kind):
+        self._capturing_client = capturing_client
+        if not isinstance(sdk, sdk_type):
             raise TypeError(f"an AsyncStreamClient takes an AsyncOpenAI, a StreamClient an OpenAI; not {sdk!r:.200}")
-        own = watched(sdk)
-        self._sdks = [own, *(self._sdk_of(way, own) for way in options.fallbacks)]
+        primary = capturing_client(sdk)
+        self._sdks = [primary, *(self._sdk_for(way, primary) for way in options.fallbacks)]
         self._endpoints = [str(each.base_url) for each in self._sdks]
 
-    def ask(self, arguments: Mapping[str, Any]) -> Asked:
+    def prepare_call(self, arguments: Mapping[str, Any]) -> PreparedCall:
         """Return the call that ``arguments`` ask for.
 
         Raises:
             TypeError: if they cannot be sent.
         """
-        arguments = {name: replayable(value) for name, value in arguments.items()}
-        own = prepare(arguments, None)
-        requests: list[Request | None] = [own]
+        arguments = {name: materialize_iterators(value) for name, value in arguments.items()}
+        primary = prepare_request(arguments, None)
+        requests: list[ApiRequest | None] = [primary]
         requests += [
-            prepare(arguments, way) if isinstance(way, Route) else own if isinstance(way, NonStreaming) else None
+            prepare_request(arguments, way)
+            if isinstance(way, Route)
+            else primary
+            if isinstance(way, NonStreaming)
+            else None
             for way in self.options.fallbacks
         ]
-        return Asked(own.api, tuple(requests), own)
+        return PreparedCall(primary.api, tuple(requests), primary)
 
-    def begin(self, asked: Asked) -> Call:
+    def start_call(self, prepared: PreparedCall) -> Call:
         """Return the state machine of a call that starts now."""
         options, clock = self.options, self.options.clock
-        key = fingerprint(self._endpoints[0], asked.own.arguments) if options.cache else None
-        legs: list[Leg] = []
-        for index, request in enumerate(asked.requests):
-            legs.append(self._leg(index, request, {leg.name for leg in legs}, key))
+        key = request_fingerprint(self._endpoints[0], prepared.primary.arguments) if options.cache else None
+        routes: list[PlannedRoute] = []
+        for index, request in enumerate(prepared.requests):
+            routes.append(self._planned_route(index, request, {leg.name for leg in routes}, key))
         plan = Plan(
-            legs,
+            routes,
             options.retry,
             random=options.random,
             deadline=clock.monotonic() + options.timeouts.total,
             budget=options.budget,
             on=options.on,
         )
-        recorder = asked.own.recorder(
+        recorder = prepared.primary.create_recorder(
             options.instruments, self._sdks[0].base_url, provider=options.provider, labels=options.labels
         )
         return Call(
             plan,
-            api=asked.api,
+            api=prepared.api,
             total=options.timeouts.total,
             on_partial=options.on_partial,
             clock=clock,
             recorder=recorder,
-            on_answer=self._keeper(key),
+            on_primary_answer=self._cache_writer(key),
         )
 
-    def sender(self, asked: Asked, leg: Leg) -> Callable[..., Any]:
+    def request_sender(self, prepared: PreparedCall, route: PlannedRoute) -> Callable[..., Any]:
         """Return what sends the request of ``leg``, given ``timeout``: the SDK's own context manager of an answer."""
-        request, sdk = asked.requests[leg.index] or asked.own, self._sdks[leg.index]
+        request, sdk = prepared.requests[route.index] or prepared.primary, self._sdks[route.index]
         api = sdk.chat.completions if request.api == "chat" else sdk.responses
         create: Any = api.with_streaming_response.create
-        streamed = {"stream": True} if leg.kind == "stream" else {}
-        return partial(create, **_unmoulded(request.arguments), **streamed)
+        stream_argument = {"stream": True} if route.kind == "stream" else {}
+        return partial(create, **_bypass_message_validation(request.arguments), **stream_argument)
 
-    def asks_for_keys(self, leg: Leg) -> bool:
+    def has_key_provider(self, route: PlannedRoute) -> bool:
         """Tell whether the SDK client of ``leg`` asks a function of the caller's for its key or token."""
-        sdk = self._sdks[leg.index]
+        sdk = self._sdks[route.index]
         return any(getattr(sdk, name, None) for name in ("_api_key_provider", "_azure_ad_token_provider"))
 
-    def _leg(self, index: int, request: Request | None, taken: set[str], key: bytes | None) -> Leg:
+    def _planned_route(
+        self, index: int, request: ApiRequest | None, used_names: set[str], key: bytes | None
+    ) -> PlannedRoute:
         options = self.options
-        way = options.fallbacks[index - 1] if index else None
-        if isinstance(way, Cached):
-            recall = self._recall(key, way)
-            return Leg(index=index, name="cache", timeouts=options.timeouts, kind="cache", recall=recall)
+        fallback = options.fallbacks[index - 1] if index else None
+        if isinstance(fallback, Cached):
+            cache_lookup = self._cache_lookup(key, fallback)
+            return PlannedRoute(
+                index=index, name="cache", timeouts=options.timeouts, kind="cache", cache_lookup=cache_lookup
+            )
         model = request.model if request else ""
-        name = (way.name if isinstance(way, Route) else None) or model
-        if isinstance(way, NonStreaming):
+        name = (fallback.name if isinstance(fallback, Route) else None) or model
+        if isinstance(fallback, NonStreaming):
             name = f"{name}:whole"
         key_of_sdk = self._sdks[index].api_key
-        return Leg(
+        return PlannedRoute(
             index=index,
-            name=f"{name}#{index}" if name in taken else name,
-            timeouts=(way.timeouts if isinstance(way, Route) else None) or options.timeouts,
-            kind="whole" if isinstance(way, NonStreaming) else "stream",
+            name=f"{name}#{index}" if name in used_names else name,
+            timeouts=(fallback.timeouts if isinstance(fallback, Route) else None) or options.timeouts,
+            kind="whole" if isinstance(fallback, NonStreaming) else "stream",
             lenient=options.lenient,
             secrets=(*options.secrets, *((key_of_sdk,) if key_of_sdk else ())),
-            breaker=options.breakers.of(self._endpoints[index], model) if options.breakers else None,
+            breaker=options.breakers.for_route(self._endpoints[index], model) if options.breakers else None,
         )
 
-    def _recall(self, key: bytes | None, way: Cached) -> Callable[[float], StreamResult | None]:
+    def _cache_lookup(self, key: bytes | None, fallback: Cached) -> Callable[[float], StreamResult | None]:
         cache = self.options.cache
-        return lambda now: cache.get(key, way.max_age, now) if cache and key else None
+        return lambda now: cache.get(key, fallback.max_age, now) if cache and key else None
 
-    def _keeper(self, key: bytes | None) -> Callable[[StreamResult], None] | None:
+    def _cache_writer(self, key: bytes | None) -> Callable[[StreamResult], None] | None:
         cache, clock = self.options.cache, self.options.clock
         if cache is None or key is None:
             return None
         return lambda result: cache.put(key, result, clock.monotonic())
 
-    def _sdk_of(self, way: Fallback, own: Sdk) -> Sdk:
-        other = way.client if isinstance(way, Route) else None
+    def _sdk_for(self, fallback: Fallback, primary: SdkClient) -> SdkClient:
+        other = fallback.client if isinstance(fallback, Route) else None
         if other is None:
-            return own
-        if isinstance(other, AsyncOpenAI) is not isinstance(own, AsyncOpenAI):
+            return primary
+        if isinstance(other, AsyncOpenAI) is not isinstance(primary, AsyncOpenAI):
             raise TypeError("a Route of an AsyncStreamClient takes an AsyncOpenAI, one of a StreamClient an OpenAI")
-        return self._watched(other)  # type: ignore[arg-type] # of the same kind, as was just seen
+        return self._capturing_client(other)  # type: ignore[arg-type] # of the same kind, as was just seen
 
 
-def _unmoulded(arguments: dict[str, Any]) -> dict[str, Any]:
+def _bypass_message_validation(arguments: dict[str, Any]) -> dict[str, Any]:
     """Return ``arguments`` with plain messages where the SDK puts them into the body as they are.
 
     It would hold each message against each type that one can have, which costs as much as all that we do in a call, and

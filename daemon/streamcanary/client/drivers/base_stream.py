@@ -7,25 +7,25 @@ import httpx2
 from openai import OpenAIError
 
 from streamcanary.client.core.attempt import ResponseHead
-from streamcanary.client.core.call import Call, State
-from streamcanary.client.core.request import Asked, shown_url
-from streamcanary.client.core.routes import Routes, Sdk
-from streamcanary.client.drivers.request_capture import Opening
+from streamcanary.client.core.call import Call, CallState
+from streamcanary.client.core.request import PreparedCall, redact_url
+from streamcanary.client.core.routes import Routes, SdkClient
+from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.result import StreamResult
 from streamcanary.events import Event
 
 
-class BaseStream(Generic[Sdk]):
+class BaseStream(Generic[SdkClient]):
     """The answer to one call; how its bytes come is the business of the two kinds of it."""
 
-    def __init__(self, routes: Routes[Sdk], asked: Asked) -> None:
+    def __init__(self, routes: Routes[SdkClient], prepared: PreparedCall) -> None:
         self._routes = routes
-        self._asked = asked
+        self._prepared = prepared
         self._now = routes.options.clock.monotonic
         self._call: Call | None = None
         self._response: httpx2.Response | None = None
-        self._handed_over: float | None = None
-        self._reading = threading.Lock()
+        self._caller_since: float | None = None
+        self._read_lock = threading.Lock()
 
     @property
     def result(self) -> StreamResult:
@@ -45,10 +45,10 @@ class BaseStream(Generic[Sdk]):
     def _start(self) -> Call:
         """Return the call, which begins now if it has not yet."""
         if self._call is None:
-            self._call = self._routes.begin(self._asked)
+            self._call = self._routes.start_call(self._prepared)
         return self._call
 
-    def _ended(self, call: Call) -> bool:
+    def _has_ended(self, call: Call) -> bool:
         """Tell whether no event is left to come.
 
         Raises:
@@ -56,40 +56,42 @@ class BaseStream(Generic[Sdk]):
         """
         if call.failure is not None:
             raise call.failure
-        return call.state is State.ENDED
+        return call.state is CallState.ENDED
 
-    def _claim(self, call: Call) -> None:
+    def _begin_read(self, call: Call) -> None:
         """Become the one who reads on; the time since the last event was handed over was the caller's own.
 
         Raises:
             RuntimeError: if somebody is reading already.
         """
-        if not self._reading.acquire(blocking=False):
+        if not self._read_lock.acquire(blocking=False):
             raise RuntimeError("the stream is already being read by another task or thread")
-        if self._handed_over is not None:
-            call.paused(self._now() - self._handed_over)
-            self._handed_over = None
+        if self._caller_since is not None:
+            call.exclude_pause(self._now() - self._caller_since)
+            self._caller_since = None
 
-    def _hand_over(self, call: Call) -> Event:
+    def _pop_event(self, call: Call) -> Event:
         event = call.events.popleft()
         if not call.events:
-            self._handed_over = self._now()
+            self._caller_since = self._now()
         return event
 
-    def _opened(self, call: Call, opening: Opening, response: httpx2.Response) -> None:
+    def _headers_received(self, call: Call, capture: RequestCapture, response: httpx2.Response) -> None:
         """Report that the headers have come."""
-        call.sent(opening.credentials)
-        url = shown_url(response.request.url)
-        call.headers(ResponseHead(response.status_code, response.headers, url, bool(response.history)))
+        call.request_sent(capture.credentials)
+        url = redact_url(response.request.url)
+        call.headers_received(ResponseHead(response.status_code, response.headers, url, bool(response.history)))
 
-    def _failed_to_open(self, call: Call, opening: Opening, error: Exception | None = None) -> None:
+    def _request_failed(self, call: Call, capture: RequestCapture, error: Exception | None = None) -> None:
         """Report that no answer came: because of ``error``, or because a clock of ours struck."""
-        call.sent(opening.credentials, opening.url)
+        call.request_sent(capture.credentials, capture.url)
         if error is None:
-            call.struck(opening.head)
+            call.deadline_exceeded(capture.error_head)
         elif (
-            not opening.url and self._routes.asks_for_keys(call.leg) and not isinstance(error, (TypeError, OpenAIError))
+            not capture.url
+            and self._routes.has_key_provider(call.route)
+            and not isinstance(error, (TypeError, OpenAIError))
         ):
-            call.unkeyed(error)  # whoever gives out keys has failed; the endpoint was never asked
+            call.key_missing(error)  # whoever gives out keys has failed; the endpoint was never asked
         else:
-            call.broke(error)
+            call.connection_lost(error)

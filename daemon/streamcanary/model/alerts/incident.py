@@ -5,7 +5,7 @@ from enum import StrEnum
 import msgspec
 from msgspec import Struct, field
 
-MOST_MEMBERS = 50
+MAX_MEMBERS = 50
 """How many incidents a notice spells out; of the others it gives the number."""
 
 
@@ -51,12 +51,12 @@ class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
     annotations: dict[str, str] = field(default_factory=dict)
     opened: float
     resolved: float | None = None
-    reason: str | None = None
-    resolves: str = ""
+    resolve_reason: str | None = None
+    resolve_condition: str = ""
     evidence: Evidence = Evidence()
 
     @property
-    def firing(self) -> bool:
+    def is_firing(self) -> bool:
         """Whether it is still open."""
         return self.resolved is None
 
@@ -76,28 +76,30 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
     key: str
     labels: dict[str, str] = field(default_factory=dict)
     members: tuple[str, ...] = ()
-    said: tuple[str, ...] = ()
+    notified_members: tuple[str, ...] = ()
     receivers: tuple[str, ...] = ()
-    late: tuple[str, ...] = ()
+    unnotified_receivers: tuple[str, ...] = ()
     opened: float
-    flushed: float | None = None
-    due: float | None = None
+    last_flush: float | None = None
+    next_flush: float | None = None
     resolved: float | None = None
-    updated: bool = False
-    forgotten: bool = False
-    doubted: tuple[str, ...] = ()
+    has_sent_update: bool = False
+    is_reconciling: bool = False
+    possibly_notified: tuple[str, ...] = ()
 
     @property
-    def firing(self) -> bool:
+    def is_firing(self) -> bool:
         """Whether it is still open."""
-        return self.resolved is None and not self.forgotten
+        return self.resolved is None and not self.is_reconciling
 
-    def remember(self, receiver: str) -> "Group":
+    def with_possibly_notified(self, receiver: str) -> "Group":
         """Return it as one of which ``receiver`` may know, from an opening that it knows nothing of itself."""
-        if self.firing:
-            return msgspec.structs.replace(self, doubted=tuple(dict.fromkeys([*self.doubted, receiver])))
+        if self.is_firing:
+            return msgspec.structs.replace(
+                self, possibly_notified=tuple(dict.fromkeys([*self.possibly_notified, receiver]))
+            )
         return msgspec.structs.replace(
-            self, forgotten=True, receivers=tuple(dict.fromkeys([*self.receivers, receiver]))
+            self, is_reconciling=True, receivers=tuple(dict.fromkeys([*self.receivers, receiver]))
         )
 
 
@@ -112,7 +114,7 @@ class Action(StrEnum):
     """It is over."""
 
 
-class Progress(StrEnum):
+class NotificationState(StrEnum):
     """How far a notice has come."""
 
     PENDING = "pending"
@@ -122,7 +124,7 @@ class Progress(StrEnum):
     trigger of what still fires."""
 
 
-class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class Notification(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One thing to tell one edge receiver, and what became of it.
 
     ``id`` is the same for the same transition, however often it is told. ``opened`` is that of the group, ``labels``
@@ -139,22 +141,22 @@ class Notice(Struct, frozen=True, kw_only=True, omit_defaults=True):
     group: str
     action: Action
     opened: float
-    number: int
+    sequence: int
     labels: dict[str, str] = field(default_factory=dict)
     members: tuple[Incident, ...]
-    total: int = 1
-    over: int = 0
+    member_count: int = 1
+    resolved_count: int = 0
     created: float
-    next_try: float
-    last_try: float | None = None
-    tries: int = 0
+    next_attempt: float
+    last_attempt: float | None = None
+    attempts: int = 0
     refusals: int = 0
-    parked: int = 0
-    held: float = 0.0
-    state: Progress = Progress.PENDING
+    park_count: int = 0
+    not_before: float = 0.0
+    state: NotificationState = NotificationState.PENDING
     last_error: str | None = None
 
     @property
-    def unheard(self) -> bool:
+    def was_never_received(self) -> bool:
         """Whether the receiver certainly knows nothing of it."""
-        return self.state is not Progress.ACCEPTED and self.tries == self.refusals
+        return self.state is not NotificationState.ACCEPTED and self.attempts == self.refusals

@@ -86,7 +86,7 @@ class Matcher(Struct, frozen=True):
         return cls.parse(value)
 
 
-def unbraced(texts: object) -> object:
+def split_braced(texts: object) -> object:
     """Return a list of matchers with those apart that stand in braces, as in ``{tier="prod", team!="ml"}``.
 
     Alertmanager and PromQL write them so. Whatever is no list is returned as it is, and no matcher is parsed yet.
@@ -95,14 +95,14 @@ def unbraced(texts: object) -> object:
         texts = [texts]
     if not isinstance(texts, list | tuple):
         return texts
-    return [part for text in texts for part in (_parts(text) if _is_braced(text) else [text])]
+    return [part for text in texts for part in (_split_braces(text) if _is_braced(text) else [text])]
 
 
 def _is_braced(text: object) -> bool:
     return isinstance(text, str) and text.strip().startswith("{") and text.strip().endswith("}")
 
 
-def _parts(text: str) -> list[str]:
+def _split_braces(text: str) -> list[str]:
     """Return the matchers between the braces of ``text``; a comma may follow the last one, too."""
     parts = [""]
     for piece in _PIECE.findall(text.strip()[1:-1]):
@@ -114,7 +114,7 @@ def _parts(text: str) -> list[str]:
     return stripped[:-1] if not stripped[-1] else stripped
 
 
-Matchers = Annotated[tuple[Matcher, ...], BeforeValidator(unbraced)]
+Matchers = Annotated[tuple[Matcher, ...], BeforeValidator(split_braced)]
 """A list of matchers in a config model: all of them must match, and none matches everything."""
 
 

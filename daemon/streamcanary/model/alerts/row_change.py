@@ -4,13 +4,13 @@ from typing import Literal
 
 from msgspec import Struct
 
-Table = Literal["detectors", "incidents", "groups", "notices", "silences", "sightings"]
+StateTable = Literal["detectors", "incidents", "groups", "notifications", "silences", "reachability"]
 """What alerting remembers, each by a key of its own making."""
 
 
-class Row(Struct, frozen=True):
+class RowChange(Struct, frozen=True):
     """Set ``key`` in ``table`` to ``value`` (JSON), or remove it if ``value`` is ``None``."""
 
-    table: Table
+    table: StateTable
     key: str
     value: bytes | None

@@ -33,10 +33,10 @@ class Silence(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     def _matchers(self) -> tuple[Matcher, ...]:
         return tuple(Matcher.parse(text) for text in self.match)
 
-    def active(self, now: float) -> bool:
+    def is_active(self, now: float) -> bool:
         """Tell whether it is in force at ``now`` (seconds since the epoch)."""
         return self.starts <= now < self.until
 
-    def covers(self, labels: Mapping[str, str]) -> bool:
+    def matches(self, labels: Mapping[str, str]) -> bool:
         """Tell whether it is about an alert with ``labels``."""
         return all_match(self._matchers, labels)

@@ -7,7 +7,7 @@ from msgspec import Struct, field
 from streamcanary.model.alerts.incident import Incident
 
 
-class Shown(Struct, frozen=True, kw_only=True):
+class OpenIncident(Struct, frozen=True, kw_only=True):
     """An open incident, with its evidence as it is now.
 
     ``annotations`` are filled in. ``muted`` says why nobody is told of it for now, such as ``maintenance deploy`` or
@@ -16,11 +16,11 @@ class Shown(Struct, frozen=True, kw_only=True):
 
     incident: Incident
     annotations: Mapping[str, str] = field(default_factory=dict)
-    muted: str | None = None
-    silences: tuple[str, ...] = ()
+    muted_by: str | None = None
+    silenced_by: tuple[str, ...] = ()
 
 
-class Undelivered(Struct, frozen=True, kw_only=True):
+class UndeliveredNotification(Struct, frozen=True, kw_only=True):
     """Something that ``receiver`` is to be told and has not accepted.
 
     ``action`` is that of the notice (``trigger``, ``update``, ``resolve``), or ``state`` for one that is told the state
@@ -34,16 +34,16 @@ class Undelivered(Struct, frozen=True, kw_only=True):
     action: str
     title: str
     since: float
-    tries: int | None = None
-    parked: bool = False
-    next_try: float | None = None
-    error: str | None = None
+    attempts: int | None = None
+    is_parked: bool = False
+    next_attempt: float | None = None
+    last_error: str | None = None
 
 
-class Board(Struct, frozen=True, kw_only=True):
+class StatusSnapshot(Struct, frozen=True, kw_only=True):
     """The oldest of ``firing`` open incidents, and of ``owed`` things that receivers are still to be told."""
 
-    incidents: tuple[Shown, ...] = ()
-    firing: int = 0
-    undelivered: tuple[Undelivered, ...] = ()
-    owed: int = 0
+    incidents: tuple[OpenIncident, ...] = ()
+    firing_count: int = 0
+    undelivered: tuple[UndeliveredNotification, ...] = ()
+    undelivered_count: int = 0

@@ -9,21 +9,21 @@ from typing import NamedTuple
 from pydantic import ValidationError
 from pydantic_core import InitErrorDetails, PydanticCustomError
 
-Path = tuple[str | int, ...]
+KeyPath = tuple[str | int, ...]
 
 
-class Misfit(NamedTuple):
+class ConfigIssue(NamedTuple):
     """The path of a key below the value that is looked at, and what would be right there.
 
     ``against`` is the path of the value that it does not fit to, if there is one: it may have been set elsewhere.
     """
 
-    path: Path
+    path: KeyPath
     message: str
-    against: Path = ()
+    conflicts_with: KeyPath = ()
 
 
-def refuse(model: str, misfits: Iterable[Misfit]) -> None:
+def raise_config_errors(model: str, issues: Iterable[ConfigIssue]) -> None:
     """Raise what a pydantic validator raises, for each of ``misfits`` at its own place; do nothing if there are none.
 
     Raises:
@@ -34,12 +34,12 @@ def refuse(model: str, misfits: Iterable[Misfit]) -> None:
             type=PydanticCustomError(
                 "value_error",
                 "{problem}",
-                {"problem": misfit.message, "path": misfit.path, "against": misfit.against},
+                {"problem": issue.message, "path": issue.path, "against": issue.conflicts_with},
             ),
-            loc=misfit.path,
+            loc=issue.path,
             input=None,
         )
-        for misfit in misfits
+        for issue in issues
     ]
     if errors:
         raise ValidationError.from_exception_data(model, errors, hide_input=True)

@@ -10,7 +10,7 @@ from pydantic import BeforeValidator
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
-_LONGEST = 10 * 366 * 86400.0  # ten years: beyond it a duration is a typing error, and sums stay exact
+_MAX_SECONDS = 10 * 366 * 86400.0  # ten years: beyond it a duration is a typing error, and sums stay exact
 
 
 def parse_duration(value: object) -> float:
@@ -32,7 +32,7 @@ def parse_duration(value: object) -> float:
         raise ValueError("not a duration: write a number with a unit, such as 500ms, 30s, 5m, 1h30m or 7d")
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError("a duration is finite and not negative")
-    if seconds > _LONGEST:
+    if seconds > _MAX_SECONDS:
         raise ValueError("a duration is at most ten years")
     return seconds
 

@@ -8,7 +8,7 @@ from pydantic import BeforeValidator
 
 _PERCENT = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*%\s*")
 _NUMBER = re.compile(r"\s*\d{0,9}\.?\d{1,12}\s*")
-_WRONG = "not a fraction: write a percentage such as 50%, or a number such as 0.5"
+_ERROR = "not a fraction: write a percentage such as 50%, or a number such as 0.5"
 
 
 def parse_fraction(value: object) -> float:
@@ -22,7 +22,7 @@ def parse_fraction(value: object) -> float:
     elif (isinstance(value, str) and _NUMBER.fullmatch(value)) or type(value) in (int, float):
         fraction = float(value)  # type: ignore[arg-type] # of one of these
     else:
-        raise ValueError(_WRONG)
+        raise ValueError(_ERROR)
     if not 0 < fraction <= 1:
         if 1 < fraction <= 100 and "%" not in str(value):
             raise ValueError(f"must be more than 0% and at most 100%; did you mean {fraction:g}%?")
@@ -35,7 +35,7 @@ def format_fraction(fraction: float) -> str:
     return f"{fraction * 100:.3g}%"
 
 
-def least(fraction: float, total: int) -> int:
+def min_count(fraction: float, total: int) -> int:
     """Return the smallest number over zero that is at least ``fraction`` of ``total``.
 
     10 % of 30 are 3, although 0.1 * 30 is a little more to a computer.

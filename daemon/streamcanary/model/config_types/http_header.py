@@ -7,19 +7,19 @@ from pydantic import AfterValidator
 
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 
-_LONGEST_NAME = 128
+_MAX_NAME_LENGTH = 128
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 
 
-def _name(name: str) -> str:
-    if not _TOKEN.fullmatch(name) or len(name) > _LONGEST_NAME:
+def _check_name(name: str) -> str:
+    if not _TOKEN.fullmatch(name) or len(name) > _MAX_NAME_LENGTH:
         raise ValueError(
-            f"not the name of a header: letters, digits and !#$%&'*+-.^_`|~, at most {_LONGEST_NAME} characters"
+            f"not the name of a header: letters, digits and !#$%&'*+-.^_`|~, at most {_MAX_NAME_LENGTH} characters"
         )
     return name
 
 
-def _value(value: Secret) -> Secret:
+def _check_value(value: Secret) -> Secret:
     try:
         text = value.reveal()
     except SecretUnreadable:  # that is told where it is read
@@ -29,8 +29,8 @@ def _value(value: Secret) -> Secret:
     return value
 
 
-HeaderName = Annotated[str, AfterValidator(_name)]
+HeaderName = Annotated[str, AfterValidator(_check_name)]
 """A token (RFC 9110, 5.1)."""
 
-HeaderValue = Annotated[Secret, AfterValidator(_value)]
+HeaderValue = Annotated[Secret, AfterValidator(_check_value)]
 """A secret that can be sent (RFC 9110, 5.5, without obs-text); one from a file is looked at as it is now."""

@@ -5,15 +5,17 @@ from typing import Annotated
 
 from pydantic import AfterValidator
 
-_LONGEST = 128
+_MAX_LENGTH = 128
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 
 
-def _check(name: str) -> str:
-    if not _NAME.fullmatch(name) or len(name) > _LONGEST:
-        raise ValueError(f"must be letters, digits and '_', not beginning with a digit, at most {_LONGEST} characters")
+def _check_name(name: str) -> str:
+    if not _NAME.fullmatch(name) or len(name) > _MAX_LENGTH:
+        raise ValueError(
+            f"must be letters, digits and '_', not beginning with a digit, at most {_MAX_LENGTH} characters"
+        )
     return name
 
 
-LabelName = Annotated[str, AfterValidator(_check)]
+LabelName = Annotated[str, AfterValidator(_check_name)]
 """Letters, digits and ``_``, not beginning with a digit (https://prometheus.io/docs/concepts/data_model/)."""

@@ -11,36 +11,48 @@ from urllib.parse import quote
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
-from streamcanary.model.config_types.config_issue import Misfit, refuse
+from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 
-FILE = "file"
+FILE_KEY = "file"
 """The key of the path where a secret is written as ``{file: PATH}``."""
 
 _MASK = "[redacted]"
-_LONGEST_FILE = 64 * 1024
-_SHORTEST = 4  # characters; what is shorter is no secret, and would blank out ordinary words
+_MAX_FILE_BYTES = 64 * 1024
+_MIN_SECRET_LENGTH = 4  # characters; what is shorter is no secret, and would blank out ordinary words
 _KEY_LIKE = re.compile(
     r"\b(?:sk|pk|rk|gsk|whsec|xox[abp])[-_][A-Za-z0-9_\-+/=.]{8,}"
     r"|(?<=[Bb]earer )\S{8,}"
     r"|(?<=hooks\.slack\.com/services/)\S+"
 )
 # as addresses carry them: ?api_key=..., &X-Amz-Signature=..., %26sig%3D..., and https://name:password@host
-_NAMES = ("key", "keyid", "token", "secret", "password", "passwd", "pwd", "signature", "sig", "credential", "auth")
+_SECRET_PARAMETER_NAMES = (
+    "key",
+    "keyid",
+    "token",
+    "secret",
+    "password",
+    "passwd",
+    "pwd",
+    "signature",
+    "sig",
+    "credential",
+    "auth",
+)
 _PARAMETER = re.compile(  # from the sign on, which is rare: to look for the names at each character takes long
-    rf"(?i:(=|%3d)(?:{'|'.join(rf'(?<={name}=)|(?<={name}%3d)' for name in _NAMES)}))[\"']?[^\s&;\"'<>,)}}]+"
+    rf"(?i:(=|%3d)(?:{'|'.join(rf'(?<={name}=)|(?<={name}%3d)' for name in _SECRET_PARAMETER_NAMES)}))[\"']?[^\s&;\"'<>,)}}]+"
 )
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#@\"'<>]{1,512}(?=@)")
-_BREAKS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # what ends a line, and what a terminal obeys
-_INVISIBLE = (  # what turns the direction of writing, and tags that nobody sees
+_CONTROL_CHARACTERS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # what ends a line, and what a terminal obeys
+_INVISIBLE_CHARACTERS = (  # what turns the direction of writing, and tags that nobody sees
     r"\u061c\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
 )
-_CONTROL = re.compile(rf"[{_BREAKS}{_INVISIBLE}\t\n]+")
-_CONTROL_BUT_LINES = re.compile(rf"[{_BREAKS}{_INVISIBLE}]+")
+_CONTROL = re.compile(rf"[{_CONTROL_CHARACTERS}{_INVISIBLE_CHARACTERS}\t\n]+")
+_CONTROL_EXCEPT_LINES = re.compile(rf"[{_CONTROL_CHARACTERS}{_INVISIBLE_CHARACTERS}]+")
 
 
-def holds_secret(key: str) -> bool:
+def is_secret_file_key(key: str) -> bool:
     """Tell whether the setting ``key`` is the path of a file with a secret: ``api_key_file`` is, ``ca_file`` is not."""
-    return key == FILE or (key.endswith("_file") and key != "ca_file")
+    return key == FILE_KEY or (key.endswith("_file") and key != "ca_file")
 
 
 class SecretUnreadable(Exception):
@@ -54,14 +66,14 @@ class Secret:
     a file is looked at on every :meth:`reveal` and read only when its identity, size or time of change differs.
     """
 
-    __slots__ = ("_path", "_seen", "_value")
+    __slots__ = ("_path", "_file_version", "_value")
 
     def __init__(self, value: str | None = None, *, path: Path | None = None) -> None:
         if (value is None) is (path is None):
             raise ValueError("a secret comes either as a value or from a file")
         self._value = value
         self._path = path
-        self._seen: tuple[int, int, int] | None = None
+        self._file_version: tuple[int, int, int] | None = None
 
     @property
     def path(self) -> Path | None:
@@ -83,22 +95,22 @@ class Secret:
             status = path.stat()
             if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for somebody to write into it
                 raise SecretUnreadable(f"cannot read the secret file {path}: it is not a regular file")
-            seen = (status.st_ino, status.st_size, status.st_mtime_ns)
-            if seen == self._seen:
+            version = (status.st_ino, status.st_size, status.st_mtime_ns)
+            if version == self._file_version:
                 return
             with path.open(encoding="utf-8") as file:
-                value = file.read(_LONGEST_FILE + 1)
+                value = file.read(_MAX_FILE_BYTES + 1)
         except OSError as error:
             raise SecretUnreadable(f"cannot read the secret file {path}: {error.strerror}") from None
         except UnicodeDecodeError:
             raise SecretUnreadable(f"the secret file {path} is not UTF-8 text") from None
         except ValueError:  # a NUL in the path
             raise SecretUnreadable("the path of a secret file is not a valid one") from None
-        if len(value) > _LONGEST_FILE:
+        if len(value) > _MAX_FILE_BYTES:
             raise SecretUnreadable(f"the secret file {path} is larger than 64 KiB")
         if not value.strip():
             raise SecretUnreadable(f"the secret file {path} is empty")
-        self._value, self._seen = value, seen
+        self._value, self._file_version = value, version
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Secret) and (self._path, self._path or self._value) == (
@@ -129,8 +141,8 @@ class Secret:
         """Describe a secret to editors as text that is not shown, or the path of its file."""
         file = {
             "type": "object",
-            "properties": {FILE: {"type": "string", "format": "path"}},
-            "required": [FILE],
+            "properties": {FILE_KEY: {"type": "string", "format": "path"}},
+            "required": [FILE_KEY],
             "additionalProperties": False,
         }
         return {"anyOf": [{"type": "string", "writeOnly": True}, file]}
@@ -139,12 +151,12 @@ class Secret:
     def _from_config(cls, value: object) -> Self:
         if isinstance(value, cls):
             return value
-        if isinstance(value, dict) and value.keys() == {FILE} and isinstance(value[FILE], (str, Path)):
-            secret = cls(path=Path(value[FILE]))
+        if isinstance(value, dict) and value.keys() == {FILE_KEY} and isinstance(value[FILE_KEY], (str, Path)):
+            secret = cls(path=Path(value[FILE_KEY]))
             try:
                 secret.reveal()  # what cannot be read is told before the first call is
             except SecretUnreadable as error:
-                refuse(cls.__name__, [Misfit((FILE,), str(error))])
+                raise_config_errors(cls.__name__, [ConfigIssue((FILE_KEY,), str(error))])
             return secret
         if isinstance(value, (bool, int, float)):
             raise ValueError("a secret is text; put it in quotes")
@@ -161,12 +173,14 @@ def scrub(text: str, secrets: Iterable[str] = (), limit: int = 500, *, lines: bo
     ``secrets`` are removed wherever they stand, also line by line, percent-encoded or escaped for JSON; whatever looks
     like a key goes too, and what an address carries as one.
     """
-    spellings = {spelling for secret in secrets if len(secret) >= _SHORTEST for spelling in _spellings(secret)}
+    spellings = {
+        spelling for secret in secrets if len(secret) >= _MIN_SECRET_LENGTH for spelling in _encoded_forms(secret)
+    }
     window = 16 * limit
-    whole = len(text) <= window
-    text = _without(text[:window], spellings)
-    if not whole:
-        text = _without_cut(text, spellings)
+    is_complete = len(text) <= window
+    text = _remove_secrets(text[:window], spellings)
+    if not is_complete:
+        text = _remove_truncated_secret(text, spellings)
     text = _PARAMETER.sub(rf"\1{_MASK}", text)
     text = _KEY_LIKE.sub(_MASK, _USER_INFO.sub(_MASK, text))
     return printable(text, limit, lines=lines)
@@ -179,31 +193,31 @@ def printable(text: str, limit: int = 500, *, lines: bool = False) -> str:
     pass for a line of ours. With ``lines``, for text that stands alone, newlines and tabs stay. What UTF-8 cannot hold
     (a lone surrogate) becomes a question mark.
     """
-    control = _CONTROL_BUT_LINES if lines else _CONTROL
+    control = _CONTROL_EXCEPT_LINES if lines else _CONTROL
     text = control.sub(" ", text).encode("utf-8", "replace").decode().strip()
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
-def _spellings(secret: str) -> Iterator[str]:
+def _encoded_forms(secret: str) -> Iterator[str]:
     yield secret
     yield quote(secret, safe="", errors="replace")
     yield json.dumps(secret)[1:-1]
-    yield from (line.strip() for line in secret.split("\n") if len(line.strip()) >= 2 * _SHORTEST)
+    yield from (line.strip() for line in secret.split("\n") if len(line.strip()) >= 2 * _MIN_SECRET_LENGTH)
 
 
-def _without(text: str, spellings: Iterable[str]) -> str:
+def _remove_secrets(text: str, spellings: Iterable[str]) -> str:
     for spelling in sorted(spellings, key=len, reverse=True):
         text = text.replace(spelling, _MASK)
     return text
 
 
-def _without_cut(text: str, spellings: Iterable[str]) -> str:
+def _remove_truncated_secret(text: str, spellings: Iterable[str]) -> str:
     """Return ``text`` without the beginning of a secret at its end, where it was cut."""
     for spelling in spellings:
-        start = text.find(spelling[:_SHORTEST], max(0, len(text) - len(spelling)))
+        start = text.find(spelling[:_MIN_SECRET_LENGTH], max(0, len(text) - len(spelling)))
         while start >= 0:
             if spelling.startswith(text[start:]):
                 text = text[:start]
                 break
-            start = text.find(spelling[:_SHORTEST], start + 1)
+            start = text.find(spelling[:_MIN_SECRET_LENGTH], start + 1)
     return text

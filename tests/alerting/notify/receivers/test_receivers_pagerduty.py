@@ -8,50 +8,50 @@ import pytest
 from msgspec.structs import replace
 
 from streamcanary.alerting.notify.receivers import PagerDuty
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused, Retry
-from streamcanary.alerting.notify.receivers.http import open_http
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
+from streamcanary.alerting.notify.receivers.http import open_http_client
 from streamcanary.model.alerts.incident import Action, Evidence, Incident
-from support.alerting.builders import NOON, a_page
-from support.alerting.messages import FULL, HOSTILE, a_full_incident, an_incident, pages
+from support.alerting.builders import NOON, a_message
+from support.alerting.messages import FULL_EVIDENCE, HOSTILE_TEXT, a_full_incident, an_incident, lifecycle_messages
 from support.servers import pagerduty
-from support.servers.pagerduty import KEY
+from support.servers.pagerduty import ROUTING_KEY
 from support.servers.receiver import CLOSE, HANG, Reply
 
 
-def oncall(server: pagerduty.PagerDuty, **more: Any) -> PagerDuty:
+def oncall(server: pagerduty.FakePagerDuty, **more: Any) -> PagerDuty:
     """Configure a receiver."""
-    return PagerDuty.model_validate({"type": "pagerduty", "routing_key": KEY, "url": server.url, **more})
+    return PagerDuty.model_validate({"type": "pagerduty", "routing_key": ROUTING_KEY, "url": server.url, **more})
 
 
-async def send(server: pagerduty.PagerDuty, *told: Any, **more: Any) -> list[Answer]:
+async def send(server: pagerduty.FakePagerDuty, *told: Any, **more: Any) -> list[DeliveryResult]:
     """Send pages, one after the other."""
     receiver = oncall(server, **more)
-    async with open_http(receiver) as http:
+    async with open_http_client(receiver) as http:
         return [await receiver.send(http, page, NOON + 120) for page in told]
 
 
 async def test_a_group_is_one_incident_from_its_trigger_to_its_resolve() -> None:
     """Trigger and update are triggers of one key, so that the second only adds to the log; the resolve ends it."""
-    async with pagerduty.PagerDuty() as server:
-        assert [Accepted()] * 3 == await send(server, *pages(a_full_incident()))
+    async with pagerduty.FakePagerDuty() as server:
+        assert [Accepted()] * 3 == await send(server, *lifecycle_messages(a_full_incident()))
     assert [("trigger", "group"), ("again", "group"), ("resolve", "group")] == server.log
     assert {} == server.open
 
 
 async def test_a_resolve_of_nothing_is_dropped_and_taken() -> None:
     """What comes twice does no harm."""
-    trigger, _, resolve = pages(a_full_incident())
-    async with pagerduty.PagerDuty() as server:
+    trigger, _, resolve = lifecycle_messages(a_full_incident())
+    async with pagerduty.FakePagerDuty() as server:
         assert [Accepted()] * 4 == await send(server, resolve, trigger, resolve, resolve)
     assert [("dropped", "group"), ("trigger", "group"), ("resolve", "group"), ("dropped", "group")] == server.log
 
 
 async def test_an_event_has_everything_that_is_known() -> None:
     """What fails, since when, how it was seen, by whom it is to be mended, what was said, where there is more."""
-    async with pagerduty.PagerDuty() as server:
-        await send(server, pages(a_full_incident())[0], client_url="https://status.example/")
+    async with pagerduty.FakePagerDuty() as server:
+        await send(server, lifecycle_messages(a_full_incident())[0], client_url="https://status.example/")
     assert {
-        "routing_key": KEY,
+        "routing_key": ROUTING_KEY,
         "event_action": "trigger",
         "dedup_key": "group",
         "client": "streamcanary",
@@ -86,7 +86,7 @@ async def test_an_event_has_everything_that_is_known() -> None:
                         "message": "upstream said: too many",
                         "diagnosis": "TCP: refused, nothing listens there",
                         "request_ids": "req_1, req_2",
-                        "trace_ids": ", ".join(FULL.trace_ids),
+                        "trace_ids": ", ".join(FULL_EVIDENCE.trace_ids),
                         "description": "Look.",
                         "labels": a_full_incident().labels,
                     }
@@ -99,8 +99,8 @@ async def test_an_event_has_everything_that_is_known() -> None:
 
 async def test_a_resolve_says_why_it_is_over_and_how_long_it_was() -> None:
     """In the log of the incident, where people look afterwards."""
-    async with pagerduty.PagerDuty() as server:
-        await send(server, pages(a_full_incident())[2])
+    async with pagerduty.FakePagerDuty() as server:
+        await send(server, lifecycle_messages(a_full_incident())[2])
     details = server.deliveries[0].json["payload"]["custom_details"]
     assert ("Resolved after 12m", "recovered: 3 good runs in a row") == (
         details["status"],
@@ -130,8 +130,8 @@ async def test_the_severity_is_that_of_the_label(labels: list[Any], more: dict[s
     incidents = [
         an_incident(key=str(number), labels={"severity": label} if label else {}) for number, label in enumerate(labels)
     ]
-    async with pagerduty.PagerDuty() as server:
-        assert [Accepted()] == await send(server, a_page(*incidents), **more)
+    async with pagerduty.FakePagerDuty() as server:
+        assert [Accepted()] == await send(server, a_message(*incidents), **more)
     assert severity == server.deliveries[0].json["payload"]["severity"]
 
 
@@ -143,8 +143,8 @@ async def test_a_link_says_whose_it_is_unless_it_is_for_all() -> None:
         return an_incident(key=name, subject=name, annotations=annotations)
 
     async def links(*incidents: Incident) -> list[str]:
-        async with pagerduty.PagerDuty() as server:
-            await send(server, a_page(*incidents))
+        async with pagerduty.FakePagerDuty() as server:
+            await send(server, a_message(*incidents))
             return [link["text"] for link in server.deliveries[0].json["links"]]
 
     shared = [about(name, "a") for name in ("one", "two", "three", "four", "five")]
@@ -155,10 +155,10 @@ async def test_a_link_says_whose_it_is_unless_it_is_for_all() -> None:
 
 async def test_what_is_over_stands_apart_from_what_fires() -> None:
     """The event is about those that fire."""
-    over = an_incident(key="1", subject="one", labels={"target": "t1"}, resolved=NOON + 60, reason="recovered")
+    over = an_incident(key="1", subject="one", labels={"target": "t1"}, resolved=NOON + 60, resolve_reason="recovered")
     fires = an_incident(key="2", subject="two", labels={"target": "t2"})
-    async with pagerduty.PagerDuty() as server:
-        await send(server, replace(a_page(fires, over, action=Action.UPDATE), total=5))
+    async with pagerduty.FakePagerDuty() as server:
+        await send(server, replace(a_message(fires, over, action=Action.UPDATE), alert_count=5))
     payload = server.deliveries[0].json["payload"]
     details = payload["custom_details"]
     assert ("t2", "two") == (payload["source"], payload["component"])
@@ -170,28 +170,28 @@ async def test_what_is_over_stands_apart_from_what_fires() -> None:
 async def test_the_severity_is_of_those_that_fire() -> None:
     """A page that is over does not keep a ticket critical."""
     over = an_incident(key="1", labels={"severity": "page"}, resolved=NOON + 60)
-    async with pagerduty.PagerDuty() as server:
-        await send(server, a_page(over, an_incident(key="2", labels={"severity": "ticket"})))
+    async with pagerduty.FakePagerDuty() as server:
+        await send(server, a_message(over, an_incident(key="2", labels={"severity": "ticket"})))
     assert "warning" == server.deliveries[0].json["payload"]["severity"]
 
 
 async def test_the_largest_page_is_still_an_event() -> None:
     """Long texts are cut and alerts left out, and it says how many; nothing is refused for its size."""
     long = {f"name_{number}": "y" * 2000 for number in range(30)}
-    evidence = Evidence(bad=1, total=1, message=HOSTILE, diagnosis=HOSTILE, request_ids=("r" * 9000,) * 5)
+    evidence = Evidence(bad=1, total=1, message=HOSTILE_TEXT, diagnosis=HOSTILE_TEXT, request_ids=("r" * 9000,) * 5)
     incidents = [
         an_incident(
             key=str(number),
             subject="s" * 300,
             rule=f"Rule{number}",
             labels={f"l{name}": "x" * 512 for name in range(40)},
-            annotations={**long, "summary": HOSTILE, "runbook_url": f"https://runbooks.example/{number}"},
+            annotations={**long, "summary": HOSTILE_TEXT, "runbook_url": f"https://runbooks.example/{number}"},
             evidence=evidence,
         )
         for number in range(50)
     ]
-    page = replace(a_page(*incidents), total=60, key="k" * 300)
-    async with pagerduty.PagerDuty() as server:
+    page = replace(a_message(*incidents), alert_count=60, key="k" * 300)
+    async with pagerduty.FakePagerDuty() as server:
         assert [Accepted()] == await send(server, page)
     event = server.deliveries[0].json
     details = event["payload"]["custom_details"]
@@ -205,8 +205,8 @@ async def test_a_page_about_the_daemon_itself_is_an_event() -> None:
     incident = an_incident(
         canary=None, subject="hook", rule="ReceiverFailing", labels={}, annotations={}, evidence=Evidence()
     )
-    async with pagerduty.PagerDuty() as server:
-        assert [Accepted()] == await send(server, a_page(incident))
+    async with pagerduty.FakePagerDuty() as server:
+        assert [Accepted()] == await send(server, a_message(incident))
     payload = server.deliveries[0].json["payload"]
     assert ("ReceiverFailing: hook", "hook") == (payload["summary"], payload["source"])
 
@@ -218,37 +218,37 @@ async def test_a_page_about_the_daemon_itself_is_an_event() -> None:
         (Reply(401), Refused("HTTP 401")),
         (Reply(403), Refused("HTTP 403")),
         (Reply(404), Refused("HTTP 404")),
-        (Reply(429, {"Retry-After": "17"}), Retry(reason="HTTP 429", after=17.0, definite=True)),
+        (Reply(429, {"Retry-After": "17"}), Retry(reason="HTTP 429", retry_after=17.0, is_definitely_undelivered=True)),
         (Reply(500), Retry(reason="HTTP 500")),
-        (Reply(503, {"Retry-After": "5"}), Retry(reason="HTTP 503", after=5.0)),
+        (Reply(503, {"Retry-After": "5"}), Retry(reason="HTTP 503", retry_after=5.0)),
         (
             Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Please log in</html>"),
-            Retry(reason="HTTP 200 with a web page: something in between has answered", definite=True),
+            Retry(reason="HTTP 200 with a web page: something in between has answered", is_definitely_undelivered=True),
         ),
         (HANG, Retry(reason="no answer within 0.2 s")),
     ],
 )
-async def test_what_it_answers_is_understood(reply: Any, answer: Answer) -> None:
+async def test_what_it_answers_is_understood(reply: Any, answer: DeliveryResult) -> None:
     """A login page in between has not taken anything, whatever its status."""
-    async with pagerduty.PagerDuty(reply) as server:
-        assert [answer] == await send(server, a_page(an_incident()), timeout=0.2 if reply == HANG else 5)
+    async with pagerduty.FakePagerDuty(reply) as server:
+        assert [answer] == await send(server, a_message(an_incident()), timeout=0.2 if reply == HANG else 5)
 
 
 async def test_a_connection_that_ends_without_an_answer_means_later() -> None:
     """The event may have been taken; it is sent again, and its key keeps it from being two."""
-    async with pagerduty.PagerDuty(CLOSE) as server:
-        (answer,) = await send(server, a_page(an_incident()))
+    async with pagerduty.FakePagerDuty(CLOSE) as server:
+        (answer,) = await send(server, a_message(an_incident()))
     assert isinstance(answer, Retry)
-    assert not answer.definite
+    assert not answer.is_definitely_undelivered
 
 
 async def test_a_key_that_is_unknown_is_refused_and_not_shown() -> None:
     """PagerDuty says so with 400; an answer that repeats the key is not."""
     other = "f" * 32
-    async with pagerduty.PagerDuty() as server:
-        answers = await send(server, a_page(an_incident()), routing_key=other)
+    async with pagerduty.FakePagerDuty() as server:
+        answers = await send(server, a_message(an_incident()), routing_key=other)
         server.script.append(Reply(400, body=f"bad key {other}".encode()))
-        answers += await send(server, a_page(an_incident()), routing_key=other)
+        answers += await send(server, a_message(an_incident()), routing_key=other)
     assert isinstance(answers[0], Refused)
     assert "'routing_key' is unknown" in answers[0].reason
     assert Refused("HTTP 400: bad key [redacted]") == answers[1]
@@ -257,20 +257,22 @@ async def test_a_key_that_is_unknown_is_refused_and_not_shown() -> None:
 async def test_a_key_from_a_file_is_read_again(tmp_path: Path) -> None:
     """Missing or wrong, it is a reason to try later; rotated, it counts from the next event on."""
     file = tmp_path / "key"
-    async with pagerduty.PagerDuty() as server:
+    async with pagerduty.FakePagerDuty() as server:
         receiver = oncall(server, routing_key=None, routing_key_file=str(file))
-        async with open_http(receiver) as http:
-            missing = await receiver.send(http, a_page(an_incident()), NOON)
+        async with open_http_client(receiver) as http:
+            missing = await receiver.send(http, a_message(an_incident()), NOON)
             file.write_text("too-short-a-s3cr3t")
-            wrong = await receiver.send(http, a_page(an_incident()), NOON)
-            file.write_text(f"{KEY}\n")
-            right = await receiver.send(http, a_page(an_incident()), NOON)
-    assert [Retry(reason=f"cannot read the secret file {file}: No such file or directory", definite=True)] == [missing]
+            wrong = await receiver.send(http, a_message(an_incident()), NOON)
+            file.write_text(f"{ROUTING_KEY}\n")
+            right = await receiver.send(http, a_message(an_incident()), NOON)
+    assert [
+        Retry(reason=f"cannot read the secret file {file}: No such file or directory", is_definitely_undelivered=True)
+    ] == [missing]
     assert (
         Retry(
             reason="the content of a file of secrets must be the 32 letters and digits of an integration of type "
             "Events API v2",
-            definite=True,
+            is_definitely_undelivered=True,
         )
         == wrong
     )
@@ -279,10 +281,10 @@ async def test_a_key_from_a_file_is_read_again(tmp_path: Path) -> None:
 
 async def test_a_retry_says_the_same_again() -> None:
     """The event depends on the page alone, not on when it is sent."""
-    page = pages(a_full_incident())[2]
-    async with pagerduty.PagerDuty() as server:
+    page = lifecycle_messages(a_full_incident())[2]
+    async with pagerduty.FakePagerDuty() as server:
         receiver = oncall(server)
-        async with open_http(receiver) as http:
+        async with open_http_client(receiver) as http:
             for seconds in (0, 3600):
                 await receiver.send(http, page, NOON + 720 + seconds)
     first, second = (msgspec.json.decode(delivery.body) for delivery in server.deliveries)

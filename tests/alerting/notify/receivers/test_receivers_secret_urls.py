@@ -8,17 +8,17 @@ import pytest
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.notify.receivers import Alertmanager, Webhook
 from streamcanary.alerting.notify.receivers.delivery_result import Refused
-from streamcanary.alerting.notify.receivers.http import open_http, post
-from streamcanary.alerting.notify.receivers.url import revealing
+from streamcanary.alerting.notify.receivers.http import open_http_client, post
+from streamcanary.alerting.notify.receivers.url import secret_parts
 from streamcanary.model.alerts.incident import Incident
 from streamcanary.store.database import Store
-from support.alerting.builders import NOON, a_hook, a_page, alerts
-from support.alerting.service import OUTAGE, offer, running, until
-from support.servers.receiver import Receiver, Reply
+from support.alerting.builders import NOON, a_message, alerts, webhook_config
+from support.alerting.service import OUTAGE, enqueue_outcomes, running_service, wait_until
+from support.servers.receiver import FakeReceiver, Reply
 
 PATH = "/hook/tök3n%2Fof-4567"
 QUERY = "sig=s3cr%2Fet+value&x=1"
-PAGE = a_page(Incident(key="k", rule="Errors", subject="chat", opened=NOON))
+PAGE = a_message(Incident(key="k", rule="Errors", subject="chat", opened=NOON))
 
 
 @pytest.mark.parametrize(
@@ -43,32 +43,35 @@ PAGE = a_page(Incident(key="k", rule="Errors", subject="chat", opened=NOON))
 @pytest.mark.parametrize("status", [404, 500])
 async def test_what_a_server_repeats_of_its_address_is_hidden(status: int, said: str, shown: str) -> None:
     """The path, the query, and the long parts of both, plain and percent-encoded; ordinary words stay."""
-    async with Receiver(Reply(status, body=said.encode())) as receiver, open_http() as http:
+    async with FakeReceiver(Reply(status, body=said.encode())) as receiver, open_http_client() as http:
         url = f"{receiver.url}{PATH}?{QUERY}"
-        answer = await Webhook.model_validate(a_hook(url)).send(http, PAGE, NOON)
+        answer = await Webhook.model_validate(webhook_config(url)).send(http, PAGE, NOON)
     assert f"HTTP {status}: {shown}" == answer.reason
 
 
 async def test_what_alertmanager_repeats_of_its_address_is_hidden() -> None:
     """The path before ours may be that of a gateway, with a token in it."""
-    async with Receiver(always=Reply(404, body=b"no page /t0ken-4567/api/v2/alerts")) as peer, open_http() as http:
+    async with (
+        FakeReceiver(always=Reply(404, body=b"no page /t0ken-4567/api/v2/alerts")) as peer,
+        open_http_client() as http,
+    ):
         prom = Alertmanager(type="alertmanager", urls=(f"{peer.url}/t0ken-4567",))
         assert Refused("HTTP 404: no page [redacted]") == await prom.post(http, prom.urls[0], PAGE.alerts, NOON)
 
 
 async def test_the_name_and_password_of_an_address_are_hidden() -> None:
     """They go out as a header, which some servers show."""
-    async with Receiver(Reply(401, body=b"hookuser / p@ssw0rd?")) as receiver, open_http() as http:
+    async with FakeReceiver(Reply(401, body=b"hookuser / p@ssw0rd?")) as receiver, open_http_client() as http:
         url = receiver.url.replace("http://", "http://hookuser:p%40ssw0rd@")
-        answer = await Webhook.model_validate(a_hook(url)).send(http, PAGE, NOON)
+        answer = await Webhook.model_validate(webhook_config(url)).send(http, PAGE, NOON)
     assert Refused("HTTP 401: [redacted] / [redacted]?") == answer
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "nonsense", "http://\udcff/\udcff", "http://h/?&&=&a", ""])
 async def test_an_address_that_is_none_is_looked_at_without_a_crash(url: str) -> None:
     """It may come from a file."""
-    assert all(isinstance(part, str) for part in revealing(url))
-    async with open_http() as http:
+    assert all(isinstance(part, str) for part in secret_parts(url))
+    async with open_http_client() as http:
         await post(http, url, content=b"", headers={}, timeout=1.0, now=NOON)
 
 
@@ -79,20 +82,20 @@ async def test_neither_logs_nor_store_nor_others_see_the_address(
     caplog.set_level(logging.DEBUG, "streamcanary")
     tokens = "t0ken-of-hook", "t0ken-of-prom"
     hook_says, prom_says = (Reply(404, body=f"Cannot POST /hooks/{t} ({t})".encode()) for t in tokens)
-    async with Receiver(always=hook_says) as hook, Receiver(always=prom_says) as prom, Receiver() as other:
+    async with FakeReceiver(always=hook_says) as hook, FakeReceiver(always=prom_says) as prom, FakeReceiver() as other:
         receivers = {
-            "hook": a_hook(f"{hook.url}/hooks/{tokens[0]}"),
+            "hook": webhook_config(f"{hook.url}/hooks/{tokens[0]}"),
             "prom": {"type": "alertmanager", "urls": [f"{prom.url}/hooks/{tokens[1]}"]},
-            "other": a_hook(other.url),
+            "other": webhook_config(other.url),
         }
         config: AlertsConfig = alerts(receivers=receivers)
-        async with running(store, config) as alerting:
-            offer(alerting, OUTAGE)
-            await other.received(3)
-            await until(lambda: len(alerting.active) == 3)
+        async with running_service(store, config) as alerting:
+            enqueue_outcomes(alerting, OUTAGE)
+            await other.wait_for_deliveries(3)
+            await wait_until(lambda: len(alerting.open_incidents) == 3)
             await alerting.drain(1)
     told = b"".join(delivery.body for delivery in other.deliveries)
-    stored = msgspec.json.encode(await store.load_ledger())
+    stored = msgspec.json.encode(await store.load_rows())
     assert {None, "hook", "prom"} == {delivery.json["labels"].get("subject") for delivery in other.deliveries}
     for token in tokens:
         assert token.encode() not in told + stored

@@ -7,25 +7,25 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from streamcanary.alerting.notify.message import Page
+from streamcanary.alerting.notify.message import Message
 from streamcanary.alerting.notify.receivers import Slack
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused, Retry
-from streamcanary.alerting.notify.receivers.http import open_http
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
+from streamcanary.alerting.notify.receivers.http import open_http_client
 from streamcanary.model.alerts.incident import Evidence
-from support.alerting.builders import NOON, a_page
-from support.alerting.messages import HOSTILE, a_full_incident, an_incident, pages
+from support.alerting.builders import NOON, a_message
+from support.alerting.messages import HOSTILE_TEXT, a_full_incident, an_incident, lifecycle_messages
 from support.servers import slack
 from support.servers.receiver import CLOSE, HANG, Reply
 
 
-async def send(server: slack.Slack, *told: Page, **more: Any) -> list[Answer]:
+async def send(server: slack.FakeSlack, *told: Message, **more: Any) -> list[DeliveryResult]:
     """Send pages, one after the other."""
-    receiver = Slack.model_validate({"type": "slack", "url": server.url + slack.PATH, **more})
-    async with open_http(receiver) as http:
+    receiver = Slack.model_validate({"type": "slack", "url": server.url + slack.WEBHOOK_PATH, **more})
+    async with open_http_client(receiver) as http:
         return [await receiver.send(http, page, NOON + 120) for page in told]
 
 
-def message(server: slack.Slack) -> dict[str, Any]:
+def message(server: slack.FakeSlack) -> dict[str, Any]:
     """Return the message that came last."""
     content: dict[str, Any] = server.deliveries[-1].json
     return content
@@ -33,8 +33,8 @@ def message(server: slack.Slack) -> dict[str, Any]:
 
 async def test_each_change_is_a_message_and_the_last_says_how_long_it_was() -> None:
     """The status is a word at the beginning, also where only the text is shown, as on a lock screen."""
-    async with slack.Slack() as server:
-        assert [Accepted()] * 3 == await send(server, *pages(a_full_incident()))
+    async with slack.FakeSlack() as server:
+        assert [Accepted()] * 3 == await send(server, *lifecycle_messages(a_full_incident()))
     said = [delivery.json["text"] for delivery in server.deliveries]
     assert ["Firing: chat: 3 of", "Still firing: chat", "Resolved after 12m"] == [text[:18] for text in said]
     headers = [delivery.json["blocks"][0]["text"]["text"] for delivery in server.deliveries]
@@ -43,8 +43,8 @@ async def test_each_change_is_a_message_and_the_last_says_how_long_it_was() -> N
 
 async def test_a_message_has_everything_that_is_known() -> None:
     """A header, and for each alert what is known, what others said, and where there is more."""
-    async with slack.Slack() as server:
-        await send(server, pages(a_full_incident())[0])
+    async with slack.FakeSlack() as server:
+        await send(server, lifecycle_messages(a_full_incident())[0])
     header, section, notes, context = message(server)["blocks"]
     summary = "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing"
     assert {
@@ -75,14 +75,19 @@ async def test_a_message_has_everything_that_is_known() -> None:
 async def test_what_a_provider_says_mentions_nobody_and_formats_nothing() -> None:
     """Wherever it stands, the server finds no mention and no bare character; mrkdwn has it in code alone."""
     evidence = Evidence(
-        bad=1, total=1, message=HOSTILE, diagnosis=HOSTILE, request_ids=(HOSTILE[:200],), trace_ids=("`*x*`",)
+        bad=1,
+        total=1,
+        message=HOSTILE_TEXT,
+        diagnosis=HOSTILE_TEXT,
+        request_ids=(HOSTILE_TEXT[:200],),
+        trace_ids=("`*x*`",),
     )
-    annotations = {"summary": HOSTILE[:900], "description": "{message}", "runbook_url": "javascript:alert(1)"}
-    incident = an_incident(evidence=evidence, annotations=annotations, resolves=HOSTILE, reason=HOSTILE)
-    async with slack.Slack() as server:
-        assert [Accepted()] * 3 == await send(server, *pages(incident))
+    annotations = {"summary": HOSTILE_TEXT[:900], "description": "{message}", "runbook_url": "javascript:alert(1)"}
+    incident = an_incident(evidence=evidence, annotations=annotations, resolve_condition=HOSTILE_TEXT, resolve_reason=HOSTILE_TEXT)
+    async with slack.FakeSlack() as server:
+        assert [Accepted()] * 3 == await send(server, *lifecycle_messages(incident))
     assert "javascript" not in server.deliveries[0].body.decode()
-    for text in (text for delivery in server.deliveries for text in slack.texts(delivery.json)):
+    for text in (text for delivery in server.deliveries for text in slack.text_objects(delivery.json)):
         if text["type"] == "plain_text":
             assert text["emoji"] is False
             continue
@@ -95,8 +100,8 @@ async def test_what_a_provider_says_mentions_nobody_and_formats_nothing() -> Non
 async def test_control_characters_of_an_annotation_do_not_reach_anybody() -> None:
     """A line that seems to be ours, or runs from right to left, would deceive."""
     incident = an_incident(annotations={"summary": "{message}"}, evidence=Evidence(message="\u202e\x1b[31mred"))
-    async with slack.Slack() as server:
-        await send(server, a_page(incident))
+    async with slack.FakeSlack() as server:
+        await send(server, a_message(incident))
     assert "\u202e" not in json.dumps(message(server)["blocks"][1], ensure_ascii=False)
 
 
@@ -104,11 +109,11 @@ async def test_the_largest_page_is_still_a_message() -> None:
     """As many alerts as there is room for, and how many there are besides."""
     incidents = [a_full_incident(key=str(number)) for number in range(50)]
     long = [
-        an_incident(key=str(number), evidence=Evidence(message=HOSTILE), annotations={"summary": "&" * 2000})
+        an_incident(key=str(number), evidence=Evidence(message=HOSTILE_TEXT), annotations={"summary": "&" * 2000})
         for number in range(50)
     ]
-    async with slack.Slack() as server:
-        answers = await send(server, replace(a_page(*incidents), total=60), a_page(*long))
+    async with slack.FakeSlack() as server:
+        answers = await send(server, replace(a_message(*incidents), alert_count=60), a_message(*long))
         assert [Accepted()] * 2 == answers
     first, second = (delivery.json["blocks"] for delivery in server.deliveries)
     for blocks, total in ((first, 60), (second, 50)):
@@ -119,8 +124,8 @@ async def test_the_largest_page_is_still_a_message() -> None:
 
 async def test_a_text_is_cut_between_characters_and_not_within_one() -> None:
     """Half of an ``&amp;`` would be shown as it is."""
-    async with slack.Slack() as server:
-        await send(server, a_page(an_incident(annotations={"summary": "x" + "&" * 400})))
+    async with slack.FakeSlack() as server:
+        await send(server, a_message(an_incident(annotations={"summary": "x" + "&" * 400})))
     header = message(server)["blocks"][0]["text"]["text"]
     assert header.endswith("&amp;…")
     assert len(header) <= 150
@@ -131,51 +136,54 @@ async def test_a_page_about_the_daemon_itself_is_a_message() -> None:
     incident = an_incident(
         canary=None, subject="hook", rule="ReceiverFailing", labels={}, annotations={}, evidence=Evidence()
     )
-    async with slack.Slack() as server:
-        assert [Accepted()] == await send(server, a_page(incident))
+    async with slack.FakeSlack() as server:
+        assert [Accepted()] == await send(server, a_message(incident))
 
 
 @pytest.mark.parametrize(
     ("server", "answer"),
     [
-        (slack.Slack(Reply(200, {"Content-Type": "text/html"}, b"ok")), Accepted()),
-        (slack.Slack(Reply(200, {"Content-Type": "text/plain"}, b" ok\n")), Accepted()),
-        (slack.Slack(Reply(200, body=b"ok")), Accepted()),
+        (slack.FakeSlack(Reply(200, {"Content-Type": "text/html"}, b"ok")), Accepted()),
+        (slack.FakeSlack(Reply(200, {"Content-Type": "text/plain"}, b" ok\n")), Accepted()),
+        (slack.FakeSlack(Reply(200, body=b"ok")), Accepted()),
         (
-            slack.Slack(Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Please log in</html>")),
-            Retry(reason="HTTP 200 with a web page: something in between has answered", definite=True),
+            slack.FakeSlack(Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Please log in</html>")),
+            Retry(reason="HTTP 200 with a web page: something in between has answered", is_definitely_undelivered=True),
         ),
         (
-            slack.Slack(Reply(200, {"Content-Type": "application/json"}, b'{"success":true}')),
+            slack.FakeSlack(Reply(200, {"Content-Type": "application/json"}, b'{"success":true}')),
             Refused('HTTP 200 without the ok of Slack, so it is not Slack: {"success":true}'),
         ),
         (
-            slack.Slack(Reply(204)),
+            slack.FakeSlack(Reply(204)),
             Refused("HTTP 204 without the ok of Slack, so it is not Slack: it says nothing"),
         ),
-        (slack.Slack(gone=True), Refused("HTTP 404: no_service")),
-        (slack.Slack(archived=True), Refused("HTTP 410: channel_is_archived")),
-        (slack.Slack(Reply(403, body=b"invalid_token")), Refused("HTTP 403: invalid_token")),
-        (slack.Slack(Reply(429, {"Retry-After": "30"})), Retry(reason="HTTP 429", after=30.0, definite=True)),
-        (slack.Slack(Reply(500, body=b"rollup_error")), Retry(reason="HTTP 500: rollup_error")),
-        (slack.Slack(HANG), Retry(reason="no answer within 0.2 s")),
+        (slack.FakeSlack(gone=True), Refused("HTTP 404: no_service")),
+        (slack.FakeSlack(archived=True), Refused("HTTP 410: channel_is_archived")),
+        (slack.FakeSlack(Reply(403, body=b"invalid_token")), Refused("HTTP 403: invalid_token")),
+        (
+            slack.FakeSlack(Reply(429, {"Retry-After": "30"})),
+            Retry(reason="HTTP 429", retry_after=30.0, is_definitely_undelivered=True),
+        ),
+        (slack.FakeSlack(Reply(500, body=b"rollup_error")), Retry(reason="HTTP 500: rollup_error")),
+        (slack.FakeSlack(HANG), Retry(reason="no answer within 0.2 s")),
     ],
 )
-async def test_what_it_answers_is_understood(server: slack.Slack, answer: Answer) -> None:
+async def test_what_it_answers_is_understood(server: slack.FakeSlack, answer: DeliveryResult) -> None:
     """A success is the word ok, which Slack sends as HTML; too many messages are sent later, an archived channel never.
 
     Another success comes from a page in between, which may go away, or from what is no Slack at all.
     """
     async with server:
-        assert [answer] == await send(server, a_page(an_incident()), timeout=0.2 if server.script else 5)
+        assert [answer] == await send(server, a_message(an_incident()), timeout=0.2 if server.script else 5)
 
 
 async def test_a_connection_that_ends_without_an_answer_means_later() -> None:
     """Slack knows no key, so that the message may be there twice: better than not at all."""
-    async with slack.Slack(CLOSE) as server:
-        (answer,) = await send(server, a_page(an_incident()))
+    async with slack.FakeSlack(CLOSE) as server:
+        (answer,) = await send(server, a_message(an_incident()))
     assert isinstance(answer, Retry)
-    assert not answer.definite
+    assert not answer.is_definitely_undelivered
 
 
 async def test_a_success_that_breaks_off_may_have_been_one() -> None:
@@ -188,8 +196,8 @@ async def test_a_success_that_breaks_off_may_have_been_one() -> None:
         writer.close()
 
     async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
-        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{slack.PATH}"
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{slack.WEBHOOK_PATH}"
         receiver = Slack.model_validate({"type": "slack", "url": url})
-        async with open_http(receiver) as http:
-            told = await receiver.send(http, a_page(an_incident()), NOON)
+        async with open_http_client(receiver) as http:
+            told = await receiver.send(http, a_message(an_incident()), NOON)
     assert Retry(reason="HTTP 200, and the answer broke off") == told

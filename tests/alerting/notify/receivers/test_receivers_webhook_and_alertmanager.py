@@ -7,18 +7,18 @@ import pytest
 from streamcanary.alerting.engine.keys import incident_key
 from streamcanary.alerting.notify.message import rfc3339
 from streamcanary.alerting.notify.receivers import Alertmanager, Webhook
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused, Retry
-from streamcanary.alerting.notify.receivers.http import open_http, post
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
+from streamcanary.alerting.notify.receivers.http import open_http_client, post
 from streamcanary.model.alerts.incident import Action
-from support.alerting.builders import NOON, a_hook, a_page
+from support.alerting.builders import NOON, a_message, webhook_config
 from support.alerting.messages import an_alert, an_incident
 from support.programs.program import free_ports
-from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Receiver, Reply
+from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, FakeReceiver, Reply
 
 
-async def send(receiver: Receiver, **more: Any) -> Answer:
+async def send(receiver: FakeReceiver, **more: Any) -> DeliveryResult:
     """Post something to ``receiver``."""
-    async with open_http() as http:
+    async with open_http_client() as http:
         return await post(http, receiver.url, content=b"{}", headers={}, timeout=5.0, now=NOON, **more)
 
 
@@ -34,19 +34,22 @@ async def send(receiver: Receiver, **more: Any) -> Answer:
             Reply(302, {"Location": "/login"}),
             Refused("HTTP 302: redirects are not followed; set the address it leads to"),
         ),
-        (Reply(429), Retry(reason="HTTP 429", definite=True)),
-        (Reply(429, {"Retry-After": "7"}), Retry(reason="HTTP 429", after=7.0, definite=True)),
-        (Reply(429, {"Retry-After": "999999"}), Retry(reason="HTTP 429", after=3600.0, definite=True)),
-        (Reply(429, {"Retry-After": "-1"}), Retry(reason="HTTP 429", definite=True)),
-        (Reply(429, {"Retry-After": "soon"}), Retry(reason="HTTP 429", definite=True)),
-        (Reply(503, {"Retry-After": "Fri, 15 Jan 2027 08:00:30 GMT"}), Retry(reason="HTTP 503", after=30.0)),
+        (Reply(429), Retry(reason="HTTP 429", is_definitely_undelivered=True)),
+        (Reply(429, {"Retry-After": "7"}), Retry(reason="HTTP 429", retry_after=7.0, is_definitely_undelivered=True)),
+        (
+            Reply(429, {"Retry-After": "999999"}),
+            Retry(reason="HTTP 429", retry_after=3600.0, is_definitely_undelivered=True),
+        ),
+        (Reply(429, {"Retry-After": "-1"}), Retry(reason="HTTP 429", is_definitely_undelivered=True)),
+        (Reply(429, {"Retry-After": "soon"}), Retry(reason="HTTP 429", is_definitely_undelivered=True)),
+        (Reply(503, {"Retry-After": "Fri, 15 Jan 2027 08:00:30 GMT"}), Retry(reason="HTTP 503", retry_after=30.0)),
         (Reply(500, body=b"oops"), Retry(reason="HTTP 500: oops")),
-        (Reply(408), Retry(reason="HTTP 408", definite=True)),
+        (Reply(408), Retry(reason="HTTP 408", is_definitely_undelivered=True)),
     ],
 )
-async def test_an_answer_is_judged_by_its_status(reply: Reply, answer: Answer) -> None:
+async def test_an_answer_is_judged_by_its_status(reply: Reply, answer: DeliveryResult) -> None:
     """2xx is accepted; 429, 5xx and 408 mean later; everything else, redirects included, is refused."""
-    async with Receiver(reply) as receiver:
+    async with FakeReceiver(reply) as receiver:
         assert await send(receiver) == answer
         assert len(receiver.deliveries) == 1
 
@@ -54,31 +57,31 @@ async def test_an_answer_is_judged_by_its_status(reply: Reply, answer: Answer) -
 @pytest.mark.parametrize("behaviour", [CLOSE, CUT])
 async def test_no_answer_means_later(behaviour: Behaviour) -> None:
     """A receiver that closes the connection, in the middle of its answer as well, may or may not have it."""
-    async with Receiver(behaviour) as receiver:
+    async with FakeReceiver(behaviour) as receiver:
         closed = await send(receiver)
     assert isinstance(closed, Retry)
-    assert not closed.definite
+    assert not closed.is_definitely_undelivered
 
 
 async def test_a_connection_that_is_refused_is_a_definite_no() -> None:
     """Nothing was sent, so nothing was taken."""
     (port,) = free_ports(1)
-    async with open_http() as http:
+    async with open_http_client() as http:
         answer = await post(http, f"http://127.0.0.1:{port}", content=b"{}", headers={}, timeout=5.0, now=NOON)
     assert isinstance(answer, Retry)
-    assert (answer.definite, answer.reason.startswith("cannot connect")) == (True, True)
+    assert (answer.is_definitely_undelivered, answer.reason.startswith("cannot connect")) == (True, True)
 
 
 async def test_a_receiver_that_hangs_is_given_up() -> None:
     """The whole delivery is bounded."""
-    async with Receiver(HANG) as receiver, open_http() as http:
+    async with FakeReceiver(HANG) as receiver, open_http_client() as http:
         answer = await post(http, receiver.url, content=b"{}", headers={}, timeout=0.05, now=NOON)
     assert answer == Retry(reason="no answer within 0.05 s")
 
 
 async def test_an_endless_body_is_not_read_to_its_end() -> None:
     """The status is the answer, and the reason is short."""
-    async with Receiver(Reply(400, body=b"x" * 5_000_000)) as receiver:
+    async with FakeReceiver(Reply(400, body=b"x" * 5_000_000)) as receiver:
         answer = await send(receiver)
     assert isinstance(answer, Refused)
     assert len(answer.reason) < 400
@@ -87,19 +90,19 @@ async def test_an_endless_body_is_not_read_to_its_end() -> None:
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://a\nb/", "nonsense", "http://\udcff/"])
 async def test_an_address_that_is_none_is_no_crash(url: str) -> None:
     """It may come from a file; it is tried again, as the file may be mended."""
-    async with open_http() as http:
+    async with open_http_client() as http:
         assert isinstance(await post(http, url, content=b"", headers={}, timeout=1.0, now=NOON), Retry)
 
 
 async def test_a_proxy_is_not_asked_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Or an Alertmanager in the same pod could not be reached."""
-    async with Receiver() as proxy, Receiver() as receiver:
+    async with FakeReceiver() as proxy, FakeReceiver() as receiver:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
         assert await send(receiver) == Accepted()
-        async with open_http() as http:
+        async with open_http_client() as http:
             await post(http, "http://elsewhere.invalid/", content=b"", headers={}, timeout=5.0, now=NOON)
         assert (len(receiver.deliveries), [delivery.path for delivery in proxy.deliveries]) == (
             1,
@@ -115,7 +118,7 @@ async def test_a_proxy_that_is_none_costs_no_page(
     monkeypatch.setenv("http_proxy", "gopher://proxy:70")
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.delenv("no_proxy", raising=False)
-    async with Receiver() as receiver, open_http() as http:
+    async with FakeReceiver() as receiver, open_http_client() as http:
         url = receiver.url.replace("127.0.0.1", "0.0.0.0")  # noqa: S104 - this machine, too, but not as loopback
         for _ in range(2):
             assert await post(http, url, content=b"", headers={}, timeout=5.0, now=NOON) == Accepted()
@@ -126,9 +129,9 @@ async def test_a_proxy_that_is_none_costs_no_page(
 
 async def test_a_webhook_is_signed() -> None:
     """Id, time and body are under the signature, as Standard Webhooks says."""
-    async with Receiver() as receiver, open_http() as http:
-        hook = Webhook.model_validate(a_hook(receiver.url))
-        assert await hook.send(http, a_page(an_incident()), NOON + 7.9) == Accepted()
+    async with FakeReceiver() as receiver, open_http_client() as http:
+        hook = Webhook.model_validate(webhook_config(receiver.url))
+        assert await hook.send(http, a_message(an_incident()), NOON + 7.9) == Accepted()
     (delivery,) = receiver.deliveries
     assert delivery.signed_with(SECRET)
     assert (delivery.id, delivery.headers["webhook-timestamp"]) == ("notice", str(int(NOON) + 7))
@@ -137,10 +140,10 @@ async def test_a_webhook_is_signed() -> None:
 
 async def test_the_body_of_a_webhook_is_a_contract() -> None:
     """Version 1, whole."""
-    over = an_incident(resolved=NOON + 90.5, reason="recovered", resolves="3 good runs")
-    async with Receiver() as receiver, open_http() as http:
-        hook = Webhook.model_validate(a_hook(receiver.url))
-        await hook.send(http, a_page(over, action=Action.RESOLVE), NOON)
+    over = an_incident(resolved=NOON + 90.5, resolve_reason="recovered", resolve_condition="3 good runs")
+    async with FakeReceiver() as receiver, open_http_client() as http:
+        hook = Webhook.model_validate(webhook_config(receiver.url))
+        await hook.send(http, a_message(over, action=Action.RESOLVE), NOON)
     assert receiver.deliveries[0].json == {
         "version": 1,
         "type": "alert.resolved",
@@ -189,25 +192,25 @@ async def test_the_body_of_a_webhook_is_a_contract() -> None:
 )
 async def test_a_webhook_is_told_of_each_change(action: Action, kind: str) -> None:
     """The type says which."""
-    async with Receiver() as receiver, open_http() as http:
-        hook = Webhook.model_validate(a_hook(receiver.url))
-        assert await hook.send(http, a_page(an_incident(), action=action), NOON) == Accepted()
+    async with FakeReceiver() as receiver, open_http_client() as http:
+        hook = Webhook.model_validate(webhook_config(receiver.url))
+        assert await hook.send(http, a_message(an_incident(), action=action), NOON) == Accepted()
     assert receiver.deliveries[0].json["type"] == kind
 
 
 async def test_secrets_in_files_are_read_again(tmp_path: Path) -> None:
     """A rotated secret counts from the next page on; a missing one is a reason to try later, not to crash."""
     secret = tmp_path / "secret"
-    async with Receiver() as receiver, open_http() as http:
+    async with FakeReceiver() as receiver, open_http_client() as http:
         (tmp_path / "url").write_text(receiver.url)
         hook = Webhook.model_validate(
             {"type": "webhook", "url_file": str(tmp_path / "url"), "secret_file": str(secret)}
         )
-        missing = await hook.send(http, a_page(an_incident()), NOON)
+        missing = await hook.send(http, a_message(an_incident()), NOON)
         secret.write_text("not a secret")
-        broken = await hook.send(http, a_page(an_incident()), NOON)
+        broken = await hook.send(http, a_message(an_incident()), NOON)
         secret.write_text(SECRET)
-        assert await hook.send(http, a_page(an_incident()), NOON) == Accepted()
+        assert await hook.send(http, a_message(an_incident()), NOON) == Accepted()
     assert isinstance(missing, Retry)
     assert "cannot read the secret file" in missing.reason
     assert isinstance(broken, Retry)
@@ -217,10 +220,10 @@ async def test_secrets_in_files_are_read_again(tmp_path: Path) -> None:
 
 async def test_a_webhook_that_echoes_its_secret_does_not_leak_it() -> None:
     """What comes back is hostile text."""
-    async with Receiver() as receiver, open_http() as http:
-        hook = Webhook.model_validate(a_hook(f"{receiver.url}/token-1234"))
+    async with FakeReceiver() as receiver, open_http_client() as http:
+        hook = Webhook.model_validate(webhook_config(f"{receiver.url}/token-1234"))
         receiver.always = Reply(400, body=f"{SECRET} {receiver.url}/token-1234".encode())
-        answer = await hook.send(http, a_page(an_incident()), NOON)
+        answer = await hook.send(http, a_message(an_incident()), NOON)
     assert isinstance(answer, Refused)
     assert SECRET not in answer.reason
     assert "token-1234" not in answer.reason
@@ -228,7 +231,7 @@ async def test_a_webhook_that_echoes_its_secret_does_not_leak_it() -> None:
 
 async def test_alertmanager_is_told_with_an_end() -> None:
     """A firing alert ends in a quarter of an hour unless it is told again; a resolved one when it did."""
-    async with Receiver() as receiver, open_http() as http:
+    async with FakeReceiver() as receiver, open_http_client() as http:
         prom = Alertmanager(type="alertmanager", urls=(receiver.url,), generator_url="http://status.example/")
         alerts = [an_alert(), an_alert(resolved=NOON + 60)]
         assert await prom.post(http, receiver.url, alerts, NOON + 120) == Accepted()
@@ -254,7 +257,7 @@ async def test_alertmanager_is_told_with_an_end() -> None:
 
 async def test_alertmanager_is_never_told_of_an_end_before_the_start() -> None:
     """It would refuse that; a clock that was set back makes it possible."""
-    async with Receiver() as receiver, open_http() as http:
+    async with FakeReceiver() as receiver, open_http_client() as http:
         prom = Alertmanager(type="alertmanager", urls=(receiver.url,))
         await prom.post(http, receiver.url, [an_alert()], NOON - 7200)
     (alert,) = receiver.deliveries[0].json
@@ -264,7 +267,7 @@ async def test_alertmanager_is_never_told_of_an_end_before_the_start() -> None:
 @pytest.mark.parametrize("now", [NOON - 7200, NOON + 30, NOON + 90])
 async def test_what_is_over_is_over_whatever_the_clock_says(now: float) -> None:
     """An end that is yet to come, as after a clock step back, would make it fire again; one before the start, too."""
-    async with Receiver() as receiver, open_http() as http:
+    async with FakeReceiver() as receiver, open_http_client() as http:
         prom = Alertmanager(type="alertmanager", urls=(receiver.url,))
         await prom.post(http, receiver.url, [an_alert(resolved=NOON + 60)], now)
     (alert,) = receiver.deliveries[0].json
@@ -275,17 +278,24 @@ async def test_what_is_over_is_over_whatever_the_clock_says(now: float) -> None:
 async def test_a_web_page_is_no_consent_of_an_api_and_may_be_of_an_endpoint_of_somebodys_own() -> None:
     """Alertmanager shows none, so it is a portal in between; many a framework answers HTML unless told otherwise."""
     page = Reply(200, {"Content-Type": "text/html"}, b"<html>Please log in</html>")
-    async with Receiver(always=page) as server, open_http() as http:
+    async with FakeReceiver(always=page) as server, open_http_client() as http:
         prom = Alertmanager(type="alertmanager", urls=(server.url,))
-        in_between = Retry(reason="HTTP 200 with a web page: something in between has answered", definite=True)
+        in_between = Retry(
+            reason="HTTP 200 with a web page: something in between has answered", is_definitely_undelivered=True
+        )
         assert in_between == await prom.post(http, server.url, [an_alert()], NOON)
-        assert Accepted() == await Webhook.model_validate(a_hook(server.url)).send(http, a_page(an_incident()), NOON)
+        assert Accepted() == await Webhook.model_validate(webhook_config(server.url)).send(
+            http, a_message(an_incident()), NOON
+        )
 
 
 async def test_many_alerts_go_in_parts() -> None:
     """One refused part is told, and keeps the others from nothing; one that may come later ends the round."""
     alerts = [an_alert()] * 150
-    async with Receiver(Reply(), Reply(400, body=b"bad"), Reply(), Reply(500)) as receiver, open_http() as http:
+    async with (
+        FakeReceiver(Reply(), Reply(400, body=b"bad"), Reply(), Reply(500)) as receiver,
+        open_http_client() as http,
+    ):
         prom = Alertmanager(type="alertmanager", urls=(receiver.url,))
         assert await prom.post(http, receiver.url, alerts, NOON) == Refused("HTTP 400: bad")
         assert await prom.post(http, receiver.url, alerts, NOON) == Retry(reason="HTTP 500")
@@ -294,9 +304,9 @@ async def test_many_alerts_go_in_parts() -> None:
 
 async def test_cancelling_a_delivery_cancels_it() -> None:
     """A shutdown does not wait for a receiver that hangs."""
-    async with Receiver(HANG) as receiver, open_http() as http:
+    async with FakeReceiver(HANG) as receiver, open_http_client() as http:
         task = asyncio.create_task(post(http, receiver.url, content=b"", headers={}, timeout=60.0, now=NOON))
-        await receiver.received(1)
+        await receiver.wait_for_deliveries(1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task

@@ -18,9 +18,9 @@ from streamcanary.alerting.notify.receivers.pagerduty import PagerDuty
 from streamcanary.alerting.notify.receivers.slack import Slack
 from streamcanary.alerting.notify.receivers.webhook import Webhook
 
-EdgeReceiver = PagerDuty | Slack | Webhook | Apprise
-LevelReceiver = Alertmanager
+EventReceiver = PagerDuty | Slack | Webhook | Apprise
+StateReceiver = Alertmanager
 Receiver = Annotated[PagerDuty | Slack | Webhook | Apprise | Alertmanager, Field(discriminator="type")]
 """Any receiver, told apart by its ``type``."""
 
-__all__ = ["Alertmanager", "Apprise", "EdgeReceiver", "LevelReceiver", "PagerDuty", "Receiver", "Slack", "Webhook"]
+__all__ = ["Alertmanager", "Apprise", "EventReceiver", "StateReceiver", "PagerDuty", "Receiver", "Slack", "Webhook"]

@@ -11,20 +11,20 @@ import msgspec
 from pydantic import Field, field_validator
 
 from streamcanary.alerting.notify.message import Alert, rfc3339
-from streamcanary.alerting.notify.receivers.base import HttpTerms
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Refused
-from streamcanary.alerting.notify.receivers.response_check import no_web_page
-from streamcanary.alerting.notify.receivers.url import BaseAddress
+from streamcanary.alerting.notify.receivers.base import HttpReceiver
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused
+from streamcanary.alerting.notify.receivers.response_check import reject_web_page
+from streamcanary.alerting.notify.receivers.url import BaseUrl
 from streamcanary.alerting.notify.text import facts
 from streamcanary.model.config_types.duration import PositiveDuration
 
-LINGER = 15 * 60.0
+ALERT_EXPIRY = 15 * 60.0
 """Seconds for which a firing alert counts without word from us, and for which a resolved one is told again."""
 
-_BATCH = 64  # alerts a request, as Prometheus itself sends them
+_MAX_ALERTS_PER_REQUEST = 64  # alerts a request, as Prometheus itself sends them
 
 
-class Alertmanager(HttpTerms):
+class Alertmanager(HttpReceiver):
     """A level receiver: told its whole state at every change and each ``resend`` seconds, every peer on its own.
 
     ``urls`` are the addresses of all peers of the cluster, never of a load balancer before them. A firing alert is sent
@@ -34,42 +34,47 @@ class Alertmanager(HttpTerms):
     of that name.
     """
 
-    level: ClassVar[bool] = True
-    keyed: ClassVar[bool] = True
+    is_state_receiver: ClassVar[bool] = True
+    can_deduplicate: ClassVar[bool] = True
 
     type: Literal["alertmanager"]
-    urls: Annotated[tuple[BaseAddress, ...], Field(min_length=1, max_length=16)]
-    resend: Annotated[PositiveDuration, Field(ge=1, le=LINGER / 3)] = 60.0
-    generator_url: BaseAddress | None = None
+    urls: Annotated[tuple[BaseUrl, ...], Field(min_length=1, max_length=16)]
+    resend: Annotated[PositiveDuration, Field(ge=1, le=ALERT_EXPIRY / 3)] = 60.0
+    generator_url: BaseUrl | None = None
 
     @field_validator("urls")
     @classmethod
-    def _each_once(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_unique_urls(cls, urls: tuple[str, ...]) -> tuple[str, ...]:
         if len(set(urls)) < len(urls):
             raise ValueError("has the same address twice")
         return urls
 
-    async def post(self, http: httpx2.AsyncClient, url: str, alerts: Sequence[Alert], now: float) -> Answer:
+    async def post(self, http: httpx2.AsyncClient, url: str, alerts: Sequence[Alert], now: float) -> DeliveryResult:
         """Tell the peer at ``url`` of all ``alerts``; the answer is the worst of those to its parts.
 
         Alertmanager keeps the valid alerts of a request that it answers with 400.
         """
-        worst: Answer = Accepted()
-        for start in range(0, len(alerts), _BATCH):
-            part = msgspec.json.encode([self._alert(alert, now) for alert in alerts[start : start + _BATCH]])
-            answer = await self.deliver(http, f"{url}/api/v2/alerts", part, now, consent=no_web_page)
-            if isinstance(answer, Refused):
-                worst = answer
-            elif not isinstance(answer, Accepted):
-                return answer  # it will hear all of it again soon
-        return worst
+        worst_result: DeliveryResult = Accepted()
+        for start in range(0, len(alerts), _MAX_ALERTS_PER_REQUEST):
+            batch = msgspec.json.encode(
+                [self._alert(alert, now) for alert in alerts[start : start + _MAX_ALERTS_PER_REQUEST]]
+            )
+            result = await self.deliver(http, f"{url}/api/v2/alerts", batch, now, check_response=reject_web_page)
+            if isinstance(result, Refused):
+                worst_result = result
+            elif not isinstance(result, Accepted):
+                return result  # it will hear all of it again soon
+        return worst_result
 
     def _alert(self, alert: Alert, now: float) -> dict[str, object]:
         # after a clock step back both may be yet to come: an end that is counts as firing, and none is before its start
-        ends = now + LINGER if alert.resolved is None else min(alert.resolved, now)
+        ends = now + ALERT_EXPIRY if alert.resolved is None else min(alert.resolved, now)
         document: dict[str, object] = {
             "labels": alert.labels,
-            "annotations": {**_known(alert), **{name: text for name, text in alert.annotations.items() if text}},
+            "annotations": {
+                **_evidence_annotations(alert),
+                **{name: text for name, text in alert.annotations.items() if text},
+            },
             "startsAt": rfc3339(min(alert.opened, now, ends)),
             "endsAt": rfc3339(ends),
         }
@@ -78,6 +83,6 @@ class Alertmanager(HttpTerms):
         return document
 
 
-def _known(alert: Alert) -> dict[str, str]:
-    traces = {"trace_url": alert.traces[-1]} if alert.traces else {}
+def _evidence_annotations(alert: Alert) -> dict[str, str]:
+    traces = {"trace_url": alert.trace_urls[-1]} if alert.trace_urls else {}
     return {fact.key: fact.text for fact in facts(alert)} | traces

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import httpx2
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
-from streamcanary.alerting.notify.message import Alert, Page
-from streamcanary.alerting.notify.receivers.base import Terms, undelivered
-from streamcanary.alerting.notify.receivers.blocking_call import Errand
-from streamcanary.alerting.notify.receivers.delivery_result import Answer
-from streamcanary.alerting.notify.receivers.url import revealing
-from streamcanary.alerting.notify.text import clip, facts, links, quiet, status
+from streamcanary.alerting.notify.message import Alert, Message
+from streamcanary.alerting.notify.receivers.base import BaseReceiver, retry_for_unusable_secret
+from streamcanary.alerting.notify.receivers.blocking_call import BlockingCall
+from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult
+from streamcanary.alerting.notify.receivers.url import secret_parts
+from streamcanary.alerting.notify.text import disarm_mentions, facts, links, status, truncate
 from streamcanary.model.alerts.incident import Action
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable, scrub
@@ -25,31 +25,31 @@ from streamcanary.model.config_types.secret import Secret, SecretUnreadable, scr
 if TYPE_CHECKING:
     from apprise import NotifyBase
 
-_MOST_ADDRESSES = 16
-_MOST_ALERTS = 10
-_LONGEST_TITLE = 200
-_LONGEST_BODY = 16_000
-_SHORTEST_BODY = 100
-_SHORTEST_TOKEN = 10
+_MAX_URLS = 16
+_MAX_ALERTS = 10
+_MAX_TITLE_LENGTH = 200
+_MAX_BODY_LENGTH = 16_000
+_MIN_BODY_LENGTH = 100
+_MIN_TOKEN_LENGTH = 10
 _ADVICE = (
     "is no address that Apprise knows, such as mailtos://user:password@example.com?to=oncall@example.com; "
     "see https://appriseit.com/services/"
 )
-_KINDS = {Action.TRIGGER: "failure", Action.UPDATE: "warning", Action.RESOLVE: "success"}
+_NOTIFY_TYPES = {Action.TRIGGER: "failure", Action.UPDATE: "warning", Action.RESOLVE: "success"}
 
 
-def _check(url: str) -> str:
+def _check_url(url: str) -> str:
     if _service(url) is None:
         raise ValueError(_ADVICE)
     return url
 
 
-def _address(value: Secret) -> Secret:
-    _check(value.reveal())
+def _check_secret_url(value: Secret) -> Secret:
+    _check_url(value.reveal())
     return value
 
 
-class Apprise(Terms):
+class Apprise(BaseReceiver):
     """An edge receiver: a message in words when a group of alerts begins to fire, at each change, and when it is over.
 
     It cannot deduplicate and cannot resolve: what comes twice is there twice, and that it is over is one more message.
@@ -62,40 +62,40 @@ class Apprise(Terms):
     answer is waited for; a delivery that takes longer goes on, and no other begins before it has ended.
     """
 
-    level: ClassVar[bool] = False
-    keyed: ClassVar[bool] = False
-    caveat: ClassVar[str] = (
+    is_state_receiver: ClassVar[bool] = False
+    can_deduplicate: ClassVar[bool] = False
+    config_warning: ClassVar[str] = (
         "apprise can neither deduplicate nor resolve: a message may come twice, and that an alert is over is one more"
     )
 
     type: Literal["apprise"]
     urls: (
         Annotated[
-            tuple[Annotated[Secret, AfterValidator(_address)], ...], Field(min_length=1, max_length=_MOST_ADDRESSES)
+            tuple[Annotated[Secret, AfterValidator(_check_secret_url)], ...], Field(min_length=1, max_length=_MAX_URLS)
         ]
         | None
     ) = None
     urls_file: Path | None = None
     timeout: Annotated[PositiveDuration, Field(le=60)] = 30.0
 
-    _errand: Errand = PrivateAttr(default_factory=Errand)
+    _blocking_call: BlockingCall = PrivateAttr(default_factory=BlockingCall)
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "Apprise":
+    def _check_one_of_urls(self) -> "Apprise":
         if (self.urls is None) is (self.urls_file is None):
             raise ValueError("needs exactly one of urls and urls_file")
         return self
 
-    def obstacle(self) -> str | None:
+    def delivery_obstacle(self) -> str | None:
         """Say what keeps it from being told, as far as can be seen without asking it. Reads files."""
         try:
-            for url in self.reveal():
-                _check(url)
+            for url in self.read_secrets():
+                _check_url(url)
         except (SecretUnreadable, ValueError) as error:
-            return undelivered(error).reason
+            return retry_for_unusable_secret(error).reason
         return None
 
-    def reveal(self) -> tuple[str, ...]:
+    def read_secrets(self) -> tuple[str, ...]:
         """Return the addresses.
 
         Raises:
@@ -106,22 +106,22 @@ class Apprise(Terms):
             return tuple(secret.reveal() for secret in self.urls)
         lines = (line.strip() for line in Secret(path=self.urls_file).reveal().splitlines())
         urls = tuple(dict.fromkeys(line for line in lines if line and not line.startswith("#")))
-        if not 0 < len(urls) <= _MOST_ADDRESSES:
-            raise ValueError(f"must be 1 to {_MOST_ADDRESSES} addresses, one on each line")
+        if not 0 < len(urls) <= _MAX_URLS:
+            raise ValueError(f"must be 1 to {_MAX_URLS} addresses, one on each line")
         return urls
 
-    async def send(self, http: httpx2.AsyncClient, page: Page, now: float) -> Answer:
+    async def send(self, http: httpx2.AsyncClient, message: Message, now: float) -> DeliveryResult:
         """Deliver ``page``. Raises nothing but cancellation."""
         try:
-            urls = self.reveal()
+            urls = self.read_secrets()
         except (SecretUnreadable, ValueError) as error:
-            return undelivered(error)
-        title = clip(quiet(f"{status(page, now)}: {page.title}"), _LONGEST_TITLE)
+            return retry_for_unusable_secret(error)
+        title = truncate(disarm_mentions(f"{status(message, now)}: {message.title}"), _MAX_TITLE_LENGTH)
 
         def deliver(url: str) -> str | None:
-            return _notify(url, title, _body(page), _KINDS[page.action])
+            return _notify(url, title, _body(message), _NOTIFY_TYPES[message.action])
 
-        return await self._errand.run(page.id, urls, deliver, self.timeout)
+        return await self._blocking_call.run(message.id, urls, deliver, self.timeout)
 
 
 def _notify(url: str, title: str, body: str, kind: str) -> str | None:
@@ -131,28 +131,30 @@ def _notify(url: str, title: str, body: str, kind: str) -> str | None:
     service = _service(url)
     if service is None:
         return f"an address in the file {_ADVICE}"
-    room = min(_LONGEST_BODY, max(_SHORTEST_BODY, service.body_maxlen - len(title) - 2))  # some put the title in front
+    room = min(
+        _MAX_BODY_LENGTH, max(_MIN_BODY_LENGTH, service.body_maxlen - len(title) - 2)
+    )  # some put the title in front
     sender = apprise.Apprise(asset=_asset())
     sender.add(service)
     try:
-        result = sender.notify(body=clip(body, room), title=title, notify_type=kind, body_format="text")
+        result = sender.notify(body=truncate(body, room), title=title, notify_type=kind, body_format="text")
     except Exception as error:  # noqa: BLE001 - plugins are the work of many; what one raises is told as the reason
-        said = f"{type(error).__name__}: {error}"
+        reason = f"{type(error).__name__}: {error}"
     else:
         if result:
             return None
-        said = "; ".join(dict.fromkeys(entry.message for entry in result.logs())) or "not taken, without a reason"
-    return f"{service.service_name}: {scrub(said, _hidden(url), 200)}"
+        reason = "; ".join(dict.fromkeys(entry.message for entry in result.logs())) or "not taken, without a reason"
+    return f"{service.service_name}: {scrub(reason, _secret_parts(url), 200)}"
 
 
-def _hidden(url: str) -> set[str]:
+def _secret_parts(url: str) -> set[str]:
     """Return what must not be shown of ``url``; where a host would stand, many services have a token."""
-    hidden = set(revealing(url))
+    secrets = set(secret_parts(url))
     try:
         host = urlsplit(url).netloc.rpartition("@")[2]
     except ValueError:
-        return hidden
-    return hidden if "." in host or ":" in host or len(host) < _SHORTEST_TOKEN else hidden | {host, host.lower()}
+        return secrets
+    return secrets if "." in host or ":" in host or len(host) < _MIN_TOKEN_LENGTH else secrets | {host, host.lower()}
 
 
 def _service(url: str) -> "NotifyBase | None":
@@ -180,19 +182,19 @@ def _asset() -> Any:
     )
 
 
-def _body(page: Page) -> str:
-    shown, firing = page.alerts[:_MOST_ALERTS], len(page.firing)
-    told = [_told(alert) for alert in shown]
-    if page.total > len(shown):
-        told.append(f"and {page.total - len(shown)} more")
+def _body(message: Message) -> str:
+    shown, firing = message.alerts[:_MAX_ALERTS], len(message.firing_alerts)
+    paragraphs = [_alert_text(alert) for alert in shown]
+    if message.alert_count > len(shown):
+        paragraphs.append(f"and {message.alert_count - len(shown)} more")
     if 0 < firing < len(shown):
-        told.insert(firing, "No longer firing:")
-    return quiet("\n\n".join(told))
+        paragraphs.insert(firing, "No longer firing:")
+    return disarm_mentions("\n\n".join(paragraphs))
 
 
-def _told(alert: Alert) -> str:
-    whose = f"{alert.name}, {alert.subject}" if alert.subject else alert.name
-    lines = [alert.summary, f"{whose}: {'firing' if alert.firing else 'resolved'}"]
+def _alert_text(alert: Alert) -> str:
+    heading = f"{alert.name}, {alert.subject}" if alert.subject else alert.name
+    lines = [alert.summary, f"{heading}: {'firing' if alert.is_firing else 'resolved'}"]
     lines += [f"{fact.title}: {fact.text}" for fact in facts(alert)]
     lines += [f"{link.title}: {link.url}" for link in links(alert)]
     return "\n".join(lines)

@@ -6,17 +6,17 @@ from typing import Annotated, ClassVar
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field
 
-from streamcanary.alerting.notify.receivers.delivery_result import Answer, Retry
+from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult, Retry
 from streamcanary.alerting.notify.receivers.http import post
-from streamcanary.alerting.notify.receivers.response_check import Consent, any_success
-from streamcanary.alerting.notify.receivers.url import revealing
+from streamcanary.alerting.notify.receivers.response_check import ResponseCheck, accept_any_success
+from streamcanary.alerting.notify.receivers.url import secret_parts
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
-from streamcanary.transport.connection_settings import Way
-from streamcanary.transport.tls import TrustUnusable, open_trust
+from streamcanary.transport.connection_settings import ConnectionSettings
+from streamcanary.transport.tls import TlsFileError, create_tls_context
 
 
-class Terms(BaseModel):
+class BaseReceiver(BaseModel):
     """On what terms a receiver is told.
 
     ``timeout`` (seconds) bounds one delivery. ``per_minute`` is how many deliveries are begun in a minute at most; the
@@ -25,55 +25,55 @@ class Terms(BaseModel):
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    level: ClassVar[bool] = False
+    is_state_receiver: ClassVar[bool] = False
     """Whether it is told the state of things again and again, and not of changes."""
-    keyed: ClassVar[bool] = False
+    can_deduplicate: ClassVar[bool] = False
     """Whether it knows a group by its key, so that what comes twice, or is called off unasked, does no harm."""
-    caveat: ClassVar[str] = ""
+    config_warning: ClassVar[str] = ""
     """What ``check`` warns of, whoever uses it."""
 
     timeout: Annotated[PositiveDuration, Field(le=60)] = 10.0
     per_minute: Annotated[int, Field(ge=1, le=6000)] = 60
 
     @property
-    def recalls(self) -> bool:
+    def can_reconcile(self) -> bool:
         """Whether it is told of the end of what nobody remembers, after a store was lost."""
-        return self.keyed
+        return self.can_deduplicate
 
     @property
-    def way(self) -> Way:
+    def connection_settings(self) -> ConnectionSettings:
         """The way to it, if it is told over HTTP."""
-        return Way()
+        return ConnectionSettings()
 
-    def obstacle(self) -> str | None:
+    def delivery_obstacle(self) -> str | None:
         """Say what keeps it from being told, as far as can be seen without asking it: a file, mostly. Reads files."""
         return None
 
 
-class HttpTerms(Way, Terms):
+class HttpReceiver(ConnectionSettings, BaseReceiver):
     """The same for a receiver that is told over HTTP, with the way to it.
 
     ``proxy``, ``ca_file``, ``client_cert`` and ``client_key`` are as for a target, and are looked at for each delivery.
     """
 
     @property
-    def way(self) -> Way:
+    def connection_settings(self) -> ConnectionSettings:
         """The way to it, which is among its own settings."""
         return self
 
-    def obstacle(self) -> str | None:
+    def delivery_obstacle(self) -> str | None:
         """Say what keeps it from being told, as far as can be seen without asking it. Reads files."""
         try:
-            self.reveal()
-            if self.files:
-                open_trust(self)
-        except (SecretUnreadable, TrustUnusable) as error:
+            self.read_secrets()
+            if self.tls_files:
+                create_tls_context(self)
+        except (SecretUnreadable, TlsFileError) as error:
             return str(error)
         except ValueError as error:
-            return _of_a_file(error)
+            return _secret_file_error(error)
         return None
 
-    def reveal(self) -> tuple[str, ...]:
+    def read_secrets(self) -> tuple[str, ...]:
         """Return the secrets that a delivery needs.
 
         Raises:
@@ -91,13 +91,13 @@ class HttpTerms(Way, Terms):
         *,
         headers: dict[str, str] | None = None,
         secrets: tuple[str, ...] = (),
-        consent: Consent = any_success,
-    ) -> Answer:
+        check_response: ResponseCheck = accept_any_success,
+    ) -> DeliveryResult:
         """Post ``content`` on these terms; raises nothing but cancellation. See :func:`post`."""
         try:
-            proxy = () if self.proxy is None else revealing(self.proxy.reveal())
+            proxy = () if self.proxy is None else secret_parts(self.proxy.reveal())
         except SecretUnreadable as error:
-            return Retry(reason=str(error), definite=True)
+            return Retry(reason=str(error), is_definitely_undelivered=True)
         return await post(
             http,
             url,
@@ -106,21 +106,24 @@ class HttpTerms(Way, Terms):
             timeout=self.timeout,
             now=now,
             secrets=(*secrets, *proxy),
-            consent=consent,
+            check_response=check_response,
         )
 
 
-def undelivered(error: SecretUnreadable | ValueError) -> Retry:
+def retry_for_unusable_secret(error: SecretUnreadable | ValueError) -> Retry:
     """Return the answer where a secret cannot be had: later, as the file may be mended."""
-    return Retry(reason=str(error) if isinstance(error, SecretUnreadable) else _of_a_file(error), definite=True)
+    return Retry(
+        reason=str(error) if isinstance(error, SecretUnreadable) else _secret_file_error(error),
+        is_definitely_undelivered=True,
+    )
 
 
-def _of_a_file(error: ValueError) -> str:
+def _secret_file_error(error: ValueError) -> str:
     # what the configuration itself says was checked when it was loaded
     return f"the content of a file of secrets {error}"
 
 
-def one_of_each(model: BaseModel, *names: str) -> None:
+def check_value_or_file(model: BaseModel, *names: str) -> None:
     """Check that each of the secrets ``names`` is given in one way: ``url`` as ``url`` or as ``url_file``.
 
     Raises:
@@ -131,6 +134,6 @@ def one_of_each(model: BaseModel, *names: str) -> None:
             raise ValueError(f"needs exactly one of {name} and {name}_file")
 
 
-def either(value: Secret | None, file: Path | None) -> Secret:
+def value_or_file(value: Secret | None, file: Path | None) -> Secret:
     """Return the secret that is given, of the two."""
     return value or Secret(path=file)

@@ -6,35 +6,35 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Retry
-from streamcanary.alerting.notify.text import clip
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Retry
+from streamcanary.alerting.notify.text import truncate
 
 _log = logging.getLogger(__name__)
 
 
-class Errand:
+class BlockingCall:
     """Delivers in a thread, at most one at a time; a thread that waits for something ends with the process at last."""
 
     def __init__(self) -> None:
-        self._free = threading.Lock()
-        self._page = ""
-        self._taken: set[str] = set()
+        self._lock = threading.Lock()
+        self._notification_id = ""
+        self._accepted_urls: set[str] = set()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Errand)  # of two receivers that are configured alike, neither is another
+        return isinstance(other, BlockingCall)  # of two receivers that are configured alike, neither is another
 
     def __hash__(self) -> int:
-        return hash(Errand)
+        return hash(BlockingCall)
 
     async def run(
         self,
-        page: str,
+        notification_id: str,
         urls: Sequence[str],
         deliver: Callable[[str], str | None],
         timeout: float,  # noqa: ASYNC109 - an answer comes of it, not an exception
-    ) -> Answer:
+    ) -> DeliveryResult:
         """Have ``deliver`` called with each of ``urls`` that has not taken ``page`` yet; it says what went wrong."""
-        if not self._free.acquire(blocking=False):
+        if not self._lock.acquire(blocking=False):
             return Retry(reason="the delivery before is still under way")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[list[str]] = loop.create_future()
@@ -42,37 +42,39 @@ class Errand:
         def work() -> None:
             failures: list[str] = []
             try:
-                failures = self._go(page, urls, deliver)
+                failures = self._deliver_to_each(notification_id, urls, deliver)
             except Exception as error:  # noqa: BLE001 - a defect of ours ends in the log, and as an answer
                 _log.exception("a delivery in a thread could not be made")
                 failures = [f"internal error: {type(error).__name__}"]
             finally:
-                self._free.release()
+                self._lock.release()
                 with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
                     loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(failures))
 
         try:
             threading.Thread(target=work, name="apprise", daemon=True).start()
         except RuntimeError as error:
-            self._free.release()
-            return Retry(reason=f"cannot be sent: {error}", definite=True)
+            self._lock.release()
+            return Retry(reason=f"cannot be sent: {error}", is_definitely_undelivered=True)
         try:
             async with asyncio.timeout(timeout):
                 failures = await done
         except TimeoutError:
             return Retry(reason=f"no answer within {timeout:g} s")
-        return Retry(reason=clip("; ".join(failures), 300)) if failures else Accepted()
+        return Retry(reason=truncate("; ".join(failures), 300)) if failures else Accepted()
 
-    def _go(self, page: str, urls: Sequence[str], deliver: Callable[[str], str | None]) -> list[str]:
-        if page != self._page:
-            self._page, self._taken = page, set()
+    def _deliver_to_each(
+        self, notification_id: str, urls: Sequence[str], deliver: Callable[[str], str | None]
+    ) -> list[str]:
+        if notification_id != self._notification_id:
+            self._notification_id, self._accepted_urls = notification_id, set()
         failures = []
         for url in urls:
-            if url in self._taken:
+            if url in self._accepted_urls:
                 continue
             failure = deliver(url)
             if failure is None:
-                self._taken.add(url)
+                self._accepted_urls.add(url)
             else:
                 failures.append(failure)
         return failures

@@ -15,8 +15,8 @@ class Retry(Struct, frozen=True, tag=True, kw_only=True):
     """
 
     reason: str
-    after: float | None = None
-    definite: bool = False
+    retry_after: float | None = None
+    is_definitely_undelivered: bool = False
 
 
 class Refused(Struct, frozen=True, tag=True):
@@ -25,4 +25,4 @@ class Refused(Struct, frozen=True, tag=True):
     reason: str
 
 
-Answer = Accepted | Retry | Refused
+DeliveryResult = Accepted | Retry | Refused

@@ -11,17 +11,22 @@ import httpx2
 import msgspec
 from pydantic import AfterValidator, Field, model_validator
 
-from streamcanary.alerting.notify.message import Alert, Page, rfc3339
-from streamcanary.alerting.notify.receivers.base import HttpTerms, either, one_of_each, undelivered
-from streamcanary.alerting.notify.receivers.delivery_result import Answer
-from streamcanary.alerting.notify.receivers.response_check import no_web_page
-from streamcanary.alerting.notify.receivers.url import BaseAddress
-from streamcanary.alerting.notify.text import clip, facts, links, status
+from streamcanary.alerting.notify.message import Alert, Message, rfc3339
+from streamcanary.alerting.notify.receivers.base import (
+    HttpReceiver,
+    check_value_or_file,
+    retry_for_unusable_secret,
+    value_or_file,
+)
+from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult
+from streamcanary.alerting.notify.receivers.response_check import reject_web_page
+from streamcanary.alerting.notify.receivers.url import BaseUrl
+from streamcanary.alerting.notify.text import facts, links, status, truncate
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 
 Severity = Literal["critical", "error", "warning", "info"]
 
-_RANK: tuple[Severity, ...] = ("critical", "error", "warning", "info")
+_SEVERITY_ORDER: tuple[Severity, ...] = ("critical", "error", "warning", "info")
 _SEVERITIES: dict[str, Severity] = {
     "page": "critical",
     "critical": "critical",
@@ -30,27 +35,27 @@ _SEVERITIES: dict[str, Severity] = {
     "warning": "warning",
     "info": "info",
 }
-_KEY = re.compile(r"[0-9A-Za-z]{32}")
-_LONGEST_SUMMARY = 1024
-_LONGEST_KEY = 255
-_LONGEST_FIELD = 255
-_LARGEST = 400_000  # bytes of the alerts; with all else it stays below the 512 KB of an event
-_MOST_LINKS = 20
-_MOST_NAMES = 3  # that a link is labelled with
+_ROUTING_KEY = re.compile(r"[0-9A-Za-z]{32}")
+_MAX_SUMMARY_LENGTH = 1024
+_MAX_DEDUP_KEY_LENGTH = 255
+_MAX_FIELD_LENGTH = 255
+_MAX_ALERTS_BYTES = 400_000  # bytes of the alerts; with all else it stays below the 512 KB of an event
+_MAX_LINKS = 20
+_MAX_NAMES_PER_LINK = 3  # that a link is labelled with
 
 
-def _check_key(text: str) -> str:
-    if not _KEY.fullmatch(text):
+def _check_routing_key(text: str) -> str:
+    if not _ROUTING_KEY.fullmatch(text):
         raise ValueError("must be the 32 letters and digits of an integration of type Events API v2")
     return text
 
 
-def _routing_key(value: Secret) -> Secret:
-    _check_key(value.reveal())
+def _check_secret_routing_key(value: Secret) -> Secret:
+    _check_routing_key(value.reveal())
     return value
 
 
-class PagerDuty(HttpTerms):
+class PagerDuty(HttpReceiver):
     """An edge receiver: one PagerDuty incident for each group of alerts, resolved when nothing of it fires any more.
 
     ``routing_key`` is the integration key of a service or of an event orchestration. ``url`` is the address before
@@ -65,121 +70,123 @@ class PagerDuty(HttpTerms):
     so that nothing of what comes twice does harm.
     """
 
-    level: ClassVar[bool] = False
-    keyed: ClassVar[bool] = True
+    is_state_receiver: ClassVar[bool] = False
+    can_deduplicate: ClassVar[bool] = True
 
     type: Literal["pagerduty"]
-    routing_key: Annotated[Secret, AfterValidator(_routing_key)] | None = None
+    routing_key: Annotated[Secret, AfterValidator(_check_secret_routing_key)] | None = None
     routing_key_file: Path | None = None
-    url: BaseAddress = "https://events.pagerduty.com"
+    url: BaseUrl = "https://events.pagerduty.com"
     severity: Severity = "error"
     severities: Annotated[dict[str, Severity], Field(max_length=50)] = Field(default_factory=dict)
-    client_url: BaseAddress | None = None
+    client_url: BaseUrl | None = None
 
     @model_validator(mode="after")
-    def _one_key(self) -> "PagerDuty":
-        one_of_each(self, "routing_key")
+    def _check_one_key(self) -> "PagerDuty":
+        check_value_or_file(self, "routing_key")
         return self
 
-    def reveal(self) -> tuple[str]:
+    def read_secrets(self) -> tuple[str]:
         """Return the routing key."""
-        return (_check_key(either(self.routing_key, self.routing_key_file).reveal()),)
+        return (_check_routing_key(value_or_file(self.routing_key, self.routing_key_file).reveal()),)
 
-    async def send(self, http: httpx2.AsyncClient, page: Page, now: float) -> Answer:
+    async def send(self, http: httpx2.AsyncClient, message: Message, now: float) -> DeliveryResult:
         """Deliver ``page``. Raises nothing but cancellation."""
         try:
-            (key,) = self.reveal()
+            (key,) = self.read_secrets()
         except (SecretUnreadable, ValueError) as error:
-            return undelivered(error)
-        event = msgspec.json.encode(self._event(page, key, now))
-        return await self.deliver(http, f"{self.url}/v2/enqueue", event, now, secrets=(key,), consent=no_web_page)
+            return retry_for_unusable_secret(error)
+        event = msgspec.json.encode(self._event(message, key, now))
+        return await self.deliver(
+            http, f"{self.url}/v2/enqueue", event, now, secrets=(key,), check_response=reject_web_page
+        )
 
-    def _event(self, page: Page, key: str, now: float) -> dict[str, Any]:
+    def _event(self, message: Message, key: str, now: float) -> dict[str, Any]:
         event: dict[str, Any] = {
             "routing_key": key,
-            "event_action": "resolve" if page.over else "trigger",
-            "dedup_key": page.key[:_LONGEST_KEY],
-            "payload": self._payload(page, now),
-            "links": _links(page),
+            "event_action": "resolve" if message.is_resolve else "trigger",
+            "dedup_key": message.key[:_MAX_DEDUP_KEY_LENGTH],
+            "payload": self._payload(message, now),
+            "links": _links(message),
             "client": "streamcanary",
         }
         if self.client_url:
             event["client_url"] = self.client_url
         return event
 
-    def _payload(self, page: Page, now: float) -> dict[str, Any]:
-        labels, told = page.labels, page.firing or page.alerts
-        source = [alert.labels.get("target") or alert.subject for alert in told]
+    def _payload(self, message: Message, now: float) -> dict[str, Any]:
+        labels, alerts = message.labels, message.firing_alerts or message.alerts
+        source = [alert.labels.get("target") or alert.subject for alert in alerts]
         fields = {
-            "source": _some(source) or "streamcanary",
-            "component": _some([alert.subject for alert in told]),
-            "group": labels.get("instance") or _some([alert.labels.get("instance", "") for alert in told]),
-            "class": _some([alert.name for alert in told]),
+            "source": _join_names(source) or "streamcanary",
+            "component": _join_names([alert.subject for alert in alerts]),
+            "group": labels.get("instance") or _join_names([alert.labels.get("instance", "") for alert in alerts]),
+            "class": _join_names([alert.name for alert in alerts]),
         }
         return {
-            "summary": clip(page.title or "streamcanary", _LONGEST_SUMMARY),
-            "severity": self._severity(page),
-            "timestamp": rfc3339(page.opened),
+            "summary": truncate(message.title or "streamcanary", _MAX_SUMMARY_LENGTH),
+            "severity": self._severity(message),
+            "timestamp": rfc3339(message.opened),
             **{name: text for name, text in fields.items() if text},
-            "custom_details": _details(page, now),
+            "custom_details": _custom_details(message, now),
         }
 
-    def _severity(self, page: Page) -> Severity:
+    def _severity(self, message: Message) -> Severity:
         """Return the worst of those that fire, or of all if none does."""
-        known = {**_SEVERITIES, **self.severities}
-        told = page.firing or page.alerts
-        found = {known.get(alert.labels.get("severity", ""), self.severity) for alert in told}
-        return next((severity for severity in _RANK if severity in found), self.severity)
+        severities = {**_SEVERITIES, **self.severities}
+        alerts = message.firing_alerts or message.alerts
+        found = {severities.get(alert.labels.get("severity", ""), self.severity) for alert in alerts}
+        return next((severity for severity in _SEVERITY_ORDER if severity in found), self.severity)
 
 
-def _details(page: Page, now: float) -> dict[str, Any]:
+def _custom_details(message: Message, now: float) -> dict[str, Any]:
     """Return what is known, with as many of the alerts as an event can hold; what is over apart from what is not."""
     alerts: list[dict[str, Any]] = []
-    over: list[dict[str, Any]] = []
-    room = _LARGEST
-    for alert in page.alerts:
-        document = _alert(alert)
-        room -= len(msgspec.json.encode(document))
-        if room < 0:
+    resolved: list[dict[str, Any]] = []
+    remaining_bytes = _MAX_ALERTS_BYTES
+    for alert in message.alerts:
+        document = _alert_details(alert)
+        remaining_bytes -= len(msgspec.json.encode(document))
+        if remaining_bytes < 0:
             break
-        (alerts if alert.firing or page.over else over).append(document)
-    details: dict[str, Any] = {"status": status(page, now), "alerts": alerts}
-    if over:
-        details["no_longer_firing"] = over
-    if rest := page.total - len(alerts) - len(over):
+        (alerts if alert.is_firing or message.is_resolve else resolved).append(document)
+    details: dict[str, Any] = {"status": status(message, now), "alerts": alerts}
+    if resolved:
+        details["no_longer_firing"] = resolved
+    if rest := message.alert_count - len(alerts) - len(resolved):
         details["and_more"] = rest
     return details
 
 
-def _alert(alert: Alert) -> dict[str, Any]:
+def _alert_details(alert: Alert) -> dict[str, Any]:
     known = {
         "alert": alert.alert,
         "about": alert.subject,
-        "status": "firing" if alert.firing else "resolved",
-        "summary": clip(alert.summary, _LONGEST_SUMMARY),
+        "status": "firing" if alert.is_firing else "resolved",
+        "summary": truncate(alert.summary, _MAX_SUMMARY_LENGTH),
         **{fact.key: fact.text for fact in facts(alert)},
     }
     return {name: text for name, text in known.items() if text} | {"labels": alert.labels}
 
 
-def _links(page: Page) -> list[dict[str, str]]:
+def _links(message: Message) -> list[dict[str, str]]:
     """Return where there is more to see, each address once, with whom it is about unless that is all of them."""
     titles: dict[str, str] = {}
     about: dict[str, dict[str, None]] = {}
-    for alert in page.alerts:
+    for alert in message.alerts:
         for link in links(alert):
             titles.setdefault(link.url, link.title)
             about.setdefault(link.url, {})[alert.subject] = None
-    everybody = len({alert.subject for alert in page.alerts})
+    everybody = len({alert.subject for alert in message.alerts})
     found = []
-    for url, title in list(titles.items())[:_MOST_LINKS]:
+    for url, title in list(titles.items())[:_MAX_LINKS]:
         names = list(filter(None, about[url]))
-        more = f" and {len(names) - _MOST_NAMES} more" if len(names) > _MOST_NAMES else ""
-        whose = f" ({', '.join(names[:_MOST_NAMES])}{more})" if names and len(about[url]) < everybody else ""
-        found.append({"href": url, "text": clip(title + whose, _LONGEST_FIELD)})
+        more = f" and {len(names) - _MAX_NAMES_PER_LINK} more" if len(names) > _MAX_NAMES_PER_LINK else ""
+        suffix = f" ({', '.join(names[:_MAX_NAMES_PER_LINK])}{more})" if names and len(about[url]) < everybody else ""
+        found.append({"href": url, "text": truncate(title + suffix, _MAX_FIELD_LENGTH)})
     return found
 
 
-def _some(names: list[str]) -> str:
+def _join_names(names: list[str]) -> str:
     """Return each of ``names`` once, as far as a field has room."""
-    return clip(", ".join(dict.fromkeys(name for name in names if name)), _LONGEST_FIELD)
+    return truncate(", ".join(dict.fromkeys(name for name in names if name)), _MAX_FIELD_LENGTH)

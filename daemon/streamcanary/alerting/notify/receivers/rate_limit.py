@@ -1,23 +1,23 @@
 """How often a receiver may be told: a bucket of turns that fills as time goes by."""
 
-_BURST = 5.0  # seconds' worth of turns that can be saved up
+_BURST_SECONDS = 5.0  # seconds' worth of turns that can be saved up
 
 
-class Pace:
+class RateLimiter:
     """Gives out ``per_minute`` turns a minute, a few at once after a pause. Times are monotonic seconds."""
 
     def __init__(self, per_minute: int) -> None:
-        self._rate = per_minute / 60.0
-        self._most = max(1.0, self._rate * _BURST)
-        self._turns = self._most
-        self._at: float | None = None
+        self._tokens_per_second = per_minute / 60.0
+        self._capacity = max(1.0, self._tokens_per_second * _BURST_SECONDS)
+        self._tokens = self._capacity
+        self._last_refill: float | None = None
 
-    def take(self, now: float) -> float:
+    def acquire(self, now: float) -> float:
         """Take a turn and return 0; or if there is none, take none, and return the seconds until there is."""
-        passed = 0.0 if self._at is None else max(0.0, now - self._at)
-        self._at = now
-        self._turns = min(self._most, self._turns + passed * self._rate)
-        if self._turns >= 1.0 - 1e-9:  # a wait that was slept out exactly is over
-            self._turns = max(0.0, self._turns - 1.0)
+        elapsed = 0.0 if self._last_refill is None else max(0.0, now - self._last_refill)
+        self._last_refill = now
+        self._tokens = min(self._capacity, self._tokens + elapsed * self._tokens_per_second)
+        if self._tokens >= 1.0 - 1e-9:  # a wait that was slept out exactly is over
+            self._tokens = max(0.0, self._tokens - 1.0)
             return 0.0
-        return (1.0 - self._turns) / self._rate
+        return (1.0 - self._tokens) / self._tokens_per_second

@@ -3,36 +3,39 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Answer, Retry
+from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Retry
 
 
-class Said(NamedTuple):
+class SuccessResponse(NamedTuple):
     """A success as the server put it: its status, content type, and beginning, scrubbed; ``None`` if that broke off."""
 
     status: int
-    kind: str
+    content_type: str
     text: str | None
 
     @property
     def is_web_page(self) -> bool:
         """Whether it is for people to look at."""
-        return self.kind.lower().startswith("text/html")
+        return self.content_type.lower().startswith("text/html")
 
 
-Consent = Callable[[Said], Answer]
+ResponseCheck = Callable[[SuccessResponse], DeliveryResult]
 """Says what a success is worth."""
 
 
-def any_success(said: Said) -> Answer:
+def accept_any_success(response: SuccessResponse) -> DeliveryResult:
     """Take the status for the answer: whoever writes an endpoint of their own may answer in any form."""
     return Accepted()
 
 
-def no_web_page(said: Said) -> Answer:
+def reject_web_page(response: SuccessResponse) -> DeliveryResult:
     """Take the status for the answer, unless a web page comes with it: an API has none to show."""
-    return web_page(said) if said.is_web_page else Accepted()
+    return retry_for_web_page(response) if response.is_web_page else Accepted()
 
 
-def web_page(said: Said) -> Retry:
+def retry_for_web_page(response: SuccessResponse) -> Retry:
     """Return the answer where something else has answered."""
-    return Retry(reason=f"HTTP {said.status} with a web page: something in between has answered", definite=True)
+    return Retry(
+        reason=f"HTTP {response.status} with a web page: something in between has answered",
+        is_definitely_undelivered=True,
+    )

@@ -9,12 +9,12 @@ from pydantic import AfterValidator, Field
 
 from streamcanary.model.config_types.secret import Secret
 
-_LONG = 8  # characters; a part that long may be a token, a shorter one is a word such as hook
-_AS_SENT = "/:@!$&'()*+,;=~-._"  # what a client may leave as it is in a path or query (RFC 3986, 3.3)
+_MIN_TOKEN_LENGTH = 8  # characters; a part that long may be a token, a shorter one is a word such as hook
+_UNESCAPED_CHARACTERS = "/:@!$&'()*+,;=~-._"  # what a client may leave as it is in a path or query (RFC 3986, 3.3)
 _ADVICE = "must be an http:// or https:// address, such as https://example.com/hook"
 
 
-def check_address(value: str) -> str:
+def check_url(value: str) -> str:
     """Return ``value`` if it is an address that can be asked.
 
     Raises:
@@ -32,7 +32,7 @@ def check_address(value: str) -> str:
     return value
 
 
-def revealing(url: str) -> frozenset[str]:
+def secret_parts(url: str) -> frozenset[str]:
     """Return what a server must not be quoted with, as it may be a token: the address, and its parts.
 
     These are the path, the query, both together, each path segment and query value of eight characters or more, and
@@ -44,22 +44,33 @@ def revealing(url: str) -> frozenset[str]:
     except ValueError:
         return frozenset({url})
     values = [value or name for name, _, value in (pair.partition("=") for pair in parts.query.split("&"))]
-    whole = [url, parts.path, parts.query, f"{parts.path}?{parts.query}", parts.username or "", parts.password or ""]
-    long = [part for part in (*parts.path.split("/"), *values) if len(part) >= _LONG]
-    return frozenset(spelling for part in (*whole, *long) for spelling in _spellings(part) if spelling)
+    whole_parts = [
+        url,
+        parts.path,
+        parts.query,
+        f"{parts.path}?{parts.query}",
+        parts.username or "",
+        parts.password or "",
+    ]
+    long_parts = [part for part in (*parts.path.split("/"), *values) if len(part) >= _MIN_TOKEN_LENGTH]
+    return frozenset(spelling for part in (*whole_parts, *long_parts) for spelling in _encoded_forms(part) if spelling)
 
 
-def _spellings(part: str) -> Iterator[str]:
+def _encoded_forms(part: str) -> Iterator[str]:
     for plain in (part, unquote(part), unquote_plus(part)):
         yield plain
-        for kept in ("", _AS_SENT, f"%{_AS_SENT}"):  # encoded whole, where it must be, and where it is not yet
+        for kept in (
+            "",
+            _UNESCAPED_CHARACTERS,
+            f"%{_UNESCAPED_CHARACTERS}",
+        ):  # encoded whole, where it must be, and where it is not yet
             encoded = quote(plain, safe=kept)
             yield encoded
             yield re.sub("%[0-9A-F]{2}", lambda octet: octet[0].lower(), encoded)
 
 
-def _base(value: str) -> str:
-    parts = urlsplit(check_address(value))
+def _check_base_url(value: str) -> str:
+    parts = urlsplit(check_url(value))
     if parts.username or parts.password:
         raise ValueError("must not carry a user name or password")
     if parts.query or parts.fragment:
@@ -67,13 +78,13 @@ def _base(value: str) -> str:
     return value.rstrip("/")
 
 
-def _secret(value: Secret) -> Secret:
-    check_address(value.reveal())
+def _check_secret_url(value: Secret) -> Secret:
+    check_url(value.reveal())
     return value
 
 
-BaseAddress = Annotated[str, AfterValidator(_base), Field(max_length=2048)]
+BaseUrl = Annotated[str, AfterValidator(_check_base_url), Field(max_length=2048)]
 """The address of a server, to which paths are added; not secret."""
 
-SecretAddress = Annotated[Secret, AfterValidator(_secret)]
+SecretUrl = Annotated[Secret, AfterValidator(_check_secret_url)]
 """An address that may hold a token, and so is never shown."""

@@ -11,14 +11,19 @@ import httpx2
 import msgspec
 from pydantic import AfterValidator, model_validator
 
-from streamcanary.alerting.notify.message import Page
-from streamcanary.alerting.notify.receivers.base import HttpTerms, either, one_of_each, undelivered
-from streamcanary.alerting.notify.receivers.delivery_result import Answer
-from streamcanary.alerting.notify.receivers.url import SecretAddress, check_address
+from streamcanary.alerting.notify.message import Message
+from streamcanary.alerting.notify.receivers.base import (
+    HttpReceiver,
+    check_value_or_file,
+    retry_for_unusable_secret,
+    value_or_file,
+)
+from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult
+from streamcanary.alerting.notify.receivers.url import SecretUrl, check_url
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 
 
-def _key(text: str) -> bytes:
+def _decode_signing_secret(text: str) -> bytes:
     """Return the bytes of a secret written ``whsec_`` and base64.
 
     Raises:
@@ -33,12 +38,12 @@ def _key(text: str) -> bytes:
     return key
 
 
-def _signing(value: Secret) -> Secret:
-    _key(value.reveal())
+def _check_signing_secret(value: Secret) -> Secret:
+    _decode_signing_secret(value.reveal())
     return value
 
 
-class Webhook(HttpTerms):
+class Webhook(HttpReceiver):
     """An edge receiver: one POST when a group of alerts begins to fire, one at each change of it, one when it is over.
 
     The body is JSON:
@@ -65,45 +70,47 @@ class Webhook(HttpTerms):
     epoch), ``webhook-signature`` is ``v1,`` and the base64 of the HMAC-SHA256 of ``id.timestamp.body``.
     """
 
-    level: ClassVar[bool] = False
-    keyed: ClassVar[bool] = True
+    is_state_receiver: ClassVar[bool] = False
+    can_deduplicate: ClassVar[bool] = True
 
     type: Literal["webhook"]
-    url: SecretAddress | None = None
+    url: SecretUrl | None = None
     url_file: Path | None = None
-    secret: Annotated[Secret, AfterValidator(_signing)] | None = None
+    secret: Annotated[Secret, AfterValidator(_check_signing_secret)] | None = None
     secret_file: Path | None = None
     recall: bool = True
 
     @property
-    def recalls(self) -> bool:
+    def can_reconcile(self) -> bool:
         """Whether it is told of the end of what nobody remembers, after a store was lost."""
         return self.recall
 
     @model_validator(mode="after")
-    def _one_of_each(self) -> "Webhook":
-        one_of_each(self, "url", "secret")
+    def _check_value_or_file(self) -> "Webhook":
+        check_value_or_file(self, "url", "secret")
         return self
 
-    def reveal(self) -> tuple[str, str]:
+    def read_secrets(self) -> tuple[str, str]:
         """Return the address and the signing secret."""
-        url = check_address(either(self.url, self.url_file).reveal())
-        secret = either(self.secret, self.secret_file).reveal()
-        _key(secret)
+        url = check_url(value_or_file(self.url, self.url_file).reveal())
+        secret = value_or_file(self.secret, self.secret_file).reveal()
+        _decode_signing_secret(secret)
         return url, secret
 
-    async def send(self, http: httpx2.AsyncClient, page: Page, now: float) -> Answer:
+    async def send(self, http: httpx2.AsyncClient, message: Message, now: float) -> DeliveryResult:
         """Deliver ``page``, signed at ``now`` (seconds since the epoch). Raises nothing but cancellation."""
         try:
-            url, secret = self.reveal()
+            url, secret = self.read_secrets()
         except (SecretUnreadable, ValueError) as error:
-            return undelivered(error)
-        body = msgspec.json.encode(page.document())
+            return retry_for_unusable_secret(error)
+        body = msgspec.json.encode(message.to_dict())
         timestamp = str(int(now))
-        signed = hmac.digest(_key(secret), b".".join((page.id.encode(), timestamp.encode(), body)), hashlib.sha256)
+        signature = hmac.digest(
+            _decode_signing_secret(secret), b".".join((message.id.encode(), timestamp.encode(), body)), hashlib.sha256
+        )
         headers = {
-            "webhook-id": page.id,
+            "webhook-id": message.id,
             "webhook-timestamp": timestamp,
-            "webhook-signature": f"v1,{base64.b64encode(signed).decode()}",
+            "webhook-signature": f"v1,{base64.b64encode(signature).decode()}",
         }
         return await self.deliver(http, url, body, now, headers=headers, secrets=(secret,))

@@ -1,0 +1,131 @@
+"""A database of schema 3, written by the last release with the former names, during an outage, and then killed."""
+
+import json
+import shutil
+import sqlite3
+from collections import Counter
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamcanary.alerting.engine.state import State, read_state
+from streamcanary.model.alerts.incident import Action, NotificationState
+from streamcanary.store import ledger
+from streamcanary.store.migrations import migrate, stored_version
+
+SCHEMA_3 = Path(__file__).parent.parent / "fixtures" / "store" / "schema-3.db"
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Provide a copy of the database."""
+    return Path(shutil.copy(SCHEMA_3, tmp_path / "canary.db"))
+
+
+def values(path: Path, table: str) -> dict[str, Any]:
+    """Return the decoded values of one table, by key."""
+    with closing(sqlite3.connect(path)) as connection:
+        return {key: json.loads(value) for key, value in connection.execute(f"SELECT key, value FROM {table}")}
+
+
+def migrated(path: Path) -> State:
+    """Migrate the database, and return the state that the engine reads from it."""
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection)
+        state, errors = read_state(ledger.load(connection))
+    assert [] == list(errors)
+    return state
+
+
+def test_every_row_is_read_with_its_values(path: Path) -> None:
+    """The engine reads each row, and finds under the new names what stood under the former ones."""
+    before = {table: values(path, table) for table in ("detectors", "incidents", "groups", "notices", "sightings")}
+    state = migrated(path)
+
+    assert {key: (row.get("said", []), row.get("doubted", [])) for key, row in before["groups"].items()} == {
+        key: (list(group.notified_members), list(group.possibly_notified)) for key, group in state.groups.items()
+    }
+    assert {key: (row.get("flushed"), row.get("due")) for key, row in before["groups"].items()} == {
+        key: (group.last_flush, group.next_flush) for key, group in state.groups.items()
+    }
+    assert {
+        key: (row["number"], row["next_try"], row.get("tries", 0), row.get("parked", 0))
+        for key, row in before["notices"].items()
+    } == {key: (n.sequence, n.next_attempt, n.attempts, n.park_count) for key, n in state.notifications.items()}
+    assert {key: [one["resolves"] for one in row["members"]] for key, row in before["notices"].items()} == {
+        key: [member.resolve_condition for member in n.members] for key, n in state.notifications.items()
+    }
+    assert {key: (row["resolves"], row.get("reason")) for key, row in before["incidents"].items()} == {
+        key: (incident.resolve_condition, incident.resolve_reason) for key, incident in state.incidents.items()
+    }
+    assert {
+        key: (row["at"], row.get("reached", 0.0), row.get("finding", "")) for key, row in before["sightings"].items()
+    } == {key: (one.last_seen, one.last_reached, one.diagnosis) for key, one in state.reachability.items()}
+    assert {
+        key: (row.get("bad", False), len(row["trail"].get("notes", []))) for key, row in before["detectors"].items()
+    } == {key: (one.is_last_sample_bad, len(one.evidence_log.entries)) for key, one in state.detectors.items()}
+
+
+def test_the_values_of_every_kind_of_detector_are_kept(path: Path) -> None:
+    """The samples of a ratio are renamed, those of the other detectors have kept their names."""
+    before = values(path, "detectors")
+    migrated(path)
+    after = values(path, "detectors")
+    kinds = Counter(row["detector"]["type"] for row in before.values())
+    assert {"ratio", "consecutive", "burn_rate", "spike"} == set(kinds)
+    assert kinds == Counter(row["detector"]["type"] for row in after.values())
+    assert {key: row["detector"].get("seen") for key, row in before.items()} == {
+        key: row["detector"].get("samples", row["detector"].get("seen")) for key, row in after.items()
+    }
+
+
+def test_no_former_name_is_left(path: Path) -> None:
+    """A decoder ignores unknown fields, so a name that the migration forgets would lose its value in silence."""
+    migrated(path)
+    former = {"said", "late", "flushed", "due", "updated", "forgotten", "doubted", "number", "over", "next_try"}
+    former |= {"last_try", "tries", "parked", "held", "resolves", "reason", "trail", "tally", "notes", "at", "lost"}
+    former |= {"finding", "reached"}
+    for table in ("detectors", "incidents", "groups", "notifications", "reachability"):
+        for key, value in values(path, table).items():
+            members = value.get("members", []) if table == "notifications" else []
+            for one in [value, value.get("evidence_log", {}), *members]:
+                assert set() == former & set(one), (table, key)
+
+
+def test_what_receivers_were_notified_of_is_known_after_the_migration(path: Path) -> None:
+    """One receiver had accepted, one had refused, and one was down: none of that is forgotten."""
+    state = migrated(path)
+    by_receiver = {
+        name: {n.state for n in state.notifications.values() if n.receiver == name and n.action is Action.TRIGGER}
+        for name in ("accepts", "refuses", "down")
+    }
+    assert {
+        "accepts": {NotificationState.ACCEPTED},
+        "refuses": {NotificationState.PARKED},
+        "down": {NotificationState.PENDING},
+    } == by_receiver
+    assert ["deploy"] == [silence.why for silence in state.silences.values()]
+
+
+def test_a_value_that_is_no_json_object_is_left_alone(path: Path) -> None:
+    """A row that cannot be decoded stops neither the migration nor the start; the engine reports it."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO groups VALUES ('broken', x'00ff'), ('list', '[1]')")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection)
+        rows = dict(connection.execute("SELECT key, value FROM groups WHERE key IN ('broken', 'list')"))
+    assert {"broken": b"\x00\xff", "list": "[1]"} == rows
+
+
+def test_a_migration_that_fails_leaves_schema_3(path: Path) -> None:
+    """Half of the rows renamed would be worse than none: the step is one transaction."""
+    before = values(path, "groups")
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        connection.execute("CREATE TABLE reachability (key)")  # the second table cannot be renamed
+        with pytest.raises(sqlite3.OperationalError):
+            migrate(connection)
+        assert 3 == stored_version(connection)
+    assert before == values(path, "groups")
+    assert 25 == len(values(path, "notices"))
