@@ -32,9 +32,9 @@ from streamcanary.settings import Settings
 from streamcanary.store.database import Store
 from streamcanary.telemetry.providers import Telemetry
 from streamcanary.web.api import api_routes
-from streamcanary.web.guard import Guard
+from streamcanary.web.authorization import Guard
 from streamcanary.web.health import Check, health_routes
-from streamcanary.web.site import Site
+from streamcanary.web.web_server import Site
 
 _log = logging.getLogger(__name__)
 

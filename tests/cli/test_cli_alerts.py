@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from streamcanary.cli import alerts
+from streamcanary.cli.commands import alerts
 from support.servers.receiver import FakeReceiver, Reply
 
 NOON, LATER = "2027-01-15T08:00:00Z", "2027-01-15T08:01:00Z"

@@ -11,8 +11,8 @@ import pytest
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
-from streamcanary.cli.check import main
-from streamcanary.cli.series import series
+from streamcanary.cli.commands.check import main
+from streamcanary.cli.series_estimate import series
 from streamcanary.model.clock import SystemClock
 from streamcanary.simulator import Simulator
 from streamcanary.store.config import StoreConfig

@@ -9,8 +9,8 @@ import sys
 from pathlib import Path
 
 from streamcanary.app import serve
-from streamcanary.cli.config import read_config
-from streamcanary.cli.secrets import Secrets
+from streamcanary.cli.config_secrets import Secrets
+from streamcanary.cli.load_config import read_config
 from streamcanary.cli.signals import stop_on_signal
 from streamcanary.settings import Settings
 from streamcanary.telemetry import logs

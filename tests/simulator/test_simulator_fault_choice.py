@@ -3,7 +3,7 @@
 import pytest
 
 from streamcanary.simulator import Simulator
-from streamcanary.simulator.choice import Choice, Chooser, UnknownFault
+from streamcanary.simulator.faults.fault_spec import Choice, Chooser, UnknownFault
 from support.servers.simulator import FAST_PACE, fetch_raw
 
 

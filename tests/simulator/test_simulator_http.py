@@ -6,7 +6,7 @@ import json
 import pytest
 
 from streamcanary.simulator import Pace, Simulator
-from streamcanary.simulator.http1 import MAX_BODY, MAX_HEAD, BadRequest, parse_head, render_chunk, render_head
+from streamcanary.simulator.http.http1 import MAX_BODY, MAX_HEAD, BadRequest, parse_head, render_chunk, render_head
 from support.servers.simulator import FAST_PACE, wait_until
 
 ASK = json.dumps({"model": "sim-ok", "messages": []}).encode()

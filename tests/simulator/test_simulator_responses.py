@@ -8,7 +8,7 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 
 from streamcanary.simulator import FAULTS, Simulator
-from streamcanary.simulator.openings import OPENINGS
+from streamcanary.simulator.faults.before_stream import OPENINGS
 from support.servers.simulator import FAST_PACE, RawAnswer, fetch_raw
 
 SSE, JSON = "text/event-stream", "application/json"

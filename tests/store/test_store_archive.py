@@ -9,8 +9,8 @@ import msgspec
 import pytest
 
 from streamcanary.model.outcome import Outcome
-from streamcanary.store import archive
-from streamcanary.store.archive import ArchiveUnreadable, Unread, read_runs
+from streamcanary.store import recorded_runs
+from streamcanary.store.recorded_runs import ArchiveUnreadable, Unread, read_runs
 from support.store.builders import make_outcome, open_store
 
 
@@ -36,14 +36,14 @@ def put(path: Path, *values: object) -> None:
 
 async def test_runs_come_in_the_order_in_which_they_ended(tmp_path: Path, monkeypatch) -> None:
     """All of them, a few at a time."""
-    monkeypatch.setattr(archive, "_AT_ONCE", 3)
+    monkeypatch.setattr(recorded_runs, "_AT_ONCE", 3)
     path = await a_store(tmp_path / "a.db", 10)
     assert [make_outcome(number) for number in range(10)] == list(read_runs(path))
 
 
 async def test_a_daemon_may_have_the_store_open(tmp_path: Path, monkeypatch) -> None:
     """It goes on to write meanwhile; what it writes after the beginning is not waited for."""
-    monkeypatch.setattr(archive, "_AT_ONCE", 2)
+    monkeypatch.setattr(recorded_runs, "_AT_ONCE", 2)
     store = open_store(tmp_path / "a.db")
     await store.commit([], [make_outcome(number) for number in range(5)])
     runs = read_runs(tmp_path / "a.db")
@@ -58,7 +58,7 @@ async def test_a_row_that_is_no_run_is_told_and_passed_over(tmp_path: Path) -> N
     path = await a_store(tmp_path / "a.db", 1)
     far = msgspec.json.encode(make_outcome(7, started=1e300))
     long = msgspec.json.encode(make_outcome(8, duration=1e18))
-    put(path, b"{}", b"\xff\xfe", "text", 7, b"[" * 100_000, b" " * (archive.LARGEST_RUN + 1), far, long)
+    put(path, b"{}", b"\xff\xfe", "text", 7, b"[" * 100_000, b" " * (recorded_runs.LARGEST_RUN + 1), far, long)
     good, *bad = read_runs(path)
     assert isinstance(good, Outcome)
     assert 8 == len(bad)
@@ -103,7 +103,7 @@ async def test_a_store_of_a_later_version_is_not_guessed_at(tmp_path: Path) -> N
 
 async def test_a_locked_store_is_told(tmp_path: Path, monkeypatch) -> None:
     """Another program holds it for itself: a short wait, then a sentence."""
-    monkeypatch.setattr("streamcanary.store.file._BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr("streamcanary.store.database_file._BUSY_TIMEOUT", 0.05)
     path = await a_store(tmp_path / "a.db", 1)
     hold = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA locking_mode = EXCLUSIVE')\n"
     hold += "c.execute('BEGIN EXCLUSIVE'); print('held', flush=True); sys.stdin.read()"

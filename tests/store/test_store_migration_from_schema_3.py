@@ -12,7 +12,7 @@ import pytest
 
 from streamcanary.alerting.engine.state import State, read_state
 from streamcanary.model.alerts.incident import Action, NotificationState
-from streamcanary.store import ledger
+from streamcanary.store import alert_rows
 from streamcanary.store.migrations import migrate, stored_version
 
 SCHEMA_3 = Path(__file__).parent.parent / "fixtures" / "store" / "schema-3.db"
@@ -34,7 +34,7 @@ def migrated(path: Path) -> State:
     """Migrate the database, and return the state that the engine reads from it."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         migrate(connection)
-        state, errors = read_state(ledger.load(connection))
+        state, errors = read_state(alert_rows.load(connection))
     assert [] == list(errors)
     return state
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from streamcanary.model.alerts.row_change import RowChange
-from streamcanary.store import database, history, ledger
+from streamcanary.store import alert_rows, database, history
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing, StoreLost
 from support.store.builders import make_outcome, open_store
@@ -18,7 +18,7 @@ Fn = Callable[[sqlite3.Connection], None]
 
 def put(key: str, value: bytes = b"1") -> Fn:
     """Return a write of one notice."""
-    return lambda connection: ledger.save(connection, [RowChange("notifications", key, value)])
+    return lambda connection: alert_rows.save(connection, [RowChange("notifications", key, value)])
 
 
 async def notices(store: Store) -> list[str]:
@@ -289,7 +289,7 @@ async def test_a_store_that_turns_corrupt_while_in_use_is_set_aside(store: Store
     """The daemon does not need a restart to get a store that works."""
     await store.commit([RowChange("notifications", f"k{number}", b"x" * 500) for number in range(200)], [])
     await store.write(lambda connection: connection.execute("PRAGMA cache_size = 0"))  # so that pages are read again
-    await store.read(ledger.load)
+    await store.read(alert_rows.load)
     await store._writing.ask(lambda connection: None)
     corrupt_in_place(path)
     with pytest.raises(StoreFailing):

@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from streamcanary.telemetry.delivery import Delivery
-from streamcanary.telemetry.sdk_log import SdkLog
+from streamcanary.telemetry.export_failures import Delivery
+from streamcanary.telemetry.sdk_log_handler import SdkLog
 from support.clock import ManualClock
 
 

@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.telemetry.config import OtlpConfig, TelemetryConfig
-from streamcanary.telemetry.destination import Destination, TelemetryMisconfigured, destination
+from streamcanary.telemetry.export_settings import Destination, TelemetryMisconfigured, destination
 from streamcanary.telemetry.exporters import HttpSession
 from streamcanary.telemetry.providers import Telemetry
 from streamcanary.telemetry.resource import resource_attributes
-from streamcanary.telemetry.sdk_log import SdkLog
+from streamcanary.telemetry.sdk_log_handler import SdkLog
 
 NOTHING = TelemetryConfig()
 LOCAL = TelemetryConfig(otlp={"endpoint": "http://localhost:4318"})

@@ -11,10 +11,10 @@ from contextlib import suppress
 import httpx2
 import pytest
 
-from streamcanary.web import health, server
+from streamcanary.web import health, uvicorn_server
 from streamcanary.web.config import WebConfig
 from streamcanary.web.health import Check, health_routes
-from streamcanary.web.site import Site
+from streamcanary.web.web_server import Site
 
 ANY_PORT = WebConfig(port=0)
 WELL: Mapping[str, Check] = {"config": lambda: None}
@@ -141,7 +141,7 @@ async def test_headers_are_bounded() -> None:
 
 async def test_a_connection_that_gets_nowhere_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that says nothing, and one that drips, and neither for long."""
-    monkeypatch.setattr(server, "LONGEST_REQUEST", 0.1)
+    monkeypatch.setattr(uvicorn_server, "LONGEST_REQUEST", 0.1)
     async with Site(ANY_PORT, health_routes(WELL)) as served, asyncio.timeout(5):
         silent, silent_writer = await connect(served)
         dripping, writer = await connect(served)
@@ -162,7 +162,7 @@ async def test_a_connection_that_gets_nowhere_is_ended(monkeypatch: pytest.Monke
 
 async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit a connection is closed; those that are there go on."""
-    monkeypatch.setattr(server, "MOST_CONNECTIONS", 3)
+    monkeypatch.setattr(uvicorn_server, "MOST_CONNECTIONS", 3)
     async with Site(ANY_PORT, health_routes(WELL)) as served, asyncio.timeout(5):
         held = [await connect(served) for _ in range(3)]
         reader, writer = await connect(served)

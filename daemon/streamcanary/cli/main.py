@@ -9,7 +9,7 @@ from pathlib import Path
 
 from streamcanary import __version__
 from streamcanary.cli.signals import end_at_once
-from streamcanary.cli.streams import open_streams
+from streamcanary.cli.standard_streams import open_streams
 
 _ENDLESS = ("run", "demo", "simulate")
 _CONFIG_HELP = "the configuration, YAML"
@@ -28,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             end_at_once(signal.SIGINT, signal.SIGTERM, code=1 if getattr(arguments, "once", False) else 0)
         else:
             end_at_once(signal.SIGINT, code=130)
-        code: int = import_module(f"streamcanary.cli.{arguments.verb.replace('-', '_')}").main(arguments)
+        code: int = import_module(f"streamcanary.cli.commands.{arguments.verb.replace('-', '_')}").main(arguments)
         return code
     finally:
         sys.stdout.flush()  # what cannot be written is told here, and not by the interpreter at its end

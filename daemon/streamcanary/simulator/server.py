@@ -10,15 +10,15 @@ from ssl import SSLContext
 from typing import Any, Final, Self, get_args
 
 from streamcanary.model.clock import Clock, SystemClock
-from streamcanary.simulator.api import Api
-from streamcanary.simulator.connection import Connection, Lifetime
-from streamcanary.simulator.errors import invalid_request
-from streamcanary.simulator.http1 import BadRequest, Head, PeerGone, RequestReader
-from streamcanary.simulator.pace import Pace
-from streamcanary.simulator.reply import Reply
-from streamcanary.simulator.request import Request
-from streamcanary.simulator.sent import Sent
+from streamcanary.simulator.api.error_bodies import invalid_request
+from streamcanary.simulator.http.connection import Connection, Lifetime
+from streamcanary.simulator.http.http1 import BadRequest, Head, PeerGone, RequestReader
+from streamcanary.simulator.http.response_writer import Reply
+from streamcanary.simulator.recorded_response import Sent
+from streamcanary.simulator.request_handler import Api
+from streamcanary.simulator.request_log import Request
 from streamcanary.simulator.timeline import Phase, Timeline
+from streamcanary.simulator.timings import Pace
 
 MAX_CONNECTIONS: Final = 1000
 """Connections open at once; one more is turned away with a RST."""

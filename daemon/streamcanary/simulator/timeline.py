@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from streamcanary.model.config_types.duration import Duration, format_duration
-from streamcanary.simulator.choice import Choice
+from streamcanary.simulator.faults.fault_spec import Choice
 
 _MAX_FILE = 64 * 1024
 

@@ -12,12 +12,12 @@ from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.spend import Spend
-from streamcanary.store import history, ledger, spend
+from streamcanary.store import alert_rows, history, spend
+from streamcanary.store.clean_marker import Note
 from streamcanary.store.config import StoreConfig
+from streamcanary.store.database_file import Opened, check_place, open_file, touch
 from streamcanary.store.errors import StoreFailing, StoreLost
-from streamcanary.store.file import Opened, check_place, open_file, touch
 from streamcanary.store.lock import Lock
-from streamcanary.store.note import Note
 from streamcanary.store.reader import Reader
 from streamcanary.store.worker import Worker
 from streamcanary.store.writer import Writer
@@ -122,7 +122,7 @@ class Store:
         """
 
         def save(connection: sqlite3.Connection) -> None:
-            ledger.save(connection, rows)
+            alert_rows.save(connection, rows)
             for outcome in outcomes:
                 history.record(connection, outcome)
 
@@ -137,7 +137,7 @@ class Store:
         Raises:
             StoreFailing: as :meth:`read`.
         """
-        return await self.read(ledger.load)
+        return await self.read(alert_rows.load)
 
     async def save_spend(self, days: Mapping[str, Spend]) -> None:
         """Set what canaries spent on these UTC days (``2026-02-02``).

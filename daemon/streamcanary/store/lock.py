@@ -12,8 +12,8 @@ import socket
 from pathlib import Path
 
 from streamcanary.model.config_types.secret import scrub
+from streamcanary.store.error_classification import is_trouble
 from streamcanary.store.errors import StoreFailing, StoreLocked, StoreUnwritable
-from streamcanary.store.trouble import is_trouble
 
 _LONGEST_NOTE = 300
 

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from streamcanary.store.database_file import Identity, identify, open_read_only
 from streamcanary.store.errors import StoreFailing
-from streamcanary.store.file import Identity, identify, open_read_only
 from streamcanary.store.migrations import known_version, stored_version
 from streamcanary.store.worker import Job
 

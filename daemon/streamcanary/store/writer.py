@@ -9,11 +9,11 @@ from typing import Any, NamedTuple
 
 from streamcanary.model.clock import Clock
 from streamcanary.store import history
+from streamcanary.store.clean_marker import Note
+from streamcanary.store.database_file import Identity, Opened, identify, is_corruption, open_file
+from streamcanary.store.error_classification import primary_code
 from streamcanary.store.errors import StoreError, StoreFailing, StoreLost
-from streamcanary.store.file import Identity, Opened, identify, is_corruption, open_file
 from streamcanary.store.lock import Lock
-from streamcanary.store.note import Note
-from streamcanary.store.trouble import primary_code
 from streamcanary.store.worker import Job
 
 _log = logging.getLogger(__name__)

@@ -11,9 +11,9 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.util.re import parse_env_headers
 
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
-from streamcanary.telemetry.delivery import Delivery
-from streamcanary.telemetry.destination import Destination, TelemetryMisconfigured, is_loopback
-from streamcanary.telemetry.sdk_log import SdkLog
+from streamcanary.telemetry.export_failures import Delivery
+from streamcanary.telemetry.export_settings import Destination, TelemetryMisconfigured, is_loopback
+from streamcanary.telemetry.sdk_log_handler import SdkLog
 
 _SHORTEST_TIMEOUT = 0.05
 

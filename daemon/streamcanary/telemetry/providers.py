@@ -15,10 +15,10 @@ from msgspec import Struct
 from streamcanary import __version__
 from streamcanary.model.clock import Clock, SystemClock
 from streamcanary.telemetry.config import TelemetryConfig
-from streamcanary.telemetry.delivery import Delivery
-from streamcanary.telemetry.destination import Destination, destination
+from streamcanary.telemetry.export_failures import Delivery
+from streamcanary.telemetry.export_settings import Destination, destination
 from streamcanary.telemetry.resource import resource_attributes
-from streamcanary.telemetry.sdk_log import SdkLog
+from streamcanary.telemetry.sdk_log_handler import SdkLog
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider

@@ -19,8 +19,8 @@ from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapsh
 from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.secret import scrub
-from streamcanary.web.body import Early, TooLarge, read_body
-from streamcanary.web.guard import Guard
+from streamcanary.web.authorization import Guard
+from streamcanary.web.request_body import Early, TooLarge, read_body
 
 _LONGEST_SILENCE = 366 * 86400.0
 _FRESH = {"Cache-Control": "no-store"}

@@ -17,7 +17,7 @@ import pytest
 
 from streamcanary.alerting.engine.state import State, read_state
 from streamcanary.model.alerts.incident import Action
-from streamcanary.store import ledger
+from streamcanary.store import alert_rows
 from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Delivery, FakeReceiver, Reply
 from support.store.builders import CHILD_ENVIRONMENT
 
@@ -102,7 +102,7 @@ class Lives:
     def remembered(self) -> State:
         """Return what is in the store."""
         with contextlib.closing(sqlite3.connect(f"{self._store.as_uri()}?mode=ro", uri=True)) as connection:
-            state, unread = read_state(ledger.load(connection))
+            state, unread = read_state(alert_rows.load(connection))
         assert unread == []
         return state
 

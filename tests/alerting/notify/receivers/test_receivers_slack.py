@@ -83,7 +83,9 @@ async def test_what_a_provider_says_mentions_nobody_and_formats_nothing() -> Non
         trace_ids=("`*x*`",),
     )
     annotations = {"summary": HOSTILE_TEXT[:900], "description": "{message}", "runbook_url": "javascript:alert(1)"}
-    incident = an_incident(evidence=evidence, annotations=annotations, resolve_condition=HOSTILE_TEXT, resolve_reason=HOSTILE_TEXT)
+    incident = an_incident(
+        evidence=evidence, annotations=annotations, resolve_condition=HOSTILE_TEXT, resolve_reason=HOSTILE_TEXT
+    )
     async with slack.FakeSlack() as server:
         assert [Accepted()] * 3 == await send(server, *lifecycle_messages(incident))
     assert "javascript" not in server.deliveries[0].body.decode()

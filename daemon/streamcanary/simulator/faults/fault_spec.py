@@ -13,9 +13,9 @@ from typing import Final
 
 from msgspec import Struct
 
-from streamcanary.simulator.openings import OPENINGS
-from streamcanary.simulator.reply import Behaviour
-from streamcanary.simulator.streams import STREAMS
+from streamcanary.simulator.faults.before_stream import OPENINGS
+from streamcanary.simulator.faults.in_stream import STREAMS
+from streamcanary.simulator.http.response_writer import Behaviour
 
 PREFIX: Final = "sim-"
 FAULTS: Final[dict[str, Behaviour]] = {**STREAMS, **OPENINGS}

@@ -9,8 +9,8 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from streamcanary.simulator.answer import CALL_ID, TEXT, Answer, Kind, Part, count_tokens, text_answer
-from streamcanary.simulator.dialect import Break, Script, decode, event
+from streamcanary.simulator.api.answer import CALL_ID, TEXT, Answer, Kind, Part, count_tokens, text_answer
+from streamcanary.simulator.api.base import Break, Script, decode, event
 
 DONE: Final = b"data: [DONE]\n\n"
 _FIELDS: Final = {

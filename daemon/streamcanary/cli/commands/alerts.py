@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from streamcanary.cli.remote import Unanswered, ask
+from streamcanary.cli.daemon_client import Unanswered, ask
 from streamcanary.model.config_types.secret import printable
 
 _WIDEST = 100  # characters of a cell

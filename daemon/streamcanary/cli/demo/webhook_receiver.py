@@ -9,7 +9,7 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from streamcanary.simulator.http1 import BadRequest, PeerGone, RequestReader
+from streamcanary.simulator.http.http1 import BadRequest, PeerGone, RequestReader
 
 _PATIENCE = 10.0  # seconds that a delivery may take to arrive
 

@@ -18,7 +18,7 @@ from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.simulator import Pace, Simulator, Timeline
 
-_FOLDER = Path(__file__).parent
+_FOLDER = Path(__file__).parents[1] / "demo"
 _CYCLE = 75.0  # seconds after which, unless --once, it all begins again
 _TOO_LONG = 85.0  # seconds after which --once gives up
 _PACE = Pace(retry_after=0.3)
@@ -146,7 +146,7 @@ class Demo:
 
 async def _demonstrate(*, once: bool) -> int:
     from streamcanary.app import Watch, serve
-    from streamcanary.cli.pager import Pager
+    from streamcanary.cli.demo.webhook_receiver import Pager
     from streamcanary.cli.signals import stop_on_signal
     from streamcanary.settings import load
 

@@ -5,7 +5,7 @@ import asyncio
 import logging
 import sys
 
-from streamcanary.cli.config import Unusable, read_config
+from streamcanary.cli.load_config import Unusable, read_config
 from streamcanary.settings import Settings
 
 _log = logging.getLogger(__name__)
@@ -15,11 +15,11 @@ _MOST_WARNINGS = 20  # of the configuration; check has them all
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the daemon; return 0 after SIGTERM or SIGINT, 2 if the configuration or the store cannot be used."""
-    from streamcanary.cli.secrets import Secrets
+    from streamcanary.cli.config_secrets import Secrets
     from streamcanary.model.config_types.secret import SecretUnreadable
     from streamcanary.store.errors import StoreError
     from streamcanary.telemetry import logs
-    from streamcanary.telemetry.destination import TelemetryMisconfigured
+    from streamcanary.telemetry.export_settings import TelemetryMisconfigured
     from streamcanary.transport.proxy import InvalidProxyUrl
     from streamcanary.transport.tls import TlsFileError
 

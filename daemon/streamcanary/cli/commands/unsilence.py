@@ -4,7 +4,7 @@ import argparse
 import sys
 from urllib.parse import quote
 
-from streamcanary.cli.remote import Unanswered, ask
+from streamcanary.cli.daemon_client import Unanswered, ask
 
 
 def main(arguments: argparse.Namespace) -> int:

@@ -8,10 +8,10 @@ the nearest that does is played.
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from streamcanary.simulator.answer import TEXT, Answer, Kind, Part, text_answer
-from streamcanary.simulator.dialect import Break, Dialect, Script
-from streamcanary.simulator.errors import error_object
-from streamcanary.simulator.reply import EVENT_STREAM, JSON, Behaviour, Reply
+from streamcanary.simulator.api.answer import TEXT, Answer, Kind, Part, text_answer
+from streamcanary.simulator.api.base import Break, Dialect, Script
+from streamcanary.simulator.api.error_bodies import error_object
+from streamcanary.simulator.http.response_writer import EVENT_STREAM, JSON, Behaviour, Reply
 
 _SORRY = "The server had an error while processing your request. Sorry about that!"
 _RATE_LIMIT = "Rate limit reached for {model} on tokens per min (TPM): Limit 30000, Used 29000, Requested 2000."

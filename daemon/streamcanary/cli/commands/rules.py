@@ -4,7 +4,7 @@ import argparse
 import sys
 
 from streamcanary.alerting.prometheus.rule_export import export_rules
-from streamcanary.cli.config import Unusable, read_config
+from streamcanary.cli.load_config import Unusable, read_config
 
 
 def main(arguments: argparse.Namespace) -> int:

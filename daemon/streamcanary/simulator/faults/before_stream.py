@@ -4,9 +4,9 @@ from collections.abc import Callable
 from email.utils import formatdate
 from typing import Final
 
-from streamcanary.simulator.dialect import Dialect
-from streamcanary.simulator.errors import error_body
-from streamcanary.simulator.reply import EVENT_STREAM, Act, Behaviour, Reply
+from streamcanary.simulator.api.base import Dialect
+from streamcanary.simulator.api.error_bodies import error_body
+from streamcanary.simulator.http.response_writer import EVENT_STREAM, Act, Behaviour, Reply
 
 LOGIN_PATH: Final = "/login"
 LOGIN_PAGE: Final = (

@@ -8,16 +8,16 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from streamcanary.model.clock import Clock
-from streamcanary.simulator.chat import Chat
-from streamcanary.simulator.choice import FAULTS, PREFIX, Choice, Chooser, UnknownFault
-from streamcanary.simulator.dialect import Dialect
-from streamcanary.simulator.errors import invalid_request
-from streamcanary.simulator.http1 import Head
-from streamcanary.simulator.openings import HTML, LOGIN_PAGE, LOGIN_PATH
-from streamcanary.simulator.reply import Reply
-from streamcanary.simulator.request import Request, remember
-from streamcanary.simulator.responses import Responses
-from streamcanary.simulator.sent import Sent
+from streamcanary.simulator.api.base import Dialect
+from streamcanary.simulator.api.chat import Chat
+from streamcanary.simulator.api.error_bodies import invalid_request
+from streamcanary.simulator.api.responses import Responses
+from streamcanary.simulator.faults.before_stream import HTML, LOGIN_PAGE, LOGIN_PATH
+from streamcanary.simulator.faults.fault_spec import FAULTS, PREFIX, Choice, Chooser, UnknownFault
+from streamcanary.simulator.http.http1 import Head
+from streamcanary.simulator.http.response_writer import Reply
+from streamcanary.simulator.recorded_response import Sent
+from streamcanary.simulator.request_log import Request, remember
 from streamcanary.simulator.timeline import Phase, Timeline
 
 MODELS_PATH: Final = "/v1/models"

@@ -5,7 +5,7 @@ from typing import Any, Final, Literal, Protocol, Self, TypeVar
 import msgspec
 from msgspec import Struct
 
-from streamcanary.simulator.answer import Answer
+from streamcanary.simulator.api.answer import Answer
 
 FEW: Final = 3
 """Deltas before a stream breaks: text that a client may already have shown, of seven."""

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from streamcanary.cli.config import Unusable, read_config
+from streamcanary.cli.load_config import Unusable, read_config
 
 if TYPE_CHECKING:
     from streamcanary.canary.spec import CanarySpec
@@ -77,7 +77,7 @@ async def _probe(
 
     from streamcanary.canary.preflight import diagnose
     from streamcanary.canary.runners import CanaryRunners
-    from streamcanary.cli.screen import show_diagnosis, show_event, show_outcome
+    from streamcanary.cli.probe_output import show_diagnosis, show_event, show_outcome
     from streamcanary.model.clock import SystemClock
     from streamcanary.model.outcome import OutcomeKind
 

@@ -7,11 +7,11 @@ from email.utils import formatdate
 
 from msgspec import Struct
 
-from streamcanary.simulator.connection import Connection
-from streamcanary.simulator.dialect import Dialect
-from streamcanary.simulator.http1 import render_chunk, render_head
-from streamcanary.simulator.pace import Pace
-from streamcanary.simulator.sent import Sent
+from streamcanary.simulator.api.base import Dialect
+from streamcanary.simulator.http.connection import Connection
+from streamcanary.simulator.http.http1 import render_chunk, render_head
+from streamcanary.simulator.recorded_response import Sent
+from streamcanary.simulator.timings import Pace
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 JSON = "application/json"

@@ -25,8 +25,8 @@ from streamcanary.alerting.lint.paging import receiver_warnings, unpaged_alert_w
 from streamcanary.alerting.rules import Rule
 from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD
 from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, prices_by_canary
-from streamcanary.cli.config import Unusable, read_config
-from streamcanary.cli.series import series
+from streamcanary.cli.load_config import Unusable, read_config
+from streamcanary.cli.series_estimate import series
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.fraction import format_fraction, parse_fraction
@@ -217,7 +217,7 @@ def _warnings(settings: Settings, normal: float) -> Iterator[str]:
 
 def _recorded(rules: dict[str, Rule], settings: Settings) -> Iterator[str]:
     """Yield where the recorded runs contradict what the rules call normal; nothing if there is no store yet."""
-    from streamcanary.store.archive import ArchiveUnreadable, read_runs
+    from streamcanary.store.recorded_runs import ArchiveUnreadable, read_runs
 
     path: Path = settings.store.path
     if not path.exists():

@@ -11,7 +11,7 @@ from starlette.applications import Starlette
 from starlette.routing import BaseRoute
 
 from streamcanary.web.config import WebConfig
-from streamcanary.web.server import LoopServer, bind
+from streamcanary.web.uvicorn_server import LoopServer, bind
 
 _log = logging.getLogger(__name__)
 

@@ -9,7 +9,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from streamcanary.simulator.answer import CALL_ID, Answer, Kind, Part
+from streamcanary.simulator.api.answer import CALL_ID, Answer, Kind, Part
 
 Event = dict[str, Any]
 """An event before it has its number."""

@@ -9,9 +9,9 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from streamcanary.simulator.answer import TEXT, Answer, count_tokens, text_answer
-from streamcanary.simulator.dialect import Break, Script, decode, event
-from streamcanary.simulator.output import Event, Output
+from streamcanary.simulator.api.answer import TEXT, Answer, count_tokens, text_answer
+from streamcanary.simulator.api.base import Break, Script, decode, event
+from streamcanary.simulator.api.responses_output import Event, Output
 
 _STATUS: Final = {None: None, "length": "incomplete", "content_filter": "incomplete"}  # all others: completed
 _REASONS: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}

@@ -5,7 +5,7 @@ from typing import Final
 
 from msgspec import Struct
 
-from streamcanary.simulator.http1 import Head
+from streamcanary.simulator.http.http1 import Head
 
 MAX_BODY: Final = 8 * 1024
 """Bytes of a body that are remembered."""

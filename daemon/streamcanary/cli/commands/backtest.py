@@ -10,11 +10,11 @@ import msgspec
 
 from streamcanary.alerting.notify.message import rfc3339
 from streamcanary.alerting.testing.backtest import BacktestAlert, BacktestReport, run_backtest
-from streamcanary.cli.config import Unusable, read_config
+from streamcanary.cli.load_config import Unusable, read_config
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.duration import format_duration, parse_duration
 from streamcanary.model.outcome import Outcome
-from streamcanary.store.archive import ArchiveUnreadable, Unread, read_runs
+from streamcanary.store.recorded_runs import ArchiveUnreadable, Unread, read_runs
 
 _SHOWN = 10  # rows that cannot be read and are named
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
+from streamcanary.store.error_classification import is_trouble, primary_code, shortage
 from streamcanary.store.errors import StoreFailing, StoreTooNew, StoreUnwritable
 from streamcanary.store.migrations import APPLICATION_ID, known_version, migrate, stored_version
-from streamcanary.store.trouble import is_trouble, primary_code, shortage
 
 _log = logging.getLogger(__name__)
 

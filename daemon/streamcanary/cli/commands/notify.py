@@ -6,7 +6,7 @@ import sys
 from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from streamcanary.cli.config import Unusable, read_config
+from streamcanary.cli.load_config import Unusable, read_config
 from streamcanary.settings import Settings
 
 if TYPE_CHECKING:

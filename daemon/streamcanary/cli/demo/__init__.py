@@ -1,0 +1,1 @@
+"""Parts of `streamcanary demo`: its configuration, its timeline of faults, and its webhook receiver."""
