@@ -63,7 +63,7 @@ async def _opening(folder: Path) -> Row:
     store = _open(path)
     opening = time.perf_counter() - begun
     begun = time.perf_counter()
-    await store.read(history.recent)
+    await store.read(history.recent_runs)
     reading = time.perf_counter() - begun
     await store.close()
     return Row(
@@ -78,7 +78,7 @@ def _latency(how: str, measured: tuple[list[float], float]) -> Row:
 
 
 def _open(path: Path, patience: float = 10.0) -> Store:
-    return Store.open(StoreConfig(path=path), SystemClock(), patience=patience)
+    return Store.open(StoreConfig(path=path), SystemClock(), timeout=patience)
 
 
 def _outcome(canary: str, run_id: str) -> Outcome:

@@ -25,7 +25,7 @@ from bench.rounds import MESSAGES
 from bench.table import Row
 from streamcanary import AsyncStreamClient, RetryPolicy, StreamClient, StreamFailed
 from streamcanary.client.drivers.socket_timer import Watchdog
-from streamcanary.simulator import Pace, Simulator
+from streamcanary.simulator import Simulator, Timings
 
 _STREAMS, _SECONDS = 500, 60.0
 _THREADS, _THREAD_SECONDS = 100, 30.0
@@ -202,7 +202,7 @@ def provider() -> Iterator[str]:
 
 def _simulate(pipe: Connection) -> None:
     async def serve() -> None:
-        async with Simulator(pace=Pace(first_token=0.1, chunk_gap=0.1)) as simulator:
+        async with Simulator(timings=Timings(first_token=0.1, chunk_gap=0.1)) as simulator:
             pipe.send(simulator.base_url)
             await asyncio.Event().wait()
 

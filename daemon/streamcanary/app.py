@@ -32,34 +32,34 @@ from streamcanary.settings import Settings
 from streamcanary.store.database import Store
 from streamcanary.telemetry.providers import Telemetry
 from streamcanary.web.api import api_routes
-from streamcanary.web.authorization import Guard
-from streamcanary.web.health import Check, health_routes
-from streamcanary.web.web_server import Site
+from streamcanary.web.authorization import Authorizer
+from streamcanary.web.health import HealthCheck, health_routes
+from streamcanary.web.web_server import WebServer
 
 _log = logging.getLogger(__name__)
 
 # Seconds that each part has to stop; with one for health and telemetry's own four they add up to less than ten.
-_DRAIN_RUNS = 2.5
-_DRAIN_ALERTING = 1.2
-_CLOSE_STORE = 0.8
+_RUNS_DRAIN_TIMEOUT = 2.5
+_ALERTING_DRAIN_TIMEOUT = 1.2
+_STORE_CLOSE_TIMEOUT = 0.8
 _SERIES_PER_CANARY = 64  # attribute sets that one canary may need on one metric: outcomes times kinds of fault
 
 
-class Watch(Struct, frozen=True, kw_only=True):
+class DaemonCallbacks(Struct, frozen=True, kw_only=True):
     """Callbacks for who looks on, each of which returns at once.
 
     ``event`` is told of every event of every stream, ``outcome`` of every run, ``transition`` of every incident that
     opens or resolves, ``ready`` once everything runs.
     """
 
-    event: Callable[[Canary, Event], None] | None = None
-    outcome: Callable[[Outcome], None] | None = None
-    transition: Callable[[Incident], None] | None = None
-    ready: Callable[[], None] | None = None
+    on_event: Callable[[Canary, Event], None] | None = None
+    on_outcome: Callable[[Outcome], None] | None = None
+    on_transition: Callable[[Incident], None] | None = None
+    on_ready: Callable[[], None] | None = None
 
 
-async def serve(
-    settings: Settings, stop: asyncio.Event, *, clock: Clock | None = None, watch: Watch | None = None
+async def run_daemon(
+    settings: Settings, stop: asyncio.Event, *, clock: Clock | None = None, callbacks: DaemonCallbacks | None = None
 ) -> None:
     """Run the daemon until ``stop`` is set.
 
@@ -69,71 +69,73 @@ async def serve(
         TrustUnusable: if a file of certificates cannot be used.
         ProxyUnusable: if the environment names a proxy that cannot be used.
     """
-    clock, watch = clock or SystemClock(), watch or Watch()
+    clock, callbacks = clock or SystemClock(), callbacks or DaemonCallbacks()
     async with AsyncExitStack() as stack:
-        telemetry = Telemetry(series=len(settings.canaries) * _SERIES_PER_CANARY, clock=clock)
+        telemetry = Telemetry(expected_series=len(settings.canaries) * _SERIES_PER_CANARY, clock=clock)
         telemetry.prepare(settings.telemetry)
         telemetry.apply()
         await stack.enter_async_context(telemetry)
 
         store = Store.open(settings.store, clock)
-        stack.push_async_callback(store.close, _CLOSE_STORE)
+        stack.push_async_callback(store.close, _STORE_CLOSE_TIMEOUT)
 
         prices = prices_by_canary(settings.budget, settings.targets, settings.canaries)
         spend_guard = await stack.enter_async_context(
             SpendGuard(settings.budget, settings.canaries, prices, clock=clock, store=store)
         )
-        fleet = await stack.enter_async_context(
+        runners = await stack.enter_async_context(
             CanaryRunners(
-                settings.targets, settings.canaries, clock=clock, spend_guard=spend_guard, on_event=watch.event
+                settings.targets, settings.canaries, clock=clock, spend_guard=spend_guard, on_event=callbacks.on_event
             )
         )
         alerting = AlertingService(
-            config=settings.alerts, instance=settings.instance, canaries=fleet.canaries, store=store, clock=clock
+            config=settings.alerts, instance=settings.instance, canaries=runners.canaries, store=store, clock=clock
         )
-        alerting.on_transition = _on_transition(watch)
+        alerting.on_transition = _transition_callback(callbacks)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
         alerting_task = tasks.create_task(alerting.run(), name="alerting")
         stack.push_async_callback(_stop_alerting, alerting, alerting_task)
 
-        doctor = await stack.enter_async_context(
+        diagnostics = await stack.enter_async_context(
             FailureDiagnostics(
                 settings.targets, settings.canaries, clock=clock, on_diagnosis=alerting.enqueue_diagnosis
             )
         )
 
-        def deliver(outcome: Outcome) -> None:
+        def on_outcome(outcome: Outcome) -> None:
             _log_outcome(outcome)
             alerting.enqueue_outcome(outcome)
-            doctor.observe(outcome)
-            if watch.outcome is not None:
-                watch.outcome(outcome)
+            diagnostics.observe(outcome)
+            if callbacks.on_outcome is not None:
+                callbacks.on_outcome(outcome)
 
-        schedule = Scheduler(
-            list(fleet.by_name.values()),
+        scheduler = Scheduler(
+            list(runners.by_name.values()),
             instance=settings.instance,
             clock=clock,
-            metrics=fleet.metrics,
-            on_outcome=deliver,
+            metrics=runners.metrics,
+            on_outcome=on_outcome,
             guard=spend_guard,
             on_clock_step=alerting.wake,
         )
-        stack.push_async_callback(schedule.drain, _DRAIN_RUNS)
-        schedule.start()
+        stack.push_async_callback(scheduler.drain, _RUNS_DRAIN_TIMEOUT)
+        scheduler.start()
 
-        routes = health_routes(_checks(schedule, store)) + api_routes(alerting, Guard(settings.web), clock)
-        await stack.enter_async_context(Site(settings.web, routes))
+        routes = health_routes(_readiness_checks(scheduler, store)) + api_routes(
+            alerting, Authorizer(settings.web), clock
+        )
+        await stack.enter_async_context(WebServer(settings.web, routes))
         if settings.heartbeat is not None:
-            await stack.enter_async_context(_beating(settings.heartbeat, clock, alerting))
-        _count_load(clock)
-        _log.info("watching", extra={"canaries": len(fleet.by_name), "targets": len(settings.targets)})
-        if watch.ready is not None:
-            watch.ready()
+            await stack.enter_async_context(_running_heartbeat(settings.heartbeat, clock, alerting))
+        _record_config_load(clock)
+        _log.info("watching", extra={"canaries": len(runners.by_name), "targets": len(settings.targets)})
+        if callbacks.on_ready is not None:
+            callbacks.on_ready()
         await stop.wait()
         _log.info("stopping")
 
 
-def _checks(schedule: Scheduler, store: Store) -> dict[str, Check]:
+def _readiness_checks(scheduler: Scheduler, store: Store) -> dict[str, HealthCheck]:
     """Return what must hold for the daemon to be ready. A provider that fails is not among it."""
 
     async def store_is_writable() -> str | None:
@@ -141,13 +143,13 @@ def _checks(schedule: Scheduler, store: Store) -> dict[str, Check]:
 
     return {
         "config": lambda: None,  # without a good one nothing of this runs
-        "scheduler": lambda: None if schedule.is_running else "the schedule does not turn",
+        "scheduler": lambda: None if scheduler.is_running else "the schedule does not turn",
         "store": store_is_writable,
     }
 
 
 @asynccontextmanager
-async def _beating(config: HeartbeatConfig, clock: Clock, alerting: AlertingService) -> AsyncIterator[None]:
+async def _running_heartbeat(config: HeartbeatConfig, clock: Clock, alerting: AlertingService) -> AsyncIterator[None]:
     async with open_http_client() as http:
         task = asyncio.create_task(Heartbeat(config, http, clock, alerting.liveness_checks()).run(), name="heartbeat")
         try:
@@ -158,12 +160,12 @@ async def _beating(config: HeartbeatConfig, clock: Clock, alerting: AlertingServ
 
 
 async def _stop_alerting(alerting: AlertingService, task: asyncio.Task[None]) -> None:
-    await alerting.drain(_DRAIN_ALERTING)
+    await alerting.drain(_ALERTING_DRAIN_TIMEOUT)
     task.cancel()
 
 
-def _on_transition(watch: Watch) -> Callable[[Incident], None]:
-    def tell(incident: Incident) -> None:
+def _transition_callback(callbacks: DaemonCallbacks) -> Callable[[Incident], None]:
+    def report(incident: Incident) -> None:
         state = "fired" if incident.is_firing else "resolved"
         evidence = incident.evidence
         _log.warning(
@@ -179,10 +181,10 @@ def _on_transition(watch: Watch) -> Callable[[Incident], None]:
                 "trace_ids": list(evidence.trace_ids),
             },
         )
-        if watch.transition is not None:
-            watch.transition(incident)
+        if callbacks.on_transition is not None:
+            callbacks.on_transition(incident)
 
-    return tell
+    return report
 
 
 def _log_outcome(outcome: Outcome) -> None:
@@ -191,7 +193,7 @@ def _log_outcome(outcome: Outcome) -> None:
         level = logging.DEBUG  # a line for each turn that is left out says nothing new; the guard tells of the budget
     if not _log.isEnabledFor(level):
         return
-    told: dict[str, object] = {
+    fields: dict[str, object] = {
         "canary": outcome.canary,
         "outcome": outcome.kind.value,
         "duration": round(outcome.duration, 3),
@@ -199,13 +201,13 @@ def _log_outcome(outcome: Outcome) -> None:
         "trace_id": outcome.trace_id,
     }
     if outcome.fault is not None:
-        told |= {"fault": outcome.fault.kind.value, "blame": outcome.fault.blame.value, "why": outcome.fault.message}
+        fields |= {"fault": outcome.fault.kind.value, "blame": outcome.fault.blame.value, "why": outcome.fault.message}
     elif outcome.reason is not None:
-        told["why"] = outcome.reason
-    _log.log(level, "run", extra=told)
+        fields["why"] = outcome.reason
+    _log.log(level, "run", extra=fields)
 
 
-def _count_load(clock: Clock) -> None:
+def _record_config_load(clock: Clock) -> None:
     meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE)
     for metric, value in ((names.RELOAD_SUCCESS, 1), (names.RELOAD_TIME, clock.time())):
         meter.create_gauge(metric.name, metric.unit, metric.description).set(value)

@@ -17,7 +17,7 @@ from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import Blame, FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.simulator import Simulator
-from support.servers.simulator import FAST_PACE, HANGING_PACE, wait_until
+from support.servers.simulator import FAST_TIMINGS, HANGING_TIMINGS, wait_until
 from support.telemetry.in_memory import RecordedTelemetry
 
 CLOCK = SystemClock()
@@ -30,7 +30,7 @@ Ask = Callable[..., Any]
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(pace=HANGING_PACE) as simulator:
+    async with Simulator(timings=HANGING_TIMINGS) as simulator:
         yield simulator
 
 
@@ -141,14 +141,14 @@ async def test_cancellation_leaves_nothing_open(simulator: Simulator) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await wait_until(lambda: simulator.connections == 0)
+    await wait_until(lambda: simulator.connection_count == 0)
 
 
 async def test_a_rotated_key_is_used(tmp_path: Any) -> None:
     """A key file is read again when it changes: the next run has the new key."""
     path = tmp_path / "key"
     path.write_text("old-key-of-no-worth")
-    async with Simulator(pace=FAST_PACE, api_key="new-key-of-no-worth") as simulator:
+    async with Simulator(timings=FAST_TIMINGS, api_key="new-key-of-no-worth") as simulator:
         target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key_file": str(path)})
         canary = CanarySpec.model_validate({"target": "sim", "model": "sim-ok", "every": "10s", **QUICKLY})
         async with CanaryRunners({"sim": target}, {"c": canary}, clock=CLOCK) as fleet:

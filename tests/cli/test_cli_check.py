@@ -12,7 +12,7 @@ from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.cli.commands.check import main
-from streamcanary.cli.series_estimate import series
+from streamcanary.cli.series_estimate import estimate_series
 from streamcanary.model.clock import SystemClock
 from streamcanary.simulator import Simulator
 from streamcanary.store.config import StoreConfig
@@ -20,7 +20,7 @@ from streamcanary.store.database import Store
 from support.alerting.builders import NOON, bad, good, webhook_config
 from support.clock import ManualClock
 from support.programs.daemon import write_config
-from support.servers.simulator import HANGING_PACE
+from support.servers.simulator import HANGING_TIMINGS
 from support.telemetry.in_memory import RecordedTelemetry
 
 Said = Any
@@ -271,14 +271,14 @@ async def test_the_series_are_as_many_as_there_are(recorded: RecordedTelemetry) 
     """A canary that runs well, and is told its usage, makes the series that were counted."""
     request = {"stream_options": {"include_usage": True}}
     spec = CanarySpec.model_validate({"target": "sim", "model": "sim-ok", "every": "10s", "request": request})
-    async with Simulator(pace=HANGING_PACE) as simulator:
+    async with Simulator(timings=HANGING_TIMINGS) as simulator:
         target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key": "sk-x", "provider": "sim"})
         async with CanaryRunners({"sim": target}, {"counted": spec}, clock=SystemClock()) as fleet:
             run = fleet.by_name["counted"]
             fleet.metrics.initialize_series(run.canary)
             await run(SystemClock().time())
-    assert recorded.series(canary="counted") == series(1, 0)
-    assert series(1, 0) * 3 + 7 == series(3, 7)
+    assert recorded.series(canary="counted") == estimate_series(1, 0)
+    assert estimate_series(1, 0) * 3 + 7 == estimate_series(3, 7)
 
 
 def test_it_says_when_the_absence_of_runs_is_noticed(check: Said) -> None:

@@ -11,7 +11,7 @@ from streamcanary import AsyncStreamClient, RetryPolicy, Route, StreamFailed, Ti
 from streamcanary.events import AttemptStarted, Completed, ContentDelta, Restarted
 from streamcanary.model.faults import Blame, FaultKind, Phase
 from streamcanary.simulator import Simulator
-from support.servers.simulator import FAST_PACE, HANGING_PACE, client_tls, server_tls, wait_until
+from support.servers.simulator import FAST_TIMINGS, HANGING_TIMINGS, client_tls, server_tls, wait_until
 
 MESSAGES = [{"role": "user", "content": "Reply with the single word pong."}]
 ANSWER = "Pong! The canary sings."
@@ -21,7 +21,7 @@ RETRY = RetryPolicy(max_attempts=2, base_delay=0.001, max_delay=0.001)
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(pace=HANGING_PACE) as simulator:
+    async with Simulator(timings=HANGING_TIMINGS) as simulator:
         yield simulator
 
 
@@ -82,7 +82,7 @@ async def test_a_retry_gives_the_whole_answer_once(client: AsyncStreamClient, mo
 
 async def test_retry_after_is_waited_for() -> None:
     """The wait that a 429 asks for is kept."""
-    async with Simulator(pace=FAST_PACE) as simulator, make_sdk(simulator.base_url) as sdk:
+    async with Simulator(timings=FAST_TIMINGS) as simulator, make_sdk(simulator.base_url) as sdk:
         client = AsyncStreamClient(sdk, retry=RETRY, timeouts=TIMEOUTS)
         result = await client.complete(model="sim-429-retry-after-ms@1", messages=MESSAGES)
     fault = result.attempts[0].fault
@@ -105,7 +105,7 @@ async def test_one_fallback_route(client: AsyncStreamClient, simulator: Simulato
 
 async def test_a_fallback_on_another_endpoint(client: AsyncStreamClient) -> None:
     """A route can have a client of its own, and a name that is not taken."""
-    async with Simulator(pace=HANGING_PACE) as other, make_sdk(other.base_url) as other_sdk:
+    async with Simulator(timings=HANGING_TIMINGS) as other, make_sdk(other.base_url) as other_sdk:
         client = client.with_options(fallbacks=[Route(client=other_sdk)])
         with pytest.raises(StreamFailed) as caught:
             await client.complete(model="sim-401", messages=MESSAGES)
@@ -129,7 +129,7 @@ async def test_a_name_that_does_not_resolve() -> None:
 
 async def test_an_unknown_certificate() -> None:
     """A certificate that is not trusted is tls_failed, blamed on the configuration, and not tried again."""
-    async with Simulator(pace=HANGING_PACE, ssl=server_tls()) as simulator, make_sdk(simulator.base_url) as sdk:
+    async with Simulator(timings=HANGING_TIMINGS, ssl=server_tls()) as simulator, make_sdk(simulator.base_url) as sdk:
         failure = await fail(AsyncStreamClient(sdk, retry=RETRY), "sim-ok")
     assert (FaultKind.TLS_FAILED, Blame.CONFIG, 1) == (
         failure.fault.kind,
@@ -141,7 +141,7 @@ async def test_an_unknown_certificate() -> None:
 async def test_over_tls() -> None:
     """Over TLS an answer is whole, and a cut is a cut."""
     async with (
-        Simulator(pace=HANGING_PACE, ssl=server_tls()) as simulator,
+        Simulator(timings=HANGING_TIMINGS, ssl=server_tls()) as simulator,
         make_sdk(simulator.base_url, verify=client_tls()) as sdk,
     ):
         client = AsyncStreamClient(sdk, retry=RETRY, timeouts=TIMEOUTS)
@@ -176,7 +176,7 @@ async def test_a_connection_serves_again(client: AsyncStreamClient, simulator: S
     """Answers that came whole leave their connection to the next call."""
     for _ in range(5):
         await client.complete(model="sim-ok", messages=MESSAGES)
-    assert 1 == simulator.connections
+    assert 1 == simulator.connection_count
 
 
 async def test_leaving_the_loop_closes_the_connection(client: AsyncStreamClient, simulator: Simulator) -> None:
@@ -187,7 +187,7 @@ async def test_leaving_the_loop_closes_the_connection(client: AsyncStreamClient,
                 break
     with pytest.raises(RuntimeError, match="no result yet"):
         _ = stream.result
-    await wait_until(lambda: simulator.connections == 0)
+    await wait_until(lambda: simulator.connection_count == 0)
 
 
 async def test_cancellation_goes_through(client: AsyncStreamClient, simulator: Simulator) -> None:
@@ -199,7 +199,7 @@ async def test_cancellation_goes_through(client: AsyncStreamClient, simulator: S
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await wait_until(lambda: simulator.connections == 0)
+    await wait_until(lambda: simulator.connection_count == 0)
 
 
 async def test_the_rest_can_be_drained(client: AsyncStreamClient) -> None:

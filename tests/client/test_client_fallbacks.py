@@ -20,7 +20,7 @@ from streamcanary.simulator import Simulator
 from support.client.drivers import DRIVERS, Driver, DriverClient, driver_client, open_sdk_client
 from support.clock import OffsetClock
 from support.servers.provider import MODEL, FakeProvider
-from support.servers.simulator import HANGING_PACE, wait_until
+from support.servers.simulator import HANGING_TIMINGS, wait_until
 
 ANSWER = "Pong! The canary sings."
 ONCE = RetryPolicy(max_attempts=1)
@@ -36,7 +36,7 @@ async def ask(driver: Driver, provider: Simulator, **options: object) -> AsyncIt
 
 @pytest.fixture
 async def provider() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider(pace=HANGING_PACE) as provider:
+    async with FakeProvider(pace=HANGING_TIMINGS) as provider:
         yield provider
 
 
@@ -70,7 +70,7 @@ async def test_another_model_answers(provider: FakeProvider, driver: Driver, fau
 async def test_another_endpoint_answers(provider: FakeProvider, driver: Driver) -> None:
     """A route with a client of its own is asked there, with its overrides, and by the name that it was given."""
     async with (
-        FakeProvider(pace=HANGING_PACE) as other,
+        FakeProvider(pace=HANGING_TIMINGS) as other,
         open_sdk_client(driver, other.base_url) as other_sdk,
         ask(
             driver,
@@ -93,7 +93,7 @@ async def test_another_endpoint_answers(provider: FakeProvider, driver: Driver) 
 @every_driver
 async def test_an_endpoint_that_is_gone(driver: Driver) -> None:
     """When nobody listens at the own endpoint, the other one answers."""
-    async with FakeProvider(pace=HANGING_PACE) as other, open_sdk_client(driver, other.base_url) as other_sdk:
+    async with FakeProvider(pace=HANGING_TIMINGS) as other, open_sdk_client(driver, other.base_url) as other_sdk:
         gone = Simulator()
         await gone.start()
         await gone.close()

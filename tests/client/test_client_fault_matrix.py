@@ -16,7 +16,7 @@ from streamcanary import StreamFailed, StreamResult
 from streamcanary.model.clock import Clock
 from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import FAULTS as BEHAVIOURS
-from streamcanary.simulator import Lifetime, Simulator
+from streamcanary.simulator import ConnectionLifetime, Simulator
 from support.client.drivers import KEY
 from support.client.fault_matrix import (
     CLIENT_VARIANTS,
@@ -46,7 +46,7 @@ from support.client.fault_table import (
 from support.servers.simulator import wait_until
 
 Ending = StreamResult | StreamFailed
-Check = Callable[[Simulator, Ending, ClientVariant, Lifetime, str], tuple[Any, Any]]
+Check = Callable[[Simulator, Ending, ClientVariant, ConnectionLifetime, str], tuple[Any, Any]]
 
 
 async def compare(model: str, check: Check) -> None:
@@ -54,7 +54,7 @@ async def compare(model: str, check: Check) -> None:
     expected: dict[str, Any] = {}
     actual: dict[str, Any] = {}
 
-    async def play(layer: str, lifetime: Lifetime, way: ClientVariant) -> None:
+    async def play(layer: str, lifetime: ConnectionLifetime, way: ClientVariant) -> None:
         clock: Clock = ConstantWallClock() if "date" in model else MonotonicWallClock()
         name = f"{layer} {lifetime} {way}"
         async with run_simulator(layer, lifetime, clock=clock) as simulator:
@@ -65,7 +65,7 @@ async def compare(model: str, check: Check) -> None:
                 timeouts=timeouts_for(model),
                 clock=clock,
             )
-            await wait_until(lambda: simulator.connections == 0)
+            await wait_until(lambda: simulator.connection_count == 0)
             assert_timely(ending, clock)
             expected[name], actual[name] = check(simulator, ending, way, lifetime, layer)
 
@@ -107,7 +107,7 @@ async def test_every_fault_is_itself(model: str) -> None:
     """Each attempt ends as its row says, as often as it is tried, and no connection is left open."""
 
     def check(
-        simulator: Simulator, ending: Ending, way: ClientVariant, lifetime: Lifetime, layer: str
+        simulator: Simulator, ending: Ending, way: ClientVariant, lifetime: ConnectionLifetime, layer: str
     ) -> tuple[Any, Any]:
         assert isinstance(ending, StreamFailed)
         assert_fit_to_show(ending)
@@ -133,7 +133,7 @@ async def test_every_answer_is_whole(model: str) -> None:
     whole = EXPECTED_ANSWERS[model]
 
     def check(
-        simulator: Simulator, ending: Ending, way: ClientVariant, lifetime: Lifetime, layer: str
+        simulator: Simulator, ending: Ending, way: ClientVariant, lifetime: ConnectionLifetime, layer: str
     ) -> tuple[Any, Any]:
         assert isinstance(ending, StreamResult)
         [sent] = final_responses(simulator)
@@ -158,7 +158,7 @@ async def test_a_retry_gives_the_answer_once(fault: str) -> None:
     model = f"{fault}@1"
 
     def check(
-        simulator: Simulator, ending: Ending, way: ClientVariant, lifetime: Lifetime, layer: str
+        simulator: Simulator, ending: Ending, way: ClientVariant, lifetime: ConnectionLifetime, layer: str
     ) -> tuple[Any, Any]:
         assert isinstance(ending, StreamResult)
         row = expected_fault(fault, way.api, way.driver, lifetime, layer)

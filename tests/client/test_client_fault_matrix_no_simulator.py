@@ -48,7 +48,7 @@ async def test_every_row_is_itself(name: str, way: ClientVariant) -> None:
     async with SCENARIOS[name](way) as scene:
         failure = await scene.run(way)
         if scene.simulator is not None:
-            await wait_until(lambda: scene.simulator is not None and scene.simulator.connections == 0)
+            await wait_until(lambda: scene.simulator is not None and scene.simulator.connection_count == 0)
         sent = final_responses(scene.simulator) if scene.simulator is not None else []
     assert isinstance(failure, StreamFailed)
     last = name.startswith("deadline")  # no other attempt fits in
@@ -101,12 +101,14 @@ async def test_a_cancelled_caller(model: str, phase: Phase, api: Api) -> None:
     ):
         stream: Any = AsyncStreamClient(sdk).stream(model=f"sim-{model}", **REQUESTS[api])
         task = asyncio.create_task(stream.until_done())
-        await wait_until(lambda: [sent.status for sent in simulator.sent] == [None if phase is Phase.HEADERS else 200])
+        await wait_until(
+            lambda: [sent.status for sent in simulator.responses] == [None if phase is Phase.HEADERS else 200]
+        )
         await wait_until(lambda: stream._call.machine is not None and stream._call.machine.phase is phase)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await wait_until(lambda: simulator.connections == 0)
+        await wait_until(lambda: simulator.connection_count == 0)
     assert_cancelled(stream, phase)
 
 
@@ -124,7 +126,7 @@ async def test_a_caller_who_leaves_a_thread(api: Api) -> None:
 
     async with run_simulator("plain") as simulator:
         stream = await asyncio.to_thread(leave, simulator.base_url)
-        await wait_until(lambda: simulator.connections == 0)
+        await wait_until(lambda: simulator.connection_count == 0)
     assert_cancelled(stream, Phase.STREAM)
 
 

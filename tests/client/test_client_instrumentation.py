@@ -9,7 +9,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from streamcanary import AsyncStreamClient, RetryPolicy, Route, StreamFailed, Timeouts
 from streamcanary.events import ContentDelta
 from streamcanary.simulator import Simulator
-from support.servers.simulator import HANGING_PACE
+from support.servers.simulator import HANGING_TIMINGS
 from support.telemetry.in_memory import RecordedTelemetry
 
 MESSAGES = [{"role": "user", "content": "Reply with the single word pong."}]
@@ -28,7 +28,7 @@ KEYS = (
 async def client(recorded: RecordedTelemetry) -> AsyncIterator[AsyncStreamClient]:
     transport = DefaultAsyncHttpxClient(trust_env=False)
     async with (
-        Simulator(pace=HANGING_PACE) as simulator,
+        Simulator(timings=HANGING_TIMINGS) as simulator,
         AsyncOpenAI(base_url=simulator.base_url, api_key="sk-x", http_client=transport) as sdk,
     ):
         yield AsyncStreamClient(

@@ -11,7 +11,7 @@ from streamcanary.events import AttemptFailed, ContentDelta
 from streamcanary.simulator import Simulator
 from support.client.drivers import DRIVERS, Driver, DriverClient, driver_client, open_sdk_client
 from support.servers.provider import MODEL, FakeProvider
-from support.servers.simulator import HANGING_PACE
+from support.servers.simulator import HANGING_TIMINGS
 from support.telemetry.in_memory import RecordedTelemetry
 
 ANSWER = "Pong! The canary sings."
@@ -32,7 +32,7 @@ every_mode = pytest.mark.parametrize("mode", ["restart", "fail", "buffer"])
 
 @pytest.fixture
 async def provider() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider(pace=HANGING_PACE) as provider:
+    async with FakeProvider(pace=HANGING_TIMINGS) as provider:
         yield provider
 
 

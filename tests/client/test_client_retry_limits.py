@@ -13,7 +13,7 @@ from streamcanary.simulator import Simulator
 from support.client.drivers import DRIVERS, Driver, DriverClient, driver_client, open_sdk_client
 from support.clock import OffsetClock
 from support.servers.provider import MODEL, FakeProvider
-from support.servers.simulator import HANGING_PACE, wait_until
+from support.servers.simulator import HANGING_TIMINGS, wait_until
 from support.telemetry.in_memory import RecordedTelemetry
 
 ONCE = RetryPolicy(max_attempts=1)
@@ -29,7 +29,7 @@ async def ask(driver: Driver, provider: Simulator, **options: object) -> AsyncIt
 
 @pytest.fixture
 async def provider() -> AsyncIterator[FakeProvider]:
-    async with FakeProvider(pace=HANGING_PACE) as provider:
+    async with FakeProvider(pace=HANGING_TIMINGS) as provider:
         yield provider
 
 
@@ -77,7 +77,7 @@ async def test_half_open_lets_one_probe_through(driver: Driver) -> None:
     clock = OffsetClock()
     options = {"clock": clock, "breaker": BREAKER, "retry": ONCE, "fallbacks": [Route(model="sim-ok")]}
     async with (
-        FakeProvider("500", pace=HANGING_PACE, connection="close") as provider,
+        FakeProvider("500", pace=HANGING_TIMINGS, connection="close") as provider,
         ask(driver, provider, **options) as client,
     ):
         for _ in range(2):
@@ -209,6 +209,6 @@ async def test_a_hook_that_raises(
     async with ask(driver, provider, on=decide) as client:
         with pytest.raises(ZeroDivisionError):
             await client.complete("sim-cut")
-        await wait_until(lambda: provider.connections == 0)
+        await wait_until(lambda: provider.connection_count == 0)
     assert [("chat sim-cut", {"status": "UNSET"}, [("POST", {"status": "ERROR"}, [])])] == recorded.trees()
     assert [] == caplog.records  # of the SDK of OpenTelemetry, which warns of what is ended twice

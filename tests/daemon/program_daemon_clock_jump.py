@@ -8,9 +8,9 @@ import signal
 import sys
 from pathlib import Path
 
-from streamcanary.app import serve
-from streamcanary.cli.config_secrets import Secrets
-from streamcanary.cli.load_config import read_config
+from streamcanary.app import run_daemon
+from streamcanary.cli.config_secrets import ConfigSecrets
+from streamcanary.cli.load_config import load_config
 from streamcanary.cli.signals import stop_on_signal
 from streamcanary.settings import Settings
 from streamcanary.telemetry import logs
@@ -23,10 +23,10 @@ async def live(settings: Settings) -> None:
     """Run the daemon until a signal ends it."""
     clock = OffsetClock()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, clock.advance, _LEAP)
-    await serve(settings, stop_on_signal(), clock=clock)
+    await run_daemon(settings, stop_on_signal(), clock=clock)
 
 
 if __name__ == "__main__":
-    read = read_config(Path(sys.argv[-1]))
-    logs.configure("info", json=True, secrets=Secrets(read))
+    read = load_config(Path(sys.argv[-1]))
+    logs.configure("info", json=True, secrets=ConfigSecrets(read))
     asyncio.run(live(read))

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import pytest
 
 from streamcanary.simulator import Simulator
-from support.servers.simulator import HANGING_PACE
+from support.servers.simulator import HANGING_TIMINGS
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
 ANSWER = "Pong! The canary sings."
@@ -28,7 +28,7 @@ class Ran(NamedTuple):
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(pace=HANGING_PACE) as simulator:
+    async with Simulator(timings=HANGING_TIMINGS) as simulator:
         yield simulator
 
 
@@ -133,15 +133,15 @@ async def test_fallbacks(simulator: Simulator) -> None:
 
 async def test_the_last_good_answer() -> None:
     """A provider that answers once and then never again is answered for by the cache."""
-    from streamcanary.simulator import Request
+    from streamcanary.simulator import RecordedRequest
     from support.servers.provider import MODEL, FakeProvider
 
     class Failing(FakeProvider):
         def __init__(self) -> None:
             super().__init__()
-            self._api._on_request = self._fail_from_now_on
+            self._handler._on_request = self._fail_from_now_on
 
-        def _fail_from_now_on(self, request: Request) -> None:
+        def _fail_from_now_on(self, request: RecordedRequest) -> None:
             self.set_fault("500")
 
     async with Failing() as provider:

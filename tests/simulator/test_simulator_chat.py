@@ -7,7 +7,7 @@ from email.utils import parsedate_to_datetime
 import pytest
 
 from streamcanary.simulator import FAULTS, Simulator
-from support.servers.simulator import APIS, FAST_PACE, Api, fetch_raw
+from support.servers.simulator import APIS, FAST_TIMINGS, Api, fetch_raw
 
 SSE, JSON, HTML = "text/event-stream", "application/json", "text/html"
 WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
@@ -95,7 +95,7 @@ def test_every_behaviour_has_a_row_here() -> None:
 @pytest.mark.parametrize("fault", OPENINGS)
 async def test_an_opening_fault_shows_before_the_first_event(fault: str, api: Api) -> None:
     """Status, content type, error code and end are those of the row, whichever API is asked."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, f"sim-{fault}", api=api)
     error = (seen.content_type == JSON and seen.ending == "whole" and seen.json.get("error")) or {}
     assert (seen.status, seen.content_type, error.get("code") or error.get("type"), seen.ending) == OPENINGS[fault]
@@ -104,7 +104,7 @@ async def test_an_opening_fault_shows_before_the_first_event(fault: str, api: Ap
 @pytest.mark.parametrize("fault", STREAMS)
 async def test_a_stream_fault_shows_in_the_stream(fault: str) -> None:
     """Text, finish_reason, [DONE] and end are those of the row."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, f"sim-{fault}")
     assert (seen.status, seen.content_type) == (200, SSE)
     assert (seen.text, seen.finish_reason, seen.has_done_marker, seen.ending) == STREAMS[fault]
@@ -114,14 +114,14 @@ async def test_a_stream_fault_shows_in_the_stream(fault: str) -> None:
 @pytest.mark.parametrize("fault", HANGING)
 async def test_a_hanging_fault_lasts_as_long_as_a_hang(fault: str, api: Api) -> None:
     """It ends when the pace says so and not before."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, f"sim-{fault}", api=api)
-    assert seen.seconds >= FAST_PACE.hang
+    assert seen.seconds >= FAST_TIMINGS.hang
 
 
 async def test_a_good_stream_is_spelled_as_openai_spells_it() -> None:
     """Role first, then the text, then the reason it stopped, all under one id, then [DONE]; an event a chunk."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, "sim-ok")
     first, *middle, last = seen.events
     assert set(first) == {"id", "object", "created", "model", "service_tier", "system_fingerprint", "choices"}
@@ -140,7 +140,7 @@ async def test_a_good_stream_is_spelled_as_openai_spells_it() -> None:
 
 async def test_usage_comes_last_and_only_if_asked_for() -> None:
     """With ``include_usage``, each event has the field and all but the last, which has no choices, have null."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, "sim-ok", stream_options={"include_usage": True})
     *others, last = seen.events
     assert {event["usage"] for event in others} == {None}
@@ -179,7 +179,7 @@ async def test_asked_for_no_stream_the_answer_is_one_object(
     fault: str, message: dict[str, object], finish_reason: str | None
 ) -> None:
     """The deltas of the stream, put together."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, f"sim-{fault}", stream=False)
     choice = {
         "index": 0,
@@ -200,7 +200,7 @@ async def test_asked_for_no_stream_the_answer_is_one_object(
 )
 async def test_asked_for_no_stream_a_broken_one_is_a_broken_object(fault: str, end: str) -> None:
     """The same break, in the JSON."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, f"sim-{fault}", stream=False)
     assert (seen.status, seen.content_type, seen.ending) == (200, JSON, end)
     with pytest.raises(ValueError):  # of JSON or of UTF-8
@@ -210,14 +210,14 @@ async def test_asked_for_no_stream_a_broken_one_is_a_broken_object(fault: str, e
 @pytest.mark.parametrize("fault", ["inband-error", "event-error"])
 async def test_asked_for_no_stream_an_error_in_it_is_an_error_in_the_body(fault: str) -> None:
     """Still with status 200."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, f"sim-{fault}", stream=False)
     assert (seen.status, seen.json["error"]["type"]) == (200, "server_error")
 
 
 async def test_a_429_says_when_to_come_back_in_three_ways_or_not_at_all() -> None:
     """Whole seconds, milliseconds, a date; and nothing."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         plain = await fetch_raw(simulator, "sim-429")
         seconds = await fetch_raw(simulator, "sim-429-retry-after")
         milliseconds = await fetch_raw(simulator, "sim-429-retry-after-ms")
@@ -231,7 +231,7 @@ async def test_a_429_says_when_to_come_back_in_three_ways_or_not_at_all() -> Non
 
 async def test_an_error_body_that_never_ends_has_told_all_in_its_head() -> None:
     """Status, Retry-After and request id are there; of the body a half."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, "sim-5xx-cut-body")
     assert (seen.headers["retry-after"], seen.headers["x-request-id"][:4]) == ("1", "req_")
     assert len(seen.body) == int(seen.headers["content-length"]) // 2
@@ -239,7 +239,7 @@ async def test_an_error_body_that_never_ends_has_told_all_in_its_head() -> None:
 
 async def test_an_error_in_the_stream_comes_with_or_without_an_error_key() -> None:
     """``data: {"error": …}`` has one, ``event: error`` has none."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         in_band, event = await fetch_raw(simulator, "sim-inband-error"), await fetch_raw(simulator, "sim-event-error")
     assert in_band.events[-1]["error"]["type"] == "server_error"
     assert b'event: error\ndata: {"type":"error","code":"server_error"' in event.body
@@ -257,7 +257,7 @@ async def test_what_has_no_word_in_chat_completions_is_the_nearest_that_has(
     """Byte for byte, but for the name of the model."""
 
     async def body(name: str) -> bytes:
-        async with Simulator(pace=FAST_PACE) as simulator:
+        async with Simulator(timings=FAST_TIMINGS) as simulator:
             seen = await fetch_raw(simulator, f"sim-{name}", stream=stream)
         return re.sub(rb'"(id|created|model)":[^,]*', b"", seen.body)
 
@@ -269,14 +269,14 @@ async def test_what_has_no_word_in_chat_completions_is_the_nearest_that_has(
 
 async def test_a_rate_limit_in_the_stream_has_its_code() -> None:
     """As a status of 429 would."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, "sim-failed-rate-limit")
     assert seen.events[-1]["error"]["code"] == "rate_limit_exceeded"
 
 
 async def test_an_error_under_an_error_has_both_types() -> None:
     """Its own, and that of the event."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, "sim-nested-error")
     assert (seen.events[-1]["type"], seen.events[-1]["error"]["type"]) == ("error", "server_error")
 
@@ -284,14 +284,14 @@ async def test_an_error_under_an_error_has_both_types() -> None:
 @pytest.mark.parametrize(("fault", "sign"), [("keepalive-stall", b": keep-alive\n\n"), ("pings", b": keep-alive\n\n")])
 async def test_signs_of_life_carry_no_event(fault: str, sign: bytes) -> None:
     """Comments, again and again."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, f"sim-{fault}")
     assert seen.body.count(sign) > 1
 
 
 async def test_empty_deltas_say_nothing_again_and_again() -> None:
     """Events that are whole and hold no text."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, "sim-empty-deltas")
     role, *deltas = [event["choices"][0]["delta"] for event in seen.events]
     assert role["role"] == "assistant"
@@ -301,7 +301,7 @@ async def test_empty_deltas_say_nothing_again_and_again() -> None:
 
 async def test_odd_events_are_a_good_answer_to_a_correct_parser() -> None:
     """BOM, comments, retry, id, empty data, all three line ends, two data lines, no space after the colon."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, "sim-comments")
     text = seen.body.decode("utf-8-sig")
     events = re.split(r"(?:\r\n|\r(?!\n)|\n){2}", text)
@@ -318,7 +318,7 @@ async def test_odd_events_are_a_good_answer_to_a_correct_parser() -> None:
 @pytest.mark.parametrize(("fault", "field"), [("reasoning", "reasoning_content"), ("reasoning-text", "reasoning")])
 async def test_thoughts_come_before_the_answer(fault: str, field: str) -> None:
     """In ``reasoning_content`` or in ``reasoning``: providers do not agree."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, f"sim-{fault}")
     deltas = [event["choices"][0]["delta"] for event in seen.events]
     thoughts = [delta.get(field) for delta in deltas]
@@ -329,6 +329,6 @@ async def test_thoughts_come_before_the_answer(fault: str, field: str) -> None:
 @pytest.mark.parametrize(("fault", "seconds"), [("slow-first-token", 0.1), ("slow-drip", 8 * 0.02)])
 async def test_a_slow_fault_is_as_slow_as_the_pace_says(fault: str, seconds: float) -> None:
     """And good in all else."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await fetch_raw(simulator, f"sim-{fault}")
     assert seen.seconds >= seconds

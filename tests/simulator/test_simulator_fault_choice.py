@@ -3,29 +3,29 @@
 import pytest
 
 from streamcanary.simulator import Simulator
-from streamcanary.simulator.faults.fault_spec import Choice, Chooser, UnknownFault
-from support.servers.simulator import FAST_PACE, fetch_raw
+from streamcanary.simulator.faults.fault_spec import FaultSelector, FaultSpec, UnknownFault
+from support.servers.simulator import FAST_TIMINGS, fetch_raw
 
 
-def faults(text: str, count: int, chooser: Chooser | None = None) -> list[str]:
+def faults(text: str, count: int, chooser: FaultSelector | None = None) -> list[str]:
     """Return what the first ``count`` requests of ``text`` get."""
-    chooser, choice = chooser or Chooser(), Choice.parse(text)
-    return [chooser.next(text, choice) for _ in range(count)]
+    chooser, choice = chooser or FaultSelector(), FaultSpec.parse(text)
+    return [chooser.next_fault(text, choice) for _ in range(count)]
 
 
 @pytest.mark.parametrize(
     ("text", "choice"),
     [
-        ("cut", Choice(fault="cut")),
-        ("500@2", Choice(fault="500", first=2)),
-        ("cut%30", Choice(fault="cut", percent=30)),
-        ("cut%2.5~7", Choice(fault="cut", percent=2.5, seed=7)),
-        ("429-retry-after%50~1@9", Choice(fault="429-retry-after", percent=50, seed=1, first=9)),
+        ("cut", FaultSpec(fault="cut")),
+        ("500@2", FaultSpec(fault="500", first_requests=2)),
+        ("cut%30", FaultSpec(fault="cut", percent=30)),
+        ("cut%2.5~7", FaultSpec(fault="cut", percent=2.5, seed=7)),
+        ("429-retry-after%50~1@9", FaultSpec(fault="429-retry-after", percent=50, seed=1, first_requests=9)),
     ],
 )
-def test_a_name_spells_a_choice(text: str, choice: Choice) -> None:
+def test_a_name_spells_a_choice(text: str, choice: FaultSpec) -> None:
     """A fault, how likely, from which seed, for how many requests."""
-    assert Choice.parse(text) == choice
+    assert FaultSpec.parse(text) == choice
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_a_name_spells_a_choice(text: str, choice: Choice) -> None:
 def test_a_name_that_spells_none_is_told_so(text: str, message: str) -> None:
     """And what would be right."""
     with pytest.raises(UnknownFault) as raised:
-        Choice.parse(text)
+        FaultSpec.parse(text)
     assert str(raised.value).startswith(message)
 
 
@@ -53,7 +53,7 @@ def test_the_first_requests_only() -> None:
 
 def test_each_name_is_counted_by_itself() -> None:
     """``sim-500@1`` and ``sim-500@2`` know nothing of each other."""
-    chooser = Chooser()
+    chooser = FaultSelector()
     assert [faults("500@1", 2, chooser), faults("500@2", 3, chooser)] == [["500", "ok"], ["500", "500", "ok"]]
 
 
@@ -80,7 +80,7 @@ def test_both_at_once() -> None:
 
 def test_names_without_end_are_forgotten() -> None:
     """After a thousand further names, the first is counted anew."""
-    chooser = Chooser()
+    chooser = FaultSelector()
     assert faults("500@1", 2, chooser) == ["500", "ok"]
     for number in range(2, 1002):
         faults(f"500@{number}", 1, chooser)
@@ -89,7 +89,7 @@ def test_names_without_end_are_forgotten() -> None:
 
 async def test_the_server_plays_what_was_chosen() -> None:
     """On the wire, and in the record of requests."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         statuses = [(await fetch_raw(simulator, "sim-500@2")).status for _ in range(3)]
         assert statuses == [500, 500, 200]
         assert [request.fault for request in simulator.requests] == ["500", "500", "ok"]

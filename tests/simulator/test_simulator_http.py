@@ -5,9 +5,9 @@ import json
 
 import pytest
 
-from streamcanary.simulator import Pace, Simulator
+from streamcanary.simulator import Simulator, Timings
 from streamcanary.simulator.http.http1 import MAX_BODY, MAX_HEAD, BadRequest, parse_head, render_chunk, render_head
-from support.servers.simulator import FAST_PACE, wait_until
+from support.servers.simulator import FAST_TIMINGS, wait_until
 
 ASK = json.dumps({"model": "sim-ok", "messages": []}).encode()
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
@@ -93,7 +93,7 @@ async def test_a_chunked_request_is_read() -> None:
     """With extensions and trailers, in any pieces."""
     chunks = render_chunk(ASK[:7]) + b"%X;ext=1\r\n%b\r\n" % (len(ASK) - 7, ASK[7:]) + b"0\r\ntrailer: t\r\n\r\n"
     request = POST + b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n" + chunks
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         answer = await talk(simulator, request[:50], request[50:101], request[101:-3], request[-3:], pause=0.005)
         assert status(answer) == 200
         assert simulator.requests[0].body == ASK.decode()
@@ -112,7 +112,7 @@ async def test_a_chunked_request_is_read() -> None:
 )
 async def test_bad_chunks_are_refused(chunks: bytes, expected: int) -> None:
     """Each with its status, and the connection is closed."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         assert status(await talk(simulator, POST + b"transfer-encoding: chunked\r\n\r\n" + chunks)) == expected
 
 
@@ -120,7 +120,7 @@ async def test_a_connection_serves_requests_one_after_the_other() -> None:
     """Sent together, they are answered in order; ``close`` ends it."""
     first = POST + b"content-length: %d\r\n\r\n%b" % (len(ASK), ASK)
     last = b"GET /v1/models/sim-ok HTTP/1.1\r\nconnection: close\r\n\r\n"
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         answer = await talk(simulator, first + first + last)
     assert answer.count(b"HTTP/1.1 200 OK\r\n") == 3
     assert answer.count(b'"object":"chat.completion"') == 0  # chunked: the slices of the object are apart
@@ -130,7 +130,7 @@ async def test_a_connection_serves_requests_one_after_the_other() -> None:
 async def test_a_client_that_waits_for_leave_gets_it() -> None:
     """``Expect: 100-continue``, as curl sends it before a large body."""
     head = POST + b"expect: 100-continue\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(ASK)
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         answer = await talk(simulator, head, ASK, pause=0.02)
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
 
@@ -145,7 +145,7 @@ async def test_a_client_that_waits_for_leave_gets_it() -> None:
 )
 async def test_what_is_refused_is_answered_before_the_connection_closes(request_: bytes, expected: int) -> None:
     """Though more of it is on its way: no RST overtakes the answer."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         answer = await talk(simulator, request_)
     assert status(answer) == expected
     assert b"\r\nx-request-id: req_" in answer
@@ -155,27 +155,27 @@ async def test_what_is_refused_is_answered_before_the_connection_closes(request_
 @pytest.mark.parametrize("piece", [b"GET / HT", POST + b"content-length: 10\r\n\r\nabc"])
 async def test_a_request_that_never_ends_is_given_up(piece: bytes) -> None:
     """With 408, after the time that the pace allows."""
-    async with Simulator(pace=Pace(request=0.1)) as simulator:
+    async with Simulator(timings=Timings(request_timeout=0.1)) as simulator:
         assert status(await talk(simulator, piece)) == 408
 
 
 async def test_a_client_that_says_nothing_is_left() -> None:
     """An idle connection is closed, without a word."""
-    async with Simulator(pace=Pace(idle=0.05)) as simulator:
+    async with Simulator(timings=Timings(idle_timeout=0.05)) as simulator:
         assert await talk(simulator, b"") == b""
 
 
 @pytest.mark.parametrize("piece", [b"", b"GET / HT", POST + b"content-length: 10\r\n\r\nabc"])
 async def test_a_client_that_leaves_half_way_is_forgotten(piece: bytes) -> None:
     """No connection is left of it, and no request."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         _, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
         writer.write(piece)
         await writer.drain()
-        await wait_until(lambda: simulator.connections == 1)
+        await wait_until(lambda: simulator.connection_count == 1)
         writer.close()
         await writer.wait_closed()
-        await wait_until(lambda: simulator.connections == 0)
+        await wait_until(lambda: simulator.connection_count == 0)
         assert simulator.requests == ()
 
 
@@ -194,7 +194,7 @@ async def test_a_client_that_leaves_half_way_is_forgotten(piece: bytes) -> None:
 )
 async def test_elsewhere_is_nothing(method: str, path: str, expected: int, code: str | None) -> None:
     """404, or 405 where only the method is wrong, with an error as OpenAI writes it."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         answer = await talk(simulator, f"{method} {path} HTTP/1.1\r\nconnection: close\r\n\r\n".encode())
     body = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert (status(answer), body["error"]["type"], body["error"]["code"]) == (expected, "invalid_request_error", code)
@@ -202,7 +202,7 @@ async def test_elsewhere_is_nothing(method: str, path: str, expected: int, code:
 
 async def test_head_has_no_body() -> None:
     """Whatever it asks for."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         answer = await talk(simulator, b"HEAD /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n")
     assert status(answer) == 405
     assert answer.endswith(b"\r\n\r\n")
@@ -226,7 +226,7 @@ async def test_head_has_no_body() -> None:
 async def test_a_body_that_asks_for_nothing_is_told_why(body: bytes, message: str) -> None:
     """400, or 404 for a model that does not exist."""
     request = POST + b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         answer = await talk(simulator, request)
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert (status(answer), error["type"]) == (404 if b"gpt-9" in body else 400, "invalid_request_error")

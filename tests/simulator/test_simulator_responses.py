@@ -8,8 +8,8 @@ import pytest
 from openai.types.responses import Response, ResponseStreamEvent
 
 from streamcanary.simulator import FAULTS, Simulator
-from streamcanary.simulator.faults.before_stream import OPENINGS
-from support.servers.simulator import FAST_PACE, RawAnswer, fetch_raw
+from streamcanary.simulator.faults.before_stream import FAULTS_BEFORE_STREAM
+from support.servers.simulator import FAST_TIMINGS, RawAnswer, fetch_raw
 
 SSE, JSON = "text/event-stream", "application/json"
 WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
@@ -59,7 +59,7 @@ TYPES: dict[str, Any] = {
 
 async def stream_of(fault: str, **more: Any) -> RawAnswer:
     """Return the stream of ``fault``."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         return await fetch_raw(simulator, f"sim-{fault}", api="responses", **more)
 
 
@@ -220,7 +220,7 @@ async def test_reasoning_is_counted() -> None:
 async def test_a_slow_first_token_comes_after_signs_of_life() -> None:
     """What opens the response, its item and its part is no token: the wait is before the first delta."""
     seen = await stream_of("slow-first-token")
-    assert seen.seconds >= FAST_PACE.slow_first_token
+    assert seen.seconds >= FAST_TIMINGS.slow_first_token
     seen = await stream_of("empty-deltas")
     assert [event["type"] for event in seen.events[:5]][2:] == [
         "response.output_item.added",
@@ -344,7 +344,7 @@ async def test_a_body_that_asks_for_nothing_is_told_why(body: dict[str, Any], me
 
 async def test_both_apis_share_their_counts_and_their_record() -> None:
     """``@1`` is the first request of the name, through whichever API; the path tells them apart."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         statuses = [(await fetch_raw(simulator, "sim-500@1", api=api)).status for api in ("responses", "chat")]
         asked = [(request.path, request.model, request.stream, request.fault) for request in simulator.requests]
     assert statuses == [500, 200]
@@ -356,4 +356,4 @@ async def test_both_apis_share_their_counts_and_their_record() -> None:
 
 def test_every_stream_has_a_row_here() -> None:
     """A behaviour that nobody has looked at on the wire is none; what is no stream is the same for both APIs."""
-    assert {*STREAMS, "comments"} == set(FAULTS) - set(OPENINGS)
+    assert {*STREAMS, "comments"} == set(FAULTS) - set(FAULTS_BEFORE_STREAM)

@@ -7,8 +7,8 @@ import openai
 import pytest
 from openai import AsyncOpenAI
 
-from streamcanary.simulator import FAULTS, Pace, Simulator
-from support.servers.simulator import FAST_PACE, client_tls, server_tls
+from streamcanary.simulator import FAULTS, Simulator, Timings
+from support.servers.simulator import FAST_TIMINGS, client_tls, server_tls
 
 WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
 DELTA = "response.output_text.delta"
@@ -43,7 +43,7 @@ async def ask(simulator: Simulator, model: str, *, patience: float = 20) -> tupl
 
 async def test_a_good_answer_is_whole() -> None:
     """Streamed, with its usage."""
-    async with Simulator(pace=FAST_PACE) as simulator, sdk(simulator) as client:
+    async with Simulator(timings=FAST_TIMINGS) as simulator, sdk(simulator) as client:
         stream = await client.chat.completions.create(
             model="sim-ok", messages=[], stream=True, stream_options={"include_usage": True}
         )
@@ -55,7 +55,7 @@ async def test_a_good_answer_is_whole() -> None:
 
 async def test_a_good_answer_is_whole_without_a_stream() -> None:
     """One object, with the request id of its header."""
-    async with Simulator(pace=FAST_PACE) as simulator, sdk(simulator) as client:
+    async with Simulator(timings=FAST_TIMINGS) as simulator, sdk(simulator) as client:
         completion = await client.chat.completions.create(model="sim-ok", messages=[])
         assert completion.choices[0].message.content == WHOLE
         assert completion._request_id == simulator.requests[0].id
@@ -63,7 +63,7 @@ async def test_a_good_answer_is_whole_without_a_stream() -> None:
 
 async def test_the_sdk_reads_tool_calls_and_refusals() -> None:
     """With its own accumulating helper."""
-    async with Simulator(pace=FAST_PACE) as simulator, sdk(simulator) as client:
+    async with Simulator(timings=FAST_TIMINGS) as simulator, sdk(simulator) as client:
         async with client.chat.completions.stream(model="sim-tool-call", messages=[]) as stream:
             call = (await stream.get_final_completion()).choices[0].message.tool_calls
         async with client.chat.completions.stream(model="sim-refusal", messages=[]) as stream:
@@ -93,7 +93,7 @@ async def test_the_sdk_reads_tool_calls_and_refusals() -> None:
 )
 async def test_the_sdk_raises_before_the_stream(fault: str, error: str) -> None:
     """Its own type for each status, one for a lost connection."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         assert await ask(simulator, f"sim-{fault}") == ("", None, error)
 
 
@@ -110,14 +110,14 @@ async def test_the_sdk_raises_before_the_stream(fault: str, error: str) -> None:
 )
 async def test_the_sdk_raises_inside_the_stream(fault: str, text: str, error: str) -> None:
     """Its own types for lost connections and errors, raw ones for what it cannot parse."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         assert await ask(simulator, f"sim-{fault}") == (text, None, error)
 
 
 @pytest.mark.parametrize("fault", ["no-headers", "stall"])
 async def test_the_sdk_times_out_on_silence(fault: str) -> None:
     """By its read timeout."""
-    async with Simulator(pace=Pace(chunk_gap=0.0, first_token=0.0)) as simulator:
+    async with Simulator(timings=Timings(chunk_gap=0.0, first_token=0.0)) as simulator:
         assert (await ask(simulator, f"sim-{fault}", patience=0.5))[1:] == (None, "APITimeoutError")
 
 
@@ -142,7 +142,7 @@ async def test_the_sdk_times_out_on_silence(fault: str) -> None:
 )
 async def test_the_sdk_notices_nothing(fault: str, text: str, finish: str | None) -> None:
     """No error, whatever is missing."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         assert await ask(simulator, f"sim-{fault}") == (text, finish, None)
 
 
@@ -163,7 +163,7 @@ async def respond(simulator: Simulator, model: str, *, patience: float = 20) -> 
 
 async def test_a_good_response_is_whole() -> None:
     """Gathered by the SDK's own helper, and without a stream."""
-    async with Simulator(pace=FAST_PACE) as simulator, sdk(simulator) as client:
+    async with Simulator(timings=FAST_TIMINGS) as simulator, sdk(simulator) as client:
         async with client.responses.stream(model="sim-ok", input="ping") as stream:
             response = await stream.get_final_response()
         whole = await client.responses.create(model="sim-ok", input=[{"role": "user", "content": "ping"}], store=False)
@@ -177,7 +177,7 @@ async def test_a_good_response_is_whole() -> None:
 async def test_the_sdk_gathers_other_items() -> None:
     """Reasoning, refusals and tool calls."""
     output = {}
-    async with Simulator(pace=FAST_PACE) as simulator, sdk(simulator) as client:
+    async with Simulator(timings=FAST_TIMINGS) as simulator, sdk(simulator) as client:
         for fault in ("reasoning", "reasoning-text", "refusal", "tool-call"):
             async with client.responses.stream(model=f"sim-{fault}", input="ping") as stream:
                 output[fault] = [item.to_dict() for item in (await stream.get_final_response()).output]
@@ -203,7 +203,7 @@ async def test_the_sdk_gathers_other_items() -> None:
 )
 async def test_the_sdk_raises_in_a_response(fault: str, text: str, last: str | None, error: str) -> None:
     """As it does in a completion."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         assert await respond(simulator, f"sim-{fault}") == (text, last, error)
 
 
@@ -229,13 +229,13 @@ async def test_the_sdk_raises_in_a_response(fault: str, text: str, last: str | N
 )
 async def test_the_sdk_notices_nothing_in_a_response(fault: str, text: str, last: str | None) -> None:
     """Failed, incomplete, cancelled or broken off, to it they are ordinary events, or none."""
-    async with Simulator(pace=FAST_PACE) as simulator:
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
         assert await respond(simulator, f"sim-{fault}") == (text, last, None)
 
 
 async def test_the_models_are_listed() -> None:
     """Each behaviour is a model, and each can be looked up; variants too."""
-    async with Simulator(pace=FAST_PACE) as simulator, sdk(simulator) as client:
+    async with Simulator(timings=FAST_TIMINGS) as simulator, sdk(simulator) as client:
         listed = [model.id async for model in client.models.list()]
         assert listed == [f"sim-{name}" for name in FAULTS]
         assert (await client.models.retrieve("sim-cut%30~7")).id == "sim-cut%30~7"
@@ -245,7 +245,7 @@ async def test_the_models_are_listed() -> None:
 
 async def test_it_speaks_tls() -> None:
     """With the certificate it was given."""
-    async with Simulator(pace=FAST_PACE, ssl=server_tls()) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, ssl=server_tls()) as simulator:
         http = openai.DefaultAsyncHttpx2Client(trust_env=False, verify=client_tls())
         async with AsyncOpenAI(base_url=simulator.base_url, api_key="k", http_client=http, max_retries=0) as client:
             completion = await client.chat.completions.create(model="sim-ok", messages=[])

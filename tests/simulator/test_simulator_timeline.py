@@ -9,16 +9,16 @@ import pytest
 
 from streamcanary.simulator import Phase, Simulator, Timeline, TimelineInvalid
 from support.clock import ManualClock
-from support.servers.simulator import FAST_PACE, fetch_raw
+from support.servers.simulator import FAST_TIMINGS, fetch_raw
 
-DEMO = files("streamcanary") / "cli" / "demo-timeline.yaml"
+DEMO = files("streamcanary") / "cli" / "demo" / "demo-timeline.yaml"
 OUTAGE = Timeline(phases=(Phase(at=0, fault="ok"), Phase(at=20, fault="500"), Phase(at="1m", fault="429@1")))
 
 
 def problems(text: str) -> list[str]:
     """Return the lines of the message that ``text`` earns."""
     with pytest.raises(TimelineInvalid) as raised:
-        Timeline.parse(dedent(text), where="t.yaml")
+        Timeline.parse(dedent(text), source_name="t.yaml")
     return str(raised.value).split("\n")
 
 
@@ -36,7 +36,7 @@ def test_the_timeline_of_the_demo_is_one() -> None:
 )
 def test_a_phase_lasts_until_the_next(elapsed: float, fault: str) -> None:
     """The last has no end."""
-    assert OUTAGE.phase(elapsed).fault == fault
+    assert OUTAGE.phase_at(elapsed).fault == fault
 
 
 @pytest.mark.parametrize(
@@ -126,10 +126,10 @@ def test_a_pipe_is_no_timeline(tmp_path: Path) -> None:
 async def test_the_clock_moves_it_on() -> None:
     """From the start of the server, and only for the model it names."""
     clock = ManualClock()
-    async with Simulator(pace=FAST_PACE, timeline=OUTAGE, clock=clock) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, timeline=OUTAGE, clock=clock) as simulator:
         assert (await fetch_raw(simulator, "sim-timeline")).status == 200
         clock.advance(20)
-        assert simulator.phase == OUTAGE.phases[1]
+        assert simulator.current_phase == OUTAGE.phases[1]
         assert (await fetch_raw(simulator, "sim-timeline")).status == 500
         assert (await fetch_raw(simulator, "sim-ok")).status == 200
         clock.step(-3600)
@@ -141,11 +141,11 @@ async def test_the_clock_moves_it_on() -> None:
 async def test_it_can_be_begun_anew() -> None:
     """Its counted faults with it."""
     clock = ManualClock()
-    async with Simulator(pace=FAST_PACE, timeline=OUTAGE, clock=clock) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, timeline=OUTAGE, clock=clock) as simulator:
         clock.advance(60)
         assert [(await fetch_raw(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
         simulator.restart_timeline()
-        assert simulator.phase == OUTAGE.phases[0]
+        assert simulator.current_phase == OUTAGE.phases[0]
         clock.advance(60)
         assert [(await fetch_raw(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
 
@@ -153,7 +153,7 @@ async def test_it_can_be_begun_anew() -> None:
 async def test_any_model_can_follow_it() -> None:
     """The one that the file names; then the usual name does not exist."""
     timeline = Timeline(model="gpt-4o-mini", phases=(Phase(at=0, fault="503"),))
-    async with Simulator(pace=FAST_PACE, timeline=timeline) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, timeline=timeline) as simulator:
         assert (await fetch_raw(simulator, "gpt-4o-mini")).status == 503
         unknown = await fetch_raw(simulator, "sim-timeline")
     assert unknown.status == 404
@@ -162,6 +162,6 @@ async def test_any_model_can_follow_it() -> None:
 
 async def test_without_a_timeline_there_is_no_phase() -> None:
     """Nor a model that follows one."""
-    async with Simulator(pace=FAST_PACE) as simulator:
-        assert simulator.phase is None
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
+        assert simulator.current_phase is None
         assert (await fetch_raw(simulator, "sim-timeline")).status == 404

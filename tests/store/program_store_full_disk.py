@@ -30,11 +30,11 @@ async def main() -> None:
             taken.append(f"full-{number}")
         except StoreFailing as error:
             failures.append(f"{type(error).__name__}: {error}")
-    seen = {"failures": failures, "writable": store.writable()}
+    seen = {"failures": failures, "writable": store.is_writable()}
     seen["kept_while_full"] = sorted((await store.load_rows())["notifications"]) == sorted(taken)
     disk.make_room()
     await store.commit([RowChange("notifications", "after", bytes(4000))], [])
-    seen["writable_after"] = store.writable()
+    seen["writable_after"] = store.is_writable()
     seen["kept_after"] = sorted((await store.load_rows())["notifications"]) == sorted([*taken, "after"])
     await store.close()
     print(json.dumps(seen))  # noqa: T201 - how it tells the test

@@ -42,7 +42,7 @@ async def main() -> None:
         await store.close()
     disk.fill()
     store = open_it()
-    seen: dict[str, Any] = {"read": await keys(store), "writable": [store.writable(), await store.probe()]}
+    seen: dict[str, Any] = {"read": await keys(store), "writable": [store.is_writable(), await store.probe()]}
     try:
         await store.commit([RowChange("notifications", "new", b"1")], [])
     except StoreFailing as error:
@@ -52,7 +52,7 @@ async def main() -> None:
     await store.commit([RowChange("notifications", "new", b"1")], [])
     await store.save_spend({"2026-02-02": Spend(requests=1)})
     seen["kept"] = await keys(store)
-    seen["writable_after"] = store.writable()
+    seen["writable_after"] = store.is_writable()
     await store.close()
     print(json.dumps(seen))  # noqa: T201 - how it tells the test
 

@@ -10,7 +10,7 @@ import pytest
 
 from streamcanary.model.outcome import Outcome
 from streamcanary.store import recorded_runs
-from streamcanary.store.recorded_runs import ArchiveUnreadable, Unread, read_runs
+from streamcanary.store.recorded_runs import RunsUnreadable, UnreadableRun, read_runs
 from support.store.builders import make_outcome, open_store
 
 
@@ -36,14 +36,14 @@ def put(path: Path, *values: object) -> None:
 
 async def test_runs_come_in_the_order_in_which_they_ended(tmp_path: Path, monkeypatch) -> None:
     """All of them, a few at a time."""
-    monkeypatch.setattr(recorded_runs, "_AT_ONCE", 3)
+    monkeypatch.setattr(recorded_runs, "_ROWS_PER_TRANSACTION", 3)
     path = await a_store(tmp_path / "a.db", 10)
     assert [make_outcome(number) for number in range(10)] == list(read_runs(path))
 
 
 async def test_a_daemon_may_have_the_store_open(tmp_path: Path, monkeypatch) -> None:
     """It goes on to write meanwhile; what it writes after the beginning is not waited for."""
-    monkeypatch.setattr(recorded_runs, "_AT_ONCE", 2)
+    monkeypatch.setattr(recorded_runs, "_ROWS_PER_TRANSACTION", 2)
     store = open_store(tmp_path / "a.db")
     await store.commit([], [make_outcome(number) for number in range(5)])
     runs = read_runs(tmp_path / "a.db")
@@ -58,11 +58,11 @@ async def test_a_row_that_is_no_run_is_told_and_passed_over(tmp_path: Path) -> N
     path = await a_store(tmp_path / "a.db", 1)
     far = msgspec.json.encode(make_outcome(7, started=1e300))
     long = msgspec.json.encode(make_outcome(8, duration=1e18))
-    put(path, b"{}", b"\xff\xfe", "text", 7, b"[" * 100_000, b" " * (recorded_runs.LARGEST_RUN + 1), far, long)
+    put(path, b"{}", b"\xff\xfe", "text", 7, b"[" * 100_000, b" " * (recorded_runs.MAX_RUN_BYTES + 1), far, long)
     good, *bad = read_runs(path)
     assert isinstance(good, Outcome)
     assert 8 == len(bad)
-    assert all(isinstance(row, Unread) and "\x1b" not in row.run_id and row.reason for row in bad)
+    assert all(isinstance(row, UnreadableRun) and "\x1b" not in row.run_id and row.reason for row in bad)
 
 
 @pytest.mark.parametrize(
@@ -79,7 +79,7 @@ def test_what_is_no_store_is_a_sentence(content, message, tmp_path: Path) -> Non
     path = tmp_path / "a.db"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(ArchiveUnreadable, match=message) as refused:
+    with pytest.raises(RunsUnreadable, match=message) as refused:
         list(read_runs(path))
     assert str(path) in str(refused.value)
     assert not content or content == path.read_bytes()
@@ -87,7 +87,7 @@ def test_what_is_no_store_is_a_sentence(content, message, tmp_path: Path) -> Non
 
 def test_a_directory_is_no_store(tmp_path: Path) -> None:
     """And neither is anything else that is no file."""
-    with pytest.raises(ArchiveUnreadable, match="is not a regular file"):
+    with pytest.raises(RunsUnreadable, match="is not a regular file"):
         list(read_runs(tmp_path))
 
 
@@ -97,7 +97,7 @@ async def test_a_store_of_a_later_version_is_not_guessed_at(tmp_path: Path) -> N
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(ArchiveUnreadable, match="is of version 99"):
+    with pytest.raises(RunsUnreadable, match="is of version 99"):
         list(read_runs(path))
 
 
@@ -113,5 +113,5 @@ async def test_a_locked_store_is_told(tmp_path: Path, monkeypatch) -> None:
     with holder:
         assert holder.stdout is not None
         assert "held\n" == holder.stdout.readline()
-        with pytest.raises(ArchiveUnreadable, match="is locked by another program"):
+        with pytest.raises(RunsUnreadable, match="is locked by another program"):
             list(read_runs(path))

@@ -35,9 +35,9 @@ async def test_what_was_acknowledged_survives_kill_9(path: Path, seed: int) -> N
     for life in range(4):
         acknowledged |= append_and_kill(path, life * 1_000_000, dice.randrange(1, 150))
     store = open_store(path)
-    assert store.set_aside is None
+    assert store.corrupt_path is None
     assert await store.read(lambda connection: connection.execute("PRAGMA integrity_check").fetchall()) == [("ok",)]
-    runs = await store.read(lambda connection: history.recent(connection, limit=1_000_000))
+    runs = await store.read(lambda connection: history.recent_runs(connection, limit=1_000_000))
     assert acknowledged - {run.run_id for run in runs} == set()
     newest_by_canary = {run.canary: run.run_id for run in reversed(runs)}
     detectors = (await store.load_rows())["detectors"]

@@ -64,7 +64,7 @@ async def test_a_statement_without_room_fails_alone(store: Store) -> None:
     await store.write(lambda connection: connection.execute("PRAGMA max_page_count = 20"))
     with pytest.raises(StoreFailing, match="database or disk is full"):
         await store.commit([RowChange("notifications", "large", bytes(1_000_000))], [])
-    assert store.writable() is False
+    assert store.is_writable() is False
     await store.commit([RowChange("notifications", "small", b"1")], [])
-    assert store.writable() is True
+    assert store.is_writable() is True
     assert (await store.load_rows())["notifications"] == {"small": b"1"}

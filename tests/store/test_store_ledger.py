@@ -20,17 +20,17 @@ def connection() -> sqlite3.Connection:
 
 def test_a_new_ledger_has_its_tables_and_nothing_in_them(connection: sqlite3.Connection) -> None:
     """All tables are there from the start, so that nobody asks whether one exists."""
-    assert alert_rows.load(connection) == EMPTY
+    assert alert_rows.load_rows(connection) == EMPTY
     connection.close()
 
 
 def test_rows_are_set_and_found_by_table_and_key(connection: sqlite3.Connection) -> None:
     """The same key in two tables is two things."""
-    alert_rows.save(
+    alert_rows.save_rows(
         connection,
         [RowChange("detectors", "k", b"1"), RowChange("incidents", "k", b"2"), RowChange("notifications", "n", b"3")],
     )
-    assert alert_rows.load(connection) == {
+    assert alert_rows.load_rows(connection) == {
         **EMPTY,
         "detectors": {"k": b"1"},
         "incidents": {"k": b"2"},
@@ -41,19 +41,19 @@ def test_rows_are_set_and_found_by_table_and_key(connection: sqlite3.Connection)
 
 def test_the_last_value_of_a_key_stands(connection: sqlite3.Connection) -> None:
     """Rows take effect in their order, also within one call."""
-    alert_rows.save(
+    alert_rows.save_rows(
         connection, [RowChange("groups", "a", b"1"), RowChange("groups", "a", b"2"), RowChange("groups", "b", b"1")]
     )
-    alert_rows.save(connection, [RowChange("groups", "b", None), RowChange("groups", "never there", None)])
-    assert alert_rows.load(connection)["groups"] == {"a": b"2"}
+    alert_rows.save_rows(connection, [RowChange("groups", "b", None), RowChange("groups", "never there", None)])
+    assert alert_rows.load_rows(connection)["groups"] == {"a": b"2"}
     connection.close()
 
 
 def test_values_and_keys_are_taken_as_they_are(connection: sqlite3.Connection) -> None:
     """Quotes, NULs and a megabyte are data like any other."""
     row = RowChange("notifications", "'; DROP TABLE notifications; --", b"\x00'\xff" * 350_000)
-    alert_rows.save(connection, [row])
-    assert alert_rows.load(connection)["notifications"] == {row.key: row.value}
+    alert_rows.save_rows(connection, [row])
+    assert alert_rows.load_rows(connection)["notifications"] == {row.key: row.value}
     connection.close()
 
 

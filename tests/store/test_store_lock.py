@@ -93,7 +93,7 @@ async def test_a_daemon_whose_lock_was_removed_yields_to_the_one_that_took_it(
     with another_daemon(path) as process:
         with pytest.raises(StoreFailing, match=rf"is in use by another streamcanary, process {process.pid} on "):
             await store.write(lambda _: None)
-        assert store.writable() is False
+        assert store.is_writable() is False
 
 
 async def test_a_lock_that_was_removed_is_taken_again(store: Store, path: Path) -> None:

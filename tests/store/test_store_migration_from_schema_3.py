@@ -34,7 +34,7 @@ def migrated(path: Path) -> State:
     """Migrate the database, and return the state that the engine reads from it."""
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         migrate(connection)
-        state, errors = read_state(alert_rows.load(connection))
+        state, errors = read_state(alert_rows.load_rows(connection))
     assert [] == list(errors)
     return state
 

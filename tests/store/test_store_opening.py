@@ -35,7 +35,7 @@ async def test_what_was_written_is_there_after_closing_and_opening(path: Path) -
     assert not Path(f"{path}-wal").exists()
     again = open_store(path)
     assert (await again.load_rows())["notifications"] == {"a": b"1"}
-    assert again.set_aside is None
+    assert again.corrupt_path is None
     await again.close()
 
 
@@ -184,9 +184,9 @@ async def test_a_corrupt_store_is_set_aside_and_a_fresh_one_works(
 
     with caplog.at_level(logging.WARNING):
         store = open_store(path)
-    assert store.set_aside == path.with_name("canary.db.corrupt-20260202T024000Z")
-    assert store.set_aside.read_bytes() == damaged
-    pattern = rf"the store {path} is corrupt \(.+\): set aside as {store.set_aside}, a fresh one is begun"
+    assert store.corrupt_path == path.with_name("canary.db.corrupt-20260202T024000Z")
+    assert store.corrupt_path.read_bytes() == damaged
+    pattern = rf"the store {path} is corrupt \(.+\): set aside as {store.corrupt_path}, a fresh one is begun"
     assert [re.fullmatch(pattern, record.message) is not None for record in caplog.records] == [True]
     await store.commit([RowChange("notifications", "new", b"2")], [])
     assert (await store.load_rows())["notifications"] == {"new": b"2"}
@@ -205,7 +205,7 @@ async def test_the_log_of_a_corrupt_store_is_not_read_into_the_fresh_one(path: P
     await other.close()
 
     store = open_store(path)
-    assert store.set_aside is not None
+    assert store.corrupt_path is not None
     assert (await store.load_rows())["notifications"] == {}
     assert await store.write(pragma("quick_check")) == "ok"
     await store.close()
@@ -218,8 +218,8 @@ async def test_two_corrupt_stores_in_one_second_are_both_kept(path: Path) -> Non
         path.write_bytes(content)
         store = open_store(path)
         await store.close()
-        assert store.set_aside is not None
-        kept.append((store.set_aside.name, store.set_aside.read_bytes()))
+        assert store.corrupt_path is not None
+        kept.append((store.corrupt_path.name, store.corrupt_path.read_bytes()))
     assert kept == [
         ("canary.db.corrupt-20260202T024000Z", b"first"),
         ("canary.db.corrupt-20260202T024000Z-2", b"second"),
@@ -230,5 +230,5 @@ async def test_an_empty_file_is_a_fresh_store(path: Path) -> None:
     """Made beforehand by ``touch``, or by a crash in the instant of creation."""
     path.touch()
     store = open_store(path)
-    assert (store.set_aside, await store.probe()) == (None, True)
+    assert (store.corrupt_path, await store.probe()) == (None, True)
     await store.close()

@@ -17,7 +17,7 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 async def test_a_read_cannot_write(store: Store) -> None:
     """The connection is opened for reading only."""
     with pytest.raises(StoreFailing, match="cannot be read: attempt to write a readonly database"):
-        await store.read(lambda connection: alert_rows.save(connection, [RowChange("notifications", "a", b"1")]))
+        await store.read(lambda connection: alert_rows.save_rows(connection, [RowChange("notifications", "a", b"1")]))
     assert (await store.load_rows())["notifications"] == {}
 
 

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from streamcanary.model.spend import Spend
 from streamcanary.store.database import Store
-from streamcanary.store.spend import DAYS_KEPT
+from streamcanary.store.spend import MAX_DAYS
 from support.store.builders import open_store
 
 SPEND = Spend(input_tokens=7, output_tokens=5, input_usd=0.25, output_usd=0.125, requests=2)
@@ -30,9 +30,9 @@ async def test_a_sum_is_set_and_not_added(store: Store) -> None:
 
 async def test_old_days_are_forgotten(store: Store) -> None:
     """The account is bounded; the earliest days go."""
-    await store.save_spend({f"{year:04}-01-01": SPEND for year in range(1000, 1000 + DAYS_KEPT + 5)})
+    await store.save_spend({f"{year:04}-01-01": SPEND for year in range(1000, 1000 + MAX_DAYS + 5)})
     days = sorted(await store.load_spend())
-    assert (DAYS_KEPT, "1005-01-01") == (len(days), days[0])
+    assert (MAX_DAYS, "1005-01-01") == (len(days), days[0])
 
 
 async def test_nothing_spent_is_nothing_saved(store: Store) -> None:

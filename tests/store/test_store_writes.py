@@ -18,7 +18,7 @@ Fn = Callable[[sqlite3.Connection], None]
 
 def put(key: str, value: bytes = b"1") -> Fn:
     """Return a write of one notice."""
-    return lambda connection: alert_rows.save(connection, [RowChange("notifications", key, value)])
+    return lambda connection: alert_rows.save_rows(connection, [RowChange("notifications", key, value)])
 
 
 async def notices(store: Store) -> list[str]:
@@ -77,9 +77,9 @@ async def test_rows_and_runs_are_committed_together(store: Store) -> None:
     unsavable = RowChange("notifications", "b", "no bytes, and no text \ud800")  # type: ignore[arg-type]
     with pytest.raises(UnicodeEncodeError):
         await store.commit([RowChange("notifications", "a", b"1"), unsavable], [make_outcome(1)])
-    assert (await notices(store), await store.read(history.recent)) == ([], [])
+    assert (await notices(store), await store.read(history.recent_runs)) == ([], [])
     await store.commit([RowChange("notifications", "a", b"1")], [make_outcome(1)])
-    assert (await notices(store), await store.read(history.recent)) == (["a"], [make_outcome(1)])
+    assert (await notices(store), await store.read(history.recent_runs)) == (["a"], [make_outcome(1)])
 
 
 async def test_writes_that_wait_share_a_commit(store: Store) -> None:
@@ -114,7 +114,7 @@ async def test_a_write_that_fails_undoes_itself_and_no_other(store: Store) -> No
     assert [type(answer) for answer in answers] == [type(None), KeyError, StoreFailing, type(None)]
     assert str(answers[2]) == "the store did not take it: no such table: nowhere"
     assert await notices(store) == ["after", "before", "gate"]
-    assert store.writable() is True  # nothing is wrong with the store
+    assert store.is_writable() is True  # nothing is wrong with the store
 
 
 async def test_a_write_that_ends_the_transaction_harms_no_other(store: Store) -> None:
@@ -171,12 +171,12 @@ async def test_a_disk_that_is_silent_holds_up_neither_the_loop_nor_the_caller(pa
         await store.write(put("dropped"))
     with pytest.raises(StoreFailing, match="has not answered"):
         await running
-    assert store.writable() is False
+    assert store.is_writable() is False
     gate.open()
     for _ in range(20):  # the first may be told of the patience that ran out before
         if await store.probe():
             break
-    assert store.writable() is True
+    assert store.is_writable() is True
     assert await notices(store) == ["gate"]
     await store.close()
 
@@ -186,7 +186,7 @@ async def test_the_number_of_writes_that_wait_is_bounded(store: Store, monkeypat
     gate = Gate()
     running = asyncio.create_task(store.write(gate))
     await gate.begun()
-    waiting = [asyncio.create_task(store.write(put("w"))) for _ in range(database._MOST_WRITES_WAITING)]
+    waiting = [asyncio.create_task(store.write(put("w"))) for _ in range(database._MAX_QUEUED_WRITES)]
     await asyncio.sleep(0)
     with pytest.raises(StoreFailing, match=r"^4096 calls already wait for the disk$"):
         await store.write(put("one more"))
@@ -237,7 +237,7 @@ async def test_a_store_that_is_removed_is_noticed_and_begun_again(store: Store, 
         await store.write(put("in vain"))
     await store.write(put("new"))
     assert await notices(store) == ["new"]
-    assert (path.exists(), store.writable()) == (True, True)
+    assert (path.exists(), store.is_writable()) == (True, True)
 
 
 @pytest.mark.parametrize("companion", ["", "-wal", "-shm"])
@@ -274,14 +274,14 @@ async def test_a_directory_that_goes_and_comes_back_is_survived(tmp_path: Path) 
     for _ in range(2):
         with pytest.raises(StoreFailing, match=r"is out of reach.*; it cannot be opened again: store\.path: .*/volume"):
             await store.write(put("in vain"))
-    assert (store.writable(), await store.probe()) == (False, False)
+    assert (store.is_writable(), await store.probe()) == (False, False)
     with pytest.raises(StoreFailing, match="cannot be read"):
         await store.load_rows()
     folder.mkdir()
     with pytest.raises(StoreLost):  # whoever has state in memory must hear of it
         await store.write(put("in vain"))
     await store.write(put("new"))
-    assert (await notices(store), store.writable()) == (["new"], True)
+    assert (await notices(store), store.is_writable()) == (["new"], True)
     await store.close()
 
 
@@ -289,14 +289,14 @@ async def test_a_store_that_turns_corrupt_while_in_use_is_set_aside(store: Store
     """The daemon does not need a restart to get a store that works."""
     await store.commit([RowChange("notifications", f"k{number}", b"x" * 500) for number in range(200)], [])
     await store.write(lambda connection: connection.execute("PRAGMA cache_size = 0"))  # so that pages are read again
-    await store.read(alert_rows.load)
-    await store._writing.ask(lambda connection: None)
+    await store.read(alert_rows.load_rows)
+    await store._write_worker.submit(lambda connection: None)
     corrupt_in_place(path)
     with pytest.raises(StoreFailing):
         await store.write(
             lambda connection: connection.execute("SELECT sum(length(value)) FROM notifications").fetchall()
         )
-    assert store.set_aside is not None
+    assert store.corrupt_path is not None
     await store.write(put("new"))
     assert await notices(store) == ["new"]
 
@@ -316,4 +316,4 @@ async def test_many_tasks_can_write_at_once(store: Store) -> None:
         *(store.commit([RowChange("notifications", f"n{n}", b"1")], [make_outcome(n)]) for n in range(300))
     )
     assert len(await notices(store)) == 300
-    assert len(await store.read(lambda connection: history.recent(connection, limit=1000))) == 300
+    assert len(await store.read(lambda connection: history.recent_runs(connection, limit=1000))) == 300

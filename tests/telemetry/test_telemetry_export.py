@@ -18,7 +18,7 @@ POD = {"POD_NAME": "chat-0", "POD_NAMESPACE": "prod", "CONTAINER_NAME": "canary"
 
 def start(endpoint: str, *, protocol: str = "http/protobuf", series: int = 0, **section: object) -> Telemetry:
     """Return telemetry that exports from the pod ``chat-0`` to ``endpoint``."""
-    telemetry = Telemetry(environ=POD, make_global=False, series=series)
+    telemetry = Telemetry(environ=POD, make_global=False, expected_series=series)
     otlp = {"endpoint": endpoint, "protocol": protocol, **section}
     telemetry.prepare(TelemetryConfig(otlp=otlp, resource={"team": "ml"}))
     telemetry.apply()

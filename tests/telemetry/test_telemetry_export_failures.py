@@ -4,8 +4,8 @@ import logging
 
 import pytest
 
-from streamcanary.telemetry.export_failures import Delivery
-from streamcanary.telemetry.sdk_log_handler import SdkLog
+from streamcanary.telemetry.export_failures import ExportTracker
+from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 from support.clock import ManualClock
 
 
@@ -18,7 +18,7 @@ def clock():
 @pytest.fixture
 def delivery(clock):
     """Return the exports of one signal, none so far."""
-    delivery = Delivery("traces", clock)
+    delivery = ExportTracker("traces", clock)
     delivery.endpoint = "http://collector:4318/v1/traces"
     return delivery
 
@@ -113,7 +113,7 @@ def test_a_failure_before_the_end_gives_nothing_up(delivery):
 @pytest.fixture
 def sdk_log(clock):
     """Return what listens to the SDK; a test installs it."""
-    return SdkLog(clock)
+    return SdkLogHandler(clock)
 
 
 def test_what_an_exporter_logs_is_the_reason(sdk_log, caplog):

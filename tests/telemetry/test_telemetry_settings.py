@@ -11,11 +11,11 @@ from pydantic import ValidationError
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.telemetry.config import OtlpConfig, TelemetryConfig
-from streamcanary.telemetry.export_settings import Destination, TelemetryMisconfigured, destination
+from streamcanary.telemetry.export_settings import ExportSettings, TelemetryMisconfigured, resolve_export_settings
 from streamcanary.telemetry.exporters import HttpSession
 from streamcanary.telemetry.providers import Telemetry
 from streamcanary.telemetry.resource import resource_attributes
-from streamcanary.telemetry.sdk_log_handler import SdkLog
+from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 
 NOTHING = TelemetryConfig()
 LOCAL = TelemetryConfig(otlp={"endpoint": "http://localhost:4318"})
@@ -23,10 +23,10 @@ LOCAL = TelemetryConfig(otlp={"endpoint": "http://localhost:4318"})
 
 def test_the_signal_paths_are_added():
     """Over http/protobuf each signal has its path below the base address."""
-    assert destination(LOCAL, {}) == Destination(
+    assert resolve_export_settings(LOCAL, {}) == ExportSettings(
         protocol="http/protobuf",
-        traces="http://localhost:4318/v1/traces",
-        metrics="http://localhost:4318/v1/metrics",
+        traces_endpoint="http://localhost:4318/v1/traces",
+        metrics_endpoint="http://localhost:4318/v1/metrics",
         interval=10.0,
         timeout=2.0,
     )
@@ -35,51 +35,56 @@ def test_the_signal_paths_are_added():
 def test_a_base_address_may_have_a_path():
     """A gateway that serves OTLP below a path is reached there."""
     section = TelemetryConfig(otlp={"endpoint": "https://gateway.example/otlp/"})
-    assert destination(section, {}).traces == "https://gateway.example/otlp/v1/traces"
+    assert resolve_export_settings(section, {}).traces_endpoint == "https://gateway.example/otlp/v1/traces"
 
 
 def test_grpc_has_no_paths():
     """Over gRPC both signals go to the address itself."""
     section = TelemetryConfig(otlp={"endpoint": "http://localhost:4317", "protocol": "grpc"})
-    found = destination(section, {})
-    assert (found.traces, found.metrics) == ("http://localhost:4317", "http://localhost:4317")
+    found = resolve_export_settings(section, {})
+    assert (found.traces_endpoint, found.metrics_endpoint) == ("http://localhost:4317", "http://localhost:4317")
 
 
 def test_no_endpoint_anywhere_is_nowhere():
     """Neither section nor environment: nothing is exported."""
-    assert destination(NOTHING, {}) is None
+    assert resolve_export_settings(NOTHING, {}) is None
 
 
 def test_the_standard_environment_is_honoured():
     """Without ``otlp`` in the section the standard variables say where to."""
-    found = destination(
+    found = resolve_export_settings(
         NOTHING, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_METRIC_EXPORT_INTERVAL": "30000"}
     )
-    assert (found.traces, found.metrics) == ("http://collector:4318/v1/traces", "http://collector:4318/v1/metrics")
+    assert (found.traces_endpoint, found.metrics_endpoint) == (
+        "http://collector:4318/v1/traces",
+        "http://collector:4318/v1/metrics",
+    )
     assert found.interval == 30.0
 
 
 def test_an_endpoint_of_one_signal_is_taken_as_it_is():
     """The variable of a signal holds the whole address, and leaves the other signal out."""
-    found = destination(NOTHING, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/custom"})
-    assert (found.traces, found.metrics) == ("http://collector:4318/custom", None)
+    found = resolve_export_settings(NOTHING, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/custom"})
+    assert (found.traces_endpoint, found.metrics_endpoint) == ("http://collector:4318/custom", None)
 
 
 def test_the_environment_can_leave_a_signal_out():
     """``OTEL_METRICS_EXPORTER=none`` is honoured."""
-    found = destination(NOTHING, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_METRICS_EXPORTER": "none"})
-    assert (found.traces, found.metrics) == ("http://c:4318/v1/traces", None)
+    found = resolve_export_settings(
+        NOTHING, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_METRICS_EXPORTER": "none"}
+    )
+    assert (found.traces_endpoint, found.metrics_endpoint) == ("http://c:4318/v1/traces", None)
 
 
 def test_the_section_wins_over_the_environment():
     """An endpoint and protocol in the section count, those of the environment do not."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://other:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
-    assert destination(LOCAL, environ) == destination(LOCAL, {})
+    assert resolve_export_settings(LOCAL, environ) == resolve_export_settings(LOCAL, {})
 
 
 def test_the_sdk_can_be_disabled():
     """``OTEL_SDK_DISABLED=true`` turns off even what the section asks for."""
-    assert destination(LOCAL, {"OTEL_SDK_DISABLED": "true"}) is None
+    assert resolve_export_settings(LOCAL, {"OTEL_SDK_DISABLED": "true"}) is None
 
 
 @pytest.mark.parametrize(
@@ -151,9 +156,9 @@ def test_the_resource_of_the_section_comes_last(monkeypatch):
     """What was found out gives way to the standard variables, and these to the section."""
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=env,team=env,color=blue")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "probe")
-    from streamcanary.telemetry.sdk import resource_of
+    from streamcanary.telemetry.sdk import create_resource
 
-    resource = resource_of({"service.name": "streamcanary", "service.namespace": "found"}, {"team": "section"})
+    resource = create_resource({"service.name": "streamcanary", "service.namespace": "found"}, {"team": "section"})
     expected = {"service.name": "probe", "service.namespace": "env", "team": "section", "color": "blue"}
     assert {name: resource.attributes[name] for name in expected} == expected
 
@@ -251,8 +256,8 @@ async def test_a_step_of_the_wall_clock_does_not_stretch_an_export(left):
     connections = []
     async with await asyncio.start_server(lambda *streams: connections.append(streams), "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/traces"
-        target = Destination(protocol="http/protobuf", traces=url, metrics=None, timeout=0.2)
-        session = HttpSession(target, url, SdkLog(SystemClock()))
+        target = ExportSettings(protocol="http/protobuf", traces_endpoint=url, metrics_endpoint=None, timeout=0.2)
+        session = HttpSession(target, url, SdkLogHandler(SystemClock()))
         with pytest.raises(requests.Timeout):
             await asyncio.wait_for(asyncio.to_thread(session.request, "POST", url, timeout=left), 10)
         for _, writer in connections:

@@ -12,9 +12,9 @@ from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapshot, UndeliveredNotification
 from streamcanary.web import request_body
 from streamcanary.web.api import api_routes
-from streamcanary.web.authorization import Guard
+from streamcanary.web.authorization import Authorizer
 from streamcanary.web.config import WebConfig
-from streamcanary.web.web_server import Site
+from streamcanary.web.web_server import WebServer
 from support.clock import ManualClock
 
 NOON = 1_800_000_000.0
@@ -97,8 +97,8 @@ class Book:
 async def served(book: Book | None = None, **web: Any) -> AsyncIterator[httpx2.AsyncClient]:
     """Serve the API, and ask it."""
     config = WebConfig.model_validate({"port": 0, **web})
-    routes = api_routes(book or Book(), Guard(config), ManualClock(wall=NOON))
-    async with Site(config, routes) as site:
+    routes = api_routes(book or Book(), Authorizer(config), ManualClock(wall=NOON))
+    async with WebServer(config, routes) as site:
         assert site.address is not None
         async with httpx2.AsyncClient(trust_env=False, base_url=f"http://127.0.0.1:{site.address[1]}") as http:
             yield http
@@ -235,7 +235,7 @@ async def test_a_body_that_is_too_large_is_answered(size: int, web: dict[str, An
 
 async def test_a_body_without_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
     """The answer comes at once; what follows is thrown away up to a bound, and then the connection is closed."""
-    monkeypatch.setattr(request_body, "MOST_DRAINED", 1_000_000)
+    monkeypatch.setattr(request_body, "MAX_DRAINED_BYTES", 1_000_000)
     async with served() as http, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
         head = "POST /api/v1/silences HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
@@ -255,7 +255,7 @@ async def test_a_body_without_end_is_not_read_for_ever(monkeypatch: pytest.Monke
 
 async def test_whoever_waits_to_be_asked_for_a_body_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
     """``Expect: 100-continue``: a refusal is the whole answer."""
-    monkeypatch.setattr(request_body, "_LONGEST_DRAIN", 0.05)
+    monkeypatch.setattr(request_body, "_DRAIN_TIMEOUT", 0.05)
     async with served(token=TOKEN) as http, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
         head = "POST /api/v1/silences HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"

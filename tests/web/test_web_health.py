@@ -13,14 +13,14 @@ import pytest
 
 from streamcanary.web import health, uvicorn_server
 from streamcanary.web.config import WebConfig
-from streamcanary.web.health import Check, health_routes
-from streamcanary.web.web_server import Site
+from streamcanary.web.health import HealthCheck, health_routes
+from streamcanary.web.web_server import WebServer
 
 ANY_PORT = WebConfig(port=0)
-WELL: Mapping[str, Check] = {"config": lambda: None}
+WELL: Mapping[str, HealthCheck] = {"config": lambda: None}
 
 
-async def get(served: Site, path: str, method: str = "GET") -> httpx2.Response:
+async def get(served: WebServer, path: str, method: str = "GET") -> httpx2.Response:
     """Return the answer to one request."""
     assert served.address is not None
     host, port = served.address
@@ -28,7 +28,7 @@ async def get(served: Site, path: str, method: str = "GET") -> httpx2.Response:
         return await http.request(method, f"http://{host}:{port}{path}")
 
 
-async def connect(served: Site) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+async def connect(served: WebServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
     """Return a bare connection."""
     assert served.address is not None
     return await asyncio.open_connection(*served.address)
@@ -36,7 +36,7 @@ async def connect(served: Site) -> tuple[asyncio.StreamReader, asyncio.StreamWri
 
 async def test_livez_says_that_the_loop_turns() -> None:
     """It asks nothing: that it answers is the answer, however unready the daemon is."""
-    async with Site(ANY_PORT, health_routes({"store": lambda: "disk full"})) as served:
+    async with WebServer(ANY_PORT, health_routes({"store": lambda: "disk full"})) as served:
         answer = await get(served, "/livez")
     assert (answer.status_code, answer.text) == (200, "ok\n")
 
@@ -47,15 +47,15 @@ async def test_readyz_names_each_check() -> None:
     async def store() -> None:
         await asyncio.sleep(0)
 
-    async with Site(ANY_PORT, health_routes({"config": lambda: None, "store": store})) as served:
+    async with WebServer(ANY_PORT, health_routes({"config": lambda: None, "store": store})) as served:
         answer = await get(served, "/readyz")
     assert (answer.status_code, answer.json()) == (200, {"ready": True, "checks": {"config": "ok", "store": "ok"}})
 
 
 async def test_readyz_says_why_it_is_not_ready() -> None:
     """One reason is enough for 503; a secret in it is not shown."""
-    checks: dict[str, Check] = {"config": lambda: None, "store": lambda: "cannot write with sk-proj-0123456789"}
-    async with Site(ANY_PORT, health_routes(checks)) as served:
+    checks: dict[str, HealthCheck] = {"config": lambda: None, "store": lambda: "cannot write with sk-proj-0123456789"}
+    async with WebServer(ANY_PORT, health_routes(checks)) as served:
         answer = await get(served, "/readyz")
     assert (answer.status_code, answer.json()) == (
         503,
@@ -66,7 +66,7 @@ async def test_readyz_says_why_it_is_not_ready() -> None:
 async def test_readyz_is_asked_anew_each_time() -> None:
     """What was well a moment ago may not be now; no cache may say otherwise."""
     reasons: list[str | None] = ["starting", None]
-    async with Site(ANY_PORT, health_routes({"scheduler": lambda: reasons.pop(0)})) as served:
+    async with WebServer(ANY_PORT, health_routes({"scheduler": lambda: reasons.pop(0)})) as served:
         first, second = await get(served, "/readyz"), await get(served, "/readyz")
     assert (first.status_code, second.status_code) == (503, 200)
     assert second.headers["cache-control"] == "no-store"
@@ -74,12 +74,12 @@ async def test_readyz_is_asked_anew_each_time() -> None:
 
 async def test_a_check_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """The kubelet's patience is short, and a hanging store is not a ready one."""
-    monkeypatch.setattr(health, "_LONGEST_CHECK", 0.02)
+    monkeypatch.setattr(health, "_CHECK_TIMEOUT", 0.02)
 
     async def store() -> None:
         await asyncio.Event().wait()
 
-    async with Site(ANY_PORT, health_routes({"store": store})) as served:
+    async with WebServer(ANY_PORT, health_routes({"store": store})) as served:
         answer = await get(served, "/readyz")
     assert (answer.status_code, answer.json()["checks"]) == (503, {"store": "no answer within 0.02 s"})
 
@@ -90,7 +90,7 @@ async def test_a_check_that_breaks_does_not_pass(caplog: pytest.LogCaptureFixtur
     def store() -> str | None:
         raise OSError("/var/lib/secret-place")
 
-    async with Site(ANY_PORT, health_routes({"store": store})) as served:
+    async with WebServer(ANY_PORT, health_routes({"store": store})) as served:
         answer = await get(served, "/readyz")
     assert (answer.status_code, answer.json()["checks"]) == (503, {"store": "the check broke: OSError"})
     assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
@@ -112,13 +112,13 @@ async def test_a_check_that_breaks_does_not_pass(caplog: pytest.LogCaptureFixtur
 )
 async def test_nothing_else_is_answered(method: str, path: str, status: int) -> None:
     """Two paths, to be read; no redirects."""
-    async with Site(ANY_PORT, health_routes(WELL)) as served:
+    async with WebServer(ANY_PORT, health_routes(WELL)) as served:
         assert (await get(served, path, method)).status_code == status
 
 
 async def test_the_answer_does_not_say_what_serves_it() -> None:
     """No ``Server`` header, and nothing of the request's ``Host`` or ``X-Forwarded`` headers comes back."""
-    async with Site(ANY_PORT, health_routes(WELL)) as served:
+    async with WebServer(ANY_PORT, health_routes(WELL)) as served:
         reader, writer = await connect(served)
         writer.write(b"GET /readyz HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: evil.example\r\n")
         writer.write(b"Connection: close\r\n\r\n")
@@ -131,7 +131,7 @@ async def test_the_answer_does_not_say_what_serves_it() -> None:
 
 async def test_headers_are_bounded() -> None:
     """A request whose head does not end is refused."""
-    async with Site(ANY_PORT, health_routes(WELL)) as served:
+    async with WebServer(ANY_PORT, health_routes(WELL)) as served:
         reader, writer = await connect(served)
         writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 20_000)
         answer = await reader.read()
@@ -141,8 +141,8 @@ async def test_headers_are_bounded() -> None:
 
 async def test_a_connection_that_gets_nowhere_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
     """One that says nothing, and one that drips, and neither for long."""
-    monkeypatch.setattr(uvicorn_server, "LONGEST_REQUEST", 0.1)
-    async with Site(ANY_PORT, health_routes(WELL)) as served, asyncio.timeout(5):
+    monkeypatch.setattr(uvicorn_server, "REQUEST_TIMEOUT", 0.1)
+    async with WebServer(ANY_PORT, health_routes(WELL)) as served, asyncio.timeout(5):
         silent, silent_writer = await connect(served)
         dripping, writer = await connect(served)
 
@@ -162,8 +162,8 @@ async def test_a_connection_that_gets_nowhere_is_ended(monkeypatch: pytest.Monke
 
 async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the limit a connection is closed; those that are there go on."""
-    monkeypatch.setattr(uvicorn_server, "MOST_CONNECTIONS", 3)
-    async with Site(ANY_PORT, health_routes(WELL)) as served, asyncio.timeout(5):
+    monkeypatch.setattr(uvicorn_server, "MAX_CONNECTIONS", 3)
+    async with WebServer(ANY_PORT, health_routes(WELL)) as served, asyncio.timeout(5):
         held = [await connect(served) for _ in range(3)]
         reader, writer = await connect(served)
         with suppress(ConnectionResetError):
@@ -179,7 +179,7 @@ async def test_a_port_that_is_taken_costs_the_page_and_nothing_else(caplog: pyte
     """One warning names the port and what to do; whoever entered goes on."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        async with Site(WebConfig(port=port), health_routes(WELL)) as served:
+        async with WebServer(WebConfig(port=port), health_routes(WELL)) as served:
             assert served.address is None
     assert [record.getMessage() for record in caplog.records] == [
         (
@@ -192,18 +192,18 @@ async def test_a_port_that_is_taken_costs_the_page_and_nothing_else(caplog: pyte
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
 async def test_a_host_that_is_not_ours_costs_no_more(host: str, caplog: pytest.LogCaptureFixture) -> None:
     """An address of another machine, and a name that is none."""
-    async with Site(WebConfig(host=host, port=0), health_routes(WELL)) as served:
+    async with WebServer(WebConfig(host=host, port=0), health_routes(WELL)) as served:
         assert served.address is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
 async def test_a_port_is_free_again_at_once() -> None:
     """A restart finds the port of its predecessor, though old connections linger in the system."""
-    async with Site(ANY_PORT, health_routes(WELL)) as served:
+    async with WebServer(ANY_PORT, health_routes(WELL)) as served:
         await get(served, "/livez")
         assert served.address is not None
         port = served.address[1]
-    async with Site(WebConfig(port=port), health_routes(WELL)) as served:
+    async with WebServer(WebConfig(port=port), health_routes(WELL)) as served:
         assert served.address == ("127.0.0.1", port)
 
 
@@ -213,7 +213,7 @@ async def test_signals_stay_with_whoever_owns_the_process() -> None:
     loop = asyncio.get_running_loop()
     loop.add_signal_handler(signal.SIGTERM, heard.append, "SIGTERM")
     try:
-        async with Site(ANY_PORT, health_routes(WELL)) as served:
+        async with WebServer(ANY_PORT, health_routes(WELL)) as served:
             os.kill(os.getpid(), signal.SIGTERM)
             await asyncio.sleep(0.01)
             assert (await get(served, "/livez")).status_code == 200
@@ -231,7 +231,7 @@ async def test_it_stops_though_a_request_hangs() -> None:
         await asyncio.Event().wait()
 
     async with asyncio.timeout(4):
-        async with Site(ANY_PORT, health_routes({"store": store})) as served:
+        async with WebServer(ANY_PORT, health_routes({"store": store})) as served:
             reader, writer = await connect(served)
             writer.write(b"GET /readyz HTTP/1.1\r\nHost: a\r\n\r\n")
             await asked.wait()
@@ -242,7 +242,7 @@ async def test_it_stops_though_a_request_hangs() -> None:
 async def test_it_says_nothing_of_single_requests(caplog: pytest.LogCaptureFixture) -> None:
     """A kubelet asks every few seconds; what strangers send is not worth a line either."""
     caplog.set_level(logging.INFO)
-    async with Site(ANY_PORT, health_routes(WELL)) as served:
+    async with WebServer(ANY_PORT, health_routes(WELL)) as served:
         await get(served, "/livez")
         _, writer = await connect(served)
         writer.write(b"\x16\x03\x01 nonsense\r\n\r\n")

@@ -9,11 +9,11 @@ from pydantic import BaseModel
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable, is_secret_file_key
 
 
-class Secrets:
+class ConfigSecrets:
     """Calling it returns the secrets as they are now: those from files are read again when they change."""
 
     def __init__(self, settings: BaseModel) -> None:
-        self._secrets = list(_find(settings))
+        self._secrets = list(_find_secrets(settings))
 
     def __call__(self) -> list[str]:
         """Return the secrets; one whose file cannot be read just now is as it was, or unknown to everybody."""
@@ -26,7 +26,7 @@ class Secrets:
         return revealed
 
 
-def _find(value: Any) -> Iterator[Secret]:
+def _find_secrets(value: Any) -> Iterator[Secret]:
     if isinstance(value, Secret):
         yield value
     elif isinstance(value, BaseModel):
@@ -35,10 +35,10 @@ def _find(value: Any) -> Iterator[Secret]:
             if is_secret_file_key(name) and isinstance(inner, Path):
                 yield Secret(path=inner)
             else:
-                yield from _find(inner)
+                yield from _find_secrets(inner)
     elif isinstance(value, dict):
         for inner in value.values():
-            yield from _find(inner)
+            yield from _find_secrets(inner)
     elif isinstance(value, (list, tuple)):
         for inner in value:
-            yield from _find(inner)
+            yield from _find_secrets(inner)

@@ -6,11 +6,11 @@ from pathlib import Path
 from typing import Any
 
 
-class Unanswered(Exception):
+class DaemonRequestError(Exception):
     """The daemon cannot be asked, or refuses; the text says why."""
 
 
-def ask(arguments: argparse.Namespace, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+def request_daemon(arguments: argparse.Namespace, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
     """Ask the daemon at ``--url`` and return what its JSON says, ``None`` if it says nothing.
 
     Raises:
@@ -19,26 +19,30 @@ def ask(arguments: argparse.Namespace, method: str, path: str, body: dict[str, A
     import httpx2
 
     url = arguments.url.rstrip("/")
-    headers = {"Authorization": f"Bearer {token}"} if (token := _token(arguments.token_file)) else {}
+    headers = {"Authorization": f"Bearer {token}"} if (token := _read_token(arguments.token_file)) else {}
     try:
         with httpx2.Client(trust_env=False, timeout=10.0) as http:
             response = http.request(method, url + path, json=body, headers=headers)
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
-        raise Unanswered(f"no daemon answers at {url}: {error}; say where with --url") from None
+        raise DaemonRequestError(f"no daemon answers at {url}: {error}; say where with --url") from None
     try:
-        said = response.json() if response.content else None
+        document = response.json() if response.content else None
     except ValueError:
-        raise Unanswered(f"{url} answers HTTP {response.status_code}, and no JSON: is it a streamcanary?") from None
+        raise DaemonRequestError(
+            f"{url} answers HTTP {response.status_code}, and no JSON: is it a streamcanary?"
+        ) from None
     if not response.is_success:
-        why = said.get("error") if isinstance(said, dict) else None
-        raise Unanswered(f"{url} answers HTTP {response.status_code}: {why or 'it does not say why'}")
-    return said
+        reason = document.get("error") if isinstance(document, dict) else None
+        raise DaemonRequestError(f"{url} answers HTTP {response.status_code}: {reason or 'it does not say why'}")
+    return document
 
 
-def _token(path: Path | None) -> str:
+def _read_token(path: Path | None) -> str:
     if path is None:
         return os.environ.get("STREAMCANARY_TOKEN", "").strip()
     try:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
-        raise Unanswered(f"the token cannot be read from {path}: {getattr(error, 'strerror', None) or error}") from None
+        raise DaemonRequestError(
+            f"the token cannot be read from {path}: {getattr(error, 'strerror', None) or error}"
+        ) from None

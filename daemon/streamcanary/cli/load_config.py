@@ -6,11 +6,11 @@ from pathlib import Path
 from streamcanary.settings import ConfigInvalid, Settings, load, render
 
 
-class Unusable(Exception):
+class UsageError(Exception):
     """The configuration is bad, and the user has been told."""
 
 
-def read_config(path: Path) -> Settings:
+def load_config(path: Path) -> Settings:
     """Return the configuration at ``path``; if it is bad, print every problem to stderr.
 
     Raises:
@@ -20,4 +20,4 @@ def read_config(path: Path) -> Settings:
         return load(path)
     except ConfigInvalid as invalid:
         print(render(invalid.problems), file=sys.stderr)
-        raise Unusable from None
+        raise UsageError from None

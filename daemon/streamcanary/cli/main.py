@@ -8,10 +8,10 @@ from importlib import import_module
 from pathlib import Path
 
 from streamcanary import __version__
-from streamcanary.cli.signals import end_at_once
-from streamcanary.cli.standard_streams import open_streams
+from streamcanary.cli.signals import exit_on_signal
+from streamcanary.cli.standard_streams import open_standard_streams
 
-_ENDLESS = ("run", "demo", "simulate")
+_LONG_RUNNING_VERBS = ("run", "demo", "simulate")
 _CONFIG_HELP = "the configuration, YAML"
 
 
@@ -21,20 +21,22 @@ def main(argv: Sequence[str] | None = None) -> int:
     What a machine reads goes to stdout, everything else to stderr. Codes: 0 done, 1 not as it should be, 2 wrong
     arguments or configuration, 130 interrupted.
     """
-    open_streams()
+    open_standard_streams()
     try:
-        arguments = _parser().parse_args(argv)
-        if arguments.verb in _ENDLESS:  # these stop when they are told to; until they listen, there is nothing to stop
-            end_at_once(signal.SIGINT, signal.SIGTERM, code=1 if getattr(arguments, "once", False) else 0)
+        arguments = _create_parser().parse_args(argv)
+        if (
+            arguments.verb in _LONG_RUNNING_VERBS
+        ):  # these stop when they are told to; until they listen, there is nothing to stop
+            exit_on_signal(signal.SIGINT, signal.SIGTERM, code=1 if getattr(arguments, "once", False) else 0)
         else:
-            end_at_once(signal.SIGINT, code=130)
+            exit_on_signal(signal.SIGINT, code=130)
         code: int = import_module(f"streamcanary.cli.commands.{arguments.verb.replace('-', '_')}").main(arguments)
         return code
     finally:
         sys.stdout.flush()  # what cannot be written is told here, and not by the interpreter at its end
 
 
-def _parser() -> argparse.ArgumentParser:
+def _create_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="streamcanary",
         description="Scheduled canary streaming calls against LLM endpoints, with typed faults, telemetry and alerts.",
@@ -44,7 +46,7 @@ def _parser() -> argparse.ArgumentParser:
 
     run = verbs.add_parser("run", help="the daemon", description="Run the daemon until SIGTERM or SIGINT.")
     run.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
-    _add_logging(run)
+    _add_logging_options(run)
 
     demo = verbs.add_parser(
         "demo",
@@ -98,7 +100,7 @@ def _parser() -> argparse.ArgumentParser:
 
     check.add_argument("--all", action="store_true", help="list all canaries, and not the first fifty")
 
-    _add_trials(verbs)
+    _add_rule_commands(verbs)
 
     notify = verbs.add_parser(
         "notify",
@@ -111,7 +113,7 @@ def _parser() -> argparse.ArgumentParser:
 
     alerts = verbs.add_parser("alerts", help="what fires now", description="Show what a running daemon knows to fire.")
     alerts.add_argument("--json", action="store_true", help="one JSON object on stdout")
-    _add_remote(alerts)
+    _add_daemon_options(alerts)
 
     silence = verbs.add_parser(
         "silence",
@@ -125,11 +127,11 @@ def _parser() -> argparse.ArgumentParser:
     silence.add_argument("--for", dest="length", required=True, metavar="TIME", help="how long, such as 30m or 2h")
     silence.add_argument("--why", default="", metavar="TEXT", help="the reason, shown to whoever wonders")
     silence.add_argument("--by", default="", metavar="NAME", help="whose silence it is; by default the user's")
-    _add_remote(silence)
+    _add_daemon_options(silence)
 
     unsilence = verbs.add_parser("unsilence", help="end silences", description="End silences before their time.")
     unsilence.add_argument("ids", nargs="+", metavar="ID", help="as silence printed it, and alerts shows it")
-    _add_remote(unsilence)
+    _add_daemon_options(unsilence)
 
     simulate = verbs.add_parser(
         "simulate",
@@ -142,7 +144,7 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _add_trials(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
+def _add_rule_commands(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
     """Add what is done with rules while nobody watches."""
     tests = verbs.add_parser(
         "test-rules",
@@ -179,7 +181,7 @@ def _add_trials(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") ->
     rules.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
 
 
-def _add_remote(parser: argparse.ArgumentParser) -> None:
+def _add_daemon_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--url", default="http://127.0.0.1:9465", metavar="URL", help="the daemon; default: %(default)s"
     )
@@ -188,7 +190,7 @@ def _add_remote(parser: argparse.ArgumentParser) -> None:
     )
 
 
-def _add_logging(parser: argparse.ArgumentParser) -> None:
+def _add_logging_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.add_argument(
         "--log-format", choices=("auto", "json", "console"), default="auto", help="auto: JSON unless on a terminal"

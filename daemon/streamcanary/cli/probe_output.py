@@ -9,39 +9,39 @@ from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.diagnosis import Diagnosis, StepState
 from streamcanary.model.outcome import Attempt, Outcome
 
-_MARKS = {StepState.OK: "ok", StepState.FAILED: "FAILED", StepState.SKIPPED: "-", StepState.UNKNOWN: "?"}
-_MOST_SHOWN = 4000  # characters of one piece of an answer
+_STATE_LABELS = {StepState.OK: "ok", StepState.FAILED: "FAILED", StepState.SKIPPED: "-", StepState.UNKNOWN: "?"}
+_MAX_SHOWN = 4000  # characters of one piece of an answer
 
 
-def show_event(_: Canary, event: Event) -> None:
+def print_event(_: Canary, event: Event) -> None:
     """Print the answer as it comes, and what goes wrong on the way."""
     match event:
         case ContentDelta(delta=text) | RefusalDelta(delta=text):
-            print(_plain(text), end="", flush=True)
+            print(_sanitize(text), end="", flush=True)
         case AttemptFailed(attempt=attempt, next_delay=delay):
-            following = "" if delay is None else f"; next attempt in {format_duration(delay)}"
-            print(f"\n  ! {attempt.fault}{following}", flush=True)
+            next_attempt = "" if delay is None else f"; next attempt in {format_duration(delay)}"
+            print(f"\n  ! {attempt.fault}{next_attempt}", flush=True)
         case FallbackStarted(route=route):
             print(f"  > falling back to {route}", flush=True)
         case Restarted():
             print("  > the answer starts again", flush=True)
 
 
-def show_diagnosis(diagnosis: Diagnosis) -> None:
+def print_diagnosis(diagnosis: Diagnosis) -> None:
     """Print the steps to an endpoint as a table: how each ended, how long it took, what was found."""
     for step in diagnosis.steps:
         took = "" if step.state is StepState.SKIPPED else f"{step.seconds * 1000:.0f} ms"
-        print(f"  {_MARKS[step.state]:<6}  {step.name:<7}  {took:>7}  {step.message}")
+        print(f"  {_STATE_LABELS[step.state]:<6}  {step.name:<7}  {took:>7}  {step.message}")
         if step.remedy:
             print(f"{'':27}> {step.remedy}")
     print(flush=True)
 
 
-def show_outcome(outcome: Outcome) -> None:
+def print_outcome(outcome: Outcome) -> None:
     """Print what became of a run: its attempts, its timings, its verdict."""
     print()
     for attempt in outcome.attempts:
-        print(f"  {describe_attempt(attempt)}")
+        print(f"  {format_attempt(attempt)}")
     timings = [f"{format_duration(outcome.duration)} in all"]
     if outcome.time_to_first_token is not None:
         timings.insert(0, f"first token after {format_duration(outcome.time_to_first_token)}")
@@ -55,17 +55,17 @@ def show_outcome(outcome: Outcome) -> None:
     sys.stdout.flush()
 
 
-def describe_attempt(attempt: Attempt) -> str:
+def format_attempt(attempt: Attempt) -> str:
     """Return one line about an attempt."""
     wait = f" after a wait of {format_duration(attempt.delay)}" if attempt.delay else ""
     end = f"{attempt.fault}" if attempt.fault else "answered"
     return f"attempt {attempt.number} on {attempt.route}{wait}: {end} ({format_duration(attempt.duration)})"
 
 
-def _plain(text: str) -> str:
+def _sanitize(text: str) -> str:
     """Return ``text`` without control characters; its white space stays."""
     stripped = text.strip(" \n")
     if not stripped:
         return text
     lead, tail = text[: len(text) - len(text.lstrip(" \n"))], text[len(text.rstrip(" \n")) :]
-    return lead + scrub(stripped, limit=_MOST_SHOWN, lines=True) + tail
+    return lead + scrub(stripped, limit=_MAX_SHOWN, lines=True) + tail

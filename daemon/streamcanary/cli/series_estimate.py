@@ -5,7 +5,7 @@ from typing import Final
 from streamcanary.model import names
 from streamcanary.model.outcome import OutcomeKind
 
-_AT_REST: Final = {
+_SERIES_WHEN_HEALTHY: Final = {
     names.RUNS: len(OutcomeKind),
     names.RUNS_MISSED: 4,  # late, overlap, shutdown, budget
     names.TOKENS: 2,  # input, output
@@ -23,15 +23,15 @@ _AT_REST: Final = {
 }
 
 
-def series(canaries: int, pairs: int) -> int:
+def estimate_series(canaries: int, bindings: int) -> int:
     """Return how many series there are while all is well, as Prometheus counts them.
 
     ``pairs`` are those of a rule and a canary that it watches. A histogram is one series a bucket, and three more. A
     budget adds what is spent, two for each canary; each kind of fault that one meets a few, and each route that it
     falls back to as much as its own.
     """
-    return canaries * sum(count * _size(metric) for metric, count in _AT_REST.items()) + pairs
+    return canaries * sum(count * _series_per_set(metric) for metric, count in _SERIES_WHEN_HEALTHY.items()) + bindings
 
 
-def _size(metric: names.Metric) -> int:
+def _series_per_set(metric: names.Metric) -> int:
     return 1 if metric.buckets is None else len(metric.buckets) + 3  # the bucket above all, the sum, the count

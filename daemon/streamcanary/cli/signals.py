@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     import asyncio  # takes longer to import than all that comes before the signals are caught
 
 
-def end_at_once(*numbers: int, code: int) -> None:
+def exit_on_signal(*numbers: int, code: int) -> None:
     """From now on one of the signals ``numbers`` ends the process with ``code``, whatever it is doing.
 
     For as long as there is nothing to put in order: importing takes most of a second, and an exception in the middle

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
 _STDIN, _STDOUT, _STDERR = range(3)
 
 
-def open_streams() -> None:
+def open_standard_streams() -> None:
     """Make stdout and stderr such that a verb can print without a care.
 
     What cannot be written to stdout ends the process with code 1, after a sentence on stderr; nothing is said when the
@@ -25,36 +25,36 @@ def open_streams() -> None:
             # this one. A stdout opened for reading fails when it is written to, and not before.
             os.open(os.devnull, os.O_RDONLY if number == _STDOUT else os.O_RDWR)
     terminal = os.isatty(_STDOUT)
-    sys.stdout = _text(_Output(_STDOUT, "wb", closefd=False), sys.stdout, line_buffering=terminal)
-    sys.stderr = _text(_Complaints(_STDERR, "wb", closefd=False), sys.stderr, line_buffering=True)
+    sys.stdout = _text_stream(_Stdout(_STDOUT, "wb", closefd=False), sys.stdout, line_buffering=terminal)
+    sys.stderr = _text_stream(_Stderr(_STDERR, "wb", closefd=False), sys.stderr, line_buffering=True)
 
 
-def _text(raw: io.RawIOBase, before: TextIO | None, *, line_buffering: bool) -> io.TextIOWrapper:
+def _text_stream(raw: io.RawIOBase, original: TextIO | None, *, line_buffering: bool) -> io.TextIOWrapper:
     """Return a stream to ``raw`` in the encoding of the one ``before`` it; what that does not have is spelled out."""
-    encoding = "utf-8" if before is None else before.encoding
+    encoding = "utf-8" if original is None else original.encoding
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=line_buffering)
 
 
-class _Output(io.FileIO):
-    _lost = False
+class _Stdout(io.FileIO):
+    _has_failed = False
 
     def write(self, data: "ReadableBuffer", /) -> int:
-        if not self._lost:
+        if not self._has_failed:
             try:
                 return super().write(data)
             except OSError as error:
-                self._lost = True
-                self._leave(error)
+                self._has_failed = True
+                self._exit(error)
         return memoryview(data).nbytes  # the interpreter flushes once more at the end
 
     @staticmethod
-    def _leave(error: OSError) -> NoReturn:
+    def _exit(error: OSError) -> NoReturn:
         if not isinstance(error, BrokenPipeError):
             print(f"streamcanary: cannot write to stdout: {error.strerror}", file=sys.stderr)
         raise SystemExit(1)
 
 
-class _Complaints(io.FileIO):
+class _Stderr(io.FileIO):
     def write(self, data: "ReadableBuffer", /) -> int:
         try:
             return super().write(data)

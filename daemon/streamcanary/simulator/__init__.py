@@ -1,22 +1,22 @@
 """An OpenAI-compatible server that misbehaves on demand."""
 
 from streamcanary.simulator.faults.fault_spec import FAULTS
-from streamcanary.simulator.http.connection import Lifetime
-from streamcanary.simulator.recorded_response import Sent
-from streamcanary.simulator.request_log import Request
-from streamcanary.simulator.server import CannotListen, Simulator
+from streamcanary.simulator.http.connection import ConnectionLifetime
+from streamcanary.simulator.recorded_response import RecordedResponse
+from streamcanary.simulator.request_log import RecordedRequest
+from streamcanary.simulator.server import ListenError, Simulator
 from streamcanary.simulator.timeline import Phase, Timeline, TimelineInvalid
-from streamcanary.simulator.timings import Pace
+from streamcanary.simulator.timings import Timings
 
 __all__ = [
     "FAULTS",
-    "CannotListen",
-    "Lifetime",
-    "Pace",
+    "ConnectionLifetime",
+    "ListenError",
     "Phase",
-    "Request",
-    "Sent",
+    "RecordedRequest",
+    "RecordedResponse",
     "Simulator",
     "Timeline",
     "TimelineInvalid",
+    "Timings",
 ]

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from msgspec import Struct, field
 
 
-class Sent(Struct, kw_only=True):
+class RecordedResponse(Struct, kw_only=True):
     """What went out for the request ``id``, as far as the head of the answer.
 
     ``status`` is ``None`` and ``headers`` (names in lower case) are empty as long as no head has gone out; it stays so

@@ -8,28 +8,28 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from streamcanary.model.clock import Clock
-from streamcanary.simulator.api.base import Dialect
-from streamcanary.simulator.api.chat import Chat
-from streamcanary.simulator.api.error_bodies import invalid_request
-from streamcanary.simulator.api.responses import Responses
+from streamcanary.simulator.api.base import ApiResponse
+from streamcanary.simulator.api.chat import ChatApiResponse
+from streamcanary.simulator.api.error_bodies import invalid_request_body
+from streamcanary.simulator.api.responses import ResponsesApiResponse
 from streamcanary.simulator.faults.before_stream import HTML, LOGIN_PAGE, LOGIN_PATH
-from streamcanary.simulator.faults.fault_spec import FAULTS, PREFIX, Choice, Chooser, UnknownFault
-from streamcanary.simulator.http.http1 import Head
-from streamcanary.simulator.http.response_writer import Reply
-from streamcanary.simulator.recorded_response import Sent
-from streamcanary.simulator.request_log import Request, remember
+from streamcanary.simulator.faults.fault_spec import FAULTS, MODEL_PREFIX, FaultSelector, FaultSpec, UnknownFault
+from streamcanary.simulator.http.http1 import RequestHead
+from streamcanary.simulator.http.response_writer import ResponseWriter
+from streamcanary.simulator.recorded_response import RecordedResponse
+from streamcanary.simulator.request_log import RecordedRequest, record_request
 from streamcanary.simulator.timeline import Phase, Timeline
 
 MODELS_PATH: Final = "/v1/models"
 REQUESTS_PATH: Final = "/_requests"
-_KEPT = 1000  # requests that are remembered; the oldest go first
-_CREATED = 1_700_000_000  # when the models were made, seconds since the epoch; any time will do
+_MAX_RECORDED = 1000  # requests that are remembered; the oldest go first
+_MODEL_CREATED = 1_700_000_000  # when the models were made, seconds since the epoch; any time will do
 
 
-class Reader(Protocol):
+class ResponseFactory(Protocol):
     """Reads a request, and gives the good answer to it."""
 
-    def __call__(self, body: bytes, *, token: str, now: float) -> Dialect:
+    def __call__(self, body: bytes, *, token: str, now: float) -> ApiResponse:
         """Return the answer; ``token`` makes its id, ``now`` is wall time in seconds since the epoch.
 
         Raises:
@@ -38,11 +38,14 @@ class Reader(Protocol):
         ...
 
 
-DIALECTS: Final[Mapping[str, Reader]] = {"/v1/chat/completions": Chat.read, "/v1/responses": Responses.read}
+APIS_BY_PATH: Final[Mapping[str, ResponseFactory]] = {
+    "/v1/chat/completions": ChatApiResponse.from_request,
+    "/v1/responses": ResponsesApiResponse.from_request,
+}
 """The APIs by path."""
 
 
-class Api:
+class RequestHandler:
     """Answers requests, and remembers them."""
 
     def __init__(
@@ -51,127 +54,135 @@ class Api:
         *,
         timeline: Timeline | None = None,
         api_key: str | None = None,
-        on_request: Callable[[Request], None] | None = None,
+        on_request: Callable[[RecordedRequest], None] | None = None,
     ) -> None:
-        self.requests: deque[Request] = deque(maxlen=_KEPT)
-        self.sent: deque[Sent] = deque(maxlen=_KEPT)
+        self.requests: deque[RecordedRequest] = deque(maxlen=_MAX_RECORDED)
+        self.responses: deque[RecordedResponse] = deque(maxlen=_MAX_RECORDED)
         self._clock = clock
         self._timeline = timeline
-        self._key = None if api_key is None else f"Bearer {api_key}".encode()
+        self._authorization = None if api_key is None else f"Bearer {api_key}".encode()
         self._on_request = on_request
-        self._chooser = Chooser()
-        self._started = clock.monotonic()
+        self._fault_selector = FaultSelector()
+        self._timeline_started = clock.monotonic()
 
     def restart_timeline(self) -> None:
         """Begin the timeline anew, now."""
-        self._started = self._clock.monotonic()
-        self._chooser = Chooser()
+        self._timeline_started = self._clock.monotonic()
+        self._fault_selector = FaultSelector()
 
     @property
-    def phase(self) -> Phase | None:
+    def current_phase(self) -> Phase | None:
         """The phase of the timeline that is on; ``None`` without a timeline."""
         if self._timeline is None:
             return None
-        return self._timeline.phase(self._clock.monotonic() - self._started)
+        return self._timeline.phase_at(self._clock.monotonic() - self._timeline_started)
 
-    async def answer(self, head: Head, body: bytes, reply: Reply) -> None:
+    async def handle(self, head: RequestHead, body: bytes, writer: ResponseWriter) -> None:
         """Answer one request on ``reply``.
 
         Raises:
             ConnectionError: if the other side has gone.
         """
         if head.method == "HEAD":  # its answer has no body, whatever it says
-            self._remember(head, body, reply)
-            await reply.whole(405)
+            self._record(head, body, writer)
+            await writer.send_response(405)
         elif (head.method, head.path) == ("GET", REQUESTS_PATH):
-            await reply.whole(200, msgspec.json.encode({"requests": list(self.requests)}))
-        elif head.path in DIALECTS and head.method == "POST" and self._admits(head):
-            await self._play(DIALECTS[head.path], head, body, reply)
+            await writer.send_response(200, msgspec.json.encode({"requests": list(self.requests)}))
+        elif head.path in APIS_BY_PATH and head.method == "POST" and self._is_authorized(head):
+            await self._complete(APIS_BY_PATH[head.path], head, body, writer)
         else:
-            self._remember(head, body, reply)
-            await reply.whole(*self._look_up(head))
+            self._record(head, body, writer)
+            await writer.send_response(*self._other_response(head))
 
-    def _admits(self, head: Head) -> bool:
+    def _is_authorized(self, head: RequestHead) -> bool:
         """Tell whether the request has the right key; compared in constant time, as a habit."""
         given = head.headers.get("authorization", "").encode("latin-1")
-        return self._key is None or hmac.compare_digest(given, self._key)
+        return self._authorization is None or hmac.compare_digest(given, self._authorization)
 
-    async def _play(self, read: Reader, head: Head, body: bytes, reply: Reply) -> None:
+    async def _complete(
+        self, create_response: ResponseFactory, head: RequestHead, body: bytes, writer: ResponseWriter
+    ) -> None:
         try:
-            dialect = read(body, token=reply.request_id[4:], now=reply.now)
+            response = create_response(body, token=writer.request_id[4:], now=writer.now)
         except ValueError as invalid:
-            self._remember(head, body, reply)
-            await reply.whole(400, invalid_request(f"The request is not valid: {invalid}"))
+            self._record(head, body, writer)
+            await writer.send_response(400, invalid_request_body(f"The request is not valid: {invalid}"))
             return
-        model, stream = dialect.model, dialect.streamed
+        model, stream = response.model, response.is_streamed
         try:
-            fault = self._choose(model)
+            fault = self._select_fault(model)
         except UnknownFault as unknown:
-            self._remember(head, body, reply, model=model, stream=stream)
+            self._record(head, body, writer, model=model, stream=stream)
             message = f"The model `{model[:200]}` does not exist: {unknown}"
-            await reply.whole(404, invalid_request(message, "model_not_found", "model"))
+            await writer.send_response(404, invalid_request_body(message, "model_not_found", "model"))
             return
-        self._remember(head, body, reply, model=model, stream=stream, fault=fault)
-        await FAULTS[fault].act(reply, dialect)
+        self._record(head, body, writer, model=model, stream=stream, fault=fault)
+        await FAULTS[fault].respond(writer, response)
 
-    def _choose(self, model: str) -> str:
+    def _select_fault(self, model: str) -> str:
         """Return the fault to play for a request of ``model``.
 
         Raises:
             UnknownFault: if the model does not exist.
         """
-        phase = self.phase
+        phase = self.current_phase
         if phase is not None and self._timeline is not None and model == self._timeline.model:
-            return self._chooser.next(f"{model} at {phase.at}", Choice.parse(phase.fault))
-        return self._chooser.next(model, _parse_model(model))
+            return self._fault_selector.next_fault(f"{model} at {phase.at}", FaultSpec.parse(phase.fault))
+        return self._fault_selector.next_fault(model, _parse_model_name(model))
 
-    def _look_up(self, head: Head) -> tuple[int, bytes, str]:
+    def _other_response(self, head: RequestHead) -> tuple[int, bytes, str]:
         """Return status, body and content type of what is not a completion."""
         json = "application/json"
         if head.path == LOGIN_PATH:
             return 200, LOGIN_PAGE, HTML
-        if head.path.startswith("/v1/") and not self._admits(head):
+        if head.path.startswith("/v1/") and not self._is_authorized(head):
             if "authorization" in head.headers:
-                return 401, invalid_request("Incorrect API key provided.", "invalid_api_key"), json
-            return 401, invalid_request("You didn't provide an API key. Send one as Authorization: Bearer KEY."), json
-        if head.path in DIALECTS:
+                return 401, invalid_request_body("Incorrect API key provided.", "invalid_api_key"), json
+            return (
+                401,
+                invalid_request_body("You didn't provide an API key. Send one as Authorization: Bearer KEY."),
+                json,
+            )
+        if head.path in APIS_BY_PATH:
             message = f"Not allowed to {head.method[:32]} on {head.path}; POST to it."
-            return 405, invalid_request(message, "method_not_supported"), json
+            return 405, invalid_request_body(message, "method_not_supported"), json
         if (head.method, head.path) == ("GET", MODELS_PATH):
-            return 200, msgspec.json.encode({"object": "list", "data": self._models()}), json
+            return 200, msgspec.json.encode({"object": "list", "data": self._model_list()}), json
         if head.method == "GET" and head.path.startswith(f"{MODELS_PATH}/"):
-            return *self._model(head.path.removeprefix(f"{MODELS_PATH}/")), json
-        return 404, invalid_request(f"Invalid URL ({head.method[:32]} {head.path[:200]})"), json
+            return *self._model_by_name(head.path.removeprefix(f"{MODELS_PATH}/")), json
+        return 404, invalid_request_body(f"Invalid URL ({head.method[:32]} {head.path[:200]})"), json
 
-    def _models(self) -> list[dict[str, Any]]:
-        names = [PREFIX + name for name in FAULTS]
-        return [_describe(name) for name in ([self._timeline.model] if self._timeline else []) + names]
+    def _model_list(self) -> list[dict[str, Any]]:
+        names = [MODEL_PREFIX + name for name in FAULTS]
+        return [_model_object(name) for name in ([self._timeline.model] if self._timeline else []) + names]
 
-    def _model(self, name: str) -> tuple[int, bytes]:
+    def _model_by_name(self, name: str) -> tuple[int, bytes]:
         if self._timeline is None or name != self._timeline.model:
             try:
-                _parse_model(name)
+                _parse_model_name(name)
             except UnknownFault as unknown:
                 message = f"The model '{name[:200]}' does not exist: {unknown}"
-                return 404, invalid_request(message, "model_not_found", "model")
-        return 200, msgspec.json.encode(_describe(name))
+                return 404, invalid_request_body(message, "model_not_found", "model")
+        return 200, msgspec.json.encode(_model_object(name))
 
-    def _remember(self, head: Head, body: bytes, reply: Reply, **asked: Any) -> None:
-        elapsed = self._clock.monotonic() - self._started
-        request = remember(reply.request_id, head, body, at=reply.now, elapsed=elapsed, **asked)
+    def _record(self, head: RequestHead, body: bytes, writer: ResponseWriter, **details: Any) -> None:
+        elapsed = self._clock.monotonic() - self._timeline_started
+        request = record_request(writer.request_id, head, body, at=writer.now, elapsed=elapsed, **details)
         self.requests.append(request)
-        self.sent.append(reply.sent)
+        self.responses.append(writer.recorded)
         if self._on_request is not None:
             self._on_request(request)
 
 
-def _parse_model(name: str) -> Choice:
-    if not name.startswith(PREFIX):
-        raise UnknownFault(f"the simulator's models are called {PREFIX}ok, {PREFIX}cut, {PREFIX}500@2 and so on")
+def _parse_model_name(name: str) -> FaultSpec:
+    if not name.startswith(MODEL_PREFIX):
+        raise UnknownFault(
+            f"the simulator's models are called {MODEL_PREFIX}ok, {MODEL_PREFIX}cut, {MODEL_PREFIX}500@2 and so on"
+        )
     if name == "sim-timeline":
         raise UnknownFault("no timeline of that name is loaded")
-    return Choice.parse(name.removeprefix(PREFIX))
+    return FaultSpec.parse(name.removeprefix(MODEL_PREFIX))
 
 
-def _describe(name: str) -> dict[str, Any]:
-    return {"id": name, "object": "model", "created": _CREATED, "owned_by": "streamcanary"}
+def _model_object(name: str) -> dict[str, Any]:
+    return {"id": name, "object": "model", "created": _MODEL_CREATED, "owned_by": "streamcanary"}

@@ -5,12 +5,12 @@ from typing import Final
 
 from msgspec import Struct
 
-from streamcanary.simulator.http.http1 import Head
+from streamcanary.simulator.http.http1 import RequestHead
 
-MAX_BODY: Final = 8 * 1024
+MAX_RECORDED_BODY: Final = 8 * 1024
 """Bytes of a body that are remembered."""
-_MAX_HEADER = 512
-_HEADERS = (
+_MAX_HEADER_LENGTH = 512
+_RECORDED_HEADERS = (
     "accept",
     "content-length",
     "content-type",
@@ -25,7 +25,7 @@ _HEADERS = (
 )
 
 
-class Request(Struct, frozen=True, kw_only=True):
+class RecordedRequest(Struct, frozen=True, kw_only=True):
     """One request as it came in.
 
     ``at`` is wall time (seconds since the epoch), ``elapsed`` seconds since the simulator or its timeline was started,
@@ -46,9 +46,9 @@ class Request(Struct, frozen=True, kw_only=True):
     fault: str | None = None
 
 
-def remember(
+def record_request(
     id: str,  # noqa: A002 - the name of the field
-    head: Head,
+    head: RequestHead,
     body: bytes,
     *,
     at: float,
@@ -56,17 +56,17 @@ def remember(
     model: str | None = None,
     stream: bool | None = None,
     fault: str | None = None,
-) -> Request:
+) -> RecordedRequest:
     """Return what may be kept of a request."""
-    return Request(
+    return RecordedRequest(
         id=id,
         at=at,
         elapsed=elapsed,
         method=head.method[:32],
         path=head.path[:500],
         authorization="authorization" in head.headers,
-        headers={name: head.headers[name][:_MAX_HEADER] for name in _HEADERS if name in head.headers},
-        body=body[:MAX_BODY].decode("utf-8", errors="replace"),
+        headers={name: head.headers[name][:_MAX_HEADER_LENGTH] for name in _RECORDED_HEADERS if name in head.headers},
+        body=body[:MAX_RECORDED_BODY].decode("utf-8", errors="replace"),
         model=model and model[:200],
         stream=stream,
         fault=fault,

@@ -10,23 +10,23 @@ from ssl import SSLContext
 from typing import Any, Final, Self, get_args
 
 from streamcanary.model.clock import Clock, SystemClock
-from streamcanary.simulator.api.error_bodies import invalid_request
-from streamcanary.simulator.http.connection import Connection, Lifetime
-from streamcanary.simulator.http.http1 import BadRequest, Head, PeerGone, RequestReader
-from streamcanary.simulator.http.response_writer import Reply
-from streamcanary.simulator.recorded_response import Sent
-from streamcanary.simulator.request_handler import Api
-from streamcanary.simulator.request_log import Request
+from streamcanary.simulator.api.error_bodies import invalid_request_body
+from streamcanary.simulator.http.connection import Connection, ConnectionLifetime
+from streamcanary.simulator.http.http1 import BadRequest, PeerDisconnected, RequestHead, RequestReader
+from streamcanary.simulator.http.response_writer import ResponseWriter
+from streamcanary.simulator.recorded_response import RecordedResponse
+from streamcanary.simulator.request_handler import RequestHandler
+from streamcanary.simulator.request_log import RecordedRequest
 from streamcanary.simulator.timeline import Phase, Timeline
-from streamcanary.simulator.timings import Pace
+from streamcanary.simulator.timings import Timings
 
 MAX_CONNECTIONS: Final = 1000
 """Connections open at once; one more is turned away with a RST."""
-_LINGER = 1.0  # seconds for which a request that was refused is still read
-_GRACE = 60.0  # seconds beyond a hang after which an answer that nobody reads is given up
+_DISCARD_TIMEOUT = 1.0  # seconds for which a request that was refused is still read
+_HANG_GRACE = 60.0  # seconds beyond a hang after which an answer that nobody reads is given up
 
 
-class CannotListen(Exception):
+class ListenError(Exception):
     """The address cannot be listened on; the message says why, and what would help."""
 
 
@@ -48,27 +48,27 @@ class Simulator:
         *,
         host: str = "127.0.0.1",
         port: int = 0,
-        pace: Pace | None = None,
+        timings: Timings | None = None,
         timeline: Timeline | None = None,
         clock: Clock | None = None,
         api_key: str | None = None,
-        connection: Lifetime = "keep-alive",
+        connection: ConnectionLifetime = "keep-alive",
         ssl: SSLContext | None = None,
         close_notify: bool = True,
-        on_request: Callable[[Request], None] | None = None,
+        on_request: Callable[[RecordedRequest], None] | None = None,
     ) -> None:
-        if connection not in get_args(Lifetime):
-            raise ValueError(f"a connection is one of {', '.join(get_args(Lifetime))}, not {connection!r}")
+        if connection not in get_args(ConnectionLifetime):
+            raise ValueError(f"a connection is one of {', '.join(get_args(ConnectionLifetime))}, not {connection!r}")
         if ssl is None and not close_notify:
             raise ValueError("close_notify is a word of TLS: leave it on, or give ssl")
         self._host = host
         self._port = port
-        self._pace = pace or Pace()
+        self._timings = timings or Timings()
         self._clock = clock or SystemClock()
         self._lifetime = connection
         self._ssl = ssl
         self._close_notify = close_notify
-        self._api = Api(self._clock, timeline=timeline, api_key=api_key, on_request=on_request)
+        self._handler = RequestHandler(self._clock, timeline=timeline, api_key=api_key, on_request=on_request)
         self._server: asyncio.Server | None = None
         self._address: tuple[str, int] | None = None
         self._tasks: set[asyncio.Task[None]] = set()
@@ -84,13 +84,13 @@ class Simulator:
             raise RuntimeError("the simulator has been started already")
         tls: dict[str, Any] = {}
         if self._ssl is not None:
-            tls = {"ssl": self._ssl, "ssl_handshake_timeout": 5.0, "ssl_shutdown_timeout": _LINGER}
+            tls = {"ssl": self._ssl, "ssl_handshake_timeout": 5.0, "ssl_shutdown_timeout": _DISCARD_TIMEOUT}
         try:
-            self._server = await asyncio.start_server(self._accept, self._host, self._port, **tls)
+            self._server = await asyncio.start_server(self._accept_connection, self._host, self._port, **tls)
         except (OSError, OverflowError) as error:  # OverflowError: a port above 65535
-            raise CannotListen(_explain(error, self._host, self._port)) from None
+            raise ListenError(_listen_error_message(error, self._host, self._port)) from None
         self._address = self._server.sockets[0].getsockname()[:2]
-        self._api.restart_timeline()
+        self._handler.restart_timeline()
 
     async def close(self) -> None:
         """Stop listening and end every connection at once, hanging ones too. Closing twice does nothing more."""
@@ -98,7 +98,7 @@ class Simulator:
         if server is None:
             return
         try:
-            await _let_in(server)
+            await _drain_backlog(server)
         finally:  # whoever cancels this has the end all the same
             server.close()
             for task in self._tasks:
@@ -120,7 +120,7 @@ class Simulator:
         Raises:
             RuntimeError: if it has never been started.
         """
-        return self._bound()[1]
+        return self._bound_address()[1]
 
     @property
     def base_url(self) -> str:
@@ -129,125 +129,125 @@ class Simulator:
         Raises:
             RuntimeError: if it has never been started.
         """
-        host, port = self._bound()
+        host, port = self._bound_address()
         host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - turned into an address to call
         return f"{'https' if self._ssl else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
     @property
-    def requests(self) -> tuple[Request, ...]:
+    def requests(self) -> tuple[RecordedRequest, ...]:
         """The last thousand requests, the oldest first."""
-        return tuple(self._api.requests)
+        return tuple(self._handler.requests)
 
     @property
-    def sent(self) -> tuple[Sent, ...]:
+    def responses(self) -> tuple[RecordedResponse, ...]:
         """What went out in answer to each of :attr:`requests`, in the same order."""
-        return tuple(self._api.sent)
+        return tuple(self._handler.responses)
 
     @property
-    def connections(self) -> int:
+    def connection_count(self) -> int:
         """How many connections are open now."""
         return len(self._tasks)
 
     @property
-    def phase(self) -> Phase | None:
+    def current_phase(self) -> Phase | None:
         """The phase of the timeline that is on; ``None`` without a timeline."""
-        return self._api.phase
+        return self._handler.current_phase
 
     def restart_timeline(self) -> None:
         """Begin the timeline anew, now; counted and diced faults (``@N``, ``%P``) begin anew with it."""
-        self._api.restart_timeline()
+        self._handler.restart_timeline()
 
-    def _bound(self) -> tuple[str, int]:
+    def _bound_address(self) -> tuple[str, int]:
         if self._address is None:
             raise RuntimeError("the simulator has no address before it is started")
         return self._address
 
-    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def _accept_connection(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         if self._server is None or len(self._tasks) >= MAX_CONNECTIONS:
             writer.transport.abort()
             return
         connection = Connection(writer, close_notify=self._close_notify)
-        task = asyncio.get_running_loop().create_task(self._serve(RequestReader(reader), connection))
+        task = asyncio.get_running_loop().create_task(self._serve_connection(RequestReader(reader), connection))
         self._tasks.add(task)
-        task.add_done_callback(lambda task: self._served(task, connection))
+        task.add_done_callback(lambda task: self._on_connection_done(task, connection))
 
-    def _served(self, task: asyncio.Task[None], connection: Connection) -> None:
+    def _on_connection_done(self, task: asyncio.Task[None], connection: Connection) -> None:
         self._tasks.discard(task)
         connection.abort()  # has ended, unless the task was cancelled before it had begun
         if not task.cancelled() and (error := task.exception()) is not None:  # a bug: told as the loop tells its own
             task.get_loop().call_exception_handler({"message": "the simulator failed to answer", "exception": error})
 
-    async def _serve(self, requests: RequestReader, connection: Connection) -> None:
+    async def _serve_connection(self, requests: RequestReader, connection: Connection) -> None:
         """Answer the requests of one connection until one of the two sides has had enough."""
         try:
-            while await self._exchange(requests, connection):
+            while await self._handle_request(requests, connection):
                 pass
         except asyncio.CancelledError:
             connection.abort()
             raise
-        except (PeerGone, OSError):
+        except (PeerDisconnected, OSError):
             pass  # gone, out of reach, or idle for too long (TimeoutError): nobody is left to be told
         finally:
-            await connection.end()
+            await connection.close_and_wait()
 
-    async def _exchange(self, requests: RequestReader, connection: Connection) -> bool:
+    async def _handle_request(self, requests: RequestReader, connection: Connection) -> bool:
         """Answer one request, and tell whether the connection may serve another."""
-        async with asyncio.timeout(self._pace.idle):
-            await requests.waiting()
-        reply = Reply(
+        async with asyncio.timeout(self._timings.idle_timeout):
+            await requests.wait_for_request()
+        writer = ResponseWriter(
             connection,
-            self._pace,
+            self._timings,
             f"req_{secrets.token_hex(16)}",
             self._clock.time(),
-            delimited=self._lifetime != "eof",
+            is_delimited=self._lifetime != "eof",
         )
         try:
-            async with asyncio.timeout(self._pace.request):
-                head = await requests.head()
+            async with asyncio.timeout(self._timings.request_timeout):
+                head = await requests.read_head()
                 if head.expects_continue and head.body_length() != 0:
-                    await reply.raw(b"HTTP/1.1 100 Continue\r\n\r\n")
-                body = await requests.body(head)
+                    await writer.send_bytes(b"HTTP/1.1 100 Continue\r\n\r\n")
+                body = await requests.read_body(head)
         except BadRequest as bad:
-            await self._refuse(requests, connection, reply, bad.status, str(bad))
+            await self._reject_request(requests, connection, writer, bad.status, str(bad))
             return False
         except TimeoutError:
-            too_slow = f"the request was not complete within {self._pace.request:g} s"
-            await self._refuse(requests, connection, reply, 408, too_slow)
+            too_slow = f"the request was not complete within {self._timings.request_timeout:g} s"
+            await self._reject_request(requests, connection, writer, 408, too_slow)
             return False
-        reply.reusable = head.keep_alive and self._lifetime == "keep-alive"
-        await self._play(requests, head, body, reply)
-        return reply.reusable
+        writer.is_reusable = head.is_keep_alive and self._lifetime == "keep-alive"
+        await self._respond(requests, head, body, writer)
+        return writer.is_reusable
 
-    async def _play(self, requests: RequestReader, head: Head, body: bytes, reply: Reply) -> None:
+    async def _respond(self, requests: RequestReader, head: RequestHead, body: bytes, writer: ResponseWriter) -> None:
         """Answer, and stop as soon as the other side has gone: a hang must not outlive the one who waits for it."""
-        acting = asyncio.create_task(self._api.answer(head, body, reply))
-        leaving = asyncio.create_task(requests.gone())
-        both = (acting, leaving)
+        response_task = asyncio.create_task(self._handler.handle(head, body, writer))
+        disconnect_task = asyncio.create_task(requests.wait_for_disconnect())
+        both = (response_task, disconnect_task)
         try:
-            await asyncio.wait(both, timeout=self._pace.hang + _GRACE, return_when=asyncio.FIRST_COMPLETED)
-            if not acting.done():
-                raise PeerGone
-            acting.result()
+            await asyncio.wait(both, timeout=self._timings.hang + _HANG_GRACE, return_when=asyncio.FIRST_COMPLETED)
+            if not response_task.done():
+                raise PeerDisconnected
+            response_task.result()
         finally:
             for task in both:
                 task.cancel()
             await asyncio.gather(*both, return_exceptions=True)
 
-    async def _refuse(
-        self, requests: RequestReader, connection: Connection, reply: Reply, status: int, why: str
+    async def _reject_request(
+        self, requests: RequestReader, connection: Connection, writer: ResponseWriter, status: int, message: str
     ) -> None:
         """Say what is wrong with the request, then read on for a moment.
 
         A socket that is closed with bytes unread sends a RST, which can overtake the answer (RFC 9112, 9.6).
         """
-        await reply.whole(status, invalid_request(why))
+        await writer.send_response(status, invalid_request_body(message))
         connection.send_eof()
         with suppress(TimeoutError):
-            async with asyncio.timeout(_LINGER):
+            async with asyncio.timeout(_DISCARD_TIMEOUT):
                 await requests.discard()
 
 
-async def _let_in(server: asyncio.Server) -> None:
+async def _drain_backlog(server: asyncio.Server) -> None:
     """Let nobody knock any more, and let those in who have: they are turned away with the others.
 
     A server of asyncio that is closed in the moment in which it accepts a connection loses it, and never closes it.
@@ -259,7 +259,7 @@ async def _let_in(server: asyncio.Server) -> None:
         await asyncio.sleep(0)
 
 
-def _explain(error: Exception, host: str, port: int) -> str:
+def _listen_error_message(error: Exception, host: str, port: int) -> str:
     """Return why ``host`` and ``port`` cannot be listened on."""
     code = error.errno if isinstance(error, OSError) else None
     if code == errno.EADDRINUSE:

@@ -11,17 +11,17 @@ from ruamel.yaml.comments import CommentedMap, CommentedSeq
 from ruamel.yaml.error import MarkedYAMLError, YAMLError
 
 from streamcanary.model.config_types.duration import Duration, format_duration
-from streamcanary.simulator.faults.fault_spec import Choice
+from streamcanary.simulator.faults.fault_spec import FaultSpec
 
-_MAX_FILE = 64 * 1024
+_MAX_FILE_SIZE = 64 * 1024
 
 
 class TimelineInvalid(Exception):
     """A timeline that cannot be used. The message has a line for each problem: where, what, and what would be right."""
 
 
-def _playable(fault: str) -> str:
-    Choice.parse(fault)
+def _check_fault(fault: str) -> str:
+    FaultSpec.parse(fault)
     return fault
 
 
@@ -31,7 +31,7 @@ class Phase(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     at: Duration
-    fault: Annotated[str, AfterValidator(_playable)]
+    fault: Annotated[str, AfterValidator(_check_fault)]
 
 
 class Timeline(BaseModel):
@@ -44,7 +44,7 @@ class Timeline(BaseModel):
 
     @field_validator("phases")
     @classmethod
-    def _in_order(cls, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
+    def _check_order(cls, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
         if not phases:  # here and not by the field's length, which would also count the phases that are not valid
             raise ValueError("a timeline has at least one phase, such as {at: 0s, fault: ok}")
         if phases[0].at != 0:
@@ -57,10 +57,10 @@ class Timeline(BaseModel):
                 )
         return phases
 
-    def phase(self, elapsed: float) -> Phase:
+    def phase_at(self, elapsed: float) -> Phase:
         """Return the phase that is on ``elapsed`` seconds after the start."""
-        begun = [phase for phase in self.phases if phase.at <= elapsed]
-        return begun[-1] if begun else self.phases[0]
+        started = [phase for phase in self.phases if phase.at <= elapsed]
+        return started[-1] if started else self.phases[0]
 
     @classmethod
     def load(cls, path: Path) -> "Timeline":
@@ -73,17 +73,17 @@ class Timeline(BaseModel):
             if not path.is_file() and path.exists():  # to open a pipe would wait for somebody to write into it
                 raise TimelineInvalid(f"{path}: is not a regular file")
             with path.open(encoding="utf-8") as file:
-                text = file.read(_MAX_FILE + 1)
+                text = file.read(_MAX_FILE_SIZE + 1)
         except OSError as error:
             raise TimelineInvalid(f"{path}: cannot be read: {error.strerror}") from None
         except UnicodeDecodeError:
             raise TimelineInvalid(f"{path}: is not UTF-8 text") from None
-        if len(text) > _MAX_FILE:
+        if len(text) > _MAX_FILE_SIZE:
             raise TimelineInvalid(f"{path}: is larger than 64 KiB")
-        return cls.parse(text, where=str(path))
+        return cls.parse(text, source_name=str(path))
 
     @classmethod
-    def parse(cls, text: str, *, where: str = "timeline") -> "Timeline":
+    def parse(cls, text: str, *, source_name: str = "timeline") -> "Timeline":
         """Return the timeline that the YAML ``text`` spells; ``where`` is its name in messages.
 
         Raises:
@@ -93,22 +93,22 @@ class Timeline(BaseModel):
             data = YAML(typ="rt").load(StringIO(text))
         except MarkedYAMLError as error:
             mark = error.problem_mark
-            raise TimelineInvalid(f"{where}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}") from None
+            raise TimelineInvalid(f"{source_name}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}") from None
         except (YAMLError, ValueError, RecursionError) as error:  # odd characters, dates that are none, deep nesting
-            raise TimelineInvalid(f"{where}: not YAML: {str(error).splitlines()[0]}") from None
+            raise TimelineInvalid(f"{source_name}: not YAML: {str(error).splitlines()[0]}") from None
         if not isinstance(data, dict):
-            raise TimelineInvalid(f"{where}: a timeline is a map with the key phases")
+            raise TimelineInvalid(f"{source_name}: a timeline is a map with the key phases")
         try:
             return cls.model_validate(data)
         except ValidationError as invalid:
             lines = [
-                f"{where}:{_line(data, problem['loc'])}: {_path(problem['loc'])}{_words(problem)}"
+                f"{source_name}:{_line_of(data, problem['loc'])}: {_format_path(problem['loc'])}{_message_for(problem)}"
                 for problem in invalid.errors(include_url=False, include_input=False)
             ]
             raise TimelineInvalid("\n".join(lines)) from None
 
 
-def _line(node: Any, path: tuple[int | str, ...]) -> int:
+def _line_of(node: Any, path: tuple[int | str, ...]) -> int:
     """Return the line, from 1, on which the value at ``path`` stands, or what is nearest to it."""
     line = 1
     for key in path:
@@ -122,11 +122,11 @@ def _line(node: Any, path: tuple[int | str, ...]) -> int:
     return line
 
 
-def _path(path: tuple[int | str, ...]) -> str:
+def _format_path(path: tuple[int | str, ...]) -> str:
     return ".".join(str(key) for key in path) + ": " if path else ""
 
 
-def _words(problem: Any) -> str:
+def _message_for(problem: Any) -> str:
     match problem["type"]:
         case "extra_forbidden":
             return "unknown key; a timeline has model and phases, a phase has at and fault"

@@ -3,7 +3,7 @@
 from msgspec import Struct
 
 
-class Pace(Struct, frozen=True, kw_only=True):
+class Timings(Struct, frozen=True, kw_only=True):
     """The times that the simulator keeps, all in seconds.
 
     ``first_token`` passes between the role and the first text of an answer, ``chunk_gap`` between any two chunks.
@@ -17,8 +17,8 @@ class Pace(Struct, frozen=True, kw_only=True):
     chunk_gap: float = 0.005
     slow_first_token: float = 40.0
     slow_gap: float = 2.0
-    ping_gap: float = 0.5
+    keepalive_gap: float = 0.5
     retry_after: float = 2.0
     hang: float = 900.0
-    request: float = 10.0
-    idle: float = 75.0
+    request_timeout: float = 10.0
+    idle_timeout: float = 75.0

@@ -16,47 +16,47 @@ _CONTENT = (
 )
 
 
-class Note:
+class CleanMarker:
     """The note of the store at ``store``. ``left`` is whether an earlier process has left it empty."""
 
     def __init__(self, store: Path) -> None:
         self._path = store.with_name(f"{store.name}.saved")
-        self._empty: bool | None = None  # not known: there is none yet, or the disk does not say
-        self.left = False
+        self._is_empty: bool | None = None  # not known: there is none yet, or the disk does not say
+        self.was_left_unclean = False
 
     @property
-    def written(self) -> bool:
+    def is_clean(self) -> bool:
         """Whether it says that the database has everything."""
-        return self._empty is False
+        return self._is_empty is False
 
-    def look(self) -> None:
+    def read_previous(self) -> None:
         """Take note of what an earlier process has left; nothing once this one has."""
-        if self._empty is None:
+        if self._is_empty is None:
             try:
-                self.left = self._empty = self._path.stat().st_size == 0
+                self.was_left_unclean = self._is_empty = self._path.stat().st_size == 0
             except OSError as error:
                 _log.debug("%s is not there, or cannot be looked at: %s", self._path, error)
 
-    def empty(self) -> None:
+    def mark_unclean(self) -> None:
         """Have it say that something is missing from the database."""
-        if self._empty is not True:
-            self.look()
-            if _put(self._path, b""):
-                self._empty = True
+        if self._is_empty is not True:
+            self.read_previous()
+            if _write_durably(self._path, b""):
+                self._is_empty = True
 
-    def write(self) -> None:
+    def mark_clean(self) -> None:
         """Have it say that the database has everything, what an earlier process left unsaved among it."""
-        fresh = self._path.with_name(f"{self._path.name}.new")  # a kill must not leave an empty one
-        if _put(fresh, _CONTENT):
+        new_path = self._path.with_name(f"{self._path.name}.new")  # a kill must not leave an empty one
+        if _write_durably(new_path, _CONTENT):
             try:
-                fresh.replace(self._path)
+                new_path.replace(self._path)
             except OSError as error:
                 _log.debug("%s cannot be replaced: %s", self._path, error)
             else:
-                self._empty = self.left = False
+                self._is_empty = self.was_left_unclean = False
 
 
-def _put(path: Path, content: bytes) -> bool:
+def _write_durably(path: Path, content: bytes) -> bool:
     """Make ``content`` all that is in the file, durably; tell whether it could be done."""
     try:
         file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)

@@ -13,11 +13,11 @@ from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.spend import Spend
 from streamcanary.store import alert_rows, history, spend
-from streamcanary.store.clean_marker import Note
+from streamcanary.store.clean_marker import CleanMarker
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database_file import Opened, check_place, open_file, touch
+from streamcanary.store.database_file import OpenDatabase, check_path, open_database, write_probe
 from streamcanary.store.errors import StoreFailing, StoreLost
-from streamcanary.store.lock import Lock
+from streamcanary.store.lock import StoreLock
 from streamcanary.store.reader import Reader
 from streamcanary.store.worker import Worker
 from streamcanary.store.writer import Writer
@@ -26,31 +26,31 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_PATIENCE = 10.0  # seconds; longer than a slow disk's sync, shorter than a page may wait
-_MOST_IN_ONE_COMMIT = 256
-_MOST_WRITES_WAITING = 4096
-_MOST_READS_WAITING = 64
+_TIMEOUT = 10.0  # seconds; longer than a slow disk's sync, shorter than a page may wait
+_MAX_WRITES_PER_COMMIT = 256
+_MAX_QUEUED_WRITES = 4096
+_MAX_QUEUED_READS = 64
 
 
 class Store:
     """What the daemon remembers. Made by :meth:`open`; ended by :meth:`close`, which may be called twice."""
 
     def __init__(
-        self, path: Path, opened: Opened | None, lock: Lock, clock: Clock, keep: float, patience: float
+        self, path: Path, database: OpenDatabase | None, lock: StoreLock, clock: Clock, retention: float, timeout: float
     ) -> None:
         self.path = path
-        self._note = Note(path)
-        if opened is not None:
-            self._note.look()
-        self._heard: dict[str, int] = {}  # of how many losses, by who writes all of it again after one
-        self._writer = Writer(path, opened, lock, self._note, clock, keep)
-        self._writing = Worker(
-            "writer", self._writer, batch=_MOST_IN_ONE_COMMIT, backlog=_MOST_WRITES_WAITING, patience=patience
+        self._clean_marker = CleanMarker(path)
+        if database is not None:
+            self._clean_marker.read_previous()
+        self._reported_losses: dict[str, int] = {}  # of how many losses, by who writes all of it again after one
+        self._writer = Writer(path, database, lock, self._clean_marker, clock, retention)
+        self._write_worker = Worker(
+            "writer", self._writer, max_batch=_MAX_WRITES_PER_COMMIT, max_queued=_MAX_QUEUED_WRITES, timeout=timeout
         )
-        self._reading = Worker("reader", Reader(path), batch=1, backlog=_MOST_READS_WAITING, patience=patience)
+        self._read_worker = Worker("reader", Reader(path), max_batch=1, max_queued=_MAX_QUEUED_READS, timeout=timeout)
 
     @classmethod
-    def open(cls, config: StoreConfig, clock: Clock, *, patience: float = _PATIENCE) -> Self:
+    def open(cls, config: StoreConfig, clock: Clock, *, timeout: float = _TIMEOUT) -> Self:
         """Open the store, or make it, and take its lock. Blocks: call it before the loop has work.
 
         A disk that is full, read-only or does not work is no error here: reads and writes fail until it does, and
@@ -61,32 +61,32 @@ class Store:
             StoreLocked: if another daemon has it.
             StoreTooNew: if a later version has written it.
         """
-        path = check_place(config.path.absolute())
-        lock = Lock(path)
-        opened = None
+        path = check_path(config.path.absolute())
+        lock = StoreLock(path)
+        database = None
         try:
             lock.acquire()
-            opened = open_file(path, clock.time())
+            database = open_database(path, clock.time())
         except StoreFailing as failure:
             _log.debug("the store is not open: %s", failure)  # whoever reads or writes hears of it, and tells
         except BaseException:
             lock.release()
             raise
-        return cls(path, opened, lock, clock, config.keep, patience)
+        return cls(path, database, lock, clock, config.keep, timeout)
 
     @property
-    def set_aside(self) -> Path | None:
+    def corrupt_path(self) -> Path | None:
         """Where the corrupt store went, if there was one since :meth:`open`, or at it."""
-        return self._writer.set_aside
+        return self._writer.corrupt_path
 
     @property
     def may_be_incomplete(self) -> bool:
         """Whether an earlier process could not save everything, and no :meth:`commit` has succeeded since."""
-        return self._note.left
+        return self._clean_marker.was_left_unclean
 
-    def writable(self) -> bool:
+    def is_writable(self) -> bool:
         """Tell whether the store took the last write, and in time. :meth:`probe` makes one."""
-        return self._writer.writable and not self._writing.stuck
+        return self._writer.is_writable and not self._write_worker.is_stuck
 
     async def write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
         """Call ``fn`` in a durable transaction and return what it returns, once that is on the disk.
@@ -100,7 +100,7 @@ class Store:
             StoreFailing: if it could not be written, whatever SQLite or the system says; a later write may succeed.
             StoreLost: if the file is another one now, and without what was in it.
         """
-        return await self._writing.ask(fn)
+        return await self._write_worker.submit(fn)
 
     async def read(self, fn: Callable[[sqlite3.Connection], T]) -> T:
         """Call ``fn`` in another thread, in one consistent view of the last commit, and return what it returns.
@@ -110,9 +110,9 @@ class Store:
         Raises:
             StoreFailing: if it could not be read.
         """
-        if not self._writer.opened:
+        if not self._writer.is_open:
             await self.probe()  # opens it; one that cannot be written may be fit to be read
-        return await self._reading.ask(fn)
+        return await self._read_worker.submit(fn)
 
     async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
         """Save changes to alerting's ledger and record runs, all in one durable transaction.
@@ -122,14 +122,14 @@ class Store:
         """
 
         def save(connection: sqlite3.Connection) -> None:
-            alert_rows.save(connection, rows)
+            alert_rows.save_rows(connection, rows)
             for outcome in outcomes:
-                history.record(connection, outcome)
+                history.record_run(connection, outcome)
 
-        await self._write_as("ledger", save)
-        if not self._note.written:
+        await self._write_for("ledger", save)
+        if not self._clean_marker.is_clean:
             with contextlib.suppress(StoreFailing):  # everything is saved; that the note says less does no harm
-                await self.write(lambda _: self._note.write())
+                await self.write(lambda _: self._clean_marker.mark_clean())
 
     async def load_rows(self) -> dict[StateTable, dict[str, bytes]]:
         """Return what alerting remembers, by table and key.
@@ -137,7 +137,7 @@ class Store:
         Raises:
             StoreFailing: as :meth:`read`.
         """
-        return await self.read(alert_rows.load)
+        return await self.read(alert_rows.load_rows)
 
     async def save_spend(self, days: Mapping[str, Spend]) -> None:
         """Set what canaries spent on these UTC days (``2026-02-02``).
@@ -145,7 +145,7 @@ class Store:
         Raises:
             StoreFailing, StoreLost: as :meth:`commit`.
         """
-        await self._write_as("spend", lambda connection: spend.save(connection, days))
+        await self._write_for("spend", lambda connection: spend.save_spend(connection, days))
 
     async def load_spend(self) -> dict[str, Spend]:
         """Return what canaries spent, by UTC day.
@@ -153,29 +153,29 @@ class Store:
         Raises:
             StoreFailing: as :meth:`read`.
         """
-        return await self.read(spend.load)
+        return await self.read(spend.load_spend)
 
     async def probe(self) -> bool:
         """Write something that changes nothing, and return :meth:`writable`."""
         try:
-            await self.write(touch)
+            await self.write(write_probe)
         except StoreFailing as error:
             _log.debug("the store does not take a write: %s", error)
             return False
-        return self.writable()
+        return self.is_writable()
 
-    async def _write_as(self, who: str, fn: Callable[[sqlite3.Connection], None]) -> None:
+    async def _write_for(self, caller: str, fn: Callable[[sqlite3.Connection], None]) -> None:
         """Write for ``who``, who hears of each loss once: another's write, or a probe, may have met it first."""
 
-        def unless_lost(connection: sqlite3.Connection) -> None:
-            if self._heard.get(who, 0) != self._writer.losses:
+        def raise_if_lost(connection: sqlite3.Connection) -> None:
+            if self._reported_losses.get(caller, 0) != self._writer.loss_count:
                 raise StoreLost(f"the store {self.path} was lost; the one that is there now is used from here on")
             fn(connection)
 
         try:
-            await self.write(unless_lost)
+            await self.write(raise_if_lost)
         except StoreLost:
-            self._heard[who] = self._writer.losses
+            self._reported_losses[caller] = self._writer.loss_count
             raise
 
     async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - shared out between two threads
@@ -184,8 +184,8 @@ class Store:
         After ``timeout`` seconds it is left as it is: nothing that was committed is lost, the next :meth:`open`
         finds it in the log, and the lock ends with the process.
         """
-        begun = asyncio.get_running_loop().time()
-        await self._reading.close(timeout / 2)  # first: a reader keeps the log from being moved
-        rest = timeout - (asyncio.get_running_loop().time() - begun)
-        if not await self._writing.close(rest):
+        started = asyncio.get_running_loop().time()
+        await self._read_worker.close(timeout / 2)  # first: a reader keeps the log from being moved
+        remaining = timeout - (asyncio.get_running_loop().time() - started)
+        if not await self._write_worker.close(remaining):
             _log.warning("the store %s did not close within %g s; what was committed is safe", self.path, timeout)

@@ -7,47 +7,47 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from streamcanary.store.error_classification import is_trouble, primary_code, shortage
+from streamcanary.store.error_classification import disk_full_hint, is_disk_error, primary_code
 from streamcanary.store.errors import StoreFailing, StoreTooNew, StoreUnwritable
 from streamcanary.store.migrations import APPLICATION_ID, known_version, migrate, stored_version
 
 _log = logging.getLogger(__name__)
 
-_COMPANIONS = ("", "-wal", "-shm")
+_FILE_SUFFIXES = ("", "-wal", "-shm")
 _BUSY_TIMEOUT = 5.0  # seconds; only a person's own sqlite3 shell can be in the way
-_CORRUPT = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_CORRUPTION_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
-Identity = tuple[tuple[int, int], ...]
+FileIdentity = tuple[tuple[int, int], ...]
 """Device and inode of the database, its log and its index: tells whether names still mean the files that are open."""
 
 
-class Opened(NamedTuple):
+class OpenDatabase(NamedTuple):
     """An open store: the writer's connection, the files behind it, and where a corrupt one went, if there was one."""
 
     connection: sqlite3.Connection
-    identity: Identity
-    set_aside: Path | None
+    identity: FileIdentity
+    corrupt_path: Path | None
 
 
-class _Corrupt(Exception):
+class _CorruptDatabase(Exception):
     """The file is no sound database."""
 
 
 def is_corruption(error: BaseException) -> bool:
     """Tell whether SQLite says that the file itself is broken."""
-    return isinstance(error, sqlite3.Error) and primary_code(error) in _CORRUPT
+    return isinstance(error, sqlite3.Error) and primary_code(error) in _CORRUPTION_CODES
 
 
-def identify(path: Path) -> Identity | None:
+def file_identity(path: Path) -> FileIdentity | None:
     """Return which files the names of the store stand for now; ``None`` if one of them is missing."""
     try:
-        stats = [Path(f"{path}{companion}").stat() for companion in _COMPANIONS]
+        stats = [Path(f"{path}{companion}").stat() for companion in _FILE_SUFFIXES]
     except OSError:
         return None
     return tuple((stat.st_dev, stat.st_ino) for stat in stats)
 
 
-def check_place(path: Path) -> Path:
+def check_path(path: Path) -> Path:
     """See that a store can be at ``path``, and return the file that it stands for, links resolved.
 
     Directories are never made: a missing one may be a volume that is not mounted. What a disk that fails does not tell
@@ -69,12 +69,12 @@ def check_place(path: Path) -> Path:
             raise StoreUnwritable(f"store.path: {path.parent} is not a directory; name a file in a directory")
         return path.resolve()  # SQLite names its log after the file itself, not after a link to it
     except (OSError, ValueError, RuntimeError) as error:  # too long a name, a NUL in it, no right to look, a loop
-        if is_trouble(error, path):
+        if is_disk_error(error, path):
             return Path(os.path.realpath(path))
         raise StoreUnwritable(f"store.path: cannot look at {str(path)!r}: {error}; name another file") from None
 
 
-def open_file(path: Path, now: float) -> Opened:
+def open_database(path: Path, now: float) -> OpenDatabase:
     """Open the store at ``path`` for writing: created, examined, brought to the known version, and written to once.
 
     A corrupt file is renamed to ``<name>.corrupt-<UTC time>``, with its log and index, and a fresh one made.
@@ -87,22 +87,22 @@ def open_file(path: Path, now: float) -> Opened:
         StoreFailing: if the disk is full, read-only, or does not work.
     """
     try:
-        connection = _open_sound(path)
-        set_aside = None
-    except _Corrupt as corrupt:
-        set_aside = _set_aside(path, now)
-        _log.warning("the store %s is corrupt (%s): set aside as %s, a fresh one is begun", path, corrupt, set_aside)
+        connection = _open_valid(path)
+        corrupt_path = None
+    except _CorruptDatabase as corrupt:
+        corrupt_path = _rename_corrupt(path, now)
+        _log.warning("the store %s is corrupt (%s): set aside as %s, a fresh one is begun", path, corrupt, corrupt_path)
         try:
-            connection = _open_sound(path)
-        except _Corrupt as again:
+            connection = _open_valid(path)
+        except _CorruptDatabase as again:
             raise StoreUnwritable(
                 f"the store {path} is corrupt as soon as it is made: {again}; check the disk"
             ) from None
-    identity = identify(path)
+    identity = file_identity(path)
     if identity is None:
         connection.close()
         raise StoreUnwritable(f"the store {path} was removed while it was opened; leave it in place")
-    return Opened(connection, identity, set_aside)
+    return OpenDatabase(connection, identity, corrupt_path)
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
@@ -117,7 +117,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
     return _connect(path, "ro" if Path(f"{path}-wal").exists() else "ro&immutable=1")
 
 
-def touch(connection: sqlite3.Connection) -> None:
+def write_probe(connection: sqlite3.Connection) -> None:
     """Write something that changes nothing: the version that is there already. SQLite writes and syncs its page.
 
     Raises:
@@ -136,21 +136,23 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
     )
 
 
-def _open_sound(path: Path) -> sqlite3.Connection:
+def _open_valid(path: Path) -> sqlite3.Connection:
     connection = None
     try:
         connection = _connect(path, "rwc")
-        _examine(connection, path)
+        _check_database(connection, path)
         _configure(connection, path)
         migrate(connection)
-        touch(connection)
+        write_probe(connection)
     except BaseException as error:
         if connection is not None:
             connection.close()
         if is_corruption(error):
-            raise _Corrupt(str(error)) from None
-        if is_trouble(error, path):
-            raise StoreFailing(f"the store {path} cannot be opened and written: {error}{shortage(path)}") from None
+            raise _CorruptDatabase(str(error)) from None
+        if is_disk_error(error, path):
+            raise StoreFailing(
+                f"the store {path} cannot be opened and written: {error}{disk_full_hint(path)}"
+            ) from None
         if isinstance(error, sqlite3.Error):
             raise StoreUnwritable(
                 f"the store {path} cannot be opened and written: {error}; "
@@ -160,19 +162,19 @@ def _open_sound(path: Path) -> sqlite3.Connection:
     return connection
 
 
-def _examine(connection: sqlite3.Connection, path: Path) -> None:
+def _check_database(connection: sqlite3.Connection, path: Path) -> None:
     """See that the database is sound, ours, and not too new; a later version may have things we cannot examine."""
     version, known = stored_version(connection), known_version()
-    ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
-    if ours and version > known:
+    is_ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    if is_ours and version > known:
         raise StoreTooNew(
             f"the store {path} is of version {version}, and this streamcanary knows versions up to {known}: "
             "run the later streamcanary again, or name another file in store.path"
         )
-    verdict = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if verdict != "ok":
-        raise _Corrupt(verdict.splitlines()[-1])
-    if not ours and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    check_result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
+    if check_result != "ok":
+        raise _CorruptDatabase(check_result.splitlines()[-1])
+    if not is_ours and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise StoreUnwritable(f"store.path: {path} is a database of another program; name another file")
 
 
@@ -184,19 +186,19 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
     connection.execute("PRAGMA journal_size_limit = 16777216")  # bytes; after a burst the log shrinks to this
 
 
-def _set_aside(path: Path, now: float) -> Path:
+def _rename_corrupt(path: Path, now: float) -> Path:
     stamp = datetime.fromtimestamp(now, UTC).strftime("%Y%m%dT%H%M%SZ")
     target, number = path.with_name(f"{path.name}.corrupt-{stamp}"), 1
     while target.exists():
         number += 1
         target = path.with_name(f"{path.name}.corrupt-{stamp}-{number}")
     try:
-        for companion in _COMPANIONS:
+        for companion in _FILE_SUFFIXES:
             source = Path(f"{path}{companion}")
             if source.exists():
                 source.rename(f"{target}{companion}")
     except OSError as error:
-        if is_trouble(error, path):
+        if is_disk_error(error, path):
             raise StoreFailing(f"the store {path} is corrupt and cannot be set aside: {error.strerror}") from None
         raise StoreUnwritable(
             f"the store {path} is corrupt and cannot be set aside as {target}: {error.strerror}; move it away"

@@ -11,17 +11,17 @@ from streamcanary.model.outcome import Outcome, OutcomeKind
 
 _log = logging.getLogger(__name__)
 
-PRUNED_AT_ONCE: Final = 5_000
+MAX_PRUNED_PER_CALL: Final = 5_000
 """The most runs that one call of :func:`prune` removes for each reason: it holds up the writes behind it."""
 
-_FAILED = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeKind.INTERNAL_ERROR})
-_FAILURES_KEPT = 4  # times as long as the others
-_MOST = 200_000  # of either sort
+_FAILED_KINDS = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeKind.INTERNAL_ERROR})
+_FAILURE_RETENTION_FACTOR = 4  # times as long as the others
+_MAX_RUNS = 200_000  # of either sort
 
 _DECODER = msgspec.json.Decoder(Outcome)
 
 
-def record(connection: sqlite3.Connection, outcome: Outcome) -> None:
+def record_run(connection: sqlite3.Connection, outcome: Outcome) -> None:
     """Add a run; one that is there already stays as it is.
 
     Raises:
@@ -35,13 +35,13 @@ def record(connection: sqlite3.Connection, outcome: Outcome) -> None:
             outcome.canary,
             outcome.kind.value,
             outcome.started,
-            outcome.kind in _FAILED,
-            _encode(outcome),
+            outcome.kind in _FAILED_KINDS,
+            _encode_run(outcome),
         ),
     )
 
 
-def recent(connection: sqlite3.Connection, canary: str | None = None, *, limit: int = 100) -> list[Outcome]:
+def recent_runs(connection: sqlite3.Connection, canary: str | None = None, *, limit: int = 100) -> list[Outcome]:
     """Return the last runs, of one canary or of all, the one that ended last first.
 
     A run that this version cannot read (a later one wrote it) is left out.
@@ -60,7 +60,7 @@ def recent(connection: sqlite3.Connection, canary: str | None = None, *, limit: 
     return outcomes
 
 
-def prune(connection: sqlite3.Connection, now: float, keep: float, *, most: int = _MOST) -> int:
+def prune_runs(connection: sqlite3.Connection, now: float, retention: float, *, limit: int = _MAX_RUNS) -> int:
     """Forget runs that started more than ``keep`` seconds before ``now``, failures after four times as long.
 
     Of either sort at most the last ``most`` stay: a clock that jumps may keep runs from ageing. Returns how many were
@@ -70,21 +70,21 @@ def prune(connection: sqlite3.Connection, now: float, keep: float, *, most: int 
         sqlite3.Error: if they cannot be removed.
     """
     removed = 0
-    for failed, lifetime in ((False, keep), (True, _FAILURES_KEPT * keep)):
+    for failed, lifetime in ((False, retention), (True, _FAILURE_RETENTION_FACTOR * retention)):
         removed += connection.execute(
             "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE failed = ? AND started < ? LIMIT ?)",
-            (failed, now - lifetime, PRUNED_AT_ONCE),
+            (failed, now - lifetime, MAX_PRUNED_PER_CALL),
         ).rowcount
         count = connection.execute("SELECT count(*) FROM runs WHERE failed = ?", (failed,)).fetchone()[0]
-        if count > most:
+        if count > limit:
             removed += connection.execute(
                 "DELETE FROM runs WHERE id IN (SELECT id FROM runs WHERE failed = ? ORDER BY id LIMIT ?)",
-                (failed, min(count - most, PRUNED_AT_ONCE)),
+                (failed, min(count - limit, MAX_PRUNED_PER_CALL)),
             ).rowcount
     return removed
 
 
-def _encode(outcome: Outcome) -> bytes:
+def _encode_run(outcome: Outcome) -> bytes:
     try:
         return msgspec.json.encode(outcome)
     except UnicodeEncodeError:  # half a surrogate pair in what a provider sent must not lose the run

@@ -12,13 +12,13 @@ import socket
 from pathlib import Path
 
 from streamcanary.model.config_types.secret import scrub
-from streamcanary.store.error_classification import is_trouble
+from streamcanary.store.error_classification import is_disk_error
 from streamcanary.store.errors import StoreFailing, StoreLocked, StoreUnwritable
 
-_LONGEST_NOTE = 300
+_MAX_HOLDER_BYTES = 300
 
 
-class Lock:
+class StoreLock:
     """The lock of the store at ``store``: ``<store>.lock``."""
 
     def __init__(self, store: Path) -> None:
@@ -34,12 +34,12 @@ class Lock:
             StoreUnwritable: if the file may not be made, or cannot be locked.
             StoreFailing: if the disk is full, read-only, or does not work.
         """
-        if self.held:
+        if self.is_held:
             return
         try:
             file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         except OSError as error:
-            if is_trouble(error, self._path):
+            if is_disk_error(error, self._path):
                 raise StoreFailing(f"the store {self._store} cannot be locked: {error.strerror}") from None
             raise StoreUnwritable(
                 f"store.path: cannot write {self._path}: {error.strerror}; the daemon must be able to write there"
@@ -47,7 +47,7 @@ class Lock:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
-            holder = self._holder(file)
+            holder = self._read_holder(file)
             os.close(file)
             raise StoreLocked(
                 f"the store {self._store} is in use by another streamcanary, process {holder}: "
@@ -58,12 +58,12 @@ class Lock:
             raise StoreUnwritable(
                 f"store.path: cannot lock {self._path}: {error.strerror}; use a disk with file locks"
             ) from None
-        self._sign(file)
+        self._write_holder(file)
         self.release()
         self._file = file
 
     @property
-    def held(self) -> bool:
+    def is_held(self) -> bool:
         """Whether this process alone may write."""
         return self._file is not None and self._is_in_place(self._file)
 
@@ -79,14 +79,14 @@ class Lock:
         return False
 
     @staticmethod
-    def _sign(file: int) -> None:
+    def _write_holder(file: int) -> None:
         """Say who holds the lock; it is held all the same if the disk has no room for that."""
         with contextlib.suppress(OSError):
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     @staticmethod
-    def _holder(file: int) -> str:
+    def _read_holder(file: int) -> str:
         """Return what the holder has written about itself: it may not have come to it yet."""
-        note = os.pread(file, _LONGEST_NOTE, 0).decode("utf-8", "replace")
-        return scrub(note) or "unknown"
+        text = os.pread(file, _MAX_HOLDER_BYTES, 0).decode("utf-8", "replace")
+        return scrub(text) or "unknown"

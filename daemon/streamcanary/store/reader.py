@@ -7,14 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streamcanary.store.database_file import Identity, identify, open_read_only
+from streamcanary.store.database_file import FileIdentity, file_identity, open_read_only
 from streamcanary.store.errors import StoreFailing
 from streamcanary.store.migrations import known_version, stored_version
 from streamcanary.store.worker import Job
 
 _log = logging.getLogger(__name__)
 
-_STEPS = 10_000  # of SQLite's machine, some milliseconds: how often a read looks whether it is still wanted
+_PROGRESS_STEPS = 10_000  # of SQLite's machine, some milliseconds: how often a read looks whether it is still wanted
 
 
 class Reader:
@@ -23,13 +23,13 @@ class Reader:
     def __init__(self, path: Path) -> None:
         self._path = path
         self._connection: sqlite3.Connection | None = None
-        self._identity: Identity | None = None
+        self._identity: FileIdentity | None = None
 
     def handle(self, jobs: Sequence[Job[Any]]) -> None:
         """Do each job in a read transaction of its own; one that nobody waits for any more is broken off."""
         for job in jobs:
             try:
-                answer = self._read(job)
+                result = self._read(job)
             except (sqlite3.Error, OSError) as error:
                 self.close()  # a fresh look at the file costs less than being wrong about why it failed
                 failure = StoreFailing(f"the store {self._path} cannot be read: {error}")
@@ -38,7 +38,7 @@ class Reader:
             except BaseException as error:  # noqa: BLE001 - it goes to whoever asked
                 job.fail(error)
             else:
-                job.future.set_result(answer)
+                job.future.set_result(result)
 
     def close(self) -> None:
         """Close the connection, if there is one."""
@@ -48,8 +48,8 @@ class Reader:
             self._connection = None
 
     def _read(self, job: Job[Any]) -> Any:
-        connection = self._open()
-        connection.set_progress_handler(lambda: job.abandoned, _STEPS)
+        connection = self._open_connection()
+        connection.set_progress_handler(lambda: job.is_abandoned, _PROGRESS_STEPS)
         connection.execute("BEGIN")
         try:
             return job.fn(connection)
@@ -57,8 +57,8 @@ class Reader:
             if connection.in_transaction:
                 connection.execute("ROLLBACK")
 
-    def _open(self) -> sqlite3.Connection:
-        identity = identify(self._path)
+    def _open_connection(self) -> sqlite3.Connection:
+        identity = file_identity(self._path)
         if self._connection is None or identity != self._identity:
             self.close()
             self._connection = open_read_only(self._path)

@@ -16,29 +16,29 @@ from streamcanary.store.error_classification import primary_code
 from streamcanary.store.errors import StoreError
 from streamcanary.store.migrations import APPLICATION_ID, known_version, stored_version
 
-LARGEST_RUN: Final = 1024 * 1024
+MAX_RUN_BYTES: Final = 1024 * 1024
 """Bytes of one recorded run; a larger one is not of our making."""
 
-_AT_ONCE = 500  # rows a transaction: a longer one would keep the daemon from shortening its log
-_BUSY = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_LATEST = 4_102_444_800.0  # 2100-01-01: a later run is a mistake
-_LONGEST = 86_400.0 * 366  # seconds that a run may have taken
+_ROWS_PER_TRANSACTION = 500  # rows a transaction: a longer one would keep the daemon from shortening its log
+_BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
+_MAX_STARTED = 4_102_444_800.0  # 2100-01-01: a later run is a mistake
+_MAX_DURATION = 86_400.0 * 366  # seconds that a run may have taken
 
 _DECODER = msgspec.json.Decoder(Outcome)
 
 
-class ArchiveUnreadable(StoreError):
+class RunsUnreadable(StoreError):
     """The runs cannot be read; the message says why, and what would be right."""
 
 
-class Unread(Struct, frozen=True):
+class UnreadableRun(Struct, frozen=True):
     """A row that is no run, or none that this version knows: which, and what is wrong with it, both fit to be shown."""
 
     run_id: str
     reason: str
 
 
-def read_runs(path: Path, *, most: int | None = None) -> Iterator[Outcome | Unread]:
+def read_runs(path: Path, *, limit: int | None = None) -> Iterator[Outcome | UnreadableRun]:
     """Yield the runs in the store at ``path``, all or the last ``most`` that there are, in the order of their ends.
 
     The store is opened for reading only; a daemon may have it open and write to it. It is held for some hundred rows
@@ -48,79 +48,79 @@ def read_runs(path: Path, *, most: int | None = None) -> Iterator[Outcome | Unre
         ArchiveUnreadable: if there is none, it is not ours, too new, locked, or broken.
     """
     try:
-        with closing(_open(path)) as connection:
-            yield from _rows(connection, most)
+        with closing(_open_database(path)) as connection:
+            yield from _read_rows(connection, limit)
     except (sqlite3.Error, OSError) as error:
-        raise _explain(path, error) from None
+        raise _unreadable_error(path, error) from None
 
 
-def _rows(connection: sqlite3.Connection, most: int | None) -> Iterator[Outcome | Unread]:
+def _read_rows(connection: sqlite3.Connection, limit: int | None) -> Iterator[Outcome | UnreadableRun]:
     end: int = connection.execute("SELECT coalesce(max(id), 0) FROM runs").fetchone()[0]
-    last = 0 if most is None else max(0, end - most)
+    last = 0 if limit is None else max(0, end - limit)
     while last < end:
-        page = connection.execute(
+        rows = connection.execute(
             "SELECT id, substr(run_id, 1, 100), CASE WHEN length(outcome) <= ? THEN outcome END"
             " FROM runs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
-            (LARGEST_RUN, last, end, _AT_ONCE),
+            (MAX_RUN_BYTES, last, end, _ROWS_PER_TRANSACTION),
         ).fetchall()
-        if not page:
+        if not rows:
             return
-        for number, run_id, value in page:
+        for number, run_id, value in rows:
             last = number
-            yield _decode(run_id, value)
+            yield _decode_run(run_id, value)
 
 
-def _decode(run_id: object, value: object) -> Outcome | Unread:
+def _decode_run(run_id: object, value: object) -> Outcome | UnreadableRun:
     if not isinstance(value, (bytes, str)):
-        reason = f"it is empty, no text, or larger than {LARGEST_RUN} bytes"
+        reason = f"it is empty, no text, or larger than {MAX_RUN_BYTES} bytes"
     else:
         try:
             outcome = _DECODER.decode(value)
         except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
             reason = str(error)
         else:
-            if 0 <= outcome.started < _LATEST and 0 <= outcome.duration < _LONGEST:
+            if 0 <= outcome.started < _MAX_STARTED and 0 <= outcome.duration < _MAX_DURATION:
                 return outcome
             reason = "its times are out of all reason"
-    return Unread(scrub(str(run_id), limit=100), scrub(reason, limit=200))
+    return UnreadableRun(scrub(str(run_id), limit=100), scrub(reason, limit=200))
 
 
-def _open(path: Path) -> sqlite3.Connection:
+def _open_database(path: Path) -> sqlite3.Connection:
     path = path.absolute()
     if not path.exists():
-        raise ArchiveUnreadable(f"there is no database {path}; give the file that store.path of the daemon names")
+        raise RunsUnreadable(f"there is no database {path}; give the file that store.path of the daemon names")
     if not path.is_file():
-        raise ArchiveUnreadable(f"{path} is not a regular file; give the database that store.path of the daemon names")
+        raise RunsUnreadable(f"{path} is not a regular file; give the database that store.path of the daemon names")
     path = path.resolve()  # the log lies beside the file itself
     connection = open_read_only(path)
     try:
-        _examine(connection, path)
+        _check_database(connection, path)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def _examine(connection: sqlite3.Connection, path: Path) -> None:
+def _check_database(connection: sqlite3.Connection, path: Path) -> None:
     if connection.execute("PRAGMA application_id").fetchone()[0] != APPLICATION_ID:
-        raise ArchiveUnreadable(f"{path} is a database of another program; give the one that store.path names")
+        raise RunsUnreadable(f"{path} is a database of another program; give the one that store.path names")
     version, known = stored_version(connection), known_version()
     if version > known:
-        raise ArchiveUnreadable(
+        raise RunsUnreadable(
             f"{path} is of version {version}, and this streamcanary knows versions up to {known}: use a later one"
         )
 
 
-def _explain(path: Path, error: Exception) -> ArchiveUnreadable:
+def _unreadable_error(path: Path, error: Exception) -> RunsUnreadable:
     if isinstance(error, sqlite3.Error):
-        if primary_code(error) in _BUSY:
-            return ArchiveUnreadable(f"{path} is locked by another program; wait until that is done, or end it")
+        if primary_code(error) in _BUSY_CODES:
+            return RunsUnreadable(f"{path} is locked by another program; wait until that is done, or end it")
         if is_corruption(error):
-            return ArchiveUnreadable(f"{path} is no sound database: {error}; give a copy that is")
+            return RunsUnreadable(f"{path} is no sound database: {error}; give a copy that is")
         if primary_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
-            return ArchiveUnreadable(
+            return RunsUnreadable(
                 f"{path} cannot be opened: {error}; it needs the right to read it, and where no daemon runs, to write "
                 "into its directory, or a copy in one that can be written"
             )
     reason = getattr(error, "strerror", None) or str(error)
-    return ArchiveUnreadable(f"{path} cannot be read: {reason}")
+    return RunsUnreadable(f"{path} cannot be read: {reason}")

@@ -6,11 +6,11 @@ from typing import Final
 
 from streamcanary.model.spend import Spend
 
-DAYS_KEPT: Final = 400
+MAX_DAYS: Final = 400
 """How many days are kept, the latest by their name."""
 
 
-def save(connection: sqlite3.Connection, days: Mapping[str, Spend]) -> None:
+def save_spend(connection: sqlite3.Connection, days: Mapping[str, Spend]) -> None:
     """Set the sums of ``days`` (``2026-02-02``), and forget the days beyond :data:`DAYS_KEPT`.
 
     Setting a sum twice does no harm.
@@ -29,11 +29,11 @@ def save(connection: sqlite3.Connection, days: Mapping[str, Spend]) -> None:
         ],
     )
     connection.execute(
-        "DELETE FROM spend WHERE day NOT IN (SELECT day FROM spend ORDER BY day DESC LIMIT ?)", (DAYS_KEPT,)
+        "DELETE FROM spend WHERE day NOT IN (SELECT day FROM spend ORDER BY day DESC LIMIT ?)", (MAX_DAYS,)
     )
 
 
-def load(connection: sqlite3.Connection) -> dict[str, Spend]:
+def load_spend(connection: sqlite3.Connection) -> dict[str, Spend]:
     """Return the sums by day.
 
     Raises:

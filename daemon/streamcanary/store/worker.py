@@ -19,12 +19,12 @@ class Job(Generic[T]):
     ``abandoned`` turns true once nobody waits for the answer any more.
     """
 
-    __slots__ = ("abandoned", "fn", "future")
+    __slots__ = ("fn", "future", "is_abandoned")
 
     def __init__(self, fn: Callable[[sqlite3.Connection], T]) -> None:
         self.fn = fn
         self.future: Future[T] = Future()
-        self.abandoned = False
+        self.is_abandoned = False
 
     def fail(self, error: BaseException) -> None:
         """Answer with ``error``; one that would mean something else to the coroutine that waits is wrapped."""
@@ -33,7 +33,7 @@ class Job(Generic[T]):
         self.future.set_exception(error)
 
 
-class Hands(Protocol):
+class JobHandler(Protocol):
     """What the thread does with jobs. Both methods are called in the thread only."""
 
     def handle(self, jobs: Sequence[Job[Any]]) -> None:
@@ -53,19 +53,19 @@ class Worker:
     not keep the daemon from ending. ``stuck`` is whether a caller had to give up since the thread last finished.
     """
 
-    def __init__(self, name: str, hands: Hands, *, batch: int, backlog: int, patience: float) -> None:
-        self._hands = hands
-        self._batch = batch
-        self._backlog = backlog
-        self._patience = patience
-        self._inbox: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()  # None: the end
+    def __init__(self, name: str, handler: JobHandler, *, max_batch: int, max_queued: int, timeout: float) -> None:
+        self._handler = handler
+        self._max_batch = max_batch
+        self._max_queued = max_queued
+        self._timeout = timeout
+        self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()  # None: the end
         self._ended: Future[None] = Future()
-        self._closing = False
-        self.stuck = False
-        self._thread = threading.Thread(target=self._work, name=f"streamcanary-{name}", daemon=True)
+        self._is_closing = False
+        self.is_stuck = False
+        self._thread = threading.Thread(target=self._run, name=f"streamcanary-{name}", daemon=True)
         self._thread.start()
 
-    async def ask(self, fn: Callable[[sqlite3.Connection], T]) -> T:
+    async def submit(self, fn: Callable[[sqlite3.Connection], T]) -> T:
         """Have ``fn`` called in the thread and return what it returns.
 
         A caller that is cancelled stops waiting; the job goes on.
@@ -75,27 +75,27 @@ class Worker:
                 a job that has not begun is dropped, and one that has begun may still be done.
             Exception: what the job's future was given.
         """
-        if self._closing:
+        if self._is_closing:
             raise StoreFailing("the store is closed")
-        if self._inbox.qsize() >= self._backlog:
-            raise StoreFailing(f"{self._backlog} calls already wait for the disk")
+        if self._queue.qsize() >= self._max_queued:
+            raise StoreFailing(f"{self._max_queued} calls already wait for the disk")
         job = Job(fn)
-        self._inbox.put(job)
+        self._queue.put(job)
         try:
-            async with asyncio.timeout(self._patience):
+            async with asyncio.timeout(self._timeout):
                 return await asyncio.shield(asyncio.wrap_future(job.future))
         except TimeoutError:
             job.future.cancel()
-            self.stuck = True
-            raise StoreFailing(f"the disk has not answered within {self._patience:g} s") from None
+            self.is_stuck = True
+            raise StoreFailing(f"the disk has not answered within {self._timeout:g} s") from None
         finally:
-            job.abandoned = True
+            job.is_abandoned = True
 
     async def close(self, within: float) -> bool:
         """Do what is in the queue, then end the thread; return whether it ended ``within`` so many seconds."""
-        if not self._closing:
-            self._closing = True
-            self._inbox.put(None)
+        if not self._is_closing:
+            self._is_closing = True
+            self._queue.put(None)
         try:
             async with asyncio.timeout(within):
                 await asyncio.shield(asyncio.wrap_future(self._ended))
@@ -103,37 +103,37 @@ class Worker:
             return False
         return True
 
-    def _work(self) -> None:
-        more = True
-        while more:
-            jobs, more = self._take()
-            begun = [job for job in jobs if job.future.set_running_or_notify_cancel()]
-            if begun:
-                self._do(begun)
-            self.stuck = False
+    def _run(self) -> None:
+        is_open = True
+        while is_open:
+            jobs, is_open = self._next_jobs()
+            running = [job for job in jobs if job.future.set_running_or_notify_cancel()]
+            if running:
+                self._handle_jobs(running)
+            self.is_stuck = False
         try:
-            self._hands.close()
+            self._handler.close()
         finally:
             self._ended.set_result(None)
 
-    def _do(self, jobs: Sequence[Job[Any]]) -> None:
+    def _handle_jobs(self, jobs: Sequence[Job[Any]]) -> None:
         try:
-            self._hands.handle(jobs)
+            self._handler.handle(jobs)
         except BaseException as error:  # noqa: BLE001 - the thread must live on: the error goes to those who wait
             for job in jobs:
                 if not job.future.done():
                     job.fail(error)
 
-    def _take(self) -> tuple[list[Job[Any]], bool]:
+    def _next_jobs(self) -> tuple[list[Job[Any]], bool]:
         """Wait for a job, and return it with those behind it, and whether any can follow."""
-        job = self._inbox.get()
+        job = self._queue.get()
         jobs: list[Job[Any]] = []
         while job is not None:
             jobs.append(job)
-            if len(jobs) == self._batch:
+            if len(jobs) == self._max_batch:
                 return jobs, True
             try:
-                job = self._inbox.get_nowait()
+                job = self._queue.get_nowait()
             except queue.Empty:
                 return jobs, True
         return jobs, False

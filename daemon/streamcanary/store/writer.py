@@ -9,17 +9,17 @@ from typing import Any, NamedTuple
 
 from streamcanary.model.clock import Clock
 from streamcanary.store import history
-from streamcanary.store.clean_marker import Note
-from streamcanary.store.database_file import Identity, Opened, identify, is_corruption, open_file
+from streamcanary.store.clean_marker import CleanMarker
+from streamcanary.store.database_file import FileIdentity, OpenDatabase, file_identity, is_corruption, open_database
 from streamcanary.store.error_classification import primary_code
 from streamcanary.store.errors import StoreError, StoreFailing, StoreLost
-from streamcanary.store.lock import Lock
+from streamcanary.store.lock import StoreLock
 from streamcanary.store.worker import Job
 
 _log = logging.getLogger(__name__)
 
-_PRUNE_EVERY = 600.0  # seconds
-_STATEMENT_AT_FAULT = (
+_PRUNE_INTERVAL = 600.0  # seconds
+_STATEMENT_ERROR_CODES = (
     sqlite3.SQLITE_ERROR,
     sqlite3.SQLITE_CONSTRAINT,
     sqlite3.SQLITE_MISMATCH,
@@ -29,14 +29,14 @@ _STATEMENT_AT_FAULT = (
 )
 
 
-class _Answer(NamedTuple):
+class _JobResult(NamedTuple):
     """What a job returned, or the error it raised."""
 
     value: Any
     error: BaseException | None = None
 
 
-class _Moved(OSError):
+class _FileReplaced(OSError):
     """The names of the store no longer stand for the files that are open."""
 
 
@@ -49,118 +49,126 @@ class Writer:
     went last.
     """
 
-    def __init__(self, path: Path, opened: Opened | None, lock: Lock, note: Note, clock: Clock, keep: float) -> None:
+    def __init__(
+        self,
+        path: Path,
+        database: OpenDatabase | None,
+        lock: StoreLock,
+        clean_marker: CleanMarker,
+        clock: Clock,
+        retention: float,
+    ) -> None:
         self._path = path
-        self._connection: sqlite3.Connection | None = opened and opened.connection
-        self._identity: Identity | None = opened and opened.identity
+        self._connection: sqlite3.Connection | None = database and database.connection
+        self._identity: FileIdentity | None = database and database.identity
         self._lock = lock
-        self._note = note
+        self._clean_marker = clean_marker
         self._clock = clock
-        self._keep = keep
-        self._lost = False  # whether what was written before is out of reach
-        self._prune_due = clock.monotonic()  # at once: a daemon that keeps restarting prunes, too
-        self.writable = opened is not None
-        self.losses = 0
-        self.set_aside = opened and opened.set_aside
+        self._retention = retention
+        self._is_lost = False  # whether what was written before is out of reach
+        self._next_prune = clock.monotonic()  # at once: a daemon that keeps restarting prunes, too
+        self.is_writable = database is not None
+        self.loss_count = 0
+        self.corrupt_path = database and database.corrupt_path
 
     @property
-    def opened(self) -> bool:
+    def is_open(self) -> bool:
         """Whether there is a store to write to."""
         return self._connection is not None
 
     def handle(self, jobs: Sequence[Job[Any]]) -> None:
         """Do all of ``jobs`` in one durable transaction, or, if that cannot be, each in one of its own."""
-        connection = self._connection or self._open_for(jobs)
+        connection = self._connection or self._open_or_fail(jobs)
         if connection is None:
             return
         try:
             self._lock.acquire()  # costs two stats: without its file the lock would keep nobody away
-            answers = self._transact(connection, jobs)
+            results = self._run_transaction(connection, jobs)
         except (StoreError, sqlite3.Error, OSError) as error:
-            failure = self._mend(error)
-            if len(jobs) > 1 and not isinstance(failure, StoreLost) and self.opened:
+            failure = self._repair(error)
+            if len(jobs) > 1 and not isinstance(failure, StoreLost) and self.is_open:
                 for job in jobs:
                     self.handle([job])
             else:
-                self._fail(jobs, failure)
+                self._fail_jobs(jobs, failure)
             return
-        self._tell(writable=not any(_is_disk_trouble(answer.error) for answer in answers))
-        for job, answer in zip(jobs, answers, strict=True):
-            _answer(job, answer)
+        self._set_writable(is_writable=not any(_is_disk_error(answer.error) for answer in results))
+        for job, answer in zip(jobs, results, strict=True):
+            _complete_job(job, answer)
         self._prune_if_due(connection)
 
     def close(self) -> None:
         """Move the log into the database, close it, and give the lock back."""
-        self._drop()
+        self._close_connection()
         self._lock.release()
 
-    def _transact(self, connection: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> list[_Answer]:
+    def _run_transaction(self, connection: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> list[_JobResult]:
         """Return what each job returned or raised, once that is durable."""
         try:
             connection.execute("BEGIN IMMEDIATE")
-            answers = [self._do(connection, job) for job in jobs]
+            results = [self._run_job(connection, job) for job in jobs]
             connection.execute("COMMIT")
         finally:
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
         # After the commit, not before: what was written while the file went away must not be acknowledged.
-        if identify(self._path) != self._identity:
-            raise _Moved("the file was removed or replaced")
-        return answers
+        if file_identity(self._path) != self._identity:
+            raise _FileReplaced("the file was removed or replaced")
+        return results
 
     @staticmethod
-    def _do(connection: sqlite3.Connection, job: Job[Any]) -> _Answer:
+    def _run_job(connection: sqlite3.Connection, job: Job[Any]) -> _JobResult:
         connection.execute("SAVEPOINT job")
         try:
-            answer = _Answer(job.fn(connection))
+            result = _JobResult(job.fn(connection))
         except BaseException as error:  # it becomes the answer to whoever asked
             if not connection.in_transaction:
                 raise  # a full disk can make SQLite roll back everything, not this job alone
             connection.execute("ROLLBACK TO job")
-            answer = _Answer(None, error)
+            result = _JobResult(None, error)
         connection.execute("RELEASE job")
-        return answer
+        return result
 
-    def _open_for(self, jobs: Sequence[Job[Any]]) -> sqlite3.Connection | None:
+    def _open_or_fail(self, jobs: Sequence[Job[Any]]) -> sqlite3.Connection | None:
         """Return the store, open again; if that fails, or it was lost, tell those who wait."""
         failure = self._reopen()
         if self._connection is None or isinstance(failure, StoreLost):
-            self._fail(jobs, failure)
+            self._fail_jobs(jobs, failure)
             return None
         return self._connection
 
-    def _mend(self, error: StoreError | sqlite3.Error | OSError) -> StoreFailing:
+    def _repair(self, error: StoreError | sqlite3.Error | OSError) -> StoreFailing:
         """Open the store again if the file is at fault; return what to tell those who wait."""
-        moved = identify(self._path) != self._identity
-        if not moved and not is_corruption(error):
+        is_replaced = file_identity(self._path) != self._identity
+        if not is_replaced and not is_corruption(error):
             return StoreFailing(f"the store {self._path} cannot be written: {error}")
-        self._lost = self._lost or moved
-        self._drop()
+        self._is_lost = self._is_lost or is_replaced
+        self._close_connection()
         return self._reopen(f": {error}")
 
     def _reopen(self, reason: str = "") -> StoreFailing:
         """Open whatever is at the path now, or a fresh store; return what to tell those who wait."""
         try:
             self._lock.acquire()
-            opened = open_file(self._path, self._clock.time())
+            database = open_database(self._path, self._clock.time())
         except StoreFailing as failure:
             return StoreFailing(f"{failure}{reason}")
         except (StoreError, sqlite3.Error, OSError) as error:
             return StoreFailing(f"the store {self._path} is out of reach{reason}; it cannot be opened again: {error}")
-        self._note.look()
-        known = self._identity is None or self._identity[0] == opened.identity[0]
-        lost, self._lost = self._lost or not known or opened.set_aside is not None, False
-        self._connection, self._identity = opened.connection, opened.identity
-        self.set_aside = opened.set_aside or self.set_aside
-        if not lost:
+        self._clean_marker.read_previous()
+        is_same_file = self._identity is None or self._identity[0] == database.identity[0]
+        is_lost, self._is_lost = self._is_lost or not is_same_file or database.corrupt_path is not None, False
+        self._connection, self._identity = database.connection, database.identity
+        self.corrupt_path = database.corrupt_path or self.corrupt_path
+        if not is_lost:
             _log.info("the store %s is open", self._path)
             return StoreFailing(f"the store {self._path} had to be opened again{reason}")
-        self.losses += 1
+        self.loss_count += 1
         _log.warning("the store %s was lost%s; the one that is there now is used", self._path, reason)
         return StoreLost(f"the store {self._path} was lost{reason}; the one that is there now is used from here on")
 
-    def _drop(self) -> None:
+    def _close_connection(self) -> None:
         if self._connection is None:
             return
         with contextlib.suppress(sqlite3.Error):  # what cannot be moved into the database now stays in the log
@@ -169,29 +177,29 @@ class Writer:
             self._connection.close()
         self._connection = None
 
-    def _fail(self, jobs: Sequence[Job[Any]], failure: StoreFailing) -> None:
-        self._tell(writable=False)
+    def _fail_jobs(self, jobs: Sequence[Job[Any]], failure: StoreFailing) -> None:
+        self._set_writable(is_writable=False)
         for job in jobs:
             job.fail(type(failure)(*failure.args))  # one each: a raised exception collects tracebacks
 
-    def _tell(self, *, writable: bool) -> None:
+    def _set_writable(self, *, is_writable: bool) -> None:
         """Take note whether writes succeed, before those who wait go on without them."""
-        self.writable = writable
-        if not writable and self._lock.held:
-            self._note.empty()
+        self.is_writable = is_writable
+        if not is_writable and self._lock.is_held:
+            self._clean_marker.mark_unclean()
 
     def _prune_if_due(self, connection: sqlite3.Connection) -> None:
         """Forget old runs, after those who wait have their answers; a backlog is worked off in several goes."""
         now = self._clock.monotonic()
-        if now < self._prune_due:
+        if now < self._next_prune:
             return
-        self._prune_due = now + _PRUNE_EVERY
+        self._next_prune = now + _PRUNE_INTERVAL
         try:
             connection.execute("BEGIN IMMEDIATE")
-            removed = history.prune(connection, self._clock.time(), self._keep)
+            removed = history.prune_runs(connection, self._clock.time(), self._retention)
             connection.execute("COMMIT")
-            if removed >= history.PRUNED_AT_ONCE:
-                self._prune_due = now
+            if removed >= history.MAX_PRUNED_PER_CALL:
+                self._next_prune = now
         except sqlite3.Error as error:
             _log.warning("the store %s cannot forget old runs: %s", self._path, error)
         finally:
@@ -200,16 +208,16 @@ class Writer:
                     connection.execute("ROLLBACK")
 
 
-def _answer(job: Job[Any], answer: _Answer) -> None:
-    if answer.error is None:
-        job.future.set_result(answer.value)
-    elif isinstance(answer.error, (sqlite3.Error, OSError)):
-        failure = StoreFailing(f"the store did not take it: {answer.error}")
-        failure.__cause__ = answer.error
+def _complete_job(job: Job[Any], result: _JobResult) -> None:
+    if result.error is None:
+        job.future.set_result(result.value)
+    elif isinstance(result.error, (sqlite3.Error, OSError)):
+        failure = StoreFailing(f"the store did not take it: {result.error}")
+        failure.__cause__ = result.error
         job.fail(failure)
     else:
-        job.fail(answer.error)
+        job.fail(result.error)
 
 
-def _is_disk_trouble(error: BaseException | None) -> bool:
-    return isinstance(error, sqlite3.Error) and primary_code(error) not in _STATEMENT_AT_FAULT
+def _is_disk_error(error: BaseException | None) -> bool:
+    return isinstance(error, sqlite3.Error) and primary_code(error) not in _STATEMENT_ERROR_CODES

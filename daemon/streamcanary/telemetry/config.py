@@ -12,13 +12,13 @@ from streamcanary.model.config_types.http_header import HeaderValue
 Protocol = Literal["http/protobuf", "grpc"]
 
 
-def _header_name(name: str) -> str:
+def _validate_header_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name):  # gRPC takes no more than these
         raise ValueError("not the name of a header: letters, digits, '_', '-' and '.', at most 128 characters")
     return name
 
 
-def _resource_name(name: str) -> str:
+def _validate_attribute_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,254}", name):
         raise ValueError(
             "not the name of an attribute: letters, digits, '_', '.', ':', '/' and '-', "
@@ -27,8 +27,8 @@ def _resource_name(name: str) -> str:
     return name
 
 
-HeaderName = Annotated[str, AfterValidator(_header_name)]
-ResourceName = Annotated[str, AfterValidator(_resource_name)]
+HeaderName = Annotated[str, AfterValidator(_validate_header_name)]
+ResourceName = Annotated[str, AfterValidator(_validate_attribute_name)]
 ResourceValue = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
@@ -65,7 +65,7 @@ class OtlpConfig(BaseModel):
     timeout: Annotated[PositiveDuration, Field(le=60)] = 2.0
 
     @model_validator(mode="after")
-    def _endpoint_is_plain(self) -> Self:
+    def _validate_endpoint(self) -> Self:
         check_endpoint(str(self.endpoint))
         if self.protocol == "grpc" and (self.endpoint.path or "/") != "/":
             raise ValueError("with protocol grpc an endpoint has no path: write http://localhost:4317")

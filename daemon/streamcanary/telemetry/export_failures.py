@@ -7,10 +7,10 @@ from datetime import UTC, datetime
 from streamcanary.model.clock import Clock
 
 _logger = logging.getLogger(__name__)
-_REMIND_AFTER = 300.0  # seconds between two warnings about the same trouble
+_REMINDER_INTERVAL = 300.0  # seconds between two warnings about the same trouble
 
 
-class Delivery:
+class ExportTracker:
     """Keeps count of the batches that one signal loses.
 
     A first failure is a warning in the log, with a reminder every five minutes while it lasts; the end of the trouble
@@ -20,71 +20,71 @@ class Delivery:
     def __init__(self, signal: str, clock: Clock) -> None:
         self.signal = signal
         self.endpoint = ""
-        self.lost = 0
+        self.lost_batches = 0
         self._clock = clock
         self._failing_since: float | None = None
         self._lost_before = 0
-        self._warned: float | None = None
-        self._told = False
-        self._closing = False
-        self._given_up = False
+        self._last_warning: float | None = None
+        self._has_warned = False
+        self._is_shutting_down = False
+        self._has_given_up = False
 
-    def close(self) -> None:
+    def begin_shutdown(self) -> None:
         """Give up at the next failure: from here on nobody has the time to find out again that nobody listens."""
-        self._closing = True
+        self._is_shutting_down = True
 
-    def attempt(self, export: Callable[[], bool], reason: Callable[[], str]) -> bool:
+    def run_export(self, export: Callable[[], bool], reason: Callable[[], str]) -> bool:
         """Run ``export`` and return whether it succeeded; ``reason`` says why not.
 
         Once given up, the batch is lost without an attempt.
         """
-        if self._given_up:
-            self.lost += 1
+        if self._has_given_up:
+            self.lost_batches += 1
             return False
         try:
-            done = export()
+            is_exported = export()
         except Exception as error:  # noqa: BLE001 - a fault of the exporter costs its batch; it is told below
-            done, cause = False, f"{type(error).__name__}: {error}"
+            is_exported, cause = False, f"{type(error).__name__}: {error}"
         else:
-            cause = "" if done else reason()
-        if done:
-            self._succeeded()
+            cause = "" if is_exported else reason()
+        if is_exported:
+            self._record_success()
         else:
-            self._failed(cause)
-        return done
+            self._record_failure(cause)
+        return is_exported
 
-    def _failed(self, cause: str) -> None:
+    def _record_failure(self, cause: str) -> None:
         if self._failing_since is None:
-            self._failing_since, self._lost_before = self._clock.time(), self.lost
-        self.lost += 1
-        self._given_up = self._closing
+            self._failing_since, self._lost_before = self._clock.time(), self.lost_batches
+        self.lost_batches += 1
+        self._has_given_up = self._is_shutting_down
         now = self._clock.monotonic()
-        if self._warned is not None and now - self._warned < _REMIND_AFTER:
+        if self._last_warning is not None and now - self._last_warning < _REMINDER_INTERVAL:
             return
-        self._warned, self._told = now, True
+        self._last_warning, self._has_warned = now, True
         _logger.warning(
             "OTLP export of %s to %s fails since %s (batches lost: %d): %s",
             self.signal,
             self.endpoint,
-            _stamp(self._failing_since),
-            self.lost - self._lost_before,
+            _format_time(self._failing_since),
+            self.lost_batches - self._lost_before,
             cause,
         )
 
-    def _succeeded(self) -> None:
+    def _record_success(self) -> None:
         since, self._failing_since = self._failing_since, None
-        if since is None or not self._told:
+        if since is None or not self._has_warned:
             return
-        self._told = False
-        lost = self.lost - self._lost_before
+        self._has_warned = False
+        lost = self.lost_batches - self._lost_before
         _logger.info(
             "OTLP export of %s to %s works again (batches lost: %d, since %s)",
             self.signal,
             self.endpoint,
             lost,
-            _stamp(since),
+            _format_time(since),
         )
 
 
-def _stamp(seconds: float) -> str:
+def _format_time(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")

@@ -24,29 +24,29 @@ from streamcanary.telemetry.config import OtlpConfig, Protocol, TelemetryConfig,
 
 Signal = Literal["traces", "metrics"]
 _PROTOCOLS: dict[str, Protocol] = {"http/protobuf": "http/protobuf", "grpc": "grpc"}
-_DEFAULTS = OtlpConfig.model_fields
-_LONGEST_INTERVAL = 3600.0
+_OTLP_FIELDS = OtlpConfig.model_fields
+_MAX_INTERVAL = 3600.0
 
 
 class TelemetryMisconfigured(Exception):
     """An export was asked for that cannot be; the text names the variable or header, and what would be right."""
 
 
-class Destination(Struct, frozen=True, kw_only=True):
+class ExportSettings(Struct, frozen=True, kw_only=True):
     """Where and how to export. An endpoint is complete, its path included; ``None`` leaves the signal out.
 
     ``interval`` and ``timeout`` are seconds.
     """
 
     protocol: Protocol
-    traces: str | None
-    metrics: str | None
+    traces_endpoint: str | None
+    metrics_endpoint: str | None
     headers: dict[str, Secret] = field(default_factory=dict)
-    interval: float = _DEFAULTS["interval"].default
-    timeout: float = _DEFAULTS["timeout"].default
+    interval: float = _OTLP_FIELDS["interval"].default
+    timeout: float = _OTLP_FIELDS["timeout"].default
 
 
-def destination(section: TelemetryConfig, environ: Mapping[str, str]) -> Destination | None:
+def resolve_export_settings(section: TelemetryConfig, environ: Mapping[str, str]) -> ExportSettings | None:
     """Return where to export to, or ``None`` if nowhere.
 
     Raises:
@@ -57,10 +57,10 @@ def destination(section: TelemetryConfig, environ: Mapping[str, str]) -> Destina
     if (otlp := section.otlp) is None:
         return _from_environment(environ)
     base = str(otlp.endpoint)
-    return Destination(
+    return ExportSettings(
         protocol=otlp.protocol,
-        traces=_signal_path(base, "traces", otlp.protocol),
-        metrics=_signal_path(base, "metrics", otlp.protocol),
+        traces_endpoint=_signal_endpoint(base, "traces", otlp.protocol),
+        metrics_endpoint=_signal_endpoint(base, "metrics", otlp.protocol),
         headers={name.lower(): value for name, value in otlp.headers.items()},
         interval=otlp.interval,
         timeout=otlp.timeout,
@@ -73,7 +73,7 @@ def is_loopback(endpoint: str) -> bool:
     return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
 
 
-def _from_environment(environ: Mapping[str, str]) -> Destination | None:
+def _from_environment(environ: Mapping[str, str]) -> ExportSettings | None:
     name = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip() or "http/protobuf"
     traces = _environment_endpoint(environ, "traces", name)
     metrics = _environment_endpoint(environ, "metrics", name)
@@ -83,14 +83,16 @@ def _from_environment(environ: Mapping[str, str]) -> Destination | None:
         raise TelemetryMisconfigured(
             f"OTEL_EXPORTER_OTLP_PROTOCOL is {name[:40]!r}: it must be {' or '.join(_PROTOCOLS)}"
         )
-    return Destination(protocol=protocol, traces=traces, metrics=metrics, interval=_environment_interval(environ))
+    return ExportSettings(
+        protocol=protocol, traces_endpoint=traces, metrics_endpoint=metrics, interval=_environment_interval(environ)
+    )
 
 
 def _environment_endpoint(environ: Mapping[str, str], signal: Signal, protocol: str) -> str | None:
     if environ.get(f"OTEL_{signal.upper()}_EXPORTER", "").strip().lower() == "none":
         return None
-    own, shared = f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
-    variable = own if environ.get(own, "").strip() else shared
+    signal_variable, shared_variable = f"OTEL_EXPORTER_OTLP_{signal.upper()}_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"
+    variable = signal_variable if environ.get(signal_variable, "").strip() else shared_variable
     endpoint = environ.get(variable, "").strip()
     if not endpoint:
         return None
@@ -98,20 +100,20 @@ def _environment_endpoint(environ: Mapping[str, str], signal: Signal, protocol: 
         check_endpoint(endpoint)
     except ValueError as error:
         raise TelemetryMisconfigured(f"{variable}: {error}") from None
-    return endpoint if variable == own else _signal_path(endpoint, signal, protocol)
+    return endpoint if variable == signal_variable else _signal_endpoint(endpoint, signal, protocol)
 
 
 def _environment_interval(environ: Mapping[str, str]) -> float:
     text = environ.get("OTEL_METRIC_EXPORT_INTERVAL", "").strip()
     if not text:
-        return float(_DEFAULTS["interval"].default)
+        return float(_OTLP_FIELDS["interval"].default)
     seconds = int(text) / 1000 if text.isascii() and text.isdigit() and len(text) < 10 else 0.0
-    if not 1 <= seconds <= _LONGEST_INTERVAL:
+    if not 1 <= seconds <= _MAX_INTERVAL:
         raise TelemetryMisconfigured(
             "OTEL_METRIC_EXPORT_INTERVAL is a whole number of milliseconds, 1000 to 3600000, such as 10000"
         )
     return seconds
 
 
-def _signal_path(base: str, signal: Signal, protocol: str) -> str:
+def _signal_endpoint(base: str, signal: Signal, protocol: str) -> str:
     return base.rstrip("/") if protocol == "grpc" else f"{base.rstrip('/')}/v1/{signal}"

@@ -11,19 +11,19 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.util.re import parse_env_headers
 
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
-from streamcanary.telemetry.export_failures import Delivery
-from streamcanary.telemetry.export_settings import Destination, TelemetryMisconfigured, is_loopback
-from streamcanary.telemetry.sdk_log_handler import SdkLog
+from streamcanary.telemetry.export_failures import ExportTracker
+from streamcanary.telemetry.export_settings import ExportSettings, TelemetryMisconfigured, is_loopback
+from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 
-_SHORTEST_TIMEOUT = 0.05
+_MIN_TIMEOUT = 0.05
 
 
-class SpanCarrier(SpanExporter):
+class SwappableSpanExporter(SpanExporter):
     """Hands batches of spans to the exporter of the day; a reload swaps it under a running provider."""
 
-    def __init__(self, exporter: SpanExporter | None, delivery: Delivery, sdk_log: SdkLog) -> None:
+    def __init__(self, exporter: SpanExporter | None, tracker: ExportTracker, sdk_log: SdkLogHandler) -> None:
         self._exporter = exporter
-        self._delivery = delivery
+        self._tracker = tracker
         self._sdk_log = sdk_log
 
     def swap(self, exporter: SpanExporter | None) -> None:
@@ -35,11 +35,11 @@ class SpanCarrier(SpanExporter):
         """Export ``spans``."""
         if (exporter := self._exporter) is None:
             return SpanExportResult.SUCCESS
-        done = self._delivery.attempt(
+        is_exported = self._tracker.run_export(
             lambda: exporter.export(spans) is SpanExportResult.SUCCESS,
-            self._sdk_log.take,
+            self._sdk_log.pop_failure_reason,
         )
-        return SpanExportResult.SUCCESS if done else SpanExportResult.FAILURE
+        return SpanExportResult.SUCCESS if is_exported else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
         """Stop: an export that waits to try again does so no more."""
@@ -51,14 +51,14 @@ class SpanCarrier(SpanExporter):
         return True
 
 
-class MetricCarrier(MetricExporter):
+class SwappableMetricExporter(MetricExporter):
     """Hands the collected metrics to the exporter of the day; a reload swaps it under a running provider."""
 
-    def __init__(self, exporter: MetricExporter, delivery: Delivery, sdk_log: SdkLog) -> None:
+    def __init__(self, exporter: MetricExporter, tracker: ExportTracker, sdk_log: SdkLogHandler) -> None:
         # The reader asks its exporter for both, under these names.
         super().__init__(exporter._preferred_temporality, exporter._preferred_aggregation)
         self._exporter: MetricExporter | None = exporter
-        self._delivery = delivery
+        self._tracker = tracker
         self._sdk_log = sdk_log
 
     def swap(self, exporter: MetricExporter | None) -> None:
@@ -70,11 +70,11 @@ class MetricCarrier(MetricExporter):
         """Export ``metrics_data``."""
         if (exporter := self._exporter) is None:
             return MetricExportResult.SUCCESS
-        done = self._delivery.attempt(
+        is_exported = self._tracker.run_export(
             lambda: exporter.export(metrics_data, timeout_millis) is MetricExportResult.SUCCESS,
-            self._sdk_log.take,
+            self._sdk_log.pop_failure_reason,
         )
-        return MetricExportResult.SUCCESS if done else MetricExportResult.FAILURE
+        return MetricExportResult.SUCCESS if is_exported else MetricExportResult.FAILURE
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: object) -> None:
         """Stop: an export that waits to try again does so no more."""
@@ -94,16 +94,16 @@ class HttpSession(requests.Session):
     from a ``.netrc``.
     """
 
-    def __init__(self, destination: Destination, endpoint: str, sdk_log: SdkLog) -> None:
+    def __init__(self, settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> None:
         super().__init__()
         self.trust_env = not is_loopback(endpoint)
-        self.auth = self._sign
-        self._headers = destination.headers
+        self.auth = self._add_headers
+        self._headers = settings.headers
         header_values(self._headers)  # what is wrong with them is told now
-        self._longest = destination.timeout
+        self._max_timeout = settings.timeout
         self._sdk_log = sdk_log
 
-    def _sign(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
+    def _add_headers(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
         request.headers.update(header_values(self._headers))
         return request
 
@@ -112,14 +112,14 @@ class HttpSession(requests.Session):
 
         The timeout is held within bounds: the exporter takes what is left of it from the wall clock, which may jump.
         """
-        kwargs["timeout"] = min(max(kwargs.get("timeout") or 0.0, _SHORTEST_TIMEOUT), self._longest)
+        kwargs["timeout"] = min(max(kwargs.get("timeout") or 0.0, _MIN_TIMEOUT), self._max_timeout)
         try:
             response = super().send(request, **kwargs)
         except Exception as error:
-            self._sdk_log.note(_innermost(error))
+            self._sdk_log.record_failure_reason(_root_cause_message(error))
             raise
         if response.status_code >= 300:
-            self._sdk_log.note(f"HTTP {response.status_code} {response.reason}")
+            self._sdk_log.record_failure_reason(f"HTTP {response.status_code} {response.reason}")
         if 300 <= response.status_code < 400:  # the exporter would take it for a success
             raise requests.RequestException(f"HTTP {response.status_code}: a redirect is not followed")
         return response
@@ -144,49 +144,49 @@ def header_values(headers: Mapping[str, Secret]) -> dict[str, str]:
     return values
 
 
-def span_exporter(destination: Destination, endpoint: str, sdk_log: SdkLog) -> SpanExporter:
+def create_span_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> SpanExporter:
     """Return an exporter of spans to ``endpoint``; gRPC is imported only when asked for."""
-    if destination.protocol == "grpc":
+    if settings.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 
-        return GrpcExporter(**_grpc_options(destination, endpoint, "TRACES"))
+        return GrpcExporter(**_grpc_options(settings, endpoint, "TRACES"))
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
-    session = HttpSession(destination, endpoint, sdk_log)
-    return HttpExporter(endpoint=endpoint, timeout=destination.timeout, session=session)
+    session = HttpSession(settings, endpoint, sdk_log)
+    return HttpExporter(endpoint=endpoint, timeout=settings.timeout, session=session)
 
 
-def metric_exporter(destination: Destination, endpoint: str, sdk_log: SdkLog) -> MetricExporter:
+def create_metric_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> MetricExporter:
     """Return an exporter of metrics to ``endpoint``; gRPC is imported only when asked for."""
-    if destination.protocol == "grpc":
+    if settings.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 
-        return GrpcExporter(**_grpc_options(destination, endpoint, "METRICS"))
+        return GrpcExporter(**_grpc_options(settings, endpoint, "METRICS"))
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
 
-    session = HttpSession(destination, endpoint, sdk_log)
-    return HttpExporter(endpoint=endpoint, timeout=destination.timeout, session=session)
+    session = HttpSession(settings, endpoint, sdk_log)
+    return HttpExporter(endpoint=endpoint, timeout=settings.timeout, session=session)
 
 
-def _grpc_options(destination: Destination, endpoint: str, signal: str) -> dict[str, Any]:
+def _grpc_options(settings: ExportSettings, endpoint: str, signal: str) -> dict[str, Any]:
     variable = os.environ.get(f"OTEL_EXPORTER_OTLP_{signal}_HEADERS") or os.environ.get(
         "OTEL_EXPORTER_OTLP_HEADERS", ""
     )
     return {
         "endpoint": endpoint,
         "insecure": endpoint.startswith("http://"),
-        "headers": {**parse_env_headers(variable, liberal=True), **header_values(destination.headers)},
-        "timeout": destination.timeout,
+        "headers": {**parse_env_headers(variable, liberal=True), **header_values(settings.headers)},
+        "timeout": settings.timeout,
         "channel_options": (("grpc.enable_http_proxy", int(not is_loopback(endpoint))),),
     }
 
 
-def _innermost(error: BaseException) -> str:
+def _root_cause_message(error: BaseException) -> str:
     """Return what the operating system said, from below the layers that wrapped it."""
     for _ in range(10):
-        below = error.__cause__ or error.__context__
-        if below is None:
+        cause = error.__cause__ or error.__context__
+        if cause is None:
             break
-        error = below
+        error = cause
     text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
     return text or type(error).__name__

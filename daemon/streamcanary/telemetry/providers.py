@@ -15,10 +15,10 @@ from msgspec import Struct
 from streamcanary import __version__
 from streamcanary.model.clock import Clock, SystemClock
 from streamcanary.telemetry.config import TelemetryConfig
-from streamcanary.telemetry.export_failures import Delivery
-from streamcanary.telemetry.export_settings import Destination, destination
+from streamcanary.telemetry.export_failures import ExportTracker
+from streamcanary.telemetry.export_settings import ExportSettings, resolve_export_settings
 from streamcanary.telemetry.resource import resource_attributes
-from streamcanary.telemetry.sdk_log_handler import SdkLog
+from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 
 if TYPE_CHECKING:
     from opentelemetry.sdk.metrics import MeterProvider
@@ -27,25 +27,25 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from streamcanary.telemetry.exporters import MetricCarrier, SpanCarrier
+    from streamcanary.telemetry.exporters import SwappableMetricExporter, SwappableSpanExporter
 
 _logger = logging.getLogger(__name__)
 
-SHUTDOWN_DEADLINE = 4.0
+SHUTDOWN_TIMEOUT = 4.0
 """Seconds that the last exports get; left to itself, the SDK takes half a minute when nobody listens."""
 DEFAULT_SERIES = 2000
 """Attribute sets a metric keeps apart unless more are expected: the SDK's own default."""
-MOST_SERIES = 100_000
+MAX_SERIES = 100_000
 """Attribute sets a metric keeps apart at most; a histogram's take about 1 kB each."""
 
 
 class _Prepared(Struct, frozen=True):
     """All that can fail, done."""
 
-    target: Destination
+    settings: ExportSettings
     resource: "Resource"
-    spans: "SpanExporter | None"
-    metrics: "MetricExporter | None"
+    span_exporter: "SpanExporter | None"
+    metric_exporter: "MetricExporter | None"
 
 
 class Telemetry:
@@ -63,21 +63,21 @@ class Telemetry:
     def __init__(
         self,
         *,
-        series: int = 0,
+        expected_series: int = 0,
         environ: Mapping[str, str] = os.environ,
         clock: Clock | None = None,
         make_global: bool = True,
     ) -> None:
         clock = clock or SystemClock()
-        self._series = min(max(DEFAULT_SERIES, series + series // 2), MOST_SERIES)
+        self._max_series = min(max(DEFAULT_SERIES, expected_series + expected_series // 2), MAX_SERIES)
         self._environ = environ
         self._make_global = make_global
-        self._sdk_log = SdkLog(clock)
-        self._traces, self._metrics = Delivery("traces", clock), Delivery("metrics", clock)
-        self._span_carrier: SpanCarrier | None = None
-        self._metric_carrier: MetricCarrier | None = None
+        self._sdk_log = SdkLogHandler(clock)
+        self._traces_tracker, self._metrics_tracker = ExportTracker("traces", clock), ExportTracker("metrics", clock)
+        self._span_exporter: SwappableSpanExporter | None = None
+        self._metric_exporter: SwappableMetricExporter | None = None
         self._prepared: _Prepared | None = None
-        self._closed = False
+        self._is_closed = False
         self.tracer_provider: TracerProvider | None = None
         self.meter_provider: MeterProvider | None = None
 
@@ -88,60 +88,68 @@ class Telemetry:
             TelemetryMisconfigured: if the environment, or the secret of a header, does not allow it.
         """
         self._prepared = None
-        target = destination(section, self._environ)
-        if target is None:
+        settings = resolve_export_settings(section, self._environ)
+        if settings is None:
             return
-        from streamcanary.telemetry.exporters import metric_exporter, span_exporter
-        from streamcanary.telemetry.sdk import resource_of
+        from streamcanary.telemetry.exporters import create_metric_exporter, create_span_exporter
+        from streamcanary.telemetry.sdk import create_resource
 
-        found = resource_attributes(self._environ, version=__version__, host=socket.gethostname())
+        detected = resource_attributes(self._environ, version=__version__, host=socket.gethostname())
         self._prepared = _Prepared(
-            target,
-            resource_of(found, section.resource),
-            span_exporter(target, target.traces, self._sdk_log) if target.traces else None,
-            metric_exporter(target, target.metrics, self._sdk_log) if target.metrics else None,
+            settings,
+            create_resource(detected, section.resource),
+            create_span_exporter(settings, settings.traces_endpoint, self._sdk_log)
+            if settings.traces_endpoint
+            else None,
+            create_metric_exporter(settings, settings.metrics_endpoint, self._sdk_log)
+            if settings.metrics_endpoint
+            else None,
         )
 
     def apply(self) -> None:
         """Let what was prepared take effect."""
         prepared, self._prepared = self._prepared, None
-        if self._closed:
+        if self._is_closed:
             return
         if prepared is not None:
             self._sdk_log.install()
-            self._traces.endpoint = prepared.target.traces or ""
-            self._metrics.endpoint = prepared.target.metrics or ""
+            self._traces_tracker.endpoint = prepared.settings.traces_endpoint or ""
+            self._metrics_tracker.endpoint = prepared.settings.metrics_endpoint or ""
         self._apply_traces(prepared)
         self._apply_metrics(prepared)
 
     def _apply_traces(self, prepared: _Prepared | None) -> None:
-        if self._span_carrier is not None:
-            self._span_carrier.swap(prepared.spans if prepared else None)
-        elif prepared is not None and prepared.spans is not None:
+        if self._span_exporter is not None:
+            self._span_exporter.swap(prepared.span_exporter if prepared else None)
+        elif prepared is not None and prepared.span_exporter is not None:
             from opentelemetry import trace
 
             from streamcanary.telemetry import exporters, sdk
 
-            self._span_carrier = exporters.SpanCarrier(prepared.spans, self._traces, self._sdk_log)
-            self.tracer_provider = sdk.tracer_provider(self._span_carrier, prepared.resource)
+            self._span_exporter = exporters.SwappableSpanExporter(
+                prepared.span_exporter, self._traces_tracker, self._sdk_log
+            )
+            self.tracer_provider = sdk.create_tracer_provider(self._span_exporter, prepared.resource)
             if self._make_global:
                 trace.set_tracer_provider(self.tracer_provider)
 
     def _apply_metrics(self, prepared: _Prepared | None) -> None:
-        if self._metric_carrier is not None:
-            self._metric_carrier.swap(prepared.metrics if prepared else None)
-        elif prepared is not None and prepared.metrics is not None:
+        if self._metric_exporter is not None:
+            self._metric_exporter.swap(prepared.metric_exporter if prepared else None)
+        elif prepared is not None and prepared.metric_exporter is not None:
             from opentelemetry import metrics
 
             from streamcanary.telemetry import exporters, sdk
 
-            self._metric_carrier = exporters.MetricCarrier(prepared.metrics, self._metrics, self._sdk_log)
-            self.meter_provider = sdk.meter_provider(
-                self._metric_carrier,
+            self._metric_exporter = exporters.SwappableMetricExporter(
+                prepared.metric_exporter, self._metrics_tracker, self._sdk_log
+            )
+            self.meter_provider = sdk.create_meter_provider(
+                self._metric_exporter,
                 prepared.resource,
-                interval=prepared.target.interval,
-                timeout=prepared.target.timeout,
-                series=self._series,
+                interval=prepared.settings.interval,
+                timeout=prepared.settings.timeout,
+                max_series=self._max_series,
             )
             if self._make_global:
                 metrics.set_meter_provider(self.meter_provider)
@@ -154,55 +162,58 @@ class Telemetry:
     ) -> None:
         await self.close()
 
-    async def close(self, within: float = SHUTDOWN_DEADLINE) -> None:
+    async def close(self, within: float = SHUTDOWN_TIMEOUT) -> None:
         """Export what is left, for at most ``within`` seconds; then give up on it. A second call does nothing.
 
         The SDK blocks, so both signals are shut down side by side, each in a daemon thread: off the event loop, and
         no hindrance to the end of the process.
         """
-        if self._closed:
+        if self._is_closed:
             return
-        self._closed = True
-        endings = [
-            _Ending(delivery, provider.shutdown)
-            for delivery, provider in ((self._traces, self.tracer_provider), (self._metrics, self.meter_provider))
+        self._is_closed = True
+        shutdowns = [
+            _ShutdownThread(delivery, provider.shutdown)
+            for delivery, provider in (
+                (self._traces_tracker, self.tracer_provider),
+                (self._metrics_tracker, self.meter_provider),
+            )
             if provider is not None
         ]
-        for ending in endings:
-            ending.start()
+        for shutdown in shutdowns:
+            shutdown.start()
         try:
             async with asyncio.timeout(within):
-                for ending in endings:
-                    await ending.over.wait()
+                for shutdown in shutdowns:
+                    await shutdown.finished.wait()
         except TimeoutError:
             pass  # told below
-        for ending in endings:
-            ending.tell()
+        for shutdown in shutdowns:
+            shutdown.warn_if_incomplete()
 
 
-class _Ending(threading.Thread):
+class _ShutdownThread(threading.Thread):
     """Shuts one provider down in a thread that nobody has to wait for."""
 
-    def __init__(self, delivery: Delivery, shutdown: Callable[[], None]) -> None:
-        super().__init__(name=f"telemetry-shutdown-{delivery.signal}", daemon=True)
-        self.over = asyncio.Event()
-        self._delivery = delivery
-        self._lost_before = delivery.lost
+    def __init__(self, tracker: ExportTracker, shutdown: Callable[[], None]) -> None:
+        super().__init__(name=f"telemetry-shutdown-{tracker.signal}", daemon=True)
+        self.finished = asyncio.Event()
+        self._tracker = tracker
+        self._lost_before = tracker.lost_batches
         self._shutdown = shutdown
         self._loop = asyncio.get_running_loop()
 
     def run(self) -> None:
         """Export what is left and stop."""
-        self._delivery.close()
+        self._tracker.begin_shutdown()
         try:
             self._shutdown()
         except Exception as error:  # noqa: BLE001 - the SDK gathers whatever its parts raise; the process ends anyway
             _logger.warning("OpenTelemetry did not shut down cleanly: %s", error)
         with suppress(RuntimeError):  # the loop is closed: the deadline has passed, and nobody waits
-            self._loop.call_soon_threadsafe(self.over.set)
+            self._loop.call_soon_threadsafe(self.finished.set)
 
-    def tell(self) -> None:
+    def warn_if_incomplete(self) -> None:
         """Warn if the end came before the last export."""
-        lost = self._delivery.lost - self._lost_before
-        if lost or not self.over.is_set():
-            _logger.warning("the last %s could not be exported to %s", self._delivery.signal, self._delivery.endpoint)
+        lost = self._tracker.lost_batches - self._lost_before
+        if lost or not self.finished.is_set():
+            _logger.warning("the last %s could not be exported to %s", self._tracker.signal, self._tracker.endpoint)

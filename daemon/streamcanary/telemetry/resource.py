@@ -38,17 +38,17 @@ def resource_attributes(environ: Mapping[str, str], *, version: str, host: str) 
     in Kubernetes, as far as these are known, else the ``host`` name. Two daemons on one host tell themselves apart
     by ``telemetry.resource``.
     """
-    found = {name: environ[variable] for name, variable in _FROM_ENVIRONMENT.items() if environ.get(variable)}
+    detected = {name: environ[variable] for name, variable in _FROM_ENVIRONMENT.items() if environ.get(variable)}
     return {
         "service.name": "streamcanary",
         "service.version": version,
-        "service.instance.id": _instance(found) or host,
-        **found,
+        "service.instance.id": _instance_id(detected) or host,
+        **detected,
     }
 
 
-def _instance(found: Mapping[str, str]) -> str | None:
-    if "k8s.pod.name" not in found:
+def _instance_id(detected: Mapping[str, str]) -> str | None:
+    if "k8s.pod.name" not in detected:
         return None
-    parts = (found.get(name) for name in ("k8s.namespace.name", "k8s.pod.name", "k8s.container.name"))
+    parts = (detected.get(name) for name in ("k8s.namespace.name", "k8s.pod.name", "k8s.container.name"))
     return ".".join(part for part in parts if part)

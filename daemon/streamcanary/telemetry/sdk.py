@@ -11,36 +11,39 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from streamcanary.model import names
 
-_QUEUE = 4096  # spans; beyond, the oldest are dropped
-_BATCH = 512  # spans an export
-_SPAN_DELAY = 2.0  # seconds that a span waits for company
-_LONGEST_ATTRIBUTE = 2048  # characters; a provider chooses some of the values
+_MAX_QUEUED_SPANS = 4096  # spans; beyond, the oldest are dropped
+_MAX_SPANS_PER_EXPORT = 512  # spans an export
+_EXPORT_DELAY = 2.0  # seconds that a span waits for company
+_MAX_ATTRIBUTE_LENGTH = 2048  # characters; a provider chooses some of the values
 
 
-def resource_of(found: Mapping[str, str], chosen: Mapping[str, str]) -> Resource:
+def create_resource(detected: Mapping[str, str], configured: Mapping[str, str]) -> Resource:
     """Return the resource: ``found`` by ourselves, then the standard environment variables, then ``chosen``.
 
     The variables are ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
     """
-    return Resource.create({**found, **OTELResourceDetector().detect().attributes, **chosen})
+    return Resource.create({**detected, **OTELResourceDetector().detect().attributes, **configured})
 
 
-def tracer_provider(exporter: SpanExporter, resource: Resource) -> TracerProvider:
+def create_tracer_provider(exporter: SpanExporter, resource: Resource) -> TracerProvider:
     """Return a provider that queues spans, at most 4,096, and exports them in batches every two seconds."""
     provider = TracerProvider(
         resource=resource,
         shutdown_on_exit=False,
-        span_limits=SpanLimits(max_attribute_length=_LONGEST_ATTRIBUTE),
+        span_limits=SpanLimits(max_attribute_length=_MAX_ATTRIBUTE_LENGTH),
     )
     processor = BatchSpanProcessor(
-        exporter, max_queue_size=_QUEUE, max_export_batch_size=_BATCH, schedule_delay_millis=_SPAN_DELAY * 1000
+        exporter,
+        max_queue_size=_MAX_QUEUED_SPANS,
+        max_export_batch_size=_MAX_SPANS_PER_EXPORT,
+        schedule_delay_millis=_EXPORT_DELAY * 1000,
     )
     provider.add_span_processor(processor)
     return provider
 
 
-def meter_provider(
-    exporter: MetricExporter, resource: Resource, *, interval: float, timeout: float, series: int
+def create_meter_provider(
+    exporter: MetricExporter, resource: Resource, *, interval: float, timeout: float, max_series: int
 ) -> MeterProvider:
     """Return a provider that exports every ``interval`` seconds.
 
@@ -50,11 +53,11 @@ def meter_provider(
     reader = PeriodicExportingMetricReader(
         exporter, export_interval_millis=interval * 1000, export_timeout_millis=timeout * 1000
     )
-    views = [_view(metric, series) for metric in vars(names).values() if isinstance(metric, names.Metric)]
+    views = [_view(metric, max_series) for metric in vars(names).values() if isinstance(metric, names.Metric)]
     return MeterProvider([reader], resource=resource, shutdown_on_exit=False, views=views)
 
 
-def _view(metric: names.Metric, series: int) -> View:
+def _view(metric: names.Metric, max_series: int) -> View:
     """Return what the table of names says of ``metric``, to hold however a room makes its instrument."""
     buckets = ExplicitBucketHistogramAggregation(metric.buckets) if metric.buckets else None
-    return View(instrument_name=metric.name, aggregation=buckets, aggregation_cardinality_limit=series)
+    return View(instrument_name=metric.name, aggregation=buckets, aggregation_cardinality_limit=max_series)

@@ -19,11 +19,11 @@ from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapsh
 from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.secret import scrub
-from streamcanary.web.authorization import Guard
-from streamcanary.web.request_body import Early, TooLarge, read_body
+from streamcanary.web.authorization import Authorizer
+from streamcanary.web.request_body import BodyTooLarge, EarlyResponse, read_body
 
-_LONGEST_SILENCE = 366 * 86400.0
-_FRESH = {"Cache-Control": "no-store"}
+_MAX_SILENCE = 366 * 86400.0
+_NO_STORE = {"Cache-Control": "no-store"}
 
 
 class Alerts(Protocol):
@@ -57,19 +57,19 @@ class SilenceRequest(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     match: Annotated[Matchers, Field(min_length=1, max_length=20)]
-    length: PositiveDuration | None = Field(default=None, alias="for", le=_LONGEST_SILENCE)
+    length: PositiveDuration | None = Field(default=None, alias="for", le=_MAX_SILENCE)
     starts: AwareDatetime | None = None
     until: AwareDatetime | None = None
     by: Annotated[str, Field(max_length=200)] = ""
     why: Annotated[str, Field(max_length=500)] = ""
 
     @model_validator(mode="after")
-    def _one_end(self) -> "SilenceRequest":
+    def _check_one_end(self) -> "SilenceRequest":
         if (self.length is None) is (self.until is None):
             raise ValueError("needs exactly one of for and until")
         return self
 
-    def make(self, now: float) -> Silence:
+    def to_silence(self, now: float) -> Silence:
         """Return the silence, made ``now`` (seconds since the epoch).
 
         Raises:
@@ -79,7 +79,7 @@ class SilenceRequest(BaseModel):
         until = self.until.timestamp() if self.until else starts + (self.length or 0.0)
         if until <= max(starts, now):
             raise ValueError("until: is over already; write a moment to come, with its time zone")
-        if until - now > _LONGEST_SILENCE:
+        if until - now > _MAX_SILENCE:
             raise ValueError("until: is more than a year ahead")
         return Silence(
             id=uuid.uuid4().hex[:12],
@@ -91,60 +91,60 @@ class SilenceRequest(BaseModel):
         )
 
 
-def api_routes(alerts: Alerts, guard: Guard, clock: Clock) -> list[Route]:
+def api_routes(alerts: Alerts, authorizer: Authorizer, clock: Clock) -> list[Route]:
     """Return the routes of the API."""
 
     async def incidents(request: Request) -> Response:
-        board = alerts.status
-        shown = {
-            "incidents": [_incident(one) for one in board.incidents],
-            "firing": board.firing_count,
-            "undelivered": [_undelivered(one) for one in board.undelivered],
-            "owed": board.undelivered_count,
+        status = alerts.status
+        document = {
+            "incidents": [_incident_json(one) for one in status.incidents],
+            "firing": status.firing_count,
+            "undelivered": [_undelivered_json(one) for one in status.undelivered],
+            "owed": status.undelivered_count,
         }
-        return JSONResponse(shown, headers=_FRESH)
+        return JSONResponse(document, headers=_NO_STORE)
 
     async def silences(request: Request) -> Response:
         now = clock.time()
-        return JSONResponse({"silences": [_silence(one, now) for one in alerts.silences]}, headers=_FRESH)
+        return JSONResponse({"silences": [_silence_json(one, now) for one in alerts.silences]}, headers=_NO_STORE)
 
-    async def make(request: Request) -> Response:
-        silence = SilenceRequest.model_validate_json(await read_body(request), strict=False).make(clock.time())
+    async def create_silence(request: Request) -> Response:
+        silence = SilenceRequest.model_validate_json(await read_body(request), strict=False).to_silence(clock.time())
         await alerts.create_silence(silence)
-        return JSONResponse(_silence(silence, clock.time()), status_code=201, headers=_FRESH)
+        return JSONResponse(_silence_json(silence, clock.time()), status_code=201, headers=_NO_STORE)
 
-    async def end(request: Request) -> Response:
+    async def delete_silence(request: Request) -> Response:
         name = request.path_params["id"]
         if not await alerts.delete_silence(name):
             return JSONResponse({"error": f"there is no silence {scrub(name, limit=40)}"}, status_code=404)
         return Response(status_code=204)
 
-    def guarded(handle: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        async def answer(request: Request) -> Response:
-            refusal = guard.refuse(request)
-            if refusal is not None:
-                return Early(refusal)
+    def authorized(handle: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
+        async def respond(request: Request) -> Response:
+            rejection = authorizer.rejection_of(request)
+            if rejection is not None:
+                return EarlyResponse(rejection)
             try:
                 return await handle(request)
-            except TooLarge as error:
-                refusal = JSONResponse({"error": str(error)}, status_code=413)
-                return Early(refusal) if error.more else refusal
+            except BodyTooLarge as error:
+                rejection = JSONResponse({"error": str(error)}, status_code=413)
+                return EarlyResponse(rejection) if error.has_more else rejection
             except ValidationError as error:
-                return JSONResponse({"error": _explain(error)}, status_code=400)
+                return JSONResponse({"error": _validation_message(error)}, status_code=400)
             except ValueError as error:
                 return JSONResponse({"error": str(error)}, status_code=400)
 
-        return answer
+        return respond
 
     return [
         Route("/api/v1/incidents", incidents),
         Route("/api/v1/silences", silences),
-        Route("/api/v1/silences", guarded(make), methods=["POST"]),
-        Route("/api/v1/silences/{id}", guarded(end), methods=["DELETE"]),
+        Route("/api/v1/silences", authorized(create_silence), methods=["POST"]),
+        Route("/api/v1/silences/{id}", authorized(delete_silence), methods=["DELETE"]),
     ]
 
 
-def _explain(error: ValidationError) -> str:
+def _validation_message(error: ValidationError) -> str:
     problems = error.errors(include_url=False, include_input=False, include_context=False)
     return "; ".join(
         f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg'].removeprefix('Value error, ')}"
@@ -152,8 +152,8 @@ def _explain(error: ValidationError) -> str:
     )
 
 
-def _incident(shown: OpenIncident) -> dict[str, Any]:
-    incident, evidence = shown.incident, shown.incident.evidence
+def _incident_json(open_incident: OpenIncident) -> dict[str, Any]:
+    incident, evidence = open_incident.incident, open_incident.incident.evidence
     return {
         "key": incident.key,
         "alert": incident.rule,
@@ -161,8 +161,8 @@ def _incident(shown: OpenIncident) -> dict[str, Any]:
         "labels": incident.labels,
         "opened": _rfc3339(incident.opened),
         "since": _rfc3339(incident.opened if evidence.since is None else evidence.since),
-        "muted": shown.muted_by,
-        "silences": shown.silenced_by,
+        "muted": open_incident.muted_by,
+        "silences": open_incident.silenced_by,
         "resolves": incident.resolve_condition,
         "bad": evidence.bad,
         "total": evidence.total,
@@ -174,25 +174,25 @@ def _incident(shown: OpenIncident) -> dict[str, Any]:
         "diagnosis": evidence.diagnosis,
         "request_ids": evidence.request_ids,
         "trace_ids": evidence.trace_ids,
-        "runbook_url": shown.annotations.get("runbook_url") or None,
-        "annotations": shown.annotations,
+        "runbook_url": open_incident.annotations.get("runbook_url") or None,
+        "annotations": open_incident.annotations,
     }
 
 
-def _undelivered(owed: UndeliveredNotification) -> dict[str, Any]:
+def _undelivered_json(notification: UndeliveredNotification) -> dict[str, Any]:
     return {
-        "receiver": owed.receiver,
-        "action": owed.action,
-        "title": owed.title,
-        "since": _rfc3339(owed.since),
-        "tries": owed.attempts,
-        "state": "parked" if owed.is_parked else "pending",
-        "next_try": None if owed.next_attempt is None else _rfc3339(owed.next_attempt),
-        "last_error": owed.last_error,
+        "receiver": notification.receiver,
+        "action": notification.action,
+        "title": notification.title,
+        "since": _rfc3339(notification.since),
+        "tries": notification.attempts,
+        "state": "parked" if notification.is_parked else "pending",
+        "next_try": None if notification.next_attempt is None else _rfc3339(notification.next_attempt),
+        "last_error": notification.last_error,
     }
 
 
-def _silence(silence: Silence, now: float) -> dict[str, Any]:
+def _silence_json(silence: Silence, now: float) -> dict[str, Any]:
     state = "active" if silence.is_active(now) else "pending" if now < silence.starts else "expired"
     return {
         "id": silence.id,

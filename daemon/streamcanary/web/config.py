@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from streamcanary.model.config_types.secret import Secret
 
 
-def _long_enough(token: Secret) -> Secret:
+def _check_length(token: Secret) -> Secret:
     if len(token.reveal()) < 16:
         raise ValueError("is too short to be secret; write at least 16 random characters")
     return token
@@ -26,16 +26,16 @@ class WebConfig(BaseModel):
 
     host: Annotated[str, Field(min_length=1, max_length=255)] = "127.0.0.1"
     port: Annotated[int, Field(ge=0, le=65535)] = 9465
-    token: Annotated[Secret, AfterValidator(_long_enough)] | None = None
+    token: Annotated[Secret, AfterValidator(_check_length)] | None = None
     token_file: Path | None = None
 
     @model_validator(mode="after")
-    def _one_token(self) -> "WebConfig":
+    def _check_one_token(self) -> "WebConfig":
         if self.token is not None and self.token_file is not None:
             raise ValueError("has both token and token_file; remove one")
         return self
 
     @property
-    def bearer(self) -> Secret | None:
+    def bearer_token(self) -> Secret | None:
         """The token, wherever it comes from; ``None`` if there is none."""
         return Secret(path=self.token_file) if self.token_file else self.token

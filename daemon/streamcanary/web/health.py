@@ -17,36 +17,38 @@ from streamcanary.model.config_types.secret import scrub
 
 _log = logging.getLogger(__name__)
 
-Check = Callable[[], Awaitable[str | None] | str | None]
+HealthCheck = Callable[[], Awaitable[str | None] | str | None]
 """Says why it is not well, or ``None`` if it is. May be a coroutine function; is given two seconds."""
 
-_LONGEST_CHECK = 2.0  # seconds
-_FRESH = {"Cache-Control": "no-store"}
+_CHECK_TIMEOUT = 2.0  # seconds
+_NO_STORE = {"Cache-Control": "no-store"}
 
 
-def health_routes(checks: Mapping[str, Check]) -> list[Route]:
+def health_routes(checks: Mapping[str, HealthCheck]) -> list[Route]:
     """Return the routes of health. ``checks`` are what ``/readyz`` asks, by name."""
 
     async def livez(request: Request) -> Response:
-        return PlainTextResponse("ok\n", headers=_FRESH)
+        return PlainTextResponse("ok\n", headers=_NO_STORE)
 
     async def readyz(request: Request) -> Response:
-        reasons = await asyncio.gather(*(_ask(name, check) for name, check in checks.items()))
-        ready = not any(reasons)
+        reasons = await asyncio.gather(*(_run_check(name, check) for name, check in checks.items()))
+        is_ready = not any(reasons)
         answer = {name: reason or "ok" for name, reason in zip(checks, reasons, strict=True)}
-        return JSONResponse({"ready": ready, "checks": answer}, status_code=200 if ready else 503, headers=_FRESH)
+        return JSONResponse(
+            {"ready": is_ready, "checks": answer}, status_code=200 if is_ready else 503, headers=_NO_STORE
+        )
 
     return [Route("/livez", livez), Route("/readyz", readyz)]
 
 
-async def _ask(name: str, check: Check) -> str | None:
+async def _run_check(name: str, check: HealthCheck) -> str | None:
     try:
-        async with asyncio.timeout(_LONGEST_CHECK):
+        async with asyncio.timeout(_CHECK_TIMEOUT):
             reason = check()
             if inspect.isawaitable(reason):
                 reason = await reason
     except TimeoutError:
-        return f"no answer within {_LONGEST_CHECK:g} s"
+        return f"no answer within {_CHECK_TIMEOUT:g} s"
     except Exception as error:  # noqa: BLE001 - it goes into the answer and the log: the check does not pass
         _log.warning("the check %s of /readyz broke", name, exc_info=True)
         return f"the check broke: {type(error).__name__}"

@@ -10,24 +10,24 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
-LONGEST_BODY = 64 * 1024
+MAX_BODY_BYTES = 64 * 1024
 """Bytes of a body that are read."""
 
-MOST_DRAINED = 64 * 1024 * 1024
+MAX_DRAINED_BYTES = 64 * 1024 * 1024
 """Bytes beyond these that are thrown away before the connection is closed all the same."""
 
-_LONGEST_DRAIN = 5.0  # seconds
+_DRAIN_TIMEOUT = 5.0  # seconds
 
 
-class TooLarge(Exception):
+class BodyTooLarge(Exception):
     """The body has more than :data:`LONGEST_BODY` bytes; ``more`` of them may be on their way."""
 
-    def __init__(self, *, more: bool) -> None:
-        super().__init__(f"the body is larger than {LONGEST_BODY} bytes")
-        self.more = more
+    def __init__(self, *, has_more: bool) -> None:
+        super().__init__(f"the body is larger than {MAX_BODY_BYTES} bytes")
+        self.has_more = has_more
 
 
-class Early(Response):
+class EarlyResponse(Response):
     """The same as another answer, but given before the whole body has come: the rest of it is thrown away."""
 
     def __init__(self, response: Response) -> None:
@@ -36,12 +36,12 @@ class Early(Response):
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer, and end the answer once the body is through, or one of the bounds is reached."""
 
-        async def hold_open(message: Message) -> None:
+        async def keep_open(message: Message) -> None:
             await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
 
-        await super().__call__(scope, receive, hold_open)
+        await super().__call__(scope, receive, keep_open)
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_LONGEST_DRAIN):
+            async with asyncio.timeout(_DRAIN_TIMEOUT):
                 await _drain(receive)
         await send({"type": "http.response.body", "body": b"", "more_body": False})
 
@@ -52,21 +52,21 @@ async def read_body(request: Request) -> bytes:
     Raises:
         TooLarge: if it is larger than :data:`LONGEST_BODY`. What comes after is not read.
     """
-    body, more = b"", True
-    while more:
+    body, has_more = b"", True
+    while has_more:
         message = await request.receive()
         if message["type"] == "http.disconnect":
             return b""
         body += message.get("body", b"")
-        more = message.get("more_body", False)
-        if len(body) > LONGEST_BODY:
-            raise TooLarge(more=more)
+        has_more = message.get("more_body", False)
+        if len(body) > MAX_BODY_BYTES:
+            raise BodyTooLarge(has_more=has_more)
     return body
 
 
 async def _drain(receive: Receive) -> None:
-    room, more = MOST_DRAINED, True
-    while more and room > 0:
+    remaining_bytes, has_more = MAX_DRAINED_BYTES, True
+    while has_more and remaining_bytes > 0:
         message = await receive()
-        room -= len(message.get("body", b""))
-        more = message.get("more_body", False)
+        remaining_bytes -= len(message.get("body", b""))
+        has_more = message.get("more_body", False)

@@ -11,40 +11,40 @@ from starlette.applications import Starlette
 from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
-MOST_CONNECTIONS = 64
+MAX_CONNECTIONS = 64
 """At once; a further one is closed. A connection has one request at a time, so that this bounds those, too."""
-LONGEST_REQUEST = 10.0
+REQUEST_TIMEOUT = 10.0
 """Seconds from the opening of a connection, or from the last answer on it, to the next answer."""
 
-_LONGEST_HEAD = 8 * 1024  # bytes of request line and headers
-_IDLE = 5  # seconds that a connection is kept after an answer
-_DRAIN = 1  # seconds that requests may take when it stops
-_START = 5.0  # seconds to look up a host
+_MAX_HEAD_BYTES = 8 * 1024  # bytes of request line and headers
+_KEEP_ALIVE_TIMEOUT = 5  # seconds that a connection is kept after an answer
+_SHUTDOWN_TIMEOUT = 1  # seconds that requests may take when it stops
+_RESOLVE_TIMEOUT = 5.0  # seconds to look up a host
 
 
-async def bind(host: str, port: int) -> socket.socket:
+async def bind_socket(host: str, port: int) -> socket.socket:
     """Return a socket that is bound to ``host`` and ``port``; port 0 takes any free one.
 
     Raises:
         OSError: if the host is not known or not ours, or the port is taken or not allowed.
     """
     loop = asyncio.get_running_loop()
-    async with asyncio.timeout(_START):
+    async with asyncio.timeout(_RESOLVE_TIMEOUT):
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
     family, _, _, _, address = found[0]
     both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-    listener = socket.create_server(address[:2], family=family, backlog=MOST_CONNECTIONS, dualstack_ipv6=both)
+    listener = socket.create_server(address[:2], family=family, backlog=MAX_CONNECTIONS, dualstack_ipv6=both)
     listener.setblocking(False)  # noqa: FBT003 - the standard library's
     return listener
 
 
-class LoopServer:
+class UvicornServer:
     """Serves ``application`` on ``listener`` for as long as it is entered, and then closes it."""
 
     def __init__(self, application: Starlette, listener: socket.socket) -> None:
         config = Config(
             application,
-            http=_Impatient,
+            http=_TimeoutProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -53,12 +53,12 @@ class LoopServer:
             workers=1,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=_IDLE,
-            timeout_graceful_shutdown=_DRAIN,
-            h11_max_incomplete_event_size=_LONGEST_HEAD,
+            timeout_keep_alive=_KEEP_ALIVE_TIMEOUT,
+            timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
+            h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         )
         self._listener = listener
-        self._server = _Quiet(config)
+        self._server = _ServerWithoutSignals(config)
         self._task: asyncio.Task[None] | None = None
         host, port, *_ = listener.getsockname()
         self.address: tuple[str, int] = (host, port)
@@ -85,7 +85,7 @@ class LoopServer:
             await asyncio.shield(self._task)  # who is cancelled here does not wait; the sockets are closed all the same
 
 
-class _Quiet(Server):
+class _ServerWithoutSignals(Server):
     """Leaves the signals to whoever owns the process."""
 
     @contextlib.contextmanager
@@ -93,7 +93,7 @@ class _Quiet(Server):
         yield
 
 
-class _Impatient(H11Protocol):
+class _TimeoutProtocol(H11Protocol):
     """Ends a connection that gets nowhere: uvicorn itself would wait for ever for the first request on it.
 
     Connections that say nothing, or drip, would else add up to the limit, and the kubelet would be refused ``/livez``.
@@ -103,13 +103,13 @@ class _Impatient(H11Protocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
-        if len(self.connections) > MOST_CONNECTIONS:
+        if len(self.connections) > MAX_CONNECTIONS:
             transport.abort()
             return
-        self._rearm()
+        self._restart_timeout()
 
     def on_response_complete(self) -> None:
-        self._rearm()
+        self._restart_timeout()
         super().on_response_complete()
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -117,7 +117,7 @@ class _Impatient(H11Protocol):
             self._deadline.cancel()
         super().connection_lost(exc)
 
-    def _rearm(self) -> None:
+    def _restart_timeout(self) -> None:
         if self._deadline:
             self._deadline.cancel()
-        self._deadline = self.loop.call_later(LONGEST_REQUEST, self.transport.abort)
+        self._deadline = self.loop.call_later(REQUEST_TIMEOUT, self.transport.abort)

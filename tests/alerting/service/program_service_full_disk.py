@@ -42,7 +42,7 @@ async def main() -> None:
         return {
             "open": sorted(incident.rule for incident in state.incidents.values() if incident.is_firing),
             "notifications": sorted(state.notifications),
-            "runs": sorted(run.run_id for run in await store.read(history.recent)),
+            "runs": sorted(run.run_id for run in await store.read(history.recent_runs)),
         }
 
     async with FakeReceiver() as hook:
@@ -58,18 +58,18 @@ async def main() -> None:
             clock.advance(5)  # the store is tried again, in vain
             enqueue_outcomes(alerting, [bad(3)])
             await wait_until(lambda: not (alerting._queue or alerting._is_busy))
-            seen = {"full": {"told": told(), **await stored(), "writable": store.writable()}}
+            seen = {"full": {"told": told(), **await stored(), "writable": store.is_writable()}}
             disk.make_room()
             clock.advance(5)
             alerting.wake()
             await hook.wait_for_deliveries(3)
             await alerting.drain(5)
-            seen["room"] = {"told": told(), **await stored(), "writable": store.writable()}
+            seen["room"] = {"told": told(), **await stored(), "writable": store.is_writable()}
         async with running_service(store, webhooks_config(hook=hook), clock) as alerting:
             enqueue_outcomes(alerting, RECOVERY)
             await hook.wait_for_deliveries(4)
             await alerting.drain(5)
-            seen["over"] = {"told": told(), **await stored(), "writable": store.writable()}
+            seen["over"] = {"told": told(), **await stored(), "writable": store.is_writable()}
     await store.close()
     print(json.dumps(seen))  # noqa: T201 - how it tells the test
 

@@ -57,7 +57,7 @@ async def test_a_full_disk_loses_no_page(store: Store, caplog: pytest.LogCapture
             ("StoreFailing", "alert.fired"),
             ("StoreFailing", "alert.resolved"),
         ]
-        assert len(await store.read(history.recent)) == 3
+        assert len(await store.read(history.recent_runs)) == 3
     async with FakeReceiver() as hook, running_service(store, webhooks_config(hook=hook), clock) as alerting:
         enqueue_outcomes(alerting, RECOVERY)
         await hook.wait_for_deliveries(1)

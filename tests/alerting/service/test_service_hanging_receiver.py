@@ -64,7 +64,7 @@ async def test_a_receiver_that_hangs_for_five_minutes_delays_no_other_and_no_run
             clock.advance(1)
             alerting.wake()
             await wait_until(lambda: alerting._write_buffer.is_empty)
-            assert len(await store.read(lambda connection: history.recent(connection, limit=1000))) == 300
+            assert len(await store.read(lambda connection: history.recent_runs(connection, limit=1000))) == 300
 
             slow.always = Reply()
             while not slow.accepted:

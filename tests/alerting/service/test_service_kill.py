@@ -102,7 +102,7 @@ class Lives:
     def remembered(self) -> State:
         """Return what is in the store."""
         with contextlib.closing(sqlite3.connect(f"{self._store.as_uri()}?mode=ro", uri=True)) as connection:
-            state, unread = read_state(alert_rows.load(connection))
+            state, unread = read_state(alert_rows.load_rows(connection))
         assert unread == []
         return state
 

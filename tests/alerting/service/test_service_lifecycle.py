@@ -47,7 +47,7 @@ async def test_an_outage_fires_and_its_end_resolves(store: Store) -> None:
     assert about["annotations"] == {"summary": "chat: 3 of the last 3 runs failed"}
     assert about["evidence"]["faults"] == {"stalled": 3}
     assert fired.signed_with(SECRET)
-    assert len(await store.read(history.recent)) == 6
+    assert len(await store.read(history.recent_runs)) == 6
 
 
 async def test_a_page_is_in_the_store_before_it_goes_out(store: Store) -> None:

@@ -11,7 +11,7 @@ from streamcanary.canary.preflight import diagnose
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
-from streamcanary.cli.config_secrets import Secrets
+from streamcanary.cli.config_secrets import ConfigSecrets
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.model.diagnosis import Diagnosis, StepName, StepState
@@ -21,7 +21,7 @@ from streamcanary.simulator import Simulator
 from streamcanary.transport.proxy import InvalidProxyUrl, proxy_for
 from streamcanary.transport.tls import TlsFileError
 from support.servers.certificates import LOOPBACK, WRONG_HOST, server_tls_context
-from support.servers.simulator import FAST_PACE
+from support.servers.simulator import FAST_TIMINGS
 from support.servers.tcp import ConnectProxy, FixedHttpServer, TcpServer, http_response
 
 CLOCK = SystemClock()
@@ -146,7 +146,7 @@ async def ask(spec: TargetSpec) -> OutcomeKind:
 async def test_a_way_through_a_proxy(env: Any) -> None:
     """Only the proxy knows the endpoint's name. The certificate is still the endpoint's; a canary goes the same way."""
     async with (
-        Simulator(pace=FAST_PACE, ssl=server_tls_context(WRONG_HOST)) as simulator,
+        Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(WRONG_HOST)) as simulator,
         ConnectProxy(simulator.port) as proxy,
     ):
         env(HTTPS_PROXY=proxy.url)
@@ -165,7 +165,7 @@ async def test_a_way_through_a_proxy(env: Any) -> None:
 async def test_a_certificate_is_refused_behind_a_proxy_too() -> None:
     """Its details are fetched the same way."""
     async with (
-        Simulator(pace=FAST_PACE, ssl=server_tls_context(LOOPBACK)) as simulator,
+        Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(LOOPBACK)) as simulator,
         ConnectProxy(simulator.port) as proxy,
     ):
         diagnosis = await walk("https://provider.invalid/v1", ca_file=LOOPBACK, proxy=proxy.url)
@@ -176,7 +176,7 @@ async def test_a_proxy_with_a_password_and_tls_of_its_own(monkeypatch: pytest.Mo
     """The password goes to the proxy, and is shown nowhere; TLS runs inside of TLS."""
     monkeypatch.setenv("SSL_CERT_FILE", str(LOOPBACK))
     async with (
-        Simulator(pace=FAST_PACE, ssl=server_tls_context(WRONG_HOST)) as simulator,
+        Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(WRONG_HOST)) as simulator,
         ConnectProxy(simulator.port, ssl=server_tls_context(LOOPBACK)) as proxy,
     ):
         address = proxy.url.replace("//", "//us%40er:5up3rs3cr3t@")
@@ -233,7 +233,7 @@ async def test_plain_http_through_a_proxy() -> None:
 
 async def test_a_canary_trusts_and_shows_what_its_target_says() -> None:
     """``ca_file`` and ``client_cert`` hold for runs as for the preflight; without them the run fails."""
-    async with Simulator(pace=FAST_PACE, ssl=server_tls_context(LOOPBACK, client_ca=LOOPBACK)) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(LOOPBACK, client_ca=LOOPBACK)) as simulator:
         assert OutcomeKind.OK is await ask(target(simulator.base_url, ca_file=LOOPBACK, client_cert=LOOPBACK))
         assert OutcomeKind.FAILED is await ask(target(simulator.base_url, ca_file=LOOPBACK))
         assert OutcomeKind.FAILED is await ask(target(simulator.base_url))
@@ -268,4 +268,4 @@ def test_a_target_that_cannot_be_meant(fields: dict[str, Any], words: str) -> No
 def test_the_certificates_of_a_target_are_no_secrets() -> None:
     """What is scrubbed from every log line are the key and the proxy's address, and not the lines of ``ca_file``."""
     spec = target("https://provider.invalid/v1", ca_file=LOOPBACK, proxy="http://user:5up3rs3cr3t@p.example")
-    assert {"sk-x", "http://user:5up3rs3cr3t@p.example"} == set(Secrets(spec)())
+    assert {"sk-x", "http://user:5up3rs3cr3t@p.example"} == set(ConfigSecrets(spec)())

@@ -17,7 +17,7 @@ from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, Ste
 from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import Simulator
 from support.clock import ManualClock
-from support.servers.simulator import FAST_PACE, wait_until
+from support.servers.simulator import FAST_TIMINGS, wait_until
 from support.servers.tcp import FixedHttpServer, TcpServer, http_response
 
 KEY = "sk-live-5up3rs3cr3tk3y"
@@ -27,7 +27,7 @@ OK, FAILED, SKIPPED, UNKNOWN = StepState.OK, StepState.FAILED, StepState.SKIPPED
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(pace=FAST_PACE, api_key=KEY) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, api_key=KEY) as simulator:
         yield simulator
 
 

@@ -27,7 +27,7 @@ from support.servers.certificates import (
     WRONG_HOST,
     server_tls_context,
 )
-from support.servers.simulator import FAST_PACE, server_tls, wait_until
+from support.servers.simulator import FAST_TIMINGS, server_tls, wait_until
 from support.servers.tcp import TcpServer
 
 END_OF_2119 = 4_733_510_400.0  # 2120-01-01, seconds since the epoch
@@ -54,7 +54,7 @@ def verdict(diagnosis: Diagnosis, *words: str, name: StepName = StepName.TLS) ->
 async def test_a_certificate_is_told() -> None:
     """Subject, issuer, names and end; the whole way is good."""
     clock = ManualClock(wall=END_OF_2119 - 100 * 86400)
-    async with Simulator(pace=FAST_PACE, ssl=server_tls_context(SIGNED_BY_AUTHORITY)) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(SIGNED_BY_AUTHORITY)) as simulator:
         diagnosis = await walk(simulator.base_url, ca_file=AUTHORITY, clock=clock)
     assert None is diagnosis.first_failure
     assert [StepState.OK] * 3 == [step.state for step in diagnosis.steps[5:]]
@@ -78,7 +78,7 @@ async def test_a_certificate_is_told() -> None:
 async def test_a_certificate_that_ends_soon_is_good_still() -> None:
     """The step says what to do before it is too late."""
     clock = ManualClock(wall=END_OF_2119 - 9 * 86400)
-    async with Simulator(pace=FAST_PACE, ssl=server_tls()) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, ssl=server_tls()) as simulator:
         step = (await walk(simulator.base_url, ca_file=LOOPBACK, clock=clock)).steps[5]
     assert (StepState.OK, "have the certificate renewed") == (step.state, step.remedy)
     assert "(9 days left)" in step.message
@@ -107,7 +107,7 @@ async def test_a_certificate_that_is_refused(shown: Path, trusted: Path | None, 
     """Expired, unknown, for another host: in plain words, with what the certificate says of itself."""
     clock = ManualClock(wall=EXPIRED_ON + 100 * 86400)
     more = {"ca_file": trusted} if trusted else {}
-    async with Simulator(pace=FAST_PACE, ssl=server_tls_context(shown)) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(shown)) as simulator:
         diagnosis = await walk(simulator.base_url, clock=clock, **more)
         assert () == simulator.requests
     verdict(diagnosis, words)
@@ -118,7 +118,7 @@ async def test_a_certificate_that_is_refused(shown: Path, trusted: Path | None, 
 
 async def test_a_refused_certificate_that_is_not_shown_again() -> None:
     """The refusal is told without the details when the server takes no second connection."""
-    async with Simulator(pace=FAST_PACE, ssl=server_tls_context(EXPIRED)) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(EXPIRED)) as simulator:
         seen = False
 
         async def once(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -143,7 +143,7 @@ async def test_a_refused_certificate_that_is_not_shown_again() -> None:
 async def test_the_environment_names_the_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
     """``SSL_CERT_FILE`` holds on the way to this machine, too; ``ca_file`` goes before it."""
     monkeypatch.setenv("SSL_CERT_FILE", str(LOOPBACK))
-    async with Simulator(pace=FAST_PACE, ssl=server_tls()) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, ssl=server_tls()) as simulator:
         assert None is (await walk(simulator.base_url)).first_failure
         verdict(await walk(simulator.base_url, ca_file=AUTHORITY), "is signed by itself")
 
@@ -160,7 +160,7 @@ async def test_a_file_that_cannot_be_used(
     if field == "SSL_CERT_FILE":
         monkeypatch.setenv(field, str(file))
     more = {} if field == "SSL_CERT_FILE" else {field: file}
-    async with Simulator(pace=FAST_PACE, ssl=server_tls()) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, ssl=server_tls()) as simulator:
         verdict(await walk(simulator.base_url, **more), field, str(file), "PEM" if content else "No such file")
 
 
@@ -204,7 +204,7 @@ async def test_a_server_that_wants_to_know_us(strict: str) -> None:
 
 async def test_the_certificate_that_we_show() -> None:
     """With its key in the same file or in another; a key that belongs to another is told."""
-    async with Simulator(pace=FAST_PACE, ssl=server_tls_context(LOOPBACK, client_ca=AUTHORITY)) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(LOOPBACK, client_ca=AUTHORITY)) as simulator:
         assert None is (await walk(simulator.base_url, ca_file=LOOPBACK, client_cert=SIGNED_BY_AUTHORITY)).first_failure
         both = {"client_cert": SIGNED_BY_AUTHORITY, "client_key": SIGNED_BY_AUTHORITY}
         assert None is (await walk(simulator.base_url, ca_file=LOOPBACK, **both)).first_failure

@@ -18,7 +18,7 @@ from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
 from streamcanary.model.spend import Spend
 from streamcanary.simulator import Simulator
 from streamcanary.store.errors import StoreFailing, StoreLost
-from support.servers.simulator import HANGING_PACE, wait_until
+from support.servers.simulator import HANGING_TIMINGS, wait_until
 from support.store.builders import NOON, FrozenClock, open_store
 from support.telemetry.in_memory import RecordedTelemetry
 
@@ -32,7 +32,7 @@ QUICKLY = {
 
 @pytest.fixture
 async def simulator() -> AsyncIterator[Simulator]:
-    async with Simulator(pace=HANGING_PACE) as simulator:
+    async with Simulator(timings=HANGING_TIMINGS) as simulator:
         yield simulator
 
 
@@ -264,6 +264,6 @@ async def test_a_run_that_is_cancelled_is_charged(simulator: Simulator) -> None:
     task.cancel()
     with pytest.raises(asyncio.CancelledError):
         await task
-    await wait_until(lambda: simulator.connections == 0)
+    await wait_until(lambda: simulator.connection_count == 0)
     (spend,) = account.days.values()
     assert (1, 50) == (spend.requests, spend.output_tokens)

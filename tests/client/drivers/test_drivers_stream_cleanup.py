@@ -16,7 +16,7 @@ from streamcanary import Fault, StreamFailed, Timeouts
 from streamcanary.events import AttemptStarted, Completed, ContentDelta
 from streamcanary.simulator import Simulator
 from support.client.drivers import CHAT_REQUEST, DRIVERS, KEY, Driver, DriverClient, driver_client, open_sdk_client
-from support.servers.simulator import HANGING_PACE, wait_until
+from support.servers.simulator import HANGING_TIMINGS, wait_until
 from support.telemetry.in_memory import RecordedTelemetry
 
 ANSWER = "Pong! The canary sings."
@@ -32,7 +32,7 @@ def wait_long(fault: Fault) -> float:
 
 @pytest.fixture
 async def provider() -> AsyncIterator[Simulator]:
-    async with Simulator(pace=HANGING_PACE) as provider:
+    async with Simulator(timings=HANGING_TIMINGS) as provider:
         yield provider
 
 
@@ -106,7 +106,7 @@ async def test_leaving_between_two_events(
             await asyncio.to_thread(_leave_sync, client, model, after, way)
         gc.collect()
         if after != "completed":  # that one's connection serves the next call
-            await wait_until(lambda: provider.connections == 0)
+            await wait_until(lambda: provider.connection_count == 0)
     assert (spans, counted) == (books.spans, books.changes)
 
 
@@ -166,7 +166,7 @@ async def test_being_cancelled_while_waiting(
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
-        await wait_until(lambda: provider.connections == 0 or model == "sim-500")
+        await wait_until(lambda: provider.connection_count == 0 or model == "sim-500")
     assert (spans, counted) == (books.spans, books.changes)
 
 
@@ -198,7 +198,7 @@ def test_being_interrupted_while_waiting(
                 finally:
                     thread.join()  # it signals while the handler is there, whatever the client does
             deadline = time.monotonic() + 10
-            while provider.connections and model != "sim-500":
+            while provider.connection_count and model != "sim-500":
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
     assert (spans, counted) == (books.spans, books.changes)
@@ -222,7 +222,7 @@ def _served() -> Iterator[Simulator]:
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
-    simulator = Simulator(pace=HANGING_PACE)
+    simulator = Simulator(timings=HANGING_TIMINGS)
     try:
         asyncio.run_coroutine_threadsafe(simulator.start(), loop).result(10)
         yield simulator

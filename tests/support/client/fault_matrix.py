@@ -10,14 +10,14 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, Ope
 
 from streamcanary import AsyncStreamClient, Attempt, RetryPolicy, StreamClient, StreamFailed, StreamResult
 from streamcanary.model.clock import SystemClock
-from streamcanary.simulator import Lifetime, Pace, Sent, Simulator
+from streamcanary.simulator import ConnectionLifetime, RecordedResponse, Simulator, Timings
 from support.client.calls import MaxJitter
 from support.client.drivers import DRIVERS, KEY, Driver
 from support.client.fault_table import NOTHING_RECEIVED, FaultRow, ReceivedCounts
 from support.http_client import NO_CA_CONTEXT
 from support.servers.simulator import APIS, Api, client_tls, server_tls
 
-PACE: Final = Pace(first_token=0.0, chunk_gap=0.0, slow_gap=0.2, ping_gap=0.05, retry_after=0.2, hang=900.0)
+PACE: Final = Timings(first_token=0.0, chunk_gap=0.0, slow_gap=0.2, keepalive_gap=0.05, retry_after=0.2, hang=900.0)
 """Hanging faults hang for good, with many pings before a clock strikes; ``Retry-After`` is 0.2 s, or a whole second."""
 RETRY: Final = RetryPolicy(max_attempts=2, base_delay=0.001, max_delay=0.001)
 REQUESTS: Final[dict[Api, dict[str, Any]]] = {
@@ -26,7 +26,7 @@ REQUESTS: Final[dict[Api, dict[str, Any]]] = {
 }
 LAYERS: Final = ("plain", "tls", "tls-cut")
 """TCP alone; TLS, which says that nothing follows; TLS that ends without a word."""
-LIFETIMES: Final[tuple[Lifetime, ...]] = ("keep-alive", "close", "eof")
+LIFETIMES: Final[tuple[ConnectionLifetime, ...]] = ("keep-alive", "close", "eof")
 _server_tls, _client_tls = cache(server_tls), cache(client_tls)
 
 
@@ -105,10 +105,12 @@ CLIENT_VARIANTS: Final = tuple(ClientVariant(api, driver) for api in APIS for dr
 
 
 @asynccontextmanager
-async def run_simulator(layer: str, lifetime: Lifetime = "keep-alive", **more: Any) -> AsyncIterator[Simulator]:
+async def run_simulator(
+    layer: str, lifetime: ConnectionLifetime = "keep-alive", **more: Any
+) -> AsyncIterator[Simulator]:
     """Run a simulator over ``layer``, whose connections last for ``lifetime``."""
     tls = {} if layer == "plain" else {"ssl": _server_tls(), "close_notify": layer == "tls"}
-    async with Simulator(pace=PACE, connection=lifetime, **tls, **more) as simulator:
+    async with Simulator(timings=PACE, connection=lifetime, **tls, **more) as simulator:
         yield simulator
 
 
@@ -133,7 +135,7 @@ def expected_attempt(
     number: int,
     route: str,
     row: FaultRow | None,
-    sent: Sent | None,
+    sent: RecordedResponse | None,
     api: Api,
     *,
     received: ReceivedCounts = NOTHING_RECEIVED,
@@ -173,10 +175,10 @@ def summarize_attempt(attempt: Attempt, *, most: int | None = None) -> AttemptSu
     )
 
 
-def final_responses(simulator: Simulator) -> list[Sent]:
+def final_responses(simulator: Simulator) -> list[RecordedResponse]:
     """Return the last answer to each attempt: a redirect is followed within one."""
-    last: list[Sent] = []
-    for request, sent in zip(simulator.requests, simulator.sent, strict=True):
+    last: list[RecordedResponse] = []
+    for request, sent in zip(simulator.requests, simulator.responses, strict=True):
         if request.model is None:
             last.pop()
         last.append(sent)

@@ -4,7 +4,7 @@ from typing import Final, NamedTuple
 
 from streamcanary.client.timeouts_and_retries import Timeouts
 from streamcanary.model.faults import Blame, FaultKind, Phase
-from streamcanary.simulator import Lifetime
+from streamcanary.simulator import ConnectionLifetime
 
 ANSWER_TEXT = "Pong! The canary sings."
 K, B, P = FaultKind, Blame, Phase
@@ -121,7 +121,7 @@ EXPECTED_FAULTS: Final[dict[str, FaultRow]] = {
 RETRIED_BEHAVIOURS: Final = tuple(name for name, row in EXPECTED_FAULTS.items() if row.is_retried)
 
 
-def expected_fault(behaviour: str, api: str, driver: str, lifetime: Lifetime, layer: str) -> FaultRow:
+def expected_fault(behaviour: str, api: str, driver: str, lifetime: ConnectionLifetime, layer: str) -> FaultRow:
     """Return the row of a behaviour, or the nearest, where the API or the transport have no word for what it does."""
     if (behaviour, api) == ("cancelled", "chat"):  # a response can be cancelled; a completion can only end too soon
         return EXPECTED_FAULTS["truncated"]

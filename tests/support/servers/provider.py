@@ -2,12 +2,14 @@
 
 from pydantic import PrivateAttr
 
-from streamcanary.simulator import Lifetime, Pace, Phase, Simulator, Timeline
+from streamcanary.simulator import ConnectionLifetime, Phase, Simulator, Timeline, Timings
 
 MODEL = "sim-timeline"
 """The model that is well or not as the test says; ``sim-cut`` and its like go on as always."""
 
-_FAST_PACE = Pace(first_token=0.0, chunk_gap=0.0, retry_after=0.05, hang=900.0)  # whoever waits for a hang has to leave
+_FAST_PACE = Timings(
+    first_token=0.0, chunk_gap=0.0, retry_after=0.05, hang=900.0
+)  # whoever waits for a hang has to leave
 
 
 class FakeProvider(Simulator):
@@ -16,9 +18,11 @@ class FakeProvider(Simulator):
     ``connection`` is how long a connection lasts, as the simulator's.
     """
 
-    def __init__(self, fault: str = "ok", *, pace: Pace = _FAST_PACE, connection: Lifetime = "keep-alive") -> None:
+    def __init__(
+        self, fault: str = "ok", *, pace: Timings = _FAST_PACE, connection: ConnectionLifetime = "keep-alive"
+    ) -> None:
         self._hand = _ManualTimeline.at(fault)
-        super().__init__(pace=pace, timeline=self._hand, connection=connection)
+        super().__init__(timings=pace, timeline=self._hand, connection=connection)
 
     def set_fault(self, fault: str) -> None:
         """Play ``fault`` from now on, to whoever asks for :data:`MODEL`."""

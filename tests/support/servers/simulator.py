@@ -11,21 +11,21 @@ from typing import Any, Final, Literal, NamedTuple
 
 import httpx2
 
-from streamcanary.simulator import Pace, Simulator
+from streamcanary.simulator import Simulator, Timings
 from support.http_client import NO_CA_CONTEXT
 
-FAST_PACE = Pace(
+FAST_TIMINGS = Timings(
     first_token=0.0,
     chunk_gap=0.0,
     slow_first_token=0.1,
     slow_gap=0.02,
-    ping_gap=0.01,
+    keepalive_gap=0.01,
     retry_after=0.2,
     hang=0.2,
 )
 """Slow faults take a fifth of a second, all else no time."""
 
-HANGING_PACE = Pace(first_token=0.0, chunk_gap=0.0, hang=900.0)
+HANGING_TIMINGS = Timings(first_token=0.0, chunk_gap=0.0, hang=900.0)
 """Hanging faults hang for good: whoever waits for them has to leave."""
 
 _EVENT = re.compile(rb"\Aevent: [^\n]*\n")

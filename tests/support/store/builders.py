@@ -39,7 +39,7 @@ class FrozenClock:
 
 def open_store(path: Path, clock: FrozenClock | None = None, *, keep: float = 3600.0, patience: float = 10.0) -> Store:
     """Open a store at ``path`` that keeps runs for an hour."""
-    return Store.open(StoreConfig(path=path, keep=keep), clock or FrozenClock(), patience=patience)
+    return Store.open(StoreConfig(path=path, keep=keep), clock or FrozenClock(), timeout=patience)
 
 
 def make_outcome(number: int, **changes: Any) -> Outcome:

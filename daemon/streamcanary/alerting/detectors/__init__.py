@@ -29,12 +29,12 @@ DetectorState = RatioState | ConsecutiveState | BurnRateState | SpikeState
 __all__ = [
     "BurnRate",
     "BurnRateState",
+    "CanaryDetector",
     "Consecutive",
     "ConsecutiveState",
     "Cusum",
     "Detector",
     "DetectorState",
-    "CanaryDetector",
     "NoData",
     "Ratio",
     "RatioState",

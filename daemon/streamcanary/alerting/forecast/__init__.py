@@ -18,17 +18,17 @@ from streamcanary.alerting.forecast.rule_forecasts import (
 )
 
 __all__ = [
-    "MONTH_SECONDS",
     "ERROR_RATES",
-    "NoDataDelay",
+    "MONTH_SECONDS",
     "Baseline",
-    "RuleForecast",
     "Forecast",
-    "no_data_delays",
-    "rule_forecasts",
+    "NoDataDelay",
+    "RuleForecast",
+    "always_firing_warnings",
     "baseline_warnings",
     "detector_warnings",
     "forecast_detector",
     "format_pages",
-    "always_firing_warnings",
+    "no_data_delays",
+    "rule_forecasts",
 ]

@@ -91,4 +91,4 @@ class WriteBuffer:
         return None
 
 
-__all__ = ["WriteBuffer", "AlertStore", "StoreFailing", "StoreLost"]
+__all__ = ["AlertStore", "StoreFailing", "StoreLost", "WriteBuffer"]

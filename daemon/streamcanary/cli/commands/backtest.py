@@ -10,70 +10,70 @@ import msgspec
 
 from streamcanary.alerting.notify.message import rfc3339
 from streamcanary.alerting.testing.backtest import BacktestAlert, BacktestReport, run_backtest
-from streamcanary.cli.load_config import Unusable, read_config
+from streamcanary.cli.load_config import UsageError, load_config
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.duration import format_duration, parse_duration
 from streamcanary.model.outcome import Outcome
-from streamcanary.store.recorded_runs import ArchiveUnreadable, Unread, read_runs
+from streamcanary.store.recorded_runs import RunsUnreadable, UnreadableRun, read_runs
 
-_SHOWN = 10  # rows that cannot be read and are named
+_MAX_LISTED = 10  # rows that cannot be read and are named
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Replay what was recorded; return 0, or 2 if the configuration, the database or a time is bad."""
     try:
         now = SystemClock().time()
-        since = _moment("--since", arguments.since, now, -math.inf)
-        until = _moment("--until", arguments.until, now, math.inf)
-        settings = read_config(arguments.config)
-    except Unusable as error:
+        since = _parse_time("--since", arguments.since, now, -math.inf)
+        until = _parse_time("--until", arguments.until, now, math.inf)
+        settings = load_config(arguments.config)
+    except UsageError as error:
         if str(error):
             print(f"streamcanary: {error}", file=sys.stderr)
         return 2
-    unread = _Unreadable()
-    runs = unread.without(read_runs(arguments.db or settings.store.path))
-    among = (run for run in runs if run.started < until)
+    unreadable = _UnreadableRuns()
+    runs = unreadable.skip_unreadable(read_runs(arguments.db or settings.store.path))
+    before_until = (run for run in runs if run.started < until)
     try:
-        report = run_backtest(settings.alerts, settings.instance, settings.to_canaries(), among, since)
-    except ArchiveUnreadable as error:
+        report = run_backtest(settings.alerts, settings.instance, settings.to_canaries(), before_until, since)
+    except RunsUnreadable as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return 2
     if arguments.json:
-        print(msgspec.json.encode({**report.to_dict(), "unread": unread.count}).decode())
+        print(msgspec.json.encode({**report.to_dict(), "unread": unreadable.count}).decode())
     else:
-        print("\n".join(_describe(report)))
-    unread.show()
+        print("\n".join(_report_lines(report)))
+    unreadable.print_warnings()
     return 0
 
 
-class _Unreadable:
+class _UnreadableRuns:
     """The rows that are left out: how many, and the first of them."""
 
     def __init__(self) -> None:
         self.count = 0
-        self._first: list[Unread] = []
+        self._first: list[UnreadableRun] = []
 
-    def without(self, rows: Iterable[Outcome | Unread]) -> Iterator[Outcome]:
+    def skip_unreadable(self, rows: Iterable[Outcome | UnreadableRun]) -> Iterator[Outcome]:
         """Yield the runs among ``rows``, and keep count of the others."""
         for row in rows:
             if isinstance(row, Outcome):
                 yield row
                 continue
             self.count += 1
-            if self.count <= _SHOWN:
+            if self.count <= _MAX_LISTED:
                 self._first.append(row)
 
-    def show(self) -> None:
+    def print_warnings(self) -> None:
         for row in self._first:
             print(f"warning: run {row.run_id} cannot be read, and is left out: {row.reason}", file=sys.stderr)
-        if self.count > _SHOWN:
-            print(f"warning: so are {self.count - _SHOWN} more", file=sys.stderr)
+        if self.count > _MAX_LISTED:
+            print(f"warning: so are {self.count - _MAX_LISTED} more", file=sys.stderr)
 
 
-def _moment(option: str, text: str | None, now: float, otherwise: float) -> float:
+def _parse_time(option: str, text: str | None, now: float, default: float) -> float:
     """Return a time of day, or so long ago, in seconds since the epoch."""
     if text is None:
-        return otherwise
+        return default
     try:
         return now - parse_duration(text)
     except ValueError:
@@ -81,14 +81,14 @@ def _moment(option: str, text: str | None, now: float, otherwise: float) -> floa
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
-        raise Unusable(
+        raise UsageError(
             f"{option} {text!r} is no time: write one such as 2027-01-15T08:00:00Z (UTC unless it says otherwise), "
             "or how long ago, such as 24h"
         ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
-def _describe(report: BacktestReport) -> Iterator[str]:
+def _report_lines(report: BacktestReport) -> Iterator[str]:
     if report.start is None or report.end is None:
         yield "no run of a canary of this configuration was recorded in that time"
         return
@@ -100,13 +100,13 @@ def _describe(report: BacktestReport) -> Iterator[str]:
     yield ""
     if report.alerts:
         head = ("FIRED", "FOR", "ALERT", "ABOUT", "BAD", "FAULTS")
-        yield from _table([head, *map(_row, report.alerts)])
+        yield from _format_table([head, *map(_alert_row, report.alerts)])
         if report.omitted_alerts:
             yield f"and {report.omitted_alerts} more"
     else:
         yield "no alert would have fired"
     yield ""
-    yield from _table(
+    yield from _format_table(
         [
             ("RULE", "FIRED", "IN ALL", "PAGES"),
             *(
@@ -117,7 +117,7 @@ def _describe(report: BacktestReport) -> Iterator[str]:
     )
     if report.receivers:
         yield ""
-        yield from _table(
+        yield from _format_table(
             [
                 ("RECEIVER", "PAGES", "UPDATES", "RESOLVES"),
                 *(
@@ -128,13 +128,13 @@ def _describe(report: BacktestReport) -> Iterator[str]:
         )
 
 
-def _row(alert: BacktestAlert) -> tuple[str, ...]:
-    lasted = format_duration(alert.seconds) + ("" if alert.resolved is not None else ", and on")
+def _alert_row(alert: BacktestAlert) -> tuple[str, ...]:
+    duration = format_duration(alert.seconds) + ("" if alert.resolved is not None else ", and on")
     counted = f"{alert.bad} of {alert.total}" if alert.total else "-"
     faults = ", ".join(f"{kind} {number}" for kind, number in alert.faults.items())
-    return rfc3339(alert.fired), lasted, alert.alert, alert.subject, counted, faults or alert.message
+    return rfc3339(alert.fired), duration, alert.alert, alert.subject, counted, faults or alert.message
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
+def _format_table(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]

@@ -25,8 +25,8 @@ from streamcanary.alerting.lint.paging import receiver_warnings, unpaged_alert_w
 from streamcanary.alerting.rules import Rule
 from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD
 from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, prices_by_canary
-from streamcanary.cli.load_config import Unusable, read_config
-from streamcanary.cli.series_estimate import series
+from streamcanary.cli.load_config import UsageError, load_config
+from streamcanary.cli.series_estimate import estimate_series
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.fraction import format_fraction, parse_fraction
@@ -34,196 +34,198 @@ from streamcanary.model.faults import Blame
 from streamcanary.model.outcome import Outcome
 from streamcanary.settings import Settings
 
-_HIGHEST = 0.5
-_MOST_CANARIES = 50  # that are listed, unless all are asked for
-_MOST_RULES = 8  # that are listed for one of them
-_MOST_RUNS = 50_000  # of the recorded ones, the last; some tenths of a second
+_MAX_BASE_RATE = 0.5
+_MAX_CANARIES = 50  # that are listed, unless all are asked for
+_MAX_RULES = 8  # that are listed for one of them
+_MAX_RUNS = 50_000  # of the recorded ones, the last; some tenths of a second
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Validate a configuration; return 0 if it is good, with or without warnings, 2 if not."""
     try:
-        normal = _base_rate(arguments.base_rate)
-        settings = read_config(arguments.config)
-    except Unusable:
+        base_rate = _parse_base_rate(arguments.base_rate)
+        settings = load_config(arguments.config)
+    except UsageError:
         return 2
-    for line in _describe(settings, normal, every=arguments.all):
+    for line in _report_lines(settings, base_rate, list_all=arguments.all):
         print(line)
-    for line in _warnings(settings, normal):
+    for line in _warnings(settings, base_rate):
         print(f"warning: {line}", file=sys.stderr)
     return 0
 
 
-def _base_rate(text: str) -> float:
+def _parse_base_rate(text: str) -> float:
     try:
         rate = parse_fraction(text)
     except ValueError as error:
         print(f"streamcanary: --base-rate: {error}", file=sys.stderr)
-        raise Unusable from None
-    if rate > _HIGHEST:
-        most = format_fraction(_HIGHEST)
+        raise UsageError from None
+    if rate > _MAX_BASE_RATE:
+        most = format_fraction(_MAX_BASE_RATE)
         print(f"streamcanary: --base-rate: at most {most}; what fails more often is no base rate", file=sys.stderr)
-        raise Unusable
+        raise UsageError
     return rate
 
 
-def _describe(settings: Settings, normal: float, *, every: bool) -> Iterator[str]:
+def _report_lines(settings: Settings, base_rate: float, *, list_all: bool) -> Iterator[str]:
     alerts = settings.alerts
     canaries = {canary.name: canary for canary in settings.to_canaries()}
     rows: list[tuple[str, ...]] = [("CANARY", "TARGET", "MODEL", "SCHEDULE", "RULES")]
-    shown = len(canaries) if every else _MOST_CANARIES
+    shown = len(canaries) if list_all else _MAX_CANARIES
     for name, spec in islice(settings.canaries.items(), shown):
         rules = [rule_name for rule_name, rule in alerts.rules.items() if rule.applies_to(canaries[name])]
-        rows.append((name, spec.target, spec.model, str(spec.schedule), _listed(rules) or "none"))
-    yield from _table(rows)
+        rows.append((name, spec.target, spec.model, str(spec.schedule), _join_limited(rules) or "none"))
+    yield from _format_table(rows)
     if len(canaries) > shown:
         yield f"and {len(canaries) - shown} more; --all lists them"
     if alerts.receivers:
         rows = [("RECEIVER", "TYPE"), *((name, receiver.type) for name, receiver in alerts.receivers.items())]
-        yield from ("", *_table(rows))
-    if said := rule_forecasts(_rules(settings), list(canaries.values()), normal):
-        yield from ("", *_forecasts(said))
-    if missed := no_data_delays(settings.alerts.all_rules, list(canaries.values())):
-        yield from ("", *_absences(missed))
+        yield from ("", *_format_table(rows))
+    if forecasts := rule_forecasts(_configured_rules(settings), list(canaries.values()), base_rate):
+        yield from ("", *_forecast_lines(forecasts))
+    if delays := no_data_delays(settings.alerts.all_rules, list(canaries.values())):
+        yield from ("", *_no_data_lines(delays))
     otlp = settings.telemetry.otlp
     yield ""
-    yield from _budget(settings)
+    yield from _budget_line(settings)
     yield f"store      {settings.store.path}"
     yield f"telemetry  {otlp.endpoint if otlp else 'not exported'}"
-    pairs = sum(rule.applies_to(canary) for rule in alerts.all_rules.values() for canary in canaries.values())
-    yield f"metrics    {series(len(canaries), pairs)} series while all is well"
+    binding_count = sum(rule.applies_to(canary) for rule in alerts.all_rules.values() for canary in canaries.values())
+    yield f"metrics    {estimate_series(len(canaries), binding_count)} series while all is well"
     counts = {"canary": len(canaries), "rule": len(alerts.rules), "receiver": len(alerts.receivers)}
-    yield f"good: {', '.join(_counted(count, noun) for noun, count in counts.items())}"
+    yield f"good: {', '.join(_pluralize(count, noun) for noun, count in counts.items())}"
 
 
-def _absences(missed: list[NoDataDelay]) -> Iterator[str]:
-    for one in missed[:_MOST_RULES]:
-        whose = _some(one.canaries)
-        yield f"{one.rule} fires {format_duration(one.seconds)} after the last run of {whose}"
-    if len(missed) > _MOST_RULES:
-        yield f"and so on, for {len(missed) - _MOST_RULES} more schedules"
+def _no_data_lines(delays: list[NoDataDelay]) -> Iterator[str]:
+    for one in delays[:_MAX_RULES]:
+        canaries = _format_canaries(one.canaries)
+        yield f"{one.rule} fires {format_duration(one.seconds)} after the last run of {canaries}"
+    if len(delays) > _MAX_RULES:
+        yield f"and so on, for {len(delays) - _MAX_RULES} more schedules"
 
 
-def _some(canaries: Sequence[Canary]) -> str:
+def _format_canaries(canaries: Sequence[Canary]) -> str:
     return canaries[0].name if len(canaries) == 1 else f"{canaries[0].name} and {len(canaries) - 1} more"
 
 
-def _listed(names: list[str]) -> str:
-    more = f" and {len(names) - _MOST_RULES} more" if len(names) > _MOST_RULES else ""
-    return ", ".join(names[:_MOST_RULES]) + more
+def _join_limited(names: list[str]) -> str:
+    more = f" and {len(names) - _MAX_RULES} more" if len(names) > _MAX_RULES else ""
+    return ", ".join(names[:_MAX_RULES]) + more
 
 
-def _counted(count: int, noun: str) -> str:
+def _pluralize(count: int, noun: str) -> str:
     """Return ``1 canary`` or ``2 canaries``."""
     return f"{count} {noun}" if count == 1 else f"{count} {noun.removesuffix('y')}{'ies' if noun[-1] == 'y' else 's'}"
 
 
-def _budget(settings: Settings) -> Iterator[str]:
+def _budget_line(settings: Settings) -> Iterator[str]:
     """Yield what the canaries use of the budget, if there is one."""
-    budget, asked = settings.budget, _demand(settings)
+    budget, expected = settings.budget, _expected_spend(settings)
     parts = []
     if budget.usd_per_day is not None:
-        parts.append(f"up to {_usd(asked.usd_per_day)} of {budget.usd_per_day:g} USD a day")
+        parts.append(f"up to {_format_usd(expected.usd_per_day)} of {budget.usd_per_day:g} USD a day")
     if budget.requests_per_minute is not None:
-        parts.append(f"{asked.requests_per_minute:.3g} of {budget.requests_per_minute} requests a minute")
+        parts.append(f"{expected.requests_per_minute:.3g} of {budget.requests_per_minute} requests a minute")
     if parts:
         yield f"budget     {', '.join(parts)}, while nothing is retried"
 
 
-def _usd(amount: float) -> str:
+def _format_usd(amount: float) -> str:
     return f"{amount:.2f}" if amount >= 0.1 else f"{amount:.2g}"
 
 
-def _demand(settings: Settings) -> ExpectedSpend:
+def _expected_spend(settings: Settings) -> ExpectedSpend:
     return expected_spend(prices_by_canary(settings.budget, settings.targets, settings.canaries), settings.canaries)
 
 
-def _rules(settings: Settings) -> dict[str, Rule]:
+def _configured_rules(settings: Settings) -> dict[str, Rule]:
     """Return the rules that are written in the configuration, as they apply."""
-    written = settings.alerts.rules.keys() - DAEMON_RULES
-    return {name: rule for name, rule in settings.alerts.all_rules.items() if name in written}
+    names = settings.alerts.rules.keys() - DAEMON_RULES
+    return {name: rule for name, rule in settings.alerts.all_rules.items() if name in names}
 
 
-def _forecasts(said: list[RuleForecast]) -> Iterator[str]:
+def _forecast_lines(forecasts: list[RuleForecast]) -> Iterator[str]:
     delays = [f"{format_fraction(rate)} FAIL" for rate in ERROR_RATES]
     rows: list[tuple[str, ...]] = [("RULE", "CANARIES", "EVERY", *delays, "RESOLVES AFTER", "FALSE PAGES", "IN ALL")]
-    for rule, group in groupby(said, key=lambda one: one.rule):
-        some = list(group)
-        rows += [_forecast(one) for one in some]
-        if len(some) > 1:
-            rows.append((rule, "all", *[""] * 6, format_pages(sum(one.false_pages for one in some))))
-    yield from _table(rows)
+    for rule, group in groupby(forecasts, key=lambda one: one.rule):
+        rule_forecasts = list(group)
+        rows += [_forecast_row(one) for one in rule_forecasts]
+        if len(rule_forecasts) > 1:
+            rows.append((rule, "all", *[""] * 6, format_pages(sum(one.false_pages for one in rule_forecasts))))
+    yield from _format_table(rows)
     yield "delays: how long after errors begin, so many of the runs, a rule fires on average, if none failed before"
     yield "false pages: a month, for each canary and for all of them, while nothing is wrong but that so many runs fail"
-    if any(one.canaries[0].cron for one in said):
+    if any(one.canaries[0].cron for one in forecasts):
         yield "by cron: from any moment on, pauses and all; windows in time as full as they are between pauses"
 
 
-def _forecast(one: RuleForecast) -> tuple[str, ...]:
+def _forecast_row(one: RuleForecast) -> tuple[str, ...]:
     forecast, first = one.forecast, one.canaries[0]
     return (
         one.rule,
-        _some(one.canaries),
+        _format_canaries(one.canaries),
         str(first.cron or format_duration(first.interval)),
         *(
             format_duration(delay) if delay <= MONTH_SECONDS else f">{format_duration(MONTH_SECONDS)}"
             for delay in forecast.detection_delays
         ),
-        f"{_counted(forecast.runs_to_resolve, 'good run')}, {format_duration(forecast.seconds_to_resolve)}",
+        f"{_pluralize(forecast.runs_to_resolve, 'good run')}, {format_duration(forecast.seconds_to_resolve)}",
         f"{format_pages(forecast.false_pages)} at {format_fraction(forecast.base_rate)}",
         format_pages(one.false_pages),
     )
 
 
-def _table(rows: list[tuple[str, ...]]) -> list[str]:
+def _format_table(rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
     return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
 
 
-def _warnings(settings: Settings, normal: float) -> Iterator[str]:
+def _warnings(settings: Settings, base_rate: float) -> Iterator[str]:
     """Yield what is no mistake, and may be meant otherwise."""
-    rules, canaries = _rules(settings), settings.to_canaries()
-    telling = [rule for rule in settings.alerts.all_rules.values() if rule.selects_blame(Blame.CONFIG)]
+    rules, canaries = _configured_rules(settings), settings.to_canaries()
+    rules_for_config_blame = [rule for rule in settings.alerts.all_rules.values() if rule.selects_blame(Blame.CONFIG)]
     yield from map(str, settings.warnings)
-    if untold := [canary.name for canary in canaries if not any(rule.applies_to(canary) for rule in telling)]:
+    if uncovered := [
+        canary.name for canary in canaries if not any(rule.applies_to(canary) for rule in rules_for_config_blame)
+    ]:
         yield (
-            f"canar{'y' if len(untold) == 1 else 'ies'} {join_names(untold)}: no rule tells of faults blamed on config "
+            f"canar{'y' if len(uncovered) == 1 else 'ies'} {join_names(uncovered)}: no rule tells of faults blamed on config "
             "(rejected key, unknown model); TargetRejected does, or a rule with blame: [config]"
         )
     yield from detector_warnings(rules, canaries)
-    yield from always_firing_warnings(rules, normal)
-    budget, asked = settings.budget, _demand(settings)
-    if budget.usd_per_day is not None and asked.usd_per_day > budget.usd_per_day:
+    yield from always_firing_warnings(rules, base_rate)
+    budget, expected = settings.budget, _expected_spend(settings)
+    if budget.usd_per_day is not None and expected.usd_per_day > budget.usd_per_day:
         yield (
-            f"budget.usd_per_day {budget.usd_per_day:g}: a day at full speed may cost {_usd(asked.usd_per_day)}; "
+            f"budget.usd_per_day {budget.usd_per_day:g}: a day at full speed may cost {_format_usd(expected.usd_per_day)}; "
             f"canaries are slowed from {format_fraction(SLOWDOWN_THRESHOLD)} of it on, BudgetExhausted pages when it is used up"
         )
-    if budget.requests_per_minute is not None and asked.requests_per_minute > budget.requests_per_minute:
+    if budget.requests_per_minute is not None and expected.requests_per_minute > budget.requests_per_minute:
         yield (
             f"budget.requests_per_minute {budget.requests_per_minute}: the canaries are due "
-            f"{asked.requests_per_minute:.3g} times a minute, and are slowed to it all the time"
+            f"{expected.requests_per_minute:.3g} times a minute, and are slowed to it all the time"
         )
     yield from receiver_warnings(settings.alerts.receivers)
-    told = [
+    label_sets = [
         alert_labels(name, rule, canary, settings.instance)
         for name, rule in settings.alerts.all_rules.items()
         for canary in canaries
         if name not in DAEMON_RULES and rule.applies_to(canary)
     ]
-    yield from unpaged_alert_warnings(settings.alerts.effective_routes, settings.alerts.receivers, told)
+    yield from unpaged_alert_warnings(settings.alerts.effective_routes, settings.alerts.receivers, label_sets)
     if any(rule.detector.type == "spike" for rule in rules.values()):
-        yield from _recorded(rules, settings)
+        yield from _baseline_warnings(rules, settings)
 
 
-def _recorded(rules: dict[str, Rule], settings: Settings) -> Iterator[str]:
+def _baseline_warnings(rules: dict[str, Rule], settings: Settings) -> Iterator[str]:
     """Yield where the recorded runs contradict what the rules call normal; nothing if there is no store yet."""
-    from streamcanary.store.recorded_runs import ArchiveUnreadable, read_runs
+    from streamcanary.store.recorded_runs import RunsUnreadable, read_runs
 
     path: Path = settings.store.path
     if not path.exists():
         return
     try:
-        runs = (run for run in read_runs(path, most=_MOST_RUNS) if isinstance(run, Outcome))
+        runs = (run for run in read_runs(path, limit=_MAX_RUNS) if isinstance(run, Outcome))
         yield from baseline_warnings(rules, settings.to_canaries(), runs)
-    except ArchiveUnreadable as unreadable:
+    except RunsUnreadable as unreadable:
         yield f"store.path: whether normal is what it says cannot be told: {unreadable}"

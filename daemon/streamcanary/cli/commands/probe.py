@@ -7,13 +7,13 @@ import sys
 from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
-from streamcanary.cli.load_config import Unusable, read_config
+from streamcanary.cli.load_config import UsageError, load_config
 
 if TYPE_CHECKING:
     from streamcanary.canary.spec import CanarySpec
     from streamcanary.canary.target import TargetSpec
 
-Plan = tuple[Mapping[str, "TargetSpec"], Mapping[str, "CanarySpec"]]
+TargetsAndCanaries = tuple[Mapping[str, "TargetSpec"], Mapping[str, "CanarySpec"]]
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -23,9 +23,9 @@ def main(arguments: argparse.Namespace) -> int:
     from streamcanary.transport.tls import TlsFileError
 
     try:
-        targets, canaries = _plan(arguments)
-        return asyncio.run(_probe(targets, canaries, as_json=arguments.json, diagnosed=arguments.diagnose))
-    except Unusable as error:
+        targets, canaries = _load_targets(arguments)
+        return asyncio.run(_run_probe(targets, canaries, as_json=arguments.json, with_diagnosis=arguments.diagnose))
+    except UsageError as error:
         if str(error):
             print(f"streamcanary: {error}", file=sys.stderr)
         return 2
@@ -34,34 +34,34 @@ def main(arguments: argparse.Namespace) -> int:
         return 2
 
 
-def _plan(arguments: argparse.Namespace) -> Plan:
+def _load_targets(arguments: argparse.Namespace) -> TargetsAndCanaries:
     if arguments.config is None:
-        return _one_endpoint(arguments)
+        return _from_options(arguments)
     if arguments.base_url or arguments.model or arguments.prompt or arguments.api_key_file:
-        raise Unusable("--base-url, --model, --prompt and --api-key-file ask an endpoint without a configuration")
-    settings = read_config(arguments.config)
+        raise UsageError("--base-url, --model, --prompt and --api-key-file ask an endpoint without a configuration")
+    settings = load_config(arguments.config)
     if unknown := [name for name in arguments.canaries if name not in settings.canaries]:
-        raise Unusable(f"there is no canary {', '.join(unknown)}; known: {', '.join(settings.canaries)}")
+        raise UsageError(f"there is no canary {', '.join(unknown)}; known: {', '.join(settings.canaries)}")
     return settings.targets, {name: settings.canaries[name] for name in arguments.canaries or settings.canaries}
 
 
-def _one_endpoint(arguments: argparse.Namespace) -> Plan:
+def _from_options(arguments: argparse.Namespace) -> TargetsAndCanaries:
     from pydantic import ValidationError
 
     from streamcanary.canary.spec import CanarySpec
     from streamcanary.canary.target import TargetSpec
 
     if arguments.canaries or not (arguments.base_url and arguments.model):
-        raise Unusable("give either -c FILE, or --base-url URL and --model NAME")
+        raise UsageError("give either -c FILE, or --base-url URL and --model NAME")
     key = {"api_key_file": arguments.api_key_file} if arguments.api_key_file else {"api_key": _key_from_environment()}
-    question = {"prompt": arguments.prompt} if arguments.prompt else {}
+    prompt = {"prompt": arguments.prompt} if arguments.prompt else {}
     try:
         target = TargetSpec.model_validate({"base_url": arguments.base_url, **key})
-        canary = CanarySpec.model_validate({"target": "endpoint", "model": arguments.model, **question})
+        canary = CanarySpec.model_validate({"target": "endpoint", "model": arguments.model, **prompt})
     except ValidationError as error:
         problem = error.errors(include_input=False, include_url=False)[0]
         option = "--" + str(problem["loc"][0] if problem["loc"] else "api_key").replace("_", "-")
-        raise Unusable(f"{option}: {problem['msg'].removeprefix('Value error, ')}") from None
+        raise UsageError(f"{option}: {problem['msg'].removeprefix('Value error, ')}") from None
     return {"endpoint": target}, {"probe": canary}
 
 
@@ -70,32 +70,32 @@ def _key_from_environment() -> str:
     return os.environ.get("OPENAI_API_KEY") or "none"
 
 
-async def _probe(
-    targets: Mapping[str, "TargetSpec"], canaries: Mapping[str, "CanarySpec"], *, as_json: bool, diagnosed: bool
+async def _run_probe(
+    targets: Mapping[str, "TargetSpec"], canaries: Mapping[str, "CanarySpec"], *, as_json: bool, with_diagnosis: bool
 ) -> int:
     import msgspec
 
     from streamcanary.canary.preflight import diagnose
     from streamcanary.canary.runners import CanaryRunners
-    from streamcanary.cli.probe_output import show_diagnosis, show_event, show_outcome
+    from streamcanary.cli.probe_output import print_diagnosis, print_event, print_outcome
     from streamcanary.model.clock import SystemClock
     from streamcanary.model.outcome import OutcomeKind
 
-    clock, good = SystemClock(), True
-    async with CanaryRunners(targets, canaries, clock=clock, on_event=None if as_json else show_event) as fleet:
-        for name, run in fleet.by_name.items():
+    clock, all_succeeded = SystemClock(), True
+    async with CanaryRunners(targets, canaries, clock=clock, on_event=None if as_json else print_event) as runners:
+        for name, runner in runners.by_name.items():
             if not as_json:
-                print(f"{name}: asking {run.canary.target} for {canaries[name].model}")
-            if diagnosed:
-                diagnosis = await diagnose(targets[run.canary.target], canaries[name].model, clock=clock)
+                print(f"{name}: asking {runner.canary.target} for {canaries[name].model}")
+            if with_diagnosis:
+                diagnosis = await diagnose(targets[runner.canary.target], canaries[name].model, clock=clock)
                 if as_json:
                     print(msgspec.json.encode({"canary": name, "diagnosis": diagnosis}).decode(), flush=True)
                 else:
-                    show_diagnosis(diagnosis)
-            outcome = await run(clock.time())
-            good = good and outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW)
+                    print_diagnosis(diagnosis)
+            outcome = await runner(clock.time())
+            all_succeeded = all_succeeded and outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW)
             if as_json:
                 print(msgspec.json.encode(outcome).decode())
             else:
-                show_outcome(outcome)
-    return 0 if good else 1
+                print_outcome(outcome)
+    return 0 if all_succeeded else 1

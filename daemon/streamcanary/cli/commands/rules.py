@@ -4,14 +4,14 @@ import argparse
 import sys
 
 from streamcanary.alerting.prometheus.rule_export import export_rules
-from streamcanary.cli.load_config import Unusable, read_config
+from streamcanary.cli.load_config import UsageError, load_config
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Print the rule file; return 0, or 2 if the configuration is bad."""
     try:
-        settings = read_config(arguments.config)
-    except Unusable:
+        settings = load_config(arguments.config)
+    except UsageError:
         return 2
     sys.stdout.write(export_rules(settings.alerts, settings.instance, settings.to_canaries()))
     return 0

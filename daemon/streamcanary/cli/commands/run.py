@@ -5,17 +5,17 @@ import asyncio
 import logging
 import sys
 
-from streamcanary.cli.load_config import Unusable, read_config
+from streamcanary.cli.load_config import UsageError, load_config
 from streamcanary.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-_MOST_WARNINGS = 20  # of the configuration; check has them all
+_MAX_WARNINGS = 20  # of the configuration; check has them all
 
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the daemon; return 0 after SIGTERM or SIGINT, 2 if the configuration or the store cannot be used."""
-    from streamcanary.cli.config_secrets import Secrets
+    from streamcanary.cli.config_secrets import ConfigSecrets
     from streamcanary.model.config_types.secret import SecretUnreadable
     from streamcanary.store.errors import StoreError
     from streamcanary.telemetry import logs
@@ -24,12 +24,12 @@ def main(arguments: argparse.Namespace) -> int:
     from streamcanary.transport.tls import TlsFileError
 
     try:
-        settings = read_config(arguments.config)
-    except Unusable:
+        settings = load_config(arguments.config)
+    except UsageError:
         return 2
     json = {"auto": None, "json": True, "console": False}[arguments.log_format]
-    logs.configure(arguments.log_level, json=json, secrets=Secrets(settings))
-    for problem in settings.warnings[:_MOST_WARNINGS]:
+    logs.configure(arguments.log_level, json=json, secrets=ConfigSecrets(settings))
+    for problem in settings.warnings[:_MAX_WARNINGS]:
         _log.warning("%s", problem)
     try:
         asyncio.run(_run(settings))
@@ -40,7 +40,7 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 async def _run(settings: Settings) -> None:
-    from streamcanary.app import serve
+    from streamcanary.app import run_daemon
     from streamcanary.cli.signals import stop_on_signal
 
-    await serve(settings, stop_on_signal())
+    await run_daemon(settings, stop_on_signal())

@@ -27,7 +27,7 @@ def main(arguments: argparse.Namespace) -> int:
     for path in arguments.files:
         print(f"Unit Testing:  {path}")
         try:
-            failures = [line for file, origin, ground in _read(path) for line in _run(file, origin, ground)]
+            failures = [line for file, origin, ground in _load_tests(path) for line in _run_file(file, origin, ground)]
         except ConfigInvalid as invalid:
             print("  BAD FILE", flush=True)
             print(render(invalid.problems), file=sys.stderr)
@@ -43,7 +43,7 @@ def main(arguments: argparse.Namespace) -> int:
     return code
 
 
-def _read(path: Path) -> list[tuple[TestFile, str, RulesUnderTest]]:
+def _load_tests(path: Path) -> list[tuple[TestFile, str, RulesUnderTest]]:
     """Return the tests in ``path``, once for each configuration that they are to hold for, with its name.
 
     Raises:
@@ -56,16 +56,18 @@ def _read(path: Path) -> list[tuple[TestFile, str, RulesUnderTest]]:
         raise ConfigInvalid([*document.problems, *explain_validation_error(error, document, (TestFile,))]) from None
     problems = list(document.problems)
     runs = []
-    for origin, ground in _grounds(path, file, problems):
-        wrong = [document.problem_at(misfit.path, misfit.message) for misfit in reference_issues(file, ground)]
-        problems += [problem for problem in wrong if problem not in problems]
+    for origin, ground in _load_rules_under_test(path, file, problems):
+        reference_problems = [
+            document.problem_at(misfit.path, misfit.message) for misfit in reference_issues(file, ground)
+        ]
+        problems += [problem for problem in reference_problems if problem not in problems]
         runs.append((file, origin, ground))
     if problems:
         raise ConfigInvalid(problems)
     return runs
 
 
-def _grounds(path: Path, file: TestFile, problems: list[Problem]) -> Iterator[tuple[str, RulesUnderTest]]:
+def _load_rules_under_test(path: Path, file: TestFile, problems: list[Problem]) -> Iterator[tuple[str, RulesUnderTest]]:
     if file.alerts is not None:
         yield "", RulesUnderTest(file.alerts)
     for name in file.rule_files or ():
@@ -78,35 +80,35 @@ def _grounds(path: Path, file: TestFile, problems: list[Problem]) -> Iterator[tu
             yield str(name), RulesUnderTest(settings.alerts, settings.instance, canaries)
 
 
-def _run(file: TestFile, origin: str, ground: RulesUnderTest) -> Iterator[str]:
-    for failure in run_tests(file, ground):
-        yield from _show(failure, origin)
+def _run_file(file: TestFile, origin: str, rules_under_test: RulesUnderTest) -> Iterator[str]:
+    for failure in run_tests(file, rules_under_test):
+        yield from _format_failure(failure, origin)
 
 
-def _show(failure: RuleTestFailure, origin: str) -> Iterator[str]:
+def _format_failure(failure: RuleTestFailure, origin: str) -> Iterator[str]:
     """Say what failed, as promtool does."""
     name = f"name: {failure.group}, " if failure.group else ""
     where = f"rules: {origin}, " if origin else ""
     yield f"    {where}{name}alertname: {failure.alertname}, time: {format_duration(failure.time)},"
-    yield from _list("exp", failure.expected)
-    yield from _list("got", failure.got)
+    yield from _format_alerts("exp", failure.expected)
+    yield from _format_alerts("got", failure.got)
     yield ""
 
 
-def _list(title: str, firing: tuple[FiringAlert, ...]) -> Iterator[str]:
+def _format_alerts(title: str, firing: tuple[FiringAlert, ...]) -> Iterator[str]:
     if not firing:
         yield f"        {title}:[]"
         return
     yield f"        {title}:["
     for number, alert in enumerate(firing):
         yield f"            {number}:"
-        yield f"              Labels:{_pairs(alert.labels)}"
+        yield f"              Labels:{_format_labels(alert.labels)}"
         if alert.annotations is not None:
-            yield f"              Annotations:{_pairs(alert.annotations)}"
+            yield f"              Annotations:{_format_labels(alert.annotations)}"
     yield "        ]"
 
 
-def _pairs(pairs: tuple[tuple[str, str], ...]) -> str:
+def _format_labels(pairs: tuple[tuple[str, str], ...]) -> str:
     written = (f"{name}={_quote(value)}" for name, value in pairs)
     return "{" + ", ".join(written) + "}"
 

@@ -4,7 +4,7 @@ import argparse
 import sys
 from urllib.parse import quote
 
-from streamcanary.cli.daemon_client import Unanswered, ask
+from streamcanary.cli.daemon_client import DaemonRequestError, request_daemon
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -12,8 +12,8 @@ def main(arguments: argparse.Namespace) -> int:
     code = 0
     for name in arguments.ids:
         try:
-            ask(arguments, "DELETE", f"/api/v1/silences/{quote(name, safe='')}")
-        except Unanswered as error:
+            request_daemon(arguments, "DELETE", f"/api/v1/silences/{quote(name, safe='')}")
+        except DaemonRequestError as error:
             print(f"streamcanary: {error}", file=sys.stderr)
             code = 1
     return code

@@ -9,19 +9,19 @@ import secrets
 from collections.abc import Callable, Mapping
 from typing import Any, Self
 
-from streamcanary.simulator.http.http1 import BadRequest, PeerGone, RequestReader
+from streamcanary.simulator.http.http1 import BadRequest, PeerDisconnected, RequestReader
 
-_PATIENCE = 10.0  # seconds that a delivery may take to arrive
+_TIMEOUT = 10.0  # seconds that a delivery may take to arrive
 
 
-class Pager:
+class WebhookReceiver:
     """Listens while it is entered; ``on_page`` is told of every page that is signed as it should be."""
 
-    def __init__(self, on_page: Callable[[dict[str, Any]], None]) -> None:
-        self._on_page = on_page
+    def __init__(self, on_notification: Callable[[dict[str, Any]], None]) -> None:
+        self._on_notification = on_notification
         self._key = secrets.token_bytes(32)
         self._server: asyncio.Server | None = None
-        self.seen: set[str] = set()
+        self.seen_ids: set[str] = set()
 
     @property
     def secret(self) -> str:
@@ -47,23 +47,27 @@ class Pager:
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         requests = RequestReader(reader)
         try:
-            async with asyncio.timeout(_PATIENCE):
-                head = await requests.head()
-                body = await requests.body(head)
-            status = "204 No Content" if self._take(head.headers, body) else "401 Unauthorized"
+            async with asyncio.timeout(_TIMEOUT):
+                head = await requests.read_head()
+                body = await requests.read_body(head)
+            status = "204 No Content" if self._accept_delivery(head.headers, body) else "401 Unauthorized"
             writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
             await writer.drain()
-        except (BadRequest, PeerGone, ConnectionError, TimeoutError):
+        except (BadRequest, PeerDisconnected, ConnectionError, TimeoutError):
             pass  # not a delivery; the sender tries again if it was one
         finally:
             writer.close()
 
-    def _take(self, headers: Mapping[str, str], body: bytes) -> bool:
-        name, sent, given = (headers.get(f"webhook-{field}", "") for field in ("id", "timestamp", "signature"))
-        digest = hmac.new(self._key, b".".join((name.encode(), sent.encode(), body)), hashlib.sha256).digest()
-        if not hmac.compare_digest(given, "v1," + base64.b64encode(digest).decode()):
+    def _accept_delivery(self, headers: Mapping[str, str], body: bytes) -> bool:
+        notification_id, timestamp, signature = (
+            headers.get(f"webhook-{field}", "") for field in ("id", "timestamp", "signature")
+        )
+        digest = hmac.new(
+            self._key, b".".join((notification_id.encode(), timestamp.encode(), body)), hashlib.sha256
+        ).digest()
+        if not hmac.compare_digest(signature, "v1," + base64.b64encode(digest).decode()):
             return False
-        if name not in self.seen:  # delivery is at least once: a repeat has the same id
-            self.seen.add(name)
-            self._on_page(json.loads(body))
+        if notification_id not in self.seen_ids:  # delivery is at least once: a repeat has the same id
+            self.seen_ids.add(notification_id)
+            self._on_notification(json.loads(body))
         return True

@@ -31,15 +31,15 @@ class SseDecoder:
     """
 
     __slots__ = (
-        "_data",
-        "_event_type",
         "_at_start",
+        "_data",
+        "_data_size",
+        "_event_type",
+        "_fast_path_limit",
         "_max_event",
         "_max_line",
-        "_fast_path_limit",
         "_partial_line",
         "_partial_line_size",
-        "_data_size",
         "_skip_lf",
     )
 

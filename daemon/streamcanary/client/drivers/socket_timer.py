@@ -23,7 +23,7 @@ class SocketTimer:
     seconds of ``time.monotonic``. Without a socket (a transport that does not show its own) it never strikes.
     """
 
-    __slots__ = ("_is_armed", "_deadline", "_has_fired", "_lock", "_next_check", "_socket")
+    __slots__ = ("_deadline", "_has_fired", "_is_armed", "_lock", "_next_check", "_socket")
 
     def __init__(self, sock: socket.socket | None) -> None:
         self._socket = sock

@@ -15,7 +15,7 @@ class TaskTimer:
     alarm's if :meth:`rang` says so. ``deadline`` is in seconds of the loop's clock.
     """
 
-    __slots__ = ("_prior_cancellations", "_deadline", "_has_fired", "_loop", "_task", "_handle")
+    __slots__ = ("_deadline", "_handle", "_has_fired", "_loop", "_prior_cancellations", "_task")
 
     def __init__(self) -> None:
         self._loop = asyncio.get_running_loop()

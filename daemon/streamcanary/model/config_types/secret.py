@@ -66,7 +66,7 @@ class Secret:
     a file is looked at on every :meth:`reveal` and read only when its identity, size or time of change differs.
     """
 
-    __slots__ = ("_path", "_file_version", "_value")
+    __slots__ = ("_file_version", "_path", "_value")
 
     def __init__(self, value: str | None = None, *, path: Path | None = None) -> None:
         if (value is None) is (path is None):

@@ -9,15 +9,23 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from streamcanary.simulator.api.answer import CALL_ID, TEXT, Answer, Kind, Part, count_tokens, text_answer
-from streamcanary.simulator.api.base import Break, Script, decode, event
+from streamcanary.simulator.api.answer import (
+    ANSWER_PIECES,
+    TOOL_CALL_ID_PREFIX,
+    Answer,
+    Part,
+    PartKind,
+    count_tokens,
+    text_answer,
+)
+from streamcanary.simulator.api.base import StreamedBody, StreamErrorKind, decode_request, encode_event
 
-DONE: Final = b"data: [DONE]\n\n"
-_FIELDS: Final = {
-    Kind.TEXT: "content",
-    Kind.REFUSAL: "refusal",
-    Kind.SUMMARY: "reasoning_content",
-    Kind.REASONING: "reasoning",
+DONE_EVENT: Final = b"data: [DONE]\n\n"
+_FIELD_BY_KIND: Final = {
+    PartKind.TEXT: "content",
+    PartKind.REFUSAL: "refusal",
+    PartKind.REASONING_SUMMARY: "reasoning_content",
+    PartKind.REASONING: "reasoning",
 }
 
 
@@ -27,7 +35,7 @@ class StreamOptions(Struct):
     include_usage: bool | None = None
 
 
-class ChatAsk(Struct):
+class ChatRequest(Struct):
     """What the simulator reads of the body of a request; all else is accepted and left alone."""
 
     model: str
@@ -37,88 +45,88 @@ class ChatAsk(Struct):
     n: int | None = None
 
 
-class Chat(Struct, frozen=True, kw_only=True):
+class ChatApiResponse(Struct, frozen=True, kw_only=True):
     """One answer to one request; ``created`` is in seconds since the epoch."""
 
     id: str
     created: int
     model: str
-    streamed: bool
+    is_streamed: bool
     include_usage: bool
     prompt_tokens: int
     answer: Answer
 
     @classmethod
-    def read(cls, body: bytes, *, token: str, now: float) -> "Chat":
+    def from_request(cls, body: bytes, *, token: str, now: float) -> "ChatApiResponse":
         """Return the good answer to the request that ``body`` spells; ``token`` makes its id.
 
         Raises:
             ValueError: if it is not a request that can be answered.
         """
-        ask = decode(body, ChatAsk)
-        if ask.n not in (None, 1):
+        request = decode_request(body, ChatRequest)
+        if request.n not in (None, 1):
             raise ValueError("the simulator gives one choice, so n is 1 or left out")
         return cls(
             id=f"chatcmpl-{token}",
             created=int(now),
-            model=ask.model,
-            streamed=bool(ask.stream),
-            include_usage=bool(ask.stream_options and ask.stream_options.include_usage),
-            prompt_tokens=count_tokens(ask.messages),
-            answer=text_answer(*TEXT),
+            model=request.model,
+            is_streamed=bool(request.stream),
+            include_usage=bool(request.stream_options and request.stream_options.include_usage),
+            prompt_tokens=count_tokens(request.messages),
+            answer=text_answer(*ANSWER_PIECES),
         )
 
-    def saying(self, answer: Answer) -> "Chat":
+    def with_answer(self, answer: Answer) -> "ChatApiResponse":
         """Return another answer to the same request."""
         return msgspec.structs.replace(self, answer=answer)
 
-    def script(self) -> Script:
+    def streamed_body(self) -> StreamedBody:
         """Return the events: the role, each delta, the end, the usage if asked for, ``[DONE]``."""
         answer = self.answer
-        closing = [self._chunk({}, finish_reason=answer.finish_reason)]
+        after_deltas = [self._chunk_event({}, finish_reason=answer.finish_reason)]
         if self.include_usage:
-            closing.append(event({**self._frame(), "choices": [], "usage": self._usage()}))
-        if answer.done:
-            closing.append(DONE)
-        return Script(
-            opening=(self._chunk({"role": "assistant", "content": "", "refusal": None}),),
-            deltas=tuple(self._chunk(delta) for delta in _deltas(answer)),
-            closing=tuple(closing),
+            after_deltas.append(encode_event({**self._envelope(), "choices": [], "usage": self._usage()}))
+        if answer.has_done_marker:
+            after_deltas.append(DONE_EVENT)
+        return StreamedBody(
+            before_deltas=(self._chunk_event({"role": "assistant", "content": "", "refusal": None}),),
+            deltas=tuple(self._chunk_event(delta) for delta in _deltas(answer)),
+            after_deltas=tuple(after_deltas),
         )
 
-    def whole(self) -> bytes:
+    def json_body(self) -> bytes:
         """Return the answer as one JSON object."""
         answer = self.answer
         choice = {"index": 0, "message": _message(answer), "logprobs": None, "finish_reason": answer.finish_reason}
-        frame = {**self._frame(), "object": "chat.completion"}
+        frame = {**self._envelope(), "object": "chat.completion"}
         return msgspec.json.encode({**frame, "choices": [choice], "usage": self._usage()})
 
-    def empty_delta(self, sent: int) -> bytes:
+    def empty_delta(self, sequence_number: int) -> bytes:
         """Return an event whose text is empty."""
-        return self._chunk({"content": ""})
+        return self._chunk_event({"content": ""})
 
-    def break_off(self, how: Break, error: dict[str, Any], sent: int) -> bytes | None:
+    def error_event(self, kind: StreamErrorKind, error: dict[str, Any], sequence_number: int) -> bytes | None:
         """Return the event that says so; a failed answer is told as an error, for a cancelled one there is no word."""
-        match how:
+        match kind:
             case "bare" | "failed":
-                return event({"error": error}) + DONE
+                return encode_event({"error": error}) + DONE_EVENT
             case "flat":
                 flat = {name: error[name] for name in ("code", "message", "param")}
-                return event({"type": "error", **flat}, "error")
+                return encode_event({"type": "error", **flat}, "error")
             case "nested":
-                return event({"type": "error", "error": error}, "error")
+                return encode_event({"type": "error", "error": error}, "error")
             case "cancelled":
                 return None
 
-    def broken(self, how: Break, error: dict[str, Any]) -> bytes | None:
+    def json_error(self, kind: StreamErrorKind, error: dict[str, Any]) -> bytes | None:
         """Return the error as the whole body, whichever way a stream would tell it."""
-        return None if how == "cancelled" else msgspec.json.encode({"error": error})
+        return None if kind == "cancelled" else msgspec.json.encode({"error": error})
 
-    def _chunk(self, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
+    def _chunk_event(self, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
         """Return the event of one delta. Asked for usage, every event has the field, and all but the last have null."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self.include_usage else {}
-        return event({**self._frame(), "choices": [choice], **usage})
+        return encode_event({**self._envelope(), "choices": [choice], **usage})
 
     def _usage(self) -> dict[str, Any]:
         output = self.answer.tokens
@@ -135,7 +143,7 @@ class Chat(Struct, frozen=True, kw_only=True):
             },
         }
 
-    def _frame(self) -> dict[str, Any]:
+    def _envelope(self) -> dict[str, Any]:
         return {
             "id": self.id,
             "object": "chat.completion.chunk",
@@ -150,10 +158,10 @@ def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
     """Yield what each event adds; a tool call begins with its name, and its pieces are known by their index."""
     calls = 0
     for part in answer.parts:
-        if part.kind is not Kind.CALL:
-            yield from ({_FIELDS[part.kind]: piece} for piece in part.pieces)
+        if part.kind is not PartKind.TOOL_CALL:
+            yield from ({_FIELD_BY_KIND[part.kind]: piece} for piece in part.pieces)
             continue
-        yield {"tool_calls": [{"index": calls, **_call(calls, part.name, "")}]}
+        yield {"tool_calls": [{"index": calls, **_tool_call(calls, part.name, "")}]}
         for piece in part.pieces:
             yield {"tool_calls": [{"index": calls, "function": {"arguments": piece}}]}
         calls += 1
@@ -164,15 +172,15 @@ def _message(answer: Answer) -> dict[str, Any]:
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     calls: list[Part] = []
     for part in answer.parts:
-        if part.kind is Kind.CALL:
+        if part.kind is PartKind.TOOL_CALL:
             calls.append(part)
         elif part.pieces:
-            message[_FIELDS[part.kind]] = part.whole
+            message[_FIELD_BY_KIND[part.kind]] = part.text
     if calls:
-        message["tool_calls"] = [_call(index, call.name, call.whole) for index, call in enumerate(calls)]
+        message["tool_calls"] = [_tool_call(index, call.name, call.text) for index, call in enumerate(calls)]
     return message
 
 
-def _call(index: int, name: str, arguments: str) -> dict[str, Any]:
+def _tool_call(index: int, name: str, arguments: str) -> dict[str, Any]:
     function = {"name": name, "arguments": arguments}
-    return {"id": f"{CALL_ID}{index + 1}", "type": "function", "function": function}
+    return {"id": f"{TOOL_CALL_ID_PREFIX}{index + 1}", "type": "function", "function": function}

@@ -19,6 +19,6 @@ def error_body(message: str, type: str, code: str | None = None, param: str | No
     return msgspec.json.encode({"error": error_object(message, type, code, param)})
 
 
-def invalid_request(message: str, code: str | None = None, param: str | None = None) -> bytes:
+def invalid_request_body(message: str, code: str | None = None, param: str | None = None) -> bytes:
     """Return the body of an error that the request itself is to blame for."""
     return error_body(message, "invalid_request_error", code, param)

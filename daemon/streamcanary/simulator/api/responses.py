@@ -9,12 +9,16 @@ from typing import Annotated, Any, Final
 import msgspec
 from msgspec import Meta, Struct
 
-from streamcanary.simulator.api.answer import TEXT, Answer, count_tokens, text_answer
-from streamcanary.simulator.api.base import Break, Script, decode, event
-from streamcanary.simulator.api.responses_output import Event, Output
+from streamcanary.simulator.api.answer import ANSWER_PIECES, Answer, count_tokens, text_answer
+from streamcanary.simulator.api.base import StreamedBody, StreamErrorKind, decode_request, encode_event
+from streamcanary.simulator.api.responses_output import Event, ResponsesOutput
 
-_STATUS: Final = {None: None, "length": "incomplete", "content_filter": "incomplete"}  # all others: completed
-_REASONS: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
+_STATUS_BY_FINISH_REASON: Final = {
+    None: None,
+    "length": "incomplete",
+    "content_filter": "incomplete",
+}  # all others: completed
+_INCOMPLETE_REASONS: Final = {"length": "max_output_tokens", "content_filter": "content_filter"}
 
 
 class StreamOptions(Struct):
@@ -23,7 +27,7 @@ class StreamOptions(Struct):
     include_obfuscation: bool | None = None
 
 
-class ResponsesAsk(Struct):
+class ResponsesRequest(Struct):
     """What the simulator reads of the body of a request; all else is accepted and left alone."""
 
     model: str
@@ -36,7 +40,7 @@ class ResponsesAsk(Struct):
     background: bool | None = None
 
 
-class Responses(Struct, frozen=True, kw_only=True):
+class ResponsesApiResponse(Struct, frozen=True, kw_only=True):
     """One answer to one request; ``created`` is in seconds since the epoch, ``echo`` is repeated from the request.
 
     ``padded`` tells whether each delta hides its length.
@@ -45,90 +49,94 @@ class Responses(Struct, frozen=True, kw_only=True):
     token: str
     created: int
     model: str
-    streamed: bool
-    padded: bool
+    is_streamed: bool
+    is_padded: bool
     input_tokens: int
-    echo: dict[str, Any]
+    echoed_fields: dict[str, Any]
     answer: Answer
 
     @classmethod
-    def read(cls, body: bytes, *, token: str, now: float) -> "Responses":
+    def from_request(cls, body: bytes, *, token: str, now: float) -> "ResponsesApiResponse":
         """Return the good answer to the request that ``body`` spells; ``token`` makes its ids.
 
         Raises:
             ValueError: if it is not a request that can be answered.
         """
-        ask = decode(body, ResponsesAsk)
-        if ask.background:
+        request = decode_request(body, ResponsesRequest)
+        if request.background:
             raise ValueError("the simulator answers at once, so background is false or left out")
-        options = ask.stream_options
+        options = request.stream_options
         return cls(
             token=token,
             created=int(now),
-            model=ask.model,
-            streamed=bool(ask.stream),
-            padded=options is None or options.include_obfuscation is not False,
-            input_tokens=count_tokens([{"content": ask.input}] if isinstance(ask.input, str) else ask.input),
-            echo={
-                "instructions": ask.instructions,
-                "max_output_tokens": ask.max_output_tokens,
-                "store": ask.store is not False,
+            model=request.model,
+            is_streamed=bool(request.stream),
+            is_padded=options is None or options.include_obfuscation is not False,
+            input_tokens=count_tokens(
+                [{"content": request.input}] if isinstance(request.input, str) else request.input
+            ),
+            echoed_fields={
+                "instructions": request.instructions,
+                "max_output_tokens": request.max_output_tokens,
+                "store": request.store is not False,
             },
-            answer=text_answer(*TEXT),
+            answer=text_answer(*ANSWER_PIECES),
         )
 
-    def saying(self, answer: Answer) -> "Responses":
+    def with_answer(self, answer: Answer) -> "ResponsesApiResponse":
         """Return another answer to the same request."""
         return msgspec.structs.replace(self, answer=answer)
 
-    def script(self) -> Script:
+    def streamed_body(self) -> StreamedBody:
         """Return the events: created, in progress, each item with its parts and deltas, the terminal state."""
         events = list(self._events())
         deltas = [number for number, data in enumerate(events) if data["type"].endswith(".delta")]
         first, last = (deltas[0], deltas[-1] + 1) if deltas else (2, 2)
-        spelled = tuple(_number(data, number) for number, data in enumerate(events))
-        return Script(opening=spelled[:first], deltas=spelled[first:last], closing=spelled[last:])
+        encoded = tuple(_encode_numbered(data, number) for number, data in enumerate(events))
+        return StreamedBody(before_deltas=encoded[:first], deltas=encoded[first:last], after_deltas=encoded[last:])
 
-    def whole(self) -> bytes:
+    def json_body(self) -> bytes:
         """Return the answer as one JSON object."""
-        return msgspec.json.encode(self._ended())
+        return msgspec.json.encode(self._final_response())
 
-    def empty_delta(self, sent: int) -> bytes:
+    def empty_delta(self, sequence_number: int) -> bytes:
         """Return an event whose text is empty."""
-        return _number(self._output().empty_delta(), sent)
+        return _encode_numbered(self._output().empty_delta(), sequence_number)
 
-    def break_off(self, how: Break, error: dict[str, Any], sent: int) -> bytes:
+    def error_event(self, kind: StreamErrorKind, error: dict[str, Any], sequence_number: int) -> bytes:
         """Return the event that says so."""
-        match how:
+        match kind:
             case "bare":  # not OpenAI's: gateways in front of it tell their own errors like this
-                return event({"error": error})
+                return encode_event({"error": error})
             case "flat":
                 flat = {name: error[name] for name in ("code", "message", "param")}
-                return _number({"type": "error", **flat}, sent)
+                return _encode_numbered({"type": "error", **flat}, sequence_number)
             case "nested":
-                return _number({"type": "error", "error": error}, sent)
+                return _encode_numbered({"type": "error", "error": error}, sequence_number)
             case "failed" | "cancelled":
-                return _number({"type": f"response.{how}", "response": self._stopped(how, error)}, sent)
+                return _encode_numbered(
+                    {"type": f"response.{kind}", "response": self._aborted_response(kind, error)}, sequence_number
+                )
 
-    def broken(self, how: Break, error: dict[str, Any]) -> bytes:
+    def json_error(self, kind: StreamErrorKind, error: dict[str, Any]) -> bytes:
         """Return the response in its terminal state, or the error as the whole body."""
-        if how in ("failed", "cancelled"):
-            return msgspec.json.encode(self._stopped(how, error))
+        if kind in ("failed", "cancelled"):
+            return msgspec.json.encode(self._aborted_response(kind, error))
         return msgspec.json.encode({"error": error})
 
     def _events(self) -> Iterator[Event]:
-        begun = self._response("in_progress")
-        yield {"type": "response.created", "response": begun}
-        yield {"type": "response.in_progress", "response": begun}
+        created = self._response("in_progress")
+        yield {"type": "response.created", "response": created}
+        yield {"type": "response.in_progress", "response": created}
         yield from self._output().events()
         if self.answer.finish_reason is not None:
-            ended = self._ended()
-            yield {"type": f"response.{ended['status']}", "response": ended}
+            final = self._final_response()
+            yield {"type": f"response.{final['status']}", "response": final}
 
-    def _ended(self) -> dict[str, Any]:
+    def _final_response(self) -> dict[str, Any]:
         """Return the response as its terminal event, or a request without ``stream``, has it."""
-        finish_reason, status = self.answer.finish_reason, self._status()
-        reason = _REASONS.get(finish_reason or "")
+        finish_reason, status = self.answer.finish_reason, self._final_status()
+        reason = _INCOMPLETE_REASONS.get(finish_reason or "")
         return {
             **self._response(status),
             "completed_at": self.created if status == "completed" else None,
@@ -138,18 +146,18 @@ class Responses(Struct, frozen=True, kw_only=True):
             "usage": self._usage(),
         }
 
-    def _status(self) -> str | None:
+    def _final_status(self) -> str | None:
         """Return the terminal status; ``None`` for an answer that does not say that it has ended."""
-        return _STATUS.get(self.answer.finish_reason, "completed")
+        return _STATUS_BY_FINISH_REASON.get(self.answer.finish_reason, "completed")
 
-    def _output(self) -> Output:
-        status = self._status() or "completed"
-        return Output(token=self.token, answer=self.answer, status=status, padded=self.padded)
+    def _output(self) -> ResponsesOutput:
+        status = self._final_status() or "completed"
+        return ResponsesOutput(token=self.token, answer=self.answer, status=status, is_padded=self.is_padded)
 
-    def _stopped(self, status: str, error: dict[str, Any]) -> dict[str, Any]:
+    def _aborted_response(self, status: str, error: dict[str, Any]) -> dict[str, Any]:
         """Return the response as it is when the server gives it up: without output, and without usage."""
-        told = {"code": error["code"], "message": error["message"]} if status == "failed" else None
-        return {**self._response(status), "error": told}
+        error_details = {"code": error["code"], "message": error["message"]} if status == "failed" else None
+        return {**self._response(status), "error": error_details}
 
     def _response(self, status: str | None) -> dict[str, Any]:
         return {
@@ -180,7 +188,7 @@ class Responses(Struct, frozen=True, kw_only=True):
             "usage": None,
             "user": None,
             "metadata": {},
-            **self.echo,
+            **self.echoed_fields,
         }
 
     def _usage(self) -> dict[str, Any]:
@@ -194,7 +202,7 @@ class Responses(Struct, frozen=True, kw_only=True):
         }
 
 
-def _number(data: Event, number: int) -> bytes:
+def _encode_numbered(data: Event, number: int) -> bytes:
     """Return the event under its number, which stands after its type, and under its name."""
-    kind = data["type"]
-    return event({"type": kind, "sequence_number": number, **data}, kind)
+    event_type = data["type"]
+    return encode_event({"type": event_type, "sequence_number": number, **data}, event_type)

@@ -9,14 +9,14 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from streamcanary.simulator.api.answer import CALL_ID, Answer, Kind, Part
+from streamcanary.simulator.api.answer import TOOL_CALL_ID_PREFIX, Answer, Part, PartKind
 
 Event = dict[str, Any]
 """An event before it has its number."""
-_PADDED = 16  # characters of a delta with its padding, which hides the length of tokens from who listens to TLS
+_PADDING_UNIT = 16  # characters of a delta with its padding, which hides the length of tokens from who listens to TLS
 
 
-class _Form(Struct, frozen=True, kw_only=True):
+class _PartFormat(Struct, frozen=True, kw_only=True):
     """How a part of an answer is spelled.
 
     The ids of its item begin with ``item``, the names of the events of its deltas with ``stem``; ``whole`` is what the
@@ -24,30 +24,34 @@ class _Form(Struct, frozen=True, kw_only=True):
     events about that begin with ``added``, ``index`` counts it; the arguments of a call stand in the item itself.
     """
 
-    item: str
-    stem: str
-    whole: str = "text"
-    part: str | None = None
-    added: str = "response.content_part"
-    index: str = "content_index"
+    id_prefix: str
+    event_prefix: str
+    text_key: str = "text"
+    part_type: str | None = None
+    part_event_prefix: str = "response.content_part"
+    index_key: str = "content_index"
 
 
-_FORMS: Final = {
-    Kind.TEXT: _Form(item="msg", stem="response.output_text", part="output_text"),
-    Kind.REFUSAL: _Form(item="msg", stem="response.refusal", whole="refusal", part="refusal"),
-    Kind.CALL: _Form(item="fc", stem="response.function_call_arguments", whole="arguments"),
-    Kind.SUMMARY: _Form(
-        item="rs",
-        stem="response.reasoning_summary_text",
-        part="summary_text",
-        added="response.reasoning_summary_part",
-        index="summary_index",
+_PART_FORMATS: Final = {
+    PartKind.TEXT: _PartFormat(id_prefix="msg", event_prefix="response.output_text", part_type="output_text"),
+    PartKind.REFUSAL: _PartFormat(
+        id_prefix="msg", event_prefix="response.refusal", text_key="refusal", part_type="refusal"
     ),
-    Kind.REASONING: _Form(item="rs", stem="response.reasoning_text", part="reasoning_text"),
+    PartKind.TOOL_CALL: _PartFormat(
+        id_prefix="fc", event_prefix="response.function_call_arguments", text_key="arguments"
+    ),
+    PartKind.REASONING_SUMMARY: _PartFormat(
+        id_prefix="rs",
+        event_prefix="response.reasoning_summary_text",
+        part_type="summary_text",
+        part_event_prefix="response.reasoning_summary_part",
+        index_key="summary_index",
+    ),
+    PartKind.REASONING: _PartFormat(id_prefix="rs", event_prefix="response.reasoning_text", part_type="reasoning_text"),
 }
 
 
-class Output(Struct, frozen=True, kw_only=True):
+class ResponsesOutput(Struct, frozen=True, kw_only=True):
     """One item for each part of ``answer``; ``token`` makes their ids, ``padded`` deltas hide their length.
 
     ``status`` is that of each item once it is done: ``completed`` or ``incomplete``.
@@ -56,7 +60,7 @@ class Output(Struct, frozen=True, kw_only=True):
     token: str
     answer: Answer
     status: str
-    padded: bool
+    is_padded: bool
 
     def items(self) -> list[dict[str, Any]]:
         """Return the items, done."""
@@ -65,70 +69,85 @@ class Output(Struct, frozen=True, kw_only=True):
     def events(self) -> Iterator[Event]:
         """Yield the life of each item: it is added, grows by deltas, is done."""
         for index, part in enumerate(self.answer.parts):
-            yield {"type": "response.output_item.added", "output_index": index, "item": self._begun(index, part)}
-            yield from self._growth(index, part)
+            yield {"type": "response.output_item.added", "output_index": index, "item": self._added_item(index, part)}
+            yield from self._part_events(index, part)
             done = self._item(index, part, self.status)
             yield {"type": "response.output_item.done", "output_index": index, "item": done}
 
     def empty_delta(self) -> Event:
         """Return a delta that adds nothing to the first text."""
-        return self._delta(0, Kind.TEXT, "")
+        return self._delta_event(0, PartKind.TEXT, "")
 
-    def _growth(self, index: int, part: Part) -> Iterator[Event]:
-        form, place = _FORMS[part.kind], self._place(index, part.kind)
-        if form.part is not None:
-            yield {"type": f"{form.added}.added", **place, "part": _held(_empty(part))}
+    def _part_events(self, index: int, part: Part) -> Iterator[Event]:
+        part_format, location = _PART_FORMATS[part.kind], self._location(index, part.kind)
+        if part_format.part_type is not None:
+            yield {
+                "type": f"{part_format.part_event_prefix}.added",
+                **location,
+                "part": _content_part(_without_text(part)),
+            }
         for piece in part.pieces:
-            yield self._delta(index, part.kind, piece)
-        yield {"type": f"{form.stem}.done", **place, form.whole: part.whole, **_logprobs(part.kind)}
-        if form.part is not None:
-            yield {"type": f"{form.added}.done", **place, "part": _held(part)}
+            yield self._delta_event(index, part.kind, piece)
+        yield {
+            "type": f"{part_format.event_prefix}.done",
+            **location,
+            part_format.text_key: part.text,
+            **_logprobs(part.kind),
+        }
+        if part_format.part_type is not None:
+            yield {"type": f"{part_format.part_event_prefix}.done", **location, "part": _content_part(part)}
 
-    def _delta(self, index: int, kind: Kind, piece: str) -> Event:
-        padding = {"obfuscation": "x" * (_PADDED - len(piece) % _PADDED)} if self.padded else {}
-        place = self._place(index, kind)
-        return {"type": f"{_FORMS[kind].stem}.delta", **place, "delta": piece, **_logprobs(kind), **padding}
+    def _delta_event(self, index: int, kind: PartKind, piece: str) -> Event:
+        padding = {"obfuscation": "x" * (_PADDING_UNIT - len(piece) % _PADDING_UNIT)} if self.is_padded else {}
+        location = self._location(index, kind)
+        return {
+            "type": f"{_PART_FORMATS[kind].event_prefix}.delta",
+            **location,
+            "delta": piece,
+            **_logprobs(kind),
+            **padding,
+        }
 
-    def _place(self, index: int, kind: Kind) -> dict[str, Any]:
+    def _location(self, index: int, kind: PartKind) -> dict[str, Any]:
         """Return where in the output a text belongs."""
-        form = _FORMS[kind]
-        within = {} if form.part is None else {form.index: 0}
-        return {"item_id": self._id(index, kind), "output_index": index, **within}
+        part_format = _PART_FORMATS[kind]
+        within = {} if part_format.part_type is None else {part_format.index_key: 0}
+        return {"item_id": self._item_id(index, kind), "output_index": index, **within}
 
-    def _begun(self, index: int, part: Part) -> dict[str, Any]:
+    def _added_item(self, index: int, part: Part) -> dict[str, Any]:
         """Return an item as it is added: what will hold its text is not there yet."""
-        item = self._item(index, _empty(part), "in_progress")
+        item = self._item(index, _without_text(part), "in_progress")
         return {name: [] if isinstance(value, list) else value for name, value in item.items()}
 
     def _item(self, index: int, part: Part, status: str) -> dict[str, Any]:
-        identity = {"id": self._id(index, part.kind)}
+        identity = {"id": self._item_id(index, part.kind)}
         match part.kind:
-            case Kind.CALL:
-                call = {"arguments": part.whole, "call_id": f"{CALL_ID}{index + 1}", "name": part.name}
+            case PartKind.TOOL_CALL:
+                call = {"arguments": part.text, "call_id": f"{TOOL_CALL_ID_PREFIX}{index + 1}", "name": part.name}
                 return {**identity, "type": "function_call", "status": status, **call}
-            case Kind.SUMMARY:
-                return {**identity, "type": "reasoning", "summary": [_held(part)]}
-            case Kind.REASONING:
-                reasoning = {"summary": [], "content": [_held(part)], "status": status}
+            case PartKind.REASONING_SUMMARY:
+                return {**identity, "type": "reasoning", "summary": [_content_part(part)]}
+            case PartKind.REASONING:
+                reasoning = {"summary": [], "content": [_content_part(part)], "status": status}
                 return {**identity, "type": "reasoning", **reasoning}
-            case Kind.TEXT | Kind.REFUSAL:
-                content = {"content": [_held(part)], "role": "assistant"}
+            case PartKind.TEXT | PartKind.REFUSAL:
+                content = {"content": [_content_part(part)], "role": "assistant"}
                 return {**identity, "type": "message", "status": status, **content}
 
-    def _id(self, index: int, kind: Kind) -> str:
-        return f"{_FORMS[kind].item}_{self.token}{index:02d}"
+    def _item_id(self, index: int, kind: PartKind) -> str:
+        return f"{_PART_FORMATS[kind].id_prefix}_{self.token}{index:02d}"
 
 
-def _empty(part: Part) -> Part:
+def _without_text(part: Part) -> Part:
     return msgspec.structs.replace(part, pieces=())
 
 
-def _logprobs(kind: Kind) -> dict[str, Any]:
-    return {"logprobs": []} if kind is Kind.TEXT else {}
+def _logprobs(kind: PartKind) -> dict[str, Any]:
+    return {"logprobs": []} if kind is PartKind.TEXT else {}
 
 
-def _held(part: Part) -> dict[str, Any]:
+def _content_part(part: Part) -> dict[str, Any]:
     """Return what holds the text of a part within its item."""
-    form = _FORMS[part.kind]
-    annotations: dict[str, Any] = {"annotations": []} if part.kind is Kind.TEXT else {}
-    return {"type": form.part, **annotations, **_logprobs(part.kind), form.whole: part.whole}
+    part_format = _PART_FORMATS[part.kind]
+    annotations: dict[str, Any] = {"annotations": []} if part.kind is PartKind.TEXT else {}
+    return {"type": part_format.part_type, **annotations, **_logprobs(part.kind), part_format.text_key: part.text}

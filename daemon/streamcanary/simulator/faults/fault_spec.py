@@ -13,15 +13,15 @@ from typing import Final
 
 from msgspec import Struct
 
-from streamcanary.simulator.faults.before_stream import OPENINGS
-from streamcanary.simulator.faults.in_stream import STREAMS
+from streamcanary.simulator.faults.before_stream import FAULTS_BEFORE_STREAM
+from streamcanary.simulator.faults.in_stream import FAULTS_IN_STREAM
 from streamcanary.simulator.http.response_writer import Behaviour
 
-PREFIX: Final = "sim-"
-FAULTS: Final[dict[str, Behaviour]] = {**STREAMS, **OPENINGS}
+MODEL_PREFIX: Final = "sim-"
+FAULTS: Final[dict[str, Behaviour]] = {**FAULTS_IN_STREAM, **FAULTS_BEFORE_STREAM}
 """Every behaviour by name, ``sim-`` left off; ``ok`` comes first."""
 _MAX_NAMES = 1000
-_SHAPE = re.compile(
+_SYNTAX = re.compile(
     r"(?P<fault>[a-z0-9][a-z0-9-]{0,63})"
     r"(?:%(?P<percent>[0-9]{1,3}(?:\.[0-9]{1,3})?)(?:~(?P<seed>[0-9]{1,9}))?)?"
     r"(?:@(?P<first>[0-9]{1,9}))?"
@@ -32,25 +32,25 @@ class UnknownFault(ValueError):
     """A name that asks for nothing the simulator can do; the message says what it can."""
 
 
-class Choice(Struct, frozen=True, kw_only=True):
+class FaultSpec(Struct, frozen=True, kw_only=True):
     """A fault and how often it strikes: ``percent`` of the ``first`` requests, of all if ``None``."""
 
     fault: str
     percent: float = 100.0
     seed: int = 0
-    first: int | None = None
+    first_requests: int | None = None
 
     @classmethod
-    def parse(cls, text: str) -> "Choice":
+    def parse(cls, text: str) -> "FaultSpec":
         """Return the choice that ``text`` spells, without ``sim-``.
 
         Raises:
             UnknownFault: if it spells none.
         """
-        shape = _SHAPE.fullmatch(text)
-        if shape is None:
+        match = _SYNTAX.fullmatch(text)
+        if match is None:
             raise UnknownFault(f"not a fault: {text[:80]!r}; write one like cut, 500@2, cut%30 or cut%30~7")
-        fault, percent, seed, first = shape.group("fault", "percent", "seed", "first")
+        fault, percent, seed, first = match.group("fault", "percent", "seed", "first")
         if fault not in FAULTS:
             raise UnknownFault(f"no fault is called {fault!r}; there are: {', '.join(FAULTS)}")
         if percent is not None and float(percent) > 100:
@@ -59,36 +59,36 @@ class Choice(Struct, frozen=True, kw_only=True):
             fault=fault,
             percent=100.0 if percent is None else float(percent),
             seed=int(seed or 0),
-            first=None if first is None else int(first),
+            first_requests=None if first is None else int(first),
         )
 
 
-class Chooser:
+class FaultSelector:
     """Remembers, for each name, how often it was asked for; of a thousand names, then it forgets the oldest."""
 
     def __init__(self) -> None:
-        self._turns: dict[str, _Turns] = {}
+        self._sequences: dict[str, _FaultSequence] = {}
 
-    def next(self, name: str, choice: Choice) -> str:
+    def next_fault(self, name: str, spec: FaultSpec) -> str:
         """Return the fault to play for the next request of ``name``."""
-        turns = self._turns.get(name)
-        if turns is None:
-            if len(self._turns) >= _MAX_NAMES:
-                del self._turns[next(iter(self._turns))]
-            turns = self._turns[name] = _Turns(choice)
-        return turns.next()
+        sequence = self._sequences.get(name)
+        if sequence is None:
+            if len(self._sequences) >= _MAX_NAMES:
+                del self._sequences[next(iter(self._sequences))]
+            sequence = self._sequences[name] = _FaultSequence(spec)
+        return sequence.next_fault()
 
 
-class _Turns:
+class _FaultSequence:
     """The sequence of one name."""
 
-    def __init__(self, choice: Choice) -> None:
-        self._choice = choice
-        self._taken = 0
-        self._dice = Random(choice.seed)  # noqa: S311 - repeatable on purpose, and nothing secret depends on it
+    def __init__(self, spec: FaultSpec) -> None:
+        self._spec = spec
+        self._request_count = 0
+        self._random = Random(spec.seed)  # noqa: S311 - repeatable on purpose, and nothing secret depends on it
 
-    def next(self) -> str:
-        self._taken += 1
-        if self._choice.first is not None and self._taken > self._choice.first:
+    def next_fault(self) -> str:
+        self._request_count += 1
+        if self._spec.first_requests is not None and self._request_count > self._spec.first_requests:
             return "ok"
-        return self._choice.fault if self._dice.random() * 100 < self._choice.percent else "ok"
+        return self._spec.fault if self._random.random() * 100 < self._spec.percent else "ok"

@@ -8,178 +8,180 @@ the nearest that does is played.
 from collections.abc import Callable, Sequence
 from typing import Final
 
-from streamcanary.simulator.api.answer import TEXT, Answer, Kind, Part, text_answer
-from streamcanary.simulator.api.base import Break, Dialect, Script
+from streamcanary.simulator.api.answer import ANSWER_PIECES, Answer, Part, PartKind, text_answer
+from streamcanary.simulator.api.base import ApiResponse, StreamedBody, StreamErrorKind
 from streamcanary.simulator.api.error_bodies import error_object
-from streamcanary.simulator.http.response_writer import EVENT_STREAM, JSON, Behaviour, Reply
+from streamcanary.simulator.http.response_writer import EVENT_STREAM, JSON, Behaviour, ResponseWriter
 
-_SORRY = "The server had an error while processing your request. Sorry about that!"
+_SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
 _RATE_LIMIT = "Rate limit reached for {model} on tokens per min (TPM): Limit 30000, Used 29000, Requested 2000."
-_THOUGHTS = ("The", " user", " wants", " pong", ".")
+_REASONING = ("The", " user", " wants", " pong", ".")
 _BOM = b"\xef\xbb\xbf"
 
 
-async def _start(reply: Reply, dialect: Dialect) -> None:
-    await reply.start(EVENT_STREAM if dialect.streamed else JSON)
+async def _start_body(writer: ResponseWriter, response: ApiResponse) -> None:
+    await writer.start_body(EVENT_STREAM if response.is_streamed else JSON)
 
 
-async def _send(reply: Reply, pieces: Sequence[bytes], gap: float | None = None) -> None:
+async def _send_pieces(writer: ResponseWriter, pieces: Sequence[bytes], gap: float | None = None) -> None:
     """Send ``pieces`` one chunk each, with ``gap`` seconds (or the usual) after each."""
     for piece in pieces:
-        await reply.chunk(piece)
-        await reply.pause(reply.pace.chunk_gap if gap is None else gap)
+        await writer.send_chunk(piece)
+        await writer.sleep(writer.timings.chunk_gap if gap is None else gap)
 
 
-async def _send_few(reply: Reply, dialect: Dialect) -> None:
+async def _send_until_break(writer: ResponseWriter, response: ApiResponse) -> None:
     """Send the head and the first pieces: text that a client may already have shown."""
-    await _start(reply, dialect)
-    await _send(reply, Script.of(dialect).few)
+    await _start_body(writer, response)
+    await _send_pieces(writer, StreamedBody.for_response(response).until_break)
 
 
-async def _play(reply: Reply, dialect: Dialect, wait: float, gap: float | None = None) -> None:
+async def _send_answer(writer: ResponseWriter, response: ApiResponse, wait: float, gap: float | None = None) -> None:
     """Send the answer whole, with ``wait`` seconds of silence before the first text."""
-    script = Script.of(dialect)
-    await _start(reply, dialect)
-    for piece in script.opening:
-        await reply.chunk(piece)
-    await reply.pause(wait)
-    await _send(reply, script.deltas + script.closing, gap)
-    await reply.finish()
+    body = StreamedBody.for_response(response)
+    await _start_body(writer, response)
+    for piece in body.before_deltas:
+        await writer.send_chunk(piece)
+    await writer.sleep(wait)
+    await _send_pieces(writer, body.deltas + body.after_deltas, gap)
+    await writer.end_body()
 
 
-async def _ok(reply: Reply, dialect: Dialect) -> None:
-    await _play(reply, dialect, reply.pace.first_token)
+async def _ok(writer: ResponseWriter, response: ApiResponse) -> None:
+    await _send_answer(writer, response, writer.timings.first_token)
 
 
-async def _slow_first_token(reply: Reply, dialect: Dialect) -> None:
-    await _play(reply, dialect, reply.pace.slow_first_token)
+async def _slow_first_token(writer: ResponseWriter, response: ApiResponse) -> None:
+    await _send_answer(writer, response, writer.timings.slow_first_token)
 
 
-async def _slow_drip(reply: Reply, dialect: Dialect) -> None:
-    await _play(reply, dialect, reply.pace.first_token, reply.pace.slow_gap)
+async def _slow_drip(writer: ResponseWriter, response: ApiResponse) -> None:
+    await _send_answer(writer, response, writer.timings.first_token, writer.timings.slow_gap)
 
 
-async def _cut(reply: Reply, dialect: Dialect) -> None:
-    await _send_few(reply, dialect)
-    await reply.cut(Script.of(dialect).broken)
+async def _cut(writer: ResponseWriter, response: ApiResponse) -> None:
+    await _send_until_break(writer, response)
+    await writer.send_half_chunk(StreamedBody.for_response(response).broken_delta)
 
 
-async def _reset_stream(reply: Reply, dialect: Dialect) -> None:
-    await _send_few(reply, dialect)
-    reply.reset()
+async def _reset_stream(writer: ResponseWriter, response: ApiResponse) -> None:
+    await _send_until_break(writer, response)
+    writer.reset_connection()
 
 
-async def _stall(reply: Reply, dialect: Dialect) -> None:
-    await _send_few(reply, dialect)
-    await reply.hang()
+async def _stall(writer: ResponseWriter, response: ApiResponse) -> None:
+    await _send_until_break(writer, response)
+    await writer.hang()
 
 
-async def _truncated(reply: Reply, dialect: Dialect) -> None:
-    await _send_few(reply, dialect)
-    await reply.finish()
+async def _truncated(writer: ResponseWriter, response: ApiResponse) -> None:
+    await _send_until_break(writer, response)
+    await writer.end_body()
 
 
-async def _keepalive_stall(reply: Reply, dialect: Dialect) -> None:
-    await _send_few(reply, dialect)
-    await _ping(reply, _sign_of_life(dialect))
+async def _keepalive_stall(writer: ResponseWriter, response: ApiResponse) -> None:
+    await _send_until_break(writer, response)
+    await _send_keepalives(writer, _keepalive_bytes(response))
 
 
-async def _pings(reply: Reply, dialect: Dialect) -> None:
-    await _start(reply, dialect)
-    await _ping(reply, _sign_of_life(dialect))
+async def _pings(writer: ResponseWriter, response: ApiResponse) -> None:
+    await _start_body(writer, response)
+    await _send_keepalives(writer, _keepalive_bytes(response))
 
 
-async def _empty_deltas(reply: Reply, dialect: Dialect) -> None:
-    opening = Script.of(dialect).opening
-    await _start(reply, dialect)
-    await _send(reply, opening)
-    if dialect.streamed:
-        await _ping(reply, lambda count: dialect.empty_delta(len(opening) + count))
+async def _empty_deltas(writer: ResponseWriter, response: ApiResponse) -> None:
+    opening = StreamedBody.for_response(response).before_deltas
+    await _start_body(writer, response)
+    await _send_pieces(writer, opening)
+    if response.is_streamed:
+        await _send_keepalives(writer, lambda count: response.empty_delta(len(opening) + count))
     else:
-        await _ping(reply, _sign_of_life(dialect))
+        await _send_keepalives(writer, _keepalive_bytes(response))
 
 
-def _sign_of_life(dialect: Dialect) -> Callable[[int], bytes]:
+def _keepalive_bytes(response: ApiResponse) -> Callable[[int], bytes]:
     """Return what keeps a connection alive and says nothing."""
-    sign = b": keep-alive\n\n" if dialect.streamed else b"\n"
-    return lambda _: sign
+    data = b": keep-alive\n\n" if response.is_streamed else b"\n"
+    return lambda _: data
 
 
-async def _ping(reply: Reply, sign_of_life: Callable[[int], bytes]) -> None:
+async def _send_keepalives(writer: ResponseWriter, keepalive: Callable[[int], bytes]) -> None:
     """Send signs of life, each made from the number of those before it, for as long as a hang lasts."""
-    gap = max(reply.pace.ping_gap, 0.001)
-    for count in range(int(reply.pace.hang / gap) + 1):
-        await reply.chunk(sign_of_life(count))
-        await reply.pause(gap)
-    reply.hang_up()
+    gap = max(writer.timings.keepalive_gap, 0.001)
+    for count in range(int(writer.timings.hang / gap) + 1):
+        await writer.send_chunk(keepalive(count))
+        await writer.sleep(gap)
+    writer.close_connection()
 
 
-async def _malformed(reply: Reply, dialect: Dialect) -> None:
-    await _send_few(reply, dialect)
-    piece = Script.of(dialect).broken
-    await reply.chunk(piece[: len(piece) // 2] + b"\n\n")
-    await reply.finish()
+async def _malformed(writer: ResponseWriter, response: ApiResponse) -> None:
+    await _send_until_break(writer, response)
+    piece = StreamedBody.for_response(response).broken_delta
+    await writer.send_chunk(piece[: len(piece) // 2] + b"\n\n")
+    await writer.end_body()
 
 
-async def _bad_utf8(reply: Reply, dialect: Dialect) -> None:
-    pieces = Script.of(dialect).pieces if dialect.streamed else (dialect.whole(),)
-    await _start(reply, dialect)
-    await _send(reply, [piece.replace(b'"Pong', b'"\xc3\x28ong') for piece in pieces])
-    await reply.finish()
+async def _bad_utf8(writer: ResponseWriter, response: ApiResponse) -> None:
+    pieces = StreamedBody.for_response(response).pieces if response.is_streamed else (response.json_body(),)
+    await _start_body(writer, response)
+    await _send_pieces(writer, [piece.replace(b'"Pong', b'"\xc3\x28ong') for piece in pieces])
+    await writer.end_body()
 
 
-async def _comments(reply: Reply, dialect: Dialect) -> None:
+async def _comments(writer: ResponseWriter, response: ApiResponse) -> None:
     """Send all that the event-stream format allows and a careless parser stumbles over.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
     """
-    if not dialect.streamed:
-        await _ok(reply, dialect)
+    if not response.is_streamed:
+        await _ok(writer, response)
         return
-    first, second, third, *rest = Script.of(dialect).pieces
-    await _start(reply, dialect)
-    await _send(reply, [_BOM + b": \xe2\x99", b"\xaa after the BOM, a note cut in two\n\n"])
-    await _send(reply, [b"retry: 3000\n\n", b"data:\n\n", b"id: 1\n" + first, b": a ping after an id\n\n"])
+    first, second, third, *rest = StreamedBody.for_response(response).pieces
+    await _start_body(writer, response)
+    await _send_pieces(writer, [_BOM + b": \xe2\x99", b"\xaa after the BOM, a note cut in two\n\n"])
+    await _send_pieces(writer, [b"retry: 3000\n\n", b"data:\n\n", b"id: 1\n" + first, b": a ping after an id\n\n"])
     # CRLF, cut between the two; then CR alone; then one event over two data lines, which are joined by a newline
-    await _send(reply, [second.rstrip() + b"\r", b"\n\r", b"\n", third.replace(b"\n", b"\r")])
+    await _send_pieces(writer, [second.rstrip() + b"\r", b"\n\r", b"\n", third.replace(b"\n", b"\r")])
     two_lines = rest[0].replace(b',"', b'\ndata: ,"', 1)
-    await _send(reply, [b"event: message\nunknown: field\n" + two_lines, *rest[1:-1]])
-    await _send(reply, [rest[-1].replace(b"data: ", b"data:")])  # the space after the colon is optional
-    await reply.finish()
+    await _send_pieces(writer, [b"event: message\nunknown: field\n" + two_lines, *rest[1:-1]])
+    await _send_pieces(writer, [rest[-1].replace(b"data: ", b"data:")])  # the space after the colon is optional
+    await writer.end_body()
 
 
-def _say(answer: Answer, says: str) -> Behaviour:
+def _other_answer(answer: Answer, description: str) -> Behaviour:
     """Return the behaviour that sends another answer, well."""
 
-    async def act(reply: Reply, dialect: Dialect) -> None:
-        await _ok(reply, dialect.saying(answer))
+    async def respond(writer: ResponseWriter, response: ApiResponse) -> None:
+        await _ok(writer, response.with_answer(answer))
 
-    return Behaviour(act, says)
+    return Behaviour(respond, description)
 
 
-def _break_off(how: Break, says: str, message: str = _SORRY, type: str = "server_error") -> Behaviour:  # noqa: A002 - the name it has on the wire
+def _stream_error(
+    kind: StreamErrorKind, description: str, message: str = _SERVER_ERROR, type: str = "server_error"
+) -> Behaviour:
     """Return the behaviour that sends some of the stream, then that it will not be finished, and ends it cleanly.
 
     Asked for no stream, it sends that alone, still with status 200. An API that has no word for it just ends.
     """
 
-    async def act(reply: Reply, dialect: Dialect) -> None:
-        error = error_object(message.replace("{model}", dialect.model[:200]), type, type)
-        script = Script.of(dialect)
-        whole, event = dialect.broken(how, error), dialect.break_off(how, error, len(script.few))
-        if whole is None or event is None:
-            await _truncated(reply, dialect)
-        elif not dialect.streamed:
-            await reply.whole(200, whole)
+    async def respond(writer: ResponseWriter, response: ApiResponse) -> None:
+        error = error_object(message.replace("{model}", response.model[:200]), type, type)
+        body = StreamedBody.for_response(response)
+        json_error, event = response.json_error(kind, error), response.error_event(kind, error, len(body.until_break))
+        if json_error is None or event is None:
+            await _truncated(writer, response)
+        elif not response.is_streamed:
+            await writer.send_response(200, json_error)
         else:
-            await _send_few(reply, dialect)
-            await reply.chunk(event)
-            await reply.finish()
+            await _send_until_break(writer, response)
+            await writer.send_chunk(event)
+            await writer.end_body()
 
-    return Behaviour(act, says)
+    return Behaviour(respond, description)
 
 
-STREAMS: Final[dict[str, Behaviour]] = {
+FAULTS_IN_STREAM: Final[dict[str, Behaviour]] = {
     "ok": Behaviour(_ok, "a good answer"),
     "slow-first-token": Behaviour(_slow_first_token, "a good answer after a long wait"),
     "slow-drip": Behaviour(_slow_drip, "a good answer, long gaps between its chunks"),
@@ -192,43 +194,50 @@ STREAMS: Final[dict[str, Behaviour]] = {
     "truncated": Behaviour(_truncated, "some text, then a clean end: no finish_reason, no [DONE]"),
     "malformed": Behaviour(_malformed, "some text, then broken JSON"),
     "bad-utf8": Behaviour(_bad_utf8, "bytes that are not UTF-8 in the text"),
-    "inband-error": _break_off("bare", 'some text, then data: {"error": …}'),
-    "event-error": _break_off("flat", "some text, then event: error"),
-    "flat-error": _break_off("flat", "some text, then event: error, its code and message beside the type"),
-    "nested-error": _break_off("nested", "some text, then event: error, its code and message under error"),
-    "failed": _break_off("failed", "some text, then response.failed; to Chat Completions, inband-error"),
-    "failed-rate-limit": _break_off(
+    "inband-error": _stream_error("bare", 'some text, then data: {"error": …}'),
+    "event-error": _stream_error("flat", "some text, then event: error"),
+    "flat-error": _stream_error("flat", "some text, then event: error, its code and message beside the type"),
+    "nested-error": _stream_error("nested", "some text, then event: error, its code and message under error"),
+    "failed": _stream_error("failed", "some text, then response.failed; to Chat Completions, inband-error"),
+    "failed-rate-limit": _stream_error(
         "failed",
         "some text, then response.failed with rate_limit_exceeded; to Chat Completions, the same in-band",
         _RATE_LIMIT,
         "rate_limit_exceeded",
     ),
-    "cancelled": _break_off("cancelled", "some text, then response.cancelled; to Chat Completions, truncated"),
+    "cancelled": _stream_error("cancelled", "some text, then response.cancelled; to Chat Completions, truncated"),
     "comments": Behaviour(_comments, "a good answer in legal, odd server-sent events"),
-    "no-done": _say(text_answer(*TEXT, done=False), "a good answer without [DONE], as ever in Responses"),
-    "null-finish": _say(
-        text_answer(*TEXT, finish_reason=None), "a good answer that ends without a finish_reason or terminal event"
+    "no-done": _other_answer(
+        text_answer(*ANSWER_PIECES, has_done_marker=False), "a good answer without [DONE], as ever in Responses"
     ),
-    "length": _say(text_answer(*TEXT[:3], finish_reason="length"), "some text, cut off at the token limit"),
-    "incomplete-empty": _say(Answer(finish_reason="length"), "no text, cut off at the token limit"),
-    "content-filter": _say(
-        text_answer(*TEXT[:3], finish_reason="content_filter"), "some text, cut off by the content filter"
+    "null-finish": _other_answer(
+        text_answer(*ANSWER_PIECES, finish_reason=None),
+        "a good answer that ends without a finish_reason or terminal event",
     ),
-    "content-filter-empty": _say(Answer(finish_reason="content_filter"), "no text, cut off by the content filter"),
-    "empty": _say(Answer(), "a whole stream without text"),
-    "reasoning": _say(
-        Answer(parts=(Part(Kind.SUMMARY, _THOUGHTS), Part(Kind.TEXT, TEXT))),
+    "length": _other_answer(
+        text_answer(*ANSWER_PIECES[:3], finish_reason="length"), "some text, cut off at the token limit"
+    ),
+    "incomplete-empty": _other_answer(Answer(finish_reason="length"), "no text, cut off at the token limit"),
+    "content-filter": _other_answer(
+        text_answer(*ANSWER_PIECES[:3], finish_reason="content_filter"), "some text, cut off by the content filter"
+    ),
+    "content-filter-empty": _other_answer(
+        Answer(finish_reason="content_filter"), "no text, cut off by the content filter"
+    ),
+    "empty": _other_answer(Answer(), "a whole stream without text"),
+    "reasoning": _other_answer(
+        Answer(parts=(Part(PartKind.REASONING_SUMMARY, _REASONING), Part(PartKind.TEXT, ANSWER_PIECES))),
         "reasoning_content or a summary of the reasoning, then a good answer",
     ),
-    "reasoning-text": _say(
-        Answer(parts=(Part(Kind.REASONING, _THOUGHTS), Part(Kind.TEXT, TEXT))),
+    "reasoning-text": _other_answer(
+        Answer(parts=(Part(PartKind.REASONING, _REASONING), Part(PartKind.TEXT, ANSWER_PIECES))),
         "the reasoning itself as servers of open models send it, then a good answer",
     ),
-    "refusal": _say(
-        Answer(parts=(Part(Kind.REFUSAL, ("I'm", " sorry", ", I", " cannot", " sing", " that", ".")),)), "a refusal"
+    "refusal": _other_answer(
+        Answer(parts=(Part(PartKind.REFUSAL, ("I'm", " sorry", ", I", " cannot", " sing", " that", ".")),)), "a refusal"
     ),
-    "tool-call": _say(
-        Answer(parts=(Part(Kind.CALL, ('{"so', 'ng":', '"pong"}'), "sing"),), finish_reason="tool_calls"),
+    "tool-call": _other_answer(
+        Answer(parts=(Part(PartKind.TOOL_CALL, ('{"so', 'ng":', '"pong"}'), "sing"),), finish_reason="tool_calls"),
         "a tool call",
     ),
 }

@@ -5,14 +5,14 @@ import socket
 import struct
 from typing import Final, Literal
 
-Lifetime = Literal["keep-alive", "close", "eof"]
+ConnectionLifetime = Literal["keep-alive", "close", "eof"]
 """How long a connection lasts.
 
 ``keep-alive``: for as many requests as the client sends. ``close``: for one, and the answer says so. ``eof``: for one,
 and its end is the end of the answer, whose head tells no length (as in HTTP/1.0; RFC 9112, 6.3).
 """
 
-_LINGER: Final = 1.0  # seconds that a connection may take to close in peace
+_CLOSE_TIMEOUT: Final = 1.0  # seconds that a connection may take to close in peace
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 s. Closing then sends RST (socket(7))
 
 
@@ -25,7 +25,7 @@ class Connection:
 
     def __init__(self, writer: asyncio.StreamWriter, *, close_notify: bool = True) -> None:
         self._writer = writer
-        self._abrupt = not close_notify and writer.get_extra_info("ssl_object") is not None
+        self._skips_close_notify = not close_notify and writer.get_extra_info("ssl_object") is not None
         # So that drain() waits until all is sent. Not 0: asyncio's TLS pauses at a buffer of zero bytes, for good
         writer.transport.set_write_buffer_limits(high=1)
 
@@ -45,7 +45,7 @@ class Connection:
 
     def close(self) -> None:
         """Close with a FIN. Closing twice does nothing more."""
-        if self._abrupt:
+        if self._skips_close_notify:
             self._writer.transport.abort()  # what was sent has left the program: the socket delivers it before the FIN
         else:
             self._writer.close()
@@ -59,11 +59,11 @@ class Connection:
         """Drop the connection, and whatever was not sent."""
         self._writer.transport.abort()
 
-    async def end(self) -> None:
+    async def close_and_wait(self) -> None:
         """Close, wait for a moment until that is done, and drop what is left."""
         try:
             self.close()
-            async with asyncio.timeout(_LINGER):
+            async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await self._writer.wait_closed()
         except OSError:
             pass  # broken, or not closed in time (TimeoutError): what could not be sent by now never will be

@@ -14,8 +14,8 @@ MAX_HEADERS = 100
 MAX_BODY = 4 * 1024 * 1024
 """Bytes of a request body, chunked or not."""
 _MAX_CHUNK_LINE = 256
-_MAX_EARLY = 64 * 1024
-_READ = 64 * 1024
+_MAX_PIPELINED = 64 * 1024
+_READ_SIZE = 64 * 1024
 
 _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _LENGTH = re.compile(r"[0-9]{1,15}")
@@ -30,11 +30,11 @@ class BadRequest(Exception):
         self.status = status
 
 
-class PeerGone(Exception):
+class PeerDisconnected(Exception):
     """The other side closed the connection."""
 
 
-class Head(Struct, frozen=True, kw_only=True):
+class RequestHead(Struct, frozen=True, kw_only=True):
     """The request line and the headers, names in lower case; ``path`` is decoded and without its query."""
 
     method: str
@@ -42,14 +42,14 @@ class Head(Struct, frozen=True, kw_only=True):
     headers: Mapping[str, str]
 
     @property
-    def keep_alive(self) -> bool:
+    def is_keep_alive(self) -> bool:
         """Whether the client would send another request on this connection."""
-        return "close" not in _words(self.headers.get("connection", ""))
+        return "close" not in _header_tokens(self.headers.get("connection", ""))
 
     @property
     def expects_continue(self) -> bool:
         """Whether the client waits for ``100 Continue`` before it sends the body."""
-        return "100-continue" in _words(self.headers.get("expect", ""))
+        return "100-continue" in _header_tokens(self.headers.get("expect", ""))
 
     def body_length(self) -> int | None:
         """Return the length of the body in bytes, or ``None`` if it is chunked.
@@ -73,7 +73,7 @@ class Head(Struct, frozen=True, kw_only=True):
         return int(length)
 
 
-def parse_head(data: bytes) -> Head:
+def parse_head(data: bytes) -> RequestHead:
     """Return the head that ``data`` spells, its closing empty line left out.
 
     Raises:
@@ -102,7 +102,7 @@ def parse_head(data: bytes) -> Head:
         path = unquote(urlsplit(target).path, errors="strict")
     except ValueError:
         raise BadRequest(400, "the path of the request is not valid") from None
-    return Head(method=method, path=path, headers=headers)
+    return RequestHead(method=method, path=path, headers=headers)
 
 
 class RequestReader:
@@ -115,25 +115,27 @@ class RequestReader:
         self._reader = reader
         self._buffer = bytearray()
 
-    async def waiting(self) -> None:
+    async def wait_for_request(self) -> None:
         """Return when a request begins to come in.
 
         Raises:
             PeerGone: if the connection ends instead.
         """
         if not self._buffer:
-            await self._more()
+            await self._read_more()
 
-    async def head(self) -> Head:
+    async def read_head(self) -> RequestHead:
         """Return the next head.
 
         Raises:
             BadRequest: if it is none, or too long.
             PeerGone: if the connection ends before it does.
         """
-        return parse_head(await self._through(b"\r\n\r\n", MAX_HEAD, 431, "the request line and headers are too long"))
+        return parse_head(
+            await self._read_until(b"\r\n\r\n", MAX_HEAD, 431, "the request line and headers are too long")
+        )
 
-    async def body(self, head: Head) -> bytes:
+    async def read_body(self, head: RequestHead) -> bytes:
         """Return the body that belongs to ``head``.
 
         Raises:
@@ -141,30 +143,30 @@ class RequestReader:
             PeerGone: if the connection ends before it does.
         """
         length = head.body_length()
-        return await self._chunked() if length is None else await self._exactly(length)
+        return await self._read_chunked() if length is None else await self._read_exactly(length)
 
-    async def gone(self) -> None:
+    async def wait_for_disconnect(self) -> None:
         """Return when the other side has closed the connection."""
         try:
-            while len(self._buffer) < _MAX_EARLY:
-                await self._more()
-        except PeerGone:
+            while len(self._buffer) < _MAX_PIPELINED:
+                await self._read_more()
+        except PeerDisconnected:
             return
         await asyncio.Event().wait()  # a peer that sends ahead without end is not listened to: its answer ends it
 
     async def discard(self) -> None:
         """Read on and forget, until the other side has closed or has sent as much as any request may."""
         try:
-            for _ in range(MAX_BODY // _READ):
+            for _ in range(MAX_BODY // _READ_SIZE):
                 self._buffer.clear()
-                await self._more()
-        except PeerGone:
+                await self._read_more()
+        except PeerDisconnected:
             return
 
-    async def _chunked(self) -> bytes:
+    async def _read_chunked(self) -> bytes:
         body = bytearray()
         while True:
-            line = await self._through(b"\r\n", _MAX_CHUNK_LINE, 400, "the size line of a chunk is too long")
+            line = await self._read_until(b"\r\n", _MAX_CHUNK_LINE, 400, "the size line of a chunk is too long")
             size = line.partition(b";")[0].strip()
             if not _HEX.fullmatch(size):
                 raise BadRequest(400, "the size of a chunk is not a hexadecimal number")
@@ -173,39 +175,39 @@ class RequestReader:
                 raise BadRequest(413, f"the request body is larger than {MAX_BODY} bytes")
             if length == 0:
                 break
-            body += await self._exactly(length)
-            if await self._exactly(2) != b"\r\n":
+            body += await self._read_exactly(length)
+            if await self._read_exactly(2) != b"\r\n":
                 raise BadRequest(400, "a chunk is longer than its size line says")
         for _ in range(MAX_HEADERS):
-            if not await self._through(b"\r\n", MAX_HEAD, 431, "a trailer is too long"):
+            if not await self._read_until(b"\r\n", MAX_HEAD, 431, "a trailer is too long"):
                 return bytes(body)
         raise BadRequest(431, f"a request has at most {MAX_HEADERS} trailers")
 
-    async def _through(self, mark: bytes, limit: int, status: int, too_long: str) -> bytes:
+    async def _read_until(self, delimiter: bytes, limit: int, status: int, too_long: str) -> bytes:
         """Return what comes before ``mark``, and drop the mark."""
-        while (end := self._buffer.find(mark, 0, limit + len(mark))) < 0:
+        while (end := self._buffer.find(delimiter, 0, limit + len(delimiter))) < 0:
             if len(self._buffer) > limit:
                 raise BadRequest(status, too_long)
-            await self._more()
+            await self._read_more()
         found = bytes(self._buffer[:end])
-        del self._buffer[: end + len(mark)]
+        del self._buffer[: end + len(delimiter)]
         return found
 
-    async def _exactly(self, length: int) -> bytes:
+    async def _read_exactly(self, length: int) -> bytes:
         while len(self._buffer) < length:
-            await self._more()
+            await self._read_more()
         found = bytes(self._buffer[:length])
         del self._buffer[:length]
         return found
 
-    async def _more(self) -> None:
+    async def _read_more(self) -> None:
         # Nothing is awaited between reading and keeping, so a read that is cancelled loses no byte.
         try:
-            data = await self._reader.read(_READ)
+            data = await self._reader.read(_READ_SIZE)
         except OSError:  # reset, timed out, broken TLS: gone all the same
             data = b""
         if not data:
-            raise PeerGone
+            raise PeerDisconnected
         self._buffer += data
 
 
@@ -224,5 +226,5 @@ def render_chunk(data: bytes) -> bytes:
     return b"%x\r\n%b\r\n" % (len(data), data)
 
 
-def _words(value: str) -> set[str]:
+def _header_tokens(value: str) -> set[str]:
     return {word.strip().lower() for word in value.split(",")}

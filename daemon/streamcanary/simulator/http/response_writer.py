@@ -7,17 +7,17 @@ from email.utils import formatdate
 
 from msgspec import Struct
 
-from streamcanary.simulator.api.base import Dialect
+from streamcanary.simulator.api.base import ApiResponse
 from streamcanary.simulator.http.connection import Connection
 from streamcanary.simulator.http.http1 import render_chunk, render_head
-from streamcanary.simulator.recorded_response import Sent
-from streamcanary.simulator.timings import Pace
+from streamcanary.simulator.recorded_response import RecordedResponse
+from streamcanary.simulator.timings import Timings
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 JSON = "application/json"
 
 
-class Reply:
+class ResponseWriter:
     """One answer in the making.
 
     ``now`` is wall time, seconds since the epoch. ``reusable`` says whether the connection may serve another request
@@ -28,57 +28,57 @@ class Reply:
     def __init__(
         self,
         connection: Connection,
-        pace: Pace,
+        timings: Timings,
         request_id: str,
         now: float,
         *,
-        reusable: bool = False,
-        delimited: bool = True,
+        is_reusable: bool = False,
+        is_delimited: bool = True,
     ) -> None:
         self._connection = connection
-        self._delimited = delimited
-        self.pace = pace
+        self._is_delimited = is_delimited
+        self.timings = timings
         self.request_id = request_id
         self.now = now
-        self.reusable = reusable
-        self.sent = Sent(id=request_id)
+        self.is_reusable = is_reusable
+        self.recorded = RecordedResponse(id=request_id)
 
-    async def whole(
+    async def send_response(
         self, status: int, body: bytes = b"", content_type: str = JSON, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
         """Send a complete answer; without a body, it has no content type either."""
-        await self.raw(self._head(status, content_type if body else None, len(body), headers) + body)
+        await self.send_bytes(self._render_head(status, content_type if body else None, len(body), headers) + body)
 
-    async def announce(
+    async def send_head(
         self, status: int, length: int, content_type: str = JSON, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
         """Send a head that promises ``length`` bytes, none of which it sends: the connection cannot be used again."""
-        head = self._head(status, content_type, length, headers)
-        self.reusable = False  # only now: a server that means to keep its promise does not say "close"
-        await self.raw(head)
+        head = self._render_head(status, content_type, length, headers)
+        self.is_reusable = False  # only now: a server that means to keep its promise does not say "close"
+        await self.send_bytes(head)
 
-    async def start(self, content_type: str) -> None:
+    async def start_body(self, content_type: str) -> None:
         """Send the head of an answer of unknown length, status 200."""
-        await self.raw(self._head(200, content_type, None, ()))
+        await self.send_bytes(self._render_head(200, content_type, None, ()))
 
-    async def chunk(self, data: bytes) -> None:
+    async def send_chunk(self, data: bytes) -> None:
         """Send one chunk."""
-        await self.raw(self._framed(data))
+        await self.send_bytes(self._frame_chunk(data))
 
-    async def cut(self, data: bytes) -> None:
+    async def send_half_chunk(self, data: bytes) -> None:
         """Send the first half of a chunk, and hang up."""
-        framed = self._framed(data)
-        await self.raw(framed[: len(framed) // 2])
-        self.hang_up()
+        framed = self._frame_chunk(data)
+        await self.send_bytes(framed[: len(framed) // 2])
+        self.close_connection()
 
-    async def finish(self) -> None:
+    async def end_body(self) -> None:
         """End the answer cleanly: with the last chunk, or by ending the connection."""
-        if self._delimited:
-            await self.raw(render_chunk(b""))
+        if self._is_delimited:
+            await self.send_bytes(render_chunk(b""))
         else:
-            self.hang_up()
+            self.close_connection()
 
-    async def raw(self, data: bytes) -> None:
+    async def send_bytes(self, data: bytes) -> None:
         """Send bytes as they are, and wait until the operating system has them.
 
         Raises:
@@ -86,55 +86,55 @@ class Reply:
         """
         await self._connection.send(data)
 
-    def hang_up(self) -> None:
+    def close_connection(self) -> None:
         """Close the connection with a FIN, in the middle of whatever was being sent."""
-        self.reusable = False
+        self.is_reusable = False
         self._connection.close()
 
-    def reset(self) -> None:
+    def reset_connection(self) -> None:
         """Tear the connection down with a RST, as a crashed or restarted peer does."""
-        self.reusable = False
+        self.is_reusable = False
         self._connection.reset()
 
-    async def pause(self, seconds: float) -> None:
+    async def sleep(self, seconds: float) -> None:
         """Let ``seconds`` pass."""
         await asyncio.sleep(seconds)
 
     async def hang(self) -> None:
         """Send nothing more, for as long as a hang lasts, then hang up."""
-        await asyncio.sleep(self.pace.hang)
-        self.hang_up()
+        await asyncio.sleep(self.timings.hang)
+        self.close_connection()
 
-    def retry_after(self) -> str:
+    def retry_after_seconds(self) -> str:
         """Return the wait to ask for in whole seconds, as ``Retry-After`` has them (RFC 9110, 10.2.3)."""
-        return str(math.ceil(self.pace.retry_after))
+        return str(math.ceil(self.timings.retry_after))
 
-    def _framed(self, data: bytes) -> bytes:
-        return render_chunk(data) if self._delimited else data
+    def _frame_chunk(self, data: bytes) -> bytes:
+        return render_chunk(data) if self._is_delimited else data
 
-    def _head(
+    def _render_head(
         self, status: int, content_type: str | None, length: int | None, headers: Iterable[tuple[str, str]]
     ) -> bytes:
         fields = [("date", formatdate(self.now, usegmt=True)), ("server", "streamcanary-simulator")]
         if content_type is not None:
             fields.append(("content-type", content_type))
-        if self._delimited and length is None:
+        if self._is_delimited and length is None:
             fields.append(("transfer-encoding", "chunked"))
-        elif self._delimited and status != 204:  # it has no body, and RFC 9110, 8.6 forbids to tell its length
+        elif self._is_delimited and status != 204:  # it has no body, and RFC 9110, 8.6 forbids to tell its length
             fields.append(("content-length", str(length)))
         fields += [("x-request-id", self.request_id), ("openai-version", "2020-10-01"), *headers]
-        if not self.reusable:
+        if not self.is_reusable:
             fields.append(("connection", "close"))
-        self.sent.status, self.sent.headers = status, dict(fields)  # it goes out at once
-        return render_head(status, fields, version="HTTP/1.1" if self._delimited else "HTTP/1.0")
+        self.recorded.status, self.recorded.headers = status, dict(fields)  # it goes out at once
+        return render_head(status, fields, version="HTTP/1.1" if self._is_delimited else "HTTP/1.0")
 
 
-Act = Callable[[Reply, Dialect], Awaitable[None]]
+Responder = Callable[[ResponseWriter, ApiResponse], Awaitable[None]]
 """Plays one behaviour: answers on the :class:`Reply` what the :class:`Dialect` says, or something else."""
 
 
 class Behaviour(Struct, frozen=True):
     """One row of the registry: what is done, and what a person sees of it."""
 
-    act: Act
-    says: str
+    respond: Responder
+    description: str

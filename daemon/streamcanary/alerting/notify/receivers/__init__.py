@@ -23,4 +23,4 @@ StateReceiver = Alertmanager
 Receiver = Annotated[PagerDuty | Slack | Webhook | Apprise | Alertmanager, Field(discriminator="type")]
 """Any receiver, told apart by its ``type``."""
 
-__all__ = ["Alertmanager", "Apprise", "EventReceiver", "StateReceiver", "PagerDuty", "Receiver", "Slack", "Webhook"]
+__all__ = ["Alertmanager", "Apprise", "EventReceiver", "PagerDuty", "Receiver", "Slack", "StateReceiver", "Webhook"]
