@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 def values(path: Path, table: str) -> dict[str, Any]:
     """Return the decoded values of one table, by key."""
     with closing(sqlite3.connect(path)) as connection:
-        return {key: json.loads(value) for key, value in connection.execute(f"SELECT key, value FROM {table}")}
+        return {key: json.loads(value) for key, value in connection.execute(f"SELECT key, value FROM {table}")}  # noqa: S608 - names of our own
 
 
 def migrated(path: Path) -> State:

@@ -26,12 +26,12 @@ def delivery(clock):
 def fail(delivery, times=1):
     """Lose ``times`` batches."""
     for _ in range(times):
-        assert delivery.attempt(lambda: False, lambda: "Connection refused") is False
+        assert delivery.run_export(lambda: False, lambda: "Connection refused") is False
 
 
 def succeed(delivery):
     """Export one batch."""
-    assert delivery.attempt(lambda: True, lambda: "") is True
+    assert delivery.run_export(lambda: True, lambda: "") is True
 
 
 def test_a_failure_is_told_once(delivery, caplog):
@@ -43,7 +43,7 @@ def test_a_failure_is_told_once(delivery, caplog):
         "OTLP export of traces to http://collector:4318/v1/traces fails since 2027-01-15T08:00:00Z "
         "(batches lost: 1): Connection refused"
     )
-    assert delivery.lost == 20
+    assert delivery.lost_batches == 20
 
 
 def test_a_lasting_failure_is_told_again_every_five_minutes(delivery, clock, caplog):
@@ -83,15 +83,15 @@ def test_a_fault_of_the_exporter_costs_its_batch_only(delivery, caplog):
     def broken() -> bool:
         raise KeyError("resource")
 
-    assert delivery.attempt(broken, lambda: "") is False
+    assert delivery.run_export(broken, lambda: "") is False
     succeed(delivery)
-    assert delivery.lost == 1
+    assert delivery.lost_batches == 1
     assert "KeyError: 'resource'" in caplog.text
 
 
 def test_at_the_end_the_first_failure_gives_up(delivery):
     """Once the end has come, what follows a failed batch is lost without waiting for it to fail, too."""
-    delivery.close()
+    delivery.begin_shutdown()
     tried = []
 
     def fail() -> bool:
@@ -99,14 +99,14 @@ def test_at_the_end_the_first_failure_gives_up(delivery):
         return False
 
     for _ in range(4):
-        delivery.attempt(fail, lambda: "")
-    assert (len(tried), delivery.lost) == (1, 4)
+        delivery.run_export(fail, lambda: "")
+    assert (len(tried), delivery.lost_batches) == (1, 4)
 
 
 def test_a_failure_before_the_end_gives_nothing_up(delivery):
     """An endpoint that failed before gets its chance with the last batch."""
     fail(delivery)
-    delivery.close()
+    delivery.begin_shutdown()
     succeed(delivery)
 
 
@@ -121,15 +121,15 @@ def test_what_an_exporter_logs_is_the_reason(sdk_log, caplog):
     sdk_log.install()
     logging.getLogger("opentelemetry.exporter.otlp.somewhere").error("Failed, code: %s", 503, exc_info=False)
     assert caplog.records == []
-    assert sdk_log.take() == "Failed, code: 503"
+    assert sdk_log.pop_failure_reason() == "Failed, code: 503"
 
 
 def test_a_note_of_the_transport_comes_first(sdk_log):
     """The plain words of the transport are not overwritten by the exporter's long ones."""
     sdk_log.install()
-    sdk_log.note("Connection refused")
+    sdk_log.record_failure_reason("Connection refused")
     logging.getLogger("opentelemetry.exporter.otlp.somewhere").error("HTTPConnectionPool(…): Max retries exceeded")
-    assert sdk_log.take() == "Connection refused"
+    assert sdk_log.pop_failure_reason() == "Connection refused"
 
 
 def test_other_words_of_the_sdk_are_passed_on_at_intervals(sdk_log, clock, caplog):

@@ -47,7 +47,7 @@ class _ManualTimeline(Timeline):
     def at(cls, fault: str) -> "_ManualTimeline":
         return cls(model=MODEL, phases=(Phase(at=0, fault=fault),))
 
-    def phase(self, elapsed: float) -> Phase:
+    def phase_at(self, elapsed: float) -> Phase:
         return self._turned[-1] if self._turned else self.phases[0]
 
     def set_fault(self, fault: str) -> None:

@@ -158,7 +158,10 @@ def _other_answer(answer: Answer, description: str) -> Behaviour:
 
 
 def _stream_error(
-    kind: StreamErrorKind, description: str, message: str = _SERVER_ERROR, type: str = "server_error"
+    kind: StreamErrorKind,
+    description: str,
+    message: str = _SERVER_ERROR,
+    type: str = "server_error",
 ) -> Behaviour:
     """Return the behaviour that sends some of the stream, then that it will not be finished, and ends it cleanly.
 
