@@ -16,6 +16,7 @@ _PROBE_TIMEOUT = 20.0  # seconds
 # one, so the process id stays, and a signal reaches the program.
 _ENTER = """\
 set -e
+PATH=$PATH:/usr/sbin:/sbin
 root=$1
 shift
 mount -t tmpfs tmpfs "$root"
@@ -29,7 +30,8 @@ while [ "$1" != -- ]; do
     shift
 done
 shift
-exec env -i PATH=/nonexistent HOME=/nonexistent "$(command -v chroot)" "$root" "$@"
+chroot=$(command -v chroot)
+exec env -i PATH=/nonexistent HOME=/nonexistent "$chroot" "$root" "$@"
 """
 
 
