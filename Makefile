@@ -25,7 +25,8 @@ demo: install ## watch an outage of the built-in simulator: a canary that fails,
 	$(BIN)/streamcanary demo $(ARGS)
 
 test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
-	$(BIN)/python tools/fetch.py
+	@echo "Looking for the programs that tests run; the first time they are built, which takes some minutes." >&2
+	@$(BIN)/python tools/fetch.py
 	$(BIN)/pytest $(ARGS)
 
 fuzz: $(VENV)/.developed ## try the properties of client and alerting on over 100,000 cases, in some ten minutes on two cores
@@ -69,19 +70,23 @@ $(VENV)/.made:
 			{ echo "Install it with: sudo apt-get install python3-venv" >&2; exit 1; }; \
 		echo "Installing it with apt-get." >&2; \
 		apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -qq -y python3-venv; }
-	$(PYTHON) -m venv --clear $(VENV)
+	@echo "Creating the virtual environment $(VENV)." >&2
+	@$(PYTHON) -m venv --clear $(VENV)
 	@touch $@
 
 $(VENV)/.installed: $(VENV)/.made requirements.lock requirements-build.lock pyproject.toml
-	$(PIP) -r requirements.lock -r requirements-build.lock
+	@echo "Installing the dependencies into $(VENV), about 40 seconds." >&2
+	@$(PIP) -r requirements.lock -r requirements-build.lock
 	@$(MAKE) --no-print-directory $(VENV)/.package
 	@touch $@
 
 $(VENV)/.developed: $(VENV)/.made requirements-dev.lock pyproject.toml
-	$(PIP) -r requirements-dev.lock
+	@echo "Installing the dependencies and the development tools into $(VENV), one to two minutes." >&2
+	@$(PIP) -r requirements-dev.lock
 	@$(MAKE) --no-print-directory $(VENV)/.package
 	@touch $(VENV)/.installed $@
 
 $(VENV)/.package: pyproject.toml
-	$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
+	@echo "Installing streamcanary into $(VENV)." >&2
+	@$(BIN)/python -m pip install --quiet --no-deps --no-build-isolation --no-index --editable .
 	@touch $@

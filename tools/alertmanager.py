@@ -1,21 +1,27 @@
-"""Alertmanager: the one that is installed, or the one from Debian's package."""
+"""Alertmanager, built from source with Go: its notification templates are inside the program."""
 
 from pathlib import Path
 
-import debian
+import golang
+import versions
 
-PACKAGE = "prometheus-alertmanager"
+PROGRAM = golang.Program(
+    title="Alertmanager",
+    package="github.com/prometheus/alertmanager/cmd/alertmanager",
+    version=versions.ALERTMANAGER,
+    go=versions.ALERTMANAGER_GO,
+)
 
 
 def find() -> Path | None:
-    """Return the program if it is on PATH or has been unpacked before."""
-    return debian.find(PACKAGE, PACKAGE, (PACKAGE, "alertmanager"))
+    """Return the program if it has been built."""
+    return PROGRAM.find()
 
 
 def fetch() -> Path:
-    """Return the program, downloaded if need be.
+    """Return the program, built if need be.
 
     Raises:
-        cache.Unavailable: if it cannot be had; the text says why.
+        cache.Unavailable: if it cannot be built; the text says why.
     """
-    return find() or debian.fetch(PACKAGE, PACKAGE, "Alertmanager")
+    return PROGRAM.fetch()

@@ -1,4 +1,4 @@
-"""Where the programs that only the tests need are kept: outside the repository, one folder a version."""
+"""The cache of the programs that the tests run: outside the repository, one folder for each version."""
 
 import fcntl
 import os
@@ -10,10 +10,15 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from typing import TextIO
+
+import progress
+
+_CHECK_TIMEOUT = 60.0  # seconds for `program --version`
 
 
 class Unavailable(Exception):
-    """The program cannot be had here; the text says why."""
+    """The program is not available on this machine; the text says why."""
 
 
 def folder() -> Path:
@@ -25,11 +30,11 @@ def folder() -> Path:
 def keep(name: str, make: Callable[[Path], None], *, patience: float) -> Path:
     """Return the folder ``name`` in the cache; ``make`` fills it the first time.
 
-    It appears whole or not at all. Of several processes that ask at once, one makes it and the others wait,
+    The folder appears complete or not at all. Of several processes that ask at once, one fills it and the others wait
     for at most ``patience`` seconds.
 
     Raises:
-        Unavailable: if ``make`` says so, the folder cannot be written, or another process holds the lock for too long.
+        Unavailable: if ``make`` raises it, the folder cannot be written, or another process holds the lock too long.
     """
     kept = folder() / name
     try:
@@ -49,28 +54,34 @@ def keep(name: str, make: Callable[[Path], None], *, patience: float) -> Path:
 
 @contextmanager
 def _lock(path: Path, patience: float) -> Iterator[None]:
-    """Hold ``path`` locked. The kernel lets go of it when the holder dies, so a crash leaves nothing to tidy."""
-    give_up = time.monotonic() + patience
+    """Hold a lock on ``path``. The kernel releases it when its holder dies, so a crash needs no cleanup."""
     with path.open("w") as file:
-        while True:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                break
-            except BlockingIOError:
-                if time.monotonic() > give_up:
-                    raise Unavailable(f"another process holds {path} for more than {patience:.0f}s") from None
-                time.sleep(0.2)
+        with progress.step(f"waiting for another process that fills {path.stem}"):
+            _acquire(file, path, patience)
         yield
 
 
-def run(command: list[str], *, cwd: Path, within: float, env: dict[str, str] | None = None) -> None:
-    """Run ``command`` to its end; it and its children are killed after ``within`` seconds.
+def _acquire(file: TextIO, path: Path, patience: float) -> None:
+    deadline = time.monotonic() + patience
+    while True:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if time.monotonic() > deadline:
+                raise Unavailable(f"another process has held {path} for more than {patience:.0f} s") from None
+            time.sleep(0.2)
+        else:
+            return
+
+
+def run(command: list[str], *, cwd: Path, within: float, env: dict[str, str] | None = None) -> str:
+    """Run ``command`` and return its output; it and its children are killed after ``within`` seconds.
 
     Raises:
-        Unavailable: if it cannot be started, fails, or takes too long; with the last lines that it printed.
+        Unavailable: if it cannot be started, fails, or takes too long; with the last lines of its output.
     """
     try:
-        process = subprocess.Popen(  # noqa: S603 - every command is spelled out in tools/
+        process = subprocess.Popen(  # noqa: S603 - the commands are constants in tools/
             command,
             cwd=cwd,
             env={**os.environ, **(env or {})},
@@ -90,8 +101,18 @@ def run(command: list[str], *, cwd: Path, within: float, env: dict[str, str] | N
             os.killpg(process.pid, signal.SIGKILL)
         process.wait()
         if isinstance(error, subprocess.TimeoutExpired):
-            raise Unavailable(f"`{' '.join(command[:3])} …` took more than {within:.0f}s") from None
+            raise Unavailable(f"`{' '.join(command[:3])} …` took more than {within:.0f} s") from None
         raise
     if process.returncode != 0:
         last = " / ".join(line.strip() for line in output.strip().splitlines()[-3:])
         raise Unavailable(f"`{' '.join(command[:3])} …` failed with {process.returncode}: {last[:600]}")
+    return output
+
+
+def check_runs(program: Path) -> None:
+    """Check that a program that was just built or unpacked can be started.
+
+    Raises:
+        Unavailable: if it is missing, or ``program --version`` fails.
+    """
+    run([str(program), "--version"], cwd=program.parent, within=_CHECK_TIMEOUT)

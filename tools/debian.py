@@ -1,60 +1,67 @@
-"""A program out of a Debian package: the one that is installed, or the package's, unpacked without being root."""
+"""Takes a program from a Debian package, unpacked into the cache without root rights.
+
+This serves programs that need no other file of their package: nothing is installed under ``/usr``.
+"""
 
 import os
 import shutil
-from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import cache
+import progress
 
-_WITHIN = 300.0  # seconds for each step: refreshing the package lists, and downloading
-
-
-def find(package: str, program: str, installed: Sequence[str]) -> Path | None:
-    """Return the program if one of the names in ``installed`` is on PATH, or it has been unpacked before."""
-    for name in installed:
-        if path := shutil.which(name):
-            return Path(path)
-    unpacked = cache.folder() / _name(package) / "usr" / "bin" / program
-    return unpacked if unpacked.is_file() else None
+_STEP_TIMEOUT = 300.0  # seconds for each step: refreshing the package lists, downloading
 
 
-def fetch(package: str, program: str, what: str) -> Path:
-    """Return ``usr/bin/<program>`` of ``package``, downloaded unless it has been before. ``what`` names it to people.
+@dataclass(frozen=True)
+class Program:
+    """The program ``usr/bin/<name>`` of ``package``, in the version of the machine's Debian release."""
 
-    The version is the one of the Debian release: APT verifies that it is the archive's.
+    package: str
+    name: str
 
-    Raises:
-        cache.Unavailable: if this is no Debian, or the download fails or takes too long.
-    """
-    if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-        raise cache.Unavailable(f"install {what}: there is none on PATH, and no apt-get to download Debian's with")
-    kept = cache.keep(_name(package), lambda folder: _unpack(folder, package, program), patience=3 * _WITHIN)
-    return kept / "usr" / "bin" / program
+    @property
+    def _folder(self) -> str:
+        return f"{self.package}-debian"
 
+    def find(self) -> Path | None:
+        """Return the program if the package has been unpacked."""
+        path = cache.folder() / self._folder / "usr" / "bin" / self.name
+        return path if path.is_file() else None
 
-def _name(package: str) -> str:
-    return f"{package}-debian"
+    def fetch(self) -> Path:
+        """Return the program; the package is downloaded if need be, and APT verifies it.
 
+        Raises:
+            cache.Unavailable: if this is no Debian, or the download fails or takes too long.
+        """
+        if found := self.find():
+            return found
+        if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
+            raise cache.Unavailable("there is no apt-get on PATH")
+        kept = cache.keep(self._folder, self._unpack, patience=3 * _STEP_TIMEOUT)
+        return kept / "usr" / "bin" / self.name
 
-def _unpack(folder: Path, package: str, program: str) -> None:
-    try:
-        _download(folder, package, [])
-    except cache.Unavailable:
-        # The package lists are missing or out of date. Refreshing the system's takes root; anyone can have their own.
-        private = [] if os.geteuid() == 0 else _private_lists(folder)
-        cache.run(["apt-get", *private, "update", "-q"], cwd=folder, within=_WITHIN)
-        _download(folder, package, private)
-    [archive] = folder.glob(f"{package}_*.deb")
-    cache.run(["dpkg-deb", "-x", str(archive), str(folder)], cwd=folder, within=_WITHIN)
-    archive.unlink()
-    shutil.rmtree(folder / "apt", ignore_errors=True)
-    if not (folder / "usr" / "bin" / program).is_file():
-        raise cache.Unavailable(f"Debian's package {package} holds no usr/bin/{program}")
+    def _unpack(self, folder: Path) -> None:
+        with progress.step(f"downloading Debian's package {self.package}"):
+            self._download(folder)
+        [archive] = folder.glob(f"{self.package}_*.deb")
+        cache.run(["dpkg-deb", "-x", str(archive), str(folder)], cwd=folder, within=_STEP_TIMEOUT)
+        archive.unlink()
+        shutil.rmtree(folder / "apt", ignore_errors=True)
+        cache.check_runs(folder / "usr" / "bin" / self.name)
 
-
-def _download(folder: Path, package: str, options: list[str]) -> None:
-    cache.run(["apt-get", *options, "download", "-q", package], cwd=folder, within=_WITHIN)
+    def _download(self, folder: Path) -> None:
+        download = ["download", "-q", self.package]
+        try:
+            cache.run(["apt-get", *download], cwd=folder, within=_STEP_TIMEOUT)
+        except cache.Unavailable:
+            # The package lists are missing or out of date. Only root may refresh the system's: others use lists of
+            # their own.
+            options = [] if os.geteuid() == 0 else _private_lists(folder)
+            cache.run(["apt-get", *options, "update", "-q"], cwd=folder, within=_STEP_TIMEOUT)
+            cache.run(["apt-get", *options, *download], cwd=folder, within=_STEP_TIMEOUT)
 
 
 def _private_lists(folder: Path) -> list[str]:

@@ -1,8 +1,13 @@
 #!/usr/bin/env python3
-"""Make the real programs available that some tests run against: an OpenTelemetry Collector, Alertmanager, promtool.
+"""Build or download the programs that some tests run: an OpenTelemetry Collector, Alertmanager and promtool.
 
-Prints the path of each on stdout, one a line; quick when they are there. A program that cannot be had is
-reported on stderr: the tests that need it skip and say why, so it is a failure only with ``CI=true``.
+Prints the path of each on stdout, one a line; immediate when they are in the cache. Steps that take longer than ten
+seconds are reported on stderr. A program that is not available is reported on stderr, too: the tests that need it are
+skipped and say why, so that is a failure only with ``CI=true``.
+
+A program of the same name on PATH is never used: its version is unknown, and the tests must not depend on it. To run
+the tests with a program of your own, set its path in STREAMCANARY_TEST_OTELCOL, STREAMCANARY_TEST_ALERTMANAGER or
+STREAMCANARY_TEST_PROMTOOL.
 """
 
 import argparse
@@ -13,6 +18,7 @@ from pathlib import Path
 import alertmanager
 import cache
 import otelcol
+import progress
 import promtool
 
 TOOLS = {"otelcol": otelcol, "alertmanager": alertmanager, "promtool": promtool}
@@ -20,28 +26,40 @@ TOOLS = {"otelcol": otelcol, "alertmanager": alertmanager, "promtool": promtool}
 
 def main() -> int:
     """Return 0, or 1 if a program is missing and that matters."""
-    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
-    parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"{' or '.join(TOOLS)}; all of them by default")
-    parser.add_argument("--find", action="store_true", help="only look; exit 1 if one is not there")
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"{' or '.join(TOOLS)}; default: all of them")
+    parser.add_argument("--find", action="store_true", help="print paths only; exit 1 if a program is missing")
     arguments = parser.parse_args()
     if unknown := set(arguments.tools) - set(TOOLS):
-        parser.error(f"unknown tool {', '.join(sorted(unknown))}; there are {', '.join(TOOLS)}")
+        parser.error(f"unknown tool {', '.join(sorted(unknown))}; known: {', '.join(TOOLS)}")
     missing = False
     for name in arguments.tools or TOOLS:
         try:
-            path = _find(name) if arguments.find else TOOLS[name].fetch()
+            path = _override(name) or (_find(name) if arguments.find else TOOLS[name].fetch())
         except cache.Unavailable as reason:
             missing = True
-            sys.stderr.write(f"{name}: {reason}\n")
+            progress.write(f"{name}: {reason}")
         else:
             sys.stdout.write(f"{path}\n")
+            sys.stdout.flush()
     return int(missing and (arguments.find or os.environ.get("CI") == "true"))
+
+
+def _override(name: str) -> Path | None:
+    variable = f"STREAMCANARY_TEST_{name.upper()}"
+    value = os.environ.get(variable)
+    if not value:
+        return None
+    path = Path(value).absolute()
+    if not (path.is_file() and os.access(path, os.X_OK)):
+        raise cache.Unavailable(f"{variable} is {value}, which is not an executable file")
+    return path
 
 
 def _find(name: str) -> Path:
     found: Path | None = TOOLS[name].find()
     if found is None:
-        raise cache.Unavailable("not there; tools/fetch.py brings it")
+        raise cache.Unavailable("not in the cache; run tools/fetch.py")
     return found
 
 

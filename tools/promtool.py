@@ -1,22 +1,41 @@
-"""promtool, which checks and tests rules of Prometheus: the one that is installed, or Debian's."""
+"""promtool, which checks and tests rules of Prometheus: built with Go, or from Debian's package where that fails."""
 
 from pathlib import Path
 
+import cache
 import debian
+import golang
+import progress
+import versions
 
-PACKAGE = "prometheus"
-PROGRAM = "promtool"
+PROGRAM = golang.Program(
+    title="promtool",
+    package="github.com/prometheus/prometheus/cmd/promtool",
+    version=versions.PROMTOOL,
+    go=versions.PROMTOOL_GO,
+    tags=("remove_all_sd",),  # without the SDKs of cloud providers for service discovery: rules need none of them
+)
+DEBIAN = debian.Program(package="prometheus", name="promtool")
 
 
 def find() -> Path | None:
-    """Return the program if it is on PATH or has been unpacked before."""
-    return debian.find(PACKAGE, PROGRAM, (PROGRAM,))
+    """Return the program if it has been built, else Debian's if that has been unpacked."""
+    return PROGRAM.find() or DEBIAN.find()
 
 
 def fetch() -> Path:
-    """Return the program, downloaded if need be.
+    """Return the program, built or downloaded if need be.
 
     Raises:
-        cache.Unavailable: if it cannot be had; the text says why.
+        cache.Unavailable: if it can be had neither way; the text says why.
     """
-    return find() or debian.fetch(PACKAGE, PROGRAM, "Prometheus, for its promtool")
+    try:
+        return PROGRAM.fetch()
+    except cache.Unavailable as error:
+        reason = str(error)
+    try:
+        path = DEBIAN.fetch()
+    except cache.Unavailable as error:
+        raise cache.Unavailable(f"{reason}; Debian's package is not available either: {error}") from None
+    progress.write(f"promtool: {reason}; using the one from Debian's package {DEBIAN.package}")
+    return path

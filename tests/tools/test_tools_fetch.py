@@ -1,67 +1,131 @@
-"""The real programs that other tests rely on start, answer and end; and a missing one is told."""
+"""The programs that other tests run start, answer and end, also on a machine where nothing else is installed."""
 
-import asyncio
 import os
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
-import httpx2
 import pytest
 
+from support.http_client import loopback_client
 from support.programs.alertmanager import Alertmanager
+from support.programs.collector import Collector
+from support.programs.isolation import isolated
+from support.programs.required_tools import require_tool
+from support.servers.receiver import FakeReceiver
 
-FETCH = Path(__file__).parents[2] / "tools" / "fetch.py"
+TOOLS = Path(__file__).parents[2] / "tools"
+RULES = """\
+groups:
+  - name: canaries
+    rules:
+      - alert: LLMErrorSpike
+        expr: rate(streamcanary_runs_total{outcome="error"}[5m]) > 0
+        for: 2m
+"""
 
 
-def fetch(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
-    """Run ``tools/fetch.py`` with nothing on its PATH and an empty cache, unless ``environ`` says otherwise."""
-    return subprocess.run(
-        [sys.executable, "-B", str(FETCH), *arguments],
-        env={"PATH": "", **environ},
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
+class IsolatedAlertmanager(Alertmanager):
+    def command(self) -> list[str]:
+        return isolated(super().command(), self.folder.with_name("root"), self.folder)
 
 
-@pytest.mark.real("alertmanager")
-async def test_a_real_alertmanager_takes_and_resolves_an_alert(tmp_path):
-    """What is posted fires, goes out to the webhook, and is gone once its end has passed."""
-    bodies = asyncio.Queue()
+class IsolatedCollector(Collector):
+    def command(self) -> list[str]:
+        return isolated(super().command(), self.folder.with_name("root"), self.folder)
 
-    async def hook(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode().lower()
-        length = int(head.partition("content-length: ")[2].partition("\r\n")[0])
-        bodies.put_nowait(await reader.readexactly(length))
-        writer.write(b"HTTP/1.1 200 OK\r\ncontent-length: 0\r\nconnection: close\r\n\r\n")
-        await writer.drain()
-        writer.close()
 
-    async with await asyncio.start_server(hook, "127.0.0.1", 0) as server:
-        port = server.sockets[0].getsockname()[1]
-        async with Alertmanager(tmp_path, webhook=f"http://127.0.0.1:{port}/") as am:
-            now = datetime.now(UTC)
-            for ends, status in ((now + timedelta(minutes=4), b"firing"), (now, b"resolved")):
-                alert = {
-                    "labels": {"alertname": "LLMErrorSpike"},
-                    "startsAt": (now - timedelta(minutes=1)).isoformat(),
-                    "endsAt": ends.isoformat(),
-                }
-                async with httpx2.AsyncClient(trust_env=False) as client:
-                    (await client.post(f"{am.url}/api/v2/alerts", json=[alert])).raise_for_status()
-                names = [alert["labels"]["alertname"] for alert in await am.alerts()]
-                assert names == (["LLMErrorSpike"] if status == b"firing" else [])
-                body = await asyncio.wait_for(bodies.get(), 20)
-                assert b'"status":"' + status + b'"' in body
+async def post_alert(am: Alertmanager, *, ends: datetime) -> None:
+    """Post one alert that started a minute ago."""
+    alert = {
+        "labels": {"alertname": "LLMErrorSpike", "target": "chat-mini"},
+        "annotations": {"summary": "5 of the last 5 runs failed"},
+        "startsAt": (datetime.now(UTC) - timedelta(minutes=1)).isoformat(),
+        "endsAt": ends.isoformat(),
+    }
+    async with loopback_client() as client:
+        (await client.post(f"{am.url}/api/v2/alerts", json=[alert])).raise_for_status()
+
+
+def check_rules_isolated(rules: Path, root: Path, *visible: Path) -> subprocess.CompletedProcess[str]:
+    """Run ``promtool check rules`` in a root file system with nothing in it but ``visible``."""
+    command = isolated([str(require_tool("promtool")), "check", "rules", str(rules)], root, *visible)
+    return subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
 
 
 @pytest.mark.real("alertmanager")
-async def test_programs_end_with_their_block(tmp_path):
+async def test_alertmanager_notifies_of_an_alert_and_its_resolve(tmp_path):
+    """A posted alert fires and goes to the webhook; after its end it is gone, and the webhook is notified again."""
+    async with FakeReceiver() as hook, Alertmanager(tmp_path, webhook=hook.url) as am:
+        await post_alert(am, ends=datetime.now(UTC) + timedelta(minutes=4))
+        assert [alert["labels"]["alertname"] for alert in await am.alerts()] == ["LLMErrorSpike"]
+        await hook.wait_for_deliveries(1)
+        await post_alert(am, ends=datetime.now(UTC))
+        assert await am.alerts() == []
+        assert [delivery.json["status"] for delivery in await hook.wait_for_deliveries(2)] == ["firing", "resolved"]
+
+
+@pytest.mark.real("alertmanager")
+async def test_alertmanager_renders_its_default_template_with_no_other_file_installed(tmp_path):
+    """The program holds its templates: it needs no file under ``/usr/share``, no HOME and no PATH."""
+    async with FakeReceiver() as slack, IsolatedAlertmanager(tmp_path, slack=slack.url) as am:
+        await post_alert(am, ends=datetime.now(UTC) + timedelta(minutes=4))
+        [message] = (await slack.wait_for_deliveries(1))[0].json["attachments"]
+    assert message["title"] == "[FIRING:1] LLMErrorSpike chat-mini "
+    assert message["fallback"].startswith("[FIRING:1] LLMErrorSpike chat-mini  | http")
+
+
+@pytest.mark.real("otelcol")
+async def test_the_collector_accepts_an_export_with_no_other_file_installed(tmp_path):
+    """A span that is exported over OTLP/HTTP arrives in the Collector's file."""
+    span = {
+        "name": "canary run",
+        "kind": 1,
+        "traceId": "5b8efff798038103d269b633813fc60c",
+        "spanId": "eee19b7ec3c1b174",
+        "startTimeUnixNano": "1000000000",
+        "endTimeUnixNano": "2000000000",
+    }
+    export = {"resourceSpans": [{"resource": {}, "scopeSpans": [{"scope": {}, "spans": [span]}]}]}
+    async with IsolatedCollector(tmp_path) as collector:
+        async with loopback_client() as client:
+            (await client.post(f"{collector.otlp_endpoint}/v1/traces", json=export)).raise_for_status()
+        [received] = await collector.spans(1)
+    assert (received.name, received.kind, received.end - received.start) == ("canary run", "INTERNAL", 1.0)
+
+
+@pytest.mark.real("promtool")
+def test_promtool_checks_rules_with_no_other_file_installed(tmp_path):
+    """A valid rule file passes, and an expression that does not parse is reported."""
+    rules = tmp_path / "rules" / "rules.yml"
+    rules.parent.mkdir()
+    rules.write_text(RULES)
+    checked = check_rules_isolated(rules, tmp_path / "root", rules.parent)
+    assert (checked.returncode, "1 rules found" in checked.stdout) == (0, True), checked
+    rules.write_text(RULES.replace("[5m]) > 0", "[5m] > 0"))
+    checked = check_rules_isolated(rules, tmp_path / "root", rules.parent)
+    assert (checked.returncode, "could not parse expression" in checked.stderr) == (1, True), checked
+
+
+@pytest.mark.real("promtool")
+def test_an_isolated_program_does_not_see_the_files_of_the_machine(tmp_path):
+    """What is not made visible is not there: otherwise the tests above would prove nothing."""
+    rules = tmp_path / "rules.yml"
+    rules.write_text(RULES)
+    command = isolated([str(require_tool("promtool")), "check", "rules", str(rules)], tmp_path / "root")
+    if command[0] != "unshare":
+        pytest.skip("mount namespaces are not permitted")
+    checked = check_rules_isolated(rules, tmp_path / "root")
+    assert (checked.returncode, "does not exist" in checked.stderr) == (1, True), checked
+
+
+@pytest.mark.real("alertmanager")
+@pytest.mark.parametrize("kind", [Alertmanager, IsolatedAlertmanager])
+async def test_programs_end_with_their_block(tmp_path, kind):
     """Neither a normal end nor an exception leaves a process behind."""
-    am = Alertmanager(tmp_path)
+    am = kind(tmp_path)
     with pytest.raises(ZeroDivisionError):
         async with am:
             pid = am._process.pid
@@ -70,47 +134,176 @@ async def test_programs_end_with_their_block(tmp_path):
         os.kill(pid, 0)
 
 
-def test_a_missing_program_is_no_failure_on_a_laptop(tmp_path):
-    """Where a program cannot be had the reason is told, and ``make test`` goes on."""
+def fetch(*arguments: str, **environ: str) -> subprocess.CompletedProcess[str]:
+    """Run ``tools/fetch.py`` with nothing on its PATH and an empty cache, unless ``environ`` says otherwise."""
+    return subprocess.run(
+        [sys.executable, "-B", str(TOOLS / "fetch.py"), *arguments],
+        env={"PATH": "", **environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+    )
+
+
+def script(path: Path, body: str) -> Path:
+    """Write an executable shell script."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{body}\n")
+    path.chmod(0o755)
+    return path
+
+
+def fake_go(folder: Path, *, version: str = "go1.99.0", toolchain: str = "local", otherwise: str = "exit 1") -> str:
+    """Write a ``go`` of some version, which does ``otherwise`` for every command but ``go env``; return its PATH."""
+    script(folder / "go", f'[ "$1" = env ] && printf "{version}\\n{toolchain}\\n" && exit\n{otherwise}')
+    return str(folder)
+
+
+def test_without_go_the_message_says_what_to_install(tmp_path):
+    """Where a program is not available the reason is reported, and ``make test`` goes on."""
     outcome = fetch(XDG_CACHE_HOME=str(tmp_path))
     assert (outcome.returncode, outcome.stdout) == (0, "")
-    assert "otelcol: the OpenTelemetry Collector is built with Go" in outcome.stderr
-    assert "alertmanager: install Alertmanager" in outcome.stderr
-    assert "promtool: install Prometheus, for its promtool" in outcome.stderr
+    install = r"is built with Go 1\.\d+\.\d+ or newer, and there is no `go` on PATH: install Go"
+    expected = (
+        rf"otelcol: the OpenTelemetry Collector {install}\n"
+        rf"alertmanager: Alertmanager {install}\n"
+        rf"promtool: promtool {install}; Debian's package is not available either: there is no apt-get on PATH\n"
+    )
+    assert re.fullmatch(expected, outcome.stderr), outcome.stderr
 
 
 def test_a_missing_program_is_a_failure_in_ci(tmp_path):
-    """With ``CI=true`` the tests must not be skipped quietly."""
+    """With ``CI=true`` no test may be skipped for the lack of a program."""
     assert fetch(XDG_CACHE_HOME=str(tmp_path), CI="true").returncode == 1
+
+
+@pytest.mark.parametrize("version", ["go1.19.8", "go1.21.13"])
+def test_a_go_that_is_too_old_is_reported(tmp_path, version):
+    """The message names the version that is needed and the one that is there."""
+    path = fake_go(tmp_path / "bin", version=version)
+    outcome = fetch("alertmanager", PATH=path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    expected = rf"alertmanager: .* or newer, and `go` on PATH is {version.removeprefix('go')}: install a newer Go\n"
+    assert re.fullmatch(expected, outcome.stderr), outcome.stderr
+
+
+def test_a_go_that_may_download_a_newer_toolchain_is_not_too_old(tmp_path):
+    """From Go 1.21 on, with ``GOTOOLCHAIN=auto``, the module's own requirement is met by download."""
+    path = fake_go(tmp_path / "bin", version="go1.21.13", toolchain="auto", otherwise="echo tried; exit 1")
+    outcome = fetch("alertmanager", PATH=path, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert outcome.stderr.endswith("failed with 1: tried\n")
 
 
 def test_looking_for_a_program_fetches_nothing(tmp_path):
     """``--find`` only looks, and says how to get what is missing."""
     outcome = fetch("--find", "otelcol", XDG_CACHE_HOME=str(tmp_path))
     assert (outcome.returncode, outcome.stdout) == (1, "")
-    assert outcome.stderr == "otelcol: not there; tools/fetch.py brings it\n"
+    assert outcome.stderr == "otelcol: not in the cache; run tools/fetch.py\n"
     assert list(tmp_path.iterdir()) == []
 
 
-def test_an_unwritable_cache_is_told(tmp_path):
-    """A cache folder that cannot be made is a reason, not a traceback."""
+@pytest.mark.parametrize("tool", ["otelcol", "alertmanager", "promtool"])
+def test_a_program_on_path_is_not_used(tmp_path, tool):
+    """Its version is unknown: what a machine has installed does not change the results of the tests."""
+    for name in (tool, "prometheus-alertmanager"):
+        script(tmp_path / "bin" / name, "exit 0")
+    outcome = fetch("--find", tool, PATH=str(tmp_path / "bin"), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert (outcome.returncode, outcome.stdout) == (1, "")
+
+
+@pytest.mark.parametrize("arguments", [["--find", "alertmanager"], ["alertmanager"]])
+def test_an_environment_variable_names_another_program(tmp_path, arguments):
+    """``STREAMCANARY_TEST_ALERTMANAGER`` is used as it is, and nothing is built."""
+    program = script(tmp_path / "mine", "exit 0")
+    outcome = fetch(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"), STREAMCANARY_TEST_ALERTMANAGER=str(program))
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, f"{program}\n", "")
+
+
+def test_an_environment_variable_that_names_no_program_is_an_error(tmp_path):
+    """A typing mistake does not lead to another program."""
+    outcome = fetch("--find", "promtool", XDG_CACHE_HOME=str(tmp_path), STREAMCANARY_TEST_PROMTOOL="/missing/promtool")
+    assert outcome.returncode == 1
+    assert outcome.stderr == (
+        "promtool: STREAMCANARY_TEST_PROMTOOL is /missing/promtool, which is not an executable file\n"
+    )
+
+
+def test_an_unwritable_cache_is_reported(tmp_path):
+    """A cache folder that cannot be created is a message, not a traceback."""
     (tmp_path / "file").write_text("")
-    fake = tmp_path / "bin"
-    fake.mkdir()
-    (fake / "go").write_text("#!/bin/sh\nexit 1\n")
-    (fake / "go").chmod(0o755)
-    outcome = fetch("otelcol", PATH=str(fake), XDG_CACHE_HOME=str(tmp_path / "file"))
+    outcome = fetch("otelcol", PATH=fake_go(tmp_path / "bin"), XDG_CACHE_HOME=str(tmp_path / "file"))
     assert outcome.returncode == 0
     assert outcome.stderr.startswith("otelcol: cannot use the cache folder")
 
 
-def test_a_build_that_fails_leaves_nothing_half_done(tmp_path):
-    """The reason is what the build said last, and the next try starts afresh."""
-    fake = tmp_path / "bin"
-    fake.mkdir()
-    (fake / "go").write_text("#!/bin/sh\necho no such module; exit 3\n")
-    (fake / "go").chmod(0o755)
-    cache = tmp_path / "cache"
-    outcome = fetch("otelcol", PATH=f"{fake}:{os.environ['PATH']}", XDG_CACHE_HOME=str(cache))
+@pytest.mark.parametrize("tool", ["otelcol", "alertmanager"])
+def test_a_build_that_fails_leaves_nothing_half_done(tmp_path, tool):
+    """The reason is the end of the build's output, and the next attempt starts from the beginning."""
+    go = fake_go(tmp_path / "bin", otherwise="echo no such module; exit 3")
+    outcome = fetch(tool, PATH=go, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert "failed with 3: no such module" in outcome.stderr
-    assert [path.suffix for path in (cache / "streamcanary").iterdir()] == [".lock"]
+    assert [path.suffix for path in (tmp_path / "cache" / "streamcanary").iterdir()] == [".lock"]
+
+
+def test_a_program_that_cannot_be_started_is_not_kept(tmp_path):
+    """A build that ends well with a program that does not run is a failed build."""
+    go = fake_go(tmp_path / "bin", otherwise='printf "#!/bin/sh\\nexit 4\\n" > "$GOBIN/alertmanager"')
+    with (tmp_path / "bin" / "go").open("a") as file:
+        file.write('/bin/chmod 755 "$GOBIN/alertmanager"\n')
+    outcome = fetch("alertmanager", PATH=go, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert outcome.stdout == ""
+    assert "alertmanager --version …` failed with 4" in outcome.stderr
+    assert [path.suffix for path in (tmp_path / "cache" / "streamcanary").iterdir()] == [".lock"]
+
+
+def test_a_program_is_built_once(tmp_path):
+    """The second call finds it in the cache and needs no Go."""
+    body = 'printf "#!/bin/sh\\n" > "$GOBIN/alertmanager"; /bin/chmod 755 "$GOBIN/alertmanager"'
+    first = fetch(
+        "alertmanager", PATH=fake_go(tmp_path / "bin", otherwise=body), XDG_CACHE_HOME=str(tmp_path / "cache")
+    )
+    again = fetch("alertmanager", XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert first.stdout == again.stdout != ""
+    assert (again.returncode, again.stderr) == (0, "")
+
+
+@pytest.mark.parametrize("go", ["missing", "too old", "no modules"])
+def test_without_a_go_that_builds_it_promtool_comes_from_debian(tmp_path, go):
+    """The reason is reported with it, since its version is another one."""
+    path = tmp_path / "bin"
+    if go != "missing":
+        fake_go(path, version="go1.19.8" if go == "too old" else "go1.99.0")
+    script(path / "apt-get", ": > prometheus_2.42.0_amd64.deb")
+    unpack = 'cd "$3"; /bin/mkdir -p usr/bin; printf "#!/bin/sh\\n" > usr/bin/promtool; /bin/chmod 755 usr/bin/promtool'
+    script(path / "dpkg-deb", unpack)
+    outcome = fetch("promtool", PATH=str(path), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert outcome.stdout == f"{tmp_path}/cache/streamcanary/prometheus-debian/usr/bin/promtool\n", outcome.stderr
+    assert outcome.stderr.endswith("; using the one from Debian's package prometheus\n")
+
+
+def progress(body: str) -> subprocess.CompletedProcess[str]:
+    """Run ``body`` in a step that is reported after 0.2 seconds and each 0.2 seconds after that."""
+    program = f"import progress, time\nwith progress.step('building X', first=0.2, interval=0.2):\n    {body}"
+    return subprocess.run(
+        [sys.executable, "-B", "-c", program], cwd=TOOLS, capture_output=True, text=True, timeout=60, check=False
+    )
+
+
+def test_a_long_step_is_reported_while_it_runs_and_at_its_end():
+    """Each report is a whole line on stderr, also into a pipe."""
+    outcome = progress("time.sleep(0.7)")
+    assert outcome.stdout == ""
+    *running, end = outcome.stderr.splitlines()
+    assert 2 <= len(running) <= 3
+    assert set(running) <= {"building X … 0 s", "building X … 1 s"}
+    assert end == "building X: done after 1 s"
+
+
+def test_a_long_step_that_fails_says_so():
+    """The last line tells a failure from a success."""
+    assert "building X: failed after 0 s" in progress("time.sleep(0.4); raise SystemExit").stderr
+
+
+def test_a_short_step_is_not_reported():
+    """What takes less than ten seconds needs no progress."""
+    assert progress("pass").stderr == ""

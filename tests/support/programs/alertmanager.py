@@ -15,14 +15,17 @@ from support.programs.required_tools import require_tool
 class Alertmanager(Program):
     """``async with Alertmanager(tmp_path, webhook=url) as am``: takes alerts until the block ends.
 
-    ``webhook`` is where it sends its own notifications, each alert as a group of one, after ``group_wait`` (a Go
-    duration); with ``None``, nowhere.
+    It notifies ``webhook`` and ``slack`` (the URL of an incoming webhook, whose messages the default template renders),
+    each alert as a group of one, after ``group_wait`` (a Go duration); with ``None``, nobody.
     """
 
-    def __init__(self, folder: Path, *, webhook: str | None = None, group_wait: str = "100ms") -> None:
+    def __init__(
+        self, folder: Path, *, webhook: str | None = None, slack: str | None = None, group_wait: str = "100ms"
+    ) -> None:
         super().__init__(folder / "alertmanager")
         self._program = require_tool("alertmanager")
         self._webhook = webhook
+        self._slack = slack
         self._group_wait = group_wait
         self._name = f"test-{uuid.uuid4().hex}"
 
@@ -49,6 +52,7 @@ class Alertmanager(Program):
     def command(self) -> list[str]:
         """Write Alertmanager's configuration."""
         hooks = [] if self._webhook is None else [{"url": self._webhook, "send_resolved": True}]
+        slack = [] if self._slack is None else [{"api_url": self._slack, "channel": "#alerts", "send_resolved": True}]
         config = {
             "route": {
                 "receiver": self._name,
@@ -57,7 +61,7 @@ class Alertmanager(Program):
                 "group_interval": self._group_wait,
                 "repeat_interval": "1h",
             },
-            "receivers": [{"name": self._name, "webhook_configs": hooks}],
+            "receivers": [{"name": self._name, "webhook_configs": hooks, "slack_configs": slack}],
         }
         path = self.folder / "alertmanager.yml"
         path.write_bytes(msgspec.json.encode(config))  # JSON is YAML

@@ -1,0 +1,102 @@
+"""Builds programs with Go, at a pinned version and within a time limit."""
+
+import re
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cache
+import progress
+
+_BUILD_TIMEOUT = 1200.0  # seconds for one program: minutes on two cores with an empty Go cache
+_QUERY_TIMEOUT = 60.0  # seconds for `go env`
+
+# CGO_ENABLED=0: the program is static and needs no file of the machine. GOFLAGS, GOOS and GOARCH replace the user's.
+_ENV = {"GOWORK": "off", "GOFLAGS": "-mod=mod -buildvcs=false", "CGO_ENABLED": "0", "GOOS": "", "GOARCH": ""}
+BUILD_FLAGS = ("-trimpath", "-ldflags=-s -w")
+
+Version = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Program:
+    """A program that ``go install`` builds."""
+
+    title: str
+    """What messages call it."""
+    package: str
+    """The import path of its main package; the last element is the name of the program."""
+    version: str
+    """The version of its module."""
+    go: Version
+    """The oldest Go release that builds it."""
+    tags: tuple[str, ...] = ()
+    """Build tags."""
+
+    @property
+    def name(self) -> str:
+        """The file name."""
+        return self.package.rpartition("/")[2]
+
+    @property
+    def _folder(self) -> str:
+        return f"{self.name}-{self.version}"
+
+    def find(self) -> Path | None:
+        """Return the program if this version of it has been built."""
+        path = cache.folder() / self._folder / self.name
+        return path if path.is_file() else None
+
+    def fetch(self) -> Path:
+        """Return the program, built if need be.
+
+        Raises:
+            cache.Unavailable: if Go is missing or too old, a module cannot be downloaded, or the build fails or takes
+                too long.
+        """
+        if found := self.find():
+            return found
+        require(self.title, self.go)
+        return cache.keep(self._folder, self._build, patience=_BUILD_TIMEOUT + 60) / self.name
+
+    def _build(self, folder: Path) -> None:
+        tags = [f"-tags={','.join(self.tags)}"] if self.tags else []
+        command = ["install", *BUILD_FLAGS, *tags, f"{self.package}@{self.version}"]
+        with progress.step(f"building {self.title} {self.version} with Go"):
+            run(command, cwd=folder, within=_BUILD_TIMEOUT, gobin=folder)
+        cache.check_runs(folder / self.name)
+
+
+def require(title: str, oldest: Version) -> None:
+    """Check that Go is there and can build ``title``.
+
+    Raises:
+        cache.Unavailable: if Go is missing, or older than ``oldest`` and not allowed to download a newer toolchain.
+    """
+    needed = f"{title} is built with Go {'.'.join(map(str, oldest))} or newer"
+    if shutil.which("go") is None:
+        raise cache.Unavailable(f"{needed}, and there is no `go` on PATH: install Go")
+    output = cache.run(["go", "env", "GOVERSION", "GOTOOLCHAIN"], cwd=Path("/"), within=_QUERY_TIMEOUT)
+    version, toolchain = [*output.splitlines(), "", ""][:2]
+    found = _parse(version)
+    if found is None or found >= oldest:  # a development version has no number: let it try
+        return
+    if found >= (1, 21, 0) and (toolchain == "auto" or toolchain.endswith("+auto")):
+        return  # Go downloads the toolchain that the module asks for
+    raise cache.Unavailable(f"{needed}, and `go` on PATH is {version.removeprefix('go')}: install a newer Go")
+
+
+def run(command: Sequence[str], *, cwd: Path, within: float, gobin: Path | None = None) -> None:
+    """Run a ``go`` command; programs that it installs go to ``gobin``.
+
+    Raises:
+        cache.Unavailable: as :func:`cache.run`.
+    """
+    env = _ENV if gobin is None else {**_ENV, "GOBIN": str(gobin)}
+    cache.run(["go", *command], cwd=cwd, within=within, env=env)
+
+
+def _parse(version: str) -> Version | None:
+    match = re.match(r"go(\d+)\.(\d+)(?:\.(\d+))?", version)
+    return None if match is None else (int(match[1]), int(match[2]), int(match[3] or 0))

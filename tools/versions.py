@@ -1,0 +1,15 @@
+"""The pinned versions of the programs that the tests run, and the Go release that each of them needs."""
+
+ALERTMANAGER = "v0.31.1"
+"""The newest release that compiles: from v0.32 on the Go module lacks the files of the web UI."""
+ALERTMANAGER_GO = (1, 24, 0)
+
+PROMTOOL = "v0.316.0"
+"""Prometheus 3.16.0: its Go module is numbered v0.316.0."""
+PROMTOOL_GO = (1, 26, 7)
+
+COLLECTOR = "v0.155.0"
+"""The newest release of the OpenTelemetry Collector of which every component we use is published as a Go module."""
+COLLECTOR_STABLE = "v1.61.0"
+"""The version of the same release for the Collector's modules that are past 1.0."""
+COLLECTOR_GO = (1, 25, 0)
