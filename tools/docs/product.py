@@ -1,0 +1,78 @@
+"""All that the generators import from streamcanary, so that a module that moves is adapted in this file only."""
+
+from typing import get_args
+
+import streamcanary
+from streamcanary import (
+    AsyncStreamClient,
+    BreakerPolicy,
+    Cached,
+    RetryBudget,
+    RetryPolicy,
+    Route,
+    StreamClient,
+    Timeouts,
+    events,
+)
+from streamcanary.alerting.builtin import BUILTIN
+from streamcanary.alerting.promql import metric as prometheus_name
+from streamcanary.alerting.template import FIELDS as TEMPLATE_FIELDS
+from streamcanary.cli.main import _parser as parser
+from streamcanary.model import faults, names
+from streamcanary.model.duration import Duration, PositiveDuration, format_duration
+from streamcanary.model.faults import NATURE, FaultKind
+from streamcanary.model.fraction import Fraction, format_fraction
+from streamcanary.model.matcher import Matcher
+from streamcanary.model.secret import Secret
+from streamcanary.settings import Settings
+
+__all__ = [
+    "API",
+    "BUILTIN",
+    "EVENTS",
+    "EVENTS_MODULE",
+    "NATURE",
+    "TEMPLATE_FIELDS",
+    "AsyncStreamClient",
+    "BreakerPolicy",
+    "Cached",
+    "Duration",
+    "FaultKind",
+    "Fraction",
+    "Matcher",
+    "PositiveDuration",
+    "RetryBudget",
+    "RetryPolicy",
+    "Route",
+    "Secret",
+    "Settings",
+    "StreamClient",
+    "Timeouts",
+    "faults",
+    "format_duration",
+    "format_fraction",
+    "home_of",
+    "names",
+    "parser",
+    "prometheus_name",
+]
+
+API = {
+    "Clients": ("AsyncStreamClient", "StreamClient"),
+    "Streams": ("AsyncStream", "Stream"),
+    "Results": ("StreamResult", "StreamFailed", "Attempt", "Usage"),
+    "Faults": ("Fault", "FaultKind", "Blame", "Phase"),
+    "Policies": ("RetryPolicy", "Timeouts", "RetryBudget", "BreakerPolicy"),
+    "Fallbacks": ("Route", "NonStreaming", "Cached"),
+}
+"""The public names of the library, by heading of the API reference."""
+
+EVENTS_MODULE = events.__name__
+EVENTS = tuple(kind.__name__ for kind in get_args(events.Event))
+"""The events of a stream."""
+
+
+def home_of(name: str) -> str:
+    """Return the module that defines a public name of the library."""
+    module: str = getattr(streamcanary, name).__module__
+    return module
