@@ -146,6 +146,23 @@ def test_every_block_has_a_language_that_is_tested() -> None:
     assert (True, True, True) == (len(YAML_BLOCKS) > 15, len(OURS) > 20, len(PYTHON_BLOCKS) > 5)
 
 
+def test_links_of_the_readme_lead_somewhere() -> None:
+    """Each relative link is a file of the repository; those within docs/ are checked when the site is built."""
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
+    assert (True, []) == (len(links) > 10, [link for link in links if not (ROOT / link).exists()])
+
+
+def test_the_readme_is_short() -> None:
+    """It is an introduction; what is longer stands in docs/."""
+    assert 200 > len((ROOT / "README.md").read_text(encoding="utf-8").splitlines())
+
+
+def test_every_page_is_in_the_navigation() -> None:
+    """A page that the navigation lacks is found by nobody."""
+    navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
+    assert [] == [page.name for page in PAGES[1:] if f"- {page.relative_to(ROOT / 'docs')}\n" not in navigation]
+
+
 # Configurations
 
 
