@@ -17,6 +17,7 @@ import pytest
 from ruamel.yaml import YAML
 from tools.docs.product import parser
 
+import streamcanary
 from streamcanary.cli.main import main
 from streamcanary.settings import Settings
 from streamcanary.simulator import Simulator, Timeline
@@ -161,6 +162,20 @@ def test_every_page_is_in_the_navigation() -> None:
     """A page that the navigation lacks is found by nobody."""
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert [] == [page.name for page in PAGES[1:] if f"- {page.relative_to(ROOT / 'docs')}\n" not in navigation]
+
+
+def test_the_architecture_names_every_package() -> None:
+    """Each package and module at the top of the source has its row."""
+    text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
+    rows = {
+        name
+        for line in text.splitlines()
+        if line.startswith("| `")
+        for name in re.findall(r"`(\w+)`", line.split("|")[1])
+    }
+    source = Path(str(streamcanary.__file__)).parent
+    entries = {entry.stem for entry in source.iterdir() if entry.suffix == ".py" or (entry / "__init__.py").exists()}
+    assert {name for name in entries if not name.startswith("_")} == rows
 
 
 # Configurations

@@ -18,7 +18,7 @@ the word in notifications. The blame says who can fix it:
 |---|---|
 | `config` | you: the configuration, the request, or the key |
 | `local` | you: the machine or process that sends the request |
-| `network` | whoever runs the network between here and the provider |
+| `network` | the operator of the network between here and the provider |
 | `provider` | the provider; you can only route around it |
 | `quota` | you, with the provider: rate limit, billing, credit |
 | `content` | you: the prompt or the expectation; or the model behaves differently |
