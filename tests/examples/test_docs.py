@@ -171,3 +171,5 @@ def test_the_simulator_plays_the_faults_as_documented() -> None:
 def test_a_table_escapes_what_would_end_a_cell() -> None:
     """A vertical bar stands in a cell, and a line break becomes a space."""
     assert ["| A |", "|---|", "| x \\| y z |"] == list(page.table(("A",), [("x | y\nz",)]))
+    with pytest.raises(Stale, match=r"write it without \|: a\|b"):
+        page.code("a|b")

@@ -1,11 +1,11 @@
-"""The page on faults: the tree on top of ``model/faults.py``, held against its table, and a runbook for each kind."""
+"""The page on faults: the tree on top of the module of faults, held against its table, and a runbook for each kind."""
 
 import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
 from .page import Stale, code, compare, head, table, words
-from .product import NATURE, FaultKind, faults
+from .product import NATURE, FaultKind, faults, source_of
 
 _GROUP = re.compile(r" {4}[├└]── (?P<when>[a-z ]+?)(?: ·+ phase (?P<phase>[a-z]+))?$")
 _KIND = re.compile(r" {4}[│ ] {3}[├└]── (?P<kind>[a-z_]+) +(?P<blame>[a-z]+) +(?P<what>.+)$")
@@ -72,11 +72,11 @@ def checked(tree: str) -> list[Row]:
     """Return the kinds in ``tree``.
 
     Raises:
-        Stale: if the tree and the table of ``model/faults.py`` differ.
+        Stale: if the tree and the table of its module differ.
     """
     found = list(rows(tree))
     if missing := set(FaultKind) ^ {row.kind for row in found}:
-        raise Stale(f"the tree of model/faults.py and FaultKind differ in {', '.join(sorted(missing))}")
+        raise Stale(f"the tree of {source_of(faults)} and FaultKind differ in {', '.join(sorted(missing))}")
     for row in found:
         nature = NATURE[FaultKind(row.kind)]
         if nature.blame != row.blame:
@@ -95,7 +95,7 @@ def faults_page() -> str:
     found = checked(faults.__doc__ or "")
     book = words("faults")
     compare("words/faults.yaml", book, {row.kind for row in found})
-    lines = [head("Faults", "model/faults.py and words/faults.yaml"), INTRODUCTION]
+    lines = [head("Faults", f"{source_of(faults)} and words/faults.yaml"), INTRODUCTION]
     for when in dict.fromkeys(row.when for row in found):
         lines.append(f"\n## {when[0].upper()}{when[1:]}\n")
         lines += table(

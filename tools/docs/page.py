@@ -48,5 +48,11 @@ def table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> Iterator[str
 
 
 def code(text: str) -> str:
-    """Return ``text`` as code; nothing if it is empty."""
+    """Return ``text`` as code; nothing if it is empty.
+
+    Raises:
+        Stale: if it has a ``|``, which readers of Markdown understand differently within code in a table.
+    """
+    if "|" in text:
+        raise Stale(f"write it without |: {text}")
     return f"`{text}`" if text else ""

@@ -1,5 +1,6 @@
 """All that the generators import from streamcanary, so that a module that moves is adapted in this file only."""
 
+from types import ModuleType
 from typing import get_args
 
 import streamcanary
@@ -55,6 +56,7 @@ __all__ = [
     "names",
     "parser",
     "prometheus_name",
+    "source_of",
 ]
 
 API = {
@@ -76,3 +78,8 @@ def home_of(name: str) -> str:
     """Return the module that defines a public name of the library."""
     module: str = getattr(streamcanary, name).__module__
     return module
+
+
+def source_of(module: ModuleType) -> str:
+    """Return the path of a module below the package, as in ``model/faults.py``."""
+    return f"{'/'.join(module.__name__.split('.')[1:])}.py"

@@ -1,10 +1,10 @@
-"""The page on telemetry: every span, event, attribute and metric of ``model/names.py``."""
+"""The page on telemetry: every span, event, attribute and metric among the names."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
 
 from .page import Stale, code, compare, head, table, words
-from .product import names, prometheus_name
+from .product import names, prometheus_name, source_of
 
 _KINDS = {"updowncounter": "up-down counter"}
 _CALL = "chat {model}"  # the GenAI conventions name the span so; it is no constant
@@ -43,7 +43,7 @@ def telemetry_page() -> str:
     described = {*(set(book["spans"]) - {_CALL}), *book["events"], *book["attributes"], *book["labels"]}
     compare("words/telemetry.yaml", described, texts)
     compare("words/telemetry.yaml, metrics", book["metrics"], metrics)
-    lines = [head("Telemetry", "model/names.py and words/telemetry.yaml"), INTRODUCTION, "\n## Spans\n"]
+    lines = [head("Telemetry", f"{source_of(names)} and words/telemetry.yaml"), INTRODUCTION, "\n## Spans\n"]
     lines += table(("Span", "Kind", "Description"), _spans(book["spans"]))
     lines += ["\n## Span events\n", *table(("Event", "Description"), _pairs(book["events"]))]
     for place, title in (("run", "the run"), ("call", "the call"), ("attempt", "an attempt")):
