@@ -37,7 +37,7 @@ together, and has an example file. `NAME` stands for a name that you choose, `[]
 | duration | a number with a unit: `250ms`, `30s`, `5m`, `1h30m`, `7d`, `2w`; a bare number is seconds |
 | percentage | `50%`, or `0.5` |
 | secret | text, or `{file: PATH}`; a file is read again when it changes |
-| matcher | a condition on a label, as in Alertmanager: `tier="prod"`, `tier!="test"`, `team=~"ml-.*"`, `team!~"web-.*"` |
+| matcher | a condition on a label, as in Alertmanager: `tier="prod"`, `tier!="test"`, `team=~"ml-.*"`, `team!~"x.*"` |
 | path | a file; a relative path starts at the folder of the configuration file |
 """
 _SCALARS: dict[Any, str] = {
