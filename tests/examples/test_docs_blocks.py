@@ -15,7 +15,7 @@ from typing import Any, Final, NamedTuple
 import openai
 import pytest
 from ruamel.yaml import YAML
-from tools.docs.product import parser
+from tools.docs.product import API, parser
 
 import streamcanary
 from streamcanary.cli.main import main
@@ -178,6 +178,12 @@ def test_the_architecture_names_every_package() -> None:
     assert {name for name in entries if not name.startswith("_")} == rows
 
 
+def test_the_reference_has_every_public_name() -> None:
+    """The API reference documents what the package exports."""
+    exported = set(streamcanary.__all__) - {"__version__"}
+    assert exported == {name for names in API.values() for name in names}
+
+
 # Configurations
 
 
@@ -186,7 +192,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """Return a folder with the files that the documentation refers to, which is also the current one."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     shutil.copy(ROOT / "config" / "streamcanary.yaml", tmp_path / "example.yaml")
-    shutil.copy(ROOT / "tests" / "support" / "loopback.pem", tmp_path / "ca.pem")
+    shutil.copy(next((ROOT / "tests" / "support").rglob("loopback.pem")), tmp_path / "ca.pem")
     (tmp_path / "secrets").mkdir()
     for name, secret in SECRETS.items():
         (tmp_path / "secrets" / name).write_text(secret)

@@ -13,6 +13,7 @@ from .product import (
     API,
     EVENTS,
     EVENTS_MODULE,
+    PACKAGE,
     AsyncStreamClient,
     BreakerPolicy,
     Cached,
@@ -21,7 +22,6 @@ from .product import (
     Route,
     StreamClient,
     Timeouts,
-    home_of,
 )
 
 INTRODUCTION = """
@@ -51,7 +51,7 @@ def client_page() -> str:
     lines.append("\n## API\n")
     for title, public in API.items():
         lines.append(f"### {title}\n")
-        lines += (_directive(f"{home_of(name)}.{name}") for name in public)
+        lines += (_directive(f"{PACKAGE}.{name}") for name in public)
     lines.append("### Events\n")
     lines += (_directive(f"{EVENTS_MODULE}.{name}") for name in EVENTS)
     return "\n".join(lines)

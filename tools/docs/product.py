@@ -3,7 +3,6 @@
 from types import ModuleType
 from typing import get_args
 
-import streamcanary
 from streamcanary import (
     AsyncStreamClient,
     BreakerPolicy,
@@ -33,6 +32,7 @@ __all__ = [
     "EVENTS",
     "EVENTS_MODULE",
     "NATURE",
+    "PACKAGE",
     "TEMPLATE_FIELDS",
     "AsyncStreamClient",
     "BreakerPolicy",
@@ -52,7 +52,6 @@ __all__ = [
     "faults",
     "format_duration",
     "format_fraction",
-    "home_of",
     "names",
     "parser",
     "prometheus_name",
@@ -69,15 +68,10 @@ API = {
 }
 """The public names of the library, by heading of the API reference."""
 
+PACKAGE = "streamcanary"
 EVENTS_MODULE = events.__name__
 EVENTS = tuple(kind.__name__ for kind in get_args(events.Event))
 """The events of a stream."""
-
-
-def home_of(name: str) -> str:
-    """Return the module that defines a public name of the library."""
-    module: str = getattr(streamcanary, name).__module__
-    return module
 
 
 def source_of(module: ModuleType) -> str:
