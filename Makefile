@@ -13,11 +13,11 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_BUILD_CONSTRAINT PIP_
 unexport PIP_REQUIRE_HASHES PIP_NO_DEPS PIP_PRE PIP_NO_BINARY PIP_UPGRADE PIP_IGNORE_INSTALLED PIP_PYTHON
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help install demo test fuzz lint bench lock clean
+.PHONY: help install demo test fuzz lint docs docs-build docs-serve bench lock clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 10
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
 
 install: $(VENV)/.installed ## install streamcanary into .venv
 
@@ -39,10 +39,17 @@ lint: $(VENV)/.developed ## check format, style, types, the layers of the rooms,
 	$(BIN)/mypy examples tools bench
 	$(BIN)/mypy --config-file tests/mypy.ini tests
 	$(BIN)/lint-imports
-	$(BIN)/python tools/docs.py --check
+	$(BIN)/python -m tools.docs --check
+	@$(MAKE) --no-print-directory docs-build
 
-docs: $(VENV)/.developed ## write the tables in README.md and docs/ that follow from the code
-	$(BIN)/python tools/docs.py
+docs: $(VENV)/.developed ## write the pages and tables of docs/ that are generated from the code
+	$(BIN)/python -m tools.docs
+
+docs-build: $(VENV)/.developed ## build the documentation site into site/; a broken link is an error
+	$(BIN)/zensical build --strict --clean
+
+docs-serve: $(VENV)/.developed ## serve the documentation site on http://localhost:8000, rebuilt at each change
+	$(BIN)/zensical serve
 
 bench: install ## measure what the daemon and the client cost
 	$(BIN)/python -m bench $(ARGS)
@@ -56,7 +63,7 @@ lock: $(VENV)/.developed ## pin the dependencies anew; ARGS="--upgrade" takes th
 	$(LOCK) --group build --constraints requirements-dev.lock --output-file requirements-build.lock
 
 clean: ## remove .venv and everything that tools leave behind
-	rm -rf $(VENV) build dist .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
+	rm -rf $(VENV) build dist site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # The files below are stamps: they say what .venv holds.

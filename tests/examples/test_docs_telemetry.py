@@ -1,0 +1,80 @@
+"""The page on telemetry names what is recorded, and nothing else."""
+
+from collections import defaultdict
+
+from tools.docs.page import words
+from tools.docs.product import names
+
+from streamcanary.canary.runners import CanaryRunners
+from streamcanary.canary.spec import CanarySpec
+from streamcanary.canary.target import TargetSpec
+from streamcanary.model.clock import SystemClock
+from streamcanary.simulator import Simulator
+from support.servers.simulator import HANGING_TIMINGS
+from support.telemetry.in_memory import RecordedTelemetry
+
+CLOCK = SystemClock()
+NAME = "documented"
+ELSEWHERE = {
+    metric.name
+    for metric in (
+        names.ALERT_ACTIVE,  # recorded by alerting
+        names.CANARY_INFO,  # by the schedule, as the next one
+        names.RUNS_MISSED,
+        names.SPEND,  # by the daemon, which knows prices
+        names.TIME_PER_OUTPUT_CHUNK,  # by clients that ask for it
+    )
+}
+"""Metrics of canaries that a run alone does not record."""
+RUNS = (
+    {"model": "sim-ok", "request": {"max_completion_tokens": 64, "stream_options": {"include_usage": True}}},
+    {"model": "sim-cut@1"},
+    {"model": "sim-500"},
+    {"model": "sim-cut", "fallbacks": [{"model": "sim-ok"}]},
+)
+
+
+async def record() -> None:
+    """Run a canary that succeeds, one that is retried, one that fails, and one that falls back."""
+    async with Simulator(timings=HANGING_TIMINGS) as simulator:
+        target = TargetSpec.model_validate(
+            {"base_url": simulator.base_url, "api_key": "none", "price": {"input": 1, "output": 1}}
+        )
+        for run in RUNS:
+            retry = {"max_attempts": 2, "base_delay": 0.001, "max_delay": 0.001}
+            canary = CanarySpec.model_validate({"target": "sim", "every": "30s", "retry": retry, **run})
+            async with CanaryRunners({"sim": target}, {NAME: canary}, clock=CLOCK) as fleet:
+                await fleet.by_name[NAME](CLOCK.time())
+
+
+async def test_spans_have_the_attributes_of_the_page(recorded: RecordedTelemetry) -> None:
+    """Every attribute of a span stands on the page for that span, and every one on the page is recorded."""
+    await record()
+    seen: dict[str, set[str]] = defaultdict(set)
+    for span in recorded.spans:
+        place = {names.RUN_SPAN: "run", names.ATTEMPT_SPAN: "attempt"}.get(span.name, "call")
+        seen[place] |= set(span.attributes or ())
+        seen["events"] |= {event.name for event in span.events}
+    book = words("telemetry")
+    described: dict[str, set[str]] = {"events": set(book["events"])}
+    for place in ("run", "call", "attempt"):
+        described[place] = {name for name, said in book["attributes"].items() if place in said["on"]}
+    assert described == dict(seen)
+
+
+async def test_metrics_have_the_labels_of_the_page(recorded: RecordedTelemetry) -> None:
+    """Every metric of a canary has the labels that the page gives it, some of them only on failure."""
+    await record()
+    book = words("telemetry")
+    found = {}
+    for metric, labels in book["metrics"].items():
+        expected = {each for label in labels for each in book["sets"].get(label, [label])}
+        points = [dict(point.attributes) for point in recorded._points(metric)]
+        ours = [point for point in points if point.get("canary") == NAME]
+        if ours:
+            found[metric] = (expected, {label for point in ours for label in point})
+    assert {metric: expected for metric, (expected, _) in found.items()} == {
+        metric: labels for metric, (_, labels) in found.items()
+    }
+    missing = {name for name, labels in book["metrics"].items() if "CANARY" in labels} - found.keys()
+    assert ELSEWHERE == missing

@@ -1,0 +1,55 @@
+"""Write the generated pages; with ``--check``, write nothing and exit with 1 if a page is stale."""
+
+import sys
+from pathlib import Path
+
+from .cli import cli_page
+from .client import client_page
+from .configuration import configuration_page
+from .faults import faults_page
+from .page import Stale
+from .rules import rules_page
+from .telemetry import telemetry_page
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+def pages(root: Path) -> dict[str, str]:
+    """Return the generated pages by their path below ``root``.
+
+    Raises:
+        Stale: if one cannot be generated.
+    """
+    return {
+        "docs/cli.md": cli_page(),
+        "docs/client-reference.md": client_page(),
+        "docs/configuration-reference.md": configuration_page(),
+        "docs/faults.md": faults_page(),
+        "docs/rules.md": rules_page((root / "docs/rules.md").read_text(encoding="utf-8")),
+        "docs/telemetry.md": telemetry_page(),
+    }
+
+
+def main(arguments: list[str], root: Path = ROOT) -> int:
+    """Write what has changed; return 0, or 1 if a page cannot be generated, or with ``--check`` is stale."""
+    try:
+        generated = pages(root)
+    except Stale as problem:
+        sys.stderr.write(f"{problem}\n")
+        return 1
+    stale = {name: text for name, text in generated.items() if _read(root / name) != text}
+    if "--check" not in arguments:
+        for name, text in stale.items():
+            (root / name).write_text(text, encoding="utf-8")
+        return 0
+    for name in stale:
+        sys.stderr.write(f"{name} is stale: run `make docs`\n")
+    return 1 if stale else 0
+
+
+def _read(path: Path) -> str:
+    return path.read_text(encoding="utf-8") if path.exists() else ""
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,73 @@
+"""The page on the command line: every verb with its arguments, from the parser itself."""
+
+import argparse
+from collections.abc import Iterator
+
+from .page import NONE, code, compare, head, table, words
+from .product import parser
+
+INTRODUCTION = """
+`streamcanary VERB` prints what a program reads to stdout, and everything else to stderr. `streamcanary VERB --help`
+shows the same as this page. Every verb exits with 2 for wrong arguments or an invalid configuration, and with 130 when
+it is interrupted, except those that run until they are.
+"""
+
+
+def verbs() -> dict[str, argparse.ArgumentParser]:
+    """Return the parsers of all verbs by name."""
+    action = next(each for each in parser()._actions if isinstance(each, argparse._SubParsersAction))
+    return dict(action.choices)
+
+
+def cli_page() -> str:
+    """Return ``docs/cli.md``.
+
+    Raises:
+        Stale: if a verb lacks an example or its exit codes, or an option a description.
+    """
+    book = words("cli")
+    known = verbs()
+    compare("words/cli.yaml", book["verbs"], known)
+    unexplained = {
+        f"{name} {_spelling(action)}": action
+        for name, verb in known.items()
+        for action in _actions(verb)
+        if not action.help
+    }
+    compare("words/cli.yaml, options", book["options"], unexplained)
+    lines = [head("Command line", "the parser in cli/ and words/cli.yaml"), INTRODUCTION]
+    for name, verb in known.items():
+        said = book["verbs"][name]
+        lines += [f"\n## {name}\n", f"{' '.join((verb.description or '').split())}\n", "```sh"]
+        lines += [*said["example"].strip().splitlines(), "```\n"]
+        lines += table(("Argument", "Default", "Description"), _rows(name, verb, book["options"]))
+        lines += [
+            "\nExit codes:\n",
+            *table(("Code", "Meaning"), ((str(key), text) for key, text in said["exit"].items())),
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _actions(verb: argparse.ArgumentParser) -> list[argparse.Action]:
+    return [action for action in verb._actions if not isinstance(action, argparse._HelpAction)]
+
+
+def _rows(name: str, verb: argparse.ArgumentParser, options: dict[str, str]) -> Iterator[tuple[str, ...]]:
+    for action in _actions(verb):
+        says = action.help or options[f"{name} {_spelling(action)}"]
+        choices = f"; one of {', '.join(code(str(each)) for each in action.choices)}" if action.choices else ""
+        yield code(_spelling(action)), _default(action), (says % {"default": action.default}).rstrip(".") + choices
+
+
+def _spelling(action: argparse.Action) -> str:
+    if not action.option_strings:
+        name = str(action.metavar or action.dest)
+        return {"*": f"[{name}…]", "+": f"{name}…"}.get(str(action.nargs), name)
+    value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
+    return ", ".join(action.option_strings) + value
+
+
+def _default(action: argparse.Action) -> str:
+    if action.required:
+        return "**required**"
+    return NONE if action.default in (None, False, "", []) else code(str(action.default))

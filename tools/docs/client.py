@@ -1,0 +1,100 @@
+"""The reference of the client library: tables of options, and the API from docstrings (rendered by mkdocstrings)."""
+
+import inspect
+from collections.abc import Iterator
+from typing import Any
+
+from msgspec import NODEFAULT
+from msgspec.structs import FieldInfo, fields
+from pydantic import BaseModel
+
+from .page import NONE, Stale, code, compare, head, table, words
+from .product import (
+    API,
+    EVENTS,
+    EVENTS_MODULE,
+    PACKAGE,
+    AsyncStreamClient,
+    BreakerPolicy,
+    Cached,
+    RetryBudget,
+    RetryPolicy,
+    Route,
+    StreamClient,
+    Timeouts,
+)
+
+INTRODUCTION = """
+[Client library](client.md) explains how the client behaves. This page lists its options and its API.
+
+All times are seconds; `"250ms"` and the like are accepted too.
+
+## Options
+"""
+_CLIENT = "AsyncStreamClient, StreamClient"
+_MODELS = (Timeouts, RetryPolicy, Route, Cached, BreakerPolicy, RetryBudget)
+_SPELLED = {"retry": "RetryPolicy()", "timeouts": "Timeouts()", "budget": "RetryBudget()", "breaker": "BreakerPolicy()"}
+
+
+def client_page() -> str:
+    """Return ``docs/client-reference.md``.
+
+    Raises:
+        Stale: if an option lacks a description, or has one and does not exist.
+    """
+    book = words("client")
+    compare("words/client.yaml", book, {_CLIENT, *(each.__name__ for each in _MODELS)})
+    lines = [head("Client reference", "the client's signatures and docstrings, and words/client.yaml"), INTRODUCTION]
+    lines += _options(_CLIENT, _client_options(), book[_CLIENT])
+    for each in _MODELS:
+        lines += _options(each.__name__, _defaults(each), book[each.__name__])
+    lines.append("\n## API\n")
+    for title, public in API.items():
+        lines.append(f"### {title}\n")
+        lines += (_directive(f"{PACKAGE}.{name}") for name in public)
+    lines.append("### Events\n")
+    lines += (_directive(f"{EVENTS_MODULE}.{name}") for name in EVENTS)
+    return "\n".join(lines)
+
+
+def _client_options() -> dict[str, Any]:
+    both = [inspect.signature(each.__init__).parameters for each in (AsyncStreamClient, StreamClient)]
+    if list(both[0]) != list(both[1]):
+        raise Stale("AsyncStreamClient and StreamClient take different options")
+    given = {name: each.default for name, each in both[0].items() if name not in ("self", "client")}
+    return given | {name: _SPELLED[name] for name in _SPELLED if name in given}
+
+
+def _options(title: str, given: dict[str, Any], said: dict[str, str]) -> Iterator[str]:
+    compare(f"words/client.yaml, {title}", said, given)
+    shown = ", ".join(map(code, title.split(", ")))
+    yield f"\n### {shown}\n"
+    yield from table(
+        ("Option", "Default", "Description"), ((code(each), _spell(given[each]), said[each]) for each in given)
+    )
+
+
+def _directive(path: str) -> str:
+    return f"::: {path}\n    options:\n      heading_level: 4\n"
+
+
+def _defaults(kind: Any) -> dict[str, Any]:
+    if issubclass(kind, BaseModel):
+        return {name: field.default for name, field in kind.model_fields.items()}
+    if kind is RetryBudget:
+        return {name: each.default for name, each in inspect.signature(kind).parameters.items()}
+    return {field.name: _default(field) for field in fields(kind)}
+
+
+def _default(field: FieldInfo) -> Any:
+    return field.default if field.default is not NODEFAULT else None
+
+
+def _spell(value: Any) -> str:
+    if value is None or value == ():
+        return NONE
+    if isinstance(value, bool):
+        return code(str(value))
+    if isinstance(value, (int, float)):
+        return code(f"{value:g}")
+    return code(value if value.endswith("()") else f'"{value}"')

@@ -1,0 +1,286 @@
+"""The reference of the configuration: every key with its type, default, limits, description and an example.
+
+The models give the keys, types, defaults and limits. Descriptions and examples come from the fields themselves
+(``Field(description=…, examples=[…])``), and where these have none from ``words/configuration.yaml``. An example is
+validated against its field.
+"""
+
+import types
+from collections.abc import Iterator
+from enum import Enum
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+
+from pydantic import BaseModel, HttpUrl, TypeAdapter, ValidationError
+from pydantic.fields import FieldInfo
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from .page import NONE, Stale, code, compare, head, table, words
+from .product import (
+    Duration,
+    Fraction,
+    Matcher,
+    PositiveDuration,
+    Secret,
+    Settings,
+    format_duration,
+    format_fraction,
+)
+
+INTRODUCTION = """
+This page lists every key. [Configuration](configuration.md) explains how a file, the environment and secrets work
+together, and has an example file. `NAME` stands for a name that you choose, `[]` for an entry of a list.
+
+| type | written as |
+|---|---|
+| duration | a number with a unit: `250ms`, `30s`, `5m`, `1h30m`, `7d`, `2w`; a bare number is seconds |
+| percentage | `50%`, or `0.5` |
+| secret | text, or `{file: PATH}`; a file is read again when it changes |
+| matcher | a condition on a label, as in Alertmanager: `tier="prod"`, `tier!="test"`, `team=~"ml-.*"`, `team!~"x.*"` |
+| path | a file; a relative path starts at the folder of the configuration file |
+"""
+_SCALARS: dict[Any, str] = {
+    str: "text",
+    int: "integer",
+    float: "number",
+    bool: "`true` or `false`",
+    Any: "any value",
+    Path: "path",
+    HttpUrl: "URL",
+    Secret: "secret",
+    Matcher: "matcher",
+}
+_SIZED = (str, dict, tuple, list)
+_DURATIONS = frozenset(kind.__metadata__[0] for kind in (Duration, PositiveDuration))  # type: ignore[attr-defined]
+_FRACTION = Fraction.__metadata__[0]  # type: ignore[attr-defined]
+
+
+class Section(NamedTuple):
+    """A model at a place in the configuration; ``variant`` is its ``type`` where several models can stand there."""
+
+    path: str
+    variant: str
+    model: type[BaseModel]
+
+    @property
+    def key(self) -> str:
+        """What the words call it: ``alerts.receivers.*[slack]``."""
+        return f"{self.path}[{self.variant}]" if self.variant else self.path
+
+    @property
+    def title(self) -> str:
+        """The heading: ``alerts.receivers.NAME, type slack``."""
+        shown = self.path.replace("*", "NAME") or "Top level"
+        return f"{shown}, `type: {self.variant}`" if self.variant else shown
+
+    @property
+    def anchor(self) -> str:
+        """The id of the heading: ``alerts-receivers-slack``."""
+        parts = self.path.replace("*", "").replace("[]", "").split(".")
+        return "-".join(filter(None, [*parts, self.variant])).replace("_", "-") or "top-level"
+
+    def fields(self) -> Iterator[tuple[str, FieldInfo]]:
+        """Yield the keys as they are written, and what the model knows of them: ``type`` first, inherited keys last."""
+        own = self.model.__annotations__
+        for name, field in sorted(
+            self.model.model_fields.items(), key=lambda item: (item[0] != "type", item[0] not in own)
+        ):
+            yield field.alias or name, field
+
+    def below(self, name: str) -> str:
+        """Return the path of a key."""
+        return f"{self.path}.{name}" if self.path else name
+
+
+class Words(NamedTuple):
+    """What is said of a key. ``default`` and ``type`` replace those of the model where these would mislead."""
+
+    says: str
+    example: str
+    default: str = ""
+    type: str = ""
+
+
+def sections(model: type[BaseModel] = Settings, path: str = "", variant: str = "") -> Iterator[Section]:
+    """Yield every model below ``model``, each before those inside it."""
+    here = Section(path, variant, model)
+    yield here
+    for name, field in here.fields():
+        for suffix, inner, kind in _models(field.annotation):
+            yield from sections(inner, here.below(name) + suffix, kind or variant)
+
+
+def _models(annotation: Any) -> list[tuple[str, type[BaseModel], str]]:
+    """Return the models inside a type: where below it, which, and its ``type`` if it is one of several."""
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _models(arguments[0])
+    if origin in (Union, types.UnionType):
+        found = [each for argument in arguments for each in _models(argument)]
+        several = len(found) > 1
+        return [(suffix, model, _tag(model) if several else kind) for suffix, model, kind in found]
+    if origin is dict:
+        return [(f".*{suffix}", model, kind) for suffix, model, kind in _models(arguments[1])]
+    if origin in (tuple, list):
+        return [(f"[]{suffix}", model, kind) for suffix, model, kind in _models(arguments[0])]
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [("", annotation, "")]
+    return []
+
+
+def _tag(model: type[BaseModel]) -> str:
+    (tag,) = get_args(model.model_fields["type"].annotation)
+    return str(tag)
+
+
+def configuration_page() -> str:
+    """Return ``docs/configuration-reference.md``.
+
+    Raises:
+        Stale: if a key has no description or example, or an example is not valid.
+    """
+    book = words("configuration")
+    known = list(sections())
+    found = {_words_path(book["keys"], section, name) for section in known for name, _ in section.fields()}
+    compare("words/configuration.yaml, keys", book["keys"], found)
+    compare("words/configuration.yaml, sections", book["sections"], {section.key for section in known})
+    lines = [head("Configuration reference", "the models of the configuration and words/configuration.yaml")]
+    lines.append(INTRODUCTION)
+    for section in known:
+        level = "##" if "-" not in section.anchor.removeprefix("top-") else "###"
+        lines.append(f"\n{level} {section.title} {{ #{section.anchor} }}\n")
+        lines.append(f"{book['sections'][section.key].strip()}\n")
+        rows = (_row(book["keys"], section, name, field) for name, field in section.fields())
+        lines += table(("Key", "Type", "Default", "Description", "Example"), rows)
+    return "\n".join(lines) + "\n"
+
+
+def _words_path(keys: dict[str, Any], section: Section, name: str) -> str:
+    """Return the entry that describes a key: its own, or that of all variants."""
+    own, shared = f"{section.key}.{name}" if section.path else name, section.below(name)
+    return shared if own not in keys and shared in keys else own
+
+
+def _row(keys: dict[str, Any], section: Section, name: str, field: FieldInfo) -> tuple[str, ...]:
+    path = _words_path(keys, section, name)
+    said = Words(**keys[path])
+    says, example = field.description or said.says, said.example
+    _check_example(path, example, field)
+    kind = said.type or _type(field.annotation, tuple(field.metadata))
+    inside = _models(field.annotation)
+    if inside:
+        suffix, model, variant = inside[0]
+        kind += f", [keys](#{Section(section.below(name) + suffix, variant or section.variant, model).anchor})"
+    limits = _limits(field)
+    default = "**required**" if field.is_required() and not said.default else said.default or _default(field)
+    return (code(name), f"{kind}; {limits}" if limits else kind, default, says, code(example))
+
+
+def _check_example(path: str, example: str, field: FieldInfo) -> None:
+    field_type: Any = Annotated[(field.annotation, None, *field.metadata)]
+    try:
+        value = YAML(typ="safe", pure=True).load(example)
+        TypeAdapter(field_type).validate_python(value)
+    except (YAMLError, ValidationError) as error:
+        raise Stale(f"words/configuration.yaml, {path}: the example {example!r} is not valid: {error}") from None
+
+
+def _type(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
+    """Return the name of a type in terms of YAML."""
+    if any(each in _DURATIONS for each in metadata if _hashable(each)):
+        return "duration"
+    if any(each == _FRACTION for each in metadata):
+        return "percentage"
+    origin, arguments = get_origin(annotation), get_args(annotation)
+    if origin is Annotated:
+        return _type(arguments[0], arguments[1:])
+    if origin in (Union, types.UnionType):
+        kinds = [_type(each, metadata) for each in arguments if each is not types.NoneType]
+        return " or ".join(dict.fromkeys(kinds))
+    if origin is Literal:
+        return ", ".join(code(str(each).lower() if isinstance(each, bool) else str(each)) for each in arguments)
+    if origin is dict:
+        named = isinstance(inner := _bare(arguments[1]), type) and issubclass(inner, BaseModel)
+        return "map by name" if named or _models(arguments[1]) else f"map of text to {_type(arguments[1])}"
+    if origin in (tuple, list):
+        return f"list of {_type(arguments[0])}"
+    if isinstance(annotation, type) and issubclass(annotation, Enum):
+        return ", ".join(code(str(each.value)) for each in annotation)
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return "map"
+    return _SCALARS.get(annotation) or _unnamed(annotation)
+
+
+def _unnamed(annotation: Any) -> str:
+    raise Stale(f"tools/docs/configuration.py has no name for the type {annotation}; give it `type:` in the words")
+
+
+def _bare(annotation: Any) -> Any:
+    return _bare(get_args(annotation)[0]) if get_origin(annotation) is Annotated else annotation
+
+
+def _hashable(value: object) -> bool:
+    try:
+        hash(value)
+    except TypeError:
+        return False
+    return True
+
+
+def _limits(field: FieldInfo) -> str:
+    """Return the limits that the field itself has; what validators demand is in the words."""
+    low = high = ""
+    metadata = [*field.metadata, *_inner_metadata(field.annotation)]
+    is_duration = any(each in _DURATIONS for each in metadata if _hashable(each))
+
+    def spell(value: float) -> str:
+        return format_duration(value) if is_duration else f"{value:,}"
+
+    for each in metadata:
+        if (value := getattr(each, "ge", None)) is not None:
+            low = spell(value)
+        elif (value := getattr(each, "gt", None)) is not None:
+            low = f"over {spell(value)}"
+        elif (value := getattr(each, "min_length", None)) is not None and value > 1:
+            low = f"{value:,}"
+        if (value := getattr(each, "le", None)) is not None:
+            high = spell(value)
+        elif (value := getattr(each, "max_length", None)) is not None:
+            sized = "characters" if _type(field.annotation) == "text" else "entries"
+            high = f"{value:,} {sized}"
+    if low and high:
+        return f"{low} to {high}" if not low.startswith("over") else f"{low}, at most {high}"
+    if high:
+        return f"at most {high}"
+    return low if low.startswith("over") or not low else f"at least {low}"
+
+
+def _inner_metadata(annotation: Any) -> Iterator[Any]:
+    """Yield what is attached to the members of ``X | None``."""
+    if get_origin(annotation) in (Union, types.UnionType):
+        for member in get_args(annotation):
+            if get_origin(member) is Annotated:
+                for each in get_args(member)[1:]:
+                    yield from each.metadata if isinstance(each, FieldInfo) else [each]
+
+
+def _default(field: FieldInfo) -> str:
+    value = field.get_default(call_default_factory=True)
+    if value is None or value in ("", (), {}) or isinstance(value, BaseModel):
+        return NONE
+    kind = _type(field.annotation, tuple(field.metadata)) if not isinstance(value, tuple) else ""
+    if kind == "duration":
+        return code(format_duration(value) if value else "0s")
+    if kind == "percentage":
+        return code(format_fraction(value))
+    return code(_flow(value))
+
+
+def _flow(value: Any) -> str:
+    """Return a value as YAML in flow style."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, tuple) and type(value) is tuple:
+        return f"[{', '.join(map(_flow, value))}]"
+    return str(value.value if isinstance(value, Enum) else value)

@@ -1,0 +1,79 @@
+"""All that the generators import from streamcanary, so that a module that moves is adapted in this file only."""
+
+from types import ModuleType
+from typing import get_args
+
+from streamcanary import (
+    AsyncStreamClient,
+    BreakerPolicy,
+    Cached,
+    RetryBudget,
+    RetryPolicy,
+    Route,
+    StreamClient,
+    Timeouts,
+    events,
+)
+from streamcanary.alerting.builtin_rules import BUILTIN_RULES
+from streamcanary.alerting.notify.templates import TEMPLATE_FIELDS
+from streamcanary.alerting.prometheus.promql import metric_name as prometheus_name
+from streamcanary.cli.main import _create_parser as parser
+from streamcanary.model import faults, names
+from streamcanary.model.alerts.matcher import Matcher
+from streamcanary.model.config_types.duration import Duration, PositiveDuration, format_duration
+from streamcanary.model.config_types.fraction import Fraction, format_fraction
+from streamcanary.model.config_types.secret import Secret
+from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
+from streamcanary.settings import Settings
+
+__all__ = [
+    "API",
+    "BUILTIN_RULES",
+    "EVENTS",
+    "EVENTS_MODULE",
+    "FAULT_PROPERTIES",
+    "PACKAGE",
+    "TEMPLATE_FIELDS",
+    "AsyncStreamClient",
+    "BreakerPolicy",
+    "Cached",
+    "Duration",
+    "FaultKind",
+    "Fraction",
+    "Matcher",
+    "PositiveDuration",
+    "RetryBudget",
+    "RetryPolicy",
+    "Route",
+    "Secret",
+    "Settings",
+    "StreamClient",
+    "Timeouts",
+    "faults",
+    "format_duration",
+    "format_fraction",
+    "names",
+    "parser",
+    "prometheus_name",
+    "source_of",
+]
+
+API = {
+    "Clients": ("AsyncStreamClient", "StreamClient"),
+    "Streams": ("AsyncStream", "Stream"),
+    "Results": ("StreamResult", "StreamFailed", "Attempt", "Usage"),
+    "Faults": ("Fault", "FaultKind", "Blame", "Phase"),
+    "Policies": ("RetryPolicy", "Timeouts", "RetryBudget", "BreakerPolicy"),
+    "Fallbacks": ("Route", "NonStreaming", "Cached"),
+}
+"""The public names of the library, by heading of the API reference."""
+
+PACKAGE = "streamcanary"
+EVENTS_MODULE = events.__name__
+EVENTS = tuple(kind.__name__ for kind in get_args(events.Event))
+"""The events of a stream."""
+
+
+def source_of(module: ModuleType) -> str:
+    """Return the path of a module below the package, as in ``model/faults.py``."""
+    return f"{'/'.join(module.__name__.split('.')[1:])}.py"

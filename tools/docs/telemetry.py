@@ -1,0 +1,94 @@
+"""The page on telemetry: every span, event, attribute and metric among the names."""
+
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from .page import Stale, code, compare, head, table, words
+from .product import names, prometheus_name, source_of
+
+_KINDS = {"updowncounter": "up-down counter"}
+_CALL = "chat {model}"  # the GenAI conventions name the span so; it is no constant
+_PLACES = {"run", "call", "attempt", "event", "resource"}
+
+INTRODUCTION = """
+The daemon exports traces and metrics over OTLP when [`telemetry.otlp`](configuration-reference.md#telemetry) is set.
+Alerting does not depend on it. The [client library](client.md) records the spans and metrics of calls through the
+OpenTelemetry API, to the SDK that the application has set up.
+
+```text
+streamcanary.run           one for each run, the root of a trace
+└─ chat gpt-4o-mini        the logical call, with all its attempts
+   ├─ POST                 attempt 1
+   └─ POST                 attempt 2, http.request.resend_count=1
+```
+
+A span has status `ERROR` and `error.type` when its attempt or call failed. A call that succeeded after a retry is no
+error. `error.type` is a [kind of fault](faults.md), on spans and on metrics alike.
+
+Labels of alerts and of canaries are not labels of every metric: `streamcanary.canary.info` has the labels of a canary,
+to join with.
+"""
+
+
+def telemetry_page() -> str:
+    """Return ``docs/telemetry.md``.
+
+    Raises:
+        Stale: if a name lacks a description, or a metric its labels.
+    """
+    book = words("telemetry")
+    constants = {name: value for name, value in vars(names).items() if name.isupper()}
+    metrics = {value.name: value for value in constants.values() if isinstance(value, names.Metric)}
+    texts = {value for value in constants.values() if isinstance(value, str)} - {names.INSTRUMENTATION_SCOPE}
+    described = {*(set(book["spans"]) - {_CALL}), *book["events"], *book["attributes"], *book["labels"]}
+    compare("words/telemetry.yaml", described, texts)
+    compare("words/telemetry.yaml, metrics", book["metrics"], metrics)
+    lines = [head("Telemetry", f"{source_of(names)} and words/telemetry.yaml"), INTRODUCTION, "\n## Spans\n"]
+    lines += table(("Span", "Kind", "Description"), _spans(book["spans"]))
+    lines += ["\n## Span events\n", *table(("Event", "Description"), _pairs(book["events"]))]
+    for place, title in (("run", "the run"), ("call", "the call"), ("attempt", "an attempt")):
+        lines.append(f"\n## Attributes of {title}\n")
+        lines += table(("Attribute", "Description"), _attributes(book["attributes"], place))
+    lines.append("\n## Metrics\n")
+    lines += table(
+        ("Metric", "Instrument", "Unit", "Labels", "Description", "In Prometheus"),
+        (_metric(metric, book["metrics"][name], book) for name, metric in metrics.items()),
+    )
+    lines.append("\n## Labels of metrics\n")
+    lines.append("Besides standard attributes, metrics have these labels. In Prometheus, `.` becomes `_`.\n")
+    lines += table(("Label", "Description"), _pairs(book["labels"]))
+    lines.append(f"\n{book['after'].strip()}")
+    return "\n".join(lines) + "\n"
+
+
+def _spans(spans: dict[str, dict[str, str]]) -> Iterator[tuple[str, ...]]:
+    for name, said in spans.items():
+        yield code(said.get("name", name)), said["kind"], said["says"]
+
+
+def _pairs(pairs: dict[str, str]) -> Iterator[tuple[str, str]]:
+    for name, says in pairs.items():
+        yield code(name), says
+
+
+def _attributes(attributes: dict[str, dict[str, Any]], place: str) -> Iterator[tuple[str, str]]:
+    for name, said in attributes.items():
+        if odd := set(said["on"]) - _PLACES:
+            raise Stale(f"words/telemetry.yaml, {name}: there is no span {', '.join(odd)}")
+        if place in said["on"]:
+            yield code(name), said["says"]
+
+
+def _metric(metric: names.Metric, labels: Iterable[str], book: dict[str, Any]) -> tuple[str, ...]:
+    labels = [each for label in labels for each in book["sets"].get(label, [label])]
+    if odd := set(labels) - {*book["labels"], *book["attributes"]}:
+        raise Stale(f"words/telemetry.yaml, {metric.name}: unknown labels {', '.join(sorted(odd))}")
+    suffix = "_bucket" if metric.kind == "histogram" else ""
+    return (
+        code(metric.name),
+        _KINDS.get(metric.kind, metric.kind),
+        code(metric.unit),
+        ", ".join(code(label) for label in labels) or "none",
+        metric.description,
+        code(prometheus_name(metric) + suffix),
+    )
