@@ -162,6 +162,13 @@ def test_archives_with_too_much() -> None:
     )
 
 
+def test_a_leftover_in_the_package() -> None:
+    """A file that a merge tool leaves behind is not released, even if git tracks it."""
+    assert [
+        "the package contains streamcanary/app.py.orig, which is neither Python nor YAML; remove it from git"
+    ] == wheel_problems([*WHEEL, "streamcanary/app.py.orig"], [*TRACKED, "daemon/streamcanary/app.py.orig"], "0.2.0")
+
+
 def test_builds_that_differ(tmp_path: Path) -> None:
     """The same bytes under the same name, or the release is not reproducible."""
     built = []

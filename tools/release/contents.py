@@ -7,6 +7,7 @@ PACKAGE = "daemon/streamcanary/"
 
 _REQUIRED = ("streamcanary/__init__.py", "streamcanary/py.typed")
 _METADATA = ("METADATA", "WHEEL", "RECORD", "entry_points.txt", "licenses/LICENSE")
+_SUFFIXES = (".py", ".yaml", "/py.typed")
 _GENERATED = ("PKG-INFO",)
 _SHOWN = 5  # names that one sentence lists
 
@@ -15,11 +16,16 @@ def wheel_problems(names: Collection[str], tracked: Iterable[str], version: str)
     """Return a sentence for each way in which a wheel with files of these names is wrong.
 
     It must contain each file of the package that git tracks, YAML and ``py.typed`` among them, the metadata and the
-    licence: no tests, no caches, no files that are not committed.
+    licence: no tests, no caches, no files that are not committed. Other kinds of files in the package are leftovers.
     """
     metadata = {f"streamcanary-{version}.dist-info/{name}" for name in _METADATA}
     package = {name.removeprefix("daemon/") for name in tracked if name.startswith(PACKAGE)}
-    return _problems("the wheel", names, package | metadata | set(_REQUIRED))
+    problems = _problems("the wheel", names, package | metadata | set(_REQUIRED))
+    if leftovers := {name for name in package if not name.endswith(_SUFFIXES)}:
+        problems.append(
+            f"the package contains {_list(leftovers)}, which is neither Python nor YAML; remove it from git"
+        )
+    return problems
 
 
 def sdist_problems(names: Collection[str], tracked: Iterable[str], version: str) -> list[str]:
