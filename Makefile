@@ -6,6 +6,12 @@ BIN    := $(VENV)/bin
 PIP    := $(BIN)/python -m pip install --quiet --require-hashes
 ARGS   ?=
 
+# What `make lint` runs. Each also is a hook of .pre-commit-config.yaml.
+LINTS  := lint-format lint-style lint-types lint-layers lint-words lint-docs
+# Where typing errors are looked for, and where the words of tools/words/glossary.txt must not occur.
+PROSE  := daemon docs config examples README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md .github
+TYPOS  := $(PROSE) tests tools bench
+
 # Where packages come from is the user's affair (PIP_INDEX_URL, PIP_CERT, pip.conf …); where they go and which is not.
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
@@ -13,11 +19,11 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_BUILD_CONSTRAINT PIP_
 unexport PIP_REQUIRE_HASHES PIP_NO_DEPS PIP_PRE PIP_NO_BINARY PIP_UPGRADE PIP_IGNORE_INSTALLED PIP_PYTHON
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help install demo test fuzz lint docs docs-build docs-serve bench lock clean
+.PHONY: help install demo test fuzz lint $(LINTS) developed docs docs-build docs-serve bench lock release-check clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 12
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | expand -t 16
 
 install: $(VENV)/.installed ## install streamcanary into .venv
 
@@ -32,20 +38,39 @@ test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
 fuzz: $(VENV)/.developed ## try the properties of client and alerting on over 100,000 cases, in some ten minutes on two cores
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py
 
-lint: $(VENV)/.developed ## check format, style, types, the layers of the rooms, and the generated docs
+lint: $(VENV)/.developed ## run every lint-* target below
+	@$(MAKE) --no-print-directory $(LINTS)
+
+lint-format: developed ## check the format of the code
 	$(BIN)/ruff format --check
+
+lint-style: developed ## check the rules of ruff
 	$(BIN)/ruff check
+
+lint-types: developed ## check the types of the package, the tools and the tests
 	$(BIN)/mypy
 	$(BIN)/mypy examples tools bench
 	$(BIN)/mypy --config-file tests/mypy.ini tests
+
+lint-layers: developed ## check that imports point from upper layers to lower ones
 	$(BIN)/lint-imports
+
+lint-words: developed ## check spelling, and that no word of tools/words/glossary.txt is used
+	$(BIN)/codespell --config tools/words/typos.cfg $(TYPOS)
+	$(BIN)/codespell --config tools/words/glossary.cfg $(PROSE)
+
+lint-docs: developed ## check that the generated documentation is up to date, and that the site builds
 	$(BIN)/python -m tools.docs --check
 	@$(MAKE) --no-print-directory docs-build
+
+# The lint-* targets install nothing, so that a commit hook needs no network.
+developed:
+	@test -e $(VENV)/.developed || { echo "The tools are not installed: run \`make lint\` once." >&2; exit 1; }
 
 docs: $(VENV)/.developed ## write the pages and tables of docs/ that are generated from the code
 	$(BIN)/python -m tools.docs
 
-docs-build: $(VENV)/.developed ## build the documentation site into site/; a broken link is an error
+docs-build: developed ## build the documentation site into site/; a broken link is an error
 	$(BIN)/zensical build --strict --clean
 
 docs-serve: $(VENV)/.developed ## serve the documentation site on http://localhost:8000, rebuilt at each change
@@ -61,6 +86,9 @@ lock: $(VENV)/.developed ## pin the dependencies anew; ARGS="--upgrade" takes th
 	$(LOCK) pyproject.toml --output-file requirements.lock
 	$(LOCK) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --group build --constraints requirements-dev.lock --output-file requirements-build.lock
+
+release-check: $(VENV)/.developed ## build a release and try it out; ARGS=--keep-going also when it is not ready
+	$(BIN)/python -m tools.release $(ARGS)
 
 clean: ## remove .venv and everything that tools leave behind
 	rm -rf $(VENV) build dist site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis

@@ -1,0 +1,229 @@
+"""`make release-check` says in one sentence each why something cannot be released."""
+
+import sys
+from pathlib import Path
+
+import pytest
+from tools.release.build import Built, compare
+from tools.release.command import CheckFailed, run
+from tools.release.contents import sdist_problems, wheel_problems
+from tools.release.trial import demo_problem
+from tools.release.version import Section, project_version, sections, version_problems
+
+import streamcanary
+
+ROOT = Path(__file__).parents[2]
+READY = """\
+# Changelog
+
+## Unreleased
+
+## 0.2.0 - 2026-03-01
+
+### Added
+
+- A receiver,
+  over two lines.
+- A detector.
+
+## 0.1.0 - 2026-01-31
+
+- First release.
+"""
+TRACKED = ["pyproject.toml", "daemon/streamcanary/__init__.py", "daemon/streamcanary/py.typed", "tests/test_a.py"]
+WHEEL = [
+    "streamcanary/__init__.py",
+    "streamcanary/py.typed",
+    "streamcanary-0.2.0.dist-info/METADATA",
+    "streamcanary-0.2.0.dist-info/WHEEL",
+    "streamcanary-0.2.0.dist-info/RECORD",
+    "streamcanary-0.2.0.dist-info/entry_points.txt",
+    "streamcanary-0.2.0.dist-info/licenses/LICENSE",
+]
+SDIST = [f"streamcanary-0.2.0/{name}" for name in (*TRACKED, "PKG-INFO")]
+
+
+def test_a_version_that_can_be_released() -> None:
+    """The newest heading has the version and a date, `Unreleased` is empty, and no tag has the version."""
+    assert [] == version_problems("0.2.0", READY, ["v0.1.0"])
+
+
+def test_the_sections_of_a_changelog() -> None:
+    """Headings with and without brackets and dates; entries of several lines count once."""
+    assert [
+        Section("Unreleased", None, 0),
+        Section("0.2.0", "2026-03-01", 2),
+        Section("0.1.0", "2026-01-31", 1),
+    ] == sections(READY)
+    assert [Section("1.0.0", "2026-01-01", 0)] == sections("## [1.0.0] - 2026-01-01\n")
+
+
+@pytest.mark.parametrize("tag", ["v0.2.0", "0.2.0"])
+def test_a_version_that_has_a_tag(tag: str) -> None:
+    """With and without the letter v."""
+    expected = f"pyproject.toml: version 0.2.0 has already been released: git tag {tag} exists"
+    assert [expected] == version_problems("0.2.0", READY, ["v0.1.0", tag])
+
+
+@pytest.mark.parametrize(
+    ("changelog", "problem"),
+    [
+        (
+            READY.replace("## Unreleased\n", "## Unreleased\n\n- A fix.\n"),
+            "CHANGELOG.md: Unreleased has 1 entry; move it under the heading `## 0.2.0 - YYYY-MM-DD`",
+        ),
+        (
+            READY.replace("## Unreleased\n", "## Unreleased\n\n- A fix.\n- Another.\n"),
+            "CHANGELOG.md: Unreleased has 2 entries; move them under the heading `## 0.2.0 - YYYY-MM-DD`",
+        ),
+        (
+            READY.replace("0.2.0 - 2026", "0.3.0 - 2026"),
+            (
+                "CHANGELOG.md: the newest version is 0.3.0, and pyproject.toml has 0.2.0; add the heading "
+                "`## 0.2.0 - YYYY-MM-DD` or correct the version"
+            ),
+        ),
+        (
+            READY.replace(" - 2026-03-01", ""),
+            "CHANGELOG.md: the heading of 0.2.0 has no date; write `## 0.2.0 - YYYY-MM-DD`",
+        ),
+        (
+            READY.replace(" - 2026-03-01", " - soon"),
+            "CHANGELOG.md: the heading of 0.2.0 has no date; write `## 0.2.0 - YYYY-MM-DD`",
+        ),
+        (
+            "# Changelog\n\n## Unreleased\n",
+            "CHANGELOG.md: no version has a heading; add `## 0.2.0 - YYYY-MM-DD`",
+        ),
+        (
+            "## 0.2.0 - 2026-03-01\n",
+            "CHANGELOG.md: version 0.2.0 has no entries; list what has changed",
+        ),
+    ],
+)
+def test_a_changelog_that_does_not_fit(changelog: str, problem: str) -> None:
+    """The message says what to write."""
+    assert [problem] == version_problems("0.2.0", changelog, [])
+
+
+@pytest.mark.parametrize("version", ["0.2", "v0.2.0", "0.2.0.dev1", "0.02.0", "next"])
+def test_a_version_that_is_not_semantic(version: str) -> None:
+    """Three numbers, and perhaps the sign of a pre-release."""
+    expected = f"pyproject.toml: version {version} is not MAJOR.MINOR.PATCH, with aN, bN or rcN for a pre-release"
+    assert [expected] == version_problems(version, READY.replace("0.2.0", version), [])
+
+
+@pytest.mark.parametrize("version", ["0.2.0rc1", "1.0.0b2", "10.20.30"])
+def test_a_pre_release(version: str) -> None:
+    """Its version has the form that Python packages use."""
+    assert [] == version_problems(version, READY.replace("0.2.0", version), [])
+
+
+def test_the_version_of_this_project() -> None:
+    """It is read from pyproject.toml, and is the version of the installed package."""
+    assert streamcanary.__version__ == project_version((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+
+
+def test_the_changelog_of_this_project() -> None:
+    """Its first section takes what the next release contains."""
+    assert "Unreleased" == sections((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))[0].title
+
+
+def test_complete_archives() -> None:
+    """The wheel has the package and its metadata, the source distribution all that git tracks."""
+    assert [] == wheel_problems(WHEEL, TRACKED, "0.2.0")
+    assert [] == sdist_problems(SDIST, TRACKED, "0.2.0")
+
+
+def test_an_incomplete_wheel() -> None:
+    """Data files, the mark of types and the licence are required."""
+    for name in ("streamcanary/py.typed", "streamcanary-0.2.0.dist-info/licenses/LICENSE"):
+        assert [f"the wheel lacks {name}"] == wheel_problems([each for each in WHEEL if each != name], TRACKED, "0.2.0")
+    data = "daemon/streamcanary/cli/demo.yaml"
+    assert ["the wheel lacks streamcanary/cli/demo.yaml"] == wheel_problems(WHEEL, [*TRACKED, data], "0.2.0")
+
+
+def test_py_typed_is_required_even_if_git_does_not_track_it() -> None:
+    """Without it, type checkers ignore the annotations of the package."""
+    tracked = [name for name in TRACKED if not name.endswith("py.typed")]
+    wheel = [name for name in WHEEL if not name.endswith("py.typed")]
+    assert ["the wheel lacks streamcanary/py.typed"] == wheel_problems(wheel, tracked, "0.2.0")
+
+
+def test_archives_with_too_much() -> None:
+    """Tests are not installed, and a file that is not committed is not released."""
+    assert ["the wheel contains tests/test_a.py, which git does not track there"] == wheel_problems(
+        [*WHEEL, "tests/test_a.py"], TRACKED, "0.2.0"
+    )
+    surplus = [f"streamcanary-0.2.0/note-{number}.txt" for number in range(7)]
+    listed = ", ".join(surplus[:5])
+    assert [f"the source distribution contains {listed} and 2 more, which git does not track there"] == sdist_problems(
+        [*SDIST, *surplus], TRACKED, "0.2.0"
+    )
+
+
+def test_a_leftover_in_the_package() -> None:
+    """A file that a merge tool leaves behind is not released, even if git tracks it."""
+    assert [
+        "the package contains streamcanary/app.py.orig, which is neither Python nor YAML; remove it from git"
+    ] == wheel_problems([*WHEEL, "streamcanary/app.py.orig"], [*TRACKED, "daemon/streamcanary/app.py.orig"], "0.2.0")
+
+
+def test_builds_that_differ(tmp_path: Path) -> None:
+    """The same bytes under the same name, or the release is not reproducible."""
+    built = []
+    for name, content in (("first", "a"), ("second", "a"), ("third", "b")):
+        folder = tmp_path / name
+        folder.mkdir()
+        (folder / "x.tar.gz").write_text("sdist")
+        (folder / "x.whl").write_text(content)
+        built.append(Built(folder / "x.tar.gz", folder / "x.whl"))
+    compare(built[0], built[1])
+    with pytest.raises(CheckFailed, match=r"x\.whl is not reproducible: two builds of the same commit differ"):
+        compare(built[0], built[2])
+
+
+def test_the_summary_of_the_demo() -> None:
+    """Each alert that fired was resolved; other lines may come before the summary."""
+    assert None is demo_problem('a line\n{"runs": 9, "failed": 5, "alerts_fired": 1, "alerts_resolved": 1}\n')
+
+
+@pytest.mark.parametrize(
+    ("output", "problem"),
+    [
+        ("", "prints no JSON summary on its last line"),
+        ("[]\n", "prints no JSON summary on its last line"),
+        ("{}\nbye\n", "prints no JSON summary on its last line"),
+        (
+            '{"runs": 9, "failed": 5, "alerts_fired": 2, "alerts_resolved": 1}',
+            "reports 9 runs, 5 failed, 2 alerts fired, 1 resolved; each must be resolved",
+        ),
+        (
+            '{"runs": 9, "failed": 0, "alerts_fired": 0, "alerts_resolved": 0}',
+            "reports 9 runs, 0 failed, 0 alerts fired, 0 resolved; each must be resolved",
+        ),
+    ],
+)
+def test_a_demo_that_did_not_work(output: str, problem: str) -> None:
+    """The message quotes the counts."""
+    assert problem == demo_problem(output)
+
+
+@pytest.mark.parametrize(
+    ("command", "problem"),
+    [
+        (["-c", "import sys; print('why'); sys.exit(3)"], "it fails: exit code 3\n    why"),
+        (["-c", "import time; time.sleep(60)"], "it fails: it takes more than 2 s"),
+    ],
+)
+def test_a_program_that_fails(command: list[str], problem: str, tmp_path: Path) -> None:
+    """The message has the exit code and the last lines of the output, or the time that was not enough."""
+    with pytest.raises(CheckFailed) as failure:
+        run([sys.executable, *command], "it fails", cwd=tmp_path, seconds=2.0)
+    assert problem == str(failure.value)
+
+
+def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
+    """The message has the reason of the operating system."""
+    with pytest.raises(CheckFailed, match="it fails: No such file or directory"):
+        run([tmp_path / "none"], "it fails", cwd=tmp_path)
