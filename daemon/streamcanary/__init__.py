@@ -8,12 +8,14 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from streamcanary.client.async_client import AsyncStream, AsyncStreamClient
+    from streamcanary.client.async_client import AsyncStreamClient
     from streamcanary.client.circuit_breaker import BreakerPolicy
+    from streamcanary.client.drivers.async_stream import AsyncStream
+    from streamcanary.client.drivers.sync_stream import Stream
     from streamcanary.client.fallbacks import Cached, NonStreaming, Route
     from streamcanary.client.result import StreamFailed, StreamResult
     from streamcanary.client.retry_budget import RetryBudget
-    from streamcanary.client.sync_client import Stream, StreamClient
+    from streamcanary.client.sync_client import StreamClient
     from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
     from streamcanary.model.faults import Blame, Fault, FaultKind, Phase
     from streamcanary.model.outcome import Attempt, Usage
@@ -43,12 +45,14 @@ __all__ = [
 __version__ = "0.1.0"
 
 _EXPORTS = {
-    "client.async_client": ("AsyncStream", "AsyncStreamClient"),
+    "client.async_client": ("AsyncStreamClient",),
     "client.circuit_breaker": ("BreakerPolicy",),
     "client.retry_budget": ("RetryBudget",),
     "client.timeouts_and_retries": ("RetryPolicy", "Timeouts"),
     "client.result": ("StreamFailed", "StreamResult"),
-    "client.sync_client": ("Stream", "StreamClient"),
+    "client.drivers.async_stream": ("AsyncStream",),
+    "client.drivers.sync_stream": ("Stream",),
+    "client.sync_client": ("StreamClient",),
     "client.fallbacks": ("Cached", "NonStreaming", "Route"),
     "model.faults": ("Blame", "Fault", "FaultKind", "Phase"),
     "model.outcome": ("Attempt", "Usage"),

@@ -18,7 +18,8 @@ from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.prices import Price
 from streamcanary.canary.spend.usage import RunUsage, estimate_tokens
-from streamcanary.client.async_client import AsyncStream, AsyncStreamClient
+from streamcanary.client.async_client import AsyncStreamClient
+from streamcanary.client.drivers.async_stream import AsyncStream
 from streamcanary.client.result import StreamFailed, StreamResult
 from streamcanary.events import AttemptStarted, Event
 from streamcanary.model import names

@@ -1,35 +1,20 @@
-"""The asynchronous driver: it sends, waits and reads what the state machine of the call asks for, and nothing more."""
+"""The asynchronous client."""
 
-import asyncio
-from collections.abc import AsyncIterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack, overload
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
-import httpx2
 from openai import AsyncOpenAI
 
 from streamcanary.client.base_client import BaseClient
-from streamcanary.client.core.call import Call, CallState
 from streamcanary.client.core.request import PreparedCall
-from streamcanary.client.core.routes import Routes
-from streamcanary.client.drivers.base_stream import BaseStream
-from streamcanary.client.drivers.request_capture import RequestCapture, capturing_async_client
-from streamcanary.client.drivers.task_timer import TaskTimer
+from streamcanary.client.drivers.async_stream import AsyncStream
+from streamcanary.client.drivers.request_capture import capturing_async_client
 from streamcanary.client.result import StreamResult
-from streamcanary.events import Event
 
 if TYPE_CHECKING:
     from streamcanary.client.core.request import ChatArguments, ResponsesArguments
 
-_WRITE_TIMEOUT_MARGIN = (
-    10.0  # seconds by which the transport's own clock is looser than ours, which are the ones that count
-)
-_DRAIN_TIMEOUT = (
-    0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
-)
 
-
-class AsyncStreamClient(BaseClient[AsyncOpenAI, "AsyncStream"]):
+class AsyncStreamClient(BaseClient[AsyncOpenAI, AsyncStream]):
     """Streams answers, and turns every failure into one of two things: a complete answer or a typed fault.
 
     Takes an ``AsyncOpenAI`` (or a subclass, such as ``AsyncAzureOpenAI``); its own retries are switched off inside, its
@@ -69,155 +54,5 @@ class AsyncStreamClient(BaseClient[AsyncOpenAI, "AsyncStream"]):
     def _capturing_client(sdk: AsyncOpenAI) -> AsyncOpenAI:
         return capturing_async_client(sdk)
 
-    def _create_stream(self, prepared: PreparedCall) -> "AsyncStream":
+    def _create_stream(self, prepared: PreparedCall) -> AsyncStream:
         return AsyncStream(self._routes, prepared)
-
-
-class AsyncStream(BaseStream[AsyncOpenAI]):
-    """The answer to one call, event by event. A context manager: leaving it closes the connection on every path."""
-
-    def __init__(self, routes: Routes[AsyncOpenAI], prepared: PreparedCall) -> None:
-        super().__init__(routes, prepared)
-        self._body: AsyncIterator[bytes] = _empty_body()
-
-    async def until_done(self) -> None:
-        """Read the rest of the stream; raises :class:`StreamFailed` as reading does."""
-        async for _ in self:
-            pass
-
-    async def close(self) -> None:
-        """Leave the stream: what is under way is given up, and its connection closed. Twice does no harm."""
-        if self._call is not None:
-            self._call.cancel()
-            await self._close_response()
-
-    async def __aenter__(self) -> Self:
-        self._start()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        await self.close()
-
-    def __aiter__(self) -> Self:
-        return self
-
-    async def __anext__(self) -> Event:
-        call = self._call or self._start()
-        if not call.events:
-            if self._has_ended(call):
-                raise StopAsyncIteration
-            self._begin_read(call)
-            try:
-                await self._read_until_event(call)
-            finally:
-                self._read_lock.release()
-        return self._pop_event(call)
-
-    def __del__(self) -> None:
-        # A forgotten stream still ends its spans; its connection goes with the response.
-        if getattr(self, "_call", None) is not None:
-            self._call.cancel()  # type: ignore[union-attr] # as was just seen
-
-    def _start(self) -> Call:
-        if self._call is None:
-            self._timer = TaskTimer()
-        return super()._start()
-
-    async def _read_until_event(self, call: Call) -> None:
-        """Work until there is an event to hand over; the last event of a call comes with its end."""
-        try:
-            while not call.events:
-                if call.state is CallState.READING:
-                    await self._read(call, self._body)
-                elif call.state is CallState.SENDING:
-                    await self._send_request(call)
-                else:
-                    await asyncio.sleep(call.next_attempt_at - self._now())
-                    call.start_attempt()
-                if call.state is CallState.WAITING or call.state is CallState.ENDED:
-                    await self._close_response(drain=call.result is not None)
-        except BaseException:  # cancelled, or a programming error: it goes on to the caller, the connection does not
-            call.cancel()
-            await self._close_response()
-            raise
-
-    async def _send_request(self, call: Call) -> None:
-        timeouts = call.route.timeouts
-        http_timeout = httpx2.Timeout(
-            read=None,  # each read has our own alarm, and needs no second timer
-            write=self._routes.options.timeouts.total + _WRITE_TIMEOUT_MARGIN,
-            connect=timeouts.connect,
-            pool=timeouts.connect,
-        )
-        send = self._routes.request_sender(self._prepared, call.route)
-        timer, capture = self._timer, RequestCapture()
-        try:
-            timer.arm(call.deadline)
-            try:
-                with capture:
-                    response = (await send(timeout=http_timeout).__aenter__()).http_response
-            finally:
-                timer.disarm()
-        except asyncio.CancelledError:
-            if not timer.pop_expired():
-                raise
-            self._request_failed(call, capture)
-        except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            self._request_failed(call, capture, None if timer.pop_expired() else error)
-        else:
-            self._response, self._body = response, response.aiter_bytes()
-            self._headers_received(call, capture, response)
-
-    async def _read(self, call: Call, body: AsyncIterator[bytes]) -> None:
-        timer = self._timer
-        try:
-            timer.arm(call.deadline)
-            try:
-                data = await anext(body)
-            finally:
-                timer.disarm()
-        except StopAsyncIteration:
-            call.feed_eof()
-        except asyncio.CancelledError:
-            if not timer.pop_expired():
-                raise
-            call.deadline_exceeded()
-        except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            call.deadline_exceeded() if timer.pop_expired() else call.connection_lost(error)
-        else:
-            call.feed(data)
-
-    async def _close_response(self, *, drain: bool = False) -> None:
-        """Close the connection; when the answer is whole, read its end first, so that it can serve the next call."""
-        response, self._response = self._response, None
-        try:
-            if drain and response is not None and not response.is_closed:
-                await self._drain()
-        finally:
-            self._timer.close()
-            if response is not None and not response.is_closed:
-                await asyncio.shield(response.aclose())
-
-    async def _drain(self) -> None:
-        timer = self._timer
-        try:
-            timer.arm(asyncio.get_running_loop().time() + _DRAIN_TIMEOUT)
-            try:
-                async for _ in self._body:
-                    pass
-            finally:
-                timer.disarm()
-        except asyncio.CancelledError:
-            if not timer.pop_expired():
-                raise
-        except Exception:  # noqa: BLE001 - the answer is whole: how its connection ends is no longer of interest
-            timer.pop_expired()
-
-
-async def _empty_body() -> AsyncIterator[bytes]:
-    """Stand for the body of an answer that has not come."""
-    nothing: tuple[bytes, ...] = ()
-    for piece in nothing:
-        yield piece

@@ -1,36 +1,20 @@
-"""The synchronous driver: the same state machine, for callers who wait in threads.
+"""The synchronous client."""
 
-Not an event loop in a thread: that costs ten times as much a chunk, and could not use the caller's own transport.
-"""
+from typing import TYPE_CHECKING, Any, Unpack, overload
 
-import time
-from collections.abc import Iterator
-from types import TracebackType
-from typing import TYPE_CHECKING, Any, Self, Unpack, overload
-
-import httpx2
 from openai import OpenAI
 
 from streamcanary.client.base_client import BaseClient
-from streamcanary.client.core.call import Call, CallState
 from streamcanary.client.core.request import PreparedCall
-from streamcanary.client.core.routes import Routes
-from streamcanary.client.drivers.base_stream import BaseStream
-from streamcanary.client.drivers.request_capture import RequestCapture, capturing_sync_client
-from streamcanary.client.drivers.socket_timer import SocketTimer
+from streamcanary.client.drivers.request_capture import capturing_sync_client
+from streamcanary.client.drivers.sync_stream import Stream
 from streamcanary.client.result import StreamResult
-from streamcanary.events import Event
 
 if TYPE_CHECKING:
     from streamcanary.client.core.request import ChatArguments, ResponsesArguments
 
-_READ_TIMEOUT_MARGIN = 10.0  # seconds by which the transport's own clock is looser than ours while it reads a stream
-_DRAIN_TIMEOUT = (
-    0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
-)
 
-
-class StreamClient(BaseClient[OpenAI, "Stream"]):
+class StreamClient(BaseClient[OpenAI, Stream]):
     """:class:`~streamcanary.client.async_client.AsyncStreamClient`, synchronous, from an ``OpenAI``; usable from threads.
 
     Everything is the same but for ``await``. One clock is a little looser: before the headers have come it is the
@@ -60,135 +44,5 @@ class StreamClient(BaseClient[OpenAI, "Stream"]):
     def _capturing_client(sdk: OpenAI) -> OpenAI:
         return capturing_sync_client(sdk)
 
-    def _create_stream(self, prepared: PreparedCall) -> "Stream":
+    def _create_stream(self, prepared: PreparedCall) -> Stream:
         return Stream(self._routes, prepared)
-
-
-class Stream(BaseStream[OpenAI]):
-    """The answer to one call, event by event. A context manager: leaving it closes the connection on every path.
-
-    It is read by one thread at a time.
-    """
-
-    def __init__(self, routes: Routes[OpenAI], prepared: PreparedCall) -> None:
-        super().__init__(routes, prepared)
-        self._body: Iterator[bytes] = iter(())
-        self._timer = SocketTimer(None)
-
-    def until_done(self) -> None:
-        """Read the rest of the stream; raises :class:`StreamFailed` as reading does."""
-        for _ in self:
-            pass
-
-    def close(self) -> None:
-        """Leave the stream: what is under way is given up, and its connection closed. Twice does no harm."""
-        if self._call is not None:
-            self._call.cancel()
-        self._close_response()
-
-    def __enter__(self) -> Self:
-        self._start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
-    ) -> None:
-        self.close()
-
-    def __iter__(self) -> Self:
-        return self
-
-    def __next__(self) -> Event:
-        call = self._call or self._start()
-        if not call.events:
-            if self._has_ended(call):
-                raise StopIteration
-            self._begin_read(call)
-            try:
-                self._read_until_event(call)
-            finally:
-                self._read_lock.release()
-        return self._pop_event(call)
-
-    def __del__(self) -> None:
-        # A forgotten stream still ends its spans and closes its connection.
-        if getattr(self, "_call", None) is not None:
-            self.close()
-
-    def _read_until_event(self, call: Call) -> None:
-        """Work until there is an event to hand over; the last event of a call comes with its end."""
-        try:
-            while not call.events:
-                if call.state is CallState.READING:
-                    self._read(call)
-                elif call.state is CallState.SENDING:
-                    self._send_request(call)
-                else:
-                    time.sleep(max(0.0, call.next_attempt_at - self._now()))
-                    call.start_attempt()
-                if call.state is not CallState.READING and self._response is not None:
-                    self._close_response(drain=call.result is not None)
-        except BaseException:  # interrupted, or a programming error: it goes on to the caller, the connection does not
-            call.cancel()
-            self._close_response()
-            raise
-
-    def _send_request(self, call: Call) -> None:
-        deadline = call.deadline
-        remaining = max(0.001, deadline - self._now())
-        connect = min(remaining, call.route.timeouts.connect)
-        http_timeout = httpx2.Timeout(remaining, connect=connect, pool=connect)
-        send = self._routes.request_sender(self._prepared, call.route)
-        capture = RequestCapture()
-        try:
-            with capture:
-                response = send(timeout=http_timeout).__enter__().http_response
-        except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            self._request_failed(call, capture, None if self._now() >= deadline else error)
-            return
-        self._response, self._body = response, response.iter_bytes()
-        self._timer = SocketTimer(_socket_of(response))
-        # From here on our own clocks count; the transport reads its own anew when it begins to read the body.
-        response.request.extensions.get("timeout", {})["read"] = (
-            self._routes.options.timeouts.total + _READ_TIMEOUT_MARGIN
-        )
-        self._headers_received(call, capture, response)
-
-    def _read(self, call: Call) -> None:
-        timer = self._timer
-        timer.arm(call.deadline)
-        try:
-            data = next(self._body, None)
-        except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            timer.disarm()
-            call.deadline_exceeded() if timer.has_expired() else call.connection_lost(error)
-            return
-        timer.disarm()
-        if timer.has_expired():
-            call.deadline_exceeded()
-        elif data is None:
-            call.feed_eof()
-        else:
-            call.feed(data)
-
-    def _close_response(self, *, drain: bool = False) -> None:
-        """Close the connection; when the answer is whole, read its end first, so that it can serve the next call."""
-        response, self._response = self._response, None
-        if response is None:
-            return
-        try:
-            if drain and not response.is_closed:
-                self._timer.arm(time.monotonic() + _DRAIN_TIMEOUT)
-                for _ in self._body:
-                    pass
-        except Exception:  # noqa: BLE001, S110 - the answer is whole: how its connection ends is no longer of interest
-            pass
-        finally:
-            self._timer.close()
-            response.close()
-
-
-def _socket_of(response: httpx2.Response) -> Any:
-    """Return the socket that a response is read from, or ``None`` if the transport does not show it."""
-    stream = response.extensions.get("network_stream")
-    return stream.get_extra_info("socket") if stream is not None else None
