@@ -15,8 +15,9 @@ if TYPE_CHECKING:
     from streamcanary.client.fallbacks import Cached, NonStreaming, Route
     from streamcanary.client.result import StreamFailed, StreamResult
     from streamcanary.client.retry_budget import RetryBudget
+    from streamcanary.client.retry_policy import RetryPolicy
     from streamcanary.client.sync_client import StreamClient
-    from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
+    from streamcanary.client.timeouts import Timeouts
     from streamcanary.model.faults import Blame, Fault, FaultKind, Phase
     from streamcanary.model.outcome import Attempt, Usage
 
@@ -48,7 +49,8 @@ _EXPORTS = {
     "client.async_client": ("AsyncStreamClient",),
     "client.circuit_breaker": ("BreakerPolicy",),
     "client.retry_budget": ("RetryBudget",),
-    "client.timeouts_and_retries": ("RetryPolicy", "Timeouts"),
+    "client.retry_policy": ("RetryPolicy",),
+    "client.timeouts": ("Timeouts",),
     "client.result": ("StreamFailed", "StreamResult"),
     "client.drivers.async_stream": ("AsyncStream",),
     "client.drivers.sync_stream": ("Stream",),

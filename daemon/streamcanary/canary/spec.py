@@ -7,7 +7,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from streamcanary.canary.target import TargetSpec
 from streamcanary.canary.validators import Expectation
-from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
+from streamcanary.client.retry_policy import RetryPolicy
+from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import PositiveDuration, format_duration, parse_duration

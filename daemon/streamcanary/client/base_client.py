@@ -18,7 +18,8 @@ from streamcanary.client.fallbacks import Fallback
 from streamcanary.client.instrumentation import Instruments
 from streamcanary.client.options import ClientOptions
 from streamcanary.client.retry_budget import RetryBudget
-from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
+from streamcanary.client.retry_policy import RetryPolicy
+from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.clock import Clock, SystemClock
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import Any
 from msgspec import Struct, field
 from openai import AsyncOpenAI, OpenAI
 
-from streamcanary.client.timeouts_and_retries import Timeouts
+from streamcanary.client.timeouts import Timeouts
 
 _RESERVED_ARGUMENTS = frozenset({"messages", "input", "stream", "timeout", "background"})
 

@@ -15,7 +15,8 @@ from streamcanary.client.core.plan import OnFault
 from streamcanary.client.fallbacks import Cached, Fallback
 from streamcanary.client.instrumentation import Instruments
 from streamcanary.client.retry_budget import RetryBudget
-from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
+from streamcanary.client.retry_policy import RetryPolicy
+from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.clock import Clock
 
 _FIELD_TYPES: Final = {"retry": RetryPolicy, "timeouts": Timeouts, "budget": RetryBudget}

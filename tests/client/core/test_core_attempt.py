@@ -7,7 +7,7 @@ import pytest
 
 from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
 from streamcanary.client.core.limits import Limits
-from streamcanary.client.timeouts_and_retries import Timeouts
+from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import ContentDelta, ReasoningDelta, RefusalDelta, ToolCallDelta
 from streamcanary.model.faults import Blame, FaultKind, Phase, make_fault
 

@@ -8,7 +8,7 @@ import pytest
 from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
 from streamcanary.client.core.fault_classification import _BY_CODE, fault_from_exception, fault_from_status
 from streamcanary.client.core.limits import Limits
-from streamcanary.client.timeouts_and_retries import Timeouts
+from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import FAULT_PROPERTIES, Fault, FaultKind, Phase
 from support.client.fault_table import EXPECTED_FAULTS, FAULTS_WITHOUT_SIMULATOR
 

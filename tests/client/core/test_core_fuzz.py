@@ -21,7 +21,7 @@ from streamcanary.client.core.lenient_json import ErrorReported
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.responses import ResponsesReader
 from streamcanary.client.core.sse import ServerSentEvent, SseDecoder, SseLimitExceeded
-from streamcanary.client.timeouts_and_retries import Timeouts
+from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import Delta
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from support.client.stream_strategies import (

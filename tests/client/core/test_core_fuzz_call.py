@@ -17,7 +17,8 @@ from streamcanary.client.core.plan import Plan, PlannedRoute
 from streamcanary.client.instrumentation import CallRecorder, Instruments
 from streamcanary.client.result import StreamResult
 from streamcanary.client.retry_budget import RetryBudget
-from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
+from streamcanary.client.retry_policy import RetryPolicy
+from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import Completed, Event, Restarted
 from support.client.stream_strategies import (
     APIS,

@@ -11,7 +11,7 @@ from streamcanary.client.core.plan import Plan, PlannedRoute
 from streamcanary.client.instrumentation import CallRecorder, Instruments
 from streamcanary.client.result import StreamResult
 from streamcanary.client.retry_budget import RetryBudget
-from streamcanary.client.timeouts_and_retries import RetryPolicy
+from streamcanary.client.retry_policy import RetryPolicy
 from streamcanary.events import (
     Completed,
     ContentDelta,

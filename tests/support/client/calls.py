@@ -10,7 +10,8 @@ from streamcanary.client.core.attempt import ResponseHead
 from streamcanary.client.core.call import Call
 from streamcanary.client.core.plan import Plan, PlannedRoute
 from streamcanary.client.instrumentation import CallRecorder, Instruments
-from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
+from streamcanary.client.retry_policy import RetryPolicy
+from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import (
     Event,
 )

@@ -2,7 +2,7 @@
 
 from typing import Final, NamedTuple
 
-from streamcanary.client.timeouts_and_retries import Timeouts
+from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import Blame, FaultKind, Phase
 from streamcanary.simulator import ConnectionLifetime
 

@@ -22,7 +22,7 @@ from streamcanary.client.core.lenient_json import ErrorReported
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.responses import ResponsesReader
 from streamcanary.client.core.sse import ServerSentEvent, SseDecoder, SseLimitExceeded
-from streamcanary.client.timeouts_and_retries import Timeouts
+from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import Delta
 from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
-from streamcanary.client.timeouts_and_retries import RetryPolicy
+from streamcanary.client.retry_policy import RetryPolicy
 
 
 def full_jitter(policy: RetryPolicy, retry: int, random: _random.Random) -> float:

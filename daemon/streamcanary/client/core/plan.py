@@ -18,7 +18,8 @@ from streamcanary.client.circuit_breaker import CircuitBreaker
 from streamcanary.client.core.backoff import full_jitter
 from streamcanary.client.result import StreamResult
 from streamcanary.client.retry_budget import RetryBudget
-from streamcanary.client.timeouts_and_retries import RetryPolicy, Timeouts
+from streamcanary.client.retry_policy import RetryPolicy
+from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 
 OnFault = Callable[[Fault], "bool | float | timedelta | None"]

@@ -1,0 +1,27 @@
+"""What a caller may ask of the client: how often to try. Free of ``openai``, quick to import."""
+
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from streamcanary.model.config_types.duration import Duration
+
+
+class RetryPolicy(BaseModel):
+    """How often to try, and how long to wait in between.
+
+    The wait before retry *n* (from 0) is full jitter: uniform between 0 and ``min(max_delay, base_delay * 2**n)``
+    seconds (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015). A server's ``Retry-After`` is its lower bound.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    max_attempts: Annotated[int, Field(ge=1, le=20)] = 3
+    base_delay: Duration = 0.5
+    max_delay: Duration = 8.0
+
+    @model_validator(mode="after")
+    def _base_within_max(self) -> "RetryPolicy":
+        if self.base_delay > self.max_delay:
+            raise ValueError(f"base_delay ({self.base_delay:g} s) must not exceed max_delay ({self.max_delay:g} s)")
+        return self
