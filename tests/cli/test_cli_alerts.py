@@ -101,8 +101,8 @@ async def test_an_alert_is_shown_with_all_that_helps(capsys: pytest.CaptureFixtu
 
 async def test_what_mutes_an_alert_is_said_if_it_is_no_silence(capsys: pytest.CaptureFixture[str]) -> None:
     """A maintenance window, or another alert."""
-    assert 0 == await asked(Daemon(board({**INCIDENT, "silences": [], "muted": "TargetRejected explains it"})))
-    assert "        muted: TargetRejected explains it\n" in capsys.readouterr().out
+    assert 0 == await asked(Daemon(board({**INCIDENT, "silences": [], "muted": "inhibited by TargetRejected"})))
+    assert "        muted: inhibited by TargetRejected\n" in capsys.readouterr().out
 
 
 async def test_a_page_that_went_nowhere_is_seen(capsys: pytest.CaptureFixture[str]) -> None:

@@ -59,7 +59,7 @@ def test_what_mutes_an_alert_is_shown() -> None:
     world.observe(rejected, rejected)
     world.deliver()
     world.observe(rejected)
-    assert ["TargetRejected explains it"] == [
+    assert ["inhibited by TargetRejected"] == [
         one.muted_by for one in shown(world).incidents if one.incident.rule == "Mine"
     ]
 

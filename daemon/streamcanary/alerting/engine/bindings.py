@@ -1,4 +1,4 @@
-"""Which rule looks at which canary, under which key: the configuration, made ready to be looked up."""
+"""Bindings of rules to canaries, indexed by incident key and by canary."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -21,18 +21,18 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.secret import scrub
 
 MISSED_RUN_GRACE = 5.0
-"""Seconds by which a run may be late without being missed."""
+"""Seconds by which a run may be late before it counts as missing."""
 
 
 def alert_labels(name: str, rule: Rule, canary: Canary, instance: str) -> dict[str, str]:
-    """Return the labels of the alert that ``rule``, called ``name``, raises for ``canary``."""
+    """Return the labels of the alert of ``rule``, named ``name``, for ``canary``."""
     return {**canary.label_set(), **rule.labels, "alertname": name, "instance": instance}
 
 
 class Binding(NamedTuple):
-    """A rule, and a canary that it watches; ``key`` is that of their incident and their detector.
+    """A rule and a canary that it watches. ``key`` is the key of their incident and of their detector state.
 
-    It either has a ``judge`` of samples, or, if that is ``None``, fires at ``runs`` runs that are missing.
+    It has either a ``detector`` of samples or, if that is ``None``, fires at ``missing_runs_to_fire`` missing runs.
     """
 
     key: str
@@ -44,7 +44,7 @@ class Binding(NamedTuple):
     resolve_condition: str
 
     def missing_runs(self, last_seen: float, now: float) -> int:
-        """Return how many runs since ``seen`` are missing at ``now`` if these are enough to fire, else 0.
+        """Return the number of runs that are missing at ``now`` since ``last_seen`` if it is enough to fire, else 0.
 
         Times are seconds since the epoch.
         """
@@ -53,10 +53,10 @@ class Binding(NamedTuple):
 
 
 class Bindings:
-    """All pairs of one configuration, by key.
+    """All bindings of one configuration, by key.
 
-    ``canaries`` are by name, ``identities`` are their names in keys. ``explaining`` has, by the key of an incident, the
-    keys of those that may explain it.
+    ``canaries`` are by name, ``identities`` are their names in keys. ``inhibited_by`` maps the key of an incident to
+    the keys of the incidents that may inhibit it.
     """
 
     def __init__(
@@ -80,14 +80,14 @@ class Bindings:
         )
 
     def key_for(self, rule: str, subject: str) -> str:
-        """Return the key of the incident of ``rule`` about ``subject``; a name from before a renaming stays."""
+        """Return the key of the incident of ``rule`` for ``subject``; a renamed rule or canary keeps its former name in it."""
         configured = self._rules.get(rule)
         canary = None if rule in DAEMON_RULES else self.canaries.get(subject)
-        former = (configured and configured.renamed_from) or rule
-        return incident_key(self._instance, former, canary.identity if canary else subject)
+        key_name = (configured and configured.renamed_from) or rule
+        return incident_key(self._instance, key_name, canary.identity if canary else subject)
 
     def key_parts(self, incident: Incident) -> tuple[str, str]:
-        """Return the names of the rule and the subject of ``incident`` as keys have them."""
+        """Return the names of the rule and the subject of ``incident`` as they are in keys."""
         configured = self._rules.get(incident.rule)
         canary = None if incident.rule in DAEMON_RULES else self.canaries.get(incident.subject)
         return (
@@ -95,7 +95,7 @@ class Bindings:
         ) or incident.rule, canary.identity if canary else incident.subject
 
     def daemon_alerts(self) -> Iterator[tuple[str, str]]:
-        """Return the alerts about the daemon that there can be: the name of the rule, and what it is about."""
+        """Yield the possible alerts about the daemon as pairs of rule name and subject."""
         yield CANARY_EGRESS_DOWN, "egress"
         yield BUDGET_EXHAUSTED, "budget"
         yield STORE_FAILING, "store"
@@ -103,7 +103,7 @@ class Bindings:
             yield RECEIVER_FAILING, name
 
     def canary_incident(self, binding: Binding, at: float, evidence: Evidence) -> Incident:
-        """Return the incident that ``pair`` opens ``at`` that time (seconds since the epoch)."""
+        """Return the incident of ``binding``, opened at ``at`` (seconds since the epoch)."""
         canary = binding.canary
         return Incident(
             key=binding.key,
@@ -118,7 +118,7 @@ class Bindings:
         )
 
     def daemon_incident(self, rule: str, subject: str, message: str, now: float) -> Incident:
-        """Return an incident of a built-in rule about a part of the daemon, opened ``now`` (epoch seconds)."""
+        """Return the incident of a built-in rule about a part of the daemon, opened at ``now`` (epoch seconds)."""
         configured = self._rules[rule]
         return Incident(
             key=self.key_for(rule, subject),
@@ -132,15 +132,15 @@ class Bindings:
         )
 
     def sample_bindings(self, canary: str) -> Sequence[Binding]:
-        """Return the pairs that look at the samples of ``canary``."""
+        """Return the bindings that evaluate the samples of ``canary``."""
         return self._sample_bindings.get(canary, ())
 
     def no_data_bindings(self, canary: str) -> Sequence[Binding]:
-        """Return the pairs that look whether ``canary`` is heard of at all."""
+        """Return the bindings that detect missing runs of ``canary``."""
         return self._no_data_bindings.get(canary, ())
 
     def get(self, key: str) -> Binding | None:
-        """Return the pair of ``key``; ``None`` if there is none."""
+        """Return the binding of ``key``; ``None`` if there is none."""
         return self._bindings.get(key)
 
     def __contains__(self, key: object) -> bool:

@@ -1,4 +1,4 @@
-"""What a rule has seen go wrong of late, kept beside its detector, so that a page can say what it is about."""
+"""The evidence log of a binding: recent faults, ids and messages, for the text of notifications."""
 
 from collections import Counter
 from itertools import pairwise
@@ -21,9 +21,10 @@ _MAX_ID_LENGTH = 100
 
 
 class EvidenceEntry(Struct, frozen=True, array_like=True):
-    """Something wrong in ``runs`` runs alike, the first of them ``at`` that time (seconds since the epoch).
+    """``run_count`` runs with the same problem, the first of them at ``at`` (seconds since the epoch).
 
-    ``first`` tells that the first attempt failed, ``rescued`` that a fallback answered; ``kind`` may be empty.
+    ``first_attempt_failed`` is whether the first attempt failed, ``served_by_fallback`` whether a fallback answered.
+    ``fault_kind`` and ``blame`` are empty for a run without a fault.
     """
 
     at: float
@@ -36,7 +37,7 @@ class EvidenceEntry(Struct, frozen=True, array_like=True):
 
 
 class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The last runs with something wrong in them, the last message, and a few ids; the newest come last."""
+    """The last runs with a problem, the last message, and the last ids; the newest come last."""
 
     entries: tuple[EvidenceEntry, ...] = ()
     message: str = ""
@@ -45,31 +46,30 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def last_bad_at(self) -> float:
-        """When the last bad sample was seen, in seconds since the epoch; 0 if there is none."""
+        """The time of the last bad sample, in seconds since the epoch; 0 if there is none."""
         return next((entry.at for entry in reversed(self.entries) if entry.bad), 0.0)
 
     def record(self, rule: Rule, outcome: Outcome, *, bad: bool, at: float, since: float) -> "EvidenceLog":
-        """Return the trail after ``outcome``, seen ``at``; what is older than ``since`` is forgotten (epoch seconds).
+        """Return the log with ``outcome``, which ended at ``at``, and without entries before ``since``.
 
-        A good run leaves a note only if its first attempt failed. The ids are those of what failed: an attempt that
-        made up for another is none of it, and neither is the answer of a fallback.
+        Both times are in seconds since the epoch. A good run gets an entry only if its first attempt failed. The ids
+        are those of failed attempts: a successful retry and the answer of a fallback are left out.
         """
-        kept = tuple(note for note in self.entries if note.at >= since)
+        kept = tuple(entry for entry in self.entries if entry.at >= since)
         last = msgspec.structs.replace(self, entries=kept) if kept else EvidenceLog()
-        before_retries = first_attempt_fault(outcome)
+        first_fault = first_attempt_fault(outcome)
         if not bad:
-            retried = before_retries is not None
             entries = (
                 _compact((*kept, EvidenceEntry(at, bad=False, first_attempt_failed=True, fault_kind="", blame="")))
-                if retried
+                if first_fault is not None
                 else kept
             )
             return msgspec.structs.replace(last, entries=entries)
-        fault = before_retries if rule.measure is Measure.FIRST_ATTEMPTS else outcome.fault
+        fault = first_fault if rule.measure is Measure.FIRST_ATTEMPTS else outcome.fault
         entry = EvidenceEntry(
             at,
             bad=True,
-            first_attempt_failed=before_retries is not None,
+            first_attempt_failed=first_fault is not None,
             fault_kind=fault.kind.value if fault else "",
             blame=fault.blame.value if fault else "",
             served_by_fallback=outcome.kind is OutcomeKind.FAILED_OVER,
@@ -84,8 +84,8 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
         )
 
     def evidence(self, counts: FailureCounts, diagnosis: str = "") -> Evidence:
-        """Return what a page says of it, for what the detector has counted."""
-        entries = [note for note in self.entries if note.at >= counts.since]
+        """Return the evidence of an incident: the failure counts of its detector, with faults and ids from this log."""
+        entries = [entry for entry in self.entries if entry.at >= counts.since]
         faults, blames = Counter[str](), Counter[str]()
         for entry in entries:
             faults[entry.fault_kind] += entry.run_count if entry.fault_kind else 0
@@ -93,9 +93,9 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return Evidence(
             bad=counts.bad,
             total=counts.total,
-            first_attempts=sum(note.run_count for note in entries if note.first_attempt_failed),
-            rescued=sum(note.run_count for note in entries if note.served_by_fallback),
-            since=next((note.at for note in entries if note.bad), None),
+            first_attempts=sum(entry.run_count for entry in entries if entry.first_attempt_failed),
+            rescued=sum(entry.run_count for entry in entries if entry.served_by_fallback),
+            since=next((entry.at for entry in entries if entry.bad), None),
             faults=dict(+faults),
             blames=dict(+blames),
             message=self.message,
@@ -106,43 +106,44 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 def _compact(entries: tuple[EvidenceEntry, ...]) -> tuple[EvidenceEntry, ...]:
-    """Return ``notes``; if they are too many, with two that are alike and follow each other as one, the oldest first.
+    """Return ``entries``; if there are too many, merge the oldest two equal neighbours into one.
 
-    So that an outage keeps its beginning, and its counts, however long it lasts. The newest stays as it is.
+    A long outage thus keeps its first entry and its counts. The newest entry is never merged. If no neighbours are
+    equal, the oldest entry is dropped.
     """
     if len(entries) <= _MAX_ENTRIES:
         return entries
-    for place, (one, other) in enumerate(pairwise(entries[:-1])):
-        if msgspec.structs.replace(other, at=one.at, run_count=one.run_count) == one:
+    for index, (entry, following) in enumerate(pairwise(entries[:-1])):
+        if msgspec.structs.replace(following, at=entry.at, run_count=entry.run_count) == entry:
             return (
-                *entries[:place],
-                msgspec.structs.replace(one, run_count=one.run_count + other.run_count),
-                *entries[place + 2 :],
+                *entries[:index],
+                msgspec.structs.replace(entry, run_count=entry.run_count + following.run_count),
+                *entries[index + 2 :],
             )
-    return entries[1:]  # no two are alike
+    return entries[1:]
 
 
 def _attempts_at_fault(rule: Rule, outcome: Outcome) -> list[Attempt]:
-    """Return the attempts that a bad run is about: those that failed, and an answer only if it is what was bad."""
+    """Return the failed attempts of a bad run; if its answer was bad, all attempts."""
     has_good_answer = rule.measure is Measure.FIRST_ATTEMPTS or outcome.kind is OutcomeKind.FAILED_OVER
     failed = [attempt for attempt in outcome.attempts if attempt.fault is not None]
     return failed if has_good_answer and failed else list(outcome.attempts)
 
 
 def _describe_bad_sample(rule: Rule, outcome: Outcome) -> str:
-    """Return in words why a run without a fault is a bad sample."""
+    """Return a text that says why a run without a fault is a bad sample."""
     seconds = measured_seconds(rule.measure, outcome)
     if seconds is not None and rule.limit is not None:
         return f"{rule.measure} {format_duration(seconds)}, limit {format_duration(rule.limit)}"
     times = {"first token": outcome.time_to_first_token, "longest gap": outcome.max_gap, "whole run": outcome.duration}
-    said = (f"{name} {format_duration(time)}" for name, time in times.items() if time is not None)
-    return f"{outcome.kind}: {', '.join(said)}"
+    parts = (f"{name} {format_duration(time)}" for name, time in times.items() if time is not None)
+    return f"{outcome.kind}: {', '.join(parts)}"
 
 
-def _append_ids(ids: tuple[str, ...], *more: str | None) -> tuple[str, ...]:
-    return (*ids, *(_scrub_text(one, _MAX_ID_LENGTH) for one in more if one))[-_MAX_IDS:]
+def _append_ids(ids: tuple[str, ...], *new: str | None) -> tuple[str, ...]:
+    return (*ids, *(_scrub_text(new_id, _MAX_ID_LENGTH) for new_id in new if new_id))[-_MAX_IDS:]
 
 
 def _scrub_text(text: str, limit: int) -> str:
-    """Return foreign text scrubbed, and as UTF-8 can hold it: half a surrogate pair would cost the whole row."""
+    """Return external text scrubbed and encodable as UTF-8: a lone surrogate would make the whole row unwritable."""
     return scrub(text.encode("utf-8", "replace").decode(), limit=limit)

@@ -1,7 +1,8 @@
-"""Groups: which incidents are told of together, to whom, and when. Pure; what is to be said goes into the outbox.
+"""Groups firing alerts by route and ``group_by`` labels, and decides when notifications are due. Pure.
 
-An incident joins a group when it fires and is not muted, and stays in it until the group is over. Waiting is for edge
-receivers only: a level receiver groups by itself, and is told of every member at once.
+An incident is added to a group when it fires and is not muted, and stays in it until the group resolves. Notifications
+are put in the outbox. ``group_wait`` and the intervals apply to event receivers only: a state receiver groups alerts by
+itself and gets every member at once.
 """
 
 from collections.abc import Iterable
@@ -19,11 +20,11 @@ from streamcanary.alerting.routing import route_for
 from streamcanary.model.alerts.incident import Group, Incident
 
 _REOPEN_STEP: Final = 0.001
-"""Seconds by which a group that opens anew is later than its last opening, so that no id of a notice comes twice."""
+"""Minimum seconds by which a group that opens again is later than before, so that notification ids stay unique."""
 
 
 class Groups:
-    """The grouping that one configuration asks for. ``explaining`` names incidents that may explain a given one."""
+    """The grouping of one configuration. ``inhibited_by`` maps the key of an incident to keys that may inhibit it."""
 
     def __init__(self, config: AlertsConfig, instance: str, inhibited_by: dict[str, tuple[str, ...]]) -> None:
         self._instance = instance
@@ -39,10 +40,13 @@ class Groups:
             config.maintenance, inhibited_by, self.receivers_for, lambda name: not self.event_receivers([name])
         )
 
-    # ---- who
+    # ---- receivers
 
     def receivers_for(self, incident: Incident) -> tuple[str, ...]:
-        """Return who is told of ``incident``: for a failing receiver the others of its route, or else all others."""
+        """Return the receivers of ``incident``.
+
+        ``ReceiverFailing`` goes to the other receivers of its route; if there are none, to all other receivers.
+        """
         route = route_for(self._routes, incident.labels)
         names = tuple(dict.fromkeys(route.receivers if route else ()))
         if incident.rule != RECEIVER_FAILING:
@@ -51,51 +55,54 @@ class Groups:
         return others or tuple(name for name in self._receivers if name != incident.subject)
 
     def event_receivers(self, receivers: Iterable[str]) -> list[str]:
-        """Return those of ``receivers`` that are told of changes, once each."""
+        """Return the event receivers among ``receivers``, in their order."""
         return [name for name in receivers if name in self._receivers and not self._receivers[name].is_state_receiver]
 
     def _is_state_receiver(self, receiver: str) -> bool:
         return receiver in self._receivers and self._receivers[receiver].is_state_receiver
 
     def deduplicating_receivers(self, receivers: Iterable[str]) -> list[str]:
-        """Return the edge receivers that know a group by its key, and are not confused by a resolve too many."""
+        """Return the event receivers that identify a group by its key and ignore a resolve of an unknown group."""
         return [name for name in self.event_receivers(receivers) if self._receivers[name].can_reconcile]
 
     def key_and_labels(self, incident: Incident, key_parts: tuple[str, str]) -> tuple[str, dict[str, str]]:
         """Return the key and the labels of the group that ``incident`` belongs to.
 
-        ``names`` are those of the rule and the subject for the key: of one that was renamed, the former.
+        ``key_parts`` are the names of the rule and of the subject in keys: the former name if one was renamed.
         """
         labels = {**incident.labels, "alert": incident.rule}
         shared = {name: labels[name] for name in self._group_by if labels.get(name)}
-        if _is_about_daemon(incident):  # parts of the daemon have little in common, and each page has its own receivers
+        if _is_about_daemon(incident):  # alerts about different parts of the daemon have different receivers
             shared |= {"alert": incident.rule, "subject": incident.subject}
         key_labels = {**shared, **({"alert": key_parts[0]} if "alert" in shared else {})}
         if "canary" in key_labels:
             key_labels["canary"] = key_parts[1]
         route = route_for(self._routes, incident.labels)
-        written = ",".join(sorted(map(str, route.match))) if route else ""
+        matchers = ",".join(sorted(map(str, route.match))) if route else ""
         return group_key(
-            self._instance, written, *(part for pair in sorted(key_labels.items()) for part in pair)
+            self._instance, matchers, *(part for label in sorted(key_labels.items()) for part in label)
         ), shared
 
-    # ---- when
+    # ---- flushes
 
     def add(
         self, draft: Draft, incident: Incident, key_parts: tuple[str, str], now: float, *, evaluate: bool = True
     ) -> None:
-        """Put an incident that fires into its group, unless it is muted. Without ``look`` another has to follow."""
+        """Add a firing incident to its group, unless it is muted.
+
+        With ``evaluate=False`` the caller has to evaluate the group afterwards.
+        """
         if self._muter.mute_reason(draft, incident, now) is not None:
             return
         key, labels = self.key_and_labels(incident, key_parts)
         group = draft.groups.get(key)
         if group is None or not group.is_firing:
             opened = incident.opened if group is None else max(incident.opened, group.opened + _REOPEN_STEP)
-            doubted = group.receivers if group is not None and group.is_reconciling else ()
-            group = Group(key=key, labels=labels, opened=opened, possibly_notified=doubted)
+            possibly_notified = group.receivers if group is not None and group.is_reconciling else ()
+            group = Group(key=key, labels=labels, opened=opened, possibly_notified=possibly_notified)
         members = tuple(dict.fromkeys([*group.members, incident.key]))
         routed = self.receivers_for(incident)
-        if group.notified_members:  # whoever is new hears of it when the others hear more
+        if group.notified_members:  # new event receivers are notified at the next flush
             routed = tuple(name for name in routed if self._is_state_receiver(name))
         receivers = tuple(dict.fromkeys([*group.receivers, *routed]))
         group = msgspec.structs.replace(group, members=members, receivers=receivers)
@@ -107,13 +114,13 @@ class Groups:
             self.evaluate(draft, group, now)
 
     def transfer(self, draft: Draft, incident: Incident, now: float) -> bool:
-        """Take ``incident``, which fires anew, out of groups that knew it before; tell whether one has to keep it.
+        """Remove ``incident``, which fires again, from its earlier groups; return whether a group keeps it.
 
-        That is one whose receivers were not told yet that it was over. The others would tell level receivers of it,
-        muted or not.
+        A firing group keeps it if its receivers are not yet notified that it had resolved. The other groups must drop
+        it, because they would send it to state receivers even while it is muted.
         """
         for group in draft.groups_containing(incident.key):
-            if group.is_reconciling:  # its end is still to be told to some, and not the state of things to others
+            if group.is_reconciling:  # event receivers still get the resolve; state receivers must not get its members
                 draft.put(msgspec.structs.replace(group, receivers=tuple(self.event_receivers(group.receivers))))
                 continue
             if group.is_firing and incident.key in group.notified_members:
@@ -124,20 +131,24 @@ class Groups:
         return False
 
     def on_incident_resolved(self, draft: Draft, key: str, now: float) -> None:
-        """Take note that the incident of ``key`` is over."""
-        for group in draft.groups_containing(key):  # its own key may be of another instance's making
+        """Evaluate the groups of the incident of ``key``, which has resolved, unless their next flush is due soon."""
+        for group in draft.groups_containing(key):  # the key may have been computed for another instance name
             if not group.is_firing:
                 continue
             due = (group.last_flush or now) + self._group_interval
             is_still_firing = any(
-                (one := draft.incidents.get(other)) is not None and one.is_firing for other in group.notified_members
+                (member := draft.incidents.get(member_key)) is not None and member.is_firing
+                for member_key in group.notified_members
             )
             if not is_still_firing or not _is_flush_pending(group, due, now):
                 self.evaluate(draft, group, now)
 
     def evaluate(self, draft: Draft, group: Group, now: float) -> None:
-        """Say what is due to be said of ``group`` at ``now`` (seconds since the epoch), or when it will be."""
-        if group.last_flush is not None and group.last_flush > now:  # the clock was set back; no wait may get longer
+        """Flush ``group`` if that is due at ``now`` (seconds since the epoch), else set when it is due.
+
+        A group without firing members resolves.
+        """
+        if group.last_flush is not None and group.last_flush > now:  # the clock was set back; waits must not get longer
             group = msgspec.structs.replace(group, last_flush=now)
         members = [draft.incidents[key] for key in group.members if key in draft.incidents]
         notified = frozenset(group.notified_members)
@@ -169,9 +180,10 @@ class Groups:
         *,
         any_unmuted: bool,
     ) -> Group:
-        """Have receivers told how ``group`` is now, with the evidence as it is now; return it.
+        """Enqueue notifications of the current members of ``group``, with current evidence; return the new group.
 
-        Unless some of it is ``audible``, not muted, only those are who were told of it before.
+        If every firing member is muted (``any_unmuted`` is false), only receivers of the group are notified, and no
+        further receivers that its members are routed to.
         """
         for position, one in enumerate(firing):
             binding_state = draft.detectors.get(one.key)
@@ -181,7 +193,7 @@ class Groups:
         routed = dict.fromkeys(name for one in firing for name in self.receivers_for(one) if any_unmuted)
         receivers = tuple(dict.fromkeys([*group.receivers, *routed]))
         notified = tuple(one.key for one in firing)
-        # who was told before, and is no longer routed to, hears of what changes, and not that nothing does
+        # a receiver that is no longer routed to gets updates with changes, but no repeats
         recipients = self.event_receivers(routed if notified == group.notified_members and not resolved else receivers)
         notification_queue.enqueue(draft, group, (*firing, *resolved), recipients, now)
         late = tuple(name for name in group.unnotified_receivers if name not in receivers)
@@ -198,7 +210,10 @@ class Groups:
     def _notify_late_receivers(
         self, draft: Draft, group: Group, members: list[Incident], muted: set[str], now: float
     ) -> Group:
-        """Have who is late told what the others were told last; while it is muted, spare who has not heard of it."""
+        """Send late receivers what the others were sent last; while the group is muted, cancel undelivered triggers.
+
+        A receiver whose trigger is cancelled becomes late.
+        """
         notified = self._as_last_notified(group, members)
         if any(one.is_firing and one.key in group.notified_members and one.key not in muted for one in members):
             if group.unnotified_receivers:
@@ -215,9 +230,9 @@ class Groups:
 
     @staticmethod
     def _as_last_notified(group: Group, members: list[Incident]) -> tuple[Incident, ...]:
-        """Return what receivers were told last; nothing if none of it fires any longer.
+        """Return the members that were sent last, as firing; an empty tuple if none of them fires any longer.
 
-        Of which members are over the others will hear together, so whoever catches up is told as they were.
+        Resolved members are sent as firing here, because a later notification reports their end to all receivers.
         """
         notified = [one for one in members if one.key in group.notified_members]
         if not any(one.is_firing for one in notified):
@@ -225,7 +240,7 @@ class Groups:
         return tuple(msgspec.structs.replace(one, resolved=None, resolve_reason=None) for one in notified)
 
     def _is_repeat_suppressed(self, draft: Draft, firing: list[Incident]) -> bool:
-        """Tell whether all that fails is receivers that nothing is kept for: to repeat that would be noise."""
+        """Return whether a repeat would be noise: all members are failing receivers with nothing undelivered."""
         return all(
             one.rule == RECEIVER_FAILING and not notification_queue.has_undelivered(draft, one.subject)
             for one in firing
@@ -234,20 +249,20 @@ class Groups:
     def _next_flush(
         self, group: Group, new: list[Incident], resolved: list[Incident], *, repeats: bool, now: float
     ) -> float | None:
-        """Return when receivers are to hear of ``group`` next. A clock that was set back makes no wait longer."""
+        """Return when the next flush is due; ``None`` if none is. A clock that was set back makes no wait longer."""
         if group.last_flush is None:
             since = min(now, *(one.opened for one in new))
             wait = 0.0 if any(_is_about_daemon(one) for one in new) else self._group_wait
             return since + wait if group.next_flush is None else min(since + wait, group.next_flush)
         if new:
             return group.last_flush + self._group_interval
-        if resolved:  # soon all of them may be, and that is told at once
+        if resolved:  # wait, as all members may resolve soon, and then the resolve is sent at once
             ends = [one.resolved for one in resolved if one.resolved is not None and one.resolved <= now]
             return max([group.last_flush + self._group_interval, *(end + self._group_wait for end in sorted(ends)[:1])])
         return group.last_flush + self._repeat_interval if repeats else None
 
     def _resolve(self, draft: Draft, group: Group, resolved: tuple[Incident, ...], now: float) -> None:
-        """Close ``group``, of which nothing fires any more, and have it called off where it was announced."""
+        """Resolve ``group``, which has no firing members, and enqueue the resolve to notified receivers."""
         ends = [one.resolved for one in resolved if one.resolved is not None]
         group = msgspec.structs.replace(group, resolved=max([group.opened, *ends]) if ends else now, next_flush=None)
         not_notified = set(event_receivers := self.event_receivers(group.receivers))
@@ -265,12 +280,13 @@ class Groups:
             )
         draft.put(group)
 
-    # ---- with configurations
+    # ---- with a new configuration
 
     def reroute(self, draft: Draft, group: Group, now: float) -> None:
-        """Have receivers that a route now names hear of ``group``; those told before are told when it is over.
+        """Apply the current routes to ``group``. Receivers that were notified before still get the resolve.
 
-        A page that a receiver refused may find it mended.
+        Newly routed event receivers are late receivers: they get what the others were sent last. A trigger that a
+        receiver refused is sent again, because the receiver may have been repaired.
         """
         members = [draft.incidents[key] for key in group.members]
         routed = tuple(dict.fromkeys(name for one in members if one.is_firing for name in self.receivers_for(one)))
@@ -281,8 +297,8 @@ class Groups:
             if self._is_state_receiver(name) or name in self.event_receivers(group.receivers)
         ]
         kept = [name for name in kept if self._is_state_receiver(name) or name not in never_notified]
-        state_receivers = [name for name in routed if not group.notified_members or self._is_state_receiver(name)]
-        receivers = tuple(dict.fromkeys([*kept, *state_receivers]))
+        added = [name for name in routed if not group.notified_members or self._is_state_receiver(name)]
+        receivers = tuple(dict.fromkeys([*kept, *added]))
         late = tuple(name for name in self.event_receivers(routed) if name not in receivers)
         if (receivers, late) != (group.receivers, group.unnotified_receivers):
             group = msgspec.structs.replace(group, receivers=receivers, unnotified_receivers=late)
@@ -290,7 +306,7 @@ class Groups:
         self._retry_refused(draft, group, self.event_receivers(routed), now)
 
     def on_receiver_recovered(self, draft: Draft, receiver: str, now: float) -> None:
-        """Have ``receiver``, which accepts notices again, get those that it refused."""
+        """Send ``receiver``, which accepts notifications again, those that it refused."""
         refused = notification_queue.refused_notifications(draft, receiver)
         for notification in refused:
             group = draft.groups.get(notification.group)
@@ -307,10 +323,10 @@ class Groups:
 
 
 def _is_flush_pending(group: Group, due: float, now: float) -> bool:
-    """Tell whether receivers will hear of ``group`` by ``due`` anyway: thousands that join at once cost one look."""
+    """Return whether a flush of ``group`` is pending until ``due``: many members added at once cost one evaluation."""
     return group.next_flush is not None and now < group.next_flush <= due
 
 
 def _is_about_daemon(incident: Incident) -> bool:
-    """Tell whether ``incident`` is about a part of the daemon."""
+    """Return whether ``incident`` is about a part of the daemon."""
     return incident.rule in DAEMON_RULES

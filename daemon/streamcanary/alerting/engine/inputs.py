@@ -1,4 +1,4 @@
-"""All that can happen to alerting."""
+"""The inputs of an engine step."""
 
 from msgspec import Struct
 
@@ -8,9 +8,10 @@ from streamcanary.model.outcome import Outcome
 
 
 class Started(Struct, frozen=True):
-    """The daemon has started, perhaps with another configuration than the one that left the state behind.
+    """The daemon has started, perhaps with another configuration than the one that the state was stored under.
 
-    ``incomplete`` is whether that could not be stored in the end: pages may be open that it knows nothing of.
+    ``may_be_incomplete`` is whether the last changes were not stored: receivers may have open alerts that the state
+    does not contain.
     """
 
     may_be_incomplete: bool = False
@@ -23,32 +24,32 @@ class RunFinished(Struct, frozen=True):
 
 
 class DiagnosisFinished(Struct, frozen=True):
-    """The preflight that followed a canary's first failure has ended; ``finding`` says in words what it found."""
+    """The preflight after the first failure of a canary has ended; ``diagnosis`` is its result as text."""
 
     canary: str
     diagnosis: str
 
 
 class SilenceCreated(Struct, frozen=True):
-    """Somebody has made a silence, or changed the one of that id."""
+    """A user has created a silence, or changed the one of that id."""
 
     silence: Silence
 
 
 class SilenceDeleted(Struct, frozen=True):
-    """Somebody has ended a silence before its time."""
+    """A user has deleted a silence before its end."""
 
     id: str
 
 
 class SendStarted(Struct, frozen=True):
-    """A notice is about to be sent. It is sent only once this is in the store."""
+    """A notification is about to be sent. It is sent only after this change is in the store."""
 
     notification_id: str
 
 
 class SendFinished(Struct, frozen=True):
-    """A receiver has answered a notice, or not in time. ``luck`` (0 to 1) spreads the retries of many."""
+    """A delivery has ended, with an answer or a timeout. ``jitter`` (0 to 1) spreads retries over time."""
 
     notification_id: str
     result: DeliveryResult
@@ -56,27 +57,27 @@ class SendFinished(Struct, frozen=True):
 
 
 class StateReceiverReported(Struct, frozen=True):
-    """A level receiver has begun to refuse what it is told, or accepts it again."""
+    """A state receiver has begun to refuse active alerts, or accepts them again."""
 
     receiver: str
     result: DeliveryResult
 
 
 class StoreFailed(Struct, frozen=True):
-    """The store could not be written."""
+    """A write to the store has failed."""
 
     reason: str
 
 
 class StoreRecovered(Struct, frozen=True):
-    """The store has all that it missed."""
+    """The store is complete again: all failed writes have been repeated."""
 
 
 class Tick(Struct, frozen=True):
-    """Some time has passed."""
+    """Time has passed."""
 
 
 ServiceInput = SendStarted | SendFinished | StateReceiverReported | StoreFailed | StoreRecovered
-"""What senders and the store tell alerting."""
+"""Inputs from senders and from the store."""
 
 Input = Started | RunFinished | DiagnosisFinished | SilenceCreated | SilenceDeleted | Tick | ServiceInput

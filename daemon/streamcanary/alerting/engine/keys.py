@@ -1,4 +1,4 @@
-"""Names that are the same after a restart, on another replica, and when a lost transition is seen again."""
+"""Stable keys and ids: equal after a restart, on another replica, and when a lost transition is repeated."""
 
 import hashlib
 
@@ -16,14 +16,15 @@ def group_key(instance: str, *labels: str) -> str:
 
 
 def notification_id(receiver: str, group: str, opened: float, action: Action, serial: float = 0.0) -> str:
-    """Return the id of what ``receiver`` is told of ``group``, opened then (seconds since the epoch): 32 hex digits.
+    """Return the id of a notification to ``receiver`` about ``group``: 32 hex digits.
 
-    ``serial`` tells the updates of a group apart: when each was made.
+    ``opened`` is when the group opened (seconds since the epoch). ``serial`` distinguishes the updates of a group: the
+    time when each was created.
     """
     return _digest("notice", receiver, group, f"{opened:.6f}", action.value, f"{serial:.6f}")
 
 
 def _digest(*parts: str) -> str:
-    """Hash ``parts`` with their lengths, so that no two lists of parts read the same."""
+    """Hash ``parts`` with their lengths, so that different lists of parts have different hashes."""
     text = "".join(f"{len(part)}:{part}" for part in parts)
     return hashlib.sha256(text.encode("utf-8", "surrogatepass")).hexdigest()[:32]

@@ -1,4 +1,4 @@
-"""Why nobody is told of an incident for now: a silence, maintenance, or another alert that explains it."""
+"""Muting of incidents by silences, maintenance windows and inhibition."""
 
 from collections.abc import Callable, Mapping
 
@@ -10,10 +10,11 @@ from streamcanary.model.alerts.matcher import all_match
 
 
 class Muter:
-    """Tells whether an incident is muted.
+    """Decides whether an incident is muted.
 
-    ``explaining`` has, by the key of an incident, those of incidents that may explain it; ``told`` returns the
-    receivers that an incident would go to, ``level`` tells whether one is told the state of things, not changes.
+    ``windows`` are the maintenance windows by name. ``inhibited_by`` maps the key of an incident to the keys of the
+    incidents that may inhibit it. ``receivers_for`` returns the receivers of an incident, ``is_state_receiver`` whether
+    a receiver is a state receiver.
     """
 
     def __init__(
@@ -29,7 +30,7 @@ class Muter:
         self._is_state_receiver = is_state_receiver
 
     def mute_reason(self, draft: Draft, incident: Incident, now: float) -> str | None:
-        """Return why nobody is told of ``incident`` at ``now`` (seconds since the epoch); ``None`` if somebody is."""
+        """Return why ``incident`` is muted at ``now`` (seconds since the epoch); ``None`` if it is not."""
         if draft.silences or self._windows:
             labels = {**incident.labels, "alert": incident.rule}
             for silence in draft.silences.values():
@@ -41,14 +42,15 @@ class Muter:
         for key in self._inhibited_by.get(incident.key, ()):
             other = draft.incidents.get(key)
             if other is not None and self._inhibits(draft, other, incident, now):
-                return f"{other.rule} explains it"
+                return f"inhibited by {other.rule}"
         return None
 
     def _inhibits(self, draft: Draft, other: Incident, incident: Incident, now: float) -> bool:
-        """Tell whether ``other`` began before ``incident`` fired, and whoever would be told of that knows of it.
+        """Return whether ``other`` inhibits ``incident``.
 
-        Once ``other`` is over it still explains what was bad until then: only a further bad sample is news. Not if that
-        seems to be yet to come: the clock was set back, and which was first nobody can tell.
+        It does if it began before ``incident`` opened and every receiver of ``incident`` is notified of it. A resolved
+        ``other`` still inhibits until the first bad sample after its end. It does not if its end is later than ``now``:
+        the clock was set back, and the order of the two is unknown.
         """
         since = other.opened if other.evidence.since is None else other.evidence.since
         if incident.opened < since:
@@ -60,7 +62,7 @@ class Muter:
         return all(self._is_notified_of(draft, receiver, other) for receiver in self._receivers_for(incident))
 
     def _is_notified_of(self, draft: Draft, receiver: str, other: Incident) -> bool:
-        """Tell whether ``receiver`` knows of ``other``. Who is told the state of things is told of both at once."""
+        """Return whether ``receiver`` is notified of ``other``. A state receiver gets both alerts at the same time."""
         groups = [group for group in draft.groups_containing(other.key) if receiver in group.receivers]
         if self._is_state_receiver(receiver):
             return bool(groups)
@@ -68,7 +70,10 @@ class Muter:
 
 
 def _is_accepted(draft: Draft, receiver: str, group: Group, other: Incident) -> bool:
-    """Tell whether ``receiver`` has accepted that ``other`` fires, or did: who was told of the end knew of it."""
+    """Return whether ``receiver`` has accepted a notification of ``other`` as a firing member of ``group``.
+
+    A resolved group that was flushed counts as accepted.
+    """
     if not group.is_firing:
         return group.last_flush is not None
     trigger = draft.notifications.get(notification_id(receiver, group.key, group.opened, Action.TRIGGER))

@@ -1,6 +1,6 @@
-"""Decisions about notices: which are born, which is sent next, what an answer makes of it. Pure; sends nothing.
+"""Creates notifications, orders them, and applies delivery results. Pure: it sends nothing.
 
-To one receiver the notices of one group go out in order, one at a time; those of other groups do not wait for them.
+Notifications of one group go to a receiver in order, one at a time. Notifications of other groups do not wait for them.
 """
 
 from collections.abc import Iterable
@@ -13,22 +13,23 @@ from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Del
 from streamcanary.model.alerts.incident import MAX_MEMBERS, Action, Group, Incident, Notification, NotificationState
 
 RETENTION = 7 * 86400.0
-"""Seconds for which a notice of a group that is over is kept undelivered."""
+"""Seconds for which an undelivered notification of a resolved group is kept."""
 
 FAILING_AFTER = 300.0
-"""Seconds of tries in vain after which a receiver is held to fail."""
+"""Seconds of failed attempts after which a receiver counts as failing."""
 
-_MIN_ATTEMPTS_TO_FAIL = 5  # tries, over which a clock that jumps does not make a receiver fail
-_MAX_PARKED = 3  # times that a notice is refused, after which its receiver's being well is no reason to try again
+_MIN_ATTEMPTS_TO_FAIL = 5  # so that a clock jump does not make a receiver count as failing
+_MAX_PARKED = 3  # refusals of a notification after which a recovered receiver does not get it again
 _BASE_BACKOFF = 1.0
 _MAX_BACKOFF = 60.0
 
 
 def enqueue(draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float) -> None:
-    """Have edge ``receivers`` told that ``group`` fires, of ``members``: those that do, and those that no longer do.
+    """Enqueue a notification to event ``receivers`` that ``group`` fires, with firing and resolved ``members``.
 
-    To whom nothing was said yet, this is the trigger; what is still to be said is brought up to date, rather than said
-    in instalments. A trigger that was refused is tried again with its new content.
+    The first notification to a receiver is the trigger, later ones are updates. A pending notification that was not
+    sent yet gets the new content instead of a second notification. A refused trigger is sent again with the new
+    content.
     """
     for receiver in receivers:
         trigger = draft.notifications.get(notification_id(receiver, group.key, group.opened, Action.TRIGGER))
@@ -38,17 +39,17 @@ def enqueue(draft: Draft, group: Group, members: tuple[Incident, ...], receivers
             parked = trigger.state is NotificationState.PARKED
             _drop(draft, _undelivered_updates(draft, receiver, group))
             _replace_content(draft, trigger, members, now if parked else trigger.next_attempt)
-        elif unsent_updates := [
+        elif unattempted_updates := [
             update for update in _undelivered_updates(draft, receiver, group) if not update.attempts
         ]:
-            _replace_content(draft, unsent_updates[0], members, unsent_updates[0].next_attempt)
-        else:  # an update that was refused, or whose answer was lost, has nothing to say that this one does not
+            _replace_content(draft, unattempted_updates[0], members, unattempted_updates[0].next_attempt)
+        else:  # the new update contains all that a refused or unanswered update had
             _drop(draft, _undelivered_updates(draft, receiver, group))
             _add(draft, receiver, group, members, Action.UPDATE, now)
 
 
 def never_notified(draft: Draft, group: Group, receivers: Iterable[str]) -> list[str]:
-    """Return those of ``receivers`` to whom nothing of ``group`` was ever to be said."""
+    """Return those of ``receivers`` that have no trigger of ``group``."""
     return [
         name
         for name in receivers
@@ -57,7 +58,7 @@ def never_notified(draft: Draft, group: Group, receivers: Iterable[str]) -> list
 
 
 def cancel(draft: Draft, group: Group, receivers: Iterable[str]) -> list[str]:
-    """Take back what is to be said of ``group`` to those of ``receivers`` who have not heard of it; return these."""
+    """Remove the notifications of ``group`` to those of ``receivers`` that received none; return these receivers."""
     not_notified = []
     for receiver in receivers:
         trigger = draft.notifications.get(notification_id(receiver, group.key, group.opened, Action.TRIGGER))
@@ -70,9 +71,9 @@ def cancel(draft: Draft, group: Group, receivers: Iterable[str]) -> list[str]:
 def enqueue_resolve(
     draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float
 ) -> set[str]:
-    """Have those of the edge ``receivers`` that may know of ``group`` told that it is over; return the others.
+    """Enqueue the resolve of ``group`` to those of the event ``receivers`` that may be notified; return the others.
 
-    A trigger that certainly did not arrive goes away with its resolve; so does any update.
+    A trigger that was certainly not received is removed, and gets no resolve. Undelivered updates are removed.
     """
     not_notified = set()
     for receiver in receivers:
@@ -92,7 +93,7 @@ def enqueue_resolve(
 def enqueue_reconciling_resolve(
     draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float
 ) -> None:
-    """Have keyed ``receivers`` told that ``group`` is over, although nobody remembers that they were told of it."""
+    """Enqueue a resolve of ``group`` to ``receivers`` although the store has no trigger, as part of reconciliation."""
     for receiver in receivers:
         _add(draft, receiver, group, members, Action.RESOLVE, now)
 
@@ -100,10 +101,10 @@ def enqueue_reconciling_resolve(
 def retry_refused_trigger(
     draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float
 ) -> None:
-    """Have the trigger of ``group`` sent again to those of ``receivers`` who refused it, and may have been mended.
+    """Enqueue the trigger of ``group`` again to those of ``receivers`` that refused it and may have been repaired.
 
-    They wait for a page that would never come. This goes for definite refusals only: if one try got no answer, the
-    receiver may have been told, and neither a restart nor another page tells it twice.
+    Without this they would never get the alert. It applies to definite refusals only: after an attempt without an
+    answer the receiver may have got the trigger, and must not get it twice.
     """
     for receiver in receivers:
         trigger = draft.notifications.get(notification_id(receiver, group.key, group.opened, Action.TRIGGER))
@@ -112,9 +113,9 @@ def retry_refused_trigger(
 
 
 def retry_refused_resolves(draft: Draft, notifications: Iterable[Notification], now: float) -> None:
-    """Have those of ``notices`` sent again that are resolves and were refused: who was told that it fires still waits.
+    """Enqueue refused resolves among ``notifications`` again, because their receivers still have an open alert.
 
-    As with a page, this goes for definite refusals only.
+    As with triggers, this applies to definite refusals only.
     """
     for notification in notifications:
         if (
@@ -126,7 +127,7 @@ def retry_refused_resolves(draft: Draft, notifications: Iterable[Notification], 
 
 
 def refused_notifications(draft: Draft, receiver: str) -> list[Notification]:
-    """Return what ``receiver`` refused, and not so often that it is for good."""
+    """Return the notifications that ``receiver`` refused, and that were parked fewer than three times."""
     return [
         notification
         for notification in draft.notifications.values()
@@ -137,7 +138,7 @@ def refused_notifications(draft: Draft, receiver: str) -> list[Notification]:
 
 
 def has_undelivered(draft: Draft, receiver: str) -> bool:
-    """Tell whether there is anything that ``receiver`` did not take yet."""
+    """Return whether ``receiver`` has undelivered notifications."""
     return any(
         notification.receiver == receiver and notification.state is not NotificationState.ACCEPTED
         for notification in draft.notifications.values()
@@ -145,19 +146,19 @@ def has_undelivered(draft: Draft, receiver: str) -> bool:
 
 
 def is_failing(notification: Notification, now: float) -> bool:
-    """Tell whether a notice that is still pending was tried for so long that its receiver is to be held to fail."""
+    """Return whether a pending notification has failed for so long that its receiver counts as failing."""
     return notification.attempts >= _MIN_ATTEMPTS_TO_FAIL and not 0 <= now - notification.created < FAILING_AFTER
 
 
 def start_send(draft: Draft, id: str, now: float) -> None:  # noqa: A002 - the field's name
-    """Count a try of notice ``id`` that is about to be made; nothing if there is no longer anything to try."""
+    """Count an attempt of notification ``id`` that is about to start. Do nothing if it is no longer pending."""
     notification = draft.notifications.get(id)
     if notification is not None and notification.state is NotificationState.PENDING:
         draft.put(msgspec.structs.replace(notification, attempts=notification.attempts + 1, last_attempt=now))
 
 
 def finish_send(draft: Draft, id: str, result: DeliveryResult, jitter: float, now: float) -> Notification | None:  # noqa: A002
-    """Take the answer to notice ``id``; return it as it is then, or ``None`` if nobody waits for one."""
+    """Apply the delivery result of notification ``id``; return the new notification, ``None`` if it is not pending."""
     notification = draft.notifications.get(id)
     if notification is None or notification.state is not NotificationState.PENDING:
         return None
@@ -182,29 +183,29 @@ def finish_send(draft: Draft, id: str, result: DeliveryResult, jitter: float, no
                 _drop_following(draft, notification)
             elif notification.action is Action.RESOLVE and _is_superseded(draft, notification):
                 _remove_delivered(draft, notification)
-        case Retry(reason=reason, retry_after=after, is_definitely_undelivered=definite):
+        case Retry(reason=reason, retry_after=retry_after, is_definitely_undelivered=is_definitely_undelivered):
             notification = msgspec.structs.replace(
                 notification,
-                refusals=notification.refusals + definite,
+                refusals=notification.refusals + is_definitely_undelivered,
                 next_attempt=now + backoff(notification.attempts, jitter),
                 last_error=reason,
             )
             draft.put(notification)
-            if after:
-                _defer(draft, notification.receiver, now + after)
+            if retry_after:
+                _defer(draft, notification.receiver, now + retry_after)
     return notification
 
 
 def backoff(attempts: int, jitter: float) -> float:
-    """Return the seconds until the next try: 1, 2, 4 … 60 by ``tries``, of which ``luck`` (0 to 1) takes up to half."""
-    whole = min(_MAX_BACKOFF, _BASE_BACKOFF * 2.0 ** min(attempts - 1, 16))
-    return whole * (1 - jitter / 2)
+    """Return the seconds from attempt ``attempts`` to the next: 1, 2, 4 … 60, less up to half by ``jitter`` (0 to 1)."""
+    delay = min(_MAX_BACKOFF, _BASE_BACKOFF * 2.0 ** min(attempts - 1, 16))
+    return delay * (1 - jitter / 2)
 
 
 def next_notification(state: State, receiver: str, now: float) -> Notification | None:
-    """Return the notice that ``receiver`` gets next, at ``now`` (seconds since the epoch) or later.
+    """Return the notification that ``receiver`` gets next, at ``now`` (seconds since the epoch) or later.
 
-    Of each group only the oldest may go; of those that are due, what fires goes before all else.
+    Only the oldest notification of each group is a candidate. Among those that are due, triggers go first.
     """
     heads: dict[str, Notification] = {}
     for notification in state.notifications.values():
@@ -212,16 +213,16 @@ def next_notification(state: State, receiver: str, now: float) -> Notification |
             head = heads.get(notification.group)
             if head is None or notification.sequence < head.sequence:
                 heads[notification.group] = notification
-    due = [notice for notice in heads.values() if not seconds_until_due(notice, now)]
+    due = [head for head in heads.values() if not seconds_until_due(head, now)]
     if due:
-        return min(due, key=lambda notice: (notice.action is not Action.TRIGGER, notice.next_attempt, notice.sequence))
-    return min(heads.values(), key=lambda notice: (notice.next_attempt, notice.sequence), default=None)
+        return min(due, key=lambda head: (head.action is not Action.TRIGGER, head.next_attempt, head.sequence))
+    return min(heads.values(), key=lambda head: (head.next_attempt, head.sequence), default=None)
 
 
 def seconds_until_due(notification: Notification, now: float) -> float:
-    """Return how long ``notice`` waits yet: not at all if it is due, or the clock was set back behind its last try.
+    """Return the seconds until ``notification`` is due; 0 if it is due now.
 
-    Of one that was never tried its birth counts.
+    It is due if the clock was set back before its last attempt, or before its creation if there was no attempt.
     """
     if now < (notification.created if notification.last_attempt is None else notification.last_attempt):
         return 0.0
@@ -229,23 +230,27 @@ def seconds_until_due(notification: Notification, now: float) -> float:
 
 
 def adjust_for_clock_step(draft: Draft, seconds: float, now: float) -> None:
-    """Have no notice wait longer because the clock was set back by ``seconds``, to ``now``."""
+    """Shift the times of pending notifications after the clock was set back by ``seconds`` to ``now``.
+
+    No notification waits longer because of the clock step.
+    """
     for notification in list(draft.notifications.values()):
         if (
             notification.state is NotificationState.PENDING
             and max(notification.next_attempt, notification.not_before) > now
         ):
-            next_try, held = max(now, notification.next_attempt - seconds), notification.not_before - seconds
-            draft.put(msgspec.structs.replace(notification, next_attempt=next_try, not_before=max(0.0, held)))
+            next_attempt = max(now, notification.next_attempt - seconds)
+            not_before = max(0.0, notification.not_before - seconds)
+            draft.put(msgspec.structs.replace(notification, next_attempt=next_attempt, not_before=not_before))
 
 
 def expire(draft: Draft, now: float) -> None:
-    """Forget notices of groups that are over, a week after that: a trigger not before its resolve."""
+    """Remove notifications of resolved groups after :data:`RETENTION`, a trigger not before its resolve."""
     for notification in list(draft.notifications.values()):
         group = draft.groups.get(notification.group)
         is_resolved = group is None or not group.is_firing or group.opened != notification.opened
-        last = draft.notifications.get(_id_for_action(notification, Action.RESOLVE), notification)
-        if is_resolved and now - last.created > RETENTION:
+        newest = draft.notifications.get(_id_for_action(notification, Action.RESOLVE), notification)
+        if is_resolved and now - newest.created > RETENTION:
             draft.remove("notifications", notification.id)
 
 
@@ -273,8 +278,10 @@ def _add(draft: Draft, receiver: str, group: Group, members: tuple[Incident, ...
     )
 
 
-def _replace_content(draft: Draft, notification: Notification, members: tuple[Incident, ...], next_try: float) -> None:
-    """Have a notice that nobody has heard say something else."""
+def _replace_content(
+    draft: Draft, notification: Notification, members: tuple[Incident, ...], next_attempt: float
+) -> None:
+    """Replace the members of a notification that was never received."""
     draft.put(
         msgspec.structs.replace(
             notification,
@@ -282,13 +289,13 @@ def _replace_content(draft: Draft, notification: Notification, members: tuple[In
             member_count=len(members),
             resolved_count=sum(not member.is_firing for member in members),
             state=NotificationState.PENDING,
-            next_attempt=max(next_try, draft.not_before(notification.receiver)),
+            next_attempt=max(next_attempt, draft.not_before(notification.receiver)),
         )
     )
 
 
 def _undelivered_updates(draft: Draft, receiver: str, group: Group) -> list[Notification]:
-    """Return what is to be said to ``receiver`` between the trigger and the resolve of ``group``, or was refused."""
+    """Return the pending and refused updates of ``group`` to ``receiver``."""
     if not group.has_sent_update:
         return []
     return [
@@ -308,13 +315,13 @@ def _id_for_action(notification: Notification, action: Action) -> str:
 
 
 def _remove_delivered(draft: Draft, resolve: Notification) -> None:
-    """Remove an accepted resolve and its trigger: the receiver knows that it is over, and nothing is left to say."""
+    """Remove a finished resolve and its trigger: nothing more is sent for that opening of the group."""
     draft.remove("notifications", _id_for_action(resolve, Action.TRIGGER))
     draft.remove("notifications", resolve.id)
 
 
 def _drop_following(draft: Draft, trigger: Notification) -> None:
-    """Remove what is behind a trigger that turned out not to have been taken; if that is its end, the trigger, too."""
+    """Remove the updates behind a refused trigger; if a resolve follows, remove the resolve and the trigger."""
     resolve = draft.notifications.get(_id_for_action(trigger, Action.RESOLVE))
     if resolve is not None:
         _drop(draft, (trigger, resolve))
@@ -323,7 +330,7 @@ def _drop_following(draft: Draft, trigger: Notification) -> None:
 
 
 def _is_superseded(draft: Draft, resolve: Notification) -> bool:
-    """Tell whether the receiver hears of a later opening of the group already, after the end of this one or not."""
+    """Return whether a trigger of a later opening of the group exists for the receiver."""
     return any(
         notification.action is Action.TRIGGER and notification.opened > resolve.opened
         for notification in draft.notifications_for(resolve.receiver, resolve.group)
@@ -331,14 +338,14 @@ def _is_superseded(draft: Draft, resolve: Notification) -> bool:
 
 
 def _drop_refused_resolves(draft: Draft, receiver: str, group: Group) -> None:
-    """Remove earlier openings of ``group`` of which ``receiver`` refused the end: it hears of the new one instead."""
+    """Remove earlier resolves of ``group`` that ``receiver`` refused, with their triggers: a new trigger follows."""
     for notification in draft.notifications_for(receiver, group.key):
         if notification.action is Action.RESOLVE and notification.state is NotificationState.PARKED:
             _remove_delivered(draft, notification)
 
 
 def _defer(draft: Draft, receiver: str, until: float) -> None:
-    """Let nothing go to ``receiver`` before ``until``: what it asked of one delivery it means for all."""
+    """Send nothing to ``receiver`` before ``until``: a Retry-After for one delivery applies to all."""
     for notification in list(draft.notifications.values()):
         if notification.receiver == receiver and notification.state is NotificationState.PENDING:
             draft.put(

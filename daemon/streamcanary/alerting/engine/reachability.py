@@ -1,4 +1,4 @@
-"""When a canary was last heard of, and whether its host could be reached."""
+"""Reachability: when each canary last reported a result, and whether its host was reachable."""
 
 from collections.abc import Iterable, Mapping
 
@@ -10,18 +10,18 @@ from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
 UNREACHABLE_FAULTS = frozenset({FaultKind.DNS_FAILED, FaultKind.CONNECT_FAILED, FaultKind.CONNECT_TIMEOUT})
-"""Faults after which nobody can say that the host was reached."""
+"""Faults that mean that the host was not reached."""
 
 UNREACHABLE_AFTER_RUNS = 2
-"""Runs in a row that did not reach a host before it counts as unreachable: one may be a glitch."""
+"""Runs in a row without reaching a host after which it counts as unreachable; a single one may be a glitch."""
 
 
 class Reachability(Struct, frozen=True, omit_defaults=True):
-    """One canary's last run ``at`` (its end, seconds since the epoch).
+    """The last result and the reachability of one canary. All times are in seconds since the epoch.
 
-    ``lost`` counts runs in a row that reached nobody, up to :data:`ENOUGH`; the first of them was at ``since``, and if
-    there are none, that is ``reached``, when somebody was last reached (0 if never).
-    ``finding`` is what a preflight found after the first of a row of failures, in words.
+    ``last_seen`` is the end of the last run. ``unreachable_runs`` counts runs in a row that reached no host, up to
+    :data:`UNREACHABLE_AFTER_RUNS`. ``since`` is the time of the first of them; without any it equals ``last_reached``,
+    when a host was last reached (0 if never). ``diagnosis`` is the text of the preflight after the first failure.
     """
 
     last_seen: float
@@ -32,14 +32,14 @@ class Reachability(Struct, frozen=True, omit_defaults=True):
 
     @property
     def is_observed(self) -> bool:
-        """Whether a run has said anything yet: one that a budget forbade has not."""
+        """Whether any run had a result. A run that was skipped for the budget has none."""
         return bool(self.unreachable_runs or self.since)
 
 
 def update_reachability(before: Reachability | None, outcome: Outcome) -> Reachability | None:
-    """Return the sighting after ``outcome``; ``before`` if it says nothing about the target.
+    """Return the reachability after ``outcome``; ``before`` if ``outcome`` has no information about the target.
 
-    A run that was skipped for a reason that is known and told of, a budget or a standby, is not missing.
+    A run that was skipped because of the budget or a standby is not missing: that reason is reported elsewhere.
     """
     at = outcome.started + outcome.duration
     if outcome.kind is OutcomeKind.SKIPPED and outcome.reason in ("budget", "standby"):
@@ -62,13 +62,13 @@ def update_reachability(before: Reachability | None, outcome: Outcome) -> Reacha
 
 
 def _is_host_reached(outcome: Outcome) -> bool:
-    """Tell whether any host answered to connecting: if so, whatever went wrong is not the way out."""
+    """Return whether a connection to any host succeeded: if so, the fault is not an egress outage."""
     faults = [attempt.fault for attempt in outcome.attempts] or [outcome.fault]
     return not all(fault is not None and fault.kind in UNREACHABLE_FAULTS for fault in faults)
 
 
 class EgressOutage(Struct, frozen=True):
-    """Nobody can be reached: which hosts were tried by which canaries, and since when (seconds since the epoch)."""
+    """No host is reachable: the tried hosts, the canaries that tried them, and since when (seconds since the epoch)."""
 
     hosts: tuple[str, ...]
     canaries: tuple[str, ...]
@@ -76,15 +76,18 @@ class EgressOutage(Struct, frozen=True):
 
     @property
     def message(self) -> str:
-        """What it is, in words."""
+        """The message of the incident."""
         hosts, canaries = _join_names(self.hosts), _join_names(self.canaries)
-        return f"{len(self.hosts)} hosts cannot be reached: {hosts}; seen by {canaries}"
+        return f"{len(self.hosts)} hosts are unreachable: {hosts}; canaries: {canaries}"
 
 
 def detect_egress_outage(
     canaries: Iterable[Canary], reachability_by_canary: Mapping[str, Reachability]
 ) -> EgressOutage | None:
-    """Return the hosts that cannot be reached, if they are two or more, and none was reached after the first loss."""
+    """Return the egress outage, or ``None``.
+
+    It is one if two or more hosts are unreachable, and no host was reached after the first failure.
+    """
     unreachable_since: dict[str, float] = {}
     names, reached = [], []
     for canary in canaries:

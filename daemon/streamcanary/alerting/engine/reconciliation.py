@@ -1,8 +1,9 @@
-"""After a lost store: what it may have known of canaries is called off once they are seen to be well. Pure.
+"""Reconciles receivers after a lost store: resolves alerts that the lost store may have opened. Pure.
 
-Nobody can tell a lost store from a first start, so keyed receivers get one resolve for each group that there can be;
-one that knows of no such alert drops it. Alerts about the daemon itself are left out: that would be noise at each first
-start about what hardly ever was. A store that is known to have missed something is another matter.
+A lost store looks like a first start, so both are handled alike. Each deduplicating receiver gets one resolve for each
+possible group, once its canaries report good results; a receiver ignores a resolve of an alert that it does not have.
+Alerts about the daemon itself are left out on an empty store, because they are rare and the resolves would be noise at
+every first start. They are included if the store is known to be incomplete.
 """
 
 from typing import Final
@@ -17,15 +18,15 @@ from streamcanary.alerting.engine.reachability import Reachability
 from streamcanary.alerting.engine.state import Draft
 from streamcanary.model.alerts.incident import Evidence, Group, Incident
 
-RECONCILED_REASON: Final = "it is well, whatever an earlier store knew of it"
-"""The reason of a resolve that nobody remembers a page of."""
+RECONCILED_REASON: Final = "healthy; resolved after a data loss of the store"
+"""The resolve reason of an alert that may have been opened by a store that was lost."""
 
-UNREADABLE_REASON: Final = "what the store had of it cannot be read"
-"""The reason of a resolve of which only the group is known."""
+UNREADABLE_REASON: Final = "the stored incident cannot be read"
+"""The resolve reason of an incident whose row cannot be read."""
 
 
 class Reconciler:
-    """What can be called off, under one configuration."""
+    """Resolves alerts of a lost store, under one configuration."""
 
     def __init__(self, bindings: Bindings, groups: Groups) -> None:
         self._bindings = bindings
@@ -35,14 +36,14 @@ class Reconciler:
         }
 
     def mark_possibly_notified(self, draft: Draft, now: float, *, include_daemon: bool) -> None:
-        """Take note that any incident may have been told of that is not known, and keyed receivers wait for its end.
+        """Mark each possible incident without a firing group as one that deduplicating receivers may have open.
 
-        With ``ours`` that goes for alerts about the daemon, too.
+        With ``include_daemon`` this includes alerts about the daemon.
         """
         self._discard_observations(draft)
         possible = [self._bindings.canary_incident(binding, now, Evidence()) for binding in self._bindings]
         possible += [
-            self._bindings.daemon_incident(*one, "", now) for one in self._daemon_alerts.values() if include_daemon
+            self._bindings.daemon_incident(*alert, "", now) for alert in self._daemon_alerts.values() if include_daemon
         ]
         for incident in possible:
             receivers = tuple(self._groups.deduplicating_receivers(self._groups.receivers_for(incident)))
@@ -51,13 +52,13 @@ class Reconciler:
             if not receivers or (group is not None and group.is_firing):
                 continue
             if group is None or not group.is_reconciling:
-                opened = now if group is None else max(now, group.opened + 0.001)  # no id may come twice
+                opened = now if group is None else max(now, group.opened + 0.001)  # ids must stay unique
                 group = Group(key=key, labels=labels, receivers=receivers, opened=opened, is_reconciling=True)
             members = tuple(dict.fromkeys((*group.members, incident.key)))
             draft.put(msgspec.structs.replace(group, members=members))
 
     def resolve_healthy(self, draft: Draft, now: float) -> None:
-        """Call off the groups of which all was seen to be well."""
+        """Resolve the reconciling groups of which all members are healthy."""
         for group in list(draft.groups.values()):
             if group.is_reconciling and all(self._is_healthy(draft, key, now - group.opened) for key in group.members):
                 draft.put(msgspec.structs.replace(group, is_reconciling=False, resolved=now))
@@ -67,7 +68,7 @@ class Reconciler:
                 )
 
     def resolve_unreadable(self, draft: Draft, now: float) -> None:
-        """Hold as over what a group has told of and the store could not read: if it is still bad, it fires anew."""
+        """Resolve group members whose incident could not be read; if one is still bad, it fires again."""
         for group in list(draft.groups.values()):
             for key in group.members if group.is_firing else ():
                 if key not in draft.incidents:
@@ -75,14 +76,14 @@ class Reconciler:
 
     @staticmethod
     def _discard_observations(draft: Draft) -> None:
-        """Have nothing count as seen that was: what followed it is not known."""
+        """Discard what earlier runs showed, because the runs after them are unknown."""
         for key, binding_state in list(draft.detectors.items()):
             draft.put_binding_state(key, msgspec.structs.replace(binding_state, is_last_sample_bad=True))
         for name, reachability in list(draft.reachability.items()):
             draft.put_reachability(name, Reachability(reachability.last_seen))
 
     def _is_healthy(self, draft: Draft, key: str, waited: float) -> bool:
-        """Tell whether what the incident of ``key`` is about was seen, and nothing was wrong; or nobody looks at it."""
+        """Return whether the subject of the incident of ``key`` is known to be healthy, or no rule watches it."""
         binding = self._bindings.get(key)
         if binding is None:
             return key not in self._daemon_alerts or self._is_daemon_part_healthy(
@@ -96,20 +97,20 @@ class Reconciler:
 
     @staticmethod
     def _is_daemon_part_healthy(draft: Draft, rule: str, subject: str, waited: float) -> bool:
-        """Tell whether nothing is known to be wrong with a part of the daemon, ``waited`` seconds after the suspicion.
+        """Return whether a part of the daemon shows no problem ``waited`` seconds after it was marked.
 
-        If there is after all, it fires anew.
+        A problem that shows later opens a new incident.
         """
         if rule == STORE_FAILING:
-            return waited > 0  # by the next step it has been written, or it fires
+            return waited > 0  # until the next step the store was written, or the alert fires
         if rule == RECEIVER_FAILING:
             return waited > 0 and not notification_queue.has_undelivered(draft, subject)
         return any(reachability.last_reached for reachability in draft.reachability.values())
 
     def _unknown_incident(self, group: Group, key: str, reason: str, now: float) -> Incident:
-        """Return the incident of ``group`` that an earlier store may have known under ``key``, as over.
+        """Return a resolved incident of ``group`` under ``key``, for a resolve after data loss.
 
-        Its annotations are left out: there is no evidence to fill them in with.
+        Its annotations are left out, because there is no evidence to fill them in.
         """
         if (binding := self._bindings.get(key)) is not None:
             incident = msgspec.structs.replace(self._bindings.canary_incident(binding, now, Evidence()), annotations={})

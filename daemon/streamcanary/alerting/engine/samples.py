@@ -1,14 +1,14 @@
-"""From outcome to sample. A run is one sample for a rule, or none.
+"""Maps an outcome to the sample of a rule. A run is at most one sample for each rule.
 
-| measure | good | bad | neutral: seen, says nothing | no sample |
+| measure | good | bad | neutral | no sample |
 |---|---|---|---|---|
-| `errors` | `ok`, `slow` | `failed`, `failed_over`, blamed so | blamed otherwise | `skipped`, `internal_error` |
-| `first_attempts` | attempt 1 whole | attempt 1 faulted, blamed so | blamed otherwise | the same |
+| `errors` | `ok`, `slow` | `failed`, `failed_over`, selected blame | other blame | `skipped`, `internal_error` |
+| `first_attempts` | attempt 1 succeeded | attempt 1 failed, selected blame | other blame | the same |
 | `slow` | `ok` | `slow` | `failed`, `failed_over` | the same |
-| `first_token`, `max_gap`, `duration` with `limit` | within | over | nothing measured | the same |
+| `first_token`, `max_gap`, `duration` with `limit` | within | over | not measured | the same |
 
-*Blamed so* is as the rule's ``blame`` says. A time is measured on an answer of the primary (``ok``, ``slow``): a quick
-failure is not a quick answer, and what a fallback did says nothing about the route that is watched.
+*Selected blame* is a blame that the ``blame`` of the rule lists. A time is measured on an answer of the primary only
+(``ok``, ``slow``): a quick failure is not a quick answer, and the time of a fallback is not that of the watched route.
 """
 
 from collections.abc import Collection
@@ -19,21 +19,21 @@ from streamcanary.model.faults import Blame, Fault, FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
 OUTCOMES_WITHOUT_SAMPLE = frozenset({OutcomeKind.SKIPPED, OutcomeKind.INTERNAL_ERROR})
-"""Outcomes of runs that did not see the target: no sample of any rule."""
+"""Outcomes of runs that did not reach the target: they are no sample of any rule."""
 _ANSWERED = frozenset({OutcomeKind.OK, OutcomeKind.SLOW})
 
 
 class Sample(Enum):
-    """What a run says to a rule."""
+    """The kind of a sample."""
 
     GOOD = "good"
     BAD = "bad"
     NEUTRAL = "neutral"
-    """It was seen, and says nothing: it neither fires nor resolves, but it is not silence."""
+    """The run has a result that the rule does not evaluate: it neither fires nor resolves, and is not missing data."""
 
 
 def sample_of(rule: Rule, outcome: Outcome) -> Sample | None:
-    """Return what ``outcome`` says to ``rule``; ``None`` if the target was not seen at all."""
+    """Return the sample of ``rule`` from ``outcome``; ``None`` if the run did not reach the target."""
     if outcome.kind in OUTCOMES_WITHOUT_SAMPLE:
         return None
     match rule.measure:
@@ -56,12 +56,12 @@ def sample_of(rule: Rule, outcome: Outcome) -> Sample | None:
 
 
 def first_attempt_fault(outcome: Outcome) -> Fault | None:
-    """Return what was wrong with the first attempt, before any retry; without attempts, with the run."""
+    """Return the fault of the first attempt, before any retry; without attempts, the fault of the run."""
     return outcome.attempts[0].fault if outcome.attempts else outcome.fault
 
 
 def measured_seconds(measure: Measure, outcome: Outcome) -> float | None:
-    """Return the time in seconds that a timed ``measure`` is about; ``None`` if there was none to measure."""
+    """Return the time of a timed ``measure`` in seconds; ``None`` if there is none."""
     if outcome.kind not in _ANSWERED:
         return None
     match measure:
@@ -76,8 +76,8 @@ def measured_seconds(measure: Measure, outcome: Outcome) -> float | None:
 
 
 def _sample_by_blame(fault: Fault | None, blame: Collection[Blame]) -> Sample:
-    if fault is None:  # failed, and nobody says why: rather a page too many
+    if fault is None:  # failed for an unknown reason: a false alert is better than a missed one
         return Sample.BAD
-    if fault.kind is FaultKind.CANCELLED:  # the caller went away; never counted against the endpoint
+    if fault.kind is FaultKind.CANCELLED:  # cancelled by the caller; never counted against the endpoint
         return Sample.NEUTRAL
     return Sample.BAD if fault.blame in blame else Sample.NEUTRAL

@@ -1,4 +1,4 @@
-"""All that alerting knows, as values: what the engine steps from, and what the store keeps."""
+"""The state of alerting as immutable values: the input of an engine step, and the rows that the store keeps."""
 
 from collections.abc import Mapping
 from typing import Any, Final, get_args
@@ -18,7 +18,7 @@ TABLES: Final[tuple[StateTable, ...]] = get_args(StateTable)
 
 
 class BindingState(Struct, frozen=True, omit_defaults=True):
-    """One rule looking at one canary: ``bad`` tells of the last sample, ``tally`` counts while it fires."""
+    """The state of one binding (rule and canary). ``counts`` is set while the rule fires."""
 
     detector: DetectorState
     evidence_log: EvidenceLog = EvidenceLog()
@@ -26,7 +26,7 @@ class BindingState(Struct, frozen=True, omit_defaults=True):
     counts: FailureCounts | None = None
 
     def update_evidence(self, incident: Incident) -> Incident:
-        """Return ``incident`` with the evidence as it is now: from its first bad sample on."""
+        """Return ``incident`` with the current evidence, counted from its first bad sample."""
         if self.counts is None:
             return incident
         evidence = self.evidence_log.evidence(self.counts, incident.evidence.diagnosis)
@@ -36,11 +36,11 @@ class BindingState(Struct, frozen=True, omit_defaults=True):
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """Six tables, as the store has them. A step makes new ones of those it changes; nobody changes them in place.
+    """Six tables, as the store has them. A step copies a table that it changes; a table never changes in place.
 
-    ``numbered`` is the number of the newest notice, ``awake`` since when the engine has been stepped without a gap,
-    ``ticked`` when it was last told the time; seconds since the epoch. These two are of this process alone, and not
-    stored.
+    ``last_sequence`` is the sequence number of the newest notification. ``running_since`` is the time since which ticks
+    came without a gap, ``last_tick`` the time of the last tick, both in seconds since the epoch. These two are valid in
+    this process only, and are not stored.
     """
 
     detectors: Mapping[str, BindingState] = field(default_factory=dict)
@@ -55,7 +55,7 @@ class State(Struct, frozen=True, kw_only=True):
 
     @property
     def is_empty(self) -> bool:
-        """Whether there is nothing in it: no daemon has run before, or what it knew is lost."""
+        """Whether all tables are empty: this is the first start, or the store was lost."""
         return not any(self.table(name) for name in TABLES)
 
     def table(self, name: StateTable) -> Mapping[str, Any]:
@@ -64,7 +64,7 @@ class State(Struct, frozen=True, kw_only=True):
         return table
 
     def rows(self) -> tuple[RowChange, ...]:
-        """Return all of it, for a store that has lost its own."""
+        """Return all rows, for a store that has lost its own."""
         return tuple(
             RowChange(name, key, msgspec.json.encode(value))
             for name in TABLES
@@ -72,13 +72,14 @@ class State(Struct, frozen=True, kw_only=True):
         )
 
     def merge(self, older: "State") -> "State":
-        """Return this state, and what ``older`` has under other keys.
+        """Return this state, with the rows of ``older`` that have other keys.
 
-        What ``older`` has to tell of a group that this state knows is dropped, as that is newer; who may know of it
-        from then, and hears nothing of it now, is to be told of its end.
+        Notifications of ``older`` about a group of this state are dropped, as this state is newer. A receiver that may
+        have received one of them, and has no notification of that group in this state, is marked in the group, so that
+        it gets the resolve.
         """
         tables: dict[str, Any] = {name: {**older.table(name), **self.table(name)} for name in TABLES}
-        notified = {(notice.receiver, notice.group) for notice in self.notifications.values()}
+        notified = {(notification.receiver, notification.group) for notification in self.notifications.values()}
         for key, notification in older.notifications.items():
             group = tables["groups"].get(notification.group)
             if key in self.notifications or notification.group not in self.groups:
@@ -105,7 +106,7 @@ _DECODERS: Final[dict[StateTable, msgspec.json.Decoder[Any]]] = {
 
 
 def read_state(rows_by_table: Mapping[StateTable, Mapping[str, bytes]]) -> tuple[State, list[str]]:
-    """Return the state that ``ledger`` holds, and a line about each row that cannot be read (and is left out)."""
+    """Return the state in ``rows_by_table``, and an error line for each row that cannot be read and is left out."""
     tables: dict[str, Any] = {}
     errors = []
     for name in TABLES:
@@ -115,12 +116,12 @@ def read_state(rows_by_table: Mapping[StateTable, Mapping[str, bytes]]) -> tuple
                 table[key] = _DECODERS[name].decode(value)
             except (msgspec.DecodeError, UnicodeDecodeError) as error:
                 errors.append(f"{name} {key}: {error}")
-    numbered = max((notification.sequence for notification in tables["notifications"].values()), default=0)
-    return State(**tables, last_sequence=numbered), errors
+    last_sequence = max((notification.sequence for notification in tables["notifications"].values()), default=0)
+    return State(**tables, last_sequence=last_sequence), errors
 
 
 class Draft:
-    """A state in the making: reads like one, copies a table when it is first written to, and remembers each change."""
+    """A mutable copy of a state during one step. It copies a table on the first write and records each changed row."""
 
     def __init__(self, state: State) -> None:
         self._state = state
@@ -138,36 +139,36 @@ class Draft:
 
     @property
     def detectors(self) -> Mapping[str, BindingState]:
-        """The detectors as they stand."""
+        """The binding states by key, with the changes of this step."""
         return self._tables.get("detectors", self._state.detectors)
 
     @property
     def incidents(self) -> Mapping[str, Incident]:
-        """The incidents as they stand."""
+        """The incidents by key, with the changes of this step."""
         return self._tables.get("incidents", self._state.incidents)
 
     @property
     def groups(self) -> Mapping[str, Group]:
-        """The groups as they stand."""
+        """The groups by key, with the changes of this step."""
         return self._tables.get("groups", self._state.groups)
 
     @property
     def notifications(self) -> Mapping[str, Notification]:
-        """The notices as they stand."""
+        """The notifications by id, with the changes of this step."""
         return self._tables.get("notifications", self._state.notifications)
 
     @property
     def silences(self) -> Mapping[str, Silence]:
-        """The silences as they stand."""
+        """The silences by id, with the changes of this step."""
         return self._tables.get("silences", self._state.silences)
 
     @property
     def reachability(self) -> Mapping[str, Reachability]:
-        """When each canary was last heard of, as it stands."""
+        """The reachability by canary identity, with the changes of this step."""
         return self._tables.get("reachability", self._state.reachability)
 
     def put(self, value: Incident | Group | Notification | Silence) -> None:
-        """Set ``value`` under its own key."""
+        """Set ``value`` under its key."""
         if isinstance(value, Incident):
             self._put("incidents", value.key, value)
         elif isinstance(value, Group):
@@ -187,7 +188,7 @@ class Draft:
                 self._notifications_by_group.setdefault((value.receiver, value.group), {})[value.id] = None
 
     def notifications_for(self, receiver: str, group: str) -> list[Notification]:
-        """Return the notices of ``group`` to ``receiver``. The first to ask pays for all who ask in this step."""
+        """Return the notifications of ``group`` to ``receiver``. The first call of a step builds an index of all."""
         if self._notifications_by_group is None:
             self._notifications_by_group = {}
             for notification in self.notifications.values():
@@ -198,7 +199,10 @@ class Draft:
         return [self.notifications[key] for key in known if key in self.notifications]
 
     def not_before(self, receiver: str) -> float:
-        """Return until when ``receiver`` asked to be left alone (seconds since the epoch; 0: it did not); likewise."""
+        """Return the time before which ``receiver`` asked for no notifications, in seconds since the epoch; 0 if none.
+
+        The first call of a step builds an index of all receivers.
+        """
         if self._not_before_by_receiver is None:
             self._not_before_by_receiver = {}
             for notification in self.notifications.values():
@@ -209,7 +213,7 @@ class Draft:
         return self._not_before_by_receiver.get(receiver, 0.0)
 
     def groups_containing(self, member: str) -> list[Group]:
-        """Return the groups that the incident of this key is a member of; likewise."""
+        """Return the groups with the incident of this key as a member. The first call of a step builds an index."""
         if self._groups_by_member is None:
             self._groups_by_member = {}
             for group in self.groups.values():
@@ -218,26 +222,26 @@ class Draft:
         return [group for group in groups if group is not None and member in group.members]
 
     def put_binding_state(self, key: str, binding_state: BindingState) -> None:
-        """Set what one rule knows of one canary; the same as before is no change."""
+        """Set the state of the binding of ``key``. An equal state is no change."""
         if self.detectors.get(key) != binding_state:
             self._put("detectors", key, binding_state)
 
     def put_reachability(self, canary: str, reachability: Reachability) -> None:
-        """Set when ``canary`` was last heard of."""
+        """Set the reachability of ``canary`` (its identity)."""
         self._put("reachability", canary, reachability)
 
     def next_sequence(self) -> int:
-        """Return the number of a new notice, larger than any before."""
+        """Return the sequence number of a new notification, larger than any before."""
         self.last_sequence += 1
         return self.last_sequence
 
     def remove(self, table: StateTable, key: str) -> None:
-        """Forget what ``table`` has under ``key``."""
+        """Remove the row of ``key`` from ``table``, if there is one."""
         if self._writable_table(table).pop(key, None) is not None:
             self._changed[table, key] = None
 
     def finish(self) -> tuple[State, tuple[RowChange, ...]]:
-        """Return the new state, and the rows in which it differs."""
+        """Return the new state and the changed rows."""
         if not self._changed:
             if (self.running_since, self.last_tick) != (self._state.running_since, self._state.last_tick):
                 return msgspec.structs.replace(

@@ -1,4 +1,4 @@
-"""The alert engine: one pure ``step`` from a state and an input to the next state, and the rows that change."""
+"""The alert engine: a pure ``step`` function from a state and an input to the next state and the changed rows."""
 
 from collections.abc import Sequence
 
@@ -45,11 +45,14 @@ from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.outcome import BudgetState, Outcome
 
 MAX_TICK_GAP = 30.0
-"""Seconds between two ticks after which the daemon was asleep, or the clock has jumped: nothing is missed then."""
+"""Longest normal time between two ticks, in seconds.
+
+A longer gap means that the process was suspended or that the clock jumped. ``NoData`` starts counting again then.
+"""
 
 
 class Engine:
-    """The configuration, and the steps that follow from it. It has no state of its own."""
+    """Computes the steps that one configuration asks for. It is stateless: the state is passed in and returned."""
 
     def __init__(self, config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> None:
         self.instance = instance
@@ -61,16 +64,16 @@ class Engine:
         self._reconciler = Reconciler(self.bindings, self.groups)
 
     def step(self, state: State, input: Input, now: float) -> tuple[State, tuple[RowChange, ...]]:  # noqa: A002
-        """Return the state after ``input`` at ``now`` (seconds since the epoch), and the rows in which it differs.
+        """Return the state after ``input`` at ``now`` (seconds since the epoch), and the changed rows.
 
-        The rows of one step belong into one transaction, and what they ask to be sent is sent after it.
+        The rows of one step belong in one transaction. New notifications are sent after that transaction.
         """
         draft = Draft(state)
         match input:
             case RunFinished(outcome):
                 self._on_run(draft, outcome, now)
-            case DiagnosisFinished(canary, finding):
-                self._on_diagnosis(draft, canary, finding)
+            case DiagnosisFinished(canary, diagnosis):
+                self._on_diagnosis(draft, canary, diagnosis)
             case SilenceCreated(silence):
                 draft.put(silence)
             case SilenceDeleted(id):
@@ -85,31 +88,31 @@ class Engine:
         return draft.finish()
 
     def _on_service_input(self, draft: Draft, input: ServiceInput, now: float) -> None:  # noqa: A002
-        """Take what senders and the store have to say."""
+        """Handle the result of a delivery or of a write to the store."""
         match input:
-            case SendStarted(notice):
-                notification_queue.start_send(draft, notice, now)
-            case SendFinished(notice, answer, luck):
-                settled = notification_queue.finish_send(draft, notice, answer, luck, now)
-                if settled is not None and (
-                    not isinstance(answer, Retry) or notification_queue.is_failing(settled, now)
+            case SendStarted(id):
+                notification_queue.start_send(draft, id, now)
+            case SendFinished(id, result, jitter):
+                notification = notification_queue.finish_send(draft, id, result, jitter, now)
+                if notification is not None and (
+                    not isinstance(result, Retry) or notification_queue.is_failing(notification, now)
                 ):
-                    rules_notified = {member.rule for member in settled.members}
-                    self._update_receiver_health(draft, settled.receiver, answer, rules_notified, now)
-            case StateReceiverReported(receiver, answer):
-                self._update_receiver_health(draft, receiver, answer, set(), now)
+                    rules_notified = {member.rule for member in notification.members}
+                    self._update_receiver_health(draft, notification.receiver, result, rules_notified, now)
+            case StateReceiverReported(receiver, result):
+                self._update_receiver_health(draft, receiver, result, set(), now)
             case StoreFailed(reason):
                 self._open(draft, self.bindings.daemon_incident(STORE_FAILING, "store", reason, now), now)
             case StoreRecovered():
-                self._close(draft, self.store_incident_key, now, "the store is written again", now)
+                self._close(draft, self.store_incident_key, now, "writes to the store succeed again", now)
 
     @property
     def store_incident_key(self) -> str:
-        """The key of the incident ``StoreFailing``."""
+        """The key of the ``StoreFailing`` incident."""
         return self.bindings.key_for(STORE_FAILING, "store")
 
     def receiver_incident_key(self, name: str) -> str:
-        """Return the key of the incident ``ReceiverFailing`` of a receiver."""
+        """Return the key of the ``ReceiverFailing`` incident of a receiver."""
         return self.bindings.key_for(RECEIVER_FAILING, name)
 
     # ---- from runs to incidents
@@ -132,14 +135,14 @@ class Engine:
         self._check_budget(draft, outcome, at, now)
         if outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
             for binding in self.bindings.no_data_bindings(outcome.canary):
-                self._close(draft, binding.key, at, "it was heard of again", now)
+                self._close(draft, binding.key, at, "the canary reports results again", now)
 
     def _check_budget(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
-        """Tell whether the budget is spent; what runs for nothing says nothing about it."""
+        """Open or close ``BudgetExhausted`` by the budget state of a run. A run that costs nothing changes neither."""
         if outcome.budget is BudgetState.EXHAUSTED:
             self._open(
                 draft,
-                self.bindings.daemon_incident(BUDGET_EXHAUSTED, "budget", "the budget of the day is spent", now),
+                self.bindings.daemon_incident(BUDGET_EXHAUSTED, "budget", "the daily budget is spent", now),
                 now,
             )
         elif outcome.budget is BudgetState.WITHIN or (
@@ -147,7 +150,8 @@ class Engine:
         ):
             key = self.bindings.key_for(BUDGET_EXHAUSTED, "budget")
             incident = draft.incidents.get(key)
-            if incident is None or not outcome.started < incident.opened <= now:  # else it was under way already
+            # a run that started before the budget was spent does not show that it is available again
+            if incident is None or not outcome.started < incident.opened <= now:
                 self._close(draft, key, at, "canaries run again", now)
 
     def _apply_sample(
@@ -182,7 +186,7 @@ class Engine:
             self._close(draft, binding.key, at, result.counts.resolve_reason, now)
 
     def _on_diagnosis(self, draft: Draft, name: str, diagnosis: str) -> None:
-        """Keep what a preflight found for the pages to come, and for those of alerts that have none yet."""
+        """Store the diagnosis of a preflight for later incidents, and in open incidents that have none."""
         canary = self.bindings.canaries.get(name)
         reachability = draft.reachability.get(canary.identity) if canary else None
         if canary is None or reachability is None:
@@ -196,12 +200,12 @@ class Engine:
                 draft.put(msgspec.structs.replace(incident, evidence=evidence))
 
     def _check_egress(self, draft: Draft, *, unreachable: bool, at: float, now: float) -> None:
-        """Tell whether it is the way out that is down, after one more run that reached nobody, or somebody."""
+        """Open or close ``CanaryEgressDown`` after a run that reached no host (``unreachable``) or reached one."""
         key = self.bindings.key_for(CANARY_EGRESS_DOWN, "egress")
         incident = draft.incidents.get(key)
         firing = incident is not None and incident.is_firing
         if firing and not unreachable:
-            self._close(draft, key, at, "a provider was reached again", now)
+            self._close(draft, key, at, "a host is reachable again", now)
         elif (
             unreachable
             and not firing
@@ -214,18 +218,18 @@ class Engine:
     # ---- from incidents to groups
 
     def _open(self, draft: Draft, incident: Incident, now: float) -> None:
-        """Open ``incident`` and have it join its group; nothing if it is open already, or its rule is switched off."""
+        """Open ``incident`` and add it to its group. Do nothing if it is open already, or its rule is disabled."""
         before = draft.incidents.get(incident.key)
         if (before is not None and before.is_firing) or not self._rules[incident.rule].enabled:
             return
-        if before is not None and incident.opened <= before.opened:  # the clock was set back; no id may come twice
+        if before is not None and incident.opened <= before.opened:  # the clock was set back; ids must stay unique
             incident = msgspec.structs.replace(incident, opened=before.opened + 0.001)
         draft.put(incident)
         if before is None or not self.groups.transfer(draft, incident, now):
             self.groups.add(draft, incident, self.bindings.key_parts(incident), now)
 
     def _close(self, draft: Draft, key: str, at: float, reason: str, now: float) -> None:
-        """Resolve the incident, and have its group know; nothing if it is not open."""
+        """Resolve the incident and update its groups. Do nothing if it is not open."""
         incident = draft.incidents.get(key)
         if incident is None or not incident.is_firing:
             return
@@ -235,17 +239,20 @@ class Engine:
     def _update_receiver_health(
         self, draft: Draft, receiver: str, result: DeliveryResult, rules_notified: set[str], now: float
     ) -> None:
-        """Say that ``receiver`` fails, or no longer does; a notice about a failing receiver never begets another."""
+        """Open or close ``ReceiverFailing`` for ``receiver`` by the result of a delivery.
+
+        A failed notification about ``ReceiverFailing`` opens no further incident, as that would not end.
+        """
         key = self.receiver_incident_key(receiver)
         if isinstance(result, Accepted):
-            failed = draft.incidents.get(key)
-            self._close(draft, key, now, "it accepts notifications again", now)
-            if failed is not None and failed.is_firing:
+            incident = draft.incidents.get(key)
+            self._close(draft, key, now, "the receiver accepts notifications again", now)
+            if incident is not None and incident.is_firing:
                 self.groups.on_receiver_recovered(draft, receiver, now)
         elif RECEIVER_FAILING not in rules_notified:
             self._open(draft, self.bindings.daemon_incident(RECEIVER_FAILING, receiver, result.reason, now), now)
 
-    # ---- with the passing of time
+    # ---- with time
 
     def _on_tick(self, draft: Draft, now: float) -> None:
         if not 0 <= now - draft.last_tick <= MAX_TICK_GAP:
@@ -259,13 +266,13 @@ class Engine:
             if incident is None or not incident.is_firing:
                 self._check_no_data(draft, binding, now)
         self._evaluate_groups(draft, now)
-        if minute and draft.running_since != now:  # after a jump of the clock what seems to be old may not be
+        if minute and draft.running_since != now:  # after a clock jump, ages are wrong
             self._prune(draft, now)
 
     def _check_no_data(self, draft: Draft, binding: Binding, now: float) -> None:
-        """Fire if ``pair`` has waited in vain for so many runs; a run may take its time until it is missed."""
+        """Open an incident if the runs of ``binding`` are missing. A run counts as missing only after its timeout."""
         reachability = draft.reachability.get(binding.canary.identity)
-        # one from later than now was there before the clock was set back; a run may end a moment after its tick
+        # a later time than now was stored before the clock was set back; a run may end shortly after the tick
         last_seen = max(
             reachability.last_seen if reachability and reachability.last_seen <= now + MAX_TICK_GAP else 0.0,
             draft.running_since,
@@ -274,7 +281,7 @@ class Engine:
         if not missed:
             return
         since = reachability.last_seen if reachability else draft.running_since
-        message = f"{missed} runs that were due have left no result"
+        message = f"{missed} scheduled runs reported no result"
         self._open(
             draft,
             self.bindings.canary_incident(
@@ -284,7 +291,7 @@ class Engine:
         )
 
     def _evaluate_groups(self, draft: Draft, now: float) -> None:
-        """Have what was muted and no longer is told of, and what is due."""
+        """Add incidents that are no longer muted to their groups, flush groups that are due, and reconcile."""
         grouped = {key for group in draft.groups.values() if group.is_firing for key in group.members}
         for incident in list(draft.incidents.values()):
             if incident.is_firing and incident.key not in grouped:
@@ -295,24 +302,26 @@ class Engine:
         self._reconciler.resolve_healthy(draft, now)
 
     def _prune(self, draft: Draft, now: float) -> None:
-        """Forget what is over, a week later, and silences a day later."""
+        """Remove what ended more than a week ago, and silences that ended more than a day ago."""
         notification_queue.expire(draft, now)
         for incident in list(draft.incidents.values()):
             if incident.resolved is not None and now - incident.resolved > notification_queue.RETENTION:
                 draft.remove("incidents", incident.key)
         for group in list(draft.groups.values()):
             ended = group.opened if group.is_reconciling else group.resolved
-            fires = any((one := draft.incidents.get(key)) is not None and one.is_firing for key in group.members)
-            if ended is not None and now - ended > notification_queue.RETENTION and not fires:
+            has_firing_member = any(
+                (member := draft.incidents.get(key)) is not None and member.is_firing for key in group.members
+            )
+            if ended is not None and now - ended > notification_queue.RETENTION and not has_firing_member:
                 draft.remove("groups", group.key)
         for silence in list(draft.silences.values()):
             if now - silence.until > 86400:
                 draft.remove("silences", silence.id)
 
-    # ---- with configurations
+    # ---- with a new configuration
 
     def _on_start(self, draft: Draft, now: float, *, may_be_incomplete: bool) -> None:
-        """Bring a state that another configuration left behind into line with this one."""
+        """Adapt a state that was stored under another configuration to this one."""
         draft.running_since = draft.last_tick = now
         if draft.was_empty or may_be_incomplete:
             self._reconciler.mark_possibly_notified(draft, now, include_daemon=may_be_incomplete)
@@ -330,13 +339,16 @@ class Engine:
         self._evaluate_groups(draft, now)
 
     def _refresh_metadata(self, draft: Draft, binding: Binding, incident: Incident) -> None:
-        """Have an incident that goes on say what the rule and the canary are called now, and go where it says now."""
+        """Update names, labels and annotations of an open incident to those of the current configuration.
+
+        The labels also decide the route.
+        """
         refreshed = self.bindings.canary_incident(binding, incident.opened, incident.evidence)
         if refreshed != incident:
             draft.put(refreshed)
 
     def _remove_stale(self, draft: Draft) -> None:
-        """Forget what is about canaries, rules and receivers that are no more."""
+        """Remove rows of canaries, rules and receivers that are no longer configured."""
         for key in list(draft.detectors):
             if key not in self.bindings:
                 draft.remove("detectors", key)
@@ -348,9 +360,9 @@ class Engine:
                 draft.remove("notifications", notification.id)
 
     def _orphan_reason(self, incident: Incident) -> str | None:
-        """Return why nothing could ever resolve ``incident`` under this configuration; ``None`` if something can.
+        """Return why ``incident`` can never resolve under this configuration; ``None`` if it can.
 
-        What resolves it looks for it under a key of this engine's own, so that is what counts.
+        An incident resolves only under the key that this engine computes for it, so the key decides.
         """
         enabled = incident.rule in self._rules and self._rules[incident.rule].enabled
         is_about_daemon = incident.rule in DAEMON_RULES and incident.key == self.bindings.key_for(
@@ -368,9 +380,10 @@ class Engine:
 
 
 def _continue_counts(binding_state: BindingState | None, incident: Incident, *, bad: bool, at: float) -> FailureCounts:
-    """Return what was counted since the first bad sample of an incident that goes on, after one more."""
-    seen = incident.evidence
+    """Return the failure counts since the first bad sample of an open incident, including one more sample."""
+    evidence = incident.evidence
     last = binding_state.counts if binding_state is not None else None
     if last is None:
-        last = FailureCounts(seen.bad, seen.total, incident.opened if seen.since is None else seen.since)
+        since = incident.opened if evidence.since is None else evidence.since
+        last = FailureCounts(evidence.bad, evidence.total, since)
     return FailureCounts(last.bad + bad, last.total + 1, min(last.since, at))
