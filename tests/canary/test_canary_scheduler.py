@@ -12,8 +12,8 @@ from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.scheduler import AlignedIntervalTrigger, BudgetGuard, CronTrigger, Scheduler, phase_offset
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
+from streamcanary.model.cron import Cron
 from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
-from streamcanary.model.schedule import Cron
 from support.telemetry.in_memory import RecordedTelemetry
 
 CLOCK = SystemClock()

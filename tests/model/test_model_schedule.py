@@ -7,7 +7,8 @@ from zoneinfo import ZoneInfo
 import pytest
 
 from streamcanary.model.canary import Canary
-from streamcanary.model.schedule import MAX_POINTS, Cron, Every
+from streamcanary.model.cron import MAX_POINTS, Cron
+from streamcanary.model.schedule import Every
 
 BERLIN = "Europe/Berlin"
 

@@ -21,8 +21,8 @@ from opentelemetry.context import Context
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
+from streamcanary.model.cron import Cron
 from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
-from streamcanary.model.schedule import Cron
 
 _log = logging.getLogger(__name__)
 logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # of the runs that it leaves out, we tell

@@ -13,7 +13,8 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import PositiveDuration, format_duration, parse_duration
 from streamcanary.model.config_types.label import LabelName
-from streamcanary.model.schedule import Cron, Every, Schedule, check_expression, check_timezone
+from streamcanary.model.cron import Cron, check_expression, check_timezone
+from streamcanary.model.schedule import Every, Schedule
 
 DEFAULT_EVERY: Final = 60.0
 """Seconds between the runs of a canary without a schedule of its own."""

@@ -2,7 +2,8 @@
 
 from msgspec import Struct, field
 
-from streamcanary.model.schedule import Cron, Every, Schedule
+from streamcanary.model.cron import Cron
+from streamcanary.model.schedule import Every, Schedule
 
 
 class Canary(Struct, frozen=True, kw_only=True):

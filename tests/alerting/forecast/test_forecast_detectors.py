@@ -11,7 +11,7 @@ from pydantic import TypeAdapter
 
 from streamcanary.alerting.detectors import Detector
 from streamcanary.alerting.forecast import ERROR_RATES, MONTH_SECONDS, Forecast, forecast_detector
-from streamcanary.model.schedule import Cron
+from streamcanary.model.cron import Cron
 from support.alerting.builders import CHAT, NOON
 
 DETECTOR: TypeAdapter[Any] = TypeAdapter(Detector)

@@ -1,4 +1,4 @@
-"""The rule file for Prometheus: what is in it, what is said instead, and what is left to the daemon."""
+"""The exported Prometheus rule file: expressions, templates, comments, and rules that the daemon evaluates."""
 
 import pytest
 from msgspec import structs
@@ -8,17 +8,17 @@ from streamcanary.alerting.prometheus import promql
 from streamcanary.alerting.prometheus.rule_export import export_rules
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
+from streamcanary.model.cron import Cron
 from streamcanary.model.faults import FAULT_PROPERTIES, Blame, FaultKind
-from streamcanary.model.schedule import Cron
 from support.alerting.builders import CHAT, alerts, webhook_config
 
 RATIO = {"type": "ratio", "over": "5m", "threshold": "50%", "min_samples": 5}
 TEST = structs.replace(CHAT, name="chat.test", labels={"tier": "test"})
-OURS = ["CanaryEgressDown", "BudgetExhausted", "ReceiverFailing", "StoreFailing"]
+DAEMON_ALERTS = ["CanaryEgressDown", "BudgetExhausted", "ReceiverFailing", "StoreFailing"]
 
 
 def exported(rule: dict | None = None, *canaries: Canary, **sections) -> dict[str, list[dict]]:
-    """Export the rule ``Watched``, and return the rules of each alert by its name."""
+    """Export the rule ``Watched``, and return the rules of each group by the name of its alert."""
     rules = {} if rule is None else {"Watched": rule}
     config = alerts(rules={**rules, **sections.pop("rules", {})}, **sections)
     file = YAML(typ="safe").load(export_rules(config, "default", canaries or (CHAT,)))
@@ -26,25 +26,25 @@ def exported(rule: dict | None = None, *canaries: Canary, **sections) -> dict[st
 
 
 def the_alert(rule: dict, *canaries: Canary) -> dict:
-    """Return the alert that ``rule`` becomes."""
+    """Return the alerting rule of ``rule``."""
     return exported(rule, *canaries)["Watched"][-1]
 
 
-def test_the_file_is_the_same_each_time() -> None:
-    """Whatever the order of the canaries: a repository shows what has changed, and nothing else."""
+def test_the_file_does_not_depend_on_the_order_of_canaries() -> None:
+    """The export is equal for canaries in another order, so that a repository shows only real changes."""
     config = alerts(rules={"Watched": {"detector": RATIO, "match": ['tier=~"prod|test"']}})
     assert export_rules(config, "default", [CHAT, TEST]) == export_rules(config, "default", [TEST, CHAT])
 
 
-def test_own_labels_are_resolved_to_canaries() -> None:
-    """They are on no metric: the counters are asked for the canaries that have them now."""
+def test_canary_labels_are_resolved_to_canary_names() -> None:
+    """Matchers on labels of canaries become matchers on names, because the counters do not have these labels."""
     rules = exported({"detector": RATIO, "match": ['tier="prod"']}, CHAT, structs.replace(CHAT, name="b.c"), TEST)
     assert all('{canary=~"b\\\\.c|chat", ' in rule["expr"] for rule in rules["Watched"][:-1])
     assert "prod" == rules["Watched"][-1]["labels"]["tier"]
 
 
-def test_a_rule_without_matchers_asks_for_all_canaries() -> None:
-    """Then none is named, and a new one needs no new file."""
+def test_a_rule_without_matchers_selects_all_canaries() -> None:
+    """The expressions name no canary, so that a new canary needs no new file."""
     assert all("{canary" not in rule["expr"] for rule in exported({"detector": RATIO}, CHAT, TEST)["Watched"])
 
 
@@ -60,17 +60,17 @@ def test_a_rule_without_matchers_asks_for_all_canaries() -> None:
     ],
     ids=str,
 )
-def test_what_promql_cannot_say_the_daemon_says(rule, why) -> None:
-    """No counter knows of it; the daemon's own word for it does."""
+def test_rules_that_promql_cannot_express_use_the_state_of_the_daemon(rule, why) -> None:
+    """The alert uses ``streamcanary_alert_active``, because no counter has the data."""
     [alert] = exported(rule)["Watched"]
     by = "canary, target, provider, job, namespace"
     assert f'max by ({by}) (streamcanary_alert_active{{alert="Watched"}}) == 1' == alert["expr"]
 
 
-def test_alerts_about_the_daemon_itself_are_there() -> None:
-    """All built-in ones that are enabled, by what the daemon says of itself; each receiver on its own."""
+def test_built_in_rules_about_the_daemon_are_exported() -> None:
+    """Enabled built-in rules use ``streamcanary_alert_active``; ``ReceiverFailing`` is one alert a receiver."""
     groups = exported(rules={"StoreFailing": {"enabled": False}})
-    assert OURS[:-1] == list(groups)
+    assert DAEMON_ALERTS[:-1] == list(groups)
     [alert] = groups["ReceiverFailing"]
     assert (
         'max by (receiver, job, namespace) (streamcanary_alert_active{alert="ReceiverFailing"}) == 1' == alert["expr"]
@@ -79,8 +79,8 @@ def test_alerts_about_the_daemon_itself_are_there() -> None:
 
 
 @pytest.mark.parametrize("blame", [[one] for one in Blame] + [["network", "provider"], list(Blame)], ids=str)
-def test_blame_becomes_the_faults_that_are_blamed_so(blame) -> None:
-    """Exactly those that our own engine takes for bad, and a failure without a fault."""
+def test_blame_becomes_the_fault_kinds_with_that_blame(blame) -> None:
+    """The matcher selects the fault kinds that are bad for the alert engine, and failures without a fault."""
     counted = exported({"detector": RATIO, "blame": [str(one) for one in blame]})["Watched"][0]["expr"]
     selector = counted.partition("error_type")[2].partition("}")[0]
     listed = set(selector.strip('=~!"').split("|"))
@@ -92,7 +92,7 @@ def test_blame_becomes_the_faults_that_are_blamed_so(blame) -> None:
 
 
 def test_slow_runs_are_counted_among_answers() -> None:
-    """A run that failed is neither slow nor not."""
+    """The expressions of a ``slow`` rule do not count failed runs."""
     bad, seen, _ = exported({"detector": RATIO, "measure": "slow"})["Watched"]
     assert '{outcome="slow"}' in bad["expr"]
     assert '{outcome="ok"}' in seen["expr"]
@@ -100,7 +100,7 @@ def test_slow_runs_are_counted_among_answers() -> None:
 
 
 def test_a_detector_keeps_its_numbers() -> None:
-    """Threshold, number of samples and ``for`` of a ratio; the windows of a burn rate."""
+    """The export has the threshold, ``min_samples`` and ``for`` of a ratio, and the windows of a burn rate."""
     ratio = the_alert({"detector": {**RATIO, "threshold": "12.5%", "for": "90s"}})
     assert "90s" == ratio["for"]
     assert ">= 0.125 - 1e-9" in ratio["expr"]
@@ -113,8 +113,8 @@ def test_a_detector_keeps_its_numbers() -> None:
     assert ">= 0.006 - 1e-9" in rules[-1]["expr"]
 
 
-def test_each_canary_may_be_silent_for_as_long_as_it_says() -> None:
-    """Three runs, the timeout of the last, and five seconds."""
+def test_no_data_waits_by_the_interval_of_each_canary() -> None:
+    """The wait is three intervals, the timeout of the canary, and five seconds."""
     slow = structs.replace(CHAT, name="slow", interval=300.0, timeout=60.0)
     alert = the_alert({"detector": {"type": "no_data"}}, CHAT, slow)
     assert 'canary="chat"' in alert["expr"]
@@ -123,8 +123,8 @@ def test_each_canary_may_be_silent_for_as_long_as_it_says() -> None:
     assert "offset 965s" in alert["expr"]
 
 
-def test_a_canary_that_runs_by_cron_is_left_to_the_daemon() -> None:
-    """How long it may be silent depends on the time of day."""
+def test_no_data_of_a_cron_canary_uses_the_state_of_the_daemon() -> None:
+    """The wait of a canary with a cron expression depends on the time of day, which PromQL cannot express."""
     cron = structs.replace(CHAT, name="nightly", cron=Cron.parse("0 3 * * *", "UTC"))
     alert = the_alert({"detector": {"type": "no_data"}}, CHAT, cron)
     assert 'streamcanary_alert_active{alert="Watched", canary="nightly"}' in alert["expr"]
@@ -144,21 +144,23 @@ def test_a_canary_that_runs_by_cron_is_left_to_the_daemon() -> None:
     ],
 )
 def test_annotations_become_templates_of_prometheus(template, expected) -> None:
-    """Fields that it knows are translated, the others stay as words, and braces are braces."""
+    """Known fields are translated, unknown fields become ``[name]``, and braces are escaped."""
     rule = {"annotations": {"summary": template}}
     assert expected == the_alert(rule)["annotations"]["summary"]
 
 
-def test_what_is_lost_is_said_in_a_comment() -> None:
-    """Fields of annotations without a counterpart, labels that differ, rules that watch nothing."""
+def test_comments_list_what_is_not_exported() -> None:
+    """The file has comments on unknown template fields, differing labels, and rules that match no canary."""
     rules = {
         "Watched": {"annotations": {"summary": "{message}"}, "match": ['target="openai"']},
-        "Nobody": {"match": ['tier="none"']},
+        "Unused": {"match": ['tier="none"']},
     }
     text = export_rules(alerts(rules=rules), "default", [CHAT, TEST])
-    assert "# Prometheus does not know, and the annotations leave as a word: message.\n" in text
-    assert "# The canaries' label tier is not the same for all of them, and not on this alert.\n" in text
-    assert "# These watch no canary, and are left out: Nobody.\n" in text
+    assert (
+        "# Prometheus does not have these template fields, so the annotations show only their names: message.\n" in text
+    )
+    assert "# The label tier differs between the canaries, so this alert does not have it.\n" in text
+    assert "# Omitted, because they match no canary: Unused.\n" in text
 
 
 @pytest.mark.parametrize(
@@ -166,13 +168,13 @@ def test_what_is_lost_is_said_in_a_comment() -> None:
     [(300, "5m"), (90, "90s"), (86400, "1d"), (1.5, "1500ms"), (0.0001, "1ms"), (3600 * 36, "36h")],
 )
 def test_durations_are_exact(seconds, expected) -> None:
-    """PromQL takes whole numbers of one unit."""
+    """A PromQL duration is a whole number of one unit."""
     assert expected == promql.duration(seconds)
 
 
 def test_metrics_have_the_names_that_the_exporter_gives_them() -> None:
-    """As the OpenTelemetry exporter for Prometheus derives them from ours."""
-    from opentelemetry.exporter.prometheus import _mapping as mapping  # takes a moment, and only here
+    """The names of metrics and labels equal those of the OpenTelemetry exporter for Prometheus."""
+    from opentelemetry.exporter.prometheus import _mapping as mapping  # slow to import
 
     for metric in (names.RUNS, names.ALERT_ACTIVE, names.CANARY_INFO, names.LAST_RUN, names.NOTIFICATIONS):
         unit = mapping.map_unit(metric.unit)
@@ -181,8 +183,8 @@ def test_metrics_have_the_names_that_the_exporter_gives_them() -> None:
     assert promql.label_name(names.ERROR_TYPE) == mapping.sanitize_attribute(names.ERROR_TYPE)
 
 
-def test_no_secret_gets_into_the_file() -> None:
-    """Receivers are none of its business."""
+def test_the_file_has_no_secret() -> None:
+    """The file has neither the address nor the key of a receiver."""
     text = export_rules(alerts(receivers={"hook": webhook_config(url="http://127.0.0.1:9/T0K3N")}), "default", [CHAT])
     assert "T0K3N" not in text
     assert "whsec" not in text
