@@ -15,8 +15,7 @@ from typing import get_args
 
 from openai import AsyncOpenAI
 
-from streamcanary import AsyncStreamClient, RetryPolicy, StreamFailed
-from streamcanary.client.core.call import OnPartial
+from streamcanary import AsyncStreamClient, OnPartial, RetryPolicy, StreamFailed
 from streamcanary.events import ContentDelta
 
 

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from streamcanary.client.fallbacks import Cached, NonStreaming, Route
     from streamcanary.client.result import StreamFailed, StreamResult
     from streamcanary.client.retry_budget import RetryBudget
-    from streamcanary.client.retry_policy import RetryPolicy
+    from streamcanary.client.retry_policy import OnPartial, RetryPolicy
     from streamcanary.client.sync_client import StreamClient
     from streamcanary.client.timeouts import Timeouts
     from streamcanary.model.faults import Blame, Fault, FaultKind, Phase
@@ -31,6 +31,7 @@ __all__ = [
     "Fault",
     "FaultKind",
     "NonStreaming",
+    "OnPartial",
     "Phase",
     "RetryBudget",
     "RetryPolicy",
@@ -49,7 +50,7 @@ _EXPORTS = {
     "client.async_client": ("AsyncStreamClient",),
     "client.circuit_breaker": ("BreakerPolicy",),
     "client.retry_budget": ("RetryBudget",),
-    "client.retry_policy": ("RetryPolicy",),
+    "client.retry_policy": ("OnPartial", "RetryPolicy"),
     "client.timeouts": ("Timeouts",),
     "client.result": ("StreamFailed", "StreamResult"),
     "client.drivers.async_stream": ("AsyncStream",),

@@ -10,7 +10,6 @@ import msgspec
 from openai import AsyncOpenAI, OpenAI
 
 from streamcanary.client.circuit_breaker import BreakerPolicy, CircuitBreakers
-from streamcanary.client.core.call import OnPartial
 from streamcanary.client.core.plan import OnFault
 from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes, SdkClient
@@ -18,7 +17,7 @@ from streamcanary.client.fallbacks import Fallback
 from streamcanary.client.instrumentation import Instruments
 from streamcanary.client.options import ClientOptions
 from streamcanary.client.retry_budget import RetryBudget
-from streamcanary.client.retry_policy import RetryPolicy
+from streamcanary.client.retry_policy import OnPartial, RetryPolicy
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.clock import Clock, SystemClock
 

@@ -10,12 +10,11 @@ from msgspec import Struct
 
 from streamcanary.client.circuit_breaker import CircuitBreakers
 from streamcanary.client.core.answer_cache import AnswerCache
-from streamcanary.client.core.call import OnPartial
 from streamcanary.client.core.plan import OnFault
 from streamcanary.client.fallbacks import Cached, Fallback
 from streamcanary.client.instrumentation import Instruments
 from streamcanary.client.retry_budget import RetryBudget
-from streamcanary.client.retry_policy import RetryPolicy
+from streamcanary.client.retry_policy import OnPartial, RetryPolicy
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.clock import Clock
 

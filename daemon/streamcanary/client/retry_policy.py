@@ -1,10 +1,17 @@
 """What a caller may ask of the client: how often to try. Free of ``openai``, quick to import."""
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from streamcanary.model.config_types.duration import Duration
+
+OnPartial = Literal["restart", "fail", "buffer"]
+"""What happens when an attempt fails after part of its answer was delivered.
+
+``"restart"``: a ``Restarted`` event voids the delivered part. ``"fail"``: the call fails. ``"buffer"``: nothing is
+delivered until the answer is complete.
+"""
 
 
 class RetryPolicy(BaseModel):

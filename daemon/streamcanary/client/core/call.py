@@ -14,7 +14,6 @@ Where it goes next is the business of its :class:`~streamcanary.client.core.plan
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
-from typing import Literal
 
 import msgspec
 
@@ -23,6 +22,7 @@ from streamcanary.client.core.fault_classification import fault_from_exception
 from streamcanary.client.core.plan import NextAttempt, Plan
 from streamcanary.client.instrumentation import CallRecorder
 from streamcanary.client.result import StreamFailed, StreamResult
+from streamcanary.client.retry_policy import OnPartial
 from streamcanary.events import (
     AttemptFailed,
     AttemptStarted,
@@ -40,8 +40,6 @@ from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt
-
-OnPartial = Literal["restart", "fail", "buffer"]
 
 
 class CallState(Enum):
