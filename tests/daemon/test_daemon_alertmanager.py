@@ -76,7 +76,7 @@ async def test_alertmanager_shows_the_alert_with_its_evidence_and_notifies_of_bo
         Alertmanager(tmp_path, webhook=pager.url) as alertmanager,
         Daemon(tmp_path / "daemon", config(provider, alertmanager)) as daemon,
     ):
-        await daemon.wait_for_log("run", canary="chat-mini", outcome="ok")
+        await daemon.wait_for_log("run finished", canary="chat-mini", outcome="ok")
         assert [] == await alertmanager.alerts()
         provider.set_fault("cut")
 

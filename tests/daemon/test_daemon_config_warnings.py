@@ -17,6 +17,6 @@ async def test_a_daemon_that_tells_nobody_says_so(tmp_path: Path) -> None:
     [said] = told
     assert f"{tmp_path}/streamcanary.yaml:1:" in said
     assert said.endswith(
-        "alerts.receivers: is empty, so nobody is told of any alert; add one, such as "
+        "alerts.receivers: is empty, so no alert is sent; add a receiver, such as "
         "oncall: {type: pagerduty, routing_key_file: PATH}"
     )

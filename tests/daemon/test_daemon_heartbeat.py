@@ -1,6 +1,6 @@
-"""The heartbeat of a whole daemon: it stops with each part that stands still, and goes on with it.
+"""The heartbeat of the daemon stops while a part makes no progress, and resumes afterwards.
 
-The daemon runs by a clock that is sent ahead, so that a quarter of an hour takes no longer than it needs to notice.
+The clock of the daemon can jump ahead, so that the test does not wait for a quarter of an hour.
 """
 
 import contextlib
@@ -20,49 +20,49 @@ BUSY = Reply(503)
 
 
 class ClockJumpDaemon(Daemon):
-    """A daemon whose clock can be sent ahead."""
+    """A daemon whose clock can jump ahead."""
 
     launch_arguments = (str(Path(__file__).with_name("program_daemon_clock_jump.py")),)
 
     def jump_clock(self) -> None:
-        """Have sixteen minutes passed."""
+        """Move the clock sixteen minutes ahead."""
         os.kill(self.pid, signal.SIGUSR1)
 
 
 class MonitoredDaemon:
-    """A daemon with a heart, and the monitor that it beats to."""
+    """A daemon with a heartbeat, and the monitor that receives it."""
 
     def __init__(self, daemon: ClockJumpDaemon, monitor: FakeReceiver) -> None:
         self.daemon = daemon
         self.monitor = monitor
 
-    async def stops(self, vital: str) -> dict[str, Any]:
-        """Let sixteen minutes pass; return what the log says once it is ``vital`` that the heart stands still for.
+    async def wait_until_withheld(self, check: str) -> dict[str, Any]:
+        """Move the clock ahead; return the log line once the heartbeat is withheld because of ``check``.
 
-        Other parts do so, too, for a moment after such a leap. It has not beaten since it stopped.
+        After a jump other checks can fail for a moment too. No heartbeat is sent while it is withheld.
         """
         await self.monitor.wait_for_deliveries(
             len(self.monitor.deliveries) + 2
-        )  # it has been seen what waits, and since when
+        )  # the checks have seen what is pending, and since when
         since = len(self.daemon.log_lines("the heartbeat"))
         self.daemon.jump_clock()
         await self.daemon.wait_for_log("the heartbeat is withheld", since + 1)
         beats = len(self.monitor.deliveries)
-        line = await self.daemon.wait_for_log(f"the heartbeat is withheld: {vital}: ")
+        line = await self.daemon.wait_for_log(f"the heartbeat is withheld: {check}: ")
         assert beats == len(self.monitor.deliveries)
         return line
 
-    async def beats(self) -> None:
-        """Wait until the heart beats again."""
+    async def wait_until_resumed(self) -> None:
+        """Wait until the heartbeat is sent again."""
         await self.daemon.wait_for_log("the heartbeat goes out again")
         await self.monitor.wait_for_deliveries(len(self.monitor.deliveries) + 2)
 
 
 @contextlib.asynccontextmanager
-async def a_patient(
+async def monitored_daemon(
     folder: Path, provider: FakeProvider, receivers: dict[str, Any], **canary: Any
 ) -> AsyncIterator[MonitoredDaemon]:
-    """Run a daemon with one canary, whose heart beats each second, until the block ends; it has beaten twice."""
+    """Run a daemon with one canary and a heartbeat each second until the block ends; two were received."""
     often = {"every": "500ms", "timeouts": {"total": "490ms"}}
     rule = {"match": ['canary="chat"'], "detector": {"type": "consecutive", "failures": 2, "resolve_after": 2}}
     config = {
@@ -82,81 +82,81 @@ async def a_patient(
             yield MonitoredDaemon(daemon, monitor)
 
 
-def a_hook(hook: FakeReceiver) -> dict[str, Any]:
-    """Write the section of receivers with a webhook."""
+def webhook_section(hook: FakeReceiver) -> dict[str, Any]:
+    """Return a `receivers` section with a webhook."""
     return {"hook": {"type": "webhook", "url": hook.url, "secret": SECRET}}
 
 
-async def test_the_heart_stops_while_no_run_ends(tmp_path: Path) -> None:
-    """The one canary hangs; when the provider hangs up, that is the end of a run."""
+async def test_the_heartbeat_stops_while_no_run_ends(tmp_path: Path) -> None:
+    """The only canary hangs; the run ends when the provider closes the connection."""
     slow = {"every": "120s", "timeouts": {"stall": "90s", "total": "90s"}}
-    async with FakeProvider("stall") as provider, a_patient(tmp_path, provider, {}, **slow) as patient:
-        await patient.stops("runs")
+    async with FakeProvider("stall") as provider, monitored_daemon(tmp_path, provider, {}, **slow) as monitored:
+        await monitored.wait_until_withheld("runs")
         provider.close_connections()
-        await patient.beats()
+        await monitored.wait_until_resumed()
 
 
-async def test_the_heart_stops_while_nothing_is_evaluated(tmp_path: Path) -> None:
-    """The store takes no write, and does not say that it fails."""
-    async with FakeProvider() as provider, a_patient(tmp_path, provider, {}) as patient:
+async def test_the_heartbeat_stops_while_nothing_is_evaluated(tmp_path: Path) -> None:
+    """The store accepts no write and reports no error."""
+    async with FakeProvider() as provider, monitored_daemon(tmp_path, provider, {}) as monitored:
         with contextlib.closing(sqlite3.connect(tmp_path / "store.db", isolation_level=None)) as store:
             store.execute("BEGIN IMMEDIATE")
-            await patient.stops("evaluation")
+            await monitored.wait_until_withheld("evaluation")
             store.execute("ROLLBACK")
-        await patient.beats()
+        await monitored.wait_until_resumed()
 
 
-async def test_the_heart_stops_while_a_receiver_takes_no_notice(tmp_path: Path) -> None:
-    """It is asked again and again, until it does."""
+async def test_the_heartbeat_stops_while_a_receiver_accepts_no_notification(tmp_path: Path) -> None:
+    """Delivery is retried until the receiver accepts."""
     async with (
         FakeProvider("cut") as provider,
         FakeReceiver(always=BUSY) as hook,
-        a_patient(tmp_path, provider, a_hook(hook)) as patient,
+        monitored_daemon(tmp_path, provider, webhook_section(hook)) as monitored,
     ):
         await hook.wait_for_deliveries(1)
-        line = await patient.stops("outbox")
+        line = await monitored.wait_until_withheld("outbox")
         assert line["message"].endswith("(HTTP 503)")
         hook.always = Reply()
-        await patient.beats()
+        await monitored.wait_until_resumed()
 
 
-async def test_the_heart_stops_while_everybody_refuses_a_page(tmp_path: Path) -> None:
-    """The key was revoked, and there is nobody else to tell; until a repetition is taken."""
+async def test_the_heartbeat_stops_while_every_receiver_refuses(tmp_path: Path) -> None:
+    """The only receiver refuses, until it accepts a repeated notification."""
     async with (
         FakeProvider("cut") as provider,
         FakeReceiver(always=Reply(403)) as hook,
-        a_patient(tmp_path, provider, a_hook(hook)) as patient,
+        monitored_daemon(tmp_path, provider, webhook_section(hook)) as monitored,
     ):
         await hook.wait_for_deliveries(1)
-        line = await patient.stops("pages")
+        line = await monitored.wait_until_withheld("pages")
         assert "it was refused by hook (HTTP 403" in line["message"]
         hook.always = Reply()
-        patient.daemon.jump_clock()
-        await patient.beats()
+        monitored.daemon.jump_clock()
+        await monitored.wait_until_resumed()
 
 
-async def test_the_heart_stops_while_an_alertmanager_takes_nothing(tmp_path: Path) -> None:
-    """There is an alert to tell it of; until it is back."""
+async def test_the_heartbeat_stops_while_alertmanager_accepts_nothing(tmp_path: Path) -> None:
+    """An alert is active, and Alertmanager is unavailable until it returns."""
     async with FakeProvider("cut") as provider, FakeReceiver(always=BUSY) as peer:
         prom = {"prom": {"type": "alertmanager", "urls": [peer.url]}}
-        async with a_patient(tmp_path, provider, prom) as patient:
+        async with monitored_daemon(tmp_path, provider, prom) as monitored:
             await peer.wait_for_deliveries(1)
-            line = await patient.stops("levels")
+            line = await monitored.wait_until_withheld("levels")
             assert "prom has taken nothing for 16m" in line["message"]
             peer.always = Reply()
-            await patient.beats()
+            await monitored.wait_until_resumed()
 
 
-async def test_the_heart_beats_on_after_an_hour_of_sleep(tmp_path: Path) -> None:
-    """With a page on its way and one alert told; nobody has to wake it."""
+async def test_the_heartbeat_continues_after_an_hour_of_sleep(tmp_path: Path) -> None:
+    """A notification is pending and one alert was notified; the heartbeat resumes by itself."""
     async with (
         FakeProvider("cut") as provider,
         FakeReceiver(BUSY) as hook,
-        a_patient(tmp_path, provider, a_hook(hook)) as patient,
+        monitored_daemon(tmp_path, provider, webhook_section(hook)) as monitored,
     ):
         await hook.wait_for_deliveries(1)
         for _ in range(4):
-            patient.daemon.jump_clock()
+            monitored.daemon.jump_clock()
         await hook.wait_for_deliveries(2)
-        await patient.monitor.wait_for_deliveries(len(patient.monitor.deliveries) + 5)
-        assert [] == patient.daemon.log_lines("the heartbeat is withheld: outbox: ")
+        await monitored.monitor.wait_for_deliveries(len(monitored.monitor.deliveries) + 5)
+        assert [] == monitored.daemon.log_lines("the heartbeat is withheld: outbox: ")

@@ -1,4 +1,4 @@
-"""``kill -9``, again and again: an outage is one page and one resolve, whatever happens to the daemon meanwhile."""
+"""Repeated ``kill -9``: an outage is one trigger and one resolve, however often the daemon is killed."""
 
 import asyncio
 import random
@@ -16,11 +16,11 @@ from support.servers.receiver import HANG, SECRET, FakeReceiver, Reply
 
 KILLS = 12
 KILLS_AFTERWARDS = 4
-"""Further ones, while the resolve is due."""
+"""Further kills, while the resolve is due."""
 
 
 def config(provider: FakeProvider, alertmanager: Alertmanager, hook: FakeReceiver) -> dict[str, Any]:
-    """Return a configuration that takes some seconds, and so some lives, to see an outage and its end."""
+    """Return a configuration that takes several starts to detect an outage and its end."""
     return {
         "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
         "canaries": {
@@ -47,46 +47,46 @@ def config(provider: FakeProvider, alertmanager: Alertmanager, hook: FakeReceive
     }
 
 
-async def live_and_die(daemon: Daemon, instant: random.Random) -> None:
-    """Start the daemon and kill it: one time in four while it starts, else within a second of its work."""
+async def start_and_kill(daemon: Daemon, instant: random.Random) -> None:
+    """Start the daemon and kill it: one time in four during the start, otherwise within a second after it."""
     await daemon.start()
     if instant.random() < 0.25:
         await asyncio.sleep(instant.uniform(0.0, 2.0))
     else:
-        await daemon.wait_for_log("watching")
+        await daemon.wait_for_log("daemon started")
         await asyncio.sleep(instant.uniform(0.0, 1.0))
     await daemon.kill()
 
 
 @pytest.mark.timeout(300)
 @pytest.mark.real("alertmanager")
-async def test_a_daemon_that_is_killed_again_and_again_pages_once_and_resolves_once(tmp_path: Path) -> None:
+async def test_a_repeatedly_killed_daemon_triggers_once_and_resolves_once(tmp_path: Path) -> None:
     """Twelve kills in the outage and four in the recovery: one incident opens and one resolves, in this order.
 
-    The webhook hangs, refuses and hangs up before it takes anything, so that lives end in the middle of deliveries too.
+    The webhook hangs, refuses and closes connections before it accepts, so that kills hit deliveries too.
     """
     seed = secrets.randbits(32)
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails
     instant = random.Random(seed)  # noqa: S311 - repeatable on purpose
-    trouble = (HANG, Reply(503), "close", HANG, Reply(429, {"Retry-After": "1"}))
+    failures = (HANG, Reply(503), "close", HANG, Reply(429, {"Retry-After": "1"}))
     async with (
         FakeProvider("cut") as provider,
-        FakeReceiver(*trouble) as hook,
+        FakeReceiver(*failures) as hook,
         FakeReceiver() as pager,
         Alertmanager(tmp_path, webhook=pager.url) as alertmanager,
     ):
         daemon = Daemon(tmp_path / "daemon", config(provider, alertmanager, hook))
         for _ in range(KILLS):
-            await live_and_die(daemon, instant)
-        async with daemon:  # by chance nobody may have been told so far, and then there would be nothing to resolve
+            await start_and_kill(daemon, instant)
+        async with daemon:  # otherwise no trigger may have been accepted yet, and nothing would be resolved
             await hook.wait_for_deliveries(1, within=60)
             await poll_until(lambda: firing(alertmanager), 60, lambda: daemon.stderr[-6000:])
         provider.set_fault("ok")
         for _ in range(KILLS_AFTERWARDS):
-            await live_and_die(daemon, instant)
+            await start_and_kill(daemon, instant)
         async with daemon:
             await poll_until(
-                lambda: story_is_over(hook, pager),
+                lambda: both_resolved(hook, pager),
                 60,
                 lambda: f"{hook.accepted_notifications()} {daemon.stderr[-6000:]}",
             )
@@ -99,18 +99,18 @@ async def test_a_daemon_that_is_killed_again_and_again_pages_once_and_resolves_o
         assert all(delivery.signed_with(SECRET) for delivery in hook.deliveries)
         assert {opened, closed} == {delivery.id for delivery in hook.deliveries}
         order = [delivery.json["type"] for delivery in hook.deliveries]
-        assert sorted(order) == order, "a resolve came before a page"
+        assert sorted(order) == order, "a resolve came before a trigger"
         assert 1 == len({delivery.body for delivery in hook.deliveries if delivery.id == opened})
         assert ["firing", "resolved"] == [delivery.json["status"] for delivery in pager.accepted]
         assert 1 == len({alert["fingerprint"] for page in pager.accepted for alert in page.json["alerts"]})
 
 
 async def firing(alertmanager: Alertmanager) -> bool | None:
-    """Tell whether Alertmanager knows of the alert."""
+    """Return whether Alertmanager has the alert."""
     return bool(await alertmanager.alerts()) or None
 
 
-async def story_is_over(hook: FakeReceiver, pager: FakeReceiver) -> bool | None:
-    """Tell whether both receivers have seen the end."""
+async def both_resolved(hook: FakeReceiver, pager: FakeReceiver) -> bool | None:
+    """Return whether both receivers have the resolve."""
     ended = [delivery.json["status"] for delivery in pager.accepted][-1:] == ["resolved"]
     return (ended and len(hook.accepted_notifications()) >= 2) or None

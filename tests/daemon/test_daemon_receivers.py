@@ -1,4 +1,4 @@
-"""Receivers over time: what a restart tells them, and what one that is slow costs the others."""
+"""Receivers across restarts, and the effect of a slow receiver on the others."""
 
 from pathlib import Path
 from typing import Any
@@ -10,7 +10,7 @@ from support.servers.receiver import HANG, SECRET, FakeReceiver
 
 
 def config(provider: FakeProvider, **hooks: FakeReceiver) -> dict[str, Any]:
-    """Return a configuration with a canary that can go bad, one that is well, and a webhook for each of ``hooks``."""
+    """Return a configuration with a canary that can fail, one that succeeds, and a webhook for each of ``hooks``."""
     often = {"target": "sim", "every": "500ms", "timeouts": {"total": "490ms"}, "retry": {"max_attempts": 1}}
     return {
         "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
@@ -33,18 +33,18 @@ def config(provider: FakeProvider, **hooks: FakeReceiver) -> dict[str, Any]:
     }
 
 
-async def test_a_restart_with_nothing_changed_tells_nobody(tmp_path: Path) -> None:
-    """In the outage as after it: ended in order or killed, the daemon comes back and has nothing to say."""
+async def test_a_restart_without_changes_notifies_no_receiver(tmp_path: Path) -> None:
+    """During and after an outage, a daemon that restarts after SIGTERM or SIGKILL sends nothing again."""
     async with FakeProvider("cut") as provider, FakeReceiver() as hook:
         daemon = Daemon(tmp_path, config(provider, hook=hook))
         async with daemon:
             await hook.wait_for_deliveries(1)
             await daemon.terminate()
             await daemon.start()
-            await daemon.wait_for_log("run", 3, canary="chat", outcome="failed")
+            await daemon.wait_for_log("run finished", 3, canary="chat", outcome="failed")
             await daemon.kill()
             await daemon.start()
-            await daemon.wait_for_log("run", 3, canary="chat", outcome="failed")
+            await daemon.wait_for_log("run finished", 3, canary="chat", outcome="failed")
             assert [("alert.fired", hook.deliveries[0].id)] == hook.accepted_notifications()
             assert 1 == len(hook.deliveries)
             assert [] == daemon.log_lines("alert")
@@ -53,30 +53,30 @@ async def test_a_restart_with_nothing_changed_tells_nobody(tmp_path: Path) -> No
             await hook.wait_for_deliveries(2)
             await daemon.terminate()
             await daemon.start()
-            await daemon.wait_for_log("run", 3, canary="chat", outcome="ok")
+            await daemon.wait_for_log("run finished", 3, canary="chat", outcome="ok")
             await daemon.terminate()
         assert ["alert.fired", "alert.resolved"] == [delivery.json["type"] for delivery in hook.deliveries]
 
 
 async def test_a_slow_receiver_delays_no_canary_and_no_other_receiver(tmp_path: Path) -> None:
-    """While one hangs on the page, canaries run on and the other is told of the end, too."""
+    """While one receiver hangs, canaries continue and the other receiver gets the resolve."""
     async with FakeProvider("cut") as provider, FakeReceiver(always=HANG) as slow, FakeReceiver() as quick:
         async with Daemon(tmp_path, config(provider, slow=slow, quick=quick)) as daemon:
             await quick.wait_for_deliveries(1)
             await slow.wait_for_deliveries(1)
             for canary in ("chat", "steady"):
-                runs = len(daemon.log_lines("run", canary=canary))
-                await daemon.wait_for_log("run", runs + 5, canary=canary)
+                runs = len(daemon.log_lines("run finished", canary=canary))
+                await daemon.wait_for_log("run finished", runs + 5, canary=canary)
             provider.set_fault("ok")
             await quick.wait_for_deliveries(2)
             assert 1 == len(slow.deliveries)
-            assert [] == daemon.log_lines("receiver slow")  # it has not even been given up on
+            assert [] == daemon.log_lines("receiver slow")  # its first attempt has not timed out yet
         assert ["alert.fired", "alert.resolved"] == [delivery.json["type"] for delivery in quick.accepted]
         assert [] == slow.accepted
 
 
 async def test_every_log_line_is_one_json_object_without_a_secret(tmp_path: Path) -> None:
-    """Whatever the provider and the receiver do, keys and signing secrets stay out of stderr."""
+    """Keys and signing secrets do not appear on stderr, even in errors from the provider or a receiver."""
     key = "sk-live-5up3rs3cr3tk3y"
     async with FakeProvider("401") as provider, FakeReceiver(always=HANG) as hook:
         settings = config(provider, hook=hook)
@@ -88,7 +88,7 @@ async def test_every_log_line_is_one_json_object_without_a_secret(tmp_path: Path
             assert any(request.authorization for request in provider.requests)
 
             async def noticed() -> bool | None:
-                return bool(daemon.log_lines("run", fault="auth_failed")) or None
+                return bool(daemon.log_lines("run finished", fault="auth_failed")) or None
 
             await poll_until(noticed, 30, lambda: daemon.stderr)
             await daemon.terminate()

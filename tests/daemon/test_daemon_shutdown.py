@@ -1,4 +1,4 @@
-"""SIGTERM: the daemon is gone within ten seconds, whatever hangs, and nothing that it knew is lost."""
+"""SIGTERM: the daemon exits within ten seconds even if other parts hang, and no state is lost."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -14,19 +14,19 @@ from support.servers.provider import MODEL, FakeProvider
 from support.servers.receiver import HANG, SECRET, FakeReceiver, Reply
 
 DRAIN = 10.0
-"""Seconds that the daemon may take to end: what Kubernetes and people are told."""
+"""Seconds that the daemon may take to exit, as documented."""
 
 
-class Mute:
-    """A server that accepts, reads and never answers."""
+class SilentServer:
+    """A server that accepts connections, reads and never answers."""
 
     def __init__(self, server: asyncio.Server) -> None:
         self.url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
-        self.asked = asyncio.Event()
+        self.got_data = asyncio.Event()
 
 
 @asynccontextmanager
-async def mute() -> AsyncIterator[Mute]:
+async def silent_server() -> AsyncIterator[SilentServer]:
     """Listen on a loopback port until the block ends."""
     handlers: set[asyncio.Task[None]] = set()
 
@@ -36,14 +36,14 @@ async def mute() -> AsyncIterator[Mute]:
         handlers.add(task)
         try:
             while await reader.read(65536):
-                listener.asked.set()
+                listener.got_data.set()
         except (asyncio.CancelledError, ConnectionError):
-            pass  # the test is over, or the daemon
+            pass  # the test or the daemon has ended
         finally:
             writer.close()
 
     server = await asyncio.start_server(accept, "127.0.0.1", 0)
-    listener = Mute(server)
+    listener = SilentServer(server)
     try:
         yield listener
     finally:
@@ -54,24 +54,24 @@ async def mute() -> AsyncIterator[Mute]:
         await server.wait_closed()
 
 
-async def hanging(provider: FakeProvider, daemon: Daemon) -> None:
-    """Wait until the run that hangs is under way: it was sent, and has not been given up."""
+async def wait_for_hanging_run(provider: FakeProvider, daemon: Daemon) -> None:
+    """Wait until the hanging run is in progress: its request was sent, and it has not ended."""
 
     async def look() -> bool | None:
         return provider.request_count("sim-stall") > 0 or None
 
     await poll_until(look, 60, lambda: daemon.stderr)
-    assert [] == daemon.log_lines("run", canary="hanging")
+    assert [] == daemon.log_lines("run finished", canary="hanging")
 
 
-def config(provider: FakeProvider, hook: FakeReceiver, collector: Mute | None) -> dict[str, Any]:
-    """Return a configuration with a canary that hangs and one whose failure is paged at once."""
+def config(provider: FakeProvider, hook: FakeReceiver, collector: SilentServer | None) -> dict[str, Any]:
+    """Return a configuration with a canary that hangs and one whose failure is notified at once."""
     often = {"target": "sim", "every": "2s", "retry": {"max_attempts": 1}}
-    for_long = {"headers": "19s", "first_token": "19s", "stall": "19s", "total": "19s"}
+    long_timeouts = {"headers": "19s", "first_token": "19s", "stall": "19s", "total": "19s"}
     return {
         "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
         "canaries": {
-            "hanging": {"target": "sim", "model": "sim-stall", "every": "20s", "timeouts": for_long},
+            "hanging": {"target": "sim", "model": "sim-stall", "every": "20s", "timeouts": long_timeouts},
             "failing": {**often, "model": MODEL},
         },
         "alerts": {
@@ -83,23 +83,23 @@ def config(provider: FakeProvider, hook: FakeReceiver, collector: Mute | None) -
     }
 
 
-async def test_a_run_under_way_is_cancelled_and_is_no_failure(tmp_path: Path) -> None:
-    """A run that hangs at SIGTERM ends without an outcome: no failed run, no alert, and the endpoint sees it leave."""
+async def test_a_run_in_progress_is_cancelled_and_does_not_count_as_a_failure(tmp_path: Path) -> None:
+    """A run that hangs at SIGTERM ends without an outcome: no failed run is stored and no alert fires."""
     async with FakeProvider() as provider, FakeReceiver() as hook:
         async with Daemon(tmp_path, config(provider, hook, None)) as daemon:
-            await hanging(provider, daemon)
+            await wait_for_hanging_run(provider, daemon)
             ended = await daemon.terminate()
         assert 0 == ended.code
         assert DRAIN > ended.seconds
-        assert [] == daemon.log_lines("run", canary="hanging")
+        assert [] == daemon.log_lines("run finished", canary="hanging")
         assert [] == daemon.query("SELECT kind FROM runs WHERE canary = 'hanging' OR failed")
         assert [] == daemon.query("SELECT * FROM incidents")
         assert [] == hook.deliveries
         assert [] == daemon.logged_problems
 
 
-async def test_a_receiver_that_hangs_does_not_hold_up_the_end_and_its_page_is_kept(tmp_path: Path) -> None:
-    """The page that was on its way at SIGTERM goes out, under the same id, at the next start."""
+async def test_a_hanging_receiver_does_not_delay_the_exit_and_its_notification_is_kept(tmp_path: Path) -> None:
+    """The notification in delivery at SIGTERM is sent at the next start, under the same id."""
     async with FakeProvider("500") as provider, FakeReceiver(HANG) as hook:
         async with Daemon(tmp_path, config(provider, hook, None)) as daemon:
             await hook.wait_for_deliveries(1)
@@ -115,12 +115,12 @@ async def test_a_receiver_that_hangs_does_not_hold_up_the_end_and_its_page_is_ke
         assert [("alert.fired", first.id)] == hook.accepted_notifications()
 
 
-async def test_a_collector_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -> None:
-    """Telemetry that nobody takes is given up, and this is said."""
-    async with FakeProvider() as provider, FakeReceiver() as hook, mute() as collector:
+async def test_a_hanging_collector_does_not_delay_the_exit(tmp_path: Path) -> None:
+    """Telemetry that cannot be exported is dropped, and the log says so."""
+    async with FakeProvider() as provider, FakeReceiver() as hook, silent_server() as collector:
         async with Daemon(tmp_path, config(provider, hook, collector)) as daemon:
             async with asyncio.timeout(60):
-                await collector.asked.wait()
+                await collector.got_data.wait()
             ended = await daemon.terminate()
         assert 0 == ended.code
         assert DRAIN > ended.seconds
@@ -128,17 +128,17 @@ async def test_a_collector_that_hangs_does_not_hold_up_the_end(tmp_path: Path) -
 
 
 @pytest.mark.parametrize("signals", [1, 2])
-async def test_all_that_can_hang_at_once_does_not_hold_up_the_end(tmp_path: Path, signals: int) -> None:
-    """A run, a receiver and a collector that hang: it ends in time; a second signal does not wait even for that."""
-    async with FakeProvider("500") as provider, FakeReceiver(always=HANG) as hook, mute() as collector:
+async def test_everything_hanging_at_once_does_not_delay_the_exit(tmp_path: Path, signals: int) -> None:
+    """With a hanging run, receiver and collector the daemon exits in time; a second signal ends it at once."""
+    async with FakeProvider("500") as provider, FakeReceiver(always=HANG) as hook, silent_server() as collector:
         async with Daemon(tmp_path, config(provider, hook, collector)) as daemon:
             await hook.wait_for_deliveries(1, within=60)
             async with asyncio.timeout(60):
-                await collector.asked.wait()
-            await hanging(provider, daemon)
+                await collector.got_data.wait()
+            await wait_for_hanging_run(provider, daemon)
             if signals == 2:
                 daemon.send_sigterm()
-                await daemon.wait_for_log("stopping")
+                await daemon.wait_for_log("daemon stopping")
             ended = await daemon.terminate()
         assert (0 if signals == 1 else 130) == ended.code
         assert DRAIN > ended.seconds
@@ -146,12 +146,12 @@ async def test_all_that_can_hang_at_once_does_not_hold_up_the_end(tmp_path: Path
         assert {"failing"} == {line["subject"] for line in daemon.log_lines("alert fired")}
 
 
-async def test_what_is_due_when_the_end_comes_is_still_sent(tmp_path: Path) -> None:
-    """The receiver is slow and well: a page that is born while the daemon stops goes out before it is gone."""
+async def test_a_notification_due_during_shutdown_is_still_sent(tmp_path: Path) -> None:
+    """A notification that is created while the daemon stops is sent before it exits."""
     async with FakeProvider() as provider, FakeReceiver(always=Reply(204)) as hook:
         async with Daemon(tmp_path, config(provider, hook, None)) as daemon:
-            await daemon.wait_for_log("run", 1, canary="failing", outcome="ok")
+            await daemon.wait_for_log("run finished", 1, canary="failing", outcome="ok")
             provider.set_fault("500")
-            await daemon.wait_for_log("run", 1, canary="failing", outcome="failed")
+            await daemon.wait_for_log("run finished", 1, canary="failing", outcome="failed")
             assert 0 == (await daemon.terminate()).code
         assert ["alert.fired"] == [delivery.json["type"] for delivery in hook.accepted]

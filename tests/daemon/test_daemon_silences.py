@@ -1,4 +1,4 @@
-"""Alerts seen and muted from the command line, and the heartbeat of a daemon that gets on."""
+"""Alerts listed and silenced from the command line, and the heartbeat of a healthy daemon."""
 
 from pathlib import Path
 
@@ -7,8 +7,8 @@ from support.servers.provider import MODEL, FakeProvider
 from support.servers.receiver import SECRET, FakeReceiver
 
 
-async def test_a_silence_holds_back_a_page_until_it_is_ended(tmp_path: Path) -> None:
-    """Made before the outage by one verb, ended by another: still bad, so it pages then; it is kept over a restart."""
+async def test_a_silence_suppresses_a_notification_until_it_is_deleted(tmp_path: Path) -> None:
+    """A silence survives a restart; an alert still firing when the silence is deleted is notified then."""
     async with FakeProvider("ok") as provider, FakeReceiver() as hook, FakeReceiver() as monitor:
         config = {
             "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
@@ -29,7 +29,7 @@ async def test_a_silence_holds_back_a_page_until_it_is_ended(tmp_path: Path) -> 
             await daemon.wait_for_log("alert fired", alert="Down")
             await daemon.terminate()
             await daemon.start()
-            await daemon.wait_for_log("run", 3, canary="chat", outcome="failed")
+            await daemon.wait_for_log("run finished", 3, canary="chat", outcome="failed")
             assert [] == [one for one in hook.accepted_notifications() if one[0] == "alert.fired"]
 
             at = ("--url", await address(daemon))
@@ -43,8 +43,8 @@ async def test_a_silence_holds_back_a_page_until_it_is_ended(tmp_path: Path) -> 
             await monitor.wait_for_deliveries(1)
 
 
-async def test_a_daemon_that_is_not_there_is_said_in_words(tmp_path: Path) -> None:
-    """And a bad matcher, in the daemon's words; no traceback."""
+async def test_an_unreachable_daemon_and_an_invalid_matcher_are_reported(tmp_path: Path) -> None:
+    """The command prints one sentence and no traceback; for a matcher it is the daemon's message."""
     said = await run_command("alerts", "--url", "http://127.0.0.1:9")
     assert 1 == said.code
     assert said.stderr.startswith("streamcanary: no daemon answers at http://127.0.0.1:9")
@@ -59,6 +59,6 @@ async def test_a_daemon_that_is_not_there_is_said_in_words(tmp_path: Path) -> No
 
 
 async def address(daemon: Daemon) -> str:
-    """Return where the daemon's API is."""
+    """Return the address of the daemon's API."""
     served = await daemon.wait_for_log("health is served")
     return f"http://127.0.0.1:{served['port']}"

@@ -142,7 +142,7 @@ async def test_a_port_in_use_costs_the_health_pages_and_not_the_canaries(tmp_pat
         line = await daemon.wait_for_log("health is not served")
         assert f"cannot listen on 127.0.0.1 port {taken} (Address already in use)" in line["message"]
         assert "warning" == line["level"]
-        await daemon.wait_for_log("run", 2, canary="chat")
+        await daemon.wait_for_log("run finished", 2, canary="chat")
         assert 0 == (await daemon.terminate()).code
         assert "5up3rs3cr3t" not in daemon.stderr
     finally:

@@ -37,12 +37,12 @@ async def export_an_outage(folder: Path, provider: FakeProvider, collector: Coll
     otlp = {"endpoint": collector.otlp_endpoint, "interval": "1s"}
     async with Daemon(folder, config(provider, otlp=otlp, resource={"service.namespace": "llm"})) as daemon:
         assert daemon.has_mapped_file(EXPORTER)
-        await daemon.wait_for_log("run", canary="changing", outcome="ok")
+        await daemon.wait_for_log("run finished", canary="changing", outcome="ok")
         await collector.points(names.RUNS.name, within=60)
         provider.set_fault("cut")
         for canary in ("steady", "rescued", "failed-over"):
-            await daemon.wait_for_log("run", 2, canary=canary)
-        await daemon.wait_for_log("run", 2, canary="changing", outcome="failed")
+            await daemon.wait_for_log("run finished", 2, canary=canary)
+        await daemon.wait_for_log("run finished", 2, canary="changing", outcome="failed")
         assert 0 == (await daemon.terminate()).code
     return daemon
 
@@ -52,7 +52,11 @@ async def test_the_collector_receives_every_run_as_a_tree_and_as_numbers(tmp_pat
     """Each run that the log tells of has arrived whole, the last ones at SIGTERM; spans and metrics agree."""
     async with FakeProvider() as provider, Collector(tmp_path) as collector:
         daemon = await export_an_outage(tmp_path / "daemon", provider, collector)
-        runs = {line["trace_id"]: line for line in daemon.log_lines("run") if line["outcome"] != OutcomeKind.SKIPPED}
+        runs = {
+            line["trace_id"]: line
+            for line in daemon.log_lines("run finished")
+            if line["outcome"] != OutcomeKind.SKIPPED
+        }
         await collector.spans(len(runs), name=names.RUN_SPAN)
         spans = await collector.spans()
         await poll_until(lambda: all_are_counted(collector, len(runs)), 20, lambda: f"{len(runs)} runs, not counted")
@@ -211,7 +215,7 @@ def check_beginnings(history: list[Point]) -> None:
 async def test_without_an_endpoint_nothing_is_exported_and_nothing_said(tmp_path: Path) -> None:
     """No exporter is loaded, and stderr has lines of our own rooms only, none of them a complaint."""
     async with FakeProvider() as provider, Daemon(tmp_path / "daemon", config(provider)) as daemon:
-        await daemon.wait_for_log("run", 2, canary="steady")
+        await daemon.wait_for_log("run finished", 2, canary="steady")
         assert not daemon.has_mapped_file(EXPORTER)
         assert 0 == (await daemon.terminate()).code
     assert {"streamcanary"} == {line["logger"].partition(".")[0] for line in daemon.log}
