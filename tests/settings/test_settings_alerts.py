@@ -97,7 +97,7 @@ EXPLAINS = f"{OWN_NAME}: TargetRejected mutes what it explains"
             "{measure: slow, match: ['tier=\"prod\"']}",
             [
                 (
-                    ":24: alerts.rules.X.measure: a: no slo, so no run is ever slow; give them one, such as "
+                    ":24: alerts.rules.X.measure: a: no slo, so no run is ever slow; add one, such as "
                     "slo: {first_token: 2s}"
                 )
             ],
@@ -106,8 +106,8 @@ EXPLAINS = f"{OWN_NAME}: TargetRejected mutes what it explains"
             "{measure: duration, limit: 24s}",
             [
                 (
-                    ":41: alerts.rules.X.limit: 24s is never exceeded: a and b would have failed by then, after 24s by "
-                    "their timeouts; write less than that"
+                    ":41: alerts.rules.X.limit: 24s is never exceeded: the timeouts end runs of a and b after 24s; "
+                    "write less than that"
                 )
             ],
         ),
@@ -115,8 +115,8 @@ EXPLAINS = f"{OWN_NAME}: TargetRejected mutes what it explains"
             "{measure: max_gap, limit: 20s}",
             [
                 (
-                    ":40: alerts.rules.X.limit: 20s is never exceeded: a and b would have failed by then, after 15s by "
-                    "their timeouts; write less than that"
+                    ":40: alerts.rules.X.limit: 20s is never exceeded: the timeouts end runs of a and b after 15s; "
+                    "write less than that"
                 )
             ],
         ),
@@ -166,7 +166,7 @@ EXPLAINS = f"{OWN_NAME}: TargetRejected mutes what it explains"
             "{match: ['canary=\"a\"', 'team=\"x\"', 'tier=~\"p\"']}",
             [
                 (
-                    ":37: alerts.rules.X.match[1]: matches no canary: there is no label team; they have canary, "
+                    ":37: alerts.rules.X.match[1]: matches no canary: there is no label team; known labels: canary, "
                     "provider, target and tier"
                 ),
                 ":49: alerts.rules.X.match[2]: matches no canary: tier is prod or test",
@@ -174,7 +174,7 @@ EXPLAINS = f"{OWN_NAME}: TargetRejected mutes what it explains"
         ),
         (
             "{match: ['canary=\"a\"', 'tier=\"test\"']}",
-            [":15: alerts.rules.X.match: matches no canary: each of these matches one, and no canary all of them"],
+            [":15: alerts.rules.X.match: matches no canary: each matcher matches some, but no canary matches all of them"],
         ),
         # ---- other kinds of values
         ('{enabled: "no"}', [":24: alerts.rules.X.enabled: must be true or false, not text"]),
@@ -227,7 +227,7 @@ def test_a_rule_of_its_own_that_is_called_nearly_like_a_built_in_one_is_a_warnin
     text = "  rules: {ReceiverFailed: {measure: first_attempts}, NoDataEurope: {detector: {type: no_data}}}\n"
     assert [
         (
-            "6:11: rules.ReceiverFailed: is a rule of its own beside the built-in ReceiverFailing; did you mean "
+            "6:11: rules.ReceiverFailed: is a new rule, not the built-in ReceiverFailing; did you mean "
             "ReceiverFailing? If not, rename it"
         )
     ] == config_warnings(tmp_path, text + RECEIVERS_YAML)

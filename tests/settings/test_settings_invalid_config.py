@@ -14,7 +14,7 @@ KEYS_OF_A_CANARY = (
     "renamed_from"
 )
 RECEIVER_TYPES = "'pagerduty', 'slack', 'webhook', 'apprise', 'alertmanager'"
-DOLLAR = "holds a ${ that is no reference to a variable; write ${NAME} or ${NAME:-default}, and $$ for a dollar sign"
+DOLLAR = "contains ${ without a valid variable reference; write ${NAME} or ${NAME:-default}, and $$ for a dollar sign"
 LABEL_NAME = "must be letters, digits and '_', not beginning with a digit, at most 128 characters"
 HEADER_NAME = "not the name of a header: letters, digits and !#$%&'*+-.^_`|~, at most 128 characters"
 HEADER_VALUE = "cannot stand in a header: it is one line of printable ASCII characters"
@@ -35,7 +35,7 @@ MESSAGES = {
         ":9:5: canaries.chat-mini.zeitzone: unknown key; did you mean timezone?",
     ],
     "duplicate-key": [
-        ":7:3: canaries.chat: the same key stands in line 4 already; keep one of them",
+        ":7:3: canaries.chat: duplicate key, first used in line 4; keep one of them",
     ],
     "unset-variable": [
         (
@@ -71,10 +71,10 @@ MESSAGES = {
         ": holds text, not a map; a configuration has sections such as targets: and canaries:",
     ],
     "no-canaries": [
-        ":3:1: canaries: needs at least one canary: there is nothing to watch",
+        ":3:1: canaries: needs at least one canary",
     ],
     "names": [
-        ":5:3: canaries.Chat.Mini: in the environment this name and chat-mini are both CHAT_MINI; rename one of them",
+        ":5:3: canaries.Chat.Mini: has the same variable name as chat-mini, CHAT_MINI; rename one of them",
         (
             ":6:3: canaries.chat mini: "
             "not a name: a name is letters, digits, '_', '-' and '.', beginning with a letter or digit"
@@ -147,7 +147,7 @@ MESSAGES = {
     "alerts": [
         ":8:37: alerts.rules.Typo.detector.failure: unknown key; did you mean failures?",
         ":10:19: alerts.receivers.pager.type: must be one of " + RECEIVER_TYPES,
-        ":11:5: alerts.receivers.hook: needs the key type, to say what it is",
+        ":11:5: alerts.receivers.hook: needs the key type, which selects its kind",
         (
             ":12:39: alerts.receivers.prom.urls[0]: "
             "must be an http:// or https:// address, such as https://example.com/hook"
@@ -156,7 +156,7 @@ MESSAGES = {
     "alerts-between": [
         (
             ":8:15: alerts.rules.Nobody.match[0]: "
-            "matches no canary: there is no label tier; they have canary, provider and target"
+            "matches no canary: there is no label tier; known labels: canary, provider and target"
         ),
         (
             ":10:37: alerts.rules.Slow.detector.over: "
@@ -174,10 +174,10 @@ MESSAGES = {
         ":9:69: canaries.chat.request.temperature: must be a finite number",
     ],
     "alias-bomb": [
-        ": has more than 50000 values, aliases followed",
+        ": has more than 50000 values with aliases expanded",
     ],
     "alias-loop": [
-        ": is nested more than 32 levels deep, aliases followed",
+        ": is nested more than 32 levels deep with aliases expanded",
     ],
     "several": [
         (
@@ -318,7 +318,7 @@ def test_variables_cannot_grow_the_configuration_without_bound(tmp_path: Path) -
     """What the variables add is counted."""
     path = tmp_path / "grown.yaml"
     path.write_text("a: [" + "'${X}', " * 40 + "]")
-    assert problems_of(path, {"X": "x" * 32768}) == [f"{path}:1:1: is larger than 1 MiB with its variables filled in"]
+    assert problems_of(path, {"X": "x" * 32768}) == [f"{path}:1:1: is larger than 1 MiB with its variables substituted"]
 
 
 def test_the_file_of_a_secret_must_hold_one(tmp_path: Path) -> None:

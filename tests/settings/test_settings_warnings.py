@@ -15,7 +15,7 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
             "  rules: {X: {}}\n",
             [
                 (
-                    "5:1: receivers: is empty, so nobody is told of any alert; add one, such as oncall: "
+                    "5:1: receivers: is empty, so no alert is sent; add a receiver, such as oncall: "
                     "{type: pagerduty, routing_key_file: PATH}"
                 )
             ],
@@ -23,11 +23,11 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
         ("  rules: {X: {enabled: false}}\n", []),
         (
             f"{RECEIVERS_YAML}  routes: []\n",
-            ["7:3: routes: is empty, and then every alert goes to every receiver; write a route, or leave the key out"],
+            ["7:3: routes: is empty, so every alert goes to every receiver; add a route, or remove the key"],
         ),
         (
             f"{RECEIVERS_YAML}  routes: [{{receivers: [hook]}}]\n",
-            ["6:115: receivers.mail: no route leads to it, so it is told of nothing; name it in a route"],
+            ["6:115: receivers.mail: no route names it, so it gets no alert; add it to a route"],
         ),
         (
             f"{RECEIVERS_YAML}  routes: [{{match: ['severity=\"pgae\"'], receivers: [hook]}}, {{receivers: [mail]}}]\n",
@@ -42,11 +42,11 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
             ),
             [
                 (
-                    "9:5: routes[1]: all that it matches goes to a route before it, as the first one wins; "
+                    "9:5: routes[1]: is never used: earlier routes match its alerts, and the first match wins; "
                     "move it up, or remove it"
                 ),
                 (
-                    "10:5: routes[2]: all that it matches goes to a route before it, as the first one wins; "
+                    "10:5: routes[2]: is never used: earlier routes match its alerts, and the first match wins; "
                     "move it up, or remove it"
                 ),
             ],
@@ -56,7 +56,7 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
             [
                 (
                     "7:3: routes: no route matches the alerts of CanaryEgressDown, TargetRejected (b), "
-                    "BudgetExhausted, NoData (b), ReceiverFailing and StoreFailing: nobody is told of them; end with a "
+                    "BudgetExhausted, NoData (b), ReceiverFailing and StoreFailing, so they are not sent; add a last "
                     "route that matches all, such as {receivers: [hook]}"
                 )
             ],
@@ -68,7 +68,7 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
             ),
             [
                 (
-                    "8:3: routes: no route matches the alerts of X: nobody is told of them; end with a route that "
+                    "8:3: routes: no route matches the alerts of X, so they are not sent; add a last route that "
                     "matches all, such as {receivers: [hook]}"
                 )
             ],
@@ -82,7 +82,7 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
             [
                 (
                     "7:69: maintenance.m.for: the window never closes: '* * * * *' opens it again after 1m at most, so "
-                    "nobody is ever told of what it matches; write less than that, or a cron that comes less often"
+                    "the alerts that it matches are never sent; write a shorter time, or a less frequent cron"
                 )
             ],
         ),
@@ -91,7 +91,7 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
             [
                 (
                     "7:70: maintenance.m.for: the window never closes: '0 0 * * *' opens it again after 1d at most, so "
-                    "nobody is ever told of what it matches; write less than that, or a cron that comes less often"
+                    "the alerts that it matches are never sent; write a shorter time, or a less frequent cron"
                 )
             ],
         ),
@@ -102,7 +102,7 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
         ),
         (
             f"{rule_yaml('{measure: slow}')}{RECEIVERS_YAML}",
-            ["6:24: rules.X.measure: a: no slo, so no run is ever slow; give them one, such as slo: {first_token: 2s}"],
+            ["6:24: rules.X.measure: a: no slo, so no run is ever slow; add one, such as slo: {first_token: 2s}"],
         ),
     ],
 )

@@ -1,4 +1,4 @@
-"""What a rule is said to do, against the rule itself: the real detectors, fed with random samples."""
+"""Forecasts of detectors, compared with the real detectors on random samples."""
 
 import time
 from bisect import bisect_right
@@ -33,48 +33,48 @@ NOISY: list[tuple[dict[str, Any], float]] = [
         0.13,
     ),
 ]
-"""Detectors, and an error rate at which they page so often that it can be counted."""
+"""Detectors, each with an error rate at which pages are frequent enough to count."""
 
 
-def expected(config: dict[str, Any], normal: float = 0.02) -> Forecast:
-    """Forecast what the detector does for ``chat``, one run each 30 s."""
-    return forecast_detector(DETECTOR.validate_python(config), CHAT, normal)
+def forecast(config: dict[str, Any], base_rate: float = 0.02) -> Forecast:
+    """Return the forecast of the detector for ``chat``, one run each 30 s."""
+    return forecast_detector(DETECTOR.validate_python(config), CHAT, base_rate)
 
 
 class Samples:
-    """The real detector, and one sample each 30 s."""
+    """The real detector with one sample each 30 s."""
 
     def __init__(self, config: dict[str, Any], seed: int) -> None:
-        self.judge = DETECTOR.validate_python(config).for_canary(CHAT)
+        self.detector = DETECTOR.validate_python(config).for_canary(CHAT)
         self.random = Random(seed)  # noqa: S311
         self.at, self.state, self.is_firing = NOON, None, False
 
     def feed(self, rate: float) -> bool:
         """Feed a sample that is bad at ``rate``; return whether the detector fires."""
         self.at += EVERY
-        verdict = self.judge.feed(self.state, bad=self.random.random() < rate, at=self.at, firing=self.is_firing)
-        self.state, self.is_firing = verdict.state, verdict.is_firing
+        result = self.detector.feed(self.state, bad=self.random.random() < rate, at=self.at, firing=self.is_firing)
+        self.state, self.is_firing = result.state, result.is_firing
         return self.is_firing
 
 
-def mean_delay(config: dict[str, Any], rate: float, times: int) -> float:
-    """Count the runs of many outages that begin after a long time without errors; return the mean time in seconds."""
+def mean_delay(config: dict[str, Any], rate: float, outages: int) -> float:
+    """Return the mean delay in seconds of ``outages`` that begin after a long time without errors."""
     samples = Samples(config, seed=3)
     for _ in range(200):
         samples.feed(0)
-    quiet, runs = samples.state, 0
+    healthy, runs = samples.state, 0
     at = samples.at
-    for _ in range(times):
-        samples.at, samples.state, samples.is_firing = at, quiet, False
+    for _ in range(outages):
+        samples.at, samples.state, samples.is_firing = at, healthy, False
         runs += 1
         while not samples.feed(rate):
             runs += 1
-    return (runs / times - 0.5) * EVERY
+    return (runs / outages - 0.5) * EVERY
 
 
 @pytest.mark.parametrize(("config", "rate"), NOISY)
-def test_false_pages_are_as_many_as_they_are(config: dict[str, Any], rate: float) -> None:
-    """Fed with samples at its base rate until it has paged 500 times, a detector does so as often as was said."""
+def test_false_pages_match_the_detector(config: dict[str, Any], rate: float) -> None:
+    """The forecast of false pages is within 10 % of 500 pages of the real detector at its base rate."""
     samples, pages, runs, fired = Samples(config, seed=7), 0, 0, False
     while pages < 500 and runs < 400_000:
         runs += 1
@@ -82,14 +82,14 @@ def test_false_pages_are_as_many_as_they_are(config: dict[str, Any], rate: float
         pages += fires and not fired
         fired = fires
     assert pages == 500
-    assert CLOSE(pages * MONTH_SECONDS / EVERY / runs, rel=0.1) == expected(config, rate).false_pages
+    assert CLOSE(pages * MONTH_SECONDS / EVERY / runs, rel=0.1) == forecast(config, rate).false_pages
 
 
-@pytest.mark.parametrize(("config", "normal"), NOISY)
+@pytest.mark.parametrize(("config", "base_rate"), NOISY)
 @pytest.mark.parametrize("rate", ERROR_RATES)
-def test_delays_are_as_long_as_they_are(config: dict[str, Any], normal: float, rate: float) -> None:
-    """Over many outages at each rate, the mean delay is as was said, within a tenth."""
-    delay = expected(config, normal).detection_delays[ERROR_RATES.index(rate)]
+def test_delays_match_the_detector(config: dict[str, Any], base_rate: float, rate: float) -> None:
+    """The forecast delay is within 10 % of the mean delay of the real detector over many outages."""
+    delay = forecast(config, base_rate).detection_delays[ERROR_RATES.index(rate)]
     assert CLOSE(mean_delay(config, rate, 1 if rate == 1 else 1500), rel=0.1) == delay
 
 
@@ -104,55 +104,55 @@ def test_delays_are_as_long_as_they_are(config: dict[str, Any], normal: float, r
         {"type": "burn_rate", "objective": "99%"},
     ],
 )
-def test_it_resolves_at_the_run_that_was_said(config: dict[str, Any]) -> None:
-    """After an outage that has filled every window, to the run; or the one beside it, if windows are kept in parts."""
+def test_the_run_of_the_resolve_matches_the_detector(config: dict[str, Any]) -> None:
+    """The detector resolves at the forecast run after a long outage; ``burn_rate`` may differ by one run."""
     samples = Samples(config, seed=1)
     for _ in range(1100):
         samples.feed(1)
     runs = 1
     while samples.feed(0):
         runs += 1
-    said = expected(config)
-    assert abs(said.runs_to_resolve - runs) <= (config["type"] == "burn_rate")
-    assert (said.runs_to_resolve - 0.5) * EVERY == said.seconds_to_resolve
+    predicted = forecast(config)
+    assert abs(predicted.runs_to_resolve - runs) <= (config["type"] == "burn_rate")
+    assert (predicted.runs_to_resolve - 0.5) * EVERY == predicted.seconds_to_resolve
 
 
-def test_what_is_too_rare_to_be_counted_is_still_right() -> None:
-    """Four of four runs at 0.1 % of errors are what the chain of ``consecutive`` says: one page in a million years."""
-    ratio = expected({"type": "ratio", "over": "4 runs", "threshold": "100%", "min_samples": 4}, 0.001)
-    chain = expected({"type": "consecutive", "failures": 4}, 0.001)
-    assert chain.false_pages < 1e-7
-    assert CLOSE(chain.false_pages, rel=0.05) == ratio.false_pages
+def test_very_rare_pages_are_forecast_correctly() -> None:
+    """The simulated ``ratio`` of four of four runs equals the exact ``consecutive`` of four at an error rate of 0.1 %."""
+    ratio = forecast({"type": "ratio", "over": "4 runs", "threshold": "100%", "min_samples": 4}, 0.001)
+    exact = forecast({"type": "consecutive", "failures": 4}, 0.001)
+    assert exact.false_pages < 1e-7
+    assert CLOSE(exact.false_pages, rel=0.05) == ratio.false_pages
 
 
-def test_a_delay_that_is_too_long_to_be_counted_is_still_right() -> None:
-    """Ten of ten runs at 20 % of errors, a decade later, are what the chain of ``consecutive`` says."""
-    ratio = expected({"type": "ratio", "over": "10 runs", "threshold": "100%"})
-    chain = expected({"type": "consecutive", "failures": 10})
-    assert chain.detection_delays[0] > 10 * 365 * 86400
-    assert CLOSE(chain.detection_delays[0], rel=0.1) == ratio.detection_delays[0]
+def test_a_very_long_delay_is_forecast_correctly() -> None:
+    """The simulated ``ratio`` of ten of ten runs equals the exact ``consecutive`` of ten at an error rate of 20 %."""
+    ratio = forecast({"type": "ratio", "over": "10 runs", "threshold": "100%"})
+    exact = forecast({"type": "consecutive", "failures": 10})
+    assert exact.detection_delays[0] > 10 * 365 * 86400
+    assert CLOSE(exact.detection_delays[0], rel=0.1) == ratio.detection_delays[0]
 
 
-def test_the_known_figures() -> None:
-    """One run each 30 s: delays at 20, 50 and 100 % of errors in seconds, and false pages a month at 2 %.
+def test_known_values_are_forecast() -> None:
+    """Delays in seconds at error rates of 20, 50 and 100 %, and false pages a month at 2 %, have the known values.
 
     The delays of the first three can be checked by hand.
     """
-    figures = {
-        "three": expected({"type": "consecutive"}),
-        "six of twenty": expected({"type": "ratio", "over": "20 runs", "threshold": "30%"}),
-        "half of 5m": expected({"type": "ratio", "over": "5m", "threshold": "50%"}),
-        "spike": expected({"type": "spike"}),
-        "burn rate": expected({"type": "burn_rate", "objective": "99%"}),
+    forecasts = {
+        "three": forecast({"type": "consecutive"}),
+        "six of twenty": forecast({"type": "ratio", "over": "20 runs", "threshold": "30%"}),
+        "half of 5m": forecast({"type": "ratio", "over": "5m", "threshold": "50%"}),
+        "spike": forecast({"type": "spike"}),
+        "burn rate": forecast({"type": "burn_rate", "objective": "99%"}),
     }
-    assert {name: [round(delay) for delay in figure.detection_delays] for name, figure in figures.items()} == {
+    assert {name: [round(delay) for delay in one.detection_delays] for name, one in forecasts.items()} == {
         "three": CLOSE([4635, 405, 75], abs=1),
         "six of twenty": CLOSE([1601, 341, 162], rel=0.1),
         "half of 5m": CLOSE([3531, 322, 134], rel=0.1),
         "spike": CLOSE([1212, 303, 134], rel=0.02),
         "burn rate": CLOSE([2709, 1038, 510], rel=0.1),
     }
-    assert {name: figure.false_pages for name, figure in figures.items()} == {
+    assert {name: one.false_pages for name, one in forecasts.items()} == {
         "three": CLOSE(0.68, rel=0.01),
         "six of twenty": CLOSE(0.046, rel=0.1),
         "half of 5m": CLOSE(0.03, rel=0.1),
@@ -161,12 +161,12 @@ def test_the_known_figures() -> None:
     }
 
 
-def test_a_spike_is_held_against_its_own_normal() -> None:
-    """It says what is normal; the others are held against what they are told."""
+def test_a_spike_uses_its_own_normal_as_base_rate() -> None:
+    """A ``spike`` ignores the given base rate, and the other detectors use it."""
     spike = {"type": "spike", "normal": "4%", "spike": "40%"}
-    assert expected(spike, 0.5) == expected(spike, 0.01)
-    assert expected(spike).base_rate == 0.04
-    assert expected({"type": "consecutive"}, 0.01).base_rate == 0.01
+    assert forecast(spike, 0.5) == forecast(spike, 0.01)
+    assert forecast(spike).base_rate == 0.04
+    assert forecast({"type": "consecutive"}, 0.01).base_rate == 0.01
 
 
 @pytest.mark.parametrize(
@@ -181,12 +181,12 @@ def test_a_spike_is_held_against_its_own_normal() -> None:
     ],
 )
 def test_no_detector_takes_long_to_forecast(config: dict[str, Any]) -> None:
-    """However wide its window, however rare or common what it looks for."""
+    """A forecast takes less than 10 s of CPU time for extreme windows, thresholds and rates."""
     before = time.process_time()
-    said = expected(config)
+    predicted = forecast(config)
     assert time.process_time() - before < 10
-    assert [] == [delay for delay in said.detection_delays if delay < EVERY / 2]
-    assert said.false_pages >= 0
+    assert [] == [delay for delay in predicted.detection_delays if delay < EVERY / 2]
+    assert predicted.false_pages >= 0
 
 
 OFFICE = Cron.parse("*/10 9-17 * * 1-5", "Europe/Berlin")
@@ -194,10 +194,10 @@ OFFICE = Cron.parse("*/10 9-17 * * 1-5", "Europe/Berlin")
 
 @pytest.mark.parametrize("rate", ERROR_RATES)
 @pytest.mark.parametrize("config", [{"type": "consecutive", "failures": 3}, {"type": "spike"}], ids=str)
-def test_a_canary_by_cron_is_judged_on_its_own_schedule(config: dict[str, Any], rate: float) -> None:
-    """Outages begin at any moment, at night too, and the real detector sees the real points; within 10 %."""
+def test_delays_of_a_cron_canary_match_the_detector(config: dict[str, Any], rate: float) -> None:
+    """The forecast is within 10 % of the real detector on cron times, for outages that begin at any moment."""
     canary = msgspec.structs.replace(CHAT, interval=OFFICE.interval, cron=OFFICE)
-    judge = DETECTOR.validate_python(config).for_canary(canary)
+    detector = DETECTOR.validate_python(config).for_canary(canary)
     points = [NOON]
     while points[-1] < NOON + 12 * 7 * 86400:
         points.append(OFFICE.nth_run_after(points[-1], 1))
@@ -206,17 +206,17 @@ def test_a_canary_by_cron_is_judged_on_its_own_schedule(config: dict[str, Any], 
         begun = NOON + random.random() * 4 * 7 * 86400
         state = None
         for point in points[bisect_right(points, begun) :]:
-            verdict = judge.feed(state, bad=random.random() < rate, at=point, firing=False)
-            state = verdict.state
-            if verdict.is_firing:
+            result = detector.feed(state, bad=random.random() < rate, at=point, firing=False)
+            state = result.state
+            if result.is_firing:
                 delays.append(point - begun)
                 break
-    said = forecast_detector(DETECTOR.validate_python(config), canary, 0.02).detection_delays[ERROR_RATES.index(rate)]
-    assert CLOSE(sum(delays) / len(delays), rel=0.1) == said
+    predicted = forecast_detector(DETECTOR.validate_python(config), canary, 0.02)
+    assert CLOSE(sum(delays) / len(delays), rel=0.1) == predicted.detection_delays[ERROR_RATES.index(rate)]
 
 
-def test_false_pages_of_a_canary_by_cron_are_those_of_the_runs_that_it_has() -> None:
-    """And not of the ones that it would have at its usual pace."""
+def test_false_pages_of_a_cron_canary_count_its_actual_runs() -> None:
+    """False pages are proportional to the mean interval of a cron schedule, not to its median interval."""
     canary = msgspec.structs.replace(CHAT, interval=OFFICE.interval, cron=OFFICE)
     detector = DETECTOR.validate_python({"type": "consecutive", "failures": 2})
     always = forecast_detector(detector, msgspec.structs.replace(CHAT, interval=600.0), 0.02)

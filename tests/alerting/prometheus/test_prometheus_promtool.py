@@ -1,4 +1,4 @@
-"""The exported rules and our own engine see the same runs, and fire at the same time."""
+"""The exported rules and the alert engine fire at the same time for the same runs."""
 
 from itertools import pairwise
 from pathlib import Path
@@ -23,7 +23,7 @@ pytestmark = pytest.mark.real("promtool")
 EVERY = 30.0
 CHAT = Canary(name="chat", target="openai", provider="openai", interval=EVERY, timeout=20.0)
 LATEST = EVERY + SCRAPE
-"""Seconds by which the two may differ: one run more or less, and until it is scraped."""
+"""The tolerance in seconds: one run and one scrape."""
 
 RATIO = {"type": "ratio", "over": "5m", "threshold": "50%", "min_samples": 5}
 HELD = {**RATIO, "for": "2m"}
@@ -33,7 +33,7 @@ SILENT = {"type": "no_data", "runs": 3}
 
 
 def outcomes(values: str) -> list[Outcome]:
-    """Let runs happen, one each 30 s from second 3 on."""
+    """Return the outcomes of ``values``, one each 30 s from second 3 on."""
     return [
         word.to_outcome(CHAT, number, 3 + EVERY * number)
         for number, word in enumerate(parse_values(values))
@@ -41,8 +41,8 @@ def outcomes(values: str) -> list[Outcome]:
     ]
 
 
-def ours(config: AlertsConfig, runs: list[Outcome], until: float) -> list[float]:
-    """Return when our engine begins to fire, in seconds after the start."""
+def engine_firing_times(config: AlertsConfig, runs: list[Outcome], until: float) -> list[float]:
+    """Return the times at which the alert engine begins to fire, in seconds after the start."""
     changes: list[Incident] = []
     replay = Replay(Engine(config, "default", [CHAT]), 0.0, on_incident_change=changes.append)
     for run in runs:
@@ -52,12 +52,12 @@ def ours(config: AlertsConfig, runs: list[Outcome], until: float) -> list[float]
 
 
 def agree(first: float | None, second: float | None) -> bool:
-    """Tell whether both fire, and about the same time, or neither does."""
+    """Return whether both fire within the tolerance, or neither fires."""
     return first is second is None or (first is not None and second is not None and abs(first - second) <= LATEST)
 
 
 def random_values(seed: int, length: int) -> str:
-    """Make up a good time, an outage of some error rate and several kinds of faults, and a good time again."""
+    """Return random values: good runs, an outage with a random error rate and mixed faults, and good runs again."""
     random = Random(seed)  # noqa: S311 - the same each time
     rate = random.choice([0.3, 0.5, 0.8, 1.0])
     begin = random.randrange(12, length // 2)
@@ -97,14 +97,17 @@ SILENCES = {
     ids=["ratio", "ratio for 2m", "burn_rate", "burn_rate of the workbook", "no_data"],
 )
 def test_both_fire_at_the_same_time(detector, scenes, tmp_path: Path, monkeypatch) -> None:
-    """Within one run and one scrape: the first time that each fires in outages of all kinds; and neither does alone."""
+    """Prometheus and the engine first fire within one run and one scrape of each other, or neither fires."""
     config = alerts(rules={"Watched": {"detector": detector}}, receivers={})
     runs = {name: outcomes(values) for name, values in scenes.items()}
     until = {name: EVERY * len(parse_values(values)) for name, values in scenes.items()}
     series = {name: scraped_series(CHAT, runs[name], until[name], monkeypatch) for name in scenes}
-    theirs = firing_times(tmp_path, export_rules(config, "default", [CHAT]), "Watched", series)
+    prometheus = firing_times(tmp_path, export_rules(config, "default", [CHAT]), "Watched", series)
     compared = {
-        name: (next(iter(ours(config, runs[name], until[name])), None), next(iter(theirs[name]), None))
+        name: (
+            next(iter(engine_firing_times(config, runs[name], until[name])), None),
+            next(iter(prometheus[name]), None),
+        )
         for name in scenes
     }
     assert {True, False} == {first is None for first, _ in compared.values()}
@@ -112,33 +115,35 @@ def test_both_fire_at_the_same_time(detector, scenes, tmp_path: Path, monkeypatc
 
 
 def test_both_fire_at_the_same_time_when_the_daemon_restarts(tmp_path: Path, monkeypatch) -> None:
-    """Its counters begin anew in the middle of an outage; what was counted before is not lost."""
+    """A reset of the counters during an outage loses no count."""
     config = alerts(rules={"Watched": {"detector": {**RATIO, "threshold": "40%"}}}, receivers={})
     runs = outcomes("ok x20 stalled x3 rate_limited x17 ok x5")
     series = scraped_series(CHAT, runs, 1350, monkeypatch, restart=690)
-    theirs = firing_times(tmp_path, export_rules(config, "default", [CHAT]), "Watched", {"restart": series})
-    assert agree(next(iter(ours(config, runs, 1350))), next(iter(theirs["restart"])))
+    prometheus = firing_times(tmp_path, export_rules(config, "default", [CHAT]), "Watched", {"restart": series})
+    assert agree(next(iter(engine_firing_times(config, runs, 1350))), next(iter(prometheus["restart"])))
 
 
 def test_a_ratio_that_hovers_about_its_threshold_fires_once_in_both(tmp_path: Path, monkeypatch) -> None:
-    """Above half the threshold Prometheus, too, goes on to fire."""
+    """Prometheus, like the engine, keeps firing above half the threshold."""
     config = alerts(rules={"Watched": {"detector": RATIO}}, receivers={})
     values = "ok x20 stalled x5 ok x5 " + "stalled x4 ok x6 stalled x6 ok x4 " * 3 + "ok x15"
     runs, until = outcomes(values), EVERY * len(parse_values(values))
     series = scraped_series(CHAT, runs, until, monkeypatch)
-    theirs = firing_times(tmp_path, export_rules(config, "default", [CHAT]), "Watched", {"hovering": series})[
-        "hovering"
-    ]
-    assert 1 == len(ours(config, runs, until))
-    assert [SCRAPE] * (len(theirs) - 1) == [after - before for before, after in pairwise(theirs)]
-    assert theirs[-1] < until
+    rules = export_rules(config, "default", [CHAT])
+    prometheus = firing_times(tmp_path, rules, "Watched", {"hovering": series})["hovering"]
+    assert 1 == len(engine_firing_times(config, runs, until))
+    assert [SCRAPE] * (len(prometheus) - 1) == [after - before for before, after in pairwise(prometheus)]
+    assert prometheus[-1] < until
 
 
-def test_a_page_of_prometheus_counts_as_ours_does(tmp_path: Path, monkeypatch) -> None:
-    """Labels and annotations: the fields of our templates that Prometheus can know have their values."""
+def test_an_alert_of_prometheus_has_labels_annotations_and_counts(tmp_path: Path, monkeypatch) -> None:
+    """The template fields that Prometheus can fill have the same values as in the engine."""
     rule = {
         "match": ['tier="prod"'],
-        "detector": {**RATIO, "over": "310s"},  # begins between two scrapes: Prometheus 3 leaves out one at the start
+        "detector": {
+            **RATIO,
+            "over": "310s",
+        },  # starts between two scrapes: Prometheus 3 excludes a sample at the start
         "labels": {"severity": "page", "note": "{{ 7*7 }}"},
         "annotations": {
             "summary": "{alert}: {canary} of {target} ({provider}), {bad} of {total}, {{{{sic}}}} {message}"
@@ -160,9 +165,9 @@ def test_a_page_of_prometheus_counts_as_ours_does(tmp_path: Path, monkeypatch) -
         },
         "exp_annotations": {"summary": "Watched: chat of openai (openai), 10 of 10, {{sic}} [message]"},
     }
-    asked = [{"eval_time": "20m", "alertname": "Watched", "exp_alerts": [expected]}]
-    code, said = run_tests(tmp_path, rules, [{"interval": "15s", "input_series": series, "alert_rule_test": asked}])
-    assert 0 == code, said
+    tests = [{"eval_time": "20m", "alertname": "Watched", "exp_alerts": [expected]}]
+    code, output = run_tests(tmp_path, rules, [{"interval": "15s", "input_series": series, "alert_rule_test": tests}])
+    assert 0 == code, output
 
 
 @pytest.mark.parametrize(
@@ -170,10 +175,10 @@ def test_a_page_of_prometheus_counts_as_ours_does(tmp_path: Path, monkeypatch) -
     [RATIO, HELD, SHORT, BURN, SILENT, {"type": "spike"}, {"type": "consecutive"}, {**RATIO, "over": "20 runs"}],
     ids=str,
 )
-def test_promtool_finds_nothing_wrong(detector, tmp_path: Path) -> None:
-    """Whatever the detector, and whatever the names of canaries and rules look like."""
+def test_promtool_accepts_the_rule_file(detector, tmp_path: Path) -> None:
+    """The rule file is valid for each detector, and for unusual names of canaries, rules and instances."""
     fleet = [CHAT, structs.replace(CHAT, name="chat.2", interval=60.0, labels={"tier": "prod"})]
     rules = {"Odd.rule-1": {"detector": detector}, "Some": {"detector": detector, "match": ['tier=~"prod|test"']}}
-    code, said = check_rules(tmp_path, export_rules(alerts(rules=rules), 'of "mine"\n', fleet))
-    assert 0 == code, said
-    assert "duplicate" not in said
+    code, output = check_rules(tmp_path, export_rules(alerts(rules=rules), 'of "mine"\n', fleet))
+    assert 0 == code, output
+    assert "duplicate" not in output

@@ -1,4 +1,4 @@
-"""Unit tests for rules: what values mean, what is compared, and what is refused."""
+"""Rule tests: the notation of runs, the comparison of alerts, and errors in a file."""
 
 import pytest
 from pydantic import ValidationError
@@ -13,19 +13,19 @@ RULE = {"detector": {"type": "consecutive", "failures": 3}, "labels": {"severity
 LABELS = {"canary": "chat", "target": "target", "provider": "provider", "severity": "page"}
 
 
-def a_file(*asked: dict, values: str = "ok x10 stalled x5", **more) -> TestFile:
-    """Write a file with one test of the rule ``Errors``, three in a row, for ``chat``: one run each 30 s."""
+def a_file(*tests: dict, values: str = "ok x10 stalled x5", **more) -> TestFile:
+    """Return a file with runs of ``chat`` each 30 s and ``tests`` of ``Errors``, which fires after three failures."""
     group = {
         "interval": "30s",
         "input_series": [{"series": "chat", "values": values}],
-        "alert_rule_test": [{"alertname": "Errors", **one} for one in asked],
+        "alert_rule_test": [{"alertname": "Errors", **test} for test in tests],
         **more.pop("group", {}),
     }
     return TestFile.model_validate({"alerts": {"rules": {"Errors": RULE}}, "tests": [group], **more})
 
 
 def failing(file: TestFile) -> list[float]:
-    """Return the times of the tests that fail."""
+    """Return the times in seconds of the failing tests."""
     return [failure.time for failure in run_tests(file, RulesUnderTest(file.alerts or alerts()))]
 
 
@@ -47,35 +47,35 @@ def failing(file: TestFile) -> list[float]:
     ],
     ids=str,
 )
-def test_a_word_is_a_run(values, expected) -> None:
-    """An outcome, a fault, a reason or ``_``, repeated as often in all as ``x`` says."""
+def test_each_word_is_a_run(values, expected) -> None:
+    """A word is an outcome, a fault, a skip reason or ``_``, and ``xN`` is the total number of runs."""
 
-    def spell(word) -> str | None:
+    def describe(word) -> str | None:
         return word and " ".join(filter(None, [word.kind.value, word.fault and word.fault.value, word.reason]))
 
     assert expected == [
-        spell(word) if word is None or not word.is_retried else word.kind.value for word in parse_values(values)
+        describe(word) if word is None or not word.is_retried else word.kind.value for word in parse_values(values)
     ]
 
 
 @pytest.mark.parametrize("kind", FaultKind)
-def test_every_fault_is_a_word(kind) -> None:
-    """And its run failed with that fault, in one attempt, blamed on whom it is always blamed on."""
+def test_every_fault_kind_is_a_word(kind) -> None:
+    """The run of a fault kind failed with that fault in one attempt."""
     [word] = parse_values(kind.value)
     outcome = word.to_outcome(CHAT, 1, 60.0)
     assert (OutcomeKind.FAILED, kind, 1) == (outcome.kind, outcome.fault.kind, len(outcome.attempts))
 
 
-def test_a_retried_run_is_ok_after_a_first_attempt_that_failed() -> None:
-    """The run has no fault, its first attempt has."""
+def test_a_retried_run_is_ok_after_a_failed_first_attempt() -> None:
+    """The first attempt has a fault, and the run has none."""
     [word] = parse_values("retried:rate_limited")
     outcome = word.to_outcome(CHAT, 0, 0.0)
     assert (OutcomeKind.OK, None) == (outcome.kind, outcome.fault)
     assert [FaultKind.RATE_LIMITED, None] == [one.fault and one.fault.kind for one in outcome.attempts]
 
 
-def test_times_can_be_given() -> None:
-    """They are what measures with a limit look at."""
+def test_times_in_brackets_are_set_on_the_outcome() -> None:
+    """First token, maximum gap and duration in brackets are those of the outcome."""
     [word, _] = parse_values("slow(first_token=3s, max_gap=250ms,duration=1m)x2")
     outcome = word.to_outcome(CHAT, 0, 0.0)
     assert (3.0, 0.25, 60.0) == (outcome.time_to_first_token, outcome.max_gap, outcome.duration)
@@ -84,45 +84,45 @@ def test_times_can_be_given() -> None:
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        ("ok stalld", "there is no outcome or fault 'stalld'; did you mean stalled?"),
+        ("ok stalld", "unknown outcome or fault 'stalld'; did you mean stalled?"),
         ("failed", "failed needs a fault, such as failed:stalled; known: invalid_request"),
         ("failed_over:ok", "failed_over needs a fault"),
-        ("skipped", "write why it was skipped: skipped:budget, skipped:overlap"),
-        ("ok:stalled", "'stalled' means nothing after ok; write ok alone"),
-        ("x3", "'x3' follows nothing that it could repeat"),
-        ("ok x2 x3", "'x3' follows nothing that it could repeat"),
-        ("ok x0", "x0: a run is repeated 1 to 10000 times"),
-        ("okx99999999999999999999", "x9999999999: a run is repeated"),
+        ("skipped", "add the reason: skipped:budget, skipped:overlap"),
+        ("ok:stalled", "ok does not take 'stalled'; write only ok"),
+        ("x3", "'x3' has no run before it to repeat"),
+        ("ok x2 x3", "'x3' has no run before it to repeat"),
+        ("ok x0", "x0: the count of runs must be 1 to 10000"),
+        ("okx99999999999999999999", "x9999999999: the count of runs must be"),
         (f"ok x{MAX_RUNS} ok", "has more than 10000 runs"),
         ("ok(first=3s)", "times are first_token=2s, max_gap=2s, duration=2s, each at most once"),
         ("ok(duration=1s,duration=2s)", "each at most once"),
         ("ok(duration=soon)", "duration is not a duration"),
-        ("1 2 3", "'1' is no run"),
-        ("ok(", "'ok(' is no run"),
+        ("1 2 3", "'1' is not a run"),
+        ("ok(", "'ok(' is not a run"),
         ("a" * 200_000, "is longer than 100000 characters"),
         (3, "must be text"),
     ],
     ids=lambda value: str(value)[:20],
 )
-def test_what_is_no_run_is_refused(values, message) -> None:
-    """The message names the word, and what would be right."""
+def test_invalid_values_are_rejected(values, message) -> None:
+    """The message names the word and a valid one."""
     with pytest.raises(ValueError) as refused:
         parse_values(values)
     assert message in str(refused.value)
 
 
-# ---- what is compared
+# ---- comparison
 
 
-def test_an_alert_fires_with_the_run_that_makes_it() -> None:
-    """The first run is at 0: after ten good runs the third failure is at 6 m, and is seen at that very moment."""
+def test_an_alert_fires_at_the_time_of_its_run() -> None:
+    """After ten good runs from 0 s on, the third failure at 6 min fires at that time."""
     fires = {"exp_alerts": [{"exp_labels": LABELS}]}
     file = a_file({"eval_time": "359s"}, {"eval_time": "6m", **fires}, {"eval_time": "1h", **fires})
     assert [] == failing(file)
 
 
-def test_a_failure_says_what_was_expected_and_what_there_was() -> None:
-    """With the name of the test, the alert, and the time."""
+def test_a_failure_has_the_expected_and_the_firing_alerts() -> None:
+    """A failure has the group, the alert name, the time, and the labels of both sides."""
     wrong = {**LABELS, "severity": "ticket"}
     file = a_file({"eval_time": "7m", "exp_alerts": [{"exp_labels": wrong}]}, group={"name": "outage"})
     [failure] = run_tests(file, RulesUnderTest(file.alerts))
@@ -133,16 +133,16 @@ def test_a_failure_says_what_was_expected_and_what_there_was() -> None:
     )
 
 
-def test_failures_come_in_the_order_of_the_file() -> None:
-    """Although the runs happen only once, in the order of time."""
+def test_failures_are_in_the_order_of_the_file() -> None:
+    """Failures keep the order of the file, although tests are evaluated by time."""
     file = a_file({"eval_time": "8m"}, {"eval_time": "1m"}, {"eval_time": "7m"})
     assert [480.0, 420.0] == failing(file)
 
 
 def test_annotations_are_compared_only_where_they_are_expected() -> None:
-    """And then all of them, as they would be sent."""
+    """Expected annotations must equal all rendered annotations of the alert."""
     rule = {**RULE, "annotations": {"summary": "{canary}: {bad} of {total}", "why": "{faults}"}}
-    said = {"summary": "chat: 3 of 3", "why": "stalled 3"}
+    rendered = {"summary": "chat: 3 of 3", "why": "stalled 3"}
 
     def fails(**expected) -> bool:
         alert = {"exp_labels": LABELS, **expected}
@@ -150,14 +150,14 @@ def test_annotations_are_compared_only_where_they_are_expected() -> None:
 
     assert [False, False, True, True] == [
         fails(),
-        fails(exp_annotations=said),
+        fails(exp_annotations=rendered),
         fails(exp_annotations={"summary": "chat: 3 of 3"}),
         fails(exp_annotations={}),
     ]
 
 
-def test_each_of_several_alerts_is_expected() -> None:
-    """Alerts of a name are compared as a whole, in any order."""
+def test_all_alerts_of_a_rule_are_compared() -> None:
+    """The alerts of one rule are compared as a set, in any order."""
     series = [{"series": f'{name}{{tier="{name}1"}}', "values": "stalled x3"} for name in ("b", "a")]
     expected = [{"exp_labels": {**LABELS, "canary": name, "tier": f"{name}1"}} for name in ("a", "b")]
     group = {"input_series": series}
@@ -165,8 +165,8 @@ def test_each_of_several_alerts_is_expected() -> None:
     assert [60.0] == failing(a_file({"eval_time": "1m", "exp_alerts": expected[:1]}, group=group))
 
 
-def test_a_canary_that_falls_silent_is_told_by_no_data() -> None:
-    """Three runs of 30 s, and 24 s and 5 s for the last of them, after the last one at 4 m 30 s."""
+def test_missing_runs_fire_no_data() -> None:
+    """``NoData`` fires three intervals of 30 s, a timeout of 24 s and 5 s after the last run at 4 min 30 s."""
     expected = {"exp_alerts": [{"exp_labels": LABELS}]}
     file = a_file(
         {"eval_time": "388s", "alertname": "NoData"},
@@ -177,18 +177,18 @@ def test_a_canary_that_falls_silent_is_told_by_no_data() -> None:
     assert [] == failing(file)
 
 
-def test_without_an_interval_canaries_run_by_their_own_schedule() -> None:
-    """Of a configuration: the third failure of one that runs each 30 s comes after a minute."""
+def test_without_an_interval_canaries_follow_their_schedule() -> None:
+    """The third failure of a canary that is configured for each 30 s is after one minute."""
     group = {"interval": None, "input_series": [{"series": "chat", "values": "stalled x3"}]}
-    asked = [{"eval_time": "59s", "alertname": "Errors"}, {"eval_time": "1m", "alertname": "Errors"}]
-    file = TestFile.model_validate({"rule_files": ["any.yaml"], "tests": [{**group, "alert_rule_test": asked}]})
-    ground = RulesUnderTest(alerts(rules={"Errors": RULE}), "default", {"chat": CHAT})
-    assert [60.0] == [failure.time for failure in run_tests(file, ground)]
+    tests = [{"eval_time": "59s", "alertname": "Errors"}, {"eval_time": "1m", "alertname": "Errors"}]
+    file = TestFile.model_validate({"rule_files": ["any.yaml"], "tests": [{**group, "alert_rule_test": tests}]})
+    rules = RulesUnderTest(alerts(rules={"Errors": RULE}), "default", {"chat": CHAT})
+    assert [60.0] == [failure.time for failure in run_tests(file, rules)]
 
 
 @pytest.mark.parametrize("start", [1_800_000_000, "2027-01-15T08:00:00Z", "2027-01-15T09:00:00+01:00"], ids=str)
-def test_the_clock_can_be_set(start) -> None:
-    """For annotations with a time in them."""
+def test_the_start_time_can_be_set(start) -> None:
+    """Annotations with a time use ``start_timestamp``."""
     rule = {**RULE, "annotations": {"since": "{since}"}}
     expected = {"exp_labels": LABELS, "exp_annotations": {"since": "2027-01-15T08:05:00.000Z"}}
     file = a_file(
@@ -199,7 +199,7 @@ def test_the_clock_can_be_set(start) -> None:
     assert [] == failing(file)
 
 
-# ---- what is refused
+# ---- errors
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_the_clock_can_be_set(start) -> None:
         ({"tests": []}, ("tests",), "at least 1 item"),
         ({"group_eval_order": []}, ("group_eval_order",), "Extra inputs"),
         ({"evaluation_interval": "1ms"}, ("evaluation_interval",), "greater than or equal to 1"),
-        ({"group": {"interval": None}}, ("tests", 0), "interval is required with written-out alerts"),
+        ({"group": {"interval": None}}, ("tests", 0), "interval is required with inline alerts"),
         ({"group": {"interval": "0s"}}, ("tests", 0, "interval"), "longer than zero"),
         ({"group": {"input_series": []}}, ("tests", 0, "input_series"), "at least 1 item"),
         ({"group": {"start_timestamp": "soon"}}, ("tests", 0, "start_timestamp"), "not a time"),
@@ -224,12 +224,12 @@ def test_the_clock_can_be_set(start) -> None:
         (
             {"group": {"input_series": [{"series": 'chat{canary="x"}', "values": "ok"}]}},
             ("tests", 0, "input_series", 0, "series"),
-            'labels are name="value", each once, and not called alert, alertname, canary, instance',
+            'invalid labels: write name="value", each name once, and none of alert, alertname, canary, instance',
         ),
         (
             {"group": {"input_series": [{"series": "chat", "values": "ok"}] * 2}},
             ("tests", 0, "input_series", 1, "series"),
-            "chat has a series already",
+            "chat already has a series",
         ),
         (
             {"group": {"input_series": [{"series": f"c{n}", "values": "ok x10000"} for n in range(11)]}},
@@ -239,24 +239,24 @@ def test_the_clock_can_be_set(start) -> None:
     ],
     ids=lambda value: str(value)[:40] if isinstance(value, dict) else "",
 )
-def test_a_bad_file_is_refused_at_its_key(change, path, message) -> None:
-    """Each problem has its place, and says what would be right."""
+def test_an_invalid_file_is_rejected_with_the_key(change, path, message) -> None:
+    """Each error has the path of its key and a message with the fix."""
     with pytest.raises(ValidationError) as refused:
         a_file({"eval_time": "1m"}, **change)
     found = [(error["loc"], error["msg"]) for error in refused.value.errors()]
-    assert path in [place for place, said in found if message in said]
+    assert path in [place for place, text in found if message in text]
 
 
-def test_a_test_longer_than_a_month_is_refused() -> None:
-    """And so is one that would tell the engine the time too often."""
+def test_a_test_longer_than_a_month_is_rejected() -> None:
+    """A test over 31 days, or with too many ticks, is rejected."""
     with pytest.raises(ValidationError, match="less than or equal to 2678400"):
         a_file({"eval_time": "32d"})
     with pytest.raises(ValidationError, match="is too short for a test of"):
         a_file({"eval_time": "30d"}, evaluation_interval="1s")
 
 
-def test_what_a_test_names_must_be_there() -> None:
-    """A rule or canary that nobody knows would make a test that cannot fail."""
+def test_unknown_rules_and_canaries_are_rejected() -> None:
+    """A reference to an unknown rule or canary is an error, because such a test could not fail."""
     file = TestFile.model_validate(
         {
             "rule_files": ["any.yaml"],
@@ -271,19 +271,19 @@ def test_what_a_test_names_must_be_there() -> None:
             ],
         }
     )
-    ground = RulesUnderTest(alerts(rules={"Errors": RULE}), "default", {"chat": CHAT})
-    found = [(misfit.path[2:], misfit.message.split(";")[0]) for misfit in reference_issues(file, ground)]
+    rules = RulesUnderTest(alerts(rules={"Errors": RULE}), "default", {"chat": CHAT})
+    found = [(issue.path[2:], issue.message.split(";")[0]) for issue in reference_issues(file, rules)]
     assert [
-        (("alert_rule_test", 0, "alertname"), "there is no rule 'Erors'"),
-        (("input_series", 0, "series"), "there is no canary 'chta'"),
-        (("input_series", 1, "series"), "the labels of chat stand in its configuration"),
+        (("alert_rule_test", 0, "alertname"), "unknown rule 'Erors'"),
+        (("input_series", 0, "series"), "unknown canary 'chta'"),
+        (("input_series", 1, "series"), "the labels of chat are in its configuration"),
     ] == found
 
 
-def test_a_rule_that_could_never_fire_is_refused() -> None:
-    """Its window holds too few runs at the interval of the test."""
+def test_a_rule_that_could_never_fire_is_rejected() -> None:
+    """A window with too few runs at the interval of the test is an error."""
     rule = {"detector": {"type": "ratio", "over": "1m", "min_samples": 5}}
     file = a_file({"eval_time": "1m"}, alerts={"rules": {"Errors": rule}})
-    [misfit] = reference_issues(file, RulesUnderTest(file.alerts))
-    assert ("alerts", "rules", "Errors", "detector", "over") == misfit.path
-    assert "so it could never fire" in misfit.message
+    [issue] = reference_issues(file, RulesUnderTest(file.alerts))
+    assert ("alerts", "rules", "Errors", "detector", "over") == issue.path
+    assert "so it could never fire" in issue.message

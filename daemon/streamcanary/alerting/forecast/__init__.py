@@ -1,4 +1,4 @@
-"""What a rule will do: how soon it sees an outage, how often it pages for nothing, when it resolves."""
+"""Forecasts the detection delay, the false pages and the time to resolve of a rule."""
 
 from streamcanary.alerting.forecast.baseline import Baseline, baseline_warnings
 from streamcanary.alerting.forecast.detector_forecast import (

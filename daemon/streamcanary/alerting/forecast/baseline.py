@@ -1,4 +1,4 @@
-"""How often runs failed that were recorded, held against what a rule calls normal."""
+"""Compares the error rate of recorded runs with the ``normal`` rate of `spike` rules."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -10,17 +10,17 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.fraction import format_fraction
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
-_MIN_SAMPLES = 50  # samples that say something about a rate
+_MIN_SAMPLES = 50  # fewer samples do not estimate a rate
 _SIGNIFICANT_DEVIATION = 3.0  # standard deviations
 _FAILED_KINDS = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeKind.INTERNAL_ERROR})
 
 
 class Baseline:
-    """How often the runs of one canary are bad for one rule while all is well.
+    """Estimates the base rate: the share of bad samples of one canary for one rule while there is no outage.
 
-    What the detector itself takes for a spike, from its first bad sample to its resolve, is no base rate, and is left
-    out; unless that is more than half of all there is. So is what was recorded before the first run that went well:
-    failures are kept for longer than the others.
+    Samples of a spike, from its first bad sample to its resolve, do not count, unless they are more than half of all
+    samples. Samples before the first successful run do not count either, because the store keeps failed runs longer
+    than successful ones.
     """
 
     def __init__(self, name: str, rule: Rule, detector: Spike, canary: Canary) -> None:
@@ -28,10 +28,10 @@ class Baseline:
         self._cusum = detector.for_canary(canary)
         self._state = SpikeState()
         self._has_started = self._is_firing = self._is_in_spike = False
-        self._bad, self._total = [0, 0, 0], [0, 0, 0]  # while it was well, while it was not, and undecided
+        self._bad, self._total = [0, 0, 0], [0, 0, 0]  # outside a spike, in a spike, not yet known
 
     def observe(self, outcome: Outcome) -> None:
-        """Count a run; they come in the order in which they ended."""
+        """Count a run. Call this in the order in which the runs ended."""
         self._has_started = self._has_started or outcome.kind not in _FAILED_KINDS
         sample = sample_of(self._rule, outcome) if self._has_started else None
         if sample is not Sample.GOOD and sample is not Sample.BAD:
@@ -49,16 +49,16 @@ class Baseline:
 
     @property
     def observed_counts(self) -> tuple[int, int]:
-        """How many samples were bad, and of how many."""
-        ill = self._total[1] + (self._total[2] if self._is_in_spike else 0)
-        if 2 * ill > sum(self._total):
+        """The numbers of bad samples and of all samples outside spikes."""
+        in_spikes = self._total[1] + (self._total[2] if self._is_in_spike else 0)
+        if 2 * in_spikes > sum(self._total):
             return sum(self._bad), sum(self._total)
-        undecided = 0 if self._is_in_spike else 1
-        return self._bad[0] + undecided * self._bad[2], self._total[0] + undecided * self._total[2]
+        counts_pending = 0 if self._is_in_spike else 1
+        return self._bad[0] + counts_pending * self._bad[2], self._total[0] + counts_pending * self._total[2]
 
     @property
     def config_warning(self) -> str | None:
-        """What is to be said if that is more than the rule calls normal, and by more than chance would have it."""
+        """A warning if the base rate is above ``normal`` of the rule by more than three standard deviations."""
         (bad, total), normal = self.observed_counts, self._detector.normal
         if (
             total < _MIN_SAMPLES
@@ -68,16 +68,19 @@ class Baseline:
         rate = bad / total
         message = (
             f"rule {self._name}: {self._canary.name} fails more often than normal ({format_fraction(normal)}): "
-            f"{bad} of {total} recorded runs are {format_fraction(rate)}"
+            f"{bad} of {total} recorded runs failed ({format_fraction(rate)})"
         )
         if rate >= self._detector.spike:
-            return f"{message}, which is a spike all the time; find out why"
+            return (
+                f"{message}, which is at or above spike ({format_fraction(self._detector.spike)}); "
+                "fix the failures, or raise spike"
+            )
         pages = false_pages(self._detector, self._canary, rate)
-        return f"{message}; at that rate it pages {format_pages(pages)} times a month; set normal to at least that"
+        return f"{message}; expect {format_pages(pages)} false pages a month; set normal to at least that rate"
 
 
 def baseline_warnings(rules: Mapping[str, Rule], canaries: Sequence[Canary], outcomes: Iterable[Outcome]) -> list[str]:
-    """Return where ``outcomes``, in the order in which they ended, contradict what the rules call normal."""
+    """Return a warning where a base rate exceeds ``normal``; ``outcomes`` are in the order in which they ended."""
     baselines_by_canary: dict[str, list[Baseline]] = {}
     for name, rule in rules.items():
         if isinstance(rule.detector, Spike):

@@ -1,4 +1,4 @@
-"""The consequences of a detector for one canary."""
+"""Forecasts detection delay, false pages and time to resolve of a detector for one canary."""
 
 import math
 from collections.abc import Callable
@@ -15,20 +15,20 @@ from streamcanary.model.config_types.fraction import min_count
 from streamcanary.model.schedule import Schedule
 
 ERROR_RATES: Final = (0.2, 0.5, 1.0)
-"""The error rates of which the delay is told."""
+"""The error rates for which a forecast has a detection delay."""
 
 MONTH_SECONDS: Final = 30 * 86400.0
-"""Seconds."""
+"""The month for which false pages are counted: 30 days, in seconds."""
 
 
 class Forecast(NamedTuple):
-    """What one rule does for one canary; every run is a sample, and errors are independent of each other.
+    """Forecast of one rule for one canary, if every run is a sample and errors are independent of each other.
 
-    ``delays`` are the mean times in seconds until it fires after errors have begun at each of :data:`RATES`, at any
-    moment, after a long time without any; the time that a run itself takes comes on top.
-    ``false_pages`` is the mean number of pages in a :data:`MONTH` while nothing is wrong but that ``normal`` of the
-    runs fail. After a long full outage it resolves at the ``good_runs``-th good run, on average ``resolves`` seconds
-    after the end of the outage.
+    ``detection_delays`` are the mean times in seconds until the rule fires, one for each of :data:`ERROR_RATES`. The
+    errors begin at any moment, after a long time without errors. The duration of a run itself is not included.
+    ``false_pages`` is the mean number of pages in :data:`MONTH_SECONDS` while only a share ``base_rate`` of the runs
+    fails. After a long full outage the rule resolves at the ``runs_to_resolve``-th good run, on average
+    ``seconds_to_resolve`` seconds after the end of the outage.
     """
 
     base_rate: float
@@ -39,7 +39,7 @@ class Forecast(NamedTuple):
 
 
 class _ForecastInRuns(NamedTuple):
-    """The same, counted in runs."""
+    """The forecast in numbers of runs."""
 
     to_fire: Callable[[float], float]
     pages_per_run: Callable[[float], float]
@@ -47,11 +47,11 @@ class _ForecastInRuns(NamedTuple):
 
 
 def forecast_detector(detector: SampleDetector, canary: Canary, base_rate: float) -> Forecast:
-    """Return what ``detector`` does for ``canary`` where ``normal`` of the runs fail; a ``spike`` has its own.
+    """Return the forecast of ``detector`` for ``canary`` at ``base_rate``, or of a ``spike`` at its own ``normal``.
 
-    Exact for ``consecutive`` and ``spike``, which are small Markov chains; for the others simulated, always with the
-    same seed, to a few per cent. A canary with a cron expression has its pauses: delays are from any moment on, in them
-    or not. The windows of ``ratio`` and ``burn_rate`` are taken to be as full as they are at its usual pace.
+    The result is exact for ``consecutive`` and ``spike``, which are small Markov chains. The other detectors are
+    simulated with a fixed seed, to a few per cent. For a canary with a cron expression, delays count from any moment,
+    pauses included, and the windows of ``ratio`` and ``burn_rate`` hold as many runs as at its median interval.
 
     Raises:
         ValueError: if the detector has no threshold for this canary.
@@ -60,12 +60,12 @@ def forecast_detector(detector: SampleDetector, canary: Canary, base_rate: float
 
 
 def false_pages(detector: SampleDetector, canary: Canary, rate: float) -> float:
-    """Return how often ``detector`` pages for ``canary`` in a :data:`MONTH` in which ``rate`` of the runs fail."""
+    """Return the mean number of pages of ``detector`` for ``canary`` a month at the error ``rate``."""
     return _forecast_in_runs(detector, canary.schedule).pages_per_run(rate) * MONTH_SECONDS / canary.interval
 
 
 def format_pages(pages: float) -> str:
-    """Return a number of pages to two digits, and what is next to none as such."""
+    """Return a number of pages with two digits, or ``<0.001``."""
     if pages < 0.001:
         return "<0.001"
     return f"{pages:.2g}" if pages < 10 else f"{pages:.0f}"
@@ -74,10 +74,12 @@ def format_pages(pages: float) -> str:
 @lru_cache(maxsize=4096)
 def _forecast(detector: SampleDetector, schedule: Schedule, base_rate: float) -> Forecast:
     runs = _forecast_in_runs(detector, schedule)
-    fires = [runs.to_fire(rate) for rate in ERROR_RATES]
+    runs_to_fire_by_rate = [runs.to_fire(rate) for rate in ERROR_RATES]
     return Forecast(
         base_rate=base_rate,
-        detection_delays=tuple(schedule.mean_wait(number) if number < math.inf else math.inf for number in fires),
+        detection_delays=tuple(
+            schedule.mean_wait(number) if number < math.inf else math.inf for number in runs_to_fire_by_rate
+        ),
         false_pages=runs.pages_per_run(base_rate) * MONTH_SECONDS / schedule.interval,
         runs_to_resolve=runs.to_resolve,
         seconds_to_resolve=schedule.mean_wait(runs.to_resolve),
@@ -98,7 +100,7 @@ def _forecast_in_runs(detector: SampleDetector, schedule: Schedule) -> _Forecast
 
 def _for_consecutive(detector: Consecutive) -> _ForecastInRuns:
     def in_a_row(rate: float, count: int) -> float:
-        """Return the mean number of runs until ``count`` in a row are of a sort that ``rate`` of them are."""
+        """Return the mean number of runs until an event of probability ``rate`` occurs ``count`` times in a row."""
         probability = math.exp(count * math.log(rate))
         return float(count) if rate >= 1 else ((1 / probability if probability else math.inf) - 1) / (1 - rate)
 
@@ -134,19 +136,19 @@ def _ratio_scan(detector: Ratio, interval: float) -> WindowScan:
 
 
 def _burn_rate_scan(detector: BurnRate, interval: float) -> WindowScan:
-    def count(seconds: float, part: float) -> WindowThreshold:
-        # the oldest bucket leaves as a whole: on average half of one is missing
+    def threshold(seconds: float, part: float) -> WindowThreshold:
+        # the oldest bucket expires as a whole: on average half a bucket is missing
         runs = _runs_in_window(seconds * (1 - 0.5 / BUCKETS_PER_WINDOW), interval)
         return WindowThreshold(runs, min_count(min(part, 1.0), runs))
 
     burns = [(window, window.rate * detector.error_budget) for window in detector.windows]
     reachable = [one for one in burns if _runs_in_window(one[0].long, interval) >= detector.min_samples] or burns
     return WindowScan(
-        alarms=tuple((count(window.long, part), count(window.short, part)) for window, part in reachable),
-        keep_firing=tuple(count(window.short, part / 2) for window, part in burns),
+        alarms=tuple((threshold(window.long, part), threshold(window.short, part)) for window, part in reachable),
+        keep_firing=tuple(threshold(window.short, part / 2) for window, part in burns),
     )
 
 
 def _runs_in_window(seconds: float, interval: float) -> int:
-    """Return how many runs a window holds: the last one, and those that are less than ``seconds`` older."""
+    """Return the number of runs in a window: the last run, and those less than ``seconds`` older."""
     return max(1, math.ceil(seconds / interval - 1e-9))

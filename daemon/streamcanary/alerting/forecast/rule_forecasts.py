@@ -1,4 +1,4 @@
-"""What all rules do for all canaries, equal ones together."""
+"""Forecasts for every rule and canary; canaries with the same schedule share one forecast."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
@@ -13,7 +13,7 @@ from streamcanary.model.schedule import Schedule
 
 
 class RuleForecast(NamedTuple):
-    """What ``rule`` does for each of ``canaries``, which run equally often."""
+    """The forecast of ``rule`` for each of ``canaries``, which have the same schedule."""
 
     rule: str
     canaries: tuple[Canary, ...]
@@ -21,17 +21,17 @@ class RuleForecast(NamedTuple):
 
     @property
     def false_pages(self) -> float:
-        """The false pages in a month, of all these canaries together."""
+        """The false pages a month of all these canaries together."""
         return self.forecast.false_pages * len(self.canaries)
 
 
 def rule_forecasts(rules: Mapping[str, Rule], canaries: Sequence[Canary], base_rate: float) -> list[RuleForecast]:
-    """Return what each of ``rules`` does for the canaries that it watches, where ``normal`` of the runs fail.
+    """Return the forecasts of ``rules`` for the canaries that each applies to, at ``base_rate``.
 
-    A rule about the absence of samples has none of these consequences, and is left out; see :func:`absences`.
+    ``no_data`` rules have no such forecast and are left out; see :func:`no_data_delays`.
 
     Raises:
-        ValueError: if a detector does not fit a canary, which a configuration that was loaded does not have.
+        ValueError: if a detector is invalid for a canary. Loading a configuration rejects such a detector.
     """
     found = []
     for name, rule in rules.items():
@@ -49,7 +49,7 @@ def rule_forecasts(rules: Mapping[str, Rule], canaries: Sequence[Canary], base_r
 
 
 class NoDataDelay(NamedTuple):
-    """How long after the last run of each of ``canaries`` the ``rule`` fires, on average in seconds."""
+    """The mean time in seconds from the last run of each of ``canaries`` until ``rule`` fires."""
 
     rule: str
     canaries: tuple[Canary, ...]
@@ -57,7 +57,7 @@ class NoDataDelay(NamedTuple):
 
 
 def no_data_delays(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> list[NoDataDelay]:
-    """Return what those of ``rules`` do that are about the absence of samples."""
+    """Return the detection delays of those of ``rules`` whose detector is ``no_data``."""
     found = []
     for name, rule in rules.items():
         if not isinstance(rule.detector, NoData):
@@ -72,7 +72,7 @@ def no_data_delays(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> lis
 
 
 def always_firing_warnings(rules: Mapping[str, Rule], base_rate: float) -> list[str]:
-    """Return which of ``rules`` fire soon and for good where ``normal`` of the runs fail."""
+    """Return a warning for each of ``rules`` whose threshold is at or below ``base_rate``."""
     found = []
     for name, rule in rules.items():
         match rule.detector:
@@ -84,22 +84,22 @@ def always_firing_warnings(rules: Mapping[str, Rule], base_rate: float) -> list[
                 continue
         if lowest <= base_rate:
             found.append(
-                f"rule {name}: fires at {format_fraction(lowest)} of failures, and {format_fraction(base_rate)} are taken "
-                "to be normal: it would fire before long and hardly ever end (--base-rate says what is normal)"
+                f"rule {name}: fires at {format_fraction(lowest)} failed runs, but the base rate is "
+                f"{format_fraction(base_rate)}: it fires almost always; raise its threshold, or set --base-rate"
             )
     return found
 
 
 def detector_warnings(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> list[str]:
-    """Return what is no mistake in the detectors of ``rules``, and may be meant otherwise, once for canaries alike."""
+    """Return the warnings of the detectors of ``rules``, each once with the canaries that it concerns."""
     found: dict[str, list[str]] = {}
     for name, rule in rules.items():
         for canary in canaries:
-            if rule.applies_to(canary) and (doubt := rule.detector.config_warning(canary)):
-                found.setdefault(f"rule {name}: {doubt}", []).append(canary.name)
+            if rule.applies_to(canary) and (warning := rule.detector.config_warning(canary)):
+                found.setdefault(f"rule {name}: {warning}", []).append(canary.name)
     return [f"{warning} ({_join_names(names)})" for warning, names in found.items()]
 
 
 def _join_names(names: list[str]) -> str:
-    """Return the first of ``names``, and how many there are more."""
+    """Return the first of ``names`` and the number of others."""
     return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"

@@ -1,11 +1,11 @@
-"""Detectors that count bad samples in windows, and how long they take, by seeded simulation.
+"""Simulates detectors that count bad samples in windows, with a fixed seed.
 
-A sample costs nothing here, only a bad one does: the times between them are drawn, not the good samples in them. What
-happens often enough is counted in one long row of samples. What is too rare for that is found by importance sampling
-of clumps, after Naiman and Priebe, *Computing scan statistic p-values using importance sampling*, Journal of
-Computational and Graphical Statistics 10 (2001): put a full window at time zero, draw what lies around it, and divide
-by the number of times at which the window of the same clump could have been put there. Its relative error does not
-grow with the rarity, so one false page in a thousand years is known as well as one a day.
+Only bad samples cost time: the gaps between bad samples are drawn, not the good samples in the gaps. Frequent pages are
+counted in one long sequence of samples. For rare pages the simulation uses importance sampling of clumps, after Naiman
+and Priebe, *Computing scan statistic p-values using importance sampling*, Journal of Computational and Graphical
+Statistics 10 (2001): put a full window at time zero, draw the samples around it, and divide by the number of times at
+which the window of the same clump can be put there. The relative error does not grow with the rarity: one false page in
+a thousand years is estimated as precisely as one a day.
 """
 
 import math
@@ -14,13 +14,12 @@ from itertools import accumulate
 from random import Random
 from typing import NamedTuple
 
-_TARGET_ERROR, _MAX_ERROR = (
-    0.025,
-    0.05,
-)  # relative standard errors of a mean: at which a simulation may end, and that it may have
-_MIN_REPETITIONS, _ENOUGH_REPETITIONS = 5, 100  # repetitions that it must have, and until it may end
+_TARGET_ERROR = 0.025  # relative standard error of a mean at which a simulation ends
+_MAX_ERROR = 0.05  # largest relative standard error that a result may have
+_MIN_REPETITIONS = 5  # fewer give no result
+_ENOUGH_REPETITIONS = 100  # from here on a simulation may end
 _MAX_BAD_SAMPLES = 50_000  # bad samples that a simulation draws; some tens of milliseconds
-_MIN_PAGES, _COMMON_SHARE = 400, 0.05  # counted one after the other if there are so many, or full windows are so common
+_MIN_PAGES, _COMMON_SHARE = 400, 0.05  # pages are counted directly from this number or this share of full windows on
 _MAX_CLUMPS = 1_500
 _MAX_CLUMP_LENGTH = 2_000  # bad samples
 _NEVER = -(1 << 62)
@@ -28,16 +27,16 @@ _NEGLIGIBLE = 1e-12
 
 
 class WindowThreshold(NamedTuple):
-    """So many bad samples in so many runs."""
+    """A threshold of ``bad`` samples in a window of ``runs`` runs."""
 
     runs: int
     bad: int
 
 
 class WindowScan(NamedTuple):
-    """Fires when for any of ``alarms`` each of its counts is reached, and has been for ``hold`` further runs.
+    """A detector: fires when every threshold of any of ``alarms`` is reached and stays so for ``hold`` further runs.
 
-    Resolves on a good sample at which none of ``calm`` is reached.
+    It resolves on a good sample at which none of the thresholds ``keep_firing`` is reached.
     """
 
     alarms: tuple[tuple[WindowThreshold, ...], ...]
@@ -46,11 +45,11 @@ class WindowScan(NamedTuple):
 
     @property
     def longest_window(self) -> int:
-        """How many runs the longest window has."""
+        """The number of runs of the longest window."""
         return max(count.runs for count in (*self.keep_firing, *(count for alarm in self.alarms for count in alarm)))
 
     def alarms_until(self, bads: list[int], last: int) -> int:
-        """Return up to which run an alarm is reached if only good ones follow ``bads[last]``; long ago if none is."""
+        """Return the last run at which an alarm is reached if only good runs follow ``bads[last]``, or ``_NEVER``."""
         latest = _NEVER
         for alarm in self.alarms:
             until = -_NEVER
@@ -63,60 +62,60 @@ class WindowScan(NamedTuple):
         return latest
 
     def resolves_from(self, bads: list[int], last: int) -> int:
-        """Return from which run on it would resolve without a further bad one after ``bads[last]``."""
+        """Return the first run at which the detector resolves if only good runs follow ``bads[last]``."""
         latest = bads[last]
         for count in self.keep_firing:
             latest = max(latest, _reached_until(bads, last, count))
         return latest + 1
 
     def runs_to_resolve(self) -> int:
-        """Return how many good runs it takes after a long time of nothing but bad ones."""
+        """Return the number of good runs until the detector resolves after a long time of only bad runs."""
         return max(count.runs - count.bad + 1 for count in self.keep_firing)
 
 
 @lru_cache(maxsize=1024)
 def runs_to_fire(scan: WindowScan, rate: float) -> float:
-    """Return the mean number of runs at an error ``rate`` (over 0, up to 1), after a long time without errors."""
+    """Return the mean number of runs until ``scan`` fires at an error ``rate`` (0 < rate <= 1) after no errors."""
     if rate >= 1:
         return min(max(count.bad for count in alarm) for alarm in scan.alarms) + scan.hold
     random = Random(1)  # noqa: S311 - the same each time, on purpose
     waits: list[int] = []
-    drawn = spent = 0
-    most = _MAX_BAD_SAMPLES if _max_firing_share(scan, rate) * _MAX_BAD_SAMPLES >= _ENOUGH_REPETITIONS else 0
-    while drawn < most and not (
+    drawn = simulated_runs = 0
+    max_drawn = _MAX_BAD_SAMPLES if _max_firing_share(scan, rate) * _MAX_BAD_SAMPLES >= _ENOUGH_REPETITIONS else 0
+    while drawn < max_drawn and not (
         len(waits) >= _ENOUGH_REPETITIONS and len(waits) % 50 == 0 and _relative_error(waits) <= _TARGET_ERROR
     ):
         bads: list[int] = []
-        watch, fired, at = _AlarmTracker(scan), None, 0
-        while fired is None and drawn < most:
+        tracker, fired, at = _AlarmTracker(scan), None, 0
+        while fired is None and drawn < max_drawn:
             at += _runs_to_next_bad(rate, random)
             bads.append(at)
-            fired = watch.observe(bads, len(bads) - 1)
+            fired = tracker.observe(bads, len(bads) - 1)
             drawn += 1
-        spent += at if fired is None else fired
+        simulated_runs += at if fired is None else fired
         if fired is not None:
             waits.append(fired)
     if len(waits) >= _MIN_REPETITIONS and _relative_error(waits) <= _MAX_ERROR:
-        return spent / len(waits)
-    # Rare: between two excursions above its mean it forgets the last one, so the wait is as long as these are apart.
+        return simulated_runs / len(waits)
+    # Rare: the window is empty of the last excursion before the next, so the mean wait is the mean gap between them.
     mean = tuple(WindowThreshold(alarm[0].runs, int(rate * alarm[0].runs) + 1) for alarm in scan.alarms)
     share = _clumps(scan._replace(keep_firing=mean), rate, random)
-    return max(spent / (len(waits) + 1), 1 / share if share else math.inf)
+    return max(simulated_runs / (len(waits) + 1), 1 / share if share else math.inf)
 
 
 @lru_cache(maxsize=1024)
 def pages_per_run(scan: WindowScan, rate: float) -> float:
-    """Return how many pages a run costs on average where errors come at ``rate`` (over 0, below 1), for ever."""
+    """Return the mean number of pages a run at a constant error ``rate`` (0 < rate < 1)."""
     random = Random(2)  # noqa: S311 - the same each time, on purpose
     bads: list[int] = []
-    watch, fired, pages, at = _AlarmTracker(scan), None, 0, 0
+    tracker, fired, pages, at = _AlarmTracker(scan), None, 0, 0
     for last in range(_MAX_BAD_SAMPLES if _max_firing_share(scan, rate) * _MAX_BAD_SAMPLES >= _MIN_PAGES else 0):
         at += _runs_to_next_bad(rate, random)
         if fired is not None and max(scan.resolves_from(bads, last - 1), fired + 1) < at:
             pages, fired = pages + 1, None
         bads.append(at)
         if fired is None:
-            fired = watch.observe(bads, last)
+            fired = tracker.observe(bads, last)
     return (
         pages / at
         if pages >= _MIN_PAGES or _max_firing_share(scan, rate) > _COMMON_SHARE
@@ -125,14 +124,14 @@ def pages_per_run(scan: WindowScan, rate: float) -> float:
 
 
 class _AlarmTracker:
-    """Since when an alarm has been reached without a break."""
+    """Tracks since which run an alarm is reached without interruption."""
 
     def __init__(self, scan: WindowScan) -> None:
         self._scan = scan
         self._since = self._until = _NEVER
 
     def observe(self, bads: list[int], last: int) -> int | None:
-        """Return the run at which it fires if nothing but good ones follow ``bads[last]``; ``None`` if it does not."""
+        """Return the run at which the detector fires if only good runs follow ``bads[last]``, or ``None``."""
         at, until = bads[last], self._scan.alarms_until(bads, last)
         if until < at:
             return None
@@ -144,7 +143,7 @@ class _AlarmTracker:
 
 
 def _clumps(scan: WindowScan, rate: float, random: Random) -> float:
-    """Return how many pages a run costs, by drawing the surroundings of full windows; see the top of this file."""
+    """Return the mean number of pages a run, by importance sampling of clumps; see the module docstring."""
     full = [_rarest_window(alarm, rate) for alarm in scan.alarms]
     shares = [rate * one.share for one in full]
     drawn, tries, found = 0, 0, 0.0
@@ -158,8 +157,8 @@ def _clumps(scan: WindowScan, rate: float, random: Random) -> float:
         begin = 1 - one.window.runs
         window = sorted(random.sample(range(begin, 0), one.min_bad + more))
         bads, first = _clump(scan, [*window, 0], begin, rate, random)
-        watch = _AlarmTracker(scan)
-        if any(watch.observe(bads, last) is not None for last in range(first, len(bads))):
+        tracker = _AlarmTracker(scan)
+        if any(tracker.observe(bads, last) is not None for last in range(first, len(bads))):
             clump = range(first, len(bads))
             found += 1 / sum(_reached_until(bads, last, one.window) >= bads[last] for last in clump for one in full)
         tries, drawn = tries + 1, drawn + len(bads)
@@ -167,10 +166,10 @@ def _clumps(scan: WindowScan, rate: float, random: Random) -> float:
 
 
 def _clump(scan: WindowScan, window: list[int], begin: int, rate: float, random: Random) -> tuple[list[int], int]:
-    """Return the bad runs of the clump around ``window``, which begins at ``begin``, and the index of its first.
+    """Return the bad runs around ``window``, which begins at ``begin``, and the index of the first run of its clump.
 
-    Before that one come those that its windows reach back to. A clump begins after a run at which it would have
-    resolved, and ends before the next such run.
+    The bad runs before that index are those that the windows of the clump reach back to. A clump begins after a run at
+    which the detector resolves, and ends before the next such run.
     """
     reach, older, first = scan.longest_window, list[int](), -1
     bads, before = window, begin - _runs_to_next_bad(rate, random)
@@ -191,9 +190,9 @@ def _clump(scan: WindowScan, window: list[int], begin: int, rate: float, random:
 
 
 def _clump_begins(scan: WindowScan, bads: list[int], begin: int) -> int:
-    """Return the index of the first bad run of the clump that the last one is in; -1 if what is known does not tell.
+    """Return the index of the first bad run of the clump of the last bad run, or -1 if it is not known.
 
-    Known is what was at ``begin`` and later.
+    ``bads`` is complete from ``begin`` on.
     """
     reach = scan.longest_window
     for first in range(len(bads) - 1, -1, -1):
@@ -205,15 +204,15 @@ def _clump_begins(scan: WindowScan, bads: list[int], begin: int) -> int:
 
 
 def _max_firing_share(scan: WindowScan, rate: float) -> float:
-    """Return of how many bad runs it can fire at most."""
+    """Return an upper bound of the share of bad runs at which the detector fires."""
     return sum(_rarest_window(alarm, rate).share for alarm in scan.alarms)
 
 
 class _FullWindow(NamedTuple):
-    """How the window of a count looks when it is reached at a bad run.
+    """The distribution of the bad runs in ``window`` when its threshold is reached at a bad run.
 
-    It is so at ``share`` of them. Then there are ``fewest`` further bad runs in it, or 1, 2, 3 … more with these
-    cumulative ``weights``.
+    The threshold is reached at ``share`` of the bad runs. The window then holds ``min_bad`` further bad runs, or
+    1, 2, 3 … more with the cumulative ``weights``.
     """
 
     window: WindowThreshold
@@ -229,7 +228,7 @@ def _rarest_window(alarm: tuple[WindowThreshold, ...], rate: float) -> _FullWind
 
 @lru_cache(maxsize=1024)
 def _full_window(count: WindowThreshold, rate: float) -> _FullWindow:
-    """Return the upper tail of a binomial distribution: from its highest point to both sides, until nothing is left."""
+    """Return the upper tail of a binomial distribution, summed from its mode outwards until terms are negligible."""
     runs, min_bad = count.runs - 1, count.bad - 1
     odds = rate / (1 - rate)
     top = max(min_bad, min(runs, int(runs * rate)))
@@ -249,17 +248,17 @@ def _full_window(count: WindowThreshold, rate: float) -> _FullWindow:
 
 
 def _reached_until(bads: list[int], last: int, count: WindowThreshold) -> int:
-    """Return up to which run ``count`` is reached without a further bad one after ``bads[last]``."""
+    """Return the last run at which ``count`` is reached if only good runs follow ``bads[last]``, or :data:`_NEVER`."""
     runs, bad = count
     return bads[last - bad + 1] + runs - 1 if last >= bad - 1 else _NEVER
 
 
 def _relative_error(values: list[int]) -> float:
-    """Return the relative standard error of their mean."""
+    """Return the relative standard error of the mean of ``values``."""
     number, mean = len(values), sum(values) / len(values)
     return math.sqrt(sum((value - mean) ** 2 for value in values) / number / (number - 1)) / mean
 
 
 def _runs_to_next_bad(rate: float, random: Random) -> int:
-    """Return how many runs further the next bad one is."""
+    """Return a random number of runs until the next bad run."""
     return 1 + int(math.log(1 - random.random()) / math.log1p(-rate))

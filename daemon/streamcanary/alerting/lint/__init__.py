@@ -1,1 +1,1 @@
-"""Configuration warnings of `check`: rules that cannot fire, alerts without a receiver, matchers without a match."""
+"""Configuration warnings of `check`: rules that cannot fire, alerts without a receiver, matchers that match nothing."""

@@ -1,4 +1,4 @@
-"""Rules that look at what a canary can never show: slowness without an ``slo``, a time that a timeout cuts short."""
+"""Finds rules that cannot fire: ``slow`` without an ``slo``, or a ``limit`` above the timeout of the canary."""
 
 from collections.abc import Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -10,14 +10,14 @@ from streamcanary.model.config_types.duration import format_duration
 
 
 class CanaryLimits(NamedTuple):
-    """What the runs of a canary can show: whether one can be slow, and how long its times (seconds) can be at most."""
+    """Whether a run of a canary can be slow, and the largest value in seconds of each measure."""
 
     has_slo: bool
     max_seconds: Mapping[str, float]
 
 
 class IneffectiveRule(NamedTuple):
-    """Why a rule looks in vain at some canaries, by path below ``alerts``; ``wholly`` if it watches no others."""
+    """Why a rule cannot fire for some canaries, or for all of its canaries; the path starts below ``alerts``."""
 
     issue: ConfigIssue
     is_ineffective_everywhere: bool
@@ -26,12 +26,12 @@ class IneffectiveRule(NamedTuple):
 def ineffective_rules(
     rules: Mapping[str, Rule], canaries_by_rule: Mapping[str, Sequence[str]], limits: Mapping[str, CanaryLimits]
 ) -> Iterator[IneffectiveRule]:
-    """Yield which of ``rules`` can never fire; ``watched`` has the canaries of each, ``bounds`` what these can show."""
+    """Yield the rules that cannot fire for some of their canaries in ``canaries_by_rule``, given their ``limits``."""
     for name, rule in rules.items():
         canaries = canaries_by_rule[name]
         if rule.measure is Measure.SLOW:
             affected = [canary for canary in canaries if not limits[canary].has_slo]
-            message = "no slo, so no run is ever slow; give them one, such as slo: {first_token: 2s}"
+            message = "no slo, so no run is ever slow; add one, such as slo: {first_token: 2s}"
             found = (
                 ConfigIssue(("rules", name, "measure"), f"{join_names(affected, 3)}: {message}") if affected else None
             )
@@ -51,6 +51,6 @@ def ineffective_rules(
 def _limit_message(rule: Rule, limit: float, affected: Sequence[str], limits: Mapping[str, CanaryLimits]) -> str:
     least = min(limits[canary].max_seconds[rule.measure] for canary in affected)
     return (
-        f"{format_duration(limit)} is never exceeded: {join_names(affected, 3)} would have failed by then, after "
-        f"{format_duration(least)} by their timeouts; write less than that"
+        f"{format_duration(limit)} is never exceeded: the timeouts end runs of {join_names(affected, 3)} after "
+        f"{format_duration(least)}; write less than that"
     )

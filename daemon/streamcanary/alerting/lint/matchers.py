@@ -1,4 +1,4 @@
-"""Why matchers match nothing, in words: the labels that there are, or the values of one."""
+"""Explains why matchers match nothing, with the existing labels or the values of a label."""
 
 import difflib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -7,16 +7,16 @@ from streamcanary.model.alerts.matcher import Matcher, all_match
 from streamcanary.model.config_types.config_issue import ConfigIssue
 
 _MAX_LISTED = 8  # labels or values that a message lists
-_MAX_WORD_LENGTH = 40  # characters of one
+_MAX_WORD_LENGTH = 40  # characters of a label or value
 
 
 def matcher_issues(
     matchers: Sequence[Matcher], label_sets: Sequence[Mapping[str, str]], kind: str
 ) -> Iterator[ConfigIssue]:
-    """Yield why ``matchers`` match none of ``things``, which are labels of a ``kind`` such as ``canary``.
+    """Yield why ``matchers`` match none of ``label_sets``, the labels of all objects of a ``kind`` such as ``canary``.
 
-    Nothing if they match one, or there is none to match. Paths are below the list of matchers: the number of each that
-    alone matches nothing, or, if it is all of them together, the list.
+    Yield nothing if they match one of them, or if ``label_sets`` is empty. A path starts below the list of matchers: it
+    is the index of each matcher that alone matches nothing, or empty if only the combination matches nothing.
     """
     if not label_sets or any(all_match(matchers, labels) for labels in label_sets):
         return
@@ -25,18 +25,20 @@ def matcher_issues(
         for number, matcher in enumerate(matchers)
         if not any(matcher.matches(labels) for labels in label_sets)
     ]
-    yield from wrong or [ConfigIssue((), f"matches no {kind}: each of these matches one, and no {kind} all of them")]
+    yield from wrong or [
+        ConfigIssue((), f"matches no {kind}: each matcher matches some, but no {kind} matches all of them")
+    ]
 
 
 def suggest_label(name: str, label_sets: Iterable[Mapping[str, str]]) -> str:
-    """Return which label may be meant where ``things`` have none of that ``name``, or all that they have."""
+    """Return a suggestion for the unknown label ``name``: the closest label of ``label_sets``, or all of them."""
     known = sorted({label for labels in label_sets for label in labels})
     near = difflib.get_close_matches(name, known, n=1)
-    return f"did you mean {near[0]}?" if near else f"they have {join_names(known)}"
+    return f"did you mean {near[0]}?" if near else f"known labels: {join_names(known)}"
 
 
 def join_names(words: Sequence[str], limit: int = _MAX_LISTED, last: str = "and") -> str:
-    """Return the first of ``words``, and how many there are more; ``last`` stands before the last one."""
+    """Return up to ``limit`` of ``words`` and the number of others, joined by commas and ``last``."""
     shown = [word if len(word) <= _MAX_WORD_LENGTH else f"{word[: _MAX_WORD_LENGTH - 1]}…" for word in words[:limit]]
     if len(words) > limit:
         return f"{', '.join(shown)} and {len(words) - limit} more"

@@ -1,4 +1,4 @@
-"""What ``check`` warns of: pages that go to nobody who could be woken by one."""
+"""Warns of receivers with limitations, and of pages that only such receivers get."""
 
 from collections.abc import Iterable, Mapping, Sequence
 
@@ -6,11 +6,11 @@ from streamcanary.alerting.notify.receivers import Receiver
 from streamcanary.alerting.routing import Route, route_for
 
 PAGE_SEVERITY = "page"
-"""The ``severity`` of what is to wake somebody."""
+"""The ``severity`` label of an alert that pages."""
 
 
 def receiver_warnings(receivers: Mapping[str, Receiver]) -> list[str]:
-    """Return what is to be known of ``receivers`` by whoever uses them."""
+    """Return the configuration warnings of ``receivers``."""
     return [
         f"receiver {name}: {receiver.config_warning}" for name, receiver in receivers.items() if receiver.config_warning
     ]
@@ -19,17 +19,17 @@ def receiver_warnings(receivers: Mapping[str, Receiver]) -> list[str]:
 def unpaged_alert_warnings(
     routes: Sequence[Route], receivers: Mapping[str, Receiver], alerts: Iterable[Mapping[str, str]]
 ) -> list[str]:
-    """Return a warning for each alert that pages, and that only receivers with a caveat are told of.
+    """Return a warning for each alert that pages and is routed only to receivers with a configuration warning.
 
-    ``alerts`` are the labels that alerts can have: those of each rule for each canary that it watches.
+    ``alerts`` are the labels of all possible alerts: one set for each rule and canary that it applies to.
     """
     found: dict[str, None] = {}
     for labels in alerts:
         route = route_for(routes, labels) if labels.get("severity") == PAGE_SEVERITY else None
-        known = [name for name in route.receivers if name in receivers] if route else []
-        if known and all(receivers[name].config_warning for name in known):
+        names = [name for name in route.receivers if name in receivers] if route else []
+        if names and all(receivers[name].config_warning for name in names):
             found[
-                f"{labels.get('alertname', 'an alert')} pages, and only {' and '.join(known)} is told of it, which can "
-                "neither deduplicate nor resolve; route it to pagerduty, alertmanager or a webhook, too"
+                f"{labels.get('alertname', 'an alert')} pages, but is routed only to {' and '.join(names)}, which can "
+                "neither deduplicate nor resolve; also route it to a pagerduty, alertmanager or webhook receiver"
             ] = None
     return list(found)

@@ -1,4 +1,4 @@
-"""What is no mistake in the ``alerts:`` section, and means that somebody is not told of something."""
+"""Warns of alerts without a receiver, and of routes, receivers, matchers and labels without an alert."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
@@ -16,12 +16,12 @@ Labels = Mapping[str, str]
 
 
 def routing_issues(config: AlertsConfig, canaries: Sequence[Canary], instance: str) -> Iterator[ConfigIssue]:
-    """Yield what keeps alerts from being told of, and what of the section no alert can concern, by path below it."""
+    """Yield the issues of the ``alerts:`` section, by path below it: alerts without a receiver, and unused entries."""
     alerts = list(possible_alerts(config, canaries, instance))
     yield from _builtin_name_issues(config)
     if not config.receivers:
         if any(rule.enabled for rule in config.rules.values()):
-            message = "is empty, so nobody is told of any alert; add one, such as "
+            message = "is empty, so no alert is sent; add a receiver, such as "
             yield ConfigIssue(("receivers",), f"{message}oncall: {{type: pagerduty, routing_key_file: PATH}}")
     else:
         yield from _route_issues(config, alerts)
@@ -34,7 +34,7 @@ def routing_issues(config: AlertsConfig, canaries: Sequence[Canary], instance: s
 
 
 def possible_alerts(config: AlertsConfig, canaries: Iterable[Canary], instance: str) -> Iterator[dict[str, str]]:
-    """Yield the labels of each alert that there can be, with ``alert`` as a second name of ``alertname``."""
+    """Yield the labels of every possible alert, with ``alert`` as a second name of ``alertname``."""
     canaries = list(canaries)
     for name, rule in config.all_rules.items():
         if name not in DAEMON_RULES:
@@ -48,15 +48,15 @@ def possible_alerts(config: AlertsConfig, canaries: Iterable[Canary], instance: 
 def _builtin_name_issues(config: AlertsConfig) -> Iterator[ConfigIssue]:
     for name in config.rules:
         if name not in BUILTIN_RULES and (near := closest_builtin(name)):
-            message = f"is a rule of its own beside the built-in {near}; did you mean {near}? If not, rename it"
+            message = f"is a new rule, not the built-in {near}; did you mean {near}? If not, rename it"
             yield ConfigIssue(("rules", name), message)
 
 
 def _route_issues(config: AlertsConfig, alerts: Sequence[Labels]) -> Iterator[ConfigIssue]:
-    """Yield what is odd about the routes."""
+    """Yield unreachable routes, receivers without a route, and alerts without a route."""
     if not config.routes:
         if "routes" in config.model_fields_set:
-            message = "is empty, and then every alert goes to every receiver; write a route, or leave the key out"
+            message = "is empty, so every alert goes to every receiver; add a route, or remove the key"
             yield ConfigIssue(("routes",), message)
         return
     routed = [(labels, route_for(config.routes, labels)) for labels in alerts]
@@ -67,12 +67,12 @@ def _route_issues(config: AlertsConfig, alerts: Sequence[Labels]) -> Iterator[Co
     routed_receivers = {name for route in config.routes for name in route.receivers}
     for name in config.receivers:
         if name not in routed_receivers:
-            yield ConfigIssue(("receivers", name), "no route leads to it, so it is told of nothing; name it in a route")
+            yield ConfigIssue(("receivers", name), "no route names it, so it gets no alert; add it to a route")
     if unrouted := [labels for labels, route in routed if route is None]:
         yield ConfigIssue(
             ("routes",),
-            f"no route matches the alerts of {_describe_rules(unrouted, alerts)}: nobody is told of them; end with a route that "
-            f"matches all, such as {{receivers: [{next(iter(config.receivers))}]}}",
+            f"no route matches the alerts of {_describe_rules(unrouted, alerts)}, so they are not sent; "
+            f"add a last route that matches all, such as {{receivers: [{next(iter(config.receivers))}]}}",
         )
 
 
@@ -80,15 +80,18 @@ def _unreachable_route_issues(number: int, route: Route, alerts: Sequence[Labels
     issues = list(matcher_issues(route.match, alerts, "alert"))
     yield from _prefix_paths(("routes", number, "match"), issues)
     if not issues:
-        message = "all that it matches goes to a route before it, as the first one wins; move it up, or remove it"
+        message = "is never used: earlier routes match its alerts, and the first match wins; move it up, or remove it"
         yield ConfigIssue(("routes", number), message)
 
 
 def _describe_rules(unrouted: Sequence[Labels], alerts: Sequence[Labels]) -> str:
-    """Return the names of the rules whose alerts are ``lost``; with the canaries, if not all of a rule are."""
-    there, gone = (_subjects_by_rule(some_alerts) for some_alerts in (alerts, unrouted))
+    """Return the rules of the ``unrouted`` alerts, each with its canaries if other alerts of the rule have a route."""
+    all_subjects, unrouted_subjects = (_subjects_by_rule(some_alerts) for some_alerts in (alerts, unrouted))
     return join_names(
-        [name if len(whom) == len(there[name]) else f"{name} ({join_names(whom, 2)})" for name, whom in gone.items()]
+        [
+            name if len(subjects) == len(all_subjects[name]) else f"{name} ({join_names(subjects, 2)})"
+            for name, subjects in unrouted_subjects.items()
+        ]
     )
 
 
@@ -104,7 +107,7 @@ def _endless_window_issues(window: Maintenance) -> Iterator[ConfigIssue]:
     if window.length >= longest:
         message = (
             f"the window never closes: {window.cron!r} opens it again after {format_duration(longest)} at most, so "
-            "nobody is ever told of what it matches; write less than that, or a cron that comes less often"
+            "the alerts that it matches are never sent; write a shorter time, or a less frequent cron"
         )
         yield ConfigIssue(("for",), message)
 

@@ -1,12 +1,12 @@
-"""What a rule asks, in PromQL, over the counter of runs (https://prometheus.io/docs/prometheus/latest/querying/).
+"""Builds PromQL expressions of rules over the counter of runs (https://prometheus.io/docs/prometheus/latest/querying/).
 
-Runs are counted by recording rules, and the alert compares the counts. They are more than ``increase()``:
+Recording rules count runs, and the alert compares the counts. ``increase()`` alone is not enough:
 
-- A series of the counter begins with the first fault of its kind, at 1, and ``increase()`` does not see that one.
-  (There is a zero for each outcome from the start on, but not for each of some thirty faults.) So where a series was
-  not there a window ago, and has been scraped less often since than the canary's zeros, all of it is new, and its value
-  is the count.
-- ``increase()`` computes with fractions, so limits are compared with a little less.
+- A series of the counter starts with the first fault of its kind, at 1, and ``increase()`` does not count that run.
+  (Each outcome has a series with 0 from the start on, but each of about thirty faults does not.) So if a series did
+  not exist a window ago, and has been scraped less often since than the series with 0 of the canary, the whole series
+  is new, and its value is the count.
+- ``increase()`` extrapolates to fractions, so thresholds are compared with a small tolerance.
 """
 
 from collections.abc import Iterable
@@ -19,12 +19,12 @@ from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
 from streamcanary.model.outcome import OutcomeKind
 
 CANARY_LABELS: Final = f"{names.CANARY}, {names.TARGET}, {names.PROVIDER_LABEL}, job, namespace"
-"""The labels that tell canaries apart. Without ``instance`` and ``pod``: a restart is not another canary."""
+"""The labels that identify a canary, without ``instance`` and ``pod``: a restart does not make a new canary."""
 
 _PROCESS_LABELS: Final = f"{names.CANARY}, {names.TARGET}, {names.PROVIDER_LABEL}, job, instance"
 
 RULE_LABEL: Final = "rule"
-"""The label of a recorded count that names the rule it was made for."""
+"""The label of a recorded count with the name of its rule."""
 
 _EPSILON: Final = "1e-9"
 _GOOD: Final = (OutcomeKind.OK, OutcomeKind.SLOW)
@@ -34,9 +34,9 @@ _UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000)
 
 
 def metric_name(instrument: names.Metric) -> str:
-    """Return the name that Prometheus knows ``told`` by.
+    """Return the name of ``instrument`` in Prometheus.
 
-    As the OpenTelemetry specification derives it (Prometheus and OpenMetrics compatibility): underscores, the unit, and
+    The OpenTelemetry specification (Prometheus and OpenMetrics compatibility) derives it: underscores, the unit, and
     ``_total`` for a counter.
     """
     unit = {"s": "_seconds"}.get(instrument.unit, "")
@@ -44,24 +44,24 @@ def metric_name(instrument: names.Metric) -> str:
 
 
 def label_name(attribute: str) -> str:
-    """Return the name that Prometheus knows an attribute by."""
+    """Return the name of the label in Prometheus for an attribute."""
     return attribute.replace(".", "_")
 
 
 def duration(seconds: float) -> str:
-    """Return ``seconds`` as PromQL writes them, exact to the millisecond: ``5m``, ``90s``, ``1500ms``."""
+    """Return ``seconds`` as a PromQL duration, exact to the millisecond: ``5m``, ``90s``, ``1500ms``."""
     milliseconds = max(1, round(seconds * 1000))
     return next(f"{milliseconds // size}{unit}" for unit, size in _UNITS if milliseconds % size == 0)
 
 
 def quote(text: str) -> str:
-    """Return ``text`` as a string of PromQL."""
+    """Return ``text`` as a PromQL string."""
     escaped = text.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
     return f'"{escaped}"'
 
 
 def label_matcher(name: str, values: Iterable[str], *, negated: bool = False) -> str:
-    """Return the matcher of the label ``name`` for one of ``values``, or with ``but`` for none of them."""
+    """Return the matcher of the label ``name`` for any of ``values``, or with ``negated`` for none of them."""
     values = list(values)
     if len(values) == 1:
         return f"{name}{'!=' if negated else '='}{quote(values[0])}"
@@ -69,9 +69,9 @@ def label_matcher(name: str, values: Iterable[str], *, negated: bool = False) ->
 
 
 def is_expressible(rule: Rule) -> bool:
-    """Tell whether the counter of runs knows what ``rule`` looks at.
+    """Return whether the counter of runs has the data that ``rule`` needs.
 
-    It does not know in which order runs ended, how long they took, or what a first attempt was like.
+    It does not have the order of runs, their durations, or the result of the first attempt.
     """
     if rule.measure not in (Measure.ERRORS, Measure.SLOW):
         return False
@@ -80,21 +80,21 @@ def is_expressible(rule: Rule) -> bool:
 
 
 def window_lengths(detector: Ratio | BurnRate) -> list[float]:
-    """Return the lengths of the windows that ``detector`` looks at, in seconds."""
+    """Return the lengths in seconds of the windows of ``detector``."""
     if isinstance(detector, Ratio):
         return [detector.over.seconds or 0.0]
     return sorted({length for window in detector.windows for length in (window.long, window.short)})
 
 
-def recorded_name(what: str, window: float) -> str:
-    """Return the name of the recorded count of ``bad`` or ``seen`` runs in a window of so many seconds."""
-    return f"canary:streamcanary_{what}_runs:increase{duration(window)}"
+def recorded_name(kind: str, window: float) -> str:
+    """Return the name of the recorded count of ``bad`` or ``seen`` runs in a window of ``window`` seconds."""
+    return f"canary:streamcanary_{kind}_runs:increase{duration(window)}"
 
 
 def recording_rules(name: str, rule: Rule, canaries: Iterable[str], window: float) -> list[tuple[str, str]]:
-    """Return what to record for the rule called ``name``, and the expressions: bad runs, then seen ones.
+    """Return the names and expressions of the recording rules for the rule ``name``: bad runs, then observed runs.
 
-    They are those in the last ``window`` seconds; no ``canaries`` are all.
+    They count runs in the last ``window`` seconds. Empty ``canaries`` mean all canaries.
     """
     span, canary_matchers = duration(window), [label_matcher(names.CANARY, canaries)] if canaries else []
 
@@ -115,23 +115,26 @@ def recording_rules(name: str, rule: Rule, canaries: Iterable[str], window: floa
             f"    ({bad_series}\n"
             f"      unless {bad_series} offset {span}\n"
             f"      and count_over_time({bad_series}[{span}])\n"
-            f"        < on ({_PROCESS_LABELS}) group_left () max by ({_PROCESS_LABELS}) (count_over_time({ok_series}[{span}])))\n"
+            f"        < on ({_PROCESS_LABELS}) group_left ()"
+            f" max by ({_PROCESS_LABELS}) (count_over_time({ok_series}[{span}])))\n"
             f"  or\n"
             f"    increase({bad_series}[{span}])\n"
             f")"
         )
-    observed = f"sum by ({CANARY_LABELS}) (increase({good}[{span}]))\n  + ignoring ({RULE_LABEL}) {recorded_name('bad', window)}{_rule_selector(name)}"
+    recorded_bad = f"{recorded_name('bad', window)}{_rule_selector(name)}"
+    observed = f"sum by ({CANARY_LABELS}) (increase({good}[{span}]))\n  + ignoring ({RULE_LABEL}) {recorded_bad}"
     return [(recorded_name("bad", window), bad), (recorded_name("seen", window), observed)]
 
 
 def firing_expression(name: str, detector: Ratio | BurnRate) -> str:
-    """Return the expression that is there while the rule called ``name`` fires: over the recorded counts.
+    """Return the expression over the recorded counts that has a result while the rule ``name`` fires.
 
-    What fires goes on to do so above half the threshold, as in our own engine.
+    A firing alert keeps firing above half the threshold, as in the alert engine of streamcanary.
     """
     if isinstance(detector, Ratio):
         window = detector.over.seconds or 0.0
-        fire_condition = f"({_ratio_reached(name, window, detector.threshold)}\n  and {_has_min_samples(name, window, detector.min_samples)})"
+        has_samples = _has_min_samples(name, window, detector.min_samples)
+        fire_condition = f"({_ratio_reached(name, window, detector.threshold)}\n  and {has_samples})"
         keep_firing_condition = _ratio_reached(name, window, detector.threshold / 2)
     else:
         fire_condition = "\nor\n".join(
@@ -144,14 +147,15 @@ def firing_expression(name: str, detector: Ratio | BurnRate) -> str:
             _ratio_reached(name, window.short, window.rate * detector.error_budget / 2) for window in detector.windows
         )
     firing = f'ALERTS{{alertname={quote(name)}, alertstate="firing"}}'
-    return f"max without ({RULE_LABEL}) (\n{fire_condition}\nor\n(({keep_firing_condition})\n  and on ({CANARY_LABELS}) {firing})\n)"
+    keeps_firing = f"(({keep_firing_condition})\n  and on ({CANARY_LABELS}) {firing})"
+    return f"max without ({RULE_LABEL}) (\n{fire_condition}\nor\n{keeps_firing}\n)"
 
 
 def no_data_expression(canaries: Iterable[str], window: float) -> str:
-    """Return the expression that is there while none of the canaries' runs has been seen for ``window`` seconds.
+    """Return the expression that has a result for each canary without an observed run for ``window`` seconds.
 
-    The daemon must have been there for as long. The counter does not say that a run was skipped for the budget, so this
-    is silent while ``BudgetExhausted`` is not.
+    The daemon must have been running for as long. The counter does not show that a run was skipped for the budget, so
+    the caller must exclude the time in which ``BudgetExhausted`` fires. Empty ``canaries`` mean all canaries.
     """
     span = duration(window)
     canary_matchers = [label_matcher(names.CANARY, canaries)] if canaries else []
@@ -164,16 +168,16 @@ def no_data_expression(canaries: Iterable[str], window: float) -> str:
 
 
 def alert_active_expression(name: str, by: str = CANARY_LABELS, canaries: Iterable[str] = ()) -> str:
-    """Return the expression that is there while our own engine says that the rule called ``name`` fires.
+    """Return the expression that has a result while the daemon reports that the rule ``name`` fires.
 
-    For those ``canaries``; none are all.
+    It covers ``canaries``, or all canaries if they are empty.
     """
     matchers = [f"{names.ALERT}={quote(name)}", *([label_matcher(names.CANARY, canaries)] if canaries else [])]
     return f"max by ({by}) ({metric_name(names.ALERT_ACTIVE)}{{{', '.join(matchers)}}}) == 1"
 
 
 def _blame_matcher(rule: Rule) -> str:
-    """Return the matcher of faults that are blamed as ``rule`` says, by their kind; no fault at all matches, too."""
+    """Return the matcher of the fault kinds with a blame that ``rule`` selects; a run without a fault also matches."""
     wanted = [
         kind.value
         for kind in FaultKind

@@ -1,8 +1,8 @@
-"""Which alerts recorded runs would have led to under a configuration, and who would have been told.
+"""Replays recorded runs through the rules of a configuration and reports the alerts and notifications.
 
-A recording does not say when the daemon ran. A time in which no canary at all left anything, although one was due three
-times, is taken to be one in which it did not: nothing is missed then, as after a start. Silences are left out, as it is
-the rules that are judged; maintenance, which the configuration has, is not.
+A recording does not say when the daemon was running. If no canary has a recorded run for a time in which one was due
+three times, the backtest assumes that the daemon was not running: then no run counts as missing, as after a start.
+Silences are ignored, because a backtest evaluates the rules. Maintenance windows of the configuration apply.
 """
 
 import math
@@ -22,19 +22,19 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
 
 MAX_ALERTS: Final = 10_000
-"""How many alerts a report spells out; further ones are counted."""
+"""The number of alerts that a report lists; others are only counted."""
 
 MAX_GAPS: Final = 1000
-"""How many gaps it spells out."""
+"""The number of gaps that a report lists."""
 
-_MISSED_RUNS_FOR_GAP = 3  # runs of one canary without any of another, after which the daemon was not there
+_MISSED_RUNS_FOR_GAP = 3  # due runs of one canary, without a run of any canary, that make a gap
 
 
 class BacktestAlert(Struct, frozen=True, kw_only=True):
-    """One alert from its beginning to its end, or to that of the recording (``resolved`` is ``None`` then).
+    """One alert from firing to resolve, or to the end of the recording (``resolved`` is then ``None``).
 
-    It was seen by ``bad`` of ``total`` samples. Times are seconds since the epoch, ``seconds`` is how long it fired in
-    the time that is reported.
+    ``bad`` of ``total`` samples are its evidence. Times are seconds since the epoch. ``seconds`` is how long it fired
+    within the reported period.
     """
 
     alert: str
@@ -50,13 +50,13 @@ class BacktestAlert(Struct, frozen=True, kw_only=True):
     reason: str | None
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, with times in words."""
+        """Return the alert as plain data, with times in RFC 3339."""
         resolved = None if self.resolved is None else rfc3339(self.resolved)
         return {**msgspec.structs.asdict(self), "fired": rfc3339(self.fired), "resolved": resolved}
 
 
 class RuleTotals(Struct):
-    """What one rule came to: how often it fired, for how many seconds in all, and in how many pages it was named."""
+    """Totals of one rule: how often it fired, for how many seconds, and how many pages named it."""
 
     fires: int = 0
     seconds: float = 0.0
@@ -64,9 +64,9 @@ class RuleTotals(Struct):
 
 
 class ReceiverTotals(Struct):
-    """What one receiver would have got: pages, updates of pages, and resolves.
+    """Notifications that one receiver would have got: triggers (``pages``), updates and resolves.
 
-    To a receiver that groups alerts itself (Alertmanager) these are single alerts.
+    For a state receiver (Alertmanager) these count single alerts, because it groups alerts itself.
     """
 
     pages: int = 0
@@ -75,10 +75,11 @@ class ReceiverTotals(Struct):
 
 
 class BacktestReport(Struct, kw_only=True):
-    """What became of it. ``alerts`` are in the order in which they fired; ``omitted`` more of them are only counted.
+    """The result of a backtest. ``alerts`` are in the order in which they fired.
 
-    ``runs`` were replayed; ``foreign`` further ones are of canaries that the configuration does not have. ``gaps`` are
-    times (from, until) without the daemon. Times are seconds since the epoch; ``None`` if there was no run.
+    ``omitted_alerts`` more alerts are only counted. ``runs`` were replayed; ``unknown_canary_runs`` were not, because
+    the configuration does not have their canaries. ``gaps`` are the periods (from, until) without the daemon. Times are
+    seconds since the epoch, or ``None`` if there was no run.
     """
 
     start: float | None = None
@@ -92,7 +93,7 @@ class BacktestReport(Struct, kw_only=True):
     receivers: dict[str, ReceiverTotals] = field(default_factory=dict)
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, with times in words."""
+        """Return the report as plain data, with times in RFC 3339."""
         return {
             "from": None if self.start is None else rfc3339(self.start),
             "until": None if self.end is None else rfc3339(self.end),
@@ -107,9 +108,9 @@ class BacktestReport(Struct, kw_only=True):
 
 
 class Backtest:
-    """Takes runs in the order in which they ended, one by one; :meth:`finish` returns the report.
+    """Replays runs one by one, in the order in which they ended; :meth:`finish` returns the report.
 
-    Runs from before ``since`` (seconds since the epoch) are what the rules know then, and not reported.
+    Runs before ``since`` (seconds since the epoch) feed the detectors and are not reported.
     """
 
     def __init__(
@@ -131,7 +132,7 @@ class Backtest:
         )
 
     def observe(self, outcome: Outcome) -> None:
-        """Take the next run."""
+        """Replay the next run."""
         is_reported = outcome.started >= self._since
         if outcome.canary not in self._canaries:
             self._report.unknown_canary_runs += is_reported
@@ -152,31 +153,30 @@ class Backtest:
         self._replay.observe(outcome)
 
     def finish(self) -> BacktestReport:
-        """Return what became of it, after what was still waiting to be told has been."""
+        """Send the notifications that are still pending, and return the report."""
         report = self._report
         if self._replay is not None and report.start is not None:
             report.end = self._replay.now
-            self._replay.skip_to(
-                report.end + max(self._group_wait, MAX_TICK_GAP + 1)
-            )  # what waits is told, and no run is missed
+            # pending notifications are sent, and no run counts as missing
+            self._replay.skip_to(report.end + max(self._group_wait, MAX_TICK_GAP + 1))
             for incident in self._open_incidents.values():
                 self._add_alert(incident, report.end)
             self._open_incidents = {}
-        report.alerts.sort(key=lambda episode: (episode.fired, episode.alert, episode.subject))
+        report.alerts.sort(key=lambda alert: (alert.fired, alert.alert, alert.subject))
         return report
 
     def _gap_threshold(self, now: float) -> float:
-        """Return until when nothing may come after ``now`` in a daemon that runs (seconds since the epoch)."""
+        """Return the time (seconds since the epoch) after which a lack of runs since ``now`` is a gap."""
         return min(
             canary.nth_run_after(now, _MISSED_RUNS_FOR_GAP) + canary.timeout for canary in self._canaries.values()
         )
 
     def _on_incident_change(self, incident: Incident) -> None:
-        known = self._open_incidents.pop(incident.key, None)
+        open_incident = self._open_incidents.pop(incident.key, None)
         if incident.is_firing:
             self._open_incidents[incident.key] = incident
             self._report.rules[incident.rule].fires += incident.opened >= self._since
-        elif known is not None:
+        elif open_incident is not None:
             self._add_alert(incident, incident.resolved or incident.opened)
 
     def _add_alert(self, incident: Incident, end: float) -> None:
@@ -226,8 +226,8 @@ def run_backtest(
     outcomes: Iterable[Outcome],
     since: float = -math.inf,
 ) -> BacktestReport:
-    """Return what ``outcomes``, in the order in which they ended, would have led to from ``since`` on."""
-    test = Backtest(config, instance, canaries, since)
+    """Return the report of ``outcomes``, in the order in which they ended, from ``since`` (epoch seconds) on."""
+    backtest = Backtest(config, instance, canaries, since)
     for outcome in outcomes:
-        test.observe(outcome)
-    return test.finish()
+        backtest.observe(outcome)
+    return backtest.finish()

@@ -1,7 +1,7 @@
-"""What the alert engine would have done: the same steps, over runs whose time has passed, in a time of its own.
+"""Replays runs through the alert engine in simulated time.
 
-Between two runs the engine is told the time as often as in the daemon, so that whatever waits (groups, ``no_data``)
-does so for as long. Every receiver accepts what it is sent, at once.
+Between two runs the engine gets as many ticks as in the daemon, so that groups and ``no_data`` wait as long. Every
+receiver accepts every notification at once.
 """
 
 import math
@@ -23,10 +23,9 @@ TICK_INTERVAL = 5.0
 
 
 class ReplayedNotification(Struct, frozen=True):
-    """What one receiver hears ``at`` a time (seconds since the epoch), and which rules it is about.
+    """A notification to one receiver ``at`` a time (seconds since the epoch), with the rules of its alerts.
 
-    To a receiver that is told of the state, not of changes, each alert that begins is a trigger of its own, and each
-    that ends a resolve.
+    For a state receiver, each alert that begins is one trigger, and each alert that ends is one resolve.
     """
 
     at: float
@@ -36,9 +35,10 @@ class ReplayedNotification(Struct, frozen=True):
 
 
 class Replay:
-    """An engine that begins ``start`` (seconds since the epoch) with nothing, told the time each ``tick`` seconds.
+    """Runs an engine with an empty state from ``start`` (seconds since the epoch) on; it ticks each ``tick`` seconds.
 
-    ``changed`` is called with each incident that opens or resolves, ``told`` with each page; both in order.
+    ``on_incident_change`` is called with each incident that opens or resolves, ``on_notification`` with each
+    notification, both in order.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class Replay:
         *,
         tick: float = TICK_INTERVAL,
         on_incident_change: Callable[[Incident], None] = lambda incident: None,
-        on_notification: Callable[[ReplayedNotification], None] = lambda told: None,
+        on_notification: Callable[[ReplayedNotification], None] = lambda notification: None,
     ) -> None:
         self.state = State()
         self.now = start
@@ -65,17 +65,17 @@ class Replay:
 
     @property
     def open_incidents(self) -> tuple[Incident, ...]:
-        """The incidents that are open, the oldest first."""
+        """The open incidents, oldest first."""
         found = (incident for incident in self.state.incidents.values() if incident.is_firing)
         return tuple(sorted(found, key=lambda incident: (incident.opened, incident.key)))
 
     def observe(self, outcome: Outcome) -> None:
-        """Let a run end that has taken the time up to its end, or ended in the past: then the clock was set back."""
+        """Advance the time to the end of a run and feed its outcome. An end in the past sets the clock back."""
         self.advance(outcome.started + outcome.duration)
         self._step(RunFinished(outcome))
 
     def advance(self, until: float) -> None:
-        """Let the time pass up to ``until`` (seconds since the epoch), or set the clock back to it."""
+        """Advance the time to ``until`` (seconds since the epoch), with all ticks due; or set the clock back to it."""
         while (moment := self._next_tick()) <= until:
             self.now = self._last_tick = max(self.now, moment)
             self._step(Tick())
@@ -84,17 +84,17 @@ class Replay:
         self.now = until
 
     def tick_at(self, at: float) -> None:
-        """Let the time pass up to ``at`` (seconds since the epoch), and have the engine look at it then."""
+        """Advance the time to ``at`` (seconds since the epoch), and tick then."""
         self.advance(at)
         self._step(Tick())
 
     def skip_to(self, until: float) -> None:
-        """Go to ``until`` (seconds since the epoch) at once, as if the daemon had been away in between."""
+        """Set the time to ``until`` (seconds since the epoch) without ticks, as if the daemon was not running."""
         self.now = self._last_tick = until
         self._step(Tick())
 
     def _next_tick(self) -> float:
-        """Return when the engine is to be told the time: now and then, and when a group is due."""
+        """Return the time of the next tick: a regular one, or the next flush of a group."""
         groups = self.state.groups
         if groups is not self._next_flush_cache[0]:
             flush_times = (group.next_flush for group in groups.values() if group.next_flush is not None)
@@ -102,7 +102,7 @@ class Replay:
         regular, due = self._last_tick + self._tick, self._next_flush_cache[1]
         return min(regular, due) if due > self._last_tick else regular
 
-    def _step(self, input: Input) -> None:  # noqa: A002 - as the engine calls it
+    def _step(self, input: Input) -> None:  # noqa: A002 - the name in the engine
         before = self.state
         self._apply(input)
         if self.state.notifications is not before.notifications:
@@ -122,7 +122,7 @@ class Replay:
                     self._on_incident_change(incident)
 
     def _deliver(self) -> None:
-        """Have edge receivers accept what is due; each notice that is accepted is one less, so this ends."""
+        """Let event receivers accept what is due. An accepted notification leaves the queue, so this ends."""
         for receiver in self._event_receivers:
             while (notification := notification_queue.next_notification(self.state, receiver, self.now)) is not None:
                 if notification_queue.seconds_until_due(notification, self.now):
@@ -133,7 +133,7 @@ class Replay:
                 self._on_notification(ReplayedNotification(self.now, receiver, notification.action, rules))
 
     def _notify_state_receivers(self) -> None:
-        """Tell what level receivers hear of for the first time."""
+        """Report the alerts that begin or end for state receivers."""
         for receiver in self._state_receivers:
             before = self._active_alerts[receiver]
             after = {

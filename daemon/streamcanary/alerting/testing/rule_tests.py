@@ -1,18 +1,18 @@
-"""Unit tests for rules: canaries whose runs end as written, and the alerts that must be firing then.
+"""Unit tests for rules: series of runs, and the alerts that must be firing at given times.
 
-The format is promtool's (https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/), with runs for
-samples. What differs:
+The format is that of promtool (https://prometheus.io/docs/prometheus/latest/configuration/unit_testing_rules/), with
+runs in place of samples. Differences:
 
-- ``rule_files`` are configurations of streamcanary, and each test must hold for each of them. In their place ``alerts``
-  can be written out, with nothing but rules in it as a rule.
-- A series is a canary: ``chat-mini``, or with written-out ``alerts`` also with labels, ``chat-mini{tier="prod"}``.
-  There are no canaries but those with a series. ``values`` are those of :mod:`streamcanary.alerting.testing.series_notation`; a run
-  takes no time unless it says so.
-- ``interval`` is by default the canary's own schedule.
-- ``exp_labels`` are all labels of the alert but ``alertname`` and ``instance``.
-- Without ``exp_annotations`` annotations are not compared.
-- A detector is judged at each run. ``evaluation_interval`` is how often the engine is told the time besides, for what
-  is missing; and it is told at each ``eval_time``.
+- ``rule_files`` are configurations of streamcanary. Each test must pass for each of them. In place of ``rule_files``,
+  ``alerts`` can hold the rules inline.
+- A series is a canary: ``chat-mini``, or with inline ``alerts`` also with labels, ``chat-mini{tier="prod"}``. There are
+  no canaries without a series. ``values`` are in the notation of
+  :mod:`streamcanary.alerting.testing.series_notation`; the duration of a run is 0 unless given.
+- ``interval`` defaults to the schedule of the canary.
+- ``exp_labels`` are all labels of the alert except ``alertname`` and ``instance``.
+- Without ``exp_annotations``, annotations are not compared.
+- A detector is evaluated at each run. ``evaluation_interval`` is the time between two further ticks of the engine, for
+  missing runs; the engine also ticks at each ``eval_time``.
 """
 
 import re
@@ -36,12 +36,12 @@ from streamcanary.model.config_types.label import LabelName
 from streamcanary.model.outcome import Outcome
 
 MAX_TEST_DURATION: Final = 31 * 86400.0
-"""Seconds that a test may span."""
+"""The longest time of a test in seconds."""
 
 MAX_RUNS_PER_TEST: Final = 100_000
-"""How many runs one test may have."""
+"""The largest number of runs of one test."""
 
-_MAX_TICK_INTERVAL = 30.0  # seconds; with longer ones the engine would take itself to have been asleep
+_MAX_TICK_INTERVAL = 30.0  # seconds; the engine takes longer gaps for a time in which it did not run
 _MAX_TICKS = 200_000
 _SERIES = re.compile(r"\s*(?P<name>[A-Za-z0-9][A-Za-z0-9_.-]{0,62})\s*(?:\{(?P<labels>.*)\}\s*)?", re.DOTALL)
 _LABEL = re.compile(r'\s*([a-zA-Z_][a-zA-Z0-9_]*)\s*=\s*"((?:[^"\\]|\\.)*)"\s*(?:,|$)', re.DOTALL)
@@ -49,7 +49,7 @@ _RESERVED_LABELS = frozenset({"canary", "instance", "alertname", "alert"})
 
 
 class _Series(Struct, frozen=True):
-    """A canary's name and the labels that are written beside it; ``None`` if there are no braces."""
+    """The name of a canary and its labels in braces, ``None`` without braces."""
 
     name: str
     labels: dict[str, str] | None = None
@@ -68,7 +68,7 @@ def _parse_series(value: object) -> _Series:
         label = _LABEL.match(rest)
         if label is None or label[1] in labels or label[1] in _RESERVED_LABELS:
             taken = ", ".join(sorted(_RESERVED_LABELS))
-            raise ValueError(f'labels are name="value", each once, and not called {taken}')
+            raise ValueError(f'invalid labels: write name="value", each name once, and none of {taken}')
         labels[label[1]] = re.sub(r'\\(["\\])', r"\1", label[2])
         rest = rest[label.end() :]
     return _Series(found["name"], labels)
@@ -87,7 +87,7 @@ def _parse_start(value: object) -> float:
 
 
 class InputSeries(BaseModel):
-    """A canary and what becomes of its runs, from the start of the test on."""
+    """A canary and the results of its runs, from the start of the test on."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, arbitrary_types_allowed=True)
 
@@ -96,7 +96,7 @@ class InputSeries(BaseModel):
 
 
 class ExpectedAlert(BaseModel):
-    """An alert that must be firing: its labels, and its annotations if they matter."""
+    """An alert that must be firing: its labels, and its annotations if they are compared."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -105,7 +105,7 @@ class ExpectedAlert(BaseModel):
 
 
 class AlertTest(BaseModel):
-    """All alerts called ``alertname`` that must be firing ``eval_time`` seconds after the start; no other may be."""
+    """All alerts of the rule ``alertname`` that are firing ``eval_time`` seconds after the start."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -115,9 +115,9 @@ class AlertTest(BaseModel):
 
 
 class TestGroup(BaseModel):
-    """Some canaries on a time line of their own, from ``start_timestamp`` (seconds since the epoch) on."""
+    """A test: series of canaries from ``start_timestamp`` (seconds since the epoch) on, and the expected alerts."""
 
-    __test__ = False  # pytest takes it for a test of its own
+    __test__ = False  # not a test class of pytest
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -131,7 +131,9 @@ class TestGroup(BaseModel):
     def _check_series(self) -> Self:
         names = [series.series.name for series in self.input_series]
         found = [
-            ConfigIssue(("input_series", number, "series"), f"{name} has a series already; write all its runs in one")
+            ConfigIssue(
+                ("input_series", number, "series"), f"{name} already has a series; write all its runs in one series"
+            )
             for number, name in enumerate(names)
             if name in names[:number]
         ]
@@ -142,9 +144,9 @@ class TestGroup(BaseModel):
 
 
 class TestFile(BaseModel):
-    """A file of tests."""
+    """A file of rule tests."""
 
-    __test__ = False  # pytest takes it for a test of its own
+    __test__ = False  # not a test class of pytest
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -156,15 +158,19 @@ class TestFile(BaseModel):
     @model_validator(mode="after")
     def _check_rule_source(self) -> Self:
         if (self.rule_files is None) == (self.alerts is None):
-            raise ValueError("needs either rule_files, a list of configurations, or alerts, with rules in it")
+            raise ValueError("needs either rule_files, a list of configurations, or alerts, with inline rules")
         span = max(test.eval_time for group in self.tests for test in group.alert_rule_test)
         if span / min(self.evaluation_interval, _MAX_TICK_INTERVAL) > _MAX_TICKS:
             raise_config_errors(
                 type(self).__name__,
-                [ConfigIssue(("evaluation_interval",), f"is too short for a test of {span:g}s; write a longer one")],
+                [
+                    ConfigIssue(
+                        ("evaluation_interval",), f"is too short for a test of {span:g}s; write a longer interval"
+                    )
+                ],
             )
         if self.alerts is not None:
-            missing = "is required with written-out alerts: the time between two runs of each canary"
+            missing = "is required with inline alerts: the time between two runs of each canary"
             raise_config_errors(
                 type(self).__name__,
                 [
@@ -177,14 +183,14 @@ class TestFile(BaseModel):
 
 
 class FiringAlert(Struct, frozen=True):
-    """An alert as it is compared: sorted labels and annotations."""
+    """A firing alert for comparison: sorted labels and annotations."""
 
     labels: tuple[tuple[str, str], ...]
     annotations: tuple[tuple[str, str], ...] | None = None
 
 
 class RuleTestFailure(Struct, frozen=True, kw_only=True):
-    """What was expected at ``time`` seconds after the start, and what there was."""
+    """The expected and the firing alerts ``time`` seconds after the start."""
 
     group: str
     alertname: str
@@ -194,7 +200,7 @@ class RuleTestFailure(Struct, frozen=True, kw_only=True):
 
 
 class RulesUnderTest(Struct, frozen=True):
-    """What tests are run against: rules, and the canaries of a configuration, or ``None`` where series make them."""
+    """The rules under test, and the canaries of a configuration, or ``None`` if the series define the canaries."""
 
     alerts: AlertsConfig
     instance: str = "default"
@@ -202,28 +208,28 @@ class RulesUnderTest(Struct, frozen=True):
 
 
 def reference_issues(file: TestFile, rules_under_test: RulesUnderTest) -> Iterator[ConfigIssue]:
-    """Yield what in ``file`` speaks of things that are not in ``ground``."""
+    """Yield references in ``file`` to unknown rules and canaries, and detectors that are invalid for a canary."""
     rules = rules_under_test.alerts.all_rules
     for number, group in enumerate(file.tests):
         for place, test in enumerate(group.alert_rule_test):
             if test.alertname not in rules:
                 path = ("tests", number, "alert_rule_test", place, "alertname")
-                yield ConfigIssue(path, f"there is no rule {test.alertname!r}; known: {', '.join(sorted(rules))}")
+                yield ConfigIssue(path, f"unknown rule {test.alertname!r}; known: {', '.join(sorted(rules))}")
         for place, entry in enumerate(group.input_series):
             path = ("tests", number, "input_series", place, "series")
             name, labels = entry.series.name, entry.series.labels
             if rules_under_test.canaries is None:
                 continue
             if name not in rules_under_test.canaries:
-                yield ConfigIssue(path, f"there is no canary {name!r}; known: {', '.join(rules_under_test.canaries)}")
+                yield ConfigIssue(path, f"unknown canary {name!r}; known: {', '.join(rules_under_test.canaries)}")
             elif labels is not None:
-                yield ConfigIssue(path, f"the labels of {name} stand in its configuration; write {name} alone")
+                yield ConfigIssue(path, f"the labels of {name} are in its configuration; write only {name}")
     if rules_under_test.canaries is None:
         yield from _detector_config_errors(file, rules_under_test)
 
 
 def _detector_config_errors(file: TestFile, rules_under_test: RulesUnderTest) -> Iterator[ConfigIssue]:
-    """Yield what is wrong with written-out rules in view of the canaries that they watch; once for each key."""
+    """Yield the errors of inline rules for the canaries that they apply to, once for each key."""
     for name, rule in rules_under_test.alerts.rules.items():
         seen: set[tuple[str | int, ...]] = set()
         for group in file.tests:
@@ -236,7 +242,7 @@ def _detector_config_errors(file: TestFile, rules_under_test: RulesUnderTest) ->
 
 
 def run_tests(file: TestFile, rules_under_test: RulesUnderTest) -> Iterator[RuleTestFailure]:
-    """Run all tests of ``file``, which has no :func:`mismatches`; yield those that fail, in the order of the file."""
+    """Run all tests of ``file``, which has no :func:`reference_issues`; yield the failures in the order of the file."""
     for group in file.tests:
         yield from _run_group(group, rules_under_test, min(file.evaluation_interval, _MAX_TICK_INTERVAL))
 
@@ -300,7 +306,7 @@ def _outcomes(canary: Canary, runs: Sequence[SeriesRun | None], group: TestGroup
 
 
 def _compare(group: TestGroup, test: AlertTest, replay: Replay, now: float) -> RuleTestFailure | None:
-    """Hold what fires against what is expected; annotations only where an expected alert of these labels has some."""
+    """Compare firing and expected alerts; annotations only where an expected alert with these labels has some."""
     expected = [
         FiringAlert(
             _sorted_items(alert.exp_labels),

@@ -1,14 +1,14 @@
-"""Runs by the word: the ``values`` of a series in a test of rules, such as ``ok x10 stalled x3 ok _ x2``.
+"""Parses the ``values`` of a series in a rule test, such as ``ok x10 stalled x3 ok _ x2``.
 
-    ok, slow               an answer; what was measured is 0 unless it is given: slow(first_token=3s, max_gap=2s)
+    ok, slow               an answer; times are 0 unless given: slow(first_token=3s, max_gap=2s)
     stalled, rate_limited  failed with that fault; also written failed:stalled or failed(stalled)
-    failed_over:stalled    the primary failed so, a fallback answered
-    retried:stalled        ok, after a first attempt that failed so
-    internal_error         the probe itself broke
+    failed_over:stalled    the primary failed with that fault, and a fallback answered
+    retried:stalled        ok, after a first attempt that failed with that fault
+    internal_error         the probe itself failed
     skipped:budget         not run: budget, overlap, standby or shutdown
-    _                      no run at all
+    _                      no run
 
-Each may be followed by ``xN`` (``ok x10`` or ``okx10``): so often in all. In promtool's ``1x10`` it is once more.
+Each may be followed by ``xN`` (``ok x10`` or ``okx10``), the total number of runs. In promtool ``1x10`` is one more.
 """
 
 import difflib
@@ -24,7 +24,7 @@ from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, BudgetState, Outcome, OutcomeKind
 
 MAX_RUNS: Final = 10_000
-"""How many runs one series may have."""
+"""The largest number of runs of one series."""
 
 _MAX_LENGTH = 100_000  # characters
 _RUN = re.compile(r"(?P<name>_|[a-z][a-z_]*?)(?::(?P<detail>[a-z_]+?)|\((?P<inner>[^()]*)\))?(?:x(?P<often>\d+))?")
@@ -40,7 +40,7 @@ _RUN_NAMES = ("ok", "slow", "internal_error", "skipped", *_WITH_FAULT, *_FAULTS)
 
 
 class SeriesRun(Struct, frozen=True, kw_only=True):
-    """What became of one run. ``retried`` tells that only the first attempt had the ``fault``. Times are seconds."""
+    """The result of one run. With ``is_retried`` only the first attempt had the ``fault``. Times are seconds."""
 
     kind: OutcomeKind
     fault: FaultKind | None = None
@@ -81,10 +81,10 @@ class SeriesRun(Struct, frozen=True, kw_only=True):
 
 
 def parse_values(text: object) -> tuple[SeriesRun | None, ...]:
-    """Return the runs that ``text`` spells, ``None`` for one that did not happen.
+    """Return the runs of ``text``, ``None`` for a run that did not take place.
 
     Raises:
-        ValueError: if a word is none of those above, or there are more than :data:`MOST_RUNS`; says which one.
+        ValueError: if a word is invalid, or there are more than :data:`MAX_RUNS` runs; the message names the word.
     """
     if not isinstance(text, str):
         raise ValueError("must be text, such as 'ok x10 stalled x3 _ ok'")
@@ -96,7 +96,7 @@ def parse_values(text: object) -> tuple[SeriesRun | None, ...]:
     for token in _TOKEN.findall(text):
         if repeat := _REPEAT.fullmatch(token):
             if not is_repeatable:
-                raise ValueError(f"{token!r} follows nothing that it could repeat")
+                raise ValueError(f"{token!r} has no run before it to repeat; write a run first, such as ok {token}")
             runs += [last_run] * (_parse_count(repeat[1]) - 1)
             is_repeatable = False
         else:
@@ -109,12 +109,12 @@ def parse_values(text: object) -> tuple[SeriesRun | None, ...]:
 
 
 def _parse_run(token: str) -> tuple[SeriesRun | None, int | None]:
-    """Return the run that ``token`` spells, and how often, if it says so."""
+    """Return the run of ``token``, and its count if given."""
     shortened = token if len(token) <= 40 else f"{token[:40]}…"
     found = _RUN.fullmatch(token) if len(token) <= _MAX_TOKEN_LENGTH else None
     if found is None:
         raise ValueError(
-            f"{shortened!r} is no run: write a word such as ok, stalled, failed_over:stalled, skipped:budget or _"
+            f"{shortened!r} is not a run: write a word such as ok, stalled, failed_over:stalled, skipped:budget or _"
         )
     count = _parse_count(found["often"]) if found["often"] else None
     name, detail, times = found["name"], found["detail"], {}
@@ -123,7 +123,7 @@ def _parse_run(token: str) -> tuple[SeriesRun | None, int | None]:
     if name not in _RUN_NAMES:
         near = difflib.get_close_matches(name, _RUN_NAMES, n=1)
         known = f"did you mean {near[0]}?" if near else f"known: {', '.join(_RUN_NAMES)}"
-        raise ValueError(f"there is no outcome or fault {name[:40]!r}; {known}")
+        raise ValueError(f"unknown outcome or fault {name[:40]!r}; {known}")
     if found["inner"] is not None:
         if "=" in found["inner"]:
             times = _parse_times(found["inner"], shortened)
@@ -140,12 +140,10 @@ def _make_run(name: str, detail: str | None, times: dict[str, float], shortened:
         return replace(SeriesRun(kind=OutcomeKind(name), fault=fault), **times)
     if name == "skipped":
         if detail not in _SKIP_REASONS or times:
-            raise ValueError(
-                f"{shortened!r}: write why it was skipped: {', '.join(f'skipped:{one}' for one in _SKIP_REASONS)}"
-            )
+            raise ValueError(f"{shortened!r}: add the reason: {', '.join(f'skipped:{one}' for one in _SKIP_REASONS)}")
         return SeriesRun(kind=OutcomeKind.SKIPPED, reason=detail, budget=_BUDGET_STATES.get(detail))
     if detail:
-        raise ValueError(f"{shortened!r}: {detail!r} means nothing after {name}; write {name} alone")
+        raise ValueError(f"{shortened!r}: {name} does not take {detail!r}; write only {name}")
     if name in _FAULTS:
         return replace(SeriesRun(kind=OutcomeKind.FAILED, fault=_FAULTS[name]), **times)
     return replace(SeriesRun(kind=OutcomeKind(name)), **times)
@@ -174,5 +172,5 @@ def _parse_times(text: str, shortened: str) -> dict[str, float]:
 
 def _parse_count(digits: str) -> int:
     if len(digits) > 6 or not 1 <= int(digits) <= MAX_RUNS:
-        raise ValueError(f"x{digits[:10]}: a run is repeated 1 to {MAX_RUNS} times")
+        raise ValueError(f"x{digits[:10]}: the count of runs must be 1 to {MAX_RUNS}")
     return int(digits)

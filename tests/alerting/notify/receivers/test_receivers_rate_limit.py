@@ -80,8 +80,8 @@ def test_a_page_that_goes_to_mail_alone_is_worth_a_warning(receivers: tuple[str,
         routes, RECEIVERS, [PAGING, {**PAGING, "canary": "second"}, {**PAGING, "canary": "other"}]
     )
     expected = (
-        f"Errors pages, and only {warned} is told of it, which can neither deduplicate nor resolve; "
-        "route it to pagerduty, alertmanager or a webhook, too"
+        f"Errors pages, but is routed only to {warned}, which can neither deduplicate nor resolve; "
+        "also route it to a pagerduty, alertmanager or webhook receiver"
     )
     assert ([expected] if warned else []) == told
 
