@@ -1,10 +1,9 @@
-"""The daemon, put together: which part is handed to which, and in what order they start and stop.
+"""Assembles the daemon: creates its components, connects them, and starts and stops them.
 
-    telemetry ─▶ store ─▶ budget ─▶ alerting ─▶ canaries ─▶ schedule ─▶ health      started in this order, stopped in
-    reverse
+    telemetry ─▶ store ─▶ budget ─▶ canaries ─▶ alerting ─▶ scheduler ─▶ web server
 
-Stopping takes at most ten seconds: runs end or are cancelled, notices go out or stay in the store, telemetry is sent
-or given up.
+Components start in this order and stop in reverse. Shutdown takes at most 10 s: runs end or are cancelled, pending
+notifications are sent or stay in the store, telemetry is exported or dropped.
 """
 
 import asyncio
@@ -38,18 +37,18 @@ from streamcanary.web.web_server import WebServer
 
 _log = logging.getLogger(__name__)
 
-# Seconds that each part has to stop; with one for health and telemetry's own four they add up to less than ten.
+# Shutdown time limits, in seconds. With 1 s for the web server and 4 s for telemetry they add up to less than 10 s.
 _RUNS_DRAIN_TIMEOUT = 2.5
 _ALERTING_DRAIN_TIMEOUT = 1.2
 _STORE_CLOSE_TIMEOUT = 0.8
-_SERIES_PER_CANARY = 64  # attribute sets that one canary may need on one metric: outcomes times kinds of fault
+_SERIES_PER_CANARY = 64  # attribute sets of one canary on one metric: outcomes times fault kinds
 
 
 class DaemonCallbacks(Struct, frozen=True, kw_only=True):
-    """Callbacks for who looks on, each of which returns at once.
+    """Callbacks for observers of the daemon; none of them may block.
 
-    ``event`` is told of every event of every stream, ``outcome`` of every run, ``transition`` of every incident that
-    opens or resolves, ``ready`` once everything runs.
+    ``on_event`` is called for every event of every stream, ``on_outcome`` for every run, ``on_transition`` for every
+    incident that opens or resolves, and ``on_ready`` once all components have started.
     """
 
     on_event: Callable[[Canary, Event], None] | None = None
@@ -65,9 +64,9 @@ async def run_daemon(
 
     Raises:
         StoreUnwritable, StoreLocked, StoreTooNew: if the store cannot be used.
-        SecretUnreadable: if the file of a secret cannot be read.
-        TrustUnusable: if a file of certificates cannot be used.
-        ProxyUnusable: if the environment names a proxy that cannot be used.
+        SecretUnreadable: if a secret file cannot be read.
+        TlsFileError: if a certificate or key file cannot be used.
+        InvalidProxyUrl: if an environment variable has an invalid proxy URL.
     """
     clock, callbacks = clock or SystemClock(), callbacks or DaemonCallbacks()
     async with AsyncExitStack() as stack:
@@ -128,22 +127,22 @@ async def run_daemon(
         if settings.heartbeat is not None:
             await stack.enter_async_context(_running_heartbeat(settings.heartbeat, clock, alerting))
         _record_config_load(clock)
-        _log.info("watching", extra={"canaries": len(runners.by_name), "targets": len(settings.targets)})
+        _log.info("daemon started", extra={"canaries": len(runners.by_name), "targets": len(settings.targets)})
         if callbacks.on_ready is not None:
             callbacks.on_ready()
         await stop.wait()
-        _log.info("stopping")
+        _log.info("daemon stopping")
 
 
 def _readiness_checks(scheduler: Scheduler, store: Store) -> dict[str, HealthCheck]:
-    """Return what must hold for the daemon to be ready. A provider that fails is not among it."""
+    """Return the readiness checks. A failing provider does not make the daemon unready."""
 
     async def store_is_writable() -> str | None:
-        return None if await store.probe() else f"{store.path} does not take a write"
+        return None if await store.probe() else f"{store.path} is not writable"
 
     return {
-        "config": lambda: None,  # without a good one nothing of this runs
-        "scheduler": lambda: None if scheduler.is_running else "the schedule does not turn",
+        "config": lambda: None,  # the daemon does not start without a valid configuration
+        "scheduler": lambda: None if scheduler.is_running else "the scheduler does not run",
         "store": store_is_writable,
     }
 
@@ -166,11 +165,9 @@ async def _stop_alerting(alerting: AlertingService, task: asyncio.Task[None]) ->
 
 def _transition_callback(callbacks: DaemonCallbacks) -> Callable[[Incident], None]:
     def report(incident: Incident) -> None:
-        state = "fired" if incident.is_firing else "resolved"
         evidence = incident.evidence
         _log.warning(
-            "alert %s",
-            state,
+            "alert fired" if incident.is_firing else "alert resolved",
             extra={
                 "alert": incident.rule,
                 "subject": incident.subject,
@@ -190,7 +187,7 @@ def _transition_callback(callbacks: DaemonCallbacks) -> Callable[[Incident], Non
 def _log_outcome(outcome: Outcome) -> None:
     level = logging.INFO if outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW) else logging.WARNING
     if outcome.kind is OutcomeKind.SKIPPED and outcome.budget is not None:
-        level = logging.DEBUG  # a line for each turn that is left out says nothing new; the guard tells of the budget
+        level = logging.DEBUG  # the spend guard logs the budget state once, not for each skipped run
     if not _log.isEnabledFor(level):
         return
     fields: dict[str, object] = {
@@ -201,10 +198,14 @@ def _log_outcome(outcome: Outcome) -> None:
         "trace_id": outcome.trace_id,
     }
     if outcome.fault is not None:
-        fields |= {"fault": outcome.fault.kind.value, "blame": outcome.fault.blame.value, "why": outcome.fault.message}
+        fields |= {
+            "fault": outcome.fault.kind.value,
+            "blame": outcome.fault.blame.value,
+            "error": outcome.fault.message,
+        }
     elif outcome.reason is not None:
-        fields["why"] = outcome.reason
-    _log.log(level, "run", extra=fields)
+        fields["reason"] = outcome.reason
+    _log.log(level, "run finished", extra=fields)
 
 
 def _record_config_load(clock: Clock) -> None:

@@ -1,4 +1,4 @@
-"""The whole configuration: the rooms' own sections under one roof, and what must hold between them."""
+"""The whole configuration: the sections of all packages, and the checks across sections."""
 
 import os
 from collections.abc import Iterable, Iterator, Mapping
@@ -35,9 +35,9 @@ Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", max_length=
 
 
 class Settings(BaseSettings):
-    """A configuration that holds together.
+    """A valid configuration.
 
-    ``instance`` is part of every key that a receiver sees, and shared by replicas that watch the same things.
+    ``instance`` is part of every deduplication key that a receiver gets. Replicas with the same canaries share it.
     """
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -56,7 +56,7 @@ class Settings(BaseSettings):
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
-        """What is no mistake, and may be meant otherwise; in the order of the file."""
+        """The config warnings, in the order of the file."""
         return self._warnings
 
     @classmethod
@@ -68,17 +68,17 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Leave out the sources that guess; :func:`load` brings its own."""
+        """Disable the default sources of pydantic-settings; :func:`load` passes its own."""
         return (init_settings,)
 
     def to_canaries(self) -> tuple[Canary, ...]:
-        """Return what the other rooms may know of the canaries."""
+        """Return the canaries as values for the other packages."""
         return tuple(spec.to_canary(name, self.targets[spec.target]) for name, spec in self.canaries.items())
 
     def config_errors(self) -> Iterator[ConfigIssue]:
-        """Yield what does not hold between sections that are each right; by path from the root."""
+        """Yield the config errors between sections that are valid by themselves; paths start at the root."""
         yield from _prefix_paths("alerts", self.alerts.config_errors(self.to_canaries()))
-        yield from _prefix_paths("alerts", (misfit for misfit, wholly in self._ineffective_rules() if wholly))
+        yield from _prefix_paths("alerts", (error for error, is_error in self._ineffective_rules() if is_error))
         yield from self._renamed_from_errors()
         yield from budget_config_errors(self.budget, self.targets, self.canaries)
         for name, target in self.targets.items():
@@ -89,81 +89,84 @@ class Settings(BaseSettings):
             )
 
     def config_warnings(self) -> Iterator[ConfigIssue]:
-        """Yield what is no mistake, and may be meant otherwise; by path from the root."""
+        """Yield the config warnings: valid settings that are probably not intended; paths start at the root."""
         yield from _prefix_paths("alerts", routing_issues(self.alerts, self.to_canaries(), self.instance))
-        yield from _prefix_paths("alerts", (misfit for misfit, wholly in self._ineffective_rules() if not wholly))
+        yield from _prefix_paths("alerts", (warning for warning, is_error in self._ineffective_rules() if not is_error))
 
     def _ineffective_rules(self) -> Iterator[IneffectiveRule]:
         canaries, rules = self.to_canaries(), {name: rule for name, rule in self.alerts.rules.items() if rule.enabled}
-        watched = {
+        canaries_by_rule = {
             name: [canary.name for canary in canaries if rule.applies_to(canary)] for name, rule in rules.items()
         }
-        bounds = {
+        limits = {
             name: CanaryLimits(has_slo=spec.slo != Slo(), max_seconds=spec.timeouts.upper_bounds)
             for name, spec in self.canaries.items()
         }
-        return ineffective_rules(rules, watched, bounds)
+        return ineffective_rules(rules, canaries_by_rule, limits)
 
     def _renamed_from_errors(self) -> Iterator[ConfigIssue]:
-        """Yield which canaries would share their alerts with another."""
-        taken = {name: name for name, spec in self.canaries.items() if not spec.renamed_from}
+        """Yield an error for each ``renamed_from`` that another canary uses: both would share their alerts."""
+        owners = {name: name for name, spec in self.canaries.items() if not spec.renamed_from}
         for name, spec in self.canaries.items():
             former, path = spec.renamed_from, ("canaries", name, "renamed_from")
             if former == name:
-                yield ConfigIssue(path, "is the name that it has now; write the one that it had before, or remove it")
-            elif former and taken.setdefault(former, name) != name:
-                yield ConfigIssue(path, f"two canaries cannot be known as {former}: {taken[former]} is, too")
+                yield ConfigIssue(path, "is the current name of this canary; write its former name, or remove the key")
+            elif former and owners.setdefault(former, name) != name:
+                yield ConfigIssue(
+                    path,
+                    f"canary {owners[former]} uses the name {former} already; write another name, or remove the key",
+                )
 
 
-def _prefix_paths(key: str, misfits: Iterable[ConfigIssue]) -> Iterator[ConfigIssue]:
-    for misfit in misfits:
-        yield misfit._replace(path=(key, *misfit.path))
+def _prefix_paths(key: str, issues: Iterable[ConfigIssue]) -> Iterator[ConfigIssue]:
+    for issue in issues:
+        yield issue._replace(path=(key, *issue.path))
 
 
 def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     """Return the configuration in the YAML file at ``path``, with the variables and overrides of ``environ``.
 
-    Relative paths in it, the default of ``store.path`` included, start at the folder of the file: a daemon that is
-    started from elsewhere finds the same store.
+    Relative paths, the default of ``store.path`` included, are relative to the directory of the file: the working
+    directory of the daemon does not matter.
 
     Raises:
-        ConfigInvalid: with every problem that was found.
+        ConfigInvalid: with all config errors.
     """
     source = YamlAndEnvSource(Settings, path, environ)
     document = source.document
-    crossing = list(_cross_section_problems(document))
-    problems = _without_duplicates(document.problems, [*type_mismatches(document, source.shape), *crossing])
+    cross_section = list(_cross_section_problems(document))
+    problems = _without_duplicates(document.problems, [*type_mismatches(document, source.shape), *cross_section])
     try:
         settings = Settings(_build_sources=((source,), {}))
     except ValidationError as error:
         problems = _without_duplicates(problems, explain_validation_error(error, document, source.shape))
     else:
-        found = settings.config_errors() if not crossing else ()
-        problems = _without_duplicates(problems, [document.problem_at(misfit.path, misfit.message) for misfit in found])
+        errors = settings.config_errors() if not cross_section else ()
+        problems = _without_duplicates(problems, [document.problem_at(error.path, error.message) for error in errors])
     if problems:
         raise ConfigInvalid(problems)
     store = settings.store.model_copy(update={"path": path.absolute().parent / settings.store.path})
     settings = settings.model_copy(update={"store": store})
     settings._warnings = sort_problems(
-        document.problem_at(misfit.path, misfit.message) for misfit in settings.config_warnings()
+        document.problem_at(warning.path, warning.message) for warning in settings.config_warnings()
     )
     return settings
 
 
 def _without_duplicates(problems: list[Problem], further: list[Problem]) -> list[Problem]:
-    """Return both, but no further problem with a value that has one."""
-    known = {(problem.path, problem.variable) for problem in problems}
-    return [*problems, *(problem for problem in further if (problem.path, problem.variable) not in known)]
+    """Return ``problems`` and those of ``further`` whose value has no problem yet."""
+    reported = {(problem.path, problem.variable) for problem in problems}
+    return [*problems, *(problem for problem in further if (problem.path, problem.variable) not in reported)]
 
 
 def _cross_section_problems(document: Document) -> Iterator[Problem]:
-    """Yield what is wrong between sections that may each be right.
+    """Yield the problems between sections.
 
-    Looks at the data, not at the models, so that a mistake elsewhere does not hide these.
+    Reads the data and not the models, so that an error in another place does not hide these.
     """
     targets, canaries = (_as_map(document.data.get(section)) for section in ("targets", "canaries"))
     if document.data.get("canaries") == {}:
-        yield document.problem_at(("canaries",), "needs at least one canary: there is nothing to watch")
+        yield document.problem_at(("canaries",), "needs at least one canary")
     for name, spec in canaries.items():
         fallbacks = spec.get("fallbacks") if isinstance(spec, dict) else ()
         fallbacks = fallbacks if isinstance(fallbacks, list) else ()

@@ -369,5 +369,5 @@ def test_a_canary_is_not_renamed_from_itself(tmp_path: Path) -> None:
     path.write_text("targets: {t: {api_key: none}}\ncanaries: {c: {target: t, model: m, renamed_from: c}}\n")
     with pytest.raises(ConfigInvalid) as caught:
         load(path, {})
-    message = "canaries.c.renamed_from: is the name that it has now; write the one that it had before, or remove it"
+    message = "canaries.c.renamed_from: is the current name of this canary; write its former name, or remove the key"
     assert f"{path}:2:51: {message}" == str(caught.value)

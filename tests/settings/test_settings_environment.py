@@ -116,7 +116,7 @@ def test_an_override_like_nothing_at_all_is_told_how_they_are_written() -> None:
     assert refused(STREAMCANARY_LOG_LEVEL="debug") == [
         (
             "STREAMCANARY_LOG_LEVEL: matches no key of the configuration; "
-            "an override is STREAMCANARY_SECTION__KEY, names a key that is there or known, and never makes a new entry"
+            "an override is STREAMCANARY_SECTION__KEY; it sets an existing or known key and cannot add an entry"
         )
     ]
 
@@ -157,7 +157,7 @@ def test_a_problem_names_the_variable_of_the_value_that_another_one_does_not_fit
         load(path, {"STREAMCANARY_CANARIES__C__EVERY": "5s"})
     assert str(caught.value) == (
         f"{path}:2:55: canaries.c.timeouts.total: 20s must be shorter than every (5s), or runs would overlap "
-        "(here STREAMCANARY_CANARIES__C__EVERY applies)"
+        "(overridden by STREAMCANARY_CANARIES__C__EVERY)"
     )
 
 

@@ -146,6 +146,6 @@ def test_two_canaries_are_not_known_by_one_name(tmp_path: Path) -> None:
     with pytest.raises(ConfigInvalid) as caught:
         load(path, {})
     assert [
-        ("canaries.b.renamed_from", "two canaries cannot be known as former: a is, too"),
-        ("canaries.c.renamed_from", "two canaries cannot be known as d: d is, too"),
+        ("canaries.b.renamed_from", "canary a uses the name former already; write another name, or remove the key"),
+        ("canaries.c.renamed_from", "canary d uses the name d already; write another name, or remove the key"),
     ] == [(problem.path, problem.message) for problem in caught.value.problems]

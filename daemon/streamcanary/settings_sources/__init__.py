@@ -1,4 +1,4 @@
-"""Where settings come from: a YAML file, ``${VAR}`` in it, and overrides from the environment.
+"""The sources of settings: a YAML file, ``${VAR}`` references in it, and overrides from the environment.
 
-Knows of no section: everything is read off the pydantic model that is to be filled.
+No source depends on a section: the keys and types come from the pydantic model.
 """

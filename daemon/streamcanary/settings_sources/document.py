@@ -1,7 +1,7 @@
-"""A YAML file as plain data, with the place of every key and value in it.
+"""Reads a YAML file into plain data, with the position of every key and value.
 
-Stricter than YAML: no key twice, only the core types, keys are text (``no:`` is the key ``no``), and bounded in size,
-depth and count, aliases followed.
+Stricter than YAML: no duplicate keys, only the core types, keys are text (``no:`` is the key ``no``). Size, depth and
+number of values are limited, with aliases expanded.
 """
 
 import math
@@ -20,7 +20,7 @@ from streamcanary.model.config_types.secret import scrub
 from streamcanary.settings_sources.problem import ConfigInvalid, KeyPath, Problem, format_path
 
 MAX_FILE_SIZE = 1024 * 1024
-"""Bytes; a ConfigMap cannot be larger either."""
+"""Bytes; also the limit of a Kubernetes ConfigMap."""
 MAX_DEPTH = 32
 MAX_VALUES = 50_000
 
@@ -36,11 +36,11 @@ class Position(NamedTuple):
 
 
 class Document(Struct, kw_only=True):
-    """What was read so far, and where each part came from.
+    """The data of a configuration file, the position of each part, and the problems found so far.
 
-    ``plain`` are the paths of text without quotes, which may stand for a number once a variable is filled in;
-    ``variables`` are the paths that were set from the environment, with the name of the variable. ``secrets`` are kept
-    out of every message.
+    ``unquoted_paths`` are the paths of text without quotes, which may be a number after variables are substituted.
+    ``variables`` are the paths that were set from the environment, with the name of the variable. ``secrets`` are
+    redacted in every message.
     """
 
     file: Path
@@ -53,7 +53,7 @@ class Document(Struct, kw_only=True):
     problems: list[Problem] = field(default_factory=list)
 
     def problem_at(self, path: KeyPath, message: str, *, at_key: bool = False) -> Problem:
-        """Return a problem at ``path``; if nothing stands there, at the nearest key above it."""
+        """Return a problem at ``path``; without a value there, the position is that of the nearest key above it."""
         message = scrub(message, self.secrets, limit=1000)
         at_key = at_key or isinstance(self.get(path), (dict, list))
         for end in range(len(path), -1, -1):
@@ -65,11 +65,13 @@ class Document(Struct, kw_only=True):
                 if at_key or end < len(path)
                 else (self.value_positions, self.key_positions)
             )
-            if place := first.get(above) or second.get(above):
+            if position := first.get(above) or second.get(above):
                 break
         else:
-            place = Position(1, 1)
-        return Problem(file=self.file, line=place.line, column=place.column, path=format_path(path), message=message)
+            position = Position(1, 1)
+        return Problem(
+            file=self.file, line=position.line, column=position.column, path=format_path(path), message=message
+        )
 
     def get(self, path: KeyPath) -> Any:
         """Return the value at ``path``, or ``None`` if there is none."""
@@ -84,7 +86,7 @@ class Document(Struct, kw_only=True):
         return value
 
     def put(self, path: KeyPath, value: Any) -> None:
-        """Put ``value`` at ``path``; maps that are missing on the way are made."""
+        """Set the value at ``path``; missing maps above it are created."""
         parent: Any = self.data
         for part in path[:-1]:
             if isinstance(parent, dict) and parent.get(part) is None:
@@ -94,14 +96,14 @@ class Document(Struct, kw_only=True):
 
 
 def read_document(file: Path) -> Document:
-    """Read ``file``; repeated keys and the like are noted in the document's ``problems``.
+    """Read ``file``; problems that allow reading on, such as duplicate keys, are added to ``problems``.
 
     Raises:
-        ConfigInvalid: if the file cannot be read, is no YAML, or holds no map.
+        ConfigInvalid: if the file cannot be read, is not YAML, or does not contain a map.
     """
     text = _read_text(file)
     yaml = YAML(typ="safe", pure=True)
-    yaml.allow_duplicate_keys = True  # reported here, all of them and with both places
+    yaml.allow_duplicate_keys = True  # reported by this module: all of them, with both positions
     try:
         root = yaml.compose(text)
     except RecursionError:
@@ -131,7 +133,7 @@ def _file_error(file: Path, message: str) -> ConfigInvalid:
 def _read_text(file: Path) -> str:
     try:
         mode = file.stat().st_mode
-        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # to open a pipe would wait for somebody to write
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would block until something writes to it
             raise _file_error(file, "is not a regular file; give the path of a configuration file")
         with file.open("rb") as opened:
             content = opened.read(MAX_FILE_SIZE + 1)
@@ -151,7 +153,7 @@ def _read_text(file: Path) -> str:
 
 
 def _syntax_problem(file: Path, error: MarkedYAMLError) -> Problem:
-    """Say what the parser found, without the text that it quotes: that could be a secret."""
+    """Return the error of the parser as a problem, without the text that it quotes, which could be a secret."""
     mark = error.problem_mark or error.context_mark
     message = " ".join(part for part in (error.context, error.problem) if part)
     message = _QUOTED.sub(_redact_quoted, message.split("\n")[0]) or "cannot be parsed"
@@ -164,12 +166,12 @@ def _syntax_problem(file: Path, error: MarkedYAMLError) -> Problem:
 
 
 def _redact_quoted(quoted: re.Match[str]) -> str:
-    """Keep what the parser quotes if it is one character or the name of a token, such as ``<block end>``."""
+    """Return the quoted text if it is one character or a token name such as ``<block end>``, else ``it``."""
     return quoted[0] if len(quoted[2]) <= 2 or quoted[2].startswith("<") else "it"
 
 
 class _NodeReader:
-    """Turns nodes into plain data; counts, so that aliases cannot grow a small file into a large tree."""
+    """Converts YAML nodes to plain data; limits their number, as aliases can expand a small file to a large tree."""
 
     def __init__(self, document: Document, yaml: YAML) -> None:
         self._document = document
@@ -177,18 +179,18 @@ class _NodeReader:
         self._count = 0
 
     def read(self, node: Node, path: KeyPath) -> Any:
-        """Return ``node`` as plain data, and note the places of what is in it."""
+        """Return ``node`` as plain data, and record the positions of its keys and values."""
         self._count += 1
         if self._count > MAX_VALUES:
-            raise _file_error(self._document.file, f"has more than {MAX_VALUES} values, aliases followed")
+            raise _file_error(self._document.file, f"has more than {MAX_VALUES} values with aliases expanded")
         if len(path) > MAX_DEPTH:
-            raise _file_error(self._document.file, f"is nested more than {MAX_DEPTH} levels deep, aliases followed")
+            raise _file_error(self._document.file, f"is nested more than {MAX_DEPTH} levels deep with aliases expanded")
         self._document.value_positions[path] = _position(node)
         if isinstance(node, MappingNode):
             return self._read_map(node, path)
         if isinstance(node, SequenceNode):
             return [self.read(item, (*path, number)) for number, item in enumerate(node.value)]
-        assert isinstance(node, ScalarNode)  # noqa: S101 - there is no fourth kind
+        assert isinstance(node, ScalarNode)  # noqa: S101 - YAML has no fourth kind of node
         return self._read_scalar(node, path)
 
     def _read_map(self, node: MappingNode, path: KeyPath) -> dict[str, Any]:
@@ -199,15 +201,15 @@ class _NodeReader:
                     path, _position(key), "a key must be text; put text with braces or brackets in quotes"
                 )
                 continue
-            name, place = key.value, _position(key)
+            name, position = key.value, _position(key)
             inner = (*path, name)
             if key.tag == f"{_CORE}merge":
-                self._add_problem(inner, place, "merge keys are not supported; write the keys out")
+                self._add_problem(inner, position, "merge keys are not supported; write the keys out")
             elif name in result:
                 first = self._document.key_positions[inner].line
-                self._add_problem(inner, place, f"the same key stands in line {first} already; keep one of them")
+                self._add_problem(inner, position, f"duplicate key, first used in line {first}; keep one of them")
             else:
-                self._document.key_positions[inner] = place
+                self._document.key_positions[inner] = position
                 result[name] = self.read(value, inner)
         return result
 
@@ -224,9 +226,13 @@ class _NodeReader:
             self._add_problem(path, _position(node), str(error))
             return node.value
 
-    def _add_problem(self, path: KeyPath, place: Position, message: str) -> None:
+    def _add_problem(self, path: KeyPath, position: Position, message: str) -> None:
         problem = Problem(
-            file=self._document.file, line=place.line, column=place.column, path=format_path(path), message=message
+            file=self._document.file,
+            line=position.line,
+            column=position.column,
+            path=format_path(path),
+            message=message,
         )
         self._document.problems.append(problem)
 
@@ -236,10 +242,10 @@ def _position(node: Node) -> Position:
 
 
 def construct_scalar(yaml: YAML, node: ScalarNode) -> Any:
-    """Return the number, truth value, ``None`` or text that ``node`` stands for; a date stays text.
+    """Return the value of ``node``: a number, a Boolean, ``None`` or text; a date stays text.
 
     Raises:
-        ValueError: if it is a number that is not finite, or of absurd length.
+        ValueError: if it is a number that is not finite, or longer than 100 characters.
     """
     if node.tag not in {f"{_CORE}{name}" for name in ("int", "float", "bool", "null")}:
         return node.value
@@ -252,10 +258,10 @@ def construct_scalar(yaml: YAML, node: ScalarNode) -> Any:
 
 
 def parse_scalar(text: str) -> Any:
-    """Return what ``text`` means where YAML reads it without quotes.
+    """Return the value of ``text`` as YAML reads it without quotes.
 
     Raises:
-        ValueError: as :func:`construct`.
+        ValueError: as :func:`construct_scalar`.
     """
     yaml = YAML(typ="safe", pure=True)
     return construct_scalar(yaml, ScalarNode(yaml.resolver.resolve(ScalarNode, text, (True, False)), text))

@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in words for people: place, key, and what would be right. No value is repeated."""
+"""Converts pydantic errors to config errors with position, key and remedy. Messages do not repeat values."""
 
 import difflib
 import re
@@ -26,27 +26,27 @@ _NAME = "a name is letters, digits, '_', '-' and '.', beginning with a letter or
 
 
 def explain_validation_error(error: ValidationError, document: Document, shape: Shape) -> list[Problem]:
-    """Return a problem for each error."""
+    """Return a problem for each pydantic error."""
     problems = []
     errors = error.errors(include_url=False, include_input=False)
     for details in errors:
         if details["type"] == "too_short" and any(_is_below(other, details) for other in errors):
-            continue  # pydantic leaves out the items that are wrong, and then misses them
+            continue  # pydantic drops invalid items and then reports that the list is too short
         path, at_key = _locate(details, document, shape)
         message = _message_for(details, path, document, shape)
         part = path[:-1] if details["type"] == "missing" else path
         other = _conflicting_path(details, path)
         found = {name for at, name in document.variables.items() if at[: len(part)] == part != at or at == other}
         if sources := sorted(found):
-            message += f" (here {', '.join(sources)} applies)"
+            message += f" (overridden by {', '.join(sources)})"
         problems.append(document.problem_at(path, message, at_key=at_key))
     return problems
 
 
 def _locate(details: ErrorDetails, document: Document, shape: Shape) -> tuple[KeyPath, bool]:
-    """Return the path in the document, and whether its key is meant; pydantic's own path also names union members.
+    """Return the path in the document, and whether the error is about the key; pydantic's path has union members, too.
 
-    One of these may have the name of a key: ``detector.spike.spike`` is the key ``spike`` of a detector of that type.
+    A union member may have the name of a key: ``detector.spike.spike`` is the key ``spike`` of a detector of that type.
     """
     path: KeyPath = ()
     value: Any = document.data
@@ -69,10 +69,14 @@ def _locate(details: ErrorDetails, document: Document, shape: Shape) -> tuple[Ke
 
 
 def _conflicting_path(details: ErrorDetails, path: KeyPath) -> KeyPath | None:
-    """Return the path of the value that the one at ``path`` does not fit to, if a :class:`Misfit` names one."""
+    """Return the path of the value that conflicts with the one at ``path``, if the ``ConfigIssue`` has one."""
     context = details.get("ctx", {})
-    against, own = context.get("against"), context.get("path", ())
-    return (*path[: len(path) - len(own)], *against) if against and path[-len(own) :] == own else None
+    conflicting, relative = context.get("against"), context.get("path", ())
+    return (
+        (*path[: len(path) - len(relative)], *conflicting)
+        if conflicting and path[-len(relative) :] == relative
+        else None
+    )
 
 
 def _is_below(inner: ErrorDetails, outer: ErrorDetails) -> bool:
@@ -89,7 +93,7 @@ def _message_for(details: ErrorDetails, path: KeyPath, document: Document, shape
     if kind == "missing":
         return "is required, and missing" + _example(path, document, shape)
     if kind == "union_tag_not_found":
-        return f"needs the key {_context_value(details, 'discriminator')}, to say what it is"
+        return f"needs the key {_context_value(details, 'discriminator')}, which selects its kind"
     if kind == "union_tag_invalid":
         return f"must be one of {details.get('ctx', {}).get('expected_tags')}"
     if kind == "string_pattern_mismatch" and details["loc"][-1] == "[key]":
@@ -113,7 +117,7 @@ def _context_value(details: ErrorDetails, name: str) -> str:
 
 
 def _suggest_key(path: KeyPath, document: Document, shape: Shape) -> str:
-    """Return which key may be meant, or where this one belongs."""
+    """Return a similar key, or the place where this key is known, or the list of known keys."""
     shape, value = shape_and_value_at(shape, document.data, path[:-1])
     key, keys = str(path[-1]), known_keys(shape, value)
     if near := difflib.get_close_matches(key.replace("-", "_").lower(), keys, n=1):
@@ -130,7 +134,7 @@ def _join_names(names: list[str]) -> str:
 
 
 def _example(path: KeyPath, document: Document, shape: Shape) -> str:
-    """Return how a missing key is written, if its model says so."""
+    """Return an example of a missing key, if its model has one."""
     shape, value = shape_and_value_at(shape, document.data, path[:-1])
     found = [fields_by_key(model).get(str(path[-1])) for model in matching_models(shape, value)]
     examples = [example for field in found if field is not None for example in field.examples or ()]
@@ -138,7 +142,7 @@ def _example(path: KeyPath, document: Document, shape: Shape) -> str:
 
 
 def _yaml(value: object) -> str:
-    """Return ``value`` as one may write it in YAML."""
+    """Return ``value`` as YAML."""
     if isinstance(value, list):
         return f"[{', '.join(map(_yaml, value))}]"
     return f"'{value}'" if '"' in str(value) else str(value)

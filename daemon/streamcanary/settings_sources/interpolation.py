@@ -1,4 +1,4 @@
-"""``${VAR}`` and ``${VAR:-default}`` in values; ``$$`` is a dollar sign."""
+"""Substitutes ``${VAR}`` and ``${VAR:-default}`` in values; ``$$`` is a dollar sign."""
 
 import re
 from collections.abc import Mapping
@@ -13,13 +13,13 @@ _SYNTAX_HINT = "write ${NAME} or ${NAME:-default}, and $$ for a dollar sign"
 
 
 def substitute(text: str, environ: Mapping[str, str]) -> str:
-    """Return ``text`` with the variables filled in; what they hold is not looked at again.
+    """Return ``text`` with the variables substituted; references in their values are not substituted again.
 
-    As in a shell, a default also replaces a variable that is set and empty. A dollar sign before anything but a brace
-    or another one is itself.
+    As in a shell, a default also replaces a variable that is set but empty. A dollar sign that precedes neither a brace
+    nor another dollar sign stays as it is.
 
     Raises:
-        ValueError: if a variable is not set and has no default, or a reference is not well formed.
+        ValueError: if a variable is not set and has no default, or a reference is malformed.
     """
 
     def fill(found: re.Match[str]) -> str:
@@ -27,7 +27,7 @@ def substitute(text: str, environ: Mapping[str, str]) -> str:
             return "$"
         reference = _REFERENCE.fullmatch(found["reference"] or "")
         if reference is None:
-            raise ValueError(f"holds a ${{ that is no reference to a variable; {_SYNTAX_HINT}")
+            raise ValueError(f"contains ${{ without a valid variable reference; {_SYNTAX_HINT}")
         name, default = reference.groups()
         value = environ.get(name)
         if default is not None:
@@ -42,7 +42,7 @@ def substitute(text: str, environ: Mapping[str, str]) -> str:
 
 
 def is_utf8(value: str) -> bool:
-    """Tell whether a variable can be written as UTF-8: the system hands over any bytes."""
+    """Return whether a variable is valid UTF-8: the environment may contain any bytes."""
     try:
         value.encode()
     except UnicodeEncodeError:
@@ -51,22 +51,22 @@ def is_utf8(value: str) -> bool:
 
 
 def interpolate(document: Document, environ: Mapping[str, str]) -> set[KeyPath]:
-    """Fill in the variables of every value of ``document``; return the paths that changed.
+    """Substitute the variables in every value of ``document``; return the paths of the changed values.
 
-    A variable that fails is noted in the document.
+    A reference that fails is added to the problems of the document.
 
     Raises:
-        ConfigInvalid: if the variables hold too much.
+        ConfigInvalid: if the substituted values are larger than 1 MiB in total.
     """
     changed: set[KeyPath] = set()
     size = 0
 
-    def walk(value: Any, path: KeyPath) -> Any:
+    def substitute_all(value: Any, path: KeyPath) -> Any:
         nonlocal size
         if isinstance(value, dict):
-            return {key: walk(inner, (*path, key)) for key, inner in value.items()}
+            return {key: substitute_all(inner, (*path, key)) for key, inner in value.items()}
         if isinstance(value, list):
-            return [walk(inner, (*path, number)) for number, inner in enumerate(value)]
+            return [substitute_all(inner, (*path, number)) for number, inner in enumerate(value)]
         if not isinstance(value, str) or "$" not in value:
             return value
         try:
@@ -76,9 +76,9 @@ def interpolate(document: Document, environ: Mapping[str, str]) -> set[KeyPath]:
             return value
         size += len(filled)
         if size > MAX_FILE_SIZE:
-            raise ConfigInvalid([document.problem_at((), "is larger than 1 MiB with its variables filled in")])
+            raise ConfigInvalid([document.problem_at((), "is larger than 1 MiB with its variables substituted")])
         changed.add(path)
         return filled
 
-    document.data = walk(document.data, ())
+    document.data = substitute_all(document.data, ())
     return changed

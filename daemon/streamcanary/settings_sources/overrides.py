@@ -1,7 +1,7 @@
-"""Overrides from the environment: ``STREAMCANARY_CANARIES__CHAT_MINI__EVERY=10s``.
+"""Applies overrides from the environment: ``STREAMCANARY_CANARIES__CHAT_MINI__EVERY=10s``.
 
-A name is matched against the keys that the file has and the fields that the model knows, case folded, with ``-`` and
-``.`` as ``_``, and ``__`` between two keys. It never makes a new entry in a map by name.
+A name is matched against the keys in the file and the fields of the model, without regard to case, with ``-`` and ``.``
+as ``_``, and ``__`` between two keys. An override cannot add a new entry to a map of named entries.
 """
 
 import difflib
@@ -16,19 +16,19 @@ from streamcanary.settings_sources.problem import KeyPath, Problem
 from streamcanary.settings_sources.shape import Shape, child_value, children_of, entry_shape, known_keys
 
 ENV_PREFIX = "STREAMCANARY_"
-_MAX_NAMES = 5000  # that a misspelt one is compared with
+_MAX_NAMES = 5000  # names that a misspelt one is compared with, at most
 _SERVICE_LINK = re.compile(
     r"(.*?)(?:_PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_(?:PROTO|PORT|ADDR))?)?|_SERVICE_(?:HOST|PORT(?:_.+)?))"
 )
 
 
 def to_variable_name(key: str | int) -> str:
-    """Return ``key`` as it stands in the name of a variable."""
+    """Return ``key`` as it is written in the name of a variable."""
     return str(key).upper().replace("-", "_").replace(".", "_")
 
 
 def apply_overrides(document: Document, shape: Shape, environ: Mapping[str, str]) -> None:
-    """Put the overrides of ``environ`` into ``document``; what fails is noted there."""
+    """Apply the overrides of ``environ`` to ``document``; those that fail are added to its problems."""
     for name in sorted(environ):
         if not name.upper().startswith(ENV_PREFIX) or _is_service_link(name, environ):
             continue
@@ -47,9 +47,9 @@ def apply_overrides(document: Document, shape: Shape, environ: Mapping[str, str]
 
 
 def _is_service_link(name: str, environ: Mapping[str, str]) -> bool:
-    """Tell whether Kubernetes set this variable for a Service whose name begins with ``streamcanary``.
+    """Return whether Kubernetes set this variable for a Service whose name begins with ``streamcanary``.
 
-    It sets a family of them in every pod of the namespace, unless ``enableServiceLinks`` is off.
+    Kubernetes sets several for each Service in every pod of the namespace, unless ``enableServiceLinks`` is off.
     https://kubernetes.io/docs/tutorials/services/connect-applications-service/#environment-variables
     """
     link = _SERVICE_LINK.fullmatch(name)
@@ -57,37 +57,37 @@ def _is_service_link(name: str, environ: Mapping[str, str]) -> bool:
 
 
 def _matching_paths(rest: str, shape: Shape, value: Any, path: KeyPath = ()) -> Iterator[KeyPath]:
-    """Yield the paths below ``value`` that ``rest`` spells; a name may itself hold ``__``, so there may be two."""
+    """Yield the paths below ``value`` that match ``rest``; a key may contain ``__``, so there may be two."""
     for key, inner in children_of(shape, value).items():
         folded = to_variable_name(key)
         if rest == folded:
             yield (*path, key)
         elif rest.startswith(f"{folded}__"):
-            held = child_value(value, key)
-            if held is None or isinstance(held, (Mapping, list)):
-                yield from _matching_paths(rest[len(folded) + 2 :], inner, held, (*path, key))
+            child = child_value(value, key)
+            if child is None or isinstance(child, (Mapping, list)):
+                yield from _matching_paths(rest[len(folded) + 2 :], inner, child, (*path, key))
 
 
 def _suggestion(name: str, document: Document, shape: Shape) -> str:
     names = islice(_variable_names(shape, document.data), _MAX_NAMES)
     if near := difflib.get_close_matches(name.upper(), names, n=1, cutoff=0.75):
         return f"did you mean {near[0]}?"
-    return f"an override is {ENV_PREFIX}SECTION__KEY, names a key that is there or known, and never makes a new entry"
+    return f"an override is {ENV_PREFIX}SECTION__KEY; it sets an existing or known key and cannot add an entry"
 
 
 def _variable_names(shape: Shape, value: Any, name: str = "") -> Iterator[str]:
-    """Yield the name of every variable that would match a single value."""
+    """Yield the names of all variables that match a single value."""
     for key, inner in children_of(shape, value).items():
         full = f"{name}__{to_variable_name(key)}" if name else f"{ENV_PREFIX}{to_variable_name(key)}"
-        held = child_value(value, key)
-        if isinstance(held, (Mapping, list)) or known_keys(inner, held) or entry_shape(inner):
-            yield from _variable_names(inner, held, full)
+        child = child_value(value, key)
+        if isinstance(child, (Mapping, list)) or known_keys(inner, child) or entry_shape(inner):
+            yield from _variable_names(inner, child, full)
         else:
             yield full
 
 
 def ambiguous_names(document: Document, shape: Shape) -> Iterator[Problem]:
-    """Yield a problem for each name that no override could tell from another one in the same map of models."""
+    """Yield a problem for each entry whose variable name is also that of another entry in the same map of models."""
     yield from _ambiguous_names(document, shape, document.data, ())
 
 
@@ -95,9 +95,9 @@ def _ambiguous_names(document: Document, shape: Shape, value: Any, path: KeyPath
     by_name = isinstance(value, dict) and bool(known_keys(entry_shape(shape) or (), None))
     seen: dict[str, str | int] = {}
     for key, inner in children_of(shape, value).items():
-        held = child_value(value, key)
+        child = child_value(value, key)
         if by_name and (first := seen.setdefault(to_variable_name(key), key)) != key:
-            message = f"in the environment this name and {first} are both {to_variable_name(key)}; rename one of them"
+            message = f"has the same variable name as {first}, {to_variable_name(key)}; rename one of them"
             yield document.problem_at((*path, key), message, at_key=True)
-        if isinstance(held, (dict, list)):
-            yield from _ambiguous_names(document, inner, held, (*path, key))
+        if isinstance(child, (dict, list)):
+            yield from _ambiguous_names(document, inner, child, (*path, key))

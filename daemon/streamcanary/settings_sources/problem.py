@@ -1,4 +1,4 @@
-"""What is wrong with a configuration, where, and what would be right."""
+"""Config problems: position, key, message and remedy."""
 
 from collections.abc import Iterable
 from pathlib import Path
@@ -8,15 +8,15 @@ from msgspec import Struct
 from streamcanary.model.config_types.secret import scrub
 
 KeyPath = tuple[str | int, ...]
-"""The keys and list positions that lead to a value."""
+"""The keys and list indexes that lead to a value."""
 
 
 class Problem(Struct, frozen=True, kw_only=True):
-    """One thing to mend.
+    """One config error or warning.
 
-    ``line`` and ``column`` count from 1 and are ``None`` where the file as a whole is meant. ``path`` is the key as the
-    user spells it (``canaries.chat-mini.every``), empty for the whole. ``variable`` is the environment variable
-    that the value came from: then that is the place, and the file is not.
+    ``line`` and ``column`` count from 1, and are ``None`` for a problem of the whole file. ``path`` is the key as it is
+    written in the file (``canaries.chat-mini.every``), empty for the whole file. ``variable`` is the environment
+    variable that the value comes from; the message then starts with it instead of the position in the file.
     """
 
     file: Path
@@ -28,12 +28,12 @@ class Problem(Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         file = scrub(str(self.file), limit=4096)
-        place = self.variable or ":".join(str(part) for part in (file, self.line, self.column) if part is not None)
-        return ": ".join(part for part in (place, self.path, self.message) if part)
+        position = self.variable or ":".join(str(part) for part in (file, self.line, self.column) if part is not None)
+        return ": ".join(part for part in (position, self.path, self.message) if part)
 
 
 class ConfigInvalid(Exception):
-    """The configuration cannot be used; ``problems`` has every reason, in the order of the file."""
+    """The configuration is invalid; ``problems`` has all errors, in the order of the file."""
 
     def __init__(self, problems: Iterable[Problem]) -> None:
         self.problems = sort_problems(problems)
@@ -41,7 +41,7 @@ class ConfigInvalid(Exception):
 
 
 def sort_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
-    """Return ``problems`` in the order of the file; those of the environment are last."""
+    """Return ``problems`` in the order of the file; those of environment variables come last."""
     return tuple(sorted(problems, key=_sort_key))
 
 
@@ -50,7 +50,7 @@ def _sort_key(problem: Problem) -> tuple[bool, int, int, str]:
 
 
 def render(problems: Iterable[Problem]) -> str:
-    """Return ``problems`` for people, one on a line."""
+    """Return ``problems`` as text, one per line."""
     return "\n".join(str(problem) for problem in problems)
 
 

@@ -1,6 +1,6 @@
-"""What a model expects at a place: the known keys, and whether a value there is text or may be a number.
+"""Returns what a model expects at a path: the known keys, and whether a value is text or may be a number.
 
-A shape is the tuple of types that a value may have, with unions and annotations taken apart.
+A shape is the tuple of types that a value may have, with unions and annotations resolved.
 """
 
 from collections.abc import Iterable, Iterator, Mapping
@@ -18,17 +18,17 @@ from streamcanary.settings_sources.problem import KeyPath
 Shape = tuple[Any, ...]
 
 TYPE_KEY = "type"
-"""The key that says which of several models a map is."""
+"""The key that selects one of several models for a map."""
 
 _READ_NUMBERS = (int, float, bool, Any, object)
 
 
 class ParsedFromText:
-    """Stands in a shape for a validator that reads values as people write them, ``30s`` for a number of seconds."""
+    """Marks a shape with a validator that parses text, such as ``30s`` for a number of seconds."""
 
 
 def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
-    """Return the types that ``annotation`` allows; ``metadata`` is what it is annotated with."""
+    """Return the types that ``annotation`` allows; ``metadata`` are its annotations."""
     if any(isinstance(item, (BeforeValidator, PlainValidator)) for item in metadata):
         return (*shape_of(annotation), ParsedFromText)
     origin: Any = get_origin(annotation)
@@ -41,7 +41,7 @@ def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
 
 
 def matching_models(shape: Shape, value: Any) -> list[type[BaseModel]]:
-    """Return the models that ``value`` may become; its ``type`` chooses, where the models have one."""
+    """Return the models that ``value`` may be; its ``type`` selects one, if the models have that key."""
     found = [member for member in shape if isinstance(member, type) and issubclass(member, BaseModel)]
     tag = value.get(TYPE_KEY) if isinstance(value, Mapping) else None
     chosen = [model for model in found if tag in _tags(model)]
@@ -54,27 +54,27 @@ def _tags(model: type[BaseModel]) -> tuple[Any, ...]:
 
 
 def models_by_type(shape: Shape) -> dict[str, type[BaseModel]]:
-    """Return the models that the key ``type`` chooses between, by what it says; none if there is no choice."""
+    """Return the models that the key ``type`` selects, by its value; empty if there are fewer than two."""
     found = {tag: model for model in matching_models(shape, None) for tag in _tags(model)}
     return found if len(found) > 1 else {}
 
 
 def known_keys(shape: Shape, value: Any) -> dict[str, Shape]:
-    """Return the keys that the models of ``shape`` have, each with its own shape; a secret that is a map has a file.
+    """Return the keys of the models of ``shape``, each with its shape; a secret that is a map has the key ``file``.
 
-    A model's own keys come before those that it has in common with others.
+    The keys that a model declares itself come before the inherited ones.
     """
     found: dict[str, Shape] = {FILE_KEY: (Path,)} if Secret in shape and isinstance(value, Mapping) else {}
     for model in matching_models(shape, value):
-        own = get_annotations(model)
-        for name, field in sorted(model.model_fields.items(), key=lambda pair: pair[0] not in own):
+        declared = get_annotations(model)
+        for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] not in declared):
             key = field.alias or name
             found[key] = (*found.get(key, ()), *shape_of(field.annotation, field.metadata))
     return found
 
 
 def fields_by_key(model: type[BaseModel]) -> dict[str, FieldInfo]:
-    """Return the fields of ``model`` by the keys that they have in a file."""
+    """Return the fields of ``model`` by their keys in a file."""
     return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
@@ -92,7 +92,7 @@ def entry_shape(shape: Shape) -> Shape | None:
 
 
 def children_of(shape: Shape, value: Any) -> dict[str | int, Shape]:
-    """Return what is in reach of ``value``: the keys of its models, and the entries that it has already."""
+    """Return the possible children of ``value`` with their shapes: the keys of its models, and its entries."""
     found: dict[str | int, Shape] = dict(known_keys(shape, value).items())
     inner = entry_shape(shape)
     if inner is None and any(member in (Any, object) for member in shape):
@@ -105,14 +105,14 @@ def children_of(shape: Shape, value: Any) -> dict[str | int, Shape]:
 
 
 def child_value(value: Any, key: str | int) -> Any:
-    """Return what ``value`` has at ``key``, or ``None``."""
+    """Return the child of ``value`` at ``key``, or ``None``."""
     if isinstance(value, Mapping):
         return value.get(key)
     return value[key] if isinstance(value, list) and isinstance(key, int) and key < len(value) else None
 
 
 def leaves(shape: Shape, value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Shape, Any]]:
-    """Yield path, shape and value of every scalar that is there and that the model knows."""
+    """Yield path, shape and value of every scalar that exists and that the model knows."""
     if not isinstance(value, (Mapping, list)):
         yield path, shape, value
         return
@@ -129,7 +129,7 @@ def shape_and_value_at(shape: Shape, value: Any, path: KeyPath) -> tuple[Shape, 
 
 
 def may_be_number(shape: Shape) -> bool:
-    """Tell whether a value of ``shape`` may be a number or truth value, so that text means what YAML says it does."""
+    """Return whether a value of ``shape`` may be a number or Boolean, so that text is read as YAML."""
     return any(
         member in _READ_NUMBERS or (isinstance(member, type) and issubclass(member, BaseModel)) for member in shape
     )

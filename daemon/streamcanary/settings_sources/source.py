@@ -1,4 +1,4 @@
-"""The source that fills a settings model: the file, the variables in it, then the overrides."""
+"""The pydantic-settings source: reads the file, substitutes variables, applies overrides."""
 
 import re
 from collections.abc import Mapping
@@ -16,19 +16,17 @@ from streamcanary.settings_sources.shape import Shape, leaves, may_be_number
 from streamcanary.settings_sources.type_check import expected_type
 
 _SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
-_MIN_SECRET_LENGTH = (
-    6  # characters of a secret that is kept out of messages; a key such as "none" is a word, and no secret
-)
+_MIN_SECRET_LENGTH = 6  # characters; shorter values, such as the key "none", are not redacted in messages
 
 
 class YamlAndEnvSource(PydanticBaseSettingsSource):
-    """Reads everything when made; what was wrong so far stands in ``document.problems``.
+    """Reads all sources when it is created; ``document.problems`` has the problems found so far.
 
-    In the data that pydantic sees, secrets are :class:`~streamcanary.model.config_types.secret.Secret` values already, and paths are
-    absolute: relative ones start at the folder of the file.
+    In the data for pydantic, secrets are :class:`~streamcanary.model.config_types.secret.Secret` values, and paths are
+    absolute: relative ones are relative to the directory of the file.
 
     Raises:
-        ConfigInvalid: if there is nothing to go on with: no file, no YAML, no map.
+        ConfigInvalid: if the file cannot be read, is not YAML, or does not contain a map.
     """
 
     def __init__(self, settings: type[BaseSettings], file: Path, environ: Mapping[str, str]) -> None:
@@ -38,15 +36,17 @@ class YamlAndEnvSource(PydanticBaseSettingsSource):
         for name, value in environ.items():
             if _SECRET_NAME.search(name):
                 self._scrub_from_messages(value)
-        filled = interpolate(self.document, environ)
+        substituted = interpolate(self.document, environ)
         apply_overrides(self.document, self.shape, environ)
         self.document.problems.extend(ambiguous_names(self.document, self.shape))
-        untyped = (filled & self.document.unquoted_paths) | self.document.variables.keys()
+        untyped = (substituted & self.document.unquoted_paths) | self.document.variables.keys()
         for path, shape, value in [*leaves(self.shape, self.document.data)]:
             if not isinstance(value, str):
                 continue
             if may_be_number(shape):
-                if path in untyped or (path in filled and expected_type(shape)):  # braces may need quotes
+                if path in untyped or (
+                    path in substituted and expected_type(shape)
+                ):  # in a flow map, ${VAR} has to be quoted
                     self._read_number(path, value)
             elif Secret in shape:
                 self._set_secret(path, value)
@@ -58,7 +58,7 @@ class YamlAndEnvSource(PydanticBaseSettingsSource):
         return self.document.data
 
     def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
-        """Return one section, its key, and that it needs no decoding."""
+        """Return one section, its key, and ``False``: the value needs no decoding."""
         return self.document.data.get(field_name), field_name, False
 
     def _read_number(self, path: tuple[str | int, ...], text: str) -> None:
@@ -77,7 +77,7 @@ class YamlAndEnvSource(PydanticBaseSettingsSource):
             self.document.put(path, Secret(text))
 
     def _resolve_path(self, path: tuple[str | int, ...], text: str) -> None:
-        """Make a path absolute, and see that the file of a secret can be read."""
+        """Make a path absolute, and check that a secret file can be read."""
         if not text.strip() or "\0" in text:
             self.document.problems.append(self.document.problem_at(path, "must be the path of a file"))
             return

@@ -1,4 +1,4 @@
-"""Kinds of values, and where each may stand: pydantic would take ``true`` for 1, ``"3"`` for 3, ``"no"`` for false."""
+"""Checks the types of values strictly: pydantic would accept ``true`` as 1, ``"3"`` as 3, and ``"no"`` as false."""
 
 from collections.abc import Iterator
 from typing import Any
@@ -12,7 +12,7 @@ _ABSENT = frozenset({None, type(None)})
 
 
 def type_name(value: object) -> str:
-    """Return what ``value`` is, in words."""
+    """Return the type of ``value`` as it is named in messages."""
     if isinstance(value, dict):
         return "a map"
     if isinstance(value, list):
@@ -23,21 +23,21 @@ def type_name(value: object) -> str:
 
 
 def type_mismatches(document: Document, shape: Shape) -> Iterator[Problem]:
-    """Yield a problem for each value that is no number where one is wanted, or not true or false where that is.
+    """Yield a problem for each value that is not a number or a Boolean where the model has one.
 
-    What has a validator that reads it, such as a duration, is left to that.
+    Values with a validator that parses them, such as durations, are skipped.
     """
     for path, allowed, value in leaves(shape, document.data):
-        kind = expected_type(allowed)
-        if kind is not None and value is not None and type_name(value) != kind:
-            yield document.problem_at(path, f"must be {kind}, not {type_name(value)}")
+        expected = expected_type(allowed)
+        if expected is not None and value is not None and type_name(value) != expected:
+            yield document.problem_at(path, f"must be {expected}, not {type_name(value)}")
 
 
 def expected_type(shape: Shape) -> str | None:
-    """Return the one kind that a value of ``shape`` may have, if it is a number, or true or false."""
-    kinds: set[Any] = set(shape) - _ABSENT
-    if not kinds or ParsedFromText in kinds:
+    """Return the name of the type of ``shape`` if it is a number or a Boolean, else ``None``."""
+    types: set[Any] = set(shape) - _ABSENT
+    if not types or ParsedFromText in types:
         return None
-    if kinds <= _NUMBERS:
+    if types <= _NUMBERS:
         return "a number"
-    return "true or false" if kinds == {bool} else None
+    return "true or false" if types == {bool} else None

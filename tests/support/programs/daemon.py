@@ -166,7 +166,7 @@ class Daemon:
     @property
     def logged_problems(self) -> list[str]:
         """The warnings and errors of all lives, but for what became of runs: a slow machine misses some."""
-        told = ("run", "canary runs missed")
+        told = ("run finished", "canary runs missed")
         return [
             line["message"] for line in self.log if line["level"] != "info" and not line["message"].startswith(told)
         ]
