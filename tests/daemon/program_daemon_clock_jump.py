@@ -1,4 +1,4 @@
-"""The daemon, by a clock that can be sent ahead: at each SIGUSR1 sixteen minutes have passed.
+"""The daemon with a clock that jumps sixteen minutes ahead at each SIGUSR1.
 
 Its arguments are those of ``streamcanary``: ``run -c FILE``.
 """

@@ -16,7 +16,7 @@ from support.servers.provider import MODEL, FakeProvider
 from support.servers.receiver import SECRET, FakeReceiver
 from support.store.full_disk import FillableDisk
 
-path, how, story = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
+path, how, scenario = Path(sys.argv[1]), sys.argv[2], sys.argv[3]
 disk = FillableDisk(path, how)
 
 
@@ -46,18 +46,18 @@ def config(provider: FakeProvider, hook: FakeReceiver) -> dict[str, Any]:
     }
 
 
-def told(hook: FakeReceiver) -> list[list[str]]:
-    """Return what the webhook was told: what happened, to which alert."""
+def received(hook: FakeReceiver) -> list[list[str]]:
+    """Return the deliveries to the webhook: type and alert."""
     return [[one.json["type"], one.json["labels"]["alert"]] for one in hook.accepted]
 
 
-async def hears(hook: FakeReceiver, what: str, alert: str, since: int = 0) -> None:
-    """Wait until the webhook was told so, after the first ``since`` deliveries."""
+async def wait_for_delivery(hook: FakeReceiver, what: str, alert: str, since: int = 0) -> None:
+    """Wait for such a delivery after the first ``since`` ones."""
 
     async def look() -> bool | None:
-        return [what, alert] in told(hook)[since:] or None
+        return [what, alert] in received(hook)[since:] or None
 
-    await poll_until(look, 30, lambda: f"never told {what} {alert}: {told(hook)}")
+    await poll_until(look, 30, lambda: f"never told {what} {alert}: {received(hook)}")
 
 
 async def get(daemon: Daemon, what: str) -> Any:
@@ -69,81 +69,81 @@ async def get(daemon: Daemon, what: str) -> Any:
 
 
 async def first_start(daemon: Daemon, provider: FakeProvider, hook: FakeReceiver) -> dict[str, Any]:
-    """Start where there has never been room, page, make room, and be killed in the middle of the outage."""
+    """Start on a full disk, notify, free space, and be killed during the outage."""
     disk.fill()
     await daemon.start()
-    await hears(hook, "alert.fired", "StoreFailing")
+    await wait_for_delivery(hook, "alert.fired", "StoreFailing")
     seen = {"readyz": await get(daemon, "/readyz")}
     provider.set_fault("cut")
-    await hears(hook, "alert.fired", "Down")
+    await wait_for_delivery(hook, "alert.fired", "Down")
     disk.make_room()
-    await hears(hook, "alert.resolved", "StoreFailing")
+    await wait_for_delivery(hook, "alert.resolved", "StoreFailing")
     await daemon.wait_until_ready()
     await daemon.wait_for_log("run finished", len(daemon.log_lines("run finished")) + 2)
     await daemon.kill()
     await daemon.start()
     await daemon.wait_for_log("run finished", 3, outcome="failed")
     provider.set_fault("ok")
-    await hears(hook, "alert.resolved", "Down")
+    await wait_for_delivery(hook, "alert.resolved", "Down")
     await daemon.terminate()
     return seen
 
 
 async def killed_while_full(daemon: Daemon, provider: FakeProvider, hook: FakeReceiver) -> dict[str, Any]:
-    """Page, fill the disk, be killed, start again on the full disk, recover, and make room."""
+    """Notify, fill the disk, be killed, start on the full disk, recover, and free space."""
     await daemon.start()
     await daemon.wait_until_ready()
     provider.set_fault("cut")
-    await hears(hook, "alert.fired", "Down")
+    await wait_for_delivery(hook, "alert.fired", "Down")
     disk.fill()
-    await hears(hook, "alert.fired", "StoreFailing")
+    await wait_for_delivery(hook, "alert.fired", "StoreFailing")
     await daemon.kill()
     known = len(hook.accepted)
     await daemon.start()
-    await hears(hook, "alert.fired", "StoreFailing", known)
+    await wait_for_delivery(hook, "alert.fired", "StoreFailing", known)
     provider.set_fault("ok")
     await daemon.wait_for_log("run finished", 3, outcome="ok")
     disk.make_room()
-    await hears(hook, "alert.resolved", "StoreFailing")
-    await hears(hook, "alert.resolved", "Down")
+    await wait_for_delivery(hook, "alert.resolved", "StoreFailing")
+    await wait_for_delivery(hook, "alert.resolved", "Down")
     await daemon.terminate()
     return {}
 
 
-async def forgotten(daemon: Daemon, provider: FakeProvider, hook: FakeReceiver) -> dict[str, Any]:
-    """Page from memory alone, be killed, recover, and start again with room."""
+async def notified_from_memory_only(daemon: Daemon, provider: FakeProvider, hook: FakeReceiver) -> dict[str, Any]:
+    """Notify from memory only, be killed, recover, and start again with space."""
     await daemon.start()
     await daemon.wait_until_ready()
     await daemon.wait_for_log(
         "run", 4, outcome="ok"
     )  # the store knows of it: one that is empty may be one that was lost
     disk.fill()
-    await hears(hook, "alert.fired", "StoreFailing")
+    await wait_for_delivery(hook, "alert.fired", "StoreFailing")
     provider.set_fault("cut")
-    await hears(hook, "alert.fired", "Down")
+    await wait_for_delivery(hook, "alert.fired", "Down")
     await daemon.kill()
     disk.make_room()
     provider.set_fault("ok")
     await daemon.start()
-    await hears(hook, "alert.resolved", "StoreFailing")
-    await hears(hook, "alert.resolved", "Down")
+    await wait_for_delivery(hook, "alert.resolved", "StoreFailing")
+    await wait_for_delivery(hook, "alert.resolved", "Down")
     await daemon.kill()
     known = len(hook.accepted)
     await daemon.start()
     await daemon.wait_for_log("run finished", 3, outcome="ok")
     await daemon.terminate()
-    return {"told_after_a_restart": told(hook)[known:]}
+    return {"told_after_a_restart": received(hook)[known:]}
 
 
 async def main() -> None:
-    """Play the story."""
+    """Run the scenario."""
     async with FakeProvider("ok") as provider, FakeReceiver() as hook:
         daemon = Daemon(path.parent.with_name("daemon"), config(provider, hook))
         try:
-            seen = await globals()[story](daemon, provider, hook)
+            seen = await globals()[scenario](daemon, provider, hook)
         finally:
             await daemon.kill()
-        seen["told"] = told(hook)
+        seen["told"] = received(hook)
         seen["keys"] = len({(one.json["labels"]["alert"], one.json["key"]) for one in hook.accepted})
         print(json.dumps(seen))  # noqa: T201 - how it tells the test
 

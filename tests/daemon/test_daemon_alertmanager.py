@@ -1,4 +1,4 @@
-"""A real Alertmanager is told that an alert fires, shows it with its evidence, and is told that it is over."""
+"""A real Alertmanager gets the firing alert with its evidence, and the resolved one."""
 
 import asyncio
 import shutil
@@ -17,10 +17,10 @@ from support.servers.receiver import FakeReceiver
 
 
 class Forgetful(Alertmanager):
-    """An Alertmanager that can be ended and started again, on its port, with nothing left of what it knew."""
+    """An Alertmanager that can be restarted on its port with empty data."""
 
     async def restart(self, meanwhile: Callable[[], Awaitable[object]]) -> None:
-        """End it, wait for ``meanwhile``, lose its data, and start it."""
+        """Stop it, wait for ``meanwhile``, delete its data, and start it."""
         await self._end()
         await meanwhile()
         shutil.rmtree(self.folder / "data")
@@ -33,7 +33,7 @@ class Forgetful(Alertmanager):
 
 
 def config(provider: FakeProvider, *alertmanagers: Alertmanager, **more: object) -> dict[str, Any]:
-    """Return a configuration with one canary that can go bad, and one that is well."""
+    """Return a configuration with one canary that can fail, and one that succeeds."""
     # Time for a run, on a machine that has none: one that is given up is another fault.
     pace = {"every": "1500ms", "timeouts": {"total": "1400ms"}, "retry": {"max_attempts": 2, "base_delay": "10ms"}}
     return {
@@ -69,7 +69,7 @@ def config(provider: FakeProvider, *alertmanagers: Alertmanager, **more: object)
 
 @pytest.mark.real("alertmanager")
 async def test_alertmanager_shows_the_alert_with_its_evidence_and_notifies_of_both_ends(tmp_path: Path) -> None:
-    """From a stream that is cut, over the rule, to Alertmanager's own page, and back."""
+    """A cut stream fires the rule, Alertmanager shows the alert and notifies, and the recovery resolves it."""
     async with (
         FakeProvider() as provider,
         FakeReceiver() as pager,
@@ -124,8 +124,8 @@ async def test_alertmanager_shows_the_alert_with_its_evidence_and_notifies_of_bo
 
 
 @pytest.mark.real("alertmanager")
-async def test_an_alertmanager_that_lost_everything_is_told_again_of_what_fires_and_of_its_end(tmp_path: Path) -> None:
-    """Of two, one is restarted in the middle of an outage: then both know the alert, and at the end that it is over."""
+async def test_an_alertmanager_that_lost_its_data_gets_the_active_alerts_and_the_resolve(tmp_path: Path) -> None:
+    """One of two peers restarts during an outage: both have the alert again, and both get the resolve."""
     async with (
         FakeProvider("cut") as provider,
         FakeReceiver() as steady_pager,

@@ -1,12 +1,12 @@
-"""What the configuration is warned of, in the log of a daemon that runs with it."""
+"""Configuration warnings in the log of a running daemon."""
 
 from pathlib import Path
 
 from support.programs.daemon import Daemon
 
 
-async def test_a_daemon_that_tells_nobody_says_so(tmp_path: Path) -> None:
-    """Once, at its start, with the place in the file; ``check`` says the same."""
+async def test_a_daemon_without_receivers_logs_a_warning(tmp_path: Path) -> None:
+    """The warning appears once, at the start, with its place in the file, and ``check`` prints the same."""
     config = {
         "targets": {"t": {"base_url": "http://127.0.0.1:9/v1", "api_key": "none"}},
         "canaries": {"c": {"target": "t", "model": "m", "every": "1h"}},

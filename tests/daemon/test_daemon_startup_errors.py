@@ -1,4 +1,4 @@
-"""What is wrong is told on stderr, in words, by an exit code, and by nothing on stdout."""
+"""Errors at the start: a sentence on stderr, an exit code, and nothing on stdout."""
 
 import contextlib
 import socket
@@ -18,8 +18,8 @@ SOUND: dict[str, Any] = {
 }
 
 
-def check_told(said: CommandResult, *parts: str) -> None:
-    """See that a verb has refused with code 2, said ``parts``, and nothing else anywhere."""
+def assert_rejected(said: CommandResult, *parts: str) -> None:
+    """Assert exit code 2, and that stderr contains ``parts`` and nothing else was printed."""
     assert (2, "") == (said.code, said.stdout), said.stderr
     assert [] == [part for part in parts if part not in said.stderr], said.stderr
     assert "Traceback" not in said.stderr
@@ -38,63 +38,67 @@ def check_told(said: CommandResult, *parts: str) -> None:
         ("total-not-below-interval", ":9:14", "timeouts.total: 30s must be shorter than every (30s)"),
     ],
 )
-async def test_a_configuration_that_is_wrong_starts_nothing(fixture: str, place: str, says: str) -> None:
-    """Exit code 2, and file, line, key and remedy on stderr."""
+async def test_an_invalid_configuration_does_not_start(fixture: str, place: str, says: str) -> None:
+    """The exit code is 2, and stderr has file, line, key and what would be valid."""
     path = FIXTURES / f"{fixture}.yaml"
-    check_told(await run_command("run", "-c", path), f"{path}{place}", says)
+    assert_rejected(await run_command("run", "-c", path), f"{path}{place}", says)
 
 
-async def test_a_configuration_that_is_not_there_is_named(tmp_path: Path) -> None:
-    """The path stands in the message."""
+async def test_a_missing_configuration_is_named(tmp_path: Path) -> None:
+    """The message has the path."""
     path = tmp_path / "missing.yaml"
-    check_told(await run_command("run", "-c", path), f"{path}: no such file")
+    assert_rejected(await run_command("run", "-c", path), f"{path}: no such file")
 
 
 async def test_an_override_from_the_environment_that_matches_nothing_is_named(tmp_path: Path) -> None:
-    """A variable with our prefix means something, or stops the start; its value is not shown."""
+    """An unknown variable with the prefix of streamcanary prevents the start; its value is not shown."""
     path = write_config(tmp_path, SOUND)
     variables = {"STREAMCANARY_CANARIES__CHATT__EVERY": "10s", "STREAMCANARY_TARGETS__LOCAL__APIKEY": "5up3rs3cr3t"}
-    check_told(await run_command("run", "-c", path, **variables), *variables)
+    assert_rejected(await run_command("run", "-c", path, **variables), *variables)
 
 
-async def test_every_problem_is_told_at_once_and_no_secret_with_them(tmp_path: Path) -> None:
-    """Two mistakes in one file, one of them where a secret belongs: two lines, and the secret in none."""
+async def test_all_errors_are_reported_at_once_without_secrets(tmp_path: Path) -> None:
+    """Two mistakes in one file, one at a secret: two lines, and neither shows the secret."""
     canary = {"target": "local", "model": "sim-ok", "every": "0s"}
     targets = {"local": {"api_key": ["sk-live-5up3rs3cr3tk3y"]}}
     said = await run_command("run", "-c", write_config(tmp_path, {"targets": targets, "canaries": {"chat": canary}}))
-    check_told(said, "targets.local.api_key", "canaries.chat.every: must be longer than zero")
+    assert_rejected(said, "targets.local.api_key", "canaries.chat.every: must be longer than zero")
     assert 2 == len(said.stderr.splitlines())
 
 
-async def test_a_store_in_no_directory_is_told(tmp_path: Path) -> None:
-    """Directories are not made: it may be a volume that is not mounted."""
+async def test_a_store_in_a_missing_directory_is_reported(tmp_path: Path) -> None:
+    """Directories are not created: it may be a volume that is not mounted."""
     path = write_config(tmp_path, SOUND | {"store": {"path": "missing/store.db"}})
-    check_told(await run_command("run", "-c", path), f"store.path: there is no directory {tmp_path}/missing; create it")
+    assert_rejected(
+        await run_command("run", "-c", path), f"store.path: there is no directory {tmp_path}/missing; create it"
+    )
 
 
-async def test_a_store_that_cannot_be_written_is_told(tmp_path: Path) -> None:
-    """The store is a file that is no file."""
+async def test_a_store_that_cannot_be_written_is_reported(tmp_path: Path) -> None:
+    """The path of the store is not a regular file."""
     path = write_config(tmp_path, SOUND | {"store": {"path": "/dev/full"}})
-    check_told(await run_command("run", "-c", path), "store.path: /dev/full is not a regular file; name another one")
+    assert_rejected(
+        await run_command("run", "-c", path), "store.path: /dev/full is not a regular file; name another one"
+    )
 
 
-async def test_a_directory_that_takes_no_files_is_told(tmp_path: Path) -> None:
-    """The lock beside the store is the first thing to be written; in ``/proc`` not even root can."""
+async def test_a_directory_without_write_permission_is_reported(tmp_path: Path) -> None:
+    """The lock beside the store is written first; in ``/proc`` not even root can."""
     path = write_config(tmp_path, SOUND | {"store": {"path": "/proc/store.db"}})
-    check_told(
+    assert_rejected(
         await run_command("run", "-c", path), "store.path: cannot write /proc/store.db.lock: ", "must be able to write"
     )
 
 
-async def test_a_store_from_a_newer_version_is_told_and_left_alone(tmp_path: Path) -> None:
-    """A later streamcanary can go on with it."""
+async def test_a_store_from_a_newer_version_is_reported_and_not_changed(tmp_path: Path) -> None:
+    """The newer version can still open it."""
     config = write_config(tmp_path, SOUND)
     async with Daemon(tmp_path, SOUND) as daemon:
         await daemon.terminate()
     with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as store:
         store.execute("PRAGMA user_version = 99")
     before = (tmp_path / "store.db").read_bytes()
-    check_told(
+    assert_rejected(
         await run_command("run", "-c", config),
         f"the store {tmp_path}/store.db is of version 99",
         "knows versions up to",
@@ -102,17 +106,19 @@ async def test_a_store_from_a_newer_version_is_told_and_left_alone(tmp_path: Pat
     assert before == (tmp_path / "store.db").read_bytes()
 
 
-async def test_a_second_daemon_on_the_same_store_is_told_who_has_it(tmp_path: Path) -> None:
-    """The first runs on, and stays ready."""
+async def test_a_second_daemon_on_the_same_store_names_the_process_that_has_it(tmp_path: Path) -> None:
+    """The first daemon keeps running and stays ready."""
     async with Daemon(tmp_path, SOUND) as first:
         said = await run_command("run", "-c", first.config)
-        check_told(said, f"the store {tmp_path}/store.db is in use by another streamcanary, process {first.pid} on ")
+        assert_rejected(
+            said, f"the store {tmp_path}/store.db is in use by another streamcanary, process {first.pid} on "
+        )
         await first.wait_until_ready()
         assert 0 == (await first.terminate()).code
 
 
-async def test_a_corrupt_store_is_set_aside_and_the_daemon_runs_on(tmp_path: Path) -> None:
-    """The message names both files; what was corrupt can still be looked at."""
+async def test_a_corrupt_store_is_set_aside_and_the_daemon_continues(tmp_path: Path) -> None:
+    """The message names both files, and the corrupt one is kept."""
     (tmp_path / "store.db").write_bytes(b"no database at all " * 500)
     async with Daemon(tmp_path, SOUND) as daemon:
         [line] = daemon.log_lines("the store")
@@ -126,21 +132,22 @@ async def test_a_corrupt_store_is_set_aside_and_the_daemon_runs_on(tmp_path: Pat
 
 
 @pytest.fixture
-def taken() -> Iterator[int]:
-    """Yield a port that somebody listens on."""
+def port_in_use() -> Iterator[int]:
+    """Yield a port that is in use."""
     with socket.create_server(("127.0.0.1", 0)) as server:
         yield server.getsockname()[1]
 
 
-async def test_a_port_in_use_costs_the_health_pages_and_not_the_canaries(tmp_path: Path, taken: int) -> None:
-    """The warning names the port, and runs go on."""
+async def test_a_port_in_use_disables_the_health_endpoints_only(tmp_path: Path, port_in_use: int) -> None:
+    """The warning names the port, and canaries run."""
     daemon = Daemon(
-        tmp_path, SOUND | {"web": {"port": taken}, "canaries": {"chat": SOUND["canaries"]["chat"] | {"every": "1s"}}}
+        tmp_path,
+        SOUND | {"web": {"port": port_in_use}, "canaries": {"chat": SOUND["canaries"]["chat"] | {"every": "1s"}}},
     )
     try:
         await daemon.start()
         line = await daemon.wait_for_log("health is not served")
-        assert f"cannot listen on 127.0.0.1 port {taken} (Address already in use)" in line["message"]
+        assert f"cannot listen on 127.0.0.1 port {port_in_use} (Address already in use)" in line["message"]
         assert "warning" == line["level"]
         await daemon.wait_for_log("run finished", 2, canary="chat")
         assert 0 == (await daemon.terminate()).code
@@ -152,6 +159,6 @@ async def test_a_port_in_use_costs_the_health_pages_and_not_the_canaries(tmp_pat
 @pytest.mark.parametrize(
     "arguments", [(), ("run",), ("fly",), ("run", "-c"), ("run", "-c", "x", "--log-level", "loud")]
 )
-async def test_wrong_arguments_are_told_with_the_usage(arguments: tuple[str, ...]) -> None:
-    """Exit code 2, as with every wrong input."""
-    check_told(await run_command(*arguments), "usage: streamcanary", "error: ")
+async def test_invalid_arguments_print_the_usage(arguments: tuple[str, ...]) -> None:
+    """The exit code is 2, as for all invalid input."""
+    assert_rejected(await run_command(*arguments), "usage: streamcanary", "error: ")

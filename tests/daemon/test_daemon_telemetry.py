@@ -1,4 +1,4 @@
-"""What a real OpenTelemetry Collector receives from the daemon, and that without one nothing is exported or said."""
+"""What a real OpenTelemetry Collector receives from the daemon; without an endpoint nothing is exported."""
 
 from collections import Counter
 from pathlib import Path
@@ -18,7 +18,7 @@ EXPORTER = "google/_upb"  # what encodes OTLP, as the kernel sees it: a shared o
 
 
 def config(provider: FakeProvider, **telemetry: Any) -> dict[str, Any]:
-    """Return four canaries: one well, one rescued by retries at first, one by its fallback, and one that can go bad."""
+    """Return four canaries: one succeeds, one succeeds after retries, one fails over, and one can fail."""
     canary = {"target": "sim", "every": "2s", "retry": {"max_attempts": 3, "base_delay": "10ms"}}
     return {
         "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
@@ -33,7 +33,7 @@ def config(provider: FakeProvider, **telemetry: Any) -> dict[str, Any]:
 
 
 async def export_an_outage(folder: Path, provider: FakeProvider, collector: Collector) -> Daemon:
-    """Run the daemon through the beginning of an outage to its orderly end."""
+    """Run the daemon into an outage, and stop it with SIGTERM."""
     otlp = {"endpoint": collector.otlp_endpoint, "interval": "1s"}
     async with Daemon(folder, config(provider, otlp=otlp, resource={"service.namespace": "llm"})) as daemon:
         assert daemon.has_mapped_file(EXPORTER)
@@ -48,8 +48,8 @@ async def export_an_outage(folder: Path, provider: FakeProvider, collector: Coll
 
 
 @pytest.mark.real("otelcol")
-async def test_the_collector_receives_every_run_as_a_tree_and_as_numbers(tmp_path: Path) -> None:
-    """Each run that the log tells of has arrived whole, the last ones at SIGTERM; spans and metrics agree."""
+async def test_the_collector_receives_every_run_as_spans_and_in_metrics(tmp_path: Path) -> None:
+    """Each run in the log has arrived with all its spans, the last ones at SIGTERM; spans and metrics agree."""
     async with FakeProvider() as provider, Collector(tmp_path) as collector:
         daemon = await export_an_outage(tmp_path / "daemon", provider, collector)
         runs = {
@@ -72,19 +72,19 @@ async def test_the_collector_receives_every_run_as_a_tree_and_as_numbers(tmp_pat
     check_failed(next(trace for trace in traces if trace.outcome == "failed"))
     check_counts(traces, points)
     check_histograms(traces, points)
-    check_beginnings(history)
+    check_initial_zeros(history)
     assert {"llm"} == {span.resource["service.namespace"] for span in spans}
     assert {"streamcanary"} == {span.resource["service.name"] for span in spans} | {span.scope for span in spans}
 
 
 async def all_are_counted(collector: Collector, runs: int) -> bool | None:
-    """Tell whether the last export has arrived: it counts every run."""
+    """Return whether the last export has arrived: it counts every run."""
     points = await collector.points(names.RUNS.name)
     return runs == sum(count(points, names.RUNS, "canary").values()) or None
 
 
 class Trace:
-    """One run as its spans tell it."""
+    """One run, as its spans."""
 
     def __init__(self, spans: list[Span], trace_id: str) -> None:
         mine = [span for span in spans if span.trace_id == trace_id]
@@ -97,7 +97,7 @@ class Trace:
 
 
 def check_tree(trace: Trace, line: dict[str, Any]) -> None:
-    """See that a tree has its three levels, in order, within each other, and says what the log says."""
+    """Assert that a tree has three nested levels, in order, and agrees with the log."""
     model = {"steady": "sim-ok", "rescued": "sim-500@2", "failed-over": "sim-truncated", "changing": MODEL}[
         trace.canary
     ]
@@ -123,7 +123,7 @@ def check_tree(trace: Trace, line: dict[str, Any]) -> None:
 
 
 def check_first_run_of_rescued(trace: Trace) -> None:
-    """See that a call that succeeded after two retries is no error, and that its attempts are."""
+    """Assert that a call that succeeded after two retries is not an error, and that its failed attempts are."""
     assert [500, 500, 200] == [span.attributes[names.HTTP_STATUS] for span in trace.attempts]
     assert ["ERROR", "ERROR", "UNSET"] == [span.status for span in trace.attempts]
     assert ["server_error", "server_error", None] == [span.attributes.get(names.ERROR_TYPE) for span in trace.attempts]
@@ -132,7 +132,7 @@ def check_first_run_of_rescued(trace: Trace) -> None:
 
 
 def check_failed_over(trace: Trace) -> None:
-    """See that an answer from a fallback says who answered, and what became of the primary."""
+    """Assert that an answer from a fallback names the model that answered and the fault of the primary."""
     assert "failed_over" == trace.outcome
     assert ["sim-truncated"] * 3 + ["sim-ok"] == [span.attributes[names.ATTEMPT_ROUTE] for span in trace.attempts]
     assert "fallback" == trace.call.attributes[names.CALL_DEGRADED]
@@ -141,7 +141,7 @@ def check_failed_over(trace: Trace) -> None:
 
 
 def check_failed(trace: Trace) -> None:
-    """See that a failure is one on every level, of the same kind."""
+    """Assert that a failure is an error on every level, of the same kind."""
     spans = (trace.run, trace.call, *trace.attempts)
     assert ["stream_cut"] * 5 == [span.attributes[names.ERROR_TYPE] for span in spans]
     assert ["ERROR"] * 5 == [span.status for span in spans]
@@ -164,7 +164,7 @@ METRICS = (
 
 
 def check_counts(traces: list[Trace], points: list[Point]) -> None:
-    """See that the counters count the spans, by the same ``error.type``."""
+    """Assert that the counters agree with the spans, by ``error.type``."""
     runs = Counter((t.canary, t.outcome, t.run.attributes.get(names.ERROR_TYPE)) for t in traces)
     assert runs == count(points, names.RUNS, "canary", "outcome", "error.type")
     attempts = Counter(
@@ -180,7 +180,7 @@ def check_counts(traces: list[Trace], points: list[Point]) -> None:
 
 
 def count(points: list[Point], metric: names.Metric, *keys: str) -> Counter[tuple[str | None, ...]]:
-    """Return what a counter says, by some of its labels; zeros, and runs that did not happen, are left out."""
+    """Return the values of a counter by some of its labels, without zeros and skipped runs."""
     counts: Counter[tuple[str | None, ...]] = Counter()
     for point in points:
         happened = point.attributes.get("outcome") != OutcomeKind.SKIPPED
@@ -190,7 +190,7 @@ def count(points: list[Point], metric: names.Metric, *keys: str) -> Counter[tupl
 
 
 def check_histograms(traces: list[Trace], points: list[Point]) -> None:
-    """See that every histogram has the buckets of the table, and as many values as there were spans."""
+    """Assert that every histogram has the buckets of the table, and one value for each span."""
     for metric in METRICS:
         bounds = {point.bounds for point in points if point.metric == metric.name}
         assert {metric.buckets or ()} == bounds, metric.name
@@ -202,8 +202,8 @@ def check_histograms(traces: list[Trace], points: list[Point]) -> None:
     assert len(retries) == sum(p.value for p in points if p.metric == names.RETRY_DELAY.name)
 
 
-def check_beginnings(history: list[Point]) -> None:
-    """See that each canary's outcomes were exported at zero before the outage, so that its first error shows."""
+def check_initial_zeros(history: list[Point]) -> None:
+    """Assert that the outcomes of each canary were exported at zero first, so that `increase()` sees the first error."""
     first: dict[tuple[str, str], float] = {}
     for point in history:
         first.setdefault((point.attributes["canary"], point.attributes["outcome"]), point.value)
@@ -212,8 +212,8 @@ def check_beginnings(history: list[Point]) -> None:
     assert 0 == first["changing", "failed"]
 
 
-async def test_without_an_endpoint_nothing_is_exported_and_nothing_said(tmp_path: Path) -> None:
-    """No exporter is loaded, and stderr has lines of our own rooms only, none of them a complaint."""
+async def test_without_an_endpoint_nothing_is_exported_or_logged(tmp_path: Path) -> None:
+    """No exporter is loaded, and the log has lines of streamcanary only, and no warning."""
     async with FakeProvider() as provider, Daemon(tmp_path / "daemon", config(provider)) as daemon:
         await daemon.wait_for_log("run finished", 2, canary="steady")
         assert not daemon.has_mapped_file(EXPORTER)
