@@ -1,7 +1,7 @@
 """Scheduled canary streaming calls against LLM endpoints, and the retry client that makes them.
 
-The names below are loaded when first used (PEP 562): ``import openai`` takes most of a second, and ``--help`` must
-not pay for it.
+The names below are imported on first use (PEP 562): ``import openai`` takes most of a second, which ``--help`` must
+not cost.
 """
 
 from importlib import import_module
@@ -60,11 +60,11 @@ _EXPORTS = {
     "model.faults": ("Blame", "Fault", "FaultKind", "Phase"),
     "model.outcome": ("Attempt", "Usage"),
 }
-_MODULE_OF = {name: home for home, names in _EXPORTS.items() for name in names}
+_MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 
 
 def __getattr__(name: str) -> Any:
-    """Import the room that ``name`` lives in, once."""
+    """Import the module that defines ``name``, on first use."""
     if (module := _MODULE_OF.get(name)) is None:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     value = getattr(import_module(f"{__name__}.{module}"), name)

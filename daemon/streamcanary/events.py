@@ -1,6 +1,6 @@
-"""What a stream tells its caller, in the order in which it happens.
+"""Events of a stream, in the order in which the caller receives them.
 
-Where the SDK's streaming helpers have the event, it has the SDK's name.
+An event that the SDK's streaming helpers also have carries the SDK's name in ``type``.
 """
 
 from typing import ClassVar
@@ -11,7 +11,7 @@ from streamcanary.model.outcome import Attempt, Usage
 
 
 class AttemptStarted(Struct, frozen=True, tag="attempt.started"):
-    """A request is about to be sent. ``number`` counts from 1 over all routes."""
+    """An attempt starts: its request is about to be sent. ``number`` counts from 1 over all routes."""
 
     type: ClassVar[str] = "attempt.started"
     number: int
@@ -19,7 +19,7 @@ class AttemptStarted(Struct, frozen=True, tag="attempt.started"):
 
 
 class AttemptFailed(Struct, frozen=True, tag="attempt.failed"):
-    """``attempt`` ended with a fault. ``next_delay``: seconds to wait before the next; ``None`` if there is none."""
+    """``attempt`` ended with a fault. ``next_delay``: seconds until the next attempt; ``None`` if none follows."""
 
     type: ClassVar[str] = "attempt.failed"
     attempt: Attempt
@@ -27,41 +27,41 @@ class AttemptFailed(Struct, frozen=True, tag="attempt.failed"):
 
 
 class FallbackStarted(Struct, frozen=True, tag="fallback.started"):
-    """The call's own route has failed; ``route`` is asked instead."""
+    """The previous route has failed; the call continues on the fallback ``route``."""
 
     type: ClassVar[str] = "fallback.started"
     route: str
 
 
 class Restarted(Struct, frozen=True, tag="restarted"):
-    """All that was delivered so far is void: the answer starts again."""
+    """Everything delivered so far is void: the answer starts again from its beginning."""
 
     type: ClassVar[str] = "restarted"
 
 
 class ContentDelta(Struct, frozen=True, tag="content.delta", gc=False):
-    """More text of the answer."""
+    """A piece of the answer's text."""
 
     type: ClassVar[str] = "content.delta"
     delta: str
 
 
 class ReasoningDelta(Struct, frozen=True, tag="reasoning.delta", gc=False):
-    """More of what the model shows of its reasoning."""
+    """A piece of the reasoning text that the model returns."""
 
     type: ClassVar[str] = "reasoning.delta"
     delta: str
 
 
 class RefusalDelta(Struct, frozen=True, tag="refusal.delta", gc=False):
-    """More text of a refusal by the model itself."""
+    """A piece of the text of a refusal by the model."""
 
     type: ClassVar[str] = "refusal.delta"
     delta: str
 
 
 class ToolCallDelta(Struct, frozen=True, tag="tool_calls.function.arguments.delta", gc=False):
-    """More of the arguments of the tool call at ``index``; ``name`` is that of the function, as far as it is known."""
+    """A piece of the arguments of the tool call at ``index``; ``name`` is the function's, ``""`` until it is known."""
 
     type: ClassVar[str] = "tool_calls.function.arguments.delta"
     index: int
@@ -70,7 +70,7 @@ class ToolCallDelta(Struct, frozen=True, tag="tool_calls.function.arguments.delt
 
 
 class Completed(Struct, frozen=True, tag="completed"):
-    """The answer is whole; it is the last event. The answer itself is ``stream.result``."""
+    """The answer is complete. This is the last event; the answer is in ``stream.result``."""
 
     type: ClassVar[str] = "completed"
     finish_reason: str | None

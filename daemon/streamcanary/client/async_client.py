@@ -1,4 +1,4 @@
-"""The asynchronous client."""
+"""The asynchronous streaming client."""
 
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
@@ -15,20 +15,20 @@ if TYPE_CHECKING:
 
 
 class AsyncStreamClient(BaseClient[AsyncOpenAI, AsyncStream]):
-    """Streams answers, and turns every failure into one of two things: a complete answer or a typed fault.
+    """Streams answers with retries, fallbacks and timeouts: a call gives a complete answer or a typed fault.
 
-    Takes an ``AsyncOpenAI`` (or a subclass, such as ``AsyncAzureOpenAI``); its own retries are switched off inside, its
-    transport, keys and headers are used as they are.
+    Takes an ``AsyncOpenAI`` or a subclass, such as ``AsyncAzureOpenAI``. Its retries are switched off; its transport,
+    keys and headers are used unchanged.
 
-    ``fallbacks`` are asked in order, once each, when the call's own route has failed. ``on_partial`` says what happens
+    ``fallbacks`` are tried in order, once each, after the primary route has failed. ``on_partial`` says what happens
     when an attempt fails after text was delivered: ``"restart"`` (a ``Restarted`` event voids it), ``"fail"``, or
-    ``"buffer"`` (nothing is delivered until it is whole). ``on`` is asked about each fault of the own route, and may
-    decide about its retry. ``budget`` bounds the retries of all calls together (by default one of 500 tokens),
-    ``breaker`` keeps calls from a route that mostly fails (by default: the defaults of ``BreakerPolicy``; ``None`` for
-    none). ``provider`` and ``labels`` go on spans and metrics. ``lenient`` accepts ``[DONE]`` in place of a
-    ``finish_reason``, as some servers end. ``time_per_chunk`` records the time between chunks as
-    ``gen_ai.client.operation.time_per_output_chunk`` (off by default: it costs almost as much as all else that is done
-    for a chunk). ``secrets`` are scrubbed from every message, as keys and tokens are; they are looked at for each call.
+    ``"buffer"`` (nothing is delivered until the answer is complete). ``on`` is called with each fault of the primary
+    route and can decide about its retry. ``budget`` limits the retries of all calls together (default: 500 tokens).
+    ``breaker`` stops calls to a route that mostly fails (default: ``BreakerPolicy()``; ``None`` disables it).
+    ``provider`` and ``labels`` are attributes of spans and metrics. ``lenient`` accepts ``[DONE]`` in place of a
+    ``finish_reason``, because some servers end a stream that way. ``time_per_chunk`` records the time between chunks as
+    ``gen_ai.client.operation.time_per_output_chunk`` (off by default: it costs almost as much as all other work for a
+    chunk). ``secrets`` are removed from every message, in addition to keys and tokens; they are read at each call.
     """
 
     @overload
@@ -38,10 +38,10 @@ class AsyncStreamClient(BaseClient[AsyncOpenAI, AsyncStream]):
     async def complete(self, **arguments: "Unpack[ResponsesArguments]") -> StreamResult: ...
 
     async def complete(self, **arguments: Any) -> StreamResult:
-        """Stream the answer, and return it when it is whole.
+        """Stream the answer, and return it when it is complete.
 
         Raises:
-            StreamFailed: if no attempt gave a whole answer.
+            StreamFailed: if no attempt gave a complete answer.
             TypeError: as :meth:`stream`.
         """
         async with self.stream(**arguments) as stream:

@@ -1,4 +1,4 @@
-"""What the asynchronous and the synchronous client have in common: all but the stream that reads the answer."""
+"""The base class of the asynchronous and the synchronous client."""
 
 import random as _random
 from abc import ABC, abstractmethod
@@ -28,7 +28,7 @@ AnyStream = TypeVar("AnyStream")
 
 
 class BaseClient(ABC, Generic[SdkClient, AnyStream]):
-    """Takes one kind of SDK client, gives one kind of stream; ``AsyncStreamClient`` says what the options mean."""
+    """A client for one type of SDK client and one type of stream; ``AsyncStreamClient`` documents the options."""
 
     _sdk_type: ClassVar[type[AsyncOpenAI | OpenAI]]
 
@@ -72,7 +72,7 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
 
     @property
     def budget(self) -> RetryBudget:
-        """The tokens that are left for retries."""
+        """The retry budget, shared by all calls."""
         return self._routes.options.budget
 
     def with_options(
@@ -86,7 +86,7 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
         labels: Mapping[str, str] | None = None,
         lenient: bool | None = None,
     ) -> Self:
-        """Return a client that differs in what is given, and shares transport, budget, breakers and cache."""
+        """Return a client with the given options changed. It shares transport, budget, breakers and cache."""
         given = {
             "retry": retry,
             "timeouts": timeouts,
@@ -110,9 +110,9 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
     def stream(self, **arguments: "Unpack[ResponsesArguments]") -> AnyStream: ...
 
     def stream(self, **arguments: Any) -> AnyStream:
-        """Return a stream of the answer to ``messages=`` (Chat Completions) or ``input=`` (Responses) by ``model=``.
+        """Return a stream of the answer of ``model=`` to ``messages=`` (Chat Completions) or ``input=`` (Responses).
 
-        Other arguments go to the SDK untouched. Nothing is sent until the stream is entered or read.
+        Other arguments are passed to the SDK unchanged. Nothing is sent until the stream is entered or read.
 
         Raises:
             TypeError: if an argument is missing, unknown to the SDK, or set by this client: ``stream``, ``timeout``,
@@ -123,11 +123,11 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
     @staticmethod
     @abstractmethod
     def _capturing_client(sdk: SdkClient) -> SdkClient:
-        """Return a copy of ``sdk`` that does not retry by itself, and whose requests can be watched."""
+        """Return a copy of ``sdk`` that does not retry, and whose requests a ``RequestCapture`` can record."""
 
     @abstractmethod
     def _create_stream(self, prepared: PreparedCall) -> AnyStream:
-        """Return the stream of a call that has not begun."""
+        """Return the stream of a call that has not started."""
 
 
 def _create_breakers(policy: BreakerPolicy | None) -> CircuitBreakers | None:

@@ -1,4 +1,4 @@
-"""A circuit breaker for each route: a route that mostly fails is not asked for a while.
+"""A circuit breaker per route: calls skip a route that mostly fails, for a limited time.
 
     closed ── too many of the last calls failed ──▶ open ── open_for seconds ──▶ half open ── the one probe
        ▲                                              ▲                             │        that is let through
@@ -19,15 +19,15 @@ from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.faults import Blame, Fault, FaultKind
 
 _MAX_ROUTES = 1024
-_MAX_CALLS = 10_000  # remembered of one route
+_MAX_CALLS = 10_000  # kept per route
 _FAILURE_BLAMES = frozenset({Blame.PROVIDER, Blame.NETWORK})
 
 
 class BreakerPolicy(BaseModel):
-    """When a route is given up for a while. Times are seconds.
+    """When the circuit of a route opens and closes. Times are seconds.
 
-    It opens when ``failure_rate`` of the calls within ``window`` have failed, given at least ``min_calls``; after
-    ``open_for`` one call at a time is let through, and the first that is answered closes it.
+    It opens when ``failure_rate`` of the calls within ``window`` have failed, with at least ``min_calls`` calls. After
+    ``open_for`` it is half open: one call at a time is allowed, and the first success closes it.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -47,7 +47,7 @@ class CircuitState(StrEnum):
 
 
 def counts_as_failure(fault: Fault) -> bool:
-    """Tell whether a fault says that the route is unwell: not when the request, the key or we are to blame."""
+    """Return whether a fault counts against the route: not if the request, the key or this process is to blame."""
     return fault.blame in _FAILURE_BLAMES or fault.kind is FaultKind.RATE_LIMITED
 
 
@@ -69,24 +69,24 @@ class CircuitBreaker:
         return CircuitState.HALF_OPEN if now - self._opened_at >= self._policy.open_for else CircuitState.OPEN
 
     def allow_request(self, now: float) -> bool:
-        """Tell whether a call may go this way; who is told so must then :meth:`record` its end, or :meth:`release`."""
+        """Return whether a call may use the route; then :meth:`record_result` or :meth:`release_probe` must follow."""
         with self._lock:
             state = self.state(now)
             if state is not CircuitState.HALF_OPEN:
                 return state is CircuitState.CLOSED
-            # A probe whose caller vanished without a word must not keep the circuit open for ever.
+            # A probe that was never recorded or released must not keep the circuit open for ever.
             if self._probe_started is not None and now - self._probe_started < self._policy.open_for:
                 return False
             self._probe_started = now
             return True
 
     def release_probe(self) -> None:
-        """Take in that a call which was admitted is not made: if it was to be the probe, another one may."""
+        """Report that an allowed call is not made, so that another call can be the probe."""
         with self._lock:
             self._probe_started = None
 
     def record_result(self, fault: Fault | None, now: float) -> None:
-        """Take in what became of a call that was admitted; a fault that is nobody's or our own decides nothing."""
+        """Record the result of an allowed call; a fault that does not count against the route changes no state."""
         is_failure = fault is not None and counts_as_failure(fault)
         with self._lock:
             if self._opened_at is not None:
@@ -118,7 +118,7 @@ class CircuitBreaker:
 
 
 class CircuitBreakers:
-    """The breakers of all routes of a client, by endpoint and model; at most 1,024, then the oldest is forgotten."""
+    """The breakers of all routes of a client, by endpoint and model: the 1,024 most recently used."""
 
     def __init__(self, policy: BreakerPolicy) -> None:
         self._policy = policy

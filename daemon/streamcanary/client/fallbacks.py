@@ -1,4 +1,4 @@
-"""Where a call goes when its own route has failed."""
+"""Fallbacks: the routes that a call tries after its primary route has failed."""
 
 from typing import Any
 
@@ -11,11 +11,11 @@ _RESERVED_ARGUMENTS = frozenset({"messages", "input", "stream", "timeout", "back
 
 
 class Route(Struct, frozen=True, kw_only=True):
-    """A further way to an answer: what differs from the call itself.
+    """A fallback route: the differences from the primary route.
 
-    ``model`` and ``client`` replace the call's own, ``overrides`` are merged into its arguments, but for those that
-    only the other API knows (``max_tokens`` is none of Responses), ``timeouts`` replace its clocks but for ``total``,
-    which stays that of the call. ``name`` is what attempts, spans and metrics call it; by default its model.
+    ``model`` and ``client`` replace those of the call. ``overrides`` are merged into its arguments, except those that
+    only the other API has (``max_tokens`` does not exist in Responses). ``timeouts`` replace those of the call, except
+    ``total``. ``name`` identifies the route in attempts, spans and metrics; default: the model.
     """
 
     model: str | None = None
@@ -26,25 +26,23 @@ class Route(Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         if self.model is None and self.client is None and not self.overrides:
-            raise TypeError(
-                "a Route needs a model, a client or overrides: without one it is the call's own route again"
-            )
+            raise TypeError("a Route needs a model, a client or overrides: without any it equals the primary route")
         if reserved := (_RESERVED_ARGUMENTS | {"model"}) & self.overrides.keys():
             raise TypeError(f"overrides of a Route may not set {', '.join(sorted(reserved))}")
 
 
 class NonStreaming(Struct, frozen=True):
-    """The same request without ``stream=True``: where streaming is what is broken, a whole answer may still come.
+    """The same request without ``stream=True``: it can succeed where only streaming fails.
 
-    Nothing is heard until it is done, so of the clocks only ``connect`` and ``total`` run.
+    Nothing arrives before the answer is complete, so only the timeouts ``connect`` and ``total`` apply.
     """
 
 
 class Cached(Struct, frozen=True, kw_only=True):
-    """The last good answer to the same request, at most ``max_age`` seconds old, marked as such.
+    """The last answer to the same request, at most ``max_age`` seconds old; its result has ``degraded="cache"``.
 
-    Kept are the answers of the call's own route, for the client and all that share its options, at most
-    ``max_entries`` of them and 16 MiB in all; the ones that were not asked for longest go first.
+    The cache holds answers of the primary route, for the client and all clients that share its options: at most
+    ``max_entries`` answers and 16 MiB in total. The least recently used are evicted first.
     """
 
     max_age: float = 3600.0

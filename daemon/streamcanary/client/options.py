@@ -1,4 +1,4 @@
-"""What a client is set up with, and what it shares with those that ``with_options`` makes of it."""
+"""Options of a client, and the state that it shares with the clients that ``with_options`` returns."""
 
 import inspect
 import random as _random
@@ -22,9 +22,9 @@ _FIELD_TYPES: Final = {"retry": RetryPolicy, "timeouts": Timeouts, "budget": Ret
 
 
 class ClientOptions(Struct, frozen=True, kw_only=True):
-    """The set-up of a client, as :class:`~streamcanary.client.async_client.AsyncStreamClient` explains it.
+    """Options of a client; :class:`~streamcanary.client.async_client.AsyncStreamClient` documents them.
 
-    Whatever is made of it by ``msgspec.structs.replace`` shares its budget, breakers, cache and instruments.
+    Copies made by ``msgspec.structs.replace`` share the budget, breakers, cache and instruments.
     """
 
     retry: RetryPolicy
@@ -35,7 +35,7 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
     provider: str
     labels: Mapping[str, str]
     lenient: bool
-    secrets: Collection[str]  # looked at for each call: they may change
+    secrets: Collection[str]  # read at each call: they may change
     clock: Clock
     random: _random.Random
     instruments: Instruments
@@ -55,6 +55,6 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
             raise TypeError(f"on must be a function that returns at once, and no coroutine function, not {on!r}")
         if self.on_partial not in get_args(OnPartial):
             raise TypeError(f'on_partial must be "restart", "fail" or "buffer", not {self.on_partial!r}')
-        entries = [way.max_entries for way in self.fallbacks if isinstance(way, Cached)]
+        entries = [fallback.max_entries for fallback in self.fallbacks if isinstance(fallback, Cached)]
         if entries and self.cache is None:
             msgspec.structs.force_setattr(self, "cache", AnswerCache(max(entries)))

@@ -1,4 +1,4 @@
-"""How a stream ends: a whole answer, or a failure with all that is known of it."""
+"""The result of a stream: a complete answer, or the exception with its faults and attempts."""
 
 import json
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,11 +13,11 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
     from openai.types.responses import Response
 
-_MAX_INTEGER_DIGITS = 4300  # digits, beyond which Python refuses to make an integer of them
+_MAX_INTEGER_DIGITS = 4300  # Python refuses to convert more digits into an integer
 
 
 class ToolCall(Struct, frozen=True, kw_only=True):
-    """A whole call of a function that the model asks for; ``arguments`` is JSON as the model wrote it, unchecked."""
+    """A complete function call that the model requests; ``arguments`` is JSON as the model wrote it, not validated."""
 
     id: str
     name: str
@@ -25,11 +25,11 @@ class ToolCall(Struct, frozen=True, kw_only=True):
 
 
 class StreamResult(Struct, frozen=True, kw_only=True):
-    """A whole answer.
+    """A complete answer.
 
-    ``model`` is the one that answered. ``degraded`` is ``None`` for an answer of the call's own route as it was asked
-    for, else ``"fallback"``, ``"non_streaming"`` or ``"cache"``. In seconds: ``time_to_first_token`` of the attempt
-    that answered, ``max_gap``, the longest silence between two of its tokens, and ``duration`` of the whole call.
+    ``model`` is the model that answered. ``degraded`` is ``None`` for a streamed answer of the primary route, else
+    ``"fallback"``, ``"non_streaming"`` or ``"cache"``. Times are seconds: ``time_to_first_token`` of the attempt that
+    answered, ``max_gap``, the longest time between two of its tokens, and ``duration`` of the whole call.
     """
 
     text: str
@@ -52,7 +52,7 @@ class StreamResult(Struct, frozen=True, kw_only=True):
 
     @property
     def response(self) -> "ChatCompletion | Response":
-        """The answer as the SDK's own object, built anew at each call: a ``ChatCompletion``, or a ``Response``."""
+        """The answer as an object of the SDK, built at each access: a ``ChatCompletion`` or a ``Response``."""
         from openai.types.chat import ChatCompletion
         from openai.types.responses import Response
 
@@ -62,7 +62,7 @@ class StreamResult(Struct, frozen=True, kw_only=True):
         return ChatCompletion.construct(**self._chat_completion())
 
     def _chat_completion(self) -> dict[str, Any]:
-        """Return a streamed chat answer in the form of a whole one."""
+        """Return a streamed chat answer as the fields of a ``ChatCompletion``."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text or None, "refusal": self.refusal or None}
         if self.tool_calls:
             message["tool_calls"] = [
@@ -77,13 +77,17 @@ class StreamResult(Struct, frozen=True, kw_only=True):
             "choices": [{"index": 0, "finish_reason": self.finish_reason or "stop", "message": message}],
         }
         if self.usage:
-            sent, got = self.usage.input_tokens, self.usage.output_tokens
-            completion["usage"] = {"prompt_tokens": sent, "completion_tokens": got, "total_tokens": sent + got}
+            prompt, completed = self.usage.input_tokens, self.usage.output_tokens
+            completion["usage"] = {
+                "prompt_tokens": prompt,
+                "completion_tokens": completed,
+                "total_tokens": prompt + completed,
+            }
         return completion
 
 
 def _decode_raw(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object in ``raw``; where no field of ours stands, its characters and numbers may be anything."""
+    """Return the JSON object in ``raw``; invalid UTF-8 and integers of any length are accepted."""
     decoded: dict[str, Any] = json.loads(
         raw.decode("utf-8", "replace"),
         parse_int=lambda digits: int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else float(digits),
@@ -92,10 +96,10 @@ def _decode_raw(raw: bytes) -> dict[str, Any]:
 
 
 class StreamFailed(OpenAIError):
-    """Everything is exhausted: no attempt gave a whole answer.
+    """The call failed: no attempt gave a complete answer, and no attempt is left.
 
-    ``fault`` is the last one, ``attempts`` are all that were made, ``partial_text`` is what had arrived of the answer
-    when the last attempt failed, fit for nothing but a look.
+    ``fault`` is the last fault, ``attempts`` are all attempts of the call. ``partial_text`` is the text that the last
+    attempt had received when it failed; it is for diagnosis only.
     """
 
     def __init__(self, fault: Fault, attempts: tuple[Attempt, ...] = (), partial_text: str = "") -> None:

@@ -1,4 +1,4 @@
-"""What a caller may ask of the client: how often to try. Free of ``openai``, quick to import."""
+"""How a call retries. Does not import ``openai``, so that configuration loads fast."""
 
 from typing import Annotated, Literal
 
@@ -15,7 +15,7 @@ delivered until the answer is complete.
 
 
 class RetryPolicy(BaseModel):
-    """How often to try, and how long to wait in between.
+    """Number of attempts, and the waits between them.
 
     The wait before retry *n* (from 0) is full jitter: uniform between 0 and ``min(max_delay, base_delay * 2**n)``
     seconds (M. Brooker, "Exponential Backoff And Jitter", AWS, 2015). A server's ``Retry-After`` is its lower bound.

@@ -1,4 +1,4 @@
-"""The synchronous client."""
+"""The synchronous streaming client."""
 
 from typing import TYPE_CHECKING, Any, Unpack, overload
 
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 
 
 class StreamClient(BaseClient[OpenAI, Stream]):
-    """:class:`~streamcanary.client.async_client.AsyncStreamClient`, synchronous, from an ``OpenAI``; usable from threads.
+    """Synchronous :class:`~streamcanary.client.async_client.AsyncStreamClient`, from an ``OpenAI``; thread-safe.
 
-    Everything is the same but for ``await``. One clock is a little looser: before the headers have come it is the
-    transport's, which starts anew with every byte of them.
+    Everything is the same without ``await``, except that one timeout is less strict: until the headers are complete,
+    the read timeout of the transport applies, which restarts with every byte.
     """
 
     @overload
@@ -28,10 +28,10 @@ class StreamClient(BaseClient[OpenAI, Stream]):
     def complete(self, **arguments: "Unpack[ResponsesArguments]") -> StreamResult: ...
 
     def complete(self, **arguments: Any) -> StreamResult:
-        """Stream the answer, and return it when it is whole.
+        """Stream the answer, and return it when it is complete.
 
         Raises:
-            StreamFailed: if no attempt gave a whole answer.
+            StreamFailed: if no attempt gave a complete answer.
             TypeError: as :meth:`stream`.
         """
         with self.stream(**arguments) as stream:

@@ -1,4 +1,4 @@
-"""What a caller may ask of the client: how long to wait. Free of ``openai``, quick to import."""
+"""Timeouts of a call. Does not import ``openai``, so that configuration loads fast."""
 
 from pydantic import BaseModel, ConfigDict
 
@@ -6,11 +6,12 @@ from streamcanary.model.config_types.duration import PositiveDuration
 
 
 class Timeouts(BaseModel):
-    """Five clocks, in seconds; ``"250ms"`` and the like are read too.
+    """Five timeouts, in seconds; text such as ``"250ms"`` is accepted too.
 
-    ``connect`` covers name, TCP and TLS; ``headers`` runs from the start of the attempt, connecting included;
-    ``first_token`` from the start of the attempt to the first content, reasoning or tool call; ``stall`` between such.
-    Comments, pings and empty deltas feed neither. ``total`` covers all attempts and the waits between them.
+    ``connect`` covers name resolution, TCP and TLS. ``headers`` runs from the start of the attempt, so it includes
+    connecting. ``first_token`` runs from the start of the attempt to the first content, reasoning or tool call,
+    ``stall`` between two of these. Comments, pings and empty deltas reset neither. ``total`` covers all attempts and
+    the waits between them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,7 +24,7 @@ class Timeouts(BaseModel):
 
     @property
     def upper_bounds(self) -> dict[str, float]:
-        """How long, in seconds, the times of an answer can be at most that none of the clocks has cut short."""
+        """The largest values, in seconds, that the timings of an answer can have without a timeout."""
         return {
             "first_token": min(self.first_token, self.total),
             "max_gap": min(self.stall, self.total),
