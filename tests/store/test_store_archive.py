@@ -103,7 +103,7 @@ async def test_a_store_of_a_later_version_is_not_guessed_at(tmp_path: Path) -> N
 
 async def test_a_locked_store_is_told(tmp_path: Path, monkeypatch) -> None:
     """Another program holds it for itself: a short wait, then a sentence."""
-    monkeypatch.setattr("streamcanary.store.database_file._BUSY_TIMEOUT", 0.05)
+    monkeypatch.setattr("streamcanary.store.sqlite.database_file._BUSY_TIMEOUT", 0.05)
     path = await a_store(tmp_path / "a.db", 1)
     hold = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA locking_mode = EXCLUSIVE')\n"
     hold += "c.execute('BEGIN EXCLUSIVE'); print('held', flush=True); sys.stdin.read()"

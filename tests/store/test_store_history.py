@@ -7,7 +7,7 @@ from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Usage
 from streamcanary.store import history
 from streamcanary.store.database import Store
-from streamcanary.store.migrations import migrate
+from streamcanary.store.sqlite.migrations import migrate
 from support.store.builders import NOON, FrozenClock, make_outcome
 
 

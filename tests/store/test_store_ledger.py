@@ -5,7 +5,7 @@ import pytest
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.store import alert_rows
 from streamcanary.store.database import Store
-from streamcanary.store.migrations import migrate
+from streamcanary.store.sqlite.migrations import migrate
 
 EMPTY: dict[str, dict[str, bytes]] = {table: {} for table in alert_rows.TABLES}
 

@@ -13,7 +13,7 @@ import pytest
 from streamcanary.alerting.engine.state import State, read_state
 from streamcanary.model.alerts.incident import Action, NotificationState
 from streamcanary.store import alert_rows
-from streamcanary.store.migrations import migrate, stored_version
+from streamcanary.store.sqlite.migrations import migrate, stored_version
 
 SCHEMA_3 = Path(__file__).parent.parent / "fixtures" / "store" / "schema-3.db"
 

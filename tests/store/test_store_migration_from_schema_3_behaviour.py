@@ -14,7 +14,7 @@ from streamcanary.model.alerts.incident import Action, Notification, Notificatio
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.settings import load
 from streamcanary.store import alert_rows
-from streamcanary.store.migrations import migrate
+from streamcanary.store.sqlite.migrations import migrate
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "store"
 

@@ -3,8 +3,8 @@ from contextlib import closing
 
 import pytest
 
-from streamcanary.store import migrations
-from streamcanary.store.migrations import APPLICATION_ID, known_version, migrate, stored_version
+from streamcanary.store.sqlite import migrations
+from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, migrate, stored_version
 
 
 def test_an_empty_database_is_brought_to_the_known_version() -> None:

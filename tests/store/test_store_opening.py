@@ -10,9 +10,9 @@ from pathlib import Path
 import pytest
 
 from streamcanary.model.alerts.row_change import RowChange
-from streamcanary.store import migrations
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreTooNew, StoreUnwritable
+from streamcanary.store.sqlite import migrations
 from support.store.builders import make_outcome, open_store
 
 

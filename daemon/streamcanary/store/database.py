@@ -13,14 +13,14 @@ from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import Outcome
 from streamcanary.model.spend import Spend
 from streamcanary.store import alert_rows, history, spend
-from streamcanary.store.clean_marker import CleanMarker
 from streamcanary.store.config import StoreConfig
-from streamcanary.store.database_file import OpenDatabase, check_path, open_database, write_probe
 from streamcanary.store.errors import StoreFailing, StoreLost
-from streamcanary.store.lock import StoreLock
-from streamcanary.store.reader import Reader
-from streamcanary.store.worker import Worker
-from streamcanary.store.writer import Writer
+from streamcanary.store.sqlite.clean_marker import CleanMarker
+from streamcanary.store.sqlite.database_file import OpenDatabase, check_path, open_database, write_probe
+from streamcanary.store.sqlite.lock import StoreLock
+from streamcanary.store.sqlite.reader import Reader
+from streamcanary.store.sqlite.worker import Worker
+from streamcanary.store.sqlite.writer import Writer
 
 _log = logging.getLogger(__name__)
 

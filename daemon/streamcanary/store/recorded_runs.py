@@ -11,10 +11,10 @@ from msgspec import Struct
 
 from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.outcome import Outcome
-from streamcanary.store.database_file import is_corruption, open_read_only
-from streamcanary.store.error_classification import primary_code
 from streamcanary.store.errors import StoreError
-from streamcanary.store.migrations import APPLICATION_ID, known_version, stored_version
+from streamcanary.store.sqlite.database_file import is_corruption, open_read_only
+from streamcanary.store.sqlite.error_classification import primary_code
+from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, stored_version
 
 MAX_RUN_BYTES: Final = 1024 * 1024
 """Bytes of one recorded run; a larger one is not of our making."""

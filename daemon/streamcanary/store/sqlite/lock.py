@@ -12,8 +12,8 @@ import socket
 from pathlib import Path
 
 from streamcanary.model.config_types.secret import scrub
-from streamcanary.store.error_classification import is_disk_error
 from streamcanary.store.errors import StoreFailing, StoreLocked, StoreUnwritable
+from streamcanary.store.sqlite.error_classification import is_disk_error
 
 _MAX_HOLDER_BYTES = 300
 

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from streamcanary.store.error_classification import disk_full_hint, is_disk_error, primary_code
 from streamcanary.store.errors import StoreFailing, StoreTooNew, StoreUnwritable
-from streamcanary.store.migrations import APPLICATION_ID, known_version, migrate, stored_version
+from streamcanary.store.sqlite.error_classification import disk_full_hint, is_disk_error, primary_code
+from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, migrate, stored_version
 
 _log = logging.getLogger(__name__)
 

@@ -9,12 +9,18 @@ from typing import Any, NamedTuple
 
 from streamcanary.model.clock import Clock
 from streamcanary.store import history
-from streamcanary.store.clean_marker import CleanMarker
-from streamcanary.store.database_file import FileIdentity, OpenDatabase, file_identity, is_corruption, open_database
-from streamcanary.store.error_classification import primary_code
 from streamcanary.store.errors import StoreError, StoreFailing, StoreLost
-from streamcanary.store.lock import StoreLock
-from streamcanary.store.worker import Job
+from streamcanary.store.sqlite.clean_marker import CleanMarker
+from streamcanary.store.sqlite.database_file import (
+    FileIdentity,
+    OpenDatabase,
+    file_identity,
+    is_corruption,
+    open_database,
+)
+from streamcanary.store.sqlite.error_classification import primary_code
+from streamcanary.store.sqlite.lock import StoreLock
+from streamcanary.store.sqlite.worker import Job
 
 _log = logging.getLogger(__name__)
 

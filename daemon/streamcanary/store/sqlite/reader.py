@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from streamcanary.store.database_file import FileIdentity, file_identity, open_read_only
 from streamcanary.store.errors import StoreFailing
-from streamcanary.store.migrations import known_version, stored_version
-from streamcanary.store.worker import Job
+from streamcanary.store.sqlite.database_file import FileIdentity, file_identity, open_read_only
+from streamcanary.store.sqlite.migrations import known_version, stored_version
+from streamcanary.store.sqlite.worker import Job
 
 _log = logging.getLogger(__name__)
 
