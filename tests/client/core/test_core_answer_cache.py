@@ -1,4 +1,4 @@
-"""The cache of last good answers."""
+"""The answer cache."""
 
 from streamcanary.client.core.answer_cache import AnswerCache, request_fingerprint
 from streamcanary.client.result import StreamResult
@@ -8,15 +8,15 @@ def answer(text: str) -> StreamResult:
     return StreamResult(text=text)
 
 
-def test_an_answer_has_an_age() -> None:
-    """An answer is given until it is too old, and then forgotten."""
+def test_answer_expires_after_max_age() -> None:
+    """The cache returns an answer until ``max_age`` and then drops it."""
     cache = AnswerCache(10)
     cache.put(b"a", answer("x"), now=100)
     assert [True, True, False, False] == [cache.get(b"a", 60, now) is not None for now in (100, 160, 160.1, 100)]
 
 
-def test_the_newest_answer_counts() -> None:
-    """A later answer to the same request takes the place of the earlier one."""
+def test_newer_answer_replaces_older() -> None:
+    """A later answer to the same request replaces the earlier one."""
     cache = AnswerCache(10)
     cache.put(b"a", answer("old"), now=0)
     cache.put(b"a", answer("new"), now=50)
@@ -25,8 +25,8 @@ def test_the_newest_answer_counts() -> None:
     assert "new" == kept.text
 
 
-def test_it_is_bounded_in_number() -> None:
-    """The ones that were not asked for longest go first."""
+def test_cache_evicts_least_recently_used() -> None:
+    """The cache evicts the least recently used answer when it is full."""
     cache = AnswerCache(2)
     cache.put(b"a", answer("a"), now=0)
     cache.put(b"b", answer("b"), now=0)
@@ -35,8 +35,8 @@ def test_it_is_bounded_in_number() -> None:
     assert [True, False, True] == [cache.get(key, 60, 0) is not None for key in (b"a", b"b", b"c")]
 
 
-def test_it_is_bounded_in_size() -> None:
-    """Large answers push each other out, and one that is too large for it is not kept at all."""
+def test_cache_is_bounded_in_bytes() -> None:
+    """Large answers evict each other, and an answer above the size limit is not stored."""
     cache = AnswerCache(10)
     cache.put(b"a", answer("x" * (10 << 20)), now=0)
     cache.put(b"b", answer("x" * (10 << 20)), now=0)
@@ -44,8 +44,8 @@ def test_it_is_bounded_in_size() -> None:
     assert [False, False, False] == [cache.get(key, 60, 0) is not None for key in (b"a", b"b", b"c")]
 
 
-def test_requests_are_told_apart() -> None:
-    """Another endpoint or argument is another request, another order is not; what cannot be told has no key."""
+def test_fingerprint_identifies_request() -> None:
+    """Endpoint and arguments change the fingerprint, argument order does not; unserializable arguments have none."""
     same = request_fingerprint("e", {"model": "m", "messages": [{"role": "user", "content": "x"}]})
     assert same == request_fingerprint("e", {"messages": [{"role": "user", "content": "x"}], "model": "m"})
     others = {

@@ -1,4 +1,4 @@
-"""One attempt: what counts as a whole answer, what as which fault, and which clock strikes when."""
+"""One attempt: complete answers, fault classification, and deadlines."""
 
 import json
 from typing import Any
@@ -22,7 +22,7 @@ def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more
 
 
 def attempt(*pieces: bytes, headers: dict[str, str] = STREAM, status: int = 200, **options: Any) -> AttemptMachine:
-    """Return an attempt that got ``pieces``, a second apart, and then a clean end."""
+    """Return an attempt that received ``pieces``, one second apart, and then end of file."""
     machine = AttemptMachine(TIMEOUTS, started=0.0, **options)
     machine.headers_received(ResponseHead(status, headers), wall_time=0.0)
     for second, piece in enumerate(pieces, start=1):
@@ -38,8 +38,8 @@ def kind_of(machine: AttemptMachine) -> FaultKind | None:
 WHOLE = (chunk({"role": "assistant", "content": ""}), chunk({"content": "Hi"}), chunk({}, "stop"))
 
 
-def test_a_whole_answer_needs_no_done() -> None:
-    """A stream with text and a finish_reason is whole, with or without [DONE]."""
+def test_complete_answer_does_not_require_done() -> None:
+    """A stream with text and a finish_reason is complete, with or without [DONE]."""
     for tail in ((), (b"data: [DONE]\n\n",)):
         machine = attempt(*WHOLE, *tail)
         assert (True, None, ["Hi"], "stop") == (
@@ -80,8 +80,8 @@ def test_a_whole_answer_needs_no_done() -> None:
         ((WHOLE[1], chunk({"content": [{"type": "image"}]}), WHOLE[2]), FaultKind.STREAM_MALFORMED),
     ],
 )
-def test_every_broken_stream_is_a_fault(pieces: tuple[bytes, ...], kind: FaultKind) -> None:
-    """What is not a whole answer is a fault of its own kind, though the stream itself ended cleanly."""
+def test_incomplete_stream_is_a_fault(pieces: tuple[bytes, ...], kind: FaultKind) -> None:
+    """An incomplete answer is a fault of the expected kind, even if the stream ends cleanly."""
     assert kind is kind_of(attempt(*pieces))
 
 
@@ -101,48 +101,48 @@ def test_every_broken_stream_is_a_fault(pieces: tuple[bytes, ...], kind: FaultKi
         b"retry: 100\n\n",
     ],
 )
-def test_loose_servers_are_understood(piece: bytes) -> None:
-    """Missing fields, nulls, wrong types and control frames break no answer."""
+def test_nonconforming_chunks_are_accepted(piece: bytes) -> None:
+    """Missing fields, nulls, wrong types and control frames do not break an answer."""
     machine = attempt(WHOLE[0], piece, *WHOLE[1:])
     assert (None, ["Hi"]) == (machine.fault, machine.answer.text)
 
 
-def test_fields_that_fit_are_kept_beside_one_that_does_not() -> None:
-    """A wrong type in one field loses that field alone."""
+def test_valid_fields_are_kept_next_to_invalid_one() -> None:
+    """A wrong type in one field drops only that field."""
     machine = attempt(b'data: {"created": "x", "choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}\n\n')
     assert (None, ["Hi"], None) == (machine.fault, machine.answer.text, machine.answer.created)
 
 
-def test_content_may_come_in_parts() -> None:
-    """Text in the form of a list of parts is text."""
+def test_content_may_be_a_list_of_parts() -> None:
+    """Content in the form of a list of parts is joined as text."""
     machine = attempt(chunk({"content": "one "}), chunk({"content": [{"type": "text", "text": "two"}]}), WHOLE[2])
     assert (None, ["one ", "two"]) == (machine.fault, machine.answer.text)
 
 
-def test_arguments_may_come_as_an_object() -> None:
-    """Arguments of a tool call that are JSON already are written as JSON."""
+def test_tool_arguments_may_be_an_object() -> None:
+    """Tool call arguments that arrive as a JSON object are serialized to JSON text."""
     call = {"index": 0, "id": "c", "function": {"name": "f", "arguments": {"a": 1}}}
     machine = attempt(chunk({"tool_calls": [call]}), chunk({}, "tool_calls"))
     assert '{"a":1}' == machine.answer.tool_calls[0].arguments
 
 
 @pytest.mark.parametrize("tokens", [-5, 10**30, 1.5, "many", None])
-def test_a_count_that_is_none_counts_as_none(tokens: object) -> None:
-    """Token counts that no counter can hold are left out."""
+def test_invalid_token_count_is_zero(tokens: object) -> None:
+    """An invalid token count is recorded as zero."""
     machine = attempt(chunk({"content": "Hi"}, "stop", usage={"prompt_tokens": tokens, "completion_tokens": 3}))
     assert machine.answer.usage is not None
     assert (0, 3) == (machine.answer.usage.input_tokens, machine.answer.usage.output_tokens)
 
 
-def test_names_of_the_provider_are_fit_for_spans() -> None:
-    """Control characters do not get into model, id and finish_reason, and neither do texts without end."""
+def test_provider_strings_are_sanitized_and_bounded() -> None:
+    """Model, id and finish_reason lose control characters and are truncated."""
     machine = attempt(chunk({"content": "x"}, id="a\x1bb"), chunk({}, "st\x00op", model="m\x00" + "n" * 999))
     answer = machine.answer
     assert ("a b", "m " + "n" * 253 + "…", "st op") == (answer.response_id, answer.model, answer.finish_reason)
 
 
-def test_every_part_of_an_answer_is_an_event() -> None:
-    """Text, reasoning, refusals and tool calls come as events and are gathered whole."""
+def test_every_delta_is_an_event() -> None:
+    """Text, reasoning, refusal and tool call deltas are emitted as events and accumulated."""
     machine = AttemptMachine(TIMEOUTS, started=0.0)
     machine.headers_received(ResponseHead(200, STREAM), wall_time=0.0)
     call = {"index": 0, "id": "call_1", "function": {"name": "f", "arguments": '{"a"'}}
@@ -176,8 +176,8 @@ def test_every_part_of_an_answer_is_an_event() -> None:
         ({"content-type": "text/event-stream"}, 204),
     ],
 )
-def test_what_is_no_stream_is_named(headers: dict[str, str], status: int) -> None:
-    """A page, nothing, or another success than 200 is not_a_stream, blamed on the configuration."""
+def test_response_that_is_not_a_stream_is_not_a_stream_fault(headers: dict[str, str], status: int) -> None:
+    """Another content type, or a success status other than 200, is not_a_stream with blame config."""
     machine = attempt(*WHOLE, headers=headers, status=status)
     assert machine.fault is not None
     assert (FaultKind.NOT_A_STREAM, Blame.CONFIG, False) == (
@@ -187,8 +187,8 @@ def test_what_is_no_stream_is_named(headers: dict[str, str], status: int) -> Non
     )
 
 
-def test_a_redirect_is_not_a_stream() -> None:
-    """A login page that the request was sent on to is no answer, whatever it calls itself."""
+def test_redirected_response_is_not_a_stream() -> None:
+    """A response after a redirect is not_a_stream, whatever its content type."""
     machine = AttemptMachine(TIMEOUTS, started=0.0)
     machine.headers_received(ResponseHead(200, STREAM, "https://login.example/", was_redirected=True), wall_time=0.0)
     assert machine.fault is not None
@@ -198,8 +198,8 @@ def test_a_redirect_is_not_a_stream() -> None:
 JSON = {"content-type": "application/json"}
 
 
-def test_a_json_completion_is_an_answer_but_no_stream() -> None:
-    """A server that ignores ``stream`` has answered; that it did not stream is told."""
+def test_json_completion_is_an_unstreamed_answer() -> None:
+    """A JSON completion from a server that ignores ``stream`` is an answer with ``was_streamed`` false."""
     body = {"id": "c", "choices": [{"index": 0, "message": {"content": "Hi"}, "finish_reason": "stop"}]}
     machine = attempt(json.dumps(body).encode(), headers=JSON)
     assert (None, ["Hi"], False) == (machine.fault, machine.answer.text, machine.was_streamed)
@@ -215,19 +215,19 @@ def test_a_json_completion_is_an_answer_but_no_stream() -> None:
         (b"", FaultKind.NOT_A_STREAM),
     ],
 )
-def test_a_json_body_is_judged_by_what_it_says(body: bytes, kind: FaultKind) -> None:
-    """An error with status 200 is that error; other JSON is not a stream."""
+def test_json_body_is_classified_by_its_content(body: bytes, kind: FaultKind) -> None:
+    """A JSON error with status 200 is that error; other JSON is not_a_stream."""
     assert kind is kind_of(attempt(body, headers=JSON))
 
 
-def test_a_lenient_target_may_end_with_done_alone() -> None:
-    """Without a finish_reason, [DONE] is taken for the end where the target says so, and a bare end is still a cut."""
+def test_lenient_attempt_accepts_done_without_finish_reason() -> None:
+    """A lenient attempt accepts [DONE] without a finish_reason; end of file without either is stream_truncated."""
     assert None is kind_of(attempt(*WHOLE[:2], b"data: [DONE]\n\n", lenient=True))
     assert FaultKind.STREAM_TRUNCATED is kind_of(attempt(*WHOLE[:2], lenient=True))
 
 
-def test_clocks_in_turn() -> None:
-    """The headers clock, the first-token clock and the stall clock run one after the other."""
+def test_timeouts_apply_in_sequence() -> None:
+    """The headers, first-token and stall timeouts apply one after the other."""
     machine = AttemptMachine(TIMEOUTS, started=100.0)
     deadlines = [machine.deadline]
     machine.headers_received(ResponseHead(200, STREAM), wall_time=0.0)
@@ -240,8 +240,8 @@ def test_clocks_in_turn() -> None:
 
 
 @pytest.mark.parametrize("piece", [b": ping\n\n", chunk({"content": ""}), chunk({}), chunk({"role": "assistant"})])
-def test_what_is_no_token_feeds_no_clock(piece: bytes) -> None:
-    """Comments and empty deltas move neither the first-token nor the stall clock."""
+def test_only_tokens_reset_the_timeouts(piece: bytes) -> None:
+    """Comments and empty deltas reset neither the first-token nor the stall timeout."""
     machine = AttemptMachine(TIMEOUTS, started=0.0)
     machine.headers_received(ResponseHead(200, STREAM), wall_time=0.0)
     machine.feed(piece, 4.0)
@@ -251,8 +251,8 @@ def test_what_is_no_token_feeds_no_clock(piece: bytes) -> None:
     assert 7.5 == machine.deadline
 
 
-def test_the_callers_own_time_does_not_stall_a_stream() -> None:
-    """Time that the caller takes between two reads moves the stall clock, and is no gap of the provider's."""
+def test_caller_pause_is_excluded_from_stall() -> None:
+    """Time the caller takes between two reads extends the stall deadline and does not count in max_gap."""
     machine = AttemptMachine(TIMEOUTS, started=0.0)
     machine.headers_received(ResponseHead(200, STREAM), wall_time=0.0)
     machine.feed(WHOLE[1], 1.0)
@@ -271,10 +271,10 @@ def test_the_callers_own_time_does_not_stall_a_stream() -> None:
         (WHOLE, None, Phase.END),
     ],
 )
-def test_a_clock_that_strikes_names_the_fault(
+def test_expired_timeout_determines_the_fault(
     pieces: tuple[bytes, ...] | None, kind: FaultKind | None, phase: Phase
 ) -> None:
-    """Which clock struck is the fault; after a finish_reason the answer is whole, and none strikes."""
+    """The expired timeout determines the fault; after a finish_reason no timeout applies."""
     machine = AttemptMachine(TIMEOUTS, started=0.0)
     if pieces is not None:
         machine.headers_received(ResponseHead(200, STREAM), wall_time=0.0)
@@ -284,15 +284,15 @@ def test_a_clock_that_strikes_names_the_fault(
     assert (True, kind, phase) == (machine.is_finished, kind_of(machine), machine.phase)
 
 
-def test_an_answer_has_a_limit() -> None:
-    """More text, or more events, than the client holds is answer_too_long."""
+def test_oversized_answer_is_answer_too_long() -> None:
+    """More text or more events than the limits allow is answer_too_long."""
     long = [chunk({"content": "x" * 60}), chunk({"content": "x" * 60}), chunk({}, "stop")]
     assert FaultKind.ANSWER_TOO_LONG is kind_of(attempt(*long, limits=Limits(max_answer_characters=100)))
     assert FaultKind.ANSWER_TOO_LONG is kind_of(attempt(*WHOLE, limits=Limits(max_events=2)))
     assert FaultKind.STREAM_MALFORMED is kind_of(attempt(*WHOLE, limits=Limits(max_line_bytes=20)))
 
 
-def test_a_message_carries_no_secret() -> None:
+def test_fault_message_contains_no_secret() -> None:
     """A key that a provider repeats in its error is scrubbed from the message."""
     body = b'data: {"error": {"message": "bad key my-own-secret-key\\u0000 given", "code": "my-own-secret-key"}}\n\n'
     headers = {**STREAM, "x-request-id": "req my-own-secret-key"}
@@ -305,16 +305,16 @@ def test_a_message_carries_no_secret() -> None:
     )
 
 
-def test_a_whole_answer_outlives_what_comes_behind_it() -> None:
-    """A line that is too long spoils no answer that was whole before it, not even in the same read."""
+def test_complete_answer_survives_later_oversized_line() -> None:
+    """A line over the limit does not invalidate an answer that was complete before it, even in the same read."""
     endless = b"x" * 2000
     for pieces in ((*WHOLE, endless), (b"".join((*WHOLE, endless)),)):
         machine = attempt(*pieces, limits=Limits(max_line_bytes=1000))
         assert (None, ["Hi"]) == (machine.fault, machine.answer.text)
 
 
-def test_a_fault_has_the_status_of_the_answer_that_it_broke() -> None:
-    """However it breaks, and whoever leaves it: 200 as soon as the headers have come, and nothing before."""
+def test_fault_status_is_set_once_headers_arrive() -> None:
+    """A fault has status 200 once the headers have arrived, and no status before."""
     for begun, status in ((False, None), (True, 200)):
         for end in ("lost", "left", "timed out"):
             machine = AttemptMachine(TIMEOUTS, started=0.0)

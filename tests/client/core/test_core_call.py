@@ -1,4 +1,4 @@
-"""One call: how often it tries, how long it waits, where it goes next, and what it tells its caller."""
+"""One call: attempts, backoff, fallbacks, and the events that it emits."""
 
 import pytest
 
@@ -28,8 +28,8 @@ from support.client.calls import (
 from support.clock import ManualClock
 
 
-def test_a_whole_answer_at_the_first_attempt() -> None:
-    """An answer that comes whole is delivered as it comes, with one attempt and nothing degraded."""
+def test_complete_answer_at_first_attempt() -> None:
+    """A complete answer is delivered as it arrives, with one attempt and ``degraded`` None."""
     clock = ManualClock()
     call = make_call(clock)
     call.start_attempt()
@@ -40,7 +40,7 @@ def test_a_whole_answer_at_the_first_attempt() -> None:
     clock.advance(1)
     call.feed(STOP_CHUNK)
     call.feed_eof()
-    assert [AttemptStarted(1, "own"), ContentDelta("Hi"), Completed("stop", None, None)] == take_events(call)
+    assert [AttemptStarted(1, "primary"), ContentDelta("Hi"), Completed("stop", None, None)] == take_events(call)
     assert call.result is not None
     assert ("Hi", None, 1.0, 2.0, 1) == (
         call.result.text,
@@ -51,8 +51,8 @@ def test_a_whole_answer_at_the_first_attempt() -> None:
     )
 
 
-def test_backoff_doubles_up_to_its_cap() -> None:
-    """The longest wait doubles from base_delay to max_delay, and the last fault is the failure."""
+def test_backoff_doubles_up_to_max_delay() -> None:
+    """The maximum delay doubles from base_delay to max_delay, and the last fault is the failure."""
     clock = ManualClock()
     call = make_call(clock, attempts=6)
     waits = []
@@ -81,7 +81,7 @@ def test_backoff_doubles_up_to_its_cap() -> None:
     ],
 )
 def test_retry_after_is_a_lower_bound(headers: dict[str, str], wait: float) -> None:
-    """In its three spellings, the server's wish lengthens the wait; nonsense is ignored."""
+    """Retry-After in each of its three formats extends the delay; invalid values are ignored."""
     clock = ManualClock()  # 2027-01-15T08:00:00Z
     call = make_call(clock)
     call.start_attempt()
@@ -89,8 +89,8 @@ def test_retry_after_is_a_lower_bound(headers: dict[str, str], wait: float) -> N
     assert wait == pytest.approx(call.next_attempt_at - clock.monotonic())
 
 
-def test_a_wait_beyond_the_total_is_not_begun() -> None:
-    """A Retry-After past the total deadline ends the call at once, as what it is: a rate limit, not a timeout."""
+def test_delay_beyond_total_deadline_ends_the_call() -> None:
+    """A Retry-After beyond the total deadline ends the call at once as rate_limited, not as total_timeout."""
     clock = ManualClock()
     call = make_call(clock)
     call.start_attempt()
@@ -119,8 +119,8 @@ def test_a_wait_beyond_the_total_is_not_begun() -> None:
         (connection_lost_error(), FaultKind.CONNECTION_LOST, 3),
     ],
 )
-def test_only_what_may_pass_is_tried_again(error: Exception, kind: FaultKind, attempts: int) -> None:
-    """What will not change by itself is not sent again; what may, is, as often as allowed."""
+def test_only_retryable_faults_are_retried(error: Exception, kind: FaultKind, attempts: int) -> None:
+    """Retryable faults are retried up to max_attempts; other faults are not retried."""
     clock = ManualClock()
     call = make_call(clock)
     while call.state is not CallState.ENDED:
@@ -131,8 +131,8 @@ def test_only_what_may_pass_is_tried_again(error: Exception, kind: FaultKind, at
     assert (kind, attempts) == (call.failure.fault.kind, len(call.failure.attempts))
 
 
-def test_a_programming_error_goes_through() -> None:
-    """What is not of the network is raised as it is, and the call is over."""
+def test_programming_error_propagates() -> None:
+    """An exception that is not a network error propagates and ends the call."""
     call = make_call(ManualClock())
     call.start_attempt()
     with pytest.raises(ZeroDivisionError):
@@ -140,8 +140,8 @@ def test_a_programming_error_goes_through() -> None:
     assert CallState.ENDED is call.state
 
 
-def test_restart_voids_what_was_delivered() -> None:
-    """After text, a fault is followed by Restarted, and the answer starts again."""
+def test_restart_emits_restarted_after_text() -> None:
+    """With on_partial="restart", a fault after text emits Restarted and the answer starts again."""
     clock = ManualClock()
     call = make_call(clock)
     cut_after_text(call)
@@ -149,17 +149,17 @@ def test_restart_voids_what_was_delivered() -> None:
     complete_answer(call)
     events = take_events(call)
     started, delta, failed, restarted, *rest = events
-    assert [AttemptStarted(1, "own"), ContentDelta("Hi")] == [started, delta]
+    assert [AttemptStarted(1, "primary"), ContentDelta("Hi")] == [started, delta]
     assert isinstance(failed, AttemptFailed)
     assert 1.0 == failed.next_delay
-    assert [Restarted(), AttemptStarted(2, "own"), ContentDelta("Hi"), Completed("stop", None, None)] == [
+    assert [Restarted(), AttemptStarted(2, "primary"), ContentDelta("Hi"), Completed("stop", None, None)] == [
         restarted,
         *rest,
     ]
 
 
-def test_without_text_nothing_is_voided() -> None:
-    """A fault before the first text needs no Restarted."""
+def test_fault_before_text_emits_no_restarted() -> None:
+    """A fault before the first text emits no Restarted."""
     clock = ManualClock()
     call = make_call(clock)
     call.start_attempt()
@@ -167,8 +167,8 @@ def test_without_text_nothing_is_voided() -> None:
     assert ["attempt.started", "attempt.failed"] == event_types(take_events(call))
 
 
-def test_fail_gives_up_after_text() -> None:
-    """With on_partial="fail", text that was delivered is not taken back: the call fails, and says what had come."""
+def test_fail_mode_fails_after_text() -> None:
+    """With on_partial="fail", a fault after text fails the call with the partial text."""
     call = make_call(ManualClock(), on_partial="fail")
     cut_after_text(call)
     assert call.failure is not None
@@ -179,8 +179,8 @@ def test_fail_gives_up_after_text() -> None:
     )
 
 
-def test_buffer_delivers_only_what_is_whole() -> None:
-    """With on_partial="buffer", the caller sees the text once, of the attempt that answered."""
+def test_buffer_mode_delivers_only_complete_text() -> None:
+    """With on_partial="buffer", the caller receives the text once, from the attempt that succeeded."""
     clock = ManualClock()
     call = make_call(clock, on_partial="buffer")
     cut_after_text(call)
@@ -191,8 +191,8 @@ def test_buffer_delivers_only_what_is_whole() -> None:
     )
 
 
-def test_fallbacks_follow_the_own_route() -> None:
-    """When the own route's attempts are spent, each fallback is asked once, at once, and the answer is degraded."""
+def test_fallbacks_follow_the_primary() -> None:
+    """After the last primary attempt, each fallback is tried once without delay, and the answer is degraded."""
     clock = ManualClock()
     call = make_call(clock, "second", "third", attempts=2)
     for _ in range(3):
@@ -201,7 +201,7 @@ def test_fallbacks_follow_the_own_route() -> None:
         clock.advance(1)
     complete_answer(call)
     routes = [attempt.route for attempt in call.attempts]
-    assert ["own", "own", "second", "third"] == routes
+    assert ["primary", "primary", "second", "third"] == routes
     assert [FallbackStarted("second"), FallbackStarted("third")] == [
         event for event in take_events(call) if isinstance(event, FallbackStarted)
     ]
@@ -209,8 +209,8 @@ def test_fallbacks_follow_the_own_route() -> None:
     assert "fallback" == call.result.degraded
 
 
-def test_a_timeout_prefers_another_route() -> None:
-    """After a timeout the next route is asked first, and the own one again only when no other is left."""
+def test_timeout_prefers_the_next_route() -> None:
+    """After a timeout the next route is tried first, and the primary again only when no other route remains."""
     clock = ManualClock()
     call = make_call(clock, "second", attempts=2)
     call.start_attempt()
@@ -221,11 +221,11 @@ def test_a_timeout_prefers_another_route() -> None:
     clock.advance(1)
     call.start_attempt()
     call.connection_lost(connection_lost_error())
-    assert ["own", "second", "own"] == [attempt.route for attempt in call.attempts]
+    assert ["primary", "second", "primary"] == [attempt.route for attempt in call.attempts]
 
 
-def test_a_refusal_is_not_shopped_around() -> None:
-    """A content-policy refusal goes to no other route."""
+def test_content_policy_refusal_skips_fallbacks() -> None:
+    """A content-policy refusal is not sent to another route."""
     call = make_call(ManualClock(), "second")
     call.start_attempt()
     call.connection_lost(status_error(400, {"code": "content_policy_violation"}))
@@ -233,8 +233,8 @@ def test_a_refusal_is_not_shopped_around() -> None:
     assert (FaultKind.CONTENT_POLICY, 1) == (call.failure.fault.kind, len(call.failure.attempts))
 
 
-def test_the_total_clock_ends_everything() -> None:
-    """When the total time is over, the attempt under way ends as total_timeout, and no fallback follows."""
+def test_total_timeout_ends_the_call() -> None:
+    """The total timeout ends the current attempt as total_timeout, and no fallback follows."""
     clock = ManualClock()
     call = make_call(clock, "second")
     call.start_attempt()
@@ -247,8 +247,8 @@ def test_the_total_clock_ends_everything() -> None:
     assert FaultKind.TOTAL_TIMEOUT is call.failure.fault.kind
 
 
-def test_a_status_whose_body_stalls_is_that_status() -> None:
-    """When the clock strikes while the body of an error is read, the status is the fault."""
+def test_status_with_stalled_body_keeps_the_status_fault() -> None:
+    """When the deadline expires while an error body is read, the fault is that of the status."""
     call = make_call(ManualClock())
     call.start_attempt()
     call.deadline_exceeded(ResponseHead(500, {"retry-after": "7"}))
@@ -260,8 +260,8 @@ def test_a_status_whose_body_stalls_is_that_status() -> None:
     )
 
 
-def test_leaving_is_nobodys_fault() -> None:
-    """A caller who goes away ends the attempt as cancelled, once, however often it is said."""
+def test_cancel_ends_the_attempt_as_cancelled() -> None:
+    """Cancelling a call ends the attempt as cancelled, once, however often it is called."""
     call = make_call(ManualClock())
     call.start_attempt()
     call.headers_received(HEAD)

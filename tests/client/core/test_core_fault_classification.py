@@ -1,4 +1,4 @@
-"""From exceptions to faults."""
+"""Classification of exceptions as faults."""
 
 import socket
 import ssl
@@ -20,7 +20,7 @@ REQUEST = httpx2.Request("POST", "http://provider.test/")
 
 
 def wrapped(*causes: BaseException, outer: type[APIConnectionError] = APIConnectionError) -> BaseException:
-    """Return an SDK exception with ``causes`` down its chain."""
+    """Return an SDK exception with ``causes`` as its chain."""
     top = error = outer(request=REQUEST)
     for cause in causes:
         error.__cause__ = cause
@@ -52,21 +52,21 @@ def wrapped(*causes: BaseException, outer: type[APIConnectionError] = APIConnect
         (wrapped(), Phase.HEADERS, "connection_lost", Phase.HEADERS),
     ],
 )
-def test_names_what_the_transport_raises(error: BaseException, phase: Phase, kind: str, where: Phase) -> None:
-    """Every exception of the network is a fault of its own kind, in the phase in which it happened."""
+def test_transport_exception_is_classified(error: BaseException, phase: Phase, kind: str, where: Phase) -> None:
+    """Every network exception is a fault of the expected kind and phase."""
     fault = fault_from_exception(error, phase, now=0.0)
     assert fault is not None
     assert (kind, where) == (fault.kind.value, fault.phase)
 
 
 @pytest.mark.parametrize("error", [TypeError("x"), KeyError("x"), RuntimeError("x"), AssertionError()])
-def test_leaves_programming_errors_alone(error: Exception) -> None:
-    """What is not of the network is no fault."""
+def test_programming_error_is_no_fault(error: Exception) -> None:
+    """An exception that is not a network error is not classified as a fault."""
     assert None is fault_from_exception(error, Phase.HEADERS, now=0.0)
 
 
-def test_an_unsendable_request_does_not_quote_the_key() -> None:
-    """A key with a newline stands in the text of the exception, and not in that of the fault."""
+def test_invalid_request_does_not_quote_the_key() -> None:
+    """The text of the exception contains a key with a newline; the fault message does not."""
     error = wrapped(httpx2.LocalProtocolError("Illegal header value b'Bearer sk-first\\nsecond-part'"))
     fault = fault_from_exception(error, Phase.HEADERS, now=0.0, secrets=("sk-first\nsecond-part",))
     assert fault is not None
@@ -74,8 +74,8 @@ def test_an_unsendable_request_does_not_quote_the_key() -> None:
     assert Blame.CONFIG is fault.blame
 
 
-def unsendable(name: str, value: bytes) -> APIConnectionError:
-    """Return what the SDK raises if h11 refuses a header."""
+def rejected_header(name: str, value: bytes) -> APIConnectionError:
+    """Return the exception that the SDK raises if h11 rejects a header."""
     request = httpx2.Request("POST", "http://provider.test/v1", headers=[(name.encode(), value)])
     error = APIConnectionError(request=request)
     error.__cause__ = httpx2.LocalProtocolError(f"Illegal header value {value!r}")
@@ -85,18 +85,18 @@ def unsendable(name: str, value: bytes) -> APIConnectionError:
 @pytest.mark.parametrize(
     ("error", "says"),
     [
-        (unsendable("Authorization", b"Bearer first\nsecond"), "the key has a line break in it"),
-        (unsendable("api-key", b"first\r\nsecond"), "the key has a line break in it"),
-        (unsendable("X-Team", b" search"), "the header x-team begins or ends with a space"),
-        (unsendable("X-Team", b"sea\0rch"), "the header x-team has a NUL in it"),
+        (rejected_header("Authorization", b"Bearer first\nsecond"), "the key contains a line break"),
+        (rejected_header("api-key", b"first\r\nsecond"), "the key contains a line break"),
+        (rejected_header("X-Team", b" search"), "the header x-team begins or ends with a space"),
+        (rejected_header("X-Team", b"sea\0rch"), "the header x-team has a NUL in it"),
         (wrapped(httpx2.LocalProtocolError("no headers")), "look at the address, the key and the headers"),
         (
             UnicodeEncodeError("ascii", "Bearer first\xfc", 12, 13, "no"),
-            "the key has a character in it that is not ASCII",
+            "the key contains a character that is not ASCII",
         ),
         (
             UnicodeEncodeError("ascii", "first\xfc", 5, 6, "no"),
-            "the key, or another header, has a character in it that is not ASCII",
+            "the key, or another header, contains a character that is not ASCII",
         ),
         (
             UnicodeEncodeError("utf-8", "first\ud800", 5, 6, "no"),
@@ -109,8 +109,8 @@ def unsendable(name: str, value: bytes) -> APIConnectionError:
         (OverflowError("port must be 0-65535"), "the port must be at most 65535"),
     ],
 )
-def test_an_unsendable_request_names_the_part(error: Exception, says: str) -> None:
-    """The message says which part is wrong, and how, and quotes nothing of it."""
+def test_invalid_request_names_the_invalid_part(error: Exception, says: str) -> None:
+    """The message names the invalid part and the reason, and quotes none of its value."""
     fault = fault_from_exception(error, Phase.HEADERS, now=0.0)
     assert fault is not None
     assert (FaultKind.INVALID_REQUEST, f"the request cannot be sent as it is configured: {says}") == (
@@ -133,23 +133,23 @@ def test_an_unsendable_request_names_the_part(error: Exception, says: str) -> No
         ({"message": "no", "param": "x" * 1_000_000}, "x" * 127 + "…: no"),
     ],
 )
-def test_an_error_names_the_parameter(error: dict[str, Any], says: str) -> None:
-    """What the server does not accept is named, scrubbed and bounded, if its message does not do so already."""
+def test_error_message_names_the_parameter(error: dict[str, Any], says: str) -> None:
+    """The message includes the rejected parameter, scrubbed and bounded, unless it names it already."""
     by_status = fault_from_status(400, {}, error, now=0.0, secrets=("first-secret",))
     in_band = fault_from_error_body(error, Phase.STREAM, secrets=("first-secret",))
     assert (says, says) == (by_status.message, in_band.message)
 
 
-def test_the_inner_workings_of_libraries_are_not_shown() -> None:
-    """An error of the network is told by the network, not by what a library stumbled over on the way."""
+def test_message_describes_the_network_error() -> None:
+    """The message describes the network error, not the library exception that was raised while handling it."""
     error = wrapped(httpx2.ReadError(""), ConnectionResetError(104, "Connection reset by peer"), IndexError("pop from"))
     fault = fault_from_exception(error, Phase.STREAM, now=0.0)
     assert fault is not None
     assert "the connection was lost in the middle of the answer: [Errno 104] Connection reset by peer" == fault.message
 
 
-def test_a_ring_of_exceptions_ends() -> None:
-    """A chain that leads back to itself is walked once."""
+def test_cyclic_exception_chain_terminates() -> None:
+    """A cyclic exception chain is traversed once."""
     first, second = ValueError(), ValueError()
     first.__context__, second.__context__ = second, first
     assert None is fault_from_exception(first, Phase.HEADERS, now=0.0)
@@ -168,6 +168,6 @@ def test_a_ring_of_exceptions_ends() -> None:
         (({}, []), None),
     ],
 )
-def test_codes(codes: tuple[object, ...], kind: FaultKind | None) -> None:
-    """The first code that says something decides, text or number."""
+def test_first_known_error_code_decides(codes: tuple[object, ...], kind: FaultKind | None) -> None:
+    """The first known error code decides, as text or as number."""
     assert kind is classify_error_code(*codes)

@@ -1,4 +1,4 @@
-"""In which phases each kind of fault occurs: the table, held against all that is known to end an attempt."""
+"""The phases in which each fault kind occurs: the table compared with every known way to end an attempt."""
 
 from typing import Final
 
@@ -19,11 +19,11 @@ _HERE: Final = {
     (FaultKind.CANCELLED, Phase.STREAM),
     (FaultKind.UNEXPECTED_ANSWER, Phase.END),
 }
-"""What ends no row, for the reasons that stand in ``support.client.fault_table.ELSEWHERE``."""
+"""Kinds that no row produces, for the reasons given in ``support.client.fault_table.FAULTS_TESTED_ELSEWHERE``."""
 
 
 def answered(headers: dict[str, str], body: bytes, limits: Limits | None = None) -> Fault:
-    """Return what becomes of an answer with status 200."""
+    """Return the fault of a response with status 200."""
     machine = AttemptMachine(Timeouts(), started=0.0, limits=limits or Limits())
     machine.headers_received(ResponseHead(200, headers), wall_time=0.0)
     machine.feed(body, 1.0)
@@ -33,7 +33,7 @@ def answered(headers: dict[str, str], body: bytes, limits: Limits | None = None)
 
 
 def reported() -> list[Fault]:
-    """Return what each code of a provider becomes: with a status, in a JSON body, and in a stream."""
+    """Return the fault of each provider error code: as a status, in a JSON body, and in a stream."""
     faults = []
     for code in (*_BY_CODE, "something_new"):
         error = b'{"error": {"message": "no", "code": "%s"}}' % code.encode()
@@ -42,24 +42,24 @@ def reported() -> list[Fault]:
     return faults
 
 
-def odd() -> list[Fault]:
-    """Return what no row is about: an endless JSON answer, and a redirect that cannot be unpacked."""
+def uncovered_faults() -> list[Fault]:
+    """Return the faults that no row covers: an endless JSON answer, and a redirect that cannot be decompressed."""
     long = b'{"choices": [{"message": {"content": "%s"}, "finish_reason": "stop"}]}' % (b"x" * 200)
     unpacking = fault_from_exception(httpx2.DecodingError("incorrect header check"), Phase.HEADERS, now=0.0)
     assert unpacking is not None
     return [answered(JSON, long, Limits(max_answer_characters=100)), unpacking]
 
 
-def test_each_kind_occurs_in_its_phases_and_no_other() -> None:
-    """The rows of the matrix, each of which is played, what providers report, and the odd ones are the whole table."""
+def test_fault_phases_match_the_table() -> None:
+    """The phases observed in the fault matrix, in provider errors and in uncovered faults equal the table."""
     ends = {(row.kind, row.phase) for row in (*EXPECTED_FAULTS.values(), *FAULTS_WITHOUT_SIMULATOR.values())}
-    ends |= {(fault.kind, fault.phase) for fault in (*reported(), *odd())} | _HERE
+    ends |= {(fault.kind, fault.phase) for fault in (*reported(), *uncovered_faults())} | _HERE
     table = {(kind, phase) for kind, nature in FAULT_PROPERTIES.items() for phase in nature.phases}
     assert table == ends
 
 
 @pytest.mark.parametrize("kind", FaultKind)
-def test_phases_stand_in_their_order(kind: FaultKind) -> None:
-    """Each has at least one, and none twice."""
+def test_phases_are_ordered_and_unique(kind: FaultKind) -> None:
+    """Each kind has at least one phase, in order and without duplicates."""
     phases = FAULT_PROPERTIES[kind].phases
     assert [phase for phase in Phase if phase in phases] == list(phases) != []

@@ -1,6 +1,6 @@
-"""What holds for any bytes: of the decoder, the readers and one attempt, none of which does I/O.
+"""Properties of the decoder, the readers and one attempt for any bytes, without I/O.
 
-``make test`` tries a sample of cases, ``make fuzz`` very many.
+``make test`` tries a sample of cases, ``make fuzz`` many more.
 """
 
 import tracemalloc
@@ -53,8 +53,8 @@ ENDINGS = st.sampled_from(["eof", "lost", "timed_out"])
 
 @examples(sample=150, fuzz=20_000)
 @given(data=sse_like_bytes, where=split_points)
-def test_the_decoder_reads_by_the_book(part: int, data: bytes, where: list[int] | None) -> None:
-    """Any bytes, split anywhere, give the events that the specification says."""
+def test_decoder_follows_the_specification(part: int, data: bytes, where: list[int] | None) -> None:
+    """Any bytes, split anywhere, decode to the events that the specification defines."""
     count_example()
     decoder = SseDecoder()
     events = [(event.event, event.data) for piece in split(data, where) for event in decoder.feed(piece)]
@@ -63,8 +63,8 @@ def test_the_decoder_reads_by_the_book(part: int, data: bytes, where: list[int] 
 
 @examples(sample=100, fuzz=10_000)
 @given(data=sse_like_bytes, where=split_points)
-def test_the_limits_of_the_decoder_do_not_depend_on_the_split(part: int, data: bytes, where: list[int] | None) -> None:
-    """Where a line or an event is too long, all events before it are heard, and none after it."""
+def test_decoder_limits_do_not_depend_on_the_split(part: int, data: bytes, where: list[int] | None) -> None:
+    """When a line or event exceeds its limit, all events before it are decoded and none after it."""
     count_example()
 
     def decode(pieces: list[bytes]) -> tuple[list[tuple[str, bytes]], bool]:
@@ -117,8 +117,8 @@ _TYPES = st.sampled_from(
 
 @examples(sample=150, fuzz=16_000)
 @given(api=st.sampled_from(APIS), value=_JSON, kind=_TYPES, body=st.booleans())
-def test_a_reader_takes_any_json(part: int, api: Api, value: Any, kind: str, body: bool) -> None:
-    """JSON of any shape adds something, adds nothing, or is an error that has a name."""
+def test_reader_accepts_any_json(part: int, api: Api, value: Any, kind: str, body: bool) -> None:
+    """JSON of any shape extends the answer, changes nothing, or is a classified error."""
     count_example()
     reader = (ChatReader if api == "chat" else ResponsesReader)(SMALL)
     if isinstance(value, dict) and kind:
@@ -155,10 +155,10 @@ def attempt(api: Api, pieces: list[bytes], ending: str, limits: Limits = DEFAULT
 
 @examples(sample=100, fuzz=12_000)
 @given(stream=streams(), where=split_points, ending=ENDINGS)
-def test_a_whole_stream_is_the_answer_however_it_is_split(
+def test_complete_stream_is_independent_of_the_split(
     part: int, stream: Stream, where: list[int] | None, ending: str
 ) -> None:
-    """Split anywhere, and whatever ends it afterwards, a whole stream gives just its text, and what else it says."""
+    """A complete stream gives the same answer for any split and any ending."""
     count_example()
     machine, deltas = attempt(stream.api, split(stream.data, where), ending)
     assert machine.fault is None
@@ -168,10 +168,10 @@ def test_a_whole_stream_is_the_answer_however_it_is_split(
 
 @examples(sample=150, fuzz=16_000)
 @given(stream=streams(), cut=st.integers(0, 1 << 20), where=split_points, ending=ENDINGS)
-def test_a_part_of_a_stream_is_never_the_answer(
+def test_truncated_stream_is_never_an_answer(
     part: int, stream: Stream, cut: int, where: list[int] | None, ending: str
 ) -> None:
-    """What ends before its terminal state is a fault, one byte too early is too early; after it, it is the answer."""
+    """A stream cut before the last byte of its terminal event is a fault; a stream cut after it is the answer."""
     count_example()
     data = stream.data[: cut % len(stream.data)]
     machine, _ = attempt(stream.api, split(data, where), ending)
@@ -184,10 +184,10 @@ def test_a_part_of_a_stream_is_never_the_answer(
 
 @examples(sample=200, fuzz=20_000)
 @given(broken=broken_streams(), where=split_points, ending=ENDINGS, small=st.booleans())
-def test_a_broken_stream_ends_the_same_however_it_is_split(
+def test_damaged_stream_is_independent_of_the_split(
     part: int, broken: tuple[Api, bytes], where: list[int] | None, ending: str, small: bool
 ) -> None:
-    """Damage ends as an answer or as a fault; as an answer only where a terminal state can be seen in the bytes."""
+    """A damaged stream ends as a fault, or as an answer if its bytes contain a terminal event, for any split."""
     count_example()
     api, data = broken
     limits = (
@@ -214,7 +214,7 @@ def test_a_broken_stream_ends_the_same_however_it_is_split(
 def test_any_json_body_is_an_answer_or_a_fault(
     part: int, broken: tuple[Api, bytes], data: bytes | None, where: list[int] | None
 ) -> None:
-    """A body where a stream was asked for: an answer, an error, or something else; never an exception."""
+    """A JSON body in place of a stream is an answer or a fault, and never raises."""
     count_example()
     api, frames = broken
     body = data if data is not None else next((data for _, data in reference_events(frames)), b"")
@@ -240,8 +240,8 @@ _ENDLESS = {
 
 @pytest.mark.parametrize("what", _ENDLESS)
 @pytest.mark.parametrize("head", [EVENT_STREAM, JSON], ids=["stream", "body"])
-def test_memory_is_bounded(what: str, head: ResponseHead) -> None:
-    """A stream without an end is given up, or holds nothing: never does it grow in memory."""
+def test_endless_stream_uses_bounded_memory(what: str, head: ResponseHead) -> None:
+    """An endless stream ends as a fault or buffers nothing."""
     first, then = _ENDLESS[what]
     machine = AttemptMachine(
         TIMEOUTS,

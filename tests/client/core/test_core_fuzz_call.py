@@ -1,4 +1,4 @@
-"""What holds for a call, whatever its attempts go through; it does no I/O, and its time is the test's."""
+"""Properties of a call for any sequence of attempt results, without I/O and on a manual clock."""
 
 from collections.abc import Iterator
 from itertools import cycle, islice
@@ -35,12 +35,12 @@ from support.telemetry.open_spans import OpenSpans
 
 __all__ = ["report_example_count"]
 
-Act = dict[str, Any]
-"""What one attempt goes through."""
+AttemptScript = dict[str, Any]
+"""What happens in one attempt."""
 
 TIMEOUTS = Timeouts(connect=1, headers=2, first_token=5, stall=3, total=60)
 EVENT_STREAM = ResponseHead(200, {"content-type": "text/event-stream"})
-KEPT = StreamResult(text="kept", finish_reason="stop")
+CACHED_RESULT = StreamResult(text="kept", finish_reason="stop")
 REQUEST = httpx2.Request("POST", "http://provider.test/v1/chat/completions")
 
 _HEADERS = st.fixed_dictionaries(
@@ -59,163 +59,165 @@ _HEADERS = st.fixed_dictionaries(
 _BODIES = st.one_of(
     streams().map(lambda stream: stream.data), broken_streams().map(lambda broken: broken[1]), sse_like_bytes
 )
-_ACTS = st.fixed_dictionaries(
+_SCRIPTS = st.fixed_dictionaries(
     {
-        "opening": st.sampled_from(["head", "head", "head", "head", "refused", "status", "struck"]),
+        "start": st.sampled_from(["head", "head", "head", "head", "refused", "status", "timed_out"]),
         "status": st.sampled_from([200, 200, 200, 204, 302, 400, 401, 403, 404, 408, 429, 500, 503, 529, 599]),
         "headers": _HEADERS,
         "streams": st.sampled_from([True, True, False]),
         "body": _BODIES,
         "where": split_points,
         "pause": st.sampled_from([0.0, 0.0, 0.01, 1.0, 4.0, 100.0]),
-        "ending": st.sampled_from(["eof", "broke", "struck"]),
+        "ending": st.sampled_from(["eof", "reset", "timed_out"]),
     }
 )
 
 
-class Stage:
-    """Drives a call as a driver does, with acts in place of a network. ``heard`` is what the caller hears.
+class ScriptedDriver:
+    """Drives a call as a driver does, with a script per attempt in place of a network.
 
-    The caller leaves after ``leave`` events, if that is not ``None``.
+    ``events`` are those that the caller received. The caller leaves after ``leave_after`` events, if that is not None.
     """
 
-    def __init__(self, call: Call, clock: ManualClock, leave: int | None) -> None:
+    def __init__(self, call: Call, clock: ManualClock, leave_after: int | None) -> None:
         self._call = call
         self._clock = clock
-        self._leave = leave
-        self.heard: list[Event] = []
+        self._leave_after = leave_after
+        self.events: list[Event] = []
 
-    def play(self, acts: Iterator[Act]) -> None:
-        """Play until the call has ended, one act for each attempt."""
+    def run_attempts(self, scripts: Iterator[AttemptScript]) -> None:
+        """Run one script per attempt until the call has ended."""
         call = self._call
         self._take()
         while call.state is not CallState.ENDED:
             self._clock.advance(max(0.0, call.next_attempt_at - self._clock.monotonic()))
             call.start_attempt()
             self._take()
-            act = next(acts)
+            script = next(scripts)
             if call.state is CallState.SENDING:
-                self._open(act)
+                self._open(script)
             if call.state is CallState.READING:
-                self._read(act)
+                self._read(script)
             self._take()
 
-    def _open(self, act: Act) -> None:
-        headers = httpx2.Headers({name: value.encode() for name, value in act["headers"].items()})
-        match act["opening"]:
-            case "struck":
-                self._passes(1000)
+    def _open(self, script: AttemptScript) -> None:
+        headers = httpx2.Headers({name: value.encode() for name, value in script["headers"].items()})
+        match script["start"]:
+            case "timed_out":
+                self._advance(1000)
             case "refused":
                 error = APIConnectionError(request=REQUEST)
                 error.__cause__ = httpx2.ConnectError("refused")
                 self._call.connection_lost(error)
-            case "status" if act["status"] >= 300:
-                response = httpx2.Response(act["status"], headers=headers, request=REQUEST)
+            case "status" if script["status"] >= 300:
+                response = httpx2.Response(script["status"], headers=headers, request=REQUEST)
                 self._call.connection_lost(
                     APIStatusError("no", response=response, body={"error": {"code": "api_error"}})
                 )
             case _:
-                self._call.headers_received(EVENT_STREAM if act["streams"] else ResponseHead(act["status"], headers))
+                self._call.headers_received(
+                    EVENT_STREAM if script["streams"] else ResponseHead(script["status"], headers)
+                )
 
-    def _read(self, act: Act) -> None:
+    def _read(self, script: AttemptScript) -> None:
         call = self._call
-        for piece in split(act["body"], act["where"]):
+        for piece in split(script["body"], script["where"]):
             self._take()
-            if call.state is not CallState.READING or self._passes(act["pause"]):
+            if call.state is not CallState.READING or self._advance(script["pause"]):
                 return
             call.feed(piece)
         self._take()
         if call.state is not CallState.READING:
             return
-        match act["ending"]:
+        match script["ending"]:
             case "eof":
                 call.feed_eof()
-            case "broke":
+            case "reset":
                 call.connection_lost(httpx2.ReadError("reset"))
             case _:
-                self._passes(1000)
+                self._advance(1000)
 
     def _take(self) -> None:
-        self.heard.extend(self._call.events)
+        self.events.extend(self._call.events)
         self._call.events.clear()
-        if self._leave is not None and len(self.heard) >= self._leave:
+        if self._leave_after is not None and len(self.events) >= self._leave_after:
             self._call.cancel()
 
-    def _passes(self, seconds: float) -> bool:
-        """Let time pass, up to the deadline if that comes first; tell whether it came."""
-        left = self._call.deadline - self._clock.monotonic()
-        self._clock.advance(max(0.0, min(seconds, left)))
-        if seconds >= left:
+    def _advance(self, seconds: float) -> bool:
+        """Advance the clock by ``seconds``, at most to the deadline; return whether the deadline expired."""
+        remaining = self._call.deadline - self._clock.monotonic()
+        self._clock.advance(max(0.0, min(seconds, remaining)))
+        if seconds >= remaining:
             self._call.deadline_exceeded()
-        return seconds >= left
+        return seconds >= remaining
 
 
-def make_leg(index: int, kind: Any, breaker: CircuitBreaker | None) -> PlannedRoute:
-    recall = (lambda now: KEPT if int(now) % 2 else None) if kind == "cache" else None
+def make_route(index: int, kind: Any, breaker: CircuitBreaker | None) -> PlannedRoute:
+    cache_lookup = (lambda now: CACHED_RESULT if int(now) % 2 else None) if kind == "cache" else None
     return PlannedRoute(
-        index=index, name=f"{kind}{index}", timeouts=TIMEOUTS, kind=kind, cache_lookup=recall, breaker=breaker
+        index=index, name=f"{kind}{index}", timeouts=TIMEOUTS, kind=kind, cache_lookup=cache_lookup, breaker=breaker
     )
 
 
 @examples(sample=120, fuzz=12_000)
 @given(
-    acts=st.lists(_ACTS, min_size=1, max_size=4),
+    scripts=st.lists(_SCRIPTS, min_size=1, max_size=4),
     api=st.sampled_from(APIS),
     on_partial=st.sampled_from(["restart", "fail", "buffer"]),
     fallbacks=st.lists(st.sampled_from(["stream", "whole", "cache"]), max_size=2),
-    wish=st.sampled_from([None, None, None, True, False, 0.5]),
-    guarded=st.booleans(),
-    leave=st.one_of(st.none(), st.integers(0, 6)),
+    retry_decision=st.sampled_from([None, None, None, True, False, 0.5]),
+    has_breaker=st.booleans(),
+    leave_after=st.one_of(st.none(), st.integers(0, 6)),
     seed=st.integers(0, 9),
 )
-def test_a_call_ends_as_an_answer_or_a_fault(
+def test_call_ends_as_an_answer_or_a_fault(
     part: int,
-    acts: list[Act],
+    scripts: list[AttemptScript],
     api: Api,
     on_partial: Any,
     fallbacks: list[str],
-    wish: Any,
-    guarded: bool,
-    leave: int | None,
+    retry_decision: Any,
+    has_breaker: bool,
+    leave_after: int | None,
     seed: int,
 ) -> None:
-    """Whatever its attempts go through, a call ends in time, once, with all its spans, and is whole if it says so."""
+    """Any sequence of attempts ends the call once, in time, with every span ended and a consistent result."""
     count_example()
     clock, spans = ManualClock(), OpenSpans()
-    breaker = CircuitBreaker(BreakerPolicy(min_calls=1, open_for=1)) if guarded else None
+    breaker = CircuitBreaker(BreakerPolicy(min_calls=1, open_for=1)) if has_breaker else None
     plan = Plan(
-        [make_leg(index, kind, breaker) for index, kind in enumerate(["stream", *fallbacks])],
+        [make_route(index, kind, breaker) for index, kind in enumerate(["stream", *fallbacks])],
         RetryPolicy(max_attempts=3, base_delay=1, max_delay=4),
-        random=Random(seed),  # noqa: S311 - the same jitter again
+        random=Random(seed),  # noqa: S311 - reproducible jitter
         deadline=clock.monotonic() + TIMEOUTS.total,
         budget=RetryBudget(10),
-        on=lambda fault: wish,
+        on=lambda fault: retry_decision,
     )
     instruments = Instruments()
     instruments.tracer = spans.tracer
     recorder = CallRecorder(instruments, model="m", labels={}, request_attributes={}, url="http://provider.test/")
-    began = clock.monotonic()
+    started = clock.monotonic()
     call = Call(plan, api=api, total=TIMEOUTS.total, on_partial=on_partial, clock=clock, recorder=recorder)
-    stage = Stage(call, clock, leave)
-    stage.play(islice(cycle(acts), 8))
+    driver = ScriptedDriver(call, clock, leave_after)
+    driver.run_attempts(islice(cycle(scripts), 8))
 
     assert (0, False) == (spans.open, call.result is not None and call.failure is not None)
-    assert clock.monotonic() - began <= TIMEOUTS.total + 1e-6
+    assert clock.monotonic() - started <= TIMEOUTS.total + 1e-6
     assert list(range(1, len(call.attempts) + 1)) == [attempt.number for attempt in call.attempts]
     assert len(call.attempts) <= 3 + len(fallbacks)
-    restarts = sum(isinstance(event, Restarted) for event in stage.heard)
+    restarts = sum(isinstance(event, Restarted) for event in driver.events)
     assert on_partial == "restart" or restarts == 0
     if call.result is not None:
-        assert_whole(call.result, stage.heard)
+        assert_result_matches_events(call.result, driver.events)
     elif on_partial == "buffer":
-        assert ("", "", "", "") == join_deltas(stage.heard)
-    assert True is (leave is not None or call.result is not None or call.failure is not None)
+        assert ("", "", "", "") == join_deltas(driver.events)
+    assert True is (leave_after is not None or call.result is not None or call.failure is not None)
 
 
-def assert_whole(result: StreamResult, heard: list[Event]) -> None:
-    """Hold what was heard, void parts left out, against the result, which says something."""
+def assert_result_matches_events(result: StreamResult, events: list[Event]) -> None:
+    """Check that the result is not empty and equals the received events, without voided parts."""
     arguments = "".join(call.arguments for call in result.tool_calls)
-    assert (result.text, result.reasoning, result.refusal, arguments) == join_deltas(heard)
-    assert [Completed(result.finish_reason, result.usage, result.degraded)] == heard[-1:]
+    assert (result.text, result.reasoning, result.refusal, arguments) == join_deltas(events)
+    assert [Completed(result.finish_reason, result.usage, result.degraded)] == events[-1:]
     assert True is bool(result.text or result.refusal or result.tool_calls or result.raw)
     assert result.response is not None

@@ -1,4 +1,4 @@
-"""Where a call goes next: what its caller, its budget, its circuits and its cache say."""
+"""The next route of a call, as decided by the retry hook, the retry budget, circuit breakers and the cache."""
 
 from datetime import timedelta
 from typing import Any
@@ -31,7 +31,7 @@ from support.clock import ManualClock
 
 
 @pytest.mark.parametrize(
-    ("wish", "kind", "attempts", "wait"),
+    ("retry_decision", "kind", "attempts", "delay"),
     [
         (True, 401, 3, 1.0),
         (False, 503, 1, None),
@@ -42,26 +42,26 @@ from support.clock import ManualClock
         (0, 503, 3, 0.0),
     ],
 )
-def test_callers_who_know_better_decide(wish: Any, kind: int, attempts: int, wait: float | None) -> None:
-    """The hook says whether the own route is tried again, and when; attempts stay bounded."""
+def test_retry_hook_decides(retry_decision: Any, kind: int, attempts: int, delay: float | None) -> None:
+    """The retry hook decides whether and when the primary is retried; the number of attempts stays bounded."""
     clock, asked = ManualClock(), []
 
     def on(fault: Fault) -> Any:
         asked.append(fault.kind)
-        return wish
+        return retry_decision
 
     call = make_call(clock, on=on)
-    waits = []
+    delays = []
     while call.state is not CallState.ENDED:
         call.start_attempt()
         call.connection_lost(status_error(kind))
-        waits.append(call.next_attempt_at - clock.monotonic() if call.state is CallState.WAITING else None)
+        delays.append(call.next_attempt_at - clock.monotonic() if call.state is CallState.WAITING else None)
         clock.advance(10)
-    assert (attempts, attempts, wait) == (len(call.attempts), len(asked), waits[0])
+    assert (attempts, attempts, delay) == (len(call.attempts), len(asked), delays[0])
 
 
-def test_an_empty_budget_ends_retries_and_not_fallbacks() -> None:
-    """Without tokens the own route is not tried again; the fallbacks are."""
+def test_empty_budget_stops_retries_but_not_fallbacks() -> None:
+    """Without budget the primary is not retried, and the fallbacks are still tried."""
     clock = ManualClock()
     budget = RetryBudget(5)
     call = make_call(clock, "second", attempts=5, budget=budget)
@@ -69,11 +69,11 @@ def test_an_empty_budget_ends_retries_and_not_fallbacks() -> None:
         call.start_attempt()
         call.connection_lost(connection_lost_error())
         clock.advance(10)
-    assert (["own", "own", "second"], 0) == ([attempt.route for attempt in call.attempts], budget.available)
+    assert (["primary", "primary", "second"], 0) == ([attempt.route for attempt in call.attempts], budget.available)
 
 
-def test_an_answer_pays_the_budget_back() -> None:
-    """An answer gives back what its last retry cost."""
+def test_answer_refunds_the_budget() -> None:
+    """An answer refunds the cost of its last retry."""
     clock, budget = ManualClock(), RetryBudget(500)
     call = make_call(clock, budget=budget)
     call.start_attempt()
@@ -91,51 +91,54 @@ def open_breaker(clock: ManualClock) -> CircuitBreaker:
     return breaker
 
 
-def call_of(clock: ManualClock, *legs: PlannedRoute) -> Call:
+def make_call_with_routes(clock: ManualClock, *routes: PlannedRoute) -> Call:
     recorder = CallRecorder(Instruments(), model="m", labels={}, request_attributes={}, url="http://provider.test/")
-    plan = Plan(legs, RetryPolicy(), random=MaxJitter(), deadline=clock.monotonic() + 60)
+    plan = Plan(routes, RetryPolicy(), random=MaxJitter(), deadline=clock.monotonic() + 60)
     return Call(plan, api="chat", total=60, on_partial="restart", clock=clock, recorder=recorder)
 
 
-def test_an_open_circuit_goes_straight_to_the_fallback() -> None:
-    """A route whose circuit is open costs no attempt; the fallback is asked at once."""
+def test_open_circuit_goes_straight_to_the_fallback() -> None:
+    """A route with an open circuit makes no attempt; the fallback is tried at once."""
     clock = ManualClock()
-    own = PlannedRoute(index=0, name="own", timeouts=TIMEOUTS, breaker=open_breaker(clock))
-    call = call_of(clock, own, PlannedRoute(index=1, name="second", timeouts=TIMEOUTS))
+    primary = PlannedRoute(index=0, name="primary", timeouts=TIMEOUTS, breaker=open_breaker(clock))
+    call = make_call_with_routes(clock, primary, PlannedRoute(index=1, name="second", timeouts=TIMEOUTS))
     complete_answer(call)
     assert call.result is not None
     assert (["second"], "fallback") == ([attempt.route for attempt in call.attempts], call.result.degraded)
 
 
-def test_an_open_circuit_without_a_fallback_fails_at_once() -> None:
-    """With no other way the call fails with circuit_open, and nothing was sent."""
+def test_open_circuit_without_fallback_fails_at_once() -> None:
+    """Without another route the call fails with circuit_open, and no request is sent."""
     clock = ManualClock()
-    call = call_of(clock, PlannedRoute(index=0, name="own", timeouts=TIMEOUTS, breaker=open_breaker(clock)))
+    call = make_call_with_routes(
+        clock, PlannedRoute(index=0, name="primary", timeouts=TIMEOUTS, breaker=open_breaker(clock))
+    )
     assert call.failure is not None
     assert (CallState.ENDED, FaultKind.CIRCUIT_OPEN, ()) == (call.state, call.failure.fault.kind, call.failure.attempts)
 
 
-def test_the_cache_is_the_last_resort() -> None:
-    """A kept answer is delivered whole, marked as such, after every attempt on the own route."""
+def test_cache_is_used_after_all_primary_attempts() -> None:
+    """A cached answer is delivered whole and marked as such, after every attempt on the primary."""
     clock = ManualClock()
-    kept = StreamResult(text="kept", finish_reason="stop", model="m")
-    cache = PlannedRoute(index=1, name="cache", timeouts=TIMEOUTS, kind="cache", cache_lookup=lambda _: kept)
-    call = call_of(clock, PlannedRoute(index=0, name="own", timeouts=TIMEOUTS), cache)
+    cached = StreamResult(text="cached", finish_reason="stop", model="m")
+    cache = PlannedRoute(index=1, name="cache", timeouts=TIMEOUTS, kind="cache", cache_lookup=lambda _: cached)
+    call = make_call_with_routes(clock, PlannedRoute(index=0, name="primary", timeouts=TIMEOUTS), cache)
     while call.state is not CallState.ENDED:
         call.start_attempt()
         clock.advance(2)
         call.deadline_exceeded()
         clock.advance(10)
     assert call.result is not None
-    assert ("kept", "cache", 3) == (call.result.text, call.result.degraded, len(call.result.attempts))
-    assert [FallbackStarted("cache"), ContentDelta("kept"), Completed("stop", None, "cache")] == take_events(call)[-3:]
+    assert ("cached", "cache", 3) == (call.result.text, call.result.degraded, len(call.result.attempts))
+    events = [FallbackStarted("cache"), ContentDelta("cached"), Completed("stop", None, "cache")]
+    assert events == take_events(call)[-3:]
 
 
-def test_a_cache_without_the_answer_is_no_way() -> None:
-    """When nothing is kept, the call fails as if there were no cache."""
+def test_cache_miss_fails_the_call() -> None:
+    """On a cache miss the call fails as if there were no cache."""
     clock = ManualClock()
     cache = PlannedRoute(index=1, name="cache", timeouts=TIMEOUTS, kind="cache", cache_lookup=lambda _: None)
-    call = call_of(clock, PlannedRoute(index=0, name="own", timeouts=TIMEOUTS), cache)
+    call = make_call_with_routes(clock, PlannedRoute(index=0, name="primary", timeouts=TIMEOUTS), cache)
     call.start_attempt()
     call.connection_lost(status_error(401))
     assert call.failure is not None

@@ -1,4 +1,4 @@
-"""The event-stream decoder: WHATWG HTML, section 9.2.6, to the letter, however the bytes are split."""
+"""The event-stream decoder (WHATWG HTML, section 9.2.6), for any split of the bytes."""
 
 from itertools import pairwise
 
@@ -39,8 +39,8 @@ def decode(*pieces: bytes) -> list[tuple[str, bytes]]:
         (b"", []),
     ],
 )
-def test_reads_the_format(stream: bytes, events: list[tuple[str, bytes]]) -> None:
-    """Every construct of the format gives the events that the specification says."""
+def test_decodes_every_construct(stream: bytes, events: list[tuple[str, bytes]]) -> None:
+    """Every construct of the format decodes to the events that the specification defines."""
     assert events == decode(stream)
 
 
@@ -49,35 +49,35 @@ SAMPLE = b"\xef\xbb\xbfevent: e\r\ndata: one\r\n\r\n: c\rdata: two\rdata: three\
 
 @given(st.lists(st.integers(0, len(SAMPLE)), max_size=12))
 def test_any_split_gives_the_same_events(cuts: list[int]) -> None:
-    """Where the bytes are split changes nothing, be it inside a CRLF, a byte order mark or a character."""
+    """The split does not change the events, even within a CRLF, a byte order mark or a character."""
     edges = [0, *sorted(cuts), len(SAMPLE)]
     pieces = [SAMPLE[start:end] for start, end in pairwise(edges)]
     assert decode(SAMPLE) == decode(*pieces)
 
 
 @given(st.lists(st.binary(max_size=40), max_size=20))
-def test_any_bytes_are_taken(pieces: list[bytes]) -> None:
-    """No bytes break the decoder, and their split changes nothing."""
+def test_any_bytes_are_accepted(pieces: list[bytes]) -> None:
+    """The decoder accepts any bytes, and the split does not change the events."""
     assert decode(b"".join(pieces)) == decode(*pieces)
 
 
-def test_bounds_a_line() -> None:
-    """A line that does not end is given up at its limit."""
+def test_line_is_bounded() -> None:
+    """A line longer than the limit raises SseLimitExceeded."""
     decoder = SseDecoder(max_line=100)
     decoder.feed(b"data: " + b"x" * 90)
     with pytest.raises(SseLimitExceeded, match="a line of the event stream is longer than 100 bytes"):
         decoder.feed(b"x" * 10)
 
 
-def test_bounds_an_event() -> None:
-    """An event of many lines is given up at its limit."""
+def test_event_is_bounded() -> None:
+    """An event of many lines that exceeds the limit raises SseLimitExceeded."""
     decoder = SseDecoder(max_event=100)
     with pytest.raises(SseLimitExceeded, match="an event of the stream is larger than 100 bytes"):
         decoder.feed(b"data: 0123456789\n" * 10)
 
 
-def test_what_was_whole_before_a_limit_is_heard() -> None:
-    """Events that came in the same read as a line that is too long are not lost with it."""
+def test_events_before_a_limit_are_kept() -> None:
+    """The exception carries the complete events that arrived in the same read as an oversized line."""
     with pytest.raises(SseLimitExceeded) as caught:
         SseDecoder(max_line=10).feed(b"data: a\n\ndata: b\n\n" + b"x" * 11)
     assert [b"a", b"b"] == [event.data for event in caught.value.events]
@@ -95,6 +95,6 @@ def test_what_was_whole_before_a_limit_is_heard() -> None:
         (b"data: a\r\n\r\ndata: b\n\n", [("message", b"a"), ("message", b"b")]),
     ],
 )
-def test_whole_events_in_one_read(read: bytes, events: list[tuple[str, bytes]]) -> None:
-    """A read of nothing but whole events, the usual one, is read no differently from any other."""
+def test_read_of_complete_events_decodes_the_same(read: bytes, events: list[tuple[str, bytes]]) -> None:
+    """A read that contains only complete events gives the same events as any other read."""
     assert [("message", b"x"), *events] == decode(b"data: x\n\n", read)

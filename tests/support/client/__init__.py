@@ -1,4 +1,4 @@
-"""Parts for tests of the client.
+"""Support for tests of the client.
 
 - `calls.py`: a call of the sans-I/O state machine, and the responses and errors to feed it.
 - `drivers.py`: one interface to the async and the sync client.

@@ -1,4 +1,4 @@
-"""Calls of the state machine, and what a server or the network may do to them."""
+"""Calls of the sans-I/O state machine, and the responses and errors to feed them."""
 
 from random import Random
 from typing import Any
@@ -25,7 +25,7 @@ REQUEST = httpx2.Request("POST", "http://provider.test/v1/chat/completions")
 
 
 class MaxJitter(Random):
-    """Always draws the upper end, so that a test sees the cap."""
+    """A random source that always returns the upper bound, so that delays are at their maximum."""
 
     def uniform(self, a: float, b: float) -> float:
         """Return ``b``."""
@@ -35,16 +35,16 @@ class MaxJitter(Random):
 def make_call(
     clock: ManualClock, *fallbacks: str, on_partial: Any = "restart", attempts: int = 3, **options: Any
 ) -> Call:
-    legs = [PlannedRoute(index=i, name=name, timeouts=TIMEOUTS) for i, name in enumerate(("own", *fallbacks))]
+    routes = [PlannedRoute(index=i, name=name, timeouts=TIMEOUTS) for i, name in enumerate(("primary", *fallbacks))]
     recorder = CallRecorder(Instruments(), model="m", labels={}, request_attributes={}, url="http://provider.test/")
     retry = RetryPolicy(max_attempts=attempts, base_delay=1, max_delay=8)
-    plan = Plan(legs, retry, random=MaxJitter(), deadline=clock.monotonic() + 60, **options)
+    plan = Plan(routes, retry, random=MaxJitter(), deadline=clock.monotonic() + 60, **options)
     return Call(plan, api="chat", total=60, on_partial=on_partial, clock=clock, recorder=recorder)
 
 
 def status_error(status: int, body: object = None, **headers: str) -> APIStatusError:
-    plain = {name.replace("_", "-"): value for name, value in headers.items()}
-    response = httpx2.Response(status, headers=plain, request=REQUEST)
+    sent_headers = {name.replace("_", "-"): value for name, value in headers.items()}
+    response = httpx2.Response(status, headers=sent_headers, request=REQUEST)
     return (RateLimitError if status == 429 else APIStatusError)("error", response=response, body=body)
 
 

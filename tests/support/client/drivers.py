@@ -1,4 +1,4 @@
-"""One of the two drivers behind one face, so that a test is written once for both."""
+"""One interface to both drivers, so that a test is written once for both."""
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
@@ -18,7 +18,7 @@ RETRY: Final = RetryPolicy(max_attempts=2, base_delay=0.001, max_delay=0.001)
 
 
 class RecordedStream(NamedTuple):
-    """A stream as its caller has it in the end: what was heard, and what it says of itself."""
+    """The events of a stream, and its result or failure."""
 
     events: list[Event]
     result: StreamResult | None
@@ -26,13 +26,13 @@ class RecordedStream(NamedTuple):
 
     @property
     def types(self) -> list[str]:
-        """The types of the events, a run of the same one counted once."""
+        """The event types, with consecutive repetitions removed."""
         types = [event.type for event in self.events]
         return [kind for kind, before in zip(types, [None, *types], strict=False) if kind != before]
 
     @property
     def text(self) -> str:
-        """The text as a caller puts it together: what was delivered before a ``Restarted`` is void."""
+        """The text as a caller assembles it: a ``Restarted`` event discards what was delivered before it."""
         pieces: list[str] = []
         for event in self.events:
             if isinstance(event, ContentDelta):
@@ -43,43 +43,43 @@ class RecordedStream(NamedTuple):
 
 
 class DriverClient:
-    """A stream client of either kind; what it does is awaited, a synchronous one works in a thread."""
+    """An async interface to a stream client of either kind; a synchronous client runs in a thread."""
 
     def __init__(self, client: AsyncStreamClient | StreamClient) -> None:
         self.client = client
 
     def with_options(self, **changes: Any) -> "DriverClient":
-        """Return one whose client differs in ``changes``."""
+        """Return a client that differs in ``changes``."""
         return DriverClient(self.client.with_options(**changes))
 
     async def complete(self, model: str, **more: Any) -> StreamResult:
-        """Return the answer to the usual question, or raise what the client raises."""
-        question = {"model": model, **CHAT_REQUEST, **more}
+        """Return the answer to :data:`CHAT_REQUEST`, or raise what the client raises."""
+        request = {"model": model, **CHAT_REQUEST, **more}
         if isinstance(self.client, AsyncStreamClient):
-            return await self.client.complete(**question)
-        return await asyncio.to_thread(self.client.complete, **question)
+            return await self.client.complete(**request)
+        return await asyncio.to_thread(self.client.complete, **request)
 
     async def record_stream(self, model: str, **more: Any) -> RecordedStream:
-        """Return all that a stream of the answer tells."""
-        question = {"model": model, **CHAT_REQUEST, **more}
+        """Return the events and the result or failure of a stream."""
+        request = {"model": model, **CHAT_REQUEST, **more}
         events: list[Event] = []
         if isinstance(self.client, AsyncStreamClient):
             try:
-                async with self.client.stream(**question) as stream:
+                async with self.client.stream(**request) as stream:
                     async for event in stream:
-                        events.append(event)  # noqa: PERF401 - those before a failure count too
+                        events.append(event)  # noqa: PERF401 - keeps the events before a failure
             except StreamFailed as failure:
                 return RecordedStream(events, None, failure)
             return RecordedStream(events, stream.result, None)
-        return await asyncio.to_thread(_record_stream, self.client, question)
+        return await asyncio.to_thread(_record_stream, self.client, request)
 
 
-def _record_stream(client: StreamClient, question: dict[str, Any]) -> RecordedStream:
+def _record_stream(client: StreamClient, request: dict[str, Any]) -> RecordedStream:
     events: list[Event] = []
     try:
-        with client.stream(**question) as stream:
+        with client.stream(**request) as stream:
             for event in stream:
-                events.append(event)  # noqa: PERF402 - the same
+                events.append(event)  # noqa: PERF402 - keeps the events before a failure
     except StreamFailed as failure:
         return RecordedStream(events, None, failure)
     return RecordedStream(events, stream.result, None)
@@ -87,7 +87,7 @@ def _record_stream(client: StreamClient, question: dict[str, Any]) -> RecordedSt
 
 @asynccontextmanager
 async def open_sdk_client(driver: Driver, base_url: str) -> AsyncIterator[Any]:
-    """Yield an SDK client for ``driver``, and close it in the end."""
+    """Yield an SDK client for ``driver``, and close it on exit."""
     if driver == "async":
         transport = DefaultAsyncHttpxClient(trust_env=False)
         async with AsyncOpenAI(base_url=base_url, api_key=KEY, http_client=transport) as sdk:
@@ -99,6 +99,6 @@ async def open_sdk_client(driver: Driver, base_url: str) -> AsyncIterator[Any]:
 
 
 def driver_client(driver: Driver, sdk: Any, **options: Any) -> DriverClient:
-    """Return a stream client on ``sdk`` that tries twice at once, unless ``options`` say otherwise."""
+    """Return a stream client on ``sdk`` with two attempts and almost no delay, unless ``options`` override it."""
     make: Callable[..., AsyncStreamClient | StreamClient] = AsyncStreamClient if driver == "async" else StreamClient
     return DriverClient(make(sdk, **{"retry": RETRY, **options}))

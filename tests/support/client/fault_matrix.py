@@ -1,4 +1,4 @@
-"""The axes of the matrix: two APIs, two drivers, and every way that a connection can be and end."""
+"""The dimensions of the fault matrix: API, driver, TLS and connection lifetime."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,21 +17,21 @@ from support.client.fault_table import NOTHING_RECEIVED, FaultRow, ReceivedCount
 from support.http_client import NO_CA_CONTEXT
 from support.servers.simulator import APIS, Api, client_tls, server_tls
 
-PACE: Final = Timings(first_token=0.0, chunk_gap=0.0, slow_gap=0.2, keepalive_gap=0.05, retry_after=0.2, hang=900.0)
-"""Hanging faults hang for good, with many pings before a clock strikes; ``Retry-After`` is 0.2 s, or a whole second."""
+TIMINGS: Final = Timings(first_token=0.0, chunk_gap=0.0, slow_gap=0.2, keepalive_gap=0.05, retry_after=0.2, hang=900.0)
+"""Hanging faults outlast every timeout, with many pings before it; ``Retry-After`` is 0.2 s, or 1 s as an integer."""
 RETRY: Final = RetryPolicy(max_attempts=2, base_delay=0.001, max_delay=0.001)
 REQUESTS: Final[dict[Api, dict[str, Any]]] = {
     "chat": {"messages": [{"role": "user", "content": "Reply with the single word pong."}]},
     "responses": {"input": "Reply with the single word pong."},
 }
 LAYERS: Final = ("plain", "tls", "tls-cut")
-"""TCP alone; TLS, which says that nothing follows; TLS that ends without a word."""
+"""Plain TCP; TLS with close_notify; TLS without close_notify."""
 LIFETIMES: Final[tuple[ConnectionLifetime, ...]] = ("keep-alive", "close", "eof")
 _server_tls, _client_tls = cache(server_tls), cache(client_tls)
 
 
 class MonotonicWallClock(SystemClock):
-    """Wall time that nobody sets, and so never goes back."""
+    """Wall time that is never set, and so never goes back."""
 
     def __init__(self) -> None:
         self._ahead = super().time() - self.monotonic()
@@ -42,7 +42,7 @@ class MonotonicWallClock(SystemClock):
 
 
 class ConstantWallClock(SystemClock):
-    """Wall time that stands still at a whole second, so that a date is as far off as it was meant to be."""
+    """Wall time constant at a whole second, so that a Retry-After date is exactly as far off as intended."""
 
     def time(self) -> float:
         """Return seconds since the epoch."""
@@ -50,7 +50,7 @@ class ConstantWallClock(SystemClock):
 
 
 class ClientVariant(NamedTuple):
-    """One of the four ways to ask."""
+    """An API and a driver."""
 
     api: Api
     driver: Driver
@@ -68,37 +68,44 @@ class ClientVariant(NamedTuple):
         times: int = 1,
         **options: Any,
     ) -> StreamResult | StreamFailed:
-        """Ask ``times`` times with one client, and return what the last call ended with; the first wait is its cap."""
+        """Make ``times`` calls with one client; return the last result or failure. Delays are the maximum."""
         options = {"retry": RETRY, "random": MaxJitter(), **options}
-        wire: dict[str, Any] = {"trust_env": False, "verify": NO_CA_CONTEXT, **(transport or {})}
-        question = {"model": model, **REQUESTS[self.api]}
-        ending: StreamResult | StreamFailed | None = None
+        client_options: dict[str, Any] = {"trust_env": False, "verify": NO_CA_CONTEXT, **(transport or {})}
+        request = {"model": model, **REQUESTS[self.api]}
+        outcome: StreamResult | StreamFailed | None = None
         if self.driver == "async":
-            async with AsyncOpenAI(base_url=base_url, api_key=key, http_client=DefaultAsyncHttpxClient(**wire)) as sdk:
+            async with AsyncOpenAI(
+                base_url=base_url, api_key=key, http_client=DefaultAsyncHttpxClient(**client_options)
+            ) as sdk:
                 client = AsyncStreamClient(sdk, **options)
                 for _ in range(times):
                     try:
-                        ending = await client.complete(**question)
+                        outcome = await client.complete(**request)
                     except StreamFailed as failure:
-                        ending = failure
+                        outcome = failure
         else:
-            ending = await asyncio.to_thread(_call_sync, base_url, key, wire, question, times, options)
-        assert ending is not None
-        return ending
+            outcome = await asyncio.to_thread(_call_sync, base_url, key, client_options, request, times, options)
+        assert outcome is not None
+        return outcome
 
 
 def _call_sync(
-    base_url: str, key: Any, wire: dict[str, Any], question: dict[str, Any], times: int, options: dict[str, Any]
+    base_url: str,
+    key: Any,
+    client_options: dict[str, Any],
+    request: dict[str, Any],
+    times: int,
+    options: dict[str, Any],
 ) -> StreamResult | StreamFailed | None:
-    ending: StreamResult | StreamFailed | None = None
-    with OpenAI(base_url=base_url, api_key=key, http_client=DefaultHttpxClient(**wire)) as sdk:
+    outcome: StreamResult | StreamFailed | None = None
+    with OpenAI(base_url=base_url, api_key=key, http_client=DefaultHttpxClient(**client_options)) as sdk:
         client = StreamClient(sdk, **options)
         for _ in range(times):
             try:
-                ending = client.complete(**question)
+                outcome = client.complete(**request)
             except StreamFailed as failure:
-                ending = failure
-    return ending
+                outcome = failure
+    return outcome
 
 
 CLIENT_VARIANTS: Final = tuple(ClientVariant(api, driver) for api in APIS for driver in DRIVERS)
@@ -108,19 +115,19 @@ CLIENT_VARIANTS: Final = tuple(ClientVariant(api, driver) for api in APIS for dr
 async def run_simulator(
     layer: str, lifetime: ConnectionLifetime = "keep-alive", **more: Any
 ) -> AsyncIterator[Simulator]:
-    """Run a simulator over ``layer``, whose connections last for ``lifetime``."""
+    """Run a simulator over ``layer`` with connections of ``lifetime``."""
     tls = {} if layer == "plain" else {"ssl": _server_tls(), "close_notify": layer == "tls"}
-    async with Simulator(timings=PACE, connection=lifetime, **tls, **more) as simulator:
+    async with Simulator(timings=TIMINGS, connection=lifetime, **tls, **more) as simulator:
         yield simulator
 
 
 def transport_options(layer: str) -> dict[str, Any]:
-    """Return what a client's transport needs to trust the simulator over ``layer``."""
+    """Return the transport options with which a client trusts the simulator over ``layer``."""
     return {} if layer == "plain" else {"verify": _client_tls()}
 
 
 class AttemptSummary(NamedTuple):
-    """All that an attempt says, but for its times; ``fault`` is what it ended with, as a row of the table."""
+    """An attempt without its times; ``fault`` is a tuple in the order of the fault table."""
 
     number: int
     route: str
@@ -141,9 +148,10 @@ def expected_attempt(
     received: ReceivedCounts = NOTHING_RECEIVED,
     delay: float = 0.0,
 ) -> AttemptSummary:
-    """Return what an attempt has to say that ended as ``row``, or, with ``None``, in an answer of which ``came`` that.
+    """Return the expected summary of an attempt that ends with the fault of ``row``, or with an answer if it is None.
 
-    ``sent`` is what the server answered; ``delay`` the seconds before the attempt.
+    ``sent`` is the server's response, ``delay`` the seconds before the attempt, and ``received`` the counts of an
+    answer.
     """
     received = received if row is None else row.received
     request_id = sent.request_id if sent else None
@@ -152,7 +160,7 @@ def expected_attempt(
 
 
 def summarize_attempt(attempt: Attempt, *, most: int | None = None) -> AttemptSummary:
-    """Return what ``attempt`` says; of an endless stream, chunks are counted up to ``most``."""
+    """Return the summary of ``attempt``; ``most`` bounds the chunk count of an endless stream."""
     fault = attempt.fault
     return AttemptSummary(
         attempt.number,
@@ -176,7 +184,7 @@ def summarize_attempt(attempt: Attempt, *, most: int | None = None) -> AttemptSu
 
 
 def final_responses(simulator: Simulator) -> list[RecordedResponse]:
-    """Return the last answer to each attempt: a redirect is followed within one."""
+    """Return the last response to each attempt, because redirects are followed within one attempt."""
     last: list[RecordedResponse] = []
     for request, sent in zip(simulator.requests, simulator.responses, strict=True):
         if request.model is None:

@@ -1,4 +1,4 @@
-"""The fault table: what each behaviour of the simulator becomes, row by row."""
+"""The fault table: the fault or answer of each behaviour of the simulator."""
 
 from typing import Final, NamedTuple
 
@@ -11,38 +11,38 @@ K, B, P = FaultKind, Blame, Phase
 
 
 class ReceivedCounts(NamedTuple):
-    """How much of an answer comes: chunks of Chat Completions, events of Responses, and whether a token is in them."""
+    """How much of an answer arrives: Chat Completions chunks, Responses events, and whether they include a token."""
 
     chat: int
     responses: int
     token: bool = True
 
     def for_api(self, api: str) -> int:
-        """Return how many come through ``api``."""
+        """Return the count for ``api``."""
         return self.chat if api == "chat" else self.responses
 
 
 NOTHING_RECEIVED = ReceivedCounts(0, 0, token=False)
 NO_DELTAS = ReceivedCounts(1, 4, token=False)
-"""The role; the response, the item and the part that are begun."""
+"""The role; the response, item and part that are opened."""
 EMPTY_ANSWER = ReceivedCounts(2, 3, token=False)
-"""A whole answer with nothing in it."""
+"""A complete answer without content."""
 THREE_DELTAS = ReceivedCounts(1 + 3, 4 + 3)
 """Three of seven deltas."""
 THREE_DELTAS_THEN_FAILURE = ReceivedCounts(1 + 3, 4 + 3 + 1)
-"""The same; in Responses the failure is an event of the answer itself."""
+"""Three of seven deltas; in Responses the failure is one more event."""
 THREE_DELTAS_AND_END = ReceivedCounts(1 + 3 + 1, 4 + 3 + 4)
-"""Three deltas and a proper end."""
+"""Three deltas and a terminal event."""
 WITHOUT_TERMINAL_EVENT = ReceivedCounts(1 + 7 + 1, 4 + 7 + 3)
-"""All but the terminal event, which in Chat Completions is a chunk without its ``finish_reason``."""
+"""Everything but the terminal event, which in Chat Completions is a chunk without its ``finish_reason``."""
 COMPLETE = ReceivedCounts(1 + 7 + 1, 4 + 7 + 4)
 NON_STREAMING = ReceivedCounts(1, 1)
 
 
 class FaultRow(NamedTuple):
-    """One row: the fault that each attempt ends with, and whether the same request is sent again.
+    """The fault that each attempt ends with, and whether the request is retried.
 
-    ``retry_after`` is in seconds, at the pace of :data:`support.client.fault_matrix.PACE`.
+    ``retry_after`` is in seconds, with the timings of :data:`support.client.fault_matrix.TIMINGS`.
     """
 
     kind: FaultKind
@@ -116,25 +116,26 @@ EXPECTED_FAULTS: Final[dict[str, FaultRow]] = {
     "content-filter-empty": FaultRow(K.CONTENT_POLICY, P.END, B.CONTENT, False, 200, received=EMPTY_ANSWER),
     "cancelled": FaultRow(K.STREAM_ERROR, P.STREAM, B.PROVIDER, True, 200, "cancelled", THREE_DELTAS_THEN_FAILURE),
 }
-"""Every behaviour that fails, by name, ``sim-`` left off."""
+"""Every behaviour that fails, by name without ``sim-``."""
 
 RETRIED_BEHAVIOURS: Final = tuple(name for name, row in EXPECTED_FAULTS.items() if row.is_retried)
 
 
 def expected_fault(behaviour: str, api: str, driver: str, lifetime: ConnectionLifetime, layer: str) -> FaultRow:
-    """Return the row of a behaviour, or the nearest, where the API or the transport have no word for what it does."""
-    if (behaviour, api) == ("cancelled", "chat"):  # a response can be cancelled; a completion can only end too soon
+    """Return the row of a behaviour, or the nearest one if the API or transport cannot express it."""
+    if (behaviour, api) == ("cancelled", "chat"):  # a response can be cancelled; a completion can only be truncated
         return EXPECTED_FAULTS["truncated"]
-    if lifetime == "eof":  # a body that ends with its connection
+    if lifetime == "eof":  # a body that ends with the connection cannot be recognized as cut
         if behaviour == "cut":
             return EXPECTED_FAULTS["truncated"]
         if behaviour == "reset-stream" and driver == "sync" and layer != "plain":
-            return EXPECTED_FAULTS["truncated"]  # Python's blocking TLS sockets take a RST for an end (as SSLEOFError)
+            # Python's blocking TLS sockets report a RST as an end of file (SSLEOFError)
+            return EXPECTED_FAULTS["truncated"]
     return EXPECTED_FAULTS[behaviour]
 
 
 class CompleteAnswer(NamedTuple):
-    """A whole answer: its ``finish_reason``, what comes of it, and its text."""
+    """A complete answer: its ``finish_reason``, received counts, and text."""
 
     finish_reason: str = "stop"
     received: ReceivedCounts = COMPLETE
@@ -154,7 +155,7 @@ EXPECTED_ANSWERS: Final[dict[str, CompleteAnswer]] = {
     "reasoning-text": CompleteAnswer(received=ReceivedCounts(1 + 5 + 7 + 1, 4 + 5 + 3 + 2 + 7 + 4)),
     "json-200": CompleteAnswer(received=NON_STREAMING),
 }
-"""Every behaviour that is a whole answer, by name; the last one is no stream."""
+"""Every behaviour that is a complete answer, by name; the last one does not stream."""
 
 FAULTS_WITHOUT_SIMULATOR: Final[dict[str, FaultRow]] = {
     "key with a newline": FaultRow(K.INVALID_REQUEST, P.CONFIG, B.CONFIG, False),
@@ -182,14 +183,14 @@ FAULTS_WITHOUT_SIMULATOR: Final[dict[str, FaultRow]] = {
         K.RATE_LIMITED, P.HEADERS, B.QUOTA, True, 429, "rate_limit_exceeded", retry_after=1.0
     ),
 }
-"""What a good server cannot play, or no server at all."""
+"""Faults that a conforming server, or any server, cannot produce."""
 
 FAULTS_TESTED_ELSEWHERE: Final[dict[FaultKind, str]] = {
     K.CIRCUIT_OPEN: "no attempt ends with it: nothing is sent (test_client_fault_matrix_no_simulator.py)",
     K.CANCELLED: "the caller gets the cancellation, and no StreamFailed (test_client_fault_matrix_no_simulator.py)",
     K.UNEXPECTED_ANSWER: "what an answer should say is known to a canary alone (tests/canary)",
 }
-"""Kinds that no row ends with, and why."""
+"""Kinds that no row produces, with the reason."""
 
 _TIMEOUTS_BY_FAULT = {
     K.HEADERS_TIMEOUT: Timeouts(headers=2.0),
@@ -199,14 +200,14 @@ _TIMEOUTS_BY_FAULT = {
 
 
 def timeouts_for(behaviour: str) -> Timeouts:
-    """Return clocks of which only the one that ``behaviour`` makes strike is short.
+    """Return timeouts of which only the one that ``behaviour`` exceeds is short.
 
-    It is long enough for a busy machine to send what comes before the silence, and the whole answer after it.
+    It is long enough for a busy machine to send what precedes the silence, and the complete answer after it.
     """
     behaviour = behaviour.partition("@")[0]
     if behaviour == "5xx-stalled-body":
         return Timeouts(headers=2.0)
     if behaviour == "slow-drip":
-        return Timeouts(stall=1.5)  # longer than each of its gaps, shorter than all of them
+        return Timeouts(stall=1.5)  # longer than each gap, shorter than their sum
     row = EXPECTED_FAULTS.get(behaviour)
     return _TIMEOUTS_BY_FAULT.get(row.kind, Timeouts()) if row else Timeouts()

@@ -1,4 +1,4 @@
-"""Event streams of both APIs for properties: whole ones, in every dress that the format allows, and broken ones."""
+"""Hypothesis strategies for event streams of both APIs: complete ones in every valid encoding, and damaged ones."""
 
 import json
 import re
@@ -17,7 +17,7 @@ APIS: Final[tuple[Api, ...]] = ("chat", "responses")
 
 
 class Stream(NamedTuple):
-    """A whole answer on the wire. ``frames`` are its events; that at ``last`` brings the terminal state."""
+    """A complete answer as bytes. ``frames`` are its events; the one at ``terminal_frame`` is the terminal event."""
 
     api: Api
     frames: tuple[bytes, ...]
@@ -29,24 +29,24 @@ class Stream(NamedTuple):
 
     @property
     def data(self) -> bytes:
-        """All of it."""
+        """All bytes of the stream."""
         return b"".join(self.frames)
 
     @property
     def complete_at(self) -> int:
-        """How many bytes must have come for the answer to be whole."""
+        """How many bytes must have arrived for the answer to be complete."""
         return sum(map(len, self.frames[: self.terminal_frame + 1]))
 
 
 class _Encoding(NamedTuple):
-    """How events are written down: all of these mean the same."""
+    """How events are encoded; all variants are equivalent."""
 
     newline: bytes
     space: bytes
     pretty: bool
     has_event_names: bool
     comments: bool
-    escaped: bool  # everything beyond ASCII is
+    escaped: bool  # characters beyond ASCII are escaped in JSON
     has_byte_order_mark: bool  # a byte order mark
     has_done_marker: bool
     usage: bool
@@ -73,7 +73,7 @@ _ENCODINGS = st.builds(
 
 @st.composite
 def payloads(draw: st.DrawFn) -> tuple[Api, list[dict[str, Any]], list[str], list[str], list[str]]:
-    """Draw the events of a whole answer as JSON objects, with the pieces that it consists of."""
+    """Draw the events of a complete answer as JSON objects, with its pieces of text, reasoning and arguments."""
     api = draw(st.sampled_from(APIS))
     reasoning, arguments = draw(_PIECES_OR_NONE), draw(_PIECES_OR_NONE)
     text = draw(_PIECES_OR_NONE) if arguments else draw(_PIECES)
@@ -83,32 +83,32 @@ def payloads(draw: st.DrawFn) -> tuple[Api, list[dict[str, Any]], list[str], lis
 
 @st.composite
 def streams(draw: st.DrawFn) -> Stream:
-    """Draw a whole answer."""
+    """Draw a complete answer."""
     api, events, text, reasoning, arguments = draw(payloads())
-    dress = draw(_ENCODINGS)
+    encoding = draw(_ENCODINGS)
     last = len(events) - 1
-    if api == "chat" and dress.usage:
+    if api == "chat" and encoding.usage:
         events.append({**_CHUNK, "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}})
-    frames = [_frame(event, dress) for event in events]
-    if dress.has_byte_order_mark:
+    frames = [_frame(event, encoding) for event in events]
+    if encoding.has_byte_order_mark:
         frames[0] = b"\xef\xbb\xbf" + frames[0]
-    if dress.has_done_marker:
-        frames.append(b"data:" + dress.space + b"[DONE]" + dress.newline * 2)
+    if encoding.has_done_marker:
+        frames.append(b"data:" + encoding.space + b"[DONE]" + encoding.newline * 2)
     finish = "tool_calls" if arguments else "stop"
     return Stream(api, tuple(frames), last, "".join(text), "".join(reasoning), "".join(arguments), finish)
 
 
 @st.composite
 def broken_streams(draw: st.DrawFn) -> tuple[Api, bytes]:
-    """Draw bytes that began as a whole answer: fields lost and retyped, events lost and repeated, bytes flipped."""
+    """Draw damaged bytes: a complete answer with fields, events and bytes removed, repeated or changed."""
     api, events, *_ = draw(payloads())
-    dress = draw(_ENCODINGS)
+    encoding = draw(_ENCODINGS)
     for kind, where, what in draw(_JSON_DAMAGE):
         _damage_event(events[where % len(events)], kind, where, deepcopy(what))
-    frames = [_frame(event, dress) for event in events]
+    frames = [_frame(event, encoding) for event in events]
     for kind, where, _ in draw(_FRAME_DAMAGE):
         _damage_frames(frames, kind, where)
-    data = bytearray(b"".join(frames) + b"data: [DONE]\n\n" * dress.has_done_marker)
+    data = bytearray(b"".join(frames) + b"data: [DONE]\n\n" * encoding.has_done_marker)
     for kind, where, byte in draw(_BYTE_DAMAGE):
         _damage_bytes(data, kind, where, byte)
     return api, bytes(data)
@@ -152,10 +152,10 @@ _WHOLE = st.sampled_from(
     [b"data: a\n\n", b"data: a\ndata: b\n\n", b"event: e\ndata: a\n\n", b"data:a\r\n\r\n", b":\n\n"]
 )
 sse_like_bytes = st.lists(st.one_of(_SYNTAX, _SYNTAX, _WHOLE, st.binary(max_size=6)), max_size=24).map(b"".join)
-"""Bytes in which the characters of the format are frequent."""
+"""Bytes in which the syntax of the format is frequent."""
 
 split_points = st.one_of(st.lists(_ANYWHERE, max_size=10), st.none())
-"""Where to split: at these places, or (``None``) between any two bytes."""
+"""Split points: these positions, or (None) between any two bytes."""
 
 
 def split(data: bytes, where: list[int] | None) -> list[bytes]:
@@ -167,7 +167,7 @@ def split(data: bytes, where: list[int] | None) -> list[bytes]:
 
 
 def reference_events(data: bytes) -> list[tuple[str, bytes]]:
-    """Return the events of a whole stream, read as the specification words it (WHATWG HTML, section 9.2.6)."""
+    """Return the events of a complete stream, parsed by the text of the specification (WHATWG HTML, section 9.2.6)."""
     events: list[tuple[str, bytes]] = []
     kind, lines = b"", []
     *ended, _ = re.split(rb"\r\n|\n|\r", data.removeprefix(b"\xef\xbb\xbf"))
@@ -186,7 +186,7 @@ def reference_events(data: bytes) -> list[tuple[str, bytes]]:
 
 
 def has_terminal_event(api: Api, data: bytes) -> bool:
-    """Tell whether any event of ``data`` brings a terminal state, as far as a plain JSON parser can see."""
+    """Return whether any event of ``data`` is terminal, as far as a plain JSON parser can determine."""
     for kind, payload in reference_events(data):
         try:
             value = json.loads(payload.decode("utf-8", "replace"))
@@ -195,8 +195,11 @@ def has_terminal_event(api: Api, data: bytes) -> bool:
         if not isinstance(value, dict):
             continue
         if api == "responses":
-            told = value.get("type")
-            if (told if isinstance(told, str) and told else kind) in ("response.completed", "response.incomplete"):
+            type_field = value.get("type")
+            if (type_field if isinstance(type_field, str) and type_field else kind) in (
+                "response.completed",
+                "response.incomplete",
+            ):
                 return True
         elif any(
             isinstance(choice, dict) and isinstance(choice.get("finish_reason"), str) and choice["finish_reason"]
@@ -206,20 +209,20 @@ def has_terminal_event(api: Api, data: bytes) -> bool:
     return False
 
 
-def join_deltas(heard: Iterable[Event]) -> tuple[str, str, str, str]:
-    """Return text, reasoning, refusal and arguments, as a caller puts them together."""
-    said: dict[type, str] = {}
+def join_deltas(events: Iterable[Event]) -> tuple[str, str, str, str]:
+    """Return text, reasoning, refusal and tool arguments as a caller assembles them."""
+    deltas: dict[type, str] = {}
     arguments: dict[int, str] = {}
-    for event in heard:
+    for event in events:
         match event:
             case Restarted():
-                said.clear()
+                deltas.clear()
                 arguments.clear()
             case ToolCallDelta():
                 arguments[event.index] = arguments.get(event.index, "") + event.arguments_delta
             case ContentDelta() | ReasoningDelta() | RefusalDelta():
-                said[type(event)] = said.get(type(event), "") + event.delta
-    text, reasoning, refusal = (said.get(kind, "") for kind in (ContentDelta, ReasoningDelta, RefusalDelta))
+                deltas[type(event)] = deltas.get(type(event), "") + event.delta
+    text, reasoning, refusal = (deltas.get(kind, "") for kind in (ContentDelta, ReasoningDelta, RefusalDelta))
     return text, reasoning, refusal, "".join(piece for _, piece in sorted(arguments.items()))
 
 
@@ -257,18 +260,18 @@ def _responses(text: list[str], reasoning: list[str], arguments: list[str]) -> l
     return [*events, {"type": "response.completed", "response": whole}]
 
 
-def _frame(event: dict[str, Any], dress: _Encoding) -> bytes:
-    text = json.dumps(event, ensure_ascii=dress.escaped, indent=1 if dress.pretty else None)
-    lines = [b"data:" + dress.space + line for line in text.encode("utf-8", "replace").split(b"\n")]
-    if dress.has_event_names:
+def _frame(event: dict[str, Any], encoding: _Encoding) -> bytes:
+    text = json.dumps(event, ensure_ascii=encoding.escaped, indent=1 if encoding.pretty else None)
+    lines = [b"data:" + encoding.space + line for line in text.encode("utf-8", "replace").split(b"\n")]
+    if encoding.has_event_names:
         lines.insert(0, b"event: " + str(event.get("type", "message")).encode("utf-8", "replace"))
-    if dress.comments:
+    if encoding.comments:
         lines = [b": ping", b"id: 1", *lines, b":", b"retry: 5"]
-    return dress.newline.join([*lines, b"", b""])
+    return encoding.newline.join([*lines, b"", b""])
 
 
 def _damage_event(event: dict[str, Any], kind: str, where: int, what: Any) -> None:
-    """Do ``kind`` to one field of an event, however deep it lies."""
+    """Apply damage ``kind`` to one field of an event, at any depth."""
     places: list[tuple[Any, Any]] = []
     waiting: list[Any] = [event]
     while waiting:
