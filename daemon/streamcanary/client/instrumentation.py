@@ -1,8 +1,8 @@
-"""Spans and metrics of calls and attempts, through the OpenTelemetry API alone.
+"""Spans and metrics of calls and attempts. Uses the OpenTelemetry API only, never its SDK.
 
-Without an SDK these are the API's no-ops. Nothing is attached to the current context: a stream is read between the
-lines of somebody else's code. Span times are a wall time taken once plus monotonic differences, so that a clock
-step does not bend them. https://opentelemetry.io/docs/specs/semconv/gen-ai/
+Without an SDK the instruments are no-ops. No span becomes the current one, because the caller's code runs between two
+reads of a stream. Span times are one wall time plus monotonic differences, so a clock step does not distort them.
+https://opentelemetry.io/docs/specs/semconv/gen-ai/
 """
 
 from collections.abc import Mapping
@@ -26,14 +26,14 @@ Labels = Mapping[str, str]
 
 
 def host_and_port(url: httpx2.URL) -> tuple[str, int]:
-    """Return the host and the port that ``url`` leads to."""
+    """Return the host and the port of ``url``; without a port, the default of its scheme."""
     return url.host, url.port or (443 if url.scheme == "https" else 80)
 
 
 class Instruments:
-    """The instruments of the client; one set serves all calls of a client.
+    """The tracer and the metric instruments of a client, shared by its calls.
 
-    ``time_per_chunk`` adds the one that is recorded at every chunk.
+    ``time_per_chunk`` adds the histogram that is recorded at every chunk.
     """
 
     def __init__(self, *, time_per_chunk: bool = False) -> None:
@@ -63,10 +63,10 @@ class Instruments:
 
 
 class CallRecorder:
-    """Writes down one call as it happens.
+    """Records the spans and metrics of one call.
 
-    ``labels`` go on every metric of ours (``canary``, ``target``, ``provider``), ``request`` are the attributes that a
-    GenAI client span has from the start, ``url`` is where the attempts go.
+    ``labels`` (``canary``, ``target``, ``provider``) are attributes of every metric. ``request_attributes`` are the
+    attributes that a GenAI client span has from its start. ``url`` is the address of the primary route.
     """
 
     def __init__(
@@ -89,7 +89,7 @@ class CallRecorder:
         self._attempt_span: Span = trace.INVALID_SPAN
         self._attempt_attributes: dict[
             str, AttributeValue
-        ] = {}  # of the attempt; set at once in its end, because a lock guards each
+        ] = {}  # of the attempt; set together at its end, because setting one takes a lock
         self._wall_offset = 0.0
         self._metric_attributes: dict[str, AttributeValue] = {
             **labels,
@@ -97,11 +97,11 @@ class CallRecorder:
         }
 
     def _to_nanoseconds(self, now: float) -> int:
-        """Return monotonic seconds as span time: nanoseconds since the epoch."""
+        """Return the span time (nanoseconds since the epoch) of ``now`` (monotonic seconds)."""
         return int((self._wall_offset + now) * 1e9)
 
     def call_started(self, now: float, wall_time: float) -> None:
-        """Open the span of the logical call."""
+        """Start the span of the logical call."""
         self._wall_offset = wall_time - now
         self._call_span = self._instruments.tracer.start_span(
             self._span_name,
@@ -114,7 +114,7 @@ class CallRecorder:
         self._instruments.streams_active.add(1, context=_NO_SPAN_CONTEXT)
 
     def attempt_started(self, number: int, route: str, delay: float, now: float) -> None:
-        """Open the span of one attempt."""
+        """Start the span of one attempt."""
         attributes: dict[str, AttributeValue] = {
             names.HTTP_METHOD: "POST",
             names.URL_FULL: self._url,
@@ -134,12 +134,12 @@ class CallRecorder:
         )
 
     def headers_received(self, head: "ResponseHead") -> None:
-        """Note where the answer came from."""
+        """Record the HTTP status, and the address that answered."""
         self._attempt_attributes[names.HTTP_STATUS] = head.status
         self.set_server(head.url)
 
     def set_server(self, url: str) -> None:
-        """Note where the request of this attempt goes, if not to the address of the call's own route."""
+        """Record the address of this attempt's request, if it differs from that of the primary route."""
         if url and url != self._url:
             self._attempt_attributes[names.URL_FULL] = url
             self._attempt_attributes[names.SERVER_ADDRESS], self._attempt_attributes[names.SERVER_PORT] = host_and_port(
@@ -147,7 +147,7 @@ class CallRecorder:
             )
 
     def first_token_received(self, now: float) -> None:
-        """Note when the first token of an attempt came."""
+        """Record when the first token of an attempt arrived."""
         self._attempt_span.add_event(names.FIRST_TOKEN_EVENT, timestamp=self._to_nanoseconds(now))
 
     @property
@@ -156,17 +156,17 @@ class CallRecorder:
         return self._instruments.time_per_output_chunk is not None
 
     def record_gaps(self, gaps: list[float], model: str | None) -> None:
-        """Record the seconds between chunks, the time that the caller took left out."""
+        """Record the seconds between chunks, without the time that the caller took between two reads."""
         if (histogram := self._instruments.time_per_output_chunk) is not None:
             common = {**self._metric_attributes, names.RESPONSE_MODEL: model} if model else self._metric_attributes
             for gap in gaps:
                 histogram.record(gap, common, self._attempt_context)
 
     def attempt_ended(self, attempt: Attempt, machine: "AttemptMachine", now: float) -> None:
-        """Close the span of an attempt and count it.
+        """End the span of an attempt, and record its metrics.
 
-        One that was cancelled is an outcome of its own and no error, and is not timed: how long it lasted is the
-        caller's doing, and says nothing about the endpoint.
+        A cancelled attempt has the outcome ``cancelled``. It is no error, and its duration is not recorded, because the
+        caller ended it: the duration says nothing about the endpoint.
         """
         fault = attempt.fault
         if self._attempt_span.is_recording():
@@ -174,7 +174,7 @@ class CallRecorder:
                 self._attempt_attributes[names.HTTP_REQUEST_ID] = (attempt.request_id,)
             if (
                 fault is not None and fault.status is not None
-            ):  # the SDK raises an error status: no headers were told of
+            ):  # the SDK raised the error status: headers_received() was not called
                 self._attempt_attributes[names.HTTP_STATUS] = fault.status
             self._attempt_span.set_attributes(self._attempt_attributes)
             if fault is not None:
@@ -196,7 +196,7 @@ class CallRecorder:
             instruments.max_gap.record(machine.max_gap, by_route, context)
 
     def retry_scheduled(self, fault: Fault, route: str, delay: float, now: float) -> None:
-        """Note on the span of the call that another attempt follows, and why."""
+        """Add an event to the span of the call: another attempt follows, and why."""
         attributes: dict[str, AttributeValue] = {
             names.ATTEMPT_FAULT: fault.kind.value,
             names.ATTEMPT_DELAY: delay,
@@ -205,7 +205,7 @@ class CallRecorder:
         self._call_span.add_event(names.RETRY_SCHEDULED_EVENT, attributes, self._to_nanoseconds(now))
 
     def call_succeeded(self, result: StreamResult, now: float) -> None:
-        """Close the span of a call that was answered; that it took a retry is no error."""
+        """End the span of a call that succeeded; a retry does not make it an error."""
         context, instruments, common = self._attempt_context, self._instruments, self._metric_attributes
         if self._call_span.is_recording():
             self._set_response_attributes(result)
@@ -220,7 +220,7 @@ class CallRecorder:
         self._end_call_span(now)
 
     def call_failed(self, failure: StreamFailed, now: float) -> None:
-        """Close the span of a call that nothing answered."""
+        """End the span of a call that failed."""
         fault = failure.fault
         self._call_span.set_attribute(names.CALL_ATTEMPTS, len(failure.attempts))
         self._set_fault_attributes(self._call_span, fault)
@@ -231,7 +231,7 @@ class CallRecorder:
         self._end_call_span(now)
 
     def call_cancelled(self, attempts: tuple[Attempt, ...], now: float) -> None:
-        """Close the span of a call whose caller went away: neither a success nor an error of the endpoint."""
+        """End the span of a call that the caller cancelled: neither a success nor an error of the endpoint."""
         self._call_span.set_attribute(names.CALL_ATTEMPTS, len(attempts))
         self._call_span.set_attribute(names.ATTEMPT_FAULT, FaultKind.CANCELLED.value)
         self._end_call_span(now)
@@ -269,5 +269,5 @@ class CallRecorder:
             span.set_status(Status(StatusCode.ERROR, str(fault)))
 
 
-_NO_SPAN_CONTEXT = Context()  # how many streams are open is the doing of no one call: no exemplar, and no price for it
+_NO_SPAN_CONTEXT = Context()  # the number of open streams belongs to no single call: no exemplar, and no cost for one
 _METRIC_ATTRIBUTES = (names.OPERATION, names.PROVIDER, names.REQUEST_MODEL, names.SERVER_ADDRESS, names.SERVER_PORT)

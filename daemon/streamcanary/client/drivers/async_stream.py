@@ -1,4 +1,4 @@
-"""The asynchronous driver: it sends, waits and reads what the state machine of the call asks for, and nothing more."""
+"""The asynchronous stream: does the I/O (send, wait, read) that the state machine of the call requests."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -17,27 +17,31 @@ from streamcanary.client.drivers.task_timer import TaskTimer
 from streamcanary.events import Event
 
 _WRITE_TIMEOUT_MARGIN = (
-    10.0  # seconds by which the transport's own clock is looser than ours, which are the ones that count
+    10.0  # seconds that the transport's write timeout exceeds the total timeout, which applies first
 )
 _DRAIN_TIMEOUT = (
-    0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
+    0.1  # seconds to wait for the end of the body of a complete answer, so that its connection can be reused
 )
 
 
 class AsyncStream(BaseStream[AsyncOpenAI]):
-    """The answer to one call, event by event. A context manager: leaving it closes the connection on every path."""
+    """The answer to one call, as a stream of events. A context manager: leaving it always closes the connection."""
 
     def __init__(self, routes: Routes[AsyncOpenAI], prepared: PreparedCall) -> None:
         super().__init__(routes, prepared)
         self._body: AsyncIterator[bytes] = _empty_body()
 
     async def until_done(self) -> None:
-        """Read the rest of the stream; raises :class:`StreamFailed` as reading does."""
+        """Read the stream to its end.
+
+        Raises:
+            StreamFailed: if the call fails.
+        """
         async for _ in self:
             pass
 
     async def close(self) -> None:
-        """Leave the stream: what is under way is given up, and its connection closed. Twice does no harm."""
+        """Cancel the call if it has not ended, and close its connection. Idempotent."""
         if self._call is not None:
             self._call.cancel()
             await self._close_response()
@@ -67,9 +71,9 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         return self._pop_event(call)
 
     def __del__(self) -> None:
-        # A forgotten stream still ends its spans; its connection goes with the response.
+        # An abandoned stream still ends its spans; garbage collection of the response closes its connection.
         if getattr(self, "_call", None) is not None:
-            self._call.cancel()  # type: ignore[union-attr] # as was just seen
+            self._call.cancel()  # type: ignore[union-attr] # checked above
 
     def _start(self) -> Call:
         if self._call is None:
@@ -77,7 +81,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         return super()._start()
 
     async def _read_until_event(self, call: Call) -> None:
-        """Work until there is an event to hand over; the last event of a call comes with its end."""
+        """Advance the call until it has an event; the end of a call always adds one."""
         try:
             while not call.events:
                 if call.state is CallState.READING:
@@ -89,7 +93,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
                     call.start_attempt()
                 if call.state is CallState.WAITING or call.state is CallState.ENDED:
                     await self._close_response(drain=call.result is not None)
-        except BaseException:  # cancelled, or a programming error: it goes on to the caller, the connection does not
+        except BaseException:  # cancelled, or a programming error: close the connection and re-raise
             call.cancel()
             await self._close_response()
             raise
@@ -97,7 +101,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
     async def _send_request(self, call: Call) -> None:
         timeouts = call.route.timeouts
         http_timeout = httpx2.Timeout(
-            read=None,  # each read has our own alarm, and needs no second timer
+            read=None,  # TaskTimer limits each read; a second timer is not needed
             write=self._routes.options.timeouts.total + _WRITE_TIMEOUT_MARGIN,
             connect=timeouts.connect,
             pool=timeouts.connect,
@@ -141,7 +145,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
             call.feed(data)
 
     async def _close_response(self, *, drain: bool = False) -> None:
-        """Close the connection; when the answer is whole, read its end first, so that it can serve the next call."""
+        """Close the connection; with ``drain``, first read the body to its end, so that the connection can be reused."""
         response, self._response = self._response, None
         try:
             if drain and response is not None and not response.is_closed:
@@ -163,12 +167,12 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         except asyncio.CancelledError:
             if not timer.pop_expired():
                 raise
-        except Exception:  # noqa: BLE001 - the answer is whole: how its connection ends is no longer of interest
+        except Exception:  # noqa: BLE001 - the answer is complete; later errors do not matter
             timer.pop_expired()
 
 
 async def _empty_body() -> AsyncIterator[bytes]:
-    """Stand for the body of an answer that has not come."""
-    nothing: tuple[bytes, ...] = ()
-    for piece in nothing:
+    """Yield nothing: the body before a response has arrived."""
+    no_data: tuple[bytes, ...] = ()
+    for piece in no_data:
         yield piece

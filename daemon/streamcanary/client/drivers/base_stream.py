@@ -1,4 +1,4 @@
-"""What the asynchronous and the synchronous stream have in common: all that is not waiting."""
+"""The base class of the asynchronous and the synchronous stream: everything except waiting."""
 
 import threading
 from typing import Generic
@@ -16,7 +16,7 @@ from streamcanary.events import Event
 
 
 class BaseStream(Generic[SdkClient]):
-    """The answer to one call; how its bytes come is the business of the two kinds of it."""
+    """The answer to one call; subclasses do the I/O."""
 
     def __init__(self, routes: Routes[SdkClient], prepared: PreparedCall) -> None:
         self._routes = routes
@@ -29,11 +29,11 @@ class BaseStream(Generic[SdkClient]):
 
     @property
     def result(self) -> StreamResult:
-        """The whole answer.
+        """The complete answer.
 
         Raises:
-            StreamFailed: if the stream has failed.
-            RuntimeError: before the end, or if the stream was left before it.
+            StreamFailed: if the call has failed.
+            RuntimeError: if the stream has not been read to its end.
         """
         call = self._call
         if call is not None and call.failure is not None:
@@ -43,26 +43,26 @@ class BaseStream(Generic[SdkClient]):
         return call.result
 
     def _start(self) -> Call:
-        """Return the call, which begins now if it has not yet."""
+        """Return the call; start it if it has not started."""
         if self._call is None:
             self._call = self._routes.start_call(self._prepared)
         return self._call
 
     def _has_ended(self, call: Call) -> bool:
-        """Tell whether no event is left to come.
+        """Return whether the call has ended successfully or was cancelled.
 
         Raises:
-            StreamFailed: if the stream has failed.
+            StreamFailed: if the call has failed.
         """
         if call.failure is not None:
             raise call.failure
         return call.state is CallState.ENDED
 
     def _begin_read(self, call: Call) -> None:
-        """Become the one who reads on; the time since the last event was handed over was the caller's own.
+        """Acquire the read lock, and exclude the caller's time since the last event from the timeouts.
 
         Raises:
-            RuntimeError: if somebody is reading already.
+            RuntimeError: if another task or thread is reading.
         """
         if not self._read_lock.acquire(blocking=False):
             raise RuntimeError("the stream is already being read by another task or thread")
@@ -77,13 +77,13 @@ class BaseStream(Generic[SdkClient]):
         return event
 
     def _headers_received(self, call: Call, capture: RequestCapture, response: httpx2.Response) -> None:
-        """Report that the headers have come."""
+        """Report to the call that the headers have arrived."""
         call.request_sent(capture.credentials)
         url = redact_url(response.request.url)
         call.headers_received(ResponseHead(response.status_code, response.headers, url, bool(response.history)))
 
     def _request_failed(self, call: Call, capture: RequestCapture, error: Exception | None = None) -> None:
-        """Report that no answer came: because of ``error``, or because a clock of ours struck."""
+        """Report to the call that no response arrived: because of ``error``, or because its deadline has passed."""
         call.request_sent(capture.credentials, capture.url)
         if error is None:
             call.deadline_exceeded(capture.error_head)
@@ -92,6 +92,6 @@ class BaseStream(Generic[SdkClient]):
             and self._routes.has_key_provider(call.route)
             and not isinstance(error, (TypeError, OpenAIError))
         ):
-            call.key_missing(error)  # whoever gives out keys has failed; the endpoint was never asked
+            call.key_missing(error)  # the key provider failed, and no request was sent
         else:
             call.connection_lost(error)

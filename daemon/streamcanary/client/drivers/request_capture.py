@@ -1,8 +1,8 @@
-"""What has come of a request while its answer is still being opened.
+"""Captures the HTTP requests of the SDK, and the headers of error responses before their bodies are read.
 
-The SDK reads the whole body of an error before it says anything. When that body stalls, our clock strikes first, and
-the status, the request id and ``Retry-After`` would be lost. So we look at each answer where the SDK's transport hands
-it over: its headers have come, and its body has not been read.
+The SDK reads the whole body of an error response before it raises. When that body stalls, the deadline of the attempt
+passes first, and the status, the request id and ``Retry-After`` would be lost. So each response is captured where the
+SDK's transport returns it: its headers have arrived, and its body has not been read.
 """
 
 from contextvars import ContextVar
@@ -14,11 +14,11 @@ from openai import AsyncOpenAI, OpenAI
 from streamcanary.client.core.attempt import ResponseHead
 from streamcanary.client.core.request import redact_url
 
-_current_capture: ContextVar["RequestCapture | None"] = ContextVar("streamcanary.opening", default=None)
+_current_capture: ContextVar["RequestCapture | None"] = ContextVar("streamcanary.request_capture", default=None)
 
 
 class RequestCapture:
-    """Watches the requests that the SDK makes within ``with Opening() as opening``; ``head`` is the last error's."""
+    """Captures the request that the SDK sends within ``with capture:``, and the head of an error response."""
 
     __slots__ = ("_request", "_token", "error_head")
 
@@ -28,21 +28,21 @@ class RequestCapture:
 
     @property
     def url(self) -> str:
-        """Where the request went, fit to be shown; empty if it was never made. It is the SDK that knows: see Azure."""
+        """The redacted URL of the request, ``""`` if none was made; for Azure, the SDK changes the URL."""
         return redact_url(self._request.url) if self._request is not None else ""
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """What the request proved itself with: keys and tokens that the SDK may have asked others for."""
+        """The keys and tokens of the request, including those that the SDK got from a key provider."""
         headers = self._request.headers if self._request is not None else {}
         auth_headers = (headers.get("authorization"), headers.get("api-key"))
         return tuple(value.rpartition(" ")[2] for value in auth_headers if value)
 
     def on_request(self, request: httpx2.Request) -> None:
-        """Take note of a request that is about to be sent.
+        """Capture a request that is about to be sent.
 
         Raises:
-            OverflowError: if its port does not exist; some resolvers would fold it into one that does.
+            OverflowError: if its port is over 65535; some resolvers would wrap it around to a valid port.
         """
         self._request = request
         if (request.url.port or 0) > 65535:
@@ -62,32 +62,32 @@ def _on_response(response: httpx2.Response) -> None:
 
 
 def capturing_async_client(client: AsyncOpenAI) -> AsyncOpenAI:
-    """Return a copy of ``client`` that does not retry by itself, and whose requests an :class:`Opening` can watch."""
+    """Return a copy of ``client`` that does not retry, and whose requests a :class:`RequestCapture` records."""
     copy = client.with_options(max_retries=0)
-    send = copy._send_request  # every request goes through it, whatever the transport
+    send = copy._send_request  # every request goes through it, with any transport
 
-    async def send_and_note(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
-        if (opening := _current_capture.get()) is not None:
-            opening.on_request(request)
+    async def send_and_capture(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
+        if (capture := _current_capture.get()) is not None:
+            capture.on_request(request)
         response = await send(request, stream=stream, **options)
         _on_response(response)
         return response
 
-    copy._send_request = send_and_note  # type: ignore[method-assign]
+    copy._send_request = send_and_capture  # type: ignore[method-assign]
     return copy
 
 
 def capturing_sync_client(client: OpenAI) -> OpenAI:
-    """Return a copy of ``client`` as :func:`watched_async` does."""
+    """Return a copy of ``client`` as :func:`capturing_async_client` does."""
     copy = client.with_options(max_retries=0)
     send = copy._send_request
 
-    def send_and_note(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
-        if (opening := _current_capture.get()) is not None:
-            opening.on_request(request)
+    def send_and_capture(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
+        if (capture := _current_capture.get()) is not None:
+            capture.on_request(request)
         response = send(request, stream=stream, **options)
         _on_response(response)
         return response
 
-    copy._send_request = send_and_note  # type: ignore[method-assign]
+    copy._send_request = send_and_capture  # type: ignore[method-assign]
     return copy

@@ -1,7 +1,7 @@
-"""Deadlines for threads that wait in a socket: one shared thread watches them all, and shuts the socket down.
+"""Deadlines for threads that block on a socket: one shared thread shuts the socket down when a deadline passes.
 
-A blocking read cannot be cancelled, and the transport's own timeout starts anew with every byte, so that pings keep it
-from ever striking. A socket that is shut down ends the read at once.
+A blocking read cannot be cancelled, and the read timeout of the transport restarts with every byte, so with pings it
+never expires. Shutting the socket down ends the read at once.
 """
 
 import heapq
@@ -12,15 +12,16 @@ import time
 from contextlib import suppress
 from typing import ClassVar, Final
 
-_IDLE_TIMEOUT: Final = 60.0  # seconds without a deadline after which the thread ends
-_MIN_SWEEP_SIZE: Final = 128  # entries that are not worth a sweep
+_IDLE_TIMEOUT: Final = 60.0  # seconds without a timer after which the thread ends
+_MIN_SWEEP_SIZE: Final = 128  # entries; fewer are not worth a sweep
 
 
 class SocketTimer:
-    """Shuts ``sock`` down when the deadline of a wait passes, as :class:`~streamcanary.client.drivers.task_timer.Alarm` cancels.
+    """Shuts a socket down when the deadline of a blocking read passes.
 
-    Around a wait: ``alarm.arm(deadline)`` and ``alarm.disarm()``; :meth:`rang` tells whether it struck. Times are
-    seconds of ``time.monotonic``. Without a socket (a transport that does not show its own) it never strikes.
+    Call ``arm(deadline)`` before the read and ``disarm()`` after it; :meth:`has_expired` returns whether the deadline
+    passed. Times are seconds of ``time.monotonic``. Without a socket (some transports do not expose it) it never
+    expires. :class:`~streamcanary.client.drivers.task_timer.TaskTimer` does the same for tasks.
     """
 
     __slots__ = ("_deadline", "_has_fired", "_is_armed", "_lock", "_next_check", "_socket")
@@ -34,7 +35,7 @@ class SocketTimer:
         self._next_check: float | None = None
 
     def arm(self, deadline: float) -> None:
-        """Shut the socket down, unless it is disarmed before ``deadline``."""
+        """Shut the socket down at ``deadline``, unless disarmed before."""
         with self._lock:
             self._deadline, self._is_armed = deadline, True
             scheduled = self._next_check
@@ -45,16 +46,16 @@ class SocketTimer:
             Watchdog.watch(self, deadline)
 
     def disarm(self) -> None:
-        """Let the current wait be."""
+        """End the current deadline."""
         with self._lock:
             self._is_armed = False
 
     def has_expired(self) -> bool:
-        """Tell whether the deadline has struck."""
+        """Return whether a deadline has passed, and the socket was shut down."""
         return self._has_fired
 
     def close(self) -> None:
-        """Let go of the socket: no deadline will come any more."""
+        """Release the socket; it is not shut down any more."""
         with self._lock:
             self._is_armed, self._socket = False, None
 
@@ -64,10 +65,10 @@ class SocketTimer:
         return self._socket is None
 
     def check(self, scheduled: float, now: float) -> float | None:
-        """Strike if it is time; return when to look again, or ``None`` if the next wait will say."""
+        """Shut the socket down if the deadline has passed; return the time of the next check, if any."""
         with self._lock:
             if self._next_check != scheduled:
-                return None  # an earlier look was asked for meanwhile, and that one goes on
+                return None  # an earlier check was scheduled meanwhile; it continues instead
             self._next_check = None
             if not self._is_armed or self._socket is None:
                 return None
@@ -75,24 +76,24 @@ class SocketTimer:
                 self._next_check = self._deadline
                 return self._deadline
             self._has_fired = True
-            with suppress(OSError):  # the other side was quicker
-                # The plain method: that of a TLS socket would also forget its TLS, in the middle of a read.
+            with suppress(OSError):  # the server has already closed the connection
+                # Not the method of a TLS socket, which would also drop its TLS state, in the middle of a read.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)
             return None
 
 
 class Watchdog:
-    """The thread that looks after all alarms of the process. It starts when it is needed, and ends when it is not."""
+    """The thread that checks all timers of the process. It starts with the first timer, and ends when idle."""
 
     _condition: ClassVar[threading.Condition] = threading.Condition()
     _heap: ClassVar[list[tuple[float, int, SocketTimer]]] = []
     _order: ClassVar["itertools.count[int]"] = itertools.count()
     _thread: ClassVar[threading.Thread | None] = None
-    _sweep_threshold: ClassVar[int] = _MIN_SWEEP_SIZE  # entries, beyond which those of closed alarms are swept out
+    _sweep_threshold: ClassVar[int] = _MIN_SWEEP_SIZE  # entries, above which those of closed timers are removed
 
     @classmethod
     def watch(cls, timer: SocketTimer, due: float) -> None:
-        """Look at ``alarm`` at ``due``."""
+        """Check ``timer`` at ``due``."""
         with cls._condition:
             if len(cls._heap) >= cls._sweep_threshold:
                 cls._sweep()
@@ -105,9 +106,9 @@ class Watchdog:
 
     @classmethod
     def open_timer_count(cls) -> int:
-        """Return how many alarms are open and looked after."""
+        """Return the number of open timers with a scheduled check."""
         with cls._condition:
-            return len({id(alarm) for _, _, alarm in cls._heap if not alarm.is_closed})
+            return len({id(timer) for _, _, timer in cls._heap if not timer.is_closed})
 
     @classmethod
     def _sweep(cls) -> None:

@@ -1,6 +1,7 @@
-"""The synchronous driver: the same state machine, for callers who wait in threads.
+"""The synchronous stream: the same state machine as the asynchronous one, for callers that block in threads.
 
-Not an event loop in a thread: that costs ten times as much a chunk, and could not use the caller's own transport.
+It does not run an event loop in a thread: that costs ten times as much per chunk, and could not use the transport of
+the caller's SDK client.
 """
 
 import time
@@ -19,16 +20,16 @@ from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.drivers.socket_timer import SocketTimer
 from streamcanary.events import Event
 
-_READ_TIMEOUT_MARGIN = 10.0  # seconds by which the transport's own clock is looser than ours while it reads a stream
+_READ_TIMEOUT_MARGIN = 10.0  # seconds that the transport's read timeout exceeds the total timeout, which applies first
 _DRAIN_TIMEOUT = (
-    0.1  # seconds that an answer which is whole may take to end its body, so that its connection can serve again
+    0.1  # seconds to wait for the end of the body of a complete answer, so that its connection can be reused
 )
 
 
 class Stream(BaseStream[OpenAI]):
-    """The answer to one call, event by event. A context manager: leaving it closes the connection on every path.
+    """The answer to one call, as a stream of events. A context manager: leaving it always closes the connection.
 
-    It is read by one thread at a time.
+    Only one thread at a time may read it.
     """
 
     def __init__(self, routes: Routes[OpenAI], prepared: PreparedCall) -> None:
@@ -37,12 +38,16 @@ class Stream(BaseStream[OpenAI]):
         self._timer = SocketTimer(None)
 
     def until_done(self) -> None:
-        """Read the rest of the stream; raises :class:`StreamFailed` as reading does."""
+        """Read the stream to its end.
+
+        Raises:
+            StreamFailed: if the call fails.
+        """
         for _ in self:
             pass
 
     def close(self) -> None:
-        """Leave the stream: what is under way is given up, and its connection closed. Twice does no harm."""
+        """Cancel the call if it has not ended, and close its connection. Idempotent."""
         if self._call is not None:
             self._call.cancel()
         self._close_response()
@@ -72,12 +77,12 @@ class Stream(BaseStream[OpenAI]):
         return self._pop_event(call)
 
     def __del__(self) -> None:
-        # A forgotten stream still ends its spans and closes its connection.
+        # An abandoned stream still ends its spans and closes its connection.
         if getattr(self, "_call", None) is not None:
             self.close()
 
     def _read_until_event(self, call: Call) -> None:
-        """Work until there is an event to hand over; the last event of a call comes with its end."""
+        """Advance the call until it has an event; the end of a call always adds one."""
         try:
             while not call.events:
                 if call.state is CallState.READING:
@@ -89,7 +94,7 @@ class Stream(BaseStream[OpenAI]):
                     call.start_attempt()
                 if call.state is not CallState.READING and self._response is not None:
                     self._close_response(drain=call.result is not None)
-        except BaseException:  # interrupted, or a programming error: it goes on to the caller, the connection does not
+        except BaseException:  # interrupted, or a programming error: close the connection and re-raise
             call.cancel()
             self._close_response()
             raise
@@ -109,7 +114,7 @@ class Stream(BaseStream[OpenAI]):
             return
         self._response, self._body = response, response.iter_bytes()
         self._timer = SocketTimer(_socket_of(response))
-        # From here on our own clocks count; the transport reads its own anew when it begins to read the body.
+        # From here on SocketTimer applies. The transport reads this value when it starts to read the body.
         response.request.extensions.get("timeout", {})["read"] = (
             self._routes.options.timeouts.total + _READ_TIMEOUT_MARGIN
         )
@@ -133,7 +138,7 @@ class Stream(BaseStream[OpenAI]):
             call.feed(data)
 
     def _close_response(self, *, drain: bool = False) -> None:
-        """Close the connection; when the answer is whole, read its end first, so that it can serve the next call."""
+        """Close the connection; with ``drain``, first read the body to its end, so that the connection can be reused."""
         response, self._response = self._response, None
         if response is None:
             return
@@ -142,7 +147,7 @@ class Stream(BaseStream[OpenAI]):
                 self._timer.arm(time.monotonic() + _DRAIN_TIMEOUT)
                 for _ in self._body:
                     pass
-        except Exception:  # noqa: BLE001, S110 - the answer is whole: how its connection ends is no longer of interest
+        except Exception:  # noqa: BLE001, S110 - the answer is complete; later errors do not matter
             pass
         finally:
             self._timer.close()
@@ -150,6 +155,6 @@ class Stream(BaseStream[OpenAI]):
 
 
 def _socket_of(response: httpx2.Response) -> Any:
-    """Return the socket that a response is read from, or ``None`` if the transport does not show it."""
+    """Return the socket of a response, or ``None`` if the transport does not expose it."""
     stream = response.extensions.get("network_stream")
     return stream.get_extra_info("socket") if stream is not None else None

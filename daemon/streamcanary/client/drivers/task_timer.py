@@ -1,18 +1,18 @@
-"""A deadline over many short waits of one task, for the price of one timer.
+"""A deadline for many short waits of one task that needs only one timer of the event loop.
 
-``asyncio.timeout`` costs as much as all of our parsing: a stream waits once for every chunk, and its deadline moves
-with each. Here the timer is left where it is when the deadline moves back, and looks again when it fires. Between two
-waits it does nothing: a deadline that passes while the caller works is not the stream's.
+``asyncio.timeout`` costs as much as the parsing of a stream: a stream waits once per chunk, and its deadline moves with
+each. Here the loop's timer stays unchanged when the deadline moves later, and is rescheduled when it fires. Between
+two waits it has no effect: the time that the caller takes does not count.
 """
 
 import asyncio
 
 
 class TaskTimer:
-    """Cancels the waiting task when its deadline passes, and tells its own cancellation from others'.
+    """Cancels the waiting task when the deadline passes, and distinguishes that from other cancellations.
 
-    Around a wait: ``alarm.arm(deadline)``, and in the end ``alarm.disarm()``. A ``CancelledError`` from the wait is the
-    alarm's if :meth:`rang` says so. ``deadline`` is in seconds of the loop's clock.
+    Call ``arm(deadline)`` before a wait, and ``disarm()`` in its ``finally``. A ``CancelledError`` of the wait comes
+    from the timer if :meth:`pop_expired` returns ``True``. ``deadline`` is in seconds of the loop's clock.
     """
 
     __slots__ = ("_deadline", "_handle", "_has_fired", "_loop", "_prior_cancellations", "_task")
@@ -26,12 +26,12 @@ class TaskTimer:
         self._has_fired = False
 
     def arm(self, deadline: float) -> None:
-        """Cancel the current task, unless it is disarmed before ``deadline``."""
+        """Cancel the current task at ``deadline``, unless disarmed before."""
         self._deadline = deadline
         self._has_fired = False
         task = self._task = asyncio.current_task(self._loop)
         if task is None:
-            raise RuntimeError("a stream is read from within a task")
+            raise RuntimeError("a stream must be read from within an asyncio task")
         self._prior_cancellations = task.cancelling()
         handle = self._handle
         if handle is None or handle.when() > deadline:
@@ -40,11 +40,11 @@ class TaskTimer:
             self._handle = self._loop.call_at(deadline, self._on_timer)
 
     def disarm(self) -> None:
-        """Let the current wait be; the timer stays for the next."""
+        """End the current deadline; the timer of the loop stays for the next."""
         self._task = None
 
     def pop_expired(self) -> bool:
-        """Tell, once, whether the cancellation that ended the wait was the alarm's alone; then it is taken back."""
+        """Return whether the timer alone cancelled the wait; if so, undo the cancellation and reset the state."""
         if not self._has_fired:
             return False
         self._has_fired = False
@@ -52,7 +52,7 @@ class TaskTimer:
         return task is not None and task.uncancel() <= self._prior_cancellations
 
     def close(self) -> None:
-        """Drop the timer."""
+        """Cancel the timer of the loop."""
         self._task = None
         if self._handle is not None:
             self._handle.cancel()
