@@ -203,7 +203,7 @@ def check_histograms(traces: list[Trace], points: list[Point]) -> None:
 
 
 def check_initial_zeros(history: list[Point]) -> None:
-    """Assert that the outcomes of each canary were exported at zero first, so that `increase()` sees the first error."""
+    """Assert that each canary's outcomes were exported at zero first: `increase()` sees the first error."""
     first: dict[tuple[str, str], float] = {}
     for point in history:
         first.setdefault((point.attributes["canary"], point.attributes["outcome"]), point.value)
