@@ -14,21 +14,21 @@ from support.servers.receiver import SECRET
 PROM = {"type": "alertmanager", "urls": ["http://alertmanager-0:9093", "http://alertmanager-1:9093/"]}
 
 
-def complaint(**sections: Any) -> tuple[str, str]:
-    """Read a faulty section; return the path and the message of the one problem it has."""
+def config_error(**sections: Any) -> tuple[str, str]:
+    """Return the path and the message of the only error of an invalid section."""
     with pytest.raises(ValidationError) as caught:
         alerts(**sections)
-    (problem,) = caught.value.errors(include_input=False, include_url=False)
-    return ".".join(map(str, problem["loc"])), problem["msg"]
+    (error,) = caught.value.errors(include_input=False, include_url=False)
+    return ".".join(map(str, error["loc"])), error["msg"]
 
 
-def detected_by(**detector: Any) -> dict[str, Any]:
-    """Write the rules section of one rule with ``detector``."""
+def rules_with_detector(**detector: Any) -> dict[str, Any]:
+    """Return a rules section of one rule with ``detector``."""
     return {"Errors": {"detector": detector}}
 
 
-def test_an_alerts_section_is_read() -> None:
-    """Percentages, windows, durations and matchers as people write them."""
+def test_an_alerts_section_is_parsed() -> None:
+    """An alerts section accepts percentages, windows, durations and matchers as text."""
     config = alerts(
         rules={
             "Spike": {
@@ -46,19 +46,19 @@ def test_an_alerts_section_is_read() -> None:
     assert config.receivers["prom"].urls == ("http://alertmanager-0:9093", "http://alertmanager-1:9093")
 
 
-def test_nothing_at_all_is_a_valid_section() -> None:
-    """A daemon without alerts is one that only measures."""
+def test_an_empty_section_is_valid() -> None:
+    """A configuration without alerts has no routes."""
     assert AlertsConfig().effective_routes == ()
 
 
 def test_without_routes_every_alert_goes_to_every_receiver() -> None:
-    """The smallest useful section is a rule and a receiver."""
+    """Without ``routes`` the effective route contains all receivers."""
     config = alerts(receivers={"hook": webhook_config(), "prom": PROM})
     assert route_for(config.effective_routes, {"alertname": "Errors"}) == Route(receivers=("hook", "prom"))
 
 
 def test_the_first_route_that_matches_wins() -> None:
-    """Later routes are not asked; an alert that none matches goes to nobody."""
+    """Later routes are ignored, and an alert that no route matches has no route."""
     config = alerts(
         receivers={"hook": webhook_config(), "prom": PROM},
         routes=[
@@ -89,12 +89,12 @@ def test_the_first_route_that_matches_wins() -> None:
         (
             {"rules": {"StoreFailing": {"measure": "slow"}}},
             "rules.StoreFailing.measure",
-            "means nothing for the built-in StoreFailing; set annotations, enabled, labels",
+            "has no effect on the built-in StoreFailing; set annotations, enabled, labels",
         ),
         ({"rules": {"Errors": {"match": ["tier"]}}}, "rules.Errors.match.0", "not a matcher"),
         ({"rules": {"Errors": {"measure": "first_token"}}}, "rules.Errors", "needs a limit, such as limit: 2s"),
-        ({"rules": {"Errors": {"limit": "2s"}}}, "rules.Errors", "limit means nothing for measure errors"),
-        ({"rules": {"Errors": {"labels": {"canary": "x"}}}}, "rules.Errors", "labels may not be called canary"),
+        ({"rules": {"Errors": {"limit": "2s"}}}, "rules.Errors", "limit has no effect with measure errors"),
+        ({"rules": {"Errors": {"labels": {"canary": "x"}}}}, "rules.Errors", "labels must not be named canary"),
         (
             {"rules": {"Errors": {"annotations": {"summary": "{canari} fails"}}}},
             "rules.Errors.annotations.summary",
@@ -108,41 +108,41 @@ def test_the_first_route_that_matches_wins() -> None:
         (
             {"rules": {"Errors": {"annotations": {"summary": "{bad:>1000000}"}}}},
             "rules.Errors.annotations.summary",
-            "write {bad} alone",
+            "write {bad} without a format",
         ),
         (
             {"rules": {"Errors": {"annotations": {"summary": "{bad"}}}},
             "rules.Errors.annotations.summary",
             "not a template",
         ),
-        ({"rules": detected_by(type="magic")}, "rules.Errors.detector", "'ratio', 'consecutive'"),
+        ({"rules": rules_with_detector(type="magic")}, "rules.Errors.detector", "'ratio', 'consecutive'"),
         (
-            {"rules": detected_by(type="consecutive", **{"for": "1m"})},
+            {"rules": rules_with_detector(type="consecutive", **{"for": "1m"})},
             "rules.Errors.detector.consecutive.for",
             "Extra inputs are not permitted",
         ),
         (
-            {"rules": detected_by(type="ratio", threshold="150%")},
+            {"rules": rules_with_detector(type="ratio", threshold="150%")},
             "rules.Errors.detector.ratio.threshold",
             "more than 0% and at most 100%",
         ),
         (
-            {"rules": detected_by(type="ratio", threshold=0)},
+            {"rules": rules_with_detector(type="ratio", threshold=0)},
             "rules.Errors.detector.ratio.threshold",
             "more than 0% and at most 100%",
         ),
         (
-            {"rules": detected_by(type="ratio", threshold="half")},
+            {"rules": rules_with_detector(type="ratio", threshold="half")},
             "rules.Errors.detector.ratio.threshold",
             "a percentage such as 50%",
         ),
         (
-            {"rules": detected_by(type="ratio", over="3 runs")},
+            {"rules": rules_with_detector(type="ratio", over="3 runs")},
             "rules.Errors.detector.ratio",
             "min_samples (5) is more than the window of 3 runs can hold",
         ),
         (
-            {"rules": detected_by(type="ratio", over="a while")},
+            {"rules": rules_with_detector(type="ratio", over="a while")},
             "rules.Errors.detector.ratio.over",
             "a time such as 5m, or a number of runs such as 20 runs",
         ),
@@ -179,14 +179,14 @@ def test_the_first_route_that_matches_wins() -> None:
         ),
     ],
 )
-def test_a_faulty_section_says_where_and_what_is_right(sections: dict[str, Any], path: str, message: str) -> None:
-    """Each mistake is found when the section is read, at the key that has it."""
-    found, said = complaint(**sections)
-    assert (found, message in said) == (path, True), said
+def test_an_invalid_section_is_reported_at_its_key(sections: dict[str, Any], path: str, message: str) -> None:
+    """Each error is reported when the section is parsed, at the key that has it."""
+    error_path, error_message = config_error(**sections)
+    assert (error_path, message in error_message) == (path, True), error_message
 
 
-def test_all_unknown_receivers_are_named_at_once() -> None:
-    """Nobody mends a file one line at a time."""
+def test_all_unknown_receivers_are_reported_together() -> None:
+    """One validation error contains every unknown receiver."""
     with pytest.raises(ValidationError) as caught:
         alerts(routes=[{"match": ['a="b"'], "receivers": ["x", "hook"]}, {"receivers": ["y"]}])
     assert [error["loc"] for error in caught.value.errors()] == [
@@ -195,8 +195,8 @@ def test_all_unknown_receivers_are_named_at_once() -> None:
     ]
 
 
-def test_no_secret_stands_in_a_message() -> None:
-    """Neither the address of a webhook nor its secret, whichever of them is wrong."""
+def test_error_messages_contain_no_secret() -> None:
+    """An error message contains neither the URL of a webhook nor its secret."""
     for hook in (
         webhook_config("ftp://token-1234@example.com"),
         webhook_config("https://token-1234.example.com", secret="token-1234"),
@@ -206,24 +206,24 @@ def test_no_secret_stands_in_a_message() -> None:
         assert "token-1234" not in str(caught.value.errors(include_input=False))
 
 
-def test_a_rule_that_watches_nothing_is_a_problem() -> None:
-    """A matcher with a typing error would otherwise never page."""
+def test_a_rule_that_matches_no_canary_is_an_error() -> None:
+    """A matcher with a misspelled value is reported, because its rule could never fire."""
     config = alerts(rules={"Errors": {**THREE_FAILURES_RULE, "match": ['tier="prdo"']}})
     assert config.config_errors([CHAT]) == [
         ConfigIssue(("rules", "Errors", "match", 0), "matches no canary: tier is prod"),
     ]
 
 
-def test_a_window_too_short_for_a_canary_is_a_problem() -> None:
-    """Two runs in five minutes are never five samples."""
-    config = alerts(rules=detected_by(type="ratio", over="5m"))
+def test_a_window_too_short_for_a_canary_is_an_error() -> None:
+    """A window that cannot contain ``min_samples`` runs of a canary is reported."""
+    config = alerts(rules=rules_with_detector(type="ratio", over="5m"))
     rare = Canary(name="rare", target="openai", provider="openai", interval=120.0)
     ((path, message, _),) = config.config_errors([CHAT, rare])
     assert path == ("rules", "Errors", "detector", "over")
     assert message == "rare runs every 2m, 2 times in 5m: fewer than min_samples (5), so it could never fire"
 
 
-def test_secrets_may_come_from_files(tmp_path: Path) -> None:
-    """As Kubernetes mounts them; they are read when a page goes out."""
+def test_secrets_can_be_read_from_files(tmp_path: Path) -> None:
+    """A receiver accepts paths of secret files, as Kubernetes mounts them, that need not exist yet."""
     hook = {"type": "webhook", "url_file": str(tmp_path / "url"), "secret_file": str(tmp_path / "secret")}
     assert alerts(receivers={"hook": hook}).receivers["hook"].url_file == tmp_path / "url"

@@ -1,4 +1,4 @@
-"""``check``: what it says of rules, on stdout as a table, and on stderr as warnings."""
+"""``check``: the tables and forecasts on stdout, and the warnings on stderr."""
 
 import re
 import time
@@ -23,12 +23,12 @@ from support.programs.daemon import write_config
 from support.servers.simulator import HANGING_TIMINGS
 from support.telemetry.in_memory import RecordedTelemetry
 
-Said = Any
+CheckFunction = Any
 
 
 @pytest.fixture
-def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Said:
-    """Return a function that checks a configuration, and returns the lines on stdout and stderr."""
+def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> CheckFunction:
+    """Return a function that checks a configuration and returns the lines on stdout and stderr."""
 
     def check(
         rules: dict[str, Any],
@@ -37,7 +37,7 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Said:
         every: bool = False,
         **canaries: str,
     ) -> tuple[list[str], list[str]]:
-        price = {"input": 1000, "output": 1000}  # the question has 27 tokens, the answer up to 256: some 0.28 USD
+        price = {"input": 1000, "output": 1000}  # 27 tokens in, up to 256 out: about 0.28 USD
         path = write_config(
             tmp_path,
             {
@@ -51,8 +51,8 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> Said:
             },
         )
         assert 0 == main(Namespace(config=path, base_rate=base_rate, all=every))
-        said = capsys.readouterr()
-        return said.out.splitlines(), said.err.splitlines()
+        output = capsys.readouterr()
+        return output.out.splitlines(), output.err.splitlines()
 
     return check
 
@@ -63,18 +63,18 @@ def row(lines: list[str], rule: str, canaries: str = "") -> list[str]:
     return re.split(r" {2,}", found)
 
 
-def test_it_says_what_a_rule_will_do(check: Said) -> None:
-    """Delays at three error rates, when it resolves, and what it costs: three in a row, one run each 30 s."""
+def test_a_rule_has_a_row_with_its_forecast(check: CheckFunction) -> None:
+    """The row has the delays at three error rates, the time to resolve and the false pages."""
     out, err = check({"Down": {"detector": {"type": "consecutive", "failures": 3}}})
-    header = "RULE  CANARIES  EVERY  20% FAIL  50% FAIL  100% FAIL  RESOLVES AFTER  FALSE PAGES  IN ALL"
+    header = "RULE  CANARIES  EVERY  20% ERRORS  50% ERRORS  100% ERRORS  RESOLVES AFTER  FALSE PAGES  TOTAL"
     assert header.split("  ") == row(out, "RULE")
     expected = ["Down", "chat", "30s", "1h17m", "6m45s", "1m15s", "3 good runs, 1m15s", "0.68 at 2%", "0.68"]
     assert expected == row(out, "Down")
     assert [] == err
 
 
-def test_canaries_that_are_alike_share_a_row(check: Said) -> None:
-    """By how often they run; and the false pages of the whole fleet are summed for each rule."""
+def test_canaries_with_equal_schedules_share_a_row(check: CheckFunction) -> None:
+    """A rule has one row for each schedule, and a row with the sum of the false pages."""
     often = {f"often-{number}": "30s" for number in range(3)}
     out, _ = check({"Spike": {"detector": {"type": "spike"}}, "Down": {}}, **often, seldom="5m")
     one, other = row(out, "Spike", "often-0 and 2 more"), row(out, "Spike", "seldom")
@@ -82,28 +82,28 @@ def test_canaries_that_are_alike_share_a_row(check: Said) -> None:
     assert ["Spike", "all", "0.28"] == row(out, "Spike", " all ")
 
 
-def test_it_says_what_the_canaries_use_of_the_budget(check: Said) -> None:
-    """Of each limit that there is, at full speed."""
+def test_the_expected_use_of_the_budget_is_printed(check: CheckFunction) -> None:
+    """The line has the expected use of each configured limit."""
     out, err = check({}, budget={"usd_per_day": 2000, "requests_per_minute": 10}, chat="30s", other="60s")
     [line] = [line for line in out if line.startswith("budget")]
-    assert "budget     up to 1235.52 of 2000 USD a day, 3 of 10 requests a minute, while nothing is retried" == line
+    assert "budget     up to 1235.52 of 2000 USD a day, 3 of 10 requests a minute, without retries" == line
     assert [] == err
     out, _ = check({})
     assert [] == [line for line in out if line.startswith("budget")]
 
 
-def test_a_budget_that_slows_canaries_on_any_day_is_a_warning(check: Said) -> None:
-    """With what they ask for."""
+def test_an_insufficient_budget_is_a_warning(check: CheckFunction) -> None:
+    """A limit below the expected use gives a warning with both numbers."""
     _, err = check({}, budget={"usd_per_day": 5, "requests_per_minute": 1}, chat="30s")
     assert [
-        "budget.usd_per_day 5: a day at full speed may cost 823.68",
+        "budget.usd_per_day 5: the canaries may cost 823.68 a day",
         "budget.requests_per_minute 1: the canaries are due 2 times a minute",
     ] == [re.split("[;,]", line.removeprefix("warning: "))[0] for line in err]
 
 
 @pytest.mark.parametrize(("rate", "expected"), [("0.5%", "0.011 at 0.5%"), ("0.1", "78 at 10%")])
-def test_the_base_rate_can_be_set(check: Said, rate: str, expected: str) -> None:
-    """A ``spike`` keeps its own."""
+def test_the_base_rate_can_be_set(check: CheckFunction, rate: str, expected: str) -> None:
+    """``--base-rate`` applies to all detectors except ``spike``."""
     out, _ = check({"Down": {}, "Spike": {"detector": {"type": "spike"}}}, rate)
     assert expected == row(out, "Down")[-2]
     assert "0.069 at 2%" == row(out, "Spike")[-2]
@@ -113,86 +113,86 @@ def test_the_base_rate_can_be_set(check: Said, rate: str, expected: str) -> None
     ("rate", "message"),
     [
         ("often", "not a fraction: write a percentage such as 50%, or a number such as 0.5"),
-        ("60%", "at most 50%; what fails more often is no base rate"),
+        ("60%", "60% is too high: at most 50%"),
     ],
 )
-def test_a_bad_base_rate_is_exit_code_2(capsys: pytest.CaptureFixture[str], rate: str, message: str) -> None:
-    """Before anything is read."""
+def test_an_invalid_base_rate_is_exit_code_2(capsys: pytest.CaptureFixture[str], rate: str, message: str) -> None:
+    """``check`` rejects the rate before it reads the configuration."""
     assert 2 == main(Namespace(config=Path("nowhere.yaml"), base_rate=rate, all=False))
     assert f"streamcanary: --base-rate: {message}\n" == capsys.readouterr().err
 
 
-def test_what_takes_longer_than_a_month_is_not_spelled_out(check: Said) -> None:
-    """Ten of ten at 20 % of errors: practically never."""
+def test_a_delay_over_a_month_is_printed_as_a_bound(check: CheckFunction) -> None:
+    """A delay over 30 days is printed as ``>30d``, and very rare pages as ``<0.001``."""
     out, _ = check({"Never": {"detector": {"type": "consecutive", "failures": 10}}})
     assert [">30d", "17h2m", "4m45s"] == row(out, "Never")[3:6]
     assert "<0.001" == row(out, "Never")[-1]
 
 
-def test_a_ratio_that_one_failure_reaches_is_a_warning(check: Said) -> None:
-    """With the numbers; it may be meant, so the exit code stays 0."""
+def test_a_ratio_that_one_failure_reaches_is_a_warning(check: CheckFunction) -> None:
+    """The warning has the numbers, and the exit code stays 0."""
     _, err = check({"Jumpy": {"detector": {"type": "ratio", "over": "5m", "threshold": "10%"}}}, a="30s", b="30s")
     assert [
         "warning: rule Jumpy: one failed run of the 10 in 5m is 10%, and fires at 10% (a and 1 more)",
     ] == err
 
 
-def test_a_ratio_that_one_failure_reaches_after_a_start_is_a_warning(check: Said) -> None:
-    """As long as the window is not full, there are fewer runs to be bad."""
+def test_a_ratio_that_one_failure_reaches_after_a_start_is_a_warning(check: CheckFunction) -> None:
+    """A window that is not full fires with fewer failed runs, and ``check`` warns of it."""
     _, err = check({"Jumpy": {"detector": {"type": "ratio", "over": "10m", "threshold": "20%", "min_samples": 5}}})
     assert [
         "warning: rule Jumpy: after a start or a gap one failed run of 5 (min_samples) is 20%, and fires at 20% (chat)",
     ] == err
 
 
-def test_one_failure_that_pages_is_a_warning(check: Said) -> None:
-    """A ``consecutive`` of one, as a ``ratio`` that one failure reaches; and one is one, not many."""
+def test_a_consecutive_of_one_is_a_warning(check: CheckFunction) -> None:
+    """A rule that fires after one failed run gives a warning, and counts of one are singular."""
     out, err = check({"Jumpy": {"detector": {"type": "consecutive", "failures": 1}}})
     assert [
         "warning: rule Jumpy: one failed run fires, and single failures are common; write failures: 2 or more (chat)"
     ] == err
     assert "1 good run, 15s" == row(out, "Jumpy")[6]
-    assert "good: 1 canary, 1 rule, 1 receiver" == out[-1]
+    assert "valid: 1 canary, 1 rule, 1 receiver" == out[-1]
 
 
-def test_what_the_configuration_is_warned_of_comes_with_its_place(check: Said, tmp_path: Path) -> None:
-    """As mistakes do; the exit code stays 0."""
+def test_a_warning_of_the_configuration_has_its_place(check: CheckFunction, tmp_path: Path) -> None:
+    """A warning has file, line, column and key, as an error has, and the exit code stays 0."""
     out, err = check({"ReceiverFailed": {"measure": "first_attempts"}}, a="30s", b="30s")
-    [said] = err
-    place, _, rest = said.partition(": alerts.rules.")
+    [warning] = err
+    place, _, rest = warning.partition(": alerts.rules.")
     assert re.fullmatch(rf"warning: {tmp_path}/streamcanary.yaml:1:\d+", place)
-    assert "ReceiverFailed: is a rule of its own beside the built-in ReceiverFailing; did you mean " in rest
-    assert "good: 2 canaries, 1 rule, 1 receiver" == out[-1]
+    assert "ReceiverFailed: is a new rule, not the built-in ReceiverFailing; did you mean " in rest
+    assert "valid: 2 canaries, 1 rule, 1 receiver" == out[-1]
 
 
-def test_a_large_fleet_is_not_listed_whole(check: Said) -> None:
-    """Fifty canaries, and how many there are more; ``--all`` lists all."""
+def test_only_fifty_canaries_are_listed_without_all(check: CheckFunction) -> None:
+    """``check`` lists 50 canaries and the number of others, and all with ``--all``."""
     fleet = {f"c{number}": "30s" for number in range(53)}
     rules = {"TargetRejected": {"enabled": False}} | {f"R{number}": {} for number in range(10)}
     out, err = check(rules, **fleet)
     assert 50 == sum(line.startswith("c") and "sim" in line for line in out)
-    assert "and 3 more; --all lists them" in out
+    assert "and 3 more; list all with --all" in out
     assert "R0, R1, R2, R3, R4, R5, R6, R7 and 2 more" == row(out, "c0")[-1]
     assert [
         (
-            "warning: canaries c0, c1, c2, c3, c4, c5, c6, c7 and 45 more: no rule tells of faults blamed on config "
-            "(rejected key, unknown model); TargetRejected does, or a rule with blame: [config]"
+            "warning: canaries c0, c1, c2, c3, c4, c5, c6, c7 and 45 more: no rule selects faults with blame config "
+            "(rejected key, unknown model); enable TargetRejected, or add a rule with blame: [config]"
         )
     ] == err
     out, _ = check(rules, every=True, **fleet)
     assert 53 == sum(line.startswith("c") and "sim" in line for line in out)
 
 
-def test_faults_that_nobody_would_be_told_of_are_a_warning(check: Said) -> None:
-    """The built-in rule tells of what is blamed on config, unless it is switched off."""
+def test_config_faults_without_a_rule_are_a_warning(check: CheckFunction) -> None:
+    """``check`` warns if ``TargetRejected`` is disabled and no other rule selects blame ``config``."""
     off = {"TargetRejected": {"enabled": False}}
     _, err = check({"Down": {}, **off})
-    assert ["warning: canary chat: no rule tells of faults blamed on config"] == [line.split(" (")[0] for line in err]
-    assert ([], []) == (check({"Down": {}})[1], check({"Told": {"blame": ["config"]}, **off})[1])
+    assert ["warning: canary chat: no rule selects faults with blame config"] == [line.split(" (")[0] for line in err]
+    assert ([], []) == (check({"Down": {}})[1], check({"Rejected": {"blame": ["config"]}, **off})[1])
 
 
 async def record(tmp_path: Path, samples: str) -> None:
-    """Keep runs of ``chat`` in the store that the configuration names: ``x`` failed, ``.`` did not."""
+    """Record runs of ``chat`` in the store of the configuration: ``x`` is failed, ``.`` is ok."""
     store = Store.open(StoreConfig(path=tmp_path / "store.db"), ManualClock(NOON))
     await store.commit((), [(bad if sample == "x" else good)(number) for number, sample in enumerate(samples)])
     await store.close()
@@ -201,23 +201,22 @@ async def record(tmp_path: Path, samples: str) -> None:
 SPIKE = {"Spike": {"detector": {"type": "spike"}}}
 
 
-async def test_a_base_rate_above_normal_is_a_warning(tmp_path: Path, check: Said) -> None:
-    """Known from the runs that the store has; with what it costs."""
+async def test_a_base_rate_above_normal_is_a_warning(tmp_path: Path, check: CheckFunction) -> None:
+    """Recorded runs that fail more often than ``normal`` give a warning with the expected false pages."""
     await record(tmp_path, ("." * 15 + "x" + "." * 4) * 20)
-    _, [said] = check(SPIKE)
-    assert said.startswith(
-        "warning: rule Spike: chat fails more often than normal (2%): 20 of 400 recorded runs are 5%; "
-        "at that rate it pages "
+    _, [warning] = check(SPIKE)
+    assert warning.startswith(
+        "warning: rule Spike: chat fails more often than normal (2%): 20 of 400 recorded runs failed (5%); expect "
     )
-    assert said.endswith(" times a month; set normal to at least that")
+    assert warning.endswith(" false pages a month; set normal to at least that rate")
 
 
-async def test_it_leaves_nothing_beside_the_store(tmp_path: Path, check: Said) -> None:
-    """A log or an index that belongs to whoever runs ``check`` would keep the daemon from its own store."""
+async def test_check_creates_no_file_beside_the_store(tmp_path: Path, check: CheckFunction) -> None:
+    """A file of another user, such as a write-ahead log, could block the daemon."""
     await record(tmp_path, "." * 100)
-    there = {path.name for path in tmp_path.iterdir()}
+    before = {path.name for path in tmp_path.iterdir()}
     check(SPIKE)
-    assert there | {"streamcanary.yaml"} == {path.name for path in tmp_path.iterdir()}
+    assert before | {"streamcanary.yaml"} == {path.name for path in tmp_path.iterdir()}
 
 
 @pytest.mark.parametrize(
@@ -225,35 +224,35 @@ async def test_it_leaves_nothing_beside_the_store(tmp_path: Path, check: Said) -
     [
         "." * 400,
         ("." * 40 + "x" + "." * 9) * 10,  # normal
-        "." * 300 + "x" * 80 + "." * 200,  # an outage, which the rule would have told of
-        "x" * 200 + "." * 300,  # what failed long ago outlives what went well
+        "." * 300 + "x" * 80 + "." * 200,  # an outage, for which the rule fires
+        "x" * 200 + "." * 300,  # old failed runs are kept longer than successful ones
         "x.x.",  # too few
     ],
     ids=["well", "normal", "outage", "old", "few"],
 )
-async def test_what_is_normal_or_no_base_rate_is_no_warning(tmp_path: Path, check: Said, samples: str) -> None:
-    """Chance, an outage that is over, or failures that are kept longer."""
+async def test_a_normal_base_rate_is_no_warning(tmp_path: Path, check: CheckFunction, samples: str) -> None:
+    """Rates within chance, resolved outages, old failures and few samples give no warning."""
     await record(tmp_path, samples)
     assert [] == check(SPIKE)[1]
 
 
-async def test_a_spike_all_the_time_is_a_warning(tmp_path: Path, check: Said) -> None:
-    """What is bad most of the time is not left out as an outage."""
+async def test_a_base_rate_above_spike_is_a_warning(tmp_path: Path, check: CheckFunction) -> None:
+    """Failures during most of the time are not excluded as an outage."""
     await record(tmp_path, "." + "x.x." * 100)
-    [said] = check(SPIKE)[1]
-    assert "200 of 401 recorded runs are 49.9%, which is a spike all the time; find out why" in said
+    [warning] = check(SPIKE)[1]
+    assert "200 of 401 recorded runs failed (49.9%), which is at or above spike (30%); fix the failures" in warning
 
 
-def test_a_store_that_cannot_be_read_is_a_warning(tmp_path: Path, check: Said) -> None:
-    """It says why; the configuration may be good all the same. Without a store there is nothing to say."""
+def test_an_unreadable_store_is_a_warning(tmp_path: Path, check: CheckFunction) -> None:
+    """The warning has the reason; rules without a ``spike`` need no store and give no warning."""
     (tmp_path / "store.db").write_bytes(b"no database at all" * 100)
-    [said] = check(SPIKE)[1]
-    assert said.startswith("warning: store.path: whether normal is what it says cannot be told: ")
+    [warning] = check(SPIKE)[1]
+    assert warning.startswith("warning: store.path: cannot compare recorded runs with normal: ")
     assert [] == check({"Down": {}})[1]
 
 
-def test_a_large_fleet_is_checked_in_seconds(check: Said) -> None:
-    """Two hundred canaries, five rules, three intervals."""
+def test_a_large_fleet_is_checked_in_seconds(check: CheckFunction) -> None:
+    """A check of 200 canaries with five rules and three intervals takes less than 10 s of CPU time."""
     rules = {
         "Spike": {"detector": {"type": "spike"}},
         "Burn": {"detector": {"type": "burn_rate", "objective": "99%"}},
@@ -267,22 +266,22 @@ def test_a_large_fleet_is_checked_in_seconds(check: Said) -> None:
     assert 5 * (3 + 1) == sum(line.startswith(tuple(f"{rule} " for rule in rules)) for line in out)
 
 
-async def test_the_series_are_as_many_as_there_are(recorded: RecordedTelemetry) -> None:
-    """A canary that runs well, and is told its usage, makes the series that were counted."""
+async def test_the_estimate_of_series_matches_the_metrics(recorded: RecordedTelemetry) -> None:
+    """A successful run with token usage exports as many series as estimated."""
     request = {"stream_options": {"include_usage": True}}
     spec = CanarySpec.model_validate({"target": "sim", "model": "sim-ok", "every": "10s", "request": request})
     async with Simulator(timings=HANGING_TIMINGS) as simulator:
         target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key": "sk-x", "provider": "sim"})
-        async with CanaryRunners({"sim": target}, {"counted": spec}, clock=SystemClock()) as fleet:
-            run = fleet.by_name["counted"]
-            fleet.metrics.initialize_series(run.canary)
+        async with CanaryRunners({"sim": target}, {"counted": spec}, clock=SystemClock()) as runners:
+            run = runners.by_name["counted"]
+            runners.metrics.initialize_series(run.canary)
             await run(SystemClock().time())
     assert recorded.series(canary="counted") == estimate_series(1, 0)
     assert estimate_series(1, 0) * 3 + 7 == estimate_series(3, 7)
 
 
-def test_it_says_when_the_absence_of_runs_is_noticed(check: Said) -> None:
-    """Of rules that are written and of the built-in one; three runs, what the last may take, and some slack."""
+def test_the_delay_of_no_data_rules_is_printed(check: CheckFunction) -> None:
+    """The delay of the built-in and of other ``no_data`` rules is printed for each schedule."""
     out, _ = check({"Gone": {"detector": {"type": "no_data", "runs": 2}}}, a="30s", b="30s", c="5m")
     assert [
         "NoData fires 1m59s after the last run of a and 1 more",
@@ -300,26 +299,26 @@ def test_it_says_when_the_absence_of_runs_is_noticed(check: Said) -> None:
     ],
     ids=lambda detector: detector["type"],
 )
-def test_a_rule_that_fires_at_what_is_normal_is_a_warning(check: Said, detector: dict[str, Any]) -> None:
-    """It would not be free of noise because it never fires anew."""
+def test_a_threshold_at_the_base_rate_is_a_warning(check: CheckFunction, detector: dict[str, Any]) -> None:
+    """A rule that fires at the base rate gives a warning, although it has few false pages because it never resolves."""
     _, err = check({"Always": {"detector": detector}})
-    assert [True] == ["and 2% are taken to be normal" in line for line in err if "rule Always: fires at" in line]
+    assert [True] == ["but the base rate is 2%" in line for line in err if "rule Always: fires at" in line]
 
 
-def test_a_window_that_looks_back_less_than_it_says_is_a_warning(check: Said) -> None:
-    """With how far it does."""
+def test_a_window_over_the_sample_limit_is_a_warning(check: CheckFunction) -> None:
+    """The warning has the time that the window really covers."""
     _, err = check({"Long": {"detector": {"type": "ratio", "over": "3d", "threshold": "10%"}}})
-    assert [True] == ["a window holds 1000 at most: it looks back 8h20m" in line for line in err if "Long" in line]
+    assert [True] == ["a window holds at most 1000: it covers 8h20m" in line for line in err if "Long" in line]
 
 
-def test_a_window_of_burn_rate_that_is_never_full_is_a_warning(check: Said) -> None:
-    """The longer one can fire, so it is no error."""
+def test_a_burn_rate_window_with_too_few_runs_is_a_warning(check: CheckFunction) -> None:
+    """It is not an error, because the longer window can fire."""
     _, err = check({"Burns": {"detector": {"type": "burn_rate", "objective": "99%"}}}, chat="10m")
     assert [True] == ["6 in 1h: fewer runs than min_samples (10)" in line for line in err if "Burns" in line]
 
 
-def test_a_canary_by_cron_is_shown_with_its_schedule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """And the table says how its pauses are counted."""
+def test_a_cron_canary_is_listed_with_its_schedule(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The table has the cron expression, and a line explains how pauses count."""
     cron = {"cron": "*/10 9-17 * * 1-5", "timezone": "Europe/Berlin"}
     path = write_config(
         tmp_path,
@@ -335,4 +334,4 @@ def test_a_canary_by_cron_is_shown_with_its_schedule(tmp_path: Path, capsys: pyt
     out = capsys.readouterr().out.splitlines()
     expected = ["Down", "office", "*/10 9-17 * * 1-5 Europe/Berlin", "3d17h", "18h23m", "15h12m"]
     assert expected == row(out, "Down")[:6]
-    assert [True] == ["pauses and all" in line for line in out if line.startswith("by cron: ")]
+    assert [True] == ["pauses included" in line for line in out if line.startswith("cron: ")]

@@ -15,12 +15,12 @@ from support.alerting.config_yaml import (
 )
 from support.servers.certificates import AUTHORITY, LOOPBACK, WRONG_HOST
 
-ONLY = "means nothing for measure slow, only for errors and first_attempts; remove it"
+ONLY = "has no effect with measure slow, only with errors and first_attempts; remove it"
 BRACES = "{{ and }} are plain braces here; a field is written {canary}, with one brace on each side"
-TITLE = 'is empty: it is the title of a page; write one such as "{canary}: {bad} of {total} runs failed"'
+TITLE = 'is empty, but it is the title of notifications; write one such as "{canary}: {bad} of {total} runs failed"'
 ADDRESS = "must be an http:// or https:// address, such as https://example.com/runbooks/{alert}"
-OWN_NAME = "give a rule with another one a name of its own"
-EXPLAINS = f"{OWN_NAME}: TargetRejected mutes what it explains"
+OWN_NAME = "use another name for a rule with another"
+EXPLAINS = f"{OWN_NAME} one: TargetRejected inhibits other alerts"
 
 
 @pytest.mark.parametrize(
@@ -64,7 +64,7 @@ EXPLAINS = f"{OWN_NAME}: TargetRejected mutes what it explains"
         (
             "{detector: {type: spike, normal: 30%, spike: 2%}}",
             [
-                ":59: alerts.rules.X.detector.spike: 2% is not more than normal (30%): it could not tell the two apart",
+                ":59: alerts.rules.X.detector.spike: 2% is not more than normal (30%); write a higher rate",
             ],
         ),
         (
@@ -82,15 +82,15 @@ EXPLAINS = f"{OWN_NAME}: TargetRejected mutes what it explains"
         # ---- windows
         (
             "{detector: {type: ratio, over: 99999999 runs}}",
-            [":45: alerts.rules.X.detector.over: a window is 1 to 1000 runs"],
+            [":45: alerts.rules.X.detector.over: must be 1 to 1000 runs"],
         ),
         (
             "{detector: {type: ratio, over: 20}}",
-            [":45: alerts.rules.X.detector.over: is it runs or seconds? Write 20 runs or 20s"],
+            [":45: alerts.rules.X.detector.over: unit is missing; write 20 runs or 20s"],
         ),
         (
             "{detector: {type: ratio, over: '20'}}",
-            [":45: alerts.rules.X.detector.over: is it runs or seconds? Write 20 runs or 20s"],
+            [":45: alerts.rules.X.detector.over: unit is missing; write 20 runs or 20s"],
         ),
         # ---- what can never fire, or means nothing
         (
@@ -125,8 +125,8 @@ EXPLAINS = f"{OWN_NAME}: TargetRejected mutes what it explains"
             "{renamed_from: X}",
             [
                 (
-                    ":29: alerts.rules.X.renamed_from: is the name that the rule has now; write the one that it had "
-                    "before, or remove it"
+                    ":29: alerts.rules.X.renamed_from: is the current name of the rule; set its former name, "
+                    "or remove it"
                 )
             ],
         ),
@@ -134,8 +134,8 @@ EXPLAINS = f"{OWN_NAME}: TargetRejected mutes what it explains"
             "{renamed_from: Y}, Y: {}",
             [
                 (
-                    ":29: alerts.rules.X.renamed_from: there is a rule of that name, and alerts are known by it; "
-                    "a former name is one rule's alone"
+                    ":29: alerts.rules.X.renamed_from: is the name of another rule; alerts are identified by it, "
+                    "so it must be unique"
                 )
             ],
         ),
@@ -215,7 +215,7 @@ def test_what_is_sound_is_taken(tmp_path: Path, text: str) -> None:
 @pytest.mark.parametrize("name", ["NoDta", "nodata", "No-Data", "NODATA"])
 def test_a_built_in_rule_is_not_lost_by_a_typing_error(tmp_path: Path, name: str) -> None:
     """It would be a rule beside it, and the one that was meant would stay as it is."""
-    message = "no built-in rule has this name, and it says nothing of its own; did you mean NoData?"
+    message = "there is no built-in rule of this name; did you mean NoData?"
     for text in ("{labels: {severity: ticket}}", "{enabled: false}"):
         assert [f"6:11: alerts.rules.{name}: {message}"] == config_errors(
             tmp_path, rule_yaml(text, name) + RECEIVERS_YAML
@@ -239,17 +239,17 @@ def test_a_rule_of_its_own_that_is_called_nearly_like_a_built_in_one_is_a_warnin
         (
             "NoData: {detector: {type: consecutive}}",
             (
-                "20: alerts.rules.NoData.detector: the built-in NoData takes no other than no_data, such as "
-                f"{{type: no_data, runs: 5}}; {OWN_NAME}"
+                "20: alerts.rules.NoData.detector: the built-in NoData accepts only no_data, such as "
+                f"{{type: no_data, runs: 5}}; {OWN_NAME} detector"
             ),
         ),
         (
             "NoData: {measure: slow}",
-            "29: alerts.rules.NoData.measure: means nothing for the built-in NoData; remove it",
+            "29: alerts.rules.NoData.measure: has no effect on the built-in NoData; remove it",
         ),
         (
             "TargetRejected: {detector: {type: no_data}}",
-            f"28: alerts.rules.TargetRejected.detector: must be one that looks at runs, and not no_data; {EXPLAINS}",
+            f"28: alerts.rules.TargetRejected.detector: must evaluate samples, so it cannot be no_data; {EXPLAINS}",
         ),
         (
             "TargetRejected: {blame: [network]}",
@@ -292,16 +292,16 @@ def test_files_of_certificates_are_looked_at(tmp_path: Path) -> None:
     """As secret files are: what is missing, or is something else, is found before the first call is."""
     (tmp_path / "empty.pem").write_text("")
     way = ", ca_file: gone.pem, client_cert: empty.pem, client_key: ."
-    cannot = "cannot be read: No such file or directory; give the path of a file in PEM"
+    cannot = "cannot be read: No such file or directory; write the path of a PEM file"
     text = f"  receivers: {{hook: {WEBHOOK_YAML % way}, mail: {WEBHOOK_YAML % ', ca_file: empty.pem'}}}\n"
     hook, key, mail = (text.index(part) + 1 for part in ("gone.pem", ".}", "empty.pem}}"))
     assert [
         f"6:{hook}: alerts.receivers.hook.ca_file: ca_file {tmp_path}/gone.pem {cannot}",
         (
             f"6:{key}: alerts.receivers.hook.client_key: client_key {tmp_path} is not a regular file; "
-            "give the path of a file in PEM"
+            "write the path of a PEM file"
         ),
-        f"6:{mail}: alerts.receivers.mail.ca_file: ca_file {tmp_path}/empty.pem holds no certificates in PEM",
+        f"6:{mail}: alerts.receivers.mail.ca_file: ca_file {tmp_path}/empty.pem contains no PEM certificates",
     ] == config_errors(tmp_path, text)
 
 

@@ -1,1 +1,1 @@
-"""From outcomes to pages: rules, detectors, incidents, groups, outbox, receivers."""
+"""Alerting: rules, detectors, incidents, groups, the outbox of notifications, and receivers."""

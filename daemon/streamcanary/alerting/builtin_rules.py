@@ -1,7 +1,6 @@
-"""Rules that are there without being written. They page, and are routed like any other.
+"""Built-in rules. They have ``severity: page``, and are routed like any other rule.
 
-A rule of the same name in ``alerts.rules`` changes what it sets, and leaves the rest; ``enabled: false`` switches it
-off.
+A rule of the same name in ``alerts.rules`` overrides the fields that it sets. ``enabled: false`` disables the rule.
 """
 
 import difflib
@@ -14,25 +13,31 @@ from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.faults import Blame
 
 CANARY_EGRESS_DOWN: Final = "CanaryEgressDown"
-"""Two or more hosts cannot be reached and none can: it is the way out, not the providers. Explains what fails then."""
+"""Two or more hosts are unreachable, and none is reachable: the outbound network of the daemon is down.
+
+Inhibits the alerts of canaries that fail because of it.
+"""
 TARGET_REJECTED: Final = "TargetRejected"
-"""A target refuses what it is asked: key, permission, model, request. Explains what else that canary shows."""
+"""A target rejects the key, permission, model or request of a canary. Inhibits the other alerts of that canary."""
 BUDGET_EXHAUSTED: Final = "BudgetExhausted"
-"""The budget of the day is spent, and canaries no longer run. Explains ``NoData``."""
+"""The daily budget is spent, and canaries no longer run. Inhibits ``NoData``."""
 NO_DATA: Final = "NoData"
-"""A canary was not heard of for three of its runs."""
+"""A canary reported no result for three of its runs."""
 RECEIVER_FAILING: Final = "ReceiverFailing"
-"""A receiver refuses what it is sent, or takes nothing for minutes; told to the others, over when it accepts again."""
+"""A receiver refuses a notification, or accepts none for minutes. The other receivers are notified.
+
+Resolves when the receiver accepts a notification again.
+"""
 STORE_FAILING: Final = "StoreFailing"
-"""The store cannot be written; pages go out from memory, at least once, until it can."""
+"""The store cannot be written. Until it can, notifications are sent from memory, at least once."""
 
 RESOLVE_CONDITIONS: Final = {
     CANARY_EGRESS_DOWN: "a run that reaches any provider",
     BUDGET_EXHAUSTED: "a paid run: after midnight UTC, or with a larger budget",
     RECEIVER_FAILING: "a notification that it accepts",
-    STORE_FAILING: "the store, written again",
+    STORE_FAILING: "a successful write to the store",
 }
-"""What resolves the alerts about the daemon itself, in words."""
+"""The resolve condition of each alert about the daemon, as text."""
 
 _LABELS: Final = {"severity": "page"}
 
@@ -40,8 +45,8 @@ BUILTIN_RULES: Final[dict[str, Rule]] = {
     CANARY_EGRESS_DOWN: Rule(
         labels=_LABELS,
         annotations={
-            "summary": "No provider can be reached from here",
-            "description": "It is this daemon's way out, rather than the providers: {message}",
+            "summary": "No provider is reachable from this daemon",
+            "description": "The outbound network of this daemon is down, not the providers: {message}",
         },
     ),
     TARGET_REJECTED: Rule(
@@ -50,66 +55,69 @@ BUILTIN_RULES: Final[dict[str, Rule]] = {
         detector=Consecutive(type="consecutive", failures=2),
         labels=_LABELS,
         annotations={
-            "summary": "{target} rejects what {canary} asks: {faults}",
-            "description": "Nobody but you can mend this: {message}",
+            "summary": "{target} rejects the requests of {canary}: {faults}",
+            "description": "Check the key, permissions, model and request in the configuration: {message}",
         },
     ),
     BUDGET_EXHAUSTED: Rule(
         labels=_LABELS,
         annotations={
-            "summary": "The canaries' budget is spent, they no longer run",
-            "description": "Outages are not seen until it is renewed: {message}",
+            "summary": "The budget is spent, canaries no longer run",
+            "description": "Outages are not detected until the budget is renewed: {message}",
         },
     ),
     NO_DATA: Rule(
         detector=NoData(type="no_data"),
         labels=_LABELS,
         annotations={
-            "summary": "{canary} has not been heard of since {since}",
-            "description": "Nobody knows how {target} is: {message}",
+            "summary": "{canary} has reported no result since {since}",
+            "description": "The state of {target} is unknown: {message}",
         },
     ),
     RECEIVER_FAILING: Rule(
         labels=_LABELS,
         annotations={
-            "summary": "Notifications to {subject} do not arrive",
-            "description": "{subject} refuses them, or does not answer; they are kept, and tried again: {message}",
+            "summary": "Notifications to {subject} are not delivered",
+            "description": "{subject} refuses notifications or does not answer; they are kept and retried: {message}",
         },
     ),
     STORE_FAILING: Rule(
         labels=_LABELS,
         annotations={
             "summary": "The store cannot be written",
-            "description": "State is kept in memory, and pages may come twice after a crash: {message}",
+            "description": "State is kept in memory, and notifications may be sent twice after a crash: {message}",
         },
     ),
 }
-"""What each is by default, by name."""
+"""The default of each built-in rule, by name."""
 
 DAEMON_RULES: Final = frozenset({CANARY_EGRESS_DOWN, BUDGET_EXHAUSTED, RECEIVER_FAILING, STORE_FAILING})
-"""Those about a part of the daemon. The others watch canaries; their match, measure and detector can be set."""
+"""Built-in rules about a part of the daemon.
+
+The others watch canaries. Their ``match`` and the options of their detector can be set.
+"""
 
 DAEMON_RULE_FIELDS: Final = frozenset({"labels", "annotations", "enabled"})
-"""What can be changed of those."""
+"""Fields of these rules that can be overridden."""
 
 
 _SAMPLE_FIELDS: Final = frozenset({"measure", "limit", "blame"})
-_SIMILARITY_CUTOFF: Final = 0.8  # part of the letters that two names have in common
+_SIMILARITY_CUTOFF: Final = 0.8  # similarity ratio of two names, as in difflib
 
 
 def with_builtin_rules(rules: Mapping[str, Rule]) -> dict[str, Rule]:
-    """Return all rules by name: the built-in ones, changed as ``rules`` say, and then the other ``rules``."""
-    book = {name: _override(rule, rules.get(name)) for name, rule in BUILTIN_RULES.items()}
-    return {**book, **{name: rule for name, rule in rules.items() if name not in BUILTIN_RULES}}
+    """Return all rules by name: the built-in ones with the overrides in ``rules``, then the other ``rules``."""
+    builtin = {name: _override(rule, rules.get(name)) for name, rule in BUILTIN_RULES.items()}
+    return {**builtin, **{name: rule for name, rule in rules.items() if name not in BUILTIN_RULES}}
 
 
 def override_errors(rules: Mapping[str, Rule]) -> Iterator[ConfigIssue]:
-    """Yield what ``rules`` may not change of the built-in ones, and which of them seem to mean one; by path below."""
+    """Yield errors of rules that override a built-in rule, or seem to misspell one. Paths are below ``rules``."""
     for name, rule in rules.items():
         if name in DAEMON_RULES:
             for field in sorted(rule.model_fields_set - DAEMON_RULE_FIELDS):
                 yield ConfigIssue(
-                    (name, field), f"means nothing for the built-in {name}; set {', '.join(sorted(DAEMON_RULE_FIELDS))}"
+                    (name, field), f"has no effect on the built-in {name}; set {', '.join(sorted(DAEMON_RULE_FIELDS))}"
                 )
         elif name == NO_DATA:
             yield from _no_data_errors(rule)
@@ -118,15 +126,13 @@ def override_errors(rules: Mapping[str, Rule]) -> Iterator[ConfigIssue]:
         elif (near := closest_builtin(name)) and (
             _normalize(name) == _normalize(near) or rule.model_fields_set <= DAEMON_RULE_FIELDS
         ):
-            yield ConfigIssue(
-                (name,), f"no built-in rule has this name, and it says nothing of its own; did you mean {near}?"
-            )
+            yield ConfigIssue((name,), f"there is no built-in rule of this name; did you mean {near}?")
 
 
 def closest_builtin(name: str) -> str | None:
-    """Return the built-in rule that a rule called ``name`` may mean; ``None`` if it has a name of its own.
+    """Return the built-in rule whose name is similar to ``name``; ``None`` if there is none.
 
-    One that is there with something added, such as ``NoDataEurope``, is a name of its own.
+    A name that contains a built-in name and more, such as ``NoDataEurope``, does not count as similar.
     """
     folded = {_normalize(known): known for known in BUILTIN_RULES}
     near = difflib.get_close_matches(_normalize(name), folded, n=1, cutoff=_SIMILARITY_CUTOFF)
@@ -141,22 +147,22 @@ def _normalize(name: str) -> str:
 
 def _no_data_errors(rule: Rule) -> Iterator[ConfigIssue]:
     if "detector" in rule.model_fields_set and not isinstance(rule.detector, NoData):
-        message = f"the built-in {NO_DATA} takes no other than no_data, such as {{type: no_data, runs: 5}}"
-        yield ConfigIssue((NO_DATA, "detector"), f"{message}; give a rule with another one a name of its own")
+        message = f"the built-in {NO_DATA} accepts only no_data, such as {{type: no_data, runs: 5}}"
+        yield ConfigIssue((NO_DATA, "detector"), f"{message}; use another name for a rule with another detector")
     for field in sorted(_SAMPLE_FIELDS & rule.model_fields_set):
-        yield ConfigIssue((NO_DATA, field), f"means nothing for the built-in {NO_DATA}; remove it")
+        yield ConfigIssue((NO_DATA, field), f"has no effect on the built-in {NO_DATA}; remove it")
 
 
 def _target_rejected_errors(rule: Rule) -> Iterator[ConfigIssue]:
-    """Yield what would make another rule of it: it mutes other alerts, as it says what only its reader can mend."""
-    own = f"give a rule with another one a name of its own: {TARGET_REJECTED} mutes what it explains"
+    """Yield overrides that would change the meaning of the rule: it inhibits other alerts of its canary."""
+    advice = f"use another name for a rule with another one: {TARGET_REJECTED} inhibits other alerts"
     default = BUILTIN_RULES[TARGET_REJECTED]
     if isinstance(rule.detector, NoData):
-        yield ConfigIssue((TARGET_REJECTED, "detector"), f"must be one that looks at runs, and not no_data; {own}")
+        yield ConfigIssue((TARGET_REJECTED, "detector"), f"must evaluate samples, so it cannot be no_data; {advice}")
     for field in sorted(_SAMPLE_FIELDS & rule.model_fields_set):
         if getattr(rule, field) != getattr(default, field):
-            is_now = "[config]" if field == "blame" else getattr(default, field) or "not set"
-            yield ConfigIssue((TARGET_REJECTED, field), f"is {is_now} for the built-in {TARGET_REJECTED}; {own}")
+            required = "[config]" if field == "blame" else getattr(default, field) or "not set"
+            yield ConfigIssue((TARGET_REJECTED, field), f"is {required} for the built-in {TARGET_REJECTED}; {advice}")
 
 
 def _override(default: Rule, change: Rule | None) -> Rule:

@@ -1,4 +1,4 @@
-"""The ``alerts:`` section."""
+"""The configuration model of the ``alerts`` section."""
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
@@ -21,20 +21,21 @@ from streamcanary.model.config_types.label import LabelName
 
 def _check_trace_url(url: str) -> str:
     if urlsplit(url).scheme not in ("http", "https") or "{trace_id}" not in url:
-        raise ValueError("must be an http or https address with {trace_id} in it")
+        raise ValueError("must be an http or https address that contains {trace_id}")
     return url
 
 
 class AlertsConfig(BaseModel):
-    """Rules and receivers by name, the routes between them, and how much is told at once.
+    """Rules, receivers, routes, grouping and maintenance windows of alerting.
 
-    Without ``routes`` every alert goes to every receiver. An alert that no route matches is shown, and told to nobody.
+    Without ``routes`` every alert goes to every receiver. An alert that no route matches is shown in the status, but
+    nobody is notified.
 
-    Alerts of one route that agree in the labels of ``group_by`` are one group, which edge receivers are told of
-    together: first ``group_wait`` seconds after it has begun, so that what fails at once is one page; then, if others
-    join or leave, each ``group_interval`` seconds at most; and after ``repeat_interval`` seconds again if nothing
-    changes. That it is over is told at once. ``maintenance`` are windows in which alerts are muted, by name.
-    ``trace_url`` is the address of a trace in the tracing backend, with ``{trace_id}`` in it.
+    Alerts of one route with equal ``group_by`` labels form a group. Event receivers get one notification for a group:
+    the first ``group_wait`` seconds after it opens, so that simultaneous failures are one notification; updates at
+    most every ``group_interval`` seconds when alerts are added or resolve; and a repeat after ``repeat_interval``
+    seconds without changes. The resolve of a group is sent at once. ``maintenance`` are windows in which alerts are
+    muted, by name. ``trace_url`` is the URL of a trace in the tracing backend, with the placeholder ``{trace_id}``.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,22 +52,22 @@ class AlertsConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_references(self) -> "AlertsConfig":
-        """Hold the parts against each other; each problem is reported at the key that has it."""
-        problems = [error._replace(path=("rules", *error.path)) for error in override_errors(self.rules)]
-        problems += self._renamed_from_errors()
+        """Check references between the parts. Each error is reported at the key that has it."""
+        errors = [error._replace(path=("rules", *error.path)) for error in override_errors(self.rules)]
+        errors += self._renamed_from_errors()
         known = ", ".join(sorted(self.receivers)) or "none"
-        problems += [
-            ConfigIssue(("routes", number, "receivers", place), f"there is no receiver {name!r}; known: {known}")
+        errors += [
+            ConfigIssue(("routes", number, "receivers", index), f"there is no receiver {name!r}; known: {known}")
             for number, route in enumerate(self.routes)
-            for place, name in enumerate(route.receivers)
+            for index, name in enumerate(route.receivers)
             if name not in self.receivers
         ]
         for number, route in enumerate(self.routes[:-1]):
             if not route.match:
-                problems.append(
+                errors.append(
                     ConfigIssue(("routes", number), "matches everything, so the routes after it are never reached")
                 )
-        raise_config_errors(type(self).__name__, problems)
+        raise_config_errors(type(self).__name__, errors)
         return self
 
     def _renamed_from_errors(self) -> Iterator[ConfigIssue]:
@@ -74,40 +75,38 @@ class AlertsConfig(BaseModel):
         for name, rule in self.rules.items():
             former, path = rule.renamed_from, ("rules", name, "renamed_from")
             if former == name:
-                yield ConfigIssue(
-                    path, "is the name that the rule has now; write the one that it had before, or remove it"
-                )
+                yield ConfigIssue(path, "is the current name of the rule; set its former name, or remove it")
             elif former and (other := taken.setdefault(former, name)) != name:
-                named = "there is a rule of that name" if other == former else f"{other} has that name, too"
-                yield ConfigIssue(path, f"{named}, and alerts are known by it; a former name is one rule's alone")
+                conflict = "is the name of another rule" if other == former else f"is also the former name of {other}"
+                yield ConfigIssue(path, f"{conflict}; alerts are identified by it, so it must be unique")
 
     @cached_property
     def all_rules(self) -> dict[str, Rule]:
-        """All rules by name, the built-in ones among them."""
+        """All rules by name, including the built-in ones."""
         return with_builtin_rules(self.rules)
 
     @property
     def effective_routes(self) -> tuple[Route, ...]:
-        """The routes as they apply: without any, one to all receivers."""
+        """The routes that apply: if none are configured, one route to all receivers."""
         if self.routes or not self.receivers:
             return self.routes
         return (Route(receivers=tuple(self.receivers)),)
 
     def config_errors(self, canaries: Iterable[Canary]) -> list[ConfigIssue]:
-        """Return what is wrong with the rules in view of the canaries that there are; paths are below ``alerts``."""
-        canaries, found = list(canaries), []
+        """Return the errors of rules with respect to the configured canaries. Paths are below ``alerts``."""
+        canaries, errors = list(canaries), []
         labels = [canary.label_set() for canary in canaries]
         for name, rule in self.rules.items():
             if not rule.enabled or name in DAEMON_RULES:
                 continue
             bound = [canary for canary in canaries if rule.applies_to(canary)]
-            found += [
+            errors += [
                 error._replace(path=("rules", name, "match", *error.path))
                 for error in matcher_issues(rule.match, labels, "canary")
             ]
-            found += [
-                ConfigIssue(("rules", name, "detector", *misfit.path), misfit.message)
-                for misfit in map(rule.detector.config_error, bound)
-                if misfit is not None
+            errors += [
+                ConfigIssue(("rules", name, "detector", *error.path), error.message)
+                for error in map(rule.detector.config_error, bound)
+                if error is not None
             ]
-        return found
+        return errors

@@ -11,10 +11,10 @@ from streamcanary.model.cron import Cron, check_expression, check_timezone
 
 
 class Maintenance(BaseModel):
-    """A window that comes again and again: from each point of ``cron`` in ``timezone``, ``for`` so many seconds.
+    """A recurring window: it opens at each time of ``cron`` in ``timezone`` and stays open ``for`` seconds.
 
-    It mutes the alerts whose labels all of ``match`` match, as a silence does: who was told before is told when it is
-    over, and what still fires when the window closes is told then.
+    It mutes the alerts that all matchers of ``match`` match, as a silence does. Receivers that were notified before
+    still get the resolve. An alert that still fires when the window closes is notified then.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,10 +37,10 @@ class Maintenance(BaseModel):
         return value
 
     def is_open(self, now: float) -> bool:
-        """Tell whether the window is open at ``now`` (seconds since the epoch)."""
+        """Return whether the window is open at ``now`` (seconds since the epoch)."""
         return self.schedule.nth_run_after(now - self.length, 1) <= now
 
     @cached_property
     def schedule(self) -> Cron:
-        """When it opens."""
+        """The times at which the window opens."""
         return Cron.parse(self.cron, self.timezone)

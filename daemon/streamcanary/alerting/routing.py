@@ -1,4 +1,4 @@
-"""The ``alerts.routes`` section: who is told of which alert. The first route that matches wins."""
+"""Routing of alerts to receivers: the ``alerts.routes`` section. The first route that matches wins."""
 
 from collections.abc import Iterable, Mapping
 from typing import Annotated
@@ -9,10 +9,10 @@ from streamcanary.model.alerts.matcher import Matchers, all_match
 
 
 class Route(BaseModel):
-    """Alerts whose labels all of ``match`` match go to ``receivers``; without ``match``, every alert does.
+    """A route to ``receivers`` for alerts that all matchers of ``match`` match; without ``match``, for every alert.
 
-    Labels are those of the alert: ``alertname`` (or ``alert``), ``canary``, ``target``, ``provider``, ``instance``, the
-    canary's own and the rule's.
+    The labels of an alert are ``alertname`` (or ``alert``), ``canary``, ``target``, ``provider``, ``instance``, those
+    of the canary and those of the rule.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -23,5 +23,5 @@ class Route(BaseModel):
 
 def route_for(routes: Iterable[Route], labels: Mapping[str, str]) -> Route | None:
     """Return the first route that matches an alert with ``labels``; ``None`` if no route does."""
-    known = {**labels, "alert": labels.get("alertname", "")}
-    return next((route for route in routes if all_match(route.match, known)), None)
+    all_labels = {**labels, "alert": labels.get("alertname", "")}
+    return next((route for route in routes if all_match(route.match, all_labels)), None)

@@ -1,4 +1,4 @@
-"""The ``alerts.rules`` section: which samples, of which canaries, become an alert when."""
+"""The configuration model of a rule: the ``alerts.rules`` section."""
 
 from collections.abc import Iterator
 from enum import StrEnum
@@ -21,11 +21,11 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=
 """The name of a rule or receiver: letters, digits, ``_``, ``.`` and ``-``."""
 
 RESERVED_LABELS = frozenset({"alertname", "alert", "canary", "target", "provider", "instance"})
-"""Labels that every alert has, and that a rule may not set."""
+"""Labels that every alert has and that a rule must not set."""
 
 
 class Measure(StrEnum):
-    """What of a run is looked at; :mod:`streamcanary.alerting.engine.samples` has the table."""
+    """The property of a run that a rule evaluates. See the table in :mod:`streamcanary.alerting.engine.samples`."""
 
     ERRORS = "errors"
     FIRST_ATTEMPTS = "first_attempts"
@@ -36,7 +36,7 @@ class Measure(StrEnum):
 
     @property
     def is_timed(self) -> bool:
-        """Whether it is a time, held against a limit."""
+        """Whether the measure is a time that is compared with a limit."""
         return self in (Measure.FIRST_TOKEN, Measure.MAX_GAP, Measure.DURATION)
 
 
@@ -46,19 +46,19 @@ _MEASURES_WITH_BLAME = frozenset({Measure.ERRORS, Measure.FIRST_ATTEMPTS})
 def _is_url(text: str) -> bool:
     try:
         parts = urlsplit(text)
-    except ValueError:  # brackets that hold no IPv6 address
+    except ValueError:  # brackets without a valid IPv6 address
         return False
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
 class Rule(BaseModel):
-    """One rule; it watches each canary that all of ``match`` match (without any: every canary) on its own.
+    """One alert rule. It watches each canary that all matchers of ``match`` match; without ``match``, every canary.
 
-    ``blame`` says whose faults are bad samples for ``errors`` and ``first_attempts``; by default all but ``config`` and
-    ``local``, which no provider can mend. A rejected key, an unknown model, or a login page where an API should be, all
-    blamed on ``config``, are what the built-in ``TargetRejected`` tells of. ``limit`` (seconds) goes with the timed
-    measures. ``enabled: false`` switches a rule off. ``renamed_from`` is the name that it had before: what is open
-    under that one stays the same alert.
+    Each canary has its own detector state and incident. ``blame`` selects the faults that are bad samples for
+    ``errors`` and ``first_attempts``; the default is all but ``config`` and ``local``, which no provider can fix. The
+    built-in ``TargetRejected`` alerts on faults with blame ``config``, such as a rejected key, an unknown model, or a
+    login page instead of an API. ``limit`` (seconds) is required for the timed measures. ``enabled: false`` disables
+    the rule. ``renamed_from`` is the former name of the rule: an alert that is open under that name stays open.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -83,33 +83,34 @@ class Rule(BaseModel):
         if self.measure.is_timed and self.limit is None:
             raise ValueError(f"measure {self.measure} needs a limit, such as limit: 2s")
         if not self.measure.is_timed and self.limit is not None:
-            raise ValueError(f"limit means nothing for measure {self.measure}; remove it")
+            raise ValueError(f"limit has no effect with measure {self.measure}; remove it")
         raise_config_errors(type(self).__name__, [*self._blame_errors(), *self._annotation_errors()])
         if self.detector.type == "no_data" and (extra := {"measure", "limit", "blame"} & self.model_fields_set):
-            raise ValueError(f"{', '.join(sorted(extra))} means nothing for no_data; remove it")
+            raise ValueError(f"{', '.join(sorted(extra))} has no effect with no_data; remove it")
         if taken := RESERVED_LABELS & self.labels.keys():
-            raise ValueError(f"labels may not be called {', '.join(sorted(taken))}: every alert has these already")
+            raise ValueError(f"labels must not be named {', '.join(sorted(taken))}: every alert has these already")
         return self
 
     def _blame_errors(self) -> Iterator[ConfigIssue]:
         if "blame" in self.model_fields_set and self.measure not in _MEASURES_WITH_BLAME:
             both = " and ".join(sorted(_MEASURES_WITH_BLAME))
-            yield ConfigIssue(("blame",), f"means nothing for measure {self.measure}, only for {both}; remove it")
+            yield ConfigIssue(("blame",), f"has no effect with measure {self.measure}, only with {both}; remove it")
 
     def _annotation_errors(self) -> Iterator[ConfigIssue]:
-        """Yield what is wrong with annotations that mean something to receivers."""
+        """Yield errors of the annotations that receivers interpret."""
         summary, runbook = (self.annotations.get(name) for name in ("summary", "runbook_url"))
         if summary is not None and not summary.strip():
-            message = 'is empty: it is the title of a page; write one such as "{canary}: {bad} of {total} runs failed"'
+            example = "{canary}: {bad} of {total} runs failed"
+            message = f'is empty, but it is the title of notifications; write one such as "{example}"'
             yield ConfigIssue(("annotations", "summary"), message)
         if runbook is not None and not _is_url(runbook):
             message = "must be an http:// or https:// address, such as https://example.com/runbooks/{alert}"
             yield ConfigIssue(("annotations", "runbook_url"), message)
 
     def applies_to(self, canary: Canary) -> bool:
-        """Tell whether this rule looks at ``canary``."""
+        """Return whether this rule watches ``canary``."""
         return self.enabled and all_match(self.match, canary.label_set())
 
     def selects_blame(self, blame: Blame) -> bool:
-        """Tell whether faults blamed so are bad samples for this rule."""
+        """Return whether faults with this blame are bad samples for this rule."""
         return self.measure in _MEASURES_WITH_BLAME and blame in self.blame

@@ -14,27 +14,27 @@ from support.alerting.builders import alerts
 
 YEAR = 365 * 86400.0
 THREE = Cusum(step=3, threshold=6)
-"""A small one: two failures in a row fire, each of them is made up for by three good runs."""
+"""A small CUSUM: two failures in a row fire, and three good runs cancel out a failure."""
 
 
 def spike(**config: Any) -> Spike:
-    """Read a ``spike`` from its configuration."""
+    """Parse a ``spike`` detector from its configuration."""
     return Spike.model_validate({"type": "spike", **config})
 
 
 def canary(every: float) -> Canary:
-    """Describe a canary that runs each ``every`` seconds."""
+    """Return a canary that runs every ``every`` seconds."""
     return Canary(name="chat", target="t", provider="p", interval=every)
 
 
 def sums(cusum: Cusum, samples: str, state: object = None, *, firing: bool = False) -> str:
     """Feed samples (``x`` bad, ``.`` good); return the sum after each, marked with ``!`` while it fires."""
-    said = []
+    marked = []
     for number, sample in enumerate(samples):
-        verdict = cusum.feed(state, bad=sample == "x", at=1000.0 + 30 * number, firing=firing)
-        state, firing = verdict.state, verdict.is_firing
-        said.append(f"{verdict.state.sum}{'!' if firing else ''}")
-    return " ".join(said)
+        result = cusum.feed(state, bad=sample == "x", at=1000.0 + 30 * number, firing=firing)
+        state, firing = result.state, result.is_firing
+        marked.append(f"{result.state.sum}{'!' if firing else ''}")
+    return " ".join(marked)
 
 
 @pytest.mark.parametrize(
@@ -48,50 +48,50 @@ def sums(cusum: Cusum, samples: str, state: object = None, *, firing: bool = Fal
         ("xx....x......", "3 6! 5! 4! 3! 2! 5! 4! 3! 2! 1! 0 0"),
     ],
 )
-def test_a_spike_adds_up_fires_at_its_threshold_and_resolves_at_zero(samples: str, expected: str) -> None:
-    """Capped, so that a long outage resolves as fast as a short one; a failure on the way back takes its time again."""
+def test_the_sum_fires_at_its_threshold_and_resolves_at_zero(samples: str, expected: str) -> None:
+    """The sum is capped at the threshold, and a failure while it falls adds its step again."""
     assert expected == sums(THREE, samples)
 
 
-def test_a_steady_partial_outage_pages_once() -> None:
-    """At a third of errors for a day it fires, and goes on to."""
-    said = sums(spike(normal="2%", spike="30%").for_canary(canary(30)), "x.." * 960).split()
-    fires = ["!" in one for one in said]
+def test_a_steady_partial_outage_fires_once() -> None:
+    """At a constant error rate of one third it fires once and keeps firing for a day."""
+    marked = sums(spike(normal="2%", spike="30%").for_canary(canary(30)), "x.." * 960).split()
+    fires = ["!" in one for one in marked]
     assert [False, True] == [fires for fires, _ in groupby(fires)]
 
 
-def test_the_tally_counts_since_the_sum_left_zero() -> None:
-    """What a page says: so many of the runs since the first failure, and since when."""
+def test_failure_counts_start_when_the_sum_leaves_zero() -> None:
+    """The failure counts include the samples since the first failure, with its time."""
     state: object = None
     for number, bad in enumerate([False, True, False, True, True]):
-        verdict = THREE.feed(state, bad=bad, at=100.0 * number, firing=False)
-        state = verdict.state
-    assert (verdict.is_firing, verdict.counts) == (True, (3, 4, 100.0))
+        result = THREE.feed(state, bad=bad, at=100.0 * number, firing=False)
+        state = result.state
+    assert (result.is_firing, result.counts) == (True, (3, 4, 100.0))
 
 
-def test_the_end_of_a_spike_says_what_it_has_seen() -> None:
-    """The run that resolves it still counts, and then nothing is remembered."""
+def test_the_resolve_reason_counts_the_resolving_run() -> None:
+    """The run that resolves the alert is counted in the resolve reason, and then the state is empty."""
     state = SpikeState(sum=1, threshold=6, bad=2, total=7, since=50.0)
-    verdict = THREE.feed(state, bad=False, at=500.0, firing=True)
-    assert (verdict.is_firing, verdict.state) == (False, SpikeState())
-    assert verdict.counts.resolve_reason == "recovered: 6 of the last 8 runs were good"
+    result = THREE.feed(state, bad=False, at=500.0, firing=True)
+    assert (result.is_firing, result.state) == (False, SpikeState())
+    assert result.counts.resolve_reason == "recovered: 6 of the last 8 runs were good"
 
 
-def test_at_rest_nothing_is_written() -> None:
-    """The same value again: the state of most canaries at most times."""
-    verdict = THREE.feed(None, bad=False, at=5.0, firing=False)
-    assert verdict.state == THREE.feed(verdict.state, bad=False, at=6.0, firing=False).state == SpikeState()
+def test_the_state_at_zero_stays_equal() -> None:
+    """A good sample at a sum of zero leaves an equal state, so that nothing is written."""
+    result = THREE.feed(None, bad=False, at=5.0, firing=False)
+    assert result.state == THREE.feed(result.state, bad=False, at=6.0, firing=False).state == SpikeState()
 
 
-def test_a_clock_that_was_set_back_changes_no_sum() -> None:
-    """It has no time in it; ``since`` is never later than now."""
+def test_a_clock_step_back_does_not_change_the_sum() -> None:
+    """The sum does not depend on time, and ``since`` is never later than the current sample."""
     state = THREE.feed(None, bad=True, at=10_000.0, firing=False).state
-    verdict = THREE.feed(state, bad=True, at=400.0, firing=False)
-    assert (verdict.is_firing, verdict.counts) == (True, (2, 2, 400.0))
+    result = THREE.feed(state, bad=True, at=400.0, firing=False)
+    assert (result.is_firing, result.counts) == (True, (2, 2, 400.0))
 
 
-def test_another_threshold_keeps_the_evidence() -> None:
-    """An edited rule scales the sum; what fires still needs good runs, and what does not is not fired by the edit."""
+def test_the_sum_is_scaled_to_a_new_threshold() -> None:
+    """An edited rule scales the sum: a firing alert still needs good runs, and the edit itself fires nothing."""
     half = SpikeState(sum=3, threshold=6, bad=1, total=1, since=1.0)
     full = SpikeState(sum=6, threshold=6, bad=2, total=2, since=1.0)
     twelve = Cusum(step=5, threshold=12)
@@ -100,25 +100,25 @@ def test_another_threshold_keeps_the_evidence() -> None:
     assert sums(Cusum(step=1, threshold=4), ".", SpikeState(sum=11, threshold=12, bad=3, total=3)) == "2"
 
 
-def test_the_state_of_another_detector_starts_it_afresh() -> None:
-    """At zero; while it fires nobody knows how bad it is, and it takes all the good runs that there can be."""
+def test_the_state_of_another_detector_is_discarded() -> None:
+    """With the state of another detector the sum starts at zero, or at the threshold while the alert fires."""
     former = Consecutive(type="consecutive").feed(None, bad=True, at=0.0, firing=False).state
     assert sums(THREE, "x", former) == "3"
     assert sums(THREE, "......", former, firing=True) == "5! 4! 3! 2! 1! 0"
 
 
 @given(samples=st.text("x.", max_size=60))
-def test_a_spike_goes_on_from_what_was_stored(samples: str) -> None:
-    """Written and read after every sample it says the same; bad never resolves, good never fires."""
-    state, kept, firing = None, None, False
+def test_the_sum_continues_from_its_stored_state(samples: str) -> None:
+    """A state encoded and decoded after every sample gives equal results; bad never resolves, good never fires."""
+    state, stored, firing = None, None, False
     for number, sample in enumerate(samples):
         now = {"bad": sample == "x", "at": 30.0 * number, "firing": firing}
-        verdict = THREE.feed(state, **now)
-        assert verdict == THREE.feed(kept, **now)
-        assert 0 <= verdict.state.sum <= THREE.threshold
-        assert verdict.is_firing == firing or verdict.is_firing == (sample == "x")
-        state, firing = verdict.state, verdict.is_firing
-        kept = msgspec.json.decode(msgspec.json.encode(state), type=DetectorState)
+        result = THREE.feed(state, **now)
+        assert result == THREE.feed(stored, **now)
+        assert 0 <= result.state.sum <= THREE.threshold
+        assert result.is_firing == firing or result.is_firing == (sample == "x")
+        state, firing = result.state, result.is_firing
+        stored = msgspec.json.decode(msgspec.json.encode(state), type=DetectorState)
 
 
 @pytest.mark.parametrize(
@@ -131,19 +131,19 @@ def test_a_spike_goes_on_from_what_was_stored(samples: str) -> None:
         ({"normal": "1%", "spike": "10%"}, 60, Cusum(step=24, threshold=102)),
     ],
 )
-def test_the_threshold_follows_from_the_promise_and_the_interval(
+def test_the_threshold_is_the_lowest_that_satisfies_false_pages(
     config: dict[str, Any], every: float, expected: Cusum
 ) -> None:
-    """It is the lowest that keeps it: one less would break it."""
-    asked = spike(**config)
-    cusum = asked.for_canary(canary(every))
+    """The threshold satisfies ``false_pages`` at the interval of the canary, and a threshold lower by 1 does not."""
+    detector = spike(**config)
+    cusum = detector.for_canary(canary(every))
     assert expected == cusum
-    assert runs_to_fire(*cusum, asked.normal) * every >= asked.false_pages.mean_interval
-    assert runs_to_fire(cusum.step, cusum.threshold - 1, asked.normal) * every < asked.false_pages.mean_interval
+    assert runs_to_fire(*cusum, detector.normal) * every >= detector.false_pages.mean_interval
+    assert runs_to_fire(cusum.step, cusum.threshold - 1, detector.normal) * every < detector.false_pages.mean_interval
 
 
-def test_a_known_threshold() -> None:
-    """At h = 12 (36 good runs), 2 % and a run each 30 s: some 600 days between false pages."""
+def test_the_run_length_of_a_known_threshold() -> None:
+    """At h = 12 (36 good runs), 2 % errors and a run every 30 s, false alerts are about 610 days apart."""
     assert 610 == pytest.approx(runs_to_fire(8, 36, 0.02) * 30 / 86400, abs=1)
     assert 5 == runs_to_fire(8, 36, 1)
 
@@ -151,8 +151,8 @@ def test_a_known_threshold() -> None:
 @pytest.mark.parametrize(
     ("step", "threshold", "rate"), [(3, 7, 0.1), (1, 4, 0.3), (5, 5, 0.2), (2, 9, 0.6), (8, 3, 0.5)]
 )
-def test_the_chain_is_solved_as_a_textbook_would(step: int, threshold: int, rate: float) -> None:
-    """Against Gauss on the plain equations, one for each value of the sum."""
+def test_run_lengths_equal_the_solution_of_the_markov_chain(step: int, threshold: int, rate: float) -> None:
+    """The run lengths equal those of Gaussian elimination on the equations of all values of the sum."""
     stay = range(threshold)
     up = [[0.0] * threshold for _ in stay]
     for at in stay:
@@ -169,7 +169,7 @@ def test_the_chain_is_solved_as_a_textbook_would(step: int, threshold: int, rate
 
 
 def solve(chain: list[list[float]]) -> list[float]:
-    """Return the mean number of steps until a chain with these probabilities is left, from each of its states."""
+    """Return the mean number of steps to leave a chain with these probabilities, for each start state."""
     size = len(chain)
     rows = [[(i == j) - chain[i][j] for j in range(size)] + [1.0] for i in range(size)]
     for i in range(size):
@@ -183,7 +183,7 @@ def solve(chain: list[list[float]]) -> list[float]:
 
 
 @pytest.mark.parametrize(
-    ("written", "apart", "shown"),
+    ("text", "interval", "expected"),
     [
         ("1 per 365d", YEAR, "1 per 365d"),
         ("2 per month", 15 * 86400.0, "2 per 30d"),
@@ -192,10 +192,10 @@ def solve(chain: list[list[float]]) -> list[float]:
         ("1 per 12h", 43200.0, "1 per 12h"),
     ],
 )
-def test_false_pages_are_a_number_in_a_time(written: str, apart: float, shown: str) -> None:
-    """As a person says it."""
-    config = spike(false_pages=written)
-    assert (apart, shown) == (config.false_pages.mean_interval, config.model_dump()["false_pages"])
+def test_false_pages_are_parsed_as_a_number_per_time(text: str, interval: float, expected: str) -> None:
+    """``false_pages`` is parsed from text such as ``2 per month``, and written in a normal form."""
+    config = spike(false_pages=text)
+    assert (interval, expected) == (config.false_pages.mean_interval, config.model_dump()["false_pages"])
 
 
 @pytest.mark.parametrize(
@@ -203,32 +203,32 @@ def test_false_pages_are_a_number_in_a_time(written: str, apart: float, shown: s
     [
         ({"spike": "2%"}, "spike", "2% is not more than normal (2%)"),
         ({"normal": "40%"}, "spike", "30% is not more than normal (40%)"),
-        ({"spike": "100%"}, "spike", "a single good run disproves: write 90%"),
-        ({"normal": "60%", "spike": "80%"}, "spike", "80% is too near to normal (60%)"),
-        ({"normal": "0.001%", "spike": "0.002%"}, "spike", "too near to normal"),
+        ({"spike": "100%"}, "spike", "100% is too high: a single good run would rule it out; write 90%"),
+        ({"normal": "60%", "spike": "80%"}, "spike", "80% is too close to normal (60%)"),
+        ({"normal": "0.001%", "spike": "0.002%"}, "spike", "too close to normal"),
         ({"normal": 0}, "normal", "more than 0% and at most 100%"),
         ({"false_pages": "seldom"}, "false_pages", "write a number and a time, such as 1 per 365d"),
         ({"false_pages": 3}, "false_pages", "write a number and a time"),
-        ({"false_pages": "1 per fortnight"}, "false_pages", "'fortnight' is no time: write one such as 365d"),
-        ({"false_pages": "0 per 365d"}, "false_pages", "no detector is never wrong"),
+        ({"false_pages": "1 per fortnight"}, "false_pages", "'fortnight' is not a duration: write one such as 365d"),
+        ({"false_pages": "0 per 365d"}, "false_pages", "must be at least 1 false page"),
         ({"false_pages": "1 per 0s"}, "false_pages", "more than one false page per hour"),
         ({"false_pages": "9 per 1h"}, "false_pages", "more than one false page per hour"),
-        ({"false_pages": "1 per 99999d"}, "false_pages", "is no time"),
+        ({"false_pages": "1 per 99999d"}, "false_pages", "is not a duration"),
         ({"for": "1m"}, "for", "Extra inputs are not permitted"),
     ],
 )
-def test_what_is_no_spike_is_refused_at_its_key(config: dict[str, Any], path: str, message: str) -> None:
-    """Each with what would be right."""
+def test_an_invalid_configuration_is_reported_at_its_key(config: dict[str, Any], path: str, message: str) -> None:
+    """An invalid configuration is rejected at its key, with a message that says what to change."""
     with pytest.raises(ValidationError) as caught:
         spike(**config)
-    [problem] = caught.value.errors(include_input=False, include_url=False)
-    assert path == ".".join(map(str, problem["loc"]))
-    assert message in problem["msg"]
+    [error] = caught.value.errors(include_input=False, include_url=False)
+    assert path == ".".join(map(str, error["loc"]))
+    assert message in error["msg"]
 
 
-def test_a_promise_that_cannot_be_kept_is_refused_at_its_key() -> None:
-    """Two rates next to each other, and a page in ten years: no sum of a sane size tells them apart."""
+def test_false_pages_that_no_threshold_satisfies_are_reported_at_their_key() -> None:
+    """Two close rates with one false alert in ten years need a threshold over the maximum, which is an error."""
     rules = {"Spike": {"detector": {"type": "spike", "normal": "0.3%", "spike": "0.5%", "false_pages": "1 per 3650d"}}}
-    [misfit] = alerts(rules=rules).config_errors([canary(0.2)])
-    assert ("rules", "Spike", "detector", "false_pages") == misfit.path
-    assert "raise spike, or allow more" in misfit.message
+    [error] = alerts(rules=rules).config_errors([canary(0.2)])
+    assert ("rules", "Spike", "detector", "false_pages") == error.path
+    assert "raise spike, or allow more" in error.message

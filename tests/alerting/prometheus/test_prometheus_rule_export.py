@@ -75,7 +75,7 @@ def test_built_in_rules_about_the_daemon_are_exported() -> None:
     assert (
         'max by (receiver, job, namespace) (streamcanary_alert_active{alert="ReceiverFailing"}) == 1' == alert["expr"]
     )
-    assert "Notifications to {{ $labels.receiver }} do not arrive" == alert["annotations"]["summary"]
+    assert "Notifications to {{ $labels.receiver }} are not delivered" == alert["annotations"]["summary"]
 
 
 @pytest.mark.parametrize("blame", [[one] for one in Blame] + [["network", "provider"], list(Blame)], ids=str)

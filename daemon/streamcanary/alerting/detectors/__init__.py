@@ -1,9 +1,9 @@
-"""When a row of samples becomes an alert, and when it stops being one: one file a detector.
+"""Detectors decide from a series of samples when an alert fires and when it resolves. Each has its own module.
 
-A detector is a pydantic model (its configuration). ``for_canary`` makes it ready for one canary; what that returns
-has one pure method over a small state: ``feed(state, bad=, at=, firing=)``. It does not remember whether it fires:
-the open incident does, so that the two cannot disagree, and an edited rule can resolve an incident that its former
-self opened.
+A detector is a pydantic model: its configuration. ``for_canary`` returns the detector of one canary, which has one pure
+method over a small state: ``feed(state, bad=, at=, firing=)``. The state does not contain whether the detector fires:
+the open incident does, so that the two cannot disagree, and an edited rule can resolve an incident that was opened
+before the edit.
 """
 
 from typing import Annotated
@@ -18,13 +18,13 @@ from streamcanary.alerting.detectors.ratio import Ratio, RatioState
 from streamcanary.alerting.detectors.spike import Cusum, Spike, SpikeState
 
 SampleDetector = Ratio | Consecutive | BurnRate | Spike
-"""A detector that looks at samples, and not at their absence."""
+"""A detector that evaluates samples, as opposed to missing runs."""
 
 Detector = Annotated[SampleDetector | NoData, Field(discriminator="type")]
-"""Any detector, told apart by its ``type``."""
+"""Any detector, discriminated by its ``type``."""
 
 DetectorState = RatioState | ConsecutiveState | BurnRateState | SpikeState
-"""What any detector remembers, told apart by a ``type`` of the same spelling."""
+"""The state of any detector, tagged with the ``type`` of the detector."""
 
 __all__ = [
     "BurnRate",

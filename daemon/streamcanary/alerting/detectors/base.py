@@ -1,4 +1,4 @@
-"""What all detectors share: the configuration model, the interface for one canary, and the result of a sample."""
+"""Base types of detectors: the configuration model, the detector of one canary, and the result of a sample."""
 
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -11,7 +11,7 @@ State = TypeVar("State")
 
 
 class FailureCounts(NamedTuple):
-    """``bad`` of the last ``total`` samples were bad, the oldest seen at ``since`` (seconds since the epoch)."""
+    """The number of ``bad`` samples in the last ``total``, the oldest at ``since`` (seconds since the epoch)."""
 
     bad: int
     total: int
@@ -19,7 +19,7 @@ class FailureCounts(NamedTuple):
 
     @property
     def resolve_reason(self) -> str:
-        """What ended an outage, in words."""
+        """The resolve reason of an incident, as text."""
         if self.bad:
             return f"recovered: {self.total - self.bad} of the last {self.total} runs were good"
         return (
@@ -30,7 +30,7 @@ class FailureCounts(NamedTuple):
 
 
 class DetectorResult(NamedTuple, Generic[State]):
-    """The state after a sample, whether it fires now, and what was counted."""
+    """The state after a sample, whether the detector fires, and the failure counts."""
 
     state: State
     is_firing: bool
@@ -38,31 +38,32 @@ class DetectorResult(NamedTuple, Generic[State]):
 
 
 class CanaryDetector(Protocol):
-    """A detector made ready for one canary."""
+    """The detector of one canary."""
 
     @property
     def resolve_condition(self) -> str:
-        """What resolves it, in words."""
+        """What resolves the alert, as text."""
         ...
 
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[Any]:
-        """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
+        """Return the result after one more sample at ``at`` (seconds since the epoch), starting from ``state``.
 
-        Whatever is no state of this detector (``None``, or that of another one) starts it afresh. A sample that is bad
-        never ends the firing, and one that is good never begins it, unless the detector says so.
+        With ``None``, or the state of another detector, it starts from the beginning. ``firing`` is whether the alert
+        fires before the sample. A bad sample never resolves the alert, and a good sample never fires it, unless the
+        documentation of the detector says otherwise.
         """
         ...
 
 
 class BaseDetector(BaseModel):
-    """The configuration of a detector, and what it means for one canary."""
+    """The configuration of a detector, with checks against a canary."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     def config_error(self, canary: Canary) -> ConfigIssue | None:
-        """Return why it could never do for ``canary`` what it promises; the path is below the detector."""
+        """Return why the detector cannot work for ``canary``, or ``None``. The path is below the detector."""
         return None
 
     def config_warning(self, canary: Canary) -> str | None:
-        """Return what is no mistake for ``canary``, and may be meant otherwise."""
+        """Return a warning about a valid setting that is probably not intended for ``canary``, or ``None``."""
         return None

@@ -1,4 +1,4 @@
-"""``burn_rate``: the error budget of an objective is used up too fast."""
+"""The ``burn_rate`` detector: fires when the error budget of an objective is used up too fast."""
 
 from collections.abc import Iterator
 from typing import Annotated, Literal, Self
@@ -13,15 +13,15 @@ from streamcanary.model.config_types.duration import PositiveDuration, format_du
 from streamcanary.model.config_types.fraction import Fraction, format_fraction, min_count
 
 BUCKETS_PER_WINDOW = 60
-"""How many parts a window is kept in; it is exact to one of them."""
+"""Number of buckets of a window; its length is exact to one bucket."""
 
 _Window = Annotated[PositiveDuration, Field(ge=10, le=30 * 86400)]
 
 
 class BurnWindow(BaseModel):
-    """A pair of windows in seconds, and the burn ``rate`` that the errors of both must have reached.
+    """A ``long`` and a ``short`` window in seconds, and the burn ``rate`` at which they fire.
 
-    At a rate of 1 the budget lasts just as long as the time that the objective is about.
+    At a rate of 1 the error budget lasts exactly for the period of the objective.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -41,7 +41,7 @@ class BurnWindow(BaseModel):
 
 
 class Bucket(Struct, frozen=True, array_like=True):
-    """A part of a window: which (counted from the epoch), and how many samples in it were good and bad."""
+    """A bucket of a window: its number, counted from the epoch, and the number of good and bad samples in it."""
 
     number: int
     good: int
@@ -49,56 +49,57 @@ class Bucket(Struct, frozen=True, array_like=True):
 
 
 class Ring(Struct, frozen=True, array_like=True):
-    """A window of so many seconds, as the buckets that are not empty, oldest first."""
+    """A window of ``seconds`` as its non-empty buckets, oldest first."""
 
     seconds: float
     buckets: tuple[Bucket, ...] = ()
 
     @property
     def bucket_seconds(self) -> float:
-        """How long a bucket is, in seconds."""
+        """The length of a bucket in seconds."""
         return self.seconds / BUCKETS_PER_WINDOW
 
     @property
     def counts(self) -> tuple[int, int]:
-        """How many samples in it are bad, and how many there are."""
+        """The number of bad samples and of all samples in the window."""
         good = bad = 0
         for bucket in self.buckets:
             good, bad = good + bucket.good, bad + bucket.bad
         return bad, good + bad
 
     def add(self, *, bad: bool, at: float) -> "Ring":
-        """Return the ring with one more sample, seen ``at`` (seconds since the epoch), without what is too old then.
+        """Return the ring with one more sample at ``at`` (seconds since the epoch), without expired buckets.
 
-        Buckets that seem to come from later (the clock was set back) count as of now.
+        Buckets with a later time than ``at`` (the clock was set back) are merged into the current one.
         """
         number, buckets = int(at // self.bucket_seconds), self.buckets
-        good_now, bad_now, begin, end = int(not bad), int(bad), 0, len(buckets)
+        good, bad_count, begin, end = int(not bad), int(bad), 0, len(buckets)
         while end > 0 and buckets[end - 1].number >= number:
             end -= 1
-            good_now, bad_now = good_now + buckets[end].good, bad_now + buckets[end].bad
+            good, bad_count = good + buckets[end].good, bad_count + buckets[end].bad
         while begin < end and buckets[begin].number <= number - BUCKETS_PER_WINDOW:
             begin += 1
-        return Ring(self.seconds, (*buckets[begin:end], Bucket(number, good_now, bad_now)))
+        return Ring(self.seconds, (*buckets[begin:end], Bucket(number, good, bad_count)))
 
 
 class BurnRateState(Struct, frozen=True, kw_only=True, tag_field="type", tag="burn_rate", omit_defaults=True):
-    """One ring for each length of a window."""
+    """The state of a ``burn_rate`` detector: one ring for each length of a window."""
 
     rings: tuple[Ring, ...] = ()
 
 
 class BurnRate(BaseDetector):
-    """Fires when any of ``windows`` burns: in both its long and its short window the errors have reached its ``rate``.
+    """Fires when any of ``windows`` burns: the errors in both its long and its short window have reached its ``rate``.
 
-    That is so many times what the objective leaves: at an objective of 99 % a rate of 14.4 is 14.4 % of errors.
+    The rate is a multiple of the error budget: at an objective of 99 % a rate of 14.4 is 14.4 % of errors. The long
+    window must contain ``min_samples``.
 
-    The default windows are those that pages are advised for in *The Site Reliability Workbook*, chapter 5: 14.4 over
-    1 h and 5 m (2 % of a month's budget in an hour), and 6 over 6 h and 30 m. For tickets it advises 3 over 1 d and 2
-    h, and 1 over 3 d and 6 h. The long window must hold ``min_samples``.
+    The default windows are those that *The Site Reliability Workbook*, chapter 5, recommends for pages: 14.4 over 1 h
+    and 5 m (2 % of the budget of a month in one hour), and 6 over 6 h and 30 m. For tickets it recommends 3 over 1 d
+    and 2 h, and 1 over 3 d and 6 h.
 
-    Resolves on a good sample at which every *short* window is below *half* its rate, once the longest window holds
-    ``min_samples``. Windows are kept in 60 parts, so they are exact to a sixtieth, and the state is bounded.
+    Resolves on a good sample at which every *short* window is below *half* its rate, and the longest window contains
+    ``min_samples``. A window is stored as 60 buckets, so its length is exact to a sixtieth, and the state is bounded.
     """
 
     type: Literal["burn_rate"]
@@ -116,12 +117,12 @@ class BurnRate(BaseDetector):
 
     @property
     def error_budget(self) -> float:
-        """The part of runs that may fail."""
+        """The fraction of runs that may fail."""
         return round(1 - self.objective, 12)
 
     @property
     def resolve_condition(self) -> str:
-        """What resolves it, in words."""
+        """What resolves the alert, as text."""
         parts = (
             f"{format_fraction(window.rate * self.error_budget / 2)} of the last {format_duration(window.short)}"
             for window in self.windows
@@ -129,11 +130,11 @@ class BurnRate(BaseDetector):
         return f"a good run, with less than {' and '.join(parts)} bad"
 
     def for_canary(self, canary: Canary) -> Self:
-        """Return the detector as it is: it asks the same of every canary."""
+        """Return the detector itself: it is the same for every canary."""
         return self
 
     def config_error(self, canary: Canary) -> ConfigIssue | None:
-        """Return what is wrong if even the longest window is over before there are ``min_samples`` in it."""
+        """Return an error if even the longest window cannot contain ``min_samples``."""
         longest = max(window.long for window in self.windows)
         runs = canary.schedule.max_runs(longest)
         if runs >= self.min_samples:
@@ -145,19 +146,19 @@ class BurnRate(BaseDetector):
         )
 
     def config_warning(self, canary: Canary) -> str | None:
-        """Return which windows are over before there are ``min_samples`` in them, if others are not."""
-        short = [one for one in self.windows if canary.schedule.max_runs(one.long) < self.min_samples]
-        if not short:
+        """Return a warning if some of the windows cannot contain ``min_samples``."""
+        too_short = [window for window in self.windows if canary.schedule.max_runs(window.long) < self.min_samples]
+        if not too_short:
             return None
         described = " and ".join(
-            f"{canary.schedule.max_runs(one.long)} in {format_duration(one.long)}" for one in short
+            f"{canary.schedule.max_runs(window.long)} in {format_duration(window.long)}" for window in too_short
         )
         return f"{described}: fewer runs than min_samples ({self.min_samples}), so that only longer windows can fire"
 
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[BurnRateState]:
-        """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
+        """Return the result after one more sample at ``at`` (seconds since the epoch), starting from ``state``.
 
-        Whatever is no state of this detector starts it afresh; so does a window of a length that there was none of.
+        With the state of another detector it starts from the beginning; a window of a new length starts empty.
         """
         known = {ring.seconds: ring for ring in state.rings} if isinstance(state, BurnRateState) else {}
         rings = {}
@@ -165,9 +166,9 @@ class BurnRate(BaseDetector):
             rings[seconds] = known.get(seconds, Ring(seconds)).add(bad=bad, at=at)
         counts = {seconds: ring.counts for seconds, ring in rings.items()}
 
-        def reached(window: BurnWindow, seconds: float, part: float = 1.0) -> bool:
+        def reached(window: BurnWindow, seconds: float, fraction: float = 1.0) -> bool:
             count, total = counts[seconds]
-            return count >= min_count(min(part * window.rate * self.error_budget, 1.0), total)
+            return count >= min_count(min(fraction * window.rate * self.error_budget, 1.0), total)
 
         burning = [
             window

@@ -1,4 +1,4 @@
-"""``consecutive``: so many bad samples in a row."""
+"""The ``consecutive`` detector: fires at a number of bad samples in a row."""
 
 from typing import Annotated, Literal, Self
 
@@ -12,9 +12,9 @@ _Count = Annotated[int, Field(ge=1, le=1000)]
 
 
 class ConsecutiveState(Struct, frozen=True, kw_only=True, tag_field="type", tag="consecutive", omit_defaults=True):
-    """The run that is on: ``bad`` or ``good`` samples in a row, and when the run of bad ones began.
+    """The current series: the number of ``bad`` or ``good`` samples in a row, and the start of a bad series.
 
-    Neither count grows past what the detector asks for, so a steady state is the same value again and costs no write.
+    The counts stop at the limits of the detector, so a steady state stays the same value and is not written again.
     """
 
     bad: int = 0
@@ -27,7 +27,7 @@ class Consecutive(BaseDetector):
 
     ``resolve_after`` is ``failures`` unless set. A lower number resolves sooner and flaps more: at a steady 50 % of
     errors, "three to fire, one to resolve" pages about twice as often as "three, three".
-    Any good sample ends a run of bad ones and the reverse; neutral samples do neither.
+    A good sample ends a series of bad ones and the reverse; neutral samples do neither.
     """
 
     type: Literal["consecutive"]
@@ -36,28 +36,28 @@ class Consecutive(BaseDetector):
 
     @property
     def resolve_condition(self) -> str:
-        """What resolves it, in words."""
+        """What resolves the alert, as text."""
         return "one good run" if self.resolve_count == 1 else f"{self.resolve_count} good runs in a row"
 
     @property
     def resolve_count(self) -> int:
-        """How many good samples in a row resolve it."""
+        """The number of good samples in a row that resolve the alert."""
         return self.resolve_after or self.failures
 
     def for_canary(self, canary: Canary) -> Self:
-        """Return the detector as it is: it asks the same of every canary."""
+        """Return the detector itself: it is the same for every canary."""
         return self
 
     def config_warning(self, canary: Canary) -> str | None:
-        """Return what is to be said if a single failure fires."""
+        """Return a warning if a single failure fires."""
         if self.failures > 1:
             return None
         return "one failed run fires, and single failures are common; write failures: 2 or more"
 
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[ConsecutiveState]:
-        """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
+        """Return the result after one more sample at ``at`` (seconds since the epoch), starting from ``state``.
 
-        Whatever is no state of this detector (``None``, or that of another one) starts it afresh.
+        With ``None``, or the state of another detector, it starts from the beginning.
         """
         state = state if isinstance(state, ConsecutiveState) else ConsecutiveState()
         if bad:

@@ -1,14 +1,14 @@
-"""The Bernoulli CUSUM as a Markov chain: how many runs until it fires, and until it resolves.
+"""The average run length of the Bernoulli CUSUM as a Markov chain: the mean number of runs to fire and to resolve.
 
-The sum is a whole number from 0 to ``threshold``. A bad sample adds ``step`` to it, a good one takes 1 away, and it
-stays between the two ends. Page, *Continuous inspection schemes*, Biometrika 41 (1954), has the CUSUM and its average
-run length; Reynolds and Stoumbos, *A CUSUM chart for monitoring a proportion when inspecting continuously*, Journal
-of Quality Technology 31 (1999), the one of single samples, with the ratio of the two steps rounded to a whole number
-as it is here. So the chain is not an approximation of the detector: it is the detector.
+The sum is an integer from 0 to ``threshold``. A bad sample adds ``step`` to it, a good one subtracts 1, and it stays
+within these limits. Page, *Continuous inspection schemes*, Biometrika 41 (1954), defines the CUSUM and its average run
+length. Reynolds and Stoumbos, *A CUSUM chart for monitoring a proportion when inspecting continuously*, Journal of
+Quality Technology 31 (1999), define the one of single samples, with the ratio of the two steps rounded to an integer as
+here. The chain is therefore an exact model of the detector, not an approximation.
 
-The chain goes down by one at a time, so it is solved in one pass from the top: ``k`` below the threshold, a state is
-left upwards (it fires) with probability ``u``, else one state down, after ``c`` samples on average. Nothing is
-subtracted that is nearly equal, so the result is exact to the last digits however seldom it fires.
+The chain goes down by one at a time, so it is solved in one pass from the top: a state ``k`` below the threshold is
+left upwards (the detector fires) with probability ``u``, else to the next state down, after ``c`` samples on average.
+No nearly equal numbers are subtracted, so the result is numerically exact even for very rare alerts.
 """
 
 from collections.abc import Iterator
@@ -16,14 +16,14 @@ from itertools import islice
 
 
 def runs_to_fire_by_threshold(step: int, rate: float) -> Iterator[float]:
-    """Yield the mean number of samples from zero until the sum reaches 1, 2, 3 and so on, without end.
+    """Yield the mean number of samples from zero until the sum reaches 1, 2, 3 and so on, endlessly.
 
-    ``rate``, over 0 and up to 1, is the part of the samples that is bad, each independent of the others.
+    ``rate`` (over 0, up to 1) is the fraction of bad samples; samples are independent.
     """
     ups: list[float] = []
     counts: list[float] = []
     while True:
-        # after a bad sample: what remains until it has fired, or has come down again to where it was
+        # after a bad sample: the mean samples until it fires or returns to this state, and the probabilities
         count, stays, fires = 0.0, 1.0, 0.0
         if len(ups) < step:
             stays, fires = 0.0, 1.0
@@ -45,7 +45,7 @@ def runs_to_fire(step: int, threshold: int, rate: float) -> float:
 
 def runs_to_resolve(step: int, threshold: int, rate: float) -> float:
     """Return the mean number of samples from ``threshold`` down to zero, at an error rate of ``rate`` below 1."""
-    downs: list[float] = []  # to come down by one, from the threshold downwards
+    downs: list[float] = []  # mean samples to go down by one, from the threshold downwards
     for _ in range(threshold):
         downs.append((1 + rate * sum(downs[-step:])) / (1 - rate))
     return sum(downs)

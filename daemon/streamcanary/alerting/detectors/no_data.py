@@ -1,4 +1,4 @@
-"""``no_data``: a canary that should have been heard of was not."""
+"""The ``no_data`` detector: fires when scheduled runs of a canary report no result."""
 
 from typing import Annotated, Literal, Self
 
@@ -9,11 +9,11 @@ from streamcanary.model.canary import Canary
 
 
 class NoData(BaseDetector):
-    """Fires when ``runs`` runs that the canary's schedule asks for left no sample: good, bad or neutral.
+    """Fires when ``runs`` scheduled runs of a canary have no sample: neither good, bad nor neutral.
 
-    A run of which the probe itself broke, or that did not come about, is none; one that the budget forbade is not
-    missed. It starts to count anew when the daemon starts, when the clock jumps, and after a time in which the daemon
-    itself was asleep. It resolves with the first sample. No measure, limit or blame goes with it.
+    A run with an internal error of the probe and a run that did not start have no sample. A run that was skipped for
+    the budget is not missing. Counting starts again when the daemon starts, when the clock jumps, and after the
+    process was suspended. Resolves on the first sample. It takes no measure, limit or blame.
     """
 
     type: Literal["no_data"]
@@ -21,9 +21,9 @@ class NoData(BaseDetector):
 
     @property
     def resolve_condition(self) -> str:
-        """What resolves it, in words."""
-        return "one run that says something, good or bad"
+        """What resolves the alert, as text."""
+        return "a run with a result, good or bad"
 
     def for_canary(self, canary: Canary) -> Self:
-        """Return the detector as it is: it asks the same of every canary."""
+        """Return the detector itself: it is the same for every canary."""
         return self

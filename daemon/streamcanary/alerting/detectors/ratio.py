@@ -1,4 +1,4 @@
-"""``ratio``: too large a part of the samples in a window is bad."""
+"""The ``ratio`` detector: fires when the fraction of bad samples in a window is too high."""
 
 import math
 import re
@@ -20,14 +20,14 @@ from streamcanary.model.config_types.duration import Duration, format_duration, 
 from streamcanary.model.config_types.fraction import Fraction, format_fraction, min_count
 
 MAX_SAMPLES = 1000
-"""How many samples a window holds at most; in a fuller window the oldest go first."""
+"""The maximum number of samples in a window; the oldest are dropped first."""
 
 _RUNS = re.compile(r"\s*(\d{1,100})\s+runs?\s*")
 _UNITLESS = re.compile(r"\s*\d{1,100}(?:\.\d{1,100})?\s*")
 
 
 class Window(NamedTuple):
-    """How far back a ratio looks: a time in seconds, or a number of runs. One of the two is set."""
+    """The length of a window: a time in seconds, or a number of runs. Exactly one of the two is set."""
 
     seconds: float | None = None
     runs: int | None = None
@@ -42,17 +42,17 @@ def _parse_window(value: object) -> Window:
     if isinstance(value, str) and (written := _RUNS.fullmatch(value)):
         runs = int(written.group(1))
         if not 1 <= runs <= MAX_SAMPLES:
-            raise ValueError(f"a window is 1 to {MAX_SAMPLES} runs")
+            raise ValueError(f"must be 1 to {MAX_SAMPLES} runs")
         return Window(runs=runs)
     if type(value) in (int, float) or (isinstance(value, str) and _UNITLESS.fullmatch(value)):
-        shown = f"{value}".strip()[:12]
-        raise ValueError(f"is it runs or seconds? Write {shown} runs or {shown}s")
+        number = f"{value}".strip()[:12]
+        raise ValueError(f"unit is missing; write {number} runs or {number}s")
     try:
         seconds = parse_duration(value)
     except ValueError:
         raise ValueError("not a window: write a time such as 5m, or a number of runs such as 20 runs") from None
     if seconds == 0:
-        raise ValueError("a window is longer than zero")
+        raise ValueError("must be longer than zero")
     return Window(seconds=seconds)
 
 
@@ -82,11 +82,12 @@ class RatioState(Struct, frozen=True, kw_only=True, tag_field="type", tag="ratio
 class Ratio(BaseDetector):
     """Fires when at least ``threshold`` of the samples in the window are bad.
 
-    ``over`` is the window. There must be ``min_samples`` in it, or it says nothing. With ``for`` the ratio must have
-    been reached at every sample for so many seconds; it is judged when a sample arrives, not in between.
+    ``over`` is the window. It must contain ``min_samples``; with fewer, the detector neither fires nor resolves. With
+    ``for`` the threshold must be reached at every sample for that many seconds; it is evaluated when a sample arrives,
+    not in between.
 
-    Resolves on a good sample at which less than *half* the threshold is bad, again of at least ``min_samples``: an
-    error rate that hovers about the threshold pages once, not at every crossing.
+    Resolves on a good sample at which less than *half* the threshold is bad, again of at least ``min_samples``. An
+    error rate close to the threshold thus fires once, not at every crossing.
     """
 
     type: Literal["ratio"]
@@ -106,22 +107,22 @@ class Ratio(BaseDetector):
 
     @property
     def resolve_condition(self) -> str:
-        """What resolves it, in words."""
+        """What resolves the alert, as text."""
         return f"a good run, with less than {self.threshold * 50:g}% of the runs in the last {self.over} bad"
 
     def for_canary(self, canary: Canary) -> Self:
-        """Return the detector as it is: it asks the same of every canary."""
+        """Return the detector itself: it is the same for every canary."""
         return self
 
     def runs_per_window(self, interval: float) -> int:
-        """Return how many runs a full window holds, at one each ``interval`` seconds."""
+        """Return the number of runs in a full window, at one run every ``interval`` seconds."""
         if self.over.seconds is None:
             return self.over.runs or 1
-        # the last one, and those that are less than the window older
+        # the last run, and those that are older by less than the window
         return max(1, min(MAX_SAMPLES, math.ceil(self.over.seconds / interval - 1e-9)))
 
     def config_error(self, canary: Canary) -> ConfigIssue | None:
-        """Return what is wrong if the window is over before there are ``min_samples`` in it."""
+        """Return an error if the window cannot contain ``min_samples``."""
         seconds = self.over.seconds
         runs = self.over.runs or 1 if seconds is None else canary.schedule.max_runs(seconds)
         if runs >= self.min_samples:
@@ -133,13 +134,13 @@ class Ratio(BaseDetector):
         )
 
     def config_warning(self, canary: Canary) -> str | None:
-        """Return what is to be said if a single failure fires."""
+        """Return a warning if a single failure fires, or the window holds fewer runs than its length implies."""
         interval = canary.schedule.median_interval
         runs, threshold = self.runs_per_window(interval), format_fraction(self.threshold)
         if self.over.seconds is not None and self.over.seconds / interval > MAX_SAMPLES:
             return (
                 f"{canary.name} runs {self.over.seconds / interval:.0f} times in {self.over}, and a window holds "
-                f"{MAX_SAMPLES} at most: it looks back {format_duration(MAX_SAMPLES * interval)}; burn_rate looks further"
+                f"at most {MAX_SAMPLES}: it covers {format_duration(MAX_SAMPLES * interval)}; use burn_rate for longer"
             )
         if min_count(self.threshold, runs) == 1:
             return (
@@ -153,9 +154,9 @@ class Ratio(BaseDetector):
         return None
 
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[RatioState]:
-        """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
+        """Return the result after one more sample at ``at`` (seconds since the epoch), starting from ``state``.
 
-        Whatever is no state of this detector (``None``, or that of another one) starts it afresh.
+        With ``None``, or the state of another detector, it starts from the beginning.
         """
         state = state if isinstance(state, RatioState) else RatioState()
         samples = (*self._within(state.samples, at), WindowSample(at, bad))
@@ -164,7 +165,7 @@ class Ratio(BaseDetector):
         has_min_samples = len(samples) >= self.min_samples
         breached_since = None
         if has_min_samples and count >= min_count(self.threshold, len(samples)):
-            # after a clock step back it cannot have been reached later than now
+            # the clock may have been set back: the time is never later than now
             breached_since = at if state.breached_since is None else min(state.breached_since, at)
         if firing:
             firing = bad or not has_min_samples or count >= min_count(self.threshold / 2, len(samples))
@@ -179,7 +180,7 @@ class Ratio(BaseDetector):
     def _within(self, samples: tuple[WindowSample, ...], at: float) -> tuple[WindowSample, ...]:
         """Return the samples that are still in the window at ``at``.
 
-        Those that seem to come from later (the clock was set back) count as of now, and leave a window's length later.
+        Samples with a later time than ``at`` (the clock was set back) get the time ``at``.
         """
         if samples and samples[-1].at > at:
             samples = tuple(sample if sample.at <= at else WindowSample(at, sample.bad) for sample in samples)

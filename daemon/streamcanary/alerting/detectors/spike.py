@@ -1,4 +1,4 @@
-"""``spike``: the error rate has gone from one level to another, found as early as the promised silence allows."""
+"""The ``spike`` detector: a Bernoulli CUSUM that detects a change of the error rate at a limited false alarm rate."""
 
 import math
 import re
@@ -17,20 +17,20 @@ from streamcanary.model.config_types.fraction import Fraction, format_fraction
 
 _RATE = re.compile(r"\s*(\d{1,6})\s+per\s+(\S+)\s*")
 _UNITS = {"day": 86400.0, "week": 7 * 86400.0, "month": 30 * 86400.0, "year": 365 * 86400.0}
-_MIN_INTERVAL = 3600.0  # seconds between two false pages; who wants more of them wants no pages
+_MIN_INTERVAL = 3600.0  # seconds between two false alerts; more frequent ones would make the alert useless
 _MAX_STEP = 500
 _MAX_THRESHOLD = 5000
 
 
 class FalsePages(NamedTuple):
-    """How often a rule may page for nothing: ``pages`` times in ``per`` seconds."""
+    """The accepted rate of false alerts: ``pages`` in ``per`` seconds."""
 
     pages: int
     per: float
 
     @property
     def mean_interval(self) -> float:
-        """The mean time from one to the next, in seconds."""
+        """The mean time between two false alerts, in seconds."""
         return self.per / self.pages
 
     def __str__(self) -> str:
@@ -38,7 +38,7 @@ class FalsePages(NamedTuple):
 
 
 def _parse_false_pages(value: object) -> FalsePages:
-    """Return ``"1 per 365d"`` as a value; the time may also be a ``day``, ``week``, ``month`` or ``year``."""
+    """Parse a text such as ``1 per 365d``; the time may also be ``day``, ``week``, ``month`` or ``year``."""
     if isinstance(value, FalsePages):
         return value
     written = _RATE.fullmatch(value) if isinstance(value, str) else None
@@ -49,10 +49,10 @@ def _parse_false_pages(value: object) -> FalsePages:
         per = _UNITS[unit] if unit in _UNITS else parse_duration(unit)
     except ValueError:
         raise ValueError(
-            f"{unit!r} is no time: write one such as 365d, 12h, or day, week, month (30d), year (365d)"
+            f"{unit!r} is not a duration: write one such as 365d, 12h, or day, week, month (30d), year (365d)"
         ) from None
     if pages < 1:
-        raise ValueError("no detector is never wrong: write at least one, over a long time, such as 1 per 3650d")
+        raise ValueError("must be at least 1 false page: for fewer write a longer time, such as 1 per 3650d")
     if per / pages < _MIN_INTERVAL:
         raise ValueError("more than one false page per hour: write fewer, such as 1 per 30d")
     return FalsePages(pages, per)
@@ -68,10 +68,10 @@ FalsePagesText = Annotated[
 
 
 class SpikeState(Struct, frozen=True, kw_only=True, tag_field="type", tag="spike", omit_defaults=True):
-    """The sum, and the ``threshold`` that it is held against.
+    """The CUSUM ``sum`` and the ``threshold`` that it is compared with.
 
-    Since it last left zero, ``bad`` of ``total`` samples were bad, the first seen at ``since`` (seconds since the
-    epoch). At rest it is the same value again and costs no write.
+    ``bad`` and ``total`` count samples since the sum last left zero, the first of them at ``since`` (seconds since the
+    epoch). At a sum of zero the state stays the same value and is not written again.
     """
 
     sum: int = 0
@@ -82,22 +82,22 @@ class SpikeState(Struct, frozen=True, kw_only=True, tag_field="type", tag="spike
 
 
 class Cusum(NamedTuple):
-    """The sum for one canary: a bad sample adds ``step``, a good one takes 1 away; it fires at ``threshold``."""
+    """The CUSUM of one canary: a bad sample adds ``step``, a good one subtracts 1; it fires at ``threshold``."""
 
     step: int
     threshold: int
 
     @property
     def resolve_condition(self) -> str:
-        """What resolves it, in words."""
+        """What resolves the alert, as text."""
         return f"{self.threshold} good runs, and {self.step} more for each bad one between them"
 
     def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[SpikeState]:
-        """Return the verdict after one more sample, seen ``at`` (seconds since the epoch), on top of ``state``.
+        """Return the result after one more sample at ``at`` (seconds since the epoch), starting from ``state``.
 
-        The sum of another threshold (the rule was edited, or the canary's interval) is scaled to this one. Whatever
-        is no state of this detector starts it afresh: at zero, or, as nobody knows how bad it is, at the threshold if
-        it fires.
+        If the threshold has changed (another rule configuration or interval), the sum is scaled to the new one. With
+        ``None``, or the state of another detector, the sum starts at zero; if the alert fires, at the threshold, as the
+        severity is unknown.
         """
         state = self._rescaled(state, firing=firing)
         total = state.total + 1
@@ -130,17 +130,17 @@ class Cusum(NamedTuple):
 
 
 class Spike(BaseDetector):
-    """Fires when the samples say that the error rate is ``spike`` rather than ``normal``.
+    """Fires when the samples indicate that the error rate is ``spike`` rather than ``normal``.
 
-    It is the Bernoulli CUSUM (Page 1954; Reynolds and Stoumbos 1999): a bad sample adds the evidence that it is,
-    ln(spike / normal), a good one takes away what it says against it, ln((1 - normal) / (1 - spike)); the sum never
-    falls below zero. It fires when the sum reaches a threshold, is capped there, and resolves at zero, by a good
-    sample: a long outage resolves as fast as a short one, and a steady partial outage pages once. Of all detectors
-    with as few false pages this one is the quickest to see such a change.
+    It is the Bernoulli CUSUM (Page 1954; Reynolds and Stoumbos 1999). A bad sample adds the log-likelihood ratio
+    ln(spike / normal), a good sample subtracts ln((1 - normal) / (1 - spike)), and the sum never falls below zero. The
+    alert fires when the sum reaches a threshold, where it is capped, and resolves on a good sample at zero: a long
+    outage resolves as fast as a short one, and a steady partial outage fires once. No other detector with the same rate
+    of false alerts detects such a change sooner.
 
-    The threshold follows from ``false_pages`` and the interval of the canary: the lowest at which errors at the rate
-    ``normal``, independent of each other, page no more often than that. Both steps are in units of the good one, the
-    bad one rounded to a whole number of them, so that the sum is an integer and the promise is exact (see
+    The threshold is computed from ``false_pages`` and the interval of the canary: it is the lowest at which independent
+    errors at the rate ``normal`` fire no more often than ``false_pages``. Both steps are in units of the good one; the
+    bad one is rounded to an integer, so that the sum is an integer and the rate of false alerts is exact (see
     :mod:`streamcanary.alerting.detectors.cusum_run_length`).
     """
 
@@ -154,17 +154,17 @@ class Spike(BaseDetector):
         normal, spike = format_fraction(self.normal), format_fraction(self.spike)
         problem = None
         if self.spike <= self.normal:
-            problem = f"{spike} is not more than normal ({normal}): it could not tell the two apart"
+            problem = f"{spike} is not more than normal ({normal}); write a higher rate"
         elif self.spike == 1:
-            problem = "a spike in which all runs fail is one that a single good run disproves: write 90%, or less"
+            problem = "100% is too high: a single good run would rule it out; write 90%, or less"
         elif not self.normal < 1 / (self.step + 1) < self.spike or self.step > _MAX_STEP:
-            problem = f"{spike} is too near to normal ({normal}) to be told apart run by run; write a higher one"
+            problem = f"{spike} is too close to normal ({normal}) to be distinguished; write a higher rate"
         if problem:
             raise_config_errors(type(self).__name__, [ConfigIssue(("spike",), problem, conflicts_with=("normal",))])
         return self
 
     def config_error(self, canary: Canary) -> ConfigIssue | None:
-        """Return what is wrong if ``false_pages`` cannot be promised."""
+        """Return an error if no threshold satisfies ``false_pages``."""
         try:
             self.for_canary(canary)
         except ValueError as error:
@@ -175,30 +175,30 @@ class Spike(BaseDetector):
 
     @property
     def step(self) -> int:
-        """How many good samples make up for a bad one."""
+        """The number of good samples that cancel out a bad one."""
         up = math.log(self.spike / self.normal)
         down = math.log((1 - self.normal) / (1 - self.spike))
         return max(1, round(up / down))
 
     def for_canary(self, canary: Canary) -> Cusum:
-        """Return the detector with the threshold that ``canary`` needs.
+        """Return the CUSUM with the threshold for the interval of ``canary``.
 
         Raises:
-            ValueError: if ``false_pages`` cannot be promised; says what would be right.
+            ValueError: if no threshold satisfies ``false_pages``; the message says what to change.
         """
         return self.for_interval(canary.interval)
 
     def for_interval(self, interval: float) -> Cusum:
-        """Return the same for any canary that runs every ``interval`` seconds."""
+        """Return the CUSUM for a canary that runs every ``interval`` seconds. Raises as :meth:`for_canary` does."""
         return Cusum(self.step, _threshold(self.step, self.normal, self.false_pages.mean_interval / interval))
 
 
 @lru_cache(maxsize=1024)
 def _threshold(step: int, normal: float, runs: float) -> int:
-    """Return the lowest threshold that is reached no sooner than after ``runs`` runs on average."""
+    """Return the lowest threshold that is reached after at least ``runs`` runs on average."""
     for threshold, mean in enumerate(runs_to_fire_by_threshold(step, normal), 1):
         if mean >= runs:
             return threshold
         if threshold == _MAX_THRESHOLD:
             break
-    raise ValueError("normal and spike are too near to each other for so few false pages: raise spike, or allow more")
+    raise ValueError("normal and spike are too close for so few false pages: raise spike, or allow more")

@@ -80,7 +80,7 @@ class Bindings:
         )
 
     def key_for(self, rule: str, subject: str) -> str:
-        """Return the key of the incident of ``rule`` for ``subject``; a renamed rule or canary keeps its former name in it."""
+        """Return the key of the incident of ``rule`` for ``subject``. Former names are used for what was renamed."""
         configured = self._rules.get(rule)
         canary = None if rule in DAEMON_RULES else self.canaries.get(subject)
         key_name = (configured and configured.renamed_from) or rule

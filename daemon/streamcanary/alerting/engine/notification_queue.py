@@ -197,7 +197,7 @@ def finish_send(draft: Draft, id: str, result: DeliveryResult, jitter: float, no
 
 
 def backoff(attempts: int, jitter: float) -> float:
-    """Return the seconds from attempt ``attempts`` to the next: 1, 2, 4 … 60, less up to half by ``jitter`` (0 to 1)."""
+    """Return the seconds until the attempt after ``attempts``: 1, 2, 4 … 60, less up to half by ``jitter`` (0 to 1)."""
     delay = min(_MAX_BACKOFF, _BASE_BACKOFF * 2.0 ** min(attempts - 1, 16))
     return delay * (1 - jitter / 2)
 

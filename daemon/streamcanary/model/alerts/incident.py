@@ -1,4 +1,4 @@
-"""What is wrong, who is told of it, and whether they have been: the values of alerting that other rooms may read."""
+"""Incidents, groups and notifications: values of alerting that other packages read and store."""
 
 from enum import StrEnum
 
@@ -6,18 +6,18 @@ import msgspec
 from msgspec import Struct, field
 
 MAX_MEMBERS = 50
-"""How many incidents a notice spells out; of the others it gives the number."""
+"""The maximum number of incidents in a notification; the others are only counted."""
 
 
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What an incident was seen by, bounded so that it fits on a page.
+    """The evidence of an incident, bounded in size for notifications.
 
-    ``bad`` of the last ``total`` samples were bad, the first of them at ``since`` (seconds since the epoch). In
-    ``first_attempts`` of these runs the first attempt failed: before retries, where ``bad`` counts after them.
-    In ``rescued`` of the bad ones a fallback answered: whoever has that fallback is served.
-    ``faults`` and ``blames`` count by kind and by who can mend it. ``message`` is the last one, scrubbed, at most 300
-    characters. There are at most five ids of each sort, the newest last. ``diagnosis`` is what the preflight found
-    after the first failure, in words; empty if it found nothing, or none was made.
+    ``bad`` of the last ``total`` samples were bad, the first bad one at ``since`` (seconds since the epoch).
+    ``first_attempts`` counts the runs whose first attempt failed, before retries; ``bad`` counts after retries.
+    ``rescued`` counts the bad runs that a fallback answered: applications with that fallback are served.
+    ``faults`` and ``blames`` count faults by kind and by blame. ``message`` is the last one, scrubbed, at most 300
+    characters. There are at most five ids of each kind, the newest last. ``diagnosis`` is the result of the preflight
+    after the first failure, as text; empty if it found nothing or did not run.
     """
 
     bad: int = 0
@@ -36,11 +36,10 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
 class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One rule that fires for one subject. There is at most one open incident of a ``key``.
 
-    ``subject`` is the canary, or for a built-in alert the part of the daemon that it is about (``canary`` is ``None``
-    then). ``opened`` and ``resolved`` are seconds since the epoch, ``reason`` is a sentence that says why it is over,
-    ``resolves`` one that says what would end it. ``labels`` are those that the rule and the canary had at the
-    last start. ``evidence`` is that of its opening, brought up to date whenever it is told of. ``annotations`` are
-    templates.
+    ``subject`` is the canary, or for an alert about the daemon the part of the daemon (``canary`` is ``None`` then).
+    ``opened`` and ``resolved`` are seconds since the epoch. ``resolve_reason`` says why the incident has resolved,
+    ``resolve_condition`` what resolves it. ``labels`` are those of the rule and the canary at the last start.
+    ``evidence`` is that of the opening, updated with each notification. ``annotations`` are templates.
     """
 
     key: str
@@ -57,20 +56,21 @@ class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_firing(self) -> bool:
-        """Whether it is still open."""
+        """Whether it is open."""
         return self.resolved is None
 
 
 class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The unit of notification: incidents that are told of together, and to whom.
+    """The unit of notification: incidents that are sent in one notification, and their receivers.
 
-    ``labels`` are those that its members share. ``members`` are keys of incidents, in the order in which they came;
-    ``said`` are the members that receivers were last told are firing. ``receivers`` are names, kept while it is open,
-    as whoever was told that it fires is told that it is over, ``late`` those who are still to hear of it, once it is
-    not muted. ``flushed`` is when receivers were last told something, ``due`` when they will be told next if nothing
-    changes; ``None`` if never. ``updated`` tells that it was more than once, ``forgotten`` is a group that an earlier
-    store may have known, and that is called off once its members are seen to be well; ``doubted`` are receivers that
-    may know of it from before, whether or not they hear of its opening since. Times are seconds since the epoch.
+    ``labels`` are those that all members share. ``members`` are keys of incidents, in the order in which they were
+    added; ``notified_members`` are those that the last notification listed as firing. ``receivers`` are names; they
+    stay while the group is open, because a receiver that was notified must get the resolve. ``unnotified_receivers``
+    are late receivers: they are notified once the group is not muted. ``last_flush`` is the time of the last
+    notification, ``next_flush`` when the next one is due if nothing changes; ``None`` if there is none.
+    ``has_sent_update`` is whether there was more than one notification. ``is_reconciling`` marks a group that a lost
+    store may have opened: it is resolved once its members are healthy. ``possibly_notified`` are receivers that may
+    have the alert from before a data loss, even if they were not notified since. Times are seconds since the epoch.
     """
 
     key: str
@@ -89,11 +89,11 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def is_firing(self) -> bool:
-        """Whether it is still open."""
+        """Whether it is open."""
         return self.resolved is None and not self.is_reconciling
 
     def with_possibly_notified(self, receiver: str) -> "Group":
-        """Return it as one of which ``receiver`` may know, from an opening that it knows nothing of itself."""
+        """Return the group with ``receiver`` marked as possibly notified of an opening that is not stored here."""
         if self.is_firing:
             return msgspec.structs.replace(
                 self, possibly_notified=tuple(dict.fromkeys([*self.possibly_notified, receiver]))
@@ -104,36 +104,36 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Action(StrEnum):
-    """What a notice asks a receiver to do."""
+    """The kind of a notification."""
 
     TRIGGER = "trigger"
     """The group fires."""
     UPDATE = "update"
-    """It still fires, with other members, or for long."""
+    """The group still fires, with other members, or as a repeat."""
     RESOLVE = "resolve"
-    """It is over."""
+    """The group has resolved."""
 
 
 class NotificationState(StrEnum):
-    """How far a notice has come."""
+    """The delivery state of a notification."""
 
     PENDING = "pending"
     ACCEPTED = "accepted"
     PARKED = "parked"
-    """Refused; it is tried again at the next start, or once the receiver accepts something else: a resolve, and a
-    trigger of what still fires."""
+    """Refused. A resolve, and a trigger of a group that still fires, is sent again at the next start, or once the
+    receiver accepts another notification."""
 
 
 class Notification(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing to tell one edge receiver, and what became of it.
+    """A notification to one event receiver, with its delivery state: a row of the outbox.
 
-    ``id`` is the same for the same transition, however often it is told. ``opened`` is that of the group, ``labels``
-    are the group's, ``number`` orders notices by birth. ``members`` are the incidents as they were then, at most
-    :data:`MOST_MEMBERS` of ``total``, of which ``over`` no longer fire: a retry says what the first try said. ``tries``
-    counts the tries that were begun, ``refusals`` those that were certainly not taken; where the two are equal the
-    receiver knows nothing of it.
-    ``parked`` counts how often it was refused for good, ``held`` is until when the receiver asked to be left alone.
-    That, ``created``, ``last_try`` and ``next_try`` are seconds since the epoch.
+    ``id`` is the same for the same transition, however often it is sent. ``opened`` and ``labels`` are those of the
+    group, ``sequence`` orders notifications by creation. ``members`` are the incidents at that time, at most
+    :data:`MAX_MEMBERS` of ``member_count``, of which ``resolved_count`` have resolved: a retry sends the same content
+    as the first attempt. ``attempts`` counts attempts that were started, ``refusals`` those that were certainly not
+    received; if the two are equal, the receiver has received nothing. ``park_count`` counts how often it was parked,
+    ``not_before`` is the time before which the receiver asked for no notifications. That, ``created``, ``last_attempt``
+    and ``next_attempt`` are seconds since the epoch.
     """
 
     id: str
@@ -158,5 +158,5 @@ class Notification(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def was_never_received(self) -> bool:
-        """Whether the receiver certainly knows nothing of it."""
+        """Whether the receiver has certainly not received the notification."""
         return self.state is not NotificationState.ACCEPTED and self.attempts == self.refusals

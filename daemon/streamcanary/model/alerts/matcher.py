@@ -13,7 +13,7 @@ from pydantic_core import core_schema
 
 _MATCHER = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*)", re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
-_PIECE = re.compile(r'"(?:[^"\\]|\\.)*+["\\]?|[^",]+|,', re.DOTALL)  # what is quoted, what is not, and a comma
+_PIECE = re.compile(r'"(?:[^"\\]|\\.)*+["\\]?|[^",]+|,', re.DOTALL)  # a quoted part, an unquoted part, or a comma
 _ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
 
 
@@ -26,10 +26,10 @@ class Matcher(Struct, frozen=True):
 
     @classmethod
     def parse(cls, text: str) -> Self:
-        """Return the matcher that ``text`` spells.
+        """Return the matcher that is written as ``text``.
 
         Raises:
-            ValueError: if it is no matcher, or its regular expression is not valid.
+            ValueError: if it is not a matcher, or its regular expression is not valid.
         """
         whole = _MATCHER.fullmatch(text.strip())
         if whole is None:
@@ -38,10 +38,10 @@ class Matcher(Struct, frozen=True):
         if value.startswith('"'):
             quoted = _QUOTED.fullmatch(value)
             if quoted is None:
-                raise ValueError(f"the quotes of matcher {text!r} do not close")
+                raise ValueError(f"the quotes of matcher {text!r} are not closed")
             value = re.sub(r'\\[n"\\]', lambda escape: _ESCAPES[escape.group()], quoted.group(1))
         elif '"' in value or "," in value:
-            raise ValueError(f"put the value of matcher {text!r} in double quotes; one matcher an entry")
+            raise ValueError(f"put the value of matcher {text!r} in double quotes, and write one matcher per entry")
         if operator in ("=~", "!~"):
             try:
                 re.compile(value)
@@ -50,7 +50,7 @@ class Matcher(Struct, frozen=True):
         return cls(name, operator, value)
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Tell whether ``labels`` meet the condition; regular expressions match the whole value."""
+        """Return whether ``labels`` meet the condition. A regular expression must match the whole value."""
         actual = labels.get(self.name, "")
         if self.operator == "=":
             return actual == self.value
@@ -65,7 +65,7 @@ class Matcher(Struct, frozen=True):
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Read a matcher from its text in a config model."""
+        """Return the schema that parses a matcher from text in a config model."""
         return core_schema.no_info_plain_validator_function(
             cls._from_config, serialization=core_schema.to_string_ser_schema()
         )
@@ -74,7 +74,7 @@ class Matcher(Struct, frozen=True):
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, object]:
-        """Describe a matcher to editors as text."""
+        """Return the JSON schema of a matcher: a string."""
         return {"type": "string", "examples": ['tier="prod"']}
 
     @classmethod
@@ -87,9 +87,10 @@ class Matcher(Struct, frozen=True):
 
 
 def split_braced(texts: object) -> object:
-    """Return a list of matchers with those apart that stand in braces, as in ``{tier="prod", team!="ml"}``.
+    """Split matchers in braces, such as ``{tier="prod", team!="ml"}``, in a list of matchers.
 
-    Alertmanager and PromQL write them so. Whatever is no list is returned as it is, and no matcher is parsed yet.
+    Alertmanager and PromQL write them this way. A value that is not a list is returned unchanged. Matchers are not
+    parsed here.
     """
     if isinstance(texts, str) and _is_braced(texts):
         texts = [texts]
@@ -103,7 +104,7 @@ def _is_braced(text: object) -> bool:
 
 
 def _split_braces(text: str) -> list[str]:
-    """Return the matchers between the braces of ``text``; a comma may follow the last one, too."""
+    """Return the matchers between the braces of ``text``. A trailing comma is allowed."""
     parts = [""]
     for piece in _PIECE.findall(text.strip()[1:-1]):
         if piece == ",":
@@ -115,9 +116,9 @@ def _split_braces(text: str) -> list[str]:
 
 
 Matchers = Annotated[tuple[Matcher, ...], BeforeValidator(split_braced)]
-"""A list of matchers in a config model: all of them must match, and none matches everything."""
+"""A list of matchers in a config model. All of them must match; an empty list matches everything."""
 
 
 def all_match(matchers: Iterable[Matcher], labels: Mapping[str, str]) -> bool:
-    """Tell whether every matcher matches; with none, everything does."""
+    """Return whether every matcher matches; true for an empty list."""
     return all(matcher.matches(labels) for matcher in matchers)

@@ -1,11 +1,11 @@
-"""One change to what the store keeps for alerting."""
+"""A change of one row of the alerting state in the store."""
 
 from typing import Literal
 
 from msgspec import Struct
 
 StateTable = Literal["detectors", "incidents", "groups", "notifications", "silences", "reachability"]
-"""What alerting remembers, each by a key of its own making."""
+"""Tables of the alerting state; each row has a key that alerting computes."""
 
 
 class RowChange(Struct, frozen=True):

@@ -1,4 +1,4 @@
-"""A silence: alerts that nobody wants to be told of for a while."""
+"""A silence: mutes matching alerts for a period of time."""
 
 from collections.abc import Mapping
 from functools import cached_property
@@ -9,10 +9,11 @@ from streamcanary.model.alerts.matcher import Matcher, all_match
 
 
 class Silence(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
-    """Alerts whose labels all of ``match`` match are not told of from ``starts`` to ``until``.
+    """Mutes the alerts that all matchers of ``match`` match, from ``starts`` to ``until``.
 
-    ``match`` are matchers in Alertmanager's syntax, at least one. Times are seconds since the epoch. ``by`` says who
-    made it, ``why`` for what reason. It mutes news only: who was told that an alert fires is told that it is over.
+    ``match`` are matchers in Alertmanager's syntax, at least one. Times are seconds since the epoch. ``by`` is the
+    author, ``why`` the reason. A silence does not mute a resolve: a receiver that was notified of an alert still gets
+    it.
     """
 
     id: str
@@ -23,9 +24,13 @@ class Silence(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
     why: str = ""
 
     def __post_init__(self) -> None:
-        """Refuse what would mute everything, or nothing for ever: a row that was written by a hand, mostly."""
+        """Reject a silence without matchers or with invalid ones, such as a row that was edited by hand.
+
+        Raises:
+            ValueError: if there is no matcher, or one is not valid.
+        """
         if not self.match:
-            raise ValueError("a silence needs a matcher at least")
+            raise ValueError("a silence needs at least one matcher")
         for text in self.match:
             Matcher.parse(text)
 
@@ -34,9 +39,9 @@ class Silence(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):
         return tuple(Matcher.parse(text) for text in self.match)
 
     def is_active(self, now: float) -> bool:
-        """Tell whether it is in force at ``now`` (seconds since the epoch)."""
+        """Return whether the silence is active at ``now`` (seconds since the epoch)."""
         return self.starts <= now < self.until
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Tell whether it is about an alert with ``labels``."""
+        """Return whether the silence matches an alert with ``labels``."""
         return all_match(self._matchers, labels)

@@ -1,4 +1,4 @@
-"""What there is to be seen of alerting: what fires, why nobody hears of it, and who has not heard."""
+"""The status snapshot of alerting: open incidents, why they are muted, and undelivered notifications."""
 
 from collections.abc import Mapping
 
@@ -8,10 +8,10 @@ from streamcanary.model.alerts.incident import Incident
 
 
 class OpenIncident(Struct, frozen=True, kw_only=True):
-    """An open incident, with its evidence as it is now.
+    """An open incident with its current evidence.
 
-    ``annotations`` are filled in. ``muted`` says why nobody is told of it for now, such as ``maintenance deploy`` or
-    ``TargetRejected explains it``; ``None`` if it is told of. ``silences`` are the ids of those that cover it.
+    ``annotations`` are rendered. ``muted_by`` says why the incident is muted, such as ``maintenance deploy`` or
+    ``inhibited by TargetRejected``; ``None`` if it is not. ``silenced_by`` are the ids of matching silences.
     """
 
     incident: Incident
@@ -21,13 +21,13 @@ class OpenIncident(Struct, frozen=True, kw_only=True):
 
 
 class UndeliveredNotification(Struct, frozen=True, kw_only=True):
-    """Something that ``receiver`` is to be told and has not accepted.
+    """A notification that ``receiver`` has not accepted.
 
-    ``action`` is that of the notice (``trigger``, ``update``, ``resolve``), or ``state`` for one that is told the state
-    of things; ``title`` says in a line what it is about. It was to be told ``since`` then, was tried ``tries`` times
-    (``None``: nobody counts), and is tried again at ``next_try``. If it is ``parked`` it was refused, and has to wait
-    for a start, or until the receiver takes something else. ``error`` is what the last try led to. Times are seconds
-    since the epoch.
+    ``action`` is that of the notification (``trigger``, ``update``, ``resolve``), or ``state`` for a state receiver.
+    ``title`` is its title in one line. It is pending since ``since``, had ``attempts`` attempts (``None``: not
+    counted), and the next one is at ``next_attempt``. ``is_parked`` means that it was refused, and waits for the next
+    start, or until the receiver accepts another notification. ``last_error`` is the error of the last attempt. Times
+    are seconds since the epoch.
     """
 
     receiver: str
@@ -41,7 +41,10 @@ class UndeliveredNotification(Struct, frozen=True, kw_only=True):
 
 
 class StatusSnapshot(Struct, frozen=True, kw_only=True):
-    """The oldest of ``firing`` open incidents, and of ``owed`` things that receivers are still to be told."""
+    """The oldest open incidents and undelivered notifications.
+
+    ``firing_count`` and ``undelivered_count`` count all of them, including those left out.
+    """
 
     incidents: tuple[OpenIncident, ...] = ()
     firing_count: int = 0
