@@ -89,7 +89,7 @@ async def test_an_answer_cut_at_its_token_limit_says_so(simulator: Simulator) ->
     """An unexpected answer that ended for length names the limit: it is the canary that asks for too few tokens."""
     outcome = await ask(simulator, "sim-length", expect={"equals": "something else"})
     assert outcome.fault is not None
-    assert True is ("cut at its token limit" in outcome.fault.message)
+    assert True is ("truncated at its token limit" in outcome.fault.message)
     assert Blame.CONTENT is outcome.fault.blame
 
 
@@ -130,7 +130,7 @@ async def test_a_broken_probe_is_not_a_broken_target(simulator: Simulator, caplo
     outcome = await ask(simulator, "sim-ok", watch=broken)
     assert (OutcomeKind.INTERNAL_ERROR, None, ()) == (outcome.kind, outcome.fault, outcome.attempts)
     assert "ZeroDivisionError: in our own code" == outcome.reason
-    assert "canary run broke" in caplog.text
+    assert "canary run failed internally" in caplog.text
 
 
 async def test_cancellation_leaves_nothing_open(simulator: Simulator) -> None:
@@ -245,16 +245,16 @@ async def test_responses_are_not_stored(simulator: Simulator) -> None:
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ({"request": {"no_such_argument": 1}}, "request.no_such_argument\n  is not known to the SDK"),
-        ({"request": {"max_output_tokens": 1}}, "request.max_output_tokens\n  is not known to the SDK"),
-        ({"request": {"stream": True}}, "request.stream\n  may not be set here"),
-        ({"request": {"extra_body": {"n": 2}}}, "request.extra_body.n\n  may not be set here"),
+        ({"request": {"no_such_argument": 1}}, "request.no_such_argument\n  is not a parameter of the SDK"),
+        ({"request": {"max_output_tokens": 1}}, "request.max_output_tokens\n  is not a parameter of the SDK"),
+        ({"request": {"stream": True}}, "request.stream\n  cannot be set here"),
+        ({"request": {"extra_body": {"n": 2}}}, "request.extra_body.n\n  cannot be set here"),
         ({"fallbacks": [{}]}, "needs either model"),
         ({"fallbacks": [{"model": "m", "non_streaming": True}]}, "needs either model"),
-        ({"fallbacks": [{"non_streaming": True, "target": "t"}]}, "leave target out"),
+        ({"fallbacks": [{"non_streaming": True, "target": "t"}]}, "remove target"),
         ({"timeouts": {"total": 10}}, "timeouts.total\n  10s must be shorter than every (10s)"),
-        ({"cron": "* * * * *", "every": 5}, "cron\n  goes without every: a canary has one schedule"),
-        ({"timezone": "Europe/Berlin", "every": 5}, "timezone\n  goes with cron; every is the same in each time zone"),
+        ({"cron": "* * * * *", "every": 5}, "cron\n  cannot be combined with every; remove one of them"),
+        ({"timezone": "Europe/Berlin", "every": 5}, "timezone\n  applies only to cron; remove it, or replace every with cron"),
         ({"cron": "0 9 * * 8"}, "cron\n  Value error, the field day-of-week takes 0 to 7 (0 and 7 are"),
         ({"cron": "0 9 * *"}, "cron\n  Value error, a cron expression has five fields"),
         ({"cron": "0 9 * * *", "timezone": "Berlin"}, "timezone\n  Value error, there is no time zone"),
@@ -262,9 +262,9 @@ async def test_responses_are_not_stored(simulator: Simulator) -> None:
             {"cron": "0,1 * * * *", "timeouts": {"total": 60}},
             "timeouts.total\n  1m must be shorter than the 1m between two runs of cron",
         ),
-        ({"labels": {"canary": "x"}}, "labels.canary\n  every canary has this label already"),
-        ({"labels": {"instance": "x"}}, "labels.instance\n  every alert has this label already"),
-        ({"expect": {"contains": "a", "regex": "b"}}, "takes one condition, not contains and regex"),
+        ({"labels": {"canary": "x"}}, "labels.canary\n  is a built-in label of canaries"),
+        ({"labels": {"instance": "x"}}, "labels.instance\n  is a built-in label of alerts"),
+        ({"expect": {"contains": "a", "regex": "b"}}, "takes only one condition, not contains and regex"),
         ({"expect": {"regex": "("}}, "not a regular expression"),
     ],
 )

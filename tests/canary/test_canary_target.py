@@ -5,8 +5,8 @@ from pydantic import ValidationError
 
 from streamcanary.canary.target import TargetSpec
 
-SCHEME = "must begin with http:// or https://, such as https://api.openai.com/v1"
-HOST = "names no host to ask; write it like https://api.openai.com/v1"
+SCHEME = "must start with http:// or https://, such as https://api.openai.com/v1"
+HOST = "has no host; write it like https://api.openai.com/v1"
 PORT = "must have a port from 1 to 65535, or none"
 
 
@@ -23,7 +23,7 @@ PORT = "must have a port from 1 to 65535, or none"
         ("http://api.example:0/v1", f"{PORT}, not 0"),
         ("http://api.example:port/v1", PORT),
         ("http://api.example:5up3rs3cr3t/v1", PORT),
-        ("http://user:5up3rs3cr3t@api.example/v1", "must not carry a user name or password; use api_key or headers"),
+        ("http://user:5up3rs3cr3t@api.example/v1", "must not contain a user name or password; use api_key or headers"),
     ],
 )
 def test_an_address_that_is_none(base_url: str, says: str) -> None:

@@ -40,7 +40,7 @@ def test_an_unknown_price_under_a_budget_is_refused(tmp_path: Path) -> None:
     text = SOUND.replace("gpt-4o-mini", "gpt-unheard-of").replace(
         "{model: gpt-4.1-mini}", "{model: llama, target: own}"
     )
-    needs = "its price is not known, and budget.usd_per_day needs one: set targets.{}.price to USD per million tokens "
+    needs = "has no known price, which budget.usd_per_day requires; set targets.{}.price to USD per million tokens "
     rest = "such as {input: 0.15, output: 0.60}, or to free"
     assert [
         f"7:12: canaries.chat.model: {needs.format('openai')}{rest}",
@@ -60,9 +60,9 @@ def test_a_price_can_be_set_from_outside(tmp_path: Path) -> None:
 def test_a_budget_that_no_run_fits_into_is_refused(tmp_path: Path) -> None:
     """It would stop everything at once."""
     text = SOUND.replace("usd_per_day: 5", "usd_per_day: 0.0001")
-    assert ["9:23: budget.usd_per_day: is less than one run of canary chat, which may cost 0.00016 USD"] == problems(
-        tmp_path, text
-    )
+    assert [
+        "9:23: budget.usd_per_day: is less than the cost of one run of canary chat (up to 0.00016 USD); raise it"
+    ] == problems(tmp_path, text)
 
 
 @pytest.mark.parametrize(
@@ -87,7 +87,11 @@ def test_a_budget_that_no_run_fits_into_is_refused(tmp_path: Path) -> None:
             "cron: 0 9 * * 8\n    model: gpt",
             "7:11: canaries.chat.cron: the field day-of-week takes 0 to 7",
         ),
-        ("model: gpt", "cron: 0 9 * * 1\n    every: 5s\n    model: gpt", "canaries.chat.cron: goes without every"),
+        (
+            "model: gpt",
+            "cron: 0 9 * * 1\n    every: 5s\n    model: gpt",
+            "canaries.chat.cron: cannot be combined with every",
+        ),
         (
             "model: gpt",
             "timezone: Berlin\n    model: gpt",

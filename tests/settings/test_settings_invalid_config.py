@@ -18,7 +18,7 @@ DOLLAR = "contains ${ without a valid variable reference; write ${NAME} or ${NAM
 LABEL_NAME = "must be letters, digits and '_', not beginning with a digit, at most 128 characters"
 HEADER_NAME = "not the name of a header: letters, digits and !#$%&'*+-.^_`|~, at most 128 characters"
 HEADER_VALUE = "cannot stand in a header: it is one line of printable ASCII characters"
-NO_QUERY = "must end with its path: the client adds its own after it, so no ? and no #"
+NO_QUERY = "must not contain ? or #: the client appends to the path"
 SECRET = "a secret is text, or the path of its file: {file: PATH}"
 NO_SECRET_FILE = f"cannot read the secret file {FIXTURES}/no-such-file: No such file or directory"
 
@@ -96,7 +96,7 @@ MESSAGES = {
         ":7:5: canaries.chat.model: is empty; give it a value, or leave the key out",
         ":8:5: canaries.chat.labels: must be a map of keys and values, not a list",
         ":9:16: canaries.chat.fallbacks: must be a list, not text",
-        ":10:5: canaries.chat.expect: takes one condition, not contains and equals",
+        ":10:5: canaries.chat.expect: takes only one condition, not contains and equals",
         ":11:3: canaries.mini.model: is required, and missing",
         ":12:1: store: is empty; give it a value, or leave the key out",
         ":13:13: web.port: must be less than or equal to 65535",
@@ -114,8 +114,8 @@ MESSAGES = {
         ":9:29: targets.unnamed.api_key.file: must be the path of a file",
     ],
     "invalid-urls-and-headers": [
-        ":2:36: targets.space.base_url: must have no space or control character in it",
-        ":3:37: targets.inside.base_url: must have no space or control character in it",
+        ":2:36: targets.space.base_url: must not contain a space or control character",
+        ":3:37: targets.inside.base_url: must not contain a space or control character",
         f":4:36: targets.query.base_url: {NO_QUERY}",
         f":5:36: targets.empty.base_url: {NO_QUERY}",
         f":6:39: targets.fragment.base_url: {NO_QUERY}",
@@ -137,10 +137,10 @@ MESSAGES = {
     "labels": [
         f":8:7: canaries.chat.labels.1st: {LABEL_NAME}",
         f":9:7: canaries.chat.labels.team-name: {LABEL_NAME}",
-        ":13:24: canaries.mini.labels.instance: every alert has this label already; choose another name",
-        ":13:38: canaries.mini.labels.alertname: every alert has this label already; choose another name",
-        ":13:48: canaries.mini.labels.alert: every alert has this label already; choose another name",
-        ":13:61: canaries.mini.labels.provider: every canary has this label already; choose another name",
+        ":13:24: canaries.mini.labels.instance: is a built-in label of alerts; choose another name",
+        ":13:38: canaries.mini.labels.alertname: is a built-in label of alerts; choose another name",
+        ":13:48: canaries.mini.labels.alert: is a built-in label of alerts; choose another name",
+        ":13:61: canaries.mini.labels.provider: is a built-in label of canaries; choose another name",
         f":17:16: alerts.rules.Failing.labels.team name: {LABEL_NAME}",
         f":18:21: alerts.rules.Failing.annotations.run-book: {LABEL_NAME}",
     ],

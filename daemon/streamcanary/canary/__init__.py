@@ -1,1 +1,1 @@
-"""Scheduled canary runs: what to ask, when, and what became of it."""
+"""Scheduled canary runs: configuration, schedule, execution and outcomes."""

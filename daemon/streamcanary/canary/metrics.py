@@ -1,4 +1,4 @@
-"""What the canaries measure of themselves, through the OpenTelemetry API."""
+"""Metrics of canary runs, recorded through the OpenTelemetry API."""
 
 from opentelemetry import metrics
 from opentelemetry.context import Context
@@ -13,7 +13,7 @@ _SUCCESSFUL = frozenset({OutcomeKind.OK, OutcomeKind.SLOW})
 
 
 class CanaryMetrics:
-    """Counters and gauges of runs; one set serves all canaries."""
+    """The counters, gauges and histogram of runs, shared by all canaries."""
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
@@ -38,7 +38,7 @@ class CanaryMetrics:
         )
 
     def initialize_series(self, canary: Canary) -> None:
-        """Start the counters of ``canary`` at zero: where a series begins at one, the first error shows no increase."""
+        """Create the series of ``canary`` at 0: ``increase()`` misses the first error of a series that starts at 1."""
         labels = _labels(canary)
         for kind in OutcomeKind:
             self._runs.add(0, {**labels, names.OUTCOME: kind.value})
@@ -47,7 +47,7 @@ class CanaryMetrics:
         self._info.set(1, {**canary.labels, **labels})
 
     def record_run(self, canary: Canary, outcome: Outcome, context: Context) -> None:
-        """Count a run that has ended."""
+        """Record a finished run."""
         labels = _labels(canary)
         result = {**labels, names.OUTCOME: outcome.kind.value}
         if outcome.fault is not None:
@@ -61,18 +61,18 @@ class CanaryMetrics:
             self._last_success.set(self._clock.time(), labels)
 
     def record_spend(self, canary: Canary, spend: Spend, context: Context, *, is_priced: bool) -> None:
-        """Count what a run used, and what it cost, if all prices are known."""
+        """Record the tokens of a run, and its cost in USD if all prices are known."""
         if not spend.requests:
             return
-        of_input, of_output = ({**_labels(canary), names.TYPE: kind} for kind in ("input", "output"))
-        self._tokens.add(spend.input_tokens, of_input, context)
-        self._tokens.add(spend.output_tokens, of_output, context)
+        input_labels, output_labels = ({**_labels(canary), names.TYPE: kind} for kind in ("input", "output"))
+        self._tokens.add(spend.input_tokens, input_labels, context)
+        self._tokens.add(spend.output_tokens, output_labels, context)
         if is_priced:
-            self._spend.add(spend.input_usd, of_input, context)
-            self._spend.add(spend.output_usd, of_output, context)
+            self._spend.add(spend.input_usd, input_labels, context)
+            self._spend.add(spend.output_usd, output_labels, context)
 
     def record_missed(self, canary: Canary, reason: str, count: int = 1) -> None:
-        """Count runs that were due and did not happen: ``late``, ``overlap``, ``budget`` or ``shutdown``."""
+        """Record runs that were due but not made: ``late``, ``overlap``, ``budget`` or ``shutdown``."""
         self._missed.add(count, {**_labels(canary), names.REASON: reason})
 
 

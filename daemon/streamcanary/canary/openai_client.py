@@ -1,4 +1,4 @@
-"""From a target of the configuration to the SDK's client for it."""
+"""Creates the SDK's client for a target of the configuration."""
 
 import ssl
 from collections.abc import Collection, Iterator, Mapping
@@ -13,9 +13,9 @@ from streamcanary.transport.tls import create_tls_context
 
 
 class TargetHeaders(Mapping[str, str]):
-    """The headers of a target as they are now. The SDK copies them into each request that it makes.
+    """The current headers of a target, which the SDK copies into each request.
 
-    Looking at one raises ``SecretUnreadable`` if its file cannot be read: then the request is not made.
+    Reading a header raises ``SecretUnreadable`` if its file cannot be read; the request is not sent then.
     """
 
     def __init__(self, headers: Mapping[str, Secret]) -> None:
@@ -32,7 +32,7 @@ class TargetHeaders(Mapping[str, str]):
 
 
 class TargetSecrets(Collection[str]):
-    """What must be kept out of messages, as it is now; a secret that cannot be read just now is sent to nobody."""
+    """The current secrets of a target, for redaction; unreadable ones are left out, as they are not sent either."""
 
     def __init__(self, headers: Mapping[str, Secret]) -> None:
         self._secrets = tuple(headers.values())
@@ -52,13 +52,13 @@ class TargetSecrets(Collection[str]):
 
 
 def open_client(target: TargetSpec) -> AsyncOpenAI:
-    """Return a client for ``target``; nothing is sent yet.
+    """Return a client for ``target``; this sends no request.
 
     A key or header from a file is read again when the file changes.
 
     Raises:
-        TrustUnusable: if a file of certificates cannot be used.
-        ProxyUnusable: if the environment names a proxy that cannot be used.
+        TlsFileError: if a certificate or key file cannot be used.
+        InvalidProxyUrl: if an environment variable has an invalid proxy URL.
     """
     key = target.key
 
@@ -75,7 +75,7 @@ def open_client(target: TargetSpec) -> AsyncOpenAI:
 
 
 def open_http_client(tls_context: ssl.SSLContext, proxy: Proxy | None) -> httpx2.AsyncClient:
-    """Return an HTTP client with the SDK's defaults that trusts ``trust`` and takes the way through ``proxy``."""
-    # The environment has been read by those who made the two: httpx2 must not come to another result.
+    """Return an HTTP client with the SDK's defaults, ``tls_context``, and ``proxy`` or a direct connection."""
+    # Both arguments reflect the environment already: httpx2 must not read it again with a different result.
     http_proxy = None if proxy is None else httpx2.Proxy(proxy.url, auth=proxy.auth)
     return DefaultAsyncHttpxClient(verify=tls_context, proxy=http_proxy, trust_env=False)

@@ -1,4 +1,4 @@
-"""One run of a canary: ask, judge the answer, and say what became of it."""
+"""Executes one run of a canary: sends the request, checks the response, and returns the outcome."""
 
 import asyncio
 import logging
@@ -31,27 +31,27 @@ from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.model.spend import Spend
 
 _log = logging.getLogger(__name__)
-_GRACE = 5.0  # seconds past its own total timeout after which a run is taken to hang in our own code
+_GRACE = 5.0  # seconds after the total timeout; a run that takes longer hangs in streamcanary itself
 
 
 class SpendRecorder(Protocol):
-    """Who keeps account of what runs use."""
+    """Records what runs use."""
 
     def record_retry(self) -> None:
-        """Take note of an attempt after the first of a run."""
+        """Record an attempt after the first of a run."""
         ...
 
     def record_spend(self, name: str, spend: Spend) -> None:
-        """Enter what a run of the canary ``name`` used; comes once for each run, whatever became of it."""
+        """Record what a run of the canary ``name`` used; called once for each run, with any outcome."""
         ...
 
 
 class CanaryRunner:
-    """Runs one canary, as often as it is called.
+    """Runs one canary each time it is called.
 
-    ``client`` is set up with the canary's routes, clocks and retries. ``prices`` are those of its own route and its
-    fallbacks; ``treasurer`` is told what each run used. ``watch`` is told of every event as it happens, and must not
-    block. ``seed`` makes the nonces repeatable in tests.
+    ``client`` has the canary's routes, timeouts and retry policy. ``prices`` are those of its primary route and its
+    fallbacks, in this order. ``spend_recorder`` records what each run used. ``on_event`` is called for every event when
+    it happens, and must not block. ``seed`` makes the nonces repeatable in tests.
     """
 
     def __init__(
@@ -79,7 +79,7 @@ class CanaryRunner:
         self._tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE)
 
     def open_stream(self) -> AsyncStream:
-        """Return a stream of the canary's question, not yet sent."""
+        """Return a stream for the canary's request, which is not sent yet."""
         nonce = f"{self._random.getrandbits(48):012x}"
         prompt = self._spec.prompt.replace("{nonce}", nonce)
         arguments: dict[str, Any] = {**self._spec.request, "model": self._spec.model}
@@ -90,9 +90,9 @@ class CanaryRunner:
         return self._client.stream(**arguments)
 
     async def __call__(self, scheduled: float) -> Outcome:
-        """Run once, and return the outcome; ``scheduled`` is when it was due, in seconds since the epoch.
+        """Run once and return the outcome; ``scheduled`` is the due time, in seconds since the epoch.
 
-        Never raises but for cancellation: what breaks in the probe itself is an ``internal_error``.
+        Raises nothing except for cancellation: an error in streamcanary itself becomes an ``internal_error``.
         """
         started = self._clock.time()
         started_monotonic = self._clock.monotonic()
@@ -113,7 +113,7 @@ class CanaryRunner:
             names.RUN_SCHEDULE_LAG: max(0.0, started - scheduled),
             names.SYNTHETIC_TYPE: "test",
         }
-        # An empty context: each run is a new root, whoever calls it.
+        # An empty context: each run is a new root span, also if the caller has a span.
         span = self._tracer.start_span(
             names.RUN_SPAN, Context(), SpanKind.INTERNAL, attributes, start_time=int(started * 1e9)
         )
@@ -156,24 +156,27 @@ class CanaryRunner:
         except StreamFailed as failure:
             return outcome_from_failure(outcome, failure, self._spec.model)
         except TimeoutError:
-            _log.error("canary run hangs", extra={"canary": self.canary.name, "seconds": total + _GRACE})
+            _log.error("canary run hung", extra={"canary": self.canary.name, "seconds": total + _GRACE})
             return msgspec.structs.replace(outcome, reason=f"the run did not end within {total + _GRACE:g} s")
-        except Exception as error:  # noqa: BLE001 - it becomes an internal_error outcome, counted and logged; the schedule goes on
-            _log.exception("canary run broke", extra={"canary": self.canary.name})
+        except Exception as error:  # noqa: BLE001 - it becomes an internal_error outcome and is logged; the schedule continues
+            _log.exception("canary run failed internally", extra={"canary": self.canary.name})
             return msgspec.structs.replace(outcome, reason=scrub(f"{type(error).__name__}: {error}", limit=200))
 
 
 def outcome_from_result(outcome: Outcome, result: StreamResult, spec: CanarySpec) -> Outcome:
-    """Return ``outcome`` as a whole answer makes it: as expected or not, by whom, and within the ``slo`` or not."""
+    """Return ``outcome`` for a complete response: its kind follows from the expectation, the route and the ``slo``."""
     fault = primary_fault(result.attempts, spec.model)
     kind = OutcomeKind.OK
     if mismatch := spec.expect.mismatch(result.text):
-        truncation_hint = "; the answer was cut at its token limit" if result.finish_reason == "length" else ""
-        message = f"the answer {scrub(mismatch, limit=200)}{truncation_hint}: {scrub(result.text or result.refusal, limit=200)!r}"
+        truncation_hint = "; the response was truncated at its token limit" if result.finish_reason == "length" else ""
+        message = (
+            f"the response {scrub(mismatch, limit=200)}{truncation_hint}: "
+            f"{scrub(result.text or result.refusal, limit=200)!r}"
+        )
         kind, fault = OutcomeKind.FAILED, make_fault(FaultKind.UNEXPECTED_ANSWER, Phase.END, message)
     elif result.degraded == "non_streaming" and result.attempts[-1].route == spec.model:
         kind = OutcomeKind.FAILED_OVER
-        message = "the server answered with one JSON body though a stream was asked for"
+        message = "the server sent one JSON body instead of a stream"
         fault = make_fault(FaultKind.NOT_A_STREAM, Phase.HEADERS, message)
     elif result.degraded is not None:
         kind = OutcomeKind.FAILED_OVER
@@ -197,29 +200,29 @@ def outcome_from_result(outcome: Outcome, result: StreamResult, spec: CanarySpec
 
 
 def outcome_from_failure(outcome: Outcome, failure: StreamFailed, primary_route: str) -> Outcome:
-    """Return ``outcome`` as a call that nothing answered makes it."""
+    """Return ``outcome`` for a call that failed on all routes."""
     fault = primary_fault(failure.attempts, primary_route) or failure.fault
     return msgspec.structs.replace(outcome, kind=OutcomeKind.FAILED, fault=fault, attempts=failure.attempts)
 
 
 def primary_fault(attempts: tuple[Attempt, ...], primary_route: str) -> Fault | None:
-    """Return the last fault on the canary's own route."""
+    """Return the last fault on the primary route, or ``None``."""
     return next(
         (attempt.fault for attempt in reversed(attempts) if attempt.fault and attempt.route == primary_route), None
     )
 
 
 def missed_slo(result: StreamResult, spec: CanarySpec) -> str | None:
-    """Return which objective an answer missed, or ``None``."""
+    """Return the objective that a response missed, with its value and limit, or ``None``."""
     slo = spec.slo
     measured = (
         ("first token", result.time_to_first_token, slo.first_token),
         ("longest gap", result.max_gap, slo.max_gap),
         ("duration", result.duration, slo.duration),
     )
-    for what, actual, limit in measured:
+    for label, actual, limit in measured:
         if actual is not None and limit is not None and actual > limit:
-            return f"{what} {actual:.2f} s, over the objective of {limit:g} s"
+            return f"{label} {actual:.2f} s, over the objective of {limit:g} s"
     return None
 
 
@@ -230,5 +233,5 @@ def _end_span(span: Span, outcome: Outcome, end: int) -> None:
     if outcome.kind is OutcomeKind.FAILED:
         span.set_status(Status(StatusCode.ERROR, str(outcome.fault)))
     elif outcome.kind is OutcomeKind.INTERNAL_ERROR:
-        span.set_status(Status(StatusCode.ERROR, outcome.reason or "the probe broke"))
+        span.set_status(Status(StatusCode.ERROR, outcome.reason or "internal error"))
     span.end(end)

@@ -1,4 +1,4 @@
-"""All canaries of a configuration, ready to run: a client and a retry budget for each target."""
+"""Creates the runners of all canaries, with one client and one retry budget per target."""
 
 from collections.abc import Callable, Mapping
 from typing import Self
@@ -21,10 +21,10 @@ from streamcanary.model.clock import Clock
 
 
 class CanaryRunners:
-    """The runs of all canaries, by name. A context manager: leaving it closes the connections.
+    """The runners of all canaries, by name. A context manager: leaving it closes the connections.
 
-    ``guard`` keeps account of what they use. ``watch`` is told of every event of every run as it happens, and must not
-    block.
+    ``spend_guard`` records what runs use. ``on_event`` is called for every event of every run when it happens, and must
+    not block.
     """
 
     def __init__(
@@ -48,7 +48,7 @@ class CanaryRunners:
 
     @property
     def canaries(self) -> tuple[Canary, ...]:
-        """What the other rooms may know of the canaries."""
+        """The canaries as values for the other packages."""
         return tuple(run.canary for run in self.by_name.values())
 
     async def __aenter__(self) -> Self:
@@ -72,7 +72,7 @@ class CanaryRunners:
             labels=labels,
             lenient=target.finish_reason == "lenient",
             secrets=TargetSecrets(target.headers),
-            breaker=None,  # a canary is what finds out that a route is back
+            breaker=None,  # canaries detect that a route has recovered, so they bypass the circuit breaker
             clock=self._clock,
         )
         return CanaryRunner(

@@ -1,7 +1,7 @@
-"""When canaries run: on a grid of epoch time, spread over their interval, or at the points of a cron expression.
+"""Schedules canary runs: at fixed offsets of epoch time, spread over the interval, or by a cron expression.
 
-Nothing is missed in silence. The only importer of APScheduler, whose own cron trigger counts weekdays otherwise than
-cron does.
+Every missed run is counted and logged. This is the only module that imports APScheduler, whose own cron trigger numbers
+weekdays differently from cron.
 """
 
 import asyncio
@@ -25,52 +25,51 @@ from streamcanary.model.cron import Cron
 from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
 
 _log = logging.getLogger(__name__)
-logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # of the runs that it leaves out, we tell
-_CLOCK_CHECK_INTERVAL = 1.0  # seconds between two looks at the clocks
-_CLOCK_STEP_THRESHOLD = (
-    0.5  # seconds by which wall time may drift from monotonic time between two looks before it counts as a step
-)
+logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # this module logs missed runs itself
+_CLOCK_CHECK_INTERVAL = 1.0  # seconds between two comparisons of the clocks
+# Seconds. A larger change of wall time against monotonic time between two comparisons is a clock step.
+_CLOCK_STEP_THRESHOLD = 0.5
 _MAX_STAGGER = 0.25  # seconds between the first runs of two canaries at start, at most
 
 
 class Runner(Protocol):
-    """What is scheduled: one canary that can be run."""
+    """Runs one canary; the unit of scheduling."""
 
     canary: Canary
 
     def __call__(self, scheduled: float) -> Awaitable[Outcome]:
-        """Run once; ``scheduled`` is when it was due, in seconds since the epoch."""
+        """Run once; ``scheduled`` is the due time, in seconds since the epoch."""
         ...
 
 
 class BudgetGuard(Protocol):
-    """Who may forbid a run for the sake of the budget."""
+    """Decides whether the budget permits a run."""
 
     min_start_gap: float
     """Seconds between the first runs of two canaries at start, at least."""
 
     def admit(self, canary: Canary) -> BudgetState | None:
-        """Return how the budget stands for a run that is due; ``None`` if there is none.
+        """Return the budget state for a run that is due; ``None`` without a budget.
 
-        It is skipped if that is ``slowed`` or ``exhausted``.
+        The run is skipped if the state is ``slowed`` or ``exhausted``.
         """
         ...
 
 
 def phase_offset(instance: str, name: str, interval: float) -> float:
-    """Return where in its interval a canary runs, in seconds from 0 up to ``interval``.
+    """Return the offset of a canary's runs within its interval, in seconds from 0 up to ``interval``.
 
-    It is the same after each restart. The instance is hashed too: a hundred replicas of one canary are spread as well
-    as a hundred canaries of one replica.
+    The offset is the same after each restart. It is a hash of instance and name, so that 100 replicas of one canary are
+    spread as evenly as 100 canaries of one replica.
     """
     digest = blake2b(f"{instance}\0{name}".encode(), digest_size=8).digest()
     return int.from_bytes(digest, "big") / 2**64 * interval
 
 
 class AlignedIntervalTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
-    """Fires at ``phase + k * interval`` seconds of epoch time: no drift, whatever each run takes.
+    """Fires at ``phase + k * interval`` seconds of epoch time, without drift for any duration of the runs.
 
-    Points up to ``not_before``, in seconds since the epoch, are left out.
+    Times up to ``not_before``, in seconds since the epoch, are skipped.
     """
 
     __slots__ = ("interval", "not_before", "phase")
@@ -81,25 +80,25 @@ class AlignedIntervalTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler h
         self.not_before = not_before
 
     def next_after(self, moment: float) -> float:
-        """Return the first point of the grid after ``moment``, both in seconds since the epoch."""
+        """Return the first fire time after ``moment``, both in seconds since the epoch."""
         moment = max(moment, self.not_before)
         steps = (moment - self.phase) // self.interval + 1
         point = self.phase + steps * self.interval
         return point if point - moment > 1e-6 else point + self.interval
 
     def missed_between(self, last: float, due: float) -> int:
-        """Return how many points are between ``last`` and ``due``, which are points themselves."""
+        """Return the number of fire times between ``last`` and ``due``, which are fire times themselves."""
         return round((due - self.next_after(last)) / self.interval)
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Return the point of the grid that follows the previous one, as APScheduler asks for it."""
+        """Return the fire time after the previous one, for APScheduler."""
         return _to_datetime(self.next_after((previous_fire_time or now).timestamp()))
 
 
 class CronTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
-    """Fires at the points of ``cron``, exactly: who writes nine o'clock means it. There is no phase.
+    """Fires exactly at the times of ``cron``, without a phase offset.
 
-    Points up to ``not_before``, in seconds since the epoch, are left out.
+    Times up to ``not_before``, in seconds since the epoch, are skipped.
     """
 
     __slots__ = ("cron", "not_before")
@@ -109,22 +108,22 @@ class CronTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
         self.not_before = not_before
 
     def next_after(self, moment: float) -> float:
-        """Return the first point after ``moment``, both in seconds since the epoch."""
+        """Return the first fire time after ``moment``, both in seconds since the epoch."""
         return self.cron.nth_run_after(max(moment, self.not_before), 1)
 
     def missed_between(self, last: float, due: float) -> int:
-        """Return how many points are between ``last`` and ``due``, which are points themselves."""
+        """Return the number of fire times between ``last`` and ``due``, which are fire times themselves."""
         return self.cron.expected_runs(last, due) - 1
 
     def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Return the point that follows the previous one, as APScheduler asks for it."""
+        """Return the fire time after the previous one, for APScheduler."""
         return _to_datetime(self.next_after((previous_fire_time or now).timestamp()))
 
 
 class Scheduler:
-    """Runs every canary when it is due, and hands each outcome to ``deliver``, which must not block.
+    """Runs every canary when it is due, and passes each outcome to ``on_outcome``, which must not block.
 
-    ``guard`` is asked before each run. ``on_clock_step`` is called when wall time has jumped.
+    ``guard`` may forbid a run. ``on_clock_step`` is called after a step of the wall clock.
     """
 
     def __init__(
@@ -156,15 +155,15 @@ class Scheduler:
 
     @property
     def is_running(self) -> bool:
-        """Whether the schedule turns."""
+        """Whether canaries are scheduled and the clock is watched."""
         return bool(self._scheduler.running) and self._clock_task is not None and not self._clock_task.done()
 
     def start(self) -> None:
         """Start to run canaries.
 
-        Each that has an interval is asked at once, one after the other, and from its next turn on on its grid. That
-        turn is at least an interval later, so that a slow first run overlaps no second. One that has a cron expression
-        waits for its first point: outside of it nobody wants to know.
+        Canaries with an interval run once at the start, one after the other, and then at their fixed offsets. The
+        second run is at least one interval after the first, so that a slow first run does not overlap it. A canary with
+        a cron expression waits for its first fire time: it may have to be quiet at other times.
         """
         now = self._clock.time()
         gap = 0.0 if self._guard is None else self._guard.min_start_gap
@@ -186,10 +185,10 @@ class Scheduler:
             )
         self._scheduler.add_listener(self._on_submission, EVENT_JOB_SUBMITTED | EVENT_JOB_MAX_INSTANCES)
         self._scheduler.start()
-        self._clock_task = asyncio.create_task(self._detect_clock_steps(), name="schedule watch")
+        self._clock_task = asyncio.create_task(self._detect_clock_steps(), name="clock step detection")
 
     async def drain(self, seconds: float) -> None:
-        """Start no more runs, let those under way end within ``seconds``, and cancel the rest without an outcome."""
+        """Start no more runs, wait up to ``seconds`` for running ones, and cancel the rest without an outcome."""
         if self._clock_task is not None:
             self._clock_task.cancel()
             await asyncio.gather(self._clock_task, return_exceptions=True)
@@ -204,17 +203,17 @@ class Scheduler:
                 self._metrics.record_missed(self._runners[name].canary, "shutdown")
         await asyncio.gather(*tasks.values(), return_exceptions=True)
         if self._scheduler.running:
-            # APScheduler cancels its coroutine jobs here, whatever it is told: by now none is left.
+            # APScheduler cancels its coroutine jobs here with either value of ``wait``: none is left at this point.
             self._scheduler.shutdown(wait=False)
 
     def _on_submission(self, event: JobSubmissionEvent) -> None:
-        """Note when a run was due; it comes before the run itself starts, both on the event loop."""
+        """Record the due time of a run; APScheduler calls this before the run starts, both on the event loop."""
         name, due = event.job_id, event.scheduled_run_times[-1].timestamp()
         if event.code == EVENT_JOB_SUBMITTED:
             self._due_by_canary[name] = due
         else:
             self._last_due_by_canary[name] = due
-            self._record_skipped(name, due, "overlap", "the run before it has not ended")
+            self._record_skipped(name, due, "overlap", "the previous run has not ended")
 
     async def _run_if_admitted(self, name: str) -> None:
         runner, due = self._runners[name], self._due_by_canary[name]
@@ -226,10 +225,10 @@ class Scheduler:
         task = asyncio.create_task(self._run(runner, due, state), name=f"canary {name}")
         self._running_tasks[name] = task
         try:
-            # Shielded: APScheduler cancels its jobs at shutdown, and the drain gives them time.
+            # Shielded: APScheduler cancels its jobs at shutdown, but drain() lets them end.
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            if not task.cancelled():  # by the drain: that is no error of the job, which APScheduler would log
+            if not task.cancelled():  # cancelled by drain(): APScheduler must not log that as an error of the job
                 raise
         finally:
             if task.done():
@@ -241,7 +240,7 @@ class Scheduler:
         self._on_outcome(msgspec.structs.replace(await runner(due), budget=state))
 
     def _count_missed(self, name: str, due: float) -> None:
-        """Count the points between the last run and this one: the daemon slept, or its loop stood still."""
+        """Record the runs missed since the last one: the process was suspended, or its event loop was blocked."""
         last, self._last_due_by_canary[name] = self._last_due_by_canary.get(name), due
         if last is None:
             return
@@ -253,9 +252,13 @@ class Scheduler:
         self, name: str, due: float, reason: str, explanation: str, count: int = 1, state: BudgetState | None = None
     ) -> None:
         canary = self._runners[name].canary
-        # A budget that ends is told of once, by its guard; each run of each canary would fill the log.
+        # The spend guard logs an exhausted budget once; a warning for each run of each canary would flood the log.
         level = logging.WARNING if state is None else logging.DEBUG
-        _log.log(level, "canary runs missed: %s", explanation, extra={"canary": name, "reason": reason, "count": count})
+        _log.log(
+            level,
+            "canary runs missed",
+            extra={"canary": name, "reason": reason, "explanation": explanation, "count": count},
+        )
         self._metrics.record_missed(canary, reason, count)
         outcome = Outcome(
             run_id=uuid4().hex,
@@ -272,20 +275,20 @@ class Scheduler:
         self._on_outcome(outcome)
 
     async def _detect_clock_steps(self) -> None:
-        """Notice when wall time jumps: APScheduler waits on it, and after a step back would not wake for as long."""
+        """Detect steps of the wall clock: APScheduler waits for wall time and sleeps too long after a step back."""
         offset = self._clock.time() - self._clock.monotonic()
         while True:
             await asyncio.sleep(_CLOCK_CHECK_INTERVAL)
             now_offset = self._clock.time() - self._clock.monotonic()
             if abs(step := now_offset - offset) > _CLOCK_STEP_THRESHOLD:
-                _log.warning("the clock has jumped: runs are put back on their grid", extra={"seconds": round(step, 3)})
+                _log.warning("clock step detected", extra={"seconds": round(step, 3)})
                 self._realign()
                 self._on_clock_step()
             offset = now_offset
 
     def _realign(self) -> None:
         now = self._clock.time()
-        self._last_due_by_canary.clear()  # what lies between the two times was not missed: it never was, or was twice
+        self._last_due_by_canary.clear()  # runs in the skipped or repeated time are not missed runs
         for name, trigger in self._triggers.items():
             trigger.not_before = now
             self._scheduler.modify_job(name, next_run_time=_to_datetime(trigger.next_after(now)))

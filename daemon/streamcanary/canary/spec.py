@@ -1,4 +1,4 @@
-"""The ``canaries:`` section: what to ask, and how often."""
+"""The ``canaries:`` section: requests, expectations and schedules."""
 
 from collections.abc import Iterator
 from typing import Annotated, Any, Final, Literal
@@ -17,7 +17,7 @@ from streamcanary.model.cron import Cron, check_expression, check_timezone
 from streamcanary.model.schedule import Every, Schedule
 
 DEFAULT_EVERY: Final = 60.0
-"""Seconds between the runs of a canary without a schedule of its own."""
+"""Seconds between two runs of a canary with neither ``every`` nor ``cron``."""
 
 _CANARY_LABELS = {"canary", "target", "provider"}
 _ALERT_LABELS = {"alert", "alertname", "instance"}
@@ -36,9 +36,10 @@ def _validate_timezone(value: str) -> str:
 
 
 class FallbackSpec(BaseModel):
-    """A further way, tried when the canary's own route has failed.
+    """A fallback route, used when the primary route has failed.
 
-    Either another ``model``, on the same target unless told, or ``non_streaming``: the same request without streaming.
+    Either another ``model``, on the same target unless ``target`` is set, or ``non_streaming``: the same request
+    without streaming.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -50,14 +51,14 @@ class FallbackSpec(BaseModel):
     @model_validator(mode="after")
     def _exactly_one_kind(self) -> "FallbackSpec":
         if (self.model is None) is (self.non_streaming is None):
-            raise ValueError("needs either model, with target if it is another, or non_streaming: true")
+            raise ValueError("needs either model (with target, if it differs) or non_streaming: true")
         if self.non_streaming and self.target is not None:
-            raise ValueError("non_streaming is the same request on the same target; leave target out")
+            raise ValueError("non_streaming repeats the request on the same target; remove target")
         return self
 
 
 class Slo(BaseModel):
-    """What an answer must keep to be ``ok`` and not ``slow``, in seconds."""
+    """The limits in seconds above which a response is ``slow`` instead of ``ok``."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -67,14 +68,14 @@ class Slo(BaseModel):
 
 
 class CanarySpec(BaseModel):
-    """One question, asked on a schedule.
+    """One request that is sent on a schedule.
 
-    ``api`` is Chat Completions or Responses; Responses are asked for with ``store: false`` unless ``request`` sets it.
-    ``{nonce}`` in the prompt becomes fresh random text on each run, so that no cache on the way may answer.
-    It runs ``every`` so many seconds (default 60), or by a ``cron`` expression of five fields in a ``timezone`` (an
-    IANA name, default UTC). ``timeouts.total`` is, unless set, the lesser of 60 s and 80 % of ``every``, or of the
-    shortest time between two points of ``cron``: a run ends before the next is due. ``renamed_from`` is the name that
-    it had before: what is open under that one stays the same alert.
+    ``api`` is Chat Completions or Responses; Responses requests have ``store: false`` unless ``request`` sets it.
+    ``{nonce}`` in the prompt is replaced by random text in each run, so that no cache can answer. A canary runs
+    ``every`` so many seconds (default 60), or by a ``cron`` expression of five fields in a ``timezone`` (an IANA name,
+    default UTC). The default of ``timeouts.total`` is the lesser of 60 s and 80 % of ``every``, or of the shortest time
+    between two runs of ``cron``: a run ends before the next is due. ``renamed_from`` is the former name of the canary:
+    alerts that are open under that name continue.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -98,7 +99,7 @@ class CanarySpec(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _default_total_timeout(cls, data: Any) -> Any:
-        """Give ``timeouts.total`` its default, which depends on the schedule."""
+        """Set the default of ``timeouts.total``, which depends on the schedule."""
         if not isinstance(data, dict):
             return data
         timeouts = data.get("timeouts", {})
@@ -106,7 +107,7 @@ class CanarySpec(BaseModel):
             try:
                 shortest = _parse_schedule(data).min_interval
             except (TypeError, ValueError):
-                return data  # the field's own validator says what is wrong with it
+                return data  # the validator of the field reports the error
             data = {**data, "timeouts": {**timeouts, "total": min(60.0, 0.8 * shortest) or 60.0}}
         return data
 
@@ -120,14 +121,14 @@ class CanarySpec(BaseModel):
 
     @property
     def schedule(self) -> Schedule:
-        """When it is due."""
+        """The schedule: ``cron``, or ``every``."""
         return Cron.parse(self.cron, self.timezone) if self.cron else Every(self.every)
 
     def _schedule_errors(self) -> Iterator[ConfigIssue]:
         if self.cron and "every" in self.model_fields_set:
-            yield ConfigIssue(("cron",), "goes without every: a canary has one schedule", conflicts_with=("every",))
+            yield ConfigIssue(("cron",), "cannot be combined with every; remove one of them", conflicts_with=("every",))
         elif not self.cron and "timezone" in self.model_fields_set:
-            yield ConfigIssue(("timezone",), "goes with cron; every is the same in each time zone")
+            yield ConfigIssue(("timezone",), "applies only to cron; remove it, or replace every with cron")
         elif self.cron:
             try:
                 Cron.parse(self.cron)
@@ -147,30 +148,29 @@ class CanarySpec(BaseModel):
     def _label_errors(self) -> Iterator[ConfigIssue]:
         for name in self.labels:
             if name in _CANARY_LABELS:
-                yield ConfigIssue(("labels", name), "every canary has this label already; choose another name")
+                yield ConfigIssue(("labels", name), "is a built-in label of canaries; choose another name")
             elif name in _ALERT_LABELS:
-                yield ConfigIssue(("labels", name), "every alert has this label already; choose another name")
+                yield ConfigIssue(("labels", name), "is a built-in label of alerts; choose another name")
 
     def _request_errors(self) -> Iterator[ConfigIssue]:
         if not self.request:
             return
-        from streamcanary.client.core.request import (
-            accepted_parameters,  # imports the SDK, which a plain configuration does not need
-        )
+        # Imported here: this imports the SDK, which a configuration without ``request`` does not need.
+        from streamcanary.client.core.request import accepted_parameters
 
         known = accepted_parameters(self.api)
         for name in self.request:
             if name in _RESERVED_PARAMETERS:
-                yield ConfigIssue(("request", name), "may not be set here: the canary does")
+                yield ConfigIssue(("request", name), "cannot be set here: the canary sets it")
             elif name not in known:
-                message = "is not known to the SDK; put what only the server knows under request.extra_body"
+                message = "is not a parameter of the SDK; put parameters of the server under request.extra_body"
                 yield ConfigIssue(("request", name), message)
         body = self.request.get("extra_body")
         for name in sorted(_RESERVED_BODY_KEYS & body.keys()) if isinstance(body, dict) else ():
-            yield ConfigIssue(("request", "extra_body", name), "may not be set here: the canary does")
+            yield ConfigIssue(("request", "extra_body", name), "cannot be set here: the canary sets it")
 
     def to_canary(self, name: str, target: TargetSpec) -> Canary:
-        """Return what the other rooms may know of this canary, called ``name``, which asks ``target``."""
+        """Return the canary ``name`` of ``target`` as a value for the other packages."""
         schedule = self.schedule
         return Canary(
             name=name,
@@ -186,14 +186,14 @@ class CanarySpec(BaseModel):
 
 
 def _parse_schedule(data: dict[str, Any]) -> Schedule:
-    """Return the schedule in ``data``, which nobody has looked at yet.
+    """Return the schedule in ``data``, which is not validated yet.
 
     Raises:
-        TypeError, ValueError: if there is none in it.
+        TypeError, ValueError: if the schedule is invalid.
     """
     if "cron" not in data:
         return Every(parse_duration(data.get("every", DEFAULT_EVERY)))
     cron, timezone = data["cron"], data.get("timezone", "UTC")
     if not isinstance(cron, str) or not isinstance(timezone, str):
-        raise TypeError("no text")
+        raise TypeError("not text")
     return Cron.parse(cron, timezone)

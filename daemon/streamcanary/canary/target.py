@@ -1,4 +1,4 @@
-"""The ``targets:`` section: whom to ask."""
+"""The ``targets:`` section: the monitored endpoints."""
 
 from pathlib import Path
 from typing import Annotated, Literal
@@ -16,23 +16,23 @@ _DEFAULT_BASE_URL = "https://api.openai.com/v1"
 
 def _validate_base_url(value: str) -> str:
     if not value.lower().startswith(("http://", "https://")):
-        raise ValueError(f"must begin with http:// or https://, such as {_DEFAULT_BASE_URL}")
+        raise ValueError(f"must start with http:// or https://, such as {_DEFAULT_BASE_URL}")
     try:
         parts = urlsplit(value)
     except ValueError:  # brackets that hold no IPv6 address
         parts = urlsplit("")
     if not parts.hostname:
-        raise ValueError(f"names no host to ask; write it like {_DEFAULT_BASE_URL}")
+        raise ValueError(f"has no host; write it like {_DEFAULT_BASE_URL}")
     if not _has_valid_port(parts):
         port = parts.netloc.rpartition(":")[2]
-        shown = f", not {port:.20}" if port.isdecimal() else ""  # it may be half of a password
+        shown = f", not {port:.20}" if port.isdecimal() else ""  # other text may be part of a password
         raise ValueError(f"must have a port from 1 to 65535, or none{shown}")
     if parts.username or parts.password:
-        raise ValueError("must not carry a user name or password; use api_key or headers")
+        raise ValueError("must not contain a user name or password; use api_key or headers")
     if any(character <= " " or character == "\x7f" for character in value):
-        raise ValueError("must have no space or control character in it")
+        raise ValueError("must not contain a space or control character")
     if "?" in value or "#" in value:
-        raise ValueError("must end with its path: the client adds its own after it, so no ? and no #")
+        raise ValueError("must not contain ? or #: the client appends to the path")
     return value.rstrip("/")
 
 
@@ -44,14 +44,14 @@ def _has_valid_port(parts: SplitResult) -> bool:
 
 
 class TargetSpec(ConnectionSettings):
-    """One endpoint that speaks the OpenAI API.
+    """One endpoint with the OpenAI API.
 
-    The key is given as ``api_key`` or ``api_key_file``; an endpoint that wants none takes any text, such as ``none``.
-    ``headers`` go with every request; a value is text or ``{file: PATH}``, and a file is read again when it changes.
-    ``proxy`` and the three files of certificates are as in :class:`~streamcanary.transport.connection_settings.Way`; the files are read
-    when the client is opened.
-    ``price`` is what tokens cost: ``auto`` (the list price, looked up only for a budget in USD), ``free``, or USD per
-    million of them. The metric of what was spent needs one of the two others, or such a budget.
+    The key is ``api_key`` or ``api_key_file``; for an endpoint without authentication it is any text, such as ``none``.
+    ``headers`` are sent with every request; a value is text or ``{file: PATH}``, and a file is read again when it
+    changes. ``proxy`` and the three certificate files are as in
+    :class:`~streamcanary.transport.connection_settings.ConnectionSettings`; the files are read when the client is
+    created. ``price`` is the price of tokens: ``auto`` (the list price, looked up only for a budget in USD), ``free``,
+    or USD per million tokens. The spend metric needs one of the latter two, or a budget in USD.
     """
 
     type: Literal["openai"] = "openai"
@@ -71,15 +71,15 @@ class TargetSpec(ConnectionSettings):
 
     @property
     def key(self) -> Secret:
-        """The API key, wherever it comes from."""
+        """The API key, from ``api_key`` or ``api_key_file``."""
         return self.api_key or Secret(path=self.api_key_file)
 
     @property
     def host(self) -> str:
-        """Host and port that are asked, which another target may share."""
+        """Host and port of the endpoint, which another target may share."""
         parts = urlsplit(self.base_url)
         return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
 
     def price_of(self, model: str) -> Price | None:
-        """Return what tokens of ``model`` cost here; ``None`` if nobody knows."""
+        """Return the price of tokens of ``model`` at this target; ``None`` if it is unknown."""
         return price_of(self.price, model=model, base_url=self.base_url, provider=self.provider)

@@ -1,4 +1,4 @@
-"""What an answer is expected to say."""
+"""Checks of the text of a response."""
 
 import re
 from typing import Annotated
@@ -15,7 +15,7 @@ def _validate_regex(value: str) -> str:
 
 
 class Expectation(BaseModel):
-    """At most one condition on the text of an answer; with none, any answer that is not empty will do.
+    """At most one condition on the text of a response; without one, the text must not be empty.
 
     ``contains`` ignores case; ``regex`` searches; ``equals`` compares after stripping white space.
     """
@@ -31,11 +31,11 @@ class Expectation(BaseModel):
     def _at_most_one(self) -> "Expectation":
         given = [name for name in ("contains", "regex", "equals") if getattr(self, name) is not None]
         if len(given) > 1:
-            raise ValueError(f"takes one condition, not {' and '.join(given)}")
+            raise ValueError(f"takes only one condition, not {' and '.join(given)}")
         return self
 
     def mismatch(self, text: str) -> str | None:
-        """Return why ``text`` is not what was expected, or ``None`` if it is."""
+        """Return how ``text`` violates the condition, or ``None`` if it does not."""
         if self.contains is not None and self.contains.casefold() not in text.casefold():
             return f"does not contain {self.contains!r}"
         if self.regex is not None and not re.search(self.regex, text):
@@ -43,5 +43,5 @@ class Expectation(BaseModel):
         if self.equals is not None and text.strip() != self.equals.strip():
             return f"is not {self.equals!r}"
         if self.not_empty and not text.strip():
-            return "has no text"
+            return "is empty"
         return None

@@ -1,1 +1,1 @@
-"""How this machine reaches another over HTTP: through which proxy, trusting whom, and shown as whom."""
+"""Outgoing HTTP connections: proxies, trusted authorities and client certificates."""

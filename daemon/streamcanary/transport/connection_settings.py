@@ -1,4 +1,4 @@
-"""The settings of a connection that whatever talks HTTP has in common."""
+"""The connection settings that targets, receivers and other HTTP clients share."""
 
 from pathlib import Path
 from typing import Annotated, Self
@@ -18,11 +18,11 @@ def _validate_proxy_url(value: Secret) -> Secret:
 
 
 class ConnectionSettings(BaseModel):
-    """The way to a server.
+    """The settings of connections to a server.
 
-    ``proxy`` goes before those of the environment, and may hold a user name and password. ``ca_file`` is trusted
-    instead of the system's authorities. ``client_cert`` is shown to a server that asks, with the key in the same file
-    or in ``client_key``. All three files are PEM.
+    ``proxy`` overrides those of the environment, and may contain a user name and password. ``ca_file`` has the trusted
+    authorities, instead of those of the system. ``client_cert`` is the client certificate for servers that request one,
+    with the key in the same file or in ``client_key``. All three files are PEM.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,10 +35,10 @@ class ConnectionSettings(BaseModel):
     @model_validator(mode="after")
     def _client_key_needs_cert(self) -> Self:
         if self.client_key is not None and self.client_cert is None:
-            raise ValueError("client_key needs client_cert, the certificate that it belongs to")
+            raise ValueError("client_key needs client_cert; set the certificate of the key")
         return self
 
     @property
     def tls_files(self) -> tuple[Path, ...]:
-        """The files of certificates and keys that it names."""
+        """The certificate and key files that are set."""
         return tuple(file for file in (self.ca_file, self.client_cert, self.client_key) if file is not None)

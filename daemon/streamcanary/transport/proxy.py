@@ -1,6 +1,6 @@
-"""Which proxy stands between this machine and an endpoint.
+"""Chooses the proxy for a URL, for canaries, preflight and receivers.
 
-The choice is made here once, for canaries, their preflight and receivers alike. The rules are those of ``httpx2``:
+The rules are those of ``httpx2``:
 ``HTTP_PROXY``, ``HTTPS_PROXY`` and ``ALL_PROXY`` by the scheme of the endpoint, unless ``NO_PROXY`` names its host.
 """
 
@@ -17,11 +17,11 @@ _DEFAULT_PORTS = {"http": 80, "https": 443}
 
 
 class InvalidProxyUrl(ValueError):
-    """A proxy is named in a way that cannot be used; the message does not show its address, which may hold a secret."""
+    """A proxy URL is invalid; the message does not contain the URL, which may have a password."""
 
 
 class Proxy(Struct, frozen=True, kw_only=True):
-    """A proxy and who named it: the configuration, or a variable of the environment."""
+    """A proxy, and the ``source`` of its URL: the configuration or an environment variable."""
 
     scheme: str
     host: str
@@ -32,24 +32,24 @@ class Proxy(Struct, frozen=True, kw_only=True):
 
     @property
     def url(self) -> str:
-        """Its address without user name and password."""
+        """Its URL without user name and password."""
         return f"{self.scheme}://{bracket_ipv6(self.host)}:{self.port}"
 
     @property
     def auth(self) -> tuple[str, str] | None:
-        """User name and password in the clear, if it wants any."""
+        """User name and password in plain text, ``None`` if the URL has neither."""
         return (self.user, self.password.reveal()) if self.password is not None else None
 
 
 def proxy_for(base_url: str, configured: Secret | None = None, owner: str = "target") -> Proxy | None:
-    """Return the proxy on the way to ``base_url``, or ``None`` if the way is direct.
+    """Return the proxy for ``base_url``, or ``None`` for a direct connection.
 
-    ``own`` is the one that the configuration names for this ``whose``, and goes before the environment. The
-    environment's is never used on the way to this machine itself.
+    ``configured`` is the proxy in the configuration of ``owner``, and overrides the environment. A proxy of the
+    environment is never used for loopback addresses.
 
     Raises:
-        ProxyUnusable: if what is named is no ``http://`` or ``https://`` proxy.
-        SecretUnreadable: if ``own`` is in a file that cannot be read.
+        InvalidProxyUrl: if the proxy is not an ``http://`` or ``https://`` URL.
+        SecretUnreadable: if ``configured`` is in a file that cannot be read.
     """
     if configured is not None:
         return parse_proxy(configured.reveal(), f"the {owner}'s proxy")
@@ -67,10 +67,10 @@ def proxy_for(base_url: str, configured: Secret | None = None, owner: str = "tar
 
 
 def parse_proxy(address: str, source: str) -> Proxy:
-    """Return the proxy at ``address``; ``source`` says who named it.
+    """Return the proxy at the URL ``address``; ``source`` names the setting or variable that has it.
 
     Raises:
-        ProxyUnusable: if it is no ``http://`` or ``https://`` address.
+        InvalidProxyUrl: if it is not an ``http://`` or ``https://`` URL.
     """
     try:
         url = httpx2.URL(address)
@@ -92,22 +92,22 @@ def parse_proxy(address: str, source: str) -> Proxy:
 
 
 def is_loopback(host: str) -> bool:
-    """Tell whether ``host``, a name or an address, is this machine."""
+    """Return whether ``host`` is ``localhost`` or a loopback address."""
     with suppress(ValueError):
         return ip_address(host).is_loopback
     return host == "localhost"
 
 
 def bracket_ipv6(host: str) -> str:
-    """Return ``host`` as it stands before a port: an IPv6 address in brackets."""
+    """Return ``host`` as it is written before a port: an IPv6 address in brackets."""
     return f"[{host}]" if ":" in host else host
 
 
 def _matches_no_proxy(entry: str, url: httpx2.URL) -> bool:
-    """Tell whether an entry of ``NO_PROXY`` names the host of ``url``.
+    """Return whether an entry of ``NO_PROXY`` matches ``url``.
 
-    ``example.com`` names its subdomains too, ``.example.com`` and ``*.example.com`` these alone; an address may be a
-    network (``10.0.0.0/8``); with a port or a scheme, that alone.
+    ``example.com`` also matches its subdomains; ``.example.com`` and ``*.example.com`` match only these. An address may
+    be a network (``10.0.0.0/8``). An entry with a port or a scheme matches only that port or scheme.
     """
     scheme, _, rest = entry.lower().rpartition("://")
     if scheme not in ("", "all", url.scheme):

@@ -1,4 +1,4 @@
-"""A transport for a client that is open for months, while certificates and proxies change under it."""
+"""An HTTP transport that reloads certificates, keys and proxies when they change."""
 
 import asyncio
 import logging
@@ -13,15 +13,15 @@ from streamcanary.transport.tls import create_tls_context
 
 _log = logging.getLogger(__name__)
 
-_MAX_POOLS = 8  # connection pools at a time; there is one for each proxy, and one without
+_MAX_POOLS = 8  # connection pools at a time: one for each proxy, and one for direct connections
 
 
 class ReloadingTransport(httpx2.AsyncBaseTransport):
-    """Takes every request along ``way``, and looks for each whether its files or its proxy have changed.
+    """Sends requests with ``settings``; checks for each request whether files or proxy have changed.
 
-    ``whose`` says in messages what has this way. A proxy of the environment that cannot be used is logged once, and not
-    used: what is sent this way matters more. A request raises ``TrustUnusable``, ``ProxyUnusable`` or
-    ``SecretUnreadable`` if the way cannot be gone as it is configured, besides what ``httpx2`` raises.
+    ``owner`` is the user of the connection, for messages. An invalid proxy URL in the environment is logged once and
+    ignored, so that notifications are still sent. Besides the errors of ``httpx2``, a request raises ``TlsFileError``,
+    ``InvalidProxyUrl`` or ``SecretUnreadable`` if the settings cannot be used.
     """
 
     def __init__(self, settings: ConnectionSettings, owner: str) -> None:
@@ -34,7 +34,7 @@ class ReloadingTransport(httpx2.AsyncBaseTransport):
         self._has_warned = False
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
-        """Send ``request`` along the way as it is now."""
+        """Send ``request`` with the current files and proxy."""
         pool = await self._pool(request.url)
         return await pool.handle_async_request(request)
 
@@ -59,23 +59,22 @@ class ReloadingTransport(httpx2.AsyncBaseTransport):
 
     async def _open_pool(self, proxy: Proxy | None, *, encrypted: bool) -> httpx2.AsyncHTTPTransport:
         if encrypted or self._settings.tls_files:
-            tls_context = await asyncio.to_thread(
-                create_tls_context, self._settings
-            )  # reads files, in tens of milliseconds
+            # In a thread: it reads files, which takes tens of milliseconds.
+            tls_context = await asyncio.to_thread(create_tls_context, self._settings)
         else:
-            tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # no TLS is spoken, so nobody need be trusted
+            tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used: the connection has no TLS
         return httpx2.AsyncHTTPTransport(
             verify=tls_context,
             proxy=None if proxy is None else httpx2.Proxy(proxy.url, auth=proxy.auth),
             trust_env=False,
-            # a connection that was idle for long may be dead, and what fails for it is late by a retry
+            # A connection that was idle for long may be dead; a request on it fails and is delayed by a retry.
             limits=httpx2.Limits(max_connections=None, max_keepalive_connections=20, keepalive_expiry=20.0),
         )
 
     async def _retire_pools(self) -> None:
-        """Put the pools aside; those that were before have ended what they had under way."""
-        ended, self._retired_pools, self._pools = self._retired_pools, list(self._pools.values()), {}
-        for pool in ended:
+        """Retire the current pools, and close those retired earlier, whose requests have ended."""
+        finished, self._retired_pools, self._pools = self._retired_pools, list(self._pools.values()), {}
+        for pool in finished:
             await pool.aclose()
 
     def _proxy(self, url: httpx2.URL) -> Proxy | None:
@@ -86,11 +85,11 @@ class ReloadingTransport(httpx2.AsyncBaseTransport):
                 raise
             if not self._has_warned:
                 self._has_warned = True
-                _log.error("%s; it is not used", error)
+                _log.error("invalid proxy ignored", extra={"owner": self._owner, "error": str(error)})
             return None
 
     def _file_fingerprint(self) -> Hashable:
-        """Return what changes when a file of the way does."""
+        """Return a value that changes when one of the files changes."""
         stamps: list[tuple[int, int, int] | None] = []
         for file in self._settings.tls_files:
             try:

@@ -1,4 +1,4 @@
-"""Whom a connection trusts, and as whom it shows itself: the TLS context."""
+"""Creates TLS contexts: trusted authorities and client certificates."""
 
 import os
 import ssl
@@ -13,9 +13,9 @@ from streamcanary.transport.connection_settings import ConnectionSettings
 
 
 class TlsFileError(Exception):
-    """A file of certificates or keys cannot be used; the message names it.
+    """A certificate or key file cannot be used; the message has its path.
 
-    ``setting`` is the key of the :class:`Way` that names the file, empty if the environment does.
+    ``setting`` is the key of :class:`ConnectionSettings` that has the path, empty if an environment variable has it.
     """
 
     def __init__(self, message: str, setting: str = "") -> None:
@@ -24,12 +24,12 @@ class TlsFileError(Exception):
 
 
 def tls_file_errors(settings: ConnectionSettings) -> Iterator[ConfigIssue]:
-    """Yield why a file that ``way`` names cannot be used, by its key; nothing if it names none. Reads files."""
+    """Yield a config error for each file of ``settings`` that cannot be used. Reads the files."""
     found = False
     for setting in ("ca_file", "client_cert", "client_key"):
-        if (file := getattr(settings, setting)) is not None and (why := _unreadable_reason(file)):
+        if (file := getattr(settings, setting)) is not None and (reason := _unreadable_reason(file)):
             found = True
-            yield ConfigIssue((setting,), f"{setting} {file} {why}; give the path of a file in PEM")
+            yield ConfigIssue((setting,), f"{setting} {file} {reason}; write the path of a PEM file")
     if settings.tls_files and not found:
         try:
             create_tls_context(settings)
@@ -40,7 +40,7 @@ def tls_file_errors(settings: ConnectionSettings) -> Iterator[ConfigIssue]:
 
 def _unreadable_reason(file: Path) -> str | None:
     try:
-        if not stat.S_ISREG(file.stat().st_mode):  # to open a pipe would wait for somebody to write into it
+        if not stat.S_ISREG(file.stat().st_mode):  # opening a pipe would block until something writes to it
             return "is not a regular file"
         with file.open("rb"):
             return None
@@ -49,13 +49,13 @@ def _unreadable_reason(file: Path) -> str | None:
 
 
 def create_tls_context(settings: ConnectionSettings) -> ssl.SSLContext:
-    """Return the TLS context for ``way``. Reads files, and takes tens of milliseconds.
+    """Return the TLS context for ``settings``. Reads files, which takes tens of milliseconds.
 
-    Trusted are the authorities in ``ca_file`` and no others; without it those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``,
-    or else the system's. ``client_cert`` and ``client_key`` are shown to a server that asks.
+    The context trusts only the authorities in ``ca_file``; without it those of ``SSL_CERT_FILE`` or ``SSL_CERT_DIR``,
+    or else those of the system. ``client_cert`` and ``client_key`` are sent to servers that request them.
 
     Raises:
-        TrustUnusable: if a file is missing, or is not what it should be.
+        TlsFileError: if a file is missing or invalid.
     """
     context = _context_from_ca_file(settings.ca_file) if settings.ca_file is not None else _default_context()
     if settings.client_cert is not None:
@@ -68,7 +68,7 @@ def _context_from_ca_file(file: Path) -> ssl.SSLContext:
     try:
         context.load_verify_locations(cafile=file)
     except ssl.SSLError:
-        raise TlsFileError(f"ca_file {file} holds no certificates in PEM", "ca_file") from None
+        raise TlsFileError(f"ca_file {file} contains no PEM certificates", "ca_file") from None
     except OSError as error:
         raise TlsFileError(f"ca_file {file} cannot be read: {error.strerror}", "ca_file") from None
     return context
@@ -77,23 +77,24 @@ def _context_from_ca_file(file: Path) -> ssl.SSLContext:
 def _default_context() -> ssl.SSLContext:
     try:
         return httpx2.create_ssl_context()
-    except OSError as error:  # an ssl.SSLError is one
-        why = "holds no certificates in PEM" if isinstance(error, ssl.SSLError) else f"cannot be read: {error.strerror}"
+    except OSError as error:  # includes ssl.SSLError
+        is_invalid = isinstance(error, ssl.SSLError)
+        reason = "contains no PEM certificates" if is_invalid else f"cannot be read: {error.strerror}"
         name = next((name for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)), "the system's store")
-        raise TlsFileError(f"{name} {os.environ.get(name, 'of certificates')} {why}") from None
+        raise TlsFileError(f"{name} {os.environ.get(name, 'of certificates')} {reason}") from None
 
 
 def _load_client_certificate(context: ssl.SSLContext, certificate: Path, key: Path | None) -> None:
     try:
-        # Without a password given, OpenSSL would ask for one on the terminal, and wait.
+        # Without a password argument, OpenSSL would prompt for one on the terminal and block.
         context.load_cert_chain(certificate, key, password="")
     except ssl.SSLError as error:
         if error.reason == "KEY_VALUES_MISMATCH":
             message = f"client_key {key or certificate} does not belong to client_cert"
             raise TlsFileError(message, "client_key" if key else "client_cert") from None
-        where = f"client_cert {certificate}" + (f" or client_key {key}" if key else " (with its key in it)")
-        raise TlsFileError(f"{where} is not PEM, or is protected by a password", "client_cert") from None
+        files = f"client_cert {certificate}" + (f" or client_key {key}" if key else " (with its key)")
+        raise TlsFileError(f"{files} is not PEM, or is protected by a password", "client_cert") from None
     except OSError as error:
-        named = " and ".join(str(file) for file in (certificate, key) if file is not None)
-        message = f"client_cert and client_key ({named}) cannot be read: {error.strerror}"
+        paths = " and ".join(str(file) for file in (certificate, key) if file is not None)
+        message = f"client_cert and client_key ({paths}) cannot be read: {error.strerror}"
         raise TlsFileError(message, "client_cert") from None

@@ -156,8 +156,8 @@ async def test_a_way_through_a_proxy(env: Any) -> None:
     assert (None, {StepState.OK}) == (diagnosis.first_failure, {step.state for step in diagnosis.steps})
     assert proxy.url == diagnosis.proxy
     assert f"through {proxy.url} (HTTPS_PROXY)" in diagnosis.steps[1].message
-    assert "the proxy's 127.0.0.1 is an address already" == diagnosis.steps[2].message
-    assert f"{proxy.url} lets us through to provider.invalid:443" == diagnosis.steps[4].message
+    assert "proxy host 127.0.0.1 is an IP address" == diagnosis.steps[2].message
+    assert f"{proxy.url} opens a tunnel to provider.invalid:443" == diagnosis.steps[4].message
     assert "provider.invalid (Elsewhere)" == (diagnosis.certificate and diagnosis.certificate.subject)
     assert {"CONNECT provider.invalid:443 HTTP/1.1"} == {head.split("\r\n")[0] for head in proxy.heads}
 
@@ -193,12 +193,12 @@ async def test_a_proxy_with_a_password_and_tls_of_its_own(monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("refusal", "words"),
     [
-        (http_response(407, "no"), "wants a user name and password (HTTP 407) > put them into the proxy's address"),
-        (http_response(403, "no"), "does not let us through (HTTP 403) > have the endpoint's host allowed there"),
+        (http_response(407, "no"), "requires a user name and password (HTTP 407) > add them to the proxy's URL"),
+        (http_response(403, "no"), "rejects the tunnel (HTTP 403) > allow the endpoint's host in the proxy"),
         (http_response(502, "no"), "cannot reach the endpoint (HTTP 502)"),
-        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "what answers is no proxy"),
+        (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "the server is not an HTTP proxy"),
         (b"HTTP/1.1 200 OK\r\n", "the proxy closed the connection"),
-        (b"x" * 200_000, "what answers is no proxy"),
+        (b"x" * 200_000, "the server is not an HTTP proxy"),
     ],
 )
 async def test_a_proxy_that_refuses(refusal: bytes, words: str) -> None:
@@ -217,7 +217,7 @@ async def test_a_proxy_that_keeps_silent() -> None:
     async with TcpServer(silence) as listener:
         address = listener.base_url.removesuffix("/v1")
         diagnosis = await walk("https://provider.invalid/v1", proxy=address, seconds=0.2)
-    verdict(diagnosis, StepName.PROXY, f"{address} gave no answer within 0.2 s")
+    verdict(diagnosis, StepName.PROXY, f"{address} did not answer within 0.2 s")
 
 
 async def test_plain_http_through_a_proxy() -> None:
@@ -228,7 +228,7 @@ async def test_plain_http_through_a_proxy() -> None:
         assert proxy.heads[0].startswith("GET http://provider.invalid/v1/models HTTP/1.1\r\n")
         proxy.answers["models"] = http_response(407, "no")
         diagnosis = await walk("http://provider.invalid/v1", proxy=address)
-    verdict(diagnosis, StepName.MODELS, "the proxy wants a user name and password, HTTP 407")
+    verdict(diagnosis, StepName.MODELS, "the proxy requires a user name and password, HTTP 407")
 
 
 async def test_a_canary_trusts_and_shows_what_its_target_says() -> None:

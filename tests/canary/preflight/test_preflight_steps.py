@@ -95,9 +95,9 @@ async def test_a_diagnosis_can_be_carried_elsewhere(simulator: Simulator) -> Non
 @pytest.mark.parametrize(
     ("key", "kind", "words"),
     [
-        ("sk-live\n-5up3rs3cr3tk3y", FaultKind.INVALID_REQUEST, "has a line break in it"),
-        ("sk-live-5up3rs3cr3tk3ÿ", FaultKind.INVALID_REQUEST, "has a character in it that is not ASCII"),
-        ("sk-live-\x075up3rs3cr3tk3y", FaultKind.INVALID_REQUEST, "has a control character in it"),
+        ("sk-live\n-5up3rs3cr3tk3y", FaultKind.INVALID_REQUEST, "contains a line break"),
+        ("sk-live-5up3rs3cr3tk3ÿ", FaultKind.INVALID_REQUEST, "contains a character that is not ASCII"),
+        ("sk-live-\x075up3rs3cr3tk3y", FaultKind.INVALID_REQUEST, "contains a control character"),
     ],
 )
 async def test_a_key_that_cannot_be_sent(
@@ -131,14 +131,14 @@ async def test_a_key_file_that_gives_no_key(tmp_path: Path, content: str | None,
 async def test_a_key_with_something_in_front(simulator: Simulator, key: str) -> None:
     """It can be sent, and is probably a mistake: the step says so before the endpoint refuses it."""
     diagnosis = await walk(simulator.base_url, api_key=key)
-    assert "take that away" in diagnosis.steps[0].remedy
-    verdict(diagnosis, StepName.MODELS, FaultKind.AUTH_FAILED, "HTTP 401", "does not accept the key")
+    assert "remove this prefix" in diagnosis.steps[0].remedy
+    verdict(diagnosis, StepName.MODELS, FaultKind.AUTH_FAILED, "HTTP 401", "rejects the key")
 
 
 @pytest.mark.parametrize(
     ("base_url", "words"),
     [
-        ("https://exa$mple.com/v1", "is no name"),
+        ("https://exa$mple.com/v1", "has no valid host name"),
         ("https://api.example.com/v1/chat/completions", "ends with /chat/completions"),
     ],
 )
@@ -151,7 +151,7 @@ async def test_an_address_that_cannot_be_asked(base_url: str, words: str) -> Non
 async def test_a_name_without_addresses(host: str) -> None:
     """The top-level domain ``invalid`` has none, by RFC 6761."""
     diagnosis = await walk(f"https://{host}/v1")
-    verdict(diagnosis, StepName.DNS, FaultKind.DNS_FAILED, host, "check the spelling in base_url")
+    verdict(diagnosis, StepName.DNS, FaultKind.DNS_FAILED, host, "check the host in base_url")
 
 
 def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
@@ -176,8 +176,8 @@ async def test_every_address_is_told_of(simulator: Simulator, monkeypatch: pytes
     """One that refuses does not hide one that answers, which is used."""
     resolve(monkeypatch, "127.0.0.2", "127.0.0.1")
     diagnosis = await walk(f"http://provider.invalid:{simulator.port}/v1", "sim-ok")
-    assert "provider.invalid is 127.0.0.2, 127.0.0.1" == diagnosis.steps[2].message
-    assert "127.0.0.2: refused, nothing listens there; 127.0.0.1: connected in " in diagnosis.steps[3].message
+    assert "provider.invalid resolves to 127.0.0.2, 127.0.0.1" == diagnosis.steps[2].message
+    assert "127.0.0.2: connection refused; 127.0.0.1: connected in " in diagnosis.steps[3].message
     assert OK is diagnosis.steps[3].state
 
 
@@ -188,7 +188,7 @@ async def test_a_port_that_nothing_listens_on() -> None:
         port = unheard.getsockname()[1]
         diagnosis = await walk(f"http://127.0.0.1:{port}/v1")
     step = verdict(diagnosis, StepName.TCP, FaultKind.CONNECT_FAILED, "firewall or network policy")
-    assert f"port {port} at 127.0.0.1: refused, nothing listens there" == step.message
+    assert f"port {port} at 127.0.0.1: connection refused" == step.message
 
 
 @pytest.fixture
@@ -209,7 +209,7 @@ async def test_a_connection_that_is_not_taken(full: int) -> None:
     verdict(diagnosis, StepName.TCP, FaultKind.CONNECT_TIMEOUT, "127.0.0.1: no answer within 0.2 s", "firewall")
 
 
-LOGIN = "a login page, or the wrong address"
+LOGIN = "a login page, or base_url is wrong"
 
 
 @pytest.mark.parametrize(
@@ -223,20 +223,20 @@ LOGIN = "a login page, or the wrong address"
         (
             http_response(401, "no", "text/plain"),
             FaultKind.AUTH_FAILED,
-            "does not accept the key, HTTP 401 > see whether",
+            "rejects the key, HTTP 401 > check that",
         ),
         (
             http_response(403, {"error": {"message": "Not from here"}}),
             FaultKind.PERMISSION_DENIED,
             "HTTP 403: Not from here",
         ),
-        (http_response(429, {"error": {}}, retry_after="7"), FaultKind.RATE_LIMITED, "it asks to wait 7 s"),
+        (http_response(429, {"error": {}}, retry_after="7"), FaultKind.RATE_LIMITED, "Retry-After is 7 s"),
         (
             http_response(429, {"error": {"code": "insufficient_quota"}}),
             FaultKind.QUOTA_EXHAUSTED,
-            "look at its billing",
+            "check its billing",
         ),
-        (http_response(500, "<html>", "text/html"), FaultKind.SERVER_ERROR, "the endpoint is broken, HTTP 500"),
+        (http_response(500, "<html>", "text/html"), FaultKind.SERVER_ERROR, "the endpoint has an internal error, HTTP 500"),
         (http_response(503), FaultKind.OVERLOADED, "HTTP 503"),
         (
             http_response(400, {"error": {"message": "API key not valid"}}),
@@ -246,7 +246,7 @@ LOGIN = "a login page, or the wrong address"
         (
             http_response(302, location="/login?session=s3ss10n"),
             FaultKind.NOT_A_STREAM,
-            f"HTTP 302 points to /login: {LOGIN}",
+            f"HTTP 302 redirects to /login: {LOGIN}",
         ),
         (http_response(200, "<html>", "text/html; charset=utf-8"), FaultKind.NOT_A_STREAM, LOGIN),
         (b"SSH-2.0-OpenSSH_9.2\r\n", FaultKind.CONNECTION_LOST, "check base_url"),
@@ -264,16 +264,16 @@ async def test_an_endpoint_that_refuses(answer: bytes, kind: FaultKind, words: s
 @pytest.mark.parametrize(
     ("answer", "words"),
     [
-        (http_response(404, "<html>", "text/html"), "no list of models, HTTP 404 (with a web page)"),
+        (http_response(404, "<html>", "text/html"), "no list of models, HTTP 404 (HTML page)"),
         (http_response(405), "no list of models, HTTP 405"),
         (
             http_response(307, location="http://127.0.0.1:9/v1/models/"),
-            "HTTP 307 points to http://127.0.0.1:9/v1/models/",
+            "HTTP 307 redirects to http://127.0.0.1:9/v1/models/",
         ),
         (http_response(403, {"error": {"message": "Missing scopes: api.model.read"}}), "may not list models"),
         (http_response(200, "OK", "text/plain"), "is not a list of models"),
         (http_response(200, "[" * 100_000), "is not a list of models"),
-        (http_response(200, {"data": [{"id": "x" * 1000}] * 1100}), "is too long to be read whole"),
+        (http_response(200, {"data": [{"id": "x" * 1000}] * 1100}), "is longer than 1 MiB"),
     ],
 )
 async def test_an_endpoint_that_does_not_tell_its_models(answer: bytes, words: str) -> None:
@@ -290,7 +290,7 @@ async def test_a_model_that_is_listed(models: Any) -> None:
     async with FixedHttpServer({"models": http_response(200, models, x_request_id="req_7")}) as endpoint:
         diagnosis = await walk(endpoint.base_url)
         assert 1 == len(endpoint.heads)
-    assert "alpha is one of the 2 that are listed" == diagnosis.steps[7].message
+    assert "alpha is one of the 2 listed models" == diagnosis.steps[7].message
     assert (200, "req_7") == (diagnosis.steps[6].status, diagnosis.steps[6].request_id)
 
 
@@ -300,14 +300,14 @@ UNKNOWN_MODEL = http_response(404, {"error": {"message": "gone", "code": "model_
 @pytest.mark.parametrize(
     ("models", "answer", "state", "words"),
     [
-        (http_response(200, MODELS), http_response(200, {"id": "models/alpah"}), OK, "alpah is known"),
-        (http_response(200, MODELS), UNKNOWN_MODEL, FAILED, "not one of the 2 that are listed; did you mean alpha?"),
-        (http_response(200, {"data": []}), UNKNOWN_MODEL, FAILED, "does not know alpah: gone"),
-        (http_response(404), UNKNOWN_MODEL, FAILED, "does not know alpah: gone"),
-        (http_response(404), http_response(404), UNKNOWN, "does not tell whether it knows alpah (HTTP 404)"),
-        (http_response(200, MODELS), http_response(500), UNKNOWN, "does not tell whether it knows alpah (HTTP 500)"),
+        (http_response(200, MODELS), http_response(200, {"id": "models/alpah"}), OK, "alpah exists"),
+        (http_response(200, MODELS), UNKNOWN_MODEL, FAILED, "not one of the 2 listed models; did you mean alpha?"),
+        (http_response(200, {"data": []}), UNKNOWN_MODEL, FAILED, "alpah does not exist: gone"),
+        (http_response(404), UNKNOWN_MODEL, FAILED, "alpah does not exist: gone"),
+        (http_response(404), http_response(404), UNKNOWN, "cannot determine whether alpah exists (HTTP 404)"),
+        (http_response(200, MODELS), http_response(500), UNKNOWN, "cannot determine whether alpah exists (HTTP 500)"),
         (http_response(200, MODELS), http_response(200, "<html>", "text/html"), UNKNOWN, "(HTTP 200)"),
-        (http_response(200, MODELS), b"HTTP/1.1 200", UNKNOWN, "could not be asked for"),
+        (http_response(200, MODELS), b"HTTP/1.1 200", UNKNOWN, "could not be requested"),
     ],
 )
 async def test_a_model_that_is_not_listed(models: bytes, answer: bytes, state: StepState, words: str) -> None:
@@ -352,7 +352,7 @@ async def test_an_answer_that_does_not_come(talk: Any) -> None:
         diagnosis = await walk(listener.base_url, seconds=0.5)
         assert time.monotonic() - begun < 10
         await wait_until(lambda: listener.connections == 0)
-    verdict(diagnosis, StepName.MODELS, FaultKind.HEADERS_TIMEOUT, "no whole answer within 0.5 s")
+    verdict(diagnosis, StepName.MODELS, FaultKind.HEADERS_TIMEOUT, "no complete response within 0.5 s")
 
 
 async def test_an_answer_without_end_at_full_speed() -> None:
@@ -367,7 +367,7 @@ async def test_an_answer_without_end_at_full_speed() -> None:
 
     async with TcpServer(flood) as listener:
         diagnosis = await walk(listener.base_url)
-    assert "too long to be read whole" in diagnosis.steps[6].message
+    assert "longer than 1 MiB" in diagnosis.steps[6].message
     assert [UNKNOWN, UNKNOWN] == states(diagnosis)[-2:]
 
 
@@ -391,7 +391,7 @@ async def test_a_check_that_breaks_is_no_verdict(monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", broken)
     diagnosis = await walk("https://api.example.com/v1")
-    assert "the check itself broke: ZeroDivisionError: oh" == diagnosis.steps[2].message
+    assert "internal error: ZeroDivisionError: oh" == diagnosis.steps[2].message
     assert (None, [OK, OK, UNKNOWN, *[SKIPPED] * 5]) == (diagnosis.first_failure, states(diagnosis))
 
 

@@ -70,7 +70,7 @@ async def test_a_certificate_is_told() -> None:
     )
     assert (
         "TLSv1.3, certificate of streamcanary test, issued, issued by streamcanary test authority (Example), "
-        "good until 2120-01-01 (100 days left)"
+        "valid until 2120-01-01 (100 days left)"
     ) == diagnosis.steps[5].message
     assert "" == diagnosis.steps[5].remedy
 
@@ -80,26 +80,26 @@ async def test_a_certificate_that_ends_soon_is_good_still() -> None:
     clock = ManualClock(wall=END_OF_2119 - 9 * 86400)
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls()) as simulator:
         step = (await walk(simulator.base_url, ca_file=LOOPBACK, clock=clock)).steps[5]
-    assert (StepState.OK, "have the certificate renewed") == (step.state, step.remedy)
+    assert (StepState.OK, "renew the certificate") == (step.state, step.remedy)
     assert "(9 days left)" in step.message
 
 
 @pytest.mark.parametrize(
     ("shown", "trusted", "words"),
     [
-        (LOOPBACK, None, "signed by itself (subject streamcanary test, issuer streamcanary test) > if it is your own"),
+        (LOOPBACK, None, "self-signed (subject streamcanary test, issuer streamcanary test) > if you trust it"),
         (
             SIGNED_BY_AUTHORITY,
             None,
-            "not trusted here (subject streamcanary test, issued, issuer streamcanary test authority (Example))",
+            "an untrusted authority (subject streamcanary test, issued, issuer streamcanary test authority (Example))",
         ),
-        (SIGNED_BY_AUTHORITY, LOOPBACK, "an authority that is not trusted here"),
+        (SIGNED_BY_AUTHORITY, LOOPBACK, "an untrusted authority"),
         (EXPIRED, EXPIRED, "has expired on 2020-02-01, 100 days ago (subject streamcanary test, expired"),
         (NOT_YET_VALID, NOT_YET_VALID, "is not valid yet (subject streamcanary test, future"),
         (
             WRONG_HOST,
             WRONG_HOST,
-            "the certificate is for provider.invalid, not for 127.0.0.1 > put a name into base_url",
+            "the certificate is for provider.invalid, not for 127.0.0.1 > use a name of the certificate in base_url",
         ),
     ],
 )
@@ -136,7 +136,7 @@ async def test_a_refused_certificate_that_is_not_shown_again() -> None:
 
         async with TcpServer(once) as listener:
             diagnosis = await walk(listener.base_url.replace("http:", "https:"), ca_file=EXPIRED)
-    verdict(diagnosis, "a certificate has expired > have it renewed")
+    verdict(diagnosis, "a certificate has expired > renew it")
     assert None is diagnosis.certificate
 
 
@@ -145,7 +145,7 @@ async def test_the_environment_names_the_authorities(monkeypatch: pytest.MonkeyP
     monkeypatch.setenv("SSL_CERT_FILE", str(LOOPBACK))
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls()) as simulator:
         assert None is (await walk(simulator.base_url)).first_failure
-        verdict(await walk(simulator.base_url, ca_file=AUTHORITY), "is signed by itself")
+        verdict(await walk(simulator.base_url, ca_file=AUTHORITY), "is self-signed")
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
@@ -193,9 +193,9 @@ def strict() -> Iterator[str]:
 async def test_a_server_that_wants_to_know_us(strict: str) -> None:
     """With TLS 1.3 it says so only after the handshake; the verdict names ``client_cert`` all the same."""
     diagnosis = await walk(strict, ca_file=LOOPBACK)
-    verdict(diagnosis, "the endpoint wants a client certificate", "set client_cert", name=StepName.MODELS)
+    verdict(diagnosis, "the endpoint requires a client certificate", "set client_cert", name=StepName.MODELS)
     diagnosis = await walk(strict, ca_file=LOOPBACK, client_cert=LOOPBACK)
-    verdict(diagnosis, "the endpoint refuses our client certificate", "see which", name=StepName.MODELS)
+    verdict(diagnosis, "the endpoint rejects the client certificate", "check which", name=StepName.MODELS)
     diagnosis = await walk(strict, ca_file=LOOPBACK, client_cert=SIGNED_BY_AUTHORITY)
     assert FaultKind.CONNECTION_LOST is (
         diagnosis.first_failure and diagnosis.first_failure.kind
@@ -222,7 +222,7 @@ async def test_a_port_that_does_not_speak_tls() -> None:
 
     async with TcpServer(complain) as listener:
         diagnosis = await walk(listener.base_url.replace("http:", "https:"))
-    verdict(diagnosis, "does not speak TLS > check the port, or write http://")
+    verdict(diagnosis, "does not use TLS on this port > check the port, or use http://")
 
 
 async def test_a_server_without_tls_that_we_speak() -> None:
@@ -247,7 +247,7 @@ async def test_a_server_that_closes_in_the_handshake() -> None:
 
     async with TcpServer(close) as listener:
         diagnosis = await walk(listener.base_url.replace("http:", "https:"))
-    verdict(diagnosis, "closed in the middle of the handshake")
+    verdict(diagnosis, "closed during the handshake")
 
 
 async def test_a_server_that_keeps_silent_in_the_handshake() -> None:

@@ -25,8 +25,8 @@ async def test_an_endpoint_that_wants_no_key() -> None:
     """That none is set breaks nothing and asks for nothing, and nobody says that one is accepted."""
     async with Simulator() as simulator:
         key, *_, models, _ = (await walk(simulator.base_url)).steps
-    assert (StepState.UNKNOWN, True, "") == (key.state, key.message.startswith("none is set; "), key.remedy)
-    assert (StepState.OK, True) == (models.state, models.message.startswith("no key is wanted; "))
+    assert (StepState.UNKNOWN, True, "") == (key.state, key.message.startswith("no key is set; "), key.remedy)
+    assert (StepState.OK, True) == (models.state, models.message.startswith("no key is required; "))
 
 
 async def test_an_endpoint_that_wants_a_key() -> None:
@@ -34,7 +34,7 @@ async def test_an_endpoint_that_wants_a_key() -> None:
     async with Simulator(api_key=KEY) as simulator:
         verdict = (await walk(simulator.base_url)).first_failure
     assert verdict is not None
-    assert (FaultKind.AUTH_FAILED, "the endpoint wants a key, and none is set, HTTP 401", True) == (
+    assert (FaultKind.AUTH_FAILED, "the endpoint requires a key, and none is set, HTTP 401", True) == (
         verdict.kind,
         verdict.message,
         "api_key_file" in verdict.remedy,
@@ -46,7 +46,7 @@ async def test_a_header_may_stand_for_the_key() -> None:
     async with Simulator(api_key=KEY) as simulator:
         verdict = (await walk(simulator.base_url, headers={"X-Team": "search"})).first_failure
     assert verdict is not None
-    assert True is verdict.message.startswith("the endpoint does not accept the key, HTTP 401")
+    assert True is verdict.message.startswith("the endpoint rejects the key, HTTP 401")
 
 
 async def test_none_is_no_secret() -> None:
@@ -61,8 +61,8 @@ async def test_none_is_no_secret() -> None:
 @pytest.mark.parametrize(
     ("names", "count", "place"),
     [
-        (["alpha"], "1 model is listed", "alpha is the one that is listed"),
-        (["alpha", "beta"], "2 models are listed", "alpha is one of the 2 that are listed"),
+        (["alpha"], "1 model is listed", "alpha is the only listed model"),
+        (["alpha", "beta"], "2 models are listed", "alpha is one of the 2 listed models"),
     ],
 )
 async def test_models_are_counted_in_english(names: list[str], count: str, place: str) -> None:

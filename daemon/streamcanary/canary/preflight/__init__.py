@@ -1,7 +1,7 @@
-"""What is between us and an endpoint, tried step by step before anything is asked of it.
+"""Checks the connection to an endpoint step by step: credentials, network, proxy, TLS and model list.
 
 key ─▶ address ─▶ dns ─▶ tcp ─▶ proxy ─▶ tls ─▶ models ─▶ model
-credentials.py    └─── route.py ───┘   handshake.py  └─ catalog.py ─┘
+credentials.py    └ connection.py ─┘    tls.py  └ model_list.py ┘
 """
 
 from streamcanary.canary.preflight.steps import diagnose

@@ -1,4 +1,4 @@
-"""What the steps learn on their way, each for those after it."""
+"""The state of a diagnosis, which each step extends for the next ones."""
 
 import asyncio
 import ssl
@@ -21,16 +21,17 @@ class Connection(NamedTuple):
     writer: asyncio.StreamWriter
 
     def abort(self) -> None:
-        """Close it at once, whatever is still to be said."""
+        """Close it at once, without sending buffered data."""
         self.writer.transport.abort()
 
 
 class DiagnosisContext:
-    """One diagnosis in the making. ``timeout`` is what each step may take, in seconds.
+    """The state of one diagnosis. ``timeout`` is the time limit of each step, in seconds.
 
-    ``secrets`` are those that may come back in what others say. ``reached`` is the address that took a connection,
-    ``knocks`` what became of each that was tried. ``listed`` are the endpoint's models, if it told all of them.
-    ``given_up`` says that a check broke of itself, so that those after it have nothing to go by.
+    ``secrets`` are redacted in all messages, as servers may repeat them. ``connected_address`` is the address that
+    accepted a connection, ``connect_results`` has the result for each tried address. ``listed_models`` are the models
+    of the endpoint, ``None`` without a complete list. ``is_aborted`` is set after an internal error of a step: the
+    steps after it are skipped.
     """
 
     def __init__(self, target: TargetSpec, model: str, clock: Clock, timeout: float) -> None:
@@ -53,7 +54,7 @@ class DiagnosisContext:
 
     @property
     def host(self) -> str:
-        """The endpoint's host as DNS and certificates have it."""
+        """The endpoint's host in ASCII, as in DNS and certificates."""
         return self.url.raw_host.decode("ascii")
 
     @property
@@ -63,16 +64,16 @@ class DiagnosisContext:
 
     @property
     def uses_tls(self) -> bool:
-        """Whether the endpoint is asked over TLS."""
+        """Whether the endpoint uses TLS."""
         return self.url.scheme == "https"
 
     @property
     def next_hop(self) -> tuple[str, int]:
-        """Host and port that the connection goes to: the proxy's, or the endpoint's own."""
+        """Host and port of the connection: those of the proxy, or of the endpoint."""
         return (self.proxy.host, self.proxy.port) if self.proxy else (self.host, self.port)
 
     def close(self) -> None:
-        """Drop the connection, if one is open."""
+        """Close the connection, if one is open."""
         connection, self.connection = self.connection, None
         if connection is not None:
             connection.abort()

@@ -1,4 +1,4 @@
-"""The first two steps, for which nothing is sent: what we have is complete, and can be sent at all."""
+"""The steps key and address, which send nothing: check that credentials and base URL are valid."""
 
 import re
 from urllib.parse import urlsplit
@@ -13,11 +13,11 @@ from streamcanary.transport.proxy import InvalidProxyUrl, proxy_for
 
 _NO_KEY = "none"
 _HOST = re.compile(r"[0-9A-Za-z._:-]+")
-_MIN_SECRET_LENGTH = 4  # scrub() takes nothing shorter for a secret
+_MIN_SECRET_LENGTH = 4  # scrub() redacts nothing shorter
 
 
 async def check_key(context: DiagnosisContext) -> StepResult:
-    """Read the key and the headers, and see that they fit into a request."""
+    """Read the key and the headers, and check that they are valid header values."""
     target = context.target
     values: dict[str, str] = {}
     secrets: dict[str, Secret] = {"the key": target.key}
@@ -31,16 +31,16 @@ async def check_key(context: DiagnosisContext) -> StepResult:
     for name, value in values.items():
         if problem := _invalid_header_reason(value):
             where = f" (file {secrets[name].path})" if secrets[name].path else ""
-            return _invalid_request(f"{name} {problem}{where}", "copy it anew, as one line of plain text")
+            return _invalid_request(f"{name} {problem}{where}", "copy it again, as one line of ASCII text")
     context.headers.update({"authorization": f"Bearer {values['the key']}", "accept": "application/json"})
-    # Unpacked, the answer could be a thousand times as long as what comes in.
+    # A decompressed response could be a thousand times as long as the received bytes.
     context.headers.update({"accept-encoding": "identity", "user-agent": "streamcanary"})
     context.headers.update({name: values[f"the header {name}"] for name in target.headers})
     return _key_result(values["the key"], target.key)
 
 
 def _values_to_scrub(context: DiagnosisContext, values: list[str]) -> tuple[str, ...]:
-    """Return the secrets, without those that are none: a local server's key is often its own name."""
+    """Return the values to redact, without placeholder keys: the key of a local server is often its name."""
     public = f"{urlsplit(context.target.base_url).hostname} {context.model}"
     return tuple(
         value
@@ -54,35 +54,35 @@ def _invalid_request(message: str, remedy: str) -> StepResult:
 
 
 def _invalid_header_reason(value: str) -> str | None:
-    """Return what keeps ``value`` out of a header (RFC 9110, 5.5), or ``None``."""
+    """Return why ``value`` is not a valid header value (RFC 9110, 5.5), or ``None``."""
     if not value:
         return "is empty"
     if "\n" in value or "\r" in value:
-        return "has a line break in it"
+        return "contains a line break"
     if not value.isascii():
-        return "has a character in it that is not ASCII"
+        return "contains a character that is not ASCII"
     if any(ord(character) < 32 or ord(character) == 127 for character in value.replace("\t", "")):
-        return "has a control character in it"
+        return "contains a control character"
     return None
 
 
 def is_unauthenticated(context: DiagnosisContext) -> bool:
-    """Tell whether no credential is sent: the key only says that there is none, and no header can stand for it."""
+    """Return whether no credential is sent: the key is the placeholder ``none``, and there are no headers."""
     return context.headers.get("authorization", "").lower() == f"bearer {_NO_KEY}" and not context.target.headers
 
 
 def _key_result(key: str, secret: Secret) -> StepResult:
     if key.lower() == _NO_KEY:
-        return unknown("none is set; an endpoint of your own may need none, others want one")
+        return unknown("no key is set; a self-hosted endpoint may not need one, others do")
     source = f"from the file {secret.path}" if secret.path else "as a value"
     if key[0] in "\"'" or key.lower().startswith("bearer "):
-        what = "with a quotation mark in front" if key[0] in "\"'" else "with the word Bearer in front"
-        return ok(f"present, {source}, {what}", "if the key is refused, take that away")
+        prefix = "a quotation mark" if key[0] in "\"'" else "the word Bearer"
+        return ok(f"present, {source}, starts with {prefix}", "if the endpoint rejects the key, remove this prefix")
     return ok(f"present, {source}")
 
 
 async def check_address(context: DiagnosisContext) -> StepResult:
-    """See that the address can be asked, and find the proxy on the way to it."""
+    """Check the base URL, and choose the proxy for it."""
     address = context.target.base_url
     try:
         context.url = httpx2.URL(address)
@@ -90,16 +90,14 @@ async def check_address(context: DiagnosisContext) -> StepResult:
     except httpx2.InvalidURL:
         is_host = False
     if not is_host:
-        return _invalid_request("the host in base_url is no name", "write the address like https://api.openai.com/v1")
+        return _invalid_request("base_url has no valid host name", "write it like https://api.openai.com/v1")
     for path in ("/chat/completions", "/responses", "/models"):
         if context.url.path.endswith(path):
-            return _invalid_request(
-                f"base_url ends with {path}, which the client adds itself", "give the part before it"
-            )
+            return _invalid_request(f"base_url ends with {path}, which the client appends itself", f"remove {path}")
     try:
         context.proxy = proxy_for(address, context.target.proxy)
     except InvalidProxyUrl as error:
-        return failed(FaultKind.PROXY_FAILED, str(error), "correct it, or name the host in NO_PROXY")
+        return failed(FaultKind.PROXY_FAILED, str(error), "correct it, or add the host to NO_PROXY")
     if context.proxy is None:
         return ok(f"{address}, without a proxy")
     if context.proxy.auth is not None and len(context.proxy.auth[1]) >= _MIN_SECRET_LENGTH:

@@ -1,6 +1,6 @@
-"""Has the way to a target looked at when one of its canaries begins to fail, so that the page can say what is broken.
+"""Starts a diagnosis of a target when one of its canaries begins to fail, so that notifications contain the cause.
 
-It is diagnosis, not evidence: what it finds is told beside the failures, and counts for no rule.
+A diagnosis is not a sample: its result is added to the evidence of an incident, and no rule counts it.
 """
 
 import asyncio
@@ -18,17 +18,17 @@ from streamcanary.model.outcome import Outcome, OutcomeKind
 _log = logging.getLogger(__name__)
 
 MAX_CONCURRENT = 4
-"""Diagnoses under way at a time; a canary that begins to fail meanwhile gets none, but for one of the same way."""
+"""Diagnoses at a time; while so many run, only canaries of the same target and model get a result."""
 
-_STEP_TIMEOUT = 5.0  # seconds that each step may take
-_UNDIAGNOSED_BLAMES = frozenset({Blame.LOCAL, Blame.CONTENT})  # whose faults no look at the way explains
+_STEP_TIMEOUT = 5.0  # time limit of each step, in seconds
+_UNDIAGNOSED_BLAMES = frozenset({Blame.LOCAL, Blame.CONTENT})  # a diagnosis of the connection cannot explain these
 
 
 class FailureDiagnostics:
-    """Looks at the way to a target and its model, once for all canaries that begin to fail on it at a time.
+    """Diagnoses a target and model once for all canaries that begin to fail on them at the same time.
 
-    ``tell`` is given the name of the canary and what was found, in words. A context manager: leaving it gives up what
-    is under way.
+    ``on_diagnosis`` is called with the name of the canary and the result as text. A context manager: leaving it cancels
+    running diagnoses.
     """
 
     def __init__(
@@ -56,7 +56,7 @@ class FailureDiagnostics:
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     def observe(self, outcome: Outcome) -> None:
-        """Take note of a run, and begin a diagnosis if it is the first to fail after a good one. Returns at once."""
+        """Start a diagnosis if this is the first failed run after a successful one. Returns at once."""
         if outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW):
             self._failing_canaries.discard(outcome.canary)
             return
@@ -79,7 +79,7 @@ class FailureDiagnostics:
         target, model = endpoint
         try:
             diagnosis = await diagnose(self._targets[target], model, clock=self._clock, timeout=_STEP_TIMEOUT)
-            _log.info("diagnosis", extra={"target": target, "model": model, "found": str(diagnosis)})
+            _log.info("diagnosis finished", extra={"target": target, "model": model, "result": str(diagnosis)})
             for canary in self._waiting_canaries[endpoint]:
                 self._on_diagnosis(canary, str(diagnosis))
         finally:

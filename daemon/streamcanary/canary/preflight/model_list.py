@@ -1,4 +1,4 @@
-"""What the endpoint itself answers: whether it takes our key, and whether it knows the model."""
+"""The steps models and model: check that the endpoint accepts the key and has the model."""
 
 import difflib
 from collections.abc import Mapping
@@ -19,30 +19,30 @@ from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase
 
 _MAX_BYTES = 1024 * 1024
-_MAX_COMPARED_MODELS = 2000  # models that are looked at for one of a similar name
+_MAX_COMPARED_MODELS = 2000  # models whose names are compared with a misspelt one
 _NOT_SUPPORTED_STATUSES = frozenset({404, 405, 501})
 _REMEDIES: Mapping[FaultKind, tuple[str, str]] = {
     FaultKind.AUTH_FAILED: (
-        "the endpoint does not accept the key",
-        "see whether the key is revoked, or belongs to another endpoint or project",
+        "the endpoint rejects the key",
+        "check that the key is not revoked, and that it belongs to this endpoint and project",
     ),
     FaultKind.PERMISSION_DENIED: (
-        "the endpoint knows us, and forbids it",
-        "see what the key may do, and from which networks and countries",
+        "the endpoint denies permission",
+        "check the permissions of the key, and the networks and countries it is allowed in",
     ),
-    FaultKind.RATE_LIMITED: ("the endpoint has had too many requests of ours", "ask less often, or raise the limit"),
-    FaultKind.QUOTA_EXHAUSTED: ("the account has nothing left to spend", "look at its billing and its limits"),
-    FaultKind.OVERLOADED: ("the endpoint is overloaded", "wait, and look at the provider's status page"),
-    FaultKind.SERVER_ERROR: ("the endpoint is broken", "wait, and look at the provider's status page"),
+    FaultKind.RATE_LIMITED: ("the rate limit is exceeded", "send fewer requests, or raise the limit"),
+    FaultKind.QUOTA_EXHAUSTED: ("the quota of the account is exhausted", "check its billing and its limits"),
+    FaultKind.OVERLOADED: ("the endpoint is overloaded", "wait, and check the provider's status page"),
+    FaultKind.SERVER_ERROR: ("the endpoint has an internal error", "wait, and check the provider's status page"),
     FaultKind.PROXY_FAILED: (
-        "the proxy wants a user name and password",
-        "put them into the proxy's address: http://user:password@host",
+        "the proxy requires a user name and password",
+        "add them to the proxy's URL: http://user:password@host",
     ),
 }
 
 
 class HttpResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """An HTTP answer. ``value`` is its JSON, or ``None`` if it has none or is longer than what is read (1 MiB)."""
+    """An HTTP response. ``json`` is its decoded body, ``None`` if that is not JSON or longer than 1 MiB."""
 
     status: int
     headers: httpx2.Headers
@@ -56,7 +56,7 @@ class HttpResponse(msgspec.Struct, frozen=True, kw_only=True):
 
 
 async def list_models(context: DiagnosisContext) -> StepResult:
-    """Ask for the list of models with our key, which every account may see and which costs nothing."""
+    """Request the list of models with the key; every account may read it, and it costs nothing."""
     try:
         response = await _get(context, "models")
     except (httpx2.HTTPError, OSError) as error:
@@ -65,39 +65,37 @@ async def list_models(context: DiagnosisContext) -> StepResult:
 
 
 def on_models_timeout(context: DiagnosisContext) -> StepResult:
-    """Return that the answer did not come."""
-    message = f"GET /models had no whole answer within {context.timeout:g} s"
-    return failed(FaultKind.HEADERS_TIMEOUT, message, "wait, and look at the provider's status page")
+    """Return the result for a response that is not complete in time."""
+    message = f"GET /models: no complete response within {context.timeout:g} s"
+    return failed(FaultKind.HEADERS_TIMEOUT, message, "wait, and check the provider's status page")
 
 
 async def find_model(context: DiagnosisContext) -> StepResult:
-    """Look for the model in the list; if it is not there, ask for it by its name."""
+    """Look up the model in the list, or request it by its name if it is not there."""
     if context.listed_models and context.model in context.listed_models:
         return ok(f"{context.model} is {_describe_listing(context.listed_models)}")
     try:
         response = await _get(context, f"models/{quote(context.model, safe='')}")
     except (httpx2.HTTPError, OSError) as error:
-        return unknown(f"it could not be asked for: {(await _request_failure_result(context, error)).message}")
+        return unknown(f"the model could not be requested: {(await _request_failure_result(context, error)).message}")
     return _with_response_details(response, _check_model_response(context, response))
 
 
 def on_model_timeout(context: DiagnosisContext) -> StepResult:
-    """Return that the answer did not come; the endpoint has answered before, so that breaks nothing."""
-    return unknown(f"GET /models/{context.model} had no whole answer within {context.timeout:g} s")
+    """Return an inconclusive result for a late response: the endpoint answered the previous step."""
+    return unknown(f"GET /models/{context.model}: no complete response within {context.timeout:g} s")
 
 
 async def _get(context: DiagnosisContext, path: str) -> HttpResponse:
     if context.tls_context is None:
-        raise RuntimeError("nothing is trusted yet")
+        raise RuntimeError("no TLS context")
     body = bytearray()
     async with open_http_client(context.tls_context, context.proxy) as client:
-        address = f"{context.target.base_url}/{path}"
-        # No timeout of its own: the one of the whole step covers it.
-        async with client.stream(
-            "GET", address, headers=context.headers, follow_redirects=False, timeout=None
-        ) as response:
-            async for piece in response.aiter_raw(_MAX_BYTES // 16):
-                body += piece
+        url = f"{context.target.base_url}/{path}"
+        # Without a timeout here: that of the step applies.
+        async with client.stream("GET", url, headers=context.headers, follow_redirects=False, timeout=None) as response:
+            async for chunk in response.aiter_raw(_MAX_BYTES // 16):
+                body += chunk
                 if len(body) > _MAX_BYTES:
                     break
     is_complete = len(body) <= _MAX_BYTES
@@ -126,62 +124,63 @@ def _check_models_response(context: DiagnosisContext, response: HttpResponse) ->
     if 300 <= status < 400:
         return _redirect_result(response)
     if status in _NOT_SUPPORTED_STATUSES:
-        page = " (with a web page)" if response.is_html else ""
+        page = " (HTML page)" if response.is_html else ""
         return unknown(
-            f"there is no list of models, HTTP {status}{page}", "if the run fails, too, check base_url's path"
+            f"the endpoint has no list of models, HTTP {status}{page}", "if runs fail, check the path of base_url"
         )
     if status >= 400:
         return _error_result(context, response)
     if response.is_html:
-        message = "a web page answers, and not the API: a login page, or the wrong address"
-        return failed(FaultKind.NOT_A_STREAM, message, "check base_url, and whether a gateway on the way wants a login")
+        message = "the response is a web page: a login page, or base_url is wrong"
+        return failed(FaultKind.NOT_A_STREAM, message, "check base_url, and whether a gateway requires a login")
     context.listed_models = _model_ids(response.json)
     if context.listed_models is None:
-        why = "is not a list of models" if response.is_complete else "is too long to be read whole"
-        return unknown(
-            f"{'no key is wanted' if is_unauthenticated(context) else 'the key is not refused'}; what is answered {why}"
-        )
+        key = "no key is required" if is_unauthenticated(context) else "the key is not rejected"
+        reason = "is not a list of models" if response.is_complete else "is longer than 1 MiB"
+        return unknown(f"{key}; the response {reason}")
     count = "1 model is" if len(context.listed_models) == 1 else f"{len(context.listed_models)} models are"
-    return ok(f"{'no key is wanted' if is_unauthenticated(context) else 'the key is accepted'}; {count} listed")
+    return ok(f"{'no key is required' if is_unauthenticated(context) else 'the key is accepted'}; {count} listed")
 
 
 def _redirect_result(response: HttpResponse) -> StepResult:
-    # Without its query, which may carry a session.
-    place = response.headers.get("location", "elsewhere").partition("?")[0]
+    # Without its query, which may contain a session.
+    location = response.headers.get("location", "an unknown location").partition("?")[0]
     if response.status in (307, 308):  # these keep a POST a POST (RFC 9110, 15.4)
-        return unknown(f"HTTP {response.status} points to {place}", "put the address that it leads to into base_url")
-    message = f"HTTP {response.status} points to {place}: a login page, or the wrong address"
-    return failed(FaultKind.NOT_A_STREAM, message, "check base_url, and whether a gateway on the way wants a login")
+        return unknown(f"HTTP {response.status} redirects to {location}", "set base_url to the new location")
+    message = f"HTTP {response.status} redirects to {location}: a login page, or base_url is wrong"
+    return failed(FaultKind.NOT_A_STREAM, message, "check base_url, and whether a gateway requires a login")
 
 
 def _error_result(context: DiagnosisContext, response: HttpResponse) -> StepResult:
     fault = _fault(context, response)
     if response.status in (401, 403) and "missing scopes" in fault.message.lower():
-        return unknown(f"the key is known, and may not list models: {fault.message}")
+        return unknown(f"the key is valid, but may not list models: {fault.message}")
     if fault.kind is FaultKind.AUTH_FAILED and is_unauthenticated(context):
-        message = f"the endpoint wants a key, and none is set, HTTP {response.status}"
+        message = f"the endpoint requires a key, and none is set, HTTP {response.status}"
         return failed(fault.kind, message, "set api_key or api_key_file, or OPENAI_API_KEY for a probe without a file")
     kind = FaultKind.PROXY_FAILED if response.status == 407 else fault.kind
-    what, remedy = _REMEDIES.get(kind, ("the endpoint refuses the request", "check base_url and the target's headers"))
+    reason, remedy = _REMEDIES.get(
+        kind, ("the endpoint rejects the request", "check base_url and the target's headers")
+    )
     if fault.retry_after is not None:
-        remedy = f"{remedy}; it asks to wait {fault.retry_after:g} s"
+        remedy = f"{remedy}; Retry-After is {fault.retry_after:g} s"
     server_message = f": {fault.message}" if isinstance(response.json, (dict, str)) else ""
-    return failed(kind, f"{what}, HTTP {response.status}{server_message}", remedy)
+    return failed(kind, f"{reason}, HTTP {response.status}{server_message}", remedy)
 
 
 def _check_model_response(context: DiagnosisContext, response: HttpResponse) -> StepResult:
     if response.status == 200 and isinstance(response.json, dict) and isinstance(response.json.get("id"), str):
-        return ok(f"{context.model} is known")
+        return ok(f"{context.model} exists")
     error = response.json.get("error") if isinstance(response.json, dict) else None
     code = classify_error_code(error.get("code"), error.get("type")) if isinstance(error, dict) else None
     if response.status == 404 and context.listed_models:
         near = difflib.get_close_matches(context.model, context.listed_models[:_MAX_COMPARED_MODELS], n=3)
-        remedy = f"did you mean {' or '.join(near)}?" if near else "see which models the endpoint lists"
+        remedy = f"did you mean {' or '.join(near)}?" if near else "choose one of the listed models"
         return failed(FaultKind.NOT_FOUND, f"{context.model} is not {_describe_listing(context.listed_models)}", remedy)
     if response.status == 404 and code is FaultKind.NOT_FOUND:
-        message = f"the endpoint does not know {context.model}: {_fault(context, response).message}"
-        return failed(FaultKind.NOT_FOUND, message, "check the model's name, and whether it is retired")
-    return unknown(f"the endpoint does not tell whether it knows {context.model} (HTTP {response.status})")
+        message = f"{context.model} does not exist: {_fault(context, response).message}"
+        return failed(FaultKind.NOT_FOUND, message, "check the name of the model, and whether it is retired")
+    return unknown(f"cannot determine whether {context.model} exists (HTTP {response.status})")
 
 
 def _fault(context: DiagnosisContext, response: HttpResponse) -> Fault:
@@ -191,11 +190,11 @@ def _fault(context: DiagnosisContext, response: HttpResponse) -> Fault:
 
 
 def _describe_listing(listed: tuple[str, ...]) -> str:
-    return "the one that is listed" if len(listed) == 1 else f"one of the {len(listed)} that are listed"
+    return "the only listed model" if len(listed) == 1 else f"one of the {len(listed)} listed models"
 
 
 def _model_ids(value: Any) -> tuple[str, ...] | None:
-    """Return the names in a list of models; some servers leave out the object around it."""
+    """Return the names in a list of models; some servers send the list without the object around it."""
     entries = value.get("data") if isinstance(value, dict) else value
     if not isinstance(entries, list):
         return None
@@ -203,10 +202,14 @@ def _model_ids(value: Any) -> tuple[str, ...] | None:
 
 
 async def _request_failure_result(context: DiagnosisContext, error: Exception) -> StepResult:
-    """Return that the request was not answered, and why."""
+    """Return the result for a request without a response."""
     if alert := await find_tls_alert(context):
         return failed(FaultKind.TLS_FAILED, *explain_tls_error(alert))
     fault = fault_from_exception(error, Phase.HEADERS, now=context.clock.time(), secrets=context.secrets)
     kind, message = (fault.kind, fault.message) if fault else (FaultKind.CONNECTION_LOST, type(error).__name__)
-    remedy = "what answers there may be no API: check base_url" if kind is FaultKind.CONNECTION_LOST else "try again"
+    remedy = (
+        "check base_url: the server may not be an OpenAI-compatible API"
+        if kind is FaultKind.CONNECTION_LOST
+        else "try again"
+    )
     return failed(kind, f"GET /models: {message}", remedy)

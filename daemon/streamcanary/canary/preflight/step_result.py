@@ -1,4 +1,4 @@
-"""What one step finds: a step of a diagnosis before it has its name and its time."""
+"""The result of one step of a diagnosis, without the name and duration of the step."""
 
 from msgspec import Struct
 
@@ -7,7 +7,7 @@ from streamcanary.model.faults import FaultKind
 
 
 class StepResult(Struct, frozen=True, kw_only=True):
-    """The fields are those of :class:`~streamcanary.model.diagnosis.DiagnosisStep`; the texts are not scrubbed yet."""
+    """The fields are those of :class:`~streamcanary.model.diagnosis.DiagnosisStep`; the texts are not redacted yet."""
 
     state: StepState
     message: str
@@ -18,20 +18,20 @@ class StepResult(Struct, frozen=True, kw_only=True):
 
 
 def ok(message: str, remedy: str = "") -> StepResult:
-    """Return that a step is in order; a ``remedy`` is for what will soon not be."""
+    """Return a successful result; its ``remedy`` is for a problem that is about to occur."""
     return StepResult(state=StepState.OK, message=message, remedy=remedy)
 
 
 def failed(kind: FaultKind, message: str, remedy: str) -> StepResult:
-    """Return that a step is broken."""
+    """Return a failed result."""
     return StepResult(state=StepState.FAILED, message=message, remedy=remedy, kind=kind)
 
 
 def unknown(message: str, remedy: str = "") -> StepResult:
-    """Return that the endpoint does not tell, and nothing is known to be broken."""
+    """Return an inconclusive result: no failure is known."""
     return StepResult(state=StepState.UNKNOWN, message=message, remedy=remedy)
 
 
 def skipped(reason: str) -> StepResult:
-    """Return that a step is not taken."""
+    """Return the result of a step that does not apply."""
     return StepResult(state=StepState.SKIPPED, message=reason)

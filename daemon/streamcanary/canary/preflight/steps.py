@@ -1,4 +1,4 @@
-"""The course of a diagnosis: one step after the other, each with its time, until one is broken."""
+"""Runs the steps of a diagnosis in order, each with a time limit, until one fails."""
 
 import asyncio
 from collections.abc import Awaitable, Callable
@@ -14,7 +14,7 @@ from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, Ste
 
 
 class Check(NamedTuple):
-    """How one step is taken, and what it means if that takes too long."""
+    """One step: its check, and its result if the check exceeds the time limit."""
 
     name: StepName
     run: Callable[[DiagnosisContext], Awaitable[StepResult]]
@@ -22,7 +22,7 @@ class Check(NamedTuple):
 
 
 def _on_timeout(context: DiagnosisContext) -> StepResult:
-    return unknown(f"this took longer than {context.timeout:g} s")
+    return unknown(f"no result within {context.timeout:g} s")
 
 
 _CHECKS = (
@@ -42,46 +42,47 @@ async def diagnose(
     model: str,
     *,
     clock: Clock,
-    timeout: float = 5.0,  # noqa: ASYNC109 - of each step, which a timeout around the whole cannot say
+    timeout: float = 5.0,  # noqa: ASYNC109 - the limit of each step, not of the whole
 ) -> Diagnosis:
-    """Walk the way to ``target`` and to ``model``, and say which step is the first that is broken.
+    """Diagnose the connection to ``target`` and ``model``; the result has all steps up to the first that fails.
 
-    ``timeout`` is what each step may take, in seconds. Asks the endpoint for its models at most, which costs no tokens;
-    what it answers is read up to 1 MiB. Never raises but for cancellation, and holds no secret.
+    ``timeout`` is the time limit of each step, in seconds. The requests only read the models of the endpoint, which
+    costs no tokens; responses are read up to 1 MiB. Raises nothing except for cancellation. Secrets are redacted in the
+    result.
     """
     context = DiagnosisContext(target, model, clock, timeout)
-    started, begun = clock.time(), clock.monotonic()
+    started, started_monotonic = clock.time(), clock.monotonic()
     steps: list[DiagnosisStep] = []
-    stopped_at: StepName | None = None
+    failed_step: StepName | None = None
     try:
         for check in _CHECKS:
-            step = await _run_step(check, context, stopped_at)
+            step = await _run_step(check, context, failed_step)
             steps.append(step)
-            if stopped_at is None and (step.state is StepState.FAILED or context.is_aborted):
-                stopped_at = check.name
+            if failed_step is None and (step.state is StepState.FAILED or context.is_aborted):
+                failed_step = check.name
             if check.name is StepName.TLS:
-                context.close()  # what is asked from here on opens its own connection
+                context.close()  # the following steps open their own connections
     finally:
         context.close()
     return Diagnosis(
         base_url=scrub(target.base_url, context.secrets),
         model=scrub(model, context.secrets),
         started=started,
-        seconds=clock.monotonic() - begun,
+        seconds=clock.monotonic() - started_monotonic,
         steps=tuple(steps),
         proxy=context.proxy.url if context.proxy else None,
         certificate=context.certificate,
     )
 
 
-async def _run_step(check: Check, context: DiagnosisContext, stopped_at: StepName | None) -> DiagnosisStep:
-    """Take a step, unless the walk came to its ``end`` before."""
-    begun = context.clock.monotonic()
-    result = await _run_check(check, context) if stopped_at is None else skipped(f"not tried: {stopped_at} comes first")
+async def _run_step(check: Check, context: DiagnosisContext, failed_step: StepName | None) -> DiagnosisStep:
+    """Run a step, unless an earlier one failed."""
+    started = context.clock.monotonic()
+    result = await _run_check(check, context) if failed_step is None else skipped(f"not run: {failed_step} failed")
     return DiagnosisStep(
         name=check.name,
         state=result.state,
-        seconds=context.clock.monotonic() - begun,
+        seconds=context.clock.monotonic() - started,
         message=scrub(result.message, context.secrets),
         remedy=scrub(result.remedy, context.secrets),
         kind=result.kind,
@@ -96,6 +97,6 @@ async def _run_check(check: Check, context: DiagnosisContext) -> StepResult:
             return await check.run(context)
     except TimeoutError:
         return check.on_timeout(context)
-    except Exception as error:  # noqa: BLE001 - it becomes a step that is not known, with its name; a diagnosis never raises
+    except Exception as error:  # noqa: BLE001 - it becomes an inconclusive step; a diagnosis never raises
         context.is_aborted = True
-        return unknown(f"the check itself broke: {type(error).__name__}: {error}")
+        return unknown(f"internal error: {type(error).__name__}: {error}")

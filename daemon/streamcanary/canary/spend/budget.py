@@ -1,15 +1,17 @@
-"""The ``budget:`` section, and who may run under it. Pure: both times come in, nothing is sent or kept here.
+"""The ``budget:`` section, and the decision which runs it admits. Pure: times are arguments, and there is no I/O.
 
-``usd_per_day`` is for a day of UTC, as providers bill it, by the wall clock: a clock that jumps into another day finds
-the account of that day. From 80 % of it on, canaries are slowed so that the rest lasts until midnight, but at most
-tenfold: who is asked less often is hardly watched, and it is better said that nothing is. When less than the dearest
-run is left, whatever costs money stops until the next day. Canaries that cost nothing are not concerned.
+``usd_per_day`` is for a UTC day, as providers bill it, by the wall clock: after a clock step into another day, the
+spend of that day counts. From 80 % of the budget on, canaries are slowed down so that the rest lasts until midnight, by
+a factor of at most 10: a canary that runs less often hardly monitors anything, so an explicit stop is better. When the
+rest is less than the cost of the most expensive run, all paid canaries stop until the next day. Canaries without cost
+are not affected.
 
-``requests_per_minute`` counts attempts, retries and fallbacks too, over the last 60 s of the monotonic clock. A run
-that has begun is carried through with all its retries: they hold up the runs after it.
+``requests_per_minute`` counts attempts, with retries and fallbacks, in the last 60 s of the monotonic clock. A run that
+has started completes with all its retries, which delay the runs after it.
 
-Slowed is evenly slowed: by a factor k each canary takes one of every k of its turns, so that the counts of turns taken
-by two canaries of one interval differ by one at most; by some more where a full minute decides. The rest is skipped.
+Canaries are slowed down evenly: with a factor k, each canary makes one of every k scheduled runs. The run counts of two
+canaries with the same interval differ by at most one; by a few more when the request limit of a minute is reached. The
+other runs are skipped.
 """
 
 from collections import deque
@@ -24,23 +26,22 @@ from streamcanary.model.outcome import BudgetState
 from streamcanary.model.spend import Spend
 
 SLOWDOWN_THRESHOLD: Final = 0.8
-"""The part of the day's budget from which canaries are slowed."""
+"""The fraction of the daily budget from which canaries are slowed down."""
 
 MAX_SLOWDOWN: Final = 10.0
-"""The factor by which money slows down canaries at most."""
+"""The maximum factor by which ``usd_per_day`` slows canaries down."""
 
 _RATE_WINDOW: Final = 60.0  # seconds
-_EWMA_WEIGHT: Final = 0.2  # of the last run in the mean cost of a canary's runs
-_TARGET_UTILIZATION: Final = (
-    0.9  # of the requests of a minute: at all of them, chance would decide who finds the minute full
-)
-_MAX_TURN_CREDIT: Final = 2.0  # that a canary can have in hand, when others were before it
+_EWMA_WEIGHT: Final = 0.2  # weight of the last run in the mean cost of a canary's runs
+# Fraction of ``requests_per_minute``. At 1.0 chance would decide which canaries exceed the limit.
+_TARGET_UTILIZATION: Final = 0.9
+_MAX_RUN_CREDIT: Final = 2.0  # runs that a canary can make up for after it was skipped
 _EPSILON: Final = 1e-9
 _MAX_DAYS: Final = 400
 
 
 class BudgetConfig(BaseModel):
-    """What all canaries of one daemon may use together; without a limit, as much as they like."""
+    """The limits of all canaries of one daemon together; ``None`` is no limit."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -49,58 +50,53 @@ class BudgetConfig(BaseModel):
 
 
 class ExpectedCost(Struct, frozen=True):
-    """What one canary is expected to use: seconds between two runs, and USD for a run; 0 if it costs nothing."""
+    """The expected cost of one canary: seconds between two runs, and USD per run; 0 if it costs nothing."""
 
     interval: float
     usd: float
 
 
 class BudgetLimiter:
-    """Decides whose turn may be taken.
+    """Decides which scheduled runs are made.
 
-    ``days`` has what was spent, by UTC day; it is what outlives a restart.
+    ``spend_by_day`` is the spend by UTC day, which is saved across restarts.
     """
 
     def __init__(self, config: BudgetConfig, expected_costs: Mapping[str, ExpectedCost]) -> None:
         self._config = config
         self._expected_costs = dict(expected_costs)
-        # Staggered: not all canaries leave out the same turn.
-        self._turn_credits = {
+        # Staggered, so that canaries do not all skip at the same time.
+        self._run_credits = {
             name: position / max(1, len(expected_costs)) for position, name in enumerate(expected_costs)
         }
         self._reserved_usd: dict[str, float] = {}
-        self._usd_per_second = sum(
-            share.usd / share.interval for share in expected_costs.values()
-        )  # USD a second at full speed
-        self._max_run_usd = max((share.usd for share in expected_costs.values()), default=0.0)
-        self._exhausted_day = ""  # the day of which the budget is used up
-        self._scheduled_runs_per_minute = sum(
-            _RATE_WINDOW / share.interval for share in expected_costs.values()
-        )  # runs a minute at full speed
-        self._recent_runs, self._recent_retries, self._recent_skipped = (
-            _SlidingWindowCounter(),
-            _SlidingWindowCounter(),
-            _SlidingWindowCounter(),
-        )
+        # Both rates are those without slowdown.
+        self._usd_per_second = sum(cost.usd / cost.interval for cost in expected_costs.values())
+        self._scheduled_runs_per_minute = sum(_RATE_WINDOW / cost.interval for cost in expected_costs.values())
+        self._max_run_usd = max((cost.usd for cost in expected_costs.values()), default=0.0)
+        self._exhausted_day = ""  # the UTC day whose budget is exhausted
+        self._recent_runs = _SlidingWindowCounter()
+        self._recent_retries = _SlidingWindowCounter()
+        self._recent_skipped = _SlidingWindowCounter()
         self.spend_by_day: dict[str, Spend] = {}
 
     def admit(self, name: str, wall: float, now: float) -> BudgetState | None:
-        """Return how the budget stands for a turn of the canary ``name``; ``None`` if there is none.
+        """Return the budget state for a scheduled run of the canary ``name``; ``None`` without a budget.
 
-        It runs if that is ``None``, ``within`` or ``exempt``, and then :meth:`charge` must follow. ``wall`` is seconds
-        since the epoch, ``now`` monotonic seconds.
+        The run is made if the state is ``None``, ``within`` or ``exempt``; the caller then calls :meth:`record_spend`
+        after it. ``wall`` is in seconds since the epoch, ``now`` in monotonic seconds.
         """
         expected = self._expected_costs[name]
         is_paid = self._config.usd_per_day is not None and expected.usd > 0
         if is_paid and self._is_exhausted(expected.interval, wall):
             return BudgetState.EXHAUSTED
         slowdown = max(self._request_slowdown(now), self._usd_slowdown(wall) if is_paid else 1.0)
-        credit = self._turn_credits[name] + 1 / slowdown
+        credit = self._run_credits[name] + 1 / slowdown
         if credit < 1 - _EPSILON or self._is_request_limit_reached(now) or (is_paid and not self._can_afford_run(wall)):
-            self._turn_credits[name] = min(_MAX_TURN_CREDIT, credit)
+            self._run_credits[name] = min(_MAX_RUN_CREDIT, credit)
             self._recent_skipped.add(now)
             return BudgetState.SLOWED
-        self._turn_credits[name] = max(0.0, credit - 1)
+        self._run_credits[name] = max(0.0, credit - 1)
         self._recent_runs.add(now)
         if not is_paid:
             return None if self._config.usd_per_day is None else BudgetState.EXEMPT
@@ -108,18 +104,18 @@ class BudgetLimiter:
         return BudgetState.WITHIN
 
     def slowing_limit(self, wall: float, now: float) -> str | None:
-        """Return the limit that canaries are slowed to at these times, by its key; ``None`` if they are not."""
+        """Return the key of the limit that slows canaries down at these times; ``None`` if they are not slowed down."""
         if self._request_slowdown(now) > 1:
             return "requests_per_minute"
-        costly = self._config.usd_per_day is not None and self._usd_per_second > 0
-        return "usd_per_day" if costly and self._usd_slowdown(wall) > 1 else None
+        is_paid = self._config.usd_per_day is not None and self._usd_per_second > 0
+        return "usd_per_day" if is_paid and self._usd_slowdown(wall) > 1 else None
 
     def record_retry(self, now: float) -> None:
-        """Take note of an attempt after the first of a run."""
+        """Record an attempt after the first of a run."""
         self._recent_retries.add(now)
 
     def record_spend(self, name: str, spend: Spend, wall: float) -> None:
-        """Enter what a run of ``name`` used."""
+        """Record what a run of the canary ``name`` used."""
         self._reserved_usd.pop(name, None)
         day = utc_day(wall)
         self.spend_by_day[day] = self.spend_by_day.get(day, Spend()) + spend
@@ -133,7 +129,7 @@ class BudgetLimiter:
             self._max_run_usd = max(self._max_run_usd, spend.usd)
 
     def add_spend_by_day(self, days: Mapping[str, Spend]) -> None:
-        """Add what an earlier daemon has spent."""
+        """Add the spend of earlier processes."""
         for day, spend in days.items():
             self.spend_by_day[day] = self.spend_by_day.get(day, Spend()) + spend
 
@@ -143,22 +139,22 @@ class BudgetLimiter:
         return 0.0 if spend is None else spend.usd
 
     def _is_exhausted(self, interval: float, wall: float) -> bool:
-        """Tell whether the day's budget is used up; shortly before midnight that is only a longer pause."""
+        """Return whether the daily budget is exhausted; shortly before midnight canaries are only slowed down."""
         day = utc_day(wall)
-        short = self._remaining_usd(wall) < self._max_run_usd - _EPSILON
-        if self._exhausted_day != day and short and _seconds_until_midnight(wall) > MAX_SLOWDOWN * interval:
+        is_too_low = self._remaining_usd(wall) < self._max_run_usd - _EPSILON
+        if self._exhausted_day != day and is_too_low and _seconds_until_midnight(wall) > MAX_SLOWDOWN * interval:
             self._exhausted_day = day
         return self._exhausted_day == day
 
     def _can_afford_run(self, wall: float) -> bool:
-        """Tell whether there is money for a run beside those under way."""
+        """Return whether the rest of the budget covers one more run besides the running ones."""
         return self._remaining_usd(wall) - sum(self._reserved_usd.values()) >= self._max_run_usd - _EPSILON
 
     def _remaining_usd(self, wall: float) -> float:
         return (self._config.usd_per_day or 0.0) - self.usd_spent(wall)
 
     def _usd_slowdown(self, wall: float) -> float:
-        """Return by which factor to slow down, so that what is left lasts until midnight."""
+        """Return the slowdown factor with which the rest of the budget lasts until midnight."""
         if self.usd_spent(wall) < SLOWDOWN_THRESHOLD * (self._config.usd_per_day or 0.0):
             return 1.0
         spendable = self._remaining_usd(wall) - sum(self._reserved_usd.values()) - self._max_run_usd
@@ -171,24 +167,24 @@ class BudgetLimiter:
         return limit is not None and self._recent_runs.count(now) + self._recent_retries.count(now) >= limit
 
     def _request_slowdown(self, now: float) -> float:
-        """Return by which factor to slow down, so that the requests of a minute fit."""
+        """Return the slowdown factor with which the requests of a minute are within the limit."""
         if self._config.requests_per_minute is None:
             return 1.0
         runs = self._recent_runs.count(now)
         attempts_per_run = 1 + self._recent_retries.count(now) / max(1, runs)
-        wanted = max(self._scheduled_runs_per_minute, runs + self._recent_skipped.count(now)) * attempts_per_run
+        requested = max(self._scheduled_runs_per_minute, runs + self._recent_skipped.count(now)) * attempts_per_run
         limit = self._config.requests_per_minute
-        return wanted / (_TARGET_UTILIZATION * limit) if wanted > limit else 1.0
+        return requested / (_TARGET_UTILIZATION * limit) if requested > limit else 1.0
 
 
 class _SlidingWindowCounter:
-    """Counts what happened in the last minute."""
+    """Counts events in the last minute."""
 
     def __init__(self) -> None:
         self._times: deque[float] = deque()
 
     def add(self, now: float) -> None:
-        self.count(now)  # forgets what is older
+        self.count(now)  # removes older events
         self._times.append(now)
 
     def count(self, now: float) -> int:
@@ -198,7 +194,7 @@ class _SlidingWindowCounter:
 
 
 def utc_day(wall: float) -> str:
-    """Return the day of UTC that ``wall`` (seconds since the epoch) is in: ``2026-02-02``."""
+    """Return the UTC day of ``wall`` (seconds since the epoch), such as ``2026-02-02``."""
     return datetime.fromtimestamp(wall, UTC).date().isoformat()
 
 

@@ -1,4 +1,4 @@
-"""The spend guard: holds all canaries of a daemon to their budget, and keeps account of it in the store."""
+"""The spend guard: enforces the budget of all canaries of a daemon, and saves their spend in the store."""
 
 import asyncio
 import contextlib
@@ -22,30 +22,32 @@ from streamcanary.store.errors import StoreFailing, StoreLost
 
 _log = logging.getLogger(__name__)
 
-_SAVE_INTERVAL: Final = 1.0  # seconds between two writes: what a crash may lose of the account
-_RETRY_INTERVAL: Final = 5.0  # seconds, while the store fails
+_SAVE_INTERVAL: Final = 1.0  # seconds between two writes; a crash loses at most the spend of this time
+_RETRY_INTERVAL: Final = 5.0  # seconds between two writes while the store fails
 _SLOWED_STATES: Final = (BudgetState.SLOWED, BudgetState.EXHAUSTED)
-_SLOWDOWN_COOLDOWN: Final = 600.0  # seconds without slowing, after which it is over: one that comes and goes is one
-_FINAL_SAVE_TIMEOUT: Final = 0.3  # seconds that the last one may take
+_SLOWDOWN_COOLDOWN: Final = (
+    600.0  # seconds without slowdown after which it is logged as over; shorter gaps are not logged
+)
+_FINAL_SAVE_TIMEOUT: Final = 0.3  # time limit of the last write, in seconds
 
 Prices = Mapping[str, tuple[Price | None, ...]]
-"""By canary: what its own route and its fallbacks cost, in their order."""
+"""The prices of the primary route and the fallbacks, in this order, by canary."""
 
 
 class SpendStore(Protocol):
-    """What the guard needs of a store."""
+    """The part of the store that the guard uses."""
 
     async def save_spend(self, days: Mapping[str, Spend]) -> None:
-        """Set what was spent on these days; the same again does no harm.
+        """Set the spend of these days; idempotent.
 
         Raises:
             StoreFailing: if it could not be saved.
-            StoreLost: if in addition what was saved before is gone.
+            StoreLost: if in addition the spend saved before is lost.
         """
         ...
 
     async def load_spend(self) -> dict[str, Spend]:
-        """Return what was spent by day.
+        """Return the spend by UTC day.
 
         Raises:
             StoreFailing: if it cannot be read.
@@ -56,9 +58,9 @@ class SpendStore(Protocol):
 def prices_by_canary(
     budget: BudgetConfig, targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec]
 ) -> Prices:
-    """Return the prices of all routes.
+    """Return the prices of all routes by canary.
 
-    List prices are looked up only where a budget in USD needs them: the table takes some megabytes, and stays.
+    List prices are looked up only for a budget in USD: their table stays in memory and takes some megabytes.
     """
     needs_list_prices = budget.usd_per_day is not None
     return {
@@ -71,7 +73,7 @@ def prices_by_canary(
 
 
 def billable_routes(spec: CanarySpec) -> Iterator[tuple[tuple[str | int, ...], str, str]]:
-    """Yield the ways that a canary's question may go: the key of the model in the canary, the target, the model."""
+    """Yield the routes of a canary's request: the path of the model's key in the canary, the target, the model."""
     yield ("model",), spec.target, spec.model
     for number, fallback in enumerate(spec.fallbacks):
         if fallback.model is None:
@@ -83,7 +85,7 @@ def billable_routes(spec: CanarySpec) -> Iterator[tuple[tuple[str | int, ...], s
 def budget_config_errors(
     budget: BudgetConfig, targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec]
 ) -> Iterator[ConfigIssue]:
-    """Yield why the canaries cannot be held to ``budget``, by path in the configuration."""
+    """Yield the config errors of ``budget``: unknown prices, and a daily budget below the cost of one run."""
     if budget.usd_per_day is None:
         return
     max_usd, max_usd_canary = 0.0, ""
@@ -93,25 +95,22 @@ def budget_config_errors(
             if targets[target].price_of(model) is None and path not in reported_paths:
                 reported_paths.add(path)
                 message = (
-                    f"its price is not known, and budget.usd_per_day needs one: set targets.{target}.price to USD "
-                    "per million tokens such as {input: 0.15, output: 0.60}, or to free"
+                    f"has no known price, which budget.usd_per_day requires; set targets.{target}.price to USD per "
+                    "million tokens such as {input: 0.15, output: 0.60}, or to free"
                 )
                 yield ConfigIssue(("canaries", name, *path), message, conflicts_with=("budget", "usd_per_day"))
-        if (
-            usd := expected_cost(
-                spec, [targets[target].price_of(model) for _, target, model in billable_routes(spec)]
-            ).usd
-        ) > max_usd:
+        prices = [targets[target].price_of(model) for _, target, model in billable_routes(spec)]
+        if (usd := expected_cost(spec, prices).usd) > max_usd:
             max_usd, max_usd_canary = usd, name
     if max_usd > budget.usd_per_day:
-        message = f"is less than one run of canary {max_usd_canary}, which may cost {max_usd:.2g} USD"
+        message = f"is less than the cost of one run of canary {max_usd_canary} (up to {max_usd:.2g} USD); raise it"
         yield ConfigIssue(("budget", "usd_per_day"), message)
 
 
 def expected_cost(spec: CanarySpec, prices: list[Price | None] | tuple[Price | None, ...]) -> ExpectedCost:
-    """Return what a canary is expected to use before anything is known of it: one whole attempt on its own route.
+    """Return the expected cost of a canary before its first run: one complete attempt on the primary route.
 
-    If only a fallback costs something, it counts as that.
+    If the primary route is free, the first fallback that costs something counts instead.
     """
     estimate = estimate_tokens(spec.prompt, spec.request)
     costs = [
@@ -121,25 +120,25 @@ def expected_cost(spec: CanarySpec, prices: list[Price | None] | tuple[Price | N
 
 
 class ExpectedSpend(Struct, frozen=True):
-    """What all canaries use if none is slowed and nothing is retried: USD a day at most, requests a minute."""
+    """The spend of all canaries without slowdown and retries: maximum USD per day, and requests per minute."""
 
     usd_per_day: float
     requests_per_minute: float
 
 
 def expected_spend(prices: Prices, canaries: Mapping[str, CanarySpec]) -> ExpectedSpend:
-    """Return what ``canaries`` ask for at full speed."""
+    """Return the expected spend of ``canaries`` without slowdown."""
     costs = [expected_cost(spec, prices[name]) for name, spec in canaries.items()]
     return ExpectedSpend(
-        usd_per_day=sum(share.usd * 86400 / share.interval for share in costs),
-        requests_per_minute=sum(60 / share.interval for share in costs),
+        usd_per_day=sum(cost.usd * 86400 / cost.interval for cost in costs),
+        requests_per_minute=sum(60 / cost.interval for cost in costs),
     )
 
 
 class SpendGuard:
-    """Says who may run, and keeps account. A context manager: it loads the account, and writes it as it grows.
+    """Admits runs and records their spend. A context manager: it loads the spend, and saves it when it changes.
 
-    While the store fails, the account is kept in memory, and what the store has is added once it can be read.
+    While the store fails, the spend is kept in memory; the spend in the store is added as soon as it can be read.
     """
 
     def __init__(
@@ -160,9 +159,9 @@ class SpendGuard:
         self._clock = clock
         self._store = store
         self._logged_state: BudgetState | None = None
-        self._last_slowed: float | None = None  # when canaries were last seen to be slowed, monotonic
+        self._last_slowed: float | None = None  # when canaries were last slowed down, in monotonic seconds
         self._is_loaded = False
-        self._unsaved_days: set[str] = set()  # days that the store does not have yet
+        self._unsaved_days: set[str] = set()  # days whose spend is not saved yet
         self._has_unsaved_spend = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
 
@@ -170,7 +169,7 @@ class SpendGuard:
         try:
             await self._load()
         except StoreFailing as error:
-            _log.error("the store cannot be read, the budget begins without what was spent before: %s", error)
+            _log.error("spend not loaded", extra={"error": str(error)})  # the budget starts without it
         self._task = asyncio.create_task(self._save_loop(), name="spend")
         return self
 
@@ -186,13 +185,14 @@ class SpendGuard:
 
     @property
     def usd_spent_today(self) -> float:
-        """The USD spent on this day of UTC."""
+        """The USD spent on the current UTC day."""
         return self._limiter.usd_spent(self._clock.time())
 
     def admit(self, canary: Canary) -> BudgetState | None:
-        """Return how the budget stands for a turn of ``canary``; ``None`` if there is none.
+        """Return the budget state for a scheduled run of ``canary``; ``None`` without a budget.
 
-        It may run if that is ``None``, ``within`` or ``exempt``; then :meth:`charge` must follow.
+        The run may be made if the state is ``None``, ``within`` or ``exempt``; the caller then calls
+        :meth:`record_spend` after it.
         """
         wall, now = self._clock.time(), self._clock.monotonic()
         state = self._limiter.admit(canary.name, wall, now)
@@ -201,11 +201,11 @@ class SpendGuard:
         return state
 
     def record_retry(self) -> None:
-        """Take note of an attempt after the first of a run."""
+        """Record an attempt after the first of a run."""
         self._limiter.record_retry(self._clock.monotonic())
 
     def record_spend(self, name: str, spend: Spend) -> None:
-        """Enter what a run of the canary ``name`` used; it is written soon."""
+        """Record what a run of the canary ``name`` used; it is saved within about a second."""
         wall = self._clock.time()
         self._limiter.record_spend(name, spend, wall)
         if spend.requests:
@@ -213,23 +213,23 @@ class SpendGuard:
             self._has_unsaved_spend.set()
 
     def _log_exhaustion(self, state: BudgetState | None) -> None:
-        """Log when the budget of the day is used up, and when it is not any more."""
+        """Log when the daily budget is exhausted, and when there is a new one."""
         if state is BudgetState.EXHAUSTED and self._logged_state is not state:
             _log.warning(
-                "the budget of the day is used up: what costs money stops until midnight UTC",
+                "budget exhausted",
                 extra={"usd": round(self.usd_spent_today, 6), "usd_per_day": self._config.usd_per_day},
             )
             self._logged_state = state
         elif state is BudgetState.WITHIN and self._logged_state is not None:
-            _log.info("there is a budget again")
+            _log.info("budget available again")
             self._logged_state = None
 
     def _log_slowdown(self, state: BudgetState | None, wall: float, now: float) -> None:
-        """Log when canaries begin to leave out turns, and when they have not for :data:`_SLOWDOWN_COOLDOWN` seconds."""
+        """Log when the budget begins to slow canaries down, and :data:`_SLOWDOWN_COOLDOWN` seconds after it stopped."""
         if state is BudgetState.SLOWED and self._last_slowed is None:
             limits = {name: limit for name, limit in self._config.model_dump().items() if limit is not None}
             _log.warning(
-                "canaries are slowed, to keep within the budget: some of their turns are left out",
+                "canaries slowed down by budget",
                 extra={"limit": self._limiter.slowing_limit(wall, now) or " and ".join(limits), **limits}
                 | ({"usd": round(self.usd_spent_today, 6)} if "usd_per_day" in limits else {}),
             )
@@ -239,12 +239,12 @@ class SpendGuard:
         elif state in _SLOWED_STATES or self._limiter.slowing_limit(wall, now) is not None:
             self._last_slowed = now
         elif now - self._last_slowed >= _SLOWDOWN_COOLDOWN:
-            _log.info("canaries run at their full pace again")
+            _log.info("canaries at full rate again")
             self._last_slowed = None
 
     async def _save_loop(self) -> None:
-        """Write the account whenever it has grown, at most once a second."""
-        failing = False
+        """Save the spend when it has changed, at most once a second."""
+        is_failing = False
         while True:
             await self._has_unsaved_spend.wait()
             try:
@@ -252,12 +252,12 @@ class SpendGuard:
                     await self._load()
                 await self._save()
             except StoreFailing as error:
-                if not failing:
-                    _log.warning("what was spent cannot be written, and is kept in memory: %s", error)
-                failing = True
+                if not is_failing:
+                    _log.warning("spend not saved", extra={"error": str(error)})  # it is kept in memory
+                is_failing = True
                 await asyncio.sleep(_RETRY_INTERVAL)
                 continue
-            failing = False
+            is_failing = False
             await asyncio.sleep(_SAVE_INTERVAL)
 
     async def _load(self) -> None:
@@ -274,7 +274,7 @@ class SpendGuard:
             await self._store.save_spend(
                 {day: self._limiter.spend_by_day[day] for day in days if day in self._limiter.spend_by_day}
             )
-        except BaseException as error:  # it goes on to who saves; what was not written is to be written again
+        except BaseException as error:  # raised again; the days stay marked as unsaved
             self._unsaved_days |= set(self._limiter.spend_by_day) if isinstance(error, StoreLost) else days
             self._has_unsaved_spend.set()
             raise

@@ -1,7 +1,7 @@
-"""What a token costs: as a target says, or as ``genai-prices`` knows it.
+"""Prices of tokens: set in the configuration of a target, or looked up in the package ``genai-prices``.
 
-That package carries a table of list prices, as they were when it was released; nothing is fetched. It is imported only
-where a price is looked up: the table takes some megabytes and a third of a second.
+That package contains a table of the list prices at its release; it downloads nothing. It is imported only when a price
+is looked up: the table takes some megabytes of memory and about 0.3 s.
 """
 
 from functools import lru_cache, partial
@@ -15,13 +15,13 @@ if TYPE_CHECKING:
     from genai_prices.types import PriceCalculation
 
 _MILLION: Final = 1_000_000
-_LOOKUP_TOKENS: Final = 1000  # tokens whose price is looked up: below the tiers that long prompts are charged by
+_LOOKUP_TOKENS: Final = 1000  # tokens of a lookup: fewer than the tiers with higher prices for long prompts
 
 Usd = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 
 
 class Price(BaseModel):
-    """USD per million tokens. Cached input is charged as all other input: a nonce keeps caches away."""
+    """USD per million tokens. Cached input has no price of its own: the nonce in prompts prevents caching."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -29,7 +29,7 @@ class Price(BaseModel):
     output: Usd
 
     def spend_for(self, input_tokens: int, output_tokens: int) -> Spend:
-        """Return what one request with so many tokens costs."""
+        """Return the spend of one request with these token counts."""
         return Spend(
             input_tokens=input_tokens,
             output_tokens=output_tokens,
@@ -56,13 +56,13 @@ PriceSetting = Annotated[
     Annotated[Literal["auto", "free"], BeforeValidator(_validate_keyword), Tag("word")] | Annotated[Price, Tag("usd")],
     Discriminator(_price_tag),
 ]
-"""``auto``: the list price that ``genai-prices`` knows. ``free``: nothing. Or what it is."""
+"""``auto`` (the list price in ``genai-prices``), ``free``, or a price."""
 
 
 def price_of(setting: Literal["auto", "free"] | Price, *, model: str, base_url: str, provider: str) -> Price | None:
-    """Return what tokens of ``model`` cost at the endpoint; ``None`` if nobody knows.
+    """Return the price of tokens of ``model`` at the endpoint; ``None`` if it is unknown.
 
-    A list price is looked up by the address of the endpoint, then by the name of its provider.
+    A list price is looked up by the URL of the endpoint, then by the name of its provider.
     """
     if isinstance(setting, Price):
         return setting

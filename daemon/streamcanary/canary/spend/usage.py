@@ -1,13 +1,13 @@
-"""What one run uses, read off its events: every attempt that was sent costs, whatever became of it.
+"""Computes the usage of one run from its events. Every attempt that was sent is charged, with any result.
 
-The provider's own count stands where there is one. Where there is none the tokens are estimated, rather too high:
+The token counts of the provider are used if it sends them. Otherwise the tokens are estimated, rather too high:
 
-- a token for every three bytes of UTF-8, rounded up (English has about four), and 16 for the frame around a question;
-- an answer that came whole: what was seen of it, at least a token for each piece;
-- one that was broken off: as many tokens as the request allows, or 256 if it sets no limit, for the model may have gone
-  on;
-- a request that was rejected with an HTTP status: its input;
-- one that was never sent (no address, no connection): nothing.
+- input: one token per three bytes of UTF-8, rounded up (English has about four), and 16 for the message format;
+- complete response: the received text, and at least one token per delta;
+- incomplete response: as many tokens as the request allows, or 256 if it sets no limit, as the model may have generated
+  them all;
+- request rejected with an HTTP status: its input;
+- request that was not sent (no address, no connection): nothing.
 """
 
 import json
@@ -25,20 +25,20 @@ from streamcanary.model.spend import Spend
 _BYTES_PER_TOKEN: Final = 3
 _MESSAGE_OVERHEAD: Final = 16  # tokens
 _DEFAULT_OUTPUT_TOKENS: Final = 256  # tokens
-_MAX_TOKENS: Final = 10_000_000  # tokens of an attempt; a provider that counts more has counted wrongly
+_MAX_TOKENS: Final = 10_000_000  # tokens of an attempt; a larger count of a provider is wrong
 _LIMIT_PARAMETERS: Final = ("max_completion_tokens", "max_output_tokens", "max_tokens")
 _PHASES_BEFORE_SEND: Final = frozenset({Phase.CONFIG, Phase.CONNECT})
 
 
 class TokenEstimate(Struct, frozen=True):
-    """The tokens that a question has, and the most that its answer may have, estimated."""
+    """The estimated tokens of a request, and the maximum of its response."""
 
     input_tokens: int
     output_tokens: int
 
 
 def estimate_tokens(prompt: str, request: Mapping[str, Any]) -> TokenEstimate:
-    """Return what one attempt at a question is expected to use at most."""
+    """Return the estimated maximum tokens of one attempt."""
     size = _utf8_size(prompt) + (_utf8_size(json.dumps(request, default=str)) if request else 0)
     limits = [limit for name in _LIMIT_PARAMETERS if isinstance(limit := request.get(name), int) and limit > 0]
     return TokenEstimate(
@@ -47,9 +47,9 @@ def estimate_tokens(prompt: str, request: Mapping[str, Any]) -> TokenEstimate:
 
 
 class RunUsage:
-    """The attempts of one run, and what each used.
+    """Adds up the usage of the attempts of one run.
 
-    ``prices`` are those of the canary's own route and of its fallbacks, in their order; ``None`` where nobody knows.
+    ``prices`` are those of the primary route and the fallbacks, in this order; ``None`` where a price is unknown.
     """
 
     def __init__(self, estimate: TokenEstimate, prices: Sequence[Price | None]) -> None:
@@ -61,15 +61,15 @@ class RunUsage:
         self._delta_count = self._delta_bytes = 0
         self._spend = Spend()
         self.is_priced = True
-        """Whether the price of all that was sent is known."""
+        """Whether the prices of all attempts are known."""
 
     @property
     def spend(self) -> Spend:
-        """What was used so far; an attempt under way counts once it is over, or the bill closed."""
+        """The usage so far; a running attempt counts after its end, or after :meth:`close`."""
         return self._spend
 
     def observe(self, event: Event) -> None:
-        """Take note of what happens."""
+        """Update the usage from an event of the stream."""
         match event:
             case FallbackStarted(route=route):
                 self._route_index = self._fallback_indexes.setdefault(route, len(self._fallback_indexes) + 1)
@@ -87,12 +87,12 @@ class RunUsage:
                 )
 
     def close(self) -> Spend:
-        """Return what was used, once nothing more happens; an attempt that was left counts as broken off."""
+        """Return the usage after the last event; an attempt without an end counts as incomplete."""
         self._record_failed(None)
         return self._spend
 
     def _record_completed(self, usage: Usage | None) -> None:
-        if not self._has_open_attempt:  # an answer from elsewhere
+        if not self._has_open_attempt:  # answered from the cache
             return
         if usage is None:
             self._add_usage(self._estimate.input_tokens, self._observed_tokens())

@@ -57,7 +57,7 @@ async def test_each_change_is_a_message_in_words() -> None:
         "To be mended by: provider 3",
         "Would resolve it: 3 good runs in a row",
         "Last message: upstream said: too many",
-        "Diagnosis: TCP: refused, nothing listens there",
+        "Diagnosis: TCP: connection refused",
         "Request ids: req_1, req_2",
         "Trace ids: 0af7651916cd43dd8448eb211c80319c, 1bf7651916cd43dd8448eb211c80319c",
         "Description: Look.",

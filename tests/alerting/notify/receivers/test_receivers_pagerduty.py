@@ -84,7 +84,7 @@ async def test_an_event_has_everything_that_is_known() -> None:
                         "blames": "provider 3",
                         "resolves": "3 good runs in a row",
                         "message": "upstream said: too many",
-                        "diagnosis": "TCP: refused, nothing listens there",
+                        "diagnosis": "TCP: connection refused",
                         "request_ids": "req_1, req_2",
                         "trace_ids": ", ".join(FULL_EVIDENCE.trace_ids),
                         "description": "Look.",

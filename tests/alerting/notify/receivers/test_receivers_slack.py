@@ -63,7 +63,7 @@ async def test_a_message_has_everything_that_is_known() -> None:
     ] == [field["text"] for field in section["fields"]]
     assert (
         "Would resolve it: 3 good runs in a row\nLast message: upstream said: too many\n"
-        "Diagnosis: TCP: refused, nothing listens there\nDescription: Look."
+        "Diagnosis: TCP: connection refused\nDescription: Look."
     ) == notes["text"]["text"]
     assert (
         "`Errors` `chat` firing · <https://runbooks.example/a?b=1&amp;c|Runbook> · "
