@@ -56,7 +56,7 @@ BUILTIN_RULES: Final[dict[str, Rule]] = {
         labels=_LABELS,
         annotations={
             "summary": "{target} rejects the requests of {canary}: {faults}",
-            "description": "Check the key, permissions, model and request in the configuration: {message}",
+            "description": "Check key, permissions, model, request and certificates: {message}",
         },
     ),
     BUDGET_EXHAUSTED: Rule(
@@ -94,7 +94,7 @@ BUILTIN_RULES: Final[dict[str, Rule]] = {
 DAEMON_RULES: Final = frozenset({CANARY_EGRESS_DOWN, BUDGET_EXHAUSTED, RECEIVER_FAILING, STORE_FAILING})
 """Built-in rules about a part of the daemon.
 
-The others watch canaries. Their ``match`` and the options of their detector can be set.
+The others watch canaries. Their ``match`` and ``detector`` can be set, as far as :func:`override_errors` allows.
 """
 
 DAEMON_RULE_FIELDS: Final = frozenset({"labels", "annotations", "enabled"})

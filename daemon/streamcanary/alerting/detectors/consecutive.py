@@ -26,7 +26,7 @@ class Consecutive(BaseDetector):
     """Fires at ``failures`` bad samples in a row; resolves at ``resolve_after`` good ones in a row.
 
     ``resolve_after`` is ``failures`` unless set. A lower number resolves sooner and flaps more: at a steady 50 % of
-    errors, "three to fire, one to resolve" pages about twice as often as "three, three".
+    errors, "three to fire, one to resolve" fires about twice as often as "three, three".
     A good sample ends a series of bad ones and the reverse; neutral samples do neither.
     """
 

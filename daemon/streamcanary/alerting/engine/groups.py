@@ -131,7 +131,10 @@ class Groups:
         return False
 
     def on_incident_resolved(self, draft: Draft, key: str, now: float) -> None:
-        """Evaluate the groups of the incident of ``key``, which has resolved, unless their next flush is due soon."""
+        """Evaluate the groups of the incident of ``key``, which has resolved.
+
+        A group that still fires and has a pending flush is left for that flush.
+        """
         for group in draft.groups_containing(key):  # the key may have been computed for another instance name
             if not group.is_firing:
                 continue
@@ -152,16 +155,24 @@ class Groups:
             group = msgspec.structs.replace(group, last_flush=now)
         members = [draft.incidents[key] for key in group.members if key in draft.incidents]
         notified = frozenset(group.notified_members)
-        muted = {one.key for one in members if one.is_firing and self._muter.mute_reason(draft, one, now) is not None}
-        firing = [one for one in members if one.is_firing and (one.key in notified or one.key not in muted)]
-        resolved = [one for one in members if one.key in notified and not one.is_firing]
+        muted = {
+            incident.key
+            for incident in members
+            if incident.is_firing and self._muter.mute_reason(draft, incident, now) is not None
+        }
+        firing = [
+            incident
+            for incident in members
+            if incident.is_firing and (incident.key in notified or incident.key not in muted)
+        ]
+        resolved = [incident for incident in members if incident.key in notified and not incident.is_firing]
         if not firing:
             self._resolve(draft, group, tuple(resolved), now)
             return
         if notified:
             group = self._notify_late_receivers(draft, group, members, muted, now)
-        new = [one for one in firing if one.key not in notified]
-        any_unmuted = any(one.key not in muted for one in firing)
+        new = [incident for incident in firing if incident.key not in notified]
+        any_unmuted = any(incident.key not in muted for incident in firing)
         repeats = any_unmuted and not self._is_repeat_suppressed(draft, firing)
         due = self._next_flush(group, new, resolved, repeats=repeats, now=now)
         if due is not None and due <= now:
@@ -185,14 +196,14 @@ class Groups:
         If every firing member is muted (``any_unmuted`` is false), only receivers of the group are notified, and no
         further receivers that its members are routed to.
         """
-        for position, one in enumerate(firing):
-            binding_state = draft.detectors.get(one.key)
-            firing[position] = binding_state.update_evidence(one) if binding_state is not None else one
-            if firing[position] is not one:
+        for position, incident in enumerate(firing):
+            binding_state = draft.detectors.get(incident.key)
+            firing[position] = binding_state.update_evidence(incident) if binding_state is not None else incident
+            if firing[position] is not incident:
                 draft.put(firing[position])
-        routed = dict.fromkeys(name for one in firing for name in self.receivers_for(one) if any_unmuted)
+        routed = dict.fromkeys(name for incident in firing for name in self.receivers_for(incident) if any_unmuted)
         receivers = tuple(dict.fromkeys([*group.receivers, *routed]))
-        notified = tuple(one.key for one in firing)
+        notified = tuple(incident.key for incident in firing)
         # a receiver that is no longer routed to gets updates with changes, but no repeats
         recipients = self.event_receivers(routed if notified == group.notified_members and not resolved else receivers)
         notification_queue.enqueue(draft, group, (*firing, *resolved), recipients, now)
@@ -215,7 +226,10 @@ class Groups:
         A receiver whose trigger is cancelled becomes late.
         """
         notified = self._as_last_notified(group, members)
-        if any(one.is_firing and one.key in group.notified_members and one.key not in muted for one in members):
+        if any(
+            incident.is_firing and incident.key in group.notified_members and incident.key not in muted
+            for incident in members
+        ):
             if group.unnotified_receivers:
                 notification_queue.enqueue(
                     draft, group, notified, self.event_receivers(group.unnotified_receivers), now
@@ -234,16 +248,16 @@ class Groups:
 
         Resolved members are sent as firing here, because a later notification reports their end to all receivers.
         """
-        notified = [one for one in members if one.key in group.notified_members]
-        if not any(one.is_firing for one in notified):
+        notified = [incident for incident in members if incident.key in group.notified_members]
+        if not any(incident.is_firing for incident in notified):
             return ()
-        return tuple(msgspec.structs.replace(one, resolved=None, resolve_reason=None) for one in notified)
+        return tuple(msgspec.structs.replace(incident, resolved=None, resolve_reason=None) for incident in notified)
 
     def _is_repeat_suppressed(self, draft: Draft, firing: list[Incident]) -> bool:
         """Return whether a repeat would be noise: all members are failing receivers with nothing undelivered."""
         return all(
-            one.rule == RECEIVER_FAILING and not notification_queue.has_undelivered(draft, one.subject)
-            for one in firing
+            incident.rule == RECEIVER_FAILING and not notification_queue.has_undelivered(draft, incident.subject)
+            for incident in firing
         )
 
     def _next_flush(
@@ -251,19 +265,21 @@ class Groups:
     ) -> float | None:
         """Return when the next flush is due; ``None`` if none is. A clock that was set back makes no wait longer."""
         if group.last_flush is None:
-            since = min(now, *(one.opened for one in new))
-            wait = 0.0 if any(_is_about_daemon(one) for one in new) else self._group_wait
+            since = min(now, *(incident.opened for incident in new))
+            wait = 0.0 if any(_is_about_daemon(incident) for incident in new) else self._group_wait
             return since + wait if group.next_flush is None else min(since + wait, group.next_flush)
         if new:
             return group.last_flush + self._group_interval
         if resolved:  # wait, as all members may resolve soon, and then the resolve is sent at once
-            ends = [one.resolved for one in resolved if one.resolved is not None and one.resolved <= now]
+            ends = [
+                incident.resolved for incident in resolved if incident.resolved is not None and incident.resolved <= now
+            ]
             return max([group.last_flush + self._group_interval, *(end + self._group_wait for end in sorted(ends)[:1])])
         return group.last_flush + self._repeat_interval if repeats else None
 
     def _resolve(self, draft: Draft, group: Group, resolved: tuple[Incident, ...], now: float) -> None:
         """Resolve ``group``, which has no firing members, and enqueue the resolve to notified receivers."""
-        ends = [one.resolved for one in resolved if one.resolved is not None]
+        ends = [incident.resolved for incident in resolved if incident.resolved is not None]
         group = msgspec.structs.replace(group, resolved=max([group.opened, *ends]) if ends else now, next_flush=None)
         not_notified = set(event_receivers := self.event_receivers(group.receivers))
         if group.notified_members:
@@ -285,11 +301,13 @@ class Groups:
     def reroute(self, draft: Draft, group: Group, now: float) -> None:
         """Apply the current routes to ``group``. Receivers that were notified before still get the resolve.
 
-        Newly routed event receivers are late receivers: they get what the others were sent last. A trigger that a
-        receiver refused is sent again, because the receiver may have been repaired.
+        If the group was notified before, newly routed event receivers are late receivers: they get what the others were
+        sent last. A trigger that a receiver refused is sent again, because the receiver may have been repaired.
         """
         members = [draft.incidents[key] for key in group.members]
-        routed = tuple(dict.fromkeys(name for one in members if one.is_firing for name in self.receivers_for(one)))
+        routed = tuple(
+            dict.fromkeys(name for incident in members if incident.is_firing for name in self.receivers_for(incident))
+        )
         never_notified = notification_queue.never_notified(draft, group, group.receivers)
         kept = [
             name
@@ -316,14 +334,17 @@ class Groups:
 
     def _retry_refused(self, draft: Draft, group: Group, receivers: list[str], now: float) -> None:
         members = [draft.incidents[key] for key in group.notified_members if key in draft.incidents]
-        if any(one.is_firing and self._muter.mute_reason(draft, one, now) is None for one in members):
+        if any(incident.is_firing and self._muter.mute_reason(draft, incident, now) is None for incident in members):
             notification_queue.retry_refused_trigger(
                 draft, group, self._as_last_notified(group, members), receivers, now
             )
 
 
 def _is_flush_pending(group: Group, due: float, now: float) -> bool:
-    """Return whether a flush of ``group`` is pending until ``due``: many members added at once cost one evaluation."""
+    """Return whether a flush of ``group`` is pending, no later than ``due``.
+
+    Many members that are added at once then cost one evaluation.
+    """
     return group.next_flush is not None and now < group.next_flush <= due
 
 
