@@ -1,4 +1,4 @@
-"""Azure's clients as they are: where requests go, what they carry, and what telemetry tells of it."""
+"""Azure clients: request addresses, credentials, and telemetry."""
 
 import asyncio
 from collections.abc import Callable
@@ -38,7 +38,7 @@ EVENTS = (
     b'data: {"choices":[{"delta":{},"finish_reason":"stop","index":0}],"id":"chatcmpl-1","model":"gpt-4o-2024-08-06"}'
     b"\n\ndata: [DONE]\n\n"
 )
-"""A stream as Azure sends it: the filter's word on the prompt comes first, with an empty id and model."""
+"""A stream as Azure sends it: the content filter result of the prompt comes first, with an empty id and model."""
 FILTERED = {
     "error": {
         "message": "The response was filtered due to the prompt triggering Azure OpenAI's content management policy.",
@@ -54,8 +54,8 @@ every_driver = pytest.mark.parametrize("driver", DRIVERS)
 Handler = Callable[[httpx2.Request], httpx2.Response]
 
 
-class Azure:
-    """Stands for the service: answers every request with ``answer``, and keeps what it saw."""
+class FakeAzure:
+    """A fake of the service that answers each request with the next handler, and records the requests."""
 
     def __init__(self, *answers: Handler) -> None:
         self._answers = list(answers)
@@ -80,7 +80,7 @@ def refused(status: int, body: object, **headers: str) -> Handler:
     )
 
 
-def sdk(driver: Driver, azure: Azure, **options: Any) -> AsyncAzureOpenAI | AzureOpenAI:
+def sdk(driver: Driver, azure: FakeAzure, **options: Any) -> AsyncAzureOpenAI | AzureOpenAI:
     options = {"azure_endpoint": ENDPOINT, "azure_deployment": "prod-4o", "api_version": VERSION, **options}
     if "azure_ad_token_provider" not in options and "azure_ad_token" not in options:
         options["api_key"] = KEY
@@ -91,11 +91,11 @@ def sdk(driver: Driver, azure: Azure, **options: Any) -> AsyncAzureOpenAI | Azur
 
 
 async def complete(client: AsyncOpenAI | OpenAI, *, model: str = "gpt-4o", **options: Any) -> StreamResult:
-    question = options.pop("question", CHAT_REQUEST)
+    request_arguments = options.pop("request_arguments", CHAT_REQUEST)
     if isinstance(client, AsyncOpenAI):
-        return await AsyncStreamClient(client, retry=RETRY, **options).complete(model=model, **question)
+        return await AsyncStreamClient(client, retry=RETRY, **options).complete(model=model, **request_arguments)
     synchronous = StreamClient(client, retry=RETRY, **options)
-    return await asyncio.to_thread(synchronous.complete, model=model, **question)
+    return await asyncio.to_thread(synchronous.complete, model=model, **request_arguments)
 
 
 def attempts(recorded: RecordedTelemetry) -> list[dict[str, Any]]:
@@ -103,9 +103,9 @@ def attempts(recorded: RecordedTelemetry) -> list[dict[str, Any]]:
 
 
 @every_driver
-async def test_a_deployment_answers(driver: Driver, recorded: RecordedTelemetry) -> None:
-    """The request goes to the deployment, with the API's version and the key in its header, and nowhere else."""
-    azure = Azure()
+async def test_request_goes_to_the_deployment(driver: Driver, recorded: RecordedTelemetry) -> None:
+    """The request goes to the deployment with the API version, and the key is only in its header."""
+    azure = FakeAzure()
     result = await complete(sdk(driver, azure))
     (request,) = azure.requests
     assert (f"{TO_CHAT}?api-version={VERSION}", KEY, None) == (
@@ -130,9 +130,9 @@ async def test_a_deployment_answers(driver: Driver, recorded: RecordedTelemetry)
 
 
 @every_driver
-async def test_without_a_deployment_the_model_is_one(driver: Driver, recorded: RecordedTelemetry) -> None:
-    """Where the client names no deployment the SDK takes the model for it, and the span tells the real address."""
-    azure = Azure(streamed, refused(404, UNKNOWN))
+async def test_model_is_the_default_deployment(driver: Driver, recorded: RecordedTelemetry) -> None:
+    """Without a deployment the SDK uses the model as deployment, and the span has the actual URL."""
+    azure = FakeAzure(streamed, refused(404, UNKNOWN))
     client = sdk(driver, azure, azure_deployment=None)
     await complete(client)
     with pytest.raises(StreamFailed) as caught:
@@ -144,56 +144,58 @@ async def test_without_a_deployment_the_model_is_one(driver: Driver, recorded: R
 
 
 @every_driver
-async def test_responses_have_no_deployment(driver: Driver, recorded: RecordedTelemetry) -> None:
-    """The Responses API lies beside the deployments: it is asked there, and the span of a failure says so too."""
-    azure = Azure(refused(401, {"error": {"code": "401", "message": "Access denied due to invalid subscription key."}}))
+async def test_responses_url_has_no_deployment(driver: Driver, recorded: RecordedTelemetry) -> None:
+    """A Responses request goes to a URL without a deployment, and the span of a failure has that URL."""
+    azure = FakeAzure(
+        refused(401, {"error": {"code": "401", "message": "Access denied due to invalid subscription key."}})
+    )
     with pytest.raises(StreamFailed) as caught:
-        await complete(sdk(driver, azure), question={"input": "Reply with the single word pong."})
+        await complete(sdk(driver, azure), request_arguments={"input": "Reply with the single word pong."})
     assert FaultKind.AUTH_FAILED is caught.value.fault.kind
     assert [f"{ENDPOINT}/openai/responses?api-version={VERSION}"] == azure.urls
     assert [f"{ENDPOINT}/openai/responses"] == [attempt["url.full"] for attempt in attempts(recorded)]
 
 
 @every_driver
-async def test_a_token_is_asked_for_at_each_attempt(driver: Driver) -> None:
-    """A token provider is asked before each request, so that a token that has expired in between is a new one."""
+async def test_token_is_requested_for_each_attempt(driver: Driver) -> None:
+    """The token provider is called before each request, so that an expired token is replaced."""
     given: list[str] = []
 
     def token() -> str:
         given.append(f"{TOKEN}{len(given)}")
         return given[-1]
 
-    azure = Azure(refused(503, {"error": {"message": "busy"}}))
+    azure = FakeAzure(refused(503, {"error": {"message": "busy"}}))
     result = await complete(sdk(driver, azure, azure_ad_token_provider=token))
     assert ("Pong", 2) == (result.text, len(result.attempts))
     assert [f"Bearer {TOKEN}0", f"Bearer {TOKEN}1"] == [request.headers["authorization"] for request in azure.requests]
     assert [None, None] == [request.headers.get("api-key") for request in azure.requests]
 
 
-async def test_a_token_may_be_awaited() -> None:
-    """The asynchronous client takes a coroutine function for a provider."""
+async def test_token_provider_may_be_async() -> None:
+    """The async client accepts a coroutine function as token provider."""
 
     async def token() -> str:
         await asyncio.sleep(0)
         return TOKEN
 
-    azure = Azure()
+    azure = FakeAzure()
     await complete(sdk("async", azure, azure_ad_token_provider=token))
     assert f"Bearer {TOKEN}" == azure.requests[0].headers["authorization"]
 
 
 class ClientAuthenticationError(Exception):
-    """What ``azure.identity`` raises when it gets no token, by its name; the package itself is not ours."""
+    """The error that ``azure.identity`` raises without a token, by name only; the package is no dependency."""
 
 
 @every_driver
-async def test_no_token_is_to_be_had(driver: Driver) -> None:
-    """A provider that cannot give a token is auth_failed, blamed on the configuration; nothing is sent."""
+async def test_failing_token_provider_is_auth_failed(driver: Driver) -> None:
+    """A failing token provider is auth_failed with blame config, and no request is sent."""
 
     def token() -> str:
         raise ClientAuthenticationError("DefaultAzureCredential failed to retrieve a token")
 
-    azure = Azure()
+    azure = FakeAzure()
     with pytest.raises(StreamFailed) as caught:
         await complete(sdk(driver, azure, azure_ad_token_provider=token))
     fault = caught.value.fault
@@ -204,8 +206,10 @@ async def test_no_token_is_to_be_had(driver: Driver) -> None:
 @every_driver
 @pytest.mark.parametrize("credential", ["key", "token", "provider"])
 @pytest.mark.parametrize("where", ["status", "stream"])
-async def test_no_credential_is_shown(driver: Driver, recorded: RecordedTelemetry, credential: str, where: str) -> None:
-    """A server that repeats what it was sent does not bring it into a message, a span or an address."""
+async def test_repeated_credential_is_scrubbed(
+    driver: Driver, recorded: RecordedTelemetry, credential: str, where: str
+) -> None:
+    """A credential that the server repeats appears in no message, span or URL."""
 
     def repeat(request: httpx2.Request) -> httpx2.Response:
         sent = request.headers.get("api-key") or request.headers["authorization"].removeprefix("Bearer ")
@@ -219,18 +223,18 @@ async def test_no_credential_is_shown(driver: Driver, recorded: RecordedTelemetr
         )
 
     given = {"token": {"azure_ad_token": TOKEN}, "provider": {"azure_ad_token_provider": lambda: TOKEN}, "key": {}}
-    client = sdk(driver, Azure(repeat), default_query={"code": KEY}, **given[credential])
+    client = sdk(driver, FakeAzure(repeat), default_query={"code": KEY}, **given[credential])
     with pytest.raises(StreamFailed) as caught:
         await complete(client)
-    told = [str(caught.value), repr(caught.value.attempts), *(span.to_json() for span in recorded.spans)]
+    texts = [str(caught.value), repr(caught.value.attempts), *(span.to_json() for span in recorded.spans)]
     assert "is not known here" in caught.value.fault.message
-    assert [] == [text for text in told if KEY in text or TOKEN in text]
+    assert [] == [text for text in texts if KEY in text or TOKEN in text]
 
 
 @every_driver
-async def test_its_filter_is_a_content_policy(driver: Driver) -> None:
-    """What the content management policy refuses is no mistake of the request, and not put to another route."""
-    azure = Azure(refused(400, FILTERED))
+async def test_content_filter_is_content_policy(driver: Driver) -> None:
+    """A request refused by the content filter is content_policy, and is sent to no fallback."""
+    azure = FakeAzure(refused(400, FILTERED))
     with pytest.raises(StreamFailed) as caught:
         await complete(sdk(driver, azure), fallbacks=[Route(model="other"), NonStreaming()])
     assert (FaultKind.CONTENT_POLICY, Blame.CONTENT, 1) == (
@@ -241,17 +245,17 @@ async def test_its_filter_is_a_content_policy(driver: Driver) -> None:
 
 
 @every_driver
-async def test_its_wait_is_kept(driver: Driver) -> None:
-    """A 429 says how long to wait in milliseconds, beside whole seconds."""
+async def test_retry_after_ms_is_respected(driver: Driver) -> None:
+    """The delay that a 429 requests in milliseconds takes precedence over whole seconds."""
     busy = refused(429, {"error": {"code": "429", "message": "slow down"}}, retry_after_ms="30", retry_after="1")
-    result = await complete(sdk(driver, Azure(busy)))
+    result = await complete(sdk(driver, FakeAzure(busy)))
     assert [0.0, 0.03] == [attempt.delay for attempt in result.attempts]
 
 
 @every_driver
-async def test_a_fallback_in_another_region(driver: Driver, recorded: RecordedTelemetry) -> None:
-    """A route may be another resource; each attempt's span has the address that it went to, a failed one too."""
-    east, west = Azure(refused(401, UNKNOWN)), Azure(refused(404, UNKNOWN))
+async def test_fallback_may_be_another_resource(driver: Driver, recorded: RecordedTelemetry) -> None:
+    """A route may be another resource, and each attempt span has the URL that it called, also after a fault."""
+    east, west = FakeAzure(refused(401, UNKNOWN)), FakeAzure(refused(404, UNKNOWN))
     elsewhere = sdk(driver, west, azure_endpoint="https://west.openai.azure.com:8443", azure_deployment="spare")
     with pytest.raises(StreamFailed) as caught:
         await complete(sdk(driver, east), fallbacks=[Route(client=elsewhere, name="west")])
@@ -264,24 +268,24 @@ async def test_a_fallback_in_another_region(driver: Driver, recorded: RecordedTe
 
 
 @every_driver
-async def test_a_fallback_to_no_address(driver: Driver) -> None:
-    """A port that does not exist is a fault like others, also where it is a fallback's."""
+async def test_fallback_with_invalid_port_is_invalid_request(driver: Driver) -> None:
+    """A fallback with an invalid port is the fault invalid_request."""
     nowhere: Any = AsyncOpenAI if driver == "async" else OpenAI
     route = Route(client=nowhere(base_url="http://127.0.0.1:99999/v1", api_key="sk-x"))
     with pytest.raises(StreamFailed) as caught:
-        await complete(sdk(driver, Azure(refused(401, UNKNOWN))), fallbacks=[route])
+        await complete(sdk(driver, FakeAzure(refused(401, UNKNOWN))), fallbacks=[route])
     assert FaultKind.INVALID_REQUEST is caught.value.fault.kind
 
 
-def test_a_copy_keeps_what_is_azures() -> None:
-    """The copy that does not retry by itself has the endpoint, deployment, version, credentials, and transport."""
+def test_sdk_copy_keeps_azure_settings() -> None:
+    """The SDK copy without retries keeps endpoint, deployment, version, credentials and transport."""
 
     def token() -> str:
         return TOKEN
 
     kept = ("_azure_endpoint", "_azure_deployment", "_api_version", "_azure_ad_token_provider", "base_url", "_client")
     for driver, watched in (("async", capturing_async_client), ("sync", capturing_sync_client)):
-        original: Any = sdk(driver, Azure(), azure_ad_token_provider=token)
+        original: Any = sdk(driver, FakeAzure(), azure_ad_token_provider=token)
         copy: Any = watched(original)
         assert [getattr(original, name) for name in kept] == [getattr(copy, name) for name in kept]
         assert (type(original), 0, 2) == (type(copy), copy.max_retries, original.max_retries)

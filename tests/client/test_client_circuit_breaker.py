@@ -15,8 +15,8 @@ def fault(kind: FaultKind) -> Fault:
 DOWN = fault(FaultKind.SERVER_ERROR)
 
 
-def opened(now: float = 0.0) -> CircuitBreaker:
-    """Return a breaker that opened at ``now``."""
+def opened_breaker(now: float = 0.0) -> CircuitBreaker:
+    """Return a breaker that opened_breaker at ``now``."""
     breaker = CircuitBreaker(POLICY)
     for _ in range(4):
         breaker.allow_request(now)
@@ -24,8 +24,8 @@ def opened(now: float = 0.0) -> CircuitBreaker:
     return breaker
 
 
-def test_opens_on_a_rate_over_a_minimum_of_calls() -> None:
-    """Three failures of three calls are too few to judge; two of four are half."""
+def test_breaker_opens_on_failure_rate_after_min_calls() -> None:
+    """A breaker opens only after min_calls, when the failure rate reaches the limit: two of four calls."""
     breaker = CircuitBreaker(POLICY)
     states = []
     for outcome in (None, None, DOWN, DOWN):
@@ -35,9 +35,9 @@ def test_opens_on_a_rate_over_a_minimum_of_calls() -> None:
     assert [CircuitState.CLOSED, CircuitState.CLOSED, CircuitState.CLOSED, CircuitState.OPEN] == states
 
 
-def test_an_open_circuit_admits_nobody() -> None:
-    """Until open_for has passed, no call goes that way."""
-    breaker = opened()
+def test_open_circuit_rejects_calls() -> None:
+    """An open circuit rejects every call until open_for has passed."""
+    breaker = opened_breaker()
     assert [False, False, True] == [
         breaker.allow_request(0.0),
         breaker.allow_request(29.9),
@@ -46,8 +46,8 @@ def test_an_open_circuit_admits_nobody() -> None:
 
 
 def test_half_open_admits_one_probe_at_a_time() -> None:
-    """While the probe is under way, others stay away; one that vanished is replaced after open_for."""
-    breaker = opened()
+    """While a probe runs, other calls are rejected; a lost probe is replaced after open_for."""
+    breaker = opened_breaker()
     assert [True, False, False, True] == [
         breaker.allow_request(30),
         breaker.allow_request(30),
@@ -56,9 +56,9 @@ def test_half_open_admits_one_probe_at_a_time() -> None:
     ]
 
 
-def test_a_probe_that_is_answered_closes() -> None:
-    """After one success the route is asked again by all, with a clean record."""
-    breaker = opened()
+def test_successful_probe_closes_the_circuit() -> None:
+    """After one successful probe the circuit is closed, with an empty history."""
+    breaker = opened_breaker()
     breaker.allow_request(30)
     breaker.record_result(None, 31)
     breaker.allow_request(32)
@@ -66,9 +66,9 @@ def test_a_probe_that_is_answered_closes() -> None:
     assert CircuitState.CLOSED is breaker.state(32)
 
 
-def test_a_probe_that_fails_opens_again() -> None:
-    """The wait starts anew."""
-    breaker = opened()
+def test_failed_probe_reopens_the_circuit() -> None:
+    """A failed probe opens the circuit for another open_for."""
+    breaker = opened_breaker()
     breaker.allow_request(30)
     breaker.record_result(DOWN, 31)
     assert [False, True] == [breaker.allow_request(60), breaker.allow_request(61)]
@@ -84,20 +84,20 @@ def test_a_probe_that_fails_opens_again() -> None:
         FaultKind.NOT_FOUND,
     ],
 )
-def test_what_is_not_the_routes_fault_does_not_count(kind: FaultKind) -> None:
-    """Our own mistakes, and callers who leave, neither open a circuit nor close one."""
+def test_faults_not_caused_by_the_route_do_not_count(kind: FaultKind) -> None:
+    """Config errors, local faults and cancellations neither open nor close a circuit."""
     breaker = CircuitBreaker(POLICY)
     for _ in range(100):
         breaker.allow_request(0)
         breaker.record_result(fault(kind), 0)
     assert CircuitState.CLOSED is breaker.state(0)
-    half_open = opened()
+    half_open = opened_breaker()
     half_open.allow_request(30)
     half_open.record_result(fault(kind), 30)
     assert (CircuitState.HALF_OPEN, True) == (half_open.state(30), half_open.allow_request(30))
 
 
-def test_old_calls_are_forgotten() -> None:
+def test_calls_outside_the_window_do_not_count() -> None:
     """Only calls within the window count."""
     breaker = CircuitBreaker(POLICY)
     for moment in (0, 0, 0, 61):
@@ -106,8 +106,8 @@ def test_old_calls_are_forgotten() -> None:
     assert CircuitState.CLOSED is breaker.state(61)
 
 
-def test_each_route_has_its_own() -> None:
-    """Breakers are told apart by endpoint and model, and shared by who asks for the same."""
+def test_breaker_is_per_endpoint_and_model() -> None:
+    """Breakers are keyed by endpoint and model, and the number of breakers is bounded."""
     breakers = CircuitBreakers(POLICY)
     assert breakers.for_route("a", "m") is breakers.for_route("a", "m")
     assert False is (breakers.for_route("a", "m") is breakers.for_route("b", "m"))

@@ -1,4 +1,4 @@
-"""The client against a real server that misbehaves, over a real socket."""
+"""The client against a simulator that produces faults, over a real socket."""
 
 import asyncio
 import json
@@ -41,14 +41,14 @@ def client(sdk: AsyncOpenAI) -> AsyncStreamClient:
     return AsyncStreamClient(sdk, retry=RETRY, timeouts=TIMEOUTS)
 
 
-async def fail(client: AsyncStreamClient, model: str) -> StreamFailed:
+async def complete_and_fail(client: AsyncStreamClient, model: str) -> StreamFailed:
     with pytest.raises(StreamFailed) as caught:
         await client.complete(model=model, messages=MESSAGES)
     return caught.value
 
 
-async def test_a_whole_answer(client: AsyncStreamClient) -> None:
-    """The text comes in pieces, and the result has it whole, with what is known of it."""
+async def test_complete_answer(client: AsyncStreamClient) -> None:
+    """The text arrives in deltas, and the result has the full text and its metadata."""
     async with client.stream(model="sim-ok", messages=MESSAGES) as stream:
         events = [event async for event in stream]
     result = stream.result
@@ -67,8 +67,8 @@ async def test_a_whole_answer(client: AsyncStreamClient) -> None:
 
 
 @pytest.mark.parametrize("model", ["sim-cut@1", "sim-500@1", "sim-stall@1", "sim-truncated@1", "sim-reset@1"])
-async def test_a_retry_gives_the_whole_answer_once(client: AsyncStreamClient, model: str) -> None:
-    """After a fault the answer starts again; what the caller ends up with is the answer, once."""
+async def test_retry_delivers_the_answer_once(client: AsyncStreamClient, model: str) -> None:
+    """After a fault the answer restarts, and the caller receives it exactly once."""
     text = ""
     async with client.stream(model=model, messages=MESSAGES) as stream:
         async for event in stream:
@@ -80,8 +80,8 @@ async def test_a_retry_gives_the_whole_answer_once(client: AsyncStreamClient, mo
     assert (ANSWER, ANSWER, 2, None) == (text, stream.result.text, len(stream.result.attempts), stream.result.degraded)
 
 
-async def test_retry_after_is_waited_for() -> None:
-    """The wait that a 429 asks for is kept."""
+async def test_retry_after_is_respected() -> None:
+    """The delay that a 429 requests is respected."""
     async with Simulator(timings=FAST_TIMINGS) as simulator, make_sdk(simulator.base_url) as sdk:
         client = AsyncStreamClient(sdk, retry=RETRY, timeouts=TIMEOUTS)
         result = await client.complete(model="sim-429-retry-after-ms@1", messages=MESSAGES)
@@ -91,8 +91,8 @@ async def test_retry_after_is_waited_for() -> None:
     assert 0.2 == result.attempts[1].delay
 
 
-async def test_one_fallback_route(client: AsyncStreamClient, simulator: Simulator) -> None:
-    """When the own route has failed, another model answers, and the result says so."""
+async def test_fallback_model_answers(client: AsyncStreamClient, simulator: Simulator) -> None:
+    """When the primary has failed, another model answers, and the result is degraded."""
     client = client.with_options(fallbacks=[Route(model="sim-ok", overrides={"max_tokens": 8})])
     result = await client.complete(model="sim-500", messages=MESSAGES)
     assert ("fallback", "sim-ok", ["sim-500", "sim-500", "sim-ok"]) == (
@@ -103,8 +103,8 @@ async def test_one_fallback_route(client: AsyncStreamClient, simulator: Simulato
     assert ["sim-500", "sim-500", "sim-ok"] == [request.model for request in simulator.requests]
 
 
-async def test_a_fallback_on_another_endpoint(client: AsyncStreamClient) -> None:
-    """A route can have a client of its own, and a name that is not taken."""
+async def test_fallback_on_another_endpoint(client: AsyncStreamClient) -> None:
+    """A route may have its own client, and gets a unique name."""
     async with Simulator(timings=HANGING_TIMINGS) as other, make_sdk(other.base_url) as other_sdk:
         client = client.with_options(fallbacks=[Route(client=other_sdk)])
         with pytest.raises(StreamFailed) as caught:
@@ -113,24 +113,24 @@ async def test_a_fallback_on_another_endpoint(client: AsyncStreamClient) -> None
         assert 1 == len(other.requests)
 
 
-async def test_nobody_listens(client: AsyncStreamClient, simulator: Simulator) -> None:
+async def test_refused_connection_is_connect_failed(client: AsyncStreamClient, simulator: Simulator) -> None:
     """A refused connection is connect_failed, in the connect phase."""
     await simulator.close()
-    failure = await fail(client, "sim-ok")
+    failure = await complete_and_fail(client, "sim-ok")
     assert (FaultKind.CONNECT_FAILED, Phase.CONNECT) == (failure.fault.kind, failure.fault.phase)
 
 
-async def test_a_name_that_does_not_resolve() -> None:
-    """A host that no resolver knows is dns_failed."""
+async def test_unresolvable_host_is_dns_failed() -> None:
+    """A host name that does not resolve is dns_failed."""
     async with make_sdk("http://no-such-host.invalid/v1") as sdk:
-        failure = await fail(AsyncStreamClient(sdk, retry=RetryPolicy(max_attempts=1)), "m")
+        failure = await complete_and_fail(AsyncStreamClient(sdk, retry=RetryPolicy(max_attempts=1)), "m")
     assert FaultKind.DNS_FAILED is failure.fault.kind
 
 
-async def test_an_unknown_certificate() -> None:
-    """A certificate that is not trusted is tls_failed, blamed on the configuration, and not tried again."""
+async def test_untrusted_certificate_is_tls_failed() -> None:
+    """An untrusted certificate is tls_failed with blame config, and is not retried."""
     async with Simulator(timings=HANGING_TIMINGS, ssl=server_tls()) as simulator, make_sdk(simulator.base_url) as sdk:
-        failure = await fail(AsyncStreamClient(sdk, retry=RETRY), "sim-ok")
+        failure = await complete_and_fail(AsyncStreamClient(sdk, retry=RETRY), "sim-ok")
     assert (FaultKind.TLS_FAILED, Blame.CONFIG, 1) == (
         failure.fault.kind,
         failure.fault.blame,
@@ -138,8 +138,8 @@ async def test_an_unknown_certificate() -> None:
     )
 
 
-async def test_over_tls() -> None:
-    """Over TLS an answer is whole, and a cut is a cut."""
+async def test_retry_over_tls() -> None:
+    """Over TLS a cut is detected and retried, and the answer is complete."""
     async with (
         Simulator(timings=HANGING_TIMINGS, ssl=server_tls()) as simulator,
         make_sdk(simulator.base_url, verify=client_tls()) as sdk,
@@ -158,12 +158,12 @@ async def test_over_tls() -> None:
         ("{simulator}", "schlüssel-für-nichts"),
     ],
 )
-async def test_what_cannot_be_sent(simulator: Simulator, base_url: str, key: str) -> None:
-    """An address or a key that no request can be made of is invalid_request, tried once, and the key is not shown."""
+async def test_invalid_address_or_key_is_invalid_request(simulator: Simulator, base_url: str, key: str) -> None:
+    """An invalid address or key is invalid_request, tried once, and the key is not in the message."""
     transport = DefaultAsyncHttpxClient(trust_env=False)
     address = base_url.replace("{simulator}", simulator.base_url)
     async with AsyncOpenAI(base_url=address, api_key=key, http_client=transport) as sdk:
-        failure = await fail(AsyncStreamClient(sdk, retry=RETRY), "m")
+        failure = await complete_and_fail(AsyncStreamClient(sdk, retry=RETRY), "m")
     assert (FaultKind.INVALID_REQUEST, Blame.CONFIG, 1) == (
         failure.fault.kind,
         failure.fault.blame,
@@ -172,15 +172,15 @@ async def test_what_cannot_be_sent(simulator: Simulator, base_url: str, key: str
     assert False is any(part in str(failure) for part in key.split("\n"))
 
 
-async def test_a_connection_serves_again(client: AsyncStreamClient, simulator: Simulator) -> None:
-    """Answers that came whole leave their connection to the next call."""
+async def test_connection_is_reused(client: AsyncStreamClient, simulator: Simulator) -> None:
+    """After a complete answer the connection is reused by the next call."""
     for _ in range(5):
         await client.complete(model="sim-ok", messages=MESSAGES)
     assert 1 == simulator.connection_count
 
 
-async def test_leaving_the_loop_closes_the_connection(client: AsyncStreamClient, simulator: Simulator) -> None:
-    """A caller who breaks out leaves nothing open, and has no result."""
+async def test_breaking_the_loop_closes_the_connection(client: AsyncStreamClient, simulator: Simulator) -> None:
+    """A caller who breaks out of the loop leaves no connection open, and has no result."""
     async with client.stream(model="sim-stall", messages=MESSAGES) as stream:
         async for event in stream:
             if isinstance(event, ContentDelta):
@@ -190,8 +190,8 @@ async def test_leaving_the_loop_closes_the_connection(client: AsyncStreamClient,
     await wait_until(lambda: simulator.connection_count == 0)
 
 
-async def test_cancellation_goes_through(client: AsyncStreamClient, simulator: Simulator) -> None:
-    """A cancelled caller gets the cancellation, at once, and leaves nothing open."""
+async def test_cancellation_propagates(client: AsyncStreamClient, simulator: Simulator) -> None:
+    """A cancellation propagates at once and leaves no connection open."""
     client = client.with_options(timeouts=Timeouts())
     task = asyncio.create_task(client.complete(model="sim-stall", messages=MESSAGES))
     await wait_until(lambda: len(simulator.requests) == 1)
@@ -202,8 +202,8 @@ async def test_cancellation_goes_through(client: AsyncStreamClient, simulator: S
     await wait_until(lambda: simulator.connection_count == 0)
 
 
-async def test_the_rest_can_be_drained(client: AsyncStreamClient) -> None:
-    """After a break, until_done reads what is left, and the result is there."""
+async def test_until_done_drains_the_stream(client: AsyncStreamClient) -> None:
+    """After a break, until_done reads the rest, and the result is available."""
     async with client.stream(model="sim-ok", messages=MESSAGES) as stream:
         async for event in stream:
             if isinstance(event, ContentDelta):
@@ -212,8 +212,8 @@ async def test_the_rest_can_be_drained(client: AsyncStreamClient) -> None:
     assert ANSWER == stream.result.text
 
 
-async def test_the_result_of_a_failure_is_the_failure(client: AsyncStreamClient) -> None:
-    """Reading on after a failure, and asking for the result, raise it again."""
+async def test_failed_stream_raises_its_failure_again(client: AsyncStreamClient) -> None:
+    """Further reads and the result of a failed stream raise the failure again."""
     stream = client.stream(model="sim-401", messages=MESSAGES)
     with pytest.raises(StreamFailed):
         await stream.until_done()
@@ -223,12 +223,12 @@ async def test_the_result_of_a_failure_is_the_failure(client: AsyncStreamClient)
         _ = stream.result
 
 
-async def test_a_caller_may_be_slow(client: AsyncStreamClient) -> None:
-    """Time that the caller takes is not held against the stream."""
+async def test_slow_caller_does_not_stall_the_stream(client: AsyncStreamClient) -> None:
+    """The time that the caller takes does not count against the stall timeout."""
     async with client.stream(model="sim-ok", messages=MESSAGES) as stream:
         async for event in stream:
             if isinstance(event, ContentDelta):
-                await asyncio.sleep(0.35)  # longer than the stall clock
+                await asyncio.sleep(0.35)  # longer than the stall timeout
                 break
         await stream.until_done()
     assert 1 == len(stream.result.attempts)
@@ -248,16 +248,16 @@ async def test_a_caller_may_be_slow(client: AsyncStreamClient) -> None:
         ({"model": "m", "messages": MESSAGES, "modle": 1}, "unknown argument: modle"),
     ],
 )
-def test_programming_errors_are_told_at_once(
+def test_invalid_arguments_raise_type_error(
     client: AsyncStreamClient, arguments: dict[str, object], message: str
 ) -> None:
-    """What cannot work is a TypeError when it is asked for, before anything is sent."""
+    """Invalid arguments raise TypeError when the stream is created, before any request."""
     with pytest.raises(TypeError, match=message):
         client.stream(**arguments)
 
 
 async def test_messages_may_be_an_iterator(client: AsyncStreamClient, simulator: Simulator) -> None:
-    """What can be read only once is sent whole on every attempt."""
+    """Messages from an iterator are sent completely on every attempt."""
     parts = ({"type": "text", "text": word} for word in ("Reply", "pong."))
     messages = ({"role": "user", "content": content} for content in ("Hello", parts))
     await client.complete(model="sim-cut@1", messages=messages)
@@ -265,8 +265,8 @@ async def test_messages_may_be_an_iterator(client: AsyncStreamClient, simulator:
     assert (first, 2, 2) == (second, len(first), len(first[1]["content"]))
 
 
-async def test_two_readers_are_refused(client: AsyncStreamClient) -> None:
-    """A stream has one reader."""
+async def test_second_reader_is_rejected(client: AsyncStreamClient) -> None:
+    """A second concurrent reader of a stream is rejected."""
     async with client.stream(model="sim-stall", messages=MESSAGES) as stream:
         first = asyncio.create_task(stream.until_done())
         await asyncio.sleep(0.05)

@@ -1,4 +1,4 @@
-"""What answers when the call's own route does not: another route, a whole body, the cache."""
+"""Fallbacks of a call: another route, the same request without streaming, and the cache."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -40,8 +40,8 @@ async def provider() -> AsyncIterator[FakeProvider]:
         yield provider
 
 
-def routes(told: StreamResult | StreamFailed) -> list[tuple[str, str | None]]:
-    return [(attempt.route, attempt.fault.kind.value if attempt.fault else None) for attempt in told.attempts]
+def routes(outcome: StreamResult | StreamFailed) -> list[tuple[str, str | None]]:
+    return [(attempt.route, attempt.fault.kind.value if attempt.fault else None) for attempt in outcome.attempts]
 
 
 # Another route
@@ -51,24 +51,24 @@ def routes(told: StreamResult | StreamFailed) -> list[tuple[str, str | None]]:
 @pytest.mark.parametrize(
     "fault", ["cut", "truncated", "inband-error", "500", "401", "404", "quota", "context-length", "html-200", "empty"]
 )
-async def test_another_model_answers(provider: FakeProvider, driver: Driver, fault: str) -> None:
-    """Whatever the own route fails with, a fallback that is well answers whole, under its own name, as degraded."""
+async def test_fallback_model_answers(provider: FakeProvider, driver: Driver, fault: str) -> None:
+    """When the primary fails, a working fallback answers completely, under its own name, as degraded."""
     async with ask(driver, provider, fallbacks=[Route(model="sim-ok")]) as client:
-        heard = await client.record_stream(f"sim-{fault}")
-    assert heard.result is not None
+        recording = await client.record_stream(f"sim-{fault}")
+    assert recording.result is not None
     assert (ANSWER, ANSWER, "sim-ok", "fallback") == (
-        heard.text,
-        heard.result.text,
-        heard.result.model,
-        heard.result.degraded,
+        recording.text,
+        recording.result.text,
+        recording.result.model,
+        recording.result.degraded,
     )
-    assert ("sim-ok", None) == routes(heard.result)[-1]
-    assert [FallbackStarted("sim-ok")] == [event for event in heard.events if isinstance(event, FallbackStarted)]
+    assert ("sim-ok", None) == routes(recording.result)[-1]
+    assert [FallbackStarted("sim-ok")] == [event for event in recording.events if isinstance(event, FallbackStarted)]
 
 
 @every_driver
-async def test_another_endpoint_answers(provider: FakeProvider, driver: Driver) -> None:
-    """A route with a client of its own is asked there, with its overrides, and by the name that it was given."""
+async def test_fallback_endpoint_answers(provider: FakeProvider, driver: Driver) -> None:
+    """A route with its own client is called at that endpoint, with its overrides and its name."""
     async with (
         FakeProvider(pace=HANGING_TIMINGS) as other,
         open_sdk_client(driver, other.base_url) as other_sdk,
@@ -91,8 +91,8 @@ async def test_another_endpoint_answers(provider: FakeProvider, driver: Driver) 
 
 
 @every_driver
-async def test_an_endpoint_that_is_gone(driver: Driver) -> None:
-    """When nobody listens at the own endpoint, the other one answers."""
+async def test_fallback_answers_when_primary_endpoint_is_down(driver: Driver) -> None:
+    """When nothing listens at the primary endpoint, the fallback endpoint answers."""
     async with FakeProvider(pace=HANGING_TIMINGS) as other, open_sdk_client(driver, other.base_url) as other_sdk:
         gone = Simulator()
         await gone.start()
@@ -104,8 +104,8 @@ async def test_an_endpoint_that_is_gone(driver: Driver) -> None:
 
 @every_driver
 @pytest.mark.parametrize("fault", ["content-policy", "content-filter-empty"])
-async def test_a_content_policy_is_not_shopped_around(provider: FakeProvider, driver: Driver, fault: str) -> None:
-    """What a provider refuses on grounds of content is put to no other route, not even without streaming."""
+async def test_content_policy_refusal_skips_fallbacks(provider: FakeProvider, driver: Driver, fault: str) -> None:
+    """A request refused for its content is sent to no fallback, not even without streaming."""
     async with ask(driver, provider, fallbacks=[Route(model="sim-ok"), NonStreaming(), Cached()]) as client:
         with pytest.raises(StreamFailed) as caught:
             await client.complete(f"sim-{fault}")
@@ -113,8 +113,8 @@ async def test_a_content_policy_is_not_shopped_around(provider: FakeProvider, dr
 
 
 @every_driver
-async def test_a_timeout_prefers_the_next_route(provider: FakeProvider, driver: Driver) -> None:
-    """A route that stalls is not waited for a second time while another is left, and its clocks are its own."""
+async def test_timeout_prefers_the_next_route(provider: FakeProvider, driver: Driver) -> None:
+    """A stalled route is not retried while another route remains, and that route has its own timeouts."""
     fallbacks = [Route(model="sim-ok", timeouts=Timeouts(stall=10))]
     async with ask(driver, provider, timeouts=Timeouts(stall=0.1), fallbacks=fallbacks) as client:
         result = await client.complete("sim-keepalive-stall")
@@ -122,45 +122,45 @@ async def test_a_timeout_prefers_the_next_route(provider: FakeProvider, driver: 
 
 
 @every_driver
-async def test_when_all_have_failed(provider: FakeProvider, driver: Driver) -> None:
-    """The failure has every attempt in order, the last fault, and each fault was told as an event."""
+async def test_failure_lists_every_attempt(provider: FakeProvider, driver: Driver) -> None:
+    """The failure lists every attempt in order and the last fault, and each fault was emitted as an event."""
     async with ask(driver, provider, fallbacks=[Route(model="sim-404"), NonStreaming()]) as client:
-        heard = await client.record_stream("sim-500")
-    assert heard.failure is not None
+        recording = await client.record_stream("sim-500")
+    assert recording.failure is not None
     assert [
         ("sim-500", "server_error"),
         ("sim-500", "server_error"),
         ("sim-404", "not_found"),
         ("sim-500:whole", "server_error"),
-    ] == routes(heard.failure)
-    failed = [event.attempt for event in heard.events if isinstance(event, AttemptFailed)]
-    assert (list(heard.failure.attempts), FaultKind.SERVER_ERROR) == (failed, heard.failure.fault.kind)
+    ] == routes(recording.failure)
+    failed = [event.attempt for event in recording.events if isinstance(event, AttemptFailed)]
+    assert (list(recording.failure.attempts), FaultKind.SERVER_ERROR) == (failed, recording.failure.fault.kind)
 
 
-# The same without streaming
+# The same request without streaming
 
 
 @every_driver
 @pytest.mark.parametrize("fault", ["cut@2", "truncated@2", "reset-stream@2", "malformed@2", "inband-error@2"])
-async def test_a_whole_body_where_streams_break(provider: FakeProvider, driver: Driver, fault: str) -> None:
-    """When both streams have broken, the same request without stream=True is sent once; its answer is degraded."""
+async def test_non_streaming_fallback_answers(provider: FakeProvider, driver: Driver, fault: str) -> None:
+    """When both streams fail, the same request is sent once without streaming, and its answer is degraded."""
     async with ask(driver, provider, fallbacks=[NonStreaming()]) as client:
-        heard = await client.record_stream(f"sim-{fault}")
-    assert heard.result is not None
+        recording = await client.record_stream(f"sim-{fault}")
+    assert recording.result is not None
     assert [True, True, False] == [bool(request.stream) for request in provider.requests]
     assert (ANSWER, ANSWER, "non_streaming", f"sim-{fault}", f"sim-{fault}:whole") == (
-        heard.text,
-        heard.result.text,
-        heard.result.degraded,
-        heard.result.model,
-        heard.result.attempts[-1].route,
+        recording.text,
+        recording.result.text,
+        recording.result.degraded,
+        recording.result.model,
+        recording.result.attempts[-1].route,
     )
-    assert ANSWER == heard.result.response.choices[0].message.content  # type: ignore[union-attr]
+    assert ANSWER == recording.result.response.choices[0].message.content  # type: ignore[union-attr]
 
 
 @every_driver
-async def test_no_clock_of_the_stream_runs_without_one(provider: FakeProvider, driver: Driver) -> None:
-    """A whole body is silent until it is done: a stall clock does not strike, the total one does."""
+async def test_non_streaming_fallback_has_no_stall_timeout(provider: FakeProvider, driver: Driver) -> None:
+    """Without streaming the stall timeout does not apply, and the total timeout does."""
     timeouts = Timeouts(first_token=0.5, stall=0.05, total=1.2)
     async with ask(driver, provider, retry=ONCE, timeouts=timeouts, fallbacks=[NonStreaming()]) as client:
         with pytest.raises(StreamFailed) as caught:
@@ -169,42 +169,42 @@ async def test_no_clock_of_the_stream_runs_without_one(provider: FakeProvider, d
 
 
 @every_driver
-async def test_a_body_that_is_cut_is_no_answer(provider: FakeProvider, driver: Driver) -> None:
-    """Half a JSON body is a fault like half a stream."""
+async def test_truncated_json_body_is_a_fault(provider: FakeProvider, driver: Driver) -> None:
+    """A truncated JSON body is a fault like a truncated stream."""
     async with ask(driver, provider, retry=ONCE, fallbacks=[NonStreaming()]) as client:
         with pytest.raises(StreamFailed) as caught:
             await client.complete("sim-cut")
     assert [("sim-cut", "stream_cut"), ("sim-cut:whole", "stream_cut")] == routes(caught.value)
 
 
-# The last good answer
+# The cached answer
 
 
 @every_driver
-async def test_the_last_good_answer(provider: FakeProvider, driver: Driver) -> None:
-    """While nothing answers, the last good answer does, in one piece, marked, with the attempts that failed."""
+async def test_cached_answer_is_the_last_resort(provider: FakeProvider, driver: Driver) -> None:
+    """When every route fails, the cached answer is delivered in one piece, as degraded, with the failed attempts."""
     async with ask(driver, provider, fallbacks=[Cached()]) as client:
         fresh = await client.complete(MODEL)
         provider.set_fault("cut")
-        heard = await client.record_stream(MODEL)
-    kept = heard.result
-    assert kept is not None
-    assert (None, "cache") == (fresh.degraded, kept.degraded)
+        recording = await client.record_stream(MODEL)
+    cached = recording.result
+    assert cached is not None
+    assert (None, "cache") == (fresh.degraded, cached.degraded)
     assert (ANSWER, ANSWER, fresh.finish_reason, fresh.model, fresh.response_id) == (
-        heard.text,
-        kept.text,
-        kept.finish_reason,
-        kept.model,
-        kept.response_id,
+        recording.text,
+        cached.text,
+        cached.finish_reason,
+        cached.model,
+        cached.response_id,
     )
-    assert [(MODEL, "stream_cut"), (MODEL, "stream_cut")] == routes(kept)
-    assert [FallbackStarted("cache")] == [event for event in heard.events if isinstance(event, FallbackStarted)]
-    assert "content.delta" == heard.types[-2]
+    assert [(MODEL, "stream_cut"), (MODEL, "stream_cut")] == routes(cached)
+    assert [FallbackStarted("cache")] == [event for event in recording.events if isinstance(event, FallbackStarted)]
+    assert "content.delta" == recording.types[-2]
 
 
 @every_driver
-async def test_a_cached_answer_grows_too_old(provider: FakeProvider, driver: Driver) -> None:
-    """An answer is given for max_age seconds, and then the call fails as it would have without."""
+async def test_cached_answer_expires(provider: FakeProvider, driver: Driver) -> None:
+    """A cached answer is used for max_age seconds; after that the call fails as without a cache."""
     clock = OffsetClock()
     async with ask(driver, provider, clock=clock, fallbacks=[Cached(max_age=60)]) as client:
         await client.complete(MODEL)
@@ -221,10 +221,8 @@ async def test_a_cached_answer_grows_too_old(provider: FakeProvider, driver: Dri
 @pytest.mark.parametrize(
     "other", [{"seed": 1}, {"messages": [{"role": "user", "content": "Another question."}]}, {"temperature": 0.5}]
 )
-async def test_another_request_has_another_answer(
-    provider: FakeProvider, driver: Driver, other: dict[str, object]
-) -> None:
-    """An answer to one request is never given to another."""
+async def test_cached_answer_is_per_request(provider: FakeProvider, driver: Driver, other: dict[str, object]) -> None:
+    """A cached answer is never used for a different request."""
     async with ask(driver, provider, fallbacks=[Cached()]) as client:
         await client.complete(MODEL)
         provider.set_fault("500")
@@ -233,8 +231,8 @@ async def test_another_request_has_another_answer(
 
 
 @every_driver
-async def test_only_healthy_answers_are_kept(provider: FakeProvider, driver: Driver) -> None:
-    """What a fallback said is not the answer of the route that was asked: it is not served again as one."""
+async def test_degraded_answers_are_not_cached(provider: FakeProvider, driver: Driver) -> None:
+    """The answer of a fallback is not cached."""
     async with ask(driver, provider, fallbacks=[Route(model="sim-ok"), Cached()]) as client:
         assert "fallback" == (await client.complete("sim-401")).degraded
         with pytest.raises(StreamFailed):
@@ -242,8 +240,8 @@ async def test_only_healthy_answers_are_kept(provider: FakeProvider, driver: Dri
 
 
 @every_driver
-async def test_the_cache_is_shared(provider: FakeProvider, driver: Driver) -> None:
-    """A client that was made by with_options gives what the other one got."""
+async def test_cache_is_shared_by_derived_clients(provider: FakeProvider, driver: Driver) -> None:
+    """A client from with_options uses the answers that the original client cached."""
     async with ask(driver, provider, fallbacks=[Cached()]) as client:
         await client.with_options(timeouts=Timeouts(stall=5), fallbacks=[]).complete(MODEL)
         provider.set_fault("500")
@@ -251,12 +249,12 @@ async def test_the_cache_is_shared(provider: FakeProvider, driver: Driver) -> No
 
 
 @every_driver
-async def test_the_cache_is_asked_when_there_is_no_time_left(provider: FakeProvider, driver: Driver) -> None:
-    """A provider that hangs through the stream and the whole answer has used up the clock; the cache needs none."""
+async def test_cache_is_used_after_the_total_deadline(provider: FakeProvider, driver: Driver) -> None:
+    """When the total timeout has expired, the cache is still used."""
     clocks = Timeouts(headers=0.2, first_token=0.2, stall=0.2, total=0.6)
     async with ask(driver, provider, retry=ONCE, fallbacks=[NonStreaming(), Cached()]) as client:
         await client.complete(MODEL)
         provider.set_fault("no-headers")
-        kept = await client.with_options(timeouts=clocks).complete(MODEL)
-    assert ("cache", ANSWER) == (kept.degraded, kept.text)
-    assert [(MODEL, "headers_timeout"), (f"{MODEL}:whole", "total_timeout")] == routes(kept)
+        cached = await client.with_options(timeouts=clocks).complete(MODEL)
+    assert ("cache", ANSWER) == (cached.degraded, cached.text)
+    assert [(MODEL, "headers_timeout"), (f"{MODEL}:whole", "total_timeout")] == routes(cached)

@@ -1,6 +1,6 @@
-"""Every fault, through both APIs, both drivers, and every way that a connection can be and end.
+"""Every fault through both APIs, both drivers, and every connection layer and lifetime.
 
-Each test asks on 36 ways at once: over TCP and TLS, on connections that last or not, both APIs, both drivers.
+Each test makes 36 calls at once: over TCP and TLS, with each connection lifetime, both APIs and both drivers.
 """
 
 import asyncio
@@ -45,20 +45,20 @@ from support.client.fault_table import (
 )
 from support.servers.simulator import wait_until
 
-Ending = StreamResult | StreamFailed
-Check = Callable[[Simulator, Ending, ClientVariant, ConnectionLifetime, str], tuple[Any, Any]]
+Outcome = StreamResult | StreamFailed
+Check = Callable[[Simulator, Outcome, ClientVariant, ConnectionLifetime, str], tuple[Any, Any]]
 
 
-async def compare(model: str, check: Check) -> None:
-    """Ask for ``model`` on every way, and compare what ``check`` expects with what it finds."""
+async def compare_all_variants(model: str, check: Check) -> None:
+    """Call ``model`` with every variant, and compare_all_variants the expected with the actual values of ``check``."""
     expected: dict[str, Any] = {}
     actual: dict[str, Any] = {}
 
-    async def play(layer: str, lifetime: ConnectionLifetime, way: ClientVariant) -> None:
+    async def call_variant(layer: str, lifetime: ConnectionLifetime, variant: ClientVariant) -> None:
         clock: Clock = ConstantWallClock() if "date" in model else MonotonicWallClock()
-        name = f"{layer} {lifetime} {way}"
+        name = f"{layer} {lifetime} {variant}"
         async with run_simulator(layer, lifetime, clock=clock) as simulator:
-            ending = await way.call(
+            outcome = await variant.call(
                 simulator.base_url,
                 f"sim-{model}",
                 transport=transport_options(layer),
@@ -66,27 +66,27 @@ async def compare(model: str, check: Check) -> None:
                 clock=clock,
             )
             await wait_until(lambda: simulator.connection_count == 0)
-            assert_timely(ending, clock)
-            expected[name], actual[name] = check(simulator, ending, way, lifetime, layer)
+            assert_attempt_times(outcome, clock)
+            expected[name], actual[name] = check(simulator, outcome, variant, lifetime, layer)
 
     asyncio.get_running_loop().set_default_executor(
         ThreadPoolExecutor(len(LAYERS) * len(LIFETIMES) * len(CLIENT_VARIANTS))
     )
-    await asyncio.gather(*(play(*each) for each in product(LAYERS, LIFETIMES, CLIENT_VARIANTS)))
+    await asyncio.gather(*(call_variant(*each) for each in product(LAYERS, LIFETIMES, CLIENT_VARIANTS)))
     assert expected == actual
 
 
-def assert_timely(ending: Ending, clock: Clock) -> None:
-    """Check that each attempt begins after the one before it and its delay, and has its first token within its time."""
-    for attempt in ending.attempts:
+def assert_attempt_times(outcome: Outcome, clock: Clock) -> None:
+    """Check that attempts start after the previous one and its delay, and get a first token within their duration."""
+    for attempt in outcome.attempts:
         assert 0.0 <= (attempt.time_to_first_token or 0.0) <= attempt.duration
-    for before, after in pairwise(ending.attempts):
+    for before, after in pairwise(outcome.attempts):
         waited = 0.0 if isinstance(clock, ConstantWallClock) else before.duration + after.delay
-        assert before.started + waited <= after.started + 0.001  # as exact as seconds since the epoch are
+        assert before.started + waited <= after.started + 0.001  # the precision of epoch seconds as a float
 
 
-def assert_fit_to_show(failure: StreamFailed) -> None:
-    """Check that what people may see of a failure says something, not too much, and not the key."""
+def assert_failure_is_safe_to_display(failure: StreamFailed) -> None:
+    """Check that the messages of a failure are not empty, are bounded, and do not contain the key."""
     assert failure.attempts[-1].fault is failure.fault
     for attempt in failure.attempts:
         assert attempt.fault is not None
@@ -94,8 +94,8 @@ def assert_fit_to_show(failure: StreamFailed) -> None:
     assert KEY not in "".join(traceback.format_exception(failure)) + repr((failure, failure.attempts))
 
 
-def test_the_table_is_whole() -> None:
-    """Every behaviour of the simulator is in it, once, and every kind of fault is the end of a row, or has a reason."""
+def test_fault_table_is_complete() -> None:
+    """Every behaviour of the simulator is in the table once, and every fault kind has a row or a reason."""
     assert sorted(BEHAVIOURS) == sorted([*EXPECTED_FAULTS, *EXPECTED_ANSWERS])
     ends = {row.kind for row in (*EXPECTED_FAULTS.values(), *FAULTS_WITHOUT_SIMULATOR.values())}
     assert set(FaultKind) - set(FAULTS_TESTED_ELSEWHERE) == ends
@@ -103,92 +103,92 @@ def test_the_table_is_whole() -> None:
 
 
 @pytest.mark.parametrize("model", EXPECTED_FAULTS)
-async def test_every_fault_is_itself(model: str) -> None:
-    """Each attempt ends as its row says, as often as it is tried, and no connection is left open."""
+async def test_fault_matches_its_row(model: str) -> None:
+    """Each attempt ends with the fault of its row, is retried as the row says, and leaves no connection open."""
 
     def check(
-        simulator: Simulator, ending: Ending, way: ClientVariant, lifetime: ConnectionLifetime, layer: str
+        simulator: Simulator, outcome: Outcome, variant: ClientVariant, lifetime: ConnectionLifetime, layer: str
     ) -> tuple[Any, Any]:
-        assert isinstance(ending, StreamFailed)
-        assert_fit_to_show(ending)
-        row = expected_fault(model, way.api, way.driver, lifetime, layer)
+        assert isinstance(outcome, StreamFailed)
+        assert_failure_is_safe_to_display(outcome)
+        row = expected_fault(model, variant.api, variant.driver, lifetime, layer)
         delays = [0.0, max(RETRY.max_delay, row.retry_after or 0.0)] if row.is_retried else [0.0]
         expected = [
-            expected_attempt(number, f"sim-{model}", row, sent, way.api, delay=delay)
+            expected_attempt(number, f"sim-{model}", row, sent, variant.api, delay=delay)
             for number, (delay, sent) in enumerate(zip(delays, final_responses(simulator), strict=True), 1)
         ]
-        partial = ANSWER_TEXT[: len(ending.partial_text)]
+        partial = ANSWER_TEXT[: len(outcome.partial_text)]
         return (expected, partial, row.received.token), (
-            [summarize_attempt(attempt, most=most_of(model, way)) for attempt in ending.attempts],
-            ending.partial_text,
-            bool(ending.partial_text),
+            [summarize_attempt(attempt, max_chunks=chunk_limit(model, variant)) for attempt in outcome.attempts],
+            outcome.partial_text,
+            bool(outcome.partial_text),
         )
 
-    await compare(model, check)
+    await compare_all_variants(model, check)
 
 
 @pytest.mark.parametrize("model", EXPECTED_ANSWERS)
-async def test_every_answer_is_whole(model: str) -> None:
-    """Whatever is legal is an answer, at once, with its finish_reason; what does not stream is degraded."""
+async def test_valid_answer_is_complete(model: str) -> None:
+    """Every valid response is an answer at the first attempt; one that is not streamed is degraded."""
     whole = EXPECTED_ANSWERS[model]
 
     def check(
-        simulator: Simulator, ending: Ending, way: ClientVariant, lifetime: ConnectionLifetime, layer: str
+        simulator: Simulator, outcome: Outcome, variant: ClientVariant, lifetime: ConnectionLifetime, layer: str
     ) -> tuple[Any, Any]:
-        assert isinstance(ending, StreamResult)
+        assert isinstance(outcome, StreamResult)
         [sent] = final_responses(simulator)
-        expected = [expected_attempt(1, f"sim-{model}", None, sent, way.api, received=whole.received)]
+        expected = [expected_attempt(1, f"sim-{model}", None, sent, variant.api, received=whole.received)]
         degraded = "non_streaming" if model == "json-200" else None
-        return (expected, whole.text, True, whole.finish_reason, degraded, way.api, sent.request_id), (
-            [summarize_attempt(attempt) for attempt in ending.attempts],
-            ending.text,
-            bool(ending.text or ending.refusal or ending.tool_calls),
-            ending.finish_reason,
-            ending.degraded,
-            ending.api,
-            ending.request_id,
+        return (expected, whole.text, True, whole.finish_reason, degraded, variant.api, sent.request_id), (
+            [summarize_attempt(attempt) for attempt in outcome.attempts],
+            outcome.text,
+            bool(outcome.text or outcome.refusal or outcome.tool_calls),
+            outcome.finish_reason,
+            outcome.degraded,
+            outcome.api,
+            outcome.request_id,
         )
 
-    await compare(model, check)
+    await compare_all_variants(model, check)
 
 
 @pytest.mark.parametrize("fault", RETRIED_BEHAVIOURS)
-async def test_a_retry_gives_the_answer_once(fault: str) -> None:
-    """What the caller ends up with is exactly the answer, whatever came before it."""
+async def test_retry_delivers_the_answer_once(fault: str) -> None:
+    """After one fault of any kind, the caller receives exactly the answer."""
     model = f"{fault}@1"
 
     def check(
-        simulator: Simulator, ending: Ending, way: ClientVariant, lifetime: ConnectionLifetime, layer: str
+        simulator: Simulator, outcome: Outcome, variant: ClientVariant, lifetime: ConnectionLifetime, layer: str
     ) -> tuple[Any, Any]:
-        assert isinstance(ending, StreamResult)
-        row = expected_fault(fault, way.api, way.driver, lifetime, layer)
+        assert isinstance(outcome, StreamResult)
+        row = expected_fault(fault, variant.api, variant.driver, lifetime, layer)
         first, second = final_responses(simulator)
         delay = max(RETRY.max_delay, row.retry_after or 0.0)
         expected = [
-            expected_attempt(1, f"sim-{model}", row, first, way.api),
-            expected_attempt(2, f"sim-{model}", None, second, way.api, received=COMPLETE, delay=delay),
+            expected_attempt(1, f"sim-{model}", row, first, variant.api),
+            expected_attempt(2, f"sim-{model}", None, second, variant.api, received=COMPLETE, delay=delay),
         ]
-        response = ending.response
+        response = outcome.response
         return (expected, ANSWER_TEXT, ANSWER_TEXT, f"sim-{model}", None, second.request_id), (
             [
-                summarize_attempt(attempt, most=most)
-                for attempt, most in zip(ending.attempts, (most_of(fault, way), None), strict=True)
+                summarize_attempt(attempt, max_chunks=max_chunks)
+                for attempt, max_chunks in zip(outcome.attempts, (chunk_limit(fault, variant), None), strict=True)
             ],
-            ending.text,
-            text_of(response),
+            outcome.text,
+            response_text(response),
             response.model,
-            ending.degraded,
-            ending.request_id,
+            outcome.degraded,
+            outcome.request_id,
         )
 
-    await compare(model, check)
+    await compare_all_variants(model, check)
 
 
-def most_of(behaviour: str, way: ClientVariant) -> int | None:
-    """Return up to where chunks are counted: an endless behaviour sends some more until a clock strikes."""
-    return EXPECTED_FAULTS[behaviour].received.for_api(way.api) if behaviour == "empty-deltas" else None
+def chunk_limit(behaviour: str, variant: ClientVariant) -> int | None:
+    """Return the bound for the chunk count: an endless behaviour sends more until a timeout expires."""
+    return EXPECTED_FAULTS[behaviour].received.for_api(variant.api) if behaviour == "empty-deltas" else None
 
 
-def text_of(response: Any) -> str:
-    """Return the text of the SDK's own object."""
+def response_text(response: Any) -> str:
+    """Return the text of an SDK response object."""
     return response.output_text if hasattr(response, "output_text") else response.choices[0].message.content

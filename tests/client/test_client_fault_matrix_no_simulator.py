@@ -1,4 +1,4 @@
-"""What no good server plays, through both APIs and both drivers: mistakes, broken networks, deadlines, departures."""
+"""Faults that the simulator cannot produce, through both APIs and both drivers: config errors, network, deadlines."""
 
 import asyncio
 import traceback
@@ -27,46 +27,46 @@ from support.servers.tcp import http_response
 
 SECRETS = (KEY, NON_ASCII_KEY, *KEY_HALVES)
 
-every_way = pytest.mark.parametrize("way", CLIENT_VARIANTS, ids=str)
+every_variant = pytest.mark.parametrize("variant", CLIENT_VARIANTS, ids=str)
 
 
-def shown(failure: StreamFailed) -> str:
-    """Return all that may be seen of a failure: its traceback with what caused it, and what it holds."""
+def displayed_text(failure: StreamFailed) -> str:
+    """Return everything displayable of a failure: its traceback with causes, and its representation."""
     return "".join(traceback.format_exception(failure)) + repr((failure, failure.fault, failure.attempts))
 
 
-def test_every_row_is_set_up() -> None:
-    """The rows of the table that no server plays are those below."""
+def test_every_row_has_a_scenario() -> None:
+    """The rows without a simulator are those with a scenario."""
     assert set(FAULTS_WITHOUT_SIMULATOR) == set(SCENARIOS)
 
 
-@every_way
+@every_variant
 @pytest.mark.parametrize("name", FAULTS_WITHOUT_SIMULATOR)
-async def test_every_row_is_itself(name: str, way: ClientVariant) -> None:
-    """Each attempt ends as its row says, as often as it is tried; nothing that is shown has the key in it."""
+async def test_fault_matches_its_row(name: str, variant: ClientVariant) -> None:
+    """Each attempt ends with the fault of its row, and no displayed text contains the key."""
     row = FAULTS_WITHOUT_SIMULATOR[name]
-    async with SCENARIOS[name](way) as scene:
-        failure = await scene.run(way)
-        if scene.simulator is not None:
-            await wait_until(lambda: scene.simulator is not None and scene.simulator.connection_count == 0)
-        sent = final_responses(scene.simulator) if scene.simulator is not None else []
+    async with SCENARIOS[name](variant) as scenario:
+        failure = await scenario.run(variant)
+        if scenario.simulator is not None:
+            await wait_until(lambda: scenario.simulator is not None and scenario.simulator.connection_count == 0)
+        sent = final_responses(scenario.simulator) if scenario.simulator is not None else []
     assert isinstance(failure, StreamFailed)
-    last = name.startswith("deadline")  # no other attempt fits in
+    last = name.startswith("deadline")  # no further attempt fits before the deadline
     expected = [
-        expected_attempt(number, scene.model, row, sent[0] if sent else None, way.api, delay=delay)
+        expected_attempt(number, scenario.model, row, sent[0] if sent else None, variant.api, delay=delay)
         for number, delay in enumerate([0.0, RETRY.max_delay] if row.is_retried and not last else [0.0], 1)
     ]
     assert expected == [summarize_attempt(attempt) for attempt in failure.attempts]
     assert failure.fault is failure.attempts[-1].fault
     assert 0 < len(failure.fault.message) <= 500
-    assert [] == [secret for secret in SECRETS if secret in shown(failure)]
+    assert [] == [secret for secret in SECRETS if secret in displayed_text(failure)]
 
 
-@every_way
-async def test_an_open_circuit_sends_nothing(way: ClientVariant) -> None:
-    """A route that has failed too often is not asked: the call fails at once, without an attempt, by our own doing."""
+@every_variant
+async def test_open_circuit_sends_no_request(variant: ClientVariant) -> None:
+    """With an open circuit the call fails at once, without an attempt, with blame local."""
     async with run_simulator("plain") as simulator:
-        failure = await way.call(
+        failure = await variant.call(
             simulator.base_url,
             "sim-500",
             times=2,
@@ -86,13 +86,13 @@ async def test_an_open_circuit_sends_nothing(way: ClientVariant) -> None:
 
 
 LEAVING = [("no-headers", Phase.HEADERS), ("pings", Phase.STREAM), ("keepalive-stall", Phase.STREAM)]
-"""What the caller waits for in vain, and how far the attempt has come."""
+"""The behaviour that the caller waits for, and the phase of the attempt."""
 
 
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize(("model", "phase"), LEAVING)
-async def test_a_cancelled_caller(model: str, phase: Phase, api: Api) -> None:
-    """The caller gets the cancellation and nothing else, the attempt is cancelled, and nobody else is to blame."""
+async def test_cancelled_task_cancels_the_attempt(model: str, phase: Phase, api: Api) -> None:
+    """The caller gets only the cancellation, and the attempt is cancelled with blame local."""
     async with (
         run_simulator("plain") as simulator,
         AsyncOpenAI(
@@ -109,12 +109,12 @@ async def test_a_cancelled_caller(model: str, phase: Phase, api: Api) -> None:
         with pytest.raises(asyncio.CancelledError):
             await task
         await wait_until(lambda: simulator.connection_count == 0)
-    assert_cancelled(stream, phase)
+    assert_attempt_cancelled(stream, phase)
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_a_caller_who_leaves_a_thread(api: Api) -> None:
-    """What waits in a thread cannot be cancelled; who leaves the loop is told of in the same way."""
+async def test_leaving_a_sync_stream_cancels_the_attempt(api: Api) -> None:
+    """A caller who leaves a synchronous stream cancels the attempt with blame local."""
 
     def leave(base_url: str) -> Any:
         with OpenAI(base_url=base_url, api_key=KEY, http_client=DefaultHttpxClient(trust_env=False)) as sdk:
@@ -127,11 +127,11 @@ async def test_a_caller_who_leaves_a_thread(api: Api) -> None:
     async with run_simulator("plain") as simulator:
         stream = await asyncio.to_thread(leave, simulator.base_url)
         await wait_until(lambda: simulator.connection_count == 0)
-    assert_cancelled(stream, Phase.STREAM)
+    assert_attempt_cancelled(stream, Phase.STREAM)
 
 
-def assert_cancelled(stream: Any, phase: Phase) -> None:
-    """Check the one attempt; the caller is gone, and so there is no other way to ask for it than from inside."""
+def assert_attempt_cancelled(stream: Any, phase: Phase) -> None:
+    """Check the only attempt, through private attributes, because the caller gets no result."""
     [attempt] = stream._call.attempts
     fault = attempt.fault
     assert (FaultKind.CANCELLED, phase, Blame.LOCAL, False) == (fault.kind, fault.phase, fault.blame, fault.retryable)
@@ -140,7 +140,7 @@ def assert_cancelled(stream: Any, phase: Phase) -> None:
         _ = stream.result
 
 
-REPEATED = {
+REPEATED_KEY = {
     "in an error": lambda key: http_response(
         400, {"error": {"message": f"bad {key}", "code": f"x{key}"}}, x_request_id=key
     ),
@@ -154,20 +154,20 @@ REPEATED = {
     "in a redirect": lambda key: http_response(302, location=f"/v1/{key}?key={key}"),
     "in a status line": lambda key: f"HTTP/1.1 {key}\r\n\r\n".encode(),
 }
-"""Where a server may put the key that it was sent."""
+"""Where a server may repeat the key from the request."""
 
 
-@every_way
-@pytest.mark.parametrize("where", REPEATED)
-async def test_a_key_that_is_repeated_is_not_shown(where: str, way: ClientVariant) -> None:
-    """Whatever a server says, the key it was sent is in no message, code or id, and nowhere in the exception."""
+@every_variant
+@pytest.mark.parametrize("where", REPEATED_KEY)
+async def test_repeated_key_is_scrubbed(where: str, variant: ClientVariant) -> None:
+    """A key that the server repeats appears in no message, code or id, and nowhere in the exception."""
 
     def repeat(head: str) -> bytes:
         key = head.partition("uthorization: Bearer ")[2].partition("\r\n")[0]
         assert KEY == key
-        return REPEATED[where](key)
+        return REPEATED_KEY[where](key)
 
     async with http_server(repeat) as server:
-        failure = await way.call(server.base_url, "m", retry=RetryPolicy(max_attempts=1))
+        failure = await variant.call(server.base_url, "m", retry=RetryPolicy(max_attempts=1))
     assert isinstance(failure, StreamFailed)
-    assert False is (KEY in shown(failure))
+    assert False is (KEY in displayed_text(failure))

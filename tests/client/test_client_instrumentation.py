@@ -1,4 +1,4 @@
-"""Spans and metrics of calls: none is lost, and each tells the same story as the result."""
+"""Spans and metrics of calls: every attempt is recorded and matches the result."""
 
 import gc
 from collections.abc import AsyncIterator
@@ -39,8 +39,8 @@ async def client(recorded: RecordedTelemetry) -> AsyncIterator[AsyncStreamClient
         )
 
 
-async def test_a_whole_answer(client: AsyncStreamClient, recorded: RecordedTelemetry) -> None:
-    """One call, one attempt, no status but unset."""
+async def test_complete_answer_has_one_attempt_span(client: AsyncStreamClient, recorded: RecordedTelemetry) -> None:
+    """A complete answer has a call span and one attempt span, both with status unset."""
     await client.complete(model="sim-ok", messages=MESSAGES)
     attempt = ("POST", {"status": "UNSET", "http.response.status_code": 200}, [])
     call = {
@@ -52,8 +52,8 @@ async def test_a_whole_answer(client: AsyncStreamClient, recorded: RecordedTelem
     assert [("chat sim-ok", call, [attempt])] == recorded.trees(*KEYS)
 
 
-async def test_a_retry_that_helped(client: AsyncStreamClient, recorded: RecordedTelemetry) -> None:
-    """The failed attempt is an error, the call is not; the second attempt says that it is one."""
+async def test_successful_retry_is_recorded(client: AsyncStreamClient, recorded: RecordedTelemetry) -> None:
+    """The failed attempt span is an error, the call span is not, and the second attempt has a resend count."""
     await client.complete(model="sim-cut@1", messages=MESSAGES)
     ((name, call, attempts),) = recorded.trees(*KEYS)
     assert ("chat sim-cut@1", "UNSET", 2) == (name, call["status"], call["streamcanary.attempts"])
@@ -85,10 +85,10 @@ async def test_a_retry_that_helped(client: AsyncStreamClient, recorded: Recorded
         ("sim-empty", "empty_answer", 2),
     ],
 )
-async def test_no_failure_is_lost(
+async def test_every_failure_is_recorded(
     client: AsyncStreamClient, recorded: RecordedTelemetry, model: str, kind: str, attempts: int
 ) -> None:
-    """An exhausted call and each of its attempts are errors of the same type, on spans and on metrics."""
+    """A failed call and each of its attempts have the same error.type on spans and metrics."""
     before = recorded.value("streamcanary.attempts", error__type=kind, outcome="fault", route=model)
     with pytest.raises(StreamFailed):
         await client.complete(model=model, messages=MESSAGES)
@@ -99,8 +99,8 @@ async def test_no_failure_is_lost(
     assert attempts == after - before
 
 
-async def test_a_fallback_is_a_further_attempt(client: AsyncStreamClient, recorded: RecordedTelemetry) -> None:
-    """The attempt on the fallback's route is one more child; the model that answered is named."""
+async def test_fallback_is_another_attempt_span(client: AsyncStreamClient, recorded: RecordedTelemetry) -> None:
+    """The attempt on a fallback route is another child span, and the call names the model that answered."""
     client = client.with_options(fallbacks=[Route(model="sim-ok")])
     await client.complete(model="sim-401", messages=MESSAGES)
     ((name, call, attempts),) = recorded.trees("streamcanary.route", "gen_ai.response.model", "streamcanary.degraded")
@@ -112,11 +112,11 @@ async def test_a_fallback_is_a_further_attempt(client: AsyncStreamClient, record
     assert ["sim-401", "sim-ok"] == [attributes["streamcanary.route"] for _, attributes, _ in attempts]
 
 
-@pytest.mark.parametrize("way", ["break", "forget"])
-async def test_a_caller_who_leaves_is_no_error(
-    client: AsyncStreamClient, recorded: RecordedTelemetry, way: str
+@pytest.mark.parametrize("exit_mode", ["break", "drop"])
+async def test_leaving_a_stream_is_not_an_error(
+    client: AsyncStreamClient, recorded: RecordedTelemetry, exit_mode: str
 ) -> None:
-    """Every span ends, none as an error; the attempt is counted as cancelled alone, and no stream is left active."""
+    """Every span ends without an error, the attempt is counted as cancelled only, and no stream remains active."""
 
     def counted() -> tuple[float, ...]:
         outcomes = ("ok", "fault", "cancelled")
@@ -129,11 +129,11 @@ async def test_a_caller_who_leaves_is_no_error(
         if isinstance(event, ContentDelta):
             break
     response = stream._response
-    if way == "break":
+    if exit_mode == "break":
         await stream.close()
     del stream
     gc.collect()
-    if way == "forget" and response is not None:
+    if exit_mode == "drop" and response is not None:
         await response.aclose()
     assert [("chat sim-stall", {"status": "UNSET"}, [("POST", {"status": "UNSET"}, [])])] == recorded.trees()
     assert (ok, fault, cancelled + 1) == counted()
@@ -141,8 +141,8 @@ async def test_a_caller_who_leaves_is_no_error(
     assert active == recorded.value("streamcanary.streams.active")
 
 
-async def test_span_times_add_up(client: AsyncStreamClient, recorded: RecordedTelemetry) -> None:
-    """An attempt lies within its call."""
+async def test_attempt_span_lies_within_call_span(client: AsyncStreamClient, recorded: RecordedTelemetry) -> None:
+    """The attempt span lies within the call span."""
     await client.complete(model="sim-ok", messages=MESSAGES)
     attempt, call = recorded.spans
     assert call.start_time and attempt.start_time and attempt.end_time and call.end_time

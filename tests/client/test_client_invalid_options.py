@@ -1,4 +1,4 @@
-"""What is put into a client that does not belong there is refused when the client is made, in words."""
+"""Invalid options are rejected with a clear message when the client is created."""
 
 import asyncio
 import json
@@ -12,8 +12,8 @@ from support.client.drivers import DRIVERS, Driver, driver_client, open_sdk_clie
 from support.servers.provider import FakeProvider
 
 
-async def slowly(fault: object) -> bool:
-    """Be no hook: nobody awaits it."""
+async def async_hook(fault: object) -> bool:
+    """Return True, as an invalid hook: a coroutine function is never awaited."""
     return True
 
 
@@ -26,12 +26,12 @@ async def slowly(fault: object) -> bool:
         ({"breaker": 3}, "breaker must be a BreakerPolicy, or None for no breaker, not 3"),
         ({"fallbacks": ["gpt"]}, "a fallback is a Route, NonStreaming() or Cached(), not 'gpt'"),
         ({"on": 3}, "on must be a function that returns at once, and no coroutine function, not 3"),
-        ({"on": slowly}, "on must be a function that returns at once, and no coroutine function"),
+        ({"on": async_hook}, "on must be a function that returns at once, and no coroutine function"),
         ({"on_partial": "again"}, 'on_partial must be "restart", "fail" or "buffer", not \'again\''),
     ],
 )
-def test_an_option_of_another_kind_is_refused(options: dict[str, Any], says: str) -> None:
-    """At once, when the client is made, and when another is made of it."""
+def test_option_of_wrong_type_is_rejected(options: dict[str, Any], says: str) -> None:
+    """An option of the wrong type is rejected when the client is created, and by ``with_options``."""
     sdk = AsyncOpenAI(base_url="http://127.0.0.1:9/v1", api_key="x")
     with pytest.raises(TypeError) as made:
         AsyncStreamClient(sdk, **options)
@@ -42,8 +42,8 @@ def test_an_option_of_another_kind_is_refused(options: dict[str, Any], says: str
         assert str(changed.value) == str(made.value)
 
 
-def test_each_client_takes_its_own_kind_of_sdk() -> None:
-    """The message says which is whose."""
+def test_sdk_of_the_other_kind_is_rejected() -> None:
+    """A client rejects an SDK of the other kind, and the message names the expected pairs."""
     wrong: list[tuple[Any, Any]] = [
         (StreamClient, AsyncOpenAI(base_url="http://127.0.0.1:9/v1", api_key="x")),
         (AsyncStreamClient, OpenAI(base_url="http://127.0.0.1:9/v1", api_key="x")),
@@ -56,17 +56,17 @@ def test_each_client_takes_its_own_kind_of_sdk() -> None:
 
 @pytest.mark.parametrize("driver", DRIVERS)
 @pytest.mark.parametrize("error", [RuntimeError("vault t0k3n-99"), ConnectionError("vault is down"), KeyError("role")])
-async def test_a_key_that_cannot_be_had_is_no_fault_of_the_endpoint(driver: Driver, error: Exception) -> None:
-    """The function that gives it has failed: nothing was sent, and a way with a key of its own may still answer."""
+async def test_failing_key_function_is_a_config_fault(driver: Driver, error: Exception) -> None:
+    """A failing key function sends no request and blames the config; a fallback with its own key still answers."""
 
-    def give() -> str:
+    def failing_key() -> str:
         raise error
 
-    async def give_later() -> str:
+    async def failing_key_async() -> str:
         raise error
 
     async with FakeProvider() as provider, open_sdk_client(driver, provider.base_url) as sdk:
-        keyless = sdk.with_options(api_key=give if driver == "sync" else give_later)
+        keyless = sdk.with_options(api_key=failing_key if driver == "sync" else failing_key_async)
         with pytest.raises(StreamFailed) as caught:
             await driver_client(driver, keyless).complete("sim-ok")
         fault = caught.value.fault
@@ -78,16 +78,16 @@ async def test_a_key_that_cannot_be_had_is_no_fault_of_the_endpoint(driver: Driv
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-async def test_an_override_of_the_other_api_is_left_out(driver: Driver) -> None:
-    """One client with one fallback asks both APIs: ``max_tokens`` is of Chat Completions alone."""
+async def test_override_of_the_other_api_is_omitted(driver: Driver) -> None:
+    """An override that only Chat Completions knows, ``max_tokens``, is omitted for the Responses API."""
     async with FakeProvider() as provider, open_sdk_client(driver, provider.base_url) as sdk:
         client = driver_client(driver, sdk, fallbacks=[Route(model="sim-ok", overrides={"max_tokens": 64})])
         chat = await client.complete("sim-500")
-        question = {"model": "sim-500", "input": "Reply with the single word pong."}
+        request = {"model": "sim-500", "input": "Reply with the single word pong."}
         if isinstance(client.client, AsyncStreamClient):
-            responses = await client.client.complete(**question)
+            responses = await client.client.complete(**request)
         else:
-            responses = await asyncio.to_thread(client.client.complete, **question)
+            responses = await asyncio.to_thread(client.client.complete, **request)
         bodies = [json.loads(request.body) for request in provider.requests]
         sent = [body for body in bodies if body["model"] == "sim-ok"]
     assert ["fallback", "fallback"] == [chat.degraded, responses.degraded]
@@ -95,12 +95,12 @@ async def test_an_override_of_the_other_api_is_left_out(driver: Driver) -> None:
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
-@pytest.mark.parametrize("wish", ["soon", float("nan"), float("inf"), -1])
-async def test_a_hook_that_wishes_nonsense_is_told_so(driver: Driver, wish: Any) -> None:
-    """It is a mistake in the program, so it is no fault of the stream."""
+@pytest.mark.parametrize("hook_result", ["soon", float("nan"), float("inf"), -1])
+async def test_invalid_hook_result_raises_type_error(driver: Driver, hook_result: Any) -> None:
+    """An invalid result of the retry hook raises TypeError, not StreamFailed."""
     async with FakeProvider("500") as provider, open_sdk_client(driver, provider.base_url) as sdk:
         client = driver_client(
-            driver, sdk, on=lambda _: wish, retry=RetryPolicy(max_attempts=2), timeouts=Timeouts(total=5)
+            driver, sdk, on=lambda _: hook_result, retry=RetryPolicy(max_attempts=2), timeouts=Timeouts(total=5)
         )
         with pytest.raises(TypeError, match="on must return None, True, False, or the seconds to wait") as caught:
             await client.complete("sim-500")
@@ -108,41 +108,43 @@ async def test_a_hook_that_wishes_nonsense_is_told_so(driver: Driver, wish: Any)
 
 
 @pytest.mark.parametrize(
-    ("own", "says"),
+    ("reserved", "says"),
     [
         ({"n": 2}, "'n'{} must be 1: a stream has one answer"),
-        ({"stream": False}, "'stream'{} cannot be given to a stream: the client sets it, see Timeouts for the clocks"),
-        ({"background": True}, "'background'{} cannot be given to a stream: the client sets it, see Timeouts for "),
+        ({"stream": False}, "'stream'{} cannot be given to a stream: the client sets it; set timeouts with Timeouts"),
+        ({"background": True}, "'background'{} cannot be given to a stream: the client sets it; set timeouts with "),
     ],
 )
-@pytest.mark.parametrize("question", [{"messages": [{"role": "user", "content": "?"}]}, {"input": "?"}])
-def test_what_the_client_sets_cannot_be_smuggled_in(own: dict[str, Any], says: str, question: dict[str, Any]) -> None:
-    """In the body, and in what a route puts over the arguments, it is refused as it is among them, for both APIs."""
+@pytest.mark.parametrize("content", [{"messages": [{"role": "user", "content": "?"}]}, {"input": "?"}])
+def test_reserved_argument_in_extra_body_is_rejected(
+    reserved: dict[str, Any], says: str, content: dict[str, Any]
+) -> None:
+    """Arguments that the client sets are also rejected in extra_body and in route overrides, for both APIs."""
     client = AsyncStreamClient(AsyncOpenAI(base_url="http://127.0.0.1:9/v1", api_key="x"))
-    arguments: dict[str, Any] = {"model": "m", **question}
-    smuggled = {"extra_body": own}
-    route = client.with_options(fallbacks=[Route(model="other", overrides=smuggled)])
-    for asked, more, where in (
-        (client, own, ""),
-        (client, smuggled, " in extra_body"),
+    arguments: dict[str, Any] = {"model": "m", **content}
+    nested = {"extra_body": reserved}
+    route = client.with_options(fallbacks=[Route(model="other", overrides=nested)])
+    for caller, more, where in (
+        (client, reserved, ""),
+        (client, nested, " in extra_body"),
         (route, {}, " in extra_body in the overrides of a Route"),
     ):
         with pytest.raises(TypeError) as caught:
-            asked.stream(**arguments, **more)
+            caller.stream(**arguments, **more)
         assert str(caught.value).startswith(says.format(where))
 
 
-@pytest.mark.parametrize("question", [{"messages": [{"role": "user", "content": "?"}]}, {"input": "?"}])
-def test_a_route_has_one_answer_too(question: dict[str, Any]) -> None:
-    """More are refused even where the API that is asked knows no ``n``, and would leave it out."""
+@pytest.mark.parametrize("content", [{"messages": [{"role": "user", "content": "?"}]}, {"input": "?"}])
+def test_route_override_of_n_is_rejected(content: dict[str, Any]) -> None:
+    """An override ``n`` above 1 is rejected, even for the API that has no ``n``."""
     sdk = AsyncOpenAI(base_url="http://127.0.0.1:9/v1", api_key="x")
     client: Any = AsyncStreamClient(sdk, fallbacks=[Route(model="other", overrides={"n": 2})])
     with pytest.raises(TypeError, match="'n' in the overrides of a Route must be 1: a stream has one answer"):
-        client.stream(model="m", **question)
+        client.stream(model="m", **content)
 
 
-async def test_an_extra_body_may_say_once_more_what_is_so() -> None:
-    """One answer is what there is; what the SDK does not know goes to the server."""
+async def test_extra_body_may_repeat_valid_values() -> None:
+    """extra_body may contain n=1, and fields that the SDK does not know are sent to the server."""
     async with FakeProvider() as provider, open_sdk_client("async", provider.base_url) as sdk:
         client = AsyncStreamClient(sdk)
         await client.complete(

@@ -1,4 +1,4 @@
-"""What a caller ends up with when an attempt breaks after text came, and what stays behind when the caller leaves."""
+"""What a caller receives when an attempt fails after text, in each on_partial mode."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -22,7 +22,7 @@ CLOCKS = Timeouts(first_token=0.3, stall=0.3)
 
 
 def wait_long(fault: Fault) -> float:
-    """Have the next attempt wait for longer than any test does."""
+    """Delay the next attempt beyond the duration of any test."""
     return 60.0
 
 
@@ -42,48 +42,48 @@ async def ask(driver: Driver, provider: Simulator, **options: Any) -> AsyncItera
         yield driver_client(driver, sdk, **{"timeouts": CLOCKS, **options})
 
 
-# Each mode: exactly the answer, once
+# Each mode delivers the answer exactly once
 
 
 @every_driver
 @pytest.mark.parametrize("fault", AFTER_TEXT)
-async def test_restart_gives_the_answer_once(provider: FakeProvider, driver: Driver, fault: str) -> None:
-    """What was delivered before the fault is declared void, and then the whole answer is delivered."""
+async def test_restart_delivers_the_answer_once(provider: FakeProvider, driver: Driver, fault: str) -> None:
+    """Restart mode discards the text before the fault, and then delivers the complete answer."""
     async with ask(driver, provider, on_partial="restart") as client:
-        heard = await client.record_stream(f"sim-{fault}@1")
-    assert heard.result is not None
-    assert (ANSWER, ANSWER) == (heard.text, heard.result.text)
+        recording = await client.record_stream(f"sim-{fault}@1")
+    assert recording.result is not None
+    assert (ANSWER, ANSWER) == (recording.text, recording.result.text)
     delta, rest = "content.delta", ["attempt.started", "content.delta", "completed"]
-    assert ["attempt.started", delta, "attempt.failed", "restarted", *rest] == heard.types
+    assert ["attempt.started", delta, "attempt.failed", "restarted", *rest] == recording.types
 
 
 @every_driver
 @pytest.mark.parametrize("fault", AFTER_TEXT)
-async def test_buffer_delivers_the_answer_alone(provider: FakeProvider, driver: Driver, fault: str) -> None:
-    """Nothing of an attempt that breaks is ever delivered: all the text there is is the answer."""
+async def test_buffer_delivers_only_the_answer(provider: FakeProvider, driver: Driver, fault: str) -> None:
+    """Buffer mode delivers no text of a failed attempt, only the answer."""
     async with ask(driver, provider, on_partial="buffer") as client:
-        heard = await client.record_stream(f"sim-{fault}@1")
-    assert heard.result is not None
-    assert ANSWER == "".join(event.delta for event in heard.events if isinstance(event, ContentDelta))
+        recording = await client.record_stream(f"sim-{fault}@1")
+    assert recording.result is not None
+    assert ANSWER == "".join(event.delta for event in recording.events if isinstance(event, ContentDelta))
     rest = ["attempt.started", "content.delta", "completed"]
-    assert ["attempt.started", "attempt.failed", *rest] == heard.types
+    assert ["attempt.started", "attempt.failed", *rest] == recording.types
 
 
 @every_driver
 @pytest.mark.parametrize("fault", AFTER_TEXT)
-async def test_fail_never_takes_text_back(provider: FakeProvider, driver: Driver, fault: str) -> None:
-    """After text, a fault ends the call, though attempts and fallbacks are left; the failure has what was delivered."""
+async def test_fail_mode_keeps_delivered_text(provider: FakeProvider, driver: Driver, fault: str) -> None:
+    """Fail mode ends the call at a fault after text, and the failure carries the delivered text."""
     fallbacks = [Route(model="sim-ok"), NonStreaming()]
     async with ask(driver, provider, on_partial="fail", fallbacks=fallbacks) as client:
-        heard = await client.record_stream(f"sim-{fault}@1")
-    assert heard.failure is not None
+        recording = await client.record_stream(f"sim-{fault}@1")
+    assert recording.failure is not None
     assert (PART, PART, 1, 1) == (
-        heard.text,
-        heard.failure.partial_text,
-        len(heard.failure.attempts),
+        recording.text,
+        recording.failure.partial_text,
+        len(recording.failure.attempts),
         len(provider.requests),
     )
-    last = heard.events[-1]
+    last = recording.events[-1]
     assert isinstance(last, AttemptFailed)
     assert None is last.next_delay
 
@@ -91,51 +91,55 @@ async def test_fail_never_takes_text_back(provider: FakeProvider, driver: Driver
 @every_driver
 @every_mode
 @pytest.mark.parametrize("fault", BEFORE_TEXT)
-async def test_before_text_all_modes_are_one(provider: FakeProvider, driver: Driver, mode: str, fault: str) -> None:
-    """A fault before the first text is tried again in each mode, and nothing needs to be taken back."""
+async def test_fault_before_text_is_retried_in_every_mode(
+    provider: FakeProvider, driver: Driver, mode: str, fault: str
+) -> None:
+    """A fault before the first text is retried in every mode, without a Restarted event."""
     async with ask(driver, provider, on_partial=mode) as client:
-        heard = await client.record_stream(f"sim-{fault}@1")
+        recording = await client.record_stream(f"sim-{fault}@1")
     rest = ["attempt.started", "content.delta", "completed"]
-    assert (["attempt.started", "attempt.failed", *rest], ANSWER) == (heard.types, heard.text)
+    assert (["attempt.started", "attempt.failed", *rest], ANSWER) == (recording.types, recording.text)
 
 
 @every_driver
 @every_mode
-async def test_a_failure_after_text(provider: FakeProvider, driver: Driver, mode: str) -> None:
-    """When the last attempt breaks too, what had come of it is in the failure, and is not called an answer."""
+async def test_failure_carries_the_partial_text(provider: FakeProvider, driver: Driver, mode: str) -> None:
+    """When the last attempt fails after text, the failure carries that text and there is no result."""
     async with ask(driver, provider, on_partial=mode) as client:
-        heard = await client.record_stream("sim-truncated")
-    assert heard.failure is not None
-    assert (PART, None) == (heard.failure.partial_text, heard.result)
-    assert {"restart": PART, "fail": PART, "buffer": ""}[mode] == heard.text
+        recording = await client.record_stream("sim-truncated")
+    assert recording.failure is not None
+    assert (PART, None) == (recording.failure.partial_text, recording.result)
+    assert {"restart": PART, "fail": PART, "buffer": ""}[mode] == recording.text
 
 
 @every_driver
 @pytest.mark.parametrize("mode", ["restart", "buffer"])
-@pytest.mark.parametrize("way", ["route", "whole", "cache"])
-async def test_a_fallback_after_text(provider: FakeProvider, driver: Driver, mode: str, way: str) -> None:
-    """What a fallback answers takes the place of the text that came before; nothing of the two is mixed."""
-    fallback = {"route": Route(model="sim-ok"), "whole": NonStreaming(), "cache": Cached()}[way]
+@pytest.mark.parametrize("fallback_kind", ["route", "whole", "cache"])
+async def test_fallback_replaces_partial_text(
+    provider: FakeProvider, driver: Driver, mode: str, fallback_kind: str
+) -> None:
+    """The answer of a fallback replaces earlier text, and the two are never mixed."""
+    fallback = {"route": Route(model="sim-ok"), "whole": NonStreaming(), "cache": Cached()}[fallback_kind]
     async with ask(driver, provider, on_partial=mode, fallbacks=[fallback]) as client:
         await client.complete(MODEL)
         provider.set_fault("cut@2")
-        heard = await client.record_stream(MODEL)
-    assert heard.result is not None
-    degraded = {"route": "fallback", "whole": "non_streaming", "cache": "cache"}[way]
-    assert (ANSWER, ANSWER, degraded) == (heard.text, heard.result.text, heard.result.degraded)
-    restarts = heard.types.count("restarted")
+        recording = await client.record_stream(MODEL)
+    assert recording.result is not None
+    degraded = {"route": "fallback", "whole": "non_streaming", "cache": "cache"}[fallback_kind]
+    assert (ANSWER, ANSWER, degraded) == (recording.text, recording.result.text, recording.result.degraded)
+    restarts = recording.types.count("restarted")
     assert {"restart": 2, "buffer": 0}[mode] == restarts
 
 
-# What is told of each chunk, if asked for
+# The optional metric per chunk
 
 
 @every_driver
-@pytest.mark.parametrize(("asked", "recorded_gaps"), [(False, 0), (True, 8)])
-async def test_the_time_between_chunks(
-    provider: FakeProvider, recorded: RecordedTelemetry, driver: Driver, asked: bool, recorded_gaps: int
+@pytest.mark.parametrize(("time_per_chunk", "recorded_gaps"), [(False, 0), (True, 8)])
+async def test_time_per_chunk_is_optional(
+    provider: FakeProvider, recorded: RecordedTelemetry, driver: Driver, time_per_chunk: bool, recorded_gaps: int
 ) -> None:
-    """Only a client that asks for it records the time per chunk: each after the first, broken attempts too."""
+    """Only a client with time_per_chunk records each gap between chunks, also of failed attempts."""
     metric = "gen_ai.client.operation.time_per_output_chunk"
     model = "sim-cut@1"  # three pieces of text, then seven
 
@@ -143,6 +147,6 @@ async def test_the_time_between_chunks(
         return recorded.value(metric, gen_ai__response__model=model, gen_ai__provider__name="openai")
 
     before = counted()
-    async with ask(driver, provider, time_per_chunk=asked) as client:
+    async with ask(driver, provider, time_per_chunk=time_per_chunk) as client:
         await client.complete(model)
     assert recorded_gaps == counted() - before

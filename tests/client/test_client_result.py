@@ -1,4 +1,4 @@
-"""A result as the SDK's own object."""
+"""A result as an SDK response object."""
 
 import pytest
 
@@ -10,7 +10,7 @@ from streamcanary import StreamResult
     [b'"\xff": 1', b'"x": "\xff"', b'"x": "\\ud800"', b'"x": NaN', b'"x": ' + b"9" * 5000],
     ids=["no UTF-8 in a name", "no UTF-8 in a value", "half a character", "no number", "no end of digits"],
 )
-def test_what_nobody_reads_is_in_nobodys_way(oddity: bytes) -> None:
-    """A field that means nothing to us may hold what it likes: the whole response can still be had."""
+def test_invalid_unused_field_does_not_break_the_response(oddity: bytes) -> None:
+    """An unused field may hold any bytes: the response object is still available."""
     raw = b'{"id": "resp_1", "object": "response", "status": "completed", "output": [], ' + oddity + b"}"
     assert "resp_1" == StreamResult(text="Hi", api="responses", raw=raw).response.id

@@ -1,12 +1,12 @@
-"""The token bucket for retries."""
+"""The token bucket that limits retries."""
 
 import threading
 
 from streamcanary.client.retry_budget import RetryBudget
 
 
-def test_costs_and_refunds() -> None:
-    """A retry costs 5, after a timeout 10; an answer gives back what it cost, or 1, never over the capacity."""
+def test_retry_costs_and_refunds() -> None:
+    """A retry costs 5, or 10 after a timeout; an answer refunds that cost, or 1, up to the capacity."""
     budget = RetryBudget(30)
     levels = [budget.available]
     budget.acquire(after_timeout=False)
@@ -19,8 +19,8 @@ def test_costs_and_refunds() -> None:
     assert [30, 25, 15, 25, 26, 30, 30] == levels
 
 
-def test_an_empty_bucket_refuses() -> None:
-    """What is not there cannot be taken, and a refusal takes nothing."""
+def test_insufficient_budget_rejects_a_retry() -> None:
+    """A retry that costs more than is available is rejected and takes nothing."""
     budget = RetryBudget(7)
     assert (None, 5, None, 2) == (
         budget.acquire(after_timeout=True),
@@ -30,8 +30,8 @@ def test_an_empty_bucket_refuses() -> None:
     )
 
 
-def test_threads_share_it() -> None:
-    """No token is spent twice."""
+def test_budget_is_thread_safe() -> None:
+    """No token is spent twice by concurrent threads."""
     budget = RetryBudget(500)
     taken: list[int] = []
 

@@ -1,4 +1,4 @@
-"""What spares a provider that is down: the circuit breaker, the retry budget, and the caller's own word."""
+"""Limits on retries: the circuit breaker, the retry budget, and the caller's retry hook."""
 
 import asyncio
 from collections.abc import AsyncIterator
@@ -33,8 +33,8 @@ async def provider() -> AsyncIterator[FakeProvider]:
         yield provider
 
 
-def routes(told: StreamResult | StreamFailed) -> list[tuple[str, str | None]]:
-    return [(attempt.route, attempt.fault.kind.value if attempt.fault else None) for attempt in told.attempts]
+def routes(outcome: StreamResult | StreamFailed) -> list[tuple[str, str | None]]:
+    return [(attempt.route, attempt.fault.kind.value if attempt.fault else None) for attempt in outcome.attempts]
 
 
 # The circuit breaker
@@ -43,37 +43,37 @@ BREAKER = BreakerPolicy(failure_rate=0.5, min_calls=2, window=60, open_for=30)
 
 
 @every_driver
-async def test_an_open_circuit_costs_nothing(provider: FakeProvider, driver: Driver) -> None:
-    """When a route has mostly failed, the next call goes straight to its fallback: no attempt, no request."""
+async def test_open_circuit_makes_no_attempt(provider: FakeProvider, driver: Driver) -> None:
+    """With an open circuit the call goes straight to the fallback, without an attempt or a request."""
     provider.set_fault("500")
     async with ask(driver, provider, breaker=BREAKER, fallbacks=[Route(model="sim-ok")]) as client:
         await client.complete(MODEL)
-        asked = provider.request_count()
+        requests_before = provider.request_count()
         result = await client.complete(MODEL)
     assert [("sim-ok", None)] == routes(result)
-    assert (2, 2, "fallback") == (asked, provider.request_count(), result.degraded)
+    assert (2, 2, "fallback") == (requests_before, provider.request_count(), result.degraded)
 
 
 @every_driver
-async def test_an_open_circuit_without_a_fallback(provider: FakeProvider, driver: Driver) -> None:
-    """Then the call fails at once, as circuit_open, with no attempt, blamed on ourselves."""
+async def test_open_circuit_without_fallback_fails(provider: FakeProvider, driver: Driver) -> None:
+    """Without a fallback an open circuit fails the call at once as circuit_open, without an attempt."""
     provider.set_fault("500")
     async with ask(driver, provider, breaker=BREAKER) as client:
         with pytest.raises(StreamFailed):
             await client.complete(MODEL)
-        heard = await client.record_stream(MODEL)
-    assert heard.failure is not None
+        recording = await client.record_stream(MODEL)
+    assert recording.failure is not None
     assert (FaultKind.CIRCUIT_OPEN, (), [], 2) == (
-        heard.failure.fault.kind,
-        heard.failure.attempts,
-        heard.events,
+        recording.failure.fault.kind,
+        recording.failure.attempts,
+        recording.events,
         provider.request_count(),
     )
 
 
 @every_driver
-async def test_half_open_lets_one_probe_through(driver: Driver) -> None:
-    """After open_for, one of eleven calls asks the route. While it fails, it rests again; then one closes it."""
+async def test_half_open_admits_one_probe(driver: Driver) -> None:
+    """After open_for, one of eleven calls probes the route; a failure opens the circuit again, a success closes it."""
     clock = OffsetClock()
     options = {"clock": clock, "breaker": BREAKER, "retry": ONCE, "fallbacks": [Route(model="sim-ok")]}
     async with (
@@ -100,8 +100,8 @@ async def test_half_open_lets_one_probe_through(driver: Driver) -> None:
 
 @every_driver
 @pytest.mark.parametrize("events", [0, 1])
-async def test_a_probe_that_is_left_does_not_block(provider: FakeProvider, driver: Driver, events: int) -> None:
-    """A caller who leaves the one probe of a half-open circuit makes room for the next."""
+async def test_abandoned_probe_admits_the_next(provider: FakeProvider, driver: Driver, events: int) -> None:
+    """A caller who abandons the half-open probe makes room for the next probe."""
     clock = OffsetClock()
     provider.set_fault("500")
     options = {"clock": clock, "breaker": BREAKER, "retry": ONCE, "fallbacks": [Route(model="sim-ok")]}
@@ -124,8 +124,8 @@ async def test_a_probe_that_is_left_does_not_block(provider: FakeProvider, drive
 
 
 @every_driver
-async def test_without_a_breaker(provider: FakeProvider, driver: Driver) -> None:
-    """breaker=None asks the route each time, however often it has failed."""
+async def test_breaker_none_never_blocks(provider: FakeProvider, driver: Driver) -> None:
+    """With breaker=None the route is called every time, however often it has failed."""
     provider.set_fault("500")
     async with ask(driver, provider, breaker=None, retry=ONCE) as client:
         for _ in range(25):
@@ -134,12 +134,12 @@ async def test_without_a_breaker(provider: FakeProvider, driver: Driver) -> None
     assert 25 == provider.request_count()
 
 
-# The budget, and the caller's own word
+# The budget and the retry hook
 
 
 @every_driver
-async def test_the_budget_is_shared_and_can_be_read(provider: FakeProvider, driver: Driver) -> None:
-    """Retries of a client and of those made from it draw on one bucket; when it is empty, nothing is retried."""
+async def test_budget_is_shared_and_readable(provider: FakeProvider, driver: Driver) -> None:
+    """A client and those derived from it share one budget; when it is empty, nothing is retried."""
     budget = RetryBudget(12)
     async with ask(driver, provider, budget=budget, breaker=None) as client:
         seen = [client.client.budget.available]
@@ -154,8 +154,8 @@ async def test_the_budget_is_shared_and_can_be_read(provider: FakeProvider, driv
 
 
 @every_driver
-async def test_an_empty_budget_leaves_the_fallbacks(provider: FakeProvider, driver: Driver) -> None:
-    """Only retries on the own route cost tokens: a fallback answers all the same."""
+async def test_empty_budget_still_allows_fallbacks(provider: FakeProvider, driver: Driver) -> None:
+    """Only retries on the primary cost budget, so a fallback still answers."""
     async with ask(driver, provider, budget=RetryBudget(0), fallbacks=[Route(model="sim-ok")]) as client:
         result = await client.complete("sim-500")
     assert [("sim-500", "server_error"), ("sim-ok", None)] == routes(result)
@@ -163,7 +163,7 @@ async def test_an_empty_budget_leaves_the_fallbacks(provider: FakeProvider, driv
 
 @every_driver
 @pytest.mark.parametrize(
-    ("wish", "model", "attempts", "delay"),
+    ("hook_result", "model", "attempts", "delay"),
     [
         (True, "sim-401", 2, None),
         (False, "sim-500", 1, None),
@@ -173,35 +173,35 @@ async def test_an_empty_budget_leaves_the_fallbacks(provider: FakeProvider, driv
         (None, "sim-401", 1, None),
     ],
 )
-async def test_the_caller_knows_better(
+async def test_retry_hook_decides(
     provider: FakeProvider,
     driver: Driver,
-    wish: bool | float | timedelta | None,
+    hook_result: bool | float | timedelta | None,
     model: str,
     attempts: int,
     delay: float | None,
 ) -> None:
-    """on= decides whether a fault is tried again, and after which wait; None leaves it to the client."""
-    asked: list[FaultKind] = []
+    """The hook decides whether and after which delay a fault is retried; None leaves the decision to the client."""
+    hook_faults: list[FaultKind] = []
 
     def decide(fault: Fault) -> bool | float | timedelta | None:
-        asked.append(fault.kind)
-        return wish
+        hook_faults.append(fault.kind)
+        return hook_result
 
     async with ask(driver, provider, on=decide) as client:
         with pytest.raises(StreamFailed) as caught:
             await client.complete(model)
     assert attempts == len(caught.value.attempts)
-    assert [attempt.fault.kind for attempt in caught.value.attempts if attempt.fault] == asked
+    assert [attempt.fault.kind for attempt in caught.value.attempts if attempt.fault] == hook_faults
     if delay is not None:
         assert delay == caught.value.attempts[1].delay
 
 
 @every_driver
-async def test_a_hook_that_raises(
+async def test_hook_exception_propagates(
     provider: FakeProvider, recorded: RecordedTelemetry, caplog: pytest.LogCaptureFixture, driver: Driver
 ) -> None:
-    """A mistake in the hook is the caller's: it goes through, every span ends, once, and no connection is left."""
+    """An exception in the hook propagates, every span ends once, and no connection remains."""
 
     def decide(fault: Fault) -> bool:
         raise ZeroDivisionError
@@ -211,4 +211,4 @@ async def test_a_hook_that_raises(
             await client.complete("sim-cut")
         await wait_until(lambda: provider.connection_count == 0)
     assert [("chat sim-cut", {"status": "UNSET"}, [("POST", {"status": "ERROR"}, [])])] == recorded.trees()
-    assert [] == caplog.records  # of the SDK of OpenTelemetry, which warns of what is ended twice
+    assert [] == caplog.records  # the OpenTelemetry SDK logs a warning when a span is ended twice

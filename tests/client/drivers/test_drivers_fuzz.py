@@ -1,4 +1,4 @@
-"""What holds for both drivers, over a transport that may break at any point."""
+"""Properties of both drivers, over a transport that may fail at any point."""
 
 import gzip
 import ssl
@@ -32,7 +32,7 @@ __all__ = ["report_example_count"]
 BASE_URL = "http://provider.test/v1"
 RETRY = RetryPolicy(max_attempts=2, base_delay=1e-6, max_delay=1e-6)
 FALLBACKS = (Route(model="other"), NonStreaming())
-QUESTIONS: dict[Api, dict[str, Any]] = {
+REQUESTS: dict[Api, dict[str, Any]] = {
     "chat": {"messages": [{"role": "user", "content": "Hello"}]},
     "responses": {"input": "Hello"},
 }
@@ -54,7 +54,7 @@ _ERRORS = st.sampled_from(
         TimeoutError("slow"),
     ]
 )
-_ACTS = st.fixed_dictionaries(
+_SCRIPTS = st.fixed_dictionaries(
     {
         "refuses": st.one_of(st.none(), st.none(), st.none(), _ERRORS),
         "status": st.sampled_from([200, 200, 200, 200, 200, 204, 307, 401, 429, 500]),
@@ -68,7 +68,7 @@ _ACTS = st.fixed_dictionaries(
 
 
 class Body(httpx2.AsyncByteStream, httpx2.SyncByteStream):
-    """A body in pieces that may end with an error; ``closed`` tells whether it was let go."""
+    """A response body in pieces that may end with an error; ``closed`` is whether it was closed."""
 
     def __init__(self, pieces: list[bytes], error: Exception | None = None) -> None:
         self._pieces = pieces
@@ -85,140 +85,147 @@ class Body(httpx2.AsyncByteStream, httpx2.SyncByteStream):
             yield piece
 
     def close(self) -> None:
-        """Let it go."""
+        """Close the body."""
         self.closed = True
 
     async def aclose(self) -> None:
-        """Let it go."""
+        """Close the body."""
         self.closed = True
 
 
-class Provider:
-    """Answers each request with the next act, over and over. ``bodies`` are those that it handed out."""
+class ScriptedProvider:
+    """Answers each request with the next script, cyclically. ``bodies`` are the response bodies that it created."""
 
-    def __init__(self, acts: list[dict[str, Any]]) -> None:
-        self._acts = acts
+    def __init__(self, scripts: list[dict[str, Any]]) -> None:
+        self._scripts = scripts
         self.requests = 0
         self.bodies: list[Body] = []
 
     def answer(self, request: httpx2.Request) -> httpx2.Response:
-        """Return an answer, or raise what a transport raises."""
-        act = self._acts[self.requests % len(self._acts)]
+        """Return a response, or raise what a transport raises."""
+        script = self._scripts[self.requests % len(self._scripts)]
         self.requests += 1
-        if act["refuses"] is not None:
-            raise act["refuses"]
-        data, headers = act["body"], {"content-type": act["type"], "location": "/elsewhere"}
-        if act["coding"] is not None:
-            headers["content-encoding"] = act["coding"].removeprefix("broken ")
-            data = gzip.compress(data) if act["coding"] == "gzip" else data
-        body = Body(split(data, act["where"]), act["breaks"])
+        if script["refuses"] is not None:
+            raise script["refuses"]
+        data, headers = script["body"], {"content-type": script["type"], "location": "/elsewhere"}
+        if script["coding"] is not None:
+            headers["content-encoding"] = script["coding"].removeprefix("broken ")
+            data = gzip.compress(data) if script["coding"] == "gzip" else data
+        body = Body(split(data, script["where"]), script["breaks"])
         self.bodies.append(body)
-        return httpx2.Response(act["status"], headers=headers, stream=body)
+        return httpx2.Response(script["status"], headers=headers, stream=body)
 
-    def asynchronous(self) -> AsyncOpenAI:
-        """Return an SDK client that asks it."""
+    def async_sdk(self) -> AsyncOpenAI:
+        """Return an async SDK client of this provider."""
         transport = DefaultAsyncHttpxClient(transport=httpx2.MockTransport(self.answer))
         return AsyncOpenAI(base_url=BASE_URL, api_key=KEY, http_client=transport)
 
-    def blocking(self) -> OpenAI:
-        """Return an SDK client that asks it."""
+    def sync_sdk(self) -> OpenAI:
+        """Return a synchronous SDK client of this provider."""
         transport = DefaultHttpxClient(transport=httpx2.MockTransport(self.answer))
         return OpenAI(base_url=BASE_URL, api_key=KEY, http_client=transport)
 
 
-def options(client: Any, spans: OpenSpans, **given: Any) -> Any:
-    """Return ``client`` with its spans counted."""
+def with_counted_spans(client: Any, spans: OpenSpans, **given: Any) -> Any:
+    """Return ``client`` with a tracer that counts open spans."""
     client = client.with_options(**given)
     client._routes.options.instruments.tracer = spans.tracer
     return client
 
 
-def assert_ended(
-    heard: list[Event], result: StreamResult | None, failed: bool, left: bool, spans: OpenSpans, provider: Provider
+def assert_stream_ended(
+    events: list[Event],
+    result: StreamResult | None,
+    failed: bool,
+    was_left: bool,
+    spans: OpenSpans,
+    provider: ScriptedProvider,
 ) -> None:
-    """Hold an ended stream against what holds for each: one end, whole or failed, and nothing left open."""
+    """Check that a stream ended once, complete or failed, and was_left nothing open."""
     assert (0, True) == (spans.open, all(body.closed for body in provider.bodies))
-    assert True is (left or (result is not None) is not failed)
-    if result is not None and not left:
+    assert True is (was_left or (result is not None) is not failed)
+    if result is not None and not was_left:
         arguments = "".join(call.arguments for call in result.tool_calls)
-        assert (result.text, result.reasoning, result.refusal, arguments) == join_deltas(heard)
+        assert (result.text, result.reasoning, result.refusal, arguments) == join_deltas(events)
 
 
 @examples(sample=40, fuzz=6_000)
 @given(
-    acts=st.lists(_ACTS, min_size=1, max_size=4),
+    scripts=st.lists(_SCRIPTS, min_size=1, max_size=4),
     api=st.sampled_from(APIS),
     on_partial=st.sampled_from(["restart", "fail", "buffer"]),
-    leave=st.one_of(st.none(), st.none(), st.integers(1, 6)),
+    leave_after=st.one_of(st.none(), st.none(), st.integers(1, 6)),
 )
-async def test_an_asynchronous_stream_ends_as_an_answer_or_a_fault(
-    part: int, acts: list[dict[str, Any]], api: Api, on_partial: Any, leave: int | None
+async def test_async_stream_ends_as_an_answer_or_a_fault(
+    part: int, scripts: list[dict[str, Any]], api: Api, on_partial: Any, leave_after: int | None
 ) -> None:
-    """Whatever the transport does, a stream is whole or raises StreamFailed, and leaves no span and no body open."""
+    """For any transport behaviour a stream completes or raises StreamFailed, and leaves no span or body open."""
     count_example()
-    provider, spans, heard, failed = Provider(acts), OpenSpans(), [], False
-    async with provider.asynchronous() as sdk:
-        client = options(AsyncStreamClient(sdk, retry=RETRY), spans, fallbacks=FALLBACKS, on_partial=on_partial)
+    provider, spans, events, failed = ScriptedProvider(scripts), OpenSpans(), [], False
+    async with provider.async_sdk() as sdk:
+        client = with_counted_spans(
+            AsyncStreamClient(sdk, retry=RETRY), spans, fallbacks=FALLBACKS, on_partial=on_partial
+        )
         try:
-            async with client.stream(model="m", **QUESTIONS[api]) as stream:
+            async with client.stream(model="m", **REQUESTS[api]) as stream:
                 async for event in stream:
-                    heard.append(event)
-                    if len(heard) == leave:
+                    events.append(event)
+                    if len(events) == leave_after:
                         break
         except StreamFailed:
             failed = True
         result = stream._call.result
-    assert_ended(heard, result, failed, leave is not None, spans, provider)
+    assert_stream_ended(events, result, failed, leave_after is not None, spans, provider)
 
 
 @examples(sample=40, fuzz=6_000)
 @given(
-    acts=st.lists(_ACTS, min_size=1, max_size=4),
+    scripts=st.lists(_SCRIPTS, min_size=1, max_size=4),
     api=st.sampled_from(APIS),
     on_partial=st.sampled_from(["restart", "fail", "buffer"]),
-    leave=st.one_of(st.none(), st.none(), st.integers(1, 6)),
+    leave_after=st.one_of(st.none(), st.none(), st.integers(1, 6)),
 )
-def test_a_synchronous_stream_ends_as_an_answer_or_a_fault(
-    part: int, acts: list[dict[str, Any]], api: Api, on_partial: Any, leave: int | None
+def test_sync_stream_ends_as_an_answer_or_a_fault(
+    part: int, scripts: list[dict[str, Any]], api: Api, on_partial: Any, leave_after: int | None
 ) -> None:
-    """The same holds without a loop."""
+    """For any transport behaviour a synchronous stream completes or raises StreamFailed, and leaves nothing open."""
     count_example()
-    provider, spans, heard, failed = Provider(acts), OpenSpans(), [], False
-    with provider.blocking() as sdk:
-        client = options(StreamClient(sdk, retry=RETRY), spans, fallbacks=FALLBACKS, on_partial=on_partial)
+    provider, spans, events, failed = ScriptedProvider(scripts), OpenSpans(), [], False
+    with provider.sync_sdk() as sdk:
+        client = with_counted_spans(StreamClient(sdk, retry=RETRY), spans, fallbacks=FALLBACKS, on_partial=on_partial)
         try:
-            with client.stream(model="m", **QUESTIONS[api]) as stream:
+            with client.stream(model="m", **REQUESTS[api]) as stream:
                 for event in stream:
-                    heard.append(event)
-                    if len(heard) == leave:
+                    events.append(event)
+                    if len(events) == leave_after:
                         break
         except StreamFailed:
             failed = True
         result = stream._call.result
-    assert_ended(heard, result, failed, leave is not None, spans, provider)
+    assert_stream_ended(events, result, failed, leave_after is not None, spans, provider)
 
 
 @examples(sample=20, fuzz=2_000)
 @given(
     stream=streams(), where=split_points, cut=st.one_of(st.none(), st.integers(0, 1 << 20)), breaks=st.none() | _ERRORS
 )
-async def test_what_is_whole_is_heard_and_what_is_not_is_not(
+async def test_caller_receives_the_text_of_the_complete_attempt(
     part: int, stream: Stream, where: list[int] | None, cut: int | None, breaks: Exception | None
 ) -> None:
-    """A stream that is cut is asked for again, and the caller has just the text of the one that was whole."""
+    """A truncated stream is retried, and the caller receives exactly the text of the complete attempt."""
     count_example()
-    good = {"refuses": None, "status": 200, "type": "text/event-stream", "coding": None, "where": where}
-    part_of_it = stream.data if cut is None else stream.data[: cut % len(stream.data)]
-    acts = [{**good, "body": part_of_it, "breaks": breaks}, {**good, "body": stream.data, "breaks": None}]
-    provider, heard = Provider(acts), []
-    async with provider.asynchronous() as sdk:
+    valid = {"refuses": None, "status": 200, "type": "text/event-stream", "coding": None, "where": where}
+    truncated = stream.data if cut is None else stream.data[: cut % len(stream.data)]
+    scripts = [{**valid, "body": truncated, "breaks": breaks}, {**valid, "body": stream.data, "breaks": None}]
+    provider, events = ScriptedProvider(scripts), []
+    async with provider.async_sdk() as sdk:
         client = AsyncStreamClient(sdk, retry=RETRY, on=lambda fault: True)
-        async with client.stream(model="m", **QUESTIONS[stream.api]) as asked:
-            async for event in asked:
-                heard.append(event)  # noqa: PERF401 - one by one, as a caller does
-    assert (stream.text, stream.reasoning, "", stream.arguments) == join_deltas(heard)
+        async with client.stream(model="m", **REQUESTS[stream.api]) as response:
+            async for event in response:
+                events.append(event)  # noqa: PERF401 - iterates as a caller does
+    assert (stream.text, stream.reasoning, "", stream.arguments) == join_deltas(events)
     assert (stream.text, stream.finish_reason, None) == (
-        asked.result.text,
-        asked.result.finish_reason,
-        asked.result.degraded,
+        response.result.text,
+        response.result.finish_reason,
+        response.result.degraded,
     )

@@ -1,4 +1,4 @@
-"""Many streams at once, that end in every way there is: nothing is left open. ``make bench`` does it for a minute."""
+"""Many concurrent streams that end in every possible way leak nothing. ``make bench`` runs this for a minute."""
 
 from collections.abc import Iterator
 
@@ -12,15 +12,15 @@ def base_url() -> Iterator[str]:
         yield url
 
 
-async def test_tasks_leave_nothing_open(base_url: str) -> None:
-    """Fifty tasks whose streams are answered, fail, are left or cancelled: no connection, task or timer stays."""
+async def test_async_streams_leak_no_resources(base_url: str) -> None:
+    """Fifty tasks whose streams complete, fail, are closed early or cancelled leak no connection, task or timer."""
     soak = await soak_tasks(base_url, streams=50, seconds=1.5)
     assert {"answered", "failed", "left", "cancelled"} == set(soak.ends)
     assert Left(connections=0, tasks=0, timers=0, threads=0) == soak.left
 
 
-def test_threads_leave_nothing_open(base_url: str) -> None:
-    """Twenty threads whose streams are answered, fail or are left: no connection, watched socket or thread stays."""
+def test_sync_streams_leak_no_resources(base_url: str) -> None:
+    """Twenty threads whose streams complete, fail or are closed early leak no connection, watched socket or thread."""
     soak = soak_threads(base_url, streams=20, seconds=1.5)
     assert {"answered", "failed", "left"} == set(soak.ends)
     assert Left(connections=0, tasks=0, timers=0, threads=0) == soak.left

@@ -1,4 +1,4 @@
-"""What stays behind when a caller leaves a stream: no connection, no open span, one attempt that was left."""
+"""Cleanup when a caller leaves a stream: connections and spans are closed, and the attempt is counted as cancelled."""
 
 import asyncio
 import gc
@@ -26,7 +26,7 @@ every_driver = pytest.mark.parametrize("driver", DRIVERS)
 
 
 def wait_long(fault: Fault) -> float:
-    """Have the next attempt wait for longer than any test does."""
+    """Delay the next attempt beyond the duration of any test."""
     return 60.0
 
 
@@ -42,8 +42,8 @@ async def ask(driver: Driver, provider: Simulator, **options: Any) -> AsyncItera
         yield driver_client(driver, sdk, **{"timeouts": CLOCKS, **options})
 
 
-class Books:
-    """What telemetry says of calls that were left: compare before and after."""
+class MetricChanges:
+    """Changes of the stream metrics since the object was created, and the spans that have ended."""
 
     def __init__(self, recorded: RecordedTelemetry) -> None:
         self._recorded = recorded
@@ -61,86 +61,86 @@ class Books:
 
     @property
     def changes(self) -> tuple[float, ...]:
-        """How many streams are active, attempts left, others counted, attempts and calls timed, more than before."""
+        """The changes of active streams, cancelled attempts, other attempts, timed attempts and timed calls."""
         return tuple(after - before for after, before in zip(self._count(), self._before, strict=True))
 
     @property
     def spans(self) -> list[tuple[str, str]]:
-        """The spans that have ended, by name and status."""
+        """The name and status of each span that has ended."""
         return [(span.name.split()[0], span.status.status_code.name) for span in self._recorded.spans]
 
 
 @pytest.fixture
-def books(recorded: RecordedTelemetry) -> Books:
-    return Books(recorded)
+def metric_changes(recorded: RecordedTelemetry) -> MetricChanges:
+    return MetricChanges(recorded)
 
 
-LEFT = [
+EXIT_POINTS = [
     ("nothing", "sim-ok", [("chat", "UNSET")], (0, 0, 0, 0, 0)),
     ("attempt.started", "sim-ok", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
     ("content.delta", "sim-stall", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
     ("attempt.failed", "sim-cut", [("POST", "ERROR"), ("chat", "UNSET")], (0, 0, 1, 1, 0)),
     ("completed", "sim-ok", [("POST", "UNSET"), ("chat", "UNSET")], (0, 0, 1, 1, 1)),
 ]
-"""After which event the caller leaves, the spans that end, and what is counted: what was left is never timed."""
+"""The event after which the caller leaves, the spans that end, and the counts: a cancelled attempt is never timed."""
 
 
 @every_driver
-@pytest.mark.parametrize("way", ["break", "raise", "forget"])
-@pytest.mark.parametrize(("after", "model", "spans", "counted"), LEFT)
-async def test_leaving_between_two_events(
+@pytest.mark.parametrize("exit_mode", ["break", "raise", "drop"])
+@pytest.mark.parametrize(("after", "model", "spans", "counted"), EXIT_POINTS)
+async def test_leaving_between_events_closes_the_stream(
     provider: Simulator,
-    books: Books,
+    metric_changes: MetricChanges,
     driver: Driver,
-    way: str,
+    exit_mode: str,
     after: str,
     model: str,
     spans: list[tuple[str, str]],
     counted: tuple[float, ...],
 ) -> None:
-    """Whatever the state, a caller who leaves, raises or forgets ends every span, and leaves no stream open."""
+    """A caller who breaks, raises or drops the stream ends every span and leaves no connection open."""
     async with ask(driver, provider, on=wait_long) as client:
         if driver == "async":
-            await _leave_async(client, model, after, way)
+            await _leave_async(client, model, after, exit_mode)
         else:
-            await asyncio.to_thread(_leave_sync, client, model, after, way)
+            await asyncio.to_thread(_leave_sync, client, model, after, exit_mode)
         gc.collect()
-        if after != "completed":  # that one's connection serves the next call
+        if after != "completed":  # a completed stream returns its connection to the pool
             await wait_until(lambda: provider.connection_count == 0)
-    assert (spans, counted) == (books.spans, books.changes)
+    assert (spans, counted) == (metric_changes.spans, metric_changes.changes)
 
 
-async def _leave_async(client: DriverClient, model: str, after: str, way: str) -> None:
+async def _leave_async(client: DriverClient, model: str, after: str, exit_mode: str) -> None:
     stream: Any = client.client.stream(model=model, **CHAT_REQUEST)
-    if way == "forget":
+    if exit_mode == "drop":
         stream._start()
         while after != "nothing" and (await anext(stream)).type != after:
             pass
         return
-    with pytest.raises(ZeroDivisionError) if way == "raise" else _nothing():
+    with pytest.raises(ZeroDivisionError) if exit_mode == "raise" else _no_error():
         async with stream:
             while after != "nothing" and (await anext(stream)).type != after:
                 pass
-            if way == "raise":
+            if exit_mode == "raise":
                 raise ZeroDivisionError
 
 
-def _leave_sync(client: DriverClient, model: str, after: str, way: str) -> None:
+def _leave_sync(client: DriverClient, model: str, after: str, exit_mode: str) -> None:
     stream: Any = client.client.stream(model=model, **CHAT_REQUEST)
-    if way == "forget":
+    if exit_mode == "drop":
         stream._start()
         while after != "nothing" and next(stream).type != after:
             pass
         return
-    with pytest.raises(ZeroDivisionError) if way == "raise" else _nothing(), stream:
+    with pytest.raises(ZeroDivisionError) if exit_mode == "raise" else _no_error(), stream:
         while after != "nothing" and next(stream).type != after:
             pass
-        if way == "raise":
+        if exit_mode == "raise":
             raise ZeroDivisionError
 
 
 @contextmanager
-def _nothing() -> Iterator[None]:
+def _no_error() -> Iterator[None]:
     yield
 
 
@@ -151,37 +151,41 @@ WAITING = [
     ("sim-stall", [("POST", "UNSET"), ("chat", "UNSET")], (0, 1, 0, 0, 0)),
     ("sim-500", [("POST", "ERROR"), ("chat", "UNSET")], (0, 0, 1, 1, 0)),
 ]
-"""What the caller waits for: headers, the body of an error, the first token, the next one, the next attempt."""
+"""What the caller waits for: headers, an error body, the first token, the next token, the next attempt."""
 
 
 @pytest.mark.parametrize(("model", "spans", "counted"), WAITING)
-async def test_being_cancelled_while_waiting(
-    provider: Simulator, books: Books, model: str, spans: list[tuple[str, str]], counted: tuple[float, ...]
+async def test_cancellation_while_waiting_closes_the_stream(
+    provider: Simulator,
+    metric_changes: MetricChanges,
+    model: str,
+    spans: list[tuple[str, str]],
+    counted: tuple[float, ...],
 ) -> None:
-    """A cancellation goes through at once, wherever the stream waits, and nothing of it stays behind."""
+    """A cancellation propagates at once from every wait, and leaves nothing open."""
     async with ask("async", provider, on=wait_long, timeouts=Timeouts()) as client:
         task = asyncio.create_task(client.complete(model))
         await wait_until(lambda: len(provider.requests) == 1)
-        await asyncio.sleep(0.1)  # until it waits for what comes next
+        await asyncio.sleep(0.1)  # until the call waits
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
         await wait_until(lambda: provider.connection_count == 0 or model == "sim-500")
-    assert (spans, counted) == (books.spans, books.changes)
+    assert (spans, counted) == (metric_changes.spans, metric_changes.changes)
 
 
 class Interrupted(BaseException):
-    """What Ctrl-C is, under a name of its own."""
+    """The exception of the signal handler, in place of KeyboardInterrupt."""
 
 
 @pytest.mark.parametrize(("model", "spans", "counted"), WAITING)
-def test_being_interrupted_while_waiting(
+def test_signal_while_waiting_closes_the_stream(
     recorded: RecordedTelemetry, model: str, spans: list[tuple[str, str]], counted: tuple[float, ...]
 ) -> None:
-    """A signal whose handler raises goes through the synchronous client likewise."""
-    books = Books(recorded)
+    """An exception from a signal handler propagates from the synchronous client, and leaves nothing open."""
+    metric_changes = MetricChanges(recorded)
     main = threading.get_ident()
-    with _served() as provider, _interruptible():
+    with _simulator_thread() as provider, _interruptible():
 
         def interrupt() -> None:
             while not provider.requests:
@@ -189,19 +193,19 @@ def test_being_interrupted_while_waiting(
             time.sleep(0.1)
             signal.pthread_kill(main, signal.SIGUSR1)
 
-        with _synchronous(provider) as client:
+        with _sync_client(provider) as client:
             thread = threading.Thread(target=interrupt)
             thread.start()
             with pytest.raises(Interrupted):
                 try:
                     client.client.complete(model=model, **CHAT_REQUEST)
                 finally:
-                    thread.join()  # it signals while the handler is there, whatever the client does
+                    thread.join()  # the signal must arrive while the handler is installed
             deadline = time.monotonic() + 10
             while provider.connection_count and model != "sim-500":
                 assert time.monotonic() < deadline
                 time.sleep(0.005)
-    assert (spans, counted) == (books.spans, books.changes)
+    assert (spans, counted) == (metric_changes.spans, metric_changes.changes)
 
 
 @contextmanager
@@ -217,8 +221,8 @@ def _interruptible() -> Iterator[None]:
 
 
 @contextmanager
-def _served() -> Iterator[Simulator]:
-    """Yield a simulator that runs in a thread of its own."""
+def _simulator_thread() -> Iterator[Simulator]:
+    """Yield a simulator that runs in a thread."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever)
     thread.start()
@@ -234,15 +238,15 @@ def _served() -> Iterator[Simulator]:
 
 
 @contextmanager
-def _synchronous(provider: Simulator) -> Iterator[DriverClient]:
+def _sync_client(provider: Simulator) -> Iterator[DriverClient]:
     blocking = DefaultHttpxClient(trust_env=False)
     with OpenAI(base_url=provider.base_url, api_key=KEY, http_client=blocking) as sdk:
         yield driver_client("sync", sdk, on=wait_long, timeouts=Timeouts())
 
 
 @every_driver
-async def test_closing_twice_and_reading_after(provider: Simulator, driver: Driver) -> None:
-    """A stream that was left is over: closing it again does nothing, reading it ends, and it has no result."""
+async def test_closed_stream_is_exhausted(provider: Simulator, driver: Driver) -> None:
+    """Closing a stream again does nothing, reading it yields no event, and it has no result."""
     async with ask(driver, provider) as client:
         stream: Any = client.client.stream(model="sim-stall", **CHAT_REQUEST)
 
@@ -265,8 +269,8 @@ async def test_closing_twice_and_reading_after(provider: Simulator, driver: Driv
 
 
 @every_driver
-async def test_the_rest_can_be_read_after_a_break(provider: Simulator, driver: Driver) -> None:
-    """Within its block a loop may be left and taken up again: no event is lost, and none comes twice."""
+async def test_reading_continues_after_a_break(provider: Simulator, driver: Driver) -> None:
+    """A loop over a stream may break and continue within its block without losing or repeating an event."""
     async with ask(driver, provider) as client:
         stream: Any = client.client.stream(model="sim-ok", **CHAT_REQUEST)
         events: list[Any] = []
@@ -293,8 +297,8 @@ async def test_the_rest_can_be_read_after_a_break(provider: Simulator, driver: D
 
 
 @every_driver
-async def test_a_failure_stays_one(provider: Simulator, driver: Driver) -> None:
-    """A stream that has failed raises the same failure at each further read, and as its result."""
+async def test_failed_stream_raises_the_same_failure(provider: Simulator, driver: Driver) -> None:
+    """A failed stream raises the same failure on every further read and for its result."""
     async with ask(driver, provider) as client:
         stream: Any = client.client.stream(model="sim-401", **CHAT_REQUEST)
         caught = []

@@ -159,15 +159,15 @@ def expected_attempt(
     return AttemptSummary(number, route, delay, request_id, received.for_api(api), received.token, fault)
 
 
-def summarize_attempt(attempt: Attempt, *, most: int | None = None) -> AttemptSummary:
-    """Return the summary of ``attempt``; ``most`` bounds the chunk count of an endless stream."""
+def summarize_attempt(attempt: Attempt, *, max_chunks: int | None = None) -> AttemptSummary:
+    """Return the summary of ``attempt``; ``max_chunks`` bounds the chunk count of an endless stream."""
     fault = attempt.fault
     return AttemptSummary(
         attempt.number,
         attempt.route,
         attempt.delay,
         attempt.request_id,
-        attempt.chunks if most is None else min(attempt.chunks, most),
+        attempt.chunks if max_chunks is None else min(attempt.chunks, max_chunks),
         attempt.time_to_first_token is not None,
         fault
         and (
