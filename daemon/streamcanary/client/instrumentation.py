@@ -172,9 +172,7 @@ class CallRecorder:
         if self._attempt_span.is_recording():
             if attempt.request_id:
                 self._attempt_attributes[names.HTTP_REQUEST_ID] = (attempt.request_id,)
-            if (
-                fault is not None and fault.status is not None
-            ):  # the SDK raised the error status: headers_received() was not called
+            if fault is not None and fault.status is not None:  # raised by the SDK, headers_received() was not called
                 self._attempt_attributes[names.HTTP_STATUS] = fault.status
             self._attempt_span.set_attributes(self._attempt_attributes)
             if fault is not None:

@@ -88,8 +88,8 @@ def rejected_header(name: str, value: bytes) -> APIConnectionError:
         (rejected_header("Authorization", b"Bearer first\nsecond"), "the key contains a line break"),
         (rejected_header("api-key", b"first\r\nsecond"), "the key contains a line break"),
         (rejected_header("X-Team", b" search"), "the header x-team begins or ends with a space"),
-        (rejected_header("X-Team", b"sea\0rch"), "the header x-team has a NUL in it"),
-        (wrapped(httpx2.LocalProtocolError("no headers")), "look at the address, the key and the headers"),
+        (rejected_header("X-Team", b"sea\0rch"), "the header x-team contains a NUL character"),
+        (wrapped(httpx2.LocalProtocolError("no headers")), "check the address, the key and the headers"),
         (
             UnicodeEncodeError("ascii", "Bearer first\xfc", 12, 13, "no"),
             "the key contains a character that is not ASCII",
@@ -100,7 +100,7 @@ def rejected_header(name: str, value: bytes) -> APIConnectionError:
         ),
         (
             UnicodeEncodeError("utf-8", "first\ud800", 5, 6, "no"),
-            "it has text in it that UTF-8 cannot hold, such as half of a surrogate pair",
+            "it contains text that cannot be encoded as UTF-8, such as half of a surrogate pair",
         ),
         (
             wrapped(httpx2.UnsupportedProtocol("no")),
@@ -113,7 +113,7 @@ def test_invalid_request_names_the_invalid_part(error: Exception, says: str) -> 
     """The message names the invalid part and the reason, and quotes none of its value."""
     fault = fault_from_exception(error, Phase.HEADERS, now=0.0)
     assert fault is not None
-    assert (FaultKind.INVALID_REQUEST, f"the request cannot be sent as it is configured: {says}") == (
+    assert (FaultKind.INVALID_REQUEST, f"the request cannot be sent as configured: {says}") == (
         fault.kind,
         fault.message,
     )

@@ -1,4 +1,4 @@
-"""An answer while it arrives: what has been said so far, in which pieces, and how it ended."""
+"""Accumulates one answer while it streams: its pieces, metadata, usage and finish reason."""
 
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.result import ToolCall
@@ -6,13 +6,13 @@ from streamcanary.events import ContentDelta, ReasoningDelta, RefusalDelta, Tool
 from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.outcome import Usage
 
-_MAX_TOOL_CALLS = 128  # as many as the API itself allows to be declared
+_MAX_TOOL_CALLS = 128  # the number of tools that the API allows to be declared
 _MAX_NAME_LENGTH = 256
-_MAX_COUNT = 2**53  # what counters and spans can hold exactly; a larger count is nonsense
+_MAX_COUNT = 2**53  # the largest integer that counters and spans hold exactly; a larger count is invalid
 
 
 class AnswerTooLong(Exception):
-    """The answer is larger than the client is willing to hold."""
+    """The answer exceeds the limits of the client."""
 
 
 class _PartialToolCall:
@@ -25,10 +25,10 @@ class _PartialToolCall:
 
 
 class Answer:
-    """The pieces of one answer, whichever API they came by. Adding a piece returns the event that tells of it.
+    """The pieces of one answer, of either API. The ``add_`` methods return the event for the caller.
 
-    ``finish_reason`` is that of Chat Completions for both APIs; it is ``None`` until a terminal state has come.
-    Every method that adds raises :class:`AnswerTooLong` when the answer grows over the limits.
+    ``finish_reason`` has the values of Chat Completions for both APIs; it is ``None`` until a terminal state arrives.
+    Every ``add_`` method raises :class:`AnswerTooLong` when the answer exceeds the limits.
     """
 
     __slots__ = (
@@ -51,13 +51,13 @@ class Answer:
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
-        self._raw_model: str | None = None  # as the server spells it
+        self._raw_model: str | None = None  # as the server sent it
         self._size = 0
         self._tool_calls: dict[int, _PartialToolCall] = {}
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
-        self.has_other_output = False  # of the provider's own tools: an image, a search
+        self.has_other_output = False  # output of the provider's built-in tools: an image, a search
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.model: str | None = None
@@ -68,7 +68,7 @@ class Answer:
 
     @property
     def has_output(self) -> bool:
-        """Whether there is text, a refusal or a tool call: reasoning alone is no answer."""
+        """Whether there is text, a refusal, a tool call or other output; reasoning alone is no answer."""
         return bool(self.text or self.refusal or self._tool_calls or self.has_other_output)
 
     @property
@@ -80,7 +80,7 @@ class Answer:
         )
 
     def set_metadata(self, response_id: str | None, model: str | None, created: float | None) -> None:
-        """Note who answers; the first id stands, the last model."""
+        """Set id, model and creation time; the first id and the last model are kept."""
         if model and model is not self._raw_model and model != self._raw_model:
             self._raw_model, self.model = model, scrub(model, limit=_MAX_NAME_LENGTH)
         if response_id and self.response_id is None:
@@ -89,7 +89,7 @@ class Answer:
             self.created = int(created)
 
     def set_usage(self, input_tokens: int | None, output_tokens: int | None) -> None:
-        """Note how many tokens were used; a number that cannot be one counts as none."""
+        """Set the token usage; an invalid count becomes 0."""
         counts = [
             tokens if tokens is not None and 0 <= tokens <= _MAX_COUNT else 0
             for tokens in (input_tokens, output_tokens)
@@ -97,7 +97,7 @@ class Answer:
         self.usage = Usage(input_tokens=counts[0], output_tokens=counts[1])
 
     def set_finish_reason(self, reason: str) -> None:
-        """Note how it ended."""
+        """Set the finish reason."""
         self.finish_reason = scrub(reason, limit=64) or None
 
     def add_text(self, piece: str) -> ContentDelta:
@@ -119,7 +119,7 @@ class Answer:
         return RefusalDelta(piece)
 
     def add_tool_call(self, index: int, call_id: str | None, name: str | None, arguments: str | None) -> ToolCallDelta:
-        """Add a piece of the tool call at ``index``; its id and name come once, its arguments in pieces."""
+        """Add a piece of the tool call at ``index``; the first id and name are kept, arguments are appended."""
         if index not in self._tool_calls:
             if len(self._tool_calls) >= _MAX_TOOL_CALLS:
                 raise AnswerTooLong(f"the answer has more than {_MAX_TOOL_CALLS} tool calls")
@@ -133,14 +133,10 @@ class Answer:
         return ToolCallDelta(index, call.name, arguments or "")
 
     def has_arguments(self, index: int) -> bool:
-        """Tell whether arguments of the tool call at ``index`` have come."""
+        """Return whether arguments of the tool call at ``index`` have arrived."""
         return index in self._tool_calls and bool(self._tool_calls[index].arguments)
 
     def _check_size(self, piece: str) -> None:
         self._size += len(piece)
         if self._size > self._limits.max_answer_characters:
             raise AnswerTooLong(f"the answer is longer than {self._limits.max_answer_characters} characters")
-
-
-def _count(tokens: int | None) -> int:
-    return tokens if tokens is not None and 0 <= tokens <= _MAX_COUNT else 0

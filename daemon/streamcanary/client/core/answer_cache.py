@@ -1,4 +1,4 @@
-"""The last good answers, for when there is no other."""
+"""An LRU cache of complete answers, for the fallback ``Cached``."""
 
 import threading
 from collections import OrderedDict
@@ -10,11 +10,11 @@ import msgspec
 
 from streamcanary.client.result import StreamResult
 
-_MAX_CHARACTERS = 16 << 20  # of all answers together
+_MAX_CHARACTERS = 16 << 20  # of all answers in total
 
 
 def request_fingerprint(endpoint: str, arguments: Mapping[str, Any]) -> bytes | None:
-    """Return what tells one request from another, or ``None`` if it holds something that cannot be told."""
+    """Return a hash that identifies a request, or ``None`` if its arguments cannot be encoded as JSON."""
     try:
         return sha256(msgspec.json.encode([endpoint, sorted(arguments.items())], enc_hook=_encode_sdk_model)).digest()
     except (TypeError, ValueError, RecursionError):
@@ -22,13 +22,13 @@ def request_fingerprint(endpoint: str, arguments: Mapping[str, Any]) -> bytes | 
 
 
 def _encode_sdk_model(value: Any) -> Any:
-    if hasattr(value, "model_dump"):  # the SDK's own models may stand among the messages
+    if hasattr(value, "model_dump"):  # messages can contain models of the SDK
         return value.model_dump()
     raise TypeError
 
 
 class AnswerCache:
-    """Whole answers by request; safe to use from threads. Times are monotonic seconds."""
+    """Complete answers by request fingerprint; safe to use from threads. Times are monotonic seconds."""
 
     def __init__(self, max_entries: int) -> None:
         self._max_entries = max_entries
@@ -37,7 +37,7 @@ class AnswerCache:
         self._size = 0
 
     def put(self, request: bytes, result: StreamResult, now: float) -> None:
-        """Keep an answer; the ones that were not asked for longest make room."""
+        """Store an answer; evict the least recently used ones over the limits."""
         with self._lock:
             self._drop(request)
             self._answers[request] = (now, result)

@@ -1,11 +1,11 @@
-"""One attempt as a state machine without I/O: bytes and the time go in, events and a deadline come out.
+"""State machine of one attempt, without I/O: takes bytes and times, returns events and a deadline.
 
-    waiting for headers ──▶ reading the event stream ──▶ over
-                    ╰─────▶ reading one JSON body ─────▶ over
+    waiting for headers ──▶ reading the event stream ──▶ finished
+                    ╰─────▶ reading one JSON body ─────▶ finished
 
-Success is a contract, not the absence of an exception: an event-stream content type, at least one event, a terminal
-state, and text, a refusal or a tool call. ``[DONE]`` is not required. What comes after a terminal state changes nothing
-any more, but for an error that the server sends.
+An attempt succeeds only with an event-stream content type, at least one event, a terminal state, and text, a refusal or
+a tool call. ``[DONE]`` is not required. After a terminal state nothing changes the result, except an error that the
+server sends.
 """
 
 import math
@@ -27,11 +27,11 @@ from streamcanary.events import Delta
 from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 
-_CLOSE_GRACE = 1.0  # seconds that a server may take to close a stream whose answer is whole
+_CLOSE_GRACE = 1.0  # seconds to wait for the end of the stream after the answer is complete
 
 
 class ResponseHead(Struct, frozen=True):
-    """Status and headers of an HTTP answer; ``url`` and ``redirected`` tell where it came from."""
+    """Status and headers of an HTTP response; ``url`` is the redacted URL that answered."""
 
     status: int
     headers: Mapping[str, str]
@@ -46,11 +46,11 @@ class AnswerReader(Protocol):
     is_done: bool
 
     def read_event(self, event: ServerSentEvent) -> list[Delta]:
-        """Return what an event adds to the answer."""
+        """Return the deltas that an event adds to the answer."""
         ...
 
     def read_body(self, body: bytes) -> list[Delta] | None:
-        """Return what a whole JSON body says, or ``None`` if it is no answer."""
+        """Return the deltas of a complete JSON body, or ``None`` if it is no answer."""
         ...
 
 
@@ -59,11 +59,12 @@ _READERS: dict[Api, type[ChatReader] | type[ResponsesReader]] = {"chat": ChatRea
 
 
 class AttemptMachine:
-    """What becomes of one request. Times are monotonic seconds.
+    """The state of one request. Times are monotonic seconds.
 
-    ``over`` tells that no more input is wanted; then ``fault`` is ``None`` if the answer is whole. ``first_token`` is
-    the time of the first content, reasoning or tool call, ``max_gap`` the longest time between two such. ``silent``: no
-    stream was asked for, so nothing is heard until the answer is whole, and no clock of the stream runs.
+    ``is_finished``: no more input is accepted; then ``fault`` is ``None`` if the answer is complete. ``first_token`` is
+    the time of the first content, reasoning or tool call, ``max_gap`` the longest time between two of these.
+    ``non_streaming``: no stream was requested, so nothing arrives before the answer is complete, and the timeouts
+    ``headers``, ``first_token`` and ``stall`` do not apply.
     """
 
     def __init__(
@@ -84,9 +85,9 @@ class AttemptMachine:
         self._secrets = secrets
         self._limits = limits
         self._sse = SseDecoder(max_line=limits.max_line_bytes, max_event=limits.max_event_bytes)
-        self._body: list[bytes] | None = None  # the pieces of a JSON body, where no stream came
+        self._body: list[bytes] | None = None  # the pieces of a JSON body; None for an event stream
         self._body_size = 0
-        self._idle_since = started  # what the running clock is measured from
+        self._idle_since = started  # the start of the current timeout
         self._complete_at: float | None = None
         self._events = 0
         self.started = started
@@ -97,23 +98,23 @@ class AttemptMachine:
         self.head: ResponseHead | None = None
         self.first_token: float | None = None
         self.max_gap: float | None = None
-        self.token_gaps: list[float] | None = None  # filled if somebody wants to know each
+        self.token_gaps: list[float] | None = None  # filled unless None
 
     @property
     def was_streamed(self) -> bool:
-        """Whether the answer came as a stream: a server may ignore that it was asked for one."""
+        """Whether the answer came as an event stream; a server can ignore ``stream=True``."""
         return self._body is None
 
     @property
     def request_id(self) -> str | None:
-        """The provider's name for this request, if it gave one; the head of an error shows in the fault alone."""
+        """The provider's id of this request, if any; that of an error response is in the fault."""
         if self.head is None:
             return self.fault.request_id if self.fault else None
         return scrub(self.head.headers.get("x-request-id", ""), self._secrets, 128) or None
 
     @property
     def deadline(self) -> float:
-        """When the clock that is running strikes."""
+        """When the current timeout expires."""
         if self._non_streaming:
             return math.inf
         if self.phase is Phase.HEADERS:
@@ -125,16 +126,16 @@ class AttemptMachine:
         return self._idle_since + self._timeouts.stall
 
     def add_secrets(self, secrets: tuple[str, ...]) -> None:
-        """Scrub further ``secrets`` from every message."""
+        """Remove further ``secrets`` from every message."""
         self._secrets += secrets
 
     def exclude_pause(self, seconds: float) -> None:
-        """Let the clocks of the stream stand still for the time that the caller took between two reads."""
+        """Extend the current timeout by the ``seconds`` that the caller took between two reads."""
         if self.first_token is not None:
             self._idle_since += seconds
 
     def headers_received(self, head: ResponseHead, *, wall_time: float) -> None:
-        """Take in status and headers; ``wall`` is wall time, which a ``Retry-After`` date is held against."""
+        """Handle status and headers; a ``Retry-After`` date is relative to ``wall_time``."""
         self.head = head
         content_type = head.headers.get("content-type", "").partition(";")[0].strip().lower()
         self.phase = Phase.STREAM
@@ -151,7 +152,7 @@ class AttemptMachine:
             )
 
     def feed(self, data: bytes, now: float) -> list[Delta]:
-        """Take in bytes of the body, and return what they add to the answer."""
+        """Handle bytes of the body, and return the deltas that they add to the answer."""
         if self.is_finished:
             return []
         if self._body is not None:
@@ -182,7 +183,7 @@ class AttemptMachine:
         return deltas
 
     def feed_eof(self, now: float) -> list[Delta]:
-        """Take in that the body has ended cleanly, and return what that adds to the answer."""
+        """Handle the clean end of the body, and return the deltas that it adds to the answer."""
         if self.is_finished:
             return []
         self.phase = Phase.END
@@ -192,14 +193,14 @@ class AttemptMachine:
         return []
 
     def fail_unless_complete(self, fault: Fault) -> None:
-        """Take in that the transport broke; an answer that is whole stays whole."""
+        """End the attempt with ``fault``, unless the answer is already complete."""
         if self._complete_at is not None:
             self._check_complete()
         else:
             self.fail(fault)
 
     def deadline_exceeded(self) -> None:
-        """Take in that :attr:`deadline` has passed."""
+        """Handle that :attr:`deadline` has passed."""
         timeouts = self._timeouts
         if self._complete_at is not None:
             self._check_complete()
@@ -211,11 +212,11 @@ class AttemptMachine:
             self._fail_with(FaultKind.STALLED, f"no further token within {timeouts.stall:g} s")
 
     def cancelled(self) -> None:
-        """Take in that the caller went away."""
-        self.fail(make_fault(FaultKind.CANCELLED, self.phase, "the caller went away"))
+        """End the attempt because the caller cancelled the call."""
+        self.fail(make_fault(FaultKind.CANCELLED, self.phase, "the caller cancelled the call"))
 
     def fail(self, fault: Fault) -> None:
-        """End the attempt with ``fault``, which has the status and id of the answer that it broke; the first stands."""
+        """End the attempt with ``fault``, and add status and request id of the response. The first fault is kept."""
         if not self.is_finished:
             if self.head is not None:
                 fault = msgspec.structs.replace(
@@ -251,7 +252,7 @@ class AttemptMachine:
             self._complete_at = now
 
     def _check_complete(self) -> None:
-        """Hold what has come against the contract of a whole answer; a lenient target may end with ``[DONE]``."""
+        """End the attempt: check that the answer is complete. With ``lenient``, ``[DONE]`` is a terminal state."""
         answer = self.answer
         if self.is_finished:
             return
@@ -265,7 +266,7 @@ class AttemptMachine:
         elif answer.has_output:
             self.is_finished = True
         elif answer.finish_reason == "content_filter":
-            self._fail_with(FaultKind.CONTENT_POLICY, "the provider's content filter left nothing of the answer")
+            self._fail_with(FaultKind.CONTENT_POLICY, "the provider's content filter removed the whole answer")
         else:
             self._fail_with(
                 FaultKind.EMPTY_ANSWER,
@@ -273,14 +274,14 @@ class AttemptMachine:
             )
 
     def _parse_body(self, now: float) -> list[Delta]:
-        """Read a JSON body where a stream was asked for: an error, a whole completion, or something else."""
+        """Parse a JSON body: an error, a complete answer, or something else."""
         try:
             deltas = self._reader.read_body(b"".join(self._body or ()))
         except ErrorReported as reported:
             self.fail(fault_from_error_body(reported.error, Phase.HEADERS, secrets=self._secrets))
             return []
         except msgspec.DecodeError:
-            self._fail_not_a_stream("the server answered with something that calls itself JSON and is not")
+            self._fail_not_a_stream("the server answered with content type application/json, but the body is not JSON")
             return []
         except AnswerTooLong as error:
             self._fail_with(FaultKind.ANSWER_TOO_LONG, str(error))

@@ -1,4 +1,4 @@
-"""How long to wait before the next attempt."""
+"""The wait before the next attempt: exponential backoff with full jitter, and ``Retry-After``."""
 
 import math
 import random as _random
@@ -10,16 +10,16 @@ from streamcanary.client.retry_policy import RetryPolicy
 
 
 def full_jitter(policy: RetryPolicy, retry: int, random: _random.Random) -> float:
-    """Return a wait in seconds before retry number ``retry`` (from 0), as :class:`RetryPolicy` defines it."""
+    """Return the wait in seconds before retry number ``retry`` (from 0), as :class:`RetryPolicy` defines it."""
     cap = min(policy.max_delay, policy.base_delay * 2.0 ** min(retry, 64))
     return random.uniform(0.0, cap)
 
 
 def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
-    """Return how many seconds the server asks to wait, or ``None`` if it does not say, or says nonsense.
+    """Return the seconds that the server asks to wait, or ``None`` if there is no valid header.
 
-    Read are ``retry-after-ms`` (Azure, OpenAI) and ``Retry-After`` in seconds or as a date (RFC 9110, section 10.2.3);
-    ``now`` is wall time, which a date is held against.
+    Reads ``retry-after-ms`` (Azure, OpenAI), and ``Retry-After`` in seconds or as a date (RFC 9110, section 10.2.3). A
+    date is relative to ``now``, in wall time.
     """
     for name, unit in (("retry-after-ms", 0.001), ("retry-after", 1.0)):
         if (value := headers.get(name)) is None:

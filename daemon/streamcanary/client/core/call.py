@@ -1,14 +1,18 @@
-"""One logical call as a state machine without I/O: its attempts, the waits between them, and what its caller hears.
+"""State machine of one logical call, without I/O: its attempts, the waits between them, and the caller's events.
 
-The driver asks :attr:`Call.state` what to do, does it, and reports what came of it:
+The stream reads :attr:`Call.state`, does the I/O, and reports the result:
 
-    WAITING ── wait until resume_at, then start() ──▶ OPENING ── send the request; headers() or broke() ──▶ READING
-       ▲                                                                                                      │
-       ╰────────────────────── a fault, and a way left ◀── read bytes; feed(), eof(), broke(), struck() ──────┤
-                                                                                                              ▼
-                                                    ENDED: ``result`` or ``failure`` is set ◀──────────────── over
+    WAITING ── start_attempt() at next_attempt_at ──▶ SENDING ── headers_received() ──▶ READING ── feed()
+       ▲                                                 │                                 │
+       │                                                 │ connection_lost(),              │ feed_eof(),
+       │                                                 │ deadline_exceeded()             │ connection_lost(),
+       │                                                 │                                 │ deadline_exceeded()
+       │                                                 ▼                                 ▼
+       ╰── failed, and the plan has a next attempt ◀──────────── attempt finished ────────────────╮
+                                                                                                  ▼
+                                                             ENDED: ``result`` or ``failure`` is set
 
-Where it goes next is the business of its :class:`~streamcanary.client.core.plan.Plan`.
+:class:`~streamcanary.client.core.plan.Plan` decides which attempt is next.
 """
 
 from collections import deque
@@ -43,7 +47,7 @@ from streamcanary.model.outcome import Attempt
 
 
 class CallState(Enum):
-    """What the driver has to do next."""
+    """What the stream has to do next."""
 
     WAITING = auto()
     SENDING = auto()
@@ -52,9 +56,9 @@ class CallState(Enum):
 
 
 class Call:
-    """The attempts of one call. ``events`` holds what the caller has not taken yet.
+    """The attempts of one call. ``events`` holds the events that the caller has not read yet.
 
-    ``on_answer`` is told of the answer of the call's own route, if it is not degraded.
+    ``on_primary_answer`` is called with the answer of the primary route, if it is not degraded.
     """
 
     def __init__(
@@ -78,9 +82,9 @@ class Call:
         self._started = clock.monotonic()
         self._wall_offset = (
             clock.time() - self._started
-        )  # of wall time; taken once, so that no attempt overtakes the next
+        )  # to wall time; computed once, so that a clock step does not reorder the attempts
         self._total_deadline = self._started + total
-        self._buffered_deltas: list[DeltaEvent] = []  # in buffer mode: what waits for the answer to be whole
+        self._buffered_deltas: list[DeltaEvent] = []  # in buffer mode: not delivered until the answer is complete
         self._has_delivered = False
         self._delay = 0.0
         self._secrets: tuple[str, ...] = ()  # of the attempt
@@ -98,17 +102,17 @@ class Call:
         elif (fault := plan.primary_fault) is not None:
             self._fail(fault, "")
 
-    # What the driver asks
+    # Read by the stream
 
     @property
     def deadline(self) -> float:
-        """When, in monotonic seconds, what is under way must be given up; then report :meth:`struck`."""
+        """When the current operation must end (monotonic seconds); then report :meth:`deadline_exceeded`."""
         return min(self._require_machine().deadline, self._total_deadline)
 
-    # What the driver reports
+    # Reported by the stream
 
     def start_attempt(self) -> None:
-        """Begin the attempt that was waited for."""
+        """Start the attempt that was scheduled."""
         now, route = self._clock.monotonic(), self.route
         number = len(self.attempts) + 1
         self.machine = AttemptMachine(
@@ -127,7 +131,7 @@ class Call:
         self.state = CallState.SENDING
 
     def request_sent(self, credentials: tuple[str, ...], url: str = "") -> None:
-        """Report the credentials that were sent, which no message may show, and where to, if no headers will tell."""
+        """Report the credentials that were sent, to redact them, and the address if no response arrived."""
         if further := tuple(secret for secret in credentials if secret not in self._secrets):
             self._secrets += further
             self._require_machine().add_secrets(further)
@@ -135,7 +139,7 @@ class Call:
             self._recorder.set_server(url)
 
     def headers_received(self, head: ResponseHead) -> None:
-        """Report that status and headers have come."""
+        """Report that status and headers have arrived."""
         self._require_machine().headers_received(head, wall_time=self._clock.time())
         self._recorder.headers_received(head)
         self.state = CallState.READING
@@ -164,7 +168,7 @@ class Call:
         """Report that sending or reading raised ``error``.
 
         Raises:
-            BaseException: ``error`` itself, if it is none of the network: a programming error.
+            BaseException: ``error`` itself, if it is no network error but a programming error.
         """
         machine = self._require_machine()
         phase = Phase.HEADERS if self.state is CallState.SENDING else machine.phase
@@ -176,41 +180,41 @@ class Call:
         self._advance_if_finished()
 
     def key_missing(self, error: BaseException) -> None:
-        """Report that the function that gives the SDK its keys raised ``error``: nothing was sent."""
-        message = scrub(f"the key cannot be had: {type(error).__name__}: {error}", self._secrets)
+        """Report that the key provider of the SDK client raised ``error``, so no request was sent."""
+        message = scrub(f"cannot get the API key: {type(error).__name__}: {error}", self._secrets)
         self._require_machine().fail_unless_complete(make_fault(FaultKind.AUTH_FAILED, Phase.CONFIG, message))
         self._advance_if_finished()
 
     def deadline_exceeded(self, head: ResponseHead | None = None) -> None:
-        """Report that :attr:`deadline` has passed; ``head`` may be that of an error whose body has not come."""
+        """Report that :attr:`deadline` has passed; ``head``: of an error response whose body has not arrived."""
         machine = self._require_machine()
         if head is not None and head.status >= 300:
             machine.headers_received(head, wall_time=self._clock.time())
         elif self._total_deadline <= machine.deadline:
-            message = f"no whole answer within {self._total:g} s in all"
+            message = f"no complete answer within the total timeout of {self._total:g} s"
             machine.fail_unless_complete(make_fault(FaultKind.TOTAL_TIMEOUT, machine.phase, message))
         else:
             machine.deadline_exceeded()
         self._advance_if_finished()
 
     def exclude_pause(self, seconds: float) -> None:
-        """Report how long the caller took between two reads."""
+        """Report the ``seconds`` that the caller took between two reads."""
         if self.machine is not None and self.state is CallState.READING:
             self.machine.exclude_pause(seconds)
 
     def cancel(self) -> None:
-        """Report that the caller went away: left the loop, was cancelled, or forgot the stream. Nobody is to blame."""
+        """Report that the caller left the loop, was cancelled, or dropped the stream. It counts against no one."""
         if self.state is CallState.ENDED:
             return
         if self.machine is not None and self.state in (CallState.SENDING, CallState.READING):
             self.machine.cancelled()
             self._end_attempt(self.machine)
-        elif self.route.breaker is not None:  # admitted, and never tried
+        elif self.route.breaker is not None:  # allowed, but not attempted
             self.route.breaker.release_probe()
         self.state = CallState.ENDED
         self._recorder.call_cancelled(tuple(self.attempts), self._clock.monotonic())
 
-    # What follows from it
+    # Transitions
 
     def _require_machine(self) -> AttemptMachine:
         if self.machine is None:
@@ -227,12 +231,12 @@ class Call:
             self.events.extend(deltas)
 
     def _advance_if_finished(self) -> None:
-        """When the attempt is over, decide what is next."""
+        """If the attempt is finished, end the call or schedule the next attempt."""
         machine = self._require_machine()
         if not machine.is_finished:
             return
         attempt = self._end_attempt(machine)
-        self.state = CallState.WAITING  # the attempt is closed once, even if the caller's hook raises
+        self.state = CallState.WAITING  # so that the attempt ends only once, even if the caller's hook raises
         fault = machine.fault
         if fault is None:
             self._complete(machine)
@@ -252,7 +256,7 @@ class Call:
         self._schedule_attempt(next_attempt)
 
     def _schedule_attempt(self, next_attempt: NextAttempt) -> None:
-        """Take the next step: wait for it, or, if it is into the cache, end with what is there."""
+        """Wait for the next attempt, or end the call if its route is the cache."""
         now = self._clock.monotonic()
         self.route, self._delay, self.next_attempt_at = next_attempt.route, next_attempt.delay, now + next_attempt.delay
         self.state = CallState.WAITING
@@ -310,7 +314,7 @@ class Call:
         self._end(result)
 
     def _complete_from_cache(self, cached: StreamResult) -> None:
-        """End with an answer from the cache; it comes in one piece."""
+        """End with a cached answer, delivered in one piece."""
         for piece, event in (
             (cached.reasoning, ReasoningDelta),
             (cached.text, ContentDelta),

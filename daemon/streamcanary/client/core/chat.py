@@ -1,4 +1,4 @@
-"""Chat Completions: from chunks, or one whole completion, to an answer."""
+"""Reads Chat Completions: chunks of a stream, or one complete body."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ from streamcanary.events import Delta as DeltaEvent
 
 
 class Function(Struct):
-    """A part of a function call: its name comes first and whole, its arguments in pieces, or whole as an object."""
+    """A part of a function call: the name comes first, the arguments follow in pieces, or complete as an object."""
 
     name: str | None = None
     arguments: Any = None
 
 
 class ToolCallChunk(Struct):
-    """A part of a tool call; ``index`` says of which."""
+    """A part of the tool call at ``index``."""
 
     index: int | None = None
     id: str | None = None
@@ -28,7 +28,7 @@ class ToolCallChunk(Struct):
 
 
 class Delta(Struct):
-    """What a chunk adds to the message. Reasoning goes by two names in the field; content may come in parts."""
+    """What a chunk adds to the message. Servers use two names for reasoning; content can be a list of parts."""
 
     content: Any = None
     reasoning_content: str | None = None
@@ -38,7 +38,7 @@ class Delta(Struct):
 
 
 class Choice(Struct):
-    """One choice; streamed ones have a ``delta``, whole ones a ``message``."""
+    """One choice: with a ``delta`` in a stream, with a ``message`` in a complete body."""
 
     index: int | None = None
     delta: Delta | None = None
@@ -48,14 +48,14 @@ class Choice(Struct):
 
 
 class TokenUsage(Struct, gc=False):
-    """Tokens, as the provider counts them."""
+    """Token counts of the provider."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
 
 
 class ChatPayload(Struct):
-    """A chunk of a streamed completion, a whole completion, or an error: they share their outer shape."""
+    """A chunk of a stream, a complete body, or an error: they share their outer shape."""
 
     id: str | None = None
     model: str | None = None
@@ -68,18 +68,18 @@ class ChatPayload(Struct):
 
     @property
     def is_error(self) -> bool:
-        """Whether this is an error: servers say so in several ways. An empty ``error`` beside an answer is none."""
+        """Whether this is an error, in any of the forms that servers use; an empty ``error`` with choices is none."""
         if self.error or "error" in (self.object, self.type):
             return True
         return self.error is not None and not self.choices
 
 
-_ERROR_FINISH_REASONS = frozenset({"error", "abort", "cancelled"})  # reasons that are none to end: OpenRouter, vLLM
+_ERROR_FINISH_REASONS = frozenset({"error", "abort", "cancelled"})  # an error as finish_reason: OpenRouter, vLLM
 _decode = LenientDecoder(ChatPayload)
 
 
 class ChatReader:
-    """Reads one answer of Chat Completions. ``done`` tells that ``[DONE]`` has come."""
+    """Reads one answer of Chat Completions. ``is_done``: ``[DONE]`` has arrived."""
 
     __slots__ = ("answer", "is_done")
 
@@ -88,12 +88,12 @@ class ChatReader:
         self.is_done = False
 
     def read_event(self, event: ServerSentEvent) -> list[DeltaEvent]:
-        """Return what an event adds to the answer.
+        """Return the deltas that an event adds to the answer.
 
         Raises:
-            ErrorReported: if it is an error.
+            ErrorReported: if the event is an error.
             msgspec.DecodeError: if it is not JSON.
-            AnswerTooLong: if the answer grows over the limits.
+            AnswerTooLong: if the answer exceeds the limits.
         """
         data = event.data
         if data.startswith(b"[DONE]"):
@@ -107,11 +107,11 @@ class ChatReader:
         if message.is_error or event.event == "error":
             raise ErrorReported(message.error or decode_untyped(data))
         if message.choices is None and message.id is None and message.usage is None:
-            return []  # JSON, and nothing of ours
+            return []  # JSON, but not of this API
         return self._add(message)
 
     def read_body(self, body: bytes) -> list[DeltaEvent] | None:
-        """Return what a whole JSON body says, or ``None`` if it is no completion; raises as :meth:`take` does."""
+        """Return the deltas of a complete JSON body, ``None`` if it is no completion; raises as :meth:`read_event`."""
         message = _decode(body)
         if message.is_error:
             raise ErrorReported(message.error or decode_untyped(body))
@@ -131,7 +131,7 @@ class ChatReader:
             return []
         choice = message.choices[0]
         if choice.index:
-            return []  # n > 1 is never asked for: another index is noise
+            return []  # n > 1 is never requested: ignore other choices
         if choice.error or choice.finish_reason in _ERROR_FINISH_REASONS:
             raise ErrorReported(
                 choice.error or {"message": f"the answer ended with finish_reason {choice.finish_reason}"}
@@ -160,7 +160,7 @@ class ChatReader:
 
 
 def _text_of(content: object) -> str:
-    """Return the text of content in parts. A piece of the answer that cannot be read must not go missing unseen."""
+    """Return the text of content in parts. An unreadable part is an error, because skipping it would lose text."""
     parts = content if isinstance(content, list) else [None]
     texts: list[str] = []
     for part in parts:

@@ -1,7 +1,7 @@
-"""From what the SDK raises and providers say to the fault that it is.
+"""Maps exceptions of the SDK, HTTP statuses and error bodies of providers to faults.
 
-Exceptions are known by their class names all down the chain, because the transport may be ``httpx2`` or the older
-``httpx``, and because the SDK wraps some errors, and lets others through as they are.
+Exceptions are recognized by class name along their whole chain, because the transport can be ``httpx2`` or the older
+``httpx``, and because the SDK wraps some errors and lets others pass.
 """
 
 import socket
@@ -56,7 +56,7 @@ _BY_STATUS: dict[int, FaultKind] = {
     503: FaultKind.OVERLOADED,
     529: FaultKind.OVERLOADED,
 }
-# A status says who answered so; only where it leaves the cause open does the code in the body decide.
+# The status decides the kind; the code in the body refines it only where the status is ambiguous.
 _REFINEMENTS: dict[FaultKind, frozenset[FaultKind]] = {
     FaultKind.RATE_LIMITED: frozenset({FaultKind.QUOTA_EXHAUSTED}),
     FaultKind.BAD_REQUEST: frozenset(
@@ -65,12 +65,12 @@ _REFINEMENTS: dict[FaultKind, frozenset[FaultKind]] = {
     FaultKind.PERMISSION_DENIED: frozenset({FaultKind.QUOTA_EXHAUSTED, FaultKind.CONTENT_POLICY}),
     FaultKind.SERVER_ERROR: frozenset({FaultKind.OVERLOADED}),
 }
-_MAX_PARAM_LENGTH = 128  # characters of the name of a parameter
-_MAX_CHAIN_LENGTH = 32  # of an exception chain, which can be a ring
+_MAX_PARAM_LENGTH = 128  # characters of a parameter name
+_MAX_CHAIN_LENGTH = 32  # exceptions; a chain can contain cycles
 
 
 def classify_error_code(*codes: object) -> FaultKind | None:
-    """Return what the first telling one of a provider's error ``codes`` means: ``code``, then ``type``."""
+    """Return the kind of the first known one of a provider's error ``codes`` (``code``, then ``type``), or ``None``."""
     for code in codes:
         if isinstance(code, int) or (isinstance(code, str) and code.isdigit()):
             if 400 <= int(code) <= 599:
@@ -85,7 +85,7 @@ def classify_error_code(*codes: object) -> FaultKind | None:
 
 
 def classify_status(status: int) -> FaultKind:
-    """Return what an HTTP ``status`` of 300 or more means when nothing else is known."""
+    """Return the kind of an HTTP ``status`` of 300 or more when nothing else is known."""
     if kind := _BY_STATUS.get(status):
         return kind
     if status >= 500:
@@ -96,7 +96,7 @@ def classify_status(status: int) -> FaultKind:
 def fault_from_status(
     status: int, headers: Mapping[str, str], body: object, *, now: float, secrets: tuple[str, ...] = ()
 ) -> Fault:
-    """Return the fault that an HTTP error is. ``body`` is the decoded error object, or text, or ``None``."""
+    """Return the fault of an HTTP error. ``body`` is the decoded error object, text, or ``None``."""
     code, error_type, text = _parse_error(body, secrets)
     kind = classify_status(status)
     if (refined := classify_error_code(code, error_type)) in _REFINEMENTS.get(
@@ -108,7 +108,7 @@ def fault_from_status(
         kind,
         Phase.HEADERS,
         scrub(text, secrets) or f"the server answered with status {status}",
-        # an empty wallet stays empty, whatever the header says
+        # an exhausted quota stays exhausted, whatever x-should-retry says
         retryable=None if kind is FaultKind.QUOTA_EXHAUSTED else should_retry,
         status=status,
         code=_scrub_short(code if code is not None else error_type, secrets),
@@ -118,13 +118,13 @@ def fault_from_status(
 
 
 def fault_from_error_body(error: object, phase: Phase, *, secrets: tuple[str, ...] = ()) -> Fault:
-    """Return the fault that an error object inside a stream, or in a JSON body with status 200, is."""
+    """Return the fault of an error object in a stream, or in a JSON body with status 200."""
     code, error_type, text = _parse_error(error, secrets)
     kind = classify_error_code(code, error_type) or FaultKind.STREAM_ERROR
     return make_fault(
         kind,
         phase,
-        scrub(text, secrets) or "the stream carries an error without a message",
+        scrub(text, secrets) or "the stream contains an error without a message",
         code=_scrub_short(code if code is not None else error_type, secrets),
     )
 
@@ -132,7 +132,7 @@ def fault_from_error_body(error: object, phase: Phase, *, secrets: tuple[str, ..
 def fault_from_exception(
     error: BaseException, phase: Phase, *, now: float, secrets: tuple[str, ...] = ()
 ) -> Fault | None:
-    """Return the fault that an exception is; ``None`` if it is not of the network, but a programming error."""
+    """Return the fault of an exception; ``None`` if it is no network error but a programming error."""
     links = tuple(_exception_chain(error))
     for link in links:
         if (fault := _fault_from_response(link, now, secrets)) is not None:
@@ -140,8 +140,8 @@ def fault_from_exception(
     for link in links:
         kind = _classify_exception(link, phase, links)
         if kind is not None:
-            is_unsent = kind is FaultKind.INVALID_REQUEST or isinstance(link, TypeError)
-            fault_phase = Phase.CONFIG if is_unsent else _phase_for(kind, phase)
+            is_before_request = kind is FaultKind.INVALID_REQUEST or isinstance(link, TypeError)
+            fault_phase = Phase.CONFIG if is_before_request else _phase_for(kind, phase)
             return make_fault(kind, fault_phase, _describe(kind, links, secrets))
     if any(base.__name__ in _TRANSPORT_ERRORS for link in links for base in type(link).__mro__):
         kind = FaultKind.STREAM_CUT if phase is Phase.STREAM else FaultKind.CONNECTION_LOST
@@ -150,10 +150,10 @@ def fault_from_exception(
 
 
 def _fault_from_response(error: BaseException, now: float, secrets: tuple[str, ...]) -> Fault | None:
-    """Return the fault of an HTTP answer that hangs on an exception.
+    """Return the fault of the HTTP error response that an exception carries, if any.
 
-    It is looked for all down the chain: when the body of an error cannot be read, the SDK lets the read error through
-    and the status stands only in the context.
+    The caller checks the whole chain: when the body of an error response cannot be read, the SDK raises the read error,
+    and only its ``__context__`` has the status.
     """
     response = getattr(error, "response", None)
     status = getattr(response, "status_code", None)
@@ -170,14 +170,14 @@ _BY_EXCEPTION_NAME: dict[str, FaultKind] = {
     "InvalidURL": FaultKind.INVALID_REQUEST,
     "LocalProtocolError": FaultKind.INVALID_REQUEST,
     "UnicodeEncodeError": FaultKind.INVALID_REQUEST,
-    "UnicodeError": FaultKind.DNS_FAILED,  # a name that the resolver cannot even spell: a label over 63 characters
+    "UnicodeError": FaultKind.DNS_FAILED,  # the host name cannot be encoded: a label over 63 characters
     "TooManyRedirects": FaultKind.NOT_A_STREAM,
     "DecodingError": FaultKind.STREAM_MALFORMED,
 }
 _CONNECTION_LOST_ERRORS = frozenset(
     {"RemoteProtocolError", "ReadError", "WriteError", "CloseError", "NetworkError", "EndOfStream", "SSLError"}
 )
-_TRANSPORT_ERRORS = frozenset({"RequestError", "APIError"})  # whatever else the transport or the SDK may raise
+_TRANSPORT_ERRORS = frozenset({"RequestError", "APIError"})  # any other error of the transport or the SDK
 _TRANSPORT_PACKAGES = frozenset({"httpx", "httpx2", "httpcore", "httpcore2", "h11", "h2", "anyio"})
 _CREDENTIAL_ERRORS = frozenset(
     {
@@ -185,13 +185,11 @@ _CREDENTIAL_ERRORS = frozenset(
         "OAuthError",
         "SubjectTokenProviderError",
         "SecretUnreadable",
-        "ClientAuthenticationError",  # of azure.identity, and the next one too
+        "ClientAuthenticationError",  # of azure.identity, as is the next one
         "CredentialUnavailableError",
     }
 )
-_NO_KEY_MESSAGE = (
-    "Could not resolve authentication method"  # the SDK's words when a key was asked for and came back empty
-)
+_NO_KEY_MESSAGE = "Could not resolve authentication method"  # of the SDK, when the key provider returns nothing
 
 
 def _classify_exception(error: BaseException, phase: Phase, links: tuple[BaseException, ...]) -> FaultKind | None:
@@ -236,23 +234,23 @@ def _phase_for(kind: FaultKind, phase: Phase) -> Phase:
 
 
 _DESCRIPTIONS: dict[FaultKind, str] = {
-    FaultKind.DNS_FAILED: "the name of the host has no address",
-    FaultKind.CONNECT_TIMEOUT: "no connection in time",
-    FaultKind.POOL_EXHAUSTED: "no free connection in our own pool in time",
-    FaultKind.HEADERS_TIMEOUT: "no answer in time",
+    FaultKind.DNS_FAILED: "the host name cannot be resolved",
+    FaultKind.CONNECT_TIMEOUT: "no connection within the connect timeout",
+    FaultKind.POOL_EXHAUSTED: "no free connection in the client's connection pool within the connect timeout",
+    FaultKind.HEADERS_TIMEOUT: "no response within the timeout of the transport",
     FaultKind.CONNECTION_LOST: "the connection was lost before the answer began",
     FaultKind.STREAM_CUT: "the connection was lost in the middle of the answer",
-    FaultKind.INVALID_REQUEST: "the request cannot be sent as it is configured",
+    FaultKind.INVALID_REQUEST: "the request cannot be sent as configured",
 }
 
 
 def _describe(kind: FaultKind, links: tuple[BaseException, ...], secrets: tuple[str, ...]) -> str:
-    """Say in words what happened."""
+    """Return the message of a fault: a description of ``kind``, and the most specific error text."""
     description = _DESCRIPTIONS.get(kind, "")
     if kind is FaultKind.INVALID_REQUEST:
         return scrub(f"{description}: {describe_invalid_part(links)}", secrets)
-    # What refused a credential says why itself; a transport error is told best by what lies at its bottom, where beside
-    # the errors of the network stand those of the libraries' own inner workings.
+    # A credential error has its reason in the outermost exception, a network error in the innermost one; exceptions of
+    # other modules in the chain are internals of the libraries.
     relevant = links if kind is FaultKind.AUTH_FAILED else [link for link in reversed(links) if _is_network_error(link)]
     deepest = next((str(link) for link in relevant if str(link)), "")
     return scrub(
@@ -265,7 +263,7 @@ def _is_network_error(error: BaseException) -> bool:
 
 
 def _parse_error(error: object, secrets: tuple[str, ...]) -> tuple[Any, Any, str]:
-    """Return the code, the type and the message of an error object; the message names the ``param`` it is about."""
+    """Return code, type and message of an error object; the message names the rejected ``param``, if any."""
     if isinstance(error, Mapping):
         inner = error.get("error")
         if isinstance(inner, (Mapping, str)) and inner:
@@ -283,7 +281,7 @@ def _scrub_short(value: object, secrets: tuple[str, ...]) -> str | None:
 
 
 def _exception_chain(error: BaseException) -> Iterator[BaseException]:
-    """Walk an exception, what caused it, and what groups hold, outermost first; each once."""
+    """Yield an exception, its causes and contexts, and the members of groups; outermost first, each once."""
     seen: set[int] = set()
     waiting: list[BaseException] = [error]
     while waiting and len(seen) < _MAX_CHAIN_LENGTH:

@@ -1,6 +1,6 @@
-"""Which part of a request kept it from being sent.
+"""Describes which part of a request is invalid, so that it cannot be sent.
 
-What the transport says of that is never shown: it quotes the part, and that is often the key.
+The message of the transport is never shown, because it quotes the invalid part, which is often the key.
 """
 
 from collections.abc import Iterable
@@ -16,10 +16,10 @@ _KEY_HEADERS: Final = ("authorization", "api-key")
 
 
 def describe_invalid_part(errors: Iterable[BaseException]) -> str:
-    """Return what is wrong with a request, given the exceptions that it ended with, the outermost first."""
+    """Return what is wrong with a request, given its exceptions, outermost first."""
     headers: Iterable[tuple[bytes, bytes]] = ()
     for error in errors:
-        request = vars(error).get("request")  # the SDK's own error has it; with others it is a property that may raise
+        request = vars(error).get("request")  # an attribute of the SDK's error; a property that can raise elsewhere
         headers = getattr(getattr(request, "headers", None), "raw", headers)
         name = type(error).__name__
         if isinstance(error, UnicodeEncodeError):
@@ -30,14 +30,14 @@ def describe_invalid_part(errors: Iterable[BaseException]) -> str:
             for header, value in headers:
                 if problem := _header_value_problem(value):
                     return f"{_header_label(header)} {problem}"
-    return "look at the address, the key and the headers"
+    return "check the address, the key and the headers"
 
 
 def _encoding_problem(error: UnicodeEncodeError) -> str:
     if error.encoding != "ascii":
-        return "it has text in it that UTF-8 cannot hold, such as half of a surrogate pair"
+        return "it contains text that cannot be encoded as UTF-8, such as half of a surrogate pair"
     part = "the key" if error.object.lower().startswith("bearer ") else "the key, or another header,"
-    return f"{part} has a character in it that is not ASCII"
+    return f"{part} contains a character that is not ASCII"
 
 
 def _header_label(header: bytes) -> str:
@@ -46,9 +46,9 @@ def _header_label(header: bytes) -> str:
 
 
 def _header_value_problem(value: bytes) -> str:
-    """Return what keeps ``value`` out of a header (RFC 9110, section 5.5), or nothing."""
+    """Return why ``value`` is not a valid header value (RFC 9110, section 5.5), or ``""``."""
     if b"\r" in value or b"\n" in value:
-        return "has a line break in it"
+        return "contains a line break"
     if b"\0" in value:
-        return "has a NUL in it"
+        return "contains a NUL character"
     return "begins or ends with a space" if value != value.strip() else ""

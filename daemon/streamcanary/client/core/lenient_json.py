@@ -1,7 +1,7 @@
-"""JSON as servers really send it: fields missing, null, or of another type than they should be.
+"""Decodes JSON whose fields can be missing, null, or of a wrong type.
 
-Every field of a wire struct is optional, unknown ones are ignored. Where a field has another type than expected, the
-whole message is read again without types and what fits is kept. Only what is not JSON at all is an error.
+Every field of a wire struct is optional; unknown fields are ignored. If a field has a wrong type, the message is
+decoded again without types, and the fields with valid types are kept. Only invalid JSON is an error.
 """
 
 import typing
@@ -14,7 +14,7 @@ _T = TypeVar("_T", bound=Struct)
 
 
 class ErrorReported(Exception):
-    """The server says that something is wrong; ``error`` is its JSON, of whatever shape."""
+    """The server reported an error; ``error`` is its JSON, of any shape."""
 
     def __init__(self, error: object) -> None:
         super().__init__()
@@ -22,17 +22,17 @@ class ErrorReported(Exception):
 
 
 class LenientDecoder(typing.Generic[_T]):
-    """Reads JSON into a wire struct, as far as it fits."""
+    """Decodes JSON into a wire struct, without the fields of a wrong type."""
 
     def __init__(self, struct: type[_T]) -> None:
         self._struct = struct
         self._decode = msgspec.json.Decoder(struct).decode
 
     def __call__(self, data: bytes) -> _T:
-        """Return what ``data`` says.
+        """Return the struct of ``data``.
 
         Raises:
-            msgspec.DecodeError: if it is not JSON in UTF-8, or nested too deep.
+            msgspec.DecodeError: if ``data`` is not JSON in UTF-8, or nested too deep.
         """
         try:
             return self._decode(data)
@@ -56,7 +56,7 @@ def decode_untyped(data: bytes) -> Any:
 
 
 def convert_leniently(struct: type[_T], untyped: dict[str, Any]) -> _T:
-    """Return a ``struct`` of those fields of ``untyped`` that have the type it wants; the others keep their default."""
+    """Return a ``struct`` of the fields of ``untyped`` with the right type; the others have their defaults."""
     values: dict[str, Any] = {}
     for field in msgspec.structs.fields(struct):
         if (value := untyped.get(field.encode_name)) is None:
@@ -70,7 +70,7 @@ def convert_leniently(struct: type[_T], untyped: dict[str, Any]) -> _T:
 
 
 def _convert_nested(field_type: Any, value: Any) -> Any:
-    """Return what fits of a nested object, or of each object in a list."""
+    """Return a nested object, or list of objects, without the fields of a wrong type; ``None`` if it is neither."""
     for option in typing.get_args(field_type) or (field_type,):
         if isinstance(option, type) and issubclass(option, Struct) and isinstance(value, dict):
             return convert_leniently(option, value)

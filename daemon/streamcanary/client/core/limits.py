@@ -1,4 +1,4 @@
-"""How much of an answer the client is willing to hold."""
+"""Limits on the size of an answer."""
 
 from typing import Final
 
@@ -6,7 +6,7 @@ from msgspec import Struct
 
 
 class Limits(Struct, frozen=True, kw_only=True):
-    """Bounds on what one attempt may send: bytes of a line and of an event, characters of an answer, events in all."""
+    """Limits of one attempt: bytes of a line and of an event, characters of the answer, number of events."""
 
     max_line_bytes: int = 1 << 20
     max_event_bytes: int = 4 << 20
@@ -15,4 +15,4 @@ class Limits(Struct, frozen=True, kw_only=True):
 
 
 DEFAULT_LIMITS: Final = Limits()
-"""Far above any real answer, far below what hurts a process."""
+"""Far above any real answer, far below what exhausts the memory of a process."""

@@ -1,8 +1,8 @@
-"""Where a call goes next: again on its own route, on to a fallback, or nowhere.
+"""Decides the next attempt of a call: a retry on the primary route, a fallback, or none.
 
-The own route is tried again while that may help, as long as attempts, budget and time are left. After a timeout another
-route is tried first, because the same one will hardly be quicker. A route whose circuit is open is passed over. A
-refusal on grounds of content is not shopped around.
+The primary route is retried after a retryable fault, while attempts, budget and time are left. After a timeout a
+fallback is tried first, because the same route is unlikely to be faster. A route with an open circuit is skipped. A
+content policy fault ends the call without fallbacks.
 """
 
 import random as _random
@@ -23,18 +23,18 @@ from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 
 OnFault = Callable[[Fault], "bool | float | timedelta | None"]
-"""Decides about a retry on the own route: ``True`` and ``False`` whether, a number of seconds or a ``timedelta`` that
-it happens after just that wait, ``None`` leaves it to the client."""
+"""Decides about a retry on the primary route: ``True`` or ``False``; seconds or a ``timedelta`` to retry after exactly
+that wait; ``None`` to leave the decision to the client."""
 
 _TIMEOUT_FAULTS = frozenset({FaultKind.HEADERS_TIMEOUT, FaultKind.FIRST_TOKEN_TIMEOUT, FaultKind.STALLED})
 _NO_FALLBACK_FAULTS = frozenset({FaultKind.CONTENT_POLICY, FaultKind.CANCELLED})
 
 
 class PlannedRoute(Struct, frozen=True, kw_only=True):
-    """One way to an answer: index 0 is the call's own route, the others are its fallbacks.
+    """A route of a call: index 0 is the primary route, the others are its fallbacks.
 
-    ``kind`` says how: a streamed request, a request without streaming, or an answer from the cache, which ``recall``
-    looks for, given the time.
+    ``kind`` is a streaming request, a request without streaming (``whole``), or an answer from the cache, which
+    ``cache_lookup`` returns, given the time.
     """
 
     index: int
@@ -48,14 +48,14 @@ class PlannedRoute(Struct, frozen=True, kw_only=True):
 
 
 class NextAttempt(Struct, frozen=True):
-    """What is next: a leg, and how many seconds to wait before it."""
+    """The next attempt: its route, and the ``delay`` before it in seconds."""
 
     route: PlannedRoute
     delay: float
 
 
 class Plan:
-    """The legs of one call and what is left of them. Times are monotonic seconds; nothing begins after ``deadline``."""
+    """The remaining attempts of a call. Times are monotonic seconds; no attempt starts after ``deadline``."""
 
     def __init__(
         self,
@@ -75,29 +75,29 @@ class Plan:
         self._deadline = deadline
         self._budget = budget
         self._on_fault = on
-        self._primary_fault: Fault | None = None  # the last one of the own route
-        self._hook_decision: bool | float | None = None  # what the caller's hook says of it
-        self._retry_cost = 0  # tokens that the last retry cost
+        self._primary_fault: Fault | None = None  # the last one of the primary route
+        self._hook_decision: bool | float | None = None  # the decision of the caller's hook about it
+        self._retry_cost = 0  # tokens
 
     def first_attempt(self, now: float) -> NextAttempt | None:
-        """Return where the call begins, or ``None`` if every way is closed."""
+        """Return the first attempt, or ``None`` if no route allows one."""
         if _allows_attempt(self.primary, now):
             return NextAttempt(self.primary, 0.0)
         self._primary_fault = make_fault(
             FaultKind.CIRCUIT_OPEN,
             Phase.CONFIG,
-            f"{self.primary.name} has mostly failed of late and is not asked for a while",
+            f"the circuit breaker of {self.primary.name} is open: most of its recent calls failed",
         )
         self._attempts_left = 0
         return self._next_fallback(now)
 
     @property
     def primary_fault(self) -> Fault | None:
-        """The last fault of the own route."""
+        """The last fault of the primary route."""
         return self._primary_fault
 
     def attempt_after(self, fault: Fault, route: PlannedRoute, now: float) -> NextAttempt | None:
-        """Return what follows on ``fault`` of ``leg``, or ``None`` if nothing does."""
+        """Return the attempt that follows ``fault`` on ``route``, or ``None`` if the call ends."""
         if route is self.primary:
             self._attempts_left -= 1
             self._primary_fault = fault
@@ -112,7 +112,7 @@ class Plan:
         return self._retry_primary(now) or self._next_fallback(now)
 
     def record_success(self) -> None:
-        """Take in that a leg has answered: the budget gets back what the last retry cost."""
+        """Report that a route has answered: the cost of the last retry goes back to the budget."""
         if self._budget is not None:
             self._budget.release(self._retry_cost)
 
@@ -124,7 +124,7 @@ class Plan:
         self._hook_decision = decision
 
     def _retry_primary(self, now: float) -> NextAttempt | None:
-        """Return another try on the own route, if it may help, and has its end before the deadline."""
+        """Return a retry on the primary route, if allowed and due before the deadline."""
         fault, decision = self._primary_fault, self._hook_decision
         is_retryable = fault is not None and (fault.retryable if decision is None else decision is not False)
         if fault is None or not is_retryable or self._attempts_left <= 0:
@@ -154,9 +154,11 @@ class Plan:
         return None
 
     def _cached_fallback(self, now: float) -> NextAttempt | None:
-        """Return the way into the cache, if it leads somewhere: it takes no time, of which none is left."""
-        cached_routes = (leg for leg in self._fallbacks if leg.cache_lookup is not None and _allows_attempt(leg, now))
-        return next((NextAttempt(leg, 0.0) for leg in cached_routes), None)
+        """Return the cache fallback if it has an answer; it is the only one that takes no time."""
+        cached_routes = (
+            route for route in self._fallbacks if route.cache_lookup is not None and _allows_attempt(route, now)
+        )
+        return next((NextAttempt(route, 0.0) for route in cached_routes), None)
 
 
 def _allows_attempt(route: PlannedRoute, now: float) -> bool:

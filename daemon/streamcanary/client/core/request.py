@@ -1,4 +1,4 @@
-"""The arguments of a call, checked before anything is sent, and as each route sends them."""
+"""Validates the arguments of a call, and builds the request of each route."""
 
 import inspect
 from collections.abc import Iterable, Iterator, Mapping
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from openai.types.responses.response_create_params import ResponseCreateParamsBase
 
 
-if TYPE_CHECKING:  # only type checkers look at these, and the SDK's own classes are made of another TypedDict
+if TYPE_CHECKING:  # for type checkers only; the SDK's classes are based on another TypedDict
 
     class _Transport(TypedDict, total=False):
         extra_headers: Mapping[str, str] | None
@@ -31,14 +31,14 @@ if TYPE_CHECKING:  # only type checkers look at these, and the SDK's own classes
         extra_body: object | None
 
     class ChatArguments(CompletionCreateParamsBase, _Transport, total=False):
-        """What a stream of Chat Completions takes: the arguments of the SDK's ``create``, with the SDK's own types."""
+        """Arguments of a Chat Completions stream: those of the SDK's ``create``, with the types of the SDK."""
 
     class ResponsesArguments(ResponseCreateParamsBase, _Transport, total=False):
-        """What a stream of the Responses API takes, likewise."""
+        """Arguments of a Responses stream: those of the SDK's ``create``, with the types of the SDK."""
 
 
 class ApiRequest(Struct, frozen=True):
-    """What goes to the SDK on one route."""
+    """The request of one route, as passed to the SDK."""
 
     api: Api
     model: str
@@ -47,7 +47,7 @@ class ApiRequest(Struct, frozen=True):
     def create_recorder(
         self, instruments: Instruments, base_url: httpx2.URL, *, provider: str, labels: Mapping[str, str]
     ) -> CallRecorder:
-        """Return the recorder of a call whose own route sends this request."""
+        """Return the recorder of a call whose primary route sends this request."""
         host, port, url = _server_and_url(base_url)
         attributes: dict[str, AttributeValue] = {
             names.OPERATION: "chat",
@@ -66,7 +66,7 @@ class ApiRequest(Struct, frozen=True):
 
 
 class PreparedCall(Struct, frozen=True):
-    """A call that has not begun: its request on each route. ``None`` stands where nothing is sent."""
+    """A call that has not started: its request on each route; ``None`` for a route that sends nothing."""
 
     api: Api
     requests: tuple[ApiRequest | None, ...]
@@ -74,7 +74,7 @@ class PreparedCall(Struct, frozen=True):
 
 
 def prepare_request(arguments: Mapping[str, Any], route: Route | None) -> ApiRequest:
-    """Return the request that ``route`` sends (``None``: the call's own).
+    """Return the request of ``route`` (``None``: the primary route).
 
     Raises:
         TypeError: if an argument is missing, unknown to the SDK, or set by the client itself.
@@ -82,7 +82,7 @@ def prepare_request(arguments: Mapping[str, Any], route: Route | None) -> ApiReq
     if route is None:
         _reject_reserved(arguments)
     else:
-        _reject_reserved(route.overrides, " in the overrides of a Route")  # before any of them is left out
+        _reject_reserved(route.overrides, " in the overrides of a Route")  # before inapplicable ones are dropped
         inapplicable = accepted_parameters("responses") - accepted_parameters("chat")
         if "input" in arguments:
             inapplicable = accepted_parameters("chat") - accepted_parameters("responses")
@@ -98,13 +98,13 @@ def prepare_request(arguments: Mapping[str, Any], route: Route | None) -> ApiReq
         raise TypeError("'model' must be text")
     if unknown := arguments.keys() - accepted_parameters(api):
         raise TypeError(
-            f"unknown argument: {', '.join(sorted(unknown))}; extra_body carries what the SDK does not know"
+            f"unknown argument: {', '.join(sorted(unknown))}; pass arguments that the SDK does not know in extra_body"
         )
     return ApiRequest(api, arguments["model"], dict(arguments))
 
 
 def _reject_reserved(arguments: Mapping[str, Any], where: str = "") -> None:
-    """Refuse what the client sets itself; what ``extra_body`` has, the SDK would put over that, unseen."""
+    """Reject arguments that the client sets; the SDK would let those in ``extra_body`` override them silently."""
     _reject_arguments(arguments, ("stream", "timeout", "background"), where)
     body = arguments.get("extra_body")
     if isinstance(body, Mapping):
@@ -115,14 +115,14 @@ def _reject_arguments(arguments: Mapping[str, Any], reserved: Iterable[str], whe
     for name in reserved:
         if name in arguments:
             raise TypeError(
-                f"{name!r}{where} cannot be given to a stream: the client sets it, see Timeouts for the clocks"
+                f"{name!r}{where} cannot be given to a stream: the client sets it; set timeouts with Timeouts"
             )
     if (arguments.get("n") or 1) != 1:
         raise TypeError(f"'n'{where} must be 1: a stream has one answer")
 
 
 def materialize_iterators(value: Any) -> Any:
-    """Return ``value`` with every iterator in it read into a list: a second attempt would find it empty."""
+    """Return ``value`` with each iterator read into a list, because a second attempt would find it empty."""
     if isinstance(value, Iterator):
         value = list(value)
     if isinstance(value, list):
@@ -136,7 +136,7 @@ def materialize_iterators(value: Any) -> Any:
 
 
 def redact_url(url: httpx2.URL) -> str:
-    """Return ``url`` as it may be shown: without user, password and query, each of which can hold a secret."""
+    """Return ``url`` without user, password, query and fragment, each of which can contain a secret."""
     if url.userinfo or url.query or url.fragment:
         url = url.copy_with(username=None, password=None, query=None, fragment=None)
     return str(url)
@@ -149,6 +149,6 @@ def _server_and_url(base: httpx2.URL) -> tuple[str, int, str]:
 
 @cache
 def accepted_parameters(api: Api) -> frozenset[str]:
-    """Return the arguments that the SDK's ``create`` of ``api`` takes."""
+    """Return the parameter names of the SDK's ``create`` of ``api``."""
     create = AsyncCompletions.create if api == "chat" else AsyncResponses.create
     return frozenset(inspect.signature(create).parameters) - {"self"}

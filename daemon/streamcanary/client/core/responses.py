@@ -1,7 +1,7 @@
-"""The Responses API: from its events, or one whole response, to an answer.
+"""Reads the Responses API: events of a stream, or one complete body.
 
-Its terminal events are ``response.completed``, ``.incomplete``, ``.failed`` and ``.cancelled``; errors come flat
-(``{"type": "error", "code": …}``), nested (``{"error": {…}}``), or within a failed response.
+The terminal events are ``response.completed``, ``.incomplete``, ``.failed`` and ``.cancelled``; errors are flat
+(``{"type": "error", "code": …}``), nested (``{"error": {…}}``), or in a failed response.
 """
 
 from typing import Any, Final
@@ -36,7 +36,7 @@ class OutputItem(Struct):
 
 
 class TokenUsage(Struct, gc=False):
-    """Tokens, as the provider counts them."""
+    """Token counts of the provider."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
@@ -49,7 +49,7 @@ class IncompleteDetails(Struct, gc=False):
 
 
 class Response(Struct):
-    """A response, whole or under way."""
+    """A response, complete or in progress."""
 
     id: str | None = None
     model: str | None = None
@@ -62,7 +62,7 @@ class Response(Struct):
 
 
 class StreamEvent(Struct):
-    """Any event of the stream: its type says which fields it has."""
+    """An event of the stream; its type determines which fields it has."""
 
     type: str | None = None
     delta: Any = None
@@ -81,11 +81,11 @@ _decode_response = LenientDecoder(Response)
 _TERMINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
 _ANSWER_DELTAS: Final = frozenset({"response.output_text.delta", "response.refusal.delta"})
 _TOOL_CALL_TYPES: Final = frozenset({"function_call", "custom_tool_call"})
-_FINISH_REASONS: Final = {"max_output_tokens": "length"}  # other reasons have the names of Chat Completions
+_FINISH_REASONS: Final = {"max_output_tokens": "length"}  # other reasons have the same name in Chat Completions
 
 
 class ResponsesReader:
-    """Reads one answer of the Responses API. ``done`` tells that a terminal event has come."""
+    """Reads one answer of the Responses API. ``is_done``: a terminal event has arrived."""
 
     __slots__ = ("answer", "is_done")
 
@@ -94,7 +94,7 @@ class ResponsesReader:
         self.is_done = False
 
     def read_event(self, event: ServerSentEvent) -> list[DeltaEvent]:
-        """Return what an event adds to the answer; raises as :meth:`ChatReader.take` does."""
+        """Return the deltas that an event adds to the answer; raises as :meth:`ChatReader.read_event`."""
         data = event.data
         if not data or data.isspace() or data.startswith(b"[DONE]"):
             if event.event == "error":
@@ -123,7 +123,7 @@ class ResponsesReader:
         return self._finish(stream_event.response)
 
     def read_body(self, body: bytes) -> list[DeltaEvent] | None:
-        """Return what a whole JSON body says, or ``None`` if it is no response; raises as :meth:`take` does."""
+        """Return the deltas of a complete JSON body, ``None`` if it is no response; raises as :meth:`read_event`."""
         response = _decode_response(body)
         if response.error and response.status != "failed":
             raise ErrorReported(response.error)
@@ -137,7 +137,7 @@ class ResponsesReader:
     def _add_delta(self, kind: str, delta: object, index: int) -> list[DeltaEvent]:
         answer = self.answer
         if not isinstance(delta, str):
-            if kind in _ANSWER_DELTAS:  # a piece of the answer that cannot be read must not go missing unseen
+            if kind in _ANSWER_DELTAS:  # skipping it would lose text
                 raise msgspec.DecodeError(f"the delta of {kind} is not text")
             return []
         match kind:
@@ -152,7 +152,7 @@ class ResponsesReader:
         return []
 
     def _add_item(self, kind: str, item: OutputItem, index: int) -> list[DeltaEvent]:
-        """Take in a function call's name, when it begins, and its arguments, if they did not come in pieces."""
+        """Add the name of a function call when it starts, and its arguments if no pieces of them arrived."""
         if item.type not in _TOOL_CALL_TYPES:
             return []
         missing = kind == "response.output_item.done" and not self.answer.has_arguments(index)
@@ -166,7 +166,7 @@ class ResponsesReader:
             usage = response.usage
             answer.set_usage(usage.input_tokens, usage.output_tokens)
         if response.status == "failed":
-            raise ErrorReported(response.error or {"message": "the response failed, and the server does not say why"})
+            raise ErrorReported(response.error or {"message": "the response failed; the server gave no reason"})
         if response.status == "cancelled":
             raise ErrorReported({"code": "cancelled", "message": "the response was cancelled"})
         events = [] if answer.has_output else self._add_output(response.output or [])
@@ -178,7 +178,7 @@ class ResponsesReader:
         return events
 
     def _add_output(self, output: list[OutputItem]) -> list[DeltaEvent]:
-        """Take the answer from the whole response, where no pieces of it came before."""
+        """Add the answer from the complete response, if no pieces of it arrived before."""
         events: list[DeltaEvent] = []
         for index, item in enumerate(output):
             if item.type in _TOOL_CALL_TYPES:

@@ -1,4 +1,4 @@
-"""The ways of a client to an answer: the call's own route, and those that its fallbacks name."""
+"""The routes of a client: the primary route, and those of its fallbacks."""
 
 from collections.abc import Callable, Mapping
 from functools import partial
@@ -18,12 +18,12 @@ SdkClient = TypeVar("SdkClient", bound=AsyncOpenAI | OpenAI)
 
 
 class Routes(Generic[SdkClient]):
-    """The own route of ``sdk`` and the fallbacks of ``options``, in their order.
+    """The primary route of ``sdk`` and the fallbacks of ``options``, in order.
 
-    ``watched`` makes a copy of an SDK client of ``kind`` that does not retry by itself.
+    ``capturing_client`` returns a copy of an SDK client that does not retry, and whose requests are captured.
 
     Raises:
-        TypeError: if ``sdk`` is no client of that kind, or a fallback has an SDK client of the other kind.
+        TypeError: if ``sdk`` is not an ``sdk_type``, or the SDK client of a fallback is of the other type.
     """
 
     def __init__(
@@ -38,25 +38,25 @@ class Routes(Generic[SdkClient]):
         if not isinstance(sdk, sdk_type):
             raise TypeError(f"an AsyncStreamClient takes an AsyncOpenAI, a StreamClient an OpenAI; not {sdk!r:.200}")
         primary = capturing_client(sdk)
-        self._sdks = [primary, *(self._sdk_for(way, primary) for way in options.fallbacks)]
+        self._sdks = [primary, *(self._sdk_for(fallback, primary) for fallback in options.fallbacks)]
         self._endpoints = [str(each.base_url) for each in self._sdks]
 
     def prepare_call(self, arguments: Mapping[str, Any]) -> PreparedCall:
-        """Return the call that ``arguments`` ask for.
+        """Return the call with these ``arguments``.
 
         Raises:
-            TypeError: if they cannot be sent.
+            TypeError: if the arguments are invalid.
         """
         arguments = {name: materialize_iterators(value) for name, value in arguments.items()}
         primary = prepare_request(arguments, None)
         requests: list[ApiRequest | None] = [primary]
         requests += [
-            prepare_request(arguments, way)
-            if isinstance(way, Route)
+            prepare_request(arguments, fallback)
+            if isinstance(fallback, Route)
             else primary
-            if isinstance(way, NonStreaming)
+            if isinstance(fallback, NonStreaming)
             else None
-            for way in self.options.fallbacks
+            for fallback in self.options.fallbacks
         ]
         return PreparedCall(primary.api, tuple(requests), primary)
 
@@ -66,7 +66,7 @@ class Routes(Generic[SdkClient]):
         key = request_fingerprint(self._endpoints[0], prepared.primary.arguments) if options.cache else None
         routes: list[PlannedRoute] = []
         for index, request in enumerate(prepared.requests):
-            routes.append(self._planned_route(index, request, {leg.name for leg in routes}, key))
+            routes.append(self._planned_route(index, request, {route.name for route in routes}, key))
         plan = Plan(
             routes,
             options.retry,
@@ -89,7 +89,7 @@ class Routes(Generic[SdkClient]):
         )
 
     def request_sender(self, prepared: PreparedCall, route: PlannedRoute) -> Callable[..., Any]:
-        """Return what sends the request of ``leg``, given ``timeout``: the SDK's own context manager of an answer."""
+        """Return a function of ``timeout`` that sends the request of ``route``, as a context manager of the SDK."""
         request, sdk = prepared.requests[route.index] or prepared.primary, self._sdks[route.index]
         api = sdk.chat.completions if request.api == "chat" else sdk.responses
         create: Any = api.with_streaming_response.create
@@ -97,7 +97,7 @@ class Routes(Generic[SdkClient]):
         return partial(create, **_bypass_message_validation(request.arguments), **stream_argument)
 
     def has_key_provider(self, route: PlannedRoute) -> bool:
-        """Tell whether the SDK client of ``leg`` asks a function of the caller's for its key or token."""
+        """Return whether the SDK client of ``route`` calls a function of the caller for its key or token."""
         sdk = self._sdks[route.index]
         return any(getattr(sdk, name, None) for name in ("_api_key_provider", "_azure_ad_token_provider"))
 
@@ -115,14 +115,14 @@ class Routes(Generic[SdkClient]):
         name = (fallback.name if isinstance(fallback, Route) else None) or model
         if isinstance(fallback, NonStreaming):
             name = f"{name}:whole"
-        key_of_sdk = self._sdks[index].api_key
+        api_key = self._sdks[index].api_key
         return PlannedRoute(
             index=index,
             name=f"{name}#{index}" if name in used_names else name,
             timeouts=(fallback.timeouts if isinstance(fallback, Route) else None) or options.timeouts,
             kind="whole" if isinstance(fallback, NonStreaming) else "stream",
             lenient=options.lenient,
-            secrets=(*options.secrets, *((key_of_sdk,) if key_of_sdk else ())),
+            secrets=(*options.secrets, *((api_key,) if api_key else ())),
             breaker=options.breakers.for_route(self._endpoints[index], model) if options.breakers else None,
         )
 
@@ -142,17 +142,17 @@ class Routes(Generic[SdkClient]):
             return primary
         if isinstance(other, AsyncOpenAI) is not isinstance(primary, AsyncOpenAI):
             raise TypeError("a Route of an AsyncStreamClient takes an AsyncOpenAI, one of a StreamClient an OpenAI")
-        return self._capturing_client(other)  # type: ignore[arg-type] # of the same kind, as was just seen
+        return self._capturing_client(other)  # type: ignore[arg-type] # the type was checked above
 
 
 def _bypass_message_validation(arguments: dict[str, Any]) -> dict[str, Any]:
-    """Return ``arguments`` with plain messages where the SDK puts them into the body as they are.
+    """Return ``arguments`` with plain messages moved into ``extra_body``, which the SDK sends unchanged.
 
-    It would hold each message against each type that one can have, which costs as much as all that we do in a call, and
-    leaves what is plain JSON as it was. The request on the wire is the same.
+    The SDK would match each message against every message type, which costs as much as all other work in a call, and
+    does not change plain JSON. The request on the wire is the same.
     """
     messages = arguments.get("messages")
-    if not isinstance(messages, list) or not all(type(one) is dict and _is_plain(one) for one in messages):
+    if not isinstance(messages, list) or not all(type(message) is dict and _is_plain(message) for message in messages):
         return arguments
     extra = {"messages": messages, **(arguments.get("extra_body") or {})}
     return {**arguments, "messages": (), "extra_body": extra}

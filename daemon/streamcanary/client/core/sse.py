@@ -1,6 +1,6 @@
-"""Server-sent events from bytes, however they are split (WHATWG HTML, section 9.2.6).
+"""Decodes server-sent events from bytes, split at any position (WHATWG HTML, section 9.2.6).
 
-The ``id`` and ``retry`` fields are legal and mean nothing here: a chat completion cannot be resumed.
+The ``id`` and ``retry`` fields are ignored, because a completion cannot be resumed.
 """
 
 from msgspec import Struct
@@ -16,7 +16,7 @@ class ServerSentEvent(Struct, gc=False):
 
 
 class SseLimitExceeded(Exception):
-    """The stream breaks a limit of the decoder; ``events`` are those of the last bytes that were whole before it."""
+    """A line or event exceeds its limit; ``events`` are those that the same bytes completed before it."""
 
     def __init__(self, message: str) -> None:
         super().__init__(message)
@@ -24,10 +24,10 @@ class SseLimitExceeded(Exception):
 
 
 class SseDecoder:
-    """An incremental decoder: feed it bytes, take the events they complete.
+    """An incremental decoder: takes bytes, returns the events that they complete.
 
-    It holds at most one line and one event. An event that the end of the stream cuts short is dropped, as the
-    specification says; :attr:`pending` tells that there was one.
+    It buffers at most one line and one event. An incomplete event at the end of the stream is dropped, as the
+    specification requires.
     """
 
     __slots__ = (
@@ -55,16 +55,11 @@ class SseDecoder:
         self._data_size = 0
         self._event_type = b""
 
-    @property
-    def has_pending(self) -> bool:
-        """Whether a line or an event is under way."""
-        return bool(self._partial_line or self._data)
-
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """Return the events that ``data`` completes.
 
         Raises:
-            SseInvalid: if a line or an event grows over its limit, in bytes.
+            SseLimitExceeded: if a line or an event exceeds its limit in bytes.
         """
         if (fast_events := self._feed_fast(data)) is not None:
             return fast_events
@@ -99,7 +94,7 @@ class SseDecoder:
         return events
 
     def _feed_fast(self, data: bytes) -> list[ServerSentEvent] | None:
-        """Return the events of ``data`` if it is nothing but whole ones of one plain line each, as it mostly is."""
+        """Return the events of ``data`` if it consists of complete one-line events, the usual case; else ``None``."""
         if not data.startswith(b"data: ") or not data.endswith(b"\n\n") or len(data) > self._fast_path_limit:
             return None
         if self._at_start or self._skip_lf or self._partial_line or self._data or self._event_type or b"\r" in data:

@@ -19,9 +19,7 @@ from streamcanary.events import Event
 _WRITE_TIMEOUT_MARGIN = (
     10.0  # seconds that the transport's write timeout exceeds the total timeout, which applies first
 )
-_DRAIN_TIMEOUT = (
-    0.1  # seconds to wait for the end of the body of a complete answer, so that its connection can be reused
-)
+_DRAIN_TIMEOUT = 0.1  # seconds to read the rest of a complete answer's body, so that its connection can be reused
 
 
 class AsyncStream(BaseStream[AsyncOpenAI]):
@@ -145,7 +143,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
             call.feed(data)
 
     async def _close_response(self, *, drain: bool = False) -> None:
-        """Close the connection; with ``drain``, first read the body to its end, so that the connection can be reused."""
+        """Close the connection; with ``drain``, first read the body to its end so that the connection is reused."""
         response, self._response = self._response, None
         try:
             if drain and response is not None and not response.is_closed:

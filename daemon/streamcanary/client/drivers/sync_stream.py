@@ -21,9 +21,7 @@ from streamcanary.client.drivers.socket_timer import SocketTimer
 from streamcanary.events import Event
 
 _READ_TIMEOUT_MARGIN = 10.0  # seconds that the transport's read timeout exceeds the total timeout, which applies first
-_DRAIN_TIMEOUT = (
-    0.1  # seconds to wait for the end of the body of a complete answer, so that its connection can be reused
-)
+_DRAIN_TIMEOUT = 0.1  # seconds to read the rest of a complete answer's body, so that its connection can be reused
 
 
 class Stream(BaseStream[OpenAI]):
@@ -138,7 +136,7 @@ class Stream(BaseStream[OpenAI]):
             call.feed(data)
 
     def _close_response(self, *, drain: bool = False) -> None:
-        """Close the connection; with ``drain``, first read the body to its end, so that the connection can be reused."""
+        """Close the connection; with ``drain``, first read the body to its end so that the connection is reused."""
         response, self._response = self._response, None
         if response is None:
             return
