@@ -1,4 +1,4 @@
-"""``python -m streamcanary`` is ``streamcanary``."""
+"""Runs the command line as ``python -m streamcanary``."""
 
 import sys
 

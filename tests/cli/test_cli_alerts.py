@@ -1,13 +1,15 @@
-"""``alerts``, as whoever is woken by a page reads it."""
+"""``alerts``: firing alerts, silences and undelivered notifications, as text and JSON."""
 
 import argparse
 import asyncio
 import json
+import re
 from typing import Any
 
 import pytest
 
 from streamcanary.cli.commands import alerts
+from streamcanary.cli.daemon_client import UNEXPECTED_ANSWER
 from support.servers.receiver import FakeReceiver, Reply
 
 NOON, LATER = "2027-01-15T08:00:00Z", "2027-01-15T08:01:00Z"
@@ -57,40 +59,43 @@ REFUSED = {**LATE, "receiver": "chat", "tries": 1, "state": "parked", "next_try"
 BEHIND = {**LATE, "receiver": "prom", "action": "state", "title": "1 of 2 addresses take nothing", "tries": None}
 
 
-class Daemon(FakeReceiver):
-    """What a daemon answers."""
+class FakeDaemon(FakeReceiver):
+    """Answers as the API of a daemon."""
 
-    def __init__(self, board: dict[str, Any], *silences: dict[str, Any]) -> None:
+    def __init__(self, status: dict[str, Any], *silences: dict[str, Any]) -> None:
         super().__init__()
-        self._board, self._silences = board, silences
+        self._status, self._silences = status, silences
 
     def reply(self, delivery: Any) -> Reply:
-        """Answer what is asked for."""
-        said = self._board if delivery.path.endswith("/incidents") else {"silences": self._silences}
-        return Reply(body=json.dumps(said).encode())
+        """Return the status or the silences."""
+        body = self._status if delivery.path.endswith("/incidents") else {"silences": self._silences}
+        return Reply(body=json.dumps(body).encode())
 
 
-async def asked(daemon: Daemon, *, as_json: bool = False) -> int:
-    """Run the verb."""
+async def run_alerts(daemon: FakeDaemon, *, as_json: bool = False) -> int:
+    """Run the verb and return its exit code."""
     async with daemon as server:
         arguments = argparse.Namespace(url=server.url, token_file=None, json=as_json)
         return await asyncio.to_thread(alerts.main, arguments)
 
 
-def board(*incidents: dict[str, Any], undelivered: tuple[dict[str, Any], ...] = (), **more: int) -> dict[str, Any]:
-    """Write what the API says."""
-    counted = {"firing": len(incidents), "owed": len(undelivered)}
-    return {"incidents": incidents, "undelivered": undelivered, **counted, **more}
+def make_status(
+    *incidents: dict[str, Any], undelivered: tuple[dict[str, Any], ...] = (), **more: int
+) -> dict[str, Any]:
+    """Return the response of the API."""
+    counts = {"firing": len(incidents), "owed": len(undelivered)}
+    return {"incidents": incidents, "undelivered": undelivered, **counts, **more}
 
 
-async def test_an_alert_is_shown_with_all_that_helps(capsys: pytest.CaptureFixture[str]) -> None:
-    """When it began and when it fired, who silenced it, what was seen, and what would end it; nothing is forged."""
-    assert 0 == await asked(Daemon(board(INCIDENT), SILENCE))
+async def test_an_alert_is_printed_with_its_details(capsys: pytest.CaptureFixture[str]) -> None:
+    """The lines have times, silences, faults, blame, diagnosis and resolve condition; a line break forges no line."""
+    assert 0 == await run_alerts(FakeDaemon(make_status(INCIDENT), SILENCE))
     assert [
-        f"FIRING  Errors  chat  fired {NOON}, bad since 2027-01-15T07:58:30Z  3 of 4  it stalled FIRING  Forged",
-        "        silenced: s-1  me, deploy",
-        "        overloaded 2, stalled 1, 4 before retries; 2 answered by a fallback",
-        "        to be mended by: provider 3",
+        "1 alert firing",
+        f"FIRING  Errors  chat  fired {NOON}, failing since 2027-01-15T07:58:30Z  3 of 4  it stalled FIRING  Forged",
+        "        silenced by: s-1  me, deploy",
+        "        faults: overloaded 2, stalled 1, 4 before retries; 2 answered by a fallback",
+        "        blame: provider 3",
         "        diagnosis: tcp: refused",
         "        request ids: req-1, req-2",
         "        runbook: https://run.book/x",
@@ -99,38 +104,42 @@ async def test_an_alert_is_shown_with_all_that_helps(capsys: pytest.CaptureFixtu
     ] == capsys.readouterr().out.splitlines()
 
 
-async def test_what_mutes_an_alert_is_said_if_it_is_no_silence(capsys: pytest.CaptureFixture[str]) -> None:
-    """A maintenance window, or another alert."""
-    assert 0 == await asked(Daemon(board({**INCIDENT, "silences": [], "muted": "inhibited by TargetRejected"})))
+async def test_maintenance_and_inhibition_are_printed_as_muted(capsys: pytest.CaptureFixture[str]) -> None:
+    """An alert without a silence that is muted has a line with the reason."""
+    assert 0 == await run_alerts(
+        FakeDaemon(make_status({**INCIDENT, "silences": [], "muted": "inhibited by TargetRejected"}))
+    )
     assert "        muted: inhibited by TargetRejected\n" in capsys.readouterr().out
 
 
-async def test_a_page_that_went_nowhere_is_seen(capsys: pytest.CaptureFixture[str]) -> None:
-    """Under the alerts, or under none: what each receiver has not accepted, and why."""
-    assert 0 == await asked(Daemon(board(undelivered=(BEHIND, LATE, REFUSED), owed=12)))
+async def test_undelivered_notifications_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    """A table below the alerts has the notifications that receivers have not accepted, with the last error."""
+    assert 0 == await run_alerts(FakeDaemon(make_status(undelivered=(BEHIND, LATE, REFUSED), owed=12)))
     assert [
-        "nothing fires",
+        "no alert is firing",
         "",
-        "not delivered: 12",
-        "RECEIVER  ACTION   WHAT                           SINCE                 TRIES  NEXT TRY"
-        + 14 * " "
+        "undelivered notifications: 12",
+        "RECEIVER  ACTION   NOTIFICATION                   SINCE                 ATTEMPTS  NEXT ATTEMPT"
+        + 10 * " "
         + "LAST ERROR",
-        f"prom      state    1 of 2 addresses take nothing  {NOON}         {LATER}  HTTP 500",
-        f"oncall    trigger  chat: bad                      {NOON}  3      {LATER}  HTTP 500",
-        f"chat      trigger  chat: bad                      {NOON}  1      parked                HTTP 404",
+        f"prom      state    1 of 2 addresses take nothing  {NOON}            {LATER}  HTTP 500",
+        f"oncall    trigger  chat: bad                      {NOON}  3         {LATER}  HTTP 500",
+        f"chat      trigger  chat: bad                      {NOON}  1         parked                HTTP 404",
         "and 9 more",
     ] == capsys.readouterr().out.splitlines()
 
 
-async def test_a_machine_gets_all_of_it(capsys: pytest.CaptureFixture[str]) -> None:
-    """``--json``: one object, as the API has it."""
-    said = board(INCIDENT, undelivered=(LATE,))
-    assert 0 == await asked(Daemon(said, SILENCE), as_json=True)
-    assert json.loads(json.dumps({**said, "silences": [SILENCE]})) == json.loads(capsys.readouterr().out)
+async def test_json_has_the_whole_response(capsys: pytest.CaptureFixture[str]) -> None:
+    """``--json`` prints one object with the status of the API and the silences."""
+    status = make_status(INCIDENT, undelivered=(LATE,))
+    assert 0 == await run_alerts(FakeDaemon(status, SILENCE), as_json=True)
+    assert json.loads(json.dumps({**status, "silences": [SILENCE]})) == json.loads(capsys.readouterr().out)
 
 
-async def test_what_is_no_daemon_is_said_in_words(capsys: pytest.CaptureFixture[str]) -> None:
-    """Something else may listen there."""
-    for said in ({}, [], {"incidents": 7}, {"incidents": [7]}, {"incidents": [], "firing": "x", "undelivered": []}):
-        assert 1 == await asked(Daemon(said))  # type: ignore[arg-type]
-    assert 5 * "streamcanary: that is no streamcanary\n" == capsys.readouterr().err
+async def test_an_unexpected_answer_is_an_error(capsys: pytest.CaptureFixture[str]) -> None:
+    """Each answer of another program gives one message and exit code 1."""
+    for answer in ({}, [], {"incidents": 7}, {"incidents": [7]}, {"incidents": [], "firing": "x", "undelivered": []}):
+        assert 1 == await run_alerts(FakeDaemon(answer))  # type: ignore[arg-type]
+    lines = capsys.readouterr().err.splitlines()
+    assert 5 == len(lines)
+    assert all(re.fullmatch(f"streamcanary: http://[^ ]+: {UNEXPECTED_ANSWER}", line) for line in lines)

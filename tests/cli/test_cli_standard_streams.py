@@ -1,4 +1,4 @@
-"""Standard streams that are closed, full, or left by their reader: a sentence if it can be said, and no traceback."""
+"""Standard streams that are closed, full or without a reader: a message if possible, and no traceback."""
 
 import asyncio
 import sys
@@ -14,15 +14,15 @@ from support.servers.provider import FakeProvider
 CANARY = {"target": "local", "model": "sim-ok", "every": "30s"}
 
 
-class Ended(NamedTuple):
-    """What a verb left behind under a shell's redirections."""
+class ProcessResult(NamedTuple):
+    """The exit code and output of a verb."""
 
     code: int
     stdout: str
     stderr: str
 
 
-async def redirected(redirections: str, *arguments: object) -> Ended:
+async def run_redirected(redirections: str, *arguments: object) -> ProcessResult:
     """Run a verb as ``streamcanary … redirections``."""
     process = await asyncio.create_subprocess_exec(
         *("/bin/sh", "-c", f'exec "$@" {redirections}', "sh"),
@@ -39,11 +39,11 @@ async def redirected(redirections: str, *arguments: object) -> Ended:
             process.kill()
             await process.wait()
     assert process.returncode is not None
-    return Ended(process.returncode, stdout.decode(), stderr.decode())
+    return ProcessResult(process.returncode, stdout.decode(), stderr.decode())
 
 
 def config(folder: Path, base_url: str = "http://127.0.0.1:9/v1", **more: Any) -> Path:
-    """Write a configuration with one canary that an alert watches."""
+    """Write a configuration with one canary and a rule for it."""
     target = {"base_url": base_url, "api_key": "none"}
     alerts = {"rules": {"Failing": {"blame": ["config", "network"]}}, "receivers": {"hook": webhook_config()}}
     sections = {"targets": {"local": target}, "canaries": {"chat": CANARY}, "alerts": alerts}
@@ -51,48 +51,48 @@ def config(folder: Path, base_url: str = "http://127.0.0.1:9/v1", **more: Any) -
 
 
 @pytest.mark.parametrize(
-    ("redirections", "why"), [(">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")]
+    ("redirections", "reason"), [(">&-", "Bad file descriptor"), (">/dev/full", "No space left on device")]
 )
 @pytest.mark.parametrize("arguments", [("check",), ("probe",), ("probe", "--json"), ("probe", "--diagnose")])
-async def test_what_cannot_be_written_is_told(
-    tmp_path: Path, arguments: tuple[str, ...], redirections: str, why: str
+async def test_a_write_error_on_stdout_is_exit_code_1(
+    tmp_path: Path, arguments: tuple[str, ...], redirections: str, reason: str
 ) -> None:
-    """Exit code 1: whoever asked for the output has not got it."""
+    """A write error prints the reason to stderr and exits with 1."""
     async with FakeProvider() as provider:
-        said = await redirected(redirections, *arguments, "-c", config(tmp_path, provider.base_url))
-    assert Ended(1, "", f"streamcanary: cannot write to stdout: {why}\n") == said
+        result = await run_redirected(redirections, *arguments, "-c", config(tmp_path, provider.base_url))
+    assert ProcessResult(1, "", f"streamcanary: cannot write to stdout: {reason}\n") == result
 
 
-async def test_where_nothing_can_be_said_there_is_still_a_code(tmp_path: Path) -> None:
-    """All three streams closed: 1 for output that is lost, 2 for a bad configuration, 0 where none was to come."""
+async def test_exit_codes_do_not_depend_on_the_streams(tmp_path: Path) -> None:
+    """With all streams closed, lost output is exit code 1 and an invalid configuration is exit code 2."""
     closed = "<&- >&- 2>&-"
-    assert Ended(1, "", "") == await redirected(closed, "check", "-c", config(tmp_path))
-    assert Ended(2, "", "") == await redirected(closed, "check", "-c", tmp_path / "missing.yaml")
-    assert Ended(2, "", "") == await redirected(closed, "run", "-c", tmp_path / "missing.yaml")
-    assert Ended(2, "", "") == await redirected("2>/dev/full", "run", "-c", tmp_path / "missing.yaml")
+    assert ProcessResult(1, "", "") == await run_redirected(closed, "check", "-c", config(tmp_path))
+    assert ProcessResult(2, "", "") == await run_redirected(closed, "check", "-c", tmp_path / "missing.yaml")
+    assert ProcessResult(2, "", "") == await run_redirected(closed, "run", "-c", tmp_path / "missing.yaml")
+    assert ProcessResult(2, "", "") == await run_redirected("2>/dev/full", "run", "-c", tmp_path / "missing.yaml")
 
 
-async def test_help_that_cannot_be_written_is_told() -> None:
-    """What argparse prints is no exception."""
-    assert Ended(1, "", "streamcanary: cannot write to stdout: No space left on device\n") == await redirected(
-        ">/dev/full", "--help"
-    )
+async def test_a_write_error_of_help_is_exit_code_1() -> None:
+    """The output of argparse has the same error handling."""
+    assert ProcessResult(
+        1, "", "streamcanary: cannot write to stdout: No space left on device\n"
+    ) == await run_redirected(">/dev/full", "--help")
 
 
-async def test_a_reader_that_leaves_ends_it_in_silence(tmp_path: Path) -> None:
-    """As with every other program before ``head``: it asks no further, and has nothing to say."""
+async def test_a_closed_pipe_ends_the_process_without_a_message(tmp_path: Path) -> None:
+    """``probe`` before ``head`` sends no further request and prints no message."""
     async with FakeProvider() as provider:
         path = config(tmp_path, provider.base_url, canaries={str(number): CANARY for number in range(200)})
-        said = await redirected("| head -n 1", "probe", "--json", "-c", path)
-        asked = provider.request_count("sim-ok")
-    assert "" == said.stderr
-    assert 1 == len(said.stdout.splitlines())
-    assert asked < 200
+        result = await run_redirected("| head -n 1", "probe", "--json", "-c", path)
+        request_count = provider.request_count("sim-ok")
+    assert "" == result.stderr
+    assert 1 == len(result.stdout.splitlines())
+    assert request_count < 200
 
 
 @pytest.mark.parametrize("redirections", ["2>&-", "2>/dev/full", "<&- >&- 2>&-"])
 async def test_the_daemon_runs_without_a_stderr(tmp_path: Path, redirections: str) -> None:
-    """Nobody hears its logs; canaries run, the store is written, and it ends with 0."""
+    """The daemon runs canaries, writes its store and exits with 0, although its logs are lost."""
     async with FakeProvider() as provider:
         path = config(tmp_path, provider.base_url)
         process = await asyncio.create_subprocess_exec(

@@ -13,10 +13,9 @@ async def test_a_daemon_without_receivers_logs_a_warning(tmp_path: Path) -> None
         "alerts": {"rules": {"Down": {}}},
     }
     async with Daemon(tmp_path, config) as daemon:
-        told = [line["message"] for line in daemon.log if "receivers" in line["message"]]
-    [said] = told
-    assert f"{tmp_path}/streamcanary.yaml:1:" in said
-    assert said.endswith(
+        [warning] = [line["problem"] for line in daemon.log if line["message"] == "configuration warning"]
+    assert f"{tmp_path}/streamcanary.yaml:1:" in warning
+    assert warning.endswith(
         "alerts.receivers: is empty, so no alert is sent; add a receiver, such as "
         "oncall: {type: pagerduty, routing_key_file: PATH}"
     )

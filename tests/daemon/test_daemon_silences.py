@@ -22,7 +22,7 @@ async def test_a_silence_suppresses_a_notification_until_it_is_deleted(tmp_path:
         }
         async with Daemon(tmp_path, config) as daemon:
             at = ("--url", await address(daemon))
-            assert (0, "nothing fires\n") == (await run_command("alerts", *at))[:2]
+            assert (0, "no alert is firing\n") == (await run_command("alerts", *at))[:2]
             made = await run_command("silence", 'canary="chat"', "--for", "1h", "--why", "a test", *at)
             assert 0 == made.code
             provider.set_fault("cut")
@@ -47,7 +47,7 @@ async def test_an_unreachable_daemon_and_an_invalid_matcher_are_reported(tmp_pat
     """The command prints one sentence and no traceback; for a matcher it is the daemon's message."""
     said = await run_command("alerts", "--url", "http://127.0.0.1:9")
     assert 1 == said.code
-    assert said.stderr.startswith("streamcanary: no daemon answers at http://127.0.0.1:9")
+    assert said.stderr.startswith("streamcanary: cannot reach a daemon at http://127.0.0.1:9")
     async with FakeProvider("ok") as provider:
         config = {
             "targets": {"sim": {"base_url": provider.base_url, "api_key": "none"}},
@@ -60,5 +60,5 @@ async def test_an_unreachable_daemon_and_an_invalid_matcher_are_reported(tmp_pat
 
 async def address(daemon: Daemon) -> str:
     """Return the address of the daemon's API."""
-    served = await daemon.wait_for_log("health is served")
+    served = await daemon.wait_for_log("web server started")
     return f"http://127.0.0.1:{served['port']}"

@@ -1,1 +1,1 @@
-"""One module a verb: arguments and printing, no logic."""
+"""The command line: parsing of arguments and printing. Each verb has a module in ``commands/``."""

@@ -1,4 +1,4 @@
-"""Every secret of a configuration, so that no log line shows one, whoever wrote it."""
+"""Collects the secrets of a configuration, so that the log redacts them."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,13 +10,13 @@ from streamcanary.model.config_types.secret import Secret, SecretUnreadable, is_
 
 
 class ConfigSecrets:
-    """Calling it returns the secrets as they are now: those from files are read again when they change."""
+    """Returns the current secrets when called; secrets from files are read again when they change."""
 
     def __init__(self, settings: BaseModel) -> None:
         self._secrets = list(_find_secrets(settings))
 
     def __call__(self) -> list[str]:
-        """Return the secrets; one whose file cannot be read just now is as it was, or unknown to everybody."""
+        """Return the secrets. An unreadable file keeps its last value, or is skipped if it was never read."""
         revealed = []
         for secret in self._secrets:
             try:

@@ -1,20 +1,23 @@
-"""Talking to a running daemon: its address, its token, and what it answers."""
+"""Sends requests to the HTTP API of a running daemon."""
 
 import argparse
 import os
 from pathlib import Path
 from typing import Any
 
+UNEXPECTED_ANSWER = "unexpected answer; check that --url is the address of a streamcanary daemon"
+"""The end of the message for a server that is not a streamcanary daemon."""
+
 
 class DaemonRequestError(Exception):
-    """The daemon cannot be asked, or refuses; the text says why."""
+    """The daemon cannot be reached, or rejects the request; the text has the reason."""
 
 
 def request_daemon(arguments: argparse.Namespace, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
-    """Ask the daemon at ``--url`` and return what its JSON says, ``None`` if it says nothing.
+    """Send a request to the daemon at ``--url`` and return the JSON body of the response, ``None`` if it is empty.
 
     Raises:
-        Unanswered: if it does not answer within ten seconds, or not with success.
+        DaemonRequestError: if there is no response within 10 s, or its status is not a success.
     """
     import httpx2
 
@@ -24,16 +27,14 @@ def request_daemon(arguments: argparse.Namespace, method: str, path: str, body: 
         with httpx2.Client(trust_env=False, timeout=10.0) as http:
             response = http.request(method, url + path, json=body, headers=headers)
     except (httpx2.HTTPError, httpx2.InvalidURL, ValueError, OSError) as error:
-        raise DaemonRequestError(f"no daemon answers at {url}: {error}; say where with --url") from None
+        raise DaemonRequestError(f"cannot reach a daemon at {url}: {error}; set its address with --url") from None
     try:
         document = response.json() if response.content else None
     except ValueError:
-        raise DaemonRequestError(
-            f"{url} answers HTTP {response.status_code}, and no JSON: is it a streamcanary?"
-        ) from None
+        raise DaemonRequestError(f"{url}: HTTP {response.status_code} without JSON: {UNEXPECTED_ANSWER}") from None
     if not response.is_success:
         reason = document.get("error") if isinstance(document, dict) else None
-        raise DaemonRequestError(f"{url} answers HTTP {response.status_code}: {reason or 'it does not say why'}")
+        raise DaemonRequestError(f"{url}: HTTP {response.status_code}: {reason or 'no reason given'}")
     return document
 
 
@@ -44,5 +45,5 @@ def _read_token(path: Path | None) -> str:
         return path.read_text().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise DaemonRequestError(
-            f"the token cannot be read from {path}: {getattr(error, 'strerror', None) or error}"
+            f"cannot read the token from {path}: {getattr(error, 'strerror', None) or error}"
         ) from None

@@ -1,4 +1,4 @@
-"""Reading the configuration for a verb, and saying what is wrong with it."""
+"""Loads the configuration for a verb and prints its errors."""
 
 import sys
 from pathlib import Path
@@ -7,14 +7,14 @@ from streamcanary.settings import ConfigInvalid, Settings, load, render
 
 
 class UsageError(Exception):
-    """The configuration is bad, and the user has been told."""
+    """The arguments or the configuration are invalid. An empty text means that the errors are already printed."""
 
 
 def load_config(path: Path) -> Settings:
-    """Return the configuration at ``path``; if it is bad, print every problem to stderr.
+    """Return the configuration at ``path``; if it is invalid, print every error to stderr.
 
     Raises:
-        Unusable: if it is bad.
+        UsageError: if it is invalid.
     """
     try:
         return load(path)

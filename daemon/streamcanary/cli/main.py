@@ -1,4 +1,4 @@
-"""``streamcanary VERB``: which verbs there are, and what they take. A verb is imported only when it is used."""
+"""The entry point ``streamcanary VERB``: parses the arguments and imports only the module of the verb."""
 
 import argparse
 import signal
@@ -12,28 +12,26 @@ from streamcanary.cli.signals import exit_on_signal
 from streamcanary.cli.standard_streams import open_standard_streams
 
 _LONG_RUNNING_VERBS = ("run", "demo", "simulate")
-_CONFIG_HELP = "the configuration, YAML"
+_CONFIG_HELP = "Configuration file, YAML."
 
 
 def main(argv: Sequence[str] | None = None) -> int:
-    """Run the verb that the arguments name, and return the exit code.
+    """Run the verb in the arguments, and return the exit code.
 
-    What a machine reads goes to stdout, everything else to stderr. Codes: 0 done, 1 not as it should be, 2 wrong
-    arguments or configuration, 130 interrupted.
+    Machine-readable output goes to stdout, everything else to stderr. Codes: 0 success, 1 failure, 2 invalid arguments
+    or configuration, 130 interrupted.
     """
     open_standard_streams()
     try:
         arguments = _create_parser().parse_args(argv)
-        if (
-            arguments.verb in _LONG_RUNNING_VERBS
-        ):  # these stop when they are told to; until they listen, there is nothing to stop
+        if arguments.verb in _LONG_RUNNING_VERBS:  # until the verb handles signals, there is nothing to shut down
             exit_on_signal(signal.SIGINT, signal.SIGTERM, code=1 if getattr(arguments, "once", False) else 0)
         else:
             exit_on_signal(signal.SIGINT, code=130)
         code: int = import_module(f"streamcanary.cli.commands.{arguments.verb.replace('-', '_')}").main(arguments)
         return code
     finally:
-        sys.stdout.flush()  # what cannot be written is told here, and not by the interpreter at its end
+        sys.stdout.flush()  # report a write error here, not in the interpreter at exit
 
 
 def _create_parser() -> argparse.ArgumentParser:
@@ -44,154 +42,168 @@ def _create_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"streamcanary {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    run = verbs.add_parser("run", help="the daemon", description="Run the daemon until SIGTERM or SIGINT.")
+    run = verbs.add_parser("run", help="Run the daemon", description="Run the daemon until SIGTERM or SIGINT.")
     run.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
     _add_logging_options(run)
 
     demo = verbs.add_parser(
         "demo",
-        help="an outage to look at: provider, daemon and pager in one process",
-        description="Run the daemon against a provider that goes bad and recovers, and show what happens. "
+        help="Show an outage: provider, daemon and receiver in one process",
+        description="Run the daemon against a simulated provider that fails and recovers, and print what happens. "
         "Needs no key, no account and no network.",
     )
-    demo.add_argument("--once", action="store_true", help="end when the alert is resolved, with a JSON summary")
+    demo.add_argument(
+        "--once", action="store_true", help="Exit when the alerts are resolved, and print a JSON summary."
+    )
 
     probe = verbs.add_parser(
         "probe",
-        help="one run now",
-        description="Run canaries of a configuration once, or ask any endpoint: tokens as they come, then attempts "
-        "and timings. Exit code 0 if all were ok or slow, 1 if not, 2 if the configuration is bad.",
+        help="Run canaries once",
+        description="Run canaries of a configuration once, or probe any endpoint. Print the tokens as they arrive, "
+        "then attempts and timings. Exit code 0 if all are ok or slow, 1 if not, 2 if the configuration is invalid.",
     )
-    probe.add_argument("canaries", nargs="*", metavar="CANARY", help="names from the configuration; default: all")
+    probe.add_argument("canaries", nargs="*", metavar="CANARY", help="Names from the configuration. Default: all.")
     probe.add_argument("-c", "--config", type=Path, metavar="FILE", help=_CONFIG_HELP)
-    probe.add_argument("--base-url", metavar="URL", help="an endpoint, such as https://api.openai.com/v1")
-    probe.add_argument("--model", metavar="NAME", help="the model to ask there")
-    probe.add_argument("--prompt", metavar="TEXT", help="what to ask it; by default for the word pong")
+    probe.add_argument("--base-url", metavar="URL", help="Address of an endpoint, such as https://api.openai.com/v1.")
+    probe.add_argument("--model", metavar="NAME", help="Model of the endpoint.")
+    probe.add_argument("--prompt", metavar="TEXT", help="Prompt. By default it asks for the word pong.")
     probe.add_argument(
-        "--api-key-file", type=Path, metavar="FILE", help="where its key is; by default in OPENAI_API_KEY"
+        "--api-key-file", type=Path, metavar="FILE", help="File with the API key. Default: the variable OPENAI_API_KEY."
     )
     probe.add_argument(
         "--diagnose",
         action="store_true",
-        help="before each run, show how far the way to the endpoint holds: key, address, DNS, TCP, proxy, TLS, "
-        "GET /models, model; the run and the exit code are the same as without",
+        help="Before each run, check each step to the endpoint: key, address, DNS, TCP, proxy, TLS, GET /models, "
+        "model. The run and the exit code do not change.",
     )
     probe.add_argument(
         "--json",
         action="store_true",
-        help="one JSON object a run on stdout, and nothing else; with --diagnose, before each a line "
+        help="Print only one JSON object for each run. With --diagnose, print a line before each: "
         '{"canary": ..., "diagnosis": ...}',
     )
 
     check = verbs.add_parser(
         "check",
-        help="validate a configuration",
-        description="Validate a configuration and print what it watches and what its rules will do: how soon each sees "
-        "an outage, how often it pages for nothing, when it resolves. Exit code 2 if it is bad.",
+        help="Check a configuration",
+        description="Check a configuration. Print its canaries and receivers, and for each rule the detection delay, "
+        "the false pages and the time to resolve. Exit code 2 if the configuration is invalid.",
     )
     check.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
     check.add_argument(
         "--base-rate",
         default="2%",
         metavar="RATE",
-        help="the part of runs that fail while nothing is wrong, at which false pages are counted, unless the rule "
-        "itself says what is normal; default: 2%%",
+        help="Share of runs that fail without an outage, for the forecast of false pages. A spike rule uses its "
+        "normal instead. Default: 2%%.",
     )
 
-    check.add_argument("--all", action="store_true", help="list all canaries, and not the first fifty")
+    check.add_argument("--all", action="store_true", help="List all canaries, not only the first 50.")
 
     _add_rule_commands(verbs)
 
     notify = verbs.add_parser(
         "notify",
-        help="a test page and its resolve",
-        description="Send a test page and its resolve to a receiver, and show what it answers. Exit code 0 if it took "
-        "both, 1 if not, 2 if it cannot be told.",
+        help="Send a test notification and its resolve",
+        description="Send a test notification and its resolve to a receiver, and print the answers. Exit code 0 if the "
+        "receiver accepts both, 1 if not, 2 if the receiver cannot be used.",
     )
-    notify.add_argument("receiver", metavar="RECEIVER", help="a name from the configuration's alerts.receivers")
+    notify.add_argument("receiver", metavar="RECEIVER", help="Name of a receiver in alerts.receivers.")
     notify.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
 
-    alerts = verbs.add_parser("alerts", help="what fires now", description="Show what a running daemon knows to fire.")
-    alerts.add_argument("--json", action="store_true", help="one JSON object on stdout")
+    alerts = verbs.add_parser(
+        "alerts",
+        help="List firing alerts",
+        description="List the firing alerts of a running daemon, its silences, and the notifications that are not "
+        "delivered.",
+    )
+    alerts.add_argument("--json", action="store_true", help="Print one JSON object.")
     _add_daemon_options(alerts)
 
     silence = verbs.add_parser(
         "silence",
-        help="mute alerts for a while",
-        description="Mute the alerts of a running daemon that all matchers match. Who was told that one fires is still "
-        "told that it is over; what still fires at the end is told then. Prints the id of the silence.",
+        help="Silence alerts for a time",
+        description="Silence the alerts of a running daemon that match all matchers. A receiver that was notified of "
+        "an alert still gets its resolve. An alert that fires when the silence ends is sent then. Print the id of the "
+        "silence.",
     )
     silence.add_argument(
-        "match", nargs="+", metavar="MATCHER", help="such as 'canary=\"chat\"' or 'tier=~\"prod|test\"'"
+        "match", nargs="+", metavar="MATCHER", help="Matcher, such as 'canary=\"chat\"' or 'tier=~\"prod|test\"'."
     )
-    silence.add_argument("--for", dest="length", required=True, metavar="TIME", help="how long, such as 30m or 2h")
-    silence.add_argument("--why", default="", metavar="TEXT", help="the reason, shown to whoever wonders")
-    silence.add_argument("--by", default="", metavar="NAME", help="whose silence it is; by default the user's")
+    silence.add_argument("--for", dest="length", required=True, metavar="TIME", help="Duration, such as 30m or 2h.")
+    silence.add_argument("--why", default="", metavar="TEXT", help="Reason, shown with the silence.")
+    silence.add_argument("--by", default="", metavar="NAME", help="Author of the silence. Default: the current user.")
     _add_daemon_options(silence)
 
-    unsilence = verbs.add_parser("unsilence", help="end silences", description="End silences before their time.")
-    unsilence.add_argument("ids", nargs="+", metavar="ID", help="as silence printed it, and alerts shows it")
+    unsilence = verbs.add_parser(
+        "unsilence", help="End silences", description="End silences of a running daemon before they expire."
+    )
+    unsilence.add_argument("ids", nargs="+", metavar="ID", help="Id of a silence, as printed by silence and alerts.")
     _add_daemon_options(unsilence)
 
     simulate = verbs.add_parser(
         "simulate",
-        help="the misbehaving provider alone",
-        description="Serve an OpenAI-compatible provider on loopback that fails as the model's name says (sim-ok, "
-        "sim-cut, sim-500@2, sim-stall%%30); GET /v1/models lists them, GET /_requests shows what was asked.",
+        help="Run the provider simulator",
+        description="Serve an OpenAI-compatible provider on loopback. The name of the model selects the fault (sim-ok, "
+        "sim-cut, sim-500@2, sim-stall%%30). GET /v1/models lists the models, GET /_requests the requests.",
     )
-    simulate.add_argument("--port", type=int, default=9466, help="default: %(default)s; 0 takes any free one")
-    simulate.add_argument("--timeline", type=Path, metavar="FILE", help="which fault is played when, YAML")
+    simulate.add_argument("--port", type=int, default=9466, help="Port; 0 selects a free one. Default: %(default)s.")
+    simulate.add_argument("--timeline", type=Path, metavar="FILE", help="Timeline of faults, YAML.")
     return parser
 
 
 def _add_rule_commands(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:
-    """Add what is done with rules while nobody watches."""
+    """Add the verbs that test, replay and export rules."""
     tests = verbs.add_parser(
         "test-rules",
-        help="unit tests for rules",
-        description="Run unit tests for rules, in the format of `promtool test rules` with runs for samples. Exit "
-        "code 1 if one fails, 2 if a file is bad.",
+        help="Run unit tests for rules",
+        description="Run unit tests for rules, in the format of `promtool test rules` with runs in place of samples. "
+        "Exit code 1 if a test fails, 2 if a file is invalid.",
     )
-    tests.add_argument("files", nargs="+", type=Path, metavar="FILE", help="the tests, YAML")
+    tests.add_argument("files", nargs="+", type=Path, metavar="FILE", help="Test file, YAML.")
 
     backtest = verbs.add_parser(
         "backtest",
-        help="what recorded runs would have led to",
-        description="Replay recorded runs through the rules of a configuration: which alerts would have fired when, "
-        "for how long, and which pages each receiver would have got. A daemon may have the database open.",
+        help="Replay recorded runs through the rules",
+        description="Replay recorded runs through the rules of a configuration. Print the alerts that would have "
+        "fired, and the notifications of each receiver. A daemon may have the database open.",
     )
     backtest.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
-    backtest.add_argument(
-        "--db", type=Path, metavar="FILE", help="the database; by default the configuration's store.path"
-    )
+    backtest.add_argument("--db", type=Path, metavar="FILE", help="Database. Default: store.path of the configuration.")
     backtest.add_argument(
         "--since",
         metavar="TIME",
-        help="report what began then or later, with what went before known: 2027-01-15T08:00:00Z, or 24h for a day ago",
+        help="Start of the report: 2027-01-15T08:00:00Z, or 24h for a day ago. Earlier runs feed the detectors.",
     )
-    backtest.add_argument("--until", metavar="TIME", help="runs that started before then")
-    backtest.add_argument("--json", action="store_true", help="one JSON object on stdout, and nothing else")
+    backtest.add_argument("--until", metavar="TIME", help="End of the report: only runs that started before.")
+    backtest.add_argument("--json", action="store_true", help="Print one JSON object.")
 
     rules = verbs.add_parser(
         "rules",
-        help="the same rules for Prometheus",
-        description="Print a rule file for Prometheus over the metrics that the daemon exports. What PromQL cannot say "
-        "is an alert on what the daemon itself says.",
+        help="Export the rules for Prometheus",
+        description="Print a Prometheus rule file over the metrics of the daemon. A rule that PromQL cannot express "
+        "becomes an alert on streamcanary_alert_active, which the daemon exports.",
     )
     rules.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
 
 
 def _add_daemon_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
-        "--url", default="http://127.0.0.1:9465", metavar="URL", help="the daemon; default: %(default)s"
+        "--url", default="http://127.0.0.1:9465", metavar="URL", help="Address of the daemon. Default: %(default)s."
     )
     parser.add_argument(
-        "--token-file", type=Path, metavar="FILE", help="where its token is; by default in STREAMCANARY_TOKEN"
+        "--token-file",
+        type=Path,
+        metavar="FILE",
+        help="File with the bearer token. Default: the variable STREAMCANARY_TOKEN.",
     )
 
 
 def _add_logging_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--log-level", choices=("debug", "info", "warning", "error"), default="info")
     parser.add_argument(
-        "--log-format", choices=("auto", "json", "console"), default="auto", help="auto: JSON unless on a terminal"
+        "--log-format",
+        choices=("auto", "json", "console"),
+        default="auto",
+        help="Log format; auto is JSON unless stderr is a terminal.",
     )

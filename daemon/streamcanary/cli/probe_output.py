@@ -1,4 +1,4 @@
-"""Runs, as a person reads them on a terminal. What a provider sends is shown without its control characters."""
+"""Prints runs and diagnoses on a terminal, with the control characters of the provider's text removed."""
 
 import sys
 
@@ -10,11 +10,11 @@ from streamcanary.model.diagnosis import Diagnosis, StepState
 from streamcanary.model.outcome import Attempt, Outcome
 
 _STATE_LABELS = {StepState.OK: "ok", StepState.FAILED: "FAILED", StepState.SKIPPED: "-", StepState.UNKNOWN: "?"}
-_MAX_SHOWN = 4000  # characters of one piece of an answer
+_MAX_SHOWN = 4000  # characters of one chunk of an answer
 
 
 def print_event(_: Canary, event: Event) -> None:
-    """Print the answer as it comes, and what goes wrong on the way."""
+    """Print the answer as it arrives, and the failed attempts."""
     match event:
         case ContentDelta(delta=text) | RefusalDelta(delta=text):
             print(_sanitize(text), end="", flush=True)
@@ -24,25 +24,25 @@ def print_event(_: Canary, event: Event) -> None:
         case FallbackStarted(route=route):
             print(f"  > falling back to {route}", flush=True)
         case Restarted():
-            print("  > the answer starts again", flush=True)
+            print("  > the answer restarts", flush=True)
 
 
 def print_diagnosis(diagnosis: Diagnosis) -> None:
-    """Print the steps to an endpoint as a table: how each ended, how long it took, what was found."""
+    """Print the steps of a diagnosis as a table: state, name, duration and message."""
     for step in diagnosis.steps:
-        took = "" if step.state is StepState.SKIPPED else f"{step.seconds * 1000:.0f} ms"
-        print(f"  {_STATE_LABELS[step.state]:<6}  {step.name:<7}  {took:>7}  {step.message}")
+        duration = "" if step.state is StepState.SKIPPED else f"{step.seconds * 1000:.0f} ms"
+        print(f"  {_STATE_LABELS[step.state]:<6}  {step.name:<7}  {duration:>7}  {step.message}")
         if step.remedy:
             print(f"{'':27}> {step.remedy}")
     print(flush=True)
 
 
 def print_outcome(outcome: Outcome) -> None:
-    """Print what became of a run: its attempts, its timings, its verdict."""
+    """Print the attempts, the timings and the outcome of a run."""
     print()
     for attempt in outcome.attempts:
         print(f"  {format_attempt(attempt)}")
-    timings = [f"{format_duration(outcome.duration)} in all"]
+    timings = [f"total {format_duration(outcome.duration)}"]
     if outcome.time_to_first_token is not None:
         timings.insert(0, f"first token after {format_duration(outcome.time_to_first_token)}")
     if outcome.max_gap is not None:
@@ -50,20 +50,20 @@ def print_outcome(outcome: Outcome) -> None:
     if outcome.usage is not None:
         timings.append(f"{outcome.usage.input_tokens} tokens in, {outcome.usage.output_tokens} out")
     print(f"  {', '.join(timings)}")
-    why = f": {outcome.fault}" if outcome.fault else f": {outcome.reason}" if outcome.reason else ""
-    print(f"  {outcome.kind.value.upper()}{why}", flush=True)
+    reason = f": {outcome.fault}" if outcome.fault else f": {outcome.reason}" if outcome.reason else ""
+    print(f"  {outcome.kind.value.upper()}{reason}", flush=True)
     sys.stdout.flush()
 
 
 def format_attempt(attempt: Attempt) -> str:
-    """Return one line about an attempt."""
-    wait = f" after a wait of {format_duration(attempt.delay)}" if attempt.delay else ""
-    end = f"{attempt.fault}" if attempt.fault else "answered"
-    return f"attempt {attempt.number} on {attempt.route}{wait}: {end} ({format_duration(attempt.duration)})"
+    """Return an attempt as one line."""
+    delay = f" after a delay of {format_duration(attempt.delay)}" if attempt.delay else ""
+    result = f"{attempt.fault}" if attempt.fault else "answered"
+    return f"attempt {attempt.number} on {attempt.route}{delay}: {result} ({format_duration(attempt.duration)})"
 
 
 def _sanitize(text: str) -> str:
-    """Return ``text`` without control characters; its white space stays."""
+    """Return ``text`` without control characters, with its white space at both ends."""
     stripped = text.strip(" \n")
     if not stripped:
         return text

@@ -1,4 +1,4 @@
-"""How many series of metrics a configuration makes: what a time series database is asked to hold."""
+"""Estimates the number of time series that a configuration exports."""
 
 from typing import Final
 
@@ -24,14 +24,14 @@ _SERIES_WHEN_HEALTHY: Final = {
 
 
 def estimate_series(canaries: int, bindings: int) -> int:
-    """Return how many series there are while all is well, as Prometheus counts them.
+    """Return the number of time series in Prometheus while all runs succeed.
 
-    ``pairs`` are those of a rule and a canary that it watches. A histogram is one series a bucket, and three more. A
-    budget adds what is spent, two for each canary; each kind of fault that one meets a few, and each route that it
-    falls back to as much as its own.
+    ``bindings`` is the number of pairs of a rule and a canary that it applies to. A histogram has one series for each
+    bucket, and three more. Not included: two series a canary for a budget, a few for each fault kind that occurs, and
+    for each fallback route as many as for the primary route.
     """
     return canaries * sum(count * _series_per_set(metric) for metric, count in _SERIES_WHEN_HEALTHY.items()) + bindings
 
 
 def _series_per_set(metric: names.Metric) -> int:
-    return 1 if metric.buckets is None else len(metric.buckets) + 3  # the bucket above all, the sum, the count
+    return 1 if metric.buckets is None else len(metric.buckets) + 3  # the +Inf bucket, the sum, the count

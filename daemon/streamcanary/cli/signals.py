@@ -1,25 +1,26 @@
-"""What SIGTERM and SIGINT do: the first asks to stop, the second does not wait."""
+"""Handles SIGTERM and SIGINT: the first signal requests a shutdown, the second exits at once."""
 
 import os
 import signal
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import asyncio  # takes longer to import than all that comes before the signals are caught
+    import asyncio  # importing it takes longer than everything before the signal handlers are set
 
 
 def exit_on_signal(*numbers: int, code: int) -> None:
-    """From now on one of the signals ``numbers`` ends the process with ``code``, whatever it is doing.
+    """Exit the process with ``code`` at once on any of the signals ``numbers``.
 
-    For as long as there is nothing to put in order: importing takes most of a second, and an exception in the middle
-    of it would end in a traceback. The first process of a container is not even sent what it does not catch.
+    This is for the time in which there is nothing to shut down. Imports take most of a second, and an exception during
+    an import would print a traceback. The kernel does not deliver an unhandled signal to the first process of a
+    container.
     """
     for number in numbers:
         signal.signal(number, lambda *_: os._exit(code))
 
 
 def stop_on_signal() -> "asyncio.Event":
-    """Return an event that the first SIGTERM or SIGINT sets. A second one ends the process at once, with code 130."""
+    """Return an event that the first SIGTERM or SIGINT sets. A second signal exits the process with code 130."""
     import asyncio
 
     stop = asyncio.Event()

@@ -1,4 +1,4 @@
-"""The standard streams of a process: some may be closed, and who reads them may go away."""
+"""Prepares the standard streams of the process for closed descriptors, full disks and readers that exit."""
 
 import io
 import os
@@ -12,17 +12,17 @@ _STDIN, _STDOUT, _STDERR = range(3)
 
 
 def open_standard_streams() -> None:
-    """Make stdout and stderr such that a verb can print without a care.
+    """Replace stdout and stderr with streams that handle write errors.
 
-    What cannot be written to stdout ends the process with code 1, after a sentence on stderr; nothing is said when the
-    reader has left, as ``head`` does. What cannot be written to stderr is lost, and nothing ends.
+    A write error on stdout prints a message to stderr and exits the process with code 1. There is no message if the
+    reader has exited, as ``head`` does. A write error on stderr is ignored.
     """
     for number in (_STDIN, _STDOUT, _STDERR):
         try:
             os.fstat(number)
         except OSError:
-            # Else the next file or socket would take the number, and get what is printed. The lowest free number is
-            # this one. A stdout opened for reading fails when it is written to, and not before.
+            # Otherwise the next file or socket would get this number, and with it the printed text. os.open returns
+            # the lowest free number, which is this one. A stdout opened for reading fails only when it is written to.
             os.open(os.devnull, os.O_RDONLY if number == _STDOUT else os.O_RDWR)
     terminal = os.isatty(_STDOUT)
     sys.stdout = _text_stream(_Stdout(_STDOUT, "wb", closefd=False), sys.stdout, line_buffering=terminal)
@@ -30,7 +30,7 @@ def open_standard_streams() -> None:
 
 
 def _text_stream(raw: io.RawIOBase, original: TextIO | None, *, line_buffering: bool) -> io.TextIOWrapper:
-    """Return a stream to ``raw`` in the encoding of the one ``before`` it; what that does not have is spelled out."""
+    """Return a text stream to ``raw`` with the encoding of ``original``; other characters become escape sequences."""
     encoding = "utf-8" if original is None else original.encoding
     return io.TextIOWrapper(io.BufferedWriter(raw), encoding, "backslashreplace", line_buffering=line_buffering)
 
@@ -45,7 +45,7 @@ class _Stdout(io.FileIO):
             except OSError as error:
                 self._has_failed = True
                 self._exit(error)
-        return memoryview(data).nbytes  # the interpreter flushes once more at the end
+        return memoryview(data).nbytes  # the interpreter flushes once more at exit
 
     @staticmethod
     def _exit(error: OSError) -> NoReturn:
@@ -58,5 +58,5 @@ class _Stderr(io.FileIO):
     def write(self, data: "ReadableBuffer", /) -> int:
         try:
             return super().write(data)
-        except OSError:  # there is nowhere left to say it
+        except OSError:  # there is no stream left for a message
             return memoryview(data).nbytes

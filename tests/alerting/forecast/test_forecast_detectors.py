@@ -118,7 +118,7 @@ def test_the_run_of_the_resolve_matches_the_detector(config: dict[str, Any]) -> 
 
 
 def test_very_rare_pages_are_forecast_correctly() -> None:
-    """The simulated ``ratio`` of four of four runs equals the exact ``consecutive`` of four at an error rate of 0.1 %."""
+    """The simulated ``ratio`` of four of four runs equals the exact ``consecutive`` of four at 0.1 % errors."""
     ratio = forecast({"type": "ratio", "over": "4 runs", "threshold": "100%", "min_samples": 4}, 0.001)
     exact = forecast({"type": "consecutive", "failures": 4}, 0.001)
     assert exact.false_pages < 1e-7

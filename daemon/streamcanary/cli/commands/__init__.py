@@ -1,1 +1,1 @@
-"""One module a verb: main(arguments) returns the exit code."""
+"""One module for each verb, with a function ``main(arguments)`` that returns the exit code."""

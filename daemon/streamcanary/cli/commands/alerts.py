@@ -1,4 +1,4 @@
-"""``streamcanary alerts``: what fires now, who has not heard of it, and which silences there are."""
+"""The verb ``alerts``: lists firing alerts, silences and undelivered notifications of a running daemon."""
 
 import argparse
 import json
@@ -6,34 +6,33 @@ import sys
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from streamcanary.cli.daemon_client import DaemonRequestError, request_daemon
+from streamcanary.cli.daemon_client import UNEXPECTED_ANSWER, DaemonRequestError, request_daemon
+from streamcanary.cli.table import format_table
 from streamcanary.model.config_types.secret import printable
 
 _MAX_CELL_WIDTH = 100  # characters of a cell
-_COLUMNS = ("RECEIVER", "ACTION", "WHAT", "SINCE", "TRIES", "NEXT TRY", "LAST ERROR")
+_COLUMNS = ("RECEIVER", "ACTION", "NOTIFICATION", "SINCE", "ATTEMPTS", "NEXT ATTEMPT", "LAST ERROR")
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the alerts of a running daemon; return 0, or 1 if it cannot be asked."""
+    """Print the alerts of a running daemon; return 0, or 1 if it cannot be reached."""
     try:
         status = request_daemon(arguments, "GET", "/api/v1/incidents")
         silences = request_daemon(arguments, "GET", "/api/v1/silences")["silences"]
         if arguments.json:
             print(json.dumps({**status, "silences": silences}))
             return 0
-        lines = [line.rstrip() for line in _lines(_sanitize(status), _sanitize(silences))]
+        lines = list(_lines(_sanitize(status), _sanitize(silences)))
     except (DaemonRequestError, KeyError, TypeError, AttributeError) as error:
-        print(
-            f"streamcanary: {error if isinstance(error, DaemonRequestError) else 'that is no streamcanary'}",
-            file=sys.stderr,
-        )
+        reason = error if isinstance(error, DaemonRequestError) else f"{arguments.url}: {UNEXPECTED_ANSWER}"
+        print(f"streamcanary: {reason}", file=sys.stderr)
         return 1
     print("\n".join(lines))
     return 0
 
 
 def _sanitize(value: Any) -> Any:
-    """Return what came over the network with its texts as single lines, fit for a terminal."""
+    """Return a JSON value with its texts as single lines without control characters."""
     if isinstance(value, str):
         return printable(value, 2000)
     if isinstance(value, dict):
@@ -42,43 +41,50 @@ def _sanitize(value: Any) -> Any:
 
 
 def _lines(status: dict[str, Any], silences: Sequence[dict[str, Any]]) -> Iterator[str]:
-    by_id = {one["id"]: one for one in silences}
-    for one in status["incidents"]:
-        yield from _incident_lines(one, by_id)
-    if (more := status["firing"] - len(status["incidents"])) > 0:
-        yield f"and {more} more that fire"
-    for one in silences:
-        if one["state"] != "expired":
-            yield f"SILENCE {one['id']}  {' '.join(one['match'])}  {one['state']} until {one['until']}  {_author_and_reason(one)}"
-    if not status["incidents"]:
-        yield "nothing fires"
+    by_id = {silence["id"]: silence for silence in silences}
+    firing = status["firing"]
+    yield f"{firing} alert{'' if firing == 1 else 's'} firing" if status["incidents"] else "no alert is firing"
+    for incident in status["incidents"]:
+        yield from _incident_lines(incident, by_id)
+    if (more := firing - len(status["incidents"])) > 0:
+        yield f"and {more} more firing"
+    for silence in silences:
+        if silence["state"] != "expired":
+            yield _silence_line(silence)
     if status["undelivered"]:
-        yield f"\nnot delivered: {status['owed']}"
-        yield from _format_table([_COLUMNS, *map(_undelivered_row, status["undelivered"])])
+        yield f"\nundelivered notifications: {status['owed']}"
+        yield from format_table([_COLUMNS, *map(_undelivered_row, status["undelivered"])])
         if (more := status["owed"] - len(status["undelivered"])) > 0:
             yield f"and {more} more"
 
 
-def _incident_lines(one: dict[str, Any], silences: dict[str, dict[str, Any]]) -> Iterator[str]:
-    counted = f"  {one['bad']} of {one['total']}" if one["total"] else ""
-    since = "" if one["since"] == one["opened"] else f", bad since {one['since']}"
-    yield f"FIRING  {one['alert']}  {one['subject']}  fired {one['opened']}{since}{counted}  {one['message']}"
-    for name in one["silences"]:
-        yield f"        silenced: {name}  {_author_and_reason(silences.get(name, {}))}"
-    if one["muted"] and not one["silences"]:
-        yield f"        muted: {one['muted']}"
-    if one["bad"] and one["faults"]:
-        first = f", {one['first_attempts']} before retries" if one["first_attempts"] else ""
-        yield f"        {_format_counts(one['faults'])}{first}; {one['rescued']} answered by a fallback"
+def _silence_line(silence: dict[str, Any]) -> str:
+    state = f"{silence['state']} until {silence['until']}"
+    return f"SILENCE {silence['id']}  {' '.join(silence['match'])}  {state}  {_author_and_reason(silence)}".rstrip()
+
+
+def _incident_lines(incident: dict[str, Any], silences: dict[str, dict[str, Any]]) -> Iterator[str]:
+    counts = f"  {incident['bad']} of {incident['total']}" if incident["total"] else ""
+    since = "" if incident["since"] == incident["opened"] else f", failing since {incident['since']}"
+    subject = f"{incident['alert']}  {incident['subject']}"
+    yield f"FIRING  {subject}  fired {incident['opened']}{since}{counts}  {incident['message']}".rstrip()
+    for name in incident["silences"]:
+        yield f"        silenced by: {name}  {_author_and_reason(silences.get(name, {}))}".rstrip()
+    if incident["muted"] and not incident["silences"]:
+        yield f"        muted: {incident['muted']}"
+    if incident["bad"] and incident["faults"]:
+        first = f", {incident['first_attempts']} before retries" if incident["first_attempts"] else ""
+        faults = _format_counts(incident["faults"])
+        yield f"        faults: {faults}{first}; {incident['rescued']} answered by a fallback"
     details = {
-        "to be mended by": _format_counts(one["blames"]),
-        "diagnosis": one["diagnosis"],
-        "request ids": ", ".join(one["request_ids"]),
-        "runbook": one["runbook_url"],
+        "blame": _format_counts(incident["blames"]),
+        "diagnosis": incident["diagnosis"],
+        "request ids": ", ".join(incident["request_ids"]),
+        "runbook": incident["runbook_url"],
     }
     yield from (f"        {name}: {text}" for name, text in details.items() if text)
-    if one["resolves"]:
-        yield f"        resolves after {one['resolves']}"
+    if incident["resolves"]:
+        yield f"        resolves after {incident['resolves']}"
 
 
 def _format_counts(counts: dict[str, int]) -> str:
@@ -91,19 +97,14 @@ def _author_and_reason(silence: dict[str, Any]) -> str:
 
 def _undelivered_row(undelivered: dict[str, Any]) -> tuple[str, ...]:
     next_attempt = "parked" if undelivered["state"] == "parked" else undelivered["next_try"] or ""
-    tries = "" if undelivered["tries"] is None else str(undelivered["tries"])
+    attempts = "" if undelivered["tries"] is None else str(undelivered["tries"])
     cells = (
         undelivered["receiver"],
         undelivered["action"],
         undelivered["title"],
         undelivered["since"],
-        tries,
+        attempts,
         next_attempt,
         undelivered["last_error"] or "",
     )
     return tuple(cell if len(cell) <= _MAX_CELL_WIDTH else f"{cell[: _MAX_CELL_WIDTH - 1]}…" for cell in cells)
-
-
-def _format_table(rows: Sequence[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)) for row in rows]

@@ -1,4 +1,4 @@
-"""``streamcanary backtest``: which alerts recorded runs would have led to, and who would have been told."""
+"""The verb ``backtest``: replays recorded runs through the rules and prints the alerts and notifications."""
 
 import argparse
 import math
@@ -11,16 +11,17 @@ import msgspec
 from streamcanary.alerting.notify.message import rfc3339
 from streamcanary.alerting.testing.backtest import BacktestAlert, BacktestReport, run_backtest
 from streamcanary.cli.load_config import UsageError, load_config
+from streamcanary.cli.table import format_table
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.duration import format_duration, parse_duration
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.recorded_runs import RunsUnreadable, UnreadableRun, read_runs
 
-_MAX_LISTED = 10  # rows that cannot be read and are named
+_MAX_LISTED = 10  # unreadable runs with a warning each
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Replay what was recorded; return 0, or 2 if the configuration, the database or a time is bad."""
+    """Replay recorded runs; return 0, or 2 if the configuration, the database or a time is invalid."""
     try:
         now = SystemClock().time()
         since = _parse_time("--since", arguments.since, now, -math.inf)
@@ -47,14 +48,14 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 class _UnreadableRuns:
-    """The rows that are left out: how many, and the first of them."""
+    """Counts the runs that cannot be read and keeps the first of them."""
 
     def __init__(self) -> None:
         self.count = 0
         self._first: list[UnreadableRun] = []
 
     def skip_unreadable(self, rows: Iterable[Outcome | UnreadableRun]) -> Iterator[Outcome]:
-        """Yield the runs among ``rows``, and keep count of the others."""
+        """Yield the readable runs of ``rows``, and count the others."""
         for row in rows:
             if isinstance(row, Outcome):
                 yield row
@@ -65,13 +66,13 @@ class _UnreadableRuns:
 
     def print_warnings(self) -> None:
         for row in self._first:
-            print(f"warning: run {row.run_id} cannot be read, and is left out: {row.reason}", file=sys.stderr)
+            print(f"warning: skipped run {row.run_id}, which cannot be read: {row.reason}", file=sys.stderr)
         if self.count > _MAX_LISTED:
-            print(f"warning: so are {self.count - _MAX_LISTED} more", file=sys.stderr)
+            print(f"warning: skipped {self.count - _MAX_LISTED} more runs, which cannot be read", file=sys.stderr)
 
 
 def _parse_time(option: str, text: str | None, now: float, default: float) -> float:
-    """Return a time of day, or so long ago, in seconds since the epoch."""
+    """Return the time of ``text``, a date and time or a duration before ``now``, in seconds since the epoch."""
     if text is None:
         return default
     try:
@@ -82,33 +83,33 @@ def _parse_time(option: str, text: str | None, now: float, default: float) -> fl
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise UsageError(
-            f"{option} {text!r} is no time: write one such as 2027-01-15T08:00:00Z (UTC unless it says otherwise), "
-            "or how long ago, such as 24h"
+            f"{option} {text!r} is not a time: write one such as 2027-01-15T08:00:00Z (UTC unless it has an offset), "
+            "or a duration before now, such as 24h"
         ) from None
     return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
 
 
 def _report_lines(report: BacktestReport) -> Iterator[str]:
     if report.start is None or report.end is None:
-        yield "no run of a canary of this configuration was recorded in that time"
+        yield "no recorded runs of the configured canaries in this period"
         return
     yield f"{report.runs} runs from {rfc3339(report.start)} to {rfc3339(report.end)}"
     if report.unknown_canary_runs:
-        yield f"{report.unknown_canary_runs} more are of canaries that the configuration does not have"
+        yield f"{report.unknown_canary_runs} runs skipped: the configuration does not have their canaries"
     for start, end in report.gaps:
-        yield f"no canary left anything from {rfc3339(start)} to {rfc3339(end)}: taken as a time without the daemon"
+        yield f"no runs from {rfc3339(start)} to {rfc3339(end)}: assuming that the daemon was not running"
     yield ""
     if report.alerts:
-        head = ("FIRED", "FOR", "ALERT", "ABOUT", "BAD", "FAULTS")
-        yield from _format_table([head, *map(_alert_row, report.alerts)])
+        header = ("FIRED", "DURATION", "ALERT", "SUBJECT", "BAD", "FAULTS")
+        yield from format_table([header, *map(_alert_row, report.alerts)])
         if report.omitted_alerts:
             yield f"and {report.omitted_alerts} more"
     else:
         yield "no alert would have fired"
     yield ""
-    yield from _format_table(
+    yield from format_table(
         [
-            ("RULE", "FIRED", "IN ALL", "PAGES"),
+            ("RULE", "FIRED", "TOTAL TIME", "PAGES"),
             *(
                 (name, str(one.fires), format_duration(one.seconds) if one.fires else "-", str(one.pages))
                 for name, one in report.rules.items()
@@ -117,7 +118,7 @@ def _report_lines(report: BacktestReport) -> Iterator[str]:
     )
     if report.receivers:
         yield ""
-        yield from _format_table(
+        yield from format_table(
             [
                 ("RECEIVER", "PAGES", "UPDATES", "RESOLVES"),
                 *(
@@ -129,12 +130,7 @@ def _report_lines(report: BacktestReport) -> Iterator[str]:
 
 
 def _alert_row(alert: BacktestAlert) -> tuple[str, ...]:
-    duration = format_duration(alert.seconds) + ("" if alert.resolved is not None else ", and on")
-    counted = f"{alert.bad} of {alert.total}" if alert.total else "-"
+    duration = format_duration(alert.seconds) + ("" if alert.resolved is not None else ", still firing")
+    counts = f"{alert.bad} of {alert.total}" if alert.total else "-"
     faults = ", ".join(f"{kind} {number}" for kind, number in alert.faults.items())
-    return rfc3339(alert.fired), duration, alert.alert, alert.subject, counted, faults or alert.message
-
-
-def _format_table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
+    return rfc3339(alert.fired), duration, alert.alert, alert.subject, counts, faults or alert.message

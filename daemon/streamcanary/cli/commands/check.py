@@ -1,4 +1,4 @@
-"""``streamcanary check``: whether a configuration is good, what it watches, and what its rules will do."""
+"""The verb ``check``: validates a configuration and prints canaries, receivers, forecasts of rules and warnings."""
 
 import argparse
 import sys
@@ -27,6 +27,7 @@ from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD
 from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, prices_by_canary
 from streamcanary.cli.load_config import UsageError, load_config
 from streamcanary.cli.series_estimate import estimate_series
+from streamcanary.cli.table import format_table
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.fraction import format_fraction, parse_fraction
@@ -35,13 +36,13 @@ from streamcanary.model.outcome import Outcome
 from streamcanary.settings import Settings
 
 _MAX_BASE_RATE = 0.5
-_MAX_CANARIES = 50  # that are listed, unless all are asked for
-_MAX_RULES = 8  # that are listed for one of them
-_MAX_RUNS = 50_000  # of the recorded ones, the last; some tenths of a second
+_MAX_CANARIES = 50  # canaries that are listed without --all
+_MAX_RULES = 8  # rules that are listed for a canary
+_MAX_RUNS = 50_000  # latest recorded runs that are read; some tenths of a second
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Validate a configuration; return 0 if it is good, with or without warnings, 2 if not."""
+    """Check a configuration; return 0 if it is valid, with or without warnings, 2 if not."""
     try:
         base_rate = _parse_base_rate(arguments.base_rate)
         settings = load_config(arguments.config)
@@ -61,8 +62,8 @@ def _parse_base_rate(text: str) -> float:
         print(f"streamcanary: --base-rate: {error}", file=sys.stderr)
         raise UsageError from None
     if rate > _MAX_BASE_RATE:
-        most = format_fraction(_MAX_BASE_RATE)
-        print(f"streamcanary: --base-rate: at most {most}; what fails more often is no base rate", file=sys.stderr)
+        maximum = format_fraction(_MAX_BASE_RATE)
+        print(f"streamcanary: --base-rate: {format_fraction(rate)} is too high: at most {maximum}", file=sys.stderr)
         raise UsageError
     return rate
 
@@ -75,12 +76,12 @@ def _report_lines(settings: Settings, base_rate: float, *, list_all: bool) -> It
     for name, spec in islice(settings.canaries.items(), shown):
         rules = [rule_name for rule_name, rule in alerts.rules.items() if rule.applies_to(canaries[name])]
         rows.append((name, spec.target, spec.model, str(spec.schedule), _join_limited(rules) or "none"))
-    yield from _format_table(rows)
+    yield from format_table(rows)
     if len(canaries) > shown:
-        yield f"and {len(canaries) - shown} more; --all lists them"
+        yield f"and {len(canaries) - shown} more; list all with --all"
     if alerts.receivers:
         rows = [("RECEIVER", "TYPE"), *((name, receiver.type) for name, receiver in alerts.receivers.items())]
-        yield from ("", *_format_table(rows))
+        yield from ("", *format_table(rows))
     if forecasts := rule_forecasts(_configured_rules(settings), list(canaries.values()), base_rate):
         yield from ("", *_forecast_lines(forecasts))
     if delays := no_data_delays(settings.alerts.all_rules, list(canaries.values())):
@@ -91,9 +92,9 @@ def _report_lines(settings: Settings, base_rate: float, *, list_all: bool) -> It
     yield f"store      {settings.store.path}"
     yield f"telemetry  {otlp.endpoint if otlp else 'not exported'}"
     binding_count = sum(rule.applies_to(canary) for rule in alerts.all_rules.values() for canary in canaries.values())
-    yield f"metrics    {estimate_series(len(canaries), binding_count)} series while all is well"
+    yield f"metrics    {estimate_series(len(canaries), binding_count)} time series when all runs succeed"
     counts = {"canary": len(canaries), "rule": len(alerts.rules), "receiver": len(alerts.receivers)}
-    yield f"good: {', '.join(_pluralize(count, noun) for noun, count in counts.items())}"
+    yield f"valid: {', '.join(_pluralize(count, noun) for noun, count in counts.items())}"
 
 
 def _no_data_lines(delays: list[NoDataDelay]) -> Iterator[str]:
@@ -101,7 +102,7 @@ def _no_data_lines(delays: list[NoDataDelay]) -> Iterator[str]:
         canaries = _format_canaries(one.canaries)
         yield f"{one.rule} fires {format_duration(one.seconds)} after the last run of {canaries}"
     if len(delays) > _MAX_RULES:
-        yield f"and so on, for {len(delays) - _MAX_RULES} more schedules"
+        yield f"and {len(delays) - _MAX_RULES} more, for other schedules"
 
 
 def _format_canaries(canaries: Sequence[Canary]) -> str:
@@ -119,7 +120,7 @@ def _pluralize(count: int, noun: str) -> str:
 
 
 def _budget_line(settings: Settings) -> Iterator[str]:
-    """Yield what the canaries use of the budget, if there is one."""
+    """Yield the expected use of the budget, if there is one."""
     budget, expected = settings.budget, _expected_spend(settings)
     parts = []
     if budget.usd_per_day is not None:
@@ -127,7 +128,7 @@ def _budget_line(settings: Settings) -> Iterator[str]:
     if budget.requests_per_minute is not None:
         parts.append(f"{expected.requests_per_minute:.3g} of {budget.requests_per_minute} requests a minute")
     if parts:
-        yield f"budget     {', '.join(parts)}, while nothing is retried"
+        yield f"budget     {', '.join(parts)}, without retries"
 
 
 def _format_usd(amount: float) -> str:
@@ -139,24 +140,24 @@ def _expected_spend(settings: Settings) -> ExpectedSpend:
 
 
 def _configured_rules(settings: Settings) -> dict[str, Rule]:
-    """Return the rules that are written in the configuration, as they apply."""
+    """Return the rules of the configuration, merged with the built-in rules that they change."""
     names = settings.alerts.rules.keys() - DAEMON_RULES
     return {name: rule for name, rule in settings.alerts.all_rules.items() if name in names}
 
 
 def _forecast_lines(forecasts: list[RuleForecast]) -> Iterator[str]:
-    delays = [f"{format_fraction(rate)} FAIL" for rate in ERROR_RATES]
-    rows: list[tuple[str, ...]] = [("RULE", "CANARIES", "EVERY", *delays, "RESOLVES AFTER", "FALSE PAGES", "IN ALL")]
+    delays = [f"{format_fraction(rate)} ERRORS" for rate in ERROR_RATES]
+    rows: list[tuple[str, ...]] = [("RULE", "CANARIES", "EVERY", *delays, "RESOLVES AFTER", "FALSE PAGES", "TOTAL")]
     for rule, group in groupby(forecasts, key=lambda one: one.rule):
         rule_forecasts = list(group)
         rows += [_forecast_row(one) for one in rule_forecasts]
         if len(rule_forecasts) > 1:
             rows.append((rule, "all", *[""] * 6, format_pages(sum(one.false_pages for one in rule_forecasts))))
-    yield from _format_table(rows)
-    yield "delays: how long after errors begin, so many of the runs, a rule fires on average, if none failed before"
-    yield "false pages: a month, for each canary and for all of them, while nothing is wrong but that so many runs fail"
+    yield from format_table(rows)
+    yield "ERRORS: mean time until the rule fires after errors begin at that rate, if no run failed before"
+    yield "FALSE PAGES: expected pages a month for each canary, and in total, if only that share of runs fails"
     if any(one.canaries[0].cron for one in forecasts):
-        yield "by cron: from any moment on, pauses and all; windows in time as full as they are between pauses"
+        yield "cron: times count from any moment, pauses included; time windows hold as many runs as between pauses"
 
 
 def _forecast_row(one: RuleForecast) -> tuple[str, ...]:
@@ -175,13 +176,8 @@ def _forecast_row(one: RuleForecast) -> tuple[str, ...]:
     )
 
 
-def _format_table(rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(cell) for cell in column) for column in zip(*rows, strict=True)]
-    return ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows]
-
-
 def _warnings(settings: Settings, base_rate: float) -> Iterator[str]:
-    """Yield what is no mistake, and may be meant otherwise."""
+    """Yield the warnings of a valid configuration."""
     rules, canaries = _configured_rules(settings), settings.to_canaries()
     rules_for_config_blame = [rule for rule in settings.alerts.all_rules.values() if rule.selects_blame(Blame.CONFIG)]
     yield from map(str, settings.warnings)
@@ -189,21 +185,25 @@ def _warnings(settings: Settings, base_rate: float) -> Iterator[str]:
         canary.name for canary in canaries if not any(rule.applies_to(canary) for rule in rules_for_config_blame)
     ]:
         yield (
-            f"canar{'y' if len(uncovered) == 1 else 'ies'} {join_names(uncovered)}: no rule tells of faults blamed on config "
-            "(rejected key, unknown model); TargetRejected does, or a rule with blame: [config]"
+            f"canar{'y' if len(uncovered) == 1 else 'ies'} {join_names(uncovered)}: "
+            "no rule selects faults with blame config (rejected key, unknown model); "
+            "enable TargetRejected, or add a rule with blame: [config]"
         )
     yield from detector_warnings(rules, canaries)
     yield from always_firing_warnings(rules, base_rate)
     budget, expected = settings.budget, _expected_spend(settings)
     if budget.usd_per_day is not None and expected.usd_per_day > budget.usd_per_day:
+        cost, threshold = _format_usd(expected.usd_per_day), format_fraction(SLOWDOWN_THRESHOLD)
         yield (
-            f"budget.usd_per_day {budget.usd_per_day:g}: a day at full speed may cost {_format_usd(expected.usd_per_day)}; "
-            f"canaries are slowed from {format_fraction(SLOWDOWN_THRESHOLD)} of it on, BudgetExhausted pages when it is used up"
+            f"budget.usd_per_day {budget.usd_per_day:g}: the canaries may cost {cost} a day; they slow down from "
+            f"{threshold} of the budget on, and BudgetExhausted fires when it is spent; raise the budget, or run them "
+            "less often"
         )
     if budget.requests_per_minute is not None and expected.requests_per_minute > budget.requests_per_minute:
         yield (
             f"budget.requests_per_minute {budget.requests_per_minute}: the canaries are due "
-            f"{expected.requests_per_minute:.3g} times a minute, and are slowed to it all the time"
+            f"{expected.requests_per_minute:.3g} times a minute, so they always run late; raise the limit, or run them "
+            "less often"
         )
     yield from receiver_warnings(settings.alerts.receivers)
     label_sets = [
@@ -218,7 +218,7 @@ def _warnings(settings: Settings, base_rate: float) -> Iterator[str]:
 
 
 def _baseline_warnings(rules: dict[str, Rule], settings: Settings) -> Iterator[str]:
-    """Yield where the recorded runs contradict what the rules call normal; nothing if there is no store yet."""
+    """Yield warnings where recorded runs fail more often than ``normal`` of a rule; none without a store."""
     from streamcanary.store.recorded_runs import RunsUnreadable, read_runs
 
     path: Path = settings.store.path
@@ -228,4 +228,4 @@ def _baseline_warnings(rules: dict[str, Rule], settings: Settings) -> Iterator[s
         runs = (run for run in read_runs(path, limit=_MAX_RUNS) if isinstance(run, Outcome))
         yield from baseline_warnings(rules, settings.to_canaries(), runs)
     except RunsUnreadable as unreadable:
-        yield f"store.path: whether normal is what it says cannot be told: {unreadable}"
+        yield f"store.path: cannot compare recorded runs with normal: {unreadable}"

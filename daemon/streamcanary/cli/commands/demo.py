@@ -1,4 +1,4 @@
-"""``streamcanary demo``: an outage to look at. Provider, daemon and pager in one process, over real sockets."""
+"""The verb ``demo``: shows an outage with provider, daemon and webhook receiver in one process, over real sockets."""
 
 import argparse
 import asyncio
@@ -19,19 +19,19 @@ from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.simulator import Simulator, Timeline, Timings
 
 _DEMO_FOLDER = Path(__file__).parents[1] / "demo"
-_CYCLE_SECONDS = 75.0  # seconds after which, unless --once, it all begins again
+_CYCLE_SECONDS = 75.0  # seconds after which the timeline restarts, without --once
 _ONCE_TIMEOUT = 85.0  # seconds after which --once gives up
 _TIMINGS = Timings(retry_after=0.3)
 _FAULT_DESCRIPTIONS = {
-    "ok": "the provider is well",
-    "cut": "the provider cuts streams in the middle",
-    "stall": "the provider stalls in the middle of its answers",
-    "429-retry-after-ms": "the provider says 429, too many requests",
+    "ok": "the provider is healthy",
+    "cut": "the provider cuts streams off",
+    "stall": "the provider stalls in the middle of answers",
+    "429-retry-after-ms": "the provider answers 429 (too many requests)",
 }
 
 
 class DemoSummary(Struct):
-    """What happened; the last line that ``--once`` prints to stdout. Times are seconds."""
+    """The summary that ``--once`` prints to stdout as JSON. Times are seconds."""
 
     runs: int = 0
     failed: int = 0
@@ -43,7 +43,7 @@ class DemoSummary(Struct):
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Show an outage; with ``--once`` return 0 if its alerts fired and were resolved, else 1."""
+    """Run the demo; with ``--once`` return 0 if its alerts fired and resolved, else 1."""
     from streamcanary.telemetry import logs
 
     logs.configure("error")
@@ -51,9 +51,9 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 class DemoProgress:
-    """What is shown and counted of the daemon, as it happens. Where the lines go: stderr.
+    """Prints and counts the events of the daemon. The lines go to stderr.
 
-    The outage of ``timeline`` begins with its first phase that is not ``ok``, and is over with its last that is.
+    The outage of ``timeline`` begins with its first phase that is not ``ok``, and ends with its last phase ``ok``.
     """
 
     def __init__(self, timeline: Timeline) -> None:
@@ -67,29 +67,27 @@ class DemoProgress:
         self._notified_groups: set[str] = set()
 
     def restart_clock(self) -> None:
-        """Start the clock, with the timeline."""
+        """Set the printed time to 0, when the timeline starts."""
         self._started = time.monotonic()
 
     def print_line(self, text: str) -> None:
-        """Print a line with the time since the beginning."""
+        """Print a line with the time in seconds since the start."""
         print(f"{time.monotonic() - self._started:6.1f}s  {text}", file=sys.stderr, flush=True)
 
     def on_event(self, canary: Canary, event: Event) -> None:
-        """Show faults and what is done about them."""
+        """Print failed attempts and fallbacks."""
         match event:
             case AttemptFailed(attempt=attempt, next_delay=delay):
-                next_step = (
-                    "gives up" if delay is None else f"next attempt in {format_duration(delay)}" if delay else "no wait"
-                )
-                fault = attempt.fault
-                self.print_line(
-                    f"  {canary.name}: attempt {attempt.number}: {fault.kind if fault else ''}, {next_step}"
-                )
+                fault = attempt.fault.kind if attempt.fault else ""
+                next_step = "no further attempt"
+                if delay is not None:
+                    next_step = f"next attempt {f'in {format_duration(delay)}' if delay else 'at once'}"
+                self.print_line(f"  {canary.name}: attempt {attempt.number}: {fault}, {next_step}")
             case FallbackStarted(route=route):
                 self.print_line(f"  {canary.name}: falls back to {route}")
 
     def on_outcome(self, outcome: Outcome) -> None:
-        """Show and count a run."""
+        """Print and count a run."""
         if outcome.kind is OutcomeKind.SKIPPED:
             return
         self.summary.runs += 1
@@ -100,7 +98,7 @@ class DemoProgress:
         self.print_line(f"{outcome.canary}: {outcome.kind.value} after {format_duration(outcome.duration)}{timing}")
 
     def on_transition(self, incident: Incident) -> None:
-        """Count an incident that has opened or is over."""
+        """Count an incident that opens or resolves."""
         elapsed = time.monotonic() - self._started
         if incident.is_firing:
             self.summary.alerts_fired += 1
@@ -114,7 +112,7 @@ class DemoProgress:
         self._check_finished()
 
     def on_notification(self, notification: dict[str, Any]) -> None:
-        """Show what the pager was told. As any that knows alerts by their key, it drops the end of one it has not."""
+        """Print a notification. Like any receiver with keys, drop the resolve of an unknown key."""
         if notification["type"] == "alert.resolved" and notification["key"] not in self._notified_groups:
             return
         state = {"alert.fired": "FIRING", "alert.updated": "UPDATED", "alert.resolved": "RESOLVED"}[
@@ -130,14 +128,14 @@ class DemoProgress:
         self._check_finished()
 
     def _print_alert(self, alert: dict[str, Any]) -> None:
-        """Show one alert of a page."""
+        """Print one alert of a notification."""
         evidence = alert["evidence"]
         if alert["resolved"] is not None:
             self.print_line(f"      {alert['canary']}: {alert['reason']}")
             return
         counts = ", ".join(f"{kind} {count}x" for kind, count in evidence["faults"].items())
-        self.print_line(f"      {alert['canary']}: {evidence['bad']} of {evidence['total']} runs bad; {counts}")
-        self.print_line(f"      last: {evidence['message']}")
+        self.print_line(f"      {alert['canary']}: {evidence['bad']} of {evidence['total']} runs failed; {counts}")
+        self.print_line(f"      last error: {evidence['message']}")
         if evidence["diagnosis"]:
             self.print_line(f"      diagnosis: {evidence['diagnosis']}")
         self.print_line(f"      resolves after {alert['resolves']}")
@@ -175,7 +173,7 @@ async def _run_demo(*, once: bool) -> int:
                     "DEMO_FOLDER": folder,
                 },
             )
-            demo.print_line("three canaries stream from a simulated provider, two seconds apart")
+            demo.print_line("three canaries probe a simulated provider every two seconds")
             provider.restart_timeline()
             demo.restart_clock()
             async with asyncio.TaskGroup() as tasks:
@@ -190,19 +188,21 @@ async def _run_demo(*, once: bool) -> int:
 
 
 async def _narrate_phases(demo: DemoProgress, provider: Simulator, stop: asyncio.Event, *, once: bool) -> None:
-    """Tell when the provider changes, and see to the end: of the demo with ``once``, else of each cycle."""
+    """Print the phases of the provider, and end the demo with ``once``, otherwise restart the timeline."""
     while True:
         phases = demo.timeline.phases
-        for now, then in zip(phases, (*phases[1:], None), strict=True):
-            demo.print_line(f"--- {_FAULT_DESCRIPTIONS.get(now.fault, f'the provider plays {now.fault}')} ---")
-            if then is not None:
-                await asyncio.sleep(then.at - now.at)
+        for phase, next_phase in zip(phases, (*phases[1:], None), strict=True):
+            demo.print_line(
+                f"--- {_FAULT_DESCRIPTIONS.get(phase.fault, f'the fault of the provider is {phase.fault}')} ---"
+            )
+            if next_phase is not None:
+                await asyncio.sleep(next_phase.at - phase.at)
         try:
             async with asyncio.timeout((_ONCE_TIMEOUT if once else _CYCLE_SECONDS) - demo.recovery_start):
                 await demo.finished.wait()
                 if once:
                     break
-                demo.print_line("all alerts are resolved; the next outage comes soon, Ctrl-C ends the demo")
+                demo.print_line("all alerts are resolved; the next outage starts soon; press Ctrl-C to stop")
                 await asyncio.Event().wait()
         except TimeoutError:
             if once:

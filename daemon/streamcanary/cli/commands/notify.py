@@ -1,4 +1,4 @@
-"""``streamcanary notify``: a test page and its resolve, to see that a receiver is told."""
+"""The verb ``notify``: sends a test notification and its resolve to a receiver."""
 
 import argparse
 import asyncio
@@ -20,7 +20,7 @@ _TEST_ALERT = "StreamcanaryTest"
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Tell a receiver of an alert, and that it is over; return 0 if it took both, 1 if not, 2 if it cannot be told."""
+    """Send a test notification and its resolve; return 0 if both are accepted, 1 if not, 2 if nothing can be sent."""
     try:
         settings = load_config(arguments.config)
         receiver = _find_receiver(settings, arguments.receiver)
@@ -34,7 +34,7 @@ def main(arguments: argparse.Namespace) -> int:
 def _find_receiver(settings: Settings, name: str) -> "Receiver":
     receivers = settings.alerts.receivers
     if name not in receivers:
-        raise UsageError(f"there is no receiver {name!r}; known: {', '.join(receivers) or 'none'}")
+        raise UsageError(f"unknown receiver {name!r}; known: {', '.join(receivers) or 'none'}")
     if obstacle := receivers[name].delivery_obstacle():
         raise UsageError(f"receiver {name}: {obstacle}")
     return receivers[name]
@@ -108,11 +108,11 @@ def _make_test_alert(key: str, instance: str, opened: float, resolved: float | N
         subject=instance,
         canary=None,
         labels={"alertname": _TEST_ALERT, "instance": instance, "severity": "page"},
-        annotations={"summary": "A test page: nothing is wrong", "description": "Sent by streamcanary notify."},
+        annotations={"summary": "Test notification: nothing is broken", "description": "Sent by streamcanary notify."},
         opened=opened,
         resolved=resolved,
-        resolve_reason=None if resolved is None else "the test is over",
-        resolve_condition="its resolve, which follows at once",
+        resolve_reason=None if resolved is None else "the test has ended",
+        resolve_condition="the resolve that follows at once",
         evidence=Evidence(),
     )
 
@@ -126,6 +126,6 @@ def _print_result(what: str, result: "DeliveryResult") -> None:
         case Refused(reason):
             text = f"refused: {reason}"
         case _:
-            after = "" if result.retry_after is None else f", after {result.retry_after:g} s"
-            text = f"not taken, the daemon would try again{after}: {result.reason}"
+            after = "" if result.retry_after is None else f" after {result.retry_after:g} s"
+            text = f"failed, the daemon would retry{after}: {result.reason}"
     print(f"{what}: {text}", flush=True)

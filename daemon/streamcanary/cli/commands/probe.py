@@ -1,4 +1,4 @@
-"""``streamcanary probe``: one run now, and what became of it."""
+"""The verb ``probe``: runs canaries once and prints the results."""
 
 import argparse
 import asyncio
@@ -17,7 +17,7 @@ TargetsAndCanaries = tuple[Mapping[str, "TargetSpec"], Mapping[str, "CanarySpec"
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run canaries once; return 0 if all were ok or slow, 1 if not, 2 if they cannot be run as asked."""
+    """Run canaries once; return 0 if all are ok or slow, 1 if not, 2 for invalid arguments or configuration."""
     from streamcanary.model.config_types.secret import SecretUnreadable
     from streamcanary.transport.proxy import InvalidProxyUrl
     from streamcanary.transport.tls import TlsFileError
@@ -38,10 +38,10 @@ def _load_targets(arguments: argparse.Namespace) -> TargetsAndCanaries:
     if arguments.config is None:
         return _from_options(arguments)
     if arguments.base_url or arguments.model or arguments.prompt or arguments.api_key_file:
-        raise UsageError("--base-url, --model, --prompt and --api-key-file ask an endpoint without a configuration")
+        raise UsageError("--base-url, --model, --prompt and --api-key-file cannot be combined with -c")
     settings = load_config(arguments.config)
     if unknown := [name for name in arguments.canaries if name not in settings.canaries]:
-        raise UsageError(f"there is no canary {', '.join(unknown)}; known: {', '.join(settings.canaries)}")
+        raise UsageError(f"unknown canary {', '.join(unknown)}; known: {', '.join(settings.canaries)}")
     return settings.targets, {name: settings.canaries[name] for name in arguments.canaries or settings.canaries}
 
 
@@ -66,7 +66,7 @@ def _from_options(arguments: argparse.Namespace) -> TargetsAndCanaries:
 
 
 def _key_from_environment() -> str:
-    # An endpoint of one's own often wants no key, and the SDK wants some text.
+    # Self-hosted endpoints often need no key, but the SDK requires a value.
     return os.environ.get("OPENAI_API_KEY") or "none"
 
 
@@ -85,7 +85,7 @@ async def _run_probe(
     async with CanaryRunners(targets, canaries, clock=clock, on_event=None if as_json else print_event) as runners:
         for name, runner in runners.by_name.items():
             if not as_json:
-                print(f"{name}: asking {runner.canary.target} for {canaries[name].model}")
+                print(f"{name}: probing {runner.canary.target}, model {canaries[name].model}")
             if with_diagnosis:
                 diagnosis = await diagnose(targets[runner.canary.target], canaries[name].model, clock=clock)
                 if as_json:

@@ -1,4 +1,4 @@
-"""``streamcanary rules``: the rules of a configuration as a rule file for Prometheus."""
+"""The verb ``rules``: prints the rules of a configuration as a Prometheus rule file."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from streamcanary.cli.load_config import UsageError, load_config
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Print the rule file; return 0, or 2 if the configuration is bad."""
+    """Print the rule file; return 0, or 2 if the configuration is invalid."""
     try:
         settings = load_config(arguments.config)
     except UsageError:

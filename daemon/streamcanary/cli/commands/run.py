@@ -1,4 +1,4 @@
-"""``streamcanary run``: the daemon."""
+"""The verb ``run``: runs the daemon."""
 
 import argparse
 import asyncio
@@ -10,11 +10,11 @@ from streamcanary.settings import Settings
 
 _log = logging.getLogger(__name__)
 
-_MAX_WARNINGS = 20  # of the configuration; check has them all
+_MAX_WARNINGS = 20  # configuration warnings that are logged; `check` prints all
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the daemon; return 0 after SIGTERM or SIGINT, 2 if the configuration or the store cannot be used."""
+    """Run the daemon; return 0 after SIGTERM or SIGINT, 2 if the configuration or the store is unusable."""
     from streamcanary.cli.config_secrets import ConfigSecrets
     from streamcanary.model.config_types.secret import SecretUnreadable
     from streamcanary.store.errors import StoreError
@@ -30,7 +30,7 @@ def main(arguments: argparse.Namespace) -> int:
     json = {"auto": None, "json": True, "console": False}[arguments.log_format]
     logs.configure(arguments.log_level, json=json, secrets=ConfigSecrets(settings))
     for problem in settings.warnings[:_MAX_WARNINGS]:
-        _log.warning("%s", problem)
+        _log.warning("configuration warning", extra={"problem": str(problem)})
     try:
         asyncio.run(_run(settings))
     except (StoreError, SecretUnreadable, TlsFileError, InvalidProxyUrl, TelemetryMisconfigured) as error:

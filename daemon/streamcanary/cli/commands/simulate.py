@@ -1,4 +1,4 @@
-"""``streamcanary simulate``: the misbehaving provider alone."""
+"""The verb ``simulate``: serves the provider simulator."""
 
 import argparse
 import asyncio
@@ -6,7 +6,7 @@ import sys
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Serve until SIGTERM or SIGINT; return 0, or 2 if the port or the timeline cannot be used."""
+    """Serve until SIGTERM or SIGINT; return 0, or 2 if the port or the timeline is unusable."""
     from streamcanary.simulator import ListenError, Timeline, TimelineInvalid
 
     try:
@@ -26,7 +26,7 @@ async def _serve(port: int, timeline: object) -> None:
         print(f"{request.method} {request.path} {request.model or ''} {request.fault or ''}".rstrip(), file=sys.stderr)
 
     stop = stop_on_signal()
-    known = timeline if isinstance(timeline, Timeline) else None
-    async with Simulator(port=port, timeline=known, on_request=print_request) as simulator:
+    faults = timeline if isinstance(timeline, Timeline) else None
+    async with Simulator(port=port, timeline=faults, on_request=print_request) as simulator:
         print(f"serving {simulator.base_url}", file=sys.stderr)
         await stop.wait()

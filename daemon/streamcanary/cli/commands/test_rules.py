@@ -1,4 +1,4 @@
-"""``streamcanary test-rules``: unit tests for rules, in promtool's format and with its output."""
+"""The verb ``test-rules``: runs unit tests for rules, with the format and output of promtool."""
 
 import argparse
 import sys
@@ -22,14 +22,14 @@ from streamcanary.settings_sources.error_messages import explain_validation_erro
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the tests of each file; return 0 if all hold, 1 if any fails, 2 if a file is bad."""
+    """Run the tests of each file; return 0 if all pass, 1 if any fails, 2 if a file is invalid."""
     code = 0
     for path in arguments.files:
         print(f"Unit Testing:  {path}")
         try:
-            failures = [line for file, origin, ground in _load_tests(path) for line in _run_file(file, origin, ground)]
+            failures = [line for file, origin, rules in _load_tests(path) for line in _run_file(file, origin, rules)]
         except ConfigInvalid as invalid:
-            print("  BAD FILE", flush=True)
+            print("  INVALID FILE", flush=True)
             print(render(invalid.problems), file=sys.stderr)
             code = 2
             continue
@@ -44,10 +44,10 @@ def main(arguments: argparse.Namespace) -> int:
 
 
 def _load_tests(path: Path) -> list[tuple[TestFile, str, RulesUnderTest]]:
-    """Return the tests in ``path``, once for each configuration that they are to hold for, with its name.
+    """Return the tests in ``path``, once for each configuration in ``rule_files``, with its name.
 
     Raises:
-        ConfigInvalid: with every problem that was found, in the file or in a configuration that it names.
+        ConfigInvalid: with every error in the file, or in a configuration that it names.
     """
     document = read_document(path)
     try:
@@ -56,12 +56,10 @@ def _load_tests(path: Path) -> list[tuple[TestFile, str, RulesUnderTest]]:
         raise ConfigInvalid([*document.problems, *explain_validation_error(error, document, (TestFile,))]) from None
     problems = list(document.problems)
     runs = []
-    for origin, ground in _load_rules_under_test(path, file, problems):
-        reference_problems = [
-            document.problem_at(misfit.path, misfit.message) for misfit in reference_issues(file, ground)
-        ]
+    for origin, rules in _load_rules_under_test(path, file, problems):
+        reference_problems = [document.problem_at(issue.path, issue.message) for issue in reference_issues(file, rules)]
         problems += [problem for problem in reference_problems if problem not in problems]
-        runs.append((file, origin, ground))
+        runs.append((file, origin, rules))
     if problems:
         raise ConfigInvalid(problems)
     return runs
@@ -86,7 +84,7 @@ def _run_file(file: TestFile, origin: str, rules_under_test: RulesUnderTest) -> 
 
 
 def _format_failure(failure: RuleTestFailure, origin: str) -> Iterator[str]:
-    """Say what failed, as promtool does."""
+    """Yield the lines of a failure in the format of promtool."""
     name = f"name: {failure.group}, " if failure.group else ""
     where = f"rules: {origin}, " if origin else ""
     yield f"    {where}{name}alertname: {failure.alertname}, time: {format_duration(failure.time)},"
@@ -109,8 +107,8 @@ def _format_alerts(title: str, firing: tuple[FiringAlert, ...]) -> Iterator[str]
 
 
 def _format_labels(pairs: tuple[tuple[str, str], ...]) -> str:
-    written = (f"{name}={_quote(value)}" for name, value in pairs)
-    return "{" + ", ".join(written) + "}"
+    labels = (f"{name}={_quote(value)}" for name, value in pairs)
+    return "{" + ", ".join(labels) + "}"
 
 
 def _quote(text: str) -> str:

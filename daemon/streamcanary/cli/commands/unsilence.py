@@ -1,4 +1,4 @@
-"""``streamcanary unsilence``: end silences before their time."""
+"""The verb ``unsilence``: ends silences of a running daemon before they expire."""
 
 import argparse
 import sys
@@ -8,7 +8,7 @@ from streamcanary.cli.daemon_client import DaemonRequestError, request_daemon
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """End silences in a running daemon; return 0, or 1 if one of them is not ended."""
+    """End silences of a running daemon; return 0, or 1 if any fails."""
     code = 0
     for name in arguments.ids:
         try:

@@ -1,4 +1,4 @@
-"""The pager of the demo: a webhook receiver on loopback that checks the signature and shows what it was told."""
+"""The webhook receiver of the demo: listens on loopback, checks signatures and passes on notifications."""
 
 import asyncio
 import base64
@@ -11,11 +11,11 @@ from typing import Any, Self
 
 from streamcanary.simulator.http.http1 import BadRequest, PeerDisconnected, RequestReader
 
-_TIMEOUT = 10.0  # seconds that a delivery may take to arrive
+_TIMEOUT = 10.0  # seconds for the arrival of a delivery
 
 
 class WebhookReceiver:
-    """Listens while it is entered; ``on_page`` is told of every page that is signed as it should be."""
+    """Listens while it is entered, and calls ``on_notification`` with every notification that has a valid signature."""
 
     def __init__(self, on_notification: Callable[[dict[str, Any]], None]) -> None:
         self._on_notification = on_notification
@@ -25,14 +25,14 @@ class WebhookReceiver:
 
     @property
     def secret(self) -> str:
-        """What deliveries must be signed with, as Standard Webhooks writes it."""
+        """The secret of the signatures, in the format of Standard Webhooks."""
         return "whsec_" + base64.b64encode(self._key).decode()
 
     @property
     def url(self) -> str:
-        """Where it listens."""
+        """The address of the receiver."""
         if self._server is None:
-            raise RuntimeError("the pager has no address before it is entered")
+            raise RuntimeError("the receiver has no address before it is entered")
         host, port = self._server.sockets[0].getsockname()[:2]
         return f"http://{host}:{port}/page"
 
@@ -54,7 +54,7 @@ class WebhookReceiver:
             writer.write(f"HTTP/1.1 {status}\r\nContent-Length: 0\r\nConnection: close\r\n\r\n".encode())
             await writer.drain()
         except (BadRequest, PeerDisconnected, ConnectionError, TimeoutError):
-            pass  # not a delivery; the sender tries again if it was one
+            pass  # not a delivery, or the sender retries it
         finally:
             writer.close()
 
