@@ -1,4 +1,4 @@
-"""When canaries run."""
+"""The scheduler of canary runs."""
 
 import asyncio
 import time
@@ -23,8 +23,8 @@ def at(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def test_the_grid_does_not_drift() -> None:
-    """A thousand runs of a 60 s canary take 60,000 s, each on its phase."""
+def test_intervals_do_not_drift() -> None:
+    """1000 runs of a canary with an interval of 60 s take 60,000 s, each at its phase."""
     trigger = AlignedIntervalTrigger(60.0, phase=7.5)
     first = previous = trigger.get_next_fire_time(None, at(1_800_000_000.25))
     for _ in range(1000):
@@ -32,21 +32,21 @@ def test_the_grid_does_not_drift() -> None:
     assert (60_000.0, 7.5) == ((previous - first).total_seconds(), previous.timestamp() % 60)
 
 
-def test_the_grid_follows_the_previous_point_however_late_it_is_asked() -> None:
-    """Points that were missed are still named one by one, so that they can be counted."""
+def test_missed_fire_times_are_returned_one_by_one() -> None:
+    """The next fire time follows the previous one, also if it is in the past, so that missed runs are counted."""
     trigger = AlignedIntervalTrigger(10.0, phase=0.0)
     assert at(110) == trigger.get_next_fire_time(at(100), at(1000))
 
 
 @pytest.mark.parametrize("moment", [1e9 + 0.1 * k for k in range(7)])
-def test_a_point_is_always_later(moment: float) -> None:
-    """Whatever rounding does, the next point is after the moment, and within one interval and a hair of it."""
+def test_the_next_fire_time_is_always_later(moment: float) -> None:
+    """The next fire time is after the moment and within one interval, with any rounding."""
     following = AlignedIntervalTrigger(0.1, phase=0.03).next_after(moment)
     assert True is (1e-6 < following - moment <= 0.1 + 2e-6)
 
 
 def test_phases_are_stable_and_spread() -> None:
-    """A canary keeps its phase for ever; many canaries, or many replicas of one, fill the interval evenly."""
+    """A canary has the same phase after each restart; many canaries or replicas are spread evenly over the interval."""
     assert phase_offset("a", "chat", 60) == phase_offset("a", "chat", 60)
     for phases in (
         [phase_offset("pod", f"canary-{k}", 60.0) for k in range(600)],
@@ -57,7 +57,7 @@ def test_phases_are_stable_and_spread() -> None:
 
 
 class Probe:
-    """A runner that notes when it was due and does what the test says."""
+    """A runner that records its due times and awaits ``work``."""
 
     def __init__(self, name: str, interval: float, work: Callable[[], Awaitable[None]] | None = None) -> None:
         self.canary = Canary(name=name, target="t", provider="p", interval=interval)
@@ -84,13 +84,13 @@ class Probe:
         )
 
 
-def make_schedule(*probes: Probe, guard: BudgetGuard | None = None) -> tuple[Scheduler, list[Outcome]]:
+def make_scheduler(*probes: Probe, guard: BudgetGuard | None = None) -> tuple[Scheduler, list[Outcome]]:
     outcomes: list[Outcome] = []
-    instruments = CanaryMetrics(CLOCK)
-    schedule = Scheduler(
-        probes, instance="test", clock=CLOCK, metrics=instruments, on_outcome=outcomes.append, guard=guard
+    canary_metrics = CanaryMetrics(CLOCK)
+    scheduler = Scheduler(
+        probes, instance="test", clock=CLOCK, metrics=canary_metrics, on_outcome=outcomes.append, guard=guard
     )
-    return schedule, outcomes
+    return scheduler, outcomes
 
 
 async def until(condition: Callable[[], bool]) -> None:
@@ -99,83 +99,83 @@ async def until(condition: Callable[[], bool]) -> None:
             await asyncio.sleep(0.005)
 
 
-async def test_runs_on_the_grid() -> None:
-    """Runs follow each other by the interval, on the phase of the canary, and each outcome is handed over."""
+async def test_runs_follow_the_interval() -> None:
+    """Runs follow each other by the interval, at the phase of the canary, and each outcome is passed on."""
     probe = Probe("a", 0.1)
-    schedule, outcomes = make_schedule(probe)
-    schedule.start()
+    scheduler, outcomes = make_scheduler(probe)
+    scheduler.start()
     await until(lambda: len(outcomes) >= 5)
-    assert True is schedule.is_running
-    await schedule.drain(1)
+    assert True is scheduler.is_running
+    await scheduler.drain(1)
     offsets = {round((due - phase_offset("test", "a", 0.1)) / 0.1 % 1, 3) % 1 for due in probe.due[1:]}
     assert {0.0} == offsets
-    assert False is schedule.is_running
+    assert False is scheduler.is_running
 
 
-async def test_every_canary_is_asked_at_the_start() -> None:
-    """The first answer does not wait for the first turn on the grid, which may be an hour off."""
+async def test_every_canary_runs_at_the_start() -> None:
+    """The first run does not wait for the phase of the canary."""
     probes = [Probe(f"canary-{k}", 3600.0) for k in range(4)]
-    schedule, _ = make_schedule(*probes)
-    schedule.start()
+    scheduler, _ = make_scheduler(*probes)
+    scheduler.start()
     await until(lambda: all(probe.due for probe in probes))
-    await schedule.drain(1)
+    await scheduler.drain(1)
 
 
-def test_the_grid_takes_over_an_interval_later() -> None:
-    """Between the first run and the first turn on the grid there is time for the first run to end."""
+def test_the_second_run_is_at_least_one_interval_later() -> None:
+    """The second run is at least one interval after the first."""
     trigger = AlignedIntervalTrigger(10.0, phase=0.0, not_before=103.0 + 10.0)
     assert at(120) == trigger.get_next_fire_time(at(103), at(103))
 
 
-async def test_an_overlap_is_counted_and_told() -> None:
-    """A run that would overlap the one before it does not start; it is an outcome, skipped, and the reason is told."""
+async def test_an_overlapping_run_is_skipped() -> None:
+    """A run that would overlap the previous one is a skipped outcome with its reason."""
     release = asyncio.Event()
 
     async def wait() -> None:
         await release.wait()
 
     probe = Probe("a", 0.05, wait)
-    schedule, outcomes = make_schedule(probe)
-    schedule.start()
+    scheduler, outcomes = make_scheduler(probe)
+    scheduler.start()
     await until(lambda: bool(outcomes))
     release.set()
-    await schedule.drain(1)
+    await scheduler.drain(1)
     assert (OutcomeKind.SKIPPED, "overlap") == (outcomes[0].kind, outcomes[0].reason)
     assert 1 == len(probe.due)
 
 
 async def test_missed_runs_are_counted() -> None:
-    """Points of the grid that passed while the loop stood still are told as missed, with their number."""
+    """Runs that were missed while the event loop was blocked are reported with their number."""
     probe = Probe("a", 0.05)
-    schedule, outcomes = make_schedule(probe)
-    schedule.start()
+    scheduler, outcomes = make_scheduler(probe)
+    scheduler.start()
     await until(lambda: len(probe.due) >= 2)
-    time.sleep(0.3)  # the whole point: the event loop stands still
+    time.sleep(0.3)  # blocks the event loop
     await until(lambda: any(o.kind is OutcomeKind.SKIPPED for o in outcomes))
-    await schedule.drain(1)
+    await scheduler.drain(1)
     (skipped,) = [outcome for outcome in outcomes if outcome.kind is OutcomeKind.SKIPPED][:1]
     assert skipped.reason is not None
     assert True is skipped.reason.startswith("late: ")
 
 
 async def test_drain_lets_runs_end() -> None:
-    """A run under way at the end has its time, and its outcome counts."""
+    """A running run ends during the drain, and its outcome counts."""
     started, release = asyncio.Event(), asyncio.Event()
 
     async def wait() -> None:
         started.set()
         await release.wait()
 
-    schedule, outcomes = make_schedule(Probe("a", 0.05, wait))
-    schedule.start()
+    scheduler, outcomes = make_scheduler(Probe("a", 0.05, wait))
+    scheduler.start()
     await started.wait()
     asyncio.get_running_loop().call_later(0.05, release.set)
-    await schedule.drain(5)
+    await scheduler.drain(5)
     assert [OutcomeKind.OK] == [outcome.kind for outcome in outcomes if outcome.kind is not OutcomeKind.SKIPPED]
 
 
-async def test_drain_cancels_what_does_not_end() -> None:
-    """A run that outlasts the drain is cancelled and counts neither for nor against the target."""
+async def test_drain_cancels_runs_after_its_timeout() -> None:
+    """A run that takes longer than the drain is cancelled without an outcome."""
     started = asyncio.Event()
 
     async def hang() -> None:
@@ -183,38 +183,40 @@ async def test_drain_cancels_what_does_not_end() -> None:
         await asyncio.Event().wait()
 
     probe = Probe("a", 0.05, hang)
-    schedule, outcomes = make_schedule(probe)
-    schedule.start()
+    scheduler, outcomes = make_scheduler(probe)
+    scheduler.start()
     await started.wait()
-    await schedule.drain(0.05)
+    await scheduler.drain(0.05)
     assert (1, []) == (probe.cancelled, [o for o in outcomes if o.kind is not OutcomeKind.SKIPPED])
 
 
 class SteppingClock(SystemClock):
-    """A system clock whose wall time can be set back."""
+    """A system clock with an adjustable wall time."""
 
     offset = 0.0
 
     def time(self) -> float:
-        """Return the wall time, as it was set."""
+        """Return the wall time with ``offset``."""
         return super().time() + self.offset
 
 
-async def test_a_clock_step_is_noticed(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
-    """When wall time jumps, the runs are put back on the grid of the new time at once."""
+async def test_a_clock_step_is_detected(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a step of the wall clock the runs are aligned to the new time at once."""
     monkeypatch.setattr("streamcanary.canary.scheduler._CLOCK_CHECK_INTERVAL", 0.02)
     clock, probe = SteppingClock(), Probe("a", 0.2)
-    schedule = Scheduler([probe], instance="test", clock=clock, metrics=CanaryMetrics(clock), on_outcome=lambda _: None)
-    schedule.start()
+    scheduler = Scheduler(
+        [probe], instance="test", clock=clock, metrics=CanaryMetrics(clock), on_outcome=lambda _: None
+    )
+    scheduler.start()
     await until(lambda: bool(probe.due))
     clock.offset = -0.9
     await until(lambda: "clock step detected" in caplog.text)
-    await schedule.drain(1)
+    await scheduler.drain(1)
     assert [-0.9] == [round(record.seconds, 1) for record in caplog.records if hasattr(record, "seconds")]
 
 
-def test_cron_fires_at_its_points() -> None:
-    """Friday is Friday, in the canary's own time zone; points that were missed are counted by the calendar."""
+def test_cron_fires_at_its_times() -> None:
+    """A cron expression fires in the time zone of the canary, and missed runs are counted by the calendar."""
     trigger = CronTrigger(Cron.parse("0 17 * * 5", "Europe/Berlin"))
     monday = datetime(2026, 3, 23, 12, tzinfo=UTC)
     first = trigger.get_next_fire_time(None, monday)
@@ -226,41 +228,41 @@ def test_cron_fires_at_its_points() -> None:
     assert datetime(2026, 4, 24, 15, tzinfo=UTC) == trigger.get_next_fire_time(None, monday)
 
 
-async def test_a_canary_of_office_hours_is_not_asked_at_the_start() -> None:
-    """It waits for its first point: what is outside of it may well be switched off."""
+async def test_a_cron_canary_does_not_run_at_the_start() -> None:
+    """A canary with a cron expression waits for its first fire time."""
     probe, other = Probe("a", 3600.0), Probe("b", 3600.0)
     probe.canary = Canary(name="a", target="t", provider="p", interval=1.0, cron=Cron.parse("0 0 29 2 *"))
-    schedule, outcomes = make_schedule(probe, other)
-    schedule.start()
+    scheduler, outcomes = make_scheduler(probe, other)
+    scheduler.start()
     await until(lambda: bool(outcomes))
-    await schedule.drain(1)
+    await scheduler.drain(1)
     assert ([], ["b"]) == (probe.due, [outcome.canary for outcome in outcomes])
 
 
-class Strict:
-    """A guard that answers with what it is given, one after the other."""
+class FixedGuard:
+    """A guard that returns the given states in order."""
 
     min_start_gap = 0.0
 
-    def __init__(self, *standings: BudgetState | None) -> None:
-        self._standings = list(standings)
+    def __init__(self, *states: BudgetState | None) -> None:
+        self._states = list(states)
 
     def admit(self, canary: Canary) -> BudgetState | None:
-        """Return the next standing, and the last one for ever."""
-        return self._standings.pop(0) if len(self._standings) > 1 else self._standings[0]
+        """Return the next state, and the last one for every further run."""
+        return self._states.pop(0) if len(self._states) > 1 else self._states[0]
 
 
-async def test_what_the_budget_forbids_is_skipped_and_counted(recorded: RecordedTelemetry) -> None:
-    """The run does not start; the outcome and the metrics say why, and the outcome how the budget stands."""
+async def test_runs_beyond_the_budget_are_skipped(recorded: RecordedTelemetry) -> None:
+    """A run that the budget forbids is skipped; outcome and metrics have the reason, the outcome the budget state."""
     labels = {"canary": "budgeted", "reason": "budget"}
     missed = recorded.value("streamcanary.runs.missed", **labels)
     skipped = recorded.value("streamcanary.runs", canary="budgeted", outcome="skipped")
     probe = Probe("budgeted", 0.05)
-    guard = Strict(None, BudgetState.WITHIN, BudgetState.SLOWED, BudgetState.EXHAUSTED)
-    schedule, outcomes = make_schedule(probe, guard=guard)
-    schedule.start()
+    guard = FixedGuard(None, BudgetState.WITHIN, BudgetState.SLOWED, BudgetState.EXHAUSTED)
+    scheduler, outcomes = make_scheduler(probe, guard=guard)
+    scheduler.start()
     await until(lambda: len(outcomes) >= 4)
-    await schedule.drain(1)
+    await scheduler.drain(1)
     assert [
         (OutcomeKind.OK, None, None),
         (OutcomeKind.OK, None, BudgetState.WITHIN),
@@ -274,14 +276,14 @@ async def test_what_the_budget_forbids_is_skipped_and_counted(recorded: Recorded
     )
 
 
-async def test_first_runs_keep_the_gap_that_the_budget_asks_for() -> None:
-    """At a start canaries do not use up the requests of a minute in one instant."""
+async def test_first_runs_have_the_minimum_gap_of_the_budget() -> None:
+    """At the start canaries run with the gap that the request limit requires."""
     probes = [Probe(f"canary-{k}", 3600.0) for k in range(3)]
-    guard = Strict(None)
+    guard = FixedGuard(None)
     guard.min_start_gap = 0.3
-    schedule, _ = make_schedule(*probes, guard=guard)
-    schedule.start()
+    scheduler, _ = make_scheduler(*probes, guard=guard)
+    scheduler.start()
     await until(lambda: all(probe.due for probe in probes))
-    await schedule.drain(1)
+    await scheduler.drain(1)
     times = [probe.due[0] for probe in probes]
     assert [0.3, 0.3] == [round(later - earlier, 3) for earlier, later in pairwise(times)]

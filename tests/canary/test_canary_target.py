@@ -1,4 +1,4 @@
-"""The address of a target: what is wrong with one, and what would be right."""
+"""The base URL of a target: valid and invalid ones."""
 
 import pytest
 from pydantic import ValidationError
@@ -11,7 +11,7 @@ PORT = "must have a port from 1 to 65535, or none"
 
 
 @pytest.mark.parametrize(
-    ("base_url", "says"),
+    ("base_url", "message"),
     [
         ("ftp://api.example/v1", SCHEME),
         ("api.example/v1", SCHEME),
@@ -26,15 +26,15 @@ PORT = "must have a port from 1 to 65535, or none"
         ("http://user:5up3rs3cr3t@api.example/v1", "must not contain a user name or password; use api_key or headers"),
     ],
 )
-def test_an_address_that_is_none(base_url: str, says: str) -> None:
-    """The message names the part that is wrong, and shows no more of it than a number."""
+def test_an_invalid_base_url_is_rejected(base_url: str, message: str) -> None:
+    """The message names the invalid part, and repeats nothing of it except a port number."""
     with pytest.raises(ValidationError) as caught:
         TargetSpec.model_validate({"base_url": base_url, "api_key": "none"})
-    assert [f"Value error, {says}"] == [error["msg"] for error in caught.value.errors()]
+    assert [f"Value error, {message}"] == [error["msg"] for error in caught.value.errors()]
 
 
 @pytest.mark.parametrize("base_url", ["http://localhost:8000/v1/", "HTTPS://api.example", "http://[::1]:1/v1"])
-def test_an_address_that_can_be_asked(base_url: str) -> None:
-    """It is taken as it is, but for a slash at its end."""
+def test_a_valid_base_url_is_kept(base_url: str) -> None:
+    """A valid base URL is kept, except for a slash at its end."""
     target = TargetSpec.model_validate({"base_url": base_url, "api_key": "none"})
     assert base_url.rstrip("/") == target.base_url

@@ -1,4 +1,4 @@
-"""Proxies: which one is on the way, and what becomes of a way through it."""
+"""The choice of proxies, and diagnosis and runs through a proxy."""
 
 from pathlib import Path
 from typing import Any
@@ -48,13 +48,13 @@ def target(base_url: str, **more: Any) -> TargetSpec:
     return TargetSpec.model_validate({"base_url": base_url, "api_key": "sk-x", **more})
 
 
-async def walk(base_url: str, seconds: float = 20.0, **more: Any) -> Diagnosis:
-    """Diagnose the way to ``base_url``."""
+async def run_diagnosis(base_url: str, seconds: float = 20.0, **more: Any) -> Diagnosis:
+    """Diagnose the endpoint at ``base_url``."""
     return await diagnose(target(base_url, **more), "sim-ok", clock=CLOCK, timeout=seconds)
 
 
-def verdict(diagnosis: Diagnosis, name: StepName, *words: str) -> None:
-    """See that the proxy is to blame, at this step and with these words."""
+def assert_proxy_failure(diagnosis: Diagnosis, name: StepName, *words: str) -> None:
+    """Assert that the proxy fails at this step, with ``words``."""
     step = diagnosis.first_failure
     assert step is not None, diagnosis
     assert (name, FaultKind.PROXY_FAILED) == (step.name, step.kind), step
@@ -73,8 +73,8 @@ def verdict(diagnosis: Diagnosis, name: StepName, *words: str) -> None:
         {"HTTPS_PROXY": "http://user:secret@[2001:db8::1]:3128"},
         {"HTTPS_PROXY": "", "ALL_PROXY": "http://a.example"},
         *(
-            {"ALL_PROXY": "http://a.example", "NO_PROXY": spared}
-            for spared in (
+            {"ALL_PROXY": "http://a.example", "NO_PROXY": no_proxy}
+            for no_proxy in (
                 "*",
                 "api.example.com",
                 "example.com, 10.0.0.0/8",
@@ -94,38 +94,38 @@ def verdict(diagnosis: Diagnosis, name: StepName, *words: str) -> None:
         ),
     ],
 )
-def test_the_choice_is_that_of_httpx2(env: Any, variables: dict[str, str]) -> None:
-    """The environment means the same here as to the library that would read it itself."""
+def test_the_proxy_of_the_environment_is_that_of_httpx2(env: Any, variables: dict[str, str]) -> None:
+    """The proxy for a URL is the one that httpx2 itself chooses from the environment."""
     env(**variables)
     client = httpx2.AsyncClient()
     for host in ("api.example.com", "example.com", "10.1.2.3", "[2001:db8::7]", "api.example.com:8443", "other.test"):
         for scheme in ("http", "https"):
             address = f"{scheme}://{host}/v1"
             pool: Any = client._transport_for_url(httpx2.URL(address))._pool  # type: ignore[attr-defined]
-            theirs = getattr(pool, "_proxy_url", None)
-            ours = proxy_for(address)
-            expected = theirs and (
-                theirs.scheme,
-                theirs.host,
-                theirs.port or {b"http": 80, b"https": 443}[theirs.scheme],
+            httpx_proxy = getattr(pool, "_proxy_url", None)
+            proxy = proxy_for(address)
+            expected = httpx_proxy and (
+                httpx_proxy.scheme,
+                httpx_proxy.host,
+                httpx_proxy.port or {b"http": 80, b"https": 443}[httpx_proxy.scheme],
             )
-            assert expected == (ours and (ours.scheme.encode(), ours.host.encode(), ours.port)), address
+            assert expected == (proxy and (proxy.scheme.encode(), proxy.host.encode(), proxy.port)), address
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "[::1]", "127.8.9.10"])
-def test_this_machine_is_asked_directly(env: Any, host: str) -> None:
-    """Whatever the environment says: a proxy could not reach it. What the target says, holds."""
+def test_loopback_addresses_use_no_proxy_of_the_environment(env: Any, host: str) -> None:
+    """Loopback addresses use no proxy of the environment, but that of the configuration."""
     env(ALL_PROXY="http://p.example:3128")
     assert None is proxy_for(f"http://{host}:8080/v1")
     assert "http://q.example:80" == proxy_for(f"http://{host}:8080/v1", Secret("http://q.example")).url  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize("address", ["socks5://p.example", "http://", "http://p.example:99999", "ftp://p.example"])
-async def test_a_proxy_that_cannot_be_used(env: Any, address: str) -> None:
-    """The variable is named; a client is not opened past it."""
+async def test_an_invalid_proxy_url_fails(env: Any, address: str) -> None:
+    """An invalid proxy URL fails with the name of its variable, and no client is created."""
     env(HTTPS_PROXY=address)
-    diagnosis = await walk("https://provider.invalid/v1")
-    verdict(diagnosis, StepName.ADDRESS, "HTTPS_PROXY must be an http:// or https:// address")
+    diagnosis = await run_diagnosis("https://provider.invalid/v1")
+    assert_proxy_failure(diagnosis, StepName.ADDRESS, "HTTPS_PROXY must be an http:// or https:// address")
     with pytest.raises(InvalidProxyUrl, match="HTTPS_PROXY must be"):
         CanaryRunners({"t": target("https://provider.invalid/v1")}, {"c": canary()}, clock=CLOCK)
 
@@ -137,14 +137,14 @@ def canary(**more: Any) -> CanarySpec:
     )
 
 
-async def ask(spec: TargetSpec) -> OutcomeKind:
-    """Run a canary once."""
-    async with CanaryRunners({"t": spec}, {"c": canary()}, clock=CLOCK) as fleet:
-        return (await fleet.by_name["c"](CLOCK.time())).kind
+async def run_canary(spec: TargetSpec) -> OutcomeKind:
+    """Run a canary once, and return the kind of its outcome."""
+    async with CanaryRunners({"t": spec}, {"c": canary()}, clock=CLOCK) as runners:
+        return (await runners.by_name["c"](CLOCK.time())).kind
 
 
-async def test_a_way_through_a_proxy(env: Any) -> None:
-    """Only the proxy knows the endpoint's name. The certificate is still the endpoint's; a canary goes the same way."""
+async def test_a_diagnosis_and_a_run_use_the_proxy(env: Any) -> None:
+    """Diagnosis and runs connect through the proxy, which resolves the endpoint; the certificate is the endpoint's."""
     async with (
         Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(WRONG_HOST)) as simulator,
         ConnectProxy(simulator.port) as proxy,
@@ -152,7 +152,7 @@ async def test_a_way_through_a_proxy(env: Any) -> None:
         env(HTTPS_PROXY=proxy.url)
         spec = target("https://provider.invalid/v1", ca_file=WRONG_HOST)
         diagnosis = await diagnose(spec, "sim-ok", clock=CLOCK, timeout=20.0)
-        assert OutcomeKind.OK is await ask(spec)
+        assert OutcomeKind.OK is await run_canary(spec)
     assert (None, {StepState.OK}) == (diagnosis.first_failure, {step.state for step in diagnosis.steps})
     assert proxy.url == diagnosis.proxy
     assert f"through {proxy.url} (HTTPS_PROXY)" in diagnosis.steps[1].message
@@ -162,18 +162,18 @@ async def test_a_way_through_a_proxy(env: Any) -> None:
     assert {"CONNECT provider.invalid:443 HTTP/1.1"} == {head.split("\r\n")[0] for head in proxy.heads}
 
 
-async def test_a_certificate_is_refused_behind_a_proxy_too() -> None:
-    """Its details are fetched the same way."""
+async def test_a_certificate_is_rejected_behind_a_proxy() -> None:
+    """A rejected certificate is fetched through the proxy for its details."""
     async with (
         Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(LOOPBACK)) as simulator,
         ConnectProxy(simulator.port) as proxy,
     ):
-        diagnosis = await walk("https://provider.invalid/v1", ca_file=LOOPBACK, proxy=proxy.url)
+        diagnosis = await run_diagnosis("https://provider.invalid/v1", ca_file=LOOPBACK, proxy=proxy.url)
     assert "the certificate is for 127.0.0.1, ::1, localhost, not for provider.invalid" == diagnosis.steps[5].message
 
 
-async def test_a_proxy_with_a_password_and_tls_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The password goes to the proxy, and is shown nowhere; TLS runs inside of TLS."""
+async def test_a_proxy_with_password_and_tls_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The password is sent to the proxy and not shown; TLS with the endpoint runs inside TLS with the proxy."""
     monkeypatch.setenv("SSL_CERT_FILE", str(LOOPBACK))
     async with (
         Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(WRONG_HOST)) as simulator,
@@ -182,7 +182,7 @@ async def test_a_proxy_with_a_password_and_tls_of_its_own(monkeypatch: pytest.Mo
         address = proxy.url.replace("//", "//us%40er:5up3rs3cr3t@")
         spec = target("https://provider.invalid/v1", ca_file=WRONG_HOST, proxy=address)
         diagnosis = await diagnose(spec, "sim-ok", clock=CLOCK, timeout=20.0)
-        assert OutcomeKind.OK is await ask(spec)
+        assert OutcomeKind.OK is await run_canary(spec)
     assert (None, proxy.url) == (diagnosis.first_failure, diagnosis.proxy)
     assert {"proxy-authorization: basic dxnazxi6nxvwm3jzm2nym3q="} == {
         line for head in proxy.heads for line in head.lower().split("\r\n") if line.startswith("proxy-")
@@ -201,46 +201,46 @@ async def test_a_proxy_with_a_password_and_tls_of_its_own(monkeypatch: pytest.Mo
         (b"x" * 200_000, "the server is not an HTTP proxy"),
     ],
 )
-async def test_a_proxy_that_refuses(refusal: bytes, words: str) -> None:
-    """It is told from an endpoint that does."""
+async def test_a_proxy_that_rejects_the_tunnel_fails(refusal: bytes, words: str) -> None:
+    """A rejection by the proxy is reported as such, and not as one of the endpoint."""
     async with ConnectProxy(refusal=refusal) as proxy:
-        diagnosis = await walk("https://provider.invalid/v1", proxy=proxy.url)
-    verdict(diagnosis, StepName.PROXY, words)
+        diagnosis = await run_diagnosis("https://provider.invalid/v1", proxy=proxy.url)
+    assert_proxy_failure(diagnosis, StepName.PROXY, words)
 
 
-async def test_a_proxy_that_keeps_silent() -> None:
-    """The step ends in time."""
+async def test_a_proxy_without_answer_times_out() -> None:
+    """A proxy that does not answer fails at the time limit."""
 
-    async def silence(reader: Any, _: Any) -> None:
+    async def never_answer(reader: Any, _: Any) -> None:
         await reader.read()
 
-    async with TcpServer(silence) as listener:
+    async with TcpServer(never_answer) as listener:
         address = listener.base_url.removesuffix("/v1")
-        diagnosis = await walk("https://provider.invalid/v1", proxy=address, seconds=0.2)
-    verdict(diagnosis, StepName.PROXY, f"{address} did not answer within 0.2 s")
+        diagnosis = await run_diagnosis("https://provider.invalid/v1", proxy=address, seconds=0.2)
+    assert_proxy_failure(diagnosis, StepName.PROXY, f"{address} did not answer within 0.2 s")
 
 
-async def test_plain_http_through_a_proxy() -> None:
-    """The request is handed over whole; a proxy that wants a password is still the proxy."""
+async def test_http_requests_use_the_proxy_without_a_tunnel() -> None:
+    """An ``http://`` request is sent to the proxy without a tunnel; its status 407 is one of the proxy."""
     async with FixedHttpServer({"models": http_response(200, {"data": [{"id": "sim-ok"}]})}) as proxy:
         address = proxy.base_url.removesuffix("/v1")
-        assert None is (await walk("http://provider.invalid/v1", proxy=address)).first_failure
+        assert None is (await run_diagnosis("http://provider.invalid/v1", proxy=address)).first_failure
         assert proxy.heads[0].startswith("GET http://provider.invalid/v1/models HTTP/1.1\r\n")
         proxy.answers["models"] = http_response(407, "no")
-        diagnosis = await walk("http://provider.invalid/v1", proxy=address)
-    verdict(diagnosis, StepName.MODELS, "the proxy requires a user name and password, HTTP 407")
+        diagnosis = await run_diagnosis("http://provider.invalid/v1", proxy=address)
+    assert_proxy_failure(diagnosis, StepName.MODELS, "the proxy requires a user name and password, HTTP 407")
 
 
-async def test_a_canary_trusts_and_shows_what_its_target_says() -> None:
-    """``ca_file`` and ``client_cert`` hold for runs as for the preflight; without them the run fails."""
+async def test_runs_use_the_certificate_files_of_the_target() -> None:
+    """Runs use ``ca_file`` and ``client_cert`` of the target; without them they fail."""
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(LOOPBACK, client_ca=LOOPBACK)) as simulator:
-        assert OutcomeKind.OK is await ask(target(simulator.base_url, ca_file=LOOPBACK, client_cert=LOOPBACK))
-        assert OutcomeKind.FAILED is await ask(target(simulator.base_url, ca_file=LOOPBACK))
-        assert OutcomeKind.FAILED is await ask(target(simulator.base_url))
+        assert OutcomeKind.OK is await run_canary(target(simulator.base_url, ca_file=LOOPBACK, client_cert=LOOPBACK))
+        assert OutcomeKind.FAILED is await run_canary(target(simulator.base_url, ca_file=LOOPBACK))
+        assert OutcomeKind.FAILED is await run_canary(target(simulator.base_url))
 
 
-def test_a_client_is_not_opened_without_its_files(tmp_path: Path) -> None:
-    """What is missing is told when the daemon starts, and not when the first run fails."""
+def test_a_missing_ca_file_is_an_error_at_start(tmp_path: Path) -> None:
+    """A missing ``ca_file`` is an error when the clients are created, not in the first run."""
     with pytest.raises(TlsFileError, match=r"ca_file .*gone.pem cannot be read: No such file"):
         CanaryRunners(
             {"t": target("https://provider.invalid/v1", ca_file=tmp_path / "gone.pem")}, {"c": canary()}, clock=CLOCK
@@ -256,16 +256,16 @@ def test_a_client_is_not_opened_without_its_files(tmp_path: Path) -> None:
         ({"proxy": ""}, "not empty"),
     ],
 )
-def test_a_target_that_cannot_be_meant(fields: dict[str, Any], words: str) -> None:
-    """Told when the configuration is read, without the secret."""
+def test_invalid_connection_settings_are_rejected(fields: dict[str, Any], words: str) -> None:
+    """Invalid connection settings are config errors without secrets."""
     with pytest.raises(ValidationError) as caught:
         target("https://provider.invalid/v1", **fields)
-    told = caught.value.errors(include_input=False, include_context=False)[0]["msg"]
-    assert words in told
-    assert "5up3rs3cr3t" not in told
+    message = caught.value.errors(include_input=False, include_context=False)[0]["msg"]
+    assert words in message
+    assert "5up3rs3cr3t" not in message
 
 
-def test_the_certificates_of_a_target_are_no_secrets() -> None:
-    """What is scrubbed from every log line are the key and the proxy's address, and not the lines of ``ca_file``."""
+def test_certificates_are_not_redacted() -> None:
+    """The key and the proxy URL are redacted in logs, the lines of ``ca_file`` are not."""
     spec = target("https://provider.invalid/v1", ca_file=LOOPBACK, proxy="http://user:5up3rs3cr3t@p.example")
     assert {"sk-x", "http://user:5up3rs3cr3t@p.example"} == set(ConfigSecrets(spec)())

@@ -1,4 +1,4 @@
-"""The way to an endpoint, step by step: what is found, which step is the first that is broken, and why."""
+"""Diagnosis of an endpoint: the steps, the first failure and its message."""
 
 import asyncio
 import socket
@@ -37,18 +37,18 @@ def target(base_url: str, **more: Any) -> TargetSpec:
     return TargetSpec.model_validate({"base_url": base_url, **key, **more})
 
 
-async def walk(base_url: str, model: str = "alpha", seconds: float = 20.0, **more: Any) -> Diagnosis:
-    """Diagnose the way to ``base_url``."""
+async def run_diagnosis(base_url: str, model: str = "alpha", seconds: float = 20.0, **more: Any) -> Diagnosis:
+    """Diagnose the endpoint at ``base_url``."""
     return await diagnose(target(base_url, **more), model, clock=SystemClock(), timeout=seconds)
 
 
 def states(diagnosis: Diagnosis) -> list[StepState]:
-    """Return how the steps ended."""
+    """Return the states of the steps."""
     return [step.state for step in diagnosis.steps]
 
 
-def verdict(diagnosis: Diagnosis, name: StepName, kind: FaultKind, *words: str) -> DiagnosisStep:
-    """See that ``name`` is the first broken step, with these words, and that no later one was tried; return it."""
+def assert_first_failure(diagnosis: Diagnosis, name: StepName, kind: FaultKind, *words: str) -> DiagnosisStep:
+    """Assert that ``name`` is the first failed step, with ``words``, and that no later step ran; return it."""
     step = diagnosis.first_failure
     assert step is not None, diagnosis
     number = list(StepName).index(name)
@@ -59,9 +59,9 @@ def verdict(diagnosis: Diagnosis, name: StepName, kind: FaultKind, *words: str) 
     return step
 
 
-async def test_all_steps_are_told_in_their_order(simulator: Simulator) -> None:
-    """A good way: no verdict, and what was found at each step."""
-    diagnosis = await walk(simulator.base_url, "sim-ok")
+async def test_a_diagnosis_has_all_steps_in_order(simulator: Simulator) -> None:
+    """A diagnosis of a working endpoint has no failure and the result of each step."""
+    diagnosis = await run_diagnosis(simulator.base_url, "sim-ok")
     assert list(StepName) == [step.name for step in diagnosis.steps]
     assert [OK, OK, OK, OK, SKIPPED, SKIPPED, OK, OK] == states(diagnosis)
     assert (None, None, None) == (diagnosis.first_failure, diagnosis.proxy, diagnosis.certificate)
@@ -71,8 +71,8 @@ async def test_all_steps_are_told_in_their_order(simulator: Simulator) -> None:
     assert "no step is known to be broken" == str(diagnosis)
 
 
-async def test_a_step_takes_the_time_that_the_clock_says(simulator: Simulator) -> None:
-    """Each has its own seconds, and the whole their sum."""
+async def test_durations_are_measured_with_the_clock(simulator: Simulator) -> None:
+    """Each step has its duration, and the diagnosis at least their sum."""
 
     class Ticking(ManualClock):
         def monotonic(self) -> float:
@@ -80,15 +80,15 @@ async def test_a_step_takes_the_time_that_the_clock_says(simulator: Simulator) -
             return super().monotonic()
 
     diagnosis = await diagnose(target(simulator.base_url), "sim-ok", clock=Ticking(wall=1_800_000_000.0))
-    assert {0.25, 0.75} == {step.seconds for step in diagnosis.steps}  # connecting looks at the clock twice more
+    assert {0.25, 0.75} == {step.seconds for step in diagnosis.steps}  # the TCP step reads the clock twice more
     assert [StepName.TCP] == [step.name for step in diagnosis.steps if step.seconds == 0.75]
     assert diagnosis.started == 1_800_000_000.0
     assert diagnosis.seconds >= sum(step.seconds for step in diagnosis.steps)
 
 
-async def test_a_diagnosis_can_be_carried_elsewhere(simulator: Simulator) -> None:
-    """It survives JSON, as a page carries it."""
-    diagnosis = await walk(simulator.base_url, "sim-oops")
+async def test_a_diagnosis_can_be_encoded_as_json(simulator: Simulator) -> None:
+    """A diagnosis is unchanged after encoding to JSON and decoding."""
+    diagnosis = await run_diagnosis(simulator.base_url, "sim-oops")
     assert diagnosis == msgspec.json.decode(msgspec.json.encode(diagnosis), type=Diagnosis)
 
 
@@ -100,39 +100,39 @@ async def test_a_diagnosis_can_be_carried_elsewhere(simulator: Simulator) -> Non
         ("sk-live-\x075up3rs3cr3tk3y", FaultKind.INVALID_REQUEST, "contains a control character"),
     ],
 )
-async def test_a_key_that_cannot_be_sent(
+async def test_a_key_that_is_no_valid_header_value_fails(
     simulator: Simulator, tmp_path: Path, key: str, kind: FaultKind, words: str
 ) -> None:
-    """The key, a key from a file and a header are looked at alike; nothing is sent, and the secret not shown."""
+    """An invalid key, key file or header fails at the step key; no request is sent, and the secret is not shown."""
     file = tmp_path / "key"
     file.write_text("sk-good")
     keys = {"the key ": {"api_key": key}, str(file): {"api_key_file": file}}
     headers = {"the header X-Team ": {"headers": {"X-Team": {"file": file}}}}
     targets = {where: target(simulator.base_url, **more) for where, more in {**keys, **headers}.items()}
-    file.write_text(key)  # since the configuration was read
-    for where, asked in targets.items():
-        diagnosis = await diagnose(asked, "sim-ok", clock=SystemClock())
-        verdict(diagnosis, StepName.KEY, kind, words, where)
+    file.write_text(key)  # after the configuration was read
+    for where, spec in targets.items():
+        diagnosis = await diagnose(spec, "sim-ok", clock=SystemClock())
+        assert_first_failure(diagnosis, StepName.KEY, kind, words, where)
         assert "5up3rs3cr3t" not in repr(diagnosis)
     assert () == simulator.requests
 
 
 @pytest.mark.parametrize(("content", "words"), [(None, "No such file"), ("", "is empty"), ("\n", "is empty")])
-async def test_a_key_file_that_gives_no_key(tmp_path: Path, content: str | None, words: str) -> None:
-    """The message names the file."""
+async def test_a_missing_or_empty_key_file_fails(tmp_path: Path, content: str | None, words: str) -> None:
+    """A missing or empty key file fails, and the message contains its path."""
     file = tmp_path / "key"
     if content is not None:
         file.write_text(content)
-    diagnosis = await walk("http://127.0.0.1:9/v1", api_key_file=file)
-    verdict(diagnosis, StepName.KEY, FaultKind.AUTH_FAILED, words, str(file))
+    diagnosis = await run_diagnosis("http://127.0.0.1:9/v1", api_key_file=file)
+    assert_first_failure(diagnosis, StepName.KEY, FaultKind.AUTH_FAILED, words, str(file))
 
 
 @pytest.mark.parametrize("key", ['"sk-live-0123"', "Bearer sk-live-0123"])
-async def test_a_key_with_something_in_front(simulator: Simulator, key: str) -> None:
-    """It can be sent, and is probably a mistake: the step says so before the endpoint refuses it."""
-    diagnosis = await walk(simulator.base_url, api_key=key)
+async def test_a_key_with_a_wrong_prefix_has_a_remedy(simulator: Simulator, key: str) -> None:
+    """A key with a quotation mark or ``Bearer`` in front can be sent; the step suggests to remove the prefix."""
+    diagnosis = await run_diagnosis(simulator.base_url, api_key=key)
     assert "remove this prefix" in diagnosis.steps[0].remedy
-    verdict(diagnosis, StepName.MODELS, FaultKind.AUTH_FAILED, "HTTP 401", "rejects the key")
+    assert_first_failure(diagnosis, StepName.MODELS, FaultKind.AUTH_FAILED, "HTTP 401", "rejects the key")
 
 
 @pytest.mark.parametrize(
@@ -142,20 +142,20 @@ async def test_a_key_with_something_in_front(simulator: Simulator, key: str) -> 
         ("https://api.example.com/v1/chat/completions", "ends with /chat/completions"),
     ],
 )
-async def test_an_address_that_cannot_be_asked(base_url: str, words: str) -> None:
-    """What is wrong with it is told before anything is looked up."""
-    verdict(await walk(base_url), StepName.ADDRESS, FaultKind.INVALID_REQUEST, words)
+async def test_an_invalid_base_url_fails(base_url: str, words: str) -> None:
+    """An invalid base URL fails before any lookup."""
+    assert_first_failure(await run_diagnosis(base_url), StepName.ADDRESS, FaultKind.INVALID_REQUEST, words)
 
 
 @pytest.mark.parametrize("host", ["nowhere.invalid", f"{'a' * 64}.invalid"])
-async def test_a_name_without_addresses(host: str) -> None:
-    """The top-level domain ``invalid`` has none, by RFC 6761."""
-    diagnosis = await walk(f"https://{host}/v1")
-    verdict(diagnosis, StepName.DNS, FaultKind.DNS_FAILED, host, "check the host in base_url")
+async def test_a_host_without_addresses_fails(host: str) -> None:
+    """A host in the top-level domain ``invalid``, which has no addresses by RFC 6761, fails at the step DNS."""
+    diagnosis = await run_diagnosis(f"https://{host}/v1")
+    assert_first_failure(diagnosis, StepName.DNS, FaultKind.DNS_FAILED, host, "check the host in base_url")
 
 
-def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
-    """Have every name stand for ``addresses``, or never be answered; there is no name server in a test."""
+def patch_dns(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
+    """Make every name resolve to ``addresses``, or never without one; tests have no name server."""
 
     async def getaddrinfo(host: str, port: int, **_: Any) -> list[Any]:
         if not addresses:
@@ -165,35 +165,37 @@ def resolve(monkeypatch: pytest.MonkeyPatch, *addresses: str) -> None:
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", getaddrinfo)
 
 
-async def test_a_name_server_that_keeps_silent(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The step ends in time, and says whom to look at."""
-    resolve(monkeypatch)
-    diagnosis = await walk("https://api.example.com/v1", seconds=0.05)
-    verdict(diagnosis, StepName.DNS, FaultKind.DNS_FAILED, "no answer from the name server within 0.05 s", "port 53")
+async def test_a_name_server_without_answer_fails_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A name server that does not answer fails at the time limit, with a remedy."""
+    patch_dns(monkeypatch)
+    diagnosis = await run_diagnosis("https://api.example.com/v1", seconds=0.05)
+    assert_first_failure(
+        diagnosis, StepName.DNS, FaultKind.DNS_FAILED, "no answer from the name server within 0.05 s", "port 53"
+    )
 
 
-async def test_every_address_is_told_of(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that refuses does not hide one that answers, which is used."""
-    resolve(monkeypatch, "127.0.0.2", "127.0.0.1")
-    diagnosis = await walk(f"http://provider.invalid:{simulator.port}/v1", "sim-ok")
+async def test_every_address_is_tried(simulator: Simulator, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An address that refuses the connection does not hide another one that accepts it."""
+    patch_dns(monkeypatch, "127.0.0.2", "127.0.0.1")
+    diagnosis = await run_diagnosis(f"http://provider.invalid:{simulator.port}/v1", "sim-ok")
     assert "provider.invalid resolves to 127.0.0.2, 127.0.0.1" == diagnosis.steps[2].message
     assert "127.0.0.2: connection refused; 127.0.0.1: connected in " in diagnosis.steps[3].message
     assert OK is diagnosis.steps[3].state
 
 
-async def test_a_port_that_nothing_listens_on() -> None:
-    """Refused, by name."""
-    with socket.socket() as unheard:
-        unheard.bind(("127.0.0.1", 0))
-        port = unheard.getsockname()[1]
-        diagnosis = await walk(f"http://127.0.0.1:{port}/v1")
-    step = verdict(diagnosis, StepName.TCP, FaultKind.CONNECT_FAILED, "firewall or network policy")
+async def test_a_refused_connection_fails() -> None:
+    """A closed port fails at the step TCP with "connection refused"."""
+    with socket.socket() as closed:
+        closed.bind(("127.0.0.1", 0))
+        port = closed.getsockname()[1]
+        diagnosis = await run_diagnosis(f"http://127.0.0.1:{port}/v1")
+    step = assert_first_failure(diagnosis, StepName.TCP, FaultKind.CONNECT_FAILED, "firewall or network policy")
     assert f"port {port} at 127.0.0.1: connection refused" == step.message
 
 
 @pytest.fixture
-def full() -> Iterator[int]:
-    """Return a port whose queue is full: whoever connects gets no answer."""
+def unresponsive_port() -> Iterator[int]:
+    """Return a port with a full backlog: connections to it get no answer."""
     with socket.socket() as listener, socket.socket() as first, socket.socket() as second:
         listener.bind(("127.0.0.1", 0))
         listener.listen(0)
@@ -203,10 +205,12 @@ def full() -> Iterator[int]:
         yield listener.getsockname()[1]
 
 
-async def test_a_connection_that_is_not_taken(full: int) -> None:
-    """Silence is told from a refusal."""
-    diagnosis = await walk(f"http://127.0.0.1:{full}/v1", seconds=0.2)
-    verdict(diagnosis, StepName.TCP, FaultKind.CONNECT_TIMEOUT, "127.0.0.1: no answer within 0.2 s", "firewall")
+async def test_a_connection_without_answer_times_out(unresponsive_port: int) -> None:
+    """A connection without any answer is reported as a timeout, and not as refused."""
+    diagnosis = await run_diagnosis(f"http://127.0.0.1:{unresponsive_port}/v1", seconds=0.2)
+    assert_first_failure(
+        diagnosis, StepName.TCP, FaultKind.CONNECT_TIMEOUT, "127.0.0.1: no answer within 0.2 s", "firewall"
+    )
 
 
 LOGIN = "a login page, or base_url is wrong"
@@ -236,7 +240,7 @@ LOGIN = "a login page, or base_url is wrong"
             FaultKind.QUOTA_EXHAUSTED,
             "check its billing",
         ),
-        (http_response(500, "<html>", "text/html"), FaultKind.SERVER_ERROR, "the endpoint has an internal error, HTTP 500"),
+        (http_response(500, "<html>", "text/html"), FaultKind.SERVER_ERROR, "has an internal error, HTTP 500"),
         (http_response(503), FaultKind.OVERLOADED, "HTTP 503"),
         (
             http_response(400, {"error": {"message": "API key not valid"}}),
@@ -253,11 +257,11 @@ LOGIN = "a login page, or base_url is wrong"
         (http_response(200, MODELS)[:-9], FaultKind.CONNECTION_LOST, "connection was lost"),
     ],
 )
-async def test_an_endpoint_that_refuses(answer: bytes, kind: FaultKind, words: str) -> None:
-    """Each way to refuse is named, with its status, in plain words; a secret that comes back is not shown."""
+async def test_a_rejected_request_fails_with_its_reason(answer: bytes, kind: FaultKind, words: str) -> None:
+    """Each kind of rejection has its message with the HTTP status; secrets in the response are redacted."""
     async with FixedHttpServer({"models": answer}) as endpoint:
-        diagnosis = await walk(endpoint.base_url)
-    verdict(diagnosis, StepName.MODELS, kind, words)
+        diagnosis = await run_diagnosis(endpoint.base_url)
+    assert_first_failure(diagnosis, StepName.MODELS, kind, words)
     assert [] == [secret for secret in (KEY, "s3ss10n") if secret in repr(diagnosis)]
 
 
@@ -276,19 +280,19 @@ async def test_an_endpoint_that_refuses(answer: bytes, kind: FaultKind, words: s
         (http_response(200, {"data": [{"id": "x" * 1000}] * 1100}), "is longer than 1 MiB"),
     ],
 )
-async def test_an_endpoint_that_does_not_tell_its_models(answer: bytes, words: str) -> None:
-    """Not every server has a list: nothing is broken by that, and the model is asked for by its name."""
+async def test_an_endpoint_without_model_list_is_inconclusive(answer: bytes, words: str) -> None:
+    """An endpoint without a list of models is no failure; the model is requested by its name."""
     async with FixedHttpServer({"models": answer, "models/alpha": http_response(200, {"id": "alpha"})}) as endpoint:
-        diagnosis = await walk(endpoint.base_url)
+        diagnosis = await run_diagnosis(endpoint.base_url)
     assert (None, [UNKNOWN, OK]) == (diagnosis.first_failure, states(diagnosis)[-2:])
     assert words in diagnosis.steps[6].message
 
 
 @pytest.mark.parametrize("models", [MODELS, MODELS["data"]])
-async def test_a_model_that_is_listed(models: Any) -> None:
-    """The list is enough, with or without the object around it; no second request is sent."""
+async def test_a_listed_model_needs_no_second_request(models: Any) -> None:
+    """A listed model is found without a second request, with or without the object around the list."""
     async with FixedHttpServer({"models": http_response(200, models, x_request_id="req_7")}) as endpoint:
-        diagnosis = await walk(endpoint.base_url)
+        diagnosis = await run_diagnosis(endpoint.base_url)
         assert 1 == len(endpoint.heads)
     assert "alpha is one of the 2 listed models" == diagnosis.steps[7].message
     assert (200, "req_7") == (diagnosis.steps[6].status, diagnosis.steps[6].request_id)
@@ -310,32 +314,34 @@ UNKNOWN_MODEL = http_response(404, {"error": {"message": "gone", "code": "model_
         (http_response(200, MODELS), b"HTTP/1.1 200", UNKNOWN, "could not be requested"),
     ],
 )
-async def test_a_model_that_is_not_listed(models: bytes, answer: bytes, state: StepState, words: str) -> None:
-    """It is asked for by name, since lists leave out aliases; what no answer rules out is not called broken."""
+async def test_an_unlisted_model_is_requested_by_name(
+    models: bytes, answer: bytes, state: StepState, words: str
+) -> None:
+    """A model that is not in the list, such as an alias, is requested by name; it fails only if it does not exist."""
     async with FixedHttpServer({"models": models, "models/alpah": answer}) as endpoint:
-        step = (await walk(endpoint.base_url, "alpah")).steps[7]
+        step = (await run_diagnosis(endpoint.base_url, "alpah")).steps[7]
     assert state is step.state, step
     assert words in str(step)
 
 
-async def test_the_request_is_the_clients() -> None:
-    """It has our key and the target's headers, which may replace it."""
+async def test_requests_have_the_key_and_headers_of_the_target() -> None:
+    """Requests have the key and the headers of the target, which may replace ``Authorization``."""
     async with FixedHttpServer({"models": http_response(200, MODELS)}) as endpoint:
-        await walk(endpoint.base_url, headers={"X-Team": "search"})
-        await walk(endpoint.base_url, headers={"Authorization": "Basic eHh4"})
+        await run_diagnosis(endpoint.base_url, headers={"X-Team": "search"})
+        await run_diagnosis(endpoint.base_url, headers={"Authorization": "Basic eHh4"})
     lines = [
         {line for line in head.lower().split("\r\n") if line.startswith(("x-team", "auth"))} for head in endpoint.heads
     ]
     assert [{"x-team: search", f"authorization: bearer {KEY}"}, {"authorization: basic ehh4"}] == lines
 
 
-async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+async def never_answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
     """Read, and never answer."""
     await reader.read()
 
 
-async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-    """Answer without an end."""
+async def answer_without_end(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Send a response that never ends."""
     await reader.readuntil(b"\r\n\r\n")
     writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: application/json\r\n\r\n[")
     while True:
@@ -344,19 +350,19 @@ async def trickle(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) ->
         await asyncio.sleep(0.01)
 
 
-@pytest.mark.parametrize("talk", [silence, trickle])
-async def test_an_answer_that_does_not_come(talk: Any) -> None:
-    """Neither silence nor an answer without an end holds up the diagnosis."""
-    async with TcpServer(talk) as listener:
-        begun = time.monotonic()
-        diagnosis = await walk(listener.base_url, seconds=0.5)
-        assert time.monotonic() - begun < 10
+@pytest.mark.parametrize("respond", [never_answer, answer_without_end])
+async def test_a_missing_or_endless_response_times_out(respond: Any) -> None:
+    """Neither a missing nor an endless response exceeds the time limit."""
+    async with TcpServer(respond) as listener:
+        started = time.monotonic()
+        diagnosis = await run_diagnosis(listener.base_url, seconds=0.5)
+        assert time.monotonic() - started < 10
         await wait_until(lambda: listener.connections == 0)
-    verdict(diagnosis, StepName.MODELS, FaultKind.HEADERS_TIMEOUT, "no complete response within 0.5 s")
+    assert_first_failure(diagnosis, StepName.MODELS, FaultKind.HEADERS_TIMEOUT, "no complete response within 0.5 s")
 
 
-async def test_an_answer_without_end_at_full_speed() -> None:
-    """No more than a mebibyte is read."""
+async def test_at_most_one_mebibyte_is_read() -> None:
+    """Not more than 1 MiB of a response is read."""
 
     async def flood(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -366,15 +372,15 @@ async def test_an_answer_without_end_at_full_speed() -> None:
             await writer.drain()
 
     async with TcpServer(flood) as listener:
-        diagnosis = await walk(listener.base_url)
+        diagnosis = await run_diagnosis(listener.base_url)
     assert "longer than 1 MiB" in diagnosis.steps[6].message
     assert [UNKNOWN, UNKNOWN] == states(diagnosis)[-2:]
 
 
-async def test_cancellation_leaves_nothing_open() -> None:
-    """A diagnosis that is cancelled ends at once, and closes its connection."""
-    async with TcpServer(silence) as listener:
-        task = asyncio.create_task(walk(listener.base_url))
+async def test_cancellation_closes_the_connection() -> None:
+    """A cancelled diagnosis ends at once and closes its connection."""
+    async with TcpServer(never_answer) as listener:
+        task = asyncio.create_task(run_diagnosis(listener.base_url))
         await wait_until(lambda: listener.connections > 0)
         await asyncio.sleep(0)
         task.cancel()
@@ -383,20 +389,20 @@ async def test_cancellation_leaves_nothing_open() -> None:
         await wait_until(lambda: listener.connections == 0)
 
 
-async def test_a_check_that_breaks_is_no_verdict(monkeypatch: pytest.MonkeyPatch) -> None:
-    """What breaks in our own code says nothing about the endpoint, and never reaches the caller."""
+async def test_an_internal_error_of_a_step_is_inconclusive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An internal error of a step is no failure of the endpoint, and is not raised."""
 
     async def broken(*_: Any, **__: Any) -> list[Any]:
         raise ZeroDivisionError("oh")
 
     monkeypatch.setattr(asyncio.get_running_loop(), "getaddrinfo", broken)
-    diagnosis = await walk("https://api.example.com/v1")
+    diagnosis = await run_diagnosis("https://api.example.com/v1")
     assert "internal error: ZeroDivisionError: oh" == diagnosis.steps[2].message
     assert (None, [OK, OK, UNKNOWN, *[SKIPPED] * 5]) == (diagnosis.first_failure, states(diagnosis))
 
 
-async def test_a_local_server_with_its_own_name_for_a_key() -> None:
-    """``api_key: ollama`` is no secret: the host of that name is still shown."""
-    diagnosis = await walk("http://ollama.invalid/v1", "llama3", api_key="ollama")
-    verdict(diagnosis, StepName.DNS, FaultKind.DNS_FAILED, "ollama.invalid")
+async def test_a_placeholder_key_is_not_redacted() -> None:
+    """A placeholder key such as ``ollama`` is not redacted in the host of the same name."""
+    diagnosis = await run_diagnosis("http://ollama.invalid/v1", "llama3", api_key="ollama")
+    assert_first_failure(diagnosis, StepName.DNS, FaultKind.DNS_FAILED, "ollama.invalid")
     assert "http://ollama.invalid/v1" == diagnosis.base_url

@@ -1,4 +1,4 @@
-"""The handshake: certificates that are refused and why, and those that are not."""
+"""The TLS step: accepted and rejected certificates, and failed handshakes."""
 
 import asyncio
 import contextlib
@@ -34,16 +34,16 @@ END_OF_2119 = 4_733_510_400.0  # 2120-01-01, seconds since the epoch
 EXPIRED_ON = 1_580_515_200.0  # 2020-02-01
 
 
-async def walk(
+async def run_diagnosis(
     base_url: str, model: str = "sim-ok", seconds: float = 20.0, clock: Any = None, **more: Any
 ) -> Diagnosis:
-    """Diagnose the way to ``base_url``."""
+    """Diagnose the endpoint at ``base_url``."""
     target = TargetSpec.model_validate({"base_url": base_url, "api_key": "sk-x", **more})
     return await diagnose(target, model, clock=clock or SystemClock(), timeout=seconds)
 
 
-def verdict(diagnosis: Diagnosis, *words: str, name: StepName = StepName.TLS) -> None:
-    """See that TLS is what is broken, with these words."""
+def assert_tls_failure(diagnosis: Diagnosis, *words: str, name: StepName = StepName.TLS) -> None:
+    """Assert that TLS fails at this step, with ``words``."""
     step = diagnosis.first_failure
     assert step is not None, diagnosis
     assert (name, FaultKind.TLS_FAILED) == (step.name, step.kind), step
@@ -51,11 +51,11 @@ def verdict(diagnosis: Diagnosis, *words: str, name: StepName = StepName.TLS) ->
     assert "" != step.remedy
 
 
-async def test_a_certificate_is_told() -> None:
-    """Subject, issuer, names and end; the whole way is good."""
+async def test_the_certificate_is_reported() -> None:
+    """A successful handshake reports subject, issuer, names and expiry of the certificate."""
     clock = ManualClock(wall=END_OF_2119 - 100 * 86400)
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(SIGNED_BY_AUTHORITY)) as simulator:
-        diagnosis = await walk(simulator.base_url, ca_file=AUTHORITY, clock=clock)
+        diagnosis = await run_diagnosis(simulator.base_url, ca_file=AUTHORITY, clock=clock)
     assert None is diagnosis.first_failure
     assert [StepState.OK] * 3 == [step.state for step in diagnosis.steps[5:]]
     assert (
@@ -75,11 +75,11 @@ async def test_a_certificate_is_told() -> None:
     assert "" == diagnosis.steps[5].remedy
 
 
-async def test_a_certificate_that_ends_soon_is_good_still() -> None:
-    """The step says what to do before it is too late."""
+async def test_a_certificate_that_expires_soon_is_valid_with_a_remedy() -> None:
+    """A certificate that expires within 14 days is valid, and the step has a remedy."""
     clock = ManualClock(wall=END_OF_2119 - 9 * 86400)
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls()) as simulator:
-        step = (await walk(simulator.base_url, ca_file=LOOPBACK, clock=clock)).steps[5]
+        step = (await run_diagnosis(simulator.base_url, ca_file=LOOPBACK, clock=clock)).steps[5]
     assert (StepState.OK, "renew the certificate") == (step.state, step.remedy)
     assert "(9 days left)" in step.message
 
@@ -103,21 +103,21 @@ async def test_a_certificate_that_ends_soon_is_good_still() -> None:
         ),
     ],
 )
-async def test_a_certificate_that_is_refused(shown: Path, trusted: Path | None, words: str) -> None:
-    """Expired, unknown, for another host: in plain words, with what the certificate says of itself."""
+async def test_a_rejected_certificate_is_explained(shown: Path, trusted: Path | None, words: str) -> None:
+    """An expired, untrusted or mismatching certificate fails with its reason, subject and issuer."""
     clock = ManualClock(wall=EXPIRED_ON + 100 * 86400)
     more = {"ca_file": trusted} if trusted else {}
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(shown)) as simulator:
-        diagnosis = await walk(simulator.base_url, clock=clock, **more)
+        diagnosis = await run_diagnosis(simulator.base_url, clock=clock, **more)
         assert () == simulator.requests
-    verdict(diagnosis, words)
+    assert_tls_failure(diagnosis, words)
     assert diagnosis.certificate is not None
     if shown is EXPIRED:
         assert (-100.0, EXPIRED_ON) == (diagnosis.certificate.days_left, diagnosis.certificate.expires)
 
 
-async def test_a_refused_certificate_that_is_not_shown_again() -> None:
-    """The refusal is told without the details when the server takes no second connection."""
+async def test_a_rejected_certificate_that_cannot_be_fetched_has_no_details() -> None:
+    """If the server accepts no second connection, the failure has no details of the certificate."""
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(EXPIRED)) as simulator:
         seen = False
 
@@ -135,25 +135,25 @@ async def test_a_refused_certificate_that_is_not_shown_again() -> None:
                 inner.transport.abort()
 
         async with TcpServer(once) as listener:
-            diagnosis = await walk(listener.base_url.replace("http:", "https:"), ca_file=EXPIRED)
-    verdict(diagnosis, "a certificate has expired > renew it")
+            diagnosis = await run_diagnosis(listener.base_url.replace("http:", "https:"), ca_file=EXPIRED)
+    assert_tls_failure(diagnosis, "a certificate has expired > renew it")
     assert None is diagnosis.certificate
 
 
-async def test_the_environment_names_the_authorities(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``SSL_CERT_FILE`` holds on the way to this machine, too; ``ca_file`` goes before it."""
+async def test_ssl_cert_file_is_used_unless_ca_file_is_set(monkeypatch: pytest.MonkeyPatch) -> None:
+    """``SSL_CERT_FILE`` also applies to loopback addresses; ``ca_file`` overrides it."""
     monkeypatch.setenv("SSL_CERT_FILE", str(LOOPBACK))
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls()) as simulator:
-        assert None is (await walk(simulator.base_url)).first_failure
-        verdict(await walk(simulator.base_url, ca_file=AUTHORITY), "is self-signed")
+        assert None is (await run_diagnosis(simulator.base_url)).first_failure
+        assert_tls_failure(await run_diagnosis(simulator.base_url, ca_file=AUTHORITY), "is self-signed")
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
 @pytest.mark.parametrize("field", ["ca_file", "client_cert", "SSL_CERT_FILE"])
-async def test_a_file_that_cannot_be_used(
+async def test_an_unusable_certificate_file_fails_with_its_path(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, field: str, content: str | None
 ) -> None:
-    """Missing or not PEM: the message names the setting and the file."""
+    """A missing or non-PEM file fails with the setting and the path."""
     file = tmp_path / "file.pem"
     if content is not None:
         file.write_text(content)
@@ -161,14 +161,16 @@ async def test_a_file_that_cannot_be_used(
         monkeypatch.setenv(field, str(file))
     more = {} if field == "SSL_CERT_FILE" else {field: file}
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls()) as simulator:
-        verdict(await walk(simulator.base_url, **more), field, str(file), "PEM" if content else "No such file")
+        assert_tls_failure(
+            await run_diagnosis(simulator.base_url, **more), field, str(file), "PEM" if content else "No such file"
+        )
 
 
 @pytest.fixture
-def strict() -> Iterator[str]:
-    """Return the base URL of a server that demands a certificate of AUTHORITY, and closes once it has seen one.
+def strict_server() -> Iterator[str]:
+    """Return the base URL of a server that requires a certificate of AUTHORITY, and closes after the handshake.
 
-    It runs in a thread on blocking sockets: asyncio drops the alert that tells why it refuses.
+    It runs in a thread on blocking sockets: asyncio drops the alert with the reason for the rejection.
     """
     context = server_tls_context(LOOPBACK, client_ca=AUTHORITY)
     with socket.create_server(("127.0.0.1", 0)) as listener:
@@ -190,43 +192,51 @@ def strict() -> Iterator[str]:
     thread.join(10)
 
 
-async def test_a_server_that_wants_to_know_us(strict: str) -> None:
-    """With TLS 1.3 it says so only after the handshake; the verdict names ``client_cert`` all the same."""
-    diagnosis = await walk(strict, ca_file=LOOPBACK)
-    verdict(diagnosis, "the endpoint requires a client certificate", "set client_cert", name=StepName.MODELS)
-    diagnosis = await walk(strict, ca_file=LOOPBACK, client_cert=LOOPBACK)
-    verdict(diagnosis, "the endpoint rejects the client certificate", "check which", name=StepName.MODELS)
-    diagnosis = await walk(strict, ca_file=LOOPBACK, client_cert=SIGNED_BY_AUTHORITY)
+async def test_a_required_client_certificate_is_reported(strict_server: str) -> None:
+    """A server that requires a client certificate fails with ``client_cert`` as remedy, also with TLS 1.3."""
+    diagnosis = await run_diagnosis(strict_server, ca_file=LOOPBACK)
+    assert_tls_failure(diagnosis, "the endpoint requires a client certificate", "set client_cert", name=StepName.MODELS)
+    diagnosis = await run_diagnosis(strict_server, ca_file=LOOPBACK, client_cert=LOOPBACK)
+    assert_tls_failure(diagnosis, "the endpoint rejects the client certificate", "check which", name=StepName.MODELS)
+    diagnosis = await run_diagnosis(strict_server, ca_file=LOOPBACK, client_cert=SIGNED_BY_AUTHORITY)
     assert FaultKind.CONNECTION_LOST is (
         diagnosis.first_failure and diagnosis.first_failure.kind
-    )  # it closes, but does not object
+    )  # it closes without an alert
 
 
-async def test_the_certificate_that_we_show() -> None:
-    """With its key in the same file or in another; a key that belongs to another is told."""
+async def test_the_client_certificate_is_sent() -> None:
+    """The client certificate works with its key in the same or another file; a wrong key fails."""
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(LOOPBACK, client_ca=AUTHORITY)) as simulator:
-        assert None is (await walk(simulator.base_url, ca_file=LOOPBACK, client_cert=SIGNED_BY_AUTHORITY)).first_failure
+        assert (
+            None
+            is (
+                await run_diagnosis(simulator.base_url, ca_file=LOOPBACK, client_cert=SIGNED_BY_AUTHORITY)
+            ).first_failure
+        )
         both = {"client_cert": SIGNED_BY_AUTHORITY, "client_key": SIGNED_BY_AUTHORITY}
-        assert None is (await walk(simulator.base_url, ca_file=LOOPBACK, **both)).first_failure
+        assert None is (await run_diagnosis(simulator.base_url, ca_file=LOOPBACK, **both)).first_failure
         both["client_key"] = LOOPBACK
-        verdict(await walk(simulator.base_url, ca_file=LOOPBACK, **both), f"client_key {LOOPBACK} does not belong to")
+        assert_tls_failure(
+            await run_diagnosis(simulator.base_url, ca_file=LOOPBACK, **both),
+            f"client_key {LOOPBACK} does not belong to",
+        )
 
 
-async def test_a_port_that_does_not_speak_tls() -> None:
-    """The remedy is to write ``http://``."""
+async def test_a_port_without_tls_suggests_http() -> None:
+    """A port without TLS fails, and the remedy is ``http://``."""
 
-    async def complain(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def answer_http(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.write(b"HTTP/1.1 400 Bad Request\r\nconnection: close\r\n\r\n")
         await reader.read()
 
-    async with TcpServer(complain) as listener:
-        diagnosis = await walk(listener.base_url.replace("http:", "https:"))
-    verdict(diagnosis, "does not use TLS on this port > check the port, or use http://")
+    async with TcpServer(answer_http) as listener:
+        diagnosis = await run_diagnosis(listener.base_url.replace("http:", "https:"))
+    assert_tls_failure(diagnosis, "does not use TLS on this port > check the port, or use http://")
 
 
-async def test_a_server_without_tls_that_we_speak() -> None:
-    """Nothing in common is told as that, and not as a bad certificate."""
+async def test_no_common_tls_version_is_reported() -> None:
+    """A server without a common TLS version is not reported as a bad certificate."""
 
     async def refuse(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
@@ -234,36 +244,36 @@ async def test_a_server_without_tls_that_we_speak() -> None:
         await reader.read()
 
     async with TcpServer(refuse) as listener:
-        diagnosis = await walk(listener.base_url.replace("http:", "https:"))
-    verdict(diagnosis, "no TLS version or cipher in common")
+        diagnosis = await run_diagnosis(listener.base_url.replace("http:", "https:"))
+    assert_tls_failure(diagnosis, "no TLS version or cipher in common")
 
 
-async def test_a_server_that_closes_in_the_handshake() -> None:
-    """A closed connection is not a bad certificate."""
+async def test_a_connection_closed_in_the_handshake_is_reported() -> None:
+    """A connection closed in the handshake is not reported as a bad certificate."""
 
     async def close(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.read(1)
         writer.close()
 
     async with TcpServer(close) as listener:
-        diagnosis = await walk(listener.base_url.replace("http:", "https:"))
-    verdict(diagnosis, "closed during the handshake")
+        diagnosis = await run_diagnosis(listener.base_url.replace("http:", "https:"))
+    assert_tls_failure(diagnosis, "closed during the handshake")
 
 
-async def test_a_server_that_keeps_silent_in_the_handshake() -> None:
-    """The step ends in time and closes its connection."""
+async def test_a_handshake_without_answer_times_out() -> None:
+    """The step ends at its time limit and closes its connection."""
 
-    async def silence(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
+    async def never_answer(reader: asyncio.StreamReader, _: asyncio.StreamWriter) -> None:
         await reader.read()
 
-    async with TcpServer(silence) as listener:
-        diagnosis = await walk(listener.base_url.replace("http:", "https:"), seconds=0.3)
-        verdict(diagnosis, "no answer to the handshake within 0.3 s")
-        # The hello may lie unread in the socket: closing is what the other side sees.
+    async with TcpServer(never_answer) as listener:
+        diagnosis = await run_diagnosis(listener.base_url.replace("http:", "https:"), seconds=0.3)
+        assert_tls_failure(diagnosis, "no answer to the handshake within 0.3 s")
+        # The server may not have read the client hello: it sees the closed connection.
         await wait_until(lambda: listener.connections == 0)
 
 
-def test_every_certificate_of_the_tests_has_its_use() -> None:
-    """No file lies there that no name stands for."""
+def test_every_certificate_file_is_used() -> None:
+    """Every certificate file has a name in ``support.servers.certificates``."""
     named = {path for path in vars(certificates).values() if isinstance(path, Path)}
     assert set(EXPIRED.parent.glob("*")) <= named

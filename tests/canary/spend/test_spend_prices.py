@@ -1,4 +1,4 @@
-"""What a token costs."""
+"""Prices of tokens."""
 
 import socket
 import subprocess
@@ -16,14 +16,14 @@ def target(**values: Any) -> TargetSpec:
     return TargetSpec.model_validate({"api_key": "sk-x", **values})
 
 
-def test_a_target_says_what_it_costs() -> None:
-    """Set prices are taken as they are, for whatever model."""
+def test_a_configured_price_is_used() -> None:
+    """A configured price applies to any model of the target."""
     assert Price(input=0.15, output=0.6) == target(price={"input": 0.15, "output": 0.60}).price_of("sim-ok")
     assert FREE == target(price="free").price_of("sim-ok")
 
 
-def test_list_prices_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    """By the address, or by the name of the provider; dated models are known, and nothing is fetched."""
+def test_list_prices_are_looked_up_without_network(monkeypatch: pytest.MonkeyPatch) -> None:
+    """List prices are looked up by URL or provider, also for dated models, without network access."""
 
     def refuse(*arguments: object, **more: object) -> None:
         raise AssertionError("the network was used")
@@ -39,15 +39,15 @@ def test_list_prices_are_looked_up(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_an_unknown_price_is_none() -> None:
-    """A model or provider that is not in the table has no price, rather than a wrong one."""
+    """A model or provider without a list price has the price ``None``."""
     assert [None, None] == [
         target(base_url="http://127.0.0.1:8080/v1", provider="own").price_of("gpt-4o-mini"),
         target().price_of("sim-ok"),
     ]
 
 
-def test_the_table_is_loaded_only_when_asked() -> None:
-    """A configuration whose prices are set does not pay for the table of all others."""
+def test_the_price_table_is_loaded_only_for_a_lookup() -> None:
+    """A configured price does not load the table of list prices."""
     program = (
         "import sys\n"
         "from streamcanary.canary.target import TargetSpec\n"
@@ -71,8 +71,8 @@ def test_the_table_is_loaded_only_when_asked() -> None:
         ({"input": 1, "output": 1, "cached": 1}, "cached", "Extra inputs are not permitted"),
     ],
 )
-def test_a_bad_price_is_refused(price: Any, place: str, message: str) -> None:
-    """What would be right is said at the key that is wrong."""
+def test_an_invalid_price_is_rejected(price: Any, place: str, message: str) -> None:
+    """An invalid price is a config error at its key."""
     with pytest.raises(ValidationError) as caught:
         target(price=price)
     (error,) = caught.value.errors()
