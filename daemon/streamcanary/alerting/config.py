@@ -5,9 +5,10 @@ from functools import cached_property
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
+from pydantic import AfterValidator, Field, model_validator
 
 from streamcanary.alerting.builtin_rules import DAEMON_RULES, override_errors, with_builtin_rules
+from streamcanary.alerting.grouping import Grouping
 from streamcanary.alerting.lint.matchers import matcher_issues
 from streamcanary.alerting.maintenance import Maintenance
 from streamcanary.alerting.notify.receivers import Receiver
@@ -15,8 +16,6 @@ from streamcanary.alerting.routing import Route
 from streamcanary.alerting.rules import Name, Rule
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
-from streamcanary.model.config_types.duration import Duration, PositiveDuration
-from streamcanary.model.config_types.label import LabelName
 
 
 def _check_trace_url(url: str) -> str:
@@ -25,28 +24,17 @@ def _check_trace_url(url: str) -> str:
     return url
 
 
-class AlertsConfig(BaseModel):
+class AlertsConfig(Grouping):
     """Rules, receivers, routes, grouping and maintenance windows of alerting.
 
     Without ``routes`` every alert goes to every receiver. An alert that no route matches is shown in the status, but
-    nobody is notified.
-
-    Alerts of one route with equal ``group_by`` labels form a group. Event receivers get one notification for a group:
-    the first ``group_wait`` seconds after it opens, so that simultaneous failures are one notification; updates at
-    most every ``group_interval`` seconds when alerts are added or resolve; and a repeat after ``repeat_interval``
-    seconds without changes. The resolve of a group is sent at once. ``maintenance`` are windows in which alerts are
-    muted, by name. ``trace_url`` is the URL of a trace in the tracing backend, with the placeholder ``{trace_id}``.
+    nobody is notified. ``maintenance`` are windows in which alerts are muted, by name. ``trace_url`` is the URL of a
+    trace in the tracing backend, with the placeholder ``{trace_id}``.
     """
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
 
     rules: dict[Name, Rule] = Field(default_factory=dict)
     receivers: dict[Name, Receiver] = Field(default_factory=dict)
     routes: tuple[Route, ...] = ()
-    group_by: tuple[LabelName, ...] = ("alert", "provider")
-    group_wait: Annotated[Duration, Field(le=3600)] = 10.0
-    group_interval: PositiveDuration = 300.0
-    repeat_interval: Annotated[PositiveDuration, Field(ge=60)] = 4 * 3600.0
     maintenance: dict[Name, Maintenance] = Field(default_factory=dict)
     trace_url: Annotated[str, AfterValidator(_check_trace_url)] | None = None
 

@@ -6,6 +6,7 @@ from opentelemetry.context import Context
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
+from streamcanary.model.metric_labels import metric_labels
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.model.spend import Spend
 
@@ -39,7 +40,7 @@ class CanaryMetrics:
 
     def initialize_series(self, canary: Canary) -> None:
         """Create the series of ``canary`` at 0: ``increase()`` misses the first error of a series that starts at 1."""
-        labels = _labels(canary)
+        labels = metric_labels(canary)
         for kind in OutcomeKind:
             self._runs.add(0, {**labels, names.OUTCOME: kind.value})
         for reason in ("late", "overlap", "shutdown", "budget"):
@@ -48,7 +49,7 @@ class CanaryMetrics:
 
     def record_run(self, canary: Canary, outcome: Outcome, context: Context) -> None:
         """Record a finished run."""
-        labels = _labels(canary)
+        labels = metric_labels(canary)
         result = {**labels, names.OUTCOME: outcome.kind.value}
         if outcome.fault is not None:
             result[names.ERROR_TYPE] = outcome.fault.kind.value
@@ -64,7 +65,7 @@ class CanaryMetrics:
         """Record the tokens of a run, and its cost in USD if all prices are known."""
         if not spend.requests:
             return
-        input_labels, output_labels = ({**_labels(canary), names.TYPE: kind} for kind in ("input", "output"))
+        input_labels, output_labels = ({**metric_labels(canary), names.TYPE: kind} for kind in ("input", "output"))
         self._tokens.add(spend.input_tokens, input_labels, context)
         self._tokens.add(spend.output_tokens, output_labels, context)
         if is_priced:
@@ -73,8 +74,4 @@ class CanaryMetrics:
 
     def record_missed(self, canary: Canary, reason: str, count: int = 1) -> None:
         """Record runs that were due but not made: ``late``, ``overlap``, ``budget`` or ``shutdown``."""
-        self._missed.add(count, {**_labels(canary), names.REASON: reason})
-
-
-def _labels(canary: Canary) -> dict[str, str]:
-    return {names.CANARY: canary.name, names.TARGET: canary.target, names.PROVIDER_LABEL: canary.provider}
+        self._missed.add(count, {**metric_labels(canary), names.REASON: reason})

@@ -15,9 +15,9 @@ from streamcanary.client.async_client import AsyncStreamClient
 from streamcanary.client.fallbacks import Fallback, NonStreaming, Route
 from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.events import Event
-from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
+from streamcanary.model.metric_labels import metric_labels
 
 
 class CanaryRunners:
@@ -61,7 +61,6 @@ class CanaryRunners:
     def _make_runner(self, name: str, spec: CanarySpec) -> CanaryRunner:
         target = self._targets[spec.target]
         canary = spec.to_canary(name, target)
-        labels = {names.CANARY: name, names.TARGET: spec.target, names.PROVIDER_LABEL: target.provider}
         client = AsyncStreamClient(
             self._clients[spec.target],
             retry=spec.retry,
@@ -69,7 +68,7 @@ class CanaryRunners:
             fallbacks=[self._make_fallback(fallback) for fallback in spec.fallbacks],
             budget=self._retry_budgets[spec.target],
             provider=target.provider,
-            labels=labels,
+            labels=metric_labels(canary),
             lenient=target.finish_reason == "lenient",
             secrets=TargetSecrets(target.headers),
             breaker=None,  # canaries detect that a route has recovered, so they bypass the circuit breaker
