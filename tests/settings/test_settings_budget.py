@@ -1,4 +1,4 @@
-"""What is wrong with a budget, a price or a schedule, told at its own key."""
+"""Config errors of budgets, prices and schedules."""
 
 from pathlib import Path
 
@@ -6,7 +6,7 @@ import pytest
 
 from streamcanary.settings import ConfigInvalid, load
 
-SOUND = """\
+VALID = """\
 targets:
   openai: {api_key: none}
   own: {base_url: "http://127.0.0.1:8080/v1", api_key: none, provider: own}
@@ -20,7 +20,7 @@ budget: {usd_per_day: 5, requests_per_minute: 120}
 
 
 def problems(tmp_path: Path, text: str, **environ: str) -> list[str]:
-    """Return what is wrong with ``text``, without the path of the file."""
+    """Return the config errors of ``text``, without the path of the file."""
     path = tmp_path / "c.yaml"
     path.write_text(text)
     try:
@@ -30,14 +30,14 @@ def problems(tmp_path: Path, text: str, **environ: str) -> list[str]:
     return []
 
 
-def test_list_prices_make_a_sound_budget(tmp_path: Path) -> None:
-    """Known models need no price."""
-    assert [] == problems(tmp_path, SOUND)
+def test_a_budget_with_list_prices_is_valid(tmp_path: Path) -> None:
+    """Models with a list price need no configured price."""
+    assert [] == problems(tmp_path, VALID)
 
 
-def test_an_unknown_price_under_a_budget_is_refused(tmp_path: Path) -> None:
-    """It is told at each model, a fallback's too, with what to set; without a budget it is no matter."""
-    text = SOUND.replace("gpt-4o-mini", "gpt-unheard-of").replace(
+def test_an_unknown_price_with_a_budget_is_an_error(tmp_path: Path) -> None:
+    """An unknown price is an error at each model, also of fallbacks; without a budget in USD it is not."""
+    text = VALID.replace("gpt-4o-mini", "gpt-no-such-model").replace(
         "{model: gpt-4.1-mini}", "{model: llama, target: own}"
     )
     needs = "has no known price, which budget.usd_per_day requires; set targets.{}.price to USD per million tokens "
@@ -51,15 +51,15 @@ def test_an_unknown_price_under_a_budget_is_refused(tmp_path: Path) -> None:
     assert [] == problems(tmp_path, priced)
 
 
-def test_a_price_can_be_set_from_outside(tmp_path: Path) -> None:
-    """Prices are single values like others."""
-    text = SOUND.replace("gpt-4o-mini", "gpt-unheard-of").replace("none}", "none, price: {input: 1, output: 2}}", 1)
+def test_a_price_can_be_set_by_an_override(tmp_path: Path) -> None:
+    """A price can be overridden by a variable."""
+    text = VALID.replace("gpt-4o-mini", "gpt-no-such-model").replace("none}", "none, price: {input: 1, output: 2}}", 1)
     assert [] == problems(tmp_path, text, STREAMCANARY_TARGETS__OPENAI__PRICE__INPUT="0.5")
 
 
-def test_a_budget_that_no_run_fits_into_is_refused(tmp_path: Path) -> None:
-    """It would stop everything at once."""
-    text = SOUND.replace("usd_per_day: 5", "usd_per_day: 0.0001")
+def test_a_budget_below_the_cost_of_one_run_is_an_error(tmp_path: Path) -> None:
+    """A daily budget below the cost of one run is an error, as it would stop everything."""
+    text = VALID.replace("usd_per_day: 5", "usd_per_day: 0.0001")
     assert [
         "9:23: budget.usd_per_day: is less than the cost of one run of canary chat (up to 0.00016 USD); raise it"
     ] == problems(tmp_path, text)
@@ -106,7 +106,7 @@ def test_a_budget_that_no_run_fits_into_is_refused(tmp_path: Path) -> None:
         (
             "model: gpt",
             "cron: 0 0 31 2 *\n    model: gpt",
-            "7:11: canaries.chat.cron: no date ever fits this: the month",
+            "7:11: canaries.chat.cron: no date ever matches this: the month",
         ),
         (
             "model: gpt",
@@ -115,7 +115,7 @@ def test_a_budget_that_no_run_fits_into_is_refused(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_a_mistake_is_told_where_it_is(tmp_path: Path, before: str, after: str, expected: str) -> None:
-    """With line, column and key, and what would be right."""
-    told = problems(tmp_path, SOUND.replace(before, after, 1))
-    assert 1 == sum(expected in problem for problem in told)
+def test_an_error_is_reported_at_its_key(tmp_path: Path, before: str, after: str, expected: str) -> None:
+    """A config error has line, column, key and remedy."""
+    found = problems(tmp_path, VALID.replace(before, after, 1))
+    assert 1 == sum(expected in problem for problem in found)

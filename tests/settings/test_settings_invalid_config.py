@@ -1,4 +1,4 @@
-"""Every way that a configuration can be wrong, and the whole of what is said about it."""
+"""Invalid configurations and their complete messages."""
 
 import os
 from pathlib import Path
@@ -15,11 +15,11 @@ KEYS_OF_A_CANARY = (
 )
 RECEIVER_TYPES = "'pagerduty', 'slack', 'webhook', 'apprise', 'alertmanager'"
 DOLLAR = "contains ${ without a valid variable reference; write ${NAME} or ${NAME:-default}, and $$ for a dollar sign"
-LABEL_NAME = "must be letters, digits and '_', not beginning with a digit, at most 128 characters"
-HEADER_NAME = "not the name of a header: letters, digits and !#$%&'*+-.^_`|~, at most 128 characters"
-HEADER_VALUE = "cannot stand in a header: it is one line of printable ASCII characters"
+LABEL_NAME = "must be letters, digits and '_', not starting with a digit, at most 128 characters"
+HEADER_NAME = "not a valid header name: letters, digits and !#$%&'*+-.^_`|~, at most 128 characters"
+HEADER_VALUE = "not a valid header value: write one line of printable ASCII characters"
 NO_QUERY = "must not contain ? or #: the client appends to the path"
-SECRET = "a secret is text, or the path of its file: {file: PATH}"
+SECRET = "a secret must be text, or the path of its file: {file: PATH}"
 NO_SECRET_FILE = f"cannot read the secret file {FIXTURES}/no-such-file: No such file or directory"
 
 MESSAGES = {
@@ -92,7 +92,7 @@ MESSAGES = {
     ],
     "wrong-types": [
         ":1:11: instance: must be text, not a number; put it in quotes",
-        ":3:45: targets.openai.headers.X-Team: a secret is text; put it in quotes",
+        ":3:45: targets.openai.headers.X-Team: a secret must be text; put it in quotes",
         ":7:5: canaries.chat.model: is empty; give it a value, or leave the key out",
         ":8:5: canaries.chat.labels: must be a map of keys and values, not a list",
         ":9:16: canaries.chat.fallbacks: must be a list, not text",
@@ -104,9 +104,9 @@ MESSAGES = {
     ],
     "secrets": [
         f":2:11: targets.words.api_key: {SECRET}",
-        ":3:21: targets.number.api_key: a secret is text; put it in quotes",
-        ":4:20: targets.truth.api_key: a secret is text; put it in quotes",
-        ":5:22: targets.nothing.api_key: a secret is text and not empty",
+        ":3:21: targets.number.api_key: a secret must be text; put it in quotes",
+        ":4:20: targets.truth.api_key: a secret must be text; put it in quotes",
+        ":5:22: targets.nothing.api_key: a secret must be text and not empty",
         f":6:10: targets.both.api_key: {SECRET}",
         f":7:50: targets.gone.headers.X-Team.file: {NO_SECRET_FILE}",
         f":7:80: targets.gone.proxy.file: {NO_SECRET_FILE}",
@@ -190,11 +190,11 @@ MESSAGES = {
         ":6:1: wab: unknown key; did you mean web?",
     ],
 }
-"""What follows the name of the fixture, one problem a line."""
+"""By fixture: the messages after the path of the file, one per problem."""
 
 
 def problems_of(path: Path, environ: dict[str, str] | None = None) -> list[str]:
-    """Return what is said about ``path``, one problem a line."""
+    """Return the config errors of ``path``, one per line."""
     with pytest.raises(ConfigInvalid) as caught:
         load(path, environ or {})
     assert str(caught.value) == render(caught.value.problems)
@@ -202,23 +202,23 @@ def problems_of(path: Path, environ: dict[str, str] | None = None) -> list[str]:
 
 
 @pytest.mark.parametrize("name", MESSAGES)
-def test_each_mistake_is_told_with_its_place_and_what_would_be_right(name: str) -> None:
-    """Every problem is told at once: file, line, column, key, what is wrong, what would be right."""
+def test_each_error_has_position_and_remedy(name: str) -> None:
+    """All errors are reported at once, with file, line, column, key, cause and remedy."""
     path = FIXTURES / f"{name}.yaml"
     assert problems_of(path) == [f"{path}{line}" for line in MESSAGES[name]]
 
 
 def test_every_fixture_is_tested() -> None:
-    """A bad fixture without its message here would be dead."""
+    """Every fixture has its messages in this file."""
     assert {path.stem for path in FIXTURES.glob("*.yaml")} == {*MESSAGES, "valid", "secret-in-wrong-place"}
 
 
-def test_a_secret_in_a_wrong_place_is_not_printed() -> None:
-    """Neither what looks like a key nor what stands where a key belongs, nor a variable of such a name, is repeated."""
+def test_a_secret_at_a_wrong_key_is_redacted() -> None:
+    """Values that look like keys, values of secret keys, and variables with secret names are redacted."""
     path = FIXTURES / "secret-in-wrong-place.yaml"
     assert problems_of(path, {"SERVICE_PASSWORD": "hunter2-hunter2"}) == [
         f"{path}:2:11: targets.openai: must be a map of keys and values, not text",
-        f"{path}:3:11: targets.local.api_key: a secret is text, or the path of its file: {{file: PATH}}",
+        f"{path}:3:11: targets.local.api_key: a secret must be text, or the path of its file: {{file: PATH}}",
         (
             f"{path}:3:45: targets.local.password: unknown key; "
             "known here: type, base_url, api_key, api_key_file, provider, headers, finish_reason, price, proxy, "
@@ -237,7 +237,7 @@ def test_a_secret_in_a_wrong_place_is_not_printed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("api_key: *sk-proj-abcdefgh", ":1:10: YAML syntax: found undefined alias it"),
         ("api_key: @sk-proj-abcdefgh", ":1:10: YAML syntax: while scanning for the next token found character '@' "),
@@ -247,41 +247,41 @@ def test_a_secret_in_a_wrong_place_is_not_printed() -> None:
         ("targets:\n\ta: 1", "; indent with spaces"),
     ],
 )
-def test_a_secret_that_breaks_the_syntax_is_not_printed(tmp_path: Path, text: str, said: str) -> None:
-    """The parser quotes what it stumbles over; that is left out."""
+def test_a_secret_in_a_syntax_error_is_redacted(tmp_path: Path, text: str, message: str) -> None:
+    """Text that the YAML parser quotes is left out of the message."""
     path = tmp_path / "bad.yaml"
     path.write_text(text)
-    whole = "\n".join(problems_of(path))
-    assert said in whole
-    assert "abcdefgh" not in whole
+    output = "\n".join(problems_of(path))
+    assert message in output
+    assert "abcdefgh" not in output
 
 
-def test_a_missing_file_is_told_by_its_path() -> None:
-    """A file that is not there has no line."""
+def test_a_missing_file_is_reported_by_its_path() -> None:
+    """A missing file is reported without a line."""
     assert problems_of(Path(NO_SUCH_PATH)) == [f"{NO_SUCH_PATH}: no such file; give the path of a configuration file"]
 
 
-def test_a_directory_is_no_configuration(tmp_path: Path) -> None:
-    """A folder given by mistake is named as one."""
+def test_a_directory_is_rejected(tmp_path: Path) -> None:
+    """A directory is reported as such."""
     assert problems_of(tmp_path) == [f"{tmp_path}: is a directory; give the path of a configuration file in it"]
 
 
-def test_an_impossible_path_is_told() -> None:
-    """A path that the system does not even look at is a message, too."""
+def test_an_invalid_path_is_rejected() -> None:
+    """A path with a NUL is a config error."""
     assert problems_of(Path("a\0b")) == ["a b: cannot be read: not a valid path"]
 
 
 @pytest.mark.timeout(10)
-def test_a_pipe_is_no_configuration(tmp_path: Path) -> None:
-    """To open one would wait for somebody to write into it."""
+def test_a_pipe_is_rejected(tmp_path: Path) -> None:
+    """A pipe is rejected without opening it, which would block."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     assert problems_of(path) == [f"{path}: is not a regular file; give the path of a configuration file"]
 
 
 @pytest.mark.timeout(10)
-def test_a_pipe_holds_no_secret(tmp_path: Path) -> None:
-    """Nobody is waited for here either."""
+def test_a_pipe_as_secret_file_is_rejected(tmp_path: Path) -> None:
+    """A pipe as secret file is rejected without opening it."""
     os.mkfifo(tmp_path / "key")
     path = tmp_path / "config.yaml"
     path.write_text("targets: {t: {api_key_file: key}}\ncanaries: {c: {target: t, model: m}}\n")
@@ -291,8 +291,8 @@ def test_a_pipe_holds_no_secret(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("fallbacks", ["true", "5"])
-def test_what_is_no_list_of_fallbacks_is_a_message(tmp_path: Path, fallbacks: str) -> None:
-    """Whatever stands there is looked at for unknown targets, and may be no list at all."""
+def test_fallbacks_that_are_no_list_are_an_error(tmp_path: Path, fallbacks: str) -> None:
+    """A value of ``fallbacks`` that is not a list is a config error."""
     path = tmp_path / "config.yaml"
     canary = f"{{target: t, model: m, fallbacks: {fallbacks}}}"
     path.write_text(f"targets: {{t: {{api_key: none}}}}\ncanaries: {{c: {canary}}}\n")
@@ -300,29 +300,29 @@ def test_what_is_no_list_of_fallbacks_is_a_message(tmp_path: Path, fallbacks: st
     assert problems_of(path) == [f"{path}:2:48: canaries.c.fallbacks: must be a list, not {kind}"]
 
 
-def test_a_file_over_one_mebibyte_is_not_read(tmp_path: Path) -> None:
-    """A log file given by mistake costs no memory and no time."""
+def test_a_file_over_one_mebibyte_is_rejected(tmp_path: Path) -> None:
+    """A file above 1 MiB is rejected without reading all of it."""
     path = tmp_path / "large.yaml"
     path.write_bytes(b"# " + b"x" * 1024 * 1024)
     assert problems_of(path) == [f"{path}: is larger than 1 MiB; a configuration is a small text file"]
 
 
-def test_deep_nesting_is_a_message(tmp_path: Path) -> None:
-    """A tower of brackets ends in a message, not in a traceback."""
+def test_deep_nesting_is_an_error(tmp_path: Path) -> None:
+    """Deep nesting is a config error, not a traceback."""
     path = tmp_path / "deep.yaml"
     path.write_text("a: " + "[" * 3000)
     assert problems_of(path) == [f"{path}: is nested more than 32 levels deep"]
 
 
-def test_variables_cannot_grow_the_configuration_without_bound(tmp_path: Path) -> None:
-    """What the variables add is counted."""
+def test_the_size_with_variables_is_limited(tmp_path: Path) -> None:
+    """The size with substituted variables is limited to 1 MiB."""
     path = tmp_path / "grown.yaml"
     path.write_text("a: [" + "'${X}', " * 40 + "]")
     assert problems_of(path, {"X": "x" * 32768}) == [f"{path}:1:1: is larger than 1 MiB with its variables substituted"]
 
 
-def test_the_file_of_a_secret_must_hold_one(tmp_path: Path) -> None:
-    """An empty secret file is found before the first call is."""
+def test_an_empty_secret_file_is_an_error(tmp_path: Path) -> None:
+    """An empty secret file is a config error."""
     (tmp_path / "key").write_text("\n")
     path = tmp_path / "config.yaml"
     path.write_text("targets: {t: {api_key_file: key}}\ncanaries: {c: {target: t, model: m}}\n")

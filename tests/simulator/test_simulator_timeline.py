@@ -80,7 +80,7 @@ def test_a_phase_lasts_until_the_next(elapsed: float, fault: str) -> None:
               - {at: 8s}
             """,
             [
-                "t.yaml:4: phases.1.at: a duration is finite and not negative",
+                "t.yaml:4: phases.1.at: a duration must be finite and not negative",
                 "t.yaml:5: phases.1.fault: a probability is at most 100 per cent, not 200",
                 "t.yaml:6: phases.2.fault: is missing",
                 "t.yaml:1: speed: unknown key; a timeline has model and phases, a phase has at and fault",

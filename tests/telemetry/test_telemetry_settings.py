@@ -117,7 +117,7 @@ def test_a_bad_variable_is_named(variable, value, message):
         ({"endpoint": "http://localhost:4318", "interval": "0s"}, "longer than zero"),
         ({"endpoint": "http://localhost:4318", "timeout": "2h"}, "less than or equal to 60"),
         ({"endpoint": "http://localhost:4318", "headers": {"a b": "x"}}, "not the name of a header"),
-        ({"endpoint": "http://localhost:4318", "headers": {"a": "x\ny"}}, "cannot stand in a header"),
+        ({"endpoint": "http://localhost:4318", "headers": {"a": "x\ny"}}, "not a valid header value"),
     ],
 )
 def test_a_bad_section_is_refused(otlp, message):
@@ -204,19 +204,19 @@ async def test_headers_are_sent(monkeypatch):
 
 
 async def test_a_netrc_does_not_replace_the_headers(monkeypatch, tmp_path):
-    """Credentials that lie about for other programs are not sent to the collector, near or far."""
+    """Credentials of other programs are not sent to a local or remote collector."""
     netrc = tmp_path / "netrc"
     netrc.write_text("default login me password hunter2\n")
     monkeypatch.setenv("NETRC", str(netrc))
     monkeypatch.setenv("NO_PROXY", "*")
-    for host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - this machine, by a name that does not look like it
+    for host in ("127.0.0.1", "0.0.0.0"):  # noqa: S104 - this machine, but not a loopback address
         head = await receive_one({"headers": {"authorization": "Bearer abc"}}, host=host)
         assert "authorization: Bearer abc\r\n" in head
         assert "Basic" not in head
 
 
-async def test_a_header_follows_its_file(tmp_path):
-    """A token that is rotated while the daemon runs is sent as it is now."""
+async def test_a_header_is_read_again_from_its_file(tmp_path):
+    """A token that is rotated while the daemon runs is sent with its new value."""
     token = tmp_path / "token"
     token.write_text("old")
     headers = {"x-token": Secret(path=token)}
@@ -225,8 +225,8 @@ async def test_a_header_follows_its_file(tmp_path):
 
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
-def test_a_header_that_cannot_be_sent_is_refused_at_the_start(tmp_path, protocol):
-    """A secret with a line break, or whose file holds none, is told at the start, and not shown."""
+def test_an_invalid_header_is_rejected_at_the_start(tmp_path, protocol):
+    """A secret with a line break, or from an empty file, is rejected at the start without being shown."""
     token = tmp_path / "token"
     token.write_text("hunter2")
     otlp = {"endpoint": "http://127.0.0.1:4317", "protocol": protocol, "headers": {"x-token": {"file": token}}}
@@ -242,17 +242,18 @@ def test_a_header_that_cannot_be_sent_is_refused_at_the_start(tmp_path, protocol
 @pytest.mark.parametrize(
     ("status", "reason"), [("302 Found", "HTTP 302 Found"), ("401 Unauthorized", "HTTP 401 Unauthorized")]
 )
-async def test_an_answer_that_is_no_success_is_a_loss(caplog, status, reason):
-    """A redirect to a login page is not taken for success; the warning says what the server answered."""
+async def test_a_response_without_success_status_is_an_export_failure(caplog, status, reason):
+    """A redirect to a login page counts as a failure; the warning contains the response status."""
     caplog.set_level(logging.WARNING)
     await receive_one({}, status=status)
-    [failure] = [record.getMessage() for record in caplog.records if "of traces" in record.getMessage()]
-    assert failure.endswith(f"(batches lost: 1): {reason}")
+    failures = [record for record in caplog.records if record.getMessage() == "telemetry export failed"]
+    [failure] = [record for record in failures if record.signal == "traces"]
+    assert (failure.lost_batches, failure.error) == (1, reason)
 
 
 @pytest.mark.parametrize("left", [3600.0, -3600.0])
-async def test_a_step_of_the_wall_clock_does_not_stretch_an_export(left):
-    """What is left of an export's time is reckoned on the wall clock; the session holds it to the timeout."""
+async def test_a_step_of_the_wall_clock_does_not_extend_an_export(left):
+    """The exporter computes the remaining time on the wall clock; the session bounds it by the timeout."""
     connections = []
     async with await asyncio.start_server(lambda *streams: connections.append(streams), "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/traces"

@@ -63,7 +63,7 @@ API = {
     "Streams": ("AsyncStream", "Stream"),
     "Results": ("StreamResult", "StreamFailed", "Attempt", "Usage"),
     "Faults": ("Fault", "FaultKind", "Blame", "Phase"),
-    "Policies": ("RetryPolicy", "Timeouts", "RetryBudget", "BreakerPolicy"),
+    "Policies": ("RetryPolicy", "OnPartial", "Timeouts", "RetryBudget", "BreakerPolicy"),
     "Fallbacks": ("Route", "NonStreaming", "Cached"),
 }
 """The public names of the library, by heading of the API reference."""

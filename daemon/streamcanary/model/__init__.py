@@ -1,1 +1,1 @@
-"""Values that cross rooms, and nothing else."""
+"""Immutable values that several packages share: faults, outcomes, canaries, alerts, schedules, names."""

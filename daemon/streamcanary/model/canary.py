@@ -1,4 +1,4 @@
-"""What the other rooms know of a canary: who it is and how often it runs, not what it asks."""
+"""The identity and schedule of a canary, without its request."""
 
 from msgspec import Struct, field
 
@@ -9,9 +9,9 @@ from streamcanary.model.schedule import Every, Schedule
 class Canary(Struct, frozen=True, kw_only=True):
     """The identity of a canary.
 
-    ``interval`` is the time between two runs in seconds, their mean if it runs by ``cron``; ``timeout`` is what a run
-    may take at most. ``host`` is whom it connects to. ``labels`` are the user's own. ``renamed_from`` is the name that
-    it had before.
+    ``interval`` is the time between two runs in seconds, their mean with ``cron``; ``timeout`` is the maximum duration
+    of a run in seconds. ``host`` is the host that it connects to. ``labels`` are set by the user. ``renamed_from`` is
+    its previous name.
     """
 
     name: str
@@ -26,12 +26,12 @@ class Canary(Struct, frozen=True, kw_only=True):
 
     @property
     def schedule(self) -> Schedule:
-        """When it is due: by its cron expression, or each interval."""
+        """When it is due: by its cron expression, or at each interval."""
         return self.cron or Every(self.interval)
 
     @property
     def identity(self) -> str:
-        """The name that its alerts are known by: it outlives a renaming."""
+        """The name in the keys of its alerts; it does not change when the canary is renamed."""
         return self.renamed_from or self.name
 
     def nth_run_after(self, moment: float, number: int) -> float:
@@ -39,5 +39,5 @@ class Canary(Struct, frozen=True, kw_only=True):
         return self.schedule.nth_run_after(moment, number)
 
     def label_set(self) -> dict[str, str]:
-        """Return all that a matcher can match: the own labels, and ``canary``, ``target`` and ``provider``."""
+        """Return all labels that a matcher can use: those of the user, and ``canary``, ``target`` and ``provider``."""
         return {**self.labels, "canary": self.name, "target": self.target, "provider": self.provider}

@@ -1,14 +1,14 @@
-"""Where time comes from, so that a test can hand in its own."""
+"""The source of time; tests pass their own."""
 
 import time
 from typing import Protocol
 
 
 class Clock(Protocol):
-    """Two readings of time; which one to use is a matter of correctness.
+    """A wall clock and a monotonic clock.
 
-    Wall time (``time``) stamps what people and other machines read, and may jump. Monotonic time
-    (``monotonic``) measures durations and deadlines, and never goes back.
+    Use wall time (``time``) for timestamps that people and other machines read; it can jump. Use monotonic time
+    (``monotonic``) for durations and deadlines; it never goes back.
     """
 
     def time(self) -> float:
@@ -16,7 +16,7 @@ class Clock(Protocol):
         ...
 
     def monotonic(self) -> float:
-        """Return seconds on a clock that only goes forward; its zero means nothing."""
+        """Return seconds of a clock that never goes back; its zero is arbitrary."""
         ...
 
 

@@ -1,8 +1,8 @@
-"""When something is due by a cron expression in a named time zone. Pure arithmetic.
+"""Cron expressions in a time zone: when they are due, and how often. Pure arithmetic, no I/O.
 
-Times are seconds since the epoch. Cron is read by ``cronsim``, which does as Debian's cron does (cron(8)): weekdays 0
-and 7 are Sunday; when the clocks are set forward, a point with a fixed hour that falls into the gap is due right after
-it; when they are set back it is due once. Points that come each hour, or each few minutes, go by real time.
+Times are seconds since the epoch. ``cronsim`` parses the expressions and follows Debian's cron (cron(8)): weekdays 0
+and 7 are Sunday. When the clocks are set forward, a time with a fixed hour that falls into the gap is due right after
+it; when they are set back, it is due once. Hourly times, and those every few minutes, follow elapsed time.
 """
 
 import difflib
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from cronsim import CronSim
 
 MAX_POINTS: Final = 10_000
-"""How many points are looked at one by one; beyond them :meth:`Cron.expected` estimates by the mean interval."""
+"""How many points are computed; beyond them :meth:`Cron.expected_runs` estimates with the mean interval."""
 
 _MAX_EXPRESSION_LENGTH: Final = 120  # characters of an expression
 _DAY: Final = 86400.0
 _MONDAY: Final = 1_767_571_200.0  # 5 January 2026, 00:00 UTC
 _MIN_INTERVALS: Final = 200  # points
-_CALENDAR_CYCLE_DAYS: Final = 28 * 365 + 7  # days, after which leap years and weekdays fall together again
+_CALENDAR_CYCLE_DAYS: Final = 28 * 365 + 7  # days, after which leap years and weekdays repeat
 _FIELDS: Final = {
     "minute": "0 to 59",
     "hour": "0 to 23",
@@ -39,9 +39,9 @@ _EXAMPLE: Final = "0 9-17 * * 1-5"
 
 
 class Cron(Struct, frozen=True):
-    """The points of a cron ``expression`` in a ``timezone`` (IANA name). Made by :meth:`parse`.
+    """A cron ``expression`` in a ``timezone`` (IANA name). Use :meth:`parse` to create one; it validates both.
 
-    There is neither phase nor jitter: ``0 9 * * *`` means nine o'clock.
+    A point is a time at which the expression is due. There is no phase and no jitter: ``0 9 * * *`` is 09:00:00.
     """
 
     expression: str
@@ -52,10 +52,10 @@ class Cron(Struct, frozen=True):
 
     @classmethod
     def parse(cls, expression: str, timezone: str = "UTC") -> "Cron":
-        """Return the schedule, if it is one.
+        """Return the validated schedule.
 
         Raises:
-            ValueError: if the time zone is unknown, the expression is none, or no date ever fits it.
+            ValueError: if the time zone is unknown, the expression is invalid, or no date ever matches it.
         """
         check_timezone(timezone)
         check_expression(expression)
@@ -63,7 +63,7 @@ class Cron(Struct, frozen=True):
         try:
             next(_points(cron, 1e9))
         except StopIteration:
-            raise ValueError(f"no date ever fits {cron.expression!r}") from None
+            raise ValueError(f"no date ever matches {cron.expression!r}") from None
         return cron
 
     @property
@@ -73,21 +73,21 @@ class Cron(Struct, frozen=True):
 
     @property
     def min_interval(self) -> float:
-        """The least seconds from one point to the next, but for the days on which the clocks are set."""
+        """The minimum seconds from one point to the next, except on days when the clocks change."""
         return _calendar_intervals(self)[1]
 
     @property
     def max_interval(self) -> float:
-        """The most seconds from one point to the next, but for the days on which the clocks are set."""
+        """The maximum seconds from one point to the next, except on days when the clocks change."""
         return _calendar_intervals(self)[2]
 
     @property
     def median_interval(self) -> float:
-        """The usual seconds from one point to the next: the median."""
+        """The median seconds from one point to the next."""
         return statistics.median_low(_intervals(self))
 
     def max_runs(self, seconds: float) -> int:
-        """Return how many points a window of so many ``seconds`` holds at most."""
+        """Return the maximum number of points in a window of ``seconds``."""
         gaps, most, first, span = _intervals(self), 1, 0, 0.0
         for last, gap in enumerate(gaps):
             span += gap
@@ -98,13 +98,13 @@ class Cron(Struct, frozen=True):
         return most
 
     def mean_wait(self, number: float) -> float:
-        """Return the mean seconds from any moment until the ``number``-th point after it, pauses and all."""
+        """Return the mean seconds from any moment until the ``number``-th point after it."""
         below = math.floor(number)
         part = number - below
         return (1 - part) * _mean_wait(self, below) + part * (_mean_wait(self, below + 1) if part else 0.0)
 
     def expected_runs(self, after: float, until: float) -> int:
-        """Return how many points are later than ``after`` and not later than ``until``."""
+        """Return the number of points later than ``after`` and not later than ``until``."""
         if until <= after:
             return 0
         count = 0
@@ -117,19 +117,19 @@ class Cron(Struct, frozen=True):
         return count
 
     def nth_run_after(self, moment: float, number: int) -> float:
-        """Return the ``number``-th point later than ``moment``, at most the :data:`MOST_POINTS`-th."""
+        """Return the ``number``-th point later than ``moment``, at most the :data:`MAX_POINTS`-th."""
         return _nth_point_after(self, moment, min(number, MAX_POINTS))
 
 
 def check_timezone(name: str) -> None:
-    """See that there is a time zone ``name``.
+    """Check that the time zone ``name`` exists.
 
     Raises:
-        ValueError: if not; the message names a similar one.
+        ValueError: if not; the message suggests a similar one.
     """
     try:
         zoneinfo.ZoneInfo(name)
-    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):  # unknown; no name at all; a folder of names
+    except (zoneinfo.ZoneInfoNotFoundError, ValueError, OSError):  # unknown; not a valid name; a folder of time zones
         zones = {zone.casefold(): zone for zone in zoneinfo.available_timezones()}
         wanted = name[:64].casefold().replace(" ", "_")
         cities = {zone.rpartition("/")[2]: zone for zone in zones}
@@ -141,10 +141,10 @@ def check_timezone(name: str) -> None:
 
 
 def check_expression(expression: str) -> None:
-    """See that ``expression`` is a cron expression of five fields.
+    """Check that ``expression`` is a valid cron expression of five fields.
 
     Raises:
-        ValueError: if not; the message names the field, and what it takes.
+        ValueError: if not; the message names the invalid field, and its valid values.
     """
     from cronsim import CronSim, CronSimError
 
@@ -167,17 +167,17 @@ def check_expression(expression: str) -> None:
     try:
         CronSim(expression, datetime(2000, 1, 1, tzinfo=UTC))
     except CronSimError:
-        raise ValueError("no date ever fits this: the month does not have that day") from None
+        raise ValueError("no date ever matches this: the month does not have that day") from None
 
 
 def _points(cron: Cron, moment: float) -> Iterator[float]:
-    """Yield the points later than ``moment``, each later than the one before; none if there is none in 50 years."""
+    """Yield the points later than ``moment``, strictly ascending; none if there is none within 50 years."""
     from cronsim import CronSim
 
     zone = zoneinfo.ZoneInfo(cron.timezone)
     last = moment
     for point in CronSim(cron.expression, datetime.fromtimestamp(moment, zone)):
-        # Around a change of clocks cronsim may name one moment twice, or begin with one that has passed.
+        # When the clocks change, cronsim can return a moment twice, or start with one in the past.
         if (seconds := point.timestamp()) > last:
             last = seconds
             yield seconds
@@ -186,16 +186,16 @@ def _points(cron: Cron, moment: float) -> Iterator[float]:
 @lru_cache(maxsize=4096)
 def _nth_point_after(cron: Cron, moment: float, number: int) -> float:
     point = moment
-    for point in islice(_points(cron, moment), number):  # noqa: B007 - the last one counts
+    for point in islice(_points(cron, moment), number):  # noqa: B007 - only the last one is needed
         pass
     return point
 
 
 @lru_cache(maxsize=256)
 def _intervals(cron: Cron) -> tuple[float, ...]:
-    """Return the seconds between points, over a week, or so much more that there are enough of them to be typical.
+    """Return the seconds between points of one week, or of a longer period if a week has fewer than 200 points.
 
-    It is a time that is taken to come again and again: what is left of it after its last point belongs to the first.
+    The period is treated as cyclic: the last interval goes from the last point to the first point of the next period.
     """
     points: list[float] = []
     for weeks in (1, 4, 208):
@@ -209,7 +209,7 @@ def _intervals(cron: Cron) -> tuple[float, ...]:
 
 @lru_cache(maxsize=4096)
 def _mean_wait(cron: Cron, number: int) -> float:
-    """Return the mean seconds until the ``number``-th point: of each moment that a gap has, and what follows it."""
+    """Return the mean seconds until the ``number``-th point, over all moments of one period."""
     gaps = _intervals(cron)
     whole = sum(gaps)
     rounds, rest = divmod(max(0, number - 1), len(gaps))
@@ -223,7 +223,7 @@ def _mean_wait(cron: Cron, number: int) -> float:
 
 @lru_cache(maxsize=4096)
 def _calendar_intervals(cron: Cron) -> tuple[float, float, float]:
-    """Return the mean, the least and the most seconds from one point to the next, by the calendar alone."""
+    """Return the mean, minimum and maximum seconds from one point to the next, without changes of the clocks."""
     from cronsim import CronSim
 
     sim = CronSim(cron.expression, datetime(2001, 1, 1, tzinfo=UTC))

@@ -1,4 +1,4 @@
-"""How far the way to an endpoint holds: one step after the other, the first broken one named.
+"""The result of diagnosing the connection to an endpoint: ordered steps, of which the first failed one is the cause.
 
 key ─▶ address ─▶ dns ─▶ tcp ─▶ proxy ─▶ tls ─▶ models ─▶ model
 """
@@ -11,43 +11,43 @@ from streamcanary.model.faults import FaultKind
 
 
 class StepName(StrEnum):
-    """The steps, in the order in which they are taken."""
+    """The steps, in execution order."""
 
     KEY = "key"
-    """Key and headers are there, and can be sent."""
+    """Key and headers are set, and can be sent."""
     ADDRESS = "address"
-    """The address is one, and it is clear whether a proxy is on the way."""
+    """The address is valid, and it is known whether a proxy applies."""
     DNS = "dns"
-    """The name of the endpoint, or of its proxy, has addresses."""
+    """The host name of the endpoint, or of its proxy, resolves."""
     TCP = "tcp"
-    """One of the addresses takes a connection."""
+    """One of the addresses accepts a TCP connection."""
     PROXY = "proxy"
-    """The proxy lets us through; skipped without one."""
+    """The proxy accepts the connection; skipped without a proxy."""
     TLS = "tls"
-    """The certificate is good; skipped for ``http://``."""
+    """The certificate is valid; skipped for ``http://``."""
     MODELS = "models"
-    """``GET /models`` is answered, with our key."""
+    """``GET /models`` succeeds with the key."""
     MODEL = "model"
     """The endpoint knows the model."""
 
 
 class StepState(StrEnum):
-    """How a step ended."""
+    """The result of a step."""
 
     OK = "ok"
     FAILED = "failed"
     SKIPPED = "skipped"
-    """Not needed here, or not tried because an earlier step is broken."""
+    """Not needed, or not tried because an earlier step failed."""
     UNKNOWN = "unknown"
-    """The endpoint does not tell; nothing is known to be broken."""
+    """The endpoint gives no information; the step has not failed."""
 
 
 class DiagnosisStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One step. ``seconds`` is how long it took.
+    """The result of one step. ``seconds`` is its duration.
 
-    ``message`` (``says`` in JSON) is what was found and ``remedy`` what to do about it, both for people: scrubbed of secrets and control
-    characters, at most 500 characters each. ``kind`` is set if it failed, ``status`` and ``request_id`` if there was an
-    HTTP answer.
+    ``message`` (``says`` in JSON) is the finding and ``remedy`` the advice, both for people: without secrets and
+    control characters, at most 500 characters each. ``kind`` is set if the step failed, ``status`` and ``request_id``
+    if there was an HTTP response.
     """
 
     name: StepName
@@ -65,10 +65,10 @@ class DiagnosisStep(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Certificate(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The certificate that an endpoint shows, good or not.
+    """The certificate that an endpoint presents, valid or not.
 
     ``expires`` is in seconds since the epoch, ``days_left`` as of the diagnosis, negative once it has expired.
-    ``names`` are the hosts and addresses that it is for, at most ten.
+    ``names`` are the hosts and addresses in it, at most ten.
     """
 
     subject: str
@@ -79,10 +79,10 @@ class Certificate(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Diagnosis(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The steps to one endpoint and one model, all of them, in order.
+    """All steps of the diagnosis of one endpoint and one model, in order.
 
-    ``started`` is wall time (seconds since the epoch), ``seconds`` how long it took. ``proxy`` is the address of the
-    proxy on the way, without its user name and password.
+    ``started`` is wall time (seconds since the epoch), ``seconds`` the duration. ``proxy`` is the address of the proxy
+    that applies, without user name and password.
     """
 
     base_url: str
@@ -95,7 +95,7 @@ class Diagnosis(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def first_failure(self) -> DiagnosisStep | None:
-        """The first broken step; ``None`` if nothing is known to be broken."""
+        """The first failed step; ``None`` if no step failed."""
         return next((step for step in self.steps if step.state is StepState.FAILED), None)
 
     def __str__(self) -> str:

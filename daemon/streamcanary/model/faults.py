@@ -1,46 +1,46 @@
-"""The taxonomy of everything that can go wrong with a streamed call.
+"""The taxonomy of faults of a streamed call.
 
     fault
     ├── before the request ···························· phase config
     │   ├── invalid_request      config     a request that cannot be sent: key with a newline, no scheme, bad port
-    │   └── circuit_open         local      our own breaker is open; nothing was sent
+    │   └── circuit_open         local      the circuit breaker of the client is open; nothing was sent
     ├── connecting ···································· phase connect
-    │   ├── dns_failed           network    the name has no address, or the resolver does not answer
+    │   ├── dns_failed           network    the host name does not resolve, or the resolver does not answer
     │   ├── connect_failed       network    refused, unreachable, reset
-    │   ├── connect_timeout      network    no connection in time
+    │   ├── connect_timeout      network    no connection within the timeout
     │   ├── tls_failed           config     certificate, protocol
-    │   ├── proxy_failed         network    the proxy refuses, or breaks off
-    │   └── pool_exhausted       local      our own connection pool; never the endpoint's fault
+    │   ├── proxy_failed         network    the proxy refuses or closes the connection
+    │   └── pool_exhausted       local      the connection pool of the client; never the endpoint's fault
     ├── waiting for headers ··························· phase headers
-    │   ├── connection_lost      network    closed, reset or garbage before the headers
-    │   ├── headers_timeout      provider   no headers in time
+    │   ├── connection_lost      network    closed, reset or invalid data before the headers
+    │   ├── headers_timeout      provider   no headers within the timeout
     │   ├── server_error         provider   408, 409, 5xx
     │   ├── overloaded           provider   503, 529
-    │   ├── rate_limited         quota      429 that passes
-    │   ├── quota_exhausted      quota      429 that does not: billing, credit, spend limit
+    │   ├── rate_limited         quota      429, temporary
+    │   ├── quota_exhausted      quota      429, permanent: billing, credit, spend limit
     │   ├── auth_failed          config     401, no key
     │   ├── permission_denied    config     403
     │   ├── not_found            config     404: unknown or retired model, wrong path
     │   ├── bad_request          config     400, 413, 422 and other 4xx
-    │   ├── context_length_exceeded config  400: more tokens than the model takes
+    │   ├── context_length_exceeded config  400: more tokens than the model accepts
     │   ├── content_policy       content    refused by the provider's filter
     │   └── not_a_stream         config     HTML, JSON, nothing: a login page, a wrong address
     ├── reading the stream ···························· phase stream
-    │   ├── first_token_timeout  provider   no token in time, pings or not
-    │   ├── stalled              provider   no further token in time, pings or not
-    │   ├── stream_cut           network    reset, or cut inside a chunk
+    │   ├── first_token_timeout  provider   no token within the timeout, even with pings
+    │   ├── stalled              provider   no further token within the timeout, even with pings
+    │   ├── stream_cut           network    reset, or closed inside a chunk
     │   ├── stream_error         provider   an error inside the event stream, not otherwise classified
     │   ├── stream_malformed     provider   not JSON, not UTF-8, over the limits of a line or event
-    │   └── answer_too_long      provider   more text or events than the client is willing to hold
+    │   └── answer_too_long      provider   more text or events than the limits of the client
     ├── at the end ···································· phase end
     │   ├── stream_truncated     provider   a clean end of file without a terminal state
     │   ├── empty_answer         content    no text, refusal or tool call
-    │   └── unexpected_answer    content    whole, and not what the canary expects
+    │   └── unexpected_answer    content    complete, but not what the canary expects
     └── at any time
         ├── total_timeout        provider   the deadline of the whole call, while an attempt was running
-        └── cancelled            local      the caller went away; never counted against the endpoint
+        └── cancelled            local      cancelled by the caller; never counted against the endpoint
 
-``kind`` has few values and is the ``error.type`` of spans and metrics; ``blame`` says who can mend it.
+``kind`` has few values and is the ``error.type`` of spans and metrics; ``blame`` says who can fix it.
 """
 
 from enum import StrEnum
@@ -50,7 +50,7 @@ from msgspec import Struct
 
 
 class Blame(StrEnum):
-    """Who can mend a fault."""
+    """Who can fix a fault."""
 
     CONFIG = "config"
     LOCAL = "local"
@@ -61,7 +61,7 @@ class Blame(StrEnum):
 
 
 class Phase(StrEnum):
-    """How far an attempt had come when it failed."""
+    """The phase of an attempt in which it failed."""
 
     CONFIG = "config"
     CONNECT = "connect"
@@ -71,7 +71,7 @@ class Phase(StrEnum):
 
 
 class FaultKind(StrEnum):
-    """What went wrong; the tree at the top of this module explains each."""
+    """The kind of a fault; the tree at the top of this module explains each."""
 
     INVALID_REQUEST = "invalid_request"
     CIRCUIT_OPEN = "circuit_open"
@@ -108,7 +108,7 @@ class FaultKind(StrEnum):
 
 
 class FaultProperties(NamedTuple):
-    """What is the same for every fault of a kind."""
+    """Properties that all faults of a kind share."""
 
     blame: Blame
     retryable: bool
@@ -117,10 +117,8 @@ class FaultProperties(NamedTuple):
 
 K, B = FaultKind, Blame
 _BEFORE_REQUEST, _CONNECTING, _READING, _ENDING = (Phase.CONFIG,), (Phase.CONNECT,), (Phase.STREAM,), (Phase.END,)
-_WAITING, _REPORTED_BY_SERVER = (
-    (Phase.HEADERS,),
-    (Phase.HEADERS, Phase.STREAM),
-)  # told by the server: by its status, or in its stream
+_WAITING = (Phase.HEADERS,)
+_REPORTED_BY_SERVER = (Phase.HEADERS, Phase.STREAM)  # by the status of the response, or in its stream
 FAULT_PROPERTIES: Final[dict[FaultKind, FaultProperties]] = {
     K.INVALID_REQUEST: FaultProperties(B.CONFIG, retryable=False, phases=_BEFORE_REQUEST),
     K.CIRCUIT_OPEN: FaultProperties(B.LOCAL, retryable=False, phases=_BEFORE_REQUEST),
@@ -155,15 +153,15 @@ FAULT_PROPERTIES: Final[dict[FaultKind, FaultProperties]] = {
     K.TOTAL_TIMEOUT: FaultProperties(B.PROVIDER, retryable=False, phases=_REPORTED_BY_SERVER),
     K.CANCELLED: FaultProperties(B.LOCAL, retryable=False, phases=_REPORTED_BY_SERVER),
 }
-"""One row a kind: who is to blame, whether the same request may be sent again, and how far an attempt can have come."""
+"""Per kind: who can fix it, whether the same request may be sent again, and the phases in which it can occur."""
 del K, B
 
 
 class Fault(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """One thing that went wrong in one attempt.
+    """A fault of one attempt.
 
-    ``message`` is for people: scrubbed of secrets and control characters, at most 500 characters.
-    ``retry_after`` is in seconds, as the server asked; ``None`` if it did not ask.
+    ``message`` is for people: without secrets and control characters, at most 500 characters.
+    ``retry_after`` is the wait in seconds that the server requested; ``None`` if it requested none.
     """
 
     kind: FaultKind
@@ -193,7 +191,7 @@ def make_fault(
     retry_after: float | None = None,
     request_id: str | None = None,
 ) -> Fault:
-    """Return a fault of ``kind`` with the blame and retryability of its row in :data:`NATURE`, unless given."""
+    """Return a fault of ``kind``; by default with the blame and retryability in :data:`FAULT_PROPERTIES`."""
     defaults = FAULT_PROPERTIES[kind]
     return Fault(
         kind=kind,

@@ -1,7 +1,7 @@
-"""Every span, metric and attribute name, in one table.
+"""Names of all spans, metrics and attributes, in one table.
 
-Standard names are those of the OpenTelemetry semantic conventions (GenAI, HTTP, resource); they are spelled out here
-because the GenAI constants of the semconv package move between releases while the values hold.
+Standard names are those of the OpenTelemetry semantic conventions (GenAI, HTTP, resource). They are literals here,
+because the GenAI constants of the semconv package move between releases while their values stay.
 """
 
 from typing import Final, Literal, NamedTuple
@@ -17,7 +17,7 @@ ATTEMPT_SPAN: Final = "POST"
 RETRY_SCHEDULED_EVENT: Final = "streamcanary.retry.scheduled"
 FIRST_TOKEN_EVENT: Final = "streamcanary.first_token"
 
-# Attributes, ours
+# Attributes of streamcanary
 RUN_ID: Final = "streamcanary.run.id"
 RUN_CANARY: Final = "streamcanary.canary"
 RUN_TARGET: Final = "streamcanary.target"
@@ -33,7 +33,7 @@ ATTEMPT_BLAME: Final = "streamcanary.blame"
 ATTEMPT_DELAY: Final = "streamcanary.retry.delay"
 ATTEMPT_ROUTE: Final = "streamcanary.route"
 
-# Attributes, standard
+# Standard attributes
 SYNTHETIC_TYPE: Final = "user_agent.synthetic.type"
 ERROR_TYPE: Final = "error.type"
 OPERATION: Final = "gen_ai.operation.name"
@@ -56,7 +56,7 @@ HTTP_RESEND_COUNT: Final = "http.request.resend_count"
 HTTP_REQUEST_ID: Final = "http.response.header.x-request-id"
 URL_FULL: Final = "url.full"
 
-# Labels of our own metrics; plain words, because they are what a person types into a query
+# Labels of the metrics of streamcanary; short, because people type them in queries
 CANARY: Final = "canary"
 TARGET: Final = "target"
 PROVIDER_LABEL: Final = "provider"
@@ -71,7 +71,7 @@ SEVERITY: Final = "severity"
 
 
 class Metric(NamedTuple):
-    """One instrument: name, kind, unit (UCUM), what it tells, and the buckets of a histogram."""
+    """One instrument: name, kind, unit (UCUM), description, and the buckets of a histogram."""
 
     name: str
     kind: Literal["counter", "updowncounter", "histogram", "gauge"]
@@ -81,12 +81,16 @@ class Metric(NamedTuple):
 
 
 SECONDS_BUCKETS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
-"""The buckets that the GenAI conventions advise for durations."""
+"""The buckets that the GenAI conventions recommend for durations."""
 TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(14))
-"""The buckets that the GenAI conventions advise for token counts: 4⁰ to 4¹³."""
+"""The buckets that the GenAI conventions recommend for token counts: 4⁰ to 4¹³."""
 
 OPERATION_DURATION = Metric(
-    "gen_ai.client.operation.duration", "histogram", "s", "Duration of a call, all its attempts", SECONDS_BUCKETS
+    "gen_ai.client.operation.duration",
+    "histogram",
+    "s",
+    "Duration of a call, including all its attempts",
+    SECONDS_BUCKETS,
 )
 TIME_TO_FIRST_CHUNK = Metric(
     "gen_ai.client.operation.time_to_first_chunk",
@@ -99,38 +103,40 @@ TIME_PER_OUTPUT_CHUNK = Metric(
     "gen_ai.client.operation.time_per_output_chunk",
     "histogram",
     "s",
-    "Between two chunks of the answer after its first; only when asked for",
+    "Time between two chunks of the answer after the first; off by default",
     SECONDS_BUCKETS,
 )
 TOKEN_USAGE = Metric("gen_ai.client.token.usage", "histogram", "{token}", "Tokens used by a call", TOKEN_BUCKETS)
 
 RUNS = Metric("streamcanary.runs", "counter", "{run}", "Canary runs by outcome")
-ATTEMPTS = Metric("streamcanary.attempts", "counter", "{attempt}", "Attempts, before retries hide them")
+ATTEMPTS = Metric("streamcanary.attempts", "counter", "{attempt}", "Attempts, including those that a retry recovers")
 ATTEMPT_DURATION = Metric("streamcanary.attempt.duration", "histogram", "s", "Duration of one attempt", SECONDS_BUCKETS)
 MAX_GAP = Metric(
-    "streamcanary.stream.max_gap", "histogram", "s", "Longest silence between two tokens of an attempt", SECONDS_BUCKETS
+    "streamcanary.stream.max_gap", "histogram", "s", "Longest time between two tokens of an attempt", SECONDS_BUCKETS
 )
 RETRY_DELAY = Metric("streamcanary.retry.delay", "histogram", "s", "Wait before a further attempt", SECONDS_BUCKETS)
 FIRST_TOKEN_TIME = Metric(
     "streamcanary.first_token", "histogram", "s", "From the start of an attempt to its first token", SECONDS_BUCKETS
 )
 SCHEDULE_LAG = Metric(
-    "streamcanary.schedule.lag", "histogram", "s", "How late a run started after it was due", SECONDS_BUCKETS
+    "streamcanary.schedule.lag", "histogram", "s", "Time from when a run was due to its start", SECONDS_BUCKETS
 )
-RUNS_MISSED = Metric("streamcanary.runs.missed", "counter", "{run}", "Runs that were due and did not happen")
+RUNS_MISSED = Metric("streamcanary.runs.missed", "counter", "{run}", "Runs that were due and did not start")
 LAST_RUN = Metric("streamcanary.last_run.time", "gauge", "s", "When a run last ended, seconds since the epoch")
 LAST_SUCCESS = Metric("streamcanary.last_success.time", "gauge", "s", "When a run last ended ok or slow")
 CANARY_INFO = Metric(
-    "streamcanary.canary.info", "gauge", "{canary}", "Always 1; carries the canary's own labels, to join with"
+    "streamcanary.canary.info", "gauge", "{canary}", "Always 1; has the user's labels of the canary, for joins"
 )
 ALERT_ACTIVE = Metric("streamcanary.alert.active", "gauge", "{alert}", "1 while the alert is firing, else 0")
 NOTIFICATIONS = Metric(
     "streamcanary.notifications", "counter", "{notification}", "Notifications by receiver and outcome"
 )
-STREAMS_ACTIVE = Metric("streamcanary.streams.active", "updowncounter", "{stream}", "Streams that are open now")
-TOKENS = Metric("streamcanary.tokens", "counter", "{token}", "Tokens used by canaries; estimated where no count came")
-SPEND = Metric("streamcanary.spend", "counter", "{USD}", "What canaries spent in USD, as far as prices are known")
+STREAMS_ACTIVE = Metric("streamcanary.streams.active", "updowncounter", "{stream}", "Open streams")
+TOKENS = Metric(
+    "streamcanary.tokens", "counter", "{token}", "Tokens used by canaries; estimated where the provider reports none"
+)
+SPEND = Metric("streamcanary.spend", "counter", "{USD}", "Spend of canaries in USD, where prices are known")
 RELOAD_SUCCESS = Metric(
-    "streamcanary.config.last_reload.success", "gauge", "{reload}", "1 if the last load was good, else 0"
+    "streamcanary.config.last_reload.success", "gauge", "{reload}", "1 if the last load succeeded, else 0"
 )
 RELOAD_TIME = Metric("streamcanary.config.last_reload.time", "gauge", "s", "When the configuration was last loaded")

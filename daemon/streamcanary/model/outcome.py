@@ -1,4 +1,4 @@
-"""What became of one attempt, and of one run of a canary."""
+"""The result of one attempt, and of one run of a canary."""
 
 from enum import StrEnum
 
@@ -8,40 +8,40 @@ from streamcanary.model.faults import Fault
 
 
 class OutcomeKind(StrEnum):
-    """The one thing that a run ends as. *Primary* is the canary's own route, its retries included."""
+    """The outcome of a run. *Primary* is the primary route of the canary, including its retries."""
 
     OK = "ok"
-    """The primary answered whole, as expected, within its ``slo``."""
+    """The primary gave a complete answer, as expected, within its ``slo``."""
     SLOW = "slow"
     """The same, over its ``slo``."""
     FAILED_OVER = "failed_over"
-    """The primary failed, a fallback answered."""
+    """The primary failed, and a fallback answered."""
     FAILED = "failed"
-    """Nothing answered, or not as expected."""
+    """No route answered, or not as expected."""
     INTERNAL_ERROR = "internal_error"
-    """The probe itself broke: says nothing about the target."""
+    """The canary itself failed; the result says nothing about the target."""
     SKIPPED = "skipped"
-    """Not run; ``reason`` says why: budget, overlap, standby, shutdown."""
+    """Not run; ``reason`` is budget, overlap, standby or shutdown."""
 
 
 class BudgetState(StrEnum):
-    """How the canaries' budget stood when a run was due. What was *exhausted* or *slowed* was skipped."""
+    """The state of the budget of the canaries when a run was due. *exhausted* and *slowed* runs were skipped."""
 
     WITHIN = "within"
-    """There was money for it, and it was run."""
+    """The budget allowed the run."""
     EXEMPT = "exempt"
-    """It costs nothing, and was run, however much of the USD is left."""
+    """The run costs nothing; it is allowed with any budget left."""
     SLOWED = "slowed"
-    """It was not its turn: so that the budget lasts, each canary is asked every so many turns."""
+    """Skipped so that the budget lasts for the day: each canary runs only every n-th time."""
     EXHAUSTED = "exhausted"
-    """The USD of the day are spent; nothing that costs money runs until the next day."""
+    """Skipped: the USD of the day are spent. Nothing that costs money runs until the next day."""
 
 
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request within a call.
 
-    ``started`` is wall time (seconds since the epoch), ``duration`` and the others are seconds;
-    ``delay`` is how long the client waited before this attempt. ``fault`` is ``None`` if it answered whole.
+    ``started`` is wall time (seconds since the epoch), ``duration`` and the others are seconds.
+    ``delay`` is the wait before this attempt. ``fault`` is ``None`` if the answer was complete.
     """
 
     number: int
@@ -56,21 +56,20 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Tokens that a call used, as the provider counts them."""
+    """Token counts of a call, as the provider reports them."""
 
     input_tokens: int = 0
     output_tokens: int = 0
 
 
 class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """What became of one run. Immutable: whoever needs it gets it handed over.
+    """The result of one run.
 
     Times are seconds: ``scheduled`` and ``started`` since the epoch, the others durations.
-    ``fault`` is what kept the primary from answering well: set for ``failed`` and ``failed_over``.
-    ``cost`` is what its attempts cost in USD, estimated where the provider did not tell the tokens; ``None`` if nothing
-    was sent or no price is known. ``budget`` is set for what is skipped because of a budget, and under
-    ``usd_per_day`` for each run.
-    ``trace_id`` is 32 hex digits, if the run was traced.
+    ``fault`` is the fault of the primary, set for ``failed`` and ``failed_over``.
+    ``cost`` is the cost of its attempts in USD, estimated where the provider reported no token counts; ``None`` if
+    nothing was sent or no price is known. ``budget`` is set for runs skipped because of a budget, and with
+    ``usd_per_day`` for each run. ``trace_id`` is 32 hex digits, if the run was traced.
     """
 
     run_id: str

@@ -1,4 +1,4 @@
-"""When something is due: every so many seconds, or by a cron expression. Times are seconds since the epoch."""
+"""Schedules: at a fixed interval, or by a cron expression. Times are seconds since the epoch."""
 
 from msgspec import Struct
 
@@ -7,10 +7,10 @@ from streamcanary.model.cron import Cron
 
 
 class Every(Struct, frozen=True):
-    """A run every so many ``seconds``.
+    """A run every ``seconds``.
 
-    A canary's own phase on this grid depends on the instance, and is no matter here: of a stretch of time only the
-    runs that are certain are counted, whatever the phase.
+    The phase of a canary depends on the instance and is unknown here; so only runs that happen with any phase are
+    counted.
     """
 
     seconds: float
@@ -25,16 +25,16 @@ class Every(Struct, frozen=True):
 
     @property
     def min_interval(self) -> float:
-        """The least seconds from one run to the next."""
+        """The minimum seconds from one run to the next."""
         return self.seconds
 
     @property
     def median_interval(self) -> float:
-        """The usual seconds from one run to the next."""
+        """The median seconds from one run to the next."""
         return self.seconds
 
     def max_runs(self, seconds: float) -> int:
-        """Return how many runs a window of so many ``seconds`` holds at most, whatever the phase."""
+        """Return how many runs a window of ``seconds`` has with any phase."""
         return int(seconds // self.seconds)
 
     def mean_wait(self, number: float) -> float:
@@ -42,13 +42,13 @@ class Every(Struct, frozen=True):
         return (number - 0.5) * self.seconds
 
     def expected_runs(self, after: float, until: float) -> int:
-        """Return how many runs are due later than ``after`` and not later than ``until``."""
+        """Return the number of runs due later than ``after`` and not later than ``until``, with any phase."""
         return max(0, int((until - after + 1e-6) // self.seconds))
 
     def nth_run_after(self, moment: float, number: int) -> float:
-        """Return when the ``number``-th run after ``moment`` is due at the latest."""
+        """Return the latest time at which the ``number``-th run after ``moment`` is due."""
         return moment + number * self.seconds
 
 
 Schedule = Every | Cron
-"""When a canary is due. What the two have in common is what others ask."""
+"""When a canary is due. Callers use only the members that both types have."""

@@ -1,10 +1,10 @@
-"""What canaries used: tokens, requests and USD."""
+"""Usage of canaries: tokens, requests and USD."""
 
 from msgspec import Struct
 
 
 class Spend(Struct, frozen=True, kw_only=True):
-    """Tokens as the provider counted them, or estimated, and what they cost in USD where a price is known."""
+    """Token counts, reported by the provider or estimated, and their cost in USD where a price is known."""
 
     input_tokens: int = 0
     output_tokens: int = 0
@@ -14,7 +14,7 @@ class Spend(Struct, frozen=True, kw_only=True):
 
     @property
     def usd(self) -> float:
-        """What it cost in all."""
+        """The total cost in USD."""
         return self.input_usd + self.output_usd
 
     def __add__(self, other: "Spend") -> "Spend":

@@ -1,6 +1,6 @@
-"""What does not fit inside a value of the configuration, reported at the key that has it.
+"""Errors of single keys that the validator of a whole model reports.
 
-A pydantic validator of a whole model speaks of the whole; with these it can point at the part.
+A pydantic model validator reports an error of the whole model; with these it can name the key.
 """
 
 from collections.abc import Iterable
@@ -13,9 +13,10 @@ KeyPath = tuple[str | int, ...]
 
 
 class ConfigIssue(NamedTuple):
-    """The path of a key below the value that is looked at, and what would be right there.
+    """An error of the key at ``path``, relative to the validated value.
 
-    ``against`` is the path of the value that it does not fit to, if there is one: it may have been set elsewhere.
+    ``message`` says what is wrong and what is valid. ``conflicts_with`` is the path of the value that the key conflicts
+    with, if any; that value can be set in another source.
     """
 
     path: KeyPath
@@ -24,10 +25,10 @@ class ConfigIssue(NamedTuple):
 
 
 def raise_config_errors(model: str, issues: Iterable[ConfigIssue]) -> None:
-    """Raise what a pydantic validator raises, for each of ``misfits`` at its own place; do nothing if there are none.
+    """Raise one pydantic error with all ``issues``, each at its path; do nothing if there are none.
 
     Raises:
-        ValidationError: of the ``model``, without any value in it.
+        ValidationError: of the ``model``, without any value.
     """
     errors = [
         InitErrorDetails(

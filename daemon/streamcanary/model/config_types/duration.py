@@ -1,4 +1,4 @@
-"""Durations as people write them (``30s``, ``1h30m``, ``250ms``) and as programs keep them (seconds)."""
+"""Parses and formats durations: text (``30s``, ``1h30m``, ``250ms``) and seconds."""
 
 import math
 import re
@@ -10,14 +10,14 @@ from pydantic import BeforeValidator
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
-_MAX_SECONDS = 10 * 366 * 86400.0  # ten years: beyond it a duration is a typing error, and sums stay exact
+_MAX_SECONDS = 10 * 366 * 86400.0  # ten years: more is a mistake, and sums stay exact
 
 
 def parse_duration(value: object) -> float:
     """Return ``value`` in seconds.
 
-    Takes a number of seconds, a ``timedelta``, or text of one or more parts with a unit each:
-    ``ms``, ``s``, ``m``, ``h``, ``d``, ``w``, as Prometheus writes them.
+    Accepts a number of seconds, a ``timedelta``, or text of one or more numbers with a unit each:
+    ``ms``, ``s``, ``m``, ``h``, ``d``, ``w``, the format of Prometheus.
 
     Raises:
         ValueError: if it is none of these, negative, not finite, or longer than ten years.
@@ -31,9 +31,9 @@ def parse_duration(value: object) -> float:
     else:
         raise ValueError("not a duration: write a number with a unit, such as 500ms, 30s, 5m, 1h30m or 7d")
     if not math.isfinite(seconds) or seconds < 0:
-        raise ValueError("a duration is finite and not negative")
+        raise ValueError("a duration must be finite and not negative")
     if seconds > _MAX_SECONDS:
-        raise ValueError("a duration is at most ten years")
+        raise ValueError("a duration must be at most ten years")
     return seconds
 
 
@@ -45,7 +45,7 @@ def _positive(value: object) -> float:
 
 
 def format_duration(seconds: float) -> str:
-    """Return ``seconds`` as a person would say it: ``250ms``, ``4.2s``, ``2m5s``, ``3h``, ``7d``."""
+    """Return ``seconds`` as text with at most two units: ``250ms``, ``4.2s``, ``2m5s``, ``3h``, ``7d``."""
     if seconds < 1:
         return f"{round(seconds * 1000)}ms"
     if seconds < 60:
@@ -59,7 +59,7 @@ def format_duration(seconds: float) -> str:
 
 
 Duration = Annotated[float, BeforeValidator(parse_duration)]
-"""A pydantic field in seconds that also reads ``"30s"``; zero is allowed."""
+"""A pydantic field in seconds that also accepts ``"30s"``; zero is allowed."""
 
 PositiveDuration = Annotated[float, BeforeValidator(_positive)]
 """A :data:`Duration` longer than zero."""

@@ -1,4 +1,4 @@
-"""Parts of a whole as people write them (``50%``) and as programs keep them (0.5)."""
+"""Parses and formats fractions: percentages (``50%``) and numbers (0.5)."""
 
 import math
 import re
@@ -15,12 +15,12 @@ def parse_fraction(value: object) -> float:
     """Return ``"50%"`` or ``0.5`` as 0.5.
 
     Raises:
-        ValueError: if it is neither, not more than zero, or more than the whole.
+        ValueError: if it is neither, not more than 0, or more than 1.
     """
     if isinstance(value, str) and (percent := _PERCENT.fullmatch(value)):
         fraction = float(percent.group(1)) / 100
     elif (isinstance(value, str) and _NUMBER.fullmatch(value)) or type(value) in (int, float):
-        fraction = float(value)  # type: ignore[arg-type] # of one of these
+        fraction = float(value)  # type: ignore[arg-type] # str, int or float
     else:
         raise ValueError(_ERROR)
     if not 0 < fraction <= 1:
@@ -36,12 +36,12 @@ def format_fraction(fraction: float) -> str:
 
 
 def min_count(fraction: float, total: int) -> int:
-    """Return the smallest number over zero that is at least ``fraction`` of ``total``.
+    """Return the smallest positive integer that is at least ``fraction`` of ``total``.
 
-    10 % of 30 are 3, although 0.1 * 30 is a little more to a computer.
+    Tolerates rounding errors: 10 % of 30 is 3, although 0.1 * 30 > 3 in floating point.
     """
     return max(1, math.ceil(fraction * total - 1e-9))
 
 
 Fraction = Annotated[float, BeforeValidator(parse_fraction)]
-"""A pydantic field over 0 and up to 1 that also reads ``"50%"``."""
+"""A pydantic field over 0 and up to 1 that also accepts ``"50%"``."""

@@ -1,4 +1,4 @@
-"""HTTP headers in a configuration: names that are names, values that can be sent."""
+"""Field types for HTTP headers: valid names, and values that can be sent."""
 
 import re
 from typing import Annotated
@@ -14,7 +14,7 @@ _TOKEN = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")  # RFC 9110, 5.6.2
 def _check_name(name: str) -> str:
     if not _TOKEN.fullmatch(name) or len(name) > _MAX_NAME_LENGTH:
         raise ValueError(
-            f"not the name of a header: letters, digits and !#$%&'*+-.^_`|~, at most {_MAX_NAME_LENGTH} characters"
+            f"not a valid header name: letters, digits and !#$%&'*+-.^_`|~, at most {_MAX_NAME_LENGTH} characters"
         )
     return name
 
@@ -22,10 +22,10 @@ def _check_name(name: str) -> str:
 def _check_value(value: Secret) -> Secret:
     try:
         text = value.reveal()
-    except SecretUnreadable:  # that is told where it is read
+    except SecretUnreadable:  # reported where the secret is read
         return value
     if not (text.isascii() and text.isprintable()):
-        raise ValueError("cannot stand in a header: it is one line of printable ASCII characters")
+        raise ValueError("not a valid header value: write one line of printable ASCII characters")
     return value
 
 
@@ -33,4 +33,4 @@ HeaderName = Annotated[str, AfterValidator(_check_name)]
 """A token (RFC 9110, 5.1)."""
 
 HeaderValue = Annotated[Secret, AfterValidator(_check_value)]
-"""A secret that can be sent (RFC 9110, 5.5, without obs-text); one from a file is looked at as it is now."""
+"""A secret that is a valid header value (RFC 9110, 5.5, without obs-text); that of a file is checked as it is now."""

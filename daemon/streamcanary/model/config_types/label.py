@@ -1,4 +1,4 @@
-"""Labels: what Prometheus and Alertmanager take as the name of one."""
+"""A field type for label names, valid in Prometheus and Alertmanager."""
 
 import re
 from typing import Annotated
@@ -12,10 +12,10 @@ _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
 def _check_name(name: str) -> str:
     if not _NAME.fullmatch(name) or len(name) > _MAX_LENGTH:
         raise ValueError(
-            f"must be letters, digits and '_', not beginning with a digit, at most {_MAX_LENGTH} characters"
+            f"must be letters, digits and '_', not starting with a digit, at most {_MAX_LENGTH} characters"
         )
     return name
 
 
 LabelName = Annotated[str, AfterValidator(_check_name)]
-"""Letters, digits and ``_``, not beginning with a digit (https://prometheus.io/docs/concepts/data_model/)."""
+"""Letters, digits and ``_``, not starting with a digit (https://prometheus.io/docs/concepts/data_model/)."""

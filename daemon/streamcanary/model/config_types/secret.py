@@ -1,4 +1,4 @@
-"""Secrets: held where no repr, log line or validation error shows them, and scrubbed out of foreign text."""
+"""Secrets that no repr, log line or validation error shows, and functions that remove secrets from text."""
 
 import json
 import re
@@ -14,17 +14,17 @@ from pydantic_core import core_schema
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 
 FILE_KEY = "file"
-"""The key of the path where a secret is written as ``{file: PATH}``."""
+"""The key in ``{file: PATH}``."""
 
 _MASK = "[redacted]"
 _MAX_FILE_BYTES = 64 * 1024
-_MIN_SECRET_LENGTH = 4  # characters; what is shorter is no secret, and would blank out ordinary words
+_MIN_SECRET_LENGTH = 4  # characters; removing shorter ones would remove ordinary words
 _KEY_LIKE = re.compile(
     r"\b(?:sk|pk|rk|gsk|whsec|xox[abp])[-_][A-Za-z0-9_\-+/=.]{8,}"
     r"|(?<=[Bb]earer )\S{8,}"
     r"|(?<=hooks\.slack\.com/services/)\S+"
 )
-# as addresses carry them: ?api_key=..., &X-Amz-Signature=..., %26sig%3D..., and https://name:password@host
+# in URLs: ?api_key=..., &X-Amz-Signature=..., %26sig%3D..., and https://name:password@host
 _SECRET_PARAMETER_NAMES = (
     "key",
     "keyid",
@@ -38,12 +38,13 @@ _SECRET_PARAMETER_NAMES = (
     "credential",
     "auth",
 )
-_PARAMETER = re.compile(  # from the sign on, which is rare: to look for the names at each character takes long
-    rf"(?i:(=|%3d)(?:{'|'.join(rf'(?<={name}=)|(?<={name}%3d)' for name in _SECRET_PARAMETER_NAMES)}))[\"']?[^\s&;\"'<>,)}}]+"
+_AFTER_PARAMETER_NAME = "|".join(rf"(?<={name}=)|(?<={name}%3d)" for name in _SECRET_PARAMETER_NAMES)
+_PARAMETER = re.compile(  # starts at the sign, which is rare, because matching the names at each character is slow
+    rf"(?i:(=|%3d)(?:{_AFTER_PARAMETER_NAME}))[\"']?[^\s&;\"'<>,)}}]+"
 )
 _USER_INFO = re.compile(r"(?<=://)[^\s/?#@\"'<>]{1,512}(?=@)")
-_CONTROL_CHARACTERS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # what ends a line, and what a terminal obeys
-_INVISIBLE_CHARACTERS = (  # what turns the direction of writing, and tags that nobody sees
+_CONTROL_CHARACTERS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # line ends and terminal control characters
+_INVISIBLE_CHARACTERS = (  # direction overrides, and invisible tags
     r"\u061c\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
 )
 _CONTROL = re.compile(rf"[{_CONTROL_CHARACTERS}{_INVISIBLE_CHARACTERS}\t\n]+")
@@ -51,37 +52,37 @@ _CONTROL_EXCEPT_LINES = re.compile(rf"[{_CONTROL_CHARACTERS}{_INVISIBLE_CHARACTE
 
 
 def is_secret_file_key(key: str) -> bool:
-    """Tell whether the setting ``key`` is the path of a file with a secret: ``api_key_file`` is, ``ca_file`` is not."""
+    """Return whether the setting ``key`` is the path of a secret file: ``api_key_file`` is, ``ca_file`` is not."""
     return key == FILE_KEY or (key.endswith("_file") and key != "ca_file")
 
 
 class SecretUnreadable(Exception):
-    """The file of a secret cannot be read, or holds nothing."""
+    """The file of a secret cannot be read, or is empty."""
 
 
 class Secret:
-    """A secret from the configuration, or from a file that is read again whenever it changes.
+    """A secret from the configuration, or from a file that is read again when it changes.
 
-    ``str()`` and ``repr()`` show a mask. Kubernetes swaps the files of a mounted Secret under a running pod, so
-    a file is looked at on every :meth:`reveal` and read only when its identity, size or time of change differs.
+    ``str()`` and ``repr()`` return a mask. Kubernetes replaces the files of a mounted Secret in a running pod, so every
+    :meth:`reveal` checks the file, and reads it again if its inode, size or modification time differs.
     """
 
     __slots__ = ("_file_version", "_path", "_value")
 
     def __init__(self, value: str | None = None, *, path: Path | None = None) -> None:
         if (value is None) is (path is None):
-            raise ValueError("a secret comes either as a value or from a file")
+            raise ValueError("a secret needs either a value or a file")
         self._value = value
         self._path = path
         self._file_version: tuple[int, int, int] | None = None
 
     @property
     def path(self) -> Path | None:
-        """The file it is read from, if any."""
+        """The path of its file, if any."""
         return self._path
 
     def reveal(self) -> str:
-        """Return the secret itself, without surrounding white space.
+        """Return the secret in plain text, without surrounding white space.
 
         Raises:
             SecretUnreadable: if the file is missing, no regular file, empty, not UTF-8, or larger than 64 KiB.
@@ -93,7 +94,7 @@ class Secret:
     def _refresh(self, path: Path) -> None:
         try:
             status = path.stat()
-            if not stat.S_ISREG(status.st_mode):  # to open a pipe would wait for somebody to write into it
+            if not stat.S_ISREG(status.st_mode):  # opening a pipe would block until it has a writer
                 raise SecretUnreadable(f"cannot read the secret file {path}: it is not a regular file")
             version = (status.st_ino, status.st_size, status.st_mtime_ns)
             if version == self._file_version:
@@ -105,7 +106,7 @@ class Secret:
         except UnicodeDecodeError:
             raise SecretUnreadable(f"the secret file {path} is not UTF-8 text") from None
         except ValueError:  # a NUL in the path
-            raise SecretUnreadable("the path of a secret file is not a valid one") from None
+            raise SecretUnreadable("the path of a secret file is not valid") from None
         if len(value) > _MAX_FILE_BYTES:
             raise SecretUnreadable(f"the secret file {path} is larger than 64 KiB")
         if not value.strip():
@@ -129,7 +130,7 @@ class Secret:
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
-        """Read a secret from text, or from ``{file: PATH}``, in a config model; it serialises to the mask."""
+        """Accept text or ``{file: PATH}`` in a config model; serialize to the mask."""
         return core_schema.no_info_plain_validator_function(
             cls._from_config, serialization=core_schema.to_string_ser_schema()
         )
@@ -138,7 +139,7 @@ class Secret:
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, object]:
-        """Describe a secret to editors as text that is not shown, or the path of its file."""
+        """Return the JSON Schema: write-only text, or the path of its file."""
         file = {
             "type": "object",
             "properties": {FILE_KEY: {"type": "string", "format": "path"}},
@@ -154,24 +155,24 @@ class Secret:
         if isinstance(value, dict) and value.keys() == {FILE_KEY} and isinstance(value[FILE_KEY], (str, Path)):
             secret = cls(path=Path(value[FILE_KEY]))
             try:
-                secret.reveal()  # what cannot be read is told before the first call is
+                secret.reveal()  # report an unreadable file when the configuration is loaded
             except SecretUnreadable as error:
                 raise_config_errors(cls.__name__, [ConfigIssue((FILE_KEY,), str(error))])
             return secret
         if isinstance(value, (bool, int, float)):
-            raise ValueError("a secret is text; put it in quotes")
+            raise ValueError("a secret must be text; put it in quotes")
         if not isinstance(value, str):
-            raise ValueError("a secret is text, or the path of its file: {file: PATH}")
+            raise ValueError("a secret must be text, or the path of its file: {file: PATH}")
         if not value.strip():
-            raise ValueError("a secret is text and not empty")
+            raise ValueError("a secret must be text and not empty")
         return cls(value)
 
 
 def scrub(text: str, secrets: Iterable[str] = (), limit: int = 500, *, lines: bool = False) -> str:
-    """Return foreign ``text`` fit to be shown, without a secret, as :func:`printable` does.
+    """Return untrusted ``text`` without secrets, as printable text (see :func:`printable`).
 
-    ``secrets`` are removed wherever they stand, also line by line, percent-encoded or escaped for JSON; whatever looks
-    like a key goes too, and what an address carries as one.
+    Removes ``secrets`` anywhere in the text, also single lines of them, percent-encoded or escaped for JSON. Also
+    removes anything that looks like a key, and credentials in URLs.
     """
     spellings = {
         spelling for secret in secrets if len(secret) >= _MIN_SECRET_LENGTH for spelling in _encoded_forms(secret)
@@ -189,9 +190,9 @@ def scrub(text: str, secrets: Iterable[str] = (), limit: int = 500, *, lines: bo
 def printable(text: str, limit: int = 500, *, lines: bool = False) -> str:
     """Return ``text`` as one line of at most ``limit`` characters.
 
-    Line breaks, control characters and what turns the direction of writing become a space: what others say must not
-    pass for a line of ours. With ``lines``, for text that stands alone, newlines and tabs stay. What UTF-8 cannot hold
-    (a lone surrogate) becomes a question mark.
+    Replaces line breaks, control characters and direction overrides with a space, so that untrusted text cannot imitate
+    another line. With ``lines``, for text that stands alone, newlines and tabs stay. A lone surrogate, which UTF-8
+    cannot encode, becomes a question mark.
     """
     control = _CONTROL_EXCEPT_LINES if lines else _CONTROL
     text = control.sub(" ", text).encode("utf-8", "replace").decode().strip()
@@ -212,7 +213,7 @@ def _remove_secrets(text: str, spellings: Iterable[str]) -> str:
 
 
 def _remove_truncated_secret(text: str, spellings: Iterable[str]) -> str:
-    """Return ``text`` without the beginning of a secret at its end, where it was cut."""
+    """Return ``text`` without the start of a secret at its end, where the text was truncated."""
     for spelling in spellings:
         start = text.find(spelling[:_MIN_SECRET_LENGTH], max(0, len(text) - len(spelling)))
         while start >= 0:
