@@ -1,3 +1,5 @@
+"""Test the evidence of incidents and how templates render it."""
+
 from typing import Any
 
 import msgspec
@@ -14,16 +16,16 @@ from support.alerting.builders import NOON, THREE_FAILURES_RULE, EngineHarness, 
 RATIO = {"detector": {"type": "ratio", "over": "10 runs", "threshold": "50%", "min_samples": 5}}
 
 
-def seen_by(*runs: Any, **rule: Any) -> Evidence:
-    """Let runs happen under a rule, and return the evidence of what they opened."""
-    world = EngineHarness(alerts(rules={"Rule": rule or RATIO}))
-    world.observe(*runs)
-    (incident,) = world.open_incidents
+def evidence_of(*runs: Any, **rule: Any) -> Evidence:
+    """Run ``runs`` under a rule, and return the evidence of the incident that they open."""
+    harness = EngineHarness(alerts(rules={"Rule": rule or RATIO}))
+    harness.observe(*runs)
+    (incident,) = harness.open_incidents
     return incident.evidence
 
 
-def tried(*faults: FaultKind | None, **changes: Any) -> Any:
-    """Build a run of an attempt for each of ``faults``; it fails if the last one did, unless ``changes`` differ."""
+def run_with_attempts(*faults: FaultKind | None, **changes: Any) -> Any:
+    """Build a run with one attempt for each of ``faults``; it fails if the last one did, unless ``changes`` differ."""
 
     def run(number: int) -> Outcome:
         attempts = tuple(
@@ -44,81 +46,98 @@ def tried(*faults: FaultKind | None, **changes: Any) -> Any:
     return run
 
 
-def test_a_page_counts_before_and_after_retries() -> None:
-    """Five runs: in four of them the first attempt failed, and three of them no retry could save."""
+def test_evidence_counts_before_and_after_retries() -> None:
+    """Evidence counts runs whose first attempt failed (4 of 5) and runs that failed after all retries (3 of 5)."""
     stalled, busy = FaultKind.STALLED, FaultKind.OVERLOADED
-    evidence = seen_by(good, tried(busy, None), tried(busy, stalled), tried(stalled), tried(busy, busy))
+    evidence = evidence_of(
+        good,
+        run_with_attempts(busy, None),
+        run_with_attempts(busy, stalled),
+        run_with_attempts(stalled),
+        run_with_attempts(busy, busy),
+    )
     assert (evidence.bad, evidence.total, evidence.first_attempts) == (3, 5, 4)
     assert (evidence.faults, evidence.blames) == ({"stalled": 2, "overloaded": 1}, {"provider": 3})
     assert evidence.since == NOON + 2 * 30 + 1
     assert evidence.message == "it is overloaded"
 
 
-def test_a_rule_about_first_attempts_names_their_faults() -> None:
-    """The retries have saved each of these runs."""
-    rescued = tried(FaultKind.RATE_LIMITED, None)
-    evidence = seen_by(*[rescued] * 3, measure="first_attempts", detector={"type": "consecutive", "failures": 3})
+def test_first_attempts_rule_has_the_faults_of_first_attempts() -> None:
+    """A ``first_attempts`` rule reports the faults of first attempts, although the retries succeeded."""
+    rescued = run_with_attempts(FaultKind.RATE_LIMITED, None)
+    evidence = evidence_of(*[rescued] * 3, measure="first_attempts", detector={"type": "consecutive", "failures": 3})
     assert (evidence.faults, evidence.message) == ({"rate_limited": 3}, "it is rate_limited")
 
 
-def test_a_page_has_at_most_five_ids_of_a_sort() -> None:
-    """The newest last."""
-    evidence = seen_by(*[tried(FaultKind.STALLED, FaultKind.STALLED)] * 6, **RATIO)
+def test_evidence_has_at_most_five_ids_of_each_kind() -> None:
+    """Evidence has at most five request IDs and five trace IDs, the newest last."""
+    evidence = evidence_of(*[run_with_attempts(FaultKind.STALLED, FaultKind.STALLED)] * 6, **RATIO)
     assert evidence.request_ids == ("req-2-2", "req-3-1", "req-3-2", "req-4-1", "req-4-2")
     assert evidence.trace_ids == tuple(f"{number:032x}" for number in range(5))
 
 
-def test_the_ids_on_a_page_are_those_of_what_failed() -> None:
-    """The answer of a fallback, or of the retry that helped, is nothing to look for at the provider."""
+def test_evidence_has_the_ids_of_failed_attempts() -> None:
+    """Request IDs are those of failed attempts, not of the fallback or retry that succeeded."""
     stalled = FaultKind.STALLED
-    over = seen_by(*[tried(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))] * 6, **RATIO)
+    over = evidence_of(
+        *[run_with_attempts(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))] * 6, **RATIO
+    )
     assert ("req-0-1", "req-1-1", "req-2-1", "req-3-1", "req-4-1") == over.request_ids
     first = {"measure": "first_attempts", "detector": {"type": "consecutive", "failures": 3}}
-    assert ("req-0-1", "req-1-1", "req-2-1") == seen_by(*[tried(stalled, None)] * 3, **first).request_ids
+    assert ("req-0-1", "req-1-1", "req-2-1") == evidence_of(
+        *[run_with_attempts(stalled, None)] * 3, **first
+    ).request_ids
 
 
-def test_an_answer_that_is_itself_what_was_bad_is_among_the_ids() -> None:
-    """It was not as expected, or slow."""
-    wrong = tried(None, kind=OutcomeKind.FAILED, fault=a_fault(FaultKind.UNEXPECTED_ANSWER))
+def test_evidence_has_the_id_of_an_unexpected_or_slow_answer() -> None:
+    """Request IDs include an answer that is itself the bad sample: unexpected or slow."""
+    wrong = run_with_attempts(None, kind=OutcomeKind.FAILED, fault=a_fault(FaultKind.UNEXPECTED_ANSWER))
     once = {"detector": {"type": "consecutive", "failures": 1}}
-    assert ("req-0-1",) == seen_by(wrong, **once).request_ids
-    assert ("req-0-1",) == seen_by(tried(None, kind=OutcomeKind.SLOW), measure="slow", **once).request_ids
+    assert ("req-0-1",) == evidence_of(wrong, **once).request_ids
+    assert ("req-0-1",) == evidence_of(
+        run_with_attempts(None, kind=OutcomeKind.SLOW), measure="slow", **once
+    ).request_ids
 
 
-def test_a_page_counts_the_runs_that_a_fallback_answered() -> None:
-    """Users are served, or nobody is: these are different pages."""
+def test_evidence_counts_runs_answered_by_a_fallback() -> None:
+    """Evidence counts the runs that a fallback answered, which separates a degraded service from a failed one."""
     stalled = FaultKind.STALLED
-    over = tried(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))
-    evidence = seen_by(good, over, tried(stalled), over, over)
+    over = run_with_attempts(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))
+    evidence = evidence_of(good, over, run_with_attempts(stalled), over, over)
     assert (4, 3) == (evidence.bad, evidence.rescued)
-    assert 0 == seen_by(*[tried(stalled)] * 5).rescued
+    assert 0 == evidence_of(*[run_with_attempts(stalled)] * 5).rescued
 
 
-def test_a_long_outage_keeps_its_beginning_and_its_counts() -> None:
-    """However many runs there are, and however the faults take turns."""
-    world = EngineHarness(alerts(rules={"Rule": RATIO}))
-    world.observe(*[tried(FaultKind.STALLED), tried(FaultKind.OVERLOADED)] * 20, *[tried(FaultKind.RATE_LIMITED)] * 200)
-    evidence = world.state.detectors[world.open_incidents[0].key].update_evidence(world.open_incidents[0]).evidence
+def test_evidence_of_a_long_outage_keeps_its_start_and_counts() -> None:
+    """Evidence keeps the start and all fault counts of an outage of any length, and its rows stay under 4000 bytes."""
+    harness = EngineHarness(alerts(rules={"Rule": RATIO}))
+    harness.observe(
+        *[run_with_attempts(FaultKind.STALLED), run_with_attempts(FaultKind.OVERLOADED)] * 20,
+        *[run_with_attempts(FaultKind.RATE_LIMITED)] * 200,
+    )
+    evidence = (
+        harness.state.detectors[harness.open_incidents[0].key].update_evidence(harness.open_incidents[0]).evidence
+    )
     assert NOON + 1 == evidence.since
     assert {"rate_limited": 200, "stalled": 20, "overloaded": 20} == evidence.faults
     assert (240, 240) == (evidence.bad, evidence.first_attempts)
-    assert all(len(row.value or b"") < 4000 for row in world.rows)
+    assert all(len(row.value or b"") < 4000 for row in harness.rows)
 
 
-def test_a_second_outage_is_not_shown_with_the_ids_of_the_first() -> None:
-    """What was over and done with is forgotten."""
+def test_second_outage_has_no_ids_of_the_first() -> None:
+    """Trace IDs of failures before a recovery are not in the evidence of the next outage."""
     three = {"detector": {"type": "consecutive", "failures": 3}}
-    evidence = seen_by(bad, bad, good, good, *[bad] * 3, **three)
+    evidence = evidence_of(bad, bad, good, good, *[bad] * 3, **three)
     assert evidence.trace_ids == tuple(f"{number:032x}" for number in (4, 5, 6))
 
 
-def test_a_time_over_its_limit_is_said_in_words() -> None:
-    """There is no fault that could be quoted."""
+def test_evidence_message_states_the_measured_time_and_limit() -> None:
+    """The message states the measured time and its limit when there is no fault message."""
     slow = {"detector": {"type": "consecutive", "failures": 1}}
     late = a_run(time_to_first_token=4.2)
-    assert seen_by(late, measure="first_token", limit="2s", **slow).message == "first_token 4.2s, limit 2s"
+    assert evidence_of(late, measure="first_token", limit="2s", **slow).message == "first_token 4.2s, limit 2s"
     late = a_run(kind=OutcomeKind.SLOW, time_to_first_token=4.2)
-    assert seen_by(late, measure="slow", **slow).message == "slow: first token 4.2s, whole run 1s"
+    assert evidence_of(late, measure="slow", **slow).message == "slow: first token 4.2s, whole run 1s"
 
 
 @pytest.mark.parametrize(
@@ -133,65 +152,65 @@ def test_a_time_over_its_limit_is_said_in_words() -> None:
         ),
     ],
 )
-def test_the_end_of_an_outage_says_how_it_was_seen(detector: Any, runs: list[Any], reason: str) -> None:
-    """The annotations are those of its opening, as receivers know it by them; the reason speaks of its end."""
-    world = EngineHarness(alerts(rules={"Rule": {**THREE_FAILURES_RULE, "detector": detector}}))
-    world.observe(*runs)
-    (incident,) = world.state.incidents.values()
-    page = render_alert(incident, world.now).to_dict()
-    assert reason == page["reason"]
+def test_resolve_reason_states_the_good_runs(detector: Any, runs: list[Any], reason: str) -> None:
+    """The resolve reason states the good runs; the annotations stay those of the trigger."""
+    harness = EngineHarness(alerts(rules={"Rule": {**THREE_FAILURES_RULE, "detector": detector}}))
+    harness.observe(*runs)
+    (incident,) = harness.state.incidents.values()
+    alert = render_alert(incident, harness.now).to_dict()
+    assert reason == alert["reason"]
     opened = f"chat: {incident.evidence.bad} of the last {incident.evidence.total} runs failed"
-    assert {"summary": opened} == page["annotations"]
+    assert {"summary": opened} == alert["annotations"]
 
 
-def test_hostile_text_is_bounded_and_clean() -> None:
-    """A megabyte, a key, control characters and half a surrogate pair: none of it is stored, and nothing breaks."""
+def test_hostile_text_is_bounded_and_sanitized() -> None:
+    """A message of 1 MB with a key, control characters and half a surrogate pair is stored bounded and sanitized."""
     text = "sk-12345678abcdef \x1b[31m \ud83d " + "x" * 1_000_000
     fault = make_fault(FaultKind.STREAM_ERROR, Phase.STREAM, text)
     attempt = Attempt(number=1, route="primary", started=NOON, duration=0.1, fault=fault, request_id=text)
     run = a_run(kind=OutcomeKind.FAILED, fault=fault, attempts=(attempt,))
-    world = EngineHarness(alerts(rules={"Rule": {"detector": {"type": "consecutive", "failures": 1}}}))
-    world.observe(run)
-    (incident,) = world.open_incidents
+    harness = EngineHarness(alerts(rules={"Rule": {"detector": {"type": "consecutive", "failures": 1}}}))
+    harness.observe(run)
+    (incident,) = harness.open_incidents
     assert incident.evidence.message.startswith("[redacted]  [31m ? x")
     assert len(incident.evidence.message) == 300
-    assert all(len(row.value or b"") < 4000 for row in world.rows)
-    world.crash()
-    assert world.open_incidents == [incident]
+    assert all(len(row.value or b"") < 4000 for row in harness.rows)
+    harness.crash()
+    assert harness.open_incidents == [incident]
 
 
-def test_the_rows_of_a_long_outage_stay_small() -> None:
-    """However long it lasts."""
-    world = EngineHarness(alerts(rules={"Rule": RATIO}))
-    world.observe(*[tried(FaultKind.STALLED, FaultKind.OVERLOADED)] * 200)
-    assert max(len(row.value or b"") for row in world.rows) < 4000
+def test_rows_of_a_long_outage_stay_small() -> None:
+    """Rows of an outage of any length stay under 4000 bytes."""
+    harness = EngineHarness(alerts(rules={"Rule": RATIO}))
+    harness.observe(*[run_with_attempts(FaultKind.STALLED, FaultKind.OVERLOADED)] * 200)
+    assert max(len(row.value or b"") for row in harness.rows) < 4000
 
 
-def test_a_template_is_filled_in() -> None:
-    """Plain braces are doubled; a field that is not known is empty, and the page goes out."""
+def test_template_is_rendered() -> None:
+    """A template renders doubled braces as braces, unknown fields as empty, and at most 2000 characters."""
     assert render_template("{{{canary}}}: {bad}{nothing}", {"canary": "chat", "bad": "3"}) == "{chat}: 3"
     assert render_template("{", {}) == "{"
     assert len(render_template("{canary}" * 200, {"canary": "x" * 100})) == 2000
 
 
-def test_only_the_template_has_lines_of_its_own() -> None:
-    """A value could add one that seems to be ours; and what looks like a key in our own address is none."""
+def test_template_values_cannot_add_lines() -> None:
+    """A value cannot add a line to the rendered text, and only values are redacted."""
     values = {"message": "x\r\nRunbook: http://evil?token=s3cretvalue\u2028y"}
     filled = render_template("First {message}\nSecond\thttps://wiki.example/?key=OPS-1", values)
     assert "First x Runbook: http://evil?token=[redacted] y\nSecond\thttps://wiki.example/?key=OPS-1" == filled
 
 
-def test_every_field_of_a_template_stands_for_something() -> None:
-    """What is documented is rendered."""
-    world = EngineHarness(
+def test_every_template_field_renders_a_value() -> None:
+    """Every documented template field renders a value."""
+    harness = EngineHarness(
         alerts(rules={"Rule": {**RATIO, "annotations": {name: f"{{{name}}}" for name in TEMPLATE_FIELDS}}})
     )
     stalled = FaultKind.STALLED
-    world.observe(*[tried(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))] * 5)
-    world.step(DiagnosisFinished("chat", "tls: the certificate has expired"))
-    (incident,) = world.open_incidents
-    page = render_alert(incident, incident.opened + 90, "https://traces.example/{trace_id}")
-    assert [name for name, text in page.annotations.items() if not text] == []
-    assert page.annotations["duration"] == "1m30s"
-    assert page.annotations["faults"] == "stalled 5"
-    assert msgspec.json.encode(page.to_dict())
+    harness.observe(*[run_with_attempts(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))] * 5)
+    harness.step(DiagnosisFinished("chat", "tls: the certificate has expired"))
+    (incident,) = harness.open_incidents
+    alert = render_alert(incident, incident.opened + 90, "https://traces.example/{trace_id}")
+    assert [name for name, text in alert.annotations.items() if not text] == []
+    assert alert.annotations["duration"] == "1m30s"
+    assert alert.annotations["faults"] == "stalled 5"
+    assert msgspec.json.encode(alert.to_dict())

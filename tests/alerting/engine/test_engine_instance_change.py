@@ -1,4 +1,4 @@
-"""A daemon that is given another ``instance``: what the former one opened is brought to its end."""
+"""Test a change of ``instance``: the alerts of the former instance are resolved."""
 
 from typing import Any
 
@@ -11,93 +11,93 @@ PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
 RENAMED = "the instance is now called elsewhere"
 
 
-def fired(**sections: Any) -> EngineHarness:
-    """Build a world in which ``chat`` has failed three times."""
-    world = EngineHarness(alerts(**sections))
-    world.observe(bad, bad, bad)
-    return world
+def firing_harness(**sections: Any) -> EngineHarness:
+    """Build a harness in which ``chat`` failed three times."""
+    harness = EngineHarness(alerts(**sections))
+    harness.observe(bad, bad, bad)
+    return harness
 
 
-def rename(world: EngineHarness, **sections: Any) -> None:
+def restart_as_another_instance(harness: EngineHarness, **sections: Any) -> None:
     """Restart as another instance, with nothing else changed."""
-    world.configure(alerts(**sections), instance="elsewhere")
-    world.crash()
-    world.step(Started())
+    harness.configure(alerts(**sections), instance="elsewhere")
+    harness.crash()
+    harness.step(Started())
 
 
-def test_what_another_instance_told_is_called_off() -> None:
-    """Its receivers hear under the old key that it is over, and nothing of it fires any longer."""
-    world = fired()
-    opened = world.deliver()
-    rename(world)
-    ended = world.deliver()
+def test_alerts_of_the_former_instance_are_resolved() -> None:
+    """Receivers get the resolve under the former key, and no alert of the former instance stays open."""
+    harness = firing_harness()
+    opened = harness.deliver()
+    restart_as_another_instance(harness)
+    resolve = harness.deliver()
     assert opened is not None
-    assert ended is not None
-    assert (ended.action, ended.group, ended.opened) == ("resolve", opened.group, opened.opened)
-    assert ended.members[0].resolve_reason == RENAMED
-    assert ([], []) == (world.open_incidents, [group for group in world.state.groups.values() if group.is_firing])
+    assert resolve is not None
+    assert (resolve.action, resolve.group, resolve.opened) == ("resolve", opened.group, opened.opened)
+    assert resolve.members[0].resolve_reason == RENAMED
+    assert ([], []) == (harness.open_incidents, [group for group in harness.state.groups.values() if group.is_firing])
 
 
-def test_what_still_fails_is_told_under_the_new_name() -> None:
-    """The two have different keys and labels."""
-    world = fired()
-    world.deliver_all()
-    rename(world)
-    world.observe(bad, bad, bad)
-    assert [("trigger", "Errors"), ("resolve", "Errors")] == world.deliver_all()  # what fires goes first
-    assert ["elsewhere"] == [incident.labels["instance"] for incident in world.open_incidents]
-    world.observe(good, good, good)
-    assert [("resolve", "Errors")] == world.deliver_all()
+def test_alert_that_still_fires_is_notified_under_the_new_instance() -> None:
+    """An alert that still fires triggers under the new instance, with its own key and labels."""
+    harness = firing_harness()
+    harness.deliver_all()
+    restart_as_another_instance(harness)
+    harness.observe(bad, bad, bad)
+    assert [("trigger", "Errors"), ("resolve", "Errors")] == harness.deliver_all()  # triggers are sent before resolves
+    assert ["elsewhere"] == [incident.labels["instance"] for incident in harness.open_incidents]
+    harness.observe(good, good, good)
+    assert [("resolve", "Errors")] == harness.deliver_all()
 
 
-def test_what_another_instance_never_told_is_not_told() -> None:
-    """Neither that it fires nor that it is over."""
-    world = fired()
-    rename(world)
-    assert ([], {}) == (world.deliver_all(), world.state.notifications)
+def test_alert_of_the_former_instance_that_was_never_sent_sends_nothing() -> None:
+    """An alert of the former instance that was never sent sends neither a trigger nor a resolve."""
+    harness = firing_harness()
+    restart_as_another_instance(harness)
+    assert ([], {}) == (harness.deliver_all(), harness.state.notifications)
 
 
-def test_a_level_receiver_hears_the_end_under_the_old_labels() -> None:
-    """Or Alertmanager would show it until it ends by itself."""
-    world = fired(receivers={"prom": PROM})
-    rename(world, receivers={"prom": PROM})
-    (ended,) = active_alerts(world.state, "prom", world.now)
-    assert ("default", world.now, RENAMED) == (ended.labels["instance"], ended.resolved, ended.resolve_reason)
+def test_state_receiver_gets_the_resolve_under_the_former_labels() -> None:
+    """A state receiver gets the resolve under the former labels; Alertmanager would show the alert until it expires."""
+    harness = firing_harness(receivers={"prom": PROM})
+    restart_as_another_instance(harness, receivers={"prom": PROM})
+    (resolve,) = active_alerts(harness.state, "prom", harness.now)
+    assert ("default", harness.now, RENAMED) == (resolve.labels["instance"], resolve.resolved, resolve.resolve_reason)
 
 
-def test_the_built_in_alerts_of_another_instance_are_called_off() -> None:
-    """Nothing would ever resolve them: a receiver that accepts is well under its new key only."""
+def test_built_in_alerts_of_the_former_instance_are_resolved() -> None:
+    """Built-in alerts of the former instance are resolved, because nothing else can resolve their keys."""
     hooks = {"hook": webhook_config(), "prom": PROM}
-    world = EngineHarness(alerts(receivers=hooks))
-    world.step(StateReceiverReported("prom", Refused("HTTP 400: bad label")))
-    world.step(StoreFailed("disk full"))
-    assert [("trigger", "ReceiverFailing"), ("trigger", "StoreFailing")] == world.deliver_all()
-    rename(world, receivers=hooks)
-    assert [("resolve", "ReceiverFailing"), ("resolve", "StoreFailing")] == world.deliver_all()
-    assert {RENAMED} == {incident.resolve_reason for incident in world.state.incidents.values()}
+    harness = EngineHarness(alerts(receivers=hooks))
+    harness.step(StateReceiverReported("prom", Refused("HTTP 400: bad label")))
+    harness.step(StoreFailed("disk full"))
+    assert [("trigger", "ReceiverFailing"), ("trigger", "StoreFailing")] == harness.deliver_all()
+    restart_as_another_instance(harness, receivers=hooks)
+    assert [("resolve", "ReceiverFailing"), ("resolve", "StoreFailing")] == harness.deliver_all()
+    assert {RENAMED} == {incident.resolve_reason for incident in harness.state.incidents.values()}
 
 
-def test_the_built_in_alerts_of_this_instance_stay() -> None:
-    """A restart mends neither a receiver nor a store."""
+def test_built_in_alerts_of_the_same_instance_stay_open() -> None:
+    """A restart of the same instance resolves no built-in alert."""
     hooks = {"hook": webhook_config(), "prom": PROM}
-    world = EngineHarness(alerts(receivers=hooks))
-    world.step(StateReceiverReported("prom", Refused("HTTP 400: bad label")))
-    world.step(StoreFailed("disk full"))
-    world.deliver_all()
-    world.crash()
-    world.step(Started())
-    assert (2, []) == (len(world.open_incidents), world.deliver_all())
-    world.step(StoreRecovered())
-    assert [("resolve", "StoreFailing")] == world.deliver_all()
+    harness = EngineHarness(alerts(receivers=hooks))
+    harness.step(StateReceiverReported("prom", Refused("HTTP 400: bad label")))
+    harness.step(StoreFailed("disk full"))
+    harness.deliver_all()
+    harness.crash()
+    harness.step(Started())
+    assert (2, []) == (len(harness.open_incidents), harness.deliver_all())
+    harness.step(StoreRecovered())
+    assert [("resolve", "StoreFailing")] == harness.deliver_all()
 
 
-def test_nothing_of_another_instance_is_kept_for_ever() -> None:
-    """A week after its end its rows are gone."""
-    world = fired()
-    world.deliver_all()
-    rename(world)
-    world.deliver_all()
-    world.now += 8 * 86400
-    world.advance_one_minute()
-    world.stored_rows["reachability"].clear()
-    assert {table: {} for table in world.stored_rows} == world.stored_rows
+def test_rows_of_the_former_instance_are_deleted_after_a_week() -> None:
+    """The rows of the former instance are deleted a week after its alerts resolved."""
+    harness = firing_harness()
+    harness.deliver_all()
+    restart_as_another_instance(harness)
+    harness.deliver_all()
+    harness.now += 8 * 86400
+    harness.advance_one_minute()
+    harness.stored_rows["reachability"].clear()
+    assert {table: {} for table in harness.stored_rows} == harness.stored_rows

@@ -1,4 +1,4 @@
-"""The invariants of alerting that a pure engine can break; each test tries to."""
+"""Test the invariants of alerting that the pure engine can break."""
 
 from typing import Any
 
@@ -27,58 +27,58 @@ PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
 TWO_HOOKS = {"hook": webhook_config(), "other": webhook_config()}
 
 
-def fired(**sections: Any) -> EngineHarness:
-    """Build a world in which ``chat`` has failed three times."""
-    world = EngineHarness(alerts(**sections))
-    world.observe(bad, bad, bad)
-    return world
+def firing_harness(**sections: Any) -> EngineHarness:
+    """Build a harness in which ``chat`` failed three times."""
+    harness = EngineHarness(alerts(**sections))
+    harness.observe(bad, bad, bad)
+    return harness
 
 
-# ---- 1: the ledger is a prefix of the outcomes
+# ---- 1: the store is a prefix of the outcomes
 
 
-def test_a_page_outlives_a_crash_before_it_went_out() -> None:
-    """Killed between the commit and the send, the next start sends it."""
-    world = fired()
-    world.crash()
-    world.step(Started())
-    assert world.deliver_all() == [("trigger", "Errors")]
+def test_trigger_survives_a_crash_before_it_is_sent() -> None:
+    """A trigger that is committed but not sent before a crash is sent after the next start."""
+    harness = firing_harness()
+    harness.crash()
+    harness.step(Started())
+    assert harness.deliver_all() == [("trigger", "Errors")]
 
 
-def test_a_resolve_outlives_a_crash_before_it_went_out() -> None:
-    """The same for the end of it."""
-    world = fired()
-    world.deliver_all()
-    world.observe(good, good, good)
-    world.crash()
-    assert world.deliver_all() == [("resolve", "Errors")]
+def test_resolve_survives_a_crash_before_it_is_sent() -> None:
+    """A resolve that is committed but not sent before a crash is sent afterwards."""
+    harness = firing_harness()
+    harness.deliver_all()
+    harness.observe(good, good, good)
+    harness.crash()
+    assert harness.deliver_all() == [("resolve", "Errors")]
 
 
-def test_a_row_of_failures_outlives_a_crash() -> None:
-    """Two failures before a crash and one after are three in a row."""
-    world = EngineHarness()
-    world.observe(bad, bad)
-    world.crash()
-    world.observe(bad)
-    assert len(world.open_incidents) == 1
+def test_consecutive_failures_survive_a_crash() -> None:
+    """Two failures before a crash and one after it are three consecutive failures."""
+    harness = EngineHarness()
+    harness.observe(bad, bad)
+    harness.crash()
+    harness.observe(bad)
+    assert len(harness.open_incidents) == 1
 
 
-def test_a_transition_that_was_lost_comes_again_under_the_same_ids() -> None:
-    """A crash before the commit loses the run; the same run seen again makes the same notice."""
-    world = EngineHarness()
-    world.observe(bad, bad)
-    lost = world.engine.step(world.state, RunFinished(bad(2)), world.now)[0]
-    world.crash()
-    world.now += 5
-    world.step(RunFinished(bad(2)))
-    assert list(world.state.notifications) == list(lost.notifications)
-    assert list(world.state.incidents) == list(lost.incidents)
+def test_lost_transition_is_repeated_with_the_same_ids() -> None:
+    """A run that is lost in a crash before the commit creates the same notification when it is observed again."""
+    harness = EngineHarness()
+    harness.observe(bad, bad)
+    lost = harness.engine.step(harness.state, RunFinished(bad(2)), harness.now)[0]
+    harness.crash()
+    harness.now += 5
+    harness.step(RunFinished(bad(2)))
+    assert list(harness.state.notifications) == list(lost.notifications)
+    assert list(harness.state.incidents) == list(lost.incidents)
 
 
-def test_all_rows_of_a_transition_come_from_one_step() -> None:
-    """Detector, incident, group and notice are of one transaction: none can be there without the others."""
-    world = fired()
-    assert sorted(row.table for row in world.rows) == [
+def test_all_rows_of_a_transition_are_in_one_step() -> None:
+    """Detector, incident, group and notification rows of a transition are in one transaction."""
+    harness = firing_harness()
+    assert sorted(row.table for row in harness.rows) == [
         "detectors",
         "groups",
         "incidents",
@@ -87,210 +87,210 @@ def test_all_rows_of_a_transition_come_from_one_step() -> None:
     ]
 
 
-def test_a_step_leaves_the_state_it_starts_from() -> None:
-    """The same state and input give the same result twice."""
-    world = EngineHarness()
-    world.observe(bad, bad)
-    steps = [world.engine.step(world.state, RunFinished(bad(2)), world.now) for _ in range(2)]
+def test_step_does_not_change_its_input_state() -> None:
+    """Two steps from the same state and input give the same result."""
+    harness = EngineHarness()
+    harness.observe(bad, bad)
+    steps = [harness.engine.step(harness.state, RunFinished(bad(2)), harness.now) for _ in range(2)]
     assert steps[0] == steps[1]
 
 
-def test_a_store_that_fails_is_told_from_memory_and_resolved() -> None:
-    """``StoreFailing`` opens, goes out like any page, and ends when the store is written again."""
-    world = fired()
-    world.step(StoreFailed("disk full"))
-    world.step(StoreFailed("disk full"))
-    assert world.deliver_all() == [("trigger", "Errors"), ("trigger", "StoreFailing")]
-    world.step(StoreRecovered())
-    assert world.deliver_all() == [("resolve", "StoreFailing")]
+def test_failing_store_is_notified_from_memory_and_resolved() -> None:
+    """``StoreFailing`` triggers like any alert, and resolves when the store is written again."""
+    harness = firing_harness()
+    harness.step(StoreFailed("disk full"))
+    harness.step(StoreFailed("disk full"))
+    assert harness.deliver_all() == [("trigger", "Errors"), ("trigger", "StoreFailing")]
+    harness.step(StoreRecovered())
+    assert harness.deliver_all() == [("resolve", "StoreFailing")]
 
 
 # ---- 2: one open incident, one open group, one id
 
 
-def test_a_long_outage_is_one_incident() -> None:
-    """A hundred failures page once."""
-    world = fired()
-    world.observe(*[bad] * 97)
-    assert (len(world.open_incidents), world.deliver_all()) == (1, [("trigger", "Errors")])
+def test_long_outage_is_one_incident() -> None:
+    """A hundred failures are one incident and one trigger."""
+    harness = firing_harness()
+    harness.observe(*[bad] * 97)
+    assert (len(harness.open_incidents), harness.deliver_all()) == (1, [("trigger", "Errors")])
 
 
-def test_a_retry_has_the_id_and_the_content_of_the_first_try() -> None:
-    """Whatever has become of the incident in between: an id never means two things."""
-    world = fired()
-    first = world.deliver(answer=Retry(reason="HTTP 500"))
-    world.observe(good, good, good)
-    second = world.deliver(answer=Retry(reason="HTTP 500"))
+def test_retry_has_the_id_and_content_of_the_first_attempt() -> None:
+    """A retry has the ID and the members of the first attempt, even if the incident has changed."""
+    harness = firing_harness()
+    first = harness.deliver(answer=Retry(reason="HTTP 500"))
+    harness.observe(good, good, good)
+    second = harness.deliver(answer=Retry(reason="HTTP 500"))
     assert first is not None
     assert second is not None
     assert (second.id, second.members) == (first.id, first.members)
 
 
-def test_a_second_outage_has_ids_of_its_own() -> None:
-    """Even when the clock was set back onto the first one."""
-    world = fired()
-    (first,) = world.state.notifications
-    world.deliver_all()
-    world.observe(good, good, good)
-    world.deliver_all()
+def test_second_outage_has_its_own_ids() -> None:
+    """A second outage has its own notification IDs, even if the clock was set back to the first one."""
+    harness = firing_harness()
+    (first,) = harness.state.notifications
+    harness.deliver_all()
+    harness.observe(good, good, good)
+    harness.deliver_all()
     for number in range(3):
-        world.step(RunFinished(bad(number)))
-    (second,) = world.state.notifications
+        harness.step(RunFinished(bad(number)))
+    (second,) = harness.state.notifications
     assert first != second
 
 
 def test_each_canary_has_its_own_incident() -> None:
-    """A rule watches every canary by itself."""
+    """A rule opens one incident for each failing canary."""
     canaries = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("a", "b")]
-    world = EngineHarness(alerts(), *canaries)
+    harness = EngineHarness(alerts(), *canaries)
     for number in range(3):
-        world.observe(*[msgspec.structs.replace(bad(number), canary=name) for name in ("a", "b")])
-    assert [incident.canary for incident in world.open_incidents] == ["a", "b"]
+        harness.observe(*[msgspec.structs.replace(bad(number), canary=name) for name in ("a", "b")])
+    assert [incident.canary for incident in harness.open_incidents] == ["a", "b"]
 
 
 def test_keys_are_the_same_on_another_replica() -> None:
-    """A replica that watches the same speaks of the same incident; another instance does not."""
-    one, two = fired(), fired()
+    """Two replicas of one instance use the same keys; another instance uses different ones."""
+    one, two = firing_harness(), firing_harness()
     assert list(one.state.groups) == list(two.state.groups)
     two.configure(alerts(), instance="elsewhere")
     assert two.engine.store_incident_key != one.engine.store_incident_key
 
 
-# ---- 3: in order
+# ---- 3: notifications of a group are in order
 
 
-def test_what_was_never_tried_is_never_told() -> None:
-    """A trigger that is still waiting when the outage ends goes away, and so does its resolve."""
-    world = fired()
-    world.observe(good, good, good)
-    assert (world.deliver_all(), world.state.notifications) == ([], {})
+def test_trigger_that_was_never_attempted_is_dropped_with_its_resolve() -> None:
+    """A trigger that waits when the outage ends is dropped, and so is its resolve."""
+    harness = firing_harness()
+    harness.observe(good, good, good)
+    assert (harness.deliver_all(), harness.state.notifications) == ([], {})
 
 
-def test_what_was_tried_is_told_to_its_end() -> None:
-    """A trigger whose answer was lost is tried until it is accepted, and only then comes the resolve."""
-    world = fired()
-    world.deliver(answer=Retry(reason="no answer"))
-    world.observe(good, good, good)
-    assert world.deliver_all() == [("trigger", "Errors"), ("resolve", "Errors")]
+def test_attempted_trigger_is_retried_before_its_resolve() -> None:
+    """A trigger with a lost response is retried until it is accepted, then the resolve is sent."""
+    harness = firing_harness()
+    harness.deliver(answer=Retry(reason="no answer"))
+    harness.observe(good, good, good)
+    assert harness.deliver_all() == [("trigger", "Errors"), ("resolve", "Errors")]
 
 
-def test_a_try_that_a_crash_cut_off_counts_as_tried() -> None:
-    """The receiver may have it: so it is told again, with the same id, and then that it is over."""
-    world = fired()
-    begun = world.start_send()
-    world.crash()
-    world.observe(good, good, good)
-    assert begun is not None
-    again = world.deliver()
+def test_attempt_interrupted_by_a_crash_counts_as_attempted() -> None:
+    """A trigger whose attempt a crash interrupted is sent again with the same ID, followed by its resolve."""
+    harness = firing_harness()
+    started = harness.start_send()
+    harness.crash()
+    harness.observe(good, good, good)
+    assert started is not None
+    again = harness.deliver()
     assert again is not None
-    assert (again.id, again.attempts) == (begun.id, 2)
-    assert world.deliver_all() == [("resolve", "Errors")]
+    assert (again.id, again.attempts) == (started.id, 2)
+    assert harness.deliver_all() == [("resolve", "Errors")]
 
 
-def test_a_resolve_waits_for_its_trigger() -> None:
-    """As long as the trigger is not accepted, nothing else of its group goes out."""
-    world = fired()
-    world.deliver(answer=Retry(reason="HTTP 500", retry_after=600.0))
-    world.observe(good, good, good)
-    assert world.deliver_all() == []
-    world.now += 600
-    assert world.deliver_all() == [("trigger", "Errors"), ("resolve", "Errors")]
+def test_resolve_waits_for_its_trigger() -> None:
+    """A resolve is not sent before its trigger is accepted."""
+    harness = firing_harness()
+    harness.deliver(answer=Retry(reason="HTTP 500", retry_after=600.0))
+    harness.observe(good, good, good)
+    assert harness.deliver_all() == []
+    harness.now += 600
+    assert harness.deliver_all() == [("trigger", "Errors"), ("resolve", "Errors")]
 
 
-def test_flapping_behind_a_dead_receiver_piles_nothing_up() -> None:
-    """Outages that begin and end unheard cancel out; what is kept is bounded."""
-    world = fired()
+def test_flapping_with_a_dead_receiver_is_bounded() -> None:
+    """Outages that start and end without a delivery cancel out, so the number of notifications is bounded."""
+    harness = firing_harness()
     for _ in range(20):
-        world.observe(good, good, good, bad, bad, bad)
-        world.start_send()  # it hangs, and is tried for ever
-    assert len(world.state.notifications) <= 3
+        harness.observe(good, good, good, bad, bad, bad)
+        harness.start_send()  # the attempt hangs
+    assert len(harness.state.notifications) <= 3
 
 
-def test_another_outage_comes_after_the_end_of_the_first() -> None:
-    """Trigger, resolve, trigger, resolve: in this order, although they were all waiting."""
-    world = fired()
-    world.deliver(answer=Retry(reason="no answer", retry_after=600.0))
-    world.observe(good, good, good, bad, bad, bad)
-    world.now += 600
-    assert world.deliver_all() == [("trigger", "Errors"), ("resolve", "Errors"), ("trigger", "Errors")]
+def test_notifications_of_two_outages_are_sent_in_order() -> None:
+    """Waiting notifications of two outages are sent in order: trigger, resolve, trigger."""
+    harness = firing_harness()
+    harness.deliver(answer=Retry(reason="no answer", retry_after=600.0))
+    harness.observe(good, good, good, bad, bad, bad)
+    harness.now += 600
+    assert harness.deliver_all() == [("trigger", "Errors"), ("resolve", "Errors"), ("trigger", "Errors")]
 
 
-def test_another_group_does_not_wait() -> None:
-    """Order is kept within a group; a notice that backs off holds up no other group."""
+def test_backoff_of_one_group_does_not_delay_another() -> None:
+    """A notification that backs off delays no notification of another group."""
     canaries = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("a", "b")]
-    world = EngineHarness(alerts(), *canaries)
-    world.observe(*[msgspec.structs.replace(bad(number), canary="a") for number in range(3)])
-    world.deliver(answer=Retry(reason="HTTP 500"))
-    world.observe(*[msgspec.structs.replace(bad(number), canary="b") for number in range(3)])
-    world.step(SendFinished("no such notice", Accepted(), 0.0))
-    stuck, sent = world.deliver(answer=Retry(reason="HTTP 500")), world.deliver()
+    harness = EngineHarness(alerts(), *canaries)
+    harness.observe(*[msgspec.structs.replace(bad(number), canary="a") for number in range(3)])
+    harness.deliver(answer=Retry(reason="HTTP 500"))
+    harness.observe(*[msgspec.structs.replace(bad(number), canary="b") for number in range(3)])
+    harness.step(SendFinished("no such notification", Accepted(), 0.0))
+    stuck, sent = harness.deliver(answer=Retry(reason="HTTP 500")), harness.deliver()
     assert stuck is not None
     assert sent is not None
     assert (stuck.members[0].canary, sent.members[0].canary) == ("a", "b")
 
 
-# ---- 4: whoever was told that it fires is told that it is over
+# ---- 4: each notified receiver gets the resolve
 
 
-def test_a_rule_that_is_removed_resolves_what_it_opened() -> None:
-    """At the next start, with the reason."""
-    world = fired()
-    world.deliver_all()
-    world.configure(alerts(rules={"Other": THREE_FAILURES_RULE}))
-    world.crash()
-    world.step(Started())
-    notice = world.deliver()
-    assert notice is not None
-    assert (notice.action, notice.members[0].resolve_reason) == (
+def test_removed_rule_resolves_its_alerts() -> None:
+    """A removed rule resolves its alerts at the next start, with the reason."""
+    harness = firing_harness()
+    harness.deliver_all()
+    harness.configure(alerts(rules={"Other": THREE_FAILURES_RULE}))
+    harness.crash()
+    harness.step(Started())
+    notification = harness.deliver()
+    assert notification is not None
+    assert (notification.action, notification.members[0].resolve_reason) == (
         "resolve",
         "the rule was removed from the configuration",
     )
-    assert world.state.detectors == {}
+    assert harness.state.detectors == {}
 
 
-def test_a_canary_that_is_removed_resolves_what_it_opened() -> None:
-    """The same, when the rule is still there."""
-    world = fired()
-    world.deliver_all()
-    world.configure(alerts(), Canary(name="another", target="t", provider="p", interval=30.0))
-    world.step(Started())
-    assert world.deliver_all() == [("resolve", "Errors")]
+def test_removed_canary_resolves_its_alerts() -> None:
+    """A removed canary resolves its alerts at the next start, although the rule stays."""
+    harness = firing_harness()
+    harness.deliver_all()
+    harness.configure(alerts(), Canary(name="another", target="t", provider="p", interval=30.0))
+    harness.step(Started())
+    assert harness.deliver_all() == [("resolve", "Errors")]
 
 
-def test_a_route_that_is_removed_still_ends_what_it_told() -> None:
-    """The receiver that was told hears the end; the one that the new route names hears both."""
-    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook"]}])
-    world.deliver_all()
-    world.configure(alerts(receivers=TWO_HOOKS, routes=[{"receivers": ["other"]}]))
-    world.step(Started())
-    assert world.deliver_all("hook", "other") == [("trigger", "Errors")]
-    world.observe(good, good, good)
-    assert world.deliver_all("hook", "other") == [("resolve", "Errors"), ("resolve", "Errors")]
+def test_receiver_of_a_removed_route_gets_the_resolve() -> None:
+    """The receiver of a removed route gets the resolve; the receiver of the new route gets trigger and resolve."""
+    harness = firing_harness(receivers=TWO_HOOKS, routes=[{"receivers": ["hook"]}])
+    harness.deliver_all()
+    harness.configure(alerts(receivers=TWO_HOOKS, routes=[{"receivers": ["other"]}]))
+    harness.step(Started())
+    assert harness.deliver_all("hook", "other") == [("trigger", "Errors")]
+    harness.observe(good, good, good)
+    assert harness.deliver_all("hook", "other") == [("resolve", "Errors"), ("resolve", "Errors")]
 
 
-def test_a_receiver_that_is_removed_is_forgotten() -> None:
-    """What waits for it can never be sent."""
-    world = fired(receivers=TWO_HOOKS)
-    world.configure(alerts())
-    world.step(Started())
-    assert [notice.receiver for notice in world.state.notifications.values()] == ["hook"]
+def test_notifications_of_a_removed_receiver_are_deleted() -> None:
+    """Notifications that wait for a removed receiver are deleted."""
+    harness = firing_harness(receivers=TWO_HOOKS)
+    harness.configure(alerts())
+    harness.step(Started())
+    assert [notification.receiver for notification in harness.state.notifications.values()] == ["hook"]
 
 
-def test_an_edited_rule_can_resolve_what_its_former_self_opened() -> None:
-    """Another detector starts afresh, and the incident stays open until that one has seen enough."""
-    world = fired()
-    world.deliver_all()
+def test_edited_rule_resolves_the_alert_of_its_former_version() -> None:
+    """An edited rule starts with an empty detector, and resolves the open incident after enough samples."""
+    harness = firing_harness()
+    harness.deliver_all()
     ratio = {"type": "ratio", "over": "10 runs", "threshold": "50%", "min_samples": 5}
-    world.configure(alerts(rules={"Errors": {**THREE_FAILURES_RULE, "detector": ratio}}))
-    world.crash()
-    world.step(Started())
-    world.observe(good, good, good, good)
-    assert len(world.open_incidents) == 1
-    world.observe(good)
-    assert (world.open_incidents, world.deliver_all()) == ([], [("resolve", "Errors")])
+    harness.configure(alerts(rules={"Errors": {**THREE_FAILURES_RULE, "detector": ratio}}))
+    harness.crash()
+    harness.step(Started())
+    harness.observe(good, good, good, good)
+    assert len(harness.open_incidents) == 1
+    harness.observe(good)
+    assert (harness.open_incidents, harness.deliver_all()) == ([], [("resolve", "Errors")])
 
 
-# ---- 5: only good samples that were seen resolve
+# ---- 5: only observed good samples resolve
 
 
 @pytest.mark.parametrize(
@@ -303,36 +303,36 @@ def test_an_edited_rule_can_resolve_what_its_former_self_opened() -> None:
         lambda number: msgspec.structs.replace(good(number), canary="another"),
     ],
 )
-def test_what_says_nothing_resolves_nothing(run: Any) -> None:
-    """Neutral runs, skipped ones, a broken prober and other canaries leave an incident as it is."""
-    world = fired()
-    world.deliver_all()
-    world.observe(*[run] * 50)
-    assert (len(world.open_incidents), world.deliver_all()) == (1, [])
+def test_runs_that_are_not_good_samples_resolve_nothing(run: Any) -> None:
+    """Neutral runs, skipped runs, internal errors and runs of other canaries do not resolve an incident."""
+    harness = firing_harness()
+    harness.deliver_all()
+    harness.observe(*[run] * 50)
+    assert (len(harness.open_incidents), harness.deliver_all()) == (1, [])
 
 
 def test_time_alone_resolves_nothing() -> None:
-    """A month without a run, and restarts in it."""
-    world = fired()
-    world.deliver_all()
+    """A month without a run and with daily restarts does not resolve an incident."""
+    harness = firing_harness()
+    harness.deliver_all()
     for _ in range(30):
-        world.now += 86400
-        world.step(Tick())
-        world.crash()
-        world.step(Started())
-    assert (len(world.open_incidents), world.deliver_all()) == (1, [])
+        harness.now += 86400
+        harness.step(Tick())
+        harness.crash()
+        harness.step(Started())
+    assert (len(harness.open_incidents), harness.deliver_all()) == (1, [])
 
 
-# ---- 6: a restart with nothing changed says nothing
+# ---- 6: a restart without changes sends nothing
 
 
 @pytest.mark.parametrize("runs", [[], [bad] * 2, [bad] * 3, [bad] * 3 + [good] * 2, [bad] * 3 + [good] * 3])
-def test_a_restart_with_nothing_changed_sends_nothing(runs: list[Any]) -> None:
-    """Before, during and after an outage: what was delivered stays delivered."""
-    world = EngineHarness()
-    world.observe(*runs)
-    world.deliver_all()
+def test_restart_without_changes_sends_nothing(runs: list[Any]) -> None:
+    """A restart without changes before, during or after an outage sends nothing."""
+    harness = EngineHarness()
+    harness.observe(*runs)
+    harness.deliver_all()
     for _ in range(3):
-        world.crash()
-        world.step(Started())
-    assert world.deliver_all() == []
+        harness.crash()
+        harness.step(Started())
+    assert harness.deliver_all() == []

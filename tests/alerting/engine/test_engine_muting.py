@@ -1,4 +1,4 @@
-"""What is muted: silences, maintenance, and alerts that another alert explains."""
+"""Test muting by silences and maintenance windows."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -23,149 +23,156 @@ def a_silence(match: str = 'canary="chat"', *, start: float = 0, end: float = 36
     return Silence(id=id, match=(match,), starts=NOON + start, until=NOON + end, by="me", why="a test")
 
 
-def later(world: EngineHarness, seconds: float) -> None:
-    """Let time pass."""
-    world.now += seconds
-    world.step(Tick())
+def later(harness: EngineHarness, seconds: float) -> None:
+    """Advance the clock and tick."""
+    harness.now += seconds
+    harness.step(Tick())
 
 
 # ---- silences
 
 
-def test_what_fires_in_a_silence_is_told_to_nobody() -> None:
-    """Neither that it fires nor that it is over; level receivers do not see it, either."""
-    world = EngineHarness(alerts(receivers={"hook": webhook_config(), "prom": PROM}))
-    world.step(SilenceCreated(a_silence()))
-    world.observe(bad, bad, bad)
-    later(world, 10)
+def test_silenced_alert_is_not_notified() -> None:
+    """An alert that fires and resolves in a silence sends nothing, and state receivers do not get it."""
+    harness = EngineHarness(alerts(receivers={"hook": webhook_config(), "prom": PROM}))
+    harness.step(SilenceCreated(a_silence()))
+    harness.observe(bad, bad, bad)
+    later(harness, 10)
     assert (1, {}, ()) == (
-        len(world.open_incidents),
-        world.state.notifications,
-        active_alerts(world.state, "prom", world.now),
+        len(harness.open_incidents),
+        harness.state.notifications,
+        active_alerts(harness.state, "prom", harness.now),
     )
-    world.observe(good, good, good)
-    assert ({}, ()) == (world.state.notifications, active_alerts(world.state, "prom", world.now))
+    harness.observe(good, good, good)
+    assert ({}, ()) == (harness.state.notifications, active_alerts(harness.state, "prom", harness.now))
 
 
-def test_who_was_told_before_a_silence_is_told_that_it_is_over() -> None:
-    """A silence mutes news only."""
-    world = EngineHarness()
-    world.observe(bad, bad, bad)
-    world.deliver_all()
-    world.step(SilenceCreated(a_silence()))
-    later(world, 10)
-    world.observe(good, good, good)
-    assert [("resolve", "Errors")] == world.deliver_all()
+def test_resolve_is_sent_through_a_silence() -> None:
+    """A receiver notified before a silence gets the resolve during the silence."""
+    harness = EngineHarness()
+    harness.observe(bad, bad, bad)
+    harness.deliver_all()
+    harness.step(SilenceCreated(a_silence()))
+    later(harness, 10)
+    harness.observe(good, good, good)
+    assert [("resolve", "Errors")] == harness.deliver_all()
 
 
-def test_nothing_is_repeated_in_a_silence() -> None:
-    """That it still fires is no news."""
-    world = EngineHarness(alerts(repeat_interval="10m"))
-    world.observe(bad, bad, bad)
-    world.deliver_all()
-    world.step(SilenceCreated(a_silence(end=3600)))
-    later(world, 1800)
-    assert [] == world.deliver_all()
-    later(world, 1800)
-    assert [("update", "Errors")] == world.deliver_all()
+def test_silenced_group_is_not_repeated() -> None:
+    """A silenced group sends no repeat notification until the silence ends."""
+    harness = EngineHarness(alerts(repeat_interval="10m"))
+    harness.observe(bad, bad, bad)
+    harness.deliver_all()
+    harness.step(SilenceCreated(a_silence(end=3600)))
+    later(harness, 1800)
+    assert [] == harness.deliver_all()
+    later(harness, 1800)
+    assert [("update", "Errors")] == harness.deliver_all()
 
 
-def test_what_is_still_bad_when_a_silence_ends_pages_then() -> None:
-    """At the next tick, with when it began."""
-    world = EngineHarness()
-    world.step(SilenceCreated(a_silence()))
-    world.observe(bad, bad, bad)
-    later(world, 3000)
-    assert world.deliver() is None
-    later(world, 600)
-    notice = world.deliver()
-    assert notice is not None
-    assert ("trigger", NOON + 61) == (notice.action, notice.members[0].opened)
+def test_alert_that_still_fires_when_a_silence_ends_is_notified() -> None:
+    """An alert that still fires triggers at the first tick after the silence ends, with its original start time."""
+    harness = EngineHarness()
+    harness.step(SilenceCreated(a_silence()))
+    harness.observe(bad, bad, bad)
+    later(harness, 3000)
+    assert harness.deliver() is None
+    later(harness, 600)
+    notification = harness.deliver()
+    assert notification is not None
+    assert ("trigger", NOON + 61) == (notification.action, notification.members[0].opened)
 
 
-def test_a_silence_that_is_ended_early_ends_at_once() -> None:
-    """No tick is waited for."""
-    world = EngineHarness()
-    world.step(SilenceCreated(a_silence()))
-    world.observe(bad, bad, bad)
-    world.step(SilenceDeleted("s"))
-    assert [("trigger", "Errors")] == world.deliver_all()
-    world.step(SilenceDeleted("no such silence"))
+def test_deleted_silence_ends_at_once() -> None:
+    """Deleting a silence sends the muted notifications without waiting for a tick."""
+    harness = EngineHarness()
+    harness.step(SilenceCreated(a_silence()))
+    harness.observe(bad, bad, bad)
+    harness.step(SilenceDeleted("s"))
+    assert [("trigger", "Errors")] == harness.deliver_all()
+    harness.step(SilenceDeleted("no such silence"))
 
 
-def test_a_silence_and_what_it_mutes_outlive_a_restart() -> None:
-    """It pages when the silence is over, not at the start."""
-    world = EngineHarness()
-    world.step(SilenceCreated(a_silence()))
-    world.observe(bad, bad, bad)
-    world.crash()
-    world.step(Started())
-    assert {} == world.state.notifications
-    world.crash()
-    world.now = NOON + 3600
-    world.step(Started())
-    assert [("trigger", "Errors")] == world.deliver_all()
+def test_silence_survives_a_restart() -> None:
+    """A silence and the alerts that it mutes survive a restart; the trigger is sent when the silence ends."""
+    harness = EngineHarness()
+    harness.step(SilenceCreated(a_silence()))
+    harness.observe(bad, bad, bad)
+    harness.crash()
+    harness.step(Started())
+    assert {} == harness.state.notifications
+    harness.crash()
+    harness.now = NOON + 3600
+    harness.step(Started())
+    assert [("trigger", "Errors")] == harness.deliver_all()
 
 
-def test_a_silence_that_is_yet_to_begin_mutes_nothing() -> None:
-    """And one that is about something else."""
-    world = EngineHarness()
-    world.step(SilenceCreated(a_silence(start=600)))
-    world.step(SilenceCreated(a_silence('canary="another"', id="t")))
-    world.observe(bad, bad, bad)
-    assert [("trigger", "Errors")] == world.deliver_all()
+def test_future_or_unrelated_silence_mutes_nothing() -> None:
+    """A silence that has not started, or that does not match, mutes nothing."""
+    harness = EngineHarness()
+    harness.step(SilenceCreated(a_silence(start=600)))
+    harness.step(SilenceCreated(a_silence('canary="another"', id="t")))
+    harness.observe(bad, bad, bad)
+    assert [("trigger", "Errors")] == harness.deliver_all()
 
 
-def test_a_silence_before_the_page_is_out_keeps_it_in() -> None:
-    """What waits in its group is not news yet."""
-    world = EngineHarness(alerts(group_wait=60))
-    world.observe(bad, bad, bad)
-    world.step(SilenceCreated(a_silence('alertname="Errors"')))
-    later(world, 60)
-    assert ({}, []) == (world.state.notifications, [group for group in world.state.groups.values() if group.is_firing])
-    world.step(SilenceDeleted("s"))
-    assert [("trigger", "Errors")] == world.deliver_all()
+def test_silence_during_group_wait_mutes_the_trigger() -> None:
+    """A silence that starts during ``group_wait`` mutes the trigger."""
+    harness = EngineHarness(alerts(group_wait=60))
+    harness.observe(bad, bad, bad)
+    harness.step(SilenceCreated(a_silence('alertname="Errors"')))
+    later(harness, 60)
+    assert ({}, []) == (
+        harness.state.notifications,
+        [group for group in harness.state.groups.values() if group.is_firing],
+    )
+    harness.step(SilenceDeleted("s"))
+    assert [("trigger", "Errors")] == harness.deliver_all()
 
 
-def test_what_fires_again_in_a_silence_is_not_shown_to_level_receivers() -> None:
-    """They have heard that it was over, and know it from a group that others keep open, or that is over."""
+def test_alert_that_fires_again_in_a_silence_is_not_sent_to_state_receivers() -> None:
+    """A resolved alert that fires again in a silence is not sent to state receivers, in an open group or a new one."""
     for others in ((), ("more",)):
         canaries = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("chat", "more")]
-        world = EngineHarness(alerts(receivers={"prom": PROM}, group_by=["alert"], group_interval=10), *canaries)
+        harness = EngineHarness(alerts(receivers={"prom": PROM}, group_by=["alert"], group_interval=10), *canaries)
         for name in ("chat", *others):
-            world.observe(*[msgspec.structs.replace(bad(number), canary=name) for number in range(3)])
-        world.observe(good, good, good)
-        later(world, 300)
-        world.step(SilenceCreated(a_silence()))
-        world.observe(bad, bad, bad)
-        known = {incident.canary for incident in active_alerts(world.state, "prom", world.now) if incident.is_firing}
+            harness.observe(*[msgspec.structs.replace(bad(number), canary=name) for number in range(3)])
+        harness.observe(good, good, good)
+        later(harness, 300)
+        harness.step(SilenceCreated(a_silence()))
+        harness.observe(bad, bad, bad)
+        known = {
+            incident.canary for incident in active_alerts(harness.state, "prom", harness.now) if incident.is_firing
+        }
         assert set(others) == known
-        world.step(SilenceDeleted("s"))
-        known = {incident.canary for incident in active_alerts(world.state, "prom", world.now) if incident.is_firing}
+        harness.step(SilenceDeleted("s"))
+        known = {
+            incident.canary for incident in active_alerts(harness.state, "prom", harness.now) if incident.is_firing
+        }
         assert {"chat", *others} == known
 
 
-def test_a_silence_is_forgotten_a_day_after_its_end() -> None:
-    """So that they do not add up."""
-    world = EngineHarness()
-    world.step(SilenceCreated(a_silence()))
-    later(world, 3600 + 86400)
-    assert ["s"] == list(world.state.silences)
+def test_silence_is_deleted_a_day_after_its_end() -> None:
+    """A silence is deleted from the store a day after its end."""
+    harness = EngineHarness()
+    harness.step(SilenceCreated(a_silence()))
+    later(harness, 3600 + 86400)
+    assert ["s"] == list(harness.state.silences)
     for _ in range(3):
-        later(world, 21)
-    assert {} == world.state.silences
+        later(harness, 21)
+    assert {} == harness.state.silences
 
 
 # ---- maintenance
 
 
 def at(text: str) -> float:
-    """Return the moment that ``text`` (RFC 3339, UTC) says."""
+    """Return the Unix time of ``text`` (RFC 3339, UTC)."""
     return datetime.fromisoformat(text).replace(tzinfo=UTC).timestamp()
 
 
 def friday(**more: Any) -> Maintenance:
-    """Build the window on Fridays at five, for half an hour, in Berlin."""
+    """Build a maintenance window on Fridays at 17:00 for 30 minutes in Berlin."""
     values = {"match": ['tier="prod"'], "cron": "0 17 * * fri", "for": "30m", "timezone": "Europe/Berlin"}
     return Maintenance.model_validate({**values, **more})
 
@@ -183,8 +190,8 @@ def friday(**more: Any) -> Maintenance:
         ("2026-12-11T16:30:00", False),
     ],
 )
-def test_a_window_keeps_to_the_clock_on_the_wall(moment: str, is_open: bool) -> None:
-    """Five in the afternoon is five, in summer and in winter."""
+def test_maintenance_window_follows_local_time(moment: str, is_open: bool) -> None:
+    """A maintenance window starts at the same local time in summer and in winter."""
     assert is_open == friday().is_open(at(moment))
 
 
@@ -192,33 +199,33 @@ def test_a_window_keeps_to_the_clock_on_the_wall(moment: str, is_open: bool) -> 
     ("moment", "is_open"),
     [("2026-03-29T01:00:00", True), ("2026-03-29T01:59:00", True), ("2026-10-25T00:31:00", True)],
 )
-def test_a_window_in_the_night_of_the_change_is_not_lost(moment: str, is_open: bool) -> None:
-    """Half past two does not exist in one night of the year, and twice in another."""
+def test_maintenance_window_opens_in_nights_of_a_time_change(moment: str, is_open: bool) -> None:
+    """A window at 02:30 opens in the night in which 02:30 does not exist and in the night in which it occurs twice."""
     assert is_open == friday(cron="30 2 * * *", **{"for": "1h"}).is_open(at(moment))
 
 
-def test_maintenance_mutes_as_a_silence_does() -> None:
-    """What fires in it is told when it closes, and who was told before is told when it is over."""
+def test_maintenance_mutes_like_a_silence() -> None:
+    """An alert that fires in maintenance triggers when the window closes; a resolve is sent during the window."""
     window = {"match": ['tier="prod"'], "cron": f"{datetime.fromtimestamp(NOON, UTC):%M %H} * * *", "for": "30m"}
     start = NOON - NOON % 60
-    world = EngineHarness(alerts(maintenance={"deploy": window}))
-    world.observe(bad, bad, bad)
-    later(world, 60)
-    assert {} == world.state.notifications
-    world.now = start + 1800
-    world.step(Tick())
-    assert [("trigger", "Errors")] == world.deliver_all()
-    world.now = start + 86400 + 60
-    world.step(Tick())
+    harness = EngineHarness(alerts(maintenance={"deploy": window}))
+    harness.observe(bad, bad, bad)
+    later(harness, 60)
+    assert {} == harness.state.notifications
+    harness.now = start + 1800
+    harness.step(Tick())
+    assert [("trigger", "Errors")] == harness.deliver_all()
+    harness.now = start + 86400 + 60
+    harness.step(Tick())
     for _ in range(3):
-        world.step(RunFinished(a_run(9, started=world.now - 1)))
-    assert [("resolve", "Errors")] == world.deliver_all()
+        harness.step(RunFinished(a_run(9, started=harness.now - 1)))
+    assert [("resolve", "Errors")] == harness.deliver_all()
 
 
 @pytest.mark.parametrize(
     "wrong", [{"cron": "61 * * * *"}, {"timezone": "Europe/Atlantis"}, {"for": "8d"}, {"match": []}, {"match": ["x"]}]
 )
-def test_a_window_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
-    """When the configuration is read."""
+def test_invalid_maintenance_window_is_rejected(wrong: dict[str, Any]) -> None:
+    """An invalid maintenance window is rejected when the configuration is read."""
     with pytest.raises(ValidationError):
         friday(**wrong)

@@ -1,4 +1,4 @@
-"""What is tried again, what is not, and who is told of it: invariant 7, and level receivers in the pure engine."""
+"""Test retries, refusals and ``ReceiverFailing`` (invariant 7), and active alerts of state receivers."""
 
 from typing import Any
 
@@ -18,65 +18,67 @@ PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
 TWO_HOOKS = {"hook": webhook_config(), "other": webhook_config()}
 
 
-def fired(**sections: Any) -> EngineHarness:
-    """Build a world in which ``chat`` has failed three times."""
-    world = EngineHarness(alerts(**sections))
-    world.observe(bad, bad, bad)
-    return world
+def firing_harness(**sections: Any) -> EngineHarness:
+    """Build a harness in which ``chat`` failed three times."""
+    harness = EngineHarness(alerts(**sections))
+    harness.observe(bad, bad, bad)
+    return harness
 
 
-# ---- 7: what is tried again, and what is not
+# ---- 7: retries
 
 
-def test_a_page_is_tried_for_as_long_as_it_fires() -> None:
-    """Two weeks of a dead receiver lose nothing, at one try a minute in the end."""
-    world = fired()
+def test_trigger_is_retried_while_the_alert_fires() -> None:
+    """A trigger is retried with backoff up to once a minute, and is still delivered after two weeks."""
+    harness = firing_harness()
     waits = []
     for _ in range(12):
-        assert world.deliver(answer=Retry(reason="no answer")) is not None
-        (notice,) = world.state.notifications.values()
-        waits.append(notice.next_attempt - world.now)
-        world.now = notice.next_attempt
+        assert harness.deliver(answer=Retry(reason="no answer")) is not None
+        (notification,) = harness.state.notifications.values()
+        waits.append(notification.next_attempt - harness.now)
+        harness.now = notification.next_attempt
     assert waits == [1, 2, 4, 8, 16, 32, 60, 60, 60, 60, 60, 60]
-    world.now += 14 * 86400
-    world.step(Tick())
-    assert world.deliver_all() == [("trigger", "Errors")]
+    harness.now += 14 * 86400
+    harness.step(Tick())
+    assert harness.deliver_all() == [("trigger", "Errors")]
 
 
-def test_retries_of_many_are_spread() -> None:
-    """Luck takes up to half of a wait."""
-    assert [notification_queue.backoff(4, luck) for luck in (0.0, 0.5, 1.0)] == [8.0, 6.0, 4.0]
+def test_backoff_has_jitter() -> None:
+    """Jitter shortens a backoff by up to half."""
+    assert [notification_queue.backoff(4, jitter) for jitter in (0.0, 0.5, 1.0)] == [8.0, 6.0, 4.0]
 
 
-def test_retry_after_is_honoured_for_all_that_goes_there() -> None:
-    """A receiver that asks for a minute gets one, also from the other groups."""
+def test_retry_after_applies_to_all_groups_of_the_receiver() -> None:
+    """A ``Retry-After`` of 60 s delays the notifications of all groups to the receiver."""
     canaries = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("a", "b")]
-    world = EngineHarness(alerts(), *canaries)
+    harness = EngineHarness(alerts(), *canaries)
     for name in ("a", "b"):
-        world.observe(*[msgspec.structs.replace(bad(number), canary=name) for number in range(3)])
-    world.deliver(answer=Retry(reason="HTTP 429", retry_after=60.0, is_definitely_undelivered=True))
-    assert world.deliver() is None
-    world.now += 60
-    assert len(world.deliver_all()) == 2
+        harness.observe(*[msgspec.structs.replace(bad(number), canary=name) for number in range(3)])
+    harness.deliver(answer=Retry(reason="HTTP 429", retry_after=60.0, is_definitely_undelivered=True))
+    assert harness.deliver() is None
+    harness.now += 60
+    assert len(harness.deliver_all()) == 2
 
 
-def test_a_clock_that_was_set_back_does_not_hold_a_retry_back() -> None:
-    """Or a page would wait for an hour that has already passed."""
-    world = fired()
-    world.deliver(answer=Retry(reason="no answer"))
-    world.now -= 3600
-    assert world.deliver_all() == [("trigger", "Errors")]
+def test_backward_clock_step_does_not_delay_a_retry() -> None:
+    """A backward clock step of an hour does not delay a retry."""
+    harness = firing_harness()
+    harness.deliver(answer=Retry(reason="no answer"))
+    harness.now -= 3600
+    assert harness.deliver_all() == [("trigger", "Errors")]
 
 
-def test_a_refused_page_is_told_to_the_others() -> None:
-    """It is parked with its error, and ``ReceiverFailing`` goes to the other receivers alone."""
-    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
-    world.deliver(answer=Refused("HTTP 401: bad token"))
-    parked = next(notice for notice in world.state.notifications.values() if notice.receiver == "hook")
+def test_refused_trigger_is_reported_to_the_other_receivers() -> None:
+    """A refused trigger is parked with its error, and ``ReceiverFailing`` goes only to the other receivers."""
+    harness = firing_harness(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
+    harness.deliver(answer=Refused("HTTP 401: bad token"))
+    parked = next(
+        notification for notification in harness.state.notifications.values() if notification.receiver == "hook"
+    )
     assert (parked.state, parked.last_error) == (NotificationState.PARKED, "HTTP 401: bad token")
-    assert world.deliver_all("hook") == []
-    assert world.deliver_all("other") == [("trigger", "Errors"), ("trigger", "ReceiverFailing")]
-    (failing,) = [incident for incident in world.open_incidents if incident.rule == "ReceiverFailing"]
+    assert harness.deliver_all("hook") == []
+    assert harness.deliver_all("other") == [("trigger", "Errors"), ("trigger", "ReceiverFailing")]
+    (failing,) = [incident for incident in harness.open_incidents if incident.rule == "ReceiverFailing"]
     assert (failing.subject, failing.labels["severity"], failing.evidence.message) == (
         "hook",
         "page",
@@ -84,275 +86,279 @@ def test_a_refused_page_is_told_to_the_others() -> None:
     )
 
 
-def test_a_failing_receiver_that_is_alone_in_its_route_is_told_to_all_others() -> None:
-    """Somebody has to hear it."""
-    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook"]}])
-    world.deliver(answer=Refused("HTTP 404"))
-    assert world.deliver_all("other") == [("trigger", "ReceiverFailing")]
+def test_failing_receiver_alone_in_its_route_is_reported_to_all_others() -> None:
+    """``ReceiverFailing`` about the only receiver of a route goes to all other receivers."""
+    harness = firing_harness(receivers=TWO_HOOKS, routes=[{"receivers": ["hook"]}])
+    harness.deliver(answer=Refused("HTTP 404"))
+    assert harness.deliver_all("other") == [("trigger", "ReceiverFailing")]
 
 
-def test_a_notice_about_a_failing_receiver_never_begets_another() -> None:
-    """Two receivers that refuse everything do not page each other for ever."""
-    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
+def test_refused_receiver_failing_creates_no_further_notification() -> None:
+    """Two receivers that refuse everything do not create an endless sequence of ``ReceiverFailing``."""
+    harness = firing_harness(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
     for _ in range(50):
         for receiver in TWO_HOOKS:
-            world.deliver(receiver, Refused("HTTP 400"))
-    assert sorted(incident.subject for incident in world.open_incidents) == ["chat", "hook", "other"]
-    assert len(world.state.notifications) == 4
+            harness.deliver(receiver, Refused("HTTP 400"))
+    assert sorted(incident.subject for incident in harness.open_incidents) == ["chat", "hook", "other"]
+    assert len(harness.state.notifications) == 4
 
 
-def test_who_refuses_only_word_of_another_is_not_reported() -> None:
-    """That would tell the one that fails, of all receivers."""
-    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
-    world.deliver("other")
-    world.deliver("hook", Refused("HTTP 400"))
-    world.deliver("other", Refused("HTTP 400"))
-    assert sorted(incident.subject for incident in world.open_incidents) == ["chat", "hook"]
+def test_receiver_that_refuses_only_receiver_failing_is_not_reported() -> None:
+    """A receiver that refuses only ``ReceiverFailing`` about another is not reported to the failing one."""
+    harness = firing_harness(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
+    harness.deliver("other")
+    harness.deliver("hook", Refused("HTTP 400"))
+    harness.deliver("other", Refused("HTTP 400"))
+    assert sorted(incident.subject for incident in harness.open_incidents) == ["chat", "hook"]
 
 
-def test_a_receiver_that_accepts_again_is_well() -> None:
-    """The next page it takes resolves ``ReceiverFailing``."""
-    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
-    world.deliver(answer=Refused("HTTP 400"))
-    world.deliver_all("other")
-    world.observe(good, good, good)
-    world.observe(bad, bad, bad)
-    world.deliver("hook")
-    assert ("resolve", "ReceiverFailing") in world.deliver_all("other")
+def test_accepted_notification_resolves_receiver_failing() -> None:
+    """The next notification that a failing receiver accepts resolves ``ReceiverFailing``."""
+    harness = firing_harness(receivers=TWO_HOOKS, routes=[{"receivers": ["hook", "other"]}])
+    harness.deliver(answer=Refused("HTTP 400"))
+    harness.deliver_all("other")
+    harness.observe(good, good, good)
+    harness.observe(bad, bad, bad)
+    harness.deliver("hook")
+    assert ("resolve", "ReceiverFailing") in harness.deliver_all("other")
 
 
-def test_a_level_receiver_that_refuses_is_told_to_the_others() -> None:
-    """As an edge receiver is, and until it accepts again."""
-    world = fired(receivers={"hook": webhook_config(), "prom": PROM})
-    world.step(StateReceiverReported("prom", Refused("HTTP 400: bad label")))
-    assert world.deliver_all() == [("trigger", "Errors"), ("trigger", "ReceiverFailing")]
-    world.step(StateReceiverReported("prom", Accepted()))
-    assert world.deliver_all() == [("resolve", "ReceiverFailing")]
+def test_refusing_state_receiver_is_reported_to_the_others() -> None:
+    """A state receiver that refuses is reported to the other receivers until it accepts again."""
+    harness = firing_harness(receivers={"hook": webhook_config(), "prom": PROM})
+    harness.step(StateReceiverReported("prom", Refused("HTTP 400: bad label")))
+    assert harness.deliver_all() == [("trigger", "Errors"), ("trigger", "ReceiverFailing")]
+    harness.step(StateReceiverReported("prom", Accepted()))
+    assert harness.deliver_all() == [("resolve", "ReceiverFailing")]
 
 
-def test_no_resolve_follows_a_page_that_was_refused() -> None:
-    """Every answer was a definite no: the receiver knows of nothing that could be over."""
-    world = fired()
-    world.deliver(answer=Retry(reason="HTTP 429", is_definitely_undelivered=True))
-    world.now += 60
-    world.deliver(answer=Refused("HTTP 400"))
-    world.observe(good, good, good)
-    assert (world.deliver_all(), world.state.notifications) == ([], {})
+def test_refused_trigger_is_not_followed_by_a_resolve() -> None:
+    """A trigger that was definitely refused at each attempt is not followed by a resolve."""
+    harness = firing_harness()
+    harness.deliver(answer=Retry(reason="HTTP 429", is_definitely_undelivered=True))
+    harness.now += 60
+    harness.deliver(answer=Refused("HTTP 400"))
+    harness.observe(good, good, good)
+    assert (harness.deliver_all(), harness.state.notifications) == ([], {})
 
 
-def test_a_resolve_follows_a_refusal_after_an_answer_that_was_lost() -> None:
-    """The try that got no answer may have been taken."""
-    world = fired()
-    world.deliver(answer=Retry(reason="no answer"))
-    world.now += 60
-    world.deliver(answer=Refused("HTTP 400"))
-    world.observe(good, good, good)
-    assert world.deliver_all() == [("resolve", "Errors")]
+def test_trigger_with_a_lost_response_is_followed_by_a_resolve() -> None:
+    """A trigger that was refused after a lost response is followed by a resolve, because it may have been accepted."""
+    harness = firing_harness()
+    harness.deliver(answer=Retry(reason="no answer"))
+    harness.now += 60
+    harness.deliver(answer=Refused("HTTP 400"))
+    harness.observe(good, good, good)
+    assert harness.deliver_all() == [("resolve", "Errors")]
 
 
-def test_a_resolve_that_waits_goes_away_when_its_trigger_is_refused() -> None:
-    """Tried, over, then refused for good: there is nothing to end."""
-    world = fired()
-    world.deliver(answer=Retry(reason="HTTP 429", is_definitely_undelivered=True, retry_after=600.0))
-    world.observe(good, good, good)
-    world.now += 600
-    world.deliver(answer=Refused("HTTP 400"))
-    assert (world.deliver_all(), world.state.notifications) == ([], {})
+def test_waiting_resolve_is_dropped_when_its_trigger_is_refused() -> None:
+    """A resolve that waits for its trigger is dropped when the trigger is refused."""
+    harness = firing_harness()
+    harness.deliver(answer=Retry(reason="HTTP 429", is_definitely_undelivered=True, retry_after=600.0))
+    harness.observe(good, good, good)
+    harness.now += 600
+    harness.deliver(answer=Refused("HTTP 400"))
+    assert (harness.deliver_all(), harness.state.notifications) == ([], {})
 
 
-def test_what_is_over_and_undelivered_is_kept_for_a_week() -> None:
-    """Then nobody wants to hear it any more; everything else of it goes, too."""
-    world = fired()
-    world.deliver(answer=Retry(reason="no answer"))
-    world.observe(good, good, good)
-    world.now = NOON + 7 * 86400
-    world.step(Tick())
-    assert len(world.state.notifications) == 2
-    world.now += 86400
-    world.advance_one_minute()
-    assert (world.state.notifications, world.state.incidents, world.state.groups) == ({}, {}, {})
+def test_undelivered_notifications_of_a_resolved_alert_are_kept_for_a_week() -> None:
+    """Undelivered notifications of a resolved alert are kept for a week, then all its rows are deleted."""
+    harness = firing_harness()
+    harness.deliver(answer=Retry(reason="no answer"))
+    harness.observe(good, good, good)
+    harness.now = NOON + 7 * 86400
+    harness.step(Tick())
+    assert len(harness.state.notifications) == 2
+    harness.now += 86400
+    harness.advance_one_minute()
+    assert (harness.state.notifications, harness.state.incidents, harness.state.groups) == ({}, {}, {})
 
 
-def restarted(world: EngineHarness) -> EngineHarness:
-    """Kill the daemon, and start it again with nothing changed."""
-    world.crash()
-    world.step(Started())
-    return world
+def restarted(harness: EngineHarness) -> EngineHarness:
+    """Kill the daemon and restart it with the same configuration."""
+    harness.crash()
+    harness.step(Started())
+    return harness
 
 
-def test_a_refused_page_is_tried_once_more_at_the_next_start() -> None:
-    """By then its receiver may be mended: it hears the page it missed, and ``ReceiverFailing`` is over."""
-    world = fired(receivers=TWO_HOOKS)
-    refused = world.deliver(answer=Refused("HTTP 404"))
-    world.deliver_all("other")
-    again = restarted(world).deliver()
+def test_refused_trigger_is_retried_at_the_next_start() -> None:
+    """A refused trigger is retried at a start; if it is accepted, ``ReceiverFailing`` resolves."""
+    harness = firing_harness(receivers=TWO_HOOKS)
+    refused = harness.deliver(answer=Refused("HTTP 404"))
+    harness.deliver_all("other")
+    again = restarted(harness).deliver()
     assert refused is not None
     assert again is not None
     assert (refused.id, refused.members, 2) == (again.id, again.members, again.attempts)
-    assert [("resolve", "ReceiverFailing")] == world.deliver_all("hook", "other")
-    world.observe(good, good, good)
-    assert [("resolve", "Errors")] == world.deliver_all("hook")
+    assert [("resolve", "ReceiverFailing")] == harness.deliver_all("hook", "other")
+    harness.observe(good, good, good)
+    assert [("resolve", "Errors")] == harness.deliver_all("hook")
 
 
-def test_a_receiver_that_still_refuses_is_tried_once_a_start() -> None:
-    """The others hear nothing of that: they know."""
-    world = fired(receivers=TWO_HOOKS)
-    world.deliver(answer=Refused("HTTP 404"))
-    world.deliver_all("other")
+def test_receiver_that_still_refuses_is_tried_once_per_start() -> None:
+    """A refused trigger is retried once per start, and the other receivers get no further notification."""
+    harness = firing_harness(receivers=TWO_HOOKS)
+    harness.deliver(answer=Refused("HTTP 404"))
+    harness.deliver_all("other")
     for _ in range(3):
-        assert restarted(world).deliver(answer=Refused("HTTP 404")) is not None
-        assert [] == world.deliver_all("hook", "other")
-    world.observe(good, good, good)
-    assert [] == world.deliver_all("hook")
+        assert restarted(harness).deliver(answer=Refused("HTTP 404")) is not None
+        assert [] == harness.deliver_all("hook", "other")
+    harness.observe(good, good, good)
+    assert [] == harness.deliver_all("hook")
 
 
-def test_a_page_that_may_have_been_taken_is_not_tried_again_at_a_start() -> None:
-    """One try got no answer before the refusal; a restart with nothing changed does not page twice."""
-    world = fired()
-    world.deliver(answer=Retry(reason="no answer"))
-    world.now += 60
-    world.deliver(answer=Refused("HTTP 400"))
-    assert [] == restarted(world).deliver_all()
+def test_possibly_accepted_trigger_is_not_retried_at_a_start() -> None:
+    """A trigger with a lost response before its refusal is not retried at a start, to avoid a duplicate."""
+    harness = firing_harness()
+    harness.deliver(answer=Retry(reason="no answer"))
+    harness.now += 60
+    harness.deliver(answer=Refused("HTTP 400"))
+    assert [] == restarted(harness).deliver_all()
 
 
-def test_a_refused_page_of_an_outage_that_is_over_is_not_tried_again() -> None:
-    """Nobody wants to be woken by it."""
-    world = fired()
-    world.deliver(answer=Refused("HTTP 400"))
-    world.observe(good, good, good)
-    assert [] == restarted(world).deliver_all()
+def test_refused_trigger_of_a_resolved_alert_is_not_retried() -> None:
+    """A refused trigger of a resolved alert is not retried at a start."""
+    harness = firing_harness()
+    harness.deliver(answer=Refused("HTTP 400"))
+    harness.observe(good, good, good)
+    assert [] == restarted(harness).deliver_all()
 
 
-def test_a_refused_resolve_is_tried_again_at_the_next_start() -> None:
-    """Whoever accepted the page waits for its end, and may have been mended; it gets it once."""
-    world = fired()
-    world.deliver()
-    world.observe(good, good, good)
-    refused = world.deliver(answer=Refused("HTTP 403"))
-    assert [] == world.deliver_all()
-    again = restarted(world).deliver()
+def test_refused_resolve_is_retried_at_the_next_start() -> None:
+    """A refused resolve is retried at a start and delivered once, because the receiver accepted the trigger."""
+    harness = firing_harness()
+    harness.deliver()
+    harness.observe(good, good, good)
+    refused = harness.deliver(answer=Refused("HTTP 403"))
+    assert [] == harness.deliver_all()
+    again = restarted(harness).deliver()
     assert refused is not None
     assert again is not None
     assert (refused.id, "resolve") == (again.id, again.action)
-    assert [] == restarted(world).deliver_all()
+    assert [] == restarted(harness).deliver_all()
 
 
-def test_a_resolve_that_may_have_been_taken_is_not_tried_again_at_a_start() -> None:
-    """One try got no answer before the refusal; a restart with nothing changed tells nobody twice."""
-    world = fired()
-    world.deliver()
-    world.observe(good, good, good)
-    world.deliver(answer=Retry(reason="no answer"))
-    world.now += 60
-    world.deliver(answer=Refused("HTTP 400"))
-    assert [] == restarted(world).deliver_all()
+def test_possibly_accepted_resolve_is_not_retried_at_a_start() -> None:
+    """A resolve with a lost response before its refusal is not retried at a start, to avoid a duplicate."""
+    harness = firing_harness()
+    harness.deliver()
+    harness.observe(good, good, good)
+    harness.deliver(answer=Retry(reason="no answer"))
+    harness.now += 60
+    harness.deliver(answer=Refused("HTTP 400"))
+    assert [] == restarted(harness).deliver_all()
 
 
-def test_an_outage_that_begins_anew_supersedes_the_refused_end_of_the_last() -> None:
-    """At the next start there is nothing left of it to tell."""
-    world = fired()
-    world.deliver()
-    world.observe(good, good, good)
-    world.deliver(answer=Refused("HTTP 403"))
-    world.observe(bad, bad, bad)
-    assert [("trigger", "Errors")] == world.deliver_all()
-    assert [] == restarted(world).deliver_all()
+def test_new_outage_replaces_the_refused_resolve_of_the_last() -> None:
+    """The trigger of a new outage replaces the refused resolve of the last one, also after a restart."""
+    harness = firing_harness()
+    harness.deliver()
+    harness.observe(good, good, good)
+    harness.deliver(answer=Refused("HTTP 403"))
+    harness.observe(bad, bad, bad)
+    assert [("trigger", "Errors")] == harness.deliver_all()
+    assert [] == restarted(harness).deliver_all()
 
 
-def test_what_a_group_told_of_ends_if_the_store_cannot_read_it() -> None:
-    """Nobody waits for ever for the end of a page of which only the group is left; if still bad, it fires anew."""
-    world = fired()
-    told = world.deliver()
-    (key,) = world.stored_rows["incidents"]
-    world.stored_rows["incidents"][key] = b"\xff"
-    world.state, _ = read_state(world.stored_rows)
-    world.step(Started())
-    ended = world.deliver()
-    assert told is not None
-    assert ended is not None
-    assert (told.group, "resolve", UNREADABLE_REASON) == (ended.group, ended.action, ended.members[0].resolve_reason)
-    world.observe(bad)
-    assert [("trigger", "Errors")] == world.deliver_all()
+def test_group_with_unreadable_incident_is_resolved() -> None:
+    """A notified group whose incident row is unreadable is resolved; the alert triggers again if it still fires."""
+    harness = firing_harness()
+    trigger = harness.deliver()
+    (key,) = harness.stored_rows["incidents"]
+    harness.stored_rows["incidents"][key] = b"\xff"
+    harness.state, _ = read_state(harness.stored_rows)
+    harness.step(Started())
+    resolve = harness.deliver()
+    assert trigger is not None
+    assert resolve is not None
+    assert (trigger.group, "resolve", UNREADABLE_REASON) == (
+        resolve.group,
+        resolve.action,
+        resolve.members[0].resolve_reason,
+    )
+    harness.observe(bad)
+    assert [("trigger", "Errors")] == harness.deliver_all()
 
 
-def test_a_receiver_that_no_route_names_any_longer_is_not_tried_again() -> None:
-    """It refused the page, and the operator has sent the alert elsewhere."""
-    world = fired(receivers=TWO_HOOKS, routes=[{"receivers": ["hook"]}])
-    world.deliver(answer=Refused("HTTP 400"))
-    world.deliver_all("other")
-    world.configure(alerts(receivers=TWO_HOOKS, routes=[{"receivers": ["other"]}]))
-    restarted(world)
-    assert ([], [("trigger", "Errors")]) == (world.deliver_all("hook"), world.deliver_all("other"))
+def test_refused_trigger_is_not_retried_for_a_receiver_without_a_route() -> None:
+    """A refused trigger is not retried at a receiver that the route no longer names."""
+    harness = firing_harness(receivers=TWO_HOOKS, routes=[{"receivers": ["hook"]}])
+    harness.deliver(answer=Refused("HTTP 400"))
+    harness.deliver_all("other")
+    harness.configure(alerts(receivers=TWO_HOOKS, routes=[{"receivers": ["other"]}]))
+    restarted(harness)
+    assert ([], [("trigger", "Errors")]) == (harness.deliver_all("hook"), harness.deliver_all("other"))
 
 
-def test_an_answer_that_comes_twice_counts_once() -> None:
-    """Also after the notice is settled, or gone."""
-    world = fired()
-    sent = world.deliver()
+def test_duplicate_delivery_result_is_ignored() -> None:
+    """A delivery result for a notification that is settled or deleted changes nothing."""
+    harness = firing_harness()
+    sent = harness.deliver()
     assert sent is not None
-    before = world.state
+    before = harness.state
     for late in (Refused("HTTP 400"), Retry(reason="late"), Accepted()):
-        world.step(SendFinished(sent.id, late, 0.0))
-    world.step(SendStarted(sent.id))
-    assert world.state == before
+        harness.step(SendFinished(sent.id, late, 0.0))
+    harness.step(SendStarted(sent.id))
+    assert harness.state == before
 
 
-# ---- level receivers
+# ---- state receivers
 
 
-def test_a_level_receiver_is_told_what_fires_and_what_ended_of_late() -> None:
-    """The end for a quarter of an hour, then nothing."""
-    world = fired(receivers={"prom": PROM})
-    assert world.state.notifications == {}
-    assert [incident.resolved for incident in active_alerts(world.state, "prom", world.now)] == [None]
-    assert active_alerts(world.state, "another", world.now) == ()
-    world.observe(good, good, good)
-    world.crash()
-    (ended,) = active_alerts(world.state, "prom", world.now)
-    assert ended.resolved == NOON + 30 * 5 + 1
-    assert active_alerts(world.state, "prom", ended.resolved + 899) == (ended,)
-    assert active_alerts(world.state, "prom", ended.resolved + 900) == ()
+def test_state_receiver_gets_firing_and_recently_resolved_alerts() -> None:
+    """A state receiver gets firing alerts, and resolved alerts for 15 minutes (900 s)."""
+    harness = firing_harness(receivers={"prom": PROM})
+    assert harness.state.notifications == {}
+    assert [incident.resolved for incident in active_alerts(harness.state, "prom", harness.now)] == [None]
+    assert active_alerts(harness.state, "another", harness.now) == ()
+    harness.observe(good, good, good)
+    harness.crash()
+    (resolve,) = active_alerts(harness.state, "prom", harness.now)
+    assert resolve.resolved == NOON + 30 * 5 + 1
+    assert active_alerts(harness.state, "prom", resolve.resolved + 899) == (resolve,)
+    assert active_alerts(harness.state, "prom", resolve.resolved + 900) == ()
 
 
-def test_rows_that_nobody_can_read_are_left_out() -> None:
-    """A detector from another version starts afresh; the open incident stays."""
-    world = fired()
-    key = next(iter(world.stored_rows["detectors"]))
-    world.stored_rows["detectors"][key] = b'{"detector": {"type": "from the future"}}'
-    world.state, unread = read_state(world.stored_rows)
+def test_unreadable_rows_are_skipped() -> None:
+    """An unreadable detector row is skipped and the detector starts empty; the open incident stays."""
+    harness = firing_harness()
+    key = next(iter(harness.stored_rows["detectors"]))
+    harness.stored_rows["detectors"][key] = b'{"detector": {"type": "from the future"}}'
+    harness.state, unread = read_state(harness.stored_rows)
     assert [line.split(":")[0] for line in unread] == [f"detectors {key}"]
-    world.observe(good, good, good)
-    assert (world.open_incidents, isinstance(world.state, State)) == ([], True)
+    harness.observe(good, good, good)
+    assert (harness.open_incidents, isinstance(harness.state, State)) == ([], True)
 
 
-def test_a_resolve_that_is_refused_when_the_next_page_waits_is_not_kept() -> None:
-    """That page says more; nothing of the former outage comes after it, not even at a start."""
-    world = fired()
-    world.deliver()
-    world.observe(good, good, good)
-    end = world.start_send()
-    world.observe(bad, bad, bad)
+def test_refused_resolve_is_dropped_if_the_next_trigger_waits() -> None:
+    """A refused resolve is dropped if the trigger of the next outage waits, and is not sent at a start."""
+    harness = firing_harness()
+    harness.deliver()
+    harness.observe(good, good, good)
+    end = harness.start_send()
+    harness.observe(bad, bad, bad)
     assert end is not None
-    world.step(SendFinished(end.id, Refused("HTTP 403"), 0.0))
-    assert [("trigger", "Errors")] == world.deliver_all()
-    assert [] == restarted(world).deliver_all()
+    harness.step(SendFinished(end.id, Refused("HTTP 403"), 0.0))
+    assert [("trigger", "Errors")] == harness.deliver_all()
+    assert [] == restarted(harness).deliver_all()
 
 
-def test_a_refused_page_of_which_nothing_fires_any_longer_waits_for_the_news() -> None:
-    """At a start it is not sent again as it was: the group goes on with another member, told of when that is due."""
+def test_refused_trigger_without_firing_members_waits_for_the_next_flush() -> None:
+    """A refused trigger whose members all recovered is not sent at a start; the group triggers at its next flush."""
     fleet = [CHAT, msgspec.structs.replace(CHAT, name="other")]
-    world = EngineHarness(alerts(group_by=["alert"], group_interval=300), *fleet)
-    world.observe(bad, bad, bad)
-    world.deliver(answer=Refused("HTTP 400"))
+    harness = EngineHarness(alerts(group_by=["alert"], group_interval=300), *fleet)
+    harness.observe(bad, bad, bad)
+    harness.deliver(answer=Refused("HTTP 400"))
     for number in range(3, 6):
-        world.observe(msgspec.structs.replace(bad(number), canary="other"))
-    world.observe(good, good, good)
-    assert [] == restarted(world).deliver_all()
-    world.now += 300
-    world.step(Tick())
-    page = world.deliver()
-    assert page is not None
+        harness.observe(msgspec.structs.replace(bad(number), canary="other"))
+    harness.observe(good, good, good)
+    assert [] == restarted(harness).deliver_all()
+    harness.now += 300
+    harness.step(Tick())
+    trigger = harness.deliver()
+    assert trigger is not None
     assert ("trigger", [("other", True), ("chat", False)]) == (
-        page.action,
-        [(one.canary, one.is_firing) for one in page.members],
+        trigger.action,
+        [(one.canary, one.is_firing) for one in trigger.members],
     )

@@ -1,4 +1,4 @@
-"""``ReceiverFailing``: who takes nothing for minutes fails, too, and once well again gets what was kept."""
+"""Test ``ReceiverFailing``, and the delivery of parked notifications after the receiver recovers."""
 
 from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.inputs import SendFinished, Started
@@ -11,120 +11,120 @@ DOWN = Retry(reason="no answer within 10s")
 BUSY = Retry(reason="HTTP 429", retry_after=600.0, is_definitely_undelivered=True)
 
 
-def fired(**sections) -> EngineHarness:
-    """Build a world in which ``chat`` has failed three times."""
-    world = EngineHarness(alerts(**sections))
-    world.observe(bad, bad, bad)
-    return world
+def firing_harness(**sections) -> EngineHarness:
+    """Build a harness in which ``chat`` failed three times."""
+    harness = EngineHarness(alerts(**sections))
+    harness.observe(bad, bad, bad)
+    return harness
 
 
-def try_for(world: EngineHarness, seconds: float) -> None:
-    """Let ``hook`` answer nothing for so long."""
-    end = world.now + seconds
-    while world.now < end:
-        world.deliver("hook", DOWN)
-        advance(world, 10)
+def fail_sends_for(harness: EngineHarness, seconds: float) -> None:
+    """Let all sends to ``hook`` time out for ``seconds``."""
+    end = harness.now + seconds
+    while harness.now < end:
+        harness.deliver("hook", DOWN)
+        advance(harness, 10)
 
 
-def test_a_receiver_that_takes_nothing_for_five_minutes_is_told_to_the_others() -> None:
-    """Once; a page of two minutes is only late."""
-    world = fired(receivers=TWO_HOOKS)
-    assert [("trigger", "Errors")] == world.deliver_all("other")
-    try_for(world, notification_queue.FAILING_AFTER - 20)
-    assert [] == world.deliver_all("other")
-    try_for(world, 120)
-    assert [("trigger", "ReceiverFailing")] == world.deliver_all("other")
-    try_for(world, 600)
-    assert [] == world.deliver_all("other")
-    world.now += 60
-    world.deliver("hook")
-    assert [("resolve", "ReceiverFailing")] == world.deliver_all("other")
+def test_receiver_that_accepts_nothing_for_five_minutes_is_reported() -> None:
+    """A receiver that accepts nothing for five minutes is reported to the others once; a shorter delay is not."""
+    harness = firing_harness(receivers=TWO_HOOKS)
+    assert [("trigger", "Errors")] == harness.deliver_all("other")
+    fail_sends_for(harness, notification_queue.FAILING_AFTER - 20)
+    assert [] == harness.deliver_all("other")
+    fail_sends_for(harness, 120)
+    assert [("trigger", "ReceiverFailing")] == harness.deliver_all("other")
+    fail_sends_for(harness, 600)
+    assert [] == harness.deliver_all("other")
+    harness.now += 60
+    harness.deliver("hook")
+    assert [("resolve", "ReceiverFailing")] == harness.deliver_all("other")
 
 
-def test_a_clock_that_jumps_makes_no_receiver_fail() -> None:
-    """One try in vain, hours ago by the clock, is one try."""
-    world = fired(receivers=TWO_HOOKS)
-    world.deliver("hook", DOWN)
-    world.now += 7200
-    world.deliver("hook", DOWN)
-    assert [("trigger", "Errors")] == world.deliver_all("other")
+def test_clock_step_does_not_make_a_receiver_fail() -> None:
+    """A clock step of two hours between two failed attempts does not count as time in which the receiver failed."""
+    harness = firing_harness(receivers=TWO_HOOKS)
+    harness.deliver("hook", DOWN)
+    harness.now += 7200
+    harness.deliver("hook", DOWN)
+    assert [("trigger", "Errors")] == harness.deliver_all("other")
 
 
-def test_a_receiver_that_fails_and_is_owed_nothing_is_not_repeated() -> None:
-    """It is over once it accepts something; until then there is nothing new to say."""
-    world = fired(receivers=TWO_HOOKS, repeat_interval="1h")
-    world.deliver("hook", Refused("HTTP 403"))
-    assert [("trigger", "Errors"), ("trigger", "ReceiverFailing")] == world.deliver_all("other")
-    advance(world, 3600)
-    assert [("update", "Errors"), ("update", "ReceiverFailing")] == world.deliver_all("other")
-    world.deliver("hook", Refused("HTTP 403"))
-    world.observe(good, good, good)
-    world.now += 3600
-    assert [("resolve", "Errors")] == world.deliver_all("other")
+def test_receiver_failing_without_pending_notifications_is_not_repeated() -> None:
+    """``ReceiverFailing`` is not repeated while no notification waits for the receiver."""
+    harness = firing_harness(receivers=TWO_HOOKS, repeat_interval="1h")
+    harness.deliver("hook", Refused("HTTP 403"))
+    assert [("trigger", "Errors"), ("trigger", "ReceiverFailing")] == harness.deliver_all("other")
+    advance(harness, 3600)
+    assert [("update", "Errors"), ("update", "ReceiverFailing")] == harness.deliver_all("other")
+    harness.deliver("hook", Refused("HTTP 403"))
+    harness.observe(good, good, good)
+    harness.now += 3600
+    assert [("resolve", "Errors")] == harness.deliver_all("other")
     for _ in range(5):
-        advance(world, 3600)
-        assert [] == world.deliver_all("other")
+        advance(harness, 3600)
+        assert [] == harness.deliver_all("other")
 
 
-def test_what_was_refused_is_tried_again_once_the_receiver_accepts_something() -> None:
-    """It does not wait for its repetition, or a start."""
-    world = grouped_harness(2, group_by=["canary"], receivers=TWO_HOOKS)
-    run_canaries(world, "c0")
-    advance(world, 10)
-    world.deliver("hook", Refused("HTTP 403"))
-    assert world.deliver("hook") is None
-    run_canaries(world, "c1")
-    advance(world, 10)
-    page, kept = world.deliver("hook"), world.deliver("hook")
-    assert page is not None
+def test_refused_notification_is_retried_after_the_receiver_accepts_another() -> None:
+    """A refused notification is retried as soon as the receiver accepts another, without a repeat or a start."""
+    harness = grouped_harness(2, group_by=["canary"], receivers=TWO_HOOKS)
+    run_canaries(harness, "c0")
+    advance(harness, 10)
+    harness.deliver("hook", Refused("HTTP 403"))
+    assert harness.deliver("hook") is None
+    run_canaries(harness, "c1")
+    advance(harness, 10)
+    trigger, kept = harness.deliver("hook"), harness.deliver("hook")
+    assert trigger is not None
     assert kept is not None
-    assert [["c1"], ["c0"]] == [[one.canary for one in notice.members] for notice in (page, kept)]
+    assert [["c1"], ["c0"]] == [[one.canary for one in notification.members] for notification in (trigger, kept)]
 
 
-def test_what_is_refused_for_good_is_not_tried_again_for_ever() -> None:
-    """A receiver that takes all but one page is not sent that one with each other page."""
-    world = grouped_harness(30, group_by=["canary"], receivers=TWO_HOOKS)
-    run_canaries(world, "c0")
-    advance(world, 10)
+def test_retries_of_a_refused_notification_are_bounded() -> None:
+    """A notification that is always refused is not retried each time the receiver accepts another."""
+    harness = grouped_harness(30, group_by=["canary"], receivers=TWO_HOOKS)
+    run_canaries(harness, "c0")
+    advance(harness, 10)
     tries = 0
     for number in range(1, 30):
-        run_canaries(world, f"c{number}")
-        advance(world, 10)
-        while notice := world.start_send("hook"):
-            mine = notice.members[0].canary == "c0"
+        run_canaries(harness, f"c{number}")
+        advance(harness, 10)
+        while notification := harness.start_send("hook"):
+            mine = notification.members[0].canary == "c0"
             tries += mine
-            world.step(SendFinished(notice.id, Refused("HTTP 400") if mine else Accepted(), 0.0))
+            harness.step(SendFinished(notification.id, Refused("HTTP 400") if mine else Accepted(), 0.0))
     assert 3 == tries
 
 
-def test_who_asked_to_be_left_alone_is_for_what_comes_later_too() -> None:
-    """``Retry-After`` is for the receiver, not for the one page that it answered."""
-    world = grouped_harness(2, group_by=["canary"])
-    run_canaries(world, "c0")
-    advance(world, 10)
-    world.deliver("hook", BUSY)
-    run_canaries(world, "c1")
-    advance(world, 599)
-    assert world.deliver() is None
-    advance(world, 1)
-    assert ["trigger", "trigger"] == [action for action, _ in world.deliver_all()]
+def test_retry_after_applies_to_later_notifications() -> None:
+    """``Retry-After`` applies to the receiver, including notifications that are created later."""
+    harness = grouped_harness(2, group_by=["canary"])
+    run_canaries(harness, "c0")
+    advance(harness, 10)
+    harness.deliver("hook", BUSY)
+    run_canaries(harness, "c1")
+    advance(harness, 599)
+    assert harness.deliver() is None
+    advance(harness, 1)
+    assert ["trigger", "trigger"] == [action for action, _ in harness.deliver_all()]
 
 
-def test_an_alert_that_is_over_before_its_page_arrived_is_told_to_nobody() -> None:
-    """Each try was certainly not taken, so there is nothing to call off."""
-    world = fired()
-    world.deliver(answer=BUSY)
-    world.observe(good, good, good)
-    world.now += 700
-    assert [] == world.deliver_all()
+def test_alert_that_resolves_before_its_trigger_is_accepted_sends_nothing() -> None:
+    """An alert that resolves before any attempt could be accepted sends nothing."""
+    harness = firing_harness()
+    harness.deliver(answer=BUSY)
+    harness.observe(good, good, good)
+    harness.now += 700
+    assert [] == harness.deliver_all()
 
 
-def test_a_start_with_a_mended_receiver_ends_its_failing() -> None:
-    """What it refused is tried, and taken."""
-    world = fired(receivers=TWO_HOOKS)
-    world.deliver("hook", Refused("HTTP 403"))
-    assert [("trigger", "Errors"), ("trigger", "ReceiverFailing")] == world.deliver_all("other")
-    world.crash()
-    world.step(Started())
-    assert [("trigger", "Errors")] == world.deliver_all("hook")
-    assert [("resolve", "ReceiverFailing")] == world.deliver_all("other")
+def test_receiver_failing_resolves_at_a_start_if_the_receiver_accepts() -> None:
+    """A refused trigger is retried at a start, and its acceptance resolves ``ReceiverFailing``."""
+    harness = firing_harness(receivers=TWO_HOOKS)
+    harness.deliver("hook", Refused("HTTP 403"))
+    assert [("trigger", "Errors"), ("trigger", "ReceiverFailing")] == harness.deliver_all("other")
+    harness.crash()
+    harness.step(Started())
+    assert [("trigger", "Errors")] == harness.deliver_all("hook")
+    assert [("resolve", "ReceiverFailing")] == harness.deliver_all("other")

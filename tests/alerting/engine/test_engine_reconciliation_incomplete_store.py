@@ -1,4 +1,4 @@
-"""After a store that missed something: pages went out from memory, the daemon was killed, and nobody remembers them."""
+"""Test reconciliation with an incomplete store, where notifications sent from memory are lost in a kill."""
 
 from copy import deepcopy
 from typing import Any
@@ -21,162 +21,165 @@ from support.alerting.builders import (
     webhook_config,
 )
 
-WELL = ["BudgetExhausted", "CanaryEgressDown", "Errors", "StoreFailing"]
-"""What is called off once all is seen to be well."""
+RECONCILED_RULES = ["BudgetExhausted", "CanaryEgressDown", "Errors", "StoreFailing"]
+"""The rules that reconciliation resolves once everything is observed healthy."""
 
 
-def tick(world: EngineHarness) -> None:
-    """Let time pass."""
-    world.now += 5
-    world.step(Tick())
+def tick(harness: EngineHarness) -> None:
+    """Advance the clock by 5 s and tick."""
+    harness.now += 5
+    harness.step(Tick())
 
 
-def forget(world: EngineHarness, ledger: Any) -> None:
-    """Start again from ``ledger``, which the daemon could not save anything to since."""
-    world.stored_rows = deepcopy(ledger)
-    world.crash()
-    world.now += 5
-    world.step(Started(may_be_incomplete=True))
+def restart_from(harness: EngineHarness, stored_rows: Any) -> None:
+    """Restart from ``stored_rows``, after which nothing could be saved."""
+    harness.stored_rows = deepcopy(stored_rows)
+    harness.crash()
+    harness.now += 5
+    harness.step(Started(may_be_incomplete=True))
 
 
-def called_off(world: EngineHarness) -> list[str]:
-    """Deliver all that is due, which is to be nothing but resolves; return the rules."""
-    sent = world.deliver_all()
+def reconciled_rules(harness: EngineHarness) -> list[str]:
+    """Deliver everything that is due, assert that it is only resolves, and return the rules."""
+    sent = harness.deliver_all()
     assert {action for action, _ in sent} <= {"resolve"}
     return sorted(rule for _, rule in sent)
 
 
-def test_a_page_from_memory_is_called_off_once_the_canary_is_seen_to_be_well() -> None:
-    """Under the key it was told, and once; that the canary was well before is not enough."""
-    world = EngineHarness()
-    world.observe(good, good)
-    stored = deepcopy(world.stored_rows)
-    world.observe(bad, bad, bad)
-    told = world.deliver()
-    forget(world, stored)
-    tick(world)
-    assert ["StoreFailing"] == called_off(world)
-    world.observe(good)
-    tick(world)
-    notices = {notice.members[0].rule: notice for notice in world.state.notifications.values()}
-    assert told is not None
-    assert (told.group, RECONCILED_REASON) == (notices["Errors"].group, notices["Errors"].members[0].resolve_reason)
-    assert [rule for rule in WELL if rule != "StoreFailing"] == called_off(world)
-    world.crash()
-    world.step(Started())
-    world.observe(good, good)
-    tick(world)
-    assert [] == called_off(world)
+def test_notification_from_memory_is_reconciled_after_a_good_sample() -> None:
+    """A notification sent from memory is resolved once, under its own key, after a new good sample.
+
+    Good samples from before the restart do not count.
+    """
+    harness = EngineHarness()
+    harness.observe(good, good)
+    stored = deepcopy(harness.stored_rows)
+    harness.observe(bad, bad, bad)
+    trigger = harness.deliver()
+    restart_from(harness, stored)
+    tick(harness)
+    assert ["StoreFailing"] == reconciled_rules(harness)
+    harness.observe(good)
+    tick(harness)
+    by_rule = {notification.members[0].rule: notification for notification in harness.state.notifications.values()}
+    assert trigger is not None
+    assert (trigger.group, RECONCILED_REASON) == (by_rule["Errors"].group, by_rule["Errors"].members[0].resolve_reason)
+    assert [rule for rule in RECONCILED_RULES if rule != "StoreFailing"] == reconciled_rules(harness)
+    harness.crash()
+    harness.step(Started())
+    harness.observe(good, good)
+    tick(harness)
+    assert [] == reconciled_rules(harness)
 
 
 @pytest.mark.parametrize("run", [bad, neutral, skipped, lambda number: a_run(number, OutcomeKind.INTERNAL_ERROR)])
-def test_only_a_good_sample_calls_off(run: Any) -> None:
-    """What was seen before counts as little as what says nothing."""
-    world = EngineHarness(
+def test_only_a_good_sample_reconciles(run: Any) -> None:
+    """Samples from before the restart and runs that are not good do not reconcile an alert."""
+    harness = EngineHarness(
         alerts(rules={"Errors": {**THREE_FAILURES_RULE, "detector": {"type": "consecutive", "failures": 9}}})
     )
-    world.observe(good, good)
-    forget(world, world.stored_rows)
-    world.observe(run, run)
-    tick(world)
-    assert "Errors" not in called_off(world)
+    harness.observe(good, good)
+    restart_from(harness, harness.stored_rows)
+    harness.observe(run, run)
+    tick(harness)
+    assert "Errors" not in reconciled_rules(harness)
 
 
-def test_what_is_still_bad_is_told_anew_and_then_ends_as_ever() -> None:
-    """The detector goes on from what it had."""
-    world = EngineHarness()
-    world.observe(good, bad, bad)
-    stored = deepcopy(world.stored_rows)
-    world.observe(bad)
-    world.deliver_all()
-    forget(world, stored)
-    world.observe(bad)
-    assert ("trigger", "Errors") in world.deliver_all()
-    world.observe(good, good, good)
-    tick(world)
-    assert "Errors" in called_off(world)
-    assert [] == world.open_incidents
+def test_alert_that_still_fires_is_notified_again_and_resolves_normally() -> None:
+    """The detector continues from its stored state, so an alert that still fires triggers again and then resolves."""
+    harness = EngineHarness()
+    harness.observe(good, bad, bad)
+    stored = deepcopy(harness.stored_rows)
+    harness.observe(bad)
+    harness.deliver_all()
+    restart_from(harness, stored)
+    harness.observe(bad)
+    assert ("trigger", "Errors") in harness.deliver_all()
+    harness.observe(good, good, good)
+    tick(harness)
+    assert "Errors" in reconciled_rules(harness)
+    assert [] == harness.open_incidents
 
 
-def test_what_is_known_to_fire_is_not_called_off() -> None:
-    """Its end is told when it ends."""
-    world = EngineHarness()
-    world.observe(bad, bad, bad)
-    world.deliver_all()
-    forget(world, world.stored_rows)
-    world.observe(good)
-    tick(world)
-    assert [rule for rule in WELL if rule != "Errors"] == called_off(world)
-    world.observe(good, good)
-    tick(world)
-    assert ["Errors"] == called_off(world)
+def test_alert_that_is_stored_as_firing_is_not_reconciled() -> None:
+    """An alert that the store knows as firing is resolved only when it recovers."""
+    harness = EngineHarness()
+    harness.observe(bad, bad, bad)
+    harness.deliver_all()
+    restart_from(harness, harness.stored_rows)
+    harness.observe(good)
+    tick(harness)
+    assert [rule for rule in RECONCILED_RULES if rule != "Errors"] == reconciled_rules(harness)
+    harness.observe(good, good)
+    tick(harness)
+    assert ["Errors"] == reconciled_rules(harness)
 
 
-def test_an_alert_that_was_over_may_have_come_back_since() -> None:
-    """The store knows of the one before."""
-    world = EngineHarness()
-    world.observe(bad, bad, bad, good, good, good)
-    tick(world)
-    world.deliver_all()
-    stored = deepcopy(world.stored_rows)
-    world.observe(bad, bad, bad)
-    again = world.deliver()
-    forget(world, stored)
-    world.observe(good)
-    tick(world)
-    assert WELL == called_off(world)
+def test_alert_stored_as_resolved_is_reconciled_because_it_may_have_fired_again() -> None:
+    """An alert that is stored as resolved is reconciled, because a later incident may be missing from the store."""
+    harness = EngineHarness()
+    harness.observe(bad, bad, bad, good, good, good)
+    tick(harness)
+    harness.deliver_all()
+    stored = deepcopy(harness.stored_rows)
+    harness.observe(bad, bad, bad)
+    again = harness.deliver()
+    restart_from(harness, stored)
+    harness.observe(good)
+    tick(harness)
+    assert RECONCILED_RULES == reconciled_rules(harness)
     assert again is not None
-    assert world.state.groups[again.group].resolved is not None
+    assert harness.state.groups[again.group].resolved is not None
 
 
-def test_a_store_that_still_fails_is_not_called_off_but_told_of() -> None:
-    """Whether it can be written is known only after the start."""
-    world = EngineHarness()
-    world.observe(good)
-    forget(world, world.stored_rows)
-    world.step(StoreFailed("database or disk is full"))
-    assert [("trigger", "StoreFailing")] == world.deliver_all()
-    tick(world)
-    assert [] == called_off(world)
-    world.step(StoreRecovered())
-    assert ["StoreFailing"] == called_off(world)
+def test_store_that_still_fails_triggers_and_is_not_reconciled() -> None:
+    """``StoreFailing`` triggers if the store still fails after the start, which is known only after the first write."""
+    harness = EngineHarness()
+    harness.observe(good)
+    restart_from(harness, harness.stored_rows)
+    harness.step(StoreFailed("database or disk is full"))
+    assert [("trigger", "StoreFailing")] == harness.deliver_all()
+    tick(harness)
+    assert [] == reconciled_rules(harness)
+    harness.step(StoreRecovered())
+    assert ["StoreFailing"] == reconciled_rules(harness)
 
 
-def test_the_way_out_and_the_budget_are_called_off_once_a_run_reaches_somebody() -> None:
-    """A turn that is left out says that the budget is spent indeed."""
-    world = EngineHarness(alerts(rules={}))
-    world.observe(good)
-    forget(world, world.stored_rows)
-    tick(world)
-    called_off(world)
-    world.observe(lambda number: a_run(number, OutcomeKind.SKIPPED, reason="budget", budget=BudgetState.EXHAUSTED))
-    assert [("trigger", "BudgetExhausted")] == world.deliver_all()
-    tick(world)
-    assert [] == called_off(world)
-    world.observe(neutral)
-    tick(world)
-    assert ["BudgetExhausted", "CanaryEgressDown"] == called_off(world)
+def test_egress_and_budget_alerts_are_reconciled_after_a_run_reaches_a_host() -> None:
+    """A run that reaches a host reconciles egress and budget alerts; a run skipped for its budget does not."""
+    harness = EngineHarness(alerts(rules={}))
+    harness.observe(good)
+    restart_from(harness, harness.stored_rows)
+    tick(harness)
+    reconciled_rules(harness)
+    harness.observe(lambda number: a_run(number, OutcomeKind.SKIPPED, reason="budget", budget=BudgetState.EXHAUSTED))
+    assert [("trigger", "BudgetExhausted")] == harness.deliver_all()
+    tick(harness)
+    assert [] == reconciled_rules(harness)
+    harness.observe(neutral)
+    tick(harness)
+    assert ["BudgetExhausted", "CanaryEgressDown"] == reconciled_rules(harness)
 
 
-def test_a_receiver_that_failed_is_called_off_at_the_others_when_it_takes_what_it_is_sent() -> None:
-    """Something is: that the store is well."""
-    world = EngineHarness(alerts(receivers={"hook": webhook_config(), "other": webhook_config()}))
-    world.observe(good)
-    forget(world, world.stored_rows)
-    tick(world)
-    told = []
+def test_receiver_failing_is_reconciled_when_the_receiver_accepts_a_notification() -> None:
+    """Other receivers get the resolve of ``ReceiverFailing`` after the receiver accepts that of ``StoreFailing``."""
+    harness = EngineHarness(alerts(receivers={"hook": webhook_config(), "other": webhook_config()}))
+    harness.observe(good)
+    restart_from(harness, harness.stored_rows)
+    tick(harness)
+    notified_rules = []
     for _ in range(3):
-        told.append({rule for _, rule in world.deliver_all("hook", "other")})
-        tick(world)
-    assert [{"StoreFailing"}, {"ReceiverFailing"}, {"ReceiverFailing"}] == told
+        notified_rules.append({rule for _, rule in harness.deliver_all("hook", "other")})
+        tick(harness)
+    assert [{"StoreFailing"}, {"ReceiverFailing"}, {"ReceiverFailing"}] == notified_rules
 
 
-def test_what_is_suspected_twice_is_called_off_once() -> None:
-    """The daemon is killed again, and starts again, before it could save anything."""
+def test_two_incomplete_restarts_list_each_member_once() -> None:
+    """A second restart before anything is saved does not add a member to its reconciliation group twice."""
     fleet = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("a", "b")]
-    world = EngineHarness(alerts(group_by=["alert"]), *fleet)
-    world.step(RunFinished(good()))
-    forget(world, world.stored_rows)
-    forget(world, world.stored_rows)
-    (group,) = [group for group in world.state.groups.values() if len(group.members) > 1]
+    harness = EngineHarness(alerts(group_by=["alert"]), *fleet)
+    harness.step(RunFinished(good()))
+    restart_from(harness, harness.stored_rows)
+    restart_from(harness, harness.stored_rows)
+    (group,) = [group for group in harness.state.groups.values() if len(group.members) > 1]
     assert 2 == len(group.members)

@@ -1,4 +1,4 @@
-"""After a store that was lost: whoever may have been told that something fires is told that it does not."""
+"""Test reconciliation after a lost store: receivers that may have been notified of firing get a resolve."""
 
 from typing import Any
 
@@ -28,229 +28,241 @@ from support.alerting.builders import (
 PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
 
 
-def lost(world: EngineHarness) -> EngineHarness:
-    """Lose the store, and start."""
-    world.state = State()
-    world.stored_rows = {table: {} for table in TABLES}
-    world.step(Started())
-    return world
+def start_with_lost_store(harness: EngineHarness) -> EngineHarness:
+    """Start with an empty store."""
+    harness.state = State()
+    harness.stored_rows = {table: {} for table in TABLES}
+    harness.step(Started())
+    return harness
 
 
-def tick(world: EngineHarness) -> None:
-    """Let time pass."""
-    world.now += 5
-    world.step(Tick())
+def tick(harness: EngineHarness) -> None:
+    """Advance the clock by 5 s and tick."""
+    harness.now += 5
+    harness.step(Tick())
 
 
-def test_a_page_that_nobody_remembers_is_called_off() -> None:
-    """Once, under the key it was told, as soon as the canary is seen to be well."""
-    world = EngineHarness()
-    world.observe(bad, bad, bad)
-    told = world.deliver()
-    lost(world)
-    tick(world)
-    assert [] == world.deliver_all()
-    world.observe(good)
-    tick(world)
-    ended = world.deliver()
-    assert told is not None
-    assert ended is not None
-    assert (told.group, "resolve", RECONCILED_REASON) == (ended.group, ended.action, ended.members[0].resolve_reason)
-    world.observe(good, good)
-    tick(world)
-    world.crash()
-    world.step(Started())
-    assert [] == world.deliver_all()
+def test_forgotten_trigger_is_resolved_once_after_a_good_sample() -> None:
+    """A trigger that is missing from the store is resolved once, under its own key, after the first good sample."""
+    harness = EngineHarness()
+    harness.observe(bad, bad, bad)
+    trigger = harness.deliver()
+    start_with_lost_store(harness)
+    tick(harness)
+    assert [] == harness.deliver_all()
+    harness.observe(good)
+    tick(harness)
+    resolve = harness.deliver()
+    assert trigger is not None
+    assert resolve is not None
+    assert (trigger.group, "resolve", RECONCILED_REASON) == (
+        resolve.group,
+        resolve.action,
+        resolve.members[0].resolve_reason,
+    )
+    harness.observe(good, good)
+    tick(harness)
+    harness.crash()
+    harness.step(Started())
+    assert [] == harness.deliver_all()
 
 
 @pytest.mark.parametrize("run", [bad, neutral, skipped, lambda number: a_run(number, OutcomeKind.INTERNAL_ERROR)])
-def test_only_a_good_sample_calls_off(run: Any) -> None:
-    """As it alone resolves."""
-    world = EngineHarness(
+def test_only_a_good_sample_reconciles(run: Any) -> None:
+    """Runs that are not good samples do not reconcile an alert."""
+    harness = EngineHarness(
         alerts(rules={"Errors": {**THREE_FAILURES_RULE, "detector": {"type": "consecutive", "failures": 9}}})
     )
-    lost(world)
-    world.observe(run, run)
-    tick(world)
-    assert [] == world.deliver_all()
+    start_with_lost_store(harness)
+    harness.observe(run, run)
+    tick(harness)
+    assert [] == harness.deliver_all()
 
 
-def test_a_group_is_called_off_when_all_of_it_is_well() -> None:
-    """One of two is not enough."""
+def test_group_is_reconciled_when_all_members_are_healthy() -> None:
+    """A group is reconciled after every member has a good sample; one of two is not enough."""
     fleet = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("a", "b")]
-    world = lost(EngineHarness(alerts(group_by=["alert"]), *fleet))
-    world.step(RunFinished(msgspec.structs.replace(good(), canary="a")))
-    tick(world)
-    assert [] == world.deliver_all()
-    world.step(RunFinished(msgspec.structs.replace(good(), canary="b")))
-    tick(world)
-    notice = world.deliver()
-    assert notice is not None
-    assert ("resolve", ["a", "b"]) == (notice.action, [one.canary for one in notice.members])
+    harness = start_with_lost_store(EngineHarness(alerts(group_by=["alert"]), *fleet))
+    harness.step(RunFinished(msgspec.structs.replace(good(), canary="a")))
+    tick(harness)
+    assert [] == harness.deliver_all()
+    harness.step(RunFinished(msgspec.structs.replace(good(), canary="b")))
+    tick(harness)
+    notification = harness.deliver()
+    assert notification is not None
+    assert ("resolve", ["a", "b"]) == (notification.action, [one.canary for one in notification.members])
 
 
-def test_what_is_still_bad_is_told_anew_and_then_ends_as_ever() -> None:
-    """No second end is told."""
-    world = EngineHarness()
-    world.observe(bad, bad, bad)
-    world.deliver_all()
-    lost(world)
-    world.observe(bad, bad, bad)
-    assert [("trigger", "Errors")] == world.deliver_all()
-    world.observe(good, good, good)
-    tick(world)
-    assert [("resolve", "Errors")] == world.deliver_all()
+def test_alert_that_still_fires_triggers_again_and_resolves_once() -> None:
+    """An alert that still fires triggers again and is resolved once, without a second resolve by reconciliation."""
+    harness = EngineHarness()
+    harness.observe(bad, bad, bad)
+    harness.deliver_all()
+    start_with_lost_store(harness)
+    harness.observe(bad, bad, bad)
+    assert [("trigger", "Errors")] == harness.deliver_all()
+    harness.observe(good, good, good)
+    tick(harness)
+    assert [("resolve", "Errors")] == harness.deliver_all()
 
 
-def test_what_is_suspected_outlives_a_restart() -> None:
-    """The daemon may be killed before the canary has run."""
-    world = lost(EngineHarness())
-    world.crash()
-    world.step(Started())
-    world.observe(good)
-    tick(world)
-    assert [("resolve", "Errors")] == world.deliver_all()
+def test_pending_reconciliation_survives_a_restart() -> None:
+    """A reconciliation that waits for a good sample is stored and continues after a restart."""
+    harness = start_with_lost_store(EngineHarness())
+    harness.crash()
+    harness.step(Started())
+    harness.observe(good)
+    tick(harness)
+    assert [("resolve", "Errors")] == harness.deliver_all()
 
 
-def test_what_is_no_longer_watched_is_called_off_at_once() -> None:
-    """Nothing will ever be seen of it."""
-    world = lost(EngineHarness(alerts(rules={"Errors": THREE_FAILURES_RULE, "Others": THREE_FAILURES_RULE})))
-    world.configure(alerts())
-    world.crash()
-    world.step(Started())
-    assert [("resolve", "Others")] == world.deliver_all()
+def test_alert_of_a_removed_rule_is_reconciled_at_the_start() -> None:
+    """An alert of a removed rule is reconciled at the start, because it will never have another sample."""
+    harness = start_with_lost_store(
+        EngineHarness(alerts(rules={"Errors": THREE_FAILURES_RULE, "Others": THREE_FAILURES_RULE}))
+    )
+    harness.configure(alerts())
+    harness.crash()
+    harness.step(Started())
+    assert [("resolve", "Others")] == harness.deliver_all()
 
 
-def test_a_level_receiver_needs_no_word() -> None:
-    """What it is no longer told of ends by itself."""
-    world = lost(EngineHarness(alerts(receivers={"prom": PROM})))
-    assert {} == world.state.groups
-    world.observe(good)
-    tick(world)
-    assert {} == world.state.notifications
+def test_state_receiver_needs_no_reconciliation() -> None:
+    """A state receiver gets no resolve, because alerts that are no longer sent expire there."""
+    harness = start_with_lost_store(EngineHarness(alerts(receivers={"prom": PROM})))
+    assert {} == harness.state.groups
+    harness.observe(good)
+    tick(harness)
+    assert {} == harness.state.notifications
 
 
-def test_a_silent_canary_is_well_once_it_was_heard_of() -> None:
-    """Left out for want of budget, it was not."""
-    world = EngineHarness(alerts(rules={"NoData": {}}))
-    lost(world)
-    world.observe(lambda number: a_run(number, OutcomeKind.SKIPPED, reason="budget", budget=BudgetState.EXHAUSTED))
-    tick(world)
-    assert [("trigger", "BudgetExhausted")] == world.deliver_all()
-    world.observe(neutral)
-    tick(world)
-    assert [("resolve", "BudgetExhausted"), ("resolve", "NoData")] == world.deliver_all()
+def test_no_data_is_reconciled_after_an_observed_run() -> None:
+    """``NoData`` is reconciled after an observed run; a run skipped for its budget does not count."""
+    harness = EngineHarness(alerts(rules={"NoData": {}}))
+    start_with_lost_store(harness)
+    harness.observe(lambda number: a_run(number, OutcomeKind.SKIPPED, reason="budget", budget=BudgetState.EXHAUSTED))
+    tick(harness)
+    assert [("trigger", "BudgetExhausted")] == harness.deliver_all()
+    harness.observe(neutral)
+    tick(harness)
+    assert [("resolve", "BudgetExhausted"), ("resolve", "NoData")] == harness.deliver_all()
 
 
-def test_a_store_that_is_not_empty_is_not_lost() -> None:
-    """Whatever is in it."""
-    world = EngineHarness()
-    world.step(SilenceCreated(Silence(id="s", match=('canary="x"',), starts=NOON, until=NOON + 60)))
-    world.step(Started())
-    assert {} == world.state.groups
+def test_store_with_any_row_is_not_a_lost_store() -> None:
+    """A store that contains any row starts no reconciliation."""
+    harness = EngineHarness()
+    harness.step(SilenceCreated(Silence(id="s", match=('canary="x"',), starts=NOON, until=NOON + 60)))
+    harness.step(Started())
+    assert {} == harness.state.groups
 
 
-def test_a_receiver_that_is_gone_is_not_told() -> None:
-    """Nor is one that was added since."""
-    world = lost(EngineHarness(alerts(receivers={"hook": webhook_config(), "other": webhook_config()})))
-    world.configure(alerts(receivers={"hook": webhook_config(), "third": webhook_config()}), CHAT)
-    world.crash()
-    world.step(Started())
-    world.observe(good)
-    tick(world)
-    assert ["hook"] == [notice.receiver for notice in world.state.notifications.values()]
+def test_removed_and_added_receivers_get_no_reconciliation() -> None:
+    """Receivers that were removed or added since the start get no resolve."""
+    harness = start_with_lost_store(
+        EngineHarness(alerts(receivers={"hook": webhook_config(), "other": webhook_config()}))
+    )
+    harness.configure(alerts(receivers={"hook": webhook_config(), "third": webhook_config()}), CHAT)
+    harness.crash()
+    harness.step(Started())
+    harness.observe(good)
+    tick(harness)
+    assert ["hook"] == [notification.receiver for notification in harness.state.notifications.values()]
 
 
-def test_suspicion_ends_after_a_week() -> None:
-    """Nothing was seen of it."""
-    world = lost(EngineHarness())
-    world.now += 8 * 86400
-    world.advance_one_minute()
-    assert {} == world.state.groups
+def test_pending_reconciliation_expires_after_a_week() -> None:
+    """A reconciliation without a sample is dropped after a week."""
+    harness = start_with_lost_store(EngineHarness())
+    harness.now += 8 * 86400
+    harness.advance_one_minute()
+    assert {} == harness.state.groups
 
 
-def test_an_alert_that_comes_and_goes_before_it_is_told_of_is_called_off_nevertheless() -> None:
-    """Nobody heard of this opening, and some may know of one from before the store was lost."""
-    world = lost(EngineHarness(alerts(group_wait=60)))
-    world.observe(bad, bad, bad)
-    world.observe(good, good, good)
-    tick(world)
-    ended = world.deliver()
-    assert ended is not None
-    assert ("resolve", RECONCILED_REASON) == (ended.action, ended.members[0].resolve_reason)
-    tick(world)
-    assert [] == world.deliver_all()
+def test_alert_that_resolves_before_its_trigger_is_sent_is_still_reconciled() -> None:
+    """An alert that resolves within ``group_wait`` is reconciled, as receivers may know an earlier incident."""
+    harness = start_with_lost_store(EngineHarness(alerts(group_wait=60)))
+    harness.observe(bad, bad, bad)
+    harness.observe(good, good, good)
+    tick(harness)
+    resolve = harness.deliver()
+    assert resolve is not None
+    assert ("resolve", RECONCILED_REASON) == (resolve.action, resolve.members[0].resolve_reason)
+    tick(harness)
+    assert [] == harness.deliver_all()
 
 
-def test_only_who_heard_nothing_of_the_new_opening_is_told_that_the_old_one_is_over() -> None:
-    """The others hear of its own end."""
-    world = lost(EngineHarness(alerts(receivers={"hook": webhook_config(), "other": webhook_config()})))
-    world.observe(bad, bad, bad)
-    assert [("trigger", "Errors")] == world.deliver_all("hook")
-    world.observe(good, good, good)
-    tick(world)
-    assert [("resolve", "Errors")] == world.deliver_all("hook")
-    ended = world.deliver("other")
-    assert ended is not None
-    assert ("resolve", RECONCILED_REASON) == (ended.action, ended.members[0].resolve_reason)
-    assert [] == world.deliver_all("hook", "other")
+def test_only_receivers_without_the_new_trigger_get_the_reconciling_resolve() -> None:
+    """Receivers that accepted the new trigger get its own resolve; the others get the reconciling resolve."""
+    harness = start_with_lost_store(
+        EngineHarness(alerts(receivers={"hook": webhook_config(), "other": webhook_config()}))
+    )
+    harness.observe(bad, bad, bad)
+    assert [("trigger", "Errors")] == harness.deliver_all("hook")
+    harness.observe(good, good, good)
+    tick(harness)
+    assert [("resolve", "Errors")] == harness.deliver_all("hook")
+    resolve = harness.deliver("other")
+    assert resolve is not None
+    assert ("resolve", RECONCILED_REASON) == (resolve.action, resolve.members[0].resolve_reason)
+    assert [] == harness.deliver_all("hook", "other")
 
 
-def test_a_store_that_is_read_late_tells_nothing_that_memory_has_overtaken() -> None:
-    """The end of the last outage waited in it; by now the next one is told of, and goes on."""
-    world = EngineHarness(alerts(rules={"Errors": THREE_FAILURES_RULE, "StoreFailing": {"enabled": False}}))
-    world.observe(bad, bad, bad)
-    world.deliver()
-    world.observe(good, good, good)
-    stored, world.state = world.state, State()
-    world.stored_rows = {table: {} for table in TABLES}
-    world.step(StoreFailed("cannot be read"))
-    world.observe(bad, bad, bad)
-    assert [("trigger", "Errors")] == world.deliver_all()
-    world.state = world.state.merge(stored)
-    world.step(Started())
-    assert ([], ["Errors"]) == (world.deliver_all(), [incident.rule for incident in world.open_incidents])
+def test_stored_resolve_is_dropped_if_memory_has_a_newer_incident() -> None:
+    """A resolve from a store that is read late is not sent while a newer incident of the same key fires."""
+    harness = EngineHarness(alerts(rules={"Errors": THREE_FAILURES_RULE, "StoreFailing": {"enabled": False}}))
+    harness.observe(bad, bad, bad)
+    harness.deliver()
+    harness.observe(good, good, good)
+    stored, harness.state = harness.state, State()
+    harness.stored_rows = {table: {} for table in TABLES}
+    harness.step(StoreFailed("cannot be read"))
+    harness.observe(bad, bad, bad)
+    assert [("trigger", "Errors")] == harness.deliver_all()
+    harness.state = harness.state.merge(stored)
+    harness.step(Started())
+    assert ([], ["Errors"]) == (harness.deliver_all(), [incident.rule for incident in harness.open_incidents])
 
 
-def test_a_webhook_may_be_spared_the_end_of_what_nobody_remembers() -> None:
-    """One that opens a ticket for whatever it gets, say; what it was told it is told the end of."""
-    world = lost(EngineHarness(alerts(receivers={"hook": webhook_config(recall=False), "other": webhook_config()})))
-    world.observe(good)
-    tick(world)
-    assert ([], [("resolve", "Errors")]) == (world.deliver_all("hook"), world.deliver_all("other"))
-    world.observe(bad, bad, bad)
-    assert [("trigger", "Errors")] == world.deliver_all("hook")
-    world.observe(good, good, good)
-    assert [("resolve", "Errors")] == world.deliver_all("hook")
+def test_webhook_can_disable_reconciliation() -> None:
+    """A webhook with ``recall: false`` gets no reconciling resolve, but the resolve of each accepted trigger."""
+    without_reconciliation = webhook_config(recall=False)  # codespell:ignore recall
+    receivers = {"hook": without_reconciliation, "other": webhook_config()}
+    harness = start_with_lost_store(EngineHarness(alerts(receivers=receivers)))
+    harness.observe(good)
+    tick(harness)
+    assert ([], [("resolve", "Errors")]) == (harness.deliver_all("hook"), harness.deliver_all("other"))
+    harness.observe(bad, bad, bad)
+    assert [("trigger", "Errors")] == harness.deliver_all("hook")
+    harness.observe(good, good, good)
+    assert [("resolve", "Errors")] == harness.deliver_all("hook")
 
 
-def test_who_knew_of_it_is_told_though_the_next_opening_goes_elsewhere() -> None:
-    """Its route has changed since the store was lost; the former receiver waits all the same."""
+def test_former_receiver_gets_a_resolve_when_the_route_changes_after_the_store_loss() -> None:
+    """A former receiver gets the reconciling resolve if the next incident is routed to another receiver."""
     receivers = {"hook": webhook_config(), "other": webhook_config()}
-    world = lost(EngineHarness(alerts(receivers=receivers)))
-    world.configure(alerts(receivers=receivers, routes=[{"receivers": ["other"]}]))
-    world.crash()
-    world.step(Started())
-    world.observe(bad, bad, bad)
-    assert ([], [("trigger", "Errors")]) == (world.deliver_all("hook"), world.deliver_all("other"))
-    world.observe(good, good, good)
-    tick(world)
-    assert [("resolve", "Errors")] * 2 == world.deliver_all("hook", "other")
+    harness = start_with_lost_store(EngineHarness(alerts(receivers=receivers)))
+    harness.configure(alerts(receivers=receivers, routes=[{"receivers": ["other"]}]))
+    harness.crash()
+    harness.step(Started())
+    harness.observe(bad, bad, bad)
+    assert ([], [("trigger", "Errors")]) == (harness.deliver_all("hook"), harness.deliver_all("other"))
+    harness.observe(good, good, good)
+    tick(harness)
+    assert [("resolve", "Errors")] * 2 == harness.deliver_all("hook", "other")
 
 
-def test_who_was_told_before_the_store_could_not_be_read_is_told_of_the_end() -> None:
-    """From memory only another was told of the outage that went on."""
+def test_receiver_notified_before_the_store_became_unreadable_gets_the_resolve() -> None:
+    """A receiver notified before the store became unreadable gets the resolve, also if memory notified another."""
     receivers = {"hook": webhook_config(), "other": webhook_config()}
-    world = EngineHarness(alerts(receivers=receivers))
-    world.observe(bad, bad, bad)
-    assert [("trigger", "Errors")] == world.deliver_all("hook")
-    stored, world.state = world.state, State()
-    world.stored_rows = {table: {} for table in TABLES}
-    world.configure(alerts(receivers=receivers, routes=[{"receivers": ["other"]}]))
-    world.observe(bad, bad, bad)
-    assert [("trigger", "Errors")] == world.deliver_all("other")
-    world.state = world.state.merge(stored)
-    world.step(Started())
-    world.observe(good, good, good)
-    tick(world)
-    assert [("resolve", "Errors")] * 2 == world.deliver_all("hook", "other")
+    harness = EngineHarness(alerts(receivers=receivers))
+    harness.observe(bad, bad, bad)
+    assert [("trigger", "Errors")] == harness.deliver_all("hook")
+    stored, harness.state = harness.state, State()
+    harness.stored_rows = {table: {} for table in TABLES}
+    harness.configure(alerts(receivers=receivers, routes=[{"receivers": ["other"]}]))
+    harness.observe(bad, bad, bad)
+    assert [("trigger", "Errors")] == harness.deliver_all("other")
+    harness.state = harness.state.merge(stored)
+    harness.step(Started())
+    harness.observe(good, good, good)
+    tick(harness)
+    assert [("resolve", "Errors")] * 2 == harness.deliver_all("hook", "other")

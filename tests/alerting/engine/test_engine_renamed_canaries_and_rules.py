@@ -1,4 +1,4 @@
-"""Canaries and rules that are given another name: what they told stays theirs."""
+"""Test that renamed canaries and rules keep their keys."""
 
 from typing import Any
 
@@ -13,88 +13,88 @@ RENAMED = msgspec.structs.replace(CHAT, name="talk", renamed_from="chat")
 NEW_RULE = {"Faults": {**THREE_FAILURES_RULE, "renamed_from": "Errors"}}
 
 
-def fired(**sections: Any) -> EngineHarness:
-    """Build a world in which ``chat`` has failed three times, and the page was delivered."""
-    world = EngineHarness(alerts(**sections))
-    world.observe(bad, bad, bad)
-    world.deliver_all()
-    return world
+def notified_harness(**sections: Any) -> EngineHarness:
+    """Build a harness in which ``chat`` failed three times and the trigger was delivered."""
+    harness = EngineHarness(alerts(**sections))
+    harness.observe(bad, bad, bad)
+    harness.deliver_all()
+    return harness
 
 
-def restart(world: EngineHarness, canary: Canary, **sections: Any) -> None:
-    """Start again with another configuration."""
-    world.configure(alerts(**sections), canary)
-    world.crash()
-    world.step(Started())
-    world.now += 5
-    world.step(Tick())
+def restart(harness: EngineHarness, canary: Canary, **sections: Any) -> None:
+    """Restart with another configuration."""
+    harness.configure(alerts(**sections), canary)
+    harness.crash()
+    harness.step(Started())
+    harness.now += 5
+    harness.step(Tick())
 
 
-def of(canary: Canary, run: Any) -> Any:
-    """Return what makes a run of ``canary``."""
+def run_of(canary: Canary, run: Any) -> Any:
+    """Return a function that builds a run of ``canary``."""
     return lambda number: msgspec.structs.replace(run(number), canary=canary.name)
 
 
 @pytest.mark.parametrize(
     ("canary", "rules"), [(RENAMED, {"Errors": THREE_FAILURES_RULE}), (CHAT, NEW_RULE), (RENAMED, NEW_RULE)]
 )
-def test_what_was_told_under_a_former_name_is_ended_by_the_new(canary: Canary, rules: dict[str, Any]) -> None:
-    """Nothing is said at the start, and the end is told under the key of the page."""
-    world = fired()
-    (page,) = world.state.notifications.values()
-    restart(world, canary, rules=rules)
-    assert [] == world.deliver_all()
-    world.observe(*[of(canary, good)] * 3)
-    ended = world.deliver()
-    assert ended is not None
-    assert (page.group, "resolve", page.members[0].key) == (ended.group, ended.action, ended.members[0].key)
+def test_alert_of_a_former_name_is_resolved_under_its_key(canary: Canary, rules: dict[str, Any]) -> None:
+    """A rename sends nothing at the start, and the resolve has the key of the trigger."""
+    harness = notified_harness()
+    (trigger,) = harness.state.notifications.values()
+    restart(harness, canary, rules=rules)
+    assert [] == harness.deliver_all()
+    harness.observe(*[run_of(canary, good)] * 3)
+    resolve = harness.deliver()
+    assert resolve is not None
+    assert (trigger.group, "resolve", trigger.members[0].key) == (resolve.group, resolve.action, resolve.members[0].key)
 
 
 @pytest.mark.parametrize("group_by", [["alert", "canary"], ["alert"], ["canary"], ["provider"], []])
-def test_a_new_outage_has_the_former_key_and_the_new_name(group_by: list[str]) -> None:
-    """Whatever alerts are grouped by."""
-    world = fired(group_by=group_by)
-    (page,) = world.state.notifications.values()
-    restart(world, RENAMED, rules=NEW_RULE, group_by=group_by)
-    world.observe(*[of(RENAMED, good)] * 3)
-    world.deliver_all()
-    world.observe(*[of(RENAMED, bad)] * 3)
-    again = world.deliver()
+def test_new_outage_has_the_former_key_and_the_new_name(group_by: list[str]) -> None:
+    """A new outage has the former key and the new name, for any ``group_by``."""
+    harness = notified_harness(group_by=group_by)
+    (trigger,) = harness.state.notifications.values()
+    restart(harness, RENAMED, rules=NEW_RULE, group_by=group_by)
+    harness.observe(*[run_of(RENAMED, good)] * 3)
+    harness.deliver_all()
+    harness.observe(*[run_of(RENAMED, bad)] * 3)
+    again = harness.deliver()
     assert again is not None
-    assert (page.group, "trigger") == (again.group, again.action)
+    assert (trigger.group, "trigger") == (again.group, again.action)
     (member,) = again.members
-    assert (page.members[0].key, "Faults", "talk") == (member.key, member.rule, member.canary)
+    assert (trigger.members[0].key, "Faults", "talk") == (member.key, member.rule, member.canary)
 
 
-def test_a_row_of_failures_goes_on_under_the_new_name() -> None:
-    """Two before and one after are three."""
-    world = EngineHarness()
-    world.observe(bad, bad)
-    restart(world, RENAMED, rules=NEW_RULE)
-    world.observe(of(RENAMED, bad))
-    assert ["Faults"] == [incident.rule for incident in world.open_incidents]
+def test_consecutive_failures_continue_under_the_new_name() -> None:
+    """Two failures before a rename and one after it are three consecutive failures."""
+    harness = EngineHarness()
+    harness.observe(bad, bad)
+    restart(harness, RENAMED, rules=NEW_RULE)
+    harness.observe(run_of(RENAMED, bad))
+    assert ["Faults"] == [incident.rule for incident in harness.open_incidents]
 
 
-def test_without_a_word_about_it_a_new_name_is_another_canary() -> None:
-    """What the former one told is over."""
-    world = fired()
-    restart(world, msgspec.structs.replace(CHAT, name="talk"))
-    assert [("resolve", "Errors")] == world.deliver_all()
+def test_new_name_without_renamed_from_is_another_canary() -> None:
+    """A new name without ``renamed_from`` is another canary, and the alert of the former one resolves."""
+    harness = notified_harness()
+    restart(harness, msgspec.structs.replace(CHAT, name="talk"))
+    assert [("resolve", "Errors")] == harness.deliver_all()
 
 
-def test_a_name_can_be_given_back() -> None:
-    """And the key is still the same."""
-    world = fired()
-    restart(world, RENAMED, rules=NEW_RULE)
-    restart(world, CHAT)
-    assert [] == world.deliver_all()
-    world.observe(good, good, good)
-    assert [("resolve", "Errors")] == world.deliver_all()
+def test_rename_can_be_reverted() -> None:
+    """A canary or rule that gets its former name back keeps its key."""
+    harness = notified_harness()
+    restart(harness, RENAMED, rules=NEW_RULE)
+    restart(harness, CHAT)
+    assert [] == harness.deliver_all()
+    harness.observe(good, good, good)
+    assert [("resolve", "Errors")] == harness.deliver_all()
 
 
-def test_a_canary_that_is_called_like_a_part_of_the_daemon_changes_no_key_of_that() -> None:
-    """``StoreFailing`` is about the store, and not about a canary called store."""
-    world = EngineHarness(
+def test_canary_named_store_does_not_change_the_key_of_store_failing() -> None:
+    """A canary called ``store`` does not change the key of ``StoreFailing``."""
+    harness = EngineHarness(
         alerts(receivers={"hook": webhook_config()}), msgspec.structs.replace(CHAT, name="store", renamed_from="chat")
     )
-    assert world.engine.store_incident_key == EngineHarness().engine.store_incident_key
+    assert harness.engine.store_incident_key == EngineHarness().engine.store_incident_key

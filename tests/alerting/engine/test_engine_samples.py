@@ -1,3 +1,5 @@
+"""Test how a run becomes a sample of a rule."""
+
 from typing import Any
 
 import pytest
@@ -22,12 +24,12 @@ SKIPPED = a_run(kind=OutcomeKind.SKIPPED)
 
 
 def rule(measure: str, **more: Any) -> Rule:
-    """Build a rule that looks at ``measure``."""
+    """Build a rule with ``measure``."""
     return Rule.model_validate({"measure": measure, **more})
 
 
 def tried_twice(first: Any, **changes: Any) -> Outcome:
-    """Build a good run whose first attempt ended as ``first`` and whose second answered."""
+    """Build a good run whose first attempt ended with fault ``first`` and whose second attempt succeeded."""
     attempts = (
         Attempt(number=1, route="primary", started=NOON, duration=1.0, fault=first),
         Attempt(number=2, route="primary", started=NOON + 1, duration=1.0),
@@ -65,15 +67,15 @@ def tried_twice(first: Any, **changes: Any) -> Outcome:
     ],
 )
 def test_a_run_is_one_sample_or_none(measure: str, outcome: Outcome, expected: Sample | None) -> None:
-    """Each cell of the table: what a run says to a rule that blames network, provider, quota and content."""
+    """A run is one sample or none, for each cell of the table (blame: network, provider, quota and content)."""
     assert sample_of(rule(measure), outcome) == expected
 
 
 @pytest.mark.parametrize(
     ("measure", "field"), [("first_token", "time_to_first_token"), ("max_gap", "max_gap"), ("duration", "duration")]
 )
-def test_a_time_is_held_against_its_limit(measure: str, field: str) -> None:
-    """Up to the limit is good, over it is bad, and a run without an answer of the primary says nothing."""
+def test_measured_time_is_compared_with_its_limit(measure: str, field: str) -> None:
+    """A time up to its limit is a good sample and over it a bad one; a run without a primary answer is neither."""
     timed = rule(measure, limit="2s")
     runs = [
         a_run(**{field: 2.0}),
@@ -87,22 +89,22 @@ def test_a_time_is_held_against_its_limit(measure: str, field: str) -> None:
     assert [sample_of(timed, run) for run in runs] == [GOOD, BAD, BAD, NEUTRAL, NEUTRAL, None, None]
 
 
-def test_a_time_that_was_not_measured_says_nothing() -> None:
-    """An answer of one token has no gap between two."""
+def test_time_that_was_not_measured_is_neutral() -> None:
+    """A time that was not measured is a neutral sample, such as the gap of an answer of one token."""
     assert sample_of(rule("max_gap", limit="1s"), a_run(max_gap=None)) == NEUTRAL
 
 
-def test_the_rule_says_who_is_blamed() -> None:
-    """The same failure is bad for a rule that blames config, and neutral for one that does not."""
+def test_rule_selects_the_blame() -> None:
+    """The same failure is bad for a rule that selects its blame, and neutral for another rule."""
     assert sample_of(rule("errors", blame=["config"]), REJECTED) == BAD
     assert sample_of(rule("errors", blame=["config"]), FAILED) == NEUTRAL
 
 
-def test_a_failure_that_nobody_explains_is_bad() -> None:
-    """Rather a page too many than an outage that is called neutral."""
+def test_failure_without_a_fault_is_bad() -> None:
+    """A failure without a fault is bad, because a false alert is better than a missed outage."""
     assert sample_of(rule("errors"), a_run(kind=OutcomeKind.FAILED)) == BAD
 
 
-def test_a_run_without_attempts_is_judged_by_its_fault() -> None:
-    """A request that could not even be sent has no first attempt."""
+def test_run_without_attempts_is_classified_by_its_fault() -> None:
+    """A run without attempts is classified by its fault, because a request that was not sent has no first attempt."""
     assert sample_of(rule("first_attempts"), a_run(kind=OutcomeKind.FAILED, fault=STALLED, attempts=())) == BAD
