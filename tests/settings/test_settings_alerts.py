@@ -1,4 +1,4 @@
-"""What is wrong with rules, receivers and routes, or may be meant otherwise: the whole line, with its place."""
+"""Config errors and warnings of rules, receivers and routes; the complete messages."""
 
 from pathlib import Path
 
@@ -26,7 +26,7 @@ EXPLAINS = f"{OWN_NAME} one: TargetRejected inhibits other alerts"
 @pytest.mark.parametrize(
     ("written", "expected"),
     [
-        # ---- inside a detector, whose type may be the name of a key
+        # ---- detectors, whose type may be the name of a key
         ("{detector: {type: spike, for: 5m}}", [":39: alerts.rules.X.detector.for: unknown key; only ratio takes for"]),
         (
             "{detector: {type: spike, false_page: 1 per 365d}}",
@@ -92,7 +92,7 @@ EXPLAINS = f"{OWN_NAME} one: TargetRejected inhibits other alerts"
             "{detector: {type: ratio, over: '20'}}",
             [":45: alerts.rules.X.detector.over: unit is missing; write 20 runs or 20s"],
         ),
-        # ---- what can never fire, or means nothing
+        # ---- rules that can never fire, and settings without effect
         (
             "{measure: slow, match: ['tier=\"prod\"']}",
             [
@@ -123,12 +123,7 @@ EXPLAINS = f"{OWN_NAME} one: TargetRejected inhibits other alerts"
         ("{measure: slow, blame: [network]}", [f":30: alerts.rules.X.blame: {ONLY}"]),
         (
             "{renamed_from: X}",
-            [
-                (
-                    ":29: alerts.rules.X.renamed_from: is the current name of the rule; set its former name, "
-                    "or remove it"
-                )
-            ],
+            [(":29: alerts.rules.X.renamed_from: is the current name of the rule; set its former name, or remove it")],
         ),
         (
             "{renamed_from: Y}, Y: {}",
@@ -174,9 +169,14 @@ EXPLAINS = f"{OWN_NAME} one: TargetRejected inhibits other alerts"
         ),
         (
             "{match: ['canary=\"a\"', 'tier=\"test\"']}",
-            [":15: alerts.rules.X.match: matches no canary: each matcher matches some, but no canary matches all of them"],
+            [
+                (
+                    ":15: alerts.rules.X.match: matches no canary: each matcher matches some, but no canary matches "
+                    "all of them"
+                )
+            ],
         ),
-        # ---- other kinds of values
+        # ---- values of another type
         ('{enabled: "no"}', [":24: alerts.rules.X.enabled: must be true or false, not text"]),
         ("{enabled: 1}", [":24: alerts.rules.X.enabled: must be true or false, not a number"]),
         (
@@ -189,8 +189,8 @@ EXPLAINS = f"{OWN_NAME} one: TargetRejected inhibits other alerts"
         ),
     ],
 )
-def test_a_mistake_in_a_rule_is_told_at_its_own_key(tmp_path: Path, written: str, expected: list[str]) -> None:
-    """With line, column and key, what is wrong, and what would be right."""
+def test_an_error_in_a_rule_is_reported_at_its_key(tmp_path: Path, written: str, expected: list[str]) -> None:
+    """A config error in a rule has line, column, key, cause and remedy."""
     assert [f"6{line}" for line in expected] == config_errors(tmp_path, rule_yaml(written) + RECEIVERS_YAML)
 
 
@@ -204,8 +204,8 @@ def test_a_mistake_in_a_rule_is_told_at_its_own_key(tmp_path: Path, written: str
         "{measure: max_gap, limit: 14s}",
     ],
 )
-def test_what_is_sound_is_taken(tmp_path: Path, text: str) -> None:
-    """Plain braces, line breaks, fields in an address, windows as people write them."""
+def test_valid_rules_have_no_warning(tmp_path: Path, text: str) -> None:
+    """Escaped braces, line breaks, fields in a URL and windows in all notations are valid."""
     assert () == load_settings(tmp_path, rule_yaml(text) + RECEIVERS_YAML).warnings
 
 
@@ -213,8 +213,8 @@ def test_what_is_sound_is_taken(tmp_path: Path, text: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["NoDta", "nodata", "No-Data", "NODATA"])
-def test_a_built_in_rule_is_not_lost_by_a_typing_error(tmp_path: Path, name: str) -> None:
-    """It would be a rule beside it, and the one that was meant would stay as it is."""
+def test_a_misspelt_built_in_rule_is_an_error(tmp_path: Path, name: str) -> None:
+    """A rule that is similar to a built-in one and has no detector is an error, not a new rule."""
     message = "there is no built-in rule of this name; did you mean NoData?"
     for text in ("{labels: {severity: ticket}}", "{enabled: false}"):
         assert [f"6:11: alerts.rules.{name}: {message}"] == config_errors(
@@ -222,8 +222,8 @@ def test_a_built_in_rule_is_not_lost_by_a_typing_error(tmp_path: Path, name: str
         )
 
 
-def test_a_rule_of_its_own_that_is_called_nearly_like_a_built_in_one_is_a_warning(tmp_path: Path) -> None:
-    """One that has more in its name is another one."""
+def test_a_new_rule_with_a_name_similar_to_a_built_in_rule_is_a_warning(tmp_path: Path) -> None:
+    """A complete rule whose name is similar to a built-in one is a warning; a longer name is not."""
     text = "  rules: {ReceiverFailed: {measure: first_attempts}, NoDataEurope: {detector: {type: no_data}}}\n"
     assert [
         (
@@ -261,13 +261,13 @@ def test_a_rule_of_its_own_that_is_called_nearly_like_a_built_in_one_is_a_warnin
         ),
     ],
 )
-def test_a_built_in_rule_stays_what_it_is(tmp_path: Path, written: str, expected: str) -> None:
-    """What it explains is muted: with another measure it would mute what it does not explain."""
+def test_measure_and_blame_of_a_built_in_rule_cannot_be_changed(tmp_path: Path, written: str, expected: str) -> None:
+    """Another measure, blame or detector type is an error: the rule would inhibit alerts that it does not explain."""
     assert [f"6:{expected}"] == config_errors(tmp_path, f"  rules: {{{written}}}\n{RECEIVERS_YAML}")
 
 
-def test_a_built_in_rule_can_be_made_more_patient(tmp_path: Path) -> None:
-    """Its detector is what there is to set; what it is by default may be written out."""
+def test_the_detector_of_a_built_in_rule_can_be_changed(tmp_path: Path) -> None:
+    """The parameters of the detector can be set, and the other defaults repeated."""
     text = (
         "  rules:\n"
         "    NoData: {detector: {type: no_data, runs: 10}}\n"
@@ -276,8 +276,8 @@ def test_a_built_in_rule_can_be_made_more_patient(tmp_path: Path) -> None:
     assert () == load_settings(tmp_path, text + RECEIVERS_YAML).warnings
 
 
-def test_a_key_that_is_missing_is_shown(tmp_path: Path) -> None:
-    """With an example, where the model has one."""
+def test_a_missing_key_is_reported_with_an_example(tmp_path: Path) -> None:
+    """A missing key is an error with an example, if the model has one."""
     assert [
         "7:17: alerts.maintenance.m.cron: is required, and missing; write it like cron: 0 17 * * fri",
         "7:17: alerts.maintenance.m.for: is required, and missing; write it like for: 30m",
@@ -285,18 +285,18 @@ def test_a_key_that_is_missing_is_shown(tmp_path: Path) -> None:
     ] == config_errors(tmp_path, f"{RECEIVERS_YAML}  maintenance: {{m: {{timezone: UTC}}}}\n")
 
 
-# ---- files of certificates
+# ---- certificate files
 
 
-def test_files_of_certificates_are_looked_at(tmp_path: Path) -> None:
-    """As secret files are: what is missing, or is something else, is found before the first call is."""
+def test_certificate_files_of_receivers_are_checked(tmp_path: Path) -> None:
+    """A missing or invalid certificate file is a config error at its key."""
     (tmp_path / "empty.pem").write_text("")
-    way = ", ca_file: gone.pem, client_cert: empty.pem, client_key: ."
-    cannot = "cannot be read: No such file or directory; write the path of a PEM file"
-    text = f"  receivers: {{hook: {WEBHOOK_YAML % way}, mail: {WEBHOOK_YAML % ', ca_file: empty.pem'}}}\n"
+    files = ", ca_file: gone.pem, client_cert: empty.pem, client_key: ."
+    unreadable = "cannot be read: No such file or directory; write the path of a PEM file"
+    text = f"  receivers: {{hook: {WEBHOOK_YAML % files}, mail: {WEBHOOK_YAML % ', ca_file: empty.pem'}}}\n"
     hook, key, mail = (text.index(part) + 1 for part in ("gone.pem", ".}", "empty.pem}}"))
     assert [
-        f"6:{hook}: alerts.receivers.hook.ca_file: ca_file {tmp_path}/gone.pem {cannot}",
+        f"6:{hook}: alerts.receivers.hook.ca_file: ca_file {tmp_path}/gone.pem {unreadable}",
         (
             f"6:{key}: alerts.receivers.hook.client_key: client_key {tmp_path} is not a regular file; "
             "write the path of a PEM file"
@@ -305,8 +305,8 @@ def test_files_of_certificates_are_looked_at(tmp_path: Path) -> None:
     ] == config_errors(tmp_path, text)
 
 
-def test_the_files_of_a_target_are_looked_at(tmp_path: Path) -> None:
-    """And whether key and certificate belong together."""
+def test_certificate_files_of_targets_are_checked(tmp_path: Path) -> None:
+    """A client key that does not belong to the certificate is a config error."""
     path = tmp_path / "c.yaml"
     target = f"ca_file: {AUTHORITY}, client_cert: {LOOPBACK}, client_key: {{key}}"
     canary = "canaries: {c: {target: t, model: m}}\n"
@@ -320,11 +320,11 @@ def test_the_files_of_a_target_are_looked_at(tmp_path: Path) -> None:
     assert LOOPBACK == load(path, {}).targets["t"].client_key
 
 
-# ---- kinds of values
+# ---- types of values
 
 
-def test_no_truth_value_is_a_number_and_no_number_a_truth_value(tmp_path: Path) -> None:
-    """In every section; text in quotes is text."""
+def test_numbers_and_booleans_are_not_interchangeable(tmp_path: Path) -> None:
+    """A Boolean or quoted text is not accepted as a number in any section."""
     path = tmp_path / "c.yaml"
     path.write_text(
         "targets: {t: {api_key: none, price: {input: true, output: '3'}}}\n"
@@ -343,8 +343,8 @@ def test_no_truth_value_is_a_number_and_no_number_a_truth_value(tmp_path: Path) 
     ] == found
 
 
-def test_numbers_and_truth_values_come_from_the_environment(tmp_path: Path) -> None:
-    """As text, which is all that there is: in a variable, in quotes for the braces, and as an override."""
+def test_numbers_and_booleans_can_come_from_the_environment(tmp_path: Path) -> None:
+    """Numbers and Booleans are accepted as text from variables and overrides."""
     text = (
         "  rules: {X: {enabled: '${ON}', detector: {type: consecutive, failures: '${COUNT}'}}, Y: {enabled: true}}\n"
         f"{RECEIVERS_YAML}budget: {{requests_per_minute: 1}}\n"
@@ -363,8 +363,8 @@ def test_numbers_and_truth_values_come_from_the_environment(tmp_path: Path) -> N
     ] == config_errors(tmp_path, text, ON="true", COUNT="4", STREAMCANARY_BUDGET__REQUESTS_PER_MINUTE="many")
 
 
-def test_a_canary_is_not_renamed_from_itself(tmp_path: Path) -> None:
-    """As a rule is not."""
+def test_a_canary_cannot_be_renamed_from_its_own_name(tmp_path: Path) -> None:
+    """``renamed_from`` with the current name is a config error."""
     path = tmp_path / "c.yaml"
     path.write_text("targets: {t: {api_key: none}}\ncanaries: {c: {target: t, model: m, renamed_from: c}}\n")
     with pytest.raises(ConfigInvalid) as caught:

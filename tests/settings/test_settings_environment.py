@@ -1,4 +1,4 @@
-"""Variables in the file, and overrides from outside."""
+"""Variables in the file, and overrides by environment variables."""
 
 from pathlib import Path
 
@@ -6,50 +6,50 @@ import pytest
 
 from streamcanary.settings import ConfigInvalid, Settings, load
 
-SOUND = Path(__file__).parent.parent / "fixtures" / "config" / "valid.yaml"
+VALID = Path(__file__).parent.parent / "fixtures" / "config" / "valid.yaml"
 KEY = {"OPENAI_API_KEY": "sk-test"}
 
 
 def load_with(**variables: str) -> Settings:
-    """Return the sound configuration under ``variables``."""
-    return load(SOUND, KEY | variables)
+    """Return the valid configuration with ``variables``."""
+    return load(VALID, KEY | variables)
 
 
-def refused(**variables: str) -> list[str]:
-    """Return why ``variables`` make the sound configuration unsound."""
+def errors_with(**variables: str) -> list[str]:
+    """Return the config errors of the valid configuration with ``variables``."""
     with pytest.raises(ConfigInvalid) as caught:
         load_with(**variables)
     return [str(problem) for problem in caught.value.problems]
 
 
-def test_a_variable_is_filled_in_and_a_default_where_it_is_missing_or_empty() -> None:
-    """``${VAR}`` and ``${VAR:-default}`` are those of a shell."""
+def test_a_default_replaces_a_missing_or_empty_variable() -> None:
+    """``${VAR}`` and ``${VAR:-default}`` have the meaning of a shell."""
     assert load_with().instance == "default"
     assert load_with(POD_NAMESPACE="").instance == "default"
     assert load_with(POD_NAMESPACE="team-a").instance == "team-a"
 
 
-def test_a_variable_can_be_a_number_where_a_number_or_anything_is_expected() -> None:
-    """``port: ${PORT}`` is a number, and so is an argument that goes to the SDK as it is; in quotes it is text."""
+def test_an_unquoted_variable_can_be_a_number() -> None:
+    """``port: ${PORT}`` is a number, also for SDK parameters; a quoted one is text."""
     settings = load_with(PORT="8080", TEMPERATURE="1", STOP="2")
     assert settings.web.port == 8080
     assert settings.canaries["chat-mini"].request == {"temperature": 1, "stop": "2"}
 
 
 def test_text_from_a_variable_stays_text() -> None:
-    """A key of digits is a key, and ``true`` may be the name of a namespace."""
+    """A key of digits and the namespace ``true`` stay text."""
     settings = load_with(POD_NAMESPACE="true", OPENAI_API_KEY="00123456")
     assert settings.instance == "true"
     assert settings.targets["openai"].key.reveal() == "00123456"
 
 
-def test_what_a_variable_holds_is_not_looked_at_again() -> None:
-    """A dollar sign in a password is a dollar sign."""
+def test_references_in_the_value_of_a_variable_are_not_substituted() -> None:
+    """A dollar sign in the value of a variable stays as it is."""
     assert load_with(POD_NAMESPACE="${HOME}$$").instance == "${HOME}$$"
 
 
-def test_dollar_signs(tmp_path: Path) -> None:
-    """Two are one, and one before anything but a brace is itself, as regular expressions need it."""
+def test_two_dollar_signs_are_one(tmp_path: Path) -> None:
+    """``$$`` is a dollar sign, and a dollar sign without a brace stays as it is, as in regular expressions."""
     path = tmp_path / "c.yaml"
     path.write_text(
         "targets: {t: {api_key: none}}\n"
@@ -60,16 +60,16 @@ def test_dollar_signs(tmp_path: Path) -> None:
     assert canary.expect.regex == "^pong$"
 
 
-def test_an_override_is_matched_with_names_case_folded_and_dashes_as_underscores() -> None:
-    """``CHAT_MINI`` is the canary ``chat-mini``; there is no second one."""
+def test_an_override_matches_names_without_case_and_with_underscores() -> None:
+    """``CHAT_MINI`` is the canary ``chat-mini``, and adds no second one."""
     settings = load_with(STREAMCANARY_CANARIES__CHAT_MINI__EVERY="10s", STREAMCANARY_INSTANCE="here")
     assert list(settings.canaries) == ["chat-mini"]
     assert settings.canaries["chat-mini"].every == 10.0
     assert settings.instance == "here"
 
 
-def test_an_override_may_set_a_known_field_that_the_file_leaves_out() -> None:
-    """Sections on the way are made; the entry of a map by name is not."""
+def test_an_override_can_set_a_known_key_that_the_file_does_not_have() -> None:
+    """Missing sections above the key are created; entries of a map of named entries are not."""
     settings = load_with(
         STREAMCANARY_TELEMETRY__OTLP__ENDPOINT="http://localhost:4318",
         STREAMCANARY_STORE__KEEP="1d",
@@ -83,14 +83,14 @@ def test_an_override_may_set_a_known_field_that_the_file_leaves_out() -> None:
     assert settings.canaries["chat-mini"].request["temperature"] == 0.25
 
 
-def test_an_override_takes_the_place_of_a_bad_value() -> None:
-    """What is overridden is not judged; a number without a unit is in seconds, as in the file."""
+def test_an_override_replaces_an_invalid_value() -> None:
+    """A value that is overridden is not validated; a number without a unit is in seconds."""
     assert load_with(PORT="99999", STREAMCANARY_WEB__PORT="9000").web.port == 9000
     assert load_with(STREAMCANARY_CANARIES__CHAT_MINI__EVERY="45").canaries["chat-mini"].every == 45.0
 
 
-def test_an_override_can_reach_into_a_list(tmp_path: Path) -> None:
-    """An item that is there has its number for a name."""
+def test_an_override_can_set_a_list_item(tmp_path: Path) -> None:
+    """An existing list item is named by its index."""
     path = tmp_path / "c.yaml"
     path.write_text("targets: {t: {api_key: none}}\ncanaries: {c: {target: t, model: m, fallbacks: [{model: n}]}}\n")
     settings = load(path, {"STREAMCANARY_CANARIES__C__FALLBACKS__0__MODEL": "o"})
@@ -106,14 +106,14 @@ def test_an_override_can_reach_into_a_list(tmp_path: Path) -> None:
         ("STREAMCANARY_STORE__PATHS", "STREAMCANARY_STORE__PATH"),
     ],
 )
-def test_an_override_that_matches_nothing_is_an_error_with_the_nearest_name(name: str, near: str) -> None:
-    """It never makes a new entry, and is never silently ignored."""
-    assert refused(**{name: "1s"}) == [f"{name}: matches no key of the configuration; did you mean {near}?"]
+def test_an_override_without_a_match_is_an_error_with_a_similar_name(name: str, near: str) -> None:
+    """An override without a match is an error, and adds no entry."""
+    assert errors_with(**{name: "1s"}) == [f"{name}: matches no key of the configuration; did you mean {near}?"]
 
 
-def test_an_override_like_nothing_at_all_is_told_how_they_are_written() -> None:
-    """Without a near name there is the rule."""
-    assert refused(STREAMCANARY_LOG_LEVEL="debug") == [
+def test_an_override_without_a_similar_name_is_explained() -> None:
+    """Without a similar name the error explains the form of an override."""
+    assert errors_with(STREAMCANARY_LOG_LEVEL="debug") == [
         (
             "STREAMCANARY_LOG_LEVEL: matches no key of the configuration; "
             "an override is STREAMCANARY_SECTION__KEY; it sets an existing or known key and cannot add an entry"
@@ -121,9 +121,9 @@ def test_an_override_like_nothing_at_all_is_told_how_they_are_written() -> None:
     ]
 
 
-def test_a_bad_override_is_blamed_on_its_variable() -> None:
-    """The place is the variable, not a line of the file; its value is not repeated."""
-    assert refused(
+def test_an_invalid_override_is_reported_with_its_variable() -> None:
+    """The error starts with the variable instead of a line of the file, without its value."""
+    assert errors_with(
         STREAMCANARY_CANARIES__CHAT_MINI__EVERY="0s",
         STREAMCANARY_WEB="on",
         STREAMCANARY_STORE__KEEP="for ever",
@@ -142,15 +142,15 @@ def test_a_bad_override_is_blamed_on_its_variable() -> None:
     ]
 
 
-def test_a_problem_between_two_values_names_the_variable_that_takes_part() -> None:
-    """The file alone would not explain it."""
+def test_a_conflict_with_an_override_names_its_variable() -> None:
+    """An error of an overridden value starts with the variable."""
     name = "STREAMCANARY_CANARIES__CHAT_MINI__TIMEOUTS__TOTAL"
-    said = "canaries.chat-mini.timeouts.total: 40s must be shorter than every (30s), or runs would overlap"
-    assert refused(**{name: "40s"}) == [f"{name}: {said}"]
+    message = "canaries.chat-mini.timeouts.total: 40s must be shorter than every (30s), or runs would overlap"
+    assert errors_with(**{name: "40s"}) == [f"{name}: {message}"]
 
 
-def test_a_problem_names_the_variable_of_the_value_that_another_one_does_not_fit_to(tmp_path: Path) -> None:
-    """The place is where the one is written, and the file would not explain it."""
+def test_an_error_names_the_variable_of_the_conflicting_value(tmp_path: Path) -> None:
+    """If the conflicting value is overridden, the error also has its variable."""
     path = tmp_path / "c.yaml"
     path.write_text("targets: {t: {api_key: none}}\ncanaries: {c: {target: t, model: m, timeouts: {total: 20s}}}\n")
     with pytest.raises(ConfigInvalid) as caught:
@@ -162,14 +162,14 @@ def test_a_problem_names_the_variable_of_the_value_that_another_one_does_not_fit
 
 
 def test_two_variables_for_one_key_are_an_error() -> None:
-    """Which of them would win is nobody's guess."""
-    assert refused(STREAMCANARY_WEB__PORT="1", streamcanary_web__port="2") == [
+    """Two variables for the same key are an error."""
+    assert errors_with(STREAMCANARY_WEB__PORT="1", streamcanary_web__port="2") == [
         "streamcanary_web__port: sets the same key as STREAMCANARY_WEB__PORT; keep one of them"
     ]
 
 
-def test_the_variables_that_kubernetes_sets_for_a_service_are_not_overrides() -> None:
-    """A Service called ``streamcanary`` puts these into every pod of its namespace."""
+def test_service_variables_of_kubernetes_are_ignored() -> None:
+    """The variables of a Kubernetes Service called ``streamcanary`` are no overrides."""
     links = {
         "STREAMCANARY_SERVICE_HOST": "10.0.0.1",
         "STREAMCANARY_SERVICE_PORT": "9465",
@@ -181,16 +181,16 @@ def test_the_variables_that_kubernetes_sets_for_a_service_are_not_overrides() ->
     assert load_with(**links).web.port == 9465
 
 
-def test_what_only_looks_like_such_a_variable_is_an_error() -> None:
-    """Without the rest of the family it is a misspelt override."""
-    assert refused(STREAMCANARY_PORT="1") == [
+def test_a_single_service_variable_is_an_error() -> None:
+    """Without the other variables of a Service it is a misspelt override."""
+    assert errors_with(STREAMCANARY_PORT="1") == [
         "STREAMCANARY_PORT: matches no key of the configuration; did you mean STREAMCANARY_WEB__PORT?"
     ]
 
 
-def test_a_variable_that_is_no_text_is_refused() -> None:
-    """The system hands over any bytes; those that are not UTF-8 would break later, in a header."""
-    assert refused(POD_NAMESPACE="\udcff", STREAMCANARY_INSTANCE="\udcff") == [
-        f"{SOUND}:1:11: instance: ${{POD_NAMESPACE}} is not UTF-8 text",
+def test_a_variable_that_is_not_utf_8_is_an_error() -> None:
+    """A variable that is not valid UTF-8 is an error at once."""
+    assert errors_with(POD_NAMESPACE="\udcff", STREAMCANARY_INSTANCE="\udcff") == [
+        f"{VALID}:1:11: instance: ${{POD_NAMESPACE}} is not UTF-8 text",
         "STREAMCANARY_INSTANCE: is not UTF-8 text",
     ]

@@ -1,4 +1,4 @@
-"""Whatever is given as a configuration, it is taken or refused: there is no third way."""
+"""Fuzz tests: any configuration is either valid or rejected with config errors."""
 
 import json
 import tempfile
@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from streamcanary.settings import ConfigInvalid, load
 
-SOUND = {
+VALID = {
     "instance": "here",
     "targets": {"t": {"api_key": "sk-correct-horse", "headers": {"X-Team": "sk-battery-staple"}}},
     "canaries": {
@@ -36,22 +36,22 @@ SOUND = {
 SECRETS = ("correct-horse", "battery-staple")
 
 
-def places(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
-    """Return the path of everything in ``value``."""
+def paths_in(value: object, path: tuple[str | int, ...] = ()) -> list[tuple[str | int, ...]]:
+    """Return the paths of all values in ``value``."""
     inner = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
-    return [path, *(place for key, held in inner for place in places(held, (*path, key)))]
+    return [path, *(below for key, child in inner for below in paths_in(child, (*path, key)))]
 
 
-def put(value: object, path: tuple[str | int, ...], new: object) -> object:
+def with_value_at(value: object, path: tuple[str | int, ...], new: object) -> object:
     """Return ``value`` with ``new`` at ``path``."""
     if not path:
         return new
     copy = dict(value) if isinstance(value, dict) else list(value)  # type: ignore[call-overload]
-    copy[path[0]] = put(copy[path[0]], path[1:], new)
+    copy[path[0]] = with_value_at(copy[path[0]], path[1:], new)
     return copy
 
 
-anything = st.recursive(
+any_value = st.recursive(
     st.none()
     | st.booleans()
     | st.integers()
@@ -63,8 +63,8 @@ anything = st.recursive(
 )
 
 
-def check(text: bytes, environ: dict[str, str]) -> None:
-    """Load ``text``; what is said about it has no secret."""
+def load_or_reject(text: bytes, environ: dict[str, str]) -> None:
+    """Load ``text``; check that a ConfigInvalid has problems and contains no secret."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "c.yaml"
         path.write_bytes(text)
@@ -76,26 +76,26 @@ def check(text: bytes, environ: dict[str, str]) -> None:
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.sampled_from(places(SOUND)), anything, st.dictionaries(st.just("X"), st.text(max_size=8)))
-def test_anything_anywhere_is_taken_or_refused(
+@given(st.sampled_from(paths_in(VALID)), any_value, st.dictionaries(st.just("X"), st.text(max_size=8)))
+def test_any_value_at_any_path_is_accepted_or_rejected(
     path: tuple[str | int, ...], value: object, environ: dict[str, str]
 ) -> None:
-    """A sound configuration with any value in any place: JSON is YAML."""
-    check(json.dumps(put(SOUND, path, value)).encode(), environ)
+    """A valid configuration with any value at any path is valid or has config errors: JSON is YAML."""
+    load_or_reject(json.dumps(with_value_at(VALID, path, value)).encode(), environ)
 
 
 @settings(deadline=None, max_examples=60)
-@given(st.sampled_from([place for place in places(SOUND) if place]), st.text(max_size=12))
-def test_any_override_is_taken_or_refused(path: tuple[str | int, ...], value: str) -> None:
-    """A variable for any place, with any text."""
+@given(st.sampled_from([path for path in paths_in(VALID) if path]), st.text(max_size=12))
+def test_any_override_is_accepted_or_rejected(path: tuple[str | int, ...], value: str) -> None:
+    """An override of any path with any text is valid or has config errors."""
     name = "STREAMCANARY_" + "__".join(str(part).upper().replace("-", "_") for part in path)
-    check(json.dumps(SOUND).encode(), {name: value})
+    load_or_reject(json.dumps(VALID).encode(), {name: value})
 
 
 @settings(deadline=None, max_examples=60)
 @given(st.binary(max_size=60) | st.text(max_size=60).map(lambda text: text.encode("utf-8", "ignore")))
-def test_any_bytes_are_taken_or_refused(text: bytes) -> None:
-    """Alone, and in the midst of a configuration."""
-    check(text, {})
+def test_any_bytes_are_accepted_or_rejected(text: bytes) -> None:
+    """Any bytes, alone and within a configuration, are valid or have config errors."""
+    load_or_reject(text, {})
     with suppress(UnicodeDecodeError):
-        check(b"targets: {t: {api_key: sk-correct-horse}}\ncanaries:\n  c: " + text, {})
+        load_or_reject(b"targets: {t: {api_key: sk-correct-horse}}\ncanaries:\n  c: " + text, {})

@@ -1,4 +1,4 @@
-"""What a sound configuration becomes."""
+"""Valid configurations and the settings that result."""
 
 from pathlib import Path
 
@@ -10,42 +10,42 @@ from streamcanary.settings import ConfigInvalid, load
 from streamcanary.settings_sources.document import read_document
 
 ROOT = Path(__file__).parent.parent.parent
-SOUND = ROOT / "tests" / "fixtures" / "config" / "valid.yaml"
+VALID = ROOT / "tests" / "fixtures" / "config" / "valid.yaml"
 KEY = {"OPENAI_API_KEY": "sk-test-0123456789"}
 
 
-def test_the_example_configuration_is_sound() -> None:
-    """The file that users start from needs nothing but a key."""
+def test_the_example_configuration_is_valid() -> None:
+    """The example configuration needs only a key."""
     settings = load(ROOT / "config" / "streamcanary.yaml", KEY)
     assert list(settings.canaries) == ["chat-mini"]
     assert list(settings.alerts.rules) == ["ProdErrorSpike", "FirstAttemptsFailing"]
     assert all(rule.applies_to(settings.to_canaries()[0]) for rule in settings.alerts.rules.values())
 
 
-def test_settings_never_change() -> None:
-    """A reload makes new ones."""
-    settings = load(SOUND, KEY)
+def test_settings_are_immutable() -> None:
+    """Settings cannot be changed; a reload creates new ones."""
+    settings = load(VALID, KEY)
     with pytest.raises(ValidationError, match="frozen"):
         settings.instance = "other"  # type: ignore[misc]
 
 
-def test_settings_do_not_show_their_secrets() -> None:
-    """Not in a repr, not in a dump."""
-    settings = load(SOUND, KEY)
+def test_secrets_are_redacted_in_repr_and_dump() -> None:
+    """Secrets are redacted in the repr and in dumps."""
+    settings = load(VALID, KEY)
     assert "0123456789" not in f"{settings!r} {settings} {settings.model_dump()} {settings.model_dump_json()}"
     assert settings.targets["openai"].key.reveal() == "sk-test-0123456789"
 
 
-def test_settings_look_at_no_other_source(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A variable called ``INSTANCE`` or ``STORE`` is somebody else's."""
+def test_variables_without_prefix_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Variables such as ``INSTANCE`` or ``STORE`` have no effect."""
     monkeypatch.setenv("INSTANCE", "elsewhere")
     monkeypatch.setenv("STORE", "{}")
     monkeypatch.setenv("OPENAI_API_KEY", "sk-test")
-    assert load(SOUND).instance == "default"
+    assert load(VALID).instance == "default"
 
 
-def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A daemon that is started from elsewhere finds the same store and the same secrets."""
+def test_relative_paths_are_relative_to_the_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Relative paths do not depend on the working directory."""
     (tmp_path / "etc").mkdir()
     (tmp_path / "etc" / "key").write_text("sk-from-file\n")
     (tmp_path / "etc" / "c.yaml").write_text(
@@ -55,11 +55,11 @@ def test_relative_paths_start_at_the_folder_of_the_file(tmp_path: Path, monkeypa
     settings = load(Path("etc/c.yaml"), {})
     assert settings.store.path == tmp_path / "etc" / "data" / "canary.db"
     assert settings.targets["t"].key.reveal() == "sk-from-file"
-    assert load(SOUND, KEY).store.path == SOUND.parent / "streamcanary.db"
+    assert load(VALID, KEY).store.path == VALID.parent / "streamcanary.db"
 
 
-def test_every_secret_can_stand_in_a_file(tmp_path: Path) -> None:
-    """``{file: PATH}`` wherever a secret may stand; the path starts at the folder of the file, which is read again."""
+def test_every_secret_can_be_read_from_a_file(tmp_path: Path) -> None:
+    """``{file: PATH}`` is accepted for each secret, relative to the file, and read again when it changes."""
     (tmp_path / "token").write_text("first-token\n")
     (tmp_path / "proxy").write_text("http://me:hunter2@proxy.example:3128")
     (tmp_path / "c.yaml").write_text(
@@ -79,8 +79,8 @@ def test_every_secret_can_stand_in_a_file(tmp_path: Path) -> None:
     assert {"first-token", "the-second-token", "hunter2"}.isdisjoint(str(settings.model_dump()).split())
 
 
-def test_the_file_of_a_secret_can_be_overridden(tmp_path: Path) -> None:
-    """Where the file has a path, a variable may name another; a relative one starts where the others do."""
+def test_the_path_of_a_secret_file_can_be_overridden(tmp_path: Path) -> None:
+    """The path of a secret file can be overridden; a relative one is relative to the configuration file."""
     (tmp_path / "token").write_text("token-of-the-variable")
     (tmp_path / "c.yaml").write_text(
         "targets: {t: {api_key: none, headers: {X-Token: {file: gone}}}}\ncanaries: {c: {target: t, model: m}}\n"
@@ -89,23 +89,23 @@ def test_the_file_of_a_secret_can_be_overridden(tmp_path: Path) -> None:
     assert "token-of-the-variable" == settings.targets["t"].headers["X-Token"].reveal()
 
 
-def test_an_absolute_path_stays_as_it_is(tmp_path: Path) -> None:
-    """Only relative paths are moved."""
-    settings = load(SOUND, KEY | {"STREAMCANARY_STORE__PATH": str(tmp_path / "canary.db")})
+def test_an_absolute_path_is_kept(tmp_path: Path) -> None:
+    """An absolute path is not changed."""
+    settings = load(VALID, KEY | {"STREAMCANARY_STORE__PATH": str(tmp_path / "canary.db")})
     assert settings.store.path == tmp_path / "canary.db"
 
 
-def test_the_other_rooms_learn_who_the_canaries_are() -> None:
-    """Name, target, provider, interval and labels; not what is asked."""
-    assert load(SOUND, KEY).to_canaries() == (
+def test_canaries_are_converted_to_values() -> None:
+    """The canary values have name, target, provider, interval and labels, but not the request."""
+    assert load(VALID, KEY).to_canaries() == (
         Canary(
             name="chat-mini", target="openai", provider="openai", host="api.openai.com", interval=30.0, timeout=24.0
         ),
     )
 
 
-def test_yaml_words_stay_what_they_look_like(tmp_path: Path) -> None:
-    """``no`` is a key and ``on`` is text (YAML 1.2); a date is text; a byte order mark is nothing."""
+def test_yaml_1_2_types_are_used(tmp_path: Path) -> None:
+    """By YAML 1.2 ``no`` is a key and ``on`` is text; a date is text; a byte order mark is ignored."""
     path = tmp_path / "words.yaml"
     path.write_text("\ufeffno: on\n1: 0o17\ntrue: ~\nday: 2026-01-01\nlist: [1.5, 1_000, true]\n", encoding="utf-8")
     assert read_document(path).data == {
@@ -117,8 +117,8 @@ def test_yaml_words_stay_what_they_look_like(tmp_path: Path) -> None:
     }
 
 
-def test_an_alias_stands_for_what_it_names(tmp_path: Path) -> None:
-    """Anchors and aliases are for what several canaries share."""
+def test_aliases_are_expanded(tmp_path: Path) -> None:
+    """Canaries can share settings by anchors and aliases."""
     path = tmp_path / "shared.yaml"
     path.write_text(
         "targets: {t: {api_key: none}}\n"
@@ -131,8 +131,8 @@ def test_an_alias_stands_for_what_it_names(tmp_path: Path) -> None:
     assert canaries["b"].timeouts.first_token == 2.0
 
 
-def test_two_canaries_are_not_known_by_one_name(tmp_path: Path) -> None:
-    """A former name is one canary's alone, or its alerts would be another's."""
+def test_a_former_name_cannot_be_used_twice(tmp_path: Path) -> None:
+    """A former name that another canary has or had is a config error."""
     path = tmp_path / "renamed.yaml"
     canary = "{target: sim, model: m, renamed_from: %s}"
     path.write_text(

@@ -1,4 +1,4 @@
-"""What keeps an alert from being told of, and is no mistake: the whole line, with its place."""
+"""Config warnings: settings that suppress notifications; the complete messages."""
 
 from pathlib import Path
 
@@ -106,13 +106,13 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
         ),
     ],
 )
-def test_what_keeps_an_alert_from_being_told_of_is_a_warning(tmp_path: Path, written: str, expected: list[str]) -> None:
-    """It may be meant, so that the configuration is good; with its place, and what would be right."""
+def test_settings_that_suppress_notifications_are_warnings(tmp_path: Path, written: str, expected: list[str]) -> None:
+    """A valid setting that suppresses notifications is a config warning with position and remedy."""
     assert expected == config_warnings(tmp_path, written)
 
 
-def test_warnings_are_bounded_by_the_labels_that_they_list(tmp_path: Path) -> None:
-    """A fleet has thousands of names."""
+def test_messages_list_a_limited_number_of_label_values(tmp_path: Path) -> None:
+    """A message lists at most eight label values."""
     canaries = "".join(f"  c{number}: {{target: t, model: m}}\n" for number in range(100))
     path = tmp_path / "c.yaml"
     rules = rule_yaml("{match: ['canary=\"zz\"']}")

@@ -1,10 +1,10 @@
 """The ``budget:`` section, and the decision which runs it admits. Pure: times are arguments, and there is no I/O.
 
-``usd_per_day`` is for a UTC day, as providers bill it, by the wall clock: after a clock step into another day, the
-spend of that day counts. From 80 % of the budget on, canaries are slowed down so that the rest lasts until midnight, by
-a factor of at most 10: a canary that runs less often hardly monitors anything, so an explicit stop is better. When the
-rest is less than the cost of the most expensive run, all paid canaries stop until the next day. Canaries without cost
-are not affected.
+``usd_per_day`` is for a UTC day, as in the invoices of providers, by the wall clock: after a clock step into another
+day, the spend of that day counts. From 80 % of the budget on, canaries are slowed down so that the rest lasts until
+midnight, by a factor of at most 10: a canary that runs less often hardly monitors anything, so an explicit stop is
+better. When the rest is less than the cost of the most expensive run, all paid canaries stop until the next day.
+Canaries without cost are not affected.
 
 ``requests_per_minute`` counts attempts, with retries and fallbacks, in the last 60 s of the monotonic clock. A run that
 has started completes with all its retries, which delay the runs after it.
