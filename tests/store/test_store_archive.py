@@ -70,7 +70,7 @@ async def test_a_row_that_is_no_run_is_told_and_passed_over(tmp_path: Path) -> N
     [
         (None, "there is no database"),
         (b"", "is a database of another program"),
-        (b"not a database, but long enough to look like one" * 100, "is no sound database"),
+        (b"not a database, but long enough to look like one" * 100, "is not a valid database"),
     ],
     ids=["missing", "empty", "text"],
 )
@@ -97,7 +97,7 @@ async def test_a_store_of_a_later_version_is_not_guessed_at(tmp_path: Path) -> N
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
     connection.close()
-    with pytest.raises(RunsUnreadable, match="is of version 99"):
+    with pytest.raises(RunsUnreadable, match="has schema version 99"):
         list(read_runs(path))
 
 

@@ -30,7 +30,7 @@ async def test_a_store_that_has_everything_says_so(path: Path) -> None:
     store = open_store(path)
     assert not note(path).exists()
     await store.commit(ROWS, [])
-    assert note(path).read_text().startswith("The store beside this file has everything.")
+    assert note(path).read_text().startswith("The store beside this file is complete.")
     assert store.may_be_incomplete is False
     await store.close()
     again = open_store(path)
@@ -93,7 +93,7 @@ async def test_each_who_has_state_in_memory_hears_of_a_loss_once(store: Store, p
         file.unlink()
     assert (await store.probe(), await store.probe()) == (False, True)
     for write in (lambda: store.commit(ROWS, []), lambda: store.save_spend(spend)):
-        with pytest.raises(StoreLost, match="was lost; the one that is there now is used from here on"):
+        with pytest.raises(StoreLost, match="was lost; the file that is there now is used instead"):
             await write()
         await write()
     assert (await store.load_rows())["notifications"] == {"a": b"1"}

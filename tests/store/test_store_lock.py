@@ -39,7 +39,7 @@ def test_a_second_daemon_is_refused_and_told_who_has_the_store(path: Path) -> No
         open_store(path)
     assert str(refused.value) == (
         f"the store {path} is in use by another streamcanary, process {process.pid} on {socket.gethostname()}: "
-        "stop that one, or give this one a store.path of its own"
+        "stop that process, or set another store.path for this one"
     )
 
 

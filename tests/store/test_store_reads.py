@@ -72,7 +72,7 @@ async def test_a_read_that_nobody_waits_for_is_broken_off(store: Store) -> None:
 async def test_a_read_has_as_much_time_as_the_store_has_patience(path: Path) -> None:
     """Then it is broken off, and the caller told."""
     store = open_store(path, patience=0.3)
-    with pytest.raises(StoreFailing, match=r"^the disk has not answered within 0\.3 s$"):
+    with pytest.raises(StoreFailing, match=r"^the disk did not respond within 0\.3 s$"):
         await store.read(lambda connection: connection.execute(ENDLESS).fetchone())
     await store.close()
 

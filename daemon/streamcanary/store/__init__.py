@@ -1,1 +1,1 @@
-"""SQLite, behind one writer thread: history, incidents, outbox."""
+"""The store of the daemon, a SQLite database with one writer thread: history, incidents, outbox, silences, spend."""

@@ -8,7 +8,7 @@ from streamcanary.model.config_types.duration import PositiveDuration
 
 
 class StoreConfig(BaseModel):
-    """Where the daemon remembers, and for how many seconds it keeps ended runs and incidents."""
+    """The path of the database, and how long ended runs are kept (``keep``, in seconds, default 7 days)."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 

@@ -1,4 +1,4 @@
-"""The store: one SQLite file, written by one thread and read by another, so that the event loop never waits."""
+"""The store: one SQLite file. One thread writes, another reads, so that the event loop never blocks on the disk."""
 
 import asyncio
 import contextlib
@@ -26,14 +26,14 @@ _log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
-_TIMEOUT = 10.0  # seconds; longer than a slow disk's sync, shorter than a page may wait
+_TIMEOUT = 10.0  # seconds; longer than a sync of a slow disk, shorter than the acceptable delay of a notification
 _MAX_WRITES_PER_COMMIT = 256
 _MAX_QUEUED_WRITES = 4096
 _MAX_QUEUED_READS = 64
 
 
 class Store:
-    """What the daemon remembers. Made by :meth:`open`; ended by :meth:`close`, which may be called twice."""
+    """The persistent state of the daemon. Created by :meth:`open`; :meth:`close` may be called twice."""
 
     def __init__(
         self, path: Path, database: OpenDatabase | None, lock: StoreLock, clock: Clock, retention: float, timeout: float
@@ -42,7 +42,7 @@ class Store:
         self._clean_marker = CleanMarker(path)
         if database is not None:
             self._clean_marker.read_previous()
-        self._reported_losses: dict[str, int] = {}  # of how many losses, by who writes all of it again after one
+        self._reported_losses: dict[str, int] = {}  # by caller: the number of losses that were raised to it
         self._writer = Writer(path, database, lock, self._clean_marker, clock, retention)
         self._write_worker = Worker(
             "writer", self._writer, max_batch=_MAX_WRITES_PER_COMMIT, max_queued=_MAX_QUEUED_WRITES, timeout=timeout
@@ -51,15 +51,15 @@ class Store:
 
     @classmethod
     def open(cls, config: StoreConfig, clock: Clock, *, timeout: float = _TIMEOUT) -> Self:
-        """Open the store, or make it, and take its lock. Blocks: call it before the loop has work.
+        """Open or create the store and acquire its lock. Blocks: call it before the event loop has work.
 
-        A disk that is full, read-only or does not work is no error here: reads and writes fail until it does, and
-        each of them tries again to open the store. ``patience`` is how many seconds a read or write waits for the disk.
+        A full, read-only or failing disk raises no error here: reads and writes fail while the disk fails, and each of
+        them tries to open the store again. ``timeout`` is how many seconds a read or write waits for the disk.
 
         Raises:
-            StoreUnwritable: if it may not be kept at ``config.path``, or cannot ever be.
-            StoreLocked: if another daemon has it.
-            StoreTooNew: if a later version has written it.
+            StoreUnwritable: if ``config.path`` cannot hold a store, or permissions forbid it.
+            StoreLocked: if another daemon uses the store.
+            StoreTooNew: if a later version has written the store.
         """
         path = check_path(config.path.absolute())
         lock = StoreLock(path)
@@ -68,7 +68,8 @@ class Store:
             lock.acquire()
             database = open_database(path, clock.time())
         except StoreFailing as failure:
-            _log.debug("the store is not open: %s", failure)  # whoever reads or writes hears of it, and tells
+            # At debug level: the first read or write fails with the same reason, and its caller reports it.
+            _log.debug("store open failed", extra={"store": str(path), "error": str(failure)})
         except BaseException:
             lock.release()
             raise
@@ -76,49 +77,50 @@ class Store:
 
     @property
     def corrupt_path(self) -> Path | None:
-        """Where the corrupt store went, if there was one since :meth:`open`, or at it."""
+        """The path to which the last corrupt store was renamed, at :meth:`open` or later; ``None`` if none was."""
         return self._writer.corrupt_path
 
     @property
     def may_be_incomplete(self) -> bool:
-        """Whether an earlier process could not save everything, and no :meth:`commit` has succeeded since."""
+        """Whether an earlier process could not save all changes, and no :meth:`commit` has succeeded since."""
         return self._clean_marker.was_left_unclean
 
     def is_writable(self) -> bool:
-        """Tell whether the store took the last write, and in time. :meth:`probe` makes one."""
+        """Return whether the last write succeeded within the timeout. :meth:`probe` performs a write."""
         return self._writer.is_writable and not self._write_worker.is_stuck
 
     async def write(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        """Call ``fn`` in a durable transaction and return what it returns, once that is on the disk.
+        """Call ``fn`` in a durable transaction and return its result once the transaction is on the disk.
 
-        Writes happen in the order of the calls, several in one commit when they wait. ``fn`` is called in another
-        thread; it ends no transaction, keeps nothing of the connection, and may be called twice, the first time
-        undone. What it raises undoes what it did, nothing else, and is raised here. A caller that is cancelled stops
-        waiting; its write is made all the same.
+        Writes are made in the order of the calls; queued writes share a commit. ``fn`` runs in another thread. It must
+        not end the transaction or keep the connection, and it may be called twice, with the first call rolled back.
+        An exception of ``fn`` rolls back the changes of ``fn`` only, and is raised here. Cancelling the caller does
+        not cancel the write.
 
         Raises:
-            StoreFailing: if it could not be written, whatever SQLite or the system says; a later write may succeed.
-            StoreLost: if the file is another one now, and without what was in it.
+            StoreFailing: if SQLite or the operating system reports an error; a later write may succeed.
+            StoreLost: if the file was replaced by another one, without the earlier content.
         """
         return await self._write_worker.submit(fn)
 
     async def read(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        """Call ``fn`` in another thread, in one consistent view of the last commit, and return what it returns.
+        """Call ``fn`` in another thread, in a consistent snapshot of the last commit, and return its result.
 
-        A caller that is cancelled or runs out of patience breaks the read off.
+        The read is aborted when the caller is cancelled or the timeout expires.
 
         Raises:
-            StoreFailing: if it could not be read.
+            StoreFailing: if the store cannot be read.
         """
         if not self._writer.is_open:
-            await self.probe()  # opens it; one that cannot be written may be fit to be read
+            await self.probe()  # opens the store; a store that cannot be written may still be readable
         return await self._read_worker.submit(fn)
 
     async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
-        """Save changes to alerting's ledger and record runs, all in one durable transaction.
+        """Save changes of the alerting state and record runs, all in one durable transaction.
 
         Raises:
-            StoreFailing, StoreLost: as :meth:`write`; of a loss it tells, whoever else has met it first.
+            StoreFailing, StoreLost: as :meth:`write`. A loss is raised once to this caller, even if another caller met
+                it first.
         """
 
         def save(connection: sqlite3.Connection) -> None:
@@ -128,11 +130,11 @@ class Store:
 
         await self._write_for("ledger", save)
         if not self._clean_marker.is_clean:
-            with contextlib.suppress(StoreFailing):  # everything is saved; that the note says less does no harm
+            with contextlib.suppress(StoreFailing):  # all data is saved; an outdated marker does no harm
                 await self.write(lambda _: self._clean_marker.mark_clean())
 
     async def load_rows(self) -> dict[StateTable, dict[str, bytes]]:
-        """Return what alerting remembers, by table and key.
+        """Return the state of alerting, by table and key.
 
         Raises:
             StoreFailing: as :meth:`read`.
@@ -140,7 +142,7 @@ class Store:
         return await self.read(alert_rows.load_rows)
 
     async def save_spend(self, days: Mapping[str, Spend]) -> None:
-        """Set what canaries spent on these UTC days (``2026-02-02``).
+        """Set the spend of canaries on these UTC days (``2026-02-02``).
 
         Raises:
             StoreFailing, StoreLost: as :meth:`commit`.
@@ -148,7 +150,7 @@ class Store:
         await self._write_for("spend", lambda connection: spend.save_spend(connection, days))
 
     async def load_spend(self) -> dict[str, Spend]:
-        """Return what canaries spent, by UTC day.
+        """Return the spend of canaries, by UTC day.
 
         Raises:
             StoreFailing: as :meth:`read`.
@@ -156,20 +158,20 @@ class Store:
         return await self.read(spend.load_spend)
 
     async def probe(self) -> bool:
-        """Write something that changes nothing, and return :meth:`writable`."""
+        """Perform a write that changes nothing, and return :meth:`is_writable`."""
         try:
             await self.write(write_probe)
         except StoreFailing as error:
-            _log.debug("the store does not take a write: %s", error)
+            _log.debug("store probe failed", extra={"store": str(self.path), "error": str(error)})
             return False
         return self.is_writable()
 
     async def _write_for(self, caller: str, fn: Callable[[sqlite3.Connection], None]) -> None:
-        """Write for ``who``, who hears of each loss once: another's write, or a probe, may have met it first."""
+        """Write for ``caller``, and raise each loss once to it, even if another caller or a probe met it first."""
 
         def raise_if_lost(connection: sqlite3.Connection) -> None:
             if self._reported_losses.get(caller, 0) != self._writer.loss_count:
-                raise StoreLost(f"the store {self.path} was lost; the one that is there now is used from here on")
+                raise StoreLost(f"the store {self.path} was lost; the file that is there now is used instead")
             fn(connection)
 
         try:
@@ -178,14 +180,15 @@ class Store:
             self._reported_losses[caller] = self._writer.loss_count
             raise
 
-    async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - shared out between two threads
-        """Do the writes that wait, move the log into the database, and give the lock back.
+    async def close(self, timeout: float = 5.0) -> None:  # noqa: ASYNC109 - divided between two threads
+        """Complete the queued writes, checkpoint the write-ahead log, and release the lock.
 
-        After ``timeout`` seconds it is left as it is: nothing that was committed is lost, the next :meth:`open`
-        finds it in the log, and the lock ends with the process.
+        After ``timeout`` seconds the store stays open: committed data is safe, because the next :meth:`open` finds it
+        in the log, and the lock ends with the process.
         """
         started = asyncio.get_running_loop().time()
-        await self._read_worker.close(timeout / 2)  # first: a reader keeps the log from being moved
+        await self._read_worker.close(timeout / 2)  # first: an open read blocks the checkpoint of the log
         remaining = timeout - (asyncio.get_running_loop().time() - started)
         if not await self._write_worker.close(remaining):
-            _log.warning("the store %s did not close within %g s; what was committed is safe", self.path, timeout)
+            # Committed data is safe: the next start finds it in the write-ahead log.
+            _log.warning("store close timed out", extra={"store": str(self.path), "timeout_seconds": timeout})

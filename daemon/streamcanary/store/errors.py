@@ -1,20 +1,20 @@
-"""What can be wrong with the store.
+"""The errors of the store.
 
     StoreError
     ├── at start: the daemon does not run
-    │   ├── StoreUnwritable    no such directory, no permission, not a database of ours
-    │   ├── StoreLocked        another daemon has it
+    │   ├── StoreUnwritable    no such directory, no permission, not a database of streamcanary
+    │   ├── StoreLocked        another daemon uses the store
     │   └── StoreTooNew        written by a later version
-    └── at start or while running: the daemon runs on without it
-        └── StoreFailing       this read or write did not succeed; a later one may
-            └── StoreLost      and what was written before is gone, too
+    └── at start or while running: the daemon continues without it
+        └── StoreFailing       this read or write failed; a later one may succeed
+            └── StoreLost      the data that was written earlier is lost, too
 
-A corrupt store is no error: it is set aside, and a fresh one takes its place.
+A corrupt store is no error: it is renamed, and a new one is created in its place.
 """
 
 
 class StoreError(Exception):
-    """Any of the below. The message is for people: what, where, and what would be right."""
+    """The base class. The message is for people: what happened, where, and what to do."""
 
 
 class StoreUnwritable(StoreError):
@@ -26,18 +26,18 @@ class StoreLocked(StoreError):
 
 
 class StoreTooNew(StoreError):
-    """A later version of streamcanary has written the store, in a form that this one does not know."""
+    """A later version of streamcanary has written the store, with a schema that this one does not support."""
 
 
 class StoreFailing(StoreError):
-    """A read or write did not succeed: disk full, disk gone, disk silent, or the store is closed.
+    """A read or write failed: the disk is full, missing or unresponsive, or the store is closed.
 
-    At start, it could not be opened for such a reason; that is tried again with each write.
+    At start, it means that the store could not be opened for such a reason; each write tries to open it again.
 
-    A write that failed has left nothing behind, with one exception: one that got no answer in time may still be
-    made. So what is written must bear being written again.
+    A failed write leaves no changes, with one exception: a write that timed out may still be completed. Writes must
+    therefore be idempotent.
     """
 
 
 class StoreLost(StoreFailing):
-    """The file was removed, replaced or set aside: whoever has state in memory writes all of it again."""
+    """The file was removed, replaced or renamed as corrupt: each owner of state in memory writes all of it again."""

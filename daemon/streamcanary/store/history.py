@@ -1,4 +1,4 @@
-"""The runs that have ended. Failures outlive successes: the first failure of an outage is the one people look for."""
+"""The history of ended runs. Failures are kept longer: people need the first failure of an outage most."""
 
 import json
 import logging
@@ -12,20 +12,20 @@ from streamcanary.model.outcome import Outcome, OutcomeKind
 _log = logging.getLogger(__name__)
 
 MAX_PRUNED_PER_CALL: Final = 5_000
-"""The most runs that one call of :func:`prune` removes for each reason: it holds up the writes behind it."""
+"""Runs that one call of :func:`prune_runs` removes for each reason, at most: pruning delays the queued writes."""
 
 _FAILED_KINDS = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeKind.INTERNAL_ERROR})
-_FAILURE_RETENTION_FACTOR = 4  # times as long as the others
-_MAX_RUNS = 200_000  # of either sort
+_FAILURE_RETENTION_FACTOR = 4  # failures are kept this many times as long
+_MAX_RUNS = 200_000  # failures, and as many others
 
 _DECODER = msgspec.json.Decoder(Outcome)
 
 
 def record_run(connection: sqlite3.Connection, outcome: Outcome) -> None:
-    """Add a run; one that is there already stays as it is.
+    """Add a run. A run that is recorded already stays unchanged.
 
     Raises:
-        sqlite3.Error: if it cannot be added.
+        sqlite3.Error: if the run cannot be added.
     """
     connection.execute(
         "INSERT INTO runs (run_id, canary, kind, started, failed, outcome) VALUES (?, ?, ?, ?, ?, ?)"
@@ -42,32 +42,33 @@ def record_run(connection: sqlite3.Connection, outcome: Outcome) -> None:
 
 
 def recent_runs(connection: sqlite3.Connection, canary: str | None = None, *, limit: int = 100) -> list[Outcome]:
-    """Return the last runs, of one canary or of all, the one that ended last first.
+    """Return the last runs of one canary or of all, latest end first.
 
-    A run that this version cannot read (a later one wrote it) is left out.
+    Runs that this version cannot decode (written by a later version) are omitted.
 
     Raises:
-        sqlite3.Error: if they cannot be read.
+        sqlite3.Error: if the runs cannot be read.
     """
     where, values = ("", (limit,)) if canary is None else ("WHERE canary = ?", (canary, limit))
-    rows = connection.execute(f"SELECT run_id, outcome FROM runs {where} ORDER BY id DESC LIMIT ?", values)  # noqa: S608 - only the words above
+    rows = connection.execute(f"SELECT run_id, outcome FROM runs {where} ORDER BY id DESC LIMIT ?", values)  # noqa: S608 - fixed text
     outcomes = []
     for run_id, value in rows:
         try:
             outcomes.append(_DECODER.decode(value))
         except msgspec.DecodeError as error:
-            _log.debug("run %s cannot be read: %s", run_id, error)
+            _log.debug("recorded run unreadable", extra={"run_id": run_id, "error": str(error)})
     return outcomes
 
 
 def prune_runs(connection: sqlite3.Connection, now: float, retention: float, *, limit: int = _MAX_RUNS) -> int:
-    """Forget runs that started more than ``keep`` seconds before ``now``, failures after four times as long.
+    """Delete runs that started more than ``retention`` seconds before ``now``, failures after four times as long.
 
-    Of either sort at most the last ``most`` stay: a clock that jumps may keep runs from ageing. Returns how many were
-    removed, at most :data:`PRUNED_AT_ONCE` for each sort and reason; the rest is for the next call.
+    At most the last ``limit`` failures and the last ``limit`` others stay, because a clock step can keep runs from
+    ageing. Returns the number of deleted runs: at most :data:`MAX_PRUNED_PER_CALL` failures and as many others, for
+    each of the two reasons. The next call deletes the rest.
 
     Raises:
-        sqlite3.Error: if they cannot be removed.
+        sqlite3.Error: if the runs cannot be deleted.
     """
     removed = 0
     for failed, lifetime in ((False, retention), (True, _FAILURE_RETENTION_FACTOR * retention)):
@@ -87,5 +88,5 @@ def prune_runs(connection: sqlite3.Connection, now: float, retention: float, *, 
 def _encode_run(outcome: Outcome) -> bytes:
     try:
         return msgspec.json.encode(outcome)
-    except UnicodeEncodeError:  # half a surrogate pair in what a provider sent must not lose the run
+    except UnicodeEncodeError:  # a lone surrogate in the response of a provider must not lose the run
         return json.dumps(msgspec.to_builtins(outcome), ensure_ascii=False).encode("utf-8", "replace")

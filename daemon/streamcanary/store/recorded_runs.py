@@ -1,4 +1,4 @@
-"""Recorded runs, read by another process than the daemon that records them."""
+"""Reads recorded runs in another process than the daemon that records them."""
 
 import sqlite3
 from collections.abc import Iterator
@@ -17,35 +17,35 @@ from streamcanary.store.sqlite.error_classification import primary_code
 from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, stored_version
 
 MAX_RUN_BYTES: Final = 1024 * 1024
-"""Bytes of one recorded run; a larger one is not of our making."""
+"""Bytes of one recorded run; streamcanary writes no larger one."""
 
-_ROWS_PER_TRANSACTION = 500  # rows a transaction: a longer one would keep the daemon from shortening its log
+_ROWS_PER_TRANSACTION = 500  # a longer transaction would keep the daemon from truncating its write-ahead log
 _BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_MAX_STARTED = 4_102_444_800.0  # 2100-01-01: a later run is a mistake
+_MAX_STARTED = 4_102_444_800.0  # 2100-01-01: a later start is invalid
 _MAX_DURATION = 86_400.0 * 366  # seconds that a run may have taken
 
 _DECODER = msgspec.json.Decoder(Outcome)
 
 
 class RunsUnreadable(StoreError):
-    """The runs cannot be read; the message says why, and what would be right."""
+    """The runs cannot be read; the message says why, and what to do."""
 
 
 class UnreadableRun(Struct, frozen=True):
-    """A row that is no run, or none that this version knows: which, and what is wrong with it, both fit to be shown."""
+    """A row that this version cannot decode as a run: its id and the reason, both scrubbed of secrets for display."""
 
     run_id: str
     reason: str
 
 
 def read_runs(path: Path, *, limit: int | None = None) -> Iterator[Outcome | UnreadableRun]:
-    """Yield the runs in the store at ``path``, all or the last ``most`` that there are, in the order of their ends.
+    """Yield the runs in the store at ``path``, all or the last ``limit``, in the order of their ends.
 
-    The store is opened for reading only; a daemon may have it open and write to it. It is held for some hundred rows
-    at a time, and only these are in memory.
+    The store is opened read-only; a daemon may have it open and write to it. At most 500 rows are read in one
+    transaction and held in memory.
 
     Raises:
-        ArchiveUnreadable: if there is none, it is not ours, too new, locked, or broken.
+        RunsUnreadable: if the store is missing, of another program, too new, locked, or corrupt.
     """
     try:
         with closing(_open_database(path)) as connection:
@@ -72,7 +72,7 @@ def _read_rows(connection: sqlite3.Connection, limit: int | None) -> Iterator[Ou
 
 def _decode_run(run_id: object, value: object) -> Outcome | UnreadableRun:
     if not isinstance(value, (bytes, str)):
-        reason = f"it is empty, no text, or larger than {MAX_RUN_BYTES} bytes"
+        reason = f"it is empty, not text, or larger than {MAX_RUN_BYTES} bytes"
     else:
         try:
             outcome = _DECODER.decode(value)
@@ -81,7 +81,7 @@ def _decode_run(run_id: object, value: object) -> Outcome | UnreadableRun:
         else:
             if 0 <= outcome.started < _MAX_STARTED and 0 <= outcome.duration < _MAX_DURATION:
                 return outcome
-            reason = "its times are out of all reason"
+            reason = "its start time or its duration is out of range"
     return UnreadableRun(scrub(str(run_id), limit=100), scrub(reason, limit=200))
 
 
@@ -91,7 +91,7 @@ def _open_database(path: Path) -> sqlite3.Connection:
         raise RunsUnreadable(f"there is no database {path}; give the file that store.path of the daemon names")
     if not path.is_file():
         raise RunsUnreadable(f"{path} is not a regular file; give the database that store.path of the daemon names")
-    path = path.resolve()  # the log lies beside the file itself
+    path = path.resolve()  # the write-ahead log is beside the file itself, not beside a link to it
     connection = open_read_only(path)
     try:
         _check_database(connection, path)
@@ -107,20 +107,23 @@ def _check_database(connection: sqlite3.Connection, path: Path) -> None:
     version, known = stored_version(connection), known_version()
     if version > known:
         raise RunsUnreadable(
-            f"{path} is of version {version}, and this streamcanary knows versions up to {known}: use a later one"
+            f"{path} has schema version {version}, and this streamcanary supports versions up to {known}: "
+            "use a later streamcanary"
         )
 
 
 def _unreadable_error(path: Path, error: Exception) -> RunsUnreadable:
     if isinstance(error, sqlite3.Error):
         if primary_code(error) in _BUSY_CODES:
-            return RunsUnreadable(f"{path} is locked by another program; wait until that is done, or end it")
+            return RunsUnreadable(
+                f"{path} is locked by another program; wait until that program has finished, or end it"
+            )
         if is_corruption(error):
-            return RunsUnreadable(f"{path} is no sound database: {error}; give a copy that is")
+            return RunsUnreadable(f"{path} is not a valid database: {error}; give an intact copy")
         if primary_code(error) in (sqlite3.SQLITE_CANTOPEN, sqlite3.SQLITE_READONLY):
             return RunsUnreadable(
-                f"{path} cannot be opened: {error}; it needs the right to read it, and where no daemon runs, to write "
-                "into its directory, or a copy in one that can be written"
+                f"{path} cannot be opened: {error}; give read permission on it and, if no daemon runs, write "
+                "permission on its directory, or copy it to a writable directory"
             )
     reason = getattr(error, "strerror", None) or str(error)
     return RunsUnreadable(f"{path} cannot be read: {reason}")

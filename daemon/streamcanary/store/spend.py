@@ -1,4 +1,4 @@
-"""What canaries spent, by UTC day."""
+"""The spend of canaries, by UTC day."""
 
 import sqlite3
 from collections.abc import Mapping
@@ -7,16 +7,16 @@ from typing import Final
 from streamcanary.model.spend import Spend
 
 MAX_DAYS: Final = 400
-"""How many days are kept, the latest by their name."""
+"""Days that are kept, the latest by date."""
 
 
 def save_spend(connection: sqlite3.Connection, days: Mapping[str, Spend]) -> None:
-    """Set the sums of ``days`` (``2026-02-02``), and forget the days beyond :data:`DAYS_KEPT`.
+    """Set the totals of ``days`` (``2026-02-02``), and delete the oldest days beyond :data:`MAX_DAYS`.
 
-    Setting a sum twice does no harm.
+    The call is idempotent.
 
     Raises:
-        sqlite3.Error: if it cannot be done.
+        sqlite3.Error: if the totals cannot be written.
     """
     connection.executemany(
         "INSERT INTO spend (day, input_tokens, output_tokens, input_usd, output_usd, requests)"
@@ -34,7 +34,7 @@ def save_spend(connection: sqlite3.Connection, days: Mapping[str, Spend]) -> Non
 
 
 def load_spend(connection: sqlite3.Connection) -> dict[str, Spend]:
-    """Return the sums by day.
+    """Return the totals by day.
 
     Raises:
         sqlite3.Error: if they cannot be read.

@@ -1,4 +1,4 @@
-"""The database file: where it may be, how it is opened, and what happens to a corrupt one."""
+"""The database file: checks its path, opens it, and renames a corrupt one."""
 
 import logging
 import os
@@ -14,15 +14,15 @@ from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, 
 _log = logging.getLogger(__name__)
 
 _FILE_SUFFIXES = ("", "-wal", "-shm")
-_BUSY_TIMEOUT = 5.0  # seconds; only a person's own sqlite3 shell can be in the way
+_BUSY_TIMEOUT = 5.0  # seconds; the lock file excludes other daemons, so only a sqlite3 shell can hold a lock
 _CORRUPTION_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 FileIdentity = tuple[tuple[int, int], ...]
-"""Device and inode of the database, its log and its index: tells whether names still mean the files that are open."""
+"""Device and inode of the database, its log and its index: shows whether the paths still name the open files."""
 
 
 class OpenDatabase(NamedTuple):
-    """An open store: the writer's connection, the files behind it, and where a corrupt one went, if there was one."""
+    """An open store: the connection of the writer, the identity of its files, and the new path of a corrupt file."""
 
     connection: sqlite3.Connection
     identity: FileIdentity
@@ -30,16 +30,16 @@ class OpenDatabase(NamedTuple):
 
 
 class _CorruptDatabase(Exception):
-    """The file is no sound database."""
+    """The file is not a valid database."""
 
 
 def is_corruption(error: BaseException) -> bool:
-    """Tell whether SQLite says that the file itself is broken."""
+    """Return whether SQLite reports that the file itself is corrupt."""
     return isinstance(error, sqlite3.Error) and primary_code(error) in _CORRUPTION_CODES
 
 
 def file_identity(path: Path) -> FileIdentity | None:
-    """Return which files the names of the store stand for now; ``None`` if one of them is missing."""
+    """Return the identity of the files that the paths of the store name now; ``None`` if one of them is missing."""
     try:
         stats = [Path(f"{path}{companion}").stat() for companion in _FILE_SUFFIXES]
     except OSError:
@@ -48,13 +48,13 @@ def file_identity(path: Path) -> FileIdentity | None:
 
 
 def check_path(path: Path) -> Path:
-    """See that a store can be at ``path``, and return the file that it stands for, links resolved.
+    """Check that ``path`` can hold a store, and return the path with symbolic links resolved.
 
-    Directories are never made: a missing one may be a volume that is not mounted. What a disk that fails does not tell
-    is left for :func:`open_file` to find out.
+    Directories are never created: a missing one may be a volume that is not mounted. If a failing disk prevents the
+    check, :func:`open_database` reports the error.
 
     Raises:
-        StoreUnwritable: if it cannot; the message says what would be right.
+        StoreUnwritable: if it cannot; the message says what to do.
     """
     try:
         if path.is_dir():
@@ -68,35 +68,37 @@ def check_path(path: Path) -> Path:
         if not path.parent.is_dir():
             raise StoreUnwritable(f"store.path: {path.parent} is not a directory; name a file in a directory")
         return path.resolve()  # SQLite names its log after the file itself, not after a link to it
-    except (OSError, ValueError, RuntimeError) as error:  # too long a name, a NUL in it, no right to look, a loop
+    except (OSError, ValueError, RuntimeError) as error:  # name too long, NUL in it, no permission, symbolic link loop
         if is_disk_error(error, path):
             return Path(os.path.realpath(path))
-        raise StoreUnwritable(f"store.path: cannot look at {str(path)!r}: {error}; name another file") from None
+        raise StoreUnwritable(f"store.path: cannot inspect {str(path)!r}: {error}; name another file") from None
 
 
 def open_database(path: Path, now: float) -> OpenDatabase:
-    """Open the store at ``path`` for writing: created, examined, brought to the known version, and written to once.
+    """Open the store at ``path`` for writing: create it if missing, check it, migrate it, and write to it once.
 
-    A corrupt file is renamed to ``<name>.corrupt-<UTC time>``, with its log and index, and a fresh one made.
+    A corrupt file is renamed to ``<name>.corrupt-<UTC time>``, with its log and index, and a new one is created.
     ``now`` is seconds since the epoch. SQLite's write-ahead log (https://www.sqlite.org/wal.html) lets readers read
-    while the writer writes; ``synchronous=FULL`` syncs the log at each commit, so that one survives a power cut.
+    while the writer writes; ``synchronous=FULL`` syncs the log at each commit, so that a commit survives a power cut.
 
     Raises:
-        StoreUnwritable: if the file may not be opened or written, or belongs to another program.
+        StoreUnwritable: if permissions forbid opening or writing the file, or it belongs to another program.
         StoreTooNew: if a later version has written it.
-        StoreFailing: if the disk is full, read-only, or does not work.
+        StoreFailing: if the disk is full, read-only, or failing.
     """
     try:
         connection = _open_valid(path)
         corrupt_path = None
     except _CorruptDatabase as corrupt:
         corrupt_path = _rename_corrupt(path, now)
-        _log.warning("the store %s is corrupt (%s): set aside as %s, a fresh one is begun", path, corrupt, corrupt_path)
+        _log.warning(
+            "store corrupt", extra={"store": str(path), "error": str(corrupt), "renamed_to": str(corrupt_path)}
+        )
         try:
             connection = _open_valid(path)
         except _CorruptDatabase as again:
             raise StoreUnwritable(
-                f"the store {path} is corrupt as soon as it is made: {again}; check the disk"
+                f"the store {path} is corrupt directly after its creation: {again}; check the disk"
             ) from None
     identity = file_identity(path)
     if identity is None:
@@ -106,10 +108,10 @@ def open_database(path: Path, now: float) -> OpenDatabase:
 
 
 def open_read_only(path: Path) -> sqlite3.Connection:
-    """Open a second connection that can read only.
+    """Open a second, read-only connection.
 
-    It leaves no file behind: where there is no log, nobody has the store open, and SQLite would make one, and an index
-    that belongs to whoever reads, which the daemon could then not write to.
+    It creates no file: without a log no process has the store open, and SQLite would create a log and an index that
+    belong to the user who reads, to which the daemon could then not write.
 
     Raises:
         sqlite3.Error: if it cannot be opened.
@@ -118,7 +120,7 @@ def open_read_only(path: Path) -> sqlite3.Connection:
 
 
 def write_probe(connection: sqlite3.Connection) -> None:
-    """Write something that changes nothing: the version that is there already. SQLite writes and syncs its page.
+    """Write the schema version that is stored already: changes nothing, but SQLite writes and syncs the page.
 
     Raises:
         sqlite3.Error: if it cannot be written.
@@ -131,7 +133,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
         f"{path.as_uri()}?mode={mode}",
         uri=True,
         timeout=_BUSY_TIMEOUT,
-        isolation_level=None,  # transactions are begun and ended by us alone
+        isolation_level=None,  # autocommit: the callers begin and end transactions explicitly
         check_same_thread=False,  # opened in one thread, then used in another one only
     )
 
@@ -156,25 +158,28 @@ def _open_valid(path: Path) -> sqlite3.Connection:
         if isinstance(error, sqlite3.Error):
             raise StoreUnwritable(
                 f"the store {path} cannot be opened and written: {error}; "
-                "it needs a local disk with room, and a file and directory that the daemon may write to"
+                "it needs a local disk with free space, and a file and directory that the daemon may write to"
             ) from None
         raise
     return connection
 
 
 def _check_database(connection: sqlite3.Connection, path: Path) -> None:
-    """See that the database is sound, ours, and not too new; a later version may have things we cannot examine."""
+    """Check that the database is intact, of streamcanary, and not too new.
+
+    The version comes first: a later version may use features that this one cannot check.
+    """
     version, known = stored_version(connection), known_version()
-    is_ours = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
-    if is_ours and version > known:
+    is_streamcanary = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
+    if is_streamcanary and version > known:
         raise StoreTooNew(
-            f"the store {path} is of version {version}, and this streamcanary knows versions up to {known}: "
+            f"the store {path} has schema version {version}, and this streamcanary supports versions up to {known}: "
             "run the later streamcanary again, or name another file in store.path"
         )
     check_result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
     if check_result != "ok":
         raise _CorruptDatabase(check_result.splitlines()[-1])
-    if not is_ours and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
+    if not is_streamcanary and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
         raise StoreUnwritable(f"store.path: {path} is a database of another program; name another file")
 
 
@@ -199,8 +204,8 @@ def _rename_corrupt(path: Path, now: float) -> Path:
                 source.rename(f"{target}{companion}")
     except OSError as error:
         if is_disk_error(error, path):
-            raise StoreFailing(f"the store {path} is corrupt and cannot be set aside: {error.strerror}") from None
+            raise StoreFailing(f"the store {path} is corrupt and cannot be renamed: {error.strerror}") from None
         raise StoreUnwritable(
-            f"the store {path} is corrupt and cannot be set aside as {target}: {error.strerror}; move it away"
+            f"the store {path} is corrupt and cannot be renamed to {target}: {error.strerror}; move it away"
         ) from None
     return target

@@ -1,7 +1,7 @@
-"""Tells a disk that fails, for a while or for good, from a mistake in the configuration.
+"""Distinguishes a failing disk, temporary or permanent, from a configuration error.
 
-A mistake ends the daemon at its start: somebody is there to mend it. A disk may fail at any start, at one by a
-supervisor in the middle of an outage too, and the daemon runs on without it.
+A configuration error ends the daemon at its start, where a person can correct it. A disk may fail at any start,
+including a restart by a supervisor during an outage, and the daemon continues without it.
 """
 
 import errno
@@ -14,10 +14,10 @@ _DISK_ERRNOS = frozenset({
     errno.EDQUOT,
     errno.EFBIG,  # the limit of the process, or of the file system
     errno.EIO,
-    errno.EROFS,  # also what a kernel makes of a file system that it no longer trusts
+    errno.EROFS,  # also after the kernel remounts a damaged file system read-only
     errno.ENODEV,
     errno.ENXIO,
-    errno.ENOTCONN,  # a file system in user space whose program has died
+    errno.ENOTCONN,  # a FUSE file system whose process has ended
     errno.ESTALE,  # NFS
     errno.ETIMEDOUT,
 })  # fmt: skip
@@ -27,13 +27,13 @@ _ACCESS_SQLITE_CODES = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
 
 def primary_code(error: sqlite3.Error) -> int:
-    """Return the result code without its extension (https://www.sqlite.org/rescode.html); 0 if it carries none."""
+    """Return the primary result code (https://www.sqlite.org/rescode.html); 0 if the error has none."""
     code: int = getattr(error, "sqlite_errorcode", 0)
     return code & 0xFF
 
 
 def is_disk_error(error: BaseException, path: Path) -> bool:
-    """Tell whether ``error``, met while the database at ``path`` was opened, is the disk's, and may pass by itself."""
+    """Return whether ``error``, raised while opening the database at ``path``, is a disk error and may be temporary."""
     if isinstance(error, sqlite3.Error):
         code = primary_code(error)
         return code in _DISK_SQLITE_CODES or (code in _ACCESS_SQLITE_CODES and not _is_permission_denied(path))
@@ -41,7 +41,7 @@ def is_disk_error(error: BaseException, path: Path) -> bool:
 
 
 def disk_full_hint(path: Path) -> str:
-    """Return, to be added to an error, that the disk of ``path`` has no room; SQLite may call that an I/O error."""
+    """Return a suffix for an error message if the disk of ``path`` is full; SQLite may report that as an I/O error."""
     try:
         disk = os.statvfs(path.parent)
     except OSError:
@@ -50,9 +50,9 @@ def disk_full_hint(path: Path) -> str:
 
 
 def _is_permission_denied(path: Path) -> bool:
-    """Tell whether it is permissions that keep the daemon from the files of the store.
+    """Return whether permissions deny the daemon access to the files of the store.
 
-    SQLite does not say what the system told it, and says the same of a file system that takes no further file.
+    SQLite does not pass on the error of the system, and reports the same for a file system without free inodes.
     """
     try:
         if os.statvfs(path.parent).f_flag & os.ST_RDONLY:

@@ -1,4 +1,4 @@
-"""Step 4 of the migrations: tables and JSON fields of alerting get the field's terms.
+"""Step 4 of the migrations: renames tables and JSON fields of alerting to standard terms.
 
 The values of these tables are JSON objects. A decoder ignores a field that it does not know and takes the default
 instead, so a field that kept its old name would lose its value without an error.
@@ -46,7 +46,7 @@ _REACHABILITY: Final = {
 
 
 def rename_tables_and_fields(connection: sqlite3.Connection) -> None:
-    """Rename two tables, and the fields of all values in the tables of alerting. The transaction is the caller's.
+    """Rename two tables, and the fields of all values in the tables of alerting, within the caller's transaction.
 
     A value that is not a JSON object stays as it is: the engine reports and drops it when it loads the store.
 
@@ -56,7 +56,7 @@ def rename_tables_and_fields(connection: sqlite3.Connection) -> None:
     for old, new in _TABLES.items():
         connection.execute(f"ALTER TABLE {old} RENAME TO {new}")
     for table, rename in _RENAMES.items():
-        for key, value in connection.execute(f"SELECT key, value FROM {table}").fetchall():  # noqa: S608 - our names
+        for key, value in connection.execute(f"SELECT key, value FROM {table}").fetchall():  # noqa: S608 - fixed names
             if (decoded := _decode(value)) is not None:
                 encoded = json.dumps(rename(decoded), separators=(",", ":"), ensure_ascii=False).encode()
                 connection.execute(f"UPDATE {table} SET value = ? WHERE key = ?", (encoded, key))  # noqa: S608

@@ -1,8 +1,8 @@
-"""One daemon a store: an exclusive ``flock`` on a file beside the database.
+"""The lock of the store: an exclusive ``flock`` on a file beside the database, so that one daemon uses a store.
 
-The lock is the kernel's and ends with the process, however that ends; the file stays, and means nothing by itself.
-It is a file of its own because SQLite's locks on the database are of the other kind (``fcntl``), which a process
-loses as soon as it closes any descriptor of the same file.
+The kernel releases the lock when the process ends; the file remains, and has no meaning by itself. The lock has a
+separate file because SQLite locks the database with ``fcntl`` locks, which a process loses as soon as it closes any
+descriptor of the same file.
 """
 
 import contextlib
@@ -27,12 +27,12 @@ class StoreLock:
         self._file: int | None = None
 
     def acquire(self) -> None:
-        """Take the lock, or make sure that it is still held: somebody may have removed its file.
+        """Acquire the lock, or check that it is still held: its file may have been removed.
 
         Raises:
-            StoreLocked: if another process has it; the message names its pid and host.
-            StoreUnwritable: if the file may not be made, or cannot be locked.
-            StoreFailing: if the disk is full, read-only, or does not work.
+            StoreLocked: if another process holds it; the message names its pid and host.
+            StoreUnwritable: if the file cannot be created or locked.
+            StoreFailing: if the disk is full, read-only, or failing.
         """
         if self.is_held:
             return
@@ -51,7 +51,7 @@ class StoreLock:
             os.close(file)
             raise StoreLocked(
                 f"the store {self._store} is in use by another streamcanary, process {holder}: "
-                "stop that one, or give this one a store.path of its own"
+                "stop that process, or set another store.path for this one"
             ) from None
         except OSError as error:
             os.close(file)
@@ -64,11 +64,11 @@ class StoreLock:
 
     @property
     def is_held(self) -> bool:
-        """Whether this process alone may write."""
+        """Whether this process holds the lock, and its file is in place."""
         return self._file is not None and self._is_in_place(self._file)
 
     def release(self) -> None:
-        """Give the lock back; nothing happens if it is not held."""
+        """Release the lock; do nothing if it is not held."""
         if self._file is not None:
             os.close(self._file)
             self._file = None
@@ -80,13 +80,13 @@ class StoreLock:
 
     @staticmethod
     def _write_holder(file: int) -> None:
-        """Say who holds the lock; it is held all the same if the disk has no room for that."""
+        """Write the pid and host of this process to the file; the lock is held even if the disk has no space for it."""
         with contextlib.suppress(OSError):
             os.ftruncate(file, 0)
             os.pwrite(file, f"{os.getpid()} on {socket.gethostname()}\n".encode(), 0)
 
     @staticmethod
     def _read_holder(file: int) -> str:
-        """Return what the holder has written about itself: it may not have come to it yet."""
+        """Return the pid and host of the holder; ``unknown`` if it has not written them yet."""
         text = os.pread(file, _MAX_HOLDER_BYTES, 0).decode("utf-8", "replace")
         return scrub(text) or "unknown"

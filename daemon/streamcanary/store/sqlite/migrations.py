@@ -1,6 +1,7 @@
-"""The form of the store, as the steps that lead to it.
+"""The migrations of the database schema.
 
-A released step is never changed: a new form is a further step. ``PRAGMA user_version`` counts the steps taken.
+A released migration is never changed; a schema change is a further migration. ``PRAGMA user_version`` counts the
+applied migrations.
 """
 
 import sqlite3
@@ -13,7 +14,7 @@ Migration = str | Callable[[sqlite3.Connection], None]
 """One step: an SQL script, or a function that changes the open database within the transaction of its caller."""
 
 APPLICATION_ID: Final = 0x53_43_4E_59  # "SCNY"
-"""Marks a database as ours (https://www.sqlite.org/pragma.html#pragma_application_id)."""
+"""Marks a database of streamcanary (https://www.sqlite.org/pragma.html#pragma_application_id)."""
 
 MIGRATIONS: Final[tuple[Migration, ...]] = (
     """
@@ -53,12 +54,12 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
 
 
 def known_version() -> int:
-    """Return the version that this streamcanary writes."""
+    """Return the schema version that this streamcanary writes."""
     return len(MIGRATIONS)
 
 
 def stored_version(connection: sqlite3.Connection) -> int:
-    """Return the version of the open database; 0 if it is empty."""
+    """Return the schema version of the open database; 0 if it is empty."""
     version: int = connection.execute("PRAGMA user_version").fetchone()[0]
     return version
 

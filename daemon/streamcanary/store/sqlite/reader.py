@@ -1,4 +1,4 @@
-"""What the reader thread does: one consistent look at the store at a time, while the writer writes."""
+"""The job handler of the reader thread: each read sees a consistent snapshot while the writer writes."""
 
 import contextlib
 import logging
@@ -14,11 +14,11 @@ from streamcanary.store.sqlite.worker import Job
 
 _log = logging.getLogger(__name__)
 
-_PROGRESS_STEPS = 10_000  # of SQLite's machine, some milliseconds: how often a read looks whether it is still wanted
+_PROGRESS_STEPS = 10_000  # instructions of SQLite, some milliseconds, between checks whether the job is abandoned
 
 
 class Reader:
-    """Owns the connection that can only read: opened when first used, and again when the file is another one."""
+    """Owns the read-only connection: opens it on first use, and again when the file was replaced."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
@@ -26,16 +26,16 @@ class Reader:
         self._identity: FileIdentity | None = None
 
     def handle(self, jobs: Sequence[Job[Any]]) -> None:
-        """Do each job in a read transaction of its own; one that nobody waits for any more is broken off."""
+        """Run each job in a separate read transaction; abort a job whose caller no longer waits."""
         for job in jobs:
             try:
                 result = self._read(job)
             except (sqlite3.Error, OSError) as error:
-                self.close()  # a fresh look at the file costs less than being wrong about why it failed
+                self.close()  # reopening is cheap, and correct whatever the cause of the error is
                 failure = StoreFailing(f"the store {self._path} cannot be read: {error}")
                 failure.__cause__ = error
                 job.fail(failure)
-            except BaseException as error:  # noqa: BLE001 - it goes to whoever asked
+            except BaseException as error:  # noqa: BLE001 - raised to the caller
                 job.fail(error)
             else:
                 job.future.set_result(result)
@@ -64,5 +64,7 @@ class Reader:
             self._connection = open_read_only(self._path)
             self._identity = identity
             if stored_version(self._connection) != known_version():
-                raise sqlite3.DatabaseError("it is of another version, or empty, until it can be written")
+                raise sqlite3.DatabaseError(
+                    "it has another schema version, or is empty; it is migrated once it can be written"
+                )
         return self._connection

@@ -1,4 +1,4 @@
-"""A thread that does jobs one after the other, and the way to ask it for one without blocking the event loop."""
+"""A worker thread with a job queue, to which the event loop submits jobs without blocking."""
 
 import asyncio
 import queue
@@ -14,9 +14,9 @@ T = TypeVar("T")
 
 
 class Job(Generic[T]):
-    """A function to be called with a connection, and the future of its answer.
+    """A function to be called with a connection, and the future of its result.
 
-    ``abandoned`` turns true once nobody waits for the answer any more.
+    ``is_abandoned`` turns true once the caller no longer waits for the result.
     """
 
     __slots__ = ("fn", "future", "is_abandoned")
@@ -27,30 +27,30 @@ class Job(Generic[T]):
         self.is_abandoned = False
 
     def fail(self, error: BaseException) -> None:
-        """Answer with ``error``; one that would mean something else to the coroutine that waits is wrapped."""
+        """Set ``error`` as the result; an exception with a special meaning to a waiting coroutine is wrapped."""
         if isinstance(error, StopIteration) or not isinstance(error, Exception):
             error = RuntimeError(f"a function given to the store raised {error!r}")
         self.future.set_exception(error)
 
 
 class JobHandler(Protocol):
-    """What the thread does with jobs. Both methods are called in the thread only."""
+    """Handles the jobs of a worker. Both methods are called in the thread only."""
 
     def handle(self, jobs: Sequence[Job[Any]]) -> None:
-        """Give each job's future a result or an exception."""
+        """Set a result or an exception on the future of each job."""
         ...
 
     def close(self) -> None:
-        """Let go of everything, after the last job."""
+        """Release all resources, after the last job."""
         ...
 
 
 class Worker:
-    """One daemon thread with a bounded queue in front of it.
+    """One daemon thread with a bounded queue.
 
-    ``batch`` is the most jobs that are handed over at once, ``backlog`` the most that wait; ``patience`` is how many
-    seconds a caller waits for an answer. The thread does not keep the process alive: a disk that never answers must
-    not keep the daemon from ending. ``stuck`` is whether a caller had to give up since the thread last finished.
+    ``max_batch`` bounds the jobs that are handled at once, ``max_queued`` those that wait; ``timeout`` is how many
+    seconds a caller waits for a result. The thread does not keep the process alive, because an unresponsive disk must
+    not prevent the daemon from exiting. ``is_stuck`` is whether a caller timed out since the thread last finished.
     """
 
     def __init__(self, name: str, handler: JobHandler, *, max_batch: int, max_queued: int, timeout: float) -> None:
@@ -58,7 +58,7 @@ class Worker:
         self._max_batch = max_batch
         self._max_queued = max_queued
         self._timeout = timeout
-        self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()  # None: the end
+        self._queue: queue.SimpleQueue[Job[Any] | None] = queue.SimpleQueue()  # None ends the thread
         self._ended: Future[None] = Future()
         self._is_closing = False
         self.is_stuck = False
@@ -66,19 +66,19 @@ class Worker:
         self._thread.start()
 
     async def submit(self, fn: Callable[[sqlite3.Connection], T]) -> T:
-        """Have ``fn`` called in the thread and return what it returns.
+        """Call ``fn`` in the thread and return its result.
 
-        A caller that is cancelled stops waiting; the job goes on.
+        Cancelling the caller does not cancel the job.
 
         Raises:
-            StoreFailing: if the worker is closed, has too much to do, or does not answer in time. In that last case
-                a job that has not begun is dropped, and one that has begun may still be done.
-            Exception: what the job's future was given.
+            StoreFailing: if the worker is closed, its queue is full, or the timeout expires. After a timeout, a job
+                that has not started is dropped, and a job that has started may still complete.
+            Exception: the exception that was set on the future of the job.
         """
         if self._is_closing:
             raise StoreFailing("the store is closed")
         if self._queue.qsize() >= self._max_queued:
-            raise StoreFailing(f"{self._max_queued} calls already wait for the disk")
+            raise StoreFailing(f"the queue is full: {self._max_queued} calls wait for the disk")
         job = Job(fn)
         self._queue.put(job)
         try:
@@ -87,12 +87,12 @@ class Worker:
         except TimeoutError:
             job.future.cancel()
             self.is_stuck = True
-            raise StoreFailing(f"the disk has not answered within {self._timeout:g} s") from None
+            raise StoreFailing(f"the disk did not respond within {self._timeout:g} s") from None
         finally:
             job.is_abandoned = True
 
     async def close(self, within: float) -> bool:
-        """Do what is in the queue, then end the thread; return whether it ended ``within`` so many seconds."""
+        """Complete the queued jobs, then end the thread; return whether it ended ``within`` so many seconds."""
         if not self._is_closing:
             self._is_closing = True
             self._queue.put(None)
@@ -119,13 +119,13 @@ class Worker:
     def _handle_jobs(self, jobs: Sequence[Job[Any]]) -> None:
         try:
             self._handler.handle(jobs)
-        except BaseException as error:  # noqa: BLE001 - the thread must live on: the error goes to those who wait
+        except BaseException as error:  # noqa: BLE001 - the thread must continue: the error is raised to the callers
             for job in jobs:
                 if not job.future.done():
                     job.fail(error)
 
     def _next_jobs(self) -> tuple[list[Job[Any]], bool]:
-        """Wait for a job, and return it with those behind it, and whether any can follow."""
+        """Wait for a job; return it with the jobs queued behind it, and whether more can follow."""
         job = self._queue.get()
         jobs: list[Job[Any]] = []
         while job is not None:

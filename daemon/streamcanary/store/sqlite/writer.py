@@ -1,4 +1,4 @@
-"""What the writer thread does: durable transactions, several writes in one, and mending what can be mended."""
+"""The job handler of the writer thread: combines writes into durable transactions, and reopens a broken store."""
 
 import contextlib
 import logging
@@ -43,16 +43,15 @@ class _JobResult(NamedTuple):
 
 
 class _FileReplaced(OSError):
-    """The names of the store no longer stand for the files that are open."""
+    """The paths of the store no longer name the files that are open."""
 
 
 class Writer:
-    """Owns the one connection that writes. Everything that begins with an underscore is the thread's own.
+    """Owns the only connection that writes. Only the writer thread uses the private attributes and methods.
 
-    ``opened`` is ``None`` for a store that could not be opened: each write tries it again. ``keep`` is how many seconds
-    ended runs are kept. ``writable`` is whether the last write succeeded, or failed for a reason that is not the
-    disk's; ``losses`` counts how often what was written before was lost, and ``set_aside`` is where a corrupt store
-    went last.
+    ``database`` is ``None`` if the store could not be opened: each write tries again. ``retention`` is how many seconds
+    ended runs are kept. ``is_writable`` is whether the last write succeeded, or failed for another reason than the
+    disk. ``loss_count`` counts the losses of earlier data, and ``corrupt_path`` is where the last corrupt store is.
     """
 
     def __init__(
@@ -71,24 +70,24 @@ class Writer:
         self._clean_marker = clean_marker
         self._clock = clock
         self._retention = retention
-        self._is_lost = False  # whether what was written before is out of reach
-        self._next_prune = clock.monotonic()  # at once: a daemon that keeps restarting prunes, too
+        self._is_lost = False  # whether data that was written earlier is lost
+        self._next_prune = clock.monotonic()  # at once, so that a daemon that restarts often prunes, too
         self.is_writable = database is not None
         self.loss_count = 0
         self.corrupt_path = database and database.corrupt_path
 
     @property
     def is_open(self) -> bool:
-        """Whether there is a store to write to."""
+        """Whether the store is open for writing."""
         return self._connection is not None
 
     def handle(self, jobs: Sequence[Job[Any]]) -> None:
-        """Do all of ``jobs`` in one durable transaction, or, if that cannot be, each in one of its own."""
+        """Run all ``jobs`` in one durable transaction or, if that fails, each in a separate one."""
         connection = self._connection or self._open_or_fail(jobs)
         if connection is None:
             return
         try:
-            self._lock.acquire()  # costs two stats: without its file the lock would keep nobody away
+            self._lock.acquire()  # costs two stats; without its file the lock would exclude no other process
             results = self._run_transaction(connection, jobs)
         except (StoreError, sqlite3.Error, OSError) as error:
             failure = self._repair(error)
@@ -98,18 +97,18 @@ class Writer:
             else:
                 self._fail_jobs(jobs, failure)
             return
-        self._set_writable(is_writable=not any(_is_disk_error(answer.error) for answer in results))
-        for job, answer in zip(jobs, results, strict=True):
-            _complete_job(job, answer)
+        self._set_writable(is_writable=not any(_is_disk_error(result.error) for result in results))
+        for job, result in zip(jobs, results, strict=True):
+            _complete_job(job, result)
         self._prune_if_due(connection)
 
     def close(self) -> None:
-        """Move the log into the database, close it, and give the lock back."""
+        """Checkpoint the write-ahead log, close the database, and release the lock."""
         self._close_connection()
         self._lock.release()
 
     def _run_transaction(self, connection: sqlite3.Connection, jobs: Sequence[Job[Any]]) -> list[_JobResult]:
-        """Return what each job returned or raised, once that is durable."""
+        """Return the result or exception of each job once the transaction is durable."""
         try:
             connection.execute("BEGIN IMMEDIATE")
             results = [self._run_job(connection, job) for job in jobs]
@@ -118,7 +117,7 @@ class Writer:
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
                     connection.execute("ROLLBACK")
-        # After the commit, not before: what was written while the file went away must not be acknowledged.
+        # After the commit, not before: data written to a file that was removed meanwhile must not be acknowledged.
         if file_identity(self._path) != self._identity:
             raise _FileReplaced("the file was removed or replaced")
         return results
@@ -128,16 +127,16 @@ class Writer:
         connection.execute("SAVEPOINT job")
         try:
             result = _JobResult(job.fn(connection))
-        except BaseException as error:  # it becomes the answer to whoever asked
+        except BaseException as error:  # raised to the caller of the job
             if not connection.in_transaction:
-                raise  # a full disk can make SQLite roll back everything, not this job alone
+                raise  # a full disk can make SQLite roll back the whole transaction, not only this job
             connection.execute("ROLLBACK TO job")
             result = _JobResult(None, error)
         connection.execute("RELEASE job")
         return result
 
     def _open_or_fail(self, jobs: Sequence[Job[Any]]) -> sqlite3.Connection | None:
-        """Return the store, open again; if that fails, or it was lost, tell those who wait."""
+        """Reopen the store and return its connection; if that fails or the store was lost, fail the jobs."""
         failure = self._reopen()
         if self._connection is None or isinstance(failure, StoreLost):
             self._fail_jobs(jobs, failure)
@@ -145,7 +144,7 @@ class Writer:
         return self._connection
 
     def _repair(self, error: StoreError | sqlite3.Error | OSError) -> StoreFailing:
-        """Open the store again if the file is at fault; return what to tell those who wait."""
+        """Reopen the store if the file caused the error; return the error for the callers."""
         is_replaced = file_identity(self._path) != self._identity
         if not is_replaced and not is_corruption(error):
             return StoreFailing(f"the store {self._path} cannot be written: {error}")
@@ -154,30 +153,30 @@ class Writer:
         return self._reopen(f": {error}")
 
     def _reopen(self, reason: str = "") -> StoreFailing:
-        """Open whatever is at the path now, or a fresh store; return what to tell those who wait."""
+        """Open the store that is at the path now, or create one; return the error for the callers."""
         try:
             self._lock.acquire()
             database = open_database(self._path, self._clock.time())
         except StoreFailing as failure:
             return StoreFailing(f"{failure}{reason}")
         except (StoreError, sqlite3.Error, OSError) as error:
-            return StoreFailing(f"the store {self._path} is out of reach{reason}; it cannot be opened again: {error}")
+            return StoreFailing(f"the store {self._path} is unavailable{reason}; it cannot be reopened: {error}")
         self._clean_marker.read_previous()
         is_same_file = self._identity is None or self._identity[0] == database.identity[0]
         is_lost, self._is_lost = self._is_lost or not is_same_file or database.corrupt_path is not None, False
         self._connection, self._identity = database.connection, database.identity
         self.corrupt_path = database.corrupt_path or self.corrupt_path
         if not is_lost:
-            _log.info("the store %s is open", self._path)
-            return StoreFailing(f"the store {self._path} had to be opened again{reason}")
+            _log.info("store opened", extra={"store": str(self._path)})
+            return StoreFailing(f"the store {self._path} had to be reopened{reason}")
         self.loss_count += 1
-        _log.warning("the store %s was lost%s; the one that is there now is used", self._path, reason)
-        return StoreLost(f"the store {self._path} was lost{reason}; the one that is there now is used from here on")
+        _log.warning("store lost", extra={"store": str(self._path), "error": reason.removeprefix(": ")})
+        return StoreLost(f"the store {self._path} was lost{reason}; the file that is there now is used instead")
 
     def _close_connection(self) -> None:
         if self._connection is None:
             return
-        with contextlib.suppress(sqlite3.Error):  # what cannot be moved into the database now stays in the log
+        with contextlib.suppress(sqlite3.Error):  # what cannot be checkpointed now stays in the log
             self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         with contextlib.suppress(sqlite3.Error):
             self._connection.close()
@@ -186,16 +185,16 @@ class Writer:
     def _fail_jobs(self, jobs: Sequence[Job[Any]], failure: StoreFailing) -> None:
         self._set_writable(is_writable=False)
         for job in jobs:
-            job.fail(type(failure)(*failure.args))  # one each: a raised exception collects tracebacks
+            job.fail(type(failure)(*failure.args))  # one instance each: a raised exception collects tracebacks
 
     def _set_writable(self, *, is_writable: bool) -> None:
-        """Take note whether writes succeed, before those who wait go on without them."""
+        """Record whether writes succeed, before the callers continue without the store."""
         self.is_writable = is_writable
         if not is_writable and self._lock.is_held:
             self._clean_marker.mark_unclean()
 
     def _prune_if_due(self, connection: sqlite3.Connection) -> None:
-        """Forget old runs, after those who wait have their answers; a backlog is worked off in several goes."""
+        """Delete old runs, after the callers have their results; many are deleted in several calls."""
         now = self._clock.monotonic()
         if now < self._next_prune:
             return
@@ -207,7 +206,7 @@ class Writer:
             if removed >= history.MAX_PRUNED_PER_CALL:
                 self._next_prune = now
         except sqlite3.Error as error:
-            _log.warning("the store %s cannot forget old runs: %s", self._path, error)
+            _log.warning("store pruning failed", extra={"store": str(self._path), "error": str(error)})
         finally:
             if connection.in_transaction:
                 with contextlib.suppress(sqlite3.Error):
@@ -218,7 +217,8 @@ def _complete_job(job: Job[Any], result: _JobResult) -> None:
     if result.error is None:
         job.future.set_result(result.value)
     elif isinstance(result.error, (sqlite3.Error, OSError)):
-        failure = StoreFailing(f"the store did not take it: {result.error}")
+        failure = StoreFailing(f"the write failed: {result.error}")
+
         failure.__cause__ = result.error
         job.fail(failure)
     else:
