@@ -1,4 +1,4 @@
-"""Failed exports are counted and told, without flooding the log."""
+"""Failed exports are counted and logged, without flooding the log."""
 
 import logging
 
@@ -11,87 +11,89 @@ from support.clock import ManualClock
 
 @pytest.fixture
 def clock():
-    """Return a clock that stands until it is told to go."""
+    """Return a clock that stands still until it is advanced."""
     return ManualClock()
 
 
 @pytest.fixture
-def delivery(clock):
-    """Return the exports of one signal, none so far."""
-    delivery = ExportTracker("traces", clock)
-    delivery.endpoint = "http://collector:4318/v1/traces"
-    return delivery
+def tracker(clock):
+    """Return the tracker of one signal without exports."""
+    tracker = ExportTracker("traces", clock)
+    tracker.endpoint = "http://collector:4318/v1/traces"
+    return tracker
 
 
-def fail(delivery, times=1):
+def fail(tracker, times=1):
     """Lose ``times`` batches."""
     for _ in range(times):
-        assert delivery.run_export(lambda: False, lambda: "Connection refused") is False
+        assert tracker.run_export(lambda: False, lambda: "Connection refused") is False
 
 
-def succeed(delivery):
+def succeed(tracker):
     """Export one batch."""
-    assert delivery.run_export(lambda: True, lambda: "") is True
+    assert tracker.run_export(lambda: True, lambda: "") is True
 
 
-def test_a_failure_is_told_once(delivery, caplog):
-    """The first lost batch is a warning with endpoint, time and reason; those that follow are silent."""
-    fail(delivery, times=20)
+def test_a_failure_is_logged_once(tracker, caplog):
+    """The first lost batch logs a warning with endpoint, time and reason; the following ones log nothing."""
+    fail(tracker, times=20)
     [warning] = caplog.records
     assert warning.levelname == "WARNING"
-    assert warning.getMessage() == (
-        "OTLP export of traces to http://collector:4318/v1/traces fails since 2027-01-15T08:00:00Z "
-        "(batches lost: 1): Connection refused"
-    )
-    assert delivery.lost_batches == 20
+    assert warning.getMessage() == "telemetry export failed"
+    assert (warning.signal, warning.endpoint) == ("traces", "http://collector:4318/v1/traces")
+    assert (warning.failing_since, warning.lost_batches) == ("2027-01-15T08:00:00Z", 1)
+    assert warning.error == "Connection refused"
+    assert tracker.lost_batches == 20
 
 
-def test_a_lasting_failure_is_told_again_every_five_minutes(delivery, clock, caplog):
-    """The reminder counts from the start of the trouble."""
+def test_a_lasting_failure_is_logged_again_every_five_minutes(tracker, clock, caplog):
+    """The reminder interval starts with the first failure."""
     for _ in range(61):
-        fail(delivery)
+        fail(tracker)
         clock.advance(10)
-    assert [record.args[3] for record in caplog.records] == [1, 31, 61]
+    assert [record.lost_batches for record in caplog.records] == [1, 31, 61]
 
 
-def test_the_end_of_the_trouble_is_told(delivery, clock, caplog):
-    """Once it works again, one line says so, with what was lost in between."""
+def test_a_recovery_is_logged_once(tracker, clock, caplog):
+    """The first successful export after a failure logs the recovery with the number of lost batches."""
     caplog.set_level(logging.INFO)
-    succeed(delivery)
-    fail(delivery, times=3)
+    succeed(tracker)
+    fail(tracker, times=3)
     clock.advance(60)
-    succeed(delivery)
-    succeed(delivery)
+    succeed(tracker)
+    succeed(tracker)
     assert [record.levelname for record in caplog.records] == ["WARNING", "INFO"]
-    assert "works again (batches lost: 3, since 2027-01-15T08:00:00Z)" in caplog.text
+    recovery = caplog.records[-1]
+    assert recovery.getMessage() == "telemetry export recovered"
+    assert (recovery.lost_batches, recovery.failing_since) == (3, "2027-01-15T08:00:00Z")
 
 
-def test_a_flapping_endpoint_does_not_flood_the_log(delivery, clock, caplog):
-    """An hour of failing every other time is a warning and an end every five minutes."""
+def test_a_flapping_endpoint_does_not_flood_the_log(tracker, clock, caplog):
+    """An endpoint that fails every other export for an hour logs a failure and a recovery every five minutes."""
     caplog.set_level(logging.INFO)
     for _ in range(180):
-        fail(delivery)
+        fail(tracker)
         clock.advance(10)
-        succeed(delivery)
+        succeed(tracker)
         clock.advance(10)
     assert len(caplog.records) == 24
 
 
-def test_a_fault_of_the_exporter_costs_its_batch_only(delivery, caplog):
-    """An exception from the exporter is a lost batch like any other."""
+def test_an_exception_of_the_exporter_loses_only_its_batch(tracker, caplog):
+    """An exception from the exporter counts as a lost batch."""
 
     def broken() -> bool:
         raise KeyError("resource")
 
-    assert delivery.run_export(broken, lambda: "") is False
-    succeed(delivery)
-    assert delivery.lost_batches == 1
-    assert "KeyError: 'resource'" in caplog.text
+    assert tracker.run_export(broken, lambda: "") is False
+    succeed(tracker)
+    assert tracker.lost_batches == 1
+    assert "KeyError: 'resource'" in caplog.records[0].error
 
 
-def test_at_the_end_the_first_failure_gives_up(delivery):
-    """Once the end has come, what follows a failed batch is lost without waiting for it to fail, too."""
-    delivery.begin_shutdown()
+def test_the_first_failure_during_shutdown_stops_all_exports(tracker):
+    """After a failed batch during shutdown, further batches are dropped without an attempt."""
+    tracker.begin_shutdown()
     tried = []
 
     def fail() -> bool:
@@ -99,48 +101,48 @@ def test_at_the_end_the_first_failure_gives_up(delivery):
         return False
 
     for _ in range(4):
-        delivery.run_export(fail, lambda: "")
-    assert (len(tried), delivery.lost_batches) == (1, 4)
+        tracker.run_export(fail, lambda: "")
+    assert (len(tried), tracker.lost_batches) == (1, 4)
 
 
-def test_a_failure_before_the_end_gives_nothing_up(delivery):
-    """An endpoint that failed before gets its chance with the last batch."""
-    fail(delivery)
-    delivery.begin_shutdown()
-    succeed(delivery)
+def test_a_failure_before_the_shutdown_does_not_stop_exports(tracker):
+    """An endpoint that failed before the shutdown still receives the last batch."""
+    fail(tracker)
+    tracker.begin_shutdown()
+    succeed(tracker)
 
 
 @pytest.fixture
 def sdk_log(clock):
-    """Return what listens to the SDK; a test installs it."""
+    """Return the handler of the SDK's records; a test installs it."""
     return SdkLogHandler(clock)
 
 
-def test_what_an_exporter_logs_is_the_reason(sdk_log, caplog):
-    """The exporter's own line stays off the log, and is what the warning about the failure says."""
+def test_a_record_of_an_exporter_is_the_failure_reason(sdk_log, caplog):
+    """The handler does not log the record of an exporter, and stores it as the reason of the failure."""
     sdk_log.install()
     logging.getLogger("opentelemetry.exporter.otlp.somewhere").error("Failed, code: %s", 503, exc_info=False)
     assert caplog.records == []
     assert sdk_log.pop_failure_reason() == "Failed, code: 503"
 
 
-def test_a_note_of_the_transport_comes_first(sdk_log):
-    """The plain words of the transport are not overwritten by the exporter's long ones."""
+def test_a_reason_of_the_transport_takes_precedence(sdk_log):
+    """The record of an exporter does not replace the clearer reason of the transport."""
     sdk_log.install()
     sdk_log.record_failure_reason("Connection refused")
     logging.getLogger("opentelemetry.exporter.otlp.somewhere").error("HTTPConnectionPool(…): Max retries exceeded")
     assert sdk_log.pop_failure_reason() == "Connection refused"
 
 
-def test_other_words_of_the_sdk_are_passed_on_at_intervals(sdk_log, clock, caplog):
-    """A line that the SDK repeats for each span is passed on once in five minutes, without its stack trace."""
+def test_other_records_of_the_sdk_are_logged_at_intervals(sdk_log, clock, caplog):
+    """A record that the SDK repeats for each span is logged once in five minutes, without its stack trace."""
     sdk_log.install()
     logger = logging.getLogger("opentelemetry.sdk.somewhere")
     for _ in range(3):
         for _ in range(1000):
             logger.error("Queue full, dropping %s.", "Span", exc_info=ValueError("what broke"))
         clock.advance(200)
-    assert [record.getMessage() for record in caplog.records] == [
-        "OpenTelemetry: Queue full, dropping Span. ValueError('what broke')"
+    assert [(record.getMessage(), record.detail) for record in caplog.records] == [
+        ("OpenTelemetry SDK message", "Queue full, dropping Span. ValueError('what broke')")
     ] * 2
     assert [record.exc_info for record in caplog.records] == [None, None]

@@ -216,7 +216,8 @@ def test_a_line_that_cannot_be_written_says_so(lines):
     LOGGER.info("odd: hunter2-hunter2", extra={"body": Unprintable()})
     LOGGER.info("next")
     lost, following = lines()
-    assert lost == {"level": "error", "message": "a line of streamcanary.test is lost", "why": "KeyError"}
+    assert lost == {"level": "error", "message": "log line lost", "logger": "streamcanary.test", "error": "KeyError"}
+
     assert following["message"] == "next"
 
 

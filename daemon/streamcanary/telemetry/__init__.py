@@ -1,1 +1,1 @@
-"""The OpenTelemetry SDK, wired: providers, exporters, bounded shutdown, logs."""
+"""Configures the OpenTelemetry SDK and logging: providers, exporters, bounded shutdown, log format."""

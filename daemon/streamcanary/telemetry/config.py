@@ -13,7 +13,7 @@ Protocol = Literal["http/protobuf", "grpc"]
 
 
 def _validate_header_name(name: str) -> str:
-    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name):  # gRPC takes no more than these
+    if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name):  # gRPC allows only these characters
         raise ValueError("not the name of a header: letters, digits, '_', '-' and '.', at most 128 characters")
     return name
 
@@ -33,10 +33,10 @@ ResourceValue = Annotated[str, StringConstraints(min_length=1, max_length=1024)]
 
 
 def check_endpoint(endpoint: str) -> None:
-    """Refuse an address that is none, or that carries credentials, which would end in logs.
+    """Reject an invalid endpoint, and one that contains credentials, which would appear in logs.
 
     Raises:
-        ValueError: saying what is wrong with it.
+        ValueError: if the endpoint is rejected; the message says why.
     """
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:
@@ -48,7 +48,7 @@ def check_endpoint(endpoint: str) -> None:
 
 
 class OtlpConfig(BaseModel):
-    """Where traces and metrics go.
+    """The OTLP endpoint of traces and metrics, and how to export to it.
 
     ``endpoint`` is the base address (``http://localhost:4318``): over http/protobuf ``/v1/traces`` and ``/v1/metrics``
     are added to it. ``interval`` is how often metrics are exported, ``timeout`` bounds one export; both in seconds.
@@ -75,10 +75,10 @@ class OtlpConfig(BaseModel):
 
 
 class TelemetryConfig(BaseModel):
-    """What is exported, and under which resource.
+    """The export settings, and the attributes of the resource.
 
-    Without ``otlp`` the standard environment decides (``OTEL_EXPORTER_OTLP_ENDPOINT`` and its like); without that,
-    nothing is exported. ``resource`` adds attributes, and replaces those that were found out.
+    Without ``otlp`` the standard environment variables apply (``OTEL_EXPORTER_OTLP_ENDPOINT`` and others); without
+    these, nothing is exported. ``resource`` adds attributes, and overrides detected ones.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

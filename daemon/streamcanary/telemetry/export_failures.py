@@ -1,4 +1,4 @@
-"""What becomes of one signal's exports: counted, told once, given up at the end."""
+"""Tracks the export failures of one signal: counts lost batches, and logs failure and recovery."""
 
 import logging
 from collections.abc import Callable
@@ -7,14 +7,15 @@ from datetime import UTC, datetime
 from streamcanary.model.clock import Clock
 
 _logger = logging.getLogger(__name__)
-_REMINDER_INTERVAL = 300.0  # seconds between two warnings about the same trouble
+_REMINDER_INTERVAL = 300.0  # seconds between two warnings about the same failure
 
 
 class ExportTracker:
-    """Keeps count of the batches that one signal loses.
+    """Counts the batches that one signal loses, and logs failures and recovery.
 
-    A first failure is a warning in the log, with a reminder every five minutes while it lasts; the end of the trouble
-    is told once. An endpoint that flaps is told of no more often than that.
+    The first failure is logged as ``telemetry export failed`` (warning), repeated every five minutes while the failure
+    lasts. The recovery is logged once as ``telemetry export recovered`` (info). A flapping endpoint is logged no more
+    often than every five minutes.
     """
 
     def __init__(self, signal: str, clock: Clock) -> None:
@@ -30,20 +31,20 @@ class ExportTracker:
         self._has_given_up = False
 
     def begin_shutdown(self) -> None:
-        """Give up at the next failure: from here on nobody has the time to find out again that nobody listens."""
+        """Stop exporting after the next failure: during shutdown there is no time for further attempts."""
         self._is_shutting_down = True
 
     def run_export(self, export: Callable[[], bool], reason: Callable[[], str]) -> bool:
-        """Run ``export`` and return whether it succeeded; ``reason`` says why not.
+        """Run ``export`` and return whether it succeeded; ``reason`` returns the cause of a failure.
 
-        Once given up, the batch is lost without an attempt.
+        After a failure during shutdown, further batches are dropped without an attempt.
         """
         if self._has_given_up:
             self.lost_batches += 1
             return False
         try:
             is_exported = export()
-        except Exception as error:  # noqa: BLE001 - a fault of the exporter costs its batch; it is told below
+        except Exception as error:  # noqa: BLE001 - an error of the exporter loses its batch, and is logged below
             is_exported, cause = False, f"{type(error).__name__}: {error}"
         else:
             cause = "" if is_exported else reason()
@@ -62,28 +63,22 @@ class ExportTracker:
         if self._last_warning is not None and now - self._last_warning < _REMINDER_INTERVAL:
             return
         self._last_warning, self._has_warned = now, True
-        _logger.warning(
-            "OTLP export of %s to %s fails since %s (batches lost: %d): %s",
-            self.signal,
-            self.endpoint,
-            _format_time(self._failing_since),
-            self.lost_batches - self._lost_before,
-            cause,
-        )
+        _logger.warning("telemetry export failed", extra={**self._log_fields(self._failing_since), "error": cause})
 
     def _record_success(self) -> None:
         since, self._failing_since = self._failing_since, None
         if since is None or not self._has_warned:
             return
         self._has_warned = False
-        lost = self.lost_batches - self._lost_before
-        _logger.info(
-            "OTLP export of %s to %s works again (batches lost: %d, since %s)",
-            self.signal,
-            self.endpoint,
-            lost,
-            _format_time(since),
-        )
+        _logger.info("telemetry export recovered", extra=self._log_fields(since))
+
+    def _log_fields(self, failing_since: float) -> dict[str, object]:
+        return {
+            "signal": self.signal,
+            "endpoint": self.endpoint,
+            "failing_since": _format_time(failing_since),
+            "lost_batches": self.lost_batches - self._lost_before,
+        }
 
 
 def _format_time(seconds: float) -> str:

@@ -1,16 +1,16 @@
-"""Where traces and metrics go: the ``telemetry:`` section, or else the standard environment variables.
+"""Resolves the export settings from the ``telemetry:`` section, or else from the standard environment variables.
 
-With ``otlp`` in the section, its endpoint, protocol, interval and timeout count, and the environment's do not.
-Without it, these do (https://opentelemetry.io/docs/specs/otel/protocol/exporter/):
+With ``otlp`` in the section, its endpoint, protocol, interval and timeout apply, and those of the environment do not.
+Without it, these variables apply (https://opentelemetry.io/docs/specs/otel/protocol/exporter/):
 
 - ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_{TRACES,METRICS}_ENDPOINT``
 - ``OTEL_EXPORTER_OTLP_PROTOCOL``: ``http/protobuf`` (the default) or ``grpc``
-- ``OTEL_{TRACES,METRICS}_EXPORTER=none``, which leaves a signal out
+- ``OTEL_{TRACES,METRICS}_EXPORTER=none``, which disables a signal
 - ``OTEL_METRIC_EXPORT_INTERVAL``, in milliseconds
 
-In both cases the SDK itself reads ``OTEL_EXPORTER_OTLP_HEADERS`` (the section's headers come on top), the
+In both cases the SDK itself reads ``OTEL_EXPORTER_OTLP_HEADERS`` (headers of the section are added), the
 ``…_CERTIFICATE``, ``…_CLIENT_CERTIFICATE`` and ``…_CLIENT_KEY`` files, ``…_COMPRESSION`` and ``OTEL_TRACES_SAMPLER``;
-and ``OTEL_SDK_DISABLED=true`` turns everything off.
+and ``OTEL_SDK_DISABLED=true`` disables all exports.
 """
 
 from collections.abc import Mapping
@@ -29,11 +29,11 @@ _MAX_INTERVAL = 3600.0
 
 
 class TelemetryMisconfigured(Exception):
-    """An export was asked for that cannot be; the text names the variable or header, and what would be right."""
+    """The export settings are invalid; the message names the variable or header, and a valid value."""
 
 
 class ExportSettings(Struct, frozen=True, kw_only=True):
-    """Where and how to export. An endpoint is complete, its path included; ``None`` leaves the signal out.
+    """Where and how to export. An endpoint is complete, including its path; ``None`` disables the signal.
 
     ``interval`` and ``timeout`` are seconds.
     """
@@ -47,10 +47,10 @@ class ExportSettings(Struct, frozen=True, kw_only=True):
 
 
 def resolve_export_settings(section: TelemetryConfig, environ: Mapping[str, str]) -> ExportSettings | None:
-    """Return where to export to, or ``None`` if nowhere.
+    """Return the export settings, or ``None`` if nothing is exported.
 
     Raises:
-        TelemetryMisconfigured: if a variable of the environment that counts is not valid.
+        TelemetryMisconfigured: if an environment variable that applies is invalid.
     """
     if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
         return None
@@ -68,7 +68,7 @@ def resolve_export_settings(section: TelemetryConfig, environ: Mapping[str, str]
 
 
 def is_loopback(endpoint: str) -> bool:
-    """Tell whether ``endpoint`` is on this machine: no proxy can reach it there."""
+    """Return whether ``endpoint`` is on this machine, where no proxy can reach it."""
     host = (urlsplit(endpoint).hostname or "").lower()
     return host in ("localhost", "::1") or host.endswith(".localhost") or host.startswith("127.")
 

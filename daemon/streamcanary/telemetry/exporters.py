@@ -1,4 +1,4 @@
-"""OTLP exporters that report to a :class:`Delivery`. Importing this module imports the SDK."""
+"""OTLP exporters that report to an :class:`ExportTracker`. Importing this module imports the SDK."""
 
 import os
 from collections.abc import Mapping, Sequence
@@ -19,7 +19,7 @@ _MIN_TIMEOUT = 0.05
 
 
 class SwappableSpanExporter(SpanExporter):
-    """Hands batches of spans to the exporter of the day; a reload swaps it under a running provider."""
+    """Passes batches of spans to the current exporter, which a reload replaces under a running provider."""
 
     def __init__(self, exporter: SpanExporter | None, tracker: ExportTracker, sdk_log: SdkLogHandler) -> None:
         self._exporter = exporter
@@ -52,10 +52,10 @@ class SwappableSpanExporter(SpanExporter):
 
 
 class SwappableMetricExporter(MetricExporter):
-    """Hands the collected metrics to the exporter of the day; a reload swaps it under a running provider."""
+    """Passes the collected metrics to the current exporter, which a reload replaces under a running provider."""
 
     def __init__(self, exporter: MetricExporter, tracker: ExportTracker, sdk_log: SdkLogHandler) -> None:
-        # The reader asks its exporter for both, under these names.
+        # The metric reader reads these two attributes of its exporter.
         super().__init__(exporter._preferred_temporality, exporter._preferred_aggregation)
         self._exporter: MetricExporter | None = exporter
         self._tracker = tracker
@@ -89,9 +89,9 @@ class SwappableMetricExporter(MetricExporter):
 class HttpSession(requests.Session):
     """The HTTP session of one exporter.
 
-    A proxy from the environment is not asked for an endpoint on this machine. Headers are signed on here, because
-    their secrets may change while the process runs; and because a session with an ``auth`` of its own takes none
-    from a ``.netrc``.
+    The session uses no proxy from the environment for an endpoint on this machine. It adds the headers to each
+    request through ``auth``, because their secrets may change while the process runs, and because a session with an
+    ``auth`` reads no credentials from a ``.netrc``.
     """
 
     def __init__(self, settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> None:
@@ -99,7 +99,7 @@ class HttpSession(requests.Session):
         self.trust_env = not is_loopback(endpoint)
         self.auth = self._add_headers
         self._headers = settings.headers
-        header_values(self._headers)  # what is wrong with them is told now
+        header_values(self._headers)  # raises now if a header is invalid
         self._max_timeout = settings.timeout
         self._sdk_log = sdk_log
 
@@ -108,9 +108,9 @@ class HttpSession(requests.Session):
         return request
 
     def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send one request, and note in plain words what goes wrong with it.
+        """Send one request, and record the reason if it fails.
 
-        The timeout is held within bounds: the exporter takes what is left of it from the wall clock, which may jump.
+        The timeout is bounded, because the exporter computes it from the wall clock, which can step.
         """
         kwargs["timeout"] = min(max(kwargs.get("timeout") or 0.0, _MIN_TIMEOUT), self._max_timeout)
         try:
@@ -120,16 +120,16 @@ class HttpSession(requests.Session):
             raise
         if response.status_code >= 300:
             self._sdk_log.record_failure_reason(f"HTTP {response.status_code} {response.reason}")
-        if 300 <= response.status_code < 400:  # the exporter would take it for a success
+        if 300 <= response.status_code < 400:  # the exporter would treat it as a success
             raise requests.RequestException(f"HTTP {response.status_code}: a redirect is not followed")
         return response
 
 
 def header_values(headers: Mapping[str, Secret]) -> dict[str, str]:
-    """Return the headers as they are now.
+    """Return the current values of the headers.
 
     Raises:
-        TelemetryMisconfigured: if a value cannot be read, or cannot stand in a header; without showing it.
+        TelemetryMisconfigured: if a value cannot be read, or is not valid in a header; the message omits the value.
     """
     values = {}
     for name, secret in headers.items():
@@ -145,7 +145,7 @@ def header_values(headers: Mapping[str, Secret]) -> dict[str, str]:
 
 
 def create_span_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> SpanExporter:
-    """Return an exporter of spans to ``endpoint``; gRPC is imported only when asked for."""
+    """Return an exporter of spans to ``endpoint``; gRPC is imported only if the settings select it."""
     if settings.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 
@@ -157,7 +157,7 @@ def create_span_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLo
 
 
 def create_metric_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> MetricExporter:
-    """Return an exporter of metrics to ``endpoint``; gRPC is imported only when asked for."""
+    """Return an exporter of metrics to ``endpoint``; gRPC is imported only if the settings select it."""
     if settings.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 
@@ -182,7 +182,7 @@ def _grpc_options(settings: ExportSettings, endpoint: str, signal: str) -> dict[
 
 
 def _root_cause_message(error: BaseException) -> str:
-    """Return what the operating system said, from below the layers that wrapped it."""
+    """Return the message of the innermost exception, usually that of the operating system."""
     for _ in range(10):
         cause = error.__cause__ or error.__context__
         if cause is None:

@@ -1,7 +1,7 @@
 """Structured logs on stderr: JSON for machines, columns for a terminal.
 
-Rooms log through the standard library: ``logging.getLogger(__name__).info("…", extra={"canary": name})``. Every line,
-whoever wrote it, is scrubbed of secrets and bounded here, at the one place that all of them pass.
+All packages log through the standard library: ``logging.getLogger(__name__).info("…", extra={"canary": name})``. The
+formatter scrubs secrets from every line, including those of third-party packages, and bounds its length.
 """
 
 import io
@@ -33,9 +33,9 @@ NOISY_LOGGERS: Final = (
     "urllib3",
     "uvicorn.access",
 )
-"""Loggers of other people's code that tell of each request and job; only their warnings are kept, at any level.
+"""Loggers of third-party packages that log each request and job; only their warnings are logged, at any level.
 
-Below that, ``openai`` would also log whole requests, prompts and headers included.
+At lower levels ``openai`` would also log whole requests, including prompts and headers.
 """
 
 _MAX_MESSAGE_LENGTH = 2000  # characters
@@ -54,13 +54,13 @@ def configure(
     secrets: SecretsProvider | None = None,
     stream: TextIO | None = None,
 ) -> None:
-    """Send the logs of the whole process to ``stream`` (stderr), from ``level`` up.
+    """Send the logs of the whole process to ``stream`` (default: stderr), from ``level`` up.
 
-    ``json`` chooses one JSON object a line; by default, unless the stream is a terminal. ``secrets`` returns what must
-    never be shown; it is asked for every line, so that a secret that was read again is known. A second call replaces
-    what the first one set up.
+    ``json`` selects one JSON object per line; the default is JSON unless the stream is a terminal. ``secrets`` returns
+    the values to scrub; it is called for every line, so that secrets that were read again are included. A second call
+    replaces the configuration of the first.
     """
-    stream = stream or sys.stderr or cast("TextIO", _NullStream())  # there is none if file 2 is closed
+    stream = stream or sys.stderr or cast("TextIO", _NullStream())  # sys.stderr is None if file descriptor 2 is closed
     handler = _StderrHandler(stream)
     terminal = stream.isatty()
     renderer = _json_renderer() if (json if json is not None else not terminal) else _console_renderer(colors=terminal)
@@ -82,10 +82,10 @@ class _NullStream(io.TextIOBase):
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
-        """Say that a line was lost, where logging would print a traceback with the line's arguments in it."""
+        """Log that a line was lost, instead of a traceback that would contain the arguments of the line."""
         error = sys.exc_info()[1]
-        line = {"level": "error", "message": f"a line of {record.name} is lost", "why": type(error).__name__}
-        with suppress(OSError, ValueError):  # stderr is closed: there is nowhere left to say it
+        line = {"level": "error", "message": "log line lost", "logger": record.name, "error": type(error).__name__}
+        with suppress(OSError, ValueError):  # stderr is closed: nothing can be written
             self.stream.write(_to_json(line) + "\n")
 
 
@@ -114,14 +114,14 @@ def _formatter(renderer: Processor, secrets: SecretsProvider) -> logging.Formatt
 
 
 def _add_time(logger: object, method: str, event: EventDict) -> EventDict:
-    """Stamp the line with the time at which it was logged, UTC (RFC 3339)."""
+    """Add the time at which the line was logged, in UTC (RFC 3339)."""
     created = datetime.fromtimestamp(event["_record"].created, UTC)
     event["time"] = created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
     return event
 
 
 def _add_trace(logger: object, method: str, event: EventDict) -> EventDict:
-    """Name the current span, unless the line names one itself."""
+    """Add the ids of the current span, unless the line has a trace id already."""
     context = trace.get_current_span().get_span_context()
     if context.is_valid and "trace_id" not in event:
         event["trace_id"] = trace.format_trace_id(context.trace_id)
@@ -130,7 +130,7 @@ def _add_trace(logger: object, method: str, event: EventDict) -> EventDict:
 
 
 def _add_traceback(logger: object, method: str, event: EventDict) -> EventDict:
-    """Turn an exception into text. Of a long one the end is kept: it says what was raised."""
+    """Format an exception as text. The end of a long traceback is kept, because it contains the exception."""
     info = event.pop("exc_info", None)
     if info and info[1] is not None:
         text = "".join(traceback.format_exception(info[1], limit=-20))
@@ -141,7 +141,7 @@ def _add_traceback(logger: object, method: str, event: EventDict) -> EventDict:
 
 
 class _ScrubAndTruncate:
-    """Scrubs and shortens every field, and drops the fields beyond the thirty-second."""
+    """Scrubs and truncates every field, and drops the fields beyond the first 32."""
 
     def __init__(self, secrets: SecretsProvider) -> None:
         self._secrets = secrets
@@ -161,7 +161,7 @@ class _ScrubAndTruncate:
 
     @classmethod
     def _scrub_value(cls, value: Any, secrets: tuple[str, ...], limit: int) -> Any:
-        """Return ``value`` as it may be shown: a list or an object keeps its shape, what is in it becomes plain."""
+        """Return ``value`` scrubbed and truncated: a list or an object keeps its shape, its elements become scalars."""
         if isinstance(value, dict):
             return dict(cls._scrub_items(value.items(), secrets, limit))
         if isinstance(value, (list, tuple)):
@@ -172,7 +172,7 @@ class _ScrubAndTruncate:
     def _scrub_items(
         cls, pairs: Iterable[tuple[Any, Any]], secrets: tuple[str, ...], limit: int
     ) -> Iterator[tuple[str, Any]]:
-        """Show keys and values until ``limit`` characters are used up; an ellipsis stands for the rest."""
+        """Yield scrubbed keys and values up to ``limit`` characters in total; an ellipsis replaces the rest."""
         for number, (key, value) in enumerate(pairs):
             if limit <= 0 or number == _MAX_ELEMENTS:
                 yield "…", "…"
@@ -189,7 +189,7 @@ class _ScrubAndTruncate:
         if value is None or isinstance(value, (bool, int, float)):
             return value
         text = value if isinstance(value, str) else str(value)
-        return scrub(text, secrets, limit, lines=True).replace("\n", "\\n")  # one line stays one line
+        return scrub(text, secrets, limit, lines=True).replace("\n", "\\n")  # one log line stays one line
 
 
 def _to_json(event: EventDict, **_: object) -> str:

@@ -1,4 +1,4 @@
-"""The OpenTelemetry SDK behind its API: installed at the start, shut down within bounds at the end."""
+"""Installs the providers of the OpenTelemetry SDK, swaps their exporters at a reload, and shuts them down in time."""
 
 import asyncio
 import logging
@@ -32,15 +32,15 @@ if TYPE_CHECKING:
 _logger = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 4.0
-"""Seconds that the last exports get; left to itself, the SDK takes half a minute when nobody listens."""
+"""Seconds for the last exports; by default, the SDK takes 30 s when the endpoint does not respond."""
 DEFAULT_SERIES = 2000
-"""Attribute sets a metric keeps apart unless more are expected: the SDK's own default."""
+"""Attribute sets per metric unless more are expected: the default of the SDK."""
 MAX_SERIES = 100_000
-"""Attribute sets a metric keeps apart at most; a histogram's take about 1 kB each."""
+"""The highest number of attribute sets per metric; those of a histogram take about 1 kB each."""
 
 
 class _Prepared(Struct, frozen=True):
-    """All that can fail, done."""
+    """The result of :meth:`Telemetry.prepare`, which includes every step that can fail."""
 
     settings: ExportSettings
     resource: "Resource"
@@ -49,15 +49,15 @@ class _Prepared(Struct, frozen=True):
 
 
 class Telemetry:
-    """Exports traces and metrics over OTLP to where the ``telemetry:`` section says.
+    """Exports traces and metrics over OTLP to the endpoint of the ``telemetry:`` section.
 
-    ``prepare`` and ``apply`` are the same at the start and at a reload. The first ``apply`` that has an endpoint makes
-    the providers global through the OpenTelemetry API; a later one swaps the exporters under them, while resource,
-    export interval and limits stay until the next start. Without an endpoint nothing of the SDK is imported, and
-    what the rooms record goes nowhere.
+    ``prepare`` and ``apply`` are the same at the start and at a reload. The first ``apply`` with an endpoint makes
+    the providers global through the OpenTelemetry API; a later one swaps their exporters, while resource, export
+    interval and limits stay until the next start. Without an endpoint the SDK is not imported, and the API discards
+    all spans and measurements.
 
-    ``series`` is how many attribute sets the largest metric is expected to have, by the configuration. Half as many
-    again are allowed before further ones are folded into ``otel.metric.overflow``; never less than 2,000.
+    ``expected_series`` is the expected number of attribute sets of the largest metric, by the configuration. The limit
+    is 1.5 times that number, at least 2,000; further attribute sets are merged into ``otel.metric.overflow``.
     """
 
     def __init__(
@@ -82,10 +82,10 @@ class Telemetry:
         self.meter_provider: MeterProvider | None = None
 
     def prepare(self, section: TelemetryConfig) -> None:
-        """Build what ``section`` asks for, without effect until :meth:`apply`.
+        """Create the exporters for ``section``; they take effect at :meth:`apply`.
 
         Raises:
-            TelemetryMisconfigured: if the environment, or the secret of a header, does not allow it.
+            TelemetryMisconfigured: if an environment variable or the secret of a header is invalid.
         """
         self._prepared = None
         settings = resolve_export_settings(section, self._environ)
@@ -107,7 +107,7 @@ class Telemetry:
         )
 
     def apply(self) -> None:
-        """Let what was prepared take effect."""
+        """Apply the settings and exporters of the last :meth:`prepare`."""
         prepared, self._prepared = self._prepared, None
         if self._is_closed:
             return
@@ -163,17 +163,17 @@ class Telemetry:
         await self.close()
 
     async def close(self, within: float = SHUTDOWN_TIMEOUT) -> None:
-        """Export what is left, for at most ``within`` seconds; then give up on it. A second call does nothing.
+        """Export pending data for at most ``within`` seconds, then drop the rest. A second call does nothing.
 
-        The SDK blocks, so both signals are shut down side by side, each in a daemon thread: off the event loop, and
-        no hindrance to the end of the process.
+        The SDK blocks, so the signals are shut down concurrently, each in a daemon thread, which blocks neither the
+        event loop nor the exit of the process.
         """
         if self._is_closed:
             return
         self._is_closed = True
         shutdowns = [
-            _ShutdownThread(delivery, provider.shutdown)
-            for delivery, provider in (
+            _ShutdownThread(tracker, provider.shutdown)
+            for tracker, provider in (
                 (self._traces_tracker, self.tracer_provider),
                 (self._metrics_tracker, self.meter_provider),
             )
@@ -186,13 +186,13 @@ class Telemetry:
                 for shutdown in shutdowns:
                     await shutdown.finished.wait()
         except TimeoutError:
-            pass  # told below
+            pass  # logged below
         for shutdown in shutdowns:
             shutdown.warn_if_incomplete()
 
 
 class _ShutdownThread(threading.Thread):
-    """Shuts one provider down in a thread that nobody has to wait for."""
+    """Shuts one provider down in a daemon thread."""
 
     def __init__(self, tracker: ExportTracker, shutdown: Callable[[], None]) -> None:
         super().__init__(name=f"telemetry-shutdown-{tracker.signal}", daemon=True)
@@ -203,17 +203,20 @@ class _ShutdownThread(threading.Thread):
         self._loop = asyncio.get_running_loop()
 
     def run(self) -> None:
-        """Export what is left and stop."""
+        """Export pending data and stop."""
         self._tracker.begin_shutdown()
         try:
             self._shutdown()
-        except Exception as error:  # noqa: BLE001 - the SDK gathers whatever its parts raise; the process ends anyway
-            _logger.warning("OpenTelemetry did not shut down cleanly: %s", error)
-        with suppress(RuntimeError):  # the loop is closed: the deadline has passed, and nobody waits
+        except Exception as error:  # noqa: BLE001 - the SDK passes on any exception of its parts; the process ends anyway
+            _logger.warning("telemetry shutdown failed", extra={"signal": self._tracker.signal, "error": str(error)})
+        with suppress(RuntimeError):  # the loop is closed: the deadline has passed
             self._loop.call_soon_threadsafe(self.finished.set)
 
     def warn_if_incomplete(self) -> None:
-        """Warn if the end came before the last export."""
+        """Warn if the last export failed or did not finish in time."""
         lost = self._tracker.lost_batches - self._lost_before
         if lost or not self.finished.is_set():
-            _logger.warning("the last %s could not be exported to %s", self._tracker.signal, self._tracker.endpoint)
+            _logger.warning(
+                "last telemetry export failed",
+                extra={"signal": self._tracker.signal, "endpoint": self._tracker.endpoint, "lost_batches": lost},
+            )

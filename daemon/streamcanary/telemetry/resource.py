@@ -1,6 +1,6 @@
-"""Who is speaking: the resource that every span and metric carries.
+"""Detects the attributes of the OpenTelemetry resource, which identifies this process on every span and metric.
 
-In Kubernetes the pod hands its identity over through the Downward API as environment variables:
+In Kubernetes the Downward API provides the identity of the pod as environment variables:
 
 ==========================  ===============================================
 ``POD_NAME``                ``k8s.pod.name``
@@ -32,11 +32,11 @@ _FROM_ENVIRONMENT = {
 
 
 def resource_attributes(environ: Mapping[str, str], *, version: str, host: str) -> dict[str, str]:
-    """Return what is known of this process before the settings have their say.
+    """Return the detected attributes of this process, before ``telemetry.resource`` overrides them.
 
-    ``service.instance.id`` stays the same over a restart, so that the series go on: ``{namespace}.{pod}.{container}``
-    in Kubernetes, as far as these are known, else the ``host`` name. Two daemons on one host tell themselves apart
-    by ``telemetry.resource``.
+    ``service.instance.id`` is stable over restarts, so that series continue: ``{namespace}.{pod}.{container}`` in
+    Kubernetes (the known parts), else the ``host`` name. Two daemons on one host need different values in
+    ``telemetry.resource``.
     """
     detected = {name: environ[variable] for name, variable in _FROM_ENVIRONMENT.items() if environ.get(variable)}
     return {

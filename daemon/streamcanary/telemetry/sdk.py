@@ -1,4 +1,4 @@
-"""The SDK's providers, set up as this daemon wants them. Importing this module imports the SDK."""
+"""Creates the resource and the providers of the OpenTelemetry SDK. Importing this module imports the SDK."""
 
 from collections.abc import Mapping
 
@@ -11,14 +11,14 @@ from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from streamcanary.model import names
 
-_MAX_QUEUED_SPANS = 4096  # spans; beyond, the oldest are dropped
-_MAX_SPANS_PER_EXPORT = 512  # spans an export
-_EXPORT_DELAY = 2.0  # seconds that a span waits for company
+_MAX_QUEUED_SPANS = 4096  # when the queue is full, the oldest spans are dropped
+_MAX_SPANS_PER_EXPORT = 512
+_EXPORT_DELAY = 2.0  # seconds between two exports of a partial batch
 _MAX_ATTRIBUTE_LENGTH = 2048  # characters; a provider chooses some of the values
 
 
 def create_resource(detected: Mapping[str, str], configured: Mapping[str, str]) -> Resource:
-    """Return the resource: ``found`` by ourselves, then the standard environment variables, then ``chosen``.
+    """Return the resource: ``detected`` attributes, overridden by environment variables, then by ``configured`` ones.
 
     The variables are ``OTEL_RESOURCE_ATTRIBUTES`` and ``OTEL_SERVICE_NAME``.
     """
@@ -47,8 +47,7 @@ def create_meter_provider(
 ) -> MeterProvider:
     """Return a provider that exports every ``interval`` seconds.
 
-    A metric keeps ``series`` attribute sets apart; further ones are counted together, under
-    ``otel.metric.overflow=true``.
+    A metric has at most ``max_series`` attribute sets; further ones are merged into ``otel.metric.overflow=true``.
     """
     reader = PeriodicExportingMetricReader(
         exporter, export_interval_millis=interval * 1000, export_timeout_millis=timeout * 1000
@@ -58,6 +57,6 @@ def create_meter_provider(
 
 
 def _view(metric: names.Metric, max_series: int) -> View:
-    """Return what the table of names says of ``metric``, to hold however a room makes its instrument."""
+    """Return the view with the buckets and the series limit of ``metric``, whichever package creates the instrument."""
     buckets = ExplicitBucketHistogramAggregation(metric.buckets) if metric.buckets else None
     return View(instrument_name=metric.name, aggregation=buckets, aggregation_cardinality_limit=max_series)
