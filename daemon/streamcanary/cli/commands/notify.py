@@ -59,7 +59,7 @@ async def _notify_event_receiver(receiver: "EventReceiver", http: "AsyncClient",
     from streamcanary.model.alerts.incident import Action
     from streamcanary.model.clock import SystemClock
 
-    clock, key = SystemClock(), uuid4().hex  # each test is a group of its own
+    clock, key = SystemClock(), uuid4().hex  # each test has a new group
     started = clock.time()
     for action in (Action.TRIGGER, Action.RESOLVE):
         now = clock.time()
