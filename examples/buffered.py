@@ -1,11 +1,11 @@
-"""Text that must not be taken back: nothing is delivered until it is whole.
+"""Deliver only text that is never discarded: nothing is delivered until the answer is complete.
 
-A program that passes text on as it comes, into a pipe, a voice or a row of a table, cannot act on ``Restarted``. With
-``on_partial="buffer"`` it never has to: stalls and cuts are still noticed as they happen, because the answer is
-streamed underneath, and what is delivered is the answer, once. With ``on_partial="fail"`` text comes at once, and a
-break after it ends the call; the failure has the text so far.
+A program that forwards text at once to a pipe, a speech engine or a database row cannot act on ``Restarted``. With
+``on_partial="buffer"`` it does not have to: the answer is still streamed internally, so stalls and cuts are detected as
+they happen, and the answer is delivered once. With ``on_partial="fail"`` text is delivered at once, and a fault after
+text ends the call; the failure has the partial text.
 
-``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` say whom to ask; the arguments are the model and the mode (``buffer``,
+``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` set the endpoint; the arguments are the model and the mode (``buffer``,
 ``fail`` or ``restart``). Against ``streamcanary simulate``, try ``sim-cut@1`` in each mode.
 """
 

@@ -1,11 +1,11 @@
-"""Three ways on when a route has failed: another model, the same request without streaming, the last good answer.
+"""Three fallbacks of a failed route: another model, the same request without streaming, and the cached answer.
 
-They are taken in their order, once each, and the result says which one answered: nobody takes it for a healthy answer.
-The same question is asked several times, so that the cache has something to give.
+They are tried in order, once each. ``result.degraded`` names the fallback that answered, so that a degraded answer is
+never taken for a healthy one. The same request is sent several times, so that the cache has an answer.
 
-``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` say whom to ask; the arguments are the model, the model of the fallback, and
-how often to ask. Against ``streamcanary simulate``: ``sim-500 sim-ok`` is answered by the other model,
-``sim-cut@6 sim-404`` at the second question without streaming.
+``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` set the endpoint; the arguments are the model, the fallback model, and the
+number of requests. Against ``streamcanary simulate``: with ``sim-500 sim-ok`` the other model answers, with
+``sim-cut@6 sim-404`` the second request is answered without streaming.
 """
 
 import asyncio
@@ -16,19 +16,19 @@ from openai import AsyncOpenAI
 from streamcanary import AsyncStreamClient, BreakerPolicy, Cached, NonStreaming, RetryPolicy, Route, StreamFailed
 
 
-async def main(model: str, spare: str, times: int) -> None:
-    """Ask the same question a few times, and print who answered."""
+async def main(model: str, fallback_model: str, times: int) -> None:
+    """Create the SDK client and make the requests."""
     async with AsyncOpenAI() as sdk:
-        await ask(sdk, model, spare, times)
+        await ask(sdk, model, fallback_model, times)
 
 
-async def ask(sdk: AsyncOpenAI, model: str, spare: str, times: int) -> None:
-    """Print, for each time, the answer, how it is degraded, and the attempts."""
+async def ask(sdk: AsyncOpenAI, model: str, fallback_model: str, times: int) -> None:
+    """Print the answer, the fallback that answered, and the attempts of each request."""
     client = AsyncStreamClient(
         sdk,
         retry=RetryPolicy(max_attempts=2, base_delay=0.1),
         fallbacks=[
-            Route(model=spare, overrides={"max_tokens": 64}),  # a client of another provider could be given here too
+            Route(model=fallback_model, overrides={"max_tokens": 64}),  # may also have a client of another provider
             NonStreaming(),
             Cached(max_age=3600),
         ],
@@ -40,7 +40,7 @@ async def ask(sdk: AsyncOpenAI, model: str, spare: str, times: int) -> None:
         except StreamFailed as failure:
             print(f"{number}: failed: {failure.fault.kind}")
             continue
-        print(f"{number}: {result.text} [{result.degraded or 'as asked'}]")
+        print(f"{number}: {result.text} [{result.degraded or 'primary'}]")
         for attempt in result.attempts:
             print(f"   {attempt.route}: {attempt.fault.kind if attempt.fault else 'ok'}")
 

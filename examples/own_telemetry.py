@@ -1,10 +1,10 @@
-"""An application's own OpenTelemetry sees every call: here its spans are printed as a tree.
+"""The OpenTelemetry SDK of an application records every call: this program prints its spans as a tree.
 
-streamcanary speaks to the OpenTelemetry API alone. Whatever SDK the application has set up gets a span for the logical
-call, below whatever span is current, and one for each attempt below that; and the metrics of the GenAI conventions,
-with ``streamcanary.attempts`` for what retries hide. Without an SDK nothing is recorded.
+streamcanary uses only the OpenTelemetry API. The application's SDK gets a span for the call, as a child of the current
+span, and a child span for each attempt; and the metrics of the GenAI conventions, plus ``streamcanary.attempts`` for
+the faults that retries hide. Without an SDK nothing is recorded.
 
-``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` say whom to ask; the first argument is the model. Against
+``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` set the endpoint; the first argument is the model. Against
 ``streamcanary simulate``, try ``sim-cut@1``.
 """
 
@@ -22,16 +22,18 @@ SHOWN = ("error.type", "http.response.status_code", "http.request.resend_count",
 
 
 def line(span: ReadableSpan) -> str:
-    """Return one line for a span: what it is, below what, how it ended."""
+    """Return one line for a span: name, ids, status and attributes."""
     attributes = span.attributes or {}
-    known = " ".join(f"{key}={attributes[key]!s}" for key in SHOWN if key in attributes)
+    attributes_text = " ".join(f"{key}={attributes[key]!s}" for key in SHOWN if key in attributes)
     parent = f"{span.parent.span_id:016x}" if span.parent else "none"
-    spoken = f"{span.name} span={span.context.span_id:016x} parent={parent} {span.status.status_code.name} {known}"
-    return f"{spoken.rstrip()}\n"
+    text = (
+        f"{span.name} span={span.context.span_id:016x} parent={parent} {span.status.status_code.name} {attributes_text}"
+    )
+    return f"{text.rstrip()}\n"
 
 
 async def main(model: str) -> None:
-    """Ask within a span of the application's own."""
+    """Make one call within a span of the application."""
     provider = TracerProvider()
     provider.add_span_processor(SimpleSpanProcessor(ConsoleSpanExporter(formatter=line)))
     trace.set_tracer_provider(provider)

@@ -1,9 +1,9 @@
-"""The Responses API: ``input=`` in place of ``messages=``, and all else as it was.
+"""The Responses API: ``input=`` instead of ``messages=``, and everything else the same.
 
-Retries, clocks and faults are the same; ``response.failed``, ``response.incomplete`` and error events, which the SDK
-hands on as events like any other, are faults or ``finish_reason``. ``result.response`` is the SDK's own object.
+Retries, timeouts and faults are the same. ``response.failed``, ``response.incomplete`` and error events, which the SDK
+returns as ordinary events, become faults or a ``finish_reason``. ``result.response`` is the SDK's response object.
 
-``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` say whom to ask; the first argument is the model. Against
+``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` set the endpoint; the first argument is the model. Against
 ``streamcanary simulate``, try ``sim-ok``, ``sim-reasoning``, ``sim-failed`` and ``sim-length``.
 """
 
@@ -18,7 +18,7 @@ from streamcanary.events import ContentDelta, ReasoningDelta
 
 
 async def main(model: str) -> int:
-    """Ask once; print the reasoning, if the model shows any, the answer, and how it ended."""
+    """Make one call; print the reasoning, if any, the answer, and the finish reason."""
     try:
         async with AsyncOpenAI() as sdk:
             client = AsyncStreamClient(sdk, retry=RetryPolicy(max_attempts=2, base_delay=0.1))

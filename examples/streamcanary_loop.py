@@ -1,12 +1,12 @@
-"""What becomes of the loop in :mod:`tutorial_loop`: no try, no wait, no counter, and none of its mistakes.
+"""The program of :mod:`tutorial_loop` with streamcanary: no try block, no wait, no counter, and none of its errors.
 
-The answer is whole, and there once; or there is a fault that says what happened and who can mend it. An attempt that
-may help is made again, after a wait with jitter or the one that the server asks for; one that cannot is not. Five
-clocks, given in seconds, notice what does not come, whatever signs of life the server sends.
+The answer is complete and delivered once, or a fault says what happened and who can fix it. Retryable faults are
+retried after a delay with jitter or the delay that the server requests; other faults are not retried. Five timeouts, in
+seconds, detect missing data even if the server sends keep-alive comments.
 
-``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` say whom to ask; the first argument is the model. Against
-``streamcanary simulate``, try what the other program fails at: ``sim-truncated``, ``sim-cut@1``, ``sim-quota``,
-``sim-html-200``, ``sim-keepalive-stall``.
+``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` set the endpoint; the first argument is the model. Against
+``streamcanary simulate``, try the faults that the other program does not handle: ``sim-truncated``, ``sim-cut@1``,
+``sim-quota``, ``sim-html-200``, ``sim-keepalive-stall``.
 """
 
 import asyncio
@@ -19,20 +19,20 @@ from streamcanary.events import ContentDelta, Restarted
 
 
 async def ask(client: AsyncStreamClient, model: str, question: str) -> StreamResult:
-    """Return the answer, and show it as it comes."""
+    """Return the answer, and print it as it arrives."""
     async with client.stream(model=model, messages=[{"role": "user", "content": question}]) as stream:
         async for event in stream:
             match event:
                 case ContentDelta(delta=piece):
                     print(piece, end="", flush=True)
                 case Restarted():
-                    print("\n[once more]")  # a screen would be wiped here: what was shown is void
+                    print("\n[restarted]")  # discard what was shown: the answer starts again
     print()
     return stream.result
 
 
 async def main(model: str) -> int:
-    """Ask once, and say what came of it."""
+    """Make one call, and print its result."""
     try:
         async with AsyncOpenAI() as sdk:
             client = AsyncStreamClient(
@@ -42,7 +42,7 @@ async def main(model: str) -> int:
             )
             result = await ask(client, model, "Reply with the single word pong.")
     except StreamFailed as failure:
-        print(f"\nfailed: {failure.fault.kind}, to be mended by {failure.fault.blame}")
+        print(f"\nfailed: {failure.fault.kind}, to be fixed by {failure.fault.blame}")
         print(f"attempts: {len(failure.attempts)}")
         return 1
     print(f"answer: {result.text}")

@@ -1,10 +1,10 @@
-"""The synchronous client, in threads: one client for all of them, with one budget for their retries.
+"""The synchronous client in threads: one client and one retry budget for all of them.
 
-It is no event loop in disguise: each thread reads its own socket, over the transport of the ``OpenAI`` that was given,
-and one shared thread keeps the clocks. When a provider goes down, the budget lets the first calls retry, and spares it
-the retries of all the others.
+There is no event loop: each thread reads its own socket over the transport of the ``OpenAI`` client, and one shared
+thread enforces the deadlines. When a provider fails, the budget allows retries for the first calls only, so that the
+other calls do not add load.
 
-``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` say whom to ask; the arguments are the model and the number of threads.
+``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` set the endpoint; the arguments are the model and the number of threads.
 Against ``streamcanary simulate``, try ``sim-cut%40`` and ``sim-500``.
 """
 
@@ -20,7 +20,7 @@ client = StreamClient(OpenAI(), retry=RetryPolicy(base_delay=0.05), budget=Retry
 
 
 def ask(model: str) -> str:
-    """Return the answer, or the kind of the fault."""
+    """Return the answer, or the fault kind."""
     try:
         return client.complete(model=model, messages=[{"role": "user", "content": "Say pong."}]).text
     except StreamFailed as failure:

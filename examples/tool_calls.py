@@ -1,9 +1,9 @@
-"""Tool calls: their arguments come in pieces, and a function is called only with whole ones.
+"""Tool calls: arguments arrive in pieces, and a function is called only with complete arguments.
 
-A stream that breaks in the middle of the arguments leaves half a JSON object, which a loop over chunks finds out when
-it parses it, or never. Here ``result.tool_calls`` exists only if the answer is whole.
+A stream that is cut within the arguments leaves a truncated JSON object, which a loop over chunks detects when it
+parses it, or never. ``result.tool_calls`` exists only for a complete answer.
 
-``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` say whom to ask; the first argument is the model. Against
+``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` set the endpoint; the first argument is the model. Against
 ``streamcanary simulate``, try ``sim-tool-call``.
 """
 
@@ -19,7 +19,7 @@ from streamcanary.events import ToolCallDelta
 
 
 def sing(song: str) -> str:
-    """Sing."""
+    """Return the song as the tool result."""
     return f"♪ {song} ♪"
 
 
@@ -35,7 +35,7 @@ TOOLS: list[ChatCompletionToolParam] = [
 
 
 async def main(model: str) -> None:
-    """Let the model call a function."""
+    """Make one call, and run the functions that the model calls."""
     async with AsyncOpenAI() as sdk:
         client = AsyncStreamClient(sdk)
         question: ChatCompletionUserMessageParam = {"role": "user", "content": "Sing pong."}

@@ -1,17 +1,17 @@
-"""The loop that every tutorial shows: a stream in a try block, and another try after a longer wait.
+"""The loop of many tutorials: a stream in a try block, and another attempt after a longer wait.
 
-What it gets wrong:
+Its errors:
 
-- A stream that ends in the middle raises nothing: half an answer is returned as a whole one.
-- After a cut the text so far has been shown, and is shown again: it stands there twice.
-- It retries whatever is raised, also an empty account and a wrong key; and the SDK, unasked, has retried each time.
-- A stall is noticed after ten minutes, and never while the server sends signs of life.
-- A login page instead of a stream is an empty answer, and an error event a missing field.
-- Nobody learns how often it tried.
+- A stream that ends early raises nothing: a truncated answer is returned as complete.
+- After a cut the partial text is printed, and then printed again: it appears twice.
+- It retries every exception, also an exhausted quota and an invalid key, and the SDK has retried each attempt already.
+- A stall is detected after ten minutes, and never while the server sends keep-alive comments.
+- A login page instead of a stream is an empty answer, and an error event is a missing field.
+- The number of attempts is not reported.
 
-``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` say whom to ask; the first argument is the model. Against
-``streamcanary simulate``, try ``sim-truncated``, ``sim-cut@1``, ``sim-quota``, ``sim-html-200`` and, with a finger on
-Ctrl-C, ``sim-keepalive-stall``. :mod:`streamcanary_loop` is the same program without these mistakes.
+``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` set the endpoint; the first argument is the model. Against
+``streamcanary simulate``, try ``sim-truncated``, ``sim-cut@1``, ``sim-quota``, ``sim-html-200`` and, ready to press
+Ctrl-C, ``sim-keepalive-stall``. :mod:`streamcanary_loop` is the same program without these errors.
 """
 
 import sys
@@ -23,7 +23,7 @@ client = OpenAI()
 
 
 def ask(model: str, question: str) -> str:
-    """Return the answer, and show it as it comes."""
+    """Return the answer, and print it as it arrives."""
     answer, wait = "", 0.1
     for _ in range(3):
         try:
@@ -34,8 +34,8 @@ def ask(model: str, question: str) -> str:
                 piece = chunk.choices[0].delta.content or ""
                 print(piece, end="", flush=True)
                 answer += piece
-        except Exception as error:  # noqa: BLE001 - as the tutorials do
-            print(f"\n[{type(error).__name__}, once more in {wait:g} s]")
+        except Exception as error:  # noqa: BLE001 - as in the tutorials
+            print(f"\n[{type(error).__name__}, retrying in {wait:g} s]")
             time.sleep(wait)
             wait *= 2
         else:

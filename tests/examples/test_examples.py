@@ -68,7 +68,7 @@ async def test_half_an_answer(simulator: Simulator) -> None:
     assert Ran(f"{PART}\nanswer: {PART}\n", "", 0) == await run(simulator, "tutorial_loop", "sim-truncated@1")
     simulator.restart_timeline()  # the next request is the first again
     ours = await run(simulator, "streamcanary_loop", "sim-truncated@1")
-    assert Ran(f"{PART}\n[once more]\n{ANSWER}\nanswer: {ANSWER}\nattempts: 2\n", "", 0) == ours
+    assert Ran(f"{PART}\n[restarted]\n{ANSWER}\nanswer: {ANSWER}\nattempts: 2\n", "", 0) == ours
 
 
 async def test_half_an_answer_is_never_one(simulator: Simulator) -> None:
@@ -77,7 +77,7 @@ async def test_half_an_answer_is_never_one(simulator: Simulator) -> None:
     ours = await run(simulator, "streamcanary_loop", "sim-truncated")
     assert (1, True, False) == (
         ours.code,
-        ours.out.endswith("failed: stream_truncated, to be mended by provider\nattempts: 3\n"),
+        ours.out.endswith("failed: stream_truncated, to be fixed by provider\nattempts: 3\n"),
         "answer:" in ours.out,
     )
 
@@ -88,7 +88,7 @@ async def test_text_that_comes_twice(simulator: Simulator) -> None:
     assert f"answer: {PART}{ANSWER}\n" in tutorial.out
     simulator.restart_timeline()
     ours = await run(simulator, "streamcanary_loop", "sim-cut@1")
-    assert f"{PART}\n[once more]\n{ANSWER}\nanswer: {ANSWER}\nattempts: 2\n" == ours.out
+    assert f"{PART}\n[restarted]\n{ANSWER}\nanswer: {ANSWER}\nattempts: 2\n" == ours.out
 
 
 async def test_an_empty_account(simulator: Simulator) -> None:
@@ -97,14 +97,14 @@ async def test_an_empty_account(simulator: Simulator) -> None:
     nine = len(simulator.requests)
     ours = await run(simulator, "streamcanary_loop", "sim-quota")
     assert (9, 1) == (nine, len(simulator.requests) - nine)
-    assert "failed: quota_exhausted, to be mended by quota\nattempts: 1\n" in ours.out
+    assert "failed: quota_exhausted, to be fixed by quota\nattempts: 1\n" in ours.out
 
 
 async def test_a_login_page(simulator: Simulator) -> None:
     """To the tutorial a page of HTML is an empty answer; to ours it is no stream, and a matter of configuration."""
     assert Ran("\nanswer: \n", "", 0) == await run(simulator, "tutorial_loop", "sim-html-200")
     ours = await run(simulator, "streamcanary_loop", "sim-html-200")
-    assert (1, True) == (ours.code, "failed: not_a_stream, to be mended by config\nattempts: 1\n" in ours.out)
+    assert (1, True) == (ours.code, "failed: not_a_stream, to be fixed by config\nattempts: 1\n" in ours.out)
 
 
 async def test_signs_of_life(simulator: Simulator) -> None:
@@ -128,7 +128,7 @@ async def test_fallbacks(simulator: Simulator) -> None:
     ran = await run(simulator, "fallbacks", "sim-cut@2", "sim-404", "2")
     failed = "   sim-cut@2: stream_cut\n" * 2 + "   sim-404: not_found\n"
     whole = f"1: {ANSWER} [non_streaming]\n{failed}   sim-cut@2:whole: ok\n"
-    assert Ran(f"{whole}2: {ANSWER} [as asked]\n   sim-cut@2: ok\n", "", 0) == ran
+    assert Ran(f"{whole}2: {ANSWER} [primary]\n   sim-cut@2: ok\n", "", 0) == ran
 
 
 async def test_the_last_good_answer() -> None:
@@ -147,7 +147,7 @@ async def test_the_last_good_answer() -> None:
     async with Failing() as provider:
         ran = await run(provider, "fallbacks", MODEL, "sim-404", "2")
     failed = f"   {MODEL}: server_error\n" * 2 + f"   sim-404: not_found\n   {MODEL}:whole: server_error\n"
-    assert Ran(f"1: {ANSWER} [as asked]\n   {MODEL}: ok\n2: {ANSWER} [cache]\n{failed}", "", 0) == ran
+    assert Ran(f"1: {ANSWER} [primary]\n   {MODEL}: ok\n2: {ANSWER} [cache]\n{failed}", "", 0) == ran
 
 
 @pytest.mark.parametrize(

@@ -27,8 +27,8 @@ LABELS = {"tier": "prod", "team": "ml"}
         ('missing=~".*"', True),
     ],
 )
-def test_matches(text: str, matches: bool) -> None:
-    """Equality and whole-value regular expressions; a label that is missing is empty."""
+def test_matcher_matches_labels(text: str, matches: bool) -> None:
+    """A matcher compares by equality or whole-value regular expression; a missing label is empty."""
     assert matches is Matcher.parse(text).matches(LABELS)
 
 
@@ -44,23 +44,27 @@ def test_matches(text: str, matches: bool) -> None:
         ("a=1,b=2", "double quotes"),
     ],
 )
-def test_refuses(text: str, message: str) -> None:
-    """What is no matcher is refused, and the message says why."""
+def test_invalid_matcher_is_rejected(text: str, message: str) -> None:
+    """An invalid matcher is rejected with the reason."""
     with pytest.raises(ValueError, match=message):
         Matcher.parse(text)
 
 
 @pytest.mark.parametrize("value", ["plain", 'with "quotes"', "back\\slash", "new\nline", "\\n"])
-def test_survives_writing_and_reading(value: str) -> None:
-    """A matcher that is written out reads as the same matcher."""
+def test_matcher_round_trips_through_text(value: str) -> None:
+    """A matcher that is formatted and parsed again is equal."""
     matcher = Matcher("tier", "=", value)
     assert matcher == Matcher.parse(str(matcher))
 
 
-def test_all_must_match_and_none_matches_everything() -> None:
-    """Matchers are joined by and."""
-    good, bad = Matcher.parse("tier=prod"), Matcher.parse("team=ops")
-    assert (True, False, True) == (all_match([good], LABELS), all_match([good, bad], LABELS), all_match([], LABELS))
+def test_all_matchers_must_match() -> None:
+    """All matchers must match, and an empty list matches everything."""
+    matching, other = Matcher.parse("tier=prod"), Matcher.parse("team=ops")
+    assert (True, False, True) == (
+        all_match([matching], LABELS),
+        all_match([matching, other], LABELS),
+        all_match([], LABELS),
+    )
 
 
 @pytest.mark.parametrize(
@@ -75,8 +79,8 @@ def test_all_must_match_and_none_matches_everything() -> None:
         (["tier=~x{2}"], ['tier=~"x{2}"']),
     ],
 )  # fmt: skip
-def test_reads_a_list_as_alertmanager_writes_it(texts: object, matchers: list[str]) -> None:
-    """Between braces, with commas; those within quotes are none."""
+def test_matcher_list_is_parsed_like_alertmanager(texts: object, matchers: list[str]) -> None:
+    """A list in braces is split at commas outside quotes."""
     assert matchers == [str(one) for one in MATCHERS.validate_python(texts)]
 
 
@@ -91,16 +95,16 @@ def test_reads_a_list_as_alertmanager_writes_it(texts: object, matchers: list[st
         ([7], "a matcher is text"),
     ],
 )
-def test_refuses_a_list(texts: object, message: str) -> None:
-    """At the matcher that is none."""
+def test_invalid_matcher_list_is_rejected(texts: object, message: str) -> None:
+    """An invalid matcher in a list is rejected and named."""
     with pytest.raises(ValidationError, match=message):
         MATCHERS.validate_python(texts)
 
 
 @pytest.mark.timeout(20)
 @pytest.mark.parametrize("piece", ['"', '\\"', ",", " ", "a=,", "{", '"a",', "a= "])
-def test_reads_any_text_in_time(piece: str) -> None:
-    """Whatever is sent as one."""
+def test_parsing_time_is_bounded(piece: str) -> None:
+    """Parsing takes bounded time for any text."""
     text = "a=" + piece * (60_000 // len(piece)) + "x"
     for one in (text, f"{{{text}}}"):
         with contextlib.suppress(ValidationError):

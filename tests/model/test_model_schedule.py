@@ -1,4 +1,4 @@
-"""When something is due: intervals, and cron expressions in time zones whose clocks are set twice a year."""
+"""Schedules: intervals, and cron expressions in time zones with daylight saving time."""
 
 import time
 from datetime import datetime
@@ -14,13 +14,13 @@ BERLIN = "Europe/Berlin"
 
 
 def at(text: str, zone: str = BERLIN) -> float:
-    """Return the seconds since the epoch of a local time; ``+`` before it takes the later one of two."""
+    """Return the seconds since the epoch of a local time; a ``+`` prefix selects the later of two."""
     moment = datetime.fromisoformat(text.removeprefix("+")).replace(tzinfo=ZoneInfo(zone), fold=int(text[0] == "+"))
     return moment.timestamp()
 
 
-def points(cron: Cron, after: str, number: int) -> list[str]:
-    """Return the next points as UTC."""
+def runs_after(cron: Cron, after: str, number: int) -> list[str]:
+    """Return the next runs as UTC."""
     moments = [cron.nth_run_after(at(after, cron.timezone), k + 1) for k in range(number)]
     return [datetime.fromtimestamp(moment, ZoneInfo("UTC")).strftime("%m-%d %H:%M") for moment in moments]
 
@@ -36,27 +36,30 @@ def points(cron: Cron, after: str, number: int) -> list[str]:
         ("30 9 29 2 *", "2026-02-02", ["02-29 08:30"]),
     ],
 )
-def test_weekdays_are_those_of_cron(expression: str, after: str, expected: list[str]) -> None:
-    """0 and 7 are Sunday, 5 is Friday, and names will do; the time is that of the zone."""
-    assert expected == points(Cron.parse(expression, BERLIN), after, len(expected))
+def test_weekdays_follow_cron(expression: str, after: str, expected: list[str]) -> None:
+    """0 and 7 are Sunday, 5 is Friday, names are accepted, and times are local to the zone."""
+    assert expected == runs_after(Cron.parse(expression, BERLIN), after, len(expected))
 
 
 @pytest.mark.parametrize(
     ("expression", "expected"),
     [
-        ("30 2 * * *", ["03-28 01:30", "03-29 01:00", "03-30 00:30"]),  # it falls into the gap: due right after it
-        ("0,30 2 * * *", ["03-28 01:30", "03-29 01:00", "03-30 00:00"]),  # both do: due once
+        (
+            "30 2 * * *",
+            ["03-28 01:30", "03-29 01:00", "03-30 00:30"],
+        ),  # it falls into the gap: the run is right after the gap
+        ("0,30 2 * * *", ["03-28 01:30", "03-29 01:00", "03-30 00:00"]),  # both fall into the gap: one run
         ("0 2,3 * * *", ["03-28 02:00", "03-29 01:00", "03-30 00:00"]),
         ("0 4 * * *", ["03-28 03:00", "03-29 02:00", "03-30 02:00"]),
     ],
 )
-def test_the_clocks_set_forward_lose_no_point_and_double_none(expression: str, expected: list[str]) -> None:
-    """On 29 March 2026 there is no hour from two to three in Berlin."""
-    assert expected == points(Cron.parse(expression, BERLIN), "2026-03-28T02:15", 3)
+def test_spring_change_neither_loses_nor_repeats_a_run(expression: str, expected: list[str]) -> None:
+    """On 29 March 2026 the hour from two to three does not exist in Berlin, and no run is lost or repeated."""
+    assert expected == runs_after(Cron.parse(expression, BERLIN), "2026-03-28T02:15", 3)
 
 
-def test_hourly_points_go_by_real_time() -> None:
-    """Whatever the clocks do, an hour is an hour: the spring day has 23, the autumn day 25."""
+def test_hourly_runs_follow_elapsed_time() -> None:
+    """Hourly runs are an hour apart: 23 on the spring day and 25 on the autumn day."""
     hourly = Cron.parse("0 * * * *", BERLIN)
     assert 23 == hourly.expected_runs(at("2026-03-29") - 1, at("2026-03-30") - 1)
     assert 25 == hourly.expected_runs(at("2026-10-25") - 1, at("2026-10-26") - 1)
@@ -68,22 +71,22 @@ def test_hourly_points_go_by_real_time() -> None:
 
 
 @pytest.mark.parametrize("after", ["2026-10-25T02:10", "2026-10-25T02:45", "+2026-10-25T02:10", "+2026-10-25T02:45"])
-def test_the_clocks_set_back_double_no_point(after: str) -> None:
-    """On 25 October 2026 half past two comes twice in Berlin; it is due at the first, and never again that day."""
+def test_autumn_change_repeats_no_run(after: str) -> None:
+    """On 25 October 2026 half past two occurs twice in Berlin, and the daily run is only at the first."""
     daily = Cron.parse("30 2 * * *", BERLIN)
     first = "10-25 00:30" if after == "2026-10-25T02:10" else "10-26 01:30"
-    assert [first] == points(daily, after, 1)
+    assert [first] == runs_after(daily, after, 1)
 
 
-def test_a_point_is_later_than_the_moment_itself() -> None:
-    """Asked at a point, the next one is named; fractions of a second do not matter."""
+def test_next_run_is_strictly_later() -> None:
+    """At the time of a run, the next run is the following one, also with fractions of a second."""
     cron = Cron.parse("0 9 * * *")
     nine = at("2026-02-02T09:00", "UTC")
     assert [nine + 86400, nine, nine + 86400] == [cron.nth_run_after(nine + delta, 1) for delta in (0.0, -0.001, 0.001)]
 
 
-def test_no_data_waits_for_the_canary_s_own_turns() -> None:
-    """Heard of last on Friday at half past four, a canary of office hours is missed on Monday morning, not before."""
+def test_nth_run_follows_the_cron_schedule() -> None:
+    """Last seen on Friday at 16:30, a canary of office hours misses its third run on Monday morning."""
     canary = Canary(name="c", target="t", provider="p", interval=1.0, cron=Cron.parse("0 9-17 * * 1-5", BERLIN))
     friday = at("2026-02-06T16:30")
     assert at("2026-02-09T10:00") == canary.nth_run_after(friday, 3) == canary.schedule.nth_run_after(friday, 3)
@@ -103,7 +106,7 @@ def test_no_data_waits_for_the_canary_s_own_turns() -> None:
     ],
 )
 def test_mean_and_shortest_interval(schedule: Every | Cron, interval: float, shortest: float) -> None:
-    """Alerting counts by the mean; a run must end within the shortest."""
+    """A schedule has a mean interval, used by alerting, and a minimum interval, the limit for a run."""
     assert (pytest.approx(interval, rel=0.005), pytest.approx(shortest, rel=0.005)) == (
         schedule.interval,
         schedule.min_interval,
@@ -123,12 +126,12 @@ def test_mean_and_shortest_interval(schedule: Every | Cron, interval: float, sho
     ],
 )
 def test_longest_interval(expression: str, longest: float) -> None:
-    """A maintenance window as long as that never closes."""
+    """The maximum interval is the longest gap between two runs."""
     assert pytest.approx(longest, rel=0.001) == Cron.parse(expression).max_interval
 
 
-def test_expected_counts_the_later_end_and_not_the_earlier() -> None:
-    """Stretches that follow each other count each run once."""
+def test_expected_runs_exclude_the_start_and_include_the_end() -> None:
+    """Adjacent periods count each run once."""
     cron = Cron.parse("*/10 * * * *")
     start = at("2026-02-02", "UTC")
     assert [6, 1, 0, 0, 0] == [
@@ -141,8 +144,8 @@ def test_expected_counts_the_later_end_and_not_the_earlier() -> None:
     assert [3, 3, 0, 0] == [Every(30.0).expected_runs(0.0, until) for until in (90.0, 119.0, 29.0, -5.0)]
 
 
-def test_the_cost_is_bounded() -> None:
-    """However long the stretch, at most so many points are looked at; the rest is estimated."""
+def test_computation_is_bounded() -> None:
+    """At most MAX_POINTS runs are enumerated for any period; the rest is estimated."""
     cron = Cron.parse("* * * * *")
     begun = time.process_time()
     assert 365 * 1440 == cron.expected_runs(at("2026-01-01", "UTC"), at("2027-01-01", "UTC"))
@@ -170,8 +173,8 @@ def test_the_cost_is_bounded() -> None:
         ("9" * 5000 + " * * * *", "at most 120 characters"),
     ],
 )
-def test_a_bad_expression_is_told_with_what_would_be_right(expression: str, message: str) -> None:
-    """The field that is wrong is named, and what it takes."""
+def test_invalid_cron_expression_is_rejected(expression: str, message: str) -> None:
+    """An invalid expression is rejected with the field and its valid values."""
     with pytest.raises(ValueError) as caught:
         Cron.parse(expression)
     assert message in str(caught.value)
@@ -189,8 +192,8 @@ def test_a_bad_expression_is_told_with_what_would_be_right(expression: str, mess
         ("Europe", "there is no time zone of this name"),
     ],
 )
-def test_an_unknown_zone_is_told_with_a_similar_one(zone: str, message: str) -> None:
-    """Whatever is written there, no file but that of a zone is read."""
+def test_unknown_time_zone_is_rejected(zone: str, message: str) -> None:
+    """An unknown time zone is rejected with a suggestion, and no file outside the zone database is read."""
     with pytest.raises(ValueError) as caught:
         Cron.parse("* * * * *", zone)
     assert message in str(caught.value)
@@ -210,26 +213,26 @@ OFFICE = Cron.parse("*/10 9-17 * * 1-5", "Europe/Berlin")
     ],
     ids=str,
 )
-def test_a_window_holds_what_it_holds_when_it_is_fullest(schedule: Every | Cron, seconds: float, most: int) -> None:
-    """Pauses do not count against a canary that runs by cron."""
+def test_max_runs_is_the_densest_window(schedule: Every | Cron, seconds: float, most: int) -> None:
+    """The maximum runs of a window ignore the pauses of a cron schedule."""
     assert most == schedule.max_runs(seconds)
 
 
-def test_the_usual_pace_is_that_between_pauses() -> None:
-    """The mean is true of no two runs."""
+def test_median_interval_ignores_pauses() -> None:
+    """The median interval ignores the pauses that lengthen the mean."""
     assert (600.0, 2240.0) == (OFFICE.median_interval, OFFICE.interval)
 
 
 @pytest.mark.parametrize("number", [1, 2, 54, 300])
-def test_the_wait_is_the_mean_from_any_moment(number: int) -> None:
-    """Of moments that are spread over weeks, nights and weekends among them."""
+def test_mean_wait_is_averaged_over_all_moments(number: int) -> None:
+    """The mean wait equals the average over moments spread over four weeks."""
     start, weeks = 1_767_571_200.0, 4 * 7 * 86400.0
     moments = [start + weeks * (part + 0.5) / 2000 for part in range(2000)]
     mean = sum(OFFICE.nth_run_after(moment, number) - moment for moment in moments) / len(moments)
     assert pytest.approx(mean, rel=0.02) == OFFICE.mean_wait(number)
 
 
-def test_the_wait_for_a_part_of_a_run_lies_between() -> None:
-    """Mean numbers of runs are seldom whole."""
+def test_mean_wait_interpolates_fractional_runs() -> None:
+    """The mean wait for a fractional number of runs is interpolated."""
     assert pytest.approx((OFFICE.mean_wait(3) + OFFICE.mean_wait(4)) / 2) == OFFICE.mean_wait(3.5)
     assert (15.0, 75.0) == (Every(30.0).mean_wait(1), Every(30.0).mean_wait(3))

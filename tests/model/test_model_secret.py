@@ -1,4 +1,4 @@
-"""Secrets, and the scrubbing of foreign text."""
+"""Secrets, and the scrubbing of text from outside."""
 
 import os
 from pathlib import Path
@@ -9,15 +9,15 @@ from pydantic import TypeAdapter
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable, printable, scrub
 
 
-def test_shows_a_mask() -> None:
-    """Neither str nor repr nor a format shows the secret."""
+def test_secret_is_masked() -> None:
+    """Neither str nor repr nor format shows the secret."""
     secret = Secret("hunter2hunter2")
     assert ("[redacted]", "Secret('[redacted]')", "[redacted]") == (str(secret), repr(secret), f"{secret}")
     assert "hunter2hunter2" == secret.reveal()
 
 
-def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
-    """A rotated key is used from the next call on."""
+def test_changed_secret_file_is_read_again(tmp_path: Path) -> None:
+    """A rotated secret file is used from the next call."""
     path = tmp_path / "key"
     path.write_text("first\n")
     secret = Secret(path=path)
@@ -28,15 +28,15 @@ def test_a_file_is_read_again_when_it_changes(tmp_path: Path) -> None:
 
 
 @pytest.mark.timeout(10)
-def test_a_pipe_is_not_read(tmp_path: Path) -> None:
-    """To open one would wait for somebody to write into it, and hold up every canary."""
+def test_named_pipe_is_rejected(tmp_path: Path) -> None:
+    """A named pipe is rejected, because opening one would block every canary."""
     os.mkfifo(tmp_path / "key")
     with pytest.raises(SecretUnreadable, match="key: it is not a regular file"):
         Secret(path=tmp_path / "key").reveal()
 
 
-def test_its_schema_takes_text_or_a_file() -> None:
-    """What an editor offers is what a configuration takes."""
+def test_schema_accepts_text_or_file() -> None:
+    """The JSON schema accepts the same forms as the configuration."""
     assert TypeAdapter(Secret).json_schema() == {
         "anyOf": [
             {"type": "string", "writeOnly": True},
@@ -51,8 +51,8 @@ def test_its_schema_takes_text_or_a_file() -> None:
 
 
 @pytest.mark.parametrize(("content", "message"), [(None, "cannot read"), (b"", "is empty"), (b"\xff", "not UTF-8")])
-def test_says_why_a_file_cannot_be_used(tmp_path: Path, content: bytes | None, message: str) -> None:
-    """The message names the file and the reason."""
+def test_unusable_secret_file_is_reported(tmp_path: Path, content: bytes | None, message: str) -> None:
+    """The message contains the file and the reason."""
     path = tmp_path / "key"
     if content is not None:
         path.write_bytes(content)
@@ -84,13 +84,13 @@ def test_says_why_a_file_cannot_be_used(tmp_path: Path, content: bytes | None, m
         ("plain", "plain"),
     ],
 )
-def test_scrubs(text: str, shown: str) -> None:
-    """Known and key-like secrets, control characters and excess length go; the rest stays."""
+def test_scrub_removes_secrets_and_control_characters(text: str, shown: str) -> None:
+    """Known and key-like secrets, control characters and excess length are removed; other text stays."""
     assert shown == scrub(text, ["my-key", "abc"])
 
 
-def test_every_spelling_is_found() -> None:
-    """A secret goes also where it stands percent-encoded or escaped for JSON, and where the text is cut."""
+def test_scrub_finds_encoded_secrets() -> None:
+    """A secret is removed also when it is percent-encoded, JSON-escaped, or split by truncation."""
     secret = 'p@ss"word/with ümlaut'
     assert "a [redacted] b [redacted] c" == scrub(
         'a p%40ss%22word%2Fwith%20%C3%BCmlaut b p@ss\\"word/with \\u00fcmlaut c', [secret]
@@ -99,23 +99,23 @@ def test_every_spelling_is_found() -> None:
     assert "[redacted]" * 7 == scrub(long * 8, [long])
 
 
-def test_what_utf8_cannot_hold_is_replaced() -> None:
-    """A lone surrogate would break every log line, span and page that it stands in."""
+def test_scrub_replaces_lone_surrogates() -> None:
+    """A lone surrogate, which would break log lines, spans and notifications, is replaced."""
     assert "a?b" == scrub("a\ud800b")
 
 
-def test_a_secret_of_several_lines_is_found_in_parts() -> None:
-    """A key with a newline is scrubbed even where only one of its lines stands."""
+def test_scrub_finds_single_lines_of_a_secret() -> None:
+    """A single line of a multi-line secret is removed."""
     assert "bad header [redacted]" == scrub("bad header second-line", ["first-line\nsecond-line"])
 
 
-def test_a_secret_may_be_any_text() -> None:
-    """Even a secret that no file could hold is scrubbed without a stumble."""
+def test_scrub_accepts_secret_with_surrogate() -> None:
+    """A secret that UTF-8 cannot encode is removed without an error."""
     assert "a [redacted] b" == scrub("a ke\ud800y! b", ["ke\ud800y!"])
 
 
-def test_text_that_stands_alone_keeps_its_lines() -> None:
-    """Newlines and tabs, and no other of what ends a line or moves a cursor."""
+def test_lines_option_keeps_newlines_and_tabs() -> None:
+    """With ``lines=True`` only newlines and tabs are kept."""
     assert "a\nb\tc d e" == scrub("a\nb\tc\rd\x1be", lines=True)
     assert "a\nb\tc d" == printable("a\nb\tc\u2028d", lines=True)
 
@@ -124,7 +124,7 @@ def test_text_that_stands_alone_keeps_its_lines() -> None:
 @pytest.mark.parametrize(
     "piece", ["key=", "://", "://a", "a", "=", "%3d", "token", "&token=", "sk-", "Bearer ", "\x00", "?api_", "://a:b"]
 )
-def test_the_time_it_takes_grows_with_the_text_alone(piece: str) -> None:
-    """Whatever a provider repeats ever so often."""
+def test_scrub_takes_linear_time(piece: str) -> None:
+    """Scrubbing takes time linear in the text for any repeated pattern."""
     text = piece * (2_000_000 // len(piece))
     assert 100_000 >= len(scrub(text, limit=100_000))

@@ -1,6 +1,6 @@
-"""Parts that tests share: builders, fake servers, and real programs.
+"""Shared test support: builders, fake servers, and real programs.
 
 - `clock.py`: clocks that a test sets.
 - `http_client.py`: HTTP client for loopback.
-- `hypothesis_profile.py`: how many examples property tests run.
+- `hypothesis_profile.py`: the number of examples for property tests.
 """

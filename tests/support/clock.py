@@ -1,10 +1,10 @@
-"""Clocks that move when a test says so."""
+"""Clocks that a test controls."""
 
 from streamcanary.model.clock import SystemClock
 
 
 class ManualClock:
-    """Starts at a round wall time; wall and monotonic time move together unless the wall is stepped."""
+    """Start at a round wall time; wall and monotonic time advance together unless the wall clock is stepped."""
 
     def __init__(self, wall: float = 1_800_000_000.0, monotonic: float = 1000.0) -> None:
         self._wall = wall
@@ -15,21 +15,21 @@ class ManualClock:
         return self._wall
 
     def monotonic(self) -> float:
-        """Return seconds that only go forward."""
+        """Return monotonic seconds."""
         return self._monotonic
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance wall and monotonic time."""
         self._wall += seconds
         self._monotonic += seconds
 
     def step(self, seconds: float) -> None:
-        """Set the wall clock forward or back."""
+        """Set the wall clock forward or back by ``seconds``."""
         self._wall += seconds
 
 
 class OffsetClock(SystemClock):
-    """The real clock, which a test can send ahead: nothing waits, and all that has an age is older."""
+    """The real clock plus an offset that a test increases: nothing waits, and everything with an age gets older."""
 
     def __init__(self) -> None:
         self._ahead = 0.0
@@ -39,9 +39,9 @@ class OffsetClock(SystemClock):
         return super().time() + self._ahead
 
     def monotonic(self) -> float:
-        """Return seconds that only go forward."""
+        """Return monotonic seconds."""
         return super().monotonic() + self._ahead
 
     def advance(self, seconds: float) -> None:
-        """Go ahead."""
+        """Increase the offset."""
         self._ahead += seconds

@@ -1,6 +1,6 @@
-"""How many cases a property is tried on: a sample in ``make test``, very many in ``make fuzz``.
+"""The number of examples for property tests: a sample in ``make test``, many more in ``make fuzz``.
 
-``HYPOTHESIS_PROFILE`` says which: ``sample`` (the default) tries the same few hundred each time, ``fuzz`` new ones.
+``HYPOTHESIS_PROFILE`` selects the profile: ``sample`` (default) uses the same few hundred cases, ``fuzz`` new ones.
 """
 
 import os
@@ -26,7 +26,7 @@ _example_count = 0
 
 
 def examples(*, sample: int, fuzz: int) -> Callable[[Any], Any]:
-    """Try a property on ``sample`` cases, or on ``fuzz``; it takes ``part``, its share, which it need not look at."""
+    """Run a property on ``sample`` or ``fuzz`` examples; the test takes ``part``, its shard, which it may ignore."""
     number = fuzz // _SHARDS if PROFILE == "fuzz" else sample
 
     def decorate(test: Any) -> Any:
@@ -37,20 +37,20 @@ def examples(*, sample: int, fuzz: int) -> Callable[[Any], Any]:
 
 
 def count_example() -> None:
-    """Count a case."""
+    """Count an example."""
     global _example_count  # noqa: PLW0603 - one count for one process
     _example_count += 1
 
 
 @pytest.fixture(autouse=True)
 def report_example_count(record_property: Callable[[str, object], None]) -> Iterable[None]:
-    """Tell the report of a test how many cases it tried; import it where properties are."""
+    """Report how many examples a test ran; import this fixture in modules with properties."""
     before = _example_count
     yield
     record_property("cases", _example_count - before)
 
 
 def total_examples(reports: Iterable[Any]) -> int:
-    """Return how many cases the tests of ``reports`` tried."""
+    """Return how many examples the tests of ``reports`` ran."""
     properties = [item for report in reports for item in getattr(report, "user_properties", ())]
     return sum(value for name, value in properties if name == "cases")

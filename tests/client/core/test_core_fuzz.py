@@ -195,16 +195,16 @@ def test_damaged_stream_is_independent_of_the_split(
         if small
         else DEFAULT_LIMITS
     )
-    (at_once, heard_at_once), (machine, heard) = (
+    (at_once, events_at_once), (machine, events) = (
         attempt(api, pieces, ending, limits) for pieces in ([data], split(data, where))
     )
-    assert (at_once.is_finished, at_once.fault, join_deltas(heard_at_once)) == (
+    assert (at_once.is_finished, at_once.fault, join_deltas(events_at_once)) == (
         machine.is_finished,
         machine.fault,
-        join_deltas(heard),
+        join_deltas(events),
     )
     if machine.fault is None:
-        assert join_deltas(heard)[0] == "".join(machine.answer.text)
+        assert join_deltas(events)[0] == "".join(machine.answer.text)
         assert has_terminal_event(api, data)
     assert len("".join(machine.answer.text)) <= limits.max_answer_characters
 
