@@ -1,4 +1,4 @@
-"""What every test shares."""
+"""Fixtures and report lines of all tests."""
 
 import pytest
 
@@ -13,14 +13,14 @@ def _recorder() -> RecordedTelemetry:
 
 @pytest.fixture
 def recorded(_recorder: RecordedTelemetry) -> RecordedTelemetry:
-    """Return the spans and metrics that are recorded from here on, kept in memory."""
+    """Return the spans and metrics that are recorded in memory from now on."""
     _recorder.clear()
     return _recorder
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
-    """Say how many cases the properties were tried on."""
+    """Report the number of property test cases."""
     if count := hypothesis_profile.total_examples(
         report for reports in terminalreporter.stats.values() for report in reports
     ):
-        terminalreporter.write_line(f"{count} cases of properties (profile {hypothesis_profile.PROFILE})")
+        terminalreporter.write_line(f"{count} property test cases (profile {hypothesis_profile.PROFILE})")

@@ -1,4 +1,4 @@
-"""What the tests of running alerting share."""
+"""Fixtures for tests of alerting."""
 
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -11,7 +11,7 @@ from support.store.builders import open_store
 
 @pytest.fixture
 async def store(tmp_path: Path) -> AsyncIterator[Store]:
-    """Provide an open store, and close it."""
+    """Provide an open store that is closed after the test."""
     store = open_store(tmp_path / "canary.db")
     yield store
     await store.close()

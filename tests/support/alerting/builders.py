@@ -1,4 +1,4 @@
-"""Parts for tests of alerting: runs and rules by the word, and an engine on a store of its own."""
+"""Builders of runs, faults, rules and messages, and an engine harness with its stored rows."""
 
 from typing import Any
 
@@ -19,7 +19,7 @@ from support.servers.receiver import SECRET
 
 CHAT = Canary(name="chat", target="openai", provider="openai", interval=30.0, labels={"tier": "prod"})
 NOON = 1_800_000_000.0
-"""A moment in 2027."""
+"""A Unix time in 2027 (s)."""
 
 THREE_FAILURES_RULE: dict[str, Any] = {
     "detector": {"type": "consecutive", "failures": 3},
@@ -34,7 +34,7 @@ def a_fault(kind: FaultKind = FaultKind.STALLED, blame: Blame | None = None) -> 
 
 
 def a_run(number: int = 0, kind: OutcomeKind = OutcomeKind.OK, fault: Fault | None = None, **changes: Any) -> Outcome:
-    """Build the outcome of run ``number`` of ``chat``, one each 30 s from noon, in one attempt."""
+    """Build the outcome of run ``number`` of ``chat`` with one attempt; runs start every 30 s from ``NOON``."""
     at = NOON + 30 * number
     attempts = (
         ()
@@ -58,35 +58,35 @@ def a_run(number: int = 0, kind: OutcomeKind = OutcomeKind.OK, fault: Fault | No
 
 
 def good(number: int = 0) -> Outcome:
-    """Build a run that went well."""
+    """Build a successful run."""
     return a_run(number)
 
 
 def bad(number: int = 0, kind: FaultKind = FaultKind.STALLED) -> Outcome:
-    """Build a run that failed."""
+    """Build a failed run."""
     return a_run(number, OutcomeKind.FAILED, a_fault(kind))
 
 
 def neutral(number: int = 0) -> Outcome:
-    """Build a run that failed for a reason that the rules do not blame."""
+    """Build a failed run that is a neutral sample: its blame is not selected by the rules."""
     return a_run(number, OutcomeKind.FAILED, a_fault(FaultKind.AUTH_FAILED))
 
 
 def skipped(number: int = 0) -> Outcome:
-    """Build a run that did not happen."""
+    """Build a skipped run."""
     return a_run(number, OutcomeKind.SKIPPED, reason="overlap")
 
 
 def webhook_config(url: str = "http://127.0.0.1:9/hook", **more: Any) -> dict[str, Any]:
-    """Write the section of a webhook."""
+    """Build the config section of a webhook receiver."""
     return {"type": "webhook", "url": url, "secret": SECRET, **more}
 
 
 def alerts(**sections: Any) -> AlertsConfig:
-    """Read an ``alerts:`` section; unless told otherwise, one rule (three in a row) and one webhook ``hook``.
+    """Build the config of ``alerts:``; by default one rule (three consecutive failures) and one webhook ``hook``.
 
-    Each alert is a group of its own that waits for nothing and is not repeated, and of the built-in rules those that
-    watch canaries are off, unless ``sections`` say otherwise.
+    By default each alert is a separate group with ``group_wait`` 0 and no repeat, and the built-in rules that watch
+    canaries are off. ``sections`` override the defaults.
     """
     off = {"TargetRejected": {"enabled": False}, "NoData": {"enabled": False}}
     rules = {**off, **sections.pop("rules", {"Errors": THREE_FAILURES_RULE})}
@@ -95,9 +95,9 @@ def alerts(**sections: Any) -> AlertsConfig:
 
 
 def a_message(*incidents: Incident, action: Action = Action.TRIGGER, now: float = NOON + 120) -> Message:
-    """Render the page of a group of ``incidents``."""
+    """Render a notification of a group of ``incidents``."""
     opened = min(incident.opened for incident in incidents)
-    notice = Notification(
+    notification = Notification(
         id="notice",
         receiver="hook",
         group="group",
@@ -110,11 +110,11 @@ def a_message(*incidents: Incident, action: Action = Action.TRIGGER, now: float 
         created=now,
         next_attempt=now,
     )
-    return render_notification(notice)
+    return render_notification(notification)
 
 
 class EngineHarness:
-    """An engine, and a ledger that holds the rows of its steps: :meth:`crash` goes on from the ledger alone."""
+    """Runs an engine and stores the rows of its steps; :meth:`crash` continues from the stored rows alone."""
 
     def __init__(self, config: AlertsConfig | None = None, *canaries: Canary) -> None:
         self.stored_rows: dict[StateTable, dict[str, bytes]] = {table: {} for table in TABLES}
@@ -125,64 +125,64 @@ class EngineHarness:
         self.configure(config or alerts(), *canaries)
 
     def configure(self, config: AlertsConfig, *canaries: Canary, instance: str = "default") -> None:
-        """Set another configuration; without canaries, for ``chat``."""
+        """Replace the configuration; the default canary is ``chat``."""
         self.config = config
         self.engine = Engine(config, instance, canaries or (CHAT,))
 
     def step(self, input: Input) -> None:  # noqa: A002
-        """Step the engine, and commit."""
-        before, ledger = self.state, self.state.rows()
+        """Step the engine, commit its rows, and check the invariants of a step."""
+        before, rows_before = self.state, self.state.rows()
         self.state, self.rows = self.engine.step(before, input, self.now)
-        assert before.rows() == ledger  # a step changes no state in place
+        assert before.rows() == rows_before  # a step must not change its input state
         check_step_invariants(self.engine, self.config, before, input, self.state, self.now)
         for row in self.rows:
             if row.value is None:
-                self.stored_rows[row.table].pop(row.key, None)  # it may have come and gone in one step
+                self.stored_rows[row.table].pop(row.key, None)  # created and deleted in one step
             else:
                 self.stored_rows[row.table][row.key] = row.value
 
     def advance_one_minute(self) -> None:
-        """Let a minute pass, as the daemon sees it."""
+        """Advance the clock by a minute, with a tick every 15 s."""
         for _ in range(4):
             self.now += 15
             self.step(Tick())
 
     def crash(self) -> None:
-        """Lose everything but the ledger."""
-        self.state, unread = read_state(self.stored_rows)
-        assert unread == []
+        """Discard the state and read it again from the stored rows."""
+        self.state, unreadable = read_state(self.stored_rows)
+        assert unreadable == []
 
     def observe(self, *outcomes: Any) -> None:
-        """Let runs happen, one each 30 s: outcomes, or functions from a number to an outcome."""
+        """Process runs, one every 30 s: outcomes, or functions from a run number to an outcome."""
         for run in outcomes:
             self.now = NOON + 30 * self.run_count + 2
             self.step(RunFinished(run(self.run_count) if callable(run) else run))
             self.run_count += 1
 
     def start_send(self, receiver: str = "hook") -> Notification | None:
-        """Begin a try of what ``receiver`` gets next, if that is due; return what is sent."""
-        notice = notification_queue.next_notification(self.state, receiver, self.now)
-        if notice is None or notification_queue.seconds_until_due(notice, self.now) > 0:
+        """Start sending the next notification to ``receiver`` if it is due, and return it."""
+        notification = notification_queue.next_notification(self.state, receiver, self.now)
+        if notification is None or notification_queue.seconds_until_due(notification, self.now) > 0:
             return None
-        self.step(SendStarted(notice.id))
-        return self.state.notifications[notice.id]
+        self.step(SendStarted(notification.id))
+        return self.state.notifications[notification.id]
 
     def deliver(self, receiver: str = "hook", answer: DeliveryResult | None = None) -> Notification | None:
-        """Send what ``receiver`` gets next, if that is due; return what was sent."""
-        notice = self.start_send(receiver)
-        if notice is not None:
-            self.step(SendFinished(notice.id, answer or Accepted(), 0.0))
-        return notice
+        """Send the next notification to ``receiver`` if it is due, and return it."""
+        notification = self.start_send(receiver)
+        if notification is not None:
+            self.step(SendFinished(notification.id, answer or Accepted(), 0.0))
+        return notification
 
     def deliver_all(self, *receivers: str) -> list[tuple[str, str]]:
-        """Send everything that is due, and return action and rule of each."""
+        """Send all notifications that are due, and return the action and the first rule of each."""
         sent = []
         for receiver in receivers or ("hook",):
-            while notice := self.deliver(receiver):
-                sent.append((notice.action.value, notice.members[0].rule))
+            while notification := self.deliver(receiver):
+                sent.append((notification.action.value, notification.members[0].rule))
         return sent
 
     @property
     def open_incidents(self) -> list[Incident]:
-        """The incidents that are open."""
+        """Return the open incidents."""
         return [incident for incident in self.state.incidents.values() if incident.is_firing]

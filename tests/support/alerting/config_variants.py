@@ -1,4 +1,4 @@
-"""The configurations that a story goes through: each part of one, by a name of its own."""
+"""Variants of each part of a configuration, by name, for the stateful test."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ WEBHOOK_NAMES = ("hook", "other", "third")
 
 
 def make_canary(name: str, host: str, target: str, **more: Any) -> Canary:
-    """Build a canary that runs each half minute."""
+    """Build a canary that runs every 30 s."""
     return Canary(name=name, target=target, provider=target, interval=30.0, timeout=10.0, host=host, **more)
 
 

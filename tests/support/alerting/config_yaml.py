@@ -1,4 +1,4 @@
-"""Configurations as they are written: one fleet, and what a test says of alerts."""
+"""Configuration files as text: fixed targets and canaries, with the ``alerts:`` of a test."""
 
 from pathlib import Path
 
@@ -18,25 +18,25 @@ RECEIVERS_YAML = f"  receivers: {{hook: {WEBHOOK_YAML % ''}, mail: {WEBHOOK_YAML
 
 
 def load_settings(folder: Path, alerts: str, **environ: str) -> Settings:
-    """Load :data:`BASE` with ``alerts``, which begin in line 6."""
+    """Load :data:`BASE_YAML` followed by ``alerts``, which start in line 6."""
     path = folder / "c.yaml"
     path.write_text(BASE_YAML + alerts)
     return load(path, environ)
 
 
 def config_errors(folder: Path, alerts: str, **environ: str) -> list[str]:
-    """Return what is wrong, without the path of the file."""
+    """Return the config errors, without the path of the file."""
     with pytest.raises(ConfigInvalid) as caught:
         load_settings(folder, alerts, **environ)
     return [str(problem).removeprefix(f"{folder}/c.yaml:") for problem in caught.value.problems]
 
 
 def config_warnings(folder: Path, alerts: str) -> list[str]:
-    """Return what may be meant otherwise, without the path of the file and the key ``alerts``."""
-    told = load_settings(folder, alerts).warnings
-    return [str(problem).removeprefix(f"{folder}/c.yaml:").replace(" alerts.", " ", 1) for problem in told]
+    """Return the config warnings, without the path of the file and the key ``alerts``."""
+    warnings = load_settings(folder, alerts).warnings
+    return [str(problem).removeprefix(f"{folder}/c.yaml:").replace(" alerts.", " ", 1) for problem in warnings]
 
 
 def rule_yaml(text: str, name: str = "X") -> str:
-    """Write one rule, in line 6 from column 11 on."""
+    """Return the YAML of one rule; it starts in line 6, column 11."""
     return f"  rules: {{{name}: {text}}}\n"

@@ -1,4 +1,4 @@
-"""A world of canaries that are told of together."""
+"""An engine harness whose canaries share a group."""
 
 from typing import Any
 
@@ -13,48 +13,48 @@ from support.alerting.builders import EngineHarness, alerts, bad
 ONE_FAILURE: dict[str, Any] = {"detector": {"type": "consecutive", "failures": 1}}
 
 
-def make_canaries(number: int) -> tuple[Canary, ...]:
-    """Build ``number`` canaries of one provider."""
-    return tuple(Canary(name=f"c{one}", target="t", provider="p", interval=30.0) for one in range(number))
+def make_canaries(count: int) -> tuple[Canary, ...]:
+    """Build ``count`` canaries of one provider."""
+    return tuple(Canary(name=f"c{number}", target="t", provider="p", interval=30.0) for number in range(count))
 
 
 def grouped_harness(number: int = 3, **sections: Any) -> EngineHarness:
-    """Build a world of canaries whose every failure is an alert; those of one rule are a group."""
+    """Build a harness in which each failure fires an alert; the alerts of one rule are a group."""
     timing = {"group_wait": "10s", "group_interval": "5m", "repeat_interval": "4h"}
     return EngineHarness(
         alerts(rules={"Errors": ONE_FAILURE}, **{"group_by": ["alert"], **timing, **sections}), *make_canaries(number)
     )
 
 
-def run_canaries(world: EngineHarness, *names: str, run: Any = bad) -> None:
-    """Let canaries run now."""
+def run_canaries(harness: EngineHarness, *names: str, run: Any = bad) -> None:
+    """Process one run of each canary now."""
     for name in names:
-        world.run_count += 1
-        outcome = msgspec.structs.replace(run(world.run_count), canary=name, started=world.now - 1, duration=1.0)
-        world.step(RunFinished(outcome))
+        harness.run_count += 1
+        outcome = msgspec.structs.replace(run(harness.run_count), canary=name, started=harness.now - 1, duration=1.0)
+        harness.step(RunFinished(outcome))
 
 
-def advance(world: EngineHarness, seconds: float) -> None:
-    """Let time pass."""
-    world.now += seconds
-    world.step(Tick())
+def advance(harness: EngineHarness, seconds: float) -> None:
+    """Advance the clock and tick."""
+    harness.now += seconds
+    harness.step(Tick())
 
 
-def summarize(notice: Notification | None) -> tuple[str, dict[str, bool]]:
-    """Return what a notice says: its action, and of each canary whether it fires."""
-    assert notice is not None
-    return notice.action.value, {str(one.canary): one.is_firing for one in notice.members}
+def summarize(notification: Notification | None) -> tuple[str, dict[str, bool]]:
+    """Return the action of a notification, and for each canary whether it fires."""
+    assert notification is not None
+    return notification.action.value, {str(member.canary): member.is_firing for member in notification.members}
 
 
-def finish_send(world: EngineHarness, sent: Notification, what: DeliveryResult) -> None:
-    """Have a receiver answer what is on the way."""
-    world.step(SendFinished(sent.id, what, 0.0))
+def finish_send(harness: EngineHarness, sent: Notification, result: DeliveryResult) -> None:
+    """Finish a started send with ``result``."""
+    harness.step(SendFinished(sent.id, result, 0.0))
 
 
 def notified_harness(number: int = 3, *names: str, **sections: Any) -> EngineHarness:
-    """Build a world in which ``names`` (or c0) have failed, and the page was delivered."""
-    world = grouped_harness(number, **sections)
-    run_canaries(world, *(names or ("c0",)))
-    advance(world, 10)
-    assert world.deliver() is not None
-    return world
+    """Build a harness in which ``names`` (default: c0) failed and the trigger was delivered."""
+    harness = grouped_harness(number, **sections)
+    run_canaries(harness, *(names or ("c0",)))
+    advance(harness, 10)
+    assert harness.deliver() is not None
+    return harness

@@ -1,4 +1,4 @@
-"""What receivers are told: an incident with everything that can be known of one, and the pages of groups."""
+"""Incidents with all fields set, and the messages of groups."""
 
 from typing import Any
 
@@ -23,19 +23,19 @@ FULL_EVIDENCE = Evidence(
     message="upstream said: too many",
     request_ids=("req_1", "req_2"),
     trace_ids=("0af7651916cd43dd8448eb211c80319c", "1bf7651916cd43dd8448eb211c80319c"),
-    diagnosis="TCP: refused, nothing listens there",
+    diagnosis="TCP: connection refused",
 )
-"""Evidence of every sort."""
+"""Evidence with every field set."""
 
 HOSTILE_TEXT = (
     "@channel <!here> <@U0G9QF9C6> <https://evil.example|click> *b* _i_ ~s~ `code` ```pre``` & :boom: "
     "\u202e\nFAKE: all is well " + "x" * 5000
 )
-"""What a provider could say that thinks of those who read it."""
+"""A provider message with mentions, links, markup and control characters that attack its readers."""
 
 
 def an_incident(**changes: Any) -> Incident:
-    """Build an incident that fires since noon."""
+    """Build an incident that fires since ``NOON``."""
     values: dict[str, Any] = {
         "key": incident_key("default", "Errors", "chat"),
         "rule": "Errors",
@@ -50,7 +50,7 @@ def an_incident(**changes: Any) -> Incident:
 
 
 def a_full_incident(**changes: Any) -> Incident:
-    """Build one of which all is known that can be."""
+    """Build an incident with every field set."""
     values: dict[str, Any] = {
         "labels": {
             "alertname": "Errors",
@@ -67,7 +67,7 @@ def a_full_incident(**changes: Any) -> Incident:
 
 
 def a_reconciled_incident(**changes: Any) -> Incident:
-    """Build one that is called off because an earlier store may have known of it: nothing else is known."""
+    """Build a reconciled incident: resolved after the loss of the store, without evidence or annotations."""
     values = {
         "annotations": {},
         "evidence": Evidence(),
@@ -79,27 +79,29 @@ def a_reconciled_incident(**changes: Any) -> Incident:
 
 
 def an_alert(**changes: Any) -> Alert:
-    """Render the incident two minutes later, for a level receiver."""
+    """Render an incident two minutes after it fired, for a state receiver."""
     return render_alert(an_incident(**changes), NOON + 120)
 
 
 def lifecycle_messages(*incidents: Incident, resolved: float = NOON + 720) -> tuple[Message, Message, Message]:
-    """Render trigger, update and resolve of the group of ``incidents``, with links to traces."""
-    over = tuple(
+    """Render trigger, update and resolve of the group of ``incidents``, with trace URLs."""
+    resolved_incidents = tuple(
         replace(incident, resolved=resolved, resolve_reason="recovered: 3 good runs in a row") for incident in incidents
     )
-    told = (
+    messages = (
         a_message(*incidents),
         a_message(*incidents, action=Action.UPDATE),
-        a_message(*over, action=Action.RESOLVE, now=resolved),
+        a_message(*resolved_incidents, action=Action.RESOLVE, now=resolved),
     )
-    first, second, third = (_with_trace_urls(replace(page, id=f"notice-{page.action}")) for page in told)
-    return first, second, third
+    trigger, update, resolve = (
+        _with_trace_urls(replace(message, id=f"notice-{message.action}")) for message in messages
+    )
+    return trigger, update, resolve
 
 
-def _with_trace_urls(page: Message) -> Message:
+def _with_trace_urls(message: Message) -> Message:
     alerts = (
         replace(alert, trace_urls=tuple(f"https://traces.example/{trace}" for trace in alert.evidence.trace_ids))
-        for alert in page.alerts
+        for alert in message.alerts
     )
-    return replace(page, alerts=tuple(alerts))
+    return replace(message, alerts=tuple(alerts))

@@ -1,4 +1,4 @@
-"""Alerting as it runs: started and ended around a test, with receivers on loopback."""
+"""A running alerting service for tests, with receivers on loopback."""
 
 import asyncio
 import contextlib
@@ -21,7 +21,7 @@ RECOVERY = [good(number) for number in range(3, 6)]
 
 
 class UnreliableStore:
-    """The ledger of a store, as long as ``broken`` is ``None``."""
+    """Delegates to a store; raises ``failure`` while it is set."""
 
     def __init__(self, store: Store | None) -> None:
         self.store = store
@@ -30,11 +30,11 @@ class UnreliableStore:
 
     @property
     def may_be_incomplete(self) -> bool:
-        """Tell what the store tells."""
+        """Return whether the store may be incomplete."""
         return self.store is not None and self.store.may_be_incomplete
 
     async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
-        """Commit, or fail."""
+        """Commit, or raise ``failure``."""
         self.call_count += 1
         if self.failure is not None:
             raise self.failure
@@ -42,7 +42,7 @@ class UnreliableStore:
         await self.store.commit(rows, outcomes)
 
     async def load_rows(self) -> dict[StateTable, dict[str, bytes]]:
-        """Load, or fail."""
+        """Load the rows, or raise ``failure``."""
         self.call_count += 1
         if self.failure is not None:
             raise self.failure
@@ -51,18 +51,18 @@ class UnreliableStore:
 
 
 def webhooks_config(**receivers: FakeReceiver) -> AlertsConfig:
-    """Configure a webhook for each of ``receivers``, all of them told of everything."""
+    """Configure a webhook for each of ``receivers``, without routes."""
     return alerts(receivers={name: webhook_config(receiver.url) for name, receiver in receivers.items()})
 
 
 @contextlib.asynccontextmanager
 async def running_service(store: AlertStore, config: AlertsConfig, clock: Any = None) -> AsyncIterator[AlertingService]:
-    """Run alerting until the block ends; then it is killed, not drained."""
+    """Run alerting until the block ends, then cancel it without a drain."""
     alerting = AlertingService(
         config=config, instance="default", canaries=[CHAT], store=store, clock=clock or SystemClock()
     )
     task = asyncio.create_task(alerting.run())
-    await asyncio.sleep(0)  # it has begun
+    await asyncio.sleep(0)  # let the task start
     try:
         yield alerting
     finally:
@@ -72,7 +72,7 @@ async def running_service(store: AlertStore, config: AlertsConfig, clock: Any = 
 
 
 def enqueue_outcomes(alerting: AlertingService, *runs: Sequence[Outcome]) -> None:
-    """Hand over runs."""
+    """Enqueue outcomes."""
     for outcome in (outcome for some in runs for outcome in some):
         alerting.enqueue_outcome(outcome)
 
@@ -85,5 +85,5 @@ async def wait_until(condition: Callable[[], object], within: float = 20.0) -> N
 
 
 def accepted_types(receiver: FakeReceiver) -> list[str]:
-    """Return what ``receiver`` has accepted, repetitions left out."""
+    """Return the types of the notifications that ``receiver`` accepted, without duplicates."""
     return [kind for kind, _ in receiver.accepted_notifications()]
