@@ -20,12 +20,12 @@ def matcher_issues(
     """
     if not label_sets or any(all_match(matchers, labels) for labels in label_sets):
         return
-    wrong = [
+    mismatches = [
         ConfigIssue((number,), f"matches no {kind}: {_mismatch_reason(matcher, label_sets)}")
         for number, matcher in enumerate(matchers)
         if not any(matcher.matches(labels) for labels in label_sets)
     ]
-    yield from wrong or [
+    yield from mismatches or [
         ConfigIssue((), f"matches no {kind}: each matcher matches some, but no {kind} matches all of them")
     ]
 
