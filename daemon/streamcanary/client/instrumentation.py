@@ -87,9 +87,8 @@ class CallRecorder:
         self._attempt_context: Context = self._parent_context
         self._call_span: Span = trace.INVALID_SPAN
         self._attempt_span: Span = trace.INVALID_SPAN
-        self._attempt_attributes: dict[
-            str, AttributeValue
-        ] = {}  # of the attempt; set together at its end, because setting one takes a lock
+        # Set on the span together at its end, because setting a single one takes a lock.
+        self._attempt_attributes: dict[str, AttributeValue] = {}
         self._wall_offset = 0.0
         self._metric_attributes: dict[str, AttributeValue] = {
             **labels,

@@ -80,9 +80,8 @@ class Call:
         self._recorder = recorder
         self._on_primary_answer = on_primary_answer
         self._started = clock.monotonic()
-        self._wall_offset = (
-            clock.time() - self._started
-        )  # to wall time; computed once, so that a clock step does not reorder the attempts
+        # To wall time. Computed once, so that a clock step does not reorder the attempts.
+        self._wall_offset = clock.time() - self._started
         self._total_deadline = self._started + total
         self._buffered_deltas: list[DeltaEvent] = []  # in buffer mode: not delivered until the answer is complete
         self._has_delivered = False
@@ -218,7 +217,7 @@ class Call:
 
     def _require_machine(self) -> AttemptMachine:
         if self.machine is None:
-            raise RuntimeError("no attempt is under way")
+            raise RuntimeError("no attempt is in progress")
         return self.machine
 
     def _deliver(self, deltas: Sequence[DeltaEvent]) -> None:

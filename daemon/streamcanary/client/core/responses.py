@@ -25,7 +25,7 @@ class OutputContent(Struct):
 
 
 class OutputItem(Struct):
-    """A message, a function call, or the trace of one of the provider's own tools."""
+    """A message, a function call, or the record of a built-in tool of the provider."""
 
     type: str | None = None
     call_id: str | None = None

@@ -16,9 +16,7 @@ from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.drivers.task_timer import TaskTimer
 from streamcanary.events import Event
 
-_WRITE_TIMEOUT_MARGIN = (
-    10.0  # seconds that the transport's write timeout exceeds the total timeout, which applies first
-)
+_WRITE_TIMEOUT_MARGIN = 10.0  # seconds by which the transport's write timeout exceeds the total timeout
 _DRAIN_TIMEOUT = 0.1  # seconds to read the rest of a complete answer's body, so that its connection can be reused
 
 

@@ -20,7 +20,7 @@ from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.drivers.socket_timer import SocketTimer
 from streamcanary.events import Event
 
-_READ_TIMEOUT_MARGIN = 10.0  # seconds that the transport's read timeout exceeds the total timeout, which applies first
+_READ_TIMEOUT_MARGIN = 10.0  # seconds by which the transport's read timeout exceeds the total timeout
 _DRAIN_TIMEOUT = 0.1  # seconds to read the rest of a complete answer's body, so that its connection can be reused
 
 
