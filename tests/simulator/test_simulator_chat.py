@@ -1,4 +1,4 @@
-"""Each behaviour shows on the wire what its name claims."""
+"""Faults of the simulator through Chat Completions, as observed by a plain HTTP client."""
 
 import json
 import re
@@ -10,11 +10,11 @@ from streamcanary.simulator import FAULTS, Simulator
 from support.servers.simulator import APIS, FAST_TIMINGS, Api, fetch_raw
 
 SSE, JSON, HTML = "text/event-stream", "application/json", "text/html"
-WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
+ANSWER, PARTIAL_ANSWER = "Pong! The canary sings.", "Pong! The"
 CUT, RST = "RemoteProtocolError", "ReadError"
 
-# What comes before any event, through both APIs: status, content type, the code (or type) of the error, how it ends
-OPENINGS = {
+# Faults before the stream, through both APIs: status, content type, error code (or type), end of the response
+FAULTS_BEFORE_STREAM = {
     "reset": (None, None, None, RST),
     "close": (None, None, None, CUT),
     "garbage": (None, None, None, CUT),
@@ -50,99 +50,104 @@ OPENINGS = {
     "empty-stream": (200, SSE, None, "whole"),
 }
 
-# Streams, all of status 200: the text in them, finish_reason, whether [DONE] comes, how they end
-STREAMS = {
-    "ok": (WHOLE, "stop", True, "whole"),
-    "slow-first-token": (WHOLE, "stop", True, "whole"),
-    "slow-drip": (WHOLE, "stop", True, "whole"),
-    "cut": (SOME, None, False, CUT),
-    "reset-stream": (SOME, None, False, RST),
-    "stall": (SOME, None, False, CUT),
-    "keepalive-stall": (SOME, None, False, CUT),
+# Faults in the stream, all with status 200: text, finish_reason, presence of [DONE], end of the response
+FAULTS_IN_STREAM = {
+    "ok": (ANSWER, "stop", True, "whole"),
+    "slow-first-token": (ANSWER, "stop", True, "whole"),
+    "slow-drip": (ANSWER, "stop", True, "whole"),
+    "cut": (PARTIAL_ANSWER, None, False, CUT),
+    "reset-stream": (PARTIAL_ANSWER, None, False, RST),
+    "stall": (PARTIAL_ANSWER, None, False, CUT),
+    "keepalive-stall": (PARTIAL_ANSWER, None, False, CUT),
     "pings": ("", None, False, CUT),
     "empty-deltas": ("", None, False, CUT),
-    "truncated": (SOME, None, False, "whole"),
-    "malformed": (SOME, None, False, "whole"),
+    "truncated": (PARTIAL_ANSWER, None, False, "whole"),
+    "malformed": (PARTIAL_ANSWER, None, False, "whole"),
     "bad-utf8": ("! The canary sings.", "stop", True, "whole"),
-    "inband-error": (SOME, None, True, "whole"),
-    "event-error": (SOME, None, False, "whole"),
-    "flat-error": (SOME, None, False, "whole"),
-    "nested-error": (SOME, None, False, "whole"),
-    "failed": (SOME, None, True, "whole"),
-    "failed-rate-limit": (SOME, None, True, "whole"),
-    "cancelled": (SOME, None, False, "whole"),
-    "no-done": (WHOLE, "stop", False, "whole"),
-    "null-finish": (WHOLE, None, True, "whole"),
-    "length": (SOME, "length", True, "whole"),
+    "inband-error": (PARTIAL_ANSWER, None, True, "whole"),
+    "event-error": (PARTIAL_ANSWER, None, False, "whole"),
+    "flat-error": (PARTIAL_ANSWER, None, False, "whole"),
+    "nested-error": (PARTIAL_ANSWER, None, False, "whole"),
+    "failed": (PARTIAL_ANSWER, None, True, "whole"),
+    "failed-rate-limit": (PARTIAL_ANSWER, None, True, "whole"),
+    "cancelled": (PARTIAL_ANSWER, None, False, "whole"),
+    "no-done": (ANSWER, "stop", False, "whole"),
+    "null-finish": (ANSWER, None, True, "whole"),
+    "length": (PARTIAL_ANSWER, "length", True, "whole"),
     "incomplete-empty": ("", "length", True, "whole"),
-    "content-filter": (SOME, "content_filter", True, "whole"),
+    "content-filter": (PARTIAL_ANSWER, "content_filter", True, "whole"),
     "content-filter-empty": ("", "content_filter", True, "whole"),
     "empty": ("", "stop", True, "whole"),
-    "reasoning": (WHOLE, "stop", True, "whole"),
-    "reasoning-text": (WHOLE, "stop", True, "whole"),
+    "reasoning": (ANSWER, "stop", True, "whole"),
+    "reasoning-text": (ANSWER, "stop", True, "whole"),
     "refusal": ("", "stop", True, "whole"),
     "tool-call": ("", "tool_calls", True, "whole"),
 }
 HANGING = ["no-headers", "5xx-stalled-body", "stall", "keepalive-stall", "pings", "empty-deltas"]
 
 
-def test_every_behaviour_has_a_row_here() -> None:
-    """A behaviour that nobody has looked at on the wire is none."""
-    assert {*OPENINGS, *STREAMS, "comments"} == set(FAULTS)
+def test_every_behaviour_is_tested() -> None:
+    """Every behaviour of the simulator has a row in one of the tables."""
+    assert {*FAULTS_BEFORE_STREAM, *FAULTS_IN_STREAM, "comments"} == set(FAULTS)
 
 
 @pytest.mark.parametrize("api", APIS)
-@pytest.mark.parametrize("fault", OPENINGS)
-async def test_an_opening_fault_shows_before_the_first_event(fault: str, api: Api) -> None:
-    """Status, content type, error code and end are those of the row, whichever API is asked."""
+@pytest.mark.parametrize("fault", FAULTS_BEFORE_STREAM)
+async def test_fault_before_the_stream_matches_its_row(fault: str, api: Api) -> None:
+    """Status, content type, error code and end of the response match the row, through both APIs."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, f"sim-{fault}", api=api)
-    error = (seen.content_type == JSON and seen.ending == "whole" and seen.json.get("error")) or {}
-    assert (seen.status, seen.content_type, error.get("code") or error.get("type"), seen.ending) == OPENINGS[fault]
+        response = await fetch_raw(simulator, f"sim-{fault}", api=api)
+    error = (response.content_type == JSON and response.ending == "whole" and response.json.get("error")) or {}
+    assert (
+        response.status,
+        response.content_type,
+        error.get("code") or error.get("type"),
+        response.ending,
+    ) == FAULTS_BEFORE_STREAM[fault]
 
 
-@pytest.mark.parametrize("fault", STREAMS)
-async def test_a_stream_fault_shows_in_the_stream(fault: str) -> None:
-    """Text, finish_reason, [DONE] and end are those of the row."""
+@pytest.mark.parametrize("fault", FAULTS_IN_STREAM)
+async def test_fault_in_the_stream_matches_its_row(fault: str) -> None:
+    """Text, finish_reason, [DONE] and end of the response match the row."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, f"sim-{fault}")
-    assert (seen.status, seen.content_type) == (200, SSE)
-    assert (seen.text, seen.finish_reason, seen.has_done_marker, seen.ending) == STREAMS[fault]
+        response = await fetch_raw(simulator, f"sim-{fault}")
+    assert (response.status, response.content_type) == (200, SSE)
+    assert (response.text, response.finish_reason, response.has_done_marker, response.ending) == FAULTS_IN_STREAM[fault]
 
 
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("fault", HANGING)
-async def test_a_hanging_fault_lasts_as_long_as_a_hang(fault: str, api: Api) -> None:
-    """It ends when the pace says so and not before."""
+async def test_hanging_fault_lasts_for_the_hang_time(fault: str, api: Api) -> None:
+    """A hanging fault lasts at least for the configured hang time."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, f"sim-{fault}", api=api)
-    assert seen.seconds >= FAST_TIMINGS.hang
+        response = await fetch_raw(simulator, f"sim-{fault}", api=api)
+    assert response.seconds >= FAST_TIMINGS.hang
 
 
-async def test_a_good_stream_is_spelled_as_openai_spells_it() -> None:
-    """Role first, then the text, then the reason it stopped, all under one id, then [DONE]; an event a chunk."""
+async def test_stream_has_the_format_of_openai() -> None:
+    """A stream has a role chunk, text chunks and a finish_reason chunk under one id, and then [DONE]."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, "sim-ok")
-    first, *middle, last = seen.events
+        response = await fetch_raw(simulator, "sim-ok")
+    first, *middle, last = response.events
     assert set(first) == {"id", "object", "created", "model", "service_tier", "system_fingerprint", "choices"}
     assert first["object"] == "chat.completion.chunk"
     assert first["model"] == "sim-ok"
     assert re.fullmatch(r"chatcmpl-[0-9a-f]{32}", first["id"])
-    assert {(event["id"], event["created"]) for event in seen.events} == {(first["id"], first["created"])}
+    assert {(event["id"], event["created"]) for event in response.events} == {(first["id"], first["created"])}
     delta = {"role": "assistant", "content": "", "refusal": None}
     assert first["choices"] == [{"index": 0, "delta": delta, "logprobs": None, "finish_reason": None}]
     assert [event["choices"][0]["delta"] for event in middle] == [
         {"content": piece} for piece in ("Pong", "!", " The", " can", "ary", " sings", ".")
     ]
     assert last["choices"] == [{"index": 0, "delta": {}, "logprobs": None, "finish_reason": "stop"}]
-    assert seen.body.endswith(b"data: [DONE]\n\n")
+    assert response.body.endswith(b"data: [DONE]\n\n")
 
 
-async def test_usage_comes_last_and_only_if_asked_for() -> None:
-    """With ``include_usage``, each event has the field and all but the last, which has no choices, have null."""
+async def test_usage_is_in_the_last_chunk_on_request() -> None:
+    """With ``include_usage``, the last chunk has the usage and no choices, and the other chunks have null."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, "sim-ok", stream_options={"include_usage": True})
-    *others, last = seen.events
+        response = await fetch_raw(simulator, "sim-ok", stream_options={"include_usage": True})
+    *others, last = response.events
     assert {event["usage"] for event in others} == {None}
     assert last["choices"] == []
     tokens = {name: last["usage"][name] for name in ("prompt_tokens", "completion_tokens", "total_tokens")}
@@ -152,10 +157,10 @@ async def test_usage_comes_last_and_only_if_asked_for() -> None:
 @pytest.mark.parametrize(
     ("fault", "message", "finish_reason"),
     [
-        ("ok", {"content": WHOLE, "refusal": None}, "stop"),
-        ("comments", {"content": WHOLE, "refusal": None}, "stop"),
-        ("length", {"content": SOME, "refusal": None}, "length"),
-        ("null-finish", {"content": WHOLE, "refusal": None}, None),
+        ("ok", {"content": ANSWER, "refusal": None}, "stop"),
+        ("comments", {"content": ANSWER, "refusal": None}, "stop"),
+        ("length", {"content": PARTIAL_ANSWER, "refusal": None}, "length"),
+        ("null-finish", {"content": ANSWER, "refusal": None}, None),
         ("empty", {"content": None, "refusal": None}, "stop"),
         ("refusal", {"content": None, "refusal": "I'm sorry, I cannot sing that."}, "stop"),
         (
@@ -175,19 +180,23 @@ async def test_usage_comes_last_and_only_if_asked_for() -> None:
         ),
     ],
 )
-async def test_asked_for_no_stream_the_answer_is_one_object(
+async def test_non_streaming_answer_is_one_object(
     fault: str, message: dict[str, object], finish_reason: str | None
 ) -> None:
-    """The deltas of the stream, put together."""
+    """Without streaming the response is one object with the joined deltas."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, f"sim-{fault}", stream=False)
+        response = await fetch_raw(simulator, f"sim-{fault}", stream=False)
     choice = {
         "index": 0,
         "message": {"role": "assistant", **message},
         "logprobs": None,
         "finish_reason": finish_reason,
     }
-    assert (seen.content_type, seen.json["object"], seen.json["choices"]) == (JSON, "chat.completion", [choice])
+    assert (response.content_type, response.json["object"], response.json["choices"]) == (
+        JSON,
+        "chat.completion",
+        [choice],
+    )
 
 
 @pytest.mark.parametrize(
@@ -198,25 +207,25 @@ async def test_asked_for_no_stream_the_answer_is_one_object(
         ("reset-stream", RST),
     ],
 )
-async def test_asked_for_no_stream_a_broken_one_is_a_broken_object(fault: str, end: str) -> None:
-    """The same break, in the JSON."""
+async def test_non_streaming_fault_breaks_the_object(fault: str, end: str) -> None:
+    """Without streaming the fault breaks the JSON object in the same way."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, f"sim-{fault}", stream=False)
-    assert (seen.status, seen.content_type, seen.ending) == (200, JSON, end)
-    with pytest.raises(ValueError):  # of JSON or of UTF-8
-        json.loads(seen.body)
+        response = await fetch_raw(simulator, f"sim-{fault}", stream=False)
+    assert (response.status, response.content_type, response.ending) == (200, JSON, end)
+    with pytest.raises(ValueError):  # invalid JSON or invalid UTF-8
+        json.loads(response.body)
 
 
 @pytest.mark.parametrize("fault", ["inband-error", "event-error"])
-async def test_asked_for_no_stream_an_error_in_it_is_an_error_in_the_body(fault: str) -> None:
-    """Still with status 200."""
+async def test_non_streaming_in_band_error_is_in_the_body(fault: str) -> None:
+    """Without streaming an in-band error is an error body with status 200."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, f"sim-{fault}", stream=False)
-    assert (seen.status, seen.json["error"]["type"]) == (200, "server_error")
+        response = await fetch_raw(simulator, f"sim-{fault}", stream=False)
+    assert (response.status, response.json["error"]["type"]) == (200, "server_error")
 
 
-async def test_a_429_says_when_to_come_back_in_three_ways_or_not_at_all() -> None:
-    """Whole seconds, milliseconds, a date; and nothing."""
+async def test_429_has_retry_after_in_each_format() -> None:
+    """A 429 has Retry-After in seconds, in milliseconds, as a date, or not at all."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         plain = await fetch_raw(simulator, "sim-429")
         seconds = await fetch_raw(simulator, "sim-429-retry-after")
@@ -225,20 +234,20 @@ async def test_a_429_says_when_to_come_back_in_three_ways_or_not_at_all() -> Non
     assert {"retry-after", "retry-after-ms"} & set(plain.headers) == set()
     assert seconds.headers["retry-after"] == "1"
     assert milliseconds.headers["retry-after-ms"] == "200"
-    asked, sent = (parsedate_to_datetime(date.headers[name]) for name in ("retry-after", "date"))
-    assert (asked - sent).total_seconds() == 1
+    retry_at, sent_at = (parsedate_to_datetime(date.headers[name]) for name in ("retry-after", "date"))
+    assert (retry_at - sent_at).total_seconds() == 1
 
 
-async def test_an_error_body_that_never_ends_has_told_all_in_its_head() -> None:
-    """Status, Retry-After and request id are there; of the body a half."""
+async def test_cut_error_body_has_complete_headers() -> None:
+    """An error with a cut body has Retry-After and request id, and half of the body."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, "sim-5xx-cut-body")
-    assert (seen.headers["retry-after"], seen.headers["x-request-id"][:4]) == ("1", "req_")
-    assert len(seen.body) == int(seen.headers["content-length"]) // 2
+        response = await fetch_raw(simulator, "sim-5xx-cut-body")
+    assert (response.headers["retry-after"], response.headers["x-request-id"][:4]) == ("1", "req_")
+    assert len(response.body) == int(response.headers["content-length"]) // 2
 
 
-async def test_an_error_in_the_stream_comes_with_or_without_an_error_key() -> None:
-    """``data: {"error": …}`` has one, ``event: error`` has none."""
+async def test_in_band_error_has_two_formats() -> None:
+    """``data: {"error": …}`` has an error key, ``event: error`` has none."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         in_band, event = await fetch_raw(simulator, "sim-inband-error"), await fetch_raw(simulator, "sim-event-error")
     assert in_band.events[-1]["error"]["type"] == "server_error"
@@ -251,84 +260,91 @@ async def test_an_error_in_the_stream_comes_with_or_without_an_error_key() -> No
     [("flat-error", "event-error"), ("failed", "inband-error"), ("cancelled", "truncated")],
 )
 @pytest.mark.parametrize("stream", [True, False])
-async def test_what_has_no_word_in_chat_completions_is_the_nearest_that_has(
-    fault: str, nearest: str, stream: bool
-) -> None:
-    """Byte for byte, but for the name of the model."""
+async def test_responses_only_fault_falls_back_to_the_nearest(fault: str, nearest: str, stream: bool) -> None:
+    """A fault that only Responses can express equals the nearest fault byte for byte, except for the model."""
 
     async def body(name: str) -> bytes:
         async with Simulator(timings=FAST_TIMINGS) as simulator:
-            seen = await fetch_raw(simulator, f"sim-{name}", stream=stream)
-        return re.sub(rb'"(id|created|model)":[^,]*', b"", seen.body)
+            response = await fetch_raw(simulator, f"sim-{name}", stream=stream)
+        return re.sub(rb'"(id|created|model)":[^,]*', b"", response.body)
 
-    if (fault, stream) == ("cancelled", False):  # half an object: cut at half, which the length of the name moves
+    if (fault, stream) == ("cancelled", False):  # an object cut at half its length, which depends on the model name
         assert (await body(fault))[:100] == (await body(nearest))[:100]
         return
     assert await body(fault) == await body(nearest)
 
 
-async def test_a_rate_limit_in_the_stream_has_its_code() -> None:
-    """As a status of 429 would."""
+async def test_rate_limit_in_the_stream_has_its_code() -> None:
+    """A rate limit in the stream has the error code of a 429."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, "sim-failed-rate-limit")
-    assert seen.events[-1]["error"]["code"] == "rate_limit_exceeded"
+        response = await fetch_raw(simulator, "sim-failed-rate-limit")
+    assert response.events[-1]["error"]["code"] == "rate_limit_exceeded"
 
 
-async def test_an_error_under_an_error_has_both_types() -> None:
-    """Its own, and that of the event."""
+async def test_nested_error_has_both_types() -> None:
+    """A nested error has the type of the event and its own type."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, "sim-nested-error")
-    assert (seen.events[-1]["type"], seen.events[-1]["error"]["type"]) == ("error", "server_error")
+        response = await fetch_raw(simulator, "sim-nested-error")
+    assert (response.events[-1]["type"], response.events[-1]["error"]["type"]) == ("error", "server_error")
 
 
 @pytest.mark.parametrize(("fault", "sign"), [("keepalive-stall", b": keep-alive\n\n"), ("pings", b": keep-alive\n\n")])
-async def test_signs_of_life_carry_no_event(fault: str, sign: bytes) -> None:
-    """Comments, again and again."""
+async def test_keep_alives_are_comments(fault: str, sign: bytes) -> None:
+    """Keep-alives are repeated comments."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, f"sim-{fault}")
-    assert seen.body.count(sign) > 1
+        response = await fetch_raw(simulator, f"sim-{fault}")
+    assert response.body.count(sign) > 1
 
 
-async def test_empty_deltas_say_nothing_again_and_again() -> None:
-    """Events that are whole and hold no text."""
+async def test_empty_deltas_are_repeated() -> None:
+    """Empty deltas are complete chunks without text, and are repeated."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, "sim-empty-deltas")
-    role, *deltas = [event["choices"][0]["delta"] for event in seen.events]
+        response = await fetch_raw(simulator, "sim-empty-deltas")
+    role, *deltas = [event["choices"][0]["delta"] for event in response.events]
     assert role["role"] == "assistant"
     assert len(deltas) > 1
     assert all(delta == {"content": ""} for delta in deltas)
 
 
-async def test_odd_events_are_a_good_answer_to_a_correct_parser() -> None:
-    """BOM, comments, retry, id, empty data, all three line ends, two data lines, no space after the colon."""
+async def test_unusual_events_are_valid_for_a_correct_parser() -> None:
+    """A BOM, comments, retry, id, empty data, all line ends and multi-line data are parsed to the answer."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, "sim-comments")
-    text = seen.body.decode("utf-8-sig")
+        response = await fetch_raw(simulator, "sim-comments")
+    text = response.body.decode("utf-8-sig")
     events = re.split(r"(?:\r\n|\r(?!\n)|\n){2}", text)
     data = [re.findall(r"(?:^|\r\n|\r|\n)data: ?([^\r\n]*)", event) for event in events]
     payloads = ["\n".join(lines) for lines in data if any(lines)]
     assert payloads.pop() == "[DONE]"
     deltas = [json.loads(payload)["choices"][0]["delta"] for payload in payloads]
-    assert "".join(delta.get("content", "") for delta in deltas) == WHOLE
-    assert seen.body.startswith(b"\xef\xbb\xbf")
-    odd = ("retry: 3000\n\n", "data:\n\n", "id: 1\ndata:", ": a ping", "\r\n\r\n", "\r\r", "\ndata: ,", "data:[DONE]")
-    assert [piece for piece in odd if piece not in text] == []
+    assert "".join(delta.get("content", "") for delta in deltas) == ANSWER
+    assert response.body.startswith(b"\xef\xbb\xbf")
+    unusual = (
+        "retry: 3000\n\n",
+        "data:\n\n",
+        "id: 1\ndata:",
+        ": a ping",
+        "\r\n\r\n",
+        "\r\r",
+        "\ndata: ,",
+        "data:[DONE]",
+    )
+    assert [piece for piece in unusual if piece not in text] == []
 
 
 @pytest.mark.parametrize(("fault", "field"), [("reasoning", "reasoning_content"), ("reasoning-text", "reasoning")])
-async def test_thoughts_come_before_the_answer(fault: str, field: str) -> None:
-    """In ``reasoning_content`` or in ``reasoning``: providers do not agree."""
+async def test_reasoning_precedes_the_answer(fault: str, field: str) -> None:
+    """Reasoning is in ``reasoning_content`` or in ``reasoning``, as providers differ, and precedes the answer."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, f"sim-{fault}")
-    deltas = [event["choices"][0]["delta"] for event in seen.events]
-    thoughts = [delta.get(field) for delta in deltas]
-    assert "".join(filter(None, thoughts)) == "The user wants pong."
+        response = await fetch_raw(simulator, f"sim-{fault}")
+    deltas = [event["choices"][0]["delta"] for event in response.events]
+    reasoning = [delta.get(field) for delta in deltas]
+    assert "".join(filter(None, reasoning)) == "The user wants pong."
     assert [("content" in delta) for delta in deltas[1:6]] == [False] * 5
 
 
 @pytest.mark.parametrize(("fault", "seconds"), [("slow-first-token", 0.1), ("slow-drip", 8 * 0.02)])
-async def test_a_slow_fault_is_as_slow_as_the_pace_says(fault: str, seconds: float) -> None:
-    """And good in all else."""
+async def test_slow_fault_takes_the_configured_time(fault: str, seconds: float) -> None:
+    """A slow fault takes at least the configured time."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        seen = await fetch_raw(simulator, f"sim-{fault}")
-    assert seen.seconds >= seconds
+        response = await fetch_raw(simulator, f"sim-{fault}")
+    assert response.seconds >= seconds

@@ -1,4 +1,4 @@
-"""How long a connection lasts, and how it ends: on plain sockets and over TLS."""
+"""Connection lifetimes and connection ends, over plain TCP and TLS."""
 
 import asyncio
 import json
@@ -22,30 +22,30 @@ from support.servers.simulator import (
     wait_until,
 )
 
-WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
+ANSWER, PARTIAL_ANSWER = "Pong! The canary sings.", "Pong! The"
 CUT, RST = "RemoteProtocolError", "ReadError"
 LIFETIMES: tuple[ConnectionLifetime, ...] = get_args(ConnectionLifetime)
 CLEAN, UNCLEAN = "close_notify", "EOF without close_notify"
 
-# What breaks a connection and what does not: the text, and the end of the stream that HTTP shows, by lifetime
+# Faults that break the connection and faults that do not: text, and the end that the HTTP client observes, by lifetime
 ENDS: dict[str, tuple[str, dict[ConnectionLifetime, str]]] = {
-    "ok": (WHOLE, {"keep-alive": "whole", "close": "whole", "eof": "whole"}),
-    "truncated": (SOME, {"keep-alive": "whole", "close": "whole", "eof": "whole"}),
-    "cut": (SOME, {"keep-alive": CUT, "close": CUT, "eof": "whole"}),
-    "stall": (SOME, {"keep-alive": CUT, "close": CUT, "eof": "whole"}),
-    "reset-stream": (SOME, {"keep-alive": RST, "close": RST, "eof": RST}),
+    "ok": (ANSWER, {"keep-alive": "whole", "close": "whole", "eof": "whole"}),
+    "truncated": (PARTIAL_ANSWER, {"keep-alive": "whole", "close": "whole", "eof": "whole"}),
+    "cut": (PARTIAL_ANSWER, {"keep-alive": CUT, "close": CUT, "eof": "whole"}),
+    "stall": (PARTIAL_ANSWER, {"keep-alive": CUT, "close": CUT, "eof": "whole"}),
+    "reset-stream": (PARTIAL_ANSWER, {"keep-alive": RST, "close": RST, "eof": RST}),
 }
 
 
-def ask(model: str, api: Api, *, stream: bool = True) -> bytes:
+def request_bytes(model: str, api: Api, *, stream: bool = True) -> bytes:
     """Return the bytes of a request."""
     body = json.dumps({"model": model, **prompt_field(api), "stream": stream}).encode()
     head = f"POST /v1{APIS[api]} HTTP/1.1\r\nhost: x\r\ncontent-length: {len(body)}\r\n\r\n"
     return head.encode() + body
 
 
-async def talk(simulator: Simulator, request: bytes) -> bytes:
-    """Send ``request`` and return all that comes until the server closes."""
+async def send_and_read_all(simulator: Simulator, request: bytes) -> bytes:
+    """Send ``request`` and return all bytes until the server closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
     try:
         writer.write(request)
@@ -56,10 +56,10 @@ async def talk(simulator: Simulator, request: bytes) -> bytes:
         await writer.wait_closed()
 
 
-async def end_of_tls(simulator: Simulator, request: bytes) -> tuple[bytes, str]:
+async def read_tls_end(simulator: Simulator, request: bytes) -> tuple[bytes, str]:
     """Return what a raw TLS client receives, and how its connection ends."""
     context = client_tls()
-    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # Python sets it, and then cannot tell one end from the other
+    context.options &= ~ssl.OP_IGNORE_UNEXPECTED_EOF  # Python sets this option, which hides the difference
 
     def receive() -> tuple[bytes, str]:
         received = bytearray()
@@ -81,8 +81,8 @@ async def end_of_tls(simulator: Simulator, request: bytes) -> tuple[bytes, str]:
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("lifetime", LIFETIMES)
 @pytest.mark.parametrize("fault", ENDS)
-async def test_a_fault_is_the_same_whatever_carries_it(fault: str, lifetime: ConnectionLifetime, api: Api) -> None:
-    """Plain, over TLS, and without close_notify; where EOF ends the body, HTTP cannot tell what is missing."""
+async def test_fault_is_the_same_over_every_transport(fault: str, lifetime: ConnectionLifetime, api: Api) -> None:
+    """A fault is the same over TCP and TLS; where EOF ends the body, HTTP cannot detect missing bytes."""
     text, ends = ENDS[fault]
     tls: dict[str, Any] = {"ssl": server_tls()}
 
@@ -105,41 +105,41 @@ async def test_a_fault_is_the_same_whatever_carries_it(fault: str, lifetime: Con
     ],
 )
 @pytest.mark.parametrize("api", APIS)
-async def test_a_head_says_how_the_body_ends(
+async def test_headers_announce_the_body_framing(
     lifetime: ConnectionLifetime, version: str, headers: dict[str, str], api: Api
 ) -> None:
-    """By its last chunk, by that and the end of the connection, or by that end alone."""
+    """The headers announce a chunked body, a chunked body and a close, or only a close."""
     async with Simulator(timings=FAST_TIMINGS, connection=lifetime) as simulator:
         seen = await fetch_raw(simulator, "sim-ok", api=api)
         reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
-        writer.write(ask("sim-ok", api))
+        writer.write(request_bytes("sim-ok", api))
         assert (await reader.readline()).split()[0].decode() == version
         writer.close()
-    told = {
+    framing = {
         name: seen.headers[name]
         for name in ("transfer-encoding", "content-length", "connection")
         if name in seen.headers
     }
-    assert told == headers
+    assert framing == headers
 
 
 @pytest.mark.parametrize("lifetime", ["close", "eof"])
 @pytest.mark.parametrize("model", ["sim-ok", "sim-500", "sim-204", "sim-empty-stream", "sim-nonesuch"])
 @pytest.mark.parametrize("stream", [True, False])
-async def test_the_server_closes_after_one_answer(lifetime: ConnectionLifetime, model: str, stream: bool) -> None:
-    """Of whatever kind, though the client would keep the connection and has sent another request."""
+async def test_server_closes_after_one_response(lifetime: ConnectionLifetime, model: str, stream: bool) -> None:
+    """The server closes after one response, even if the client has sent another request."""
     async with Simulator(timings=FAST_TIMINGS, connection=lifetime) as simulator:
-        answer = await talk(simulator, ask(model, "chat", stream=stream) * 2)
+        answer = await send_and_read_all(simulator, request_bytes(model, "chat", stream=stream) * 2)
         assert (answer.count(b"HTTP/1."), len(simulator.requests)) == (1, 1)
         assert b"\r\nconnection: close\r\n" in answer
         await wait_until(lambda: simulator.connection_count == 0)
 
 
-async def test_without_a_length_a_body_is_bare() -> None:
-    """No chunk sizes, no length: events up to the end of the connection."""
+async def test_eof_body_has_no_framing() -> None:
+    """A body that ends with the connection has no chunk sizes and no length."""
     async with Simulator(timings=FAST_TIMINGS, connection="eof") as simulator:
-        head, _, body = (await talk(simulator, ask("sim-ok", "chat"))).partition(b"\r\n\r\n")
-        error = await talk(simulator, ask("sim-500", "chat"))
+        head, _, body = (await send_and_read_all(simulator, request_bytes("sim-ok", "chat"))).partition(b"\r\n\r\n")
+        error = await send_and_read_all(simulator, request_bytes("sim-500", "chat"))
     assert b"content-length" not in head + error
     assert body.startswith(b"data: {")
     assert body.endswith(b"data: [DONE]\n\n")
@@ -147,11 +147,11 @@ async def test_without_a_length_a_body_is_bare() -> None:
 
 
 @pytest.mark.parametrize("api", APIS)
-async def test_without_a_length_only_the_protocol_tells_an_end_from_a_cut(api: Api) -> None:
-    """A cut stream is a whole body, whose last event is half of one, and no terminal state."""
+async def test_eof_cut_is_visible_only_in_the_events(api: Api) -> None:
+    """A cut body without framing has a truncated last event and no terminal event."""
     async with Simulator(timings=FAST_TIMINGS, connection="eof") as simulator:
         cut, truncated, whole = [
-            (await talk(simulator, ask(f"sim-{fault}", api))).partition(b"\r\n\r\n")[2]
+            (await send_and_read_all(simulator, request_bytes(f"sim-{fault}", api))).partition(b"\r\n\r\n")[2]
             for fault in ("cut", "truncated", "ok")
         ]
     assert [body.endswith(b"\n\n") for body in (cut, truncated, whole)] == [False, True, True]
@@ -162,30 +162,30 @@ async def test_without_a_length_only_the_protocol_tells_an_end_from_a_cut(api: A
 @pytest.mark.parametrize("api", APIS)
 @pytest.mark.parametrize("lifetime", ["close", "eof"])
 @pytest.mark.parametrize("fault", ["ok", "truncated", "cut", "500"])
-async def test_tls_ends_with_a_word_or_without(fault: str, lifetime: ConnectionLifetime, api: Api) -> None:
-    """To a client that listens for it, that is all the difference: not a byte of the answer is lost."""
-    request = ask(f"sim-{fault}", api)
+async def test_tls_end_with_or_without_close_notify(fault: str, lifetime: ConnectionLifetime, api: Api) -> None:
+    """Only the TLS end differs with and without close_notify; the response is complete."""
+    request = request_bytes(f"sim-{fault}", api)
     async with Simulator(timings=FAST_TIMINGS, connection=lifetime, ssl=server_tls()) as simulator:
-        spoken, clean = await end_of_tls(simulator, request)
+        with_notify, clean = await read_tls_end(simulator, request)
     async with Simulator(timings=FAST_TIMINGS, connection=lifetime, ssl=server_tls(), close_notify=False) as simulator:
-        unspoken, unclean = await end_of_tls(simulator, request)
+        without_notify, unclean = await read_tls_end(simulator, request)
         await wait_until(lambda: simulator.connection_count == 0)
     assert (clean, unclean) == (CLEAN, UNCLEAN)
-    assert len(unspoken) == len(spoken) > 300
+    assert len(without_notify) == len(with_notify) > 300
 
 
-async def test_a_connection_without_close_notify_is_kept_alive() -> None:
-    """Only its end is another."""
+async def test_connection_without_close_notify_is_kept_alive() -> None:
+    """A connection without close_notify serves several requests; only its end differs."""
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls(), close_notify=False) as simulator:
-        request = ask("sim-ok", "chat").replace(b"host: x", b"host: x\r\nconnection: close")
-        answer, end = await end_of_tls(simulator, ask("sim-ok", "responses") + request)
+        request = request_bytes("sim-ok", "chat").replace(b"host: x", b"host: x\r\nconnection: close")
+        answer, end = await read_tls_end(simulator, request_bytes("sim-ok", "responses") + request)
     assert (answer.count(b"HTTP/1.1 200 OK\r\n"), end) == (2, UNCLEAN)
 
 
-async def test_closing_the_server_ends_what_hangs_without_a_length() -> None:
-    """At once, as it does all else."""
+async def test_closing_the_server_ends_hanging_eof_bodies() -> None:
+    """Closing the server ends a hanging body without framing at once."""
     async with Simulator(timings=HANGING_TIMINGS, connection="eof", ssl=server_tls(), close_notify=False) as simulator:
-        hanging = asyncio.create_task(end_of_tls(simulator, ask("sim-stall", "chat")))
+        hanging = asyncio.create_task(read_tls_end(simulator, request_bytes("sim-stall", "chat")))
         await wait_until(lambda: len(simulator.requests) == 1)
     async with asyncio.timeout(10):
         assert (await hanging)[1] == UNCLEAN
@@ -195,10 +195,10 @@ async def test_closing_the_server_ends_what_hangs_without_a_length() -> None:
     ("arguments", "message"),
     [
         ({"connection": "closed"}, "a connection is one of keep-alive, close, eof, not 'closed'"),
-        ({"close_notify": False}, "close_notify is a word of TLS: leave it on, or give ssl"),
+        ({"close_notify": False}, "close_notify applies to TLS only: leave it on, or pass ssl"),
     ],
 )
-def test_what_makes_no_sense_is_refused(arguments: dict[str, Any], message: str) -> None:
-    """With what would."""
+def test_invalid_arguments_are_rejected(arguments: dict[str, Any], message: str) -> None:
+    """Invalid arguments are rejected with a suggestion."""
     with pytest.raises(ValueError, match=message):
         Simulator(**arguments)

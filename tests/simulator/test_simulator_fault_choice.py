@@ -1,4 +1,4 @@
-"""Which behaviour a model's name asks for, and how often."""
+"""Parsing of fault specifications in model names, and selection of faults."""
 
 import pytest
 
@@ -7,14 +7,14 @@ from streamcanary.simulator.faults.fault_spec import FaultSelector, FaultSpec, U
 from support.servers.simulator import FAST_TIMINGS, fetch_raw
 
 
-def faults(text: str, count: int, chooser: FaultSelector | None = None) -> list[str]:
-    """Return what the first ``count`` requests of ``text`` get."""
-    chooser, choice = chooser or FaultSelector(), FaultSpec.parse(text)
-    return [chooser.next_fault(text, choice) for _ in range(count)]
+def faults(text: str, count: int, selector: FaultSelector | None = None) -> list[str]:
+    """Return the faults of the first ``count`` requests of ``text``."""
+    selector, spec = selector or FaultSelector(), FaultSpec.parse(text)
+    return [selector.next_fault(text, spec) for _ in range(count)]
 
 
 @pytest.mark.parametrize(
-    ("text", "choice"),
+    ("text", "spec"),
     [
         ("cut", FaultSpec(fault="cut")),
         ("500@2", FaultSpec(fault="500", first_requests=2)),
@@ -23,9 +23,9 @@ def faults(text: str, count: int, chooser: FaultSelector | None = None) -> list[
         ("429-retry-after%50~1@9", FaultSpec(fault="429-retry-after", percent=50, seed=1, first_requests=9)),
     ],
 )
-def test_a_name_spells_a_choice(text: str, choice: FaultSpec) -> None:
-    """A fault, how likely, from which seed, for how many requests."""
-    assert FaultSpec.parse(text) == choice
+def test_fault_spec_is_parsed(text: str, spec: FaultSpec) -> None:
+    """A specification is a fault with an optional percentage, seed and number of requests."""
+    assert FaultSpec.parse(text) == spec
 
 
 @pytest.mark.parametrize(
@@ -39,56 +39,56 @@ def test_a_name_spells_a_choice(text: str, choice: FaultSpec) -> None:
         ("sing", "no fault is called 'sing'; there are: ok, slow-first-token, "),
     ],
 )
-def test_a_name_that_spells_none_is_told_so(text: str, message: str) -> None:
-    """And what would be right."""
+def test_invalid_fault_spec_is_rejected(text: str, message: str) -> None:
+    """An invalid specification is rejected with valid examples."""
     with pytest.raises(UnknownFault) as raised:
         FaultSpec.parse(text)
     assert str(raised.value).startswith(message)
 
 
-def test_the_first_requests_only() -> None:
-    """``@2``: two faults, then ok for good."""
+def test_first_requests_get_the_fault() -> None:
+    """``@2`` means two faults, and then ok."""
     assert faults("500@2", 5) == ["500", "500", "ok", "ok", "ok"]
 
 
-def test_each_name_is_counted_by_itself() -> None:
-    """``sim-500@1`` and ``sim-500@2`` know nothing of each other."""
-    chooser = FaultSelector()
-    assert [faults("500@1", 2, chooser), faults("500@2", 3, chooser)] == [["500", "ok"], ["500", "500", "ok"]]
+def test_requests_are_counted_per_spec() -> None:
+    """``sim-500@1`` and ``sim-500@2`` are counted separately."""
+    selector = FaultSelector()
+    assert [faults("500@1", 2, selector), faults("500@2", 3, selector)] == [["500", "ok"], ["500", "500", "ok"]]
 
 
-def test_the_same_seed_gives_the_same_sequence() -> None:
-    """After every start; without a seed, it is 0."""
+def test_same_seed_gives_the_same_sequence() -> None:
+    """The same seed gives the same sequence after every start; the default seed is 0."""
     assert faults("cut%30", 50) == faults("cut%30", 50) == faults("cut%30~0", 50)
 
 
-def test_another_seed_gives_another_sequence() -> None:
-    """Of the same probability."""
+def test_different_seed_gives_a_different_sequence() -> None:
+    """A different seed gives a different sequence."""
     assert faults("cut%30~7", 50) != faults("cut%30", 50)
 
 
 @pytest.mark.parametrize(("percent", "least", "most"), [(0, 0, 0), (30, 250, 350), (100, 1000, 1000)])
-def test_a_probability_is_kept(percent: int, least: int, most: int) -> None:
-    """Of a thousand requests, about as many as it says."""
+def test_percentage_is_respected(percent: int, least: int, most: int) -> None:
+    """About the given percentage of a thousand requests gets the fault."""
     assert least <= faults(f"cut%{percent}", 1000).count("cut") <= most
 
 
-def test_both_at_once() -> None:
-    """``%100@3`` dices for the first three alone."""
+def test_percentage_and_count_combine() -> None:
+    """``%100@3`` applies the percentage to the first three requests only."""
     assert faults("cut%100@3", 5) == ["cut", "cut", "cut", "ok", "ok"]
 
 
-def test_names_without_end_are_forgotten() -> None:
-    """After a thousand further names, the first is counted anew."""
-    chooser = FaultSelector()
-    assert faults("500@1", 2, chooser) == ["500", "ok"]
+def test_counters_are_bounded() -> None:
+    """After a thousand other specifications, the first is counted from zero again."""
+    selector = FaultSelector()
+    assert faults("500@1", 2, selector) == ["500", "ok"]
     for number in range(2, 1002):
-        faults(f"500@{number}", 1, chooser)
-    assert faults("500@1", 2, chooser) == ["500", "ok"]
+        faults(f"500@{number}", 1, selector)
+    assert faults("500@1", 2, selector) == ["500", "ok"]
 
 
-async def test_the_server_plays_what_was_chosen() -> None:
-    """On the wire, and in the record of requests."""
+async def test_server_produces_the_selected_fault() -> None:
+    """The server responds with the selected fault, and records it."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         statuses = [(await fetch_raw(simulator, "sim-500@2")).status for _ in range(3)]
         assert statuses == [500, 500, 200]

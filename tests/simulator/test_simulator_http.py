@@ -1,4 +1,4 @@
-"""HTTP as it comes: good, odd and hostile, on a plain socket."""
+"""The HTTP server of the simulator: valid, unusual and invalid requests, over a plain socket."""
 
 import asyncio
 import json
@@ -13,8 +13,8 @@ ASK = json.dumps({"model": "sim-ok", "messages": []}).encode()
 POST = b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\n"
 
 
-async def talk(simulator: Simulator, *pieces: bytes, pause: float = 0.0) -> bytes:
-    """Send ``pieces`` and return all that comes back until the server closes."""
+async def send_and_read_all(simulator: Simulator, *pieces: bytes, pause: float = 0.0) -> bytes:
+    """Send ``pieces`` and return all bytes until the server closes the connection."""
     reader, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
     try:
         for piece in pieces:
@@ -29,12 +29,12 @@ async def talk(simulator: Simulator, *pieces: bytes, pause: float = 0.0) -> byte
 
 
 def status(answer: bytes) -> int:
-    """Return the status of the first answer."""
+    """Return the status of the first response."""
     return int(answer.split(b" ", 2)[1])
 
 
-def test_a_head_is_read() -> None:
-    """Names in lower case, values stripped, repeated ones joined, the path decoded and without its query."""
+def test_request_head_is_parsed() -> None:
+    """Header names are lower case, values stripped and joined, and the path is decoded without its query."""
     head = parse_head(b"GET /v1/models/sim-cut%2530?x=1 HTTP/1.1\r\nHost: a\r\nAccept:\t b \r\naccept: c")
     assert (head.method, head.path) == ("GET", "/v1/models/sim-cut%30")
     assert head.headers == {"host": "a", "accept": "b, c"}
@@ -46,8 +46,8 @@ def test_a_head_is_read() -> None:
         (b"\x16\x03\x01\x02\x00\x01", 400, "the request line is not HTTP"),
         (b"GET / HTTP/1.1 more", 400, "the request line is not HTTP"),
         (b"G(T / HTTP/1.1", 400, "the request line is not HTTP"),
-        (b"GET / HTTP/1.0", 505, "only HTTP/1.1 is spoken here"),
-        (b"PRI * HTTP/2.0", 505, "only HTTP/1.1 is spoken here"),
+        (b"GET / HTTP/1.0", 505, "only HTTP/1.1 is supported"),
+        (b"PRI * HTTP/2.0", 505, "only HTTP/1.1 is supported"),
         (b"GET / HTTP/1.1\r\nno colon", 400, "a header line is not of the form name: value"),
         (b"GET / HTTP/1.1\r\na: b\r\n folded", 400, "a header line is not of the form name: value"),
         (b"GET / HTTP/1.1\r\na : b", 400, "a header line is not of the form name: value"),
@@ -58,8 +58,8 @@ def test_a_head_is_read() -> None:
         (b"GET / HTTP/1.1" + b"\r\na: b" * 101, 431, "a request has at most 100 headers"),
     ],
 )
-def test_a_head_that_is_none_is_refused(data: bytes, status: int, message: str) -> None:
-    """With the status it deserves."""
+def test_invalid_request_head_is_rejected(data: bytes, status: int, message: str) -> None:
+    """An invalid request head is rejected with the matching status."""
     with pytest.raises(BadRequest) as raised:
         parse_head(data)
     assert (raised.value.status, str(raised.value)) == (status, message)
@@ -76,25 +76,27 @@ def test_a_head_that_is_none_is_refused(data: bytes, status: int, message: str) 
         (b"transfer-encoding: chunked\r\ncontent-length: 3", 400),
     ],
 )
-async def test_a_body_of_no_good_length_is_refused(header: bytes, status: int) -> None:
-    """Before it is read."""
+async def test_invalid_content_length_is_rejected(header: bytes, status: int) -> None:
+    """An invalid content length is rejected before the body is read."""
     head = parse_head(b"POST / HTTP/1.1\r\n" + header)
     with pytest.raises(BadRequest) as raised:
         head.body_length()
     assert raised.value.status == status
 
 
-def test_an_unregistered_status_has_a_line_too() -> None:
-    """529 stands in no registry."""
+def test_unregistered_status_has_a_reason() -> None:
+    """Status 529, which is not registered, has a status line."""
     assert render_head(529, [("a", "b")]) == b"HTTP/1.1 529 Unregistered\r\na: b\r\n\r\n"
 
 
-async def test_a_chunked_request_is_read() -> None:
-    """With extensions and trailers, in any pieces."""
+async def test_chunked_request_is_read() -> None:
+    """A chunked request is read with extensions and trailers, for any split."""
     chunks = render_chunk(ASK[:7]) + b"%X;ext=1\r\n%b\r\n" % (len(ASK) - 7, ASK[7:]) + b"0\r\ntrailer: t\r\n\r\n"
     request = POST + b"transfer-encoding: chunked\r\nconnection: close\r\n\r\n" + chunks
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        answer = await talk(simulator, request[:50], request[50:101], request[101:-3], request[-3:], pause=0.005)
+        answer = await send_and_read_all(
+            simulator, request[:50], request[50:101], request[101:-3], request[-3:], pause=0.005
+        )
         assert status(answer) == 200
         assert simulator.requests[0].body == ASK.decode()
 
@@ -110,28 +112,31 @@ async def test_a_chunked_request_is_read() -> None:
         (b"0\r\n" + b"a: b\r\n" * 101, 431),
     ],
 )
-async def test_bad_chunks_are_refused(chunks: bytes, expected: int) -> None:
-    """Each with its status, and the connection is closed."""
+async def test_invalid_chunks_are_rejected(chunks: bytes, expected: int) -> None:
+    """Invalid chunks are rejected with the matching status, and the connection is closed."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        assert status(await talk(simulator, POST + b"transfer-encoding: chunked\r\n\r\n" + chunks)) == expected
+        assert (
+            status(await send_and_read_all(simulator, POST + b"transfer-encoding: chunked\r\n\r\n" + chunks))
+            == expected
+        )
 
 
-async def test_a_connection_serves_requests_one_after_the_other() -> None:
-    """Sent together, they are answered in order; ``close`` ends it."""
+async def test_pipelined_requests_are_answered_in_order() -> None:
+    """Pipelined requests are answered in order, and ``close`` ends the connection."""
     first = POST + b"content-length: %d\r\n\r\n%b" % (len(ASK), ASK)
     last = b"GET /v1/models/sim-ok HTTP/1.1\r\nconnection: close\r\n\r\n"
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        answer = await talk(simulator, first + first + last)
+        answer = await send_and_read_all(simulator, first + first + last)
     assert answer.count(b"HTTP/1.1 200 OK\r\n") == 3
-    assert answer.count(b'"object":"chat.completion"') == 0  # chunked: the slices of the object are apart
+    assert answer.count(b'"object":"chat.completion"') == 0  # chunked: the object is split into chunks
     assert answer.endswith(b'{"id":"sim-ok","object":"model","created":1700000000,"owned_by":"streamcanary"}')
 
 
-async def test_a_client_that_waits_for_leave_gets_it() -> None:
-    """``Expect: 100-continue``, as curl sends it before a large body."""
+async def test_expect_continue_is_answered() -> None:
+    """``Expect: 100-continue``, as sent by curl before a large body, is answered with 100."""
     head = POST + b"expect: 100-continue\r\nconnection: close\r\ncontent-length: %d\r\n\r\n" % len(ASK)
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        answer = await talk(simulator, head, ASK, pause=0.02)
+        answer = await send_and_read_all(simulator, head, ASK, pause=0.02)
     assert answer.startswith(b"HTTP/1.1 100 Continue\r\n\r\nHTTP/1.1 200 OK\r\n")
 
 
@@ -143,31 +148,31 @@ async def test_a_client_that_waits_for_leave_gets_it() -> None:
         (POST + b"content-length: %d\r\n\r\n" % (MAX_BODY + 1) + b"x" * 200_000, 413),
     ],
 )
-async def test_what_is_refused_is_answered_before_the_connection_closes(request_: bytes, expected: int) -> None:
-    """Though more of it is on its way: no RST overtakes the answer."""
+async def test_rejection_is_delivered_before_the_close(request_: bytes, expected: int) -> None:
+    """A rejection is delivered even if more of the request is in transit: no RST overtakes it."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        answer = await talk(simulator, request_)
+        answer = await send_and_read_all(simulator, request_)
     assert status(answer) == expected
     assert b"\r\nx-request-id: req_" in answer
     assert b"\r\nconnection: close\r\n" in answer
 
 
 @pytest.mark.parametrize("piece", [b"GET / HT", POST + b"content-length: 10\r\n\r\nabc"])
-async def test_a_request_that_never_ends_is_given_up(piece: bytes) -> None:
-    """With 408, after the time that the pace allows."""
+async def test_incomplete_request_times_out(piece: bytes) -> None:
+    """An incomplete request gets a 408 after the configured time."""
     async with Simulator(timings=Timings(request_timeout=0.1)) as simulator:
-        assert status(await talk(simulator, piece)) == 408
+        assert status(await send_and_read_all(simulator, piece)) == 408
 
 
-async def test_a_client_that_says_nothing_is_left() -> None:
-    """An idle connection is closed, without a word."""
+async def test_idle_connection_is_closed() -> None:
+    """An idle connection is closed without a response."""
     async with Simulator(timings=Timings(idle_timeout=0.05)) as simulator:
-        assert await talk(simulator, b"") == b""
+        assert await send_and_read_all(simulator, b"") == b""
 
 
 @pytest.mark.parametrize("piece", [b"", b"GET / HT", POST + b"content-length: 10\r\n\r\nabc"])
-async def test_a_client_that_leaves_half_way_is_forgotten(piece: bytes) -> None:
-    """No connection is left of it, and no request."""
+async def test_aborted_request_leaves_nothing(piece: bytes) -> None:
+    """A client that leaves within a request leaves no connection and no recorded request."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         _, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
         writer.write(piece)
@@ -192,18 +197,18 @@ async def test_a_client_that_leaves_half_way_is_forgotten(piece: bytes) -> None:
         ("OPTIONS", "*", 404, None),
     ],
 )
-async def test_elsewhere_is_nothing(method: str, path: str, expected: int, code: str | None) -> None:
-    """404, or 405 where only the method is wrong, with an error as OpenAI writes it."""
+async def test_unknown_path_or_method_is_rejected(method: str, path: str, expected: int, code: str | None) -> None:
+    """An unknown path gets a 404 and a wrong method a 405, with an error body in OpenAI's format."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        answer = await talk(simulator, f"{method} {path} HTTP/1.1\r\nconnection: close\r\n\r\n".encode())
+        answer = await send_and_read_all(simulator, f"{method} {path} HTTP/1.1\r\nconnection: close\r\n\r\n".encode())
     body = json.loads(answer.partition(b"\r\n\r\n")[2])
     assert (status(answer), body["error"]["type"], body["error"]["code"]) == (expected, "invalid_request_error", code)
 
 
-async def test_head_has_no_body() -> None:
-    """Whatever it asks for."""
+async def test_head_response_has_no_body() -> None:
+    """A response to HEAD has no body for any path."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        answer = await talk(simulator, b"HEAD /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n")
+        answer = await send_and_read_all(simulator, b"HEAD /v1/models HTTP/1.1\r\nconnection: close\r\n\r\n")
     assert status(answer) == 405
     assert answer.endswith(b"\r\n\r\n")
 
@@ -217,17 +222,17 @@ async def test_head_has_no_body() -> None:
         (b"{}", "The request is not valid: Object missing required field `model`"),
         (b'{"model": "sim-ok"}', "The request is not valid: Object missing required field `messages`"),
         (b'{"model": 1, "messages": []}', "The request is not valid: Expected `str`, got `int` - at `$.model`"),
-        (b'{"model": "sim-ok", "messages": [], "n": 2}', "The request is not valid: the simulator gives one choice"),
+        (b'{"model": "sim-ok", "messages": [], "n": 2}', "The request is not valid: the simulator returns one choice"),
         (b'{"x": ' + b"[" * 100_000, "The request is not valid: "),
         (b'{"model": "\xff", "messages": []}', "The request is not valid: "),
-        (b'{"model": "gpt-9", "messages": []}', "The model `gpt-9` does not exist: the simulator's models are called"),
+        (b'{"model": "gpt-9", "messages": []}', "The model `gpt-9` does not exist: the models of the simulator are"),
     ],
 )
-async def test_a_body_that_asks_for_nothing_is_told_why(body: bytes, message: str) -> None:
-    """400, or 404 for a model that does not exist."""
+async def test_invalid_request_body_is_rejected(body: bytes, message: str) -> None:
+    """An invalid body gets a 400, and an unknown model a 404, with the reason."""
     request = POST + b"connection: close\r\ncontent-length: %d\r\n\r\n%b" % (len(body), body)
     async with Simulator(timings=FAST_TIMINGS) as simulator:
-        answer = await talk(simulator, request)
+        answer = await send_and_read_all(simulator, request)
     error = json.loads(answer.partition(b"\r\n\r\n")[2])["error"]
     assert (status(answer), error["type"]) == (404 if b"gpt-9" in body else 400, "invalid_request_error")
     assert error["message"].startswith(message)

@@ -1,4 +1,4 @@
-"""Each behaviour on the Responses API: on the wire, what its name claims."""
+"""Faults of the simulator through the Responses API, as observed by a plain HTTP client."""
 
 import json
 import re
@@ -16,7 +16,7 @@ WHOLE, SOME = "Pong! The canary sings.", "Pong! The"
 CUT, RST = "RemoteProtocolError", "ReadError"
 DELTA = "response.output_text.delta"
 
-# Streams, all of status 200: the text in them, their last event with its reason or code, how they end
+# Faults in the stream, all with status 200: text, last event with its reason or code, end of the response
 STREAMS = {
     "ok": (WHOLE, "response.completed", "whole"),
     "slow-first-token": (WHOLE, "response.completed", "whole"),
@@ -54,50 +54,50 @@ LIFE = ["response.created", "response.in_progress", "response.completed"]
 TYPES: dict[str, Any] = {
     get_args(event.model_fields["type"].annotation)[0]: event for event in get_args(get_args(ResponseStreamEvent)[0])
 }
-"""The SDK's own type of each event."""
+"""The SDK type of each event."""
 
 
-async def stream_of(fault: str, **more: Any) -> RawAnswer:
+async def fetch_stream(fault: str, **more: Any) -> RawAnswer:
     """Return the stream of ``fault``."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         return await fetch_raw(simulator, f"sim-{fault}", api="responses", **more)
 
 
-def within(seen: RawAnswer) -> list[str]:
-    """Return the types of the events between beginning and end of a response; of one type in a row, the first."""
+def inner_event_types(seen: RawAnswer) -> list[str]:
+    """Return the event types between the start and end of a response, without consecutive repetitions."""
     created, in_progress, *types, completed = [event["type"] for event in seen.events]
     assert [created, in_progress, completed] == LIFE
     return [kind for number, kind in enumerate(types) if types[number - 1 : number] != [kind]]
 
 
 @pytest.mark.parametrize("fault", STREAMS)
-async def test_a_stream_fault_shows_in_the_stream(fault: str) -> None:
-    """Text, last event and end are those of the row; ``[DONE]`` never comes."""
-    seen = await stream_of(fault)
+async def test_fault_in_the_stream_matches_its_row(fault: str) -> None:
+    """Text, last event and end of the response match the row, and ``[DONE]`` is never sent."""
+    seen = await fetch_stream(fault)
     assert (seen.status, seen.content_type, seen.has_done_marker) == (200, SSE, False)
     assert (seen.text, seen.last_event, seen.ending) == STREAMS[fault]
 
 
 @pytest.mark.parametrize("fault", WELL_FORMED)
-async def test_every_event_is_spelled_as_the_sdk_types_it(fault: str) -> None:
-    """Each is valid by its type, known by its name, and numbered; unknown is the padding alone."""
-    seen = await stream_of(fault)
+async def test_every_event_has_the_type_of_the_sdk(fault: str) -> None:
+    """Each event is valid for its SDK type, named by its type, and numbered; only the padding is unknown."""
+    seen = await fetch_stream(fault)
     named = [event for event in seen.events if "type" in event]
     assert [event["sequence_number"] for event in named] == list(range(len(named)))
     names = re.findall(r"^event: (.*)\ndata: \{\"type\":\"(.*?)\"", seen.body.decode(), re.MULTILINE)
     assert names[: len(named)] == [(event["type"], event["type"]) for event in named]
-    assert len(seen.events) - len(named) == (fault == "inband-error")  # an event without type, name or number
+    assert len(seen.events) - len(named) == (fault == "inband-error")  # this event has no type, name or number
     for event in named:
         if event["type"] == "response.cancelled" or (event["type"] == "error" and "error" in event):
-            continue  # seen in the wild, and in none of the SDK's types
+            continue  # sent by real providers, but unknown to the SDK
         kind = TYPES[event["type"]]
         assert set(event) - set(kind.model_fields) - {"obfuscation"} == set()
         kind.model_validate(event, strict=True)
 
 
-async def test_a_good_stream_is_spelled_as_openai_spells_it() -> None:
-    """The life of a response, of its item, of its part, of its text, each within the other."""
-    seen = await stream_of("ok")
+async def test_stream_has_the_format_of_openai() -> None:
+    """A stream opens and closes response, item, part and text as nested events."""
+    seen = await fetch_stream("ok")
     assert [event["type"] for event in seen.events] == [
         "response.created",
         "response.in_progress",
@@ -123,9 +123,9 @@ async def test_a_good_stream_is_spelled_as_openai_spells_it() -> None:
     assert completed["response"]["id"] == created["response"]["id"]
 
 
-async def test_usage_comes_with_the_terminal_event() -> None:
-    """Not before."""
-    seen = await stream_of("ok")
+async def test_usage_is_in_the_terminal_event() -> None:
+    """Only the terminal event has the usage."""
+    seen = await fetch_stream("ok")
     assert [event["response"]["usage"] for event in seen.events[:2]] == [None, None]
     assert seen.events[-1]["response"]["usage"] == {
         "input_tokens": 8,
@@ -136,26 +136,26 @@ async def test_usage_comes_with_the_terminal_event() -> None:
     }
 
 
-async def test_deltas_hide_their_length_unless_asked_not_to() -> None:
-    """Padded to the same length, as OpenAI does against who listens to TLS."""
-    padded, plain = await stream_of("ok"), await stream_of("ok", stream_options={"include_obfuscation": False})
+async def test_deltas_are_padded_by_default() -> None:
+    """Deltas are padded to one length, as OpenAI does against traffic analysis, unless that is disabled."""
+    padded, plain = await fetch_stream("ok"), await fetch_stream("ok", stream_options={"include_obfuscation": False})
     lengths = {len(e["delta"]) + len(e["obfuscation"]) for e in padded.events if e["type"] == DELTA}
     assert lengths == {16}
     assert b"obfuscation" not in plain.body
 
 
-async def test_what_was_asked_for_is_repeated() -> None:
-    """``store`` is on unless it is turned off."""
+async def test_response_repeats_the_request() -> None:
+    """The response repeats the request parameters, and ``store`` defaults to true."""
     echo = {"store": False, "max_output_tokens": 64, "instructions": "Sing."}
-    seen, bare = await stream_of("ok", **echo), await stream_of("ok")
+    seen, bare = await fetch_stream("ok", **echo), await fetch_stream("ok")
     assert {name: seen.events[-1]["response"][name] for name in echo} == echo
     assert bare.events[-1]["response"]["store"] is True
 
 
-async def test_the_input_may_be_a_list() -> None:
-    """Of messages, whose content may be a list again."""
+async def test_input_may_be_a_list() -> None:
+    """The input may be a list of messages whose content may be a list."""
     parts = [{"type": "input_text", "text": "ping" * 4}]
-    seen = await stream_of("ok", input=[{"role": "user", "content": parts}, {"role": "user", "content": "ping"}])
+    seen = await fetch_stream("ok", input=[{"role": "user", "content": parts}, {"role": "user", "content": "ping"}])
     assert seen.events[-1]["response"]["usage"]["input_tokens"] == 3 + 4 + 4 + 4 + 1
 
 
@@ -199,11 +199,11 @@ async def test_the_input_may_be_a_list() -> None:
         ),
     ],
 )
-async def test_other_items_than_text_have_events_of_their_own(fault: str, types: list[str], texts: str) -> None:
-    """In an item of their own, the first of the output."""
-    seen = await stream_of(fault)
+async def test_other_items_have_their_event_types(fault: str, types: list[str], texts: str) -> None:
+    """Reasoning, refusals and tool calls have their event types, in the first output item."""
+    seen = await fetch_stream(fault)
     first = [*["response.output_item.added"], *types, "response.output_item.done"]
-    assert within(seen)[: len(first)] == first
+    assert inner_event_types(seen)[: len(first)] == first
     [delta] = {kind for kind in types if kind.endswith(".delta")}
     assert "".join(event["delta"] for event in seen.events if event["type"] == delta) == texts
     [done] = [event for event in seen.events if event["type"] == delta.removesuffix("delta") + "done"]
@@ -211,17 +211,17 @@ async def test_other_items_than_text_have_events_of_their_own(fault: str, types:
     assert seen.events[-1]["response"]["output"][0] == next(e["item"] for e in seen.events if e["type"] == first[-1])
 
 
-async def test_reasoning_is_counted() -> None:
-    """Within the tokens of the output."""
-    usage = (await stream_of("reasoning")).events[-1]["response"]["usage"]
+async def test_reasoning_tokens_are_counted() -> None:
+    """Reasoning tokens are part of the output tokens."""
+    usage = (await fetch_stream("reasoning")).events[-1]["response"]["usage"]
     assert (usage["output_tokens"], usage["output_tokens_details"]) == (12, {"reasoning_tokens": 5})
 
 
-async def test_a_slow_first_token_comes_after_signs_of_life() -> None:
-    """What opens the response, its item and its part is no token: the wait is before the first delta."""
-    seen = await stream_of("slow-first-token")
+async def test_slow_first_token_follows_the_opening_events() -> None:
+    """The delay of a slow first token is between the opening events and the first delta."""
+    seen = await fetch_stream("slow-first-token")
     assert seen.seconds >= FAST_TIMINGS.slow_first_token
-    seen = await stream_of("empty-deltas")
+    seen = await fetch_stream("empty-deltas")
     assert [event["type"] for event in seen.events[:5]][2:] == [
         "response.output_item.added",
         "response.content_part.added",
@@ -245,30 +245,30 @@ async def test_a_slow_first_token_comes_after_signs_of_life() -> None:
         ),
     ],
 )
-async def test_errors_come_in_three_spellings(fault: str, data: dict[str, Any]) -> None:
-    """Without a name, flat, nested."""
-    event = (await stream_of(fault)).events[-1]
+async def test_errors_have_three_formats(fault: str, data: dict[str, Any]) -> None:
+    """An error event is unnamed, flat or nested."""
+    event = (await fetch_stream(fault)).events[-1]
     message = (event.get("error") or event).pop("message")
     assert (event, message) == (data, "The server had an error while processing your request. Sorry about that!")
 
 
-async def test_a_failed_response_says_why() -> None:
-    """Without output or usage; a rate limit names the model."""
-    response = (await stream_of("failed-rate-limit")).events[-1]["response"]
+async def test_failed_response_has_an_error() -> None:
+    """A failed response has an error and no output or usage, and a rate limit names the model."""
+    response = (await fetch_stream("failed-rate-limit")).events[-1]["response"]
     message = "Rate limit reached for sim-failed-rate-limit on tokens per min (TPM): "
     assert response["error"]["message"].startswith(message)
     assert (response["status"], response["output"], response["usage"]) == ("failed", [], None)
 
 
-async def test_odd_events_are_a_good_answer_to_a_correct_parser() -> None:
-    """The same as Chat Completions gets, with a name to each event: the last of two is valid."""
-    seen = await stream_of("comments")
+async def test_unusual_events_are_valid_for_a_correct_parser() -> None:
+    """Unusual but valid events are parsed to the answer; of two event names the last is valid."""
+    seen = await fetch_stream("comments")
     events = re.split(r"(?:\r\n|\r(?!\n)|\n){2}", seen.body.decode("utf-8-sig"))
     data = [re.findall(r"(?:^|\r\n|\r|\n)data: ?([^\r\n]*)", event) for event in events]
     names = [re.findall(r"(?:^|\r\n|\r|\n)event: ?([^\r\n]*)", event)[-1:] for event in events]
     pairs = [(name, json.loads("\n".join(lines))) for name, lines in zip(names, data, strict=True) if any(lines)]
     assert [name for name, _ in pairs] == [[value["type"]] for _, value in pairs]
-    assert [value["type"] for _, value in pairs] == [e["type"] for e in (await stream_of("ok")).events]
+    assert [value["type"] for _, value in pairs] == [e["type"] for e in (await fetch_stream("ok")).events]
     odd = ("retry: 3000\n\n", "data:\n\n", "id: 1\nevent:", ": a ping", "\r\n\r\n", "\r\r", "\ndata: ,", "data:{")
     assert [piece for piece in odd if piece not in seen.body.decode()] == []
 
@@ -295,9 +295,9 @@ async def test_odd_events_are_a_good_answer_to_a_correct_parser() -> None:
         ("json-200", "completed", ["message"]),
     ],
 )
-async def test_asked_for_no_stream_the_answer_is_one_object(fault: str, status: str | None, types: list[str]) -> None:
-    """A response as the SDK types it, in its terminal state."""
-    seen = await stream_of(fault, stream=False)
+async def test_non_streaming_answer_is_one_object(fault: str, status: str | None, types: list[str]) -> None:
+    """Without streaming the response is one object of the SDK type in its terminal state."""
+    seen = await fetch_stream(fault, stream=False)
     assert (seen.content_type, seen.json["object"], seen.json["status"]) == (JSON, "response", status)
     assert [item["type"] for item in seen.json["output"]] == types
     assert set(seen.json) - set(Response.model_fields) == {"store"}
@@ -312,18 +312,18 @@ async def test_asked_for_no_stream_the_answer_is_one_object(fault: str, status: 
         ("reset-stream", RST),
     ],
 )
-async def test_asked_for_no_stream_a_broken_one_is_a_broken_object(fault: str, end: str) -> None:
-    """The same break, in the JSON."""
-    seen = await stream_of(fault, stream=False)
+async def test_non_streaming_fault_breaks_the_object(fault: str, end: str) -> None:
+    """Without streaming the fault breaks the JSON object in the same way."""
+    seen = await fetch_stream(fault, stream=False)
     assert (seen.status, seen.content_type, seen.ending) == (200, JSON, end)
-    with pytest.raises(ValueError):  # of JSON or of UTF-8
+    with pytest.raises(ValueError):  # invalid JSON or invalid UTF-8
         json.loads(seen.body)
 
 
 @pytest.mark.parametrize("fault", ["inband-error", "event-error", "flat-error", "nested-error"])
-async def test_asked_for_no_stream_an_error_in_it_is_an_error_in_the_body(fault: str) -> None:
-    """Still with status 200."""
-    seen = await stream_of(fault, stream=False)
+async def test_non_streaming_in_band_error_is_in_the_body(fault: str) -> None:
+    """Without streaming an in-band error is an error body with status 200."""
+    seen = await fetch_stream(fault, stream=False)
     assert (seen.status, seen.json["error"]["type"]) == (200, "server_error")
 
 
@@ -332,18 +332,18 @@ async def test_asked_for_no_stream_an_error_in_it_is_an_error_in_the_body(fault:
     [
         ({"input": None}, "The request is not valid: Expected `str | array`, got `null` - at `$.input`"),
         ({"max_output_tokens": 0}, "The request is not valid: Expected `int` >= 1 - at `$.max_output_tokens`"),
-        ({"background": True}, "The request is not valid: the simulator answers at once, so background is false"),
+        ({"background": True}, "The request is not valid: the simulator answers at once, so background must be false"),
     ],
 )
-async def test_a_body_that_asks_for_nothing_is_told_why(body: dict[str, Any], message: str) -> None:
-    """400, and what would be right."""
-    seen = await stream_of("ok", **body)
+async def test_invalid_request_body_is_rejected(body: dict[str, Any], message: str) -> None:
+    """An invalid body gets a 400 with a suggestion."""
+    seen = await fetch_stream("ok", **body)
     assert (seen.status, seen.json["error"]["type"]) == (400, "invalid_request_error")
     assert seen.json["error"]["message"].startswith(message)
 
 
-async def test_both_apis_share_their_counts_and_their_record() -> None:
-    """``@1`` is the first request of the name, through whichever API; the path tells them apart."""
+async def test_both_apis_share_counters_and_record() -> None:
+    """Both APIs share the fault counters and the request record, which has the path."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         statuses = [(await fetch_raw(simulator, "sim-500@1", api=api)).status for api in ("responses", "chat")]
         asked = [(request.path, request.model, request.stream, request.fault) for request in simulator.requests]
@@ -354,6 +354,6 @@ async def test_both_apis_share_their_counts_and_their_record() -> None:
     ]
 
 
-def test_every_stream_has_a_row_here() -> None:
-    """A behaviour that nobody has looked at on the wire is none; what is no stream is the same for both APIs."""
+def test_every_stream_behaviour_is_tested() -> None:
+    """Every behaviour that streams has a row; the others are the same for both APIs."""
     assert {*STREAMS, "comments"} == set(FAULTS) - set(FAULTS_BEFORE_STREAM)

@@ -1,4 +1,4 @@
-"""What the real SDK makes of the simulator; where it notices nothing, that is why the retry client exists."""
+"""The simulator as seen by the OpenAI SDK; what the SDK does not detect is the reason for the retry client."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -15,19 +15,19 @@ DELTA = "response.output_text.delta"
 
 
 @asynccontextmanager
-async def sdk(simulator: Simulator, *, api_key: str = "k", patience: float = 20) -> AsyncIterator[AsyncOpenAI]:
-    """Yield the SDK's client, without its retries; ``patience`` is its timeout."""
+async def sdk(simulator: Simulator, *, api_key: str = "k", read_timeout: float = 20) -> AsyncIterator[AsyncOpenAI]:
+    """Yield an SDK client without retries; ``read_timeout`` is in seconds."""
     http = openai.DefaultAsyncHttpx2Client(trust_env=False)
     async with AsyncOpenAI(
-        base_url=simulator.base_url, api_key=api_key, max_retries=0, timeout=patience, http_client=http
+        base_url=simulator.base_url, api_key=api_key, max_retries=0, timeout=read_timeout, http_client=http
     ) as client:
         yield client
 
 
-async def ask(simulator: Simulator, model: str, *, patience: float = 20) -> tuple[str, str | None, str | None]:
-    """Return the text, the finish_reason and the name of the exception that a streamed call ends in."""
+async def ask(simulator: Simulator, model: str, *, read_timeout: float = 20) -> tuple[str, str | None, str | None]:
+    """Return the text, the finish_reason, and the exception name of a streamed call."""
     text, finish, error = "", None, None
-    async with sdk(simulator, patience=patience) as client:
+    async with sdk(simulator, read_timeout=read_timeout) as client:
         try:
             messages = [{"role": "user", "content": "Reply with the single word pong."}]
             stream = await client.chat.completions.create(model=model, messages=messages, stream=True)
@@ -41,8 +41,8 @@ async def ask(simulator: Simulator, model: str, *, patience: float = 20) -> tupl
     return text, finish, error
 
 
-async def test_a_good_answer_is_whole() -> None:
-    """Streamed, with its usage."""
+async def test_answer_is_complete() -> None:
+    """A streamed answer is complete, with its usage."""
     async with Simulator(timings=FAST_TIMINGS) as simulator, sdk(simulator) as client:
         stream = await client.chat.completions.create(
             model="sim-ok", messages=[], stream=True, stream_options={"include_usage": True}
@@ -53,16 +53,16 @@ async def test_a_good_answer_is_whole() -> None:
     assert chunks[-1].usage.completion_tokens == 7
 
 
-async def test_a_good_answer_is_whole_without_a_stream() -> None:
-    """One object, with the request id of its header."""
+async def test_non_streaming_answer_is_complete() -> None:
+    """A non-streaming answer is complete, with the request id of its header."""
     async with Simulator(timings=FAST_TIMINGS) as simulator, sdk(simulator) as client:
         completion = await client.chat.completions.create(model="sim-ok", messages=[])
         assert completion.choices[0].message.content == WHOLE
         assert completion._request_id == simulator.requests[0].id
 
 
-async def test_the_sdk_reads_tool_calls_and_refusals() -> None:
-    """With its own accumulating helper."""
+async def test_sdk_accumulates_tool_calls_and_refusals() -> None:
+    """The SDK helper accumulates tool calls and refusals."""
     async with Simulator(timings=FAST_TIMINGS) as simulator, sdk(simulator) as client:
         async with client.chat.completions.stream(model="sim-tool-call", messages=[]) as stream:
             call = (await stream.get_final_completion()).choices[0].message.tool_calls
@@ -91,8 +91,8 @@ async def test_the_sdk_reads_tool_calls_and_refusals() -> None:
         ("garbage", "APIConnectionError"),
     ],
 )
-async def test_the_sdk_raises_before_the_stream(fault: str, error: str) -> None:
-    """Its own type for each status, one for a lost connection."""
+async def test_sdk_raises_before_the_stream(fault: str, error: str) -> None:
+    """The SDK raises its exception type for each status, and one for a lost connection."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         assert await ask(simulator, f"sim-{fault}") == ("", None, error)
 
@@ -108,17 +108,17 @@ async def test_the_sdk_raises_before_the_stream(fault: str, error: str) -> None:
         ("comments", "", "JSONDecodeError"),
     ],
 )
-async def test_the_sdk_raises_inside_the_stream(fault: str, text: str, error: str) -> None:
-    """Its own types for lost connections and errors, raw ones for what it cannot parse."""
+async def test_sdk_raises_within_the_stream(fault: str, text: str, error: str) -> None:
+    """The SDK raises its types for lost connections and errors, and raw exceptions for invalid data."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         assert await ask(simulator, f"sim-{fault}") == (text, None, error)
 
 
 @pytest.mark.parametrize("fault", ["no-headers", "stall"])
-async def test_the_sdk_times_out_on_silence(fault: str) -> None:
-    """By its read timeout."""
+async def test_sdk_times_out_on_silence(fault: str) -> None:
+    """The SDK raises a timeout after its read timeout."""
     async with Simulator(timings=Timings(chunk_gap=0.0, first_token=0.0)) as simulator:
-        assert (await ask(simulator, f"sim-{fault}", patience=0.5))[1:] == (None, "APITimeoutError")
+        assert (await ask(simulator, f"sim-{fault}", read_timeout=0.5))[1:] == (None, "APITimeoutError")
 
 
 @pytest.mark.parametrize(
@@ -140,16 +140,16 @@ async def test_the_sdk_times_out_on_silence(fault: str) -> None:
         ("empty-stream", "", None),
     ],
 )
-async def test_the_sdk_notices_nothing(fault: str, text: str, finish: str | None) -> None:
-    """No error, whatever is missing."""
+async def test_sdk_does_not_detect_fault(fault: str, text: str, finish: str | None) -> None:
+    """The SDK raises no exception for an incomplete answer."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         assert await ask(simulator, f"sim-{fault}") == (text, finish, None)
 
 
-async def respond(simulator: Simulator, model: str, *, patience: float = 20) -> tuple[str, str | None, str | None]:
-    """Return the text, the type of the last event and the name of the exception that a streamed response ends in."""
+async def respond(simulator: Simulator, model: str, *, read_timeout: float = 20) -> tuple[str, str | None, str | None]:
+    """Return the text, the last event type, and the exception name of a streamed response."""
     text, last, error = "", None, None
-    async with sdk(simulator, patience=patience) as client:
+    async with sdk(simulator, read_timeout=read_timeout) as client:
         try:
             stream = await client.responses.create(model=model, input="Reply with the single word pong.", stream=True)
             async with stream:
@@ -161,8 +161,8 @@ async def respond(simulator: Simulator, model: str, *, patience: float = 20) -> 
     return text, last, error
 
 
-async def test_a_good_response_is_whole() -> None:
-    """Gathered by the SDK's own helper, and without a stream."""
+async def test_response_is_complete() -> None:
+    """A response is complete with the SDK helper, and without streaming."""
     async with Simulator(timings=FAST_TIMINGS) as simulator, sdk(simulator) as client:
         async with client.responses.stream(model="sim-ok", input="ping") as stream:
             response = await stream.get_final_response()
@@ -174,8 +174,8 @@ async def test_a_good_response_is_whole() -> None:
     assert response.usage.output_tokens == 7
 
 
-async def test_the_sdk_gathers_other_items() -> None:
-    """Reasoning, refusals and tool calls."""
+async def test_sdk_accumulates_other_items() -> None:
+    """The SDK accumulates reasoning, refusals and tool calls."""
     output = {}
     async with Simulator(timings=FAST_TIMINGS) as simulator, sdk(simulator) as client:
         for fault in ("reasoning", "reasoning-text", "refusal", "tool-call"):
@@ -201,8 +201,8 @@ async def test_the_sdk_gathers_other_items() -> None:
         ("bad-utf8", "", "response.content_part.added", "UnicodeDecodeError"),
     ],
 )
-async def test_the_sdk_raises_in_a_response(fault: str, text: str, last: str | None, error: str) -> None:
-    """As it does in a completion."""
+async def test_sdk_raises_within_a_response(fault: str, text: str, last: str | None, error: str) -> None:
+    """The SDK raises within a response as within a completion."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         assert await respond(simulator, f"sim-{fault}") == (text, last, error)
 
@@ -227,14 +227,14 @@ async def test_the_sdk_raises_in_a_response(fault: str, text: str, last: str | N
         ("empty-stream", "", None),
     ],
 )
-async def test_the_sdk_notices_nothing_in_a_response(fault: str, text: str, last: str | None) -> None:
-    """Failed, incomplete, cancelled or broken off, to it they are ordinary events, or none."""
+async def test_sdk_does_not_detect_fault_in_a_response(fault: str, text: str, last: str | None) -> None:
+    """The SDK raises no exception for a failed, incomplete, cancelled or truncated response."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         assert await respond(simulator, f"sim-{fault}") == (text, last, None)
 
 
-async def test_the_models_are_listed() -> None:
-    """Each behaviour is a model, and each can be looked up; variants too."""
+async def test_models_are_listed() -> None:
+    """Each behaviour is listed as a model and can be retrieved, also as a variant."""
     async with Simulator(timings=FAST_TIMINGS) as simulator, sdk(simulator) as client:
         listed = [model.id async for model in client.models.list()]
         assert listed == [f"sim-{name}" for name in FAULTS]
@@ -243,8 +243,8 @@ async def test_the_models_are_listed() -> None:
             await client.models.retrieve("sim-sing")
 
 
-async def test_it_speaks_tls() -> None:
-    """With the certificate it was given."""
+async def test_simulator_serves_tls() -> None:
+    """The simulator serves TLS with the given certificate."""
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls()) as simulator:
         http = openai.DefaultAsyncHttpx2Client(trust_env=False, verify=client_tls())
         async with AsyncOpenAI(base_url=simulator.base_url, api_key="k", http_client=http, max_retries=0) as client:

@@ -1,4 +1,4 @@
-"""The simulator as a server: its start and end, its connections, its memory, its key."""
+"""The simulator as a server: start and close, connections, request record, and API key."""
 
 import asyncio
 import gc
@@ -17,8 +17,8 @@ from support.servers.simulator import FAST_TIMINGS, HANGING_TIMINGS, client_tls,
 HANGING = ["no-headers", "5xx-stalled-body", "stall", "keepalive-stall", "pings", "empty-deltas", "slow-first-token"]
 
 
-async def hang(simulator: Simulator, fault: str) -> asyncio.StreamWriter:
-    """Ask for ``fault`` on a connection of its own, and return once it is being played."""
+async def start_hanging_request(simulator: Simulator, fault: str) -> asyncio.StreamWriter:
+    """Send a request for ``fault`` on a new connection, and return once it is served."""
     seen = len(simulator.requests)
     _, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
     body = json.dumps({"model": f"sim-{fault}", "messages": [], "stream": True}).encode()
@@ -28,10 +28,10 @@ async def hang(simulator: Simulator, fault: str) -> asyncio.StreamWriter:
 
 
 @pytest.mark.parametrize("fault", HANGING)
-async def test_a_client_that_leaves_a_hang_leaves_nothing_behind(fault: str) -> None:
-    """The server notices at once."""
+async def test_disconnect_during_a_hang_is_detected(fault: str) -> None:
+    """The server detects at once that a client has closed the connection."""
     async with Simulator(timings=HANGING_TIMINGS) as simulator:
-        writer = await hang(simulator, fault)
+        writer = await start_hanging_request(simulator, fault)
         assert simulator.connection_count == 1
         writer.close()
         await writer.wait_closed()
@@ -39,19 +39,19 @@ async def test_a_client_that_leaves_a_hang_leaves_nothing_behind(fault: str) -> 
 
 
 @pytest.mark.parametrize("fault", HANGING)
-async def test_a_client_that_crashes_in_a_hang_leaves_nothing_behind(fault: str) -> None:
-    """A RST is noticed like a FIN."""
+async def test_reset_during_a_hang_is_detected(fault: str) -> None:
+    """The server detects a RST like a FIN."""
     async with Simulator(timings=HANGING_TIMINGS) as simulator:
-        writer = await hang(simulator, fault)
+        writer = await start_hanging_request(simulator, fault)
         writer.transport.abort()
         await wait_until(lambda: simulator.connection_count == 0)
 
 
 async def test_closing_ends_every_hang_at_once() -> None:
-    """However long they would have lasted."""
+    """Closing the server ends every hanging response within 2 s."""
     simulator = Simulator(timings=HANGING_TIMINGS)
     await simulator.start()
-    writers = [await hang(simulator, fault) for fault in HANGING]
+    writers = [await start_hanging_request(simulator, fault) for fault in HANGING]
     assert simulator.connection_count == len(HANGING)
     started = time.monotonic()
     await simulator.close()
@@ -62,23 +62,23 @@ async def test_closing_ends_every_hang_at_once() -> None:
 
 
 @pytest.mark.parametrize("turns", range(6))
-async def test_closing_ends_a_connection_that_comes_in_just_then(turns: int) -> None:
-    """However far the loop has come with accepting it, it is not lost."""
+async def test_closing_ends_a_connection_being_accepted(turns: int) -> None:
+    """A connection that is being accepted while the server closes is closed."""
     simulator = Simulator(timings=HANGING_TIMINGS)
     await simulator.start()
     with socket.create_connection(("127.0.0.1", simulator.port), timeout=5) as sock:
         for _ in range(turns):
             await asyncio.sleep(0)
         await simulator.close()
-        gc.collect()  # what was lost would tell so here
+        gc.collect()  # an unclosed transport would warn here
         await asyncio.sleep(0)
         with suppress(ConnectionResetError):
             assert sock.recv(1) == b""
     assert simulator.connection_count == 0
 
 
-async def test_closing_twice_does_nothing_more() -> None:
-    """Nor does closing what was never started."""
+async def test_close_is_idempotent() -> None:
+    """Closing twice, or before the start, does nothing."""
     simulator = Simulator(timings=FAST_TIMINGS)
     await simulator.close()
     await simulator.start()
@@ -88,8 +88,8 @@ async def test_closing_twice_does_nothing_more() -> None:
         await httpx2.AsyncClient(trust_env=False).get(f"{simulator.base_url}/models")
 
 
-async def test_what_was_closed_can_be_started_again() -> None:
-    """On the same port, if it was given one: a provider that comes back."""
+async def test_closed_server_can_be_started_again() -> None:
+    """A closed server with a given port can be started again on that port."""
     async with Simulator(timings=FAST_TIMINGS) as first:
         port = first.port
     again = Simulator(timings=FAST_TIMINGS, port=port)
@@ -98,21 +98,21 @@ async def test_what_was_closed_can_be_started_again() -> None:
             assert (await fetch_raw(again, "sim-ok")).text == "Pong! The canary sings."
 
 
-async def test_it_is_started_once_at_a_time() -> None:
-    """A second start is a mistake of the program."""
+async def test_second_start_is_rejected() -> None:
+    """Starting a started server raises RuntimeError."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         with pytest.raises(RuntimeError, match="started already"):
             await simulator.start()
 
 
-def test_before_the_start_there_is_no_address() -> None:
-    """Asking for it is a mistake of the program."""
+def test_address_before_start_is_rejected() -> None:
+    """Reading the address before the start raises RuntimeError."""
     with pytest.raises(RuntimeError, match="no address before it is started"):
         _ = Simulator().base_url
 
 
-async def test_a_port_in_use_is_told() -> None:
-    """And what to do about it."""
+async def test_port_in_use_is_reported() -> None:
+    """A port in use is reported with a suggestion."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         with pytest.raises(ListenError) as raised:
             await Simulator(port=simulator.port).start()
@@ -127,15 +127,15 @@ async def test_a_port_in_use_is_told() -> None:
         ("127.0.0.1", 70000, "port 70000 does not exist: choose one from 0 to 65535 (0 takes any free one)"),
     ],
 )
-async def test_an_address_that_cannot_be_had_is_told(host: str, port: int, message: str) -> None:
-    """Each with what would be right."""
+async def test_unavailable_address_is_reported(host: str, port: int, message: str) -> None:
+    """An unavailable address or port is reported with a suggestion."""
     with pytest.raises(ListenError) as raised:
         await Simulator(host=host, port=port).start()
     assert str(raised.value) == message
 
 
-async def test_it_remembers_what_it_was_asked() -> None:
-    """When, what, how it was answered; of the key, that there was one."""
+async def test_requests_are_recorded() -> None:
+    """A request is recorded with time, content and status, and of the key only its presence."""
     clock = ManualClock()
     async with Simulator(timings=FAST_TIMINGS, clock=clock) as simulator:
         clock.advance(7)
@@ -152,8 +152,8 @@ async def test_it_remembers_what_it_was_asked() -> None:
     assert "cookie" not in request.headers
 
 
-async def test_it_remembers_model_stream_and_fault() -> None:
-    """Of each completion asked for; unknown models have no fault."""
+async def test_model_stream_and_fault_are_recorded() -> None:
+    """Each completion request is recorded with model, stream and fault; an unknown model has no fault."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         await fetch_raw(simulator, "sim-500@1")
         await fetch_raw(simulator, "sim-500@1", stream=False)
@@ -162,8 +162,8 @@ async def test_it_remembers_model_stream_and_fault() -> None:
     assert asked == [("sim-500@1", True, "500"), ("sim-500@1", False, "ok"), ("gpt-9", True, None)]
 
 
-async def test_it_remembers_what_it_sent() -> None:
-    """The head of each answer, in the order of the requests; nothing where none went out."""
+async def test_responses_are_recorded() -> None:
+    """The head of each response is recorded in request order, or None if none was sent."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = [
             await fetch_raw(simulator, f"sim-{fault}") for fault in ("ok", "garbage", "429-retry-after-ms", "close")
@@ -174,8 +174,8 @@ async def test_it_remembers_what_it_sent() -> None:
         assert [seen[0].headers, {}, seen[2].headers, {}] == [sent.headers for sent in simulator.responses]
 
 
-async def test_it_forgets_the_oldest_and_cuts_the_longest() -> None:
-    """A thousand requests, 8 KiB of each body."""
+async def test_request_record_is_bounded() -> None:
+    """The record is bounded to a thousand requests and 8 KiB of each body."""
     async with Simulator(timings=FAST_TIMINGS) as simulator, httpx2.AsyncClient(trust_env=False) as client:
         for number in range(1001):
             await client.get(f"{simulator.base_url}/{number}")
@@ -184,8 +184,8 @@ async def test_it_forgets_the_oldest_and_cuts_the_longest() -> None:
         assert simulator.requests[-1].body == "x" * 8192
 
 
-async def test_people_can_read_what_it_remembers() -> None:
-    """As JSON; looking leaves no trace."""
+async def test_request_record_is_served_as_json() -> None:
+    """The record is served as JSON, and reading it is not recorded."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         await fetch_raw(simulator, "sim-429")
         async with httpx2.AsyncClient(trust_env=False) as client:
@@ -195,12 +195,12 @@ async def test_people_can_read_what_it_remembers() -> None:
     assert (request["model"], request["fault"], request["authorization"]) == ("sim-429", "429", False)
 
 
-async def test_who_wants_to_know_is_told_of_each_request() -> None:
-    """As it is answered."""
-    told: list[RecordedRequest] = []
-    async with Simulator(timings=FAST_TIMINGS, on_request=told.append) as simulator:
+async def test_on_request_is_called_for_each_request() -> None:
+    """``on_request`` is called for each request as it is answered."""
+    recorded: list[RecordedRequest] = []
+    async with Simulator(timings=FAST_TIMINGS, on_request=recorded.append) as simulator:
         await fetch_raw(simulator, "sim-ok")
-        assert tuple(told) == simulator.requests
+        assert tuple(recorded) == simulator.requests
 
 
 @pytest.mark.parametrize(
@@ -211,10 +211,10 @@ async def test_who_wants_to_know_is_told_of_each_request() -> None:
     ("method", "path"),
     [("POST", "/chat/completions"), ("POST", "/responses"), ("GET", "/models"), ("GET", "/models/x")],
 )
-async def test_the_wrong_key_opens_nothing(
+async def test_wrong_key_is_rejected(
     method: str, path: str, header: dict[str, str], status: int, code: str | None
 ) -> None:
-    """401 as OpenAI says it, and neither key is in the answer."""
+    """A wrong key gets a 401 in OpenAI's format that contains neither key."""
     async with Simulator(timings=FAST_TIMINGS, api_key="sk-right-right") as simulator:
         async with httpx2.AsyncClient(trust_env=False) as client:
             response = await client.request(method, simulator.base_url + path, headers=header)
@@ -224,8 +224,8 @@ async def test_the_wrong_key_opens_nothing(
         assert "wrong" not in repr(simulator.requests)
 
 
-async def test_the_right_key_opens_everything() -> None:
-    """As it should."""
+async def test_right_key_is_accepted() -> None:
+    """The right key is accepted on every path."""
     key = {"authorization": "Bearer sk-right-right"}
     async with (
         Simulator(timings=FAST_TIMINGS, api_key="sk-right-right") as simulator,
@@ -236,8 +236,8 @@ async def test_the_right_key_opens_everything() -> None:
         assert (await client.get(f"{simulator.base_url}/models")).status_code == 200
 
 
-async def test_a_good_answer_leaves_its_connection_open() -> None:
-    """The next request comes on the same one; so it does after an error that was answered whole."""
+async def test_connection_is_kept_alive() -> None:
+    """The next request uses the same connection, also after a complete error response."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         async with httpx2.AsyncClient(trust_env=False) as client:
             for model in ("sim-ok", "sim-500", "sim-html-200", "sim-204", "sim-ok"):
@@ -247,16 +247,16 @@ async def test_a_good_answer_leaves_its_connection_open() -> None:
         await wait_until(lambda: simulator.connection_count == 0)
 
 
-async def test_many_streams_at_once_do_not_mix() -> None:
-    """Each gets its own answer under its own id."""
+async def test_concurrent_streams_are_independent() -> None:
+    """Concurrent streams each get their own answer and id."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         seen = await asyncio.gather(*(fetch_raw(simulator, "sim-ok" if n % 2 else "sim-length") for n in range(20)))
     assert [one.finish_reason for one in seen] == ["length", "stop"] * 10
     assert len({one.events[0]["id"] for one in seen}) == 20
 
 
-async def test_a_redirect_leads_to_a_page_to_sign_in() -> None:
-    """A client that follows it gets HTML and status 200."""
+async def test_redirect_leads_to_a_login_page() -> None:
+    """A client that follows the redirect gets HTML and status 200."""
     async with (
         Simulator(timings=FAST_TIMINGS) as simulator,
         httpx2.AsyncClient(trust_env=False, follow_redirects=True) as client,
@@ -270,36 +270,36 @@ async def test_a_redirect_leads_to_a_page_to_sign_in() -> None:
 @pytest.mark.parametrize(
     ("fault", "end"), [("ok", "whole"), ("cut", "RemoteProtocolError"), ("reset-stream", "ReadError"), ("500", "whole")]
 )
-async def test_faults_show_through_tls_too(fault: str, end: str) -> None:
-    """Cut and reset below it, answered above it."""
+async def test_faults_work_over_tls(fault: str, end: str) -> None:
+    """Cut and reset happen below TLS, and responses above it."""
     async with Simulator(timings=FAST_TIMINGS, ssl=server_tls()) as simulator:
         assert (await fetch_raw(simulator, f"sim-{fault}", verify=client_tls())).ending == end
         await wait_until(lambda: simulator.connection_count == 0)
 
 
-async def test_a_client_that_never_reads_does_not_hold_up_the_end() -> None:
-    """Its socket is full and the server waits for it, until it is closed."""
-    told: list[RecordedRequest] = []
-    async with Simulator(timings=HANGING_TIMINGS, on_request=told.append) as simulator:
+async def test_client_that_never_reads_does_not_block_close() -> None:
+    """A client with a full socket does not block the close of the server."""
+    recorded: list[RecordedRequest] = []
+    async with Simulator(timings=HANGING_TIMINGS, on_request=recorded.append) as simulator:
         _, writer = await asyncio.open_connection("127.0.0.1", simulator.port)
         assert isinstance(writer.transport, asyncio.ReadTransport)
         writer.transport.pause_reading()
         writer.write(b"GET /v1/models HTTP/1.1\r\n\r\n" * 5000)
         before = -1
-        while len(told) != before:
-            before = len(told)
+        while len(recorded) != before:
+            before = len(recorded)
             await asyncio.sleep(0.3)
-        assert 0 < len(told) < 5000
+        assert 0 < len(recorded) < 5000
         started = time.monotonic()
     assert (simulator.connection_count, time.monotonic() - started < 2) == (0, True)
     writer.transport.abort()
 
 
-async def test_too_many_connections_are_turned_away(monkeypatch: pytest.MonkeyPatch) -> None:
-    """With a RST; those that are open go on, and there is room again once one ends."""
+async def test_connections_over_the_limit_are_reset(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection over the limit is reset, open connections continue, and a closed one makes room."""
     monkeypatch.setattr("streamcanary.simulator.server.MAX_CONNECTIONS", 2)
     async with Simulator(timings=HANGING_TIMINGS) as simulator:
-        first, second = await hang(simulator, "stall"), await hang(simulator, "stall")
+        first, second = await start_hanging_request(simulator, "stall"), await start_hanging_request(simulator, "stall")
         assert (await fetch_raw(simulator, "sim-ok")).ending in {"ReadError", "RemoteProtocolError", "WriteError"}
         assert simulator.connection_count == 2
         first.transport.abort()
@@ -308,24 +308,24 @@ async def test_too_many_connections_are_turned_away(monkeypatch: pytest.MonkeyPa
         second.transport.abort()
 
 
-async def test_a_bug_is_told_to_the_loop() -> None:
-    """The connection ends, the server goes on."""
-    told: list[object] = []
-    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context["exception"]))
+async def test_internal_error_is_reported_to_the_event_loop() -> None:
+    """An internal error closes the connection, is reported to the event loop, and the server continues."""
+    recorded: list[object] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: recorded.append(context["exception"]))
     bug = LookupError("a bug")
 
-    def stumble(request: RecordedRequest) -> None:
+    def raise_bug(request: RecordedRequest) -> None:
         if request.model == "sim-500":
             raise bug
 
-    async with Simulator(timings=FAST_TIMINGS, on_request=stumble) as simulator:
+    async with Simulator(timings=FAST_TIMINGS, on_request=raise_bug) as simulator:
         assert (await fetch_raw(simulator, "sim-500")).ending == "RemoteProtocolError"
-        await wait_until(lambda: told == [bug])
+        await wait_until(lambda: recorded == [bug])
         assert (await fetch_raw(simulator, "sim-ok")).ending == "whole"
 
 
-async def test_ipv6_addresses_stand_in_brackets() -> None:
-    """In the base URL, where the machine has them."""
+async def test_ipv6_address_is_in_brackets() -> None:
+    """The base URL has an IPv6 address in brackets, where the machine has IPv6."""
     try:
         async with Simulator(timings=FAST_TIMINGS, host="::1") as simulator:
             assert simulator.base_url == f"http://[::1]:{simulator.port}/v1"

@@ -1,4 +1,4 @@
-"""A timeline: read from a file, strict, and played by the clock."""
+"""Timelines: strict parsing of the file, and faults that follow the clock."""
 
 import os
 from importlib.resources import as_file, files
@@ -16,14 +16,14 @@ OUTAGE = Timeline(phases=(Phase(at=0, fault="ok"), Phase(at=20, fault="500"), Ph
 
 
 def problems(text: str) -> list[str]:
-    """Return the lines of the message that ``text`` earns."""
+    """Return the lines of the error message for ``text``."""
     with pytest.raises(TimelineInvalid) as raised:
         Timeline.parse(dedent(text), source_name="t.yaml")
     return str(raised.value).split("\n")
 
 
-def test_the_timeline_of_the_demo_is_one() -> None:
-    """Good, three kinds of bad, good again."""
+def test_demo_timeline_is_valid() -> None:
+    """The timeline of the demo is valid: healthy, three kinds of fault, healthy again."""
     with as_file(DEMO) as path:
         timeline = Timeline.load(path)
     assert timeline.model == "sim-timeline"
@@ -34,8 +34,8 @@ def test_the_timeline_of_the_demo_is_one() -> None:
 @pytest.mark.parametrize(
     ("elapsed", "fault"), [(-1, "ok"), (0, "ok"), (19.9, "ok"), (20, "500"), (60, "429@1"), (9e9, "429@1")]
 )
-def test_a_phase_lasts_until_the_next(elapsed: float, fault: str) -> None:
-    """The last has no end."""
+def test_phase_lasts_until_the_next(elapsed: float, fault: str) -> None:
+    """A phase lasts until the next one, and the last phase has no end."""
     assert OUTAGE.phase_at(elapsed).fault == fault
 
 
@@ -88,13 +88,13 @@ def test_a_phase_lasts_until_the_next(elapsed: float, fault: str) -> None:
         ),
     ],
 )
-def test_what_is_no_timeline_is_told_where_and_why(text: str, expected: list[str]) -> None:
-    """Every problem at once, each with its line."""
+def test_invalid_timeline_is_rejected_with_every_problem(text: str, expected: list[str]) -> None:
+    """Every problem of an invalid timeline is reported with its line."""
     assert problems(text) == expected
 
 
-def test_an_unknown_fault_is_told_which_there_are() -> None:
-    """With its line and path."""
+def test_unknown_fault_lists_the_valid_ones() -> None:
+    """An unknown fault is reported with line, path and the valid faults."""
     [line] = problems("phases: [{at: 0s, fault: sing}]")
     assert line.startswith("t.yaml:1: phases.0.fault: no fault is called 'sing'; there are: ok, ")
 
@@ -103,8 +103,8 @@ def test_an_unknown_fault_is_told_which_there_are() -> None:
     ("content", "message"),
     [(None, "cannot be read: No such file or directory"), (b"\xff", "is not UTF-8 text"), (b"#" * 70_000, "is larger")],
 )
-def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | None, message: str) -> None:
-    """Missing, not text, too large."""
+def test_unreadable_file_is_reported(tmp_path: Path, content: bytes | None, message: str) -> None:
+    """A missing, binary or too large file is reported."""
     path = tmp_path / "timeline.yaml"
     if content is not None:
         path.write_bytes(content)
@@ -114,8 +114,8 @@ def test_a_file_that_cannot_be_read_is_told(tmp_path: Path, content: bytes | Non
 
 
 @pytest.mark.timeout(10)
-def test_a_pipe_is_no_timeline(tmp_path: Path) -> None:
-    """To open one would wait for somebody to write into it."""
+def test_named_pipe_is_rejected(tmp_path: Path) -> None:
+    """A named pipe is rejected, because opening one would block."""
     path = tmp_path / "timeline.yaml"
     os.mkfifo(path)
     with pytest.raises(TimelineInvalid) as raised:
@@ -123,8 +123,8 @@ def test_a_pipe_is_no_timeline(tmp_path: Path) -> None:
     assert str(raised.value) == f"{path}: is not a regular file"
 
 
-async def test_the_clock_moves_it_on() -> None:
-    """From the start of the server, and only for the model it names."""
+async def test_timeline_follows_the_clock() -> None:
+    """A timeline runs from the start of the server, for the model that it names only."""
     clock = ManualClock()
     async with Simulator(timings=FAST_TIMINGS, timeline=OUTAGE, clock=clock) as simulator:
         assert (await fetch_raw(simulator, "sim-timeline")).status == 200
@@ -138,8 +138,8 @@ async def test_the_clock_moves_it_on() -> None:
         assert [(await fetch_raw(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
 
 
-async def test_it_can_be_begun_anew() -> None:
-    """Its counted faults with it."""
+async def test_timeline_can_be_restarted() -> None:
+    """Restarting a timeline also resets its fault counters."""
     clock = ManualClock()
     async with Simulator(timings=FAST_TIMINGS, timeline=OUTAGE, clock=clock) as simulator:
         clock.advance(60)
@@ -150,18 +150,18 @@ async def test_it_can_be_begun_anew() -> None:
         assert [(await fetch_raw(simulator, "sim-timeline")).status for _ in range(2)] == [429, 200]
 
 
-async def test_any_model_can_follow_it() -> None:
-    """The one that the file names; then the usual name does not exist."""
+async def test_timeline_may_name_any_model() -> None:
+    """The model of the file follows the timeline, and the default model does not exist."""
     timeline = Timeline(model="gpt-4o-mini", phases=(Phase(at=0, fault="503"),))
     async with Simulator(timings=FAST_TIMINGS, timeline=timeline) as simulator:
         assert (await fetch_raw(simulator, "gpt-4o-mini")).status == 503
         unknown = await fetch_raw(simulator, "sim-timeline")
     assert unknown.status == 404
-    assert unknown.json["error"]["message"].endswith("no timeline of that name is loaded")
+    assert unknown.json["error"]["message"].endswith("no timeline is loaded for this model")
 
 
-async def test_without_a_timeline_there_is_no_phase() -> None:
-    """Nor a model that follows one."""
+async def test_without_timeline_there_is_no_phase() -> None:
+    """Without a timeline there is no phase and no timeline model."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         assert simulator.current_phase is None
         assert (await fetch_raw(simulator, "sim-timeline")).status == 404

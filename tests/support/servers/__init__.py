@@ -4,7 +4,7 @@
 - `pagerduty.py, slack.py`: receivers that validate requests as the real APIs do.
 - `smtp.py`: mail server.
 - `provider.py`: LLM endpoint whose fault a test sets.
-- `simulator.py`: simulator timings, and the raw answer that a plain HTTP client gets.
-- `tcp.py`: TCP server, HTTP server with fixed answers, and CONNECT proxy.
+- `simulator.py`: simulator timings, and the raw response that a plain HTTP client gets.
+- `tcp.py`: TCP server, HTTP server with fixed responses, and CONNECT proxy.
 - `certificates.py`: TLS certificates.
 """

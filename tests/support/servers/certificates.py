@@ -1,6 +1,6 @@
-"""Certificates for tests alone, each with its key in the same file; all but the first two are good from 2020 to 2120.
+"""Test certificates, each with its key in the same file; all but EXPIRED and NOT_YET_VALID are valid from 2020 to 2120.
 
-``openssl ca`` made them, with ``-startdate`` and ``-enddate``.
+Created by ``openssl ca`` with ``-startdate`` and ``-enddate``.
 """
 
 import ssl
@@ -9,21 +9,21 @@ from pathlib import Path
 _FOLDER = Path(__file__).with_name("certificates")
 
 LOOPBACK = Path(__file__).with_name("loopback.pem")
-"""Signed by itself, for 127.0.0.1, ::1 and localhost."""
+"""Self-signed, for 127.0.0.1, ::1 and localhost."""
 EXPIRED = _FOLDER / "expired.pem"
-"""Like LOOPBACK, good until 2020-02-01."""
+"""Like LOOPBACK, valid until 2020-02-01."""
 NOT_YET_VALID = _FOLDER / "not-yet-valid.pem"
-"""Like LOOPBACK, good from 2119-01-01."""
+"""Like LOOPBACK, valid from 2119-01-01."""
 WRONG_HOST = _FOLDER / "wrong-host.pem"
-"""Signed by itself, for provider.invalid."""
+"""Self-signed, for provider.invalid."""
 SIGNED_BY_AUTHORITY = _FOLDER / "issued.pem"
 """For 127.0.0.1 and localhost, signed by AUTHORITY."""
 AUTHORITY = _FOLDER / "authority.pem"
-"""The authority that signed ISSUED, without its key."""
+"""The authority that signed SIGNED_BY_AUTHORITY, without its key."""
 
 
 def server_tls_context(pem: Path, *, client_ca: Path | None = None) -> ssl.SSLContext:
-    """Return what a server needs to show ``pem``, and to demand a certificate that ``clients`` signed."""
+    """Return a server context with ``pem``; with ``client_ca``, clients need a certificate signed by it."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
     if client_ca is not None:

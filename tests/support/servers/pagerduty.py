@@ -1,4 +1,4 @@
-"""PagerDuty's Events API v2 on loopback, as strict as its documentation: https://developer.pagerduty.com/docs."""
+"""PagerDuty's Events API v2 on loopback, validated as documented: https://developer.pagerduty.com/docs."""
 
 import json
 from collections.abc import Iterator
@@ -7,7 +7,7 @@ from typing import Any
 from support.servers.receiver import Behaviour, Delivery, FakeReceiver, Reply
 
 ROUTING_KEY = "0123456789abcdef0123456789abcdef"
-"""A routing key."""
+"""The only valid routing key."""
 
 _ACTIONS = {"trigger", "acknowledge", "resolve"}
 _SEVERITIES = {"critical", "error", "warning", "info"}
@@ -16,10 +16,10 @@ _PAYLOAD = {"summary", "source", "severity", "timestamp", "component", "group", 
 
 
 class FakePagerDuty(FakeReceiver):
-    """A :class:`Receiver` that takes events, and keeps the incidents that come of them.
+    """A :class:`FakeReceiver` of events that tracks the resulting incidents.
 
-    ``open`` has the incidents that are triggered, by key; ``log`` what happened, as action and key: ``trigger``,
-    ``again`` (of one that is open), ``resolve``, or ``dropped`` (a resolve of none).
+    ``open`` has the triggered incidents by key. ``log`` has an action and key for each event: ``trigger``, ``again``
+    (trigger of an open incident), ``resolve``, or ``dropped`` (resolve without an open incident).
     """
 
     def __init__(self, *script: Behaviour, **more: Any) -> None:
@@ -28,17 +28,17 @@ class FakePagerDuty(FakeReceiver):
         self.log: list[tuple[str, str]] = []
 
     def reply(self, delivery: Delivery) -> Behaviour:
-        """Judge an event as PagerDuty does."""
+        """Validate an event and respond as PagerDuty does."""
         if delivery.path != "/v2/enqueue":
             return Reply(404, body=b"Not Found")
         errors = list(_errors(delivery.body))
         if errors:
-            said = {"status": "invalid event", "message": "Event object is invalid", "errors": errors}
-            return Reply(400, {"Content-Type": "application/json"}, json.dumps(said).encode())
+            response = {"status": "invalid event", "message": "Event object is invalid", "errors": errors}
+            return Reply(400, {"Content-Type": "application/json"}, json.dumps(response).encode())
         event = delivery.json
         self._apply_event(event["event_action"], event["dedup_key"], event)
-        said = {"status": "success", "message": "Event processed", "dedup_key": event["dedup_key"]}
-        return Reply(202, {"Content-Type": "application/json"}, json.dumps(said).encode())
+        response = {"status": "success", "message": "Event processed", "dedup_key": event["dedup_key"]}
+        return Reply(202, {"Content-Type": "application/json"}, json.dumps(response).encode())
 
     def _apply_event(self, action: str, key: str, event: dict[str, Any]) -> None:
         if action == "trigger":

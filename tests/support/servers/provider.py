@@ -1,55 +1,53 @@
-"""A provider whose health a test turns by hand."""
+"""A provider whose fault a test sets."""
 
 from pydantic import PrivateAttr
 
 from streamcanary.simulator import ConnectionLifetime, Phase, Simulator, Timeline, Timings
 
 MODEL = "sim-timeline"
-"""The model that is well or not as the test says; ``sim-cut`` and its like go on as always."""
+"""The model whose fault the test sets; other models such as ``sim-cut`` are unaffected."""
 
-_FAST_PACE = Timings(
-    first_token=0.0, chunk_gap=0.0, retry_after=0.05, hang=900.0
-)  # whoever waits for a hang has to leave
+_FAST_TIMINGS = Timings(first_token=0.0, chunk_gap=0.0, retry_after=0.05, hang=900.0)  # hangs outlast every test
 
 
 class FakeProvider(Simulator):
-    """``async with Provider() as provider``: plays the fault that was turned to last; ``ok`` to begin with.
+    """``async with FakeProvider() as provider``: responds with the fault that was set last, initially ``ok``.
 
-    ``connection`` is how long a connection lasts, as the simulator's.
+    ``connection`` is the connection lifetime, as in the simulator.
     """
 
     def __init__(
-        self, fault: str = "ok", *, pace: Timings = _FAST_PACE, connection: ConnectionLifetime = "keep-alive"
+        self, fault: str = "ok", *, pace: Timings = _FAST_TIMINGS, connection: ConnectionLifetime = "keep-alive"
     ) -> None:
-        self._hand = _ManualTimeline.at(fault)
-        super().__init__(timings=pace, timeline=self._hand, connection=connection)
+        self._timeline_control = _ManualTimeline.at(fault)
+        super().__init__(timings=pace, timeline=self._timeline_control, connection=connection)
 
     def set_fault(self, fault: str) -> None:
-        """Play ``fault`` from now on, to whoever asks for :data:`MODEL`."""
-        self._hand.set_fault(fault)
+        """Respond with ``fault`` from now on to requests for :data:`MODEL`."""
+        self._timeline_control.set_fault(fault)
 
     def close_connections(self) -> None:
-        """End every connection now, in the middle of whatever it is at; the next ones are served."""
+        """Close every open connection at once, also within a response; new connections are served."""
         for task in self._tasks:
             task.cancel()
 
     def request_count(self, model: str = MODEL) -> int:
-        """Return how often ``model`` was asked for."""
+        """Return the number of requests for ``model``."""
         return sum(request.model == model for request in self.requests)
 
 
 class _ManualTimeline(Timeline):
-    """A timeline that follows a hand and not the clock."""
+    """A timeline whose phase a test sets, independent of the clock."""
 
-    _turned: list[Phase] = PrivateAttr(default_factory=list)
+    _changes: list[Phase] = PrivateAttr(default_factory=list)
 
     @classmethod
     def at(cls, fault: str) -> "_ManualTimeline":
         return cls(model=MODEL, phases=(Phase(at=0, fault=fault),))
 
     def phase_at(self, elapsed: float) -> Phase:
-        return self._turned[-1] if self._turned else self.phases[0]
+        return self._changes[-1] if self._changes else self.phases[0]
 
     def set_fault(self, fault: str) -> None:
-        # Each turn is a phase of its own: the simulator counts the requests of a phase.
-        self._turned.append(Phase(at=len(self._turned) + 1, fault=fault))
+        # Each change is a new phase, because the simulator counts requests per phase.
+        self._changes.append(Phase(at=len(self._changes) + 1, fault=fault))

@@ -1,4 +1,4 @@
-"""A receiver of notifications that records what it is sent, and answers as a test tells it to."""
+"""A receiver of notifications that records requests and responds as scripted."""
 
 import asyncio
 import base64
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from typing import Any, Literal, Self
 
 SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
-"""A signing secret, as the specification of Standard Webhooks shows one."""
+"""The signing secret from the specification of Standard Webhooks."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """An HTTP answer."""
+    """An HTTP response."""
 
     status: int = 200
     headers: dict[str, str] = field(default_factory=dict)
@@ -24,18 +24,18 @@ class Reply:
 
 
 HANG: Literal["hang"] = "hang"
-"""Read the request and never answer."""
+"""Read the request and never respond."""
 CLOSE: Literal["close"] = "close"
 """Read the request and close the connection."""
 CUT: Literal["cut"] = "cut"
-"""Begin to answer, and close the connection in the middle of the headers."""
+"""Begin a response, and close the connection within the headers."""
 
 Behaviour = Reply | Literal["hang", "close", "cut"]
 
 
 @dataclass(frozen=True)
 class Delivery:
-    """A request that came in. Names of headers are in lower case."""
+    """A received request. Header names are in lower case."""
 
     path: str
     headers: dict[str, str]
@@ -43,16 +43,16 @@ class Delivery:
 
     @property
     def json(self) -> Any:
-        """The body as data."""
+        """The body as parsed JSON."""
         return json.loads(self.body)
 
     @property
     def id(self) -> str:
-        """The ``webhook-id``."""
+        """The ``webhook-id`` header."""
         return self.headers["webhook-id"]
 
     def signed_with(self, secret: str) -> bool:
-        """Tell whether the signature is right, reckoned as Standard Webhooks says."""
+        """Return whether the signature is valid for ``secret`` by Standard Webhooks."""
         key = base64.b64decode(secret.removeprefix("whsec_"))
         content = f"{self.id}.{self.headers['webhook-timestamp']}.".encode() + self.body
         signature = base64.b64encode(hmac.new(key, content, hashlib.sha256).digest()).decode()
@@ -60,10 +60,10 @@ class Delivery:
 
 
 class FakeReceiver:
-    """``async with Receiver() as hook``: a server on a loopback port.
+    """``async with FakeReceiver() as receiver``: a server on a loopback port.
 
-    ``script`` holds what it does with the next requests, in order; when that is used up, :meth:`reply` says it. With
-    ``ssl`` it speaks TLS.
+    ``script`` has the behaviours for the next requests, in order; when it is empty, :meth:`reply` decides. With ``ssl``
+    the server uses TLS.
     """
 
     def __init__(self, *script: Behaviour, always: Behaviour | None = None, ssl: ssl.SSLContext | None = None) -> None:
@@ -78,7 +78,7 @@ class FakeReceiver:
 
     @property
     def url(self) -> str:
-        """The base address."""
+        """The base URL."""
         assert self._server is not None
         scheme = "https" if self._ssl else "http"
         return f"{scheme}://127.0.0.1:{self._server.sockets[0].getsockname()[1]}"
@@ -96,17 +96,17 @@ class FakeReceiver:
         await self._server.wait_closed()
 
     async def wait_for_deliveries(self, count: int, within: float = 20.0) -> list[Delivery]:
-        """Wait for ``count`` deliveries, whatever was answered, and return all there are."""
+        """Wait up to ``within`` seconds for ``count`` deliveries with any response, and return all deliveries."""
         async with asyncio.timeout(within), self._arrived:
             await self._arrived.wait_for(lambda: len(self.deliveries) >= count)
         return self.deliveries
 
     def accepted_notifications(self) -> list[tuple[str, str]]:
-        """Return what it has accepted: type and id of each webhook, without those that came again."""
+        """Return type and id of each accepted webhook, without duplicates."""
         return list(dict.fromkeys((delivery.json["type"], delivery.id) for delivery in self.accepted))
 
     def reply(self, delivery: Delivery) -> Behaviour:
-        """Say what becomes of ``delivery``: what ``always`` says."""
+        """Return the behaviour for ``delivery``: ``always``."""
         return self.always
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -117,7 +117,7 @@ class FakeReceiver:
             while await self._answer(reader, writer):
                 pass
         except (asyncio.IncompleteReadError, OSError):
-            pass  # the client went away, as a daemon that is killed does
+            pass  # the client has closed the connection, as a killed daemon does
         except asyncio.CancelledError:
             pass  # the test is over
         finally:

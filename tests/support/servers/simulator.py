@@ -1,4 +1,4 @@
-"""The simulator in a hurry, and what a plain HTTP client sees of it."""
+"""Simulator timings for tests, and a plain HTTP client that returns the raw response."""
 
 import asyncio
 import json
@@ -23,22 +23,22 @@ FAST_TIMINGS = Timings(
     retry_after=0.2,
     hang=0.2,
 )
-"""Slow faults take a fifth of a second, all else no time."""
+"""Slow faults take a fifth of a second, everything else no time."""
 
 HANGING_TIMINGS = Timings(first_token=0.0, chunk_gap=0.0, hang=900.0)
-"""Hanging faults hang for good: whoever waits for them has to leave."""
+"""Hanging faults outlast every test: the client has to disconnect."""
 
 _EVENT = re.compile(rb"\Aevent: [^\n]*\n")
-_PEM = Path(__file__).with_name("loopback.pem")  # signed by itself, for 127.0.0.1, ::1 and localhost; for tests alone
+_PEM = Path(__file__).with_name("loopback.pem")  # self-signed, for 127.0.0.1, ::1 and localhost; for tests only
 
 
 Api = Literal["chat", "responses"]
 APIS: Final[dict[Api, str]] = {"chat": "/chat/completions", "responses": "/responses"}
-"""The APIs that every fault plays on, and where they are below the base URL."""
+"""The APIs that support every fault, and their paths below the base URL."""
 
 
 class RawAnswer(NamedTuple):
-    """An answer as it came over the wire; ``end`` is how it ended: ``whole``, or the client's exception."""
+    """A response as received; ``ending`` is ``whole``, or the name of the client's exception."""
 
     status: int | None
     content_type: str | None
@@ -49,12 +49,12 @@ class RawAnswer(NamedTuple):
 
     @property
     def events(self) -> list[Any]:
-        """The JSON of each complete event; ``[DONE]`` and whatever is not JSON are left out."""
+        """The JSON of each complete event; ``[DONE]`` and invalid JSON are omitted."""
         return list(_parse(self.body))
 
     @property
     def text(self) -> str:
-        """The text in the deltas, of either API."""
+        """The text of the deltas, of either API."""
         deltas = (choice["delta"] for event in self.events for choice in event.get("choices", ()))
         chat = "".join(delta.get("content") or "" for delta in deltas)
         return chat + "".join(e["delta"] for e in self.events if e.get("type") == "response.output_text.delta")
@@ -67,7 +67,7 @@ class RawAnswer(NamedTuple):
 
     @property
     def last_event(self) -> str | None:
-        """The type of the last event, and the reason or code it gives; for the Responses API."""
+        """The type of the last event, and its reason or code; for the Responses API."""
         event = self.events[-1] if self.events else {}
         response = event.get("response") or {}
         error = response.get("error") or event.get("error") or event
@@ -76,12 +76,12 @@ class RawAnswer(NamedTuple):
 
     @property
     def has_done_marker(self) -> bool:
-        """Whether the stream said ``[DONE]``."""
+        """Whether the stream has ``[DONE]``."""
         return b"[DONE]" in self.body
 
     @property
     def json(self) -> Any:
-        """The body as one JSON value."""
+        """The body as parsed JSON."""
         return json.loads(self.body)
 
 
@@ -94,7 +94,7 @@ async def fetch_raw(
     verify: ssl.SSLContext | None = None,
     **more: Any,
 ) -> RawAnswer:
-    """Ask ``simulator`` for an answer of ``model`` with a plain client, and return what came."""
+    """Request an answer of ``model`` from ``simulator`` with a plain client, and return the raw response."""
     body = {"model": model, **prompt_field(api), "stream": stream, **more}
     started = time.monotonic()
     response, received = None, bytearray()
@@ -118,26 +118,26 @@ async def fetch_raw(
 
 
 def prompt_field(api: Api) -> dict[str, Any]:
-    """Return the part of a request that holds the question."""
+    """Return the request field with the prompt."""
     return {"messages": [{"role": "user", "content": "ping"}]} if api == "chat" else {"input": "ping"}
 
 
 async def wait_until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
-    """Return once ``condition`` holds; a ``TimeoutError`` says that it never did."""
+    """Wait until ``condition`` holds; raise ``TimeoutError`` after ``seconds``."""
     async with asyncio.timeout(seconds):
         while not condition():
             await asyncio.sleep(0.002)
 
 
 def server_tls() -> ssl.SSLContext:
-    """Return what a server needs to speak TLS on loopback."""
+    """Return a server TLS context for loopback."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(_PEM)
     return context
 
 
 def client_tls() -> ssl.SSLContext:
-    """Return what a client needs to trust :func:`server_tls`."""
+    """Return a client TLS context that trusts :func:`server_tls`."""
     return ssl.create_default_context(cafile=str(_PEM))
 
 

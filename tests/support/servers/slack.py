@@ -1,4 +1,4 @@
-"""Slack's incoming webhooks on loopback, as strict as its documentation: https://docs.slack.dev."""
+"""Slack's incoming webhooks on loopback, validated as documented: https://docs.slack.dev."""
 
 import json
 import re
@@ -8,7 +8,7 @@ from typing import Any
 from support.servers.receiver import Behaviour, Delivery, FakeReceiver, Reply
 
 WEBHOOK_PATH = "/services/T0001/B0001/tok3nt0k3ntok3n"
-"""Where the channel is."""
+"""The path of the webhook of the channel."""
 
 _MENTION = re.compile(r"<[!@#]|@(?:channel|here|everyone)\b")
 _UNESCAPED = re.compile(r"[<>]|&(?!(?:amp|lt|gt);)")
@@ -17,10 +17,10 @@ _MAX_TEXT = 13_200
 
 
 class FakeSlack(FakeReceiver):
-    """A :class:`Receiver` of messages; ``archived`` and ``gone`` are what can become of the channel and the webhook.
+    """A :class:`FakeReceiver` of messages; ``archived`` and ``gone`` are states of the channel and the webhook.
 
-    Whatever it says is ``text/html``, a success, too. What it refuses beyond Slack itself: a message that would mention
-    anybody, or has one of ``&<>`` left bare.
+    Every response is ``text/html``, also a success. In addition to Slack's rules it rejects a message that would
+    mention a user or channel, or that has an unescaped ``&``, ``<`` or ``>``.
     """
 
     def __init__(self, *script: Behaviour, archived: bool = False, gone: bool = False, **more: Any) -> None:
@@ -29,7 +29,7 @@ class FakeSlack(FakeReceiver):
         self.gone = gone
 
     def reply(self, delivery: Delivery) -> Behaviour:
-        """Judge a message as Slack does."""
+        """Validate a message and respond as Slack does."""
         if delivery.path != WEBHOOK_PATH or self.gone:
             return slack_reply(404, b"no_service")
         if self.archived:
@@ -45,7 +45,7 @@ class FakeSlack(FakeReceiver):
 
 
 def slack_reply(status: int, body: bytes) -> Reply:
-    """Build an answer as Slack's webhooks give it."""
+    """Return a response in the format of Slack's webhooks."""
     return Reply(status, {"Content-Type": "text/html"}, body)
 
 

@@ -1,4 +1,4 @@
-"""A mail server on loopback that takes everything and keeps it."""
+"""A mail server on loopback that accepts and records every message."""
 
 import asyncio
 from email import message_from_bytes, policy
@@ -7,9 +7,9 @@ from typing import Self
 
 
 class FakeSmtpServer:
-    """``async with MailServer() as server``: speaks as much SMTP (RFC 5321) as it takes to be handed a mail.
+    """``async with FakeSmtpServer() as server``: the part of SMTP (RFC 5321) that delivery of a message needs.
 
-    ``mails`` are those that have come in. With ``refusing``, it takes none for good (550).
+    ``messages`` are the received messages. With ``refusing``, it rejects every message permanently (550).
     """
 
     def __init__(self, *, refusing: bool = False) -> None:
@@ -19,7 +19,7 @@ class FakeSmtpServer:
 
     @property
     def port(self) -> int:
-        """Its port."""
+        """The port."""
         port: int = self._server.sockets[0].getsockname()[1]
         return port
 
@@ -41,7 +41,7 @@ class FakeSmtpServer:
         try:
             await self._serve_session(reader, writer)
         except (OSError, EOFError, asyncio.CancelledError):
-            pass  # the other side has gone, or the test is over
+            pass  # the client has disconnected, or the test has ended
         finally:
             self._tasks.discard(task)
             writer.close()

@@ -1,4 +1,4 @@
-"""A server that answers with the bytes a test gives it, and a proxy that knows one way."""
+"""A TCP server with a handler from the test, an HTTP server with fixed responses, and a CONNECT proxy."""
 
 import asyncio
 import json
@@ -10,7 +10,7 @@ ConnectionHandler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Await
 
 
 class TcpServer:
-    """``async with``: listens on a free port of loopback, and has ``talk`` on each connection until the block ends."""
+    """``async with``: listens on a free loopback port, and runs ``talk`` for each connection until the block ends."""
 
     def __init__(self, talk: ConnectionHandler, *, ssl: ssl.SSLContext | None = None) -> None:
         self._talk = talk
@@ -20,12 +20,12 @@ class TcpServer:
 
     @property
     def base_url(self) -> str:
-        """What a target takes as its base URL."""
+        """The base URL for a target."""
         return f"{'https' if self._ssl else 'http'}://127.0.0.1:{self.port}/v1"
 
     @property
     def connections(self) -> int:
-        """How many connections are open now."""
+        """The number of open connections."""
         return len(self._tasks)
 
     async def __aenter__(self) -> Self:
@@ -46,14 +46,14 @@ class TcpServer:
         try:
             await self._talk(reader, writer)
         except (OSError, EOFError, asyncio.CancelledError):
-            pass  # the other side has had enough, or the test is over
+            pass  # the client has disconnected, or the test has ended
         finally:
             self._tasks.discard(task)
             writer.transport.abort() if writer.is_closing() else writer.close()
 
 
 class FixedHttpServer(TcpServer):
-    """Answers ``GET`` by the path: with what :func:`http` made, or 404. ``heads`` are the requests as they came."""
+    """Responds to ``GET`` by path with the result of :func:`http_response`, or 404. ``heads`` are the request heads."""
 
     def __init__(self, answers: dict[str, bytes], *, ssl: ssl.SSLContext | None = None) -> None:
         self.answers = answers
@@ -64,12 +64,12 @@ class FixedHttpServer(TcpServer):
         head = (await reader.readuntil(b"\r\n\r\n")).decode()
         self.heads.append(head)
         path = head.split(" ")[1].partition("/v1/")[2]
-        writer.write(self.answers.get(path) or http_response(404, {"error": {"message": "no such place"}}))
+        writer.write(self.answers.get(path) or http_response(404, {"error": {"message": "unknown path"}}))
         await writer.drain()
 
 
 def http_response(status: int, body: Any = "", kind: str = "application/json", **headers: str) -> bytes:
-    """Return an HTTP answer; a ``body`` that is no text becomes JSON."""
+    """Return an HTTP response; a ``body`` that is not text is encoded as JSON."""
     text = body if isinstance(body, str) else json.dumps(body)
     lines = [
         f"HTTP/1.1 {status} Whatever",
@@ -82,7 +82,7 @@ def http_response(status: int, body: Any = "", kind: str = "application/json", *
 
 
 class ConnectProxy(TcpServer):
-    """A proxy that takes every CONNECT to ``port`` of loopback, or answers it with ``refusal``."""
+    """A proxy that connects every CONNECT to ``port`` on loopback, or responds with ``refusal``."""
 
     def __init__(self, port: int = 0, *, refusal: bytes = b"", ssl: ssl.SSLContext | None = None) -> None:
         self._target = port
@@ -92,7 +92,7 @@ class ConnectProxy(TcpServer):
 
     @property
     def url(self) -> str:
-        """Its address."""
+        """The proxy URL."""
         return self.base_url.removesuffix("/v1")
 
     async def _tunnel(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -107,7 +107,7 @@ class ConnectProxy(TcpServer):
                 tasks.create_task(_copy_stream(reader, inner_writer))
                 tasks.create_task(_copy_stream(inner_reader, writer))
         except* OSError:
-            pass  # one of the two has gone
+            pass  # one side has disconnected
         finally:
             inner_writer.transport.abort()
 
