@@ -53,7 +53,7 @@ async def _commits(path: Path, tasks: int) -> tuple[list[float], float]:
 
 async def _opening(folder: Path) -> Row:
     path = folder / "full.db"
-    store = _open(path, patience=120)
+    store = _open(path, timeout=120)
     for first in range(0, _FULL, 20_000):
         outcomes = [_outcome(f"canary-{n % _CANARIES}", str(n)) for n in range(first, first + 20_000)]
         await store.commit([], outcomes)
@@ -77,8 +77,8 @@ def _latency(how: str, measured: tuple[list[float], float]) -> Row:
     return Row(f"store: commit {how}, p50 / p99", f"{p50:.2f} / {p99:.2f} ms, {len(seconds) / total:.0f}/s")
 
 
-def _open(path: Path, patience: float = 10.0) -> Store:
-    return Store.open(StoreConfig(path=path), SystemClock(), timeout=patience)
+def _open(path: Path, timeout: float = 10.0) -> Store:
+    return Store.open(StoreConfig(path=path), SystemClock(), timeout=timeout)
 
 
 def _outcome(canary: str, run_id: str) -> Outcome:

@@ -28,7 +28,7 @@ async def append(store: Store, first: int, step: int) -> None:
             started=store_clock.time(),
         )
         await store.commit([RowChange("detectors", f"canary-{first}", str(number).encode())], [outcome])
-        print(number, flush=True)  # noqa: T201 - how it tells the test
+        print(number, flush=True)  # noqa: T201 - the test reads it
 
 
 async def main() -> None:

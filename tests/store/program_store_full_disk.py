@@ -1,6 +1,6 @@
-"""Fills the disk under the store at ``argv[1]``, makes room again, and prints what it saw as one JSON object.
+"""Fills the disk of the store at ``argv[1]``, frees the space again, and prints its observations as one JSON object.
 
-``argv[2]`` says how the disk gets full.
+``argv[2]`` is the method that fills the disk.
 """
 
 import asyncio
@@ -20,7 +20,7 @@ disk = FillableDisk(path, how)
 
 
 async def main() -> None:
-    """Write until it fails, see how, make room, and write on."""
+    """Write until writes fail, free the space, and write again."""
     store = Store.open(StoreConfig(path=path), SystemClock())
     taken, failures = [], []
     disk.fill()
@@ -37,7 +37,7 @@ async def main() -> None:
     seen["writable_after"] = store.is_writable()
     seen["kept_after"] = sorted((await store.load_rows())["notifications"]) == sorted([*taken, "after"])
     await store.close()
-    print(json.dumps(seen))  # noqa: T201 - how it tells the test
+    print(json.dumps(seen))  # noqa: T201 - the test reads it
 
 
 asyncio.run(main())

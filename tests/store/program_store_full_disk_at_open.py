@@ -1,6 +1,6 @@
-"""Opens the store at ``argv[1]`` on a disk that does not take it, mends the disk, and prints what it saw as JSON.
+"""Opens the store at ``argv[1]`` on a failing disk, repairs the disk, and prints its observations as JSON.
 
-``argv[2]`` says what is wrong with the disk; ``argv[3]`` whether there was a store before.
+``argv[2]`` is the failure of the disk; ``argv[3]`` is ``there`` if the store exists before.
 """
 
 import asyncio
@@ -27,7 +27,7 @@ def open_it() -> Store:
 
 
 async def keys(store: Store) -> list[str] | str:
-    """Return what is in the ledger, or why it cannot be read."""
+    """Return the keys of the notifications, or why they cannot be read."""
     try:
         return sorted((await store.load_rows())["notifications"])
     except StoreFailing as error:
@@ -35,7 +35,7 @@ async def keys(store: Store) -> list[str] | str:
 
 
 async def main() -> None:
-    """Open it, try to write, mend the disk, read what there is, and write."""
+    """Open the store, try to write, repair the disk, read, and write."""
     if before:
         store = open_it()
         await store.commit([RowChange("notifications", "old", b"1")], [])
@@ -54,7 +54,7 @@ async def main() -> None:
     seen["kept"] = await keys(store)
     seen["writable_after"] = store.is_writable()
     await store.close()
-    print(json.dumps(seen))  # noqa: T201 - how it tells the test
+    print(json.dumps(seen))  # noqa: T201 - the test reads it
 
 
 asyncio.run(main())

@@ -1,4 +1,4 @@
-"""A daemon as far as the store sees one: opens the store at ``argv[1]``, says so, and waits to be told to end."""
+"""Holds the lock as a daemon does: opens the store at ``argv[1]``, prints ``open``, and waits for a line on stdin."""
 
 import sys
 from pathlib import Path
@@ -8,5 +8,5 @@ from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 
 store = Store.open(StoreConfig(path=Path(sys.argv[1])), SystemClock())
-print("open", flush=True)  # noqa: T201 - how it tells the test
+print("open", flush=True)  # noqa: T201 - the test reads it
 sys.stdin.readline()

@@ -1,4 +1,4 @@
-"""Recorded runs, read beside a daemon that writes them."""
+"""Reading recorded runs while a daemon writes them."""
 
 import sqlite3
 import subprocess
@@ -15,7 +15,7 @@ from support.store.builders import make_outcome, open_store
 
 
 async def a_store(path: Path, count: int) -> Path:
-    """Record so many runs, and close the store."""
+    """Record ``count`` runs, and close the store."""
     store = open_store(path)
     await store.commit([], [make_outcome(number) for number in range(count)])
     await store.close()
@@ -23,7 +23,7 @@ async def a_store(path: Path, count: int) -> Path:
 
 
 def put(path: Path, *values: object) -> None:
-    """Write rows that no daemon would write."""
+    """Write rows that are not valid runs."""
     connection = sqlite3.connect(path)
     for number, value in enumerate(values):
         connection.execute(
@@ -34,15 +34,15 @@ def put(path: Path, *values: object) -> None:
     connection.close()
 
 
-async def test_runs_come_in_the_order_in_which_they_ended(tmp_path: Path, monkeypatch) -> None:
-    """All of them, a few at a time."""
+async def test_runs_are_read_in_the_order_of_their_ends(tmp_path: Path, monkeypatch) -> None:
+    """The reader yields all runs, a few rows per transaction."""
     monkeypatch.setattr(recorded_runs, "_ROWS_PER_TRANSACTION", 3)
     path = await a_store(tmp_path / "a.db", 10)
     assert [make_outcome(number) for number in range(10)] == list(read_runs(path))
 
 
-async def test_a_daemon_may_have_the_store_open(tmp_path: Path, monkeypatch) -> None:
-    """It goes on to write meanwhile; what it writes after the beginning is not waited for."""
+async def test_runs_are_read_while_a_daemon_has_the_store_open(tmp_path: Path, monkeypatch) -> None:
+    """The reader omits runs that the daemon writes after the start of the reading."""
     monkeypatch.setattr(recorded_runs, "_ROWS_PER_TRANSACTION", 2)
     store = open_store(tmp_path / "a.db")
     await store.commit([], [make_outcome(number) for number in range(5)])
@@ -53,8 +53,8 @@ async def test_a_daemon_may_have_the_store_open(tmp_path: Path, monkeypatch) -> 
     await store.close()
 
 
-async def test_a_row_that_is_no_run_is_told_and_passed_over(tmp_path: Path) -> None:
-    """Whatever stands in it, and without what it says to terminals."""
+async def test_a_row_that_is_not_a_run_is_reported_and_skipped(tmp_path: Path) -> None:
+    """The reader yields an UnreadableRun without terminal escapes for every invalid row."""
     path = await a_store(tmp_path / "a.db", 1)
     far = msgspec.json.encode(make_outcome(7, started=1e300))
     long = msgspec.json.encode(make_outcome(8, duration=1e18))
@@ -74,25 +74,25 @@ async def test_a_row_that_is_no_run_is_told_and_passed_over(tmp_path: Path) -> N
     ],
     ids=["missing", "empty", "text"],
 )
-def test_what_is_no_store_is_a_sentence(content, message, tmp_path: Path) -> None:
-    """It names the file."""
+def test_a_file_that_is_not_a_store_is_rejected(content, message, tmp_path: Path) -> None:
+    """The message names the file, and the file stays unchanged."""
     path = tmp_path / "a.db"
     if content is not None:
         path.write_bytes(content)
-    with pytest.raises(RunsUnreadable, match=message) as refused:
+    with pytest.raises(RunsUnreadable, match=message) as raised:
         list(read_runs(path))
-    assert str(path) in str(refused.value)
+    assert str(path) in str(raised.value)
     assert not content or content == path.read_bytes()
 
 
-def test_a_directory_is_no_store(tmp_path: Path) -> None:
-    """And neither is anything else that is no file."""
+def test_a_directory_is_rejected(tmp_path: Path) -> None:
+    """A path that is not a regular file is rejected."""
     with pytest.raises(RunsUnreadable, match="is not a regular file"):
         list(read_runs(tmp_path))
 
 
-async def test_a_store_of_a_later_version_is_not_guessed_at(tmp_path: Path) -> None:
-    """Its runs may mean something else."""
+async def test_a_store_of_a_later_version_is_rejected(tmp_path: Path) -> None:
+    """The reader does not read a schema that it does not support."""
     path = await a_store(tmp_path / "a.db", 1)
     connection = sqlite3.connect(path)
     connection.execute("PRAGMA user_version = 99")
@@ -101,8 +101,8 @@ async def test_a_store_of_a_later_version_is_not_guessed_at(tmp_path: Path) -> N
         list(read_runs(path))
 
 
-async def test_a_locked_store_is_told(tmp_path: Path, monkeypatch) -> None:
-    """Another program holds it for itself: a short wait, then a sentence."""
+async def test_a_locked_store_is_reported(tmp_path: Path, monkeypatch) -> None:
+    """If another program holds an exclusive lock, the reader raises an error after a short wait."""
     monkeypatch.setattr("streamcanary.store.sqlite.database_file._BUSY_TIMEOUT", 0.05)
     path = await a_store(tmp_path / "a.db", 1)
     hold = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1]); c.execute('PRAGMA locking_mode = EXCLUSIVE')\n"

@@ -12,7 +12,7 @@ APPENDER = Path(__file__).with_name("program_store_appender.py")
 
 
 def append_and_kill(path: Path, first: int, acknowledged: int) -> set[str]:
-    """Append runs from number ``first`` on, kill the process after some, and return those that were acknowledged."""
+    """Append runs from number ``first`` on, kill the process, and return the acknowledged runs."""
     with subprocess.Popen(
         [sys.executable, str(APPENDER), str(path), str(first)],
         stdout=subprocess.PIPE,
@@ -28,8 +28,8 @@ def append_and_kill(path: Path, first: int, acknowledged: int) -> set[str]:
 
 
 @pytest.mark.parametrize("seed", range(4))
-async def test_what_was_acknowledged_survives_kill_9(path: Path, seed: int) -> None:
-    """At any instant: nothing acknowledged is missing, the store opens clean, and ledger and history agree."""
+async def test_acknowledged_writes_survive_kill_9(path: Path, seed: int) -> None:
+    """After a kill at any instant, no acknowledged run is missing, and alerting state and history are consistent."""
     dice = random.Random(seed)  # noqa: S311 - instants, not secrets
     acknowledged: set[str] = set()
     for life in range(4):

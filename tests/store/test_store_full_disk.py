@@ -14,7 +14,7 @@ LATE = Path(__file__).with_name("program_store_full_disk_at_open.py")
 
 
 def check(seen: dict[str, Any], path: Path) -> None:
-    """See that writes failed as they should, that the store said so, and that it recovered by itself."""
+    """Check that writes failed with StoreFailing, that the store was not writable, and that it recovered."""
     failures = seen.pop("failures")
     assert failures != []
     expected = f"StoreFailing: the store {path} cannot be written: "
@@ -22,27 +22,27 @@ def check(seen: dict[str, Any], path: Path) -> None:
     assert seen == {"writable": False, "kept_while_full": True, "writable_after": True, "kept_after": True}
 
 
-def test_files_that_may_not_grow_are_a_failing_store_until_they_may(path: Path) -> None:
-    """The system call itself fails (EFBIG), as on a full disk; what was there can be read meanwhile."""
+def test_the_store_recovers_from_a_file_size_limit(path: Path) -> None:
+    """While the system call fails (EFBIG), as on a full disk, writes fail and reads succeed."""
     check(run_with_file_size_limit(FILLER, path), path)
 
 
-def test_a_disk_without_room_is_a_failing_store_until_there_is_room(tmp_path: Path) -> None:
-    """The same on a small file system of its own that is really full (ENOSPC)."""
+def test_the_store_recovers_from_a_full_disk(tmp_path: Path) -> None:
+    """While a small file system is full (ENOSPC), writes fail and reads succeed."""
     path = tmp_path / "canary.db"
     check(run_on_full_disk(FILLER, path), path)
 
 
 def check_late(seen: dict[str, Any], path: Path, reason: str, *, there: bool) -> None:
-    """See that the store was no error when it could not be opened, and was one as soon as it could."""
+    """Check that opening raised no error, and that the store worked as soon as it could be opened."""
     assert re.fullmatch(f"StoreFailing: the store {path} {reason}", seen.pop("written"))
     old = ["old"] if there else []
     assert seen == {"writable": [False, False], "read_after": old, "kept": ["new", *old], "writable_after": True}
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_a_start_on_a_full_disk_is_a_failing_store_until_there_is_room(tmp_path: Path, there: bool) -> None:
-    """A supervisor starts the daemon again in the middle of it."""
+def test_the_store_recovers_from_a_start_on_a_full_disk(tmp_path: Path, there: bool) -> None:
+    """A start on a full disk, for example by a supervisor, raises no error, and the store works once there is space."""
     path = tmp_path / "canary.db"
     seen = run_on_full_disk(LATE, path, "there" if there else "missing")
     assert seen.pop("read").startswith(f"StoreFailing: the store {path} cannot be read: ")
@@ -50,8 +50,8 @@ def test_a_start_on_a_full_disk_is_a_failing_store_until_there_is_room(tmp_path:
 
 
 @pytest.mark.parametrize("there", [True, False])
-def test_so_is_a_start_on_a_disk_that_is_read_only(tmp_path: Path, there: bool) -> None:
-    """What the kernel makes of a disk with errors; what was there before can be read meanwhile."""
+def test_the_store_recovers_from_a_start_on_a_read_only_disk(tmp_path: Path, there: bool) -> None:
+    """On a disk that the kernel remounted read-only, reads succeed, and writes succeed once it is writable."""
     path = tmp_path / "canary.db"
     seen = run_on_full_disk(LATE, path, "there" if there else "missing", how="protect")
     unread = f"StoreFailing: the store {path} cannot be read: unable to open database file"
@@ -59,8 +59,8 @@ def test_so_is_a_start_on_a_disk_that_is_read_only(tmp_path: Path, there: bool) 
     check_late(seen, path, "cannot be locked: Read-only file system", there=there)
 
 
-async def test_a_statement_without_room_fails_alone(store: Store) -> None:
-    """A database at its largest size refuses the write that needs a page more; one that needs none is made."""
+async def test_only_the_write_that_needs_space_fails(store: Store) -> None:
+    """A database at its maximum size rejects a write that needs another page, and accepts one that does not."""
     await store.write(lambda connection: connection.execute("PRAGMA max_page_count = 20"))
     with pytest.raises(StoreFailing, match="database or disk is full"):
         await store.commit([RowChange("notifications", "large", bytes(1_000_000))], [])

@@ -21,12 +21,12 @@ def connection() -> Iterator[sqlite3.Connection]:
 
 
 def ids(outcomes: list[Outcome]) -> list[str]:
-    """Name the runs."""
+    """Return the run ids."""
     return [outcome.run_id for outcome in outcomes]
 
 
-def test_a_run_comes_back_whole(connection: sqlite3.Connection) -> None:
-    """Attempts, faults and usage survive the way through the database."""
+def test_a_run_is_loaded_with_all_its_fields(connection: sqlite3.Connection) -> None:
+    """Attempts, faults and usage of a run are saved and loaded unchanged."""
     fault = make_fault(FaultKind.RATE_LIMITED, Phase.HEADERS, "slow down", status=429, retry_after=2.5)
     outcome = make_outcome(
         1,
@@ -41,39 +41,39 @@ def test_a_run_comes_back_whole(connection: sqlite3.Connection) -> None:
 
 
 def test_recording_a_run_again_changes_nothing(connection: sqlite3.Connection) -> None:
-    """A write whose answer got lost may be made again."""
+    """Recording the same run twice keeps the first record."""
     history.record_run(connection, make_outcome(1))
     history.record_run(connection, make_outcome(1, kind=OutcomeKind.FAILED))
     assert history.recent_runs(connection) == [make_outcome(1)]
 
 
-def test_recent_runs_come_in_the_order_in_which_they_ended_whatever_the_clock_said(
+def test_recent_runs_are_ordered_by_their_end_despite_clock_steps(
     connection: sqlite3.Connection,
 ) -> None:
-    """A clock that was set back between two runs does not swap them."""
+    """A backward clock step between two runs does not change their order."""
     for outcome in (make_outcome(1), make_outcome(2, started=NOON - 9999), make_outcome(3)):
         history.record_run(connection, outcome)
     assert ids(history.recent_runs(connection, limit=2)) == ["run-3", "run-2"]
 
 
-def test_recent_runs_can_be_those_of_one_canary(connection: sqlite3.Connection) -> None:
-    """The page of a canary shows that canary."""
+def test_recent_runs_can_be_filtered_by_canary(connection: sqlite3.Connection) -> None:
+    """With a canary name, only the runs of that canary are returned."""
     for outcome in (make_outcome(1), make_outcome(2, canary="other"), make_outcome(3)):
         history.record_run(connection, outcome)
     assert ids(history.recent_runs(connection, "chat")) == ["run-3", "run-1"]
     assert ids(history.recent_runs(connection, "nobody")) == []
 
 
-def test_a_run_that_cannot_be_read_is_left_out(connection: sqlite3.Connection) -> None:
-    """One run with a fault kind of a later version does not hide the others."""
+def test_an_unreadable_run_is_omitted(connection: sqlite3.Connection) -> None:
+    """A run with an outcome kind of a later version is omitted, and the others are returned."""
     for number in (1, 2):
         history.record_run(connection, make_outcome(number))
     connection.execute("""UPDATE runs SET outcome = '{"run_id": "run-1", "kind": "levitated"}' WHERE id = 1""")
     assert ids(history.recent_runs(connection)) == ["run-2"]
 
 
-def test_half_a_surrogate_pair_does_not_lose_the_run(connection: sqlite3.Connection) -> None:
-    """Providers send what they like; text that has no UTF-8 form is mended."""
+def test_a_lone_surrogate_does_not_lose_the_run(connection: sqlite3.Connection) -> None:
+    """A character that UTF-8 cannot encode is replaced, and the run is recorded."""
     history.record_run(connection, make_outcome(1, model="gpt-\ud800é", kind=OutcomeKind.FAILED))
     assert history.recent_runs(connection) == [make_outcome(1, model="gpt-?é", kind=OutcomeKind.FAILED)]
 
@@ -90,7 +90,7 @@ def test_half_a_surrogate_pair_does_not_lose_the_run(connection: sqlite3.Connect
     ],
 )
 def test_failures_are_kept_four_times_as_long(connection: sqlite3.Connection, kind: OutcomeKind, *, kept: bool) -> None:
-    """Whoever looks for the first failure of an outage finds it, when the good runs of that time are gone."""
+    """Failed runs are pruned after four times the retention of the others."""
     history.record_run(connection, make_outcome(0, kind=kind))
     assert history.prune_runs(connection, NOON + 100, retention=100) == 0
     assert history.prune_runs(connection, NOON + 101, retention=100) == (0 if kept else 1)
@@ -99,8 +99,8 @@ def test_failures_are_kept_four_times_as_long(connection: sqlite3.Connection, ki
     assert history.recent_runs(connection) == []
 
 
-def test_the_number_of_runs_is_bounded_for_either_sort(connection: sqlite3.Connection) -> None:
-    """Runs from a clock that was years ahead never age: the oldest by order go."""
+def test_the_number_of_failures_and_of_other_runs_is_bounded(connection: sqlite3.Connection) -> None:
+    """Runs with a start time in the future do not age, so the oldest by order are pruned."""
     for number in range(5):
         history.record_run(connection, make_outcome(number, started=NOON * 2))
         history.record_run(connection, make_outcome(number + 10, started=NOON * 2, kind=OutcomeKind.FAILED))
@@ -108,30 +108,30 @@ def test_the_number_of_runs_is_bounded_for_either_sort(connection: sqlite3.Conne
     assert ids(history.recent_runs(connection)) == ["run-14", "run-4", "run-13", "run-3"]
 
 
-def test_pruning_takes_a_bounded_bite(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A backlog is removed in several goes, so that the writes behind it do not wait."""
+def test_each_pruning_deletes_a_bounded_number(connection: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Many old runs are deleted in several calls, so that queued writes do not wait long."""
     monkeypatch.setattr(history, "MAX_PRUNED_PER_CALL", 2)
     for number in range(5):
         history.record_run(connection, make_outcome(number))
     assert [history.prune_runs(connection, NOON + 9999, retention=1) for _ in range(4)] == [2, 2, 1, 0]
 
 
-async def test_the_writer_prunes_now_and_then(store: Store, clock: FrozenClock) -> None:
-    """Pruning is due every ten minutes of the monotonic clock, after a write, never instead of one."""
+async def test_the_writer_prunes_every_ten_minutes(store: Store, clock: FrozenClock) -> None:
+    """The writer prunes every ten minutes of the monotonic clock, after a write."""
     await store.commit([], [make_outcome(0)])
-    await store.probe()  # answered once the pruning after the commit is over
-    clock.wall_time += 99_999  # old enough, and nothing is due
+    await store.probe()  # completes after the pruning that follows the commit
+    clock.wall_time += 99_999  # the run is old enough, but no pruning is due
     await store.commit([], [make_outcome(100_000)])
     await store.probe()
     assert ids(await store.read(history.recent_runs)) == ["run-100000", "run-0"]
     clock.monotonic_time += 600
-    await store.commit([], [make_outcome(100_001)])  # due: happens after this one is answered
+    await store.commit([], [make_outcome(100_001)])  # the due pruning follows this commit
     await store.probe()
     assert ids(await store.read(history.recent_runs)) == ["run-100001", "run-100000"]
 
 
-async def test_a_store_that_was_just_opened_prunes_at_once(store: Store) -> None:
-    """A daemon that is restarted every five minutes does not grow for ever."""
+async def test_a_new_process_prunes_after_its_first_write(store: Store) -> None:
+    """A daemon that restarts every five minutes still prunes old runs."""
     await store.commit([], [make_outcome(0, started=NOON - 99_999)])
     await store.probe()
     assert await store.read(history.recent_runs) == []

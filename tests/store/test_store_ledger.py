@@ -18,14 +18,14 @@ def connection() -> sqlite3.Connection:
     return connection
 
 
-def test_a_new_ledger_has_its_tables_and_nothing_in_them(connection: sqlite3.Connection) -> None:
-    """All tables are there from the start, so that nobody asks whether one exists."""
+def test_a_new_store_has_empty_tables(connection: sqlite3.Connection) -> None:
+    """All tables of alerting exist from the start."""
     assert alert_rows.load_rows(connection) == EMPTY
     connection.close()
 
 
-def test_rows_are_set_and_found_by_table_and_key(connection: sqlite3.Connection) -> None:
-    """The same key in two tables is two things."""
+def test_rows_are_saved_and_loaded_by_table_and_key(connection: sqlite3.Connection) -> None:
+    """The same key in two tables identifies two rows."""
     alert_rows.save_rows(
         connection,
         [RowChange("detectors", "k", b"1"), RowChange("incidents", "k", b"2"), RowChange("notifications", "n", b"3")],
@@ -39,8 +39,8 @@ def test_rows_are_set_and_found_by_table_and_key(connection: sqlite3.Connection)
     connection.close()
 
 
-def test_the_last_value_of_a_key_stands(connection: sqlite3.Connection) -> None:
-    """Rows take effect in their order, also within one call."""
+def test_the_last_value_of_a_key_is_kept(connection: sqlite3.Connection) -> None:
+    """Changes are applied in order, also within one call."""
     alert_rows.save_rows(
         connection, [RowChange("groups", "a", b"1"), RowChange("groups", "a", b"2"), RowChange("groups", "b", b"1")]
     )
@@ -49,15 +49,15 @@ def test_the_last_value_of_a_key_stands(connection: sqlite3.Connection) -> None:
     connection.close()
 
 
-def test_values_and_keys_are_taken_as_they_are(connection: sqlite3.Connection) -> None:
-    """Quotes, NULs and a megabyte are data like any other."""
+def test_values_and_keys_are_stored_literally(connection: sqlite3.Connection) -> None:
+    """Quotes, NULs and values of a megabyte are stored unchanged."""
     row = RowChange("notifications", "'; DROP TABLE notifications; --", b"\x00'\xff" * 350_000)
     alert_rows.save_rows(connection, [row])
     assert alert_rows.load_rows(connection)["notifications"] == {row.key: row.value}
     connection.close()
 
 
-async def test_the_store_hands_back_what_it_was_given(store: Store) -> None:
-    """``commit`` and ``load_ledger`` are the two ends of the same thing."""
+async def test_the_store_loads_the_rows_that_were_committed(store: Store) -> None:
+    """``load_rows`` returns the rows that ``commit`` saved."""
     await store.commit([RowChange("incidents", "a", b"{}")], [])
     assert await store.load_rows() == {**EMPTY, "incidents": {"a": b"{}"}}

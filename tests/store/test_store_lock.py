@@ -33,18 +33,18 @@ def another_daemon(path: Path) -> Iterator[subprocess.Popen[str]]:
             process.kill()
 
 
-def test_a_second_daemon_is_refused_and_told_who_has_the_store(path: Path) -> None:
-    """The message names the process, so that nobody has to search for it."""
-    with another_daemon(path) as process, pytest.raises(StoreLocked) as refused:
+def test_a_second_daemon_is_rejected_with_the_process_that_uses_the_store(path: Path) -> None:
+    """The message names the pid and host of the process that holds the lock."""
+    with another_daemon(path) as process, pytest.raises(StoreLocked) as raised:
         open_store(path)
-    assert str(refused.value) == (
+    assert str(raised.value) == (
         f"the store {path} is in use by another streamcanary, process {process.pid} on {socket.gethostname()}: "
         "stop that process, or set another store.path for this one"
     )
 
 
 async def test_the_lock_of_a_killed_daemon_is_free(path: Path) -> None:
-    """The lock is the kernel's: nothing to clean up after ``kill -9``."""
+    """The kernel releases the lock on ``kill -9``, so no cleanup is needed."""
     with another_daemon(path) as process:
         process.kill()
         process.wait()
@@ -54,20 +54,20 @@ async def test_the_lock_of_a_killed_daemon_is_free(path: Path) -> None:
 
 
 async def test_one_process_cannot_open_a_store_twice(store: Store, path: Path) -> None:
-    """Two writers in one process are two writers."""
+    """A second open in the same process raises StoreLocked."""
     with pytest.raises(StoreLocked, match=f"process {os.getpid()} on "):
         open_store(path)
     assert await store.probe() is True
 
 
-async def test_closing_gives_the_lock_back(path: Path) -> None:
-    """A reload or a test may open the same store again."""
+async def test_closing_releases_the_lock(path: Path) -> None:
+    """The same process can open the store again after closing it."""
     for _ in range(3):
         await open_store(path).close()
 
 
-async def test_a_start_that_failed_gives_the_lock_back(path: Path) -> None:
-    """Once the mistake is mended, the same process can start."""
+async def test_a_failed_open_releases_the_lock(path: Path) -> None:
+    """Once the error is corrected, the same process can open the store."""
     path.mkdir()
     with pytest.raises(Exception, match="is a directory"):
         open_store(path)
@@ -75,8 +75,8 @@ async def test_a_start_that_failed_gives_the_lock_back(path: Path) -> None:
     await open_store(path).close()
 
 
-async def test_what_a_leftover_lock_file_says_does_not_matter(path: Path) -> None:
-    """The file alone locks nothing."""
+async def test_the_content_of_an_old_lock_file_is_ignored(path: Path) -> None:
+    """A lock file without a lock does not prevent opening the store."""
     Path(f"{path}.lock").write_text("1 on elsewhere\n" * 1000)
     store = open_store(path)
     assert Path(f"{path}.lock").read_text() == f"{os.getpid()} on {socket.gethostname()}\n"
@@ -84,10 +84,10 @@ async def test_what_a_leftover_lock_file_says_does_not_matter(path: Path) -> Non
 
 
 @pytest.mark.parametrize("removed", ["canary.db.lock", "canary.db*"])
-async def test_a_daemon_whose_lock_was_removed_yields_to_the_one_that_took_it(
+async def test_a_daemon_whose_lock_file_was_removed_yields_to_the_new_holder(
     store: Store, path: Path, removed: str
 ) -> None:
-    """Two daemons never write to one store, whatever somebody has cleaned up under the first."""
+    """Two daemons never write to one store, even after the files of the first were removed."""
     for file in path.parent.glob(removed):
         file.unlink()
     with another_daemon(path) as process:
@@ -96,8 +96,8 @@ async def test_a_daemon_whose_lock_was_removed_yields_to_the_one_that_took_it(
         assert store.is_writable() is False
 
 
-async def test_a_lock_that_was_removed_is_taken_again(store: Store, path: Path) -> None:
-    """If nobody else came in between, nothing is lost."""
+async def test_a_removed_lock_file_is_locked_again(store: Store, path: Path) -> None:
+    """If no other process has acquired the lock, the next write acquires it again."""
     Path(f"{path}.lock").unlink()
     await store.write(lambda _: None)
     with pytest.raises(StoreLocked):

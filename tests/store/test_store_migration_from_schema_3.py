@@ -27,7 +27,7 @@ def path(tmp_path: Path) -> Path:
 def values(path: Path, table: str) -> dict[str, Any]:
     """Return the decoded values of one table, by key."""
     with closing(sqlite3.connect(path)) as connection:
-        return {key: json.loads(value) for key, value in connection.execute(f"SELECT key, value FROM {table}")}  # noqa: S608 - names of our own
+        return {key: json.loads(value) for key, value in connection.execute(f"SELECT key, value FROM {table}")}  # noqa: S608 - fixed names
 
 
 def migrated(path: Path) -> State:
@@ -40,7 +40,7 @@ def migrated(path: Path) -> State:
 
 
 def test_every_row_is_read_with_its_values(path: Path) -> None:
-    """The engine reads each row, and finds under the new names what stood under the former ones."""
+    """The engine reads each row, and each new field has the value of the former field."""
     before = {table: values(path, table) for table in ("detectors", "incidents", "groups", "notices", "sightings")}
     state = migrated(path)
 
@@ -81,8 +81,8 @@ def test_the_values_of_every_kind_of_detector_are_kept(path: Path) -> None:
     }
 
 
-def test_no_former_name_is_left(path: Path) -> None:
-    """A decoder ignores unknown fields, so a name that the migration forgets would lose its value in silence."""
+def test_no_former_name_remains(path: Path) -> None:
+    """No field keeps a former name, whose value the decoder would drop without an error."""
     migrated(path)
     former = {"said", "late", "flushed", "due", "updated", "forgotten", "doubted", "number", "over", "next_try"}
     former |= {"last_try", "tries", "parked", "held", "resolves", "reason", "trail", "tally", "notes", "at", "lost"}
@@ -94,8 +94,8 @@ def test_no_former_name_is_left(path: Path) -> None:
                 assert set() == former & set(one), (table, key)
 
 
-def test_what_receivers_were_notified_of_is_known_after_the_migration(path: Path) -> None:
-    """One receiver had accepted, one had refused, and one was down: none of that is forgotten."""
+def test_notification_states_are_kept_by_the_migration(path: Path) -> None:
+    """The migration keeps the state of accepted, refused and pending notifications."""
     state = migrated(path)
     by_receiver = {
         name: {n.state for n in state.notifications.values() if n.receiver == name and n.action is Action.TRIGGER}
@@ -109,8 +109,8 @@ def test_what_receivers_were_notified_of_is_known_after_the_migration(path: Path
     assert ["deploy"] == [silence.why for silence in state.silences.values()]
 
 
-def test_a_value_that_is_no_json_object_is_left_alone(path: Path) -> None:
-    """A row that cannot be decoded stops neither the migration nor the start; the engine reports it."""
+def test_a_value_that_is_not_a_json_object_stays_unchanged(path: Path) -> None:
+    """A row that cannot be decoded does not stop the migration; the engine reports the row."""
     with closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("INSERT INTO groups VALUES ('broken', x'00ff'), ('list', '[1]')")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
@@ -120,7 +120,7 @@ def test_a_value_that_is_no_json_object_is_left_alone(path: Path) -> None:
 
 
 def test_a_migration_that_fails_leaves_schema_3(path: Path) -> None:
-    """Half of the rows renamed would be worse than none: the step is one transaction."""
+    """The migration is one transaction, so a failure renames no row."""
     before = values(path, "groups")
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         connection.execute("CREATE TABLE reachability (key)")  # the second table cannot be renamed

@@ -1,4 +1,4 @@
-"""The daemon goes on with a database of schema 3 as the release that wrote it would have."""
+"""The daemon continues with a database of schema 3 as the release that wrote it would."""
 
 import shutil
 import sqlite3
@@ -83,7 +83,7 @@ def test_a_refused_trigger_is_retried_at_the_start(engine: Engine, state: State)
 
 
 def test_an_incident_of_the_former_release_resolves(engine: Engine, state: State) -> None:
-    """Good runs resolve what the former release opened, and the receiver that was notified gets the resolve."""
+    """Good runs resolve an incident of the former release, and the notified receiver gets the resolve."""
     now = last_seen(state) + 5
     state, _ = engine.step(state, Started(), now)
     opened = [one for one in state.incidents.values() if one.canary == "cut" and one.rule == "Row" and one.is_firing]

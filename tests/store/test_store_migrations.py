@@ -8,15 +8,15 @@ from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, 
 
 
 def test_an_empty_database_is_brought_to_the_known_version() -> None:
-    """The version counts the steps, and the file says whose it is."""
+    """The version counts the migrations, and the application id marks the file."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         migrate(connection)
         assert stored_version(connection) == known_version()
         assert connection.execute("PRAGMA application_id").fetchone() == (APPLICATION_ID,)
 
 
-def test_migrating_twice_is_migrating_once() -> None:
-    """Every start migrates."""
+def test_migrating_twice_changes_nothing() -> None:
+    """A second migration leaves the schema unchanged."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         migrate(connection)
         schema = list(connection.execute("SELECT * FROM sqlite_master"))
@@ -24,8 +24,8 @@ def test_migrating_twice_is_migrating_once() -> None:
         assert list(connection.execute("SELECT * FROM sqlite_master")) == schema
 
 
-def test_only_the_missing_steps_are_taken_and_data_stays(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A later version adds its own steps to what an earlier one has written."""
+def test_only_the_missing_migrations_run_and_data_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A later version applies its migrations to the data of an earlier one."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         migrate(connection)
         connection.execute("INSERT INTO notifications VALUES ('a', x'00')")
@@ -37,8 +37,8 @@ def test_only_the_missing_steps_are_taken_and_data_stays(monkeypatch: pytest.Mon
         assert stored_version(connection) == known_version()
 
 
-def test_a_step_is_taken_whole_or_not_at_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A step that breaks in the middle leaves the form of the step before."""
+def test_a_failed_migration_is_rolled_back(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A migration that fails halfway leaves the schema of the previous one."""
     with closing(sqlite3.connect(":memory:", isolation_level=None)) as connection:
         monkeypatch.setattr(
             migrations, "MIGRATIONS", ("CREATE TABLE a (x);", "CREATE TABLE b (x); CREATE TABLE a (x);")

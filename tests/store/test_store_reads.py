@@ -15,14 +15,14 @@ ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELEC
 
 
 async def test_a_read_cannot_write(store: Store) -> None:
-    """The connection is opened for reading only."""
+    """A write through the read-only connection raises StoreFailing."""
     with pytest.raises(StoreFailing, match="cannot be read: attempt to write a readonly database"):
         await store.read(lambda connection: alert_rows.save_rows(connection, [RowChange("notifications", "a", b"1")]))
     assert (await store.load_rows())["notifications"] == {}
 
 
-async def test_a_read_is_one_view_however_long_it_takes(store: Store) -> None:
-    """What is committed meanwhile is for the next read; neither waits for the other."""
+async def test_a_read_sees_one_consistent_snapshot(store: Store) -> None:
+    """A commit during a read is visible to the next read only, and neither waits for the other."""
     begun, written = threading.Event(), threading.Event()
 
     def twice(connection: sqlite3.Connection) -> list[int]:
@@ -40,21 +40,21 @@ async def test_a_read_is_one_view_however_long_it_takes(store: Store) -> None:
 
 
 async def test_an_error_of_the_function_reaches_the_caller(store: Store) -> None:
-    """A mistake in the caller's function is the caller's."""
+    """An exception of the function is raised to the caller, and the store continues to work."""
     with pytest.raises(ZeroDivisionError):
         await store.read(lambda _: 1 / 0)
     assert (await store.load_rows())["notifications"] == {}
 
 
-async def test_an_error_of_sqlite_is_a_failing_store(store: Store) -> None:
-    """One exception to catch, whatever is wrong underneath."""
+async def test_an_error_of_sqlite_raises_store_failing(store: Store) -> None:
+    """Every SQLite error is raised as StoreFailing."""
     with pytest.raises(StoreFailing, match="cannot be read: no such table: nowhere"):
         await store.read(lambda connection: connection.execute("SELECT * FROM nowhere"))
     assert (await store.load_rows())["notifications"] == {}
 
 
-async def test_a_read_that_nobody_waits_for_is_broken_off(store: Store) -> None:
-    """A page that was closed does not keep the next one waiting."""
+async def test_a_read_of_a_cancelled_caller_is_aborted(store: Store) -> None:
+    """A cancelled read does not delay the next one."""
     begun = threading.Event()
 
     def endless(connection: sqlite3.Connection) -> None:
@@ -69,16 +69,16 @@ async def test_a_read_that_nobody_waits_for_is_broken_off(store: Store) -> None:
     assert (await store.load_rows())["notifications"] == {}
 
 
-async def test_a_read_has_as_much_time_as_the_store_has_patience(path: Path) -> None:
-    """Then it is broken off, and the caller told."""
-    store = open_store(path, patience=0.3)
+async def test_a_read_is_aborted_after_the_timeout(path: Path) -> None:
+    """A read that exceeds the timeout raises StoreFailing."""
+    store = open_store(path, timeout=0.3)
     with pytest.raises(StoreFailing, match=r"^the disk did not respond within 0\.3 s$"):
         await store.read(lambda connection: connection.execute(ENDLESS).fetchone())
     await store.close()
 
 
-async def test_a_store_closes_over_a_read_that_goes_on(path: Path) -> None:
-    """The writer's end does not wait for a reader's."""
+async def test_a_store_closes_during_a_running_read(path: Path) -> None:
+    """Closing the store does not wait for a running read."""
     store = open_store(path)
     begun = threading.Event()
 

@@ -1,4 +1,4 @@
-"""What canaries spent, by day, on the disk."""
+"""The spend of canaries by day in the store."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from support.store.builders import open_store
 SPEND = Spend(input_tokens=7, output_tokens=5, input_usd=0.25, output_usd=0.125, requests=2)
 
 
-async def test_what_was_spent_outlives_a_restart(path: Path) -> None:
-    """Every number comes back as it was."""
+async def test_spend_survives_a_restart(path: Path) -> None:
+    """A reopened store returns the saved spend unchanged."""
     store = open_store(path)
     await store.save_spend({"2026-02-02": SPEND})
     await store.close()
@@ -20,22 +20,22 @@ async def test_what_was_spent_outlives_a_restart(path: Path) -> None:
     await store.close()
 
 
-async def test_a_sum_is_set_and_not_added(store: Store) -> None:
-    """A write whose answer got lost may be made again; other days stay as they are."""
+async def test_a_total_is_set_and_not_added(store: Store) -> None:
+    """Saving a day twice sets its total once, and other days stay unchanged."""
     await store.save_spend({"2026-02-02": SPEND, "2026-02-03": SPEND})
     for _ in range(2):
         await store.save_spend({"2026-02-03": SPEND + SPEND})
     assert {"2026-02-02": SPEND, "2026-02-03": SPEND + SPEND} == await store.load_spend()
 
 
-async def test_old_days_are_forgotten(store: Store) -> None:
-    """The account is bounded; the earliest days go."""
+async def test_old_days_are_deleted(store: Store) -> None:
+    """The number of days is bounded; the earliest days are deleted."""
     await store.save_spend({f"{year:04}-01-01": SPEND for year in range(1000, 1000 + MAX_DAYS + 5)})
     days = sorted(await store.load_spend())
     assert (MAX_DAYS, "1005-01-01") == (len(days), days[0])
 
 
-async def test_nothing_spent_is_nothing_saved(store: Store) -> None:
-    """A new store has an empty account."""
+async def test_a_new_store_has_no_spend(store: Store) -> None:
+    """Saving no days leaves the spend of a new store empty."""
     await store.save_spend({})
     assert {} == await store.load_spend()

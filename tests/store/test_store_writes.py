@@ -17,17 +17,17 @@ Fn = Callable[[sqlite3.Connection], None]
 
 
 def put(key: str, value: bytes = b"1") -> Fn:
-    """Return a write of one notice."""
+    """Return a write of one notification."""
     return lambda connection: alert_rows.save_rows(connection, [RowChange("notifications", key, value)])
 
 
-async def notices(store: Store) -> list[str]:
-    """Return the keys of the notices."""
+async def notifications(store: Store) -> list[str]:
+    """Return the keys of the notifications."""
     return sorted((await store.load_rows())["notifications"])
 
 
 class Gate:
-    """A write that keeps the writer thread busy until it is opened."""
+    """A write that blocks the writer thread until the gate is opened."""
 
     def __init__(self, key: str = "gate") -> None:
         self._put = put(key)
@@ -35,22 +35,22 @@ class Gate:
         self._opened = threading.Event()
 
     def __call__(self, connection: sqlite3.Connection) -> None:
-        """Write, and wait."""
+        """Write, then wait for :meth:`open`."""
         self._put(connection)
         self._begun.set()
         assert self._opened.wait(10)
 
     async def begun(self) -> None:
-        """Wait until the thread is at it."""
+        """Wait until the thread runs this write."""
         await asyncio.to_thread(self._begun.wait, 10)
 
     def open(self) -> None:
-        """Let the thread go on."""
+        """Unblock the thread."""
         self._opened.set()
 
 
 async def behind_a_gate(store: Store, *writes: Callable[[sqlite3.Connection], object]) -> list[object]:
-    """Make ``writes`` while the thread is busy, so that all of them are in one commit; return answers and errors."""
+    """Queue ``writes`` while the thread is blocked, so that they share a commit; return results and errors."""
     gate = Gate()
     first = asyncio.create_task(store.write(gate))
     await gate.begun()
@@ -61,78 +61,78 @@ async def behind_a_gate(store: Store, *writes: Callable[[sqlite3.Connection], ob
     return await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def test_a_write_returns_what_its_function_returns(store: Store) -> None:
-    """So that a transaction can also read."""
+async def test_a_write_returns_the_result_of_its_function(store: Store) -> None:
+    """A transaction can read and return data."""
     assert await store.write(lambda connection: connection.execute("SELECT 6 * 7").fetchone()) == (42,)
 
 
-async def test_a_write_is_there_for_the_reader_once_it_is_answered(store: Store) -> None:
-    """Two connections, one truth."""
+async def test_an_acknowledged_write_is_visible_to_reads(store: Store) -> None:
+    """The read connection sees a write as soon as the write has returned."""
     await store.write(put("a"))
-    assert await notices(store) == ["a"]
+    assert await notifications(store) == ["a"]
 
 
 async def test_rows_and_runs_are_committed_together(store: Store) -> None:
-    """An alert's transition and the run that caused it are one transaction: neither without the other."""
+    """The rows of an alert transition and the run that caused it are saved in one transaction."""
     unsavable = RowChange("notifications", "b", "no bytes, and no text \ud800")  # type: ignore[arg-type]
     with pytest.raises(UnicodeEncodeError):
         await store.commit([RowChange("notifications", "a", b"1"), unsavable], [make_outcome(1)])
-    assert (await notices(store), await store.read(history.recent_runs)) == ([], [])
+    assert (await notifications(store), await store.read(history.recent_runs)) == ([], [])
     await store.commit([RowChange("notifications", "a", b"1")], [make_outcome(1)])
-    assert (await notices(store), await store.read(history.recent_runs)) == (["a"], [make_outcome(1)])
+    assert (await notifications(store), await store.read(history.recent_runs)) == (["a"], [make_outcome(1)])
 
 
-async def test_writes_that_wait_share_a_commit(store: Store) -> None:
-    """One sync of the disk for all of them."""
+async def test_queued_writes_share_a_commit(store: Store) -> None:
+    """Queued writes need one sync of the disk."""
     statements: list[str] = []
     await store.write(lambda connection: connection.set_trace_callback(statements.append))
-    await store.probe()  # the pruning that follows the first write is over
+    await store.probe()  # completes after the pruning that follows the first write
     statements.clear()
     await behind_a_gate(store, *(put(f"w{number}") for number in range(20)))
-    assert statements.count("COMMIT") == 2  # the gate's, and theirs
-    assert len(await notices(store)) == 21
+    assert statements.count("COMMIT") == 2  # that of the gate, and that of the 20 writes
+    assert len(await notifications(store)) == 21
 
 
 async def test_writes_happen_in_the_order_of_the_calls(store: Store) -> None:
-    """The last one called is the value that stays."""
+    """The value of the last call is kept."""
     await behind_a_gate(store, *(put("key", str(number).encode()) for number in range(100)))
     assert (await store.load_rows())["notifications"]["key"] == b"99"
 
 
-async def test_a_write_that_fails_undoes_itself_and_no_other(store: Store) -> None:
-    """Each write in a shared commit has a savepoint of its own."""
+async def test_a_failed_write_rolls_back_only_itself(store: Store) -> None:
+    """Each write in a shared commit has a separate savepoint."""
 
     def fails(connection: sqlite3.Connection) -> None:
         put("undone")(connection)
-        raise KeyError("a mistake of the caller")
+        raise KeyError("an error of the caller")
 
     def refused(connection: sqlite3.Connection) -> None:
         put("undone, too")(connection)
         connection.execute("INSERT INTO nowhere VALUES (1)")
 
-    answers = await behind_a_gate(store, put("before"), fails, refused, put("after"))
-    assert [type(answer) for answer in answers] == [type(None), KeyError, StoreFailing, type(None)]
-    assert str(answers[2]) == "the write failed: no such table: nowhere"
-    assert await notices(store) == ["after", "before", "gate"]
-    assert store.is_writable() is True  # nothing is wrong with the store
+    results = await behind_a_gate(store, put("before"), fails, refused, put("after"))
+    assert [type(result) for result in results] == [type(None), KeyError, StoreFailing, type(None)]
+    assert str(results[2]) == "the write failed: no such table: nowhere"
+    assert await notifications(store) == ["after", "before", "gate"]
+    assert store.is_writable() is True  # errors of a statement do not affect the store
 
 
-async def test_a_write_that_ends_the_transaction_harms_no_other(store: Store) -> None:
-    """It is told so, and those that shared its commit are done again without it."""
+async def test_a_write_that_ends_the_transaction_fails_alone(store: Store) -> None:
+    """The write raises StoreFailing, and the others of its commit are repeated without it."""
 
     def ends(connection: sqlite3.Connection) -> None:
         connection.execute("ROLLBACK")
 
-    answers = await behind_a_gate(store, put("before"), ends, put("after"))
-    assert [type(answer) for answer in answers] == [type(None), StoreFailing, type(None)]
-    assert await notices(store) == ["after", "before", "gate"]
+    results = await behind_a_gate(store, put("before"), ends, put("after"))
+    assert [type(result) for result in results] == [type(None), StoreFailing, type(None)]
+    assert await notifications(store) == ["after", "before", "gate"]
 
 
 @pytest.mark.parametrize("error", [SystemExit(3), StopIteration(), asyncio.CancelledError()])
-async def test_an_error_that_means_something_to_a_thread_or_a_loop_ends_neither(
+async def test_an_exception_with_a_special_meaning_ends_neither_thread_nor_loop(
     store: Store, error: BaseException
 ) -> None:
-    """A mistake in a function is told to whoever asked, and stays there."""
+    """SystemExit, StopIteration and CancelledError of a function are wrapped and raised to its caller."""
 
     def leaves(_: sqlite3.Connection) -> None:
         raise error
@@ -141,11 +141,11 @@ async def test_an_error_that_means_something_to_a_thread_or_a_loop_ends_neither(
         with pytest.raises(RuntimeError, match=rf"^a function given to the store raised {type(error).__name__}\("):
             await call(leaves)
     assert await behind_a_gate(store, put("a"), leaves) != [None, None]
-    assert await notices(store) == ["a", "gate"]
+    assert await notifications(store) == ["a", "gate"]
 
 
-async def test_a_caller_that_is_cancelled_does_not_break_the_transaction(store: Store) -> None:
-    """It stops waiting; what it handed over is written, whole."""
+async def test_cancelling_a_caller_does_not_cancel_its_write(store: Store) -> None:
+    """A cancelled caller stops waiting, and its write is completed."""
     gate = Gate()
     running = asyncio.create_task(store.write(gate))
     await gate.begun()
@@ -158,12 +158,12 @@ async def test_a_caller_that_is_cancelled_does_not_break_the_transaction(store: 
     ] * 2
     gate.open()
     await store.write(put("later"))
-    assert await notices(store) == ["gate", "later", "waiting"]
+    assert await notifications(store) == ["gate", "later", "waiting"]
 
 
-async def test_a_disk_that_is_silent_holds_up_neither_the_loop_nor_the_caller(path: Path) -> None:
-    """The caller is told after its patience; a write that had not begun is dropped; the store recovers."""
-    store = open_store(path, patience=0.5)
+async def test_an_unresponsive_disk_blocks_neither_the_loop_nor_the_caller(path: Path) -> None:
+    """The caller times out, a write that has not started is dropped, and the store recovers."""
+    store = open_store(path, timeout=0.5)
     gate = Gate()
     running = asyncio.create_task(store.write(gate))
     await gate.begun()
@@ -173,16 +173,16 @@ async def test_a_disk_that_is_silent_holds_up_neither_the_loop_nor_the_caller(pa
         await running
     assert store.is_writable() is False
     gate.open()
-    for _ in range(20):  # the first may be told of the patience that ran out before
+    for _ in range(20):  # the first probe may still see the earlier timeout
         if await store.probe():
             break
     assert store.is_writable() is True
-    assert await notices(store) == ["gate"]
+    assert await notifications(store) == ["gate"]
     await store.close()
 
 
-async def test_the_number_of_writes_that_wait_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Memory does not grow behind a silent disk: the write over the bound fails at once."""
+async def test_the_number_of_queued_writes_is_bounded(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a full queue, a further write fails at once."""
     gate = Gate()
     running = asyncio.create_task(store.write(gate))
     await gate.begun()
@@ -192,11 +192,11 @@ async def test_the_number_of_writes_that_wait_is_bounded(store: Store, monkeypat
         await store.write(put("one more"))
     gate.open()
     await asyncio.gather(running, *waiting)
-    assert await notices(store) == ["gate", "w"]
+    assert await notifications(store) == ["gate", "w"]
 
 
-async def test_closing_does_the_writes_that_wait_and_takes_no_more(path: Path) -> None:
-    """What was handed over before the end is in the store."""
+async def test_closing_completes_queued_writes_and_accepts_no_more(path: Path) -> None:
+    """Writes that were queued before the close are in the store."""
     store = open_store(path)
     gate = Gate()
     running = asyncio.create_task(store.write(gate))
@@ -209,14 +209,14 @@ async def test_closing_does_the_writes_that_wait_and_takes_no_more(path: Path) -
     for call in (store.write(put("late")), store.load_rows()):
         with pytest.raises(StoreFailing, match=r"^the store is closed$"):
             await call
-    await store.close()  # again: nothing happens
+    await store.close()  # a second call does nothing
     again = open_store(path)
-    assert await notices(again) == ["gate", "waiting"]
+    assert await notifications(again) == ["gate", "waiting"]
     await again.close()
 
 
-async def test_closing_does_not_wait_for_ever(path: Path) -> None:
-    """A disk that does not answer must not keep the daemon from ending."""
+async def test_closing_is_bounded_by_its_timeout(path: Path) -> None:
+    """An unresponsive disk does not prevent the daemon from exiting."""
     store = open_store(path)
     gate = Gate()
     running = asyncio.create_task(store.write(gate))
@@ -228,8 +228,8 @@ async def test_closing_does_not_wait_for_ever(path: Path) -> None:
     await store.close()
 
 
-async def test_a_store_that_is_removed_is_noticed_and_begun_again(store: Store, path: Path) -> None:
-    """What goes into a file without a name is lost: it is not acknowledged, and the next write is in a fresh store."""
+async def test_a_removed_store_is_detected_and_recreated(store: Store, path: Path) -> None:
+    """A write to a removed file raises StoreLost, and the next write goes to a new store."""
     await store.write(put("old"))
     for file in path.parent.glob(f"{path.name}*"):
         file.unlink()
@@ -238,23 +238,23 @@ async def test_a_store_that_is_removed_is_noticed_and_begun_again(store: Store, 
     ):
         await store.write(put("in vain"))
     await store.write(put("new"))
-    assert await notices(store) == ["new"]
+    assert await notifications(store) == ["new"]
     assert (path.exists(), store.is_writable()) == (True, True)
 
 
 @pytest.mark.parametrize("companion", ["", "-wal", "-shm"])
-async def test_each_file_of_a_store_matters(store: Store, path: Path, companion: str) -> None:
-    """Also a log without a name would lose what is in it."""
+async def test_the_removal_of_any_file_of_the_store_is_detected(store: Store, path: Path, companion: str) -> None:
+    """Removing the database, its log or its index raises StoreLost."""
     await store.write(put("old"))
     Path(f"{path}{companion}").unlink()
     with pytest.raises(StoreLost):
         await store.write(put("in vain"))
     await store.write(put("new"))
-    assert "new" in await notices(store)
+    assert "new" in await notifications(store)
 
 
-async def test_a_store_that_is_replaced_is_used_as_it_is_then(store: Store, path: Path, tmp_path: Path) -> None:
-    """Somebody has put a backup in its place."""
+async def test_a_replaced_store_is_used_with_its_new_content(store: Store, path: Path, tmp_path: Path) -> None:
+    """After a backup replaces the file, the store raises StoreLost once and uses the backup."""
     backup = open_store(tmp_path / "backup.db")
     await backup.write(put("from the backup"))
     await backup.close()
@@ -264,11 +264,11 @@ async def test_a_store_that_is_replaced_is_used_as_it_is_then(store: Store, path
     with pytest.raises(StoreLost):
         await store.write(put("in vain"))
     await store.write(put("new"))
-    assert await notices(store) == ["from the backup", "new"]
+    assert await notifications(store) == ["from the backup", "new"]
 
 
-async def test_a_directory_that_goes_and_comes_back_is_survived(tmp_path: Path) -> None:
-    """A volume that is detached for a while: every write fails and says why, until one finds it again."""
+async def test_the_store_recovers_when_its_directory_returns(tmp_path: Path) -> None:
+    """While a volume is detached, every write fails with the reason; once it returns, writes succeed."""
     folder = tmp_path / "volume"
     folder.mkdir()
     store = open_store(folder / "canary.db")
@@ -280,15 +280,15 @@ async def test_a_directory_that_goes_and_comes_back_is_survived(tmp_path: Path) 
     with pytest.raises(StoreFailing, match="cannot be read"):
         await store.load_rows()
     folder.mkdir()
-    with pytest.raises(StoreLost):  # whoever has state in memory must hear of it
+    with pytest.raises(StoreLost):  # owners of state in memory must write it again
         await store.write(put("in vain"))
     await store.write(put("new"))
-    assert (await notices(store), store.is_writable()) == (["new"], True)
+    assert (await notifications(store), store.is_writable()) == (["new"], True)
     await store.close()
 
 
-async def test_a_store_that_turns_corrupt_while_in_use_is_set_aside(store: Store, path: Path) -> None:
-    """The daemon does not need a restart to get a store that works."""
+async def test_a_store_that_becomes_corrupt_while_in_use_is_renamed(store: Store, path: Path) -> None:
+    """The store is replaced by a new one without a restart."""
     await store.commit([RowChange("notifications", f"k{number}", b"x" * 500) for number in range(200)], [])
     await store.write(lambda connection: connection.execute("PRAGMA cache_size = 0"))  # so that pages are read again
     await store.read(alert_rows.load_rows)
@@ -300,7 +300,7 @@ async def test_a_store_that_turns_corrupt_while_in_use_is_set_aside(store: Store
         )
     assert store.corrupt_path is not None
     await store.write(put("new"))
-    assert await notices(store) == ["new"]
+    assert await notifications(store) == ["new"]
 
 
 def corrupt_in_place(path: Path) -> None:
@@ -312,10 +312,10 @@ def corrupt_in_place(path: Path) -> None:
             content.write(b"\xa5" * max(0, size - keep))
 
 
-async def test_many_tasks_can_write_at_once(store: Store) -> None:
-    """One connection used from two tasks is "cannot start a transaction within a transaction"; one thread is not."""
+async def test_many_tasks_can_write_concurrently(store: Store) -> None:
+    """Concurrent commits of 300 tasks are all saved, because one thread runs all transactions."""
     await asyncio.gather(
         *(store.commit([RowChange("notifications", f"n{n}", b"1")], [make_outcome(n)]) for n in range(300))
     )
-    assert len(await notices(store)) == 300
+    assert len(await notifications(store)) == 300
     assert len(await store.read(lambda connection: history.recent_runs(connection, limit=1000))) == 300

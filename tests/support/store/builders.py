@@ -1,4 +1,4 @@
-"""Parts for tests that keep something in a store."""
+"""Builders for tests that use a store."""
 
 import os
 from dataclasses import dataclass
@@ -10,10 +10,10 @@ from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 
 NOON = 1_770_000_000.0
-"""A moment in 2026: 02:40 UTC on 2 February."""
+"""2026-02-02 02:40 UTC, in seconds since the epoch."""
 
 CHILD_ENVIRONMENT = {**os.environ, "PYTHONWARNINGS": "error"}
-"""What a program under test runs in."""
+"""The environment of a program under test."""
 
 
 @dataclass
@@ -32,14 +32,14 @@ class FrozenClock:
         return self.monotonic_time
 
     def advance(self, seconds: float) -> None:
-        """Let both clocks go on."""
+        """Advance both clocks."""
         self.wall_time += seconds
         self.monotonic_time += seconds
 
 
-def open_store(path: Path, clock: FrozenClock | None = None, *, keep: float = 3600.0, patience: float = 10.0) -> Store:
+def open_store(path: Path, clock: FrozenClock | None = None, *, keep: float = 3600.0, timeout: float = 10.0) -> Store:
     """Open a store at ``path`` that keeps runs for an hour."""
-    return Store.open(StoreConfig(path=path, keep=keep), clock or FrozenClock(), timeout=patience)
+    return Store.open(StoreConfig(path=path, keep=keep), clock or FrozenClock(), timeout=timeout)
 
 
 def make_outcome(number: int, **changes: Any) -> Outcome:

@@ -1,4 +1,4 @@
-"""A disk that is really full: a program of its own fills it, a test runs the program and reads what it saw."""
+"""Runs a test program on a disk that the program itself can fill, and returns its observations."""
 
 import json
 import os
@@ -17,11 +17,10 @@ _MOUNT_AND_RUN = 'mount -t tmpfs -o size="$1" tmpfs "$2" && shift 2 && exec "$@"
 
 
 class FillableDisk:
-    """The disk that ``path`` is on, of which ``how`` says how it gets full.
+    """The disk of ``path``, which is filled with the method ``how``.
 
-    With ``limit`` the kernel lets no file of this process grow beyond ``most`` bytes; with ``fill`` a real file takes
-    all the room there is, and with ``protect`` nothing can be written at all, which is for a small file system of its
-    own.
+    With ``limit`` the kernel limits every file of this process to ``most`` bytes; with ``fill`` a file uses all free
+    space; with ``protect`` the file system is remounted read-only, which needs a separate small file system.
     """
 
     def __init__(self, path: Path, how: str, most: int = 65_536) -> None:
@@ -30,7 +29,7 @@ class FillableDisk:
         self._most = most
 
     def fill(self) -> None:
-        """Leave no room."""
+        """Fill the disk."""
         if self._how == "limit":
             resource.setrlimit(resource.RLIMIT_FSIZE, (self._most, resource.RLIM_INFINITY))
             return
@@ -46,7 +45,7 @@ class FillableDisk:
                     continue
 
     def make_room(self) -> None:
-        """Give the room back."""
+        """Free the space again."""
         if self._how == "limit":
             resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY, resource.RLIM_INFINITY))
         elif self._how == "protect":
@@ -59,14 +58,14 @@ class FillableDisk:
 
 
 def run_with_file_size_limit(program: Path, path: Path) -> dict[str, Any]:
-    """Run ``program`` on a store at ``path`` where the system call itself fails (EFBIG), and return what it saw."""
+    """Run ``program`` on a store at ``path`` where the system call fails (EFBIG), and return its observations."""
     return _run(sys.executable, str(program), str(path), "limit")
 
 
 def run_on_full_disk(program: Path, path: Path, *more: str, how: str = "fill", size: str = "512k") -> dict[str, Any]:
-    """Run it where there is really no room (ENOSPC): on a file system of ``size``, in a private mount namespace.
+    """Run it on a file system of ``size`` that can be full (ENOSPC), in a private mount namespace.
 
-    With ``how="protect"`` the file system can be made read-only (EROFS). The program gets ``more`` arguments.
+    With ``how="protect"`` the file system is made read-only instead (EROFS). The program gets ``more`` arguments.
     """
     unshare = ["unshare", "--user", "--map-root-user", "--mount"]
     if shutil.which("unshare") is None or subprocess.run([*unshare, "true"], check=False).returncode != 0:
