@@ -62,7 +62,7 @@ async def wait_for_delivery(hook: FakeReceiver, what: str, alert: str, since: in
 
 async def get(daemon: Daemon, what: str) -> Any:
     """Return the status and the data that the daemon serves."""
-    port = daemon.log_lines("health is served")[0]["port"]
+    port = daemon.log_lines("web server started")[0]["port"]
     async with loopback_client() as client:
         answer = await client.get(f"http://127.0.0.1:{port}{what}")
         return [answer.status_code, answer.json()]
@@ -115,7 +115,7 @@ async def notified_from_memory_only(daemon: Daemon, provider: FakeProvider, hook
     await daemon.start()
     await daemon.wait_until_ready()
     await daemon.wait_for_log(
-        "run", 4, outcome="ok"
+        "run finished", 4, outcome="ok"
     )  # the store knows of it: one that is empty may be one that was lost
     disk.fill()
     await wait_for_delivery(hook, "alert.fired", "StoreFailing")

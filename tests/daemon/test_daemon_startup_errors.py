@@ -31,7 +31,7 @@ def assert_rejected(said: CommandResult, *parts: str) -> None:
     [
         ("syntax-error", ":4:9", "YAML syntax"),
         ("unknown-key-nested", ":8:5", "evry: unknown key; did you mean every?"),
-        ("duplicate-key", ":7:3", "canaries.chat: the same key stands in line 4 already"),
+        ("duplicate-key", ":7:3", "canaries.chat: duplicate key, first used in line 4"),
         ("unset-variable", ":3:14", "${OPENAI_API_KEY} is not set"),
         ("unknown-target", ":6:13", "there is no target 'opnai'; known: openai, azure"),
         ("interval-zero", ":7:12", "canaries.chat-mini.every: must be longer than zero"),
@@ -106,7 +106,7 @@ async def test_a_store_from_a_newer_version_is_reported_and_not_changed(tmp_path
     assert before == (tmp_path / "store.db").read_bytes()
 
 
-async def test_a_second_daemon_on_the_same_store_names_the_process_that_has_it(tmp_path: Path) -> None:
+async def test_a_second_daemon_on_the_same_store_names_the_process_that_uses_it(tmp_path: Path) -> None:
     """The first daemon keeps running and stays ready."""
     async with Daemon(tmp_path, SOUND) as first:
         said = await run_command("run", "-c", first.config)
@@ -117,14 +117,14 @@ async def test_a_second_daemon_on_the_same_store_names_the_process_that_has_it(t
         assert 0 == (await first.terminate()).code
 
 
-async def test_a_corrupt_store_is_set_aside_and_the_daemon_continues(tmp_path: Path) -> None:
+async def test_a_corrupt_store_is_renamed_and_the_daemon_continues(tmp_path: Path) -> None:
     """The message names both files, and the corrupt one is kept."""
     (tmp_path / "store.db").write_bytes(b"no database at all " * 500)
     async with Daemon(tmp_path, SOUND) as daemon:
-        [line] = daemon.log_lines("the store")
+        [line] = daemon.log_lines("store corrupt")
         [aside] = tmp_path.glob("store.db.corrupt-*")
-        assert f"the store {tmp_path}/store.db is corrupt" in line["message"]
-        assert f"set aside as {aside}, a fresh one is begun" in line["message"]
+        assert (str(tmp_path / "store.db"), str(aside)) == (line["store"], line["renamed_to"])
+        assert line["error"]
         assert "warning" == line["level"]
         assert b"no database at all" == aside.read_bytes()[:18]
         assert [] == daemon.query("SELECT * FROM incidents")
@@ -146,8 +146,9 @@ async def test_a_port_in_use_disables_the_health_endpoints_only(tmp_path: Path, 
     )
     try:
         await daemon.start()
-        line = await daemon.wait_for_log("health is not served")
-        assert f"cannot listen on 127.0.0.1 port {port_in_use} (Address already in use)" in line["message"]
+        line = await daemon.wait_for_log("web server start failed")
+        assert ("127.0.0.1", port_in_use, "Address already in use") == (line["host"], line["port"], line["error"])
+
         assert "warning" == line["level"]
         await daemon.wait_for_log("run finished", 2, canary="chat")
         assert 0 == (await daemon.terminate()).code

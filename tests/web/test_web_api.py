@@ -177,7 +177,7 @@ async def test_a_silence_can_begin_later_and_end_at_a_moment() -> None:
         (b'{"match": ["a=b"]}', "needs exactly one of for and until"),
         (b'{"match": ["a=b"], "for": "soon"}', "for: "),
         (b'{"match": ["a=b"], "for": "400d"}', "for: "),
-        (b'{"match": ["a=b"], "until": "2020-01-01T00:00:00Z"}', "until: is over already"),
+        (b'{"match": ["a=b"], "until": "2020-01-01T00:00:00Z"}', "until: is in the past"),
         (b'{"match": ["a=b"], "until": "2099-01-01T00:00:00Z"}', "until: is more than a year ahead"),
         (b'{"match": ["a=b"], "until": "2027-01-16T00:00:00"}', "until: "),
         (b'{"match": ["a=b"], "for": "1h", "who": "me"}', "who: "),

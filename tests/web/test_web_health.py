@@ -81,7 +81,7 @@ async def test_a_check_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPa
 
     async with WebServer(ANY_PORT, health_routes({"store": store})) as served:
         answer = await get(served, "/readyz")
-    assert (answer.status_code, answer.json()["checks"]) == (503, {"store": "no answer within 0.02 s"})
+    assert (answer.status_code, answer.json()["checks"]) == (503, {"store": "no result within 0.02 s"})
 
 
 async def test_a_check_that_breaks_does_not_pass(caplog: pytest.LogCaptureFixture) -> None:
@@ -92,10 +92,9 @@ async def test_a_check_that_breaks_does_not_pass(caplog: pytest.LogCaptureFixtur
 
     async with WebServer(ANY_PORT, health_routes({"store": store})) as served:
         answer = await get(served, "/readyz")
-    assert (answer.status_code, answer.json()["checks"]) == (503, {"store": "the check broke: OSError"})
-    assert [record.getMessage() for record in caplog.records if record.levelno >= logging.WARNING] == [
-        "the check store of /readyz broke"
-    ]
+    assert (answer.status_code, answer.json()["checks"]) == (503, {"store": "the check raised OSError"})
+    [record] = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert (record.getMessage(), record.__dict__["check"]) == ("readiness check raised an exception", "store")
 
 
 @pytest.mark.parametrize(
@@ -161,7 +160,7 @@ async def test_a_connection_that_gets_nowhere_is_ended(monkeypatch: pytest.Monke
 
 
 async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Beyond the limit a connection is closed; those that are there go on."""
+    """A connection beyond the limit is closed; the existing ones continue."""
     monkeypatch.setattr(uvicorn_server, "MAX_CONNECTIONS", 3)
     async with WebServer(ANY_PORT, health_routes(WELL)) as served, asyncio.timeout(5):
         held = [await connect(served) for _ in range(3)]
@@ -175,30 +174,29 @@ async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
             one.close()
 
 
-async def test_a_port_that_is_taken_costs_the_page_and_nothing_else(caplog: pytest.LogCaptureFixture) -> None:
-    """One warning names the port and what to do; whoever entered goes on."""
+async def test_a_port_in_use_disables_only_the_web_server(caplog: pytest.LogCaptureFixture) -> None:
+    """One warning names the port and what to do; the context is entered without a server."""
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
         async with WebServer(WebConfig(port=port), health_routes(WELL)) as served:
             assert served.address is None
-    assert [record.getMessage() for record in caplog.records] == [
-        (
-            f"health is not served, canaries run on: cannot listen on 127.0.0.1 port {port} (Address already in use); "
-            "end what listens there, or set web.port to a free one, or to 0 for any"
-        )
-    ]
+    [record] = caplog.records
+    fields = record.__dict__
+    assert record.getMessage() == "web server start failed"
+    assert (fields["host"], fields["port"], fields["error"]) == ("127.0.0.1", port, "Address already in use")
+    assert "set web.port to a free port, or to 0 for any" in fields["hint"]
 
 
 @pytest.mark.parametrize("host", ["192.0.2.1", "a..b"])
-async def test_a_host_that_is_not_ours_costs_no_more(host: str, caplog: pytest.LogCaptureFixture) -> None:
-    """An address of another machine, and a name that is none."""
+async def test_an_invalid_host_disables_only_the_web_server(host: str, caplog: pytest.LogCaptureFixture) -> None:
+    """An address of another machine or an invalid host name logs one warning."""
     async with WebServer(WebConfig(host=host, port=0), health_routes(WELL)) as served:
         assert served.address is None
     assert [record.levelname for record in caplog.records] == ["WARNING"]
 
 
-async def test_a_port_is_free_again_at_once() -> None:
-    """A restart finds the port of its predecessor, though old connections linger in the system."""
+async def test_a_port_can_be_reused_at_once() -> None:
+    """A restart binds the port of the previous process, even if old connections are in TIME_WAIT."""
     async with WebServer(ANY_PORT, health_routes(WELL)) as served:
         await get(served, "/livez")
         assert served.address is not None
@@ -207,11 +205,11 @@ async def test_a_port_is_free_again_at_once() -> None:
         assert served.address == ("127.0.0.1", port)
 
 
-async def test_signals_stay_with_whoever_owns_the_process() -> None:
-    """The daemon's own handler runs, and the server goes on until it is told."""
-    heard: list[str] = []
+async def test_the_server_installs_no_signal_handlers() -> None:
+    """The signal handler of the daemon runs, and the server continues until it is stopped."""
+    received: list[str] = []
     loop = asyncio.get_running_loop()
-    loop.add_signal_handler(signal.SIGTERM, heard.append, "SIGTERM")
+    loop.add_signal_handler(signal.SIGTERM, received.append, "SIGTERM")
     try:
         async with WebServer(ANY_PORT, health_routes(WELL)) as served:
             os.kill(os.getpid(), signal.SIGTERM)
@@ -219,11 +217,11 @@ async def test_signals_stay_with_whoever_owns_the_process() -> None:
             assert (await get(served, "/livez")).status_code == 200
     finally:
         loop.remove_signal_handler(signal.SIGTERM)
-    assert heard == ["SIGTERM"]
+    assert received == ["SIGTERM"]
 
 
-async def test_it_stops_though_a_request_hangs() -> None:
-    """A drain is bounded: a check that never ends is cut off."""
+async def test_the_server_stops_while_a_request_hangs() -> None:
+    """The shutdown is bounded: a check that never ends is cancelled."""
     asked = asyncio.Event()
 
     async def store() -> None:
@@ -239,8 +237,8 @@ async def test_it_stops_though_a_request_hangs() -> None:
         writer.close()
 
 
-async def test_it_says_nothing_of_single_requests(caplog: pytest.LogCaptureFixture) -> None:
-    """A kubelet asks every few seconds; what strangers send is not worth a line either."""
+async def test_single_requests_are_not_logged(caplog: pytest.LogCaptureFixture) -> None:
+    """Neither the requests of a kubelet nor invalid requests are logged."""
     caplog.set_level(logging.INFO)
     async with WebServer(ANY_PORT, health_routes(WELL)) as served:
         await get(served, "/livez")
@@ -250,4 +248,4 @@ async def test_it_says_nothing_of_single_requests(caplog: pytest.LogCaptureFixtu
         writer.close()
         await get(served, "/readyz")
     ours = [record for record in caplog.records if record.name.startswith(("streamcanary", "uvicorn"))]
-    assert [record.getMessage() for record in ours] == ["health is served"]
+    assert [record.getMessage() for record in ours] == ["web server started"]

@@ -1,1 +1,1 @@
-"""Health over HTTP; what it shows comes in through small Protocols."""
+"""The HTTP server: health endpoints and the JSON API. Its data comes in through small Protocols."""

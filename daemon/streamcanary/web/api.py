@@ -1,6 +1,6 @@
-"""``/api/v1``: which alerts are open, who has not heard of them, and the silences. JSON throughout.
+"""The JSON API under ``/api/v1``: open incidents, undelivered notifications, and silences.
 
-An answer that is no success is ``{"error": "..."}``, in words that say what would be right.
+An error response is ``{"error": "..."}``; the message says what to do.
 """
 
 import uuid
@@ -27,31 +27,31 @@ _NO_STORE = {"Cache-Control": "no-store"}
 
 
 class Alerts(Protocol):
-    """What the API shows and changes."""
+    """The alerting service as the API uses it."""
 
     @property
     def status(self) -> StatusSnapshot:
-        """The incidents that are open, the oldest first, and what receivers have not accepted."""
+        """The open incidents, oldest first, and the notifications that receivers have not accepted."""
         ...
 
     @property
     def silences(self) -> tuple[Silence, ...]:
-        """The silences that there are."""
+        """All silences."""
         ...
 
     async def create_silence(self, silence: Silence) -> None:
-        """Mute what ``silence`` covers; ``ValueError`` if there are too many."""
+        """Add ``silence``; ``ValueError`` if there are too many silences."""
         ...
 
     async def delete_silence(self, id: str) -> bool:  # noqa: A002 - the field's name
-        """End a silence; tell whether there was one."""
+        """Delete a silence; return whether it existed."""
         ...
 
 
 class SilenceRequest(BaseModel):
-    """The body that makes a silence: ``match`` (at least one), and ``for`` how long or ``until`` when.
+    """The request body that creates a silence: ``match`` (at least one matcher), and ``for`` (duration) or ``until``.
 
-    ``starts`` is now unless set. ``by`` and ``why`` are shown to whoever wonders.
+    ``starts`` defaults to now. ``by`` and ``why`` are informational.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -70,15 +70,15 @@ class SilenceRequest(BaseModel):
         return self
 
     def to_silence(self, now: float) -> Silence:
-        """Return the silence, made ``now`` (seconds since the epoch).
+        """Return the silence that is created at ``now`` (seconds since the epoch).
 
         Raises:
-            ValueError: if it would be over before it starts, or last for more than a year.
+            ValueError: if it would end before it starts or before ``now``, or more than a year ahead.
         """
         starts = self.starts.timestamp() if self.starts else now
         until = self.until.timestamp() if self.until else starts + (self.length or 0.0)
         if until <= max(starts, now):
-            raise ValueError("until: is over already; write a moment to come, with its time zone")
+            raise ValueError("until: is in the past; write a future time with a time zone")
         if until - now > _MAX_SILENCE:
             raise ValueError("until: is more than a year ahead")
         return Silence(

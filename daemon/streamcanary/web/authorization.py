@@ -1,4 +1,4 @@
-"""Who may change something: whoever shows the token, and on loopback, where none is set, whoever is on this machine."""
+"""Authorizes requests that change state: by bearer token or, if no token is set, by loopback address."""
 
 import hmac
 import ipaddress
@@ -13,34 +13,35 @@ _LOCAL_NAMES = frozenset({"localhost", "127.0.0.1", "::1"})
 
 
 class Authorizer:
-    """Holds requests against one configuration."""
+    """Checks requests against the ``web:`` section."""
 
     def __init__(self, config: WebConfig) -> None:
         self._bearer_token = config.bearer_token
         self._is_loopback_only = _is_loopback(config.host)
 
     def rejection_of(self, request: Request) -> JSONResponse | None:
-        """Return the answer to a ``request`` that may change nothing; ``None`` if it may.
+        """Return the response that rejects ``request``; ``None`` if the request is authorized.
 
-        Without a token a browser must not be made an accomplice by a page it shows: a request has to name this machine
-        as its host (no rebinding of DNS), and to be JSON, which other sites cannot send without being asked first.
+        Without a token, a website in a local browser must not be able to change state. A request must therefore name
+        this machine as its host (against DNS rebinding) and be JSON, which other origins can send only after a CORS
+        preflight.
         """
         if self._bearer_token is None:
             if not self._is_loopback_only:
-                return _error_response(403, "nothing can be changed from here without a token; set web.token_file")
+                return _error_response(403, "changes need a token on this address; set web.token_file")
             if (request.url.hostname or "") not in _LOCAL_NAMES:
-                return _error_response(403, "ask as localhost, or set web.token_file and show the token")
+                return _error_response(403, "use the host localhost, or set web.token_file and send the token")
             if request.method == "POST" and request.headers.get("content-type", "").split(";")[0] != "application/json":
                 return _error_response(415, "send application/json")
             return None
         try:
             token = self._bearer_token.reveal()
         except SecretUnreadable:
-            return _error_response(503, "the file of the token cannot be read")
+            return _error_response(503, "web.token_file cannot be read")
         scheme, _, credentials = request.headers.get("authorization", "").partition(" ")
         if scheme.lower() == "bearer" and hmac.compare_digest(credentials.strip().encode(), token.encode()):
             return None
-        return _error_response(401, "show the token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
+        return _error_response(401, "send the token: Authorization: Bearer ...", {"WWW-Authenticate": "Bearer"})
 
 
 def _error_response(status: int, message: str, headers: dict[str, str] | None = None) -> JSONResponse:

@@ -15,11 +15,11 @@ def _check_length(token: Secret) -> Secret:
 
 
 class WebConfig(BaseModel):
-    """Where health and the API are served: on loopback unless told otherwise; port 0 takes any free one.
+    """The address of the health endpoints and the API, loopback by default. Port 0 selects any free port.
 
-    Whoever wants to change something has to show ``token`` (or the content of ``token_file``, read again when it
-    changes) as ``Authorization: Bearer``. On loopback it is not needed unless it is set; elsewhere nothing can be
-    changed without one.
+    Requests that change state must send ``token`` (or the content of ``token_file``, read again when it changes) as
+    ``Authorization: Bearer``. On loopback no token is needed unless one is set; on other addresses such requests are
+    rejected if no token is set.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -37,5 +37,5 @@ class WebConfig(BaseModel):
 
     @property
     def bearer_token(self) -> Secret | None:
-        """The token, wherever it comes from; ``None`` if there is none."""
+        """The token from ``token`` or ``token_file``; ``None`` if neither is set."""
         return Secret(path=self.token_file) if self.token_file else self.token

@@ -1,7 +1,7 @@
-"""``/livez``: the loop turns. ``/readyz``: this daemon can do its work, whatever becomes of the endpoints it asks.
+"""The health endpoints. ``/livez``: the event loop runs. ``/readyz``: the daemon can work, even if its targets fail.
 
-The answers hold names and reasons, no secrets; they are the same to whoever asks, by whatever ``Host``: the kubelet
-asks by the address of the pod.
+The responses contain names and reasons but no secrets. They do not depend on the client or the ``Host`` header,
+because the kubelet uses the address of the pod.
 """
 
 import asyncio
@@ -18,14 +18,14 @@ from streamcanary.model.config_types.secret import scrub
 _log = logging.getLogger(__name__)
 
 HealthCheck = Callable[[], Awaitable[str | None] | str | None]
-"""Says why it is not well, or ``None`` if it is. May be a coroutine function; is given two seconds."""
+"""Returns why the component is not healthy, or ``None`` if it is. May be a coroutine function; limited to 2 s."""
 
 _CHECK_TIMEOUT = 2.0  # seconds
 _NO_STORE = {"Cache-Control": "no-store"}
 
 
 def health_routes(checks: Mapping[str, HealthCheck]) -> list[Route]:
-    """Return the routes of health. ``checks`` are what ``/readyz`` asks, by name."""
+    """Return the routes of the health endpoints. ``checks`` are the checks of ``/readyz`` by name."""
 
     async def livez(request: Request) -> Response:
         return PlainTextResponse("ok\n", headers=_NO_STORE)
@@ -48,8 +48,8 @@ async def _run_check(name: str, check: HealthCheck) -> str | None:
             if inspect.isawaitable(reason):
                 reason = await reason
     except TimeoutError:
-        return f"no answer within {_CHECK_TIMEOUT:g} s"
-    except Exception as error:  # noqa: BLE001 - it goes into the answer and the log: the check does not pass
-        _log.warning("the check %s of /readyz broke", name, exc_info=True)
-        return f"the check broke: {type(error).__name__}"
+        return f"no result within {_CHECK_TIMEOUT:g} s"
+    except Exception as error:  # noqa: BLE001 - it is logged and reported in the response: the check fails
+        _log.warning("readiness check raised an exception", extra={"check": name}, exc_info=True)
+        return f"the check raised {type(error).__name__}"
     return scrub(reason) if reason else None

@@ -1,6 +1,6 @@
-"""The body of a request: read up to a bound, and what is beyond it thrown away, so that an answer can be given.
+"""Reads the body of a request up to a limit, and discards the rest so that the response reaches the client.
 
-A connection that is closed on what has arrived and was not read is reset (RFC 9112, 9.6), and with it goes the answer.
+Closing a connection with unread data resets it (RFC 9112, 9.6), and the client can lose the response.
 """
 
 import asyncio
@@ -11,16 +11,16 @@ from starlette.responses import Response
 from starlette.types import Message, Receive, Scope, Send
 
 MAX_BODY_BYTES = 64 * 1024
-"""Bytes of a body that are read."""
+"""The size limit of a body, in bytes."""
 
 MAX_DRAINED_BYTES = 64 * 1024 * 1024
-"""Bytes beyond these that are thrown away before the connection is closed all the same."""
+"""Bytes beyond the limit that are discarded before the connection is closed."""
 
 _DRAIN_TIMEOUT = 5.0  # seconds
 
 
 class BodyTooLarge(Exception):
-    """The body has more than :data:`LONGEST_BODY` bytes; ``more`` of them may be on their way."""
+    """The body has more than :data:`MAX_BODY_BYTES` bytes; ``has_more`` is whether a part is not received yet."""
 
     def __init__(self, *, has_more: bool) -> None:
         super().__init__(f"the body is larger than {MAX_BODY_BYTES} bytes")
@@ -28,13 +28,13 @@ class BodyTooLarge(Exception):
 
 
 class EarlyResponse(Response):
-    """The same as another answer, but given before the whole body has come: the rest of it is thrown away."""
+    """A response that is sent before the whole request body is received; the rest of the body is discarded."""
 
     def __init__(self, response: Response) -> None:
         super().__init__(response.body, response.status_code, {**response.headers, "connection": "close"})
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Answer, and end the answer once the body is through, or one of the bounds is reached."""
+        """Send the response, and end it once the body is received or a limit is reached."""
 
         async def keep_open(message: Message) -> None:
             await send({**message, "more_body": True} if message["type"] == "http.response.body" else message)
@@ -47,10 +47,10 @@ class EarlyResponse(Response):
 
 
 async def read_body(request: Request) -> bytes:
-    """Return the body of ``request``, or nothing if its sender has gone.
+    """Return the body of ``request``; empty if the client has disconnected.
 
     Raises:
-        TooLarge: if it is larger than :data:`LONGEST_BODY`. What comes after is not read.
+        BodyTooLarge: if it is larger than :data:`MAX_BODY_BYTES`. The rest is not read.
     """
     body, has_more = b"", True
     while has_more:

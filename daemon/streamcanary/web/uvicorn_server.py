@@ -1,4 +1,4 @@
-"""uvicorn inside a loop that is not its own: no signal handlers, no logging set up, no ``sys.exit``, and bounded."""
+"""Runs uvicorn in the event loop of the daemon: without signal handlers, logging setup or ``sys.exit``, and bounded."""
 
 import asyncio
 import contextlib
@@ -12,34 +12,34 @@ from uvicorn import Config, Server
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 MAX_CONNECTIONS = 64
-"""At once; a further one is closed. A connection has one request at a time, so that this bounds those, too."""
+"""Connections at once; further ones are closed. This bounds requests, too, because a connection has one at a time."""
 REQUEST_TIMEOUT = 10.0
-"""Seconds from the opening of a connection, or from the last answer on it, to the next answer."""
+"""Seconds from the opening of a connection, or from the last response on it, to the next response."""
 
 _MAX_HEAD_BYTES = 8 * 1024  # bytes of request line and headers
-_KEEP_ALIVE_TIMEOUT = 5  # seconds that a connection is kept after an answer
-_SHUTDOWN_TIMEOUT = 1  # seconds that requests may take when it stops
-_RESOLVE_TIMEOUT = 5.0  # seconds to look up a host
+_KEEP_ALIVE_TIMEOUT = 5  # seconds that a connection is kept after a response
+_SHUTDOWN_TIMEOUT = 1  # seconds for running requests at shutdown
+_RESOLVE_TIMEOUT = 5.0  # seconds to resolve a host name
 
 
 async def bind_socket(host: str, port: int) -> socket.socket:
-    """Return a socket that is bound to ``host`` and ``port``; port 0 takes any free one.
+    """Return a socket that is bound to ``host`` and ``port``; port 0 selects any free port.
 
     Raises:
-        OSError: if the host is not known or not ours, or the port is taken or not allowed.
+        OSError: if the host is unknown or not an address of this machine, or the port is in use or not permitted.
     """
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(_RESOLVE_TIMEOUT):
-        found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
-    family, _, _, _, address = found[0]
-    both = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
-    listener = socket.create_server(address[:2], family=family, backlog=MAX_CONNECTIONS, dualstack_ipv6=both)
-    listener.setblocking(False)  # noqa: FBT003 - the standard library's
+        addresses = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = addresses[0]
+    is_dualstack = family == socket.AF_INET6 and socket.has_dualstack_ipv6()
+    listener = socket.create_server(address[:2], family=family, backlog=MAX_CONNECTIONS, dualstack_ipv6=is_dualstack)
+    listener.setblocking(False)  # noqa: FBT003 - a signature of the standard library
     return listener
 
 
 class UvicornServer:
-    """Serves ``application`` on ``listener`` for as long as it is entered, and then closes it."""
+    """Serves ``application`` on ``listener`` while the context is entered, and closes the listener on exit."""
 
     def __init__(self, application: Starlette, listener: socket.socket) -> None:
         config = Config(
@@ -48,7 +48,7 @@ class UvicornServer:
             ws="none",
             lifespan="off",
             log_config=None,
-            log_level="error",  # the rest is about what strangers send
+            log_level="error",  # lower levels report invalid requests of clients
             access_log=False,
             workers=1,
             proxy_headers=False,
@@ -64,7 +64,7 @@ class UvicornServer:
         self.address: tuple[str, int] = (host, port)
 
     async def __aenter__(self) -> Self:
-        """Serve from now on; the first request can be taken."""
+        """Start serving; return once requests are accepted."""
         self._task = asyncio.create_task(self._server.serve(sockets=[self._listener]), name="web")
         try:
             while not (self._server.started or self._task.done()):  # noqa: ASYNC110 - uvicorn offers no event
@@ -79,14 +79,14 @@ class UvicornServer:
     async def __aexit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Take no more requests, let running ones end within a second, and close everything."""
+        """Stop accepting requests, wait up to a second for running ones, and close all connections."""
         self._server.should_exit = True
         if self._task:
-            await asyncio.shield(self._task)  # who is cancelled here does not wait; the sockets are closed all the same
+            await asyncio.shield(self._task)  # if cancelled here, the sockets are still closed
 
 
 class _ServerWithoutSignals(Server):
-    """Leaves the signals to whoever owns the process."""
+    """Installs no signal handlers: the daemon owns the signals."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -94,9 +94,9 @@ class _ServerWithoutSignals(Server):
 
 
 class _TimeoutProtocol(H11Protocol):
-    """Ends a connection that gets nowhere: uvicorn itself would wait for ever for the first request on it.
+    """Aborts a connection without progress: uvicorn itself would wait without limit for the first request on it.
 
-    Connections that say nothing, or drip, would else add up to the limit, and the kubelet would be refused ``/livez``.
+    Silent or dripping connections would otherwise reach the connection limit, and the kubelet could not get ``/livez``.
     """
 
     _deadline: asyncio.TimerHandle | None = None

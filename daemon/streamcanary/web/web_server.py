@@ -1,4 +1,4 @@
-"""What this daemon serves over HTTP, on one address: health, and whatever other routes it is given."""
+"""The HTTP server of the daemon: serves routes on one address."""
 
 import logging
 import os
@@ -17,10 +17,10 @@ _log = logging.getLogger(__name__)
 
 
 class WebServer:
-    """Serves ``routes`` for as long as it is entered.
+    """Serves ``routes`` while the context is entered.
 
-    ``address`` is the host and port that are served. A port that is taken costs these pages and nothing else: then
-    ``address`` stays ``None``, and one warning says so.
+    ``address`` is the bound host and port. If the address cannot be bound, canaries run without the server: ``address``
+    stays ``None``, and ``web server start failed`` is logged.
     """
 
     def __init__(self, config: WebConfig, routes: Sequence[BaseRoute]) -> None:
@@ -33,20 +33,23 @@ class WebServer:
         host, port = self._config.host, self._config.port
         try:
             listener = await bind_socket(host, port)
-        except (OSError, ValueError) as error:  # ValueError: a host that cannot even be looked up
+        except (OSError, ValueError) as error:  # ValueError: an invalid host name
             _log.warning(
-                "health is not served, canaries run on: cannot listen on %s port %d (%s); "
-                "end what listens there, or set web.port to a free one, or to 0 for any",
-                host,
-                port,
-                _error_reason(error),
+                "web server start failed",
+                extra={
+                    "host": host,
+                    "port": port,
+                    "error": _error_reason(error),
+                    "hint": "health endpoints and API are unavailable, canaries run; stop the process that uses the "
+                    "port, or set web.port to a free port, or to 0 for any",
+                },
             )
             return self
         application = Starlette(routes=self._routes)
         application.router.redirect_slashes = False
         server = await self._exit_stack.enter_async_context(UvicornServer(application, listener))
         self.address = server.address
-        _log.info("health is served", extra={"host": self.address[0], "port": self.address[1]})
+        _log.info("web server started", extra={"host": self.address[0], "port": self.address[1]})
         return self
 
     async def __aexit__(
@@ -59,4 +62,4 @@ class WebServer:
 def _error_reason(error: Exception) -> str:
     if isinstance(error, OSError) and error.errno and error.errno > 0:
         return os.strerror(error.errno)
-    return getattr(error, "strerror", None) or "no such host"  # from the resolver, which numbers its errors from below
+    return getattr(error, "strerror", None) or "no such host"  # errors of the resolver have negative numbers

@@ -82,7 +82,7 @@ class Daemon:
 
     async def wait_until_ready(self, within: float = _START_WITHIN) -> None:
         """Wait until ``/readyz`` says so."""
-        address = await self.wait_for_log("health is served", within=within)
+        address = await self.wait_for_log("web server started", within=within)
         url = f"http://127.0.0.1:{address['port']}/readyz"
 
         async def ask() -> bool | None:
