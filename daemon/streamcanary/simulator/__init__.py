@@ -1,4 +1,4 @@
-"""An OpenAI-compatible server that misbehaves on demand."""
+"""The simulator: an OpenAI-compatible server that plays faults on demand."""
 
 from streamcanary.simulator.faults.fault_spec import FAULTS
 from streamcanary.simulator.http.connection import ConnectionLifetime

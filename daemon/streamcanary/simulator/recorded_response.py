@@ -1,4 +1,4 @@
-"""What the simulator remembers of its own answer to a request."""
+"""The record of a response of the simulator."""
 
 from collections.abc import Mapping
 
@@ -6,10 +6,10 @@ from msgspec import Struct, field
 
 
 class RecordedResponse(Struct, kw_only=True):
-    """What went out for the request ``id``, as far as the head of the answer.
+    """The head of the response to the request ``id``.
 
-    ``status`` is ``None`` and ``headers`` (names in lower case) are empty as long as no head has gone out; it stays so
-    when there never is one, as in ``reset`` or ``no-headers``.
+    ``status`` is ``None`` and ``headers`` (names in lower case) are empty until the head is sent, and stay so for
+    faults that send no head, such as ``reset`` or ``no-headers``.
     """
 
     id: str
@@ -18,5 +18,5 @@ class RecordedResponse(Struct, kw_only=True):
 
     @property
     def request_id(self) -> str | None:
-        """The id as a client could learn it: from the head."""
+        """The request id in the response head, which is where a client reads it."""
         return self.headers.get("x-request-id")

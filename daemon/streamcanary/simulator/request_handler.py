@@ -1,4 +1,4 @@
-"""The provider behind the socket: who may ask, for what, and which behaviour answers."""
+"""Handles requests: authorizes them, selects the fault to play, and records them."""
 
 import hmac
 from collections import deque
@@ -22,18 +22,18 @@ from streamcanary.simulator.timeline import Phase, Timeline
 
 MODELS_PATH: Final = "/v1/models"
 REQUESTS_PATH: Final = "/_requests"
-_MAX_RECORDED = 1000  # requests that are remembered; the oldest go first
-_MODEL_CREATED = 1_700_000_000  # when the models were made, seconds since the epoch; any time will do
+_MAX_RECORDED = 1000  # requests that are recorded; the oldest are dropped
+_MODEL_CREATED = 1_700_000_000  # the creation time of all models, seconds since the epoch; arbitrary
 
 
 class ResponseFactory(Protocol):
-    """Reads a request, and gives the good answer to it."""
+    """Parses a request, and returns its regular response."""
 
     def __call__(self, body: bytes, *, token: str, now: float) -> ApiResponse:
-        """Return the answer; ``token`` makes its id, ``now`` is wall time in seconds since the epoch.
+        """Return the response; its id contains ``token``, and ``now`` is wall time in seconds since the epoch.
 
         Raises:
-            ValueError: if it is not a request that can be answered.
+            ValueError: if the request is invalid or not supported.
         """
         ...
 
@@ -46,7 +46,7 @@ APIS_BY_PATH: Final[Mapping[str, ResponseFactory]] = {
 
 
 class RequestHandler:
-    """Answers requests, and remembers them."""
+    """Answers requests, and records them."""
 
     def __init__(
         self,
@@ -66,24 +66,24 @@ class RequestHandler:
         self._timeline_started = clock.monotonic()
 
     def restart_timeline(self) -> None:
-        """Begin the timeline anew, now."""
+        """Restart the timeline now."""
         self._timeline_started = self._clock.monotonic()
         self._fault_selector = FaultSelector()
 
     @property
     def current_phase(self) -> Phase | None:
-        """The phase of the timeline that is on; ``None`` without a timeline."""
+        """The current phase of the timeline; ``None`` without a timeline."""
         if self._timeline is None:
             return None
         return self._timeline.phase_at(self._clock.monotonic() - self._timeline_started)
 
     async def handle(self, head: RequestHead, body: bytes, writer: ResponseWriter) -> None:
-        """Answer one request on ``reply``.
+        """Answer one request through ``writer``.
 
         Raises:
-            ConnectionError: if the other side has gone.
+            ConnectionError: if the client has disconnected.
         """
-        if head.method == "HEAD":  # its answer has no body, whatever it says
+        if head.method == "HEAD":  # the response to HEAD has no body
             self._record(head, body, writer)
             await writer.send_response(405)
         elif (head.method, head.path) == ("GET", REQUESTS_PATH):
@@ -95,7 +95,7 @@ class RequestHandler:
             await writer.send_response(*self._other_response(head))
 
     def _is_authorized(self, head: RequestHead) -> bool:
-        """Tell whether the request has the right key; compared in constant time, as a habit."""
+        """Return whether the request has the configured key, compared in constant time."""
         given = head.headers.get("authorization", "").encode("latin-1")
         return self._authorization is None or hmac.compare_digest(given, self._authorization)
 
@@ -131,7 +131,7 @@ class RequestHandler:
         return self._fault_selector.next_fault(model, _parse_model_name(model))
 
     def _other_response(self, head: RequestHead) -> tuple[int, bytes, str]:
-        """Return status, body and content type of what is not a completion."""
+        """Return status, body and content type of the response to a request that is not a completion."""
         json = "application/json"
         if head.path == LOGIN_PATH:
             return 200, LOGIN_PAGE, HTML
@@ -177,10 +177,10 @@ class RequestHandler:
 def _parse_model_name(name: str) -> FaultSpec:
     if not name.startswith(MODEL_PREFIX):
         raise UnknownFault(
-            f"the simulator's models are called {MODEL_PREFIX}ok, {MODEL_PREFIX}cut, {MODEL_PREFIX}500@2 and so on"
+            f"the models of the simulator are {MODEL_PREFIX}ok, {MODEL_PREFIX}cut, {MODEL_PREFIX}500@2 and so on"
         )
     if name == "sim-timeline":
-        raise UnknownFault("no timeline of that name is loaded")
+        raise UnknownFault("no timeline is loaded for this model")
     return FaultSpec.parse(name.removeprefix(MODEL_PREFIX))
 
 

@@ -1,4 +1,4 @@
-"""What the simulator remembers of a request."""
+"""The record of a request to the simulator."""
 
 from collections.abc import Mapping
 from typing import Final
@@ -8,7 +8,7 @@ from msgspec import Struct
 from streamcanary.simulator.http.http1 import RequestHead
 
 MAX_RECORDED_BODY: Final = 8 * 1024
-"""Bytes of a body that are remembered."""
+"""Bytes of a body that are recorded."""
 _MAX_HEADER_LENGTH = 512
 _RECORDED_HEADERS = (
     "accept",
@@ -26,11 +26,12 @@ _RECORDED_HEADERS = (
 
 
 class RecordedRequest(Struct, frozen=True, kw_only=True):
-    """One request as it came in.
+    """One received request.
 
-    ``at`` is wall time (seconds since the epoch), ``elapsed`` seconds since the simulator or its timeline was started,
-    on a clock that does not jump. ``model`` and ``stream`` are ``None`` where none was asked for, ``fault`` where none
-    was chosen. Of the key only is kept that there was one; ``headers`` are a harmless few, ``body`` the first 8 KiB.
+    ``at`` is wall time (seconds since the epoch), ``elapsed`` seconds since the start of the simulator or its timeline,
+    on a monotonic clock. ``model`` and ``stream`` are ``None`` if the request has none, ``fault`` if none was selected.
+    ``authorization`` is whether the request had a key; the key is not recorded. ``headers`` are a fixed selection
+    without secrets, ``body`` is the first 8 KiB.
     """
 
     id: str
@@ -57,7 +58,7 @@ def record_request(
     stream: bool | None = None,
     fault: str | None = None,
 ) -> RecordedRequest:
-    """Return what may be kept of a request."""
+    """Return the record of a request, without secrets and truncated."""
     return RecordedRequest(
         id=id,
         at=at,

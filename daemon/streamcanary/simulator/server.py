@@ -1,4 +1,4 @@
-"""The simulator itself: a listening socket, the connections on it, and their end."""
+"""The server of the simulator: its listening socket and its connections."""
 
 import asyncio
 import errno
@@ -21,23 +21,23 @@ from streamcanary.simulator.timeline import Phase, Timeline
 from streamcanary.simulator.timings import Timings
 
 MAX_CONNECTIONS: Final = 1000
-"""Connections open at once; one more is turned away with a RST."""
-_DISCARD_TIMEOUT = 1.0  # seconds for which a request that was refused is still read
-_HANG_GRACE = 60.0  # seconds beyond a hang after which an answer that nobody reads is given up
+"""Connections open at once; further ones are reset (RST)."""
+_DISCARD_TIMEOUT = 1.0  # seconds for which the rest of a rejected request is read
+_HANG_GRACE = 60.0  # seconds beyond a hang after which a response that the client does not read is aborted
 
 
 class ListenError(Exception):
-    """The address cannot be listened on; the message says why, and what would help."""
+    """The simulator cannot listen on the address; the message says why, and what to do."""
 
 
 class Simulator:
-    """An OpenAI-compatible provider that misbehaves on demand; the model's name says how.
+    """An OpenAI-compatible provider that plays faults on demand; the model name selects the fault.
 
-    ``async with Simulator() as simulator:`` listens, on a free port of loopback unless told otherwise, until the block
-    ends. With an ``api_key``, any other is answered 401. ``connection`` is how long a connection lasts: ``keep-alive``,
-    ``close``, or ``eof``, whose answers end with it (:data:`Lifetime`). With ``ssl``, it speaks TLS; if not
-    ``close_notify``, it ends TLS connections without the word that nothing follows. ``on_request`` is told of each
-    request as it is answered, and must be quick.
+    ``async with Simulator() as simulator:`` listens until the block ends, by default on a free port of loopback. With
+    an ``api_key``, requests with another key get a 401. ``connection`` is the lifetime of a connection: ``keep-alive``,
+    ``close`` or ``eof`` (:data:`ConnectionLifetime`). With ``ssl``, it serves TLS; with ``close_notify=False``, it ends
+    TLS connections without a close_notify alert. ``on_request`` is called with each request when it is answered, and
+    must not block.
 
     Raises:
         ValueError: if ``connection`` is none of the three, or ``close_notify`` is off without TLS.
@@ -60,7 +60,7 @@ class Simulator:
         if connection not in get_args(ConnectionLifetime):
             raise ValueError(f"a connection is one of {', '.join(get_args(ConnectionLifetime))}, not {connection!r}")
         if ssl is None and not close_notify:
-            raise ValueError("close_notify is a word of TLS: leave it on, or give ssl")
+            raise ValueError("close_notify applies to TLS only: leave it on, or pass ssl")
         self._host = host
         self._port = port
         self._timings = timings or Timings()
@@ -77,8 +77,8 @@ class Simulator:
         """Listen, and start the timeline.
 
         Raises:
-            CannotListen: if the port is in use, or the address is none of this machine's.
-            RuntimeError: if it listens already.
+            ListenError: if the port is in use, or the address is not one of this machine.
+            RuntimeError: if it is started already.
         """
         if self._server is not None:
             raise RuntimeError("the simulator has been started already")
@@ -93,13 +93,13 @@ class Simulator:
         self._handler.restart_timeline()
 
     async def close(self) -> None:
-        """Stop listening and end every connection at once, hanging ones too. Closing twice does nothing more."""
+        """Stop listening and end all connections at once, including hanging ones. A second call does nothing."""
         server, self._server = self._server, None
         if server is None:
             return
         try:
             await _drain_backlog(server)
-        finally:  # whoever cancels this has the end all the same
+        finally:  # also when this call is cancelled
             server.close()
             for task in self._tasks:
                 task.cancel()
@@ -115,7 +115,7 @@ class Simulator:
 
     @property
     def port(self) -> int:
-        """The port it listens on, or did before it was closed.
+        """The port on which it listens, or listened before it was closed.
 
         Raises:
             RuntimeError: if it has never been started.
@@ -124,37 +124,37 @@ class Simulator:
 
     @property
     def base_url(self) -> str:
-        """What a client takes as its base URL, such as ``http://127.0.0.1:8080/v1``.
+        """The base URL for a client, such as ``http://127.0.0.1:8080/v1``.
 
         Raises:
             RuntimeError: if it has never been started.
         """
         host, port = self._bound_address()
-        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - turned into an address to call
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)  # noqa: S104 - mapped to an address that a client can use
         return f"{'https' if self._ssl else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
     @property
     def requests(self) -> tuple[RecordedRequest, ...]:
-        """The last thousand requests, the oldest first."""
+        """The last 1,000 requests, oldest first."""
         return tuple(self._handler.requests)
 
     @property
     def responses(self) -> tuple[RecordedResponse, ...]:
-        """What went out in answer to each of :attr:`requests`, in the same order."""
+        """The responses to :attr:`requests`, in the same order."""
         return tuple(self._handler.responses)
 
     @property
     def connection_count(self) -> int:
-        """How many connections are open now."""
+        """The number of open connections."""
         return len(self._tasks)
 
     @property
     def current_phase(self) -> Phase | None:
-        """The phase of the timeline that is on; ``None`` without a timeline."""
+        """The current phase of the timeline; ``None`` without a timeline."""
         return self._handler.current_phase
 
     def restart_timeline(self) -> None:
-        """Begin the timeline anew, now; counted and diced faults (``@N``, ``%P``) begin anew with it."""
+        """Restart the timeline now; counted and random faults (``@N``, ``%P``) restart with it."""
         self._handler.restart_timeline()
 
     def _bound_address(self) -> tuple[str, int]:
@@ -173,12 +173,12 @@ class Simulator:
 
     def _on_connection_done(self, task: asyncio.Task[None], connection: Connection) -> None:
         self._tasks.discard(task)
-        connection.abort()  # has ended, unless the task was cancelled before it had begun
-        if not task.cancelled() and (error := task.exception()) is not None:  # a bug: told as the loop tells its own
-            task.get_loop().call_exception_handler({"message": "the simulator failed to answer", "exception": error})
+        connection.abort()  # closed already, unless the task was cancelled before it started
+        if not task.cancelled() and (error := task.exception()) is not None:  # a bug of the simulator
+            task.get_loop().call_exception_handler({"message": "simulator request failed", "exception": error})
 
     async def _serve_connection(self, requests: RequestReader, connection: Connection) -> None:
-        """Answer the requests of one connection until one of the two sides has had enough."""
+        """Answer the requests of one connection until either side closes it."""
         try:
             while await self._handle_request(requests, connection):
                 pass
@@ -186,12 +186,12 @@ class Simulator:
             connection.abort()
             raise
         except (PeerDisconnected, OSError):
-            pass  # gone, out of reach, or idle for too long (TimeoutError): nobody is left to be told
+            pass  # the client is disconnected, unreachable, or idle for too long (TimeoutError)
         finally:
             await connection.close_and_wait()
 
     async def _handle_request(self, requests: RequestReader, connection: Connection) -> bool:
-        """Answer one request, and tell whether the connection may serve another."""
+        """Answer one request, and return whether the connection may serve another."""
         async with asyncio.timeout(self._timings.idle_timeout):
             await requests.wait_for_request()
         writer = ResponseWriter(
@@ -211,34 +211,34 @@ class Simulator:
             await self._reject_request(requests, connection, writer, bad.status, str(bad))
             return False
         except TimeoutError:
-            too_slow = f"the request was not complete within {self._timings.request_timeout:g} s"
-            await self._reject_request(requests, connection, writer, 408, too_slow)
+            message = f"the request was not complete within {self._timings.request_timeout:g} s"
+            await self._reject_request(requests, connection, writer, 408, message)
             return False
         writer.is_reusable = head.is_keep_alive and self._lifetime == "keep-alive"
         await self._respond(requests, head, body, writer)
         return writer.is_reusable
 
     async def _respond(self, requests: RequestReader, head: RequestHead, body: bytes, writer: ResponseWriter) -> None:
-        """Answer, and stop as soon as the other side has gone: a hang must not outlive the one who waits for it."""
+        """Answer, and stop as soon as the client disconnects: a hang must not outlive its client."""
         response_task = asyncio.create_task(self._handler.handle(head, body, writer))
         disconnect_task = asyncio.create_task(requests.wait_for_disconnect())
-        both = (response_task, disconnect_task)
+        tasks = (response_task, disconnect_task)
         try:
-            await asyncio.wait(both, timeout=self._timings.hang + _HANG_GRACE, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(tasks, timeout=self._timings.hang + _HANG_GRACE, return_when=asyncio.FIRST_COMPLETED)
             if not response_task.done():
                 raise PeerDisconnected
             response_task.result()
         finally:
-            for task in both:
+            for task in tasks:
                 task.cancel()
-            await asyncio.gather(*both, return_exceptions=True)
+            await asyncio.gather(*tasks, return_exceptions=True)
 
     async def _reject_request(
         self, requests: RequestReader, connection: Connection, writer: ResponseWriter, status: int, message: str
     ) -> None:
-        """Say what is wrong with the request, then read on for a moment.
+        """Send an error response, then read the rest of the request for a limited time.
 
-        A socket that is closed with bytes unread sends a RST, which can overtake the answer (RFC 9112, 9.6).
+        A socket that is closed with unread bytes sends a RST, which can overtake the response (RFC 9112, 9.6).
         """
         await writer.send_response(status, invalid_request_body(message))
         connection.send_eof()
@@ -248,19 +248,19 @@ class Simulator:
 
 
 async def _drain_backlog(server: asyncio.Server) -> None:
-    """Let nobody knock any more, and let those in who have: they are turned away with the others.
+    """Stop accepting connections, and let pending ones complete, so that they are closed with the others.
 
-    A server of asyncio that is closed in the moment in which it accepts a connection loses it, and never closes it.
+    An asyncio server that is closed while it accepts a connection loses that connection, and never closes it.
     """
     loop = asyncio.get_running_loop()
     for listening in server.sockets:
         loop.remove_reader(listening.fileno())
-    for _ in range(3):  # turns of the loop: the connection has its transport, is handed over, and is gone
+    for _ in range(3):  # loop iterations in which a pending connection gets its transport, is passed on, and is closed
         await asyncio.sleep(0)
 
 
 def _listen_error_message(error: Exception, host: str, port: int) -> str:
-    """Return why ``host`` and ``port`` cannot be listened on."""
+    """Return why the simulator cannot listen on ``host`` and ``port``."""
     code = error.errno if isinstance(error, OSError) else None
     if code == errno.EADDRINUSE:
         return f"port {port} on {host} is in use: stop what uses it, or choose another (0 takes any free one)"

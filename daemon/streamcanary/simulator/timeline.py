@@ -1,4 +1,4 @@
-"""A timeline file: which fault is played when, for a demonstration or a game day."""
+"""The timeline file: which fault is played when, for a demonstration or a game day."""
 
 from io import StringIO
 from itertools import pairwise
@@ -17,7 +17,7 @@ _MAX_FILE_SIZE = 64 * 1024
 
 
 class TimelineInvalid(Exception):
-    """A timeline that cannot be used. The message has a line for each problem: where, what, and what would be right."""
+    """The timeline is invalid. The message has a line for each problem: where, what, and a valid value."""
 
 
 def _check_fault(fault: str) -> str:
@@ -35,7 +35,7 @@ class Phase(BaseModel):
 
 
 class Timeline(BaseModel):
-    """What requests of one ``model`` get, phase by phase; the last phase has no end."""
+    """The phases of the faults that requests of one ``model`` get; the last phase has no end."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -45,7 +45,7 @@ class Timeline(BaseModel):
     @field_validator("phases")
     @classmethod
     def _check_order(cls, phases: tuple[Phase, ...]) -> tuple[Phase, ...]:
-        if not phases:  # here and not by the field's length, which would also count the phases that are not valid
+        if not phases:  # checked here and not by the length of the field, which would also count invalid phases
             raise ValueError("a timeline has at least one phase, such as {at: 0s, fault: ok}")
         if phases[0].at != 0:
             raise ValueError(f"the first phase starts at 0s, not at {format_duration(phases[0].at)}")
@@ -58,7 +58,7 @@ class Timeline(BaseModel):
         return phases
 
     def phase_at(self, elapsed: float) -> Phase:
-        """Return the phase that is on ``elapsed`` seconds after the start."""
+        """Return the current phase ``elapsed`` seconds after the start."""
         started = [phase for phase in self.phases if phase.at <= elapsed]
         return started[-1] if started else self.phases[0]
 
@@ -70,7 +70,7 @@ class Timeline(BaseModel):
             TimelineInvalid: if it cannot be read, is larger than 64 KiB, or is not a timeline.
         """
         try:
-            if not path.is_file() and path.exists():  # to open a pipe would wait for somebody to write into it
+            if not path.is_file() and path.exists():  # opening a pipe would block until another process writes to it
                 raise TimelineInvalid(f"{path}: is not a regular file")
             with path.open(encoding="utf-8") as file:
                 text = file.read(_MAX_FILE_SIZE + 1)
@@ -84,17 +84,17 @@ class Timeline(BaseModel):
 
     @classmethod
     def parse(cls, text: str, *, source_name: str = "timeline") -> "Timeline":
-        """Return the timeline that the YAML ``text`` spells; ``where`` is its name in messages.
+        """Return the timeline in the YAML ``text``; ``source_name`` is its name in messages.
 
         Raises:
-            TimelineInvalid: if it is not one.
+            TimelineInvalid: if it is not a valid timeline.
         """
         try:
             data = YAML(typ="rt").load(StringIO(text))
         except MarkedYAMLError as error:
             mark = error.problem_mark
             raise TimelineInvalid(f"{source_name}:{mark.line + 1 if mark else 1}: not YAML: {error.problem}") from None
-        except (YAMLError, ValueError, RecursionError) as error:  # odd characters, dates that are none, deep nesting
+        except (YAMLError, ValueError, RecursionError) as error:  # invalid characters, invalid dates, deep nesting
             raise TimelineInvalid(f"{source_name}: not YAML: {str(error).splitlines()[0]}") from None
         if not isinstance(data, dict):
             raise TimelineInvalid(f"{source_name}: a timeline is a map with the key phases")
@@ -109,14 +109,14 @@ class Timeline(BaseModel):
 
 
 def _line_of(node: Any, path: tuple[int | str, ...]) -> int:
-    """Return the line, from 1, on which the value at ``path`` stands, or what is nearest to it."""
+    """Return the line (from 1) of the value at ``path``, or of its nearest parent."""
     line = 1
     for key in path:
         if not isinstance(node, (CommentedMap, CommentedSeq)):
             break
         try:
             line = node.lc.data[key][0] + 1
-        except (KeyError, TypeError):  # a key that is missing: the map it is missing from
+        except (KeyError, TypeError):  # a missing key: the line of its parent
             break
         node = node[key]
     return line

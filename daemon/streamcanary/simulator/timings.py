@@ -1,16 +1,16 @@
-"""How fast the simulator answers, and how slow its slow faults are."""
+"""The timings of the simulator: its delays and timeouts."""
 
 from msgspec import Struct
 
 
 class Timings(Struct, frozen=True, kw_only=True):
-    """The times that the simulator keeps, all in seconds.
+    """The delays and timeouts of the simulator, all in seconds.
 
-    ``first_token`` passes between the role and the first text of an answer, ``chunk_gap`` between any two chunks.
-    ``slow_first_token`` and ``slow_gap`` take their places in ``slow-first-token`` and ``slow-drip``; ``ping_gap`` lies
-    between two keep-alive comments or empty deltas. ``retry_after`` is what a 429 asks for, rounded up to whole seconds
-    where the header knows no others. ``hang`` ends what would otherwise last for ever. A client has ``request`` to send
-    a request that it has begun, and ``idle`` to begin the next.
+    ``first_token`` is the delay between the role and the first text of an answer, ``chunk_gap`` the delay between two
+    chunks. ``slow_first_token`` and ``slow_gap`` replace them in ``slow-first-token`` and ``slow-drip``;
+    ``keepalive_gap`` is the delay between two keep-alive comments or empty deltas. ``retry_after`` is the delay that a
+    429 requests, rounded up to whole seconds where the header requires it. ``hang`` limits faults that would otherwise
+    have no end. ``request_timeout`` limits the receipt of a request, ``idle_timeout`` the wait for the next one.
     """
 
     first_token: float = 0.02

@@ -1,1 +1,1 @@
-"""OpenAI's APIs as the simulator speaks them: Chat Completions, Responses, and error bodies."""
+"""The OpenAI APIs of the simulator: Chat Completions, Responses, and error bodies."""

@@ -1,4 +1,4 @@
-"""What a behaviour needs of the API that it is played on, so that it is written once for both."""
+"""The interface between behaviours and APIs, so that a behaviour is defined once for both APIs."""
 
 from typing import Any, Final, Literal, Protocol, Self, TypeVar
 
@@ -8,12 +8,12 @@ from msgspec import Struct
 from streamcanary.simulator.api.answer import Answer
 
 DELTAS_BEFORE_BREAK: Final = 3
-"""Deltas before a stream breaks: text that a client may already have shown, of seven."""
+"""Deltas before a stream breaks, of seven: text that a client may already have displayed."""
 _JSON_SLICES = 8
 T = TypeVar("T")
 
 StreamErrorKind = Literal["bare", "flat", "nested", "failed", "cancelled"]
-"""How a server says, in the stream, that the answer will not be finished.
+"""How a server reports in the stream that the answer will not be completed.
 
 ``bare`` is an event without a name that holds ``{"error": …}``; ``flat`` and ``nested`` are ``event: error``, with the
 fields of the error beside the type or under ``error``; ``failed`` and ``cancelled`` are terminal states of Responses.
@@ -21,7 +21,7 @@ fields of the error beside the type or under ``error``; ``failed`` and ``cancell
 
 
 class StreamedBody(Struct, frozen=True, kw_only=True):
-    """A body in the pieces in which it is sent: the deltas, what comes before them and what after."""
+    """A body in the pieces in which it is sent: the deltas, and the pieces before and after them."""
 
     before_deltas: tuple[bytes, ...]
     deltas: tuple[bytes, ...] = ()
@@ -29,7 +29,7 @@ class StreamedBody(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def for_response(cls, response: "ApiResponse") -> "StreamedBody":
-        """Return what is sent: events if a stream was asked for, else slices of the JSON object."""
+        """Return the pieces of ``response``: events if it is streamed, else slices of the JSON object."""
         if response.is_streamed:
             return response.streamed_body()
         whole = response.json_body()
@@ -39,7 +39,7 @@ class StreamedBody(Struct, frozen=True, kw_only=True):
 
     @property
     def until_break(self) -> tuple[bytes, ...]:
-        """What is sent before a stream breaks."""
+        """The pieces that are sent before a stream breaks."""
         return self.before_deltas + self.deltas[:DELTAS_BEFORE_BREAK]
 
     @property
@@ -49,28 +49,28 @@ class StreamedBody(Struct, frozen=True, kw_only=True):
 
     @property
     def pieces(self) -> tuple[bytes, ...]:
-        """All of it."""
+        """All pieces."""
         return self.before_deltas + self.deltas + self.after_deltas
 
 
 class ApiResponse(Protocol):
-    """One answer to one request, spelled as the API spells it through which it was asked for.
+    """One response to one request, in the format of its API.
 
-    Events of the Responses API are numbered: ``sent`` is how many have gone before.
+    Events of the Responses API are numbered: ``sequence_number`` is the number of events sent before.
     """
 
     @property
     def model(self) -> str:
-        """The model that was asked for."""
+        """The model of the request."""
         ...
 
     @property
     def is_streamed(self) -> bool:
-        """Whether a stream was asked for."""
+        """Whether the request asks for a stream."""
         ...
 
     def with_answer(self, answer: Answer) -> Self:
-        """Return another answer to the same request."""
+        """Return a response with another answer to the same request."""
         ...
 
     def streamed_body(self) -> StreamedBody:
@@ -82,15 +82,15 @@ class ApiResponse(Protocol):
         ...
 
     def empty_delta(self, sequence_number: int) -> bytes:
-        """Return an event that adds no text to the text."""
+        """Return an event with an empty text delta."""
         ...
 
     def error_event(self, kind: StreamErrorKind, error: dict[str, Any], sequence_number: int) -> bytes | None:
-        """Return the event that says so, or the nearest that the API has; ``None`` if it has no word for it."""
+        """Return the event for ``error``, or the nearest one of the API; ``None`` if it has none."""
         ...
 
     def json_error(self, kind: StreamErrorKind, error: dict[str, Any]) -> bytes | None:
-        """Return what a request without ``stream`` gets in its place."""
+        """Return the body for ``error`` that a request without ``stream`` gets."""
         ...
 
 
@@ -101,10 +101,10 @@ def encode_event(data: dict[str, Any], name: str | None = None) -> bytes:
 
 
 def decode_request(body: bytes, request_type: type[T]) -> T:
-    """Return the request that ``body`` spells.
+    """Decode the request in ``body``.
 
     Raises:
-        ValueError: if it spells none.
+        ValueError: if it is not a valid request.
     """
     try:
         return msgspec.json.decode(body, type=request_type)

@@ -1,4 +1,4 @@
-"""Chat Completions on the wire: what is asked, and how an answer is spelled, whole or as an event stream.
+"""The wire format of Chat Completions: requests, and responses as JSON or as an event stream.
 
 Source: https://platform.openai.com/docs/api-reference/chat and .../chat/streaming
 """
@@ -36,7 +36,7 @@ class StreamOptions(Struct):
 
 
 class ChatRequest(Struct):
-    """What the simulator reads of the body of a request; all else is accepted and left alone."""
+    """The fields of a request body that the simulator reads; others are accepted and ignored."""
 
     model: str
     messages: list[dict[str, Any]]
@@ -46,7 +46,7 @@ class ChatRequest(Struct):
 
 
 class ChatApiResponse(Struct, frozen=True, kw_only=True):
-    """One answer to one request; ``created`` is in seconds since the epoch."""
+    """One response to one request; ``created`` is in seconds since the epoch."""
 
     id: str
     created: int
@@ -58,14 +58,14 @@ class ChatApiResponse(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_request(cls, body: bytes, *, token: str, now: float) -> "ChatApiResponse":
-        """Return the good answer to the request that ``body`` spells; ``token`` makes its id.
+        """Return the complete answer to the request in ``body``; its id contains ``token``.
 
         Raises:
-            ValueError: if it is not a request that can be answered.
+            ValueError: if the request is invalid or not supported.
         """
         request = decode_request(body, ChatRequest)
         if request.n not in (None, 1):
-            raise ValueError("the simulator gives one choice, so n is 1 or left out")
+            raise ValueError("the simulator returns one choice, so n must be 1 or omitted")
         return cls(
             id=f"chatcmpl-{token}",
             created=int(now),
@@ -77,11 +77,11 @@ class ChatApiResponse(Struct, frozen=True, kw_only=True):
         )
 
     def with_answer(self, answer: Answer) -> "ChatApiResponse":
-        """Return another answer to the same request."""
+        """Return a response with another answer to the same request."""
         return msgspec.structs.replace(self, answer=answer)
 
     def streamed_body(self) -> StreamedBody:
-        """Return the events: the role, each delta, the end, the usage if asked for, ``[DONE]``."""
+        """Return the events: the role, each delta, the end, the usage if requested, ``[DONE]``."""
         answer = self.answer
         after_deltas = [self._chunk_event({}, finish_reason=answer.finish_reason)]
         if self.include_usage:
@@ -106,7 +106,7 @@ class ChatApiResponse(Struct, frozen=True, kw_only=True):
         return self._chunk_event({"content": ""})
 
     def error_event(self, kind: StreamErrorKind, error: dict[str, Any], sequence_number: int) -> bytes | None:
-        """Return the event that says so; a failed answer is told as an error, for a cancelled one there is no word."""
+        """Return the event for ``error``; ``failed`` is sent as ``bare``, ``cancelled`` does not exist here."""
         match kind:
             case "bare" | "failed":
                 return encode_event({"error": error}) + DONE_EVENT
@@ -119,11 +119,11 @@ class ChatApiResponse(Struct, frozen=True, kw_only=True):
                 return None
 
     def json_error(self, kind: StreamErrorKind, error: dict[str, Any]) -> bytes | None:
-        """Return the error as the whole body, whichever way a stream would tell it."""
+        """Return the body with ``error``, in the same format for every ``kind``."""
         return None if kind == "cancelled" else msgspec.json.encode({"error": error})
 
     def _chunk_event(self, delta: dict[str, Any], *, finish_reason: str | None = None) -> bytes:
-        """Return the event of one delta. Asked for usage, every event has the field, and all but the last have null."""
+        """Return the event of one delta. If usage is requested, all events have the field; it is null in deltas."""
         choice = {"index": 0, "delta": delta, "logprobs": None, "finish_reason": finish_reason}
         usage = {"usage": None} if self.include_usage else {}
         return encode_event({**self._envelope(), "choices": [choice], **usage})
@@ -155,7 +155,7 @@ class ChatApiResponse(Struct, frozen=True, kw_only=True):
 
 
 def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
-    """Yield what each event adds; a tool call begins with its name, and its pieces are known by their index."""
+    """Yield the delta of each event; a tool call begins with its name, and its pieces have its index."""
     calls = 0
     for part in answer.parts:
         if part.kind is not PartKind.TOOL_CALL:
@@ -168,7 +168,7 @@ def _deltas(answer: Answer) -> Iterator[dict[str, Any]]:
 
 
 def _message(answer: Answer) -> dict[str, Any]:
-    """Return the deltas put together, as a whole answer has them."""
+    """Return the joined deltas as the message of a response without ``stream``."""
     message: dict[str, Any] = {"role": "assistant", "content": None, "refusal": None}
     calls: list[Part] = []
     for part in answer.parts:

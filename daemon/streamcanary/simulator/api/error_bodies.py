@@ -1,6 +1,6 @@
-"""Error bodies, as OpenAI writes them.
+"""Error bodies in the format of OpenAI.
 
-Types, codes and parameters are the real ones: clients decide by them. Source:
+Types, codes and parameters are those of OpenAI, because clients depend on them. Source:
 https://platform.openai.com/docs/guides/error-codes
 """
 
@@ -10,7 +10,7 @@ import msgspec
 
 
 def error_object(message: str, type: str, code: str | None = None, param: str | None = None) -> dict[str, Any]:  # noqa: A002 - the name it has on the wire
-    """Return what stands under ``error``."""
+    """Return the value of the key ``error``."""
     return {"message": message, "type": type, "param": param, "code": code}
 
 
@@ -20,5 +20,5 @@ def error_body(message: str, type: str, code: str | None = None, param: str | No
 
 
 def invalid_request_body(message: str, code: str | None = None, param: str | None = None) -> bytes:
-    """Return the body of an error that the request itself is to blame for."""
+    """Return the body of an error that is caused by the request itself."""
     return error_body(message, "invalid_request_error", code, param)

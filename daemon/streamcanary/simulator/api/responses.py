@@ -1,4 +1,4 @@
-"""The Responses API on the wire: what is asked, and how an answer is spelled, whole or as an event stream.
+"""The wire format of the Responses API: requests, and responses as JSON or as an event stream.
 
 Source: https://platform.openai.com/docs/api-reference/responses and .../responses-streaming
 """
@@ -28,7 +28,7 @@ class StreamOptions(Struct):
 
 
 class ResponsesRequest(Struct):
-    """What the simulator reads of the body of a request; all else is accepted and left alone."""
+    """The fields of a request body that the simulator reads; others are accepted and ignored."""
 
     model: str
     input: str | list[dict[str, Any]]
@@ -41,9 +41,10 @@ class ResponsesRequest(Struct):
 
 
 class ResponsesApiResponse(Struct, frozen=True, kw_only=True):
-    """One answer to one request; ``created`` is in seconds since the epoch, ``echo`` is repeated from the request.
+    """One response to one request.
 
-    ``padded`` tells whether each delta hides its length.
+    ``created`` is in seconds since the epoch; ``echoed_fields`` are repeated from the request; ``is_padded`` is whether
+    deltas are padded to hide their length.
     """
 
     token: str
@@ -57,14 +58,14 @@ class ResponsesApiResponse(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def from_request(cls, body: bytes, *, token: str, now: float) -> "ResponsesApiResponse":
-        """Return the good answer to the request that ``body`` spells; ``token`` makes its ids.
+        """Return the complete answer to the request in ``body``; its ids contain ``token``.
 
         Raises:
-            ValueError: if it is not a request that can be answered.
+            ValueError: if the request is invalid or not supported.
         """
         request = decode_request(body, ResponsesRequest)
         if request.background:
-            raise ValueError("the simulator answers at once, so background is false or left out")
+            raise ValueError("the simulator answers at once, so background must be false or omitted")
         options = request.stream_options
         return cls(
             token=token,
@@ -84,7 +85,7 @@ class ResponsesApiResponse(Struct, frozen=True, kw_only=True):
         )
 
     def with_answer(self, answer: Answer) -> "ResponsesApiResponse":
-        """Return another answer to the same request."""
+        """Return a response with another answer to the same request."""
         return msgspec.structs.replace(self, answer=answer)
 
     def streamed_body(self) -> StreamedBody:
@@ -104,9 +105,9 @@ class ResponsesApiResponse(Struct, frozen=True, kw_only=True):
         return _encode_numbered(self._output().empty_delta(), sequence_number)
 
     def error_event(self, kind: StreamErrorKind, error: dict[str, Any], sequence_number: int) -> bytes:
-        """Return the event that says so."""
+        """Return the event for ``error``."""
         match kind:
-            case "bare":  # not OpenAI's: gateways in front of it tell their own errors like this
+            case "bare":  # not sent by OpenAI, but by gateways in front of it
                 return encode_event({"error": error})
             case "flat":
                 flat = {name: error[name] for name in ("code", "message", "param")}
@@ -119,7 +120,7 @@ class ResponsesApiResponse(Struct, frozen=True, kw_only=True):
                 )
 
     def json_error(self, kind: StreamErrorKind, error: dict[str, Any]) -> bytes:
-        """Return the response in its terminal state, or the error as the whole body."""
+        """Return the response in its terminal state, or the body with the error."""
         if kind in ("failed", "cancelled"):
             return msgspec.json.encode(self._aborted_response(kind, error))
         return msgspec.json.encode({"error": error})
@@ -134,7 +135,7 @@ class ResponsesApiResponse(Struct, frozen=True, kw_only=True):
             yield {"type": f"response.{final['status']}", "response": final}
 
     def _final_response(self) -> dict[str, Any]:
-        """Return the response as its terminal event, or a request without ``stream``, has it."""
+        """Return the response as in its terminal event, or as a request without ``stream`` gets it."""
         finish_reason, status = self.answer.finish_reason, self._final_status()
         reason = _INCOMPLETE_REASONS.get(finish_reason or "")
         return {
@@ -147,7 +148,7 @@ class ResponsesApiResponse(Struct, frozen=True, kw_only=True):
         }
 
     def _final_status(self) -> str | None:
-        """Return the terminal status; ``None`` for an answer that does not say that it has ended."""
+        """Return the terminal status; ``None`` for an answer without an end marker."""
         return _STATUS_BY_FINISH_REASON.get(self.answer.finish_reason, "completed")
 
     def _output(self) -> ResponsesOutput:
@@ -155,7 +156,7 @@ class ResponsesApiResponse(Struct, frozen=True, kw_only=True):
         return ResponsesOutput(token=self.token, answer=self.answer, status=status, is_padded=self.is_padded)
 
     def _aborted_response(self, status: str, error: dict[str, Any]) -> dict[str, Any]:
-        """Return the response as it is when the server gives it up: without output, and without usage."""
+        """Return the response as it is when the server aborts it: without output and usage."""
         error_details = {"code": error["code"], "message": error["message"]} if status == "failed" else None
         return {**self._response(status), "error": error_details}
 
@@ -203,6 +204,6 @@ class ResponsesApiResponse(Struct, frozen=True, kw_only=True):
 
 
 def _encode_numbered(data: Event, number: int) -> bytes:
-    """Return the event under its number, which stands after its type, and under its name."""
+    """Return the encoded event with its name and its ``sequence_number``, which follows its type."""
     event_type = data["type"]
     return encode_event({"type": event_type, "sequence_number": number, **data}, event_type)

@@ -1,4 +1,4 @@
-"""The output of a response: its items as JSON, and the events in which they come to be.
+"""The output of a response: its items as JSON, and the events that stream them.
 
 Source: https://platform.openai.com/docs/api-reference/responses-streaming
 """
@@ -12,16 +12,17 @@ from msgspec import Struct
 from streamcanary.simulator.api.answer import TOOL_CALL_ID_PREFIX, Answer, Part, PartKind
 
 Event = dict[str, Any]
-"""An event before it has its number."""
-_PADDING_UNIT = 16  # characters of a delta with its padding, which hides the length of tokens from who listens to TLS
+"""An event without its sequence number."""
+_PADDING_UNIT = 16  # characters; padding hides the length of tokens from an observer of the TLS traffic
 
 
 class _PartFormat(Struct, frozen=True, kw_only=True):
-    """How a part of an answer is spelled.
+    """The format of a part of an answer.
 
-    The ids of its item begin with ``item``, the names of the events of its deltas with ``stem``; ``whole`` is what the
-    text is called when it is all there. ``part`` is the type of what holds the text within the item, the names of the
-    events about that begin with ``added``, ``index`` counts it; the arguments of a call stand in the item itself.
+    ``id_prefix`` is the prefix of item ids, ``event_prefix`` that of the names of delta events; ``text_key`` is the key
+    of the complete text. ``part_type`` is the type of the content part within the item, ``part_event_prefix`` the
+    prefix of its events, ``index_key`` the key of its index. A tool call has no content part: its arguments are in the
+    item itself.
     """
 
     id_prefix: str
@@ -52,9 +53,10 @@ _PART_FORMATS: Final = {
 
 
 class ResponsesOutput(Struct, frozen=True, kw_only=True):
-    """One item for each part of ``answer``; ``token`` makes their ids, ``padded`` deltas hide their length.
+    """The output with one item for each part of ``answer``; item ids contain ``token``.
 
-    ``status`` is that of each item once it is done: ``completed`` or ``incomplete``.
+    ``status`` is the final status of each item: ``completed`` or ``incomplete``. With ``is_padded``, deltas are padded
+    to hide their length.
     """
 
     token: str
@@ -63,11 +65,11 @@ class ResponsesOutput(Struct, frozen=True, kw_only=True):
     is_padded: bool
 
     def items(self) -> list[dict[str, Any]]:
-        """Return the items, done."""
+        """Return the completed items."""
         return [self._item(index, part, self.status) for index, part in enumerate(self.answer.parts)]
 
     def events(self) -> Iterator[Event]:
-        """Yield the life of each item: it is added, grows by deltas, is done."""
+        """Yield the events of each item: added, deltas, done."""
         for index, part in enumerate(self.answer.parts):
             yield {"type": "response.output_item.added", "output_index": index, "item": self._added_item(index, part)}
             yield from self._part_events(index, part)
@@ -75,7 +77,7 @@ class ResponsesOutput(Struct, frozen=True, kw_only=True):
             yield {"type": "response.output_item.done", "output_index": index, "item": done}
 
     def empty_delta(self) -> Event:
-        """Return a delta that adds nothing to the first text."""
+        """Return an empty delta of the first text."""
         return self._delta_event(0, PartKind.TEXT, "")
 
     def _part_events(self, index: int, part: Part) -> Iterator[Event]:
@@ -109,13 +111,13 @@ class ResponsesOutput(Struct, frozen=True, kw_only=True):
         }
 
     def _location(self, index: int, kind: PartKind) -> dict[str, Any]:
-        """Return where in the output a text belongs."""
+        """Return the fields that locate a text in the output."""
         part_format = _PART_FORMATS[kind]
         within = {} if part_format.part_type is None else {part_format.index_key: 0}
         return {"item_id": self._item_id(index, kind), "output_index": index, **within}
 
     def _added_item(self, index: int, part: Part) -> dict[str, Any]:
-        """Return an item as it is added: what will hold its text is not there yet."""
+        """Return an item as in its ``added`` event, without content parts."""
         item = self._item(index, _without_text(part), "in_progress")
         return {name: [] if isinstance(value, list) else value for name, value in item.items()}
 
@@ -147,7 +149,7 @@ def _logprobs(kind: PartKind) -> dict[str, Any]:
 
 
 def _content_part(part: Part) -> dict[str, Any]:
-    """Return what holds the text of a part within its item."""
+    """Return the content part that holds the text of ``part`` within its item."""
     part_format = _PART_FORMATS[part.kind]
     annotations: dict[str, Any] = {"annotations": []} if part.kind is PartKind.TEXT else {}
     return {"type": part_format.part_type, **annotations, **_logprobs(part.kind), part_format.text_key: part.text}

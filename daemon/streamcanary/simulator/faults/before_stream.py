@@ -1,4 +1,4 @@
-"""Behaviours that show before any event does: refused connections, error statuses, answers that are no stream."""
+"""Faults before the stream: connection errors, error statuses, responses that are not an event stream."""
 
 from collections.abc import Callable
 from email.utils import formatdate
@@ -30,7 +30,7 @@ def _error_status(
     headers: _HeaderFactory | None = None,
     description: str | None = None,
 ) -> Behaviour:
-    """Return the behaviour that answers ``status`` with an error body; ``{model}`` in the message is filled in."""
+    """Return the behaviour that sends ``status`` with an error body; ``{model}`` in the message is replaced."""
 
     async def respond(writer: ResponseWriter, response: ApiResponse) -> None:
         body = error_body(message.replace("{model}", response.model[:200]), type, code, param)
@@ -40,7 +40,7 @@ def _error_status(
 
 
 def _html_page(status: int, title: str) -> Responder:
-    """Return the act that answers with a gateway's HTML page."""
+    """Return the responder that sends an HTML page, as a gateway does."""
     body = f"<html><head><title>{title}</title></head><body><h1>{title}</h1></body></html>\n".encode()
 
     async def respond(writer: ResponseWriter, response: ApiResponse) -> None:
@@ -148,16 +148,16 @@ FAULTS_BEFORE_STREAM: Final[dict[str, Behaviour]] = {
     "409": _error_status(409, "The resource was updated by another process. Please try again.", "server_error"),
     "413": Behaviour(_html_page(413, "413 Request Entity Too Large"), "413 from a proxy, HTML"),
     "422": _error_status(422, "Unable to process the request, despite its format being correct."),
-    "429": _rate_limited(None, "429 rate_limit_exceeded, and not a word how long to wait"),
+    "429": _rate_limited(None, "429 rate_limit_exceeded, without a retry delay"),
     "429-retry-after": _rate_limited(
-        lambda reply: {"retry-after": reply.retry_after_seconds()}, "429 rate_limit_exceeded, Retry-After in seconds"
+        lambda writer: {"retry-after": writer.retry_after_seconds()}, "429 rate_limit_exceeded, Retry-After in seconds"
     ),
     "429-retry-after-ms": _rate_limited(
-        lambda reply: {"retry-after-ms": str(round(reply.timings.retry_after * 1000))},
+        lambda writer: {"retry-after-ms": str(round(writer.timings.retry_after * 1000))},
         "429 rate_limit_exceeded, retry-after-ms",
     ),
     "429-retry-after-date": _rate_limited(
-        lambda reply: {"retry-after": formatdate(reply.now + int(reply.retry_after_seconds()), usegmt=True)},
+        lambda writer: {"retry-after": formatdate(writer.now + int(writer.retry_after_seconds()), usegmt=True)},
         "429 rate_limit_exceeded, Retry-After as a date",
     ),
     "quota": _error_status(
@@ -165,21 +165,21 @@ FAULTS_BEFORE_STREAM: Final[dict[str, Behaviour]] = {
         "You exceeded your current quota, please check your plan and billing details.",
         "insufficient_quota",
         "insufficient_quota",
-        description="429 insufficient_quota: no retry will help",
+        description="429 insufficient_quota: not retryable",
     ),
     "500": _error_status(500, _SERVER_ERROR, "server_error"),
     "502": Behaviour(_html_page(502, "502 Bad Gateway"), "502 from a gateway, HTML"),
     "503": _error_status(503, _OVERLOADED, "server_error"),
     "504": Behaviour(_html_page(504, "504 Gateway Time-out"), "504 from a gateway, HTML"),
     "529": _error_status(529, "Overloaded", "overloaded_error"),
-    "5xx-stalled-body": Behaviour(_stalled_error_body, "503 whose body stops half way, in silence"),
+    "5xx-stalled-body": Behaviour(_stalled_error_body, "503 whose body stalls half way"),
     "5xx-cut-body": Behaviour(_cut_error_body, "503 whose body is cut half way"),
     "redirect": Behaviour(_redirect, "302 to a login page"),
     "html-200": Behaviour(_html_page(200, "Welcome to the guest network"), "200 with an HTML page"),
-    "json-200": Behaviour(_json_completion, "200 with the whole answer as JSON, though a stream was asked for"),
+    "json-200": Behaviour(_json_completion, "200 with the whole answer as JSON instead of a stream"),
     "json-error-200": Behaviour(_json_error, "200 with an error as JSON"),
     "204": Behaviour(_no_content, "204"),
     "empty-body": Behaviour(_empty_body, "200 with neither body nor content type"),
     "empty-stream": Behaviour(_empty_stream, "200, an event stream without an event"),
 }
-"""Behaviours by name, ``sim-`` left off."""
+"""The behaviours by name, without ``sim-``."""

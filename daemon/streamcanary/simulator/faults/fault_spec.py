@@ -1,10 +1,10 @@
-"""Which behaviour a model's name asks for: ``sim-cut``, ``sim-500@2``, ``sim-cut%30``, ``sim-cut%30~7``.
+"""Parses model names, which select a fault: ``sim-cut``, ``sim-500@2``, ``sim-cut%30``, ``sim-cut%30~7``.
 
 sim-FAULT              always
 sim-FAULT@N            the first N requests of this name, then ok
-sim-FAULT%P            with a probability of P per cent, else ok; the same sequence after every start
-sim-FAULT%P~SEED       another such sequence
-sim-FAULT%P~SEED@N     both: only the first N requests are diced for
+sim-FAULT%P            with a probability of P per cent, else ok; the sequence is the same after every start
+sim-FAULT%P~SEED       the same with another sequence
+sim-FAULT%P~SEED@N     both: the probability applies to the first N requests
 """
 
 import re
@@ -19,7 +19,7 @@ from streamcanary.simulator.http.response_writer import Behaviour
 
 MODEL_PREFIX: Final = "sim-"
 FAULTS: Final[dict[str, Behaviour]] = {**FAULTS_IN_STREAM, **FAULTS_BEFORE_STREAM}
-"""Every behaviour by name, ``sim-`` left off; ``ok`` comes first."""
+"""All behaviours by name, without ``sim-``; ``ok`` comes first."""
 _MAX_NAMES = 1000
 _SYNTAX = re.compile(
     r"(?P<fault>[a-z0-9][a-z0-9-]{0,63})"
@@ -29,11 +29,11 @@ _SYNTAX = re.compile(
 
 
 class UnknownFault(ValueError):
-    """A name that asks for nothing the simulator can do; the message says what it can."""
+    """The name selects no behaviour of the simulator; the message lists the valid ones."""
 
 
 class FaultSpec(Struct, frozen=True, kw_only=True):
-    """A fault and how often it strikes: ``percent`` of the ``first`` requests, of all if ``None``."""
+    """A fault and its frequency: ``percent`` of the ``first_requests`` requests, or of all if ``None``."""
 
     fault: str
     percent: float = 100.0
@@ -42,10 +42,10 @@ class FaultSpec(Struct, frozen=True, kw_only=True):
 
     @classmethod
     def parse(cls, text: str) -> "FaultSpec":
-        """Return the choice that ``text`` spells, without ``sim-``.
+        """Parse ``text``, a model name without ``sim-``.
 
         Raises:
-            UnknownFault: if it spells none.
+            UnknownFault: if it is not a valid fault.
         """
         match = _SYNTAX.fullmatch(text)
         if match is None:
@@ -64,7 +64,7 @@ class FaultSpec(Struct, frozen=True, kw_only=True):
 
 
 class FaultSelector:
-    """Remembers, for each name, how often it was asked for; of a thousand names, then it forgets the oldest."""
+    """Selects the fault of each request; counts the requests of the last 1,000 names."""
 
     def __init__(self) -> None:
         self._sequences: dict[str, _FaultSequence] = {}
@@ -80,12 +80,12 @@ class FaultSelector:
 
 
 class _FaultSequence:
-    """The sequence of one name."""
+    """The sequence of faults of one name."""
 
     def __init__(self, spec: FaultSpec) -> None:
         self._spec = spec
         self._request_count = 0
-        self._random = Random(spec.seed)  # noqa: S311 - repeatable on purpose, and nothing secret depends on it
+        self._random = Random(spec.seed)  # noqa: S311 - reproducible on purpose, not used for security
 
     def next_fault(self) -> str:
         self._request_count += 1

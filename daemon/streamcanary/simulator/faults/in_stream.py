@@ -1,8 +1,8 @@
-"""Behaviours of the stream itself: how it flows, how it breaks off, and what the answer in it says.
+"""Faults in the stream: its timing, its interruption, and the content of its answer.
 
-Each is written once, and spelled by the dialect of the API that it is asked through. Asked for no stream, the same
-behaviours are played on the one JSON object, sent in slices. Where that has no meaning, or the API has no word for it,
-the nearest that does is played.
+Each behaviour is defined once; :class:`ApiResponse` encodes it for the API of the request. A request without
+``stream`` gets the same behaviour on the JSON object, sent in slices. Where a behaviour does not exist for the JSON
+object or the API, the nearest one is played.
 """
 
 from collections.abc import Callable, Sequence
@@ -24,7 +24,7 @@ async def _start_body(writer: ResponseWriter, response: ApiResponse) -> None:
 
 
 async def _send_pieces(writer: ResponseWriter, pieces: Sequence[bytes], gap: float | None = None) -> None:
-    """Send ``pieces`` one chunk each, with ``gap`` seconds (or the usual) after each."""
+    """Send each of ``pieces`` as a chunk, followed by ``gap`` seconds (default: ``chunk_gap``)."""
     for piece in pieces:
         await writer.send_chunk(piece)
         await writer.sleep(writer.timings.chunk_gap if gap is None else gap)
@@ -37,7 +37,7 @@ async def _send_until_break(writer: ResponseWriter, response: ApiResponse) -> No
 
 
 async def _send_answer(writer: ResponseWriter, response: ApiResponse, wait: float, gap: float | None = None) -> None:
-    """Send the answer whole, with ``wait`` seconds of silence before the first text."""
+    """Send the complete answer, with ``wait`` seconds of silence before the first text."""
     body = StreamedBody.for_response(response)
     await _start_body(writer, response)
     for piece in body.before_deltas:
@@ -100,13 +100,13 @@ async def _empty_deltas(writer: ResponseWriter, response: ApiResponse) -> None:
 
 
 def _keepalive_bytes(response: ApiResponse) -> Callable[[int], bytes]:
-    """Return what keeps a connection alive and says nothing."""
+    """Return a function that returns keep-alive bytes without content."""
     data = b": keep-alive\n\n" if response.is_streamed else b"\n"
     return lambda _: data
 
 
 async def _send_keepalives(writer: ResponseWriter, keepalive: Callable[[int], bytes]) -> None:
-    """Send signs of life, each made from the number of those before it, for as long as a hang lasts."""
+    """Send keep-alives for the duration of a hang; ``keepalive`` gets the number of those sent before."""
     gap = max(writer.timings.keepalive_gap, 0.001)
     for count in range(int(writer.timings.hang / gap) + 1):
         await writer.send_chunk(keepalive(count))
@@ -129,7 +129,7 @@ async def _bad_utf8(writer: ResponseWriter, response: ApiResponse) -> None:
 
 
 async def _comments(writer: ResponseWriter, response: ApiResponse) -> None:
-    """Send all that the event-stream format allows and a careless parser stumbles over.
+    """Send valid but unusual event-stream syntax, which an incomplete parser rejects.
 
     Source: https://html.spec.whatwg.org/multipage/server-sent-events.html#parsing-an-event-stream
     """
@@ -149,7 +149,7 @@ async def _comments(writer: ResponseWriter, response: ApiResponse) -> None:
 
 
 def _other_answer(answer: Answer, description: str) -> Behaviour:
-    """Return the behaviour that sends another answer, well."""
+    """Return the behaviour that sends ``answer`` without a fault in the stream."""
 
     async def respond(writer: ResponseWriter, response: ApiResponse) -> None:
         await _ok(writer, response.with_answer(answer))
@@ -161,11 +161,12 @@ def _stream_error(
     kind: StreamErrorKind,
     description: str,
     message: str = _SERVER_ERROR,
-    type: str = "server_error",
+    type: str = "server_error",  # noqa: A002 - the name it has on the wire
 ) -> Behaviour:
-    """Return the behaviour that sends some of the stream, then that it will not be finished, and ends it cleanly.
+    """Return the behaviour that sends a part of the stream, then an error event, and ends the stream cleanly.
 
-    Asked for no stream, it sends that alone, still with status 200. An API that has no word for it just ends.
+    A request without ``stream`` gets only the error, with status 200. If the API has no such error, the stream ends
+    without one.
     """
 
     async def respond(writer: ResponseWriter, response: ApiResponse) -> None:
@@ -185,15 +186,15 @@ def _stream_error(
 
 
 FAULTS_IN_STREAM: Final[dict[str, Behaviour]] = {
-    "ok": Behaviour(_ok, "a good answer"),
-    "slow-first-token": Behaviour(_slow_first_token, "a good answer after a long wait"),
-    "slow-drip": Behaviour(_slow_drip, "a good answer, long gaps between its chunks"),
+    "ok": Behaviour(_ok, "a complete answer"),
+    "slow-first-token": Behaviour(_slow_first_token, "a complete answer after a long wait"),
+    "slow-drip": Behaviour(_slow_drip, "a complete answer, long gaps between its chunks"),
     "cut": Behaviour(_cut, "some text, then an abrupt end inside a chunk"),
     "reset-stream": Behaviour(_reset_stream, "some text, then a RST"),
     "stall": Behaviour(_stall, "some text, then silence"),
-    "keepalive-stall": Behaviour(_keepalive_stall, "some text, then comments for ever"),
-    "pings": Behaviour(_pings, "comments for ever, no text"),
-    "empty-deltas": Behaviour(_empty_deltas, "empty deltas for ever, no text"),
+    "keepalive-stall": Behaviour(_keepalive_stall, "some text, then comments without end"),
+    "pings": Behaviour(_pings, "comments without end, no text"),
+    "empty-deltas": Behaviour(_empty_deltas, "empty deltas without end, no text"),
     "truncated": Behaviour(_truncated, "some text, then a clean end: no finish_reason, no [DONE]"),
     "malformed": Behaviour(_malformed, "some text, then broken JSON"),
     "bad-utf8": Behaviour(_bad_utf8, "bytes that are not UTF-8 in the text"),
@@ -209,13 +210,14 @@ FAULTS_IN_STREAM: Final[dict[str, Behaviour]] = {
         "rate_limit_exceeded",
     ),
     "cancelled": _stream_error("cancelled", "some text, then response.cancelled; to Chat Completions, truncated"),
-    "comments": Behaviour(_comments, "a good answer in legal, odd server-sent events"),
+    "comments": Behaviour(_comments, "a complete answer in valid but unusual server-sent events"),
     "no-done": _other_answer(
-        text_answer(*ANSWER_PIECES, has_done_marker=False), "a good answer without [DONE], as ever in Responses"
+        text_answer(*ANSWER_PIECES, has_done_marker=False),
+        "a complete answer without [DONE], which Responses never has",
     ),
     "null-finish": _other_answer(
         text_answer(*ANSWER_PIECES, finish_reason=None),
-        "a good answer that ends without a finish_reason or terminal event",
+        "a complete answer that ends without a finish_reason or terminal event",
     ),
     "length": _other_answer(
         text_answer(*ANSWER_PIECES[:3], finish_reason="length"), "some text, cut off at the token limit"
@@ -230,11 +232,11 @@ FAULTS_IN_STREAM: Final[dict[str, Behaviour]] = {
     "empty": _other_answer(Answer(), "a whole stream without text"),
     "reasoning": _other_answer(
         Answer(parts=(Part(PartKind.REASONING_SUMMARY, _REASONING), Part(PartKind.TEXT, ANSWER_PIECES))),
-        "reasoning_content or a summary of the reasoning, then a good answer",
+        "reasoning_content or a summary of the reasoning, then a complete answer",
     ),
     "reasoning-text": _other_answer(
         Answer(parts=(Part(PartKind.REASONING, _REASONING), Part(PartKind.TEXT, ANSWER_PIECES))),
-        "the reasoning itself as servers of open models send it, then a good answer",
+        "the reasoning itself as servers of open models send it, then a complete answer",
     ),
     "refusal": _other_answer(
         Answer(parts=(Part(PartKind.REFUSAL, ("I'm", " sorry", ", I", " cannot", " sing", " that", ".")),)), "a refusal"
@@ -244,4 +246,4 @@ FAULTS_IN_STREAM: Final[dict[str, Behaviour]] = {
         "a tool call",
     ),
 }
-"""Behaviours by name, ``sim-`` left off."""
+"""The behaviours by name, without ``sim-``."""

@@ -1,1 +1,1 @@
-"""HTTP/1.1 for the simulator: request parsing, response writing, and the ways to end a connection."""
+"""HTTP/1.1 of the simulator: request parsing, response writing, and connection handling."""

@@ -1,4 +1,4 @@
-"""The connection under an answer: what is sent on it, and the ways in which it ends."""
+"""The connection of a response: sends bytes, and closes or resets the connection."""
 
 import asyncio
 import socket
@@ -8,45 +8,45 @@ from typing import Final, Literal
 ConnectionLifetime = Literal["keep-alive", "close", "eof"]
 """How long a connection lasts.
 
-``keep-alive``: for as many requests as the client sends. ``close``: for one, and the answer says so. ``eof``: for one,
-and its end is the end of the answer, whose head tells no length (as in HTTP/1.0; RFC 9112, 6.3).
+``keep-alive``: for any number of requests. ``close``: for one request, with ``Connection: close``. ``eof``: for one
+request; the end of the connection ends the response, whose head has no length (as in HTTP/1.0; RFC 9112, 6.3).
 """
 
-_CLOSE_TIMEOUT: Final = 1.0  # seconds that a connection may take to close in peace
+_CLOSE_TIMEOUT: Final = 1.0  # seconds for a graceful close of a connection
 _RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # struct linger: on, 0 s. Closing then sends RST (socket(7))
 
 
 class Connection:
     """One accepted connection, for writing.
 
-    Without ``close_notify``, TLS ends as it does behind a careless proxy or a killed process: with a FIN, and no word
-    that nothing follows (RFC 8446, 6.1). A client that closes first is answered in kind all the same.
+    Without ``close_notify``, a TLS connection ends with a FIN but without a close_notify alert (RFC 8446, 6.1), as
+    behind some proxies or after the death of a process. If the client closes first, the alert is still sent.
     """
 
     def __init__(self, writer: asyncio.StreamWriter, *, close_notify: bool = True) -> None:
         self._writer = writer
         self._skips_close_notify = not close_notify and writer.get_extra_info("ssl_object") is not None
-        # So that drain() waits until all is sent. Not 0: asyncio's TLS pauses at a buffer of zero bytes, for good
+        # So that drain() waits until all bytes are sent. Not 0: asyncio's TLS then pauses at an empty buffer forever.
         writer.transport.set_write_buffer_limits(high=1)
 
     async def send(self, data: bytes) -> None:
         """Send bytes, and wait until the operating system has them.
 
         Raises:
-            ConnectionError: if the other side has gone.
+            ConnectionError: if the client has disconnected.
         """
         self._writer.write(data)
         await self._writer.drain()
 
     def send_eof(self) -> None:
-        """Say that nothing follows, and go on reading, where that can be done: TLS cannot."""
+        """Half-close the connection, which can still be read; does nothing with TLS, which does not support it."""
         if self._writer.can_write_eof():
             self._writer.write_eof()
 
     def close(self) -> None:
-        """Close with a FIN. Closing twice does nothing more."""
+        """Close with a FIN. A second call does nothing."""
         if self._skips_close_notify:
-            self._writer.transport.abort()  # what was sent has left the program: the socket delivers it before the FIN
+            self._writer.transport.abort()  # sent bytes are in the socket buffer, which is delivered before the FIN
         else:
             self._writer.close()
 
@@ -56,16 +56,16 @@ class Connection:
         self._writer.transport.abort()
 
     def abort(self) -> None:
-        """Drop the connection, and whatever was not sent."""
+        """Close the connection at once, and drop unsent bytes."""
         self._writer.transport.abort()
 
     async def close_and_wait(self) -> None:
-        """Close, wait for a moment until that is done, and drop what is left."""
+        """Close, wait up to 1 s until that is done, and drop unsent bytes."""
         try:
             self.close()
             async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await self._writer.wait_closed()
         except OSError:
-            pass  # broken, or not closed in time (TimeoutError): what could not be sent by now never will be
+            pass  # broken, or not closed in time (TimeoutError): unsent bytes cannot be delivered
         finally:
             self.abort()

@@ -1,4 +1,4 @@
-"""As much of HTTP/1.1 as a server of one API needs: bounded requests in, heads and chunks out (RFC 9112)."""
+"""The subset of HTTP/1.1 (RFC 9112) that the simulator needs: reads bounded requests, renders heads and chunks."""
 
 import asyncio
 import re
@@ -23,7 +23,7 @@ _HEX = re.compile(rb"[0-9A-Fa-f]{1,8}")
 
 
 class BadRequest(Exception):
-    """What came is not a request that can be answered; ``status`` is the answer it deserves."""
+    """The request is invalid or not supported; ``status`` is the status of the response."""
 
     def __init__(self, status: int, message: str) -> None:
         super().__init__(message)
@@ -31,7 +31,7 @@ class BadRequest(Exception):
 
 
 class PeerDisconnected(Exception):
-    """The other side closed the connection."""
+    """The client has closed the connection."""
 
 
 class RequestHead(Struct, frozen=True, kw_only=True):
@@ -55,14 +55,14 @@ class RequestHead(Struct, frozen=True, kw_only=True):
         """Return the length of the body in bytes, or ``None`` if it is chunked.
 
         Raises:
-            BadRequest: if the length is not a number, too large, contradicted, or coded in another way.
+            BadRequest: if the length is not a number, too large, or contradictory, or the transfer coding unsupported.
         """
         coding, length = self.headers.get("transfer-encoding"), self.headers.get("content-length")
         if coding is not None:
             if length is not None:
                 raise BadRequest(400, "a request has a Content-Length or a Transfer-Encoding, not both")
             if coding.strip().lower() != "chunked":
-                raise BadRequest(501, "the only transfer coding of a request body read here is chunked")
+                raise BadRequest(501, "the only supported transfer coding of a request body is chunked")
             return None
         if length is None:
             return 0
@@ -74,17 +74,17 @@ class RequestHead(Struct, frozen=True, kw_only=True):
 
 
 def parse_head(data: bytes) -> RequestHead:
-    """Return the head that ``data`` spells, its closing empty line left out.
+    """Parse a request head, given without its closing empty line.
 
     Raises:
-        BadRequest: if it is not HTTP/1.1.
+        BadRequest: if it is not valid HTTP/1.1.
     """
     request_line, *lines = data.decode("latin-1").split("\r\n")
     match request_line.split(" "):
         case [method, target, "HTTP/1.1"] if _TOKEN.fullmatch(method) and target:
             pass
         case [_, _, version] if version.startswith("HTTP/") and version != "HTTP/1.1":
-            raise BadRequest(505, "only HTTP/1.1 is spoken here")
+            raise BadRequest(505, "only HTTP/1.1 is supported")
         case _:
             raise BadRequest(400, "the request line is not HTTP")
     if len(lines) > MAX_HEADERS:
@@ -106,9 +106,9 @@ def parse_head(data: bytes) -> RequestHead:
 
 
 class RequestReader:
-    """Reads requests from one connection, and notices when the other side has gone.
+    """Reads requests from one connection, and detects when the client disconnects.
 
-    Bytes that come before they are due (a request sent ahead of the last answer) are kept for the next read.
+    Pipelined bytes (a request that is sent before the last response) are buffered for the next read.
     """
 
     def __init__(self, reader: asyncio.StreamReader) -> None:
@@ -116,10 +116,10 @@ class RequestReader:
         self._buffer = bytearray()
 
     async def wait_for_request(self) -> None:
-        """Return when a request begins to come in.
+        """Wait for the first byte of a request.
 
         Raises:
-            PeerGone: if the connection ends instead.
+            PeerDisconnected: if the connection ends instead.
         """
         if not self._buffer:
             await self._read_more()
@@ -128,34 +128,34 @@ class RequestReader:
         """Return the next head.
 
         Raises:
-            BadRequest: if it is none, or too long.
-            PeerGone: if the connection ends before it does.
+            BadRequest: if it is invalid or too long.
+            PeerDisconnected: if the connection ends before the head does.
         """
         return parse_head(
             await self._read_until(b"\r\n\r\n", MAX_HEAD, 431, "the request line and headers are too long")
         )
 
     async def read_body(self, head: RequestHead) -> bytes:
-        """Return the body that belongs to ``head``.
+        """Return the body of the request with ``head``.
 
         Raises:
-            BadRequest: if it is too long, or its chunks are not well formed.
-            PeerGone: if the connection ends before it does.
+            BadRequest: if it is too long, or its chunks are malformed.
+            PeerDisconnected: if the connection ends before the body does.
         """
         length = head.body_length()
         return await self._read_chunked() if length is None else await self._read_exactly(length)
 
     async def wait_for_disconnect(self) -> None:
-        """Return when the other side has closed the connection."""
+        """Wait until the client closes the connection."""
         try:
             while len(self._buffer) < _MAX_PIPELINED:
                 await self._read_more()
         except PeerDisconnected:
             return
-        await asyncio.Event().wait()  # a peer that sends ahead without end is not listened to: its answer ends it
+        await asyncio.Event().wait()  # the buffer is full: stop reading, the end of the response ends the connection
 
     async def discard(self) -> None:
-        """Read on and forget, until the other side has closed or has sent as much as any request may."""
+        """Read and discard until the client closes the connection or has sent the maximum size of a request."""
         try:
             for _ in range(MAX_BODY // _READ_SIZE):
                 self._buffer.clear()
@@ -184,27 +184,27 @@ class RequestReader:
         raise BadRequest(431, f"a request has at most {MAX_HEADERS} trailers")
 
     async def _read_until(self, delimiter: bytes, limit: int, status: int, too_long: str) -> bytes:
-        """Return what comes before ``mark``, and drop the mark."""
+        """Return the bytes before ``delimiter``, and drop the delimiter."""
         while (end := self._buffer.find(delimiter, 0, limit + len(delimiter))) < 0:
             if len(self._buffer) > limit:
                 raise BadRequest(status, too_long)
             await self._read_more()
-        found = bytes(self._buffer[:end])
+        data = bytes(self._buffer[:end])
         del self._buffer[: end + len(delimiter)]
-        return found
+        return data
 
     async def _read_exactly(self, length: int) -> bytes:
         while len(self._buffer) < length:
             await self._read_more()
-        found = bytes(self._buffer[:length])
+        data = bytes(self._buffer[:length])
         del self._buffer[:length]
-        return found
+        return data
 
     async def _read_more(self) -> None:
-        # Nothing is awaited between reading and keeping, so a read that is cancelled loses no byte.
+        # Nothing is awaited between reading and buffering, so a cancelled read loses no byte.
         try:
             data = await self._reader.read(_READ_SIZE)
-        except OSError:  # reset, timed out, broken TLS: gone all the same
+        except OSError:  # reset, timed out, broken TLS: treated as a disconnect
             data = b""
         if not data:
             raise PeerDisconnected
@@ -212,10 +212,10 @@ class RequestReader:
 
 
 def render_head(status: int, headers: Iterable[tuple[str, str]], *, version: str = "HTTP/1.1") -> bytes:
-    """Return a status line and headers, closed by an empty line."""
+    """Return a status line and headers, followed by an empty line."""
     try:
         phrase = HTTPStatus(status).phrase
-    except ValueError:  # 529 and its like are in nobody's registry
+    except ValueError:  # 529, for example, is not registered
         phrase = "Unregistered"
     lines = [f"{version} {status} {phrase}", *(f"{name}: {value}" for name, value in headers)]
     return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")

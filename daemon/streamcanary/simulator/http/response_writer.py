@@ -1,4 +1,4 @@
-"""The means to answer one request on its connection, well or badly."""
+"""Writes the response to one request on its connection, complete or broken."""
 
 import asyncio
 import math
@@ -18,11 +18,11 @@ JSON = "application/json"
 
 
 class ResponseWriter:
-    """One answer in the making.
+    """Writes one response.
 
-    ``now`` is wall time, seconds since the epoch. ``reusable`` says whether the connection may serve another request
-    afterwards; whatever leaves the answer unfinished makes it false. If not ``delimited``, the answer tells no length
-    and has no chunks: only the end of the connection ends it. ``sent`` remembers what went out.
+    ``now`` is wall time, seconds since the epoch. ``is_reusable`` is whether the connection may serve another request
+    afterwards; an incomplete response sets it to false. With ``is_delimited=False``, the response has no length and no
+    chunks: the end of the connection ends it. ``recorded`` is the record of the sent head.
     """
 
     def __init__(
@@ -46,19 +46,19 @@ class ResponseWriter:
     async def send_response(
         self, status: int, body: bytes = b"", content_type: str = JSON, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
-        """Send a complete answer; without a body, it has no content type either."""
+        """Send a complete response; without a body, it has no content type."""
         await self.send_bytes(self._render_head(status, content_type if body else None, len(body), headers) + body)
 
     async def send_head(
         self, status: int, length: int, content_type: str = JSON, headers: Iterable[tuple[str, str]] = ()
     ) -> None:
-        """Send a head that promises ``length`` bytes, none of which it sends: the connection cannot be used again."""
+        """Send a head with a Content-Length of ``length`` but no body: the connection cannot be reused."""
         head = self._render_head(status, content_type, length, headers)
-        self.is_reusable = False  # only now: a server that means to keep its promise does not say "close"
+        self.is_reusable = False  # after rendering: the head must not contain "Connection: close"
         await self.send_bytes(head)
 
     async def start_body(self, content_type: str) -> None:
-        """Send the head of an answer of unknown length, status 200."""
+        """Send the head of a response of unknown length, with status 200."""
         await self.send_bytes(self._render_head(200, content_type, None, ()))
 
     async def send_chunk(self, data: bytes) -> None:
@@ -66,13 +66,13 @@ class ResponseWriter:
         await self.send_bytes(self._frame_chunk(data))
 
     async def send_half_chunk(self, data: bytes) -> None:
-        """Send the first half of a chunk, and hang up."""
+        """Send the first half of a chunk, and close the connection."""
         framed = self._frame_chunk(data)
         await self.send_bytes(framed[: len(framed) // 2])
         self.close_connection()
 
     async def end_body(self) -> None:
-        """End the answer cleanly: with the last chunk, or by ending the connection."""
+        """End the response cleanly: with the last chunk, or by closing the connection."""
         if self._is_delimited:
             await self.send_bytes(render_chunk(b""))
         else:
@@ -82,12 +82,12 @@ class ResponseWriter:
         """Send bytes as they are, and wait until the operating system has them.
 
         Raises:
-            ConnectionError: if the other side has gone.
+            ConnectionError: if the client has disconnected.
         """
         await self._connection.send(data)
 
     def close_connection(self) -> None:
-        """Close the connection with a FIN, in the middle of whatever was being sent."""
+        """Close the connection with a FIN, even if the response is incomplete."""
         self.is_reusable = False
         self._connection.close()
 
@@ -97,16 +97,16 @@ class ResponseWriter:
         self._connection.reset()
 
     async def sleep(self, seconds: float) -> None:
-        """Let ``seconds`` pass."""
+        """Wait for ``seconds``."""
         await asyncio.sleep(seconds)
 
     async def hang(self) -> None:
-        """Send nothing more, for as long as a hang lasts, then hang up."""
+        """Send nothing for the duration of a hang, then close the connection."""
         await asyncio.sleep(self.timings.hang)
         self.close_connection()
 
     def retry_after_seconds(self) -> str:
-        """Return the wait to ask for in whole seconds, as ``Retry-After`` has them (RFC 9110, 10.2.3)."""
+        """Return the retry delay in whole seconds, as the value of ``Retry-After`` (RFC 9110, 10.2.3)."""
         return str(math.ceil(self.timings.retry_after))
 
     def _frame_chunk(self, data: bytes) -> bytes:
@@ -120,21 +120,21 @@ class ResponseWriter:
             fields.append(("content-type", content_type))
         if self._is_delimited and length is None:
             fields.append(("transfer-encoding", "chunked"))
-        elif self._is_delimited and status != 204:  # it has no body, and RFC 9110, 8.6 forbids to tell its length
+        elif self._is_delimited and status != 204:  # no body, and RFC 9110, 8.6 forbids a Content-Length
             fields.append(("content-length", str(length)))
         fields += [("x-request-id", self.request_id), ("openai-version", "2020-10-01"), *headers]
         if not self.is_reusable:
             fields.append(("connection", "close"))
-        self.recorded.status, self.recorded.headers = status, dict(fields)  # it goes out at once
+        self.recorded.status, self.recorded.headers = status, dict(fields)  # the head is sent directly after this
         return render_head(status, fields, version="HTTP/1.1" if self._is_delimited else "HTTP/1.0")
 
 
 Responder = Callable[[ResponseWriter, ApiResponse], Awaitable[None]]
-"""Plays one behaviour: answers on the :class:`Reply` what the :class:`Dialect` says, or something else."""
+"""Plays one behaviour: writes the :class:`ApiResponse`, or something else, to the :class:`ResponseWriter`."""
 
 
 class Behaviour(Struct, frozen=True):
-    """One row of the registry: what is done, and what a person sees of it."""
+    """One behaviour: the responder that plays it, and its description."""
 
     respond: Responder
     description: str
