@@ -12,7 +12,7 @@ LINTS  := lint-format lint-style lint-types lint-layers lint-words lint-docs
 PROSE  := daemon docs config examples README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md .github
 TYPOS  := $(PROSE) tests tools bench
 
-# Where packages come from is the user's affair (PIP_INDEX_URL, PIP_CERT, pip.conf …); where they go and which is not.
+# The user chooses the package index (PIP_INDEX_URL, PIP_CERT, pip.conf …), but not the versions or the target folder.
 export PIP_USER := 0
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_BUILD_CONSTRAINT PIP_REQUIREMENT PIP_EDITABLE PIP_DRY_RUN
@@ -27,7 +27,7 @@ help: ## list the targets
 
 install: $(VENV)/.installed ## install streamcanary into .venv
 
-demo: install ## watch an outage of the built-in simulator: a canary that fails, an alert, its resolve
+demo: install ## run a simulated outage: a canary fails, an alert fires and resolves
 	$(BIN)/streamcanary demo $(ARGS)
 
 test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
@@ -35,7 +35,7 @@ test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
 	@$(BIN)/python tools/fetch.py
 	$(BIN)/pytest $(ARGS)
 
-fuzz: $(VENV)/.developed ## try the properties of client and alerting on over 100,000 cases, in some ten minutes on two cores
+fuzz: $(VENV)/.developed ## test properties of client and alerting with over 100,000 cases; ten minutes on two cores
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py
 
 lint: $(VENV)/.developed ## run every lint-* target below
@@ -76,25 +76,25 @@ docs-build: developed ## build the documentation site into site/; a broken link 
 docs-serve: $(VENV)/.developed ## serve the documentation site on http://localhost:8000, rebuilt at each change
 	$(BIN)/zensical serve
 
-bench: install ## measure what the daemon and the client cost
+bench: install ## measure CPU, memory and latency of the daemon and the client
 	$(BIN)/python -m bench $(ARGS)
 
 LOCK = $(BIN)/uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-emit-index-url \
 	--no-emit-find-links --custom-compile-command "make lock" $(ARGS)
 
-lock: $(VENV)/.developed ## pin the dependencies anew; ARGS="--upgrade" takes the newest, ARGS="--upgrade-package X" one
+lock: $(VENV)/.developed ## pin the dependencies; ARGS="--upgrade" takes the newest, ARGS="--upgrade-package X" one
 	$(LOCK) pyproject.toml --output-file requirements.lock
 	$(LOCK) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --group build --constraints requirements-dev.lock --output-file requirements-build.lock
 
-release-check: $(VENV)/.developed ## build a release and try it out; ARGS=--keep-going also when it is not ready
+release-check: $(VENV)/.developed ## build a release and test it; ARGS=--keep-going even if it is not ready
 	$(BIN)/python -m tools.release $(ARGS)
 
 clean: ## remove .venv and everything that tools leave behind
 	rm -rf $(VENV) build dist site .cache .mypy_cache .pytest_cache .ruff_cache .import_linter_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
-# The files below are stamps: they say what .venv holds.
+# The files below are stamps that record what is installed in .venv.
 
 $(VENV)/.made:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

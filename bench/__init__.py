@@ -1,1 +1,1 @@
-"""What streamcanary costs, measured: ``python -m bench``."""
+"""Benchmarks of streamcanary: ``python -m bench``."""

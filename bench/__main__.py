@@ -1,4 +1,4 @@
-"""Run every module of this folder that has ``rows()``, or those that are named, and print one table."""
+"""Run all benchmarks of this folder (modules with ``rows()``), or the named ones, and print a table."""
 
 import logging
 import sys
@@ -10,7 +10,7 @@ from bench.table import Row, render
 
 
 def measure(names: list[str]) -> list[Row]:
-    """Return the rows of the modules ``names``, of all of them if there are none."""
+    """Return the rows of the modules ``names``, or of all modules if ``names`` is empty."""
     rows: list[Row] = []
     for name in names or sorted(module.name for module in iter_modules(bench.__path__) if module.name != "__main__"):
         module = import_module(f"bench.{name}")
@@ -21,5 +21,5 @@ def measure(names: list[str]) -> list[Row]:
 
 
 if __name__ == "__main__":
-    logging.disable(logging.WARNING)  # that alerts go to nobody here is no news
+    logging.disable(logging.WARNING)  # no warnings about missing receivers
     print(render(measure(sys.argv[1:])))

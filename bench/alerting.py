@@ -1,7 +1,7 @@
-"""What it costs to judge 2,000 canaries by five rules, with history, and how long it takes until an alert is durable.
+"""Measure the evaluation of five rules on 2,000 canaries, with history, and the delay until an alert is durable.
 
-Outcomes come at the pace of a fleet that runs each canary every 30 seconds; each twentieth canary fails in every other
-round, so that alerts fire and resolve while the history of all the others is being written.
+Outcomes arrive at the rate of 2,000 canaries with an interval of 30 s. Every 20th canary fails in every other round,
+so that alerts fire and resolve while the history of the other canaries is written.
 """
 
 import asyncio
@@ -26,7 +26,7 @@ from streamcanary.store.database import Store
 
 _CANARIES, _EVERY = 2000, 30.0
 _ROUNDS = 3
-_FAILING = 20  # each so manieth canary fails, in every other round
+_FAILING = 20  # every 20th canary fails, in every other round
 _FAULT = make_fault(FaultKind.STALLED, Phase.STREAM, "no token for 5 s after 11 chunks", status=200)
 _RULES = {
     "Once": {"detector": {"type": "consecutive", "failures": 1}},
@@ -38,7 +38,7 @@ _RULES = {
 
 
 def rows() -> list[Row]:
-    """Run the fleet for three rounds at its own pace, in a minute and a half."""
+    """Run all canaries for three rounds in real time, which takes 1.5 minutes."""
     with TemporaryDirectory() as folder:
         return [*asyncio.run(_measure(Path(folder))), storm()]
 
@@ -84,7 +84,7 @@ async def _measure(folder: Path) -> list[Row]:
 
 
 def storm() -> Row:
-    """Step the bare engine through an outage of the whole fleet, each alert a page of its own; no store, no network."""
+    """Run the engine through an outage of all canaries, with one notification per alert, without store or network."""
     config = AlertsConfig.model_validate(
         {
             "rules": _RULES,
@@ -104,12 +104,12 @@ def storm() -> Row:
             start = time.perf_counter()
             state, _ = engine.step(state, one, now)
             longest = max(longest, time.perf_counter() - start)
-    pages = len(state.notifications)
-    return Row(f"longest step while all fail, {pages} pages in {now - begun:.0f} s", f"{longest * 1e3:.0f} ms")
+    count = len(state.notifications)
+    return Row(f"longest step while all fail, {count} notifications in {now - begun:.0f} s", f"{longest * 1e3:.0f} ms")
 
 
 def _resident() -> float:
-    """Return the most memory this process has held, in bytes."""
+    """Return the peak resident memory of this process, in bytes."""
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024.0
 
 

@@ -1,6 +1,6 @@
-"""What the client costs a chunk and a call: CPU against the bare SDK loop, on the same server, in alternating rounds.
+"""Measure the CPU time of the client per chunk and call, against the bare SDK loop, in alternating rounds.
 
-The server is another process; CPU time is this process's own, so that neither the server nor a busy machine counts.
+The server runs in another process; only the CPU time of this process counts, so that the server has no influence.
 Spans and metrics are recorded by a real SDK, and retries are armed; ``time_per_chunk`` is off, as it is by default.
 """
 
@@ -26,7 +26,7 @@ _BUDGETS = {_LONG: "0.20 of SDK", _SHORT: "0.65 of SDK"}
 
 
 def rows() -> list[Row]:
-    """Measure, and return the table's rows."""
+    """Run the benchmark and return its rows."""
     telemetry.record()
     with ExitStack() as stack:
         base_url = stack.enter_context(counting_server())
@@ -45,7 +45,7 @@ def rows() -> list[Row]:
 
 
 def _compare(ways: dict[str, Way], chunks: int, *, budget: str = "") -> list[Row]:
-    """Measure ``ways`` against the first of them; the second is ours, and has the budget."""
+    """Measure ``ways`` against the first of them; the second is streamcanary, to which ``budget`` applies."""
     spent = alternate(ways, chunks, calls=_CALLS[chunks], rounds=_ROUNDS)
     base = next(iter(spent.values()))
     table = []

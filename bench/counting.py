@@ -1,4 +1,4 @@
-"""A server that counts: as many events as the model's name says, one a write, in a process of its own."""
+"""A server in a separate process that streams as many events as the model name says, one per write."""
 
 import asyncio
 import multiprocessing

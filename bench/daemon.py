@@ -1,4 +1,5 @@
-"""What the daemon costs: memory with twenty canaries, and the time from its start to its first request."""
+"""Measure the daemon: memory with 20 canaries, and the time from its start to its first request."""
+
 
 import asyncio
 import json
