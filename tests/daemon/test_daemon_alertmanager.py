@@ -145,7 +145,7 @@ async def test_an_alertmanager_that_lost_its_data_gets_the_active_alerts_and_the
         before = await poll_until(both_know, 60, lambda: daemon.stderr)
         await steady_pager.wait_for_deliveries(1)
         await pager.wait_for_deliveries(1)
-        await forgetful.restart(lambda: daemon.wait_for_log("receiver prom did not take"))
+        await forgetful.restart(lambda: daemon.wait_for_log("notification failed", receiver="prom"))
         after = await poll_until(both_know, 60, lambda: daemon.stderr)
         assert 1 == len({(alert["fingerprint"], alert["startsAt"]) for alert in [*before, *after]})
         await pager.wait_for_deliveries(2)  # it pages anew: it has lost that it did
@@ -157,8 +157,9 @@ async def test_an_alertmanager_that_lost_its_data_gets_the_active_alerts_and_the
         assert ["firing", "resolved"] == [page.json["status"] for page in steady_pager.accepted]
         assert ["firing", "firing", "resolved"] == [page.json["status"] for page in pager.accepted]
 
-        refused = daemon.log_lines("receiver prom did not take")
+        failed = daemon.log_lines("notification failed", receiver="prom")
         peer = forgetful.url.removeprefix("http://")
-        assert all(f"1 alerts to {peer}, it will be tried again: " in line["message"] for line in refused)
+        assert all((1, peer, "state") == (line["alerts"], line["address"], line["action"]) for line in failed)
+        assert all(line["retry_in_seconds"] > 0 and line["attempt"] >= 1 and line["error"] for line in failed)
         assert ["chat-mini"] == [line["subject"] for line in daemon.log_lines("alert fired")]
         assert ["chat-mini"] == [line["subject"] for line in daemon.log_lines("alert resolved")]

@@ -44,17 +44,17 @@ class MonitoredDaemon:
         await self.monitor.wait_for_deliveries(
             len(self.monitor.deliveries) + 2
         )  # the checks have seen what is pending, and since when
-        since = len(self.daemon.log_lines("the heartbeat"))
+        since = len(self.daemon.log_lines("heartbeat withheld"))
         self.daemon.jump_clock()
-        await self.daemon.wait_for_log("the heartbeat is withheld", since + 1)
+        await self.daemon.wait_for_log("heartbeat withheld", since + 1)
         beats = len(self.monitor.deliveries)
-        line = await self.daemon.wait_for_log(f"the heartbeat is withheld: {check}: ")
+        line = await self.daemon.wait_for_log("heartbeat withheld", checks=check)
         assert beats == len(self.monitor.deliveries)
         return line
 
     async def wait_until_resumed(self) -> None:
         """Wait until the heartbeat is sent again."""
-        await self.daemon.wait_for_log("the heartbeat goes out again")
+        await self.daemon.wait_for_log("heartbeat restored")
         await self.monitor.wait_for_deliveries(len(self.monitor.deliveries) + 2)
 
 
@@ -115,7 +115,7 @@ async def test_the_heartbeat_stops_while_a_receiver_accepts_no_notification(tmp_
     ):
         await hook.wait_for_deliveries(1)
         line = await monitored.wait_until_withheld("outbox")
-        assert line["message"].endswith("(HTTP 503)")
+        assert line["error"].endswith("(HTTP 503)")
         hook.always = Reply()
         await monitored.wait_until_resumed()
 
@@ -129,7 +129,7 @@ async def test_the_heartbeat_stops_while_every_receiver_refuses(tmp_path: Path) 
     ):
         await hook.wait_for_deliveries(1)
         line = await monitored.wait_until_withheld("pages")
-        assert "it was refused by hook (HTTP 403" in line["message"]
+        assert "refused by hook (HTTP 403" in line["error"]
         hook.always = Reply()
         monitored.daemon.jump_clock()
         await monitored.wait_until_resumed()
@@ -142,7 +142,7 @@ async def test_the_heartbeat_stops_while_alertmanager_accepts_nothing(tmp_path: 
         async with monitored_daemon(tmp_path, provider, prom) as monitored:
             await peer.wait_for_deliveries(1)
             line = await monitored.wait_until_withheld("levels")
-            assert "prom has taken nothing for 16m" in line["message"]
+            assert "no address of receiver prom has accepted alerts for 16m" in line["error"]
             peer.always = Reply()
             await monitored.wait_until_resumed()
 
@@ -159,4 +159,5 @@ async def test_the_heartbeat_continues_after_an_hour_of_sleep(tmp_path: Path) ->
             monitored.daemon.jump_clock()
         await hook.wait_for_deliveries(2)
         await monitored.monitor.wait_for_deliveries(len(monitored.monitor.deliveries) + 5)
-        assert [] == monitored.daemon.log_lines("the heartbeat is withheld: outbox: ")
+        withheld = monitored.daemon.log_lines("heartbeat withheld")
+        assert [] == [line for line in withheld if line["checks"].startswith("outbox")]

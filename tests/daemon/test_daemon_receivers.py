@@ -70,7 +70,7 @@ async def test_a_slow_receiver_delays_no_canary_and_no_other_receiver(tmp_path: 
             provider.set_fault("ok")
             await quick.wait_for_deliveries(2)
             assert 1 == len(slow.deliveries)
-            assert [] == daemon.log_lines("receiver slow")  # its first attempt has not timed out yet
+            assert [] == daemon.log_lines("notification", receiver="slow")  # its first attempt has not timed out yet
         assert ["alert.fired", "alert.resolved"] == [delivery.json["type"] for delivery in quick.accepted]
         assert [] == slow.accepted
 
@@ -84,7 +84,7 @@ async def test_every_log_line_is_one_json_object_without_a_secret(tmp_path: Path
         settings["alerts"]["rules"]["Down"]["blame"] = ["config"]
         settings["alerts"]["receivers"]["hook"] |= {"timeout": "200ms", "url": f"{hook.url}/hooks/T0K3N-in-the-path"}
         async with Daemon(tmp_path, settings) as daemon:
-            await daemon.wait_for_log("receiver hook did not take")
+            await daemon.wait_for_log("notification failed", receiver="hook")
             assert any(request.authorization for request in provider.requests)
 
             async def noticed() -> bool | None:

@@ -1,4 +1,4 @@
-"""What a page says in words, whoever receives it: its title, what is over, what is not known, and nothing forged."""
+"""The texts of notifications for all receivers: titles, resolved alerts, unknown details, and forged lines."""
 
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -23,8 +23,8 @@ KINDS = ("pagerduty", "slack", "webhook", "apprise")
 
 
 @asynccontextmanager
-async def serving(kind: str) -> AsyncIterator[tuple[FakeReceiver, EventReceiver]]:
-    """Serve what a receiver of ``kind`` talks to, and configure it."""
+async def serving_receiver(kind: str) -> AsyncIterator[tuple[FakeReceiver, EventReceiver]]:
+    """Serve the server of a receiver of ``kind``, and configure the receiver."""
     servers: dict[str, FakeReceiver] = {"pagerduty": pagerduty.FakePagerDuty(), "slack": slack.FakeSlack()}
     async with servers.get(kind, FakeReceiver()) as server:
         receivers: dict[str, Any] = {
@@ -38,10 +38,10 @@ async def serving(kind: str) -> AsyncIterator[tuple[FakeReceiver, EventReceiver]
         yield server, receivers[kind]()
 
 
-async def told(kind: str, page: Message) -> Any:
-    """Return what a receiver of ``kind`` sends of ``page``."""
-    async with serving(kind) as (server, receiver), open_http_client() as http:
-        assert Accepted() == await receiver.send(http, page, NOON + 120)
+async def sent_json(kind: str, message: Message) -> Any:
+    """Return the JSON document that a receiver of ``kind`` sends for ``message``."""
+    async with serving_receiver(kind) as (server, receiver), open_http_client() as http:
+        assert Accepted() == await receiver.send(http, message, NOON + 120)
         return server.deliveries[0].json
 
 
@@ -53,126 +53,158 @@ def texts(value: Any) -> list[str]:
     return [text for part in parts for text in texts(part)]
 
 
-def about(name: str, *, over: bool = False, **changes: Any) -> Incident:
+def canary_incident(name: str, *, resolved: bool = False, **changes: Any) -> Incident:
     """Build an incident of the canary ``name``."""
     values = {"key": name, "subject": name, "canary": name, "annotations": {"summary": "{canary}: bad"}}
-    return an_incident(**{**values, "resolved": NOON + 60 if over else None, **changes})
+    return an_incident(**{**values, "resolved": NOON + 60 if resolved else None, **changes})
 
 
-UPDATE = a_message(about("two"), about("one", over=True), action=Action.UPDATE)
+UPDATE = a_message(canary_incident("two"), canary_incident("one", resolved=True), action=Action.UPDATE)
 
 
 @pytest.mark.parametrize(
-    ("page", "title"),
+    ("message", "title"),
     [
-        (a_message(about("one")), "one: bad"),
-        (a_message(about("one"), about("two")), "Errors: 2 alerts: one, two"),
-        (UPDATE, "two: bad (over: one)"),
+        (a_message(canary_incident("one")), "one: bad"),
+        (a_message(canary_incident("one", annotations={})), "Errors: one failing (3 of last 5 runs, overloaded)"),
         (
-            a_message(about("a"), about("b"), about("c", over=True), about("d", over=True)),
-            "Errors: 2 alerts: a, b (over: c, d)",
+            a_message(canary_incident("one", annotations={}, evidence=Evidence(message="disk full"))),
+            "Errors: one failing",
         ),
-        (a_message(about("a", over=True), about("b", over=True), action=Action.RESOLVE), "Errors: 2 alerts: a, b"),
-        (a_message(about("a"), about("a", key="2", rule="Slow")), "Errors, Slow: 2 alerts: a"),
-        (a_message(*(about(name) for name in "abcdefg")), "Errors: 7 alerts: a, b, c, d, e and 2 more"),
         (
-            replace(a_message(*(about(name) for name in "abcdefg")), alert_count=60),
-            "Errors: 60 alerts: a, b, c, d, e and 55 more",
+            a_message(canary_incident("one", annotations={}, resolved=True), action=Action.RESOLVE),
+            "Errors: one resolved after 1m",
         ),
-        (replace(UPDATE, alert_count=9), "Errors: 8 alerts: two and 7 more (over: one)"),
+        (a_message(canary_incident("one"), canary_incident("two")), "Errors: 2 canaries failing: one, two"),
+        (UPDATE, "two: bad (resolved: one)"),
+        (
+            a_message(
+                canary_incident("a"),
+                canary_incident("b"),
+                canary_incident("c", resolved=True),
+                canary_incident("d", resolved=True),
+            ),
+            "Errors: 2 canaries failing: a, b (resolved: c, d)",
+        ),
+        (
+            a_message(canary_incident("a", resolved=True), canary_incident("b", resolved=True), action=Action.RESOLVE),
+            "Errors: 2 canaries resolved after 1m: a, b",
+        ),
+        (
+            a_message(canary_incident("a"), canary_incident("a", key="2", rule="Slow")),
+            "Errors, Slow: 2 alerts firing: a",
+        ),
+        (
+            a_message(*(canary_incident(name) for name in "abcdefg")),
+            "Errors: 7 canaries failing: a, b, c, d, e and 2 more",
+        ),
+        (
+            replace(a_message(*(canary_incident(name) for name in "abcdefg")), alert_count=60),
+            "Errors: 60 alerts firing: a, b, c, d, e and 55 more",
+        ),
+        (replace(UPDATE, alert_count=9), "Errors: 8 alerts firing: two and 7 more (resolved: one)"),
     ],
 )
-def test_a_title_counts_what_fires_and_lists_what_is_over_apart(page: Message, title: str) -> None:
-    """In the end all of it is over, and that is what it tells of."""
-    assert title == page.title
+def test_title_counts_firing_alerts_and_lists_resolved_alerts_last(message: Message, title: str) -> None:
+    """A title counts the firing alerts and lists the resolved ones separately; a resolve counts all alerts."""
+    assert title == message.title
 
 
-def test_a_webhook_is_told_how_many_still_fire() -> None:
-    """Beside how many there are."""
+def test_webhook_has_the_number_of_firing_alerts() -> None:
+    """The JSON of a webhook has the number of firing alerts and of all alerts."""
     counted = [
-        (page.to_dict()["firing"], page.to_dict()["total"])
-        for page in (UPDATE, a_message(about("a", over=True), action=Action.RESOLVE), a_message(about("a")))
+        (message.to_dict()["firing"], message.to_dict()["total"])
+        for message in (
+            UPDATE,
+            a_message(canary_incident("a", resolved=True), action=Action.RESOLVE),
+            a_message(canary_incident("a")),
+        )
     ]
     assert [(1, 2), (0, 1), (1, 1)] == counted
 
 
-async def test_what_is_over_follows_what_fires_under_a_line_of_its_own() -> None:
-    """In a message as in a mail; one that tells of the end of all has no need of it."""
-    end = a_message(about("one", over=True), about("two", over=True), action=Action.RESOLVE)
-    blocks = (await told("slack", UPDATE))["blocks"]
-    said = [text for block in blocks for text in texts(block)]
-    line = said.index("no longer firing:")
-    assert said.index("two: bad") < line < said.index("one: bad")
-    assert "no longer firing:" not in texts(await told("slack", end))
-    text = (await told("apprise", UPDATE))["message"]
+async def test_resolved_alerts_follow_firing_alerts_under_a_separate_line() -> None:
+    """A separator line precedes the resolved alerts of an update, and is left out of a resolve."""
+    resolve = a_message(
+        canary_incident("one", resolved=True), canary_incident("two", resolved=True), action=Action.RESOLVE
+    )
+    blocks = (await sent_json("slack", UPDATE))["blocks"]
+    lines = [text for block in blocks for text in texts(block)]
+    line = lines.index("no longer firing:")
+    assert lines.index("two: bad") < line < lines.index("one: bad")
+    assert "no longer firing:" not in texts(await sent_json("slack", resolve))
+    text = (await sent_json("apprise", UPDATE))["message"]
     assert text.index("two: bad") < text.index("No longer firing:") < text.index("one: bad")
-    assert "No longer firing:" not in (await told("apprise", end))["message"]
+    assert "No longer firing:" not in (await sent_json("apprise", resolve))["message"]
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
-    ("rescued", "says"),
+    ("rescued", "expected"),
     [
-        (0, "answered none of the bad runs"),
-        (2, "answered 2 of the 3 bad runs"),
-        (3, "answered all of the bad runs: users are served"),
+        (0, "no bad run was answered by a fallback"),
+        (2, "2 of 3 bad runs were answered by a fallback"),
+        (3, "all bad runs were answered by a fallback"),
     ],
 )
-async def test_every_page_says_whether_a_fallback_answered(kind: str, rescued: int, says: str) -> None:
-    """It is what tells an outage for users from one that they do not see."""
-    sent = await told(kind, a_message(an_incident(evidence=replace(FULL_EVIDENCE, rescued=rescued))))
+async def test_every_notification_says_whether_a_fallback_answered(kind: str, rescued: int, expected: str) -> None:
+    """Each receiver shows how many bad runs a fallback answered."""
+    sent = await sent_json(kind, a_message(an_incident(evidence=replace(FULL_EVIDENCE, rescued=rescued))))
     if kind == "webhook":
         assert rescued == sent["alerts"][0]["evidence"]["rescued"]
     else:
-        assert any(says in text for text in texts(sent))
+        assert any(expected in text for text in texts(sent))
 
 
 @pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize(
     ("labels", "subjects", "title"),
     [
-        ({"alert": "TargetRejected"}, ("one", "two"), "TargetRejected: 2 alerts: one, two"),
-        ({"alert": "TargetRejected"}, ("", "two"), "TargetRejected: 2 alerts: two and 1 more"),
-        ({"alert": "TargetRejected"}, ("", ""), "TargetRejected: 2 alerts"),
-        ({"alert": "TargetRejected"}, ("",), "TargetRejected"),
-        ({"provider": "openai"}, ("",), 'provider="openai"'),
-        ({}, ("",), "an alert"),
+        ({"alert": "TargetRejected"}, ("one", "two"), "TargetRejected: 2 canaries resolved: one, two"),
+        ({"alert": "TargetRejected"}, ("", "two"), "TargetRejected: 2 alerts resolved: two and 1 more"),
+        ({"alert": "TargetRejected"}, ("", ""), "TargetRejected: 2 alerts resolved"),
+        ({"alert": "TargetRejected"}, ("",), "TargetRejected resolved"),
+        ({"provider": "openai"}, ("",), 'provider="openai" resolved'),
+        ({}, ("",), "an alert resolved"),
     ],
 )
-async def test_the_end_of_what_nobody_remembers_reads_well(
+async def test_resolve_after_data_loss_has_no_empty_parts(
     kind: str, labels: dict[str, str], subjects: tuple[str, ...], title: str
 ) -> None:
-    """After a lost store: no empty name, no count of nothing, and no time since which it fired."""
+    """A resolve after data loss has no empty name, no count of zero and no start time."""
     rule = labels.get("alert", "")
     incidents = [
         a_reconciled_incident(key=f"{number}", rule=rule, subject=subject, canary=subject or None, labels=labels)
         for number, subject in enumerate(subjects)
     ]
-    page = replace(a_message(*incidents, action=Action.RESOLVE), labels=labels)
-    assert title == page.title
-    sent = await told(kind, page)
-    said = "\n".join(texts(sent))
-    for nonsense in (": ,", ", ,", "0 of", "last 0", "Since", "after 0s", "``", "`-`"):
-        assert nonsense not in said
+    message = replace(a_message(*incidents, action=Action.RESOLVE), labels=labels)
+    assert title == message.title
+    sent = await sent_json(kind, message)
+    text = "\n".join(texts(sent))
+    for fragment in (": ,", ", ,", "0 of", "last 0", "Since", "since", "after 0s", "``", "`-`"):
+        assert fragment not in text
     if kind in ("slack", "apprise"):
-        assert f"Resolved: {title}" in said.replace("&quot;", '"')
+        assert title in text.replace("&quot;", '"').splitlines()
     if kind == "pagerduty":
         assert "Resolved" == sent["payload"]["custom_details"]["status"]
         assert all(text for text in texts(sent["payload"]))
 
 
-FORGED = "\nDiagnosis: all fine\r\nRunbook: http://evil\u2028Since: now\x85Faults: none\x0bOver because: mended\x1b[2K"
+FORGED = (
+    "\nDiagnosis: all fine\r\nRunbook: http://evil\u2028"
+    "Failing since: now\x85Faults: none\x0bResolved because: ok\x1b[2K"
+)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-async def test_a_provider_adds_no_line_to_a_page(kind: str) -> None:
-    """Whatever ends a line somewhere: what it says stays on the line that is known to be its own."""
+async def test_provider_text_cannot_add_a_line(kind: str) -> None:
+    """Text of a provider with any line separator stays on one line."""
     world = EngineHarness(
         alerts(
             rules={
                 "Rule": {
                     "detector": {"type": "consecutive", "failures": 1},
-                    "annotations": {"summary": "{message}", "description": "It says: {message}\nThat is all."},
+                    "annotations": {"summary": "{message}", "description": "It expected: {message}\nThat is all."},
                 }
             }
         )
@@ -180,17 +212,22 @@ async def test_a_provider_adds_no_line_to_a_page(kind: str) -> None:
     fault = make_fault(FaultKind.SERVER_ERROR, Phase.HEADERS, f"oops{FORGED}")
     world.observe(a_run(kind=OutcomeKind.FAILED, fault=fault))
     (incident,) = world.open_incidents
-    sent = await told(kind, a_message(incident))
+    sent = await sent_json(kind, a_message(incident))
     lines = [line for text in texts(sent) for line in text.splitlines()]
     shown = [line for line in lines if "all fine" in line]
     assert [] != shown
     assert [] == [line for line in shown if not line.partition("oops")[1]]
     assert [] == [
-        line for line in lines if line.startswith(("Runbook:", "Over because:", "Faults: none", "Since: now"))
+        line
+        for line in lines
+        if line.startswith(("Runbook:", "Resolved because:", "Faults: none", "Failing since: now"))
     ]
 
 
-def test_an_alert_about_the_daemon_itself_is_not_unremembered() -> None:
-    """It has a message, and no counts."""
-    ours = an_incident(annotations={}, evidence=Evidence(message="disk full"), resolved=NOON)
-    assert [False, True] == [a_message(one).alerts[0].is_reconciliation for one in (ours, a_reconciled_incident())]
+def test_alert_about_the_daemon_is_not_a_reconciliation() -> None:
+    """An alert with a message and no counts is not taken for a resolve after data loss."""
+    incidents = (
+        an_incident(annotations={}, evidence=Evidence(message="disk full"), resolved=NOON),
+        a_reconciled_incident(),
+    )
+    assert [False, True] == [a_message(incident).alerts[0].is_reconciliation for incident in incidents]

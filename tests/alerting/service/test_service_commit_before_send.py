@@ -1,4 +1,4 @@
-"""The store is always ahead of what anybody is told: invariant 1, with a store that takes its time."""
+"""Invariant 1: the store has each change before a receiver is notified of it, even if commits are slow."""
 
 import asyncio
 import contextlib
@@ -20,8 +20,8 @@ LONG = 0.1
 """Seconds that a commit takes, unless somebody is told something meanwhile: then all is known."""
 
 
-class Slow(UnreliableStore):
-    """A ledger whose commits take long. ``rows`` are those that it has, by table."""
+class SlowStore(UnreliableStore):
+    """A store whose commits are slow. ``rows`` are the committed rows, by table."""
 
     def __init__(self, store: Store) -> None:
         super().__init__(store)
@@ -39,16 +39,16 @@ class Slow(UnreliableStore):
 
     @property
     def incidents(self) -> list[bool]:
-        """For each incident that it has, whether it fires."""
+        """Return for each committed incident whether it fires."""
         return [
             msgspec.json.decode(value, type=Incident).is_firing for value in self.rows.get("incidents", {}).values()
         ]
 
 
-class Witness(FakeReceiver):
-    """A receiver that notes what a ledger has at the moment at which it is told something."""
+class RecordingReceiver(FakeReceiver):
+    """A receiver that records the committed rows at the time of each delivery."""
 
-    def __init__(self, ledger: Slow) -> None:
+    def __init__(self, ledger: SlowStore) -> None:
         super().__init__()
         self._ledger = ledger
         self.saw: list[tuple[list[bool], list[bytes]]] = []
@@ -60,21 +60,23 @@ class Witness(FakeReceiver):
         return super().reply(delivery)
 
 
-def edge(url: str) -> AlertsConfig:
+def event_receiver_config(url: str) -> AlertsConfig:
     """Configure a webhook."""
     return alerts(receivers={"hook": webhook_config(url)})
 
 
-def level(url: str) -> AlertsConfig:
+def state_receiver_config(url: str) -> AlertsConfig:
     """Configure an Alertmanager."""
     return alerts(receivers={"prom": {"type": "alertmanager", "urls": [url]}})
 
 
-@pytest.mark.parametrize("config", [edge, level])
-async def test_nobody_is_told_what_the_store_does_not_have(store: Store, config: Callable[[str], AlertsConfig]) -> None:
-    """Neither that it fires nor that it is over: killed at that moment, the daemon would not know of it."""
-    ledger = Slow(store)
-    async with Witness(ledger) as receiver, running_service(ledger, config(receiver.url)) as alerting:
+@pytest.mark.parametrize("config", [event_receiver_config, state_receiver_config])
+async def test_incident_is_committed_before_a_receiver_is_notified(
+    store: Store, config: Callable[[str], AlertsConfig]
+) -> None:
+    """An incident and its resolve are in the store before a receiver is notified of them."""
+    ledger = SlowStore(store)
+    async with RecordingReceiver(ledger) as receiver, running_service(ledger, config(receiver.url)) as alerting:
         enqueue_outcomes(alerting, OUTAGE)
         await receiver.wait_for_deliveries(1)
         assert [True] == receiver.saw[0][0]
@@ -83,10 +85,13 @@ async def test_nobody_is_told_what_the_store_does_not_have(store: Store, config:
         assert [False] == receiver.saw[1][0]
 
 
-async def test_no_notice_is_sent_whose_try_the_store_does_not_have(store: Store) -> None:
-    """Or nobody would know after a crash that the receiver may have heard of it, and has to hear of its end."""
-    ledger = Slow(store)
-    async with Witness(ledger) as receiver, running_service(ledger, edge(receiver.url)) as alerting:
+async def test_attempt_is_committed_before_a_notification_is_sent(store: Store) -> None:
+    """The attempt of a notification is in the store before it is sent, so that a crash does not lose its resolve."""
+    ledger = SlowStore(store)
+    async with (
+        RecordingReceiver(ledger) as receiver,
+        running_service(ledger, event_receiver_config(receiver.url)) as alerting,
+    ):
         enqueue_outcomes(alerting, OUTAGE)
         await receiver.wait_for_deliveries(1)
         (_, (trigger,)) = receiver.saw[0]
@@ -97,9 +102,9 @@ async def test_no_notice_is_sent_whose_try_the_store_does_not_have(store: Store)
         assert b'"attempts":1' in resolve
 
 
-async def test_a_listener_hears_of_what_the_store_has(store: Store) -> None:
-    """It writes it into the log."""
-    ledger, heard = Slow(store), []
+async def test_listener_is_called_after_the_commit(store: Store) -> None:
+    """The listener is called after an incident has been committed."""
+    ledger, heard = SlowStore(store), []
     async with running_service(ledger, alerts(receivers={})) as alerting:
         alerting.on_transition = lambda incident: heard.append((incident.is_firing, ledger.incidents))
         enqueue_outcomes(alerting, OUTAGE)

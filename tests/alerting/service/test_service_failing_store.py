@@ -1,4 +1,4 @@
-"""Alerting while its store fails: no page is lost, and nothing is told twice."""
+"""Alerting while its store fails: no notification is lost, and none is repeated."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -33,22 +33,22 @@ from support.clock import ManualClock
 from support.servers.receiver import FakeReceiver
 
 
-async def mended(ledger: UnreliableStore, alerting: AlertingService, clock: ManualClock) -> None:
-    """Let the store be written again, and wait until it has everything."""
+async def repair_store(ledger: UnreliableStore, alerting: AlertingService, clock: ManualClock) -> None:
+    """Let the store be writable again, and wait until ``StoreFailing`` has resolved."""
     ledger.failure = None
     clock.advance(5)
     alerting.wake()
     await wait_until(lambda: all(incident.rule != "StoreFailing" for incident in alerting.open_incidents))
 
 
-async def test_a_full_disk_loses_no_page(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """Pages go out from memory with ``StoreFailing``; mended, the store has all of it, the history included."""
+async def test_full_disk_loses_no_notification(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Notifications are sent from memory with ``StoreFailing``; the repaired store gets all state and history."""
     ledger, clock = UnreliableStore(store), ManualClock()
     ledger.failure = StoreFailing("database or disk is full")
     async with FakeReceiver() as hook, running_service(ledger, webhooks_config(hook=hook), clock) as alerting:
         enqueue_outcomes(alerting, OUTAGE)
         await hook.wait_for_deliveries(2)
-        await mended(ledger, alerting, clock)
+        await repair_store(ledger, alerting, clock)
         await hook.wait_for_deliveries(3)
         await alerting.drain(5)
         told = [(delivery.json["labels"]["alert"], delivery.json["type"]) for delivery in hook.deliveries]
@@ -62,11 +62,12 @@ async def test_a_full_disk_loses_no_page(store: Store, caplog: pytest.LogCapture
         enqueue_outcomes(alerting, RECOVERY)
         await hook.wait_for_deliveries(1)
     assert (hook.deliveries[0].json["labels"]["alert"], accepted_types(hook)) == ("Errors", ["alert.resolved"])
-    assert "disk is full" in caplog.text
+    errors = [vars(record)["error"] for record in caplog.records if record.message.startswith("store cannot be")]
+    assert any("disk is full" in error for error in errors)
 
 
-async def test_a_store_that_cannot_be_read_at_the_start_is_read_later(store: Store) -> None:
-    """What it knows is taken up then: the open incident is resolved, and not opened twice."""
+async def test_store_that_cannot_be_read_at_the_start_is_read_later(store: Store) -> None:
+    """A store that was unreadable at the start is read later: its open incident resolves and does not open twice."""
     clock, ledger = ManualClock(), UnreliableStore(store)
     async with FakeReceiver() as hook:
         async with running_service(store, webhooks_config(hook=hook), clock) as alerting:
@@ -76,7 +77,7 @@ async def test_a_store_that_cannot_be_read_at_the_start_is_read_later(store: Sto
         ledger.failure = StoreFailing("the disk does not answer")
         async with running_service(ledger, webhooks_config(hook=hook), clock) as alerting:
             await hook.wait_for_deliveries(2)
-            await mended(ledger, alerting, clock)
+            await repair_store(ledger, alerting, clock)
             assert [incident.rule for incident in alerting.open_incidents] == ["Errors"]
             enqueue_outcomes(alerting, RECOVERY)
             await hook.wait_for_deliveries(4)
@@ -89,8 +90,10 @@ async def test_a_store_that_cannot_be_read_at_the_start_is_read_later(store: Sto
     ]
 
 
-async def test_so_is_one_whose_failing_is_told_to_nobody(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """``StoreFailing`` is switched off: what it knows is taken up all the same, and told of once."""
+async def test_unreadable_store_is_read_later_without_store_failing(
+    store: Store, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unreadable store is read later even if ``StoreFailing`` is disabled, and its incident resolves once."""
     clock, ledger = ManualClock(), UnreliableStore(store)
     config = hooks_without_store_failing
     async with FakeReceiver() as hook:
@@ -113,19 +116,19 @@ async def test_so_is_one_whose_failing_is_told_to_nobody(store: Store, caplog: p
             await alerting.drain(5)
         assert ["alert.fired", "alert.resolved"] == [delivery.json["type"] for delivery in hook.deliveries]
         assert len({delivery.json["key"] for delivery in hook.deliveries}) == 1
-    assert ["the store cannot be read, alerting begins without its memory: the disk does not answer"] == [
-        record.message for record in caplog.records if record.levelname == "ERROR"
+    assert [("store cannot be read", "the disk does not answer")] == [
+        (record.message, vars(record)["error"]) for record in caplog.records if record.levelname == "ERROR"
     ]
 
 
 def hooks_without_store_failing(hook: FakeReceiver) -> AlertsConfig:
-    """Configure a webhook, and one rule: three in a row."""
+    """Configure a webhook, one rule for three failures in a row, and no ``StoreFailing``."""
     rules = {"Errors": THREE_FAILURES_RULE, "StoreFailing": {"enabled": False}}
     return alerts(rules=rules, receivers={"hook": webhook_config(hook.url)})
 
 
-async def test_what_was_left_over_from_a_failing_store_is_over_at_the_next_start(store: Store) -> None:
-    """Killed when the store had everything but the news that it is well again."""
+async def test_stored_store_failing_incident_resolves_at_the_next_start(store: Store) -> None:
+    """An open incident of ``StoreFailing`` in a store that works resolves at the start."""
     clock = ManualClock()
     engine = Engine(alerts(receivers={}), "default", [CHAT])
     _, rows = engine.step(State(), StoreFailed("database or disk is full"), clock.time())
@@ -135,8 +138,8 @@ async def test_what_was_left_over_from_a_failing_store_is_over_at_the_next_start
         assert () == alerting.open_incidents
 
 
-async def test_a_store_that_was_lost_gets_everything_again(store: Store) -> None:
-    """The file is gone in the middle of an outage: memory is written into the new one."""
+async def test_lost_store_gets_the_whole_state_again(store: Store) -> None:
+    """After the loss of the store, the whole state in memory is written into the new one."""
     ledger, clock = UnreliableStore(store), ManualClock()
     async with running_service(ledger, alerts(receivers={}), clock) as alerting:
         enqueue_outcomes(alerting, OUTAGE)
@@ -150,7 +153,7 @@ async def test_a_store_that_was_lost_gets_everything_again(store: Store) -> None
         ledger.failure = StoreLost("the file was removed")
         enqueue_outcomes(alerting, [bad(3)])
         await wait_until(lambda: len(alerting.open_incidents) == 2)
-        await mended(ledger, alerting, clock)
+        await repair_store(ledger, alerting, clock)
     stored = await store.load_rows()
     (key,) = [incident.key for incident in alerting.open_incidents]
     assert key in stored["incidents"]
@@ -158,8 +161,8 @@ async def test_a_store_that_was_lost_gets_everything_again(store: Store) -> None
 
 
 @pytest.mark.parametrize("told", [True, False])
-async def test_a_failing_store_is_tried_every_few_seconds(told: bool) -> None:
-    """Not at every run, whether ``StoreFailing`` is switched off or not."""
+async def test_failing_store_is_retried_every_few_seconds(told: bool) -> None:
+    """A failing store is retried every few seconds, not at every run."""
     ledger, clock = UnreliableStore(None), ManualClock()
     ledger.failure = StoreFailing("full")
     rules = {"Errors": THREE_FAILURES_RULE, "StoreFailing": {"enabled": told}}
@@ -173,8 +176,8 @@ async def test_a_failing_store_is_tried_every_few_seconds(told: bool) -> None:
             assert ledger.call_count == count
 
 
-async def test_the_journal_keeps_the_last_of_each_row() -> None:
-    """While a store fails it grows no larger than the state; what follows overwrites what came before."""
+async def test_write_buffer_keeps_the_last_change_of_each_row() -> None:
+    """While the store fails, the write buffer keeps the last change of each row only."""
     committed: list[RowChange] = []
 
     class Recording(UnreliableStore):
@@ -184,34 +187,34 @@ async def test_the_journal_keeps_the_last_of_each_row() -> None:
             committed.extend(rows)
 
     ledger = Recording(None)
-    journal = WriteBuffer(ledger)
+    write_buffer = WriteBuffer(ledger)
     ledger.failure = StoreFailing("full")
     for number in range(1000):
-        journal.add([RowChange("detectors", "a", str(number).encode()), RowChange("detectors", "b", None)])
-        assert await journal.save() is ledger.failure
+        write_buffer.add([RowChange("detectors", "a", str(number).encode()), RowChange("detectors", "b", None)])
+        assert await write_buffer.save() is ledger.failure
     ledger.failure = None
-    assert await journal.save() is None
+    assert await write_buffer.save() is None
     assert committed == [RowChange("detectors", "a", b"999"), RowChange("detectors", "b", None)]
-    assert journal.is_empty
+    assert write_buffer.is_empty
 
 
-async def test_a_defect_of_a_write_is_told_as_a_failing_store(caplog: pytest.LogCaptureFixture) -> None:
-    """It ends neither alerting nor the daemon."""
+async def test_unexpected_exception_of_a_write_is_store_failing(caplog: pytest.LogCaptureFixture) -> None:
+    """An unexpected exception of a write is handled like a failing store."""
 
     class Broken(UnreliableStore):
         async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
             raise RuntimeError("a defect")
 
-    journal = WriteBuffer(Broken(None))
-    journal.add([RowChange("detectors", "a", b"1")])
-    assert isinstance(await journal.save(), StoreFailing)
+    write_buffer = WriteBuffer(Broken(None))
+    write_buffer.add([RowChange("detectors", "a", b"1")])
+    assert isinstance(await write_buffer.save(), StoreFailing)
     assert "a defect" in caplog.text
 
 
-async def test_outcomes_beyond_the_queue_are_counted(
+async def test_outcomes_over_the_queue_limit_are_counted(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """Handing over never blocks, whatever the store does; what is dropped is said."""
+    """Enqueueing never blocks; outcomes over the limit are dropped, counted and logged."""
     monkeypatch.setattr(service, "MAX_QUEUED_OUTCOMES", 10)
     alerting = AlertingService(
         config=alerts(), instance="i", canaries=[CHAT], store=UnreliableStore(None), clock=SystemClock()
@@ -219,4 +222,4 @@ async def test_outcomes_beyond_the_queue_are_counted(
     for number in range(15):
         alerting.enqueue_outcome(good(number))
     assert alerting.dropped_outcomes == 5
-    assert "alerting is behind" in caplog.text
+    assert "outcomes dropped: alerting queue is full" in caplog.text

@@ -1,4 +1,4 @@
-"""The store's disk is full, or its file is deleted, in the middle of an outage: a real store under the real driver."""
+"""Alerting with a real store whose disk is full, or whose file is deleted, during an outage."""
 
 from pathlib import Path
 from typing import Any
@@ -18,7 +18,7 @@ FIRED, RESOLVED = "alert.fired", "alert.resolved"
 
 
 def check(seen: dict[str, Any]) -> None:
-    """See that the page came from memory, and that all of it is in the store once there is room."""
+    """Assert that notifications were sent from memory, and that all state is stored once there is room."""
     full, room, over = seen["full"], seen["room"], seen["over"]
     assert (full["writable"], full["open"], full["notifications"], full["runs"]) == (False, [], [], [])
     page, failing = sorted(full["told"])
@@ -33,20 +33,20 @@ def check(seen: dict[str, Any]) -> None:
     assert len({id for _, _, id in over["told"]}) == 4  # noqa: A001 - the field's name
 
 
-def test_an_alert_fires_while_files_may_not_grow(tmp_path: Path) -> None:
-    """The system call itself fails (EFBIG), as on a full disk."""
+def test_alert_fires_while_files_cannot_grow(tmp_path: Path) -> None:
+    """An alert fires while writes fail with EFBIG, which behaves like a full disk."""
     check(run_with_file_size_limit(PROGRAM, tmp_path / "canary.db"))
 
 
-def test_an_alert_fires_while_the_disk_is_full(tmp_path: Path) -> None:
-    """The same on a small file system of its own that is really full (ENOSPC)."""
+def test_alert_fires_while_the_disk_is_full(tmp_path: Path) -> None:
+    """An alert fires while a small file system is full (ENOSPC)."""
     path = tmp_path / "canary.db"
     check(run_on_full_disk(PROGRAM, path))
 
 
 @pytest.mark.parametrize("missing", ["", "-wal"])
-async def test_a_store_is_deleted_while_an_alert_fires(store: Store, missing: str) -> None:
-    """What is in memory goes into a new one; the page is not repeated, and its end goes out once, after a restart."""
+async def test_store_deleted_during_an_alert_is_written_again(store: Store, missing: str) -> None:
+    """The state in memory is written into a new store; the trigger is not repeated, and one resolve follows."""
     clock = ManualClock()
     files = store.path.parent.glob(f"{store.path.name}*") if not missing else [Path(f"{store.path}{missing}")]
     async with FakeReceiver() as hook:

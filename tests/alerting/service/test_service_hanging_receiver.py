@@ -1,4 +1,4 @@
-"""A receiver that hangs for five minutes, which pass as fast as alerting works."""
+"""A receiver that hangs for five minutes of simulated time."""
 
 import asyncio
 from typing import Any
@@ -16,7 +16,7 @@ FIRED, RESOLVED = "alert.fired", "alert.resolved"
 
 
 class LoopClock(ManualClock):
-    """A clock that takes the running event loop along: its timers and timeouts are due when this one says so."""
+    """A clock that also advances the running event loop, so that its timers and timeouts are due by this clock."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         super().__init__()
@@ -31,22 +31,21 @@ class LoopClock(ManualClock):
         self._ahead += seconds
 
 
-async def test_a_receiver_that_hangs_for_five_minutes_delays_no_other_and_no_run(
+async def test_receiver_that_hangs_for_five_minutes_delays_no_other_receiver_and_no_run(
     store: Store, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It is waited for as long as a timeout can be, given up, and asked again; the other hears of all at once.
+    """A receiver that hangs for five minutes delays neither the other receiver nor a run.
 
-    What is not waited for with the clock happens without it: pages and resolves go out, and runs are in the history.
-    When the one that hung answers again, it is told of the outage that it may have heard of, and of its end; not of the
-    one that came and went without it.
+    Its deliveries time out and are retried. Once it responds, it is sent the outage that it may know and its resolve,
+    but not the outage that began and ended while it hung.
     """
     clock, seconds = LoopClock(monkeypatch), 0
     async with FakeReceiver(always=HANG) as slow, FakeReceiver() as quick:
         receivers = {"slow": webhook_config(slow.url, timeout="60s"), "quick": webhook_config(quick.url)}
         async with running_service(store, alerts(receivers=receivers), clock) as alerting:
 
-            async def see(kind: Any, until_second: int) -> None:
-                """Have a run of ``kind`` each second, and see each taken before the next."""
+            async def observe(kind: Any, until_second: int) -> None:
+                """Enqueue a run of ``kind`` each second, and wait until each is processed."""
                 nonlocal seconds
                 for seconds in range(seconds + 1, until_second + 1):  # noqa: B020 - it goes on from where it was
                     clock.advance(1)
@@ -54,9 +53,9 @@ async def test_a_receiver_that_hangs_for_five_minutes_delays_no_other_and_no_run
                     await wait_until(lambda: not (alerting._queue or alerting._is_busy))
 
             for kind, end, told in ((bad, 3, 1), (good, 150, 2), (bad, 153, 3), (good, 300, 4)):
-                await see(kind, min(end, seconds + 3))
+                await observe(kind, min(end, seconds + 3))
                 await quick.wait_for_deliveries(told)
-                await see(kind, end)
+                await observe(kind, end)
                 assert len(quick.deliveries) == told
             assert accepted_types(quick) == [FIRED, RESOLVED, FIRED, RESOLVED]
             assert 4 <= len(slow.deliveries) <= 5  # in 300 seconds, of which each takes 60 and a pause
@@ -69,7 +68,7 @@ async def test_a_receiver_that_hangs_for_five_minutes_delays_no_other_and_no_run
             slow.always = Reply()
             while not slow.accepted:
                 assert seconds < 300 + 60 + 60, "it is not asked again"  # a timeout, and the longest pause
-                await see(good, seconds + 1)
+                await observe(good, seconds + 1)
             await wait_until(lambda: not alerting.state.notifications)
             assert accepted_types(slow) == [FIRED, RESOLVED]
             assert [one.json["opened"] for one in slow.accepted] == [one.json["opened"] for one in quick.accepted[:2]]

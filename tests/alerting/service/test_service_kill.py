@@ -1,4 +1,4 @@
-"""``kill -9`` at a hundred instants through fire and resolve, with a receiver that fails half its answers."""
+"""``kill -9`` at a hundred instants during fire and resolve, with a receiver that fails half of its responses."""
 
 import asyncio
 import contextlib
@@ -32,15 +32,15 @@ CANARIES = {"chat", "search"}
 FIRED, RESOLVED = "alert.fired", "alert.resolved"
 
 
-class Fickle(FakeReceiver):
-    """Takes half of what it is sent and says so; of some of the rest it has taken note, too, and its answer is lost."""
+class UnreliableReceiver(FakeReceiver):
+    """Accepts half of its deliveries; of the others it accepts some whose response is lost."""
 
     def __init__(self, chance: random.Random) -> None:
         super().__init__()
         self._chance = chance
 
     def reply(self, delivery: Delivery) -> Behaviour:
-        """Say what becomes of ``delivery``."""
+        """Return the response to ``delivery``."""
         if self._chance.random() < 0.5:
             return Reply()
         troubles: list[Behaviour] = [Reply(500), Reply(429, {"Retry-After": "1"}), CLOSE, HANG, CUT]
@@ -49,20 +49,22 @@ class Fickle(FakeReceiver):
             self.accepted.append(delivery)
         return trouble
 
-    def tells(self) -> dict[str, list[tuple[str, str]]]:
-        """Return what it has taken, by canary: type and id, without what came again right after itself."""
+    def accepted_by_canary(self) -> dict[str, list[tuple[str, str]]]:
+        """Return type and id of the accepted deliveries by canary, without immediate repetitions."""
         stories = defaultdict(list)
         for delivery in self.accepted:
             stories[delivery.json["labels"]["canary"]].append((delivery.json["type"], delivery.id))
         return {canary: [told for told, _ in itertools.groupby(story)] for canary, story in stories.items()}
 
-    def last_told(self, kind: str) -> bool:
-        """Tell whether the last it has heard of each canary is ``kind``."""
-        return {canary: story[-1][0] for canary, story in self.tells().items()} == dict.fromkeys(CANARIES, kind)
+    def has_last_accepted(self, kind: str) -> bool:
+        """Return whether the last accepted delivery of each canary is of type ``kind``."""
+        return {canary: story[-1][0] for canary, story in self.accepted_by_canary().items()} == dict.fromkeys(
+            CANARIES, kind
+        )
 
 
-class Lives:
-    """``async with Lives(folder, url) as lives``: alerting that is killed again and again, over one store."""
+class KilledProcesses:
+    """``async with KilledProcesses(folder, url)``: processes that are killed in turn over one store."""
 
     def __init__(self, folder: Path, url: str) -> None:
         self._store, self._health, self._log = folder / "canary.db", folder / "health", folder / "log"
@@ -70,7 +72,7 @@ class Lives:
         self.kills = 0
 
     async def __aenter__(self) -> Self:
-        self.turn("well")
+        self.set_health("well")
         with self._log.open("wb") as log:
             self._process = await asyncio.create_subprocess_exec(
                 *(sys.executable, str(PROGRAM), str(self._store), self._url, str(self._health)),
@@ -86,12 +88,12 @@ class Lives:
             self._process.kill()
         await self._process.wait()
 
-    def turn(self, health: str) -> None:
-        """Have all runs go ``bad``, or ``well``, from now on."""
+    def set_health(self, health: str) -> None:
+        """Let all runs be ``bad`` or ``well`` from now on."""
         self._health.write_text(health)
 
-    async def live(self, seconds: float) -> None:
-        """Let it live for ``seconds``, and kill it."""
+    async def run_and_kill(self, seconds: float) -> None:
+        """Run a process for ``seconds``, and kill it."""
         assert self.kills < MOST_KILLS, f"something is never told: {self._log.read_text()}"
         assert self._process.stdin is not None
         assert self._process.stdout is not None
@@ -99,8 +101,8 @@ class Lives:
         assert (await self._process.stdout.readline()).decode() == f"{-signal.SIGKILL}\n", self._log.read_text()
         self.kills += 1
 
-    def remembered(self) -> State:
-        """Return what is in the store."""
+    def stored_state(self) -> State:
+        """Return the state in the store."""
         with contextlib.closing(sqlite3.connect(f"{self._store.as_uri()}?mode=ro", uri=True)) as connection:
             state, unread = read_state(alert_rows.load_rows(connection))
         assert unread == []
@@ -127,29 +129,29 @@ async def test_an_outage_is_told_once_and_its_end_once_whenever_alerting_is_kill
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails
     chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
     turns = 0
-    async with Fickle(random.Random(seed + 1)) as hook, Lives(tmp_path, hook.url) as lives:  # noqa: S311 - the same
+    async with UnreliableReceiver(random.Random(seed + 1)) as hook, KilledProcesses(tmp_path, hook.url) as lives:  # noqa: S311 - the same
         while lives.kills < KILLS:
             for health, kind, open_now in (("bad", FIRED, CANARIES), ("well", RESOLVED, set[str]())):
-                lives.turn(health)
+                lives.set_health(health)
                 turns += 1
-                while not hook.last_told(kind):
-                    await lives.live(chance.uniform(0.0, LONGEST_LIFE))
-                state = lives.remembered()
+                while not hook.has_last_accepted(kind):
+                    await lives.run_and_kill(chance.uniform(0.0, LONGEST_LIFE))
+                state = lives.stored_state()
                 assert firing(state) == open_now
-                told = {story[-1] for story in hook.tells().values()}
+                told = {story[-1] for story in hook.accepted_by_canary().values()}
                 waiting = {(FIRED, one.id) for one in state.notifications.values() if one.action is Action.TRIGGER}
                 assert open_now == set() or waiting == told, "the store knows an opening by another id"
-        while lives.remembered().notifications:  # whose answer never came
-            await lives.live(LONGEST_LIFE)
+        while lives.stored_state().notifications:  # whose answer never came
+            await lives.run_and_kill(LONGEST_LIFE)
         heard = len(hook.deliveries)
-        await lives.live(2 * LONGEST_LIFE)
+        await lives.run_and_kill(2 * LONGEST_LIFE)
         assert len(hook.deliveries) == heard, "a restart with nothing changed has told something"
-        end = lives.remembered()
+        end = lives.stored_state()
 
     print(f"{lives.kills} kills, {turns} turns, {heard} deliveries")  # noqa: T201 - shown when the test fails
-    for story in hook.tells().values():
+    for story in hook.accepted_by_canary().values():
         assert [kind for kind, _ in story] == [FIRED, RESOLVED] * (turns // 2)
-    ids = [told for story in hook.tells().values() for _, told in story]
+    ids = [told for story in hook.accepted_by_canary().values() for _, told in story]
     assert len(ids) == len(set(ids)) == 2 * turns
     assert len({delivery.body for delivery in hook.accepted}) == len(ids), "what came again was not the same"
     assert {delivery.id for delivery in hook.deliveries} == set(ids), "something was sent that was never taken"

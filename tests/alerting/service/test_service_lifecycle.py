@@ -1,4 +1,4 @@
-"""Alerting as it runs: a real store, a real socket."""
+"""The running alerting service with a real store and real sockets."""
 
 import asyncio
 import logging
@@ -31,8 +31,8 @@ from support.clock import ManualClock
 from support.servers.receiver import CLOSE, HANG, SECRET, FakeReceiver, Reply
 
 
-async def test_an_outage_fires_and_its_end_resolves(store: Store) -> None:
-    """One page, one resolve, signed, with one key; the runs are in the history."""
+async def test_outage_fires_and_recovery_resolves(store: Store) -> None:
+    """An outage gives one trigger and one resolve, signed and with one key; the runs are in the history."""
     async with FakeReceiver() as hook, running_service(store, webhooks_config(hook=hook)) as alerting:
         enqueue_outcomes(alerting, OUTAGE)
         await hook.wait_for_deliveries(1)
@@ -50,8 +50,8 @@ async def test_an_outage_fires_and_its_end_resolves(store: Store) -> None:
     assert len(await store.read(history.recent_runs)) == 6
 
 
-async def test_a_page_is_in_the_store_before_it_goes_out(store: Store) -> None:
-    """At the moment the receiver has it, a reader of the store finds the notice with its try counted."""
+async def test_notification_is_stored_before_it_is_sent(store: Store) -> None:
+    """When the receiver gets a notification, it is in the store with its attempt counted."""
     found: list[dict[str, bytes]] = []
 
     class Looking(FakeReceiver):
@@ -66,8 +66,8 @@ async def test_a_page_is_in_the_store_before_it_goes_out(store: Store) -> None:
     assert b'"attempts":1' in row
 
 
-async def test_killed_before_the_answer_it_is_told_again_with_the_same_id(store: Store) -> None:
-    """The receiver had it, the daemon never heard so."""
+async def test_notification_is_repeated_with_the_same_id_after_a_kill(store: Store) -> None:
+    """A notification whose response was lost by a kill is repeated with the same id."""
     async with FakeReceiver(HANG) as hook:
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
@@ -77,8 +77,8 @@ async def test_killed_before_the_answer_it_is_told_again_with_the_same_id(store:
     assert len({delivery.id for delivery in hook.deliveries}) == 1
 
 
-async def test_a_restart_with_nothing_changed_sends_nothing(store: Store) -> None:
-    """Invariant 6, with the real store; the next thing the receiver hears is the end."""
+async def test_restart_without_changes_sends_nothing(store: Store) -> None:
+    """Invariant 6 with the real store: a restart sends nothing, and the next notification is the resolve."""
     async with FakeReceiver() as hook:
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
@@ -94,8 +94,8 @@ async def test_a_restart_with_nothing_changed_sends_nothing(store: Store) -> Non
     assert accepted_types(hook) == ["alert.fired", "alert.resolved"]
 
 
-async def test_retries_keep_the_id_and_the_order(store: Store) -> None:
-    """5xx, 429 and a lost connection: the page comes again until it is taken, and only then its end."""
+async def test_retries_keep_id_and_order(store: Store) -> None:
+    """After 5xx, 429 and a lost connection the trigger is repeated until accepted, and only then the resolve sent."""
     clock = ManualClock()
     replies = (Reply(500), Reply(429, {"Retry-After": "30"}), CLOSE)
     async with FakeReceiver(*replies) as hook, running_service(store, webhooks_config(hook=hook), clock) as alerting:
@@ -114,8 +114,8 @@ async def test_retries_keep_the_id_and_the_order(store: Store) -> None:
     assert len({delivery.body for delivery in hook.deliveries}) == 2
 
 
-async def test_retry_after_is_waited_out(store: Store) -> None:
-    """Not a second earlier."""
+async def test_retry_after_is_honoured(store: Store) -> None:
+    """No retry is sent before the time of ``Retry-After``."""
     clock = ManualClock()
     async with (
         FakeReceiver(Reply(429, {"Retry-After": "30"})) as hook,
@@ -133,8 +133,8 @@ async def test_retry_after_is_waited_out(store: Store) -> None:
         await hook.wait_for_deliveries(2)
 
 
-async def test_a_slow_receiver_delays_no_other_and_no_run(store: Store) -> None:
-    """One hangs; the other hears both the page and its end, and handing over runs never waits."""
+async def test_slow_receiver_delays_no_other_receiver_and_no_run(store: Store) -> None:
+    """While a receiver hangs, the other gets trigger and resolve, and enqueueing runs does not block."""
     async with (
         FakeReceiver(always=HANG) as slow,
         FakeReceiver() as quick,
@@ -148,8 +148,8 @@ async def test_a_slow_receiver_delays_no_other_and_no_run(store: Store) -> None:
         assert len(slow.deliveries) == 1
 
 
-async def test_a_refusal_is_told_to_the_other(store: Store) -> None:
-    """The refused page is never sent again; the other receiver hears who fails, and why."""
+async def test_refusal_notifies_the_other_receiver(store: Store) -> None:
+    """A refused trigger is not sent again; the other receiver is notified which receiver fails, and why."""
     async with (
         FakeReceiver(always=Reply(401, body=b"who are you")) as broken,
         FakeReceiver() as other,
@@ -164,10 +164,8 @@ async def test_a_refusal_is_told_to_the_other(store: Store) -> None:
     assert failing["annotations"]["description"].endswith("HTTP 401: who are you")
 
 
-async def test_a_refused_page_reaches_a_receiver_that_was_mended(
-    store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
-    """The address was wrong; after a restart with the right one the page comes, and all is well with the receiver."""
+async def test_refused_notification_is_retried_after_a_restart(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """A refused trigger is sent again at the next start, and ``ReceiverFailing`` resolves when it is accepted."""
     caplog.set_level(logging.INFO, "streamcanary")
     async with FakeReceiver(Reply(404)) as hook, FakeReceiver() as other:
         async with running_service(store, webhooks_config(hook=hook, other=other)) as alerting:
@@ -186,19 +184,21 @@ async def test_a_refused_page_reaches_a_receiver_that_was_mended(
         "ReceiverFailing",
     ]
     assert accepted_types(other) == ["alert.fired", "alert.fired", "alert.resolved"]
-    assert "refused by hook, is tried again" in caplog.text
+    assert ["hook"] == [
+        vars(record)["receiver"] for record in caplog.records if record.message == "refused notification retried"
+    ]
 
 
-async def test_drain_sends_what_is_queued(store: Store) -> None:
-    """Offered a moment before the end, it is in the store and delivered when drain returns."""
+async def test_drain_sends_queued_notifications(store: Store) -> None:
+    """Outcomes enqueued before the drain are stored and their notification is delivered when it returns."""
     async with FakeReceiver() as hook, running_service(store, webhooks_config(hook=hook)) as alerting:
         enqueue_outcomes(alerting, OUTAGE)
         await alerting.drain(60)
         assert accepted_types(hook) == ["alert.fired"]
 
 
-async def test_drain_keeps_what_it_cannot_send(store: Store) -> None:
-    """A receiver that hangs holds up the end for no longer than it was given; the page is in the store."""
+async def test_drain_is_bounded_and_keeps_undelivered_notifications(store: Store) -> None:
+    """A hanging receiver delays the drain only for its limit, and the notification stays in the store."""
     async with FakeReceiver(HANG) as hook:
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
@@ -212,8 +212,8 @@ async def test_drain_keeps_what_it_cannot_send(store: Store) -> None:
     assert accepted_types(hook) == ["alert.fired"]
 
 
-async def test_drain_of_what_has_ended_returns(store: Store) -> None:
-    """Called too early, twice or too late, it does nothing."""
+async def test_drain_outside_of_run_returns_at_once(store: Store) -> None:
+    """A drain before, after or twice during the run returns at once."""
     async with running_service(store, alerts()) as alerting:
         await alerting.drain(60)
         await alerting.drain(60)
@@ -221,8 +221,8 @@ async def test_drain_of_what_has_ended_returns(store: Store) -> None:
     await alerting.drain(60)
 
 
-async def test_transitions_are_reported(store: Store, caplog: pytest.LogCaptureFixture) -> None:
-    """Once each, after the commit; a listener that breaks stops nothing."""
+async def test_transitions_are_reported_once(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Each transition is reported once after the commit; an exception of the listener stops nothing."""
     seen: list[tuple[str, bool]] = []
 
     def listen(incident: Incident) -> None:
@@ -234,16 +234,16 @@ async def test_transitions_are_reported(store: Store, caplog: pytest.LogCaptureF
         enqueue_outcomes(alerting, OUTAGE, RECOVERY)
         await wait_until(lambda: len(seen) == 2)
     assert seen == [("Errors", True), ("Errors", False)]
-    assert "goes to nobody" in caplog.text
+    assert "no route matches alert" in caplog.text
 
 
-def test_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One series for each alert that can be, 0 while it is quiet."""
+def test_active_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each possible alert has a series, which is 0 while it does not fire."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
     monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
     engine = Engine(alerts(), "default", [CHAT])
-    (key,) = (pair.key for pair in engine.bindings)
+    (key,) = (binding.key for binding in engine.bindings)
     incidents = {key: Incident(key=key, rule="Errors", subject="chat", opened=0.0)}
     meters = AlertMetrics(engine, lambda: incidents)
     meters.record_delivery("hook", "accepted")
@@ -265,8 +265,8 @@ def test_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.MonkeyP
     provider.shutdown()
 
 
-def test_the_log_is_quiet_while_all_is_well(caplog: pytest.LogCaptureFixture) -> None:
-    """Making the parts says nothing."""
+def test_creating_the_service_logs_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Creating the service logs no warning."""
     with caplog.at_level(logging.WARNING):
         AlertingService(
             config=alerts(), instance="i", canaries=[CHAT], store=UnreliableStore(None), clock=SystemClock()

@@ -1,4 +1,4 @@
-"""What the heartbeat asks: what counts as progress, and what as a standstill."""
+"""The liveness checks of the heartbeat: what counts as progress, and what as stalled."""
 
 from collections.abc import Callable
 from typing import Any
@@ -36,9 +36,9 @@ DOWN = Retry(reason="HTTP 500")
 REVOKED = Refused("HTTP 403: the key was revoked")
 
 
-def a_notice(number: int = 1, **changes: Any) -> Notification:
-    """Build a page to ``hook`` that waits."""
-    notice = Notification(
+def pending_notification(number: int = 1, **changes: Any) -> Notification:
+    """Build a pending trigger to ``hook``."""
+    notification = Notification(
         id=f"n{number}",
         receiver="hook",
         group=f"g{number}",
@@ -49,139 +49,147 @@ def a_notice(number: int = 1, **changes: Any) -> Notification:
         created=NOON,
         next_attempt=NOON,
     )
-    return msgspec.structs.replace(notice, **changes)
+    return msgspec.structs.replace(notification, **changes)
 
 
-def an_advance(clock: ManualClock) -> LivenessTracker:
-    """Make the record of an alerting that has just begun, and tells nobody at level."""
+def liveness_tracker(clock: ManualClock) -> LivenessTracker:
+    """Create the tracker of an alerting service that has just started, without state receivers."""
     return LivenessTracker([CHAT], {}, clock)
 
 
-class Looking:
-    """An :class:`Advance` that looks every five seconds, as a daemon does."""
+class SimulatedTracking:
+    """A :class:`LivenessTracker` that is updated every five seconds, as in a daemon."""
 
     def __init__(self) -> None:
         self.clock = ManualClock()
-        self.advance = an_advance(self.clock)
+        self.tracker = liveness_tracker(self.clock)
 
-    def wait(self, seconds: float, *notices: Notification) -> str | None:
-        """Let time pass while ``notices`` are there; return what the outbox says then."""
-        there = {notice.id: notice for notice in notices}
-        self.advance.track_pending(there)
+    def wait(self, seconds: float, *notifications: Notification) -> str | None:
+        """Advance the clock while ``notifications`` are stored; return the result of the outbox check."""
+        there = {notification.id: notification for notification in notifications}
+        self.tracker.track_pending(there)
         while seconds > 0:
             self.clock.advance(min(5.0, seconds))
             seconds -= 5.0
-            self.advance.track_pending(there)
-        return self.advance.check_outbox(there)
+            self.tracker.track_pending(there)
+        return self.tracker.check_outbox(there)
 
 
 # ---- runs
 
 
-def left_out(reason: str, budget: BudgetState | None = None) -> Outcome:
-    """Build the outcome of a run that did not happen."""
+def skipped_run(reason: str, budget: BudgetState | None = None) -> Outcome:
+    """Build the outcome of a skipped run."""
     return a_run(9, OutcomeKind.SKIPPED, reason=reason, budget=budget)
 
 
 @pytest.mark.parametrize(
-    ("outcome", "counts"),
+    ("outcome", "is_live"),
     [
         (good(9), True),
         (bad(9), True),
         (a_run(9, OutcomeKind.INTERNAL_ERROR), True),
-        (left_out("overlap"), False),
-        (left_out("late"), False),
-        (left_out("late: 7 runs"), False),
-        (left_out("shutdown"), False),
-        (left_out("budget", BudgetState.SLOWED), True),
-        (left_out("budget", BudgetState.EXHAUSTED), True),
-        (left_out("standby"), True),
+        (skipped_run("overlap"), False),
+        (skipped_run("late"), False),
+        (skipped_run("late: 7 runs"), False),
+        (skipped_run("shutdown"), False),
+        (skipped_run("budget", BudgetState.SLOWED), True),
+        (skipped_run("budget", BudgetState.EXHAUSTED), True),
+        (skipped_run("standby"), True),
     ],
     ids=lambda value: value if isinstance(value, bool) else f"{value.kind}-{value.reason}",
 )
-def test_a_run_counts_if_it_shows_that_runs_go_on(outcome: Outcome, counts: bool) -> None:
-    """It has ended, or was left out on purpose. That the run before it hangs shows the contrary."""
+def test_run_counts_if_it_is_a_sign_of_liveness(outcome: Outcome, is_live: bool) -> None:
+    """A run counts if it has ended or was skipped on purpose, but not if the previous run hangs."""
     clock = ManualClock()
-    advance = an_advance(clock)
+    tracker = liveness_tracker(clock)
     clock.advance(159)
-    advance.record_run(outcome)
+    tracker.record_run(outcome)
     clock.advance(2)
-    assert (None if counts else "no run has ended for 2m41s") == advance.check_runs()
+    assert (None if is_live else "no run has ended for 2m41s") == tracker.check_runs()
 
 
-def test_a_clock_that_was_set_back_hides_no_standstill_for_long() -> None:
-    """From the moment at which that is seen, it is as long as ever until runs are missed."""
+def test_clock_step_back_delays_the_check_of_runs_only_briefly() -> None:
+    """After a clock step back, the full time until runs count as missed begins again."""
     clock = ManualClock()
-    advance = an_advance(clock)
+    tracker = liveness_tracker(clock)
     clock.step(-86400)
-    advance.track_pending({})
+    tracker.track_pending({})
     clock.advance(159)
-    assert None is advance.check_runs()
+    assert None is tracker.check_runs()
     clock.advance(2)
-    assert "no run has ended for 2m41s" == advance.check_runs()
+    assert "no run has ended for 2m41s" == tracker.check_runs()
 
 
 # ---- the outbox
 
 
-@pytest.mark.parametrize(("seconds", "says"), [(900, None), (905, "hook has not taken a notice for 15m5s (HTTP 500)")])
-def test_the_outbox_stands_still_when_a_receiver_takes_nothing_for_a_quarter_of_an_hour(
-    seconds: float, says: str | None
-) -> None:
-    """Of what waits for it, tried or not."""
-    assert says == Looking().wait(seconds, a_notice(attempts=3, last_error="HTTP 500"), a_notice(2))
+@pytest.mark.parametrize(
+    ("seconds", "expected"), [(900, None), (905, "receiver hook has accepted no notification for 15m5s (HTTP 500)")]
+)
+def test_outbox_is_stalled_when_a_receiver_accepts_nothing_for_15_minutes(seconds: float, expected: str | None) -> None:
+    """The outbox is stalled after 15 minutes in which a receiver accepts none of its notifications, sent or not."""
+    assert expected == SimulatedTracking().wait(
+        seconds, pending_notification(attempts=3, last_error="HTTP 500"), pending_notification(2)
+    )
 
 
 @pytest.mark.parametrize("state", [NotificationState.ACCEPTED, NotificationState.PARKED])
-def test_what_was_taken_or_refused_waits_for_nothing(state: NotificationState) -> None:
-    """However old it is."""
-    assert None is Looking().wait(9000, a_notice(attempts=9, state=state))
+def test_accepted_and_refused_notifications_are_not_pending(state: NotificationState) -> None:
+    """An accepted or refused notification never stalls the outbox, whatever its age."""
+    assert None is SimulatedTracking().wait(9000, pending_notification(attempts=9, state=state))
 
 
-def test_a_queue_that_moves_does_not_stand_still() -> None:
-    """Thousands of pages at the pace of the receiver: the last of them wait for long."""
-    looking, notices = Looking(), [a_notice(number) for number in range(60)]
-    while notices:
-        assert None is looking.wait(60, *notices)
-        looking.advance.record_delivery("hook")
-        del notices[0]
+def test_queue_that_makes_progress_is_not_stalled() -> None:
+    """A long queue that makes progress at the rate of its receiver is not stalled."""
+    tracking, notifications = SimulatedTracking(), [pending_notification(number) for number in range(60)]
+    while notifications:
+        assert None is tracking.wait(60, *notifications)
+        tracking.tracker.record_delivery("hook")
+        del notifications[0]
 
 
-def test_a_receiver_that_takes_nothing_stands_still_whatever_others_take() -> None:
-    """Each is looked at on its own."""
-    looking, notices = Looking(), (a_notice(1), a_notice(2, receiver="chat"))
+def test_receiver_is_stalled_independently_of_others() -> None:
+    """A receiver that accepts nothing is stalled even if another one accepts its notifications."""
+    tracking, notifications = SimulatedTracking(), (pending_notification(1), pending_notification(2, receiver="chat"))
     for _ in range(15):
-        assert None is looking.wait(60, *notices)
-        looking.advance.record_delivery("chat")
-    assert "hook has not taken a notice for 15m5s" == looking.wait(5, *notices)
+        assert None is tracking.wait(60, *notifications)
+        tracking.tracker.record_delivery("chat")
+    assert "receiver hook has accepted no notification for 15m5s" == tracking.wait(5, *notifications)
 
 
-def test_a_page_that_is_never_taken_stands_still_whatever_else_its_receiver_takes() -> None:
-    """It fails at this one, again and again."""
-    looking, notices = Looking(), (a_notice(1, attempts=5, last_error="HTTP 500"), a_notice(2))
+def test_notification_is_stalled_independently_of_others_of_its_receiver() -> None:
+    """A notification that fails again and again is stalled even if its receiver accepts others."""
+    tracking, notifications = (
+        SimulatedTracking(),
+        (pending_notification(1, attempts=5, last_error="HTTP 500"), pending_notification(2)),
+    )
     for _ in range(15):
-        assert None is looking.wait(60, *notices)
-        looking.advance.record_delivery("hook")
-    assert "hook has not taken a notice for 15m5s (HTTP 500)" == looking.wait(5, *notices)
+        assert None is tracking.wait(60, *notifications)
+        tracking.tracker.record_delivery("hook")
+    assert "receiver hook has accepted no notification for 15m5s (HTTP 500)" == tracking.wait(5, *notifications)
 
 
-def test_an_old_page_that_is_tried_again_has_only_begun_to_wait() -> None:
-    """It was refused hours ago, and has something else to say now."""
-    looking, refused = Looking(), a_notice(attempts=7, refusals=7, park_count=1, state=NotificationState.PARKED)
-    assert None is looking.wait(4 * 3600, refused)
-    assert None is looking.wait(0, msgspec.structs.replace(refused, state=NotificationState.PENDING))
+def test_retried_refused_notification_starts_to_wait_again() -> None:
+    """The waiting time of a refused notification begins when it is pending again."""
+    tracking, parked = (
+        SimulatedTracking(),
+        pending_notification(attempts=7, refusals=7, park_count=1, state=NotificationState.PARKED),
+    )
+    assert None is tracking.wait(4 * 3600, parked)
+    assert None is tracking.wait(0, msgspec.structs.replace(parked, state=NotificationState.PENDING))
 
 
-def test_a_wall_clock_that_jumps_makes_nothing_older() -> None:
-    """A machine that slept has had no time to tell anybody."""
-    looking, page = Looking(), a_notice(attempts=1)
-    assert None is looking.wait(60, page)
-    looking.clock.step(3600)
-    assert None is looking.wait(0, page)
+def test_wall_clock_step_does_not_age_notifications() -> None:
+    """A step of the wall clock does not add to the waiting time."""
+    tracking, page = SimulatedTracking(), pending_notification(attempts=1)
+    assert None is tracking.wait(60, page)
+    tracking.clock.step(3600)
+    assert None is tracking.wait(0, page)
 
 
-async def test_it_is_looked_at_while_nobody_asks(store: Store) -> None:
-    """The heart may beat once a day."""
+async def test_pending_notifications_are_tracked_between_heartbeats(store: Store) -> None:
+    """Pending notifications are tracked by the service between two heartbeats, which may be a day apart."""
     clock = ManualClock()
     async with (
         FakeReceiver(always=Reply(500)) as hook,
@@ -193,15 +201,17 @@ async def test_it_is_looked_at_while_nobody_asks(store: Store) -> None:
         alerting.wake()
         await wait_until(lambda: alerting._last_tick == clock.monotonic())
         clock.advance(901)
-        assert (alerting.liveness_checks()["outbox"]() or "").startswith("hook has not taken a notice for 15m1s")
+        assert (alerting.liveness_checks()["outbox"]() or "").startswith(
+            "receiver hook has accepted no notification for 15m1s"
+        )
 
 
 @pytest.mark.parametrize(("outcome", "moves"), [("accepted", True), ("refused", True), ("retried", False)])
-def test_an_answer_moves_the_outbox_if_it_settles_something(outcome: str, moves: bool) -> None:
-    """What is to be tried again is where it was."""
+def test_accepted_or_refused_delivery_is_progress_of_the_outbox(outcome: str, moves: bool) -> None:
+    """An accepted or refused delivery is progress of the outbox, a retried one is not."""
     clock = ManualClock()
     alerting = AlertingService(config=alerts(), instance="i", canaries=[CHAT], store=UnreliableStore(None), clock=clock)
-    alerting._published = State(notifications={"n1": a_notice(attempts=1)})
+    alerting._published = State(notifications={"n1": pending_notification(attempts=1)})
     outbox = alerting.liveness_checks()["outbox"]
     assert None is outbox()
     clock.advance(800)
@@ -210,125 +220,127 @@ def test_an_answer_moves_the_outbox_if_it_settles_something(outcome: str, moves:
     assert moves is (outbox() is None)
 
 
-# ---- pages that were refused
+# ---- refused notifications
 
 Refusals = dict[str, DeliveryResult]
 
 
-def an_outage(answers: Refusals, **sections: Any) -> EngineHarness:
-    """Let ``chat`` go down, and each of the receivers answer to the page of it what ``answers`` say."""
-    receivers = {name: webhook_config() for name in answers} | sections.pop("receivers", {})
+def outage_with_results(results: Refusals, **sections: Any) -> EngineHarness:
+    """Build an outage of ``chat`` whose trigger has the given ``results`` at each receiver."""
+    receivers = {name: webhook_config() for name in results} | sections.pop("receivers", {})
     world = EngineHarness(alerts(receivers=receivers, **sections))
     world.observe(bad, bad, bad)
-    for name, answer in answers.items():
+    for name, answer in results.items():
         world.deliver(name, answer)
     return world
 
 
-def refused(world: EngineHarness, *levels: str) -> str | None:
-    """Return what is said of pages that nobody has taken."""
-    return refused_notification_reason(world.state.groups, world.state.notifications, levels, world.now)
+def refused_reason(world: EngineHarness, *state_receivers: str) -> str | None:
+    """Return the result of the check for refused notifications."""
+    return refused_notification_reason(world.state.groups, world.state.notifications, state_receivers, world.now)
 
 
-def test_a_page_that_all_have_refused_stands_still_after_a_quarter_of_an_hour() -> None:
-    """There is nobody else who could be told."""
-    world = an_outage({"hook": REVOKED})
+def test_trigger_that_all_receivers_refused_fails_the_check_after_15_minutes() -> None:
+    """A trigger that its only receiver has refused fails the check after 15 minutes."""
+    world = outage_with_results({"hook": REVOKED})
     assert [()] == [group.receivers for group in world.state.groups.values() if "subject" in group.labels]
     world.now += QUARTER
-    assert None is refused(world)
+    assert None is refused_reason(world)
     world.now += 1
     assert (
-        "nobody has taken the page of alert=Errors, canary=chat for 15m1s, it was refused by hook "
+        "no receiver has accepted the notification of alert=Errors, canary=chat for 15m1s; refused by hook "
         "(HTTP 403: the key was revoked)"
-    ) == refused(world)
+    ) == refused_reason(world)
 
 
-def test_that_lasts_while_it_is_tried_again() -> None:
-    """At each repetition, the page waits for a moment before it is refused again."""
-    world = an_outage({"hook": REVOKED}, repeat_interval="30m")
+def test_refused_trigger_fails_the_check_while_it_is_retried() -> None:
+    """The check also fails while a refused trigger is pending again at each repetition."""
+    world = outage_with_results({"hook": REVOKED}, repeat_interval="30m")
     for _ in range(3):
         world.now += 1801
         world.step(Tick())
-        assert [NotificationState.PENDING] == [notice.state for notice in world.state.notifications.values()]
-        assert refused(world) is not None
+        assert [NotificationState.PENDING] == [
+            notification.state for notification in world.state.notifications.values()
+        ]
+        assert refused_reason(world) is not None
         world.deliver("hook", REVOKED)
-        assert refused(world) is not None
+        assert refused_reason(world) is not None
 
 
-def mend(world: EngineHarness) -> None:
+def accept_next_delivery(world: EngineHarness) -> None:
     world.step(Tick())
     world.deliver("hook", Accepted())
 
 
-def recover(world: EngineHarness) -> None:
+def resolve_outage(world: EngineHarness) -> None:
     world.observe(good)
 
 
-@pytest.mark.parametrize("end", [mend, recover])
-def test_that_is_over_with_the_page_or_with_what_it_tells_of(end: Callable[[EngineHarness], None]) -> None:
-    """Somebody has taken it, or there is nothing to tell."""
-    world = an_outage({"hook": REVOKED}, repeat_interval="30m")
+@pytest.mark.parametrize("end", [accept_next_delivery, resolve_outage])
+def test_check_passes_after_acceptance_or_recovery(end: Callable[[EngineHarness], None]) -> None:
+    """The check passes once the trigger is accepted or the outage has ended."""
+    world = outage_with_results({"hook": REVOKED}, repeat_interval="30m")
     world.now += 1801
-    assert refused(world) is not None
+    assert refused_reason(world) is not None
     end(world)
-    assert None is refused(world)
+    assert None is refused_reason(world)
 
 
-@pytest.mark.parametrize("answers", [{"hook": REVOKED, "chat": Accepted()}, {"hook": REVOKED, "chat": DOWN}])
-def test_a_page_that_one_has_taken_or_may_take_is_no_such_page(answers: Refusals) -> None:
-    """The one tells people, and of the other the outbox has more to say."""
-    world = an_outage(answers)
+@pytest.mark.parametrize("results", [{"hook": REVOKED, "chat": Accepted()}, {"hook": REVOKED, "chat": DOWN}])
+def test_trigger_that_one_receiver_has_not_refused_passes_the_check(results: Refusals) -> None:
+    """A trigger that one receiver has accepted, or that is pending at one, passes the check."""
+    world = outage_with_results(results)
     world.now += 3600
-    assert None is refused(world)
+    assert None is refused_reason(world)
 
 
-def test_a_page_that_two_have_refused_is() -> None:
-    """Whichever of them it is, none has it."""
-    world = an_outage({"hook": REVOKED, "chat": REVOKED})
+def test_trigger_that_two_receivers_refused_fails_the_check() -> None:
+    """A trigger that both of its receivers have refused fails the check."""
+    world = outage_with_results({"hook": REVOKED, "chat": REVOKED})
     world.now += 3600
-    assert "it was refused by hook, chat" in (refused(world) or "")
+    assert "refused by hook, chat" in (refused_reason(world) or "")
 
 
-def test_a_level_receiver_that_is_told_of_it_counts() -> None:
-    """Whether that one takes what it is told is looked at elsewhere."""
+def test_group_with_a_state_receiver_passes_the_check() -> None:
+    """A group that is also sent to a state receiver passes the check, as that receiver is checked separately."""
     prom = {"type": "alertmanager", "urls": ["http://127.0.0.1:9"]}
-    world = an_outage({"hook": REVOKED}, receivers={"prom": prom})
+    world = outage_with_results({"hook": REVOKED}, receivers={"prom": prom})
     world.now += 3600
-    assert None is refused(world, "prom")
-    assert refused(world) is not None
+    assert None is refused_reason(world, "prom")
+    assert refused_reason(world) is not None
 
 
-def test_a_clock_that_was_set_back_does_not_hide_it() -> None:
-    """A day would be long."""
-    world = an_outage({"hook": REVOKED})
+def test_clock_step_back_does_not_hide_a_refused_trigger() -> None:
+    """A clock step back of a day does not hide a refused trigger."""
+    world = outage_with_results({"hook": REVOKED})
     world.now -= 86400
-    assert refused(world) is not None
+    assert refused_reason(world) is not None
 
 
-# ---- level receivers
+# ---- state receivers
 
 
 @pytest.mark.parametrize(
-    ("addresses", "says"),
+    ("addresses", "expected"),
     [
-        ([DeliveryFailure(0, "HTTP 503")], "prom has taken nothing for 15m1s (HTTP 503)"),
+        ([DeliveryFailure(0, "HTTP 503")], "no address of receiver prom has accepted alerts for 15m1s (HTTP 503)"),
         (
             [DeliveryFailure(0, "HTTP 503"), DeliveryFailure(0, "HTTP 400")],
-            "prom has taken nothing for 15m1s (HTTP 400)",
+            "no address of receiver prom has accepted alerts for 15m1s (HTTP 400)",
         ),
         ([DeliveryFailure(0, "HTTP 503"), None], None),
         ([DeliveryFailure(0, "HTTP 503"), DeliveryFailure(2, "HTTP 503")], None),
         ([None], None),
     ],
 )
-def test_a_level_receiver_stands_still_when_none_of_its_addresses_takes_anything(
-    addresses: list[DeliveryFailure | None], says: str | None
+def test_state_receiver_is_stalled_when_all_of_its_addresses_fail(
+    addresses: list[DeliveryFailure | None], expected: str | None
 ) -> None:
-    """One peer of an Alertmanager tells the others."""
-    assert says == failing_state_receiver_reason({"well": [None], "prom": addresses}, QUARTER + 1)
+    """A state receiver is stalled when all of its addresses fail, as one peer of a cluster informs the others."""
+    assert expected == failing_state_receiver_reason({"well": [None], "prom": addresses}, QUARTER + 1)
 
 
-def test_groups_that_were_not_told_of_are_not_looked_at() -> None:
-    """Their receivers are known before there is a page."""
+def test_group_without_notifications_passes_the_check() -> None:
+    """A group that has receivers and no notification yet passes the check."""
     group = Group(key="g1", receivers=("hook",), opened=NOON)
     assert None is refused_notification_reason({"g1": group}, {}, (), NOON + 9000)

@@ -1,4 +1,4 @@
-"""Level receivers, told the state again and again."""
+"""State receivers in the running service: they are sent all active alerts periodically."""
 
 import asyncio
 
@@ -12,25 +12,25 @@ from support.clock import ManualClock
 from support.servers.receiver import HANG, FakeReceiver, Reply
 
 
-def prom(*receivers: FakeReceiver, **more: FakeReceiver) -> AlertsConfig:
-    """Configure one Alertmanager with several peers, and webhooks beside it."""
+def alertmanager_config(*receivers: FakeReceiver, **more: FakeReceiver) -> AlertsConfig:
+    """Configure an Alertmanager with several peers, and webhooks."""
     peers = {"type": "alertmanager", "urls": [receiver.url for receiver in receivers]}
     return alerts(receivers={"prom": peers, **{name: webhook_config(hook.url) for name, hook in more.items()}})
 
 
 def all_fail(alerting: AlertingService) -> bool:
-    """Tell whether each peer has failed to take what it was told last."""
+    """Return whether the last delivery to each peer has failed."""
     peers = [peer for some in delivery_failures(alerting._dispatchers).values() for peer in some]
     return bool(peers) and None not in peers
 
 
-async def test_a_level_receiver_is_told_again_and_again(store: Store) -> None:
-    """At once, each minute, at once when it is over, and for a quarter of an hour after that."""
+async def test_state_receiver_is_sent_active_alerts_periodically(store: Store) -> None:
+    """Alerts are sent at each change, each minute, and for 15 minutes after the resolve."""
     clock = ManualClock(wall=OUTAGE[-1].started + 5)
-    async with FakeReceiver() as peer, running_service(store, prom(peer), clock) as alerting:
+    async with FakeReceiver() as peer, running_service(store, alertmanager_config(peer), clock) as alerting:
         enqueue_outcomes(alerting, OUTAGE)
         await peer.wait_for_deliveries(1)
-        clock.advance(90)  # the recovery is over by then
+        clock.advance(90)  # the recovery is over at that time
         alerting.wake()
         await peer.wait_for_deliveries(2)
         enqueue_outcomes(alerting, RECOVERY)
@@ -53,12 +53,12 @@ async def test_a_level_receiver_is_told_again_and_again(store: Store) -> None:
     assert set(ends[2:]) == {ends[2]}
 
 
-async def test_every_peer_is_told_on_its_own(store: Store) -> None:
-    """One that hangs delays no other."""
+async def test_hanging_peer_delays_no_other_peer(store: Store) -> None:
+    """A hanging peer delays no other peer."""
     async with (
         FakeReceiver(always=HANG) as one,
         FakeReceiver() as two,
-        running_service(store, prom(one, two)) as alerting,
+        running_service(store, alertmanager_config(one, two)) as alerting,
     ):
         enqueue_outcomes(alerting, OUTAGE)
         await two.wait_for_deliveries(1)
@@ -67,10 +67,10 @@ async def test_every_peer_is_told_on_its_own(store: Store) -> None:
         assert len(one.deliveries) == 1
 
 
-async def test_a_peer_that_was_away_hears_the_state_of_now(store: Store) -> None:
-    """What it missed is told with the retry, not one by one."""
+async def test_retry_sends_the_current_state(store: Store) -> None:
+    """A retry sends the current state, not each missed change."""
     clock = ManualClock(wall=OUTAGE[-1].started + 5)
-    async with FakeReceiver(Reply(503)) as peer, running_service(store, prom(peer), clock) as alerting:
+    async with FakeReceiver(Reply(503)) as peer, running_service(store, alertmanager_config(peer), clock) as alerting:
         enqueue_outcomes(alerting, OUTAGE)
         await peer.wait_for_deliveries(1)
         enqueue_outcomes(alerting, RECOVERY)
@@ -82,11 +82,11 @@ async def test_a_peer_that_was_away_hears_the_state_of_now(store: Store) -> None
         assert alert["endsAt"] < "2027-01-15T08:03"
 
 
-async def test_a_peer_that_asks_for_an_hour_is_told_again_before_the_alert_ends_by_itself(store: Store) -> None:
-    """It would do so a quarter of an hour after the last word; a third of that is what it is left alone for."""
+async def test_long_retry_after_is_limited_to_a_third_of_the_expiry(store: Store) -> None:
+    """A ``Retry-After`` of an hour is limited to five minutes, so that a firing alert does not expire."""
     clock = ManualClock(wall=OUTAGE[-1].started + 5)
     busy = Reply(503, {"Retry-After": "3600"})
-    async with FakeReceiver(busy) as peer, running_service(store, prom(peer), clock) as alerting:
+    async with FakeReceiver(busy) as peer, running_service(store, alertmanager_config(peer), clock) as alerting:
         enqueue_outcomes(alerting, OUTAGE)
         await peer.wait_for_deliveries(1)
         await wait_until(lambda: all_fail(alerting))
@@ -99,33 +99,36 @@ async def test_a_peer_that_asks_for_an_hour_is_told_again_before_the_alert_ends_
         await peer.wait_for_deliveries(2)
 
 
-async def test_peers_that_take_nothing_stop_the_heart(store: Store) -> None:
-    """After a quarter of an hour in which there was something to tell; until one of them does."""
+async def test_liveness_check_fails_while_all_peers_fail(store: Store) -> None:
+    """The liveness check fails after 15 minutes with active alerts in which all peers fail, until one accepts."""
     clock = ManualClock(wall=OUTAGE[-1].started + 5)
     down, no = Reply(503), Reply(400, body=b"bad label")
     async with (
         FakeReceiver(always=down) as one,
         FakeReceiver(always=no) as two,
-        running_service(store, prom(one, two), clock) as alerting,
+        running_service(store, alertmanager_config(one, two), clock) as alerting,
     ):
-        says = alerting.liveness_checks()["levels"]
+        check = alerting.liveness_checks()["levels"]
         clock.advance(3600)
-        assert None is says()  # there was nothing to tell
+        assert None is check()  # there are no active alerts
         enqueue_outcomes(alerting, OUTAGE)
         await wait_until(lambda: all_fail(alerting))
         clock.advance(900)
-        assert None is says()
+        assert None is check()
         clock.advance(1)
-        assert "prom has taken nothing for 15m1s (HTTP 400: bad label)" == says()
+        assert "no address of receiver prom has accepted alerts for 15m1s (HTTP 400: bad label)" == check()
         one.always = Reply()
         alerting.wake()
-        await wait_until(lambda: says() is None)
+        await wait_until(lambda: check() is None)
 
 
-async def test_peers_that_took_nothing_stop_no_heart_once_there_is_nothing_to_tell(store: Store) -> None:
-    """It is over, and what is over is told for a quarter of an hour."""
+async def test_liveness_check_passes_without_active_alerts(store: Store) -> None:
+    """Failing peers pass the liveness check once there are no alerts to send."""
     clock = ManualClock(wall=OUTAGE[-1].started + 5)
-    async with FakeReceiver(always=Reply(503)) as peer, running_service(store, prom(peer), clock) as alerting:
+    async with (
+        FakeReceiver(always=Reply(503)) as peer,
+        running_service(store, alertmanager_config(peer), clock) as alerting,
+    ):
         enqueue_outcomes(alerting, OUTAGE)
         await wait_until(lambda: all_fail(alerting))
         enqueue_outcomes(alerting, RECOVERY)
@@ -135,14 +138,14 @@ async def test_peers_that_took_nothing_stop_no_heart_once_there_is_nothing_to_te
         await wait_until(lambda: not all_fail(alerting))
 
 
-async def test_a_peer_that_refuses_is_told_to_the_others(store: Store) -> None:
-    """It stores the valid alerts of what it answers with 400; the whole is told again at the next round."""
+async def test_refusal_of_a_peer_notifies_other_receivers(store: Store) -> None:
+    """A refusal of one peer notifies the other receivers, and resolves when the peer accepts."""
     clock = ManualClock(wall=OUTAGE[-1].started + 5)
     async with (
         FakeReceiver(Reply(400, body=b"bad label")) as refusing,
         FakeReceiver() as well,
         FakeReceiver() as hook,
-        running_service(store, prom(refusing, well, hook=hook), clock) as alerting,
+        running_service(store, alertmanager_config(refusing, well, hook=hook), clock) as alerting,
     ):
         enqueue_outcomes(alerting, OUTAGE)
         await hook.wait_for_deliveries(2)
@@ -154,11 +157,11 @@ async def test_a_peer_that_refuses_is_told_to_the_others(store: Store) -> None:
         assert accepted_types(hook) == ["alert.fired", "alert.fired", "alert.resolved"]
 
 
-async def test_a_receiver_is_well_when_all_its_peers_are(store: Store) -> None:
-    """One peer that accepts again does not hide the other that still refuses, also not over a restart."""
+async def test_receiver_recovers_when_all_peers_accept(store: Store) -> None:
+    """``ReceiverFailing`` resolves only when all peers accept, also across a restart."""
     clock, no = ManualClock(wall=OUTAGE[-1].started + 5), Reply(400, body=b"bad label")
     async with FakeReceiver(always=no) as one, FakeReceiver(always=no) as two, FakeReceiver() as hook:
-        async with running_service(store, prom(one, two, hook=hook), clock) as alerting:
+        async with running_service(store, alertmanager_config(one, two, hook=hook), clock) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
             await hook.wait_for_deliveries(2)
             await one.wait_for_deliveries(1)
@@ -169,7 +172,7 @@ async def test_a_receiver_is_well_when_all_its_peers_are(store: Store) -> None:
             await one.wait_for_deliveries(2)
             await alerting.drain(1)
             assert len(hook.deliveries) == 2
-        async with running_service(store, prom(one, two, hook=hook), clock) as alerting:
+        async with running_service(store, alertmanager_config(one, two, hook=hook), clock) as alerting:
             await one.wait_for_deliveries(3)
             await alerting.drain(1)
             assert len(hook.deliveries) == 2
@@ -180,12 +183,12 @@ async def test_a_receiver_is_well_when_all_its_peers_are(store: Store) -> None:
     assert hook.deliveries[2].json["type"] == "alert.resolved"
 
 
-async def test_peers_that_take_nothing_for_minutes_are_told_to_the_others(store: Store) -> None:
-    """When all of them do; it is over when one takes something."""
+async def test_failure_of_all_peers_notifies_other_receivers(store: Store) -> None:
+    """``ReceiverFailing`` fires when all peers fail for minutes, and resolves when one accepts."""
     clock, down = ManualClock(wall=OUTAGE[-1].started + 5), Reply(503)
 
     async def pass_minutes(*peers: FakeReceiver) -> None:
-        """Let time pass until each of ``peers`` was told nine times more."""
+        """Advance the clock until each of ``peers`` has had nine more deliveries."""
         enough = [len(peer.deliveries) + 9 for peer in peers]
         while any(len(peer.deliveries) < count for peer, count in zip(peers, enough, strict=True)):
             clock.advance(60)
@@ -196,7 +199,7 @@ async def test_peers_that_take_nothing_for_minutes_are_told_to_the_others(store:
         FakeReceiver(always=down) as one,
         FakeReceiver() as two,
         FakeReceiver() as hook,
-        running_service(store, prom(one, two, hook=hook), clock) as alerting,
+        running_service(store, alertmanager_config(one, two, hook=hook), clock) as alerting,
     ):
         enqueue_outcomes(alerting, OUTAGE)
         await hook.wait_for_deliveries(1)

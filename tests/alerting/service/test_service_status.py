@@ -1,4 +1,4 @@
-"""What there is to be seen of alerting: what fires, what mutes it, and who has not heard of it."""
+"""The status snapshot: open incidents, what mutes them, and undelivered notifications."""
 
 from typing import Any
 
@@ -19,37 +19,37 @@ from support.alerting.service import OUTAGE, enqueue_outcomes, running_service, 
 from support.servers.receiver import FakeReceiver
 
 
-def shown(world: EngineHarness, **levels: Any) -> StatusSnapshot:
-    """Return what is to be seen of ``world``."""
+def snapshot(world: EngineHarness, **levels: Any) -> StatusSnapshot:
+    """Return the status snapshot of ``world``."""
     return StatusBuilder(world.config, world.engine).snapshot(world.state, levels, world.now, 1000.0)
 
 
-def test_an_open_incident_is_shown_as_it_is_now() -> None:
-    """With its annotations filled in, and the evidence of the last run."""
+def test_open_incident_has_current_evidence_and_annotations() -> None:
+    """An open incident has rendered annotations and the evidence of the last run."""
     runbook = {"annotations": {"runbook_url": "https://run.book/{alert}", "summary": "{bad}"}}
     world = EngineHarness(alerts(rules={"Errors": {**THREE_FAILURES_RULE, **runbook}}))
-    assert StatusSnapshot() == shown(world)
+    assert StatusSnapshot() == snapshot(world)
     world.observe(*[bad] * 5)
-    (one,) = shown(world).incidents
+    (one,) = snapshot(world).incidents
     assert (5, 5) == (one.incident.evidence.bad, one.incident.evidence.total)
     assert {"runbook_url": "https://run.book/Errors", "summary": "5"} == one.annotations
     assert (None, ()) == (one.muted_by, one.silenced_by)
 
 
-def test_what_mutes_an_alert_is_shown() -> None:
-    """A silence, each of them by its id; maintenance; or what explains it."""
+def test_mute_reason_is_shown() -> None:
+    """A muted alert has its silences by id, its maintenance window, or the rule that inhibits it."""
     world = EngineHarness(alerts())
     world.observe(*[bad] * 3)
     for name in ("s-1", "s-2"):
         world.step(SilenceCreated(Silence(id=name, match=('alert="Errors"',), starts=NOON, until=NOON + 3600)))
     world.step(SilenceCreated(Silence(id="s-3", match=('alert="Other"',), starts=NOON, until=NOON + 3600)))
-    (one,) = shown(world).incidents
+    (one,) = snapshot(world).incidents
     assert ("silence s-1", ("s-1", "s-2")) == (one.muted_by, one.silenced_by)
 
     window = {"match": ['canary="chat"'], "cron": "* * * * *", "for": "5m"}
     world = EngineHarness(alerts(maintenance={"deploy": window}))
     world.observe(*[bad] * 3)
-    assert ["maintenance deploy"] == [one.muted_by for one in shown(world).incidents]
+    assert ["maintenance deploy"] == [one.muted_by for one in snapshot(world).incidents]
 
     def rejected(number: int) -> Any:
         return bad(number, FaultKind.AUTH_FAILED)
@@ -60,12 +60,12 @@ def test_what_mutes_an_alert_is_shown() -> None:
     world.deliver()
     world.observe(rejected)
     assert ["inhibited by TargetRejected"] == [
-        one.muted_by for one in shown(world).incidents if one.incident.rule == "Mine"
+        one.muted_by for one in snapshot(world).incidents if one.incident.rule == "Mine"
     ]
 
 
-def test_what_a_receiver_has_not_accepted_is_shown_with_the_reason() -> None:
-    """What waits, what was refused for good; and nothing once it has arrived."""
+def test_undelivered_notifications_are_shown_with_the_error() -> None:
+    """Pending and refused notifications are shown with their error, accepted ones are not."""
     world = EngineHarness(
         alerts(receivers={"late": webhook_config(), "refusing": webhook_config(), "well": webhook_config()})
     )
@@ -73,7 +73,7 @@ def test_what_a_receiver_has_not_accepted_is_shown_with_the_reason() -> None:
     world.deliver("late", Retry(reason="HTTP 500"))
     world.deliver("refusing", Refused("HTTP 404"))
     world.deliver("well")
-    owed = {one.receiver: one for one in shown(world).undelivered if one.title.startswith("chat")}
+    owed = {one.receiver: one for one in snapshot(world).undelivered if one.title.startswith("chat")}
     assert {"late", "refusing"} == owed.keys()
     assert ("trigger", 1, False, "HTTP 500") == (
         owed["late"].action,
@@ -91,30 +91,30 @@ def test_what_a_receiver_has_not_accepted_is_shown_with_the_reason() -> None:
     assert "chat: 3 of the last 3 runs failed" == owed["refusing"].title
 
 
-def test_a_level_receiver_that_takes_nothing_is_shown() -> None:
-    """It has no notices: it is told the state of things."""
+def test_failing_state_receiver_is_shown() -> None:
+    """A state receiver with failing addresses is shown, without a count of attempts."""
     world = EngineHarness(alerts())
     behind = [DeliveryFailure(940.0, "HTTP 500"), None, DeliveryFailure(970.0, "no answer within 10 s")]
-    (one,) = shown(world, prom=behind, other=[None]).undelivered
-    assert ("prom", "state", "2 of 3 addresses take nothing") == (one.receiver, one.action, one.title)
+    (one,) = snapshot(world, prom=behind, other=[None]).undelivered
+    assert ("prom", "state", "2 of 3 addresses fail") == (one.receiver, one.action, one.title)
     assert (world.now - 60, "HTTP 500", None) == (one.since, one.last_error, one.attempts)
 
 
-def test_of_many_the_oldest_are_shown_and_all_are_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An answer has bounds, however much fails."""
+def test_snapshot_is_bounded_and_counts_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The snapshot contains the oldest entries up to a limit, and the number of all."""
     monkeypatch.setattr(status, "MAX_INCIDENTS", 3)
     monkeypatch.setattr(status, "MAX_UNDELIVERED", 4)
     world = EngineHarness(alerts(rules={"Errors": ONE_FAILURE}, group_by=["canary"]), *make_canaries(6))
     for number in range(6):
         world.now += 1
         run_canaries(world, f"c{number}")
-    board = shown(world, prom=[DeliveryFailure(990.0, "HTTP 500")])
+    board = snapshot(world, prom=[DeliveryFailure(990.0, "HTTP 500")])
     assert (6, ["c0", "c1", "c2"]) == (board.firing_count, [one.incident.canary for one in board.incidents])
     assert (7, ["state", *["trigger"] * 3]) == (board.undelivered_count, [one.action for one in board.undelivered])
 
 
-async def test_running_alerting_has_a_board(store: Store) -> None:
-    """As the store has it."""
+async def test_running_service_has_a_status_snapshot(store: Store) -> None:
+    """The snapshot of a running service shows the committed state."""
     async with FakeReceiver() as hook, running_service(store, webhooks_config(hook=hook)) as alerting:
         enqueue_outcomes(alerting, OUTAGE)
         await wait_until(lambda: alerting.status.firing_count == 1)

@@ -1,1 +1,1 @@
-"""Notifications: their content, their text, and the receivers that they are sent to."""
+"""Notifications: content, texts and receivers."""

@@ -1,4 +1,4 @@
-"""What a person, or a program in their place, is told: rendered from stored evidence when it is sent."""
+"""The content of notifications: messages and their alerts, rendered from stored evidence when they are sent."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -10,16 +10,17 @@ from streamcanary.model.alerts.incident import Action, Evidence, Incident, Notif
 from streamcanary.model.config_types.duration import format_duration
 
 WEBHOOK_VERSION = 1
-"""The version of :meth:`Page.document`; it grows when a field changes its meaning or goes away."""
+"""The version of :meth:`Message.to_dict`; it is incremented when a field changes its meaning or is removed."""
 
 _MAX_NAMED_SUBJECTS = 5  # subjects that a title names
 
 
 class Alert(Struct, frozen=True, kw_only=True):
-    """One incident, fit to be shown; ``key`` is the same for as long as it is the same thing. Times are epoch seconds.
+    """One incident, rendered. ``key`` is stable over all notifications of the incident. Times are epoch seconds.
 
-    ``annotations`` are filled in, ``resolves`` says what would end it, ``reason`` what did. ``traces`` are links to the
-    tracing backend for the trace ids of the evidence, if there is a template for them.
+    ``annotations`` are rendered templates. ``resolve_condition`` says what resolves the alert, ``resolve_reason`` what
+    resolved it. ``trace_urls`` are links to the tracing backend for the trace ids of the evidence, if ``trace_url`` is
+    configured.
     """
 
     key: str
@@ -37,26 +38,49 @@ class Alert(Struct, frozen=True, kw_only=True):
 
     @property
     def is_firing(self) -> bool:
-        """Whether it is still open."""
+        """Whether the alert is open."""
         return self.resolved is None
 
     @property
     def is_reconciliation(self) -> bool:
-        """Whether nothing is known of it but that it is over: it is called off because a lost store may have known."""
+        """Whether the alert is resolved after data loss: nothing is known of it but that it does not fire."""
         return not self.is_firing and self.evidence == Evidence() and not self.annotations
 
     @property
     def name(self) -> str:
-        """What it is: the name of its rule, or if that is lost, its labels."""
+        """The name of the rule; if that is lost, the labels."""
         return self.alert or ", ".join(f'{name}="{value}"' for name, value in self.labels.items()) or "an alert"
 
     @property
+    def custom_summary(self) -> str:
+        """The annotation ``summary``; empty if the rule has none."""
+        return self.annotations.get("summary", "")
+
+    @property
     def summary(self) -> str:
-        """The annotation of that name, or what it is and whom it is about."""
-        return self.annotations.get("summary") or (f"{self.name}: {self.subject}" if self.subject else self.name)
+        """The annotation ``summary``; without one, the rule, the subject and the state of the alert.
+
+        For example ``LLMErrorSpike: chat-mini failing (5 of last 5 runs, stalled)``.
+        """
+        if self.custom_summary:
+            return self.custom_summary
+        if self.resolved is None:
+            return f"{self._rule_and_subject} failing{_failure_counts(self.evidence)}"
+        return self.resolved_summary(None if self.is_reconciliation else self.resolved - self.opened)
+
+    def resolved_summary(self, seconds: float | None) -> str:
+        """Return ``RULE: SUBJECT resolved after 12m``; ``None`` leaves out the duration."""
+        return f"{self._rule_and_subject} {_resolved_after(seconds)}"
+
+    @property
+    def _rule_and_subject(self) -> str:
+        return f"{self.name}: {self.subject}" if self.subject else self.name
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, as documented at :class:`~streamcanary.alerting.notify.receivers.webhook.Webhook`."""
+        """Return the JSON object of the alert.
+
+        Its fields are documented at :class:`~streamcanary.alerting.notify.receivers.webhook.Webhook`.
+        """
         evidence = self.evidence
         return {
             "key": self.key,
@@ -86,10 +110,10 @@ class Alert(Struct, frozen=True, kw_only=True):
 
 
 class Message(Struct, frozen=True, kw_only=True):
-    """One immutable thing to send about one group: ``id`` names the telling, ``key`` the group.
+    """The immutable content of one notification about one group: ``id`` identifies the notification, ``key`` the group.
 
-    ``labels`` are those that its alerts share. ``alerts`` are some of ``total``, those that fire first; ``gone`` of all
-    no longer do. ``opened`` is when the group did, in seconds since the epoch.
+    ``labels`` are those that its alerts share. ``alerts`` are some of all ``alert_count``, firing ones first;
+    ``resolved_count`` of all are resolved. ``opened`` is when the group opened, in seconds since the epoch.
     """
 
     id: str
@@ -103,33 +127,54 @@ class Message(Struct, frozen=True, kw_only=True):
 
     @property
     def is_resolve(self) -> bool:
-        """Whether it says that nothing of the group fires any more."""
+        """Whether it resolves the group: none of its alerts fires."""
         return self.action is Action.RESOLVE
 
     @property
     def firing_alerts(self) -> tuple[Alert, ...]:
-        """Those of ``alerts`` that are still open."""
+        """Those of ``alerts`` that fire."""
         return tuple(alert for alert in self.alerts if alert.is_firing)
 
     @property
     def resolved_alerts(self) -> tuple[Alert, ...]:
-        """Those of ``alerts`` that are not; they follow those that are."""
+        """Those of ``alerts`` that are resolved; they follow the firing ones."""
         return tuple(alert for alert in self.alerts if not alert.is_firing)
 
     @property
+    def duration(self) -> float | None:
+        """For how many seconds the group was firing, up to its last resolve; ``None`` if that is not known."""
+        if all(alert.is_reconciliation for alert in self.alerts):
+            return None
+        resolved = max((alert.resolved for alert in self.alerts if alert.resolved is not None), default=None)
+        return None if resolved is None else max(0.0, resolved - self.opened)
+
+    @property
+    def custom_summary(self) -> str:
+        """The annotation ``summary`` of a single alert, which is the title; empty if the title is generated."""
+        shown = self.firing_alerts or self.resolved_alerts
+        count = self.alert_count - self.resolved_count if self.firing_alerts else self.alert_count
+        return shown[0].custom_summary if count == 1 and shown else ""
+
+    @property
     def title(self) -> str:
-        """One line, without its status: what fires, and apart from it what no longer does; in the end what was."""
+        """One line that says what is broken for whom; resolved alerts of a group that still fires come last.
+
+        Of a single alert it is the annotation ``summary``, if there is one. It names at most 5 subjects:
+        ``LLMErrorSpike: 3 canaries failing: a, b, c``.
+        """
         firing, ended = self.firing_alerts, self.resolved_alerts
         if not firing:
-            return _headline(ended, self.alert_count)
+            return self.custom_summary or _resolved_title(ended, self.alert_count, self.duration)
         if not self.resolved_count:
-            return _headline(firing, self.alert_count)
-        return (
-            f"{_headline(firing, self.alert_count - self.resolved_count)} (over: {_named(ended, self.resolved_count)})"
-        )
+            return _firing_title(firing, self.alert_count)
+        title = _firing_title(firing, self.alert_count - self.resolved_count)
+        return f"{title} (resolved: {_named(ended, self.resolved_count)})"
 
     def to_dict(self) -> dict[str, Any]:
-        """Return it as plain data, as documented at :class:`~streamcanary.alerting.notify.receivers.webhook.Webhook`."""
+        """Return the JSON object of the message.
+
+        Its fields are documented at :class:`~streamcanary.alerting.notify.receivers.webhook.Webhook`.
+        """
         kinds = {Action.TRIGGER: "alert.fired", Action.UPDATE: "alert.updated", Action.RESOLVE: "alert.resolved"}
         return {
             "version": WEBHOOK_VERSION,
@@ -145,7 +190,7 @@ class Message(Struct, frozen=True, kw_only=True):
 
 
 def render_notification(notification: Notification, trace_url: str | None = None) -> Message:
-    """Return the page of an edge receiver's notice; it depends on nothing else, so that a retry says the same again.
+    """Return the message of a notification. It depends on nothing else, so that a retry has the same content.
 
     ``trace_url`` is the template of links to traces, with ``{trace_id}`` in it.
     """
@@ -163,7 +208,7 @@ def render_notification(notification: Notification, trace_url: str | None = None
 
 
 def render_alert(incident: Incident, now: float, trace_url: str | None = None) -> Alert:
-    """Return ``incident`` as it stands at ``now`` (seconds since the epoch)."""
+    """Return the alert of ``incident`` at ``now`` (seconds since the epoch)."""
     evidence = incident.evidence
     traces = tuple(trace_url.replace("{trace_id}", one) for one in evidence.trace_ids) if trace_url else ()
     values = {
@@ -204,17 +249,44 @@ def render_alert(incident: Incident, now: float, trace_url: str | None = None) -
     )
 
 
-def _headline(alerts: tuple[Alert, ...], total: int) -> str:
-    """Return the summary of a single alert, else which alerts ``total`` are, of which these are known, and of whom."""
+def _firing_title(alerts: tuple[Alert, ...], total: int) -> str:
     if total == 1 and alerts:
         return alerts[0].summary
+    return _group_title(alerts, total, "failing" if _are_distinct_canaries(alerts, total) else "firing")
+
+
+def _resolved_title(alerts: tuple[Alert, ...], total: int, duration: float | None) -> str:
+    if total == 1 and alerts:
+        return alerts[0].resolved_summary(duration)
+    return _group_title(alerts, total, _resolved_after(duration))
+
+
+def _group_title(alerts: tuple[Alert, ...], total: int, state: str) -> str:
+    """Return rules, count, ``state`` and subjects of ``total`` alerts, of which ``alerts`` are known."""
     names = ", ".join(list(dict.fromkeys(alert.name for alert in alerts))[:_MAX_NAMED_SUBJECTS])
-    about = _named(alerts, total)
-    return f"{names}: {total} alerts: {about}" if about else f"{names}: {total} alerts"
+    title = f"{names}: {total} {'canaries' if _are_distinct_canaries(alerts, total) else 'alerts'} {state}"
+    subjects = _named(alerts, total)
+    return f"{title}: {subjects}" if subjects else title
+
+
+def _are_distinct_canaries(alerts: tuple[Alert, ...], total: int) -> bool:
+    """Return whether each of ``total`` alerts is known and about another canary."""
+    return len({alert.canary for alert in alerts if alert.canary}) == total
+
+
+def _resolved_after(seconds: float | None) -> str:
+    return "resolved" if seconds is None else f"resolved after {format_duration(max(0.0, seconds))}"
+
+
+def _failure_counts(evidence: Evidence) -> str:
+    """Return `` (5 of last 5 runs, stalled)``, with the most frequent fault; empty without samples and faults."""
+    parts = [f"{evidence.bad} of last {evidence.total} runs"] if evidence.total else []
+    parts += _by_frequency(evidence.faults)[:1]
+    return f" ({', '.join(parts)})" if parts else ""
 
 
 def _named(alerts: tuple[Alert, ...], total: int) -> str:
-    """Return whom ``total`` alerts, of which these are known, are about: some by name, of the others the number."""
+    """Return the first subjects of ``total`` alerts, of which ``alerts`` are known, and the number of the others."""
     names = list(dict.fromkeys(alert.subject for alert in alerts if alert.subject))[:_MAX_NAMED_SUBJECTS]
     rest = total - sum(alert.subject in names for alert in alerts)
     return f"{', '.join(names)} and {rest} more" if names and rest else ", ".join(names)
@@ -222,7 +294,11 @@ def _named(alerts: tuple[Alert, ...], total: int) -> str:
 
 def format_counts(counts: dict[str, int]) -> str:
     """Return ``{"stalled": 3, "rate_limited": 1}`` as text, the most frequent first."""
-    return ", ".join(f"{name} {count}" for name, count in sorted(counts.items(), key=lambda pair: (-pair[1], pair[0])))
+    return ", ".join(f"{name} {counts[name]}" for name in _by_frequency(counts))
+
+
+def _by_frequency(counts: dict[str, int]) -> list[str]:
+    return sorted(counts, key=lambda name: (-counts[name], name))
 
 
 def rfc3339(seconds: float) -> str:

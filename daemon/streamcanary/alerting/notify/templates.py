@@ -1,4 +1,4 @@
-"""The text of annotations: ``str.format`` without its power. Checked when loaded, filled in when sent."""
+"""Templates of annotations: a subset of ``str.format``, checked when loaded and rendered when sent."""
 
 import re
 from collections.abc import Mapping
@@ -11,32 +11,32 @@ from streamcanary.model.config_types.secret import printable, scrub
 
 TEMPLATE_FIELDS = {
     "alert": "the name of the rule",
-    "subject": "whom it is about: the canary, or for a built-in alert the part of the daemon",
-    "canary": "the canary, empty for a built-in alert",
+    "subject": "the subject: the canary, or for an alert about the daemon its component",
+    "canary": "the canary, empty for an alert about the daemon",
     "target": "the canary's target",
     "provider": "the target's provider",
     "instance": "the instance of the daemon",
     "status": "firing or resolved",
-    "bad": "how many of the samples that the detector looks at were bad",
-    "total": "how many it looks at",
-    "first_attempts": "in how many of these runs the first attempt failed, before retries",
-    "rescued": "in how many of the bad ones a fallback answered, so that users are served",
+    "bad": "number of bad samples in the detector's window",
+    "total": "number of samples in the detector's window",
+    "first_attempts": "number of these runs whose first attempt failed, before retries",
+    "rescued": "number of the bad runs that a fallback answered",
     "faults": "the faults by kind, such as stalled 3, rate_limited 1",
-    "blames": "the same by who can mend it",
-    "message": "the last error, in the provider's words",
-    "diagnosis": "what the preflight found after the first failure",
-    "since": "when the first of the bad samples was seen, UTC",
-    "opened": "when it fired, UTC",
-    "duration": "for how long it has been firing, or fired",
-    "resolves": "what would resolve it",
+    "blames": "the faults by blame, such as provider 4",
+    "message": "the last error message of the provider",
+    "diagnosis": "the result of the diagnosis after the first failure",
+    "since": "time of the first bad sample, UTC",
+    "opened": "time at which the alert fired, UTC",
+    "duration": "for how long the alert has been firing, or was firing",
+    "resolves": "the condition that resolves the alert",
     "request_ids": "the last request ids",
     "trace_ids": "the last trace ids",
     "trace_url": "the link to the last trace, by alerts.trace_url",
 }
-"""What a template may name, and what it stands for."""
+"""The fields of a template, and their descriptions."""
 
 _MAX_LENGTH = 2000
-# as Prometheus, Alertmanager or Jinja write them
+# the template syntax of Prometheus, Alertmanager and Jinja
 _OTHER_TEMPLATE_SYNTAX = re.compile(rf"(?<!\{{)\{{\{{-?\s*(?:[.$]|(?:{'|'.join(TEMPLATE_FIELDS)})\b)")
 _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 
@@ -56,23 +56,23 @@ def _check_template(template: str) -> str:
         if name not in TEMPLATE_FIELDS:
             raise ValueError(f"unknown field {{{name}}}; known: {', '.join(sorted(TEMPLATE_FIELDS))}")
         if spec or conversion:
-            raise ValueError(f"write {{{name}}} alone, without a format or conversion")
+            raise ValueError(f"write {{{name}}} without a format or conversion")
     return template
 
 
 Template = Annotated[str, Field(max_length=_MAX_LENGTH), AfterValidator(_check_template)]
-"""A pydantic field with the text of an annotation, whose fields are all among :data:`FIELDS`."""
+"""A pydantic field with the template of an annotation, whose fields are all in :data:`TEMPLATE_FIELDS`."""
 
 
 def render_template(template: str, values: Mapping[str, str]) -> str:
-    """Return ``template`` with its fields filled in, at most 2,000 characters, without control characters.
+    """Return ``template`` with its fields replaced, at most 2,000 characters, without control characters.
 
-    Only the template has lines of its own; each of ``values`` is one, and without secrets. A field that ``values``
-    lacks is left empty: a page is never lost to its wording.
+    Only the template can break lines: each of ``values`` becomes one line, with secrets redacted. A field that
+    ``values`` lacks is left empty, so that a template error never loses a notification.
     """
     try:
         parts = list(Formatter().parse(template))
-    except ValueError:  # a template is checked when loaded; one kept by another version may not be
+    except ValueError:  # a template is checked when loaded, but one stored by another version may be invalid
         return printable(template, _MAX_LENGTH, lines=True)
     text = "".join(text + scrub(values.get(name or "", ""), limit=_MAX_LENGTH) for text, name, _, _ in parts)
     return printable(text, _MAX_LENGTH, lines=True)

@@ -1,4 +1,4 @@
-"""An alert in words, for receivers that people read. Every text is bounded; what it quotes is still foreign."""
+"""Human-readable texts of alerts and messages. Every text is bounded; quoted text of others is not escaped yet."""
 
 import re
 from typing import NamedTuple
@@ -13,11 +13,11 @@ _MAX_ANNOTATIONS = 10
 _MAX_LINKS = 10
 _MAX_URL_LENGTH = 2000
 _MENTIONS = re.compile(r"@(?=(?:channel|here|everyone|all|room|team)\b)|<(?=[!@#])", re.IGNORECASE)
-_ZERO_WIDTH_SPACE = "\u200b"  # a space without width
+_ZERO_WIDTH_SPACE = "\u200b"
 
 
 class Fact(NamedTuple):
-    """One thing that is known: ``key`` for programs, ``title`` for people. ``quoted`` if somebody else wrote it."""
+    """One detail of an alert: ``key`` for programs, ``title`` for people. ``is_quoted`` if others wrote the text."""
 
     key: str
     title: str
@@ -26,39 +26,47 @@ class Fact(NamedTuple):
 
 
 class Link(NamedTuple):
-    """Where there is more to see."""
+    """A link to a runbook, a trace or another page."""
 
     title: str
     url: str
 
 
-def status(message: Message, now: float) -> str:
-    """Return how things stand: ``Firing``, ``Still firing`` or ``Resolved after 12m``; ``now`` in epoch seconds."""
+def status(message: Message) -> str:
+    """Return the status of the group: ``Firing``, ``Still firing``, ``Resolved`` or ``Resolved after 12m``."""
     if message.action is Action.TRIGGER:
         return "Firing"
     if message.action is Action.UPDATE:
         return "Still firing"
-    if all(alert.is_reconciliation for alert in message.alerts):
-        return "Resolved"  # since when it fired nobody knows
-    resolved = max((alert.resolved for alert in message.alerts if alert.resolved is not None), default=now)
-    return f"Resolved after {format_duration(max(0.0, resolved - message.opened))}"
+    return "Resolved" if message.duration is None else f"Resolved after {format_duration(message.duration)}"
+
+
+def heading(message: Message) -> str:
+    """Return the title for people, after the status where the title does not contain it.
+
+    A generated title contains that the alert fails or is resolved; a ``summary`` of the user may not, and no title
+    contains that the message is an update.
+    """
+    if message.custom_summary or message.action is Action.UPDATE:
+        return f"{status(message)}: {message.title}"
+    return message.title
 
 
 def facts(alert: Alert) -> list[Fact]:
-    """Return what is known of ``alert`` besides its summary, the most telling first, without what is empty."""
+    """Return the details of ``alert`` besides its summary, the most important first, without empty ones."""
     evidence = alert.evidence
     since = alert.opened if evidence.since is None else evidence.since
-    first_bad = "" if alert.is_reconciliation else rfc3339(since)
+    failing_since = "" if alert.is_reconciliation else rfc3339(since)
     bad_runs = f"{evidence.bad} of {evidence.total} after retries, {evidence.first_attempts} at the first attempt"
     ids = [("request_ids", "Request ids", evidence.request_ids), ("trace_ids", "Trace ids", evidence.trace_ids)]
     found = [
-        Fact("since", "Since", first_bad),
+        Fact("since", "Failing since", failing_since),
         Fact("seen", "Bad runs", bad_runs if evidence.total else ""),
         Fact("rescued", "Fallback", _fallback_text(evidence)),
         Fact("faults", "Faults", format_counts(evidence.faults)),
-        Fact("blames", "To be mended by", format_counts(evidence.blames)),
-        Fact("reason", "Over because", alert.resolve_reason or ""),
-        Fact("resolves", "Would resolve it", alert.resolve_condition if alert.is_firing else ""),
+        Fact("blames", "Blame", format_counts(evidence.blames)),
+        Fact("reason", "Resolved because", alert.resolve_reason or ""),
+        Fact("resolves", "Resolves after", alert.resolve_condition if alert.is_firing else ""),
         Fact("message", "Last message", evidence.message, is_quoted=True),
         Fact("diagnosis", "Diagnosis", evidence.diagnosis, is_quoted=True),
         *(Fact(key, title, ", ".join(values), is_quoted=True) for key, title, values in ids),
@@ -72,7 +80,7 @@ def facts(alert: Alert) -> list[Fact]:
 
 
 def links(alert: Alert) -> list[Link]:
-    """Return the annotations that are addresses (``runbook_url``), and the traces, the newest first."""
+    """Return the annotations that are URLs (``runbook_url``), then the traces, the newest first."""
     named = [(_title(name[:-4]), text) for name, text in alert.annotations.items() if name.endswith("_url")]
     traces = zip(alert.evidence.trace_ids, alert.trace_urls, strict=False)
     named += [(f"Trace {trace_id[:8]}", url) for trace_id, url in reversed(list(traces))]
@@ -80,22 +88,22 @@ def links(alert: Alert) -> list[Link]:
 
 
 def truncate(text: str, limit: int) -> str:
-    """Return ``text``, at most ``limit`` characters of it."""
+    """Return the first ``limit`` characters of ``text``; the last of them is ``…`` if it was cut."""
     return text if len(text) <= limit else text[: limit - 1] + "…"
 
 
 def disarm_mentions(text: str) -> str:
-    """Return ``text`` so that it calls nobody: what a provider says must not ring everybody's phone (``@channel``)."""
-    return _MENTIONS.sub(lambda call: call[0] + _ZERO_WIDTH_SPACE, text)
+    """Return ``text`` with mentions such as ``@channel`` broken, so that a provider's text notifies no one."""
+    return _MENTIONS.sub(lambda mention: mention[0] + _ZERO_WIDTH_SPACE, text)
 
 
 def _fallback_text(evidence: Evidence) -> str:
-    """Return how many of the bad runs a fallback answered: that users are served is another page than that none is."""
+    """Return how many of the bad runs a fallback answered, which tells whether users see the outage."""
     if evidence.rescued >= max(1, evidence.bad):
-        return "answered all of the bad runs: users are served"
+        return "all bad runs were answered by a fallback"
     if evidence.rescued:
-        return f"answered {evidence.rescued} of the {evidence.bad} bad runs"
-    return "answered none of the bad runs" if evidence.faults else ""
+        return f"{evidence.rescued} of {evidence.bad} bad runs were answered by a fallback"
+    return "no bad run was answered by a fallback" if evidence.faults else ""
 
 
 def _title(name: str) -> str:

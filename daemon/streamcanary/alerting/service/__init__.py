@@ -1,1 +1,1 @@
-"""The running part of alerting: it steps the engine, commits the result and sends the notifications."""
+"""The running part of alerting: steps the engine, commits the results, and sends the notifications."""

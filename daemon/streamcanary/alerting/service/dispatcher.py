@@ -1,4 +1,7 @@
-"""The tasks that talk to receivers, one for each: what they send and when is decided in ``outbox`` and ``standing``."""
+"""Dispatchers: the tasks that deliver to receivers.
+
+``engine.notification_queue`` and ``engine.active_alerts`` decide what is sent, and when.
+"""
 
 import asyncio
 import logging
@@ -24,23 +27,23 @@ from streamcanary.model.clock import Clock
 
 _log = logging.getLogger(__name__)
 
-_MAX_WAIT = 60.0  # seconds; after a clock jump a sender looks again no later than this
-_MAX_BACKOFF = ALERT_EXPIRY / 3  # seconds; a level receiver that hears nothing for longer ends alerts that still fire
+_MAX_WAIT = 60.0  # seconds after a clock step until a dispatcher checks the time again
+_MAX_BACKOFF = ALERT_EXPIRY / 3  # seconds; a state receiver ends a firing alert that is not sent for longer
 
 
 class EngineHandle(Protocol):
-    """Where senders read what is in the store, and hand in what became of it."""
+    """The interface of dispatchers to the engine: the committed state, and inputs for the results."""
 
     clock: Clock
     random: Random
 
     @property
     def state(self) -> State:
-        """The state as the store has it, or while the store fails, as it is."""
+        """The committed state; while the store fails, the state in memory."""
         ...
 
     async def submit(self, input: Input) -> None:  # noqa: A002
-        """Have ``input`` stepped; returns once the result is in :attr:`state`."""
+        """Step the engine with ``input``; return once the result is in :attr:`state`."""
         ...
 
     def record_delivery(self, receiver: str, outcome: str) -> None:
@@ -49,7 +52,7 @@ class EngineHandle(Protocol):
 
 
 class EventDispatcher:
-    """Sends the notices of one edge receiver, one at a time."""
+    """Sends the notifications of one event receiver, one at a time."""
 
     def __init__(
         self,
@@ -68,7 +71,7 @@ class EventDispatcher:
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Send for ever."""
+        """Send notifications until cancelled."""
         while True:
             self.wake.clear()
             notification = notification_queue.next_notification(
@@ -92,19 +95,15 @@ class EventDispatcher:
                 or started.state is not NotificationState.PENDING
                 or started.attempts == notification.attempts
             ):
-                await _wait(self.wake, 1.0)  # it was called off before it went out, which wakes us, too
+                await _wait(self.wake, 1.0)  # it was cancelled before it was sent, which sets ``wake``
                 continue
             result = await self._send(started)
-            _record_result(
-                self._engine,
-                self.name,
-                result,
-                f"notice {notification.id} ({notification.action} {notification.group})",
-            )
+            _count_result(self._engine, self.name, result)
             await self._engine.submit(SendFinished(notification.id, result, self._engine.random.random()))
+            self._log_result(started, result)
 
     def is_drained(self, deadline: float) -> bool:
-        """Tell whether nothing is to be sent until ``before`` (seconds since the epoch)."""
+        """Return whether no notification is due until ``deadline`` (seconds since the epoch)."""
         notification = notification_queue.next_notification(self._engine.state, self.name, deadline)
         return notification is None or notification.next_attempt > deadline
 
@@ -113,13 +112,30 @@ class EventDispatcher:
             return await self._receiver.send(
                 self._http, render_notification(notification, self._trace_url), self._engine.clock.time()
             )
-        except Exception as error:  # noqa: BLE001 - a defect of ours ends in the log, and stops no other page
-            _log.exception("notice %s to %s could not be sent", notification.id, self.name)
+        except Exception as error:  # noqa: BLE001 - an internal error is logged, and stops no other notification
+            _log.exception(
+                "notification could not be created",
+                extra={"receiver": self.name, "notification": notification.id, "action": notification.action.value},
+            )
             return Retry(reason=f"internal error: {type(error).__name__}", is_definitely_undelivered=True)
+
+    def _log_result(self, notification: Notification, result: DeliveryResult) -> None:
+        """Log the result of a delivery, after the engine has set the time of the retry."""
+        after = self._engine.state.notifications.get(notification.id)
+        is_pending = after is not None and after.state is NotificationState.PENDING
+        _log_result(
+            result,
+            max(0.0, after.next_attempt - self._engine.clock.time()) if after is not None and is_pending else None,
+            receiver=self.name,
+            notification=notification.id,
+            action=notification.action.value,
+            group=notification.group,
+            attempt=notification.attempts,
+        )
 
 
 class PeerHealth:
-    """The addresses of one level receiver that refuse what they are told, and those that take nothing for minutes."""
+    """The addresses of one state receiver that refuse deliveries, and those that have failed for minutes."""
 
     def __init__(self, refusing_urls: Iterable[str] = ()) -> None:
         self.refusing_urls = set(refusing_urls)
@@ -127,10 +143,10 @@ class PeerHealth:
 
 
 class StateDispatcher:
-    """Tells one address of a level receiver the state of things.
+    """Sends all active alerts to one address of a state receiver.
 
-    ``peers`` is shared by the senders of one receiver. ``failing`` tells since when this address has taken nothing,
-    while there is something to tell.
+    ``peer_health`` is shared by the dispatchers of one receiver. ``delivery_failure`` contains since when deliveries to
+    this address fail; ``None`` if they succeed, or if there are no active alerts.
     """
 
     def __init__(
@@ -158,7 +174,7 @@ class StateDispatcher:
         self.wake = asyncio.Event()
 
     async def run(self) -> None:
-        """Tell for ever: at a change at once, else each ``resend`` seconds; after a failure sooner."""
+        """Send until cancelled: at once after a change, each ``resend`` seconds, and sooner after a failure."""
         wait: float | None = 0.0
         while True:
             if wait:
@@ -180,23 +196,26 @@ class StateDispatcher:
             wait = await self._send_state(incidents, now)
 
     def is_drained(self, deadline: float) -> bool:
-        """Tell whether this address has heard of every change."""
+        """Return whether this address has been sent every change."""
         return self._incident_states(active_alerts(self._engine.state, self.name, deadline)) <= self._last_sent_states
 
     async def _send_state(self, incidents: tuple[Incident, ...], now: float) -> float:
-        """Send ``incidents`` and return the seconds until the next time."""
-        started = self._engine.clock.monotonic()
+        """Send ``incidents`` and return the seconds until the next delivery."""
+        started, attempt = self._engine.clock.monotonic(), self._consecutive_failures + 1
         result = await self._post(incidents, now)
-        _record_result(self._engine, self.name, result, f"{len(incidents)} alerts to {urlsplit(self._url).netloc}")
+        _count_result(self._engine, self.name, result)
         since = started if self.delivery_failure is None else self.delivery_failure.since
         self.delivery_failure = None if isinstance(result, Accepted) else DeliveryFailure(since, result.reason)
         if isinstance(result, Retry):
             self._consecutive_failures += 1
+            wait = notification_queue.backoff(self._consecutive_failures, self._engine.random.random())
+            wait = max(wait, min(result.retry_after or 0.0, _MAX_BACKOFF))
+            self._log_result(result, wait, attempt, len(incidents))
             if started - since >= notification_queue.FAILING_AFTER:
                 await self._report_unreachable(result)
-            wait = notification_queue.backoff(self._consecutive_failures, self._engine.random.random())
-            await self._wait_for_backoff(max(wait, min(result.retry_after or 0.0, _MAX_BACKOFF)))
+            await self._wait_for_backoff(wait)
             return 0.0
+        self._log_result(result, None, attempt, len(incidents))
         self._consecutive_failures = 0
         self._last_sent_states, self._last_sent = self._incident_states(incidents), started
         if isinstance(result, Refused):
@@ -210,25 +229,41 @@ class StateDispatcher:
         return self._receiver.resend
 
     async def _report_unreachable(self, result: Retry) -> None:
-        """Say that the receiver fails, if none of its addresses has taken anything for minutes."""
+        """Report the receiver as failing if deliveries to all of its addresses have failed for minutes."""
         self._peer_health.unreachable_urls.add(self._url)
         if self._peer_health.unreachable_urls.issuperset(self._receiver.urls):
             await self._engine.submit(StateReceiverReported(self.name, result))
 
     async def _wait_for_backoff(self, seconds: float) -> None:
-        """Wait out a backoff, changes or not: they go out with the retry."""
+        """Wait for the whole backoff; changes meanwhile are sent with the retry."""
         until = self._engine.clock.monotonic() + seconds
-        while (rest := until - self._engine.clock.monotonic()) > 0:
+        while (remaining := until - self._engine.clock.monotonic()) > 0:
             self.wake.clear()
-            await _wait(self.wake, rest)
+            await _wait(self.wake, remaining)
 
     async def _post(self, incidents: Sequence[Incident], now: float) -> DeliveryResult:
         try:
             alerts = [render_alert(incident, now, self._trace_url) for incident in incidents]
             return await self._receiver.post(self._http, self._url, alerts, now)
-        except Exception as error:  # noqa: BLE001 - a defect of ours ends in the log, and stops no other receiver
-            _log.exception("alerts to %s could not be sent", self.name)
+        except Exception as error:  # noqa: BLE001 - an internal error is logged, and stops no other receiver
+            _log.exception(
+                "notification could not be created",
+                extra={"receiver": self.name, "address": urlsplit(self._url).netloc, "action": "state"},
+            )
             return Retry(reason=f"internal error: {type(error).__name__}", is_definitely_undelivered=True)
+
+    def _log_result(
+        self, result: DeliveryResult, retry_in_seconds: float | None, attempt: int, alert_count: int
+    ) -> None:
+        _log_result(
+            result,
+            retry_in_seconds,
+            receiver=self.name,
+            address=urlsplit(self._url).netloc,
+            action="state",
+            alerts=alert_count,
+            attempt=attempt,
+        )
 
     @staticmethod
     def _incident_states(incidents: Sequence[Incident]) -> frozenset[tuple[str, float, bool]]:
@@ -238,7 +273,7 @@ class StateDispatcher:
 def delivery_failures(
     dispatchers: Iterable[EventDispatcher | StateDispatcher],
 ) -> dict[str, list[DeliveryFailure | None]]:
-    """Return what the addresses of each level receiver say while they take nothing, by its name."""
+    """Return for each state receiver, by name, the delivery failures of its addresses; ``None`` for a healthy one."""
     found: dict[str, list[DeliveryFailure | None]] = {}
     for dispatcher in dispatchers:
         if isinstance(dispatcher, StateDispatcher):
@@ -247,7 +282,7 @@ def delivery_failures(
 
 
 async def _wait(wake: asyncio.Event, seconds: float | None) -> None:
-    """Wait until woken, or for ``seconds``, and no longer than a minute."""
+    """Wait until ``wake`` is set or ``seconds`` have passed, at most a minute."""
     try:
         async with asyncio.timeout(min(_MAX_WAIT if seconds is None else seconds, _MAX_WAIT)):
             await wake.wait()
@@ -255,14 +290,22 @@ async def _wait(wake: asyncio.Event, seconds: float | None) -> None:
         pass
 
 
-def _record_result(engine: EngineHandle, receiver: str, result: DeliveryResult, what: str) -> None:
+def _count_result(engine: EngineHandle, receiver: str, result: DeliveryResult) -> None:
     match result:
         case Accepted():
             engine.record_delivery(receiver, "accepted")
-            _log.debug("receiver %s accepted %s", receiver, what)
-        case Retry(reason=reason):
+        case Retry():
             engine.record_delivery(receiver, "retried")
-            _log.warning("receiver %s did not take %s, it will be tried again: %s", receiver, what, reason)
-        case Refused(reason):
+        case Refused():
             engine.record_delivery(receiver, "refused")
-            _log.error("receiver %s refused %s: %s", receiver, what, reason)
+
+
+def _log_result(result: DeliveryResult, retry_in_seconds: float | None, **fields: object) -> None:
+    match result:
+        case Accepted():
+            _log.debug("notification sent", extra=fields)
+        case Retry(reason=reason):
+            retry = {} if retry_in_seconds is None else {"retry_in_seconds": round(retry_in_seconds, 1)}
+            _log.warning("notification failed", extra={**fields, "error": reason, **retry})
+        case Refused(reason):
+            _log.error("notification refused", extra={**fields, "error": reason})

@@ -1,4 +1,4 @@
-"""A dead man's switch: a URL that is asked only while the daemon gets its work done, so that its silence is noticed."""
+"""The heartbeat, a dead man's switch: pings a URL only while all liveness checks of the daemon pass."""
 
 import asyncio
 import logging
@@ -18,10 +18,10 @@ _log = logging.getLogger(__name__)
 
 
 class HeartbeatConfig(BaseModel):
-    """The ``heartbeat:`` section: an address that is asked ``every`` so many seconds while all is well with the daemon.
+    """The ``heartbeat:`` section: a URL that is pinged ``every`` so many seconds while the daemon is healthy.
 
-    It fits healthchecks.io, Dead Man's Snitch, an uptime monitor's push address, or any that alerts when it is *not*
-    asked. ``url_file`` is read again when it changes. ``timeout`` (seconds) bounds one request.
+    It works with healthchecks.io, Dead Man's Snitch, the push URL of an uptime monitor, or any other monitor that
+    alerts when it is *not* pinged. ``url_file`` is read again when it changes. ``timeout`` (s) bounds one request.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -39,11 +39,11 @@ class HeartbeatConfig(BaseModel):
 
 
 LivenessCheck = Callable[[], str | None]
-"""Says why a part makes no progress, or ``None`` if it does; returns at once."""
+"""Returns why a component makes no progress, or ``None`` if it does; must not block."""
 
 
 class Heartbeat:
-    """Asks the address for as long as it runs. ``vitals`` are what must make progress, by name."""
+    """Pings the URL of ``config`` while all liveness ``checks`` (by name) pass."""
 
     def __init__(
         self, config: HeartbeatConfig, http: httpx2.AsyncClient, clock: Clock, checks: dict[str, LivenessCheck]
@@ -55,7 +55,7 @@ class Heartbeat:
         self._last_warning = ""
 
     async def run(self) -> None:
-        """Ask for ever; the first time after ``every`` seconds, when there has been time to make progress."""
+        """Ping until cancelled, first after ``every`` seconds, when components have had time to make progress."""
         due = self._clock.monotonic()
         while True:
             due = max(due + self._config.every, self._clock.monotonic())
@@ -63,21 +63,25 @@ class Heartbeat:
             await self.ping_if_alive()
 
     async def ping_if_alive(self) -> bool:
-        """Ask the address if everything makes progress; tell whether it was asked, and answered well.
+        """Ping the URL if all checks pass; return whether it was pinged and responded with 2xx.
 
-        Raises nothing but cancellation: what goes wrong ends in the log, once each time it changes.
+        Raises nothing but cancellation. A failure is logged once, and again when it changes.
         """
         stalled = {name: reason for name, check in self._checks.items() if (reason := check()) is not None}
         if stalled:
             reasons = "; ".join(f"{name}: {reason}" for name, reason in stalled.items())
-            self._warn_once(f"withheld: {', '.join(stalled)}", f"is withheld: {reasons}")
+            self._warn_once(
+                f"withheld: {', '.join(stalled)}",
+                "heartbeat withheld",
+                {"checks": ", ".join(stalled), "error": reasons},
+            )
             return False
-        problem = await self._ping()
-        if problem is not None:
-            self._warn_once(problem, f"was not taken: {problem}")
+        error = await self._ping()
+        if error is not None:
+            self._warn_once(error, "heartbeat failed", {"error": error})
             return False
         if self._last_warning:
-            _log.info("the heartbeat goes out again")
+            _log.info("heartbeat restored")
             self._last_warning = ""
         return True
 
@@ -99,8 +103,8 @@ class Heartbeat:
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, ValueError, OSError, ExceptionGroup) as error:
             return scrub(f"{type(error).__name__}: {error}", secret_parts(url), 300)
 
-    def _warn_once(self, what: str, sentence: str) -> None:
-        """Log ``sentence`` unless ``what``, of which it tells how long it has lasted, was logged last."""
-        if what != self._last_warning:
-            _log.warning("the heartbeat %s", sentence)
-            self._last_warning = what
+    def _warn_once(self, cause: str, event: str, fields: dict[str, str]) -> None:
+        """Log ``event`` unless ``cause``, which contains no duration, is the cause that was logged last."""
+        if cause != self._last_warning:
+            _log.warning(event, extra=fields)
+            self._last_warning = cause

@@ -1,7 +1,7 @@
-"""Alerting as a running part of the daemon: the only place where the engine meets time, the store and the network.
+"""The alerting service: runs the alert engine, and connects it to the clock, the store and the network.
 
-One loop takes what has happened, steps the engine, and commits the rows of all of it in one transaction together with
-the outcomes; only then do the senders see the result. So what a receiver was told is always in the store already.
+One loop takes inputs from a queue, steps the engine, and commits the changed rows together with the outcomes in one
+transaction; only then do the dispatchers see the new state. So each notification is in the store before it is sent.
 """
 
 import asyncio
@@ -29,12 +29,13 @@ from streamcanary.alerting.engine.state import State, read_state
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.notify.receivers import StateReceiver
 from streamcanary.alerting.notify.receivers.http import open_http_client
+from streamcanary.alerting.service.alert_log import log_config_effects, log_transition
 from streamcanary.alerting.service.dispatcher import EventDispatcher, PeerHealth, StateDispatcher, delivery_failures
 from streamcanary.alerting.service.liveness import LivenessTracker
 from streamcanary.alerting.service.metrics import AlertMetrics
 from streamcanary.alerting.service.status import StatusBuilder
 from streamcanary.alerting.service.write_buffer import AlertStore, StoreFailing, StoreLost, WriteBuffer
-from streamcanary.model.alerts.incident import Group, Incident, NotificationState
+from streamcanary.model.alerts.incident import Group, Incident
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.alerts.status_snapshot import StatusSnapshot
 from streamcanary.model.canary import Canary
@@ -44,16 +45,16 @@ from streamcanary.model.outcome import Outcome
 _log = logging.getLogger(__name__)
 
 MAX_QUEUED_OUTCOMES = 10_000
-"""How many outcomes may wait; the loop is far behind by then, and further ones are dropped and counted."""
+"""How many outcomes may wait in the queue; further ones are dropped and counted."""
 
 MAX_SILENCES = 1000
-"""How many silences there can be at a time."""
+"""The maximum number of silences."""
 
-_MAX_INPUTS_PER_COMMIT = 256  # inputs that share a transaction
+_MAX_INPUTS_PER_COMMIT = 256
 _TICK_INTERVAL = 5.0  # seconds
 _STORE_RETRY_INTERVAL = 3.0  # seconds
-_COMMIT_DELAY = 0.25  # seconds that outcomes without consequences are gathered for
-_DRAIN_POLL_INTERVAL = 0.02  # seconds between two looks while draining
+_COMMIT_DELAY = 0.25  # seconds for which outcomes that change no alert are collected before a commit
+_DRAIN_POLL_INTERVAL = 0.02  # seconds
 
 
 class _QueuedInput(NamedTuple):
@@ -62,9 +63,9 @@ class _QueuedInput(NamedTuple):
 
 
 class AlertingService:
-    """The alert engine with its queue, its ledger and its senders.
+    """The alert engine with its queue, its store and its dispatchers.
 
-    ``on_transition`` is called when an incident has opened or resolved, once that is in the store; it returns at once.
+    ``on_transition`` is called after an incident has opened or resolved and is in the store; it must not block.
     """
 
     def __init__(
@@ -96,64 +97,61 @@ class AlertingService:
         self._has_ended = self._is_busy = False
         self._liveness = LivenessTracker(canaries, config.receivers, clock)
         self._last_tick = clock.monotonic()
-        self._next_flush_cache: tuple[Mapping[str, Group], float] = (
-            {},
-            math.inf,
-        )  # the groups, and when the first of them is due
-        self._store_error: StoreFailing | None = None  # what the store says while it fails
+        self._next_flush_cache: tuple[Mapping[str, Group], float] = ({}, math.inf)  # groups, and their first flush
+        self._store_error: StoreFailing | None = None  # the last error while the store fails
         self._next_save_attempt = 0.0
-        self._last_save = 0.0  # when, by the loop's clock
+        self._last_save = 0.0  # time of the event loop
         self._status_builder = StatusBuilder(config, self._engine)
         self._metrics = AlertMetrics(self._engine, lambda: self._published.incidents)
 
     # ---- for the rest of the daemon
 
     def enqueue_outcome(self, outcome: Outcome) -> None:
-        """Hand over what became of a run. Never blocks; over :data:`MOST_QUEUED` it is dropped, counted and logged."""
+        """Enqueue the outcome of a run without blocking; over :data:`MAX_QUEUED_OUTCOMES` it is dropped and logged."""
         if self._queued_outcomes >= MAX_QUEUED_OUTCOMES:
             self.dropped_outcomes += 1
             if self.dropped_outcomes % 1000 == 1:
-                _log.error("alerting is behind: %d outcomes dropped", self.dropped_outcomes)
+                _log.error("outcomes dropped: alerting queue is full", extra={"count": self.dropped_outcomes})
             return
         self._queued_outcomes += 1
         self._liveness.record_run(outcome)
         self._enqueue(_QueuedInput(RunFinished(outcome), None))
 
     def enqueue_diagnosis(self, canary: str, diagnosis: str) -> None:
-        """Hand over what a preflight found after the first failure of ``canary``. Never blocks."""
+        """Enqueue the diagnosis made after the first failure of ``canary`` without blocking."""
         if len(self._queue) < MAX_QUEUED_OUTCOMES:
             self._enqueue(_QueuedInput(DiagnosisFinished(canary, diagnosis), None))
 
     async def create_silence(self, silence: Silence) -> None:
-        """Mute what ``silence`` covers; returns once it is in the store.
+        """Create ``silence``; return once it is in the store.
 
         Raises:
-            ValueError: if there are :data:`MOST_SILENCES` already.
+            ValueError: if there are :data:`MAX_SILENCES` already.
         """
         if silence.id not in self._state.silences and len(self._state.silences) >= MAX_SILENCES:
             raise ValueError(f"there are {MAX_SILENCES} silences; end some of them")
         await self.submit(SilenceCreated(silence))
 
     async def delete_silence(self, id: str) -> bool:  # noqa: A002 - the field's name
-        """End the silence ``id``; tell whether there was one."""
+        """End the silence ``id``; return whether it existed."""
         existed = id in self._state.silences
         await self.submit(SilenceDeleted(id))
         return existed
 
     @property
     def silences(self) -> tuple[Silence, ...]:
-        """The silences that there are, those that are over among them, the oldest first."""
+        """All silences, including expired ones that are still stored, the oldest first."""
         return tuple(sorted(self._published.silences.values(), key=lambda silence: (silence.starts, silence.id)))
 
     @property
     def status(self) -> StatusSnapshot:
-        """What fires and who has not heard of it, to be looked at."""
+        """The status snapshot: open incidents and undelivered notifications."""
         return self._status_builder.snapshot(
             self._published, delivery_failures(self._dispatchers), self.clock.time(), self.clock.monotonic()
         )
 
     def liveness_checks(self) -> dict[str, Callable[[], str | None]]:
-        """Return what must make progress for the heartbeat to go out, by name."""
+        """Return the liveness checks that must pass before a heartbeat is sent, by name."""
         return {
             "runs": self._liveness.check_runs,
             "evaluation": self._liveness.check_evaluation,
@@ -165,7 +163,7 @@ class AlertingService:
         }
 
     async def run(self) -> None:
-        """Run until cancelled. What is queued then is lost, unless :meth:`drain` was called before."""
+        """Run until cancelled. Queued inputs are lost then, unless :meth:`drain` was called before."""
         self._has_ended, self._is_busy = False, True
         async with AsyncExitStack() as exit_stack:
             try:
@@ -181,45 +179,46 @@ class AlertingService:
                 self._dispatchers.clear()
 
     async def drain(self, seconds: float) -> None:
-        """Commit what is queued, and give notices ``seconds`` to go out; the rest is in the store for the next start.
+        """Commit queued inputs and wait at most ``seconds`` for pending notifications to be sent.
 
-        Call it while :meth:`run` runs; it returns at once when that has ended.
+        The others stay in the store for the next start. Call it while :meth:`run` runs; it returns at once when that
+        has ended.
         """
         deadline = self.clock.time() + seconds
         try:
             async with asyncio.timeout(seconds):
-                while not self._has_ended and not self._is_drained(deadline):  # noqa: ASYNC110 - many parts settle, and only once
+                while not self._has_ended and not self._is_drained(deadline):  # noqa: ASYNC110 - waits for many components, once
                     await asyncio.sleep(_DRAIN_POLL_INTERVAL)
         except TimeoutError:
             pass
 
     def wake(self) -> None:
-        """Look at the clock again, at once: it may have jumped."""
+        """Check the clock again at once, for example after a clock step."""
         self._wake.set()
         for dispatcher in self._dispatchers:
             dispatcher.wake.set()
 
     @property
     def open_incidents(self) -> tuple[Incident, ...]:
-        """The incidents that are open, the oldest first."""
+        """The open incidents, the oldest first."""
         firing = (incident for incident in self._published.incidents.values() if incident.is_firing)
         return tuple(sorted(firing, key=lambda incident: (incident.opened, incident.key)))
 
-    # ---- for the senders
+    # ---- for the dispatchers
 
     @property
     def state(self) -> State:
-        """The state as the store has it, or while the store fails, as it is."""
+        """The committed state; while the store fails, the state in memory."""
         return self._published
 
     async def submit(self, input: Input) -> None:  # noqa: A002
-        """Have ``input`` stepped; returns once the result is in :attr:`state`."""
+        """Step the engine with ``input``; return once the result is in :attr:`state`."""
         done = asyncio.get_running_loop().create_future()
         self._enqueue(_QueuedInput(input, done))
         await done
 
     def record_delivery(self, receiver: str, outcome: str) -> None:
-        """Count a delivery."""
+        """Count a delivery with its outcome: ``accepted``, ``refused`` or ``retried``."""
         self._metrics.record_delivery(receiver, outcome)
         if outcome != "retried":
             self._liveness.record_delivery(receiver)
@@ -231,44 +230,25 @@ class AlertingService:
         self._wake.set()
 
     async def _load_state(self) -> None:
-        """Take up the state that the store has; while it cannot be read, begin without."""
+        """Load the state from the store; if it cannot be read, start without it."""
         await self._save()
         self._publish()
 
     def _apply_config(self) -> None:
-        """Bring the state into line with the configuration, and say what that means for what was to be delivered."""
+        """Apply the configuration to the state, and log which notifications are cancelled or retried."""
         before = self._state.notifications
         self._apply(Started(may_be_incomplete=self._store.may_be_incomplete))
-        for notification in before.values():
-            after = self._state.notifications.get(notification.id)
-            if notification.state is NotificationState.PENDING and after is None:
-                _log.warning(
-                    "%s of group %s is given up: no receiver %s",
-                    notification.action,
-                    notification.group,
-                    notification.receiver,
-                )
-            elif (
-                notification.state is NotificationState.PARKED
-                and after is not None
-                and after.state is NotificationState.PENDING
-            ):
-                _log.info(
-                    "%s of group %s, refused by %s, is tried again",
-                    notification.action,
-                    notification.group,
-                    notification.receiver,
-                )
+        log_config_effects(before, self._state.notifications)
 
     async def _merge_stored_state(self) -> StoreFailing | None:
-        """Put what the store has under what is in memory, which is newer; return what it says if it fails."""
+        """Merge the stored state into the state in memory, which is newer; return the error if the store fails."""
         try:
             rows_by_table = await self._store.load_rows()
         except StoreFailing as error:
             return error
         stored, errors = read_state(rows_by_table)
-        for line in errors:
-            _log.warning("the store has a row that cannot be read, it starts afresh: %s", line)
+        for error in errors:
+            _log.warning("unreadable row ignored", extra={"error": error})
         self._state = self._state.merge(stored)
         self._is_loaded = True
         return None
@@ -295,7 +275,7 @@ class AlertingService:
             self._is_busy = False
 
     async def _wait_for_work(self) -> None:
-        """Wait for something to do."""
+        """Wait until there is an input, a tick is due, or rows are to be saved."""
         if self._queue:
             return
         seconds = self._seconds_until_tick()
@@ -309,17 +289,17 @@ class AlertingService:
         self._wake.clear()
 
     def _seconds_until_save(self, entries: Sequence[_QueuedInput] = ()) -> float:
-        """Return for how many seconds what is held may wait for more: not at all if somebody waits for it.
+        """Return the seconds until the write buffer is to be saved: 0 if it is urgent, or if a caller waits.
 
-        What was merely seen is committed together, which saves most of the cost; a crash loses the last moment of it,
-        and of nothing else.
+        Outcomes that change no alert are committed together, which saves most of the cost. A crash loses the last
+        ``_COMMIT_DELAY`` seconds of these, and nothing else.
         """
         if self._write_buffer.is_urgent or any(entry.done for entry in entries):
             return 0.0
         return self._last_save + _COMMIT_DELAY - asyncio.get_running_loop().time()
 
     def _seconds_until_tick(self) -> float:
-        """Return the seconds until the engine is to be told the time: when a group is due, and now and then."""
+        """Return the seconds until the next :class:`Tick`: when a group is due, at the latest after 5 seconds."""
         groups = self._state.groups
         if groups is not self._next_flush_cache[0]:
             flush_times = (group.next_flush for group in groups.values() if group.next_flush is not None)
@@ -329,14 +309,14 @@ class AlertingService:
         )
 
     def _apply(self, input: Input) -> None:  # noqa: A002
-        """Step the engine, and hold the rows for the next transaction."""
+        """Step the engine, and add the changed rows to the write buffer."""
         outcome = input.outcome if isinstance(input, RunFinished) else None
         self._queued_outcomes -= outcome is not None
         before = self._state
         try:
             self._state, rows = self._engine.step(before, input, self.clock.time())
-        except Exception:  # noqa: BLE001 - a defect of ours ends in the log, not the alerting for all other runs
-            _log.exception("alerting cannot make sense of %s", type(input).__name__)
+        except Exception:  # noqa: BLE001 - an internal error is logged, and does not end alerting for other runs
+            _log.exception("engine step failed", extra={"input": type(input).__name__})
             rows = ()
         self._write_buffer.add(rows, outcome)
         for row in rows:
@@ -346,10 +326,10 @@ class AlertingService:
                     self._transitions.append(incident)
 
     async def _save(self) -> None:
-        """Bring everything into the store; while that fails, keep it, and have ``StoreFailing`` told from memory.
+        """Save the write buffer; while the store fails, keep it, and let ``StoreFailing`` fire from memory.
 
-        That rule may be switched off, so whether the store fails is not to be seen by its incident. That may be left
-        over from before a restart, too.
+        The incident of ``StoreFailing`` does not show whether the store fails: the rule may be disabled, and the
+        incident may have been stored before a restart.
         """
         if self._store_error is not None and self.clock.monotonic() < self._next_save_attempt:
             return
@@ -367,15 +347,15 @@ class AlertingService:
         if failure is None:
             return
         if before is None:
-            how = "written, alerting goes on from" if self._is_loaded else "read, alerting begins without its"
-            _log.error("the store cannot be %s memory: %s", how, failure)
+            event = "store cannot be written" if self._is_loaded else "store cannot be read"
+            _log.error(event, extra={"error": str(failure)})
         self._next_save_attempt = self.clock.monotonic() + _STORE_RETRY_INTERVAL
         if isinstance(failure, StoreLost):
             self._write_buffer.add(self._state.rows())
         self._apply(StoreFailed(str(failure)))
 
     def _publish(self) -> None:
-        """Let the senders and listeners see the state."""
+        """Publish the state to dispatchers and listeners."""
         before, self._published = self._published, self._state
         transitions, self._transitions = self._transitions, []
         for incident in transitions:
@@ -385,24 +365,22 @@ class AlertingService:
                 dispatcher.wake.set()
 
     def _report_transition(self, incident: Incident) -> None:
-        what = f"alert {incident.rule} for {incident.subject}"
-        if incident.is_firing:
-            _log.debug("%s fires: %s", what, incident.evidence.message or "no message")
-            groups = [group for group in self._state.groups.values() if incident.key in group.members]
-            if not any(group.receivers for group in groups):
-                _log.warning("%s goes to nobody: no route matches it", what)
-        else:
-            _log.debug("%s is resolved: %s", what, incident.resolve_reason)
+        log_transition(incident, self._state)
         if self.on_transition is not None:
             try:
                 self.on_transition(incident)
-            except Exception:  # noqa: BLE001 - whatever listens must not stop pages; it ends in the log
-                _log.exception("a listener failed at %s", what)
+            except Exception:  # noqa: BLE001 - a failing listener is logged, and must not stop notifications
+                _log.exception(
+                    "transition listener failed", extra={"alert": incident.rule, "subject": incident.subject}
+                )
 
-    # ---- around it
+    # ---- start and drain
 
     async def _create_dispatchers(self, exit_stack: AsyncExitStack) -> None:
-        """Make a sender for each edge receiver and for each address of a level receiver, each on a way of its own."""
+        """Create a dispatcher for each event receiver and for each address of a state receiver.
+
+        The dispatchers of different receivers use different HTTP clients.
+        """
         for name, receiver in self._receivers.items():
             http = await exit_stack.enter_async_context(open_http_client(receiver.connection_settings))
             if isinstance(receiver, StateReceiver):

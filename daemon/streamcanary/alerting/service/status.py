@@ -1,4 +1,4 @@
-"""Alerting as others see it: a board made from its state. Pure; asked by people, and so now and then."""
+"""The status snapshot of alerting for the API, the status page and the CLI, built from the state of the engine."""
 
 from collections.abc import Iterator, Mapping, Sequence
 
@@ -12,14 +12,14 @@ from streamcanary.model.alerts.incident import Incident, Notification, Notificat
 from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapshot, UndeliveredNotification
 
 MAX_INCIDENTS = 1000
-"""How many open incidents are shown."""
+"""The maximum number of open incidents in a snapshot."""
 
 MAX_UNDELIVERED = 100
-"""How many notices are shown that are not delivered."""
+"""The maximum number of undelivered notifications in a snapshot."""
 
 
 class StatusBuilder:
-    """Makes boards under one configuration, that of ``engine``."""
+    """Builds status snapshots for one configuration, that of ``engine``."""
 
     def __init__(self, config: AlertsConfig, engine: Engine) -> None:
         groups = engine.groups
@@ -38,17 +38,18 @@ class StatusBuilder:
         now: float,
         monotonic: float,
     ) -> StatusSnapshot:
-        """Return what ``state`` shows at ``now`` (seconds since the epoch; the same moment by the other clock).
+        """Return the snapshot of ``state`` at ``now`` (seconds since the epoch; ``monotonic`` is the same moment).
 
-        ``levels`` tells of the addresses of each level receiver since when they take nothing, and why.
+        ``state_receiver_failures`` has the delivery failures of the addresses of each state receiver, by its name.
         """
         draft = Draft(state)
         firing = sorted(
-            (one for one in state.incidents.values() if one.is_firing), key=lambda one: (one.opened, one.key)
+            (incident for incident in state.incidents.values() if incident.is_firing),
+            key=lambda incident: (incident.opened, incident.key),
         )
         unaccepted = sorted(
-            (notice for notice in state.notifications.values() if notice.state is not NotificationState.ACCEPTED),
-            key=lambda notice: notice.sequence,
+            (each for each in state.notifications.values() if each.state is not NotificationState.ACCEPTED),
+            key=lambda notification: notification.sequence,
         )
         undelivered_states = list(_undelivered_states(state_receiver_failures, now, monotonic))
         undelivered_notifications = [
@@ -70,20 +71,22 @@ class StatusBuilder:
             incident=incident,
             annotations=render_alert(incident, now, self._trace_url).annotations,
             muted_by=self._muter.mute_reason(draft, incident, now),
-            silenced_by=tuple(one.id for one in draft.silences.values() if one.is_active(now) and one.matches(labels)),
+            silenced_by=tuple(
+                silence.id for silence in draft.silences.values() if silence.is_active(now) and silence.matches(labels)
+            ),
         )
 
 
 def _undelivered_notification(notification: Notification) -> UndeliveredNotification:
-    parked = notification.state is NotificationState.PARKED
+    is_parked = notification.state is NotificationState.PARKED
     return UndeliveredNotification(
         receiver=notification.receiver,
         action=notification.action.value,
         title=render_notification(notification).title,
         since=notification.created,
         attempts=notification.attempts,
-        is_parked=parked,
-        next_attempt=None if parked else notification.next_attempt,
+        is_parked=is_parked,
+        next_attempt=None if is_parked else notification.next_attempt,
         last_error=notification.last_error,
     )
 
@@ -91,15 +94,15 @@ def _undelivered_notification(notification: Notification) -> UndeliveredNotifica
 def _undelivered_states(
     state_receiver_failures: Mapping[str, Sequence[DeliveryFailure | None]], now: float, monotonic: float
 ) -> Iterator[UndeliveredNotification]:
-    """Yield the level receivers of which an address takes nothing."""
+    """Yield the state receivers with failing addresses."""
     for name, addresses in state_receiver_failures.items():
-        failing = [one for one in addresses if one is not None]
-        if failing:
-            since = min(one.since for one in failing)
+        failures = [failure for failure in addresses if failure is not None]
+        if failures:
+            since = min(failure.since for failure in failures)
             yield UndeliveredNotification(
                 receiver=name,
                 action="state",
-                title=f"{len(failing)} of {len(addresses)} addresses take nothing",
+                title=f"{len(failures)} of {len(addresses)} addresses fail",
                 since=now - max(0.0, monotonic - since),
-                last_error=failing[0].reason,
+                last_error=failures[0].reason,
             )

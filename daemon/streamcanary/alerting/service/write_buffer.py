@@ -1,4 +1,4 @@
-"""What the store does not have yet. While it fails, changes are kept here, the later ones over the earlier."""
+"""The write buffer: changes that are not in the store yet; while the store fails, new changes replace earlier ones."""
 
 import logging
 from collections import deque
@@ -12,23 +12,25 @@ from streamcanary.store.errors import StoreFailing, StoreLost
 _log = logging.getLogger(__name__)
 
 MAX_OUTCOMES = 10_000
+"""How many outcomes are kept while the store fails."""
+
 _DEFERRABLE_TABLES = frozenset({"detectors", "reachability"})
 
 
 class AlertStore(Protocol):
-    """What alerting needs of a store."""
+    """The interface of the store to alerting."""
 
     @property
     def may_be_incomplete(self) -> bool:
-        """Whether an earlier process could not save everything, and nothing was committed since."""
+        """Whether an earlier process could not save everything, and nothing has been committed since."""
         ...
 
     async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
-        """Save ``rows``, and ``outcomes`` as history, in one durable transaction; the same again does no harm.
+        """Save ``rows``, and ``outcomes`` as history, in one durable transaction; idempotent.
 
         Raises:
-            StoreFailing: if it could not be saved.
-            StoreLost: if in addition what was saved before is gone.
+            StoreFailing: if they could not be saved.
+            StoreLost: if in addition all data saved before is lost.
         """
         ...
 
@@ -42,9 +44,9 @@ class AlertStore(Protocol):
 
 
 class WriteBuffer:
-    """Rows and outcomes on their way into a ledger, always all of them in one transaction.
+    """Buffers rows and outcomes for the store, and saves all of them in one transaction.
 
-    There is one row for each key, so it grows no larger than the state; of the outcomes the last 10,000 are kept.
+    It holds one row for each key, so that it grows no larger than the state, and the last 10,000 outcomes.
     """
 
     def __init__(self, store: AlertStore) -> None:
@@ -55,35 +57,35 @@ class WriteBuffer:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the ledger has everything."""
+        """Whether the store has everything."""
         return not self._rows and not self._outcomes
 
     @property
     def is_urgent(self) -> bool:
-        """Whether somebody waits for it to be in the ledger: it is about more than what was seen of canaries."""
+        """Whether it holds more than detector and reachability state, so that the commit must not be delayed."""
         return any(table not in _DEFERRABLE_TABLES for table, _ in self._rows)
 
     def add(self, rows: Iterable[RowChange], outcome: Outcome | None = None) -> None:
-        """Add changes, and the outcome that they came of."""
+        """Add changed rows, and the outcome that caused them."""
         for row in rows:
             self._rows[row.table, row.key] = row
         if outcome is not None:
             if len(self._outcomes) == MAX_OUTCOMES:
                 self._dropped_outcomes += 1
                 if self._dropped_outcomes % 1000 == 1:
-                    _log.warning("history: %d runs are lost, the store has failed for too long", self._dropped_outcomes)
+                    _log.warning("history lost: write buffer is full", extra={"runs": self._dropped_outcomes})
             self._outcomes.append(outcome)
 
     async def save(self) -> StoreFailing | None:
-        """Commit everything; return what the store says if it fails, when all of it is kept for the next time."""
+        """Commit everything; if the store fails, keep everything for the next call and return the error."""
         if self.is_empty:
             return None
         try:
             await self._store.commit(tuple(self._rows.values()), tuple(self._outcomes))
         except StoreFailing as error:
             return error
-        except Exception as error:  # noqa: BLE001 - told as StoreFailing: no defect of a write may stop the pages
-            _log.exception("the store raised what it should not")
+        except Exception as error:  # noqa: BLE001 - an internal error of a write must not stop notifications
+            _log.exception("store raised an unexpected error")
             return StoreFailing(f"internal error: {type(error).__name__}")
         self._rows.clear()
         self._outcomes.clear()

@@ -1,4 +1,4 @@
-"""Apprise delivers to real targets: an HTTP endpoint and a mail server; it blocks, and nothing else does for it."""
+"""Apprise delivers to real servers over HTTP and SMTP; it blocks in a thread, and blocks nothing else."""
 
 import asyncio
 import logging
@@ -25,21 +25,21 @@ def chat(*urls: str, **more: Any) -> Apprise:
     return Apprise.model_validate({"type": "apprise", **({"urls": urls} if urls else {}), **more})
 
 
-def at(server: FakeReceiver, path: str = "") -> str:
-    """Write the address of ``server`` as Apprise does."""
+def apprise_url(server: FakeReceiver, path: str = "") -> str:
+    """Return the URL of ``server`` in the notation of Apprise."""
     return f"{server.url.replace('http', 'json')}/{path}"
 
 
-async def send(receiver: Apprise, *told: Any) -> list[DeliveryResult]:
-    """Send pages, one after the other."""
+async def send(receiver: Apprise, *messages: Any) -> list[DeliveryResult]:
+    """Send messages, one after the other."""
     async with open_http_client() as http:
-        return [await receiver.send(http, page, NOON + 120) for page in told]
+        return [await receiver.send(http, message, NOON + 120) for message in messages]
 
 
-async def test_each_change_is_a_message_in_words() -> None:
-    """The title says how things stand, the text what is known; that it is over is a message as well."""
+async def test_each_notification_is_a_text_message() -> None:
+    """Trigger, update and resolve are text messages with the status in the title and the details in the body."""
     async with FakeReceiver() as server:
-        assert [Accepted()] * 3 == await send(chat(at(server)), *lifecycle_messages(a_full_incident()))
+        assert [Accepted()] * 3 == await send(chat(apprise_url(server)), *lifecycle_messages(a_full_incident()))
     told = [delivery.json for delivery in server.deliveries]
     summary = "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing"
     assert [
@@ -50,12 +50,12 @@ async def test_each_change_is_a_message_in_words() -> None:
     assert [
         summary,
         "Errors, chat: firing",
-        "Since: 2027-01-15T07:59:00.000Z",
+        "Failing since: 2027-01-15T07:59:00.000Z",
         "Bad runs: 3 of 5 after retries, 4 at the first attempt",
-        "Fallback: answered 1 of the 3 bad runs",
+        "Fallback: 1 of 3 bad runs were answered by a fallback",
         "Faults: overloaded 2, stalled 1",
-        "To be mended by: provider 3",
-        "Would resolve it: 3 good runs in a row",
+        "Blame: provider 3",
+        "Resolves after: 3 good runs in a row",
         "Last message: upstream said: too many",
         "Diagnosis: TCP: connection refused",
         "Request ids: req_1, req_2",
@@ -67,8 +67,8 @@ async def test_each_change_is_a_message_in_words() -> None:
     ] == told[0]["message"].split("\n")
 
 
-async def test_a_mail_arrives() -> None:
-    """With the title as its subject, over SMTP as it is spoken."""
+async def test_email_is_delivered() -> None:
+    """An email has the title as its subject and the details in its body."""
     async with FakeSmtpServer() as server:
         url = f"mailto://127.0.0.1:{server.port}?from=canary@example.com&to=oncall@example.com"
         assert [Accepted()] == await send(chat(url), a_message(an_incident()))
@@ -80,8 +80,8 @@ async def test_a_mail_arrives() -> None:
     assert "Last message: late" in body.get_content()
 
 
-async def test_a_mail_server_that_refuses_is_a_reason_to_try_later(caplog: pytest.LogCaptureFixture) -> None:
-    """Apprise does not tell what is for good; the reason is told, and no password with it."""
+async def test_refusal_of_a_mail_server_is_retried(caplog: pytest.LogCaptureFixture) -> None:
+    """A refusal of the mail server is retried, and its reason contains no password."""
     async with FakeSmtpServer(refusing=True) as server:
         url = f"mailto://oncall:s3cr3t-word@127.0.0.1:{server.port}?from=canary@example.com&to=oncall@example.com"
         (answer,) = await send(chat(url), a_message(an_incident()))
@@ -90,8 +90,8 @@ async def test_a_mail_server_that_refuses_is_a_reason_to_try_later(caplog: pytes
     assert "s3cr3t-word" not in answer.reason + caplog.text
 
 
-async def test_a_token_in_the_place_of_a_host_is_not_shown(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Many services are addressed like that, and Apprise names the host that it cannot reach."""
+async def test_token_in_place_of_a_host_is_redacted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token in the host part of a URL is redacted from the reason, which names the host."""
     (port,) = free_ports(1)
     for name in ("http_proxy", "HTTP_PROXY"):
         monkeypatch.setenv(name, f"http://127.0.0.1:{port}")  # so that nobody looks up the name
@@ -99,8 +99,8 @@ async def test_a_token_in_the_place_of_a_host_is_not_shown(monkeypatch: pytest.M
     assert Retry(reason="JSON: A Connection error occurred sending JSON notification to [redacted].") == answer
 
 
-async def test_what_apprise_logs_is_told_by_us_alone() -> None:
-    """Its own log lines have addresses in them that nobody scrubs."""
+async def test_log_lines_of_apprise_are_not_propagated() -> None:
+    """Log lines of Apprise, which contain URLs, do not reach the root logger."""
 
     class Root(logging.Handler):
         seen: ClassVar[list[str]] = []
@@ -112,7 +112,7 @@ async def test_what_apprise_logs_is_told_by_us_alone() -> None:
     logging.getLogger().addHandler(root)
     try:
         async with FakeReceiver(always=Reply(500)) as server:
-            (answer,) = await send(chat(at(server)), a_message(an_incident()))
+            (answer,) = await send(chat(apprise_url(server)), a_message(an_incident()))
     finally:
         logging.getLogger().removeHandler(root)
     assert isinstance(answer, Retry)
@@ -120,20 +120,20 @@ async def test_what_apprise_logs_is_told_by_us_alone() -> None:
     assert "apprise" not in Root.seen
 
 
-async def test_what_a_provider_says_mentions_nobody() -> None:
-    """Chat services ring everybody for a word; it is broken without being seen."""
+async def test_provider_text_cannot_mention_anyone() -> None:
+    """Mentions in the text of a provider are broken by a zero-width space."""
     async with FakeReceiver() as server:
-        await send(chat(at(server)), a_message(an_incident(annotations={"summary": HOSTILE_TEXT[:900]})))
+        await send(chat(apprise_url(server)), a_message(an_incident(annotations={"summary": HOSTILE_TEXT[:900]})))
     told = server.deliveries[0].json
     for call in ("@channel", "<!here", "<@U0"):
         assert call not in told["title"] + told["message"]
     assert "@\u200bchannel" in told["title"]
 
 
-async def test_who_has_taken_it_is_not_told_again() -> None:
-    """One address of two fails: the retry goes to that one alone, and the next page to both."""
+async def test_retry_omits_urls_that_have_accepted() -> None:
+    """A retry is sent only to the URL that failed, and the next message to both."""
     async with FakeReceiver() as well, FakeReceiver(Reply(500), CLOSE) as failing:
-        receiver = chat(at(well), at(failing))
+        receiver = chat(apprise_url(well), apprise_url(failing))
         answers = await send(receiver, *[a_message(an_incident())] * 3)
         assert [False, False, True] == [answer == Accepted() for answer in answers]
         assert (1, 3) == (len(well.deliveries), len(failing.deliveries))
@@ -141,13 +141,13 @@ async def test_who_has_taken_it_is_not_told_again() -> None:
         assert (2, 4) == (len(well.deliveries), len(failing.deliveries))
 
 
-async def test_a_server_that_hangs_is_given_up_and_holds_up_nobody() -> None:
-    """The answer comes in time; while the thread waits there is no other, and when it is through, all goes on."""
+async def test_hanging_server_times_out_and_blocks_no_other_delivery() -> None:
+    """A hanging server times out, blocks a second delivery only until its thread ends, and then deliveries continue."""
     before = threading.enumerate()
     async with FakeReceiver(HANG) as server:
-        receiver = chat(f"{at(server)}?rto=1&cto=1", timeout=0.1)
+        receiver = chat(f"{apprise_url(server)}?rto=1&cto=1", timeout=0.1)
         assert [Retry(reason="no answer within 0.1 s")] == await send(receiver, a_message(an_incident()))
-        assert [Retry(reason="the delivery before is still under way")] == await send(
+        assert [Retry(reason="the previous delivery is still running")] == await send(
             receiver, a_message(an_incident())
         )
         begun = [thread for thread in threading.enumerate() if thread not in before]
@@ -159,8 +159,8 @@ async def test_a_server_that_hangs_is_given_up_and_holds_up_nobody() -> None:
         assert [Accepted()] == await send(slow, a_message(an_incident()))
 
 
-async def test_what_arrives_after_the_timeout_is_not_sent_again() -> None:
-    """The thread goes on; when the page is tried again it has been taken, and nothing goes out."""
+async def test_delivery_that_completes_after_the_timeout_is_not_repeated() -> None:
+    """A retry sends nothing if the thread has delivered the message after the timeout."""
     gate = asyncio.Event()
 
     class Slow(FakeReceiver):
@@ -169,7 +169,7 @@ async def test_what_arrives_after_the_timeout_is_not_sent_again() -> None:
             return await super()._answer(reader, writer)
 
     async with Slow() as server:
-        receiver = chat(at(server), timeout=0.1)
+        receiver = chat(apprise_url(server), timeout=0.1)
         assert [Retry(reason="no answer within 0.1 s")] == await send(receiver, a_message(an_incident()))
         gate.set()
         await server.wait_for_deliveries(1)
@@ -179,18 +179,18 @@ async def test_what_arrives_after_the_timeout_is_not_sent_again() -> None:
     assert 1 == len(server.deliveries)
 
 
-async def test_a_delivery_that_is_cancelled_leaves_nothing_behind() -> None:
-    """A shutdown does not wait for the thread; its end is no error."""
+async def test_cancelled_delivery_does_not_wait_for_its_thread() -> None:
+    """A cancelled delivery ends at once, and the end of its thread raises no error."""
     async with FakeReceiver(HANG) as server:
-        task = asyncio.create_task(send(chat(f"{at(server)}?rto=1"), a_message(an_incident())))
+        task = asyncio.create_task(send(chat(f"{apprise_url(server)}?rto=1"), a_message(an_incident())))
         await server.wait_for_deliveries(1)
         task.cancel()
         with pytest.raises(asyncio.CancelledError):
             await task
 
 
-async def test_addresses_from_a_file_are_read_again(tmp_path: Path) -> None:
-    """One on each line, with comments; missing or wrong, it is a reason to try later."""
+async def test_urls_file_is_read_again(tmp_path: Path) -> None:
+    """A file with URLs and comments is read for each delivery; a missing or invalid one is retried."""
     file = tmp_path / "urls"
     receiver = chat(urls_file=str(file))
     async with FakeReceiver() as first, FakeReceiver() as second:
@@ -208,17 +208,17 @@ async def test_addresses_from_a_file_are_read_again(tmp_path: Path) -> None:
         assert isinstance(wrong, Retry)
         assert "is no address that Apprise knows" in wrong.reason
         assert "t0ken" not in wrong.reason + (receiver.delivery_obstacle() or "")
-        file.write_text(f"# two\n{at(first)}\n\n{at(second)}\n{at(first)}\n")
+        file.write_text(f"# two\n{apprise_url(first)}\n\n{apprise_url(second)}\n{apprise_url(first)}\n")
         assert receiver.delivery_obstacle() is None
         assert [Accepted()] == await send(receiver, a_message(an_incident()))
     assert (1, 1) == (len(first.deliveries), len(second.deliveries))
 
 
-async def test_a_long_page_is_cut_to_what_the_service_takes() -> None:
-    """Ten alerts at most, and how many there are besides."""
+async def test_long_message_is_truncated() -> None:
+    """A message contains at most ten alerts, and the number of the others."""
     incidents = [a_full_incident(key=str(number)) for number in range(50)]
     async with FakeReceiver() as server:
-        assert [Accepted()] == await send(chat(at(server)), replace(a_message(*incidents), alert_count=60))
+        assert [Accepted()] == await send(chat(apprise_url(server)), replace(a_message(*incidents), alert_count=60))
     text = server.deliveries[0].json["message"]
     assert (10, "and 50 more") == (text.count("Errors, chat: firing"), text.splitlines()[-1])
     assert len(text) <= 16_000
@@ -235,8 +235,8 @@ async def test_a_long_page_is_cut_to_what_the_service_takes() -> None:
         ({"urls": ["json://localhost"], "timeout": "2m"}, "less than or equal to 60"),
     ],
 )
-def test_a_receiver_that_cannot_be_meant(section: dict[str, Any], words: str) -> None:
-    """Told when the configuration is read, without the address."""
+def test_invalid_configuration_is_rejected(section: dict[str, Any], words: str) -> None:
+    """An invalid configuration is rejected by a message that does not contain the URL."""
     with pytest.raises(ValidationError) as caught:
         Apprise.model_validate({"type": "apprise", **section})
     told = caught.value.errors(include_input=False, include_context=False)[0]["msg"]
@@ -244,7 +244,7 @@ def test_a_receiver_that_cannot_be_meant(section: dict[str, Any], words: str) ->
     assert "t0ken" not in told
 
 
-def test_two_that_are_configured_alike_are_equal() -> None:
-    """What a delivery is about to do is no part of the configuration."""
+def test_receivers_with_equal_settings_are_equal() -> None:
+    """Two receivers with equal settings are equal, whatever they are delivering."""
     assert chat("json://localhost") == chat("json://localhost")
     assert chat("json://localhost") != chat("json://localhost/other")

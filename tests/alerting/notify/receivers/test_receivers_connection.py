@@ -1,4 +1,4 @@
-"""The way to a receiver: proxies, authorities and client certificates, read again when they change."""
+"""Connections to receivers: proxies, certificate authorities and client certificates, reloaded when they change."""
 
 import asyncio
 import shutil
@@ -26,13 +26,13 @@ from support.servers.tcp import ConnectProxy
 PAGE = a_message(an_incident())
 
 
-async def tell(hook: Webhook) -> DeliveryResult:
-    """Send a page with a client of its own."""
+async def send(hook: Webhook) -> DeliveryResult:
+    """Send a message with a new client."""
     async with open_http_client(hook) as http:
         return await hook.send(http, PAGE, NOON)
 
 
-def a_receiver(url: str, **more: Any) -> Webhook:
+def webhook(url: str, **more: Any) -> Webhook:
     """Configure a webhook."""
     return Webhook.model_validate(webhook_config(url, **more))
 
@@ -52,8 +52,8 @@ SERVERS: dict[str, Any] = {
 }
 
 
-def sections(url: str) -> dict[str, Any]:
-    """Write the section of each receiver for a server at ``url``."""
+def receiver_configs(url: str) -> dict[str, Any]:
+    """Return the configuration of each type of receiver for a server at ``url``."""
     return {
         "pagerduty": {"type": "pagerduty", "routing_key": ROUTING_KEY, "url": url},
         "slack": {"type": "slack", "url": url + WEBHOOK_PATH},
@@ -63,13 +63,13 @@ def sections(url: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("kind", SERVERS)
-async def test_each_is_told_over_tls_with_a_certificate_of_ours_through_a_proxy(kind: str) -> None:
-    """All of it at once: a tunnel through the proxy, the server's certificate, and then ours."""
+async def test_each_receiver_works_with_tls_client_certificate_and_proxy(kind: str) -> None:
+    """Each receiver delivers through a proxy tunnel to a server that requires a client certificate."""
     async with SERVERS[kind](ssl=server_tls_context(SIGNED_BY_AUTHORITY, client_ca=LOOPBACK)) as server:
         address = server.url.removeprefix("https://")
         async with ConnectProxy(int(address.partition(":")[2])) as proxy:
             way = {"proxy": proxy.url, "ca_file": AUTHORITY, "client_cert": LOOPBACK}
-            receiver = TypeAdapter(AnyReceiver).validate_python({**sections(server.url)[kind], **way})
+            receiver = TypeAdapter(AnyReceiver).validate_python({**receiver_configs(server.url)[kind], **way})
             async with open_http_client(receiver) as http:
                 if receiver.is_state_receiver:
                     answer = await receiver.post(http, server.url, [an_alert()], NOON)
@@ -80,28 +80,28 @@ async def test_each_is_told_over_tls_with_a_certificate_of_ours_through_a_proxy(
     assert [f"CONNECT {address} HTTP/1.1"] == [head.partition("\r\n")[0] for head in proxy.heads]
 
 
-async def test_an_unknown_authority_is_a_reason_to_try_later() -> None:
-    """Certainly nothing was taken; the certificate, or the file, can be mended."""
+async def test_unknown_authority_is_retried() -> None:
+    """A certificate of an unknown authority is retried as definitely undelivered."""
     async with FakeReceiver(ssl=server_tls_context(LOOPBACK)) as server:
-        answers = [await tell(a_receiver(server.url)), await tell(a_receiver(server.url, ca_file=WRONG_HOST))]
+        answers = [await send(webhook(server.url)), await send(webhook(server.url, ca_file=WRONG_HOST))]
     for answer in answers:
         assert isinstance(answer, Retry)
         assert answer.is_definitely_undelivered
         assert "CERTIFICATE_VERIFY_FAILED" in answer.reason
 
 
-async def test_a_server_that_wants_a_certificate_and_gets_none_is_no_consent() -> None:
-    """With TLS 1.3 it says so only after our request."""
+async def test_missing_client_certificate_is_not_accepted() -> None:
+    """A server that requires a client certificate, which TLS 1.3 reports after the request, accepts nothing without."""
     async with FakeReceiver(ssl=server_tls_context(LOOPBACK, client_ca=LOOPBACK)) as server:
-        assert isinstance(await tell(a_receiver(server.url, ca_file=LOOPBACK)), Retry)
+        assert isinstance(await send(webhook(server.url, ca_file=LOOPBACK)), Retry)
         assert [] == server.deliveries
 
 
-async def test_certificates_are_read_again_when_their_files_change(tmp_path: Path) -> None:
-    """A renewed certificate counts from the next delivery on, without a restart; a missing one is named."""
+async def test_certificates_are_reloaded_when_their_files_change(tmp_path: Path) -> None:
+    """A renewed certificate applies to the next delivery without a restart; a missing one is named."""
     own, authority = tmp_path / "client.pem", tmp_path / "ca.pem"
     async with FakeReceiver(ssl=server_tls_context(LOOPBACK, client_ca=LOOPBACK)) as server:
-        hook = a_receiver(server.url, ca_file=authority, client_cert=own)
+        hook = webhook(server.url, ca_file=authority, client_cert=own)
         async with open_http_client(hook) as http:
             missing = await hook.send(http, PAGE, NOON)
             shutil.copy(WRONG_HOST, authority)
@@ -119,8 +119,8 @@ async def test_certificates_are_read_again_when_their_files_change(tmp_path: Pat
     assert isinstance(wrong, Retry)
 
 
-async def test_a_connection_is_kept_while_nothing_changes() -> None:
-    """A handshake for each page would be late by its time."""
+async def test_connection_is_reused_while_nothing_changes() -> None:
+    """Deliveries share a connection while the certificate files do not change."""
     connections = []
 
     class Counting(FakeReceiver):
@@ -129,59 +129,59 @@ async def test_a_connection_is_kept_while_nothing_changes() -> None:
             await super()._serve(reader, writer)
 
     async with Counting(ssl=server_tls_context(LOOPBACK)) as server:
-        hook = a_receiver(server.url, ca_file=LOOPBACK)
+        hook = webhook(server.url, ca_file=LOOPBACK)
         async with open_http_client(hook) as http:
             for _ in range(3):
                 assert Accepted() == await hook.send(http, PAGE, NOON)
     assert (3, 1) == (len(server.deliveries), len(connections))
 
 
-async def test_plain_http_is_handed_to_the_proxy_as_it_is() -> None:
-    """Its own one goes before that of the environment, and on the way to this machine as well."""
+async def test_plain_http_is_sent_through_the_configured_proxy() -> None:
+    """The configured proxy precedes those of the environment, and applies to loopback."""
     async with FakeReceiver() as proxy, FakeReceiver() as server:
-        assert Accepted() == await tell(a_receiver(f"{server.url}/hook", proxy=proxy.url))
+        assert Accepted() == await send(webhook(f"{server.url}/hook", proxy=proxy.url))
         assert ([], [f"{server.url}/hook"]) == (server.deliveries, [delivery.path for delivery in proxy.deliveries])
 
 
-async def test_a_proxy_of_the_environment_is_used_for_others_and_not_for_loopback(
+async def test_environment_proxy_is_not_used_for_loopback(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Or an Alertmanager in the same pod could not be reached; ``NO_PROXY`` is heeded, too."""
+    """A proxy of the environment is used except for loopback and the hosts in ``NO_PROXY``."""
     async with FakeReceiver() as proxy, FakeReceiver() as server:
         monkeypatch.setenv("http_proxy", proxy.url)
         monkeypatch.setenv("no_proxy", "spared.invalid")
-        assert Accepted() == await tell(a_receiver(server.url))
-        assert Accepted() == await tell(a_receiver("http://elsewhere.invalid/"))
-        assert isinstance(await tell(a_receiver("http://spared.invalid/")), Retry)
+        assert Accepted() == await send(webhook(server.url))
+        assert Accepted() == await send(webhook("http://elsewhere.invalid/"))
+        assert isinstance(await send(webhook("http://spared.invalid/")), Retry)
     assert (1, ["http://elsewhere.invalid/"]) == (
         len(server.deliveries),
         [delivery.path for delivery in proxy.deliveries],
     )
 
 
-async def test_a_proxy_that_refuses_is_no_refusal_of_the_receiver() -> None:
-    """Nothing of the page has left; the proxy's password is not shown."""
+async def test_refusal_of_the_proxy_is_retried() -> None:
+    """A refusal of the proxy is retried as definitely undelivered, without its password in the reason."""
     refusal = b"HTTP/1.1 407 wants user:5up3rs3cr3t\r\nContent-Length: 0\r\n\r\n"
     async with ConnectProxy(refusal=refusal) as proxy:
-        hook = a_receiver(
+        hook = webhook(
             "https://hooks.invalid/", proxy=proxy.url.replace("http://", "http://user:5up3rs3cr3t@"), ca_file=LOOPBACK
         )
-        answer = await tell(hook)
+        answer = await send(hook)
     assert isinstance(answer, Retry)
-    assert (True, "the proxy does not let us through: 407 wants") == (
+    assert (True, "the proxy refused the connection: 407 wants") == (
         answer.is_definitely_undelivered,
-        answer.reason[:44],
+        answer.reason[:43],
     )
     assert "5up3rs3cr3t" not in answer.reason
     assert "Proxy-Authorization: Basic dXNlcjo1dXAzcnMzY3IzdA==" in proxy.heads[0]
 
 
-async def test_a_proxy_from_a_file_is_read_again(tmp_path: Path) -> None:
-    """A rotated password counts from the next delivery on; a file that is gone is a reason to try later."""
+async def test_proxy_file_is_read_again(tmp_path: Path) -> None:
+    """A rotated proxy password applies to the next delivery; a missing file is retried."""
     file = tmp_path / "proxy"
     async with FakeReceiver() as first, FakeReceiver() as second:
         file.write_text(first.url)
-        hook = a_receiver("http://elsewhere.invalid/", proxy={"file": str(file)})
+        hook = webhook("http://elsewhere.invalid/", proxy={"file": str(file)})
         async with open_http_client(hook) as http:
             assert Accepted() == await hook.send(http, PAGE, NOON)
             file.write_text(second.url + "/")
@@ -199,12 +199,12 @@ async def test_a_proxy_from_a_file_is_read_again(tmp_path: Path) -> None:
     )
 
 
-async def test_a_delivery_goes_on_while_another_finds_new_certificates(tmp_path: Path) -> None:
-    """What is under way is not cut off by what comes after it."""
+async def test_running_delivery_survives_a_certificate_reload(tmp_path: Path) -> None:
+    """A running delivery is not interrupted when the next one reloads the certificates."""
     authority = tmp_path / "ca.pem"
     shutil.copy(LOOPBACK, authority)
     async with FakeReceiver(HANG, ssl=server_tls_context(LOOPBACK)) as server:
-        hook = a_receiver(server.url, ca_file=authority, timeout=0.5)
+        hook = webhook(server.url, ca_file=authority, timeout=0.5)
         async with open_http_client(hook) as http:
             slow = asyncio.create_task(hook.send(http, PAGE, NOON))
             await server.wait_for_deliveries(1)
@@ -226,8 +226,8 @@ async def test_a_delivery_goes_on_while_another_finds_new_certificates(tmp_path:
         ({"secret": "whsec_t0ken"}, "must be whsec_ and the base64 of 24 to 64 random bytes"),
     ],
 )
-def test_a_webhook_that_cannot_be_meant(fields: dict[str, Any], words: str) -> None:
-    """Told when the configuration is read, without the secret."""
+def test_invalid_webhook_is_rejected(fields: dict[str, Any], words: str) -> None:
+    """An invalid webhook is rejected when the configuration is read, without its secret in the message."""
     with pytest.raises(ValidationError) as caught:
         Webhook.model_validate({**webhook_config(), **fields})
     told = caught.value.errors(include_input=False, include_context=False)[0]["msg"]
@@ -254,8 +254,8 @@ def test_a_webhook_that_cannot_be_meant(fields: dict[str, Any], words: str) -> N
         ({"type": "alertmanager", "urls": ["http://a", "http://a/"]}, "has the same address twice"),
     ],
 )
-def test_a_receiver_without_its_secret_or_with_a_wrong_one(section: dict[str, Any], words: str) -> None:
-    """Told when the configuration is read."""
+def test_missing_or_invalid_secret_is_rejected(section: dict[str, Any], words: str) -> None:
+    """A receiver with a missing or invalid secret is rejected when the configuration is read."""
     model: Any = {"pagerduty": PagerDuty, "slack": Slack, "alertmanager": Alertmanager}[section["type"]]
     with pytest.raises(ValidationError) as caught:
         model.model_validate(section)
@@ -264,15 +264,15 @@ def test_a_receiver_without_its_secret_or_with_a_wrong_one(section: dict[str, An
     assert "t0ken" not in told
 
 
-def test_what_is_in_the_way_can_be_said_beforehand(tmp_path: Path) -> None:
-    """Files that cannot be read, or hold what they should not."""
+def test_delivery_obstacle_names_unusable_files(tmp_path: Path) -> None:
+    """The obstacle of a receiver names files that cannot be read or have invalid content."""
     file = tmp_path / "file"
 
     def obstacle(receiver: HttpReceiver) -> str | None:
         return receiver.delivery_obstacle()
 
     missing = f"cannot read the secret file {file}: No such file or directory"
-    assert obstacle(a_receiver("http://127.0.0.1:9/")) is None
+    assert obstacle(webhook("http://127.0.0.1:9/")) is None
     assert missing == obstacle(Slack(type="slack", url_file=file))
     assert missing == obstacle(PagerDuty(type="pagerduty", routing_key_file=file))
     assert missing == obstacle(Webhook.model_validate({"type": "webhook", "url_file": file, "secret": SECRET}))
@@ -286,8 +286,8 @@ def test_what_is_in_the_way_can_be_said_beforehand(tmp_path: Path) -> None:
     )
 
 
-async def test_a_407_of_a_proxy_that_is_handed_the_request_is_told() -> None:
-    """Whoever reads it knows where to look."""
+async def test_407_of_a_proxy_is_reported() -> None:
+    """The reason of a delivery that a plain HTTP proxy refuses contains status 407."""
     async with FakeReceiver(Reply(407, body=b"who are you")) as proxy:
-        answer = await tell(a_receiver("http://elsewhere.invalid/", proxy=proxy.url))
+        answer = await send(webhook("http://elsewhere.invalid/", proxy=proxy.url))
     assert Refused("HTTP 407: who are you") == answer

@@ -1,4 +1,4 @@
-"""PagerDuty is sent events that it takes, and answers are understood as its documentation means them."""
+"""PagerDuty is sent valid events, and its responses are classified as its documentation describes."""
 
 from pathlib import Path
 from typing import Any
@@ -24,30 +24,30 @@ def oncall(server: pagerduty.FakePagerDuty, **more: Any) -> PagerDuty:
 
 
 async def send(server: pagerduty.FakePagerDuty, *told: Any, **more: Any) -> list[DeliveryResult]:
-    """Send pages, one after the other."""
+    """Send messages, one after the other."""
     receiver = oncall(server, **more)
     async with open_http_client(receiver) as http:
         return [await receiver.send(http, page, NOON + 120) for page in told]
 
 
-async def test_a_group_is_one_incident_from_its_trigger_to_its_resolve() -> None:
-    """Trigger and update are triggers of one key, so that the second only adds to the log; the resolve ends it."""
+async def test_group_is_one_incident_from_trigger_to_resolve() -> None:
+    """Trigger and update are triggers with one key, so that the update only adds to the log; the resolve ends it."""
     async with pagerduty.FakePagerDuty() as server:
         assert [Accepted()] * 3 == await send(server, *lifecycle_messages(a_full_incident()))
     assert [("trigger", "group"), ("again", "group"), ("resolve", "group")] == server.log
     assert {} == server.open
 
 
-async def test_a_resolve_of_nothing_is_dropped_and_taken() -> None:
-    """What comes twice does no harm."""
+async def test_unknown_resolve_is_accepted_and_dropped() -> None:
+    """A resolve of an unknown key is accepted and has no effect."""
     trigger, _, resolve = lifecycle_messages(a_full_incident())
     async with pagerduty.FakePagerDuty() as server:
         assert [Accepted()] * 4 == await send(server, resolve, trigger, resolve, resolve)
     assert [("dropped", "group"), ("trigger", "group"), ("resolve", "group"), ("dropped", "group")] == server.log
 
 
-async def test_an_event_has_everything_that_is_known() -> None:
-    """What fails, since when, how it was seen, by whom it is to be mended, what was said, where there is more."""
+async def test_event_contains_all_details() -> None:
+    """An event contains summary, severity, source, evidence, diagnosis and links."""
     async with pagerduty.FakePagerDuty() as server:
         await send(server, lifecycle_messages(a_full_incident())[0], client_url="https://status.example/")
     assert {
@@ -79,7 +79,7 @@ async def test_an_event_has_everything_that_is_known() -> None:
                         "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing",
                         "since": "2027-01-15T07:59:00.000Z",
                         "seen": "3 of 5 after retries, 4 at the first attempt",
-                        "rescued": "answered 1 of the 3 bad runs",
+                        "rescued": "1 of 3 bad runs were answered by a fallback",
                         "faults": "overloaded 2, stalled 1",
                         "blames": "provider 3",
                         "resolves": "3 good runs in a row",
@@ -97,8 +97,8 @@ async def test_an_event_has_everything_that_is_known() -> None:
     assert "/v2/enqueue" == server.deliveries[0].path
 
 
-async def test_a_resolve_says_why_it_is_over_and_how_long_it_was() -> None:
-    """In the log of the incident, where people look afterwards."""
+async def test_resolve_contains_reason_and_duration() -> None:
+    """A resolve contains the reason and the duration of the outage."""
     async with pagerduty.FakePagerDuty() as server:
         await send(server, lifecycle_messages(a_full_incident())[2])
     details = server.deliveries[0].json["payload"]["custom_details"]
@@ -125,8 +125,8 @@ async def test_a_resolve_says_why_it_is_over_and_how_long_it_was() -> None:
         (["info", "ticket", "info"], {}, "warning"),
     ],
 )
-async def test_the_severity_is_that_of_the_label(labels: list[Any], more: dict[str, Any], severity: str) -> None:
-    """Mapped onto the four that PagerDuty knows; of several the worst."""
+async def test_severity_follows_the_label(labels: list[Any], more: dict[str, Any], severity: str) -> None:
+    """The label ``severity`` is mapped to the four severities of PagerDuty; of several the highest applies."""
     incidents = [
         an_incident(key=str(number), labels={"severity": label} if label else {}) for number, label in enumerate(labels)
     ]
@@ -135,8 +135,8 @@ async def test_the_severity_is_that_of_the_label(labels: list[Any], more: dict[s
     assert severity == server.deliveries[0].json["payload"]["severity"]
 
 
-async def test_a_link_says_whose_it_is_unless_it_is_for_all() -> None:
-    """A runbook that several share stands there once, with all whom it is for, not with the last of them."""
+async def test_link_names_its_subjects_unless_all_share_it() -> None:
+    """A link that some subjects share is listed once with their names; one that all share has no names."""
 
     def about(name: str, runbook: str) -> Incident:
         annotations = {"summary": name, "runbook_url": f"https://runbooks.example/{runbook}"}
@@ -153,8 +153,8 @@ async def test_a_link_says_whose_it_is_unless_it_is_for_all() -> None:
     assert ["Runbook (one, two, three and 2 more)", "Runbook (six)"] == await links(*shared, about("six", "b"))
 
 
-async def test_what_is_over_stands_apart_from_what_fires() -> None:
-    """The event is about those that fire."""
+async def test_resolved_alerts_are_separate_from_firing_alerts() -> None:
+    """The event describes the firing alerts and lists the resolved ones separately."""
     over = an_incident(key="1", subject="one", labels={"target": "t1"}, resolved=NOON + 60, resolve_reason="recovered")
     fires = an_incident(key="2", subject="two", labels={"target": "t2"})
     async with pagerduty.FakePagerDuty() as server:
@@ -167,16 +167,16 @@ async def test_what_is_over_stands_apart_from_what_fires() -> None:
     assert 3 == details["and_more"]
 
 
-async def test_the_severity_is_of_those_that_fire() -> None:
-    """A page that is over does not keep a ticket critical."""
+async def test_severity_ignores_resolved_alerts() -> None:
+    """A resolved alert does not raise the severity."""
     over = an_incident(key="1", labels={"severity": "page"}, resolved=NOON + 60)
     async with pagerduty.FakePagerDuty() as server:
         await send(server, a_message(over, an_incident(key="2", labels={"severity": "ticket"})))
     assert "warning" == server.deliveries[0].json["payload"]["severity"]
 
 
-async def test_the_largest_page_is_still_an_event() -> None:
-    """Long texts are cut and alerts left out, and it says how many; nothing is refused for its size."""
+async def test_largest_message_is_a_valid_event() -> None:
+    """Long texts are cut and alerts are left out and counted, so that the event is not refused for its size."""
     long = {f"name_{number}": "y" * 2000 for number in range(30)}
     evidence = Evidence(bad=1, total=1, message=HOSTILE_TEXT, diagnosis=HOSTILE_TEXT, request_ids=("r" * 9000,) * 5)
     incidents = [
@@ -200,15 +200,15 @@ async def test_the_largest_page_is_still_an_event() -> None:
     assert (255, 20) == (len(event["dedup_key"]), len(event["links"]))
 
 
-async def test_a_page_about_the_daemon_itself_is_an_event() -> None:
-    """It has no canary, no target and no evidence."""
+async def test_alert_about_the_daemon_is_a_valid_event() -> None:
+    """An alert without canary, target and evidence is a valid event."""
     incident = an_incident(
         canary=None, subject="hook", rule="ReceiverFailing", labels={}, annotations={}, evidence=Evidence()
     )
     async with pagerduty.FakePagerDuty() as server:
         assert [Accepted()] == await send(server, a_message(incident))
     payload = server.deliveries[0].json["payload"]
-    assert ("ReceiverFailing: hook", "hook") == (payload["summary"], payload["source"])
+    assert ("ReceiverFailing: hook failing", "hook") == (payload["summary"], payload["source"])
 
 
 @pytest.mark.parametrize(
@@ -223,27 +223,30 @@ async def test_a_page_about_the_daemon_itself_is_an_event() -> None:
         (Reply(503, {"Retry-After": "5"}), Retry(reason="HTTP 503", retry_after=5.0)),
         (
             Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Please log in</html>"),
-            Retry(reason="HTTP 200 with a web page: something in between has answered", is_definitely_undelivered=True),
+            Retry(
+                reason="HTTP 200 with a web page: a proxy or portal answered instead of the receiver",
+                is_definitely_undelivered=True,
+            ),
         ),
         (HANG, Retry(reason="no answer within 0.2 s")),
     ],
 )
-async def test_what_it_answers_is_understood(reply: Any, answer: DeliveryResult) -> None:
-    """A login page in between has not taken anything, whatever its status."""
+async def test_responses_are_classified(reply: Any, answer: DeliveryResult) -> None:
+    """Each response of PagerDuty, and a login page of a portal, gives the right result."""
     async with pagerduty.FakePagerDuty(reply) as server:
         assert [answer] == await send(server, a_message(an_incident()), timeout=0.2 if reply == HANG else 5)
 
 
-async def test_a_connection_that_ends_without_an_answer_means_later() -> None:
-    """The event may have been taken; it is sent again, and its key keeps it from being two."""
+async def test_lost_connection_is_retried() -> None:
+    """A connection lost without a response is retried, as the event may have been accepted."""
     async with pagerduty.FakePagerDuty(CLOSE) as server:
         (answer,) = await send(server, a_message(an_incident()))
     assert isinstance(answer, Retry)
     assert not answer.is_definitely_undelivered
 
 
-async def test_a_key_that_is_unknown_is_refused_and_not_shown() -> None:
-    """PagerDuty says so with 400; an answer that repeats the key is not."""
+async def test_unknown_key_is_refused_and_redacted() -> None:
+    """An unknown routing key is refused, and is redacted from the reason."""
     other = "f" * 32
     async with pagerduty.FakePagerDuty() as server:
         answers = await send(server, a_message(an_incident()), routing_key=other)
@@ -254,8 +257,8 @@ async def test_a_key_that_is_unknown_is_refused_and_not_shown() -> None:
     assert Refused("HTTP 400: bad key [redacted]") == answers[1]
 
 
-async def test_a_key_from_a_file_is_read_again(tmp_path: Path) -> None:
-    """Missing or wrong, it is a reason to try later; rotated, it counts from the next event on."""
+async def test_routing_key_file_is_read_again(tmp_path: Path) -> None:
+    """A missing or invalid key file is retried, and a rotated key applies to the next event."""
     file = tmp_path / "key"
     async with pagerduty.FakePagerDuty() as server:
         receiver = oncall(server, routing_key=None, routing_key_file=str(file))
@@ -279,8 +282,8 @@ async def test_a_key_from_a_file_is_read_again(tmp_path: Path) -> None:
     assert Accepted() == right
 
 
-async def test_a_retry_says_the_same_again() -> None:
-    """The event depends on the page alone, not on when it is sent."""
+async def test_retry_sends_the_same_event() -> None:
+    """An event depends on the message alone, not on the time of sending."""
     page = lifecycle_messages(a_full_incident())[2]
     async with pagerduty.FakePagerDuty() as server:
         receiver = oncall(server)

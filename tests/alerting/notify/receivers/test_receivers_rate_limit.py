@@ -1,4 +1,4 @@
-"""How often a receiver is told, and who is told of a page."""
+"""The rate limit of receivers, and the warnings about receivers that are unsuited for paging."""
 
 import pytest
 from pydantic import TypeAdapter
@@ -23,8 +23,8 @@ RECEIVERS = TypeAdapter(dict[str, Receiver]).validate_python(
 PAGING = {"alertname": "Errors", "canary": "chat", "severity": "page"}
 
 
-def test_deliveries_go_at_their_pace() -> None:
-    """A few at once after a pause, then one a second; a turn that is not there is not taken."""
+def test_rate_limit_allows_a_burst_and_then_the_rate() -> None:
+    """The limiter gives five tokens at once, then one a second; a refused request takes no token."""
     pace = RateLimiter(60)
     assert [0.0] * 5 == [pace.acquire(100.0) for _ in range(5)]
     assert [1.0, 1.0] == [pace.acquire(100.0), pace.acquire(100.0)]
@@ -35,8 +35,8 @@ def test_deliveries_go_at_their_pace() -> None:
     assert pytest.approx(1.0) == pace.acquire(1000.0)
 
 
-def test_a_wait_that_was_slept_out_is_over() -> None:
-    """However the seconds are rounded, nobody is sent to sleep again for nothing."""
+def test_returned_wait_is_sufficient() -> None:
+    """After the returned wait a token is available, whatever the rounding."""
     pace, now, waits = RateLimiter(7), 0.1, 0
     for _ in range(500):
         while wait := pace.acquire(now):
@@ -45,16 +45,16 @@ def test_a_wait_that_was_slept_out_is_over() -> None:
     assert 499 == waits
 
 
-def test_the_most_in_a_minute_is_what_was_set() -> None:
-    """Besides what was saved up."""
+def test_tokens_of_a_minute_are_the_rate_plus_the_burst() -> None:
+    """The limiter gives at most the configured tokens a minute besides the burst."""
     pace = RateLimiter(6000)
     assert 6000 + 500 >= sum(pace.acquire(second / 200) == 0.0 for second in range(200 * 60)) >= 6000
     slow = RateLimiter(1)
     assert (0.0, 60.0) == (slow.acquire(5.0), slow.acquire(5.0))
 
 
-def test_a_clock_that_goes_back_gives_no_turns() -> None:
-    """And costs none."""
+def test_clock_that_goes_back_neither_gives_nor_takes_tokens() -> None:
+    """A clock that goes back neither gives nor takes tokens."""
     pace = RateLimiter(60)
     for _ in range(5):
         pace.acquire(100.0)
@@ -73,8 +73,8 @@ def test_a_clock_that_goes_back_gives_no_turns() -> None:
         (("hook",), None),
     ],
 )
-def test_a_page_that_goes_to_mail_alone_is_worth_a_warning(receivers: tuple[str, ...], warned: str | None) -> None:
-    """Once for each alert, whatever canaries it watches."""
+def test_page_routed_only_to_email_is_a_warning(receivers: tuple[str, ...], warned: str | None) -> None:
+    """A paging alert that is routed only to email gives one warning, for all its canaries."""
     routes = (Route.model_validate({"match": ['canary="other"'], "receivers": ["oncall"]}), Route(receivers=receivers))
     told = unpaged_alert_warnings(
         routes, RECEIVERS, [PAGING, {**PAGING, "canary": "second"}, {**PAGING, "canary": "other"}]
@@ -86,24 +86,24 @@ def test_a_page_that_goes_to_mail_alone_is_worth_a_warning(receivers: tuple[str,
     assert ([expected] if warned else []) == told
 
 
-def test_a_ticket_may_go_to_mail_alone() -> None:
-    """And what no route matches goes nowhere, which is told elsewhere."""
+def test_ticket_routed_only_to_email_is_no_warning() -> None:
+    """A ticket that is routed only to email, and an alert without a route, give no warning here."""
     routes = (Route.model_validate({"match": ['severity="ticket"'], "receivers": ["mail"]}),)
     assert [] == unpaged_alert_warnings(
         routes, RECEIVERS, [{**PAGING, "severity": "ticket"}, {"alertname": "Bare"}, PAGING]
     )
 
 
-def test_what_apprise_cannot_do_is_said() -> None:
-    """Of each such receiver, and of no other."""
+def test_each_apprise_receiver_gives_a_warning() -> None:
+    """Each receiver of type apprise gives a warning, and no other receiver does."""
     says = (
         "apprise can neither deduplicate nor resolve: a message may come twice, and that an alert is over is one more"
     )
     assert [f"receiver mail: {says}", f"receiver more-mail: {says}"] == receiver_warnings(RECEIVERS)
 
 
-def test_who_knows_a_group_by_its_key_and_who_is_told_its_state() -> None:
-    """The rest of alerting asks for no more."""
+def test_receiver_properties_by_type() -> None:
+    """Each type of receiver declares whether it deduplicates and whether it is a state receiver."""
     assert {"oncall": True, "chat": False, "prom": True, "hook": True, "mail": False, "more-mail": False} == {
         name: receiver.can_deduplicate for name, receiver in RECEIVERS.items()
     }

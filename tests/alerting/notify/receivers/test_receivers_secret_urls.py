@@ -1,4 +1,4 @@
-"""The address of a receiver is a secret: whatever a server repeats of it, nobody gets to see."""
+"""URLs of receivers are secret: they are redacted from all that a server repeats."""
 
 import logging
 
@@ -41,16 +41,16 @@ PAGE = a_message(Incident(key="k", rule="Errors", subject="chat", opened=NOON))
     ],
 )
 @pytest.mark.parametrize("status", [404, 500])
-async def test_what_a_server_repeats_of_its_address_is_hidden(status: int, said: str, shown: str) -> None:
-    """The path, the query, and the long parts of both, plain and percent-encoded; ordinary words stay."""
+async def test_url_parts_in_a_response_are_redacted(status: int, said: str, shown: str) -> None:
+    """The path, the query and long parts of both are redacted, plain and percent-encoded; ordinary words stay."""
     async with FakeReceiver(Reply(status, body=said.encode())) as receiver, open_http_client() as http:
         url = f"{receiver.url}{PATH}?{QUERY}"
         answer = await Webhook.model_validate(webhook_config(url)).send(http, PAGE, NOON)
     assert f"HTTP {status}: {shown}" == answer.reason
 
 
-async def test_what_alertmanager_repeats_of_its_address_is_hidden() -> None:
-    """The path before ours may be that of a gateway, with a token in it."""
+async def test_base_url_of_alertmanager_is_redacted() -> None:
+    """The path of the base URL, which may be a gateway's with a token, is redacted."""
     async with (
         FakeReceiver(always=Reply(404, body=b"no page /t0ken-4567/api/v2/alerts")) as peer,
         open_http_client() as http,
@@ -59,8 +59,8 @@ async def test_what_alertmanager_repeats_of_its_address_is_hidden() -> None:
         assert Refused("HTTP 404: no page [redacted]") == await prom.post(http, prom.urls[0], PAGE.alerts, NOON)
 
 
-async def test_the_name_and_password_of_an_address_are_hidden() -> None:
-    """They go out as a header, which some servers show."""
+async def test_user_name_and_password_of_a_url_are_redacted() -> None:
+    """User name and password of a URL, which some servers repeat, are redacted."""
     async with FakeReceiver(Reply(401, body=b"hookuser / p@ssw0rd?")) as receiver, open_http_client() as http:
         url = receiver.url.replace("http://", "http://hookuser:p%40ssw0rd@")
         answer = await Webhook.model_validate(webhook_config(url)).send(http, PAGE, NOON)
@@ -68,17 +68,15 @@ async def test_the_name_and_password_of_an_address_are_hidden() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "nonsense", "http://\udcff/\udcff", "http://h/?&&=&a", ""])
-async def test_an_address_that_is_none_is_looked_at_without_a_crash(url: str) -> None:
-    """It may come from a file."""
+async def test_invalid_url_raises_nothing(url: str) -> None:
+    """Neither the secret parts nor a delivery of an invalid URL from a file raises an exception."""
     assert all(isinstance(part, str) for part in secret_parts(url))
     async with open_http_client() as http:
         await post(http, url, content=b"", headers={}, timeout=1.0, now=NOON)
 
 
-async def test_neither_logs_nor_store_nor_others_see_the_address(
-    store: Store, caplog: pytest.LogCaptureFixture
-) -> None:
-    """A webhook and an Alertmanager that repeat their paths: the page about them does not."""
+async def test_url_is_in_no_log_store_or_notification(store: Store, caplog: pytest.LogCaptureFixture) -> None:
+    """Secret URLs that servers repeat are in no log line, no stored row and no notification to other receivers."""
     caplog.set_level(logging.DEBUG, "streamcanary")
     tokens = "t0ken-of-hook", "t0ken-of-prom"
     hook_says, prom_says = (Reply(404, body=f"Cannot POST /hooks/{t} ({t})".encode()) for t in tokens)
@@ -97,7 +95,8 @@ async def test_neither_logs_nor_store_nor_others_see_the_address(
     told = b"".join(delivery.body for delivery in other.deliveries)
     stored = msgspec.json.encode(await store.load_rows())
     assert {None, "hook", "prom"} == {delivery.json["labels"].get("subject") for delivery in other.deliveries}
+    logged = "\n".join(str(vars(record)) for record in caplog.records)
     for token in tokens:
         assert token.encode() not in told + stored
-        assert token not in caplog.text
-    assert "HTTP 404: Cannot POST [redacted]" in caplog.text
+        assert token not in logged
+    assert "HTTP 404: Cannot POST [redacted]" in logged

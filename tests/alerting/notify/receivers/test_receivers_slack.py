@@ -1,4 +1,4 @@
-"""Slack is sent messages that it takes, in which nobody is mentioned and nothing is formatted but by us."""
+"""Slack is sent valid messages, in which the text of others mentions no one and is not formatted."""
 
 import asyncio
 import json
@@ -18,21 +18,21 @@ from support.servers import slack
 from support.servers.receiver import CLOSE, HANG, Reply
 
 
-async def send(server: slack.FakeSlack, *told: Message, **more: Any) -> list[DeliveryResult]:
-    """Send pages, one after the other."""
+async def send(server: slack.FakeSlack, *messages: Message, **more: Any) -> list[DeliveryResult]:
+    """Send messages, one after the other."""
     receiver = Slack.model_validate({"type": "slack", "url": server.url + slack.WEBHOOK_PATH, **more})
     async with open_http_client(receiver) as http:
-        return [await receiver.send(http, page, NOON + 120) for page in told]
+        return [await receiver.send(http, message, NOON + 120) for message in messages]
 
 
-def message(server: slack.FakeSlack) -> dict[str, Any]:
-    """Return the message that came last."""
+def last_message(server: slack.FakeSlack) -> dict[str, Any]:
+    """Return the last message."""
     content: dict[str, Any] = server.deliveries[-1].json
     return content
 
 
-async def test_each_change_is_a_message_and_the_last_says_how_long_it_was() -> None:
-    """The status is a word at the beginning, also where only the text is shown, as on a lock screen."""
+async def test_each_notification_is_a_message_with_its_status() -> None:
+    """Each notification is a message that begins with its status, also in the text without blocks."""
     async with slack.FakeSlack() as server:
         assert [Accepted()] * 3 == await send(server, *lifecycle_messages(a_full_incident()))
     said = [delivery.json["text"] for delivery in server.deliveries]
@@ -41,11 +41,11 @@ async def test_each_change_is_a_message_and_the_last_says_how_long_it_was() -> N
     assert said == headers
 
 
-async def test_a_message_has_everything_that_is_known() -> None:
-    """A header, and for each alert what is known, what others said, and where there is more."""
+async def test_message_contains_all_details() -> None:
+    """A message has a header, and for each alert its details, quoted texts and links."""
     async with slack.FakeSlack() as server:
         await send(server, lifecycle_messages(a_full_incident())[0])
-    header, section, notes, context = message(server)["blocks"]
+    header, section, notes, context = last_message(server)["blocks"]
     summary = "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing"
     assert {
         "type": "header",
@@ -53,16 +53,16 @@ async def test_a_message_has_everything_that_is_known() -> None:
     } == header
     assert {"type": "plain_text", "text": summary, "emoji": False} == section["text"]
     assert [
-        "*Since*\n2027-01-15T07:59:00.000Z",
+        "*Failing since*\n2027-01-15T07:59:00.000Z",
         "*Bad runs*\n3 of 5 after retries, 4 at the first attempt",
-        "*Fallback*\nanswered 1 of the 3 bad runs",
+        "*Fallback*\n1 of 3 bad runs were answered by a fallback",
         "*Faults*\noverloaded 2, stalled 1",
-        "*To be mended by*\nprovider 3",
+        "*Blame*\nprovider 3",
         "*Request ids*\n`req_1, req_2`",
         "*Trace ids*\n`0af7651916cd43dd8448eb211c80319c, 1bf7651916cd43dd8448eb211c80319c`",
     ] == [field["text"] for field in section["fields"]]
     assert (
-        "Would resolve it: 3 good runs in a row\nLast message: upstream said: too many\n"
+        "Resolves after: 3 good runs in a row\nLast message: upstream said: too many\n"
         "Diagnosis: TCP: connection refused\nDescription: Look."
     ) == notes["text"]["text"]
     assert (
@@ -72,8 +72,8 @@ async def test_a_message_has_everything_that_is_known() -> None:
     ) == context["elements"][0]["text"]
 
 
-async def test_what_a_provider_says_mentions_nobody_and_formats_nothing() -> None:
-    """Wherever it stands, the server finds no mention and no bare character; mrkdwn has it in code alone."""
+async def test_provider_text_neither_mentions_nor_formats() -> None:
+    """Text of others has no mention and no bare special character, and is only in plain text or in code."""
     evidence = Evidence(
         bad=1,
         total=1,
@@ -96,19 +96,19 @@ async def test_what_a_provider_says_mentions_nobody_and_formats_nothing() -> Non
         assert text["verbatim"] is True
         outside = "".join(text["text"].split("`")[::2])
         assert [] == [mark for mark in ("evil", "channel", "code", "pre", ":boom:") if mark in outside]
-    assert message(server)["mrkdwn"] is False
+    assert last_message(server)["mrkdwn"] is False
 
 
-async def test_control_characters_of_an_annotation_do_not_reach_anybody() -> None:
-    """A line that seems to be ours, or runs from right to left, would deceive."""
+async def test_control_characters_of_an_annotation_are_removed() -> None:
+    """Control and bidirectional characters of an annotation are removed."""
     incident = an_incident(annotations={"summary": "{message}"}, evidence=Evidence(message="\u202e\x1b[31mred"))
     async with slack.FakeSlack() as server:
         await send(server, a_message(incident))
-    assert "\u202e" not in json.dumps(message(server)["blocks"][1], ensure_ascii=False)
+    assert "\u202e" not in json.dumps(last_message(server)["blocks"][1], ensure_ascii=False)
 
 
-async def test_the_largest_page_is_still_a_message() -> None:
-    """As many alerts as there is room for, and how many there are besides."""
+async def test_largest_message_is_valid() -> None:
+    """A message contains as many alerts as fit, and the number of the others."""
     incidents = [a_full_incident(key=str(number)) for number in range(50)]
     long = [
         an_incident(key=str(number), evidence=Evidence(message=HOSTILE_TEXT), annotations={"summary": "&" * 2000})
@@ -124,17 +124,17 @@ async def test_the_largest_page_is_still_a_message() -> None:
         assert f"and {total - shown} more" == blocks[-1]["elements"][0]["text"]
 
 
-async def test_a_text_is_cut_between_characters_and_not_within_one() -> None:
-    """Half of an ``&amp;`` would be shown as it is."""
+async def test_text_is_cut_between_escaped_characters() -> None:
+    """A text is never cut within an escaped character."""
     async with slack.FakeSlack() as server:
         await send(server, a_message(an_incident(annotations={"summary": "x" + "&" * 400})))
-    header = message(server)["blocks"][0]["text"]["text"]
+    header = last_message(server)["blocks"][0]["text"]["text"]
     assert header.endswith("&amp;…")
     assert len(header) <= 150
 
 
-async def test_a_page_about_the_daemon_itself_is_a_message() -> None:
-    """It has no canary and no evidence; nothing is empty, as Slack refuses that."""
+async def test_alert_about_the_daemon_is_a_valid_message() -> None:
+    """An alert without canary and evidence is a message without empty parts, which Slack would refuse."""
     incident = an_incident(
         canary=None, subject="hook", rule="ReceiverFailing", labels={}, annotations={}, evidence=Evidence()
     )
@@ -150,15 +150,18 @@ async def test_a_page_about_the_daemon_itself_is_a_message() -> None:
         (slack.FakeSlack(Reply(200, body=b"ok")), Accepted()),
         (
             slack.FakeSlack(Reply(200, {"Content-Type": "text/html; charset=utf-8"}, b"<html>Please log in</html>")),
-            Retry(reason="HTTP 200 with a web page: something in between has answered", is_definitely_undelivered=True),
+            Retry(
+                reason="HTTP 200 with a web page: a proxy or portal answered instead of the receiver",
+                is_definitely_undelivered=True,
+            ),
         ),
         (
             slack.FakeSlack(Reply(200, {"Content-Type": "application/json"}, b'{"success":true}')),
-            Refused('HTTP 200 without the ok of Slack, so it is not Slack: {"success":true}'),
+            Refused('HTTP 200 without the response `ok` of Slack; check the URL: {"success":true}'),
         ),
         (
             slack.FakeSlack(Reply(204)),
-            Refused("HTTP 204 without the ok of Slack, so it is not Slack: it says nothing"),
+            Refused("HTTP 204 without the response `ok` of Slack; check the URL: empty body"),
         ),
         (slack.FakeSlack(gone=True), Refused("HTTP 404: no_service")),
         (slack.FakeSlack(archived=True), Refused("HTTP 410: channel_is_archived")),
@@ -171,25 +174,22 @@ async def test_a_page_about_the_daemon_itself_is_a_message() -> None:
         (slack.FakeSlack(HANG), Retry(reason="no answer within 0.2 s")),
     ],
 )
-async def test_what_it_answers_is_understood(server: slack.FakeSlack, answer: DeliveryResult) -> None:
-    """A success is the word ok, which Slack sends as HTML; too many messages are sent later, an archived channel never.
-
-    Another success comes from a page in between, which may go away, or from what is no Slack at all.
-    """
+async def test_responses_are_classified(server: slack.FakeSlack, answer: DeliveryResult) -> None:
+    """Only ``ok`` is accepted, with any content type; 429 and web pages are retried, other responses refused."""
     async with server:
         assert [answer] == await send(server, a_message(an_incident()), timeout=0.2 if server.script else 5)
 
 
-async def test_a_connection_that_ends_without_an_answer_means_later() -> None:
-    """Slack knows no key, so that the message may be there twice: better than not at all."""
+async def test_lost_connection_is_retried() -> None:
+    """A connection lost without a response is retried, as the message may have been posted."""
     async with slack.FakeSlack(CLOSE) as server:
         (answer,) = await send(server, a_message(an_incident()))
     assert isinstance(answer, Retry)
     assert not answer.is_definitely_undelivered
 
 
-async def test_a_success_that_breaks_off_may_have_been_one() -> None:
-    """The word is missing, and the message may be there: it is sent again."""
+async def test_success_with_a_lost_connection_is_retried() -> None:
+    """A 2xx response whose body is incomplete is retried."""
 
     async def answer(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         await reader.readuntil(b"\r\n\r\n")
@@ -201,5 +201,5 @@ async def test_a_success_that_breaks_off_may_have_been_one() -> None:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}{slack.WEBHOOK_PATH}"
         receiver = Slack.model_validate({"type": "slack", "url": url})
         async with open_http_client(receiver) as http:
-            told = await receiver.send(http, a_message(an_incident()), NOON)
-    assert Retry(reason="HTTP 200, and the answer broke off") == told
+            result = await receiver.send(http, a_message(an_incident()), NOON)
+    assert Retry(reason="HTTP 200, but the connection was lost during the response") == result

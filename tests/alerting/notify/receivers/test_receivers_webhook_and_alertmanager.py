@@ -1,3 +1,5 @@
+"""Deliveries over HTTP, and the receivers webhook and Alertmanager."""
+
 import asyncio
 from pathlib import Path
 from typing import Any
@@ -17,7 +19,7 @@ from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, FakeRe
 
 
 async def send(receiver: FakeReceiver, **more: Any) -> DeliveryResult:
-    """Post something to ``receiver``."""
+    """Post a document to ``receiver``."""
     async with open_http_client() as http:
         return await post(http, receiver.url, content=b"{}", headers={}, timeout=5.0, now=NOON, **more)
 
@@ -47,24 +49,24 @@ async def send(receiver: FakeReceiver, **more: Any) -> DeliveryResult:
         (Reply(408), Retry(reason="HTTP 408", is_definitely_undelivered=True)),
     ],
 )
-async def test_an_answer_is_judged_by_its_status(reply: Reply, answer: DeliveryResult) -> None:
-    """2xx is accepted; 429, 5xx and 408 mean later; everything else, redirects included, is refused."""
+async def test_response_is_classified_by_its_status(reply: Reply, answer: DeliveryResult) -> None:
+    """2xx is accepted; 408, 429 and 5xx are retried; all others, including redirects, are refused."""
     async with FakeReceiver(reply) as receiver:
         assert await send(receiver) == answer
         assert len(receiver.deliveries) == 1
 
 
 @pytest.mark.parametrize("behaviour", [CLOSE, CUT])
-async def test_no_answer_means_later(behaviour: Behaviour) -> None:
-    """A receiver that closes the connection, in the middle of its answer as well, may or may not have it."""
+async def test_lost_connection_is_retried(behaviour: Behaviour) -> None:
+    """A connection lost before or within the response is retried, as the request may have been accepted."""
     async with FakeReceiver(behaviour) as receiver:
         closed = await send(receiver)
     assert isinstance(closed, Retry)
     assert not closed.is_definitely_undelivered
 
 
-async def test_a_connection_that_is_refused_is_a_definite_no() -> None:
-    """Nothing was sent, so nothing was taken."""
+async def test_refused_connection_is_definitely_undelivered() -> None:
+    """A refused connection is retried as definitely undelivered."""
     (port,) = free_ports(1)
     async with open_http_client() as http:
         answer = await post(http, f"http://127.0.0.1:{port}", content=b"{}", headers={}, timeout=5.0, now=NOON)
@@ -72,15 +74,15 @@ async def test_a_connection_that_is_refused_is_a_definite_no() -> None:
     assert (answer.is_definitely_undelivered, answer.reason.startswith("cannot connect")) == (True, True)
 
 
-async def test_a_receiver_that_hangs_is_given_up() -> None:
-    """The whole delivery is bounded."""
+async def test_hanging_receiver_times_out() -> None:
+    """The timeout bounds the whole delivery."""
     async with FakeReceiver(HANG) as receiver, open_http_client() as http:
         answer = await post(http, receiver.url, content=b"{}", headers={}, timeout=0.05, now=NOON)
     assert answer == Retry(reason="no answer within 0.05 s")
 
 
-async def test_an_endless_body_is_not_read_to_its_end() -> None:
-    """The status is the answer, and the reason is short."""
+async def test_only_the_beginning_of_a_body_is_read() -> None:
+    """Only the beginning of a long body is read, and the reason is short."""
     async with FakeReceiver(Reply(400, body=b"x" * 5_000_000)) as receiver:
         answer = await send(receiver)
     assert isinstance(answer, Refused)
@@ -88,14 +90,14 @@ async def test_an_endless_body_is_not_read_to_its_end() -> None:
 
 
 @pytest.mark.parametrize("url", ["http://", "http://[::1", "http://a\nb/", "nonsense", "http://\udcff/"])
-async def test_an_address_that_is_none_is_no_crash(url: str) -> None:
-    """It may come from a file; it is tried again, as the file may be mended."""
+async def test_invalid_url_is_retried(url: str) -> None:
+    """An invalid URL, which may be from a file, is retried."""
     async with open_http_client() as http:
         assert isinstance(await post(http, url, content=b"", headers={}, timeout=1.0, now=NOON), Retry)
 
 
-async def test_a_proxy_is_not_asked_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Or an Alertmanager in the same pod could not be reached."""
+async def test_environment_proxy_is_not_used_for_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy of the environment is not used for loopback."""
     async with FakeReceiver() as proxy, FakeReceiver() as receiver:
         monkeypatch.setenv("HTTP_PROXY", proxy.url)
         monkeypatch.setenv("http_proxy", proxy.url)
@@ -110,10 +112,10 @@ async def test_a_proxy_is_not_asked_for_loopback(monkeypatch: pytest.MonkeyPatch
         )
 
 
-async def test_a_proxy_that_is_none_costs_no_page(
+async def test_invalid_environment_proxy_loses_no_notification(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A typing error in the environment is said once, and pages go out without a proxy."""
+    """An invalid proxy of the environment is logged once, and deliveries work without it."""
     monkeypatch.setenv("HTTP_PROXY", "gopher://proxy:70")
     monkeypatch.setenv("http_proxy", "gopher://proxy:70")
     monkeypatch.delenv("NO_PROXY", raising=False)
@@ -127,8 +129,8 @@ async def test_a_proxy_that_is_none_costs_no_page(
     assert ("invalid proxy ignored", error) == (record.message, vars(record)["error"])
 
 
-async def test_a_webhook_is_signed() -> None:
-    """Id, time and body are under the signature, as Standard Webhooks says."""
+async def test_webhook_is_signed() -> None:
+    """The signature of Standard Webhooks covers id, time and body."""
     async with FakeReceiver() as receiver, open_http_client() as http:
         hook = Webhook.model_validate(webhook_config(receiver.url))
         assert await hook.send(http, a_message(an_incident()), NOON + 7.9) == Accepted()
@@ -138,8 +140,8 @@ async def test_a_webhook_is_signed() -> None:
     assert delivery.headers["content-type"] == "application/json"
 
 
-async def test_the_body_of_a_webhook_is_a_contract() -> None:
-    """Version 1, whole."""
+async def test_body_of_a_webhook() -> None:
+    """The body of a webhook is exactly that of version 1."""
     over = an_incident(resolved=NOON + 90.5, resolve_reason="recovered", resolve_condition="3 good runs")
     async with FakeReceiver() as receiver, open_http_client() as http:
         hook = Webhook.model_validate(webhook_config(receiver.url))
@@ -190,16 +192,16 @@ async def test_the_body_of_a_webhook_is_a_contract() -> None:
     ("action", "kind"),
     [(Action.TRIGGER, "alert.fired"), (Action.UPDATE, "alert.updated"), (Action.RESOLVE, "alert.resolved")],
 )
-async def test_a_webhook_is_told_of_each_change(action: Action, kind: str) -> None:
-    """The type says which."""
+async def test_webhook_type_is_that_of_the_action(action: Action, kind: str) -> None:
+    """The field ``type`` of a webhook is that of the action."""
     async with FakeReceiver() as receiver, open_http_client() as http:
         hook = Webhook.model_validate(webhook_config(receiver.url))
         assert await hook.send(http, a_message(an_incident(), action=action), NOON) == Accepted()
     assert receiver.deliveries[0].json["type"] == kind
 
 
-async def test_secrets_in_files_are_read_again(tmp_path: Path) -> None:
-    """A rotated secret counts from the next page on; a missing one is a reason to try later, not to crash."""
+async def test_secret_files_are_read_again(tmp_path: Path) -> None:
+    """A rotated secret applies to the next delivery; a missing one is retried."""
     secret = tmp_path / "secret"
     async with FakeReceiver() as receiver, open_http_client() as http:
         (tmp_path / "url").write_text(receiver.url)
@@ -218,8 +220,8 @@ async def test_secrets_in_files_are_read_again(tmp_path: Path) -> None:
     assert receiver.deliveries[0].signed_with(SECRET)
 
 
-async def test_a_webhook_that_echoes_its_secret_does_not_leak_it() -> None:
-    """What comes back is hostile text."""
+async def test_echoed_secret_is_redacted() -> None:
+    """A secret that a server repeats is redacted from the reason."""
     async with FakeReceiver() as receiver, open_http_client() as http:
         hook = Webhook.model_validate(webhook_config(f"{receiver.url}/token-1234"))
         receiver.always = Reply(400, body=f"{SECRET} {receiver.url}/token-1234".encode())
@@ -229,8 +231,8 @@ async def test_a_webhook_that_echoes_its_secret_does_not_leak_it() -> None:
     assert "token-1234" not in answer.reason
 
 
-async def test_alertmanager_is_told_with_an_end() -> None:
-    """A firing alert ends in a quarter of an hour unless it is told again; a resolved one when it did."""
+async def test_alertmanager_alerts_have_an_end() -> None:
+    """A firing alert ends in 15 minutes; a resolved one has the time of its resolve."""
     async with FakeReceiver() as receiver, open_http_client() as http:
         prom = Alertmanager(type="alertmanager", urls=(receiver.url,), generator_url="http://status.example/")
         alerts = [an_alert(), an_alert(resolved=NOON + 60)]
@@ -244,7 +246,7 @@ async def test_alertmanager_is_told_with_an_end() -> None:
             "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing",
             "since": "2027-01-15T07:59:00.000Z",
             "seen": "3 of 5 after retries, 0 at the first attempt",
-            "rescued": "answered none of the bad runs",
+            "rescued": "no bad run was answered by a fallback",
             "faults": "overloaded 2, stalled 1",
             "message": "late",
         },
@@ -255,8 +257,8 @@ async def test_alertmanager_is_told_with_an_end() -> None:
     assert resolved["endsAt"] == "2027-01-15T08:01:00.000Z"
 
 
-async def test_alertmanager_is_never_told_of_an_end_before_the_start() -> None:
-    """It would refuse that; a clock that was set back makes it possible."""
+async def test_alert_never_ends_before_its_start() -> None:
+    """After a clock step back, no alert ends before its start, which Alertmanager would refuse."""
     async with FakeReceiver() as receiver, open_http_client() as http:
         prom = Alertmanager(type="alertmanager", urls=(receiver.url,))
         await prom.post(http, receiver.url, [an_alert()], NOON - 7200)
@@ -265,8 +267,8 @@ async def test_alertmanager_is_never_told_of_an_end_before_the_start() -> None:
 
 
 @pytest.mark.parametrize("now", [NOON - 7200, NOON + 30, NOON + 90])
-async def test_what_is_over_is_over_whatever_the_clock_says(now: float) -> None:
-    """An end that is yet to come, as after a clock step back, would make it fire again; one before the start, too."""
+async def test_resolved_alert_never_ends_in_the_future(now: float) -> None:
+    """After a clock step back, a resolved alert neither ends in the future nor before its start."""
     async with FakeReceiver() as receiver, open_http_client() as http:
         prom = Alertmanager(type="alertmanager", urls=(receiver.url,))
         await prom.post(http, receiver.url, [an_alert(resolved=NOON + 60)], now)
@@ -275,13 +277,14 @@ async def test_what_is_over_is_over_whatever_the_clock_says(now: float) -> None:
     assert rfc3339(min(NOON, now)) == alert["startsAt"]
 
 
-async def test_a_web_page_is_no_consent_of_an_api_and_may_be_of_an_endpoint_of_somebodys_own() -> None:
-    """Alertmanager shows none, so it is a portal in between; many a framework answers HTML unless told otherwise."""
+async def test_web_page_is_accepted_from_a_webhook_but_not_from_alertmanager() -> None:
+    """A web page is retried for Alertmanager, and accepted from a webhook, whose endpoint may respond in any form."""
     page = Reply(200, {"Content-Type": "text/html"}, b"<html>Please log in</html>")
     async with FakeReceiver(always=page) as server, open_http_client() as http:
         prom = Alertmanager(type="alertmanager", urls=(server.url,))
         in_between = Retry(
-            reason="HTTP 200 with a web page: something in between has answered", is_definitely_undelivered=True
+            reason="HTTP 200 with a web page: a proxy or portal answered instead of the receiver",
+            is_definitely_undelivered=True,
         )
         assert in_between == await prom.post(http, server.url, [an_alert()], NOON)
         assert Accepted() == await Webhook.model_validate(webhook_config(server.url)).send(
@@ -289,8 +292,8 @@ async def test_a_web_page_is_no_consent_of_an_api_and_may_be_of_an_endpoint_of_s
         )
 
 
-async def test_many_alerts_go_in_parts() -> None:
-    """One refused part is told, and keeps the others from nothing; one that may come later ends the round."""
+async def test_alerts_are_sent_in_batches() -> None:
+    """A refused batch is reported and does not stop the others; a batch to be retried does."""
     alerts = [an_alert()] * 150
     async with (
         FakeReceiver(Reply(), Reply(400, body=b"bad"), Reply(), Reply(500)) as receiver,
@@ -302,8 +305,8 @@ async def test_many_alerts_go_in_parts() -> None:
     assert [len(delivery.json) for delivery in receiver.deliveries] == [64, 64, 22, 64]
 
 
-async def test_cancelling_a_delivery_cancels_it() -> None:
-    """A shutdown does not wait for a receiver that hangs."""
+async def test_delivery_can_be_cancelled() -> None:
+    """A cancelled delivery to a hanging receiver ends at once."""
     async with FakeReceiver(HANG) as receiver, open_http_client() as http:
         task = asyncio.create_task(post(http, receiver.url, content=b"", headers={}, timeout=60.0, now=NOON))
         await receiver.wait_for_deliveries(1)

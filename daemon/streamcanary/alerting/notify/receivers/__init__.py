@@ -1,11 +1,11 @@
-"""Who can be told, one file each.
+"""The types of receivers, one module each.
 
-A receiver is a pydantic model (its configuration) that sends one immutable thing and answers ``Accepted``, ``Retry`` or
-``Refused``. It knows nothing of incidents, queues or retries.
+A receiver is a pydantic model (its configuration) that delivers one immutable value and returns ``Accepted``, ``Retry``
+or ``Refused``. It does not know incidents, queues or retries.
 
-*Edge* receivers are told of changes, once each, through the outbox: ``send(http, page, now)``. *Level* receivers are
-told the state again and again: ``post(http, url, alerts, now)``. What else there is to know of one is in
-:class:`~streamcanary.alerting.notify.receivers.base.Terms`.
+*Event* receivers are notified of changes through the outbox: ``send(http, message, now)``. *State* receivers are sent
+all active alerts periodically: ``post(http, url, alerts, now)``. The settings and properties that all of them share are
+in :class:`~streamcanary.alerting.notify.receivers.base.BaseReceiver`.
 """
 
 from typing import Annotated
@@ -21,6 +21,6 @@ from streamcanary.alerting.notify.receivers.webhook import Webhook
 EventReceiver = PagerDuty | Slack | Webhook | Apprise
 StateReceiver = Alertmanager
 Receiver = Annotated[PagerDuty | Slack | Webhook | Apprise | Alertmanager, Field(discriminator="type")]
-"""Any receiver, told apart by its ``type``."""
+"""Any receiver, distinguished by ``type``."""
 
 __all__ = ["Alertmanager", "Apprise", "EventReceiver", "PagerDuty", "Receiver", "Slack", "StateReceiver", "Webhook"]

@@ -1,4 +1,4 @@
-"""``alertmanager``: Prometheus Alertmanager, by its API v2.
+"""``alertmanager``: Prometheus Alertmanager, through its API v2.
 
 https://github.com/prometheus/alertmanager/blob/main/api/v2/openapi.yaml
 """
@@ -19,19 +19,19 @@ from streamcanary.alerting.notify.text import facts
 from streamcanary.model.config_types.duration import PositiveDuration
 
 ALERT_EXPIRY = 15 * 60.0
-"""Seconds for which a firing alert counts without word from us, and for which a resolved one is told again."""
+"""Seconds after which a firing alert that is not sent again ends, and for which a resolved alert is sent."""
 
-_MAX_ALERTS_PER_REQUEST = 64  # alerts a request, as Prometheus itself sends them
+_MAX_ALERTS_PER_REQUEST = 64  # the batch size of Prometheus
 
 
 class Alertmanager(HttpReceiver):
-    """A level receiver: told its whole state at every change and each ``resend`` seconds, every peer on its own.
+    """A state receiver: each peer is sent all active alerts at every change and each ``resend`` seconds.
 
-    ``urls`` are the addresses of all peers of the cluster, never of a load balancer before them. A firing alert is sent
-    with ``endsAt`` 15 minutes ahead, so that it ends by itself if this daemon is gone for good; a resolved one is
-    sent with the time it ended, for 15 minutes. ``generator_url`` becomes the link "Source" in its pages. What is known
-    of an alert goes along as annotations (``message``, ``diagnosis``, ``request_ids`` …), unless the rule has its own
-    of that name.
+    ``urls`` are the addresses of all peers of the cluster, never of a load balancer. A firing alert is sent with
+    ``endsAt`` 15 minutes ahead, so that it ends if this daemon does not come back. A resolved alert is sent with the
+    time of its resolve, for 15 minutes. ``generator_url`` is the link "Source" in Alertmanager. The details of an alert
+    are sent as annotations (``message``, ``diagnosis``, ``request_ids`` …), unless the rule has an annotation of that
+    name.
     """
 
     is_state_receiver: ClassVar[bool] = True
@@ -50,9 +50,10 @@ class Alertmanager(HttpReceiver):
         return urls
 
     async def post(self, http: httpx2.AsyncClient, url: str, alerts: Sequence[Alert], now: float) -> DeliveryResult:
-        """Tell the peer at ``url`` of all ``alerts``; the answer is the worst of those to its parts.
+        """Send all ``alerts`` to the peer at ``url`` in batches, and return the worst result of a batch.
 
-        Alertmanager keeps the valid alerts of a request that it answers with 400.
+        Alertmanager stores the valid alerts of a request that it answers with 400, so that a refused batch does not
+        stop the next one; a batch to be retried does.
         """
         worst_result: DeliveryResult = Accepted()
         for start in range(0, len(alerts), _MAX_ALERTS_PER_REQUEST):
@@ -63,11 +64,12 @@ class Alertmanager(HttpReceiver):
             if isinstance(result, Refused):
                 worst_result = result
             elif not isinstance(result, Accepted):
-                return result  # it will hear all of it again soon
+                return result  # the retry sends all batches again
         return worst_result
 
     def _alert(self, alert: Alert, now: float) -> dict[str, object]:
-        # after a clock step back both may be yet to come: an end that is counts as firing, and none is before its start
+        # After a clock step back, both times may be in the future. Alertmanager treats an alert whose end is in the
+        # future as firing, and rejects one whose end is before its start.
         ends = now + ALERT_EXPIRY if alert.resolved is None else min(alert.resolved, now)
         document: dict[str, object] = {
             "labels": alert.labels,

@@ -1,4 +1,4 @@
-"""``apprise``: mail, and any other service that the library Apprise has a plugin for.
+"""``apprise``: email and any other service that the library Apprise has a plugin for.
 
 https://appriseit.com/services/
 """
@@ -17,7 +17,7 @@ from streamcanary.alerting.notify.receivers.base import BaseReceiver, retry_for_
 from streamcanary.alerting.notify.receivers.blocking_call import BlockingCall
 from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult
 from streamcanary.alerting.notify.receivers.url import secret_parts
-from streamcanary.alerting.notify.text import disarm_mentions, facts, links, status, truncate
+from streamcanary.alerting.notify.text import disarm_mentions, facts, heading, links, truncate
 from streamcanary.model.alerts.incident import Action
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable, scrub
@@ -50,16 +50,16 @@ def _check_secret_url(value: Secret) -> Secret:
 
 
 class Apprise(BaseReceiver):
-    """An edge receiver: a message in words when a group of alerts begins to fire, at each change, and when it is over.
+    """An event receiver: sends a text message when a group opens, at each update, and when it resolves.
 
-    It cannot deduplicate and cannot resolve: what comes twice is there twice, and that it is over is one more message.
-    It cannot tell what will never be taken from what will be later, either, so that it tries for as long as the group
-    matters. So it is no way to page anybody; it is one to write mails and into chat rooms.
+    It can neither deduplicate nor resolve: a repeated delivery is a second message, and a resolve is one more message.
+    Apprise does not report which errors are permanent, so that every failed delivery is retried while the group
+    matters. Use it for email and chat, not for paging.
 
-    ``urls`` are the addresses as Apprise writes them, all of them secret; ``urls_file`` has one on each line, where
-    ``#`` begins a comment, and is read again when it changes. An address that has taken a message is spared when the
-    others are tried again. Proxies and authorities are those of the environment. ``timeout`` (seconds) is how long an
-    answer is waited for; a delivery that takes longer goes on, and no other begins before it has ended.
+    ``urls`` are Apprise URLs, all of them secret. ``urls_file`` has one URL on each line, where ``#`` begins a comment;
+    it is read again when it changes. A retry omits the URLs that have accepted the message. Proxies and certificate
+    authorities are those of the environment. ``timeout`` (seconds) bounds the wait for a result; a delivery that takes
+    longer continues in its thread, and no other delivery begins before it has ended.
     """
 
     is_state_receiver: ClassVar[bool] = False
@@ -87,7 +87,7 @@ class Apprise(BaseReceiver):
         return self
 
     def delivery_obstacle(self) -> str | None:
-        """Say what keeps it from being told, as far as can be seen without asking it. Reads files."""
+        """Return why deliveries would fail, as far as the files show; ``None`` if nothing is found. Reads files."""
         try:
             for url in self.read_secrets():
                 _check_url(url)
@@ -96,11 +96,11 @@ class Apprise(BaseReceiver):
         return None
 
     def read_secrets(self) -> tuple[str, ...]:
-        """Return the addresses.
+        """Return the URLs.
 
         Raises:
             SecretUnreadable: if their file cannot be read.
-            ValueError: if it holds none, or too many.
+            ValueError: if the file has no URL, or more than 16.
         """
         if self.urls is not None:
             return tuple(secret.reveal() for secret in self.urls)
@@ -111,12 +111,12 @@ class Apprise(BaseReceiver):
         return urls
 
     async def send(self, http: httpx2.AsyncClient, message: Message, now: float) -> DeliveryResult:
-        """Deliver ``page``. Raises nothing but cancellation."""
+        """Deliver ``message``; raise nothing but cancellation."""
         try:
             urls = self.read_secrets()
         except (SecretUnreadable, ValueError) as error:
             return retry_for_unusable_secret(error)
-        title = truncate(disarm_mentions(f"{status(message, now)}: {message.title}"), _MAX_TITLE_LENGTH)
+        title = truncate(disarm_mentions(heading(message)), _MAX_TITLE_LENGTH)
 
         def deliver(url: str) -> str | None:
             return _notify(url, title, _body(message), _NOTIFY_TYPES[message.action])
@@ -125,30 +125,29 @@ class Apprise(BaseReceiver):
 
 
 def _notify(url: str, title: str, body: str, kind: str) -> str | None:
-    """Deliver to one address, however long that takes; return what went wrong."""
+    """Deliver to one URL, without a time limit; return the error, or ``None``."""
     import apprise
 
     service = _service(url)
     if service is None:
         return f"an address in the file {_ADVICE}"
-    room = min(
-        _MAX_BODY_LENGTH, max(_MIN_BODY_LENGTH, service.body_maxlen - len(title) - 2)
-    )  # some put the title in front
+    # Some services put the title into the body.
+    max_length = min(_MAX_BODY_LENGTH, max(_MIN_BODY_LENGTH, service.body_maxlen - len(title) - 2))
     sender = apprise.Apprise(asset=_asset())
     sender.add(service)
     try:
-        result = sender.notify(body=truncate(body, room), title=title, notify_type=kind, body_format="text")
-    except Exception as error:  # noqa: BLE001 - plugins are the work of many; what one raises is told as the reason
+        result = sender.notify(body=truncate(body, max_length), title=title, notify_type=kind, body_format="text")
+    except Exception as error:  # noqa: BLE001 - a plugin may raise anything; its exception becomes the reason
         reason = f"{type(error).__name__}: {error}"
     else:
         if result:
             return None
-        reason = "; ".join(dict.fromkeys(entry.message for entry in result.logs())) or "not taken, without a reason"
+        reason = "; ".join(dict.fromkeys(entry.message for entry in result.logs())) or "failed without a reason"
     return f"{service.service_name}: {scrub(reason, _secret_parts(url), 200)}"
 
 
 def _secret_parts(url: str) -> set[str]:
-    """Return what must not be shown of ``url``; where a host would stand, many services have a token."""
+    """Return the secret parts of ``url``, including the host if it may be a token, as with many services."""
     secrets = set(secret_parts(url))
     try:
         host = urlsplit(url).netloc.rpartition("@")[2]
@@ -158,7 +157,7 @@ def _secret_parts(url: str) -> set[str]:
 
 
 def _service(url: str) -> "NotifyBase | None":
-    """Return the plugin for ``url``, set up; ``None`` if there is none."""
+    """Return the configured plugin for ``url``; ``None`` if there is none."""
     import apprise
 
     return apprise.Apprise.instantiate(url, asset=_asset(), suppress_exceptions=True)
@@ -166,10 +165,10 @@ def _service(url: str) -> "NotifyBase | None":
 
 @cache
 def _asset() -> Any:
-    """Return how Apprise is to behave: in the thread that calls, without a file of its own, and silent."""
+    """Return the settings of Apprise: synchronous, without files, and without log output."""
     import apprise
 
-    # What it logs comes back with each result, and is told from there, scrubbed.
+    # Its log lines are part of each result; the reason is made from there, scrubbed.
     logger = logging.getLogger("apprise")
     logger.addHandler(logging.NullHandler())
     logger.propagate = False

@@ -1,4 +1,4 @@
-"""The settings that receivers have in common, and what the rest of alerting may know of one."""
+"""Base classes of receivers: the settings and properties that all of them share."""
 
 from pathlib import Path
 from typing import Annotated, ClassVar
@@ -17,52 +17,53 @@ from streamcanary.transport.tls import TlsFileError, create_tls_context
 
 
 class BaseReceiver(BaseModel):
-    """On what terms a receiver is told.
+    """The settings of any receiver.
 
-    ``timeout`` (seconds) bounds one delivery. ``per_minute`` is how many deliveries are begun in a minute at most; the
-    others wait for their turn.
+    ``timeout`` (seconds) bounds one delivery. ``per_minute`` is the maximum number of deliveries started in a minute;
+    others wait.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     is_state_receiver: ClassVar[bool] = False
-    """Whether it is told the state of things again and again, and not of changes."""
+    """Whether it is sent all active alerts periodically, instead of being notified of changes."""
     can_deduplicate: ClassVar[bool] = False
-    """Whether it knows a group by its key, so that what comes twice, or is called off unasked, does no harm."""
+    """Whether it identifies a group by its key, so that a repeated notification or an unknown resolve is harmless."""
     config_warning: ClassVar[str] = ""
-    """What ``check`` warns of, whoever uses it."""
+    """A warning that ``check`` prints for each receiver of this type."""
 
     timeout: Annotated[PositiveDuration, Field(le=60)] = 10.0
     per_minute: Annotated[int, Field(ge=1, le=6000)] = 60
 
     @property
     def can_reconcile(self) -> bool:
-        """Whether it is told of the end of what nobody remembers, after a store was lost."""
+        """Whether it is sent resolves of groups that an earlier process may have opened, after a store was lost."""
         return self.can_deduplicate
 
     @property
     def connection_settings(self) -> ConnectionSettings:
-        """The way to it, if it is told over HTTP."""
+        """The connection settings of a receiver that uses HTTP."""
         return ConnectionSettings()
 
     def delivery_obstacle(self) -> str | None:
-        """Say what keeps it from being told, as far as can be seen without asking it: a file, mostly. Reads files."""
+        """Return why deliveries would fail, mostly an unreadable file; ``None`` if nothing is found. Reads files."""
         return None
 
 
 class HttpReceiver(ConnectionSettings, BaseReceiver):
-    """The same for a receiver that is told over HTTP, with the way to it.
+    """The settings of a receiver that uses HTTP, including its connection settings.
 
-    ``proxy``, ``ca_file``, ``client_cert`` and ``client_key`` are as for a target, and are looked at for each delivery.
+    ``proxy``, ``ca_file``, ``client_cert`` and ``client_key`` are as for a target, and are checked for changes before
+    each delivery.
     """
 
     @property
     def connection_settings(self) -> ConnectionSettings:
-        """The way to it, which is among its own settings."""
+        """The connection settings, which are among the settings of this receiver."""
         return self
 
     def delivery_obstacle(self) -> str | None:
-        """Say what keeps it from being told, as far as can be seen without asking it. Reads files."""
+        """Return why deliveries would fail, as far as the files show; ``None`` if nothing is found. Reads files."""
         try:
             self.read_secrets()
             if self.tls_files:
@@ -78,7 +79,7 @@ class HttpReceiver(ConnectionSettings, BaseReceiver):
 
         Raises:
             SecretUnreadable: if the file of one cannot be read.
-            ValueError: if what it holds is not what it should be.
+            ValueError: if its content is invalid.
         """
         return ()
 
@@ -93,7 +94,7 @@ class HttpReceiver(ConnectionSettings, BaseReceiver):
         secrets: tuple[str, ...] = (),
         check_response: ResponseCheck = accept_any_success,
     ) -> DeliveryResult:
-        """Post ``content`` on these terms; raises nothing but cancellation. See :func:`post`."""
+        """Post ``content`` with these settings; raise nothing but cancellation. See :func:`post`."""
         try:
             proxy = () if self.proxy is None else secret_parts(self.proxy.reveal())
         except SecretUnreadable as error:
@@ -111,7 +112,7 @@ class HttpReceiver(ConnectionSettings, BaseReceiver):
 
 
 def retry_for_unusable_secret(error: SecretUnreadable | ValueError) -> Retry:
-    """Return the answer where a secret cannot be had: later, as the file may be mended."""
+    """Return the result of a delivery whose secret is unusable: a retry, because the file may be repaired."""
     return Retry(
         reason=str(error) if isinstance(error, SecretUnreadable) else _secret_file_error(error),
         is_definitely_undelivered=True,
@@ -119,15 +120,15 @@ def retry_for_unusable_secret(error: SecretUnreadable | ValueError) -> Retry:
 
 
 def _secret_file_error(error: ValueError) -> str:
-    # what the configuration itself says was checked when it was loaded
+    # A secret in the configuration itself was checked when it was loaded.
     return f"the content of a file of secrets {error}"
 
 
 def check_value_or_file(model: BaseModel, *names: str) -> None:
-    """Check that each of the secrets ``names`` is given in one way: ``url`` as ``url`` or as ``url_file``.
+    """Check that each of the secrets ``names`` is set exactly once: ``url`` as ``url`` or as ``url_file``.
 
     Raises:
-        ValueError: if one is given in none or in both.
+        ValueError: if one is set in neither way or in both.
     """
     for name in names:
         if (getattr(model, name) is None) is (getattr(model, f"{name}_file") is None):
@@ -135,5 +136,5 @@ def check_value_or_file(model: BaseModel, *names: str) -> None:
 
 
 def value_or_file(value: Secret | None, file: Path | None) -> Secret:
-    """Return the secret that is given, of the two."""
+    """Return ``value`` if it is set, otherwise the secret in ``file``."""
     return value or Secret(path=file)

@@ -1,4 +1,4 @@
-"""A delivery by a library that blocks."""
+"""Deliveries through a blocking library, in a thread."""
 
 import asyncio
 import contextlib
@@ -13,7 +13,7 @@ _log = logging.getLogger(__name__)
 
 
 class BlockingCall:
-    """Delivers in a thread, at most one at a time; a thread that waits for something ends with the process at last."""
+    """Delivers in a daemon thread, at most one at a time; a thread that hangs does not delay the end of the process."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
@@ -21,7 +21,7 @@ class BlockingCall:
         self._accepted_urls: set[str] = set()
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, BlockingCall)  # of two receivers that are configured alike, neither is another
+        return isinstance(other, BlockingCall)  # receivers with equal settings are equal
 
     def __hash__(self) -> int:
         return hash(BlockingCall)
@@ -31,11 +31,14 @@ class BlockingCall:
         notification_id: str,
         urls: Sequence[str],
         deliver: Callable[[str], str | None],
-        timeout: float,  # noqa: ASYNC109 - an answer comes of it, not an exception
+        timeout: float,  # noqa: ASYNC109 - a timeout is returned as a result, not raised
     ) -> DeliveryResult:
-        """Have ``deliver`` called with each of ``urls`` that has not taken ``page`` yet; it says what went wrong."""
+        """Call ``deliver`` in a thread with each of ``urls`` that has not accepted the notification yet.
+
+        ``deliver`` returns an error, or ``None`` if the URL accepted it. Waits at most ``timeout`` seconds.
+        """
         if not self._lock.acquire(blocking=False):
-            return Retry(reason="the delivery before is still under way")
+            return Retry(reason="the previous delivery is still running")
         loop = asyncio.get_running_loop()
         done: asyncio.Future[list[str]] = loop.create_future()
 
@@ -43,12 +46,12 @@ class BlockingCall:
             failures: list[str] = []
             try:
                 failures = self._deliver_to_each(notification_id, urls, deliver)
-            except Exception as error:  # noqa: BLE001 - a defect of ours ends in the log, and as an answer
-                _log.exception("a delivery in a thread could not be made")
+            except Exception as error:  # noqa: BLE001 - an internal error is logged and returned as a result
+                _log.exception("delivery thread failed", extra={"notification": notification_id})
                 failures = [f"internal error: {type(error).__name__}"]
             finally:
                 self._lock.release()
-                with contextlib.suppress(RuntimeError):  # the loop is closed, and nobody waits any more
+                with contextlib.suppress(RuntimeError):  # the loop is closed
                     loop.call_soon_threadsafe(lambda: None if done.done() else done.set_result(failures))
 
         try:

@@ -1,17 +1,17 @@
-"""What a receiver says to a delivery."""
+"""The results of a delivery."""
 
 from msgspec import Struct
 
 
 class Accepted(Struct, frozen=True, tag=True):
-    """It has it."""
+    """The receiver accepted the delivery."""
 
 
 class Retry(Struct, frozen=True, tag=True, kw_only=True):
-    """Not now: try again.
+    """The delivery failed and is to be retried.
 
-    ``after`` is in seconds, as the server asked. ``definite`` tells that it was certainly not taken (429), where a
-    timeout or a 5xx leaves that open.
+    ``retry_after`` is the delay that the server asked for, in seconds. ``is_definitely_undelivered`` is true if the
+    receiver certainly has not accepted it (429); after a timeout or a 5xx it may have.
     """
 
     reason: str
@@ -20,7 +20,7 @@ class Retry(Struct, frozen=True, tag=True, kw_only=True):
 
 
 class Refused(Struct, frozen=True, tag=True):
-    """Not now and not later: the same again would be refused again."""
+    """The receiver refused the delivery; a retry would be refused as well."""
 
     reason: str
 

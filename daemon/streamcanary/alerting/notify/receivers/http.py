@@ -1,4 +1,4 @@
-"""One POST to a receiver, with every way that it can end turned into an answer."""
+"""HTTP requests to receivers: one POST, whose every outcome becomes a :data:`DeliveryResult`."""
 
 import asyncio
 import email.utils
@@ -18,21 +18,21 @@ from streamcanary.transport.tls import TlsFileError
 
 _MAX_BODY_BYTES = 16 * 1024
 _MAX_RETRY_AFTER = 3600.0
-_RETRYABLE_4XX = frozenset(
-    {408, 425, 429}
-)  # the 4xx that mean "later": timeout, too early, too many (RFC 9110, 8470, 6585)
+_RETRYABLE_4XX = frozenset({408, 425, 429})  # timeout, too early, too many requests (RFC 9110, 8470, 6585)
 
 
 def open_http_client(settings: ConnectionSettings | None = None) -> httpx2.AsyncClient:
-    """Return a client for one receiver, whose proxy and certificates are those of ``way`` as they are at each request.
+    """Return a client for one receiver that reloads proxy and certificates of ``settings`` before each request.
 
-    Without any, those of the environment; its proxies are never used for loopback. Redirects are not followed.
+    Without ``settings``, those of the environment apply, whose proxies are never used for loopback. Redirects are not
+    followed.
     """
     return httpx2.AsyncClient(
         transport=ReloadingTransport(settings or ConnectionSettings(), "receiver"),
         trust_env=False,
         follow_redirects=False,
-        headers={"User-Agent": "streamcanary", "Accept-Encoding": "identity"},  # unpacked, an answer has no bounds
+        # A compressed body has no bound once it is decompressed.
+        headers={"User-Agent": "streamcanary", "Accept-Encoding": "identity"},
     )
 
 
@@ -42,16 +42,16 @@ async def post(
     *,
     content: bytes,
     headers: Mapping[str, str],
-    timeout: float,  # noqa: ASYNC109 - an answer comes of it, not an exception
+    timeout: float,  # noqa: ASYNC109 - a timeout is returned as a result, not raised
     now: float,
     secrets: Iterable[str] = (),
     check_response: ResponseCheck = accept_any_success,
 ) -> DeliveryResult:
-    """Send ``content`` as JSON to ``url`` and say how it went; raises nothing but cancellation.
+    """Post ``content`` as JSON to ``url`` and return the result; raise nothing but cancellation.
 
-    ``timeout`` (seconds) bounds the whole of it. ``now`` (seconds since the epoch) is what a ``Retry-After``
-    date is held against. ``secrets``, and whatever of ``url`` may be one, are kept out of the reasons: servers like to
-    repeat the path that they do not know. ``consent`` says what a success is worth.
+    ``timeout`` (seconds) bounds the whole request. ``now`` (seconds since the epoch) is compared with a date in
+    ``Retry-After``. ``secrets`` and the secret parts of ``url`` are redacted in reasons, because servers repeat an
+    unknown path in their response. ``check_response`` returns the result of a 2xx response.
     """
     known_secrets = [*secrets, *secret_parts(url)]
     try:
@@ -69,7 +69,7 @@ async def post(
             try:
                 body = await _read_beginning(response)
             except (httpx2.HTTPError, TimeoutError):
-                body = None  # the status is the answer; the body mostly explains it
+                body = None  # the status decides; the body only explains it
             return _classify_response(response, body, now, known_secrets, check_response)
     except (TimeoutError, httpx2.TimeoutException):
         return Retry(reason=f"no answer within {timeout:g} s")
@@ -77,7 +77,7 @@ async def post(
         return Retry(reason=_scrub_reason(f"cannot connect: {error}", known_secrets), is_definitely_undelivered=True)
     except httpx2.ProxyError as error:
         return Retry(
-            reason=_scrub_reason(f"the proxy does not let us through: {error}", known_secrets),
+            reason=_scrub_reason(f"the proxy refused the connection: {error}", known_secrets),
             is_definitely_undelivered=True,
         )
     except (TlsFileError, InvalidProxyUrl, SecretUnreadable) as error:
@@ -85,7 +85,7 @@ async def post(
     except (httpx2.HTTPError, httpx2.StreamError) as error:
         return Retry(reason=_scrub_reason(f"connection failed: {type(error).__name__}: {error}", known_secrets))
     except (httpx2.InvalidURL, ValueError, OSError, ExceptionGroup) as error:
-        # an address from a file that is no address, a name that does not encode: mended by mending the file
+        # An invalid URL from a file, or a host name that cannot be encoded: a retry succeeds once the file is repaired.
         return Retry(
             reason=_scrub_reason(f"cannot be sent: {type(error).__name__}: {error}", known_secrets),
             is_definitely_undelivered=True,
@@ -118,12 +118,12 @@ def _classify_response(
 
 
 def _scrub_reason(text: str, known_secrets: list[str]) -> str:
-    """Return a reason fit to be shown and stored: scrubbed, short, and valid as UTF-8."""
+    """Return ``text`` as a reason that can be shown and stored: scrubbed, at most 300 characters, valid UTF-8."""
     return scrub(text.encode("utf-8", "replace").decode(), known_secrets, 300)
 
 
 def _parse_retry_after(value: str | None, now: float) -> float | None:
-    """Return the seconds a ``Retry-After`` asks for (RFC 9110, 10.2.3), at most an hour; ``None`` if it is unclear."""
+    """Return the seconds of a ``Retry-After`` (RFC 9110, 10.2.3), at most 3600; ``None`` if it is invalid."""
     if not value:
         return None
     try:
@@ -134,6 +134,6 @@ def _parse_retry_after(value: str | None, now: float) -> float | None:
         except ValueError:
             return None
         seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now
-    if not seconds >= 0:  # also not-a-number
+    if not seconds >= 0:  # also true of NaN
         return None
     return min(seconds, _MAX_RETRY_AFTER)

@@ -1,4 +1,4 @@
-"""``pagerduty``: PagerDuty, by its Events API v2.
+"""``pagerduty``: PagerDuty, through its Events API v2.
 
 https://developer.pagerduty.com/docs/events-api-v2-overview
 """
@@ -39,9 +39,9 @@ _ROUTING_KEY = re.compile(r"[0-9A-Za-z]{32}")
 _MAX_SUMMARY_LENGTH = 1024
 _MAX_DEDUP_KEY_LENGTH = 255
 _MAX_FIELD_LENGTH = 255
-_MAX_ALERTS_BYTES = 400_000  # bytes of the alerts; with all else it stays below the 512 KB of an event
+_MAX_ALERTS_BYTES = 400_000  # bytes of the alerts, so that the whole event is below the limit of 512 KB
 _MAX_LINKS = 20
-_MAX_NAMES_PER_LINK = 3  # that a link is labelled with
+_MAX_NAMES_PER_LINK = 3  # subjects in the text of a link
 
 
 def _check_routing_key(text: str) -> str:
@@ -56,18 +56,18 @@ def _check_secret_routing_key(value: Secret) -> Secret:
 
 
 class PagerDuty(HttpReceiver):
-    """An edge receiver: one PagerDuty incident for each group of alerts, resolved when nothing of it fires any more.
+    """An event receiver: one PagerDuty incident for each group of alerts, resolved when no alert of the group fires.
 
     ``routing_key`` is the integration key of a service or of an event orchestration. ``url`` is the address before
     ``/v2/enqueue``: by default PagerDuty's, ``https://events.eu.pagerduty.com`` for accounts in its EU region.
 
-    The severity is that of the label ``severity``, the worst of the alerts that fire: ``page`` and ``critical`` are
+    The severity is that of the label ``severity``, the highest of the alerts that fire: ``page`` and ``critical`` are
     critical, ``error`` is error, ``ticket`` and ``warning`` are warning, ``info`` is info; ``severities`` adds to these
-    or changes them. Another label, or none, is ``severity``. ``client_url`` is where the link "View in streamcanary"
-    leads.
+    or changes them. For another value, or without the label, ``severity`` applies. ``client_url`` is the target of the
+    link "View in streamcanary".
 
-    A further ``trigger`` of an incident that is open changes nothing but its log, and a ``resolve`` of none is dropped,
-    so that nothing of what comes twice does harm.
+    PagerDuty logs a repeated ``trigger`` of an open incident without another effect, and drops a ``resolve`` of an
+    unknown one, so that a repeated delivery is harmless.
     """
 
     is_state_receiver: ClassVar[bool] = False
@@ -91,22 +91,22 @@ class PagerDuty(HttpReceiver):
         return (_check_routing_key(value_or_file(self.routing_key, self.routing_key_file).reveal()),)
 
     async def send(self, http: httpx2.AsyncClient, message: Message, now: float) -> DeliveryResult:
-        """Deliver ``page``. Raises nothing but cancellation."""
+        """Deliver ``message``; raise nothing but cancellation."""
         try:
             (key,) = self.read_secrets()
         except (SecretUnreadable, ValueError) as error:
             return retry_for_unusable_secret(error)
-        event = msgspec.json.encode(self._event(message, key, now))
+        event = msgspec.json.encode(self._event(message, key))
         return await self.deliver(
             http, f"{self.url}/v2/enqueue", event, now, secrets=(key,), check_response=reject_web_page
         )
 
-    def _event(self, message: Message, key: str, now: float) -> dict[str, Any]:
+    def _event(self, message: Message, key: str) -> dict[str, Any]:
         event: dict[str, Any] = {
             "routing_key": key,
             "event_action": "resolve" if message.is_resolve else "trigger",
             "dedup_key": message.key[:_MAX_DEDUP_KEY_LENGTH],
-            "payload": self._payload(message, now),
+            "payload": self._payload(message),
             "links": _links(message),
             "client": "streamcanary",
         }
@@ -114,7 +114,7 @@ class PagerDuty(HttpReceiver):
             event["client_url"] = self.client_url
         return event
 
-    def _payload(self, message: Message, now: float) -> dict[str, Any]:
+    def _payload(self, message: Message) -> dict[str, Any]:
         labels, alerts = message.labels, message.firing_alerts or message.alerts
         source = [alert.labels.get("target") or alert.subject for alert in alerts]
         fields = {
@@ -128,19 +128,19 @@ class PagerDuty(HttpReceiver):
             "severity": self._severity(message),
             "timestamp": rfc3339(message.opened),
             **{name: text for name, text in fields.items() if text},
-            "custom_details": _custom_details(message, now),
+            "custom_details": _custom_details(message),
         }
 
     def _severity(self, message: Message) -> Severity:
-        """Return the worst of those that fire, or of all if none does."""
+        """Return the highest severity of the firing alerts, or of all alerts if none fires."""
         severities = {**_SEVERITIES, **self.severities}
         alerts = message.firing_alerts or message.alerts
         found = {severities.get(alert.labels.get("severity", ""), self.severity) for alert in alerts}
         return next((severity for severity in _SEVERITY_ORDER if severity in found), self.severity)
 
 
-def _custom_details(message: Message, now: float) -> dict[str, Any]:
-    """Return what is known, with as many of the alerts as an event can hold; what is over apart from what is not."""
+def _custom_details(message: Message) -> dict[str, Any]:
+    """Return the details of as many alerts as an event can hold; resolved alerts of a firing group are separate."""
     alerts: list[dict[str, Any]] = []
     resolved: list[dict[str, Any]] = []
     remaining_bytes = _MAX_ALERTS_BYTES
@@ -150,7 +150,7 @@ def _custom_details(message: Message, now: float) -> dict[str, Any]:
         if remaining_bytes < 0:
             break
         (alerts if alert.is_firing or message.is_resolve else resolved).append(document)
-    details: dict[str, Any] = {"status": status(message, now), "alerts": alerts}
+    details: dict[str, Any] = {"status": status(message), "alerts": alerts}
     if resolved:
         details["no_longer_firing"] = resolved
     if rest := message.alert_count - len(alerts) - len(resolved):
@@ -170,23 +170,24 @@ def _alert_details(alert: Alert) -> dict[str, Any]:
 
 
 def _links(message: Message) -> list[dict[str, str]]:
-    """Return where there is more to see, each address once, with whom it is about unless that is all of them."""
+    """Return the links of all alerts, each URL once, with its subjects unless it applies to all of them."""
     titles: dict[str, str] = {}
-    about: dict[str, dict[str, None]] = {}
+    subjects: dict[str, dict[str, None]] = {}
     for alert in message.alerts:
         for link in links(alert):
             titles.setdefault(link.url, link.title)
-            about.setdefault(link.url, {})[alert.subject] = None
-    everybody = len({alert.subject for alert in message.alerts})
+            subjects.setdefault(link.url, {})[alert.subject] = None
+    subject_count = len({alert.subject for alert in message.alerts})
     found = []
     for url, title in list(titles.items())[:_MAX_LINKS]:
-        names = list(filter(None, about[url]))
+        names = list(filter(None, subjects[url]))
         more = f" and {len(names) - _MAX_NAMES_PER_LINK} more" if len(names) > _MAX_NAMES_PER_LINK else ""
-        suffix = f" ({', '.join(names[:_MAX_NAMES_PER_LINK])}{more})" if names and len(about[url]) < everybody else ""
+        is_shared_by_all = len(subjects[url]) == subject_count
+        suffix = f" ({', '.join(names[:_MAX_NAMES_PER_LINK])}{more})" if names and not is_shared_by_all else ""
         found.append({"href": url, "text": truncate(title + suffix, _MAX_FIELD_LENGTH)})
     return found
 
 
 def _join_names(names: list[str]) -> str:
-    """Return each of ``names`` once, as far as a field has room."""
+    """Return each of ``names`` once, cut to 255 characters."""
     return truncate(", ".join(dict.fromkeys(name for name in names if name)), _MAX_FIELD_LENGTH)

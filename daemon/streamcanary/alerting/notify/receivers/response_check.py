@@ -1,4 +1,4 @@
-"""Whether a success (2xx) comes from the receiver itself: a portal that wants a login answers 200, too."""
+"""Checks whether a 2xx response is from the receiver itself: a captive portal also answers 200."""
 
 from collections.abc import Callable
 from typing import NamedTuple
@@ -7,7 +7,10 @@ from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Del
 
 
 class SuccessResponse(NamedTuple):
-    """A success as the server put it: its status, content type, and beginning, scrubbed; ``None`` if that broke off."""
+    """A 2xx response: status, content type and the beginning of the body, scrubbed.
+
+    ``text`` is ``None`` if the connection was lost while the body was read.
+    """
 
     status: int
     content_type: str
@@ -15,27 +18,27 @@ class SuccessResponse(NamedTuple):
 
     @property
     def is_web_page(self) -> bool:
-        """Whether it is for people to look at."""
+        """Whether the content type is HTML."""
         return self.content_type.lower().startswith("text/html")
 
 
 ResponseCheck = Callable[[SuccessResponse], DeliveryResult]
-"""Says what a success is worth."""
+"""Returns the result of a delivery with a 2xx response."""
 
 
 def accept_any_success(response: SuccessResponse) -> DeliveryResult:
-    """Take the status for the answer: whoever writes an endpoint of their own may answer in any form."""
+    """Accept any 2xx response: a user's endpoint may respond in any form."""
     return Accepted()
 
 
 def reject_web_page(response: SuccessResponse) -> DeliveryResult:
-    """Take the status for the answer, unless a web page comes with it: an API has none to show."""
+    """Accept a 2xx response unless it is a web page, which an API does not send."""
     return retry_for_web_page(response) if response.is_web_page else Accepted()
 
 
 def retry_for_web_page(response: SuccessResponse) -> Retry:
-    """Return the answer where something else has answered."""
+    """Return the result of a delivery that another server answered with a web page."""
     return Retry(
-        reason=f"HTTP {response.status} with a web page: something in between has answered",
+        reason=f"HTTP {response.status} with a web page: a proxy or portal answered instead of the receiver",
         is_definitely_undelivered=True,
     )

@@ -1,4 +1,4 @@
-"""Addresses of receivers in a configuration, and what must not be seen of them."""
+"""URLs of receivers in the configuration, and the parts of them that are secret."""
 
 import re
 from collections.abc import Iterator
@@ -9,16 +9,16 @@ from pydantic import AfterValidator, Field
 
 from streamcanary.model.config_types.secret import Secret
 
-_MIN_TOKEN_LENGTH = 8  # characters; a part that long may be a token, a shorter one is a word such as hook
-_UNESCAPED_CHARACTERS = "/:@!$&'()*+,;=~-._"  # what a client may leave as it is in a path or query (RFC 3986, 3.3)
+_MIN_TOKEN_LENGTH = 8  # characters; a part of this length may be a token, a shorter one is a word such as hook
+_UNESCAPED_CHARACTERS = "/:@!$&'()*+,;=~-._"  # characters that a client need not escape in a path (RFC 3986, 3.3)
 _ADVICE = "must be an http:// or https:// address, such as https://example.com/hook"
 
 
 def check_url(value: str) -> str:
-    """Return ``value`` if it is an address that can be asked.
+    """Return ``value`` if it is an http or https URL.
 
     Raises:
-        ValueError: if it is none. The message does not repeat it, as it may hold a token.
+        ValueError: if it is not. The message does not contain the value, because it may contain a token.
     """
     try:
         parts = urlsplit(value)
@@ -33,10 +33,10 @@ def check_url(value: str) -> str:
 
 
 def secret_parts(url: str) -> frozenset[str]:
-    """Return what a server must not be quoted with, as it may be a token: the address, and its parts.
+    """Return the strings that must be redacted from a server's response because they may contain a token.
 
-    These are the path, the query, both together, each path segment and query value of eight characters or more, and
-    the name and password, all of them as written, decoded, and percent-encoded in upper and lower case.
+    These are the URL, the path, the query, both together, each path segment and query value of eight characters or
+    more, and the user name and password, all of them unchanged, decoded, and percent-encoded in upper and lower case.
     """
     url = url.encode("utf-8", "replace").decode()
     try:
@@ -59,12 +59,9 @@ def secret_parts(url: str) -> frozenset[str]:
 def _encoded_forms(part: str) -> Iterator[str]:
     for plain in (part, unquote(part), unquote_plus(part)):
         yield plain
-        for kept in (
-            "",
-            _UNESCAPED_CHARACTERS,
-            f"%{_UNESCAPED_CHARACTERS}",
-        ):  # encoded whole, where it must be, and where it is not yet
-            encoded = quote(plain, safe=kept)
+        # all characters escaped, only the necessary ones, and only those that are not escaped yet
+        for safe in ("", _UNESCAPED_CHARACTERS, f"%{_UNESCAPED_CHARACTERS}"):
+            encoded = quote(plain, safe=safe)
             yield encoded
             yield re.sub("%[0-9A-F]{2}", lambda octet: octet[0].lower(), encoded)
 
@@ -84,7 +81,7 @@ def _check_secret_url(value: Secret) -> Secret:
 
 
 BaseUrl = Annotated[str, AfterValidator(_check_base_url), Field(max_length=2048)]
-"""The address of a server, to which paths are added; not secret."""
+"""The base URL of a server, to which paths are appended; not secret."""
 
 SecretUrl = Annotated[Secret, AfterValidator(_check_secret_url)]
-"""An address that may hold a token, and so is never shown."""
+"""A URL that may contain a token, and is never shown."""

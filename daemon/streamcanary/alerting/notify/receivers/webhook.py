@@ -1,4 +1,4 @@
-"""``webhook``: any HTTP endpoint, signed as Standard Webhooks says (https://www.standardwebhooks.com, 1.0.0)."""
+"""``webhook``: any HTTP endpoint, signed by Standard Webhooks 1.0.0 (https://www.standardwebhooks.com)."""
 
 import base64
 import binascii
@@ -24,10 +24,10 @@ from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 
 
 def _decode_signing_secret(text: str) -> bytes:
-    """Return the bytes of a secret written ``whsec_`` and base64.
+    """Return the bytes of a secret in the format ``whsec_`` and base64.
 
     Raises:
-        ValueError: if it is not written so, or is not 24 to 64 bytes long.
+        ValueError: if it has another format, or is not 24 to 64 bytes long.
     """
     try:
         key = base64.b64decode(text.removeprefix("whsec_"), validate=True) if text.startswith("whsec_") else b""
@@ -44,29 +44,29 @@ def _check_signing_secret(value: Secret) -> Secret:
 
 
 class Webhook(HttpReceiver):
-    """An edge receiver: one POST when a group of alerts begins to fire, one at each change of it, one when it is over.
+    """An event receiver: one POST when a group opens, one at each update, one when it resolves.
 
     The body is JSON:
 
     - ``version``: 1.
-    - ``type``: ``alert.fired``; ``alert.updated``, others have joined or left, or it has gone on for long; or
-      ``alert.resolved``, nothing of the group fires any more.
-    - ``key``: of the group, the same in all that is told of it, and for the same group of another replica.
-    - ``title``: one line, without the status.
-    - ``labels``: those that the alerts of the group share.
-    - ``opened``: when the group did. This and the other times are RFC 3339, in UTC.
-    - ``total``: how many alerts the group has; ``firing``: how many of these still fire.
-    - ``alerts``: the first of them, those that fire before those that are over. Of each: ``key``, ``alert``, ``canary``
-      (``null`` for a built-in alert that is about none), ``labels``, ``annotations``, ``opened`` and ``resolved``
-      (``null`` while it fires), ``reason`` (why it is over, such as ``recovered: 7 of the last 8 runs were good``),
-      ``resolves`` (what would end it), ``traces`` (links) and ``evidence`` (the fields of
-      :class:`~streamcanary.model.alerts.incident.Evidence`), as it was when this was first to be told, which is also what the
-      ``annotations`` say.
+    - ``type``: ``alert.fired``; ``alert.updated`` if alerts were added or resolved, or after ``repeat_interval``; or
+      ``alert.resolved`` if no alert of the group fires.
+    - ``key``: key of the group, the same in all its notifications and in all replicas.
+    - ``title``: one line that says what is broken for whom.
+    - ``labels``: labels that the alerts of the group share.
+    - ``opened``: time at which the group opened. All times are RFC 3339 in UTC.
+    - ``total``: number of alerts in the group; ``firing``: number of those that fire.
+    - ``alerts``: the first of them, firing before resolved. Each has ``key``, ``alert``, ``canary`` (``null`` for an
+      alert about the daemon), ``labels``, ``annotations``, ``opened`` and ``resolved`` (``null`` while it fires),
+      ``reason`` (why it resolved, such as ``recovered: 7 of the last 8 runs were good``), ``resolves`` (the condition
+      that resolves it), ``traces`` (links) and ``evidence`` (the fields of
+      :class:`~streamcanary.model.alerts.incident.Evidence`). Evidence and annotations are those at the time at which
+      the notification was created.
 
-    ``recall: false`` spares it the resolves, of keys that it may never have heard of, by which a daemon whose store is
-    new or was lost calls off whatever an earlier one may have told.
+    ``recall: false`` turns off the resolves that a daemon with a new or lost store sends for groups that an earlier
+    process may have opened; their keys may be unknown to the receiver.
 
-    Headers: ``webhook-id`` is the same on every retry, ``webhook-timestamp`` is when it was sent (seconds since the
+    Headers: ``webhook-id`` is the same on every retry, ``webhook-timestamp`` is the time of sending (seconds since the
     epoch), ``webhook-signature`` is ``v1,`` and the base64 of the HMAC-SHA256 of ``id.timestamp.body``.
     """
 
@@ -82,7 +82,7 @@ class Webhook(HttpReceiver):
 
     @property
     def can_reconcile(self) -> bool:
-        """Whether it is told of the end of what nobody remembers, after a store was lost."""
+        """Whether it is sent resolves of groups that an earlier process may have opened, after a store was lost."""
         return self.recall
 
     @model_validator(mode="after")
@@ -91,14 +91,14 @@ class Webhook(HttpReceiver):
         return self
 
     def read_secrets(self) -> tuple[str, str]:
-        """Return the address and the signing secret."""
+        """Return the URL and the signing secret."""
         url = check_url(value_or_file(self.url, self.url_file).reveal())
         secret = value_or_file(self.secret, self.secret_file).reveal()
         _decode_signing_secret(secret)
         return url, secret
 
     async def send(self, http: httpx2.AsyncClient, message: Message, now: float) -> DeliveryResult:
-        """Deliver ``page``, signed at ``now`` (seconds since the epoch). Raises nothing but cancellation."""
+        """Deliver ``message``, signed at ``now`` (seconds since the epoch); raise nothing but cancellation."""
         try:
             url, secret = self.read_secrets()
         except (SecretUnreadable, ValueError) as error:

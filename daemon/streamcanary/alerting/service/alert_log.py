@@ -1,0 +1,38 @@
+"""Log lines about incidents, and about notifications that a new configuration cancels or retries."""
+
+import logging
+from collections.abc import Mapping
+
+from streamcanary.alerting.engine.state import State
+from streamcanary.model.alerts.incident import Incident, Notification, NotificationState
+
+_log = logging.getLogger(__name__)
+
+
+def log_config_effects(before: Mapping[str, Notification], after: Mapping[str, Notification]) -> None:
+    """Log which notifications of ``before`` a new configuration has cancelled, and which are retried."""
+    for id, notification in before.items():  # noqa: A001 - the field's name
+        new = after.get(id)
+        is_pending = new is not None and new.state is NotificationState.PENDING
+        fields = {
+            "receiver": notification.receiver,
+            "notification": id,
+            "action": notification.action.value,
+            "group": notification.group,
+        }
+        if notification.state is NotificationState.PENDING and new is None:
+            _log.warning("notification cancelled: receiver was removed", extra=fields)
+        elif notification.state is NotificationState.PARKED and is_pending:
+            _log.info("refused notification retried", extra=fields)
+
+
+def log_transition(incident: Incident, state: State) -> None:
+    """Log that ``incident`` has opened or resolved, and whether an open one has no receiver."""
+    fields = {"alert": incident.rule, "subject": incident.subject}
+    if not incident.is_firing:
+        _log.debug("incident resolved", extra={**fields, "reason": incident.resolve_reason})
+        return
+    _log.debug("incident opened", extra={**fields, "error": incident.evidence.message})
+    groups = [group for group in state.groups.values() if incident.key in group.members]
+    if not any(group.receivers for group in groups):
+        _log.warning("no route matches alert", extra=fields)
