@@ -56,16 +56,16 @@ class Connection:
         self._writer.transport.abort()
 
     def abort(self) -> None:
-        """Close the connection at once, and drop unsent bytes."""
+        """Close the connection at once, and drop bytes in the send buffer."""
         self._writer.transport.abort()
 
     async def close_and_wait(self) -> None:
-        """Close, wait up to 1 s until that is done, and drop unsent bytes."""
+        """Close, wait up to 1 s until that is done, and drop bytes in the send buffer."""
         try:
             self.close()
             async with asyncio.timeout(_CLOSE_TIMEOUT):
                 await self._writer.wait_closed()
         except OSError:
-            pass  # broken, or not closed in time (TimeoutError): unsent bytes cannot be delivered
+            pass  # broken, or not closed in time (TimeoutError): bytes in the send buffer are lost
         finally:
             self.abort()

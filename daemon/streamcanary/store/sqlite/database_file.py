@@ -188,7 +188,7 @@ def _configure(connection: sqlite3.Connection, path: Path) -> None:
     if mode != "wal":
         raise StoreUnwritable(f"store.path: the disk of {path} cannot hold a write-ahead log; use a local disk")
     connection.execute("PRAGMA synchronous = FULL")
-    connection.execute("PRAGMA journal_size_limit = 16777216")  # bytes; after a burst the log shrinks to this
+    connection.execute("PRAGMA journal_size_limit = 16777216")  # codespell:ignore journal - bytes; a larger log shrinks
 
 
 def _rename_corrupt(path: Path, now: float) -> Path:

@@ -12,7 +12,7 @@ from typing import Any, Final
 Value = dict[str, Any]
 """One row's value, decoded from JSON."""
 
-_TABLES: Final = {"notices": "notifications", "sightings": "reachability"}
+_TABLES: Final = {"notices": "notifications", "sightings": "reachability"}  # codespell:ignore sightings
 
 _INCIDENT: Final = {"reason": "resolve_reason", "resolves": "resolve_condition"}
 _GROUP: Final = {
@@ -22,7 +22,7 @@ _GROUP: Final = {
     "due": "next_flush",
     "updated": "has_sent_update",
     "forgotten": "is_reconciling",
-    "doubted": "possibly_notified",
+    "doubted": "possibly_notified",  # codespell:ignore doubted
 }
 _NOTIFICATION: Final = {
     "number": "sequence",
@@ -34,7 +34,11 @@ _NOTIFICATION: Final = {
     "parked": "park_count",
     "held": "not_before",
 }
-_BINDING_STATE: Final = {"trail": "evidence_log", "bad": "is_last_sample_bad", "tally": "counts"}
+_BINDING_STATE: Final = {
+    "trail": "evidence_log",  # codespell:ignore trail
+    "bad": "is_last_sample_bad",
+    "tally": "counts",  # codespell:ignore tally
+}
 _EVIDENCE_LOG: Final = {"notes": "entries"}
 _RATIO_STATE: Final = {"seen": "samples", "reached": "breached_since"}
 _REACHABILITY: Final = {
@@ -91,8 +95,8 @@ def _notification(value: Value) -> Value:
 
 
 def _binding_state(value: Value) -> Value:
-    if isinstance(log := value.get("trail"), dict):
-        value = {**value, "trail": _renamed(log, _EVIDENCE_LOG)}
+    if isinstance(log := value.get("trail"), dict):  # codespell:ignore trail
+        value = {**value, "trail": _renamed(log, _EVIDENCE_LOG)}  # codespell:ignore trail
     detector = value.get("detector")
     if isinstance(detector, dict) and detector.get("type") == "ratio":
         value = {**value, "detector": _renamed(detector, _RATIO_STATE)}

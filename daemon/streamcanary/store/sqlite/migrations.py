@@ -37,7 +37,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     """,
     """
     CREATE TABLE silences (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE sightings (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE sightings (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID; -- codespell:ignore sightings
     """,
     """
     CREATE TABLE spend (
