@@ -22,7 +22,7 @@ def test_the_first_start_is_on_a_full_disk(tmp_path: Path) -> None:
     """The daemon notifies from memory and is not ready; once there is space, everything is stored."""
     seen = run_scenario(tmp_path, "first_start")
     status, answer = seen["readyz"]
-    reason = f"{tmp_path}/disk/store.db does not take a write"
+    reason = f"{tmp_path}/disk/store.db is not writable"
     assert (503, {"config": "ok", "scheduler": "ok", "store": reason}) == (status, answer["checks"])
     assert [
         ["alert.fired", "StoreFailing"],
