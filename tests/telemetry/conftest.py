@@ -1,4 +1,4 @@
-"""What every test of telemetry finds, and leaves as it was."""
+"""Fixtures for all tests of telemetry."""
 
 import logging
 
@@ -7,7 +7,7 @@ import pytest
 
 @pytest.fixture(autouse=True)
 def restore_loggers():
-    """Undo what a test does to the loggers of the whole process."""
+    """Restore the loggers of the process after each test."""
     root, sdk = logging.getLogger(), logging.getLogger("opentelemetry")
     before = [(logger, logger.handlers[:], logger.propagate, logger.level) for logger in (root, sdk)]
     yield

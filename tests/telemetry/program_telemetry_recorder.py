@@ -1,6 +1,6 @@
-"""A small daemon: records spans and a metric through the OpenTelemetry API, and ends.
+"""A small daemon: records spans and a metric through the OpenTelemetry API, and exits.
 
-Takes the number of spans and the ``telemetry:`` section as JSON; prints what it measured as JSON.
+Takes the number of spans and the ``telemetry:`` section as JSON; prints its measurements as JSON.
 """
 
 import asyncio
@@ -18,8 +18,9 @@ HEAVY = ("opentelemetry.sdk", "opentelemetry.exporter", "requests", "grpc")
 
 
 async def record_and_end(spans: int, section: TelemetryConfig) -> None:
-    """Record ``spans`` spans, and measure the end."""
-    tracer, meter = trace.get_tracer("early"), metrics.get_meter("early")  # as rooms do, before anything is set up
+    """Record ``spans`` spans, and measure the shutdown."""
+    tracer, meter = trace.get_tracer("early"), metrics.get_meter("early")  # as packages do, before the SDK is set up
+
     counter = meter.create_counter("streamcanary.runs")
     telemetry = Telemetry()
     telemetry.prepare(section)

@@ -26,7 +26,7 @@ def start(endpoint: str, *, protocol: str = "http/protobuf", series: int = 0, **
 
 
 def record_a_run(telemetry: Telemetry) -> None:
-    """Record what a run with one failed attempt leaves behind."""
+    """Record the spans and metrics of a run with one failed attempt."""
     assert telemetry.tracer_provider is not None
     assert telemetry.meter_provider is not None
     tracer = telemetry.tracer_provider.get_tracer(names.INSTRUMENTATION_SCOPE)
@@ -45,7 +45,7 @@ def record_a_run(telemetry: Telemetry) -> None:
 
 @pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
 async def test_spans_and_metrics_arrive(tmp_path, protocol):
-    """What is recorded before the end arrives whole, over either protocol."""
+    """Spans and metrics that are recorded before the shutdown arrive completely, over either protocol."""
     async with Collector(tmp_path) as collector:
         endpoint = collector.otlp_endpoint if protocol == "http/protobuf" else collector.otlp_grpc_endpoint
         async with start(endpoint, protocol=protocol) as telemetry:
@@ -65,8 +65,8 @@ async def test_spans_and_metrics_arrive(tmp_path, protocol):
         assert (duration.value, duration.sum, duration.bounds) == (1, 0.05, names.SECONDS_BUCKETS)
 
 
-async def test_the_resource_says_who_speaks(tmp_path):
-    """Every span and metric carries the service, the pod, and what the section adds."""
+async def test_the_resource_identifies_the_process(tmp_path):
+    """Every span and metric has the attributes of the service, the pod and the ``telemetry:`` section."""
     async with Collector(tmp_path) as collector:
         async with start(collector.otlp_endpoint) as telemetry:
             record_a_run(telemetry)
@@ -89,7 +89,7 @@ async def test_the_resource_says_who_speaks(tmp_path):
 
 
 async def test_prometheus_names(tmp_path):
-    """Through a Collector the metrics have the names that alerts and dashboards are written for."""
+    """A Collector exports the metrics to Prometheus with the names that alerts and dashboards use."""
     async with Collector(tmp_path) as collector:
         async with start(collector.otlp_endpoint) as telemetry:
             record_a_run(telemetry)
@@ -101,8 +101,8 @@ async def test_prometheus_names(tmp_path):
 
 
 @pytest.mark.parametrize(("series", "kept"), [(0, 2000), (2100, 2500)])
-async def test_series_beyond_the_limit_are_counted_together(tmp_path, series, kept):
-    """By default 2,000 series of a metric are kept apart, and more where the configuration has more."""
+async def test_series_beyond_the_limit_are_merged(tmp_path, series, kept):
+    """A metric has 2,000 series by default, and more if the configuration expects more."""
     async with Collector(tmp_path) as collector:
         async with start(collector.otlp_endpoint, series=series) as telemetry:
             runs = telemetry.meter_provider.get_meter(names.INSTRUMENTATION_SCOPE).create_counter(names.RUNS.name)
@@ -116,7 +116,7 @@ async def test_series_beyond_the_limit_are_counted_together(tmp_path, series, ke
 
 
 async def test_metrics_are_exported_at_intervals(tmp_path):
-    """Metrics arrive while the daemon runs, not only at its end."""
+    """Metrics are exported while the daemon runs, not only at its shutdown."""
     async with Collector(tmp_path) as collector, start(collector.otlp_endpoint, interval="1s") as telemetry:
         record_a_run(telemetry)
         [runs] = await collector.points(names.RUNS.name)
@@ -124,8 +124,8 @@ async def test_metrics_are_exported_at_intervals(tmp_path):
         assert await collector.spans(name=names.RUN_SPAN)
 
 
-async def test_a_proxy_is_not_asked_for_this_machine(tmp_path, monkeypatch):
-    """A proxy in the environment does not come between the daemon and a Collector beside it."""
+async def test_a_local_endpoint_is_reached_without_a_proxy(tmp_path, monkeypatch):
+    """A proxy in the environment is not used for a Collector on this machine."""
     for variable in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "grpc_proxy"):
         monkeypatch.setenv(variable, "http://127.0.0.1:1")
     for variable in ("NO_PROXY", "no_proxy"):
@@ -141,8 +141,8 @@ async def test_a_proxy_is_not_asked_for_this_machine(tmp_path, monkeypatch):
         assert len(await collector.spans(3, name=names.RUN_SPAN)) == 3
 
 
-async def test_a_reload_moves_the_export(tmp_path):
-    """A reload with another endpoint sends what follows there, and one without any sends it nowhere."""
+async def test_a_reload_changes_the_endpoint(tmp_path):
+    """After a reload, spans go to the new endpoint, or nowhere if it has none."""
     async with Collector(tmp_path / "old") as old, Collector(tmp_path / "new") as new:
         telemetry = Telemetry(environ={}, make_global=False)
         for endpoint in (old.otlp_endpoint, new.otlp_endpoint):
@@ -159,8 +159,8 @@ async def test_a_reload_moves_the_export(tmp_path):
         assert [span.name for span in await new.spans()] == [f"to {new.otlp_endpoint}"]
 
 
-async def test_a_long_attribute_is_cut(tmp_path):
-    """A provider that sends a megabyte where a name is expected does not fill the traces."""
+async def test_a_long_attribute_is_truncated(tmp_path):
+    """An attribute value of a megabyte from a provider is truncated to 2,048 characters."""
     async with Collector(tmp_path) as collector:
         async with start(collector.otlp_endpoint) as telemetry:
             span = telemetry.tracer_provider.get_tracer("test").start_span("long", start_time=time.time_ns())

@@ -1,4 +1,4 @@
-"""Structured logs: one line each, scrubbed, bounded, with the trace that they belong to."""
+"""Structured logs: single lines, scrubbed, bounded, with the current trace."""
 
 import io
 import json
@@ -16,15 +16,15 @@ LOGGER = logging.getLogger("streamcanary.test")
 
 
 class Terminal(io.StringIO):
-    """A stream that says it is a terminal."""
+    """A stream that reports to be a terminal."""
 
     def isatty(self) -> bool:
-        """Say so."""
+        """Return True."""
         return True
 
 
 class Unprintable:
-    """A value whose text cannot be had."""
+    """A value whose ``__str__`` raises an exception."""
 
     def __str__(self) -> str:
         raise KeyError("hunter2-hunter2")
@@ -32,14 +32,14 @@ class Unprintable:
 
 @pytest.fixture
 def lines():
-    """Set JSON logs up; what was logged so far is returned by a call, decoded."""
+    """Configure JSON logs, and return a function that returns the decoded lines so far."""
     stream = io.StringIO()
     logs.configure("debug", secrets=lambda: ["hunter2-hunter2"], stream=stream)
     return lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
 
 
-def test_a_line_is_an_object(lines):
-    """Time, level, message and logger come first, then what the caller adds, with its types."""
+def test_a_line_is_a_json_object(lines):
+    """Time, level, message and logger come first, then the fields of the caller with their types."""
     LOGGER.info("run of %s ended", "chat-mini", extra={"canary": "chat-mini", "lag": 0.5, "attempts": 2, "fault": None})
     [line] = lines()
     assert list(line) == ["time", "level", "message", "logger", "canary", "lag", "attempts", "fault"]
@@ -56,8 +56,8 @@ def test_a_line_is_an_object(lines):
     }
 
 
-def test_what_is_added_cannot_pose_as_the_line_itself(lines):
-    """A field called ``level`` or ``time`` does not replace the line's own."""
+def test_added_fields_do_not_replace_standard_fields(lines):
+    """A field called ``level`` or ``time`` does not replace the standard field."""
     LOGGER.warning("odd", extra={"level": "debug", "time": "never", "logger": "root"})
     [line] = lines()
     assert (line["level"], line["logger"]) == ("warning", "streamcanary.test")
@@ -65,7 +65,7 @@ def test_what_is_added_cannot_pose_as_the_line_itself(lines):
 
 
 def test_secrets_are_removed_everywhere(lines):
-    """In the message, in fields of any type, and in tracebacks."""
+    """Secrets are removed from the message, from fields of any type, and from tracebacks."""
     try:
         int("hunter2-hunter2")
     except ValueError:
@@ -79,8 +79,8 @@ def test_secrets_are_removed_everywhere(lines):
     assert text.count("[redacted]") == 5  # the traceback shows the line that raised, too
 
 
-def test_lists_and_objects_stay_what_they_are(lines):
-    """What reads the log reads them, too; what is no plain value in them becomes text."""
+def test_lists_and_objects_keep_their_shape(lines):
+    """Lists and objects stay structured, and nested values in them become text."""
     LOGGER.info("x", extra={"ids": ["a", "b"], "pair": (1, None), "faults": {"stalled": 3}, "odd": [{"a": {"b": 1}}]})
     [line] = lines()
     assert (["a", "b"], [1, None], {"stalled": 3}) == (line["ids"], line["pair"], line["faults"])
@@ -88,7 +88,7 @@ def test_lists_and_objects_stay_what_they_are(lines):
 
 
 def test_lists_and_objects_are_scrubbed_through(lines):
-    """Each element, and each key: no secret, no control character, no line break."""
+    """Each element and each key is free of secrets, control characters and line breaks."""
     foul = "hunter2-hunter2 \x1b[31m\n\udcff"
     LOGGER.info("x", extra={"ids": [foul, (foul,)], "by": {foul: foul}})
     [line] = lines()
@@ -99,7 +99,7 @@ def test_lists_and_objects_are_scrubbed_through(lines):
 
 
 def test_lists_and_objects_are_bounded(lines):
-    """A megabyte in a list, a million elements, a list in itself: a short line all the same."""
+    """Long elements, a million elements, and a recursive list result in a short line."""
     endless: list[object] = []
     endless.append(endless)
     values = [["x" * 1_000_000] * 3, list(range(1_000_000)), {str(n) * 500: "x" * 60 for n in range(1000)}, endless]
@@ -111,15 +111,15 @@ def test_lists_and_objects_are_bounded(lines):
     assert "…" == list(line["c"])[-1]
 
 
-def test_without_a_stderr_nothing_is_said(monkeypatch):
-    """A process that was started with its stderr closed has none."""
+def test_without_a_stderr_nothing_is_logged(monkeypatch):
+    """A process that is started with a closed stderr can log without an error."""
     monkeypatch.setattr(sys, "stderr", None)
     logs.configure("debug")
-    LOGGER.error("nobody hears this")
+    LOGGER.error("not written")
 
 
 def test_a_line_stays_one_line(lines):
-    """A provider that sends line breaks and escape codes forges no log line and paints no terminal."""
+    """Line breaks and escape codes from a provider cannot forge a log line or control a terminal."""
     LOGGER.info("said: %s", 'x\n{"level":"error"}\x1b[31m', extra={"body": "a\nb"})
     [line] = lines()
     assert line["message"] == 'said: x\\n{"level":"error"} [31m'
@@ -140,7 +140,7 @@ def test_everything_is_bounded(lines):
 
 
 def test_a_deep_traceback_keeps_its_end(lines):
-    """Endless recursion is told by its innermost frames and what was raised."""
+    """The log of an endless recursion contains the innermost frames and the exception."""
 
     def deeper() -> None:
         deeper()
@@ -154,8 +154,8 @@ def test_a_deep_traceback_keeps_its_end(lines):
     assert len(line["exception"]) <= 8000
 
 
-def test_the_current_span_is_named(lines):
-    """Inside a span, the line carries its trace id and span id; a line that names a trace itself keeps it."""
+def test_a_line_contains_the_current_span(lines):
+    """Inside a span, a line has its trace id and span id, unless the caller adds a trace id."""
     context = SpanContext(0xABC, 0xDEF, is_remote=False, trace_flags=TraceFlags(1))
     with trace.use_span(NonRecordingSpan(context)):
         LOGGER.info("inside")
@@ -168,15 +168,15 @@ def test_the_current_span_is_named(lines):
 
 
 @pytest.mark.parametrize("name", ["httpx2", "openai._base_client", "apscheduler.executors.default"])
-def test_other_peoples_noise_is_left_out(lines, name):
-    """A line for each request and job is not wanted, even when debugging; warnings are."""
+def test_third_party_loggers_log_only_warnings(lines, name):
+    """Third-party loggers log warnings but no requests or jobs, even at level debug."""
     logging.getLogger(name).info("HTTP Request: POST https://…")
     logging.getLogger(name).warning("retrying")
     assert [line["message"] for line in lines()] == ["retrying"]
 
 
-def test_the_level_is_kept():
-    """Below the level nothing is written."""
+def test_records_below_the_level_are_dropped():
+    """Records below the configured level are not written."""
     stream = io.StringIO()
     logs.configure("warning", stream=stream)
     LOGGER.info("no")
@@ -184,8 +184,8 @@ def test_the_level_is_kept():
     assert [json.loads(line)["message"] for line in stream.getvalue().splitlines()] == ["yes"]
 
 
-def test_configured_twice_is_written_once():
-    """The second call replaces the first."""
+def test_a_second_configuration_replaces_the_first():
+    """After two calls of ``configure`` a record is written once."""
     first, second = io.StringIO(), io.StringIO()
     logs.configure(stream=first)
     logs.configure(stream=second)
@@ -195,7 +195,7 @@ def test_configured_twice_is_written_once():
 
 
 def test_a_terminal_gets_columns():
-    """On a terminal a line is for people, in colour; ``json`` overrules that either way."""
+    """On a terminal a line is rendered in columns with colours, unless ``json`` overrides it."""
     terminal, forced, pipe = Terminal(), Terminal(), io.StringIO()
     logs.configure(stream=terminal)
     LOGGER.info("hello", extra={"canary": "chat"})
@@ -211,8 +211,8 @@ def test_a_terminal_gets_columns():
     assert "\x1b[" not in pipe.getvalue()
 
 
-def test_a_line_that_cannot_be_written_says_so(lines):
-    """A value that cannot be shown costs its line, without a traceback or the line's other values in the log."""
+def test_a_line_that_cannot_be_rendered_is_reported(lines):
+    """A value that cannot be rendered loses its line, and logs neither a traceback nor the other values."""
     LOGGER.info("odd: hunter2-hunter2", extra={"body": Unprintable()})
     LOGGER.info("next")
     lost, following = lines()
@@ -221,16 +221,16 @@ def test_a_line_that_cannot_be_written_says_so(lines):
     assert following["message"] == "next"
 
 
-def test_a_closed_stream_is_survived():
-    """A daemon whose stderr is gone runs on."""
+def test_a_closed_stream_raises_no_error():
+    """A daemon whose stderr is closed continues to run."""
     stream = io.StringIO()
     logs.configure(stream=stream)
     stream.close()
-    LOGGER.info("nobody reads this")
+    LOGGER.info("not written")
 
 
-def test_warnings_are_lines_too(lines):
-    """A warning of Python's does not break a log of JSON."""
+def test_python_warnings_are_logged(lines):
+    """A Python warning is logged as a JSON line."""
     with warnings.catch_warnings():
         warnings.simplefilter("always")
         logging.captureWarnings(capture=False)

@@ -1,4 +1,4 @@
-"""Where telemetry goes, and in whose name: the section, the environment, the headers."""
+"""Telemetry settings: the section, the environment, the resource, the headers."""
 
 import asyncio
 import logging
@@ -45,13 +45,13 @@ def test_grpc_has_no_paths():
     assert (found.traces_endpoint, found.metrics_endpoint) == ("http://localhost:4317", "http://localhost:4317")
 
 
-def test_no_endpoint_anywhere_is_nowhere():
-    """Neither section nor environment: nothing is exported."""
+def test_without_an_endpoint_nothing_is_exported():
+    """Without an endpoint in the section and the environment, there are no export settings."""
     assert resolve_export_settings(NOTHING, {}) is None
 
 
-def test_the_standard_environment_is_honoured():
-    """Without ``otlp`` in the section the standard variables say where to."""
+def test_the_standard_environment_variables_apply():
+    """Without ``otlp`` in the section the standard variables set the endpoints."""
     found = resolve_export_settings(
         NOTHING, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://collector:4318", "OTEL_METRIC_EXPORT_INTERVAL": "30000"}
     )
@@ -62,28 +62,28 @@ def test_the_standard_environment_is_honoured():
     assert found.interval == 30.0
 
 
-def test_an_endpoint_of_one_signal_is_taken_as_it_is():
-    """The variable of a signal holds the whole address, and leaves the other signal out."""
+def test_the_endpoint_of_one_signal_is_used_unchanged():
+    """The variable of a signal contains the complete address, and does not enable the other signal."""
     found = resolve_export_settings(NOTHING, {"OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": "http://collector:4318/custom"})
     assert (found.traces_endpoint, found.metrics_endpoint) == ("http://collector:4318/custom", None)
 
 
-def test_the_environment_can_leave_a_signal_out():
-    """``OTEL_METRICS_EXPORTER=none`` is honoured."""
+def test_the_environment_can_disable_a_signal():
+    """``OTEL_METRICS_EXPORTER=none`` disables the export of metrics."""
     found = resolve_export_settings(
         NOTHING, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", "OTEL_METRICS_EXPORTER": "none"}
     )
     assert (found.traces_endpoint, found.metrics_endpoint) == ("http://c:4318/v1/traces", None)
 
 
-def test_the_section_wins_over_the_environment():
-    """An endpoint and protocol in the section count, those of the environment do not."""
+def test_the_section_overrides_the_environment():
+    """Endpoint and protocol of the section replace those of the environment."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://other:4317", "OTEL_EXPORTER_OTLP_PROTOCOL": "grpc"}
     assert resolve_export_settings(LOCAL, environ) == resolve_export_settings(LOCAL, {})
 
 
 def test_the_sdk_can_be_disabled():
-    """``OTEL_SDK_DISABLED=true`` turns off even what the section asks for."""
+    """``OTEL_SDK_DISABLED=true`` disables the exports even if the section sets an endpoint."""
     assert resolve_export_settings(LOCAL, {"OTEL_SDK_DISABLED": "true"}) is None
 
 
@@ -97,8 +97,8 @@ def test_the_sdk_can_be_disabled():
         ("OTEL_METRIC_EXPORT_INTERVAL", "1", "a whole number of milliseconds"),
     ],
 )
-def test_a_bad_variable_is_named(variable, value, message):
-    """The message names the variable and what would be right, and shows no secret."""
+def test_an_invalid_variable_is_reported(variable, value, message):
+    """The message names the variable and a valid value, and shows no secret."""
     environ = {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", variable: value}
     with pytest.raises(TelemetryMisconfigured) as caught:
         Telemetry(environ=environ, make_global=False).prepare(NOTHING)
@@ -120,15 +120,15 @@ def test_a_bad_variable_is_named(variable, value, message):
         ({"endpoint": "http://localhost:4318", "headers": {"a": "x\ny"}}, "not a valid header value"),
     ],
 )
-def test_a_bad_section_is_refused(otlp, message):
-    """Each mistake in the section is told with what would be right."""
+def test_an_invalid_section_is_rejected(otlp, message):
+    """Each error in the section is reported with a valid value."""
     with pytest.raises(ValidationError) as caught:
         OtlpConfig.model_validate(otlp)
     assert message in caught.value.errors(include_input=False)[0]["msg"]
 
 
-def test_the_instance_in_kubernetes_is_the_container():
-    """The id of the instance stays the same over a restart of the container."""
+def test_the_instance_id_in_kubernetes_names_the_container():
+    """The instance id stays the same after a restart of the container."""
     environ = {"POD_NAME": "chat-0", "POD_NAMESPACE": "prod", "CONTAINER_NAME": "canary", "POD_UID": "u-1"}
     found = resource_attributes(environ, version="1.2.3", host="laptop")
     assert found == {
@@ -143,8 +143,8 @@ def test_the_instance_in_kubernetes_is_the_container():
     }
 
 
-def test_the_instance_on_a_laptop_is_the_host():
-    """Without a pod the host names the instance; empty variables count as unset."""
+def test_the_instance_id_on_a_laptop_is_the_host():
+    """Without a pod the instance id is the host name, and empty variables count as unset."""
     assert resource_attributes({"POD_NAME": ""}, version="1.2.3", host="laptop") == {
         "service.name": "streamcanary",
         "service.version": "1.2.3",
@@ -152,8 +152,8 @@ def test_the_instance_on_a_laptop_is_the_host():
     }
 
 
-def test_the_resource_of_the_section_comes_last(monkeypatch):
-    """What was found out gives way to the standard variables, and these to the section."""
+def test_the_resource_of_the_section_takes_precedence(monkeypatch):
+    """The standard variables override detected attributes, and the section overrides both."""
     monkeypatch.setenv("OTEL_RESOURCE_ATTRIBUTES", "service.namespace=env,team=env,color=blue")
     monkeypatch.setenv("OTEL_SERVICE_NAME", "probe")
     from streamcanary.telemetry.sdk import create_resource
@@ -195,7 +195,7 @@ async def receive_one(
 
 
 async def test_headers_are_sent(monkeypatch):
-    """The section's headers are sent, and those of the environment below them."""
+    """The headers of the section and of the environment are sent; the section takes precedence."""
     monkeypatch.setenv("OTEL_EXPORTER_OTLP_HEADERS", "x-tenant=env,x-other=env")
     head = await receive_one({"headers": {"X-Tenant": "section", "Authorization": "Bearer abc"}})
     assert "x-tenant: section\r\n" in head.lower()

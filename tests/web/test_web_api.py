@@ -23,7 +23,7 @@ SILENCE = {"match": ['canary="chat"'], "for": "2h", "by": "me", "why": "deploy"}
 
 
 class Book:
-    """Alerts and silences, as alerting has them."""
+    """A fake alerting service with fixed alerts and silences in memory."""
 
     def __init__(self) -> None:
         evidence = Evidence(
@@ -79,23 +79,23 @@ class Book:
 
     @property
     def silences(self) -> tuple[Silence, ...]:
-        """What was made."""
+        """The created silences."""
         return tuple(self.made.values())
 
     async def create_silence(self, silence: Silence) -> None:
-        """Make one, or be full."""
+        """Create a silence, or raise the error of a full service."""
         if self.full:
             raise ValueError("there are 1000 silences; end some of them")
         self.made[silence.id] = silence
 
     async def delete_silence(self, id: str) -> bool:  # noqa: A002 - the field's name
-        """End one."""
+        """Delete a silence."""
         return self.made.pop(id, None) is not None
 
 
 @asynccontextmanager
 async def served(book: Book | None = None, **web: Any) -> AsyncIterator[httpx2.AsyncClient]:
-    """Serve the API, and ask it."""
+    """Serve the API, and yield a client for it."""
     config = WebConfig.model_validate({"port": 0, **web})
     routes = api_routes(book or Book(), Authorizer(config), ManualClock(wall=NOON))
     async with WebServer(config, routes) as site:
@@ -104,8 +104,8 @@ async def served(book: Book | None = None, **web: Any) -> AsyncIterator[httpx2.A
             yield http
 
 
-async def test_alerts_are_shown() -> None:
-    """What fires, since when, and what was seen."""
+async def test_the_api_returns_open_incidents() -> None:
+    """An incident has its alert, times, evidence and silences."""
     async with served() as http:
         (incident,) = (await http.get("/api/v1/incidents")).json()["incidents"]
     assert ("Errors", "chat", "2027-01-15T08:00:00Z") == (incident["alert"], incident["subject"], incident["opened"])
@@ -116,8 +116,8 @@ async def test_alerts_are_shown() -> None:
     assert ("silence s-1", ["s-1"]) == (incident["muted"], incident["silences"])
 
 
-async def test_what_has_not_arrived_is_shown() -> None:
-    """So that a page that went nowhere is seen; and how many there are, if not all are shown."""
+async def test_the_api_returns_undelivered_notifications() -> None:
+    """The response contains undelivered notifications and their total number."""
     async with served() as http:
         shown = (await http.get("/api/v1/incidents")).json()
     assert [
@@ -145,8 +145,8 @@ async def test_what_has_not_arrived_is_shown() -> None:
     assert (7, 2) == (shown["firing"], shown["owed"])
 
 
-async def test_a_silence_is_made_shown_and_ended() -> None:
-    """With an id of its own, until when it lasts."""
+async def test_a_silence_is_created_listed_and_deleted() -> None:
+    """A created silence has an id and an end time, is listed, and can be deleted once."""
     book = Book()
     async with served(book) as http:
         made = await http.post("/api/v1/silences", json=SILENCE)
@@ -157,8 +157,8 @@ async def test_a_silence_is_made_shown_and_ended() -> None:
     assert {} == book.made
 
 
-async def test_a_silence_can_begin_later_and_end_at_a_moment() -> None:
-    """Times are RFC 3339."""
+async def test_a_silence_can_have_a_start_and_an_end_time() -> None:
+    """``starts`` and ``until`` accept RFC 3339 times."""
     async with served() as http:
         silence = {"match": ["tier=~prod"], "starts": "2027-01-16T00:00:00Z", "until": "2027-01-16T02:00:00+01:00"}
         made = (await http.post("/api/v1/silences", json=silence)).json()
@@ -184,8 +184,8 @@ async def test_a_silence_can_begin_later_and_end_at_a_moment() -> None:
         (b'{"match": ["{a=b, tier}"], "for": "1h"}', "not a matcher: 'tier'"),
     ],
 )
-async def test_a_bad_silence_is_refused_in_words(content: bytes, says: str) -> None:
-    """What is wrong and where, and nothing is made."""
+async def test_an_invalid_silence_is_rejected_with_a_message(content: bytes, says: str) -> None:
+    """The message names the field and the error, and no silence is created."""
     book = Book()
     async with served(book) as http:
         answer = await http.post("/api/v1/silences", content=content, headers={"Content-Type": "application/json"})
@@ -195,7 +195,7 @@ async def test_a_bad_silence_is_refused_in_words(content: bytes, says: str) -> N
 
 
 async def test_matchers_can_be_written_in_braces() -> None:
-    """As in Alertmanager; they are kept one by one."""
+    """Matchers in braces, as in Alertmanager, are split into single matchers."""
     async with served() as http:
         silence = {"match": ['{canary="one", tier=~"a,b"}', "team=ml"], "for": "1h"}
         made = await http.post("/api/v1/silences", json=silence)
@@ -212,8 +212,8 @@ async def test_matchers_can_be_written_in_braces() -> None:
         ({"match": [], "for": "1h"}, "match: Value should have at least 1 item after validation, not 0"),
     ],
 )
-async def test_a_mistake_is_told_once(silence: dict[str, Any], says: str) -> None:
-    """A list that has a bad matcher is not empty, too."""
+async def test_an_invalid_matcher_is_reported_once(silence: dict[str, Any], says: str) -> None:
+    """A list with an invalid matcher is not reported as empty in addition."""
     async with served() as http:
         answer = await http.post("/api/v1/silences", json=silence)
     assert (400, says) == (answer.status_code, answer.json()["error"])
@@ -221,8 +221,8 @@ async def test_a_mistake_is_told_once(silence: dict[str, Any], says: str) -> Non
 
 @pytest.mark.parametrize("size", [70_000, 20_000_000])
 @pytest.mark.parametrize(("web", "status"), [({}, 413), ({"token": TOKEN}, 401)])
-async def test_a_body_that_is_too_large_is_answered(size: int, web: dict[str, Any], status: int) -> None:
-    """Whoever sends it all before reading gets the answer, and not a connection that is reset."""
+async def test_a_too_large_body_gets_a_response(size: int, web: dict[str, Any], status: int) -> None:
+    """A client that sends the whole body before it reads gets the response and no connection reset."""
     book = Book()
     async with served(book, **web) as http:
         headers = {"Content-Type": "application/json"}
@@ -233,8 +233,8 @@ async def test_a_body_that_is_too_large_is_answered(size: int, web: dict[str, An
     assert {} == book.made
 
 
-async def test_a_body_without_end_is_not_read_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The answer comes at once; what follows is thrown away up to a bound, and then the connection is closed."""
+async def test_an_endless_body_is_read_up_to_a_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The response is sent at once, the body is discarded up to a limit, and the connection is closed."""
     monkeypatch.setattr(request_body, "MAX_DRAINED_BYTES", 1_000_000)
     async with served() as http, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
@@ -253,8 +253,8 @@ async def test_a_body_without_end_is_not_read_for_ever(monkeypatch: pytest.Monke
         writer.close()
 
 
-async def test_whoever_waits_to_be_asked_for_a_body_is_not_asked(monkeypatch: pytest.MonkeyPatch) -> None:
-    """``Expect: 100-continue``: a refusal is the whole answer."""
+async def test_a_rejected_request_gets_no_100_continue(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rejected request with ``Expect: 100-continue`` gets only the final response."""
     monkeypatch.setattr(request_body, "_DRAIN_TIMEOUT", 0.05)
     async with served(token=TOKEN) as http, asyncio.timeout(20):
         reader, writer = await asyncio.open_connection(http.base_url.host, http.base_url.port)
@@ -266,8 +266,8 @@ async def test_whoever_waits_to_be_asked_for_a_body_is_not_asked(monkeypatch: py
     assert b" 100 " not in answer
 
 
-async def test_too_many_silences_are_refused() -> None:
-    """In the words of who keeps them."""
+async def test_too_many_silences_are_rejected() -> None:
+    """The response contains the message of the alerting service."""
     book = Book()
     book.full = True
     async with served(book) as http:
@@ -275,8 +275,8 @@ async def test_too_many_silences_are_refused() -> None:
     assert (400, "there are 1000 silences; end some of them") == (answer.status_code, answer.json()["error"])
 
 
-async def test_with_a_token_nothing_is_changed_without_it() -> None:
-    """Whoever reads needs none."""
+async def test_changes_require_the_configured_token() -> None:
+    """Requests that change state need the token, and reads do not."""
     book = Book()
     async with served(book, token=TOKEN) as http:
         wrong = [{}, {"Authorization": "Bearer nonsense"}, {"Authorization": f"Basic {TOKEN}"}]
@@ -289,9 +289,9 @@ async def test_with_a_token_nothing_is_changed_without_it() -> None:
     assert 1 == len(book.made)
 
 
-async def test_beyond_loopback_nothing_is_changed_without_a_token() -> None:
-    """The answer says what to set."""
-    async with served(host="0.0.0.0") as http:  # noqa: S104 - asked by loopback only
+async def test_changes_require_a_token_beyond_loopback() -> None:
+    """The response names the setting that is missing."""
+    async with served(host="0.0.0.0") as http:  # noqa: S104 - the test connects through loopback
         answer = await http.post("/api/v1/silences", json=SILENCE)
     assert (403, True) == (answer.status_code, "web.token_file" in answer.json()["error"])
 
@@ -300,15 +300,15 @@ async def test_beyond_loopback_nothing_is_changed_without_a_token() -> None:
     ("headers", "status"),
     [({"Host": "evil.example"}, 403), ({"Content-Type": "text/plain"}, 415), ({"Host": "localhost"}, 201)],
 )
-async def test_a_web_page_makes_no_browser_its_accomplice(headers: dict[str, str], status: int) -> None:
-    """Neither by a name that it lets point here, nor by what a form can send."""
+async def test_cross_site_requests_of_a_browser_are_rejected(headers: dict[str, str], status: int) -> None:
+    """A request with a foreign host name (DNS rebinding) or the content type of a form is rejected."""
     async with served() as http:
         answer = await http.post("/api/v1/silences", json=SILENCE, headers=headers)
     assert status == answer.status_code
 
 
 @pytest.mark.parametrize("web", [{"token": "short"}, {"token": TOKEN, "token_file": "/a"}])
-def test_a_token_is_long_and_one(web: dict[str, Any]) -> None:
-    """What is short can be guessed."""
+def test_a_short_token_or_two_tokens_are_rejected(web: dict[str, Any]) -> None:
+    """A token shorter than 16 characters, and both ``token`` and ``token_file``, are errors."""
     with pytest.raises(ValueError, match=r"too short|both token"):
         WebConfig.model_validate(web)

@@ -21,7 +21,7 @@ WELL: Mapping[str, HealthCheck] = {"config": lambda: None}
 
 
 async def get(served: WebServer, path: str, method: str = "GET") -> httpx2.Response:
-    """Return the answer to one request."""
+    """Return the response to one request."""
     assert served.address is not None
     host, port = served.address
     async with httpx2.AsyncClient(trust_env=False, timeout=5) as http:
@@ -29,20 +29,20 @@ async def get(served: WebServer, path: str, method: str = "GET") -> httpx2.Respo
 
 
 async def connect(served: WebServer) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
-    """Return a bare connection."""
+    """Open a TCP connection to the server."""
     assert served.address is not None
     return await asyncio.open_connection(*served.address)
 
 
-async def test_livez_says_that_the_loop_turns() -> None:
-    """It asks nothing: that it answers is the answer, however unready the daemon is."""
+async def test_livez_responds_while_the_event_loop_runs() -> None:
+    """``/livez`` runs no checks, and returns 200 even if the daemon is not ready."""
     async with WebServer(ANY_PORT, health_routes({"store": lambda: "disk full"})) as served:
         answer = await get(served, "/livez")
     assert (answer.status_code, answer.text) == (200, "ok\n")
 
 
 async def test_readyz_names_each_check() -> None:
-    """Checks may be plain or coroutine functions."""
+    """``/readyz`` returns the result of each check, from plain and coroutine functions."""
 
     async def store() -> None:
         await asyncio.sleep(0)
@@ -52,8 +52,8 @@ async def test_readyz_names_each_check() -> None:
     assert (answer.status_code, answer.json()) == (200, {"ready": True, "checks": {"config": "ok", "store": "ok"}})
 
 
-async def test_readyz_says_why_it_is_not_ready() -> None:
-    """One reason is enough for 503; a secret in it is not shown."""
+async def test_readyz_returns_the_reason_of_a_failed_check() -> None:
+    """One failed check causes a 503, and secrets in its reason are redacted."""
     checks: dict[str, HealthCheck] = {"config": lambda: None, "store": lambda: "cannot write with sk-proj-0123456789"}
     async with WebServer(ANY_PORT, health_routes(checks)) as served:
         answer = await get(served, "/readyz")
@@ -63,8 +63,8 @@ async def test_readyz_says_why_it_is_not_ready() -> None:
     )
 
 
-async def test_readyz_is_asked_anew_each_time() -> None:
-    """What was well a moment ago may not be now; no cache may say otherwise."""
+async def test_readyz_runs_the_checks_for_each_request() -> None:
+    """The result of a check is not cached, and the response forbids caching."""
     reasons: list[str | None] = ["starting", None]
     async with WebServer(ANY_PORT, health_routes({"scheduler": lambda: reasons.pop(0)})) as served:
         first, second = await get(served, "/readyz"), await get(served, "/readyz")
@@ -72,8 +72,8 @@ async def test_readyz_is_asked_anew_each_time() -> None:
     assert second.headers["cache-control"] == "no-store"
 
 
-async def test_a_check_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The kubelet's patience is short, and a hanging store is not a ready one."""
+async def test_a_hanging_check_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A check that exceeds its timeout fails, before the kubelet gives up."""
     monkeypatch.setattr(health, "_CHECK_TIMEOUT", 0.02)
 
     async def store() -> None:
@@ -84,8 +84,8 @@ async def test_a_check_that_hangs_is_not_waited_for(monkeypatch: pytest.MonkeyPa
     assert (answer.status_code, answer.json()["checks"]) == (503, {"store": "no result within 0.02 s"})
 
 
-async def test_a_check_that_breaks_does_not_pass(caplog: pytest.LogCaptureFixture) -> None:
-    """The answer has the kind of error, the log has the rest."""
+async def test_a_check_that_raises_an_exception_fails(caplog: pytest.LogCaptureFixture) -> None:
+    """The response contains the type of the exception, and the log contains the traceback."""
 
     def store() -> str | None:
         raise OSError("/var/lib/secret-place")
@@ -109,14 +109,14 @@ async def test_a_check_that_breaks_does_not_pass(caplog: pytest.LogCaptureFixtur
         ("HEAD", "/livez", 200),
     ],
 )
-async def test_nothing_else_is_answered(method: str, path: str, status: int) -> None:
-    """Two paths, to be read; no redirects."""
+async def test_other_paths_and_methods_are_rejected(method: str, path: str, status: int) -> None:
+    """Only GET and HEAD of the two paths succeed, and there are no redirects."""
     async with WebServer(ANY_PORT, health_routes(WELL)) as served:
         assert (await get(served, path, method)).status_code == status
 
 
-async def test_the_answer_does_not_say_what_serves_it() -> None:
-    """No ``Server`` header, and nothing of the request's ``Host`` or ``X-Forwarded`` headers comes back."""
+async def test_the_response_does_not_identify_the_server() -> None:
+    """The response has no ``Server`` header, and does not echo ``Host`` or ``X-Forwarded`` headers."""
     async with WebServer(ANY_PORT, health_routes(WELL)) as served:
         reader, writer = await connect(served)
         writer.write(b"GET /readyz HTTP/1.1\r\nHost: evil.example\r\nX-Forwarded-Host: evil.example\r\n")
@@ -129,7 +129,7 @@ async def test_the_answer_does_not_say_what_serves_it() -> None:
 
 
 async def test_headers_are_bounded() -> None:
-    """A request whose head does not end is refused."""
+    """A request whose head exceeds the limit is rejected."""
     async with WebServer(ANY_PORT, health_routes(WELL)) as served:
         reader, writer = await connect(served)
         writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\nX: " + b"x" * 20_000)
@@ -138,8 +138,8 @@ async def test_headers_are_bounded() -> None:
     assert answer.startswith(b"HTTP/1.1 400")
 
 
-async def test_a_connection_that_gets_nowhere_is_ended(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One that says nothing, and one that drips, and neither for long."""
+async def test_a_connection_without_progress_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A silent and a dripping connection are closed after the timeout."""
     monkeypatch.setattr(uvicorn_server, "REQUEST_TIMEOUT", 0.1)
     async with WebServer(ANY_PORT, health_routes(WELL)) as served, asyncio.timeout(5):
         silent, silent_writer = await connect(served)
