@@ -1,6 +1,5 @@
 """Measure the daemon: memory with 20 canaries, and the time from its start to its first request."""
 
-
 import asyncio
 import json
 import os
