@@ -85,14 +85,14 @@ async def _empty_key(variant: ClientVariant) -> AsyncIterator[Scenario]:
         yield Scenario(base_url=simulator.base_url, key=key, simulator=simulator)
 
 
-@_scenario("nobody listens")
+@_scenario("connection refused")
 async def _connection_refused(variant: ClientVariant) -> AsyncIterator[Scenario]:
     with socket.socket() as bound:  # the port is bound, so that no other process can listen on it
         bound.bind(("127.0.0.1", 0))
         yield Scenario(base_url=f"http://127.0.0.1:{bound.getsockname()[1]}/v1")
 
 
-@_scenario("certificate that nobody trusts")
+@_scenario("untrusted certificate")
 async def _untrusted_certificate(variant: ClientVariant) -> AsyncIterator[Scenario]:
     async with run_simulator("tls") as simulator:
         yield Scenario(base_url=simulator.base_url, simulator=simulator)
