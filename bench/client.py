@@ -70,7 +70,7 @@ def _asynchronous(runner: asyncio.Runner, base_url: str) -> dict[str, Way]:
         async for _ in stream:
             pass
 
-    async def ours(chunks: int) -> None:
+    async def stream_client(chunks: int) -> None:
         async with client.stream(model=f"count-{chunks}", messages=MESSAGES) as stream:
             async for _ in stream:
                 pass
@@ -89,7 +89,7 @@ def _asynchronous(runner: asyncio.Runner, base_url: str) -> dict[str, Way]:
 
         return lambda chunks, calls: runner.run(repeat(chunks, calls))
 
-    return {"bare SDK loop": way(bare_sdk), "streamcanary": way(ours), "httpx2 bytes": way(bare_bytes)}
+    return {"bare SDK loop": way(bare_sdk), "streamcanary": way(stream_client), "httpx2 bytes": way(bare_bytes)}
 
 
 def _synchronous(base_url: str) -> dict[str, Way]:
@@ -101,7 +101,7 @@ def _synchronous(base_url: str) -> dict[str, Way]:
         for _ in sdk.chat.completions.create(model=f"count-{chunks}", messages=MESSAGES, stream=True):
             pass
 
-    def ours(chunks: int) -> None:
+    def stream_client(chunks: int) -> None:
         with client.stream(model=f"count-{chunks}", messages=MESSAGES) as stream:
             for _ in stream:
                 pass
@@ -120,7 +120,7 @@ def _synchronous(base_url: str) -> dict[str, Way]:
 
         return repeat
 
-    ways = {"bare SDK loop": bare_sdk, "streamcanary": ours, "httpx2 bytes": bare_bytes}
+    ways = {"bare SDK loop": bare_sdk, "streamcanary": stream_client, "httpx2 bytes": bare_bytes}
     return {f"{name}, synchronous": way(ask) for name, ask in ways.items()}
 
 

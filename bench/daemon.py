@@ -59,7 +59,7 @@ def _config(base_url: str) -> dict[str, object]:
             "rules": {"ErrorSpike": {"measure": "errors", "detector": detector}},
             "receivers": {"prom": {"type": "alertmanager", "urls": ["http://127.0.0.1:9"]}},
         },
-        "telemetry": {"otlp": {"endpoint": "http://127.0.0.1:9"}},  # nobody listens: the dearer case
+        "telemetry": {"otlp": {"endpoint": "http://127.0.0.1:9"}},  # no endpoint listens: the more expensive case
         "web": {"port": 0},
     }
 

@@ -1,6 +1,6 @@
 """What others cost on the same stream: instrumentations of the SDK, and LiteLLM, as far as they are installed.
 
-Each runs in a process of its own, because they patch the SDK, and so does the bare loop that they are held against.
+Each runs in a separate process, because they patch the SDK; the bare loop that is the baseline does, too.
 None of this needs streamcanary.
 """
 
@@ -39,7 +39,7 @@ class Absent(Exception):
 
 
 def installed(name: str) -> bool:
-    """Tell whether a rival is there."""
+    """Return whether a rival is installed."""
     try:
         return find_spec(_INSTRUMENTATIONS.get(name, name)) is not None
     except ModuleNotFoundError:  # of the package around it
@@ -48,7 +48,8 @@ def installed(name: str) -> bool:
 
 @contextmanager
 def process(name: str, base_url: str) -> Any:
-    """Yield a rival (or ``BARE``) as a way, in a process of its own.
+    """Yield a rival (or ``BARE``) as a way, in a separate process.
+
 
     Raises:
         Absent: if it is not installed, or breaks.

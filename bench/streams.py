@@ -108,10 +108,10 @@ async def _ask(client: AsyncStreamClient, model: str, manner: int) -> str:
     try:
         async with asyncio.timeout(0.15 if manner == 1 else None):
             async with client.stream(model=model, messages=MESSAGES) as stream:
-                heard = 0
+                received = 0
                 async for _ in stream:
-                    heard += 1
-                    if manner == 0 and heard == _FEW_EVENTS:
+                    received += 1
+                    if manner == 0 and received == _FEW_EVENTS:
                         return "left"
     except StreamFailed:
         return "failed"
@@ -153,8 +153,8 @@ def soak_threads(base_url: str, *, streams: int, seconds: float) -> Soak:
 def _ask_blocking(client: StreamClient, model: str, manner: int) -> str:
     try:
         with client.stream(model=model, messages=MESSAGES) as stream:
-            for heard, _ in enumerate(stream, start=1):
-                if manner == 0 and heard == _FEW_EVENTS:
+            for received, _ in enumerate(stream, start=1):
+                if manner == 0 and received == _FEW_EVENTS:
                     return "left"
     except StreamFailed:
         return "failed"
@@ -186,7 +186,7 @@ def resident() -> float:
 
 @contextmanager
 def provider() -> Iterator[str]:
-    """Yield the base URL of a simulator in a process of its own."""
+    """Yield the base URL of a simulator in a separate process."""
     context = multiprocessing.get_context("spawn")
     ours, theirs = context.Pipe()
     process = context.Process(target=_simulate, args=(theirs,), daemon=True)

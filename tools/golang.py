@@ -24,7 +24,8 @@ class Program:
     """A program that ``go install`` builds."""
 
     title: str
-    """What messages call it."""
+    """The name in messages."""
+
     package: str
     """The import path of its main package; the last element is the name of the program."""
     version: str

@@ -65,7 +65,7 @@ class Section(NamedTuple):
 
     @property
     def key(self) -> str:
-        """What the words call it: ``alerts.receivers.*[slack]``."""
+        """The key in words/configuration.yaml: ``alerts.receivers.*[slack]``."""
         return f"{self.path}[{self.variant}]" if self.variant else self.path
 
     @property
@@ -81,7 +81,7 @@ class Section(NamedTuple):
         return "-".join(filter(None, [*parts, self.variant])).replace("_", "-") or "top-level"
 
     def fields(self) -> Iterator[tuple[str, FieldInfo]]:
-        """Yield the keys as they are written, and what the model knows of them: ``type`` first, inherited keys last."""
+        """Yield the keys as written in YAML, with their fields: ``type`` first, inherited keys last."""
         own = self.model.__annotations__
         for name, field in sorted(
             self.model.model_fields.items(), key=lambda item: (item[0] != "type", item[0] not in own)
@@ -94,7 +94,7 @@ class Section(NamedTuple):
 
 
 class Words(NamedTuple):
-    """What is said of a key. ``default`` and ``type`` replace those of the model where these would mislead."""
+    """The description of a key. ``default`` and ``type`` override those of the model where these would mislead."""
 
     says: str
     example: str

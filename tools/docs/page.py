@@ -1,4 +1,4 @@
-"""What all generators share: tables, the words that the code lacks, and the error for a page that cannot be written."""
+"""Shared parts of the generators: tables, descriptions from ``words/``, and the error for a page that is stale."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -8,7 +8,7 @@ from ruamel.yaml import YAML
 
 WORDS = Path(__file__).with_name("words")
 NONE = "none"
-"""What a cell says of a default that does not exist."""
+"""The content of a cell for a missing default."""
 
 
 class Stale(Exception):

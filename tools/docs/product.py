@@ -1,4 +1,4 @@
-"""All that the generators import from streamcanary, so that a module that moves is adapted in this file only."""
+"""All imports of the generators from streamcanary, so that a moved module affects this file only."""
 
 from types import ModuleType
 from typing import get_args

@@ -1,4 +1,4 @@
-"""A real Alertmanager, alone in its cluster and with its data in a temporary folder."""
+"""A real Alertmanager without cluster peers, with its data in a temporary folder."""
 
 import uuid
 from pathlib import Path
@@ -35,7 +35,7 @@ class Alertmanager(Program):
         return f"http://127.0.0.1:{self.ports[0]}"
 
     async def alerts(self, **parameters: str) -> list[dict[str, Any]]:
-        """Return the alerts that it holds to be firing, as its v2 API shows them.
+        """Return its firing alerts in the format of its v2 API.
 
         ``parameters`` go into the query: ``active="false"``, ``filter='alertname="X"'``. A resolved alert is gone.
         """
@@ -43,7 +43,7 @@ class Alertmanager(Program):
         return alerts
 
     async def is_ready(self) -> bool:
-        """Tell whether the Alertmanager on the port is the one that was started: it knows the receiver's name."""
+        """Return whether the Alertmanager on the port is the started one, which has the name of this receiver."""
         try:
             return await self._get("/api/v2/receivers") == [{"name": self._name}]
         except httpx2.HTTPError:

@@ -1,4 +1,4 @@
-"""The command line as a process of its own: the daemon while it runs, and the verbs that end by themselves."""
+"""The command line as a child process: the running daemon, and commands that end by themselves."""
 
 import asyncio
 import contextlib
@@ -22,14 +22,14 @@ _OWN_VARIABLES = ("OTEL_", "STREAMCANARY_", "OPENAI_")  # variables that change 
 
 
 class ProcessExit(NamedTuple):
-    """How a process ended: its exit code, and the seconds from being told to."""
+    """The exit code of a process, and the seconds from SIGTERM to its exit."""
 
     code: int
     seconds: float
 
 
 class CommandResult(NamedTuple):
-    """What a verb left behind."""
+    """The exit code and output of a command."""
 
     code: int
     stdout: str
@@ -44,7 +44,7 @@ class Daemon:
     """
 
     launch_arguments: tuple[str, ...] = ("-m", "streamcanary")
-    """What Python is to run."""
+    """The arguments of the Python interpreter."""
 
     def __init__(self, folder: Path, config: dict[str, Any] | str, **environ: str) -> None:
         self.config = write_config(folder, config)
@@ -53,7 +53,7 @@ class Daemon:
         self._stderr = folder / "stderr"
         self._stdout = folder / "stdout"
         self._process: asyncio.subprocess.Process | None = None
-        self._begin = 0  # where this life begins in the log
+        self._begin = 0  # the offset in the log of the last start
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -68,7 +68,7 @@ class Daemon:
         await self.kill()
 
     async def start(self) -> None:
-        """Start the process, without waiting for anything."""
+        """Start the process without waiting until it is ready."""
         assert self._process is None or self._process.returncode is not None, "it runs"
         self._begin = len(self.stderr)
         with self._stderr.open("ab") as stderr, self._stdout.open("ab") as stdout:
@@ -81,7 +81,7 @@ class Daemon:
             )
 
     async def wait_until_ready(self, within: float = _START_WITHIN) -> None:
-        """Wait until ``/readyz`` says so."""
+        """Wait until ``/readyz`` returns 200."""
         address = await self.wait_for_log("web server started", within=within)
         url = f"http://127.0.0.1:{address['port']}/readyz"
 
@@ -98,14 +98,14 @@ class Daemon:
         self._running.send_signal(signal.SIGTERM)
 
     async def terminate(self, within: float = _END_WITHIN) -> ProcessExit:
-        """Send SIGTERM, and wait for the end."""
+        """Send SIGTERM, and wait for the exit."""
         begun = time.monotonic()
         self.send_sigterm()
         code = await self.wait_for_exit(within)
         return ProcessExit(code, time.monotonic() - begun)
 
     async def kill(self) -> None:
-        """Send SIGKILL; nothing if it has ended."""
+        """Send SIGKILL; do nothing if the process has exited."""
         process = self._process
         if process is not None and process.returncode is None:
             with contextlib.suppress(ProcessLookupError):
@@ -113,7 +113,7 @@ class Daemon:
             await process.wait()
 
     async def wait_for_exit(self, within: float = _END_WITHIN) -> int:
-        """Wait until the process ends by itself, and return its exit code."""
+        """Wait until the process exits, and return its exit code."""
         try:
             async with asyncio.timeout(within):
                 return await self._running.wait()
@@ -123,9 +123,9 @@ class Daemon:
     async def wait_for_log(
         self, message: str, count: int = 1, *, within: float = 60.0, **fields: object
     ) -> dict[str, Any]:
-        """Wait for the ``count``-th line of this life that says ``message``, with these ``fields``, and return it."""
+        """Return the ``count``-th line since the last start that begins with ``message`` and has these ``fields``."""
 
-        async def look() -> dict[str, Any] | None:
+        async def find_line() -> dict[str, Any] | None:
             lines = self.log_lines(message, **fields)
             if len(lines) < count and self._running.returncode is not None:
                 raise AssertionError(
@@ -133,10 +133,12 @@ class Daemon:
                 )
             return lines[count - 1] if len(lines) >= count else None
 
-        return await poll_until(look, within, lambda: f"never said {message!r} {count} times:\n{self.stderr[-6000:]}")
+        return await poll_until(
+            find_line, within, lambda: f"never said {message!r} {count} times:\n{self.stderr[-6000:]}"
+        )
 
     def log_lines(self, message: str, **fields: object) -> list[dict[str, Any]]:
-        """Return the lines of this life whose message begins with ``message``, with these ``fields``."""
+        """Return the lines since the last start whose message begins with ``message``, with these ``fields``."""
         return [
             line
             for line in _decode(self.stderr[self._begin :])
@@ -150,17 +152,17 @@ class Daemon:
 
     @property
     def stderr(self) -> str:
-        """What all lives have written to stderr."""
+        """The stderr of all starts."""
         return self._stderr.read_text() if self._stderr.exists() else ""
 
     @property
     def stdout(self) -> str:
-        """What all lives have written to stdout."""
+        """The stdout of all starts."""
         return self._stdout.read_text()
 
     @property
     def log(self) -> list[dict[str, Any]]:
-        """What all lives have written to stderr, line by line; a line that is no JSON object fails the test."""
+        """The log lines of all starts; a line that is not a JSON object fails the test."""
         return _decode(self.stderr)
 
     @property
@@ -172,11 +174,11 @@ class Daemon:
         ]
 
     def has_mapped_file(self, name: str) -> bool:
-        """Tell whether the process has a file mapped whose path contains ``name``: a library that it has loaded."""
+        """Return whether the process has loaded a library whose path contains ``name``."""
         return name in Path(f"/proc/{self.pid}/maps").read_text()
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Return what the store holds; the daemon may run or not."""
+        """Run ``sql`` on the store, whether the daemon runs or not, and return the rows."""
         with contextlib.closing(sqlite3.connect(self.folder / "store.db", timeout=10)) as store:
             return store.execute(sql).fetchall()
 
@@ -187,7 +189,7 @@ class Daemon:
 
 
 async def run_command(*arguments: object, within: float = 60.0, **environ: str) -> CommandResult:
-    """Run ``streamcanary`` with ``arguments`` to its end."""
+    """Run ``streamcanary`` with ``arguments`` until it exits."""
     process = await asyncio.create_subprocess_exec(
         *_command(*arguments),
         stdin=asyncio.subprocess.DEVNULL,
@@ -207,7 +209,7 @@ async def run_command(*arguments: object, within: float = 60.0, **environ: str) 
 
 
 def write_config(folder: Path, config: dict[str, Any] | str) -> Path:
-    """Write ``config`` into ``folder`` and return where; data gets a store there, and any free port."""
+    """Write ``config`` to ``folder`` and return its path; data gets a store there, and a free port."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "streamcanary.yaml"
     if isinstance(config, dict):
@@ -225,4 +227,4 @@ def _environment(more: dict[str, str]) -> dict[str, str]:
 
 
 def _decode(text: str) -> list[dict[str, Any]]:
-    return [json.loads(line) for line in text.rpartition("\n")[0].splitlines()]  # the last may still be on its way
+    return [json.loads(line) for line in text.rpartition("\n")[0].splitlines()]  # the last line may be incomplete

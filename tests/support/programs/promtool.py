@@ -1,4 +1,4 @@
-"""The real promtool: what it says of a rule file, and when alerts of one would be firing."""
+"""The real promtool: checks a rule file, and returns the times at which its alerts fire."""
 
 import math
 import re
@@ -30,14 +30,14 @@ _FAILED = re.compile(r"(?:name: (?P<name>[^,]+),\s*)?alertname: (?P<alert>[^,]+)
 
 
 def check_rules(folder: Path, rules: str) -> tuple[int, str]:
-    """Have a rule file checked; return the exit code and everything that was printed."""
+    """Check a rule file; return the exit code and the output."""
     path = folder / "rules.yml"
     path.write_text(rules)
     return _promtool(folder, "check", "rules", str(path))
 
 
 def run_tests(folder: Path, rules: str, tests: list[dict[str, Any]]) -> tuple[int, str]:
-    """Have a rule file tested; return the exit code and everything that was printed."""
+    """Run tests of a rule file; return the exit code and the output."""
     (folder / "rules.yml").write_text(rules)
     content = {"rule_files": ["rules.yml"], "evaluation_interval": f"{SCRAPE:g}s", "tests": tests}
     path = folder / "tests.yml"
@@ -48,10 +48,10 @@ def run_tests(folder: Path, rules: str, tests: list[dict[str, Any]]) -> tuple[in
 def firing_times(
     folder: Path, rules: str, alertname: str, series_by_case: Mapping[str, list[dict[str, str]]]
 ) -> dict[str, list[float]]:
-    """Return for each of ``scenes`` (series by name) the seconds after its start at which ``alertname`` is firing.
+    """Return for each case of ``series_by_case`` the seconds after its start at which ``alertname`` fires.
 
-    It is looked at with each evaluation up to the end of the series. To ask promtool is to expect that nothing fires:
-    it names the times at which that is wrong.
+    The tests expect that nothing fires at each evaluation up to the end of the series; promtool reports the times at
+    which that is wrong.
     """
     tests = [
         {
@@ -83,7 +83,7 @@ def scraped_series(
 ) -> list[dict[str, str]]:
     """Return the series that Prometheus would have scraped from the daemon's own instruments from time 0 on.
 
-    The daemon is restarted ``restart`` seconds after that: its counters begin anew.
+    The daemon restarts at ``restart`` seconds, which resets its counters.
     """
     waiting = sorted(outcomes, key=lambda outcome: outcome.started + outcome.duration)
     series: dict[str, list[str]] = {}

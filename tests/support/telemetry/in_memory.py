@@ -1,4 +1,4 @@
-"""Spans and metrics in memory, as a test wants to read them."""
+"""SDK providers that record spans and metrics in memory, and queries on the records."""
 
 from typing import Any
 
@@ -13,14 +13,14 @@ Tree = tuple[str, dict[str, Any], list["Tree"]]
 
 
 class RecordedTelemetry:
-    """What was recorded: spans as trees, metrics as numbers. Counters only grow: a test compares before and after."""
+    """The recorded spans and metrics. Counters only grow, so a test compares values before and after."""
 
     def __init__(self, spans: InMemorySpanExporter, reader: InMemoryMetricReader) -> None:
         self._spans = spans
         self._reader = reader
 
     def clear(self) -> None:
-        """Forget the spans so far."""
+        """Drop the spans recorded so far."""
         self._spans.clear()
 
     @property

@@ -1,4 +1,4 @@
-"""Spans that are counted while they are open."""
+"""Counts open spans."""
 
 from opentelemetry.context import Context
 from opentelemetry.sdk.trace import ReadableSpan, Span, SpanProcessor, TracerProvider
@@ -6,7 +6,7 @@ from opentelemetry.trace import Tracer
 
 
 class OpenSpans(SpanProcessor):
-    """Counts the spans of its own tracer: ``open`` have begun and not ended."""
+    """Counts the spans of its tracer: ``open`` is the number of spans that have started and not ended."""
 
     def __init__(self) -> None:
         self.open = 0
@@ -15,9 +15,9 @@ class OpenSpans(SpanProcessor):
         self.tracer: Tracer = provider.get_tracer("test")
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Count one in."""
+        """Add one."""
         self.open += 1
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Count one out."""
+        """Subtract one."""
         self.open -= 1
