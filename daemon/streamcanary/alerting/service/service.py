@@ -247,8 +247,8 @@ class AlertingService:
         except StoreFailing as error:
             return error
         stored, errors = read_state(rows_by_table)
-        for error in errors:
-            _log.warning("unreadable row ignored", extra={"error": error})
+        for row_error in errors:
+            _log.warning("unreadable row ignored", extra={"error": row_error})
         self._state = self._state.merge(stored)
         self._is_loaded = True
         return None
