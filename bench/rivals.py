@@ -50,7 +50,6 @@ def installed(name: str) -> bool:
 def process(name: str, base_url: str) -> Any:
     """Yield a rival (or ``BARE``) as a way, in a separate process.
 
-
     Raises:
         Absent: if it is not installed, or breaks.
     """
