@@ -47,7 +47,7 @@ async def main() -> None:
 
     async with FakeReceiver() as hook:
 
-        def told() -> list[tuple[str, str, str]]:
+        def received() -> list[tuple[str, str, str]]:
             return [(one.json["labels"]["alert"], one.json["type"], one.id) for one in hook.deliveries]
 
         async with running_service(store, webhooks_config(hook=hook), clock) as alerting:
@@ -58,18 +58,18 @@ async def main() -> None:
             clock.advance(5)  # the store is tried again, in vain
             enqueue_outcomes(alerting, [bad(3)])
             await wait_until(lambda: not (alerting._queue or alerting._is_busy))
-            seen = {"full": {"told": told(), **await stored(), "writable": store.is_writable()}}
+            seen = {"full": {"received": received(), **await stored(), "writable": store.is_writable()}}
             disk.make_room()
             clock.advance(5)
             alerting.wake()
             await hook.wait_for_deliveries(3)
             await alerting.drain(5)
-            seen["room"] = {"told": told(), **await stored(), "writable": store.is_writable()}
+            seen["room"] = {"received": received(), **await stored(), "writable": store.is_writable()}
         async with running_service(store, webhooks_config(hook=hook), clock) as alerting:
             enqueue_outcomes(alerting, RECOVERY)
             await hook.wait_for_deliveries(4)
             await alerting.drain(5)
-            seen["over"] = {"told": told(), **await stored(), "writable": store.is_writable()}
+            seen["over"] = {"received": received(), **await stored(), "writable": store.is_writable()}
     await store.close()
     print(json.dumps(seen))  # noqa: T201 - how it tells the test
 

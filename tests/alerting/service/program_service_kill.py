@@ -27,7 +27,7 @@ CANARIES = tuple(Canary(name=name, target="sim", provider="simulator", interval=
 
 _PACE = 20.0
 _RUN_EVERY = 0.01  # seconds
-_LONGEST = 30.0  # seconds; whoever is to kill a life may have gone
+_LONGEST = 30.0  # seconds; the test that kills a process may have ended
 
 
 class Hurried:

@@ -17,7 +17,7 @@ from support.alerting.service import OUTAGE, RECOVERY, UnreliableStore, enqueue_
 from support.servers.receiver import Behaviour, Delivery, FakeReceiver
 
 LONG = 0.1
-"""Seconds that a commit takes, unless somebody is told something meanwhile: then all is known."""
+"""Seconds that a commit takes, unless somebody is received something meanwhile: then all is known."""
 
 
 class SlowStore(UnreliableStore):
@@ -26,14 +26,14 @@ class SlowStore(UnreliableStore):
     def __init__(self, store: Store) -> None:
         super().__init__(store)
         self.rows: dict[StateTable, dict[str, bytes]] = {}
-        self.told = asyncio.Event()
+        self.received = asyncio.Event()
 
     async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
         """Commit, a while later."""
-        self.told.clear()
+        self.received.clear()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LONG):
-                await self.told.wait()
+                await self.received.wait()
         await super().commit(rows, outcomes)
         self.rows = await self.load_rows()
 
@@ -56,7 +56,7 @@ class RecordingReceiver(FakeReceiver):
     def reply(self, delivery: Delivery) -> Behaviour:
         """Take it."""
         self.saw.append((self._ledger.incidents, list(self._ledger.rows.get("notifications", {}).values())))
-        self._ledger.told.set()
+        self._ledger.received.set()
         return super().reply(delivery)
 
 
@@ -104,11 +104,11 @@ async def test_attempt_is_committed_before_a_notification_is_sent(store: Store) 
 
 async def test_listener_is_called_after_the_commit(store: Store) -> None:
     """The listener is called after an incident has been committed."""
-    ledger, heard = SlowStore(store), []
+    ledger, observed = SlowStore(store), []
     async with running_service(ledger, alerts(receivers={})) as alerting:
-        alerting.on_transition = lambda incident: heard.append((incident.is_firing, ledger.incidents))
+        alerting.on_transition = lambda incident: observed.append((incident.is_firing, ledger.incidents))
         enqueue_outcomes(alerting, OUTAGE)
-        await wait_until(lambda: heard)
+        await wait_until(lambda: observed)
         enqueue_outcomes(alerting, RECOVERY)
-        await wait_until(lambda: len(heard) == 2)
-    assert [(True, [True]), (False, [False])] == heard
+        await wait_until(lambda: len(observed) == 2)
+    assert [(True, [True]), (False, [False])] == observed

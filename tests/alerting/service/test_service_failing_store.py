@@ -51,8 +51,8 @@ async def test_full_disk_loses_no_notification(store: Store, caplog: pytest.LogC
         await repair_store(ledger, alerting, clock)
         await hook.wait_for_deliveries(3)
         await alerting.drain(5)
-        told = [(delivery.json["labels"]["alert"], delivery.json["type"]) for delivery in hook.deliveries]
-        assert sorted(told) == [
+        received = [(delivery.json["labels"]["alert"], delivery.json["type"]) for delivery in hook.deliveries]
+        assert sorted(received) == [
             ("Errors", "alert.fired"),
             ("StoreFailing", "alert.fired"),
             ("StoreFailing", "alert.resolved"),
@@ -81,8 +81,8 @@ async def test_store_that_cannot_be_read_at_the_start_is_read_later(store: Store
             assert [incident.rule for incident in alerting.open_incidents] == ["Errors"]
             enqueue_outcomes(alerting, RECOVERY)
             await hook.wait_for_deliveries(4)
-    told = [(delivery.json["labels"]["alert"], delivery.json["type"]) for delivery in hook.deliveries]
-    assert told == [
+    received = [(delivery.json["labels"]["alert"], delivery.json["type"]) for delivery in hook.deliveries]
+    assert received == [
         ("Errors", "alert.fired"),
         ("StoreFailing", "alert.fired"),
         ("StoreFailing", "alert.resolved"),
@@ -160,12 +160,12 @@ async def test_lost_store_gets_the_whole_state_again(store: Store) -> None:
     assert key in stored["detectors"]
 
 
-@pytest.mark.parametrize("told", [True, False])
-async def test_failing_store_is_retried_every_few_seconds(told: bool) -> None:
+@pytest.mark.parametrize("received", [True, False])
+async def test_failing_store_is_retried_every_few_seconds(received: bool) -> None:
     """A failing store is retried every few seconds, not at every run."""
     ledger, clock = UnreliableStore(None), ManualClock()
     ledger.failure = StoreFailing("full")
-    rules = {"Errors": THREE_FAILURES_RULE, "StoreFailing": {"enabled": told}}
+    rules = {"Errors": THREE_FAILURES_RULE, "StoreFailing": {"enabled": received}}
     async with running_service(ledger, alerts(receivers={}, rules=rules), clock) as alerting:
         await wait_until(lambda: ledger.call_count and not alerting._is_busy)
         before = ledger.call_count

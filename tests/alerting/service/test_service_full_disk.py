@@ -21,16 +21,16 @@ def check(seen: dict[str, Any]) -> None:
     """Assert that notifications were sent from memory, and that all state is stored once there is room."""
     full, room, over = seen["full"], seen["room"], seen["over"]
     assert (full["writable"], full["open"], full["notifications"], full["runs"]) == (False, [], [], [])
-    page, failing = sorted(full["told"])
+    page, failing = sorted(full["received"])
     assert (page[:2], failing[:2]) == (["Errors", FIRED], ["StoreFailing", FIRED])
 
-    assert room["told"][2:] == [["StoreFailing", RESOLVED, room["told"][2][2]]]
+    assert room["received"][2:] == [["StoreFailing", RESOLVED, room["received"][2][2]]]
     assert (room["writable"], room["open"], room["notifications"]) == (True, ["Errors"], [page[2]])
     assert room["runs"] == ["run-0", "run-1", "run-2", "run-3"]
 
-    assert over["told"][3:] == [["Errors", RESOLVED, over["told"][3][2]]]
+    assert over["received"][3:] == [["Errors", RESOLVED, over["received"][3][2]]]
     assert (over["writable"], over["open"], over["notifications"]) == (True, [], [])
-    assert len({id for _, _, id in over["told"]}) == 4  # noqa: A001 - the field's name
+    assert len({id for _, _, id in over["received"]}) == 4  # noqa: A001 - the field's name
 
 
 def test_alert_fires_while_files_cannot_grow(tmp_path: Path) -> None:

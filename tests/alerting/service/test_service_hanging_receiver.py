@@ -52,11 +52,11 @@ async def test_receiver_that_hangs_for_five_minutes_delays_no_other_receiver_and
                     enqueue_outcomes(alerting, [kind(seconds)])
                     await wait_until(lambda: not (alerting._queue or alerting._is_busy))
 
-            for kind, end, told in ((bad, 3, 1), (good, 150, 2), (bad, 153, 3), (good, 300, 4)):
+            for kind, end, received in ((bad, 3, 1), (good, 150, 2), (bad, 153, 3), (good, 300, 4)):
                 await observe(kind, min(end, seconds + 3))
-                await quick.wait_for_deliveries(told)
+                await quick.wait_for_deliveries(received)
                 await observe(kind, end)
-                assert len(quick.deliveries) == told
+                assert len(quick.deliveries) == received
             assert accepted_types(quick) == [FIRED, RESOLVED, FIRED, RESOLVED]
             assert 4 <= len(slow.deliveries) <= 5  # in 300 seconds, of which each takes 60 and a pause
             assert (accepted_types(slow), len({delivery.id for delivery in slow.deliveries})) == ([], 1)

@@ -23,7 +23,7 @@ from support.store.builders import CHILD_ENVIRONMENT
 
 KILLS = 100
 MOST_KILLS = 500
-"""So many are enough for what is told at all."""
+"""So many are enough for what is received at all."""
 LONGEST_LIFE = 0.3
 """Seconds: time to start, to see a change, and to try to tell of it a few times."""
 
@@ -43,18 +43,18 @@ class UnreliableReceiver(FakeReceiver):
         """Return the response to ``delivery``."""
         if self._chance.random() < 0.5:
             return Reply()
-        troubles: list[Behaviour] = [Reply(500), Reply(429, {"Retry-After": "1"}), CLOSE, HANG, CUT]
-        trouble = self._chance.choice(troubles)
-        if trouble == CUT:
+        failures: list[Behaviour] = [Reply(500), Reply(429, {"Retry-After": "1"}), CLOSE, HANG, CUT]
+        failure = self._chance.choice(failures)
+        if failure == CUT:
             self.accepted.append(delivery)
-        return trouble
+        return failure
 
     def accepted_by_canary(self) -> dict[str, list[tuple[str, str]]]:
         """Return type and id of the accepted deliveries by canary, without immediate repetitions."""
         stories = defaultdict(list)
         for delivery in self.accepted:
             stories[delivery.json["labels"]["canary"]].append((delivery.json["type"], delivery.id))
-        return {canary: [told for told, _ in itertools.groupby(story)] for canary, story in stories.items()}
+        return {canary: [received for received, _ in itertools.groupby(story)] for canary, story in stories.items()}
 
     def has_last_accepted(self, kind: str) -> bool:
         """Return whether the last accepted delivery of each canary is of type ``kind``."""
@@ -94,7 +94,7 @@ class KilledProcesses:
 
     async def run_and_kill(self, seconds: float) -> None:
         """Run a process for ``seconds``, and kill it."""
-        assert self.kills < MOST_KILLS, f"something is never told: {self._log.read_text()}"
+        assert self.kills < MOST_KILLS, f"something is never received: {self._log.read_text()}"
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{seconds}\n".encode())
@@ -120,10 +120,10 @@ def firing(state: State) -> set[str]:
 
 
 @pytest.mark.timeout(300)
-async def test_an_outage_is_told_once_and_its_end_once_whenever_alerting_is_killed(tmp_path: Path) -> None:
-    """By id: each opening once, each resolve once, in order, none lost; what comes again is the same to the byte.
+async def test_outage_and_recovery_are_accepted_once_whenever_alerting_is_killed(tmp_path: Path) -> None:
+    """By id, each trigger and each resolve is accepted once and in order; a repetition has the same bytes.
 
-    Health turns as soon as the receiver has been told of both canaries, so that few of the lives have nothing to do.
+    Health changes as soon as the receiver has accepted both canaries, so that few processes have nothing to do.
     """
     seed = secrets.randbits(32)
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails
@@ -138,20 +138,20 @@ async def test_an_outage_is_told_once_and_its_end_once_whenever_alerting_is_kill
                     await lives.run_and_kill(chance.uniform(0.0, LONGEST_LIFE))
                 state = lives.stored_state()
                 assert firing(state) == open_now
-                told = {story[-1] for story in hook.accepted_by_canary().values()}
+                received = {story[-1] for story in hook.accepted_by_canary().values()}
                 waiting = {(FIRED, one.id) for one in state.notifications.values() if one.action is Action.TRIGGER}
-                assert open_now == set() or waiting == told, "the store knows an opening by another id"
+                assert open_now == set() or waiting == received, "the store knows an opening by another id"
         while lives.stored_state().notifications:  # whose answer never came
             await lives.run_and_kill(LONGEST_LIFE)
-        heard = len(hook.deliveries)
+        observed = len(hook.deliveries)
         await lives.run_and_kill(2 * LONGEST_LIFE)
-        assert len(hook.deliveries) == heard, "a restart with nothing changed has told something"
+        assert len(hook.deliveries) == observed, "a restart with nothing changed has received something"
         end = lives.stored_state()
 
-    print(f"{lives.kills} kills, {turns} turns, {heard} deliveries")  # noqa: T201 - shown when the test fails
+    print(f"{lives.kills} kills, {turns} turns, {observed} deliveries")  # noqa: T201 - shown when the test fails
     for story in hook.accepted_by_canary().values():
         assert [kind for kind, _ in story] == [FIRED, RESOLVED] * (turns // 2)
-    ids = [told for story in hook.accepted_by_canary().values() for _, told in story]
+    ids = [received for story in hook.accepted_by_canary().values() for _, received in story]
     assert len(ids) == len(set(ids)) == 2 * turns
     assert len({delivery.body for delivery in hook.accepted}) == len(ids), "what came again was not the same"
     assert {delivery.id for delivery in hook.deliveries} == set(ids), "something was sent that was never taken"

@@ -41,11 +41,11 @@ async def test_state_receiver_is_sent_active_alerts_periodically(store: Store) -
             if clock.time() - RECOVERY[-1].started < 15 * 60:
                 await peer.wait_for_deliveries(count)
         await alerting.drain(0.2)
-        heard = len(peer.deliveries)
+        observed = len(peer.deliveries)
         clock.advance(60)
         alerting.wake()
         await asyncio.sleep(0.05)
-        assert len(peer.deliveries) == heard
+        assert len(peer.deliveries) == observed
     starts = {delivery.json[0]["startsAt"] for delivery in peer.deliveries}
     ends = [delivery.json[0]["endsAt"] for delivery in peer.deliveries]
     assert len(starts) == 1

@@ -108,9 +108,15 @@ def test_snapshot_is_bounded_and_counts_everything(monkeypatch: pytest.MonkeyPat
     for number in range(6):
         world.now += 1
         run_canaries(world, f"c{number}")
-    board = snapshot(world, prom=[DeliveryFailure(990.0, "HTTP 500")])
-    assert (6, ["c0", "c1", "c2"]) == (board.firing_count, [one.incident.canary for one in board.incidents])
-    assert (7, ["state", *["trigger"] * 3]) == (board.undelivered_count, [one.action for one in board.undelivered])
+    status_snapshot = snapshot(world, prom=[DeliveryFailure(990.0, "HTTP 500")])
+    assert (6, ["c0", "c1", "c2"]) == (
+        status_snapshot.firing_count,
+        [one.incident.canary for one in status_snapshot.incidents],
+    )
+    assert (7, ["state", *["trigger"] * 3]) == (
+        status_snapshot.undelivered_count,
+        [one.action for one in status_snapshot.undelivered],
+    )
 
 
 async def test_running_service_has_a_status_snapshot(store: Store) -> None:

@@ -40,13 +40,13 @@ async def test_each_notification_is_a_text_message() -> None:
     """Trigger, update and resolve are text messages with the status in the title and the details in the body."""
     async with FakeReceiver() as server:
         assert [Accepted()] * 3 == await send(chat(apprise_url(server)), *lifecycle_messages(a_full_incident()))
-    told = [delivery.json for delivery in server.deliveries]
+    received = [delivery.json for delivery in server.deliveries]
     summary = "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 2m, firing"
     assert [
         ("Firing: chat: 3 of", "failure"),
         ("Still firing: chat", "warning"),
         ("Resolved after 12m", "success"),
-    ] == [(message["title"][:18], message["type"]) for message in told]
+    ] == [(message["title"][:18], message["type"]) for message in received]
     assert [
         summary,
         "Errors, chat: firing",
@@ -64,7 +64,7 @@ async def test_each_notification_is_a_text_message() -> None:
         "Runbook: https://runbooks.example/a?b=1&c",
         "Trace 1bf76519: https://traces.example/1bf7651916cd43dd8448eb211c80319c",
         "Trace 0af76519: https://traces.example/0af7651916cd43dd8448eb211c80319c",
-    ] == told[0]["message"].split("\n")
+    ] == received[0]["message"].split("\n")
 
 
 async def test_email_is_delivered() -> None:
@@ -124,10 +124,10 @@ async def test_provider_text_cannot_mention_anyone() -> None:
     """Mentions in the text of a provider are broken by a zero-width space."""
     async with FakeReceiver() as server:
         await send(chat(apprise_url(server)), a_message(an_incident(annotations={"summary": HOSTILE_TEXT[:900]})))
-    told = server.deliveries[0].json
+    received = server.deliveries[0].json
     for call in ("@channel", "<!here", "<@U0"):
-        assert call not in told["title"] + told["message"]
-    assert "@\u200bchannel" in told["title"]
+        assert call not in received["title"] + received["message"]
+    assert "@\u200bchannel" in received["title"]
 
 
 async def test_retry_omits_urls_that_have_accepted() -> None:
@@ -239,9 +239,9 @@ def test_invalid_configuration_is_rejected(section: dict[str, Any], words: str) 
     """An invalid configuration is rejected by a message that does not contain the URL."""
     with pytest.raises(ValidationError) as caught:
         Apprise.model_validate({"type": "apprise", **section})
-    told = caught.value.errors(include_input=False, include_context=False)[0]["msg"]
-    assert words in told
-    assert "t0ken" not in told
+    received = caught.value.errors(include_input=False, include_context=False)[0]["msg"]
+    assert words in received
+    assert "t0ken" not in received
 
 
 def test_receivers_with_equal_settings_are_equal() -> None:

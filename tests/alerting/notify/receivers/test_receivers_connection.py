@@ -149,10 +149,10 @@ async def test_environment_proxy_is_not_used_for_loopback(
     """A proxy of the environment is used except for loopback and the hosts in ``NO_PROXY``."""
     async with FakeReceiver() as proxy, FakeReceiver() as server:
         monkeypatch.setenv("http_proxy", proxy.url)
-        monkeypatch.setenv("no_proxy", "spared.invalid")
+        monkeypatch.setenv("no_proxy", "excluded.invalid")
         assert Accepted() == await send(webhook(server.url))
         assert Accepted() == await send(webhook("http://elsewhere.invalid/"))
-        assert isinstance(await send(webhook("http://spared.invalid/")), Retry)
+        assert isinstance(await send(webhook("http://excluded.invalid/")), Retry)
     assert (1, ["http://elsewhere.invalid/"]) == (
         len(server.deliveries),
         [delivery.path for delivery in proxy.deliveries],
@@ -230,9 +230,9 @@ def test_invalid_webhook_is_rejected(fields: dict[str, Any], words: str) -> None
     """An invalid webhook is rejected when the configuration is read, without its secret in the message."""
     with pytest.raises(ValidationError) as caught:
         Webhook.model_validate({**webhook_config(), **fields})
-    told = caught.value.errors(include_input=False, include_context=False)[0]["msg"]
-    assert words in told
-    assert "t0ken" not in told
+    received = caught.value.errors(include_input=False, include_context=False)[0]["msg"]
+    assert words in received
+    assert "t0ken" not in received
 
 
 @pytest.mark.parametrize(
@@ -259,9 +259,9 @@ def test_missing_or_invalid_secret_is_rejected(section: dict[str, Any], words: s
     model: Any = {"pagerduty": PagerDuty, "slack": Slack, "alertmanager": Alertmanager}[section["type"]]
     with pytest.raises(ValidationError) as caught:
         model.model_validate(section)
-    told = caught.value.errors(include_input=False, include_context=False)[0]["msg"]
-    assert words in told
-    assert "t0ken" not in told
+    received = caught.value.errors(include_input=False, include_context=False)[0]["msg"]
+    assert words in received
+    assert "t0ken" not in received
 
 
 def test_delivery_obstacle_names_unusable_files(tmp_path: Path) -> None:

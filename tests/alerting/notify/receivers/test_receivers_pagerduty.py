@@ -23,11 +23,11 @@ def oncall(server: pagerduty.FakePagerDuty, **more: Any) -> PagerDuty:
     return PagerDuty.model_validate({"type": "pagerduty", "routing_key": ROUTING_KEY, "url": server.url, **more})
 
 
-async def send(server: pagerduty.FakePagerDuty, *told: Any, **more: Any) -> list[DeliveryResult]:
+async def send(server: pagerduty.FakePagerDuty, *received: Any, **more: Any) -> list[DeliveryResult]:
     """Send messages, one after the other."""
     receiver = oncall(server, **more)
     async with open_http_client(receiver) as http:
-        return [await receiver.send(http, page, NOON + 120) for page in told]
+        return [await receiver.send(http, page, NOON + 120) for page in received]
 
 
 async def test_group_is_one_incident_from_trigger_to_resolve() -> None:

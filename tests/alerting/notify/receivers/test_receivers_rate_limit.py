@@ -76,14 +76,14 @@ def test_clock_that_goes_back_neither_gives_nor_takes_tokens() -> None:
 def test_page_routed_only_to_email_is_a_warning(receivers: tuple[str, ...], warned: str | None) -> None:
     """A paging alert that is routed only to email gives one warning, for all its canaries."""
     routes = (Route.model_validate({"match": ['canary="other"'], "receivers": ["oncall"]}), Route(receivers=receivers))
-    told = unpaged_alert_warnings(
+    received = unpaged_alert_warnings(
         routes, RECEIVERS, [PAGING, {**PAGING, "canary": "second"}, {**PAGING, "canary": "other"}]
     )
     expected = (
         f"Errors pages, but is routed only to {warned}, which can neither deduplicate nor resolve; "
         "also route it to a pagerduty, alertmanager or webhook receiver"
     )
-    assert ([expected] if warned else []) == told
+    assert ([expected] if warned else []) == received
 
 
 def test_ticket_routed_only_to_email_is_no_warning() -> None:

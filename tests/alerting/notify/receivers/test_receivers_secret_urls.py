@@ -92,11 +92,11 @@ async def test_url_is_in_no_log_store_or_notification(store: Store, caplog: pyte
             await other.wait_for_deliveries(3)
             await wait_until(lambda: len(alerting.open_incidents) == 3)
             await alerting.drain(1)
-    told = b"".join(delivery.body for delivery in other.deliveries)
+    received = b"".join(delivery.body for delivery in other.deliveries)
     stored = msgspec.json.encode(await store.load_rows())
     assert {None, "hook", "prom"} == {delivery.json["labels"].get("subject") for delivery in other.deliveries}
     logged = "\n".join(str(vars(record)) for record in caplog.records)
     for token in tokens:
-        assert token.encode() not in told + stored
+        assert token.encode() not in received + stored
         assert token not in logged
     assert "HTTP 404: Cannot POST [redacted]" in logged
