@@ -100,8 +100,8 @@ async def test_a_store_from_a_newer_version_is_reported_and_not_changed(tmp_path
     before = (tmp_path / "store.db").read_bytes()
     assert_rejected(
         await run_command("run", "-c", config),
-        f"the store {tmp_path}/store.db is of version 99",
-        "knows versions up to",
+        f"the store {tmp_path}/store.db has schema version 99",
+        "supports versions up to",
     )
     assert before == (tmp_path / "store.db").read_bytes()
 
