@@ -14,7 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from msgspec import Struct
 from opentelemetry import metrics
 
-from streamcanary.alerting.notify.receivers.http import open_http_client
+from streamcanary.alerting.notify.delivery.http import open_http_client
 from streamcanary.alerting.service.heartbeat import Heartbeat, HeartbeatConfig
 from streamcanary.alerting.service.service import AlertingService
 from streamcanary.canary.preflight.diagnostics import FailureDiagnostics

@@ -7,7 +7,7 @@ import pytest
 from pydantic import ValidationError
 
 from streamcanary.alerting.engine.inputs import RunFinished, Started, StateReceiverReported, StoreFailed, Tick
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused
+from streamcanary.alerting.notify.delivery.result import Accepted, Refused
 from streamcanary.model.canary import Canary
 from streamcanary.model.cron import Cron
 from streamcanary.model.faults import FaultKind

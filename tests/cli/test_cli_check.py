@@ -12,7 +12,7 @@ from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.cli.commands.check import main
-from streamcanary.cli.series_estimate import estimate_series
+from streamcanary.cli.metric_series_estimate import estimate_series
 from streamcanary.model.clock import SystemClock
 from streamcanary.simulator import Simulator
 from streamcanary.store.config import StoreConfig

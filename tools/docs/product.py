@@ -15,7 +15,7 @@ from streamcanary import (
     events,
 )
 from streamcanary.alerting.builtin_rules import BUILTIN_RULES
-from streamcanary.alerting.notify.templates import TEMPLATE_FIELDS
+from streamcanary.alerting.notify.annotation_templates import TEMPLATE_FIELDS
 from streamcanary.alerting.prometheus.promql import metric_name as prometheus_name
 from streamcanary.cli.main import _create_parser as parser
 from streamcanary.model import faults, names

@@ -8,7 +8,7 @@ from urllib.parse import urlsplit
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from streamcanary.alerting.detectors import Consecutive, Detector
-from streamcanary.alerting.notify.templates import Template
+from streamcanary.alerting.notify.annotation_templates import Template
 from streamcanary.model.alerts.matcher import Matchers, all_match
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors

@@ -1,6 +1,6 @@
 """Test that a backward clock step delays no trigger, update or resolve."""
 
-from streamcanary.alerting.notify.receivers.delivery_result import Retry
+from streamcanary.alerting.notify.delivery.result import Retry
 from support.alerting.builders import good
 from support.alerting.groups import advance, grouped_harness, notified_harness, run_canaries, summarize
 

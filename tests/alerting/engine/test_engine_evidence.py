@@ -6,8 +6,8 @@ import msgspec
 import pytest
 
 from streamcanary.alerting.engine.inputs import DiagnosisFinished
+from streamcanary.alerting.notify.annotation_templates import TEMPLATE_FIELDS, render_template
 from streamcanary.alerting.notify.message import render_alert
-from streamcanary.alerting.notify.templates import TEMPLATE_FIELDS, render_template
 from streamcanary.model.alerts.incident import Evidence
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind

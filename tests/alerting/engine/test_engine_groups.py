@@ -2,7 +2,7 @@
 
 from streamcanary.alerting.engine.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import Started, StoreFailed
-from streamcanary.alerting.notify.receivers.delivery_result import Refused, Retry
+from streamcanary.alerting.notify.delivery.result import Refused, Retry
 from streamcanary.model.alerts.incident import MAX_MEMBERS, Action
 from support.alerting.builders import EngineHarness, alerts, good, webhook_config
 from support.alerting.groups import (

@@ -7,7 +7,7 @@ import pytest
 
 from streamcanary.alerting.engine.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import RunFinished, Tick
-from streamcanary.alerting.notify.receivers.delivery_result import Refused, Retry
+from streamcanary.alerting.notify.delivery.result import Refused, Retry
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import BudgetState, OutcomeKind

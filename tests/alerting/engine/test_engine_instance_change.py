@@ -4,7 +4,7 @@ from typing import Any
 
 from streamcanary.alerting.engine.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import Started, StateReceiverReported, StoreFailed, StoreRecovered
-from streamcanary.alerting.notify.receivers.delivery_result import Refused
+from streamcanary.alerting.notify.delivery.result import Refused
 from support.alerting.builders import EngineHarness, alerts, bad, good, webhook_config
 
 PROM = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}

@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from streamcanary.alerting.engine.inputs import RunFinished, SendFinished, Started, StoreFailed, StoreRecovered, Tick
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Retry
+from streamcanary.alerting.notify.delivery.result import Accepted, Retry
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from streamcanary.alerting.engine.inputs import SilenceCreated, SilenceDeleted, Started, Tick
-from streamcanary.alerting.notify.receivers.delivery_result import Refused, Retry
+from streamcanary.alerting.notify.delivery.result import Refused, Retry
 from streamcanary.model.alerts.silence import Silence
 from support.alerting.builders import CHAT, NOON, THREE_FAILURES_RULE, EngineHarness, alerts, bad, good, webhook_config
 from support.alerting.groups import advance, make_canaries, run_canaries

@@ -9,7 +9,7 @@ from streamcanary.alerting.engine.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import SendFinished, SendStarted, Started, StateReceiverReported, Tick
 from streamcanary.alerting.engine.reconciliation import UNREADABLE_REASON
 from streamcanary.alerting.engine.state import State, read_state
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused, Retry
+from streamcanary.alerting.notify.delivery.result import Accepted, Refused, Retry
 from streamcanary.model.alerts.incident import NotificationState
 from streamcanary.model.canary import Canary
 from support.alerting.builders import CHAT, NOON, EngineHarness, alerts, bad, good, webhook_config

@@ -2,7 +2,7 @@
 
 from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.inputs import SendFinished, Started
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused, Retry
+from streamcanary.alerting.notify.delivery.result import Accepted, Refused, Retry
 from support.alerting.builders import EngineHarness, alerts, bad, good, webhook_config
 from support.alerting.groups import advance, grouped_harness, run_canaries
 

@@ -21,7 +21,7 @@ from streamcanary.alerting.engine.inputs import (
     Tick,
 )
 from streamcanary.alerting.engine.state import Draft, State, read_state
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused, Retry
+from streamcanary.alerting.notify.delivery.result import Accepted, Refused, Retry
 from streamcanary.model.alerts.incident import Evidence, Notification, NotificationState
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.canary import Canary

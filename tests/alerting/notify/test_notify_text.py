@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from streamcanary.alerting.notify.delivery.http import open_http_client
+from streamcanary.alerting.notify.delivery.result import Accepted
 from streamcanary.alerting.notify.message import Message
 from streamcanary.alerting.notify.receivers import Apprise, EventReceiver, PagerDuty, Slack, Webhook
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted
-from streamcanary.alerting.notify.receivers.http import open_http_client
 from streamcanary.model.alerts.incident import Action, Evidence, Incident
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import OutcomeKind

@@ -8,7 +8,7 @@ import pytest
 
 from streamcanary.alerting.engine.inputs import Tick
 from streamcanary.alerting.engine.state import State
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Refused, Retry
 from streamcanary.alerting.service.liveness import (
     DeliveryFailure,
     LivenessTracker,

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 
 from streamcanary.alerting.engine.inputs import SilenceCreated
-from streamcanary.alerting.notify.receivers.delivery_result import Refused, Retry
+from streamcanary.alerting.notify.delivery.result import Refused, Retry
 from streamcanary.alerting.service import status
 from streamcanary.alerting.service.liveness import DeliveryFailure
 from streamcanary.alerting.service.status import StatusBuilder

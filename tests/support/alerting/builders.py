@@ -7,8 +7,8 @@ from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.inputs import Input, RunFinished, SendFinished, SendStarted, Tick
 from streamcanary.alerting.engine.state import TABLES, State, read_state
 from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult
 from streamcanary.alerting.notify.message import Message, render_notification
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult
 from streamcanary.model.alerts.incident import Action, Incident, Notification
 from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.canary import Canary

@@ -5,7 +5,7 @@ from typing import Any
 import msgspec
 
 from streamcanary.alerting.engine.inputs import RunFinished, SendFinished, Tick
-from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult
+from streamcanary.alerting.notify.delivery.result import DeliveryResult
 from streamcanary.model.alerts.incident import Notification
 from streamcanary.model.canary import Canary
 from support.alerting.builders import EngineHarness, alerts, bad

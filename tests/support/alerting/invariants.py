@@ -23,7 +23,7 @@ from streamcanary.alerting.engine.reachability import UNREACHABLE_FAULTS
 from streamcanary.alerting.engine.reconciliation import RECONCILED_REASON
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted
+from streamcanary.alerting.notify.delivery.result import Accepted
 from streamcanary.model.alerts.incident import Action, Incident, Notification, NotificationState
 from streamcanary.model.alerts.matcher import all_match
 from streamcanary.model.outcome import Outcome, OutcomeKind

@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult
+from streamcanary.alerting.notify.delivery.result import DeliveryResult
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.outcome import Outcome
 

@@ -9,7 +9,7 @@ import msgspec
 
 from streamcanary.alerting.engine.keys import notification_id
 from streamcanary.alerting.engine.state import Draft, State
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Refused, Retry
 from streamcanary.model.alerts.incident import MAX_MEMBERS, Action, Group, Incident, Notification, NotificationState
 
 RETENTION = 7 * 86400.0

@@ -37,7 +37,7 @@ from streamcanary.alerting.engine.reachability import detect_egress_outage, upda
 from streamcanary.alerting.engine.reconciliation import Reconciler
 from streamcanary.alerting.engine.samples import OUTCOMES_WITHOUT_SAMPLE, Sample, sample_of
 from streamcanary.alerting.engine.state import BindingState, Draft, State
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Retry
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Retry
 from streamcanary.model.alerts.incident import Evidence, Incident
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.canary import Canary

@@ -5,7 +5,7 @@ from typing import Any
 
 from msgspec import Struct
 
-from streamcanary.alerting.notify.templates import render_template
+from streamcanary.alerting.notify.annotation_templates import render_template
 from streamcanary.model.alerts.incident import Action, Evidence, Incident, Notification
 from streamcanary.model.config_types.duration import format_duration
 

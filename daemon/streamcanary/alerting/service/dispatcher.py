@@ -16,11 +16,11 @@ from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import Input, SendFinished, SendStarted, StateReceiverReported
 from streamcanary.alerting.engine.state import State
+from streamcanary.alerting.notify.delivery.rate_limit import RateLimiter
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Refused, Retry
 from streamcanary.alerting.notify.message import render_alert, render_notification
 from streamcanary.alerting.notify.receivers import EventReceiver, StateReceiver
 from streamcanary.alerting.notify.receivers.alertmanager import ALERT_EXPIRY
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
-from streamcanary.alerting.notify.receivers.rate_limit import RateLimiter
 from streamcanary.alerting.service.liveness import DeliveryFailure
 from streamcanary.model.alerts.incident import Incident, Notification, NotificationState
 from streamcanary.model.clock import Clock

@@ -9,7 +9,7 @@ from typing import Annotated
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.alerting.notify.receivers.url import SecretUrl, check_url, secret_parts
+from streamcanary.alerting.notify.delivery.receiver_url import SecretUrl, check_url, secret_parts
 from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable, scrub

@@ -27,8 +27,8 @@ from streamcanary.alerting.engine.inputs import (
 )
 from streamcanary.alerting.engine.state import State, read_state
 from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.notify.delivery.http import open_http_client
 from streamcanary.alerting.notify.receivers import StateReceiver
-from streamcanary.alerting.notify.receivers.http import open_http_client
 from streamcanary.alerting.service.alert_log import log_config_effects, log_transition
 from streamcanary.alerting.service.dispatcher import EventDispatcher, PeerHealth, StateDispatcher, delivery_failures
 from streamcanary.alerting.service.liveness import LivenessTracker

@@ -14,7 +14,7 @@ from streamcanary.alerting.engine.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import Input, RunFinished, SendFinished, SendStarted, Tick
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted
+from streamcanary.alerting.notify.delivery.result import Accepted
 from streamcanary.model.alerts.incident import Action, Group, Incident
 from streamcanary.model.outcome import Outcome
 

@@ -26,7 +26,7 @@ from streamcanary.alerting.rules import Rule
 from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD
 from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, prices_by_canary
 from streamcanary.cli.load_config import UsageError, load_config
-from streamcanary.cli.series_estimate import estimate_series
+from streamcanary.cli.metric_series_estimate import estimate_series
 from streamcanary.cli.table import format_table
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration

@@ -12,9 +12,9 @@ from streamcanary.settings import Settings
 if TYPE_CHECKING:
     from httpx2 import AsyncClient
 
+    from streamcanary.alerting.notify.delivery.result import DeliveryResult
     from streamcanary.alerting.notify.message import Alert
     from streamcanary.alerting.notify.receivers import EventReceiver, Receiver, StateReceiver
-    from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult
 
 _TEST_ALERT = "StreamcanaryTest"
 
@@ -41,8 +41,8 @@ def _find_receiver(settings: Settings, name: str) -> "Receiver":
 
 
 async def _send_test(receiver: "Receiver", instance: str) -> int:
+    from streamcanary.alerting.notify.delivery.http import open_http_client
     from streamcanary.alerting.notify.receivers import StateReceiver
-    from streamcanary.alerting.notify.receivers.http import open_http_client
 
     async with open_http_client(receiver.connection_settings) as http:
         if isinstance(receiver, StateReceiver):
@@ -54,8 +54,8 @@ async def _send_test(receiver: "Receiver", instance: str) -> int:
 async def _notify_event_receiver(receiver: "EventReceiver", http: "AsyncClient", instance: str) -> bool:
     from uuid import uuid4
 
+    from streamcanary.alerting.notify.delivery.result import Accepted
     from streamcanary.alerting.notify.message import Message
-    from streamcanary.alerting.notify.receivers.delivery_result import Accepted
     from streamcanary.model.alerts.incident import Action
     from streamcanary.model.clock import SystemClock
 
@@ -83,7 +83,7 @@ async def _notify_event_receiver(receiver: "EventReceiver", http: "AsyncClient",
 async def _notify_state_receiver(receiver: "StateReceiver", http: "AsyncClient", url: str, instance: str) -> bool:
     from uuid import uuid4
 
-    from streamcanary.alerting.notify.receivers.delivery_result import Accepted
+    from streamcanary.alerting.notify.delivery.result import Accepted
     from streamcanary.model.clock import SystemClock
 
     clock, key = SystemClock(), uuid4().hex
@@ -118,7 +118,7 @@ def _make_test_alert(key: str, instance: str, opened: float, resolved: float | N
 
 
 def _print_result(what: str, result: "DeliveryResult") -> None:
-    from streamcanary.alerting.notify.receivers.delivery_result import Accepted, Refused
+    from streamcanary.alerting.notify.delivery.result import Accepted, Refused
 
     match result:
         case Accepted():

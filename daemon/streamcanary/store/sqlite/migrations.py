@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Callable
 from typing import Final
 
-from streamcanary.store.sqlite.field_names import rename_tables_and_fields
+from streamcanary.store.sqlite.schema_4_renames import rename_tables_and_fields
 
 Migration = str | Callable[[sqlite3.Connection], None]
 """One step: an SQL script, or a function that changes the open database within the transaction of its caller."""

@@ -10,9 +10,9 @@ import pytest
 from msgspec.structs import replace
 from pydantic import ValidationError
 
+from streamcanary.alerting.notify.delivery.http import open_http_client
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Retry
 from streamcanary.alerting.notify.receivers import Apprise
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Retry
-from streamcanary.alerting.notify.receivers.http import open_http_client
 from support.alerting.builders import NOON, a_message
 from support.alerting.messages import HOSTILE_TEXT, a_full_incident, an_incident, lifecycle_messages
 from support.programs.program import free_ports

@@ -7,9 +7,9 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
+from streamcanary.alerting.notify.delivery.http import open_http_client
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Refused, Retry
 from streamcanary.alerting.notify.receivers import PagerDuty
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
-from streamcanary.alerting.notify.receivers.http import open_http_client
 from streamcanary.model.alerts.incident import Action, Evidence, Incident
 from support.alerting.builders import NOON, a_message
 from support.alerting.messages import FULL_EVIDENCE, HOSTILE_TEXT, a_full_incident, an_incident, lifecycle_messages

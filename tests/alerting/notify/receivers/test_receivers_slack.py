@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
+from streamcanary.alerting.notify.delivery.http import open_http_client
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Refused, Retry
 from streamcanary.alerting.notify.message import Message
 from streamcanary.alerting.notify.receivers import Slack
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
-from streamcanary.alerting.notify.receivers.http import open_http_client
 from streamcanary.model.alerts.incident import Evidence
 from support.alerting.builders import NOON, a_message
 from support.alerting.messages import HOSTILE_TEXT, a_full_incident, an_incident, lifecycle_messages

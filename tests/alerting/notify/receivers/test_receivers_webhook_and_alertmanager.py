@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 
 from streamcanary.alerting.engine.keys import incident_key
+from streamcanary.alerting.notify.delivery.http import open_http_client, post
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Refused, Retry
 from streamcanary.alerting.notify.message import rfc3339
 from streamcanary.alerting.notify.receivers import Alertmanager, Webhook
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
-from streamcanary.alerting.notify.receivers.http import open_http_client, post
 from streamcanary.model.alerts.incident import Action
 from support.alerting.builders import NOON, a_message, webhook_config
 from support.alerting.messages import an_alert, an_incident

@@ -10,12 +10,12 @@ import httpx2
 import msgspec
 from pydantic import Field, field_validator
 
+from streamcanary.alerting.notify.delivery.receiver_url import BaseUrl
+from streamcanary.alerting.notify.delivery.response_check import reject_web_page
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Refused
 from streamcanary.alerting.notify.message import Alert, rfc3339
 from streamcanary.alerting.notify.receivers.base import HttpReceiver
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused
-from streamcanary.alerting.notify.receivers.response_check import reject_web_page
-from streamcanary.alerting.notify.receivers.url import BaseUrl
-from streamcanary.alerting.notify.text import facts
+from streamcanary.alerting.notify.text_format import facts
 from streamcanary.model.config_types.duration import PositiveDuration
 
 ALERT_EXPIRY = 15 * 60.0

@@ -12,12 +12,12 @@ from urllib.parse import urlsplit
 import httpx2
 from pydantic import AfterValidator, Field, PrivateAttr, model_validator
 
+from streamcanary.alerting.notify.delivery.blocking_call import BlockingCall
+from streamcanary.alerting.notify.delivery.receiver_url import secret_parts
+from streamcanary.alerting.notify.delivery.result import DeliveryResult
 from streamcanary.alerting.notify.message import Alert, Message
 from streamcanary.alerting.notify.receivers.base import BaseReceiver, retry_for_unusable_secret
-from streamcanary.alerting.notify.receivers.blocking_call import BlockingCall
-from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult
-from streamcanary.alerting.notify.receivers.url import secret_parts
-from streamcanary.alerting.notify.text import disarm_mentions, facts, heading, links, truncate
+from streamcanary.alerting.notify.text_format import disarm_mentions, facts, heading, links, truncate
 from streamcanary.model.alerts.incident import Action
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable, scrub

@@ -6,10 +6,10 @@ from typing import Annotated, ClassVar
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field
 
-from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult, Retry
-from streamcanary.alerting.notify.receivers.http import post
-from streamcanary.alerting.notify.receivers.response_check import ResponseCheck, accept_any_success
-from streamcanary.alerting.notify.receivers.url import secret_parts
+from streamcanary.alerting.notify.delivery.http import post
+from streamcanary.alerting.notify.delivery.receiver_url import secret_parts
+from streamcanary.alerting.notify.delivery.response_check import ResponseCheck, accept_any_success
+from streamcanary.alerting.notify.delivery.result import DeliveryResult, Retry
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 from streamcanary.transport.connection_settings import ConnectionSettings

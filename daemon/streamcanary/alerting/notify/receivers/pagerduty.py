@@ -11,6 +11,9 @@ import httpx2
 import msgspec
 from pydantic import AfterValidator, Field, model_validator
 
+from streamcanary.alerting.notify.delivery.receiver_url import BaseUrl
+from streamcanary.alerting.notify.delivery.response_check import reject_web_page
+from streamcanary.alerting.notify.delivery.result import DeliveryResult
 from streamcanary.alerting.notify.message import Alert, Message, rfc3339
 from streamcanary.alerting.notify.receivers.base import (
     HttpReceiver,
@@ -18,10 +21,7 @@ from streamcanary.alerting.notify.receivers.base import (
     retry_for_unusable_secret,
     value_or_file,
 )
-from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult
-from streamcanary.alerting.notify.receivers.response_check import reject_web_page
-from streamcanary.alerting.notify.receivers.url import BaseUrl
-from streamcanary.alerting.notify.text import facts, links, status, truncate
+from streamcanary.alerting.notify.text_format import facts, links, status, truncate
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 
 Severity = Literal["critical", "error", "warning", "info"]

@@ -11,6 +11,9 @@ import httpx2
 import msgspec
 from pydantic import model_validator
 
+from streamcanary.alerting.notify.delivery.receiver_url import SecretUrl, check_url
+from streamcanary.alerting.notify.delivery.response_check import SuccessResponse, retry_for_web_page
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Refused, Retry
 from streamcanary.alerting.notify.message import Alert, Message
 from streamcanary.alerting.notify.receivers.base import (
     HttpReceiver,
@@ -18,10 +21,7 @@ from streamcanary.alerting.notify.receivers.base import (
     retry_for_unusable_secret,
     value_or_file,
 )
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
-from streamcanary.alerting.notify.receivers.response_check import SuccessResponse, retry_for_web_page
-from streamcanary.alerting.notify.receivers.url import SecretUrl, check_url
-from streamcanary.alerting.notify.text import Fact, disarm_mentions, facts, heading, links, truncate
+from streamcanary.alerting.notify.text_format import Fact, disarm_mentions, facts, heading, links, truncate
 from streamcanary.model.config_types.secret import SecretUnreadable
 
 _MAX_HEADER_LENGTH = 150

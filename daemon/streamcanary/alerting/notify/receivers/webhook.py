@@ -11,6 +11,8 @@ import httpx2
 import msgspec
 from pydantic import AfterValidator, model_validator
 
+from streamcanary.alerting.notify.delivery.receiver_url import SecretUrl, check_url
+from streamcanary.alerting.notify.delivery.result import DeliveryResult
 from streamcanary.alerting.notify.message import Message
 from streamcanary.alerting.notify.receivers.base import (
     HttpReceiver,
@@ -18,8 +20,6 @@ from streamcanary.alerting.notify.receivers.base import (
     retry_for_unusable_secret,
     value_or_file,
 )
-from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult
-from streamcanary.alerting.notify.receivers.url import SecretUrl, check_url
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 
 

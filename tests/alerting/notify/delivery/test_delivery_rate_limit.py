@@ -4,8 +4,8 @@ import pytest
 from pydantic import TypeAdapter
 
 from streamcanary.alerting.lint.paging import receiver_warnings, unpaged_alert_warnings
+from streamcanary.alerting.notify.delivery.rate_limit import RateLimiter
 from streamcanary.alerting.notify.receivers import Receiver
-from streamcanary.alerting.notify.receivers.rate_limit import RateLimiter
 from streamcanary.alerting.routing import Route
 from support.alerting.builders import webhook_config
 from support.servers.pagerduty import ROUTING_KEY

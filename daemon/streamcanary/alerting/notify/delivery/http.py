@@ -7,13 +7,13 @@ from datetime import UTC
 
 import httpx2
 
-from streamcanary.alerting.notify.receivers.delivery_result import DeliveryResult, Refused, Retry
-from streamcanary.alerting.notify.receivers.response_check import ResponseCheck, SuccessResponse, accept_any_success
-from streamcanary.alerting.notify.receivers.url import secret_parts
+from streamcanary.alerting.notify.delivery.receiver_url import secret_parts
+from streamcanary.alerting.notify.delivery.response_check import ResponseCheck, SuccessResponse, accept_any_success
+from streamcanary.alerting.notify.delivery.result import DeliveryResult, Refused, Retry
 from streamcanary.model.config_types.secret import SecretUnreadable, scrub
 from streamcanary.transport.connection_settings import ConnectionSettings
 from streamcanary.transport.proxy import InvalidProxyUrl
-from streamcanary.transport.reloading import ReloadingTransport
+from streamcanary.transport.reloading_transport import ReloadingTransport
 from streamcanary.transport.tls import TlsFileError
 
 _MAX_BODY_BYTES = 16 * 1024

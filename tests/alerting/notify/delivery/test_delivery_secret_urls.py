@@ -6,10 +6,10 @@ import msgspec
 import pytest
 
 from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.notify.delivery.http import open_http_client, post
+from streamcanary.alerting.notify.delivery.receiver_url import secret_parts
+from streamcanary.alerting.notify.delivery.result import Refused
 from streamcanary.alerting.notify.receivers import Alertmanager, Webhook
-from streamcanary.alerting.notify.receivers.delivery_result import Refused
-from streamcanary.alerting.notify.receivers.http import open_http_client, post
-from streamcanary.alerting.notify.receivers.url import secret_parts
 from streamcanary.model.alerts.incident import Incident
 from streamcanary.store.database import Store
 from support.alerting.builders import NOON, a_message, alerts, webhook_config

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import NamedTuple
 
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Retry
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Retry
 
 
 class SuccessResponse(NamedTuple):

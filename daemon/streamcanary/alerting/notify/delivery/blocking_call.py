@@ -6,8 +6,8 @@ import logging
 import threading
 from collections.abc import Callable, Sequence
 
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Retry
-from streamcanary.alerting.notify.text import truncate
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Retry
+from streamcanary.alerting.notify.text_format import truncate
 
 _log = logging.getLogger(__name__)
 

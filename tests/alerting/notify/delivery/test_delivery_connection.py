@@ -8,11 +8,11 @@ from typing import Any
 import pytest
 from pydantic import TypeAdapter, ValidationError
 
+from streamcanary.alerting.notify.delivery.http import open_http_client
+from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult, Refused, Retry
 from streamcanary.alerting.notify.receivers import Alertmanager, PagerDuty, Slack, Webhook
 from streamcanary.alerting.notify.receivers import Receiver as AnyReceiver
 from streamcanary.alerting.notify.receivers.base import HttpReceiver
-from streamcanary.alerting.notify.receivers.delivery_result import Accepted, DeliveryResult, Refused, Retry
-from streamcanary.alerting.notify.receivers.http import open_http_client
 from support.alerting.builders import NOON, a_message, webhook_config
 from support.alerting.messages import an_alert, an_incident
 from support.servers.certificates import AUTHORITY, LOOPBACK, SIGNED_BY_AUTHORITY, WRONG_HOST, server_tls_context
