@@ -290,7 +290,7 @@ async def test_nested_error_has_both_types() -> None:
 
 @pytest.mark.parametrize(("fault", "sign"), [("keepalive-stall", b": keep-alive\n\n"), ("pings", b": keep-alive\n\n")])
 async def test_keep_alives_are_comments(fault: str, sign: bytes) -> None:
-    """Keep-alives are repeated comments."""
+    """Keep-alive comments are repeated comments."""
     async with Simulator(timings=FAST_TIMINGS) as simulator:
         response = await fetch_raw(simulator, f"sim-{fault}")
     assert response.body.count(sign) > 1

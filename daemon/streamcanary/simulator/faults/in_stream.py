@@ -106,7 +106,7 @@ def _keepalive_bytes(response: ApiResponse) -> Callable[[int], bytes]:
 
 
 async def _send_keepalives(writer: ResponseWriter, keepalive: Callable[[int], bytes]) -> None:
-    """Send keep-alives for the duration of a hang; ``keepalive`` gets the number of those sent before."""
+    """Send keep-alive comments for the duration of a hang; ``keepalive`` gets the number of those sent before."""
     gap = max(writer.timings.keepalive_gap, 0.001)
     for count in range(int(writer.timings.hang / gap) + 1):
         await writer.send_chunk(keepalive(count))
