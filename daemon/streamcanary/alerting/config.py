@@ -28,8 +28,8 @@ class AlertsConfig(Grouping):
     """Rules, receivers, routes, grouping and maintenance windows of alerting.
 
     Without ``routes`` every alert goes to every receiver. An alert that no route matches is shown in the status, but
-    nobody is notified. ``maintenance`` are windows in which alerts are muted, by name. ``trace_url`` is the URL of a
-    trace in the tracing backend, with the placeholder ``{trace_id}``.
+    not sent. ``maintenance`` are windows in which alerts are muted, by name. ``trace_url`` is the URL of a trace in the
+    tracing backend, with the placeholder ``{trace_id}``.
     """
 
     rules: dict[Name, Rule] = Field(default_factory=dict)

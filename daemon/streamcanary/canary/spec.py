@@ -72,7 +72,7 @@ class CanarySpec(BaseModel):
 
     ``api`` is Chat Completions or Responses; Responses requests have ``store: false`` unless ``request`` sets it.
     ``{nonce}`` in the prompt is replaced by random text in each run, so that no cache can answer. A canary runs
-    ``every`` so many seconds (default 60), or by a ``cron`` expression of five fields in a ``timezone`` (an IANA name,
+    every ``every`` seconds (default 60), or by a ``cron`` expression of five fields in a ``timezone`` (an IANA name,
     default UTC). The default of ``timeouts.total`` is the lesser of 60 s and 80 % of ``every``, or of the shortest time
     between two runs of ``cron``: a run ends before the next is due. ``renamed_from`` is the former name of the canary:
     alerts that are open under that name continue.

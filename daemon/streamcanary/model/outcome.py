@@ -17,7 +17,7 @@ class OutcomeKind(StrEnum):
     FAILED_OVER = "failed_over"
     """The primary failed, and a fallback answered."""
     FAILED = "failed"
-    """No route answered, or not as expected."""
+    """No route gave a complete answer with the expected content."""
     INTERNAL_ERROR = "internal_error"
     """The canary itself failed; the result says nothing about the target."""
     SKIPPED = "skipped"

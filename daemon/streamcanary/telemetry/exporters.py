@@ -27,7 +27,7 @@ class SwappableSpanExporter(SpanExporter):
         self._sdk_log = sdk_log
 
     def swap(self, exporter: SpanExporter | None) -> None:
-        """Export by ``exporter`` from now on; with ``None``, drop what comes."""
+        """Export through ``exporter`` from now on; with ``None``, drop all data."""
         self.shutdown()
         self._exporter = exporter
 
@@ -42,12 +42,12 @@ class SwappableSpanExporter(SpanExporter):
         return SpanExportResult.SUCCESS if is_exported else SpanExportResult.FAILURE
 
     def shutdown(self) -> None:
-        """Stop: an export that waits to try again does so no more."""
+        """Shut the exporter down: an export that waits for a retry gives up."""
         if self._exporter is not None:
             self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
-        """Do nothing: nothing is held back here."""
+        """Do nothing: this exporter buffers nothing."""
         return True
 
 
@@ -62,7 +62,7 @@ class SwappableMetricExporter(MetricExporter):
         self._sdk_log = sdk_log
 
     def swap(self, exporter: MetricExporter | None) -> None:
-        """Export by ``exporter`` from now on; with ``None``, drop what comes."""
+        """Export through ``exporter`` from now on; with ``None``, drop all data."""
         self.shutdown()
         self._exporter = exporter
 
@@ -77,12 +77,12 @@ class SwappableMetricExporter(MetricExporter):
         return MetricExportResult.SUCCESS if is_exported else MetricExportResult.FAILURE
 
     def shutdown(self, timeout_millis: float = 30_000, **kwargs: object) -> None:
-        """Stop: an export that waits to try again does so no more."""
+        """Shut the exporter down: an export that waits for a retry gives up."""
         if self._exporter is not None:
             self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
-        """Do nothing: nothing is held back here."""
+        """Do nothing: this exporter buffers nothing."""
         return True
 
 

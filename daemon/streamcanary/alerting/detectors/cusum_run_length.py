@@ -16,7 +16,7 @@ from itertools import islice
 
 
 def runs_to_fire_by_threshold(step: int, rate: float) -> Iterator[float]:
-    """Yield the mean number of samples from zero until the sum reaches 1, 2, 3 and so on, endlessly.
+    """Yield the mean number of samples from zero until the sum reaches 1, 2, 3 and so on; the iterator does not end.
 
     ``rate`` (over 0, up to 1) is the fraction of bad samples; samples are independent.
     """

@@ -8,7 +8,8 @@ from streamcanary.model.alerts.incident import Incident
 def active_alerts(state: State, receiver: str, now: float) -> tuple[Incident, ...]:
     """Return the active alerts of ``receiver`` at ``now`` (seconds since the epoch), oldest first.
 
-    A resolved incident stays in the list for :data:`~.alertmanager.ALERT_EXPIRY` seconds.
+    A resolved incident stays in the list for
+    :data:`~streamcanary.alerting.notify.receivers.alertmanager.ALERT_EXPIRY` seconds.
     """
     incidents = {  # by key: an incident can be a member of two groups after a change of the grouping
         incident.key: _with_current_evidence(state, incident)

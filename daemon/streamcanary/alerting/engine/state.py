@@ -199,7 +199,7 @@ class Draft:
         return [self.notifications[key] for key in known if key in self.notifications]
 
     def not_before(self, receiver: str) -> float:
-        """Return the time before which ``receiver`` asked for no notifications, in seconds since the epoch; 0 if none.
+        """Return the time until which ``receiver`` must not be sent anything (``Retry-After``), in epoch seconds, or 0.
 
         The first call of a step builds an index of all receivers.
         """

@@ -52,7 +52,7 @@ A longer gap means that the process was suspended or that the clock jumped. ``No
 
 
 class Engine:
-    """Computes the steps that one configuration asks for. It is stateless: the state is passed in and returned."""
+    """Computes steps under one configuration. It is stateless: the state is passed in and returned."""
 
     def __init__(self, config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> None:
         self.instance = instance
@@ -138,7 +138,7 @@ class Engine:
                 self._close(draft, binding.key, at, "the canary reports results again", now)
 
     def _check_budget(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
-        """Open or close ``BudgetExhausted`` by the budget state of a run. A run that costs nothing changes neither."""
+        """Open or close ``BudgetExhausted`` by the budget state of a run. A run without cost has no effect."""
         if outcome.budget is BudgetState.EXHAUSTED:
             self._open(
                 draft,

@@ -43,7 +43,7 @@ class Alert(Struct, frozen=True, kw_only=True):
 
     @property
     def is_reconciliation(self) -> bool:
-        """Whether the alert is resolved after data loss: nothing is known of it but that it does not fire."""
+        """Whether the alert is resolved after data loss: all that is known is that it does not fire."""
         return not self.is_firing and self.evidence == Evidence() and not self.annotations
 
     @property

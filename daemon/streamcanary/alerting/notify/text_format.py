@@ -1,4 +1,4 @@
-"""Human-readable texts of alerts and messages. Every text is bounded; quoted text of others is not escaped yet."""
+"""Human-readable texts of alerts and messages. Every text is bounded; third-party text is not escaped yet."""
 
 import re
 from typing import NamedTuple
@@ -17,7 +17,7 @@ _ZERO_WIDTH_SPACE = "\u200b"
 
 
 class Fact(NamedTuple):
-    """One detail of an alert: ``key`` for programs, ``title`` for people. ``is_quoted`` if others wrote the text."""
+    """One detail of an alert: ``key`` for programs, ``title`` for people. ``is_quoted``: third-party text."""
 
     key: str
     title: str
@@ -98,7 +98,7 @@ def disarm_mentions(text: str) -> str:
 
 
 def _fallback_text(evidence: Evidence) -> str:
-    """Return how many of the bad runs a fallback answered, which tells whether users see the outage."""
+    """Return how many of the bad runs a fallback answered, which shows whether users see the outage."""
     if evidence.rescued >= max(1, evidence.bad):
         return "all bad runs were answered by a fallback"
     if evidence.rescued:

@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 
 
 class HeartbeatConfig(BaseModel):
-    """The ``heartbeat:`` section: a URL that is pinged ``every`` so many seconds while the daemon is healthy.
+    """The ``heartbeat:`` section: a URL that is pinged at the interval ``every`` (seconds) while the daemon is healthy.
 
     It works with healthchecks.io, Dead Man's Snitch, the push URL of an uptime monitor, or any other monitor that
     alerts when it is *not* pinged. ``url_file`` is read again when it changes. ``timeout`` (s) bounds one request.

@@ -22,7 +22,7 @@ class AlertStore(Protocol):
 
     @property
     def may_be_incomplete(self) -> bool:
-        """Whether an earlier process could not save everything, and nothing has been committed since."""
+        """Whether an earlier process could not save all changes, and nothing has been committed since."""
         ...
 
     async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
@@ -57,7 +57,7 @@ class WriteBuffer:
 
     @property
     def is_empty(self) -> bool:
-        """Whether the store has everything."""
+        """Whether the store has all changes."""
         return not self._rows and not self._outcomes
 
     @property
@@ -77,7 +77,7 @@ class WriteBuffer:
             self._outcomes.append(outcome)
 
     async def save(self) -> StoreFailing | None:
-        """Commit everything; if the store fails, keep everything for the next call and return the error."""
+        """Commit all changes; if the store fails, keep them for the next call and return the error."""
         if self.is_empty:
             return None
         try:

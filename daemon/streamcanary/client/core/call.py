@@ -202,7 +202,7 @@ class Call:
             self.machine.exclude_pause(seconds)
 
     def cancel(self) -> None:
-        """Report that the caller left the loop, was cancelled, or dropped the stream. It counts against no one."""
+        """Report that the caller left the loop, was cancelled, or dropped the stream. Not counted as a failure."""
         if self.state is CallState.ENDED:
             return
         if self.machine is not None and self.state in (CallState.SENDING, CallState.READING):

@@ -94,7 +94,7 @@ class ResponsesReader:
         self.is_done = False
 
     def read_event(self, event: ServerSentEvent) -> list[DeltaEvent]:
-        """Return the deltas that an event adds to the answer; raises as :meth:`ChatReader.read_event`."""
+        """Return the deltas that an event adds to the answer; raises as ``ChatReader.read_event``."""
         data = event.data
         if not data or data.isspace() or data.startswith(b"[DONE]"):
             if event.event == "error":

@@ -132,8 +132,8 @@ class Notification(Struct, frozen=True, kw_only=True, omit_defaults=True):
     :data:`MAX_MEMBERS` of ``member_count``, of which ``resolved_count`` have resolved: a retry sends the same content
     as the first attempt. ``attempts`` counts attempts that were started, ``refusals`` those that were certainly not
     received; if the two are equal, the receiver has received nothing. ``park_count`` counts how often it was parked,
-    ``not_before`` is the time before which the receiver asked for no notifications. That, ``created``, ``last_attempt``
-    and ``next_attempt`` are seconds since the epoch.
+    ``not_before`` is the end of the ``Retry-After`` of the receiver. That, ``created``, ``last_attempt`` and
+    ``next_attempt`` are seconds since the epoch.
     """
 
     id: str

@@ -92,7 +92,7 @@ class Worker:
             job.is_abandoned = True
 
     async def close(self, within: float) -> bool:
-        """Complete the queued jobs, then end the thread; return whether it ended ``within`` so many seconds."""
+        """Complete the queued jobs, then end the thread; return whether it ended in ``within`` seconds."""
         if not self._is_closing:
             self._is_closing = True
             self._queue.put(None)

@@ -1,7 +1,7 @@
 """The types of receivers, one module each.
 
 A receiver is a pydantic model (its configuration) that delivers one immutable value and returns ``Accepted``, ``Retry``
-or ``Refused``. It does not know incidents, queues or retries.
+or ``Refused``. It does not depend on incidents, queues or retries.
 
 *Event* receivers are notified of changes through the outbox: ``send(http, message, now)``. *State* receivers are sent
 all active alerts periodically: ``post(http, url, alerts, now)``. The settings and properties that all of them share are

@@ -53,8 +53,8 @@ class Apprise(BaseReceiver):
     """An event receiver: sends a text message when a group opens, at each update, and when it resolves.
 
     It can neither deduplicate nor resolve: a repeated delivery is a second message, and a resolve is one more message.
-    Apprise does not report which errors are permanent, so that every failed delivery is retried while the group
-    matters. Use it for email and chat, not for paging.
+    Apprise does not report which errors are permanent, so that every failed delivery is retried.
+    Use it for email and chat, not for paging.
 
     ``urls`` are Apprise URLs, all of them secret. ``urls_file`` has one URL on each line, where ``#`` begins a comment;
     it is read again when it changes. A retry omits the URLs that have accepted the message. Proxies and certificate

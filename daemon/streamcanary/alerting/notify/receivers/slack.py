@@ -42,7 +42,7 @@ class Slack(HttpReceiver):
     Slack cannot deduplicate: if its response is lost, the message is sent again. A resolve is a new message ("Resolved
     after 12m"), not a change of the first. Slack accepts about one message a second.
 
-    Text of others is sent as plain text or as code, where it can neither mention anyone nor break the format. ``url``
+    Third-party text is sent as plain text or as code, where it can neither mention anyone nor break the format. ``url``
     is the URL of the incoming webhook, and secret. Servers that imitate Slack work if they respond like it: a success
     is the body ``ok`` with any content type. Another 2xx response is not from Slack, and the message may not have
     been posted.
