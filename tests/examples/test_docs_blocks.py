@@ -43,7 +43,7 @@ alerts:
 
 
 class Block(NamedTuple):
-    """A code block: where it stands, its language, and its text with snippets filled in."""
+    """A code block: its page and line, its language, and its text with included snippets."""
 
     page: str
     line: int
@@ -52,12 +52,12 @@ class Block(NamedTuple):
 
     @property
     def place(self) -> str:
-        """Page and line, as an editor takes them."""
+        """Page and line, in the form that editors accept."""
         return f"{self.page}:{self.line}"
 
 
 class Command(NamedTuple):
-    """One command of a shell block: its words, the variables before it, and the exit code that a comment promises."""
+    """One command of a shell block: its words, its environment variables, and the exit code in its comment, or 0."""
 
     place: str
     words: tuple[str, ...]
@@ -87,8 +87,8 @@ def load_yaml(text: str) -> Any:
 
 def completed(fragment: dict[str, Any]) -> dict[str, Any]:
     """Return a configuration with ``fragment`` in it, and a target, a canary and a receiver if it has none."""
-    whole = {"targets", "canaries"} <= fragment.keys()
-    return fragment if whole else _merged(load_yaml(_BASE), fragment)
+    is_complete = {"targets", "canaries"} <= fragment.keys()
+    return fragment if is_complete else _merged(load_yaml(_BASE), fragment)
 
 
 def _merged(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
@@ -104,7 +104,7 @@ def commands(block: Block) -> list[Command]:
     found = []
     for line in block.text.replace("\\\n", " ").splitlines():
         text, _, comment = line.partition("    #")
-        promised = re.search(r"exit code (\d+)", comment)
+        exit_code = re.search(r"exit code (\d+)", comment)
         for part in text.split("&&"):
             words = shlex.split(part, comments=True)
             variables = {}
@@ -113,7 +113,7 @@ def commands(block: Block) -> list[Command]:
             if ">" in words:
                 words = words[: words.index(">")]
             if words:
-                found.append(Command(block.place, tuple(words), variables, int(promised[1]) if promised else 0))
+                found.append(Command(block.place, tuple(words), variables, int(exit_code[1]) if exit_code else 0))
     return found
 
 
@@ -134,7 +134,9 @@ RUN = {"check", "rules", "test-rules"}
 
 YAML_BLOCKS, SHELL_BLOCKS, PYTHON_BLOCKS = blocks("yaml"), blocks("sh"), blocks("python")
 COMMANDS = [command for block in SHELL_BLOCKS for command in commands(block)]
-OURS = [command for command in COMMANDS if command.words[0].removeprefix(".venv/bin/") == "streamcanary"]
+STREAMCANARY_COMMANDS = [
+    command for command in COMMANDS if command.words[0].removeprefix(".venv/bin/") == "streamcanary"
+]
 
 
 def place(block: Block | Command) -> str:
@@ -142,30 +144,30 @@ def place(block: Block | Command) -> str:
 
 
 def test_every_block_has_a_language_that_is_tested() -> None:
-    """A block in a language that no test here knows is not left out by accident."""
+    """Each block has a language that a test of this module handles."""
     assert [] == [block.place for block in blocks() if block.language not in KNOWN]
-    assert (True, True, True) == (len(YAML_BLOCKS) > 15, len(OURS) > 20, len(PYTHON_BLOCKS) > 5)
+    assert (True, True, True) == (len(YAML_BLOCKS) > 15, len(STREAMCANARY_COMMANDS) > 20, len(PYTHON_BLOCKS) > 5)
 
 
-def test_links_of_the_readme_lead_somewhere() -> None:
+def test_links_of_the_readme_are_valid() -> None:
     """Each relative link is a file of the repository; those within docs/ are checked when the site is built."""
     links = re.findall(r"\]\((?!https?:)([^)#]+)", (ROOT / "README.md").read_text(encoding="utf-8"))
     assert (True, []) == (len(links) > 10, [link for link in links if not (ROOT / link).exists()])
 
 
 def test_the_readme_is_short() -> None:
-    """It is an introduction; what is longer stands in docs/."""
+    """The README has fewer than 200 lines, since details are in docs/."""
     assert 200 > len((ROOT / "README.md").read_text(encoding="utf-8").splitlines())
 
 
 def test_every_page_is_in_the_navigation() -> None:
-    """A page that the navigation lacks is found by nobody."""
+    """The navigation of mkdocs.yml contains each page."""
     navigation = (ROOT / "mkdocs.yml").read_text(encoding="utf-8")
     assert [] == [page.name for page in PAGES[1:] if f"- {page.relative_to(ROOT / 'docs')}\n" not in navigation]
 
 
 def test_the_architecture_names_every_package() -> None:
-    """Each package and module at the top of the source has its row."""
+    """Each package and module at the top level of the source has a row."""
     text = (ROOT / "docs/architecture.md").read_text(encoding="utf-8")
     rows = {
         name
@@ -189,7 +191,7 @@ def test_the_reference_has_every_public_name() -> None:
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Return a folder with the files that the documentation refers to, which is also the current one."""
+    """Return a folder with the files that the documentation refers to, and make it the current folder."""
     shutil.copytree(ROOT / "config", tmp_path / "config")
     shutil.copy(ROOT / "config" / "streamcanary.yaml", tmp_path / "example.yaml")
     shutil.copy(next((ROOT / "tests" / "support").rglob("loopback.pem")), tmp_path / "ca.pem")
@@ -204,7 +206,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def try_yaml(block: Block, folder: Path) -> int:
-    """Use the YAML of a block as what it is; return the exit code of ``check`` or ``test-rules``, 0 for a timeline."""
+    """Check the YAML of a block by its kind; return the exit code of ``check`` or ``test-rules``, 0 for a timeline."""
     content = load_yaml(block.text)
     file = folder / "block.yaml"
     if "tests" in content:
@@ -229,11 +231,11 @@ def test_yaml_is_accepted(block: Block, folder: Path, capfd: pytest.CaptureFixtu
     err = capfd.readouterr().err
     assert 0 == code, err
     if {"targets", "canaries"} <= load_yaml(block.text).keys():
-        assert "" == err  # a whole configuration has no warnings either
+        assert "" == err  # a complete configuration has no warnings either
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("budget: {usd_per_week: 5}", "usd_per_week"),
         ("canaries: {x: {target: openai, model: m, evry: 5s}}", "evry"),
@@ -242,17 +244,17 @@ def test_yaml_is_accepted(block: Block, folder: Path, capfd: pytest.CaptureFixtu
         ("nonsense: 1", "nonsense"),
     ],
 )
-def test_yaml_that_no_longer_loads_is_noticed(
-    text: str, says: str, folder: Path, capfd: pytest.CaptureFixture[str]
+def test_yaml_that_no_longer_loads_fails(
+    text: str, message: str, folder: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """A key that was renamed, a value that is no longer accepted: the test of its block fails."""
+    """A renamed key, or a value that is no longer accepted, fails the test of its block."""
     code = try_yaml(Block("page.md", 1, "yaml", text), folder)
     err = capfd.readouterr().err
-    assert (2, True) == (code, says in err), err
+    assert (2, True) == (code, message in err), err
 
 
 def test_every_section_of_the_configuration_is_shown() -> None:
-    """Each section stands in some example."""
+    """Each section of the configuration occurs in an example."""
     shown = {key for block in YAML_BLOCKS for key in load_yaml(block.text)}
     assert set() == set(Settings.model_fields) - shown
 
@@ -262,9 +264,9 @@ def test_every_section_of_the_configuration_is_shown() -> None:
 
 @pytest.mark.parametrize("command", COMMANDS, ids=place)
 def test_commands_exist(command: Command, capfd: pytest.CaptureFixture[str]) -> None:
-    """A command of streamcanary is one that the parser takes; a target of make is one of the Makefile."""
+    """The parser accepts each command of streamcanary, and the Makefile has each target of make."""
     program, *arguments = command.words
-    if command in OURS:
+    if command in STREAMCANARY_COMMANDS:
         try:
             parser().parse_args(arguments)
         except SystemExit:
@@ -276,11 +278,11 @@ def test_commands_exist(command: Command, capfd: pytest.CaptureFixture[str]) -> 
         assert program in {"export", "git", "cd", "curl"}
 
 
-@pytest.mark.parametrize("command", [each for each in OURS if each.words[1] in RUN], ids=place)
+@pytest.mark.parametrize("command", [each for each in STREAMCANARY_COMMANDS if each.words[1] in RUN], ids=place)
 def test_commands_run(
     command: Command, folder: Path, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    """What needs no endpoint is run, and ends as the page says."""
+    """Commands that need no endpoint run, and exit with the documented code."""
     if "FILE" in command.words:
         pytest.skip("a placeholder")
     for name, value in command.variables.items():
@@ -295,9 +297,9 @@ async def simulator() -> AsyncIterator[Simulator]:
         yield simulator
 
 
-@pytest.mark.parametrize("command", [each for each in OURS if SIMULATOR in each.words], ids=place)
+@pytest.mark.parametrize("command", [each for each in STREAMCANARY_COMMANDS if SIMULATOR in each.words], ids=place)
 async def test_commands_against_the_simulator(command: Command, simulator: Simulator) -> None:
-    """A probe of the simulator ends with 0, or with the code in the comment behind it."""
+    """A probe of the simulator exits with 0, or with the code in its comment."""
     arguments = [simulator.base_url if word == SIMULATOR else word for word in command.words[1:]]
     environment = {**os.environ, "OPENAI_API_KEY": "none"}
     pipe = asyncio.subprocess.PIPE
@@ -312,7 +314,7 @@ async def test_commands_against_the_simulator(command: Command, simulator: Simul
 
 @pytest.fixture
 async def opened(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[list[openai.AsyncOpenAI]]:
-    """Return the SDK clients that are made, which are closed in the end."""
+    """Yield the list of SDK clients that the test creates, and close them after the test."""
     clients: list[openai.AsyncOpenAI] = []
 
     class Tracked(openai.AsyncOpenAI):
@@ -336,7 +338,7 @@ async def test_programs_run(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    """The Python of a page, from its first block to its last, answers; also where the first attempt is cut."""
+    """The Python blocks of a page run in order and print the answer, even if the first attempt is cut."""
     monkeypatch.setenv("OPENAI_BASE_URL", simulator.base_url)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
     namespace: dict[str, object] = {}
@@ -347,7 +349,7 @@ async def test_programs_run(
                 text = text.replace(f'"{name}"', f'"{model}"')
             padded = "\n" * block.line + text  # a traceback shows the line of the page
             code = compile(padded, str(ROOT / page), "exec", ast.PyCF_ALLOW_TOP_LEVEL_AWAIT)
-            coroutine = eval(code, namespace)  # noqa: S307 - our own documentation
+            coroutine = eval(code, namespace)  # noqa: S307 - the code is in this repository
             if inspect.iscoroutine(coroutine):
                 await coroutine
     out = capsys.readouterr().out

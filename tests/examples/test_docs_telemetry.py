@@ -1,4 +1,4 @@
-"""The page on telemetry names what is recorded, and nothing else."""
+"""The page on telemetry lists exactly the recorded spans, attributes and metrics."""
 
 from collections import defaultdict
 
@@ -19,13 +19,13 @@ ELSEWHERE = {
     metric.name
     for metric in (
         names.ALERT_ACTIVE,  # recorded by alerting
-        names.CANARY_INFO,  # by the schedule, as the next one
+        names.CANARY_INFO,  # recorded by the scheduler, as is the next one
         names.RUNS_MISSED,
-        names.SPEND,  # by the daemon, which knows prices
-        names.TIME_PER_OUTPUT_CHUNK,  # by clients that ask for it
+        names.SPEND,  # recorded by the daemon, which has the prices
+        names.TIME_PER_OUTPUT_CHUNK,  # recorded by clients that enable it
     )
 }
-"""Metrics of canaries that a run alone does not record."""
+"""Metrics of canaries that are not recorded by a run."""
 RUNS = (
     {"model": "sim-ok", "request": {"max_completion_tokens": 64, "stream_options": {"include_usage": True}}},
     {"model": "sim-cut@1"},
@@ -43,38 +43,38 @@ async def record() -> None:
         for run in RUNS:
             retry = {"max_attempts": 2, "base_delay": 0.001, "max_delay": 0.001}
             canary = CanarySpec.model_validate({"target": "sim", "every": "30s", "retry": retry, **run})
-            async with CanaryRunners({"sim": target}, {NAME: canary}, clock=CLOCK) as fleet:
-                await fleet.by_name[NAME](CLOCK.time())
+            async with CanaryRunners({"sim": target}, {NAME: canary}, clock=CLOCK) as runners:
+                await runners.by_name[NAME](CLOCK.time())
 
 
 async def test_spans_have_the_attributes_of_the_page(recorded: RecordedTelemetry) -> None:
-    """Every attribute of a span stands on the page for that span, and every one on the page is recorded."""
+    """The page lists each recorded attribute under its span, and each listed attribute is recorded."""
     await record()
     seen: dict[str, set[str]] = defaultdict(set)
     for span in recorded.spans:
         place = {names.RUN_SPAN: "run", names.ATTEMPT_SPAN: "attempt"}.get(span.name, "call")
         seen[place] |= set(span.attributes or ())
         seen["events"] |= {event.name for event in span.events}
-    book = words("telemetry")
-    described: dict[str, set[str]] = {"events": set(book["events"])}
+    descriptions = words("telemetry")
+    described: dict[str, set[str]] = {"events": set(descriptions["events"])}
     for place in ("run", "call", "attempt"):
-        described[place] = {name for name, said in book["attributes"].items() if place in said["on"]}
+        described[place] = {name for name, entry in descriptions["attributes"].items() if place in entry["on"]}
     assert described == dict(seen)
 
 
 async def test_metrics_have_the_labels_of_the_page(recorded: RecordedTelemetry) -> None:
-    """Every metric of a canary has the labels that the page gives it, some of them only on failure."""
+    """Each metric of a canary has the labels on the page, some of them only on failure."""
     await record()
-    book = words("telemetry")
+    descriptions = words("telemetry")
     found = {}
-    for metric, labels in book["metrics"].items():
-        expected = {each for label in labels for each in book["sets"].get(label, [label])}
+    for metric, labels in descriptions["metrics"].items():
+        expected = {each for label in labels for each in descriptions["sets"].get(label, [label])}
         points = [dict(point.attributes) for point in recorded._points(metric)]
-        ours = [point for point in points if point.get("canary") == NAME]
-        if ours:
-            found[metric] = (expected, {label for point in ours for label in point})
+        canary_points = [point for point in points if point.get("canary") == NAME]
+        if canary_points:
+            found[metric] = (expected, {label for point in canary_points for label in point})
     assert {metric: expected for metric, (expected, _) in found.items()} == {
         metric: labels for metric, (_, labels) in found.items()
     }
-    missing = {name for name, labels in book["metrics"].items() if "CANARY" in labels} - found.keys()
+    missing = {name for name, labels in descriptions["metrics"].items() if "CANARY" in labels} - found.keys()
     assert ELSEWHERE == missing

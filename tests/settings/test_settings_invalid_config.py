@@ -126,11 +126,11 @@ MESSAGES = {
         f":14:17: targets.headers.headers.X-Umlaut: {HEADER_VALUE}",
         (
             ":21:15: telemetry.otlp.headers.x token: "
-            "not the name of a header: letters, digits, '_', '-' and '.', at most 128 characters"
+            "not a valid header name: letters, digits, '_', '-' and '.', at most 128 characters"
         ),
         f":21:40: telemetry.otlp.headers.x-lines: {HEADER_VALUE}",
         (
-            ":22:14: telemetry.resource.1st: not the name of an attribute: "
+            ":22:14: telemetry.resource.1st: not a valid attribute name: "
             "letters, digits, '_', '.', ':', '/' and '-', beginning with a letter or '_', at most 255 characters"
         ),
     ],

@@ -92,7 +92,11 @@ def test_the_sdk_can_be_disabled():
     [
         ("OTEL_EXPORTER_OTLP_PROTOCOL", "http/json", "is 'http/json': it must be http/protobuf or grpc"),
         ("OTEL_EXPORTER_OTLP_ENDPOINT", "collector:4318", "an endpoint is an address such as http://localhost:4318"),
-        ("OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "http://u:hunter2@c:4318/v1/traces", "no user name or password"),
+        (
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT",
+            "http://u:hunter2@c:4318/v1/traces",
+            "must not contain a user name or password",
+        ),
         ("OTEL_METRIC_EXPORT_INTERVAL", "10s", "a whole number of milliseconds"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "1", "a whole number of milliseconds"),
     ],
@@ -116,7 +120,7 @@ def test_an_invalid_variable_is_reported(variable, value, message):
         ({"endpoint": "http://localhost:4318?token=x"}, "no `?`"),
         ({"endpoint": "http://localhost:4318", "interval": "0s"}, "longer than zero"),
         ({"endpoint": "http://localhost:4318", "timeout": "2h"}, "less than or equal to 60"),
-        ({"endpoint": "http://localhost:4318", "headers": {"a b": "x"}}, "not the name of a header"),
+        ({"endpoint": "http://localhost:4318", "headers": {"a b": "x"}}, "not a valid header name"),
         ({"endpoint": "http://localhost:4318", "headers": {"a": "x\ny"}}, "not a valid header value"),
     ],
 )

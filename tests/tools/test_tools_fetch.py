@@ -1,4 +1,4 @@
-"""The programs that other tests run start, answer and end, also on a machine where nothing else is installed."""
+"""The programs that other tests run can be fetched, start, work and end, with no other file installed."""
 
 import os
 import re
@@ -69,7 +69,7 @@ async def test_alertmanager_notifies_of_an_alert_and_its_resolve(tmp_path):
 
 @pytest.mark.real("alertmanager")
 async def test_alertmanager_renders_its_default_template_with_no_other_file_installed(tmp_path):
-    """The program holds its templates: it needs no file under ``/usr/share``, no HOME and no PATH."""
+    """Alertmanager contains its templates, and needs no file under ``/usr/share``, no HOME and no PATH."""
     async with FakeReceiver() as slack, IsolatedAlertmanager(tmp_path, slack=slack.url) as am:
         await post_alert(am, ends=datetime.now(UTC) + timedelta(minutes=4))
         [message] = (await slack.wait_for_deliveries(1))[0].json["attachments"]
@@ -111,7 +111,7 @@ def test_promtool_checks_rules_with_no_other_file_installed(tmp_path):
 
 @pytest.mark.real("promtool")
 def test_an_isolated_program_does_not_see_the_files_of_the_machine(tmp_path):
-    """What is not made visible is not there: otherwise the tests above would prove nothing."""
+    """An isolated program sees only the files that are made visible, which the tests above rely on."""
     rules = tmp_path / "rules.yml"
     rules.write_text(RULES)
     command = isolated([str(require_tool("promtool")), "check", "rules", str(rules)], tmp_path / "root")
@@ -124,7 +124,7 @@ def test_an_isolated_program_does_not_see_the_files_of_the_machine(tmp_path):
 @pytest.mark.real("alertmanager")
 @pytest.mark.parametrize("kind", [Alertmanager, IsolatedAlertmanager])
 async def test_programs_end_with_their_block(tmp_path, kind):
-    """Neither a normal end nor an exception leaves a process behind."""
+    """No process remains after the block, even if the block raises an exception."""
     am = kind(tmp_path)
     with pytest.raises(ZeroDivisionError):
         async with am:
@@ -161,7 +161,7 @@ def fake_go(folder: Path, *, version: str = "go1.99.0", toolchain: str = "local"
 
 
 def test_without_go_the_message_says_what_to_install(tmp_path):
-    """Where a program is not available the reason is reported, and ``make test`` goes on."""
+    """Missing Go is reported with what to install, and exit code 0 lets ``make test`` continue."""
     outcome = fetch(XDG_CACHE_HOME=str(tmp_path))
     assert (outcome.returncode, outcome.stdout) == (0, "")
     install = r"is built with Go 1\.\d+\.\d+ or newer, and there is no `go` on PATH: install Go"
@@ -174,13 +174,13 @@ def test_without_go_the_message_says_what_to_install(tmp_path):
 
 
 def test_a_missing_program_is_a_failure_in_ci(tmp_path):
-    """With ``CI=true`` no test may be skipped for the lack of a program."""
+    """With ``CI=true`` a missing program leads to exit code 1, so that no test is skipped."""
     assert fetch(XDG_CACHE_HOME=str(tmp_path), CI="true").returncode == 1
 
 
 @pytest.mark.parametrize("version", ["go1.19.8", "go1.21.13"])
 def test_a_go_that_is_too_old_is_reported(tmp_path, version):
-    """The message names the version that is needed and the one that is there."""
+    """The message names the required version and the installed one."""
     path = fake_go(tmp_path / "bin", version=version)
     outcome = fetch("alertmanager", PATH=path, XDG_CACHE_HOME=str(tmp_path / "cache"))
     expected = rf"alertmanager: .* or newer, and `go` on PATH is {version.removeprefix('go')}: install a newer Go\n"
@@ -188,14 +188,14 @@ def test_a_go_that_is_too_old_is_reported(tmp_path, version):
 
 
 def test_a_go_that_may_download_a_newer_toolchain_is_not_too_old(tmp_path):
-    """From Go 1.21 on, with ``GOTOOLCHAIN=auto``, the module's own requirement is met by download."""
+    """From Go 1.21 on, ``GOTOOLCHAIN=auto`` downloads the toolchain that a module requires."""
     path = fake_go(tmp_path / "bin", version="go1.21.13", toolchain="auto", otherwise="echo tried; exit 1")
     outcome = fetch("alertmanager", PATH=path, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert outcome.stderr.endswith("failed with 1: tried\n")
 
 
-def test_looking_for_a_program_fetches_nothing(tmp_path):
-    """``--find`` only looks, and says how to get what is missing."""
+def test_find_fetches_nothing(tmp_path):
+    """``--find`` fetches nothing, and reports how to get a missing program."""
     outcome = fetch("--find", "otelcol", XDG_CACHE_HOME=str(tmp_path))
     assert (outcome.returncode, outcome.stdout) == (1, "")
     assert outcome.stderr == "otelcol: not in the cache; run tools/fetch.py\n"
@@ -204,7 +204,7 @@ def test_looking_for_a_program_fetches_nothing(tmp_path):
 
 @pytest.mark.parametrize("tool", ["otelcol", "alertmanager", "promtool"])
 def test_a_program_on_path_is_not_used(tmp_path, tool):
-    """Its version is unknown: what a machine has installed does not change the results of the tests."""
+    """A program on PATH is not used, since its unknown version would affect the results of tests."""
     for name in (tool, "prometheus-alertmanager"):
         script(tmp_path / "bin" / name, "exit 0")
     outcome = fetch("--find", tool, PATH=str(tmp_path / "bin"), XDG_CACHE_HOME=str(tmp_path / "cache"))
@@ -213,14 +213,14 @@ def test_a_program_on_path_is_not_used(tmp_path, tool):
 
 @pytest.mark.parametrize("arguments", [["--find", "alertmanager"], ["alertmanager"]])
 def test_an_environment_variable_names_another_program(tmp_path, arguments):
-    """``STREAMCANARY_TEST_ALERTMANAGER`` is used as it is, and nothing is built."""
+    """``STREAMCANARY_TEST_ALERTMANAGER`` is used unchanged, and nothing is built."""
     program = script(tmp_path / "mine", "exit 0")
     outcome = fetch(*arguments, XDG_CACHE_HOME=str(tmp_path / "cache"), STREAMCANARY_TEST_ALERTMANAGER=str(program))
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, f"{program}\n", "")
 
 
 def test_an_environment_variable_that_names_no_program_is_an_error(tmp_path):
-    """A typing mistake does not lead to another program."""
+    """A wrong path in the variable is an error, and no other program is used."""
     outcome = fetch("--find", "promtool", XDG_CACHE_HOME=str(tmp_path), STREAMCANARY_TEST_PROMTOOL="/missing/promtool")
     assert outcome.returncode == 1
     assert outcome.stderr == (
@@ -229,7 +229,7 @@ def test_an_environment_variable_that_names_no_program_is_an_error(tmp_path):
 
 
 def test_an_unwritable_cache_is_reported(tmp_path):
-    """A cache folder that cannot be created is a message, not a traceback."""
+    """A cache folder that cannot be created is reported without a traceback."""
     (tmp_path / "file").write_text("")
     outcome = fetch("otelcol", PATH=fake_go(tmp_path / "bin"), XDG_CACHE_HOME=str(tmp_path / "file"))
     assert outcome.returncode == 0
@@ -237,16 +237,16 @@ def test_an_unwritable_cache_is_reported(tmp_path):
 
 
 @pytest.mark.parametrize("tool", ["otelcol", "alertmanager"])
-def test_a_build_that_fails_leaves_nothing_half_done(tmp_path, tool):
-    """The reason is the end of the build's output, and the next attempt starts from the beginning."""
+def test_a_failed_build_leaves_only_its_lock_file(tmp_path, tool):
+    """The message has the end of the build output, and no partial result stays in the cache."""
     go = fake_go(tmp_path / "bin", otherwise="echo no such module; exit 3")
     outcome = fetch(tool, PATH=go, XDG_CACHE_HOME=str(tmp_path / "cache"))
     assert "failed with 3: no such module" in outcome.stderr
     assert [path.suffix for path in (tmp_path / "cache" / "streamcanary").iterdir()] == [".lock"]
 
 
-def test_a_program_that_cannot_be_started_is_not_kept(tmp_path):
-    """A build that ends well with a program that does not run is a failed build."""
+def test_a_program_that_cannot_be_started_is_not_cached(tmp_path):
+    """A build whose program cannot be started fails, even if the build command succeeds."""
     go = fake_go(tmp_path / "bin", otherwise='printf "#!/bin/sh\\nexit 4\\n" > "$GOBIN/alertmanager"')
     with (tmp_path / "bin" / "go").open("a") as file:
         file.write('/bin/chmod 755 "$GOBIN/alertmanager"\n')
@@ -257,7 +257,7 @@ def test_a_program_that_cannot_be_started_is_not_kept(tmp_path):
 
 
 def test_a_program_is_built_once(tmp_path):
-    """The second call finds it in the cache and needs no Go."""
+    """The second call finds the program in the cache and needs no Go."""
     body = 'printf "#!/bin/sh\\n" > "$GOBIN/alertmanager"; /bin/chmod 755 "$GOBIN/alertmanager"'
     first = fetch(
         "alertmanager", PATH=fake_go(tmp_path / "bin", otherwise=body), XDG_CACHE_HOME=str(tmp_path / "cache")
@@ -268,8 +268,8 @@ def test_a_program_is_built_once(tmp_path):
 
 
 @pytest.mark.parametrize("go", ["missing", "too old", "no modules"])
-def test_without_a_go_that_builds_it_promtool_comes_from_debian(tmp_path, go):
-    """The reason is reported with it, since its version is another one."""
+def test_promtool_comes_from_debian_without_a_suitable_go(tmp_path, go):
+    """The reason for Debian's package is reported, since its version differs."""
     path = tmp_path / "bin"
     if go != "missing":
         fake_go(path, version="go1.19.8" if go == "too old" else "go1.99.0")
@@ -290,7 +290,7 @@ def progress(body: str) -> subprocess.CompletedProcess[str]:
 
 
 def test_a_long_step_is_reported_while_it_runs_and_at_its_end():
-    """Each report is a whole line on stderr, also into a pipe."""
+    """Each report is a complete line on stderr, even if stderr is a pipe."""
     outcome = progress("time.sleep(0.7)")
     assert outcome.stdout == ""
     *running, end = outcome.stderr.splitlines()
@@ -299,11 +299,11 @@ def test_a_long_step_is_reported_while_it_runs_and_at_its_end():
     assert end == "building X: done after 1 s"
 
 
-def test_a_long_step_that_fails_says_so():
-    """The last line tells a failure from a success."""
+def test_failure_of_a_long_step_is_reported():
+    """The last line of a failed step contains ``failed`` and the duration."""
     assert "building X: failed after 0 s" in progress("time.sleep(0.4); raise SystemExit").stderr
 
 
 def test_a_short_step_is_not_reported():
-    """What takes less than ten seconds needs no progress."""
+    """A step that ends before the first report, by default within ten seconds, writes nothing."""
     assert progress("pass").stderr == ""

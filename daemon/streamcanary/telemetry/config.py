@@ -14,14 +14,14 @@ Protocol = Literal["http/protobuf", "grpc"]
 
 def _validate_header_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z0-9_.-]{1,128}", name):  # gRPC allows only these characters
-        raise ValueError("not the name of a header: letters, digits, '_', '-' and '.', at most 128 characters")
+        raise ValueError("not a valid header name: letters, digits, '_', '-' and '.', at most 128 characters")
     return name
 
 
 def _validate_attribute_name(name: str) -> str:
     if not re.fullmatch(r"[A-Za-z_][A-Za-z0-9_.:/-]{0,254}", name):
         raise ValueError(
-            "not the name of an attribute: letters, digits, '_', '.', ':', '/' and '-', "
+            "not a valid attribute name: letters, digits, '_', '.', ':', '/' and '-', "
             "beginning with a letter or '_', at most 255 characters"
         )
     return name
@@ -42,9 +42,9 @@ def check_endpoint(endpoint: str) -> None:
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("an endpoint is an address such as http://localhost:4318")
     if parts.username is not None or parts.password is not None:
-        raise ValueError("an endpoint holds no user name or password: put them in `headers`")
+        raise ValueError("an endpoint must not contain a user name or password: put them in `headers`")
     if parts.query or parts.fragment:
-        raise ValueError("an endpoint ends with its path: no `?` and no `#`")
+        raise ValueError("an endpoint must end with its path: no `?` and no `#`")
 
 
 class OtlpConfig(BaseModel):

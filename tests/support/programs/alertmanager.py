@@ -13,10 +13,11 @@ from support.programs.required_tools import require_tool
 
 
 class Alertmanager(Program):
-    """``async with Alertmanager(tmp_path, webhook=url) as am``: takes alerts until the block ends.
+    """``async with Alertmanager(tmp_path, webhook=url) as am``: accepts alerts until the block ends.
 
-    It notifies ``webhook`` and ``slack`` (the URL of an incoming webhook, whose messages the default template renders),
-    each alert as a group of one, after ``group_wait`` (a Go duration); with ``None``, nobody.
+    It notifies ``webhook`` and ``slack`` (the URL of an incoming webhook, whose messages the default template renders).
+    A URL that is ``None`` is not configured. Each alert is a group of one, and is sent after ``group_wait`` (a Go
+    duration).
     """
 
     def __init__(
@@ -31,19 +32,20 @@ class Alertmanager(Program):
 
     @property
     def url(self) -> str:
-        """The base address, as a receiver of type ``alertmanager`` wants it."""
+        """The base URL, for a receiver of type ``alertmanager``."""
         return f"http://127.0.0.1:{self.ports[0]}"
 
     async def alerts(self, **parameters: str) -> list[dict[str, Any]]:
         """Return its firing alerts in the format of its v2 API.
 
-        ``parameters`` go into the query: ``active="false"``, ``filter='alertname="X"'``. A resolved alert is gone.
+        ``parameters`` go into the query: ``active="false"``, ``filter='alertname="X"'``. Resolved alerts are
+        not included.
         """
         alerts: list[dict[str, Any]] = await self._get("/api/v2/alerts", **parameters)
         return alerts
 
     async def is_ready(self) -> bool:
-        """Return whether the Alertmanager on the port is the started one, which has the name of this receiver."""
+        """Return whether the Alertmanager on the port is the started one, which the name of its receiver shows."""
         try:
             return await self._get("/api/v2/receivers") == [{"name": self._name}]
         except httpx2.HTTPError:

@@ -1,4 +1,4 @@
-"""A real OpenTelemetry Collector: what it received over OTLP, read back from the files that it writes."""
+"""A real OpenTelemetry Collector, whose received spans and metrics are read from the files that it writes."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +18,7 @@ _KIND = {1: "INTERNAL", 2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
 
 
 class Span(Struct, frozen=True, kw_only=True):
-    """A span as the Collector got it. ``start`` and ``end`` are seconds since the epoch."""
+    """A span as the Collector received it. ``start`` and ``end`` are seconds since the epoch."""
 
     name: str
     kind: str
@@ -68,18 +68,20 @@ class Collector(Program):
         return f"http://127.0.0.1:{self.ports[1]}"
 
     async def spans(self, count: int = 1, *, name: str | None = None, within: float = 20.0) -> list[Span]:
-        """Return all spans (called ``name``), once there are at least ``count``, in the order of their start."""
+        """Return all spans (called ``name``) in the order of their start, once there are at least ``count``."""
 
-        async def look() -> list[Span] | None:
+        async def find_spans() -> list[Span] | None:
             spans = sorted((s for s in self._spans() if name in (None, s.name)), key=lambda span: span.start)
             return spans if len(spans) >= count else None
 
-        return await poll_until(look, within, lambda: f"wanted {count} spans, have {list(self._spans())}\n{self.log}")
+        return await poll_until(
+            find_spans, within, lambda: f"expected {count} spans, received {list(self._spans())}\n{self.log}"
+        )
 
     async def points(self, metric: str, count: int = 1, *, within: float = 20.0) -> list[Point]:
         """Return the last state of every series of ``metric``, once there are at least ``count``."""
 
-        async def look() -> list[Point] | None:
+        async def find_points() -> list[Point] | None:
             last = {
                 msgspec.json.encode((point.attributes, point.resource), order="deterministic"): point
                 for point in self._points()
@@ -88,11 +90,13 @@ class Collector(Program):
             return list(last.values()) if len(last) >= count else None
 
         return await poll_until(
-            look, within, lambda: f"wanted {metric}, have {sorted({p.metric for p in self._points()})}\n{self.log}"
+            find_points,
+            within,
+            lambda: f"expected {metric}, received {sorted({p.metric for p in self._points()})}\n{self.log}",
         )
 
     def history(self, metric: str) -> Iterator[Point]:
-        """Yield every point of ``metric`` that has come so far, in the order of the exports."""
+        """Yield every point of ``metric`` received so far, in the order of the exports."""
         return (point for point in self._points() if point.metric == metric)
 
     async def prometheus(self) -> str:
@@ -122,7 +126,7 @@ class Collector(Program):
                 "prometheus": {"endpoint": f"127.0.0.1:{prometheus}"},
             },
             "service": {
-                "telemetry": {"metrics": {"level": "none"}},  # it would listen on a port of its own
+                "telemetry": {"metrics": {"level": "none"}},  # they would need another port
                 "pipelines": {
                     "traces": {"receivers": ["otlp"], "exporters": ["file/traces"]},
                     "metrics": {"receivers": ["otlp"], "exporters": ["file/metrics", "prometheus"]},
@@ -134,14 +138,14 @@ class Collector(Program):
         return [str(self._program), "--config", str(path)]
 
     async def is_ready(self) -> bool:
-        """Tell whether it says so: every port is bound by then."""
+        """Return whether the log has the line that the Collector writes once every port is bound."""
         return _READY in self.log
 
     def _lines(self, signal: str, kind: str) -> Iterator[dict[str, Any]]:
         path = self.folder / f"{signal}.jsonl"
         if path.exists():
-            whole = path.read_bytes().rpartition(b"\n")[0]  # the last line may still be on its way
-            for line in whole.splitlines():
+            complete = path.read_bytes().rpartition(b"\n")[0]  # the last line may be incomplete
+            for line in complete.splitlines():
                 yield from msgspec.json.decode(line)[kind]
 
     def _spans(self) -> Iterator[Span]:

@@ -1,4 +1,4 @@
-"""The command line as a child process: the running daemon, and commands that end by themselves."""
+"""The command line as a child process: the running daemon, and commands that exit by themselves."""
 
 import asyncio
 import contextlib
@@ -37,10 +37,10 @@ class CommandResult(NamedTuple):
 
 
 class Daemon:
-    """``async with Daemon(folder, config) as daemon``: runs until the block ends, and is ready when it begins.
+    """``async with Daemon(folder, config) as daemon``: is ready when the block begins, and runs until it ends.
 
-    ``config`` is the configuration, as data or as YAML; as data it gets a store in ``folder`` and a free port for
-    health unless it says otherwise. A daemon can be started again and again in one folder, and :attr:`log` goes on.
+    ``config`` is the configuration, as data or as YAML. Data gets a store in ``folder`` and a free port for health by
+    default. A daemon can be restarted in the same folder; :attr:`log` contains the lines of all starts.
     """
 
     launch_arguments: tuple[str, ...] = ("-m", "streamcanary")
@@ -53,7 +53,7 @@ class Daemon:
         self._stderr = folder / "stderr"
         self._stdout = folder / "stdout"
         self._process: asyncio.subprocess.Process | None = None
-        self._begin = 0  # the offset in the log of the last start
+        self._begin = 0  # the offset of the last start in the log
 
     async def __aenter__(self) -> Self:
         await self.start()
@@ -69,7 +69,7 @@ class Daemon:
 
     async def start(self) -> None:
         """Start the process without waiting until it is ready."""
-        assert self._process is None or self._process.returncode is not None, "it runs"
+        assert self._process is None or self._process.returncode is not None, "the daemon is already running"
         self._begin = len(self.stderr)
         with self._stderr.open("ab") as stderr, self._stdout.open("ab") as stdout:
             self._process = await asyncio.create_subprocess_exec(
@@ -118,7 +118,7 @@ class Daemon:
             async with asyncio.timeout(within):
                 return await self._running.wait()
         except TimeoutError:
-            raise AssertionError(f"still there after {within:g} s:\n{self.stderr[-4000:]}") from None
+            raise AssertionError(f"the daemon has not exited after {within:g} s:\n{self.stderr[-4000:]}") from None
 
     async def wait_for_log(
         self, message: str, count: int = 1, *, within: float = 60.0, **fields: object
@@ -129,12 +129,12 @@ class Daemon:
             lines = self.log_lines(message, **fields)
             if len(lines) < count and self._running.returncode is not None:
                 raise AssertionError(
-                    f"ended with {self._running.returncode}, and never said {message!r}:\n{self.stderr}"
+                    f"the daemon exited with {self._running.returncode} and did not log {message!r}:\n{self.stderr}"
                 )
             return lines[count - 1] if len(lines) >= count else None
 
         return await poll_until(
-            find_line, within, lambda: f"never said {message!r} {count} times:\n{self.stderr[-6000:]}"
+            find_line, within, lambda: f"the daemon did not log {message!r} {count} times:\n{self.stderr[-6000:]}"
         )
 
     def log_lines(self, message: str, **fields: object) -> list[dict[str, Any]]:
@@ -167,10 +167,10 @@ class Daemon:
 
     @property
     def logged_problems(self) -> list[str]:
-        """The warnings and errors of all lives, but for what became of runs: a slow machine misses some."""
-        told = ("run finished", "canary runs missed")
+        """The warnings and errors of all starts, except run results and missed runs, which a slow machine causes."""
+        expected = ("run finished", "canary runs missed")
         return [
-            line["message"] for line in self.log if line["level"] != "info" and not line["message"].startswith(told)
+            line["message"] for line in self.log if line["level"] != "info" and not line["message"].startswith(expected)
         ]
 
     def has_mapped_file(self, name: str) -> bool:
@@ -178,13 +178,13 @@ class Daemon:
         return name in Path(f"/proc/{self.pid}/maps").read_text()
 
     def query(self, sql: str) -> list[tuple[Any, ...]]:
-        """Run ``sql`` on the store, whether the daemon runs or not, and return the rows."""
+        """Run ``sql`` on the store and return the rows; the daemon need not run."""
         with contextlib.closing(sqlite3.connect(self.folder / "store.db", timeout=10)) as store:
             return store.execute(sql).fetchall()
 
     @property
     def _running(self) -> asyncio.subprocess.Process:
-        assert self._process is not None, "it was never started"
+        assert self._process is not None, "the daemon was not started"
         return self._process
 
 
@@ -209,7 +209,7 @@ async def run_command(*arguments: object, within: float = 60.0, **environ: str) 
 
 
 def write_config(folder: Path, config: dict[str, Any] | str) -> Path:
-    """Write ``config`` to ``folder`` and return its path; data gets a store there, and a free port."""
+    """Write ``config`` to ``folder`` and return its path; data gets a store there and a free port by default."""
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "streamcanary.yaml"
     if isinstance(config, dict):

@@ -1,4 +1,4 @@
-"""Runs a program in a root file system of its own, as on a machine where nothing else is installed."""
+"""Runs a program in a separate root file system, as on a machine where nothing else is installed."""
 
 import functools
 import os
@@ -36,9 +36,9 @@ exec env -i PATH=/nonexistent HOME=/nonexistent "$chroot" "$root" "$@"
 
 
 def isolated(command: Sequence[str], root: Path, *visible: Path) -> list[str]:
-    """Return a command line that runs ``command`` in a root file system of its own, mounted at ``root``.
+    """Return a command line that runs ``command`` in a separate root file system, mounted at ``root``.
 
-    It sees the program itself, the shared libraries that the program is linked with, ``visible``, ``/proc`` and
+    The program sees itself, the shared libraries that the program is linked with, ``visible``, ``/proc`` and
     ``/dev``, each at its usual path, and an environment whose ``PATH`` and ``HOME`` do not exist. The mounts belong to
     the process and end with it.
 
@@ -51,7 +51,7 @@ def isolated(command: Sequence[str], root: Path, *visible: Path) -> list[str]:
     if namespaces is None:
         if os.environ.get("CI") == "true":
             pytest.fail("this test needs mount namespaces: run it as root, or permit user namespaces", pytrace=False)
-        assert libraries == [], f"{program} is linked with libraries of this machine, and they cannot be told apart"
+        assert libraries == [], f"{program} is linked with shared libraries; without mount namespaces it must be static"
         return ["env", "-i", "PATH=/nonexistent", "HOME=/nonexistent", *command]
     root.mkdir(parents=True, exist_ok=True)
     paths = [str(path) for path in (program, *libraries, *visible)]

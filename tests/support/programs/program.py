@@ -1,4 +1,4 @@
-"""A real program under test: started on ports of its own, waited for, ended by its process id."""
+"""A real program under test: started on free ports, waited for until ready, and ended by its process id."""
 
 import asyncio
 import socket
@@ -16,8 +16,8 @@ _END_WITHIN = 5.0
 class Program:
     """A program that listens on loopback ports.
 
-    A port that was free when it was chosen may be taken when the program binds it. The program then ends by itself,
-    so it is started again, on other ports. Subclasses say how: :meth:`command` and :meth:`is_ready`.
+    A port that was free when it was chosen may be in use when the program binds it. The program then exits, and is
+    started again on other ports. Subclasses implement :meth:`command` and :meth:`is_ready`.
     """
 
     ports_needed = 1
@@ -28,16 +28,16 @@ class Program:
         self._process: asyncio.subprocess.Process | None = None
 
     def command(self) -> list[str]:
-        """Write what the program reads, and return its command line, for ``self.ports``."""
+        """Write the configuration of the program, and return its command line, for ``self.ports``."""
         raise NotImplementedError
 
     async def is_ready(self) -> bool:
-        """Tell whether this very program, not another one on its port, does its work."""
+        """Return whether the started program, and not another one on its port, is ready."""
         raise NotImplementedError
 
     @property
     def log(self) -> str:
-        """What the program has printed."""
+        """The output of the program."""
         path = self.folder / "log"
         return path.read_text(errors="replace") if path.exists() else ""
 
@@ -91,10 +91,14 @@ def free_ports(count: int) -> list[int]:
 
 
 async def poll_until(probe: Callable[[], Awaitable[T | None]], within: float, failure_message: Callable[[], str]) -> T:
-    """Return what ``look`` finds, as soon as it finds something; fail with ``otherwise()`` after ``within`` seconds."""
+    """Return the first result of ``probe`` that is not ``None``; fail after ``within`` seconds.
+
+    Raises:
+        AssertionError: with ``failure_message()``.
+    """
     try:
         async with asyncio.timeout(within):
-            while (found := await probe()) is None:  # another process changes it, and tells nobody
+            while (found := await probe()) is None:  # the state is that of another process: there is no event
                 await asyncio.sleep(0.02)
             return found
     except TimeoutError:

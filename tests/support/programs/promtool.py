@@ -1,4 +1,4 @@
-"""The real promtool: checks a rule file, and returns the times at which its alerts fire."""
+"""The real promtool, which checks a rule file, and computes the times at which its alerts fire."""
 
 import math
 import re
@@ -50,8 +50,8 @@ def firing_times(
 ) -> dict[str, list[float]]:
     """Return for each case of ``series_by_case`` the seconds after its start at which ``alertname`` fires.
 
-    The tests expect that nothing fires at each evaluation up to the end of the series; promtool reports the times at
-    which that is wrong.
+    The tests expect no alert at each evaluation up to the end of the series; promtool reports the times at which one
+    fires.
     """
     tests = [
         {
@@ -65,11 +65,11 @@ def firing_times(
         }
         for name, series in series_by_case.items()
     ]
-    code, said = run_tests(folder, rules, tests)
+    code, output = run_tests(folder, rules, tests)
     found: dict[str, list[float]] = {name: [] for name in series_by_case}
-    for failure in _FAILED.finditer(said):
+    for failure in _FAILED.finditer(output):
         found[failure["name"]].append(parse_duration(failure["time"]))
-    assert (code == 1) == any(found.values()), said
+    assert (code == 1) == any(found.values()), output
     return found
 
 
@@ -81,7 +81,7 @@ def scraped_series(
     *,
     restart: float = math.inf,
 ) -> list[dict[str, str]]:
-    """Return the series that Prometheus would have scraped from the daemon's own instruments from time 0 on.
+    """Return the series that Prometheus would have scraped from the instruments of the daemon from time 0 on.
 
     The daemon restarts at ``restart`` seconds, which resets its counters.
     """
@@ -126,7 +126,7 @@ def _points(reader: InMemoryMetricReader) -> Iterable[tuple[str, int]]:
 
 
 def _promtool(folder: Path, *arguments: str) -> tuple[int, str]:
-    said = subprocess.run(
+    completed = subprocess.run(
         [str(require_tool("promtool")), *arguments],
         cwd=folder,
         capture_output=True,
@@ -134,4 +134,4 @@ def _promtool(folder: Path, *arguments: str) -> tuple[int, str]:
         timeout=100,
         check=False,
     )
-    return said.returncode, said.stdout + said.stderr
+    return completed.returncode, completed.stdout + completed.stderr

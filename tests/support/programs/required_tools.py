@@ -1,4 +1,4 @@
-"""The programs that some tests run; ``tools/fetch.py`` builds or downloads them."""
+"""Finds the external programs of tests, which ``tools/fetch.py`` builds or downloads."""
 
 import functools
 import os
@@ -14,10 +14,10 @@ _FETCH = Path(__file__).parents[3] / "tools" / "fetch.py"
 def require_tool(tool: str) -> Path:
     """Return the path of ``otelcol``, ``alertmanager`` or ``promtool``.
 
-    It is the one in the cache of ``tools/fetch.py``, or the one that the environment variable
-    ``STREAMCANARY_TEST_<TOOL>`` names, and never one that happens to be on PATH. Where it is missing the calling test
-    is skipped, and says why; with ``CI=true`` it fails. Nothing is downloaded or built here: a test has neither the
-    time nor the network for it.
+    The program is the one that the environment variable ``STREAMCANARY_TEST_<TOOL>`` names, or the one in the cache of
+    ``tools/fetch.py``; a program on PATH is never used. Where it is missing, the calling test is skipped with the
+    reason; with ``CI=true`` it fails. Nothing is downloaded or built here, since a test has neither the time nor the
+    network for it.
     """
     path, reason = _find_tool(tool)
     if path is not None:

@@ -13,7 +13,7 @@ Tree = tuple[str, dict[str, Any], list["Tree"]]
 
 
 class RecordedTelemetry:
-    """The recorded spans and metrics. Counters only grow, so a test compares values before and after."""
+    """The recorded spans and metrics. Counters are never reset, so a test compares values before and after."""
 
     def __init__(self, spans: InMemorySpanExporter, reader: InMemoryMetricReader) -> None:
         self._spans = spans
@@ -52,7 +52,7 @@ class RecordedTelemetry:
         )
 
     def series(self, **labels: str) -> int:
-        """Return how many series with ``labels`` there are, as Prometheus counts those of a histogram."""
+        """Return the number of series with ``labels``; a histogram has as many as in Prometheus."""
         points = [point for point in self._points() if labels.items() <= dict(point.attributes).items()]
         return sum(len(point.bucket_counts) + 2 if hasattr(point, "bucket_counts") else 1 for point in points)
 
@@ -71,7 +71,7 @@ class RecordedTelemetry:
 
 
 def install_in_memory_providers() -> RecordedTelemetry:
-    """Install SDK providers that keep everything in memory, for this process."""
+    """Install SDK providers that keep all spans and metrics of this process in memory."""
     spans, reader = InMemorySpanExporter(), InMemoryMetricReader()
     tracing = TracerProvider()
     tracing.add_span_processor(SimpleSpanProcessor(spans))

@@ -15,9 +15,9 @@ class OpenSpans(SpanProcessor):
         self.tracer: Tracer = provider.get_tracer("test")
 
     def on_start(self, span: Span, parent_context: Context | None = None) -> None:
-        """Add one."""
+        """Increment ``open``."""
         self.open += 1
 
     def on_end(self, span: ReadableSpan) -> None:
-        """Subtract one."""
+        """Decrement ``open``."""
         self.open -= 1
