@@ -1,6 +1,6 @@
-"""Goes through an outage whose alert fires while the disk is full, and prints what it saw as one JSON object.
+"""Runs an outage whose alert fires while the disk is full, and prints the observed states as one JSON object.
 
-The store is at ``argv[1]``; ``argv[2]`` says how the disk gets full.
+The arguments are the path of the store, and the method of filling the disk.
 """
 
 import asyncio
@@ -21,12 +21,12 @@ from support.clock import ManualClock
 from support.servers.receiver import FakeReceiver
 from support.store.full_disk import FillableDisk
 
-path, how = Path(sys.argv[1]), sys.argv[2]
-disk = FillableDisk(path, how, most=4096)
+path, method = Path(sys.argv[1]), sys.argv[2]
+disk = FillableDisk(path, method, most=4096)
 
 
 def fill() -> None:
-    """Leave no room, not even in the log of the store."""
+    """Fill the disk; the write-ahead log of the store is truncated before, so that it has no free space either."""
     with contextlib.closing(sqlite3.connect(path)) as connection:
         busy, _, _ = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
         assert not busy
@@ -34,7 +34,7 @@ def fill() -> None:
 
 
 async def main() -> None:
-    """Fire while there is no room, resolve when there is, after a restart."""
+    """Run an outage while the disk is full, make space available, restart, and run the recovery."""
     store, clock = Store.open(StoreConfig(path=path), SystemClock()), ManualClock()
 
     async def stored() -> dict[str, list[str]]:
@@ -55,23 +55,23 @@ async def main() -> None:
             fill()
             enqueue_outcomes(alerting, OUTAGE)
             await hook.wait_for_deliveries(2)
-            clock.advance(5)  # the store is tried again, in vain
+            clock.advance(5)  # the write is retried and fails
             enqueue_outcomes(alerting, [bad(3)])
             await wait_until(lambda: not (alerting._queue or alerting._is_busy))
-            seen = {"full": {"received": received(), **await stored(), "writable": store.is_writable()}}
+            observed = {"full": {"received": received(), **await stored(), "writable": store.is_writable()}}
             disk.make_room()
             clock.advance(5)
             alerting.wake()
             await hook.wait_for_deliveries(3)
             await alerting.drain(5)
-            seen["room"] = {"received": received(), **await stored(), "writable": store.is_writable()}
+            observed["repaired"] = {"received": received(), **await stored(), "writable": store.is_writable()}
         async with running_service(store, webhooks_config(hook=hook), clock) as alerting:
             enqueue_outcomes(alerting, RECOVERY)
             await hook.wait_for_deliveries(4)
             await alerting.drain(5)
-            seen["over"] = {"received": received(), **await stored(), "writable": store.is_writable()}
+            observed["recovered"] = {"received": received(), **await stored(), "writable": store.is_writable()}
     await store.close()
-    print(json.dumps(seen))  # noqa: T201 - how it tells the test
+    print(json.dumps(observed))  # noqa: T201 - the test reads stdout
 
 
 asyncio.run(main())

@@ -1,9 +1,9 @@
-"""Lives of alerting that end in ``kill -9``: for each line of stdin, seconds, one life that is as long as that.
+"""Runs alerting processes that end with ``kill -9``: one for each line of stdin, for the seconds in that line.
 
-Alerting has the store at ``argv[1]`` and the webhook at ``argv[2]``, and sees a run of each canary every 10 ms, which
-goes as the file ``argv[3]`` says: ``bad`` or well. A life is a fork of this process, which has imported everything, so
-that little of it is spent on the start; how it ended is printed as an exit code. By its clock 20 seconds pass in one,
-so that what is tried again later is tried in the next life or two.
+The arguments are the path of the store, the URL of the webhook, and the path of a file. Alerting gets a run of each
+canary every 10 ms; the runs fail while the file contains ``bad``, and succeed otherwise. Each process is a fork of this
+one, which has imported everything, so that its start is short; its exit code is printed. Its clock is 20 times as fast
+as the real one, so that a delayed retry happens in one of the next two processes.
 """
 
 import asyncio
@@ -25,26 +25,26 @@ from support.alerting.builders import a_fault, a_run, alerts, webhook_config
 
 CANARIES = tuple(Canary(name=name, target="sim", provider="simulator", interval=30.0) for name in ("chat", "search"))
 
-_PACE = 20.0
-_RUN_EVERY = 0.01  # seconds
-_LONGEST = 30.0  # seconds; the test that kills a process may have ended
+_SPEED = 20.0
+_RUN_INTERVAL = 0.01  # seconds
+_MAX_LIFETIME = 30.0  # seconds, in case the test that kills the process has exited
 
 
-class Hurried:
-    """A clock that goes faster than others, and goes on from life to life."""
+class FastClock:
+    """A clock that is ``_SPEED`` times as fast as the real one, and continues in the next process."""
 
     def time(self) -> float:
         """Return seconds since the epoch."""
-        return time.time() * _PACE
+        return time.time() * _SPEED
 
     def monotonic(self) -> float:
-        """Return seconds that only go forward."""
-        return time.monotonic() * _PACE
+        """Return seconds of a monotonic clock."""
+        return time.monotonic() * _SPEED
 
 
-async def live(store: Path, config: AlertsConfig, health: Path) -> None:
+async def run_alerting(store: Path, config: AlertsConfig, health: Path) -> None:
     """Run alerting until killed."""
-    clock = Hurried()
+    clock = FastClock()
     alerting = AlertingService(
         config=config,
         instance="default",
@@ -53,30 +53,30 @@ async def live(store: Path, config: AlertsConfig, health: Path) -> None:
         clock=clock,
     )
 
-    async def see() -> None:
+    async def enqueue_runs() -> None:
         while True:
-            ill = health.read_text() == "bad"
+            is_failing = health.read_text() == "bad"
             for canary in CANARIES:
                 alerting.enqueue_outcome(
                     a_run(
-                        kind=OutcomeKind.FAILED if ill else OutcomeKind.OK,
-                        fault=a_fault() if ill else None,
+                        kind=OutcomeKind.FAILED if is_failing else OutcomeKind.OK,
+                        fault=a_fault() if is_failing else None,
                         run_id=uuid.uuid4().hex,
                         canary=canary.name,
                         scheduled=clock.time(),
                         started=clock.time(),
                     )
                 )
-            alerting.wake()  # its pauses are those of the real clock
-            await asyncio.sleep(_RUN_EVERY)
+            alerting.wake()  # it waits on the real clock
+            await asyncio.sleep(_RUN_INTERVAL)
 
-    async with asyncio.timeout(_LONGEST), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(_MAX_LIFETIME), asyncio.TaskGroup() as tasks:
         tasks.create_task(alerting.run())
-        tasks.create_task(see())
+        tasks.create_task(enqueue_runs())
 
 
 def main(store: Path, url: str, health: Path) -> None:
-    """Live and die until stdin ends."""
+    """Run and kill processes until stdin ends."""
     detector = {"type": "consecutive", "failures": 4, "resolve_after": 4}
     config = alerts(
         rules={"Errors": {"detector": detector}},
@@ -86,14 +86,14 @@ def main(store: Path, url: str, health: Path) -> None:
         child = os.fork()
         if child == 0:
             try:
-                asyncio.run(live(store, config, health))
-            except BaseException:  # noqa: BLE001 - it goes to stderr, which the test shows
+                asyncio.run(run_alerting(store, config, health))
+            except BaseException:  # noqa: BLE001 - printed to stderr, which the test shows
                 traceback.print_exc()
             finally:
                 os._exit(1)
         time.sleep(float(line))
         os.kill(child, signal.SIGKILL)
-        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)  # noqa: T201 - how it tells the test
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), flush=True)  # noqa: T201 - the test reads stdout
 
 
 if __name__ == "__main__":

@@ -16,8 +16,8 @@ from support.alerting.builders import alerts, webhook_config
 from support.alerting.service import OUTAGE, RECOVERY, UnreliableStore, enqueue_outcomes, running_service, wait_until
 from support.servers.receiver import Behaviour, Delivery, FakeReceiver
 
-LONG = 0.1
-"""Seconds that a commit takes, unless somebody is received something meanwhile: then all is known."""
+COMMIT_DELAY = 0.1
+"""Seconds that a commit takes, unless a receiver gets a delivery before: then the result of the test is known."""
 
 
 class SlowStore(UnreliableStore):
@@ -29,10 +29,10 @@ class SlowStore(UnreliableStore):
         self.received = asyncio.Event()
 
     async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
-        """Commit, a while later."""
+        """Commit after ``COMMIT_DELAY`` seconds, or after a delivery."""
         self.received.clear()
         with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(LONG):
+            async with asyncio.timeout(COMMIT_DELAY):
                 await self.received.wait()
         await super().commit(rows, outcomes)
         self.rows = await self.load_rows()
@@ -51,11 +51,13 @@ class RecordingReceiver(FakeReceiver):
     def __init__(self, ledger: SlowStore) -> None:
         super().__init__()
         self._ledger = ledger
-        self.saw: list[tuple[list[bool], list[bytes]]] = []
+        self.rows_at_delivery: list[tuple[list[bool], list[bytes]]] = []
 
     def reply(self, delivery: Delivery) -> Behaviour:
-        """Take it."""
-        self.saw.append((self._ledger.incidents, list(self._ledger.rows.get("notifications", {}).values())))
+        """Record the committed rows, and accept the delivery."""
+        self.rows_at_delivery.append(
+            (self._ledger.incidents, list(self._ledger.rows.get("notifications", {}).values()))
+        )
         self._ledger.received.set()
         return super().reply(delivery)
 
@@ -79,10 +81,10 @@ async def test_incident_is_committed_before_a_receiver_is_notified(
     async with RecordingReceiver(ledger) as receiver, running_service(ledger, config(receiver.url)) as alerting:
         enqueue_outcomes(alerting, OUTAGE)
         await receiver.wait_for_deliveries(1)
-        assert [True] == receiver.saw[0][0]
+        assert [True] == receiver.rows_at_delivery[0][0]
         enqueue_outcomes(alerting, RECOVERY)
         await receiver.wait_for_deliveries(2)
-        assert [False] == receiver.saw[1][0]
+        assert [False] == receiver.rows_at_delivery[1][0]
 
 
 async def test_attempt_is_committed_before_a_notification_is_sent(store: Store) -> None:
@@ -94,11 +96,11 @@ async def test_attempt_is_committed_before_a_notification_is_sent(store: Store) 
     ):
         enqueue_outcomes(alerting, OUTAGE)
         await receiver.wait_for_deliveries(1)
-        (_, (trigger,)) = receiver.saw[0]
+        (_, (trigger,)) = receiver.rows_at_delivery[0]
         assert b'"attempts":1' in trigger
         enqueue_outcomes(alerting, RECOVERY)
         await receiver.wait_for_deliveries(2)
-        (resolve,) = [notice for notice in receiver.saw[1][1] if b'"action":"resolve"' in notice]
+        (resolve,) = [row for row in receiver.rows_at_delivery[1][1] if b'"action":"resolve"' in row]
         assert b'"attempts":1' in resolve
 
 

@@ -34,7 +34,7 @@ from support.servers.receiver import FakeReceiver
 
 
 async def repair_store(ledger: UnreliableStore, alerting: AlertingService, clock: ManualClock) -> None:
-    """Let the store be writable again, and wait until ``StoreFailing`` has resolved."""
+    """Make the store writable again, and wait until ``StoreFailing`` has resolved."""
     ledger.failure = None
     clock.advance(5)
     alerting.wake()
@@ -147,7 +147,7 @@ async def test_lost_store_gets_the_whole_state_again(store: Store) -> None:
 
         def empty(connection: Any) -> None:
             for table in ("detectors", "incidents", "groups", "notifications"):
-                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - our own names
+                connection.execute(f"DELETE FROM {table}")  # noqa: S608 - constant table names
 
         await store.write(empty)
         ledger.failure = StoreLost("the file was removed")

@@ -17,20 +17,20 @@ PROGRAM = Path(__file__).with_name("program_service_full_disk.py")
 FIRED, RESOLVED = "alert.fired", "alert.resolved"
 
 
-def check(seen: dict[str, Any]) -> None:
-    """Assert that notifications were sent from memory, and that all state is stored once there is room."""
-    full, room, over = seen["full"], seen["room"], seen["over"]
+def check(observed: dict[str, Any]) -> None:
+    """Assert that notifications were sent from memory, and that all state is stored once the disk has free space."""
+    full, repaired, recovered = observed["full"], observed["repaired"], observed["recovered"]
     assert (full["writable"], full["open"], full["notifications"], full["runs"]) == (False, [], [], [])
-    page, failing = sorted(full["received"])
-    assert (page[:2], failing[:2]) == (["Errors", FIRED], ["StoreFailing", FIRED])
+    trigger, failing = sorted(full["received"])
+    assert (trigger[:2], failing[:2]) == (["Errors", FIRED], ["StoreFailing", FIRED])
 
-    assert room["received"][2:] == [["StoreFailing", RESOLVED, room["received"][2][2]]]
-    assert (room["writable"], room["open"], room["notifications"]) == (True, ["Errors"], [page[2]])
-    assert room["runs"] == ["run-0", "run-1", "run-2", "run-3"]
+    assert repaired["received"][2:] == [["StoreFailing", RESOLVED, repaired["received"][2][2]]]
+    assert (repaired["writable"], repaired["open"], repaired["notifications"]) == (True, ["Errors"], [trigger[2]])
+    assert repaired["runs"] == ["run-0", "run-1", "run-2", "run-3"]
 
-    assert over["received"][3:] == [["Errors", RESOLVED, over["received"][3][2]]]
-    assert (over["writable"], over["open"], over["notifications"]) == (True, [], [])
-    assert len({id for _, _, id in over["received"]}) == 4  # noqa: A001 - the field's name
+    assert recovered["received"][3:] == [["Errors", RESOLVED, recovered["received"][3][2]]]
+    assert (recovered["writable"], recovered["open"], recovered["notifications"]) == (True, [], [])
+    assert len({id for _, _, id in recovered["received"]}) == 4  # noqa: A001 - the name of the field
 
 
 def test_alert_fires_while_files_cannot_grow(tmp_path: Path) -> None:
@@ -54,8 +54,8 @@ async def test_store_deleted_during_an_alert_is_written_again(store: Store, miss
             enqueue_outcomes(alerting, OUTAGE)
             await hook.wait_for_deliveries(1)
             await alerting.drain(5)
-            (known,) = alerting.open_incidents
-            kept = alerting.state
+            (incident,) = alerting.open_incidents
+            previous = alerting.state
             for file in files:
                 file.unlink()
             enqueue_outcomes(alerting, [bad(3)])
@@ -64,10 +64,10 @@ async def test_store_deleted_during_an_alert_is_written_again(store: Store, miss
             alerting.wake()
             await hook.wait_for_deliveries(3)
             await alerting.drain(5)
-            assert alerting.open_incidents == (known,)
+            assert alerting.open_incidents == (incident,)
             new, unread = read_state(await store.load_rows())
             assert (new.rows(), unread) == (alerting.state.rows(), [])
-            assert [new.notifications[id] for id in kept.notifications] == list(kept.notifications.values())  # noqa: A001 - its name
+            assert [new.notifications[id] for id in previous.notifications] == list(previous.notifications.values())  # noqa: A001 - as the field
             assert store.path.exists()
         async with running_service(store, webhooks_config(hook=hook), clock) as alerting:
             await wait_until(lambda: alerting.open_incidents)

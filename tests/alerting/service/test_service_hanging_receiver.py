@@ -26,7 +26,7 @@ class LoopClock(ManualClock):
         monkeypatch.setattr(loop, "time", lambda: real() + self._ahead)
 
     def advance(self, seconds: float) -> None:
-        """Let time pass."""
+        """Advance the time."""
         super().advance(seconds)
         self._ahead += seconds
 
@@ -47,7 +47,7 @@ async def test_receiver_that_hangs_for_five_minutes_delays_no_other_receiver_and
             async def observe(kind: Any, until_second: int) -> None:
                 """Enqueue a run of ``kind`` each second, and wait until each is processed."""
                 nonlocal seconds
-                for seconds in range(seconds + 1, until_second + 1):  # noqa: B020 - it goes on from where it was
+                for seconds in range(seconds + 1, until_second + 1):  # noqa: B020 - it continues from its last value
                     clock.advance(1)
                     enqueue_outcomes(alerting, [kind(seconds)])
                     await wait_until(lambda: not (alerting._queue or alerting._is_busy))
@@ -67,7 +67,9 @@ async def test_receiver_that_hangs_for_five_minutes_delays_no_other_receiver_and
 
             slow.always = Reply()
             while not slow.accepted:
-                assert seconds < 300 + 60 + 60, "it is not asked again"  # a timeout, and the longest pause
+                assert seconds < 300 + 60 + 60, (
+                    "the receiver gets no further request"
+                )  # a timeout, and the longest pause
                 await observe(good, seconds + 1)
             await wait_until(lambda: not alerting.state.notifications)
             assert accepted_types(slow) == [FIRED, RESOLVED]

@@ -22,10 +22,10 @@ from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Delive
 from support.store.builders import CHILD_ENVIRONMENT
 
 KILLS = 100
-MOST_KILLS = 500
-"""So many are enough for what is received at all."""
-LONGEST_LIFE = 0.3
-"""Seconds: time to start, to see a change, and to try to tell of it a few times."""
+MAX_KILLS = 500
+"""The limit of kills: a notification that has not been received until then counts as lost."""
+MAX_LIFETIME = 0.3
+"""Seconds: time to start, to evaluate a change, and to attempt its notification several times."""
 
 PROGRAM = Path(__file__).with_name("program_service_kill.py")
 CANARIES = {"chat", "search"}
@@ -51,14 +51,14 @@ class UnreliableReceiver(FakeReceiver):
 
     def accepted_by_canary(self) -> dict[str, list[tuple[str, str]]]:
         """Return type and id of the accepted deliveries by canary, without immediate repetitions."""
-        stories = defaultdict(list)
+        by_canary = defaultdict(list)
         for delivery in self.accepted:
-            stories[delivery.json["labels"]["canary"]].append((delivery.json["type"], delivery.id))
-        return {canary: [received for received, _ in itertools.groupby(story)] for canary, story in stories.items()}
+            by_canary[delivery.json["labels"]["canary"]].append((delivery.json["type"], delivery.id))
+        return {canary: [one for one, _ in itertools.groupby(deliveries)] for canary, deliveries in by_canary.items()}
 
     def has_last_accepted(self, kind: str) -> bool:
         """Return whether the last accepted delivery of each canary is of type ``kind``."""
-        return {canary: story[-1][0] for canary, story in self.accepted_by_canary().items()} == dict.fromkeys(
+        return {canary: deliveries[-1][0] for canary, deliveries in self.accepted_by_canary().items()} == dict.fromkeys(
             CANARIES, kind
         )
 
@@ -94,7 +94,7 @@ class KilledProcesses:
 
     async def run_and_kill(self, seconds: float) -> None:
         """Run a process for ``seconds``, and kill it."""
-        assert self.kills < MOST_KILLS, f"something is never received: {self._log.read_text()}"
+        assert self.kills < MAX_KILLS, f"a notification is never received: {self._log.read_text()}"
         assert self._process.stdin is not None
         assert self._process.stdout is not None
         self._process.stdin.write(f"{seconds}\n".encode())
@@ -110,9 +110,10 @@ class KilledProcesses:
 
 
 def firing(state: State) -> set[str]:
-    """Return the canaries of the incidents that are open; there is one for each at most.
+    """Return the canaries of the open incidents, and assert that each has one at most.
 
-    That the receiver fails, which answers nothing for minutes by the clock of these lives, there is nobody to tell.
+    ``ReceiverFailing``, which has no canary, can be open too: by the fast clock the receiver does not respond for
+    minutes. No other receiver would be notified of it.
     """
     names = [incident.canary for incident in state.incidents.values() if incident.is_firing and incident.canary]
     assert sorted(names) == sorted(set(names))
@@ -129,31 +130,33 @@ async def test_outage_and_recovery_are_accepted_once_whenever_alerting_is_killed
     print(f"seed {seed}")  # noqa: T201 - shown when the test fails
     chance = random.Random(seed)  # noqa: S311 - repeatable on purpose
     turns = 0
-    async with UnreliableReceiver(random.Random(seed + 1)) as hook, KilledProcesses(tmp_path, hook.url) as lives:  # noqa: S311 - the same
-        while lives.kills < KILLS:
+    async with UnreliableReceiver(random.Random(seed + 1)) as hook, KilledProcesses(tmp_path, hook.url) as processes:  # noqa: S311 - the same
+        while processes.kills < KILLS:
             for health, kind, open_now in (("bad", FIRED, CANARIES), ("well", RESOLVED, set[str]())):
-                lives.set_health(health)
+                processes.set_health(health)
                 turns += 1
                 while not hook.has_last_accepted(kind):
-                    await lives.run_and_kill(chance.uniform(0.0, LONGEST_LIFE))
-                state = lives.stored_state()
+                    await processes.run_and_kill(chance.uniform(0.0, MAX_LIFETIME))
+                state = processes.stored_state()
                 assert firing(state) == open_now
-                received = {story[-1] for story in hook.accepted_by_canary().values()}
+                received = {deliveries[-1] for deliveries in hook.accepted_by_canary().values()}
                 waiting = {(FIRED, one.id) for one in state.notifications.values() if one.action is Action.TRIGGER}
-                assert open_now == set() or waiting == received, "the store knows an opening by another id"
-        while lives.stored_state().notifications:  # whose answer never came
-            await lives.run_and_kill(LONGEST_LIFE)
+                assert open_now == set() or waiting == received, (
+                    "the id of a stored trigger differs from the received one"
+                )
+        while processes.stored_state().notifications:  # the response of these was lost
+            await processes.run_and_kill(MAX_LIFETIME)
         observed = len(hook.deliveries)
-        await lives.run_and_kill(2 * LONGEST_LIFE)
-        assert len(hook.deliveries) == observed, "a restart with nothing changed has received something"
-        end = lives.stored_state()
+        await processes.run_and_kill(2 * MAX_LIFETIME)
+        assert len(hook.deliveries) == observed, "a restart without changes has sent a notification"
+        end = processes.stored_state()
 
-    print(f"{lives.kills} kills, {turns} turns, {observed} deliveries")  # noqa: T201 - shown when the test fails
-    for story in hook.accepted_by_canary().values():
-        assert [kind for kind, _ in story] == [FIRED, RESOLVED] * (turns // 2)
-    ids = [received for story in hook.accepted_by_canary().values() for _, received in story]
+    print(f"{processes.kills} kills, {turns} turns, {observed} deliveries")  # noqa: T201 - shown when the test fails
+    for deliveries in hook.accepted_by_canary().values():
+        assert [kind for kind, _ in deliveries] == [FIRED, RESOLVED] * (turns // 2)
+    ids = [received for deliveries in hook.accepted_by_canary().values() for _, received in deliveries]
     assert len(ids) == len(set(ids)) == 2 * turns
-    assert len({delivery.body for delivery in hook.accepted}) == len(ids), "what came again was not the same"
-    assert {delivery.id for delivery in hook.deliveries} == set(ids), "something was sent that was never taken"
+    assert len({delivery.body for delivery in hook.accepted}) == len(ids), "a repeated notification has different bytes"
+    assert {delivery.id for delivery in hook.deliveries} == set(ids), "a notification was sent and never accepted"
     assert all(delivery.signed_with(SECRET) for delivery in hook.deliveries)
     assert (firing(end), [group for group in end.groups.values() if group.is_firing]) == (set(), [])

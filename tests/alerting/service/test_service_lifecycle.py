@@ -202,10 +202,10 @@ async def test_drain_is_bounded_and_keeps_undelivered_notifications(store: Store
     async with FakeReceiver(HANG) as hook:
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             enqueue_outcomes(alerting, OUTAGE)
-            await hook.wait_for_deliveries(1)  # from here on it is the receiver alone that is waited for
+            await hook.wait_for_deliveries(1)  # from here on only the receiver is waited for
             begun = asyncio.get_running_loop().time()
             await alerting.drain(0.3)
-            assert asyncio.get_running_loop().time() - begun < 5  # it would be given up after 10
+            assert asyncio.get_running_loop().time() - begun < 5  # the delivery times out after 10
             assert [] == hook.accepted
         async with running_service(store, webhooks_config(hook=hook)) as alerting:
             await alerting.drain(60)
