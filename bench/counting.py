@@ -1,4 +1,4 @@
-"""A server in a separate process that streams as many events as the model name says, one per write."""
+"""A server in a separate process that streams the number of events in the model name, one per write."""
 
 import asyncio
 import multiprocessing
@@ -11,13 +11,13 @@ from multiprocessing.connection import Connection
 def counting_server() -> Iterator[str]:
     """Yield the base URL of a server that answers ``count-12`` with twelve chunks of text."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_serve, args=(theirs,), daemon=True)
+    parent_end, child_end = context.Pipe()
+    process = context.Process(target=_serve, args=(child_end,), daemon=True)
     process.start()
     try:
-        if not ours.poll(30):
+        if not parent_end.poll(30):
             raise RuntimeError("the server did not start within 30 s")
-        yield f"http://127.0.0.1:{ours.recv()}/v1"
+        yield f"http://127.0.0.1:{parent_end.recv()}/v1"
     finally:
         process.terminate()
         process.join(5)

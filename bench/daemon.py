@@ -19,7 +19,7 @@ _SETTLE = 40.0  # seconds: each canary runs a few times before memory is read
 
 
 def rows() -> list[Row]:
-    """Measure, over several starts, and return the table's rows."""
+    """Run the benchmark over several starts and return its rows."""
     rounds = [asyncio.run(_measure(settle=_SETTLE if number == 0 else 0.0)) for number in range(_ROUNDS)]
     first = statistics.median(seconds for seconds, _ in rounds)
     return [

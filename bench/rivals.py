@@ -1,7 +1,7 @@
-"""What others cost on the same stream: instrumentations of the SDK, and LiteLLM, as far as they are installed.
+"""Measure the CPU time of other libraries on the same stream: instrumentations of the SDK, and LiteLLM.
 
-Each runs in a separate process, because they patch the SDK; the bare loop that is the baseline does, too.
-None of this needs streamcanary.
+Only installed ones are measured. Each runs in a separate process, because they patch the SDK; so does the bare loop,
+which is the baseline. Nothing here needs streamcanary.
 """
 
 import asyncio
@@ -19,8 +19,8 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from bench import telemetry
 from bench.rounds import MESSAGES, Way, measured
 
-_PATIENCE = 120.0  # seconds for one round of one rival
-_LOOKS: Final = 20  # at most, for the first span
+_ROUND_TIMEOUT = 120.0  # seconds for one round of one library
+_SPAN_POLLS: Final = 20  # at most, until the first span
 _INSTRUMENTATIONS: Final = {
     "opentelemetry-instrumentation-openai-v2": "opentelemetry.instrumentation.openai_v2",
     "openinference-instrumentation-openai": "openinference.instrumentation.openai",
@@ -29,44 +29,44 @@ _INSTRUMENTATIONS: Final = {
 _LITELLM: Final = "litellm"
 BARE: Final = "bare SDK loop, alone"
 NAMES: Final = (*_INSTRUMENTATIONS, _LITELLM)
-"""The rivals, by the names of their packages."""
+"""The names of the measured packages."""
 
 Ask = Callable[[int], Awaitable[None]]
 
 
 class Absent(Exception):
-    """This rival cannot be measured here; the message says why."""
+    """The library cannot be measured here; the message is the reason."""
 
 
 def installed(name: str) -> bool:
-    """Return whether a rival is installed."""
+    """Return whether a library is installed."""
     try:
         return find_spec(_INSTRUMENTATIONS.get(name, name)) is not None
-    except ModuleNotFoundError:  # of the package around it
+    except ModuleNotFoundError:  # the parent package is missing
         return False
 
 
 @contextmanager
 def process(name: str, base_url: str) -> Any:
-    """Yield a rival (or ``BARE``) as a way, in a separate process.
+    """Yield a function that measures a library (or ``BARE``) in a separate process.
 
     Raises:
-        Absent: if it is not installed, or breaks.
+        Absent: if it is not installed, or fails.
     """
     if name in NAMES and not installed(name):
         raise Absent("not installed")
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    child = context.Process(target=_work, args=(name, base_url, theirs), daemon=True)
+    parent_end, child_end = context.Pipe()
+    child = context.Process(target=_work, args=(name, base_url, child_end), daemon=True)
     child.start()
-    theirs.close()
+    child_end.close()
 
     def way(chunks: int, calls: int) -> float:
         try:
-            ours.send((chunks, calls))
-            if not ours.poll(_PATIENCE):
-                raise Absent(f"no answer within {_PATIENCE:g} s")
-            answer = ours.recv()
+            parent_end.send((chunks, calls))
+            if not parent_end.poll(_ROUND_TIMEOUT):
+                raise Absent(f"no answer within {_ROUND_TIMEOUT:g} s")
+            answer = parent_end.recv()
         except (EOFError, OSError):
             raise Absent("its process has died") from None
         if isinstance(answer, str):
@@ -76,13 +76,13 @@ def process(name: str, base_url: str) -> Any:
     try:
         yield way
     finally:
-        ours.close()
+        parent_end.close()
         child.terminate()
         child.join(5)
 
 
 def open_all(stack: ExitStack, base_url: str, lengths: Iterable[int]) -> tuple[dict[str, Way], dict[str, str]]:
-    """Start the bare loop and all rivals; return those that stream all ``lengths``, and why the others do not."""
+    """Start the bare loop and all libraries; return those that stream all ``lengths``, and errors of the others."""
     working: dict[str, Way] = {}
     absent: dict[str, str] = {}
     for name in (BARE, *NAMES):
@@ -98,12 +98,12 @@ def open_all(stack: ExitStack, base_url: str, lengths: Iterable[int]) -> tuple[d
 
 
 def _work(name: str, base_url: str, pipe: Connection) -> None:
-    """Do what the pipe asks for, until it closes."""
+    """Serve the requests of the pipe until it is closed."""
     with asyncio.Runner() as runner:
         try:
             ask = runner.run(_make(name, base_url))
             if name != BARE:
-                runner.run(_prove(ask))
+                runner.run(_check_span(ask))
             while True:
                 chunks, calls = pipe.recv()
                 pipe.send(runner.run(_repeat(ask, chunks, calls)))
@@ -111,21 +111,21 @@ def _work(name: str, base_url: str, pipe: Connection) -> None:
             pass
         except Absent as reason:
             pipe.send(str(reason))
-        except Exception as error:  # noqa: BLE001 - it becomes the row of this rival
+        except Exception as error:  # noqa: BLE001 - it becomes the row of this library
             pipe.send(f"does not run here: {str(error) or type(error).__name__}"[:80].replace("\n", " "))
 
 
-async def _prove(ask: Ask) -> None:
-    """Stream once, and see that a span comes of it: the price of one that records nothing would mislead.
+async def _check_span(ask: Ask) -> None:
+    """Stream once, and check that a span is recorded: the cost without recording is not comparable.
 
     Raises:
-        Absent: if none comes.
+        Absent: if no span is recorded.
     """
     await ask(1)
-    for _ in range(_LOOKS):
+    for _ in range(_SPAN_POLLS):
         if telemetry.spans():
             return
-        await asyncio.sleep(0.1)  # LiteLLM writes its spans down later
+        await asyncio.sleep(0.1)  # LiteLLM records its spans with a delay
     raise Absent("runs, but records no span of a stream")
 
 
@@ -153,9 +153,9 @@ async def _make(name: str, base_url: str) -> Ask:
 
 
 def _litellm(base_url: str) -> Ask:
-    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # else it fetches prices from the network
+    os.environ["LITELLM_LOCAL_MODEL_COST_MAP"] = "True"  # without this it downloads prices
     litellm: Any = import_module(_LITELLM)
-    litellm.callbacks = ["otel"]  # it finds the SDK that records
+    litellm.callbacks = ["otel"]  # uses the recording SDK
 
     async def ask(chunks: int) -> None:
         stream = await litellm.acompletion(

@@ -1,4 +1,4 @@
-"""CPU time of several ways to do one thing, in alternating rounds: a machine that is busy slows all of them alike."""
+"""Measure the CPU time of alternatives in alternating rounds, so that a busy machine slows all of them alike."""
 
 import gc
 import statistics
@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
 
 Way = Callable[[int, int], float]
-"""Streams an answer of so many chunks, so many times, and returns the CPU seconds of one time."""
+"""Takes a number of chunks and of calls, streams an answer in each call, and returns the CPU seconds of one call."""
 
 MESSAGES: list["ChatCompletionMessageParam"] = [{"role": "user", "content": "Count."}]
 
@@ -27,7 +27,7 @@ def measured(calls: int) -> Iterator[list[float]]:
 
 
 def alternate(ways: Mapping[str, Way], chunks: int, *, calls: int, rounds: int) -> dict[str, list[float]]:
-    """Return the CPU seconds of a call, for each way and round; a round before the first warms up."""
+    """Return the CPU seconds per call by name, for each round; one more round before warms up."""
     spent: dict[str, list[float]] = {name: [] for name in ways}
     for number in range(rounds + 1):
         for name, way in ways.items():
@@ -37,6 +37,6 @@ def alternate(ways: Mapping[str, Way], chunks: int, *, calls: int, rounds: int) 
     return spent
 
 
-def ratio(own: list[float], base: list[float]) -> float:
-    """Return the median of the ratios, round by round."""
-    return statistics.median(mine / other for mine, other in zip(own, base, strict=True))
+def ratio(measured_seconds: list[float], base: list[float]) -> float:
+    """Return the median over all rounds of the ratio between ``measured_seconds`` and ``base``."""
+    return statistics.median(seconds / baseline for seconds, baseline in zip(measured_seconds, base, strict=True))

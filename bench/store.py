@@ -1,4 +1,4 @@
-"""How long a durable commit takes, and how long it takes to open a store that is full."""
+"""Measure the time of a durable commit, and the time to open a full store."""
 
 import asyncio
 import time
@@ -33,7 +33,7 @@ async def _measure(folder: Path) -> list[Row]:
 
 
 async def _commits(path: Path, tasks: int) -> tuple[list[float], float]:
-    """Return the seconds that each commit took, in order of size, and those that all of them took."""
+    """Return the seconds of each commit in ascending order, and the seconds of all commits together."""
     store = _open(path)
     seconds: list[float] = []
 

@@ -1,7 +1,7 @@
-"""Many streams at once, for a while: whether memory grows, and what is left open in the end.
+"""Measure memory growth and leaked resources with many concurrent streams.
 
-The provider is the simulator in another process. Of the streams some are answered, some are cut and tried again, some
-are left by their callers, and some are cancelled: each way to end must let go of everything.
+The provider is the simulator in another process. Some of the streams are answered, some are cut and retried, some are
+abandoned by their callers, and some are cancelled. Each of these ends must release all resources.
 """
 
 import asyncio
@@ -30,13 +30,13 @@ from streamcanary.simulator import Simulator, Timings
 _STREAMS, _SECONDS = 500, 60.0
 _THREADS, _THREAD_SECONDS = 100, 30.0
 _SETTLED = 10.0  # seconds after which memory is read for the first time
-_FEW_EVENTS = 3  # after which some callers leave
+_FEW_EVENTS = 3  # after which some callers abandon the stream
 _MODELS = ("sim-ok", "sim-ok", "sim-cut", "sim-ok", "sim-500", "sim-truncated")
 _RETRY = RetryPolicy(max_attempts=2, base_delay=0.05, max_delay=0.05)
 
 
-class Left(NamedTuple):
-    """What is open in the end, beyond what was open in the beginning."""
+class OpenResources(NamedTuple):
+    """Numbers of open resources."""
 
     connections: int
     tasks: int
@@ -45,16 +45,16 @@ class Left(NamedTuple):
 
 
 class Soak(NamedTuple):
-    """How the streams ended, resident memory in MB (10⁶ bytes) after ten seconds and in the end, and what is left."""
+    """The ends of the streams, resident memory in MB (10⁶ bytes) after ten seconds and at the end, and leaks."""
 
     ends: Counter[str]
     early: float
     late: float
-    left: Left
+    leaked: OpenResources
 
 
 def rows() -> list[Row]:
-    """Measure, and return the table's rows."""
+    """Run the benchmark and return its rows."""
     telemetry.record()
     with provider() as base_url:
         asynchronous = asyncio.run(soak_tasks(base_url, streams=_STREAMS, seconds=_SECONDS))
@@ -67,22 +67,22 @@ def rows() -> list[Row]:
 
 def _rows(what: str, soak: Soak) -> list[Row]:
     ends = ", ".join(f"{count} {end}" for end, count in sorted(soak.ends.items()))
-    left = ", ".join(f"{count} {name}" for name, count in soak.left._asdict().items())
+    leaked = ", ".join(f"{count} {name}" for name, count in soak.leaked._asdict().items())
     return [
         Row(f"{what}: how they ended", ends),
         Row(f"{what}: memory after {_SETTLED:g} s", f"{soak.early:.1f} MB"),
         Row(f"{what}: memory in the end", f"{soak.late:.1f} MB", f"{soak.early * 1.1:.1f} MB"),
-        Row(f"{what}: left open", left, "0 of each"),
+        Row(f"{what}: left open", leaked, "0 of each"),
     ]
 
 
 async def soak_tasks(base_url: str, *, streams: int, seconds: float) -> Soak:
-    """Keep ``streams`` tasks asking for ``seconds``."""
+    """Send requests from ``streams`` concurrent tasks for ``seconds``."""
     loop, ends = asyncio.get_running_loop(), Counter[str]()
     transport = DefaultAsyncHttpxClient(trust_env=False)
     async with AsyncOpenAI(base_url=base_url, api_key="none", http_client=transport) as sdk:
         client = AsyncStreamClient(sdk, retry=_RETRY, breaker=None)
-        await client.complete(model="sim-ok", messages=MESSAGES)  # what is made once is no leak
+        await client.complete(model="sim-ok", messages=MESSAGES)  # resources that are created once are no leak
         before = _open(transport, loop)
         until = time.monotonic() + seconds
 
@@ -98,13 +98,13 @@ async def soak_tasks(base_url: str, *, streams: int, seconds: float) -> Soak:
             await asyncio.sleep(min(_SETTLED, seconds / 2))
             early = resident()
         late = resident()
-        await asyncio.sleep(0.1)  # closing is the loop's next turn
+        await asyncio.sleep(0.1)  # connections close in the next iteration of the loop
         left = _open(transport, loop)
-    return Soak(ends, early, late, _beyond(before, left))
+    return Soak(ends, early, late, _leaked(before, left))
 
 
 async def _ask(client: AsyncStreamClient, model: str, manner: int) -> str:
-    """Ask once, and listen to the end, unless ``manner`` is 0 (leave) or 1 (be cancelled); return how it ended."""
+    """Read one stream to its end, or abandon it (``manner`` 0), or be cancelled (1); return how it ended."""
     try:
         async with asyncio.timeout(0.15 if manner == 1 else None):
             async with client.stream(model=model, messages=MESSAGES) as stream:
@@ -121,7 +121,7 @@ async def _ask(client: AsyncStreamClient, model: str, manner: int) -> str:
 
 
 def soak_threads(base_url: str, *, streams: int, seconds: float) -> Soak:
-    """Keep ``streams`` threads asking for ``seconds``."""
+    """Send requests from ``streams`` concurrent threads for ``seconds``."""
     ends, counting = Counter[str](), threading.Lock()
     transport = DefaultHttpxClient(trust_env=False)
     with OpenAI(base_url=base_url, api_key="none", http_client=transport) as sdk:
@@ -147,7 +147,7 @@ def soak_threads(base_url: str, *, streams: int, seconds: float) -> Soak:
             thread.join()
         late = resident()
         left = _open(transport)
-    return Soak(ends, early, late, _beyond(before, left))
+    return Soak(ends, early, late, _leaked(before, left))
 
 
 def _ask_blocking(client: StreamClient, model: str, manner: int) -> str:
@@ -161,11 +161,11 @@ def _ask_blocking(client: StreamClient, model: str, manner: int) -> str:
     return "answered"
 
 
-def _open(transport: Any, loop: asyncio.AbstractEventLoop | None = None) -> Left:
+def _open(transport: Any, loop: asyncio.AbstractEventLoop | None = None) -> OpenResources:
     """Count what is open now: connections in use, tasks, timers that will fire or watches on sockets, threads."""
     pool = transport._transport._pool
     timers = Watchdog.open_timer_count() if loop is None else sum(not timer.cancelled() for timer in loop._scheduled)  # type: ignore[attr-defined]
-    return Left(
+    return OpenResources(
         connections=sum(not connection.is_idle() for connection in pool.connections),
         tasks=0 if loop is None else len(asyncio.all_tasks(loop)),
         timers=timers,
@@ -173,12 +173,12 @@ def _open(transport: Any, loop: asyncio.AbstractEventLoop | None = None) -> Left
     )
 
 
-def _beyond(before: Left, after: Left) -> Left:
-    return Left(*(max(0, now - then) for now, then in zip(after, before, strict=True)))
+def _leaked(before: OpenResources, after: OpenResources) -> OpenResources:
+    return OpenResources(*(max(0, now - then) for now, then in zip(after, before, strict=True)))
 
 
 def resident() -> float:
-    """Return the resident memory of this process in MB (10⁶ bytes), garbage left out."""
+    """Return the resident memory of this process in MB (10⁶ bytes), after a garbage collection."""
     gc.collect()
     pages = int(Path("/proc/self/statm").read_text().split()[1])
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
@@ -188,13 +188,13 @@ def resident() -> float:
 def provider() -> Iterator[str]:
     """Yield the base URL of a simulator in a separate process."""
     context = multiprocessing.get_context("spawn")
-    ours, theirs = context.Pipe()
-    process = context.Process(target=_simulate, args=(theirs,), daemon=True)
+    parent_end, child_end = context.Pipe()
+    process = context.Process(target=_simulate, args=(child_end,), daemon=True)
     process.start()
     try:
-        if not ours.poll(30):
+        if not parent_end.poll(30):
             raise RuntimeError("the simulator did not start within 30 s")
-        yield ours.recv()
+        yield parent_end.recv()
     finally:
         process.terminate()
         process.join(5)

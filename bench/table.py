@@ -1,11 +1,11 @@
-"""The one table that all measurements go into."""
+"""The table of all measurements."""
 
 from collections.abc import Iterable
 from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    """One measurement: what, how much with its unit, and how much there may be, if anybody has said so."""
+    """One measurement: its name, the value with its unit, and the limit, if there is one."""
 
     what: str
     measured: str
@@ -13,7 +13,7 @@ class Row(NamedTuple):
 
 
 def render(rows: Iterable[Row]) -> str:
-    """Return the table as plain text, a line a row under a line of headings."""
+    """Return the table as plain text: a line of headings, and a line for each row."""
     lines = [Row("what", "measured", "budget"), *rows]
     widths = [max(len(line[column]) for line in lines) for column in range(3)]
     return "\n".join(

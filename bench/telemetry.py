@@ -1,4 +1,4 @@
-"""A real SDK that records every span and metric, and throws the spans away once they are counted."""
+"""A real SDK that records every span and metric; spans are counted and discarded."""
 
 from collections.abc import Sequence
 
@@ -23,13 +23,13 @@ _discard = _Discard()
 
 
 def record() -> None:
-    """Record from here on, in this process."""
+    """Start recording in this process."""
     _provider.add_span_processor(BatchSpanProcessor(_discard))
     trace.set_tracer_provider(_provider)
     metrics.set_meter_provider(MeterProvider([InMemoryMetricReader()]))
 
 
 def spans() -> int:
-    """Return how many spans have ended so far."""
+    """Return the number of ended spans."""
     _provider.force_flush()
     return _discard.counted

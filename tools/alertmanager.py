@@ -1,4 +1,4 @@
-"""Alertmanager, built from source with Go: its notification templates are inside the program."""
+"""Alertmanager, built from source with Go: the program contains its notification templates."""
 
 from pathlib import Path
 
@@ -22,6 +22,6 @@ def fetch() -> Path:
     """Return the program, built if need be.
 
     Raises:
-        cache.Unavailable: if it cannot be built; the text says why.
+        cache.Unavailable: if it cannot be built; the message has the reason.
     """
     return PROGRAM.fetch()

@@ -18,7 +18,7 @@ _CHECK_TIMEOUT = 60.0  # seconds for `program --version`
 
 
 class Unavailable(Exception):
-    """The program is not available on this machine; the text says why."""
+    """The program is not available on this machine; the message has the reason."""
 
 
 def folder() -> Path:
@@ -27,48 +27,48 @@ def folder() -> Path:
     return Path(home).expanduser() / "streamcanary"
 
 
-def keep(name: str, make: Callable[[Path], None], *, patience: float) -> Path:
+def keep(name: str, make: Callable[[Path], None], *, lock_timeout: float) -> Path:
     """Return the folder ``name`` in the cache; ``make`` fills it the first time.
 
     The folder appears complete or not at all. Of several processes that ask at once, one fills it and the others wait
-    for at most ``patience`` seconds.
+    for at most ``lock_timeout`` seconds.
 
     Raises:
-        Unavailable: if ``make`` raises it, the folder cannot be written, or another process holds the lock too long.
+        Unavailable: if ``make`` raises it, the folder cannot be written, or another process holds the lock longer.
     """
-    kept = folder() / name
+    cached = folder() / name
     try:
-        kept.parent.mkdir(parents=True, exist_ok=True)
-        with _lock(kept.with_name(f"{name}.lock"), patience):
-            if not kept.is_dir():
-                draft = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=kept.parent))
+        cached.parent.mkdir(parents=True, exist_ok=True)
+        with _lock(cached.with_name(f"{name}.lock"), lock_timeout):
+            if not cached.is_dir():
+                draft = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=cached.parent))
                 try:
                     make(draft)
-                    draft.rename(kept)
+                    draft.rename(cached)
                 finally:
                     shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
-        raise Unavailable(f"cannot use the cache folder {kept.parent}: {error.strerror or error}") from None
-    return kept
+        raise Unavailable(f"cannot use the cache folder {cached.parent}: {error.strerror or error}") from None
+    return cached
 
 
 @contextmanager
-def _lock(path: Path, patience: float) -> Iterator[None]:
+def _lock(path: Path, lock_timeout: float) -> Iterator[None]:
     """Hold a lock on ``path``. The kernel releases it when its holder dies, so a crash needs no cleanup."""
     with path.open("w") as file:
         with progress.step(f"waiting for another process that fills {path.stem}"):
-            _acquire(file, path, patience)
+            _acquire(file, path, lock_timeout)
         yield
 
 
-def _acquire(file: TextIO, path: Path, patience: float) -> None:
-    deadline = time.monotonic() + patience
+def _acquire(file: TextIO, path: Path, lock_timeout: float) -> None:
+    deadline = time.monotonic() + lock_timeout
     while True:
         try:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             if time.monotonic() > deadline:
-                raise Unavailable(f"another process has held {path} for more than {patience:.0f} s") from None
+                raise Unavailable(f"another process has held {path} for more than {lock_timeout:.0f} s") from None
             time.sleep(0.2)
         else:
             return

@@ -34,14 +34,14 @@ class Program:
         """Return the program; the package is downloaded if need be, and APT verifies it.
 
         Raises:
-            cache.Unavailable: if this is no Debian, or the download fails or takes too long.
+            cache.Unavailable: if the system is not Debian, or the download fails or takes too long.
         """
         if found := self.find():
             return found
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
             raise cache.Unavailable("there is no apt-get on PATH")
-        kept = cache.keep(self._folder, self._unpack, patience=3 * _STEP_TIMEOUT)
-        return kept / "usr" / "bin" / self.name
+        cached = cache.keep(self._folder, self._unpack, lock_timeout=3 * _STEP_TIMEOUT)
+        return cached / "usr" / "bin" / self.name
 
     def _unpack(self, folder: Path) -> None:
         with progress.step(f"downloading Debian's package {self.package}"):
@@ -57,8 +57,8 @@ class Program:
         try:
             cache.run(["apt-get", *download], cwd=folder, within=_STEP_TIMEOUT)
         except cache.Unavailable:
-            # The package lists are missing or out of date. Only root may refresh the system's: others use lists of
-            # their own.
+            # The package lists are missing or out of date. Only root may refresh the system's: others use private
+            # lists.
             options = [] if os.geteuid() == 0 else _private_lists(folder)
             cache.run(["apt-get", *options, "update", "-q"], cwd=folder, within=_STEP_TIMEOUT)
             cache.run(["apt-get", *options, *download], cwd=folder, within=_STEP_TIMEOUT)

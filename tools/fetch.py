@@ -3,7 +3,7 @@
 
 Prints the path of each on stdout, one a line; immediate when they are in the cache. Steps that take longer than ten
 seconds are reported on stderr. A program that is not available is reported on stderr, too: the tests that need it are
-skipped and say why, so that is a failure only with ``CI=true``.
+skipped with the reason, so this is a failure only with ``CI=true``.
 
 A program of the same name on PATH is never used: its version is unknown, and the tests must not depend on it. To run
 the tests with a program of your own, set its path in STREAMCANARY_TEST_OTELCOL, STREAMCANARY_TEST_ALERTMANAGER or
@@ -25,7 +25,7 @@ TOOLS = {"otelcol": otelcol, "alertmanager": alertmanager, "promtool": promtool}
 
 
 def main() -> int:
-    """Return 0, or 1 if a program is missing and that matters."""
+    """Return 0, or 1 if a program is missing and ``--find`` or ``CI=true`` makes that a failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"{' or '.join(TOOLS)}; default: all of them")
     parser.add_argument("--find", action="store_true", help="print paths only; exit 1 if a program is missing")

@@ -59,7 +59,7 @@ class Program:
         if found := self.find():
             return found
         require(self.title, self.go)
-        return cache.keep(self._folder, self._build, patience=_BUILD_TIMEOUT + 60) / self.name
+        return cache.keep(self._folder, self._build, lock_timeout=_BUILD_TIMEOUT + 60) / self.name
 
     def _build(self, folder: Path) -> None:
         tags = [f"-tags={','.join(self.tags)}"] if self.tags else []
@@ -81,7 +81,7 @@ def require(title: str, oldest: Version) -> None:
     output = cache.run(["go", "env", "GOVERSION", "GOTOOLCHAIN"], cwd=Path("/"), within=_QUERY_TIMEOUT)
     version, toolchain = [*output.splitlines(), "", ""][:2]
     found = _parse(version)
-    if found is None or found >= oldest:  # a development version has no number: let it try
+    if found is None or found >= oldest:  # a development version has no number, and may build it
         return
     if found >= (1, 21, 0) and (toolchain == "auto" or toolchain.endswith("+auto")):
         return  # Go downloads the toolchain that the module asks for

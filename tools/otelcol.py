@@ -44,7 +44,7 @@ def fetch() -> Path:
     if found := find():
         return found
     golang.require(TITLE, COLLECTOR_GO)
-    return cache.keep(_name(), _build, patience=_BUILD_TIMEOUT + 60) / "otelcol"
+    return cache.keep(_name(), _build, lock_timeout=_BUILD_TIMEOUT + 60) / "otelcol"
 
 
 def _name() -> str:

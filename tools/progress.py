@@ -1,4 +1,4 @@
-"""Progress lines on stderr for steps that take longer than ten seconds. They are whole lines, also for a terminal."""
+"""Progress lines on stderr for steps that take longer than ten seconds. Each is a complete line, also on a terminal."""
 
 import sys
 import threading

@@ -27,7 +27,7 @@ def fetch() -> Path:
     """Return the program, built or downloaded if need be.
 
     Raises:
-        cache.Unavailable: if it can be had neither way; the text says why.
+        cache.Unavailable: if neither is possible; the message has the reasons.
     """
     try:
         return PROGRAM.fetch()

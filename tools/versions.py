@@ -9,7 +9,7 @@ PROMTOOL = "v0.316.0"
 PROMTOOL_GO = (1, 26, 7)
 
 COLLECTOR = "v0.155.0"
-"""The newest release of the OpenTelemetry Collector of which every component we use is published as a Go module."""
+"""The newest release of the OpenTelemetry Collector of which every used component is published as a Go module."""
 COLLECTOR_STABLE = "v1.61.0"
 """The version of the same release for the Collector's modules that are past 1.0."""
 COLLECTOR_GO = (1, 25, 0)

@@ -152,7 +152,7 @@ def test_the_tree_and_the_table_of_faults_agree(monkeypatch: pytest.MonkeyPatch)
     stalled = FAULT_PROPERTIES[FaultKind.STALLED]
     for wrong, message in (
         (stalled._replace(blame=Blame.NETWORK), "stalled has blame network, and provider in its tree"),
-        (stalled._replace(phases=(Phase.END,)), "stalled stands under phase stream in its tree, and does not occur"),
+        (stalled._replace(phases=(Phase.END,)), "stalled is under phase stream in its tree, and does not occur"),
     ):
         monkeypatch.setattr(faults_docs, "FAULT_PROPERTIES", {**FAULT_PROPERTIES, FaultKind.STALLED: wrong})
         with pytest.raises(Stale, match=message):
@@ -168,7 +168,7 @@ def test_the_simulator_produces_the_documented_faults() -> None:
             assert (kind, kind) == (kind, EXPECTED_FAULTS[model.removeprefix("sim-")].kind)
 
 
-def test_a_table_escapes_what_would_end_a_cell() -> None:
+def test_a_table_escapes_bars_and_line_breaks() -> None:
     """A vertical bar in a cell is escaped, and a line break becomes a space."""
     assert ["| A |", "|---|", "| x \\| y z |"] == list(page.table(("A",), [("x | y\nz",)]))
     with pytest.raises(Stale, match=r"write it without \|: a\|b"):

@@ -1,4 +1,4 @@
-"""What CONTRIBUTING.md names exists: files, symbols, make targets and dependencies."""
+"""CONTRIBUTING.md refers to existing files, symbols, make targets and dependencies."""
 
 import ast
 import re
@@ -22,7 +22,7 @@ def section(title: str) -> str:
 
 
 def resolve(path: str) -> Path:
-    """Return where a path of the map is: below the package, unless it starts with a folder of the repository."""
+    """Return the location of a path of the map: in the package, unless it starts with a folder of the repository."""
     return (ROOT if _TOP.match(path) else PACKAGE) / path
 
 
@@ -59,7 +59,7 @@ SYMBOLS = sorted(
 
 
 def test_the_map_comes_first() -> None:
-    """Before the set-up: where to make a change is the first question of a contributor."""
+    """The first section is the map of where to make a change, before the set-up."""
     assert "Where to make a change" == re.findall(r"^## (.+)$", TEXT, re.MULTILINE)[0]
     assert 22 <= len(list(rows()))
     assert {"a receiver", "a fault kind", "a detector", "a validator of answers", "a CLI verb", "a metric"} <= {
@@ -69,25 +69,25 @@ def test_the_map_comes_first() -> None:
 
 @pytest.mark.parametrize("path", PATHS)
 def test_each_path_of_the_map_exists(path: str) -> None:
-    """A folder ends in a slash."""
+    """Each path of the map exists; a path with a final slash is a folder."""
     assert resolve(path).is_dir() if path.endswith("/") else resolve(path).is_file()
 
 
 @pytest.mark.parametrize(("path", "symbol"), SYMBOLS)
 def test_each_symbol_of_the_map_is_defined_in_its_file(path: str, symbol: str) -> None:
-    """At the top of the module that the map names beside it."""
+    """Each symbol is defined at the top level of the module that the map names with it."""
     assert symbol in defined(resolve(path))
 
 
 def test_the_map_names_symbols() -> None:
-    """The patterns of this test find what the map says."""
+    """The patterns of this module find the symbols of the map."""
     assert ("alerting/detectors/__init__.py", "DetectorState") in SYMBOLS
     assert ("model/faults.py", "FAULT_PROPERTIES") in SYMBOLS
     assert 12 <= len(SYMBOLS)
 
 
 def test_each_make_target_exists() -> None:
-    """A target that the text names is a rule of the Makefile."""
+    """Each make target in the text is a rule of the Makefile."""
     makefile = (ROOT / "Makefile").read_text(encoding="utf-8")
     rules = set(re.findall(r"^([a-z-]+):", makefile, re.MULTILINE))
     named = set(re.findall(r"(?:^|`)make (?:PYTHON=\S+ )?([a-z-]+)", TEXT, re.MULTILINE))

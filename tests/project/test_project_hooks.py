@@ -13,7 +13,7 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.fixture(scope="module")
 def hooks() -> list[dict[str, Any]]:
-    """Return the hooks of `.pre-commit-config.yaml`; they all belong to the repository itself."""
+    """Return the hooks of `.pre-commit-config.yaml`, which are all local."""
     config = YAML(typ="safe").load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     assert ["local"] == [each["repo"] for each in config["repos"]]
     hooks: list[dict[str, Any]] = config["repos"][0]["hooks"]
@@ -21,14 +21,14 @@ def hooks() -> list[dict[str, Any]]:
 
 
 def commands(*targets: str) -> list[str]:
-    """Return what make would run for these targets in an environment that is complete."""
+    """Return the commands of make targets in a complete environment."""
     command = ["make", "--dry-run", "--no-print-directory", "--old-file=.venv/.developed", *targets]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60, check=True)
     return [line for line in done.stdout.splitlines() if line.startswith(".venv/bin/")]
 
 
 def test_the_hooks_run_each_command_of_make_lint(hooks: list[dict[str, Any]]) -> None:
-    """In the same order, and nothing else."""
+    """The hooks run the commands of `make lint` in the same order, and no others."""
     targets = [shlex.split(hook["entry"]) for hook in hooks]
     assert {"make"} == {program for program, *_ in targets}
     by_hooks = commands(*(target for _, target in targets))
@@ -44,7 +44,7 @@ def test_each_target_of_make_lint_is_a_hook(hooks: list[dict[str, Any]]) -> None
 
 
 def test_the_hooks_need_no_network(hooks: list[dict[str, Any]]) -> None:
-    """They call installed programs, and their targets install nothing."""
+    """The hooks call installed programs, and their targets install nothing."""
     assert {"system"} == {hook["language"] for hook in hooks}
     done = subprocess.run(
         ["make", "--dry-run", *(f"lint-{hook['id']}" for hook in hooks)],
@@ -64,7 +64,7 @@ def test_the_hooks_check_the_whole_tree(hooks: list[dict[str, Any]]) -> None:
     assert len(hooks) == len({hook["id"] for hook in hooks})
 
 
-def test_a_lint_target_without_its_tools_says_what_to_run(tmp_path: Path) -> None:
+def test_a_lint_target_without_its_tools_names_the_command_to_run(tmp_path: Path) -> None:
     """In a clone without `.venv` the target fails and names the command that installs the tools."""
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text(encoding="utf-8"), encoding="utf-8")
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""`make release-check` says in one sentence each why something cannot be released."""
+"""`make release-check` reports each obstacle to a release in one sentence."""
 
 import sys
 from pathlib import Path
@@ -49,7 +49,7 @@ def test_a_version_that_can_be_released() -> None:
 
 
 def test_the_sections_of_a_changelog() -> None:
-    """Headings with and without brackets and dates; entries of several lines count once."""
+    """Headings may have brackets and dates, and an entry of several lines counts once."""
     assert [
         Section("Unreleased", None, 0),
         Section("0.2.0", "2026-03-01", 2),
@@ -60,7 +60,7 @@ def test_the_sections_of_a_changelog() -> None:
 
 @pytest.mark.parametrize("tag", ["v0.2.0", "0.2.0"])
 def test_a_version_that_has_a_tag(tag: str) -> None:
-    """With and without the letter v."""
+    """A git tag of the version is reported, with and without the letter v."""
     expected = f"pyproject.toml: version 0.2.0 has already been released: git tag {tag} exists"
     assert [expected] == version_problems("0.2.0", READY, ["v0.1.0", tag])
 
@@ -101,42 +101,42 @@ def test_a_version_that_has_a_tag(tag: str) -> None:
         ),
     ],
 )
-def test_a_changelog_that_does_not_fit(changelog: str, problem: str) -> None:
-    """The message says what to write."""
+def test_a_changelog_that_does_not_match_the_version(changelog: str, problem: str) -> None:
+    """The message states the required heading or entry."""
     assert [problem] == version_problems("0.2.0", changelog, [])
 
 
 @pytest.mark.parametrize("version", ["0.2", "v0.2.0", "0.2.0.dev1", "0.02.0", "next"])
 def test_a_version_that_is_not_semantic(version: str) -> None:
-    """Three numbers, and perhaps the sign of a pre-release."""
+    """A version that is not three numbers with an optional pre-release suffix is rejected."""
     expected = f"pyproject.toml: version {version} is not MAJOR.MINOR.PATCH, with aN, bN or rcN for a pre-release"
     assert [expected] == version_problems(version, READY.replace("0.2.0", version), [])
 
 
 @pytest.mark.parametrize("version", ["0.2.0rc1", "1.0.0b2", "10.20.30"])
 def test_a_pre_release(version: str) -> None:
-    """Its version has the form that Python packages use."""
+    """A version in the form of Python packages is accepted."""
     assert [] == version_problems(version, READY.replace("0.2.0", version), [])
 
 
 def test_the_version_of_this_project() -> None:
-    """It is read from pyproject.toml, and is the version of the installed package."""
+    """The version in pyproject.toml is the version of the installed package."""
     assert streamcanary.__version__ == project_version((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
 
 
 def test_the_changelog_of_this_project() -> None:
-    """Its first section takes what the next release contains."""
+    """The first section of the changelog is `Unreleased`."""
     assert "Unreleased" == sections((ROOT / "CHANGELOG.md").read_text(encoding="utf-8"))[0].title
 
 
 def test_complete_archives() -> None:
-    """The wheel has the package and its metadata, the source distribution all that git tracks."""
+    """A wheel with the package and its metadata, and a source distribution with all tracked files, are accepted."""
     assert [] == wheel_problems(WHEEL, TRACKED, "0.2.0")
     assert [] == sdist_problems(SDIST, TRACKED, "0.2.0")
 
 
 def test_an_incomplete_wheel() -> None:
-    """Data files, the mark of types and the licence are required."""
+    """A wheel without a data file, `py.typed` or the licence is rejected."""
     for name in ("streamcanary/py.typed", "streamcanary-0.2.0.dist-info/licenses/LICENSE"):
         assert [f"the wheel lacks {name}"] == wheel_problems([each for each in WHEEL if each != name], TRACKED, "0.2.0")
     data = "daemon/streamcanary/cli/demo.yaml"
@@ -144,14 +144,14 @@ def test_an_incomplete_wheel() -> None:
 
 
 def test_py_typed_is_required_even_if_git_does_not_track_it() -> None:
-    """Without it, type checkers ignore the annotations of the package."""
+    """A wheel without `py.typed`, which type checkers need, is rejected even if git does not track the file."""
     tracked = [name for name in TRACKED if not name.endswith("py.typed")]
     wheel = [name for name in WHEEL if not name.endswith("py.typed")]
     assert ["the wheel lacks streamcanary/py.typed"] == wheel_problems(wheel, tracked, "0.2.0")
 
 
-def test_archives_with_too_much() -> None:
-    """Tests are not installed, and a file that is not committed is not released."""
+def test_archives_with_surplus_files() -> None:
+    """Tests in the wheel, and untracked files in the source distribution, are rejected."""
     assert ["the wheel contains tests/test_a.py, which git does not track there"] == wheel_problems(
         [*WHEEL, "tests/test_a.py"], TRACKED, "0.2.0"
     )
@@ -163,14 +163,14 @@ def test_archives_with_too_much() -> None:
 
 
 def test_a_leftover_in_the_package() -> None:
-    """A file that a merge tool leaves behind is not released, even if git tracks it."""
+    """A file of a merge tool in the package is rejected, even if git tracks it."""
     assert [
         "the package contains streamcanary/app.py.orig, which is neither Python nor YAML; remove it from git"
     ] == wheel_problems([*WHEEL, "streamcanary/app.py.orig"], [*TRACKED, "daemon/streamcanary/app.py.orig"], "0.2.0")
 
 
 def test_builds_that_differ(tmp_path: Path) -> None:
-    """The same bytes under the same name, or the release is not reproducible."""
+    """Two builds of a commit with different bytes in a file are not reproducible."""
     built = []
     for name, content in (("first", "a"), ("second", "a"), ("third", "b")):
         folder = tmp_path / name
@@ -184,7 +184,7 @@ def test_builds_that_differ(tmp_path: Path) -> None:
 
 
 def test_the_summary_of_the_demo() -> None:
-    """Each alert that fired was resolved; other lines may come before the summary."""
+    """A summary in which each fired alert is resolved is accepted, also after other lines."""
     assert None is demo_problem('a line\n{"runs": 9, "failed": 5, "alerts_fired": 1, "alerts_resolved": 1}\n')
 
 
@@ -205,7 +205,7 @@ def test_the_summary_of_the_demo() -> None:
     ],
 )
 def test_a_demo_that_did_not_work(output: str, problem: str) -> None:
-    """The message quotes the counts."""
+    """A missing summary, and counts of unresolved alerts, are reported."""
     assert problem == demo_problem(output)
 
 
@@ -217,13 +217,13 @@ def test_a_demo_that_did_not_work(output: str, problem: str) -> None:
     ],
 )
 def test_a_program_that_fails(command: list[str], problem: str, tmp_path: Path) -> None:
-    """The message has the exit code and the last lines of the output, or the time that was not enough."""
+    """The message has the exit code and the last lines of the output, or the exceeded time limit."""
     with pytest.raises(CheckFailed) as failure:
         run([sys.executable, *command], "it fails", cwd=tmp_path, seconds=2.0)
     assert problem == str(failure.value)
 
 
 def test_a_program_that_does_not_exist(tmp_path: Path) -> None:
-    """The message has the reason of the operating system."""
+    """The message has the error of the operating system."""
     with pytest.raises(CheckFailed, match="it fails: No such file or directory"):
         run([tmp_path / "none"], "it fails", cwd=tmp_path)

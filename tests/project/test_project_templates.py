@@ -1,4 +1,4 @@
-"""The templates for issues and pull requests have the form that the repository host reads."""
+"""The templates for issues and pull requests have the format of the repository host."""
 
 from pathlib import Path
 from typing import Any
@@ -18,14 +18,14 @@ def load(name: str) -> dict[str, Any]:
 
 
 def test_there_is_a_form_for_bugs_and_one_for_features() -> None:
-    """And no issue without a form."""
+    """There are two forms, and issues without a form are disabled."""
     assert ["bug_report.yml", "feature_request.yml"] == FORMS
     assert False is load("config.yml")["blank_issues_enabled"]
 
 
 @pytest.mark.parametrize("name", FORMS)
-def test_a_form_has_what_the_host_requires(name: str) -> None:
-    """A name, a description, and fields with unique ids and a label each."""
+def test_a_form_has_the_required_fields(name: str) -> None:
+    """A form has a name, a description, and fields with unique ids and labels."""
     form = load(name)
     assert form["name"]
     assert form["description"]
@@ -41,13 +41,13 @@ def test_a_form_has_what_the_host_requires(name: str) -> None:
 
 
 def test_the_bug_form_points_to_private_reporting() -> None:
-    """A vulnerability is reported as SECURITY.md says."""
+    """The form for bugs refers to SECURITY.md for vulnerabilities."""
     texts = [field["attributes"]["value"] for field in load("bug_report.yml")["body"] if field["type"] == "markdown"]
     assert any("SECURITY.md" in text for text in texts)
 
 
 def test_the_pull_request_template_asks_for_tests_docs_and_changelog() -> None:
-    """What, why, how tested, and a checklist."""
+    """The template has the sections What, Why, How tested and Checklist."""
     lines = (GITHUB / "PULL_REQUEST_TEMPLATE.md").read_text(encoding="utf-8").splitlines()
     assert ["## What", "## Why", "## How tested", "## Checklist"] == [each for each in lines if each.startswith("#")]
     assert ["Tests", "Docs", "CHANGELOG"] == [

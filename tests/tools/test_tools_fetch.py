@@ -160,7 +160,7 @@ def fake_go(folder: Path, *, version: str = "go1.99.0", toolchain: str = "local"
     return str(folder)
 
 
-def test_without_go_the_message_says_what_to_install(tmp_path):
+def test_missing_go_is_reported_with_what_to_install(tmp_path):
     """Missing Go is reported with what to install, and exit code 0 lets ``make test`` continue."""
     outcome = fetch(XDG_CACHE_HOME=str(tmp_path))
     assert (outcome.returncode, outcome.stdout) == (0, "")

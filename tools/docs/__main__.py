@@ -31,7 +31,7 @@ def pages(root: Path) -> dict[str, str]:
 
 
 def main(arguments: list[str], root: Path = ROOT) -> int:
-    """Write what has changed; return 0, or 1 if a page cannot be generated, or with ``--check`` is stale."""
+    """Write the changed pages; return 0, or 1 if a page cannot be generated, or with ``--check`` is stale."""
     try:
         generated = pages(root)
     except Stale as problem:

@@ -1,4 +1,4 @@
-"""The page on the command line: every verb with its arguments, from the parser itself."""
+"""Generates the page on the command line: every verb with its arguments, from the parser."""
 
 import argparse
 from collections.abc import Iterator
@@ -25,25 +25,25 @@ def cli_page() -> str:
     Raises:
         Stale: if a verb lacks an example or its exit codes, or an option a description.
     """
-    book = words("cli")
+    descriptions = words("cli")
     known = verbs()
-    compare("words/cli.yaml", book["verbs"], known)
-    unexplained = {
+    compare("words/cli.yaml", descriptions["verbs"], known)
+    undescribed = {
         f"{name} {_spelling(action)}": action
         for name, verb in known.items()
         for action in _actions(verb)
         if not action.help
     }
-    compare("words/cli.yaml, options", book["options"], unexplained)
+    compare("words/cli.yaml, options", descriptions["options"], undescribed)
     lines = [head("Command line", "the parser in cli/ and words/cli.yaml"), INTRODUCTION]
     for name, verb in known.items():
-        said = book["verbs"][name]
+        entry = descriptions["verbs"][name]
         lines += [f"\n## {name}\n", f"{' '.join((verb.description or '').split())}\n", "```sh"]
-        lines += [*said["example"].strip().splitlines(), "```\n"]
-        lines += table(("Argument", "Default", "Description"), _rows(name, verb, book["options"]))
+        lines += [*entry["example"].strip().splitlines(), "```\n"]
+        lines += table(("Argument", "Default", "Description"), _rows(name, verb, descriptions["options"]))
         lines += [
             "\nExit codes:\n",
-            *table(("Code", "Meaning"), ((str(key), text) for key, text in said["exit"].items())),
+            *table(("Code", "Meaning"), ((str(key), text) for key, text in entry["exit"].items())),
         ]
     return "\n".join(lines) + "\n"
 
@@ -54,9 +54,9 @@ def _actions(verb: argparse.ArgumentParser) -> list[argparse.Action]:
 
 def _rows(name: str, verb: argparse.ArgumentParser, options: dict[str, str]) -> Iterator[tuple[str, ...]]:
     for action in _actions(verb):
-        says = action.help or options[f"{name} {_spelling(action)}"]
+        text = action.help or options[f"{name} {_spelling(action)}"]
         choices = f"; one of {', '.join(code(str(each)) for each in action.choices)}" if action.choices else ""
-        yield code(_spelling(action)), _default(action), (says % {"default": action.default}).rstrip(".") + choices
+        yield code(_spelling(action)), _default(action), (text % {"default": action.default}).rstrip(".") + choices
 
 
 def _spelling(action: argparse.Action) -> str:

@@ -1,4 +1,4 @@
-"""The reference of the client library: tables of options, and the API from docstrings (rendered by mkdocstrings)."""
+"""Generates the reference of the client library: tables of options, and the API from docstrings (mkdocstrings)."""
 
 import inspect
 from collections.abc import Iterator
@@ -40,14 +40,14 @@ def client_page() -> str:
     """Return ``docs/client-reference.md``.
 
     Raises:
-        Stale: if an option lacks a description, or has one and does not exist.
+        Stale: if an option has no description, or a description has no option.
     """
-    book = words("client")
-    compare("words/client.yaml", book, {_CLIENT, *(each.__name__ for each in _MODELS)})
+    descriptions = words("client")
+    compare("words/client.yaml", descriptions, {_CLIENT, *(each.__name__ for each in _MODELS)})
     lines = [head("Client reference", "the client's signatures and docstrings, and words/client.yaml"), INTRODUCTION]
-    lines += _options(_CLIENT, _client_options(), book[_CLIENT])
+    lines += _options(_CLIENT, _client_options(), descriptions[_CLIENT])
     for each in _MODELS:
-        lines += _options(each.__name__, _defaults(each), book[each.__name__])
+        lines += _options(each.__name__, _defaults(each), descriptions[each.__name__])
     lines.append("\n## API\n")
     for title, public in API.items():
         lines.append(f"### {title}\n")
@@ -58,19 +58,20 @@ def client_page() -> str:
 
 
 def _client_options() -> dict[str, Any]:
-    both = [inspect.signature(each.__init__).parameters for each in (AsyncStreamClient, StreamClient)]
-    if list(both[0]) != list(both[1]):
+    signatures = [inspect.signature(each.__init__).parameters for each in (AsyncStreamClient, StreamClient)]
+    if list(signatures[0]) != list(signatures[1]):
         raise Stale("AsyncStreamClient and StreamClient take different options")
-    given = {name: each.default for name, each in both[0].items() if name not in ("self", "client")}
-    return given | {name: _SPELLED[name] for name in _SPELLED if name in given}
+    defaults = {name: each.default for name, each in signatures[0].items() if name not in ("self", "client")}
+    return defaults | {name: _SPELLED[name] for name in _SPELLED if name in defaults}
 
 
-def _options(title: str, given: dict[str, Any], said: dict[str, str]) -> Iterator[str]:
-    compare(f"words/client.yaml, {title}", said, given)
+def _options(title: str, defaults: dict[str, Any], option_descriptions: dict[str, str]) -> Iterator[str]:
+    compare(f"words/client.yaml, {title}", option_descriptions, defaults)
     shown = ", ".join(map(code, title.split(", ")))
     yield f"\n### {shown}\n"
     yield from table(
-        ("Option", "Default", "Description"), ((code(each), _spell(given[each]), said[each]) for each in given)
+        ("Option", "Default", "Description"),
+        ((code(each), _spell(defaults[each]), option_descriptions[each]) for each in defaults),
     )
 
 

@@ -1,4 +1,4 @@
-"""The reference of the configuration: every key with its type, default, limits, description and an example.
+"""Generates the reference of the configuration: every key with its type, default, limits, description and an example.
 
 The models give the keys, types, defaults and limits. Descriptions and examples come from the fields themselves
 (``Field(description=…, examples=[…])``), and where these have none from ``words/configuration.yaml``. An example is
@@ -57,7 +57,7 @@ _FRACTION = Fraction.__metadata__[0]  # type: ignore[attr-defined]
 
 
 class Section(NamedTuple):
-    """A model at a place in the configuration; ``variant`` is its ``type`` where several models can stand there."""
+    """A model at a path of the configuration; ``variant`` is its ``type`` if several models are possible there."""
 
     path: str
     variant: str
@@ -94,7 +94,7 @@ class Section(NamedTuple):
 
 
 class Words(NamedTuple):
-    """The description of a key. ``default`` and ``type`` override those of the model where these would mislead."""
+    """The description of a key. ``default`` and ``type`` override those of the model."""
 
     says: str
     example: str
@@ -112,7 +112,7 @@ def sections(model: type[BaseModel] = Settings, path: str = "", variant: str = "
 
 
 def _models(annotation: Any) -> list[tuple[str, type[BaseModel], str]]:
-    """Return the models inside a type: where below it, which, and its ``type`` if it is one of several."""
+    """Return the models inside a type: the path below it, the model, and its ``type`` if it is one of several."""
     origin, arguments = get_origin(annotation), get_args(annotation)
     if origin is Annotated:
         return _models(arguments[0])
@@ -140,18 +140,18 @@ def configuration_page() -> str:
     Raises:
         Stale: if a key has no description or example, or an example is not valid.
     """
-    book = words("configuration")
+    descriptions = words("configuration")
     known = list(sections())
-    found = {_words_path(book["keys"], section, name) for section in known for name, _ in section.fields()}
-    compare("words/configuration.yaml, keys", book["keys"], found)
-    compare("words/configuration.yaml, sections", book["sections"], {section.key for section in known})
+    found = {_words_path(descriptions["keys"], section, name) for section in known for name, _ in section.fields()}
+    compare("words/configuration.yaml, keys", descriptions["keys"], found)
+    compare("words/configuration.yaml, sections", descriptions["sections"], {section.key for section in known})
     lines = [head("Configuration reference", "the models of the configuration and words/configuration.yaml")]
     lines.append(INTRODUCTION)
     for section in known:
         level = "##" if "-" not in section.anchor.removeprefix("top-") else "###"
         lines.append(f"\n{level} {section.title} {{ #{section.anchor} }}\n")
-        lines.append(f"{book['sections'][section.key].strip()}\n")
-        rows = (_row(book["keys"], section, name, field) for name, field in section.fields())
+        lines.append(f"{descriptions['sections'][section.key].strip()}\n")
+        rows = (_row(descriptions["keys"], section, name, field) for name, field in section.fields())
         lines += table(("Key", "Type", "Default", "Description", "Example"), rows)
     return "\n".join(lines) + "\n"
 
@@ -164,16 +164,16 @@ def _words_path(keys: dict[str, Any], section: Section, name: str) -> str:
 
 def _row(keys: dict[str, Any], section: Section, name: str, field: FieldInfo) -> tuple[str, ...]:
     path = _words_path(keys, section, name)
-    said = Words(**keys[path])
-    says, example = field.description or said.says, said.example
+    entry = Words(**keys[path])
+    says, example = field.description or entry.says, entry.example
     _check_example(path, example, field)
-    kind = said.type or _type(field.annotation, tuple(field.metadata))
+    kind = entry.type or _type(field.annotation, tuple(field.metadata))
     inside = _models(field.annotation)
     if inside:
         suffix, model, variant = inside[0]
         kind += f", [keys](#{Section(section.below(name) + suffix, variant or section.variant, model).anchor})"
     limits = _limits(field)
-    default = "**required**" if field.is_required() and not said.default else said.default or _default(field)
+    default = "**required**" if field.is_required() and not entry.default else entry.default or _default(field)
     return (code(name), f"{kind}; {limits}" if limits else kind, default, says, code(example))
 
 
@@ -229,7 +229,7 @@ def _hashable(value: object) -> bool:
 
 
 def _limits(field: FieldInfo) -> str:
-    """Return the limits that the field itself has; what validators demand is in the words."""
+    """Return the limits that the field itself has; the limits of validators are in the descriptions."""
     low = high = ""
     metadata = [*field.metadata, *_inner_metadata(field.annotation)]
     is_duration = any(each in _DURATIONS for each in metadata if _hashable(each))
@@ -257,7 +257,7 @@ def _limits(field: FieldInfo) -> str:
 
 
 def _inner_metadata(annotation: Any) -> Iterator[Any]:
-    """Yield what is attached to the members of ``X | None``."""
+    """Yield the metadata of the members of ``X | None``."""
     if get_origin(annotation) in (Union, types.UnionType):
         for member in get_args(annotation):
             if get_origin(member) is Annotated:

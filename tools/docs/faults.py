@@ -1,4 +1,4 @@
-"""The page on faults: the tree on top of the module of faults, held against its table, and a runbook for each kind."""
+"""Generates the page on faults: the tree in the docstring of the module, checked against its table, and runbooks."""
 
 import re
 from collections.abc import Iterator
@@ -78,11 +78,11 @@ def checked(tree: str) -> list[Row]:
     if missing := set(FaultKind) ^ {row.kind for row in found}:
         raise Stale(f"the tree of {source_of(faults)} and FaultKind differ in {', '.join(sorted(missing))}")
     for row in found:
-        nature = FAULT_PROPERTIES[FaultKind(row.kind)]
-        if nature.blame != row.blame:
-            raise Stale(f"{row.kind} has blame {nature.blame}, and {row.blame} in its tree")
-        if row.phase and row.phase not in nature.phases:
-            raise Stale(f"{row.kind} stands under phase {row.phase} in its tree, and does not occur there")
+        properties = FAULT_PROPERTIES[FaultKind(row.kind)]
+        if properties.blame != row.blame:
+            raise Stale(f"{row.kind} has blame {properties.blame}, and {row.blame} in its tree")
+        if row.phase and row.phase not in properties.phases:
+            raise Stale(f"{row.kind} is under phase {row.phase} in its tree, and does not occur there")
     return found
 
 
@@ -93,18 +93,18 @@ def faults_page() -> str:
         Stale: if tree, table and runbooks do not have the same kinds.
     """
     found = checked(faults.__doc__ or "")
-    book = words("faults")
-    compare("words/faults.yaml", book, {row.kind for row in found})
+    descriptions = words("faults")
+    compare("words/faults.yaml", descriptions, {row.kind for row in found})
     lines = [head("Faults", f"{source_of(faults)} and words/faults.yaml"), INTRODUCTION]
     for when in dict.fromkeys(row.when for row in found):
         lines.append(f"\n## {when[0].upper()}{when[1:]}\n")
         lines += table(
             ("Kind", "Blame", "Retry", "Phases", "Meaning", "Simulate"),
-            (_row(row, book[row.kind].get("simulate", "")) for row in found if row.when == when),
+            (_row(row, descriptions[row.kind].get("simulate", "")) for row in found if row.when == when),
         )
     lines.append(RUNBOOKS)
     for row in found:
-        runbook = book[row.kind]
+        runbook = descriptions[row.kind]
         lines += [f"\n### {row.kind} {{ #{row.kind} }}\n", f"**Blame: {row.blame}.** {runbook['means'].strip()}\n"]
         lines.append(f"*How to see it:* {runbook['see'].strip()}\n")
         lines += ["*What to do:*\n", *(f"{number}. {step}" for number, step in enumerate(runbook["do"], 1))]
@@ -112,6 +112,6 @@ def faults_page() -> str:
 
 
 def _row(row: Row, simulate: str) -> tuple[str, ...]:
-    nature = FAULT_PROPERTIES[FaultKind(row.kind)]
-    again = "yes" if nature.retryable else "no"
-    return (f"[`{row.kind}`](#{row.kind})", row.blame, again, ", ".join(nature.phases), row.what, code(simulate))
+    properties = FAULT_PROPERTIES[FaultKind(row.kind)]
+    retried = "yes" if properties.retryable else "no"
+    return (f"[`{row.kind}`](#{row.kind})", row.blame, retried, ", ".join(properties.phases), row.what, code(simulate))

@@ -1,4 +1,4 @@
-"""The generated tables of ``docs/rules.md``: built-in rules, and fields of annotations."""
+"""Generates the tables of ``docs/rules.md``: built-in rules, and fields of annotations."""
 
 from .page import NONE, Stale, code, compare, table, words
 from .product import BUILTIN_RULES, TEMPLATE_FIELDS
@@ -7,21 +7,21 @@ PARTS = ("built-in rules", "annotations")
 
 
 def rules_page(text: str) -> str:
-    """Return ``docs/rules.md`` with the tables of today between its marks.
+    """Return ``docs/rules.md`` with current tables between its markers.
 
     Raises:
-        Stale: if a mark is missing, or a rule or field lacks a description.
+        Stale: if a marker is missing, or a rule or field lacks a description.
     """
-    book = words("rules")
-    compare("words/rules.yaml, built-in rules", book["rules"], BUILTIN_RULES)
-    compare("words/rules.yaml, fields", book["fields"], TEMPLATE_FIELDS)
+    descriptions = words("rules")
+    compare("words/rules.yaml, built-in rules", descriptions["rules"], BUILTIN_RULES)
+    compare("words/rules.yaml, fields", descriptions["fields"], TEMPLATE_FIELDS)
     rows = (
-        (code(name), said["fires"], said["resolves"], said.get("inhibits", NONE))
-        for name, said in book["rules"].items()
+        (code(name), entry["fires"], entry["resolves"], entry.get("inhibits", NONE))
+        for name, entry in descriptions["rules"].items()
     )
     rules = "\n".join(table(("Rule", "Fires when", "Resolves at", "Inhibits"), rows))
     fields = "\n".join(
-        table(("Field", "Meaning"), ((code(f"{{{name}}}"), book["fields"][name]) for name in TEMPLATE_FIELDS))
+        table(("Field", "Meaning"), ((code(f"{{{name}}}"), descriptions["fields"][name]) for name in TEMPLATE_FIELDS))
     )
     for part, content in zip(PARTS, (rules, fields), strict=True):
         text = _replaced(text, part, content)

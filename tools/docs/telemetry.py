@@ -1,4 +1,4 @@
-"""The page on telemetry: every span, event, attribute and metric among the names."""
+"""Generates the page on telemetry: every span, event, attribute and metric in ``model/names.py``."""
 
 from collections.abc import Iterable, Iterator
 from typing import Any
@@ -7,7 +7,7 @@ from .page import Stale, code, compare, head, table, words
 from .product import names, prometheus_name, source_of
 
 _KINDS = {"updowncounter": "up-down counter"}
-_CALL = "chat {model}"  # the GenAI conventions name the span so; it is no constant
+_CALL = "chat {model}"  # the name by the GenAI conventions, which has no constant
 _PLACES = {"run", "call", "attempt", "event", "resource"}
 
 INTRODUCTION = """
@@ -36,52 +36,57 @@ def telemetry_page() -> str:
     Raises:
         Stale: if a name lacks a description, or a metric its labels.
     """
-    book = words("telemetry")
+    descriptions = words("telemetry")
     constants = {name: value for name, value in vars(names).items() if name.isupper()}
     metrics = {value.name: value for value in constants.values() if isinstance(value, names.Metric)}
     texts = {value for value in constants.values() if isinstance(value, str)} - {names.INSTRUMENTATION_SCOPE}
-    described = {*(set(book["spans"]) - {_CALL}), *book["events"], *book["attributes"], *book["labels"]}
+    described = {
+        *(set(descriptions["spans"]) - {_CALL}),
+        *descriptions["events"],
+        *descriptions["attributes"],
+        *descriptions["labels"],
+    }
     compare("words/telemetry.yaml", described, texts)
-    compare("words/telemetry.yaml, metrics", book["metrics"], metrics)
+    compare("words/telemetry.yaml, metrics", descriptions["metrics"], metrics)
     lines = [head("Telemetry", f"{source_of(names)} and words/telemetry.yaml"), INTRODUCTION, "\n## Spans\n"]
-    lines += table(("Span", "Kind", "Description"), _spans(book["spans"]))
-    lines += ["\n## Span events\n", *table(("Event", "Description"), _pairs(book["events"]))]
+    lines += table(("Span", "Kind", "Description"), _spans(descriptions["spans"]))
+    lines += ["\n## Span events\n", *table(("Event", "Description"), _two_columns(descriptions["events"]))]
     for place, title in (("run", "the run"), ("call", "the call"), ("attempt", "an attempt")):
         lines.append(f"\n## Attributes of {title}\n")
-        lines += table(("Attribute", "Description"), _attributes(book["attributes"], place))
+        lines += table(("Attribute", "Description"), _attributes(descriptions["attributes"], place))
     lines.append("\n## Metrics\n")
     lines += table(
         ("Metric", "Instrument", "Unit", "Labels", "Description", "In Prometheus"),
-        (_metric(metric, book["metrics"][name], book) for name, metric in metrics.items()),
+        (_metric(metric, descriptions["metrics"][name], descriptions) for name, metric in metrics.items()),
     )
     lines.append("\n## Labels of metrics\n")
     lines.append("Besides standard attributes, metrics have these labels. In Prometheus, `.` becomes `_`.\n")
-    lines += table(("Label", "Description"), _pairs(book["labels"]))
-    lines.append(f"\n{book['after'].strip()}")
+    lines += table(("Label", "Description"), _two_columns(descriptions["labels"]))
+    lines.append(f"\n{descriptions['after'].strip()}")
     return "\n".join(lines) + "\n"
 
 
 def _spans(spans: dict[str, dict[str, str]]) -> Iterator[tuple[str, ...]]:
-    for name, said in spans.items():
-        yield code(said.get("name", name)), said["kind"], said["says"]
+    for name, entry in spans.items():
+        yield code(entry.get("name", name)), entry["kind"], entry["says"]
 
 
-def _pairs(pairs: dict[str, str]) -> Iterator[tuple[str, str]]:
-    for name, says in pairs.items():
-        yield code(name), says
+def _two_columns(texts_by_name: dict[str, str]) -> Iterator[tuple[str, str]]:
+    for name, text in texts_by_name.items():
+        yield code(name), text
 
 
 def _attributes(attributes: dict[str, dict[str, Any]], place: str) -> Iterator[tuple[str, str]]:
-    for name, said in attributes.items():
-        if odd := set(said["on"]) - _PLACES:
+    for name, entry in attributes.items():
+        if odd := set(entry["on"]) - _PLACES:
             raise Stale(f"words/telemetry.yaml, {name}: there is no span {', '.join(odd)}")
-        if place in said["on"]:
-            yield code(name), said["says"]
+        if place in entry["on"]:
+            yield code(name), entry["says"]
 
 
-def _metric(metric: names.Metric, labels: Iterable[str], book: dict[str, Any]) -> tuple[str, ...]:
-    labels = [each for label in labels for each in book["sets"].get(label, [label])]
-    if odd := set(labels) - {*book["labels"], *book["attributes"]}:
+def _metric(metric: names.Metric, labels: Iterable[str], descriptions: dict[str, Any]) -> tuple[str, ...]:
+    labels = [each for label in labels for each in descriptions["sets"].get(label, [label])]
+    if odd := set(labels) - {*descriptions["labels"], *descriptions["attributes"]}:
         raise Stale(f"words/telemetry.yaml, {metric.name}: unknown labels {', '.join(sorted(odd))}")
     suffix = "_bucket" if metric.kind == "histogram" else ""
     return (

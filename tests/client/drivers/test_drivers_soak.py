@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 import pytest
-from bench.streams import Left, provider, soak_tasks, soak_threads
+from bench.streams import OpenResources, provider, soak_tasks, soak_threads
 
 
 @pytest.fixture(scope="module")
@@ -16,11 +16,11 @@ async def test_async_streams_leak_no_resources(base_url: str) -> None:
     """Fifty tasks whose streams complete, fail, are closed early or cancelled leak no connection, task or timer."""
     soak = await soak_tasks(base_url, streams=50, seconds=1.5)
     assert {"answered", "failed", "left", "cancelled"} == set(soak.ends)
-    assert Left(connections=0, tasks=0, timers=0, threads=0) == soak.left
+    assert OpenResources(connections=0, tasks=0, timers=0, threads=0) == soak.leaked
 
 
 def test_sync_streams_leak_no_resources(base_url: str) -> None:
     """Twenty threads whose streams complete, fail or are closed early leak no connection, watched socket or thread."""
     soak = soak_threads(base_url, streams=20, seconds=1.5)
     assert {"answered", "failed", "left"} == set(soak.ends)
-    assert Left(connections=0, tasks=0, timers=0, threads=0) == soak.left
+    assert OpenResources(connections=0, tasks=0, timers=0, threads=0) == soak.leaked
