@@ -14,7 +14,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, Ope
 
 from bench import rivals, telemetry
 from bench.counting import counting_server
-from bench.rounds import MESSAGES, Way, alternate, measured, ratio
+from bench.rounds import MESSAGES, TimedStream, alternate, measured, ratio
 from bench.table import Row
 from streamcanary import AsyncStreamClient, StreamClient
 
@@ -31,36 +31,36 @@ def rows() -> list[Row]:
     with ExitStack() as stack:
         base_url = stack.enter_context(counting_server())
         runner = stack.enter_context(asyncio.Runner())
-        ways = _asynchronous(runner, base_url)
+        timed_streams = _asynchronous(runner, base_url)
         blocking = _synchronous(base_url)
         others, absent = rivals.open_all(stack, base_url, (_LONG, _SHORT))
         table: list[Row] = []
         for chunks in (_LONG, _SHORT):
-            table += _compare(ways, chunks, budget=_BUDGETS[chunks])
+            table += _compare(timed_streams, chunks, budget=_BUDGETS[chunks])
             table += _compare(blocking, chunks)
             if len(others) > 1:
                 table += _compare(others, chunks)
-            table += [Row(_what(name, chunks), reason) for name, reason in absent.items()]
+            table += [Row(_row_name(name, chunks), reason) for name, reason in absent.items()]
         return table
 
 
-def _compare(ways: dict[str, Way], chunks: int, *, budget: str = "") -> list[Row]:
-    """Measure ``ways`` against the first of them; the second is streamcanary, to which ``budget`` applies."""
-    spent = alternate(ways, chunks, calls=_CALLS[chunks], rounds=_ROUNDS)
+def _compare(timed_streams: dict[str, TimedStream], chunks: int, *, budget: str = "") -> list[Row]:
+    """Measure ``timed_streams`` against the first of them; the second is streamcanary, to which ``budget`` applies."""
+    spent = alternate(timed_streams, chunks, calls=_CALLS[chunks], rounds=_ROUNDS)
     base = next(iter(spent.values()))
     table = []
     for place, (name, seconds) in enumerate(spent.items()):
         shown = statistics.median(seconds) * 1e6 / (chunks if chunks == _LONG else 1)
         measured = f"{shown:.0f} µs, {ratio(seconds, base):.2f} of SDK"
-        table.append(Row(_what(name, chunks), measured, budget if place == 1 else ""))
+        table.append(Row(_row_name(name, chunks), measured, budget if place == 1 else ""))
     return table
 
 
-def _what(name: str, chunks: int) -> str:
+def _row_name(name: str, chunks: int) -> str:
     return f"CPU a {_UNITS[chunks]}, stream of {chunks} chunks: {name}"
 
 
-def _asynchronous(runner: asyncio.Runner, base_url: str) -> dict[str, Way]:
+def _asynchronous(runner: asyncio.Runner, base_url: str) -> dict[str, TimedStream]:
     transport = DefaultAsyncHttpxClient(trust_env=False)
     sdk = AsyncOpenAI(base_url=base_url, api_key="none", http_client=transport)
     client = AsyncStreamClient(sdk)
@@ -80,7 +80,7 @@ def _asynchronous(runner: asyncio.Runner, base_url: str) -> dict[str, Way]:
             async for _ in response.aiter_bytes():
                 pass
 
-    def way(ask: Callable[[int], Coroutine[Any, Any, None]]) -> Way:
+    def timed_stream(ask: Callable[[int], Coroutine[Any, Any, None]]) -> TimedStream:
         async def repeat(chunks: int, calls: int) -> float:
             with measured(calls) as spent:
                 for _ in range(calls):
@@ -89,10 +89,14 @@ def _asynchronous(runner: asyncio.Runner, base_url: str) -> dict[str, Way]:
 
         return lambda chunks, calls: runner.run(repeat(chunks, calls))
 
-    return {"bare SDK loop": way(bare_sdk), "streamcanary": way(stream_client), "httpx2 bytes": way(bare_bytes)}
+    return {
+        "bare SDK loop": timed_stream(bare_sdk),
+        "streamcanary": timed_stream(stream_client),
+        "httpx2 bytes": timed_stream(bare_bytes),
+    }
 
 
-def _synchronous(base_url: str) -> dict[str, Way]:
+def _synchronous(base_url: str) -> dict[str, TimedStream]:
     transport = DefaultHttpxClient(trust_env=False)
     sdk = OpenAI(base_url=base_url, api_key="none", http_client=transport)
     client = StreamClient(sdk)
@@ -111,7 +115,7 @@ def _synchronous(base_url: str) -> dict[str, Way]:
             for _ in response.iter_bytes():
                 pass
 
-    def way(ask: Callable[[int], None]) -> Way:
+    def timed_stream(ask: Callable[[int], None]) -> TimedStream:
         def repeat(chunks: int, calls: int) -> float:
             with measured(calls) as spent:
                 for _ in range(calls):
@@ -120,8 +124,8 @@ def _synchronous(base_url: str) -> dict[str, Way]:
 
         return repeat
 
-    ways = {"bare SDK loop": bare_sdk, "streamcanary": stream_client, "httpx2 bytes": bare_bytes}
-    return {f"{name}, synchronous": way(ask) for name, ask in ways.items()}
+    timed_streams = {"bare SDK loop": bare_sdk, "streamcanary": stream_client, "httpx2 bytes": bare_bytes}
+    return {f"{name}, synchronous": timed_stream(ask) for name, ask in timed_streams.items()}
 
 
 def _body(chunks: int) -> dict[str, object]:

@@ -17,7 +17,7 @@ from typing import Any, Final
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from bench import telemetry
-from bench.rounds import MESSAGES, Way, measured
+from bench.rounds import MESSAGES, TimedStream, measured
 
 _ROUND_TIMEOUT = 120.0  # seconds for one round of one library
 _SPAN_POLLS: Final = 20  # at most, until the first span
@@ -61,7 +61,7 @@ def process(name: str, base_url: str) -> Any:
     child.start()
     child_end.close()
 
-    def way(chunks: int, calls: int) -> float:
+    def timed_stream(chunks: int, calls: int) -> float:
         try:
             parent_end.send((chunks, calls))
             if not parent_end.poll(_ROUND_TIMEOUT):
@@ -74,26 +74,26 @@ def process(name: str, base_url: str) -> Any:
         return float(answer)
 
     try:
-        yield way
+        yield timed_stream
     finally:
         parent_end.close()
         child.terminate()
         child.join(5)
 
 
-def open_all(stack: ExitStack, base_url: str, lengths: Iterable[int]) -> tuple[dict[str, Way], dict[str, str]]:
+def open_all(stack: ExitStack, base_url: str, lengths: Iterable[int]) -> tuple[dict[str, TimedStream], dict[str, str]]:
     """Start the bare loop and all libraries; return those that stream all ``lengths``, and errors of the others."""
-    working: dict[str, Way] = {}
+    working: dict[str, TimedStream] = {}
     absent: dict[str, str] = {}
     for name in (BARE, *NAMES):
         try:
-            way = stack.enter_context(process(name, base_url))
+            timed_stream = stack.enter_context(process(name, base_url))
             for chunks in lengths:
-                way(chunks, 1)
+                timed_stream(chunks, 1)
         except Absent as reason:
             absent[name] = str(reason)
         else:
-            working[name] = way
+            working[name] = timed_stream
     return working, absent
 
 

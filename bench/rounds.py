@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletionMessageParam
 
-Way = Callable[[int, int], float]
+TimedStream = Callable[[int, int], float]
 """Takes a number of chunks and of calls, streams an answer in each call, and returns the CPU seconds of one call."""
 
 MESSAGES: list["ChatCompletionMessageParam"] = [{"role": "user", "content": "Count."}]
@@ -26,12 +26,14 @@ def measured(calls: int) -> Iterator[list[float]]:
     spent.append((time.process_time() - began) / calls)
 
 
-def alternate(ways: Mapping[str, Way], chunks: int, *, calls: int, rounds: int) -> dict[str, list[float]]:
+def alternate(
+    timed_streams: Mapping[str, TimedStream], chunks: int, *, calls: int, rounds: int
+) -> dict[str, list[float]]:
     """Return the CPU seconds per call by name, for each round; one more round before warms up."""
-    spent: dict[str, list[float]] = {name: [] for name in ways}
+    spent: dict[str, list[float]] = {name: [] for name in timed_streams}
     for number in range(rounds + 1):
-        for name, way in ways.items():
-            seconds = way(chunks, calls)
+        for name, timed_stream in timed_streams.items():
+            seconds = timed_stream(chunks, calls)
             if number:
                 spent[name].append(seconds)
     return spent

@@ -39,7 +39,7 @@ class Program:
         if found := self.find():
             return found
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
-            raise cache.Unavailable("there is no apt-get on PATH")
+            raise cache.Unavailable("`apt-get` is not on PATH")
         cached = cache.keep(self._folder, self._unpack, lock_timeout=3 * _STEP_TIMEOUT)
         return cached / "usr" / "bin" / self.name
 

@@ -149,7 +149,7 @@ def test_annotations_become_templates_of_prometheus(template, expected) -> None:
     assert expected == the_alert(rule)["annotations"]["summary"]
 
 
-def test_comments_list_what_is_not_exported() -> None:
+def test_comments_list_the_rules_that_are_not_exported() -> None:
     """The file has comments on unknown template fields, differing labels, and rules that match no canary."""
     rules = {
         "Watched": {"annotations": {"summary": "{message}"}, "match": ['target="openai"']},
