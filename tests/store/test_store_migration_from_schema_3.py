@@ -13,7 +13,9 @@ import pytest
 from streamcanary.alerting.engine.state import State, read_state
 from streamcanary.model.alerts.incident import Action, NotificationState
 from streamcanary.store import alert_rows
+from streamcanary.store.errors import StoreUnwritable
 from streamcanary.store.sqlite.migrations import migrate, stored_version
+from support.store.builders import open_store
 
 SCHEMA_3 = Path(__file__).parent.parent / "fixtures" / "store" / "schema-3.db"
 
@@ -112,11 +114,18 @@ def test_notification_states_are_kept_by_the_migration(path: Path) -> None:
 def test_a_value_that_is_not_a_json_object_stays_unchanged(path: Path) -> None:
     """A row that cannot be decoded does not stop the migration; the engine reports the row."""
     with closing(sqlite3.connect(path)) as connection, connection:
-        connection.execute("INSERT INTO groups VALUES ('broken', x'00ff'), ('list', '[1]')")
+        connection.execute("INSERT INTO groups VALUES ('broken', x'00ff'), ('list', '[1]'), ('number', 5)")
+        connection.execute("INSERT INTO groups VALUES ('deep', ?)", ("[" * 200_000,))
     with closing(sqlite3.connect(path, isolation_level=None)) as connection:
         migrate(connection)
-        rows = dict(connection.execute("SELECT key, value FROM groups WHERE key IN ('broken', 'list')"))
-    assert {"broken": b"\x00\xff", "list": "[1]"} == rows
+        rows = dict(
+            connection.execute("SELECT key, value FROM groups WHERE key IN ('broken', 'list', 'number', 'deep')")
+        )
+        _, errors = read_state(alert_rows.load_rows(connection))
+    assert {"broken": b"\x00\xff", "list": "[1]", "number": 5, "deep": "[" * 200_000} == rows
+    assert ["groups broken", "groups deep", "groups list", "groups number"] == sorted(
+        error.split(":")[0] for error in errors
+    )
 
 
 def test_a_migration_that_fails_leaves_schema_3(path: Path) -> None:
@@ -129,3 +138,23 @@ def test_a_migration_that_fails_leaves_schema_3(path: Path) -> None:
         assert 3 == stored_version(connection)
     assert before == values(path, "groups")
     assert 25 == len(values(path, "notices"))
+
+
+def test_a_lone_surrogate_survives_the_migration(path: Path) -> None:
+    """JSON can escape half of a surrogate pair, which UTF-8 cannot encode; such a row is migrated as it is."""
+    with closing(sqlite3.connect(path)) as connection, connection:
+        connection.execute("INSERT INTO groups VALUES ('half', ?)", (b'{"key":"half\\ud800","said":["a"]}',))
+    with closing(sqlite3.connect(path, isolation_level=None)) as connection:
+        migrate(connection)
+        [[value]] = connection.execute("SELECT value FROM groups WHERE key = 'half'")
+    assert b'{"key":"half\\ud800","notified_members":["a"]}' == value
+
+
+def test_a_database_that_cannot_be_migrated_is_named_with_its_schema(path: Path) -> None:
+    """The message says that the migration failed, and what to do."""
+    with closing(sqlite3.connect(path)) as connection:
+        connection.execute("DROP TABLE sightings")
+    with pytest.raises(
+        StoreUnwritable, match="cannot be migrated from schema version 3 to 4: no such table: sightings"
+    ):
+        open_store(path)

@@ -40,6 +40,7 @@ At lower levels ``openai`` would also log whole requests, including prompts and 
 
 _MAX_MESSAGE_LENGTH = 2000  # characters
 _MAX_FIELD_LENGTH = 500
+_LONG_FIELDS = frozenset({"detail", "error", "problem"})  # texts of errors, as long as a message may be
 _MAX_KEY_LENGTH = 100
 _MAX_TRACEBACK_LENGTH = 8000
 _MAX_FIELDS = 32
@@ -153,7 +154,8 @@ class _ScrubAndTruncate:
         exception = standard.pop("exception", None)
         shown: EventDict = {key: self._scrub_value(standard[key], secrets, _MAX_MESSAGE_LENGTH) for key in standard}
         for key, value in list(event.items())[:_MAX_FIELDS]:
-            shown[str(key)[:_MAX_KEY_LENGTH]] = self._scrub_value(value, secrets, _MAX_FIELD_LENGTH)
+            limit = _MAX_MESSAGE_LENGTH if key in _LONG_FIELDS else _MAX_FIELD_LENGTH
+            shown[str(key)[:_MAX_KEY_LENGTH]] = self._scrub_value(value, secrets, limit)
         if exception is not None:
             whole = scrub(exception, secrets, limit=4 * _MAX_TRACEBACK_LENGTH, lines=True)
             shown["exception"] = whole[-_MAX_TRACEBACK_LENGTH:]

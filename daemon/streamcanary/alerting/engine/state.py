@@ -114,7 +114,7 @@ def read_state(rows_by_table: Mapping[StateTable, Mapping[str, bytes]]) -> tuple
         for key, value in rows_by_table.get(name, {}).items():
             try:
                 table[key] = _DECODERS[name].decode(value)
-            except (msgspec.DecodeError, UnicodeDecodeError) as error:
+            except (msgspec.DecodeError, UnicodeDecodeError, TypeError, RecursionError) as error:
                 errors.append(f"{name} {key}: {error}")
     last_sequence = max((notification.sequence for notification in tables["notifications"].values()), default=0)
     return State(**tables, last_sequence=last_sequence), errors

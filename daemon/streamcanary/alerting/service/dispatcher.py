@@ -99,8 +99,10 @@ class EventDispatcher:
                 continue
             result = await self._send(started)
             _count_result(self._engine, self.name, result)
-            await self._engine.submit(SendFinished(notification.id, result, self._engine.random.random()))
-            self._log_result(started, result)
+            try:
+                await self._engine.submit(SendFinished(notification.id, result, self._engine.random.random()))
+            finally:  # also if the daemon stops while the store does not answer
+                self._log_result(started, result)
 
     def is_drained(self, deadline: float) -> bool:
         """Return whether no notification is due until ``deadline`` (seconds since the epoch)."""

@@ -144,7 +144,7 @@ def _open_valid(path: Path) -> sqlite3.Connection:
         connection = _connect(path, "rwc")
         _check_database(connection, path)
         _configure(connection, path)
-        migrate(connection)
+        _migrate(connection, path)
         write_probe(connection)
     except BaseException as error:
         if connection is not None:
@@ -162,6 +162,19 @@ def _open_valid(path: Path) -> sqlite3.Connection:
             ) from None
         raise
     return connection
+
+
+def _migrate(connection: sqlite3.Connection, path: Path) -> None:
+    version = stored_version(connection)
+    try:
+        migrate(connection)
+    except sqlite3.Error as error:
+        if is_corruption(error) or is_disk_error(error, path):
+            raise
+        raise StoreUnwritable(
+            f"the store {path} cannot be migrated from schema version {version} to {known_version()}: {error}; "
+            "restore a backup of it, or name another file in store.path"
+        ) from None
 
 
 def _check_database(connection: sqlite3.Connection, path: Path) -> None:

@@ -62,14 +62,17 @@ def rename_tables_and_fields(connection: sqlite3.Connection) -> None:
     for table, rename in _RENAMES.items():
         for key, value in connection.execute(f"SELECT key, value FROM {table}").fetchall():  # noqa: S608 - fixed names
             if (decoded := _decode(value)) is not None:
-                encoded = json.dumps(rename(decoded), separators=(",", ":"), ensure_ascii=False).encode()
+                encoded = json.dumps(rename(decoded), separators=(",", ":")).encode()
                 connection.execute(f"UPDATE {table} SET value = ? WHERE key = ?", (encoded, key))  # noqa: S608
 
 
-def _decode(value: bytes | str) -> Value | None:
+def _decode(value: object) -> Value | None:
+    """Return the JSON object that ``value`` holds; ``None`` for anything else that a damaged row may contain."""
+    if not isinstance(value, (bytes, str)):
+        return None
     try:
         decoded = json.loads(value)
-    except ValueError:
+    except (ValueError, RecursionError):
         return None
     return decoded if isinstance(decoded, dict) else None
 

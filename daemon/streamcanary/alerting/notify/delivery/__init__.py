@@ -1,1 +1,1 @@
-"""Delivery of a notification: the HTTP request, how a response is judged, rate limits, and blocking libraries."""
+"""Delivery of a notification: the HTTP request, how a response is evaluated, rate limits, and blocking libraries."""
