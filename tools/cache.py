@@ -27,8 +27,14 @@ def folder() -> Path:
     return Path(home).expanduser() / "streamcanary"
 
 
-def keep(name: str, make: Callable[[Path], None], *, lock_timeout: float) -> Path:
-    """Return the folder ``name`` in the cache; ``make`` fills it the first time.
+def find(name: str, program: str) -> Path | None:
+    """Return the file ``program`` of the folder ``name`` in the cache, if it exists, is executable and is not empty."""
+    path = folder() / name / program
+    return path if path.is_file() and path.stat().st_size and os.access(path, os.X_OK) else None
+
+
+def keep(name: str, program: str, make: Callable[[Path], None], *, lock_timeout: float) -> Path:
+    """Return the file ``program`` of the folder ``name`` in the cache; without it, ``make`` fills the folder again.
 
     The folder appears complete or not at all. Of several processes that ask at once, one fills it and the others wait
     for at most ``lock_timeout`` seconds.
@@ -40,16 +46,17 @@ def keep(name: str, make: Callable[[Path], None], *, lock_timeout: float) -> Pat
     try:
         cached.parent.mkdir(parents=True, exist_ok=True)
         with _lock(cached.with_name(f"{name}.lock"), lock_timeout):
-            if not cached.is_dir():
+            if not find(name, program):
                 draft = Path(tempfile.mkdtemp(prefix=f"{name}.", dir=cached.parent))
                 try:
                     make(draft)
+                    shutil.rmtree(cached, ignore_errors=True)  # its program is damaged
                     draft.rename(cached)
                 finally:
                     shutil.rmtree(draft, ignore_errors=True)
     except OSError as error:
         raise Unavailable(f"cannot use the cache folder {cached.parent}: {error.strerror or error}") from None
-    return cached
+    return cached / program
 
 
 @contextmanager

@@ -25,10 +25,13 @@ class Program:
     def _folder(self) -> str:
         return f"{self.package}-debian"
 
+    @property
+    def _program(self) -> str:
+        return f"usr/bin/{self.name}"
+
     def find(self) -> Path | None:
         """Return the program if the package has been unpacked."""
-        path = cache.folder() / self._folder / "usr" / "bin" / self.name
-        return path if path.is_file() else None
+        return cache.find(self._folder, self._program)
 
     def fetch(self) -> Path:
         """Return the program; the package is downloaded if need be, and APT verifies it.
@@ -40,17 +43,18 @@ class Program:
             return found
         if not (shutil.which("apt-get") and shutil.which("dpkg-deb")):
             raise cache.Unavailable("`apt-get` is not on PATH")
-        cached = cache.keep(self._folder, self._unpack, lock_timeout=3 * _STEP_TIMEOUT)
-        return cached / "usr" / "bin" / self.name
+        return cache.keep(self._folder, self._program, self._unpack, lock_timeout=3 * _STEP_TIMEOUT)
 
     def _unpack(self, folder: Path) -> None:
         with progress.step(f"downloading Debian's package {self.package}"):
             self._download(folder)
-        [archive] = folder.glob(f"{self.package}_*.deb")
+        archive = next(folder.glob(f"{self.package}_*.deb"), None)
+        if archive is None:
+            raise cache.Unavailable(f"`apt-get download {self.package}` succeeded and left no {self.package}_*.deb")
         cache.run(["dpkg-deb", "-x", str(archive), str(folder)], cwd=folder, within=_STEP_TIMEOUT)
         archive.unlink()
         shutil.rmtree(folder / "apt", ignore_errors=True)
-        cache.check_runs(folder / "usr" / "bin" / self.name)
+        cache.check_runs(folder / self._program)
 
     def _download(self, folder: Path) -> None:
         download = ["download", "-q", self.package]

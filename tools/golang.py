@@ -46,8 +46,7 @@ class Program:
 
     def find(self) -> Path | None:
         """Return the program if this version of it has been built."""
-        path = cache.folder() / self._folder / self.name
-        return path if path.is_file() else None
+        return cache.find(self._folder, self.name)
 
     def fetch(self) -> Path:
         """Return the program, built if need be.
@@ -59,7 +58,7 @@ class Program:
         if found := self.find():
             return found
         require(self.title, self.go)
-        return cache.keep(self._folder, self._build, lock_timeout=_BUILD_TIMEOUT + 60) / self.name
+        return cache.keep(self._folder, self.name, self._build, lock_timeout=_BUILD_TIMEOUT + 60)
 
     def _build(self, folder: Path) -> None:
         tags = [f"-tags={','.join(self.tags)}"] if self.tags else []

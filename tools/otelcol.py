@@ -30,8 +30,7 @@ _BUILD_TIMEOUT = 1200.0  # seconds for all of it: about two minutes on two cores
 
 def find() -> Path | None:
     """Return the program if it has been built."""
-    program = cache.folder() / _name() / "otelcol"
-    return program if program.is_file() else None
+    return cache.find(_name(), "otelcol")
 
 
 def fetch() -> Path:
@@ -44,7 +43,7 @@ def fetch() -> Path:
     if found := find():
         return found
     golang.require(TITLE, COLLECTOR_GO)
-    return cache.keep(_name(), _build, lock_timeout=_BUILD_TIMEOUT + 60) / "otelcol"
+    return cache.keep(_name(), "otelcol", _build, lock_timeout=_BUILD_TIMEOUT + 60)
 
 
 def _name() -> str:

@@ -267,6 +267,28 @@ def test_a_program_is_built_once(tmp_path):
     assert (again.returncode, again.stderr) == (0, "")
 
 
+@pytest.mark.parametrize(("content", "mode"), [("", 0o755), ("#!/bin/sh\n", 0o644)])
+def test_a_damaged_program_in_the_cache_is_built_again(tmp_path, content, mode):
+    """An empty or non-executable program is not found, and the next build replaces it."""
+    body = 'printf "#!/bin/sh\\n" > "$GOBIN/alertmanager"; /bin/chmod 755 "$GOBIN/alertmanager"'
+    environ = {"PATH": fake_go(tmp_path / "bin", otherwise=body), "XDG_CACHE_HOME": str(tmp_path / "cache")}
+    program = Path(fetch("alertmanager", **environ).stdout.strip())
+    program.write_text(content)
+    program.chmod(mode)
+    assert fetch("--find", "alertmanager", **environ).stderr == "alertmanager: not in the cache; run tools/fetch.py\n"
+    again = fetch("alertmanager", **environ)
+    assert (again.stdout, again.stderr, program.read_text()) == (f"{program}\n", "", "#!/bin/sh\n")
+
+
+def test_a_download_that_leaves_no_package_is_reported(tmp_path):
+    """An ``apt-get download`` that succeeds without a file is reported in one sentence."""
+    for name in ("apt-get", "dpkg-deb"):
+        script(tmp_path / "bin" / name, "exit 0")
+    outcome = fetch("promtool", PATH=str(tmp_path / "bin"), XDG_CACHE_HOME=str(tmp_path / "cache"))
+    reason = "`apt-get download prometheus` succeeded and left no prometheus_*.deb"
+    assert outcome.stderr.endswith(f"; Debian's package is not available either: {reason}\n"), outcome.stderr
+
+
 @pytest.mark.parametrize("go", ["missing", "too old", "no modules"])
 def test_promtool_comes_from_debian_without_a_suitable_go(tmp_path, go):
     """The reason for Debian's package is reported, since its version differs."""
