@@ -36,7 +36,7 @@ def check_endpoint(endpoint: str) -> None:
     """Reject an invalid endpoint, and one that contains credentials, which would appear in logs.
 
     Raises:
-        ValueError: if the endpoint is rejected; the message says why.
+        ValueError: if the endpoint is rejected; the message has the reason.
     """
     parts = urlsplit(endpoint)
     if parts.scheme not in ("http", "https") or not parts.hostname:
