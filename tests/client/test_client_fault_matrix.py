@@ -50,7 +50,7 @@ Check = Callable[[Simulator, Outcome, ClientVariant, ConnectionLifetime, str], t
 
 
 async def compare_all_variants(model: str, check: Check) -> None:
-    """Call ``model`` with every variant, and compare_all_variants the expected with the actual values of ``check``."""
+    """Call ``model`` with every variant, and compare the expected with the actual values of ``check``."""
     expected: dict[str, Any] = {}
     actual: dict[str, Any] = {}
 

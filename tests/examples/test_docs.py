@@ -109,6 +109,20 @@ def test_everything_described_must_exist(
         getattr(module, write)()
 
 
+def test_the_error_names_the_file_and_what_to_add(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The error for a new verb names the path of the descriptions in the repository, and the keys of the entry."""
+    descriptions = words("cli")
+    del descriptions["verbs"]["probe"]
+    monkeypatch.setattr(cli, "words", lambda _: descriptions)
+    expected = (
+        "tools/docs/words/cli.yaml, verbs: no description of probe; add the name as a key, with `example` and `exit`\n"
+    )
+    assert (1, expected) == (docs.main([]), capsys.readouterr().err)
+    assert (ROOT / "tools/docs/words/cli.yaml").is_file()
+
+
 def test_rules_and_fields_must_be_described(monkeypatch: pytest.MonkeyPatch) -> None:
     """A built-in rule, or a field of annotations, without a description is an error."""
     text = (ROOT / "docs/rules.md").read_text()

@@ -34,7 +34,7 @@ def rows() -> Iterator[str]:
 
 
 def defined(path: Path) -> set[str]:
-    """Return the names that a module defines or imports at its top."""
+    """Return the names that a module defines at its top level; imports do not count."""
     names: set[str] = set()
     for node in ast.parse(path.read_text(encoding="utf-8")).body:
         match node:
@@ -84,6 +84,22 @@ def test_the_map_names_symbols() -> None:
     assert ("alerting/detectors/__init__.py", "DetectorState") in SYMBOLS
     assert ("model/faults.py", "FAULT_PROPERTIES") in SYMBOLS
     assert 12 <= len(SYMBOLS)
+
+
+@pytest.mark.parametrize(
+    ("added", "words"),
+    [
+        ("a fault kind", "faults"),
+        ("a built-in rule", "rules"),
+        ("a CLI verb", "cli"),
+        ("a metric", "telemetry"),
+        ("a key of the configuration", "configuration"),
+    ],
+)
+def test_a_row_names_the_descriptions_for_the_generated_page(added: str, words: str) -> None:
+    """A row for something that a generated page lists names the file with its description, and `make docs`."""
+    [row] = [row for row in rows() if row.startswith(f"| {added} |")]
+    assert f"`tools/docs/words/{words}.yaml`, then `make docs` |" in row
 
 
 def test_each_make_target_exists() -> None:

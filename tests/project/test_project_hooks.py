@@ -64,6 +64,12 @@ def test_the_hooks_check_the_whole_tree(hooks: list[dict[str, Any]]) -> None:
     assert len(hooks) == len({hook["id"] for hook in hooks})
 
 
+def test_documentation_is_checked_when_one_of_its_sources_changes(hooks: list[dict[str, Any]]) -> None:
+    """The hook runs for code, pages, and YAML: descriptions, the navigation of the site, and the examples."""
+    [hook] = [each for each in hooks if each["id"] == "docs"]
+    assert {"python", "markdown", "yaml"} == set(hook["types_or"])
+
+
 def test_a_lint_target_without_its_tools_names_the_command_to_run(tmp_path: Path) -> None:
     """In a clone without `.venv` the target fails and names the command that installs the tools."""
     (tmp_path / "Makefile").write_text((ROOT / "Makefile").read_text(encoding="utf-8"), encoding="utf-8")

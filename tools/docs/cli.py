@@ -8,8 +8,10 @@ from .product import parser
 
 INTRODUCTION = """
 `streamcanary VERB` prints what a program reads to stdout, and everything else to stderr. `streamcanary VERB --help`
-shows the same as this page. Every verb exits with 2 for wrong arguments or an invalid configuration, and with 130 when
-it is interrupted, except those that run until they are.
+shows the same as this page. Every verb exits with 2 if its options or the configuration are invalid. Verbs that send a
+request to a running daemon exit with 1 if the daemon cannot be reached or rejects the request, for example because of
+an invalid matcher. A verb that is interrupted exits with 130; `run`, `demo` and `simulate` run until then, and
+exit as described below.
 """
 
 
@@ -27,15 +29,15 @@ def cli_page() -> str:
     """
     descriptions = words("cli")
     known = verbs()
-    compare("words/cli.yaml", descriptions["verbs"], known)
+    compare("tools/docs/words/cli.yaml, verbs", descriptions["verbs"], known, entry="`example` and `exit`")
     undescribed = {
         f"{name} {_spelling(action)}": action
         for name, verb in known.items()
         for action in _actions(verb)
         if not action.help
     }
-    compare("words/cli.yaml, options", descriptions["options"], undescribed)
-    lines = [head("Command line", "the parser in cli/ and words/cli.yaml"), INTRODUCTION]
+    compare("tools/docs/words/cli.yaml, options", descriptions["options"], undescribed)
+    lines = [head("Command line", "the parser in cli/ and tools/docs/words/cli.yaml"), INTRODUCTION]
     for name, verb in known.items():
         entry = descriptions["verbs"][name]
         lines += [f"\n## {name}\n", f"{' '.join((verb.description or '').split())}\n", "```sh"]

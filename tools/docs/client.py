@@ -43,8 +43,11 @@ def client_page() -> str:
         Stale: if an option has no description, or a description has no option.
     """
     descriptions = words("client")
-    compare("words/client.yaml", descriptions, {_CLIENT, *(each.__name__ for each in _MODELS)})
-    lines = [head("Client reference", "the client's signatures and docstrings, and words/client.yaml"), INTRODUCTION]
+    compare("tools/docs/words/client.yaml", descriptions, {_CLIENT, *(each.__name__ for each in _MODELS)})
+    lines = [
+        head("Client reference", "the client's signatures and docstrings, and tools/docs/words/client.yaml"),
+        INTRODUCTION,
+    ]
     lines += _options(_CLIENT, _client_options(), descriptions[_CLIENT])
     for each in _MODELS:
         lines += _options(each.__name__, _defaults(each), descriptions[each.__name__])
@@ -66,7 +69,7 @@ def _client_options() -> dict[str, Any]:
 
 
 def _options(title: str, defaults: dict[str, Any], option_descriptions: dict[str, str]) -> Iterator[str]:
-    compare(f"words/client.yaml, {title}", option_descriptions, defaults)
+    compare(f"tools/docs/words/client.yaml, {title}", option_descriptions, defaults)
     shown = ", ".join(map(code, title.split(", ")))
     yield f"\n### {shown}\n"
     yield from table(

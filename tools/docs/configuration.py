@@ -1,8 +1,8 @@
 """Generates the reference of the configuration: every key with its type, default, limits, description and an example.
 
 The models give the keys, types, defaults and limits. Descriptions and examples come from the fields themselves
-(``Field(description=…, examples=[…])``), and where these have none from ``words/configuration.yaml``. An example is
-validated against its field.
+(``Field(description=…, examples=[…])``), and where these have none from ``tools/docs/words/configuration.yaml``. An
+example is validated against its field.
 """
 
 import types
@@ -65,7 +65,7 @@ class Section(NamedTuple):
 
     @property
     def key(self) -> str:
-        """The key in words/configuration.yaml: ``alerts.receivers.*[slack]``."""
+        """The key in tools/docs/words/configuration.yaml: ``alerts.receivers.*[slack]``."""
         return f"{self.path}[{self.variant}]" if self.variant else self.path
 
     @property
@@ -143,9 +143,11 @@ def configuration_page() -> str:
     descriptions = words("configuration")
     known = list(sections())
     found = {_words_path(descriptions["keys"], section, name) for section in known for name, _ in section.fields()}
-    compare("words/configuration.yaml, keys", descriptions["keys"], found)
-    compare("words/configuration.yaml, sections", descriptions["sections"], {section.key for section in known})
-    lines = [head("Configuration reference", "the models of the configuration and words/configuration.yaml")]
+    compare("tools/docs/words/configuration.yaml, keys", descriptions["keys"], found, entry="`says` and `example`")
+    compare(
+        "tools/docs/words/configuration.yaml, sections", descriptions["sections"], {section.key for section in known}
+    )
+    lines = [head("Configuration reference", "the models of the configuration and tools/docs/words/configuration.yaml")]
     lines.append(INTRODUCTION)
     for section in known:
         level = "##" if "-" not in section.anchor.removeprefix("top-") else "###"
@@ -183,7 +185,9 @@ def _check_example(path: str, example: str, field: FieldInfo) -> None:
         value = YAML(typ="safe", pure=True).load(example)
         TypeAdapter(field_type).validate_python(value)
     except (YAMLError, ValidationError) as error:
-        raise Stale(f"words/configuration.yaml, {path}: the example {example!r} is not valid: {error}") from None
+        raise Stale(
+            f"tools/docs/words/configuration.yaml, {path}: the example {example!r} is not valid: {error}"
+        ) from None
 
 
 def _type(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:

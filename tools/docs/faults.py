@@ -94,8 +94,13 @@ def faults_page() -> str:
     """
     found = checked(faults.__doc__ or "")
     descriptions = words("faults")
-    compare("words/faults.yaml", descriptions, {row.kind for row in found})
-    lines = [head("Faults", f"{source_of(faults)} and words/faults.yaml"), INTRODUCTION]
+    compare(
+        "tools/docs/words/faults.yaml",
+        descriptions,
+        {row.kind for row in found},
+        entry="`means`, `see`, `do` and `simulate`",
+    )
+    lines = [head("Faults", f"{source_of(faults)} and tools/docs/words/faults.yaml"), INTRODUCTION]
     for when in dict.fromkeys(row.when for row in found):
         lines.append(f"\n## {when[0].upper()}{when[1:]}\n")
         lines += table(

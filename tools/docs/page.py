@@ -1,4 +1,4 @@
-"""Shared parts of the generators: tables, descriptions from ``words/``, and the error for a page that is stale."""
+"""Shared parts of the generators: tables, descriptions in ``tools/docs/words/``, and the error for a stale page."""
 
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,22 +16,24 @@ class Stale(Exception):
 
 
 def words(name: str) -> dict[str, Any]:
-    """Return the content of ``words/NAME.yaml``."""
+    """Return the content of ``tools/docs/words/NAME.yaml``."""
     content: dict[str, Any] = YAML(typ="safe", pure=True).load(WORDS / f"{name}.yaml")
     return content
 
 
-def compare(what: str, described: Iterable[str], existing: Iterable[str]) -> None:
+def compare(what: str, described: Iterable[str], existing: Iterable[str], *, entry: str = "a description") -> None:
     """Check that each existing name is described, and each described name exists.
+
+    ``what`` is the file with the descriptions, and the section if it has some. ``entry`` is what belongs under a name.
 
     Raises:
         Stale: if a name has no description, or a described name does not exist; the message has the names.
     """
     described, existing = set(described), set(existing)
     if missing := sorted(existing - described):
-        raise Stale(f"{what}: no description of {', '.join(missing)}")
+        raise Stale(f"{what}: no description of {', '.join(missing)}; add the name as a key, with {entry}")
     if odd := sorted(described - existing):
-        raise Stale(f"{what}: described, and does not exist: {', '.join(odd)}")
+        raise Stale(f"{what}: described, and does not exist: {', '.join(odd)}; remove or rename the key")
 
 
 def head(title: str, source: str) -> str:

@@ -13,8 +13,8 @@ def rules_page(text: str) -> str:
         Stale: if a marker is missing, or a rule or field lacks a description.
     """
     descriptions = words("rules")
-    compare("words/rules.yaml, built-in rules", descriptions["rules"], BUILTIN_RULES)
-    compare("words/rules.yaml, fields", descriptions["fields"], TEMPLATE_FIELDS)
+    compare("tools/docs/words/rules.yaml, rules", descriptions["rules"], BUILTIN_RULES, entry="`fires` and `resolves`")
+    compare("tools/docs/words/rules.yaml, fields", descriptions["fields"], TEMPLATE_FIELDS)
     rows = (
         (code(name), entry["fires"], entry["resolves"], entry.get("inhibits", NONE))
         for name, entry in descriptions["rules"].items()

@@ -46,9 +46,9 @@ def telemetry_page() -> str:
         *descriptions["attributes"],
         *descriptions["labels"],
     }
-    compare("words/telemetry.yaml", described, texts)
-    compare("words/telemetry.yaml, metrics", descriptions["metrics"], metrics)
-    lines = [head("Telemetry", f"{source_of(names)} and words/telemetry.yaml"), INTRODUCTION, "\n## Spans\n"]
+    compare("tools/docs/words/telemetry.yaml", described, texts)
+    compare("tools/docs/words/telemetry.yaml, metrics", descriptions["metrics"], metrics, entry="its labels as a list")
+    lines = [head("Telemetry", f"{source_of(names)} and tools/docs/words/telemetry.yaml"), INTRODUCTION, "\n## Spans\n"]
     lines += table(("Span", "Kind", "Description"), _spans(descriptions["spans"]))
     lines += ["\n## Span events\n", *table(("Event", "Description"), _two_columns(descriptions["events"]))]
     for place, title in (("run", "the run"), ("call", "the call"), ("attempt", "an attempt")):
@@ -79,7 +79,7 @@ def _two_columns(texts_by_name: dict[str, str]) -> Iterator[tuple[str, str]]:
 def _attributes(attributes: dict[str, dict[str, Any]], place: str) -> Iterator[tuple[str, str]]:
     for name, entry in attributes.items():
         if odd := set(entry["on"]) - _PLACES:
-            raise Stale(f"words/telemetry.yaml, {name}: there is no span {', '.join(odd)}")
+            raise Stale(f"tools/docs/words/telemetry.yaml, {name}: there is no span {', '.join(odd)}")
         if place in entry["on"]:
             yield code(name), entry["says"]
 
@@ -87,7 +87,7 @@ def _attributes(attributes: dict[str, dict[str, Any]], place: str) -> Iterator[t
 def _metric(metric: names.Metric, labels: Iterable[str], descriptions: dict[str, Any]) -> tuple[str, ...]:
     labels = [each for label in labels for each in descriptions["sets"].get(label, [label])]
     if odd := set(labels) - {*descriptions["labels"], *descriptions["attributes"]}:
-        raise Stale(f"words/telemetry.yaml, {metric.name}: unknown labels {', '.join(sorted(odd))}")
+        raise Stale(f"tools/docs/words/telemetry.yaml, {metric.name}: unknown labels {', '.join(sorted(odd))}")
     suffix = "_bucket" if metric.kind == "histogram" else ""
     return (
         code(metric.name),
