@@ -4,6 +4,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from tools.release.__main__ import summary
 from tools.release.build import Built, compare
 from tools.release.command import CheckFailed, run
 from tools.release.contents import sdist_problems, wheel_problems
@@ -181,6 +182,28 @@ def test_builds_that_differ(tmp_path: Path) -> None:
     compare(built[0], built[1])
     with pytest.raises(CheckFailed, match=r"x\.whl is not reproducible: two builds of the same commit differ"):
         compare(built[0], built[2])
+
+
+def test_the_summary_of_a_version_that_can_be_released() -> None:
+    """The summary has the next steps."""
+    assert "version 0.2.0 can be released: git tag v0.2.0, then upload dist/" == summary("0.2.0", [], [])
+
+
+def test_the_summary_of_a_rehearsal() -> None:
+    """The summary says that the trial passed, and repeats the problems that the check has found before it."""
+    assert (
+        "the build and its trial passed; version 0.2.0 cannot be released yet because of 2 problems:\n"
+        "  CHANGELOG.md: no date\n"
+        "  the work tree is not clean"
+    ) == summary("0.2.0", ["CHANGELOG.md: no date", "the work tree is not clean"], [])
+
+
+def test_the_summary_of_a_failed_trial() -> None:
+    """The summary says that the trial failed, and repeats its problem."""
+    assert (
+        "the build and its trial failed; version 0.2.0 cannot be released yet because of 1 problem:\n"
+        "  `streamcanary --version` fails: exit code 1"
+    ) == summary("0.2.0", [], ["`streamcanary --version` fails: exit code 1"])
 
 
 def test_the_summary_of_the_demo() -> None:

@@ -9,7 +9,7 @@ import shutil
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from .build import Built, build, compare, names, sha256
@@ -106,6 +106,20 @@ def check_build(report: Report, version: str, folder: Path) -> None:
     report.attempt("trying the wheel out", lambda: trial(built.wheel, lock, version, folder / "trial"))
 
 
+def summary(version: str, not_ready: Sequence[str], failed: Sequence[str]) -> str:
+    """Return the result of a check that built the archives, with the problems found before the build and after it."""
+    problems = [*not_ready, *failed]
+    if not problems:
+        return f"version {version} can be released: git tag v{version}, then upload dist/"
+    trial = "failed" if failed else "passed"
+    count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
+    lines = [
+        f"the build and its trial {trial}; version {version} cannot be released yet because of {count}:",
+        *problems,
+    ]
+    return "\n  ".join(lines)
+
+
 def main(arguments: list[str]) -> int:
     """Return 0 if the work tree can be released, and 1 if not."""
     parser = argparse.ArgumentParser(prog="make release-check", description=(__doc__ or "").partition("\n")[0])
@@ -119,12 +133,12 @@ def main(arguments: list[str]) -> int:
         if report.problems and not options.keep_going:
             progress("not built; ARGS=--keep-going builds all the same")
             return 1
+        not_ready = len(report.problems)
         with tempfile.TemporaryDirectory(prefix="streamcanary-release-") as folder:
             check_build(report, version, Path(folder))
+        progress(summary(version, report.problems[:not_ready], report.problems[not_ready:]))
     except CheckFailed as failure:
         report.add(str(failure))
-    if not report.problems:
-        progress(f"version {version} can be released: git tag v{version}, then upload dist/")
     return 1 if report.problems else 0
 
 
