@@ -108,7 +108,7 @@ async def test_html_response_is_a_config_fault(simulator: Simulator) -> None:
 
 
 async def test_keep_alives_do_not_prevent_a_retry(simulator: Simulator) -> None:
-    """While a server sends keep-alives, the tutorial waits forever; the client retries after two seconds."""
+    """While a server sends keep-alive comments, the tutorial waits forever; the client retries after two seconds."""
     tutorial, client = await asyncio.gather(
         run(simulator, "tutorial_loop", "sim-keepalive-stall", within=4),
         run(simulator, "streamcanary_loop", "sim-keepalive-stall@1"),

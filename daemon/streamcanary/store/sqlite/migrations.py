@@ -21,7 +21,7 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     CREATE TABLE detectors (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE incidents (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
     CREATE TABLE groups (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
-    CREATE TABLE notices (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    CREATE TABLE notices (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID; -- codespell:ignore notices
 
     CREATE TABLE runs (
         id INTEGER PRIMARY KEY,       -- the order in which they ended, whatever the clock said

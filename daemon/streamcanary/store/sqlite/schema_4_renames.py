@@ -12,7 +12,7 @@ from typing import Any, Final
 Value = dict[str, Any]
 """One row's value, decoded from JSON."""
 
-_TABLES: Final = {"notices": "notifications", "sightings": "reachability"}  # codespell:ignore sightings
+_TABLES: Final = {"notices": "notifications", "sightings": "reachability"}  # codespell:ignore notices,sightings
 
 _INCIDENT: Final = {"reason": "resolve_reason", "resolves": "resolve_condition"}
 _GROUP: Final = {
