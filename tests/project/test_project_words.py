@@ -15,8 +15,8 @@ FORMER_IDIOM = """
 told, unheard, sighting, sightings, errand, errands, consent, doubted, trail, tally, verdict, whoever, mend, mends,
 mended, mending, journal, doctor, misfit, misfits, caveat, caveats, unfit, unkeyed, unsent, struck, treasurer, wording,
 spared, openings, vitals, standing, board, bill, leg, judge, called off, call off, hears of, heard of, is told of,
-of late, by then, what became of, gets on, is well again, who hears, level receiver, edge receiver, level-receiver, edge-receiver,
-called-off, notice, notices, tells, tallying, recalling, withdrawal, judgement
+of late, by then, what became of, gets on, is well again, who hears, level receiver, edge receiver,
+level-receiver, edge-receiver, called-off, notice, notices, tells, tallying, recalling, withdrawal, judgement
 """
 
 Lint = Callable[[str, str], list[tuple[int, str]]]
