@@ -201,7 +201,7 @@ def test_the_summary_of_a_rehearsal() -> None:
 def test_the_summary_of_a_failed_trial() -> None:
     """The summary says that the trial failed, and repeats its problem."""
     assert (
-        "the build and its trial failed; version 0.2.0 cannot be released yet because of 1 problem:\n"
+        "the build or its trial failed; version 0.2.0 cannot be released yet because of 1 problem:\n"
         "  `streamcanary --version` fails: exit code 1"
     ) == summary("0.2.0", [], ["`streamcanary --version` fails: exit code 1"])
 

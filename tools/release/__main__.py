@@ -111,10 +111,10 @@ def summary(version: str, not_ready: Sequence[str], failed: Sequence[str]) -> st
     problems = [*not_ready, *failed]
     if not problems:
         return f"version {version} can be released: git tag v{version}, then upload dist/"
-    trial = "failed" if failed else "passed"
+    trial = "the build or its trial failed" if failed else "the build and its trial passed"
     count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
     lines = [
-        f"the build and its trial {trial}; version {version} cannot be released yet because of {count}:",
+        f"{trial}; version {version} cannot be released yet because of {count}:",
         *problems,
     ]
     return "\n  ".join(lines)
