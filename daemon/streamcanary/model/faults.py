@@ -34,6 +34,8 @@
     │   └── answer_too_long      provider   more text or events than the limits of the client
     ├── at the end ···································· phase end
     │   ├── stream_truncated     provider   a clean end of file without a terminal state
+    │   ├── malformed_tool_call  provider   the arguments of a tool call are not complete JSON
+    │   ├── token_limit_reached  config     no usable answer within the token limit of the request; raise that limit
     │   ├── empty_answer         content    no text, refusal or tool call
     │   └── unexpected_answer    content    complete, but not what the canary expects
     └── at any time
@@ -101,6 +103,8 @@ class FaultKind(StrEnum):
     STREAM_MALFORMED = "stream_malformed"
     ANSWER_TOO_LONG = "answer_too_long"
     STREAM_TRUNCATED = "stream_truncated"
+    MALFORMED_TOOL_CALL = "malformed_tool_call"
+    TOKEN_LIMIT_REACHED = "token_limit_reached"
     EMPTY_ANSWER = "empty_answer"
     UNEXPECTED_ANSWER = "unexpected_answer"
     TOTAL_TIMEOUT = "total_timeout"
@@ -148,6 +152,8 @@ FAULT_PROPERTIES: Final[dict[FaultKind, FaultProperties]] = {
     K.STREAM_MALFORMED: FaultProperties(B.PROVIDER, retryable=True, phases=_REPORTED_BY_SERVER),
     K.ANSWER_TOO_LONG: FaultProperties(B.PROVIDER, retryable=False, phases=(*_READING, *_ENDING)),
     K.STREAM_TRUNCATED: FaultProperties(B.PROVIDER, retryable=True, phases=_ENDING),
+    K.MALFORMED_TOOL_CALL: FaultProperties(B.PROVIDER, retryable=True, phases=_ENDING),
+    K.TOKEN_LIMIT_REACHED: FaultProperties(B.CONFIG, retryable=False, phases=_ENDING),
     K.EMPTY_ANSWER: FaultProperties(B.CONTENT, retryable=True, phases=_ENDING),
     K.UNEXPECTED_ANSWER: FaultProperties(B.CONTENT, retryable=False, phases=_ENDING),
     K.TOTAL_TIMEOUT: FaultProperties(B.PROVIDER, retryable=False, phases=_REPORTED_BY_SERVER),

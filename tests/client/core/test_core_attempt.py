@@ -58,7 +58,7 @@ def test_complete_answer_does_not_require_done() -> None:
         (WHOLE[:2], FaultKind.STREAM_TRUNCATED),
         ((*WHOLE[:2], b"data: [DONE]\n\n"), FaultKind.STREAM_TRUNCATED),
         ((WHOLE[0], WHOLE[2]), FaultKind.EMPTY_ANSWER),
-        ((chunk({"reasoning_content": "hm"}), chunk({}, "length")), FaultKind.EMPTY_ANSWER),
+        ((chunk({"reasoning_content": "hm"}), chunk({}, "length")), FaultKind.TOKEN_LIMIT_REACHED),
         ((chunk({}, "content_filter"),), FaultKind.CONTENT_POLICY),
         ((b"data: {nonsense\n\n",), FaultKind.STREAM_MALFORMED),
         ((b'data: {"id": "\xff"}\n\n',), FaultKind.STREAM_MALFORMED),

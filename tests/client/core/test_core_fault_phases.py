@@ -18,6 +18,7 @@ _HERE: Final = {
     (FaultKind.CANCELLED, Phase.HEADERS),
     (FaultKind.CANCELLED, Phase.STREAM),
     (FaultKind.UNEXPECTED_ANSWER, Phase.END),
+    (FaultKind.MALFORMED_TOOL_CALL, Phase.END),
 }
 """Kinds that no row produces, for the reasons given in ``support.client.fault_table.FAULTS_TESTED_ELSEWHERE``."""
 

@@ -112,7 +112,7 @@ EXPECTED_FAULTS: Final[dict[str, FaultRow]] = {
         K.RATE_LIMITED, P.STREAM, B.QUOTA, True, 200, "rate_limit_exceeded", THREE_DELTAS_THEN_FAILURE
     ),
     "empty": FaultRow(K.EMPTY_ANSWER, P.END, B.CONTENT, True, 200, received=EMPTY_ANSWER),
-    "incomplete-empty": FaultRow(K.EMPTY_ANSWER, P.END, B.CONTENT, True, 200, received=EMPTY_ANSWER),
+    "incomplete-empty": FaultRow(K.TOKEN_LIMIT_REACHED, P.END, B.CONFIG, False, 200, received=EMPTY_ANSWER),
     "content-filter-empty": FaultRow(K.CONTENT_POLICY, P.END, B.CONTENT, False, 200, received=EMPTY_ANSWER),
     "cancelled": FaultRow(K.STREAM_ERROR, P.STREAM, B.PROVIDER, True, 200, "cancelled", THREE_DELTAS_THEN_FAILURE),
 }
@@ -188,6 +188,7 @@ FAULTS_WITHOUT_SIMULATOR: Final[dict[str, FaultRow]] = {
 FAULTS_TESTED_ELSEWHERE: Final[dict[FaultKind, str]] = {
     K.CIRCUIT_OPEN: "no attempt ends with it: nothing is sent (test_client_fault_matrix_no_simulator.py)",
     K.CANCELLED: "the caller gets the cancellation, and no StreamFailed (test_client_fault_matrix_no_simulator.py)",
+    K.MALFORMED_TOOL_CALL: "the state machine alone (tests/client/core)",
     K.UNEXPECTED_ANSWER: "what an answer should say is known to a canary alone (tests/canary)",
 }
 """Kinds that no row produces, with the reason."""

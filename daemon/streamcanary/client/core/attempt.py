@@ -267,6 +267,11 @@ class AttemptMachine:
             self.is_finished = True
         elif answer.finish_reason == "content_filter":
             self._fail_with(FaultKind.CONTENT_POLICY, "the provider's content filter removed the whole answer")
+        elif answer.finish_reason == "length":
+            used_for = "on reasoning" if answer.reasoning else "without an answer"
+            self._fail_with(
+                FaultKind.TOKEN_LIMIT_REACHED, f"the model used its whole token limit {used_for}; raise the limit"
+            )
         else:
             self._fail_with(
                 FaultKind.EMPTY_ANSWER,
