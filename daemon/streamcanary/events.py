@@ -61,7 +61,10 @@ class RefusalDelta(Struct, frozen=True, tag="refusal.delta", gc=False):
 
 
 class ToolCallDelta(Struct, frozen=True, tag="tool_calls.function.arguments.delta", gc=False):
-    """A piece of the arguments of the tool call at ``index``; ``name`` is the function's, ``""`` until it is known."""
+    """A piece of the arguments of a tool call; ``name`` is the function's, ``""`` until it is known.
+
+    ``index`` is the place of the call in ``tool_calls`` of the result.
+    """
 
     type: ClassVar[str] = "tool_calls.function.arguments.delta"
     index: int

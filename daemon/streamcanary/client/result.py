@@ -16,12 +16,20 @@ if TYPE_CHECKING:
 _MAX_INTEGER_DIGITS = 4300  # Python refuses to convert more digits into an integer
 
 
-class ToolCall(Struct, frozen=True, kw_only=True):
-    """A complete function call that the model requests; ``arguments`` is JSON as the model wrote it, not validated."""
+ToolCallType = Literal["function", "custom"]
+
+
+class ToolCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """A complete tool call that the model requests.
+
+    ``arguments`` is JSON as the model wrote it; of a custom tool it is the input, in any form. ``id`` is ``""`` for the
+    ``function_call`` of older servers.
+    """
 
     id: str
     name: str
     arguments: str
+    type: ToolCallType = "function"
 
 
 class StreamResult(Struct, frozen=True, kw_only=True):
@@ -30,6 +38,7 @@ class StreamResult(Struct, frozen=True, kw_only=True):
     ``model`` is the model that answered. ``degraded`` is ``None`` for a streamed answer of the primary route, else
     ``"fallback"``, ``"non_streaming"`` or ``"cache"``. Times are seconds: ``time_to_first_token`` of the attempt that
     answered, ``max_gap``, the longest time between two of its tokens, and ``duration`` of the whole call.
+    ``unknown_finish_reason``: ``finish_reason`` is none of the known ones, so the answer may be incomplete.
     """
 
     text: str
@@ -49,6 +58,7 @@ class StreamResult(Struct, frozen=True, kw_only=True):
     time_to_first_token: float | None = None
     max_gap: float | None = None
     duration: float = 0.0
+    unknown_finish_reason: bool = False
 
     @property
     def response(self) -> "ChatCompletion | Response":
@@ -66,8 +76,7 @@ class StreamResult(Struct, frozen=True, kw_only=True):
         message: dict[str, Any] = {"role": "assistant", "content": self.text or None, "refusal": self.refusal or None}
         if self.tool_calls:
             message["tool_calls"] = [
-                {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
-                for call in self.tool_calls
+                _custom_call(call) if call.type == "custom" else _function_call(call) for call in self.tool_calls
             ]
         completion: dict[str, Any] = {
             "id": self.response_id or "",
@@ -84,6 +93,14 @@ class StreamResult(Struct, frozen=True, kw_only=True):
                 "total_tokens": prompt + completed,
             }
         return completion
+
+
+def _function_call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+
+
+def _custom_call(call: ToolCall) -> dict[str, Any]:
+    return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
 
 
 def _decode_raw(raw: bytes) -> dict[str, Any]:

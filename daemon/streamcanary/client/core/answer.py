@@ -1,27 +1,18 @@
 """Accumulates one answer while it streams: its pieces, metadata, usage and finish reason."""
 
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
-from streamcanary.client.result import ToolCall
+from streamcanary.client.core.tool_calls import ToolCalls, TooManyToolCalls
+from streamcanary.client.result import ToolCall, ToolCallType
 from streamcanary.events import ContentDelta, ReasoningDelta, RefusalDelta, ToolCallDelta
 from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.outcome import Usage
 
-_MAX_TOOL_CALLS = 128  # the number of tools that the API allows to be declared
 _MAX_NAME_LENGTH = 256
 _MAX_COUNT = 2**53  # the largest integer that counters and spans hold exactly; a larger count is invalid
 
 
 class AnswerTooLong(Exception):
     """The answer exceeds the limits of the client."""
-
-
-class _PartialToolCall:
-    __slots__ = ("arguments", "id", "name")
-
-    def __init__(self) -> None:
-        self.id = ""
-        self.name = ""
-        self.arguments: list[str] = []
 
 
 class Answer:
@@ -53,7 +44,7 @@ class Answer:
         self._limits = limits
         self._raw_model: str | None = None  # as the server sent it
         self._size = 0
-        self._tool_calls: dict[int, _PartialToolCall] = {}
+        self._tool_calls = ToolCalls()
         self.text: list[str] = []
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
@@ -73,11 +64,12 @@ class Answer:
 
     @property
     def tool_calls(self) -> tuple[ToolCall, ...]:
-        """The tool calls, in the order of their index."""
-        return tuple(
-            ToolCall(id=call.id, name=call.name, arguments="".join(call.arguments))
-            for _, call in sorted(self._tool_calls.items())
-        )
+        """The tool calls, in the order in which they started."""
+        return self._tool_calls.complete()
+
+    def malformed_tool_call(self) -> str | None:
+        """Return a message about the first function call whose arguments are not complete JSON, if there is one."""
+        return self._tool_calls.malformed()
 
     def set_metadata(self, response_id: str | None, model: str | None, created: float | None) -> None:
         """Set id, model and creation time; the first id and the last model are kept."""
@@ -118,23 +110,28 @@ class Answer:
         self.refusal.append(piece)
         return RefusalDelta(piece)
 
-    def add_tool_call(self, index: int, call_id: str | None, name: str | None, arguments: str | None) -> ToolCallDelta:
-        """Add a piece of the tool call at ``index``; the first id and name are kept, arguments are appended."""
-        if index not in self._tool_calls:
-            if len(self._tool_calls) >= _MAX_TOOL_CALLS:
-                raise AnswerTooLong(f"the answer has more than {_MAX_TOOL_CALLS} tool calls")
-            self._tool_calls[index] = _PartialToolCall()
-        call = self._tool_calls[index]
-        call.id = call.id or (call_id or "")[:_MAX_NAME_LENGTH]
-        call.name = call.name or (name or "")[:_MAX_NAME_LENGTH]
+    def add_tool_call(
+        self,
+        index: int | str | None,
+        call_id: str | None,
+        name: str | None,
+        arguments: str | None,
+        call_type: ToolCallType = "function",
+    ) -> ToolCallDelta:
+        """Add a piece of the tool call at ``index``, or start another one (see :meth:`ToolCalls.add`)."""
+        try:
+            call = self._tool_calls.add(index, call_id, name, arguments, call_type)
+        except TooManyToolCalls as error:
+            raise AnswerTooLong(str(error)) from None
         if arguments:
             self._check_size(arguments)
             call.arguments.append(arguments)
-        return ToolCallDelta(index, call.name, arguments or "")
+        return ToolCallDelta(call.position, call.name, arguments or "")
 
     def has_arguments(self, index: int) -> bool:
         """Return whether arguments of the tool call at ``index`` have arrived."""
-        return index in self._tool_calls and bool(self._tool_calls[index].arguments)
+        call = self._tool_calls.find(index)
+        return call is not None and bool(call.arguments)
 
     def _check_size(self, piece: str) -> None:
         self._size += len(piece)

@@ -44,6 +44,8 @@ class AnswerReader(Protocol):
 
     answer: Answer
     is_done: bool
+    progressed: bool
+    """Whether the last event shows work of the provider without a token: a built-in tool's, an image's, audio."""
 
     def read_event(self, event: ServerSentEvent) -> list[Delta]:
         """Return the deltas that an event adds to the answer."""

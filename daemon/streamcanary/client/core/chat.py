@@ -81,11 +81,12 @@ _decode = LenientDecoder(ChatPayload)
 class ChatReader:
     """Reads one answer of Chat Completions. ``is_done``: ``[DONE]`` has arrived."""
 
-    __slots__ = ("answer", "is_done")
+    __slots__ = ("answer", "is_done", "progressed")
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.answer = Answer(limits)
         self.is_done = False
+        self.progressed = False
 
     def read_event(self, event: ServerSentEvent) -> list[DeltaEvent]:
         """Return the deltas that an event adds to the answer.
@@ -95,6 +96,7 @@ class ChatReader:
             msgspec.DecodeError: if it is not JSON.
             AnswerTooLong: if the answer exceeds the limits.
         """
+        self.progressed = False
         data = event.data
         if data.startswith(b"[DONE]"):
             self.is_done = True

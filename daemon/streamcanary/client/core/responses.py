@@ -87,14 +87,16 @@ _FINISH_REASONS: Final = {"max_output_tokens": "length"}  # other reasons have t
 class ResponsesReader:
     """Reads one answer of the Responses API. ``is_done``: a terminal event has arrived."""
 
-    __slots__ = ("answer", "is_done")
+    __slots__ = ("answer", "is_done", "progressed")
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.answer = Answer(limits)
         self.is_done = False
+        self.progressed = False
 
     def read_event(self, event: ServerSentEvent) -> list[DeltaEvent]:
         """Return the deltas that an event adds to the answer; raises as ``ChatReader.read_event``."""
+        self.progressed = False
         data = event.data
         if not data or data.isspace() or data.startswith(b"[DONE]"):
             if event.event == "error":
