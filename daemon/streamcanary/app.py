@@ -14,6 +14,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from msgspec import Struct
 from opentelemetry import metrics
 
+from streamcanary import __version__
 from streamcanary.alerting.notify.delivery.http import open_http_client
 from streamcanary.alerting.service.heartbeat import Heartbeat, HeartbeatConfig
 from streamcanary.alerting.service.service import AlertingService
@@ -26,6 +27,7 @@ from streamcanary.model import names
 from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock, SystemClock
+from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.settings import Settings
 from streamcanary.store.database import Store
@@ -41,7 +43,8 @@ _log = logging.getLogger(__name__)
 _RUNS_DRAIN_TIMEOUT = 2.5
 _ALERTING_DRAIN_TIMEOUT = 1.2
 _STORE_CLOSE_TIMEOUT = 0.8
-_SERIES_PER_CANARY = 64  # attribute sets of one canary on one metric: outcomes times fault kinds
+_SERIES_PER_CANARY = 2 * len(FaultKind)
+"""Attribute sets of one canary on the largest metric: ``failed`` and ``failed_over`` with each kind of fault."""
 
 
 class DaemonCallbacks(Struct, frozen=True, kw_only=True):
@@ -209,6 +212,6 @@ def _log_outcome(outcome: Outcome) -> None:
 
 
 def _record_config_load(clock: Clock) -> None:
-    meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE)
+    meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
     for metric, value in ((names.RELOAD_SUCCESS, 1), (names.RELOAD_TIME, clock.time())):
         meter.create_gauge(metric.name, metric.unit, metric.description).set(value)

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
+from streamcanary import __version__
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
@@ -228,12 +229,20 @@ async def test_the_span_tree_has_three_levels(simulator: Simulator, recorded: Re
     assert {outcome.trace_id} == {f"{span.context.trace_id:032x}" for span in recorded.spans}
 
 
-async def test_runs_are_counted_by_outcome_and_fault(simulator: Simulator, recorded: RecordedTelemetry) -> None:
-    """The counter has the outcome and the same ``error.type`` as the span."""
-    labels = {"canary": "c", "outcome": "failed", "error__type": "stream_cut"}
-    before = recorded.value("streamcanary.runs", **labels)
+async def test_spans_and_metrics_have_the_scope_and_its_version(
+    simulator: Simulator, recorded: RecordedTelemetry
+) -> None:
+    """The instrumentation scope of spans and metrics is ``streamcanary`` with the version of the package."""
+    await run_canary(simulator, "sim-cut@1")
+    assert {("streamcanary", __version__)} == recorded.scopes()
+
+
+async def test_failures_are_counted_by_outcome_and_fault(simulator: Simulator, recorded: RecordedTelemetry) -> None:
+    """The counter of failures has the outcome, the blame, and the same ``error.type`` as the span."""
+    labels = {"canary": "c", "outcome": "failed", "error__type": "stream_cut", "blame": "network"}
+    before = recorded.value("streamcanary.failures", **labels)
     await run_canary(simulator, "sim-cut")
-    assert 1 == recorded.value("streamcanary.runs", **labels) - before
+    assert 1 == recorded.value("streamcanary.failures", **labels) - before
     assert ["stream_cut"] == [
         span.attributes["error.type"] for span in recorded.spans if span.name == "streamcanary.run" and span.attributes
     ]

@@ -151,6 +151,7 @@ def check_failed(trace: Trace) -> None:
 
 METRICS = (
     names.RUNS,
+    names.FAILURES,
     names.ATTEMPTS,
     names.OPERATION_DURATION,
     names.TIME_TO_FIRST_CHUNK,
@@ -165,8 +166,11 @@ METRICS = (
 
 def check_counts(traces: list[Trace], points: list[Point]) -> None:
     """Assert that the counters agree with the spans, by ``error.type``."""
-    runs = Counter((t.canary, t.outcome, t.run.attributes.get(names.ERROR_TYPE)) for t in traces)
-    assert runs == count(points, names.RUNS, "canary", "outcome", "error.type")
+    runs = Counter((t.canary, t.outcome) for t in traces)
+    assert runs == count(points, names.RUNS, "canary", "outcome")
+    faults = ((t.canary, t.outcome, t.run.attributes.get(names.ERROR_TYPE)) for t in traces)
+    failures = Counter(fault for fault in faults if fault[-1] is not None)
+    assert failures == count(points, names.FAILURES, "canary", "outcome", "error.type")
     attempts = Counter(
         (t.canary, span.attributes[names.ATTEMPT_ROUTE], span.attributes.get(names.ERROR_TYPE))
         for t in traces

@@ -3,6 +3,7 @@
 from opentelemetry import metrics
 from opentelemetry.context import Context
 
+from streamcanary import __version__
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
@@ -11,6 +12,7 @@ from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.model.spend import Spend
 
 _SUCCESSFUL = frozenset({OutcomeKind.OK, OutcomeKind.SLOW})
+_FAILED = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER})
 
 
 class CanaryMetrics:
@@ -18,12 +20,13 @@ class CanaryMetrics:
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
-        meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE)
+        meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
 
         def counter(metric: names.Metric) -> metrics.Counter:
             return meter.create_counter(metric.name, metric.unit, metric.description)
 
         self._runs = counter(names.RUNS)
+        self._failures = counter(names.FAILURES)
         self._missed = counter(names.RUNS_MISSED)
         self._tokens = counter(names.TOKENS)
         self._spend = counter(names.SPEND)
@@ -39,7 +42,11 @@ class CanaryMetrics:
         )
 
     def initialize_series(self, canary: Canary) -> None:
-        """Create the series of ``canary`` at 0: ``increase()`` misses the first error of a series that starts at 1."""
+        """Create the series of ``canary`` at 0: ``increase()`` misses the first error of a series that starts at 1.
+
+        ``streamcanary.failures`` is left out: a series for each of more than thirty kinds of fault, most of which never
+        occur, would be the largest part of all series.
+        """
         labels = metric_labels(canary)
         for kind in OutcomeKind:
             self._runs.add(0, {**labels, names.OUTCOME: kind.value})
@@ -51,9 +58,13 @@ class CanaryMetrics:
         """Record a finished run."""
         labels = metric_labels(canary)
         result = {**labels, names.OUTCOME: outcome.kind.value}
-        if outcome.fault is not None:
-            result[names.ERROR_TYPE] = outcome.fault.kind.value
         self._runs.add(1, result, context)
+        fault = outcome.fault
+        if fault is not None:
+            kind = {names.ERROR_TYPE: fault.kind.value, names.BLAME: fault.blame.value}
+            self._failures.add(1, {**result, **kind}, context)
+        elif outcome.kind in _FAILED:
+            self._failures.add(1, result, context)
         if outcome.kind is OutcomeKind.SKIPPED:
             return
         self._lag.record(max(0.0, outcome.started - outcome.scheduled), labels, context)

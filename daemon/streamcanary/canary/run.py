@@ -14,6 +14,7 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from streamcanary import __version__
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.prices import Price
@@ -76,7 +77,7 @@ class CanaryRunner:
         self._spend_recorder = spend_recorder
         self._on_event = on_event
         self._random = _random.Random(secrets.randbits(64) if seed is None else seed)  # noqa: S311 - to miss caches
-        self._tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE)
+        self._tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE, __version__)
 
     def open_stream(self) -> AsyncStream:
         """Return a stream for the canary's request, which is not sent yet."""

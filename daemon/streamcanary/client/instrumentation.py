@@ -14,6 +14,7 @@ from opentelemetry.context import Context, get_current
 from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
+from streamcanary import __version__
 from streamcanary.client.result import StreamFailed, StreamResult
 from streamcanary.model import names
 from streamcanary.model.faults import Fault, FaultKind
@@ -37,8 +38,8 @@ class Instruments:
     """
 
     def __init__(self, *, time_per_chunk: bool = False) -> None:
-        self.tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE)
-        meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE)
+        self.tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE, __version__)
+        meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
 
         def histogram(metric: names.Metric) -> metrics.Histogram:
             return meter.create_histogram(

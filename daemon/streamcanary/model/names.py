@@ -7,7 +7,10 @@ because the GenAI constants of the semconv package move between releases while t
 from typing import Final, Literal, NamedTuple
 
 INSTRUMENTATION_SCOPE: Final = "streamcanary"
-"""The instrumentation scope of every tracer and meter."""
+"""The instrumentation scope of every tracer and meter; its version is that of the package.
+
+It has no schema URL: the names are those of two conventions, which are released apart (GenAI, and HTTP with the rest).
+"""
 
 # Spans
 RUN_SPAN: Final = "streamcanary.run"
@@ -109,6 +112,7 @@ TIME_PER_OUTPUT_CHUNK = Metric(
 TOKEN_USAGE = Metric("gen_ai.client.token.usage", "histogram", "{token}", "Tokens used by a call", TOKEN_BUCKETS)
 
 RUNS = Metric("streamcanary.runs", "counter", "{run}", "Canary runs by outcome")
+FAILURES = Metric("streamcanary.failures", "counter", "{run}", "Canary runs with a fault, by kind of fault")
 ATTEMPTS = Metric("streamcanary.attempts", "counter", "{attempt}", "Attempts, including those that a retry recovers")
 ATTEMPT_DURATION = Metric("streamcanary.attempt.duration", "histogram", "s", "Duration of one attempt", SECONDS_BUCKETS)
 MAX_GAP = Metric(

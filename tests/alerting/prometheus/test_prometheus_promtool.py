@@ -4,6 +4,7 @@ from itertools import pairwise
 from pathlib import Path
 from random import Random
 
+import msgspec
 import pytest
 from msgspec import structs
 
@@ -112,6 +113,15 @@ def test_both_fire_at_the_same_time(detector, scenes, tmp_path: Path, monkeypatc
     }
     assert {True, False} == {first is None for first, _ in compared.values()}
     assert {} == {name: pair for name, pair in compared.items() if not agree(*pair)}
+
+
+@pytest.mark.parametrize("function", ["increase", "rate"])
+def test_the_first_error_of_a_canary_is_an_increase(function, tmp_path: Path, monkeypatch) -> None:
+    """``increase()`` and ``rate()`` of ``streamcanary.runs`` count the first failed run: its series begins at zero."""
+    series = scraped_series(CHAT, outcomes("ok x10 stalled ok x5"), 480, monkeypatch)
+    rule = {"alert": "First", "expr": f'{function}(streamcanary_runs_total{{outcome="failed"}}[5m]) > 0'}
+    rules = msgspec.json.encode({"groups": [{"name": "first", "rules": [rule]}]}).decode()  # JSON is YAML
+    assert firing_times(tmp_path, rules, "First", {"first": series})["first"][:1] == [SCRAPE * 21]
 
 
 def test_both_fire_at_the_same_time_when_the_daemon_restarts(tmp_path: Path, monkeypatch) -> None:

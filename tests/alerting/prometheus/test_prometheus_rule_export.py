@@ -9,7 +9,7 @@ from streamcanary.alerting.prometheus.rule_export import export_rules
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.cron import Cron
-from streamcanary.model.faults import FAULT_PROPERTIES, Blame, FaultKind
+from streamcanary.model.faults import Blame
 from support.alerting.builders import CHAT, alerts, webhook_config
 
 RATIO = {"type": "ratio", "over": "5m", "threshold": "50%", "min_samples": 5}
@@ -79,16 +79,13 @@ def test_built_in_rules_about_the_daemon_are_exported() -> None:
 
 
 @pytest.mark.parametrize("blame", [[one] for one in Blame] + [["network", "provider"], list(Blame)], ids=str)
-def test_blame_becomes_the_fault_kinds_with_that_blame(blame) -> None:
-    """The matcher selects the fault kinds that are bad for the alert engine, and failures without a fault."""
+def test_blame_becomes_a_matcher_of_the_failures(blame) -> None:
+    """The matcher selects the blames that are bad for the alert engine, failures without a fault, and all of all."""
     counted = exported({"detector": RATIO, "blame": [str(one) for one in blame]})["Watched"][0]["expr"]
-    selector = counted.partition("error_type")[2].partition("}")[0]
-    listed = set(selector.strip('=~!"').split("|"))
-    bad = {
-        kind.value for kind in FaultKind if FAULT_PROPERTIES[kind].blame in blame and kind is not FaultKind.CANCELLED
-    }
-    everything = {kind.value for kind in FaultKind}
-    assert {"", *bad} == (listed if selector.startswith("=") else {"", *(everything - listed)})
+    selector = counted.partition('streamcanary_failures_total{outcome=~"failed|failed_over"')[2].partition("}")[0]
+    blames = "|".join(["", *(one.value for one in Blame if one in blame)])
+    expected = "" if list(Blame) == blame else f', blame=~"{blames}"'
+    assert expected + (', error_type!="cancelled"' if Blame.LOCAL in blame else "") == selector
 
 
 def test_slow_runs_are_counted_among_answers() -> None:
@@ -176,7 +173,14 @@ def test_metrics_have_the_names_that_the_exporter_gives_them() -> None:
     """The names of metrics and labels equal those of the OpenTelemetry exporter for Prometheus."""
     from opentelemetry.exporter.prometheus import _mapping as mapping  # slow to import
 
-    for metric in (names.RUNS, names.ALERT_ACTIVE, names.CANARY_INFO, names.LAST_RUN, names.NOTIFICATIONS):
+    for metric in (
+        names.RUNS,
+        names.FAILURES,
+        names.ALERT_ACTIVE,
+        names.CANARY_INFO,
+        names.LAST_RUN,
+        names.NOTIFICATIONS,
+    ):
         unit = mapping.map_unit(metric.unit)
         name = mapping.sanitize_full_name(metric.name) + (f"_{unit}" if unit else "")
         assert promql.metric_name(metric) == name + ("_total" if metric.kind == "counter" else "")

@@ -116,13 +116,14 @@ def _points(reader: InMemoryMetricReader) -> Iterable[tuple[str, int]]:
     for resource in data.resource_metrics if data else ():
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
-                if metric.name == names.RUNS.name:
+                instrument = {each.name: each for each in (names.RUNS, names.FAILURES)}.get(metric.name)
+                if instrument is not None:
                     for point in metric.data.data_points:
                         labels = {**(point.attributes or {}), "job": "streamcanary", "instance": "pod:9465"}
                         written = ", ".join(
                             f'{promql.label_name(key)}="{value}"' for key, value in sorted(labels.items())
                         )
-                        yield f"{promql.metric_name(names.RUNS)}{{{written}}}", int(point.value)
+                        yield f"{promql.metric_name(instrument)}{{{written}}}", int(point.value)
 
 
 def _promtool(folder: Path, *arguments: str) -> tuple[int, str]:

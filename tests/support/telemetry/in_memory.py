@@ -51,6 +51,15 @@ class RecordedTelemetry:
             if wanted.items() <= dict(point.attributes).items()
         )
 
+    def scopes(self) -> set[tuple[str, str | None]]:
+        """Return the name and version of each instrumentation scope of the spans, and of the metrics of all tests."""
+        data = self._reader.get_metrics_data()
+        scopes = [span.instrumentation_scope for span in self.spans]
+        scopes += (
+            [scope.scope for resource in data.resource_metrics for scope in resource.scope_metrics] if data else []
+        )
+        return {(scope.name, scope.version) for scope in scopes if scope is not None}
+
     def series(self, **labels: str) -> int:
         """Return the number of series with ``labels``; a histogram has as many as in Prometheus."""
         points = [point for point in self._points() if labels.items() <= dict(point.attributes).items()]

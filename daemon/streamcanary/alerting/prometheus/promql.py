@@ -1,11 +1,14 @@
-"""Builds PromQL expressions of rules over the counter of runs (https://prometheus.io/docs/prometheus/latest/querying/).
+"""Builds PromQL expressions of rules over the counters of runs and failures.
 
-Recording rules count runs, and the alert compares the counts. ``increase()`` alone is not enough:
+PromQL: https://prometheus.io/docs/prometheus/latest/querying/
 
-- A series of the counter starts with the first fault of its kind, at 1, and ``increase()`` does not count that run.
-  (Each outcome has a series with 0 from the start on, but each of about thirty faults does not.) So if a series did
-  not exist a window ago, and has been scraped less often since than the series with 0 of the canary, the whole series
-  is new, and its value is the count.
+Recording rules count runs, and the alert compares the counts. The counter of runs has a series for each outcome from
+the start on, so that ``increase()`` counts every run. The counter of failures has the blame, by which a rule selects
+bad runs, and there ``increase()`` alone is not enough:
+
+- A series of that counter starts with the first fault of its kind, at 1, and ``increase()`` does not count that run.
+  So if a series did not exist a window ago, and has been scraped less often since than the series of good runs of the
+  canary, which starts at 0, the whole series is new, and its value is the count.
 - ``increase()`` extrapolates to fractions, so thresholds are compared with a small tolerance.
 """
 
@@ -15,7 +18,7 @@ from typing import Final
 from streamcanary.alerting.detectors import BurnRate, Ratio
 from streamcanary.alerting.rules import Measure, Rule
 from streamcanary.model import names
-from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
+from streamcanary.model.faults import FAULT_PROPERTIES, Blame, FaultKind
 from streamcanary.model.outcome import OutcomeKind
 
 CANARY_LABELS: Final = f"{names.CANARY}, {names.TARGET}, {names.PROVIDER_LABEL}, job, namespace"
@@ -69,9 +72,9 @@ def label_matcher(name: str, values: Iterable[str], *, negated: bool = False) ->
 
 
 def is_expressible(rule: Rule) -> bool:
-    """Return whether the counter of runs has the data that ``rule`` needs.
+    """Return whether the counters of runs and failures have the data that ``rule`` needs.
 
-    It does not have the order of runs, their durations, or the result of the first attempt.
+    They do not have the order of runs, their durations, or the result of the first attempt.
     """
     if rule.measure not in (Measure.ERRORS, Measure.SLOW):
         return False
@@ -98,8 +101,8 @@ def recording_rules(name: str, rule: Rule, canaries: Iterable[str], window: floa
     """
     span, canary_matchers = duration(window), [label_matcher(names.CANARY, canaries)] if canaries else []
 
-    def runs(*matchers: str) -> str:
-        return f"{metric_name(names.RUNS)}{{{', '.join([*canary_matchers, *matchers])}}}"
+    def runs(*matchers: str, metric: names.Metric = names.RUNS) -> str:
+        return f"{metric_name(metric)}{{{', '.join([*canary_matchers, *matchers])}}}"
 
     if rule.measure is Measure.SLOW:
         good = runs(label_matcher(names.OUTCOME, [OutcomeKind.OK]))
@@ -107,7 +110,7 @@ def recording_rules(name: str, rule: Rule, canaries: Iterable[str], window: floa
     else:
         good = runs(label_matcher(names.OUTCOME, _GOOD))
         bad_series, ok_series = (
-            runs(label_matcher(names.OUTCOME, _BAD), _blame_matcher(rule)),
+            runs(label_matcher(names.OUTCOME, _BAD), *_blame_matchers(rule), metric=names.FAILURES),
             runs(label_matcher(names.OUTCOME, [OutcomeKind.OK])),
         )
         bad = (
@@ -176,18 +179,17 @@ def alert_active_expression(name: str, by: str = CANARY_LABELS, canaries: Iterab
     return f"max by ({by}) ({metric_name(names.ALERT_ACTIVE)}{{{', '.join(matchers)}}}) == 1"
 
 
-def _blame_matcher(rule: Rule) -> str:
-    """Return the matcher of the fault kinds with a blame that ``rule`` selects; a run without a fault also matches."""
-    wanted = [
-        kind.value
-        for kind in FaultKind
-        if FAULT_PROPERTIES[kind].blame in rule.blame and kind is not FaultKind.CANCELLED
-    ]
-    others = [kind.value for kind in FaultKind if kind.value not in wanted]
-    kind = label_name(names.ERROR_TYPE)
-    return (
-        label_matcher(kind, others, negated=True) if len(others) <= len(wanted) else label_matcher(kind, ["", *wanted])
-    )
+def _blame_matchers(rule: Rule) -> list[str]:
+    """Return the matchers of faults that are bad for ``rule``; a failed run without a fault also matches.
+
+    A cancelled run is never bad (:func:`streamcanary.alerting.engine.samples.sample_of`).
+    """
+    selected = [blame.value for blame in Blame if blame in rule.blame]
+    cancelled = FaultKind.CANCELLED
+    matchers = [label_matcher(names.BLAME, ["", *selected])] if len(selected) < len(Blame) else []
+    if FAULT_PROPERTIES[cancelled].blame in rule.blame:
+        matchers.append(label_matcher(label_name(names.ERROR_TYPE), [cancelled.value], negated=True))
+    return matchers
 
 
 def _ratio_reached(name: str, window: float, part: float) -> str:

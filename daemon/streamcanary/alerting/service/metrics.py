@@ -4,6 +4,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from opentelemetry import metrics
 
+from streamcanary import __version__
 from streamcanary.alerting.builtin_rules import RECEIVER_FAILING
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.model import names
@@ -17,7 +18,7 @@ class AlertMetrics:
     def __init__(self, engine: Engine, incidents: Callable[[], Mapping[str, Incident]]) -> None:
         self._engine = engine
         self._incidents = incidents
-        meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE)
+        meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
         counter, gauge = names.NOTIFICATIONS, names.ALERT_ACTIVE
         self._notifications = meter.create_counter(counter.name, counter.unit, counter.description)
         meter.create_observable_gauge(gauge.name, [self._observe_active], gauge.unit, gauge.description)
