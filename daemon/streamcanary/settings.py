@@ -12,6 +12,7 @@ from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.lint.ineffective_rules import CanaryLimits, IneffectiveRule, ineffective_rules
 from streamcanary.alerting.lint.routing import routing_issues
 from streamcanary.alerting.service.heartbeat import HeartbeatConfig
+from streamcanary.canary.config_warnings import canary_warnings
 from streamcanary.canary.spec import CanarySpec, Slo
 from streamcanary.canary.spend.budget import BudgetConfig
 from streamcanary.canary.spend.guard import budget_config_errors
@@ -90,6 +91,7 @@ class Settings(BaseSettings):
 
     def config_warnings(self) -> Iterator[ConfigIssue]:
         """Yield the config warnings: valid settings that are probably not intended; paths start at the root."""
+        yield from _prefix_paths("canaries", canary_warnings(self.canaries, self.targets))
         yield from _prefix_paths("alerts", routing_issues(self.alerts, self.to_canaries(), self.instance))
         yield from _prefix_paths("alerts", (warning for warning, is_error in self._ineffective_rules() if not is_error))
 

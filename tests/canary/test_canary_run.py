@@ -85,12 +85,16 @@ async def test_an_outcome_has_attempts_and_timings(simulator: Simulator) -> None
     assert True is (outcome.duration >= (outcome.time_to_first_token or 0) > 0)
 
 
-async def test_a_truncated_response_names_the_token_limit(simulator: Simulator) -> None:
-    """An unexpected response that was truncated names the token limit, which the canary sets too low."""
-    outcome = await run_canary(simulator, "sim-length", expect={"equals": "something else"})
+async def test_an_unmet_expectation_at_the_token_limit_is_a_fault_of_the_configuration(simulator: Simulator) -> None:
+    """A response that was cut at the token limit before it met ``expect`` names the limit and blames nobody else."""
+    outcome = await run_canary(
+        simulator, "sim-length", expect={"equals": "something else"}, request={"max_completion_tokens": 7}
+    )
     assert outcome.fault is not None
-    assert True is ("truncated at its token limit" in outcome.fault.message)
-    assert Blame.CONTENT is outcome.fault.blame
+    assert (FaultKind.TOKEN_LIMIT_REACHED, Blame.CONFIG) == (outcome.fault.kind, outcome.fault.blame)
+    assert (
+        "the response is not 'something else' within the token limit (7); raise max_completion_tokens: 'Pong! The'"
+    ) == outcome.fault.message
 
 
 async def test_the_nonce_differs_in_each_run(simulator: Simulator) -> None:

@@ -121,3 +121,72 @@ def test_messages_list_a_limited_number_of_label_values(tmp_path: Path) -> None:
         load(path, {})
     [problem] = caught.value.problems
     assert "matches no canary: canary is a, b, c0, c1, c10, c11, c12, c13 and 94 more" == problem.message
+
+
+_MODEL_YAML = """\
+targets: {{t: {{base_url: "{base_url}", api_key: k}}}}
+canaries:
+  b: {{target: t, model: {model}{more}}}
+"""
+
+
+def _canary_warnings(
+    tmp_path: Path, *, model: str = "gpt-4o-mini", base_url: str = "http://h", more: str = ""
+) -> list[str]:
+    """Return the warnings about the canary of a configuration."""
+    path = tmp_path / "streamcanary.yaml"
+    path.write_text(_MODEL_YAML.format(base_url=base_url, model=model, more=more))
+    return [f"{one.path}: {one.message}" for one in load(path, {}).warnings if one.path.startswith("canaries")]
+
+
+@pytest.mark.parametrize(
+    ("model", "more", "expected"),
+    [
+        ("o4-mini", ", request: {max_completion_tokens: 64}", True),
+        ("openai/gpt-5-nano", ", request: {max_tokens: 999}", True),
+        ("gpt-5.2", ", api: responses, request: {max_output_tokens: 100}", True),
+        ("deepseek-reasoner", ", request: {max_tokens: 16}", True),
+        ("Qwen/Qwen3-8B", ", request: {max_tokens: 16}", True),
+        ("gpt-4o", ", fallbacks: [{model: gpt-5-mini}], request: {max_completion_tokens: 64}", True),
+        ("o4-mini", ", request: {max_completion_tokens: 1000}", False),
+        ("o4-mini", "", False),
+        ("gpt-5-nano", ", request: {max_completion_tokens: 64, reasoning_effort: minimal}", False),
+        ("gpt-5.1", ", api: responses, request: {max_output_tokens: 64, reasoning: {effort: none}}", False),
+        ("gpt-5-chat-latest", ", request: {max_completion_tokens: 64}", False),
+        ("gpt-4o-mini", ", request: {max_completion_tokens: 64}", False),
+        ("gpt-4o1", ", request: {max_completion_tokens: 64}", False),
+        ("Qwen/Qwen3-30B-A3B-Instruct-2507", ", request: {max_tokens: 16}", False),
+    ],
+)
+def test_a_low_token_limit_for_a_reasoning_model_is_a_warning(
+    tmp_path: Path, model: str, more: str, expected: bool
+) -> None:
+    """A model that reasons may spend a limit under 1,000 tokens before it answers; other models may have any limit."""
+    warnings = _canary_warnings(tmp_path, model=model, more=more)
+    assert expected is any("token_limit_reached" in warning for warning in warnings)
+
+
+def test_the_warning_of_a_low_token_limit_is_complete(tmp_path: Path) -> None:
+    """The warning names the parameter, the model, the consequence and a sufficient limit."""
+    assert [
+        (
+            "canaries.b.request.max_completion_tokens: o4-mini may use all 64 tokens for reasoning and give no answer, a "
+            "fault of the configuration (token_limit_reached); allow 1,000 to 4,000 tokens"
+        )
+    ] == _canary_warnings(tmp_path, model="o4-mini", more=", request: {max_completion_tokens: 64}")
+
+
+@pytest.mark.parametrize(
+    ("base_url", "more", "expected"),
+    [
+        ("http://litellm.internal/v1", "", True),
+        ("http://localhost:4000", "", True),
+        ("http://localhost:4000", ", expect: {regex: 'END$'}", False),
+        ("https://api.openai.com/v1", "", False),
+    ],
+)
+def test_a_canary_behind_litellm_needs_a_condition_on_its_answer(
+    tmp_path: Path, base_url: str, more: str, expected: bool
+) -> None:
+    """LiteLLM ends a truncated answer with ``stop``, which only a condition on the text can detect."""
+    assert expected is any("LiteLLM" in warning for warning in _canary_warnings(tmp_path, base_url=base_url, more=more))

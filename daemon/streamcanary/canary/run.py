@@ -16,6 +16,7 @@ from opentelemetry.util.types import AttributeValue
 
 from streamcanary import __version__
 from streamcanary.canary.metrics import CanaryMetrics
+from streamcanary.canary.repetition import repeated_unit
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.prices import Price
 from streamcanary.canary.spend.usage import RunUsage, estimate_tokens
@@ -169,12 +170,7 @@ def outcome_from_result(outcome: Outcome, result: StreamResult, spec: CanarySpec
     fault = primary_fault(result.attempts, spec.model)
     kind = OutcomeKind.OK
     if mismatch := spec.expect.mismatch(result.text):
-        truncation_hint = "; the response was truncated at its token limit" if result.finish_reason == "length" else ""
-        message = (
-            f"the response {scrub(mismatch, limit=200)}{truncation_hint}: "
-            f"{scrub(result.text or result.refusal, limit=200)!r}"
-        )
-        kind, fault = OutcomeKind.FAILED, make_fault(FaultKind.UNEXPECTED_ANSWER, Phase.END, message)
+        kind, fault = OutcomeKind.FAILED, _expectation_fault(mismatch, result, spec)
     elif result.degraded == "non_streaming" and result.attempts[-1].route == spec.model:
         kind = OutcomeKind.FAILED_OVER
         message = "the server sent one JSON body instead of a stream"
@@ -198,6 +194,21 @@ def outcome_from_result(outcome: Outcome, result: StreamResult, spec: CanarySpec
         finish_reason=result.finish_reason,
         usage=result.usage,
     )
+
+
+def _expectation_fault(mismatch: str, result: StreamResult, spec: CanarySpec) -> Fault:
+    """Return the fault of an answer that does not meet ``expect``.
+
+    An answer that was cut at the token limit of the request shows that the limit is too low, not that the model is
+    wrong; one that repeats itself would not end at any limit.
+    """
+    mismatch, answer = scrub(mismatch, limit=200), scrub(result.text or result.refusal, limit=200)
+    if result.finish_reason == "length" and repeated_unit(result.text) is None:
+        parameter, limit = spec.token_limit
+        shown_limit = "" if limit is None else f" ({limit})"
+        message = f"the response {mismatch} within the token limit{shown_limit}; raise {parameter}: {answer!r}"
+        return make_fault(FaultKind.TOKEN_LIMIT_REACHED, Phase.END, message)
+    return make_fault(FaultKind.UNEXPECTED_ANSWER, Phase.END, f"the response {mismatch}: {answer!r}")
 
 
 def outcome_from_failure(outcome: Outcome, failure: StreamFailed, primary_route: str) -> Outcome:

@@ -23,6 +23,10 @@ _CANARY_LABELS = {"canary", "target", "provider"}
 _ALERT_LABELS = {"alert", "alertname", "instance"}
 _RESERVED_PARAMETERS = {"stream", "timeout", "n", "messages", "model", "input", "background"}
 _RESERVED_BODY_KEYS = {"stream", "n", "background"}
+_TOKEN_LIMIT_PARAMETERS = {  # of each API; the first one is what a message recommends
+    "chat": ("max_completion_tokens", "max_tokens"),
+    "responses": ("max_output_tokens",),
+}
 
 
 def _validate_cron(value: str) -> str:
@@ -123,6 +127,13 @@ class CanarySpec(BaseModel):
     def schedule(self) -> Schedule:
         """The schedule: ``cron``, or ``every``."""
         return Cron.parse(self.cron, self.timezone) if self.cron else Every(self.every)
+
+    @property
+    def token_limit(self) -> tuple[str, int | None]:
+        """The request parameter that limits the output, and its value in tokens; ``None`` if it is not set."""
+        names = _TOKEN_LIMIT_PARAMETERS[self.api]
+        values = ((name, self.request.get(name)) for name in names)
+        return next(((name, value) for name, value in values if isinstance(value, int)), (names[0], None))
 
     def _schedule_errors(self) -> Iterator[ConfigIssue]:
         if self.cron and "every" in self.model_fields_set:

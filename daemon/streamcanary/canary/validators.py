@@ -5,6 +5,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
+from streamcanary.canary.repetition import describe_repetition, repeated_unit
+
 
 def _validate_regex(value: str) -> str:
     try:
@@ -15,9 +17,11 @@ def _validate_regex(value: str) -> str:
 
 
 class Expectation(BaseModel):
-    """At most one condition on the text of a response; without one, the text must not be empty.
+    """At most one condition on the text of a response; without one, the text must not be empty or degenerate.
 
-    ``contains`` ignores case; ``regex`` searches; ``equals`` compares after stripping white space.
+    ``contains`` ignores case; ``regex`` searches; ``equals`` compares after stripping white space. ``not_degenerate``
+    refuses a text that repeats one character, word or phrase to its end; by default it is on if none of these three
+    conditions is set.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -26,6 +30,7 @@ class Expectation(BaseModel):
     regex: Annotated[str, AfterValidator(_validate_regex)] | None = None
     equals: str | None = None
     not_empty: bool = True
+    not_degenerate: bool | None = None
 
     @model_validator(mode="after")
     def _at_most_one(self) -> "Expectation":
@@ -44,4 +49,15 @@ class Expectation(BaseModel):
             return f"is not {self.equals!r}"
         if self.not_empty and not text.strip():
             return "is empty"
+        if self._refuses_repetition and (unit := repeated_unit(text)) is not None:
+            return describe_repetition(unit)
         return None
+
+    @property
+    def has_condition(self) -> bool:
+        """Whether a condition on the text is set; without one, any sensible text is accepted."""
+        return (self.contains, self.regex, self.equals) != (None, None, None)
+
+    @property
+    def _refuses_repetition(self) -> bool:
+        return not self.has_condition if self.not_degenerate is None else self.not_degenerate

@@ -1,0 +1,71 @@
+"""Config warnings of canaries: requests and expectations that give false failures, or hide real ones."""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Final
+from urllib.parse import urlsplit
+
+from streamcanary.canary.spec import CanarySpec
+from streamcanary.canary.target import TargetSpec
+from streamcanary.model.config_types.config_issue import ConfigIssue
+
+MIN_REASONING_TOKENS: Final = 1_000
+"""Output tokens below which a reasoning model may end before it has written any text."""
+
+# Names of models that reason by default, without their provider's prefix. Each starts at a word of the name.
+_REASONING_MODEL: Final = re.compile(
+    r"(?:^|[-_./:])(?:o[1345](?![a-z0-9])|gpt-5|gpt-oss|deepseek-r\d|deepseek-reasoner|qwq|qwen-?3|magistral|"
+    r"gemini-2\.5|gemini-3|grok-3-mini|grok-4|kimi-k2-thinking|glm-4\.[5-9]|glm-z1|minimax-m[12]|nova-2|"
+    r"phi-4-(?:mini-)?reasoning|seed-oss|reasoner|reasoning|thinking|r1)"
+)
+_NOT_REASONING: Final = re.compile(r"gpt-5(?:\.\d)?-chat|non-reasoning|no-?think|instruct|qwen3-coder|flash-lite")
+_EFFORTS_WITHOUT_REASONING: Final = frozenset({"none", "minimal"})
+_LITELLM_PORT: Final = 4000  # the default port of the LiteLLM proxy
+
+
+def canary_warnings(canaries: Mapping[str, CanarySpec], targets: Mapping[str, TargetSpec]) -> Iterator[ConfigIssue]:
+    """Yield the config warnings of ``canaries``; paths start at the section."""
+    for name, spec in canaries.items():
+        yield from _token_limit_warnings(name, spec)
+        yield from _proxy_warnings(name, spec, targets[spec.target])
+
+
+def is_reasoning_model(model: str) -> bool:
+    """Return whether ``model`` is known to reason before it answers, by its name."""
+    name = model.lower()
+    return _REASONING_MODEL.search(name) is not None and _NOT_REASONING.search(name) is None
+
+
+def _token_limit_warnings(name: str, spec: CanarySpec) -> Iterator[ConfigIssue]:
+    models = [spec.model, *(fallback.model for fallback in spec.fallbacks if fallback.model)]
+    model = next((model for model in models if is_reasoning_model(model)), None)
+    if model is None or _reasoning_is_off(spec):
+        return
+    parameter, limit = spec.token_limit
+    if limit is not None and limit < MIN_REASONING_TOKENS:
+        yield ConfigIssue(
+            (name, "request", parameter),
+            f"{model} may use all {limit} tokens for reasoning and give no answer, a fault of the configuration "
+            f"(token_limit_reached); allow {MIN_REASONING_TOKENS:,} to 4,000 tokens",
+        )
+
+
+def _reasoning_is_off(spec: CanarySpec) -> bool:
+    reasoning = spec.request.get("reasoning")
+    effort = spec.request.get("reasoning_effort") or (reasoning.get("effort") if isinstance(reasoning, dict) else None)
+    return effort in _EFFORTS_WITHOUT_REASONING
+
+
+def _proxy_warnings(name: str, spec: CanarySpec, target: TargetSpec) -> Iterator[ConfigIssue]:
+    if _is_litellm(target) and not spec.expect.has_condition:
+        yield ConfigIssue(
+            (name, "expect"),
+            f"target {spec.target} seems to be a LiteLLM proxy, which ends a truncated answer as if it were complete; "
+            "only a condition on the end of the answer can detect that, such as a prompt that asks for a last line "
+            r"with END, and expect: {regex: 'END\s*$'}",
+        )
+
+
+def _is_litellm(target: TargetSpec) -> bool:
+    parts = urlsplit(target.base_url)
+    return "litellm" in f"{target.provider} {parts.hostname} {parts.path}".lower() or parts.port == _LITELLM_PORT

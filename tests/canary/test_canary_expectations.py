@@ -1,0 +1,96 @@
+"""Conditions on the text of a response."""
+
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from streamcanary.canary.repetition import repeated_unit
+from streamcanary.canary.run import outcome_from_result
+from streamcanary.canary.spec import CanarySpec
+from streamcanary.canary.validators import Expectation
+from streamcanary.client.result import StreamResult
+from streamcanary.model.faults import FaultKind
+from streamcanary.model.outcome import Outcome, OutcomeKind
+
+RULER = "-" * 80
+TABLE = "| name | value |\n|------|-------|\n" + "| a | 1 |\n" * 4
+
+
+@pytest.mark.parametrize(
+    ("text", "unit"),
+    [
+        ("/" * 200, "/"),
+        ("!" * 16, "!"),
+        ("the " * 50, "the"),
+        ("the\nthe  the\tthe the the the the the the", "the"),
+        ("pong. " + "GGGG" * 40, "G"),
+        ("I am sorry. " * 30 + "I am so", "I am sorry."),
+        ("A sane beginning of an answer, of some length, that then loops: " + "ab" * 300, "ab"),
+        ("\u597d" * 100, "\u597d"),
+    ],
+)
+def test_a_text_that_repeats_itself_to_the_end_is_degenerate(text: str, unit: str) -> None:
+    """One character, word or phrase repeated to the end is found, with its unit; white space does not matter."""
+    assert unit == repeated_unit(text)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "pong",
+        "Pong! The canary sings.",
+        "ha ha ha",
+        "...",
+        "1111111",
+        "0.3333333333333333",
+        f"A heading\n{RULER}\nand text.",
+        f"Some text above a ruler, which is longer than the ruler is, or nearly so.\n{RULER}",
+        TABLE,
+        " ".join(str(number) for number in range(1, 500)),
+        "/" * 500 + " and then an answer that goes on with other words until its end",
+    ],
+)
+def test_ordinary_texts_are_not_degenerate(text: str) -> None:
+    """Short answers, numbers, rulers and tables are not degenerate, nor is a repetition that ends."""
+    assert None is repeated_unit(text)
+
+
+@given(st.text(min_size=1, max_size=20).filter(lambda unit: len("".join(unit.split())) > 0), st.integers(40, 400))
+def test_any_unit_repeated_often_enough_is_degenerate(unit: str, count: int) -> None:
+    """The unit may be any text."""
+    assert None is not repeated_unit(f"{unit} " * count)
+
+
+def test_only_the_end_of_a_large_text_is_examined() -> None:
+    """Eight megabytes that repeat a unit of a hundred characters take as little work as their end."""
+    assert "a" * 99 + "b" == "".join(sorted(repeated_unit(("a" * 99 + "b") * 83_886) or ""))
+
+
+@pytest.mark.parametrize(
+    ("expect", "text", "mismatch"),
+    [
+        ({}, "/" * 100, "repeats '/' to its end"),
+        ({"not_degenerate": False}, "/" * 100, None),
+        ({"contains": "/"}, "/" * 100, None),
+        ({"contains": "/", "not_degenerate": True}, "/" * 100, "repeats '/' to its end"),
+        ({"not_empty": False}, "", None),
+        ({}, "  ", "is empty"),
+    ],
+)
+def test_degenerate_texts_are_refused_unless_there_is_another_condition(
+    expect: dict[str, Any], text: str, mismatch: str | None
+) -> None:
+    """``not_degenerate`` is on without another condition, and can be set in addition to one."""
+    assert mismatch == Expectation.model_validate(expect).mismatch(text)
+
+
+def test_a_degenerate_answer_is_not_blamed_on_the_token_limit() -> None:
+    """A text that repeats itself until the token limit is an unexpected answer: no limit would be high enough."""
+    spec = CanarySpec.model_validate({"target": "t", "model": "m", "expect": {"contains": "pong"}})
+    result = StreamResult(text="/" * 300, finish_reason="length")
+    outcome = Outcome(run_id="r", canary="c", target="t", provider="p", kind=OutcomeKind.OK, scheduled=0.0, started=0.0)
+    fault = outcome_from_result(outcome, result, spec).fault
+    assert FaultKind.UNEXPECTED_ANSWER == (fault and fault.kind)
