@@ -70,6 +70,8 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``cost`` is the cost of its attempts in USD, estimated where the provider reported no token counts; ``None`` if
     nothing was sent or no price is known. ``budget`` is set for runs skipped because of a budget, and with
     ``usd_per_day`` for each run. ``trace_id`` is 32 hex digits, if the run was traced.
+    ``lag`` is the time by which the event loop of the daemon was late during the run, in seconds: the other times are
+    too long by up to that.
     """
 
     run_id: str
@@ -92,3 +94,4 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost: float | None = None
     budget: BudgetState | None = None
     trace_id: str | None = None
+    lag: float = 0.0

@@ -12,6 +12,7 @@ from support.alerting.builders import NOON, a_fault, a_run
 
 GOOD, BAD, NEUTRAL = Sample.GOOD, Sample.BAD, Sample.NEUTRAL
 STALLED, AUTH, CANCELLED = a_fault(), a_fault(FaultKind.AUTH_FAILED), a_fault(FaultKind.CANCELLED)
+DELAYED = a_fault(FaultKind.CLIENT_DELAYED)
 
 OK = a_run()
 SLOW = a_run(kind=OutcomeKind.SLOW)
@@ -47,6 +48,7 @@ def tried_twice(first: Any, **changes: Any) -> Outcome:
         ("errors", REJECTED, NEUTRAL),
         ("errors", REJECTED_OVER, NEUTRAL),
         ("errors", a_run(kind=OutcomeKind.FAILED, fault=CANCELLED), NEUTRAL),
+        ("errors", a_run(kind=OutcomeKind.FAILED, fault=DELAYED), NEUTRAL),
         ("errors", tried_twice(STALLED), GOOD),
         ("errors", INTERNAL, None),
         ("errors", SKIPPED, None),
@@ -69,6 +71,20 @@ def tried_twice(first: Any, **changes: Any) -> Outcome:
 def test_a_run_is_one_sample_or_none(measure: str, outcome: Outcome, expected: Sample | None) -> None:
     """A run is one sample or none, for each cell of the table (blame: network, provider, quota and content)."""
     assert sample_of(rule(measure), outcome) == expected
+
+
+def test_delay_of_the_client_is_never_a_bad_sample() -> None:
+    """A rule that selects every blame, ``local`` included, takes no evidence from a run that the client delayed."""
+    every_blame = rule("errors", blame=["config", "local", "network", "provider", "quota", "content"])
+    assert NEUTRAL == sample_of(every_blame, a_run(kind=OutcomeKind.FAILED, fault=DELAYED))
+
+
+@pytest.mark.parametrize(("seconds", "lag", "expected"), [(1.9, 0.5, GOOD), (2.4, 0.24, BAD), (2.4, 0.25, NEUTRAL)])
+def test_time_over_its_limit_is_no_sample_while_the_event_loop_is_late(
+    seconds: float, lag: float, expected: Sample
+) -> None:
+    """A time over the limit says nothing if the event loop was late enough to cause it."""
+    assert expected == sample_of(rule("first_token", limit="2s"), a_run(time_to_first_token=seconds, lag=lag))
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,9 @@ STREAM, JSON = {"content-type": "text/event-stream"}, {"content-type": "applicat
 _HERE: Final = {
     (FaultKind.CIRCUIT_OPEN, Phase.CONFIG),
     (FaultKind.CANCELLED, Phase.HEADERS),
+    (FaultKind.CLIENT_DELAYED, Phase.CONNECT),
+    (FaultKind.CLIENT_DELAYED, Phase.HEADERS),
+    (FaultKind.CLIENT_DELAYED, Phase.STREAM),
     (FaultKind.CANCELLED, Phase.STREAM),
     (FaultKind.UNEXPECTED_ANSWER, Phase.END),
     (FaultKind.MALFORMED_TOOL_CALL, Phase.END),

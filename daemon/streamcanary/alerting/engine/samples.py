@@ -15,7 +15,8 @@ from collections.abc import Collection
 from enum import Enum
 
 from streamcanary.alerting.rules import Measure, Rule
-from streamcanary.model.faults import Blame, Fault, FaultKind
+from streamcanary.model.faults import CALLER_FAULTS, Blame, Fault
+from streamcanary.model.lag import explains_excess
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
 OUTCOMES_WITHOUT_SAMPLE = frozenset({OutcomeKind.SKIPPED, OutcomeKind.INTERNAL_ERROR})
@@ -52,7 +53,9 @@ def sample_of(rule: Rule, outcome: Outcome) -> Sample | None:
             seconds = measured_seconds(rule.measure, outcome)
             if seconds is None or rule.limit is None:
                 return Sample.NEUTRAL
-            return Sample.BAD if seconds > rule.limit else Sample.GOOD
+            if seconds <= rule.limit:
+                return Sample.GOOD
+            return Sample.NEUTRAL if explains_excess(outcome.lag, rule.limit) else Sample.BAD
 
 
 def first_attempt_fault(outcome: Outcome) -> Fault | None:
@@ -78,6 +81,6 @@ def measured_seconds(measure: Measure, outcome: Outcome) -> float | None:
 def _sample_by_blame(fault: Fault | None, blame: Collection[Blame]) -> Sample:
     if fault is None:  # failed for an unknown reason: a false alert is better than a missed one
         return Sample.BAD
-    if fault.kind is FaultKind.CANCELLED:  # cancelled by the caller; never counted against the endpoint
+    if fault.kind in CALLER_FAULTS:
         return Sample.NEUTRAL
     return Sample.BAD if fault.blame in blame else Sample.NEUTRAL

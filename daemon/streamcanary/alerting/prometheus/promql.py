@@ -18,7 +18,7 @@ from typing import Final
 from streamcanary.alerting.detectors import BurnRate, Ratio
 from streamcanary.alerting.rules import Measure, Rule
 from streamcanary.model import names
-from streamcanary.model.faults import FAULT_PROPERTIES, Blame, FaultKind
+from streamcanary.model.faults import CALLER_FAULTS, Blame
 from streamcanary.model.outcome import OutcomeKind
 
 CANARY_LABELS: Final = f"{names.CANARY}, {names.TARGET}, {names.PROVIDER_LABEL}, job, namespace"
@@ -182,13 +182,14 @@ def alert_active_expression(name: str, by: str = CANARY_LABELS, canaries: Iterab
 def _blame_matchers(rule: Rule) -> list[str]:
     """Return the matchers of faults that are bad for ``rule``; a failed run without a fault also matches.
 
-    A cancelled run is never bad (:func:`streamcanary.alerting.engine.samples.sample_of`).
+    A run that was cancelled, or that the client delayed, is never bad
+    (:func:`streamcanary.alerting.engine.samples.sample_of`).
     """
     selected = [blame.value for blame in Blame if blame in rule.blame]
-    cancelled = FaultKind.CANCELLED
+    excluded = sorted(kind.value for kind in CALLER_FAULTS)
     matchers = [label_matcher(names.BLAME, ["", *selected])] if len(selected) < len(Blame) else []
-    if FAULT_PROPERTIES[cancelled].blame in rule.blame:
-        matchers.append(label_matcher(label_name(names.ERROR_TYPE), [cancelled.value], negated=True))
+    if Blame.LOCAL in rule.blame:
+        matchers.append(label_matcher(label_name(names.ERROR_TYPE), excluded, negated=True))
     return matchers
 
 
