@@ -27,9 +27,9 @@ from streamcanary.events import AttemptStarted, Event
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
-from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
+from streamcanary.model.redaction.redactor import scrub
 from streamcanary.model.spend import Spend
 
 _log = logging.getLogger(__name__)

@@ -5,9 +5,9 @@ import sys
 from streamcanary.events import AttemptFailed, ContentDelta, Event, FallbackStarted, RefusalDelta, Restarted
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration
-from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.diagnosis import Diagnosis, StepState
 from streamcanary.model.outcome import Attempt, Outcome
+from streamcanary.model.redaction.redactor import scrub
 
 _STATE_LABELS = {StepState.OK: "ok", StepState.FAILED: "FAILED", StepState.SKIPPED: "-", StepState.UNKNOWN: "?"}
 _MAX_SHOWN = 4000  # characters of one chunk of an answer

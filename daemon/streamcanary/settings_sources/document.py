@@ -16,7 +16,7 @@ from ruamel.yaml.error import MarkedYAMLError, YAMLError
 from ruamel.yaml.nodes import MappingNode, Node, ScalarNode, SequenceNode
 from ruamel.yaml.reader import ReaderError
 
-from streamcanary.model.config_types.secret import scrub
+from streamcanary.model.redaction.redactor import scrub
 from streamcanary.settings_sources.problem import ConfigInvalid, KeyPath, Problem, format_path
 
 MAX_FILE_SIZE = 1024 * 1024

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from msgspec import Struct
 
-from streamcanary.model.config_types.secret import scrub
+from streamcanary.model.redaction.redactor import scrub
 
 KeyPath = tuple[str | int, ...]
 """The keys and list indexes that lead to a value."""

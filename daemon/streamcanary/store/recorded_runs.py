@@ -9,8 +9,8 @@ from typing import Final
 import msgspec
 from msgspec import Struct
 
-from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.outcome import Outcome
+from streamcanary.model.redaction.redactor import scrub
 from streamcanary.store.errors import StoreError
 from streamcanary.store.sqlite.database_file import is_corruption, open_read_only
 from streamcanary.store.sqlite.error_classification import primary_code

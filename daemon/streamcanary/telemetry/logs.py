@@ -18,7 +18,7 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor
 
-from streamcanary.model.config_types.secret import scrub
+from streamcanary.model.redaction.redactor import scrub
 
 Level = Literal["debug", "info", "warning", "error"]
 SecretsProvider = Callable[[], Iterable[str]]

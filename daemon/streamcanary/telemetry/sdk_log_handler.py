@@ -4,7 +4,7 @@ import logging
 import threading
 
 from streamcanary.model.clock import Clock
-from streamcanary.model.config_types.secret import scrub
+from streamcanary.model.redaction.redactor import scrub
 
 _logger = logging.getLogger(__name__)
 _SDK_LOGGER = "opentelemetry"

@@ -18,7 +18,7 @@ from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapshot, UndeliveredNotification
 from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.duration import PositiveDuration
-from streamcanary.model.config_types.secret import scrub
+from streamcanary.model.redaction.redactor import scrub
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.request_body import BodyTooLarge, EarlyResponse, read_body
 

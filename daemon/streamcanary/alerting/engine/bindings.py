@@ -18,7 +18,7 @@ from streamcanary.alerting.engine.keys import incident_key
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.alerts.incident import Evidence, Incident
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.secret import scrub
+from streamcanary.model.redaction.redactor import scrub
 
 MISSED_RUN_GRACE = 5.0
 """Seconds by which a run may be late before it counts as missing."""

@@ -11,8 +11,8 @@ from streamcanary.alerting.engine.samples import first_attempt_fault, measured_s
 from streamcanary.alerting.rules import Measure, Rule
 from streamcanary.model.alerts.incident import Evidence
 from streamcanary.model.config_types.duration import format_duration
-from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
+from streamcanary.model.redaction.redactor import scrub
 
 _MAX_ENTRIES = 50
 _MAX_IDS = 5

@@ -41,8 +41,8 @@ from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResul
 from streamcanary.model.alerts.incident import Evidence, Incident
 from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.outcome import BudgetState, Outcome
+from streamcanary.model.redaction.redactor import scrub
 
 MAX_TICK_GAP = 30.0
 """Longest normal time between two ticks, in seconds.

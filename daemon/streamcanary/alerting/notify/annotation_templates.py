@@ -7,7 +7,8 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field
 
-from streamcanary.model.config_types.secret import printable, scrub
+from streamcanary.model.redaction.printable import printable
+from streamcanary.model.redaction.redactor import scrub
 
 TEMPLATE_FIELDS = {
     "alert": "the name of the rule",

@@ -34,7 +34,7 @@ from streamcanary.alerting.prometheus import promql
 from streamcanary.alerting.rules import RESERVED_LABELS, Rule
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
-from streamcanary.model.config_types.secret import scrub
+from streamcanary.model.redaction.redactor import scrub
 
 EVALUATION_INTERVAL: Final = "30s"
 """The evaluation interval of the rule groups."""

@@ -12,7 +12,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 from streamcanary.alerting.notify.delivery.receiver_url import SecretUrl, check_url, secret_parts
 from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.duration import PositiveDuration
-from streamcanary.model.config_types.secret import Secret, SecretUnreadable, scrub
+from streamcanary.model.config_types.secret import Secret, SecretUnreadable
+from streamcanary.model.redaction.redactor import scrub
 
 _log = logging.getLogger(__name__)
 

@@ -15,8 +15,8 @@ from streamcanary.canary.preflight.credentials import is_unauthenticated
 from streamcanary.canary.preflight.step_result import StepResult, failed, ok, unknown
 from streamcanary.canary.preflight.tls import explain_tls_error, find_tls_alert
 from streamcanary.client.core.fault_classification import classify_error_code, fault_from_exception, fault_from_status
-from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase
+from streamcanary.model.redaction.redactor import scrub
 
 _MAX_BYTES = 1024 * 1024
 _MAX_COMPARED_MODELS = 2000  # models whose names are compared with a misspelt one

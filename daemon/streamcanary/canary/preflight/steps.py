@@ -9,8 +9,8 @@ from streamcanary.canary.preflight.context import DiagnosisContext
 from streamcanary.canary.preflight.step_result import StepResult, skipped, unknown
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.clock import Clock
-from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, StepState
+from streamcanary.model.redaction.redactor import scrub
 
 
 class Check(NamedTuple):

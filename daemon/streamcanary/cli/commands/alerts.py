@@ -8,7 +8,7 @@ from typing import Any
 
 from streamcanary.cli.daemon_client import UNEXPECTED_ANSWER, DaemonRequestError, request_daemon
 from streamcanary.cli.table import format_table
-from streamcanary.model.config_types.secret import printable
+from streamcanary.model.redaction.printable import printable
 
 _MAX_CELL_WIDTH = 100  # characters of a cell
 _COLUMNS = ("RECEIVER", "ACTION", "NOTIFICATION", "SINCE", "ATTEMPTS", "NEXT ATTEMPT", "LAST ERROR")

@@ -4,8 +4,8 @@ from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.tool_calls import ToolCalls, TooManyToolCalls
 from streamcanary.client.result import ToolCall, ToolCallType
 from streamcanary.events import ContentDelta, ReasoningDelta, RefusalDelta, ToolCallDelta
-from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.outcome import Usage
+from streamcanary.model.redaction.redactor import scrub
 
 _MAX_NAME_LENGTH = 256
 _MAX_COUNT = 2**53  # the largest integer that counters and spans hold exactly; a larger count is invalid

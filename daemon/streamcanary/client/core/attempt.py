@@ -24,8 +24,8 @@ from streamcanary.client.core.responses import ResponsesReader
 from streamcanary.client.core.sse import ServerSentEvent, SseDecoder, SseLimitExceeded
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import Delta
-from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
+from streamcanary.model.redaction.redactor import scrub
 
 _CLOSE_GRACE = 1.0  # seconds to wait for the end of the stream after the answer is complete
 

@@ -41,9 +41,9 @@ from streamcanary.events import (
 )
 from streamcanary.events import Delta as DeltaEvent
 from streamcanary.model.clock import Clock
-from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt
+from streamcanary.model.redaction.redactor import scrub
 
 
 class CallState(Enum):

@@ -11,8 +11,8 @@ from typing import Any
 
 from streamcanary.client.core.backoff import parse_retry_after
 from streamcanary.client.core.invalid_request import describe_invalid_part
-from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
+from streamcanary.model.redaction.redactor import scrub
 
 _QUOTA_SUFFIXES = ("_spend_limit_exceeded", "_usage_limit_exceeded")
 _BY_CODE: dict[str, FaultKind] = {

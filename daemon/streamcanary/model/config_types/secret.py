@@ -1,54 +1,21 @@
-"""Secrets that no repr, log line or validation error shows, and functions that remove secrets from text."""
+"""Secrets that no repr, log line or validation error shows."""
 
-import json
-import re
 import stat
-from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Self
-from urllib.parse import quote
 
 from pydantic import GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
+from streamcanary.model.redaction.key_patterns import MASK
+from streamcanary.model.redaction.printable import printable as printable  # noqa: PLC0414
+from streamcanary.model.redaction.redactor import scrub as scrub  # noqa: PLC0414
 
 FILE_KEY = "file"
 """The key in ``{file: PATH}``."""
 
-_MASK = "[redacted]"
 _MAX_FILE_BYTES = 64 * 1024
-_MIN_SECRET_LENGTH = 4  # characters; removing shorter ones would remove ordinary words
-_KEY_LIKE = re.compile(
-    r"\b(?:sk|pk|rk|gsk|whsec|xox[abp])[-_][A-Za-z0-9_\-+/=.]{8,}"
-    r"|(?<=[Bb]earer )\S{8,}"
-    r"|(?<=hooks\.slack\.com/services/)\S+"
-)
-# in URLs: ?api_key=..., &X-Amz-Signature=..., %26sig%3D..., and https://name:password@host
-_SECRET_PARAMETER_NAMES = (
-    "key",
-    "keyid",
-    "token",
-    "secret",
-    "password",
-    "passwd",
-    "pwd",
-    "signature",
-    "sig",
-    "credential",
-    "auth",
-)
-_AFTER_PARAMETER_NAME = "|".join(rf"(?<={name}=)|(?<={name}%3d)" for name in _SECRET_PARAMETER_NAMES)
-_PARAMETER = re.compile(  # starts at the sign, which is rare, because matching the names at each character is slow
-    rf"(?i:(=|%3d)(?:{_AFTER_PARAMETER_NAME}))[\"']?[^\s&;\"'<>,)}}]+"
-)
-_USER_INFO = re.compile(r"(?<=://)[^\s/?#@\"'<>]{1,512}(?=@)")
-_CONTROL_CHARACTERS = r"\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029"  # line ends and terminal control characters
-_INVISIBLE_CHARACTERS = (  # direction overrides, and invisible tags
-    r"\u061c\u200e\u200f\u202a-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb\U000e0000-\U000e007f"
-)
-_CONTROL = re.compile(rf"[{_CONTROL_CHARACTERS}{_INVISIBLE_CHARACTERS}\t\n]+")
-_CONTROL_EXCEPT_LINES = re.compile(rf"[{_CONTROL_CHARACTERS}{_INVISIBLE_CHARACTERS}]+")
 
 
 def is_secret_file_key(key: str) -> bool:
@@ -123,10 +90,10 @@ class Secret:
         return hash((self._path, self._path or self._value))
 
     def __repr__(self) -> str:
-        return f"Secret(path={str(self._path)!r})" if self._path else f"Secret({_MASK!r})"
+        return f"Secret(path={str(self._path)!r})" if self._path else f"Secret({MASK!r})"
 
     def __str__(self) -> str:
-        return _MASK
+        return MASK
 
     @classmethod
     def __get_pydantic_core_schema__(cls, source: object, handler: GetCoreSchemaHandler) -> core_schema.CoreSchema:
@@ -166,59 +133,3 @@ class Secret:
         if not value.strip():
             raise ValueError("a secret must be text and not empty")
         return cls(value)
-
-
-def scrub(text: str, secrets: Iterable[str] = (), limit: int = 500, *, lines: bool = False) -> str:
-    """Return untrusted ``text`` without secrets, as printable text (see :func:`printable`).
-
-    Removes ``secrets`` anywhere in the text, also single lines of them, percent-encoded or escaped for JSON. Also
-    removes anything that looks like a key, and credentials in URLs.
-    """
-    spellings = {
-        spelling for secret in secrets if len(secret) >= _MIN_SECRET_LENGTH for spelling in _encoded_forms(secret)
-    }
-    window = 16 * limit
-    is_complete = len(text) <= window
-    text = _remove_secrets(text[:window], spellings)
-    if not is_complete:
-        text = _remove_truncated_secret(text, spellings)
-    text = _PARAMETER.sub(rf"\1{_MASK}", text)
-    text = _KEY_LIKE.sub(_MASK, _USER_INFO.sub(_MASK, text))
-    return printable(text, limit, lines=lines)
-
-
-def printable(text: str, limit: int = 500, *, lines: bool = False) -> str:
-    """Return ``text`` as one line of at most ``limit`` characters.
-
-    Replaces line breaks, control characters and direction overrides with a space, so that untrusted text cannot imitate
-    another line. With ``lines``, for text that stands alone, newlines and tabs stay. A lone surrogate, which UTF-8
-    cannot encode, becomes a question mark.
-    """
-    control = _CONTROL_EXCEPT_LINES if lines else _CONTROL
-    text = control.sub(" ", text).encode("utf-8", "replace").decode().strip()
-    return text if len(text) <= limit else text[: limit - 1] + "…"
-
-
-def _encoded_forms(secret: str) -> Iterator[str]:
-    yield secret
-    yield quote(secret, safe="", errors="replace")
-    yield json.dumps(secret)[1:-1]
-    yield from (line.strip() for line in secret.split("\n") if len(line.strip()) >= 2 * _MIN_SECRET_LENGTH)
-
-
-def _remove_secrets(text: str, spellings: Iterable[str]) -> str:
-    for spelling in sorted(spellings, key=len, reverse=True):
-        text = text.replace(spelling, _MASK)
-    return text
-
-
-def _remove_truncated_secret(text: str, spellings: Iterable[str]) -> str:
-    """Return ``text`` without the start of a secret at its end, where the text was truncated."""
-    for spelling in spellings:
-        start = text.find(spelling[:_MIN_SECRET_LENGTH], max(0, len(text) - len(spelling)))
-        while start >= 0:
-            if spelling.startswith(text[start:]):
-                text = text[:start]
-                break
-            start = text.find(spelling[:_MIN_SECRET_LENGTH], start + 1)
-    return text

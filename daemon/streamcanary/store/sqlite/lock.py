@@ -11,7 +11,7 @@ import os
 import socket
 from pathlib import Path
 
-from streamcanary.model.config_types.secret import scrub
+from streamcanary.model.redaction.redactor import scrub
 from streamcanary.store.errors import StoreFailing, StoreLocked, StoreUnwritable
 from streamcanary.store.sqlite.error_classification import is_disk_error
 

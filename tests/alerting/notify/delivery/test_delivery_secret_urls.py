@@ -31,7 +31,7 @@ PAGE = a_message(Incident(key="k", rule="Errors", subject="chat", opened=NOON))
         (f"Cannot POST {PATH}?{QUERY}", "Cannot POST [redacted]"),
         ("%2Fhook%2Ft%C3%B6k3n%252Fof-4567 is unknown", "[redacted] is unknown"),
         ("no hook tök3n/of-4567.", "no hook [redacted]."),
-        ('{"path": "\\/hook\\/tök3n%2Fof-4567"}', '{"path": "\\/hook\\/[redacted]"}'),
+        ('{"path": "\\/hook\\/tök3n%2Fof-4567"}', '{"path": "[redacted]"}'),
         ("sig=s3cr%2Fet+value&x=1 is wrong", "[redacted] is wrong"),
         ("sig s3cr%2Fet+value is wrong", "sig [redacted] is wrong"),
         ("sig s3cr%2fet%20value is wrong", "sig [redacted] is wrong"),

@@ -10,7 +10,8 @@ import httpx2
 from streamcanary.alerting.notify.delivery.receiver_url import secret_parts
 from streamcanary.alerting.notify.delivery.response_check import ResponseCheck, SuccessResponse, accept_any_success
 from streamcanary.alerting.notify.delivery.result import DeliveryResult, Refused, Retry
-from streamcanary.model.config_types.secret import SecretUnreadable, scrub
+from streamcanary.model.config_types.secret import SecretUnreadable
+from streamcanary.model.redaction.redactor import scrub
 from streamcanary.transport.connection_settings import ConnectionSettings
 from streamcanary.transport.proxy import InvalidProxyUrl
 from streamcanary.transport.reloading_transport import ReloadingTransport

@@ -20,7 +20,8 @@ from streamcanary.alerting.notify.receivers.base import BaseReceiver, retry_for_
 from streamcanary.alerting.notify.text_format import disarm_mentions, facts, heading, links, truncate
 from streamcanary.model.alerts.incident import Action
 from streamcanary.model.config_types.duration import PositiveDuration
-from streamcanary.model.config_types.secret import Secret, SecretUnreadable, scrub
+from streamcanary.model.config_types.secret import Secret, SecretUnreadable
+from streamcanary.model.redaction.redactor import scrub
 
 if TYPE_CHECKING:
     from apprise import NotifyBase

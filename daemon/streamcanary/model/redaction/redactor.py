@@ -1,0 +1,223 @@
+"""Removes secrets from untrusted text: those that are known, and whatever looks like a key."""
+
+import json
+import re
+from collections.abc import Collection, Iterable, Iterator
+from enum import Enum
+from functools import lru_cache
+from typing import TypeVar
+from urllib.parse import SplitResult, unquote, urlsplit
+
+import msgspec
+from msgspec import Struct
+
+from streamcanary.model.redaction.escapes import decoded_views, incomplete_escape_start
+from streamcanary.model.redaction.key_patterns import MASK, mask_key_like
+from streamcanary.model.redaction.printable import printable
+from streamcanary.model.redaction.slices import MAX_SLICED_LENGTH, MIN_SLICE, SliceFinder
+
+Value = TypeVar("Value")
+
+_MIN_SECRET_LENGTH = 4  # characters; removing shorter ones would remove ordinary words
+_MAX_ORDINARY_LENGTH = 23  # characters; a longer text without digits may be a passphrase
+_CACHED_REDACTORS = 64
+_PLACEHOLDERS = frozenset(
+    {
+        "changeme",
+        "dummy",
+        "empty",
+        "lm-studio",
+        "local",
+        "no-key",
+        "no-key-required",
+        "none",
+        "not-needed",
+        "null",
+        "ollama",
+        "sk-no-key-required",
+        "test",
+        "token",
+        "unused",
+    }
+)
+"""Keys that people write for servers without authentication: no secrets, but words of ordinary messages."""
+_KEY_PREFIX = re.compile(r"(?:sk|pk|rk|gsk|whsec|xox[abp])[-_]", re.IGNORECASE)
+_ORDINARY = re.compile(
+    r"[a-z]+(?:[-_./ =][a-z]+)*(?:[-_./=]?v?[0-9]{1,3})?"  # words, a media type, assistants=v2
+    r"|v?[0-9]{1,4}(?:[-.][0-9]{1,2}){0,2}(?:-[a-z]+)?"  # a version or a date: 2024-05-01-preview
+)
+_AUTH_SCHEME = re.compile(r"(?:api-?key|basic|bearer|token) +", re.IGNORECASE)  # of the header Authorization
+_URL_DELIMITERS = re.compile(r"[/?&=#@:;]")
+
+
+class Redactor:
+    """Removes one set of secrets from text. Immutable; :func:`redactor_for` returns a cached one.
+
+    Of a secret, all slices of eight characters and more are removed; as they are, percent-encoded, escaped for JSON or
+    HTML, in base64 or hexadecimal, in any case. Removed as a whole only: secrets of four to seven characters, and those
+    that look like ordinary text (an API version, a media type, a few words), since their parts occur in any message.
+    Not removed: shorter ones, placeholders such as ``none``, and slices that ``public`` contains: texts known to
+    anyone who sees the result, such as the host of the endpoint, the provider and the model. A key of a local server is
+    often its name.
+    """
+
+    __slots__ = ("_public", "_slices", "_whole")
+
+    def __init__(self, secrets: Iterable[str] = (), public: Iterable[str] = ()) -> None:
+        self._public = tuple(public)
+        known = [secret for secret in dict.fromkeys(secrets) if self._is_secret(secret)]
+        self._slices = SliceFinder((part for secret in known for part in _sliced_parts(secret)), self._public)
+        self._whole = tuple(
+            sorted({form for secret in known for form in _whole_forms(secret)}, key=lambda form: (-len(form), form))
+        )
+
+    def _is_secret(self, secret: str) -> bool:
+        return (
+            len(secret) >= _MIN_SECRET_LENGTH
+            and secret.lower() not in _PLACEHOLDERS
+            and not any(secret in text for text in self._public)
+        )
+
+    def mask(self, text: str) -> str:
+        """Return ``text`` with a mask for each secret, known or key-like."""
+        return mask_key_like(self.mask_known(text))
+
+    def mask_known(self, text: str) -> str:
+        """Return ``text`` with a mask for each known secret."""
+        pieces: list[str] = []
+        position = 0
+        for start, end in self.spans(text):
+            pieces += (text[position:start], MASK)
+            position = end
+        return "".join((*pieces, text[position:]))
+
+    def scrub(self, text: str, limit: int = 500, *, lines: bool = False) -> str:
+        """Return untrusted ``text`` without secrets, as printable text of at most ``limit`` characters."""
+        window = 16 * limit
+        if len(text) > window:
+            text = self._without_cut_secret(text[:window])
+        return printable(self.mask(text), limit, lines=lines)
+
+    def redact(self, value: Value, *, keep: Collection[str] = ()) -> Value:
+        """Return ``value`` with every text in it scrubbed: a struct, a tuple, a text, or anything else unchanged.
+
+        Every field of a struct is included, at any depth, also one that is added later. ``keep`` has the names of the
+        fields that are not: identifiers of our own.
+        """
+        if isinstance(value, Struct):
+            changes = {}
+            for name in value.__struct_fields__:
+                old = getattr(value, name)
+                if name not in keep and (new := self.redact(old, keep=keep)) is not old:
+                    changes[name] = new
+            return msgspec.structs.replace(value, **changes) if changes else value
+        if isinstance(value, tuple):
+            items = tuple(self.redact(item, keep=keep) for item in value)
+            return items if any(new is not old for new, old in zip(items, value, strict=True)) else value  # type: ignore[return-value]
+        if isinstance(value, str) and not isinstance(value, Enum):
+            scrubbed = self.scrub(value)
+            return value if scrubbed == value else scrubbed  # type: ignore[return-value]
+        return value
+
+    def spans(self, text: str) -> list[tuple[int, int]]:
+        """Return the spans of ``text`` that are known secrets, in order, without overlaps."""
+        merged: list[tuple[int, int]] = []
+        for start, end in sorted(self._spans(text)):
+            if merged and start <= merged[-1][1]:
+                merged[-1] = (merged[-1][0], max(end, merged[-1][1]))
+            else:
+                merged.append((start, end))
+        return merged
+
+    def possible_start(self, text: str) -> int:
+        """Return where a secret may begin that ``text`` has only the beginning of; its length if there is none."""
+        starts = [len(text)]
+        for view in decoded_views(text):
+            known = view.text[: incomplete_escape_start(view.text)]
+            sizes = [_cut_prefix(known, form) for form in self._whole]
+            size = max([self._slices.partial_suffix(known), *sizes])
+            starts.append(view.source(len(known) - size, len(view.text))[0])
+        return min(starts)
+
+    def _spans(self, text: str) -> Iterator[tuple[int, int]]:
+        for view in decoded_views(text):
+            yield from self._slices.spans(view)
+            for form in self._whole:
+                start = view.text.find(form)
+                while start >= 0:
+                    yield view.source(start, start + len(form))
+                    start = view.text.find(form, start + len(form))
+
+    def _without_cut_secret(self, text: str) -> str:
+        """Return ``text``, which was cut, without the beginning of a secret at its end."""
+        size = max((_cut_prefix(text, form) for form in self._whole), default=0)
+        return text[: len(text) - size] if size >= _MIN_SECRET_LENGTH else text
+
+
+@lru_cache(maxsize=_CACHED_REDACTORS)
+def redactor_for(secrets: tuple[str, ...], public: tuple[str, ...] = ()) -> Redactor:
+    """Return the redactor of ``secrets``, a cached one if possible: secrets from files can change at any time."""
+    return Redactor(secrets, public)
+
+
+def scrub(text: str, secrets: Iterable[str] | Redactor = (), limit: int = 500, *, lines: bool = False) -> str:
+    """Return untrusted ``text`` without ``secrets``, as printable text; see :class:`Redactor`."""
+    redactor = secrets if isinstance(secrets, Redactor) else redactor_for(tuple(secrets))
+    return redactor.scrub(text, limit, lines=lines)
+
+
+def _sliced_parts(secret: str) -> Iterator[str]:
+    """Yield the parts of ``secret`` whose slices are secret, too."""
+    if (parts := _split_url(secret)) is not None:
+        host = parts.netloc.rpartition("@")[2]
+        if "." not in host and ":" not in host and host != "localhost":  # a token in place of a host
+            yield from _unless_ordinary(host)
+        if parts.password:
+            yield from _unless_ordinary(parts.password)
+        secret = f"{parts.path}?{parts.query}#{parts.fragment}"
+    elif scheme := _AUTH_SCHEME.match(secret):
+        secret = secret[scheme.end() :]
+    if parts is not None or secret.startswith("/"):
+        for part in _URL_DELIMITERS.split(secret):
+            yield from _unless_ordinary(part)
+            if "%" in part:
+                yield from _unless_ordinary(unquote(part))
+    else:
+        yield from _unless_ordinary(secret)
+
+
+def _unless_ordinary(part: str) -> Iterator[str]:
+    is_ordinary = len(part) <= _MAX_ORDINARY_LENGTH and _ORDINARY.fullmatch(part) and not _KEY_PREFIX.match(part)
+    if len(part) >= MIN_SLICE and not is_ordinary:
+        yield part
+
+
+def _split_url(secret: str) -> SplitResult | None:
+    if "://" not in secret:
+        return None
+    try:
+        return urlsplit(secret)
+    except ValueError:
+        return None
+
+
+def _whole_forms(secret: str) -> Iterator[str]:
+    """Yield the forms of a secret that are searched for as a whole; escaped ones are found after decoding."""
+    is_sliced_whole = next(_sliced_parts(secret), "") == secret and len(secret) <= MAX_SLICED_LENGTH
+    if not is_sliced_whole:
+        yield secret
+        yield json.dumps(secret)[1:-1]  # a backslash in it, which decoding would change
+        if not secret.isascii():
+            yield secret.encode("utf-8", "replace").decode("latin-1")  # as percent-encoding is decoded
+    if "\n" in secret:
+        yield from (line.strip() for line in secret.split("\n") if len(line.strip()) >= 2 * _MIN_SECRET_LENGTH)
+
+
+def _cut_prefix(text: str, form: str) -> int:
+    """Return the length of the longest suffix of ``text`` that ``form`` begins with, less than all of ``form``."""
+    start = text.find(form[0], max(0, len(text) - len(form) + 1))
+    while start >= 0:
+        if form.startswith(text[start:]):
+            return len(text) - start
+        start = text.find(form[0], start + 1)
+    return 0
