@@ -14,15 +14,15 @@
     ├── waiting for headers ··························· phase headers
     │   ├── connection_lost      network    closed, reset or invalid data before the headers
     │   ├── headers_timeout      provider   no headers within the timeout
-    │   ├── server_error         provider   408, 409, 5xx
-    │   ├── overloaded           provider   503, 529
+    │   ├── server_error         provider   408, 409, 423, 425, 499, 5xx
+    │   ├── overloaded           provider   498, 503, 529
     │   ├── rate_limited         quota      429, temporary
-    │   ├── quota_exhausted      quota      429, permanent: billing, credit, spend limit
+    │   ├── quota_exhausted      quota      402, or 429 that lasts: billing, credit, spend limit, quota of a day
     │   ├── auth_failed          config     401, no key
-    │   ├── permission_denied    config     403
-    │   ├── not_found            config     404: unknown or retired model, wrong path
+    │   ├── permission_denied    config     403, 451
+    │   ├── not_found            config     404, 410: unknown or retired model, wrong path
     │   ├── bad_request          config     400, 413, 422 and other 4xx
-    │   ├── context_length_exceeded config  400: more tokens than the model accepts
+    │   ├── context_length_exceeded config  400, or 500 of some servers: more tokens than the model accepts
     │   ├── content_policy       content    refused by the provider's filter
     │   └── not_a_stream         config     HTML, JSON, nothing: a login page, a wrong address
     ├── reading the stream ···························· phase stream

@@ -244,7 +244,7 @@ LOGIN = "a login page, or base_url is wrong"
         (http_response(503), FaultKind.OVERLOADED, "HTTP 503"),
         (
             http_response(400, {"error": {"message": "API key not valid"}}),
-            FaultKind.BAD_REQUEST,
+            FaultKind.AUTH_FAILED,
             "HTTP 400: API key not valid",
         ),
         (

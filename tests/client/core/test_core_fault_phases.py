@@ -6,7 +6,8 @@ import httpx2
 import pytest
 
 from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
-from streamcanary.client.core.fault_classification import _BY_CODE, fault_from_exception, fault_from_status
+from streamcanary.client.core.fault_classification import fault_from_exception, fault_from_status
+from streamcanary.client.core.fault_classification.error_codes import ERROR_CODES
 from streamcanary.client.core.limits import Limits
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import FAULT_PROPERTIES, Fault, FaultKind, Phase
@@ -39,7 +40,7 @@ def answered(headers: dict[str, str], body: bytes, limits: Limits | None = None)
 def reported() -> list[Fault]:
     """Return the fault of each provider error code: as a status, in a JSON body, and in a stream."""
     faults = []
-    for code in (*_BY_CODE, "something_new"):
+    for code in (*ERROR_CODES, "something_new"):
         error = b'{"error": {"message": "no", "code": "%s"}}' % code.encode()
         faults += [answered(JSON, error), answered(STREAM, b"data: " + error + b"\n\n")]
         faults += [fault_from_status(status, {}, {"code": code}, now=0.0) for status in (400, 403, 429, 500)]

@@ -1,4 +1,4 @@
-"""Maps exceptions of the SDK, HTTP statuses and error bodies of providers to faults.
+"""Maps exceptions of the SDK and its transport to faults.
 
 Exceptions are recognized by class name along their whole chain, because the transport can be ``httpx2`` or the older
 ``httpx``, and because the SDK wraps some errors and lets others pass.
@@ -6,127 +6,15 @@ Exceptions are recognized by class name along their whole chain, because the tra
 
 import socket
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from typing import Any
 
-from streamcanary.client.core.backoff import parse_retry_after
+from streamcanary.client.core.fault_classification.server_errors import fault_from_status
 from streamcanary.client.core.invalid_request import describe_invalid_part
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.redaction.redactor import scrub
 
-_QUOTA_SUFFIXES = ("_spend_limit_exceeded", "_usage_limit_exceeded")
-_BY_CODE: dict[str, FaultKind] = {
-    "insufficient_quota": FaultKind.QUOTA_EXHAUSTED,
-    "billing_hard_limit_reached": FaultKind.QUOTA_EXHAUSTED,
-    "billing_not_active": FaultKind.QUOTA_EXHAUSTED,
-    "credit_balance_exhausted": FaultKind.QUOTA_EXHAUSTED,
-    "rate_limit_exceeded": FaultKind.RATE_LIMITED,
-    "rate_limit_error": FaultKind.RATE_LIMITED,
-    "too_many_requests": FaultKind.RATE_LIMITED,
-    "overloaded": FaultKind.OVERLOADED,
-    "overloaded_error": FaultKind.OVERLOADED,
-    "service_unavailable": FaultKind.OVERLOADED,
-    "server_error": FaultKind.SERVER_ERROR,
-    "internal_error": FaultKind.SERVER_ERROR,
-    "internal_server_error": FaultKind.SERVER_ERROR,
-    "api_error": FaultKind.SERVER_ERROR,
-    "invalid_api_key": FaultKind.AUTH_FAILED,
-    "authentication_error": FaultKind.AUTH_FAILED,
-    "permission_error": FaultKind.PERMISSION_DENIED,
-    "permission_denied": FaultKind.PERMISSION_DENIED,
-    "model_not_found": FaultKind.NOT_FOUND,
-    "not_found_error": FaultKind.NOT_FOUND,
-    "deploymentnotfound": FaultKind.NOT_FOUND,
-    "context_length_exceeded": FaultKind.CONTEXT_LENGTH_EXCEEDED,
-    "string_above_max_length": FaultKind.CONTEXT_LENGTH_EXCEEDED,
-    "content_filter": FaultKind.CONTENT_POLICY,
-    "content_policy_violation": FaultKind.CONTENT_POLICY,
-    "moderation_blocked": FaultKind.CONTENT_POLICY,
-    "responsibleaipolicyviolation": FaultKind.CONTENT_POLICY,
-    "invalid_request_error": FaultKind.BAD_REQUEST,
-    "invalid_value": FaultKind.BAD_REQUEST,
-}
-_BY_STATUS: dict[int, FaultKind] = {
-    401: FaultKind.AUTH_FAILED,
-    403: FaultKind.PERMISSION_DENIED,
-    404: FaultKind.NOT_FOUND,
-    408: FaultKind.SERVER_ERROR,
-    409: FaultKind.SERVER_ERROR,
-    429: FaultKind.RATE_LIMITED,
-    503: FaultKind.OVERLOADED,
-    529: FaultKind.OVERLOADED,
-}
-# The status decides the kind; the code in the body refines it only where the status is ambiguous.
-_REFINEMENTS: dict[FaultKind, frozenset[FaultKind]] = {
-    FaultKind.RATE_LIMITED: frozenset({FaultKind.QUOTA_EXHAUSTED}),
-    FaultKind.BAD_REQUEST: frozenset(
-        {FaultKind.CONTEXT_LENGTH_EXCEEDED, FaultKind.CONTENT_POLICY, FaultKind.NOT_FOUND, FaultKind.AUTH_FAILED}
-    ),
-    FaultKind.PERMISSION_DENIED: frozenset({FaultKind.QUOTA_EXHAUSTED, FaultKind.CONTENT_POLICY}),
-    FaultKind.SERVER_ERROR: frozenset({FaultKind.OVERLOADED}),
-}
-_MAX_PARAM_LENGTH = 128  # characters of a parameter name
 _MAX_CHAIN_LENGTH = 32  # exceptions; a chain can contain cycles
-
-
-def classify_error_code(*codes: object) -> FaultKind | None:
-    """Return the kind of the first known one of a provider's error ``codes`` (``code``, then ``type``), or ``None``."""
-    for code in codes:
-        if isinstance(code, int) or (isinstance(code, str) and code.isdigit()):
-            if 400 <= int(code) <= 599:
-                return classify_status(int(code))
-        elif isinstance(code, str):
-            folded = code.lower()
-            if folded.endswith(_QUOTA_SUFFIXES):
-                return FaultKind.QUOTA_EXHAUSTED
-            if kind := _BY_CODE.get(folded):
-                return kind
-    return None
-
-
-def classify_status(status: int) -> FaultKind:
-    """Return the kind of an HTTP ``status`` of 300 or more when nothing else is known."""
-    if kind := _BY_STATUS.get(status):
-        return kind
-    if status >= 500:
-        return FaultKind.SERVER_ERROR
-    return FaultKind.BAD_REQUEST if status >= 400 else FaultKind.NOT_A_STREAM
-
-
-def fault_from_status(
-    status: int, headers: Mapping[str, str], body: object, *, now: float, secrets: tuple[str, ...] = ()
-) -> Fault:
-    """Return the fault of an HTTP error. ``body`` is the decoded error object, text, or ``None``."""
-    code, error_type, text = _parse_error(body, secrets)
-    kind = classify_status(status)
-    if (refined := classify_error_code(code, error_type)) in _REFINEMENTS.get(
-        kind, frozenset()
-    ) and refined is not None:
-        kind = refined
-    should_retry = {"true": True, "false": False}.get(headers.get("x-should-retry", "").lower())
-    return make_fault(
-        kind,
-        Phase.HEADERS,
-        scrub(text, secrets) or f"the server answered with status {status}",
-        # an exhausted quota stays exhausted, whatever x-should-retry says
-        retryable=None if kind is FaultKind.QUOTA_EXHAUSTED else should_retry,
-        status=status,
-        code=_scrub_short(code if code is not None else error_type, secrets),
-        retry_after=parse_retry_after(headers, now),
-        request_id=_scrub_short(headers.get("x-request-id"), secrets),
-    )
-
-
-def fault_from_error_body(error: object, phase: Phase, *, secrets: tuple[str, ...] = ()) -> Fault:
-    """Return the fault of an error object in a stream, or in a JSON body with status 200."""
-    code, error_type, text = _parse_error(error, secrets)
-    kind = classify_error_code(code, error_type) or FaultKind.STREAM_ERROR
-    return make_fault(
-        kind,
-        phase,
-        scrub(text, secrets) or "the stream contains an error without a message",
-        code=_scrub_short(code if code is not None else error_type, secrets),
-    )
 
 
 def fault_from_exception(
@@ -159,7 +47,19 @@ def _fault_from_response(error: BaseException, now: float, secrets: tuple[str, .
     status = getattr(response, "status_code", None)
     if response is None or not isinstance(status, int) or status < 300:
         return None
-    return fault_from_status(status, response.headers, getattr(error, "body", None), now=now, secrets=secrets)
+    return fault_from_status(status, response.headers, _body_of(error, response), now=now, secrets=secrets)
+
+
+def _body_of(error: BaseException, response: Any) -> object:
+    """Return the body of an error response, if it was read.
+
+    As text, because the SDK keeps only the member ``error`` of a JSON object, and nothing if that is null.
+    """
+    try:
+        text = response.text
+    except (AttributeError, RuntimeError):  # not read (ResponseNotRead), because it stalled or was cut
+        text = None
+    return text if isinstance(text, str) and text else getattr(error, "body", None)
 
 
 _BY_EXCEPTION_NAME: dict[str, FaultKind] = {
@@ -260,24 +160,6 @@ def _describe(kind: FaultKind, links: tuple[BaseException, ...], secrets: tuple[
 
 def _is_network_error(error: BaseException) -> bool:
     return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _TRANSPORT_PACKAGES
-
-
-def _parse_error(error: object, secrets: tuple[str, ...]) -> tuple[Any, Any, str]:
-    """Return code, type and message of an error object; the message names the rejected ``param``, if any."""
-    if isinstance(error, Mapping):
-        inner = error.get("error")
-        if isinstance(inner, (Mapping, str)) and inner:
-            return _parse_error(inner, secrets)
-        message, param = error.get("message"), error.get("param")
-        text = message if isinstance(message, str) else ""
-        if isinstance(param, str) and (part := scrub(param, secrets, _MAX_PARAM_LENGTH)) and part not in text:
-            text = f"{part}: {text}" if text else f"the server does not accept {part}"
-        return error.get("code"), error.get("type"), text
-    return None, None, error if isinstance(error, str) else ""
-
-
-def _scrub_short(value: object, secrets: tuple[str, ...]) -> str | None:
-    return None if value is None else scrub(str(value), secrets, 128)
 
 
 def _exception_chain(error: BaseException) -> Iterator[BaseException]:
