@@ -3,9 +3,11 @@
 import json
 from typing import TYPE_CHECKING, Any, Literal
 
+import msgspec
 from msgspec import Struct
 from openai import OpenAIError
 
+from streamcanary.client.core.surrogates import replace_escaped_halves
 from streamcanary.model.faults import Fault
 from streamcanary.model.outcome import Attempt, Usage
 
@@ -19,7 +21,7 @@ _MAX_INTEGER_DIGITS = 4300  # Python refuses to convert more digits into an inte
 ToolCallType = Literal["function", "custom"]
 
 
-class ToolCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
+class ToolCall(Struct, frozen=True, kw_only=True):
     """A complete tool call that the model requests.
 
     ``arguments`` is JSON as the model wrote it; of a custom tool it is the input, in any form. ``id`` is ``""`` for the
@@ -32,6 +34,15 @@ class ToolCall(Struct, frozen=True, kw_only=True, omit_defaults=True):
     type: ToolCallType = "function"
 
 
+class AudioOutput(Struct, frozen=True, kw_only=True):
+    """Audio of an answer: ``data`` in base64. ``expires_at``: until when the provider keeps it, Unix time."""
+
+    id: str = ""
+    data: str = ""
+    transcript: str = ""
+    expires_at: int | None = None
+
+
 class StreamResult(Struct, frozen=True, kw_only=True):
     """A complete answer.
 
@@ -39,6 +50,7 @@ class StreamResult(Struct, frozen=True, kw_only=True):
     ``"fallback"``, ``"non_streaming"`` or ``"cache"``. Times are seconds: ``time_to_first_token`` of the attempt that
     answered, ``max_gap``, the longest time between two of its tokens, and ``duration`` of the whole call.
     ``unknown_finish_reason``: ``finish_reason`` is none of the known ones, so the answer may be incomplete.
+    ``images``: URLs, also ``data:`` URLs. ``text`` is the transcript of the audio if there is no other text.
     """
 
     text: str
@@ -59,6 +71,8 @@ class StreamResult(Struct, frozen=True, kw_only=True):
     max_gap: float | None = None
     duration: float = 0.0
     unknown_finish_reason: bool = False
+    images: tuple[str, ...] = ()
+    audio: AudioOutput | None = None
 
     @property
     def response(self) -> "ChatCompletion | Response":
@@ -67,17 +81,25 @@ class StreamResult(Struct, frozen=True, kw_only=True):
         from openai.types.responses import Response
 
         if self.raw is not None:
-            decoded = _decode_raw(self.raw)
+            decoded = decode_raw(self.raw)
             return ChatCompletion.construct(**decoded) if self.api == "chat" else Response.construct(**decoded)
         return ChatCompletion.construct(**self._chat_completion())
 
     def _chat_completion(self) -> dict[str, Any]:
         """Return a streamed chat answer as the fields of a ``ChatCompletion``."""
         message: dict[str, Any] = {"role": "assistant", "content": self.text or None, "refusal": self.refusal or None}
-        if self.tool_calls:
-            message["tool_calls"] = [
-                _custom_call(call) if call.type == "custom" else _function_call(call) for call in self.tool_calls
-            ]
+        if self.reasoning:
+            message["reasoning_content"] = self.reasoning
+        if self.finish_reason == "function_call" and self.tool_calls:
+            message["function_call"] = _function(self.tool_calls[0])
+        elif self.tool_calls:
+            message["tool_calls"] = [_tool_call(call) for call in self.tool_calls]
+        if self.images:
+            message["images"] = [{"type": "image_url", "image_url": {"url": url}} for url in self.images]
+        if self.audio is not None:
+            message["audio"] = msgspec.to_builtins(self.audio)
+            if self.text == self.audio.transcript:
+                message["content"] = None
         completion: dict[str, Any] = {
             "id": self.response_id or "",
             "object": "chat.completion",
@@ -95,18 +117,20 @@ class StreamResult(Struct, frozen=True, kw_only=True):
         return completion
 
 
-def _function_call(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}
+def _tool_call(call: ToolCall) -> dict[str, Any]:
+    if call.type == "custom":
+        return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
+    return {"id": call.id, "type": "function", "function": _function(call)}
 
 
-def _custom_call(call: ToolCall) -> dict[str, Any]:
-    return {"id": call.id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}
+def _function(call: ToolCall) -> dict[str, str]:
+    return {"name": call.name, "arguments": call.arguments}
 
 
-def _decode_raw(raw: bytes) -> dict[str, Any]:
-    """Return the JSON object in ``raw``; invalid UTF-8 and integers of any length are accepted."""
+def decode_raw(raw: bytes) -> dict[str, Any]:
+    """Return the JSON object in ``raw``; accepts invalid UTF-8, half surrogate pairs and integers of any length."""
     decoded: dict[str, Any] = json.loads(
-        raw.decode("utf-8", "replace"),
+        replace_escaped_halves(raw.decode("utf-8", "replace")),
         parse_int=lambda digits: int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else float(digits),
     )
     return decoded

@@ -64,4 +64,5 @@ class AnswerCache:
 
 def _size(result: StreamResult) -> int:
     tools = sum(len(call.arguments) for call in result.tool_calls)
-    return len(result.text) + len(result.reasoning) + len(result.refusal) + tools + len(result.raw or b"")
+    media = sum(map(len, result.images)) + (len(result.audio.data) if result.audio else 0)
+    return len(result.text) + len(result.reasoning) + len(result.refusal) + tools + media + len(result.raw or b"")

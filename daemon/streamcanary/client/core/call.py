@@ -285,6 +285,7 @@ class Call:
 
     def _complete(self, machine: AttemptMachine) -> None:
         answer, attempts = machine.answer, tuple(self.attempts)
+        last_deltas = answer.flush()
         is_primary = self.route is self._plan.primary
         degraded = "non_streaming" if self.route.kind == "whole" or (is_primary and not machine.was_streamed) else None
         result = StreamResult(
@@ -292,6 +293,8 @@ class Call:
             reasoning="".join(answer.reasoning),
             refusal="".join(answer.refusal),
             tool_calls=answer.tool_calls,
+            images=tuple(answer.images),
+            audio=answer.audio,
             finish_reason=answer.finish_reason,
             usage=answer.usage,
             model=answer.model,
@@ -309,7 +312,7 @@ class Call:
         self._plan.record_success()
         if result.degraded is None and self._on_primary_answer is not None:
             self._on_primary_answer(result)
-        self.events.extend(self._buffered_deltas)
+        self.events.extend((*self._buffered_deltas, *last_deltas))
         self._end(result)
 
     def _complete_from_cache(self, cached: StreamResult) -> None:

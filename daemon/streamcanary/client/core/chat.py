@@ -6,8 +6,10 @@ import msgspec
 from msgspec import Struct
 
 from streamcanary.client.core.answer import Answer
+from streamcanary.client.core.content_parts import add_parts, add_reasoning_details
 from streamcanary.client.core.lenient_json import ErrorReported, LenientDecoder, decode_untyped
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
+from streamcanary.client.core.media import image_url
 from streamcanary.client.core.sse import ServerSentEvent
 from streamcanary.events import Delta as DeltaEvent
 
@@ -19,22 +21,46 @@ class Function(Struct):
     arguments: Any = None
 
 
+class CustomTool(Struct):
+    """A part of a call of a custom tool, whose input has any form."""
+
+    name: str | None = None
+    input: str | None = None
+
+
 class ToolCallChunk(Struct):
-    """A part of the tool call at ``index``."""
+    """A part of a tool call; how servers number the calls is in ``tool_calls``."""
 
     index: int | None = None
     id: str | None = None
+    type: str | None = None
     function: Function | None = None
+    custom: CustomTool | None = None
 
 
 class Delta(Struct):
-    """What a chunk adds to the message. Servers use two names for reasoning; content can be a list of parts."""
+    """What a chunk adds to the message.
+
+    Content can be text or a list of parts. Servers use three names for reasoning. ``function_call`` is the form of tool
+    calls before ``tool_calls``; some servers send both.
+    """
 
     content: Any = None
     reasoning_content: str | None = None
     reasoning: str | None = None
+    reasoning_details: Any = None
     refusal: str | None = None
     tool_calls: list[ToolCallChunk] | None = None
+    function_call: Function | None = None
+    audio: Any = None
+    images: Any = None
+
+
+class TokenUsage(Struct, gc=False):
+    """Token counts of the provider."""
+
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
 
 class Choice(Struct):
@@ -45,13 +71,14 @@ class Choice(Struct):
     message: Delta | None = None
     finish_reason: str | None = None
     error: Any = None
+    usage: TokenUsage | None = None
 
 
-class TokenUsage(Struct, gc=False):
-    """Token counts of the provider."""
+class GroqMetadata(Struct):
+    """What Groq adds to a chunk: an error in the middle of a stream, and the usage in the last chunk."""
 
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    error: Any = None
+    usage: TokenUsage | None = None
 
 
 class ChatPayload(Struct):
@@ -65,6 +92,7 @@ class ChatPayload(Struct):
     error: Any = None
     object: str | None = None
     type: str | None = None
+    x_groq: GroqMetadata | None = None
 
     @property
     def is_error(self) -> bool:
@@ -75,6 +103,7 @@ class ChatPayload(Struct):
 
 
 _ERROR_FINISH_REASONS = frozenset({"error", "abort", "cancelled"})  # an error as finish_reason: OpenRouter, vLLM
+_LEGACY_CALL = "function_call"  # in place of an index
 _decode = LenientDecoder(ChatPayload)
 
 
@@ -108,9 +137,12 @@ class ChatReader:
         message = _decode(data)
         if message.is_error or event.event == "error":
             raise ErrorReported(message.error or decode_untyped(data))
-        if message.choices is None and message.id is None and message.usage is None:
+        if message.x_groq is not None and message.x_groq.error:
+            raise ErrorReported(message.x_groq.error)
+        if message.choices is None and message.id is None and message.usage is None and message.x_groq is None:
             return []  # JSON, but not of this API
-        return self._add(message)
+        self._add(message)
+        return self.answer.take_deltas()
 
     def read_body(self, body: bytes) -> list[DeltaEvent] | None:
         """Return the deltas of a complete JSON body, ``None`` if it is no completion; raises as :meth:`read_event`."""
@@ -121,19 +153,19 @@ class ChatReader:
             return None
         self.is_done = True
         self.answer.raw = body
-        return self._add(message)
+        self._add(message)
+        return self.answer.take_deltas()
 
-    def _add(self, message: ChatPayload) -> list[DeltaEvent]:
+    def _add(self, message: ChatPayload) -> None:
         answer = self.answer
         answer.chunks += 1
         answer.set_metadata(message.id, message.model, message.created)
-        if (usage := message.usage) is not None:
+        choice = message.choices[0] if message.choices else None
+        usage = message.usage or (choice and choice.usage) or (message.x_groq and message.x_groq.usage)
+        if usage:
             answer.set_usage(usage.prompt_tokens, usage.completion_tokens)
-        if not message.choices:
-            return []
-        choice = message.choices[0]
-        if choice.index:
-            return []  # n > 1 is never requested: ignore other choices
+        if choice is None or choice.index:
+            return  # n > 1 is never requested: ignore other choices
         if choice.error or choice.finish_reason in _ERROR_FINISH_REASONS:
             raise ErrorReported(
                 choice.error or {"message": f"the answer ended with finish_reason {choice.finish_reason}"}
@@ -142,35 +174,55 @@ class ChatReader:
             answer.set_finish_reason(choice.finish_reason)
         delta = choice.delta or choice.message
         if delta is None:
-            return []
-        events: list[DeltaEvent] = []
+            return
         if content := delta.content:
-            events.append(answer.add_text(content if isinstance(content, str) else _text_of(content)))
-        if delta.reasoning_content or delta.reasoning or delta.refusal or delta.tool_calls:
-            self._add_uncommon(delta, events)
-        return events
+            if isinstance(content, str):
+                answer.add_text(content)
+            else:
+                self.progressed |= add_parts(answer, content)
+        if (
+            delta.reasoning_content
+            or delta.reasoning
+            or delta.tool_calls
+            or delta.refusal
+            or delta.reasoning_details
+            or delta.function_call
+            or delta.audio
+            or delta.images
+        ):
+            self._add_uncommon(delta, is_whole=choice.delta is None)
 
-    def _add_uncommon(self, delta: Delta, events: list[DeltaEvent]) -> None:
+    def _add_uncommon(self, delta: Delta, *, is_whole: bool) -> None:
+        answer = self.answer
         if reasoning := delta.reasoning_content or delta.reasoning:
-            events.append(self.answer.add_reasoning(reasoning))
+            answer.add_reasoning(reasoning)
+        elif delta.reasoning_details:
+            self.progressed |= add_reasoning_details(answer, delta.reasoning_details)
         if delta.refusal:
-            events.append(self.answer.add_refusal(delta.refusal))
-        for position, call in enumerate(delta.tool_calls or ()):
-            function = call.function or Function()
-            index = position if call.index is None else call.index
-            events.append(self.answer.add_tool_call(index, call.id, function.name, _arguments(function.arguments)))
+            answer.add_refusal(delta.refusal)
+        if delta.tool_calls:
+            self._add_tool_calls(delta.tool_calls, is_whole=is_whole)
+        elif (call := delta.function_call) is not None and (call.name or call.arguments):
+            answer.add_tool_call(_LEGACY_CALL, None, call.name, _arguments(call.arguments))
+        if isinstance(delta.audio, dict):
+            answer.add_audio(delta.audio)
+            self.progressed = True
+        for image in delta.images if isinstance(delta.images, list) else ():
+            answer.add_image(image_url(image))
+            self.progressed = True
 
-
-def _text_of(content: object) -> str:
-    """Return the text of content in parts. An unreadable part is an error, because skipping it would lose text."""
-    parts = content if isinstance(content, list) else [None]
-    texts: list[str] = []
-    for part in parts:
-        text = part.get("text") if isinstance(part, dict) else part
-        if not isinstance(text, str):
-            raise msgspec.DecodeError("the content of a chunk is neither text nor parts with text")
-        texts.append(text)
-    return "".join(texts)
+    def _add_tool_calls(self, calls: list[ToolCallChunk], *, is_whole: bool) -> None:
+        """Add the pieces of tool calls. Without index and id, several in one chunk are numbered by their position."""
+        for position, call in enumerate(calls):
+            index = call.index
+            if index is None and (is_whole or (len(calls) > 1 and not call.id)):
+                index = position
+            if call.type == "custom" or call.custom is not None:
+                custom = call.custom or CustomTool()
+                self.answer.add_tool_call(index, call.id, custom.name, custom.input, "custom")
+            else:
+                function = call.function or Function()
+                self.answer.add_tool_call(index, call.id, function.name, _arguments(function.arguments))
 
 
 def _arguments(arguments: object) -> str | None:

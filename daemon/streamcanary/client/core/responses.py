@@ -2,6 +2,9 @@
 
 The terminal events are ``response.completed``, ``.incomplete``, ``.failed`` and ``.cancelled``; errors are flat
 (``{"type": "error", "code": …}``), nested (``{"error": {…}}``), or in a failed response.
+
+A text can arrive up to five times: in deltas, in the ``.done`` events of the text, its part and its item, and in the
+response. The first of these is read, so servers may leave out any of them.
 """
 
 from typing import Any, Final
@@ -12,27 +15,9 @@ from msgspec import Struct
 from streamcanary.client.core.answer import Answer
 from streamcanary.client.core.lenient_json import ErrorReported, LenientDecoder, decode_untyped
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
+from streamcanary.client.core.response_output import OutputItem, OutputPart, ResponseOutput
 from streamcanary.client.core.sse import ServerSentEvent
 from streamcanary.events import Delta as DeltaEvent
-
-
-class OutputContent(Struct):
-    """A part of a message."""
-
-    type: str | None = None
-    text: str | None = None
-    refusal: str | None = None
-
-
-class OutputItem(Struct):
-    """A message, a function call, or the record of a built-in tool of the provider."""
-
-    type: str | None = None
-    call_id: str | None = None
-    name: str | None = None
-    arguments: str | None = None
-    input: str | None = None
-    content: list[OutputContent] | None = None
 
 
 class TokenUsage(Struct, gc=False):
@@ -67,30 +52,37 @@ class StreamEvent(Struct):
     type: str | None = None
     delta: Any = None
     output_index: int | None = None
+    content_index: int | None = None
+    summary_index: int | None = None
+    item_id: str | None = None
+    text: str | None = None
+    refusal: str | None = None
+    transcript: str | None = None
+    name: str | None = None
+    arguments: Any = None
+    input: str | None = None
+    part: OutputPart | None = None
     item: OutputItem | None = None
     response: Response | None = None
     error: Any = None
-
-
-class _RawResponse(Struct):
-    response: msgspec.Raw = msgspec.Raw()
 
 
 _decode_event = LenientDecoder(StreamEvent)
 _decode_response = LenientDecoder(Response)
 _TERMINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
 _ANSWER_DELTAS: Final = frozenset({"response.output_text.delta", "response.refusal.delta"})
-_TOOL_CALL_TYPES: Final = frozenset({"function_call", "custom_tool_call"})
+_PROGRESS: Final = ("_call", "mcp_list_tools", "image", "audio", "output_item", "_part.", "annotation", "reasoning")
 _FINISH_REASONS: Final = {"max_output_tokens": "length"}  # other reasons have the same name in Chat Completions
 
 
 class ResponsesReader:
     """Reads one answer of the Responses API. ``is_done``: a terminal event has arrived."""
 
-    __slots__ = ("answer", "is_done", "progressed")
+    __slots__ = ("_output", "answer", "is_done", "progressed")
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.answer = Answer(limits)
+        self._output = ResponseOutput(self.answer, limits)
         self.is_done = False
         self.progressed = False
 
@@ -110,19 +102,12 @@ class ResponsesReader:
             return []
         self.answer.chunks += 1
         if stream_event.delta:
-            return self._add_delta(kind, stream_event.delta, stream_event.output_index or 0)
-        if stream_event.item is not None:
-            return self._add_item(kind, stream_event.item, stream_event.output_index or 0)
-        if stream_event.response is None:
-            return []
-        self.answer.set_metadata(
-            stream_event.response.id, stream_event.response.model, stream_event.response.created_at
-        )
-        if kind.removeprefix("response.") not in _TERMINAL_STATUSES:
-            return []
-        stream_event.response.status = kind.removeprefix("response.")
-        self.answer.raw = bytes(msgspec.json.decode(data, type=_RawResponse).response)
-        return self._finish(stream_event.response)
+            self._add_delta(kind, stream_event)
+        elif stream_event.response is not None:
+            self._read_response(kind.removeprefix("response."), stream_event.response, data)
+        elif not kind.endswith(".delta"):
+            self._add_whole(kind, stream_event, data)
+        return self.answer.take_deltas()
 
     def read_body(self, body: bytes) -> list[DeltaEvent] | None:
         """Return the deltas of a complete JSON body, ``None`` if it is no response; raises as :meth:`read_event`."""
@@ -134,64 +119,100 @@ class ResponsesReader:
         self.answer.chunks += 1
         self.answer.raw = body
         self.answer.set_metadata(response.id, response.model, response.created_at)
-        return self._finish(response) if response.status in _TERMINAL_STATUSES else []
+        if response.status in _TERMINAL_STATUSES:
+            self._finish(response)
+        return self.answer.take_deltas()
 
-    def _add_delta(self, kind: str, delta: object, index: int) -> list[DeltaEvent]:
-        answer = self.answer
+    def _add_delta(self, kind: str, event: StreamEvent) -> None:
+        delta, output = event.delta, self._output
         if not isinstance(delta, str):
             if kind in _ANSWER_DELTAS:  # skipping it would lose text
                 raise msgspec.DecodeError(f"the delta of {kind} is not text")
-            return []
+            self.progressed = _is_progress(kind)
+            return
+        index = _index_of(event)
         match kind:
             case "response.output_text.delta":
-                return [answer.add_text(delta)]
+                output.add_text(index, event.content_index, delta)
             case "response.refusal.delta":
-                return [answer.add_refusal(delta)]
-            case "response.reasoning_text.delta" | "response.reasoning_summary_text.delta":
-                return [answer.add_reasoning(delta)]
-            case "response.function_call_arguments.delta" | "response.custom_tool_call_input.delta":
-                return [answer.add_tool_call(index, None, None, delta)]
-        return []
+                output.add_refusal(index, event.content_index, delta)
+            case "response.reasoning_text.delta":
+                output.add_reasoning(index, event.content_index, delta)
+            case "response.reasoning_summary_text.delta":
+                output.add_summary(index, event.summary_index, delta)
+            case "response.function_call_arguments.delta":
+                self.answer.add_tool_call(index, None, None, delta)
+            case "response.custom_tool_call_input.delta":
+                self.answer.add_tool_call(index, None, None, delta, "custom")
+            case "response.audio.transcript.delta" | "response.output_audio_transcript.delta":
+                output.add_transcript(delta)
+                self.progressed = True
+            case "response.audio.delta" | "response.output_audio.delta":
+                self.answer.has_other_output = self.progressed = True
+            case _:
+                self.progressed = _is_progress(kind)
 
-    def _add_item(self, kind: str, item: OutputItem, index: int) -> list[DeltaEvent]:
-        """Add the name of a function call when it starts, and its arguments if no pieces of them arrived."""
-        if item.type not in _TOOL_CALL_TYPES:
-            return []
-        missing = kind == "response.output_item.done" and not self.answer.has_arguments(index)
-        arguments = (item.arguments or item.input) if missing else None
-        return [self.answer.add_tool_call(index, item.call_id, item.name, arguments)]
+    def _add_whole(self, kind: str, event: StreamEvent, data: bytes) -> None:
+        """Add what a ``.done`` event has, or the start of an item, if it has not arrived before."""
+        output, index = self._output, _index_of(event)
+        self.progressed = _is_progress(kind)
+        match kind:
+            case "response.output_text.done" if event.text:
+                output.complete_text(index, event.content_index, event.text)
+            case "response.refusal.done" if event.refusal:
+                output.complete_refusal(index, event.content_index, event.refusal)
+            case "response.reasoning_text.done" if event.text:
+                output.complete_reasoning(index, event.content_index, event.text)
+            case "response.reasoning_summary_text.done" if event.text:
+                output.complete_summary(index, event.summary_index, event.text)
+            case "response.content_part.done" if event.part is not None:
+                output.complete_part(index, event.content_index, event.part)
+            case "response.reasoning_summary_part.done" if event.part is not None and event.part.text:
+                output.complete_summary(index, event.summary_index, event.part.text)
+            case "response.function_call_arguments.done":
+                call = OutputItem(type="function_call", name=event.name, arguments=event.arguments)
+                output.complete_item(index, call)
+            case "response.custom_tool_call_input.done":
+                output.complete_item(index, OutputItem(type="custom_tool_call", name=event.name, input=event.input))
+            case "response.output_item.added" if event.item is not None:
+                output.start_item(index, event.item)
+            case "response.output_item.done" if event.item is not None:
+                output.complete_item(index, event.item)
+                output.keep_item(index, event.item, data)
+            case "response.image_generation_call.partial_image":
+                self.answer.has_other_output = True
 
-    def _finish(self, response: Response) -> list[DeltaEvent]:
+    def _read_response(self, status: str, response: Response, data: bytes) -> None:
+        self.answer.set_metadata(response.id, response.model, response.created_at)
+        if status in _TERMINAL_STATUSES:
+            response.status = status
+            self.answer.raw = self._output.complete_response(response.output or [], data)
+            self._finish(response)
+
+    def _finish(self, response: Response) -> None:
         answer = self.answer
         self.is_done = True
         if response.usage is not None:
-            usage = response.usage
-            answer.set_usage(usage.input_tokens, usage.output_tokens)
+            answer.set_usage(response.usage.input_tokens, response.usage.output_tokens)
         if response.status == "failed":
             raise ErrorReported(response.error or {"message": "the response failed; the server gave no reason"})
         if response.status == "cancelled":
             raise ErrorReported({"code": "cancelled", "message": "the response was cancelled"})
-        events = [] if answer.has_output else self._add_output(response.output or [])
+        self._output.complete(response.output or [])
         if response.status == "incomplete":
             reason = (response.incomplete_details.reason if response.incomplete_details else None) or "incomplete"
             answer.set_finish_reason(_FINISH_REASONS.get(reason, reason))
         else:
             answer.set_finish_reason("tool_calls" if answer.tool_calls else "stop")
-        return events
 
-    def _add_output(self, output: list[OutputItem]) -> list[DeltaEvent]:
-        """Add the answer from the complete response, if no pieces of it arrived before."""
-        events: list[DeltaEvent] = []
-        for index, item in enumerate(output):
-            if item.type in _TOOL_CALL_TYPES:
-                arguments = item.arguments or item.input
-                events.append(self.answer.add_tool_call(index, item.call_id, item.name, arguments))
-            elif item.type == "message":
-                for part in item.content or ():
-                    if part.text:
-                        events.append(self.answer.add_text(part.text))
-                    if part.refusal:
-                        events.append(self.answer.add_refusal(part.refusal))
-            elif item.type != "reasoning":
-                self.answer.has_other_output = True
-        return events
+
+def _index_of(event: StreamEvent) -> int | str:
+    """Return what identifies the output item of an event: its index, or its id if the server sends no index."""
+    if event.output_index is not None:
+        return event.output_index
+    return event.item_id or (event.item and event.item.id) or 0
+
+
+def _is_progress(kind: str) -> bool:
+    """Return whether an event without a token is work of the provider: a built-in tool's, an image's, a new part."""
+    return any(word in kind for word in _PROGRESS)

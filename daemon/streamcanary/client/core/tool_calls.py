@@ -8,12 +8,14 @@ A call starts with its name. Servers number the pieces in different ways, and th
 """
 
 import json
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
 
+from streamcanary.client.core.surrogates import SurrogateJoiner, replace_halves
 from streamcanary.client.result import ToolCall, ToolCallType
-from streamcanary.model.config_types.secret import scrub
+from streamcanary.model.redaction.redactor import scrub
 
 MAX_TOOL_CALLS: Final = 128
 """Calls in one answer: the number of tools that the API allows to be declared."""
@@ -29,7 +31,7 @@ class TooManyToolCalls(Exception):
 class PartialToolCall:
     """A tool call in progress. ``position`` is its place among the calls of the answer."""
 
-    __slots__ = ("arguments", "id", "name", "position", "type")
+    __slots__ = ("arguments", "id", "joiner", "name", "position", "type")
 
     def __init__(self, position: int, call_type: ToolCallType) -> None:
         self.position = position
@@ -37,17 +39,27 @@ class PartialToolCall:
         self.id = ""
         self.name = ""
         self.arguments: list[str] = []
+        self.joiner = SurrogateJoiner()
+
+    def identify(self, call_id: str | None, name: str | None) -> None:
+        """Set id and name, unless they are known."""
+        self.id = self.id or _shorten(call_id)
+        self.name = self.name or _shorten(name)
+
+    def has_other_id(self, call_id: str | None) -> bool:
+        """Return whether both ids are known and differ."""
+        return bool(call_id and self.id) and _shorten(call_id) != self.id
 
     def starts_another(self, call_id: str | None, name: str | None, arguments: str | None) -> bool:
         """Return whether a piece for the same index is the start of another call."""
         if not name:
             return False
         if call_id and self.id:
-            return call_id[:_MAX_NAME_LENGTH] != self.id
-        if call_id or not self.arguments:
+            return self.has_other_id(call_id)
+        if call_id or not self.name or not self.arguments:
             return False
         is_whole = len(self.arguments) == 1 and bool(arguments) and is_json(self.arguments[0])
-        return is_whole or name[:_MAX_NAME_LENGTH] != self.name
+        return is_whole or _shorten(name) != self.name
 
 
 class ToolCalls:
@@ -62,13 +74,24 @@ class ToolCalls:
     def __bool__(self) -> bool:
         return bool(self._calls)
 
+    def __iter__(self) -> Iterator[PartialToolCall]:
+        return iter(self._calls)
+
     def find(self, index: int | str | None, call_id: str | None = None) -> PartialToolCall | None:
         """Return the latest call at ``index``; without an index that with the id ``call_id``, or the last one."""
         if index is not None:
             return self._by_index.get(index)
         if call_id:
-            return next((call for call in reversed(self._calls) if call.id == call_id[:_MAX_NAME_LENGTH]), None)
+            call_id = _shorten(call_id)
+            return next((call for call in reversed(self._calls) if call.id == call_id), None)
         return self._calls[-1] if self._calls else None
+
+    def find_whole(self, position: int, call_id: str | None) -> PartialToolCall | None:
+        """Return the call with the id ``call_id``, or the one at ``position`` if one of the two ids is not known."""
+        call = self.find(None, call_id) if call_id else None
+        if call is None and position < len(self._calls) and not self._calls[position].has_other_id(call_id):
+            call = self._calls[position]
+        return call
 
     def add(
         self,
@@ -91,8 +114,7 @@ class ToolCalls:
             self._calls.append(call)
         if index is not None:
             self._by_index[index] = call
-        call.id = call.id or (call_id or "")[:_MAX_NAME_LENGTH]
-        call.name = call.name or (name or "")[:_MAX_NAME_LENGTH]
+        call.identify(call_id, name)
         return call
 
     def complete(self) -> tuple[ToolCall, ...]:
@@ -116,6 +138,10 @@ class ToolCalls:
                     f"they end after {len(arguments)} characters"
                 )
         return None
+
+
+def _shorten(name: str | None) -> str:
+    return replace_halves((name or "")[:_MAX_NAME_LENGTH])
 
 
 def is_json(text: str) -> bool:
