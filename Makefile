@@ -33,7 +33,12 @@ demo: install ## run a simulated outage: a canary fails, an alert fires and reso
 test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
 	@echo "Looking for the programs that tests run; the first time they are built, which takes some minutes." >&2
 	@$(BIN)/python tools/fetch.py
-	$(BIN)/pytest $(ARGS)
+	$(BIN)/pytest --ignore=tests/upstreams $(ARGS)
+
+test-full: $(VENV)/.developed ## run the tests that need a LiteLLM proxy and an inference server; ARGS goes to pytest
+	@echo "Looking for the servers that tests run; the first time they are installed and compiled: up to ten minutes." >&2
+	@$(BIN)/python tools/fetch.py litellm llama
+	$(BIN)/pytest -n 0 -o timeout=300 $(ARGS) tests/upstreams
 
 fuzz: $(VENV)/.developed ## test properties of client and alerting with over 100,000 cases; ten minutes on two cores
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py
@@ -86,6 +91,8 @@ lock: $(VENV)/.developed ## pin the dependencies; ARGS="--upgrade" takes the new
 	$(LOCK) pyproject.toml --output-file requirements.lock
 	$(LOCK) pyproject.toml --group dev --constraints requirements.lock --output-file requirements-dev.lock
 	$(LOCK) --group build --constraints requirements-dev.lock --output-file requirements-build.lock
+	$(LOCK) tools/upstreams/litellm.in --output-file tools/upstreams/litellm.lock
+	$(LOCK) tools/upstreams/llama.in --output-file tools/upstreams/llama.lock
 
 release-check: $(VENV)/.developed ## build a release and test it; ARGS=--keep-going even if it is not ready
 	$(BIN)/python -m tools.release $(ARGS)

@@ -1,39 +1,57 @@
 #!/usr/bin/env python3
 """Build or download the programs that some tests run: an OpenTelemetry Collector, Alertmanager and promtool.
 
+With their names as arguments, also the servers that only `make test-full` needs: litellm, and llama, which is compiled.
+
 Prints the path of each on stdout, one a line; immediate when they are in the cache. Steps that take longer than ten
 seconds are reported on stderr. A program that is not available is reported on stderr, too: the tests that need it are
 skipped with the reason, so this is a failure only with ``CI=true``.
 
 A program of the same name on PATH is never used: its version is unknown, and the tests must not depend on it. To run
 the tests with a program of your own, set its path in STREAMCANARY_TEST_OTELCOL, STREAMCANARY_TEST_ALERTMANAGER or
-STREAMCANARY_TEST_PROMTOOL.
+STREAMCANARY_TEST_PROMTOOL; for a server, STREAMCANARY_TEST_LITELLM or STREAMCANARY_TEST_LLAMA is a Python that imports
+it.
 """
 
 import argparse
 import os
 import sys
 from pathlib import Path
+from typing import Protocol
 
 import alertmanager
 import cache
 import otelcol
 import progress
 import promtool
+import python_server
 
-TOOLS = {"otelcol": otelcol, "alertmanager": alertmanager, "promtool": promtool}
+
+class Tool(Protocol):
+    """A program that tests run."""
+
+    def find(self) -> Path | None:
+        """Return the program if it is in the cache."""
+
+    def fetch(self) -> Path:
+        """Return the program, made if need be; raises ``cache.Unavailable``."""
+
+
+PROGRAMS: dict[str, Tool] = {"otelcol": otelcol, "alertmanager": alertmanager, "promtool": promtool}
+SERVERS: dict[str, Tool] = {"litellm": python_server.LITELLM, "llama": python_server.LLAMA}
+TOOLS = PROGRAMS | SERVERS
 
 
 def main() -> int:
     """Return 0, or 1 if a program is missing and ``--find`` or ``CI=true`` makes that a failure."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"{' or '.join(TOOLS)}; default: all of them")
+    parser.add_argument("tools", nargs="*", metavar="TOOL", help=f"{', '.join(TOOLS)}; default: {', '.join(PROGRAMS)}")
     parser.add_argument("--find", action="store_true", help="print paths only; exit 1 if a program is missing")
     arguments = parser.parse_args()
     if unknown := set(arguments.tools) - set(TOOLS):
         parser.error(f"unknown tool {', '.join(sorted(unknown))}; known: {', '.join(TOOLS)}")
     missing = False
-    for name in arguments.tools or TOOLS:
+    for name in arguments.tools or PROGRAMS:
         try:
             path = _override(name) or (_find(name) if arguments.find else TOOLS[name].fetch())
         except cache.Unavailable as reason:
@@ -57,7 +75,7 @@ def _override(name: str) -> Path | None:
 
 
 def _find(name: str) -> Path:
-    found: Path | None = TOOLS[name].find()
+    found = TOOLS[name].find()
     if found is None:
         raise cache.Unavailable("not in the cache; run tools/fetch.py")
     return found

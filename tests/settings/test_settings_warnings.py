@@ -170,8 +170,8 @@ def test_the_warning_of_a_low_token_limit_is_complete(tmp_path: Path) -> None:
     """The warning names the parameter, the model, the consequence and a sufficient limit."""
     assert [
         (
-            "canaries.b.request.max_completion_tokens: o4-mini may use all 64 tokens for reasoning and give no answer, a "
-            "fault of the configuration (token_limit_reached); allow 1,000 to 4,000 tokens"
+            "canaries.b.request.max_completion_tokens: o4-mini may use all 64 tokens for reasoning and give no answer, "
+            "a fault of the configuration (token_limit_reached); allow 1,000 to 4,000 tokens"
         )
     ] == _canary_warnings(tmp_path, model="o4-mini", more=", request: {max_completion_tokens: 64}")
 

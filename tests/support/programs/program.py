@@ -1,15 +1,16 @@
 """A real program under test: started on free ports, waited for until ready, and ended by its process id."""
 
 import asyncio
+import os
 import socket
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Self, TypeVar
 
 T = TypeVar("T")
 
 _STARTS = 5
-_READY_WITHIN = 20.0
 _END_WITHIN = 5.0
 
 
@@ -21,6 +22,8 @@ class Program:
     """
 
     ports_needed = 1
+    ready_within = 20.0  # seconds
+    environment: Mapping[str, str] = MappingProxyType({})  # further variables
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -46,7 +49,9 @@ class Program:
         for _ in range(_STARTS):
             self.ports = free_ports(self.ports_needed)
             with (self.folder / "log").open("wb") as log:
-                self._process = await asyncio.create_subprocess_exec(*self.command(), stdout=log, stderr=log)
+                self._process = await asyncio.create_subprocess_exec(
+                    *self.command(), stdout=log, stderr=log, env={**os.environ, **self.environment}
+                )
             try:
                 if await self._wait_until_ready():
                     return self
@@ -61,7 +66,7 @@ class Program:
     async def _wait_until_ready(self) -> bool:
         """Return ``False`` if the program has ended."""
         assert self._process is not None
-        async with asyncio.timeout(_READY_WITHIN):
+        async with asyncio.timeout(self.ready_within):
             while not await self.is_ready():
                 if self._process.returncode is not None:
                     return False
