@@ -32,7 +32,7 @@ async def ask(sdk: AsyncOpenAI, model: str, fallback_model: str, times: int) -> 
             NonStreaming(),
             Cached(max_age=3600),
         ],
-        breaker=BreakerPolicy(failure_rate=0.5, min_calls=20, window=60, open_for=30),
+        breaker=BreakerPolicy(consecutive_failures=5, first_open_for=1, open_for=30),
     )
     for number in range(1, times + 1):
         try:

@@ -39,7 +39,7 @@ def routes(outcome: StreamResult | StreamFailed) -> list[tuple[str, str | None]]
 
 # The circuit breaker
 
-BREAKER = BreakerPolicy(failure_rate=0.5, min_calls=2, window=60, open_for=30)
+BREAKER = BreakerPolicy(failure_rate=0.5, min_calls=2, window=60, first_open_for=30, open_for=30)
 
 
 @every_driver
@@ -96,6 +96,27 @@ async def test_half_open_admits_one_probe(driver: Driver) -> None:
         clock.advance(31)
         closed = [await client.complete(MODEL) for _ in range(3)]
     assert ([None] * 3, 6) == ([result.degraded for result in closed], provider.request_count())
+
+
+@every_driver
+async def test_short_outage_costs_few_requests_and_ends_soon(driver: Driver) -> None:
+    """With default settings, a primary that is down for 3 s gets at most 12 requests, and then its calls again."""
+    async with (
+        FakeProvider("503") as provider,
+        ask(driver, provider, fallbacks=[Route(model="sim-ok")]) as client,
+    ):
+        calls: list[asyncio.Task[StreamResult]] = []
+        requests_while_down = 0
+        for number in range(20):
+            if number * 0.35 >= 3.0 and not requests_while_down:
+                requests_while_down = provider.request_count()
+                provider.set_fault("ok")
+            calls.append(asyncio.create_task(client.complete(MODEL)))
+            await asyncio.sleep(0.35)
+        results = await asyncio.gather(*calls)
+    assert ["Pong! The canary sings."] * 20 == [result.text for result in results]
+    assert True is (5 <= requests_while_down <= 12)
+    assert ("fallback", None) == (results[5].degraded, results[-1].degraded)
 
 
 @every_driver

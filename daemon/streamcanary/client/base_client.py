@@ -51,6 +51,7 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
         clock: Clock | None = None,
         random: _random.Random | None = None,
     ) -> None:
+        random = random or _random.Random()  # noqa: S311 - jitter, not cryptography
         options = ClientOptions(
             retry=RetryPolicy() if retry is None else retry,
             timeouts=Timeouts() if timeouts is None else timeouts,
@@ -62,10 +63,10 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
             lenient=lenient,
             secrets=secrets,
             clock=clock or SystemClock(),
-            random=random or _random.Random(),  # noqa: S311 - jitter, not cryptography
+            random=random,
             instruments=Instruments(time_per_chunk=time_per_chunk),
             budget=RetryBudget() if budget is None else budget,
-            breakers=_create_breakers(breaker),
+            breakers=_create_breakers(breaker, random),
         )
         self._sdk = client
         self._routes = Routes(client, options, self._capturing_client, self._sdk_type)
@@ -130,7 +131,7 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
         """Return the stream of a call that has not started."""
 
 
-def _create_breakers(policy: BreakerPolicy | None) -> CircuitBreakers | None:
+def _create_breakers(policy: BreakerPolicy | None, random: _random.Random) -> CircuitBreakers | None:
     if policy is not None and not isinstance(policy, BreakerPolicy):
         raise TypeError(f"breaker must be a BreakerPolicy, or None for no breaker, not {policy!r}")
-    return CircuitBreakers(policy) if policy else None
+    return CircuitBreakers(policy, random) if policy else None

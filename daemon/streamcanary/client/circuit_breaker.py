@@ -1,13 +1,14 @@
-"""A circuit breaker per route: calls skip a route that mostly fails, for a limited time.
+"""A circuit breaker per route: attempts skip a route that fails, for a limited time.
 
-    closed ── too many of the last calls failed ──▶ open ── open_for seconds ──▶ half open ── the one probe
-       ▲                                              ▲                             │        that is let through
-       ╰────────────── it answered ───────────────────┼─────────────────────────────┤
-                                                      ╰────── it failed ────────────╯
+    closed ── too many failures in a row, or of the last attempts ──▶ open ── the period ends ──▶ half open ── probe
+       ▲                                                               ▲                                         │
+       ├─────────────────────────── it succeeds ───────────────────────┼─────────────────────────────────────────┤
+       │                                                               ╰─── it fails: the period doubles ────────╯
 
 (M. Nygard, "Release It!", 2018, chapter 5.)
 """
 
+import random as _random
 import threading
 from collections import OrderedDict, deque
 from enum import StrEnum
@@ -20,21 +21,29 @@ from streamcanary.model.faults import Blame, Fault, FaultKind
 
 _MAX_ROUTES = 1024
 _MAX_CALLS = 10_000  # kept per route
+_MAX_JITTER = 0.2  # the part of an open period by which it can be shortened
 _FAILURE_BLAMES = frozenset({Blame.PROVIDER, Blame.NETWORK})
 
 
 class BreakerPolicy(BaseModel):
     """When the circuit of a route opens and closes. Times are seconds.
 
-    It opens when ``failure_rate`` of the calls within ``window`` have failed, with at least ``min_calls`` calls. After
-    ``open_for`` it is half open: one call at a time is allowed, and the first success closes it.
+    It opens after ``consecutive_failures`` failed attempts without a success between them, of one call or of several,
+    each at most ``window`` after the one before; or when ``failure_rate`` of the attempts within ``window`` have
+    failed, with at least ``min_calls`` of them.
+
+    It is open for ``first_open_for``, then half open: one attempt at a time is allowed. The first success closes it;
+    after a failure it is open for twice as long as before, up to ``open_for``. Each period is shortened at random by up
+    to a fifth, so that the clients of a provider do not all return at once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
+    consecutive_failures: Annotated[int, Field(ge=1, le=_MAX_CALLS)] = 5
     failure_rate: Annotated[float, Field(gt=0, le=1)] = 0.5
     min_calls: Annotated[int, Field(ge=1, le=_MAX_CALLS)] = 20
     window: PositiveDuration = 60.0
+    first_open_for: PositiveDuration = 1.0
     open_for: PositiveDuration = 30.0
 
 
@@ -54,22 +63,27 @@ def counts_as_failure(fault: Fault) -> bool:
 class CircuitBreaker:
     """The breaker of one route; safe to use from threads. Times are monotonic seconds."""
 
-    def __init__(self, policy: BreakerPolicy) -> None:
+    def __init__(self, policy: BreakerPolicy, random: _random.Random) -> None:
         self._policy = policy
+        self._random = random
         self._lock = threading.Lock()
         self._calls: deque[tuple[float, bool]] = deque(maxlen=_MAX_CALLS)
         self._failures = 0
+        self._consecutive_failures = 0
+        self._last_failure = 0.0
         self._opened_at: float | None = None
+        self._half_open_at = 0.0
+        self._times_opened = 0  # without a success between them
         self._probe_started: float | None = None
 
     def state(self, now: float) -> CircuitState:
         """Return the state at ``now``."""
         if self._opened_at is None:
             return CircuitState.CLOSED
-        return CircuitState.HALF_OPEN if now - self._opened_at >= self._policy.open_for else CircuitState.OPEN
+        return CircuitState.HALF_OPEN if now >= self._half_open_at else CircuitState.OPEN
 
     def allow_request(self, now: float) -> bool:
-        """Return whether a call may use the route; then :meth:`record_result` or :meth:`release_probe` must follow."""
+        """Return whether an attempt may use the route; :meth:`record_result` or :meth:`release_probe` must follow."""
         with self._lock:
             state = self.state(now)
             if state is not CircuitState.HALF_OPEN:
@@ -81,27 +95,51 @@ class CircuitBreaker:
             return True
 
     def release_probe(self) -> None:
-        """Report that an allowed call is not made, so that another call can be the probe."""
+        """Report that an allowed attempt is not made, so that another one can be the probe."""
         with self._lock:
             self._probe_started = None
 
-    def record_result(self, fault: Fault | None, now: float) -> None:
-        """Record the result of an allowed call; a fault that does not count against the route changes no state."""
+    def record_result(self, fault: Fault | None, *, started: float, now: float) -> None:
+        """Record the result of an attempt that was sent at ``started``.
+
+        A fault that does not count against the route changes no state. Neither does an attempt that was sent before the
+        circuit opened, nor the failure of one that was sent while it was open: they say nothing new.
+        """
         is_failure = fault is not None and counts_as_failure(fault)
         with self._lock:
-            if self._opened_at is not None:
+            if self._opened_at is None:
+                self._record_closed(fault, now, is_failure=is_failure)
+            elif started < self._opened_at:
+                return
+            elif fault is None:
+                self._close()
+            elif started >= self._half_open_at:
                 self._probe_started = None
-                if fault is None:
-                    self._close()
-                elif is_failure:
-                    self._opened_at = now
-                return
-            if fault is not None and not is_failure:
-                return
-            self._add_call(now, is_failure=is_failure)
-            calls = len(self._calls)
-            if is_failure and calls >= self._policy.min_calls and self._failures >= self._policy.failure_rate * calls:
-                self._opened_at = now
+                if is_failure:
+                    self._open(now)
+
+    def _record_closed(self, fault: Fault | None, now: float, *, is_failure: bool) -> None:
+        if fault is not None and not is_failure:
+            return
+        self._add_call(now, is_failure=is_failure)
+        if not is_failure:
+            self._consecutive_failures = 0
+            return
+        if now - self._last_failure > self._policy.window:
+            self._consecutive_failures = 0
+        self._consecutive_failures += 1
+        self._last_failure = now
+        calls, policy = len(self._calls), self._policy
+        is_rate_exceeded = calls >= policy.min_calls and self._failures >= policy.failure_rate * calls
+        if is_rate_exceeded or self._consecutive_failures >= policy.consecutive_failures:
+            self._open(now)
+
+    def _open(self, now: float) -> None:
+        policy = self._policy
+        period = policy.first_open_for * 2.0 ** min(self._times_opened, 32)
+        self._times_opened += 1
+        self._opened_at = now
+        self._half_open_at = now + min(period, policy.open_for) * self._random.uniform(1 - _MAX_JITTER, 1)
 
     def _add_call(self, now: float, *, is_failure: bool) -> None:
         if len(self._calls) == _MAX_CALLS:
@@ -112,7 +150,8 @@ class CircuitBreaker:
             self._failures -= self._calls.popleft()[1]
 
     def _close(self) -> None:
-        self._opened_at = None
+        self._opened_at = self._probe_started = None
+        self._times_opened = self._consecutive_failures = 0
         self._calls.clear()
         self._failures = 0
 
@@ -120,8 +159,9 @@ class CircuitBreaker:
 class CircuitBreakers:
     """The breakers of all routes of a client, by endpoint and model: the 1,024 most recently used."""
 
-    def __init__(self, policy: BreakerPolicy) -> None:
+    def __init__(self, policy: BreakerPolicy, random: _random.Random) -> None:
         self._policy = policy
+        self._random = random
         self._lock = threading.Lock()
         self._by_route: OrderedDict[tuple[str, str], CircuitBreaker] = OrderedDict()
 
@@ -131,7 +171,7 @@ class CircuitBreakers:
         with self._lock:
             breaker = self._by_route.get(key)
             if breaker is None:
-                breaker = self._by_route[key] = CircuitBreaker(self._policy)
+                breaker = self._by_route[key] = CircuitBreaker(self._policy, self._random)
                 if len(self._by_route) > _MAX_ROUTES:
                     self._by_route.popitem(last=False)
             else:

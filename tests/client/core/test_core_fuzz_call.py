@@ -20,6 +20,7 @@ from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.client.retry_policy import RetryPolicy
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import Completed, Event, Restarted
+from support.client.calls import MaxJitter
 from support.client.stream_strategies import (
     APIS,
     broken_streams,
@@ -184,7 +185,7 @@ def test_call_ends_as_an_answer_or_a_fault(
     """Any sequence of attempts ends the call once, in time, with every span ended and a consistent result."""
     count_example()
     clock, spans = ManualClock(), OpenSpans()
-    breaker = CircuitBreaker(BreakerPolicy(min_calls=1, open_for=1)) if has_breaker else None
+    breaker = CircuitBreaker(BreakerPolicy(min_calls=1, open_for=1), MaxJitter()) if has_breaker else None
     plan = Plan(
         [make_route(index, kind, breaker) for index, kind in enumerate(["stream", *fallbacks])],
         RetryPolicy(max_attempts=3, base_delay=1, max_delay=4),

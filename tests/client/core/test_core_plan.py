@@ -85,15 +85,15 @@ def test_answer_refunds_the_budget() -> None:
 
 
 def open_breaker(clock: ManualClock) -> CircuitBreaker:
-    breaker = CircuitBreaker(BreakerPolicy(min_calls=1))
-    breaker.allow_request(clock.monotonic())
-    breaker.record_result(make_fault(FaultKind.SERVER_ERROR, Phase.HEADERS, "x"), clock.monotonic())
+    breaker, now = CircuitBreaker(BreakerPolicy(min_calls=1), MaxJitter()), clock.monotonic()
+    breaker.allow_request(now)
+    breaker.record_result(make_fault(FaultKind.SERVER_ERROR, Phase.HEADERS, "x"), started=now, now=now)
     return breaker
 
 
-def make_call_with_routes(clock: ManualClock, *routes: PlannedRoute) -> Call:
+def make_call_with_routes(clock: ManualClock, *routes: PlannedRoute, budget: RetryBudget | None = None) -> Call:
     recorder = CallRecorder(Instruments(), model="m", labels={}, request_attributes={}, url="http://provider.test/")
-    plan = Plan(routes, RetryPolicy(), random=MaxJitter(), deadline=clock.monotonic() + 60)
+    plan = Plan(routes, RetryPolicy(), random=MaxJitter(), deadline=clock.monotonic() + 60, budget=budget)
     return Call(plan, api="chat", total=60, on_partial="restart", clock=clock, recorder=recorder)
 
 
@@ -115,6 +115,44 @@ def test_open_circuit_without_fallback_fails_at_once() -> None:
     )
     assert call.failure is not None
     assert (CallState.ENDED, FaultKind.CIRCUIT_OPEN, ()) == (call.state, call.failure.fault.kind, call.failure.attempts)
+
+
+def fail_elsewhere(breaker: CircuitBreaker, now: float) -> None:
+    """Open a circuit by the attempts of other calls."""
+    for _ in range(10):
+        breaker.record_result(make_fault(FaultKind.SERVER_ERROR, Phase.HEADERS, "x"), started=now, now=now)
+
+
+@pytest.mark.parametrize(("fallbacks", "routes"), [(["second"], ["primary", "second"]), ([], ["primary", "primary"])])
+def test_retry_goes_to_the_fallback_if_the_circuit_opens_meanwhile(fallbacks: list[str], routes: list[str]) -> None:
+    """If the circuit opens while a retry waits, a fallback is tried instead, and the retry is not paid for."""
+    clock, budget, breaker = ManualClock(), RetryBudget(500), CircuitBreaker(BreakerPolicy(), MaxJitter())
+    planned = [PlannedRoute(index=0, name="primary", timeouts=TIMEOUTS, breaker=breaker)]
+    planned += [PlannedRoute(index=1, name=name, timeouts=TIMEOUTS) for name in fallbacks]
+    call = make_call_with_routes(clock, *planned, budget=budget)
+    call.start_attempt()
+    call.connection_lost(status_error(503))
+    assert 495 == budget.available
+    fail_elsewhere(breaker, clock.monotonic())
+    clock.advance(0.5)
+    call.start_attempt()
+    if call.state is CallState.WAITING:
+        call.start_attempt()
+    call.connection_lost(status_error(503))
+    assert (routes, 500 if fallbacks else 495) == ([attempt.route for attempt in call.attempts], budget.available)
+
+
+def test_waiting_retry_does_not_reserve_the_probe() -> None:
+    """A retry that waits, and its cancellation, leave the probe of a half open circuit to others."""
+    clock, breaker = ManualClock(), CircuitBreaker(BreakerPolicy(), MaxJitter())
+    call = make_call_with_routes(clock, PlannedRoute(index=0, name="primary", timeouts=TIMEOUTS, breaker=breaker))
+    call.start_attempt()
+    call.connection_lost(status_error(503, retry_after="20"))
+    fail_elsewhere(breaker, clock.monotonic())
+    clock.advance(1)
+    assert True is breaker.allow_request(clock.monotonic())
+    call.cancel()
+    assert False is breaker.allow_request(clock.monotonic())
 
 
 def test_cache_is_used_after_all_primary_attempts() -> None:

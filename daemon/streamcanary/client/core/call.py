@@ -86,6 +86,7 @@ class Call:
         self._buffered_deltas: list[DeltaEvent] = []  # in buffer mode: not delivered until the answer is complete
         self._has_delivered = False
         self._delay = 0.0
+        self._is_admitted = True  # by the circuit breaker of the route
         self._secrets: tuple[str, ...] = ()  # of the attempt
         self.events: deque[Event] = deque()
         self.attempts: list[Attempt] = []
@@ -111,8 +112,12 @@ class Call:
     # Reported by the stream
 
     def start_attempt(self) -> None:
-        """Start the attempt that was scheduled."""
-        now, route = self._clock.monotonic(), self.route
+        """Start the attempt that was scheduled; or schedule another one, if its circuit has opened since."""
+        now = self._clock.monotonic()
+        if not self._is_admitted and (instead := self._plan.replace_retry(now)) is not None:
+            self._schedule_attempt(instead)
+            return
+        route = self.route
         number = len(self.attempts) + 1
         self.machine = AttemptMachine(
             route.timeouts,
@@ -208,7 +213,7 @@ class Call:
         if self.machine is not None and self.state in (CallState.SENDING, CallState.READING):
             self.machine.cancelled()
             self._end_attempt(self.machine)
-        elif self.route.breaker is not None:  # allowed, but not attempted
+        elif self.route.breaker is not None and self._is_admitted:  # allowed, but not attempted
             self.route.breaker.release_probe()
         self.state = CallState.ENDED
         self._recorder.call_cancelled(tuple(self.attempts), self._clock.monotonic())
@@ -258,7 +263,7 @@ class Call:
         """Wait for the next attempt, or end the call if its route is the cache."""
         now = self._clock.monotonic()
         self.route, self._delay, self.next_attempt_at = next_attempt.route, next_attempt.delay, now + next_attempt.delay
-        self.state = CallState.WAITING
+        self.state, self._is_admitted = CallState.WAITING, next_attempt.is_admitted
         if self.route is not self._plan.primary:
             self.events.append(FallbackStarted(self.route.name))
         if self.route.cache_lookup is not None and (cached := self.route.cache_lookup(now)) is not None:
@@ -279,7 +284,7 @@ class Call:
         )
         self.attempts.append(attempt)
         if self.route.breaker is not None:
-            self.route.breaker.record_result(machine.fault, now)
+            self.route.breaker.record_result(machine.fault, started=machine.started, now=now)
         self._recorder.attempt_ended(attempt, machine, now)
         return attempt
 

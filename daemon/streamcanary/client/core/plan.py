@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from streamcanary.client.circuit_breaker import CircuitBreaker
+from streamcanary.client.circuit_breaker import CircuitBreaker, CircuitState
 from streamcanary.client.core.backoff import full_jitter
 from streamcanary.client.result import StreamResult
 from streamcanary.client.retry_budget import RetryBudget
@@ -48,10 +48,15 @@ class PlannedRoute(Struct, frozen=True, kw_only=True):
 
 
 class NextAttempt(Struct, frozen=True):
-    """The next attempt: its route, and the ``delay`` before it in seconds."""
+    """The next attempt: its route, and the ``delay`` before it in seconds.
+
+    ``is_admitted``: the circuit breaker of the route has allowed it. A retry is not, because the circuit can open
+    during the delay: :meth:`Plan.replace_retry` follows it.
+    """
 
     route: PlannedRoute
     delay: float
+    is_admitted: bool = True
 
 
 class Plan:
@@ -86,7 +91,7 @@ class Plan:
         self._primary_fault = make_fault(
             FaultKind.CIRCUIT_OPEN,
             Phase.CONFIG,
-            f"the circuit breaker of {self.primary.name} is open: most of its recent calls failed",
+            f"the circuit breaker of {self.primary.name} is open: recent attempts failed",
         )
         self._attempts_left = 0
         return self._next_fallback(now)
@@ -110,6 +115,18 @@ class Plan:
         if has_other_route and (route is not self.primary or fault.kind in _TIMEOUT_FAULTS):
             return self._next_fallback(now) or self._retry_primary(now)
         return self._retry_primary(now) or self._next_fallback(now)
+
+    def replace_retry(self, now: float) -> NextAttempt | None:
+        """Return the attempt that is made instead of a retry that is due, ``None`` if the retry is made.
+
+        That is a fallback, if the circuit of the primary route has opened since; without a fallback the retry is made.
+        """
+        if _allows_attempt(self.primary, now) or (instead := self._next_fallback(now)) is None:
+            return None
+        if self._budget is not None and self._retry_cost:
+            self._budget.release(self._retry_cost)
+        self._retry_cost = 0
+        return instead
 
     def record_success(self) -> None:
         """Report that a route has answered: the cost of the last retry goes back to the budget."""
@@ -136,15 +153,14 @@ class Plan:
             delay = max(0.0, float(decision))
         if now + delay >= self._deadline:
             return None
+        breaker = self.primary.breaker
+        if breaker is not None and breaker.state(now) is CircuitState.OPEN:
+            return None
         cost = self._budget.acquire(after_timeout=fault.kind in _TIMEOUT_FAULTS) if self._budget else 0
         if cost is None:
             return None
-        if not _allows_attempt(self.primary, now):
-            if self._budget is not None and cost:
-                self._budget.release(cost)
-            return None
         self._retry_cost = cost
-        return NextAttempt(self.primary, delay)
+        return NextAttempt(self.primary, delay, is_admitted=False)
 
     def _next_fallback(self, now: float) -> NextAttempt | None:
         while self._fallbacks:
