@@ -27,7 +27,6 @@ from support.client.fault_matrix import (
     ConstantWallClock,
     MonotonicWallClock,
     expected_attempt,
-    final_responses,
     run_simulator,
     summarize_attempt,
     transport_options,
@@ -115,7 +114,7 @@ async def test_fault_matches_its_row(model: str) -> None:
         delays = [0.0, max(RETRY.max_delay, row.retry_after or 0.0)] if row.is_retried else [0.0]
         expected = [
             expected_attempt(number, f"sim-{model}", row, sent, variant.api, delay=delay)
-            for number, (delay, sent) in enumerate(zip(delays, final_responses(simulator), strict=True), 1)
+            for number, (delay, sent) in enumerate(zip(delays, simulator.responses, strict=True), 1)
         ]
         partial = ANSWER_TEXT[: len(outcome.partial_text)]
         return (expected, partial, row.received.token), (
@@ -136,7 +135,7 @@ async def test_valid_answer_is_complete(model: str) -> None:
         simulator: Simulator, outcome: Outcome, variant: ClientVariant, lifetime: ConnectionLifetime, layer: str
     ) -> tuple[Any, Any]:
         assert isinstance(outcome, StreamResult)
-        [sent] = final_responses(simulator)
+        [sent] = simulator.responses
         expected = [expected_attempt(1, f"sim-{model}", None, sent, variant.api, received=whole.received)]
         degraded = "non_streaming" if model == "json-200" else None
         return (expected, whole.text, True, whole.finish_reason, degraded, variant.api, sent.request_id), (
@@ -162,7 +161,7 @@ async def test_retry_delivers_the_answer_once(fault: str) -> None:
     ) -> tuple[Any, Any]:
         assert isinstance(outcome, StreamResult)
         row = expected_fault(fault, variant.api, variant.driver, lifetime, layer)
-        first, second = final_responses(simulator)
+        first, second = simulator.responses
         delay = max(RETRY.max_delay, row.retry_after or 0.0)
         expected = [
             expected_attempt(1, f"sim-{model}", row, first, variant.api),

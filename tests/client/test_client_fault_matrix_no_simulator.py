@@ -16,7 +16,6 @@ from support.client.fault_matrix import (
     RETRY,
     ClientVariant,
     expected_attempt,
-    final_responses,
     run_simulator,
     summarize_attempt,
 )
@@ -49,7 +48,7 @@ async def test_fault_matches_its_row(name: str, variant: ClientVariant) -> None:
         failure = await scenario.run(variant)
         if scenario.simulator is not None:
             await wait_until(lambda: scenario.simulator is not None and scenario.simulator.connection_count == 0)
-        sent = final_responses(scenario.simulator) if scenario.simulator is not None else []
+        sent = scenario.simulator.responses if scenario.simulator is not None else []
     assert isinstance(failure, StreamFailed)
     last = name.startswith("deadline")  # no further attempt fits before the deadline
     expected = [

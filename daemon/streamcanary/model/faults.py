@@ -151,7 +151,7 @@ FAULT_PROPERTIES: Final[dict[FaultKind, FaultProperties]] = {
     K.STALLED: FaultProperties(B.PROVIDER, retryable=True, phases=_READING),
     K.STREAM_CUT: FaultProperties(B.NETWORK, retryable=True, phases=_READING),
     K.STREAM_ERROR: FaultProperties(B.PROVIDER, retryable=True, phases=_REPORTED_BY_SERVER),
-    K.STREAM_MALFORMED: FaultProperties(B.PROVIDER, retryable=True, phases=_REPORTED_BY_SERVER),
+    K.STREAM_MALFORMED: FaultProperties(B.PROVIDER, retryable=True, phases=_READING),
     K.ANSWER_TOO_LONG: FaultProperties(B.PROVIDER, retryable=False, phases=(*_READING, *_ENDING)),
     K.STREAM_TRUNCATED: FaultProperties(B.PROVIDER, retryable=True, phases=_ENDING),
     K.MALFORMED_TOOL_CALL: FaultProperties(B.PROVIDER, retryable=True, phases=_ENDING),

@@ -186,12 +186,25 @@ def test_response_that_is_not_a_stream_is_not_a_stream_fault(headers: dict[str, 
     )
 
 
-def test_redirected_response_is_not_a_stream() -> None:
-    """A response after a redirect is not_a_stream, whatever its content type."""
+def test_redirect_names_its_target() -> None:
+    """A redirect is not_a_stream; its message has the target without user info, query and fragment."""
     machine = AttemptMachine(TIMEOUTS, started=0.0)
-    machine.headers_received(ResponseHead(200, STREAM, "https://login.example/", was_redirected=True), wall_time=0.0)
+    location = {
+        "location": "https://user:hunter2@login.example/sso?ticket=hunter2#hunter2",
+        "content-type": "text/html",
+    }
+    machine.headers_received(ResponseHead(307, location), wall_time=0.0)
     assert machine.fault is not None
-    assert "the request was redirected to https://login.example/" == machine.fault.message
+    assert (FaultKind.NOT_A_STREAM, Blame.CONFIG, False, 307) == (
+        machine.fault.kind,
+        machine.fault.blame,
+        machine.fault.retryable,
+        machine.fault.status,
+    )
+    assert (
+        "the server redirects to https://login.example/sso: a login page, or the base URL is wrong"
+        == machine.fault.message
+    )
 
 
 JSON = {"content-type": "application/json"}

@@ -247,11 +247,11 @@ def test_total_timeout_ends_the_call() -> None:
     assert FaultKind.TOTAL_TIMEOUT is call.failure.fault.kind
 
 
-def test_status_with_stalled_body_keeps_the_status_fault() -> None:
-    """When the deadline expires while an error body is read, the fault is that of the status."""
+def test_error_status_is_a_fault_without_a_body() -> None:
+    """An error response fails the attempt when its headers arrive, with what the headers say."""
     call = make_call(ManualClock())
     call.start_attempt()
-    call.deadline_exceeded(ResponseHead(500, {"retry-after": "7"}))
+    call.headers_received(ResponseHead(500, {"retry-after": "7"}))
     assert call.attempts[0].fault is not None
     assert (FaultKind.SERVER_ERROR, 500, 7.0) == (
         call.attempts[0].fault.kind,

@@ -181,13 +181,3 @@ def summarize_attempt(attempt: Attempt, *, max_chunks: int | None = None) -> Att
             fault.request_id,
         ),
     )
-
-
-def final_responses(simulator: Simulator) -> list[RecordedResponse]:
-    """Return the last response to each attempt, because redirects are followed within one attempt."""
-    last: list[RecordedResponse] = []
-    for request, sent in zip(simulator.requests, simulator.responses, strict=True):
-        if request.model is None:
-            last.pop()
-        last.append(sent)
-    return last

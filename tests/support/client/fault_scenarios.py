@@ -127,12 +127,6 @@ async def _refused_by_proxy(variant: ClientVariant) -> AsyncIterator[Scenario]:
         yield Scenario(base_url="https://provider.invalid/v1", transport={"proxy": proxy.url})
 
 
-@_scenario("redirects without end")
-async def _redirect_loop(variant: ClientVariant) -> AsyncIterator[Scenario]:
-    async with http_server(lambda head: http_response(302, location="/v1/again")) as server:
-        yield Scenario(base_url=server.base_url)
-
-
 @_scenario("answer over its limit")
 async def _endless_answer(variant: ClientVariant) -> AsyncIterator[Scenario]:
     event = text_event(variant, "x" * 1_000_000)

@@ -86,7 +86,7 @@ EXPECTED_FAULTS: Final[dict[str, FaultRow]] = {
     "5xx-cut-body": FaultRow(K.OVERLOADED, P.HEADERS, B.PROVIDER, True, 503, retry_after=1.0),
     "context-length": FaultRow(K.CONTEXT_LENGTH_EXCEEDED, P.HEADERS, B.CONFIG, False, 400, "context_length_exceeded"),
     "content-policy": FaultRow(K.CONTENT_POLICY, P.HEADERS, B.CONTENT, False, 400, "content_policy_violation"),
-    "redirect": FaultRow(K.NOT_A_STREAM, P.STREAM, B.CONFIG, False, 200),
+    "redirect": FaultRow(K.NOT_A_STREAM, P.HEADERS, B.CONFIG, False, 302),
     "html-200": FaultRow(K.NOT_A_STREAM, P.STREAM, B.CONFIG, False, 200),
     "204": FaultRow(K.NOT_A_STREAM, P.STREAM, B.CONFIG, False, 204),
     "empty-body": FaultRow(K.NOT_A_STREAM, P.STREAM, B.CONFIG, False, 200),
@@ -171,7 +171,6 @@ FAULTS_WITHOUT_SIMULATOR: Final[dict[str, FaultRow]] = {
     "handshake without an answer": FaultRow(K.CONNECT_TIMEOUT, P.CONNECT, B.NETWORK, True),
     "pool without a free connection": FaultRow(K.POOL_EXHAUSTED, P.CONNECT, B.LOCAL, True),
     "proxy that refuses": FaultRow(K.PROXY_FAILED, P.CONNECT, B.NETWORK, True),
-    "redirects without end": FaultRow(K.NOT_A_STREAM, P.HEADERS, B.CONFIG, False),
     "answer over its limit": FaultRow(
         K.ANSWER_TOO_LONG, P.STREAM, B.PROVIDER, False, 200, received=ReceivedCounts(9, 9)
     ),

@@ -31,12 +31,17 @@ _CLOSE_GRACE = 1.0  # seconds to wait for the end of the stream after the answer
 
 
 class ResponseHead(Struct, frozen=True):
-    """Status and headers of an HTTP response; ``url`` is the redacted URL that answered."""
+    """Status and headers of an HTTP response; ``url`` is the redacted URL that answered.
+
+    ``error_body`` is the body of an error response: the value of its JSON, or text. ``refusal`` says why the body of
+    another response is not read.
+    """
 
     status: int
     headers: Mapping[str, str]
     url: str = ""
-    was_redirected: bool = False
+    error_body: object = None
+    refusal: str = ""
 
 
 class AnswerReader(Protocol):
@@ -142,9 +147,10 @@ class AttemptMachine:
         content_type = head.headers.get("content-type", "").partition(";")[0].strip().lower()
         self.phase = Phase.STREAM
         if head.status >= 300:
-            self.fail(fault_from_status(head.status, head.headers, None, now=wall_time, secrets=self._secrets))
-        elif head.was_redirected:
-            self._fail_not_a_stream(f"the request was redirected to {scrub(head.url, self._secrets, 200)}")
+            error = head.error_body
+            self.fail(fault_from_status(head.status, head.headers, error, now=wall_time, secrets=self._secrets))
+        elif head.refusal:
+            self._fail_not_a_stream(scrub(head.refusal, self._secrets))
         elif content_type == "application/json" and head.status == 200:
             self._body = []
         elif content_type != "text/event-stream" or head.status != 200:

@@ -143,7 +143,7 @@ class Call:
             self._recorder.set_server(url)
 
     def headers_received(self, head: ResponseHead) -> None:
-        """Report that status and headers have arrived."""
+        """Report that status and headers have arrived, and the body of an error as far as it was read."""
         self._require_machine().headers_received(head, wall_time=self._clock.time())
         self._recorder.headers_received(head)
         self.state = CallState.READING
@@ -189,12 +189,10 @@ class Call:
         self._require_machine().fail_unless_complete(make_fault(FaultKind.AUTH_FAILED, Phase.CONFIG, message))
         self._advance_if_finished()
 
-    def deadline_exceeded(self, head: ResponseHead | None = None) -> None:
-        """Report that :attr:`deadline` has passed; ``head``: of an error response whose body has not arrived."""
+    def deadline_exceeded(self) -> None:
+        """Report that :attr:`deadline` has passed."""
         machine = self._require_machine()
-        if head is not None and head.status >= 300:
-            machine.headers_received(head, wall_time=self._clock.time())
-        elif self._total_deadline <= machine.deadline:
+        if self._total_deadline <= machine.deadline:
             message = f"no complete answer within the total timeout of {self._total:g} s"
             machine.fail_unless_complete(make_fault(FaultKind.TOTAL_TIMEOUT, machine.phase, message))
         else:

@@ -11,7 +11,7 @@ from openai import AsyncOpenAI
 from streamcanary.client.core.call import Call, CallState
 from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes
-from streamcanary.client.drivers.base_stream import BaseStream
+from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, BaseStream
 from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.drivers.task_timer import TaskTimer
 from streamcanary.events import Event
@@ -118,7 +118,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
             self._request_failed(call, capture, None if timer.pop_expired() else error)
         else:
-            self._response, self._body = response, response.aiter_bytes()
+            self._response, self._body = response, capture.aiter_body(response)
             self._headers_received(call, capture, response)
 
     async def _read(self, call: Call, body: AsyncIterator[bytes]) -> None:
@@ -156,8 +156,11 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         try:
             timer.arm(asyncio.get_running_loop().time() + _DRAIN_TIMEOUT)
             try:
-                async for _ in self._body:
-                    pass
+                size = 0
+                async for data in self._body:
+                    size += len(data)
+                    if size > MAX_DRAIN_BYTES:
+                        break
             finally:
                 timer.disarm()
         except asyncio.CancelledError:

@@ -6,13 +6,15 @@ from typing import Generic
 import httpx2
 from openai import OpenAIError
 
-from streamcanary.client.core.attempt import ResponseHead
 from streamcanary.client.core.call import Call, CallState
-from streamcanary.client.core.request import PreparedCall, redact_url
+from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes, SdkClient
 from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.result import StreamResult
 from streamcanary.events import Event
+
+MAX_DRAIN_BYTES = 64 << 10
+"""Bytes that are read after a complete answer, so that its connection can be reused; after more, it is closed."""
 
 
 class BaseStream(Generic[SdkClient]):
@@ -79,14 +81,15 @@ class BaseStream(Generic[SdkClient]):
     def _headers_received(self, call: Call, capture: RequestCapture, response: httpx2.Response) -> None:
         """Report to the call that the headers have arrived."""
         call.request_sent(capture.credentials)
-        url = redact_url(response.request.url)
-        call.headers_received(ResponseHead(response.status_code, response.headers, url, bool(response.history)))
+        call.headers_received(capture.head(response))
 
     def _request_failed(self, call: Call, capture: RequestCapture, error: Exception | None = None) -> None:
-        """Report to the call that no response arrived: because of ``error``, or because its deadline has passed."""
+        """Report an error response, or that none arrived: because of ``error``, or because the deadline has passed."""
         call.request_sent(capture.credentials, capture.url)
-        if error is None:
-            call.deadline_exceeded(capture.error_head)
+        if (head := capture.error_head) is not None:
+            call.headers_received(head)
+        elif error is None:
+            call.deadline_exceeded()
         elif (
             not capture.url
             and self._routes.has_key_provider(call.route)

@@ -1,30 +1,55 @@
-"""Captures the HTTP requests of the SDK, and the headers of error responses before their bodies are read.
+"""Captures the HTTP requests of the SDK, follows no redirect, and reads the bodies of error responses with bounds.
 
-The SDK reads the whole body of an error response before it raises. When that body stalls, the deadline of the attempt
-passes first, and the status, the request id and ``Retry-After`` would be lost. So each response is captured where the
-SDK's transport returns it: its headers have arrived, and its body has not been read.
+The SDK reads the whole body of an error response before it raises, decompresses it as often as the server says, and
+loses the status if the body stalls. It also follows redirects, with all headers except for ``Authorization``. So the
+copy of the SDK client that streams use takes each response where the SDK's transport returns it: its headers have
+arrived, and its body has not been read.
 """
 
+import asyncio
+import math
+import time
+from collections.abc import AsyncIterator, Iterator
+from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, Self
 
 import httpx2
-from openai import AsyncOpenAI, OpenAI
+from openai import AsyncOpenAI, OpenAI, OpenAIError
 
 from streamcanary.client.core.attempt import ResponseHead
+from streamcanary.client.core.error_body import ErrorBody
 from streamcanary.client.core.request import redact_url
+from streamcanary.client.drivers.socket_timer import SocketTimer, socket_of
+from streamcanary.transport.content_coding import (
+    ContentCodingRefused,
+    ContentDecoder,
+    create_decoder,
+    supported_accept_encoding,
+)
 
 _current_capture: ContextVar["RequestCapture | None"] = ContextVar("streamcanary.request_capture", default=None)
 
 
+class ErrorStatus(OpenAIError):
+    """The server answered with a status of 300 or more; the capture of the request has the response."""
+
+
 class RequestCapture:
-    """Captures the request that the SDK sends within ``with capture:``, and the head of an error response."""
+    """Captures the request that the SDK sends within ``with capture:``, and an error response.
 
-    __slots__ = ("_request", "_token", "error_head")
+    ``deadline`` is when the body of an error response must have arrived, in monotonic seconds.
+    """
 
-    def __init__(self) -> None:
-        self.error_head: ResponseHead | None = None
+    __slots__ = ("_decoder", "_error_body", "_error_response", "_refusal", "_request", "_token", "deadline")
+
+    def __init__(self, deadline: float = math.inf) -> None:
+        self.deadline = deadline
         self._request: httpx2.Request | None = None
+        self._decoder: ContentDecoder | None = None
+        self._refusal = ""
+        self._error_response: httpx2.Response | None = None
+        self._error_body: ErrorBody | None = None
 
     @property
     def url(self) -> str:
@@ -38,8 +63,21 @@ class RequestCapture:
         auth_headers = (headers.get("authorization"), headers.get("api-key"))
         return tuple(value.rpartition(" ")[2] for value in auth_headers if value)
 
-    def on_request(self, request: httpx2.Request) -> None:
-        """Capture a request that is about to be sent.
+    @property
+    def error_head(self) -> ResponseHead | None:
+        """The error response, with its body as far as it has arrived; ``None`` if there is none."""
+        response, body = self._error_response, self._error_body
+        if response is None or body is None:
+            return None
+        return ResponseHead(response.status_code, response.headers, redact_url(response.request.url), body.parse())
+
+    def head(self, response: httpx2.Response) -> ResponseHead:
+        """Return the head of a response whose body is an answer."""
+        url = redact_url(response.request.url)
+        return ResponseHead(response.status_code, response.headers, url, refusal=self._refusal)
+
+    def on_request(self, request: httpx2.Request, options: dict[str, Any]) -> None:
+        """Capture a request that is about to be sent with ``options``, and change what it accepts.
 
         Raises:
             OverflowError: if its port is over 65535; some resolvers would wrap it around to a valid port.
@@ -47,6 +85,35 @@ class RequestCapture:
         self._request = request
         if (request.url.port or 0) > 65535:
             raise OverflowError("port must be 0-65535")
+        options["follow_redirects"] = False
+        offered = request.headers.get("accept-encoding")
+        if offered and (supported := supported_accept_encoding(offered)) != offered:
+            request.headers["accept-encoding"] = supported
+
+    def on_response(self, response: httpx2.Response) -> ErrorBody | None:
+        """Capture a response; return where to put its body if it is an error."""
+        accept_encoding = self._request.headers.get("accept-encoding") if self._request is not None else None
+        if response.status_code >= 300:
+            self._error_response = response
+            self._error_body = ErrorBody(response.headers, accept_encoding)
+            return self._error_body
+        try:
+            self._decoder = create_decoder(response.headers.get("content-encoding"), accept_encoding)
+        except ContentCodingRefused as error:
+            self._refusal = f"the server answered, but {error}"
+        return None
+
+    def iter_body(self, response: httpx2.Response) -> Iterator[bytes]:
+        """Return the decoded body of ``response``, in pieces of bounded size."""
+        if response.is_stream_consumed:  # a transport that returns whole responses
+            return response.iter_bytes()
+        return response.iter_raw() if self._decoder is None else _decode(response.iter_raw(), self._decoder)
+
+    def aiter_body(self, response: httpx2.Response) -> AsyncIterator[bytes]:
+        """Return the decoded body of ``response``, in pieces of bounded size."""
+        if response.is_stream_consumed:
+            return response.aiter_bytes()
+        return response.aiter_raw() if self._decoder is None else _adecode(response.aiter_raw(), self._decoder)
 
     def __enter__(self) -> Self:
         self._token = _current_capture.set(self)
@@ -56,21 +123,18 @@ class RequestCapture:
         _current_capture.reset(self._token)
 
 
-def _on_response(response: httpx2.Response) -> None:
-    if response.status_code >= 300 and (capture := _current_capture.get()) is not None:
-        capture.error_head = ResponseHead(response.status_code, response.headers)
-
-
 def capturing_async_client(client: AsyncOpenAI) -> AsyncOpenAI:
-    """Return a copy of ``client`` that does not retry, and whose requests a :class:`RequestCapture` records."""
+    """Return a copy of ``client`` that neither retries nor redirects, and whose requests are captured."""
     copy = client.with_options(max_retries=0)
     send = copy._send_request  # every request goes through it, with any transport
 
     async def send_and_capture(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
-        if (capture := _current_capture.get()) is not None:
-            capture.on_request(request)
+        capture = _current_capture.get() or RequestCapture()
+        capture.on_request(request, options)
         response = await send(request, stream=stream, **options)
-        _on_response(response)
+        if (error_body := capture.on_response(response)) is not None:
+            await _aread_error(response, error_body)
+            raise ErrorStatus
         return response
 
     copy._send_request = send_and_capture  # type: ignore[method-assign]
@@ -83,11 +147,59 @@ def capturing_sync_client(client: OpenAI) -> OpenAI:
     send = copy._send_request
 
     def send_and_capture(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
-        if (capture := _current_capture.get()) is not None:
-            capture.on_request(request)
+        capture = _current_capture.get() or RequestCapture()
+        capture.on_request(request, options)
         response = send(request, stream=stream, **options)
-        _on_response(response)
+        if (error_body := capture.on_response(response)) is not None:
+            _read_error(response, error_body, capture.deadline)
+            raise ErrorStatus
         return response
 
     copy._send_request = send_and_capture  # type: ignore[method-assign]
     return copy
+
+
+async def _aread_error(response: httpx2.Response, body: ErrorBody) -> None:
+    """Read the body of an error response up to its limit, and close the connection if there is more."""
+    try:
+        if response.is_stream_consumed:  # a transport that returns whole responses
+            body.feed_decoded(response.content)
+        elif not body.is_full:
+            async with aclosing(response.aiter_raw()) as pieces:
+                async for data in pieces:
+                    if not body.feed(data):
+                        break
+    except Exception:  # noqa: BLE001, S110 - the status decides; the body only explains it
+        pass
+    finally:
+        await response.aclose()
+
+
+def _read_error(response: httpx2.Response, body: ErrorBody, deadline: float) -> None:
+    """Read as :func:`_aread_error` does, until ``deadline`` (monotonic seconds)."""
+    timer = SocketTimer(socket_of(response))
+    timer.arm(deadline)
+    try:
+        if response.is_stream_consumed:
+            body.feed_decoded(response.content)
+        elif not body.is_full:
+            for data in response.iter_raw():
+                if not body.feed(data) or time.monotonic() >= deadline:
+                    break
+    except Exception:  # noqa: BLE001, S110 - the status decides; the body only explains it
+        pass
+    finally:
+        timer.close()
+        response.close()
+
+
+def _decode(pieces: Iterator[bytes], decoder: ContentDecoder) -> Iterator[bytes]:
+    for data in pieces:
+        yield from decoder.decode(data)
+
+
+async def _adecode(pieces: AsyncIterator[bytes], decoder: ContentDecoder) -> AsyncIterator[bytes]:
+    async for data in pieces:
+        for piece in decoder.decode(data):
+            yield piece
+            await asyncio.sleep(0)  # what a few bytes decode to must not keep the event loop busy

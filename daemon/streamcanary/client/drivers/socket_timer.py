@@ -10,10 +10,18 @@ import socket
 import threading
 import time
 from contextlib import suppress
-from typing import ClassVar, Final
+from typing import Any, ClassVar, Final
+
+import httpx2
 
 _IDLE_TIMEOUT: Final = 60.0  # seconds without a timer after which the thread ends
 _MIN_SWEEP_SIZE: Final = 128  # entries; fewer are not worth a sweep
+
+
+def socket_of(response: httpx2.Response) -> Any:
+    """Return the socket of a response, or ``None`` if the transport does not expose it."""
+    stream = response.extensions.get("network_stream")
+    return stream.get_extra_info("socket") if stream is not None else None
 
 
 class SocketTimer:

@@ -7,7 +7,7 @@ the caller's SDK client.
 import time
 from collections.abc import Iterator
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import httpx2
 from openai import OpenAI
@@ -15,9 +15,9 @@ from openai import OpenAI
 from streamcanary.client.core.call import Call, CallState
 from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes
-from streamcanary.client.drivers.base_stream import BaseStream
+from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, BaseStream
 from streamcanary.client.drivers.request_capture import RequestCapture
-from streamcanary.client.drivers.socket_timer import SocketTimer
+from streamcanary.client.drivers.socket_timer import SocketTimer, socket_of
 from streamcanary.events import Event
 
 _READ_TIMEOUT_MARGIN = 10.0  # seconds by which the transport's read timeout exceeds the total timeout
@@ -103,15 +103,15 @@ class Stream(BaseStream[OpenAI]):
         connect = min(remaining, call.route.timeouts.connect)
         http_timeout = httpx2.Timeout(remaining, connect=connect, pool=connect)
         send = self._routes.request_sender(self._prepared, call.route)
-        capture = RequestCapture()
+        capture = RequestCapture(deadline)
         try:
             with capture:
                 response = send(timeout=http_timeout).__enter__().http_response
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
             self._request_failed(call, capture, None if self._now() >= deadline else error)
             return
-        self._response, self._body = response, response.iter_bytes()
-        self._timer = SocketTimer(_socket_of(response))
+        self._response, self._body = response, capture.iter_body(response)
+        self._timer = SocketTimer(socket_of(response))
         # From here on SocketTimer applies. The transport reads this value when it starts to read the body.
         response.request.extensions.get("timeout", {})["read"] = (
             self._routes.options.timeouts.total + _READ_TIMEOUT_MARGIN
@@ -143,16 +143,13 @@ class Stream(BaseStream[OpenAI]):
         try:
             if drain and not response.is_closed:
                 self._timer.arm(time.monotonic() + _DRAIN_TIMEOUT)
-                for _ in self._body:
-                    pass
+                size = 0
+                for data in self._body:
+                    size += len(data)
+                    if size > MAX_DRAIN_BYTES:
+                        break
         except Exception:  # noqa: BLE001, S110 - the answer is complete; later errors do not matter
             pass
         finally:
             self._timer.close()
             response.close()
-
-
-def _socket_of(response: httpx2.Response) -> Any:
-    """Return the socket of a response, or ``None`` if the transport does not expose it."""
-    stream = response.extensions.get("network_stream")
-    return stream.get_extra_info("socket") if stream is not None else None

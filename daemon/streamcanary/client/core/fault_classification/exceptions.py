@@ -71,8 +71,8 @@ _BY_EXCEPTION_NAME: dict[str, FaultKind] = {
     "LocalProtocolError": FaultKind.INVALID_REQUEST,
     "UnicodeEncodeError": FaultKind.INVALID_REQUEST,
     "UnicodeError": FaultKind.DNS_FAILED,  # the host name cannot be encoded: a label over 63 characters
-    "TooManyRedirects": FaultKind.NOT_A_STREAM,
     "DecodingError": FaultKind.STREAM_MALFORMED,
+    "DecodedBodyTooLong": FaultKind.ANSWER_TOO_LONG,
 }
 _CONNECTION_LOST_ERRORS = frozenset(
     {"RemoteProtocolError", "ReadError", "WriteError", "CloseError", "NetworkError", "EndOfStream", "SSLError"}
@@ -159,7 +159,8 @@ def _describe(kind: FaultKind, links: tuple[BaseException, ...], secrets: tuple[
 
 
 def _is_network_error(error: BaseException) -> bool:
-    return isinstance(error, OSError) or type(error).__module__.partition(".")[0] in _TRANSPORT_PACKAGES
+    modules = (base.__module__.partition(".")[0] for base in type(error).__mro__)
+    return isinstance(error, OSError) or any(module in _TRANSPORT_PACKAGES for module in modules)
 
 
 def _exception_chain(error: BaseException) -> Iterator[BaseException]:

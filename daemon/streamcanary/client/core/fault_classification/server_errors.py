@@ -27,6 +27,7 @@ from streamcanary.client.core.fault_classification.error_details import ErrorDet
 from streamcanary.client.core.fault_classification.error_phrases import classify_phrase
 from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
+from streamcanary.transport.redirects import redirect_target
 
 K = FaultKind
 _LEFT_OPEN: Final[dict[FaultKind, frozenset[FaultKind]]] = {
@@ -79,7 +80,7 @@ def fault_from_status(
     return make_fault(
         kind,
         Phase.HEADERS,
-        _describe(error, secrets) or f"the server answered with status {status}",
+        _describe_status(status, headers, error, secrets),
         # an exhausted quota stays exhausted, whatever x-should-retry says
         retryable=None if kind is FaultKind.QUOTA_EXHAUSTED else should_retry,
         status=status,
@@ -155,6 +156,13 @@ def _describe(error: ErrorDetails, secrets: tuple[str, ...]) -> str:
     if not part or part in error.message:
         return scrub(error.message, secrets)
     return scrub(f"{part}: {error.message}" if error.message else f"the server does not accept {part}", secrets)
+
+
+def _describe_status(status: int, headers: Mapping[str, str], error: ErrorDetails, secrets: tuple[str, ...]) -> str:
+    if status < 400:
+        text = f"the server redirects to {redirect_target(headers)}: a login page, or the base URL is wrong"
+        return scrub(text, secrets)
+    return _describe(error, secrets) or f"the server answered with status {status}"
 
 
 def _scrub_short(value: object, secrets: tuple[str, ...]) -> str | None:

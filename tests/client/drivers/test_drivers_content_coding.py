@@ -1,0 +1,129 @@
+"""Content codings of answers: only what the request offered, decoded at most once, with bounds."""
+
+import gzip
+import tracemalloc
+import zlib
+from typing import Any
+
+import pytest
+from openai import AsyncOpenAI, DefaultAsyncHttpxClient, DefaultHttpxClient, OpenAI
+
+from streamcanary import RetryPolicy, StreamFailed, StreamResult
+from streamcanary.model.faults import FaultKind
+from support.client.drivers import DRIVERS, KEY, Driver, driver_client, open_sdk_client
+from support.servers.hostile import HostileServer, double_gzip_bomb, endless, gzip_bomb
+from support.servers.simulator import wait_until
+
+STREAM = "HTTP/1.1 200 OK\ncontent-type: text/event-stream"
+EVENTS = b'data: {"choices": [{"delta": {"content": "pong"}, "finish_reason": "stop"}]}\n\ndata: [DONE]\n\n'
+COMMENT = b": " + b"-" * 1021 + b"\n"
+ONE_ATTEMPT = RetryPolicy(max_attempts=1)
+
+every_driver = pytest.mark.parametrize("driver", DRIVERS)
+
+
+async def call(driver: Driver, head: str, body: bytes, **extra: Any) -> StreamResult | StreamFailed:
+    """Return the result or failure of a call that is answered with ``head`` and ``body``."""
+    async with (
+        HostileServer(f"{head}\ncontent-length: {len(body)}", lambda: [body]) as server,
+        open_sdk_client(driver, server.base_url) as sdk,
+    ):
+        try:
+            return await driver_client(driver, sdk, retry=ONE_ATTEMPT).complete("m", **extra)
+        except StreamFailed as failure:
+            return failure
+
+
+@every_driver
+@pytest.mark.parametrize(
+    ("coding", "body"),
+    [
+        ("gzip", gzip.compress(EVENTS)),
+        ("deflate", zlib.compress(EVENTS)),
+        ("deflate", zlib.compress(EVENTS, wbits=-zlib.MAX_WBITS)),
+        ("x-gzip", gzip.compress(EVENTS)),
+        ("identity", EVENTS),
+        ("Identity, GZIP", gzip.compress(EVENTS)),
+    ],
+)
+async def test_offered_coding_is_decoded(driver: Driver, coding: str, body: bytes) -> None:
+    """A stream with a coding that the SDK's transport offers is decoded."""
+    result = await call(driver, f"{STREAM}\ncontent-encoding: {coding}", body)
+    assert isinstance(result, StreamResult)
+    assert "pong" == result.text
+
+
+@every_driver
+@pytest.mark.parametrize(
+    ("coding", "reason"),
+    [
+        ("br", "the content coding br, which the request did not offer in Accept-Encoding"),
+        ("zstd", "the content coding zstd, which the request did not offer in Accept-Encoding"),
+        ("gzip, deflate", "more than one content coding (gzip, deflate), which is not decoded"),
+        ("gzip, identity, gzip", "more than one content coding (gzip, gzip), which is not decoded"),
+    ],
+)
+async def test_other_coding_is_a_fault_that_says_so(driver: Driver, coding: str, reason: str) -> None:
+    """A coding that was not offered, or more than one, is no stream, and is not decoded."""
+    failure = await call(driver, f"{STREAM}\ncontent-encoding: {coding}", double_gzip_bomb(b""))
+    assert isinstance(failure, StreamFailed)
+    assert (FaultKind.NOT_A_STREAM, f"the server answered, but its body has {reason}") == (
+        failure.fault.kind,
+        failure.fault.message,
+    )
+
+
+@every_driver
+async def test_identity_only_refuses_every_coding(driver: Driver) -> None:
+    """A request that asks for no coding, as that of a canary, gets a fault for a compressed answer."""
+    extra = {"extra_headers": {"Accept-Encoding": "identity"}}
+    failure = await call(driver, f"{STREAM}\ncontent-encoding: gzip", gzip.compress(EVENTS), **extra)
+    assert isinstance(failure, StreamFailed)
+    assert FaultKind.NOT_A_STREAM is failure.fault.kind
+
+
+@every_driver
+@pytest.mark.parametrize(
+    ("content_type", "start", "filler"),
+    [("text/event-stream", b"", COMMENT), ("application/json", b'{"choices": [', b" ")],
+)
+async def test_bomb_is_decoded_with_a_bound(driver: Driver, content_type: str, start: bytes, filler: bytes) -> None:
+    """A stream or a JSON body that decodes to 100 MiB fails, and is never held in memory as a whole."""
+    body = gzip_bomb(start, filler)
+    tracemalloc.start()
+    try:
+        failure = await call(driver, f"HTTP/1.1 200 OK\ncontent-type: {content_type}\ncontent-encoding: gzip", body)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert isinstance(failure, StreamFailed)
+    assert (FaultKind.ANSWER_TOO_LONG, True) == (failure.fault.kind, peak < 90 << 20)
+
+
+@every_driver
+async def test_codings_without_a_bounded_decoder_are_not_offered(driver: Driver) -> None:
+    """Of the codings that a transport offers, the request keeps those that are decoded with bounds."""
+    async with HostileServer(STREAM, lambda: [EVENTS]) as server:
+        offered = {"headers": {"Accept-Encoding": "gzip;q=0.5, br, zstd, *"}, "trust_env": False}
+        if driver == "async":
+            sdk: Any = AsyncOpenAI(
+                base_url=server.base_url, api_key=KEY, http_client=DefaultAsyncHttpxClient(**offered)
+            )
+        else:
+            sdk = OpenAI(base_url=server.base_url, api_key=KEY, http_client=DefaultHttpxClient(**offered))
+        await driver_client(driver, sdk).complete("m")
+        await sdk.close() if driver == "async" else sdk.close()
+    [head] = server.heads
+    assert True is ("accept-encoding: gzip;q=0.5\r\n" in head.lower())
+
+
+@every_driver
+async def test_body_after_the_answer_is_not_drained_without_end(driver: Driver) -> None:
+    """After a complete answer the rest of the body is read up to a limit, and then the connection is closed."""
+    async with (
+        HostileServer(STREAM, endless(EVENTS, COMMENT * 64)) as server,
+        open_sdk_client(driver, server.base_url) as sdk,
+    ):
+        result = await driver_client(driver, sdk).complete("m")
+        await wait_until(lambda: server.connections == 0)
+    assert "pong" == result.text
