@@ -72,6 +72,13 @@ class Settings(BaseSettings):
         """Disable the default sources of pydantic-settings; :func:`load` passes its own."""
         return (init_settings,)
 
+    @property
+    def public(self) -> tuple[str, ...]:
+        """Names of the configuration, which are not secret even if a secret contains one of them."""
+        names = (*self.targets, *self.canaries, *self.alerts.receivers, *self.alerts.rules, self.instance)
+        models = (name for canary in self.canaries.values() for name in canary.models)
+        return (*names, *models, *(public for target in self.targets.values() for public in target.public))
+
     def to_canaries(self) -> tuple[Canary, ...]:
         """Return the canaries as values for the other packages."""
         return tuple(spec.to_canary(name, self.targets[spec.target]) for name, spec in self.canaries.items())

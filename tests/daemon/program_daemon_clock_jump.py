@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 
 from streamcanary.app import run_daemon
-from streamcanary.cli.config_secrets import ConfigSecrets
+from streamcanary.model.config_types.config_secrets import ConfigSecrets
 from streamcanary.cli.load_config import load_config
 from streamcanary.cli.signals import stop_on_signal
 from streamcanary.settings import Settings

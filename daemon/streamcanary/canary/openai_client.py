@@ -1,13 +1,13 @@
 """Creates the SDK's client for a target of the configuration."""
 
 import ssl
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 
 import httpx2
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from streamcanary.canary.target import TargetSpec
-from streamcanary.model.config_types.secret import Secret, SecretUnreadable
+from streamcanary.model.config_types.secret import Secret
 from streamcanary.transport.proxy import Proxy, proxy_for
 from streamcanary.transport.tls import create_tls_context
 
@@ -29,26 +29,6 @@ class TargetHeaders(Mapping[str, str]):
 
     def __len__(self) -> int:
         return len(self._headers)
-
-
-class TargetSecrets(Collection[str]):
-    """The current secrets of a target, for redaction; unreadable ones are left out, as they are not sent either."""
-
-    def __init__(self, headers: Mapping[str, Secret]) -> None:
-        self._secrets = tuple(headers.values())
-
-    def __iter__(self) -> Iterator[str]:
-        for secret in self._secrets:
-            try:
-                yield secret.reveal()
-            except SecretUnreadable:
-                continue
-
-    def __len__(self) -> int:
-        return len(self._secrets)
-
-    def __contains__(self, text: object) -> bool:
-        return any(text == secret for secret in self)
 
 
 def open_client(target: TargetSpec) -> AsyncOpenAI:

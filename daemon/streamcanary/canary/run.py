@@ -29,10 +29,11 @@ from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
-from streamcanary.model.redaction.redactor import scrub
+from streamcanary.model.redaction.redactor import Redactor, redactor_for
 from streamcanary.model.spend import Spend
 
 _log = logging.getLogger(__name__)
+_IDENTIFIERS = frozenset({"run_id", "canary", "target", "provider", "trace_id"})  # fields of ours, never redacted
 _GRACE = 5.0  # seconds after the total timeout; a run that takes longer hangs in streamcanary itself
 
 
@@ -53,7 +54,8 @@ class CanaryRunner:
 
     ``client`` has the canary's routes, timeouts and retry policy. ``prices`` are those of its primary route and its
     fallbacks, in this order. ``spend_recorder`` records what each run used. ``on_event`` is called for every event when
-    it happens, and must not block. ``seed`` makes the nonces repeatable in tests.
+    it happens, and must not block. ``redactor`` returns the current redactor of the canary's secrets: every text in an
+    outcome is redacted with it. ``seed`` makes the nonces repeatable in tests.
     """
 
     def __init__(
@@ -67,6 +69,7 @@ class CanaryRunner:
         prices: Sequence[Price | None] = (),
         spend_recorder: SpendRecorder | None = None,
         on_event: Callable[[Canary, Event], None] | None = None,
+        redactor: Callable[[], Redactor] = redactor_for,
         seed: int | None = None,
     ) -> None:
         self.canary = canary
@@ -77,6 +80,7 @@ class CanaryRunner:
         self._prices = prices
         self._spend_recorder = spend_recorder
         self._on_event = on_event
+        self._redactor = redactor
         self._random = _random.Random(secrets.randbits(64) if seed is None else seed)  # noqa: S311 - to miss caches
         self._tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE, __version__)
 
@@ -130,7 +134,7 @@ class CanaryRunner:
                 context = span.get_span_context()
                 spend = usage.close()
                 outcome = msgspec.structs.replace(
-                    outcome,
+                    self._redactor().redact(outcome, keep=_IDENTIFIERS),
                     duration=duration,
                     cost=spend.usd if usage.is_priced and spend.requests else None,
                     trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
@@ -154,7 +158,7 @@ class CanaryRunner:
                             self._spend_recorder.record_retry()
                         if self._on_event is not None:
                             self._on_event(self.canary, event)
-                    return outcome_from_result(outcome, stream.result, self._spec)
+                    return outcome_from_result(outcome, stream.result, self._spec, self._redactor())
         except StreamFailed as failure:
             return outcome_from_failure(outcome, failure, self._spec.model)
         except TimeoutError:
@@ -162,15 +166,21 @@ class CanaryRunner:
             return msgspec.structs.replace(outcome, reason=f"the run did not end within {total + _GRACE:g} s")
         except Exception as error:  # noqa: BLE001 - it becomes an internal_error outcome and is logged; the schedule continues
             _log.exception("canary run failed internally", extra={"canary": self.canary.name})
-            return msgspec.structs.replace(outcome, reason=scrub(f"{type(error).__name__}: {error}", limit=200))
+            reason = self._redactor().scrub(f"{type(error).__name__}: {error}", 200)
+            return msgspec.structs.replace(outcome, reason=reason)
 
 
-def outcome_from_result(outcome: Outcome, result: StreamResult, spec: CanarySpec) -> Outcome:
-    """Return ``outcome`` for a complete response: its kind follows from the expectation, the route and the ``slo``."""
+def outcome_from_result(
+    outcome: Outcome, result: StreamResult, spec: CanarySpec, redactor: Redactor | None = None
+) -> Outcome:
+    """Return ``outcome`` for a complete response: its kind follows from the expectation, the route and the ``slo``.
+
+    The text of the response is redacted with ``redactor`` before it is cut to the length of a message.
+    """
     fault = primary_fault(result.attempts, spec.model)
     kind = OutcomeKind.OK
     if mismatch := spec.expect.mismatch(result.text):
-        kind, fault = OutcomeKind.FAILED, _expectation_fault(mismatch, result, spec)
+        kind, fault = OutcomeKind.FAILED, _expectation_fault(mismatch, result, spec, redactor or redactor_for())
     elif result.degraded == "non_streaming" and result.attempts[-1].route == spec.model:
         kind = OutcomeKind.FAILED_OVER
         message = "the server sent one JSON body instead of a stream"
@@ -196,13 +206,13 @@ def outcome_from_result(outcome: Outcome, result: StreamResult, spec: CanarySpec
     )
 
 
-def _expectation_fault(mismatch: str, result: StreamResult, spec: CanarySpec) -> Fault:
+def _expectation_fault(mismatch: str, result: StreamResult, spec: CanarySpec, redactor: Redactor) -> Fault:
     """Return the fault of an answer that does not meet ``expect``.
 
     An answer that was cut at the token limit of the request shows that the limit is too low, not that the model is
     wrong; one that repeats itself would not end at any limit.
     """
-    mismatch, answer = scrub(mismatch, limit=200), scrub(result.text or result.refusal, limit=200)
+    mismatch, answer = redactor.scrub(mismatch, 200), redactor.scrub(result.text or result.refusal, 200)
     if result.finish_reason == "length" and repeated_unit(result.text) is None:
         parameter, limit = spec.token_limit
         shown_limit = "" if limit is None else f" ({limit})"

@@ -6,8 +6,9 @@ from typing import Self
 from openai import AsyncOpenAI
 
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.canary.openai_client import TargetSecrets, open_client
+from streamcanary.canary.openai_client import open_client
 from streamcanary.canary.run import CanaryRunner
+from streamcanary.canary.run_redaction import RunRedactor, targets_of
 from streamcanary.canary.spec import CanarySpec, FallbackSpec
 from streamcanary.canary.spend.guard import SpendGuard
 from streamcanary.canary.target import TargetSpec
@@ -36,7 +37,7 @@ class CanaryRunners:
         spend_guard: SpendGuard | None = None,
         on_event: Callable[[Canary, Event], None] | None = None,
     ) -> None:
-        used = {target for spec in canaries.values() for target in _targets_of(spec)}
+        used = {target for spec in canaries.values() for target in targets_of(spec)}
         self._targets = {name: target for name, target in targets.items() if name in used}
         self._clients = {name: open_client(target) for name, target in self._targets.items()}
         self._retry_budgets = {name: RetryBudget() for name in self._targets}
@@ -61,6 +62,7 @@ class CanaryRunners:
     def _make_runner(self, name: str, spec: CanarySpec) -> CanaryRunner:
         target = self._targets[spec.target]
         canary = spec.to_canary(name, target)
+        redactor = RunRedactor(name, spec, self._targets)
         client = AsyncStreamClient(
             self._clients[spec.target],
             retry=spec.retry,
@@ -70,7 +72,7 @@ class CanaryRunners:
             provider=target.provider,
             labels=metric_labels(canary),
             lenient=target.finish_reason == "lenient",
-            secrets=TargetSecrets(target.headers),
+            secrets=redactor.secrets,
             breaker=None,  # canaries detect that a route has recovered, so they bypass the circuit breaker
             clock=self._clock,
         )
@@ -83,6 +85,7 @@ class CanaryRunners:
             prices=self._spend_guard.prices[name] if self._spend_guard else (),
             spend_recorder=self._spend_guard,
             on_event=self._on_event,
+            redactor=redactor,
         )
 
     def _make_fallback(self, spec: FallbackSpec) -> Fallback:
@@ -90,7 +93,3 @@ class CanaryRunners:
             return NonStreaming()
         client: AsyncOpenAI | None = self._clients[spec.target] if spec.target else None
         return Route(model=spec.model, client=client, name=f"{spec.model}@{spec.target}" if spec.target else spec.model)
-
-
-def _targets_of(spec: CanarySpec) -> set[str]:
-    return {spec.target, *(fallback.target for fallback in spec.fallbacks if fallback.target)}

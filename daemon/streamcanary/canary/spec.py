@@ -124,6 +124,11 @@ class CanarySpec(BaseModel):
         return self
 
     @property
+    def models(self) -> tuple[str, ...]:
+        """The models of the canary and of its fallbacks."""
+        return self.model, *(fallback.model for fallback in self.fallbacks if fallback.model)
+
+    @property
     def schedule(self) -> Schedule:
         """The schedule: ``cron``, or ``every``."""
         return Cron.parse(self.cron, self.timezone) if self.cron else Every(self.every)

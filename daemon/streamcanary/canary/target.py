@@ -80,6 +80,11 @@ class TargetSpec(ConnectionSettings):
         parts = urlsplit(self.base_url)
         return f"{parts.hostname}:{parts.port}" if parts.port else parts.hostname or ""
 
+    @property
+    def public(self) -> tuple[str, ...]:
+        """What is known to anyone who uses the target, and not secret: its host and its provider."""
+        return self.host, self.provider
+
     def price_of(self, model: str) -> Price | None:
         """Return the price of tokens of ``model`` at this target; ``None`` if it is unknown."""
         return price_of(self.price, model=model, base_url=self.base_url, provider=self.provider)

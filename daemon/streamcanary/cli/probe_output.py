@@ -1,30 +1,54 @@
 """Prints runs and diagnoses on a terminal, with the control characters of the provider's text removed."""
 
 import sys
+from collections.abc import Callable, Mapping
 
-from streamcanary.events import AttemptFailed, ContentDelta, Event, FallbackStarted, RefusalDelta, Restarted
+from streamcanary.events import (
+    AttemptFailed,
+    AttemptStarted,
+    ContentDelta,
+    Event,
+    FallbackStarted,
+    RefusalDelta,
+    Restarted,
+)
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.diagnosis import Diagnosis, StepState
 from streamcanary.model.outcome import Attempt, Outcome
-from streamcanary.model.redaction.redactor import scrub
+from streamcanary.model.redaction.redactor import Redactor, scrub
+from streamcanary.model.redaction.stream import StreamRedactor
 
 _STATE_LABELS = {StepState.OK: "ok", StepState.FAILED: "FAILED", StepState.SKIPPED: "-", StepState.UNKNOWN: "?"}
 _MAX_SHOWN = 4000  # characters of one chunk of an answer
 
 
-def print_event(_: Canary, event: Event) -> None:
-    """Print the answer as it arrives, and the failed attempts."""
-    match event:
-        case ContentDelta(delta=text) | RefusalDelta(delta=text):
-            print(_sanitize(text), end="", flush=True)
-        case AttemptFailed(attempt=attempt, next_delay=delay):
-            next_attempt = "" if delay is None else f"; next attempt in {format_duration(delay)}"
-            print(f"\n  ! {attempt.fault}{next_attempt}", flush=True)
-        case FallbackStarted(route=route):
-            print(f"  > falling back to {route}", flush=True)
-        case Restarted():
-            print("  > the answer restarts", flush=True)
+class EventPrinter:
+    """Prints the answer as it arrives, and the failed attempts. ``redactors`` are those of the canaries, by name.
+
+    The beginning of a possible secret is held back until it is known how it continues.
+    """
+
+    def __init__(self, redactors: Mapping[str, Callable[[], Redactor]]) -> None:
+        self._redactors = redactors
+        self._stream = StreamRedactor(Redactor())
+
+    def __call__(self, canary: Canary, event: Event) -> None:
+        """Print ``event`` of a run of ``canary``."""
+        if isinstance(event, (ContentDelta, RefusalDelta)):
+            print(_sanitize(self._stream.feed(event.delta)), end="", flush=True)
+            return
+        print(_sanitize(self._stream.flush()), end="", flush=True)
+        match event:
+            case AttemptStarted():
+                self._stream = StreamRedactor(self._redactors[canary.name]())
+            case AttemptFailed(attempt=attempt, next_delay=delay):
+                next_attempt = "" if delay is None else f"; next attempt in {format_duration(delay)}"
+                print(f"\n  ! {attempt.fault}{next_attempt}", flush=True)
+            case FallbackStarted(route=route):
+                print(f"  > falling back to {route}", flush=True)
+            case Restarted():
+                print("  > the answer restarts", flush=True)
 
 
 def print_diagnosis(diagnosis: Diagnosis) -> None:

@@ -18,7 +18,7 @@ import structlog
 from opentelemetry import trace
 from structlog.typing import EventDict, Processor
 
-from streamcanary.model.redaction.redactor import scrub
+from streamcanary.model.redaction.redactor import Redactor, redactor_for
 
 Level = Literal["debug", "info", "warning", "error"]
 SecretsProvider = Callable[[], Iterable[str]]
@@ -38,6 +38,7 @@ NOISY_LOGGERS: Final = (
 At lower levels ``openai`` would also log whole requests, including prompts and headers.
 """
 
+_PACKAGE = "streamcanary"  # part of the name of each logger
 _MAX_MESSAGE_LENGTH = 2000  # characters
 _MAX_FIELD_LENGTH = 500
 _LONG_FIELDS = frozenset({"detail", "error", "problem"})  # texts of errors, as long as a message may be
@@ -53,19 +54,21 @@ def configure(
     *,
     json: bool | None = None,
     secrets: SecretsProvider | None = None,
+    public: Iterable[str] = (),
     stream: TextIO | None = None,
 ) -> None:
     """Send the logs of the whole process to ``stream`` (default: stderr), from ``level`` up.
 
     ``json`` selects one JSON object per line; the default is JSON unless the stream is a terminal. ``secrets`` returns
-    the values to scrub; it is called for every line, so that secrets that were read again are included. A second call
-    replaces the configuration of the first.
+    the values to scrub; it is called for every line, so that secrets that were read again are included. ``public``
+    texts, such as names of hosts and models, are not redacted, even if a secret contains them. A second call replaces
+    the configuration of the first.
     """
     stream = stream or sys.stderr or cast("TextIO", _NullStream())  # sys.stderr is None if file descriptor 2 is closed
     handler = _StderrHandler(stream)
     terminal = stream.isatty()
     renderer = _json_renderer() if (json if json is not None else not terminal) else _console_renderer(colors=terminal)
-    handler.setFormatter(_formatter(renderer, secrets or tuple))
+    handler.setFormatter(_formatter(renderer, secrets or tuple, (_PACKAGE, *public)))
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _StderrHandler)]:
         root.removeHandler(old)
@@ -98,7 +101,7 @@ def _console_renderer(*, colors: bool) -> Processor:
     return structlog.dev.ConsoleRenderer(event_key="message", timestamp_key="time", sort_keys=False, colors=colors)
 
 
-def _formatter(renderer: Processor, secrets: SecretsProvider) -> logging.Formatter:
+def _formatter(renderer: Processor, secrets: SecretsProvider, public: tuple[str, ...]) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
         foreign_pre_chain=[
             structlog.processors.EventRenamer("message"),
@@ -108,7 +111,7 @@ def _formatter(renderer: Processor, secrets: SecretsProvider) -> logging.Formatt
             _add_time,
             _add_trace,
             _add_traceback,
-            _ScrubAndTruncate(secrets),
+            _ScrubAndTruncate(secrets, public),
         ],
         processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
     )
@@ -144,35 +147,36 @@ def _add_traceback(logger: object, method: str, event: EventDict) -> EventDict:
 class _ScrubAndTruncate:
     """Scrubs and truncates every field, and drops the fields beyond the first 32."""
 
-    def __init__(self, secrets: SecretsProvider) -> None:
+    def __init__(self, secrets: SecretsProvider, public: tuple[str, ...]) -> None:
         self._secrets = secrets
+        self._public = public
 
     def __call__(self, logger: object, method: str, event: EventDict) -> EventDict:
-        secrets = tuple(self._secrets())
+        redactor = redactor_for(tuple(self._secrets()), self._public)
         meta = {key: event.pop(key) for key in ("_record", "_from_structlog")}
         standard = {key: event.pop(key) for key in _STANDARD_FIELDS if key in event}
         exception = standard.pop("exception", None)
-        shown: EventDict = {key: self._scrub_value(standard[key], secrets, _MAX_MESSAGE_LENGTH) for key in standard}
+        shown: EventDict = {key: self._scrub_value(standard[key], redactor, _MAX_MESSAGE_LENGTH) for key in standard}
         for key, value in list(event.items())[:_MAX_FIELDS]:
             limit = _MAX_MESSAGE_LENGTH if key in _LONG_FIELDS else _MAX_FIELD_LENGTH
-            shown[str(key)[:_MAX_KEY_LENGTH]] = self._scrub_value(value, secrets, limit)
+            shown[str(key)[:_MAX_KEY_LENGTH]] = self._scrub_value(value, redactor, limit)
         if exception is not None:
-            whole = scrub(exception, secrets, limit=4 * _MAX_TRACEBACK_LENGTH, lines=True)
+            whole = redactor.scrub(exception, 4 * _MAX_TRACEBACK_LENGTH, lines=True)
             shown["exception"] = whole[-_MAX_TRACEBACK_LENGTH:]
         return {**shown, **meta}
 
     @classmethod
-    def _scrub_value(cls, value: Any, secrets: tuple[str, ...], limit: int) -> Any:
+    def _scrub_value(cls, value: Any, redactor: Redactor, limit: int) -> Any:
         """Return ``value`` scrubbed and truncated: a list or an object keeps its shape, its elements become scalars."""
         if isinstance(value, dict):
-            return dict(cls._scrub_items(value.items(), secrets, limit))
+            return dict(cls._scrub_items(value.items(), redactor, limit))
         if isinstance(value, (list, tuple)):
-            return [shown for _, shown in cls._scrub_items(enumerate(value), secrets, limit)]
-        return cls._scrub_scalar(value, secrets, limit)
+            return [shown for _, shown in cls._scrub_items(enumerate(value), redactor, limit)]
+        return cls._scrub_scalar(value, redactor, limit)
 
     @classmethod
     def _scrub_items(
-        cls, pairs: Iterable[tuple[Any, Any]], secrets: tuple[str, ...], limit: int
+        cls, pairs: Iterable[tuple[Any, Any]], redactor: Redactor, limit: int
     ) -> Iterator[tuple[str, Any]]:
         """Yield scrubbed keys and values up to ``limit`` characters in total; an ellipsis replaces the rest."""
         for number, (key, value) in enumerate(pairs):
@@ -180,18 +184,18 @@ class _ScrubAndTruncate:
                 yield "…", "…"
                 return
             name, shown = (
-                cls._scrub_scalar(str(key), secrets, _MAX_KEY_LENGTH),
-                cls._scrub_scalar(value, secrets, limit),
+                cls._scrub_scalar(str(key), redactor, _MAX_KEY_LENGTH),
+                cls._scrub_scalar(value, redactor, limit),
             )
             limit -= len(name) + len(str(shown))
             yield name, shown
 
     @staticmethod
-    def _scrub_scalar(value: Any, secrets: tuple[str, ...], limit: int) -> Any:
+    def _scrub_scalar(value: Any, redactor: Redactor, limit: int) -> Any:
         if value is None or isinstance(value, (bool, int, float)):
             return value
         text = value if isinstance(value, str) else str(value)
-        return scrub(text, secrets, limit, lines=True).replace("\n", "\\n")  # one log line stays one line
+        return redactor.scrub(text, limit, lines=True).replace("\n", "\\n")  # one log line stays one line
 
 
 def _to_json(event: EventDict, **_: object) -> str:

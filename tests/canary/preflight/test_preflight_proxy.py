@@ -11,7 +11,7 @@ from streamcanary.canary.preflight import diagnose
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
-from streamcanary.cli.config_secrets import ConfigSecrets
+from streamcanary.model.config_types.config_secrets import ConfigSecrets
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.model.diagnosis import Diagnosis, StepName, StepState

@@ -6,9 +6,11 @@ from typing import NamedTuple
 
 import httpx2
 
+from streamcanary.canary.run_redaction import TargetSecrets
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.clock import Clock
 from streamcanary.model.diagnosis import Certificate
+from streamcanary.model.redaction.redactor import Redactor, redactor_for
 from streamcanary.transport.proxy import Proxy
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -28,10 +30,10 @@ class Connection(NamedTuple):
 class DiagnosisContext:
     """The state of one diagnosis. ``timeout`` is the time limit of each step, in seconds.
 
-    ``secrets`` are redacted in all messages, as servers may repeat them. ``connected_address`` is the address that
-    accepted a connection, ``connect_results`` has the result for each tried address. ``listed_models`` are the models
-    of the endpoint, ``None`` without a complete list. ``is_aborted`` is set after an internal error of a step: the
-    steps after it are skipped.
+    ``secrets`` are redacted in all messages, as servers may repeat them; host, provider and model are public.
+    ``connected_address`` is the address that accepted a connection, ``connect_results`` has the result for each tried
+    address. ``listed_models`` are the models of the endpoint, ``None`` without a complete list. ``is_aborted`` is set
+    after an internal error of a step: the steps after it are skipped.
     """
 
     def __init__(self, target: TargetSpec, model: str, clock: Clock, timeout: float) -> None:
@@ -40,7 +42,7 @@ class DiagnosisContext:
         self.clock = clock
         self.timeout = timeout
         self.headers = httpx2.Headers()
-        self.secrets: tuple[str, ...] = ()
+        self.secrets = TargetSecrets(target)
         self.url = httpx2.URL()
         self.proxy: Proxy | None = None
         self.addresses: tuple[str, ...] = ()
@@ -51,6 +53,11 @@ class DiagnosisContext:
         self.certificate: Certificate | None = None
         self.listed_models: tuple[str, ...] | None = None
         self.is_aborted = False
+
+    @property
+    def redactor(self) -> Redactor:
+        """The redactor of the current secrets."""
+        return redactor_for(self.secrets(), (*self.target.public, self.model))
 
     @property
     def host(self) -> str:

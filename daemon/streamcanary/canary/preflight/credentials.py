@@ -1,7 +1,6 @@
 """The steps key and address, which send nothing: check that credentials and base URL are valid."""
 
 import re
-from urllib.parse import urlsplit
 
 import httpx2
 
@@ -13,7 +12,6 @@ from streamcanary.transport.proxy import InvalidProxyUrl, proxy_for
 
 _NO_KEY = "none"
 _HOST = re.compile(r"[0-9A-Za-z._:-]+")
-_MIN_SECRET_LENGTH = 4  # scrub() redacts nothing shorter
 
 
 async def check_key(context: DiagnosisContext) -> StepResult:
@@ -27,7 +25,6 @@ async def check_key(context: DiagnosisContext) -> StepResult:
             values[name] = secret.reveal()
         except SecretUnreadable as error:
             return failed(FaultKind.AUTH_FAILED, str(error), "mount the secret, or correct the path in the target")
-    context.secrets = _values_to_scrub(context, list(values.values()))
     for name, value in values.items():
         if problem := _invalid_header_reason(value):
             where = f" (file {secrets[name].path})" if secrets[name].path else ""
@@ -37,16 +34,6 @@ async def check_key(context: DiagnosisContext) -> StepResult:
     context.headers.update({"accept-encoding": "identity", "user-agent": "streamcanary"})
     context.headers.update({name: values[f"the header {name}"] for name in target.headers})
     return _key_result(values["the key"], target.key)
-
-
-def _values_to_scrub(context: DiagnosisContext, values: list[str]) -> tuple[str, ...]:
-    """Return the values to redact, without placeholder keys: the key of a local server is often its name."""
-    public = f"{urlsplit(context.target.base_url).hostname} {context.model}"
-    return tuple(
-        value
-        for value in values
-        if len(value) >= _MIN_SECRET_LENGTH and value not in public and value.lower() != _NO_KEY
-    )
 
 
 def _invalid_request(message: str, remedy: str) -> StepResult:
@@ -100,6 +87,4 @@ async def check_address(context: DiagnosisContext) -> StepResult:
         return failed(FaultKind.PROXY_FAILED, str(error), "correct it, or add the host to NO_PROXY")
     if context.proxy is None:
         return ok(f"{address}, without a proxy")
-    if context.proxy.auth is not None and len(context.proxy.auth[1]) >= _MIN_SECRET_LENGTH:
-        context.secrets = (*context.secrets, context.proxy.auth[1])
     return ok(f"{address}, through {context.proxy.url} ({context.proxy.source})")

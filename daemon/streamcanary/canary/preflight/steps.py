@@ -10,7 +10,6 @@ from streamcanary.canary.preflight.step_result import StepResult, skipped, unkno
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.clock import Clock
 from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, StepState
-from streamcanary.model.redaction.redactor import scrub
 
 
 class Check(NamedTuple):
@@ -64,15 +63,16 @@ async def diagnose(
                 context.close()  # the following steps open their own connections
     finally:
         context.close()
-    return Diagnosis(
-        base_url=scrub(target.base_url, context.secrets),
-        model=scrub(model, context.secrets),
+    diagnosis = Diagnosis(
+        base_url=target.base_url,
+        model=model,
         started=started,
         seconds=clock.monotonic() - started_monotonic,
         steps=tuple(steps),
         proxy=context.proxy.url if context.proxy else None,
         certificate=context.certificate,
     )
+    return context.redactor.redact(diagnosis)
 
 
 async def _run_step(check: Check, context: DiagnosisContext, failed_step: StepName | None) -> DiagnosisStep:
@@ -83,8 +83,8 @@ async def _run_step(check: Check, context: DiagnosisContext, failed_step: StepNa
         name=check.name,
         state=result.state,
         seconds=context.clock.monotonic() - started,
-        message=scrub(result.message, context.secrets),
-        remedy=scrub(result.remedy, context.secrets),
+        message=result.message,
+        remedy=result.remedy,
         kind=result.kind,
         status=result.status,
         request_id=result.request_id,

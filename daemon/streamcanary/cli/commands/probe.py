@@ -76,13 +76,16 @@ async def _run_probe(
     import msgspec
 
     from streamcanary.canary.preflight import diagnose
+    from streamcanary.canary.run_redaction import RunRedactor
     from streamcanary.canary.runners import CanaryRunners
-    from streamcanary.cli.probe_output import print_diagnosis, print_event, print_outcome
+    from streamcanary.cli.probe_output import EventPrinter, print_diagnosis, print_outcome
     from streamcanary.model.clock import SystemClock
     from streamcanary.model.outcome import OutcomeKind
 
     clock, all_succeeded = SystemClock(), True
-    async with CanaryRunners(targets, canaries, clock=clock, on_event=None if as_json else print_event) as runners:
+    redactors = {name: RunRedactor(name, spec, targets) for name, spec in canaries.items()}
+    on_event = None if as_json else EventPrinter(redactors)
+    async with CanaryRunners(targets, canaries, clock=clock, on_event=on_event) as runners:
         for name, runner in runners.by_name.items():
             if not as_json:
                 print(f"{name}: probing {runner.canary.target}, model {canaries[name].model}")

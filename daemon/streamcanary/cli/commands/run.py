@@ -15,7 +15,7 @@ _MAX_WARNINGS = 20  # configuration warnings that are logged; `check` prints all
 
 def main(arguments: argparse.Namespace) -> int:
     """Run the daemon; return 0 after SIGTERM or SIGINT, 2 if the configuration or the store is unusable."""
-    from streamcanary.cli.config_secrets import ConfigSecrets
+    from streamcanary.model.config_types.config_secrets import ConfigSecrets
     from streamcanary.model.config_types.secret import SecretUnreadable
     from streamcanary.store.errors import StoreError
     from streamcanary.telemetry import logs
@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
     except UsageError:
         return 2
     json = {"auto": None, "json": True, "console": False}[arguments.log_format]
-    logs.configure(arguments.log_level, json=json, secrets=ConfigSecrets(settings))
+    logs.configure(arguments.log_level, json=json, secrets=ConfigSecrets(settings), public=settings.public)
     for problem in settings.warnings[:_MAX_WARNINGS]:
         _log.warning("configuration warning", extra={"problem": str(problem)})
     try:

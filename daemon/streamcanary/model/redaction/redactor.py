@@ -66,7 +66,8 @@ class Redactor:
     def __init__(self, secrets: Iterable[str] = (), public: Iterable[str] = ()) -> None:
         self._public = tuple(public)
         known = [secret for secret in dict.fromkeys(secrets) if self._is_secret(secret)]
-        self._slices = SliceFinder((part for secret in known for part in _sliced_parts(secret)), self._public)
+        lines = [line.strip() for secret in known for line in secret.splitlines() if not line.startswith("#")]
+        self._slices = SliceFinder((part for line in lines for part in _sliced_parts(line)), self._public)
         self._whole = tuple(
             sorted({form for secret in known for form in _whole_forms(secret)}, key=lambda form: (-len(form), form))
         )
@@ -75,6 +76,7 @@ class Redactor:
         return (
             len(secret) >= _MIN_SECRET_LENGTH
             and secret.lower() not in _PLACEHOLDERS
+            and not _is_plain_address(secret)
             and not any(secret in text for text in self._public)
         )
 
@@ -155,7 +157,7 @@ class Redactor:
 
 
 @lru_cache(maxsize=_CACHED_REDACTORS)
-def redactor_for(secrets: tuple[str, ...], public: tuple[str, ...] = ()) -> Redactor:
+def redactor_for(secrets: tuple[str, ...] = (), public: tuple[str, ...] = ()) -> Redactor:
     """Return the redactor of ``secrets``, a cached one if possible: secrets from files can change at any time."""
     return Redactor(secrets, public)
 
@@ -170,7 +172,7 @@ def _sliced_parts(secret: str) -> Iterator[str]:
     """Yield the parts of ``secret`` whose slices are secret, too."""
     if (parts := _split_url(secret)) is not None:
         host = parts.netloc.rpartition("@")[2]
-        if "." not in host and ":" not in host and host != "localhost":  # a token in place of a host
+        if not _is_host(host):
             yield from _unless_ordinary(host)
         if parts.password:
             yield from _unless_ordinary(parts.password)
@@ -190,6 +192,19 @@ def _unless_ordinary(part: str) -> Iterator[str]:
     is_ordinary = len(part) <= _MAX_ORDINARY_LENGTH and _ORDINARY.fullmatch(part) and not _KEY_PREFIX.match(part)
     if len(part) >= MIN_SLICE and not is_ordinary:
         yield part
+
+
+def _is_plain_address(secret: str) -> bool:
+    """Return whether ``secret`` is a URL with nothing but a host: that of a proxy without a password."""
+    parts = _split_url(secret)
+    if parts is None or parts.path not in ("", "/") or "@" in parts.netloc or parts.query or parts.fragment:
+        return False
+    return _is_host(parts.netloc)
+
+
+def _is_host(text: str) -> bool:
+    """Return whether the host part of a URL is a host; many services of Apprise have a token in its place."""
+    return "." in text or ":" in text or text == "localhost"
 
 
 def _split_url(secret: str) -> SplitResult | None:

@@ -1,0 +1,52 @@
+"""Makes the redactor of a canary: what its endpoints send is redacted with the secrets that were sent to them."""
+
+from collections.abc import Mapping
+
+from streamcanary.canary.spec import CanarySpec
+from streamcanary.canary.target import TargetSpec
+from streamcanary.model.config_types.config_secrets import ConfigSecrets
+from streamcanary.model.redaction.redactor import Redactor, redactor_for
+from streamcanary.transport.proxy import InvalidProxyUrl, proxy_for
+
+
+class TargetSecrets(ConfigSecrets):
+    """The current secrets of ``targets``: keys, headers, and the credentials of their proxies."""
+
+    def __init__(self, *targets: TargetSpec) -> None:
+        self._proxy_passwords = tuple(dict.fromkeys(filter(None, map(_proxy_password, targets))))
+        super().__init__(*targets)
+
+    def __call__(self) -> tuple[str, ...]:
+        """Return the secrets."""
+        return (*super().__call__(), *self._proxy_passwords)
+
+
+class RunRedactor:
+    """Returns the current redactor of the canary ``name`` when called.
+
+    It has the secrets of the canary's target and of those of its fallbacks. Names of canary, target, provider, host and
+    models are public.
+    """
+
+    def __init__(self, name: str, spec: CanarySpec, targets: Mapping[str, TargetSpec]) -> None:
+        used = {target: targets[target] for target in targets_of(spec)}
+        self.secrets = TargetSecrets(*used.values())
+        self._public = (name, *spec.models, *used, *(public for each in used.values() for public in each.public))
+
+    def __call__(self) -> Redactor:
+        """Return the redactor of the current secrets."""
+        return redactor_for(self.secrets(), self._public)
+
+
+def targets_of(spec: CanarySpec) -> tuple[str, ...]:
+    """Return the names of the targets of a canary: its own, and those of its fallbacks."""
+    return tuple(dict.fromkeys((spec.target, *(each.target for each in spec.fallbacks if each.target))))
+
+
+def _proxy_password(target: TargetSpec) -> str | None:
+    """Return the password of the proxy, which may come from the environment."""
+    try:
+        proxy = proxy_for(target.base_url, target.proxy)
+    except InvalidProxyUrl:
+        return None
+    return proxy.auth[1] if proxy is not None and proxy.auth is not None else None
