@@ -287,6 +287,7 @@ async def test_responses_are_not_stored_by_default(simulator: Simulator) -> None
         ({"labels": {"instance": "x"}}, "labels.instance\n  is a built-in label of alerts"),
         ({"expect": {"contains": "a", "regex": "b"}}, "takes only one condition, not contains and regex"),
         ({"expect": {"regex": "("}}, "not a regular expression"),
+        ({"expect": {"regex": "(?<!un)sure"}}, "at character 1: (?<!un)sure; lookbehinds are not supported"),
     ],
 )
 def test_an_invalid_canary_is_rejected(spec: dict[str, Any], message: str) -> None:

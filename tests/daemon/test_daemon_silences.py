@@ -1,5 +1,7 @@
 """Alerts listed and silenced from the command line, and the heartbeat of a healthy daemon."""
 
+import contextlib
+import sqlite3
 from pathlib import Path
 
 from support.programs.daemon import Daemon, run_command
@@ -56,6 +58,36 @@ async def test_an_unreachable_daemon_and_an_invalid_matcher_are_reported(tmp_pat
         async with Daemon(tmp_path, config) as daemon:
             said = await run_command("silence", "tier", "--for", "1h", "--url", await address(daemon))
     assert (1, True) == (said.code, "not a matcher: 'tier'" in said.stderr)
+
+
+async def test_a_silence_with_nested_repetitions_does_not_stop_the_daemon(tmp_path: Path) -> None:
+    """Such a silence is evaluated at once, also after a restart, where a silence of another syntax is dropped."""
+    name = "canary-with-a-name-of-34-characters"
+    async with FakeProvider("cut") as provider:
+        config = {
+            "targets": {"sim": {"base_url": provider.base_url, "api_key": "none", "provider": "simulator"}},
+            "canaries": {name: {"target": "sim", "model": MODEL, "every": "400ms", "retry": {"max_attempts": 1}}},
+            "alerts": {"rules": {"Down": {"detector": {"type": "consecutive", "failures": 2}}}},
+        }
+        async with Daemon(tmp_path, config) as daemon:
+            at = ("--url", await address(daemon))
+            refused = await run_command("silence", 'canary=~"(?=c).*"', "--for", "1h", *at)
+            assert (1, True) == (refused.code, "lookaheads are not supported" in refused.stderr)
+            made = await run_command("silence", 'canary=~"([a-z-]+)+X"', "--for", "1h", *at)
+            assert 0 == made.code
+            await daemon.wait_for_log("alert fired", alert="Down")
+            await daemon.terminate()
+            with contextlib.closing(sqlite3.connect(tmp_path / "store.db")) as store, store:
+                store.execute(
+                    "INSERT INTO silences SELECT 'old', replace(value, '([a-z-]+)+X', '(?=c).*') FROM silences"
+                )
+            await daemon.start()
+            await daemon.wait_until_ready()
+            dropped = await daemon.wait_for_log("unreadable row ignored")
+            assert "silences old: the regular expression of matcher" in dropped["error"]
+            await daemon.wait_for_log("run finished", 3, canary=name, outcome="failed")
+            shown = (await run_command("alerts", "--url", await address(daemon))).stdout
+            assert (1, True) == (shown.count("SILENCE "), f"FIRING  Down  {name}" in shown)
 
 
 async def address(daemon: Daemon) -> str:

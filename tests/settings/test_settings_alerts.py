@@ -176,6 +176,15 @@ EXPLAINS = f"{OWN_NAME} one: TargetRejected inhibits other alerts"
                 )
             ],
         ),
+        (
+            "{match: ['tier=~\"(?=prod).*\"']}",
+            [
+                (
+                    ":23: alerts.rules.X.match[0]: the regular expression of matcher 'tier=~\"(?=prod).*\"' is not "
+                    "valid: invalid perl operator at character 1: (?=prod).*; lookaheads are not supported"
+                )
+            ],
+        ),
         # ---- values of another type
         ('{enabled: "no"}', [":24: alerts.rules.X.enabled: must be true or false, not text"]),
         ("{enabled: 1}", [":24: alerts.rules.X.enabled: must be true or false, not a number"]),

@@ -174,6 +174,8 @@ async def test_a_silence_can_have_a_start_and_an_end_time() -> None:
         (b'{"match": [], "for": "1h"}', "match: "),
         (b'{"match": ["tier"], "for": "1h"}', "match.0: not a matcher"),
         (b'{"match": ["a=~\\"(\\""], "for": "1h"}', "regular expression"),
+        (b'{"match": ["a=~\\"(?!b)\\""], "for": "1h"}', "at character 1: (?!b); lookaheads are not supported"),
+        (b'{"match": ["a=~\\"' + b"b" * 4097 + b'\\""], "for": "1h"}', "has 4097 characters; at most 4096 are allowed"),
         (b'{"match": ["a=b"]}', "needs exactly one of for and until"),
         (b'{"match": ["a=b"], "for": "soon"}', "for: "),
         (b'{"match": ["a=b"], "for": "400d"}', "for: "),

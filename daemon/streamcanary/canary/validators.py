@@ -1,27 +1,35 @@
 """Checks of the text of a response."""
 
-import re
 from typing import Annotated
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from streamcanary.canary.repetition import describe_repetition, repeated_unit
+from streamcanary.model.regular_expression import InvalidPattern, compile_pattern
 
 
 def _validate_regex(value: str) -> str:
     try:
-        re.compile(value)
-    except re.error as error:
+        compile_pattern(value)
+    except InvalidPattern as error:
         raise ValueError(f"not a regular expression: {error}") from None
     return value
+
+
+def _search_mismatch(pattern: str, text: str) -> str | None:
+    """Return why ``pattern`` is not found in ``text``, ``None`` if it is. The time for hostile text is bounded."""
+    try:
+        return None if compile_pattern(pattern).search(text) else f"does not match {pattern!r}"
+    except ValueError as error:
+        return f"is too long for {pattern!r}: {error}"
 
 
 class Expectation(BaseModel):
     """At most one condition on the text of a response; without one, the text must not be empty or degenerate.
 
-    ``contains`` ignores case; ``regex`` searches; ``equals`` compares after stripping white space. ``not_degenerate``
-    refuses a text that repeats one character, word or phrase to its end; by default it is on if none of these three
-    conditions is set.
+    ``contains`` ignores case; ``regex`` searches, in RE2's syntax; ``equals`` compares after stripping white space.
+    ``not_degenerate`` refuses a text that repeats one character, word or phrase to its end; by default it is on if none
+    of these three conditions is set.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -43,8 +51,8 @@ class Expectation(BaseModel):
         """Return how ``text`` violates the condition, or ``None`` if it does not."""
         if self.contains is not None and self.contains.casefold() not in text.casefold():
             return f"does not contain {self.contains!r}"
-        if self.regex is not None and not re.search(self.regex, text):
-            return f"does not match {self.regex!r}"
+        if self.regex is not None and (reason := _search_mismatch(self.regex, text)):
+            return reason
         if self.equals is not None and text.strip() != self.equals.strip():
             return f"is not {self.equals!r}"
         if self.not_empty and not text.strip():

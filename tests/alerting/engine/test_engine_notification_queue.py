@@ -331,6 +331,17 @@ def test_unreadable_rows_are_skipped() -> None:
     assert (harness.open_incidents, isinstance(harness.state, State)) == ([], True)
 
 
+def test_stored_silence_with_an_unsupported_expression_is_skipped() -> None:
+    """A silence that an earlier version stored, with an expression that RE2 rejects, is skipped; another one stays."""
+    stored = {
+        name: f'{{"id":"{name}","match":["canary=~\\"{pattern}\\""],"starts":0,"until":1}}'.encode()
+        for name, pattern in (("old", "(?=chat).*"), ("new", "([a-z-]+)+X"))
+    }
+    state, unread = read_state({"silences": stored})
+    assert (["new"], 1) == (list(state.silences), len(unread))
+    assert unread[0].startswith("silences old: the regular expression of matcher 'canary=~\"(?=chat).*\"' is not valid")
+
+
 def test_refused_resolve_is_dropped_if_the_next_trigger_waits() -> None:
     """A refused resolve is dropped if the trigger of the next outage waits, and is not sent at a start."""
     harness = firing_harness()

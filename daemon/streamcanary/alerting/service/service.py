@@ -36,7 +36,7 @@ from streamcanary.alerting.service.metrics import AlertMetrics
 from streamcanary.alerting.service.status import StatusBuilder
 from streamcanary.alerting.service.write_buffer import AlertStore, StoreFailing, StoreLost, WriteBuffer
 from streamcanary.model.alerts.incident import Group, Incident
-from streamcanary.model.alerts.silence import Silence
+from streamcanary.model.alerts.silence import Silence, check_silence_limits
 from streamcanary.model.alerts.status_snapshot import StatusSnapshot
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
@@ -46,9 +46,6 @@ _log = logging.getLogger(__name__)
 
 MAX_QUEUED_OUTCOMES = 10_000
 """How many outcomes may wait in the queue; further ones are dropped and counted."""
-
-MAX_SILENCES = 1000
-"""The maximum number of silences."""
 
 _MAX_INPUTS_PER_COMMIT = 256
 _TICK_INTERVAL = 5.0  # seconds
@@ -126,10 +123,9 @@ class AlertingService:
         """Create ``silence``; return once it is in the store.
 
         Raises:
-            ValueError: if there are :data:`MAX_SILENCES` already.
+            ValueError: if there are too many silences already.
         """
-        if silence.id not in self._state.silences and len(self._state.silences) >= MAX_SILENCES:
-            raise ValueError(f"there are {MAX_SILENCES} silences; end some of them")
+        check_silence_limits(self._state.silences.values(), silence)
         await self.submit(SilenceCreated(silence))
 
     async def delete_silence(self, id: str) -> bool:  # noqa: A002 - the field's name

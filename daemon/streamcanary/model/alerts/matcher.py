@@ -11,10 +11,13 @@ from msgspec import Struct
 from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
 from pydantic_core import core_schema
 
+from streamcanary.model.regular_expression import InvalidPattern, RegularExpression, compile_pattern
+
 _MATCHER = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*)", re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*+["\\]?|[^",]+|,', re.DOTALL)  # a quoted part, an unquoted part, or a comma
 _ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
+_MAX_SHOWN = 200  # characters of a matcher in a message
 
 
 class Matcher(Struct, frozen=True):
@@ -31,33 +34,40 @@ class Matcher(Struct, frozen=True):
         Raises:
             ValueError: if it is not a matcher, or its regular expression is not valid.
         """
-        whole = _MATCHER.fullmatch(text.strip())
+        whole, shown = _MATCHER.fullmatch(text.strip()), text if len(text) <= _MAX_SHOWN else text[:_MAX_SHOWN] + "…"
         if whole is None:
-            raise ValueError(f'not a matcher: {text!r}; write name="value", or with !=, =~ or !~')
+            raise ValueError(f'not a matcher: {shown!r}; write name="value", or with !=, =~ or !~')
         name, operator, value = whole.groups()
         if value.startswith('"'):
             quoted = _QUOTED.fullmatch(value)
             if quoted is None:
-                raise ValueError(f"the quotes of matcher {text!r} are not closed")
+                raise ValueError(f"the quotes of matcher {shown!r} are not closed")
             value = re.sub(r'\\[n"\\]', lambda escape: _ESCAPES[escape.group()], quoted.group(1))
         elif '"' in value or "," in value:
-            raise ValueError(f"put the value of matcher {text!r} in double quotes, and write one matcher per entry")
+            raise ValueError(f"put the value of matcher {shown!r} in double quotes, and write one matcher per entry")
         if operator in ("=~", "!~"):
             try:
-                re.compile(value)
-            except re.error as error:
-                raise ValueError(f"the regular expression of matcher {text!r} is not valid: {error}") from None
+                compile_pattern(value)
+            except InvalidPattern as error:
+                raise ValueError(f"the regular expression of matcher {shown!r} is not valid: {error}") from None
         return cls(name, operator, value)
 
     def matches(self, labels: Mapping[str, str]) -> bool:
-        """Return whether ``labels`` meet the condition. A regular expression must match the whole value."""
+        """Return whether ``labels`` meet the condition. A regular expression must match the whole value.
+
+        It is matched as in Alertmanager, by RE2: in time linear in the length of the value.
+        """
         actual = labels.get(self.name, "")
         if self.operator == "=":
             return actual == self.value
         if self.operator == "!=":
             return actual != self.value
-        found = re.fullmatch(self.value, actual) is not None
-        return found is (self.operator == "=~")
+        return compile_pattern(self.value).matches(actual) is (self.operator == "=~")
+
+    @property
+    def expression(self) -> RegularExpression | None:
+        """The regular expression of ``=~`` and ``!~``; ``None`` for the other operators."""
+        return compile_pattern(self.value) if self.operator in ("=~", "!~") else None
 
     def __str__(self) -> str:
         value = self.value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
