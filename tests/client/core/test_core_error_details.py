@@ -90,10 +90,11 @@ OPENROUTER = {
         ("<h1>Down</h1>", ErrorDetails(message="<h1>Down</h1>")),
         ("{not JSON", ErrorDetails(message="{not JSON")),
         ({"failure": {"text": "m"}}, ErrorDetails(message='{"failure":{"text":"m"}}')),
+        (' {"failure": "m"}', ErrorDetails(message='{"failure": "m"}')),
         ({"error": {"code": "x"}}, ErrorDetails(codes=("x",), message='{"error":{"code":"x"}}')),
         ({"error": {"code": 402.0, "message": "m"}}, ErrorDetails(codes=(402,), message="m")),
         ({"code": True, "message": "m"}, ErrorDetails(message="m")),
-        *[(empty, ErrorDetails()) for empty in (None, "", {}, [], 7)],
+        *[(empty, ErrorDetails()) for empty in (None, "", {}, [], 7, " ", "{}", "[]")],
     ],
 )
 def test_details_are_extracted_from_every_shape(body: object, details: ErrorDetails) -> None:

@@ -7,6 +7,7 @@ from msgspec import Struct
 
 from streamcanary.client.core.answer import Answer
 from streamcanary.client.core.content_parts import add_parts, add_reasoning_details
+from streamcanary.client.core.fault_classification import find_error, reports_error
 from streamcanary.client.core.lenient_json import ErrorReported, LenientDecoder, decode_untyped
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.media import image_url
@@ -136,10 +137,12 @@ class ChatReader:
             return []
         message = _decode(data)
         if message.is_error or event.event == "error":
-            raise ErrorReported(message.error or decode_untyped(data))
+            raise ErrorReported(decode_untyped(data))
         if message.x_groq is not None and message.x_groq.error:
             raise ErrorReported(message.x_groq.error)
         if message.choices is None and message.id is None and message.usage is None and message.x_groq is None:
+            if reports_error(error := decode_untyped(data)):
+                raise ErrorReported(error)
             return []  # JSON, but not of this API
         self._add(message)
         return self.answer.take_deltas()
@@ -148,8 +151,10 @@ class ChatReader:
         """Return the deltas of a complete JSON body, ``None`` if it is no completion; raises as :meth:`read_event`."""
         message = _decode(body)
         if message.is_error:
-            raise ErrorReported(message.error or decode_untyped(body))
+            raise ErrorReported(decode_untyped(body))
         if not message.choices:
+            if (error := find_error(body)) is not None:
+                raise ErrorReported(error)
             return None
         self.is_done = True
         self.answer.raw = body

@@ -13,6 +13,7 @@ import msgspec
 from msgspec import Struct
 
 from streamcanary.client.core.answer import Answer
+from streamcanary.client.core.fault_classification import find_error, reports_error
 from streamcanary.client.core.lenient_json import ErrorReported, LenientDecoder, decode_untyped
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.response_output import OutputItem, OutputPart, ResponseOutput
@@ -97,8 +98,10 @@ class ResponsesReader:
         stream_event = _decode_event(data)
         kind = stream_event.type or event.event
         if kind == "error" or stream_event.error:
-            raise ErrorReported(stream_event.error or decode_untyped(data))
+            raise ErrorReported(decode_untyped(data))
         if not kind.startswith("response."):
+            if stream_event.type is None and reports_error(error := decode_untyped(data)):
+                raise ErrorReported(error)
             return []
         self.answer.chunks += 1
         if stream_event.delta:
@@ -113,7 +116,10 @@ class ResponsesReader:
         """Return the deltas of a complete JSON body, ``None`` if it is no response; raises as :meth:`read_event`."""
         response = _decode_response(body)
         if response.error and response.status != "failed":
-            raise ErrorReported(response.error)
+            raise ErrorReported(decode_untyped(body))
+        is_response = response.status in _TERMINAL_STATUSES or response.output is not None
+        if not is_response and (error := find_error(body)) is not None:
+            raise ErrorReported(error)
         if response.status is None:
             return None
         self.answer.chunks += 1

@@ -214,6 +214,8 @@ def _parse_seconds(value: object) -> float | None:
 
 def _encode(body: object) -> str:
     """Return a body without a message as text; ``""`` if it is empty."""
+    if isinstance(body, str):
+        return body.strip()[:_MAX_TEXT_LENGTH] if decode_json(body.strip()) else ""
     if not body or not isinstance(body, (Mapping, list)):
         return ""
     try:
