@@ -1,0 +1,206 @@
+"""Tool calls: assembled from pieces as servers number them, and checked for complete arguments."""
+
+import json
+from typing import Any
+
+import pytest
+
+from streamcanary.client.core.answer import Answer, AnswerTooLong
+from streamcanary.client.core.chat import ChatReader
+from streamcanary.client.core.responses import ResponsesReader
+from streamcanary.client.core.sse import ServerSentEvent
+from streamcanary.events import ToolCallDelta
+
+Call = dict[str, Any]
+
+
+def call(index: int | None = None, call_id: str | None = None, name: str | None = None, arguments: str = "") -> Call:
+    return {"index": index, "id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
+
+
+def without(piece: Call, *keys: str) -> Call:
+    return {key: value for key, value in piece.items() if key not in keys}
+
+
+def read_chat(*deltas: dict[str, Any]) -> tuple[Answer, list[Any]]:
+    """Return the answer of a stream whose chunks have these deltas, and the events for the caller."""
+    reader, events = ChatReader(), []
+    for delta in deltas:
+        data = json.dumps({"id": "c", "choices": [{"index": 0, "delta": delta}]}).encode()
+        events += reader.read_event(ServerSentEvent("message", data))
+    return reader.answer, events
+
+
+def read_responses(*payloads: dict[str, Any]) -> tuple[Answer, list[Any]]:
+    reader, events = ResponsesReader(), []
+    for payload in payloads:
+        events += reader.read_event(ServerSentEvent(payload["type"], json.dumps(payload).encode()))
+    return reader.answer, events
+
+
+def calls_of(answer: Answer) -> list[tuple[str, str, str]]:
+    return [(call.id, call.name, call.arguments) for call in answer.tool_calls]
+
+
+F_PIECES = [call(0, "a", "f", '{"x"'), call(0, None, None, ": 1}")]
+F, G = ("a", "f", '{"x": 1}'), ("b", "g", '{"y": 2}')
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [*F_PIECES, call(1, "b", "g", '{"y": 2}')],
+        [*F_PIECES, call(0, "b", "g", '{"y": 2}')],
+        [*F_PIECES, call(0, "b", "g", ""), call(0, "b", None, '{"y": '), call(0, "", None, "2}")],
+        [*F_PIECES, call(0, "b", "g", '{"y": '), call(0, "other", None, "2}")],
+        [F_PIECES[0], call(1, "b", "g", '{"y": '), F_PIECES[1], call(1, None, None, "2}")],
+        [without(call(None, "a", "f", '{"x": 1}'), "index"), without(call(None, "b", "g", '{"y": 2}'), "index")],
+        [call(None, "a", "f", '{"x"'), call(None, None, None, ": 1}"), call(None, "b", "g", '{"y": 2}')],
+        [call(None, "a", "f", '{"x"'), call(None, "b", "g", '{"y": 2}'), call(None, "a", None, ": 1}")],
+        [call(3, "a", "f", '{"x": 1}'), call(7, "b", "g", '{"y": 2}')],
+    ],
+    ids=[
+        "an index each",
+        "index 0 and an id each",
+        "index 0, ids repeated and empty",
+        "another id in each piece",
+        "interleaved",
+        "no index",
+        "null index, pieces without id",
+        "null index, interleaved by id",
+        "large indexes",
+    ],
+)
+def test_parallel_calls_are_separate(pieces: list[Call]) -> None:
+    """Two parallel calls are two calls in the order in which they started, however a server numbers their pieces."""
+    answer, events = read_chat(*({"tool_calls": [piece]} for piece in pieces))
+    assert [F, G] == calls_of(answer)
+    by_index: dict[int, str] = {}
+    for event in events:
+        assert isinstance(event, ToolCallDelta)
+        by_index[event.index] = by_index.get(event.index, "") + event.arguments_delta
+    assert {0: F[2], 1: G[2]} == by_index
+
+
+@pytest.mark.parametrize("index", [0, None])
+@pytest.mark.parametrize("call_id", ["", None])
+def test_whole_calls_without_id_are_separate(index: int | None, call_id: str | None) -> None:
+    """Calls that arrive whole, with the same index and without ids, are one call each, also of the same function."""
+    pieces = [call(index, call_id, "f", arguments) for arguments in ('{"x": 1}', '{"x": 2}')]
+    expected = [("", "f", '{"x": 1}'), ("", "f", '{"x": 2}')]
+    assert expected == calls_of(read_chat(*({"tool_calls": [piece]} for piece in pieces))[0])
+    assert expected == calls_of(read_chat({"tool_calls": pieces})[0])
+
+
+@pytest.mark.parametrize("call_id", ["a", "", None])
+def test_repeated_name_continues_a_call(call_id: str | None) -> None:
+    """A piece that repeats name and id, or has no id, continues the call at its index."""
+    answer, _ = read_chat({"tool_calls": [F_PIECES[0]]}, {"tool_calls": [call(0, call_id, "f", ": 1}")]})
+    assert [F] == calls_of(answer)
+
+
+def test_number_of_calls_is_limited() -> None:
+    """An answer with more than 128 tool calls is too long."""
+    pieces = [call(0, f"call_{number}", "f", "{}") for number in range(129)]
+    assert 128 == len(read_chat({"tool_calls": pieces[:128]})[0].tool_calls)
+    with pytest.raises(AnswerTooLong, match="the answer has more than 128 tool calls"):
+        read_chat({"tool_calls": pieces})
+
+
+# Forms of calls
+
+
+def test_legacy_function_call_is_a_tool_call() -> None:
+    """The older ``function_call`` is a tool call without an id."""
+    answer, _ = read_chat(
+        {"function_call": {"name": "f", "arguments": ""}},
+        {"function_call": {"arguments": '{"x"'}},
+        {"function_call": {"arguments": ": 1}"}},
+    )
+    assert ([("", "f", '{"x": 1}')], True) == (calls_of(answer), answer.has_output)
+
+
+def test_legacy_function_call_in_a_body_is_a_tool_call() -> None:
+    """A JSON body with the older ``function_call`` has a tool call."""
+    message = {"role": "assistant", "content": None, "function_call": {"name": "f", "arguments": "{}"}}
+    body = {"id": "c", "choices": [{"index": 0, "message": message, "finish_reason": "function_call"}]}
+    reader = ChatReader()
+    reader.read_body(json.dumps(body).encode())
+    assert ([("", "f", "{}")], "function_call") == (calls_of(reader.answer), reader.answer.finish_reason)
+
+
+def test_call_in_both_forms_is_one_call() -> None:
+    """A chunk with the same call as ``function_call`` and as ``tool_calls`` has one call."""
+    delta = {"tool_calls": [call(0, "a", "f", '{"x": 1}')], "function_call": {"name": "f", "arguments": '{"x": 1}'}}
+    assert [F] == calls_of(read_chat(delta)[0])
+
+
+def test_calls_of_a_body_are_separate() -> None:
+    """Each element of ``tool_calls`` in a JSON body is a call, with or without index and id."""
+    calls = [without(call(None, None, "f", ""), "index", "id"), without(call(None, None, "g", "{}"), "index", "id")]
+    body = {"id": "c", "choices": [{"message": {"tool_calls": calls}, "finish_reason": "tool_calls"}]}
+    reader = ChatReader()
+    reader.read_body(json.dumps(body).encode())
+    assert [("", "f", ""), ("", "g", "{}")] == calls_of(reader.answer)
+
+
+def test_custom_tool_call_has_its_input() -> None:
+    """A call of a custom tool of Chat Completions has the input as its arguments."""
+    start = {"index": 0, "id": "a", "type": "custom", "custom": {"name": "sql", "input": ""}}
+    answer, _ = read_chat(
+        {"tool_calls": [start]},
+        {"tool_calls": [{"index": 0, "custom": {"input": "SELECT "}}]},
+        {"tool_calls": [{"index": 0, "custom": {"input": "1"}}]},
+    )
+    assert [("a", "sql", "SELECT 1")] == calls_of(answer)
+    assert ["custom"] == [call.type for call in answer.tool_calls]
+
+
+# Complete arguments
+
+
+@pytest.mark.parametrize(
+    "arguments", ["", " ", "{}", '{"x": 1}', '{"x": NaN}', '{"x": -Infinity}', '{"x": "\\ud83d"}', '"é"']
+)
+def test_complete_arguments_are_valid(arguments: str) -> None:
+    """Any JSON value that ``json.loads`` reads is complete, and so are no arguments at all."""
+    assert None is read_chat({"tool_calls": [call(0, "a", "f", arguments)]})[0].malformed_tool_call()
+
+
+@pytest.mark.parametrize(
+    "arguments", ["{", '{"x"', '{"x": 1', '{"x": "a', "{}{}", '{"x": 1}}', "nul", '{"x": \n"\n"}', "[" * 100_000]
+)
+def test_incomplete_arguments_are_malformed(arguments: str) -> None:
+    """Arguments that end in the middle of JSON, or go on after it, are malformed; the message names the call."""
+    answer, _ = read_chat({"tool_calls": [call(0, "a", "f", "{}"), call(1, "b", "get\x1b_weather", arguments)]})
+    assert (
+        f"the arguments of tool call 2 (get _weather) are not complete JSON: they end after {len(arguments)} characters"
+    ) == answer.malformed_tool_call()
+
+
+def test_input_of_custom_tools_is_not_checked() -> None:
+    """The input of a custom tool is free text, in both APIs."""
+    chat, _ = read_chat({"tool_calls": [{"index": 0, "type": "custom", "custom": {"name": "sql", "input": "{"}}]})
+    item = {"type": "custom_tool_call", "call_id": "a", "name": "sql", "input": ""}
+    responses, _ = read_responses(
+        {"type": "response.output_item.added", "output_index": 0, "item": item},
+        {"type": "response.custom_tool_call_input.delta", "output_index": 0, "delta": "{"},
+        {"type": "response.output_item.done", "output_index": 0, "item": {**item, "input": "{"}},
+    )
+    assert (None, None) == (chat.malformed_tool_call(), responses.malformed_tool_call())
+    assert [("a", "sql", "{")] == calls_of(responses)
+
+
+def test_incomplete_arguments_of_responses_are_malformed() -> None:
+    """Incomplete arguments of a function call of the Responses API are malformed."""
+    answer, _ = read_responses(
+        {
+            "type": "response.output_item.added",
+            "output_index": 1,
+            "item": {"type": "function_call", "call_id": "a", "name": "f", "arguments": ""},
+        },
+        {"type": "response.function_call_arguments.delta", "output_index": 1, "delta": '{"x'},
+    )
+    assert "the arguments of tool call 1 (f) are not complete JSON: they end after 3 characters" == (
+        answer.malformed_tool_call()
+    )
