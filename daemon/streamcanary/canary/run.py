@@ -81,6 +81,7 @@ class CanaryRunner:
         self._spend_recorder = spend_recorder
         self._on_event = on_event
         self._redactor = redactor
+        self._has_logged_claim = False
         self._random = _random.Random(secrets.randbits(64) if seed is None else seed)  # noqa: S311 - to miss caches
         self._tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE, __version__)
 
@@ -111,7 +112,7 @@ class CanaryRunner:
             scheduled=scheduled,
             started=started,
         )
-        usage = RunUsage(estimate_tokens(self._spec.prompt, self._spec.request), self._prices)
+        usage = RunUsage(estimate_tokens(self._spec.prompt, self._spec.request), self._prices, self._clock.monotonic)
         attributes: dict[str, AttributeValue] = {
             names.RUN_CANARY: self.canary.name,
             names.RUN_TARGET: self.canary.target,
@@ -133,11 +134,13 @@ class CanaryRunner:
                 duration = self._clock.monotonic() - started_monotonic
                 context = span.get_span_context()
                 spend = usage.close()
+                self._log_rejected_claim(usage)
                 outcome = msgspec.structs.replace(
                     self._redactor().redact(outcome, keep=_IDENTIFIERS),
                     duration=duration,
                     cost=spend.usd if usage.is_priced and spend.requests else None,
                     trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
+                    usage=usage.charged or outcome.usage,
                 )
                 _end_span(span, outcome, int((started + duration) * 1e9))
                 run_context = trace.set_span_in_context(span, Context())
@@ -146,6 +149,23 @@ class CanaryRunner:
                     self._spend_recorder.record_spend(self.canary.name, spend)
         self._metrics.record_run(self.canary, outcome, run_context)
         return outcome
+
+    def _log_rejected_claim(self, usage: RunUsage) -> None:
+        """Log the first token counts that are impossible; they go on with every run until the provider is repaired."""
+        claim, charged = usage.rejected_claim, usage.charged
+        if claim is None or charged is None or self._has_logged_claim:
+            return
+        self._has_logged_claim = True
+        _log.warning(
+            "token counts of the provider impossible",
+            extra={
+                "canary": self.canary.name,
+                "claimed_input": claim.input_tokens,
+                "claimed_output": claim.output_tokens,
+                "charged_input": charged.input_tokens,
+                "charged_output": charged.output_tokens,
+            },
+        )
 
     async def _run_to_outcome(self, outcome: Outcome, usage: RunUsage) -> Outcome:
         total = self._spec.timeouts.total

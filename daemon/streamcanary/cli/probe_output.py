@@ -72,7 +72,8 @@ def print_outcome(outcome: Outcome) -> None:
     if outcome.max_gap is not None:
         timings.insert(-1, f"longest gap {format_duration(outcome.max_gap)}")
     if outcome.usage is not None:
-        timings.append(f"{outcome.usage.input_tokens} tokens in, {outcome.usage.output_tokens} out")
+        estimated = ", estimated: the provider reports impossible counts" if outcome.usage.is_estimated else ""
+        timings.append(f"{outcome.usage.input_tokens} tokens in, {outcome.usage.output_tokens} out{estimated}")
     print(f"  {', '.join(timings)}")
     reason = f": {outcome.fault}" if outcome.fault else f": {outcome.reason}" if outcome.reason else ""
     print(f"  {outcome.kind.value.upper()}{reason}", flush=True)

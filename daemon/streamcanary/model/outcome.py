@@ -56,10 +56,11 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Token counts of a call, as the provider reports them."""
+    """Token counts of a call, as the provider reports them; ``is_estimated`` if it reports impossible ones."""
 
     input_tokens: int = 0
     output_tokens: int = 0
+    is_estimated: bool = False
 
 
 class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):

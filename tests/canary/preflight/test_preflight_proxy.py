@@ -11,8 +11,8 @@ from streamcanary.canary.preflight import diagnose
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
-from streamcanary.model.config_types.config_secrets import ConfigSecrets
 from streamcanary.model.clock import SystemClock
+from streamcanary.model.config_types.config_secrets import ConfigSecrets
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.model.diagnosis import Diagnosis, StepName, StepState
 from streamcanary.model.faults import FaultKind

@@ -1,5 +1,7 @@
 """The usage of a run, from its events."""
 
+from typing import Any
+
 import pytest
 
 from streamcanary.canary.spend.prices import FREE, Price
@@ -35,7 +37,7 @@ def observe_all(run_usage: RunUsage, *events: Event) -> None:
 
 def tokens(*events: Event, limit: int | None = 64) -> tuple[int, int, int]:
     """Return input tokens, output tokens and requests of a run with ``events``."""
-    run_usage = RunUsage(estimate_tokens(PROMPT, {} if limit is None else {"max_tokens": limit}), [PRICE])
+    run_usage = RunUsage(estimate_tokens(PROMPT, {} if limit is None else {"max_tokens": limit}), [PRICE], lambda: 0.0)
     observe_all(run_usage, *events)
     spend = run_usage.close()
     return spend.input_tokens, spend.output_tokens, spend.requests
@@ -77,9 +79,9 @@ def test_an_incomplete_stream_without_limit_counts_256_tokens() -> None:
 
 
 def test_token_counts_of_the_provider_are_limited() -> None:
-    """A token count above 10 million is limited to it, so that it does not exhaust the budget."""
-    usage = Usage(input_tokens=2**53, output_tokens=3)
-    assert (10_000_000, 3, 1) == tokens(SENT, Completed("stop", usage, None))
+    """A token count above 10 million is limited to it, even if the request allows it."""
+    huge = estimate_tokens(PROMPT, {"max_tokens": 2**53})
+    assert 10_000_000 == huge.output_tokens
 
 
 def test_each_attempt_is_charged_the_price_of_its_route() -> None:
@@ -102,12 +104,12 @@ def test_an_unknown_price_is_reported() -> None:
     """With an unknown price ``is_priced`` is false, and tokens are counted."""
     run_usage = RunUsage(estimate_tokens(PROMPT, {}), [PRICE, None])
     run_usage.observe(SENT)
-    run_usage.observe(Completed("stop", Usage(input_tokens=1, output_tokens=1), None))
+    run_usage.observe(Completed("stop", Usage(input_tokens=2, output_tokens=1), None))
     assert True is run_usage.is_priced
     run_usage.observe(FallbackStarted("b"))
     run_usage.observe(AttemptStarted(2, "b"))
     spend = run_usage.close()
-    assert (False, 2, 27) == (run_usage.is_priced, spend.requests, spend.input_tokens)
+    assert (False, 2, 28) == (run_usage.is_priced, spend.requests, spend.input_tokens)
 
 
 def test_closing_twice_charges_once() -> None:
@@ -137,3 +139,67 @@ def test_spend_values_can_be_added() -> None:
         both.output_usd,
     )
     assert Spend() == Spend() + Spend()
+
+
+def charged(claim: Usage, *deltas: Event, seconds: float = 0.0, **request: Any) -> tuple[int, int]:
+    """Return the input and output tokens of a response that took ``seconds`` and claims ``claim``."""
+    times = iter([0.0])
+    run_usage = RunUsage(estimate_tokens(PROMPT, request), [PRICE], lambda: next(times, seconds))
+    observe_all(run_usage, SENT, *deltas, Completed("stop", claim, None))
+    spend = run_usage.close()
+    assert (claim != (believed := run_usage.charged or claim)) is believed.is_estimated
+    return spend.input_tokens, spend.output_tokens
+
+
+ESTIMATE = 26
+"""Input tokens of ``PROMPT`` without parameters."""
+
+
+@pytest.mark.parametrize(
+    ("request_parameters", "seconds", "claim", "expected"),
+    [
+        ({"max_tokens": 64}, 60.0, 144, 144),  # a quarter and 64 over the limit
+        ({"max_tokens": 64}, 60.0, 145, 64),
+        ({"max_output_tokens": 64}, 60.0, 10_000_000, 64),
+        ({"max_completion_tokens": 100_000}, 2.0, 11_000, 11_000),  # 5,000 tokens a second, and 1,000
+        ({"max_completion_tokens": 100_000}, 2.0, 11_001, 11_000),
+        ({}, 0.0, 1000, 1000),
+        ({}, 0.0, 1001, 256),
+        ({}, 20.0, 10_000_000, 256),
+        ({}, 20.0, 10**30, 256),
+        ({}, 0.0, 0, 34),  # 100 characters cannot be less than 7 tokens
+        ({}, 0.0, 6, 34),
+        ({}, 0.0, 7, 7),
+    ],
+)
+def test_impossible_output_is_estimated(
+    request_parameters: dict[str, int], seconds: float, claim: int, expected: int
+) -> None:
+    """Output over the limit of the request, faster than any server, or too few for the text, is estimated."""
+    usage = Usage(input_tokens=20, output_tokens=claim)
+    assert expected == charged(usage, ContentDelta("a" * 100), seconds=seconds, **request_parameters)[1]
+
+
+@pytest.mark.parametrize(
+    ("request_parameters", "claim", "expected"),
+    [
+        ({}, 4 * ESTIMATE + 1024, 4 * ESTIMATE + 1024),
+        ({}, 4 * ESTIMATE + 1025, ESTIMATE),
+        ({}, 10_000_000, ESTIMATE),
+        ({}, 0, ESTIMATE),
+        ({}, 1, ESTIMATE),
+        ({}, 2, 2),
+        ({"tools": [{"type": "function", "name": "f"}]}, 100_000, ESTIMATE + 16),
+        ({"tools": [{"type": "web_search"}]}, 100_000, 100_000),
+        ({"previous_response_id": "r"}, 1_000_000, 1_000_000),
+        ({"previous_response_id": "r"}, 1_000_001, ESTIMATE + 10),
+    ],
+)
+def test_impossible_input_is_estimated(request_parameters: dict[str, Any], claim: int, expected: int) -> None:
+    """More input than the prompt can be, or less, is estimated; a server with its own tools and state may add some."""
+    assert expected == charged(Usage(input_tokens=claim, output_tokens=0), **request_parameters)[0]
+
+
+def test_a_flood_of_deltas_counts_up_to_the_limit_of_the_request() -> None:
+    """A provider cannot raise its bill by single characters beyond what the request allows."""
+    assert (32, 144, 1) == tokens(SENT, *[ContentDelta("a")] * 5000, Completed("stop", None, None))

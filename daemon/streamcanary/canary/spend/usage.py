@@ -1,21 +1,27 @@
 """Computes the usage of one run from its events. Every attempt that was sent is charged, with any result.
 
-The token counts of the provider are used if it sends them. Otherwise the tokens are estimated, rather too high:
+The token counts of the provider are used if it sends them and they are possible, see
+:mod:`~streamcanary.canary.spend.plausibility`. Otherwise the tokens are estimated, rather too high:
 
 - input: one token per three bytes of UTF-8, rounded up (English has about four), and 16 for the message format;
-- complete response: the received text, and at least one token per delta;
+- complete response: the received text, and at least one token per delta; if the provider claims more than is possible,
+  as many as for an incomplete response;
 - incomplete response: as many tokens as the request allows, or 256 if it sets no limit, as the model may have generated
   them all;
 - request rejected with an HTTP status: its input;
 - request that was not sent (no address, no connection): nothing.
+
+What was received counts up to the highest possible output only: no provider charges more.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+import time
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
 from msgspec import Struct
 
+from streamcanary.canary.spend.plausibility import Range, input_range, output_range
 from streamcanary.canary.spend.prices import FREE, Price
 from streamcanary.events import AttemptFailed, AttemptStarted, Completed, Event, FallbackStarted
 from streamcanary.model.faults import Fault, Phase
@@ -31,18 +37,29 @@ _PHASES_BEFORE_SEND: Final = frozenset({Phase.CONFIG, Phase.CONNECT})
 
 
 class TokenEstimate(Struct, frozen=True):
-    """The estimated tokens of a request, and the maximum of its response."""
+    """The estimated tokens of a request, and the maximum of its response.
+
+    ``possible_input`` are the input tokens that a provider can claim. ``limit`` is the token limit of the request.
+    """
 
     input_tokens: int
     output_tokens: int
+    possible_input: Range
+    limit: int | None = None
 
 
 def estimate_tokens(prompt: str, request: Mapping[str, Any]) -> TokenEstimate:
     """Return the estimated maximum tokens of one attempt."""
-    size = _utf8_size(prompt) + (_utf8_size(json.dumps(request, default=str)) if request else 0)
+    prompt_size = _utf8_size(prompt)
+    size = prompt_size + (_utf8_size(json.dumps(request, default=str)) if request else 0)
     limits = [limit for name in _LIMIT_PARAMETERS if isinstance(limit := request.get(name), int) and limit > 0]
+    input_tokens = _tokens_for_bytes(size) + _MESSAGE_OVERHEAD
+    limit = min([*limits, _MAX_TOKENS]) if limits else None
     return TokenEstimate(
-        _tokens_for_bytes(size) + _MESSAGE_OVERHEAD, min([*limits, _MAX_TOKENS] if limits else [_DEFAULT_OUTPUT_TOKENS])
+        input_tokens,
+        _DEFAULT_OUTPUT_TOKENS if limit is None else limit,
+        input_range(prompt_size, input_tokens, request),
+        limit,
     )
 
 
@@ -50,9 +67,14 @@ class RunUsage:
     """Adds up the usage of the attempts of one run.
 
     ``prices`` are those of the primary route and the fallbacks, in this order; ``None`` where a price is unknown.
+    ``now`` returns monotonic seconds: it limits how many tokens a provider can have generated.
     """
 
-    def __init__(self, estimate: TokenEstimate, prices: Sequence[Price | None]) -> None:
+    def __init__(
+        self, estimate: TokenEstimate, prices: Sequence[Price | None], now: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._now = now
+        self._attempt_started = 0.0
         self._estimate = estimate
         self._prices = prices
         self._fallback_indexes: dict[str, int] = {}  # by the name of the route
@@ -62,6 +84,10 @@ class RunUsage:
         self._spend = Spend()
         self.is_priced = True
         """Whether the prices of all attempts are known."""
+        self.rejected_claim: Usage | None = None
+        """The last token counts of the provider that are impossible."""
+        self.charged: Usage | None = None
+        """What was charged instead of them."""
 
     @property
     def spend(self) -> Spend:
@@ -76,6 +102,7 @@ class RunUsage:
             case AttemptStarted(route=route):
                 self._route_index = self._fallback_indexes.get(route, 0)
                 self._has_open_attempt, self._delta_count, self._delta_bytes = True, 0, 0
+                self._attempt_started = self._now()
             case AttemptFailed(attempt=attempt):
                 self._record_failed(attempt.fault)
             case Completed(usage=usage):
@@ -97,7 +124,27 @@ class RunUsage:
         if usage is None:
             self._add_usage(self._estimate.input_tokens, self._observed_tokens())
         else:
-            self._add_usage(usage.input_tokens, usage.output_tokens)
+            believed = self._believe(usage)
+            if believed != usage:
+                self.rejected_claim, self.charged = usage, believed
+            self._add_usage(believed.input_tokens, believed.output_tokens)
+
+    def _believe(self, claim: Usage) -> Usage:
+        """Return ``claim`` with an estimate for each count that is impossible."""
+        estimate, possible_output = self._estimate, self._possible_output()
+        input_tokens, output_tokens = claim.input_tokens, claim.output_tokens
+        if input_tokens not in estimate.possible_input:
+            input_tokens = estimate.input_tokens
+        if output_tokens < possible_output.lowest:
+            output_tokens = self._observed_tokens()
+        elif output_tokens > possible_output.highest:
+            output_tokens = min(max(estimate.output_tokens, self._observed_tokens()), possible_output.highest)
+        if (input_tokens, output_tokens) == (claim.input_tokens, claim.output_tokens):
+            return claim
+        return Usage(input_tokens=input_tokens, output_tokens=output_tokens, is_estimated=True)
+
+    def _possible_output(self) -> Range:
+        return output_range(self._delta_bytes, self._now() - self._attempt_started, self._estimate.limit)
 
     def _record_failed(self, fault: Fault | None) -> None:
         if not self._has_open_attempt:
@@ -110,7 +157,8 @@ class RunUsage:
             self._add_usage(self._estimate.input_tokens, max(self._estimate.output_tokens, self._observed_tokens()))
 
     def _observed_tokens(self) -> int:
-        return max(self._delta_count, _tokens_for_bytes(self._delta_bytes))
+        observed = max(self._delta_count, _tokens_for_bytes(self._delta_bytes))
+        return min(observed, self._possible_output().highest)
 
     def _add_usage(self, input_tokens: int, output_tokens: int) -> None:
         price = self._prices[self._route_index] if self._route_index < len(self._prices) else None
