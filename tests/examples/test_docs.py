@@ -154,7 +154,7 @@ def test_the_configuration_reference_has_types_limits_and_defaults() -> None:
         "| `threshold` | percentage | `50%` |",
         "| `keep` | duration | `7d` |",
         "| `price` | `auto`, `free` or map, [keys](#targets-price) | `auto` |",
-        "| `recall` | `true` or `false` | `true` |",
+        "| `recall` | `true` or `false` | `false` |",
     ):
         assert row in text, row
     assert "## canaries.NAME { #canaries }" in text

@@ -8,6 +8,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamcanary.alerting.engine.state import State, read_state
@@ -66,8 +67,11 @@ def test_every_row_is_read_with_its_values(path: Path) -> None:
         key: (row["at"], row.get("reached", 0.0), row.get("finding", "")) for key, row in before["sightings"].items()
     } == {key: (one.last_seen, one.last_reached, one.diagnosis) for key, one in state.reachability.items()}
     assert {
-        key: (row.get("bad", False), len(row["trail"].get("notes", []))) for key, row in before["detectors"].items()
-    } == {key: (one.is_last_sample_bad, len(one.evidence_log.entries)) for key, one in state.detectors.items()}
+        key: (row["detector"]["type"], len(row["trail"].get("notes", []))) for key, row in before["detectors"].items()
+    } == {
+        key: (msgspec.to_builtins(one.detector)["type"], len(one.evidence_log.entries))
+        for key, one in state.detectors.items()
+    }
 
 
 def test_the_values_of_every_kind_of_detector_are_kept(path: Path) -> None:

@@ -4,6 +4,7 @@ from typing import Any
 
 import msgspec
 
+from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import SendFinished, SendStarted, Started, StateReceiverReported, Tick
@@ -261,23 +262,55 @@ def test_new_outage_replaces_the_refused_resolve_of_the_last() -> None:
     assert [] == restarted(harness).deliver_all()
 
 
-def test_group_with_unreadable_incident_is_resolved() -> None:
-    """A notified group whose incident row is unreadable is resolved; the alert triggers again if it still fires."""
-    harness = firing_harness()
-    trigger = harness.deliver()
+def with_unreadable_incident(harness: EngineHarness, config: AlertsConfig | None = None) -> EngineHarness:
+    """Restart with an incident row that cannot be read, under ``config``."""
     (key,) = harness.stored_rows["incidents"]
     harness.stored_rows["incidents"][key] = b"\xff"
     harness.state, _ = read_state(harness.stored_rows)
+    harness.configure(config or harness.config)
     harness.step(Started())
+    return harness
+
+
+def test_unreadable_incident_of_a_notified_group_still_fires() -> None:
+    """An incident row that cannot be read is restored from its group, and resolves when its rule resolves it."""
+    harness = firing_harness()
+    trigger = harness.deliver()
+    with_unreadable_incident(harness)
+    harness.observe(bad, good, good)
+    assert [] == harness.deliver_all()
+    harness.observe(good)
     resolve = harness.deliver()
     assert trigger is not None
     assert resolve is not None
-    assert (trigger.group, "resolve", UNREADABLE_REASON) == (
+    assert (trigger.group, "resolve", "recovered: the last 3 runs were good") == (
         resolve.group,
         resolve.action,
         resolve.members[0].resolve_reason,
     )
-    harness.observe(bad)
+
+
+def test_unreadable_incident_of_a_removed_rule_is_resolved() -> None:
+    """An incident row that cannot be read, and that no rule watches any longer, is resolved at the start."""
+    harness = firing_harness()
+    harness.deliver()
+    with_unreadable_incident(harness, alerts(rules={}))
+    resolve = harness.deliver()
+    assert resolve is not None
+    assert ("resolve", UNREADABLE_REASON) == (resolve.action, resolve.members[0].resolve_reason)
+
+
+def test_unreadable_incident_that_was_not_notified_leaves_its_group() -> None:
+    """An incident row that cannot be read, and of which nobody was notified, sends nothing until the rule fires."""
+    harness = EngineHarness(alerts(group_wait=60))
+    harness.observe(bad, bad, bad)
+    with_unreadable_incident(harness)
+    harness.now += 120
+    harness.step(Tick())
+    assert [] == harness.deliver_all()
+    harness.observe(*[good] * 4, bad, bad, bad)
+    harness.now += 120
+    harness.step(Tick())
     assert [("trigger", "Errors")] == harness.deliver_all()
 
 

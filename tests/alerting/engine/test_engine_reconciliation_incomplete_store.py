@@ -17,12 +17,17 @@ from support.alerting.builders import (
     bad,
     good,
     neutral,
+    pagerduty_config,
     skipped,
-    webhook_config,
 )
 
 RECONCILED_RULES = ["BudgetExhausted", "CanaryEgressDown", "Errors", "StoreFailing"]
 """The rules that reconciliation resolves once everything is observed healthy."""
+
+
+def reconciling_harness(**sections: Any) -> EngineHarness:
+    """Create an engine with a PagerDuty receiver ``hook``."""
+    return EngineHarness(alerts(**{"receivers": {"hook": pagerduty_config()}, **sections}))
 
 
 def tick(harness: EngineHarness) -> None:
@@ -46,12 +51,12 @@ def reconciled_rules(harness: EngineHarness) -> list[str]:
     return sorted(rule for _, rule in sent)
 
 
-def test_notification_from_memory_is_reconciled_after_a_good_sample() -> None:
-    """A notification sent from memory is resolved once, under its own key, after a new good sample.
+def test_notification_from_memory_is_reconciled_when_its_rule_resolves() -> None:
+    """A notification sent from memory is resolved once, under its own key, once its rule would have resolved it.
 
     Good samples from before the restart do not count.
     """
-    harness = EngineHarness()
+    harness = reconciling_harness()
     harness.observe(good, good)
     stored = deepcopy(harness.stored_rows)
     harness.observe(bad, bad, bad)
@@ -59,12 +64,15 @@ def test_notification_from_memory_is_reconciled_after_a_good_sample() -> None:
     restart_from(harness, stored)
     tick(harness)
     assert ["StoreFailing"] == reconciled_rules(harness)
+    harness.observe(good, good)
+    tick(harness)
+    assert ["BudgetExhausted", "CanaryEgressDown"] == reconciled_rules(harness)
     harness.observe(good)
     tick(harness)
     by_rule = {notification.members[0].rule: notification for notification in harness.state.notifications.values()}
     assert trigger is not None
     assert (trigger.group, RECONCILED_REASON) == (by_rule["Errors"].group, by_rule["Errors"].members[0].resolve_reason)
-    assert [rule for rule in RECONCILED_RULES if rule != "StoreFailing"] == reconciled_rules(harness)
+    assert ["Errors"] == reconciled_rules(harness)
     harness.crash()
     harness.step(Started())
     harness.observe(good, good)
@@ -75,9 +83,8 @@ def test_notification_from_memory_is_reconciled_after_a_good_sample() -> None:
 @pytest.mark.parametrize("run", [bad, neutral, skipped, lambda number: a_run(number, OutcomeKind.INTERNAL_ERROR)])
 def test_only_a_good_sample_reconciles(run: Any) -> None:
     """Samples from before the restart and runs that are not good do not reconcile an alert."""
-    harness = EngineHarness(
-        alerts(rules={"Errors": {**THREE_FAILURES_RULE, "detector": {"type": "consecutive", "failures": 9}}})
-    )
+    rule = {**THREE_FAILURES_RULE, "detector": {"type": "consecutive", "failures": 9, "resolve_after": 2}}
+    harness = reconciling_harness(rules={"Errors": rule})
     harness.observe(good, good)
     restart_from(harness, harness.stored_rows)
     harness.observe(run, run)
@@ -87,7 +94,7 @@ def test_only_a_good_sample_reconciles(run: Any) -> None:
 
 def test_alert_that_still_fires_is_notified_again_and_resolves_normally() -> None:
     """The detector continues from its stored state, so an alert that still fires triggers again and then resolves."""
-    harness = EngineHarness()
+    harness = reconciling_harness()
     harness.observe(good, bad, bad)
     stored = deepcopy(harness.stored_rows)
     harness.observe(bad)
@@ -103,7 +110,7 @@ def test_alert_that_still_fires_is_notified_again_and_resolves_normally() -> Non
 
 def test_alert_that_is_stored_as_firing_is_not_reconciled() -> None:
     """An alert that the store knows as firing is resolved only when it recovers."""
-    harness = EngineHarness()
+    harness = reconciling_harness()
     harness.observe(bad, bad, bad)
     harness.deliver_all()
     restart_from(harness, harness.stored_rows)
@@ -117,7 +124,7 @@ def test_alert_that_is_stored_as_firing_is_not_reconciled() -> None:
 
 def test_alert_stored_as_resolved_is_reconciled_because_it_may_have_fired_again() -> None:
     """An alert that is stored as resolved is reconciled, because a later incident may be missing from the store."""
-    harness = EngineHarness()
+    harness = reconciling_harness()
     harness.observe(bad, bad, bad, good, good, good)
     tick(harness)
     harness.deliver_all()
@@ -125,7 +132,7 @@ def test_alert_stored_as_resolved_is_reconciled_because_it_may_have_fired_again(
     harness.observe(bad, bad, bad)
     again = harness.deliver()
     restart_from(harness, stored)
-    harness.observe(good)
+    harness.observe(good, good, good)
     tick(harness)
     assert RECONCILED_RULES == reconciled_rules(harness)
     assert again is not None
@@ -134,7 +141,7 @@ def test_alert_stored_as_resolved_is_reconciled_because_it_may_have_fired_again(
 
 def test_store_that_still_fails_triggers_and_is_not_reconciled() -> None:
     """``StoreFailing`` triggers if the store still fails after the start, which is known only after the first write."""
-    harness = EngineHarness()
+    harness = reconciling_harness()
     harness.observe(good)
     restart_from(harness, harness.stored_rows)
     harness.step(StoreFailed("database or disk is full"))
@@ -147,7 +154,7 @@ def test_store_that_still_fails_triggers_and_is_not_reconciled() -> None:
 
 def test_egress_and_budget_alerts_are_reconciled_after_a_run_reaches_a_host() -> None:
     """A run that reaches a host reconciles egress and budget alerts; a run skipped for its budget does not."""
-    harness = EngineHarness(alerts(rules={}))
+    harness = reconciling_harness(rules={})
     harness.observe(good)
     restart_from(harness, harness.stored_rows)
     tick(harness)
@@ -163,7 +170,7 @@ def test_egress_and_budget_alerts_are_reconciled_after_a_run_reaches_a_host() ->
 
 def test_receiver_failing_is_reconciled_when_the_receiver_accepts_a_notification() -> None:
     """Other receivers get the resolve of ``ReceiverFailing`` after the receiver accepts that of ``StoreFailing``."""
-    harness = EngineHarness(alerts(receivers={"hook": webhook_config(), "other": webhook_config()}))
+    harness = EngineHarness(alerts(receivers={"hook": pagerduty_config(), "other": pagerduty_config()}))
     harness.observe(good)
     restart_from(harness, harness.stored_rows)
     tick(harness)
@@ -177,7 +184,7 @@ def test_receiver_failing_is_reconciled_when_the_receiver_accepts_a_notification
 def test_two_incomplete_restarts_list_each_member_once() -> None:
     """A second restart before anything is saved does not add a member to its reconciliation group twice."""
     fleet = [Canary(name=name, target="t", provider="p", interval=30.0) for name in ("a", "b")]
-    harness = EngineHarness(alerts(group_by=["alert"]), *fleet)
+    harness = EngineHarness(reconciling_harness(group_by=["alert"]).config, *fleet)
     harness.step(RunFinished(good()))
     restart_from(harness, harness.stored_rows)
     restart_from(harness, harness.stored_rows)

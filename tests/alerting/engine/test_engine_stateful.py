@@ -300,7 +300,7 @@ class AlertingStateMachine(RuleBasedStateMachine):
         for binding in engine.bindings:
             incident = engine.bindings.canary_incident(binding, harness.now, Evidence())
             group, _ = engine.groups.key_and_labels(incident, engine.bindings.key_parts(incident))
-            for name in engine.groups.deduplicating_receivers(engine.groups.receivers_for(incident)):
+            for name in engine.groups.reconciling_receivers(engine.groups.receivers_for(incident)):
                 reconciled[name].add(group)
         for name, model in self.receiver_models.items():
             model.reset()
@@ -315,6 +315,9 @@ class AlertingStateMachine(RuleBasedStateMachine):
         self.harness.step(received_input)
         state, now, groups = self.harness.state, self.harness.now, self.harness.engine.groups
         draft = Draft(state)
+        for group in state.groups.values():
+            for name in group.possibly_notified if group.is_reconciling else ():
+                self.receiver_models[name].mark_resolve_deferred(group)
         firing_unmuted_since = {}
         for incident in state.incidents.values():
             if incident.is_firing and groups._muter.mute_reason(draft, incident, now) is None:

@@ -82,6 +82,11 @@ def webhook_config(url: str = "http://127.0.0.1:9/hook", **more: Any) -> dict[st
     return {"type": "webhook", "url": url, "secret": SECRET, **more}
 
 
+def pagerduty_config(**more: Any) -> dict[str, Any]:
+    """Build the config section of a PagerDuty receiver, which drops a resolve of an alert that it does not have."""
+    return {"type": "pagerduty", "routing_key": "0" * 32, "url": "http://127.0.0.1:9", **more}
+
+
 def alerts(**sections: Any) -> AlertsConfig:
     """Build the config of ``alerts:``; by default one rule (three consecutive failures) and one webhook ``hook``.
 

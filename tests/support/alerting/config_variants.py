@@ -3,7 +3,7 @@
 from typing import Any
 
 from streamcanary.model.canary import Canary
-from support.alerting.builders import webhook_config
+from support.alerting.builders import pagerduty_config, webhook_config
 
 ALERTMANAGER = {"type": "alertmanager", "urls": ["http://127.0.0.1:9093"]}
 SLACK = {"type": "slack", "url": "https://hooks.slack.com/services/T0/B0/x"}
@@ -40,8 +40,8 @@ RULE_VARIANTS: dict[str, dict[str, Any]] = {
     "no built-in": {"Errors": ERRORS_RULE, "NoData": {"enabled": False}, "CanaryEgressDown": {"enabled": False}},
 }
 RECEIVER_VARIANTS: dict[str, dict[str, Any]] = {
-    "all": {"hook": webhook_config(), "other": webhook_config(), "third": SLACK, "prom": ALERTMANAGER},
-    "two": {name: webhook_config() for name in WEBHOOK_NAMES[:2]},
+    "all": {"hook": webhook_config(), "other": pagerduty_config(), "third": SLACK, "prom": ALERTMANAGER},
+    "two": {"hook": webhook_config(), "other": pagerduty_config()},
 }
 ROUTE_VARIANTS: dict[str, list[dict[str, Any]]] = {
     "to all": [],

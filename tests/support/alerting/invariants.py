@@ -24,7 +24,7 @@ from streamcanary.alerting.engine.reconciliation import RECONCILED_REASON
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.notify.delivery.result import Accepted
-from streamcanary.model.alerts.incident import Action, Incident, Notification, NotificationState
+from streamcanary.model.alerts.incident import Action, Group, Incident, Notification, NotificationState
 from streamcanary.model.alerts.matcher import all_match
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
@@ -207,6 +207,10 @@ class ReceiverModel:
             for notification in received
         }
         self.notifications_by_group.clear()
+
+    def mark_resolve_deferred(self, group: Group) -> None:
+        """Mark the trigger of ``group`` as uncertain: after a data loss it is resolved with other alerts, later."""
+        self.possibly_notified.add((group.key, group.opened))
 
     def reset(self) -> None:
         """Forget all notifications, because the receiver was removed or the store was lost."""

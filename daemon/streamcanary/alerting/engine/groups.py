@@ -61,8 +61,8 @@ class Groups:
     def _is_state_receiver(self, receiver: str) -> bool:
         return receiver in self._receivers and self._receivers[receiver].is_state_receiver
 
-    def deduplicating_receivers(self, receivers: Iterable[str]) -> list[str]:
-        """Return the event receivers that identify a group by its key and ignore a resolve of an unknown group."""
+    def reconciling_receivers(self, receivers: Iterable[str]) -> list[str]:
+        """Return the event receivers that are sent resolves of alerts that they may not have, after a data loss."""
         return [name for name in self.event_receivers(receivers) if self._receivers[name].can_reconcile]
 
     def key_and_labels(self, incident: Incident, key_parts: tuple[str, str]) -> tuple[str, dict[str, str]]:
@@ -98,8 +98,14 @@ class Groups:
         group = draft.groups.get(key)
         if group is None or not group.is_firing:
             opened = incident.opened if group is None else max(incident.opened, group.opened + _REOPEN_STEP)
-            possibly_notified = group.receivers if group is not None and group.is_reconciling else ()
-            group = Group(key=key, labels=labels, opened=opened, possibly_notified=possibly_notified)
+            before = group if group is not None and group.is_reconciling else None
+            group = Group(
+                key=key,
+                labels=labels,
+                opened=opened,
+                possibly_notified=before.possibly_notified if before is not None else (),
+                assumed_members=before.members if before is not None else (),
+            )
         members = tuple(dict.fromkeys([*group.members, incident.key]))
         routed = self.receivers_for(incident)
         if group.notified_members:  # new event receivers are notified at the next flush
@@ -281,20 +287,39 @@ class Groups:
         """Resolve ``group``, which has no firing members, and enqueue the resolve to notified receivers."""
         ends = [incident.resolved for incident in resolved if incident.resolved is not None]
         group = msgspec.structs.replace(group, resolved=max([group.opened, *ends]) if ends else now, next_flush=None)
+        group = self._defer_resolve(draft, group)
         not_notified = set(event_receivers := self.event_receivers(group.receivers))
         if group.notified_members:
             not_notified = notification_queue.enqueue_resolve(draft, group, resolved, event_receivers, now)
             receivers = tuple(name for name in group.receivers if name not in not_notified)
             group = msgspec.structs.replace(group, receivers=receivers)
         notified = [name for name in event_receivers if name not in not_notified]
-        if possibly_notified := [
-            name for name in self.deduplicating_receivers(group.possibly_notified) if name not in notified
-        ]:
-            state_receivers = [name for name in group.receivers if name not in event_receivers]
+        if possibly_notified := tuple(name for name in group.possibly_notified if name not in notified):
+            state_receivers = tuple(name for name in group.receivers if name not in event_receivers)
             group = msgspec.structs.replace(
-                group, receivers=(*state_receivers, *possibly_notified), is_reconciling=True
+                group, receivers=state_receivers, possibly_notified=possibly_notified, is_reconciling=True
             )
         draft.put(group)
+
+    def _defer_resolve(self, draft: Draft, group: Group) -> Group:
+        """Defer the resolve of ``group`` if another member may have fired before a data loss, and would still fire.
+
+        To receivers that may have the group from before, an alert of that member is still open. The notifications of
+        this opening are removed: the deferred resolve ends it, too.
+        """
+        assumed = tuple(key for key in group.assumed_members if draft.is_assumed_firing(key))
+        if not assumed:
+            return group
+        candidates = dict.fromkeys([*group.possibly_notified, *group.receivers])
+        receivers = self.reconciling_receivers(candidates)
+        never_received = notification_queue.remove_all(draft, group, receivers)
+        deferred = [name for name in receivers if name in group.possibly_notified or name not in never_received]
+        return msgspec.structs.replace(
+            group,
+            members=tuple(dict.fromkeys([*group.members, *assumed])),
+            receivers=tuple(name for name in group.receivers if name not in receivers),
+            possibly_notified=tuple(dict.fromkeys([*group.possibly_notified, *deferred])),
+        )
 
     # ---- with a new configuration
 

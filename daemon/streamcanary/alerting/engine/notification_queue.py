@@ -68,6 +68,17 @@ def cancel(draft: Draft, group: Group, receivers: Iterable[str]) -> list[str]:
     return not_notified
 
 
+def remove_all(draft: Draft, group: Group, receivers: Iterable[str]) -> set[str]:
+    """Remove the trigger and the updates of ``group`` to ``receivers``; return those that certainly received none."""
+    never_received = set()
+    for receiver in receivers:
+        trigger = draft.notifications.get(notification_id(receiver, group.key, group.opened, Action.TRIGGER))
+        if trigger is None or trigger.was_never_received:
+            never_received.add(receiver)
+        _drop(draft, [*([trigger] if trigger is not None else []), *_undelivered_updates(draft, receiver, group)])
+    return never_received
+
+
 def enqueue_resolve(
     draft: Draft, group: Group, members: tuple[Incident, ...], receivers: Iterable[str], now: float
 ) -> set[str]:

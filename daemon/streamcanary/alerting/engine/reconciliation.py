@@ -1,28 +1,31 @@
-"""Reconciles receivers after a lost store: resolves alerts that the lost store may have opened. Pure.
+"""Reconciles receivers after a data loss: resolves alerts that the lost store may have opened. Pure.
 
-A lost store looks like a first start, so both are handled alike. Each deduplicating receiver gets one resolve for each
-possible group, once its canaries report good results; a receiver ignores a resolve of an alert that it does not have.
-Alerts about the daemon itself are left out on an empty store, because they are rare and the resolves would be noise at
-every first start. They are included if the store is known to be incomplete.
+A lost store looks like a first start, so both are handled alike. Each possible alert is assumed to have fired: its
+detector is started as if it had, and each possible group gets one resolve once all of its alerts would have resolved.
+Only receivers that ignore a resolve of an alert that they do not have are sent it, so that a first start notifies no
+one. Alerts about the daemon itself are left out on an empty store, because they are rare. They are included if the
+store is known to be incomplete.
 """
 
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
 
 from streamcanary.alerting.builtin_rules import RECEIVER_FAILING, STORE_FAILING
 from streamcanary.alerting.engine import notification_queue
+from streamcanary.alerting.engine.assumed_firing import AssumedFiring
 from streamcanary.alerting.engine.bindings import Bindings
 from streamcanary.alerting.engine.groups import Groups
 from streamcanary.alerting.engine.reachability import Reachability
-from streamcanary.alerting.engine.state import Draft
+from streamcanary.alerting.engine.state import BindingState, Draft
 from streamcanary.model.alerts.incident import Evidence, Group, Incident
 
 RECONCILED_REASON: Final = "healthy; resolved after a data loss of the store"
 """The resolve reason of an alert that may have been opened by a store that was lost."""
 
-UNREADABLE_REASON: Final = "the stored incident cannot be read"
-"""The resolve reason of an incident whose row cannot be read."""
+UNREADABLE_REASON: Final = "the stored incident cannot be read, and no rule watches it"
+"""The resolve reason of an incident whose row cannot be read, and that no rule can resolve."""
 
 
 class Reconciler:
@@ -35,69 +38,100 @@ class Reconciler:
             bindings.key_for(rule, subject): (rule, subject) for rule, subject in bindings.daemon_alerts()
         }
 
-    def mark_possibly_notified(self, draft: Draft, now: float, *, include_daemon: bool) -> None:
-        """Mark each possible incident without a firing group as one that deduplicating receivers may have open.
+    def assume_firing(self, draft: Draft, now: float, *, include_daemon: bool) -> None:
+        """Assume that each possible alert that is not stored as firing fired before the data loss.
 
-        With ``include_daemon`` this includes alerts about the daemon.
+        It is limited to alerts of which a receiver may be sent a resolve. With ``include_daemon`` it includes alerts
+        about the daemon.
         """
-        self._discard_observations(draft)
+        for name, reachability in list(draft.reachability.items()):  # what came after the last stored run is unknown
+            draft.put_reachability(name, Reachability(reachability.last_seen))
         possible = [self._bindings.canary_incident(binding, now, Evidence()) for binding in self._bindings]
         possible += [
             self._bindings.daemon_incident(*alert, "", now) for alert in self._daemon_alerts.values() if include_daemon
         ]
         for incident in possible:
-            receivers = tuple(self._groups.deduplicating_receivers(self._groups.receivers_for(incident)))
-            key, labels = self._groups.key_and_labels(incident, self._bindings.key_parts(incident))
-            group = draft.groups.get(key)
-            if not receivers or (group is not None and group.is_firing):
-                continue
-            if group is None or not group.is_reconciling:
-                opened = now if group is None else max(now, group.opened + 0.001)  # ids must stay unique
-                group = Group(key=key, labels=labels, receivers=receivers, opened=opened, is_reconciling=True)
-            members = tuple(dict.fromkeys((*group.members, incident.key)))
-            draft.put(msgspec.structs.replace(group, members=members))
+            stored = draft.incidents.get(incident.key)
+            receivers = self._groups.reconciling_receivers(self._groups.receivers_for(incident))
+            if receivers and (stored is None or not stored.is_firing):
+                self._assume_member(draft, incident, receivers, now)
 
-    def resolve_healthy(self, draft: Draft, now: float) -> None:
-        """Resolve the reconciling groups of which all members are healthy."""
+    def resolve_recovered(self, draft: Draft, now: float) -> None:
+        """Send the resolve of the reconciling groups of which all members would have resolved."""
         for group in list(draft.groups.values()):
-            if group.is_reconciling and all(self._is_healthy(draft, key, now - group.opened) for key in group.members):
+            if group.is_reconciling and all(
+                self._has_recovered(draft, key, now - group.opened) for key in group.members
+            ):
                 draft.put(msgspec.structs.replace(group, is_reconciling=False, resolved=now))
                 incidents = tuple(self._unknown_incident(group, key, RECONCILED_REASON, now) for key in group.members)
-                notification_queue.enqueue_reconciling_resolve(
-                    draft, group, incidents, self._groups.deduplicating_receivers(group.receivers), now
-                )
+                receivers = self._groups.event_receivers(group.possibly_notified)
+                notification_queue.enqueue_reconciling_resolve(draft, group, incidents, receivers, now)
 
-    def resolve_unreadable(self, draft: Draft, now: float) -> None:
-        """Resolve group members whose incident could not be read; if one is still bad, it fires again."""
+    def has_observed_member(self, draft: Draft, group: Group) -> bool:
+        """Return whether a member of the reconciling ``group`` has samples that do not resolve it yet."""
+        states = [draft.detectors.get(key) for key in group.members if group.is_reconciling]
+        return any(
+            state is not None and state.assumed_firing is not None and state.assumed_firing.detector is not None
+            for state in states
+        )
+
+    def restore_unreadable(self, draft: Draft, now: float) -> None:
+        """Restore what groups refer to and what could not be read from the store.
+
+        A notified member fires again, so that its rule resolves it; if no rule watches it, it is resolved. A member
+        that was not notified is removed: if it still fires, its detector opens it again.
+        """
         for group in list(draft.groups.values()):
-            for key in group.members if group.is_firing else ():
-                if key not in draft.incidents:
-                    draft.put(self._unknown_incident(group, key, UNREADABLE_REASON, now))
+            is_of_earlier_version = group.is_reconciling and not group.possibly_notified
+            if is_of_earlier_version:
+                receivers = tuple(self._groups.reconciling_receivers(group.receivers))
+                draft.put(msgspec.structs.replace(group, receivers=(), possibly_notified=receivers))
+            for key in (*group.assumed_members, *(group.members if group.is_reconciling else ())):
+                if key in self._bindings and (is_of_earlier_version or key not in draft.detectors):
+                    self._assume_binding(draft, key)
+            missing = [key for key in group.members if group.is_firing and key not in draft.incidents]
+            for key in missing:
+                if key in group.notified_members:
+                    draft.put(self._restored_incident(group, key, now))
+            if removed := set(missing) - set(group.notified_members):
+                members = tuple(key for key in group.members if key not in removed)
+                draft.put(msgspec.structs.replace(group, members=members))
+
+    def _assume_member(self, draft: Draft, incident: Incident, receivers: Iterable[str], now: float) -> None:
+        """Assume that ``incident`` fired before the data loss, in its group, and that ``receivers`` were notified."""
+        key, labels = self._groups.key_and_labels(incident, self._bindings.key_parts(incident))
+        group = draft.groups.get(key)
+        if group is not None and group.is_firing:
+            draft.put(msgspec.structs.replace(group, assumed_members=_union(group.assumed_members, [incident.key])))
+        else:
+            if group is None or not group.is_reconciling:
+                opened = now if group is None else max(now, group.opened + 0.001)  # ids must stay unique
+                group = Group(key=key, labels=labels, opened=opened, is_reconciling=True)
+            members, receivers = _union(group.members, [incident.key]), _union(group.possibly_notified, receivers)
+            draft.put(msgspec.structs.replace(group, members=members, possibly_notified=receivers))
+        if incident.key in self._bindings:
+            self._assume_binding(draft, incident.key)
 
     @staticmethod
-    def _discard_observations(draft: Draft) -> None:
-        """Discard what earlier runs showed, because the runs after them are unknown."""
-        for key, binding_state in list(draft.detectors.items()):
-            draft.put_binding_state(key, msgspec.structs.replace(binding_state, is_last_sample_bad=True))
-        for name, reachability in list(draft.reachability.items()):
-            draft.put_reachability(name, Reachability(reachability.last_seen))
+    def _assume_binding(draft: Draft, key: str) -> None:
+        before = draft.detectors.get(key) or BindingState()
+        draft.put_binding_state(key, msgspec.structs.replace(before, assumed_firing=AssumedFiring()))
 
-    def _is_healthy(self, draft: Draft, key: str, waited: float) -> bool:
-        """Return whether the subject of the incident of ``key`` is known to be healthy, or no rule watches it."""
-        binding = self._bindings.get(key)
-        if binding is None:
-            return key not in self._daemon_alerts or self._is_daemon_part_healthy(
-                draft, *self._daemon_alerts[key], waited
-            )
-        if binding.detector is None:
-            reachability = draft.reachability.get(binding.canary.identity)
-            return reachability is not None and reachability.is_observed
-        binding_state = draft.detectors.get(key)
-        return binding_state is not None and not binding_state.is_last_sample_bad
+    def _has_recovered(self, draft: Draft, key: str, waited: float) -> bool:
+        """Return whether the alert of ``key`` would have resolved ``waited`` seconds after the data loss.
+
+        An alert that no rule watches any longer has resolved.
+        """
+        incident = draft.incidents.get(key)
+        if incident is not None and incident.is_firing:  # fires, and is muted
+            return False
+        if key in self._daemon_alerts:
+            return self._has_daemon_part_recovered(draft, *self._daemon_alerts[key], waited)
+        return not draft.is_assumed_firing(key)
 
     @staticmethod
-    def _is_daemon_part_healthy(draft: Draft, rule: str, subject: str, waited: float) -> bool:
-        """Return whether a part of the daemon shows no problem ``waited`` seconds after it was marked.
+    def _has_daemon_part_recovered(draft: Draft, rule: str, subject: str, waited: float) -> bool:
+        """Return whether a part of the daemon shows no problem ``waited`` seconds after the data loss.
 
         A problem that shows later opens a new incident.
         """
@@ -106,6 +140,14 @@ class Reconciler:
         if rule == RECEIVER_FAILING:
             return waited > 0 and not notification_queue.has_undelivered(draft, subject)
         return any(reachability.last_reached for reachability in draft.reachability.values())
+
+    def _restored_incident(self, group: Group, key: str, now: float) -> Incident:
+        """Return the incident of ``group`` under ``key``, firing since the group opened if a rule can resolve it."""
+        if (binding := self._bindings.get(key)) is not None:
+            return self._bindings.canary_incident(binding, group.opened, Evidence())
+        if key in self._daemon_alerts:
+            return self._bindings.daemon_incident(*self._daemon_alerts[key], "", group.opened)
+        return self._unknown_incident(group, key, UNREADABLE_REASON, now)
 
     def _unknown_incident(self, group: Group, key: str, reason: str, now: float) -> Incident:
         """Return a resolved incident of ``group`` under ``key``, for a resolve after data loss.
@@ -123,3 +165,8 @@ class Reconciler:
             subject = labels.get("canary") or labels.get("target") or ""
             incident = Incident(key=key, rule=labels.get("alert", ""), subject=subject, labels=labels, opened=now)
         return msgspec.structs.replace(incident, resolved=now, resolve_reason=reason)
+
+
+def _union(names: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
+    """Return each of ``names`` and ``others`` once, in their order."""
+    return tuple(dict.fromkeys([*names, *others]))

@@ -8,6 +8,7 @@ from msgspec import Struct, field
 
 from streamcanary.alerting.detectors import DetectorState
 from streamcanary.alerting.detectors.base import FailureCounts
+from streamcanary.alerting.engine.assumed_firing import AssumedFiring
 from streamcanary.alerting.engine.evidence import EvidenceLog
 from streamcanary.alerting.engine.reachability import Reachability
 from streamcanary.model.alerts.incident import Group, Incident, Notification
@@ -18,12 +19,17 @@ TABLES: Final[tuple[StateTable, ...]] = get_args(StateTable)
 
 
 class BindingState(Struct, frozen=True, omit_defaults=True):
-    """The state of one binding (rule and canary). ``counts`` is set while the rule fires."""
+    """The state of one binding (rule and canary).
 
-    detector: DetectorState
+    ``detector`` is ``None`` before the first sample, and for a rule about missing runs. ``counts`` is set while the
+    rule fires. ``assumed_firing`` is set after a data loss, until the rule would have resolved the alert that it may
+    have had before.
+    """
+
+    detector: DetectorState | None = None
     evidence_log: EvidenceLog = EvidenceLog()
-    is_last_sample_bad: bool = False
     counts: FailureCounts | None = None
+    assumed_firing: AssumedFiring | None = None
 
     def update_evidence(self, incident: Incident) -> Incident:
         """Return ``incident`` with the current evidence, counted from its first bad sample."""
@@ -87,6 +93,10 @@ class State(Struct, frozen=True, kw_only=True):
             del tables["notifications"][key]
             if not notification.was_never_received and (notification.receiver, notification.group) not in notified:
                 tables["groups"][notification.group] = group.with_possibly_notified(notification.receiver)
+        for key, stored in older.detectors.items():
+            known = self.detectors.get(key)
+            if known is not None and stored.assumed_firing is not None and key not in self.incidents:
+                tables["detectors"][key] = msgspec.structs.replace(known, assumed_firing=stored.assumed_firing)
         return State(
             **tables,
             running_since=self.running_since,
@@ -220,6 +230,11 @@ class Draft:
                 _index_members(self._groups_by_member, group)
         groups = (self.groups.get(key) for key in self._groups_by_member.get(member, ()))
         return [group for group in groups if group is not None and member in group.members]
+
+    def is_assumed_firing(self, key: str) -> bool:
+        """Return whether the alert of ``key`` may have fired before a data loss, and would still fire."""
+        binding_state = self.detectors.get(key)
+        return binding_state is not None and binding_state.assumed_firing is not None
 
     def put_binding_state(self, key: str, binding_state: BindingState) -> None:
         """Set the state of the binding of ``key``. An equal state is no change."""

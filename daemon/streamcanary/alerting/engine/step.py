@@ -16,7 +16,6 @@ from streamcanary.alerting.detectors import CanaryDetector
 from streamcanary.alerting.detectors.base import FailureCounts
 from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.bindings import Binding, Bindings
-from streamcanary.alerting.engine.evidence import EvidenceLog
 from streamcanary.alerting.engine.groups import Groups
 from streamcanary.alerting.engine.inputs import (
     DiagnosisFinished,
@@ -135,6 +134,8 @@ class Engine:
         self._check_budget(draft, outcome, at, now)
         if outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
             for binding in self.bindings.no_data_bindings(outcome.canary):
+                if draft.is_assumed_firing(binding.key):
+                    draft.put_binding_state(binding.key, BindingState())
                 self._close(draft, binding.key, at, "the canary reports results again", now)
 
     def _check_budget(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
@@ -165,24 +166,26 @@ class Engine:
         *,
         bad: bool,
     ) -> None:
-        binding_state = draft.detectors.get(binding.key)
+        before = draft.detectors.get(binding.key) or BindingState()
         incident = draft.incidents.get(binding.key)
         firing = incident is not None and incident.is_firing
-        result = detector.feed(binding_state and binding_state.detector, bad=bad, at=at, firing=firing)
+        result = detector.feed(before.detector, bad=bad, at=at, firing=firing)
         counts = result.counts
         if incident is not None and firing:
-            counts = _continue_counts(binding_state, incident, bad=bad, at=at)
-        evidence_log = binding_state.evidence_log if binding_state else EvidenceLog()
-        evidence_log = evidence_log.record(binding.rule, outcome, bad=bad, at=at, since=counts.since)
+            counts = _continue_counts(before, incident, bad=bad, at=at)
+        evidence_log = before.evidence_log.record(binding.rule, outcome, bad=bad, at=at, since=counts.since)
+        assumed_firing = before.assumed_firing
+        if assumed_firing is not None:  # a new incident replaces the one of before the data loss
+            assumed_firing = None if result.is_firing else assumed_firing.feed(detector, bad=bad, at=at)
         draft.put_binding_state(
-            binding.key, BindingState(result.state, evidence_log, bad, counts if result.is_firing else None)
+            binding.key, BindingState(result.state, evidence_log, counts if result.is_firing else None, assumed_firing)
         )
         if result.is_firing and not firing:
             reachability = draft.reachability.get(binding.canary.identity)
             evidence = evidence_log.evidence(counts, reachability.diagnosis if reachability else "")
             self._open(draft, self.bindings.canary_incident(binding, at, evidence), now)
         elif incident is not None and firing and not result.is_firing:
-            draft.put(BindingState(result.state, evidence_log, bad, counts).update_evidence(incident))
+            draft.put(BindingState(result.state, evidence_log, counts).update_evidence(incident))
             self._close(draft, binding.key, at, result.counts.resolve_reason, now)
 
     def _on_diagnosis(self, draft: Draft, name: str, diagnosis: str) -> None:
@@ -299,7 +302,7 @@ class Engine:
         for group in list(draft.groups.values()):
             if group.is_firing:
                 self.groups.evaluate(draft, group, now)
-        self._reconciler.resolve_healthy(draft, now)
+        self._reconciler.resolve_recovered(draft, now)
 
     def _prune(self, draft: Draft, now: float) -> None:
         """Remove what ended more than a week ago, and silences that ended more than a day ago."""
@@ -309,10 +312,10 @@ class Engine:
                 draft.remove("incidents", incident.key)
         for group in list(draft.groups.values()):
             ended = group.opened if group.is_reconciling else group.resolved
-            has_firing_member = any(
+            is_needed = any(
                 (member := draft.incidents.get(key)) is not None and member.is_firing for key in group.members
-            )
-            if ended is not None and now - ended > notification_queue.RETENTION and not has_firing_member:
+            ) or self._reconciler.has_observed_member(draft, group)
+            if ended is not None and now - ended > notification_queue.RETENTION and not is_needed:
                 draft.remove("groups", group.key)
         for silence in list(draft.silences.values()):
             if now - silence.until > 86400:
@@ -324,10 +327,10 @@ class Engine:
         """Adapt a state that was stored under another configuration to this one."""
         draft.running_since = draft.last_tick = now
         if draft.was_empty or may_be_incomplete:
-            self._reconciler.mark_possibly_notified(draft, now, include_daemon=may_be_incomplete)
+            self._reconciler.assume_firing(draft, now, include_daemon=may_be_incomplete)
         self._remove_stale(draft)
         notification_queue.retry_refused_resolves(draft, list(draft.notifications.values()), now)
-        self._reconciler.resolve_unreadable(draft, now)
+        self._reconciler.restore_unreadable(draft, now)
         for incident in list(draft.incidents.values()):
             if incident.is_firing and (reason := self._orphan_reason(incident)):
                 self._close(draft, incident.key, now, reason, now)
@@ -379,10 +382,10 @@ class Engine:
         return "the canary was removed from the configuration, or the rule no longer matches it"
 
 
-def _continue_counts(binding_state: BindingState | None, incident: Incident, *, bad: bool, at: float) -> FailureCounts:
+def _continue_counts(binding_state: BindingState, incident: Incident, *, bad: bool, at: float) -> FailureCounts:
     """Return the failure counts since the first bad sample of an open incident, including one more sample."""
     evidence = incident.evidence
-    last = binding_state.counts if binding_state is not None else None
+    last = binding_state.counts
     if last is None:
         since = incident.opened if evidence.since is None else evidence.since
         last = FailureCounts(evidence.bad, evidence.total, since)

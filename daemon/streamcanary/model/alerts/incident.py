@@ -68,9 +68,11 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
     stay while the group is open, because a receiver that was notified must get the resolve. ``unnotified_receivers``
     are late receivers: they are notified once the group is not muted. ``last_flush`` is the time of the last
     notification, ``next_flush`` when the next one is due if nothing changes; ``None`` if there is none.
-    ``has_sent_update`` is whether there was more than one notification. ``is_reconciling`` marks a group that a lost
-    store may have opened: it is resolved once its members are healthy. ``possibly_notified`` are receivers that may
-    have the alert from before a data loss, even if they were not notified since. Times are seconds since the epoch.
+    ``has_sent_update`` is whether there was more than one notification. ``is_reconciling`` marks a group that does
+    not fire, and that receivers may still have as firing, from before a data loss: they are sent the resolve once all
+    members would have resolved. ``possibly_notified`` are these receivers; of a group that fires again, those that may
+    have it from before, even if they were not notified since. ``assumed_members`` are keys of further alerts that may
+    have fired in the group before a data loss. Times are seconds since the epoch.
     """
 
     key: str
@@ -86,6 +88,7 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
     has_sent_update: bool = False
     is_reconciling: bool = False
     possibly_notified: tuple[str, ...] = ()
+    assumed_members: tuple[str, ...] = ()
 
     @property
     def is_firing(self) -> bool:
@@ -94,12 +97,10 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     def with_possibly_notified(self, receiver: str) -> "Group":
         """Return the group with ``receiver`` marked as possibly notified of an opening that is not stored here."""
-        if self.is_firing:
-            return msgspec.structs.replace(
-                self, possibly_notified=tuple(dict.fromkeys([*self.possibly_notified, receiver]))
-            )
         return msgspec.structs.replace(
-            self, is_reconciling=True, receivers=tuple(dict.fromkeys([*self.receivers, receiver]))
+            self,
+            is_reconciling=not self.is_firing,
+            possibly_notified=tuple(dict.fromkeys([*self.possibly_notified, receiver])),
         )
 
 

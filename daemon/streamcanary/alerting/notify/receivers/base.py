@@ -28,7 +28,7 @@ class BaseReceiver(BaseModel):
     is_state_receiver: ClassVar[bool] = False
     """Whether it is sent all active alerts periodically, instead of being notified of changes."""
     can_deduplicate: ClassVar[bool] = False
-    """Whether it identifies a group by its key, so that a repeated notification or an unknown resolve is harmless."""
+    """Whether it identifies a group by its key, so that a repeated notification is harmless."""
     config_warning: ClassVar[str] = ""
     """A warning that ``check`` prints for each receiver of this type."""
 
@@ -37,8 +37,11 @@ class BaseReceiver(BaseModel):
 
     @property
     def can_reconcile(self) -> bool:
-        """Whether it is sent resolves of groups that an earlier process may have opened, after a store was lost."""
-        return self.can_deduplicate
+        """Whether it is sent resolves of groups that an earlier process may have opened, after a store was lost.
+
+        This is for receivers that ignore a resolve of an unknown group: the process may never have opened it.
+        """
+        return False
 
     @property
     def connection_settings(self) -> ConnectionSettings:

@@ -81,6 +81,11 @@ class PagerDuty(HttpReceiver):
     severities: Annotated[dict[str, Severity], Field(max_length=50)] = Field(default_factory=dict)
     client_url: BaseUrl | None = None
 
+    @property
+    def can_reconcile(self) -> bool:
+        """Whether it is sent resolves of groups that an earlier process may have opened: it drops unknown ones."""
+        return True
+
     @model_validator(mode="after")
     def _check_one_key(self) -> "PagerDuty":
         check_value_or_file(self, "routing_key")

@@ -63,8 +63,8 @@ class Webhook(HttpReceiver):
       :class:`~streamcanary.model.alerts.incident.Evidence`). Evidence and annotations are those at the time at which
       the notification was created.
 
-    ``recall: false`` turns off the resolves that a daemon with a new or lost store sends for groups that an earlier
-    process may have opened; their keys may be unknown to the receiver.
+    ``recall: true`` turns on the resolves that a daemon with a new or lost store sends for groups that an earlier
+    process may have opened. It is for receivers that ignore a resolve of a key that they do not know.
 
     Headers: ``webhook-id`` is the same on every retry, ``webhook-timestamp`` is the time of sending (seconds since the
     epoch), ``webhook-signature`` is ``v1,`` and the base64 of the HMAC-SHA256 of ``id.timestamp.body``.
@@ -78,7 +78,7 @@ class Webhook(HttpReceiver):
     url_file: Path | None = None
     secret: Annotated[Secret, AfterValidator(_check_signing_secret)] | None = None
     secret_file: Path | None = None
-    recall: bool = True
+    recall: bool = False
 
     @property
     def can_reconcile(self) -> bool:
