@@ -136,6 +136,14 @@ ROWS: Final[dict[str, Row]] = {
         200, events(GOOGLE), K.RATE_LIMITED, B.QUOTA, GOOGLE[0]["error"]["message"], True, STREAM
     ),
     "Google, 200 and JSON": Row(200, GOOGLE, K.RATE_LIMITED, B.QUOTA, GOOGLE[0]["error"]["message"], True),
+    "problem details": Row(
+        200,
+        {"title": "Gone", "status": 410, "detail": "The model has been retired"},
+        K.NOT_FOUND,
+        B.CONFIG,
+        "The model has been retired",
+        content_type="application/problem+json; charset=utf-8",
+    ),
     "list of errors": Row(200, {"errors": [{"message": "Overloaded"}]}, K.OVERLOADED, B.PROVIDER, "Overloaded", True),
     "list of errors, in the stream": Row(
         200, events({"errors": [{"message": "no"}]}), K.STREAM_ERROR, B.PROVIDER, "no", True, STREAM

@@ -164,7 +164,7 @@ def _error_result(context: DiagnosisContext, response: HttpResponse) -> StepResu
     )
     if fault.retry_after is not None:
         remedy = f"{remedy}; Retry-After is {fault.retry_after:g} s"
-    server_message = f": {fault.message}" if isinstance(response.json, (dict, str)) else ""
+    server_message = f": {fault.message}" if isinstance(response.json, (dict, list, str)) else ""
     return failed(kind, f"{reason}, HTTP {response.status}{server_message}", remedy)
 
 

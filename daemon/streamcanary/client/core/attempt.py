@@ -61,6 +61,12 @@ class AnswerReader(Protocol):
         ...
 
 
+def _media_type(content_type: str) -> str:
+    """Return the media type without parameters; every JSON type, such as ``application/problem+json``, is one."""
+    media_type = content_type.partition(";")[0].strip().lower()
+    return "application/json" if media_type.endswith(("/json", "+json")) else media_type
+
+
 Api = Literal["chat", "responses"]
 _READERS: dict[Api, type[ChatReader] | type[ResponsesReader]] = {"chat": ChatReader, "responses": ResponsesReader}
 
@@ -144,7 +150,7 @@ class AttemptMachine:
     def headers_received(self, head: ResponseHead, *, wall_time: float) -> None:
         """Handle status and headers; a ``Retry-After`` date is relative to ``wall_time``."""
         self.head = head
-        content_type = head.headers.get("content-type", "").partition(";")[0].strip().lower()
+        content_type = _media_type(head.headers.get("content-type", ""))
         self.phase = Phase.STREAM
         if head.status >= 300:
             error = head.error_body
