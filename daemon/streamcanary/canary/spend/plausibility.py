@@ -10,8 +10,8 @@ received, and from the time it took:
 - input, at most: four times the estimate of the prompt and the parameters, which is more than a token per byte, and
   1,024 more for the template of the chat and a system prompt of the server. One million if the request has parameters
   with which the server adds input of its own: built-in tools, stored conversations and prompts;
-- both, at least: a token per 16 bytes of what was sent and received. Longer tokens exist, such as runs of spaces, but no
-  longer averages.
+- both, at least: a token per 16 bytes of what was sent and received. Longer tokens exist, such as runs of spaces, but
+  no longer averages.
 """
 
 from collections.abc import Mapping

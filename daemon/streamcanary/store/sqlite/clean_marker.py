@@ -10,6 +10,8 @@ import logging
 import os
 from pathlib import Path
 
+from streamcanary.store.sqlite.file_permissions import PRIVATE_MODE
+
 _log = logging.getLogger(__name__)
 
 _CONTENT = (
@@ -63,7 +65,7 @@ class CleanMarker:
 def _write_durably(path: Path, content: bytes) -> bool:
     """Replace the content of the file durably; return whether that succeeded."""
     try:
-        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o644)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, PRIVATE_MODE)
         try:
             os.write(file, content)
             os.fsync(file)

@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 from streamcanary.store.errors import StoreFailing, StoreTooNew, StoreUnwritable
 from streamcanary.store.sqlite.error_classification import disk_full_hint, is_disk_error, primary_code
+from streamcanary.store.sqlite.file_permissions import create_private, restrict_permissions
 from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, migrate, stored_version
 
 _log = logging.getLogger(__name__)
@@ -78,7 +79,7 @@ def open_database(path: Path, now: float) -> OpenDatabase:
     """Open the store at ``path`` for writing: create it if missing, check it, migrate it, and write to it once.
 
     A corrupt file is renamed to ``<name>.corrupt-<UTC time>``, with its log and index, and a new one is created.
-    ``now`` is seconds since the epoch. SQLite's write-ahead log (https://www.sqlite.org/wal.html) lets readers read
+    Only the owner can read the files. ``now`` is seconds since the epoch. SQLite's write-ahead log (https://www.sqlite.org/wal.html) lets readers read
     while the writer writes; ``synchronous=FULL`` syncs the log at each commit, so that a commit survives a power cut.
 
     Raises:
@@ -86,6 +87,7 @@ def open_database(path: Path, now: float) -> OpenDatabase:
         StoreTooNew: if a later version has written it.
         StoreFailing: if the disk is full, read-only, or failing.
     """
+    restrict_permissions(path)
     try:
         connection = _open_valid(path)
         corrupt_path = None
@@ -141,6 +143,7 @@ def _connect(path: Path, mode: str) -> sqlite3.Connection:
 def _open_valid(path: Path) -> sqlite3.Connection:
     connection = None
     try:
+        create_private(path)
         connection = _connect(path, "rwc")
         _check_database(connection, path)
         _configure(connection, path)

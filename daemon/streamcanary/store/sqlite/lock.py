@@ -14,6 +14,7 @@ from pathlib import Path
 from streamcanary.model.redaction.redactor import scrub
 from streamcanary.store.errors import StoreFailing, StoreLocked, StoreUnwritable
 from streamcanary.store.sqlite.error_classification import is_disk_error
+from streamcanary.store.sqlite.file_permissions import PRIVATE_MODE
 
 _MAX_HOLDER_BYTES = 300
 
@@ -37,7 +38,7 @@ class StoreLock:
         if self.is_held:
             return
         try:
-            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+            file = os.open(self._path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, PRIVATE_MODE)
         except OSError as error:
             if is_disk_error(error, self._path):
                 raise StoreFailing(f"the store {self._store} cannot be locked: {error.strerror}") from None
