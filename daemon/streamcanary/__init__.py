@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from streamcanary.client.async_client import AsyncStreamClient
     from streamcanary.client.circuit_breaker import BreakerPolicy
+    from streamcanary.client.core.limits import Limits
     from streamcanary.client.drivers.async_stream import AsyncStream
     from streamcanary.client.drivers.sync_stream import Stream
     from streamcanary.client.fallbacks import Cached, NonStreaming, Route
@@ -30,6 +31,7 @@ __all__ = [
     "Cached",
     "Fault",
     "FaultKind",
+    "Limits",
     "NonStreaming",
     "OnPartial",
     "Phase",
@@ -56,6 +58,7 @@ _EXPORTS = {
     "client.drivers.async_stream": ("AsyncStream",),
     "client.drivers.sync_stream": ("Stream",),
     "client.sync_client": ("StreamClient",),
+    "client.core.limits": ("Limits",),
     "client.fallbacks": ("Cached", "NonStreaming", "Route"),
     "model.faults": ("Blame", "Fault", "FaultKind", "Phase"),
     "model.outcome": ("Attempt", "Usage"),

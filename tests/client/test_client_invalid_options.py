@@ -22,6 +22,7 @@ async def async_hook(fault: object) -> bool:
     [
         ({"retry": 3}, "retry must be a RetryPolicy, not 3"),
         ({"timeouts": 5}, "timeouts must be a Timeouts, not 5"),
+        ({"limits": 5}, "limits must be a Limits, not 5"),
         ({"budget": 3}, "budget must be a RetryBudget, not 3"),
         ({"breaker": 3}, "breaker must be a BreakerPolicy, or None for no breaker, not 3"),
         ({"fallbacks": ["gpt"]}, "a fallback is a Route, NonStreaming() or Cached(), not 'gpt'"),
@@ -36,7 +37,7 @@ def test_option_of_wrong_type_is_rejected(options: dict[str, Any], says: str) ->
     with pytest.raises(TypeError) as made:
         AsyncStreamClient(sdk, **options)
     assert str(made.value).startswith(says)
-    if options.keys() <= {"retry", "timeouts", "fallbacks", "on", "on_partial"}:
+    if options.keys() <= {"retry", "timeouts", "limits", "fallbacks", "on", "on_partial"}:
         with pytest.raises(TypeError) as changed:
             AsyncStreamClient(sdk).with_options(**options)
         assert str(changed.value) == str(made.value)

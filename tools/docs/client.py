@@ -17,6 +17,7 @@ from .product import (
     AsyncStreamClient,
     BreakerPolicy,
     Cached,
+    Limits,
     RetryBudget,
     RetryPolicy,
     Route,
@@ -32,8 +33,14 @@ All times are seconds; `"250ms"` and the like are accepted too.
 ## Options
 """
 _CLIENT = "AsyncStreamClient, StreamClient"
-_MODELS = (Timeouts, RetryPolicy, Route, Cached, BreakerPolicy, RetryBudget)
-_SPELLED = {"retry": "RetryPolicy()", "timeouts": "Timeouts()", "budget": "RetryBudget()", "breaker": "BreakerPolicy()"}
+_MODELS = (Timeouts, Limits, RetryPolicy, Route, Cached, BreakerPolicy, RetryBudget)
+_SPELLED = {
+    "retry": "RetryPolicy()",
+    "timeouts": "Timeouts()",
+    "budget": "RetryBudget()",
+    "breaker": "BreakerPolicy()",
+    "limits": "Limits()",
+}
 
 
 def client_page() -> str:
@@ -97,8 +104,8 @@ def _default(field: FieldInfo) -> Any:
 def _spell(value: Any) -> str:
     if value is None or value == ():
         return NONE
-    if isinstance(value, bool):
+    if isinstance(value, int):
         return code(str(value))
-    if isinstance(value, (int, float)):
+    if isinstance(value, float):
         return code(f"{value:g}")
     return code(value if value.endswith("()") else f'"{value}"')

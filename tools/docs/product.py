@@ -7,6 +7,7 @@ from streamcanary import (
     AsyncStreamClient,
     BreakerPolicy,
     Cached,
+    Limits,
     RetryBudget,
     RetryPolicy,
     Route,
@@ -40,6 +41,7 @@ __all__ = [
     "Duration",
     "FaultKind",
     "Fraction",
+    "Limits",
     "Matcher",
     "PositiveDuration",
     "RetryBudget",
@@ -63,7 +65,7 @@ API = {
     "Streams": ("AsyncStream", "Stream"),
     "Results": ("StreamResult", "StreamFailed", "Attempt", "Usage"),
     "Faults": ("Fault", "FaultKind", "Blame", "Phase"),
-    "Policies": ("RetryPolicy", "OnPartial", "Timeouts", "RetryBudget", "BreakerPolicy"),
+    "Policies": ("RetryPolicy", "OnPartial", "Timeouts", "Limits", "RetryBudget", "BreakerPolicy"),
     "Fallbacks": ("Route", "NonStreaming", "Cached"),
 }
 """The public names of the library, by heading of the API reference."""

@@ -21,6 +21,7 @@ from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.prices import Price
 from streamcanary.canary.spend.usage import RunUsage, estimate_tokens
 from streamcanary.client.async_client import AsyncStreamClient
+from streamcanary.client.core.finish_reasons import is_cut_at_limit
 from streamcanary.client.drivers.async_stream import AsyncStream
 from streamcanary.client.result import StreamFailed, StreamResult
 from streamcanary.events import AttemptStarted, Event
@@ -233,7 +234,7 @@ def _expectation_fault(mismatch: str, result: StreamResult, spec: CanarySpec, re
     wrong; one that repeats itself would not end at any limit.
     """
     mismatch, answer = redactor.scrub(mismatch, 200), redactor.scrub(result.text or result.refusal, 200)
-    if result.finish_reason == "length" and repeated_unit(result.text) is None:
+    if is_cut_at_limit(result.finish_reason) and repeated_unit(result.text) is None:
         parameter, limit = spec.token_limit
         shown_limit = "" if limit is None else f" ({limit})"
         message = f"the response {mismatch} within the token limit{shown_limit}; raise {parameter}: {answer!r}"

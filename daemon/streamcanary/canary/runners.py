@@ -66,6 +66,7 @@ class CanaryRunners:
         client = AsyncStreamClient(
             self._clients[spec.target],
             retry=spec.retry,
+            limits=spec.limits,
             timeouts=spec.timeouts,
             fallbacks=[self._make_fallback(fallback) for fallback in spec.fallbacks],
             budget=self._retry_budgets[spec.target],

@@ -7,6 +7,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 
 from streamcanary.canary.target import TargetSpec
 from streamcanary.canary.validators import Expectation
+from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.retry_policy import RetryPolicy
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.canary import Canary
@@ -95,6 +96,7 @@ class CanarySpec(BaseModel):
     timezone: Annotated[str, AfterValidator(_validate_timezone)] = "UTC"
     timeouts: Timeouts = Field(default_factory=Timeouts)
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
+    limits: Limits = DEFAULT_LIMITS
     fallbacks: tuple[FallbackSpec, ...] = Field(default=(), max_length=8)
     slo: Slo = Field(default_factory=Slo)
     labels: dict[LabelName, str] = Field(default_factory=dict)

@@ -26,7 +26,8 @@ class AsyncStreamClient(BaseClient[AsyncOpenAI, AsyncStream]):
     route and can decide about its retry. ``budget`` limits the retries of all calls together (default: 500 tokens).
     ``breaker`` stops calls to a route that mostly fails (default: ``BreakerPolicy()``; ``None`` disables it).
     ``provider`` and ``labels`` are attributes of spans and metrics. ``lenient`` accepts ``[DONE]`` in place of a
-    ``finish_reason``, because some servers end a stream that way. ``time_per_chunk`` records the time between chunks as
+    ``finish_reason``, because some servers end a stream that way. ``limits`` bounds the size of an answer, for one with
+    a large image or long audio (default: ``Limits()``). ``time_per_chunk`` records the time between chunks as
     ``gen_ai.client.operation.time_per_output_chunk`` (off by default: it costs almost as much as all other work for a
     chunk). ``secrets`` are removed from every message, in addition to keys and tokens; they are read at each call.
     """

@@ -10,6 +10,7 @@ import msgspec
 from openai import AsyncOpenAI, OpenAI
 
 from streamcanary.client.circuit_breaker import BreakerPolicy, CircuitBreakers
+from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.plan import OnFault
 from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes, SdkClient
@@ -46,6 +47,7 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
         provider: str = "openai",
         labels: Mapping[str, str] | None = None,
         lenient: bool = False,
+        limits: Limits = DEFAULT_LIMITS,
         time_per_chunk: bool = False,
         secrets: Collection[str] = (),
         clock: Clock | None = None,
@@ -61,6 +63,7 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
             provider=provider,
             labels=dict(labels or {}),
             lenient=lenient,
+            limits=limits,
             secrets=secrets,
             clock=clock or SystemClock(),
             random=random,
@@ -86,6 +89,7 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
         on: OnFault | None = None,
         labels: Mapping[str, str] | None = None,
         lenient: bool | None = None,
+        limits: Limits | None = None,
     ) -> Self:
         """Return a client with the given options changed. It shares transport, budget, breakers and cache."""
         given = {
@@ -96,6 +100,7 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
             "on": on,
             "labels": None if labels is None else dict(labels),
             "lenient": lenient,
+            "limits": limits,
         }
         changes = {name: value for name, value in given.items() if value is not None}
         other = copy(self)

@@ -190,8 +190,8 @@ class CallRecorder:
         instruments.attempt_duration.record(attempt.duration, by_route, context)
         if attempt.time_to_first_token is not None:
             instruments.first_token.record(attempt.time_to_first_token, by_route, context)
-        if machine.max_gap is not None:
-            instruments.max_gap.record(machine.max_gap, by_route, context)
+        if machine.clock.max_gap is not None:
+            instruments.max_gap.record(machine.clock.max_gap, by_route, context)
 
     def retry_scheduled(self, fault: Fault, route: str, delay: float, now: float) -> None:
         """Add an event to the span of the call: another attempt follows, and why."""

@@ -10,6 +10,7 @@ from msgspec import Struct
 
 from streamcanary.client.circuit_breaker import CircuitBreakers
 from streamcanary.client.core.answer_cache import AnswerCache
+from streamcanary.client.core.limits import Limits
 from streamcanary.client.core.plan import OnFault
 from streamcanary.client.fallbacks import Cached, Fallback
 from streamcanary.client.instrumentation import Instruments
@@ -18,7 +19,7 @@ from streamcanary.client.retry_policy import OnPartial, RetryPolicy
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.clock import Clock
 
-_FIELD_TYPES: Final = {"retry": RetryPolicy, "timeouts": Timeouts, "budget": RetryBudget}
+_FIELD_TYPES: Final = {"retry": RetryPolicy, "timeouts": Timeouts, "budget": RetryBudget, "limits": Limits}
 
 
 class ClientOptions(Struct, frozen=True, kw_only=True):
@@ -35,6 +36,7 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
     provider: str
     labels: Mapping[str, str]
     lenient: bool
+    limits: Limits
     secrets: Collection[str]  # read at each call: they may change
     clock: Clock
     random: _random.Random

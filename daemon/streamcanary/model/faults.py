@@ -30,8 +30,8 @@
     │   ├── stalled              provider   no further token within the timeout, even with pings
     │   ├── stream_cut           network    reset, or closed inside a chunk
     │   ├── stream_error         provider   an error inside the event stream, not otherwise classified
-    │   ├── stream_malformed     provider   not JSON, not UTF-8, over the limits of a line or event
-    │   └── answer_too_long      provider   more text or events than the limits of the client
+    │   ├── stream_malformed     provider   not JSON, not UTF-8
+    │   └── answer_too_long      provider   a longer text, line or event than the limits of the client
     ├── at the end ···································· phase end
     │   ├── stream_truncated     provider   a clean end of file without a terminal state
     │   ├── malformed_tool_call  provider   the arguments of a tool call are not complete JSON

@@ -95,4 +95,16 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost: float | None = None
     budget: BudgetState | None = None
     trace_id: str | None = None
+
+    @property
+    def answer_duration(self) -> float:
+        """Seconds from the start of the run to the end of its answer.
+
+        A run can take longer: after a ``finish_reason`` it waits until the server closes the stream.
+        """
+        if not self.attempts:
+            return self.duration
+        last = self.attempts[-1]
+        return max(0.0, min(self.duration, last.started + last.duration - self.started))
+
     lag: float = 0.0

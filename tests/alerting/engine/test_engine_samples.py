@@ -87,6 +87,12 @@ def test_time_over_its_limit_is_no_sample_while_the_event_loop_is_late(
     assert expected == sample_of(rule("first_token", limit="2s"), a_run(time_to_first_token=seconds, lag=lag))
 
 
+def test_silence_after_the_answer_is_not_its_duration() -> None:
+    """A run that waits for a server to close the stream is as long as its answer."""
+    timed = rule("duration", limit="2.5s")
+    assert GOOD == sample_of(timed, tried_twice(STALLED, started=NOON, duration=7.0))
+
+
 @pytest.mark.parametrize(
     ("measure", "field"), [("first_token", "time_to_first_token"), ("max_gap", "max_gap"), ("duration", "duration")]
 )

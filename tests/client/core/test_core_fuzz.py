@@ -68,7 +68,7 @@ def test_decoder_limits_do_not_depend_on_the_split(part: int, data: bytes, where
     count_example()
 
     def decode(pieces: list[bytes]) -> tuple[list[tuple[str, bytes]], bool]:
-        decoder, events = SseDecoder(max_line=12, max_event=16), []
+        decoder, events = SseDecoder(Limits(max_line_bytes=12, max_event_bytes=16)), []
         for piece in pieces:
             try:
                 events += decoder.feed(piece)

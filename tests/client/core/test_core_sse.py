@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamcanary.client.core.limits import Limits
 from streamcanary.client.core.sse import SseDecoder, SseLimitExceeded
 
 
@@ -63,23 +64,29 @@ def test_any_bytes_are_accepted(pieces: list[bytes]) -> None:
 
 def test_line_is_bounded() -> None:
     """A line longer than the limit raises SseLimitExceeded."""
-    decoder = SseDecoder(max_line=100)
+    decoder = SseDecoder(Limits(max_line_bytes=100))
     decoder.feed(b"data: " + b"x" * 90)
-    with pytest.raises(SseLimitExceeded, match="a line of the event stream is longer than 100 bytes"):
+    with pytest.raises(
+        SseLimitExceeded,
+        match="a line of the event stream has more than 100 bytes; if it is expected, raise max_line_bytes",
+    ):
         decoder.feed(b"x" * 10)
 
 
 def test_event_is_bounded() -> None:
     """An event of many lines that exceeds the limit raises SseLimitExceeded."""
-    decoder = SseDecoder(max_event=100)
-    with pytest.raises(SseLimitExceeded, match="an event of the stream is larger than 100 bytes"):
+    decoder = SseDecoder(Limits(max_event_bytes=100))
+    with pytest.raises(
+        SseLimitExceeded,
+        match="an event of the stream has more than 100 bytes; if it is expected, raise max_event_bytes",
+    ):
         decoder.feed(b"data: 0123456789\n" * 10)
 
 
 def test_events_before_a_limit_are_kept() -> None:
     """The exception carries the complete events that arrived in the same read as an oversized line."""
     with pytest.raises(SseLimitExceeded) as caught:
-        SseDecoder(max_line=10).feed(b"data: a\n\ndata: b\n\n" + b"x" * 11)
+        SseDecoder(Limits(max_line_bytes=10)).feed(b"data: a\n\ndata: b\n\n" + b"x" * 11)
     assert [b"a", b"b"] == [event.data for event in caught.value.events]
 
 

@@ -39,7 +39,7 @@ def a_run(number: int = 0, kind: OutcomeKind = OutcomeKind.OK, fault: Fault | No
     attempts = (
         ()
         if kind is OutcomeKind.SKIPPED
-        else (Attempt(number=1, route="primary", started=at, duration=1.0, fault=fault),)
+        else (Attempt(number=1, route="primary", started=at, duration=changes.get("duration", 1.0), fault=fault),)
     )
     values: dict[str, Any] = {
         "run_id": f"run-{number}",

@@ -12,7 +12,7 @@ from typing import Any, Final
 import httpx2
 from msgspec import Struct
 
-from streamcanary import StreamFailed, StreamResult, Timeouts
+from streamcanary import Limits, StreamFailed, StreamResult, Timeouts
 from streamcanary.simulator import Simulator
 from support.client.drivers import KEY
 from support.client.fault_matrix import ClientVariant, run_simulator
@@ -129,15 +129,16 @@ async def _refused_by_proxy(variant: ClientVariant) -> AsyncIterator[Scenario]:
 
 @_scenario("answer over its limit")
 async def _endless_answer(variant: ClientVariant) -> AsyncIterator[Scenario]:
-    event = text_event(variant, "x" * 1_000_000)
+    event, limits = text_event(variant, "x" * 1_000), Limits(max_answer_characters=8_000)
     async with http_server(lambda head: http_response(200, event * 9, "text/event-stream")) as server:
-        yield Scenario(base_url=server.base_url)
+        yield Scenario(base_url=server.base_url, options={"limits": limits})
 
 
 @_scenario("line over its limit")
 async def _endless_line(variant: ClientVariant) -> AsyncIterator[Scenario]:
-    async with http_server(lambda head: http_response(200, "data: " + "x" * (1 << 20), "text/event-stream")) as server:
-        yield Scenario(base_url=server.base_url)
+    line, limits = "data: " + "x" * 4_000, Limits(max_line_bytes=4_000)
+    async with http_server(lambda head: http_response(200, line, "text/event-stream")) as server:
+        yield Scenario(base_url=server.base_url, options={"limits": limits})
 
 
 def _deadline(name: str, model: str, total: float) -> None:

@@ -174,7 +174,7 @@ FAULTS_WITHOUT_SIMULATOR: Final[dict[str, FaultRow]] = {
     "answer over its limit": FaultRow(
         K.ANSWER_TOO_LONG, P.STREAM, B.PROVIDER, False, 200, received=ReceivedCounts(9, 9)
     ),
-    "line over its limit": FaultRow(K.STREAM_MALFORMED, P.STREAM, B.PROVIDER, True, 200),
+    "line over its limit": FaultRow(K.ANSWER_TOO_LONG, P.STREAM, B.PROVIDER, False, 200),
     "deadline before the headers": FaultRow(K.TOTAL_TIMEOUT, P.HEADERS, B.PROVIDER, False),
     "deadline before the first token": FaultRow(K.TOTAL_TIMEOUT, P.STREAM, B.PROVIDER, False, 200),
     "deadline in the text": FaultRow(K.TOTAL_TIMEOUT, P.STREAM, B.PROVIDER, False, 200, received=THREE_DELTAS),

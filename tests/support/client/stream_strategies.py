@@ -75,10 +75,18 @@ _ENCODINGS = st.builds(
 def payloads(draw: st.DrawFn) -> tuple[Api, list[dict[str, Any]], list[str], list[str], list[str]]:
     """Draw the events of a complete answer as JSON objects, with its pieces of text, reasoning and arguments."""
     api = draw(st.sampled_from(APIS))
-    reasoning, arguments = draw(_PIECES_OR_NONE), draw(_PIECES_OR_NONE)
+    reasoning, arguments = draw(_PIECES_OR_NONE), _as_json(draw(_PIECES_OR_NONE))
     text = draw(_PIECES_OR_NONE) if arguments else draw(_PIECES)
     make = _chat if api == "chat" else _responses
     return api, make(text, reasoning, arguments), text, reasoning, arguments
+
+
+def _as_json(pieces: list[str]) -> list[str]:
+    """Return pieces of a JSON object that contains ``pieces``, as a model writes the arguments of a tool call."""
+    if not pieces:
+        return []
+    escaped = [json.dumps(piece)[1:-1] for piece in pieces]
+    return ['{"a": "', *escaped, '"}']
 
 
 @st.composite

@@ -135,7 +135,11 @@ def _describe_bad_sample(rule: Rule, outcome: Outcome) -> str:
     seconds = measured_seconds(rule.measure, outcome)
     if seconds is not None and rule.limit is not None:
         return f"{rule.measure} {format_duration(seconds)}, limit {format_duration(rule.limit)}"
-    times = {"first token": outcome.time_to_first_token, "longest gap": outcome.max_gap, "whole run": outcome.duration}
+    times = {
+        "first token": outcome.time_to_first_token,
+        "longest gap": outcome.max_gap,
+        "whole run": outcome.answer_duration,
+    }
     parts = (f"{name} {format_duration(time)}" for name, time in times.items() if time is not None)
     return f"{outcome.kind}: {', '.join(parts)}"
 

@@ -73,7 +73,7 @@ def measured_seconds(measure: Measure, outcome: Outcome) -> float | None:
         case Measure.MAX_GAP:
             return outcome.max_gap
         case Measure.DURATION:
-            return outcome.duration
+            return outcome.answer_duration
         case _:
             return None
 

@@ -3,12 +3,18 @@
     waiting for headers ──▶ reading the event stream ──▶ finished
                     ╰─────▶ reading one JSON body ─────▶ finished
 
-An attempt succeeds only with an event-stream content type, at least one event, a terminal state, and text, a refusal or
-a tool call. ``[DONE]`` is not required. After a terminal state nothing changes the result, except an error that the
-server sends.
+An attempt succeeds only with an event-stream content type, at least one event, a terminal state, and text, a refusal, a
+tool call or other output (``completeness``).
+
+The answer ends with ``[DONE]``, a terminal event of Responses, a clean end of the body, or real silence. A
+``finish_reason`` alone is not the end: servers send it on every chunk, or before the text. Content after it revokes it,
+and usage after it is kept; ``attempt_clock`` says how long the attempt waits in each case. Times are measured to the
+last event of the answer, so that a server that keeps the connection open afterwards does not look slow.
+
+After the end nothing changes the result. Before it, an error that the server sends is always the result, also after a
+``finish_reason``: in an event, or in a field of its own (``error: {…}``, ``sse``).
 """
 
-import math
 from collections.abc import Mapping
 from typing import Literal, Protocol
 
@@ -16,8 +22,17 @@ import msgspec
 from msgspec import Struct
 
 from streamcanary.client.core.answer import Answer, AnswerTooLong
+from streamcanary.client.core.attempt_clock import AttemptClock, FinishState
 from streamcanary.client.core.chat import ChatReader
+from streamcanary.client.core.completeness import (
+    DEFAULT_TOKEN_LIMITS,
+    Incompleteness,
+    TokenLimit,
+    fault_of_finish_reason,
+    incompleteness_of,
+)
 from streamcanary.client.core.fault_classification import fault_from_error_body, fault_from_status
+from streamcanary.client.core.finish_reasons import FinishMeaning, meaning_of
 from streamcanary.client.core.lenient_json import ErrorReported
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.responses import ResponsesReader
@@ -26,8 +41,6 @@ from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import Delta
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.redaction.redactor import scrub
-
-_CLOSE_GRACE = 1.0  # seconds to wait for the end of the stream after the answer is complete
 
 
 class ResponseHead(Struct, frozen=True):
@@ -74,10 +87,10 @@ _READERS: dict[Api, type[ChatReader] | type[ResponsesReader]] = {"chat": ChatRea
 class AttemptMachine:
     """The state of one request. Times are monotonic seconds.
 
-    ``is_finished``: no more input is accepted; then ``fault`` is ``None`` if the answer is complete. ``first_token`` is
-    the time of the first content, reasoning or tool call, ``max_gap`` the longest time between two of these.
-    ``non_streaming``: no stream was requested, so nothing arrives before the answer is complete, and the timeouts
-    ``headers``, ``first_token`` and ``stall`` do not apply.
+    ``is_finished``: no more input is accepted; then ``fault`` is ``None`` if the answer is complete. ``clock`` has the
+    measured times. ``non_streaming``: no stream was requested, so nothing arrives before the answer is complete, and
+    the timeouts ``headers``, ``first_token`` and ``stall`` do not apply. ``lenient``: ``[DONE]`` is a terminal state.
+    ``token_limit`` is that of the request.
     """
 
     def __init__(
@@ -90,28 +103,24 @@ class AttemptMachine:
         lenient: bool = False,
         secrets: tuple[str, ...] = (),
         limits: Limits = DEFAULT_LIMITS,
+        token_limit: TokenLimit | None = None,
     ) -> None:
         self._timeouts = timeouts
-        self._non_streaming = non_streaming
         self._reader: AnswerReader = _READERS[api](limits)
         self._lenient = lenient
         self._secrets = secrets
         self._limits = limits
-        self._sse = SseDecoder(max_line=limits.max_line_bytes, max_event=limits.max_event_bytes)
-        self._body: list[bytes] | None = None  # the pieces of a JSON body; None for an event stream
-        self._body_size = 0
-        self._idle_since = started  # the start of the current timeout
-        self._complete_at: float | None = None
+        self._token_limit = token_limit or DEFAULT_TOKEN_LIMITS[api]
+        self._sse = SseDecoder(limits)
+        self._body: bytearray | None = None  # a JSON body as far as it has arrived; None for an event stream
         self._events = 0
-        self.started = started
+        self._finish_reason: str | None = None  # the one that was handled last
+        self.clock = AttemptClock(timeouts, started, has_timeouts=not non_streaming)
         self.answer = self._reader.answer
         self.phase = Phase.HEADERS
         self.fault: Fault | None = None
         self.is_finished = False
         self.head: ResponseHead | None = None
-        self.first_token: float | None = None
-        self.max_gap: float | None = None
-        self.token_gaps: list[float] | None = None  # filled unless None
 
     @property
     def was_streamed(self) -> bool:
@@ -128,24 +137,11 @@ class AttemptMachine:
     @property
     def deadline(self) -> float:
         """When the current timeout expires."""
-        if self._non_streaming:
-            return math.inf
-        if self.phase is Phase.HEADERS:
-            return self.started + self._timeouts.headers
-        if self._complete_at is not None:
-            return self._complete_at + min(_CLOSE_GRACE, self._timeouts.stall)
-        if self.first_token is None:
-            return self._idle_since + self._timeouts.first_token
-        return self._idle_since + self._timeouts.stall
+        return self.clock.headers_deadline() if self.phase is Phase.HEADERS else self.clock.stream_deadline()
 
     def add_secrets(self, secrets: tuple[str, ...]) -> None:
         """Remove further ``secrets`` from every message."""
         self._secrets += secrets
-
-    def exclude_pause(self, seconds: float) -> None:
-        """Extend the current timeout by the ``seconds`` that the caller took between two reads."""
-        if self.first_token is not None:
-            self._idle_since += seconds
 
     def headers_received(self, head: ResponseHead, *, wall_time: float) -> None:
         """Handle status and headers; a ``Retry-After`` date is relative to ``wall_time``."""
@@ -158,7 +154,7 @@ class AttemptMachine:
         elif head.refusal:
             self._fail_not_a_stream(scrub(head.refusal, self._secrets))
         elif content_type == "application/json" and head.status == 200:
-            self._body = []
+            self._body = bytearray()
         elif content_type != "text/event-stream" or head.status != 200:
             printable_type = scrub(content_type, self._secrets, 100) or "no content type"
             self._fail_not_a_stream(
@@ -170,45 +166,38 @@ class AttemptMachine:
         if self.is_finished:
             return []
         if self._body is not None:
-            self._body.append(data)
-            self._body_size += len(data)
-            if self._body_size > self._limits.max_event_bytes:
-                self._fail_with(
-                    FaultKind.ANSWER_TOO_LONG, f"the answer is larger than {self._limits.max_event_bytes} bytes"
-                )
+            self._body += data
+            if len(self._body) > self._limits.event_bytes:
+                self._fail_with(FaultKind.ANSWER_TOO_LONG, self._limits.excess("max_event_bytes", "the answer"))
             return []
         deltas: list[Delta] = []
-        sse_error: SseLimitExceeded | None = None
+        limit_exceeded: SseLimitExceeded | None = None
         try:
             events = self._sse.feed(data)
         except SseLimitExceeded as error:
-            events, sse_error = error.events, error
-        try:
-            for event in events:
-                self._handle_event(event, now, deltas)
-            if sse_error is not None:
-                raise sse_error
-        except (SseLimitExceeded, msgspec.DecodeError) as error:
-            self.fail_unless_complete(
-                make_fault(FaultKind.STREAM_MALFORMED, self.phase, f"the event stream is malformed: {error}")
-            )
-        except AnswerTooLong as error:
-            self._fail_with(FaultKind.ANSWER_TOO_LONG, str(error))
+            events, limit_exceeded = error.events, error
+        self._handle_events(events, now, deltas)
+        if limit_exceeded is not None:
+            self.fail_unless_complete(make_fault(FaultKind.ANSWER_TOO_LONG, self.phase, str(limit_exceeded)))
         return deltas
 
     def feed_eof(self, now: float) -> list[Delta]:
         """Handle the clean end of the body, and return the deltas that it adds to the answer."""
         if self.is_finished:
             return []
-        self.phase = Phase.END
         if self._body is not None:
-            return self._parse_body(now)
+            self.phase = Phase.END
+            return self._parse_body(bytes(self._body), now)
+        deltas: list[Delta] = []
+        self._handle_events(self._sse.feed_eof(), now, deltas)
         self._check_complete()
-        return []
+        return deltas
 
     def fail_unless_complete(self, fault: Fault) -> None:
-        """End the attempt with ``fault``, unless the answer is already complete."""
-        if self._complete_at is not None:
+        """End the attempt with ``fault``, unless the answer is complete although its end has not arrived."""
+        state = self.clock.finish_state
+        is_silent = fault.kind is FaultKind.TOTAL_TIMEOUT and state is FinishState.TENTATIVE
+        if state is FinishState.FINAL or is_silent:
             self._check_complete()
         else:
             self.fail(fault)
@@ -216,11 +205,11 @@ class AttemptMachine:
     def deadline_exceeded(self) -> None:
         """Handle that :attr:`deadline` has passed."""
         timeouts = self._timeouts
-        if self._complete_at is not None:
+        if self.clock.finish_state is not FinishState.NONE:
             self._check_complete()
         elif self.phase is Phase.HEADERS:
             self._fail_with(FaultKind.HEADERS_TIMEOUT, f"no answer within {timeouts.headers:g} s")
-        elif self.first_token is None:
+        elif self.clock.first_token is None:
             self._fail_with(FaultKind.FIRST_TOKEN_TIMEOUT, f"no first token within {timeouts.first_token:g} s")
         else:
             self._fail_with(FaultKind.STALLED, f"no further token within {timeouts.stall:g} s")
@@ -240,62 +229,74 @@ class AttemptMachine:
                 )
             self.fault, self.is_finished = fault, True
 
-    def _handle_event(self, event: ServerSentEvent, now: float, deltas: list[Delta]) -> None:
-        if self.is_finished:
-            return
-        self._events += 1
-        if self._events > self._limits.max_events:
-            raise AnswerTooLong(f"the stream has more than {self._limits.max_events} events")
+    def _handle_events(self, events: list[ServerSentEvent], now: float, deltas: list[Delta]) -> None:
         try:
-            new_deltas = self._reader.read_event(event)
+            for event in events:
+                if self.is_finished:
+                    return
+                self._handle_event(event, now, deltas)
         except ErrorReported as reported:
             self.fail(fault_from_error_body(reported.error, Phase.STREAM, secrets=self._secrets))
+        except msgspec.DecodeError as error:
+            self.fail_unless_complete(
+                make_fault(FaultKind.STREAM_MALFORMED, self.phase, f"the event stream is malformed: {error}")
+            )
+        except AnswerTooLong as error:
+            self._fail_with(FaultKind.ANSWER_TOO_LONG, str(error))
+
+    def _handle_event(self, event: ServerSentEvent, now: float, deltas: list[Delta]) -> None:
+        reader, answer, clock = self._reader, self.answer, self.clock
+        self._events += 1
+        if self._events > self._limits.max_events:
+            message = self._limits.excess("max_events", "the stream")
+            self.fail_unless_complete(make_fault(FaultKind.ANSWER_TOO_LONG, self.phase, message))
             return
+        usage = answer.usage
+        new_deltas = reader.read_event(event)
         if new_deltas:
-            if self.first_token is None:
-                self.first_token = now
-            else:
-                self.max_gap = max(self.max_gap or 0.0, now - self._idle_since)
-                if self.token_gaps is not None:
-                    self.token_gaps.append(now - self._idle_since)
-            self._idle_since = now
+            clock.token_received(now)
             deltas.extend(new_deltas)
-        if self._reader.is_done:
+        elif reader.progressed:
+            clock.progress_seen(now)
+        if reader.is_done:
+            clock.answer_end = now
             self._check_complete()
-        elif self._complete_at is None and self.answer.finish_reason is not None:
-            self._complete_at = now
+        elif answer.finish_reason is not None:
+            self._handle_finish(answer.finish_reason, now, with_content=bool(new_deltas) or reader.progressed)
+        if answer.usage is not usage:
+            clock.answer_end = now
+
+    def _handle_finish(self, reason: str, now: float, *, with_content: bool) -> None:
+        """Handle an event of an answer that has a finish reason, from this event or an earlier one."""
+        if reason != self._finish_reason:
+            if meaning_of(reason) is FinishMeaning.UNFINISHED:
+                self.answer.finish_reason = self._finish_reason
+                return
+            self._finish_reason = reason
+            if (fault := fault_of_finish_reason(reason)) is not None:
+                self._fail_because(fault)
+                return
+        self.clock.finish_seen(now, with_content=with_content)
 
     def _check_complete(self) -> None:
-        """End the attempt: check that the answer is complete. With ``lenient``, ``[DONE]`` is a terminal state."""
-        answer = self.answer
+        """End the attempt: check that the answer is complete."""
         if self.is_finished:
             return
         self.phase = Phase.END
-        if answer.chunks == 0:
-            self._fail_not_a_stream("the event stream has no events")
-        elif answer.finish_reason is None and not (self._lenient and self._reader.is_done):
-            self._fail_with(
-                FaultKind.STREAM_TRUNCATED, "the stream ended without a finish_reason: the answer may be cut short"
-            )
-        elif answer.has_output:
+        why = incompleteness_of(
+            self.answer,
+            token_limit=self._token_limit,
+            accepts_missing_reason=self._lenient and self._reader.is_done,
+        )
+        if why is None:
             self.is_finished = True
-        elif answer.finish_reason == "content_filter":
-            self._fail_with(FaultKind.CONTENT_POLICY, "the provider's content filter removed the whole answer")
-        elif answer.finish_reason == "length":
-            used_for = "on reasoning" if answer.reasoning else "without an answer"
-            self._fail_with(
-                FaultKind.TOKEN_LIMIT_REACHED, f"the model used its whole token limit {used_for}; raise the limit"
-            )
         else:
-            self._fail_with(
-                FaultKind.EMPTY_ANSWER,
-                f"the answer has no text, refusal or tool call (finish_reason {scrub(answer.finish_reason or 'null')})",
-            )
+            self._fail_because(why)
 
-    def _parse_body(self, now: float) -> list[Delta]:
+    def _parse_body(self, body: bytes, now: float) -> list[Delta]:
         """Parse a JSON body: an error, a complete answer, or something else."""
         try:
-            deltas = self._reader.read_body(b"".join(self._body or ()))
+            deltas = self._reader.read_body(body)
         except ErrorReported as reported:
             self.fail(fault_from_error_body(reported.error, Phase.HEADERS, secrets=self._secrets))
             return []
@@ -308,12 +309,15 @@ class AttemptMachine:
         if deltas is None:
             self._fail_not_a_stream("the server answered with JSON that is neither an answer nor an error")
             return []
-        self.first_token = now if deltas else None
+        self.clock.body_received(now, with_content=bool(deltas))
         self._check_complete()
         return deltas if self.fault is None else []
 
     def _fail_not_a_stream(self, message: str) -> None:
         self._fail_with(FaultKind.NOT_A_STREAM, message)
+
+    def _fail_because(self, why: Incompleteness) -> None:
+        self.fail(make_fault(why.kind, why.phase, scrub(why.message, self._secrets)))
 
     def _fail_with(self, kind: FaultKind, message: str) -> None:
         self.fail(make_fault(kind, self.phase, message))

@@ -23,6 +23,7 @@ import msgspec
 
 from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
 from streamcanary.client.core.fault_classification import fault_from_exception
+from streamcanary.client.core.finish_reasons import is_known
 from streamcanary.client.core.plan import NextAttempt, Plan
 from streamcanary.client.instrumentation import CallRecorder
 from streamcanary.client.result import StreamFailed, StreamResult
@@ -126,10 +127,12 @@ class Call:
             non_streaming=route.kind == "whole",
             lenient=route.lenient,
             secrets=route.secrets,
+            limits=route.limits,
+            token_limit=route.token_limit,
         )
         self._secrets = route.secrets
         if self._recorder.records_gaps:
-            self.machine.token_gaps = []
+            self.machine.clock.token_gaps = []
         self._recorder.attempt_started(number, route.name, self._delay, now)
         self.events.append(AttemptStarted(number, route.name))
         self.state = CallState.SENDING
@@ -155,9 +158,9 @@ class Call:
         deltas = machine.feed(data, self._clock.monotonic())
         if deltas:
             self._deliver(deltas)
-        if machine.token_gaps:
-            self._recorder.record_gaps(machine.token_gaps, machine.answer.model)
-            machine.token_gaps.clear()
+        if machine.clock.token_gaps:
+            self._recorder.record_gaps(machine.clock.token_gaps, machine.answer.model)
+            machine.clock.token_gaps.clear()
         if machine.is_finished:
             self._advance_if_finished()
 
@@ -202,7 +205,7 @@ class Call:
     def exclude_pause(self, seconds: float) -> None:
         """Report the ``seconds`` that the caller took between two reads."""
         if self.machine is not None and self.state is CallState.READING:
-            self.machine.exclude_pause(seconds)
+            self.machine.clock.exclude_pause(seconds)
 
     def cancel(self) -> None:
         """Report that the caller left the loop, was cancelled, or dropped the stream. Not counted as a failure."""
@@ -225,7 +228,8 @@ class Call:
 
     def _deliver(self, deltas: Sequence[DeltaEvent]) -> None:
         if not self._has_delivered:
-            self._recorder.first_token_received(self._clock.monotonic())
+            first_token = self._require_machine().clock.first_token
+            self._recorder.first_token_received(self._clock.monotonic() if first_token is None else first_token)
             self._has_delivered = True
         if self._on_partial == "buffer":
             self._buffered_deltas.extend(deltas)
@@ -268,26 +272,28 @@ class Call:
             self._complete_from_cache(cached)
 
     def _end_attempt(self, machine: AttemptMachine) -> Attempt:
+        clock = machine.clock
         now = self._clock.monotonic()
+        ended = now if machine.fault is not None or clock.answer_end is None else clock.answer_end
         attempt = Attempt(
             number=len(self.attempts) + 1,
             route=self.route.name,
-            started=machine.started + self._wall_offset,
-            duration=now - machine.started,
+            started=clock.started + self._wall_offset,
+            duration=ended - clock.started,
             fault=machine.fault,
-            time_to_first_token=None if machine.first_token is None else machine.first_token - machine.started,
+            time_to_first_token=None if clock.first_token is None else clock.first_token - clock.started,
             chunks=machine.answer.chunks,
             request_id=machine.request_id,
             delay=self._delay,
         )
         self.attempts.append(attempt)
         if self.route.breaker is not None:
-            self.route.breaker.record_result(machine.fault, started=machine.started, now=now)
-        self._recorder.attempt_ended(attempt, machine, now)
+            self.route.breaker.record_result(machine.fault, started=clock.started, now=now)
+        self._recorder.attempt_ended(attempt, machine, ended)
         return attempt
 
     def _complete(self, machine: AttemptMachine) -> None:
-        answer, attempts = machine.answer, tuple(self.attempts)
+        answer, attempts, ended = machine.answer, tuple(self.attempts), machine.clock.answer_end
         last_deltas = answer.flush()
         is_primary = self.route is self._plan.primary
         degraded = "non_streaming" if self.route.kind == "whole" or (is_primary and not machine.was_streamed) else None
@@ -299,6 +305,7 @@ class Call:
             images=tuple(answer.images),
             audio=answer.audio,
             finish_reason=answer.finish_reason,
+            unknown_finish_reason=not is_known(answer.finish_reason),
             usage=answer.usage,
             model=answer.model,
             request_id=attempts[-1].request_id,
@@ -309,8 +316,8 @@ class Call:
             attempts=attempts,
             degraded=degraded if is_primary or degraded else "fallback",
             time_to_first_token=attempts[-1].time_to_first_token,
-            max_gap=machine.max_gap,
-            duration=self._clock.monotonic() - self._started,
+            max_gap=machine.clock.max_gap,
+            duration=(self._clock.monotonic() if ended is None else ended) - self._started,
         )
         self._plan.record_success()
         if result.degraded is None and self._on_primary_answer is not None:
@@ -345,7 +352,7 @@ class Call:
         self.result = result
         self.events.append(Completed(result.finish_reason, result.usage, result.degraded))
         self.state = CallState.ENDED
-        self._recorder.call_succeeded(result, self._clock.monotonic())
+        self._recorder.call_succeeded(result, self._started + result.duration)
 
     def _fail(self, fault: Fault, partial: str) -> None:
         self.failure = StreamFailed(fault, tuple(self.attempts), partial)

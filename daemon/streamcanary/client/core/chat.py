@@ -103,7 +103,6 @@ class ChatPayload(Struct):
         return self.error is not None and not self.choices
 
 
-_ERROR_FINISH_REASONS = frozenset({"error", "abort", "cancelled"})  # an error as finish_reason: OpenRouter, vLLM
 _LEGACY_CALL = "function_call"  # in place of an index
 _decode = LenientDecoder(ChatPayload)
 
@@ -171,10 +170,8 @@ class ChatReader:
             answer.set_usage(usage.prompt_tokens, usage.completion_tokens)
         if choice is None or choice.index:
             return  # n > 1 is never requested: ignore other choices
-        if choice.error or choice.finish_reason in _ERROR_FINISH_REASONS:
-            raise ErrorReported(
-                choice.error or {"message": f"the answer ended with finish_reason {choice.finish_reason}"}
-            )
+        if choice.error:
+            raise ErrorReported(choice.error)
         if choice.finish_reason:
             answer.set_finish_reason(choice.finish_reason)
         delta = choice.delta or choice.message

@@ -16,6 +16,8 @@ from msgspec import Struct
 
 from streamcanary.client.circuit_breaker import CircuitBreaker, CircuitState
 from streamcanary.client.core.backoff import full_jitter
+from streamcanary.client.core.completeness import TokenLimit
+from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.result import StreamResult
 from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.client.retry_policy import RetryPolicy
@@ -45,6 +47,8 @@ class PlannedRoute(Struct, frozen=True, kw_only=True):
     secrets: tuple[str, ...] = ()
     breaker: CircuitBreaker | None = None
     cache_lookup: Callable[[float], StreamResult | None] | None = None
+    limits: Limits = DEFAULT_LIMITS
+    token_limit: TokenLimit | None = None
 
 
 class NextAttempt(Struct, frozen=True):

@@ -12,6 +12,7 @@ from openai.resources.responses import AsyncResponses
 from opentelemetry.util.types import AttributeValue
 
 from streamcanary.client.core.attempt import Api
+from streamcanary.client.core.completeness import DEFAULT_TOKEN_LIMITS, TokenLimit
 from streamcanary.client.fallbacks import Route
 from streamcanary.client.instrumentation import CallRecorder, Instruments, host_and_port
 from streamcanary.model import names
@@ -37,12 +38,26 @@ if TYPE_CHECKING:  # for type checkers only; the SDK's classes are based on anot
         """Arguments of a Responses stream: those of the SDK's ``create``, with the types of the SDK."""
 
 
+_TOKEN_LIMIT_PARAMETERS = ("max_completion_tokens", "max_output_tokens", "max_tokens")
+
+
 class ApiRequest(Struct, frozen=True):
     """The request of one route, as passed to the SDK."""
 
     api: Api
     model: str
     arguments: dict[str, Any]
+
+    @property
+    def token_limit(self) -> TokenLimit:
+        """The limit of output tokens; from ``extra_body``, if it is there."""
+        body = self.arguments.get("extra_body")
+        for name in _TOKEN_LIMIT_PARAMETERS:
+            for given in (body, self.arguments):
+                limit = given.get(name) if isinstance(given, Mapping) else None
+                if isinstance(limit, int) and not isinstance(limit, bool):
+                    return TokenLimit(name, limit)
+        return DEFAULT_TOKEN_LIMITS[self.api]
 
     def create_recorder(
         self, instruments: Instruments, base_url: httpx2.URL, *, provider: str, labels: Mapping[str, str]
@@ -57,10 +72,8 @@ class ApiRequest(Struct, frozen=True):
             names.SERVER_ADDRESS: host,
             names.SERVER_PORT: port,
         }
-        for name in ("max_completion_tokens", "max_output_tokens", "max_tokens"):
-            if isinstance(limit := self.arguments.get(name), int):
-                attributes[names.REQUEST_MAX_TOKENS] = limit
-                break
+        if (limit := self.token_limit.tokens) is not None:
+            attributes[names.REQUEST_MAX_TOKENS] = limit
         url = f"{url}/{'chat/completions' if self.api == 'chat' else 'responses'}"
         return CallRecorder(instruments, model=self.model, labels=labels, request_attributes=attributes, url=url)
 

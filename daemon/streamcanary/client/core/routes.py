@@ -122,6 +122,8 @@ class Routes(Generic[SdkClient]):
             timeouts=(fallback.timeouts if isinstance(fallback, Route) else None) or options.timeouts,
             kind="whole" if isinstance(fallback, NonStreaming) else "stream",
             lenient=options.lenient,
+            limits=options.limits,
+            token_limit=request.token_limit if request else None,
             secrets=(*options.secrets, *((api_key,) if api_key else ())),
             breaker=options.breakers.for_route(self._endpoints[index], model) if options.breakers else None,
         )

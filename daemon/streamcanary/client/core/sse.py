@@ -1,9 +1,15 @@
 """Decodes server-sent events from bytes, split at any position (WHATWG HTML, section 9.2.6).
 
-The ``id`` and ``retry`` fields are ignored, because a completion cannot be resumed.
+The ``id`` and ``retry`` fields are ignored, because a completion cannot be resumed. So are unknown fields, with one
+exception: some servers report an error in a field of its own, ``error: {"code": 400, "message": "…"}`` (llama.cpp), or
+as a bare line of JSON. Such a line is an event of type ``error`` as soon as it ends, also at the end of the stream.
+``sse_errors`` says which lines these are.
 """
 
 from msgspec import Struct
+
+from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
+from streamcanary.client.core.sse_errors import error_in_json, error_in_line
 
 _BOM = b"\xef\xbb\xbf"
 
@@ -27,7 +33,7 @@ class SseDecoder:
     """An incremental decoder: takes bytes, returns the events that they complete.
 
     It buffers at most one line and one event. An incomplete event at the end of the stream is dropped, as the
-    specification requires.
+    specification requires, unless it is an error.
     """
 
     __slots__ = (
@@ -36,19 +42,19 @@ class SseDecoder:
         "_data_size",
         "_event_type",
         "_fast_path_limit",
+        "_limits",
         "_max_event",
         "_max_line",
         "_partial_line",
-        "_partial_line_size",
         "_skip_lf",
     )
 
-    def __init__(self, *, max_line: int = 1 << 20, max_event: int = 4 << 20) -> None:
-        self._max_line = max_line
-        self._max_event = max_event
-        self._fast_path_limit = min(max_line, max_event)
-        self._partial_line: list[bytes] = []  # the pieces of a line that has not ended yet
-        self._partial_line_size = 0
+    def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._max_line = limits.line_bytes
+        self._max_event = limits.event_bytes
+        self._fast_path_limit = min(self._max_line, self._max_event)
+        self._partial_line = bytearray()  # a line that has not ended yet; appending to it takes amortized linear time
         self._skip_lf = False
         self._at_start = True
         self._data: list[bytes] = []
@@ -67,9 +73,9 @@ class SseDecoder:
             data = self._normalize_line_ends(data)
         *lines, rest = data.split(b"\n")
         if lines and self._partial_line:
-            self._partial_line.append(lines[0])
-            lines[0] = b"".join(self._partial_line)
-            self._partial_line, self._partial_line_size = [], 0
+            self._partial_line += lines[0]
+            lines[0] = bytes(self._partial_line)
+            self._partial_line = bytearray()
         events: list[ServerSentEvent] = []
         try:
             for line in lines:
@@ -82,16 +88,27 @@ class SseDecoder:
                 elif line.startswith(b"data:"):
                     self._append_data(line[6:] if line[5:6] == b" " else line[5:])
                 else:
-                    self._process_field(line)
+                    self._process_field(line, events)
             if rest:
-                self._partial_line.append(rest)
-                self._partial_line_size += len(rest)
-                if self._partial_line_size > self._max_line:
+                self._partial_line += rest
+                if len(self._partial_line) > self._max_line:
                     raise self._line_too_long()
         except SseLimitExceeded as error:
             error.events = events
             raise
         return events
+
+    def feed_eof(self) -> list[ServerSentEvent]:
+        """Return the error in the incomplete line or event at the end of the stream, if there is one."""
+        line = bytes(self._partial_line)
+        if line.startswith(b"data:"):
+            data = b"\n".join((*self._data, line[5:].removeprefix(b" ")))
+            error = error_in_json(data)
+        else:
+            error = error_in_line(line)
+            if error is None and self._data:
+                error = error_in_json(b"\n".join(self._data))
+        return [] if error is None else [ServerSentEvent("error", error)]
 
     def _feed_fast(self, data: bytes) -> list[ServerSentEvent] | None:
         """Return the events of ``data`` if it consists of complete one-line events, the usual case; else ``None``."""
@@ -104,15 +121,15 @@ class SseDecoder:
         return [ServerSentEvent("message", line) for line in plain] if len(plain) == len(blocks) else None
 
     def _line_too_long(self) -> SseLimitExceeded:
-        return SseLimitExceeded(f"a line of the event stream is longer than {self._max_line} bytes")
+        return SseLimitExceeded(self._limits.excess("max_line_bytes", "a line of the event stream"))
 
     def _normalize_line_ends(self, data: bytes) -> bytes:
         """Turn CR and CRLF into LF, and drop a byte order mark at the start; either may be split between two reads."""
         if self._at_start:
-            data = b"".join((*self._partial_line, data))
-            self._partial_line, self._partial_line_size = [], 0
+            data = bytes(self._partial_line) + data
+            self._partial_line = bytearray()
             if len(data) < len(_BOM) and _BOM.startswith(data):
-                self._partial_line, self._partial_line_size = ([data], len(data)) if data else ([], 0)
+                self._partial_line += data
                 return b""
             self._at_start = False
             data = data.removeprefix(_BOM)
@@ -123,18 +140,20 @@ class SseDecoder:
             self._skip_lf = True
         return data.replace(b"\r\n", b"\n").replace(b"\r", b"\n")
 
-    def _process_field(self, line: bytes) -> None:
+    def _process_field(self, line: bytes, events: list[ServerSentEvent]) -> None:
+        """Handle a line other than ``data:``; add an event to ``events`` if it is an error."""
         name, _, value = line.partition(b":")
-        value = value.removeprefix(b" ")
-        if name == b"data":
+        if name == b"data":  # without a colon
             self._append_data(value)
         elif name == b"event":
-            self._event_type = value[:256]
+            self._event_type = value.removeprefix(b" ")[:256]
+        elif (error := error_in_line(line)) is not None:
+            events.append(ServerSentEvent("error", error))
 
     def _append_data(self, value: bytes) -> None:
         self._data_size += len(value) + 1
         if self._data_size > self._max_event:
-            raise SseLimitExceeded(f"an event of the stream is larger than {self._max_event} bytes")
+            raise SseLimitExceeded(self._limits.excess("max_event_bytes", "an event of the stream"))
         self._data.append(value)
 
     def _dispatch(self) -> ServerSentEvent:

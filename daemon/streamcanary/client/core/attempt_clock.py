@@ -1,0 +1,124 @@
+"""The times of one attempt: its timeouts, its measured times, and when its answer ends.
+
+A ``finish_reason`` alone does not end an answer, because servers send it too early: on every chunk, on the reasoning
+before the text, after the first of two tool calls. It is revoked by any later token or progress:
+
+    NONE ── finish_reason on a chunk without content ──▶ FINAL ────────╮
+      ╰──── finish_reason on a chunk with content ─────▶ TENTATIVE ──▶ REVOKED, by a later token or progress
+
+| state | waits for | the connection is lost |
+|---|---|---|
+| ``NONE`` | the first-token or the stall timeout: a fault | a fault |
+| ``TENTATIVE`` | 5 s, at most the stall timeout: the answer is complete | a fault, as the SDK would raise it |
+| ``FINAL`` | the same | the answer is complete |
+| ``REVOKED`` | the stall timeout: the answer is complete | a fault |
+
+``[DONE]``, a terminal event or a clean end of the body ends an answer in every state.
+"""
+
+import math
+from enum import Enum, auto
+
+from streamcanary.client.timeouts import Timeouts
+
+_FINISH_GRACE = 5.0  # seconds to wait for more of the answer, its usage or its end after a finish_reason
+
+
+class FinishState(Enum):
+    """Whether a ``finish_reason`` has arrived, and whether it can be the end."""
+
+    NONE = auto()
+    TENTATIVE = auto()
+    FINAL = auto()
+    REVOKED = auto()
+
+
+class AttemptClock:
+    """The times of one attempt, in monotonic seconds.
+
+    ``first_token`` is the time of the first content, reasoning or tool call, ``max_gap`` the longest time between two
+    of these, and ``token_gaps`` all such times, if it is not ``None``. ``answer_end`` is the time of the last event
+    that belongs to the answer: later silence of an open connection is not part of its duration.
+    """
+
+    __slots__ = (
+        "_finished_at",
+        "_idle_since",
+        "_last_token",
+        "_timeouts",
+        "answer_end",
+        "finish_state",
+        "first_token",
+        "has_timeouts",
+        "max_gap",
+        "started",
+        "token_gaps",
+    )
+
+    def __init__(self, timeouts: Timeouts, started: float, *, has_timeouts: bool = True) -> None:
+        self._timeouts = timeouts
+        self._idle_since: float | None = None  # the last token or progress
+        self._last_token = started
+        self._finished_at = started
+        self.has_timeouts = has_timeouts
+        self.started = started
+        self.finish_state = FinishState.NONE
+        self.first_token: float | None = None
+        self.max_gap: float | None = None
+        self.token_gaps: list[float] | None = None
+        self.answer_end: float | None = None
+
+    def headers_deadline(self) -> float:
+        """Return when the timeout for the headers expires."""
+        return self.started + self._timeouts.headers if self.has_timeouts else math.inf
+
+    def stream_deadline(self) -> float:
+        """Return when the current timeout of the event stream expires.
+
+        Progress without a token, such as that of a built-in tool, feeds the stall timeout, and postpones the
+        first-token timeout until the stall timeout expires.
+        """
+        if not self.has_timeouts:
+            return math.inf
+        if self.finish_state in (FinishState.TENTATIVE, FinishState.FINAL):
+            return self._finished_at + min(_FINISH_GRACE, self._timeouts.stall)
+        stalled_at = -math.inf if self._idle_since is None else self._idle_since + self._timeouts.stall
+        if self.first_token is None:
+            return max(self.started + self._timeouts.first_token, stalled_at)
+        return stalled_at
+
+    def exclude_pause(self, seconds: float) -> None:
+        """Extend the current timeout by the ``seconds`` that the caller took between two reads."""
+        if self._idle_since is not None:
+            self._idle_since += seconds
+        self._last_token += seconds
+        self._finished_at += seconds
+
+    def token_received(self, now: float) -> None:
+        """Handle content, reasoning, a refusal or a tool call."""
+        if self.first_token is None:
+            self.first_token = now
+        else:
+            gap = now - self._last_token
+            self.max_gap = gap if self.max_gap is None else max(self.max_gap, gap)
+            if self.token_gaps is not None:
+                self.token_gaps.append(gap)
+        self._last_token = now
+        self.progress_seen(now)
+
+    def progress_seen(self, now: float) -> None:
+        """Handle work of the provider: a token, or an event without one that shows work, such as a tool's."""
+        self._idle_since = self.answer_end = now
+        if self.finish_state is not FinishState.NONE:
+            self.finish_state = FinishState.REVOKED
+
+    def body_received(self, now: float, *, with_content: bool) -> None:
+        """Handle a complete JSON body in place of an event stream."""
+        self.first_token = now if with_content else None
+        self.answer_end = now
+
+    def finish_seen(self, now: float, *, with_content: bool) -> None:
+        """Handle a ``finish_reason``; ``with_content``: the same event has a token or progress."""
+        if self.finish_state is FinishState.NONE:
+            self._finished_at = self.answer_end = now
+            self.finish_state = FinishState.TENTATIVE if with_content else FinishState.FINAL

@@ -1,0 +1,168 @@
+"""When an answer ends: finish reasons that come early, silence after them, and what is measured."""
+
+import json
+from typing import Any
+
+import pytest
+
+from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
+from streamcanary.client.timeouts import Timeouts
+from streamcanary.model.faults import FaultKind, Phase, make_fault
+from streamcanary.model.outcome import Usage
+
+STREAM = ResponseHead(200, {"content-type": "text/event-stream"})
+TIMEOUTS = Timeouts(connect=1, headers=2, first_token=10, stall=8, total=60)
+RESET = make_fault(FaultKind.STREAM_CUT, Phase.STREAM, "reset")
+DONE = b"data: [DONE]\n\n"
+
+
+def chunk(delta: dict[str, Any] | None = None, finish: str | None = None, **more: Any) -> bytes:
+    choice = {"index": 0, "delta": delta or {}, "finish_reason": finish}
+    return b"data: " + json.dumps({"id": "c", "choices": [choice], **more}).encode() + b"\n\n"
+
+
+def call(index: int, arguments: str = "{}") -> dict[str, Any]:
+    function = {"name": f"f{index}", "arguments": arguments}
+    return {"tool_calls": [{"index": index, "id": f"call_{index}", "function": function}]}
+
+
+def reading(*events: tuple[float, bytes], api: Api = "chat", timeouts: Timeouts = TIMEOUTS) -> AttemptMachine:
+    """Return an attempt that received ``events`` at their times, none after its deadline, and is still reading."""
+    machine = AttemptMachine(timeouts, started=0.0, api=api)
+    machine.headers_received(STREAM, wall_time=0.0)
+    for at, data in events:
+        assert at < machine.deadline
+        machine.feed(data, at)
+    return machine
+
+
+def result_of(machine: AttemptMachine) -> tuple[bool, FaultKind | None, str, str | None]:
+    kind = machine.fault.kind if machine.fault else None
+    return machine.is_finished, kind, "".join(machine.answer.text), machine.answer.finish_reason
+
+
+STOP_ON_EVERY_CHUNK = [(1 + 0.25 * number, chunk({"content": word}, "stop")) for number, word in enumerate("abcdefgh")]
+STOP_ON_REASONING = [
+    (1.0, chunk({"reasoning_content": "hm"}, "stop")),
+    (2.5, chunk({"content": "abcdefgh"})),
+]
+STOP_BEFORE_THE_TEXT = [(1.0, chunk({}, "stop")), (5.9, chunk({"content": "abcdefgh"}))]
+EARLY = {"every chunk": STOP_ON_EVERY_CHUNK, "reasoning": STOP_ON_REASONING, "before the text": STOP_BEFORE_THE_TEXT}
+
+
+@pytest.mark.parametrize("early", EARLY)
+@pytest.mark.parametrize("end", ["done", "eof", "silence"])
+def test_content_after_a_finish_reason_is_read(early: str, end: str) -> None:
+    """A finish_reason that comes early does not cut the answer off, however the answer ends."""
+    machine = reading(*EARLY[early])
+    match end:
+        case "done":
+            machine.feed(DONE, 8.0)
+        case "eof":
+            machine.feed_eof(8.0)
+        case _:
+            machine.deadline_exceeded()
+    assert (True, None, "abcdefgh", "stop") == result_of(machine)
+
+
+def test_second_tool_call_after_a_finish_reason_is_read() -> None:
+    """A second tool call 1.3 s after the finish_reason of the first is part of the answer."""
+    machine = reading((1.0, chunk(call(0))), (1.1, chunk({}, "tool_calls")), (2.4, chunk(call(1))), (2.5, DONE))
+    assert ["f0", "f1"] == [each.name for each in machine.answer.tool_calls]
+    assert (True, None) == (machine.is_finished, machine.fault)
+
+
+FINISHED = [(1.0, chunk({"content": "Hi"})), (2.0, chunk({}, "stop"))]
+
+
+@pytest.mark.parametrize(
+    ("events", "deadline"),
+    [
+        (FINISHED, 7.0),
+        ([(1.0, chunk({"content": "Hi"}, "stop"))], 6.0),
+        ([*FINISHED, (3.0, b": ping\n\n"), (4.0, chunk({})), (5.0, chunk({}, "stop"))], 7.0),
+        ([*FINISHED, (3.0, chunk({"content": "!"}))], 11.0),
+        ([*FINISHED, (3.0, chunk({"content": "!"}, "stop")), (4.0, chunk({}, "stop"))], 11.0),
+    ],
+    ids=["bare", "with content", "pings", "revoked", "revoked, and again"],
+)
+def test_silence_after_a_finish_reason_is_bounded(events: list[tuple[float, bytes]], deadline: float) -> None:
+    """After a finish_reason the attempt waits 5 s for more; after a revoked one, for the stall timeout."""
+    machine = reading(*events)
+    assert deadline == machine.deadline
+    machine.deadline_exceeded()
+    assert (True, None) == (machine.is_finished, machine.fault)
+
+
+def test_silence_after_a_finish_reason_is_at_most_the_stall_timeout() -> None:
+    """A stall timeout under 5 s also bounds the wait for the end."""
+    assert 5.0 == reading(*FINISHED, timeouts=TIMEOUTS.model_copy(update={"stall": 3.0})).deadline
+
+
+def test_pause_of_the_caller_extends_the_wait_for_the_end() -> None:
+    """The time that the caller takes between two reads does not count as silence after a finish_reason."""
+    machine = reading((1.0, chunk({"content": "a"}, "stop")))
+    machine.clock.exclude_pause(60.0)
+    assert 66.0 == machine.deadline
+
+
+@pytest.mark.parametrize(
+    ("events", "kind"),
+    [
+        (FINISHED, None),
+        ([*FINISHED, (3.0, chunk({}, usage={"prompt_tokens": 1, "completion_tokens": 1}))], None),
+        ([(1.0, chunk({"content": "Hi"}, "stop"))], FaultKind.STREAM_CUT),
+        ([*FINISHED, (3.0, chunk({"content": "!"}))], FaultKind.STREAM_CUT),
+        ([*FINISHED, (3.0, chunk({"content": "!"})), (4.0, chunk({}, "stop"))], FaultKind.STREAM_CUT),
+    ],
+    ids=["bare", "usage", "with content", "revoked", "revoked, and again"],
+)
+def test_lost_connection_after_a_finish_reason(events: list[tuple[float, bytes]], kind: FaultKind | None) -> None:
+    """A reset is a fault, as in the SDK, unless a finish_reason came on a chunk without content and was not revoked."""
+    machine = reading(*events)
+    machine.fail_unless_complete(RESET)
+    assert (True, kind) == (machine.is_finished, machine.fault and machine.fault.kind)
+
+
+@pytest.mark.parametrize(
+    ("events", "kind"),
+    [
+        (FINISHED, None),
+        ([(1.0, chunk({"content": "Hi"}, "stop"))], None),
+        ([*FINISHED, (3.0, chunk({"content": "!"}))], FaultKind.TOTAL_TIMEOUT),
+    ],
+    ids=["bare", "with content", "revoked"],
+)
+def test_total_timeout_after_a_finish_reason(events: list[tuple[float, bytes]], kind: FaultKind | None) -> None:
+    """The total timeout ends the wait for the end of an answer, and is a fault if content still arrives."""
+    machine = reading(*events)
+    machine.fail_unless_complete(make_fault(FaultKind.TOTAL_TIMEOUT, Phase.STREAM, "late"))
+    assert (True, kind) == (machine.is_finished, machine.fault and machine.fault.kind)
+
+
+def test_late_usage_is_kept_and_ends_the_answer() -> None:
+    """Usage that arrives seconds after the finish_reason is part of the result, and of its duration."""
+    usage = b'data: {"id": "c", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 4}}\n\n'
+    machine = reading(*FINISHED, (5.0, usage))
+    machine.deadline_exceeded()
+    assert (Usage(input_tokens=3, output_tokens=4), 5.0) == (machine.answer.usage, machine.clock.answer_end)
+
+
+@pytest.mark.parametrize("end", ["eof", "silence", "pings"])
+def test_silence_after_the_answer_is_not_measured(end: str) -> None:
+    """A connection that stays open after the finish_reason makes neither the answer nor its longest gap longer."""
+    machine = reading(*FINISHED)
+    if end == "pings":
+        machine.feed(b": ping\n\n" + chunk({}), 6.0)
+    if end == "eof":
+        machine.feed_eof(6.5)
+    else:
+        machine.deadline_exceeded()
+    assert (True, None, 2.0) == (machine.is_finished, machine.clock.max_gap, machine.clock.answer_end)
+
+
+def test_error_after_a_finish_reason_is_the_result() -> None:
+    """An error that the server sends during the wait for the end is a fault."""
+    machine = reading(*FINISHED, (3.0, b'data: {"error": {"message": "late", "code": 503}}\n\n'))
+    assert machine.fault is not None
+    assert FaultKind.OVERLOADED is machine.fault.kind
