@@ -79,8 +79,9 @@ def open_database(path: Path, now: float) -> OpenDatabase:
     """Open the store at ``path`` for writing: create it if missing, check it, migrate it, and write to it once.
 
     A corrupt file is renamed to ``<name>.corrupt-<UTC time>``, with its log and index, and a new one is created.
-    Only the owner can read the files. ``now`` is seconds since the epoch. SQLite's write-ahead log (https://www.sqlite.org/wal.html) lets readers read
-    while the writer writes; ``synchronous=FULL`` syncs the log at each commit, so that a commit survives a power cut.
+    Only the owner can read the files. ``now`` is seconds since the epoch. SQLite's write-ahead log
+    (https://www.sqlite.org/wal.html) lets readers read while the writer writes; ``synchronous=FULL`` syncs the log at
+    each commit, so that a commit survives a power cut.
 
     Raises:
         StoreUnwritable: if permissions forbid opening or writing the file, or it belongs to another program.

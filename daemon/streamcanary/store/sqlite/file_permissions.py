@@ -1,8 +1,8 @@
 """Permissions of the files of the store: only their owner may read and write them, with any umask.
 
-They contain messages of providers and names of a company's systems. A file that was created with more permissions, by an
-earlier version or by hand, is restricted when the store is opened. SQLite gives the log and the index of a database the
-permissions of the database (https://www.sqlite.org/src/doc/trunk/src/os_unix.c, findCreateFileMode).
+They contain messages of providers and names of a company's systems. A file that was created with more permissions, by
+an earlier version or by hand, is restricted when the store is opened. SQLite gives the log and the index of a database
+the permissions of the database (``findCreateFileMode`` in https://www.sqlite.org/src/file/src/os_unix.c).
 """
 
 import contextlib
@@ -18,7 +18,7 @@ _log = logging.getLogger(__name__)
 PRIVATE_MODE: Final = 0o600
 """Read and write for the owner, nothing for anyone else."""
 
-_SUFFIXES = ("", "-wal", "-shm", "-journal", ".lock", ".saved", ".saved.new")  # codespell:ignore journal
+_SUFFIXES = ("", "-wal", "-shm", ".lock", ".saved", ".saved.new")
 
 
 def create_private(path: Path) -> None:
@@ -42,10 +42,8 @@ def restrict_permissions(store: Path) -> None:
         except FileNotFoundError:
             continue
         except OSError as error:
-            _log.warning(
-                "store file permissions not restricted",
-                extra={"path": str(path), "error": error.strerror or str(error)},
-            )
+            fields = {"path": str(path), "error": error.strerror or str(error)}
+            _log.warning("store file permissions not restricted", extra=fields)
 
 
 def _files_of(store: Path) -> Iterator[Path]:
