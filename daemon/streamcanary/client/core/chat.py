@@ -2,13 +2,12 @@
 
 from typing import Any
 
-import msgspec
 from msgspec import Struct
 
 from streamcanary.client.core.answer import Answer
 from streamcanary.client.core.content_parts import add_parts, add_reasoning_details
 from streamcanary.client.core.fault_classification import find_error, reports_error
-from streamcanary.client.core.lenient_json import ErrorReported, LenientDecoder, decode_untyped
+from streamcanary.client.core.lenient_json import ErrorReported, LenientDecoder, decode_untyped, encode_untyped
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.media import image_url
 from streamcanary.client.core.sse import ServerSentEvent
@@ -230,4 +229,4 @@ class ChatReader:
 def _arguments(arguments: object) -> str | None:
     if arguments is None or isinstance(arguments, str):
         return arguments
-    return msgspec.json.encode(arguments).decode()
+    return encode_untyped(arguments)

@@ -1,16 +1,23 @@
-"""Decodes JSON whose fields can be missing, null, or of a wrong type.
+r"""Decodes JSON whose fields can be missing, null, or of a wrong type.
 
 Every field of a wire struct is optional; unknown fields are ignored. If a field has a wrong type, the message is
-decoded again without types, and the fields with valid types are kept. Only invalid JSON is an error.
+decoded again without types, and the fields with valid types are kept. Only invalid JSON is an error, except for what
+servers in Python send: ``NaN``, ``Infinity`` and ``-Infinity`` as numbers, and half a surrogate pair in a string
+(``"\ud83d"``). Such a message is decoded by ``json``, which accepts both, after msgspec has refused it.
 """
 
+import json
 import typing
 from typing import Any, TypeVar
 
 import msgspec
 from msgspec import Struct
 
+from streamcanary.client.core.surrogates import replace_escaped_halves
+
 _T = TypeVar("_T", bound=Struct)
+_ONLY_IN_PYTHON = (b"NaN", b"Infinity", b"\\u")  # what json accepts and msgspec does not
+_MAX_INTEGER_DIGITS = 4300  # Python refuses to convert more digits into an integer
 
 
 class ErrorReported(Exception):
@@ -31,28 +38,63 @@ class LenientDecoder(typing.Generic[_T]):
     def __call__(self, data: bytes) -> _T:
         """Return the struct of ``data``.
 
+        Half a surrogate pair stays in its string, so that the other half in the next message can be joined to it.
+
         Raises:
             msgspec.DecodeError: if ``data`` is not JSON in UTF-8, or nested too deep.
         """
         try:
             return self._decode(data)
         except msgspec.ValidationError:
-            untyped = decode_untyped(data)
-            return convert_leniently(self._struct, untyped) if isinstance(untyped, dict) else self._struct()
+            untyped = decode_untyped(data, keep_halves=True)
+        except msgspec.DecodeError as error:
+            untyped = _decode_with_json(data, error, keep_halves=True)
         except (UnicodeDecodeError, RecursionError) as error:
             raise msgspec.DecodeError(str(error)) from None
+        return convert_leniently(self._struct, untyped) if isinstance(untyped, dict) else self._struct()
 
 
-def decode_untyped(data: bytes) -> Any:
+def decode_untyped(data: bytes, *, keep_halves: bool = False) -> Any:
     """Return the JSON in ``data`` as plain objects.
+
+    Half a surrogate pair becomes U+FFFD, unless ``keep_halves``.
 
     Raises:
         msgspec.DecodeError: if ``data`` is not JSON in UTF-8, or nested too deep.
     """
     try:
         return msgspec.json.decode(data)
+    except msgspec.DecodeError as error:
+        return _decode_with_json(data, error, keep_halves=keep_halves)
     except (UnicodeDecodeError, RecursionError) as error:
         raise msgspec.DecodeError(str(error)) from None
+
+
+def encode_untyped(value: object) -> str:
+    """Return plain objects, as :class:`LenientDecoder` returns them, as JSON without half surrogate pairs."""
+    try:
+        return msgspec.json.encode(value).decode()
+    except UnicodeEncodeError:
+        return replace_escaped_halves(json.dumps(value, separators=(",", ":")))
+
+
+def _decode_with_json(data: bytes, error: msgspec.DecodeError, *, keep_halves: bool) -> Any:
+    """Return the JSON in ``data`` if it has what ``json`` accepts and msgspec does not.
+
+    Raises:
+        msgspec.DecodeError: ``error``, the one of msgspec, if ``json`` does not accept it, either.
+    """
+    if not any(token in data for token in _ONLY_IN_PYTHON):
+        raise error
+    try:
+        text = data.decode()
+        return json.loads(text if keep_halves else replace_escaped_halves(text), parse_int=_parse_int)
+    except (ValueError, RecursionError):
+        raise error from None
+
+
+def _parse_int(digits: str) -> int | float:
+    return int(digits) if len(digits) <= _MAX_INTEGER_DIGITS else float(digits)
 
 
 def convert_leniently(struct: type[_T], untyped: dict[str, Any]) -> _T:

@@ -8,7 +8,7 @@ import msgspec
 from msgspec import Struct
 
 from streamcanary.client.core.answer import Answer, AnswerTooLong
-from streamcanary.client.core.lenient_json import decode_untyped
+from streamcanary.client.core.lenient_json import decode_untyped, encode_untyped
 from streamcanary.client.core.limits import Limits
 from streamcanary.client.result import ToolCallType, decode_raw
 
@@ -257,7 +257,7 @@ def arguments_text(arguments: object) -> str:
     """Return the arguments of a function call as text; some servers send them as an object."""
     if arguments is None or isinstance(arguments, str):
         return arguments or ""
-    return msgspec.json.encode(arguments).decode()
+    return encode_untyped(arguments)
 
 
 def _has_content(item: OutputItem) -> bool:
