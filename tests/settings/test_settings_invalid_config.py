@@ -10,8 +10,8 @@ from streamcanary.settings import ConfigInvalid, load, render
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "config"
 NO_SUCH_PATH = "/no/such/path/streamcanary.yaml"
 KEYS_OF_A_CANARY = (
-    "target, api, model, prompt, request, expect, every, cron, timezone, timeouts, retry, limits, fallbacks, slo, "
-    "labels, renamed_from"
+    "target, api, model, prompt, request, expect, every, cron, timezone, connection, timeouts, retry, limits, "
+    "fallbacks, slo, labels, renamed_from"
 )
 RECEIVER_TYPES = "'pagerduty', 'slack', 'webhook', 'apprise', 'alertmanager'"
 DOLLAR = "contains ${ without a valid variable reference; write ${NAME} or ${NAME:-default}, and $$ for a dollar sign"

@@ -8,6 +8,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.config_types.secret import Secret
+from streamcanary.transport.connections import ConnectionMode, open_transport
 from streamcanary.transport.proxy import Proxy, proxy_for
 from streamcanary.transport.tls import create_tls_context
 
@@ -31,10 +32,11 @@ class TargetHeaders(Mapping[str, str]):
         return len(self._headers)
 
 
-def open_client(target: TargetSpec) -> AsyncOpenAI:
+def open_client(target: TargetSpec, connection: ConnectionMode = "new") -> AsyncOpenAI:
     """Return a client for ``target``; this sends no request.
 
-    A key or header from a file is read again when the file changes.
+    A key or header from a file is read again when the file changes. ``connection``: whether requests open connections
+    of their own.
 
     Raises:
         TlsFileError: if a certificate or key file cannot be used.
@@ -49,13 +51,21 @@ def open_client(target: TargetSpec) -> AsyncOpenAI:
         base_url=target.base_url,
         api_key=current_key if key.path else key.reveal(),
         default_headers=TargetHeaders(target.headers),
-        http_client=open_http_client(create_tls_context(target), proxy_for(target.base_url, target.proxy)),
+        http_client=open_http_client(create_tls_context(target), proxy_for(target.base_url, target.proxy), connection),
         max_retries=0,
     )
 
 
-def open_http_client(tls_context: ssl.SSLContext, proxy: Proxy | None) -> httpx2.AsyncClient:
-    """Return an HTTP client with the SDK's defaults, ``tls_context``, and ``proxy`` or a direct connection."""
-    # Both arguments reflect the environment already: httpx2 must not read it again with a different result.
-    http_proxy = None if proxy is None else httpx2.Proxy(proxy.url, auth=proxy.auth)
-    return DefaultAsyncHttpxClient(verify=tls_context, proxy=http_proxy, trust_env=False)
+def open_http_client(
+    tls_context: ssl.SSLContext, proxy: Proxy | None, connection: ConnectionMode = "new"
+) -> httpx2.AsyncClient:
+    """Return an HTTP client with ``tls_context``, and ``proxy`` or a direct connection.
+
+    It follows no redirect, and asks for responses without compression; ``headers`` of a target can ask for another one.
+    """
+    return DefaultAsyncHttpxClient(
+        transport=open_transport(tls_context, proxy, connection),
+        trust_env=False,  # the transport reflects the environment; it must not be read again with a different result
+        follow_redirects=False,
+        headers={"Accept-Encoding": "identity"},
+    )

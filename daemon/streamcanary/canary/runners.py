@@ -1,4 +1,4 @@
-"""Creates the runners of all canaries, with one client and one retry budget per target."""
+"""Creates the runners of all canaries. Those of one target share a retry budget, and the client if they may."""
 
 from collections.abc import Callable, Mapping
 from typing import Self
@@ -19,6 +19,7 @@ from streamcanary.events import Event
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.metric_labels import metric_labels
+from streamcanary.transport.connections import ConnectionMode
 
 
 class CanaryRunners:
@@ -37,9 +38,11 @@ class CanaryRunners:
         spend_guard: SpendGuard | None = None,
         on_event: Callable[[Canary, Event], None] | None = None,
     ) -> None:
-        used = {target for spec in canaries.values() for target in targets_of(spec)}
-        self._targets = {name: target for name, target in targets.items() if name in used}
-        self._clients = {name: open_client(target) for name, target in self._targets.items()}
+        used = {(target, spec.connection) for spec in canaries.values() for target in targets_of(spec)}
+        self._targets = {name: target for name, target in targets.items() if any(name == other for other, _ in used)}
+        self._clients = {
+            (name, connection): open_client(self._targets[name], connection) for name, connection in sorted(used)
+        }
         self._retry_budgets = {name: RetryBudget() for name in self._targets}
         self._clock = clock
         self._spend_guard = spend_guard
@@ -64,11 +67,11 @@ class CanaryRunners:
         canary = spec.to_canary(name, target)
         redactor = RunRedactor(name, spec, self._targets)
         client = AsyncStreamClient(
-            self._clients[spec.target],
+            self._clients[spec.target, spec.connection],
             retry=spec.retry,
             limits=spec.limits,
             timeouts=spec.timeouts,
-            fallbacks=[self._make_fallback(fallback) for fallback in spec.fallbacks],
+            fallbacks=[self._make_fallback(fallback, spec.connection) for fallback in spec.fallbacks],
             budget=self._retry_budgets[spec.target],
             provider=target.provider,
             labels=metric_labels(canary),
@@ -89,8 +92,8 @@ class CanaryRunners:
             redactor=redactor,
         )
 
-    def _make_fallback(self, spec: FallbackSpec) -> Fallback:
+    def _make_fallback(self, spec: FallbackSpec, connection: ConnectionMode) -> Fallback:
         if spec.non_streaming:
             return NonStreaming()
-        client: AsyncOpenAI | None = self._clients[spec.target] if spec.target else None
+        client: AsyncOpenAI | None = self._clients[spec.target, connection] if spec.target else None
         return Route(model=spec.model, client=client, name=f"{spec.model}@{spec.target}" if spec.target else spec.model)

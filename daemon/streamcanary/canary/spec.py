@@ -16,6 +16,7 @@ from streamcanary.model.config_types.duration import PositiveDuration, format_du
 from streamcanary.model.config_types.label import LabelName
 from streamcanary.model.cron import Cron, check_expression, check_timezone
 from streamcanary.model.schedule import Every, Schedule
+from streamcanary.transport.connections import ConnectionMode
 
 DEFAULT_EVERY: Final = 60.0
 """Seconds between two runs of a canary with neither ``every`` nor ``cron``."""
@@ -77,10 +78,12 @@ class CanarySpec(BaseModel):
 
     ``api`` is Chat Completions or Responses; Responses requests have ``store: false`` unless ``request`` sets it.
     ``{nonce}`` in the prompt is replaced by random text in each run, so that no cache can answer. A canary runs
-    every ``every`` seconds (default 60), or by a ``cron`` expression of five fields in a ``timezone`` (an IANA name,
-    default UTC). The default of ``timeouts.total`` is the lesser of 60 s and 80 % of ``every``, or of the shortest time
-    between two runs of ``cron``: a run ends before the next is due. ``renamed_from`` is the former name of the canary:
-    alerts that are open under that name continue.
+    every ``every`` seconds (default 60), or by a ``cron`` expression of five fields in a ``timezone`` (an IANA
+    name, default UTC). The default of ``timeouts.total`` is the lesser of 60 s and 80 % of ``every``, or of the
+    shortest time between two runs of ``cron``: a run ends before the next is due. With the ``connection`` ``new``,
+    each attempt opens a connection of its own, so that it fails when the endpoint accepts no more connections; with
+    ``reuse``, it may use one that an earlier run of a canary of the target left open, as an application does.
+    ``renamed_from`` is the former name of the canary: alerts that are open under that name continue.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -94,6 +97,7 @@ class CanarySpec(BaseModel):
     every: PositiveDuration = DEFAULT_EVERY
     cron: Annotated[str, AfterValidator(_validate_cron)] = ""
     timezone: Annotated[str, AfterValidator(_validate_timezone)] = "UTC"
+    connection: ConnectionMode = "new"
     timeouts: Timeouts = Field(default_factory=Timeouts)
     retry: RetryPolicy = Field(default_factory=RetryPolicy)
     limits: Limits = DEFAULT_LIMITS

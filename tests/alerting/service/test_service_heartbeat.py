@@ -7,6 +7,7 @@ import httpx2
 import pytest
 from pydantic import ValidationError
 
+from streamcanary.alerting.notify.delivery.http import open_http_client
 from streamcanary.alerting.service.heartbeat import Heartbeat, HeartbeatConfig
 from streamcanary.alerting.service.liveness import stalled_evaluation_reason, stalled_runs_reason
 from streamcanary.model.clock import SystemClock
@@ -63,6 +64,18 @@ async def test_refusal_of_the_monitor_is_logged_and_retried(caplog: pytest.LogCa
         assert [await beat.ping_if_alive(), await beat.ping_if_alive()] == [False, True]
         assert monitor.url not in str(logged(caplog))
     assert [("heartbeat failed", None, "HTTP 500")] == logged(caplog)
+
+
+async def test_redirect_of_the_monitor_is_a_failure(caplog: pytest.LogCaptureFixture) -> None:
+    """A redirect is not followed, and is logged with its target without the query."""
+    async with FakeReceiver() as elsewhere, open_http_client() as http:
+        target = elsewhere.url.replace("127.0.0.1", "localhost")
+        async with FakeReceiver(Reply(302, {"Location": f"{target}/?token=hunter2"})) as monitor:
+            assert not await heartbeat(monitor, http).ping_if_alive()
+        assert [] == elsewhere.deliveries
+    assert [("heartbeat failed", None, f"HTTP 302 redirects to {target}/: redirects are not followed")] == logged(
+        caplog
+    )
 
 
 async def test_unreachable_monitor_raises_nothing(caplog: pytest.LogCaptureFixture) -> None:

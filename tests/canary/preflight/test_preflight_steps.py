@@ -1,9 +1,10 @@
 """Diagnosis of an endpoint: the steps, the first failure and its message."""
 
 import asyncio
+import gzip
 import socket
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, Ste
 from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import Simulator
 from support.clock import ManualClock
+from support.servers.hostile import HostileServer, gzip_bomb
 from support.servers.simulator import FAST_TIMINGS, wait_until
 from support.servers.tcp import FixedHttpServer, TcpServer, http_response
 
@@ -252,6 +254,21 @@ LOGIN = "a login page, or base_url is wrong"
             FaultKind.NOT_A_STREAM,
             f"HTTP 302 redirects to /login: {LOGIN}",
         ),
+        (
+            http_response(308, location=f"https://user:{KEY}@elsewhere.example/v1/models?key={KEY}#{KEY}"),
+            FaultKind.NOT_A_STREAM,
+            f"HTTP 308 redirects to https://elsewhere.example/v1/models: {LOGIN}",
+        ),
+        (
+            http_response(200, MODELS, content_encoding="br"),
+            FaultKind.NOT_A_STREAM,
+            "its body has the content coding br, which the request did not offer",
+        ),
+        (
+            http_response(200, MODELS, content_encoding="gzip, gzip"),
+            FaultKind.NOT_A_STREAM,
+            "more than one content coding",
+        ),
         (http_response(200, "<html>", "text/html; charset=utf-8"), FaultKind.NOT_A_STREAM, LOGIN),
         (b"SSH-2.0-OpenSSH_9.2\r\n", FaultKind.CONNECTION_LOST, "check base_url"),
         (http_response(200, MODELS)[:-9], FaultKind.CONNECTION_LOST, "connection was lost"),
@@ -271,8 +288,8 @@ async def test_a_rejected_request_fails_with_its_reason(answer: bytes, kind: Fau
         (http_response(404, "<html>", "text/html"), "no list of models, HTTP 404 (HTML page)"),
         (http_response(405), "no list of models, HTTP 405"),
         (
-            http_response(307, location="http://127.0.0.1:9/v1/models/"),
-            "HTTP 307 redirects to http://127.0.0.1:9/v1/models/",
+            http_response(307, location="/v1/models/"),
+            "HTTP 307 redirects to /v1/models/",
         ),
         (http_response(403, {"error": {"message": "Missing scopes: api.model.read"}}), "may not list models"),
         (http_response(200, "OK", "text/plain"), "is not a list of models"),
@@ -286,6 +303,34 @@ async def test_an_endpoint_without_model_list_is_inconclusive(answer: bytes, wor
         diagnosis = await run_diagnosis(endpoint.base_url)
     assert (None, [UNKNOWN, OK]) == (diagnosis.first_failure, states(diagnosis)[-2:])
     assert words in diagnosis.steps[6].message
+
+
+async def test_a_redirect_is_not_followed() -> None:
+    """The server that a redirect leads to sees no request, and so neither the key nor the headers of the target."""
+    async with HostileServer("HTTP/1.1 200 OK", list) as elsewhere:
+        head = f"HTTP/1.1 307 Moved\nlocation: {elsewhere.base_url}/models\ncontent-length: 0"
+        async with HostileServer(head, list) as endpoint:
+            diagnosis = await run_diagnosis(endpoint.base_url)
+    assert_first_failure(diagnosis, StepName.MODELS, FaultKind.NOT_A_STREAM, f"to {elsewhere.base_url}/models: {LOGIN}")
+    assert [] == elsewhere.heads
+
+
+@pytest.mark.parametrize(
+    ("body", "state", "words"),
+    [
+        (lambda: gzip.compress(msgspec.json.encode(MODELS)), OK, "2 models are listed"),
+        (lambda: gzip_bomb(b'{"data": ['), UNKNOWN, "is longer than 1 MiB"),
+    ],
+)
+async def test_a_requested_compression_is_decoded_with_a_bound(
+    body: Callable[[], bytes], state: StepState, words: str
+) -> None:
+    """A list of models with the compression that the target's headers ask for is decoded, up to 1 MiB."""
+    packed = body()
+    head = f"HTTP/1.1 200 OK\ncontent-encoding: gzip\ncontent-length: {len(packed)}"
+    async with HostileServer(head, lambda: [packed]) as endpoint:
+        diagnosis = await run_diagnosis(endpoint.base_url, headers={"Accept-Encoding": "gzip"})
+    assert (state, True) == (diagnosis.steps[6].state, words in diagnosis.steps[6].message)
 
 
 @pytest.mark.parametrize("models", [MODELS, MODELS["data"]])

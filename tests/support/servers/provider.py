@@ -26,6 +26,11 @@ class FakeProvider(Simulator):
         """Respond with ``fault`` from now on to requests for :data:`MODEL`."""
         self._timeline_control.set_fault(fault)
 
+    def stop_listening(self) -> None:
+        """Refuse new connections from now on; open connections are still served."""
+        assert self._server is not None
+        self._server.close()
+
     def close_connections(self) -> None:
         """Close every open connection at once, also within a response; new connections are served."""
         for task in self._tasks:

@@ -14,6 +14,7 @@ from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 from streamcanary.model.redaction.redactor import scrub
+from streamcanary.transport.redirects import redirect_target
 
 _log = logging.getLogger(__name__)
 
@@ -98,7 +99,7 @@ class Heartbeat:
                 asyncio.timeout(self._config.timeout),
                 self._http.stream("GET", url, timeout=self._config.timeout) as response,
             ):
-                return None if response.is_success else f"HTTP {response.status_code}"
+                return None if response.is_success else _describe_failure(response, url)
         except (TimeoutError, httpx2.TimeoutException):
             return f"no answer within {self._config.timeout:g} s"
         except (httpx2.HTTPError, httpx2.StreamError, httpx2.InvalidURL, ValueError, OSError, ExceptionGroup) as error:
@@ -109,3 +110,11 @@ class Heartbeat:
         if cause != self._last_warning:
             _log.warning(event, extra=fields)
             self._last_warning = cause
+
+
+def _describe_failure(response: httpx2.Response, url: str) -> str:
+    status = response.status_code
+    if not 300 <= status < 400:
+        return f"HTTP {status}"
+    target = redirect_target(response.headers)
+    return scrub(f"HTTP {status} redirects to {target}: redirects are not followed", secret_parts(url), 300)

@@ -30,7 +30,6 @@ async def check_key(context: DiagnosisContext) -> StepResult:
             where = f" (file {secrets[name].path})" if secrets[name].path else ""
             return _invalid_request(f"{name} {problem}{where}", "copy it again, as one line of ASCII text")
     context.headers.update({"authorization": f"Bearer {values['the key']}", "accept": "application/json"})
-    # A decompressed response could be a thousand times as long as the received bytes.
     context.headers.update({"accept-encoding": "identity", "user-agent": "streamcanary"})
     context.headers.update({name: values[f"the header {name}"] for name in target.headers})
     return _key_result(values["the key"], target.key)

@@ -17,6 +17,8 @@ from streamcanary.canary.preflight.tls import explain_tls_error, find_tls_alert
 from streamcanary.client.core.fault_classification import classify_error_code, fault_from_exception, fault_from_status
 from streamcanary.model.faults import Fault, FaultKind, Phase
 from streamcanary.model.redaction.redactor import scrub
+from streamcanary.transport.content_coding import ContentCodingRefused, create_decoder
+from streamcanary.transport.redirects import is_same_origin, redirect_target
 
 _MAX_BYTES = 1024 * 1024
 _MAX_COMPARED_MODELS = 2000  # models whose names are compared with a misspelt one
@@ -41,6 +43,9 @@ _REMEDIES: Mapping[FaultKind, tuple[str, str]] = {
 }
 
 
+_CODING_REMEDY = "have the server or its gateway honour Accept-Encoding, or set that header on the target"
+
+
 class HttpResponse(msgspec.Struct, frozen=True, kw_only=True):
     """An HTTP response. ``json`` is its decoded body, ``None`` if that is not JSON or longer than 1 MiB."""
 
@@ -59,6 +64,8 @@ async def list_models(context: DiagnosisContext) -> StepResult:
     """Request the list of models with the key; every account may read it, and it costs nothing."""
     try:
         response = await _get(context, "models")
+    except ContentCodingRefused as error:
+        return failed(FaultKind.NOT_A_STREAM, f"GET /models: the server answered, but {error}", _CODING_REMEDY)
     except (httpx2.HTTPError, OSError) as error:
         return await _request_failure_result(context, error)
     return _with_response_details(response, _check_models_response(context, response))
@@ -89,15 +96,11 @@ def on_model_timeout(context: DiagnosisContext) -> StepResult:
 async def _get(context: DiagnosisContext, path: str) -> HttpResponse:
     if context.tls_context is None:
         raise RuntimeError("no TLS context")
-    body = bytearray()
     async with open_http_client(context.tls_context, context.proxy) as client:
         url = f"{context.target.base_url}/{path}"
         # Without a timeout here: that of the step applies.
-        async with client.stream("GET", url, headers=context.headers, follow_redirects=False, timeout=None) as response:
-            async for chunk in response.aiter_raw(_MAX_BYTES // 16):
-                body += chunk
-                if len(body) > _MAX_BYTES:
-                    break
+        async with client.stream("GET", url, headers=context.headers, timeout=None) as response:
+            body = await _read_body(response)
     is_complete = len(body) <= _MAX_BYTES
     return HttpResponse(
         status=response.status_code,
@@ -105,6 +108,23 @@ async def _get(context: DiagnosisContext, path: str) -> HttpResponse:
         json=_decode(body) if is_complete else None,
         is_complete=is_complete,
     )
+
+
+async def _read_body(response: httpx2.Response) -> bytearray:
+    """Return the body, decoded at most once, up to a little more than 1 MiB.
+
+    Raises:
+        ContentCodingRefused: if it has a content coding that was not requested.
+    """
+    offered = response.request.headers.get("accept-encoding")
+    decoder = create_decoder(response.headers.get("content-encoding"), offered)
+    body = bytearray()
+    async for data in response.aiter_raw(_MAX_BYTES // 16):
+        for piece in (data,) if decoder is None else decoder.decode(data):
+            body += piece
+            if len(body) > _MAX_BYTES:
+                return body
+    return body
 
 
 def _decode(body: bytearray) -> Any:
@@ -122,7 +142,7 @@ def _with_response_details(response: HttpResponse, result: StepResult) -> StepRe
 def _check_models_response(context: DiagnosisContext, response: HttpResponse) -> StepResult:
     status = response.status
     if 300 <= status < 400:
-        return _redirect_result(response)
+        return _redirect_result(context, response)
     if status in _NOT_SUPPORTED_STATUSES:
         page = " (HTML page)" if response.is_html else ""
         return unknown(
@@ -142,13 +162,13 @@ def _check_models_response(context: DiagnosisContext, response: HttpResponse) ->
     return ok(f"{'no key is required' if is_unauthenticated(context) else 'the key is accepted'}; {count} listed")
 
 
-def _redirect_result(response: HttpResponse) -> StepResult:
-    # Without its query, which may contain a session.
-    location = response.headers.get("location", "an unknown location").partition("?")[0]
-    if response.status in (307, 308):  # these keep a POST a POST (RFC 9110, 15.4)
-        return unknown(f"HTTP {response.status} redirects to {location}", "set base_url to the new location")
-    message = f"HTTP {response.status} redirects to {location}: a login page, or base_url is wrong"
-    return failed(FaultKind.NOT_A_STREAM, message, "check base_url, and whether a gateway requires a login")
+def _redirect_result(context: DiagnosisContext, response: HttpResponse) -> StepResult:
+    """Return the result of a redirect, which neither this step nor a run follows."""
+    message = f"HTTP {response.status} redirects to {redirect_target(response.headers)}"
+    remedy = "set base_url to the address of the API; redirects are not followed"
+    if response.status in (307, 308) and is_same_origin(f"{context.target.base_url}/models", response.headers):
+        return unknown(message, f"if runs fail, {remedy}")  # only this path may have moved, for example to "models/"
+    return failed(FaultKind.NOT_A_STREAM, f"{message}: a login page, or base_url is wrong", remedy)
 
 
 def _error_result(context: DiagnosisContext, response: HttpResponse) -> StepResult:

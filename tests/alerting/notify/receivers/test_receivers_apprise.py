@@ -67,6 +67,15 @@ async def test_each_notification_is_a_text_message() -> None:
     ] == received[0]["message"].split("\n")
 
 
+@pytest.mark.parametrize("status", [301, 302, 307, 308])
+async def test_redirect_is_not_followed(status: int) -> None:
+    """The server that a redirect leads to sees no request."""
+    async with FakeReceiver() as elsewhere, FakeReceiver(always=Reply(status, {"Location": elsewhere.url})) as server:
+        [result] = await send(chat(apprise_url(server)), a_message(an_incident()))
+        assert isinstance(result, Retry)
+        assert [] == elsewhere.deliveries
+
+
 async def test_email_is_delivered() -> None:
     """An email has the title as its subject and the details in its body."""
     async with FakeSmtpServer() as server:

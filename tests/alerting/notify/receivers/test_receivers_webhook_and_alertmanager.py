@@ -1,6 +1,7 @@
 """Deliveries over HTTP, and the receivers webhook and Alertmanager."""
 
 import asyncio
+import gzip
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from streamcanary.model.alerts.incident import Action
 from support.alerting.builders import NOON, a_message, webhook_config
 from support.alerting.messages import an_alert, an_incident
 from support.programs.program import free_ports
+from support.servers.hostile import double_gzip_bomb, gzip_bomb
 from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, FakeReceiver, Reply
 
 
@@ -33,9 +35,12 @@ async def send(receiver: FakeReceiver, **more: Any) -> DeliveryResult:
         (Reply(401), Refused("HTTP 401")),
         (Reply(410), Refused("HTTP 410")),
         (
-            Reply(302, {"Location": "/login"}),
-            Refused("HTTP 302: redirects are not followed; set the address it leads to"),
+            Reply(302, {"Location": "/login?token=hunter2"}),
+            Refused("HTTP 302 redirects to /login: redirects are not followed; set the address it leads to"),
         ),
+        (Reply(400, {"Content-Encoding": "gzip"}, gzip.compress(b"no")), Refused("HTTP 400: no")),
+        (Reply(400, {"Content-Encoding": "gzip"}, gzip_bomb(b"no ")), Refused("HTTP 400: no")),
+        (Reply(400, {"Content-Encoding": "gzip, gzip"}, double_gzip_bomb(b"no ")), Refused("HTTP 400")),
         (Reply(429), Retry(reason="HTTP 429", is_definitely_undelivered=True)),
         (Reply(429, {"Retry-After": "7"}), Retry(reason="HTTP 429", retry_after=7.0, is_definitely_undelivered=True)),
         (
@@ -54,6 +59,14 @@ async def test_response_is_classified_by_its_status(reply: Reply, answer: Delive
     async with FakeReceiver(reply) as receiver:
         assert await send(receiver) == answer
         assert len(receiver.deliveries) == 1
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+async def test_redirect_is_not_followed(status: int) -> None:
+    """The server that a redirect leads to sees no request."""
+    async with FakeReceiver() as elsewhere, FakeReceiver(Reply(status, {"Location": elsewhere.url})) as receiver:
+        assert isinstance(await send(receiver), Refused)
+        assert [] == elsewhere.deliveries
 
 
 @pytest.mark.parametrize("behaviour", [CLOSE, CUT])

@@ -13,7 +13,9 @@ from streamcanary.alerting.notify.delivery.result import DeliveryResult, Refused
 from streamcanary.model.config_types.secret import SecretUnreadable
 from streamcanary.model.redaction.redactor import scrub
 from streamcanary.transport.connection_settings import ConnectionSettings
+from streamcanary.transport.content_coding import create_decoder
 from streamcanary.transport.proxy import InvalidProxyUrl
+from streamcanary.transport.redirects import redirect_target
 from streamcanary.transport.reloading_transport import ReloadingTransport
 from streamcanary.transport.tls import TlsFileError
 
@@ -94,12 +96,18 @@ async def post(
 
 
 async def _read_beginning(response: httpx2.Response) -> bytes:
-    body = b""
-    async for chunk in response.aiter_bytes():
-        body += chunk
-        if len(body) >= _MAX_BODY_BYTES:
+    """Return the beginning of the body, decoded at most once although no compression was requested."""
+    decoder = create_decoder(response.headers.get("content-encoding"), "gzip, deflate")
+    body, size = bytearray(), 0
+    async for data in response.aiter_raw():
+        size += len(data)
+        for piece in (data,) if decoder is None else decoder.decode(data):
+            body += piece
+            if len(body) >= _MAX_BODY_BYTES:
+                return bytes(body[:_MAX_BODY_BYTES])
+        if size >= _MAX_BODY_BYTES:
             break
-    return body[:_MAX_BODY_BYTES]
+    return bytes(body)
 
 
 def _classify_response(
@@ -114,7 +122,9 @@ def _classify_response(
         retry_after = _parse_retry_after(response.headers.get("retry-after"), now)
         return Retry(reason=reason, retry_after=retry_after, is_definitely_undelivered=status in _RETRYABLE_4XX)
     if 300 <= status < 400:
-        reason = f"HTTP {status}: redirects are not followed; set the address it leads to"
+        target = redirect_target(response.headers)
+        reason = f"HTTP {status} redirects to {target}: redirects are not followed; set the address it leads to"
+        reason = _scrub_reason(reason, known_secrets)
     return Refused(reason)
 
 

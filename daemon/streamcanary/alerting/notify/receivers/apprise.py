@@ -57,10 +57,11 @@ class Apprise(BaseReceiver):
     Apprise does not report which errors are permanent, so that every failed delivery is retried.
     Use it for email and chat, not for paging.
 
-    ``urls`` are Apprise URLs, all of them secret. ``urls_file`` has one URL on each line, where ``#`` begins a comment;
-    it is read again when it changes. A retry omits the URLs that have accepted the message. Proxies and certificate
-    authorities are those of the environment. ``timeout`` (seconds) bounds the wait for a result; a delivery that takes
-    longer continues in its thread, and no other delivery begins before it has ended.
+    ``urls`` are Apprise URLs, all of them secret. ``urls_file`` has one URL on each line, where ``#`` begins a
+    comment; it is read again when it changes. A retry omits the URLs that have accepted the message. Proxies and
+    certificate authorities are those of the environment. Redirects are not followed, except for a URL with
+    ``redirect=yes``. ``timeout`` (seconds) bounds the wait for a result; a delivery that takes longer continues in
+    its thread, and no other delivery begins before it has ended.
     """
 
     is_state_receiver: ClassVar[bool] = False
@@ -178,6 +179,7 @@ def _asset() -> Any:
         app_desc="streamcanary",
         async_mode=False,
         storage_mode="memory",
+        http_redirects=False,
         service_timeout=0,
     )
 
