@@ -9,9 +9,9 @@ import sys
 from pathlib import Path
 
 from streamcanary.app import run_daemon
-from streamcanary.model.config_types.config_secrets import ConfigSecrets
 from streamcanary.cli.load_config import load_config
 from streamcanary.cli.signals import stop_on_signal
+from streamcanary.model.config_types.config_secrets import ConfigSecrets
 from streamcanary.settings import Settings
 from streamcanary.telemetry import logs
 from support.clock import OffsetClock

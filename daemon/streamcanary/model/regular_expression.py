@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import re2
 
-from streamcanary.model.config_types.secret import printable
+from streamcanary.model.redaction.printable import printable
 
 MAX_PATTERN_LENGTH: Final = 4096
 """Characters of a pattern. An alternation of a hundred names has about 2,000."""

@@ -205,7 +205,7 @@ def _check_model_response(context: DiagnosisContext, response: HttpResponse) -> 
 
 def _fault(context: DiagnosisContext, response: HttpResponse) -> Fault:
     return fault_from_status(
-        response.status, response.headers, response.json, now=context.clock.time(), secrets=context.secrets()
+        response.status, response.headers, response.json, now=context.clock.time(), secrets=context.redactor
     )
 
 
@@ -225,7 +225,7 @@ async def _request_failure_result(context: DiagnosisContext, error: Exception) -
     """Return the result for a request without a response."""
     if alert := await find_tls_alert(context):
         return failed(FaultKind.TLS_FAILED, *explain_tls_error(alert))
-    fault = fault_from_exception(error, Phase.HEADERS, now=context.clock.time(), secrets=context.secrets())
+    fault = fault_from_exception(error, Phase.HEADERS, now=context.clock.time(), secrets=context.redactor)
     kind, message = (fault.kind, fault.message) if fault else (FaultKind.CONNECTION_LOST, type(error).__name__)
     remedy = (
         "check base_url: the server may not be an OpenAI-compatible API"

@@ -9,7 +9,7 @@ from streamcanary.client.core.tool_calls import PartialToolCall, ToolCalls, TooM
 from streamcanary.client.result import AudioOutput, ToolCall, ToolCallType
 from streamcanary.events import ContentDelta, Delta, ReasoningDelta, RefusalDelta, ToolCallDelta
 from streamcanary.model.outcome import Usage
-from streamcanary.model.redaction.redactor import scrub
+from streamcanary.model.redaction.redactor import redactor_for
 
 _MAX_NAME_LENGTH = 256
 _MAX_COUNT = 2**53  # the largest integer that counters and spans hold exactly; a larger count is invalid
@@ -48,6 +48,7 @@ class Answer:
         "model",
         "raw",
         "reasoning",
+        "redactor",
         "refusal",
         "response_id",
         "text",
@@ -57,6 +58,7 @@ class Answer:
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
         self._raw_model: str | None = None  # as the server sent it
+        self.redactor = redactor_for()  # for everything that is not content; the machine sets that of the request
         self._size = 0
         self._media_size = 0
         self._tool_calls = ToolCalls()
@@ -127,9 +129,9 @@ class Answer:
     def set_metadata(self, response_id: str | None, model: str | None, created: float | None) -> None:
         """Set id, model and creation time; the first id and the last model are kept."""
         if model and model is not self._raw_model and model != self._raw_model:
-            self._raw_model, self.model = model, scrub(model, limit=_MAX_NAME_LENGTH)
+            self._raw_model, self.model = model, self.redactor.scrub(model, _MAX_NAME_LENGTH)
         if response_id and self.response_id is None:
-            self.response_id = scrub(response_id, limit=_MAX_NAME_LENGTH)
+            self.response_id = self.redactor.scrub(response_id, _MAX_NAME_LENGTH)
         if created is not None and 0 <= created <= _MAX_COUNT:
             self.created = int(created)
 
@@ -140,7 +142,7 @@ class Answer:
 
     def set_finish_reason(self, reason: str) -> None:
         """Set the finish reason."""
-        self.finish_reason = scrub(reason, limit=64) or None
+        self.finish_reason = self.redactor.scrub(reason, 64) or None
 
     def add_text(self, piece: str) -> None:
         """Add a piece of the text."""

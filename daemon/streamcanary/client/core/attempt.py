@@ -40,7 +40,7 @@ from streamcanary.client.core.sse import ServerSentEvent, SseDecoder, SseLimitEx
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import Delta
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
-from streamcanary.model.redaction.redactor import scrub
+from streamcanary.model.redaction.redactor import Redactor, redactor_for
 
 
 class ResponseHead(Struct, frozen=True):
@@ -90,7 +90,9 @@ class AttemptMachine:
     ``is_finished``: no more input is accepted; then ``fault`` is ``None`` if the answer is complete. ``clock`` has the
     measured times. ``non_streaming``: no stream was requested, so nothing arrives before the answer is complete, and
     the timeouts ``headers``, ``first_token`` and ``stall`` do not apply. ``lenient``: ``[DONE]`` is a terminal state.
-    ``token_limit`` is that of the request.
+    ``token_limit`` is that of the request. Everything that leaves the machine except for the answer itself is redacted
+    with ``secrets``: its metadata in the :class:`Answer`, faults in :meth:`fail`. ``public`` are names that are no
+    secrets, such as the host and the model.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class AttemptMachine:
         non_streaming: bool = False,
         lenient: bool = False,
         secrets: tuple[str, ...] = (),
+        public: tuple[str, ...] = (),
         limits: Limits = DEFAULT_LIMITS,
         token_limit: TokenLimit | None = None,
     ) -> None:
@@ -109,6 +112,7 @@ class AttemptMachine:
         self._reader: AnswerReader = _READERS[api](limits)
         self._lenient = lenient
         self._secrets = secrets
+        self._public = public
         self._limits = limits
         self._token_limit = token_limit or DEFAULT_TOKEN_LIMITS[api]
         self._sse = SseDecoder(limits)
@@ -117,6 +121,7 @@ class AttemptMachine:
         self._finish_reason: str | None = None  # the one that was handled last
         self.clock = AttemptClock(timeouts, started, has_timeouts=not non_streaming)
         self.answer = self._reader.answer
+        self.answer.redactor = redactor_for(secrets, public)
         self.phase = Phase.HEADERS
         self.fault: Fault | None = None
         self.is_finished = False
@@ -132,7 +137,12 @@ class AttemptMachine:
         """The provider's id of this request, if any; that of an error response is in the fault."""
         if self.head is None:
             return self.fault.request_id if self.fault else None
-        return scrub(self.head.headers.get("x-request-id", ""), self._secrets, 128) or None
+        return self.redactor.scrub(self.head.headers.get("x-request-id", ""), 128) or None
+
+    @property
+    def redactor(self) -> Redactor:
+        """The redactor of the secrets of this request."""
+        return self.answer.redactor
 
     @property
     def deadline(self) -> float:
@@ -142,6 +152,7 @@ class AttemptMachine:
     def add_secrets(self, secrets: tuple[str, ...]) -> None:
         """Remove further ``secrets`` from every message."""
         self._secrets += secrets
+        self.answer.redactor = redactor_for(self._secrets, self._public)
 
     def headers_received(self, head: ResponseHead, *, wall_time: float) -> None:
         """Handle status and headers; a ``Retry-After`` date is relative to ``wall_time``."""
@@ -150,13 +161,13 @@ class AttemptMachine:
         self.phase = Phase.STREAM
         if head.status >= 300:
             error = head.error_body
-            self.fail(fault_from_status(head.status, head.headers, error, now=wall_time, secrets=self._secrets))
+            self.fail(fault_from_status(head.status, head.headers, error, now=wall_time, secrets=self.redactor))
         elif head.refusal:
-            self._fail_not_a_stream(scrub(head.refusal, self._secrets))
+            self._fail_not_a_stream(self.redactor.scrub(head.refusal))
         elif content_type == "application/json" and head.status == 200:
             self._body = bytearray()
         elif content_type != "text/event-stream" or head.status != 200:
-            printable_type = scrub(content_type, self._secrets, 100) or "no content type"
+            printable_type = self.redactor.scrub(content_type, 100) or "no content type"
             self._fail_not_a_stream(
                 f"the server answered with status {head.status} and {printable_type}, not an event stream"
             )
@@ -227,7 +238,7 @@ class AttemptMachine:
                     status=self.head.status if fault.status is None else fault.status,
                     request_id=fault.request_id or self.request_id,
                 )
-            self.fault, self.is_finished = fault, True
+            self.fault, self.is_finished = self.redactor.redact(fault), True
 
     def _handle_events(self, events: list[ServerSentEvent], now: float, deltas: list[Delta]) -> None:
         try:
@@ -236,7 +247,7 @@ class AttemptMachine:
                     return
                 self._handle_event(event, now, deltas)
         except ErrorReported as reported:
-            self.fail(fault_from_error_body(reported.error, Phase.STREAM, secrets=self._secrets))
+            self.fail(fault_from_error_body(reported.error, Phase.STREAM, secrets=self.redactor))
         except msgspec.DecodeError as error:
             self.fail_unless_complete(
                 make_fault(FaultKind.STREAM_MALFORMED, self.phase, f"the event stream is malformed: {error}")
@@ -298,7 +309,7 @@ class AttemptMachine:
         try:
             deltas = self._reader.read_body(body)
         except ErrorReported as reported:
-            self.fail(fault_from_error_body(reported.error, Phase.HEADERS, secrets=self._secrets))
+            self.fail(fault_from_error_body(reported.error, Phase.HEADERS, secrets=self.redactor))
             return []
         except msgspec.DecodeError:
             self._fail_not_a_stream("the server answered with content type application/json, but the body is not JSON")
@@ -317,7 +328,7 @@ class AttemptMachine:
         self._fail_with(FaultKind.NOT_A_STREAM, message)
 
     def _fail_because(self, why: Incompleteness) -> None:
-        self.fail(make_fault(why.kind, why.phase, scrub(why.message, self._secrets)))
+        self.fail(make_fault(why.kind, why.phase, self.redactor.scrub(why.message)))
 
     def _fail_with(self, kind: FaultKind, message: str) -> None:
         self.fail(make_fault(kind, self.phase, message))

@@ -44,7 +44,6 @@ from streamcanary.events import Delta as DeltaEvent
 from streamcanary.model.clock import Clock
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt
-from streamcanary.model.redaction.redactor import scrub
 
 
 class CallState(Enum):
@@ -127,6 +126,7 @@ class Call:
             non_streaming=route.kind == "whole",
             lenient=route.lenient,
             secrets=route.secrets,
+            public=route.public,
             limits=route.limits,
             token_limit=route.token_limit,
         )
@@ -179,7 +179,7 @@ class Call:
         """
         machine = self._require_machine()
         phase = Phase.HEADERS if self.state is CallState.SENDING else machine.phase
-        fault = fault_from_exception(error, phase, now=self._clock.time(), secrets=self._secrets)
+        fault = fault_from_exception(error, phase, now=self._clock.time(), secrets=machine.redactor)
         if fault is None:
             self.cancel()
             raise error
@@ -188,8 +188,9 @@ class Call:
 
     def key_missing(self, error: BaseException) -> None:
         """Report that the key provider of the SDK client raised ``error``, so no request was sent."""
-        message = scrub(f"cannot get the API key: {type(error).__name__}: {error}", self._secrets)
-        self._require_machine().fail_unless_complete(make_fault(FaultKind.AUTH_FAILED, Phase.CONFIG, message))
+        machine = self._require_machine()
+        message = machine.redactor.scrub(f"cannot get the API key: {type(error).__name__}: {error}")
+        machine.fail_unless_complete(make_fault(FaultKind.AUTH_FAILED, Phase.CONFIG, message))
         self._advance_if_finished()
 
     def deadline_exceeded(self) -> None:

@@ -45,6 +45,7 @@ class PlannedRoute(Struct, frozen=True, kw_only=True):
     kind: Literal["stream", "whole", "cache"] = "stream"
     lenient: bool = False
     secrets: tuple[str, ...] = ()
+    public: tuple[str, ...] = ()  # names of its host, model and provider
     breaker: CircuitBreaker | None = None
     cache_lookup: Callable[[float], StreamResult | None] | None = None
     limits: Limits = DEFAULT_LIMITS

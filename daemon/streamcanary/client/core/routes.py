@@ -125,6 +125,7 @@ class Routes(Generic[SdkClient]):
             limits=options.limits,
             token_limit=request.token_limit if request else None,
             secrets=(*options.secrets, *((api_key,) if api_key else ())),
+            public=(self._sdks[index].base_url.host, model, options.provider),
             breaker=options.breakers.for_route(self._endpoints[index], model) if options.breakers else None,
         )
 

@@ -9,8 +9,6 @@ from pydantic_core import core_schema
 
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.redaction.key_patterns import MASK
-from streamcanary.model.redaction.printable import printable as printable  # noqa: PLC0414
-from streamcanary.model.redaction.redactor import scrub as scrub  # noqa: PLC0414
 
 FILE_KEY = "file"
 """The key in ``{file: PATH}``."""

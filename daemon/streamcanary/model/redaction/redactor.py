@@ -162,7 +162,11 @@ def redactor_for(secrets: tuple[str, ...] = (), public: tuple[str, ...] = ()) ->
     return Redactor(secrets, public)
 
 
-def scrub(text: str, secrets: Iterable[str] | Redactor = (), limit: int = 500, *, lines: bool = False) -> str:
+Secrets = Redactor | Iterable[str]
+"""What is removed from text: the secrets themselves, or a redactor of them."""
+
+
+def scrub(text: str, secrets: Secrets = (), limit: int = 500, *, lines: bool = False) -> str:
     """Return untrusted ``text`` without ``secrets``, as printable text; see :class:`Redactor`."""
     redactor = secrets if isinstance(secrets, Redactor) else redactor_for(tuple(secrets))
     return redactor.scrub(text, limit, lines=lines)

@@ -12,14 +12,12 @@ from typing import Any
 from streamcanary.client.core.fault_classification.server_errors import fault_from_status
 from streamcanary.client.core.invalid_request import describe_invalid_part
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
-from streamcanary.model.redaction.redactor import scrub
+from streamcanary.model.redaction.redactor import Secrets, scrub
 
 _MAX_CHAIN_LENGTH = 32  # exceptions; a chain can contain cycles
 
 
-def fault_from_exception(
-    error: BaseException, phase: Phase, *, now: float, secrets: tuple[str, ...] = ()
-) -> Fault | None:
+def fault_from_exception(error: BaseException, phase: Phase, *, now: float, secrets: Secrets = ()) -> Fault | None:
     """Return the fault of an exception; ``None`` if it is no network error but a programming error."""
     links = tuple(_exception_chain(error))
     for link in links:
@@ -37,7 +35,7 @@ def fault_from_exception(
     return None
 
 
-def _fault_from_response(error: BaseException, now: float, secrets: tuple[str, ...]) -> Fault | None:
+def _fault_from_response(error: BaseException, now: float, secrets: Secrets) -> Fault | None:
     """Return the fault of the HTTP error response that an exception carries, if any.
 
     The caller checks the whole chain: when the body of an error response cannot be read, the SDK raises the read error,
@@ -144,7 +142,7 @@ _DESCRIPTIONS: dict[FaultKind, str] = {
 }
 
 
-def _describe(kind: FaultKind, links: tuple[BaseException, ...], secrets: tuple[str, ...]) -> str:
+def _describe(kind: FaultKind, links: tuple[BaseException, ...], secrets: Secrets) -> str:
     """Return the message of a fault: a description of ``kind``, and the most specific error text."""
     description = _DESCRIPTIONS.get(kind, "")
     if kind is FaultKind.INVALID_REQUEST:

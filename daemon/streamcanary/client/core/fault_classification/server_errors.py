@@ -25,8 +25,8 @@ from streamcanary.client.core.fault_classification.error_codes import (
 )
 from streamcanary.client.core.fault_classification.error_details import ErrorDetails, decode_json, parse_error_details
 from streamcanary.client.core.fault_classification.error_phrases import classify_phrase
-from streamcanary.model.config_types.secret import scrub
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
+from streamcanary.model.redaction.redactor import Secrets, scrub
 from streamcanary.transport.redirects import redirect_target
 
 K = FaultKind
@@ -70,7 +70,7 @@ _ERROR_KEYS = ("error", "errors", "error_message", "errorMessage", "error_msg", 
 
 
 def fault_from_status(
-    status: int, headers: Mapping[str, str], body: object, *, now: float, secrets: tuple[str, ...] = ()
+    status: int, headers: Mapping[str, str], body: object, *, now: float, secrets: Secrets = ()
 ) -> Fault:
     """Return the fault of an HTTP error. ``body`` is decoded JSON, text, or ``None``."""
     error = parse_error_details(body)
@@ -90,7 +90,7 @@ def fault_from_status(
     )
 
 
-def fault_from_error_body(body: object, phase: Phase, *, secrets: tuple[str, ...] = ()) -> Fault:
+def fault_from_error_body(body: object, phase: Phase, *, secrets: Secrets = ()) -> Fault:
     """Return the fault of an error in a stream, or in a JSON body with status 200."""
     error = parse_error_details(body)
     return make_fault(
@@ -150,7 +150,7 @@ def _searched_text(error: ErrorDetails) -> str:
     return f"quota {error.quota_ids} {error.message}" if error.quota_ids else error.message
 
 
-def _describe(error: ErrorDetails, secrets: tuple[str, ...]) -> str:
+def _describe(error: ErrorDetails, secrets: Secrets) -> str:
     """Return the message of an error, scrubbed, with the rejected parameter unless the message names it."""
     part = scrub(error.param, secrets, _MAX_PARAM_LENGTH)
     if not part or part in error.message:
@@ -158,12 +158,12 @@ def _describe(error: ErrorDetails, secrets: tuple[str, ...]) -> str:
     return scrub(f"{part}: {error.message}" if error.message else f"the server does not accept {part}", secrets)
 
 
-def _describe_status(status: int, headers: Mapping[str, str], error: ErrorDetails, secrets: tuple[str, ...]) -> str:
+def _describe_status(status: int, headers: Mapping[str, str], error: ErrorDetails, secrets: Secrets) -> str:
     if status < 400:
         text = f"the server redirects to {redirect_target(headers)}: a login page, or the base URL is wrong"
         return scrub(text, secrets)
     return _describe(error, secrets) or f"the server answered with status {status}"
 
 
-def _scrub_short(value: object, secrets: tuple[str, ...]) -> str | None:
+def _scrub_short(value: object, secrets: Secrets) -> str | None:
     return None if value is None else scrub(str(value), secrets, _MAX_CODE_LENGTH)
