@@ -147,6 +147,7 @@ def test_late_result_counts_by_the_time_of_its_request(
         FaultKind.CANCELLED,
         FaultKind.AUTH_FAILED,
         FaultKind.POOL_EXHAUSTED,
+        FaultKind.CLIENT_DELAYED,
         FaultKind.CONTENT_POLICY,
         FaultKind.NOT_FOUND,
     ],

@@ -21,6 +21,10 @@ from streamcanary.model.clock import Clock
 from streamcanary.model.metric_labels import metric_labels
 from streamcanary.transport.connections import ConnectionMode
 
+# Of the event loop that all canaries share: a target that floods must not delay the others. It suffices for 1,000
+# events a second, after a burst of 5,000.
+_MAX_LOOP_SHARE = 0.05
+
 
 class CanaryRunners:
     """The runners of all canaries, by name. A context manager: leaving it closes the connections.
@@ -79,6 +83,7 @@ class CanaryRunners:
             secrets=redactor.secrets,
             breaker=None,  # canaries detect that a route has recovered, so they bypass the circuit breaker
             clock=self._clock,
+            max_loop_share=_MAX_LOOP_SHARE,
         )
         return CanaryRunner(
             canary,

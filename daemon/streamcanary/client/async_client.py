@@ -29,7 +29,9 @@ class AsyncStreamClient(BaseClient[AsyncOpenAI, AsyncStream]):
     ``finish_reason``, because some servers end a stream that way. ``limits`` bounds the size of an answer, for one with
     a large image or long audio (default: ``Limits()``). ``time_per_chunk`` records the time between chunks as
     ``gen_ai.client.operation.time_per_output_chunk`` (off by default: it costs almost as much as all other work for a
-    chunk). ``secrets`` are removed from every message, in addition to keys and tokens; they are read at each call.
+    chunk). ``max_loop_share`` is the part of the event loop's time that one stream may take, after a burst of a quarter
+    second; a server that floods is then read more slowly (default: 1, no limit). ``secrets`` are removed from every
+    message, in addition to keys and tokens; they are read at each call.
     """
 
     @overload

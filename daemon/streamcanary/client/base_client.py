@@ -52,6 +52,7 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
         secrets: Collection[str] = (),
         clock: Clock | None = None,
         random: _random.Random | None = None,
+        max_loop_share: float = 1.0,
     ) -> None:
         random = random or _random.Random()  # noqa: S311 - jitter, not cryptography
         options = ClientOptions(
@@ -70,6 +71,7 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
             instruments=Instruments(time_per_chunk=time_per_chunk),
             budget=RetryBudget() if budget is None else budget,
             breakers=_create_breakers(breaker, random),
+            max_loop_share=max_loop_share,
         )
         self._sdk = client
         self._routes = Routes(client, options, self._capturing_client, self._sdk_type)

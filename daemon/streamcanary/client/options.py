@@ -44,11 +44,14 @@ class ClientOptions(Struct, frozen=True, kw_only=True):
     budget: RetryBudget
     breakers: CircuitBreakers | None
     cache: AnswerCache | None = None
+    max_loop_share: float = 1.0
 
     def __post_init__(self) -> None:
         for name, kind in _FIELD_TYPES.items():
             if not isinstance(given := getattr(self, name), kind):
                 raise TypeError(f"{name} must be a {kind.__name__}, not {given!r}")
+        if not 0 < self.max_loop_share <= 1:
+            raise ValueError(f"max_loop_share must be over 0 and at most 1, not {self.max_loop_share!r}")
         for fallback in self.fallbacks:
             if not isinstance(fallback, Fallback):
                 raise TypeError(f"a fallback is a Route, NonStreaming() or Cached(), not {fallback!r}")

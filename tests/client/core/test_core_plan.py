@@ -72,6 +72,18 @@ def test_empty_budget_stops_retries_but_not_fallbacks() -> None:
     assert (["primary", "primary", "second"], 0) == ([attempt.route for attempt in call.attempts], budget.available)
 
 
+def test_delay_of_the_client_costs_no_budget() -> None:
+    """A retry after a delay of this process takes no tokens, and is made without any."""
+    clock, budget = ManualClock(), RetryBudget(0)
+    call = make_call(clock, attempts=2, budget=budget)
+    for _ in range(2):
+        clock.advance(call.next_attempt_at - clock.monotonic())
+        call.start_attempt()
+        clock.advance(call.deadline - clock.monotonic())
+        call.deadline_exceeded(lag_since=lambda _: 1.0)
+    assert [FaultKind.CLIENT_DELAYED] * 2 == [attempt.fault and attempt.fault.kind for attempt in call.attempts]
+
+
 def test_answer_refunds_the_budget() -> None:
     """An answer refunds the cost of its last retry."""
     clock, budget = ManualClock(), RetryBudget(500)

@@ -149,6 +149,15 @@ class AttemptMachine:
         """When the current timeout expires."""
         return self.clock.headers_deadline() if self.phase is Phase.HEADERS else self.clock.stream_deadline()
 
+    @property
+    def current_timeout(self) -> float:
+        """The timeout that ends at :attr:`deadline`, in seconds."""
+        if self._non_streaming:
+            return math.inf
+        if self.phase is Phase.HEADERS:
+            return self._timeouts.headers
+        return self._timeouts.first_token if self.first_token is None else self._timeouts.stall
+
     def add_secrets(self, secrets: tuple[str, ...]) -> None:
         """Remove further ``secrets`` from every message."""
         self._secrets += secrets

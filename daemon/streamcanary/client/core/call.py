@@ -22,6 +22,7 @@ from enum import Enum, auto
 import msgspec
 
 from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
+from streamcanary.client.core.deadline_extension import DeadlineExtension, LagSince, no_lag
 from streamcanary.client.core.fault_classification import fault_from_exception
 from streamcanary.client.core.finish_reasons import is_known
 from streamcanary.client.core.plan import NextAttempt, Plan
@@ -43,6 +44,7 @@ from streamcanary.events import (
 from streamcanary.events import Delta as DeltaEvent
 from streamcanary.model.clock import Clock
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
+from streamcanary.model.lag import explains_excess
 from streamcanary.model.outcome import Attempt
 
 
@@ -88,6 +90,7 @@ class Call:
         self._delay = 0.0
         self._is_admitted = True  # by the circuit breaker of the route
         self._secrets: tuple[str, ...] = ()  # of the attempt
+        self._extension = DeadlineExtension()
         self.events: deque[Event] = deque()
         self.attempts: list[Attempt] = []
         self.route = plan.primary
@@ -107,7 +110,21 @@ class Call:
     @property
     def deadline(self) -> float:
         """When the current operation must end (monotonic seconds); then report :meth:`deadline_exceeded`."""
-        return min(self._require_machine().deadline, self._total_deadline)
+        return min(self._extension.apply(self._require_machine().deadline), self._total_deadline)
+
+    def extend_deadline(self, lag_since: LagSince) -> float | None:
+        """Return a later :attr:`deadline` if the current one passed while the process was late, else ``None``.
+
+        The total timeout is not extended: the caller relies on it.
+        """
+        if self.state not in (CallState.SENDING, CallState.READING):
+            return None
+        machine, now = self._require_machine(), self._clock.monotonic()
+        deadline = machine.deadline
+        if self._total_deadline <= max(deadline, now):
+            return None
+        is_extended = self._extension.extend(deadline, machine.current_timeout, now, lag_since)
+        return self.deadline if is_extended else None
 
     # Reported by the stream
 
@@ -171,8 +188,8 @@ class Call:
             self._deliver(deltas)
         self._advance_if_finished()
 
-    def connection_lost(self, error: BaseException) -> None:
-        """Report that sending or reading raised ``error``.
+    def connection_lost(self, error: BaseException, lag_since: LagSince = no_lag) -> None:
+        """Report that sending or reading raised ``error``; ``lag_since``: the lag of this process.
 
         Raises:
             BaseException: ``error`` itself, if it is no network error but a programming error.
@@ -183,6 +200,10 @@ class Call:
         if fault is None:
             self.cancel()
             raise error
+        if fault.kind is FaultKind.CONNECT_TIMEOUT:
+            connect = self.route.timeouts.connect
+            if explains_excess(lag := lag_since(machine.started), connect):
+                fault = _delayed_fault(fault.phase, f"connect timeout of {connect:g} s", lag)
         machine.fail_unless_complete(fault)
         self._advance_if_finished()
 
@@ -193,15 +214,26 @@ class Call:
         machine.fail_unless_complete(make_fault(FaultKind.AUTH_FAILED, Phase.CONFIG, message))
         self._advance_if_finished()
 
-    def deadline_exceeded(self) -> None:
-        """Report that :attr:`deadline` has passed."""
+    def deadline_exceeded(self, lag_since: LagSince = no_lag) -> None:
+        """Report that :attr:`deadline` has passed; ``lag_since``: the lag of this process."""
         machine = self._require_machine()
-        if self._total_deadline <= machine.deadline:
+        is_total = self._total_deadline <= self._extension.apply(machine.deadline)
+        if lag := self._lag_behind_timeout(machine, lag_since, is_total=is_total):
+            seconds = self._total if is_total else machine.current_timeout
+            machine.fail_unless_complete(_delayed_fault(machine.phase, f"timeout of {seconds:g} s", lag))
+        elif is_total:
             message = f"no complete answer within the total timeout of {self._total:g} s"
             machine.fail_unless_complete(make_fault(FaultKind.TOTAL_TIMEOUT, machine.phase, message))
         else:
             machine.deadline_exceeded()
         self._advance_if_finished()
+
+    def _lag_behind_timeout(self, machine: AttemptMachine, lag_since: LagSince, *, is_total: bool) -> float | None:
+        """Return the lag of this process that explains why a timeout has passed, or ``None``."""
+        if is_total:
+            lag = lag_since(self._started)
+            return lag if explains_excess(lag, self._total) else None
+        return self._extension.explaining_lag(machine.deadline, machine.current_timeout, lag_since)
 
     def exclude_pause(self, seconds: float) -> None:
         """Report the ``seconds`` that the caller took between two reads."""
@@ -359,3 +391,8 @@ class Call:
         self.failure = StreamFailed(fault, tuple(self.attempts), partial)
         self.state = CallState.ENDED
         self._recorder.call_failed(self.failure, self._clock.monotonic())
+
+
+def _delayed_fault(phase: Phase, timeout: str, lag: float) -> Fault:
+    message = f"the {timeout} passed, but this process itself was late by {lag:.2f} s meanwhile"
+    return make_fault(FaultKind.CLIENT_DELAYED, phase, message)

@@ -161,7 +161,9 @@ class Plan:
         breaker = self.primary.breaker
         if breaker is not None and breaker.state(now) is CircuitState.OPEN:
             return None
-        cost = self._budget.acquire(after_timeout=fault.kind in _TIMEOUT_FAULTS) if self._budget else 0
+        # A delay of this process is free: its retry is no load on a provider that fails.
+        budget = None if fault.kind is FaultKind.CLIENT_DELAYED else self._budget
+        cost = 0 if budget is None else budget.acquire(after_timeout=fault.kind in _TIMEOUT_FAULTS)
         if cost is None:
             return None
         self._retry_cost = cost

@@ -1,6 +1,7 @@
 """The asynchronous stream: does the I/O (send, wait, read) that the state machine of the call requests."""
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from types import TracebackType
 from typing import Self
@@ -12,6 +13,8 @@ from streamcanary.client.core.call import Call, CallState
 from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes
 from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, BaseStream
+from streamcanary.client.drivers.loop_lag import LoopLag
+from streamcanary.client.drivers.loop_share import MAX_FEED, LoopShare
 from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.drivers.task_timer import TaskTimer
 from streamcanary.events import Event
@@ -26,6 +29,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
     def __init__(self, routes: Routes[AsyncOpenAI], prepared: PreparedCall) -> None:
         super().__init__(routes, prepared)
         self._body: AsyncIterator[bytes] = _empty_body()
+        self._unread = b""  # received, but not parsed yet
 
     async def until_done(self) -> None:
         """Read the stream to its end.
@@ -73,7 +77,12 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
 
     def _start(self) -> Call:
         if self._call is None:
-            self._timer = TaskTimer()
+            self._loop_lag = LoopLag.of_running_loop()
+            self._loop_lag.observe(self)
+            self._loop_share = LoopShare(self._routes.options.max_loop_share, time.monotonic)
+            call, lag_since = super()._start(), self._loop_lag.since
+            # The timer must not refer to the stream: the loop refers to the timer, and a dropped stream is collected.
+            self._timer = TaskTimer(lambda: call.extend_deadline(lag_since))
         return super()._start()
 
     async def _read_until_event(self, call: Call) -> None:
@@ -81,7 +90,10 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         try:
             while not call.events:
                 if call.state is CallState.READING:
-                    await self._read(call, self._body)
+                    if (pause := self._loop_share.pause()) is not None:
+                        await self._yield(call, pause)
+                    else:
+                        await self._read(call, self._body)
                 elif call.state is CallState.SENDING:
                     await self._send_request(call)
                 else:
@@ -114,14 +126,30 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         except asyncio.CancelledError:
             if not timer.pop_expired():
                 raise
-            self._request_failed(call, capture)
+            self._request_failed(call, capture, lag_since=self._loop_lag.since)
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            self._request_failed(call, capture, None if timer.pop_expired() else error)
+            self._request_failed(call, capture, None if timer.pop_expired() else error, self._loop_lag.since)
         else:
             self._response, self._body = response, capture.aiter_body(response)
             self._headers_received(call, capture, response)
 
+    async def _yield(self, call: Call, seconds: float) -> None:
+        """Let other tasks run; a flood of data must not keep a deadline from being noticed."""
+        await asyncio.sleep(seconds)
+        if self._now() >= call.deadline and call.extend_deadline(self._loop_lag.since) is None:
+            call.deadline_exceeded(lag_since=self._loop_lag.since)
+
+    def _feed(self, call: Call, data: bytes) -> None:
+        """Pass data to the call, up to :data:`MAX_FEED` bytes at once; the rest is next."""
+        started = time.perf_counter()
+        self._unread = data[MAX_FEED:]
+        call.feed(data[:MAX_FEED])
+        self._loop_share.add_read(time.perf_counter() - started)
+
     async def _read(self, call: Call, body: AsyncIterator[bytes]) -> None:
+        if self._unread:
+            self._feed(call, self._unread)
+            return
         timer = self._timer
         try:
             timer.arm(call.deadline)
@@ -134,15 +162,20 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         except asyncio.CancelledError:
             if not timer.pop_expired():
                 raise
-            call.deadline_exceeded()
+            call.deadline_exceeded(lag_since=self._loop_lag.since)
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            call.deadline_exceeded() if timer.pop_expired() else call.connection_lost(error)
+            if timer.pop_expired():
+                call.deadline_exceeded(lag_since=self._loop_lag.since)
+            else:
+                call.connection_lost(error)
         else:
-            call.feed(data)
+            self._feed(call, data)
 
     async def _close_response(self, *, drain: bool = False) -> None:
         """Close the connection; with ``drain``, first read the body to its end so that the connection is reused."""
-        response, self._response = self._response, None
+        response, self._response, self._unread = self._response, None, b""
+        if self._call is not None and self._call.state is CallState.ENDED:
+            self._loop_lag.release(self)
         try:
             if drain and response is not None and not response.is_closed:
                 await self._drain()

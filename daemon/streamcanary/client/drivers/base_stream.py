@@ -7,6 +7,7 @@ import httpx2
 from openai import OpenAIError
 
 from streamcanary.client.core.call import Call, CallState
+from streamcanary.client.core.deadline_extension import LagSince, no_lag
 from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes, SdkClient
 from streamcanary.client.drivers.request_capture import RequestCapture
@@ -83,13 +84,15 @@ class BaseStream(Generic[SdkClient]):
         call.request_sent(capture.credentials)
         call.headers_received(capture.head(response))
 
-    def _request_failed(self, call: Call, capture: RequestCapture, error: Exception | None = None) -> None:
+    def _request_failed(
+        self, call: Call, capture: RequestCapture, error: Exception | None = None, lag_since: LagSince = no_lag
+    ) -> None:
         """Report an error response, or that none arrived: because of ``error``, or because the deadline has passed."""
         call.request_sent(capture.credentials, capture.url)
         if (head := capture.error_head) is not None:
             call.headers_received(head)
         elif error is None:
-            call.deadline_exceeded()
+            call.deadline_exceeded(lag_since)
         elif (
             not capture.url
             and self._routes.has_key_provider(call.route)
@@ -97,4 +100,4 @@ class BaseStream(Generic[SdkClient]):
         ):
             call.key_missing(error)  # the key provider failed, and no request was sent
         else:
-            call.connection_lost(error)
+            call.connection_lost(error, lag_since)

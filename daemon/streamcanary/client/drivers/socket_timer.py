@@ -32,13 +32,14 @@ class SocketTimer:
     expires. :class:`~streamcanary.client.drivers.task_timer.TaskTimer` does the same for tasks.
     """
 
-    __slots__ = ("_deadline", "_has_fired", "_is_armed", "_lock", "_next_check", "_socket")
+    __slots__ = ("_deadline", "_has_fired", "_is_armed", "_lateness", "_lock", "_next_check", "_socket")
 
     def __init__(self, sock: socket.socket | None) -> None:
         self._socket = sock
         self._lock = threading.Lock()
         self._is_armed = False
         self._has_fired = False
+        self._lateness = 0.0
         self._deadline = 0.0
         self._next_check: float | None = None
 
@@ -62,6 +63,14 @@ class SocketTimer:
         """Return whether a deadline has passed, and the socket was shut down."""
         return self._has_fired
 
+    @property
+    def lateness(self) -> float:
+        """The seconds by which the expired deadline was noticed late.
+
+        The thread that watches does nothing but wait. If it is late, this process had no CPU, or was stopped.
+        """
+        return self._lateness
+
     def close(self) -> None:
         """Release the socket; it is not shut down any more."""
         with self._lock:
@@ -83,7 +92,7 @@ class SocketTimer:
             if now < self._deadline:
                 self._next_check = self._deadline
                 return self._deadline
-            self._has_fired = True
+            self._has_fired, self._lateness = True, now - self._deadline
             with suppress(OSError):  # the server has already closed the connection
                 # Not the method of a TLS socket, which would also drop its TLS state, in the middle of a read.
                 socket.socket.shutdown(self._socket, socket.SHUT_RDWR)

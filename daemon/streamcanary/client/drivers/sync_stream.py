@@ -125,15 +125,19 @@ class Stream(BaseStream[OpenAI]):
             data = next(self._body, None)
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
             timer.disarm()
-            call.deadline_exceeded() if timer.has_expired() else call.connection_lost(error)
+            self._deadline_exceeded(call) if timer.has_expired() else call.connection_lost(error)
             return
         timer.disarm()
         if timer.has_expired():
-            call.deadline_exceeded()
+            self._deadline_exceeded(call)
         elif data is None:
             call.feed_eof()
         else:
             call.feed(data)
+
+    def _deadline_exceeded(self, call: Call) -> None:
+        lateness = self._timer.lateness
+        call.deadline_exceeded(lag_since=lambda _: lateness)
 
     def _close_response(self, *, drain: bool = False) -> None:
         """Close the connection; with ``drain``, first read the body to its end so that the connection is reused."""

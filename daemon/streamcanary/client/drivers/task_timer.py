@@ -6,6 +6,7 @@ two waits it has no effect: the time that the caller takes does not count.
 """
 
 import asyncio
+from collections.abc import Callable
 
 
 class TaskTimer:
@@ -13,11 +14,14 @@ class TaskTimer:
 
     Call ``arm(deadline)`` before a wait, and ``disarm()`` in its ``finally``. A ``CancelledError`` of the wait comes
     from the timer if :meth:`pop_expired` returns ``True``. ``deadline`` is in seconds of the loop's clock.
+
+    ``extension`` is called when the deadline has passed. It returns a later deadline to wait on, or ``None`` to cancel.
     """
 
-    __slots__ = ("_deadline", "_handle", "_has_fired", "_loop", "_prior_cancellations", "_task")
+    __slots__ = ("_deadline", "_extension", "_handle", "_has_fired", "_loop", "_prior_cancellations", "_task")
 
-    def __init__(self) -> None:
+    def __init__(self, extension: Callable[[], float | None] = lambda: None) -> None:
+        self._extension = extension
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
         self._task: asyncio.Task[object] | None = None
@@ -62,8 +66,12 @@ class TaskTimer:
         self._handle = None
         if self._task is None:
             return
-        if self._loop.time() < self._deadline:
-            self._handle = self._loop.call_at(self._deadline, self._on_timer)
-        else:
-            self._has_fired = True
-            self._task.cancel()
+        now = self._loop.time()
+        if now >= self._deadline:
+            extended = self._extension()
+            if extended is None or extended <= now:
+                self._has_fired = True
+                self._task.cancel()
+                return
+            self._deadline = extended
+        self._handle = self._loop.call_at(self._deadline, self._on_timer)
