@@ -2,6 +2,8 @@
 
 import pytest
 
+from streamcanary.client.drivers.loop_lag import LoopLag
+from streamcanary.client.drivers.socket_timer import SocketTimer
 from support import hypothesis_profile
 from support.telemetry.in_memory import RecordedTelemetry, install_in_memory_providers
 
@@ -16,6 +18,17 @@ def recorded(_recorder: RecordedTelemetry) -> RecordedTelemetry:
     """Return the spans and metrics that are recorded in memory from now on."""
     _recorder.clear()
     return _recorder
+
+
+@pytest.fixture(autouse=True)
+def _process_on_time(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Report no lag of this process, unless the test has the marker ``process_lag``.
+
+    Many tests at once make it late: a timeout would be ``client_delayed`` then, and not what the test expects.
+    """
+    if request.node.get_closest_marker("process_lag") is None:
+        monkeypatch.setattr(LoopLag, "since", lambda _lag, _start: 0.0)
+        monkeypatch.setattr(SocketTimer, "lateness", 0.0)
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:

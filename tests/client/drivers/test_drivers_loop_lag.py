@@ -16,6 +16,7 @@ from streamcanary.model.faults import Blame, FaultKind
 from support.client.drivers import CHAT_REQUEST, driver_client, open_sdk_client
 from support.servers.threaded import END, HEAD, TOKEN, ThreadedServer
 
+pytestmark = pytest.mark.process_lag
 STALL = Timeouts(stall=0.4)
 
 
