@@ -152,11 +152,10 @@ class AttemptMachine:
     @property
     def current_timeout(self) -> float:
         """The timeout that ends at :attr:`deadline`, in seconds."""
-        if self._non_streaming:
-            return math.inf
+        timeouts = self._timeouts
         if self.phase is Phase.HEADERS:
-            return self._timeouts.headers
-        return self._timeouts.first_token if self.first_token is None else self._timeouts.stall
+            return timeouts.headers
+        return timeouts.first_token if self.clock.first_token is None else timeouts.stall
 
     def add_secrets(self, secrets: tuple[str, ...]) -> None:
         """Remove further ``secrets`` from every message."""

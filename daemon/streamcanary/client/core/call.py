@@ -202,7 +202,7 @@ class Call:
             raise error
         if fault.kind is FaultKind.CONNECT_TIMEOUT:
             connect = self.route.timeouts.connect
-            if explains_excess(lag := lag_since(machine.started), connect):
+            if explains_excess(lag := lag_since(machine.clock.started), connect):
                 fault = _delayed_fault(fault.phase, f"connect timeout of {connect:g} s", lag)
         machine.fail_unless_complete(fault)
         self._advance_if_finished()
