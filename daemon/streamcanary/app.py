@@ -18,6 +18,7 @@ from streamcanary import __version__
 from streamcanary.alerting.notify.delivery.http import open_http_client
 from streamcanary.alerting.service.heartbeat import Heartbeat, HeartbeatConfig
 from streamcanary.alerting.service.service import AlertingService
+from streamcanary.canary.loop_lag_report import LoopLagReport
 from streamcanary.canary.preflight.diagnostics import FailureDiagnostics
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.scheduler import Scheduler
@@ -78,6 +79,7 @@ async def run_daemon(
         telemetry.apply()
         await stack.enter_async_context(telemetry)
 
+        await stack.enter_async_context(LoopLagReport())
         store = Store.open(settings.store, clock)
         stack.push_async_callback(store.close, _STORE_CLOSE_TIMEOUT)
 

@@ -23,6 +23,7 @@ from streamcanary.canary.spend.usage import RunUsage, estimate_tokens
 from streamcanary.client.async_client import AsyncStreamClient
 from streamcanary.client.core.finish_reasons import is_cut_at_limit
 from streamcanary.client.drivers.async_stream import AsyncStream
+from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.client.result import StreamFailed, StreamResult
 from streamcanary.events import AttemptStarted, Event
 from streamcanary.model import names
@@ -170,6 +171,7 @@ class CanaryRunner:
 
     async def _run_to_outcome(self, outcome: Outcome, usage: RunUsage) -> Outcome:
         total = self._spec.timeouts.total
+        lag, started = LoopLag.of_running_loop(), asyncio.get_running_loop().time()
         try:
             async with asyncio.timeout(total + _GRACE):
                 async with self.open_stream() as stream:
@@ -179,8 +181,10 @@ class CanaryRunner:
                             self._spend_recorder.record_retry()
                         if self._on_event is not None:
                             self._on_event(self.canary, event)
+                    outcome = msgspec.structs.replace(outcome, lag=lag.since(started))
                     return outcome_from_result(outcome, stream.result, self._spec, self._redactor())
         except StreamFailed as failure:
+            outcome = msgspec.structs.replace(outcome, lag=lag.since(started))
             return outcome_from_failure(outcome, failure, self._spec.model)
         except TimeoutError:
             _log.error("canary run hung", extra={"canary": self.canary.name, "seconds": total + _GRACE})
@@ -210,10 +214,14 @@ def outcome_from_result(
         kind = OutcomeKind.FAILED_OVER
     else:
         fault = None
-        if missed := missed_slo(result, spec):
+        if missed := missed_slo(result, spec, lag=outcome.lag):
             kind = OutcomeKind.SLOW
             outcome = msgspec.structs.replace(outcome, reason=missed)
-    return msgspec.structs.replace(
+        elif missed := missed_slo(result, spec):
+            kind = OutcomeKind.INTERNAL_ERROR
+            reason = f"{missed}, but the event loop of the daemon was late by {outcome.lag:.2f} s"
+            outcome = msgspec.structs.replace(outcome, reason=reason)
+    return _without_client_delay(
         outcome,
         kind=kind,
         fault=fault,
@@ -245,7 +253,15 @@ def _expectation_fault(mismatch: str, result: StreamResult, spec: CanarySpec, re
 def outcome_from_failure(outcome: Outcome, failure: StreamFailed, primary_route: str) -> Outcome:
     """Return ``outcome`` for a call that failed on all routes."""
     fault = primary_fault(failure.attempts, primary_route) or failure.fault
-    return msgspec.structs.replace(outcome, kind=OutcomeKind.FAILED, fault=fault, attempts=failure.attempts)
+    return _without_client_delay(outcome, kind=OutcomeKind.FAILED, fault=fault, attempts=failure.attempts)
+
+
+def _without_client_delay(outcome: Outcome, *, kind: OutcomeKind, fault: Fault | None, **changes: Any) -> Outcome:
+    """Return ``outcome`` with the changes; a delay of the daemon itself is an ``internal_error``, not a fault."""
+    if fault is not None and fault.kind is FaultKind.CLIENT_DELAYED:
+        changes["reason"] = fault.message
+        kind, fault = OutcomeKind.INTERNAL_ERROR, None
+    return msgspec.structs.replace(outcome, kind=kind, fault=fault, **changes)
 
 
 def primary_fault(attempts: tuple[Attempt, ...], primary_route: str) -> Fault | None:
@@ -255,8 +271,11 @@ def primary_fault(attempts: tuple[Attempt, ...], primary_route: str) -> Fault | 
     )
 
 
-def missed_slo(result: StreamResult, spec: CanarySpec) -> str | None:
-    """Return the objective that a response missed, with its value and limit, or ``None``."""
+def missed_slo(result: StreamResult, spec: CanarySpec, *, lag: float = 0.0) -> str | None:
+    """Return the objective that a response missed, with its value and limit, or ``None``.
+
+    One that it missed by at most the ``lag`` of the event loop, in seconds, counts as met.
+    """
     slo = spec.slo
     measured = (
         ("first token", result.time_to_first_token, slo.first_token),
@@ -264,7 +283,7 @@ def missed_slo(result: StreamResult, spec: CanarySpec) -> str | None:
         ("duration", result.duration, slo.duration),
     )
     for label, actual, limit in measured:
-        if actual is not None and limit is not None and actual > limit:
+        if actual is not None and limit is not None and actual - lag > limit:
             return f"{label} {actual:.2f} s, over the objective of {limit:g} s"
     return None
 

@@ -125,6 +125,13 @@ FIRST_TOKEN_TIME = Metric(
 SCHEDULE_LAG = Metric(
     "streamcanary.schedule.lag", "histogram", "s", "Time from when a run was due to its start", SECONDS_BUCKETS
 )
+EVENT_LOOP_LAG = Metric(
+    "streamcanary.event_loop.lag",
+    "histogram",
+    "s",
+    "Longest delay of the event loop in each second; 0 if none was over 50 ms",
+    SECONDS_BUCKETS,
+)
 RUNS_MISSED = Metric("streamcanary.runs.missed", "counter", "{run}", "Runs that were due and did not start")
 LAST_RUN = Metric("streamcanary.last_run.time", "gauge", "s", "When a run last ended, seconds since the epoch")
 LAST_SUCCESS = Metric("streamcanary.last_success.time", "gauge", "s", "When a run last ended ok or slow")

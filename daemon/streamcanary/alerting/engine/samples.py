@@ -16,7 +16,6 @@ from enum import Enum
 
 from streamcanary.alerting.rules import Measure, Rule
 from streamcanary.model.faults import CALLER_FAULTS, Blame, Fault
-from streamcanary.model.lag import explains_excess
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
 OUTCOMES_WITHOUT_SAMPLE = frozenset({OutcomeKind.SKIPPED, OutcomeKind.INTERNAL_ERROR})
@@ -55,7 +54,8 @@ def sample_of(rule: Rule, outcome: Outcome) -> Sample | None:
                 return Sample.NEUTRAL
             if seconds <= rule.limit:
                 return Sample.GOOD
-            return Sample.NEUTRAL if explains_excess(outcome.lag, rule.limit) else Sample.BAD
+            # Without the lag of the daemon, the time may have been within the limit.
+            return Sample.NEUTRAL if seconds - outcome.lag <= rule.limit else Sample.BAD
 
 
 def first_attempt_fault(outcome: Outcome) -> Fault | None:

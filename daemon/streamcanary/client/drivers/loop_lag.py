@@ -65,6 +65,10 @@ class LoopLag:
         current = 0.0 if self._next_tick is None else min(now - self._next_tick, now - start)
         return total + (current if current >= MIN_DELAY else 0.0)
 
+    def longest_since(self, start: float) -> float:
+        """Return the longest single delay that ended after ``start``, in seconds."""
+        return max((seconds for end, seconds in self._delays if end > start), default=0.0)
+
     def _schedule_tick(self) -> None:
         loop = asyncio.get_running_loop()
         self._next_tick = loop.time() + TICK
