@@ -28,6 +28,12 @@ class RecordedTelemetry:
         """The spans that have ended, in the order of their end."""
         return self._spans.get_finished_spans()
 
+    @property
+    def metrics_text(self) -> str:
+        """All metrics as JSON: names, labels, values and exemplars."""
+        data = self._reader.get_metrics_data()
+        return "" if data is None else data.to_json()
+
     def trees(self, *keys: str) -> list[Tree]:
         """Return the spans as trees, roots in order of start, with their status and the attributes ``keys``."""
 
