@@ -2,14 +2,17 @@
 
     telemetry ─▶ store ─▶ budget ─▶ canaries ─▶ alerting ─▶ scheduler ─▶ web server
 
-Components start in this order and stop in reverse. Shutdown takes at most 10 s: runs end or are cancelled, pending
-notifications are sent or stay in the store, telemetry is exported or dropped.
+Components start in this order and stop in reverse. Shutdown takes at most 10 s, whatever hangs: runs end or are
+cancelled, pending notifications are sent or stay in the store, telemetry is exported or dropped.
 """
 
 import asyncio
 import logging
 from collections.abc import AsyncIterator, Callable
-from contextlib import AsyncExitStack, asynccontextmanager
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from types import TracebackType
+from typing import TypeVar
 
 from msgspec import Struct
 from opentelemetry import metrics
@@ -32,18 +35,27 @@ from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.settings import Settings
 from streamcanary.store.database import Store
-from streamcanary.telemetry.providers import Telemetry
+from streamcanary.telemetry.providers import SHUTDOWN_TIMEOUT, Telemetry
 from streamcanary.web.api import api_routes
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.health import HealthCheck, health_routes
 from streamcanary.web.web_server import WebServer
 
 _log = logging.getLogger(__name__)
+T = TypeVar("T")
 
-# Shutdown time limits, in seconds. With 1 s for the web server and 4 s for telemetry they add up to less than 10 s.
+# Shutdown time limits, in seconds. A component that exceeds its limit is left behind, so that the store is closed in
+# time whatever hangs. Telemetry has the rest of the whole time, at most 4 s. The command line ends a hanging process.
+_SHUTDOWN_TIMEOUT = 9.0
 _RUNS_DRAIN_TIMEOUT = 2.5
 _ALERTING_DRAIN_TIMEOUT = 1.2
 _STORE_CLOSE_TIMEOUT = 0.8
+_WEB_STOP_TIMEOUT = 1.2
+_STOP_TIMEOUT = 0.4  # of each other component
+_MIN_EXPORT_TIMEOUT = 0.5
+_EXECUTOR_THREADS = 64
+"""Name lookups run in threads. With the default of a few more than the CPUs, a resolver that does not answer for one
+target would keep all others from connecting."""
 _SERIES_PER_CANARY = 2 * len(FaultKind)
 """Attribute sets of one canary on the largest metric: ``failed`` and ``failed_over`` with each kind of fault."""
 
@@ -73,21 +85,23 @@ async def run_daemon(
         InvalidProxyUrl: if an environment variable has an invalid proxy URL.
     """
     clock, callbacks = clock or SystemClock(), callbacks or DaemonCallbacks()
+    asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_EXECUTOR_THREADS, "streamcanary"))
     async with AsyncExitStack() as stack:
         telemetry = Telemetry(expected_series=len(settings.canaries) * _SERIES_PER_CANARY, clock=clock)
         telemetry.prepare(settings.telemetry)
         telemetry.apply()
-        await stack.enter_async_context(telemetry)
+        shutdown = _Shutdown(stack)
+        stack.push_async_callback(shutdown.close_telemetry, telemetry)
 
-        await stack.enter_async_context(LoopLagReport())
+        await shutdown.enter(LoopLagReport())
         store = Store.open(settings.store, clock)
         stack.push_async_callback(store.close, _STORE_CLOSE_TIMEOUT)
 
         prices = prices_by_canary(settings.budget, settings.targets, settings.canaries)
-        spend_guard = await stack.enter_async_context(
+        spend_guard = await shutdown.enter(
             SpendGuard(settings.budget, settings.canaries, prices, clock=clock, store=store)
         )
-        runners = await stack.enter_async_context(
+        runners = await shutdown.enter(
             CanaryRunners(
                 settings.targets, settings.canaries, clock=clock, spend_guard=spend_guard, on_event=callbacks.on_event
             )
@@ -100,7 +114,7 @@ async def run_daemon(
         alerting_task = tasks.create_task(alerting.run(), name="alerting")
         stack.push_async_callback(_stop_alerting, alerting, alerting_task)
 
-        diagnostics = await stack.enter_async_context(
+        diagnostics = await shutdown.enter(
             FailureDiagnostics(
                 settings.targets, settings.canaries, clock=clock, on_diagnosis=alerting.enqueue_diagnosis
             )
@@ -128,15 +142,52 @@ async def run_daemon(
         routes = health_routes(_readiness_checks(scheduler, store)) + api_routes(
             alerting, Authorizer(settings.web), clock
         )
-        await stack.enter_async_context(WebServer(settings.web, routes))
+        await shutdown.enter(WebServer(settings.web, routes), _WEB_STOP_TIMEOUT)
         if settings.heartbeat is not None:
-            await stack.enter_async_context(_running_heartbeat(settings.heartbeat, clock, alerting))
+            await shutdown.enter(_running_heartbeat(settings.heartbeat, clock, alerting))
         _record_config_load(clock)
         _log.info("daemon started", extra={"canaries": len(runners.by_name), "targets": len(settings.targets)})
         if callbacks.on_ready is not None:
             callbacks.on_ready()
         await stop.wait()
+        shutdown.begin()
         _log.info("daemon stopping")
+
+
+class _Shutdown:
+    """Limits the time that each component takes to stop, and the time of all."""
+
+    def __init__(self, stack: AsyncExitStack) -> None:
+        self._stack = stack
+        self._now = asyncio.get_running_loop().time
+        self._began: float | None = None
+
+    def begin(self) -> None:
+        """Start the time limit of the whole shutdown."""
+        self._began = self._now()
+
+    async def enter(self, component: AbstractAsyncContextManager[T], limit: float = _STOP_TIMEOUT) -> T:
+        """Start ``component``; when the daemon stops, it has ``limit`` seconds."""
+        started = await component.__aenter__()
+
+        async def stop(
+            kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+        ) -> None:
+            try:
+                async with asyncio.timeout(limit):
+                    await component.__aexit__(kind, error, traceback)
+            except TimeoutError:
+                _log.warning(
+                    "component did not stop in time", extra={"component": type(component).__name__, "seconds": limit}
+                )
+
+        self._stack.push_async_exit(stop)
+        return started
+
+    async def close_telemetry(self, telemetry: Telemetry) -> None:
+        """Export what is pending, in the time that is left."""
+        elapsed = 0.0 if self._began is None else self._now() - self._began
+        await telemetry.close(min(SHUTDOWN_TIMEOUT, max(_MIN_EXPORT_TIMEOUT, _SHUTDOWN_TIMEOUT - elapsed)))
 
 
 def _readiness_checks(scheduler: Scheduler, store: Store) -> dict[str, HealthCheck]:

@@ -23,7 +23,7 @@ async def live(settings: Settings) -> None:
     """Run the daemon until a signal ends it."""
     clock = OffsetClock()
     asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, clock.advance, _LEAP)
-    await run_daemon(settings, stop_on_signal(), clock=clock)
+    await run_daemon(settings, stop_on_signal().event, clock=clock)
 
 
 if __name__ == "__main__":

@@ -54,6 +54,12 @@ async def silent_server() -> AsyncIterator[SilentServer]:
         await server.wait_closed()
 
 
+class HangingDaemon(Daemon):
+    """A daemon in which something hangs, see the program."""
+
+    launch_arguments = (str(Path(__file__).with_name("program_daemon_hanging.py")),)
+
+
 async def wait_for_hanging_run(provider: FakeProvider, daemon: Daemon) -> None:
     """Wait until the hanging run is in progress: its request was sent, and it has not ended."""
 
@@ -155,3 +161,30 @@ async def test_a_notification_due_during_shutdown_is_still_sent(tmp_path: Path) 
             await daemon.wait_for_log("run finished", 1, canary="failing", outcome="failed")
             assert 0 == (await daemon.terminate()).code
         assert ["alert.fired"] == [delivery.json["type"] for delivery in hook.accepted]
+
+
+@pytest.mark.parametrize(
+    ("hanging", "code", "message"),
+    [
+        ("threads", 0, "shutdown deadline exceeded"),
+        ("loop", 1, "shutdown deadline exceeded"),
+        ("component", 0, "component did not stop in time"),
+    ],
+)
+async def test_whatever_hangs_the_process_ends_and_its_runs_are_stored(
+    tmp_path: Path, hanging: str, code: int, message: str
+) -> None:
+    """Blocked threads, a blocked event loop or a part that does not stop delay the exit by less than ten seconds."""
+    async with FakeProvider() as provider, FakeReceiver() as hook:
+        async with HangingDaemon(tmp_path, config(provider, hook, None), HANGING=hanging) as daemon:
+            await daemon.wait_for_log("run finished", 1, canary="failing", outcome="ok")
+
+            async def hangs() -> bool | None:
+                return "hangs" in daemon.stderr or None
+
+            await poll_until(hangs, 60, lambda: daemon.stderr)
+            ended = await daemon.terminate()
+        assert code == ended.code
+        assert DRAIN > ended.seconds
+        assert message in daemon.stderr
+        assert 1 <= len(daemon.query("SELECT kind FROM runs WHERE canary = 'failing'"))

@@ -29,6 +29,7 @@ logging.getLogger("apscheduler.scheduler").setLevel(logging.ERROR)  # this modul
 _CLOCK_CHECK_INTERVAL = 1.0  # seconds between two comparisons of the clocks
 # Seconds. A larger change of wall time against monotonic time between two comparisons is a clock step.
 _CLOCK_STEP_THRESHOLD = 0.5
+_CANCEL_TIMEOUT = 0.5  # seconds that cancelled runs have to end
 _MAX_STAGGER = 0.25  # seconds between the first runs of two canaries at start, at most
 
 
@@ -201,7 +202,8 @@ class Scheduler:
             if not task.done():
                 task.cancel()
                 self._metrics.record_missed(self._runners[name].canary, "shutdown")
-        await asyncio.gather(*tasks.values(), return_exceptions=True)
+        if tasks:  # a cancelled run that waits for its connection to close is left behind
+            await asyncio.wait(tasks.values(), timeout=_CANCEL_TIMEOUT)
         if self._scheduler.running:
             # APScheduler cancels its coroutine jobs here with either value of ``wait``: none is left at this point.
             self._scheduler.shutdown(wait=False)

@@ -1,11 +1,11 @@
-"""Handles SIGTERM and SIGINT: the first signal requests a shutdown, the second exits at once."""
+"""Handles SIGTERM and SIGINT: the first signal requests a shutdown with a deadline, the second exits at once."""
 
 import os
 import signal
-from typing import TYPE_CHECKING
+from contextlib import suppress
 
-if TYPE_CHECKING:
-    import asyncio  # importing it takes longer than everything before the signal handlers are set
+_SHUTDOWN_DEADLINE = 9.5  # seconds from the first signal to the end of the process: less than the documented 10 s
+_THREADS_DEADLINE = 1.5  # seconds for threads to end after everything has stopped; those that are left hang
 
 
 def exit_on_signal(*numbers: int, code: int) -> None:
@@ -19,18 +19,39 @@ def exit_on_signal(*numbers: int, code: int) -> None:
         signal.signal(number, lambda *_: os._exit(code))
 
 
-def stop_on_signal() -> "asyncio.Event":
-    """Return an event that the first SIGTERM or SIGINT sets. A second signal exits the process with code 130."""
-    import asyncio
+class StopRequest:
+    """Whether the process was asked to stop, and until when it may take.
 
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
+    ``event`` is set by the first SIGTERM or SIGINT. From then on the process has 9.5 s to end: after these it exits
+    with code 1, even if the event loop is blocked. A second signal exits at once, with code 130.
+    """
 
-    def on_signal() -> None:
-        if stop.is_set():
+    def __init__(self) -> None:
+        import asyncio  # importing it takes longer than everything before the first signal handlers are set
+
+        from streamcanary.cli.exit_deadline import ExitDeadline
+
+        self.event = asyncio.Event()
+        self._loop = asyncio.get_running_loop()
+        self._deadline = ExitDeadline()
+        self._has_signal = False
+        for number in (signal.SIGTERM, signal.SIGINT):
+            # Not a handler of the event loop: it would not be called while the loop is blocked.
+            signal.signal(number, self._on_signal)
+
+    def stopped(self, code: int = 0) -> None:
+        """Report that everything has stopped: the process exits with ``code``, and waits for no thread that hangs."""
+        self._deadline.limit(_THREADS_DEADLINE, code)
+
+    def _on_signal(self, *_: object) -> None:
+        if self._has_signal:
             os._exit(130)
-        stop.set()
+        self._has_signal = True
+        self._deadline.limit(_SHUTDOWN_DEADLINE, 1)
+        with suppress(RuntimeError):  # the loop is closed: everything has stopped
+            self._loop.call_soon_threadsafe(self.event.set)
 
-    for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, on_signal)
-    return stop
+
+def stop_on_signal() -> StopRequest:
+    """Return a request to stop, which SIGTERM or SIGINT makes."""
+    return StopRequest()

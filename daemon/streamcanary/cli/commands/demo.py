@@ -157,7 +157,8 @@ async def _run_demo(*, once: bool) -> int:
     from streamcanary.cli.signals import stop_on_signal
     from streamcanary.settings import load
 
-    stop, demo = stop_on_signal(), DemoProgress(Timeline.load(_DEMO_FOLDER / "demo-timeline.yaml"))
+    request, demo = stop_on_signal(), DemoProgress(Timeline.load(_DEMO_FOLDER / "demo-timeline.yaml"))
+    stop = request.event
     callbacks = DaemonCallbacks(on_event=demo.on_event, on_outcome=demo.on_outcome, on_transition=demo.on_transition)
     with tempfile.TemporaryDirectory(prefix="streamcanary-demo-") as folder:
         async with (
@@ -180,11 +181,11 @@ async def _run_demo(*, once: bool) -> int:
                 narration = tasks.create_task(_narrate_phases(demo, provider, stop, once=once))
                 await run_daemon(settings, stop, callbacks=callbacks)
                 narration.cancel()
-    summary = demo.summary
+    code = 0 if demo.finished.is_set() or not once else 1
     if once:
-        print(msgspec.json.encode(summary).decode(), flush=True)
-        return 0 if demo.finished.is_set() else 1
-    return 0
+        print(msgspec.json.encode(demo.summary).decode(), flush=True)
+    request.stopped(code)
+    return code
 
 
 async def _narrate_phases(demo: DemoProgress, provider: Simulator, stop: asyncio.Event, *, once: bool) -> None:

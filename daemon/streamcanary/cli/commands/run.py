@@ -43,4 +43,6 @@ async def _run(settings: Settings) -> None:
     from streamcanary.app import run_daemon
     from streamcanary.cli.signals import stop_on_signal
 
-    await run_daemon(settings, stop_on_signal())
+    stop = stop_on_signal()
+    await run_daemon(settings, stop.event)
+    stop.stopped()

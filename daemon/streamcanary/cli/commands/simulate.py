@@ -29,4 +29,5 @@ async def _serve(port: int, timeline: object) -> None:
     faults = timeline if isinstance(timeline, Timeline) else None
     async with Simulator(port=port, timeline=faults, on_request=print_request) as simulator:
         print(f"serving {simulator.base_url}", file=sys.stderr)
-        await stop.wait()
+        await stop.event.wait()
+    stop.stopped()
