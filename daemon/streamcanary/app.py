@@ -135,6 +135,7 @@ async def run_daemon(
             on_outcome=on_outcome,
             guard=spend_guard,
             on_clock_step=alerting.wake,
+            max_concurrent_runs={name: target.max_concurrent_runs for name, target in settings.targets.items()},
         )
         stack.push_async_callback(scheduler.drain, _RUNS_DRAIN_TIMEOUT)
         scheduler.start()
@@ -242,8 +243,8 @@ def _transition_callback(callbacks: DaemonCallbacks) -> Callable[[Incident], Non
 
 def _log_outcome(outcome: Outcome) -> None:
     level = logging.INFO if outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW) else logging.WARNING
-    if outcome.kind is OutcomeKind.SKIPPED and outcome.budget is not None:
-        level = logging.DEBUG  # the spend guard logs the budget state once, not for each skipped run
+    if outcome.kind is OutcomeKind.SKIPPED and (outcome.budget is not None or outcome.reason == "concurrency"):
+        level = logging.DEBUG  # the spend guard and the scheduler log the reason once, not for each skipped run
     if not _log.isEnabledFor(level):
         return
     fields: dict[str, object] = {

@@ -2,14 +2,17 @@
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from itertools import pairwise
+from typing import Any
 
 import pytest
 
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.canary.scheduler import AlignedIntervalTrigger, BudgetGuard, CronTrigger, Scheduler, phase_offset
+from streamcanary.canary.scheduler import BudgetGuard, Scheduler
+from streamcanary.canary.triggers import AlignedIntervalTrigger, CronTrigger, first_runs, phase_offset
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.cron import Cron
@@ -59,8 +62,10 @@ def test_phases_are_stable_and_spread() -> None:
 class Probe:
     """A runner that records its due times and awaits ``work``."""
 
-    def __init__(self, name: str, interval: float, work: Callable[[], Awaitable[None]] | None = None) -> None:
-        self.canary = Canary(name=name, target="t", provider="p", interval=interval)
+    def __init__(
+        self, name: str, interval: float, work: Callable[[], Awaitable[Any]] | None = None, target: str = "t"
+    ) -> None:
+        self.canary = Canary(name=name, target=target, provider="p", interval=interval)
         self.due: list[float] = []
         self.cancelled = 0
         self._work = work
@@ -76,7 +81,7 @@ class Probe:
         return Outcome(
             run_id=f"{self.canary.name}-{len(self.due)}",
             canary=self.canary.name,
-            target="t",
+            target=self.canary.target,
             provider="p",
             kind=OutcomeKind.OK,
             scheduled=scheduled,
@@ -84,11 +89,19 @@ class Probe:
         )
 
 
-def make_scheduler(*probes: Probe, guard: BudgetGuard | None = None) -> tuple[Scheduler, list[Outcome]]:
+def make_scheduler(
+    *probes: Probe, guard: BudgetGuard | None = None, limits: dict[str, int | None] | None = None
+) -> tuple[Scheduler, list[Outcome]]:
     outcomes: list[Outcome] = []
     canary_metrics = CanaryMetrics(CLOCK)
     scheduler = Scheduler(
-        probes, instance="test", clock=CLOCK, metrics=canary_metrics, on_outcome=outcomes.append, guard=guard
+        probes,
+        instance="test",
+        clock=CLOCK,
+        metrics=canary_metrics,
+        on_outcome=outcomes.append,
+        guard=guard,
+        max_concurrent_runs=limits or {},
     )
     return scheduler, outcomes
 
@@ -287,3 +300,93 @@ async def test_first_runs_have_the_minimum_gap_of_the_budget() -> None:
     await scheduler.drain(1)
     times = [probe.due[0] for probe in probes]
     assert [0.3, 0.3] == [round(later - earlier, 3) for earlier, later in pairwise(times)]
+
+
+def start_times(canaries: list[Canary], now: float = 1e9) -> dict[str, float]:
+    """Return the seconds from a start at ``now`` to the first run of each canary."""
+    return {name: run.due - now for name, run in first_runs(canaries, now, instance="test", min_gap=0.0).items()}
+
+
+def canary(name: str, interval: float = 60.0, target: str = "t") -> Canary:
+    return Canary(name=name, target=target, provider="p", interval=interval)
+
+
+def test_few_canaries_run_at_once() -> None:
+    """A few canaries run within seconds after the start, a quarter of a second apart."""
+    times = start_times([canary(f"canary-{k}", 3600.0) for k in range(8)])
+    assert [k * 0.25 for k in range(8)] == list(times.values())
+
+
+def test_many_canaries_are_spread_over_their_interval() -> None:
+    """10,000 canaries run first within their interval, in no second many more than in any other."""
+    times = start_times([canary(f"canary-{k}") for k in range(10_000)])
+    by_second = Counter(int(time) for time in times.values())
+    assert 60.0 >= max(times.values())
+    assert 60 == len(by_second)
+    assert max(by_second.values()) <= 1.25 * 10_000 / 60 + 4
+
+
+def test_each_canary_runs_within_its_own_interval() -> None:
+    """A canary with a short interval does not wait for the many with a long one."""
+    canaries = [canary(f"slow-{k}", 3600.0) for k in range(2000)] + [canary(f"fast-{k}", 10.0) for k in range(10)]
+    times = start_times(canaries)
+    assert all(0 <= times[one.name] <= one.interval for one in canaries)
+
+
+def test_second_run_is_at_its_phase_one_interval_or_more_after_the_first() -> None:
+    """The second run is one to two intervals after a first one that was early, and one interval after one in phase."""
+    runs = first_runs([canary(f"canary-{k}") for k in range(1000)], 1e9, instance="test", min_gap=0.0).values()
+    gaps = [run.trigger.next_after(run.due) - run.due for run in runs]
+    assert all(60.0 <= round(gap, 6) <= 120.0 for gap in gaps)
+    assert {60.0} == {round(gap, 6) for gap in gaps[240:]}
+
+
+async def test_slow_target_takes_no_slots_of_another(recorded: RecordedTelemetry) -> None:
+    """At most the limit of runs of a slow target are open; its other runs are missed with a reason, others' are not."""
+    before = recorded.value("streamcanary.runs.missed", target="slow", reason="concurrency")
+    hang, most_open, open_runs = asyncio.Event(), 0, 0
+
+    async def hanging() -> None:
+        nonlocal most_open, open_runs
+        open_runs += 1
+        most_open = max(most_open, open_runs)
+        await hang.wait()
+
+    slow = [Probe(f"slow-{k}", 0.4, hanging, target="slow") for k in range(6)]
+    well = Probe("well", 0.1, target="well")
+    scheduler, outcomes = make_scheduler(*slow, well, limits={"slow": 2})
+    scheduler.start()
+    await until(lambda: len([one for one in outcomes if one.reason == "concurrency"]) >= 4 and len(well.due) >= 5)
+    missed = [outcome for outcome in outcomes if outcome.reason == "concurrency"]
+    hang.set()
+    await scheduler.drain(1)
+    assert 2 == most_open
+    assert {"slow"} == {outcome.target for outcome in missed}
+    assert {OutcomeKind.SKIPPED} == {outcome.kind for outcome in missed}
+    assert 4 <= recorded.value("streamcanary.runs.missed", target="slow", reason="concurrency") - before
+    assert [] == [outcome for outcome in outcomes if outcome.canary == "well" and outcome.kind is not OutcomeKind.OK]
+
+
+async def test_late_turn_of_a_run_is_part_of_its_schedule_lag() -> None:
+    """A run that waits for its turn keeps its due time, so that the wait is visible."""
+    release = asyncio.Event()
+    first, second = Probe("first", 3600.0, release.wait), Probe("second", 3600.0)
+    scheduler, _ = make_scheduler(first, second, limits={"t": 1})
+    scheduler.start()
+    await until(lambda: bool(first.due))
+    await asyncio.sleep(0.4)
+    assert [] == second.due
+    release.set()
+    await until(lambda: bool(second.due))
+    await scheduler.drain(1)
+    assert 0.25 == round(second.due[0] - first.due[0], 3)
+
+
+async def test_no_run_starts_during_a_drain() -> None:
+    """Runs that wait for their turn do not start when others end at a shutdown."""
+    probes = [Probe(f"canary-{k}", 3600.0, lambda: asyncio.sleep(0.3)) for k in range(3)]
+    scheduler, outcomes = make_scheduler(*probes, limits={"t": 1})
+    scheduler.start()
+    await until(lambda: len(scheduler._slots["t"]._waiting) >= 1)
+    await scheduler.drain(2)
+    assert 1 == len(outcomes) == sum(len(probe.due) for probe in probes)

@@ -50,7 +50,7 @@ class CanaryMetrics:
         labels = metric_labels(canary)
         for kind in OutcomeKind:
             self._runs.add(0, {**labels, names.OUTCOME: kind.value})
-        for reason in ("late", "overlap", "shutdown", "budget"):
+        for reason in ("late", "overlap", "concurrency", "shutdown", "budget"):
             self._missed.add(0, {**labels, names.REASON: reason})
         self._info.set(1, {**canary.labels, **labels})
 
@@ -84,5 +84,5 @@ class CanaryMetrics:
             self._spend.add(spend.output_usd, output_labels, context)
 
     def record_missed(self, canary: Canary, reason: str, count: int = 1) -> None:
-        """Record runs that were due but not made: ``late``, ``overlap``, ``budget`` or ``shutdown``."""
+        """Record runs that were due but not made; ``reason`` is one of those that :meth:`initialize_series` knows."""
         self._missed.add(count, {**metric_labels(canary), names.REASON: reason})

@@ -1,27 +1,29 @@
 """Schedules canary runs: at fixed offsets of epoch time, spread over the interval, or by a cron expression.
 
-Every missed run is counted and logged. This is the only module that imports APScheduler, whose own cron trigger numbers
-weekdays differently from cron.
+Every missed run is counted and logged. Only this module and its triggers import APScheduler, whose own cron trigger
+numbers weekdays differently from cron. The runs of a target at once are limited: a slow target, whose runs take long,
+takes no connections, memory and time from the others.
 """
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable, Sequence
-from datetime import UTC, datetime, timedelta
-from hashlib import blake2b
+import math
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from datetime import UTC
+from types import MappingProxyType
 from typing import Protocol
 from uuid import uuid4
 
 import msgspec
 from apscheduler.events import EVENT_JOB_MAX_INSTANCES, EVENT_JOB_SUBMITTED, JobSubmissionEvent
 from apscheduler.schedulers.asyncio import AsyncIOScheduler
-from apscheduler.triggers.base import BaseTrigger
 from opentelemetry.context import Context
 
 from streamcanary.canary.metrics import CanaryMetrics
+from streamcanary.canary.run_slots import LimitLog, RunSlots, default_limit
+from streamcanary.canary.triggers import AlignedIntervalTrigger, CronTrigger, first_runs, to_datetime
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
-from streamcanary.model.cron import Cron
 from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
 
 _log = logging.getLogger(__name__)
@@ -30,7 +32,9 @@ _CLOCK_CHECK_INTERVAL = 1.0  # seconds between two comparisons of the clocks
 # Seconds. A larger change of wall time against monotonic time between two comparisons is a clock step.
 _CLOCK_STEP_THRESHOLD = 0.5
 _CANCEL_TIMEOUT = 0.5  # seconds that cancelled runs have to end
-_MAX_STAGGER = 0.25  # seconds between the first runs of two canaries at start, at most
+_MAX_WAIT = 0.9  # of the time to the next run: how long a run waits for its turn at its target
+_LIMIT_LOG_INTERVAL = 60.0  # seconds between two lines in the log about one target that is at its limit
+_LIMIT_REASON = "concurrency"
 
 
 class Runner(Protocol):
@@ -57,74 +61,12 @@ class BudgetGuard(Protocol):
         ...
 
 
-def phase_offset(instance: str, name: str, interval: float) -> float:
-    """Return the offset of a canary's runs within its interval, in seconds from 0 up to ``interval``.
-
-    The offset is the same after each restart. It is a hash of instance and name, so that 100 replicas of one canary are
-    spread as evenly as 100 canaries of one replica.
-    """
-    digest = blake2b(f"{instance}\0{name}".encode(), digest_size=8).digest()
-    return int.from_bytes(digest, "big") / 2**64 * interval
-
-
-class AlignedIntervalTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
-    """Fires at ``phase + k * interval`` seconds of epoch time, without drift for any duration of the runs.
-
-    Times up to ``not_before``, in seconds since the epoch, are skipped.
-    """
-
-    __slots__ = ("interval", "not_before", "phase")
-
-    def __init__(self, interval: float, phase: float, not_before: float = 0.0) -> None:
-        self.interval = interval
-        self.phase = phase
-        self.not_before = not_before
-
-    def next_after(self, moment: float) -> float:
-        """Return the first fire time after ``moment``, both in seconds since the epoch."""
-        moment = max(moment, self.not_before)
-        steps = (moment - self.phase) // self.interval + 1
-        point = self.phase + steps * self.interval
-        return point if point - moment > 1e-6 else point + self.interval
-
-    def missed_between(self, last: float, due: float) -> int:
-        """Return the number of fire times between ``last`` and ``due``, which are fire times themselves."""
-        return round((due - self.next_after(last)) / self.interval)
-
-    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Return the fire time after the previous one, for APScheduler."""
-        return _to_datetime(self.next_after((previous_fire_time or now).timestamp()))
-
-
-class CronTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
-    """Fires exactly at the times of ``cron``, without a phase offset.
-
-    Times up to ``not_before``, in seconds since the epoch, are skipped.
-    """
-
-    __slots__ = ("cron", "not_before")
-
-    def __init__(self, cron: Cron, not_before: float = 0.0) -> None:
-        self.cron = cron
-        self.not_before = not_before
-
-    def next_after(self, moment: float) -> float:
-        """Return the first fire time after ``moment``, both in seconds since the epoch."""
-        return self.cron.nth_run_after(max(moment, self.not_before), 1)
-
-    def missed_between(self, last: float, due: float) -> int:
-        """Return the number of fire times between ``last`` and ``due``, which are fire times themselves."""
-        return self.cron.expected_runs(last, due) - 1
-
-    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
-        """Return the fire time after the previous one, for APScheduler."""
-        return _to_datetime(self.next_after((previous_fire_time or now).timestamp()))
-
-
 class Scheduler:
     """Runs every canary when it is due, and passes each outcome to ``on_outcome``, which must not block.
 
-    ``guard`` may forbid a run. ``on_clock_step`` is called after a step of the wall clock.
+    ``guard`` may forbid a run. ``on_clock_step`` is called after a step of the wall clock. ``max_concurrent_runs``
+    limits the runs of each target at once; ``None``, or no entry, is
+    :func:`~streamcanary.canary.run_slots.default_limit`.
     """
 
     def __init__(
@@ -137,6 +79,7 @@ class Scheduler:
         on_outcome: Callable[[Outcome], None],
         guard: BudgetGuard | None = None,
         on_clock_step: Callable[[], None] = lambda: None,
+        max_concurrent_runs: Mapping[str, int | None] = MappingProxyType({}),
     ) -> None:
         self._runners = {runner.canary.name: runner for runner in runners}
         self._instance = instance
@@ -145,6 +88,15 @@ class Scheduler:
         self._on_outcome = on_outcome
         self._guard = guard
         self._on_clock_step = on_clock_step
+        by_target: dict[str, list[Canary]] = {}
+        for runner in runners:
+            by_target.setdefault(runner.canary.target, []).append(runner.canary)
+        self._slots = {
+            target: RunSlots(max_concurrent_runs.get(target) or default_limit(canaries))
+            for target, canaries in by_target.items()
+        }
+        self._started: dict[str, float] = {}  # when each canary last started, in monotonic seconds
+        self._at_limit: dict[str, LimitLog] = {target: LimitLog(_LIMIT_LOG_INTERVAL) for target in self._slots}
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
@@ -160,29 +112,18 @@ class Scheduler:
         return bool(self._scheduler.running) and self._clock_task is not None and not self._clock_task.done()
 
     def start(self) -> None:
-        """Start to run canaries.
-
-        Canaries with an interval run once at the start, one after the other, and then at their fixed offsets. The
-        second run is at least one interval after the first, so that a slow first run does not overlap it. A canary with
-        a cron expression waits for its first fire time: it may have to be quiet at other times.
-        """
-        now = self._clock.time()
-        gap = 0.0 if self._guard is None else self._guard.min_start_gap
-        for position, (name, runner) in enumerate(self._runners.items()):
-            interval, cron = runner.canary.interval, runner.canary.cron
-            trigger: AlignedIntervalTrigger | CronTrigger
-            if cron is None:
-                due = now + position * max(gap, min(_MAX_STAGGER, interval / (2 * len(self._runners))))
-                trigger = AlignedIntervalTrigger(
-                    interval, phase_offset(self._instance, name, interval), not_before=due + interval
-                )
-            else:
-                trigger = CronTrigger(cron)
-                due = trigger.next_after(now)
-            self._triggers[name] = trigger
-            self._metrics.initialize_series(runner.canary)
+        """Start to run canaries; :func:`~streamcanary.canary.triggers.first_runs` says when each runs first."""
+        runs = first_runs(
+            (runner.canary for runner in self._runners.values()),
+            self._clock.time(),
+            instance=self._instance,
+            min_gap=0.0 if self._guard is None else self._guard.min_start_gap,
+        )
+        for name, run in runs.items():
+            self._triggers[name] = run.trigger
+            self._metrics.initialize_series(self._runners[name].canary)
             self._scheduler.add_job(
-                self._run_if_admitted, trigger, args=[name], id=name, name=name, next_run_time=_to_datetime(due)
+                self._run_if_admitted, run.trigger, args=[name], id=name, name=name, next_run_time=to_datetime(run.due)
             )
         self._scheduler.add_listener(self._on_submission, EVENT_JOB_SUBMITTED | EVENT_JOB_MAX_INSTANCES)
         self._scheduler.start()
@@ -195,6 +136,8 @@ class Scheduler:
             await asyncio.gather(self._clock_task, return_exceptions=True)
         if self._scheduler.running:
             self._scheduler.pause()
+        for slots in self._slots.values():
+            slots.close()
         tasks = dict(self._running_tasks)
         if tasks:
             await asyncio.wait(tasks.values(), timeout=seconds)
@@ -220,11 +163,18 @@ class Scheduler:
     async def _run_if_admitted(self, name: str) -> None:
         runner, due = self._runners[name], self._due_by_canary[name]
         self._count_missed(name, due)
+        slots = self._slots[runner.canary.target]
+        if not await slots.acquire(self._started.get(name, -math.inf), self._max_wait(name)):
+            self._record_no_slot(name, due, slots)
+            return
         state = None if self._guard is None else self._guard.admit(runner.canary)
         if state in (BudgetState.SLOWED, BudgetState.EXHAUSTED):
+            slots.release()
             self._record_skipped(name, due, "budget", f"the budget is {state}", state=state)
             return
+        self._started[name] = self._clock.monotonic()
         task = asyncio.create_task(self._run(runner, due, state), name=f"canary {name}")
+        task.add_done_callback(lambda _: slots.release())
         self._running_tasks[name] = task
         try:
             # Shielded: APScheduler cancels its jobs at shutdown, but drain() lets them end.
@@ -237,6 +187,25 @@ class Scheduler:
                 self._running_tasks.pop(name, None)
             else:
                 task.add_done_callback(lambda _: self._running_tasks.pop(name, None))
+
+    def _max_wait(self, name: str) -> float:
+        """Return the seconds that a run may wait for its turn: so that it is over before the next one is due."""
+        now = self._clock.time()
+        return _MAX_WAIT * max(0.0, self._triggers[name].next_after(now) - now)
+
+    def _record_no_slot(self, name: str, due: float, slots: RunSlots) -> None:
+        """Record a run that had no turn before the next one; one line a minute in the log for each target."""
+        canary = self._runners[name].canary
+        if slots.is_closed:
+            self._metrics.record_missed(canary, "shutdown")
+            return
+        explanation = f"the target had {slots.limit} runs at once, its limit, until the next run was due"
+        self._record_skipped(name, due, _LIMIT_REASON, explanation)
+        if (count := self._at_limit[canary.target].add(self._clock.monotonic())) is not None:
+            _log.warning(
+                "target at its limit of concurrent runs",
+                extra={"target": canary.target, "limit": slots.limit, "missed_runs": count},
+            )
 
     async def _run(self, runner: Runner, due: float, state: BudgetState | None) -> None:
         self._on_outcome(msgspec.structs.replace(await runner(due), budget=state))
@@ -255,7 +224,8 @@ class Scheduler:
     ) -> None:
         canary = self._runners[name].canary
         # The spend guard logs an exhausted budget once; a warning for each run of each canary would flood the log.
-        level = logging.WARNING if state is None else logging.DEBUG
+        # The same holds for a target at its limit, about which another line is logged.
+        level = logging.WARNING if state is None and reason != _LIMIT_REASON else logging.DEBUG
         _log.log(
             level,
             "canary runs missed",
@@ -293,8 +263,4 @@ class Scheduler:
         self._last_due_by_canary.clear()  # runs in the skipped or repeated time are not missed runs
         for name, trigger in self._triggers.items():
             trigger.not_before = now
-            self._scheduler.modify_job(name, next_run_time=_to_datetime(trigger.next_after(now)))
-
-
-def _to_datetime(seconds: float) -> datetime:
-    return datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
+            self._scheduler.modify_job(name, next_run_time=to_datetime(trigger.next_after(now)))

@@ -51,7 +51,8 @@ class TargetSpec(ConnectionSettings):
     changes. ``proxy`` and the three certificate files are as in
     :class:`~streamcanary.transport.connection_settings.ConnectionSettings`; the files are read when the client is
     created. ``price`` is the price of tokens: ``auto`` (the list price, looked up only for a budget in USD), ``free``,
-    or USD per million tokens. The spend metric needs one of the latter two, or a budget in USD.
+    or USD per million tokens. The spend metric needs one of the latter two, or a budget in USD. ``max_concurrent_runs``
+    limits the runs of its canaries at once; the default is 100, or what they need when each run takes 5 s.
     """
 
     type: Literal["openai"] = "openai"
@@ -62,6 +63,7 @@ class TargetSpec(ConnectionSettings):
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict)
     finish_reason: Literal["required", "lenient"] = "required"
     price: PriceSetting = "auto"
+    max_concurrent_runs: Annotated[int, Field(ge=1, le=10_000)] | None = None
 
     @model_validator(mode="after")
     def _exactly_one_key(self) -> "TargetSpec":

@@ -7,7 +7,7 @@ from streamcanary.model.outcome import OutcomeKind
 
 _SERIES_WHEN_HEALTHY: Final = {
     names.RUNS: len(OutcomeKind),
-    names.RUNS_MISSED: 4,  # late, overlap, shutdown, budget
+    names.RUNS_MISSED: 5,  # late, overlap, concurrency, shutdown, budget
     names.TOKENS: 2,  # input, output
     names.LAST_RUN: 1,
     names.LAST_SUCCESS: 1,

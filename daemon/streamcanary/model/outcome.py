@@ -21,7 +21,7 @@ class OutcomeKind(StrEnum):
     INTERNAL_ERROR = "internal_error"
     """The canary itself failed; the result says nothing about the target."""
     SKIPPED = "skipped"
-    """Not run; ``reason`` is budget, overlap, standby or shutdown."""
+    """Not run; ``reason`` is budget, overlap, late, concurrency, standby or shutdown."""
 
 
 class BudgetState(StrEnum):

@@ -5,7 +5,7 @@
     failed_over:stalled    the primary failed with that fault, and a fallback answered
     retried:stalled        ok, after a first attempt that failed with that fault
     internal_error         the probe itself failed
-    skipped:budget         not run: budget, overlap, standby or shutdown
+    skipped:budget         not run: budget, overlap, concurrency, standby or shutdown
     _                      no run
 
 Each may be followed by ``xN`` (``ok x10`` or ``okx10``), the total number of runs. In promtool ``1x10`` is one more.
@@ -32,7 +32,7 @@ _REPEAT = re.compile(r"x(\d+)")
 _TOKEN = re.compile(r"[^\s(]+\([^()]*\)\S*|\S+")
 _MAX_TOKEN_LENGTH = 200
 _TIME_FIELDS = {"first_token": "time_to_first_token", "max_gap": "max_gap", "duration": "duration"}
-_SKIP_REASONS = ("budget", "overlap", "standby", "shutdown")
+_SKIP_REASONS = ("budget", "overlap", "concurrency", "standby", "shutdown")
 _WITH_FAULT = ("failed", "failed_over", "retried")
 _FAULTS = {kind.value: kind for kind in FaultKind}
 _BUDGET_STATES: Final = {"budget": BudgetState.EXHAUSTED}

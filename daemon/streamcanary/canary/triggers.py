@@ -1,0 +1,115 @@
+"""The times at which canaries run: their triggers, and their first runs after a start."""
+
+from collections.abc import Iterable
+from datetime import UTC, datetime, timedelta
+from hashlib import blake2b
+from typing import Final
+
+from apscheduler.triggers.base import BaseTrigger
+from msgspec import Struct
+
+from streamcanary.model.canary import Canary
+from streamcanary.model.cron import Cron
+
+MAX_STAGGER: Final = 0.25
+"""Seconds between the first runs of two canaries after a start, unless their phase or the budget says otherwise."""
+
+
+def phase_offset(instance: str, name: str, interval: float) -> float:
+    """Return the offset of a canary's runs within its interval, in seconds from 0 up to ``interval``.
+
+    The offset is the same after each restart. It is a hash of instance and name, so that 100 replicas of one canary are
+    spread as evenly as 100 canaries of one replica.
+    """
+    digest = blake2b(f"{instance}\0{name}".encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big") / 2**64 * interval
+
+
+class AlignedIntervalTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
+    """Fires at ``phase + k * interval`` seconds of epoch time, without drift for any duration of the runs.
+
+    Times up to ``not_before``, in seconds since the epoch, are skipped.
+    """
+
+    __slots__ = ("interval", "not_before", "phase")
+
+    def __init__(self, interval: float, phase: float, not_before: float = 0.0) -> None:
+        self.interval = interval
+        self.phase = phase
+        self.not_before = not_before
+
+    def next_after(self, moment: float) -> float:
+        """Return the first fire time after ``moment``, both in seconds since the epoch."""
+        moment = max(moment, self.not_before)
+        steps = (moment - self.phase) // self.interval + 1
+        point = self.phase + steps * self.interval
+        return point if point - moment > 1e-6 else point + self.interval
+
+    def missed_between(self, last: float, due: float) -> int:
+        """Return the number of fire times between ``last`` and ``due``, which are fire times themselves."""
+        return round((due - self.next_after(last)) / self.interval)
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """Return the fire time after the previous one, for APScheduler."""
+        return to_datetime(self.next_after((previous_fire_time or now).timestamp()))
+
+
+class CronTrigger(BaseTrigger):  # type: ignore[misc] # APScheduler has no types
+    """Fires exactly at the times of ``cron``, without a phase offset.
+
+    Times up to ``not_before``, in seconds since the epoch, are skipped.
+    """
+
+    __slots__ = ("cron", "not_before")
+
+    def __init__(self, cron: Cron, not_before: float = 0.0) -> None:
+        self.cron = cron
+        self.not_before = not_before
+
+    def next_after(self, moment: float) -> float:
+        """Return the first fire time after ``moment``, both in seconds since the epoch."""
+        return self.cron.nth_run_after(max(moment, self.not_before), 1)
+
+    def missed_between(self, last: float, due: float) -> int:
+        """Return the number of fire times between ``last`` and ``due``, which are fire times themselves."""
+        return self.cron.expected_runs(last, due) - 1
+
+    def get_next_fire_time(self, previous_fire_time: datetime | None, now: datetime) -> datetime:
+        """Return the fire time after the previous one, for APScheduler."""
+        return to_datetime(self.next_after((previous_fire_time or now).timestamp()))
+
+
+class FirstRun(Struct, frozen=True):
+    """When a canary runs first after a start, in seconds since the epoch, and the trigger of its further runs."""
+
+    due: float
+    trigger: AlignedIntervalTrigger | CronTrigger
+
+
+def first_runs(canaries: Iterable[Canary], now: float, *, instance: str, min_gap: float) -> dict[str, FirstRun]:
+    """Return the first run of each canary, by name, for a start at ``now``.
+
+    One canary, or a few, have a result at once: every quarter of a second the next one runs. Many are spread over their
+    intervals, each at its phase, as in all further runs: at a start there are at most four runs a second more than at
+    any other time. ``min_gap`` is the least time in seconds between two first runs, which a budget can require.
+
+    After a first run before its phase, a canary runs again one interval later at the earliest, so that a slow run does
+    not overlap the next. A canary with a cron expression waits for its time: it may have to be quiet at others.
+    """
+    runs = {}
+    for position, canary in enumerate(canaries):
+        if canary.cron is not None:
+            cron_trigger = CronTrigger(canary.cron)
+            runs[canary.name] = FirstRun(cron_trigger.next_after(now), cron_trigger)
+            continue
+        trigger = AlignedIntervalTrigger(canary.interval, phase_offset(instance, canary.name, canary.interval))
+        aligned = trigger.next_after(now)
+        due = max(now + position * min_gap, min(now + position * MAX_STAGGER, aligned))
+        trigger.not_before = due if due == aligned else due + canary.interval
+        runs[canary.name] = FirstRun(due, trigger)
+    return runs
+
+
+def to_datetime(seconds: float) -> datetime:
+    """Return ``seconds`` since the epoch as a time for APScheduler."""
+    return datetime.fromtimestamp(0, UTC) + timedelta(seconds=seconds)
