@@ -40,8 +40,8 @@ test-full: $(VENV)/.developed ## run the tests that need a LiteLLM proxy and an 
 	@$(BIN)/python tools/fetch.py litellm llama
 	$(BIN)/pytest -n 0 -o timeout=300 $(ARGS) tests/upstreams
 
-fuzz: $(VENV)/.developed ## test properties of client and alerting with over 100,000 cases; ten minutes on two cores
-	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py
+fuzz: $(VENV)/.developed ## test properties of client, alerting and store with over 100,000 cases; ten minutes on two cores
+	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py tests/store/test_store_damaged_files.py
 
 lint: $(VENV)/.developed ## run every lint-* target below
 	@$(MAKE) --no-print-directory $(LINTS)

@@ -83,8 +83,9 @@ async def test_a_silence_with_nested_repetitions_does_not_stop_the_daemon(tmp_pa
                 )
             await daemon.start()
             await daemon.wait_until_ready()
-            dropped = await daemon.wait_for_log("unreadable row ignored")
-            assert "silences old: the regular expression of matcher" in dropped["error"]
+            dropped = await daemon.wait_for_log("stored row unreadable")
+            assert ("silences", "old") == (dropped["table"], dropped["key"])
+            assert "the regular expression of matcher" in dropped["error"]
             await daemon.wait_for_log("run finished", 3, canary=name, outcome="failed")
             shown = (await run_command("alerts", "--url", await address(daemon))).stdout
             assert (1, True) == (shown.count("SILENCE "), f"FIRING  Down  {name}" in shown)

@@ -8,8 +8,9 @@ from pathlib import Path
 import pytest
 
 from streamcanary.alerting.engine.inputs import RunFinished, Started, Tick
-from streamcanary.alerting.engine.state import State, read_state
+from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.model.alerts.incident import Action, Notification, NotificationState
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.settings import load

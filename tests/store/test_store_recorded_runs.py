@@ -10,7 +10,8 @@ import pytest
 
 from streamcanary.model.outcome import Outcome
 from streamcanary.store import recorded_runs
-from streamcanary.store.recorded_runs import RunsUnreadable, UnreadableRun, read_runs
+from streamcanary.store.history import UnreadableRun
+from streamcanary.store.recorded_runs import RunsUnreadable, read_runs
 from support.store.builders import make_outcome, open_store
 
 

@@ -32,7 +32,23 @@ def save_rows(connection: sqlite3.Connection, rows: Iterable[RowChange]) -> None
 def load_rows(connection: sqlite3.Connection) -> dict[StateTable, dict[str, bytes]]:
     """Return all rows, by table and key.
 
+    The value of a damaged row need not be what was saved: without a value it is empty, and invalid UTF-8 in a key is
+    replaced. Alerting checks each row when it decodes it.
+
     Raises:
         sqlite3.Error: if they cannot be read.
     """
-    return {table: dict(connection.execute(_SELECT_SQL[table])) for table in TABLES}
+    return {
+        table: {_as_text(key): _as_bytes(value) for key, value in connection.execute(_SELECT_SQL[table])}
+        for table in TABLES
+    }
+
+
+def _as_text(key: object) -> str:
+    return key.decode("utf-8", "replace") if isinstance(key, bytes) else str(key)
+
+
+def _as_bytes(value: object) -> bytes:
+    if isinstance(value, bytes):
+        return value
+    return value.encode("utf-8", "replace") if isinstance(value, str) else b""

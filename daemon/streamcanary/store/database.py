@@ -17,6 +17,7 @@ from streamcanary.store.config import StoreConfig
 from streamcanary.store.errors import StoreFailing, StoreLost
 from streamcanary.store.sqlite.clean_marker import CleanMarker
 from streamcanary.store.sqlite.database_file import OpenDatabase, check_path, open_database, write_probe
+from streamcanary.store.sqlite.error_classification import is_corruption
 from streamcanary.store.sqlite.lock import StoreLock
 from streamcanary.store.sqlite.reader import Reader
 from streamcanary.store.sqlite.worker import Worker
@@ -113,7 +114,12 @@ class Store:
         """
         if not self._writer.is_open:
             await self.probe()  # opens the store; a store that cannot be written may still be readable
-        return await self._read_worker.submit(fn)
+        try:
+            return await self._read_worker.submit(fn)
+        except StoreFailing as failure:
+            if failure.__cause__ is not None and is_corruption(failure.__cause__):
+                await self._report_corruption(str(failure.__cause__))
+            raise
 
     async def commit(self, rows: Sequence[RowChange], outcomes: Sequence[Outcome]) -> None:
         """Save changes of the alerting state and record runs, all in one durable transaction.
@@ -165,6 +171,17 @@ class Store:
             _log.debug("store probe failed", extra={"store": str(self.path), "error": str(error)})
             return False
         return self.is_writable()
+
+    async def _report_corruption(self, reason: str) -> None:
+        """Let the writer check the file, and repair or replace it, because a read found it corrupt."""
+
+        def fail(_: sqlite3.Connection) -> None:
+            error = sqlite3.DatabaseError(reason)
+            error.sqlite_errorcode = sqlite3.SQLITE_CORRUPT
+            raise error
+
+        with contextlib.suppress(StoreFailing):  # the caller gets the error of its read
+            await self._write_worker.submit(fail)
 
     async def _write_for(self, caller: str, fn: Callable[[sqlite3.Connection], None]) -> None:
         """Write for ``caller``, and raise each loss once to it, even if another caller or a probe met it first."""

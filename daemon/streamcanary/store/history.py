@@ -6,10 +6,11 @@ import sqlite3
 from typing import Final
 
 import msgspec
+from msgspec import Struct
 
 from streamcanary.model.outcome import Outcome, OutcomeKind
-
-_log = logging.getLogger(__name__)
+from streamcanary.model.redaction.redactor import scrub
+from streamcanary.store.damaged_rows import DamagedRows
 
 MAX_PRUNED_PER_CALL: Final = 5_000
 """Runs that one call of :func:`prune_runs` removes for each reason, at most: pruning delays the queued writes."""
@@ -18,7 +19,23 @@ _FAILED_KINDS = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeK
 _FAILURE_RETENTION_FACTOR = 4  # failures are kept this many times as long
 _MAX_RUNS = 200_000  # failures, and as many others
 
+MAX_RUN_BYTES: Final = 1024 * 1024
+"""Bytes of one recorded run; streamcanary writes no larger one."""
+
+RUN_COLUMNS: Final = "id, substr(run_id, 1, 100), CASE WHEN length(outcome) <= ? THEN outcome END"
+"""The columns that :func:`decode_run` needs; the parameter is :data:`MAX_RUN_BYTES`."""
+
+_MAX_TIME = 4_102_444_800.0  # 2100-01-01: a later time is invalid
+_MAX_DURATION = 86_400.0 * 366  # seconds that a run may have taken
+
 _DECODER = msgspec.json.Decoder(Outcome)
+
+
+class UnreadableRun(Struct, frozen=True):
+    """A row that cannot be decoded as a run: its id and the reason, both scrubbed of secrets for display."""
+
+    run_id: str
+    reason: str
 
 
 def record_run(connection: sqlite3.Connection, outcome: Outcome) -> None:
@@ -44,20 +61,44 @@ def record_run(connection: sqlite3.Connection, outcome: Outcome) -> None:
 def recent_runs(connection: sqlite3.Connection, canary: str | None = None, *, limit: int = 100) -> list[Outcome]:
     """Return the last runs of one canary or of all, latest end first.
 
-    Runs that this version cannot decode (written by a later version) are omitted.
+    Runs that cannot be decoded (damaged, or written by a later version) are logged and left out.
 
     Raises:
         sqlite3.Error: if the runs cannot be read.
     """
     where, values = ("", (limit,)) if canary is None else ("WHERE canary = ?", (canary, limit))
-    rows = connection.execute(f"SELECT run_id, outcome FROM runs {where} ORDER BY id DESC LIMIT ?", values)  # noqa: S608 - fixed text
+    rows = connection.execute(
+        f"SELECT {RUN_COLUMNS} FROM runs {where} ORDER BY id DESC LIMIT ?",  # noqa: S608 - fixed text
+        (MAX_RUN_BYTES, *values),
+    )
     outcomes = []
-    for run_id, value in rows:
-        try:
-            outcomes.append(_DECODER.decode(value))
-        except msgspec.DecodeError as error:
-            _log.debug("recorded run unreadable", extra={"run_id": run_id, "error": str(error)})
+    damaged = DamagedRows("runs", level=logging.DEBUG)
+    for _, run_id, value in rows:
+        outcome = decode_run(run_id, value)
+        if isinstance(outcome, Outcome):
+            outcomes.append(outcome)
+        else:
+            damaged.add(outcome.run_id, outcome.reason)
+    damaged.log()
     return outcomes
+
+
+def decode_run(run_id: object, value: object) -> "Outcome | UnreadableRun":
+    """Return the run in a row of :data:`RUN_COLUMNS`, or why it cannot be read."""
+    if not isinstance(value, (bytes, str)):
+        reason = f"it is empty, not text, or larger than {MAX_RUN_BYTES} bytes"
+    else:
+        try:
+            outcome = _DECODER.decode(value)
+        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
+            reason = str(error)
+        else:
+            times = (outcome.started, outcome.scheduled, *(attempt.started for attempt in outcome.attempts))
+            durations = (outcome.duration, *(attempt.duration for attempt in outcome.attempts))
+            if all(0 <= at < _MAX_TIME for at in times) and all(0 <= each < _MAX_DURATION for each in durations):
+                return outcome
+            reason = "one of its times or durations is out of range"
+    return UnreadableRun(scrub(str(run_id), limit=100), scrub(reason, limit=200))
 
 
 def prune_runs(connection: sqlite3.Connection, now: float, retention: float, *, limit: int = _MAX_RUNS) -> int:

@@ -4,38 +4,20 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Final
-
-import msgspec
-from msgspec import Struct
 
 from streamcanary.model.outcome import Outcome
-from streamcanary.model.redaction.redactor import scrub
 from streamcanary.store.errors import StoreError
-from streamcanary.store.sqlite.database_file import is_corruption, open_read_only
-from streamcanary.store.sqlite.error_classification import primary_code
+from streamcanary.store.history import MAX_RUN_BYTES, RUN_COLUMNS, UnreadableRun, decode_run
+from streamcanary.store.sqlite.database_file import open_read_only
+from streamcanary.store.sqlite.error_classification import is_corruption, primary_code
 from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, stored_version
-
-MAX_RUN_BYTES: Final = 1024 * 1024
-"""Bytes of one recorded run; streamcanary writes no larger one."""
 
 _ROWS_PER_TRANSACTION = 500  # a longer transaction would keep the daemon from truncating its write-ahead log
 _BUSY_CODES = (sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED)
-_MAX_STARTED = 4_102_444_800.0  # 2100-01-01: a later start is invalid
-_MAX_DURATION = 86_400.0 * 366  # seconds that a run may have taken
-
-_DECODER = msgspec.json.Decoder(Outcome)
 
 
 class RunsUnreadable(StoreError):
     """The runs cannot be read; the message says why, and what to do."""
-
-
-class UnreadableRun(Struct, frozen=True):
-    """A row that this version cannot decode as a run: its id and the reason, both scrubbed of secrets for display."""
-
-    run_id: str
-    reason: str
 
 
 def read_runs(path: Path, *, limit: int | None = None) -> Iterator[Outcome | UnreadableRun]:
@@ -50,7 +32,9 @@ def read_runs(path: Path, *, limit: int | None = None) -> Iterator[Outcome | Unr
     try:
         with closing(_open_database(path)) as connection:
             yield from _read_rows(connection, limit)
-    except (sqlite3.Error, OSError) as error:
+    except RunsUnreadable:
+        raise
+    except Exception as error:  # noqa: BLE001 - a damaged file can cause almost any error, which the message names
         raise _unreadable_error(path, error) from None
 
 
@@ -59,30 +43,14 @@ def _read_rows(connection: sqlite3.Connection, limit: int | None) -> Iterator[Ou
     last = 0 if limit is None else max(0, end - limit)
     while last < end:
         rows = connection.execute(
-            "SELECT id, substr(run_id, 1, 100), CASE WHEN length(outcome) <= ? THEN outcome END"
-            " FROM runs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE id > ? AND id <= ? ORDER BY id LIMIT ?",  # noqa: S608 - fixed text
             (MAX_RUN_BYTES, last, end, _ROWS_PER_TRANSACTION),
         ).fetchall()
         if not rows:
             return
         for number, run_id, value in rows:
             last = number
-            yield _decode_run(run_id, value)
-
-
-def _decode_run(run_id: object, value: object) -> Outcome | UnreadableRun:
-    if not isinstance(value, (bytes, str)):
-        reason = f"it is empty, not text, or larger than {MAX_RUN_BYTES} bytes"
-    else:
-        try:
-            outcome = _DECODER.decode(value)
-        except (msgspec.DecodeError, UnicodeError, RecursionError) as error:
-            reason = str(error)
-        else:
-            if 0 <= outcome.started < _MAX_STARTED and 0 <= outcome.duration < _MAX_DURATION:
-                return outcome
-            reason = "its start time or its duration is out of range"
-    return UnreadableRun(scrub(str(run_id), limit=100), scrub(reason, limit=200))
+            yield decode_run(run_id, value)
 
 
 def _open_database(path: Path) -> sqlite3.Connection:

@@ -9,7 +9,8 @@ from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import SendFinished, SendStarted, Started, StateReceiverReported, Tick
 from streamcanary.alerting.engine.reconciliation import UNREADABLE_REASON
-from streamcanary.alerting.engine.state import State, read_state
+from streamcanary.alerting.engine.state import State
+from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.alerting.notify.delivery.result import Accepted, Refused, Retry
 from streamcanary.model.alerts.incident import NotificationState
 from streamcanary.model.canary import Canary
@@ -359,7 +360,7 @@ def test_unreadable_rows_are_skipped() -> None:
     key = next(iter(harness.stored_rows["detectors"]))
     harness.stored_rows["detectors"][key] = b'{"detector": {"type": "from the future"}}'
     harness.state, unread = read_state(harness.stored_rows)
-    assert [line.split(":")[0] for line in unread] == [f"detectors {key}"]
+    assert [(row.table, row.key) for row in unread] == [("detectors", key)]
     harness.observe(good, good, good)
     assert (harness.open_incidents, isinstance(harness.state, State)) == ([], True)
 
@@ -372,7 +373,8 @@ def test_stored_silence_with_an_unsupported_expression_is_skipped() -> None:
     }
     state, unread = read_state({"silences": stored})
     assert (["new"], 1) == (list(state.silences), len(unread))
-    assert unread[0].startswith("silences old: the regular expression of matcher 'canary=~\"(?=chat).*\"' is not valid")
+    assert ("silences", "old") == unread[0][:2]
+    assert unread[0].reason.startswith("the regular expression of matcher 'canary=~\"(?=chat).*\"' is not valid")
 
 
 def test_refused_resolve_is_dropped_if_the_next_trigger_waits() -> None:

@@ -20,7 +20,8 @@ from streamcanary.alerting.engine.inputs import (
     StoreRecovered,
     Tick,
 )
-from streamcanary.alerting.engine.state import Draft, State, read_state
+from streamcanary.alerting.engine.state import Draft, State
+from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.alerting.notify.delivery.result import Accepted, Refused, Retry
 from streamcanary.model.alerts.incident import Evidence, Notification, NotificationState
 from streamcanary.model.alerts.silence import Silence

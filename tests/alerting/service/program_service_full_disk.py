@@ -10,7 +10,7 @@ import sqlite3
 import sys
 from pathlib import Path
 
-from streamcanary.alerting.engine.state import read_state
+from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.model.clock import SystemClock
 from streamcanary.store import history
 from streamcanary.store.config import StoreConfig

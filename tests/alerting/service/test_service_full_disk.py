@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from streamcanary.alerting.engine.state import read_state
+from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.store.database import Store
 from support.alerting.builders import bad
 from support.alerting.service import OUTAGE, RECOVERY, enqueue_outcomes, running_service, wait_until, webhooks_config

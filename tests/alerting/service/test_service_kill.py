@@ -15,7 +15,8 @@ from typing import Self
 
 import pytest
 
-from streamcanary.alerting.engine.state import State, read_state
+from streamcanary.alerting.engine.state import State
+from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.model.alerts.incident import Action
 from streamcanary.store import alert_rows
 from support.servers.receiver import CLOSE, CUT, HANG, SECRET, Behaviour, Delivery, FakeReceiver, Reply

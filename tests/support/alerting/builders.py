@@ -5,8 +5,9 @@ from typing import Any
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.inputs import Input, RunFinished, SendFinished, SendStarted, Tick
-from streamcanary.alerting.engine.state import TABLES, State, read_state
+from streamcanary.alerting.engine.state import TABLES, State
 from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResult
 from streamcanary.alerting.notify.message import Message, render_notification
 from streamcanary.model.alerts.incident import Action, Incident, Notification

@@ -3,6 +3,7 @@
 from msgspec import Struct
 
 from streamcanary.alerting.notify.delivery.result import DeliveryResult
+from streamcanary.model.alerts.row_change import StateTable
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.outcome import Outcome
 
@@ -11,10 +12,11 @@ class Started(Struct, frozen=True):
     """The daemon has started, perhaps with another configuration than the one that the state was stored under.
 
     ``may_be_incomplete`` is whether the last changes were not stored: receivers may have open alerts that the state
-    does not contain.
+    does not contain. ``unreadable_rows`` are the table and the key of each row that could not be read.
     """
 
     may_be_incomplete: bool = False
+    unreadable_rows: tuple[tuple[StateTable, str], ...] = ()
 
 
 class RunFinished(Struct, frozen=True):

@@ -7,7 +7,7 @@ one. Alerts about the daemon itself are left out on an empty store, because they
 store is known to be incomplete.
 """
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from typing import Final
 
 import msgspec
@@ -17,9 +17,11 @@ from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.assumed_firing import AssumedFiring
 from streamcanary.alerting.engine.bindings import Bindings
 from streamcanary.alerting.engine.groups import Groups
+from streamcanary.alerting.engine.keys import notification_id
 from streamcanary.alerting.engine.reachability import Reachability
 from streamcanary.alerting.engine.state import BindingState, Draft
-from streamcanary.model.alerts.incident import Evidence, Group, Incident
+from streamcanary.model.alerts.incident import Action, Evidence, Group, Incident
+from streamcanary.model.alerts.row_change import StateTable
 
 RECONCILED_REASON: Final = "healthy; resolved after a data loss of the store"
 """The resolve reason of an alert that may have been opened by a store that was lost."""
@@ -46,6 +48,47 @@ class Reconciler:
         """
         for name, reachability in list(draft.reachability.items()):  # what came after the last stored run is unknown
             draft.put_reachability(name, Reachability(reachability.last_seen))
+        self._assume_alerts(draft, now, include_daemon=include_daemon)
+
+    def mark_unreadable(self, draft: Draft, rows: Iterable[tuple[StateTable, str]], now: float) -> None:
+        """Restore what receivers may have been sent according to ``rows`` of the store, which could not be read.
+
+        A group among them is opened again if one of its alerts fires; if not, its alerts are assumed to fire. A
+        receiver of a notification among them may have the trigger of a firing group, or may lack the resolve of a
+        resolved one: it is sent the resolve.
+        """
+        keys: dict[StateTable, set[str]] = {}
+        for table, key in rows:
+            keys.setdefault(table, set()).add(key)
+        if groups := keys.get("groups"):
+            for incident in sorted(draft.incidents.values(), key=lambda incident: incident.opened):
+                parts = self._bindings.key_parts(incident)
+                if incident.is_firing and self._groups.key_and_labels(incident, parts)[0] in groups:
+                    self._groups.add(draft, incident, parts, now, evaluate=False)
+            self._assume_alerts(draft, now, include_daemon=True, groups=groups)
+        if notifications := keys.get("notifications"):
+            for group in list(draft.groups.values()):
+                self._mark_receivers(draft, group, notifications)
+
+    def _mark_receivers(self, draft: Draft, group: Group, unreadable: Container[str]) -> None:
+        """Mark the receivers of ``group`` whose trigger or resolve is among the ids of ``unreadable`` notifications."""
+        action = Action.TRIGGER if group.is_firing else Action.RESOLVE
+        receivers = [
+            name
+            for name in _union(group.receivers, group.possibly_notified)
+            if notification_id(name, group.key, group.opened, action) in unreadable
+        ]
+        if receivers and not (group.is_firing or group.is_reconciling):
+            group = msgspec.structs.replace(group, possibly_notified=())  # the others were sent the resolve
+        for name in receivers:
+            group = group.with_possibly_notified(name)
+        if receivers:
+            draft.put(group)
+
+    def _assume_alerts(
+        self, draft: Draft, now: float, *, include_daemon: bool, groups: Container[str] | None = None
+    ) -> None:
+        """Assume that each possible alert, of any group or of ``groups``, fired before the data loss."""
         possible = [self._bindings.canary_incident(binding, now, Evidence()) for binding in self._bindings]
         possible += [
             self._bindings.daemon_incident(*alert, "", now) for alert in self._daemon_alerts.values() if include_daemon
@@ -54,7 +97,7 @@ class Reconciler:
             stored = draft.incidents.get(incident.key)
             receivers = self._groups.reconciling_receivers(self._groups.receivers_for(incident))
             if receivers and (stored is None or not stored.is_firing):
-                self._assume_member(draft, incident, receivers, now)
+                self._assume_member(draft, incident, receivers, now, groups)
 
     def resolve_recovered(self, draft: Draft, now: float) -> None:
         """Send the resolve of the reconciling groups of which all members would have resolved."""
@@ -97,9 +140,16 @@ class Reconciler:
                 members = tuple(key for key in group.members if key not in removed)
                 draft.put(msgspec.structs.replace(group, members=members))
 
-    def _assume_member(self, draft: Draft, incident: Incident, receivers: Iterable[str], now: float) -> None:
-        """Assume that ``incident`` fired before the data loss, in its group, and that ``receivers`` were notified."""
+    def _assume_member(
+        self, draft: Draft, incident: Incident, receivers: Iterable[str], now: float, groups: Container[str] | None
+    ) -> None:
+        """Assume that ``incident`` fired before the data loss, in its group, and that ``receivers`` were notified.
+
+        Do nothing if its group is not among ``groups``.
+        """
         key, labels = self._groups.key_and_labels(incident, self._bindings.key_parts(incident))
+        if groups is not None and key not in groups:
+            return
         group = draft.groups.get(key)
         if group is not None and group.is_firing:
             draft.put(msgspec.structs.replace(group, assumed_members=_union(group.assumed_members, [incident.key])))

@@ -105,31 +105,6 @@ class State(Struct, frozen=True, kw_only=True):
         )
 
 
-_DECODERS: Final[dict[StateTable, msgspec.json.Decoder[Any]]] = {
-    "detectors": msgspec.json.Decoder(BindingState),
-    "incidents": msgspec.json.Decoder(Incident),
-    "groups": msgspec.json.Decoder(Group),
-    "notifications": msgspec.json.Decoder(Notification),
-    "silences": msgspec.json.Decoder(Silence),
-    "reachability": msgspec.json.Decoder(Reachability),
-}
-
-
-def read_state(rows_by_table: Mapping[StateTable, Mapping[str, bytes]]) -> tuple[State, list[str]]:
-    """Return the state in ``rows_by_table``, and an error line for each row that cannot be read and is left out."""
-    tables: dict[str, Any] = {}
-    errors = []
-    for name in TABLES:
-        table = tables[name] = {}
-        for key, value in rows_by_table.get(name, {}).items():
-            try:
-                table[key] = _DECODERS[name].decode(value)
-            except (msgspec.DecodeError, UnicodeDecodeError, TypeError, RecursionError) as error:
-                errors.append(f"{name} {key}: {error}")
-    last_sequence = max((notification.sequence for notification in tables["notifications"].values()), default=0)
-    return State(**tables, last_sequence=last_sequence), errors
-
-
 class Draft:
     """A mutable copy of a state during one step. It copies a table on the first write and records each changed row."""
 

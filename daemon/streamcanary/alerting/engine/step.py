@@ -78,8 +78,8 @@ class Engine:
             case SilenceDeleted(id):
                 draft.remove("silences", id)
                 self._evaluate_groups(draft, now)
-            case Started(incomplete):
-                self._on_start(draft, now, may_be_incomplete=incomplete)
+            case Started():
+                self._on_start(draft, input, now)
             case Tick():
                 self._on_tick(draft, now)
             case _:
@@ -323,11 +323,12 @@ class Engine:
 
     # ---- with a new configuration
 
-    def _on_start(self, draft: Draft, now: float, *, may_be_incomplete: bool) -> None:
+    def _on_start(self, draft: Draft, started: Started, now: float) -> None:
         """Adapt a state that was stored under another configuration to this one."""
         draft.running_since = draft.last_tick = now
-        if draft.was_empty or may_be_incomplete:
-            self._reconciler.assume_firing(draft, now, include_daemon=may_be_incomplete)
+        if draft.was_empty or started.may_be_incomplete:
+            self._reconciler.assume_firing(draft, now, include_daemon=started.may_be_incomplete)
+        self._reconciler.mark_unreadable(draft, started.unreadable_rows, now)
         self._remove_stale(draft)
         notification_queue.retry_refused_resolves(draft, list(draft.notifications.values()), now)
         self._reconciler.restore_unreadable(draft, now)

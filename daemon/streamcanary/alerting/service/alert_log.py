@@ -1,10 +1,13 @@
 """Log lines about incidents, and about notifications that a new configuration cancels or retries."""
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from streamcanary.alerting.engine.state import State
+from streamcanary.alerting.engine.stored_rows import UnreadableRow
 from streamcanary.model.alerts.incident import Incident, Notification, NotificationState
+from streamcanary.model.alerts.row_change import StateTable
+from streamcanary.store.damaged_rows import DamagedRows
 
 _log = logging.getLogger(__name__)
 
@@ -24,6 +27,15 @@ def log_config_effects(before: Mapping[str, Notification], after: Mapping[str, N
             _log.warning("notification cancelled: receiver was removed", extra=fields)
         elif notification.state is NotificationState.PARKED and is_pending:
             _log.info("refused notification retried", extra=fields)
+
+
+def log_unreadable_rows(rows: Iterable[UnreadableRow]) -> None:
+    """Log which ``rows`` of the store cannot be read, a bounded number of each table."""
+    damaged: dict[StateTable, DamagedRows] = {}
+    for row in rows:
+        damaged.setdefault(row.table, DamagedRows(row.table)).add(row.key, row.reason)
+    for rows_of_table in damaged.values():
+        rows_of_table.log()
 
 
 def log_transition(incident: Incident, state: State) -> None:

@@ -25,17 +25,19 @@ from streamcanary.alerting.engine.inputs import (
     StoreRecovered,
     Tick,
 )
-from streamcanary.alerting.engine.state import State, read_state
+from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.alerting.notify.delivery.http import open_http_client
 from streamcanary.alerting.notify.receivers import StateReceiver
-from streamcanary.alerting.service.alert_log import log_config_effects, log_transition
+from streamcanary.alerting.service.alert_log import log_config_effects, log_transition, log_unreadable_rows
 from streamcanary.alerting.service.dispatcher import EventDispatcher, PeerHealth, StateDispatcher, delivery_failures
 from streamcanary.alerting.service.liveness import LivenessTracker
 from streamcanary.alerting.service.metrics import AlertMetrics
 from streamcanary.alerting.service.status import StatusBuilder
 from streamcanary.alerting.service.write_buffer import AlertStore, StoreFailing, StoreLost, WriteBuffer
 from streamcanary.model.alerts.incident import Group, Incident
+from streamcanary.model.alerts.row_change import StateTable
 from streamcanary.model.alerts.silence import Silence, check_silence_limits
 from streamcanary.model.alerts.status_snapshot import StatusSnapshot
 from streamcanary.model.canary import Canary
@@ -85,6 +87,7 @@ class AlertingService:
         self._store = store
         self._write_buffer = WriteBuffer(store)
         self._state = self._published = State()
+        self._unreadable_rows: tuple[tuple[StateTable, str], ...] = ()
         self._is_loaded = False
         self._queue: deque[_QueuedInput] = deque()
         self._queued_outcomes = 0
@@ -233,7 +236,7 @@ class AlertingService:
     def _apply_config(self) -> None:
         """Apply the configuration to the state, and log which notifications are cancelled or retried."""
         before = self._state.notifications
-        self._apply(Started(may_be_incomplete=self._store.may_be_incomplete))
+        self._apply(Started(self._store.may_be_incomplete, self._unreadable_rows))
         log_config_effects(before, self._state.notifications)
 
     async def _merge_stored_state(self) -> StoreFailing | None:
@@ -242,9 +245,9 @@ class AlertingService:
             rows_by_table = await self._store.load_rows()
         except StoreFailing as error:
             return error
-        stored, errors = read_state(rows_by_table)
-        for row_error in errors:
-            _log.warning("unreadable row ignored", extra={"error": row_error})
+        stored, unreadable = read_state(rows_by_table)
+        log_unreadable_rows(unreadable)
+        self._unreadable_rows = tuple((row.table, row.key) for row in unreadable)
         self._state = self._state.merge(stored)
         self._is_loaded = True
         return None

@@ -15,7 +15,8 @@ from streamcanary.cli.table import format_table
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.duration import format_duration, parse_duration
 from streamcanary.model.outcome import Outcome
-from streamcanary.store.recorded_runs import RunsUnreadable, UnreadableRun, read_runs
+from streamcanary.store.history import UnreadableRun
+from streamcanary.store.recorded_runs import RunsUnreadable, read_runs
 
 _MAX_LISTED = 10  # unreadable runs with a warning each
 

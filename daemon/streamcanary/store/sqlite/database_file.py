@@ -7,8 +7,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import NamedTuple
 
-from streamcanary.store.errors import StoreFailing, StoreTooNew, StoreUnwritable
-from streamcanary.store.sqlite.error_classification import disk_full_hint, is_disk_error, primary_code
+from streamcanary.store.errors import StoreError, StoreFailing, StoreUnwritable
+from streamcanary.store.sqlite.error_classification import (
+    disk_full_hint,
+    is_corruption,
+    is_disk_error,
+    is_sign_of_corruption,
+    primary_code,
+)
+from streamcanary.store.sqlite.examination import CorruptDatabase, examine, has_unknown_format
 from streamcanary.store.sqlite.file_permissions import create_private, restrict_permissions
 from streamcanary.store.sqlite.migrations import APPLICATION_ID, known_version, migrate, stored_version
 
@@ -16,7 +23,6 @@ _log = logging.getLogger(__name__)
 
 _FILE_SUFFIXES = ("", "-wal", "-shm")
 _BUSY_TIMEOUT = 5.0  # seconds; the lock file excludes other daemons, so only a sqlite3 shell can hold a lock
-_CORRUPTION_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
 
 FileIdentity = tuple[tuple[int, int], ...]
 """Device and inode of the database, its log and its index: shows whether the paths still name the open files."""
@@ -28,15 +34,6 @@ class OpenDatabase(NamedTuple):
     connection: sqlite3.Connection
     identity: FileIdentity
     corrupt_path: Path | None
-
-
-class _CorruptDatabase(Exception):
-    """The file is not a valid database."""
-
-
-def is_corruption(error: BaseException) -> bool:
-    """Return whether SQLite reports that the file itself is corrupt."""
-    return isinstance(error, sqlite3.Error) and primary_code(error) in _CORRUPTION_CODES
 
 
 def file_identity(path: Path) -> FileIdentity | None:
@@ -75,13 +72,16 @@ def check_path(path: Path) -> Path:
         raise StoreUnwritable(f"store.path: cannot inspect {str(path)!r}: {error}; name another file") from None
 
 
-def open_database(path: Path, now: float) -> OpenDatabase:
+def open_database(path: Path, now: float, suspicion: str = "", *, is_unusable: bool = False) -> OpenDatabase:
     """Open the store at ``path`` for writing: create it if missing, check it, migrate it, and write to it once.
 
     A corrupt file is renamed to ``<name>.corrupt-<UTC time>``, with its log and index, and a new one is created.
-    Only the owner can read the files. ``now`` is seconds since the epoch. SQLite's write-ahead log
-    (https://www.sqlite.org/wal.html) lets readers read while the writer writes; ``synchronous=FULL`` syncs the log at
-    each commit, so that a commit survives a power cut.
+    Only the owner can read the files. ``now`` is seconds since the epoch. ``suspicion`` is an error that the file
+    caused while it was open: then its indexes are checked, too, and with ``is_unusable`` it counts as corrupt whatever
+    the checks find.
+
+    SQLite's write-ahead log (https://www.sqlite.org/wal.html) lets readers read while the writer writes;
+    ``synchronous=FULL`` syncs the log at each commit, so that a commit survives a power cut.
 
     Raises:
         StoreUnwritable: if permissions forbid opening or writing the file, or it belongs to another program.
@@ -90,16 +90,16 @@ def open_database(path: Path, now: float) -> OpenDatabase:
     """
     restrict_permissions(path)
     try:
-        connection = _open_valid(path)
+        connection = _open_valid(path, suspicion, is_unusable=is_unusable)
         corrupt_path = None
-    except _CorruptDatabase as corrupt:
+    except CorruptDatabase as corrupt:
         corrupt_path = _rename_corrupt(path, now)
         _log.warning(
             "store corrupt", extra={"store": str(path), "error": str(corrupt), "renamed_to": str(corrupt_path)}
         )
         try:
             connection = _open_valid(path)
-        except _CorruptDatabase as again:
+        except CorruptDatabase as again:
             raise StoreUnwritable(
                 f"the store {path} is corrupt directly after its creation: {again}; check the disk"
             ) from None
@@ -132,40 +132,72 @@ def write_probe(connection: sqlite3.Connection) -> None:
 
 
 def _connect(path: Path, mode: str) -> sqlite3.Connection:
-    return sqlite3.connect(
+    connection = sqlite3.connect(
         f"{path.as_uri()}?mode={mode}",
         uri=True,
         timeout=_BUSY_TIMEOUT,
         isolation_level=None,  # autocommit: the callers begin and end transactions explicitly
         check_same_thread=False,  # opened in one thread, then used in another one only
     )
+    connection.text_factory = _decode  # by default, one damaged text makes all rows of a query unreadable
+    return connection
 
 
-def _open_valid(path: Path) -> sqlite3.Connection:
-    connection = None
+def _decode(text: bytes) -> str:
+    return text.decode("utf-8", "replace")
+
+
+def _open_valid(path: Path, suspicion: str = "", *, is_unusable: bool = False) -> sqlite3.Connection:
+    if is_unusable:
+        raise CorruptDatabase(suspicion)
+    connection, is_examined = None, False
     try:
         create_private(path)
         connection = _connect(path, "rwc")
-        _check_database(connection, path)
+        examination = examine(connection, path, is_thorough=bool(suspicion))
+        is_examined = True
         _configure(connection, path)
+        _repair_marks(connection, examination.version)
         _migrate(connection, path)
         write_probe(connection)
     except BaseException as error:
         if connection is not None:
             connection.close()
-        if is_corruption(error):
-            raise _CorruptDatabase(str(error)) from None
-        if is_disk_error(error, path):
-            raise StoreFailing(
-                f"the store {path} cannot be opened and written: {error}{disk_full_hint(path)}"
-            ) from None
-        if isinstance(error, sqlite3.Error):
-            raise StoreUnwritable(
-                f"the store {path} cannot be opened and written: {error}; "
-                "it needs a local disk with free space, and a file and directory that the daemon may write to"
-            ) from None
-        raise
+        if not isinstance(error, Exception) or isinstance(error, (StoreError, CorruptDatabase)):
+            raise
+        raise _opening_error(error, path, is_examined=is_examined) from None
+    if examination.damaged_values:
+        count = len(examination.damaged_values)
+        _log.warning(
+            "store values damaged",
+            extra={"store": str(path), "count": count, "error": "; ".join(examination.damaged_values[:5])},
+        )
     return connection
+
+
+def _opening_error(error: Exception, path: Path, *, is_examined: bool) -> StoreError | CorruptDatabase:
+    """Return the error to raise for ``error``, which opening the database raised, during its examination or later."""
+    if isinstance(error, sqlite3.Error) and primary_code(error) == sqlite3.SQLITE_READONLY and has_unknown_format(path):
+        return CorruptDatabase("the format version in its header does not exist")
+    is_from_statement = isinstance(error, (sqlite3.Error, OSError))
+    if is_corruption(error) or ((not is_examined or not is_from_statement) and is_sign_of_corruption(error, path)):
+        return CorruptDatabase(str(error) or type(error).__name__)
+    if isinstance(error, MemoryError) or is_disk_error(error, path):
+        return StoreFailing(f"the store {path} cannot be opened and written: {error}{disk_full_hint(path)}")
+    return StoreUnwritable(
+        f"the store {path} cannot be opened and written: {error}; "
+        "it needs a local disk with free space, and a file and directory that the daemon may write to"
+    )
+
+
+def _repair_marks(connection: sqlite3.Connection, version: int) -> None:
+    """Restore the application id and the schema version in the header if only they are damaged."""
+    if version and (version, APPLICATION_ID) != (
+        stored_version(connection),
+        connection.execute("PRAGMA application_id").fetchone()[0],
+    ):
+        connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
+        connection.execute(f"PRAGMA user_version = {version}")
 
 
 def _migrate(connection: sqlite3.Connection, path: Path) -> None:
@@ -179,25 +211,6 @@ def _migrate(connection: sqlite3.Connection, path: Path) -> None:
             f"the store {path} cannot be migrated from schema version {version} to {known_version()}: {error}; "
             "restore a backup of it, or name another file in store.path"
         ) from None
-
-
-def _check_database(connection: sqlite3.Connection, path: Path) -> None:
-    """Check that the database is intact, of streamcanary, and not too new.
-
-    The version comes first: a later version may use features that this one cannot check.
-    """
-    version, known = stored_version(connection), known_version()
-    is_streamcanary = connection.execute("PRAGMA application_id").fetchone()[0] == APPLICATION_ID
-    if is_streamcanary and version > known:
-        raise StoreTooNew(
-            f"the store {path} has schema version {version}, and this streamcanary supports versions up to {known}: "
-            "run the later streamcanary again, or name another file in store.path"
-        )
-    check_result = connection.execute("PRAGMA quick_check(1)").fetchone()[0]
-    if check_result != "ok":
-        raise _CorruptDatabase(check_result.splitlines()[-1])
-    if not is_streamcanary and connection.execute("SELECT count(*) FROM sqlite_master").fetchone()[0]:
-        raise StoreUnwritable(f"store.path: {path} is a database of another program; name another file")
 
 
 def _configure(connection: sqlite3.Connection, path: Path) -> None:

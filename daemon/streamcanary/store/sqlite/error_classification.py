@@ -22,6 +22,17 @@ _DISK_ERRNOS = frozenset({
     errno.ETIMEDOUT,
 })  # fmt: skip
 _DISK_SQLITE_CODES = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR, sqlite3.SQLITE_BUSY)
+_DAMAGE_CODES = (sqlite3.SQLITE_IOERR_SHORT_READ, sqlite3.SQLITE_IOERR_DATA, sqlite3.SQLITE_IOERR_CORRUPTFS)
+_CORRUPTION_CODES = (sqlite3.SQLITE_CORRUPT, sqlite3.SQLITE_NOTADB)
+_ENVIRONMENT_CODES = (  # what an examination can meet although the database is intact
+    sqlite3.SQLITE_PERM,
+    sqlite3.SQLITE_LOCKED,
+    sqlite3.SQLITE_NOMEM,
+    sqlite3.SQLITE_INTERRUPT,
+    sqlite3.SQLITE_PROTOCOL,
+    sqlite3.SQLITE_NOLFS,
+    sqlite3.SQLITE_AUTH,
+)
 _MIN_FREE_BYTES = 64 * 1024  # bytes: the index of the log and a transaction
 _ACCESS_SQLITE_CODES = (sqlite3.SQLITE_READONLY, sqlite3.SQLITE_CANTOPEN)
 
@@ -32,10 +43,36 @@ def primary_code(error: sqlite3.Error) -> int:
     return code & 0xFF
 
 
+def is_corruption(error: BaseException) -> bool:
+    """Return whether SQLite reports that the file itself is corrupt."""
+    if not isinstance(error, sqlite3.Error):
+        return False
+    return primary_code(error) in _CORRUPTION_CODES or getattr(error, "sqlite_errorcode", 0) in _DAMAGE_CODES
+
+
+def is_sign_of_corruption(error: Exception, path: Path) -> bool:
+    """Return whether ``error``, raised while the database at ``path`` was examined, shows that the file is corrupt.
+
+    Damage can cause almost any error: SQLite reports a damaged schema as an error in a statement, and Python cannot
+    decode the names in its messages. So it is every error that does not come from the disk, permissions, locks or
+    memory, or from a misuse of the connection.
+    """
+    if is_corruption(error):
+        return True
+    if isinstance(error, (MemoryError, OSError, sqlite3.ProgrammingError)) or is_disk_error(error, path):
+        return False
+    return not isinstance(error, sqlite3.Error) or primary_code(error) not in (
+        *_ACCESS_SQLITE_CODES,
+        *_ENVIRONMENT_CODES,
+    )
+
+
 def is_disk_error(error: BaseException, path: Path) -> bool:
     """Return whether ``error``, raised while opening the database at ``path``, is a disk error and may be temporary."""
     if isinstance(error, sqlite3.Error):
         code = primary_code(error)
+        if is_corruption(error):
+            return False
         return code in _DISK_SQLITE_CODES or (code in _ACCESS_SQLITE_CODES and not _is_permission_denied(path))
     return isinstance(error, OSError) and error.errno in _DISK_ERRNOS
 

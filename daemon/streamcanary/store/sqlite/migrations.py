@@ -64,13 +64,15 @@ def stored_version(connection: sqlite3.Connection) -> int:
     return version
 
 
-def migrate(connection: sqlite3.Connection) -> None:
-    """Run the missing migrations, each in one transaction. ``connection`` is in autocommit mode.
+def migrate(connection: sqlite3.Connection, to: int | None = None) -> None:
+    """Run the missing migrations up to version ``to`` (default: all), each in one transaction.
+
+    ``connection`` is in autocommit mode.
 
     Raises:
         sqlite3.Error: if a migration fails; those before it remain committed, and its own changes are rolled back.
     """
-    for number in range(stored_version(connection) + 1, known_version() + 1):
+    for number in range(stored_version(connection) + 1, (known_version() if to is None else to) + 1):
         step = MIGRATIONS[number - 1]
         script, change = (step, None) if isinstance(step, str) else ("", step)
         try:

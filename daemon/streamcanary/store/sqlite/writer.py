@@ -15,10 +15,9 @@ from streamcanary.store.sqlite.database_file import (
     FileIdentity,
     OpenDatabase,
     file_identity,
-    is_corruption,
     open_database,
 )
-from streamcanary.store.sqlite.error_classification import primary_code
+from streamcanary.store.sqlite.error_classification import is_corruption, primary_code
 from streamcanary.store.sqlite.lock import StoreLock
 from streamcanary.store.sqlite.worker import Job
 
@@ -70,6 +69,7 @@ class Writer:
         self._clean_marker = clean_marker
         self._clock = clock
         self._retention = retention
+        self._corruption_count = 0  # corruption errors since the last transaction without one
         self._is_lost = False  # whether data that was written earlier is lost
         self._next_prune = clock.monotonic()  # at once, so that a daemon that restarts often prunes, too
         self.is_writable = database is not None
@@ -97,6 +97,7 @@ class Writer:
             else:
                 self._fail_jobs(jobs, failure)
             return
+        self._corruption_count = 0
         self._set_writable(is_writable=not any(_is_disk_error(result.error) for result in results))
         for job, result in zip(jobs, results, strict=True):
             _complete_job(job, result)
@@ -128,8 +129,8 @@ class Writer:
         try:
             result = _JobResult(job.fn(connection))
         except BaseException as error:  # raised to the caller of the job
-            if not connection.in_transaction:
-                raise  # a full disk can make SQLite roll back the whole transaction, not only this job
+            if not connection.in_transaction or is_corruption(error):
+                raise  # a full disk can make SQLite roll back the whole transaction, and a corrupt file is replaced
             connection.execute("ROLLBACK TO job")
             result = _JobResult(None, error)
         connection.execute("RELEASE job")
@@ -150,13 +151,20 @@ class Writer:
             return StoreFailing(f"the store {self._path} cannot be written: {error}")
         self._is_lost = self._is_lost or is_replaced
         self._close_connection()
-        return self._reopen(f": {error}")
+        suspicion = "" if is_replaced else str(error)
+        self._corruption_count += not is_replaced
+        return self._reopen(f": {error}", suspicion)
 
-    def _reopen(self, reason: str = "") -> StoreFailing:
-        """Open the store that is at the path now, or create one; return the error for the callers."""
+    def _reopen(self, reason: str = "", suspicion: str = "") -> StoreFailing:
+        """Open the store that is at the path now, or create one; return the error for the callers.
+
+        A store that is suspected of corruption is checked thoroughly; if it passes and causes the error again, it is
+        replaced.
+        """
         try:
             self._lock.acquire()
-            database = open_database(self._path, self._clock.time())
+            is_unusable = self._corruption_count > 1
+            database = open_database(self._path, self._clock.time(), suspicion, is_unusable=is_unusable)
         except StoreFailing as failure:
             return StoreFailing(f"{failure}{reason}")
         except (StoreError, sqlite3.Error, OSError) as error:
