@@ -6,6 +6,7 @@ from pathlib import Path
 import pytest
 
 from streamcanary.settings import ConfigInvalid, load, render
+from streamcanary.settings_sources import document
 
 FIXTURES = Path(__file__).parent.parent / "fixtures" / "config"
 NO_SUCH_PATH = "/no/such/path/streamcanary.yaml"
@@ -174,7 +175,7 @@ MESSAGES = {
         ":9:69: canaries.chat.request.temperature: must be a finite number",
     ],
     "alias-bomb": [
-        ": has more than 50000 values with aliases expanded",
+        ": has more than 50000 values from aliases",
     ],
     "alias-loop": [
         ": is nested more than 32 levels deep with aliases expanded",
@@ -221,8 +222,8 @@ def test_a_secret_at_a_wrong_key_is_redacted() -> None:
         f"{path}:3:11: targets.local.api_key: a secret must be text, or the path of its file: {{file: PATH}}",
         (
             f"{path}:3:45: targets.local.password: unknown key; "
-            "known here: type, base_url, api_key, api_key_file, provider, headers, finish_reason, price, proxy, "
-            "ca_file, client_cert, client_key"
+            "known here: type, base_url, api_key, api_key_file, provider, headers, finish_reason, price, "
+            "max_concurrent_runs, proxy, ca_file, client_cert, client_key"
         ),
         f"{path}:6:13: canaries.chat.target: there is no target '[redacted]'; known: openai, local",
         (
@@ -300,11 +301,19 @@ def test_fallbacks_that_are_no_list_are_an_error(tmp_path: Path, fallbacks: str)
     assert problems_of(path) == [f"{path}:2:48: canaries.c.fallbacks: must be a list, not {kind}"]
 
 
-def test_a_file_over_one_mebibyte_is_rejected(tmp_path: Path) -> None:
-    """A file above 1 MiB is rejected without reading all of it."""
+def test_a_file_over_eight_mebibytes_is_rejected(tmp_path: Path) -> None:
+    """A file above 8 MiB is rejected without reading all of it."""
     path = tmp_path / "large.yaml"
-    path.write_bytes(b"# " + b"x" * 1024 * 1024)
-    assert problems_of(path) == [f"{path}: is larger than 1 MiB; a configuration is a small text file"]
+    path.write_bytes(b"# " + b"x" * 8 * 1024 * 1024)
+    assert problems_of(path) == [f"{path}: is larger than 8 MiB; a configuration is a small text file"]
+
+
+def test_a_file_with_too_many_values_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The number of keys and values is limited while the file is parsed, whatever its size."""
+    path = tmp_path / "many.yaml"
+    monkeypatch.setattr(document, "_MAX_NODES", 1000)
+    path.write_text("a: [" + "1, " * 1000 + "]")
+    assert problems_of(path) == [f"{path}: has more than 500000 values"]
 
 
 def test_deep_nesting_is_an_error(tmp_path: Path) -> None:
@@ -315,10 +324,10 @@ def test_deep_nesting_is_an_error(tmp_path: Path) -> None:
 
 
 def test_the_size_with_variables_is_limited(tmp_path: Path) -> None:
-    """The size with substituted variables is limited to 1 MiB."""
+    """The size with substituted variables is limited to 8 MiB."""
     path = tmp_path / "grown.yaml"
-    path.write_text("a: [" + "'${X}', " * 40 + "]")
-    assert problems_of(path, {"X": "x" * 32768}) == [f"{path}:1:1: is larger than 1 MiB with its variables substituted"]
+    path.write_text("a: [" + "'${X}', " * 320 + "]")
+    assert problems_of(path, {"X": "x" * 32768}) == [f"{path}:1:1: is larger than 8 MiB with its variables substituted"]
 
 
 def test_an_empty_secret_file_is_an_error(tmp_path: Path) -> None:

@@ -11,8 +11,8 @@ from streamcanary.settings_sources.document import Document
 from streamcanary.settings_sources.problem import KeyPath, Problem
 from streamcanary.settings_sources.shape import (
     Shape,
+    child_shape,
     child_value,
-    children_of,
     fields_by_key,
     known_keys,
     matching_models,
@@ -59,7 +59,7 @@ def _locate(details: ErrorDetails, document: Document, shape: Shape) -> tuple[Ke
         elif part == "[key]" and final:
             at_key = True
         elif (isinstance(value, dict) and part in value) or (isinstance(value, list) and isinstance(part, int)):
-            shape = children_of(shape, value).get(part, ())
+            shape = child_shape(shape, value, part)
             path, value, tags = (*path, part), child_value(value, part), frozenset(models_by_type(shape))
         elif final and kind == "missing":
             path = (*path, part)

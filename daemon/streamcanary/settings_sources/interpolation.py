@@ -56,7 +56,7 @@ def interpolate(document: Document, environ: Mapping[str, str]) -> set[KeyPath]:
     A reference that fails is added to the problems of the document.
 
     Raises:
-        ConfigInvalid: if the substituted values are larger than 1 MiB in total.
+        ConfigInvalid: if the substituted values are larger than 8 MiB in total.
     """
     changed: set[KeyPath] = set()
     size = 0
@@ -76,7 +76,7 @@ def interpolate(document: Document, environ: Mapping[str, str]) -> set[KeyPath]:
             return value
         size += len(filled)
         if size > MAX_FILE_SIZE:
-            raise ConfigInvalid([document.problem_at((), "is larger than 1 MiB with its variables substituted")])
+            raise ConfigInvalid([document.problem_at((), "is larger than 8 MiB with its variables substituted")])
         changed.add(path)
         return filled
 

@@ -4,6 +4,7 @@ A shape is the tuple of types that a value may have, with unions and annotations
 """
 
 from collections.abc import Iterable, Iterator, Mapping
+from functools import cache
 from inspect import get_annotations
 from pathlib import Path
 from types import UnionType
@@ -25,6 +26,14 @@ _READ_NUMBERS = (int, float, bool, Any, object)
 
 class ParsedFromText:
     """Marks a shape with a validator that parses text, such as ``30s`` for a number of seconds."""
+
+
+@cache
+def _keys_of(model: type[BaseModel]) -> tuple[tuple[str, Shape], ...]:
+    """Return the keys of a model, each with its shape; those that it declares itself come before the inherited ones."""
+    declared = get_annotations(model)
+    fields = sorted(model.model_fields.items(), key=lambda item: item[0] not in declared)
+    return tuple((field.alias or name, shape_of(field.annotation, field.metadata)) for name, field in fields)
 
 
 def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
@@ -60,16 +69,11 @@ def models_by_type(shape: Shape) -> dict[str, type[BaseModel]]:
 
 
 def known_keys(shape: Shape, value: Any) -> dict[str, Shape]:
-    """Return the keys of the models of ``shape``, each with its shape; a secret that is a map has the key ``file``.
-
-    The keys that a model declares itself come before the inherited ones.
-    """
+    """Return the keys of the models of ``shape``, each with its shape; a secret that is a map has the key ``file``."""
     found: dict[str, Shape] = {FILE_KEY: (Path,)} if Secret in shape and isinstance(value, Mapping) else {}
     for model in matching_models(shape, value):
-        declared = get_annotations(model)
-        for name, field in sorted(model.model_fields.items(), key=lambda item: item[0] not in declared):
-            key = field.alias or name
-            found[key] = (*found.get(key, ()), *shape_of(field.annotation, field.metadata))
+        for key, inner in _keys_of(model):
+            found[key] = (*found.get(key, ()), *inner)
     return found
 
 
@@ -94,14 +98,26 @@ def entry_shape(shape: Shape) -> Shape | None:
 def children_of(shape: Shape, value: Any) -> dict[str | int, Shape]:
     """Return the possible children of ``value`` with their shapes: the keys of its models, and its entries."""
     found: dict[str | int, Shape] = dict(known_keys(shape, value).items())
-    inner = entry_shape(shape)
-    if inner is None and any(member in (Any, object) for member in shape):
-        inner = (Any,)
+    inner = _entry_shape_or_any(shape)
     if inner is not None and isinstance(value, Mapping):
         found.update({key: inner for key in value if key not in found})
     elif inner is not None and isinstance(value, list):
         found.update(dict.fromkeys(range(len(value)), inner))
     return found
+
+
+def child_shape(shape: Shape, value: Any, key: str | int) -> Shape:
+    """Return the shape of the child of ``value`` at ``key``, as in :func:`children_of`; empty if it can have none."""
+    known = known_keys(shape, value)
+    if key in known:
+        return known[str(key)]
+    exists = key in value if isinstance(value, Mapping) else isinstance(value, list) and key in range(len(value))
+    return (_entry_shape_or_any(shape) or ()) if exists else ()
+
+
+def _entry_shape_or_any(shape: Shape) -> Shape | None:
+    inner = entry_shape(shape)
+    return (Any,) if inner is None and any(member in (Any, object) for member in shape) else inner
 
 
 def child_value(value: Any, key: str | int) -> Any:
@@ -124,7 +140,7 @@ def leaves(shape: Shape, value: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPa
 def shape_and_value_at(shape: Shape, value: Any, path: KeyPath) -> tuple[Shape, Any]:
     """Return the shape and the value at ``path`` below ``value``."""
     for part in path:
-        shape, value = children_of(shape, value).get(part, ()), child_value(value, part)
+        shape, value = child_shape(shape, value, part), child_value(value, part)
     return shape, value
 
 
