@@ -46,7 +46,7 @@ T = TypeVar("T")
 
 # Shutdown time limits, in seconds. A component that exceeds its limit is left behind, so that the store is closed in
 # time whatever hangs. Telemetry has the rest of the whole time, at most 4 s. The command line ends a hanging process.
-_SHUTDOWN_TIMEOUT = 9.0
+_SHUTDOWN_TIMEOUT = 8.0
 _RUNS_DRAIN_TIMEOUT = 2.5
 _ALERTING_DRAIN_TIMEOUT = 1.2
 _STORE_CLOSE_TIMEOUT = 0.8

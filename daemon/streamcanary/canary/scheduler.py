@@ -180,7 +180,8 @@ class Scheduler:
             # Shielded: APScheduler cancels its jobs at shutdown, but drain() lets them end.
             await asyncio.shield(task)
         except asyncio.CancelledError:
-            if not task.cancelled():  # cancelled by drain(): APScheduler must not log that as an error of the job
+            # Cancelled by drain(): APScheduler must not log that as an error of the job.
+            if not (task.cancelled() or slots.is_closed):
                 raise
         finally:
             if task.done():

@@ -4,8 +4,8 @@ import os
 import signal
 from contextlib import suppress
 
-_SHUTDOWN_DEADLINE = 9.5  # seconds from the first signal to the end of the process: less than the documented 10 s
-_THREADS_DEADLINE = 1.5  # seconds for threads to end after everything has stopped; those that are left hang
+_SHUTDOWN_DEADLINE = 8.8  # seconds from the first signal to the end of the process: less than the documented 10 s
+_THREADS_DEADLINE = 1.0  # seconds for threads to end after everything has stopped; those that are left hang
 
 
 def exit_on_signal(*numbers: int, code: int) -> None:
@@ -22,7 +22,7 @@ def exit_on_signal(*numbers: int, code: int) -> None:
 class StopRequest:
     """Whether the process was asked to stop, and until when it may take.
 
-    ``event`` is set by the first SIGTERM or SIGINT. From then on the process has 9.5 s to end: after these it exits
+    ``event`` is set by the first SIGTERM or SIGINT. From then on the process has 8.8 s to end: after these it exits
     with code 1, even if the event loop is blocked. A second signal exits at once, with code 130.
     """
 
