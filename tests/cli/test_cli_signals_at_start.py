@@ -18,8 +18,13 @@ UNREACHABLE_CONFIG: dict[str, Any] = {
 DELAYS = [0.0, 0.05, 0.3, 0.6]  # seconds: while importing, and while starting
 
 
-async def run_and_signal(number: signal.Signals, delay: float, *arguments: object) -> tuple[int | None, str]:
-    """Run a verb, send signal ``number`` ``delay`` seconds after its imports begin, and return its code and stderr."""
+async def run_and_signal(
+    number: signal.Signals, delay: float, *arguments: object, then: signal.Signals | None = None
+) -> tuple[int | None, str]:
+    """Run a verb, send signal ``number`` ``delay`` seconds after its imports begin, and return its code and stderr.
+
+    ``then`` is a second signal, sent a moment later.
+    """
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "streamcanary", *map(str, arguments)),
         stdin=asyncio.subprocess.DEVNULL,
@@ -34,6 +39,9 @@ async def run_and_signal(number: signal.Signals, delay: float, *arguments: objec
         await poll_until(has_started, 30, lambda: "the process does not begin to import")
         await asyncio.sleep(delay)
         process.send_signal(number)
+        if then is not None:
+            await asyncio.sleep(0.1)
+            process.send_signal(then)
         async with asyncio.timeout(30):
             _, stderr = await process.communicate()
     finally:
@@ -59,15 +67,26 @@ async def test_the_daemon_can_be_stopped_from_the_first_moment(
     assert (0, "") == (code, stderr)
 
 
+@pytest.mark.parametrize("delay", [0.0, 0.6])
+async def test_an_early_hangup_does_not_end_the_daemon(tmp_path: Path, delay: float) -> None:
+    """SIGHUP while the daemon starts has no effect; SIGTERM then ends it with exit code 0."""
+    config = write_config(tmp_path, UNREACHABLE_CONFIG)
+    arguments = ("run", "-c", config, "--log-level", "error")
+    assert (0, "") == await run_and_signal(signal.SIGHUP, delay, *arguments, then=signal.SIGTERM)
+
+
 @pytest.mark.parametrize(
     ("arguments", "code"),
     [(("simulate", "--port", "0"), 0), (("demo",), 0), (("demo", "--once"), 1)],
 )
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP])
 async def test_other_long_running_verbs_can_be_stopped(
     number: signal.Signals, arguments: tuple[str, ...], code: int
 ) -> None:
-    """``simulate`` and ``demo`` exit with 0, and ``demo --once`` with 1, because no alert has resolved."""
+    """``simulate`` and ``demo`` exit with 0, and ``demo --once`` with 1, because no alert has resolved.
+
+    SIGHUP, when their terminal is closed, ends them like SIGTERM.
+    """
     assert (code, "") == await run_and_signal(number, 0.05, *arguments)
 
 

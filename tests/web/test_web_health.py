@@ -6,12 +6,11 @@ import os
 import signal
 import socket
 from collections.abc import Mapping
-from contextlib import suppress
 
 import httpx2
 import pytest
 
-from streamcanary.web import health, uvicorn_server
+from streamcanary.web import health
 from streamcanary.web.config import WebConfig
 from streamcanary.web.health import HealthCheck, health_routes
 from streamcanary.web.web_server import WebServer
@@ -136,42 +135,6 @@ async def test_headers_are_bounded() -> None:
         answer = await reader.read()
         writer.close()
     assert answer.startswith(b"HTTP/1.1 400")
-
-
-async def test_a_connection_without_progress_is_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A silent and a dripping connection are closed after the timeout."""
-    monkeypatch.setattr(uvicorn_server, "REQUEST_TIMEOUT", 0.1)
-    async with WebServer(ANY_PORT, health_routes(WELL)) as served, asyncio.timeout(5):
-        silent, silent_writer = await connect(served)
-        dripping, writer = await connect(served)
-
-        async def drip() -> None:
-            while True:
-                writer.write(b"G")
-                await asyncio.sleep(0.01)
-
-        task = asyncio.create_task(drip())
-        for reader in (silent, dripping):
-            with suppress(ConnectionResetError):
-                assert await reader.read() == b""
-        task.cancel()
-        silent_writer.close()
-        writer.close()
-
-
-async def test_connections_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A connection beyond the limit is closed; the existing ones continue."""
-    monkeypatch.setattr(uvicorn_server, "MAX_CONNECTIONS", 3)
-    async with WebServer(ANY_PORT, health_routes(WELL)) as served, asyncio.timeout(5):
-        held = [await connect(served) for _ in range(3)]
-        reader, writer = await connect(served)
-        with suppress(ConnectionResetError):
-            assert await reader.read() == b""
-        first, first_writer = held[0]
-        first_writer.write(b"GET /livez HTTP/1.1\r\nHost: a\r\n\r\n")
-        assert await first.readline() == b"HTTP/1.1 200 OK\r\n"
-        for _, one in [*held, (reader, writer)]:
-            one.close()
 
 
 async def test_a_port_in_use_disables_only_the_web_server(caplog: pytest.LogCaptureFixture) -> None:

@@ -33,8 +33,10 @@ def request_daemon(arguments: argparse.Namespace, method: str, path: str, body: 
     except ValueError:
         raise DaemonRequestError(f"{url}: HTTP {response.status_code} without JSON: {UNEXPECTED_ANSWER}") from None
     if not response.is_success:
-        reason = document.get("error") if isinstance(document, dict) else None
-        raise DaemonRequestError(f"{url}: HTTP {response.status_code}: {reason or 'no reason given'}")
+        reason = (document.get("error") if isinstance(document, dict) else None) or "no reason given"
+        if response.status_code == httpx2.codes.UNAUTHORIZED:
+            reason = "the daemon needs its token; set --token-file or the variable STREAMCANARY_TOKEN"
+        raise DaemonRequestError(f"{url}: HTTP {response.status_code}: {reason}")
     return document
 
 

@@ -25,7 +25,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         arguments = _create_parser().parse_args(argv)
         if arguments.verb in _LONG_RUNNING_VERBS:  # until the verb handles signals, there is nothing to shut down
-            exit_on_signal(signal.SIGINT, signal.SIGTERM, code=1 if getattr(arguments, "once", False) else 0)
+            code_of_stop = 1 if getattr(arguments, "once", False) else 0
+            exit_on_signal(signal.SIGINT, signal.SIGTERM, code=code_of_stop)
+            if arguments.verb == "run":  # SIGHUP asks a daemon to reload: it reads its configuration later anyway
+                signal.signal(signal.SIGHUP, signal.SIG_IGN)
+            else:
+                exit_on_signal(signal.SIGHUP, code=code_of_stop)
         else:
             exit_on_signal(signal.SIGINT, code=130)
         code: int = import_module(f"streamcanary.cli.commands.{arguments.verb.replace('-', '_')}").main(arguments)
@@ -42,7 +47,9 @@ def _create_parser() -> argparse.ArgumentParser:
     parser.add_argument("--version", action="version", version=f"streamcanary {__version__}")
     verbs = parser.add_subparsers(dest="verb", required=True, metavar="VERB")
 
-    run = verbs.add_parser("run", help="Run the daemon", description="Run the daemon until SIGTERM or SIGINT.")
+    run = verbs.add_parser(
+        "run", help="Run the daemon", description="Run the daemon until SIGTERM or SIGINT. SIGHUP does not stop it."
+    )
     run.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
     _add_logging_options(run)
 

@@ -1,7 +1,12 @@
-"""Handles SIGTERM and SIGINT: the first signal requests a shutdown with a deadline, the second exits at once."""
+"""Handles SIGTERM, SIGINT and SIGHUP.
+
+Of the signals that stop, the first requests a shutdown with a deadline, and the second exits at once. SIGHUP means two
+things: a service manager asks a daemon to reload, and a terminal that is closed ends its programs.
+"""
 
 import os
 import signal
+from collections.abc import Callable
 from contextlib import suppress
 
 _SHUTDOWN_DEADLINE = 8.8  # seconds from the first signal to the end of the process: less than the documented 10 s
@@ -23,10 +28,11 @@ class StopRequest:
     """Whether the process was asked to stop, and until when it may take.
 
     ``event`` is set by the first SIGTERM or SIGINT. From then on the process has 8.8 s to end: after these it exits
-    with code 1, even if the event loop is blocked. A second signal exits at once, with code 130.
+    with code 1, even if the event loop is blocked. A second signal exits at once, with code 130. SIGHUP calls
+    ``on_hangup``; without it, SIGHUP stops as SIGTERM does.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, on_hangup: Callable[[], None] | None = None) -> None:
         import asyncio  # importing it takes longer than everything before the first signal handlers are set
 
         from streamcanary.cli.exit_deadline import ExitDeadline
@@ -38,6 +44,10 @@ class StopRequest:
         for number in (signal.SIGTERM, signal.SIGINT):
             # Not a handler of the event loop: it would not be called while the loop is blocked.
             signal.signal(number, self._on_signal)
+        if on_hangup is None:
+            signal.signal(signal.SIGHUP, self._on_signal)
+        else:
+            self._loop.add_signal_handler(signal.SIGHUP, on_hangup)
 
     def stopped(self, code: int = 0) -> None:
         """Report that everything has stopped: the process exits with ``code``, and waits for no thread that hangs."""
@@ -52,6 +62,6 @@ class StopRequest:
             self._loop.call_soon_threadsafe(self.event.set)
 
 
-def stop_on_signal() -> StopRequest:
-    """Return a request to stop, which SIGTERM or SIGINT makes."""
-    return StopRequest()
+def stop_on_signal(on_hangup: Callable[[], None] | None = None) -> StopRequest:
+    """Return a request to stop, which SIGTERM or SIGINT makes, and SIGHUP unless there is ``on_hangup``."""
+    return StopRequest(on_hangup)

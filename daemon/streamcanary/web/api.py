@@ -137,8 +137,8 @@ def api_routes(alerts: Alerts, authorizer: Authorizer, clock: Clock) -> list[Rou
         return respond
 
     return [
-        Route("/api/v1/incidents", incidents),
-        Route("/api/v1/silences", silences),
+        Route("/api/v1/incidents", authorized(incidents)),
+        Route("/api/v1/silences", authorized(silences)),
         Route("/api/v1/silences", authorized(create_silence), methods=["POST"]),
         Route("/api/v1/silences/{id}", authorized(delete_silence), methods=["DELETE"]),
     ]

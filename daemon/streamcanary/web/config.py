@@ -6,6 +6,7 @@ from typing import Annotated
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from streamcanary.model.config_types.secret import Secret
+from streamcanary.web.allowed_hosts import AllowedHost
 
 
 def _check_length(token: Secret) -> Secret:
@@ -17,9 +18,10 @@ def _check_length(token: Secret) -> Secret:
 class WebConfig(BaseModel):
     """The address of the health endpoints and the API, loopback by default. Port 0 selects any free port.
 
-    Requests that change state must send ``token`` (or the content of ``token_file``, read again when it changes) as
-    ``Authorization: Bearer``. On loopback no token is needed unless one is set; on other addresses such requests are
-    rejected if no token is set.
+    If ``token`` is set (or ``token_file``, read again when it changes), requests to the API must send it as
+    ``Authorization: Bearer``. Without one, everyone who reaches the address can read, and only requests to a loopback
+    address can change state. Requests to the API must have a known ``Host``: a name of loopback, ``host``, the address
+    that the client has connected to, or one of ``allowed_hosts``. The health endpoints need neither.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -28,6 +30,7 @@ class WebConfig(BaseModel):
     port: Annotated[int, Field(ge=0, le=65535)] = 9465
     token: Annotated[Secret, AfterValidator(_check_length)] | None = None
     token_file: Path | None = None
+    allowed_hosts: Annotated[tuple[AllowedHost, ...], Field(max_length=100)] = ()
 
     @model_validator(mode="after")
     def _check_one_token(self) -> "WebConfig":

@@ -9,15 +9,16 @@ from typing import Self
 
 from starlette.applications import Starlette
 from uvicorn import Config, Server
-from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from streamcanary.web.bounded_protocol import KEEP_ALIVE_TIMEOUT, BoundedProtocol
+from streamcanary.web.connection_table import ConnectionTable
 
 MAX_CONNECTIONS = 64
-"""Connections at once; further ones are closed. This bounds requests, too, because a connection has one at a time."""
-REQUEST_TIMEOUT = 10.0
-"""Seconds from the opening of a connection, or from the last response on it, to the next response."""
+"""Connections at once. This bounds requests, too, because a connection has one at a time."""
+MAX_CONNECTIONS_PER_PEER = 16
+"""Connections of one client address at once."""
 
 _MAX_HEAD_BYTES = 8 * 1024  # bytes of request line and headers
-_KEEP_ALIVE_TIMEOUT = 5  # seconds that a connection is kept after a response
 _SHUTDOWN_TIMEOUT = 1  # seconds for running requests at shutdown
 _RESOLVE_TIMEOUT = 5.0  # seconds to resolve a host name
 
@@ -42,9 +43,12 @@ class UvicornServer:
     """Serves ``application`` on ``listener`` while the context is entered, and closes the listener on exit."""
 
     def __init__(self, application: Starlette, listener: socket.socket) -> None:
+        class LimitedProtocol(BoundedProtocol):
+            table = ConnectionTable(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER)
+
         config = Config(
             application,
-            http=_TimeoutProtocol,
+            http=LimitedProtocol,
             ws="none",
             lifespan="off",
             log_config=None,
@@ -53,7 +57,7 @@ class UvicornServer:
             workers=1,
             proxy_headers=False,
             server_header=False,
-            timeout_keep_alive=_KEEP_ALIVE_TIMEOUT,
+            timeout_keep_alive=KEEP_ALIVE_TIMEOUT,
             timeout_graceful_shutdown=_SHUTDOWN_TIMEOUT,
             h11_max_incomplete_event_size=_MAX_HEAD_BYTES,
         )
@@ -91,33 +95,3 @@ class _ServerWithoutSignals(Server):
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
-
-
-class _TimeoutProtocol(H11Protocol):
-    """Aborts a connection without progress: uvicorn itself would wait without limit for the first request on it.
-
-    Silent or dripping connections would otherwise reach the connection limit, and the kubelet could not get ``/livez``.
-    """
-
-    _deadline: asyncio.TimerHandle | None = None
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        if len(self.connections) > MAX_CONNECTIONS:
-            transport.abort()
-            return
-        self._restart_timeout()
-
-    def on_response_complete(self) -> None:
-        self._restart_timeout()
-        super().on_response_complete()
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        if self._deadline:
-            self._deadline.cancel()
-        super().connection_lost(exc)
-
-    def _restart_timeout(self) -> None:
-        if self._deadline:
-            self._deadline.cancel()
-        self._deadline = self.loop.call_later(REQUEST_TIMEOUT, self.transport.abort)

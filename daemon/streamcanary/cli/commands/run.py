@@ -44,9 +44,16 @@ async def _run(settings: Settings) -> None:
     from streamcanary.app import DaemonCallbacks, run_daemon
     from streamcanary.cli.signals import stop_on_signal
 
-    stop = stop_on_signal()
+    stop = stop_on_signal(on_hangup=_log_hangup)
     await run_daemon(settings, stop.event, callbacks=DaemonCallbacks(on_ready=_exempt_from_collection))
     stop.stopped()
+
+
+def _log_hangup() -> None:
+    _log.warning(
+        "reload not supported",
+        extra={"signal": "SIGHUP", "hint": "the daemon continues unchanged; restart it to apply another configuration"},
+    )
 
 
 def _exempt_from_collection() -> None:

@@ -1,0 +1,73 @@
+"""Which connection is closed when there are too many."""
+
+from dataclasses import dataclass
+
+import pytest
+
+from streamcanary.web.connection_table import ConnectionTable, peer_of
+
+
+@dataclass(eq=False)
+class Client:
+    """A connection of ``peer``."""
+
+    peer: str
+    is_waiting_for_client: bool = True
+
+
+def filled(*clients: Client, total: int = 4, per_peer: int = 3) -> ConnectionTable[Client]:
+    """Return a table with these connections, which are within the limits."""
+    table: ConnectionTable[Client] = ConnectionTable(total, per_peer)
+    assert [None] * len(clients) == [table.add(client) for client in clients]
+    return table
+
+
+def test_a_peer_with_too_many_connections_loses_its_oldest_one() -> None:
+    """The oldest waiting connection of the same peer is replaced, not one of another peer."""
+    other, oldest, second = Client("b"), Client("a"), Client("a")
+    table = filled(other, oldest, second, Client("a"), total=9)
+    assert [oldest, second] == [table.add(Client("a")), table.add(Client("a"))]
+    assert 4 == len(table)
+
+
+def test_a_full_table_replaces_a_connection_of_the_peer_with_most() -> None:
+    """A new client is served at the expense of the peer that has most connections."""
+    alone, first = Client("b"), Client("a")
+    table = filled(alone, first, Client("a"), Client("a"))
+    assert first is table.add(Client("c"))
+    assert 4 == len(table)
+
+
+def test_a_connection_whose_request_is_processed_is_not_closed() -> None:
+    """Only connections that wait for their clients are replaced; if there is none, the new one is closed."""
+    busy, waiting, new = Client("a", is_waiting_for_client=False), Client("a"), Client("a")
+    table = filled(busy, waiting, per_peer=2)
+    assert waiting is table.add(new)
+    new.is_waiting_for_client = False
+    refused = Client("a")
+    assert refused is table.add(refused)
+    assert 2 == len(table)
+
+
+def test_a_closed_connection_makes_room() -> None:
+    """A removed connection is not counted; removing it twice does nothing."""
+    first = Client("a")
+    table = filled(first, Client("a"), per_peer=2)
+    table.remove(first)
+    table.remove(first)
+    assert (None, 2) == (table.add(Client("a")), len(table))
+
+
+@pytest.mark.parametrize(
+    ("address", "peer"),
+    [
+        ("192.0.2.7", "192.0.2.7"),
+        ("::ffff:192.0.2.7", "192.0.2.7"),
+        ("2001:db8:1:2:3:4:5:6", "2001:db8:1:2::/64"),
+        ("fe80::1%eth0", "fe80::/64"),
+        ("", ""),
+    ],
+)
+def test_the_addresses_of_one_client_are_counted_together(address: str, peer: str) -> None:
+    """A client has a /64 network of IPv6 addresses, and one IPv4 address however it is written."""
+    assert peer == peer_of(address)
