@@ -6,7 +6,8 @@ import hmac
 from starlette.requests import Request
 from starlette.responses import JSONResponse
 
-from streamcanary.model.config_types.secret import SecretUnreadable, scrub
+from streamcanary.model.config_types.secret import SecretUnreadable
+from streamcanary.model.redaction.redactor import scrub
 from streamcanary.web.allowed_hosts import AllowedHosts, host_name, is_loopback
 from streamcanary.web.config import WebConfig
 
