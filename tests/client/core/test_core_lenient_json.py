@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
-from streamcanary.client.core.lenient_json import LenientDecoder, decode_untyped, encode_untyped
+from streamcanary.client.core.lenient_json import LenientDecoder, decode_untyped
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import FaultKind
 from support.client.stream_strategies import join_deltas, split, split_points
@@ -78,11 +78,6 @@ def test_invalid_json_is_an_error(body: bytes) -> None:
 def test_number_of_any_length_is_accepted() -> None:
     """An integer with more digits than Python converts does not raise."""
     assert "a" == decode(b'{"id": "a", "x": NaN, "y": %b}' % (b"9" * 10_000)).id
-
-
-def test_plain_objects_are_encoded_without_halves() -> None:
-    """An object with half a surrogate pair is valid UTF-8 after it is encoded."""
-    assert r'{"a":["\ufffd"]}' == encode_untyped({"a": ["\ud83d"]})
 
 
 # In an answer

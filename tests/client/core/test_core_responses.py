@@ -1,9 +1,11 @@
 """What the reader of the Responses API reads: each text once, from any of its events; built-in tools; the response."""
 
 import json
+from contextlib import suppress
 from itertools import combinations
 from typing import Any
 
+import msgspec
 import pytest
 from openai.types.responses import Response
 
@@ -232,6 +234,20 @@ def test_output_of_the_response_is_kept() -> None:
     assert ["reasoning", "message"] == [item.type for item in response_of(reader).output]
     reader, _ = read(*TEXT_EVENTS[0], completed(SUMMARY, message(PART)))
     assert ["reasoning", "message"] == [item.type for item in response_of(reader).output]
+
+
+@pytest.mark.parametrize("extra", ['"x": ' + "9" * 5000, '"x": NaN', '"x": "\\ud83d"', '"x": ' + "[" * 900 + "]" * 900])
+def test_oddities_of_items_do_not_break_the_response(extra: str) -> None:
+    """Unused fields of an item and of the response can have any JSON: the answer is complete or malformed."""
+    item = json.dumps(message(PART))[:-1] + f", {extra}}}"
+    reader = ResponsesReader()
+    with suppress(msgspec.DecodeError):
+        for data in (
+            f'{{"type": "response.output_item.done", "output_index": 0, "item": {item}}}',
+            f'{{"type": "response.completed", "response": {{"id": "r", "output": [], {extra}}}}}',
+        ):
+            reader.read_event(ServerSentEvent("message", data.encode()))
+        assert (TEXT, "stop") == ("".join(reader.answer.text), reader.answer.finish_reason)
 
 
 # Built-in tools, images and audio

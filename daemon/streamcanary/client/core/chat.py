@@ -7,10 +7,11 @@ from msgspec import Struct
 from streamcanary.client.core.answer import Answer
 from streamcanary.client.core.content_parts import add_parts, add_reasoning_details
 from streamcanary.client.core.fault_classification import find_error, reports_error
-from streamcanary.client.core.lenient_json import ErrorReported, LenientDecoder, decode_untyped, encode_untyped
+from streamcanary.client.core.lenient_json import ErrorReported, LenientDecoder, decode_untyped
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.media import image_url
 from streamcanary.client.core.sse import ServerSentEvent
+from streamcanary.client.core.tool_calls import arguments_text
 from streamcanary.events import Delta as DeltaEvent
 
 
@@ -204,7 +205,7 @@ class ChatReader:
         if delta.tool_calls:
             self._add_tool_calls(delta.tool_calls, is_whole=is_whole)
         elif (call := delta.function_call) is not None and (call.name or call.arguments):
-            answer.add_tool_call(_LEGACY_CALL, None, call.name, _arguments(call.arguments))
+            answer.add_tool_call(_LEGACY_CALL, None, call.name, arguments_text(call.arguments))
         if isinstance(delta.audio, dict):
             answer.add_audio(delta.audio)
             self.progressed = True
@@ -223,10 +224,4 @@ class ChatReader:
                 self.answer.add_tool_call(index, call.id, custom.name, custom.input, "custom")
             else:
                 function = call.function or Function()
-                self.answer.add_tool_call(index, call.id, function.name, _arguments(function.arguments))
-
-
-def _arguments(arguments: object) -> str | None:
-    if arguments is None or isinstance(arguments, str):
-        return arguments
-    return encode_untyped(arguments)
+                self.answer.add_tool_call(index, call.id, function.name, arguments_text(function.arguments))

@@ -70,14 +70,6 @@ def decode_untyped(data: bytes, *, keep_halves: bool = False) -> Any:
         raise msgspec.DecodeError(str(error)) from None
 
 
-def encode_untyped(value: object) -> str:
-    """Return plain objects, as :class:`LenientDecoder` returns them, as JSON without half surrogate pairs."""
-    try:
-        return msgspec.json.encode(value).decode()
-    except UnicodeEncodeError:
-        return replace_escaped_halves(json.dumps(value, separators=(",", ":")))
-
-
 def _decode_with_json(data: bytes, error: msgspec.DecodeError, *, keep_halves: bool) -> Any:
     """Return the JSON in ``data`` if it has what ``json`` accepts and msgspec does not.
 

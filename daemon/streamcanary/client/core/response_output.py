@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Struct
 
 from streamcanary.client.core.answer import Answer, AnswerTooLong
-from streamcanary.client.core.lenient_json import decode_untyped, encode_untyped
+from streamcanary.client.core.lenient_json import decode_untyped
 from streamcanary.client.core.limits import Limits
+from streamcanary.client.core.tool_calls import arguments_text
 from streamcanary.client.result import ToolCallType, decode_raw
 
 _MAX_PARTS: Final = 10_000
@@ -173,24 +174,30 @@ class ResponseOutput:
 
     def keep_item(self, index: _Index, item: OutputItem, data: bytes) -> None:
         """Keep the JSON of a complete item, the ``item`` of the event ``data``, for a response without output."""
-        raw = raw_field(data, _RawItem, "item") if item.type and _has_content(item) else b""
+        raw = _raw_field(data, _RawItem, "item") if item.type and _has_content(item) else b""
         self._items_size += len(raw)
         if raw and self._items_size <= self._limits.max_answer_characters and len(self._items) < _MAX_PARTS:
             self._items[index] = (item.type or "", raw)
 
     def complete_response(self, output: list[OutputItem], data: bytes) -> bytes:
         """Return the JSON of the response in the event ``data``, with the output of the stream that it lacks."""
-        raw = raw_field(data, _RawResponse, "response")
-        present = {item.type for item in output if _has_content(item)}
-        missing = [json.loads(item) for kind, item in self._sorted_items() if kind not in present]
-        present.update(item["type"] for item in missing)
-        missing += [item for item in self._items_from_answer() if item["type"] not in present]
-        if not missing:
+        raw = _raw_field(data, _RawResponse, "response")
+        try:
+            missing = self._missing_items({item.type for item in output if _has_content(item)})
+            if not missing:
+                return raw
+            response = decode_raw(raw)
+            existing = response.get("output")
+            response["output"] = [*(existing if isinstance(existing, list) else ()), *missing]
+            return json.dumps(response).encode()
+        except (ValueError, RecursionError):  # nested too deep for json; the answer itself is complete
             return raw
-        response = decode_raw(raw)
-        existing = response.get("output")
-        response["output"] = [*(existing if isinstance(existing, list) else ()), *missing]
-        return json.dumps(response).encode()
+
+    def _missing_items(self, present: set[str | None]) -> list[dict[str, Any]]:
+        """Return the items of the stream whose types are not ``present``."""
+        missing = [decode_raw(item) for kind, item in self._sorted_items() if kind not in present]
+        present = present.union(item["type"] for item in missing)
+        return missing + [item for item in self._items_from_answer() if item["type"] not in present]
 
     def _complete_tool_call(self, position: int, item: OutputItem) -> None:
         is_custom = item.type == "custom_tool_call"
@@ -245,19 +252,16 @@ class ResponseOutput:
         return not (had_deltas and _ends_with(received, whole))
 
 
-def raw_field(data: bytes, event_type: type[Struct], name: str) -> bytes:
+def _raw_field(data: bytes, event_type: type[Struct], name: str) -> bytes:
     """Return the JSON of a field of an event; also of an event that msgspec rejects, such as one with ``NaN``."""
     try:
         return bytes(getattr(msgspec.json.decode(data, type=event_type), name))
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return json.dumps(decode_untyped(data)[name]).encode()
-
-
-def arguments_text(arguments: object) -> str:
-    """Return the arguments of a function call as text; some servers send them as an object."""
-    if arguments is None or isinstance(arguments, str):
-        return arguments or ""
-    return encode_untyped(arguments)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        decoded = decode_untyped(data)
+    try:
+        return json.dumps(decoded[name]).encode()
+    except (ValueError, RecursionError) as error:
+        raise msgspec.DecodeError(str(error)) from None
 
 
 def _has_content(item: OutputItem) -> bool:

@@ -144,6 +144,20 @@ def _shorten(name: str | None) -> str:
     return replace_halves((name or "")[:_MAX_NAME_LENGTH])
 
 
+def arguments_text(arguments: object) -> str:
+    """Return the arguments of a call as text; some servers send them as a JSON object.
+
+    Raises:
+        msgspec.DecodeError: if the object cannot be JSON text.
+    """
+    if arguments is None or isinstance(arguments, str):
+        return arguments or ""
+    try:
+        return json.dumps(arguments, ensure_ascii=False, separators=(",", ":"))
+    except (ValueError, RecursionError) as error:
+        raise msgspec.DecodeError(f"the arguments of a tool call are unreadable: {error}") from None
+
+
 def is_json(text: str) -> bool:
     """Return whether ``text`` is one JSON value, as msgspec or ``json.loads`` read it (which accepts ``NaN``)."""
     try:
