@@ -117,7 +117,7 @@ async def test_fault_matches_its_row(model: str) -> None:
             for number, (delay, sent) in enumerate(zip(delays, simulator.responses, strict=True), 1)
         ]
         partial = ANSWER_TEXT[: len(outcome.partial_text)]
-        return (expected, partial, row.received.token), (
+        return (expected, partial, row.received.has_text), (
             [summarize_attempt(attempt, max_chunks=chunk_limit(model, variant)) for attempt in outcome.attempts],
             outcome.partial_text,
             bool(outcome.partial_text),

@@ -65,6 +65,7 @@ FAULTS_IN_STREAM = {
     "malformed": (PARTIAL_ANSWER, None, False, "whole"),
     "bad-utf8": ("! The canary sings.", "stop", True, "whole"),
     "inband-error": (PARTIAL_ANSWER, None, True, "whole"),
+    "error-field": (PARTIAL_ANSWER, None, True, "whole"),
     "event-error": (PARTIAL_ANSWER, None, False, "whole"),
     "flat-error": (PARTIAL_ANSWER, None, False, "whole"),
     "nested-error": (PARTIAL_ANSWER, None, False, "whole"),
@@ -72,9 +73,12 @@ FAULTS_IN_STREAM = {
     "failed-rate-limit": (PARTIAL_ANSWER, None, True, "whole"),
     "cancelled": (PARTIAL_ANSWER, None, False, "whole"),
     "no-done": (ANSWER, "stop", False, "whole"),
+    "held-open": (ANSWER, "stop", False, CUT),
+    "early-finish": (ANSWER, "stop", True, "whole"),
     "null-finish": (ANSWER, None, True, "whole"),
     "length": (PARTIAL_ANSWER, "length", True, "whole"),
     "incomplete-empty": ("", "length", True, "whole"),
+    "reasoning-length": ("", "length", True, "whole"),
     "content-filter": (PARTIAL_ANSWER, "content_filter", True, "whole"),
     "content-filter-empty": ("", "content_filter", True, "whole"),
     "empty": ("", "stop", True, "whole"),
@@ -82,8 +86,9 @@ FAULTS_IN_STREAM = {
     "reasoning-text": (ANSWER, "stop", True, "whole"),
     "refusal": ("", "stop", True, "whole"),
     "tool-call": ("", "tool_calls", True, "whole"),
+    "malformed-tool-call": ("", "tool_calls", True, "whole"),
 }
-HANGING = ["no-headers", "5xx-stalled-body", "stall", "keepalive-stall", "pings", "empty-deltas"]
+HANGING = ["no-headers", "5xx-stalled-body", "stall", "keepalive-stall", "pings", "empty-deltas", "held-open"]
 
 
 def test_every_behaviour_is_tested() -> None:

@@ -31,6 +31,7 @@ STREAMS = {
     "malformed": (SOME, DELTA, "whole"),
     "bad-utf8": ("! The canary sings.", DELTA, "whole"),
     "inband-error": (SOME, "server_error", "whole"),
+    "error-field": (SOME, DELTA, "whole"),
     "event-error": (SOME, "error server_error", "whole"),
     "flat-error": (SOME, "error server_error", "whole"),
     "nested-error": (SOME, "error server_error", "whole"),
@@ -38,9 +39,12 @@ STREAMS = {
     "failed-rate-limit": (SOME, "response.failed rate_limit_exceeded", "whole"),
     "cancelled": (SOME, "response.cancelled", "whole"),
     "no-done": (WHOLE, "response.completed", "whole"),
+    "held-open": (WHOLE, "response.completed", CUT),
+    "early-finish": (WHOLE, "response.completed", "whole"),
     "null-finish": (WHOLE, "response.output_item.done", "whole"),
     "length": (SOME, "response.incomplete max_output_tokens", "whole"),
     "incomplete-empty": ("", "response.incomplete max_output_tokens", "whole"),
+    "reasoning-length": ("", "response.incomplete max_output_tokens", "whole"),
     "content-filter": (SOME, "response.incomplete content_filter", "whole"),
     "content-filter-empty": ("", "response.incomplete content_filter", "whole"),
     "empty": ("", "response.completed", "whole"),
@@ -48,6 +52,7 @@ STREAMS = {
     "reasoning-text": (WHOLE, "response.completed", "whole"),
     "refusal": ("", "response.completed", "whole"),
     "tool-call": ("", "response.completed", "whole"),
+    "malformed-tool-call": ("", "response.completed", "whole"),
 }
 WELL_FORMED = [name for name in STREAMS if name not in {"malformed", "bad-utf8"}]
 LIFE = ["response.created", "response.in_progress", "response.completed"]
@@ -289,6 +294,8 @@ async def test_unusual_events_are_valid_for_a_correct_parser() -> None:
         ("reasoning-text", "completed", ["reasoning", "message"]),
         ("refusal", "completed", ["message"]),
         ("tool-call", "completed", ["function_call"]),
+        ("malformed-tool-call", "completed", ["function_call"]),
+        ("reasoning-length", "incomplete", ["reasoning"]),
         ("failed", "failed", []),
         ("failed-rate-limit", "failed", []),
         ("cancelled", "cancelled", []),

@@ -21,7 +21,6 @@ _HERE: Final = {
     (FaultKind.CLIENT_DELAYED, Phase.STREAM),
     (FaultKind.CANCELLED, Phase.STREAM),
     (FaultKind.UNEXPECTED_ANSWER, Phase.END),
-    (FaultKind.MALFORMED_TOOL_CALL, Phase.END),
 }
 """Kinds that no row produces, for the reasons given in ``support.client.fault_table.FAULTS_TESTED_ELSEWHERE``."""
 

@@ -166,3 +166,30 @@ def test_error_after_a_finish_reason_is_the_result() -> None:
     machine = reading(*FINISHED, (3.0, b'data: {"error": {"message": "late", "code": 503}}\n\n'))
     assert machine.fault is not None
     assert FaultKind.OVERLOADED is machine.fault.kind
+
+
+# Progress of the provider's tools
+
+
+def progress(kind: str = "response.web_search_call.searching") -> bytes:
+    event = {"type": kind, "output_index": 0, "item_id": "ws_1", "sequence_number": 1}
+    return f"event: {kind}\ndata: {json.dumps(event)}\n\n".encode()
+
+
+TOKEN = b'data: {"type": "response.output_text.delta", "output_index": 1, "delta": "a"}\n\n'
+
+
+def test_progress_of_a_tool_feeds_the_stall_timeout() -> None:
+    """Events of a built-in tool keep a stream alive that writes no text, and leave the measured gap as it is."""
+    machine = reading((1.0, TOKEN), (8.0, progress()), (15.0, progress()), (22.0, TOKEN), api="responses")
+    assert (30.0, 21.0) == (machine.deadline, machine.clock.max_gap)
+
+
+def test_progress_of_a_tool_postpones_the_first_token_timeout() -> None:
+    """Before the first token the timeout is the later one of first_token and the stall since the last progress."""
+    assert 10.0 == reading((1.0, progress()), api="responses").deadline
+    machine = reading((1.0, progress()), (8.0, progress()), (15.0, progress()), api="responses")
+    assert 23.0 == machine.deadline
+    machine.deadline_exceeded()
+    assert machine.fault is not None
+    assert FaultKind.FIRST_TOKEN_TIMEOUT is machine.fault.kind

@@ -11,11 +11,20 @@ K, B, P = FaultKind, Blame, Phase
 
 
 class ReceivedCounts(NamedTuple):
-    """How much of an answer arrives: Chat Completions chunks, Responses events, and whether they include a token."""
+    """How much of an answer arrives: Chat Completions chunks, Responses events, and whether they include a token.
+
+    ``text``: the tokens include text; else they are reasoning or tool calls.
+    """
 
     chat: int
     responses: int
     token: bool = True
+    text: bool = True
+
+    @property
+    def has_text(self) -> bool:
+        """Whether text arrives."""
+        return self.token and self.text
 
     def for_api(self, api: str) -> int:
         """Return the count for ``api``."""
@@ -104,6 +113,7 @@ EXPECTED_FAULTS: Final[dict[str, FaultRow]] = {
     "malformed": FaultRow(K.STREAM_MALFORMED, P.STREAM, B.PROVIDER, True, 200, received=THREE_DELTAS),
     "bad-utf8": FaultRow(K.STREAM_MALFORMED, P.STREAM, B.PROVIDER, True, 200, received=NO_DELTAS),
     "inband-error": FaultRow(K.SERVER_ERROR, P.STREAM, B.PROVIDER, True, 200, "server_error", THREE_DELTAS),
+    "error-field": FaultRow(K.SERVER_ERROR, P.STREAM, B.PROVIDER, True, 200, "server_error", THREE_DELTAS),
     "event-error": FaultRow(K.SERVER_ERROR, P.STREAM, B.PROVIDER, True, 200, "server_error", THREE_DELTAS),
     "flat-error": FaultRow(K.SERVER_ERROR, P.STREAM, B.PROVIDER, True, 200, "server_error", THREE_DELTAS),
     "nested-error": FaultRow(K.SERVER_ERROR, P.STREAM, B.PROVIDER, True, 200, "server_error", THREE_DELTAS),
@@ -113,6 +123,22 @@ EXPECTED_FAULTS: Final[dict[str, FaultRow]] = {
     ),
     "empty": FaultRow(K.EMPTY_ANSWER, P.END, B.CONTENT, True, 200, received=EMPTY_ANSWER),
     "incomplete-empty": FaultRow(K.TOKEN_LIMIT_REACHED, P.END, B.CONFIG, False, 200, received=EMPTY_ANSWER),
+    "reasoning-length": FaultRow(
+        K.TOKEN_LIMIT_REACHED,
+        P.END,
+        B.CONFIG,
+        False,
+        200,
+        received=ReceivedCounts(1 + 5 + 1, 4 + 5 + 3 + 1, text=False),
+    ),
+    "malformed-tool-call": FaultRow(
+        K.MALFORMED_TOOL_CALL,
+        P.END,
+        B.PROVIDER,
+        True,
+        200,
+        received=ReceivedCounts(1 + 3 + 1, 3 + 2 + 3, text=False),
+    ),
     "content-filter-empty": FaultRow(K.CONTENT_POLICY, P.END, B.CONTENT, False, 200, received=EMPTY_ANSWER),
     "cancelled": FaultRow(K.STREAM_ERROR, P.STREAM, B.PROVIDER, True, 200, "cancelled", THREE_DELTAS_THEN_FAILURE),
 }
@@ -147,6 +173,8 @@ EXPECTED_ANSWERS: Final[dict[str, CompleteAnswer]] = {
     "slow-drip": CompleteAnswer(),
     "comments": CompleteAnswer(),
     "no-done": CompleteAnswer(),
+    "held-open": CompleteAnswer(),
+    "early-finish": CompleteAnswer(),
     "length": CompleteAnswer("length", THREE_DELTAS_AND_END, "Pong! The"),
     "content-filter": CompleteAnswer("content_filter", THREE_DELTAS_AND_END, "Pong! The"),
     "refusal": CompleteAnswer(text=""),
@@ -188,7 +216,6 @@ FAULTS_TESTED_ELSEWHERE: Final[dict[FaultKind, str]] = {
     K.CIRCUIT_OPEN: "no attempt ends with it: nothing is sent (test_client_fault_matrix_no_simulator.py)",
     K.CANCELLED: "the caller gets the cancellation, and no StreamFailed (test_client_fault_matrix_no_simulator.py)",
     K.CLIENT_DELAYED: "the event loop has to be late (tests/client/drivers/test_drivers_loop_lag.py)",
-    K.MALFORMED_TOOL_CALL: "the state machine alone (tests/client/core)",
     K.UNEXPECTED_ANSWER: "what an answer should say is known to a canary alone (tests/canary)",
 }
 """Kinds that no row produces, with the reason."""
@@ -210,5 +237,7 @@ def timeouts_for(behaviour: str) -> Timeouts:
         return Timeouts(headers=2.0)
     if behaviour == "slow-drip":
         return Timeouts(stall=1.5)  # longer than each gap, shorter than their sum
+    if behaviour == "held-open":
+        return Timeouts(stall=1.5)  # the wait for the end of the answer, of which this is the upper bound
     row = EXPECTED_FAULTS.get(behaviour)
     return _TIMEOUTS_BY_FAULT.get(row.kind, Timeouts()) if row else Timeouts()

@@ -265,13 +265,16 @@ class Answer:
     def _check_size(self, piece: str) -> None:
         self._size += len(piece)
         if self._size > self._limits.max_answer_characters:
-            raise AnswerTooLong(f"the answer is longer than {self._limits.max_answer_characters} characters")
+            raise AnswerTooLong(self._limits.excess("max_answer_characters", "the answer"))
 
     def _check_media_size(self, piece: str) -> None:
         self._media_size += len(piece)
         if self._media_size > _MEDIA_FACTOR * self._limits.max_answer_characters:
             limit = _MEDIA_FACTOR * self._limits.max_answer_characters
-            raise AnswerTooLong(f"images and audio of the answer are longer than {limit} characters of base64")
+            raise AnswerTooLong(
+                f"images and audio of the answer have more than {limit} characters of base64, {_MEDIA_FACTOR} times "
+                "max_answer_characters; if it is expected, raise max_answer_characters in limits"
+            )
 
 
 def _missing(pieces: list[str], whole: str) -> str:

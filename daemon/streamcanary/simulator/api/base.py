@@ -12,10 +12,11 @@ DELTAS_BEFORE_BREAK: Final = 3
 _JSON_SLICES = 8
 T = TypeVar("T")
 
-StreamErrorKind = Literal["bare", "flat", "nested", "failed", "cancelled"]
+StreamErrorKind = Literal["bare", "field", "flat", "nested", "failed", "cancelled"]
 """How a server reports in the stream that the answer will not be completed.
 
-``bare`` is an event without a name that holds ``{"error": …}``; ``flat`` and ``nested`` are ``event: error``, with the
+``bare`` is an event without a name that holds ``{"error": …}``; ``field`` is a field of its own, ``error: {…}``, as of
+llama.cpp; ``flat`` and ``nested`` are ``event: error``, with the
 fields of the error beside the type or under ``error``; ``failed`` and ``cancelled`` are terminal states of Responses.
 """
 
@@ -98,6 +99,11 @@ def encode_event(data: dict[str, Any], name: str | None = None) -> bytes:
     """Return a server-sent event of ``data`` as JSON."""
     line = b"" if name is None else b"event: %b\n" % name.encode()
     return line + b"data: " + msgspec.json.encode(data) + b"\n\n"
+
+
+def encode_error_field(error: dict[str, Any]) -> bytes:
+    """Return the field ``error``, which is not one of server-sent events, with ``error`` as JSON."""
+    return b"error: " + msgspec.json.encode(error) + b"\n\n"
 
 
 def decode_request(body: bytes, request_type: type[T]) -> T:

@@ -18,7 +18,13 @@ from streamcanary.simulator.api.answer import (
     count_tokens,
     text_answer,
 )
-from streamcanary.simulator.api.base import StreamedBody, StreamErrorKind, decode_request, encode_event
+from streamcanary.simulator.api.base import (
+    StreamedBody,
+    StreamErrorKind,
+    decode_request,
+    encode_error_field,
+    encode_event,
+)
 
 DONE_EVENT: Final = b"data: [DONE]\n\n"
 _FIELD_BY_KIND: Final = {
@@ -110,6 +116,8 @@ class ChatApiResponse(Struct, frozen=True, kw_only=True):
         match kind:
             case "bare" | "failed":
                 return encode_event({"error": error}) + DONE_EVENT
+            case "field":
+                return encode_error_field(error) + DONE_EVENT
             case "flat":
                 flat = {name: error[name] for name in ("code", "message", "param")}
                 return encode_event({"type": "error", **flat}, "error")

@@ -10,7 +10,13 @@ import msgspec
 from msgspec import Meta, Struct
 
 from streamcanary.simulator.api.answer import ANSWER_PIECES, Answer, count_tokens, text_answer
-from streamcanary.simulator.api.base import StreamedBody, StreamErrorKind, decode_request, encode_event
+from streamcanary.simulator.api.base import (
+    StreamedBody,
+    StreamErrorKind,
+    decode_request,
+    encode_error_field,
+    encode_event,
+)
 from streamcanary.simulator.api.responses_output import Event, ResponsesOutput
 
 _STATUS_BY_FINISH_REASON: Final = {
@@ -109,6 +115,8 @@ class ResponsesApiResponse(Struct, frozen=True, kw_only=True):
         match kind:
             case "bare":  # not sent by OpenAI, but by gateways in front of it
                 return encode_event({"error": error})
+            case "field":
+                return encode_error_field(error)
             case "flat":
                 flat = {name: error[name] for name in ("code", "message", "param")}
                 return _encode_numbered({"type": "error", **flat}, sequence_number)

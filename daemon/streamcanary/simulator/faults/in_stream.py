@@ -16,6 +16,7 @@ from streamcanary.simulator.http.response_writer import EVENT_STREAM, JSON, Beha
 _SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
 _RATE_LIMIT = "Rate limit reached for {model} on tokens per min (TPM): Limit 30000, Used 29000, Requested 2000."
 _REASONING = ("The", " user", " wants", " pong", ".")
+_NO_FINISH, _FINISH = b'"finish_reason":null', b'"finish_reason":"stop"'
 _BOM = b"\xef\xbb\xbf"
 
 
@@ -121,6 +122,23 @@ async def _malformed(writer: ResponseWriter, response: ApiResponse) -> None:
     await writer.end_body()
 
 
+async def _held_open(writer: ResponseWriter, response: ApiResponse) -> None:
+    body = StreamedBody.for_response(response.with_answer(text_answer(*ANSWER_PIECES, has_done_marker=False)))
+    await _start_body(writer, response)
+    await _send_pieces(writer, body.pieces)
+    if response.is_streamed:
+        await writer.hang()
+    else:
+        await writer.end_body()
+
+
+async def _early_finish(writer: ResponseWriter, response: ApiResponse) -> None:
+    body = StreamedBody.for_response(response)
+    await _start_body(writer, response)
+    await _send_pieces(writer, [piece.replace(_NO_FINISH, _FINISH) for piece in body.pieces])
+    await writer.end_body()
+
+
 async def _bad_utf8(writer: ResponseWriter, response: ApiResponse) -> None:
     pieces = StreamedBody.for_response(response).pieces if response.is_streamed else (response.json_body(),)
     await _start_body(writer, response)
@@ -199,6 +217,7 @@ FAULTS_IN_STREAM: Final[dict[str, Behaviour]] = {
     "malformed": Behaviour(_malformed, "some text, then broken JSON"),
     "bad-utf8": Behaviour(_bad_utf8, "bytes that are not UTF-8 in the text"),
     "inband-error": _stream_error("bare", 'some text, then data: {"error": …}'),
+    "error-field": _stream_error("field", "some text, then error: {…}, a field of its own in the event stream"),
     "event-error": _stream_error("flat", "some text, then event: error"),
     "flat-error": _stream_error("flat", "some text, then event: error, its code and message beside the type"),
     "nested-error": _stream_error("nested", "some text, then event: error, its code and message under error"),
@@ -215,6 +234,10 @@ FAULTS_IN_STREAM: Final[dict[str, Behaviour]] = {
         text_answer(*ANSWER_PIECES, has_done_marker=False),
         "a complete answer without [DONE], which Responses never has",
     ),
+    "held-open": Behaviour(_held_open, "a complete answer without [DONE], then silence on an open connection"),
+    "early-finish": Behaviour(
+        _early_finish, "a complete answer with finish_reason stop on every chunk, which Responses never has"
+    ),
     "null-finish": _other_answer(
         text_answer(*ANSWER_PIECES, finish_reason=None),
         "a complete answer that ends without a finish_reason or terminal event",
@@ -223,6 +246,10 @@ FAULTS_IN_STREAM: Final[dict[str, Behaviour]] = {
         text_answer(*ANSWER_PIECES[:3], finish_reason="length"), "some text, cut off at the token limit"
     ),
     "incomplete-empty": _other_answer(Answer(finish_reason="length"), "no text, cut off at the token limit"),
+    "reasoning-length": _other_answer(
+        Answer(parts=(Part(PartKind.REASONING_SUMMARY, _REASONING),), finish_reason="length"),
+        "reasoning alone, cut off at the token limit",
+    ),
     "content-filter": _other_answer(
         text_answer(*ANSWER_PIECES[:3], finish_reason="content_filter"), "some text, cut off by the content filter"
     ),
@@ -244,6 +271,10 @@ FAULTS_IN_STREAM: Final[dict[str, Behaviour]] = {
     "tool-call": _other_answer(
         Answer(parts=(Part(PartKind.TOOL_CALL, ('{"so', 'ng":', '"pong"}'), "sing"),), finish_reason="tool_calls"),
         "a tool call",
+    ),
+    "malformed-tool-call": _other_answer(
+        Answer(parts=(Part(PartKind.TOOL_CALL, ('{"so', 'ng":'), "sing"),), finish_reason="tool_calls"),
+        "a tool call whose arguments end in the middle of their JSON",
     ),
 }
 """The behaviours by name, without ``sim-``."""
