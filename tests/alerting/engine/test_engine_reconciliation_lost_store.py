@@ -179,6 +179,7 @@ def test_no_data_is_reconciled_after_an_observed_run() -> None:
     harness.observe(neutral)
     tick(harness)
     assert [("resolve", "BudgetExhausted"), ("resolve", "NoData")] == harness.deliver_all()
+    assert {} == harness.state.detectors
 
 
 def test_store_with_any_row_is_not_a_lost_store() -> None:

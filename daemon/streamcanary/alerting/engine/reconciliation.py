@@ -8,7 +8,7 @@ store is known to be incomplete.
 """
 
 from collections.abc import Container, Iterable
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -28,6 +28,14 @@ RECONCILED_REASON: Final = "healthy; resolved after a data loss of the store"
 
 UNREADABLE_REASON: Final = "the stored incident cannot be read, and no rule watches it"
 """The resolve reason of an incident whose row cannot be read, and that no rule can resolve."""
+
+
+class _AssumedGroup(NamedTuple):
+    """The labels of a group, its alerts that may have fired before the data loss, and their receivers."""
+
+    labels: dict[str, str]
+    members: list[str]
+    receivers: dict[str, None]
 
 
 class Reconciler:
@@ -93,11 +101,21 @@ class Reconciler:
         possible += [
             self._bindings.daemon_incident(*alert, "", now) for alert in self._daemon_alerts.values() if include_daemon
         ]
+        assumed_groups: dict[str, _AssumedGroup] = {}
         for incident in possible:
             stored = draft.incidents.get(incident.key)
             receivers = self._groups.reconciling_receivers(self._groups.receivers_for(incident))
-            if receivers and (stored is None or not stored.is_firing):
-                self._assume_member(draft, incident, receivers, now, groups)
+            if not receivers or (stored is not None and stored.is_firing):
+                continue
+            key, labels = self._groups.key_and_labels(incident, self._bindings.key_parts(incident))
+            if groups is None or key in groups:
+                assumed_group = assumed_groups.setdefault(key, _AssumedGroup(labels, [], {}))
+                assumed_group.members.append(incident.key)
+                assumed_group.receivers.update(dict.fromkeys(receivers))
+                if incident.key in self._bindings:
+                    self._assume_binding(draft, incident.key)
+        for key, assumed_group in assumed_groups.items():
+            draft.put(_with_assumed_members(draft.groups.get(key), key, assumed_group, now))
 
     def resolve_recovered(self, draft: Draft, now: float) -> None:
         """Send the resolve of the reconciling groups of which all members would have resolved."""
@@ -109,6 +127,9 @@ class Reconciler:
                 incidents = tuple(self._unknown_incident(group, key, RECONCILED_REASON, now) for key in group.members)
                 receivers = self._groups.event_receivers(group.possibly_notified)
                 notification_queue.enqueue_reconciling_resolve(draft, group, incidents, receivers, now)
+                for key in group.members:  # the state of a rule about missing runs is needed no longer
+                    if (binding := self._bindings.get(key)) is not None and binding.detector is None:
+                        draft.remove("detectors", key)
 
     def has_observed_member(self, draft: Draft, group: Group) -> bool:
         """Return whether a member of the reconciling ``group`` has samples that do not resolve it yet."""
@@ -139,28 +160,6 @@ class Reconciler:
             if removed := set(missing) - set(group.notified_members):
                 members = tuple(key for key in group.members if key not in removed)
                 draft.put(msgspec.structs.replace(group, members=members))
-
-    def _assume_member(
-        self, draft: Draft, incident: Incident, receivers: Iterable[str], now: float, groups: Container[str] | None
-    ) -> None:
-        """Assume that ``incident`` fired before the data loss, in its group, and that ``receivers`` were notified.
-
-        Do nothing if its group is not among ``groups``.
-        """
-        key, labels = self._groups.key_and_labels(incident, self._bindings.key_parts(incident))
-        if groups is not None and key not in groups:
-            return
-        group = draft.groups.get(key)
-        if group is not None and group.is_firing:
-            draft.put(msgspec.structs.replace(group, assumed_members=_union(group.assumed_members, [incident.key])))
-        else:
-            if group is None or not group.is_reconciling:
-                opened = now if group is None else max(now, group.opened + 0.001)  # ids must stay unique
-                group = Group(key=key, labels=labels, opened=opened, is_reconciling=True)
-            members, receivers = _union(group.members, [incident.key]), _union(group.possibly_notified, receivers)
-            draft.put(msgspec.structs.replace(group, members=members, possibly_notified=receivers))
-        if incident.key in self._bindings:
-            self._assume_binding(draft, incident.key)
 
     @staticmethod
     def _assume_binding(draft: Draft, key: str) -> None:
@@ -215,6 +214,20 @@ class Reconciler:
             subject = labels.get("canary") or labels.get("target") or ""
             incident = Incident(key=key, rule=labels.get("alert", ""), subject=subject, labels=labels, opened=now)
         return msgspec.structs.replace(incident, resolved=now, resolve_reason=reason)
+
+
+def _with_assumed_members(group: Group | None, key: str, assumed: _AssumedGroup, now: float) -> Group:
+    """Return ``group``, or a new one of ``key``, with members that may have fired before the data loss."""
+    if group is not None and group.is_firing:
+        return msgspec.structs.replace(group, assumed_members=_union(group.assumed_members, assumed.members))
+    if group is None or not group.is_reconciling:
+        opened = now if group is None else max(now, group.opened + 0.001)  # ids must stay unique
+        group = Group(key=key, labels=assumed.labels, opened=opened, is_reconciling=True)
+    return msgspec.structs.replace(
+        group,
+        members=_union(group.members, assumed.members),
+        possibly_notified=_union(group.possibly_notified, assumed.receivers),
+    )
 
 
 def _union(names: Iterable[str], others: Iterable[str]) -> tuple[str, ...]:
