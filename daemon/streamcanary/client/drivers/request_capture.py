@@ -41,11 +41,21 @@ class RequestCapture:
     ``deadline`` is when the body of an error response must have arrived, in monotonic seconds.
     """
 
-    __slots__ = ("_decoder", "_error_body", "_error_response", "_refusal", "_request", "_token", "deadline")
+    __slots__ = (
+        "_accept_encoding",
+        "_decoder",
+        "_error_body",
+        "_error_response",
+        "_refusal",
+        "_request",
+        "_token",
+        "deadline",
+    )
 
     def __init__(self, deadline: float = math.inf) -> None:
         self.deadline = deadline
         self._request: httpx2.Request | None = None
+        self._accept_encoding = ""
         self._decoder: ContentDecoder | None = None
         self._refusal = ""
         self._error_response: httpx2.Response | None = None
@@ -87,18 +97,18 @@ class RequestCapture:
             raise OverflowError("port must be 0-65535")
         options["follow_redirects"] = False
         offered = request.headers.get("accept-encoding")
-        if offered and (supported := supported_accept_encoding(offered)) != offered:
-            request.headers["accept-encoding"] = supported
+        self._accept_encoding = supported_accept_encoding(offered) if offered else ""
+        if offered and offered != self._accept_encoding:
+            request.headers["accept-encoding"] = self._accept_encoding
 
     def on_response(self, response: httpx2.Response) -> ErrorBody | None:
         """Capture a response; return where to put its body if it is an error."""
-        accept_encoding = self._request.headers.get("accept-encoding") if self._request is not None else None
         if response.status_code >= 300:
             self._error_response = response
-            self._error_body = ErrorBody(response.headers, accept_encoding)
+            self._error_body = ErrorBody(response.headers, self._accept_encoding)
             return self._error_body
         try:
-            self._decoder = create_decoder(response.headers.get("content-encoding"), accept_encoding)
+            self._decoder = create_decoder(response.headers.get("content-encoding"), self._accept_encoding)
         except ContentCodingRefused as error:
             self._refusal = f"the server answered, but {error}"
         return None
