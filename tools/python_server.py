@@ -15,7 +15,7 @@ import cache
 import progress
 
 _LOCKS = Path(__file__).parent / "upstreams"
-_INSTALL_TIMEOUT = 900.0  # seconds for each installation; compiling takes most of it
+_INSTALL_TIMEOUT = 1800.0  # seconds for each installation; compiling takes most of it
 _VENV_TIMEOUT = 120.0
 _PYTHON = "bin/python"
 

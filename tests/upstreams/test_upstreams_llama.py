@@ -11,7 +11,6 @@ from streamcanary import AsyncStreamClient, NonStreaming, RetryPolicy, StreamFai
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
-from streamcanary.client.result import StreamResult
 from streamcanary.events import ContentDelta
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import FaultKind
@@ -21,6 +20,7 @@ from support.programs.llama_server import CONTEXT_TOKENS, LlamaServer
 pytestmark = [pytest.mark.asyncio(loop_scope="module"), pytest.mark.real("llama")]
 
 _MESSAGES = [{"role": "user", "content": "ping"}]
+_TOO_LONG = [{"role": "user", "content": "ping " * CONTEXT_TOKENS}]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -30,15 +30,15 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Llam
 
 
 @pytest_asyncio.fixture(loop_scope="module")
-async def client(server: LlamaServer) -> AsyncIterator[AsyncStreamClient]:
+async def sdk(server: LlamaServer) -> AsyncIterator[AsyncOpenAI]:
     transport = DefaultAsyncHttpxClient(trust_env=False)
     async with AsyncOpenAI(base_url=server.base_url, api_key="none", http_client=transport) as sdk:
-        yield AsyncStreamClient(sdk, retry=RetryPolicy(max_attempts=1))
+        yield sdk
 
 
-async def answer(client: AsyncStreamClient, **arguments: Any) -> StreamResult:
-    """Return the answer of the model; its sampling is repeatable."""
-    return await client.complete(model="tiny", messages=_MESSAGES, seed=1, **arguments)
+@pytest.fixture
+def client(sdk: AsyncOpenAI) -> AsyncStreamClient:
+    return AsyncStreamClient(sdk, retry=RetryPolicy(max_attempts=1))
 
 
 async def run_canary(server: LlamaServer, **spec: Any) -> Outcome:
@@ -62,21 +62,26 @@ async def test_an_answer_is_streamed_token_by_token(client: AsyncStreamClient) -
     assert True is (len(deltas) > 4)
 
 
-async def test_the_answer_without_streaming_is_the_same(server: LlamaServer, client: AsyncStreamClient) -> None:
+async def test_the_answer_without_streaming_is_the_same(sdk: AsyncOpenAI, client: AsyncStreamClient) -> None:
     """One JSON body has the same text as the stream, for the same seed."""
-    whole = client.with_options(fallbacks=[NonStreaming()])
-    streamed = await answer(whole, max_tokens=16, temperature=0.0)
-    response = await client._client.chat.completions.create(  # type: ignore[attr-defined]
-        model="tiny", messages=_MESSAGES, seed=1, max_tokens=16, temperature=0.0
-    )
-    assert response.choices[0].message.content == streamed.text
+    streamed = await client.complete(model="tiny", messages=_MESSAGES, seed=1, max_tokens=16, temperature=0.0)
+    whole = await sdk.chat.completions.create(model="tiny", messages=_MESSAGES, seed=1, max_tokens=16, temperature=0.0)
+    assert whole.choices[0].message.content == streamed.text
 
 
-async def test_a_prompt_longer_than_the_context_is_classified(client: AsyncStreamClient) -> None:
-    """The server refuses the prompt, and the client says why; it is not asked again."""
+async def test_an_endless_answer_ends_at_the_context(client: AsyncStreamClient) -> None:
+    """An answer without a limit is whole or cut at the context; the stream of this server always says which."""
+    result = await client.complete(model="tiny", messages=_MESSAGES, seed=1)
+    assert True is (result.finish_reason in ("stop", "length"))
+
+
+async def test_a_prompt_longer_than_the_context_is_an_empty_stream(client: AsyncStreamClient) -> None:
+    """This server ends the stream before its first event, and says why only without streaming."""
     with pytest.raises(StreamFailed) as caught:
-        await client.complete(model="tiny", messages=[{"role": "user", "content": "ping " * CONTEXT_TOKENS}])
-    assert (FaultKind.CONTEXT_LENGTH_EXCEEDED, False) == (caught.value.fault.kind, caught.value.fault.retryable)
+        await client.with_options(fallbacks=[NonStreaming()]).complete(model="tiny", messages=_TOO_LONG)
+    assert [FaultKind.STREAM_TRUNCATED, FaultKind.CONTEXT_LENGTH_EXCEEDED] == [
+        attempt.fault and attempt.fault.kind for attempt in caught.value.attempts
+    ]
 
 
 async def test_a_canary_of_a_model_without_sense_fails_its_expectation_only(server: LlamaServer) -> None:
