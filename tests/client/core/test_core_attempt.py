@@ -53,8 +53,10 @@ def test_complete_answer_does_not_require_done() -> None:
 @pytest.mark.parametrize(
     ("pieces", "kind"),
     [
-        ((), FaultKind.NOT_A_STREAM),
-        ((b": ping\n\n",), FaultKind.NOT_A_STREAM),
+        ((), FaultKind.STREAM_TRUNCATED),
+        ((b": ping\n\n", b"retry: 10\n\n", b"data: [DONE]\n\n"), FaultKind.STREAM_TRUNCATED),
+        ((b"<html>\n<title>Sign in</title>\n", b"</html>"), FaultKind.NOT_A_STREAM),
+        ((b"Sign in",), FaultKind.NOT_A_STREAM),
         (WHOLE[:2], FaultKind.STREAM_TRUNCATED),
         ((*WHOLE[:2], b"data: [DONE]\n\n"), FaultKind.STREAM_TRUNCATED),
         ((WHOLE[0], WHOLE[2]), FaultKind.EMPTY_ANSWER),

@@ -99,7 +99,7 @@ EXPECTED_FAULTS: Final[dict[str, FaultRow]] = {
     "html-200": FaultRow(K.NOT_A_STREAM, P.STREAM, B.CONFIG, False, 200),
     "204": FaultRow(K.NOT_A_STREAM, P.STREAM, B.CONFIG, False, 204),
     "empty-body": FaultRow(K.NOT_A_STREAM, P.STREAM, B.CONFIG, False, 200),
-    "empty-stream": FaultRow(K.NOT_A_STREAM, P.END, B.CONFIG, False, 200),
+    "empty-stream": FaultRow(K.STREAM_TRUNCATED, P.END, B.PROVIDER, True, 200),
     "json-error-200": FaultRow(K.SERVER_ERROR, P.HEADERS, B.PROVIDER, True, 200, "server_error"),
     "slow-first-token": FaultRow(K.FIRST_TOKEN_TIMEOUT, P.STREAM, B.PROVIDER, True, 200, received=NO_DELTAS),
     "pings": FaultRow(K.FIRST_TOKEN_TIMEOUT, P.STREAM, B.PROVIDER, True, 200),

@@ -306,6 +306,7 @@ class AttemptMachine:
             self.answer,
             token_limit=self._token_limit,
             accepts_missing_reason=self._lenient and self._reader.is_done,
+            is_event_stream=not self._sse.has_foreign_lines,
         )
         if why is None:
             self.is_finished = True

@@ -34,14 +34,21 @@ class Incompleteness(NamedTuple):
 
 
 def incompleteness_of(
-    answer: Answer, *, token_limit: TokenLimit, accepts_missing_reason: bool = False
+    answer: Answer, *, token_limit: TokenLimit, accepts_missing_reason: bool = False, is_event_stream: bool = True
 ) -> Incompleteness | None:
     """Return why ``answer``, which has ended, is not complete; ``None`` if it is.
 
     ``accepts_missing_reason``: it has ended in another terminal state, so a ``finish_reason`` is not required.
+    ``is_event_stream``: whether the body was one, as its content type says. Without events, the server of an event
+    stream failed; a body of anything else comes from a wrong address.
     """
     if answer.chunks == 0:
-        return Incompleteness(FaultKind.NOT_A_STREAM, Phase.END, "the event stream has no events")
+        if not is_event_stream:
+            return Incompleteness(
+                FaultKind.NOT_A_STREAM, Phase.END, "the body is not an event stream, as its type says"
+            )
+        message = "the event stream ended before its first event; without streaming, the server may say why"
+        return Incompleteness(FaultKind.STREAM_TRUNCATED, Phase.END, message)
     if answer.finish_reason is None or meaning_of(answer.finish_reason) is FinishMeaning.UNFINISHED:
         if not accepts_missing_reason:
             message = "the stream ended without a finish_reason: the answer may be cut short"

@@ -12,6 +12,8 @@ from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.sse_errors import error_in_json, error_in_line
 
 _BOM = b"\xef\xbb\xbf"
+_OTHER_FIELDS = frozenset({b"", b"id", b"retry"})  # comments have no name; the other two are ignored
+_FIELDS = _OTHER_FIELDS | {b"data", b"event"}
 
 
 class ServerSentEvent(Struct, gc=False):
@@ -47,6 +49,7 @@ class SseDecoder:
         "_max_line",
         "_partial_line",
         "_skip_lf",
+        "has_foreign_lines",
     )
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -60,6 +63,7 @@ class SseDecoder:
         self._data: list[bytes] = []
         self._data_size = 0
         self._event_type = b""
+        self.has_foreign_lines = False  # lines that no event stream has, such as those of an HTML page
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """Return the events that ``data`` completes.
@@ -101,6 +105,7 @@ class SseDecoder:
     def feed_eof(self) -> list[ServerSentEvent]:
         """Return the error in the incomplete line or event at the end of the stream, if there is one."""
         line = bytes(self._partial_line)
+        self.has_foreign_lines = self.has_foreign_lines or line.partition(b":")[0] not in _FIELDS
         if line.startswith(b"data:"):
             data = b"\n".join((*self._data, line[5:].removeprefix(b" ")))
             error = error_in_json(data)
@@ -147,8 +152,11 @@ class SseDecoder:
             self._append_data(value)
         elif name == b"event":
             self._event_type = value.removeprefix(b" ")[:256]
-        elif (error := error_in_line(line)) is not None:
-            events.append(ServerSentEvent("error", error))
+        elif name not in _OTHER_FIELDS:
+            if (error := error_in_line(line)) is not None:
+                events.append(ServerSentEvent("error", error))
+            else:
+                self.has_foreign_lines = True
 
     def _append_data(self, value: bytes) -> None:
         self._data_size += len(value) + 1

@@ -12,7 +12,7 @@ _MAX_ERROR_BYTES = 64 * 1024
 _MAX_NAME_BYTES = 64  # of a field that may hold an error
 _MESSAGE_KEYS = frozenset({"message", "detail", "details", "msg", "error_message"})
 _CODE_KEYS = frozenset({"code", "status", "error_code", "status_code"})
-_IGNORED_FIELDS = frozenset({b"", b"id", b"retry"})  # comments, and fields of the specification
+_IGNORED_FIELDS = frozenset({b"", b"id", b"retry"})  # comments, and fields that are ignored
 
 
 def error_in_line(line: bytes) -> bytes | None:
