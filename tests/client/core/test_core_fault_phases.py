@@ -46,9 +46,9 @@ def reported() -> list[Fault]:
 
 
 def uncovered_faults() -> list[Fault]:
-    """Return the faults that no row covers: an endless JSON answer."""
+    """Return the faults that no row covers: an endless JSON answer, and a page that claims to be an event stream."""
     long = b'{"choices": [{"message": {"content": "%s"}, "finish_reason": "stop"}]}' % (b"x" * 200)
-    return [answered(JSON, long, Limits(max_answer_characters=100))]
+    return [answered(JSON, long, Limits(max_answer_characters=100)), answered(STREAM, b"<html>")]
 
 
 def test_fault_phases_match_the_table() -> None:
