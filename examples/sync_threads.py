@@ -2,7 +2,7 @@
 
 There is no event loop: each thread reads its own socket over the transport of the ``OpenAI`` client, and one shared
 thread enforces the deadlines. When a provider fails, the budget allows retries for the first calls only, so that the
-other calls do not add load.
+other calls do not add load. There is no circuit breaker, which would refuse the later calls.
 
 ``OPENAI_BASE_URL`` and ``OPENAI_API_KEY`` set the endpoint; the arguments are the model and the number of threads.
 Against ``streamcanary simulate``, try ``sim-cut%40`` and ``sim-500``.
@@ -16,7 +16,7 @@ from openai import OpenAI
 
 from streamcanary import RetryBudget, RetryPolicy, StreamClient, StreamFailed
 
-client = StreamClient(OpenAI(), retry=RetryPolicy(base_delay=0.05), budget=RetryBudget(30))
+client = StreamClient(OpenAI(), retry=RetryPolicy(base_delay=0.05), budget=RetryBudget(30), breaker=None)
 
 
 def ask(model: str) -> str:

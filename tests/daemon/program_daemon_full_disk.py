@@ -41,7 +41,9 @@ def config(provider: FakeProvider, hook: FakeReceiver) -> dict[str, Any]:
                 "TargetRejected": {"enabled": False},
                 "Down": {"detector": {"type": "consecutive", "failures": 2, "resolve_after": 2}},
             },
-            "receivers": {"hook": {"type": "webhook", "url": hook.url, "secret": SECRET, "timeout": "30s"}},
+            "receivers": {
+                "hook": {"type": "webhook", "url": hook.url, "secret": SECRET, "timeout": "30s", "recall": True}
+            },
         },
     }
 

@@ -125,6 +125,7 @@ SECRETS = {
     "slack": "https://hooks.slack.com/services/T000/B000/XXXX",
     "hook": "whsec_" + "c2VjcmV0" * 4,
     "hook-url": "http://127.0.0.1:1/",
+    "web-token": "of-no-worth",
     "hook-key": "whsec_" + "c2VjcmV0" * 4,
     "mail": "mailtos://user:password@example.com?to=oncall@example.com",
 }
@@ -202,6 +203,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "streamcanary.yaml").write_text(first.text)
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("OPENAI_API_KEY", "none")
+    monkeypatch.setenv("LITELLM_KEY", "none")
     return tmp_path
 
 
