@@ -21,7 +21,7 @@ from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.prices import Price
 from streamcanary.canary.spend.usage import RunUsage, estimate_tokens
 from streamcanary.client.async_client import AsyncStreamClient
-from streamcanary.client.core.finish_reasons import is_cut_at_limit
+from streamcanary.client.core.answers.finish_reasons import is_cut_at_limit
 from streamcanary.client.drivers.async_stream import AsyncStream
 from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.client.result import StreamFailed, StreamResult

@@ -7,7 +7,7 @@ import msgspec
 from msgspec import Struct
 from openai import OpenAIError
 
-from streamcanary.client.core.surrogates import replace_escaped_halves
+from streamcanary.client.core.decoding.surrogates import replace_escaped_halves
 from streamcanary.model.faults import Fault
 from streamcanary.model.outcome import Attempt, Usage
 

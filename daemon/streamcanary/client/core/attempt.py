@@ -21,22 +21,22 @@ from typing import Literal, Protocol
 import msgspec
 from msgspec import Struct
 
-from streamcanary.client.core.answer import Answer, AnswerTooLong
-from streamcanary.client.core.attempt_clock import AttemptClock, FinishState
-from streamcanary.client.core.chat import ChatReader
-from streamcanary.client.core.completeness import (
+from streamcanary.client.core.answers.answer import Answer, AnswerTooLong
+from streamcanary.client.core.answers.chat import ChatReader
+from streamcanary.client.core.answers.completeness import (
     DEFAULT_TOKEN_LIMITS,
     Incompleteness,
     TokenLimit,
     fault_of_finish_reason,
     incompleteness_of,
 )
+from streamcanary.client.core.answers.finish_reasons import FinishMeaning, meaning_of
+from streamcanary.client.core.answers.responses import ResponsesReader
+from streamcanary.client.core.attempt_clock import AttemptClock, FinishState
+from streamcanary.client.core.decoding.lenient_json import ErrorReported
+from streamcanary.client.core.decoding.sse import ServerSentEvent, SseDecoder, SseLimitExceeded
 from streamcanary.client.core.fault_classification import fault_from_error_body, fault_from_status
-from streamcanary.client.core.finish_reasons import FinishMeaning, meaning_of
-from streamcanary.client.core.lenient_json import ErrorReported
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
-from streamcanary.client.core.responses import ResponsesReader
-from streamcanary.client.core.sse import ServerSentEvent, SseDecoder, SseLimitExceeded
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import Delta
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault

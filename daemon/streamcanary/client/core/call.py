@@ -21,10 +21,10 @@ from enum import Enum, auto
 
 import msgspec
 
+from streamcanary.client.core.answers.finish_reasons import is_known
 from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
 from streamcanary.client.core.deadline_extension import DeadlineExtension, LagSince, no_lag
 from streamcanary.client.core.fault_classification import fault_from_exception
-from streamcanary.client.core.finish_reasons import is_known
 from streamcanary.client.core.plan import NextAttempt, Plan
 from streamcanary.client.instrumentation import CallRecorder
 from streamcanary.client.result import StreamFailed, StreamResult

@@ -15,8 +15,8 @@ from typing import Any, Literal
 from msgspec import Struct
 
 from streamcanary.client.circuit_breaker import CircuitBreaker, CircuitState
+from streamcanary.client.core.answers.completeness import TokenLimit
 from streamcanary.client.core.backoff import full_jitter
-from streamcanary.client.core.completeness import TokenLimit
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.result import StreamResult
 from streamcanary.client.retry_budget import RetryBudget

@@ -11,8 +11,8 @@ from openai.resources.chat import AsyncCompletions
 from openai.resources.responses import AsyncResponses
 from opentelemetry.util.types import AttributeValue
 
+from streamcanary.client.core.answers.completeness import DEFAULT_TOKEN_LIMITS, TokenLimit
 from streamcanary.client.core.attempt import Api
-from streamcanary.client.core.completeness import DEFAULT_TOKEN_LIMITS, TokenLimit
 from streamcanary.client.fallbacks import Route
 from streamcanary.client.instrumentation import CallRecorder, Instruments, host_and_port
 from streamcanary.model import names

@@ -5,10 +5,10 @@ from typing import Any
 
 import pytest
 
-from streamcanary.client.core.answer import Answer, AnswerTooLong
-from streamcanary.client.core.chat import ChatReader
-from streamcanary.client.core.responses import ResponsesReader
-from streamcanary.client.core.sse import ServerSentEvent
+from streamcanary.client.core.answers.answer import Answer, AnswerTooLong
+from streamcanary.client.core.answers.chat import ChatReader
+from streamcanary.client.core.answers.responses import ResponsesReader
+from streamcanary.client.core.decoding.sse import ServerSentEvent
 from streamcanary.events import ToolCallDelta
 
 Call = dict[str, Any]

@@ -8,8 +8,8 @@ as a bare line of JSON. Such a line is an event of type ``error`` as soon as it 
 
 from msgspec import Struct
 
+from streamcanary.client.core.decoding.sse_errors import error_in_json, error_in_line
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
-from streamcanary.client.core.sse_errors import error_in_json, error_in_line
 
 _BOM = b"\xef\xbb\xbf"
 _OTHER_FIELDS = frozenset({b"", b"id", b"retry"})  # comments have no name; the other two are ignored

@@ -13,7 +13,7 @@ from typing import Final
 
 import msgspec
 
-from streamcanary.client.core.surrogates import SurrogateJoiner, replace_halves
+from streamcanary.client.core.decoding.surrogates import SurrogateJoiner, replace_halves
 from streamcanary.client.result import ToolCall, ToolCallType
 from streamcanary.model.redaction.redactor import scrub
 

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from streamcanary.client.core.decoding.sse import SseDecoder, SseLimitExceeded
 from streamcanary.client.core.limits import Limits
-from streamcanary.client.core.sse import SseDecoder, SseLimitExceeded
 
 
 def decode(*pieces: bytes) -> list[tuple[str, bytes]]:

@@ -2,10 +2,10 @@
 
 from typing import Any, TypeGuard
 
+from streamcanary.client.core.answers.media import PartialAudio, text_field
+from streamcanary.client.core.answers.tool_calls import PartialToolCall, ToolCalls, TooManyToolCalls
+from streamcanary.client.core.decoding.surrogates import SurrogateJoiner, replace_halves
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
-from streamcanary.client.core.media import PartialAudio, text_field
-from streamcanary.client.core.surrogates import SurrogateJoiner, replace_halves
-from streamcanary.client.core.tool_calls import PartialToolCall, ToolCalls, TooManyToolCalls
 from streamcanary.client.result import AudioOutput, ToolCall, ToolCallType
 from streamcanary.events import ContentDelta, Delta, ReasoningDelta, RefusalDelta, ToolCallDelta
 from streamcanary.model.outcome import Usage

@@ -4,14 +4,14 @@ from typing import Any
 
 from msgspec import Struct
 
-from streamcanary.client.core.answer import Answer
-from streamcanary.client.core.content_parts import add_parts, add_reasoning_details
+from streamcanary.client.core.answers.answer import Answer
+from streamcanary.client.core.answers.content_parts import add_parts, add_reasoning_details
+from streamcanary.client.core.answers.media import image_url
+from streamcanary.client.core.answers.tool_calls import arguments_text
+from streamcanary.client.core.decoding.lenient_json import ErrorReported, LenientDecoder, decode_untyped
+from streamcanary.client.core.decoding.sse import ServerSentEvent
 from streamcanary.client.core.fault_classification import find_error, reports_error
-from streamcanary.client.core.lenient_json import ErrorReported, LenientDecoder, decode_untyped
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
-from streamcanary.client.core.media import image_url
-from streamcanary.client.core.sse import ServerSentEvent
-from streamcanary.client.core.tool_calls import arguments_text
 from streamcanary.events import Delta as DeltaEvent
 
 

@@ -7,10 +7,10 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from streamcanary.client.core.answer import Answer, AnswerTooLong
-from streamcanary.client.core.lenient_json import decode_untyped
+from streamcanary.client.core.answers.answer import Answer, AnswerTooLong
+from streamcanary.client.core.answers.tool_calls import arguments_text
+from streamcanary.client.core.decoding.lenient_json import decode_untyped
 from streamcanary.client.core.limits import Limits
-from streamcanary.client.core.tool_calls import arguments_text
 from streamcanary.client.result import ToolCallType, decode_raw
 
 _MAX_PARTS: Final = 10_000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from msgspec import Struct
 
 from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
-from streamcanary.client.core.lenient_json import LenientDecoder, decode_untyped
+from streamcanary.client.core.decoding.lenient_json import LenientDecoder, decode_untyped
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import FaultKind
 from support.client.stream_strategies import join_deltas, split, split_points

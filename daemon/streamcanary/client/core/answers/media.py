@@ -5,7 +5,7 @@ import binascii
 from collections.abc import Sequence
 from typing import Any, Final
 
-from streamcanary.client.core.surrogates import replace_halves
+from streamcanary.client.core.decoding.surrogates import replace_halves
 from streamcanary.client.result import AudioOutput
 
 _MAX_ID_LENGTH: Final = 256

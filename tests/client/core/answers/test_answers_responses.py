@@ -9,10 +9,10 @@ import msgspec
 import pytest
 from openai.types.responses import Response
 
-from streamcanary.client.core.answer import AnswerTooLong
+from streamcanary.client.core.answers.answer import AnswerTooLong
+from streamcanary.client.core.answers.responses import ResponsesReader
+from streamcanary.client.core.decoding.sse import ServerSentEvent
 from streamcanary.client.core.limits import Limits
-from streamcanary.client.core.responses import ResponsesReader
-from streamcanary.client.core.sse import ServerSentEvent
 from streamcanary.client.result import StreamResult
 from support.client.stream_strategies import join_deltas
 

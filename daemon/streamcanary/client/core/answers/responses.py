@@ -12,12 +12,12 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct
 
-from streamcanary.client.core.answer import Answer
+from streamcanary.client.core.answers.answer import Answer
+from streamcanary.client.core.answers.response_output import OutputItem, OutputPart, ResponseOutput
+from streamcanary.client.core.decoding.lenient_json import ErrorReported, LenientDecoder, decode_untyped
+from streamcanary.client.core.decoding.sse import ServerSentEvent
 from streamcanary.client.core.fault_classification import find_error, reports_error
-from streamcanary.client.core.lenient_json import ErrorReported, LenientDecoder, decode_untyped
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
-from streamcanary.client.core.response_output import OutputItem, OutputPart, ResponseOutput
-from streamcanary.client.core.sse import ServerSentEvent
 from streamcanary.events import Delta as DeltaEvent
 
 

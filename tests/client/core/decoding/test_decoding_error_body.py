@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from streamcanary.client.core.error_body import MAX_ERROR_BODY_BYTES, ErrorBody, parse_error_text
+from streamcanary.client.core.decoding.error_body import MAX_ERROR_BODY_BYTES, ErrorBody, parse_error_text
 
 
 @pytest.mark.parametrize(

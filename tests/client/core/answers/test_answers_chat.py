@@ -5,11 +5,11 @@ from typing import Any
 
 import pytest
 
-from streamcanary.client.core.answer import AnswerTooLong
-from streamcanary.client.core.chat import ChatReader
-from streamcanary.client.core.lenient_json import ErrorReported
+from streamcanary.client.core.answers.answer import AnswerTooLong
+from streamcanary.client.core.answers.chat import ChatReader
+from streamcanary.client.core.decoding.lenient_json import ErrorReported
+from streamcanary.client.core.decoding.sse import ServerSentEvent
 from streamcanary.client.core.limits import Limits
-from streamcanary.client.core.sse import ServerSentEvent
 from streamcanary.client.result import AudioOutput
 from streamcanary.events import ContentDelta, Delta, ReasoningDelta
 from streamcanary.model.outcome import Usage

@@ -4,8 +4,8 @@ from typing import Final, NamedTuple
 
 from msgspec import Struct
 
-from streamcanary.client.core.answer import Answer
-from streamcanary.client.core.finish_reasons import FinishMeaning, meaning_of
+from streamcanary.client.core.answers.answer import Answer
+from streamcanary.client.core.answers.finish_reasons import FinishMeaning, meaning_of
 from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind, Phase
 
 _TOOL_CALL_MAY_BE_CUT = frozenset({FinishMeaning.TOKEN_LIMIT, FinishMeaning.CONTEXT_LIMIT, FinishMeaning.FILTERED})

@@ -8,8 +8,8 @@ from typing import Any, Final
 
 import msgspec
 
-from streamcanary.client.core.answer import Answer
-from streamcanary.client.core.media import image_url, text_field
+from streamcanary.client.core.answers.answer import Answer
+from streamcanary.client.core.answers.media import image_url, text_field
 
 _TEXT_TYPES: Final = frozenset({"text", "output_text", "input_text", ""})
 _REASONING_FIELDS: Final = ("thinking", "reasoning", "text", "summary")

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import Struct
 
-from streamcanary.client.core.surrogates import replace_escaped_halves
+from streamcanary.client.core.decoding.surrogates import replace_escaped_halves
 
 _T = TypeVar("_T", bound=Struct)
 _ONLY_IN_PYTHON = (b"NaN", b"Infinity", b"\\u")  # what json accepts and msgspec does not

@@ -6,7 +6,7 @@ as a bare line. The specification ignores both, and the reason of a failure woul
 
 import msgspec
 
-from streamcanary.client.core.lenient_json import decode_untyped
+from streamcanary.client.core.decoding.lenient_json import decode_untyped
 
 _MAX_ERROR_BYTES = 64 * 1024
 _MAX_NAME_BYTES = 64  # of a field that may hold an error

@@ -1,0 +1,1 @@
+"""Decodes what servers send: server-sent events, JSON of any quality, error bodies."""
