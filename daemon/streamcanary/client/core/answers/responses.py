@@ -72,7 +72,7 @@ _decode_event = LenientDecoder(StreamEvent)
 _decode_response = LenientDecoder(Response)
 _TERMINAL_STATUSES: Final = frozenset({"completed", "incomplete", "failed", "cancelled"})
 _ANSWER_DELTAS: Final = frozenset({"response.output_text.delta", "response.refusal.delta"})
-_PROGRESS: Final = ("_call", "mcp_list_tools", "image", "audio", "output_item", "_part.", "annotation", "reasoning")
+_PROGRESS: Final = ("_call", "mcp_list_tools", "image", "audio", "annotation")
 _FINISH_REASONS: Final = {"max_output_tokens": "length"}  # other reasons have the same name in Chat Completions
 
 
@@ -134,7 +134,7 @@ class ResponsesReader:
         if not isinstance(delta, str):
             if kind in _ANSWER_DELTAS:  # skipping it would lose text
                 raise msgspec.DecodeError(f"the delta of {kind} is not text")
-            self.progressed = _is_progress(kind)
+            self.progressed = _is_progress(kind, event.item)
             return
         index = _index_of(event)
         match kind:
@@ -156,12 +156,12 @@ class ResponsesReader:
             case "response.audio.delta" | "response.output_audio.delta":
                 self.answer.has_other_output = self.progressed = True
             case _:
-                self.progressed = _is_progress(kind)
+                self.progressed = _is_progress(kind, event.item)
 
     def _add_whole(self, kind: str, event: StreamEvent, data: bytes) -> None:
         """Add what a ``.done`` event has, or the start of an item, if it has not arrived before."""
         output, index = self._output, _index_of(event)
-        self.progressed = _is_progress(kind)
+        self.progressed = _is_progress(kind, event.item)
         match kind:
             case "response.output_text.done" if event.text:
                 output.complete_text(index, event.content_index, event.text)
@@ -219,6 +219,10 @@ def _index_of(event: StreamEvent) -> int | str:
     return event.item_id or (event.item and event.item.id) or 0
 
 
-def _is_progress(kind: str) -> bool:
-    """Return whether an event without a token is work of the provider: a built-in tool's, an image's, a new part."""
-    return any(word in kind for word in _PROGRESS)
+def _is_progress(kind: str, item: OutputItem | None) -> bool:
+    """Return whether an event without a token is work of the provider: a built-in tool's, an image's, a complete item.
+
+    The start of a message or of its parts is none: servers send it before they begin to work.
+    """
+    subject = (item.type if item is not None else None) or kind
+    return kind == "response.output_item.done" or any(word in subject for word in _PROGRESS)
