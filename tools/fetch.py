@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Build or download the programs that some tests run: an OpenTelemetry Collector, Alertmanager and promtool.
 
-With their names as arguments, also the servers that only `make test-full` needs: litellm, and llama, which is compiled.
+With their names as arguments, also the programs that only `make test-full` needs: prometheus, jaeger, litellm and llama.
 
 Prints the path of each on stdout, one a line; immediate when they are in the cache. Steps that take longer than ten
 seconds are reported on stderr. A program that is not available is reported on stderr, too: the tests that need it are
@@ -9,8 +9,8 @@ skipped with the reason, so this is a failure only with ``CI=true``.
 
 A program of the same name on PATH is never used: its version is unknown, and the tests must not depend on it. To run
 the tests with a program of your own, set its path in STREAMCANARY_TEST_OTELCOL, STREAMCANARY_TEST_ALERTMANAGER or
-STREAMCANARY_TEST_PROMTOOL; for a server, STREAMCANARY_TEST_LITELLM or STREAMCANARY_TEST_LLAMA is a Python that imports
-it.
+STREAMCANARY_TEST_PROMTOOL, and so on; STREAMCANARY_TEST_LITELLM and STREAMCANARY_TEST_LLAMA are a Python that imports
+the server.
 """
 
 import argparse
@@ -21,8 +21,10 @@ from typing import Protocol
 
 import alertmanager
 import cache
+import jaeger
 import otelcol
 import progress
+import prometheus
 import promtool
 import python_server
 
@@ -38,8 +40,13 @@ class Tool(Protocol):
 
 
 PROGRAMS: dict[str, Tool] = {"otelcol": otelcol, "alertmanager": alertmanager, "promtool": promtool}
-SERVERS: dict[str, Tool] = {"litellm": python_server.LITELLM, "llama": python_server.LLAMA}
-TOOLS = PROGRAMS | SERVERS
+FOR_TEST_FULL: dict[str, Tool] = {
+    "prometheus": prometheus,
+    "jaeger": jaeger,
+    "litellm": python_server.LITELLM,
+    "llama": python_server.LLAMA,
+}
+TOOLS = PROGRAMS | FOR_TEST_FULL
 
 
 def main() -> int:

@@ -1,4 +1,4 @@
-"""An OpenTelemetry Collector with the few components that the tests use, built from source with Go."""
+"""An OpenTelemetry Collector with the few components that tests and `make observe` use, built from source with Go."""
 
 import hashlib
 import shutil
@@ -15,8 +15,14 @@ CORE = "go.opentelemetry.io/collector"
 CONTRIB = "github.com/open-telemetry/opentelemetry-collector-contrib"
 BUILDER = f"{CORE}/cmd/builder@{COLLECTOR}"
 RECEIVERS = (f"{CORE}/receiver/otlpreceiver {COLLECTOR}",)
+PROCESSORS = (
+    f"{CORE}/processor/batchprocessor {COLLECTOR}",
+    f"{CORE}/processor/memorylimiterprocessor {COLLECTOR}",
+)
 EXPORTERS = (
     f"{CORE}/exporter/debugexporter {COLLECTOR}",
+    f"{CORE}/exporter/otlpexporter {COLLECTOR}",
+    f"{CORE}/exporter/otlphttpexporter {COLLECTOR}",
     f"{CONTRIB}/exporter/fileexporter {COLLECTOR}",
     f"{CONTRIB}/exporter/prometheusexporter {COLLECTOR}",
 )
@@ -51,7 +57,7 @@ def _name() -> str:
 
 
 def _manifest() -> str:
-    parts = {"receivers": RECEIVERS, "exporters": EXPORTERS, "providers": PROVIDERS}
+    parts = {"receivers": RECEIVERS, "processors": PROCESSORS, "exporters": EXPORTERS, "providers": PROVIDERS}
     lines = [f"dist: {{name: otelcol, module: otelcol, output_path: ./source, version: {COLLECTOR.removeprefix('v')}}}"]
     for kind, modules in parts.items():
         lines += [f"{kind}:", *(f"  - gomod: {module}" for module in modules)]
@@ -67,7 +73,8 @@ def _build(folder: Path) -> None:
     deadline = time.monotonic() + _BUILD_TIMEOUT
     source = folder / "source"
     (folder / "builder.yaml").write_text(_manifest())
-    pins = [module.replace(" ", "@") for module in (*RECEIVERS, *EXPORTERS, *PROVIDERS, f"{CORE}/otelcol {COLLECTOR}")]
+    components = (*RECEIVERS, *PROCESSORS, *EXPORTERS, *PROVIDERS, f"{CORE}/otelcol {COLLECTOR}")
+    pins = [module.replace(" ", "@") for module in components]
     generate = ["run", BUILDER, "--config", "builder.yaml", "--skip-get-modules", "--skip-compilation"]
     for step, cwd, command in (
         ("generating the source of", folder, generate),

@@ -11,8 +11,8 @@ import versions
 PROGRAM = golang.Program(
     title="promtool",
     package="github.com/prometheus/prometheus/cmd/promtool",
-    version=versions.PROMTOOL,
-    go=versions.PROMTOOL_GO,
+    version=versions.PROMETHEUS,
+    go=versions.PROMETHEUS_GO,
     tags=("remove_all_sd",),  # without the SDKs of cloud providers for service discovery: rules need none of them
 )
 DEBIAN = debian.Program(package="prometheus", name="promtool")
