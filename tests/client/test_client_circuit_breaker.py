@@ -10,7 +10,8 @@ import pytest
 from streamcanary.client.circuit_breaker import BreakerPolicy, CircuitBreaker, CircuitBreakers, CircuitState
 from streamcanary.client.core.call import Call, CallState
 from streamcanary.client.core.plan import Plan, PlannedRoute
-from streamcanary.client.instrumentation import CallRecorder, Instruments
+from streamcanary.client.instrumentation.call_recorder import CallRecorder
+from streamcanary.client.instrumentation.instruments import Instruments
 from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.client.retry_policy import RetryPolicy
 from streamcanary.client.timeouts import Timeouts

@@ -15,7 +15,7 @@ from streamcanary.client.core.plan import OnFault
 from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes, SdkClient
 from streamcanary.client.fallbacks import Fallback
-from streamcanary.client.instrumentation import Instruments
+from streamcanary.client.instrumentation.instruments import Instruments
 from streamcanary.client.options import ClientOptions
 from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.client.retry_policy import OnPartial, RetryPolicy

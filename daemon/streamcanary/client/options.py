@@ -13,7 +13,7 @@ from streamcanary.client.core.answer_cache import AnswerCache
 from streamcanary.client.core.limits import Limits
 from streamcanary.client.core.plan import OnFault
 from streamcanary.client.fallbacks import Cached, Fallback
-from streamcanary.client.instrumentation import Instruments
+from streamcanary.client.instrumentation.instruments import Instruments
 from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.client.retry_policy import OnPartial, RetryPolicy
 from streamcanary.client.timeouts import Timeouts

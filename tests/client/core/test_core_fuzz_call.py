@@ -14,7 +14,8 @@ from streamcanary.client.circuit_breaker import BreakerPolicy, CircuitBreaker
 from streamcanary.client.core.attempt import Api, ResponseHead
 from streamcanary.client.core.call import Call, CallState
 from streamcanary.client.core.plan import Plan, PlannedRoute
-from streamcanary.client.instrumentation import CallRecorder, Instruments
+from streamcanary.client.instrumentation.call_recorder import CallRecorder
+from streamcanary.client.instrumentation.instruments import Instruments
 from streamcanary.client.result import StreamResult
 from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.client.retry_policy import RetryPolicy

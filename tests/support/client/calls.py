@@ -9,7 +9,8 @@ from openai import APIConnectionError, APIStatusError, RateLimitError
 from streamcanary.client.core.attempt import ResponseHead
 from streamcanary.client.core.call import Call
 from streamcanary.client.core.plan import Plan, PlannedRoute
-from streamcanary.client.instrumentation import CallRecorder, Instruments
+from streamcanary.client.instrumentation.call_recorder import CallRecorder
+from streamcanary.client.instrumentation.instruments import Instruments
 from streamcanary.client.retry_policy import RetryPolicy
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import (

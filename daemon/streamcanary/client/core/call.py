@@ -26,7 +26,7 @@ from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
 from streamcanary.client.core.deadline_extension import DeadlineExtension, LagSince, no_lag
 from streamcanary.client.core.fault_classification import fault_from_exception
 from streamcanary.client.core.plan import NextAttempt, Plan
-from streamcanary.client.instrumentation import CallRecorder
+from streamcanary.client.instrumentation.call_recorder import CallRecorder
 from streamcanary.client.result import StreamFailed, StreamResult
 from streamcanary.client.retry_policy import OnPartial
 from streamcanary.events import (
@@ -160,12 +160,12 @@ class Call:
             self._secrets += further
             self._require_machine().add_secrets(further)
         if url:
-            self._recorder.set_server(url)
+            self._recorder.attempt.set_server(url)
 
     def headers_received(self, head: ResponseHead) -> None:
         """Report that status and headers have arrived, and the body of an error as far as it was read."""
         self._require_machine().headers_received(head, wall_time=self._clock.time())
-        self._recorder.headers_received(head)
+        self._recorder.attempt.headers_received(head)
         self.state = CallState.READING
         self._advance_if_finished()
 
@@ -262,7 +262,7 @@ class Call:
     def _deliver(self, deltas: Sequence[DeltaEvent]) -> None:
         if not self._has_delivered:
             first_token = self._require_machine().clock.first_token
-            self._recorder.first_token_received(self._clock.monotonic() if first_token is None else first_token)
+            self._recorder.attempt.first_token_received(self._clock.monotonic() if first_token is None else first_token)
             self._has_delivered = True
         if self._on_partial == "buffer":
             self._buffered_deltas.extend(deltas)
@@ -322,7 +322,7 @@ class Call:
         self.attempts.append(attempt)
         if self.route.breaker is not None:
             self.route.breaker.record_result(machine.fault, started=clock.started, now=now)
-        self._recorder.attempt_ended(attempt, machine, ended)
+        self._recorder.attempt.ended(attempt, machine, ended)
         return attempt
 
     def _complete(self, machine: AttemptMachine) -> None:

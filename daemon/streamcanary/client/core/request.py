@@ -14,7 +14,9 @@ from opentelemetry.util.types import AttributeValue
 from streamcanary.client.core.answers.completeness import DEFAULT_TOKEN_LIMITS, TokenLimit
 from streamcanary.client.core.attempt import Api
 from streamcanary.client.fallbacks import Route
-from streamcanary.client.instrumentation import CallRecorder, Instruments, host_and_port
+from streamcanary.client.instrumentation.attributes import host_and_port
+from streamcanary.client.instrumentation.call_recorder import CallRecorder
+from streamcanary.client.instrumentation.instruments import Instruments
 from streamcanary.model import names
 
 if TYPE_CHECKING:

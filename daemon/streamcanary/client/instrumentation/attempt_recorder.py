@@ -1,0 +1,110 @@
+"""The span and the metrics of one attempt."""
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import httpx2
+from opentelemetry.context import Context
+from opentelemetry.trace import SpanKind
+from opentelemetry.util.types import AttributeValue
+
+from streamcanary.client.instrumentation.attributes import host_and_port, set_fault_attributes
+from streamcanary.client.instrumentation.instruments import Instruments
+from streamcanary.model import names
+from streamcanary.model.faults import FaultKind
+from streamcanary.model.outcome import Attempt
+
+if TYPE_CHECKING:
+    from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
+
+
+class AttemptRecorder:
+    """Records one attempt: starts its span, a child of that of the call in ``context``.
+
+    ``url`` is the address of the primary route, and ``server`` its attributes. ``labels`` are attributes of every
+    metric. ``now`` is monotonic time, which ``to_nanoseconds`` converts to the time of a span.
+    """
+
+    def __init__(
+        self,
+        instruments: Instruments,
+        context: Context,
+        *,
+        number: int,
+        route: str,
+        delay: float,
+        now: float,
+        url: str,
+        server: Mapping[str, AttributeValue],
+        labels: Mapping[str, str],
+        to_nanoseconds: Callable[[float], int],
+    ) -> None:
+        self._instruments = instruments
+        self._context = context
+        self._url = url
+        self._metric_attributes = {**labels, names.ROUTE: route}
+        self._to_nanoseconds = to_nanoseconds
+        # Set on the span together at its end, because setting a single one takes a lock.
+        self._attributes: dict[str, AttributeValue] = {}
+        attributes: dict[str, AttributeValue] = {
+            names.HTTP_METHOD: "POST",
+            names.URL_FULL: url,
+            names.ATTEMPT_ROUTE: route,
+            **server,
+        }
+        if number > 1:
+            attributes[names.HTTP_RESEND_COUNT] = number - 1
+            attributes[names.ATTEMPT_DELAY] = delay
+            instruments.retry_delay.record(delay, self._metric_attributes, context=context)
+        self._span = instruments.tracer.start_span(
+            names.ATTEMPT_SPAN, context, SpanKind.CLIENT, attributes, start_time=to_nanoseconds(now)
+        )
+
+    def headers_received(self, head: "ResponseHead") -> None:
+        """Record the HTTP status, and the address that answered."""
+        self._attributes[names.HTTP_STATUS] = head.status
+        self.set_server(head.url)
+
+    def set_server(self, url: str) -> None:
+        """Record the address of this attempt's request, if it differs from that of the primary route."""
+        if url and url != self._url:
+            self._attributes[names.URL_FULL] = url
+            self._attributes[names.SERVER_ADDRESS], self._attributes[names.SERVER_PORT] = host_and_port(httpx2.URL(url))
+
+    def first_token_received(self, now: float) -> None:
+        """Record when the first token arrived."""
+        self._span.add_event(names.FIRST_TOKEN_EVENT, timestamp=self._to_nanoseconds(now))
+
+    def ended(self, attempt: Attempt, machine: "AttemptMachine", now: float) -> None:
+        """End the span, and record the metrics of the attempt.
+
+        A cancelled attempt has the outcome ``cancelled``. It is no error, and its duration is not recorded, because the
+        caller ended it: the duration says nothing about the endpoint.
+        """
+        self._end_span(attempt, now)
+        fault = attempt.fault
+        context, instruments, by_route = self._context, self._instruments, self._metric_attributes
+        if fault is not None and fault.kind is FaultKind.CANCELLED:
+            instruments.attempts.add(1, {**by_route, names.OUTCOME: fault.kind.value}, context)
+            return
+        outcome = {**by_route, names.OUTCOME: "ok" if fault is None else "fault"}
+        if fault is not None:
+            outcome |= {names.ERROR_TYPE: fault.kind.value, names.BLAME: fault.blame.value}
+        instruments.attempts.add(1, outcome, context)
+        instruments.attempt_duration.record(attempt.duration, by_route, context)
+        if attempt.time_to_first_token is not None:
+            instruments.first_token.record(attempt.time_to_first_token, by_route, context)
+        if machine.clock.max_gap is not None:
+            instruments.max_gap.record(machine.clock.max_gap, by_route, context)
+
+    def _end_span(self, attempt: Attempt, now: float) -> None:
+        span, fault = self._span, attempt.fault
+        if span.is_recording():
+            if attempt.request_id:
+                self._attributes[names.HTTP_REQUEST_ID] = (attempt.request_id,)
+            if fault is not None and fault.status is not None:  # raised by the SDK, headers_received() was not called
+                self._attributes[names.HTTP_STATUS] = fault.status
+            span.set_attributes(self._attributes)
+            if fault is not None:
+                set_fault_attributes(span, fault)
+        span.end(self._to_nanoseconds(now))
