@@ -1,7 +1,9 @@
-"""Write the generated pages; with ``--check``, write nothing and exit with 1 if a page is stale."""
+"""Write the generated pages and dashboards; with ``--check``, write nothing and exit with 1 if a page is stale."""
 
 import sys
 from pathlib import Path
+
+from tools.dashboards import dashboard_files
 
 from .cli import cli_page
 from .client import client_page
@@ -15,7 +17,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pages(root: Path) -> dict[str, str]:
-    """Return the generated pages by their path below ``root``.
+    """Return the generated pages and dashboards by their path below ``root``.
 
     Raises:
         Stale: if one cannot be generated.
@@ -27,6 +29,7 @@ def pages(root: Path) -> dict[str, str]:
         "docs/faults.md": faults_page(),
         "docs/rules.md": rules_page((root / "docs/rules.md").read_text(encoding="utf-8")),
         "docs/telemetry.md": telemetry_page(),
+        **dashboard_files(),
     }
 
 

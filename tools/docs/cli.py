@@ -64,7 +64,7 @@ def _rows(name: str, verb: argparse.ArgumentParser, options: dict[str, str]) -> 
 def _spelling(action: argparse.Action) -> str:
     if not action.option_strings:
         name = str(action.metavar or action.dest)
-        return {"*": f"[{name}…]", "+": f"{name}…"}.get(str(action.nargs), name)
+        return {"*": f"[{name}…]", "+": f"{name}…", "?": f"[{name}]"}.get(str(action.nargs), name)
     value = "" if action.nargs == 0 else f" {action.metavar or action.dest.upper()}"
     return ", ".join(action.option_strings) + value
 

@@ -109,6 +109,20 @@ def _create_parser() -> argparse.ArgumentParser:
 
     _add_rule_commands(verbs)
 
+    dashboard = verbs.add_parser(
+        "dashboard",
+        help="Print a Grafana dashboard",
+        description="Print a Grafana dashboard as JSON, for Grafana's import or provisioning. Without a name, list the "
+        "dashboards. Their data source is a Prometheus with the metrics of the daemon, scraped or received over OTLP.",
+    )
+    dashboard.add_argument("name", nargs="?", metavar="NAME", help="Name of a dashboard, such as overview.")
+    dashboard.add_argument(
+        "--output",
+        type=Path,
+        metavar="FOLDER",
+        help="Write NAME.json to a folder instead, or without a name all dashboards.",
+    )
+
     notify = verbs.add_parser(
         "notify",
         help="Send a test notification and its resolve",

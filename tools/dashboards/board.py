@@ -1,0 +1,83 @@
+"""A dashboard: its variables, its links to the other dashboards, and its rows of panels."""
+
+from collections.abc import Sequence
+
+from grafana_foundation_sdk.builders import dashboard as builder
+from grafana_foundation_sdk.models import dashboard
+from msgspec import Struct
+
+from streamcanary.alerting.prometheus.promql import metric_name
+from streamcanary.model.names import Metric
+
+from .panels import DATASOURCE, Panel
+
+TAG = "streamcanary"
+
+
+class Variable(Struct, frozen=True):
+    """A choice of values of a label. ``matchers`` restrict it to the values of other variables."""
+
+    name: str
+    label: str
+    """The name that is shown."""
+    source: str
+    """The label of a metric whose values are offered."""
+    metric: Metric
+    matchers: str = ""
+    suffix: str = ""
+    """``_count`` for a histogram."""
+
+
+class Board(Struct, frozen=True):
+    """A dashboard. ``rows`` are panels under a heading."""
+
+    name: str
+    title: str
+    description: str
+    variables: Sequence[Variable]
+    rows: Sequence[tuple[str, Sequence[Panel]]]
+
+    @property
+    def uid(self) -> str:
+        """The identifier in addresses: ``/d/<uid>``."""
+        return f"{TAG}-{self.name}"
+
+    def build(self) -> dashboard.Dashboard:
+        """Return the dashboard as Grafana imports it."""
+        links = builder.DashboardLink("streamcanary").type(dashboard.DashboardLinkType.DASHBOARDS).tags([TAG])
+        built = (
+            builder.Dashboard(self.title)
+            .uid(self.uid)
+            .description(self.description)
+            .tags([TAG])
+            .time("now-1h", "now")
+            .refresh("30s")
+            .timezone("browser")
+            .tooltip(dashboard.DashboardCursorSync.CROSSHAIR)
+            .link(links.as_dropdown(False).include_vars(True).keep_time(True))
+            .with_variable(builder.DatasourceVariable("datasource").label("Prometheus").type("prometheus"))
+        )
+        for variable in self.variables:
+            built = built.with_variable(_query_variable(variable))
+        for title, panels in self.rows:
+            built = built.with_row(builder.Row(title))
+            for panel in panels:
+                built = built.with_panel(panel)
+        return built.build()
+
+
+def _query_variable(variable: Variable) -> builder.QueryVariable:
+    matchers = f"{{{variable.matchers}}}" if variable.matchers else ""
+    expr = f"label_values({metric_name(variable.metric)}{variable.suffix}{matchers}, {variable.source})"
+    return (
+        builder.QueryVariable(variable.name)
+        .label(variable.label)
+        .datasource(DATASOURCE)
+        .query({"query": expr, "refId": variable.name})
+        .refresh(dashboard.VariableRefresh.ON_TIME_RANGE_CHANGED)
+        .sort(dashboard.VariableSort.ALPHABETICAL_ASC)
+        .multi(True)
+        .include_all(True)
+        .all_value(".*")  # also series without the label, such as alerts about the daemon itself
+        .current(dashboard.VariableOption(selected=True, text="All", value="$__all"))
+    )

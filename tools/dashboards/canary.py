@@ -1,0 +1,257 @@
+"""The details of canaries: where the time of an attempt goes, what fails, and how close the limits are."""
+
+from streamcanary.model import names
+
+from . import pending
+from .board import Board
+from .metrics import CANARY_LABELS, RANGE, heat, increase, new_increase, quantile, rate, series
+from .panels import BAD as RED
+from .panels import (
+    GOOD,
+    SHARE_OF_FAILURES,
+    SHARE_OF_SUCCESSES,
+    heat_map,
+    lines,
+    number,
+    query,
+    row,
+    rows,
+    stacked_areas,
+    stacked_bars,
+)
+from .panels import WARNING as ORANGE
+from .queries import (
+    CANARY_VARIABLES,
+    failed_over_runs,
+    failing_attempts,
+    failing_runs,
+    since_success,
+)
+
+_DAY = 86_400
+_CERTIFICATE = ((None, RED), (3 * _DAY, ORANGE), (14 * _DAY, GOOD))
+_OUTCOMES = {
+    "ok": "green",
+    "slow": "yellow",
+    "failed_over": "orange",
+    "failed": "red",
+    "internal_error": "purple",
+    "skipped": "gray",
+}
+_MODEL_LABELS = ("canary", "target", "provider", "response_model", "system_fingerprint", "service_tier")
+_MODELS = f"max by ({', '.join(_MODEL_LABELS)}) ({series(pending.MODEL_INFO)})"
+_ATTEMPT = rate(names.ATTEMPT_DURATION, "", suffix="_count")
+
+_NOW = (
+    number(
+        "Successful runs",
+        "Part of the runs in the time range that the primary route answered, `ok` or `slow`.",
+        f"1 - {failing_runs('', RANGE)}",
+        unit="percentunit",
+        steps=SHARE_OF_SUCCESSES,
+    ),
+    number("Since success", "Time since the last run that was `ok` or `slow`.", since_success(""), unit="s"),
+    number(
+        "First token, 95 %",
+        "95 % of the attempts in the time range had their first token within this time.",
+        quantile(0.95, names.FIRST_TOKEN_TIME, within=RANGE),
+        unit="s",
+    ),
+    number(
+        "Output speed, median",
+        "Tokens a second after the first token, in the time range.",
+        quantile(0.5, pending.OUTPUT_SPEED, within=RANGE),
+        unit="tok/s",
+    ),
+    number(
+        "Certificate expires in",
+        "Time until the first certificate in the chain of a target expires.",
+        f"min({series(pending.CERTIFICATE_EXPIRY)}) - time()",
+        unit="s",
+        steps=_CERTIFICATE,
+        none="no TLS",
+    ),
+    number(
+        "Rate-limit headroom",
+        "The smallest part of a rate limit that is left, of those that the providers report.",
+        f"min({series(pending.RATELIMIT_HEADROOM)})",
+        unit="percentunit",
+        steps=((None, RED), (0.1, ORANGE), (0.25, GOOD)),
+        none="not reported",
+    ),
+)
+_TIME = (
+    stacked_areas(
+        "Phases of an attempt",
+        "Mean length of each phase, added up to the mean attempt. DNS, connect and TLS are missing where a connection "
+        "is reused.",
+        query(f"{rate(pending.PHASE_DURATION, 'phase', suffix='_sum')} / on () group_left () {_ATTEMPT}", "{{phase}}"),
+        unit="s",
+    ),
+    lines(
+        "Phases, 95 %",
+        "95 % of the attempts had a phase of at most this length. Exemplars link to traces.",
+        query(quantile(0.95, pending.PHASE_DURATION, "phase"), "{{phase}}", exemplar=True),
+        unit="s",
+    ),
+    heat_map(
+        "First token",
+        "Time from the start of an attempt to its first token. A dot is an attempt with a trace.",
+        query(heat(names.FIRST_TOKEN_TIME), exemplar=True),
+    ),
+    lines(
+        "First token",
+        "Time from the start of an attempt to its first token, by canary. Exemplars link to traces.",
+        query(quantile(0.5, names.FIRST_TOKEN_TIME, "canary"), "{{canary}}, median"),
+        query(quantile(0.95, names.FIRST_TOKEN_TIME, "canary"), "{{canary}}, 95 %", exemplar=True),
+        unit="s",
+    ),
+    lines(
+        "Gaps between tokens",
+        "The longest gap of an attempt, and its median gap: a long gap beside a short median is a stall.",
+        query(quantile(0.95, names.MAX_GAP, "canary"), "{{canary}}, longest, 95 %", exemplar=True),
+        query(quantile(0.5, pending.MEDIAN_GAP, "canary"), "{{canary}}, median"),
+        unit="s",
+    ),
+    lines(
+        "Output speed",
+        "Tokens a second after the first token: the median, and the speed that 90 % of the attempts exceed.",
+        query(quantile(0.5, pending.OUTPUT_SPEED, "canary"), "{{canary}}, median"),
+        query(quantile(0.1, pending.OUTPUT_SPEED, "canary"), "{{canary}}, 90 % exceed"),
+        unit="tok/s",
+    ),
+)
+_ERRORS = (
+    stacked_bars(
+        "Runs by outcome",
+        "All runs, also those that were skipped.",
+        query(increase(names.RUNS, "outcome"), "{{outcome}}", exemplar=True),
+        colours=_OUTCOMES,
+    ),
+    lines(
+        "Failed before and after retries",
+        "Part of the attempts that failed, of the runs that failed on the primary route, and of the runs that a "
+        "fallback answered. The distance between the first two is what retries hide.",
+        query(failing_attempts(""), "attempts"),
+        query(failing_runs(""), "runs"),
+        query(failed_over_runs(""), "runs answered by a fallback"),
+        unit="percentunit",
+        steps=SHARE_OF_FAILURES,
+        highest=1,
+    ),
+    stacked_bars(
+        "Failed attempts by kind, before retries",
+        "Faults of attempts, also of those that a retry or a fallback recovered.",
+        query(new_increase(names.ATTEMPTS, "error_type", 'outcome="fault"'), "{{error_type}}", exemplar=True),
+    ),
+    stacked_bars(
+        "Failed runs by kind, after retries",
+        "What failed runs ended with.",
+        query(new_increase(names.FAILURES, "error_type"), "{{error_type}}", exemplar=True),
+    ),
+    stacked_bars(
+        "Failed attempts by blame, before retries",
+        "Who can fix the faults of attempts.",
+        query(new_increase(names.ATTEMPTS, "blame", 'outcome="fault"'), "{{blame}}"),
+    ),
+    stacked_bars(
+        "Failed runs by blame, after retries",
+        "Who can fix the faults that failed runs ended with.",
+        query(new_increase(names.FAILURES, "blame"), "{{blame}}"),
+    ),
+    stacked_bars(
+        "Attempts by route",
+        "Successful attempts by route: a route that is not the primary one is a fallback.",
+        query(new_increase(names.ATTEMPTS, "route", 'outcome="ok"'), "{{route}}"),
+    ),
+    lines(
+        "Wait before a retry",
+        "The mean and the 95 % quantile of the time that the client waited before a further attempt.",
+        query(quantile(0.95, names.RETRY_DELAY, "canary"), "{{canary}}, 95 %"),
+        unit="s",
+    ),
+)
+_LIMITS = (
+    lines(
+        "Rate-limit headroom",
+        "Part of the rate limit that is left, as the provider reported it last.",
+        query(f"min by (canary, type) ({series(pending.RATELIMIT_HEADROOM)})", "{{canary}}, {{type}}"),
+        unit="percentunit",
+        steps=((None, RED), (0.1, ORANGE), (0.25, GOOD)),
+        highest=1,
+    ),
+    lines(
+        "Rate limit",
+        "Requests and tokens that are left, and the limit.",
+        query(f"min by (canary, type) ({series(pending.RATELIMIT_REMAINING)})", "{{canary}}, {{type}} left"),
+        query(f"min by (canary, type) ({series(pending.RATELIMIT_LIMIT)})", "{{canary}}, {{type}} limit"),
+    ),
+    stacked_areas(
+        "Tokens",
+        "Tokens a second that canaries use, by type.",
+        query(rate(names.TOKENS, "type"), "{{type}}"),
+        unit="tok/s",
+    ),
+    stacked_areas(
+        "Spend",
+        "USD an hour, by canary, where prices are known.",
+        query(f"3600 * {rate(names.SPEND, 'canary')}", "{{canary}}"),
+        unit="currencyUSD",
+    ),
+)
+_ENDPOINT = (
+    stacked_bars(
+        "Connections",
+        "Attempts on a new connection, and on one that was reused.",
+        query(new_increase(pending.CONNECTIONS, "connection"), "{{connection}}"),
+    ),
+    lines(
+        "Certificate expires in",
+        "Time until the first certificate in the chain expires. CertificateExpiring opens a ticket at 14 days, and "
+        "pages at 3 days.",
+        query(f"min by (canary, target) ({series(pending.CERTIFICATE_EXPIRY)}) - time()", "{{canary}}"),
+        unit="s",
+        steps=_CERTIFICATE,
+    ),
+    rows(
+        "Models that answer",
+        "The model, fingerprint and service tier with which each canary was answered.",
+        {
+            "Answers": (
+                row(_MODELS),
+                "short",
+                None,
+            )
+        },
+        labels=_MODEL_LABELS,
+        sort="canary",
+        width=16,
+    ),
+    rows(
+        "Switched off in",
+        "Time until an endpoint is switched off, as it says in a `sunset` header.",
+        {"Switched off in": (row(f"min by ({CANARY_LABELS}) ({series(pending.MODEL_SUNSET)}) - time()"), "s", None)},
+        labels=(names.CANARY, names.TARGET, names.PROVIDER_LABEL),
+        sort="Switched off in",
+        width=8,
+    ),
+    stacked_bars(
+        "Changes of the model",
+        "Changes of the answering model, its fingerprint or its service tier.",
+        query(new_increase(pending.MODEL_CHANGES, "canary, type"), "{{canary}}, {{type}}"),
+        width=24,
+    ),
+)
+BOARD = Board(
+    name="canary",
+    title="streamcanary: canary",
+    description="Where the time of an attempt goes, what fails before and after retries, and how close the limits are.",
+    variables=CANARY_VARIABLES,
+    rows=(
+        ("Now", _NOW),
+        ("Time", _TIME),
+        ("Errors and fallbacks", _ERRORS),
+        ("Limits and spend", _LIMITS),
+        ("Endpoint", _ENDPOINT),
+    ),
+)

@@ -1,0 +1,103 @@
+"""PromQL of the dashboards: selectors of the variables, and rates, quantiles and counts of metrics.
+
+All names come from ``model/names.py``. They are the same for ``/metrics`` and for OTLP sent to Prometheus 3 with its
+default translation strategy.
+"""
+
+from collections.abc import Iterable
+from typing import Final
+
+from streamcanary.alerting.prometheus.promql import metric_name
+from streamcanary.model import names
+from streamcanary.model.names import Metric
+
+CANARY_SELECTOR: Final = 'canary=~"$canary", target=~"$target", provider=~"$provider"'
+"""The series that the variables of the dashboard select. A series without the labels matches the value All."""
+CANARY_LABELS: Final = "canary, target, provider"
+RATE: Final = "$__rate_interval"
+"""At least four scrapes, and the time between two points of the panel: https://grafana.com/docs/grafana/latest/datasources/prometheus/template-variables/"""
+RANGE: Final = "$__range"
+"""The time range of the dashboard."""
+
+
+def series(metric: Metric, matchers: str = "", *, selector: str = CANARY_SELECTOR) -> str:
+    """Return the selector of the series of ``metric`` with further ``matchers``."""
+    return _select(metric_name(metric), matchers, selector)
+
+
+def increase(
+    metric: Metric, by: str, matchers: str = "", *, within: str = RATE, selector: str = CANARY_SELECTOR
+) -> str:
+    """Return the increase of a counter whose series start at 0, summed by the labels ``by``."""
+    return f"sum by ({by}) (increase({series(metric, matchers, selector=selector)}[{within}]))"
+
+
+def new_increase(
+    metric: Metric, by: str, matchers: str = "", *, within: str = RATE, selector: str = CANARY_SELECTOR
+) -> str:
+    """Return the increase of a counter whose series start with the first event, at 1.
+
+    ``increase()`` misses that event. The value of a series that did not exist at the start of the window is its count.
+    """
+    counter = series(metric, matchers, selector=selector)
+    return f"sum by ({by}) ({counter} unless {counter} offset {within} or increase({counter}[{within}]))"
+
+
+def rate(
+    metric: Metric,
+    by: str,
+    matchers: str = "",
+    *,
+    suffix: str = "",
+    within: str = RATE,
+    selector: str = CANARY_SELECTOR,
+) -> str:
+    """Return the rate per second of a counter, or of the part ``suffix`` of a histogram, summed by ``by``."""
+    return f"sum by ({by}) (rate({_select(metric_name(metric) + suffix, matchers, selector)}[{within}]))"
+
+
+def quantile(
+    share: float,
+    metric: Metric,
+    by: str = "",
+    matchers: str = "",
+    *,
+    within: str = RATE,
+    selector: str = CANARY_SELECTOR,
+) -> str:
+    """Return a quantile of a histogram with explicit buckets, by the labels ``by``."""
+    labels = f"{by}, le" if by else "le"
+    buckets = _select(f"{metric_name(metric)}_bucket", matchers, selector)
+    return f"histogram_quantile({share:g}, sum by ({labels}) (rate({buckets}[{within}])))"
+
+
+def mean(metric: Metric, by: str, matchers: str = "", *, selector: str = CANARY_SELECTOR) -> str:
+    """Return the mean of the observations of a histogram, by the labels ``by``."""
+    total, count = (rate(metric, by, matchers, selector=selector, suffix=part) for part in ("_sum", "_count"))
+    return f"{total} / ({count} > 0)"
+
+
+def heat(metric: Metric, matchers: str = "", *, selector: str = CANARY_SELECTOR) -> str:
+    """Return the observations of a histogram in each bucket."""
+    return f"sum by (le) (increase({_select(f'{metric_name(metric)}_bucket', matchers, selector)}[{RATE}]))"
+
+
+def share(part: str, whole: str) -> str:
+    """Return ``part`` of ``whole``: 0 where there is no part; nothing where there is nothing at all."""
+    return f"({part} or {whole} * 0) / ({whole} > 0)"
+
+
+def matching(label: str, values: Iterable[str]) -> str:
+    """Return the matcher of a label with one of ``values``."""
+    return f'{label}=~"{"|".join(values)}"'
+
+
+def _select(name: str, matchers: str, selector: str) -> str:
+    inside = ", ".join(part for part in (selector, matchers) if part)
+    return f"{name}{{{inside}}}" if inside else name
+
+
+GOOD: Final = matching(names.OUTCOME, ("ok", "slow"))
+BAD: Final = matching(names.OUTCOME, ("failed", "failed_over"))
+OBSERVED: Final = matching(names.OUTCOME, ("ok", "slow", "failed", "failed_over"))
+"""The runs that say something about the provider: neither skipped, nor broken in the daemon itself."""
