@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Build or download the programs that some tests run: an OpenTelemetry Collector, Alertmanager and promtool.
 
-With their names as arguments, also the programs that only `make test-full` needs: prometheus, jaeger, litellm and llama.
+With their names as arguments, also what only `make test-full` needs: prometheus, jaeger, litellm and llama.
 
 Prints the path of each on stdout, one a line; immediate when they are in the cache. Steps that take longer than ten
 seconds are reported on stderr. A program that is not available is reported on stderr, too: the tests that need it are

@@ -24,8 +24,9 @@ def test_the_generated_pages_are_up_to_date() -> None:
 
 @pytest.fixture
 def docs_copy(tmp_path: Path) -> Path:
-    """Return a copy of the documentation."""
-    shutil.copytree(ROOT / "docs", tmp_path / "docs")
+    """Return a copy of the generated files."""
+    for folder in ("docs", "config/grafana/dashboards", "daemon/streamcanary/telemetry/dashboards"):
+        shutil.copytree(ROOT / folder, tmp_path / folder)
     return tmp_path
 
 

@@ -3,11 +3,10 @@
 import sys
 from pathlib import Path
 
-from tools.dashboards import dashboard_files
-
 from .cli import cli_page
 from .client import client_page
 from .configuration import configuration_page
+from .dashboards import dashboard_files
 from .faults import faults_page
 from .page import Stale
 from .rules import rules_page

@@ -17,7 +17,8 @@ def main(arguments: argparse.Namespace) -> int:
     chosen = list(dashboards.values()) if name is None else [dashboards[name]]
     if folder is None:
         if name is None:
-            print(*format_table([(each.name, each.title, each.description) for each in chosen]), sep="\n")
+            rows = [("NAME", "TITLE", "DESCRIPTION"), *((each.name, each.title, each.description) for each in chosen)]
+            print(*format_table(rows), sep="\n")
         else:
             sys.stdout.write(chosen[0].text)
         return 0

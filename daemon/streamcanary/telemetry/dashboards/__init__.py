@@ -1,4 +1,4 @@
-"""The Grafana dashboards: JSON that ``tools/dashboards`` generates, part of the package.
+"""The Grafana dashboards: JSON that ``tools/docs/dashboards`` generates, part of the package.
 
 Printing them needs neither Grafana's SDK nor a network.
 """

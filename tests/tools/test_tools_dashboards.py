@@ -1,0 +1,98 @@
+"""The generated dashboards follow the rules that Grafana does not check."""
+
+import json
+import re
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from tools.docs.dashboards import pending
+
+from streamcanary.alerting.prometheus.promql import metric_name
+from streamcanary.model import names
+from streamcanary.telemetry.dashboards import load_dashboards
+from support.telemetry.dashboards import PanelQuery, panel_queries, panels
+
+DASHBOARDS = load_dashboards()
+BUILTIN_VARIABLES = {"__rate_interval", "__range"}
+METRICS = {
+    metric_name(value)
+    for module in (names, pending)
+    for value in vars(module).values()
+    if isinstance(value, names.Metric)
+}
+
+
+def all_queries() -> Iterator[PanelQuery]:
+    for dashboard in DASHBOARDS.values():
+        yield from panel_queries(dashboard.text)
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_every_panel_says_what_it_shows(name):
+    """Each panel has a title, a description in whole sentences, a unit, and the data source of the variable."""
+    for panel in panels(DASHBOARDS[name].text):
+        assert panel["title"]
+        assert panel["description"].endswith("."), panel["title"]
+        assert panel["fieldConfig"]["defaults"]["unit"], panel["title"]
+        assert panel["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_panels_do_not_overlap(name):
+    """No two panels of a dashboard share a cell of its grid, and none is wider than the grid."""
+    taken: dict[tuple[int, int], str] = {}
+    for panel in panels(DASHBOARDS[name].text):
+        position = panel["gridPos"]
+        assert position["x"] + position["w"] <= 24, panel["title"]
+        for x in range(position["x"], position["x"] + position["w"]):
+            for y in range(position["y"], position["y"] + position["h"]):
+                assert taken.setdefault((x, y), panel["title"]) == panel["title"]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_queries_use_the_variables_of_their_dashboard(name):
+    """Each variable in a query is one of the dashboard, or of Grafana."""
+    text = DASHBOARDS[name].text
+    known = {variable["name"] for variable in _content(text)["templating"]["list"]} | BUILTIN_VARIABLES
+    for query in panel_queries(text):
+        assert set(re.findall(r"\$(\w+)", query.expr)) <= known, query
+
+
+def test_queries_name_metrics_of_the_table():
+    """Each metric in a query is a name of ``model/names.py``, as Prometheus writes it."""
+    unknown = {
+        name
+        for query in all_queries()
+        for name in re.findall(r"\b((?:streamcanary|gen_ai_client|process)_\w+)\b(?=[\[{])", query.expr)
+        if re.sub(r"_(bucket|sum|count)$", "", name) not in METRICS
+    }
+    assert unknown == set()
+
+
+def test_the_genai_dashboard_uses_standard_metrics_alone():
+    """The dashboard for other instrumentations needs no metric and no label of streamcanary."""
+    for query in panel_queries(DASHBOARDS["genai"].text):
+        assert "streamcanary_" not in query.expr
+        assert "canary=" not in query.expr
+
+
+def test_latencies_and_failures_link_to_traces():
+    """Queries of latency heat maps, and of failures by kind, ask for exemplars, whose data link opens the trace."""
+    with_exemplars = [query for query in all_queries() if query.exemplar]
+    assert {"canary", "genai", "overview"} == {
+        name for name, dashboard in DASHBOARDS.items() if any(query.exemplar for query in panel_queries(dashboard.text))
+    }
+    assert any("first_token_seconds_bucket" in query.expr for query in with_exemplars)
+    assert any("streamcanary_failures_total" in query.expr for query in with_exemplars)
+
+
+def test_identifiers_are_unique():
+    """Dashboards have different identifiers, so that none replaces another one at the import."""
+    identifiers = [_content(dashboard.text)["uid"] for dashboard in DASHBOARDS.values()]
+    assert len(identifiers) == len(set(identifiers))
+
+
+def _content(text: str) -> dict[str, Any]:
+    content: dict[str, Any] = json.loads(text)
+    return content
