@@ -36,9 +36,11 @@ from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.settings import Settings
 from streamcanary.store.database import Store
 from streamcanary.telemetry.providers import SHUTDOWN_TIMEOUT, Telemetry
+from streamcanary.telemetry.runs.store import RunStore
 from streamcanary.web.api import api_routes
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.health import HealthCheck, health_routes
+from streamcanary.web.runs import run_routes
 from streamcanary.web.web_server import WebServer
 
 _log = logging.getLogger(__name__)
@@ -87,7 +89,8 @@ async def run_daemon(
     clock, callbacks = clock or SystemClock(), callbacks or DaemonCallbacks()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_EXECUTOR_THREADS, "streamcanary"))
     async with AsyncExitStack() as stack:
-        telemetry = Telemetry(expected_series=len(settings.canaries) * _SERIES_PER_CANARY, clock=clock)
+        runs = RunStore()
+        telemetry = Telemetry(expected_series=len(settings.canaries) * _SERIES_PER_CANARY, clock=clock, runs=runs)
         telemetry.prepare(settings.telemetry)
         telemetry.apply()
         shutdown = _Shutdown(stack)
@@ -140,9 +143,12 @@ async def run_daemon(
         stack.push_async_callback(scheduler.drain, _RUNS_DRAIN_TIMEOUT)
         scheduler.start()
 
-        routes = health_routes(_readiness_checks(scheduler, store)) + api_routes(
-            alerting, Authorizer(settings.web), clock
-        )
+        authorizer = Authorizer(settings.web)
+        routes = [
+            *health_routes(_readiness_checks(scheduler, store)),
+            *api_routes(alerting, authorizer, clock),
+            *run_routes(runs, authorizer, clock),
+        ]
         await shutdown.enter(WebServer(settings.web, routes), _WEB_STOP_TIMEOUT)
         if settings.heartbeat is not None:
             await shutdown.enter(_running_heartbeat(settings.heartbeat, clock, alerting))

@@ -28,6 +28,7 @@ ELSEWHERE = {
 """Metrics of canaries that are not recorded by a run."""
 RUNS = (
     {"model": "sim-ok", "request": {"max_completion_tokens": 64, "stream_options": {"include_usage": True}}},
+    {"model": "sim-ok", "slo": {"duration": 0.000001}},
     {"model": "sim-cut@1"},
     {"model": "sim-500"},
     {"model": "sim-cut", "fallbacks": [{"model": "sim-ok"}]},
@@ -35,7 +36,7 @@ RUNS = (
 
 
 async def record() -> None:
-    """Run a canary that succeeds, one that is retried, one that fails, and one that falls back."""
+    """Run a canary that succeeds, one that is slow, one that is retried, one that fails, and one that falls back."""
     async with Simulator(timings=HANGING_TIMINGS) as simulator:
         target = TargetSpec.model_validate(
             {"base_url": simulator.base_url, "api_key": "none", "price": {"input": 1, "output": 1}}

@@ -52,7 +52,7 @@ def resolve_export_settings(section: TelemetryConfig, environ: Mapping[str, str]
     Raises:
         TelemetryMisconfigured: if an environment variable that applies is invalid.
     """
-    if environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true":
+    if is_sdk_disabled(environ):
         return None
     if (otlp := section.otlp) is None:
         return _from_environment(environ)
@@ -65,6 +65,11 @@ def resolve_export_settings(section: TelemetryConfig, environ: Mapping[str, str]
         interval=otlp.interval,
         timeout=otlp.timeout,
     )
+
+
+def is_sdk_disabled(environ: Mapping[str, str]) -> bool:
+    """Return whether ``OTEL_SDK_DISABLED`` is ``true``: then the SDK records nothing."""
+    return environ.get("OTEL_SDK_DISABLED", "").strip().lower() == "true"
 
 
 def is_loopback(endpoint: str) -> bool:

@@ -16,7 +16,7 @@ from streamcanary import __version__
 from streamcanary.model.clock import Clock, SystemClock
 from streamcanary.telemetry.config import TelemetryConfig
 from streamcanary.telemetry.export_failures import ExportTracker
-from streamcanary.telemetry.export_settings import ExportSettings, resolve_export_settings
+from streamcanary.telemetry.export_settings import ExportSettings, is_sdk_disabled, resolve_export_settings
 from streamcanary.telemetry.resource import resource_attributes
 from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.trace.export import SpanExporter
 
     from streamcanary.telemetry.exporters import SwappableMetricExporter, SwappableSpanExporter
+    from streamcanary.telemetry.runs.store import RunStore
 
 _logger = logging.getLogger(__name__)
 
@@ -42,7 +43,7 @@ MAX_SERIES = 100_000
 class _Prepared(Struct, frozen=True):
     """The result of :meth:`Telemetry.prepare`, which includes every step that can fail."""
 
-    settings: ExportSettings
+    settings: ExportSettings | None
     resource: "Resource"
     span_exporter: "SpanExporter | None"
     metric_exporter: "MetricExporter | None"
@@ -53,8 +54,11 @@ class Telemetry:
 
     ``prepare`` and ``apply`` are the same at the start and at a reload. The first ``apply`` with an endpoint makes
     the providers global through the OpenTelemetry API; a later one swaps their exporters, while resource, export
-    interval and limits stay until the next start. Without an endpoint the SDK is not imported, and the API discards
-    all spans and measurements.
+    interval and limits stay until the next start. Without an endpoint and without ``runs``, the SDK is not imported,
+    and the API discards all spans and measurements.
+
+    ``runs`` keeps the traces of canary runs in memory, with or without an endpoint: every run, whatever
+    ``OTEL_TRACES_SAMPLER`` selects for export. With ``OTEL_SDK_DISABLED=true`` there are none.
 
     ``expected_series`` is the expected number of attribute sets of the largest metric, by the configuration. The limit
     is 1.5 times that number, at least 2,000; further attribute sets are merged into ``otel.metric.overflow``.
@@ -67,11 +71,13 @@ class Telemetry:
         environ: Mapping[str, str] = os.environ,
         clock: Clock | None = None,
         make_global: bool = True,
+        runs: "RunStore | None" = None,
     ) -> None:
         clock = clock or SystemClock()
         self._max_series = min(max(DEFAULT_SERIES, expected_series + expected_series // 2), MAX_SERIES)
         self._environ = environ
         self._make_global = make_global
+        self._runs = runs
         self._sdk_log = SdkLogHandler(clock)
         self._traces_tracker, self._metrics_tracker = ExportTracker("traces", clock), ExportTracker("metrics", clock)
         self._span_exporter: SwappableSpanExporter | None = None
@@ -89,21 +95,23 @@ class Telemetry:
         """
         self._prepared = None
         settings = resolve_export_settings(section, self._environ)
-        if settings is None:
+        if settings is None and (self._runs is None or is_sdk_disabled(self._environ)):
             return
-        from streamcanary.telemetry.exporters import create_metric_exporter, create_span_exporter
         from streamcanary.telemetry.sdk import create_resource
 
         detected = resource_attributes(self._environ, version=__version__, host=socket.gethostname())
-        self._prepared = _Prepared(
-            settings,
-            create_resource(detected, section.resource),
-            create_span_exporter(settings, settings.traces_endpoint, self._sdk_log)
-            if settings.traces_endpoint
-            else None,
-            create_metric_exporter(settings, settings.metrics_endpoint, self._sdk_log)
-            if settings.metrics_endpoint
-            else None,
+        resource = create_resource(detected, section.resource)
+        self._prepared = _Prepared(settings, resource, *self._create_exporters(settings))
+
+    def _create_exporters(self, settings: ExportSettings | None) -> "tuple[SpanExporter | None, MetricExporter | None]":
+        if settings is None:
+            return None, None
+        from streamcanary.telemetry.exporters import create_metric_exporter, create_span_exporter
+
+        traces, metrics = settings.traces_endpoint, settings.metrics_endpoint
+        return (
+            create_span_exporter(settings, traces, self._sdk_log) if traces else None,
+            create_metric_exporter(settings, metrics, self._sdk_log) if metrics else None,
         )
 
     def apply(self) -> None:
@@ -113,30 +121,38 @@ class Telemetry:
             return
         if prepared is not None:
             self._sdk_log.install()
-            self._traces_tracker.endpoint = prepared.settings.traces_endpoint or ""
-            self._metrics_tracker.endpoint = prepared.settings.metrics_endpoint or ""
+            settings = prepared.settings
+            self._traces_tracker.endpoint = (settings.traces_endpoint if settings else None) or ""
+            self._metrics_tracker.endpoint = (settings.metrics_endpoint if settings else None) or ""
         self._apply_traces(prepared)
         self._apply_metrics(prepared)
 
     def _apply_traces(self, prepared: _Prepared | None) -> None:
         if self._span_exporter is not None:
             self._span_exporter.swap(prepared.span_exporter if prepared else None)
-        elif prepared is not None and prepared.span_exporter is not None:
+            return
+        if prepared is None or (prepared.span_exporter is None and self._runs is None):
+            return
+        from streamcanary.telemetry import sdk
+
+        if self.tracer_provider is None:
             from opentelemetry import trace
 
-            from streamcanary.telemetry import exporters, sdk
+            self.tracer_provider = sdk.create_tracer_provider(prepared.resource, self._runs)
+            if self._make_global:
+                trace.set_tracer_provider(self.tracer_provider)
+        if prepared.span_exporter is not None:
+            from streamcanary.telemetry import exporters
 
             self._span_exporter = exporters.SwappableSpanExporter(
                 prepared.span_exporter, self._traces_tracker, self._sdk_log
             )
-            self.tracer_provider = sdk.create_tracer_provider(self._span_exporter, prepared.resource)
-            if self._make_global:
-                trace.set_tracer_provider(self.tracer_provider)
+            sdk.export_spans(self.tracer_provider, self._span_exporter)
 
     def _apply_metrics(self, prepared: _Prepared | None) -> None:
         if self._metric_exporter is not None:
             self._metric_exporter.swap(prepared.metric_exporter if prepared else None)
-        elif prepared is not None and prepared.metric_exporter is not None:
+        elif prepared is not None and prepared.settings is not None and prepared.metric_exporter is not None:
             from opentelemetry import metrics
 
             from streamcanary.telemetry import exporters, sdk

@@ -10,6 +10,8 @@ from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
 from streamcanary.model import names
+from streamcanary.telemetry.runs.recorder import RecordAll, RunRecorder
+from streamcanary.telemetry.runs.store import RunStore
 
 _MAX_QUEUED_SPANS = 4096  # when the queue is full, the oldest spans are dropped
 _MAX_SPANS_PER_EXPORT = 512
@@ -25,13 +27,21 @@ def create_resource(detected: Mapping[str, str], configured: Mapping[str, str]) 
     return Resource.create({**detected, **OTELResourceDetector().detect().attributes, **configured})
 
 
-def create_tracer_provider(exporter: SpanExporter, resource: Resource) -> TracerProvider:
-    """Return a provider that queues spans, at most 4,096, and exports them in batches every two seconds."""
+def create_tracer_provider(resource: Resource, runs: RunStore | None = None) -> TracerProvider:
+    """Return a provider without exporter. ``runs`` keeps every run, whatever part is sampled for export."""
     provider = TracerProvider(
         resource=resource,
         shutdown_on_exit=False,
         span_limits=SpanLimits(max_attribute_length=_MAX_ATTRIBUTE_LENGTH),
     )
+    if runs is not None:
+        provider.sampler = RecordAll(provider.sampler)
+        provider.add_span_processor(RunRecorder(runs))
+    return provider
+
+
+def export_spans(provider: TracerProvider, exporter: SpanExporter) -> None:
+    """Let ``provider`` queue spans, at most 4,096, and export them in batches every two seconds."""
     processor = BatchSpanProcessor(
         exporter,
         max_queue_size=_MAX_QUEUED_SPANS,
@@ -39,7 +49,6 @@ def create_tracer_provider(exporter: SpanExporter, resource: Resource) -> Tracer
         schedule_delay_millis=_EXPORT_DELAY * 1000,
     )
     provider.add_span_processor(processor)
-    return provider
 
 
 def create_meter_provider(

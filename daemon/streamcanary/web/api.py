@@ -4,11 +4,10 @@ An error response is ``{"error": "..."}``; the message says what to do.
 """
 
 import uuid
-from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Annotated, Any, Protocol
 
-from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AwareDatetime, BaseModel, ConfigDict, Field, model_validator
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -20,7 +19,8 @@ from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.redaction.redactor import scrub
 from streamcanary.web.authorization import Authorizer
-from streamcanary.web.request_body import BodyTooLarge, EarlyResponse, read_body
+from streamcanary.web.authorized_handler import Handler, authorized_handler
+from streamcanary.web.request_body import read_body
 
 _MAX_SILENCE = 366 * 86400.0
 _NO_STORE = {"Cache-Control": "no-store"}
@@ -119,22 +119,8 @@ def api_routes(alerts: Alerts, authorizer: Authorizer, clock: Clock) -> list[Rou
             return JSONResponse({"error": f"there is no silence {scrub(name, limit=40)}"}, status_code=404)
         return Response(status_code=204)
 
-    def authorized(handle: Callable[[Request], Awaitable[Response]]) -> Callable[[Request], Awaitable[Response]]:
-        async def respond(request: Request) -> Response:
-            rejection = authorizer.rejection_of(request)
-            if rejection is not None:
-                return EarlyResponse(rejection)
-            try:
-                return await handle(request)
-            except BodyTooLarge as error:
-                rejection = JSONResponse({"error": str(error)}, status_code=413)
-                return EarlyResponse(rejection) if error.has_more else rejection
-            except ValidationError as error:
-                return JSONResponse({"error": _validation_message(error)}, status_code=400)
-            except ValueError as error:
-                return JSONResponse({"error": str(error)}, status_code=400)
-
-        return respond
+    def authorized(handle: Handler) -> Handler:
+        return authorized_handler(authorizer, handle)
 
     return [
         Route("/api/v1/incidents", authorized(incidents)),
@@ -142,14 +128,6 @@ def api_routes(alerts: Alerts, authorizer: Authorizer, clock: Clock) -> list[Rou
         Route("/api/v1/silences", authorized(create_silence), methods=["POST"]),
         Route("/api/v1/silences/{id}", authorized(delete_silence), methods=["DELETE"]),
     ]
-
-
-def _validation_message(error: ValidationError) -> str:
-    problems = error.errors(include_url=False, include_input=False, include_context=False)
-    return "; ".join(
-        f"{'.'.join(map(str, problem['loc'])) or 'body'}: {problem['msg'].removeprefix('Value error, ')}"
-        for problem in problems[:10]
-    )
 
 
 def _incident_json(open_incident: OpenIncident) -> dict[str, Any]:

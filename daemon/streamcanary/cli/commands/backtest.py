@@ -4,7 +4,6 @@ import argparse
 import math
 import sys
 from collections.abc import Iterable, Iterator
-from datetime import UTC, datetime
 
 import msgspec
 
@@ -13,7 +12,8 @@ from streamcanary.alerting.testing.backtest import BacktestAlert, BacktestReport
 from streamcanary.cli.load_config import UsageError, load_config
 from streamcanary.cli.table import format_table
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.config_types.duration import format_duration, parse_duration
+from streamcanary.model.config_types.duration import format_duration
+from streamcanary.model.config_types.moment import parse_moment
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.history import UnreadableRun
 from streamcanary.store.recorded_runs import RunsUnreadable, read_runs
@@ -77,17 +77,9 @@ def _parse_time(option: str, text: str | None, now: float, default: float) -> fl
     if text is None:
         return default
     try:
-        return now - parse_duration(text)
-    except ValueError:
-        pass
-    try:
-        moment = datetime.fromisoformat(text)
-    except ValueError:
-        raise UsageError(
-            f"{option} {text!r} is not a time: write one such as 2027-01-15T08:00:00Z (UTC unless it has an offset), "
-            "or a duration before now, such as 24h"
-        ) from None
-    return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
+        return parse_moment(text, now)
+    except ValueError as error:
+        raise UsageError(f"{option} {text!r} {error}") from None
 
 
 def _report_lines(report: BacktestReport) -> Iterator[str]:

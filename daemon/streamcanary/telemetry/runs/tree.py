@@ -1,0 +1,84 @@
+"""Builds the tree of a finished run from its spans."""
+
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from streamcanary.model import names
+from streamcanary.model.run_trace import RunSummary, RunTrace, SpanAttribute, TraceEvent, TraceSpan
+
+if TYPE_CHECKING:
+    from opentelemetry.sdk.trace import ReadableSpan
+
+_NANOSECONDS = 1e9
+_DIGITS = 6  # of offsets and durations in seconds: microseconds
+
+
+def build_trace(root: "ReadableSpan", descendants: Sequence["ReadableSpan"], *, omitted: int = 0) -> RunTrace:
+    """Return the trace of the run ``root`` with its ``descendants``, which may be in any order.
+
+    A span whose parent is not among them is left out. ``omitted``: spans that were not kept.
+    """
+    children: dict[int, list[ReadableSpan]] = {}
+    for span in descendants:
+        if span.parent is not None:
+            children.setdefault(span.parent.span_id, []).append(span)
+    tree = _build_span(root, children, root.start_time or 0)
+    return RunTrace(run=_summarize(root, tree), root=tree, omitted_spans=omitted)
+
+
+def _build_span(span: "ReadableSpan", children: Mapping[int, list["ReadableSpan"]], origin: int) -> TraceSpan:
+    span_id = span.context.span_id
+    start, end = span.start_time or origin, span.end_time or origin
+    return TraceSpan(
+        name=span.name,
+        span_id=f"{span_id:016x}",
+        offset=_seconds(start - origin),
+        duration=_seconds(end - start),
+        status=span.status.status_code.name.lower(),
+        message=span.status.description or "",
+        attributes=_plain(span.attributes),
+        events=[
+            TraceEvent(name=event.name, offset=_seconds(event.timestamp - origin), attributes=_plain(event.attributes))
+            for event in span.events
+        ],
+        children=[
+            _build_span(child, children, origin)
+            for child in sorted(children.get(span_id, ()), key=lambda child: child.start_time or 0)
+        ],
+    )
+
+
+def _summarize(root: "ReadableSpan", tree: TraceSpan) -> RunSummary:
+    attributes = tree.attributes
+    calls = [
+        int(number) for call in tree.children if isinstance(number := call.attributes.get(names.CALL_ATTEMPTS), int)
+    ]
+    return RunSummary(
+        run_id=str(attributes.get(names.RUN_ID, "")),
+        trace_id=f"{root.context.trace_id:032x}",
+        canary=str(attributes.get(names.RUN_CANARY, "")),
+        target=str(attributes.get(names.RUN_TARGET, "")),
+        outcome=str(attributes.get(names.RUN_OUTCOME, "")),
+        started=datetime.fromtimestamp((root.start_time or 0) / _NANOSECONDS, UTC),
+        duration=tree.duration,
+        attempts=sum(calls),
+        fault=str(fault) if (fault := attributes.get(names.ERROR_TYPE)) is not None else None,
+        message=tree.message or str(attributes.get(names.RUN_REASON, "")) or _fault_message(tree),
+    )
+
+
+def _fault_message(tree: TraceSpan) -> str:
+    """Return the message of the last failed attempt if the run failed over: its own span is no error then."""
+    if names.ERROR_TYPE not in tree.attributes:
+        return ""
+    attempts = [attempt for call in tree.children for attempt in call.children]
+    return next((attempt.message for attempt in reversed(attempts) if attempt.message), "")
+
+
+def _seconds(nanoseconds: int) -> float:
+    return round(nanoseconds / _NANOSECONDS, _DIGITS)
+
+
+def _plain(attributes: Mapping[str, Any] | None) -> dict[str, SpanAttribute]:
+    return {key: list(value) if isinstance(value, tuple) else value for key, value in (attributes or {}).items()}
