@@ -10,7 +10,14 @@ UNEXPECTED_ANSWER = "unexpected answer; check that --url is the address of a str
 
 
 class DaemonRequestError(Exception):
-    """The daemon cannot be reached, or rejects the request; the text has the reason."""
+    """The daemon cannot be reached, or rejects the request; the text has the reason.
+
+    ``status`` is the HTTP status of the rejection, ``None`` if there is none.
+    """
+
+    def __init__(self, message: str, status: int | None = None) -> None:
+        super().__init__(message)
+        self.status = status
 
 
 def request_daemon(arguments: argparse.Namespace, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
@@ -36,7 +43,7 @@ def request_daemon(arguments: argparse.Namespace, method: str, path: str, body: 
         reason = (document.get("error") if isinstance(document, dict) else None) or "no reason given"
         if response.status_code == httpx2.codes.UNAUTHORIZED:
             reason = "the daemon needs its token; set --token-file or the variable STREAMCANARY_TOKEN"
-        raise DaemonRequestError(f"{url}: HTTP {response.status_code}: {reason}")
+        raise DaemonRequestError(f"{url}: HTTP {response.status_code}: {reason}", response.status_code)
     return document
 
 

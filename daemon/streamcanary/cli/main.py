@@ -84,10 +84,13 @@ def _create_parser() -> argparse.ArgumentParser:
         "model. The run and the exit code do not change.",
     )
     probe.add_argument(
+        "--trace", action="store_true", help="After each run, print its waterfall, as the verb trace does."
+    )
+    probe.add_argument(
         "--json",
         action="store_true",
         help="Print only one JSON object for each run. With --diagnose, print a line before each: "
-        '{"canary": ..., "diagnosis": ...}',
+        '{"canary": ..., "diagnosis": ...}; with --trace, a line after each: {"run": ..., "root": ...}',
     )
 
     check = verbs.add_parser(
@@ -140,6 +143,21 @@ def _create_parser() -> argparse.ArgumentParser:
     )
     alerts.add_argument("--json", action="store_true", help="Print one JSON object.")
     _add_daemon_options(alerts)
+
+    trace = verbs.add_parser(
+        "trace",
+        help="Show a run as a waterfall",
+        description="Print a run of a running daemon as a waterfall: its attempts with their phases, the waits between "
+        "them, and the faults. The daemon keeps the last good run and the latest failed runs of each canary in memory.",
+    )
+    trace.add_argument(
+        "run",
+        metavar="RUN",
+        help="Run id or trace id of a run, or the name of a canary: its last failed run.",
+    )
+    trace.add_argument("--last-ok", action="store_true", help="Print the last good run of the canary.")
+    trace.add_argument("--json", action="store_true", help="Print one JSON object, as GET /api/v1/runs/ID returns it.")
+    _add_daemon_options(trace)
 
     silence = verbs.add_parser(
         "silence",

@@ -4,7 +4,7 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
 from streamcanary.cli.load_config import UsageError, load_config
@@ -24,7 +24,15 @@ def main(arguments: argparse.Namespace) -> int:
 
     try:
         targets, canaries = _load_targets(arguments)
-        return asyncio.run(_run_probe(targets, canaries, as_json=arguments.json, with_diagnosis=arguments.diagnose))
+        return asyncio.run(
+            _run_probe(
+                targets,
+                canaries,
+                as_json=arguments.json,
+                with_diagnosis=arguments.diagnose,
+                print_trace=_TracePrinter(as_json=arguments.json) if arguments.trace else None,
+            )
+        )
     except UsageError as error:
         if str(error):
             print(f"streamcanary: {error}", file=sys.stderr)
@@ -70,8 +78,42 @@ def _key_from_environment() -> str:
     return os.environ.get("OPENAI_API_KEY") or "none"
 
 
+class _TracePrinter:
+    """Records the spans of runs from now on, and prints the waterfall of one."""
+
+    def __init__(self, *, as_json: bool) -> None:
+        from streamcanary.telemetry.config import TelemetryConfig
+        from streamcanary.telemetry.providers import Telemetry
+        from streamcanary.telemetry.runs.store import RunStore
+
+        self._as_json = as_json
+        self._runs = RunStore()
+        telemetry = Telemetry(environ={}, runs=self._runs)
+        telemetry.prepare(TelemetryConfig())
+        telemetry.apply()
+
+    def __call__(self, run_id: str) -> None:
+        """Print the run, if it is recorded."""
+        import msgspec
+
+        from streamcanary.cli.waterfall.render import render_trace
+        from streamcanary.cli.waterfall.terminal_style import style_of_stdout
+
+        if (trace := self._runs.find(run_id)) is None:
+            return
+        if self._as_json:
+            print(msgspec.json.encode(trace).decode(), flush=True)
+        else:
+            print("\n".join(["", *render_trace(trace, style_of_stdout()), ""]), flush=True)
+
+
 async def _run_probe(
-    targets: Mapping[str, "TargetSpec"], canaries: Mapping[str, "CanarySpec"], *, as_json: bool, with_diagnosis: bool
+    targets: Mapping[str, "TargetSpec"],
+    canaries: Mapping[str, "CanarySpec"],
+    *,
+    as_json: bool,
+    with_diagnosis: bool,
+    print_trace: Callable[[str], None] | None = None,
 ) -> int:
     import msgspec
 
@@ -101,4 +143,6 @@ async def _run_probe(
                 print(msgspec.json.encode(outcome).decode())
             else:
                 print_outcome(outcome)
+            if print_trace is not None:
+                print_trace(outcome.run_id)
     return 0 if all_succeeded else 1

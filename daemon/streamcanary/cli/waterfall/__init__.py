@@ -1,0 +1,1 @@
+"""Draws the spans of a run as a waterfall in the terminal."""
