@@ -14,13 +14,13 @@ from streamcanary.canary.target import TargetSpec
 from streamcanary.cli.commands.check import main
 from streamcanary.cli.metric_series_estimate import estimate_series
 from streamcanary.model.clock import SystemClock
-from streamcanary.simulator import Simulator
+from streamcanary.simulator import Simulator, Timings
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
 from support.alerting.builders import NOON, bad, good, webhook_config
 from support.clock import ManualClock
 from support.programs.daemon import write_config
-from support.servers.simulator import HANGING_TIMINGS
+from support.servers.certificates import LOOPBACK, server_tls_context
 from support.telemetry.in_memory import RecordedTelemetry
 
 CheckFunction = Any
@@ -267,11 +267,14 @@ def test_a_large_fleet_is_checked_in_seconds(check: CheckFunction) -> None:
 
 
 async def test_the_estimate_of_series_matches_the_metrics(recorded: RecordedTelemetry) -> None:
-    """A successful run with token usage exports as many series as estimated."""
+    """A successful run over TLS, to a name, with token usage, exports as many series as estimated."""
     request = {"stream_options": {"include_usage": True}}
     spec = CanarySpec.model_validate({"target": "sim", "model": "sim-ok", "every": "10s", "request": request})
-    async with Simulator(timings=HANGING_TIMINGS) as simulator:
-        target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key": "sk-x", "provider": "sim"})
+    timings = Timings(first_token=0.001, chunk_gap=0.001)  # so that each phase takes some time
+    async with Simulator(timings=timings, ssl=server_tls_context(LOOPBACK)) as simulator:
+        base_url = simulator.base_url.replace("127.0.0.1", "localhost")
+        options = {"base_url": base_url, "api_key": "sk-x", "provider": "sim", "ca_file": LOOPBACK}
+        target = TargetSpec.model_validate(options)
         async with CanaryRunners({"sim": target}, {"counted": spec}, clock=SystemClock()) as runners:
             run = runners.by_name["counted"]
             runners.metrics.initialize_series(run.canary)

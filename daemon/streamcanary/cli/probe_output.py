@@ -84,7 +84,11 @@ def format_attempt(attempt: Attempt) -> str:
     """Return an attempt as one line."""
     delay = f" after a delay of {format_duration(attempt.delay)}" if attempt.delay else ""
     result = f"{attempt.fault}" if attempt.fault else "answered"
-    return f"attempt {attempt.number} on {attempt.route}{delay}: {result} ({format_duration(attempt.duration)})"
+    phases = ", ".join(
+        f"{name.replace('_', ' ')} {format_duration(seconds)}" for name, seconds in attempt.phases.items()
+    )
+    times = f"{format_duration(attempt.duration)}: {phases}" if phases else format_duration(attempt.duration)
+    return f"attempt {attempt.number} on {attempt.route}{delay}: {result} ({times})"
 
 
 def _sanitize(text: str) -> str:

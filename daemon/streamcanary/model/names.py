@@ -36,6 +36,13 @@ ATTEMPT_FAULT: Final = "streamcanary.fault"
 ATTEMPT_BLAME: Final = "streamcanary.blame"
 ATTEMPT_DELAY: Final = "streamcanary.retry.delay"
 ATTEMPT_ROUTE: Final = "streamcanary.route"
+ATTEMPT_CONNECTION: Final = "streamcanary.connection"
+PHASE_DNS: Final = "streamcanary.phase.dns.duration"
+PHASE_CONNECT: Final = "streamcanary.phase.connect.duration"
+PHASE_TLS: Final = "streamcanary.phase.tls.duration"
+PHASE_HEADERS: Final = "streamcanary.phase.headers.duration"
+PHASE_FIRST_TOKEN: Final = "streamcanary.phase.first_token.duration"
+PHASE_STREAMING: Final = "streamcanary.phase.streaming.duration"
 
 # Standard attributes
 SYNTHETIC_TYPE: Final = "user_agent.synthetic.type"
@@ -66,6 +73,8 @@ TARGET: Final = "target"
 PROVIDER_LABEL: Final = "provider"
 OUTCOME: Final = "outcome"
 ROUTE: Final = "route"
+PHASE: Final = "phase"
+CONNECTION: Final = "connection"
 BLAME: Final = "blame"
 REASON: Final = "reason"
 TYPE: Final = "type"
@@ -86,6 +95,8 @@ class Metric(NamedTuple):
 
 SECONDS_BUCKETS: Final = (0.01, 0.02, 0.04, 0.08, 0.16, 0.32, 0.64, 1.28, 2.56, 5.12, 10.24, 20.48, 40.96, 81.92)
 """The buckets that the GenAI conventions recommend for durations."""
+PHASE_BUCKETS: Final = tuple(0.00125 * 4**power for power in range(9))
+"""From 1.25 ms to 81.92 s: fewer and wider, because each attempt has up to six phases."""
 TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(14))
 """The buckets that the GenAI conventions recommend for token counts: 4⁰ to 4¹³."""
 
@@ -116,6 +127,16 @@ RUNS = Metric("streamcanary.runs", "counter", "{run}", "Canary runs by outcome")
 FAILURES = Metric("streamcanary.failures", "counter", "{run}", "Canary runs with a fault, by kind of fault")
 ATTEMPTS = Metric("streamcanary.attempts", "counter", "{attempt}", "Attempts, including those that a retry recovers")
 ATTEMPT_DURATION = Metric("streamcanary.attempt.duration", "histogram", "s", "Duration of one attempt", SECONDS_BUCKETS)
+PHASE_DURATIONS = Metric(
+    "streamcanary.attempt.phase.duration",
+    "histogram",
+    "s",
+    "Duration of each phase of an attempt; together they are its duration",
+    PHASE_BUCKETS,
+)
+CONNECTIONS = Metric(
+    "streamcanary.connections", "counter", "{attempt}", "Attempts by their connection: a new or a reused one"
+)
 MAX_GAP = Metric(
     "streamcanary.stream.max_gap", "histogram", "s", "Longest time between two tokens of an attempt", SECONDS_BUCKETS
 )

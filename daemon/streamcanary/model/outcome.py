@@ -1,6 +1,7 @@
 """The result of one attempt, and of one run of a canary."""
 
 from enum import StrEnum
+from typing import Literal
 
 from msgspec import Struct
 
@@ -37,11 +38,38 @@ class BudgetState(StrEnum):
     """Skipped: the USD of the day are spent. Nothing that costs money runs until the next day."""
 
 
+Connection = Literal["new", "reused"]
+"""Whether an attempt opened a connection, or used one that an earlier request left open."""
+
+
+class PhaseDurations(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """The seconds of each phase of an attempt; ``None`` for a phase that it did not have. They add up to its duration.
+
+    ``headers`` is the time from the connection to the status of the response, ``first_token`` from there to the first
+    token, ``streaming`` from there to the end of the answer. The last phase of a failed attempt is the one in which it
+    failed. ``dns`` is known for canaries; for other users of the client, ``connect`` includes it. With a proxy, these
+    two are about the proxy.
+    """
+
+    dns: float | None = None
+    connect: float | None = None
+    tls: float | None = None
+    headers: float | None = None
+    first_token: float | None = None
+    streaming: float | None = None
+
+    def items(self) -> tuple[tuple[str, float], ...]:
+        """Return the names and durations of the phases that the attempt had, in their order."""
+        pairs = ((name, getattr(self, name)) for name in self.__struct_fields__)
+        return tuple((name, seconds) for name, seconds in pairs if seconds is not None)
+
+
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request within a call.
 
     ``started`` is wall time (seconds since the epoch), ``duration`` and the others are seconds.
-    ``delay`` is the wait before this attempt. ``fault`` is ``None`` if the answer was complete.
+    ``delay`` is the wait before this attempt. ``fault`` is ``None`` if the answer was complete. ``connection`` is
+    ``None`` if nothing was sent, or if the transport does not show it.
     """
 
     number: int
@@ -53,6 +81,8 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     chunks: int = 0
     request_id: str | None = None
     delay: float = 0.0
+    phases: PhaseDurations = PhaseDurations()
+    connection: Connection | None = None
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):

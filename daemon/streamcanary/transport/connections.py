@@ -1,7 +1,7 @@
 """HTTP transports of canaries: a connection for each request, or a pool of connections that are reused."""
 
 import ssl
-from typing import Literal
+from typing import Any, Literal
 
 import httpx2
 
@@ -21,11 +21,48 @@ def open_transport(
 
     The number of connections is not limited: the scheduler limits the number of runs.
     """
-    http_proxy = None if proxy is None else httpx2.Proxy(proxy.url, auth=proxy.auth)
     if connection == "new":
-        return NewConnectionTransport(tls_context, http_proxy)
-    limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_MAX_IDLE, keepalive_expiry=_IDLE_TIMEOUT)
-    return httpx2.AsyncHTTPTransport(verify=tls_context, proxy=http_proxy, trust_env=False, limits=limits)
+        return NewConnectionTransport(tls_context, proxy)
+    return TracedTransport(tls_context, proxy, max_connections=None, max_idle=_MAX_IDLE)
+
+
+class TracedTransport(httpx2.AsyncHTTPTransport):
+    """A pool of connections. The ``trace`` extension of a request also shows the resolution of the host name.
+
+    ``max_connections`` and ``max_idle`` limit the open connections, and those of them that no request uses.
+    """
+
+    def __init__(
+        self, tls_context: ssl.SSLContext, proxy: Proxy | None, *, max_connections: int | None, max_idle: int
+    ) -> None:
+        # Imported here: this imports httpcore, which takes a tenth of a second, also where no request is sent.
+        import httpcore2
+
+        from streamcanary.transport.resolving_backend import ResolvingBackend
+
+        settings: dict[str, Any] = {
+            "ssl_context": tls_context,
+            "max_connections": max_connections,
+            "max_keepalive_connections": max_idle,
+            "keepalive_expiry": _IDLE_TIMEOUT,
+            "network_backend": ResolvingBackend(),
+        }
+        # In place of the constructor of httpx2, which has no parameter for the network backend.
+        self._pool = (
+            httpcore2.AsyncConnectionPool(**settings)
+            if proxy is None
+            else httpcore2.AsyncHTTPProxy(proxy.url, proxy_auth=proxy.auth, **settings)
+        )
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send ``request``."""
+        from streamcanary.transport.resolving_backend import current_trace
+
+        token = current_trace.set(request.extensions.get("trace"))
+        try:
+            return await super().handle_async_request(request)
+        finally:
+            current_trace.reset(token)
 
 
 class NewConnectionTransport(httpx2.AsyncBaseTransport):
@@ -34,16 +71,11 @@ class NewConnectionTransport(httpx2.AsyncBaseTransport):
     One pool that keeps no connection would do the same, but examines all open connections at each request and response.
     """
 
-    def __init__(self, tls_context: ssl.SSLContext, proxy: httpx2.Proxy | None) -> None:
+    def __init__(self, tls_context: ssl.SSLContext, proxy: Proxy | None) -> None:
         self._tls_context = tls_context
         self._proxy = proxy
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send ``request``; closing the response closes its connection."""
-        pool = httpx2.AsyncHTTPTransport(
-            verify=self._tls_context,
-            proxy=self._proxy,
-            trust_env=False,
-            limits=httpx2.Limits(max_connections=1, max_keepalive_connections=0),
-        )
+        pool = TracedTransport(self._tls_context, self._proxy, max_connections=1, max_idle=0)
         return await pool.handle_async_request(request)

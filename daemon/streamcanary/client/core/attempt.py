@@ -33,6 +33,7 @@ from streamcanary.client.core.answers.completeness import (
 from streamcanary.client.core.answers.finish_reasons import FinishMeaning, meaning_of
 from streamcanary.client.core.answers.responses import ResponsesReader
 from streamcanary.client.core.attempt_clock import AttemptClock, FinishState
+from streamcanary.client.core.connection_trace import ConnectionTrace
 from streamcanary.client.core.decoding.lenient_json import ErrorReported
 from streamcanary.client.core.decoding.sse import ServerSentEvent, SseDecoder, SseLimitExceeded
 from streamcanary.client.core.fault_classification import fault_from_error_body, fault_from_status
@@ -88,11 +89,11 @@ class AttemptMachine:
     """The state of one request. Times are monotonic seconds.
 
     ``is_finished``: no more input is accepted; then ``fault`` is ``None`` if the answer is complete. ``clock`` has the
-    measured times. ``non_streaming``: no stream was requested, so nothing arrives before the answer is complete, and
-    the timeouts ``headers``, ``first_token`` and ``stall`` do not apply. ``lenient``: ``[DONE]`` is a terminal state.
-    ``token_limit`` is that of the request. Everything that leaves the machine except for the answer itself is redacted
-    with ``secrets``: its metadata in the :class:`Answer`, faults in :meth:`fail`. ``public`` are names that are no
-    secrets, such as the host and the model.
+    measured times, ``trace`` those of the connection. ``non_streaming``: no stream was requested, so nothing arrives
+    before the answer is complete, and the timeouts ``headers``, ``first_token`` and ``stall`` do not apply.
+    ``lenient``: ``[DONE]`` is a terminal state. ``token_limit`` is that of the request. Everything that leaves the
+    machine except for the answer itself is redacted with ``secrets``: its metadata in the :class:`Answer`, faults in
+    :meth:`fail`. ``public`` are names that are no secrets, such as the host and the model.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class AttemptMachine:
         self._events = 0
         self._finish_reason: str | None = None  # the one that was handled last
         self.clock = AttemptClock(timeouts, started, has_timeouts=not non_streaming)
+        self.trace = ConnectionTrace(started)
         self.answer = self._reader.answer
         self.answer.redactor = redactor_for(secrets, public)
         self.phase = Phase.HEADERS

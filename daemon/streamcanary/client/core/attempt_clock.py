@@ -38,7 +38,8 @@ class AttemptClock:
 
     ``first_token`` is the time of the first content, reasoning or tool call, ``max_gap`` the longest time between two
     of these, and ``token_gaps`` all such times, if it is not ``None``. ``answer_end`` is the time of the last event
-    that belongs to the answer: later silence of an open connection is not part of its duration.
+    that belongs to the answer: later silence of an open connection is not part of its duration. ``headers_received`` is
+    the time of the headers of a response whose body is read.
     """
 
     __slots__ = (
@@ -50,6 +51,7 @@ class AttemptClock:
         "finish_state",
         "first_token",
         "has_timeouts",
+        "headers_received",
         "max_gap",
         "started",
         "token_gaps",
@@ -63,6 +65,7 @@ class AttemptClock:
         self.has_timeouts = has_timeouts
         self.started = started
         self.finish_state = FinishState.NONE
+        self.headers_received: float | None = None
         self.first_token: float | None = None
         self.max_gap: float | None = None
         self.token_gaps: list[float] | None = None

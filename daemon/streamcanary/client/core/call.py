@@ -21,11 +21,12 @@ from enum import Enum, auto
 
 import msgspec
 
-from streamcanary.client.core.answers.finish_reasons import is_known
 from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
+from streamcanary.client.core.connection_trace import ConnectionTrace
 from streamcanary.client.core.deadline_extension import DeadlineExtension, LagSince, no_lag
 from streamcanary.client.core.fault_classification import fault_from_exception
 from streamcanary.client.core.plan import NextAttempt, Plan
+from streamcanary.client.core.results import attempt_of, result_of
 from streamcanary.client.instrumentation.call_recorder import CallRecorder
 from streamcanary.client.result import StreamFailed, StreamResult
 from streamcanary.client.retry_policy import OnPartial
@@ -112,6 +113,11 @@ class Call:
         """When the current operation must end (monotonic seconds); then report :meth:`deadline_exceeded`."""
         return min(self._extension.apply(self._require_machine().deadline), self._total_deadline)
 
+    @property
+    def trace(self) -> ConnectionTrace:
+        """The trace of the connection of the current attempt."""
+        return self._require_machine().trace
+
     def extend_deadline(self, lag_since: LagSince) -> float | None:
         """Return a later :attr:`deadline` if the current one passed while the process was late, else ``None``.
 
@@ -164,7 +170,10 @@ class Call:
 
     def headers_received(self, head: ResponseHead) -> None:
         """Report that status and headers have arrived, and the body of an error as far as it was read."""
-        self._require_machine().headers_received(head, wall_time=self._clock.time())
+        machine = self._require_machine()
+        machine.headers_received(head, wall_time=self._clock.time())
+        if not machine.is_finished:
+            machine.clock.headers_received = self._clock.monotonic()
         self._recorder.attempt.headers_received(head)
         self.state = CallState.READING
         self._advance_if_finished()
@@ -308,16 +317,13 @@ class Call:
         clock = machine.clock
         now = self._clock.monotonic()
         ended = now if machine.fault is not None or clock.answer_end is None else clock.answer_end
-        attempt = Attempt(
+        attempt = attempt_of(
+            machine,
             number=len(self.attempts) + 1,
             route=self.route.name,
-            started=clock.started + self._wall_offset,
-            duration=ended - clock.started,
-            fault=machine.fault,
-            time_to_first_token=None if clock.first_token is None else clock.first_token - clock.started,
-            chunks=machine.answer.chunks,
-            request_id=machine.request_id,
             delay=self._delay,
+            started=clock.started + self._wall_offset,
+            ended=ended,
         )
         self.attempts.append(attempt)
         if self.route.breaker is not None:
@@ -326,30 +332,15 @@ class Call:
         return attempt
 
     def _complete(self, machine: AttemptMachine) -> None:
-        answer, attempts, ended = machine.answer, tuple(self.attempts), machine.clock.answer_end
-        last_deltas = answer.flush()
+        last_deltas = machine.answer.flush()
         is_primary = self.route is self._plan.primary
         degraded = "non_streaming" if self.route.kind == "whole" or (is_primary and not machine.was_streamed) else None
-        result = StreamResult(
-            text="".join(answer.text),
-            reasoning="".join(answer.reasoning),
-            refusal="".join(answer.refusal),
-            tool_calls=answer.tool_calls,
-            images=tuple(answer.images),
-            audio=answer.audio,
-            finish_reason=answer.finish_reason,
-            unknown_finish_reason=not is_known(answer.finish_reason),
-            usage=answer.usage,
-            model=answer.model,
-            request_id=attempts[-1].request_id,
-            response_id=answer.response_id,
-            created=answer.created,
+        ended = machine.clock.answer_end
+        result = result_of(
+            machine,
             api=self._api,
-            raw=answer.raw,
-            attempts=attempts,
+            attempts=tuple(self.attempts),
             degraded=degraded if is_primary or degraded else "fallback",
-            time_to_first_token=attempts[-1].time_to_first_token,
-            max_gap=machine.clock.max_gap,
             duration=(self._clock.monotonic() if ended is None else ended) - self._started,
         )
         self._plan.record_success()

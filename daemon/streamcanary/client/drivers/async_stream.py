@@ -3,6 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncIterator
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -16,6 +17,7 @@ from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, BaseStream
 from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.client.drivers.loop_share import MAX_FEED, LoopShare
 from streamcanary.client.drivers.request_capture import RequestCapture
+from streamcanary.client.drivers.request_trace import trace_request
 from streamcanary.client.drivers.task_timer import TaskTimer
 from streamcanary.events import Event
 
@@ -115,7 +117,8 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
             pool=timeouts.connect,
         )
         send = self._routes.request_sender(self._prepared, call.route)
-        timer, capture = self._timer, RequestCapture()
+        trace = partial(trace_request, trace=call.trace, now=self._now, is_async=True)
+        timer, capture = self._timer, RequestCapture(on_send=trace)
         try:
             timer.arm(call.deadline)
             try:

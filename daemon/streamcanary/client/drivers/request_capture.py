@@ -9,7 +9,7 @@ arrived, and its body has not been read.
 import asyncio
 import math
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from contextvars import ContextVar
 from typing import Any, Self
@@ -38,7 +38,8 @@ class ErrorStatus(OpenAIError):
 class RequestCapture:
     """Captures the request that the SDK sends within ``with capture:``, and an error response.
 
-    ``deadline`` is when the body of an error response must have arrived, in monotonic seconds.
+    ``deadline`` is when the body of an error response must have arrived, in monotonic seconds. ``on_send`` is called
+    with the request before it is sent.
     """
 
     __slots__ = (
@@ -46,14 +47,18 @@ class RequestCapture:
         "_decoder",
         "_error_body",
         "_error_response",
+        "_on_send",
         "_refusal",
         "_request",
         "_token",
         "deadline",
     )
 
-    def __init__(self, deadline: float = math.inf) -> None:
+    def __init__(
+        self, deadline: float = math.inf, on_send: Callable[[httpx2.Request], None] = lambda request: None
+    ) -> None:
         self.deadline = deadline
+        self._on_send = on_send
         self._request: httpx2.Request | None = None
         self._accept_encoding = ""
         self._decoder: ContentDecoder | None = None
@@ -100,6 +105,7 @@ class RequestCapture:
         self._accept_encoding = supported_accept_encoding(offered) if offered else ""
         if offered and offered != self._accept_encoding:
             request.headers["accept-encoding"] = self._accept_encoding
+        self._on_send(request)
 
     def on_response(self, response: httpx2.Response) -> ErrorBody | None:
         """Capture a response; return where to put its body if it is an error."""

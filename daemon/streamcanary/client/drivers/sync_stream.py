@@ -6,6 +6,7 @@ the caller's SDK client.
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from types import TracebackType
 from typing import Self
 
@@ -17,6 +18,7 @@ from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes
 from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, BaseStream
 from streamcanary.client.drivers.request_capture import RequestCapture
+from streamcanary.client.drivers.request_trace import trace_request
 from streamcanary.client.drivers.socket_timer import SocketTimer, socket_of
 from streamcanary.events import Event
 
@@ -103,7 +105,7 @@ class Stream(BaseStream[OpenAI]):
         connect = min(remaining, call.route.timeouts.connect)
         http_timeout = httpx2.Timeout(remaining, connect=connect, pool=connect)
         send = self._routes.request_sender(self._prepared, call.route)
-        capture = RequestCapture(deadline)
+        capture = RequestCapture(deadline, partial(trace_request, trace=call.trace, now=self._now, is_async=False))
         try:
             with capture:
                 response = send(timeout=http_timeout).__enter__().http_response

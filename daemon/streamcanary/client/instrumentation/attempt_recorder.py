@@ -17,6 +17,15 @@ from streamcanary.model.outcome import Attempt
 if TYPE_CHECKING:
     from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
 
+_PHASE_ATTRIBUTES = {
+    "dns": names.PHASE_DNS,
+    "connect": names.PHASE_CONNECT,
+    "tls": names.PHASE_TLS,
+    "headers": names.PHASE_HEADERS,
+    "first_token": names.PHASE_FIRST_TOKEN,
+    "streaming": names.PHASE_STREAMING,
+}
+
 
 class AttemptRecorder:
     """Records one attempt: starts its span, a child of that of the call in ``context``.
@@ -42,6 +51,7 @@ class AttemptRecorder:
         self._instruments = instruments
         self._context = context
         self._url = url
+        self._labels = labels
         self._metric_attributes = {**labels, names.ROUTE: route}
         self._to_nanoseconds = to_nanoseconds
         # Set on the span together at its end, because setting a single one takes a lock.
@@ -84,6 +94,8 @@ class AttemptRecorder:
         self._end_span(attempt, now)
         fault = attempt.fault
         context, instruments, by_route = self._context, self._instruments, self._metric_attributes
+        if attempt.connection is not None:
+            instruments.connections.add(1, {**self._labels, names.CONNECTION: attempt.connection}, context)
         if fault is not None and fault.kind is FaultKind.CANCELLED:
             instruments.attempts.add(1, {**by_route, names.OUTCOME: fault.kind.value}, context)
             return
@@ -92,6 +104,8 @@ class AttemptRecorder:
             outcome |= {names.ERROR_TYPE: fault.kind.value, names.BLAME: fault.blame.value}
         instruments.attempts.add(1, outcome, context)
         instruments.attempt_duration.record(attempt.duration, by_route, context)
+        for phase, seconds in attempt.phases.items():
+            instruments.phase_duration.record(seconds, {**by_route, names.PHASE: phase}, context)
         if attempt.time_to_first_token is not None:
             instruments.first_token.record(attempt.time_to_first_token, by_route, context)
         if machine.clock.max_gap is not None:
@@ -104,6 +118,9 @@ class AttemptRecorder:
                 self._attributes[names.HTTP_REQUEST_ID] = (attempt.request_id,)
             if fault is not None and fault.status is not None:  # raised by the SDK, headers_received() was not called
                 self._attributes[names.HTTP_STATUS] = fault.status
+            self._attributes |= {_PHASE_ATTRIBUTES[phase]: seconds for phase, seconds in attempt.phases.items()}
+            if attempt.connection is not None:
+                self._attributes[names.ATTEMPT_CONNECTION] = attempt.connection
             span.set_attributes(self._attributes)
             if fault is not None:
                 set_fault_attributes(span, fault)

@@ -29,10 +29,14 @@ class Instruments:
         self.time_per_output_chunk = histogram(names.TIME_PER_OUTPUT_CHUNK) if time_per_chunk else None
         self.token_usage = histogram(names.TOKEN_USAGE)
         self.attempt_duration = histogram(names.ATTEMPT_DURATION)
+        self.phase_duration = histogram(names.PHASE_DURATIONS)
         self.max_gap = histogram(names.MAX_GAP)
         self.retry_delay = histogram(names.RETRY_DELAY)
         self.first_token = histogram(names.FIRST_TOKEN_TIME)
         self.attempts = meter.create_counter(names.ATTEMPTS.name, names.ATTEMPTS.unit, names.ATTEMPTS.description)
+        self.connections = meter.create_counter(
+            names.CONNECTIONS.name, names.CONNECTIONS.unit, names.CONNECTIONS.description
+        )
         self.streams_active = meter.create_up_down_counter(
             names.STREAMS_ACTIVE.name, names.STREAMS_ACTIVE.unit, names.STREAMS_ACTIVE.description
         )

@@ -1,0 +1,58 @@
+"""Creates the results of a call from the state machine of its last attempt."""
+
+from streamcanary.client.core.answers.finish_reasons import is_known
+from streamcanary.client.core.attempt import Api, AttemptMachine
+from streamcanary.client.result import StreamResult
+from streamcanary.model.outcome import Attempt
+
+
+def attempt_of(
+    machine: AttemptMachine, *, number: int, route: str, delay: float, started: float, ended: float
+) -> Attempt:
+    """Return the attempt of ``machine``, which is finished.
+
+    ``started`` is in seconds since the epoch, ``ended`` in monotonic seconds.
+    """
+    clock = machine.clock
+    return Attempt(
+        number=number,
+        route=route,
+        started=started,
+        duration=ended - clock.started,
+        fault=machine.fault,
+        time_to_first_token=None if clock.first_token is None else clock.first_token - clock.started,
+        chunks=machine.answer.chunks,
+        request_id=machine.request_id,
+        delay=delay,
+        phases=machine.trace.phases(clock, ended),
+        connection=machine.trace.connection,
+    )
+
+
+def result_of(
+    machine: AttemptMachine, *, api: Api, attempts: tuple[Attempt, ...], degraded: str | None, duration: float
+) -> StreamResult:
+    """Return the result of a call whose last attempt, that of ``machine``, has succeeded."""
+    answer = machine.answer
+    return StreamResult(
+        text="".join(answer.text),
+        reasoning="".join(answer.reasoning),
+        refusal="".join(answer.refusal),
+        tool_calls=answer.tool_calls,
+        images=tuple(answer.images),
+        audio=answer.audio,
+        finish_reason=answer.finish_reason,
+        unknown_finish_reason=not is_known(answer.finish_reason),
+        usage=answer.usage,
+        model=answer.model,
+        request_id=attempts[-1].request_id,
+        response_id=answer.response_id,
+        created=answer.created,
+        api=api,
+        raw=answer.raw,
+        attempts=attempts,
+        degraded=degraded,
+        time_to_first_token=attempts[-1].time_to_first_token,
+        max_gap=machine.clock.max_gap,
+        duration=duration,
+    )
