@@ -19,7 +19,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_BUILD_CONSTRAINT PIP_
 unexport PIP_REQUIRE_HASHES PIP_NO_DEPS PIP_PRE PIP_NO_BINARY PIP_UPGRADE PIP_IGNORE_INSTALLED PIP_PYTHON
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help install demo test fuzz lint $(LINTS) developed docs docs-build docs-serve bench lock release-check clean
+.PHONY: help install demo observe test test-full fuzz lint $(LINTS) developed docs docs-build docs-serve bench lock release-check clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -33,12 +33,18 @@ demo: install ## run a simulated outage: a canary fails, an alert fires and reso
 test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
 	@echo "Looking for the programs that tests run; the first time they are built, which takes some minutes." >&2
 	@$(BIN)/python tools/fetch.py
-	$(BIN)/pytest --ignore=tests/upstreams $(ARGS)
+	$(BIN)/pytest $(FULL:%=--ignore=%) $(ARGS)
 
-test-full: $(VENV)/.developed ## run the tests that need a LiteLLM proxy and an inference server; ARGS goes to pytest
-	@echo "Looking for the servers that tests run; the first time they are installed and compiled: up to ten minutes." >&2
-	@$(BIN)/python tools/fetch.py litellm llama
-	$(BIN)/pytest -n 0 -o timeout=300 $(ARGS) tests/upstreams
+# The tests with servers that take long to build, or scenarios that take minutes.
+FULL = tests/upstreams tests/backends
+
+test-full: $(VENV)/.developed ## run the tests with real proxies, inference servers, Prometheus and Jaeger; ARGS goes to pytest
+	@echo "Looking for the servers that tests run; the first time they are installed and compiled: up to half an hour." >&2
+	@$(BIN)/python tools/fetch.py otelcol prometheus jaeger litellm llama
+	$(BIN)/pytest -n 0 -o timeout=300 $(ARGS) $(FULL)
+
+observe: $(VENV)/.developed ## run a daemon in an outage beside a Collector, Prometheus, Jaeger, and Grafana if it is on PATH
+	@$(BIN)/python -m tools.observe $(ARGS)
 
 fuzz: $(VENV)/.developed ## test properties of client, alerting and store with over 100,000 cases; ten minutes on two cores
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py tests/store/test_store_damaged_files.py

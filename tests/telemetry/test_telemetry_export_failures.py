@@ -112,6 +112,32 @@ def test_a_failure_before_the_shutdown_does_not_stop_exports(tracker):
     succeed(tracker)
 
 
+def test_lost_items_are_counted_by_reason(tracker):
+    """The items of a failed export, of a rejected part, and of a full queue are counted apart; others are not."""
+    tracker.run_export(lambda: True, lambda: "", items=5)
+    tracker.run_export(lambda: False, lambda: "Connection refused", items=7)
+    tracker.record_rejection(2, "over the quota")
+    tracker.record_overflow()
+    assert tracker.lost_items == {"failed": 7, "rejected": 2, "queue_full": 1}
+
+
+def test_items_that_a_shutdown_drops_are_counted(tracker):
+    """Batches that are dropped without an attempt during shutdown are lost, too."""
+    tracker.begin_shutdown()
+    for _ in range(3):
+        tracker.run_export(lambda: False, lambda: "", items=10)
+    assert tracker.lost_items["failed"] == 30
+
+
+def test_a_rejected_part_is_logged_every_five_minutes(tracker, clock, caplog):
+    """The warning has the number of rejected items and the message of the receiver."""
+    for _ in range(61):
+        tracker.record_rejection(3, "over the quota")
+        clock.advance(10)
+    assert [record.getMessage() for record in caplog.records] == ["telemetry partially rejected"] * 3
+    assert (caplog.records[0].rejected_items, caplog.records[0].error) == (3, "over the quota")
+
+
 @pytest.fixture
 def sdk_log(clock):
     """Return the handler of the SDK's records; a test installs it."""

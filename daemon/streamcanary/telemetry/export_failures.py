@@ -1,8 +1,9 @@
-"""Tracks the export failures of one signal: counts lost batches, and logs failure and recovery."""
+"""Tracks the exports of one signal: counts what is lost, and logs failure and recovery."""
 
 import logging
 from collections.abc import Callable
 from datetime import UTC, datetime
+from typing import Final, Literal
 
 from streamcanary.model.clock import Clock
 
@@ -10,22 +11,33 @@ _logger = logging.getLogger(__name__)
 _REMINDER_INTERVAL = 300.0  # seconds between two warnings about the same failure
 
 
+LossReason = Literal["failed", "rejected", "queue_full"]
+LOSS_REASONS: Final[tuple[LossReason, ...]] = ("failed", "rejected", "queue_full")
+"""Why data is lost: the export failed, the receiver rejected a part, or the queue was full before the export."""
+
+
 class ExportTracker:
-    """Counts the batches that one signal loses, and logs failures and recovery.
+    """Counts what one signal loses, and logs failures and recovery.
+
+    :attr:`lost_items` has the spans, data points or log records by reason, :attr:`lost_batches` the failed exports.
+    The items of metrics are cumulative: the next export that succeeds makes up for a lost one.
 
     The first failure is logged as ``telemetry export failed`` (warning), repeated every five minutes while the failure
     lasts. The recovery is logged once as ``telemetry export recovered`` (info). A flapping endpoint is logged no more
-    often than every five minutes.
+    often than every five minutes. A part that the receiver rejects (OTLP, partial success) is logged as ``telemetry
+    partially rejected``, as often.
     """
 
     def __init__(self, signal: str, clock: Clock) -> None:
         self.signal = signal
         self.endpoint = ""
         self.lost_batches = 0
+        self.lost_items: dict[LossReason, int] = dict.fromkeys(LOSS_REASONS, 0)
         self._clock = clock
         self._failing_since: float | None = None
         self._lost_before = 0
         self._last_warning: float | None = None
+        self._last_rejection: float | None = None
         self._has_warned = False
         self._is_shutting_down = False
         self._has_given_up = False
@@ -34,13 +46,14 @@ class ExportTracker:
         """Stop exporting after the next failure: during shutdown there is no time for further attempts."""
         self._is_shutting_down = True
 
-    def run_export(self, export: Callable[[], bool], reason: Callable[[], str]) -> bool:
-        """Run ``export`` and return whether it succeeded; ``reason`` returns the cause of a failure.
+    def run_export(self, export: Callable[[], bool], reason: Callable[[], str], items: int = 0) -> bool:
+        """Run ``export`` of ``items`` and return whether it succeeded; ``reason`` returns the cause of a failure.
 
         After a failure during shutdown, further batches are dropped without an attempt.
         """
         if self._has_given_up:
             self.lost_batches += 1
+            self.lost_items["failed"] += items
             return False
         try:
             is_exported = export()
@@ -51,8 +64,25 @@ class ExportTracker:
         if is_exported:
             self._record_success()
         else:
+            self.lost_items["failed"] += items
             self._record_failure(cause)
         return is_exported
+
+    def record_rejection(self, items: int, message: str) -> None:
+        """Count ``items`` of a successful export that the receiver rejected, with its ``message``."""
+        self.lost_items["rejected"] += items
+        now = self._clock.monotonic()
+        if self._last_rejection is not None and now - self._last_rejection < _REMINDER_INTERVAL:
+            return
+        self._last_rejection = now
+        _logger.warning(
+            "telemetry partially rejected",
+            extra={"signal": self.signal, "endpoint": self.endpoint, "rejected_items": items, "error": message},
+        )
+
+    def record_overflow(self, items: int = 1) -> None:
+        """Count ``items`` that the full queue dropped before an export."""
+        self.lost_items["queue_full"] += items
 
     def _record_failure(self, cause: str) -> None:
         if self._failing_since is None:

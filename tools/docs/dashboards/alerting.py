@@ -4,7 +4,7 @@ from streamcanary.model import names
 
 from . import pending
 from .board import Board, Variable
-from .metrics import RANGE, new_increase, series, share
+from .metrics import ALERT_SELECTOR, RANGE, new_increase, series, share
 from .panels import (
     BAD,
     GOOD,
@@ -23,6 +23,7 @@ from .panels import (
 from .queries import ALERT_LABELS, CANARY_LINK, CANARY_VARIABLES, alert_states, firing_alerts, firing_time, total
 
 _RECEIVER = 'receiver=~"$receiver"'
+_ACTIVE = f"max by (alert, severity, canary, receiver) ({series(names.ALERT_ACTIVE, selector=ALERT_SELECTOR)})"
 _AGE = ((None, GOOD), (60, WARNING), (300, BAD))
 
 
@@ -55,7 +56,7 @@ _NOW = (
         steps=MANY,
     ),
     number(
-        "Undelivered notifications",
+        "Undelivered",
         "Notifications that wait for a receiver.",
         f"sum({series(pending.QUEUE_SIZE, selector=_RECEIVER)}) or vector(0)",
         steps=MANY,
@@ -88,7 +89,7 @@ _ALERTS = (
         "Firing alerts by severity",
         "Number of firing alerts.",
         query(
-            f"sum by (severity) (max by (alert, severity, canary, receiver) ({series(names.ALERT_ACTIVE)}))",
+            f"sum by (severity) ({_ACTIVE})",
             "{{severity}}",
         ),
     ),
@@ -96,7 +97,7 @@ _ALERTS = (
         "Firing alerts by rule",
         "Number of firing alerts.",
         query(
-            f"sum by (alert) (max by (alert, severity, canary, receiver) ({series(names.ALERT_ACTIVE)})) > 0",
+            f"sum by (alert) ({_ACTIVE}) > 0",
             "{{alert}}",
         ),
     ),

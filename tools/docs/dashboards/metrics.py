@@ -11,11 +11,18 @@ from streamcanary.alerting.prometheus.promql import metric_name
 from streamcanary.model import names
 from streamcanary.model.names import Metric
 
-CANARY_SELECTOR: Final = 'canary=~"$canary", target=~"$target", provider=~"$provider"'
-"""The series that the variables of the dashboard select. A series without the labels matches the value All."""
+ALERT_SELECTOR: Final = 'canary=~"$canary", target=~"$target", provider=~"$provider"'
+"""The alerts that the variables of the dashboard select. All includes those about the daemon, which have no canary."""
+CANARY_SELECTOR: Final = f'{ALERT_SELECTOR}, canary!=""'
+"""The series of canaries that the variables select. Calls of applications with our client have no canary."""
 CANARY_LABELS: Final = "canary, target, provider"
 RATE: Final = "$__rate_interval"
-"""At least four scrapes, and the time between two points of the panel: https://grafana.com/docs/grafana/latest/datasources/prometheus/template-variables/"""
+"""At least four scrapes, and longer than the time between two points: the window of rates and quantiles.
+
+https://grafana.com/docs/grafana/latest/datasources/prometheus/template-variables/
+"""
+STEP: Final = "$__interval"
+"""The time between two points: the window of counts, which would count an event twice if they overlapped."""
 RANGE: Final = "$__range"
 """The time range of the dashboard."""
 
@@ -26,14 +33,14 @@ def series(metric: Metric, matchers: str = "", *, selector: str = CANARY_SELECTO
 
 
 def increase(
-    metric: Metric, by: str, matchers: str = "", *, within: str = RATE, selector: str = CANARY_SELECTOR
+    metric: Metric, by: str, matchers: str = "", *, within: str = STEP, selector: str = CANARY_SELECTOR
 ) -> str:
     """Return the increase of a counter whose series start at 0, summed by the labels ``by``."""
     return f"sum by ({by}) (increase({series(metric, matchers, selector=selector)}[{within}]))"
 
 
 def new_increase(
-    metric: Metric, by: str, matchers: str = "", *, within: str = RATE, selector: str = CANARY_SELECTOR
+    metric: Metric, by: str, matchers: str = "", *, within: str = STEP, selector: str = CANARY_SELECTOR
 ) -> str:
     """Return the increase of a counter whose series start with the first event, at 1.
 
@@ -79,7 +86,7 @@ def mean(metric: Metric, by: str, matchers: str = "", *, selector: str = CANARY_
 
 def heat(metric: Metric, matchers: str = "", *, selector: str = CANARY_SELECTOR) -> str:
     """Return the observations of a histogram in each bucket."""
-    return f"sum by (le) (increase({_select(f'{metric_name(metric)}_bucket', matchers, selector)}[{RATE}]))"
+    return f"sum by (le) (increase({_select(f'{metric_name(metric)}_bucket', matchers, selector)}[{STEP}]))"
 
 
 def share(part: str, whole: str) -> str:

@@ -64,7 +64,7 @@ _NOW = (
         unit="s",
     ),
     number(
-        "Undelivered notifications",
+        "Undelivered",
         "Notifications that wait for a receiver.",
         f"sum({series(pending.QUEUE_SIZE, selector='')}) or vector(0)",
         steps=MANY,

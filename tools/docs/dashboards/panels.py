@@ -19,6 +19,8 @@ Steps = Sequence[tuple[float | None, str]]
 DATASOURCE = dashboard.DataSourceRef(type_val="prometheus", uid="${datasource}")
 WIDTH = 24
 """Columns of a dashboard."""
+_LEAST_STEP = "1m"
+"""Of a panel with counts: `increase()` needs a few scrapes in each step."""
 GOOD, WARNING, BAD = "green", "orange", "red"
 MANY: Steps = ((None, GOOD), (1, BAD))
 """One is too many."""
@@ -99,8 +101,15 @@ def stacked_bars(
     width: int = 12,
     colours: dict[str, str] | None = None,
 ) -> Panel:
-    """Return counts of events over time; ``colours`` fixes the colour of a series by its name."""
-    panel = _over_time(queries).draw_style(common.GraphDrawStyle.BARS).fill_opacity(80).stacking(_stacking()).min(0)
+    """Return the number of events in each step of time; ``colours`` fixes the colour of a series by its name."""
+    panel = (
+        _over_time(queries)
+        .interval(_LEAST_STEP)
+        .draw_style(common.GraphDrawStyle.BARS)
+        .fill_opacity(80)
+        .stacking(_stacking())
+        .min(0)
+    )
     for name, colour in (colours or {}).items():
         panel = panel.override_by_name(name, [_fixed(colour)])
     return _finish(panel, title, description, unit, width, 8)
@@ -116,6 +125,7 @@ def heat_map(title: str, description: str, heat_query: Query, *, unit: str = "s"
         .y_axis(heatmap.YAxisConfig().unit(unit))
         .show_legend()
         .show_tooltip()
+        .interval(_LEAST_STEP)
         .with_target(heat_query.format(PromQueryFormat.HEATMAP).legend_format("{{le}}"))
     )
     return _finish(panel, title, description, unit, width, 8)

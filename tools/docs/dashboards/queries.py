@@ -3,7 +3,7 @@
 from streamcanary.model import names
 
 from .board import Variable
-from .metrics import BAD, OBSERVED, RANGE, RATE, increase, new_increase, series, share
+from .metrics import ALERT_SELECTOR, BAD, OBSERVED, RANGE, RATE, increase, new_increase, series, share
 
 CANARY_VARIABLES = (
     Variable(name="canary", label="Canary", source=names.CANARY, metric=names.CANARY_INFO),
@@ -56,20 +56,20 @@ def since_success(by: str) -> str:
 
 def firing_alerts(matchers: str = "") -> str:
     """Return the alerts that fire now."""
-    return f"max by ({', '.join(ALERT_LABELS)}) ({series(names.ALERT_ACTIVE, matchers)}) == 1"
+    return f"max by ({', '.join(ALERT_LABELS)}) ({series(names.ALERT_ACTIVE, matchers, selector=ALERT_SELECTOR)}) == 1"
 
 
 def firing_time() -> str:
     """Return for how many seconds of the time range each firing alert has fired, to a resolution of 15 s."""
-    active = f"max by ({', '.join(ALERT_LABELS)}) ({series(names.ALERT_ACTIVE)})"
+    active = f"max by ({', '.join(ALERT_LABELS)}) ({series(names.ALERT_ACTIVE, selector=ALERT_SELECTOR)})"
     return f"{_RESOLUTION} * sum_over_time(({active})[{RANGE}:{_RESOLUTION}s]) and {firing_alerts()}"
 
 
 def alert_states() -> str:
     """Return the state over time of each alert that has fired within the time range."""
     labels = f"{names.ALERT}, {names.CANARY}, {names.RECEIVER}"
-    active = f"max by ({labels}) ({series(names.ALERT_ACTIVE)})"
-    fired = f"max by ({labels}) (max_over_time({series(names.ALERT_ACTIVE)}[{RANGE}]))"
+    active = f"max by ({labels}) ({series(names.ALERT_ACTIVE, selector=ALERT_SELECTOR)})"
+    fired = f"max by ({labels}) (max_over_time({series(names.ALERT_ACTIVE, selector=ALERT_SELECTOR)}[{RANGE}]))"
     return f"{active} and {fired} == 1"
 
 

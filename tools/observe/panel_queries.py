@@ -2,9 +2,11 @@
 
 import json
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, Final
 
 from msgspec import Struct
+
+_ALL: Final = ("canary", "target", "provider", "receiver", "job", "model", "operation")
 
 
 class PanelQuery(Struct, frozen=True):
@@ -47,6 +49,6 @@ def substitute(expr: str, variables: Mapping[str, str]) -> str:
     """Return ``expr`` with the values of ``variables``, and ``.*``, which is All, for each other variable."""
     for name, value in sorted(variables.items(), key=lambda item: -len(item[0])):
         expr = expr.replace(f"${name}", value)
-    for name in ("canary", "target", "provider", "receiver", "job", "model", "operation"):
+    for name in _ALL:
         expr = expr.replace(f"${name}", ".*")
     return expr
