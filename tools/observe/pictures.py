@@ -22,7 +22,7 @@ _COLUMN, _ROW = 56, 30  # pixels of a cell of Grafana's grid
 _MARGIN = 8
 _TITLE = 44
 _POINTS = 120  # of a range query
-_COUNTS = 30  # of a range query for counts, in place of the least step of the panel
+_COUNTS = 12  # of a range query for counts, in place of the least step of the panel
 
 _DRAWINGS = {
     "stat": draw_number,

@@ -89,7 +89,9 @@ async def running_stack(
         servers = await cleanup.enter_async_context(running_servers(_HERE / "timeline.yaml"))
         environ = {
             "OBSERVE_PROVIDER": servers.provider,
-            "OBSERVE_TLS_PROVIDER": servers.tls_provider,
+            "OBSERVE_TLS_PROVIDER": servers.tls_provider.replace(
+                "127.0.0.1", "localhost"
+            ),  # so that there is a DNS phase
             "OBSERVE_CA": str(CERTIFICATE),
             "OBSERVE_RECEIVERS": servers.receivers,
             "OBSERVE_SECRET": _SECRET,

@@ -30,14 +30,15 @@ def draw_rows(panel: dict[str, Any], results: Results, box: Box, times: tuple[fl
     organize = next(each["options"] for each in panel["transformations"] if each["id"] == "organize")
     renamed: dict[str, str] = organize["renameByName"]
     order = sorted(organize["indexByName"], key=lambda name: organize["indexByName"][name])
-    labels = [name for name in order if name not in renamed]
+    labels = [name for name in order if not name.startswith("Value")]
+    queried = [renamed[name] for name in order if name.startswith("Value")]
     rows: dict[tuple[str, ...], dict[str, float]] = {}
-    for (_, found), column in zip(results, renamed.values(), strict=True):
+    for (_, found), column in zip(results, queried, strict=True):
         for series in found:
             key = tuple(series.labels.get(label, "") for label in labels)
             rows.setdefault(key, {})[column] = series.values[0][1]
     overrides = {each["matcher"]["options"]: each["properties"] for each in panel["fieldConfig"]["overrides"]}
-    columns = [*labels, *renamed.values()]
+    columns = [*(renamed[label] for label in labels), *queried]
     width = box.width / len(columns)
     for index, name in enumerate(columns):
         yield text(box.left + index * width, box.top + 12, fit(name, width), weight="bold")
@@ -48,7 +49,7 @@ def draw_rows(panel: dict[str, Any], results: Results, box: Box, times: tuple[fl
         y = box.top + (number + 1) * _LINE + 12
         for index, value in enumerate(key):
             yield text(box.left + index * width, y, fit(value, width))
-        for index, column in enumerate(renamed.values()):
+        for index, column in enumerate(queried):
             if column in values:
                 properties = {each["id"]: each["value"] for each in overrides.get(column, ())}
                 fill = threshold_colour(values[column], properties) if "thresholds" in properties else "#24292e"

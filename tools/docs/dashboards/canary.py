@@ -22,6 +22,7 @@ from .panels import (
 from .panels import WARNING as ORANGE
 from .queries import (
     CANARY_VARIABLES,
+    OUTCOME_COLOURS,
     failed_over_runs,
     failing_attempts,
     failing_runs,
@@ -30,14 +31,6 @@ from .queries import (
 
 _DAY = 86_400
 _CERTIFICATE = ((None, RED), (3 * _DAY, ORANGE), (14 * _DAY, GOOD))
-_OUTCOMES = {
-    "ok": "green",
-    "slow": "yellow",
-    "failed_over": "orange",
-    "failed": "red",
-    "internal_error": "purple",
-    "skipped": "gray",
-}
 _MODEL_LABELS = ("canary", "target", "provider", "response_model", "system_fingerprint", "service_tier")
 _MODELS = f"max by ({', '.join(_MODEL_LABELS)}) ({series(pending.MODEL_INFO)})"
 _ATTEMPT = rate(names.ATTEMPT_DURATION, "", suffix="_count")
@@ -50,7 +43,12 @@ _NOW = (
         unit="percentunit",
         steps=SHARE_OF_SUCCESSES,
     ),
-    number("Since success", "Time since the last run that was `ok` or `slow`.", since_success(""), unit="s"),
+    number(
+        "Since success",
+        "Time since the last run that was `ok` or `slow`, of the canary for which it is longest.",
+        f"max({since_success('canary')})",
+        unit="s",
+    ),
     number(
         "First token, 95 %",
         "95 % of the attempts in the time range had their first token within this time.",
@@ -85,13 +83,13 @@ _TIME = (
         "Phases of an attempt",
         "Mean length of each phase, added up to the mean attempt. DNS, connect and TLS are missing where a connection "
         "is reused.",
-        query(f"{rate(pending.PHASE_DURATION, 'phase', suffix='_sum')} / on () group_left () {_ATTEMPT}", "{{phase}}"),
+        query(f"{rate(names.PHASE_DURATIONS, 'phase', suffix='_sum')} / on () group_left () {_ATTEMPT}", "{{phase}}"),
         unit="s",
     ),
     lines(
         "Phases, 95 %",
         "95 % of the attempts had a phase of at most this length. Exemplars link to traces.",
-        query(quantile(0.95, pending.PHASE_DURATION, "phase"), "{{phase}}", exemplar=True),
+        query(quantile(0.95, names.PHASE_DURATIONS, "phase"), "{{phase}}", exemplar=True),
         unit="s",
     ),
     heat_map(
@@ -126,7 +124,7 @@ _ERRORS = (
         "Runs by outcome",
         "All runs, also those that were skipped.",
         query(increase(names.RUNS, "outcome"), "{{outcome}}", exemplar=True),
-        colours=_OUTCOMES,
+        colours=OUTCOME_COLOURS,
     ),
     lines(
         "Failed before and after retries",
@@ -203,7 +201,7 @@ _ENDPOINT = (
     stacked_bars(
         "Connections",
         "Attempts on a new connection, and on one that was reused.",
-        query(new_increase(pending.CONNECTIONS, "connection"), "{{connection}}"),
+        query(new_increase(names.CONNECTIONS, "connection"), "{{connection}}"),
     ),
     lines(
         "Certificate expires in",
@@ -224,7 +222,7 @@ _ENDPOINT = (
             )
         },
         labels=_MODEL_LABELS,
-        sort="canary",
+        sort="Canary",
         width=16,
     ),
     rows(

@@ -5,7 +5,7 @@ from streamcanary.model import names
 from .board import Board
 from .metrics import RANGE, heat, increase, quantile, rate, series
 from .panels import BAD, GOOD, MANY, WARNING, Steps, heat_map, lines, number, query, stacked_areas, stacked_bars
-from .queries import CANARY_VARIABLES, total
+from .queries import CANARY_VARIABLES, OUTCOME_COLOURS, total
 
 _LAG: Steps = ((None, GOOD), (0.05, WARNING), (1, BAD))
 
@@ -34,6 +34,7 @@ _NOW = (
         "Whether the last load of the configuration succeeded.",
         f"min({series(names.RELOAD_SUCCESS, selector='')})",
         steps=((None, BAD), (1, GOOD)),
+        texts={"0": "failed", "1": "ok"},
     ),
     number(
         "Configuration loaded",
@@ -66,6 +67,7 @@ _SCHEDULE = (
         "Runs by outcome",
         "`internal_error` is a fault of the daemon itself, and no sample for alerts.",
         query(increase(names.RUNS, "outcome"), "{{outcome}}"),
+        colours=OUTCOME_COLOURS,
     ),
 )
 _PROCESS = (

@@ -53,8 +53,9 @@ def number(
     steps: Steps = ((None, GOOD),),
     width: int = 4,
     none: str = "none",
+    texts: dict[str, str] | None = None,
 ) -> Panel:
-    """Return one number at the end of the time range, coloured by its thresholds."""
+    """Return one number at the end of the time range, coloured by its thresholds; ``texts`` replaces values."""
     reduction = common_builder.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False)
     panel = (
         stat.Panel()
@@ -65,6 +66,9 @@ def number(
         .thresholds(_thresholds(steps))
         .no_value(none)
     )
+    if texts is not None:
+        results = {value: dashboard.ValueMappingResult(text=shown) for value, shown in texts.items()}
+        panel = panel.mappings([dashboard.ValueMap(options=results)])
     return _finish(panel, title, description, unit, width, 4)
 
 
@@ -178,7 +182,7 @@ def rows(
         panel = panel.with_target(each.ref_id(letter))
     values = ["Value"] if len(columns) == 1 else [f"Value #{letter}" for letter in letters]
     order = {name: index for index, name in enumerate((*labels, *values))}
-    renamed = dict(zip(values, columns, strict=True))
+    renamed = {**{label: _heading(label) for label in labels}, **dict(zip(values, columns, strict=True))}
     panel = panel.with_transformation(dashboard.DataTransformerConfig(id_val="merge", options={})).with_transformation(
         dashboard.DataTransformerConfig(
             id_val="organize", options={"excludeByName": {"Time": True}, "indexByName": order, "renameByName": renamed}
@@ -194,8 +198,13 @@ def rows(
         panel = panel.override_by_name(name, properties)
     for label, address in (link or {}).items():
         target = [{"title": "${__value.text}", "url": address}]
-        panel = panel.override_by_name(label, [dashboard.DynamicConfigValue(id_val="links", value=target)])
+        panel = panel.override_by_name(_heading(label), [dashboard.DynamicConfigValue(id_val="links", value=target)])
     return _finish(panel, title, description, "short", width, height)
+
+
+def _heading(label: str) -> str:
+    """Return the heading of the column of a label: Request model for ``gen_ai_request_model``."""
+    return label.removeprefix("gen_ai_").removesuffix("_name").replace("_", " ").capitalize()
 
 
 def _over_time(queries: Sequence[Query]) -> timeseries.Panel:

@@ -2,8 +2,6 @@
 
 from streamcanary.model.names import SECONDS_BUCKETS, Metric
 
-PHASE_DURATION = Metric("streamcanary.attempt.phase.duration", "histogram", "s", "", SECONDS_BUCKETS)
-CONNECTIONS = Metric("streamcanary.connections", "counter", "{connection}", "")
 CERTIFICATE_EXPIRY = Metric("streamcanary.tls.certificate.expiry", "gauge", "s", "")
 RATELIMIT_REMAINING = Metric("streamcanary.ratelimit.remaining", "gauge", "{unit}", "")
 RATELIMIT_LIMIT = Metric("streamcanary.ratelimit.limit", "gauge", "{unit}", "")

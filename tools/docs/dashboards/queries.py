@@ -16,6 +16,14 @@ CANARY_LINK = {
 """The address of the details of the canary in a cell of a table."""
 
 ALERT_LABELS = (names.ALERT, names.SEVERITY, names.CANARY, names.TARGET, names.PROVIDER_LABEL, names.RECEIVER)
+OUTCOME_COLOURS = {
+    "ok": "green",
+    "slow": "yellow",
+    "failed_over": "orange",
+    "failed": "red",
+    "internal_error": "purple",
+    "skipped": "gray",
+}
 _RESOLUTION = 15  # seconds between two points of a subquery
 
 
