@@ -13,7 +13,7 @@ from streamcanary import StreamFailed
 from streamcanary.model.outcome import Attempt
 from streamcanary.simulator import Simulator
 from support.client.drivers import DRIVERS, KEY, Driver, DriverClient, driver_client
-from support.servers.certificates import LOOPBACK, server_tls_context
+from support.servers.certificates import END_OF_2119, LOOPBACK, server_tls_context
 from support.servers.simulator import FAST_TIMINGS
 from support.telemetry.in_memory import RecordedTelemetry
 
@@ -75,7 +75,7 @@ async def test_second_call_reuses_the_connection(driver: Driver, simulator: Simu
 
 
 async def test_handshake_is_a_phase(driver: Driver) -> None:
-    """Over TLS, the handshake is a phase."""
+    """Over TLS, the handshake is a phase, and the expiry of the certificate is known."""
     context = ssl.create_default_context(cafile=LOOPBACK)
     async with (
         Simulator(ssl=server_tls_context(LOOPBACK)) as simulator,
@@ -83,6 +83,7 @@ async def test_handshake_is_a_phase(driver: Driver) -> None:
     ):
         [attempt] = (await client.complete("sim-ok")).attempts
     assert ["connect", "tls", "headers", "first_token", "streaming"] == phase_names(attempt)
+    assert END_OF_2119 == attempt.certificate_expiry
 
 
 @pytest.mark.parametrize(

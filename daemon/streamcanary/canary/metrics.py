@@ -36,9 +36,9 @@ class CanaryMetrics:
             names.SCHEDULE_LAG.description,
             explicit_bucket_boundaries_advisory=names.SCHEDULE_LAG.buckets,
         )
-        self._last_run, self._last_success, self._info = (
+        self._last_run, self._last_success, self._info, self._certificate_expiry = (
             meter.create_gauge(metric.name, metric.unit, metric.description)
-            for metric in (names.LAST_RUN, names.LAST_SUCCESS, names.CANARY_INFO)
+            for metric in (names.LAST_RUN, names.LAST_SUCCESS, names.CANARY_INFO, names.CERTIFICATE_EXPIRY)
         )
 
     def initialize_series(self, canary: Canary) -> None:
@@ -69,6 +69,8 @@ class CanaryMetrics:
             return
         self._lag.record(max(0.0, outcome.started - outcome.scheduled), labels, context)
         self._last_run.set(self._clock.time(), labels)
+        if outcome.certificate_expiry is not None:
+            self._certificate_expiry.set(outcome.certificate_expiry, labels)
         if outcome.kind in _SUCCESSFUL:
             self._last_success.set(self._clock.time(), labels)
 

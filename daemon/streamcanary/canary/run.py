@@ -232,6 +232,7 @@ def outcome_from_result(
         model=result.model,
         finish_reason=result.finish_reason,
         usage=result.usage,
+        certificate_expiry=primary_certificate_expiry(result.attempts, spec.model),
     )
 
 
@@ -253,7 +254,10 @@ def _expectation_fault(mismatch: str, result: StreamResult, spec: CanarySpec, re
 def outcome_from_failure(outcome: Outcome, failure: StreamFailed, primary_route: str) -> Outcome:
     """Return ``outcome`` for a call that failed on all routes."""
     fault = primary_fault(failure.attempts, primary_route) or failure.fault
-    return _without_client_delay(outcome, kind=OutcomeKind.FAILED, fault=fault, attempts=failure.attempts)
+    expiry = primary_certificate_expiry(failure.attempts, primary_route)
+    return _without_client_delay(
+        outcome, kind=OutcomeKind.FAILED, fault=fault, attempts=failure.attempts, certificate_expiry=expiry
+    )
 
 
 def _without_client_delay(outcome: Outcome, *, kind: OutcomeKind, fault: Fault | None, **changes: Any) -> Outcome:
@@ -269,6 +273,12 @@ def primary_fault(attempts: tuple[Attempt, ...], primary_route: str) -> Fault | 
     return next(
         (attempt.fault for attempt in reversed(attempts) if attempt.fault and attempt.route == primary_route), None
     )
+
+
+def primary_certificate_expiry(attempts: tuple[Attempt, ...], primary_route: str) -> float | None:
+    """Return when the first certificate that the primary route showed last expires, in seconds since the epoch."""
+    expiries = (attempt.certificate_expiry for attempt in reversed(attempts) if attempt.route == primary_route)
+    return next((expiry for expiry in expiries if expiry is not None), None)
 
 
 def missed_slo(result: StreamResult, spec: CanarySpec, *, lag: float = 0.0) -> str | None:

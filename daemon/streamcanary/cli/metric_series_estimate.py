@@ -15,8 +15,9 @@ _SERIES_WHEN_HEALTHY: Final = {
     names.SCHEDULE_LAG: 1,
     names.ATTEMPTS: 1,
     names.ATTEMPT_DURATION: 1,
-    names.PHASE_DURATIONS: 6,  # dns, connect, tls, headers, first_token, streaming
+    names.PHASE_DURATION: 6,  # dns, connect, tls, headers, first_token, streaming
     names.CONNECTIONS: 1,
+    names.CERTIFICATE_EXPIRY: 1,
     names.FIRST_TOKEN_TIME: 1,
     names.MAX_GAP: 1,
     names.OPERATION_DURATION: 1,

@@ -37,6 +37,7 @@ ATTEMPT_BLAME: Final = "streamcanary.blame"
 ATTEMPT_DELAY: Final = "streamcanary.retry.delay"
 ATTEMPT_ROUTE: Final = "streamcanary.route"
 ATTEMPT_CONNECTION: Final = "streamcanary.connection"
+CERTIFICATE_EXPIRY_TIME: Final = "streamcanary.tls.certificate.expiry"
 PHASE_DNS: Final = "streamcanary.phase.dns.duration"
 PHASE_CONNECT: Final = "streamcanary.phase.connect.duration"
 PHASE_TLS: Final = "streamcanary.phase.tls.duration"
@@ -127,7 +128,7 @@ RUNS = Metric("streamcanary.runs", "counter", "{run}", "Canary runs by outcome")
 FAILURES = Metric("streamcanary.failures", "counter", "{run}", "Canary runs with a fault, by kind of fault")
 ATTEMPTS = Metric("streamcanary.attempts", "counter", "{attempt}", "Attempts, including those that a retry recovers")
 ATTEMPT_DURATION = Metric("streamcanary.attempt.duration", "histogram", "s", "Duration of one attempt", SECONDS_BUCKETS)
-PHASE_DURATIONS = Metric(
+PHASE_DURATION = Metric(
     "streamcanary.attempt.phase.duration",
     "histogram",
     "s",
@@ -157,6 +158,9 @@ EVENT_LOOP_LAG = Metric(
 RUNS_MISSED = Metric("streamcanary.runs.missed", "counter", "{run}", "Runs that were due and did not start")
 LAST_RUN = Metric("streamcanary.last_run.time", "gauge", "s", "When a run last ended, seconds since the epoch")
 LAST_SUCCESS = Metric("streamcanary.last_success.time", "gauge", "s", "When a run last ended ok or slow")
+CERTIFICATE_EXPIRY = Metric(
+    CERTIFICATE_EXPIRY_TIME, "gauge", "s", "When the first certificate of the endpoint expires, seconds since the epoch"
+)
 CANARY_INFO = Metric(
     "streamcanary.canary.info", "gauge", "{canary}", "Always 1; has the user's labels of the canary, for joins"
 )

@@ -69,7 +69,8 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``started`` is wall time (seconds since the epoch), ``duration`` and the others are seconds.
     ``delay`` is the wait before this attempt. ``fault`` is ``None`` if the answer was complete. ``connection`` is
-    ``None`` if nothing was sent, or if the transport does not show it.
+    ``None`` if nothing was sent, or if the transport does not show it. ``certificate_expiry`` is when the first of the
+    endpoint's certificates expires, in seconds since the epoch, if the attempt opened a connection with TLS.
     """
 
     number: int
@@ -83,6 +84,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     delay: float = 0.0
     phases: PhaseDurations = PhaseDurations()
     connection: Connection | None = None
+    certificate_expiry: float | None = None
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
@@ -101,6 +103,8 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``cost`` is the cost of its attempts in USD, estimated where the provider reported no token counts; ``None`` if
     nothing was sent or no price is known. ``budget`` is set for runs skipped because of a budget, and with
     ``usd_per_day`` for each run. ``trace_id`` is 32 hex digits, if the run was traced.
+    ``certificate_expiry`` is when the first certificate of the primary expires, in seconds since the epoch, if the run
+    opened a connection to it with TLS.
     ``lag`` is the time by which the event loop of the daemon was late during the run, in seconds: the other times are
     too long by up to that.
     """
@@ -125,6 +129,7 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     cost: float | None = None
     budget: BudgetState | None = None
     trace_id: str | None = None
+    certificate_expiry: float | None = None
 
     @property
     def answer_duration(self) -> float:

@@ -9,6 +9,7 @@ from pathlib import Path
 import httpx2
 
 from streamcanary.model.config_types.config_issue import ConfigIssue
+from streamcanary.transport.certificates import ExpiryRecordingObject
 from streamcanary.transport.connection_settings import ConnectionSettings
 
 
@@ -58,6 +59,7 @@ def create_tls_context(settings: ConnectionSettings) -> ssl.SSLContext:
         TlsFileError: if a file is missing or invalid.
     """
     context = _context_from_ca_file(settings.ca_file) if settings.ca_file is not None else _default_context()
+    context.sslobject_class = ExpiryRecordingObject
     if settings.client_cert is not None:
         _load_client_certificate(context, settings.client_cert, settings.client_key)
     return context

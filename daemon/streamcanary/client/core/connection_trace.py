@@ -28,10 +28,11 @@ class ConnectionTrace:
     """What the events of the transport show about the connection of an attempt that starts at ``started``.
 
     Times are monotonic seconds. ``is_https`` is whether the endpoint is; it is set before the request is sent.
-    ``connection`` is ``None`` if the transport has no events.
+    ``connection`` is ``None`` if the transport has no events. ``certificate_expiry`` is when the first certificate of
+    the last handshake expires, in seconds since the epoch.
     """
 
-    __slots__ = ("_durations", "_is_sent", "_phase", "_since", "connection", "is_https")
+    __slots__ = ("_durations", "_is_sent", "_phase", "_since", "certificate_expiry", "connection", "is_https")
 
     def __init__(self, started: float) -> None:
         self._durations: dict[str, float] = {}
@@ -40,6 +41,7 @@ class ConnectionTrace:
         self._is_sent = False
         self.is_https = True
         self.connection: Connection | None = None
+        self.certificate_expiry: float | None = None
 
     def observe(self, name: str, info: Mapping[str, Any], now: float) -> None:
         """Handle the event ``name``, such as ``connection.connect_tcp.started``."""
@@ -77,6 +79,7 @@ class ConnectionTrace:
 
     def _tunnel_requested(self, now: float) -> None:
         """Handle the request to a proxy to connect to the endpoint. TLS until then was with the proxy."""
+        self.certificate_expiry = None
         self._enter("connect", now)
         if (seconds := self._durations.pop("tls", None)) is not None:
             self._durations["connect"] = self._durations.get("connect", 0.0) + seconds

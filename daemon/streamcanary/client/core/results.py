@@ -26,6 +26,7 @@ def attempt_of(
         delay=delay,
         phases=machine.trace.phases(clock, ended),
         connection=machine.trace.connection,
+        certificate_expiry=machine.trace.certificate_expiry,
     )
 
 

@@ -9,6 +9,7 @@ from typing import Any
 import httpx2
 
 from streamcanary.client.core.connection_trace import ConnectionTrace
+from streamcanary.transport.certificates import earliest_expiry, expiry_of_rejected
 
 
 def trace_request(request: httpx2.Request, trace: ConnectionTrace, now: Callable[[], float], *, is_async: bool) -> None:
@@ -17,16 +18,28 @@ def trace_request(request: httpx2.Request, trace: ConnectionTrace, now: Callable
     A ``trace`` extension that the request has already is still called.
     """
     trace.is_https = request.url.scheme == "https"
-    observe, other = trace.observe, request.extensions.get("trace")
+    other = request.extensions.get("trace")
+
+    def observe(name: str, info: dict[str, Any]) -> None:
+        trace.observe(name, info, now())
+        if ".start_tls." in name and trace.is_https:
+            trace.certificate_expiry = _certificate_expiry(info)
 
     def on_event(name: str, info: dict[str, Any]) -> None:
-        observe(name, info, now())
+        observe(name, info)
         if other is not None:
             other(name, info)
 
     async def on_async_event(name: str, info: dict[str, Any]) -> None:
-        observe(name, info, now())
+        observe(name, info)
         if other is not None:
             await other(name, info)
 
     request.extensions["trace"] = on_async_event if is_async else on_event
+
+
+def _certificate_expiry(info: dict[str, Any]) -> float | None:
+    """Return when the first certificate expires, from the details of an event of the handshake."""
+    if (stream := info.get("return_value")) is not None:
+        return earliest_expiry(stream.get_extra_info("ssl_object"))
+    return expiry_of_rejected(info.get("exception"))

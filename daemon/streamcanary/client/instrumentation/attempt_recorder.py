@@ -121,6 +121,8 @@ class AttemptRecorder:
             self._attributes |= {_PHASE_ATTRIBUTES[phase]: seconds for phase, seconds in attempt.phases.items()}
             if attempt.connection is not None:
                 self._attributes[names.ATTEMPT_CONNECTION] = attempt.connection
+            if attempt.certificate_expiry is not None:
+                self._attributes[names.CERTIFICATE_EXPIRY_TIME] = attempt.certificate_expiry
             span.set_attributes(self._attributes)
             if fault is not None:
                 set_fault_attributes(span, fault)

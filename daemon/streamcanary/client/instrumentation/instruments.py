@@ -29,7 +29,7 @@ class Instruments:
         self.time_per_output_chunk = histogram(names.TIME_PER_OUTPUT_CHUNK) if time_per_chunk else None
         self.token_usage = histogram(names.TOKEN_USAGE)
         self.attempt_duration = histogram(names.ATTEMPT_DURATION)
-        self.phase_duration = histogram(names.PHASE_DURATIONS)
+        self.phase_duration = histogram(names.PHASE_DURATION)
         self.max_gap = histogram(names.MAX_GAP)
         self.retry_delay = histogram(names.RETRY_DELAY)
         self.first_token = histogram(names.FIRST_TOKEN_TIME)
