@@ -35,11 +35,13 @@ from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.settings import Settings
 from streamcanary.store.database import Store
+from streamcanary.telemetry.logs import OTLP_ATTRIBUTES
 from streamcanary.telemetry.providers import SHUTDOWN_TIMEOUT, Telemetry
 from streamcanary.telemetry.runs.store import RunStore
 from streamcanary.web.api import api_routes
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.health import HealthCheck, health_routes
+from streamcanary.web.metrics import metrics_routes
 from streamcanary.web.runs import run_routes
 from streamcanary.web.web_server import WebServer
 
@@ -146,6 +148,7 @@ async def run_daemon(
         authorizer = Authorizer(settings.web)
         routes = [
             *health_routes(_readiness_checks(scheduler, store)),
+            *metrics_routes(telemetry.scraper, authorizer),
             *api_routes(alerting, authorizer, clock),
             *run_routes(runs, authorizer, clock),
         ]
@@ -239,6 +242,11 @@ def _transition_callback(callbacks: DaemonCallbacks) -> Callable[[Incident], Non
                 "total": evidence.total,
                 "last_message": evidence.message,
                 "trace_ids": list(evidence.trace_ids),
+                OTLP_ATTRIBUTES: {
+                    label: incident.labels[label]
+                    for label in (names.CANARY, names.TARGET, names.PROVIDER_LABEL, names.SEVERITY)
+                    if label in incident.labels
+                },
             },
         )
         if callbacks.on_transition is not None:

@@ -27,6 +27,7 @@ def test_the_signal_paths_are_added():
         protocol="http/protobuf",
         traces_endpoint="http://localhost:4318/v1/traces",
         metrics_endpoint="http://localhost:4318/v1/metrics",
+        logs_endpoint="http://localhost:4318/v1/logs",
         interval=10.0,
         timeout=2.0,
     )
@@ -82,6 +83,38 @@ def test_the_section_overrides_the_environment():
     assert resolve_export_settings(LOCAL, environ) == resolve_export_settings(LOCAL, {})
 
 
+def test_the_section_selects_the_signals():
+    """A signal that the endpoint does not accept is not exported."""
+    found = resolve_export_settings(TelemetryConfig(otlp={"endpoint": "http://c:4318", "signals": ["metrics"]}), {})
+    assert (None, "http://c:4318/v1/metrics", None) == (
+        found.traces_endpoint,
+        found.metrics_endpoint,
+        found.logs_endpoint,
+    )
+
+
+def test_the_environment_sets_and_disables_logs():
+    """Logs have an endpoint of their own, and ``OTEL_LOGS_EXPORTER=none`` disables them."""
+    environ = {"OTEL_EXPORTER_OTLP_LOGS_ENDPOINT": "http://logs:4318/custom"}
+    assert "http://logs:4318/custom" == resolve_export_settings(NOTHING, environ).logs_endpoint
+    assert resolve_export_settings(NOTHING, {**environ, "OTEL_LOGS_EXPORTER": "none"}) is None
+
+
+@pytest.mark.parametrize(("section", "expected"), [(NOTHING, "delta"), (LOCAL, "delta")])
+def test_temporality_and_histograms_default_to_the_environment(section, expected):
+    """The standard variables apply without a section, and where the section leaves the value open."""
+    environ = {
+        "OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318",
+        "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE": "DELTA",
+        "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION": "base2_exponential_bucket_histogram",
+    }
+    found = resolve_export_settings(section, environ)
+    assert (expected, "exponential") == (found.temporality, found.histograms)
+    set_in_section = {"endpoint": "http://c:4318", "temporality": "lowmemory", "histograms": "explicit"}
+    found = resolve_export_settings(TelemetryConfig(otlp=set_in_section), environ)
+    assert ("lowmemory", "explicit") == (found.temporality, found.histograms)
+
+
 def test_the_sdk_can_be_disabled():
     """``OTEL_SDK_DISABLED=true`` disables the exports even if the section sets an endpoint."""
     assert resolve_export_settings(LOCAL, {"OTEL_SDK_DISABLED": "true"}) is None
@@ -99,6 +132,16 @@ def test_the_sdk_can_be_disabled():
         ),
         ("OTEL_METRIC_EXPORT_INTERVAL", "10s", "a whole number of milliseconds"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "1", "a whole number of milliseconds"),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
+            "deltas",
+            "is 'deltas': it must be cumulative, delta or lowmemory",
+        ),
+        (
+            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
+            "exponential",
+            "it must be explicit_bucket_histogram or base2_exponential_bucket_histogram",
+        ),
     ],
 )
 def test_an_invalid_variable_is_reported(variable, value, message):
@@ -145,6 +188,22 @@ def test_the_instance_id_in_kubernetes_names_the_container():
         "k8s.pod.uid": "u-1",
         "k8s.container.name": "canary",
     }
+
+
+def test_variables_of_other_programs_are_not_read():
+    """Without a pod, variables with names that any program may use say nothing about this process."""
+    environ = {
+        "POD_NAMESPACE": "prod",
+        "NODE_NAME": "node-7",
+        "CONTAINER_NAME": "x",
+        "POD_UID": "u-1",
+        "CLUSTER_NAME": "c",
+        "DEPLOYMENT_NAME": "d",
+        "DEPLOYMENT_ENVIRONMENT": "e",
+    }
+    expected = {"service.name": "streamcanary", "service.version": "1.2.3", "service.instance.id": "laptop"}
+    assert expected == resource_attributes(environ, version="1.2.3", host="laptop")
+    assert "c" not in resource_attributes({**environ, "POD_NAME": "p"}, version="1.2.3", host="laptop").values()
 
 
 def test_the_instance_id_on_a_laptop_is_the_host():

@@ -9,8 +9,8 @@ import pytest
 from tools.docs.dashboards import pending
 from tools.observe.panel_queries import PanelQuery, panel_queries, panels
 
-from streamcanary.alerting.prometheus.promql import metric_name
 from streamcanary.model import names
+from streamcanary.model.prometheus_names import metric_name
 from streamcanary.telemetry.dashboards import load_dashboards
 
 DASHBOARDS = load_dashboards()

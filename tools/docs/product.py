@@ -17,7 +17,6 @@ from streamcanary import (
 )
 from streamcanary.alerting.builtin_rules import BUILTIN_RULES
 from streamcanary.alerting.notify.annotation_templates import TEMPLATE_FIELDS
-from streamcanary.alerting.prometheus.promql import metric_name as prometheus_name
 from streamcanary.cli.main import _create_parser as parser
 from streamcanary.model import faults, names
 from streamcanary.model.alerts.matcher import Matcher
@@ -25,6 +24,7 @@ from streamcanary.model.config_types.duration import Duration, PositiveDuration,
 from streamcanary.model.config_types.fraction import Fraction, format_fraction
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
+from streamcanary.model.prometheus_names import metric_name as prometheus_name
 from streamcanary.settings import Settings
 
 __all__ = [

@@ -8,12 +8,13 @@ from .product import names, prometheus_name, source_of
 
 _KINDS = {"updowncounter": "up-down counter"}
 _CALL = "chat {model}"  # the name by the GenAI conventions, which has no constant
-_PLACES = {"run", "call", "attempt", "event", "resource"}
+_PLACES = {"run", "call", "attempt", "event", "resource", "log"}
 
 INTRODUCTION = """
-The daemon exports traces and metrics over OTLP when [`telemetry.otlp`](configuration-reference.md#telemetry) is set.
-Alerting does not depend on it. The [client library](client.md) records the spans and metrics of calls through the
-OpenTelemetry API, to the SDK that the application has set up.
+The daemon serves its metrics at [`/metrics`](#prometheus), and exports traces, metrics and logs over OTLP when
+[`telemetry.otlp`](configuration-reference.md#telemetry) is set. Alerting depends on neither. The
+[client library](client.md) records the spans and metrics of calls through the OpenTelemetry API, to the SDK that the
+application has set up.
 
 ```text
 streamcanary.run           one for each run, the root of a trace
@@ -43,6 +44,7 @@ def telemetry_page() -> str:
     described = {
         *(set(descriptions["spans"]) - {_CALL}),
         *descriptions["events"],
+        *descriptions["logs"],
         *descriptions["attributes"],
         *descriptions["labels"],
     }
@@ -62,6 +64,11 @@ def telemetry_page() -> str:
     lines.append("\n## Labels of metrics\n")
     lines.append("Besides standard attributes, metrics have these labels. In Prometheus, `.` becomes `_`.\n")
     lines += table(("Label", "Description"), _two_columns(descriptions["labels"]))
+    lines += ["\n## Log events\n", descriptions["before_logs"].strip(), ""]
+    lines += table(("Event", "Description"), _two_columns(descriptions["logs"]))
+    lines += ["", *table(("Attribute", "Description"), _attributes(descriptions["attributes"], "log"))]
+    lines += ["\n## Attributes of the resource\n", descriptions["before_resource"].strip(), ""]
+    lines += table(("Attribute", "Description"), _attributes(descriptions["attributes"], "resource"))
     lines.append(f"\n{descriptions['after'].strip()}")
     return "\n".join(lines) + "\n"
 

@@ -20,6 +20,11 @@ ATTEMPT_SPAN: Final = "POST"
 RETRY_SCHEDULED_EVENT: Final = "streamcanary.retry.scheduled"
 FIRST_TOKEN_EVENT: Final = "streamcanary.first_token"
 
+# Log events. A message of the log is the name of an event: "alert fired"
+ALERT_FIRED_EVENT: Final = "streamcanary.alert.fired"
+ALERT_RESOLVED_EVENT: Final = "streamcanary.alert.resolved"
+NOTIFICATION_FAILED_EVENT: Final = "streamcanary.notification.failed"
+
 # Attributes of streamcanary
 RUN_ID: Final = "streamcanary.run.id"
 RUN_CANARY: Final = "streamcanary.canary"
@@ -67,6 +72,19 @@ HTTP_STATUS: Final = "http.response.status_code"
 HTTP_RESEND_COUNT: Final = "http.request.resend_count"
 HTTP_REQUEST_ID: Final = "http.response.header.x-request-id"
 URL_FULL: Final = "url.full"
+EXCEPTION_TYPE: Final = "exception.type"
+EXCEPTION_STACKTRACE: Final = "exception.stacktrace"
+
+# Attributes of the resource
+SERVICE_NAME: Final = "service.name"
+SERVICE_NAMESPACE: Final = "service.namespace"
+SERVICE_VERSION: Final = "service.version"
+SERVICE_INSTANCE_ID: Final = "service.instance.id"
+K8S_NAMESPACE: Final = "k8s.namespace.name"
+K8S_POD: Final = "k8s.pod.name"
+K8S_POD_UID: Final = "k8s.pod.uid"
+K8S_NODE: Final = "k8s.node.name"
+K8S_CONTAINER: Final = "k8s.container.name"
 
 # Labels of the metrics of streamcanary; short, because people type them in queries
 CANARY: Final = "canary"
@@ -84,11 +102,14 @@ ALERT: Final = "alert"
 SEVERITY: Final = "severity"
 
 
+Kind = Literal["counter", "updowncounter", "histogram", "gauge"]
+
+
 class Metric(NamedTuple):
     """One instrument: name, kind, unit (UCUM), description, and the buckets of a histogram."""
 
     name: str
-    kind: Literal["counter", "updowncounter", "histogram", "gauge"]
+    kind: Kind
     unit: str
     description: str
     buckets: tuple[float, ...] | None = None

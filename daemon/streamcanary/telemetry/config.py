@@ -1,7 +1,7 @@
 """The ``telemetry:`` section."""
 
 import re
-from typing import Annotated, Literal, Self
+from typing import Annotated, Final, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, HttpUrl, StringConstraints, model_validator
@@ -10,6 +10,11 @@ from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.http_header import HeaderValue
 
 Protocol = Literal["http/protobuf", "grpc"]
+Signal = Literal["traces", "metrics", "logs"]
+Temporality = Literal["cumulative", "delta", "lowmemory"]
+HistogramAggregation = Literal["explicit", "exponential"]
+
+SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics", "logs")
 
 
 def _validate_header_name(name: str) -> str:
@@ -48,12 +53,16 @@ def check_endpoint(endpoint: str) -> None:
 
 
 class OtlpConfig(BaseModel):
-    """The OTLP endpoint of traces and metrics, and how to export to it.
+    """The OTLP endpoint of traces, metrics and logs, and how to export to it.
 
-    ``endpoint`` is the base address (``http://localhost:4318``): over http/protobuf ``/v1/traces`` and ``/v1/metrics``
-    are added to it. ``interval`` is how often metrics are exported, ``timeout`` bounds one export; both in seconds.
-    ``headers`` are sent with each export. A value is text or ``{file: PATH}``; a file is read again when it changes,
-    over gRPC at the start only.
+    ``endpoint`` is the base address (``http://localhost:4318``): over http/protobuf ``/v1/traces``, ``/v1/metrics`` and
+    ``/v1/logs`` are added to it. ``interval`` is how often metrics are exported, ``timeout`` bounds one export; both in
+    seconds. ``headers`` are sent with each export. A value is text or ``{file: PATH}``; a file is read again when it
+    changes, over gRPC at the start only. ``signals`` are the signals that the endpoint accepts.
+
+    ``temporality`` and ``histograms`` default to the standard variables (``None``; see
+    :mod:`streamcanary.telemetry.export_settings`), and without these to ``cumulative`` and ``explicit``.
+    https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -63,14 +72,17 @@ class OtlpConfig(BaseModel):
     headers: dict[HeaderName, HeaderValue] = Field(default_factory=dict, max_length=32)
     interval: Annotated[PositiveDuration, Field(ge=1, le=3600)] = 10.0
     timeout: Annotated[PositiveDuration, Field(le=60)] = 2.0
+    signals: Annotated[tuple[Signal, ...], Field(min_length=1, max_length=len(SIGNALS))] = SIGNALS
+    temporality: Temporality | None = None
+    histograms: HistogramAggregation | None = None
 
     @model_validator(mode="after")
     def _validate_endpoint(self) -> Self:
         check_endpoint(str(self.endpoint))
         if self.protocol == "grpc" and (self.endpoint.path or "/") != "/":
             raise ValueError("with protocol grpc an endpoint has no path: write http://localhost:4317")
-        if re.search(r"/v1/(traces|metrics)/?$", self.endpoint.path or ""):
-            raise ValueError("an endpoint is the base address, without /v1/traces or /v1/metrics")
+        if re.search(r"/v1/(traces|metrics|logs)/?$", self.endpoint.path or ""):
+            raise ValueError("an endpoint is the base address, without /v1/traces, /v1/metrics or /v1/logs")
         return self
 
 
@@ -78,10 +90,12 @@ class TelemetryConfig(BaseModel):
     """The export settings, and the attributes of the resource.
 
     Without ``otlp`` the standard environment variables apply (``OTEL_EXPORTER_OTLP_ENDPOINT`` and others); without
-    these, nothing is exported. ``resource`` adds attributes, and overrides detected ones.
+    these, nothing is exported. ``prometheus`` serves the metrics at ``/metrics`` of the web server. ``resource`` adds
+    attributes, and overrides detected ones and those of the environment.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     otlp: OtlpConfig | None = None
+    prometheus: bool = True
     resource: dict[ResourceName, ResourceValue] = Field(default_factory=dict, max_length=64)

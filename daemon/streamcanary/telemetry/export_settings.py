@@ -1,12 +1,18 @@
 """Resolves the export settings from the ``telemetry:`` section, or else from the standard environment variables.
 
-With ``otlp`` in the section, its endpoint, protocol, interval and timeout apply, and those of the environment do not.
-Without it, these variables apply (https://opentelemetry.io/docs/specs/otel/protocol/exporter/):
+With ``otlp`` in the section, its endpoint, protocol, signals, interval and timeout apply, and those of the environment
+do not. Without it, these variables apply (https://opentelemetry.io/docs/specs/otel/protocol/exporter/):
 
-- ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_{TRACES,METRICS}_ENDPOINT``
+- ``OTEL_EXPORTER_OTLP_ENDPOINT``, ``OTEL_EXPORTER_OTLP_{TRACES,METRICS,LOGS}_ENDPOINT``
 - ``OTEL_EXPORTER_OTLP_PROTOCOL``: ``http/protobuf`` (the default) or ``grpc``
-- ``OTEL_{TRACES,METRICS}_EXPORTER=none``, which disables a signal
+- ``OTEL_{TRACES,METRICS,LOGS}_EXPORTER=none``, which disables a signal
 - ``OTEL_METRIC_EXPORT_INTERVAL``, in milliseconds
+
+These apply without a section, and where it leaves the value open (``temporality``, ``histograms``):
+
+- ``OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE``: ``cumulative`` (the default), ``delta`` or ``lowmemory``
+- ``OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION``: ``explicit_bucket_histogram`` (the default) or
+  ``base2_exponential_bucket_histogram``
 
 In both cases the SDK itself reads ``OTEL_EXPORTER_OTLP_HEADERS`` (headers of the section are added), the
 ``…_CERTIFICATE``, ``…_CLIENT_CERTIFICATE`` and ``…_CLIENT_KEY`` files, ``…_COMPRESSION`` and ``OTEL_TRACES_SAMPLER``;
@@ -14,16 +20,34 @@ and ``OTEL_SDK_DISABLED=true`` disables all exports.
 """
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Final, TypeVar
 from urllib.parse import urlsplit
 
 from msgspec import Struct, field
 
 from streamcanary.model.config_types.secret import Secret
-from streamcanary.telemetry.config import OtlpConfig, Protocol, TelemetryConfig, check_endpoint
+from streamcanary.telemetry.config import (
+    SIGNALS,
+    HistogramAggregation,
+    OtlpConfig,
+    Protocol,
+    Signal,
+    TelemetryConfig,
+    Temporality,
+    check_endpoint,
+)
 
-Signal = Literal["traces", "metrics"]
-_PROTOCOLS: dict[str, Protocol] = {"http/protobuf": "http/protobuf", "grpc": "grpc"}
+T = TypeVar("T", bound=str)
+_PROTOCOLS: Final[dict[str, Protocol]] = {"http/protobuf": "http/protobuf", "grpc": "grpc"}
+_TEMPORALITIES: Final[dict[str, Temporality]] = {
+    "cumulative": "cumulative",
+    "delta": "delta",
+    "lowmemory": "lowmemory",
+}
+_HISTOGRAMS: Final[dict[str, HistogramAggregation]] = {
+    "explicit_bucket_histogram": "explicit",
+    "base2_exponential_bucket_histogram": "exponential",
+}
 _OTLP_FIELDS = OtlpConfig.model_fields
 _MAX_INTERVAL = 3600.0
 
@@ -41,13 +65,16 @@ class ExportSettings(Struct, frozen=True, kw_only=True):
     protocol: Protocol
     traces_endpoint: str | None
     metrics_endpoint: str | None
+    logs_endpoint: str | None = None
     headers: dict[str, Secret] = field(default_factory=dict)
     interval: float = _OTLP_FIELDS["interval"].default
     timeout: float = _OTLP_FIELDS["timeout"].default
+    temporality: Temporality = "cumulative"
+    histograms: HistogramAggregation = "explicit"
 
 
 def resolve_export_settings(section: TelemetryConfig, environ: Mapping[str, str]) -> ExportSettings | None:
-    """Return the export settings, or ``None`` if nothing is exported.
+    """Return the export settings, or ``None`` if nothing is exported over OTLP.
 
     Raises:
         TelemetryMisconfigured: if an environment variable that applies is invalid.
@@ -57,13 +84,17 @@ def resolve_export_settings(section: TelemetryConfig, environ: Mapping[str, str]
     if (otlp := section.otlp) is None:
         return _from_environment(environ)
     base = str(otlp.endpoint)
+    endpoints = {signal: _signal_endpoint(base, signal, otlp.protocol) for signal in otlp.signals}
     return ExportSettings(
         protocol=otlp.protocol,
-        traces_endpoint=_signal_endpoint(base, "traces", otlp.protocol),
-        metrics_endpoint=_signal_endpoint(base, "metrics", otlp.protocol),
+        traces_endpoint=endpoints.get("traces"),
+        metrics_endpoint=endpoints.get("metrics"),
+        logs_endpoint=endpoints.get("logs"),
         headers={name.lower(): value for name, value in otlp.headers.items()},
         interval=otlp.interval,
         timeout=otlp.timeout,
+        temporality=otlp.temporality or _environment_temporality(environ),
+        histograms=otlp.histograms or _environment_histograms(environ),
     )
 
 
@@ -80,17 +111,41 @@ def is_loopback(endpoint: str) -> bool:
 
 def _from_environment(environ: Mapping[str, str]) -> ExportSettings | None:
     name = environ.get("OTEL_EXPORTER_OTLP_PROTOCOL", "").strip() or "http/protobuf"
-    traces = _environment_endpoint(environ, "traces", name)
-    metrics = _environment_endpoint(environ, "metrics", name)
-    if traces is None and metrics is None:
+    endpoints = {signal: _environment_endpoint(environ, signal, name) for signal in SIGNALS}
+    if not any(endpoints.values()):
         return None
-    if (protocol := _PROTOCOLS.get(name)) is None:
-        raise TelemetryMisconfigured(
-            f"OTEL_EXPORTER_OTLP_PROTOCOL is {name[:40]!r}: it must be {' or '.join(_PROTOCOLS)}"
-        )
     return ExportSettings(
-        protocol=protocol, traces_endpoint=traces, metrics_endpoint=metrics, interval=_environment_interval(environ)
+        protocol=_choice(environ, "OTEL_EXPORTER_OTLP_PROTOCOL", _PROTOCOLS),
+        traces_endpoint=endpoints["traces"],
+        metrics_endpoint=endpoints["metrics"],
+        logs_endpoint=endpoints["logs"],
+        interval=_environment_interval(environ),
+        temporality=_environment_temporality(environ),
+        histograms=_environment_histograms(environ),
     )
+
+
+def _environment_temporality(environ: Mapping[str, str]) -> Temporality:
+    return _choice(environ, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", _TEMPORALITIES)
+
+
+def _environment_histograms(environ: Mapping[str, str]) -> HistogramAggregation:
+    return _choice(environ, "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", _HISTOGRAMS)
+
+
+def _choice(environ: Mapping[str, str], variable: str, choices: Mapping[str, T]) -> T:
+    """Return the choice that ``variable`` names, in any case; the first one if it is not set.
+
+    Raises:
+        TelemetryMisconfigured: if the value is none of the choices.
+    """
+    text = environ.get(variable, "").strip()
+    if not text:
+        return next(iter(choices.values()))
+    if (choice := choices.get(text.lower())) is None:
+        *others, last = choices
+        raise TelemetryMisconfigured(f"{variable} is {text[:40]!r}: it must be {', '.join(others)} or {last}")
+    return choice
 
 
 def _environment_endpoint(environ: Mapping[str, str], signal: Signal, protocol: str) -> str | None:

@@ -5,12 +5,24 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import requests
-from opentelemetry.sdk.metrics.export import MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk._logs import ReadableLogRecord
+from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
+from opentelemetry.sdk.metrics import (
+    Counter,
+    Histogram,
+    ObservableCounter,
+    ObservableGauge,
+    ObservableUpDownCounter,
+    UpDownCounter,
+)
+from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.metrics.view import Aggregation, DefaultAggregation, ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.util.re import parse_env_headers
 
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
+from streamcanary.telemetry.config import HistogramAggregation, Temporality
 from streamcanary.telemetry.export_failures import ExportTracker
 from streamcanary.telemetry.export_settings import ExportSettings, TelemetryMisconfigured, is_loopback
 from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
@@ -52,11 +64,20 @@ class SwappableSpanExporter(SpanExporter):
 
 
 class SwappableMetricExporter(MetricExporter):
-    """Passes the collected metrics to the current exporter, which a reload replaces under a running provider."""
+    """Passes the collected metrics to the current exporter, which a reload replaces under a running provider.
 
-    def __init__(self, exporter: MetricExporter, tracker: ExportTracker, sdk_log: SdkLogHandler) -> None:
+    ``aggregation`` replaces the preferred aggregations of ``exporter``.
+    """
+
+    def __init__(
+        self,
+        exporter: MetricExporter,
+        tracker: ExportTracker,
+        sdk_log: SdkLogHandler,
+        aggregation: dict[type, Aggregation] | None = None,
+    ) -> None:
         # The metric reader reads these two attributes of its exporter.
-        super().__init__(exporter._preferred_temporality, exporter._preferred_aggregation)
+        super().__init__(exporter._preferred_temporality, aggregation or exporter._preferred_aggregation)
         self._exporter: MetricExporter | None = exporter
         self._tracker = tracker
         self._sdk_log = sdk_log
@@ -82,6 +103,39 @@ class SwappableMetricExporter(MetricExporter):
             self._exporter.shutdown()
 
     def force_flush(self, timeout_millis: float = 10_000) -> bool:
+        """Do nothing: this exporter buffers nothing."""
+        return True
+
+
+class SwappableLogExporter(LogRecordExporter):
+    """Passes batches of log records to the current exporter, which a reload replaces under a running provider."""
+
+    def __init__(self, exporter: LogRecordExporter | None, tracker: ExportTracker, sdk_log: SdkLogHandler) -> None:
+        self._exporter = exporter
+        self._tracker = tracker
+        self._sdk_log = sdk_log
+
+    def swap(self, exporter: LogRecordExporter | None) -> None:
+        """Export through ``exporter`` from now on; with ``None``, drop all data."""
+        self.shutdown()
+        self._exporter = exporter
+
+    def export(self, batch: Sequence[ReadableLogRecord]) -> LogRecordExportResult:
+        """Export ``batch``."""
+        if (exporter := self._exporter) is None:
+            return LogRecordExportResult.SUCCESS
+        is_exported = self._tracker.run_export(
+            lambda: exporter.export(batch) is LogRecordExportResult.SUCCESS,
+            self._sdk_log.pop_failure_reason,
+        )
+        return LogRecordExportResult.SUCCESS if is_exported else LogRecordExportResult.FAILURE
+
+    def shutdown(self) -> None:
+        """Shut the exporter down: an export that waits for a retry gives up."""
+        if self._exporter is not None:
+            self._exporter.shutdown()  # type: ignore[no-untyped-call]
+
+    def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Do nothing: this exporter buffers nothing."""
         return True
 
@@ -158,14 +212,53 @@ def create_span_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLo
 
 def create_metric_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> MetricExporter:
     """Return an exporter of metrics to ``endpoint``; gRPC is imported only if the settings select it."""
+    preferences: dict[str, Any] = {
+        "preferred_temporality": preferred_temporality(settings.temporality),
+        "preferred_aggregation": _preferred_aggregation(settings.histograms),
+    }
     if settings.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 
-        return GrpcExporter(**_grpc_options(settings, endpoint, "METRICS"))
+        return GrpcExporter(**_grpc_options(settings, endpoint, "METRICS"), **preferences)
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
 
     session = HttpSession(settings, endpoint, sdk_log)
+    exporter: MetricExporter = HttpExporter(endpoint=endpoint, timeout=settings.timeout, session=session, **preferences)
+    return exporter
+
+
+def create_log_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> LogRecordExporter:
+    """Return an exporter of log records to ``endpoint``; gRPC is imported only if the settings select it."""
+    if settings.protocol == "grpc":
+        from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcExporter
+
+        return GrpcExporter(**_grpc_options(settings, endpoint, "LOGS"))
+    from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpExporter
+
+    session = HttpSession(settings, endpoint, sdk_log)
     return HttpExporter(endpoint=endpoint, timeout=settings.timeout, session=session)
+
+
+def preferred_temporality(preference: Temporality) -> dict[type, AggregationTemporality]:
+    """Return the temporality of each kind of instrument.
+
+    Sums that can decrease, and gauges, have no useful deltas: they are always cumulative.
+    https://opentelemetry.io/docs/specs/otel/metrics/sdk_exporters/otlp/#additional-environment-variable-configuration
+    """
+    cumulative, delta = AggregationTemporality.CUMULATIVE, AggregationTemporality.DELTA
+    return {
+        Counter: cumulative if preference == "cumulative" else delta,
+        Histogram: cumulative if preference == "cumulative" else delta,
+        ObservableCounter: delta if preference == "delta" else cumulative,
+        UpDownCounter: cumulative,
+        ObservableUpDownCounter: cumulative,
+        ObservableGauge: cumulative,
+    }
+
+
+def _preferred_aggregation(histograms: HistogramAggregation) -> dict[type, Aggregation]:
+    """Return the aggregation of histograms; the default one uses the buckets that the instrument advises."""
+    return {Histogram: ExponentialBucketHistogramAggregation() if histograms == "exponential" else DefaultAggregation()}
 
 
 def _grpc_options(settings: ExportSettings, endpoint: str, signal: str) -> dict[str, Any]:

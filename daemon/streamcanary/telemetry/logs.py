@@ -8,7 +8,7 @@ import io
 import logging
 import sys
 import traceback
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any, Final, Literal, TextIO, cast
@@ -38,6 +38,9 @@ NOISY_LOGGERS: Final = (
 At lower levels ``openai`` would also log whole requests, including prompts and headers.
 """
 
+OTLP_ATTRIBUTES: Final = "otlp_attributes"
+"""The field of ``extra`` with attributes, as a dictionary, that only an exported log record has, not stderr."""
+
 _PACKAGE = "streamcanary"  # part of the name of each logger
 _MAX_MESSAGE_LENGTH = 2000  # characters
 _MAX_FIELD_LENGTH = 500
@@ -65,10 +68,10 @@ def configure(
     the configuration of the first.
     """
     stream = stream or sys.stderr or cast("TextIO", _NullStream())  # sys.stderr is None if file descriptor 2 is closed
-    handler = _StderrHandler(stream)
+    handler = _StderrHandler(stream, _event_chain(secrets or tuple, (_PACKAGE, *public)))
     terminal = stream.isatty()
     renderer = _json_renderer() if (json if json is not None else not terminal) else _console_renderer(colors=terminal)
-    handler.setFormatter(_formatter(renderer, secrets or tuple, (_PACKAGE, *public)))
+    handler.setFormatter(_formatter(renderer, handler.chain))
     root = logging.getLogger()
     for old in [old for old in root.handlers if isinstance(old, _StderrHandler)]:
         root.removeHandler(old)
@@ -85,6 +88,10 @@ class _NullStream(io.TextIOBase):
 
 
 class _StderrHandler(logging.StreamHandler[TextIO]):
+    def __init__(self, stream: TextIO, chain: Sequence[Processor]) -> None:
+        super().__init__(stream)
+        self.chain = chain
+
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802 - logging's name
         """Log that a line was lost, instead of a traceback that would contain the arguments of the line."""
         error = sys.exc_info()[1]
@@ -101,20 +108,46 @@ def _console_renderer(*, colors: bool) -> Processor:
     return structlog.dev.ConsoleRenderer(event_key="message", timestamp_key="time", sort_keys=False, colors=colors)
 
 
-def _formatter(renderer: Processor, secrets: SecretsProvider, public: tuple[str, ...]) -> logging.Formatter:
+def _formatter(renderer: Processor, chain: Sequence[Processor]) -> logging.Formatter:
     return structlog.stdlib.ProcessorFormatter(
-        foreign_pre_chain=[
-            structlog.processors.EventRenamer("message"),
-            structlog.stdlib.ExtraAdder(),
-            structlog.stdlib.add_log_level,
-            structlog.stdlib.add_logger_name,
-            _add_time,
-            _add_trace,
-            _add_traceback,
-            _ScrubAndTruncate(secrets, public),
-        ],
-        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+        foreign_pre_chain=chain,
+        processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, _drop_otlp_attributes, renderer],
     )
+
+
+def _event_chain(secrets: SecretsProvider, public: tuple[str, ...]) -> Sequence[Processor]:
+    """Return the processors that make a redacted and bounded event of a record."""
+    return [
+        structlog.processors.EventRenamer("message"),
+        structlog.stdlib.ExtraAdder(),
+        structlog.stdlib.add_log_level,
+        structlog.stdlib.add_logger_name,
+        _add_time,
+        _add_trace,
+        _add_traceback,
+        _ScrubAndTruncate(secrets, public),
+    ]
+
+
+def redacted_event(record: logging.LogRecord) -> dict[str, Any]:
+    """Return the fields of ``record`` as stderr shows them, with the secrets of the last :func:`configure` scrubbed.
+
+    The field :data:`OTLP_ATTRIBUTES` is included.
+    """
+    handlers = (handler for handler in logging.getLogger().handlers if isinstance(handler, _StderrHandler))
+    configured = next(handlers, None)
+    chain = configured.chain if configured is not None else _event_chain(tuple, (_PACKAGE,))
+    event: EventDict = {"event": record.getMessage(), "_record": record, "_from_structlog": False}
+    if record.exc_info:
+        event["exc_info"] = record.exc_info
+    for process in chain:
+        event = cast("EventDict", process(None, record.levelname.lower(), event))
+    return {key: value for key, value in event.items() if key not in ("_record", "_from_structlog")}
+
+
+def _drop_otlp_attributes(logger: object, method: str, event: EventDict) -> EventDict:
+    event.pop(OTLP_ATTRIBUTES, None)
+    return event
 
 
 def _add_time(logger: object, method: str, event: EventDict) -> EventDict:

@@ -14,20 +14,25 @@ from msgspec import Struct
 
 from streamcanary import __version__
 from streamcanary.model.clock import Clock, SystemClock
-from streamcanary.telemetry.config import TelemetryConfig
+from streamcanary.telemetry.config import SIGNALS, Signal, TelemetryConfig
 from streamcanary.telemetry.export_failures import ExportTracker
 from streamcanary.telemetry.export_settings import ExportSettings, is_sdk_disabled, resolve_export_settings
+from streamcanary.telemetry.metric_pipeline import MetricPipeline
 from streamcanary.telemetry.resource import resource_attributes
 from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 
 if TYPE_CHECKING:
+    from opentelemetry.sdk._logs import LoggerProvider
+    from opentelemetry.sdk._logs.export import LogRecordExporter
     from opentelemetry.sdk.metrics import MeterProvider
     from opentelemetry.sdk.metrics.export import MetricExporter
     from opentelemetry.sdk.resources import Resource
     from opentelemetry.sdk.trace import TracerProvider
     from opentelemetry.sdk.trace.export import SpanExporter
 
-    from streamcanary.telemetry.exporters import SwappableMetricExporter, SwappableSpanExporter
+    from streamcanary.telemetry.exporters import SwappableLogExporter, SwappableMetricExporter, SwappableSpanExporter
+    from streamcanary.telemetry.log_export import LogExportHandler
+    from streamcanary.telemetry.prometheus.scraper import MetricsScraper
     from streamcanary.telemetry.runs.store import RunStore
 
 _logger = logging.getLogger(__name__)
@@ -40,22 +45,24 @@ MAX_SERIES = 100_000
 """The highest number of attribute sets per metric; those of a histogram take about 1 kB each."""
 
 
-class _Prepared(Struct, frozen=True):
+class _Prepared(Struct, frozen=True, kw_only=True):
     """The result of :meth:`Telemetry.prepare`, which includes every step that can fail."""
 
-    settings: ExportSettings | None
     resource: "Resource"
-    span_exporter: "SpanExporter | None"
-    metric_exporter: "MetricExporter | None"
+    settings: ExportSettings | None = None
+    span_exporter: "SpanExporter | None" = None
+    metric_exporter: "MetricExporter | None" = None
+    log_exporter: "LogRecordExporter | None" = None
+    serves_metrics: bool = False
 
 
 class Telemetry:
-    """Exports traces and metrics over OTLP to the endpoint of the ``telemetry:`` section.
+    """Exports traces, metrics and logs over OTLP as the ``telemetry:`` section says, and renders ``/metrics``.
 
     ``prepare`` and ``apply`` are the same at the start and at a reload. The first ``apply`` with an endpoint makes
     the providers global through the OpenTelemetry API; a later one swaps their exporters, while resource, export
-    interval and limits stay until the next start. Without an endpoint and without ``runs``, the SDK is not imported,
-    and the API discards all spans and measurements.
+    interval, limits and ``/metrics`` stay until the next start. Without an endpoint, ``/metrics`` and ``runs``, the SDK
+    is not imported, and the API discards all spans and measurements.
 
     ``runs`` keeps the traces of canary runs in memory, with or without an endpoint: every run, whatever
     ``OTEL_TRACES_SAMPLER`` selects for export. With ``OTEL_SDK_DISABLED=true`` there are none.
@@ -73,19 +80,24 @@ class Telemetry:
         make_global: bool = True,
         runs: "RunStore | None" = None,
     ) -> None:
-        clock = clock or SystemClock()
-        self._max_series = min(max(DEFAULT_SERIES, expected_series + expected_series // 2), MAX_SERIES)
+        self._max_series = min(max(DEFAULT_SERIES, expected_series * 3 // 2), MAX_SERIES)
         self._environ = environ
         self._make_global = make_global
         self._runs = runs
+        clock = clock or SystemClock()
         self._sdk_log = SdkLogHandler(clock)
-        self._traces_tracker, self._metrics_tracker = ExportTracker("traces", clock), ExportTracker("metrics", clock)
+        self._trackers: dict[Signal, ExportTracker] = {signal: ExportTracker(signal, clock) for signal in SIGNALS}
         self._span_exporter: SwappableSpanExporter | None = None
         self._metric_exporter: SwappableMetricExporter | None = None
+        self._log_exporter: SwappableLogExporter | None = None
+        self._log_handler: LogExportHandler | None = None
         self._prepared: _Prepared | None = None
         self._is_closed = False
         self.tracer_provider: TracerProvider | None = None
         self.meter_provider: MeterProvider | None = None
+        self.logger_provider: LoggerProvider | None = None
+        self.scraper: MetricsScraper | None = None
+        """Renders ``/metrics``; ``None`` if it is switched off."""
 
     def prepare(self, section: TelemetryConfig) -> None:
         """Create the exporters for ``section``; they take effect at :meth:`apply`.
@@ -95,23 +107,27 @@ class Telemetry:
         """
         self._prepared = None
         settings = resolve_export_settings(section, self._environ)
-        if settings is None and (self._runs is None or is_sdk_disabled(self._environ)):
+        is_disabled = is_sdk_disabled(self._environ)
+        serves_metrics = section.prometheus and not is_disabled
+        if settings is None and not serves_metrics and (self._runs is None or is_disabled):
             return
         from streamcanary.telemetry.sdk import create_resource
 
         detected = resource_attributes(self._environ, version=__version__, host=socket.gethostname())
         resource = create_resource(detected, section.resource)
-        self._prepared = _Prepared(settings, resource, *self._create_exporters(settings))
-
-    def _create_exporters(self, settings: ExportSettings | None) -> "tuple[SpanExporter | None, MetricExporter | None]":
         if settings is None:
-            return None, None
-        from streamcanary.telemetry.exporters import create_metric_exporter, create_span_exporter
+            self._prepared = _Prepared(resource=resource, serves_metrics=serves_metrics)
+            return
+        from streamcanary.telemetry import exporters
 
-        traces, metrics = settings.traces_endpoint, settings.metrics_endpoint
-        return (
-            create_span_exporter(settings, traces, self._sdk_log) if traces else None,
-            create_metric_exporter(settings, metrics, self._sdk_log) if metrics else None,
+        traces, metrics, logs = settings.traces_endpoint, settings.metrics_endpoint, settings.logs_endpoint
+        self._prepared = _Prepared(
+            resource=resource,
+            settings=settings,
+            span_exporter=exporters.create_span_exporter(settings, traces, self._sdk_log) if traces else None,
+            metric_exporter=exporters.create_metric_exporter(settings, metrics, self._sdk_log) if metrics else None,
+            log_exporter=exporters.create_log_exporter(settings, logs, self._sdk_log) if logs else None,
+            serves_metrics=serves_metrics,
         )
 
     def apply(self) -> None:
@@ -121,11 +137,13 @@ class Telemetry:
             return
         if prepared is not None:
             self._sdk_log.install()
-            settings = prepared.settings
-            self._traces_tracker.endpoint = (settings.traces_endpoint if settings else None) or ""
-            self._metrics_tracker.endpoint = (settings.metrics_endpoint if settings else None) or ""
+        if prepared is not None and (settings := prepared.settings) is not None:
+            self._trackers["traces"].endpoint = settings.traces_endpoint or ""
+            self._trackers["metrics"].endpoint = settings.metrics_endpoint or ""
+            self._trackers["logs"].endpoint = settings.logs_endpoint or ""
         self._apply_traces(prepared)
         self._apply_metrics(prepared)
+        self._apply_logs(prepared)
 
     def _apply_traces(self, prepared: _Prepared | None) -> None:
         if self._span_exporter is not None:
@@ -145,30 +163,41 @@ class Telemetry:
             from streamcanary.telemetry import exporters
 
             self._span_exporter = exporters.SwappableSpanExporter(
-                prepared.span_exporter, self._traces_tracker, self._sdk_log
+                prepared.span_exporter, self._trackers["traces"], self._sdk_log
             )
             sdk.export_spans(self.tracer_provider, self._span_exporter)
 
     def _apply_metrics(self, prepared: _Prepared | None) -> None:
         if self._metric_exporter is not None:
             self._metric_exporter.swap(prepared.metric_exporter if prepared else None)
-        elif prepared is not None and prepared.settings is not None and prepared.metric_exporter is not None:
-            from opentelemetry import metrics
-
-            from streamcanary.telemetry import exporters, sdk
-
-            self._metric_exporter = exporters.SwappableMetricExporter(
-                prepared.metric_exporter, self._metrics_tracker, self._sdk_log
+        elif self.meter_provider is None and prepared is not None:
+            pipeline = MetricPipeline(
+                settings=prepared.settings,
+                exporter=prepared.metric_exporter,
+                tracker=self._trackers["metrics"],
+                sdk_log=self._sdk_log,
+                serves_metrics=prepared.serves_metrics,
             )
-            self.meter_provider = sdk.create_meter_provider(
-                self._metric_exporter,
-                prepared.resource,
-                interval=prepared.settings.interval,
-                timeout=prepared.settings.timeout,
-                max_series=self._max_series,
-            )
-            if self._make_global:
+            self._metric_exporter = pipeline.exporter
+            self.meter_provider = pipeline.create_provider(prepared.resource, self._max_series)
+            self.scraper = pipeline.create_scraper(prepared.resource)
+            if self._make_global and self.meter_provider is not None:
+                from opentelemetry import metrics
+
                 metrics.set_meter_provider(self.meter_provider)
+
+    def _apply_logs(self, prepared: _Prepared | None) -> None:
+        if self._log_exporter is not None:
+            self._log_exporter.swap(prepared.log_exporter if prepared else None)
+        elif prepared is not None and prepared.log_exporter is not None:
+            from streamcanary.telemetry import exporters, log_export
+
+            self._log_exporter = exporters.SwappableLogExporter(
+                prepared.log_exporter, self._trackers["logs"], self._sdk_log
+            )
+            self.logger_provider = log_export.create_logger_provider(self._log_exporter, prepared.resource)
+            self._log_handler = log_export.create_log_handler(self.logger_provider)
+            logging.getLogger().addHandler(self._log_handler)
 
     async def __aenter__(self) -> Self:
         return self
@@ -187,12 +216,18 @@ class Telemetry:
         if self._is_closed:
             return
         self._is_closed = True
+        if self._log_handler is not None:
+            logging.getLogger().removeHandler(self._log_handler)
+        if self.scraper is not None:
+            self.scraper.close()
+        providers: tuple[tuple[Signal, TracerProvider | MeterProvider | LoggerProvider | None], ...] = (
+            ("traces", self.tracer_provider),
+            ("metrics", self.meter_provider),
+            ("logs", self.logger_provider),
+        )
         shutdowns = [
-            _ShutdownThread(tracker, provider.shutdown)
-            for tracker, provider in (
-                (self._traces_tracker, self.tracer_provider),
-                (self._metrics_tracker, self.meter_provider),
-            )
+            _ShutdownThread(self._trackers[signal], provider.shutdown)
+            for signal, provider in providers
             if provider is not None
         ]
         for shutdown in shutdowns:

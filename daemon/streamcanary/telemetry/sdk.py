@@ -1,15 +1,14 @@
 """Creates the resource and the providers of the OpenTelemetry SDK. Importing this module imports the SDK."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
-from opentelemetry.sdk.metrics import MeterProvider
-from opentelemetry.sdk.metrics.export import MetricExporter, PeriodicExportingMetricReader
-from opentelemetry.sdk.metrics.view import ExplicitBucketHistogramAggregation, View
+from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
+from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
+from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
 from opentelemetry.sdk.trace import SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
-from streamcanary.model import names
 from streamcanary.telemetry.runs.recorder import RecordAll, RunRecorder
 from streamcanary.telemetry.runs.store import RunStore
 
@@ -51,21 +50,21 @@ def export_spans(provider: TracerProvider, exporter: SpanExporter) -> None:
     provider.add_span_processor(processor)
 
 
-def create_meter_provider(
-    exporter: MetricExporter, resource: Resource, *, interval: float, timeout: float, max_series: int
-) -> MeterProvider:
-    """Return a provider that exports every ``interval`` seconds.
-
-    A metric has at most ``max_series`` attribute sets; further ones are merged into ``otel.metric.overflow=true``.
-    """
-    reader = PeriodicExportingMetricReader(
+def create_exporting_reader(exporter: MetricExporter, *, interval: float, timeout: float) -> MetricReader:
+    """Return a reader that exports every ``interval`` seconds, for at most ``timeout`` seconds."""
+    return PeriodicExportingMetricReader(
         exporter, export_interval_millis=interval * 1000, export_timeout_millis=timeout * 1000
     )
-    views = [_view(metric, max_series) for metric in vars(names).values() if isinstance(metric, names.Metric)]
-    return MeterProvider([reader], resource=resource, shutdown_on_exit=False, views=views)
 
 
-def _view(metric: names.Metric, max_series: int) -> View:
-    """Return the view with the buckets and the series limit of ``metric``, whichever package creates the instrument."""
-    buckets = ExplicitBucketHistogramAggregation(metric.buckets) if metric.buckets else None
-    return View(instrument_name=metric.name, aggregation=buckets, aggregation_cardinality_limit=max_series)
+def create_meter_provider(readers: Sequence[MetricReader], resource: Resource, *, max_series: int) -> MeterProvider:
+    """Return a provider with ``readers``.
+
+    A metric has at most ``max_series`` attribute sets; further ones are merged into ``otel.metric.overflow=true``. A
+    measurement whose context has a sampled span becomes an exemplar. The buckets of a histogram are those that its
+    instrument advises, unless its reader prefers exponential ones.
+    """
+    views = [View(instrument_name="*", aggregation_cardinality_limit=max_series)]
+    return MeterProvider(
+        readers, resource=resource, shutdown_on_exit=False, views=views, exemplar_filter=TraceBasedExemplarFilter()
+    )

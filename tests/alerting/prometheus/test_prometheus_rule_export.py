@@ -6,7 +6,7 @@ from ruamel.yaml import YAML
 
 from streamcanary.alerting.prometheus import promql
 from streamcanary.alerting.prometheus.rule_export import export_rules
-from streamcanary.model import names
+from streamcanary.model import names, prometheus_names
 from streamcanary.model.canary import Canary
 from streamcanary.model.cron import Cron
 from streamcanary.model.faults import Blame
@@ -183,8 +183,8 @@ def test_metrics_have_the_names_that_the_exporter_gives_them() -> None:
     ):
         unit = mapping.map_unit(metric.unit)
         name = mapping.sanitize_full_name(metric.name) + (f"_{unit}" if unit else "")
-        assert promql.metric_name(metric) == name + ("_total" if metric.kind == "counter" else "")
-    assert promql.label_name(names.ERROR_TYPE) == mapping.sanitize_attribute(names.ERROR_TYPE)
+        assert prometheus_names.metric_name(metric) == name + ("_total" if metric.kind == "counter" else "")
+    assert prometheus_names.label_name(names.ERROR_TYPE) == mapping.sanitize_attribute(names.ERROR_TYPE)
 
 
 def test_the_file_has_no_secret() -> None:

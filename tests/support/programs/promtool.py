@@ -14,9 +14,8 @@ from opentelemetry.context import Context
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
-from streamcanary.alerting.prometheus import promql
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.model import names
+from streamcanary.model import names, prometheus_names
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import parse_duration
 from streamcanary.model.outcome import Outcome
@@ -34,6 +33,19 @@ def check_rules(folder: Path, rules: str) -> tuple[int, str]:
     path = folder / "rules.yml"
     path.write_text(rules)
     return _promtool(folder, "check", "rules", str(path))
+
+
+def check_metrics(text: str) -> tuple[int, str]:
+    """Check the text of ``/metrics``; return the exit code and the output."""
+    completed = subprocess.run(
+        [str(require_tool("promtool")), "check", "metrics"],
+        input=text,
+        capture_output=True,
+        text=True,
+        timeout=100,
+        check=False,
+    )
+    return completed.returncode, completed.stdout + completed.stderr
 
 
 def run_tests(folder: Path, rules: str, tests: list[dict[str, Any]]) -> tuple[int, str]:
@@ -121,9 +133,9 @@ def _points(reader: InMemoryMetricReader) -> Iterable[tuple[str, int]]:
                     for point in metric.data.data_points:
                         labels = {**(point.attributes or {}), "job": "streamcanary", "instance": "pod:9465"}
                         written = ", ".join(
-                            f'{promql.label_name(key)}="{value}"' for key, value in sorted(labels.items())
+                            f'{prometheus_names.label_name(key)}="{value}"' for key, value in sorted(labels.items())
                         )
-                        yield f"{promql.metric_name(instrument)}{{{written}}}", int(point.value)
+                        yield f"{prometheus_names.metric_name(instrument)}{{{written}}}", int(point.value)
 
 
 def _promtool(folder: Path, *arguments: str) -> tuple[int, str]:

@@ -6,8 +6,8 @@ from grafana_foundation_sdk.builders import dashboard as builder
 from grafana_foundation_sdk.models import dashboard
 from msgspec import Struct
 
-from streamcanary.alerting.prometheus.promql import metric_name
 from streamcanary.model.names import Metric
+from streamcanary.model.prometheus_names import metric_name
 
 from .panels import DATASOURCE, Panel
 

@@ -7,9 +7,9 @@ default translation strategy.
 from collections.abc import Iterable
 from typing import Final
 
-from streamcanary.alerting.prometheus.promql import metric_name
 from streamcanary.model import names
 from streamcanary.model.names import Metric
+from streamcanary.model.prometheus_names import metric_name
 
 ALERT_SELECTOR: Final = 'canary=~"$canary", target=~"$target", provider=~"$provider"'
 """The alerts that the variables of the dashboard select. All includes those about the daemon, which have no canary."""

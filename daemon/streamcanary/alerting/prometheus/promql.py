@@ -20,6 +20,7 @@ from streamcanary.alerting.rules import Measure, Rule
 from streamcanary.model import names
 from streamcanary.model.faults import CALLER_FAULTS, Blame
 from streamcanary.model.outcome import OutcomeKind
+from streamcanary.model.prometheus_names import label_name, metric_name
 
 CANARY_LABELS: Final = f"{names.CANARY}, {names.TARGET}, {names.PROVIDER_LABEL}, job, namespace"
 """The labels that identify a canary, without ``instance`` and ``pod``: a restart does not make a new canary."""
@@ -34,21 +35,6 @@ _GOOD: Final = (OutcomeKind.OK, OutcomeKind.SLOW)
 _BAD: Final = (OutcomeKind.FAILED, OutcomeKind.FAILED_OVER)
 _OBSERVED: Final = (*_GOOD, *_BAD)
 _UNITS: Final = (("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1))
-
-
-def metric_name(instrument: names.Metric) -> str:
-    """Return the name of ``instrument`` in Prometheus.
-
-    The OpenTelemetry specification (Prometheus and OpenMetrics compatibility) derives it: underscores, the unit, and
-    ``_total`` for a counter.
-    """
-    unit = {"s": "_seconds"}.get(instrument.unit, "")
-    return instrument.name.replace(".", "_") + unit + ("_total" if instrument.kind == "counter" else "")
-
-
-def label_name(attribute: str) -> str:
-    """Return the name of the label in Prometheus for an attribute."""
-    return attribute.replace(".", "_")
 
 
 def duration(seconds: float) -> str:

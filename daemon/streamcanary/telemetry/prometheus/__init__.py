@@ -1,0 +1,1 @@
+"""Serves the instruments of the daemon to Prometheus: a metric reader, and its text formats."""

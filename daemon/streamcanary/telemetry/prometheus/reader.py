@@ -1,0 +1,100 @@
+"""Metric readers whose series are served at ``/metrics``. Importing this module imports the SDK."""
+
+import threading
+from collections.abc import Mapping
+
+from opentelemetry.sdk import metrics
+from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
+from opentelemetry.sdk.metrics.view import Aggregation
+
+from streamcanary import __version__
+from streamcanary.model import names
+from streamcanary.telemetry.prometheus.series import SeriesAggregation, SeriesStore
+from streamcanary.telemetry.prometheus.text import FamilyText, Format, target_info
+
+_COLLECT_TIMEOUT = 5.0  # seconds for the callbacks of observable instruments
+_INSTRUMENTS: tuple[type, ...] = (
+    metrics.Counter,
+    metrics.UpDownCounter,
+    metrics.Histogram,
+    metrics._Gauge,
+    metrics.ObservableCounter,
+    metrics.ObservableUpDownCounter,
+    metrics.ObservableGauge,
+)
+
+
+def series_aggregations(store: SeriesStore) -> dict[type, Aggregation]:
+    """Return the aggregations that enter the series of every instrument in ``store``, for a reader."""
+    return dict.fromkeys(_INSTRUMENTS, SeriesAggregation(store))
+
+
+class ScrapeReader(MetricReader):
+    """A reader for ``/metrics`` alone: nothing is exported."""
+
+    def __init__(self, store: SeriesStore) -> None:
+        super().__init__(preferred_aggregation=series_aggregations(store))
+
+    def _receive_metrics(self, metrics_data: MetricsData, timeout_millis: float = 10_000, **kwargs: object) -> None:
+        """Do nothing: a scrape reads the series, not the data points."""
+
+    def shutdown(self, timeout_millis: float = 30_000, **kwargs: object) -> None:
+        """Do nothing."""
+
+
+class MetricsText:
+    """Renders the series of one reader. Threads may call it; they render one after the other."""
+
+    def __init__(self, store: SeriesStore, reader: MetricReader, resource: Mapping[str, object]) -> None:
+        self._store = store
+        self._reader = reader
+        self._resource = resource
+        self._texts: dict[Format, dict[str, FamilyText]] = {"classic": {}, "openmetrics": {}}
+        self._lock = threading.Lock()
+
+    def render(self, text_format: Format) -> list[bytes]:
+        """Return the current values in UTF-8, a part for each metric."""
+        with self._lock:
+            self._observe()
+            texts = self._texts[text_format]
+            parts = [target_info(self._resource, text_format).encode("utf-8", "replace")]
+            for name, family in self._store.families.copy().items():
+                if name not in texts:
+                    texts[name] = FamilyText(family, text_format)
+                parts.append(texts[name].render())
+            if text_format == "openmetrics":
+                parts.append(b"# EOF\n")
+            return [part for part in parts if part]
+
+    def _observe(self) -> None:
+        """Call the callbacks of observable instruments."""
+        self._store.begin_scrape()
+        try:
+            self._reader.collect(timeout_millis=_COLLECT_TIMEOUT * 1000)
+        finally:
+            self._store.end_scrape()
+
+
+def is_supported() -> bool:
+    """Return whether the installed SDK works with the aggregations of this package, by a trial.
+
+    Their interface is not public in the SDK. If a later SDK changes it, there is no ``/metrics``, and OTLP uses the
+    aggregations of the SDK.
+    """
+    try:
+        return _trial() == [b"trial_total 2\n"]
+    except (AttributeError, TypeError, ImportError, KeyError, ValueError):
+        return False
+
+
+def _trial() -> list[bytes]:
+    store = SeriesStore(is_exported=True)
+    reader = metrics.export.InMemoryMetricReader(preferred_aggregation=series_aggregations(store))
+    provider = metrics.MeterProvider([reader], shutdown_on_exit=False)
+    counter = provider.get_meter(names.INSTRUMENTATION_SCOPE, __version__).create_counter("trial")
+    counter.add(1)
+    counter.add(1)
+    if reader.get_metrics_data() is None:
+        return []
+    text = MetricsText(store, reader, {}).render("classic")
+    return [part.splitlines(keepends=True)[-1] for part in text[1:]]

@@ -1,0 +1,261 @@
+"""Aggregations of a metric reader whose values can be read for ``/metrics`` at any time.
+
+The SDK's own aggregations hand their values out in a collection of everything, which takes a second for 1,000
+canaries: a data point is built for each series, and exemplars are taken out of their reservoir. These aggregations keep
+their values in place, count their changes, and keep the last exemplars. The same objects supply OTLP, if it is
+cumulative with explicit buckets: then each measurement is aggregated once, for both.
+
+They implement what the SDK calls on an aggregation (``aggregate``, ``collect``) and derive from its classes only
+because the SDK chooses the kind of a metric by them. :func:`streamcanary.telemetry.prometheus.reader.is_supported`
+checks at the start that the installed SDK works with them. Importing this module imports the SDK.
+"""
+
+from bisect import bisect_left
+from collections.abc import Mapping
+from threading import Lock, get_ident
+from typing import Any, Final
+
+from opentelemetry import metrics as api
+from opentelemetry import trace
+from opentelemetry.sdk.metrics import Exemplar
+from opentelemetry.sdk.metrics._internal.aggregation import (
+    _ExplicitBucketHistogramAggregation,
+    _LastValueAggregation,
+    _SumAggregation,
+)
+from opentelemetry.sdk.metrics._internal.measurement import Measurement
+from opentelemetry.sdk.metrics.export import AggregationTemporality, HistogramDataPoint, NumberDataPoint
+from opentelemetry.sdk.metrics.view import Aggregation
+from opentelemetry.util.types import Attributes
+
+from streamcanary.model import names
+
+DEFAULT_BUCKETS: Final = names.SECONDS_BUCKETS
+
+
+class SeriesStore:
+    """All series of one reader, by instrument.
+
+    With ``is_exported``, collections return data points, for OTLP. :meth:`begin_scrape` and
+    :meth:`end_scrape` enclose a collection that calls the callbacks of observable instruments for ``/metrics`` and
+    returns no data points. The SDK runs one collection at a time.
+    """
+
+    def __init__(self, *, is_exported: bool) -> None:
+        self.lock = Lock()
+        self.families: dict[str, Family] = {}
+        self.is_exported = is_exported
+        self.scraping_thread = 0  # the identifier of the thread that collects for a scrape
+
+    def begin_scrape(self) -> None:
+        """Treat the collections of this thread as those of a scrape."""
+        self.scraping_thread = get_ident()
+
+    def end_scrape(self) -> None:
+        """End the scrape of this thread."""
+        self.scraping_thread = 0
+
+    def family_of(self, instrument: Any) -> "Family":
+        """Return the family of ``instrument``, an instrument of the SDK; it is created for the first series."""
+        family = self.families.get(instrument.name)
+        if family is None:
+            family = Family(instrument)
+            self.families[instrument.name] = family
+        return family
+
+
+class Family:
+    """The series of one instrument, with its name, unit, description and kind."""
+
+    def __init__(self, instrument: Any) -> None:
+        self.name: str = instrument.name
+        self.unit: str = instrument.unit or ""
+        self.description: str = instrument.description or ""
+        self.kind = kind_of(instrument)
+        self.series: list[Series] = []
+
+
+def kind_of(instrument: object) -> names.Kind:
+    """Return the kind of ``instrument``; observable ones are of the kind of their synchronous counterparts."""
+    if isinstance(instrument, (api.Counter, api.ObservableCounter)):
+        return "counter"
+    if isinstance(instrument, (api.UpDownCounter, api.ObservableUpDownCounter)):
+        return "updowncounter"
+    return "histogram" if isinstance(instrument, api.Histogram) else "gauge"
+
+
+class SeriesAggregation(Aggregation):
+    """Creates the aggregation of each series, and enters it in ``store``."""
+
+    def __init__(self, store: SeriesStore) -> None:
+        self._store = store
+
+    def _create_aggregation(
+        self, instrument: Any, attributes: Attributes, reservoir_factory: object, start_time_unix_nano: int
+    ) -> Any:
+        series: Series = _SERIES_BY_KIND[kind_of(instrument)](
+            self._store, instrument, attributes or {}, start_time_unix_nano
+        )
+        if attributes is not None:  # without attributes at all it is the SDK's sample of the aggregation
+            self._store.family_of(instrument).series.append(series)
+        return series
+
+
+class NumberSeries:
+    """The value of one attribute set of a counter or a gauge.
+
+    ``version`` counts the changes of the value. ``exemplars`` are the last ones, by index of the bucket (0 without
+    buckets). A series of an observable instrument is present only in a scrape that observed it.
+    """
+
+    def __init__(self, store: SeriesStore, instrument: Any, attributes: Mapping[str, Any], start: int) -> None:
+        self.attributes = attributes
+        self.value: float = 0
+        self.version = 0
+        self.exemplars: dict[int, Exemplar] = {}
+        self.is_present = True
+        self._store = store
+        self._start = start
+        self._exported_until = 0
+        self._is_observed = False
+        self._is_observable = isinstance(instrument, api.Asynchronous)
+        # The SDK compares these two of the metrics of different views.
+        self._instrument_is_monotonic = kind_of(instrument) == "counter"
+        self._instrument_aggregation_temporality = (
+            AggregationTemporality.CUMULATIVE if self._is_observable else AggregationTemporality.DELTA
+        )
+
+    def aggregate(self, measurement: Measurement, should_sample_exemplar: bool = True) -> None:  # noqa: FBT001, FBT002 - the SDK's signature
+        """Add ``measurement``, or replace the value by an observed one."""
+        with self._store.lock:
+            if self._is_observable:
+                self._is_observed = True
+                if self.value == measurement.value and self.is_present and self.version:
+                    return
+                self.value, self.is_present = measurement.value, True
+            else:
+                self.value += measurement.value
+            self.version += 1
+        if should_sample_exemplar:
+            self.exemplars[0] = exemplar_of(measurement)
+
+    def collect(self, temporality: AggregationTemporality, start: int) -> Any:
+        """Return the data point for OTLP; ``None`` in a scrape, and for a value that was not observed."""
+        store = self._store
+        is_scraped = store.scraping_thread == get_ident()
+        if self._is_observable:
+            is_observed, self._is_observed = self._is_observed, False
+            if is_scraped and is_observed is not self.is_present:
+                self.is_present = is_observed
+                self.version += 1
+            if not is_observed:
+                return None
+        if is_scraped or not store.is_exported or not self.version:
+            return None
+        return NumberDataPoint(
+            attributes=self.attributes,
+            start_time_unix_nano=self._start_of_point(),
+            time_unix_nano=start,
+            value=self.value,
+            exemplars=self._new_exemplars(start),
+        )
+
+    def _start_of_point(self) -> int:
+        return self._start
+
+    def _new_exemplars(self, until: int) -> list[Exemplar]:
+        """Return the exemplars since the last export."""
+        since, self._exported_until = self._exported_until, until
+        return [each for each in self.exemplars.copy().values() if each.time_unix_nano > since]
+
+
+class SumSeries(NumberSeries, _SumAggregation):
+    """A counter or up-down counter."""
+
+
+class GaugeSeries(NumberSeries, _LastValueAggregation):
+    """A gauge. Gauges have no exemplars: OpenMetrics knows none for them."""
+
+    def aggregate(self, measurement: Measurement, should_sample_exemplar: bool = True) -> None:  # noqa: FBT001, FBT002 - the SDK's signature
+        """Replace the value."""
+        if self._is_observable:
+            super().aggregate(measurement, False)  # noqa: FBT003 - the SDK's signature
+            return
+        self.value = measurement.value
+        self.version += 1
+
+    def _start_of_point(self) -> None:  # type: ignore[override]
+        return None
+
+
+class HistogramSeries(_ExplicitBucketHistogramAggregation):
+    """One attribute set of a histogram: the counts of its buckets, not cumulated, and the sum.
+
+    ``bounds`` are the upper bounds of all buckets but the last.
+    """
+
+    is_present = True
+
+    def __init__(self, store: SeriesStore, instrument: Any, attributes: Mapping[str, Any], start: int) -> None:
+        self.attributes = attributes
+        self.bounds: tuple[float, ...] = tuple(instrument._advisory.explicit_bucket_boundaries or DEFAULT_BUCKETS)
+        self.counts = [0] * (len(self.bounds) + 1)
+        self.sum: float = 0.0
+        self.version = 0
+        self.exemplars: dict[int, Exemplar] = {}
+        self._lowest, self._highest = float("inf"), float("-inf")
+        self._store = store
+        self._start = start
+        self._exported_until = 0
+
+    def aggregate(self, measurement: Measurement, should_sample_exemplar: bool = True) -> None:  # noqa: FBT001, FBT002 - the SDK's signature
+        """Count ``measurement`` in its bucket."""
+        value = measurement.value
+        bucket = bisect_left(self.bounds, value)
+        with self._store.lock:
+            self.counts[bucket] += 1
+            self.sum += value
+            self._lowest, self._highest = min(self._lowest, value), max(self._highest, value)
+            self.version += 1
+        if should_sample_exemplar:
+            self.exemplars[bucket] = exemplar_of(measurement)
+
+    def collect(self, temporality: AggregationTemporality, start: int) -> Any:
+        """Return the data point for OTLP; ``None`` in a scrape."""
+        store = self._store
+        if not store.is_exported or store.scraping_thread == get_ident() or not self.version:
+            return None
+        counts, total = self.snapshot()
+        since, self._exported_until = self._exported_until, start
+        return HistogramDataPoint(
+            attributes=self.attributes,
+            start_time_unix_nano=self._start,
+            time_unix_nano=start,
+            count=sum(counts),
+            sum=total,
+            bucket_counts=counts,
+            explicit_bounds=self.bounds,
+            min=self._lowest,
+            max=self._highest,
+            exemplars=[each for each in self.exemplars.copy().values() if each.time_unix_nano > since],
+        )
+
+    def snapshot(self) -> tuple[tuple[int, ...], float]:
+        """Return the counts and the sum at one moment."""
+        with self._store.lock:
+            return tuple(self.counts), self.sum
+
+
+Series = SumSeries | GaugeSeries | HistogramSeries
+_SERIES_BY_KIND: Final[dict[names.Kind, type[SumSeries] | type[GaugeSeries] | type[HistogramSeries]]] = {
+    "counter": SumSeries,
+    "updowncounter": SumSeries,
+    "gauge": GaugeSeries,
+    "histogram": HistogramSeries,
+}
+
+
+def exemplar_of(measurement: Measurement) -> Exemplar:
+    """Return the exemplar of ``measurement``, with the ids of the span in its context."""
+    context = trace.get_current_span(measurement.context).get_span_context()
+    return Exemplar({}, measurement.value, measurement.time_unix_nano, context.span_id, context.trace_id)

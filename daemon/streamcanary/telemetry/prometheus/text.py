@@ -1,0 +1,194 @@
+"""Renders series in the text formats of Prometheus: the classic one (0.0.4) and OpenMetrics 1.0.
+
+A scrape of 1,000 canaries has some hundred thousand lines. So the text of each series is kept, and only that of series
+whose value has changed since the last scrape is rendered again.
+
+https://prometheus.io/docs/instrumenting/exposition_formats/
+https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.md
+"""
+
+import json
+import math
+from collections.abc import Iterable, Mapping
+from itertools import accumulate
+from typing import Final, Literal
+
+from opentelemetry.sdk.metrics import Exemplar
+
+from streamcanary.model.prometheus_names import label_name, sample_name, unit_name
+from streamcanary.telemetry.prometheus.series import Family, HistogramSeries, Series
+
+Format = Literal["classic", "openmetrics"]
+
+CONTENT_TYPES: Final[Mapping[Format, str]] = {
+    "classic": "text/plain; version=0.0.4; charset=utf-8",
+    "openmetrics": "application/openmetrics-text; version=1.0.0; charset=utf-8",
+}
+
+_TYPES: Final = {"counter": "counter", "updowncounter": "gauge", "gauge": "gauge", "histogram": "histogram"}
+
+
+class FamilyText:
+    """The text of one family in one format, kept between scrapes."""
+
+    def __init__(self, family: Family, text_format: Format) -> None:
+        self.name = sample_name(family.name, family.unit, family.kind)
+        self._family = family
+        self._has_exemplars = text_format == "openmetrics"
+        self._header = _header(family, self.name, text_format).encode("utf-8", "replace")
+        self._name = self.name.encode()
+        self._template: _HistogramTemplate | None = None
+        self._versions: list[int] = []
+        self._labels: list[bytes] = []
+        self._known_labels: set[bytes] = set()
+        self._is_duplicate: list[bool] = []  # Prometheus takes one series of those with the same labels
+        self._texts: list[bytes] = []
+
+    def render(self) -> bytes:
+        """Return the current text in UTF-8; empty if the family has no value."""
+        series = self._family.series[:]
+        for each in series[len(self._versions) :]:
+            labels = format_labels(each.attributes).encode()
+            self._is_duplicate.append(labels in self._known_labels)
+            self._known_labels.add(labels)
+            self._versions.append(0)  # a series without a value has version 0
+            self._labels.append(labels)
+            self._texts.append(b"")
+        versions = [each.version for each in series]  # before the values: a change meanwhile is seen by the next scrape
+        if versions != self._versions:
+            for index, (version, rendered_version) in enumerate(zip(versions, self._versions, strict=True)):
+                if version != rendered_version and not self._is_duplicate[index]:
+                    self._texts[index] = self._render_series(series[index], self._labels[index])
+            self._versions = versions
+        body = b"".join(self._texts)
+        return self._header + body if body else b""
+
+    def _render_series(self, series: Series, labels: bytes) -> bytes:
+        if not series.is_present:
+            return b""
+        if isinstance(series, HistogramSeries):
+            return self._render_histogram(series, labels)
+        exemplar = format_exemplar(series.exemplars.get(0)) if self._has_exemplars and series.exemplars else ""
+        value = f"{format_number(series.value)}{exemplar}\n".encode()
+        return b"%b{%b} %b" % (self._name, labels, value) if labels else b"%b %b" % (self._name, value)
+
+    def _render_histogram(self, series: HistogramSeries, labels: bytes) -> bytes:
+        if self._template is None:
+            self._template = _HistogramTemplate(self.name, series.bounds)
+        counts, total = series.snapshot()
+        cumulated = list(accumulate(counts))
+        if not (self._has_exemplars and series.exemplars):
+            return self._template.of_numbers(labels) % (*cumulated, cumulated[-1], format_number(total).encode())
+        texts = [b"%d" % count for count in cumulated]
+        for bucket, exemplar in series.exemplars.copy().items():
+            texts[bucket] += format_exemplar(exemplar).encode()
+        return self._template.of_texts(labels) % (*texts, cumulated[-1], format_number(total).encode())
+
+
+class _HistogramTemplate:
+    """The lines of a histogram for the ``%`` operator: a place for each bucket, then for the count and the sum."""
+
+    def __init__(self, name: str, bounds: Iterable[float]) -> None:
+        limits = [*map(format_number, bounds), "+Inf"]
+        buckets = "".join(f'{name}_bucket{{\0le="{limit}"}} %b\n' for limit in limits)
+        self._of_texts = f"{buckets}{name}_count\1 %d\n{name}_sum\1 %b\n".encode()
+        self._of_numbers = self._of_texts.replace(b"%b\n", b"%d\n", len(limits))
+
+    def of_numbers(self, labels: bytes) -> bytes:
+        """Return the template with ``labels`` for numbers of buckets."""
+        return self._with_labels(self._of_numbers, labels)
+
+    def of_texts(self, labels: bytes) -> bytes:
+        """Return the template with ``labels`` for texts of buckets."""
+        return self._with_labels(self._of_texts, labels)
+
+    @staticmethod
+    def _with_labels(template: bytes, labels: bytes) -> bytes:
+        if not labels:
+            return template.replace(b"\0", b"").replace(b"\1", b"")
+        escaped = labels.replace(b"%", b"%%")
+        return template.replace(b"\0", escaped + b",").replace(b"\1", b"{" + escaped + b"}")
+
+
+def _header(family: Family, name: str, text_format: Format) -> str:
+    """Return the lines of metadata. OpenMetrics names the family of a counter without ``_total``."""
+    family_name = name.removesuffix("_total") if text_format == "openmetrics" and family.kind == "counter" else name
+    description = family.description.replace("\\", "\\\\").replace("\n", "\\n")
+    lines = []
+    if text_format == "openmetrics":
+        description = description.replace('"', '\\"')
+    if description:
+        lines.append(f"# HELP {family_name} {description}\n")
+    lines.append(f"# TYPE {family_name} {_TYPES[family.kind]}\n")
+    unit = unit_name(family.unit, family.kind)
+    if text_format == "openmetrics" and unit and family_name.endswith(f"_{unit}"):
+        lines.append(f"# UNIT {family_name} {unit}\n")
+    return "".join(lines)
+
+
+def format_labels(attributes: Mapping[str, object]) -> str:
+    """Return ``attributes`` as labels, without braces, in the order of their names.
+
+    Different attributes whose names become the same label are joined by ``;``, as the specification asks.
+    """
+    values: dict[str, str] = {}
+    for attribute, value in sorted(attributes.items()):
+        name, text = label_name(attribute), _label_value(value)
+        values[name] = f"{values[name]};{text}" if name in values else text
+    return ",".join(f'{name}="{values[name]}"' for name in sorted(values))
+
+
+def _label_value(value: object) -> str:
+    text = value if isinstance(value, str) else json.dumps(value, default=str)
+    text = text.encode("utf-8", "replace").decode()  # without lone surrogates
+    text = text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+    return text.replace("\0", "").replace("\1", "")  # the places of labels in a template
+
+
+def format_number(value: float) -> str:
+    """Return a number as both formats write it."""
+    if math.isfinite(value):
+        return repr(value)
+    return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
+
+
+def format_exemplar(exemplar: Exemplar | None) -> str:
+    """Return an exemplar as it follows a value in OpenMetrics, with the ids of its trace and span."""
+    if exemplar is None or not exemplar.trace_id:
+        return ""
+    ids = f'trace_id="{exemplar.trace_id:032x}",span_id="{exemplar.span_id or 0:016x}"'
+    return f" # {{{ids}}} {format_number(exemplar.value)} {exemplar.time_unix_nano / 1e9:.3f}"
+
+
+def target_info(attributes: Mapping[str, object], text_format: Format) -> str:
+    """Return the metric ``target_info``, which has the attributes of the resource as labels."""
+    name, kind = ("target", "info") if text_format == "openmetrics" else ("target_info", "gauge")
+    labels = format_labels(attributes)
+    return f"# HELP {name} Attributes of the resource\n# TYPE {name} {kind}\ntarget_info{{{labels}}} 1\n"
+
+
+def accepted_format(accept: str) -> Format:
+    """Return the format to answer with, by the header ``Accept``: OpenMetrics 1.0 only where it is preferred.
+
+    Without the header, or if neither format is listed, the classic one.
+    """
+    quality = {"classic": 0.0, "openmetrics": 0.0}
+    for part in accept[:2000].split(","):
+        media_type, *parameters = (each.strip().lower() for each in part.split(";"))
+        values = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
+        if media_type == "application/openmetrics-text" and values.get("version", "1.0.0") in ("1.0.0", "0.0.1"):
+            found = "openmetrics"
+        elif media_type in ("text/plain", "text/*", "*/*"):
+            found = "classic"
+        else:
+            continue
+        quality[found] = max(quality[found], _quality(values.get("q", "1")))
+    return "openmetrics" if quality["openmetrics"] > quality["classic"] else "classic"
+
+
+def _quality(text: str) -> float:
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if 0.0 <= value <= 1.0 else 0.0
