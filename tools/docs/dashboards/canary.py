@@ -83,13 +83,13 @@ _TIME = (
         "Phases of an attempt",
         "Mean length of each phase, added up to the mean attempt. DNS, connect and TLS are missing where a connection "
         "is reused.",
-        query(f"{rate(names.PHASE_DURATIONS, 'phase', suffix='_sum')} / on () group_left () {_ATTEMPT}", "{{phase}}"),
+        query(f"{rate(names.PHASE_DURATION, 'phase', suffix='_sum')} / on () group_left () {_ATTEMPT}", "{{phase}}"),
         unit="s",
     ),
     lines(
         "Phases, 95 %",
         "95 % of the attempts had a phase of at most this length. Exemplars link to traces.",
-        query(quantile(0.95, names.PHASE_DURATIONS, "phase"), "{{phase}}", exemplar=True),
+        query(quantile(0.95, names.PHASE_DURATION, "phase"), "{{phase}}", exemplar=True),
         unit="s",
     ),
     heat_map(
