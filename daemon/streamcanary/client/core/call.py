@@ -261,8 +261,10 @@ class Call:
 
     def _deliver(self, deltas: Sequence[DeltaEvent]) -> None:
         if not self._has_delivered:
-            first_token = self._require_machine().clock.first_token
-            self._recorder.first_token_received(self._clock.monotonic() if first_token is None else first_token)
+            clock = self._require_machine().clock
+            if self.route.breaker is not None:
+                self.route.breaker.record_first_token(started=clock.started)
+            self._recorder.first_token_received(clock.first_token or self._clock.monotonic())
             self._has_delivered = True
         if self._on_partial == "buffer":
             self._buffered_deltas.extend(deltas)
