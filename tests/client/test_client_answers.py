@@ -1,6 +1,9 @@
 """Answers as real servers send them, over HTTP: the result, the SDK's object, and what the SDK alone reads."""
 
+import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,12 +13,13 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
-from streamcanary import AsyncStreamClient, StreamResult
+from streamcanary import AsyncStreamClient, StreamResult, Timeouts
 from streamcanary.client.result import AudioOutput
 from streamcanary.events import ContentDelta, ToolCallDelta
+from streamcanary.model.faults import Blame, FaultKind
 from support.client.drivers import CHAT_REQUEST, DRIVERS, KEY, RETRY, Driver, driver_client, open_sdk_client
 from support.client.fault_scenarios import http_server
-from support.servers.tcp import http_response
+from support.servers.tcp import TcpServer, http_response
 
 every_driver = pytest.mark.parametrize("driver", DRIVERS)
 
@@ -137,6 +141,58 @@ async def test_text_of_responses_without_output() -> None:
                 pass
     assert isinstance(stream.result.response, Response)
     assert ("pong", "pong") == (stream.result.text, stream.result.response.output_text)
+
+
+# Finish reasons before the text
+
+
+def paused_server(*payloads: dict[str, Any], reset: bool = False) -> TcpServer:
+    """Return a server that sends these payloads as an event stream, with a pause of 0.4 s before the last one.
+
+    ``reset``: it sends a RST in place of the last payload.
+    """
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        *first, last = (f"data: {json.dumps(payload)}\n\n".encode() for payload in payloads)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        writer.write(b"".join(first))
+        await writer.drain()
+        await asyncio.sleep(0.4)
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+        else:
+            writer.write(last)
+            writer.close()
+
+    return TcpServer(talk)
+
+
+@every_driver
+async def test_text_after_a_finish_reason_with_the_role(driver: Driver) -> None:
+    """A finish_reason with the role stops no timeout: the text, later than the stall timeout, is the answer."""
+    timeouts = Timeouts(stall=0.1, first_token=30)
+    async with (
+        paused_server(chunk("stop", role="assistant"), chunk(content="pong")) as running,
+        open_sdk_client(driver, running.base_url) as sdk,
+    ):
+        recording = await driver_client(driver, sdk, retry=RETRY, timeouts=timeouts).record_stream("m")
+    assert recording.result is not None, recording.failure
+    assert ("pong", 1) == (recording.result.text, len(recording.result.attempts))
+
+
+@every_driver
+async def test_reset_after_a_finish_reason_with_the_role(driver: Driver) -> None:
+    """A connection that is lost before any output is a network fault, whatever finish_reason came before."""
+    async with (
+        paused_server(chunk("stop", role="assistant"), chunk(content="pong"), reset=True) as running,
+        open_sdk_client(driver, running.base_url) as sdk,
+    ):
+        recording = await driver_client(driver, sdk, retry=RETRY).record_stream("m")
+    assert recording.failure is not None
+    assert (FaultKind.STREAM_CUT, Blame.NETWORK) == (recording.failure.fault.kind, recording.failure.fault.blame)
 
 
 # Never worse than the SDK alone
