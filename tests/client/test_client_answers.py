@@ -206,6 +206,12 @@ async def test_reset_after_a_finish_reason_with_the_role(driver: Driver) -> None
         [chunk(tool_calls=[{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]), chunk("stop")],
         [chunk(function_call={"name": "f", "arguments": "{}"}), chunk("function_call")],
         [chunk(content="pong"), chunk(content=None, audio={"id": "x"}), chunk("stop")],
+        [
+            chunk(content="po"),
+            chunk(content="ng"),
+            {"id": "c", "choices": [{"index": 0, "message": {"content": "pong"}, "finish_reason": "stop"}]},
+        ],
+        [{"id": "c", "choices": [{"index": 1, "delta": {"content": "pong"}, "finish_reason": "stop"}]}],
     ],
 )
 async def test_result_has_what_the_sdk_reads(payloads: list[dict[str, Any]]) -> None:
@@ -214,7 +220,8 @@ async def test_result_has_what_the_sdk_reads(payloads: list[dict[str, Any]]) -> 
     transport = DefaultAsyncHttpxClient(trust_env=False)
     async with server(*payloads) as base_url, AsyncOpenAI(base_url=base_url, api_key=KEY, http_client=transport) as sdk:
         async for part in await sdk.chat.completions.create(model="m", stream=True, **CHAT_REQUEST):
-            delta = part.choices[0].delta
+            if (delta := part.choices[0].delta) is None:
+                continue
             text += delta.content or ""
             for call in delta.tool_calls or ():
                 arguments += (call.function and call.function.arguments) or ""

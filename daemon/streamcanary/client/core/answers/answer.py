@@ -207,6 +207,17 @@ class Answer:
         else:
             self._complete_call(call, call_id, name, arguments)
 
+    def complete(self, whole: "Answer") -> None:
+        """Add what is missing of the complete answer ``whole``; media only if there are none."""
+        self.complete_reasoning("".join(whole.reasoning))
+        self.complete_text("".join(whole.text))
+        self.complete_refusal("".join(whole.refusal))
+        for position, call in enumerate(whole.tool_calls):
+            self.complete_tool_call(position, call.id, call.name, call.arguments, call.type)
+        if not self.has_other_output:
+            self.has_other_output = whole.has_other_output
+            self.images, self._audio = whole.images, whole._audio
+
     def complete_text(self, whole: str) -> None:
         """Add what is missing of the complete text, if the text so far is its start."""
         if missing := _missing(self.text, whole):
