@@ -51,7 +51,7 @@ def test_message_after_deltas_does_not_repeat_text(content: Any, more: dict[str,
 
 
 def test_message_after_deltas_adds_what_is_missing() -> None:
-    """The message at the end has the rest of text, reasoning and refusal, the calls and the media that have not come."""
+    """The message at the end has the rest of text, reasoning and refusal, and the missing calls and media."""
     reader, _ = read(
         delta(reasoning="h", content="a"),
         delta(tool_calls=[{**CALL, "index": 0, "function": {"name": "f", "arguments": "{"}}]),
@@ -104,16 +104,28 @@ def choice(index: int | None, finish: str | None = None, **fields: Any) -> dict[
 @pytest.mark.parametrize(
     "chunks",
     [
-        [of(choice(1, content="no"), choice(0, content="po")), of(choice(1, "length"), choice(0, "stop", content="ng"))],
+        [
+            of(choice(1, content="no"), choice(0, content="po")),
+            of(choice(1, "length"), choice(0, "stop", content="ng")),
+        ],
         [of(choice(0, content="po")), of(choice(1, content="no"), choice(0, content="ng")), of(choice(0, "stop"))],
         [of(choice(0, content="po")), of(choice(1, content="no")), of(choice(0, "stop", content="ng"))],
         [of(choice(1, content="po")), of(choice(1, content="ng")), of(choice(1, "stop"))],
-        [of(choice(2, content="po"), choice(1, content="no")), of(choice(1, content="no")), of(choice(2, "stop", content="ng"))],
-        [of(choice(None, content="po")), of(choice(0, content="ng")), of(choice(1, content="no")), of(choice(None, "stop"))],
+        [
+            of(choice(2, content="po"), choice(1, content="no")),
+            of(choice(1, content="no")),
+            of(choice(2, "stop", content="ng")),
+        ],
+        [
+            of(choice(None, content="po")),
+            of(choice(0, content="ng")),
+            of(choice(1, content="no")),
+            of(choice(None, "stop")),
+        ],
         [of(), of(choice(0, content="po")), of(choice(0, "stop", content="ng"))],
     ],
     ids=["last first", "later first", "between", "only 1", "without 0", "no index", "none first"],
-)  # fmt: skip
+)
 def test_one_choice_is_the_answer(chunks: list[dict[str, Any]]) -> None:
     """Of several choices the one with index 0 is the answer, wherever it is in a chunk; else the first one."""
     answer = read(*chunks)[0].answer
