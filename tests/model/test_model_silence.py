@@ -54,7 +54,12 @@ def test_thirty_silences_of_a_hundred_names_each_are_within_the_limits() -> None
 def test_an_expression_is_evaluated_once_for_each_value(monkeypatch: pytest.MonkeyPatch) -> None:
     """Evaluating the same alerts again and again costs nothing: labels and silences do not change."""
     evaluated: list[str] = []
-    monkeypatch.setattr(RegularExpression, "matches", lambda _, text: evaluated.append(text) or False)
+
+    def matches(_: RegularExpression, text: str) -> bool:
+        evaluated.append(text)
+        return False
+
+    monkeypatch.setattr(RegularExpression, "matches", matches)
     one = silence("a", 'canary=~"evaluated-once-.*"')
     for _ in range(10):
         assert [False, False] == [one.matches({"canary": name}) for name in ("b", "c")]

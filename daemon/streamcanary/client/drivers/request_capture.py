@@ -8,6 +8,7 @@ arrived, and its body has not been read.
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import aclosing
@@ -28,6 +29,7 @@ from streamcanary.transport.content_coding import (
     supported_accept_encoding,
 )
 
+_CREDENTIAL_HEADER = re.compile(r"authorization|cookie|token|secret|(?<!idempotency-)key")
 _current_capture: ContextVar["RequestCapture | None"] = ContextVar("streamcanary.request_capture", default=None)
 
 
@@ -68,10 +70,14 @@ class RequestCapture:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """The keys and tokens of the request, including those that the SDK got from a key provider."""
-        headers = self._request.headers if self._request is not None else {}
-        auth_headers = (headers.get("authorization"), headers.get("api-key"))
-        return tuple(value.rpartition(" ")[2] for value in auth_headers if value)
+        """The keys, tokens and cookies of the request, including those that the SDK got from a key provider."""
+        if self._request is None:
+            return ()
+        return tuple(
+            value.removeprefix("Bearer ") if name == "authorization" else value
+            for name, value in self._request.headers.items()
+            if value and _CREDENTIAL_HEADER.search(name)
+        )
 
     @property
     def error_head(self) -> ResponseHead | None:
