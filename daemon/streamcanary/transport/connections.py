@@ -6,12 +6,20 @@ from typing import Literal
 import httpx2
 
 from streamcanary.transport.proxy import Proxy
+from streamcanary.transport.response_head import guard_unless_guarded
 
 ConnectionMode = Literal["new", "reuse"]
 """Whether a request opens a connection of its own, or may use one that an earlier request left open."""
 
 _IDLE_TIMEOUT = 55.0  # seconds; load balancers and servers commonly close idle connections after 60
 _MAX_IDLE = 100
+_CLOSED_AFTER_RESPONSE = "streamcanary.closed_after_response"  # an extension of a response
+
+
+def is_reusable(response: httpx2.Response) -> bool:
+    """Return whether the connection of ``response`` can carry another request, once its body has been read."""
+    connection = response.headers.get("connection", "").lower()
+    return not response.extensions.get(_CLOSED_AFTER_RESPONSE) and "close" not in connection
 
 
 def open_transport(
@@ -25,7 +33,16 @@ def open_transport(
     if connection == "new":
         return NewConnectionTransport(tls_context, http_proxy)
     limits = httpx2.Limits(max_connections=None, max_keepalive_connections=_MAX_IDLE, keepalive_expiry=_IDLE_TIMEOUT)
-    return httpx2.AsyncHTTPTransport(verify=tls_context, proxy=http_proxy, trust_env=False, limits=limits)
+    return GuardedTransport(verify=tls_context, proxy=http_proxy, trust_env=False, limits=limits)
+
+
+class GuardedTransport(httpx2.AsyncHTTPTransport):
+    """A pool of connections that bounds what a server can send before its final response."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send ``request``."""
+        guard_unless_guarded(request)
+        return await super().handle_async_request(request)
 
 
 class NewConnectionTransport(httpx2.AsyncBaseTransport):
@@ -40,10 +57,12 @@ class NewConnectionTransport(httpx2.AsyncBaseTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send ``request``; closing the response closes its connection."""
-        pool = httpx2.AsyncHTTPTransport(
+        pool = GuardedTransport(
             verify=self._tls_context,
             proxy=self._proxy,
             trust_env=False,
             limits=httpx2.Limits(max_connections=1, max_keepalive_connections=0),
         )
-        return await pool.handle_async_request(request)
+        response = await pool.handle_async_request(request)
+        response.extensions[_CLOSED_AFTER_RESPONSE] = True
+        return response

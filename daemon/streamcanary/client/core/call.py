@@ -214,6 +214,12 @@ class Call:
         machine.fail_unless_complete(make_fault(FaultKind.AUTH_FAILED, Phase.CONFIG, message))
         self._advance_if_finished()
 
+    def response_refused(self, message: str) -> None:
+        """Report that what the server sent in place of a response exceeds a limit."""
+        machine = self._require_machine()
+        machine.fail_unless_complete(make_fault(FaultKind.SERVER_ERROR, Phase.HEADERS, message))
+        self._advance_if_finished()
+
     def deadline_exceeded(self, lag_since: LagSince = no_lag) -> None:
         """Report that :attr:`deadline` has passed; ``lag_since``: the lag of this process."""
         machine = self._require_machine()
