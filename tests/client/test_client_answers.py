@@ -63,6 +63,26 @@ async def test_parallel_calls_with_one_index(driver: Driver) -> None:
 
 
 @every_driver
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [{"index": "0", "id": "a", "function": {"name": "f", "arguments": ""}}, {"index": "0", "function": None}],
+        [{"index": 0, "id": f"a{n}", "function": {"name": "f", "arguments": ""}} for n in range(2)],
+        [{"id": "a", "function": {"name": "f", "arguments": ""}}, {"function": {"arguments": ""}}],
+    ],
+    ids=["text index", "another id and the name in each piece", "no index"],
+)
+@pytest.mark.parametrize("arguments", ['{"x": 1}', '{"x": "a\nb"}', '\ufeff{"x": 1}'])
+async def test_unusual_tool_calls(driver: Driver, calls: list[dict[str, Any]], arguments: str) -> None:
+    """Calls that a loop over the SDK's chunks reads without trouble are answers at the first attempt."""
+    first, second = calls
+    pieces = [{**second, "function": {**(second["function"] or {}), "arguments": piece}} for piece in arguments]
+    chunks = (chunk(tool_calls=[piece]) for piece in (first, *pieces))
+    _, result = await answer(driver, *chunks, chunk("tool_calls"))
+    assert [("f", arguments)] == [(call.name, call.arguments) for call in result.tool_calls]
+
+
+@every_driver
 async def test_custom_tool_call(driver: Driver) -> None:
     """A call of a custom tool has its input in the SDK's object, and is a complete answer although it is not JSON."""
     call = {"index": 0, "id": "a", "type": "custom", "custom": {"name": "sql", "input": "SELECT 1"}}

@@ -178,10 +178,13 @@ class Answer:
         name: str | None,
         arguments: str | None,
         call_type: ToolCallType = "function",
+        *,
+        place: int | None = None,
+        is_start: bool = False,
     ) -> PartialToolCall:
         """Add a piece of the tool call at ``index``, or start another one (see :meth:`ToolCalls.add`)."""
         try:
-            call = self._tool_calls.add(index, call_id, name, arguments, call_type)
+            call = self._tool_calls.add(index, call_id, name, arguments, call_type, place=place, is_start=is_start)
         except TooManyToolCalls as error:
             raise AnswerTooLong(str(error)) from None
         self._add_arguments(call, arguments or "")

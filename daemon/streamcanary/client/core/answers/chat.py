@@ -33,7 +33,7 @@ class CustomTool(Struct):
 class ToolCallChunk(Struct):
     """A part of a tool call; how servers number the calls is in ``tool_calls``."""
 
-    index: int | None = None
+    index: int | str | None = None
     id: str | None = None
     type: str | None = None
     function: Function | None = None
@@ -105,6 +105,7 @@ class ChatPayload(Struct):
 
 
 _LEGACY_CALL = "function_call"  # in place of an index
+_MAX_INDEX_LENGTH: Final = 64  # of an index that is text
 _NO_INDEX: Final = -1  # before the first choice
 _MAX_REPETITIONS: Final = 16  # of the whole answer; each is compared with all of it
 _decode = LenientDecoder(ChatPayload)
@@ -254,14 +255,19 @@ class ChatReader:
             self.progressed = True
 
     def _add_tool_calls(self, calls: list[ToolCallChunk], *, is_whole: bool) -> None:
-        """Add the pieces of tool calls. Without index and id, several in one chunk are numbered by their position."""
+        """Add the pieces of tool calls. Without index, several in one chunk are numbered by their position."""
         for position, call in enumerate(calls):
-            index = call.index
-            if index is None and (is_whole or (len(calls) > 1 and not call.id)):
+            index, place = call.index, None
+            if isinstance(index, str):
+                index = int(index) if index.isdecimal() and len(index) < 10 else index[:_MAX_INDEX_LENGTH] or None
+            if index is None and is_whole:
                 index = position
+            elif index is None and len(calls) > 1:
+                place = position
             if call.type == "custom" or call.custom is not None:
                 custom = call.custom or CustomTool()
-                self.answer.add_tool_call(index, call.id, custom.name, custom.input, "custom")
+                self.answer.add_tool_call(index, call.id, custom.name, custom.input, "custom", place=place)
             else:
                 function = call.function or Function()
-                self.answer.add_tool_call(index, call.id, function.name, arguments_text(function.arguments))
+                arguments = arguments_text(function.arguments)
+                self.answer.add_tool_call(index, call.id, function.name, arguments, place=place)
