@@ -1,7 +1,7 @@
 """The next route of a call, as decided by the retry hook, the retry budget, circuit breakers and the cache."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -216,3 +216,17 @@ def test_cache_miss_fails_the_call() -> None:
     call.connection_lost(status_error(401))
     assert call.failure is not None
     assert FaultKind.AUTH_FAILED is call.failure.fault.kind
+
+
+@pytest.mark.parametrize(("kind", "route"), [("whole", None), ("stream", "second")])
+def test_same_request_is_not_sent_again_after_its_token_limit(
+    kind: Literal["whole", "stream"], route: str | None
+) -> None:
+    """Without streaming the answer would end at the same limit; another route may have a model that needs less."""
+    routes = [
+        PlannedRoute(index=0, name="primary", timeouts=TIMEOUTS),
+        PlannedRoute(index=1, name="second", timeouts=TIMEOUTS, kind=kind),
+    ]
+    plan = Plan(routes, RetryPolicy(), random=MaxJitter(), deadline=60)
+    following = plan.attempt_after(make_fault(FaultKind.TOKEN_LIMIT_REACHED, Phase.STREAM, "x"), routes[0], 1.0)
+    assert route == (following and following.route.name)

@@ -184,9 +184,14 @@ class Plan:
     def _next_fallback(self, now: float) -> NextAttempt | None:
         while self._fallbacks:
             route = self._fallbacks.popleft()
-            if _allows_attempt(route, now):
+            if self._can_answer(route) and _allows_attempt(route, now):
                 return NextAttempt(route, 0.0)
         return None
+
+    def _can_answer(self, route: PlannedRoute) -> bool:
+        """Return whether ``route`` may do better: the same request without streaming ends at the same token limit."""
+        fault = self._primary_fault
+        return route.kind != "whole" or fault is None or fault.kind is not FaultKind.TOKEN_LIMIT_REACHED
 
     def _cached_fallback(self, now: float) -> NextAttempt | None:
         """Return the cache fallback if it has an answer; it is the only one that takes no time."""
