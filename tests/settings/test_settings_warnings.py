@@ -202,4 +202,6 @@ def test_a_fallback_behind_litellm_is_examined_too(tmp_path: Path) -> None:
     more = ", fallbacks: [{model: m, target: proxy}]"
     targets = ", proxy: {base_url: 'http://litellm.internal/v1', api_key: none}"
     warnings = _canary_warnings(tmp_path, base_url="https://api.openai.com/v1", more=more, targets=targets)
-    assert ["canaries.b.expect: target proxy seems to be a LiteLLM proxy"] == [each.partition(",")[0] for each in warnings]
+    assert ["canaries.b.expect: target proxy seems to be a LiteLLM proxy"] == [
+        each.partition(",")[0] for each in warnings
+    ]
