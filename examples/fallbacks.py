@@ -28,7 +28,7 @@ async def ask(sdk: AsyncOpenAI, model: str, fallback_model: str, times: int) -> 
         sdk,
         retry=RetryPolicy(max_attempts=2, base_delay=0.1),
         fallbacks=[
-            Route(model=fallback_model, overrides={"max_tokens": 64}),  # may also have a client of another provider
+            Route(model=fallback_model, overrides={"max_tokens": 1000}),  # may also have a client of another provider
             NonStreaming(),
             Cached(max_age=3600),
         ],

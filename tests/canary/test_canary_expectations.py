@@ -22,9 +22,15 @@ TABLE = "| name | value |\n|------|-------|\n" + "| a | 1 |\n" * 4
     ("text", "unit"),
     [
         ("/" * 200, "/"),
-        ("!" * 16, "!"),
+        ("!" * 48, "!"),
         ("the " * 50, "the"),
-        ("the\nthe  the\tthe the the the the the the", "the"),
+        ("the\nthe  the\tthe the the " + "the\t" * 10, "the"),
+        ("/" * 60 + "\ufffd", "/"),
+        ("the " * 40 + ".", "the"),
+        ('"' + "the " * 80 + '"', "the"),
+        ("```\n" + "ab" * 80 + "\n```", "ab"),
+        ("1" * 400, "1"),
+        ("".join(chr(200 + number) for number in range(150)) * 20, "".join(chr(200 + number) for number in range(150))),
         ("pong. " + "GGGG" * 40, "G"),
         ("I am sorry. " * 30 + "I am so", "I am sorry."),
         ("A sane beginning of an answer, of some length, that then loops: " + "ab" * 300, "ab"),
@@ -46,6 +52,12 @@ def test_a_text_that_repeats_itself_to_the_end_is_degenerate(text: str, unit: st
         "...",
         "1111111",
         "0.3333333333333333",
+        f"10^100 is 1{'0' * 100}",
+        "FFFFFFFFFFFFFFFF",
+        "F" * 64,
+        "ha" * 10,
+        "-" * 40,
+        "!" * 16,
         f"A heading\n{RULER}\nand text.",
         f"Some text above a ruler, which is longer than the ruler is, or nearly so.\n{RULER}",
         TABLE,
@@ -67,6 +79,12 @@ def test_any_unit_repeated_often_enough_is_degenerate(unit: str, count: int) -> 
 def test_only_the_end_of_a_large_text_is_examined() -> None:
     """Eight megabytes that repeat a unit of a hundred characters take as little work as their end."""
     assert "a" * 99 + "b" == "".join(sorted(repeated_unit(("a" * 99 + "b") * 83_886) or ""))
+
+
+def test_a_unit_has_at_most_500_characters() -> None:
+    """A longer repeated part may be the structure of a text."""
+    units = ["".join(chr(1000 + number) for number in range(size)) for size in (500, 510)]
+    assert [True, False] == [repeated_unit(unit * 20) is not None for unit in units]
 
 
 @pytest.mark.parametrize(

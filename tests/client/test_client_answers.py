@@ -1,6 +1,9 @@
 """Answers as real servers send them, over HTTP: the result, the SDK's object, and what the SDK alone reads."""
 
+import asyncio
 import json
+import socket
+import struct
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -10,12 +13,13 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 from openai.types.chat import ChatCompletion
 from openai.types.responses import Response
 
-from streamcanary import AsyncStreamClient, StreamResult
+from streamcanary import AsyncStreamClient, StreamResult, Timeouts
 from streamcanary.client.result import AudioOutput
 from streamcanary.events import ContentDelta, ToolCallDelta
+from streamcanary.model.faults import Blame, FaultKind
 from support.client.drivers import CHAT_REQUEST, DRIVERS, KEY, RETRY, Driver, driver_client, open_sdk_client
 from support.client.fault_scenarios import http_server
-from support.servers.tcp import http_response
+from support.servers.tcp import TcpServer, http_response
 
 every_driver = pytest.mark.parametrize("driver", DRIVERS)
 
@@ -56,6 +60,26 @@ async def test_parallel_calls_with_one_index(driver: Driver) -> None:
         for call in result.response.choices[0].message.tool_calls or ()
         if call.type == "function"
     ]
+
+
+@every_driver
+@pytest.mark.parametrize(
+    "calls",
+    [
+        [{"index": "0", "id": "a", "function": {"name": "f", "arguments": ""}}, {"index": "0", "function": None}],
+        [{"index": 0, "id": f"a{n}", "function": {"name": "f", "arguments": ""}} for n in range(2)],
+        [{"id": "a", "function": {"name": "f", "arguments": ""}}, {"function": {"arguments": ""}}],
+    ],
+    ids=["text index", "another id and the name in each piece", "no index"],
+)
+@pytest.mark.parametrize("arguments", ['{"x": 1}', '{"x": "a\nb"}', '\ufeff{"x": 1}'])
+async def test_unusual_tool_calls(driver: Driver, calls: list[dict[str, Any]], arguments: str) -> None:
+    """Calls that a loop over the SDK's chunks reads without trouble are answers at the first attempt."""
+    first, second = calls
+    pieces = [{**second, "function": {**(second["function"] or {}), "arguments": piece}} for piece in arguments]
+    chunks = (chunk(tool_calls=[piece]) for piece in (first, *pieces))
+    _, result = await answer(driver, *chunks, chunk("tool_calls"))
+    assert [("f", arguments)] == [(call.name, call.arguments) for call in result.tool_calls]
 
 
 @every_driver
@@ -139,6 +163,58 @@ async def test_text_of_responses_without_output() -> None:
     assert ("pong", "pong") == (stream.result.text, stream.result.response.output_text)
 
 
+# Finish reasons before the text
+
+
+def paused_server(*payloads: dict[str, Any], reset: bool = False) -> TcpServer:
+    """Return a server that sends these payloads as an event stream, with a pause of 0.4 s before the last one.
+
+    ``reset``: it sends a RST in place of the last payload.
+    """
+
+    async def talk(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await reader.readuntil(b"\r\n\r\n")
+        *first, last = (f"data: {json.dumps(payload)}\n\n".encode() for payload in payloads)
+        writer.write(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n")
+        writer.write(b"".join(first))
+        await writer.drain()
+        await asyncio.sleep(0.4)
+        if reset:
+            linger = struct.pack("ii", 1, 0)
+            writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
+            writer.transport.abort()
+        else:
+            writer.write(last)
+            writer.close()
+
+    return TcpServer(talk)
+
+
+@every_driver
+async def test_text_after_a_finish_reason_with_the_role(driver: Driver) -> None:
+    """A finish_reason with the role stops no timeout: the text, later than the stall timeout, is the answer."""
+    timeouts = Timeouts(stall=0.1, first_token=30)
+    async with (
+        paused_server(chunk("stop", role="assistant"), chunk(content="pong")) as running,
+        open_sdk_client(driver, running.base_url) as sdk,
+    ):
+        recording = await driver_client(driver, sdk, retry=RETRY, timeouts=timeouts).record_stream("m")
+    assert recording.result is not None, recording.failure
+    assert ("pong", 1) == (recording.result.text, len(recording.result.attempts))
+
+
+@every_driver
+async def test_reset_after_a_finish_reason_with_the_role(driver: Driver) -> None:
+    """A connection that is lost before any output is a network fault, whatever finish_reason came before."""
+    async with (
+        paused_server(chunk("stop", role="assistant"), chunk(content="pong"), reset=True) as running,
+        open_sdk_client(driver, running.base_url) as sdk,
+    ):
+        recording = await driver_client(driver, sdk, retry=RETRY).record_stream("m")
+    assert recording.failure is not None
+    assert (FaultKind.STREAM_CUT, Blame.NETWORK) == (recording.failure.fault.kind, recording.failure.fault.blame)
+
+
 # Never worse than the SDK alone
 
 
@@ -150,6 +226,12 @@ async def test_text_of_responses_without_output() -> None:
         [chunk(tool_calls=[{"index": 0, "id": "a", "function": {"name": "f", "arguments": "{}"}}]), chunk("stop")],
         [chunk(function_call={"name": "f", "arguments": "{}"}), chunk("function_call")],
         [chunk(content="pong"), chunk(content=None, audio={"id": "x"}), chunk("stop")],
+        [
+            chunk(content="po"),
+            chunk(content="ng"),
+            {"id": "c", "choices": [{"index": 0, "message": {"content": "pong"}, "finish_reason": "stop"}]},
+        ],
+        [{"id": "c", "choices": [{"index": 1, "delta": {"content": "pong"}, "finish_reason": "stop"}]}],
     ],
 )
 async def test_result_has_what_the_sdk_reads(payloads: list[dict[str, Any]]) -> None:
@@ -158,7 +240,8 @@ async def test_result_has_what_the_sdk_reads(payloads: list[dict[str, Any]]) -> 
     transport = DefaultAsyncHttpxClient(trust_env=False)
     async with server(*payloads) as base_url, AsyncOpenAI(base_url=base_url, api_key=KEY, http_client=transport) as sdk:
         async for part in await sdk.chat.completions.create(model="m", stream=True, **CHAT_REQUEST):
-            delta = part.choices[0].delta
+            if (delta := part.choices[0].delta) is None:
+                continue
             text += delta.content or ""
             for call in delta.tool_calls or ():
                 arguments += (call.function and call.function.arguments) or ""

@@ -120,6 +120,41 @@ def test_successful_probe_closes_the_circuit() -> None:
     assert CLOSED is breaker.state(5)
 
 
+def test_first_token_of_the_probe_closes_the_circuit() -> None:
+    """The circuit closes when the answer of the probe begins, which can be long before it is complete."""
+    breaker = opened_breaker()
+    breaker.allow_request(4)
+    assert HALF_OPEN is breaker.state(4.5)
+    breaker.record_first_token(started=4)
+    assert (CLOSED, [True, True]) == (breaker.state(5), [breaker.allow_request(5), breaker.allow_request(5)])
+
+
+def test_probe_that_fails_after_its_first_token_doubles_the_period() -> None:
+    """Until an answer is complete, one failure opens the circuit again, for twice as long."""
+    breaker = opened_breaker()
+    breaker.allow_request(4)
+    breaker.record_first_token(started=4)
+    breaker.record_result(DOWN, started=4, now=10)
+    assert [OPEN, HALF_OPEN] == [breaker.state(17.9), breaker.state(18)]
+
+
+def test_complete_answer_after_the_first_token_starts_again() -> None:
+    """After a complete answer it takes as many failures as ever to open the circuit, for the first period."""
+    breaker = opened_breaker()
+    breaker.allow_request(4)
+    breaker.record_first_token(started=4)
+    breaker.record_result(None, started=4, now=10)
+    record(breaker, DOWN, 11)
+    assert CLOSED is breaker.state(11)
+
+
+def test_first_token_of_an_older_attempt_does_not_close_the_circuit() -> None:
+    """A token that arrives for an attempt from before the circuit opened says nothing about the route now."""
+    breaker = opened_breaker()
+    breaker.record_first_token(started=-1)
+    assert OPEN is breaker.state(3)
+
+
 @pytest.mark.parametrize(
     ("outcome", "started", "state"),
     [
@@ -151,10 +186,11 @@ def test_late_result_counts_by_the_time_of_its_request(
         FaultKind.CLIENT_DELAYED,
         FaultKind.CONTENT_POLICY,
         FaultKind.NOT_FOUND,
+        FaultKind.MALFORMED_TOOL_CALL,
     ],
 )
 def test_faults_not_caused_by_the_route_do_not_count(kind: FaultKind) -> None:
-    """Config errors, local faults and cancellations neither open nor close a circuit."""
+    """Config errors, local faults, cancellations and what a model writes neither open nor close a circuit."""
     breaker = CircuitBreaker(BreakerPolicy(), MaxJitter())
     for _ in range(100):
         record(breaker, fault(kind), 0)
@@ -186,16 +222,28 @@ def test_breaker_is_per_endpoint_and_model() -> None:
 class OutageSimulation:
     """Calls with default settings on a manual clock, against a primary that answers 503 until ``down_for``.
 
-    The fallback always answers. A response takes ``latency`` seconds.
+    The fallback, if any, always answers. The headers and the first token take ``latency`` seconds, the rest of an
+    answer ``answer_seconds``. Each route can fail the first ``failing_requests`` instead of a time.
     """
 
-    def __init__(self, seed: int, *, down_for: float, latency: float) -> None:
+    def __init__(
+        self,
+        seed: int,
+        *,
+        down_for: float = 0.0,
+        latency: float,
+        answer_seconds: float = 0.0,
+        failing_requests: int = 0,
+        has_fallback: bool = True,
+        policy: BreakerPolicy | None = None,
+    ) -> None:
         self._clock = ManualClock()
         self._start = self._clock.monotonic()
-        self._down_for, self._latency = down_for, latency
+        self._down_for, self._latency, self._answer_seconds = down_for, latency, answer_seconds
+        self._failing_requests, self._has_fallback = failing_requests, has_fallback
         self._random = Random(seed)  # noqa: S311 - the same each time
         self._budget = RetryBudget()
-        self._breakers = CircuitBreakers(BreakerPolicy(), self._random)
+        self._breakers = CircuitBreakers(policy or BreakerPolicy(), self._random)
         self._due: list[tuple[float, int, Callable[[], None]]] = []
         self._numbers = count()
         self.calls: list[Call] = []
@@ -218,7 +266,7 @@ class OutageSimulation:
         heapq.heappush(self._due, (due, next(self._numbers), action))
 
     def _start_call(self) -> None:
-        names, clock = ("primary", "fallback"), self._clock
+        names, clock = ("primary", "fallback")[: 1 + self._has_fallback], self._clock
         routes = [
             PlannedRoute(index=i, name=name, timeouts=Timeouts(), breaker=self._breakers.for_route("e", name))
             for i, name in enumerate(names)
@@ -239,8 +287,9 @@ class OutageSimulation:
         if call.state is CallState.WAITING:
             self._send_when_due(call)
             return
-        is_down = call.route.name == "primary" and self._now() < self._down_for
+        is_down = False
         if call.route.name == "primary":
+            is_down = self._now() < self._down_for or len(self.primary_requests) < self._failing_requests
             self.primary_requests.append(self._now())
         self._at(self._now() + self._latency, lambda: self._respond(call, is_down=is_down))
 
@@ -249,9 +298,13 @@ class OutageSimulation:
             call.connection_lost(status_error(503))
         else:
             call.headers_received(HEAD)
-            call.feed(TEXT_CHUNK + STOP_CHUNK)
-            call.feed_eof()
+            call.feed(TEXT_CHUNK)
+            self._at(self._now() + self._answer_seconds, lambda: self._finish(call))
         self._send_when_due(call)
+
+    def _finish(self, call: Call) -> None:
+        call.feed(STOP_CHUNK)
+        call.feed_eof()
 
 
 @pytest.mark.parametrize("latency", [0.0, 0.02, 0.3])
@@ -276,3 +329,36 @@ def test_long_outage_is_probed_rarely() -> None:
     requests = [at for at in outage.primary_requests if at < 600.0]
     assert True is (20 <= len(requests) <= 50)
     assert [] == [call.failure for call in outage.calls if call.result is None]
+
+
+def test_long_answers_do_not_keep_the_circuit_open() -> None:
+    """When the provider is well again, calls return to it at the first token of a probe, not at its end."""
+    for seed in range(100):
+        outage = OutageSimulation(seed, down_for=1.5, latency=0.1, answer_seconds=8.0)
+        outage.run(32, 0.4)
+        after = [call for call in outage.calls[10:] if call.result is None or call.result.degraded]
+        assert [] == after
+
+
+@pytest.mark.parametrize("down_for", [0.5, 1.0, 3.0, 10.0])
+def test_breaker_without_a_fallback_fails_no_more_calls_than_retries_alone(down_for: float) -> None:
+    """Where no other route can answer, calls wait for the circuit: not more of them fail than without a breaker."""
+
+    def failures(policy: BreakerPolicy) -> int:
+        outages = [
+            OutageSimulation(seed, down_for=down_for, latency=0.05, has_fallback=False, policy=policy)
+            for seed in range(100)
+        ]
+        for outage in outages:
+            outage.run(40, 0.35)
+        return sum(call.result is None for outage in outages for call in outage.calls)
+
+    assert True is (failures(BreakerPolicy()) <= failures(BreakerPolicy(consecutive_failures=10_000, min_calls=10_000)))
+
+
+def test_burst_of_failures_without_a_fallback_is_retried() -> None:
+    """Twenty calls at once whose first requests fail are all served by their retries, although the circuit opens."""
+    for seed in range(100):
+        burst = OutageSimulation(seed, failing_requests=20, latency=0.05, has_fallback=False)
+        burst.run(20, 0.0)
+        assert [] == [call.failure for call in burst.calls if call.result is None]

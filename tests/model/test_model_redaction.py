@@ -52,6 +52,29 @@ for octets in range(3):
 
 
 @pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
+@pytest.mark.parametrize(
+    "secret", ["internal-gateway-key-42", "qwkjzhxnvbtrplmsd", "correct-horse-battery", "sk-12345"]
+)
+def test_ordinary_secret_is_removed_as_a_whole(secret: str, encode: Callable[[str], str]) -> None:
+    """A secret that looks like ordinary text is removed as a whole, in any encoding and in any case."""
+    assert "got '[redacted]'?" == scrub(f"got '{encode(secret)}'?", [secret])
+
+
+@pytest.mark.parametrize("password", ["Hunter2-Passw0rd!xyz", "correct-horse"])
+@pytest.mark.parametrize("scheme", ["Basic", "basic"])
+def test_password_of_basic_authentication_is_removed(scheme: str, password: str) -> None:
+    """The password in a header with basic authentication is a secret, too; the user name is not."""
+    header = f"{scheme} {base64.b64encode(f'svc:{password}'.encode()).decode()}"
+    assert "user svc with [redacted]" == scrub(f"user svc with {password}", [header])
+    assert "[redacted]" == scrub(header.partition(" ")[2], [header])
+
+
+def test_ordinary_key_after_a_scheme_is_removed() -> None:
+    """A key that looks like ordinary text is removed without the scheme of its header, too; a placeholder stays."""
+    assert "no [redacted] none" == scrub("no internal-gateway none", ["Bearer internal-gateway", "Bearer none"])
+
+
+@pytest.mark.parametrize("encode", ENCODINGS.values(), ids=ENCODINGS)
 def test_each_slice_of_eight_characters_is_removed(encode: Callable[[str], str]) -> None:
     """Eight consecutive characters of a secret are removed, from any place in it and in any encoding."""
     slices = [KEY[start : start + 8] for start in range(len(KEY) - 7)]

@@ -3,6 +3,7 @@
 import pytest
 
 from streamcanary.model.alerts.silence import MAX_EXPRESSION_SIZE, MAX_SILENCES, Silence, check_silence_limits
+from streamcanary.model.regular_expression import RegularExpression
 
 
 def silence(name: str, *match: str) -> Silence:
@@ -37,8 +38,29 @@ def test_the_size_of_all_regular_expressions_is_limited() -> None:
     check_silence_limits(existing, silence("new", "a=b"))
 
 
-def test_a_hundred_silences_of_a_hundred_names_each_are_within_the_limits() -> None:
+def test_a_thousand_simple_expressions_are_within_the_limits() -> None:
+    """The limit leaves room for a regular expression in each silence."""
+    existing = [silence(str(number), f'canary=~"chat-{number}-.*"') for number in range(MAX_SILENCES - 1)]
+    check_silence_limits(existing, silence("new", 'canary=~"chat-.*"'))
+
+
+def test_thirty_silences_of_a_hundred_names_each_are_within_the_limits() -> None:
     """The limit leaves room for long alternations."""
     names = "|".join(f"chat-mini-{number}-eu-west" for number in range(100))
-    existing = [silence(str(number), f'canary=~"{names}"') for number in range(100)]
+    existing = [silence(str(number), f'canary=~"{names}"') for number in range(29)]
     check_silence_limits(existing, silence("new", f'canary=~"{names}"'))
+
+
+def test_an_expression_is_evaluated_once_for_each_value(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Evaluating the same alerts again and again costs nothing: labels and silences do not change."""
+    evaluated: list[str] = []
+
+    def matches(_: RegularExpression, text: str) -> bool:
+        evaluated.append(text)
+        return False
+
+    monkeypatch.setattr(RegularExpression, "matches", matches)
+    one = silence("a", 'canary=~"evaluated-once-.*"')
+    for _ in range(10):
+        assert [False, False] == [one.matches({"canary": name}) for name in ("b", "c")]
+    assert ["b", "c"] == evaluated

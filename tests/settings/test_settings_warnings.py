@@ -124,18 +124,18 @@ def test_messages_list_a_limited_number_of_label_values(tmp_path: Path) -> None:
 
 
 _MODEL_YAML = """\
-targets: {{t: {{base_url: "{base_url}", api_key: k}}}}
+targets: {{t: {{base_url: "{base_url}", api_key: k}}{targets}}}
 canaries:
   b: {{target: t, model: {model}{more}}}
 """
 
 
 def _canary_warnings(
-    tmp_path: Path, *, model: str = "gpt-4o-mini", base_url: str = "http://h", more: str = ""
+    tmp_path: Path, *, model: str = "gpt-4o-mini", base_url: str = "http://h", more: str = "", targets: str = ""
 ) -> list[str]:
     """Return the warnings about the canary of a configuration."""
     path = tmp_path / "streamcanary.yaml"
-    path.write_text(_MODEL_YAML.format(base_url=base_url, model=model, more=more))
+    path.write_text(_MODEL_YAML.format(base_url=base_url, model=model, more=more, targets=targets))
     return [f"{one.path}: {one.message}" for one in load(path, {}).warnings if one.path.startswith("canaries")]
 
 
@@ -182,11 +182,26 @@ def test_the_warning_of_a_low_token_limit_is_complete(tmp_path: Path) -> None:
         ("http://litellm.internal/v1", "", True),
         ("http://localhost:4000", "", True),
         ("http://localhost:4000", ", expect: {regex: 'END$'}", False),
+        ("http://localhost:4000", ", expect: {regex: '(?:END|FIN)\\W*\\z'}", False),
+        ("http://localhost:4000", ", expect: {equals: pong}", False),
+        ("http://localhost:4000", ", expect: {contains: pong}", True),
+        ("http://localhost:4000", ", expect: {regex: 'pong'}", True),
+        ("http://localhost:4000", ", expect: {regex: 'costs 5\\$'}", True),
         ("https://api.openai.com/v1", "", False),
     ],
 )
 def test_a_canary_behind_litellm_needs_a_condition_on_its_answer(
     tmp_path: Path, base_url: str, more: str, expected: bool
 ) -> None:
-    """LiteLLM ends a truncated answer with ``stop``, which only a condition on the text can detect."""
+    """LiteLLM ends a truncated answer with ``stop``, which only a condition on the end of the text can detect."""
     assert expected is any("LiteLLM" in warning for warning in _canary_warnings(tmp_path, base_url=base_url, more=more))
+
+
+def test_a_fallback_behind_litellm_is_examined_too(tmp_path: Path) -> None:
+    """The answer of a fallback through a proxy can be cut, too."""
+    more = ", fallbacks: [{model: m, target: proxy}]"
+    targets = ", proxy: {base_url: 'http://litellm.internal/v1', api_key: none}"
+    warnings = _canary_warnings(tmp_path, base_url="https://api.openai.com/v1", more=more, targets=targets)
+    assert ["canaries.b.expect: target proxy seems to be a LiteLLM proxy"] == [
+        each.partition(",")[0] for each in warnings
+    ]

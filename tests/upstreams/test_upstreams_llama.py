@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
+from httpx2 import Limits
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from streamcanary import AsyncStreamClient, NonStreaming, RetryPolicy, StreamFailed
@@ -31,7 +32,8 @@ async def server(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Llam
 
 @pytest_asyncio.fixture(loop_scope="module")
 async def sdk(server: LlamaServer) -> AsyncIterator[AsyncOpenAI]:
-    transport = DefaultAsyncHttpxClient(trust_env=False)
+    # Like a canary, no connection is used twice: this server closes one after an error, just after the end of the body.
+    transport = DefaultAsyncHttpxClient(trust_env=False, limits=Limits(max_keepalive_connections=0))
     async with AsyncOpenAI(base_url=server.base_url, api_key="none", http_client=transport) as sdk:
         yield sdk
 

@@ -38,15 +38,21 @@ def test_a_full_table_replaces_a_connection_of_the_peer_with_most() -> None:
     assert 4 == len(table)
 
 
-def test_a_connection_whose_request_is_processed_is_not_closed() -> None:
-    """Only connections that wait for their clients are replaced; if there is none, the new one is closed."""
+def test_a_connection_whose_request_is_processed_is_closed_last() -> None:
+    """A connection that waits for its client is replaced first; if there is none, the oldest one is."""
     busy, waiting, new = Client("a", is_waiting_for_client=False), Client("a"), Client("a")
     table = filled(busy, waiting, per_peer=2)
     assert waiting is table.add(new)
     new.is_waiting_for_client = False
-    refused = Client("a")
-    assert refused is table.add(refused)
+    assert busy is table.add(Client("a"))
     assert 2 == len(table)
+
+
+def test_busy_connections_of_many_do_not_keep_another_client_out() -> None:
+    """If every connection has a request in progress, the peer that has most loses its oldest one."""
+    alone, first = Client("b", is_waiting_for_client=False), Client("a", is_waiting_for_client=False)
+    table = filled(alone, first, Client("a", is_waiting_for_client=False), Client("a", is_waiting_for_client=False))
+    assert first is table.add(Client("c"))
 
 
 def test_a_closed_connection_makes_room() -> None:

@@ -98,6 +98,14 @@ async def test_livez_answers_beside_200_requests_with_unfinished_bodies() -> Non
         assert b"HTTP/1.1 200 OK\r\n" == await clients.livez()
 
 
+async def test_livez_answers_beside_64_clients_that_pipeline_requests() -> None:
+    """Clients that always have a request in progress do not keep another one out."""
+    async with serving() as clients:
+        for number in range(4):
+            await clients.connect(16, f"127.0.0.{number + 2}", LIVEZ * 40)
+        assert [b"HTTP/1.1 200 OK\r\n"] * 5 == [await clients.livez("127.0.2.1") for _ in range(5)]
+
+
 async def test_connections_of_one_client_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the connections of one address the oldest are closed; one from another address stays."""
     monkeypatch.setattr(uvicorn_server, "MAX_CONNECTIONS_PER_PEER", 3)

@@ -27,7 +27,7 @@ def canary_warnings(canaries: Mapping[str, CanarySpec], targets: Mapping[str, Ta
     """Yield the config warnings of ``canaries``; paths start at the section."""
     for name, spec in canaries.items():
         yield from _token_limit_warnings(name, spec)
-        yield from _proxy_warnings(name, spec, targets[spec.target])
+        yield from _proxy_warnings(name, spec, targets)
 
 
 def is_reasoning_model(model: str) -> bool:
@@ -56,11 +56,14 @@ def _reasoning_is_off(spec: CanarySpec) -> bool:
     return effort in _EFFORTS_WITHOUT_REASONING
 
 
-def _proxy_warnings(name: str, spec: CanarySpec, target: TargetSpec) -> Iterator[ConfigIssue]:
-    if _is_litellm(target) and not spec.expect.has_condition:
+def _proxy_warnings(name: str, spec: CanarySpec, targets: Mapping[str, TargetSpec]) -> Iterator[ConfigIssue]:
+    if spec.expect.examines_end:
+        return
+    used = (spec.target, *(fallback.target or spec.target for fallback in spec.fallbacks))
+    if proxy := next((target for target in used if _is_litellm(targets[target])), None):
         yield ConfigIssue(
             (name, "expect"),
-            f"target {spec.target} seems to be a LiteLLM proxy, which ends a truncated answer as if it were complete; "
+            f"target {proxy} seems to be a LiteLLM proxy, which ends a truncated answer as if it were complete; "
             "only a condition on the end of the answer can detect that, such as a prompt that asks for a last line "
             r"with END, and expect: {regex: 'END\s*$'}",
         )

@@ -4,31 +4,40 @@ Models repeat themselves endlessly when their numerics break (a wrong quantizati
 activations): the stream is complete and the status is 200, but the text is ``////////…`` or ``the the the the …``.
 """
 
+import re
 from typing import Final
 
 _MAX_TAIL: Final = 4096  # characters at the end of a text that are examined
-_MAX_UNIT: Final = 100  # characters of the repeated unit
+_MAX_UNIT: Final = 500  # characters of the repeated unit
 _MIN_REPETITIONS: Final = 8
-_MIN_WHOLE: Final = 16  # characters, if the whole text is one repetition
-_MIN_MOST: Final = 32  # characters, if most of the text is; longer than the digits of a periodic fraction
+_MIN_WHOLE: Final = 48  # characters, if the whole text is one repetition; longer than laughter and rulers
+_MIN_MOST: Final = 64  # characters, if most of the text is
 _MIN_LOOP: Final = 400  # characters, after text that does not repeat; longer than a row of a table or a ruler
+_NUMBER: Final = re.compile(r"[0-9]+|[0-9A-F]+")  # a unit of digits: a power of ten or a periodic fraction is no loop
+_CLOSING: Final = " \"'`*.!?\ufffd"  # what can follow a loop that was cut: a quote, a fence, half a character
 _MAX_SHOWN_UNIT: Final = 20
 
 
 def repeated_unit(text: str) -> str | None:
-    """Return the unit that ``text`` repeats to its end, at most 100 characters; ``None`` if it is not degenerate.
+    """Return the unit that ``text`` repeats to its end, at most 500 characters; ``None`` if it is not degenerate.
 
-    White space is normalized. The repetition must have at least eight units, and be the whole text and 16 characters
-    long, three quarters of it and 32, or any part and 400. Takes linear time: only the last 4,096 characters are
-    examined.
+    White space is normalized, and closing punctuation may follow. The repetition must have at least eight units, and be
+    the whole text and 48 characters long, three quarters of it and 64, or any part and 400; a repetition of digits is
+    always 400 characters long. Takes linear time: only the last 4,096 characters are examined.
     """
     normalized = " ".join(text[-4 * _MAX_TAIL :].split())
-    tail = normalized[-_MAX_TAIL:]
+    return _repeated_end(normalized) or _repeated_end(normalized.rstrip(_CLOSING))
+
+
+def _repeated_end(text: str) -> str | None:
+    tail = text[-_MAX_TAIL:]
     length, period = _longest_repetition(tail[::-1])
-    share = length / len(normalized) if length < len(tail) else 1.0
-    if length >= _MIN_LOOP or (share >= 0.75 and length >= (_MIN_WHOLE if share == 1.0 else _MIN_MOST)):
-        return tail[len(tail) - length :][:period].strip()
-    return None
+    if not length:
+        return None
+    unit = tail[len(tail) - length :][:period]
+    share = length / len(text) if length < len(tail) else 1.0
+    is_most = share >= 0.75 and length >= (_MIN_WHOLE if share == 1.0 else _MIN_MOST)
+    return unit.strip() if length >= _MIN_LOOP or (is_most and not _NUMBER.fullmatch(unit)) else None
 
 
 def describe_repetition(unit: str) -> str:

@@ -1,11 +1,15 @@
 """Checks of the text of a response."""
 
-from typing import Annotated
+import re
+from typing import Annotated, Final
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, model_validator
 
 from streamcanary.canary.repetition import describe_repetition, repeated_unit
 from streamcanary.model.regular_expression import InvalidPattern, compile_pattern
+
+_ANCHORED_END: Final = re.compile(r"(?<!\\)(?:\\\\)*(?:\$|\\z)\)*$")
+"""A regular expression that ends with an anchor at the end of the text, possibly in groups."""
 
 
 def _validate_regex(value: str) -> str:
@@ -62,10 +66,12 @@ class Expectation(BaseModel):
         return None
 
     @property
-    def has_condition(self) -> bool:
-        """Whether a condition on the text is set; without one, any sensible text is accepted."""
-        return (self.contains, self.regex, self.equals) != (None, None, None)
+    def examines_end(self) -> bool:
+        """Whether the condition fails for an answer that was cut: ``equals``, or a ``regex`` that ends with ``$``."""
+        return self.equals is not None or (self.regex is not None and _ANCHORED_END.search(self.regex) is not None)
 
     @property
     def _refuses_repetition(self) -> bool:
-        return not self.has_condition if self.not_degenerate is None else self.not_degenerate
+        if self.not_degenerate is not None:
+            return self.not_degenerate
+        return (self.contains, self.regex, self.equals) == (None, None, None)

@@ -2,7 +2,7 @@
 
     closed ── too many failures in a row, or of the last attempts ──▶ open ── the period ends ──▶ half open ── probe
        ▲                                                               ▲                                         │
-       ├─────────────────────────── it succeeds ───────────────────────┼─────────────────────────────────────────┤
+       ├─────────────────────── its first token arrives ───────────────┼─────────────────────────────────────────┤
        │                                                               ╰─── it fails: the period doubles ────────╯
 
 (M. Nygard, "Release It!", 2018, chapter 5.)
@@ -23,6 +23,7 @@ _MAX_ROUTES = 1024
 _MAX_CALLS = 10_000  # kept per route
 _MAX_JITTER = 0.2  # the part of an open period by which it can be shortened
 _FAILURE_BLAMES = frozenset({Blame.PROVIDER, Blame.NETWORK})
+_FAULTS_OF_ANSWERS = frozenset({FaultKind.MALFORMED_TOOL_CALL})  # the model wrote it; the route works
 
 
 class BreakerPolicy(BaseModel):
@@ -32,9 +33,10 @@ class BreakerPolicy(BaseModel):
     each at most ``window`` after the one before; or when ``failure_rate`` of the attempts within ``window`` have
     failed, with at least ``min_calls`` of them.
 
-    It is open for ``first_open_for``, then half open: one attempt at a time is allowed. The first success closes it;
-    after a failure it is open for twice as long as before, up to ``open_for``. Each period is shortened at random by up
-    to a fifth, so that the clients of a provider do not all return at once.
+    It is open for ``first_open_for``, then half open: one attempt at a time is allowed. The first token of its answer
+    closes the circuit; after a failure it is open for twice as long as before, up to ``open_for``. Until an answer is
+    complete, one failure opens it again, as if it had not been closed. Each period is shortened at random by up to a
+    fifth, so that the clients of a provider do not all return at once.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -56,7 +58,12 @@ class CircuitState(StrEnum):
 
 
 def counts_as_failure(fault: Fault) -> bool:
-    """Return whether a fault counts against the route: not if the request, the key or this process is to blame."""
+    """Return whether a fault counts against the route: not if the request, the key or this process is to blame.
+
+    A tool call that the model wrote wrong does not count either: the route itself works.
+    """
+    if fault.kind in _FAULTS_OF_ANSWERS:
+        return False
     return fault.blame in _FAILURE_BLAMES or fault.kind is FaultKind.RATE_LIMITED
 
 
@@ -82,6 +89,10 @@ class CircuitBreaker:
             return CircuitState.CLOSED
         return CircuitState.HALF_OPEN if now >= self._half_open_at else CircuitState.OPEN
 
+    def seconds_open(self, now: float) -> float:
+        """Return how long the circuit stays open; 0 if it is closed or half open."""
+        return 0.0 if self._opened_at is None else max(0.0, self._half_open_at - now)
+
     def allow_request(self, now: float) -> bool:
         """Return whether an attempt may use the route; :meth:`record_result` or :meth:`release_probe` must follow."""
         with self._lock:
@@ -98,6 +109,20 @@ class CircuitBreaker:
         """Report that an allowed attempt is not made, so that another one can be the probe."""
         with self._lock:
             self._probe_started = None
+
+    def record_first_token(self, *, started: float) -> None:
+        """Report the first token of an attempt that was sent at ``started``: the route answers again.
+
+        An open circuit is closed before the answer is complete, which can take minutes. The next failure opens it.
+        """
+        opened_at = self._opened_at
+        if opened_at is None or started < opened_at:  # without the lock: this is every attempt of a healthy route
+            return
+        with self._lock:
+            if self._opened_at == opened_at:
+                self._opened_at = self._probe_started = None
+                self._consecutive_failures = self._policy.consecutive_failures - 1
+                self._last_failure = started
 
     def record_result(self, fault: Fault | None, *, started: float, now: float) -> None:
         """Record the result of an attempt that was sent at ``started``.
@@ -121,6 +146,8 @@ class CircuitBreaker:
     def _record_closed(self, fault: Fault | None, now: float, *, is_failure: bool) -> None:
         if fault is not None and not is_failure:
             return
+        if not is_failure and self._times_opened:
+            self._close()
         self._add_call(now, is_failure=is_failure)
         if not is_failure:
             self._consecutive_failures = 0

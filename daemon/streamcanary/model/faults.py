@@ -14,7 +14,7 @@
     ├── waiting for headers ··························· phase headers
     │   ├── connection_lost      network    closed, reset or invalid data before the headers
     │   ├── headers_timeout      provider   no headers within the timeout
-    │   ├── server_error         provider   408, 409, 423, 425, 499, 5xx
+    │   ├── server_error         provider   408, 409, 423, 425, 499, 5xx, or 1xx without end
     │   ├── overloaded           provider   498, 503, 529
     │   ├── rate_limited         quota      429, temporary
     │   ├── quota_exhausted      quota      402, or 429 that lasts: billing, credit, spend limit, quota of a day

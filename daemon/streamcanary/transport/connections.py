@@ -6,12 +6,20 @@ from typing import Any, Literal
 import httpx2
 
 from streamcanary.transport.proxy import Proxy
+from streamcanary.transport.response_head import guard_unless_guarded
 
 ConnectionMode = Literal["new", "reuse"]
 """Whether a request opens a connection of its own, or may use one that an earlier request left open."""
 
 _IDLE_TIMEOUT = 55.0  # seconds; load balancers and servers commonly close idle connections after 60
 _MAX_IDLE = 100
+_CLOSED_AFTER_RESPONSE = "streamcanary.closed_after_response"  # an extension of a response
+
+
+def is_reusable(response: httpx2.Response) -> bool:
+    """Return whether the connection of ``response`` can carry another request, once its body has been read."""
+    connection = response.headers.get("connection", "").lower()
+    return not response.extensions.get(_CLOSED_AFTER_RESPONSE) and "close" not in connection
 
 
 def open_transport(
@@ -26,7 +34,16 @@ def open_transport(
     return TracedTransport(tls_context, proxy, max_connections=None, max_idle=_MAX_IDLE)
 
 
-class TracedTransport(httpx2.AsyncHTTPTransport):
+class GuardedTransport(httpx2.AsyncHTTPTransport):
+    """A pool of connections that bounds what a server can send before its final response."""
+
+    async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
+        """Send ``request``."""
+        guard_unless_guarded(request)
+        return await super().handle_async_request(request)
+
+
+class TracedTransport(GuardedTransport):
     """A pool of connections. The ``trace`` extension of a request also shows the resolution of the host name.
 
     ``max_connections`` and ``max_idle`` limit the open connections, and those of them that no request uses.
@@ -56,6 +73,7 @@ class TracedTransport(httpx2.AsyncHTTPTransport):
 
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send ``request``."""
+        guard_unless_guarded(request)
         from streamcanary.transport.resolving_backend import current_trace
 
         token = current_trace.set(request.extensions.get("trace"))
@@ -78,4 +96,6 @@ class NewConnectionTransport(httpx2.AsyncBaseTransport):
     async def handle_async_request(self, request: httpx2.Request) -> httpx2.Response:
         """Send ``request``; closing the response closes its connection."""
         pool = TracedTransport(self._tls_context, self._proxy, max_connections=1, max_idle=0)
-        return await pool.handle_async_request(request)
+        response = await pool.handle_async_request(request)
+        response.extensions[_CLOSED_AFTER_RESPONSE] = True
+        return response

@@ -8,6 +8,7 @@ from collections.abc import Hashable
 import httpx2
 
 from streamcanary.transport.connection_settings import ConnectionSettings
+from streamcanary.transport.connections import GuardedTransport
 from streamcanary.transport.proxy import InvalidProxyUrl, Proxy, proxy_for
 from streamcanary.transport.tls import create_tls_context
 
@@ -27,8 +28,8 @@ class ReloadingTransport(httpx2.AsyncBaseTransport):
     def __init__(self, settings: ConnectionSettings, owner: str) -> None:
         self._settings = settings
         self._owner = owner
-        self._pools: dict[Hashable, httpx2.AsyncHTTPTransport] = {}
-        self._retired_pools: list[httpx2.AsyncHTTPTransport] = []
+        self._pools: dict[Hashable, GuardedTransport] = {}
+        self._retired_pools: list[GuardedTransport] = []
         self._fingerprint: Hashable = None
         self._pool_lock = asyncio.Lock()
         self._has_warned = False
@@ -44,7 +45,7 @@ class ReloadingTransport(httpx2.AsyncBaseTransport):
         for pool in pools:
             await pool.aclose()
 
-    async def _pool(self, url: httpx2.URL) -> httpx2.AsyncHTTPTransport:
+    async def _pool(self, url: httpx2.URL) -> GuardedTransport:
         proxy = self._proxy(url)
         encrypted = "https" in (url.scheme, proxy.scheme if proxy else "")
         async with self._pool_lock:
@@ -57,13 +58,13 @@ class ReloadingTransport(httpx2.AsyncBaseTransport):
                 pool = self._pools[proxy, encrypted] = await self._open_pool(proxy, encrypted=encrypted)
             return pool
 
-    async def _open_pool(self, proxy: Proxy | None, *, encrypted: bool) -> httpx2.AsyncHTTPTransport:
+    async def _open_pool(self, proxy: Proxy | None, *, encrypted: bool) -> GuardedTransport:
         if encrypted or self._settings.tls_files:
             # In a thread: it reads files, which takes tens of milliseconds.
             tls_context = await asyncio.to_thread(create_tls_context, self._settings)
         else:
             tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used: the connection has no TLS
-        return httpx2.AsyncHTTPTransport(
+        return GuardedTransport(
             verify=tls_context,
             proxy=None if proxy is None else httpx2.Proxy(proxy.url, auth=proxy.auth),
             trust_env=False,

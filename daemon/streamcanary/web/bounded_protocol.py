@@ -38,14 +38,13 @@ class BoundedProtocol(H11Protocol):
         return self.cycle.response_complete or self.cycle.more_body
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        """Enter the connection in the table, which may close another one or this one."""
+        """Enter the connection in the table, which may close another one."""
         super().connection_made(transport)
         self.peer = peer_of(self.client[0] if self.client else "")
         replaced = self.table.add(self)
         if replaced is not None:
             replaced.transport.abort()
-        if replaced is not self:
-            self._set_deadline(HEAD_TIMEOUT)
+        self._set_deadline(HEAD_TIMEOUT)
 
     def data_received(self, data: bytes) -> None:
         """Handle received bytes, and limit the time for the rest of the head or of the request."""

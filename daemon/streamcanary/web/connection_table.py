@@ -25,8 +25,9 @@ C = TypeVar("C", bound=Connection)
 class ConnectionTable(Generic[C]):
     """The open connections, at most ``max_connections``, and at most ``max_per_peer`` of one peer.
 
-    A connection beyond a limit replaces the oldest one that waits for its client: of the same peer if the peer has too
-    many, otherwise of the peer that has most. A peer with many silent connections loses these, and others none.
+    A connection beyond a limit replaces an older one: of the same peer if the peer has too many, otherwise of the peer
+    that has most. The oldest that waits for its client is replaced, or the oldest of all if none waits: clients that
+    always have a request in progress must not keep others out. A peer with many connections loses these, others none.
     """
 
     def __init__(self, max_connections: int, max_per_peer: int) -> None:
@@ -38,28 +39,24 @@ class ConnectionTable(Generic[C]):
         return len(self._connections)
 
     def add(self, connection: C) -> C | None:
-        """Add ``connection``; return the one to close: an older one, ``connection`` itself, or ``None``."""
+        """Add ``connection``; return the older one to close, or ``None``."""
         counts = Counter(other.peer for other in self._connections)
+        replaceable: list[C] = []
         if counts[connection.peer] >= self._max_per_peer:
-            replaceable = [other for other in self._waiting() if other.peer == connection.peer]
+            replaceable = [other for other in self._connections if other.peer == connection.peer]
         elif len(self._connections) >= self._max_connections:
-            replaceable = self._waiting()
-        else:
-            self._connections[connection] = None
-            return None
-        if not replaceable:
-            return connection
-        replaced = max(replaceable, key=lambda other: counts[other.peer])  # the first, so the oldest, of these
-        self.remove(replaced)
+            replaceable = list(self._connections)
+        replaced = None
+        if replaceable:
+            waiting = [other for other in replaceable if other.is_waiting_for_client]
+            replaced = max(waiting or replaceable, key=lambda other: counts[other.peer])  # the first, so the oldest
+            self.remove(replaced)
         self._connections[connection] = None
         return replaced
 
     def remove(self, connection: C) -> None:
         """Remove ``connection``, if it is still there."""
         self._connections.pop(connection, None)
-
-    def _waiting(self) -> list[C]:
-        return [other for other in self._connections if other.is_waiting_for_client]
 
 
 def peer_of(address: str) -> str:

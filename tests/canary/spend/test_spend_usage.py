@@ -158,8 +158,9 @@ ESTIMATE = 26
 @pytest.mark.parametrize(
     ("request_parameters", "seconds", "claim", "expected"),
     [
-        ({"max_tokens": 64}, 60.0, 144, 144),  # a quarter and 64 over the limit
-        ({"max_tokens": 64}, 60.0, 145, 64),
+        ({"max_tokens": 64}, 60.0, 900, 900),  # a server that does not count reasoning against the limit
+        ({"max_tokens": 64}, 60.0, 1280, 1280),
+        ({"max_tokens": 64}, 60.0, 1281, 64),
         ({"max_output_tokens": 64}, 60.0, 10_000_000, 64),
         ({"max_completion_tokens": 100_000}, 2.0, 11_000, 11_000),  # 5,000 tokens a second, and 1,000
         ({"max_completion_tokens": 100_000}, 2.0, 11_001, 11_000),
@@ -183,8 +184,9 @@ def test_impossible_output_is_estimated(
 @pytest.mark.parametrize(
     ("request_parameters", "claim", "expected"),
     [
-        ({}, 4 * ESTIMATE + 1024, 4 * ESTIMATE + 1024),
-        ({}, 4 * ESTIMATE + 1025, ESTIMATE),
+        ({}, 3000, 3000),  # a gateway that adds a system prompt
+        ({}, 4 * ESTIMATE + 8192, 4 * ESTIMATE + 8192),
+        ({}, 4 * ESTIMATE + 8193, ESTIMATE),
         ({}, 10_000_000, ESTIMATE),
         ({}, 0, ESTIMATE),
         ({}, 1, ESTIMATE),
@@ -202,4 +204,4 @@ def test_impossible_input_is_estimated(request_parameters: dict[str, Any], claim
 
 def test_a_flood_of_deltas_counts_up_to_the_limit_of_the_request() -> None:
     """A provider cannot raise its bill by single characters beyond what the request allows."""
-    assert (32, 144, 1) == tokens(SENT, *[ContentDelta("a")] * 5000, Completed("stop", None, None))
+    assert (32, 1000, 1) == tokens(SENT, *[ContentDelta("a")] * 5000, Completed("stop", None, None))

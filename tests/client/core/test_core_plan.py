@@ -1,7 +1,7 @@
 """The next route of a call, as decided by the retry hook, the retry budget, circuit breakers and the cache."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -97,8 +97,9 @@ def test_answer_refunds_the_budget() -> None:
     assert 500 == budget.available
 
 
-def open_breaker(clock: ManualClock) -> CircuitBreaker:
-    breaker, now = CircuitBreaker(BreakerPolicy(min_calls=1), MaxJitter()), clock.monotonic()
+def open_breaker(clock: ManualClock, *, first_open_for: float = 1.0) -> CircuitBreaker:
+    policy = BreakerPolicy(min_calls=1, first_open_for=first_open_for)
+    breaker, now = CircuitBreaker(policy, MaxJitter()), clock.monotonic()
     breaker.allow_request(now)
     breaker.record_result(make_fault(FaultKind.SERVER_ERROR, Phase.HEADERS, "x"), started=now, now=now)
     return breaker
@@ -120,14 +121,35 @@ def test_open_circuit_goes_straight_to_the_fallback() -> None:
     assert (["second"], "fallback") == ([attempt.route for attempt in call.attempts], call.result.degraded)
 
 
-def test_open_circuit_without_fallback_fails_at_once() -> None:
-    """Without another route the call fails with circuit_open, and no request is sent."""
+def test_open_circuit_without_fallback_is_waited_for() -> None:
+    """Without another route the call waits until the circuit is half open, and one backoff more."""
     clock = ManualClock()
-    call = make_call_with_routes(
-        clock, PlannedRoute(index=0, name="primary", timeouts=TIMEOUTS, breaker=open_breaker(clock))
-    )
+    breaker = open_breaker(clock, first_open_for=3)
+    call = make_call_with_routes(clock, PlannedRoute(index=0, name="primary", timeouts=TIMEOUTS, breaker=breaker))
+    assert (CallState.WAITING, 3.5) == (call.state, call.next_attempt_at - clock.monotonic())
+    clock.advance(3.5)
+    complete_answer(call)
+    assert call.result is not None
+    assert (["primary"], 3.5) == ([attempt.route for attempt in call.attempts], call.attempts[0].delay)
+
+
+def test_long_open_circuit_without_fallback_fails_at_once() -> None:
+    """A circuit that stays open for longer than the longest backoff is a circuit_open fault, and no request is sent."""
+    clock = ManualClock()
+    breaker = open_breaker(clock, first_open_for=10)
+    call = make_call_with_routes(clock, PlannedRoute(index=0, name="primary", timeouts=TIMEOUTS, breaker=breaker))
     assert call.failure is not None
     assert (CallState.ENDED, FaultKind.CIRCUIT_OPEN, ()) == (call.state, call.failure.fault.kind, call.failure.attempts)
+
+
+def test_retry_without_fallback_waits_for_the_circuit() -> None:
+    """A call whose own failure opens the circuit is retried when it is half open, if no other route is left."""
+    clock = ManualClock()
+    breaker = CircuitBreaker(BreakerPolicy(consecutive_failures=1, first_open_for=3), MaxJitter())
+    call = make_call_with_routes(clock, PlannedRoute(index=0, name="primary", timeouts=TIMEOUTS, breaker=breaker))
+    call.start_attempt()
+    call.connection_lost(status_error(503))
+    assert (CallState.WAITING, 3.5) == (call.state, call.next_attempt_at - clock.monotonic())
 
 
 def fail_elsewhere(breaker: CircuitBreaker, now: float) -> None:
@@ -151,8 +173,9 @@ def test_retry_goes_to_the_fallback_if_the_circuit_opens_meanwhile(fallbacks: li
     call.start_attempt()
     if call.state is CallState.WAITING:
         call.start_attempt()
+    available = budget.available
     call.connection_lost(status_error(503))
-    assert (routes, 500 if fallbacks else 495) == ([attempt.route for attempt in call.attempts], budget.available)
+    assert (routes, 500 if fallbacks else 495) == ([attempt.route for attempt in call.attempts], available)
 
 
 def test_waiting_retry_does_not_reserve_the_probe() -> None:
@@ -194,3 +217,17 @@ def test_cache_miss_fails_the_call() -> None:
     call.connection_lost(status_error(401))
     assert call.failure is not None
     assert FaultKind.AUTH_FAILED is call.failure.fault.kind
+
+
+@pytest.mark.parametrize(("kind", "route"), [("whole", None), ("stream", "second")])
+def test_same_request_is_not_sent_again_after_its_token_limit(
+    kind: Literal["whole", "stream"], route: str | None
+) -> None:
+    """Without streaming the answer would end at the same limit; another route may have a model that needs less."""
+    routes = [
+        PlannedRoute(index=0, name="primary", timeouts=TIMEOUTS),
+        PlannedRoute(index=1, name="second", timeouts=TIMEOUTS, kind=kind),
+    ]
+    plan = Plan(routes, RetryPolicy(), random=MaxJitter(), deadline=60)
+    following = plan.attempt_after(make_fault(FaultKind.TOKEN_LIMIT_REACHED, Phase.STREAM, "x"), routes[0], 1.0)
+    assert route == (following and following.route.name)

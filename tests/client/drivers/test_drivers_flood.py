@@ -4,14 +4,21 @@ import asyncio
 import socket
 import threading
 import time
+from collections.abc import AsyncIterator, Iterator
+from typing import Any
 
+import h11
+import httpx2
 import pytest
 from openai import AsyncOpenAI
 
 from streamcanary import AsyncStreamClient, RetryPolicy, StreamFailed, StreamResult, Timeouts
+from streamcanary.client.drivers.base_stream import MAX_DRAIN_PIECES
 from streamcanary.client.drivers.loop_share import BURST, MAX_FEED, MAX_SLICE, READ_COST, LoopShare
-from streamcanary.model.faults import FaultKind
-from support.client.drivers import driver_client, open_sdk_client
+from streamcanary.client.drivers.request_capture import MAX_ERROR_PIECES
+from streamcanary.model.faults import Blame, FaultKind
+from streamcanary.transport.response_head import MAX_INFORMATIONAL
+from support.client.drivers import DRIVERS, Driver, driver_client, open_sdk_client
 from support.servers.threaded import END, HEAD, TOKEN, ThreadedServer
 
 CHUNKED = HEAD.replace(b"\r\n\r\n", b"\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -81,6 +88,129 @@ async def test_flood_is_bounded_and_spoils_no_other_stream(kind: str, monkeypatc
     assert (result.max_gap or 0.0) < 1.0
     allowed = BURST + SHARE * seconds + MAX_SLICE
     assert len(reads) <= allowed / READ_COST
+
+
+class Turns:
+    """Counts the pieces of a body that are read, and the most that are read in one turn of the event loop."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.pieces = self.most_in_a_turn = self._in_this_turn = 0
+        read, aread = httpx2.Response.iter_raw, httpx2.Response.aiter_raw
+
+        def iter_raw(response: httpx2.Response) -> Iterator[bytes]:
+            for piece in read(response):
+                self._count()
+                yield piece
+
+        async def aiter_raw(response: httpx2.Response) -> AsyncIterator[bytes]:
+            async for piece in aread(response):
+                self._count()
+                yield piece
+
+        monkeypatch.setattr(httpx2.Response, "iter_raw", iter_raw)
+        monkeypatch.setattr(httpx2.Response, "aiter_raw", aiter_raw)
+
+    def _count(self) -> None:
+        self.pieces, self._in_this_turn = self.pieces + 1, self._in_this_turn + 1
+        self.most_in_a_turn = max(self.most_in_a_turn, self._in_this_turn)
+
+    async def watch(self) -> None:
+        """Run in each turn of the event loop."""
+        while True:
+            self._in_this_turn = 0
+            await asyncio.sleep(0)
+
+
+async def ask(driver: Driver, server: ThreadedServer, **options: Any) -> StreamResult | StreamFailed:
+    """Return the result of a call with one attempt."""
+    async with open_sdk_client(driver, server.base_url) as sdk:
+        client = driver_client(driver, sdk, **{"retry": RetryPolicy(max_attempts=1), **options})
+        try:
+            return await client.complete("any")
+        except StreamFailed as failure:
+            return failure
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_error_body_in_small_chunks_is_bounded(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error body in one-byte chunks is read up to a number of chunks, and other tasks run meanwhile."""
+    head = CHUNKED.replace(b"200 OK", b"429 Too Many Requests").replace(b"text/event-stream", b"application/json")
+    turns = Turns(monkeypatch)
+    with ThreadedServer(flood(head, b"1\r\nx\r\n" * 10_000)) as server:
+        watch = asyncio.create_task(turns.watch())
+        failed = await ask(driver, server)
+        watch.cancel()
+    assert isinstance(failed, StreamFailed)
+    assert (FaultKind.RATE_LIMITED, MAX_ERROR_PIECES) == (failed.fault.kind, turns.pieces)
+    assert driver == "sync" or turns.most_in_a_turn <= MAX_SLICE / READ_COST
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_flood_after_an_answer_is_bounded(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a complete answer, only a few chunks are read to find the end of the body."""
+    answer = TOKEN + END
+    head = CHUNKED.replace(b"connection: close\r\n", b"") + b"%x\r\n%s\r\n" % (len(answer), answer)
+    turns = Turns(monkeypatch)
+    with ThreadedServer(flood(head, b"1\r\n:\r\n" * 10_000)) as server:
+        result = await ask(driver, server)
+    assert isinstance(result, StreamResult)
+    assert "pong" == result.text
+    assert turns.pieces <= 1 + MAX_DRAIN_PIECES
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_connection_that_is_closed_is_not_drained(driver: Driver, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is read after a complete answer if its connection is not used again."""
+    answer = TOKEN + END
+    turns = Turns(monkeypatch)
+    with ThreadedServer(flood(CHUNKED + b"%x\r\n%s\r\n" % (len(answer), answer), b"1\r\n:\r\n")) as server:
+        result = await ask(driver, server)
+    assert isinstance(result, StreamResult)
+    assert ("pong", 1) == (result.text, turns.pieces)
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+@pytest.mark.parametrize(
+    ("head", "message"),
+    [
+        (b"HTTP/1.1 103\r\n\r\n", "more than 20 informational responses (1xx)"),
+        (b"HTTP/1.1 102 Processing\r\nx: %s\r\n\r\n" % (b"x" * 8000), "more than 64 KiB of informational responses"),
+    ],
+)
+async def test_informational_responses_are_bounded(
+    driver: Driver, head: bytes, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A server that sends 1xx responses without end is to blame, after a bounded number of them."""
+    parsed: list[object] = []
+    next_event = h11.Connection.next_event
+
+    def count(connection: h11.Connection) -> object:
+        event = next_event(connection)
+        if type(event) is h11.InformationalResponse:
+            parsed.append(event)
+        return event
+
+    monkeypatch.setattr(h11.Connection, "next_event", count)
+    with ThreadedServer(flood(head, head * 4)) as server:
+        failed = await ask(driver, server, timeouts=Timeouts(headers=5))
+    assert isinstance(failed, StreamFailed)
+    assert (FaultKind.SERVER_ERROR, Blame.PROVIDER) == (failed.fault.kind, failed.fault.blame)
+    assert f"the server sent {message}" in failed.fault.message
+    assert len(parsed) <= MAX_INFORMATIONAL
+
+
+@pytest.mark.parametrize("driver", DRIVERS)
+async def test_some_informational_responses_are_skipped(driver: Driver) -> None:
+    """An answer after as many 1xx responses as are allowed is an answer, on a connection of any age."""
+
+    def answer(connection: socket.socket, stop: threading.Event) -> None:
+        connection.sendall(b"HTTP/1.1 103 Early Hints\r\nlink: </x>\r\n\r\n" * MAX_INFORMATIONAL)
+        answer_steadily(connection, stop)
+
+    with ThreadedServer(answer) as server:
+        result = await ask(driver, server)
+    assert isinstance(result, StreamResult)
+    assert "pong" * 10 == result.text
 
 
 async def test_large_piece_is_parsed_in_steps() -> None:

@@ -238,6 +238,6 @@ def timeouts_for(behaviour: str) -> Timeouts:
     if behaviour == "slow-drip":
         return Timeouts(stall=1.5)  # longer than each gap, shorter than their sum
     if behaviour == "held-open":
-        return Timeouts(stall=1.5)  # the wait for the end of the answer, of which this is the upper bound
+        return Timeouts(stall=1.5)  # the wait for the end of the answer
     row = EXPECTED_FAULTS.get(behaviour)
     return _TIMEOUTS_BY_FAULT.get(row.kind, Timeouts()) if row else Timeouts()

@@ -1,5 +1,6 @@
 """A server in threads: it answers while the event loop of the test is blocked."""
 
+import re
 import socket
 import threading
 from collections.abc import Callable
@@ -14,7 +15,11 @@ Answer = Callable[[socket.socket, threading.Event], None]
 
 
 class ThreadedServer:
-    """``with``: listens on a free loopback port, and calls ``answer`` in a thread after the head of each request."""
+    """``with``: listens on a free loopback port, and calls ``answer`` in a thread after each request.
+
+    Only one request is answered on a connection, and it is read whole: closing a connection with unread data resets it,
+    and the client may lose what was sent before.
+    """
 
     def __init__(self, answer: Answer) -> None:
         self._answer = answer
@@ -54,9 +59,25 @@ class ThreadedServer:
     def _serve(self, connection: socket.socket) -> None:
         with connection:
             try:
-                received = b""
-                while b"\r\n\r\n" not in received:
-                    received += connection.recv(65536)
+                read_request(connection)
                 self._answer(connection, self._stop)
             except OSError:
                 pass  # the client has disconnected
+
+
+def read_request(connection: socket.socket) -> None:
+    """Read one request.
+
+    Raises:
+        OSError: if the client disconnects before its end.
+    """
+    received, end = b"", -1
+    while end < 0 or len(received) < end:
+        data = connection.recv(65536)
+        if not data:
+            raise ConnectionResetError("the client has disconnected")
+        received += data
+        head, separator, _ = received.partition(b"\r\n\r\n")
+        if separator and end < 0:
+            length = re.search(rb"\r\ncontent-length: *(\d+)", head, re.IGNORECASE)
+            end = len(head) + len(separator) + (int(length[1]) if length else 0)

@@ -4,11 +4,11 @@ A budget must not depend on the good will of a provider: a claim of ten million 
 claim of zero would make every run free. A count is possible within bounds that follow from the request, from what was
 received, and from the time it took:
 
-- output, at most: the token limit of the request, and a quarter and 64 more, as some servers end late; and no more than
-  5,000 tokens a second and 1,000 more, because no server generates faster. Hidden reasoning is output, too, so that the
-  received text is no bound;
+- output, at most: four times the token limit of the request and 1,024 more, as some servers do not count reasoning
+  against it; and no more than 5,000 tokens a second and 1,000 more, because no server generates faster. Hidden
+  reasoning is output, too, so that the received text is no bound;
 - input, at most: four times the estimate of the prompt and the parameters, which is more than a token per byte, and
-  1,024 more for the template of the chat and a system prompt of the server. One million if the request has parameters
+  8,192 more for the template of the chat and a system prompt of a gateway. One million if the request has parameters
   with which the server adds input of its own: built-in tools, stored conversations and prompts;
 - both, at least: a token per 16 bytes of what was sent and received. Longer tokens exist, such as runs of spaces, but
   no longer averages.
@@ -19,12 +19,12 @@ from typing import Any, Final
 
 from msgspec import Struct
 
-_OUTPUT_FACTOR: Final = 1.25
-_OUTPUT_SLACK: Final = 64  # tokens
+_OUTPUT_FACTOR: Final = 4
+_OUTPUT_SLACK: Final = 1024  # tokens
 _MAX_OUTPUT_RATE: Final = 5000.0  # tokens per second; wafer-scale chips reach about 3,000
 _OUTPUT_RATE_SLACK: Final = 1000  # tokens, for a response that arrives at once after a pause of the clock
 _INPUT_FACTOR: Final = 4
-_INPUT_SLACK: Final = 1024  # tokens
+_INPUT_SLACK: Final = 8192  # tokens
 _MAX_CONTEXT: Final = 1_000_000  # tokens
 _MAX_BYTES_PER_TOKEN: Final = 16
 _SERVER_INPUT_PARAMETERS: Final = frozenset(
@@ -59,7 +59,7 @@ def output_range(received_bytes: int, seconds: float, limit: int | None) -> Rang
     """Return the output that a complete response can have after ``seconds``; ``limit`` is that of the request."""
     highest = int(_MAX_OUTPUT_RATE * max(0.0, seconds)) + _OUTPUT_RATE_SLACK
     if limit is not None:
-        highest = min(highest, int(limit * _OUTPUT_FACTOR) + _OUTPUT_SLACK)
+        highest = min(highest, _OUTPUT_FACTOR * limit + _OUTPUT_SLACK)
     return Range(min(_fewest_tokens(received_bytes), highest), highest)
 
 

@@ -8,8 +8,8 @@ tool call or other output (``completeness``).
 
 The answer ends with ``[DONE]``, a terminal event of Responses, a clean end of the body, or real silence. A
 ``finish_reason`` alone is not the end: servers send it on every chunk, or before the text. Content after it revokes it,
-and usage after it is kept; ``attempt_clock`` says how long the attempt waits in each case. Times are measured to the
-last event of the answer, so that a server that keeps the connection open afterwards does not look slow.
+and usage after it is kept; ``attempt_clock`` says what silence and a lost connection mean in each case. Times are
+measured to the last event of the answer, so that a server that keeps the connection open does not look slow.
 
 After the end nothing changes the result. Before it, an error that the server sends is always the result, also after a
 ``finish_reason``: in an event, or in a field of its own (``error: {…}``, ``sse``).
@@ -30,7 +30,11 @@ from streamcanary.client.core.answers.completeness import (
     fault_of_finish_reason,
     incompleteness_of,
 )
-from streamcanary.client.core.answers.finish_reasons import FinishMeaning, meaning_of
+from streamcanary.client.core.answers.finish_reasons import (
+    FinishMeaning,
+    explains_empty_answer,
+    meaning_of,
+)
 from streamcanary.client.core.answers.responses import ResponsesReader
 from streamcanary.client.core.attempt_clock import AttemptClock, FinishState
 from streamcanary.client.core.connection_trace import ConnectionTrace
@@ -157,7 +161,7 @@ class AttemptMachine:
         timeouts = self._timeouts
         if self.phase is Phase.HEADERS:
             return timeouts.headers
-        return timeouts.first_token if self.clock.first_token is None else timeouts.stall
+        return timeouts.first_token if self.clock.awaits_first_token else timeouts.stall
 
     def add_secrets(self, secrets: tuple[str, ...]) -> None:
         """Remove further ``secrets`` from every message."""
@@ -226,14 +230,15 @@ class AttemptMachine:
     def deadline_exceeded(self) -> None:
         """Handle that :attr:`deadline` has passed."""
         timeouts = self._timeouts
+        early = f"; finish_reason {self._finish_reason} came before any output" if self._finish_reason else ""
         if self.clock.finish_state is not FinishState.NONE:
             self._check_complete()
         elif self.phase is Phase.HEADERS:
             self._fail_with(FaultKind.HEADERS_TIMEOUT, f"no answer within {timeouts.headers:g} s")
         elif self.clock.first_token is None:
-            self._fail_with(FaultKind.FIRST_TOKEN_TIMEOUT, f"no first token within {timeouts.first_token:g} s")
+            self._fail_with(FaultKind.FIRST_TOKEN_TIMEOUT, f"no first token within {timeouts.first_token:g} s{early}")
         else:
-            self._fail_with(FaultKind.STALLED, f"no further token within {timeouts.stall:g} s")
+            self._fail_with(FaultKind.STALLED, f"no further token within {timeouts.stall:g} s{early}")
 
     def cancelled(self) -> None:
         """End the attempt because the caller cancelled the call."""
@@ -297,7 +302,8 @@ class AttemptMachine:
             if (fault := fault_of_finish_reason(reason)) is not None:
                 self._fail_because(fault)
                 return
-        self.clock.finish_seen(now, with_content=with_content)
+        is_early = not self.answer.has_output and not explains_empty_answer(reason)
+        self.clock.finish_seen(now, with_content=with_content, is_early=is_early)
 
     def _check_complete(self) -> None:
         """End the attempt: check that the answer is complete."""

@@ -1,27 +1,28 @@
 """The times of one attempt: its timeouts, its measured times, and when its answer ends.
 
-A ``finish_reason`` alone does not end an answer, because servers send it too early: on every chunk, on the reasoning
-before the text, after the first of two tool calls. It is revoked by any later token or progress:
+A ``finish_reason`` alone does not end an answer, because servers send it too early: on every chunk, before the text, on
+the reasoning, after the first of two tool calls. Before any output it counts only if it says why there is none, such as
+a token limit. Later tokens or progress revoke it:
 
     NONE ── finish_reason on a chunk without content ──▶ FINAL ────────╮
-      ╰──── finish_reason on a chunk with content ─────▶ TENTATIVE ──▶ REVOKED, by a later token or progress
+      ├──── finish_reason on a chunk with content ─────▶ TENTATIVE ──▶ REVOKED, by a later token or progress
+      ╰──── finish_reason before the first output, then output ──────▶ REVOKED
 
 | state | waits for | the connection is lost |
 |---|---|---|
 | ``NONE`` | the first-token or the stall timeout: a fault | a fault |
-| ``TENTATIVE`` | 5 s, at most the stall timeout: the answer is complete | a fault, as the SDK would raise it |
+| ``TENTATIVE`` | the stall timeout: the answer is complete | a fault, as the SDK would raise it |
 | ``FINAL`` | the same | the answer is complete |
-| ``REVOKED`` | the stall timeout: the answer is complete | a fault |
+| ``REVOKED`` | the same | a fault |
 
-``[DONE]``, a terminal event or a clean end of the body ends an answer in every state.
+``[DONE]``, a terminal event or a clean end of the body ends an answer in every state. No shorter wait is safe: a server
+can be silent between a ``finish_reason`` and the rest of the answer for as long as between two tokens.
 """
 
 import math
 from enum import Enum, auto
 
 from streamcanary.client.timeouts import Timeouts
-
-_FINISH_GRACE = 5.0  # seconds to wait for more of the answer, its usage or its end after a finish_reason
 
 
 class FinishState(Enum):
@@ -43,7 +44,7 @@ class AttemptClock:
     """
 
     __slots__ = (
-        "_finished_at",
+        "_finished_early",
         "_idle_since",
         "_last_token",
         "_timeouts",
@@ -59,9 +60,9 @@ class AttemptClock:
 
     def __init__(self, timeouts: Timeouts, started: float, *, has_timeouts: bool = True) -> None:
         self._timeouts = timeouts
-        self._idle_since: float | None = None  # the last token or progress
+        self._idle_since: float | None = None  # the last token or progress, or the finish_reason after it
         self._last_token = started
-        self._finished_at = started
+        self._finished_early = False
         self.has_timeouts = has_timeouts
         self.started = started
         self.finish_state = FinishState.NONE
@@ -70,6 +71,11 @@ class AttemptClock:
         self.max_gap: float | None = None
         self.token_gaps: list[float] | None = None
         self.answer_end: float | None = None
+
+    @property
+    def awaits_first_token(self) -> bool:
+        """Whether the first-token timeout applies to the event stream."""
+        return self.first_token is None and self.finish_state is FinishState.NONE
 
     def headers_deadline(self) -> float:
         """Return when the timeout for the headers expires."""
@@ -83,10 +89,8 @@ class AttemptClock:
         """
         if not self.has_timeouts:
             return math.inf
-        if self.finish_state in (FinishState.TENTATIVE, FinishState.FINAL):
-            return self._finished_at + min(_FINISH_GRACE, self._timeouts.stall)
         stalled_at = -math.inf if self._idle_since is None else self._idle_since + self._timeouts.stall
-        if self.first_token is None:
+        if self.awaits_first_token:
             return max(self.started + self._timeouts.first_token, stalled_at)
         return stalled_at
 
@@ -95,7 +99,6 @@ class AttemptClock:
         if self._idle_since is not None:
             self._idle_since += seconds
         self._last_token += seconds
-        self._finished_at += seconds
 
     def token_received(self, now: float) -> None:
         """Handle content, reasoning, a refusal or a tool call."""
@@ -120,8 +123,19 @@ class AttemptClock:
         self.first_token = now if with_content else None
         self.answer_end = now
 
-    def finish_seen(self, now: float, *, with_content: bool) -> None:
-        """Handle a ``finish_reason``; ``with_content``: the same event has a token or progress."""
-        if self.finish_state is FinishState.NONE:
-            self._finished_at = self.answer_end = now
+    def finish_seen(self, now: float, *, with_content: bool, is_early: bool) -> None:
+        """Handle an event of an answer that has a ``finish_reason``.
+
+        ``with_content``: the event has a token or progress. ``is_early``: there is no output yet, and the reason does
+        not say why.
+        """
+        if self.finish_state is not FinishState.NONE:
+            return
+        if is_early:
+            self._finished_early = True
+            return
+        self._idle_since = self.answer_end = now
+        if self._finished_early:
+            self.finish_state = FinishState.REVOKED
+        else:
             self.finish_state = FinishState.TENTATIVE if with_content else FinishState.FINAL

@@ -223,6 +223,12 @@ class Call:
         machine.fail_unless_complete(make_fault(FaultKind.AUTH_FAILED, Phase.CONFIG, message))
         self._advance_if_finished()
 
+    def response_refused(self, message: str) -> None:
+        """Report that what the server sent in place of a response exceeds a limit."""
+        machine = self._require_machine()
+        machine.fail_unless_complete(make_fault(FaultKind.SERVER_ERROR, Phase.HEADERS, message))
+        self._advance_if_finished()
+
     def deadline_exceeded(self, lag_since: LagSince = no_lag) -> None:
         """Report that :attr:`deadline` has passed; ``lag_since``: the lag of this process."""
         machine = self._require_machine()
@@ -270,8 +276,10 @@ class Call:
 
     def _deliver(self, deltas: Sequence[DeltaEvent]) -> None:
         if not self._has_delivered:
-            first_token = self._require_machine().clock.first_token
-            self._recorder.attempt.first_token_received(self._clock.monotonic() if first_token is None else first_token)
+            clock = self._require_machine().clock
+            if self.route.breaker is not None:
+                self.route.breaker.record_first_token(started=clock.started)
+            self._recorder.attempt.first_token_received(clock.first_token or self._clock.monotonic())
             self._has_delivered = True
         if self._on_partial == "buffer":
             self._buffered_deltas.extend(deltas)

@@ -1,8 +1,8 @@
 """Decides the next attempt of a call: a retry on the primary route, a fallback, or none.
 
 The primary route is retried after a retryable fault, while attempts, budget and time are left. After a timeout a
-fallback is tried first, because the same route is unlikely to be faster. A route with an open circuit is skipped. A
-content policy fault ends the call without fallbacks.
+fallback is tried first, because the same route is unlikely to be faster. A route with an open circuit is skipped; a
+call without another route waits until the circuit is half open. A content policy fault ends the call without fallbacks.
 """
 
 import random as _random
@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from msgspec import Struct
 
-from streamcanary.client.circuit_breaker import CircuitBreaker, CircuitState
+from streamcanary.client.circuit_breaker import CircuitBreaker
 from streamcanary.client.core.answers.completeness import TokenLimit
 from streamcanary.client.core.backoff import full_jitter
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
@@ -55,8 +55,8 @@ class PlannedRoute(Struct, frozen=True, kw_only=True):
 class NextAttempt(Struct, frozen=True):
     """The next attempt: its route, and the ``delay`` before it in seconds.
 
-    ``is_admitted``: the circuit breaker of the route has allowed it. A retry is not, because the circuit can open
-    during the delay: :meth:`Plan.replace_retry` follows it.
+    ``is_admitted``: the circuit breaker of the route has allowed it. A delayed attempt is not, because the circuit can
+    open during the delay: :meth:`Plan.replace_retry` follows it.
     """
 
     route: PlannedRoute
@@ -90,16 +90,20 @@ class Plan:
         self._retry_cost = 0  # tokens
 
     def first_attempt(self, now: float) -> NextAttempt | None:
-        """Return the first attempt, or ``None`` if no route allows one."""
+        """Return the first attempt, or ``None`` if no route allows one soon enough."""
         if _allows_attempt(self.primary, now):
             return NextAttempt(self.primary, 0.0)
+        if (fallback := self._next_fallback(now)) is None:
+            wait = self._circuit_wait(now) + full_jitter(self._retry, 0, self._random)
+            if wait <= self._retry.max_delay and now + wait < self._deadline:
+                return NextAttempt(self.primary, wait, is_admitted=False)
         self._primary_fault = make_fault(
             FaultKind.CIRCUIT_OPEN,
             Phase.CONFIG,
             f"the circuit breaker of {self.primary.name} is open: recent attempts failed",
         )
         self._attempts_left = 0
-        return self._next_fallback(now)
+        return fallback
 
     @property
     def primary_fault(self) -> Fault | None:
@@ -118,6 +122,8 @@ class Plan:
             return None
         has_other_route = bool(self._fallbacks) and self._fallbacks[0].kind == "stream"
         if has_other_route and (route is not self.primary or fault.kind in _TIMEOUT_FAULTS):
+            return self._next_fallback(now) or self._retry_primary(now)
+        if self._circuit_wait(now):
             return self._next_fallback(now) or self._retry_primary(now)
         return self._retry_primary(now) or self._next_fallback(now)
 
@@ -146,20 +152,22 @@ class Plan:
         self._hook_decision = decision
 
     def _retry_primary(self, now: float) -> NextAttempt | None:
-        """Return a retry on the primary route, if allowed and due before the deadline."""
+        """Return a retry on the primary route, if allowed and due before the deadline.
+
+        It is not due before the circuit is half open, unless the caller's hook has decided when.
+        """
         fault, decision = self._primary_fault, self._hook_decision
         is_retryable = fault is not None and (fault.retryable if decision is None else decision is not False)
         if fault is None or not is_retryable or self._attempts_left <= 0:
             return None
         if decision is None or decision is True:
             retries = self._retry.max_attempts - self._attempts_left - 1
-            delay = max(full_jitter(self._retry, retries, self._random), fault.retry_after or 0.0)
+            backoff = full_jitter(self._retry, retries, self._random)
+            wait = self._circuit_wait(now)
+            delay = max(backoff, fault.retry_after or 0.0, wait + backoff if wait else 0.0)
         else:
             delay = max(0.0, float(decision))
         if now + delay >= self._deadline:
-            return None
-        breaker = self.primary.breaker
-        if breaker is not None and breaker.state(now) is CircuitState.OPEN:
             return None
         # A delay of this process is free: its retry is no load on a provider that fails.
         budget = None if fault.kind is FaultKind.CLIENT_DELAYED else self._budget
@@ -169,12 +177,21 @@ class Plan:
         self._retry_cost = cost
         return NextAttempt(self.primary, delay, is_admitted=False)
 
+    def _circuit_wait(self, now: float) -> float:
+        """Return for how many seconds the circuit of the primary route stays open."""
+        return 0.0 if self.primary.breaker is None else self.primary.breaker.seconds_open(now)
+
     def _next_fallback(self, now: float) -> NextAttempt | None:
         while self._fallbacks:
             route = self._fallbacks.popleft()
-            if _allows_attempt(route, now):
+            if self._can_answer(route) and _allows_attempt(route, now):
                 return NextAttempt(route, 0.0)
         return None
+
+    def _can_answer(self, route: PlannedRoute) -> bool:
+        """Return whether ``route`` may do better: the same request without streaming ends at the same token limit."""
+        fault = self._primary_fault
+        return route.kind != "whole" or fault is None or fault.kind is not FaultKind.TOKEN_LIMIT_REACHED
 
     def _cached_fallback(self, now: float) -> NextAttempt | None:
         """Return the cache fallback if it has an answer; it is the only one that takes no time."""

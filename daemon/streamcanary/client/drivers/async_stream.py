@@ -13,13 +13,14 @@ from openai import AsyncOpenAI
 from streamcanary.client.core.call import Call, CallState
 from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes
-from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, BaseStream
+from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, MAX_DRAIN_PIECES, BaseStream
 from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.client.drivers.loop_share import MAX_FEED, LoopShare
 from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.drivers.request_trace import trace_request
 from streamcanary.client.drivers.task_timer import TaskTimer
 from streamcanary.events import Event
+from streamcanary.transport.connections import is_reusable
 
 _WRITE_TIMEOUT_MARGIN = 10.0  # seconds by which the transport's write timeout exceeds the total timeout
 _DRAIN_TIMEOUT = 0.1  # seconds to read the rest of a complete answer's body, so that its connection can be reused
@@ -118,7 +119,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         )
         send = self._routes.request_sender(self._prepared, call.route)
         trace = partial(trace_request, trace=call.trace, now=self._now, is_async=True)
-        timer, capture = self._timer, RequestCapture(on_send=trace)
+        timer, capture = self._timer, RequestCapture(on_send=trace, loop_share=self._loop_share)
         try:
             timer.arm(call.deadline)
             try:
@@ -180,7 +181,7 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         if self._call is not None and self._call.state is CallState.ENDED:
             self._loop_lag.release(self)
         try:
-            if drain and response is not None and not response.is_closed:
+            if drain and response is not None and not response.is_closed and is_reusable(response):
                 await self._drain()
         finally:
             self._timer.close()
@@ -192,10 +193,10 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         try:
             timer.arm(asyncio.get_running_loop().time() + _DRAIN_TIMEOUT)
             try:
-                size = 0
+                size = count = 0
                 async for data in self._body:
-                    size += len(data)
-                    if size > MAX_DRAIN_BYTES:
+                    size, count = size + len(data), count + 1
+                    if size > MAX_DRAIN_BYTES or count >= MAX_DRAIN_PIECES:
                         break
             finally:
                 timer.disarm()

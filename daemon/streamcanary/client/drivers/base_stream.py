@@ -16,6 +16,8 @@ from streamcanary.events import Event
 
 MAX_DRAIN_BYTES = 64 << 10
 """Bytes that are read after a complete answer, so that its connection can be reused; after more, it is closed."""
+MAX_DRAIN_PIECES = 64
+"""Pieces that are read then, such as chunks; usually there are one or two."""
 
 
 class BaseStream(Generic[SdkClient]):
@@ -91,6 +93,8 @@ class BaseStream(Generic[SdkClient]):
         call.request_sent(capture.credentials, capture.url)
         if (head := capture.error_head) is not None:
             call.headers_received(head)
+        elif capture.guard.excess:
+            call.response_refused(capture.guard.excess)
         elif error is None:
             call.deadline_exceeded(lag_since)
         elif (

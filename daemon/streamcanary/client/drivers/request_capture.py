@@ -8,6 +8,7 @@ arrived, and its body has not been read.
 
 import asyncio
 import math
+import re
 import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -20,6 +21,7 @@ from openai import AsyncOpenAI, OpenAI, OpenAIError
 from streamcanary.client.core.attempt import ResponseHead
 from streamcanary.client.core.decoding.error_body import ErrorBody
 from streamcanary.client.core.request import redact_url
+from streamcanary.client.drivers.loop_share import LoopShare
 from streamcanary.client.drivers.socket_timer import SocketTimer, socket_of
 from streamcanary.transport.content_coding import (
     ContentCodingRefused,
@@ -27,7 +29,12 @@ from streamcanary.transport.content_coding import (
     create_decoder,
     supported_accept_encoding,
 )
+from streamcanary.transport.response_head import HeadGuard
 
+MAX_ERROR_PIECES = 2000
+"""Pieces of an error body that are read, such as chunks; servers send one or a few."""
+
+_CREDENTIAL_HEADER = re.compile(r"authorization|cookie|token|secret|(?<!idempotency-)key")
 _current_capture: ContextVar["RequestCapture | None"] = ContextVar("streamcanary.request_capture", default=None)
 
 
@@ -39,7 +46,8 @@ class RequestCapture:
     """Captures the request that the SDK sends within ``with capture:``, and an error response.
 
     ``deadline`` is when the body of an error response must have arrived, in monotonic seconds. ``on_send`` is called
-    with the request before it is sent.
+    with the request before it is sent. ``guard`` bounds what comes before the head of the response. ``loop_share``
+    bounds the work of reading an error body in an event loop.
     """
 
     __slots__ = (
@@ -52,12 +60,21 @@ class RequestCapture:
         "_request",
         "_token",
         "deadline",
+        "guard",
+        "loop_share",
     )
 
     def __init__(
-        self, deadline: float = math.inf, on_send: Callable[[httpx2.Request], None] = lambda request: None
+        self,
+        deadline: float = math.inf,
+        on_send: Callable[[httpx2.Request], None] = lambda request: None,
+        *,
+        guard: HeadGuard | None = None,
+        loop_share: LoopShare | None = None,
     ) -> None:
         self.deadline = deadline
+        self.guard = guard or HeadGuard()
+        self.loop_share = loop_share or LoopShare(1.0, time.monotonic)
         self._on_send = on_send
         self._request: httpx2.Request | None = None
         self._accept_encoding = ""
@@ -73,10 +90,14 @@ class RequestCapture:
 
     @property
     def credentials(self) -> tuple[str, ...]:
-        """The keys and tokens of the request, including those that the SDK got from a key provider."""
-        headers = self._request.headers if self._request is not None else {}
-        auth_headers = (headers.get("authorization"), headers.get("api-key"))
-        return tuple(value.rpartition(" ")[2] for value in auth_headers if value)
+        """The keys, tokens and cookies of the request, including those that the SDK got from a key provider."""
+        if self._request is None:
+            return ()
+        return tuple(
+            value.removeprefix("Bearer ") if name == "authorization" else value
+            for name, value in self._request.headers.items()
+            if value and _CREDENTIAL_HEADER.search(name)
+        )
 
     @property
     def error_head(self) -> ResponseHead | None:
@@ -137,6 +158,7 @@ class RequestCapture:
 
     def __exit__(self, *exc: object) -> None:
         _current_capture.reset(self._token)
+        self.guard.release()
 
 
 def capturing_async_client(client: AsyncOpenAI) -> AsyncOpenAI:
@@ -147,9 +169,10 @@ def capturing_async_client(client: AsyncOpenAI) -> AsyncOpenAI:
     async def send_and_capture(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
         capture = _current_capture.get() or RequestCapture()
         capture.on_request(request, options)
+        capture.guard.guard_async(request)
         response = await send(request, stream=stream, **options)
         if (error_body := capture.on_response(response)) is not None:
-            await _aread_error(response, error_body)
+            await _aread_error(response, error_body, capture.loop_share)
             raise ErrorStatus
         return response
 
@@ -165,6 +188,7 @@ def capturing_sync_client(client: OpenAI) -> OpenAI:
     def send_and_capture(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
         capture = _current_capture.get() or RequestCapture()
         capture.on_request(request, options)
+        capture.guard.guard(request)
         response = send(request, stream=stream, **options)
         if (error_body := capture.on_response(response)) is not None:
             _read_error(response, error_body, capture.deadline)
@@ -175,16 +199,25 @@ def capturing_sync_client(client: OpenAI) -> OpenAI:
     return copy
 
 
-async def _aread_error(response: httpx2.Response, body: ErrorBody) -> None:
-    """Read the body of an error response up to its limit, and close the connection if there is more."""
+async def _aread_error(response: httpx2.Response, body: ErrorBody, share: LoopShare) -> None:
+    """Read the body of an error response up to its limits, and close the connection if there is more.
+
+    The transport returns thousands of small pieces from one network read without a pause, so other tasks run between
+    them, as ``share`` says. There, too, the deadline is noticed.
+    """
     try:
         if response.is_stream_consumed:  # a transport that returns whole responses
             body.feed_decoded(response.content)
         elif not body.is_full:
             async with aclosing(response.aiter_raw()) as pieces:
+                count = 0
                 async for data in pieces:
-                    if not body.feed(data):
+                    started, count = time.perf_counter(), count + 1
+                    if not body.feed(data) or count >= MAX_ERROR_PIECES:
                         break
+                    share.add_read(time.perf_counter() - started)
+                    if (pause := share.pause()) is not None:
+                        await asyncio.sleep(pause)
     except Exception:  # noqa: BLE001, S110 - the status decides; the body only explains it
         pass
     finally:
@@ -199,8 +232,8 @@ def _read_error(response: httpx2.Response, body: ErrorBody, deadline: float) -> 
         if response.is_stream_consumed:
             body.feed_decoded(response.content)
         elif not body.is_full:
-            for data in response.iter_raw():
-                if not body.feed(data) or time.monotonic() >= deadline:
+            for count, data in enumerate(response.iter_raw(), 1):
+                if not body.feed(data) or count >= MAX_ERROR_PIECES or time.monotonic() >= deadline:
                     break
     except Exception:  # noqa: BLE001, S110 - the status decides; the body only explains it
         pass

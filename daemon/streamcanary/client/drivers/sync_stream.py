@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterator
 from functools import partial
 from types import TracebackType
-from typing import Self
+from typing import Any, Self
 
 import httpx2
 from openai import OpenAI
@@ -16,11 +16,13 @@ from openai import OpenAI
 from streamcanary.client.core.call import Call, CallState
 from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes
-from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, BaseStream
+from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, MAX_DRAIN_PIECES, BaseStream
 from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.drivers.request_trace import trace_request
 from streamcanary.client.drivers.socket_timer import SocketTimer, socket_of
 from streamcanary.events import Event
+from streamcanary.transport.connections import is_reusable
+from streamcanary.transport.response_head import HeadGuard
 
 _READ_TIMEOUT_MARGIN = 10.0  # seconds by which the transport's read timeout exceeds the total timeout
 _DRAIN_TIMEOUT = 0.1  # seconds to read the rest of a complete answer's body, so that its connection can be reused
@@ -105,20 +107,32 @@ class Stream(BaseStream[OpenAI]):
         connect = min(remaining, call.route.timeouts.connect)
         http_timeout = httpx2.Timeout(remaining, connect=connect, pool=connect)
         send = self._routes.request_sender(self._prepared, call.route)
-        capture = RequestCapture(deadline, partial(trace_request, trace=call.trace, now=self._now, is_async=False))
+        self._timer = SocketTimer(None)
+        trace = partial(trace_request, trace=call.trace, now=self._now, is_async=False)
+        capture = RequestCapture(deadline, trace, guard=HeadGuard(partial(self._arm_timer, deadline)))
         try:
             with capture:
                 response = send(timeout=http_timeout).__enter__().http_response
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            self._request_failed(call, capture, None if self._now() >= deadline else error)
+            lateness = self._timer.lateness
+            self._timer.close()
+            self._request_failed(call, capture, None if self._now() >= deadline else error, lambda _: lateness)
             return
         self._response, self._body = response, capture.iter_body(response)
-        self._timer = SocketTimer(socket_of(response))
-        # From here on SocketTimer applies. The transport reads this value when it starts to read the body.
+        self._timer.disarm()
+        if self._timer.is_closed:
+            self._timer = SocketTimer(socket_of(response))
+        # From here on only SocketTimer applies. The transport reads this value when it starts to read the body.
         response.request.extensions.get("timeout", {})["read"] = (
             self._routes.options.timeouts.total + _READ_TIMEOUT_MARGIN
         )
         self._headers_received(call, capture, response)
+
+    def _arm_timer(self, deadline: float, stream: Any) -> None:
+        """Shut the connection down at ``deadline``: the timeouts of the transport restart with every byte."""
+        self._timer.close()
+        self._timer = SocketTimer(stream.get_extra_info("socket"))
+        self._timer.arm(deadline)
 
     def _read(self, call: Call) -> None:
         timer = self._timer
@@ -147,12 +161,12 @@ class Stream(BaseStream[OpenAI]):
         if response is None:
             return
         try:
-            if drain and not response.is_closed:
+            if drain and not response.is_closed and is_reusable(response):
                 self._timer.arm(time.monotonic() + _DRAIN_TIMEOUT)
                 size = 0
-                for data in self._body:
+                for count, data in enumerate(self._body, 1):
                     size += len(data)
-                    if size > MAX_DRAIN_BYTES:
+                    if size > MAX_DRAIN_BYTES or count >= MAX_DRAIN_PIECES:
                         break
         except Exception:  # noqa: BLE001, S110 - the answer is complete; later errors do not matter
             pass

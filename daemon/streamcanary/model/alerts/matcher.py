@@ -3,6 +3,7 @@
 Grammar: https://prometheus.io/docs/alerting/latest/configuration/#matcher
 """
 
+import functools
 import re
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Self
@@ -18,6 +19,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*+["\\]?|[^",]+|,', re.DOTALL)  # a quoted part, an unquoted part, or a comma
 _ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
 _MAX_SHOWN = 200  # characters of a matcher in a message
+_CACHED_RESULTS = 65_536  # of regular expressions: labels do not change, so that each alert is evaluated once
 
 
 class Matcher(Struct, frozen=True):
@@ -62,7 +64,7 @@ class Matcher(Struct, frozen=True):
             return actual == self.value
         if self.operator == "!=":
             return actual != self.value
-        return compile_pattern(self.value).matches(actual) is (self.operator == "=~")
+        return _matches_pattern(self.value, actual) is (self.operator == "=~")
 
     @property
     def expression(self) -> RegularExpression | None:
@@ -94,6 +96,11 @@ class Matcher(Struct, frozen=True):
         if not isinstance(value, str):
             raise ValueError('a matcher is text, such as tier="prod"')
         return cls.parse(value)
+
+
+@functools.lru_cache(maxsize=_CACHED_RESULTS)
+def _matches_pattern(pattern: str, value: str) -> bool:
+    return compile_pattern(pattern).matches(value)
 
 
 def split_braced(texts: object) -> object:

@@ -11,10 +11,10 @@ from streamcanary.model.alerts.matcher import Matcher, all_match
 MAX_SILENCES: Final = 1000
 """The number of silences that may exist at once."""
 
-MAX_EXPRESSION_SIZE: Final = 200_000
-"""The size of the regular expressions of all silences together: it bounds the work for one alert."""
+MAX_EXPRESSION_SIZE: Final = 40_000
+"""The size of the regular expressions of all silences together: it bounds the work for a new alert to about 10 ms."""
 
-_COST_PER_EXPRESSION = 100
+_COST_PER_EXPRESSION = 10
 
 
 class Silence(Struct, frozen=True, kw_only=True, omit_defaults=True, dict=True):

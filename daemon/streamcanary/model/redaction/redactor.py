@@ -1,5 +1,6 @@
 """Removes secrets from untrusted text: those that are known, and whatever looks like a key."""
 
+import base64
 import json
 import re
 from collections.abc import Collection, Iterable, Iterator
@@ -14,7 +15,7 @@ from msgspec import Struct
 from streamcanary.model.redaction.escapes import decoded_views, incomplete_escape_start
 from streamcanary.model.redaction.key_patterns import MASK, mask_key_like
 from streamcanary.model.redaction.printable import printable
-from streamcanary.model.redaction.slices import MAX_SLICED_LENGTH, MIN_SLICE, SliceFinder
+from streamcanary.model.redaction.slices import MAX_SLICED_LENGTH, MIN_SLICE, SliceFinder, encoded_forms, fold
 
 Value = TypeVar("Value")
 
@@ -54,8 +55,9 @@ class Redactor:
     """Removes one set of secrets from text. Immutable; :func:`redactor_for` returns a cached one.
 
     Of a secret, all slices of eight characters and more are removed; as they are, percent-encoded, escaped for JSON or
-    HTML, in base64 or hexadecimal, in any case. Removed as a whole only: secrets of four to seven characters, and those
-    that look like ordinary text (an API version, a media type, a few words), since their parts occur in any message.
+    HTML, in base64 or hexadecimal, in any case. Removed as a whole only, in the same forms: secrets of four to seven
+    characters, and those that look like ordinary text (an API version, a media type, a few words), since their parts
+    occur in any message.
     Not removed: shorter ones, placeholders such as ``none``, and slices that ``public`` contains: texts known to
     anyone who sees the result, such as the host of the endpoint, the provider and the model. A key of a local server is
     often its name.
@@ -65,7 +67,8 @@ class Redactor:
 
     def __init__(self, secrets: Iterable[str] = (), public: Iterable[str] = ()) -> None:
         self._public = tuple(public)
-        known = [secret for secret in dict.fromkeys(secrets) if self._is_secret(secret)]
+        all_secrets = dict.fromkeys(part for secret in secrets for part in (secret, *_credentials(secret)))
+        known = [secret for secret in all_secrets if self._is_secret(secret)]
         lines = [line.strip() for secret in known for line in secret.splitlines() if not line.startswith("#")]
         self._slices = SliceFinder((part for line in lines for part in _sliced_parts(line)), self._public)
         self._whole = tuple(
@@ -136,7 +139,8 @@ class Redactor:
         starts = [len(text)]
         for view in decoded_views(text):
             known = view.text[: incomplete_escape_start(view.text)]
-            sizes = [_cut_prefix(known, form) for form in self._whole]
+            folded = fold(known)
+            sizes = [_cut_prefix(folded, form) for form in self._whole]
             size = max([self._slices.partial_suffix(known), *sizes])
             starts.append(view.source(len(known) - size, len(view.text))[0])
         return min(starts)
@@ -144,15 +148,16 @@ class Redactor:
     def _spans(self, text: str) -> Iterator[tuple[int, int]]:
         for view in decoded_views(text):
             yield from self._slices.spans(view)
+            folded = fold(view.text) if self._whole else ""
             for form in self._whole:
-                start = view.text.find(form)
+                start = folded.find(form)
                 while start >= 0:
                     yield view.source(start, start + len(form))
-                    start = view.text.find(form, start + len(form))
+                    start = folded.find(form, start + len(form))
 
     def _without_cut_secret(self, text: str) -> str:
         """Return ``text``, which was cut, without the beginning of a secret at its end."""
-        size = max((_cut_prefix(text, form) for form in self._whole), default=0)
+        size = max((_cut_prefix(fold(text), form) for form in self._whole), default=0)
         return text[: len(text) - size] if size >= _MIN_SECRET_LENGTH else text
 
 
@@ -192,6 +197,19 @@ def _sliced_parts(secret: str) -> Iterator[str]:
         yield from _unless_ordinary(secret)
 
 
+def _credentials(secret: str) -> Iterator[str]:
+    """Yield what a value of the header ``Authorization`` has after its scheme, and the password in it (RFC 7617)."""
+    if (scheme := _AUTH_SCHEME.match(secret)) is None:
+        return
+    yield (credentials := secret[scheme.end() :])
+    if scheme.group().lower().startswith("basic"):
+        try:
+            decoded = base64.b64decode(credentials, validate=True)
+        except ValueError:  # binascii.Error is one, too
+            return
+        yield decoded.decode("utf-8", "replace").partition(":")[2]
+
+
 def _unless_ordinary(part: str) -> Iterator[str]:
     is_ordinary = len(part) <= _MAX_ORDINARY_LENGTH and _ORDINARY.fullmatch(part) and not _KEY_PREFIX.match(part)
     if len(part) >= MIN_SLICE and not is_ordinary:
@@ -221,15 +239,15 @@ def _split_url(secret: str) -> SplitResult | None:
 
 
 def _whole_forms(secret: str) -> Iterator[str]:
-    """Yield the forms of a secret that are searched for as a whole; escaped ones are found after decoding."""
+    """Yield the folded forms of a secret that are searched for as a whole; escaped ones are found after decoding."""
     is_sliced_whole = next(_sliced_parts(secret), "") == secret and len(secret) <= MAX_SLICED_LENGTH
     if not is_sliced_whole:
-        yield secret
-        yield json.dumps(secret)[1:-1]  # a backslash in it, which decoding would change
-        if not secret.isascii():
-            yield secret.encode("utf-8", "replace").decode("latin-1")  # as percent-encoding is decoded
+        yield fold(secret)
+        yield fold(json.dumps(secret)[1:-1])  # a backslash in it, which decoding would change
+        yield secret.encode("utf-8", "replace").hex()
+        yield from (form for form in encoded_forms(secret) if len(form) >= MIN_SLICE)
     if "\n" in secret:
-        yield from (line.strip() for line in secret.split("\n") if len(line.strip()) >= 2 * _MIN_SECRET_LENGTH)
+        yield from (fold(line.strip()) for line in secret.split("\n") if len(line.strip()) >= 2 * _MIN_SECRET_LENGTH)
 
 
 def _cut_prefix(text: str, form: str) -> int:

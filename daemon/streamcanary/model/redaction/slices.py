@@ -56,7 +56,7 @@ class SliceFinder:
 
     def __init__(self, secrets: Iterable[str], public: Iterable[str] = ()) -> None:
         parts = [part[:MAX_SLICED_LENGTH] for part in dict.fromkeys(secrets) if len(part) >= MIN_SLICE]
-        forms = [form for part in parts for form in _encoded_forms(part)]
+        forms = [form for part in parts for form in encoded_forms(part)]
         self._forms = _SEPARATOR.join(dict.fromkeys(forms))
         self._grams = frozenset(form[at : at + _GRAM] for form in forms for at in range(len(form) - _GRAM + 1))
         self._hex = _SEPARATOR.join(part.encode("utf-8", "replace").hex() for part in parts)
@@ -113,7 +113,7 @@ def fold(text: str) -> str:
     return text.translate(_FOLD)  # lower() would lengthen some letters
 
 
-def _encoded_forms(secret: str) -> Iterator[str]:
+def encoded_forms(secret: str) -> Iterator[str]:
     """Yield ``secret`` as it is, and its base64 at each of the three alignments to the octets before it."""
     octets = secret.encode("utf-8", "replace")
     yield fold(secret)

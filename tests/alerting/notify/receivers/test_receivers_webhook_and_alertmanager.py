@@ -61,6 +61,17 @@ async def test_response_is_classified_by_its_status(reply: Reply, answer: Delive
         assert len(receiver.deliveries) == 1
 
 
+async def test_target_of_a_redirect_is_shown_without_the_secrets_of_the_url() -> None:
+    """The message of a redirect names the host that it leads to, as the address has to be corrected."""
+    location = {"Location": "http://new.example.com/hooks/T0123456/secretToken99"}
+    async with FakeReceiver(Reply(301, location)) as receiver:
+        webhook = Webhook.model_validate(webhook_config(f"{receiver.url}/hooks/T0123456/secretToken99"))
+        async with open_http_client() as http:
+            answer = await webhook.send(http, a_message(an_incident()), NOON)
+    assert isinstance(answer, Refused)
+    assert "redirects to http://new.example.com[redacted]:" in answer.reason
+
+
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
 async def test_redirect_is_not_followed(status: int) -> None:
     """The server that a redirect leads to sees no request."""

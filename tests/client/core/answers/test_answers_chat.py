@@ -27,6 +27,121 @@ def delta(finish: str | None = None, **fields: Any) -> dict[str, Any]:
     return {"choices": [{"index": 0, "delta": fields, "finish_reason": finish}]}
 
 
+def of(*choices: dict[str, Any]) -> dict[str, Any]:
+    return {"choices": list(choices)}
+
+
+# Messages in place of deltas
+
+
+def message(finish: str | None = "stop", **fields: Any) -> dict[str, Any]:
+    return of({"index": 0, "message": fields, "finish_reason": finish})
+
+
+CALL = {"id": "a", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+
+
+@pytest.mark.parametrize("content", ["ab", [{"type": "text", "text": "ab"}], ["a", "b"], "a", "other", "", None])
+@pytest.mark.parametrize("more", [{}, {"delta": None}])
+def test_message_after_deltas_does_not_repeat_text(content: Any, more: dict[str, Any]) -> None:
+    """A last chunk with the whole message in place of a delta, as some servers send it, does not repeat the text."""
+    last = of({"index": 0, "message": {"content": content}, "finish_reason": "stop", **more})
+    reader, events = read(delta(content="a"), delta(content="b"), last)
+    assert ([ContentDelta("a"), ContentDelta("b")], "stop") == (events, reader.answer.finish_reason)
+
+
+def test_message_after_deltas_adds_what_is_missing() -> None:
+    """The message at the end has the rest of text, reasoning and refusal, and the missing calls and media."""
+    reader, _ = read(
+        delta(reasoning="h", content="a"),
+        delta(tool_calls=[{**CALL, "index": 0, "function": {"name": "f", "arguments": "{"}}]),
+        message(
+            reasoning="hm",
+            content="ab",
+            refusal="no",
+            tool_calls=[CALL, {**CALL, "id": "b"}],
+            images=[{"image_url": {"url": "data:,x"}}],
+            audio={"data": "AAAA"},
+        ),
+    )
+    answer = reader.answer
+    assert ("hm", "ab", "no") == tuple("".join(pieces) for pieces in (answer.reasoning, answer.text, answer.refusal))
+    assert [("a", "f", "{}"), ("b", "f", "{}")] == [(call.id, call.name, call.arguments) for call in answer.tool_calls]
+    assert (["data:,x"], AudioOutput(data="AAAA"), True) == (answer.images, answer.audio, answer.has_other_output)
+
+
+def test_media_of_a_message_after_deltas_are_not_repeated() -> None:
+    """Media that arrived in deltas are not added again by the message at the end."""
+    media = {"images": [{"image_url": {"url": "data:,x"}}], "audio": {"data": "AAAA"}}
+    answer = read(delta(**media), message(**media))[0].answer
+    assert (["data:,x"], AudioOutput(data="AAAA")) == (answer.images, answer.audio)
+
+
+def test_messages_alone_are_pieces() -> None:
+    """A server that sends only messages in place of deltas sends the answer in pieces, or in one."""
+    assert ["po", "ng"] == read(message(None, content="po"), message(content="ng"))[0].answer.text
+    assert ["pong"] == read(delta(role="assistant"), message(content="pong"))[0].answer.text
+
+
+def test_message_without_content_before_deltas_changes_nothing() -> None:
+    """A first chunk with an empty message does not make the message at the end a piece."""
+    assert ["a", "b"] == read(message(None, role="assistant"), delta(content="a"), message(content="ab"))[0].answer.text
+
+
+def test_endless_messages_after_deltas_take_bounded_time() -> None:
+    """Only the first sixteen messages after deltas are compared with the answer."""
+    messages = [message(None, content="a" * size) for size in range(2, 100)]
+    assert 1 + 16 == len(read(delta(content="a"), *messages)[0].answer.text)
+
+
+# Several choices
+
+
+def choice(index: int | None, finish: str | None = None, **fields: Any) -> dict[str, Any]:
+    return {"index": index, "delta": fields, "finish_reason": finish}
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [
+            of(choice(1, content="no"), choice(0, content="po")),
+            of(choice(1, "length"), choice(0, "stop", content="ng")),
+        ],
+        [of(choice(0, content="po")), of(choice(1, content="no"), choice(0, content="ng")), of(choice(0, "stop"))],
+        [of(choice(0, content="po")), of(choice(1, content="no")), of(choice(0, "stop", content="ng"))],
+        [of(choice(1, content="po")), of(choice(1, content="ng")), of(choice(1, "stop"))],
+        [
+            of(choice(2, content="po"), choice(1, content="no")),
+            of(choice(1, content="no")),
+            of(choice(2, "stop", content="ng")),
+        ],
+        [
+            of(choice(None, content="po")),
+            of(choice(0, content="ng")),
+            of(choice(1, content="no")),
+            of(choice(None, "stop")),
+        ],
+        [of(), of(choice(0, content="po")), of(choice(0, "stop", content="ng"))],
+    ],
+    ids=["last first", "later first", "between", "only 1", "without 0", "no index", "none first"],
+)
+def test_one_choice_is_the_answer(chunks: list[dict[str, Any]]) -> None:
+    """Of several choices the one with index 0 is the answer, wherever it is in a chunk; else the first one."""
+    answer = read(*chunks)[0].answer
+    assert ("pong", "stop") == ("".join(answer.text), answer.finish_reason)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_choice_of_a_body(order: tuple[int, ...]) -> None:
+    """Of several choices of a JSON body the one with index 0 is the answer."""
+    texts = ("pong", "no")
+    choices = [{"index": i, "message": {"content": texts[i]}, "finish_reason": "stop"} for i in order]
+    reader = ChatReader()
+    reader.read_body(json.dumps({"id": "c", "choices": choices}).encode())
+    assert ["pong"] == reader.answer.text
+
+
 # Content in parts
 
 

@@ -26,9 +26,9 @@ def call(index: int, arguments: str = "{}") -> dict[str, Any]:
     return {"tool_calls": [{"index": index, "id": f"call_{index}", "function": function}]}
 
 
-def reading(*events: tuple[float, bytes], api: Api = "chat", timeouts: Timeouts = TIMEOUTS) -> AttemptMachine:
+def reading(*events: tuple[float, bytes], api: Api = "chat") -> AttemptMachine:
     """Return an attempt that received ``events`` at their times, none after its deadline, and is still reading."""
-    machine = AttemptMachine(timeouts, started=0.0, api=api)
+    machine = AttemptMachine(TIMEOUTS, started=0.0, api=api)
     machine.headers_received(STREAM, wall_time=0.0)
     for at, data in events:
         assert at < machine.deadline
@@ -46,8 +46,34 @@ STOP_ON_REASONING = [
     (1.0, chunk({"reasoning_content": "hm"}, "stop")),
     (2.5, chunk({"content": "abcdefgh"})),
 ]
-STOP_BEFORE_THE_TEXT = [(1.0, chunk({}, "stop")), (5.9, chunk({"content": "abcdefgh"}))]
-EARLY = {"every chunk": STOP_ON_EVERY_CHUNK, "reasoning": STOP_ON_REASONING, "before the text": STOP_BEFORE_THE_TEXT}
+STOP_BEFORE_THE_TEXT = [(1.0, chunk({}, "stop")), (9.9, chunk({"content": "abcdefgh"}))]
+STOP_WITH_THE_ROLE = [(1.0, chunk({"role": "assistant", "content": ""}, "stop")), (9.9, chunk({"content": "abcdefgh"}))]
+PAUSE_AFTER_THE_STOP = [(1.0, chunk({"content": "abcd"}, "stop")), (8.9, chunk({"content": "efgh"}))]
+PAUSE_AFTER_A_BARE_STOP = [
+    (1.0, chunk({"content": "abcd"})),
+    (1.1, chunk({}, "stop")),
+    (9.0, chunk({"content": "efgh"})),
+]
+PINGS_AFTER_THE_STOP = [
+    (1.0, chunk({"content": "abcd"}, "stop")),
+    *((1.0 + second, b": ping\n\n") for second in range(1, 8)),
+    (8.9, chunk({"content": "efgh"})),
+]
+EMPTY_DELTAS_AFTER_THE_STOP = [
+    (1.0, chunk({"content": "abcd"}, "stop")),
+    *((1.0 + second, chunk({"content": ""}, "stop")) for second in range(1, 8)),
+    (8.9, chunk({"content": "efgh"}, "stop")),
+]
+EARLY = {
+    "every chunk": STOP_ON_EVERY_CHUNK,
+    "reasoning": STOP_ON_REASONING,
+    "before the text": STOP_BEFORE_THE_TEXT,
+    "with the role": STOP_WITH_THE_ROLE,
+    "before a pause": PAUSE_AFTER_THE_STOP,
+    "bare, before a pause": PAUSE_AFTER_A_BARE_STOP,
+    "before pings": PINGS_AFTER_THE_STOP,
+    "before empty deltas": EMPTY_DELTAS_AFTER_THE_STOP,
+}
 
 
 @pytest.mark.parametrize("early", EARLY)
@@ -57,19 +83,91 @@ def test_content_after_a_finish_reason_is_read(early: str, end: str) -> None:
     machine = reading(*EARLY[early])
     match end:
         case "done":
-            machine.feed(DONE, 8.0)
+            machine.feed(DONE, 10.0)
         case "eof":
-            machine.feed_eof(8.0)
+            machine.feed_eof(10.0)
         case _:
             machine.deadline_exceeded()
     assert (True, None, "abcdefgh", "stop") == result_of(machine)
 
 
-def test_second_tool_call_after_a_finish_reason_is_read() -> None:
-    """A second tool call 1.3 s after the finish_reason of the first is part of the answer."""
-    machine = reading((1.0, chunk(call(0))), (1.1, chunk({}, "tool_calls")), (2.4, chunk(call(1))), (2.5, DONE))
+@pytest.mark.parametrize("first", [[(1.0, call(0), None), (1.1, {}, "tool_calls")], [(1.1, call(0), "tool_calls")]])
+def test_second_tool_call_after_a_finish_reason_is_read(first: list[tuple[float, dict[str, Any], str | None]]) -> None:
+    """A second tool call, nearly the stall timeout after the finish_reason of the first, is part of the answer."""
+    machine = reading(*((at, chunk(delta, finish)) for at, delta, finish in first), (9.0, chunk(call(1))), (9.1, DONE))
     assert ["f0", "f1"] == [each.name for each in machine.answer.tool_calls]
     assert (True, None) == (machine.is_finished, machine.fault)
+
+
+# Finish reasons before any output
+
+ROLE_AND_STOP = (1.0, chunk({"role": "assistant"}, "stop"))
+REASONING_AND_STOP = (1.0, chunk({"reasoning_content": "hm"}, "stop"))
+
+
+@pytest.mark.parametrize(
+    ("event", "deadline", "kind"),
+    [(ROLE_AND_STOP, 10.0, FaultKind.FIRST_TOKEN_TIMEOUT), (REASONING_AND_STOP, 9.0, FaultKind.STALLED)],
+    ids=["role", "reasoning"],
+)
+def test_finish_reason_before_any_output_stops_no_timeout(
+    event: tuple[float, bytes], deadline: float, kind: FaultKind
+) -> None:
+    """A finish_reason before any output changes no timeout; the fault of the one that expires mentions it."""
+    machine = reading(event)
+    assert deadline == machine.deadline
+    machine.deadline_exceeded()
+    assert machine.fault is not None
+    assert (kind, True) == (machine.fault.kind, "; finish_reason stop came before any output" in machine.fault.message)
+
+
+@pytest.mark.parametrize("event", [ROLE_AND_STOP, REASONING_AND_STOP, (1.0, chunk({}, "stop"))])
+def test_connection_lost_before_any_output_is_a_network_fault(event: tuple[float, bytes]) -> None:
+    """A reset after a finish_reason without any output before it is a lost connection, not an empty answer."""
+    machine = reading(event)
+    machine.fail_unless_complete(RESET)
+    assert (True, FaultKind.STREAM_CUT, "", "stop") == result_of(machine)
+
+
+@pytest.mark.parametrize("end", ["done", "eof"])
+def test_answer_that_ends_without_output_is_empty(end: str) -> None:
+    """If the stream ends after a finish_reason without output, the answer is empty."""
+    machine = reading(ROLE_AND_STOP)
+    if end == "done":
+        machine.feed(DONE, 2.0)
+    else:
+        machine.feed_eof(2.0)
+    assert (True, FaultKind.EMPTY_ANSWER, "", "stop") == result_of(machine)
+
+
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("length", FaultKind.TOKEN_LIMIT_REACHED),
+        ("model_length", FaultKind.CONTEXT_LENGTH_EXCEEDED),
+        ("content_filter", FaultKind.CONTENT_POLICY),
+    ],
+)
+@pytest.mark.parametrize("end", ["silence", "reset"])
+def test_reason_that_explains_an_empty_answer_ends_it(reason: str, kind: FaultKind, end: str) -> None:
+    """A limit or the content filter explains why there is no output: the connection is not to blame."""
+    machine = reading((1.0, chunk({"reasoning_content": "hm"})), (2.0, chunk({}, reason)))
+    assert 10.0 == machine.deadline
+    if end == "silence":
+        machine.deadline_exceeded()
+    else:
+        machine.fail_unless_complete(RESET)
+    assert (True, kind, "", reason) == result_of(machine)
+
+
+def test_total_timeout_during_text_after_an_early_finish_reason_is_a_fault() -> None:
+    """A finish_reason before the text says nothing about the text: the total timeout ends no answer there."""
+    machine = reading(*STOP_WITH_THE_ROLE)
+    machine.fail_unless_complete(make_fault(FaultKind.TOTAL_TIMEOUT, Phase.STREAM, "late"))
+    assert (True, FaultKind.TOTAL_TIMEOUT, "abcdefgh", "stop") == result_of(machine)
+
+
+# Silence and a lost connection after the answer
 
 
 FINISHED = [(1.0, chunk({"content": "Hi"})), (2.0, chunk({}, "stop"))]
@@ -78,32 +176,27 @@ FINISHED = [(1.0, chunk({"content": "Hi"})), (2.0, chunk({}, "stop"))]
 @pytest.mark.parametrize(
     ("events", "deadline"),
     [
-        (FINISHED, 7.0),
-        ([(1.0, chunk({"content": "Hi"}, "stop"))], 6.0),
-        ([*FINISHED, (3.0, b": ping\n\n"), (4.0, chunk({})), (5.0, chunk({}, "stop"))], 7.0),
+        (FINISHED, 10.0),
+        ([(1.0, chunk({"content": "Hi"}, "stop"))], 9.0),
+        ([*FINISHED, (3.0, b": ping\n\n"), (4.0, chunk({})), (5.0, chunk({}, "stop"))], 10.0),
         ([*FINISHED, (3.0, chunk({"content": "!"}))], 11.0),
         ([*FINISHED, (3.0, chunk({"content": "!"}, "stop")), (4.0, chunk({}, "stop"))], 11.0),
     ],
     ids=["bare", "with content", "pings", "revoked", "revoked, and again"],
 )
 def test_silence_after_a_finish_reason_is_bounded(events: list[tuple[float, bytes]], deadline: float) -> None:
-    """After a finish_reason the attempt waits 5 s for more; after a revoked one, for the stall timeout."""
+    """After a finish_reason the attempt waits for more for the stall timeout, which only tokens feed."""
     machine = reading(*events)
     assert deadline == machine.deadline
     machine.deadline_exceeded()
     assert (True, None) == (machine.is_finished, machine.fault)
 
 
-def test_silence_after_a_finish_reason_is_at_most_the_stall_timeout() -> None:
-    """A stall timeout under 5 s also bounds the wait for the end."""
-    assert 5.0 == reading(*FINISHED, timeouts=TIMEOUTS.model_copy(update={"stall": 3.0})).deadline
-
-
 def test_pause_of_the_caller_extends_the_wait_for_the_end() -> None:
     """The time that the caller takes between two reads does not count as silence after a finish_reason."""
     machine = reading((1.0, chunk({"content": "a"}, "stop")))
     machine.clock.exclude_pause(60.0)
-    assert 66.0 == machine.deadline
+    assert 69.0 == machine.deadline
 
 
 @pytest.mark.parametrize(

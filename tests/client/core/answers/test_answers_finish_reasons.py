@@ -95,6 +95,29 @@ def test_other_finish_reason_with_text_is_an_answer(reason: str) -> None:
     assert (None, reason) == (machine.fault, machine.answer.finish_reason)
 
 
+@pytest.mark.parametrize(
+    ("reason", "kind"),
+    [
+        ("length", None),
+        ("model_length", None),
+        ("content_filter", None),
+        ("tool_calls", FaultKind.MALFORMED_TOOL_CALL),
+        ("OTHER", FaultKind.MALFORMED_TOOL_CALL),
+    ],
+)
+def test_tool_call_that_is_cut_as_its_finish_reason_says_is_an_answer(reason: str, kind: FaultKind | None) -> None:
+    """Arguments that a limit or the content filter cuts are an answer: the finish_reason says so. Others are not."""
+    machine = AttemptMachine(Timeouts(), started=0.0)
+    machine.headers_received(ResponseHead(200, {"content-type": "text/event-stream"}), wall_time=0.0)
+    call = {"index": 0, "id": "a", "function": {"name": "f", "arguments": '{"x": '}}
+    for delta, finish in (({"tool_calls": [call]}, None), ({}, reason)):
+        chunk = {"id": "c", "choices": [{"index": 0, "delta": delta, "finish_reason": finish}]}
+        machine.feed(b"data: " + json.dumps(chunk).encode() + b"\n\n", 1.0)
+    machine.feed_eof(2.0)
+    assert kind is (machine.fault and machine.fault.kind)
+    assert ['{"x": '] == [call.arguments for call in machine.answer.tool_calls]
+
+
 @pytest.mark.parametrize("reason", ["null", "not_finished"])
 def test_word_for_no_finish_reason_does_not_finish(reason: str) -> None:
     """A word that stands for null is no finish_reason: the end of the body is a truncated stream."""

@@ -1,16 +1,13 @@
 """URLs of receivers in the configuration, and the parts of them that are secret."""
 
-import re
-from collections.abc import Iterator
 from typing import Annotated
-from urllib.parse import quote, unquote, unquote_plus, urlsplit
+from urllib.parse import unquote, unquote_plus, urlsplit
 
 from pydantic import AfterValidator, Field
 
 from streamcanary.model.config_types.secret import Secret
 
 _MIN_TOKEN_LENGTH = 8  # characters; a part of this length may be a token, a shorter one is a word such as hook
-_UNESCAPED_CHARACTERS = "/:@!$&'()*+,;=~-._"  # characters that a client need not escape in a path (RFC 3986, 3.3)
 _ADVICE = "must be an http:// or https:// address, such as https://example.com/hook"
 
 
@@ -36,7 +33,7 @@ def secret_parts(url: str) -> frozenset[str]:
     """Return the strings that must be redacted from a server's response because they may contain a token.
 
     These are the URL, the path, the query, both together, each path segment and query value of eight characters or
-    more, and the user name and password, all of them unchanged, decoded, and percent-encoded in upper and lower case.
+    more, and the user name and password, all of them unchanged and decoded. A redactor finds other spellings itself.
     """
     url = url.encode("utf-8", "replace").decode()
     try:
@@ -53,17 +50,12 @@ def secret_parts(url: str) -> frozenset[str]:
         parts.password or "",
     ]
     long_parts = [part for part in (*parts.path.split("/"), *values) if len(part) >= _MIN_TOKEN_LENGTH]
-    return frozenset(spelling for part in (*whole_parts, *long_parts) for spelling in _encoded_forms(part) if spelling)
-
-
-def _encoded_forms(part: str) -> Iterator[str]:
-    for plain in (part, unquote(part), unquote_plus(part)):
-        yield plain
-        # all characters escaped, only the necessary ones, and only those that are not escaped yet
-        for safe in ("", _UNESCAPED_CHARACTERS, f"%{_UNESCAPED_CHARACTERS}"):
-            encoded = quote(plain, safe=safe)
-            yield encoded
-            yield re.sub("%[0-9A-F]{2}", lambda octet: octet[0].lower(), encoded)
+    return frozenset(
+        spelling
+        for part in (*whole_parts, *long_parts)
+        for spelling in (part, unquote(part), unquote_plus(part))
+        if spelling
+    )
 
 
 def _check_base_url(value: str) -> str:

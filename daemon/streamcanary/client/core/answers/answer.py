@@ -178,10 +178,13 @@ class Answer:
         name: str | None,
         arguments: str | None,
         call_type: ToolCallType = "function",
+        *,
+        place: int | None = None,
+        is_start: bool = False,
     ) -> PartialToolCall:
         """Add a piece of the tool call at ``index``, or start another one (see :meth:`ToolCalls.add`)."""
         try:
-            call = self._tool_calls.add(index, call_id, name, arguments, call_type)
+            call = self._tool_calls.add(index, call_id, name, arguments, call_type, place=place, is_start=is_start)
         except TooManyToolCalls as error:
             raise AnswerTooLong(str(error)) from None
         self._add_arguments(call, arguments or "")
@@ -206,6 +209,17 @@ class Answer:
             self.add_tool_call(f"complete {position}", call_id, name, arguments, call_type)
         else:
             self._complete_call(call, call_id, name, arguments)
+
+    def complete(self, whole: "Answer") -> None:
+        """Add what is missing of the complete answer ``whole``; media only if there are none."""
+        self.complete_reasoning("".join(whole.reasoning))
+        self.complete_text("".join(whole.text))
+        self.complete_refusal("".join(whole.refusal))
+        for position, call in enumerate(whole.tool_calls):
+            self.complete_tool_call(position, call.id, call.name, call.arguments, call.type)
+        if not self.has_other_output:
+            self.has_other_output = whole.has_other_output
+            self.images, self._audio = whole.images, whole._audio
 
     def complete_text(self, whole: str) -> None:
         """Add what is missing of the complete text, if the text so far is its start."""

@@ -1,6 +1,7 @@
 """Reads Chat Completions: chunks of a stream, or one complete body."""
 
-from typing import Any
+from collections.abc import Sequence
+from typing import Any, Final
 
 from msgspec import Struct
 
@@ -32,7 +33,7 @@ class CustomTool(Struct):
 class ToolCallChunk(Struct):
     """A part of a tool call; how servers number the calls is in ``tool_calls``."""
 
-    index: int | None = None
+    index: int | str | None = None
     id: str | None = None
     type: str | None = None
     function: Function | None = None
@@ -104,15 +105,26 @@ class ChatPayload(Struct):
 
 
 _LEGACY_CALL = "function_call"  # in place of an index
+_MAX_INDEX_LENGTH: Final = 64  # of an index that is text
+_NO_INDEX: Final = -1  # before the first choice
+_MAX_REPETITIONS: Final = 16  # of the whole answer; each is compared with all of it
 _decode = LenientDecoder(ChatPayload)
 
 
 class ChatReader:
-    """Reads one answer of Chat Completions. ``is_done``: ``[DONE]`` has arrived."""
+    """Reads one answer of Chat Completions. ``is_done``: ``[DONE]`` has arrived.
 
-    __slots__ = ("answer", "is_done", "progressed")
+    More than one choice is never requested. If a server sends several, the one with index 0 is the answer, or the first
+    one of the first chunk that has choices, if that has none with index 0.
+    """
+
+    __slots__ = ("_choice_index", "_is_in_messages", "_limits", "_repetitions", "answer", "is_done", "progressed")
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
+        self._limits = limits
+        self._choice_index: int | None = _NO_INDEX
+        self._is_in_messages = False  # the answer arrives in messages without deltas
+        self._repetitions = 0
         self.answer = Answer(limits)
         self.is_done = False
         self.progressed = False
@@ -168,14 +180,18 @@ class ChatReader:
         usage = message.usage or (choice and choice.usage) or (message.x_groq and message.x_groq.usage)
         if usage:
             answer.set_usage(usage.prompt_tokens, usage.completion_tokens)
-        if choice is None or choice.index:
-            return  # n > 1 is never requested: ignore other choices
+        if choice is not None and choice.index != self._choice_index:
+            choice = self._select_choice(message.choices or ())
+        if choice is None:
+            return
         if choice.error:
             raise ErrorReported(choice.error)
         if choice.finish_reason:
             answer.set_finish_reason(choice.finish_reason)
-        delta = choice.delta or choice.message
+        delta = choice.delta
         if delta is None:
+            if choice.message is not None:
+                self._add_message(choice.message)
             return
         if content := delta.content:
             if isinstance(content, str):
@@ -192,9 +208,34 @@ class ChatReader:
             or delta.audio
             or delta.images
         ):
-            self._add_uncommon(delta, is_whole=choice.delta is None)
+            self._add_uncommon(delta)
 
-    def _add_uncommon(self, delta: Delta, *, is_whole: bool) -> None:
+    def _select_choice(self, choices: Sequence[Choice]) -> Choice | None:
+        """Return the choice that belongs to the answer; without an index, its index is 0."""
+        if self._choice_index == _NO_INDEX:
+            self._choice_index = next((choice.index for choice in choices if not choice.index), choices[0].index)
+        index = self._choice_index or 0
+        return next((choice for choice in choices if (choice.index or 0) == index), None)
+
+    def _add_message(self, message: Delta) -> None:
+        """Add a message in place of a delta: all of the answer, or, after deltas, all of it once more."""
+        answer = self.answer
+        if self._is_in_messages or not (answer.has_output or answer.reasoning):
+            self._add_whole(message)
+            self._is_in_messages = bool(answer.has_output or answer.reasoning)
+        elif self._repetitions < _MAX_REPETITIONS:
+            self._repetitions += 1
+            whole = ChatReader(self._limits)
+            whole._add_whole(message)
+            self.progressed = whole.progressed
+            answer.complete(whole.answer)
+
+    def _add_whole(self, message: Delta) -> None:
+        if message.content:
+            self.progressed |= add_parts(self.answer, message.content)
+        self._add_uncommon(message, is_whole=True)
+
+    def _add_uncommon(self, delta: Delta, *, is_whole: bool = False) -> None:
         answer = self.answer
         if reasoning := delta.reasoning_content or delta.reasoning:
             answer.add_reasoning(reasoning)
@@ -214,14 +255,19 @@ class ChatReader:
             self.progressed = True
 
     def _add_tool_calls(self, calls: list[ToolCallChunk], *, is_whole: bool) -> None:
-        """Add the pieces of tool calls. Without index and id, several in one chunk are numbered by their position."""
+        """Add the pieces of tool calls. Without index, several in one chunk are numbered by their position."""
         for position, call in enumerate(calls):
-            index = call.index
-            if index is None and (is_whole or (len(calls) > 1 and not call.id)):
+            index, place = call.index, None
+            if isinstance(index, str):
+                index = int(index) if index.isdecimal() and len(index) < 10 else index[:_MAX_INDEX_LENGTH] or None
+            if index is None and is_whole:
                 index = position
+            elif index is None and len(calls) > 1:
+                place = position
             if call.type == "custom" or call.custom is not None:
                 custom = call.custom or CustomTool()
-                self.answer.add_tool_call(index, call.id, custom.name, custom.input, "custom")
+                self.answer.add_tool_call(index, call.id, custom.name, custom.input, "custom", place=place)
             else:
                 function = call.function or Function()
-                self.answer.add_tool_call(index, call.id, function.name, arguments_text(function.arguments))
+                arguments = arguments_text(function.arguments)
+                self.answer.add_tool_call(index, call.id, function.name, arguments, place=place)

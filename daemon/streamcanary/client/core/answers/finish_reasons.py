@@ -82,6 +82,11 @@ def meaning_of(reason: str) -> FinishMeaning | FaultKind:
     return meaning
 
 
+def explains_empty_answer(reason: str) -> bool:
+    """Return whether ``reason`` says why an answer without output ends: a limit, or the content filter."""
+    return meaning_of(reason) in (FinishMeaning.TOKEN_LIMIT, FinishMeaning.CONTEXT_LIMIT, FinishMeaning.FILTERED)
+
+
 def is_known(reason: str | None) -> bool:
     """Return whether ``reason`` is a known one; ``None``, of an answer that ends without one, counts as known."""
     return reason is None or meaning_of(reason) is not FinishMeaning.UNKNOWN

@@ -130,7 +130,7 @@ class ResponseOutput:
         """Add the name of a tool call; its arguments follow in pieces."""
         if item.type in _TOOL_CALL_TYPES:
             call_type: ToolCallType = "custom" if item.type == "custom_tool_call" else "function"
-            self._answer.add_tool_call(index, item.call_id, item.name, None, call_type)
+            self._answer.add_tool_call(index, item.call_id, item.name, None, call_type, is_start=True)
 
     def complete_item(self, index: _Index, item: OutputItem) -> None:
         """Add a whole item."""
@@ -239,7 +239,7 @@ class ResponseOutput:
         if key == self._last:
             return
         if len(self._parts) >= _MAX_PARTS:
-            raise AnswerTooLong(f"the answer has more than {_MAX_PARTS} parts")
+            raise AnswerTooLong(f"the answer has more than {_MAX_PARTS} parts, a limit that cannot be raised")
         self._parts.add(key)
         self._last = key
 
