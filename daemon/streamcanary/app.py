@@ -108,7 +108,12 @@ async def run_daemon(
         )
         runners = await shutdown.enter(
             CanaryRunners(
-                settings.targets, settings.canaries, clock=clock, spend_guard=spend_guard, on_event=callbacks.on_event
+                settings.targets,
+                settings.canaries,
+                clock=clock,
+                spend_guard=spend_guard,
+                on_event=callbacks.on_event,
+                capture_content=settings.telemetry.content,
             )
         )
         alerting = AlertingService(

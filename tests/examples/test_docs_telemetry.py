@@ -29,6 +29,7 @@ ELSEWHERE = {
 RUNS = (
     {"model": "sim-ok", "request": {"max_completion_tokens": 64, "stream_options": {"include_usage": True}}},
     {"model": "sim-ok", "slo": {"duration": 0.000001}},
+    {"model": "sim-ok", "api": "responses", "request": {"instructions": "Be brief."}},
     {"model": "sim-cut@1"},
     {"model": "sim-500"},
     {"model": "sim-cut", "fallbacks": [{"model": "sim-ok"}]},
@@ -36,7 +37,7 @@ RUNS = (
 
 
 async def record() -> None:
-    """Run a canary that succeeds, one that is slow, one that is retried, one that fails, and one that falls back."""
+    """Run canaries that succeed, by both APIs, and others that are slow, retried, fail, and fall back."""
     async with Simulator(timings=HANGING_TIMINGS) as simulator:
         target = TargetSpec.model_validate(
             {"base_url": simulator.base_url, "api_key": "none", "price": {"input": 1, "output": 1}}
@@ -44,7 +45,8 @@ async def record() -> None:
         for run in RUNS:
             retry = {"max_attempts": 2, "base_delay": 0.001, "max_delay": 0.001}
             canary = CanarySpec.model_validate({"target": "sim", "every": "30s", "retry": retry, **run})
-            async with CanaryRunners({"sim": target}, {NAME: canary}, clock=CLOCK) as runners:
+            runners = CanaryRunners({"sim": target}, {NAME: canary}, clock=CLOCK, capture_content=True)
+            async with runners:
                 await runners.by_name[NAME](CLOCK.time())
 
 

@@ -13,6 +13,7 @@ from streamcanary.client.instrumentation.instruments import Instruments
 from streamcanary.model import names
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Attempt
+from streamcanary.model.redaction.redactor import redactor_for
 
 if TYPE_CHECKING:
     from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
@@ -54,6 +55,7 @@ class AttemptRecorder:
         self._labels = labels
         self._metric_attributes = {**labels, names.ROUTE: route}
         self._to_nanoseconds = to_nanoseconds
+        self.redactor = redactor_for()  # of the secrets of the request; that of the attempt once it has ended
         # Set on the span together at its end, because setting a single one takes a lock.
         self._attributes: dict[str, AttributeValue] = {}
         attributes: dict[str, AttributeValue] = {
@@ -91,6 +93,7 @@ class AttemptRecorder:
         A cancelled attempt has the outcome ``cancelled``. It is no error, and its duration is not recorded, because the
         caller ended it: the duration says nothing about the endpoint.
         """
+        self.redactor = machine.redactor
         self._end_span(attempt, now)
         fault = attempt.fault
         context, instruments, by_route = self._context, self._instruments, self._metric_attributes
