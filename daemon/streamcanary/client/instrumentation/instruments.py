@@ -33,6 +33,8 @@ class Instruments:
         self.attempt_duration = histogram(names.ATTEMPT_DURATION)
         self.phase_duration = histogram(names.PHASE_DURATION)
         self.max_gap = histogram(names.MAX_GAP)
+        self.median_gap = histogram(names.MEDIAN_GAP)
+        self.output_speed = histogram(names.OUTPUT_SPEED)
         self.retry_delay = histogram(names.RETRY_DELAY)
         self.first_token = histogram(names.FIRST_TOKEN_TIME)
         self.attempts = meter.create_counter(names.ATTEMPTS.name, names.ATTEMPTS.unit, names.ATTEMPTS.description)
