@@ -122,6 +122,9 @@ TIER_LABEL: Final = "service_tier"
 RECEIVER: Final = "receiver"
 ALERT: Final = "alert"
 SEVERITY: Final = "severity"
+VERSION: Final = "version"
+PYTHON_VERSION: Final = "python_version"
+CPU_MODE: Final = "cpu.mode"
 
 
 Kind = Literal["counter", "updowncounter", "histogram", "gauge"]
@@ -241,6 +244,15 @@ ALERT_ACTIVE = Metric("streamcanary.alert.active", "gauge", "{alert}", "1 while 
 NOTIFICATIONS = Metric(
     "streamcanary.notifications", "counter", "{notification}", "Notifications by receiver and outcome"
 )
+NOTIFICATION_QUEUE_SIZE = Metric(
+    "streamcanary.notification_queue.size",
+    "gauge",
+    "{notification}",
+    "Notifications that wait for the receiver, or that it has refused",
+)
+NOTIFICATION_QUEUE_AGE = Metric(
+    "streamcanary.notification_queue.age", "gauge", "s", "Age of the oldest of these notifications; 0 if there is none"
+)
 STREAMS_ACTIVE = Metric("streamcanary.streams.active", "updowncounter", "{stream}", "Open streams")
 TOKENS = Metric(
     "streamcanary.tokens", "counter", "{token}", "Tokens used by canaries; estimated where the provider reports none"
@@ -250,3 +262,15 @@ RELOAD_SUCCESS = Metric(
     "streamcanary.config.last_reload.success", "gauge", "{reload}", "1 if the last load succeeded, else 0"
 )
 RELOAD_TIME = Metric("streamcanary.config.last_reload.time", "gauge", "s", "When the configuration was last loaded")
+CONFIG_OBJECTS = Metric("streamcanary.config.objects", "gauge", "{object}", "Configured objects by type")
+BUILD_INFO = Metric(
+    "streamcanary.build.info", "gauge", "{build}", "Always 1; has the versions of the daemon and Python"
+)
+
+PROCESS_CPU_TIME = Metric("process.cpu.time", "counter", "s", "CPU time of the daemon")
+PROCESS_MEMORY_USAGE = Metric("process.memory.usage", "updowncounter", "By", "Physical memory of the daemon")
+PROCESS_FILE_DESCRIPTORS = Metric(
+    "process.unix.file_descriptor.count", "updowncounter", "{file_descriptor}", "Open file descriptors of the daemon"
+)
+PROCESS_THREADS = Metric("process.thread.count", "updowncounter", "{thread}", "Threads of the daemon")
+PROCESS_UPTIME = Metric("process.uptime", "gauge", "s", "Time since the daemon started")

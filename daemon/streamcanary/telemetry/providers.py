@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING, Self
 from msgspec import Struct
 
 from streamcanary import __version__
+from streamcanary.model import names
 from streamcanary.model.clock import Clock, SystemClock
 from streamcanary.model.content_capture import is_content_captured
 from streamcanary.telemetry.config import SIGNALS, Signal, TelemetryConfig
 from streamcanary.telemetry.export_failures import ExportTracker
 from streamcanary.telemetry.export_settings import ExportSettings, is_sdk_disabled, resolve_export_settings
 from streamcanary.telemetry.metric_pipeline import MetricPipeline
+from streamcanary.telemetry.process_metrics import observe_process
 from streamcanary.telemetry.resource import resource_attributes
 from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 
@@ -192,7 +194,10 @@ class Telemetry:
             self._metric_exporter = pipeline.exporter
             self.meter_provider = pipeline.create_provider(prepared.resource, self._max_series)
             self.scraper = pipeline.create_scraper(prepared.resource)
-            if self._make_global and self.meter_provider is not None:
+            if self.meter_provider is None:
+                return
+            observe_process(self.meter_provider.get_meter(names.INSTRUMENTATION_SCOPE, __version__))
+            if self._make_global:
                 from opentelemetry import metrics
 
                 metrics.set_meter_provider(self.meter_provider)
