@@ -8,6 +8,7 @@ cancelled, pending notifications are sent or stay in the store, telemetry is exp
 
 import asyncio
 import logging
+import platform
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
@@ -108,7 +109,12 @@ async def run_daemon(
         )
         runners = await shutdown.enter(
             CanaryRunners(
-                settings.targets, settings.canaries, clock=clock, spend_guard=spend_guard, on_event=callbacks.on_event
+                settings.targets,
+                settings.canaries,
+                clock=clock,
+                spend_guard=spend_guard,
+                on_event=callbacks.on_event,
+                capture_content=settings.telemetry.content,
             )
         )
         alerting = AlertingService(
@@ -155,7 +161,7 @@ async def run_daemon(
         await shutdown.enter(WebServer(settings.web, routes), _WEB_STOP_TIMEOUT)
         if settings.heartbeat is not None:
             await shutdown.enter(_running_heartbeat(settings.heartbeat, clock, alerting))
-        _record_config_load(clock)
+        _record_config_load(clock, settings)
         _log.info("daemon started", extra={"canaries": len(runners.by_name), "targets": len(settings.targets)})
         if callbacks.on_ready is not None:
             callbacks.on_ready()
@@ -279,7 +285,20 @@ def _log_outcome(outcome: Outcome) -> None:
     _log.log(level, "run finished", extra=fields)
 
 
-def _record_config_load(clock: Clock) -> None:
+def _record_config_load(clock: Clock, settings: Settings) -> None:
     meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
-    for metric, value in ((names.RELOAD_SUCCESS, 1), (names.RELOAD_TIME, clock.time())):
-        meter.create_gauge(metric.name, metric.unit, metric.description).set(value)
+
+    def set_gauge(metric: names.Metric, value: float, labels: dict[str, str] | None = None) -> None:
+        meter.create_gauge(metric.name, metric.unit, metric.description).set(value, labels)
+
+    set_gauge(names.RELOAD_SUCCESS, 1)
+    set_gauge(names.RELOAD_TIME, clock.time())
+    set_gauge(names.BUILD_INFO, 1, {names.VERSION: __version__, names.PYTHON_VERSION: platform.python_version()})
+    counts = {
+        "target": len(settings.targets),
+        "canary": len(settings.canaries),
+        "rule": len(settings.alerts.all_rules),
+        "receiver": len(settings.alerts.receivers),
+    }
+    for kind, count in counts.items():
+        set_gauge(names.CONFIG_OBJECTS, count, {names.TYPE: kind})

@@ -10,10 +10,13 @@ from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.clock import SystemClock
 from streamcanary.simulator import Simulator
-from support.servers.simulator import HANGING_TIMINGS
+from streamcanary.simulator.timings import Timings
+from support.servers.certificates import LOOPBACK, server_tls_context
 from support.telemetry.in_memory import RecordedTelemetry
 
 CLOCK = SystemClock()
+TIMINGS = Timings(first_token=0.001, chunk_gap=0.002, hang=900.0)
+"""Without a gap between the chunks, an answer has no output speed."""
 NAME = "documented"
 ELSEWHERE = {
     metric.name
@@ -29,23 +32,36 @@ ELSEWHERE = {
 RUNS = (
     {"model": "sim-ok", "request": {"max_completion_tokens": 64, "stream_options": {"include_usage": True}}},
     {"model": "sim-ok", "slo": {"duration": 0.000001}},
+    {"model": "sim-ok", "api": "responses", "request": {"instructions": "Be brief."}},
     {"model": "sim-cut@1"},
     {"model": "sim-500"},
     {"model": "sim-cut", "fallbacks": [{"model": "sim-ok"}]},
+    {"model": "sim-other-model@1"},
+    {"model": "sim-retiring"},
 )
 
 
-async def record() -> None:
-    """Run a canary that succeeds, one that is slow, one that is retried, one that fails, and one that falls back."""
-    async with Simulator(timings=HANGING_TIMINGS) as simulator:
+async def record() -> list[CanaryRunners]:
+    """Run canaries that succeed, by both APIs, are slow, retried, fail, fall back, change their model, and are retired.
+
+    Returns their runners: the gauges of what a provider reports are exported as long as these exist.
+    """
+    used = []
+    async with Simulator(timings=TIMINGS, ssl=server_tls_context(LOOPBACK)) as simulator:
+        base_url = simulator.base_url.replace("127.0.0.1", "localhost")
+        price = {"input": 1, "output": 1}
         target = TargetSpec.model_validate(
-            {"base_url": simulator.base_url, "api_key": "none", "price": {"input": 1, "output": 1}}
+            {"base_url": base_url, "api_key": "none", "price": price, "ca_file": LOOPBACK}
         )
         for run in RUNS:
             retry = {"max_attempts": 2, "base_delay": 0.001, "max_delay": 0.001}
             canary = CanarySpec.model_validate({"target": "sim", "every": "30s", "retry": retry, **run})
-            async with CanaryRunners({"sim": target}, {NAME: canary}, clock=CLOCK) as runners:
-                await runners.by_name[NAME](CLOCK.time())
+            runners = CanaryRunners({"sim": target}, {NAME: canary}, clock=CLOCK, capture_content=True)
+            async with runners:
+                for _ in range(2):
+                    await runners.by_name[NAME](CLOCK.time())
+            used.append(runners)
+    return used
 
 
 async def test_spans_have_the_attributes_of_the_page(recorded: RecordedTelemetry) -> None:
@@ -65,7 +81,7 @@ async def test_spans_have_the_attributes_of_the_page(recorded: RecordedTelemetry
 
 async def test_metrics_have_the_labels_of_the_page(recorded: RecordedTelemetry) -> None:
     """Each metric of a canary has the labels on the page, some of them only on failure."""
-    await record()
+    used = await record()
     descriptions = words("telemetry")
     found = {}
     for metric, labels in descriptions["metrics"].items():
@@ -78,4 +94,4 @@ async def test_metrics_have_the_labels_of_the_page(recorded: RecordedTelemetry) 
         metric: labels for metric, (_, labels) in found.items()
     }
     missing = {name for name, labels in descriptions["metrics"].items() if "CANARY" in labels} - found.keys()
-    assert ELSEWHERE == missing
+    assert (ELSEWHERE, len(RUNS)) == (missing, len(used))

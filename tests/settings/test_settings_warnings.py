@@ -31,12 +31,12 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
         ),
         (
             f"{RECEIVERS_YAML}  routes: [{{match: ['severity=\"pgae\"'], receivers: [hook]}}, {{receivers: [mail]}}]\n",
-            ["7:21: routes[0].match[0]: matches no alert: severity is page"],
+            ["7:21: routes[0].match[0]: matches no alert: severity is page or ticket; did you mean page?"],
         ),
         (
             (
                 f"{RECEIVERS_YAML}  routes:\n"
-                "  - {match: ['severity=\"page\"'], receivers: [hook]}\n"
+                "  - {match: ['severity=~\"page|ticket\"'], receivers: [hook]}\n"
                 "  - {match: ['alert=\"NoData\"'], receivers: [hook]}\n"
                 "  - {receivers: [mail]}\n"
             ),
@@ -56,8 +56,9 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
             [
                 (
                     "7:3: routes: no route matches the alerts of CanaryEgressDown, TargetRejected (b), "
-                    "BudgetExhausted, NoData (b), ReceiverFailing and StoreFailing, so they are not sent; add a last "
-                    "route that matches all, such as {receivers: [hook]}"
+                    "BudgetExhausted, NoData (b), ReceiverFailing, StoreFailing, CertificateExpiring (b) and "
+                    "CertificateExpiringSoon (b), so they are not sent; add a last route that matches all, such as "
+                    "{receivers: [hook]}"
                 )
             ],
         ),
@@ -68,8 +69,8 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
             ),
             [
                 (
-                    "8:3: routes: no route matches the alerts of X, so they are not sent; add a last route that "
-                    "matches all, such as {receivers: [hook]}"
+                    "8:3: routes: no route matches the alerts of CertificateExpiring and X, so they are not sent; add "
+                    "a last route that matches all, such as {receivers: [hook]}"
                 )
             ],
         ),

@@ -1,11 +1,11 @@
-"""Built-in rules. They have ``severity: page``, and are routed like any other rule.
+"""Built-in rules. They have ``severity: page``, except for ``CertificateExpiring``, and are routed like any other rule.
 
 A rule of the same name in ``alerts.rules`` overrides the fields that it sets. ``enabled: false`` disables the rule.
 """
 
 import difflib
 from collections.abc import Iterator, Mapping
-from typing import Final
+from typing import Any, Final
 
 from streamcanary.alerting.detectors import Consecutive, NoData
 from streamcanary.alerting.rules import Measure, Rule
@@ -30,6 +30,15 @@ Resolves when the receiver accepts a notification again.
 """
 STORE_FAILING: Final = "StoreFailing"
 """The store cannot be written. Until it can, notifications are sent from memory, at least once."""
+CERTIFICATE_EXPIRING: Final = "CertificateExpiring"
+"""A certificate of an endpoint expires within 14 days; ``severity: ticket``. ``limit`` sets another time.
+
+It resolves slowly: while one of several servers still has the old certificate, the runs see now this one, now that.
+"""
+CERTIFICATE_EXPIRING_SOON: Final = "CertificateExpiringSoon"
+"""The same within 3 days, with ``severity: page``: nobody has renewed it since the ticket."""
+CERTIFICATE_RULES: Final = frozenset({CERTIFICATE_EXPIRING, CERTIFICATE_EXPIRING_SOON})
+"""The built-in rules about certificates."""
 
 RESOLVE_CONDITIONS: Final = {
     CANARY_EGRESS_DOWN: "a run that reaches any provider",
@@ -39,7 +48,22 @@ RESOLVE_CONDITIONS: Final = {
 }
 """The resolve condition of each alert about the daemon, as text."""
 
+_DAY: Final = 86400.0
 _LABELS: Final = {"severity": "page"}
+
+
+def _certificate_rule(limit: float, severity: str) -> Rule:
+    return Rule(
+        measure=Measure.CERTIFICATE_EXPIRY,
+        limit=limit,
+        detector=Consecutive(type="consecutive", failures=1, resolve_after=5),
+        labels={"severity": severity},
+        annotations={
+            "summary": "A certificate of {target} {message}",
+            "description": "Renew the certificate, or the authority above it: connections fail once it has expired",
+        },
+    )
+
 
 BUILTIN_RULES: Final[dict[str, Rule]] = {
     CANARY_EGRESS_DOWN: Rule(
@@ -88,6 +112,8 @@ BUILTIN_RULES: Final[dict[str, Rule]] = {
             "description": "State is kept in memory, and notifications may be sent twice after a crash: {message}",
         },
     ),
+    CERTIFICATE_EXPIRING: _certificate_rule(14 * _DAY, "ticket"),
+    CERTIFICATE_EXPIRING_SOON: _certificate_rule(3 * _DAY, "page"),
 }
 """The default of each built-in rule, by name."""
 
@@ -111,6 +137,17 @@ def with_builtin_rules(rules: Mapping[str, Rule]) -> dict[str, Rule]:
     return {**builtin, **{name: rule for name, rule in rules.items() if name not in BUILTIN_RULES}}
 
 
+def complete_override(name: str, override: Any) -> Any:
+    """Return ``override``, as it is in the configuration, with the fields of the built-in rule that it needs.
+
+    A new ``limit`` alone would be invalid: it needs its ``measure``, and the measure its limit.
+    """
+    if name not in CERTIFICATE_RULES or not isinstance(override, dict):
+        return override
+    default = BUILTIN_RULES[name]
+    return {"measure": default.measure.value, "limit": default.limit, **override}
+
+
 def override_errors(rules: Mapping[str, Rule]) -> Iterator[ConfigIssue]:
     """Yield errors of rules that override a built-in rule, or seem to misspell one. Paths are below ``rules``."""
     for name, rule in rules.items():
@@ -123,6 +160,8 @@ def override_errors(rules: Mapping[str, Rule]) -> Iterator[ConfigIssue]:
             yield from _no_data_errors(rule)
         elif name == TARGET_REJECTED:
             yield from _target_rejected_errors(rule)
+        elif name in CERTIFICATE_RULES:
+            yield from _certificate_rule_errors(name, rule)
         elif (near := closest_builtin(name)) and (
             _normalize(name) == _normalize(near) or rule.model_fields_set <= DAEMON_RULE_FIELDS
         ):
@@ -163,6 +202,14 @@ def _target_rejected_errors(rule: Rule) -> Iterator[ConfigIssue]:
         if getattr(rule, field) != getattr(default, field):
             required = "[config]" if field == "blame" else getattr(default, field) or "not set"
             yield ConfigIssue((TARGET_REJECTED, field), f"is {required} for the built-in {TARGET_REJECTED}; {advice}")
+
+
+def _certificate_rule_errors(name: str, rule: Rule) -> Iterator[ConfigIssue]:
+    if rule.measure is not Measure.CERTIFICATE_EXPIRY:
+        message = (
+            f"is {Measure.CERTIFICATE_EXPIRY} for the built-in {name}; use another name for a rule with another one"
+        )
+        yield ConfigIssue((name, "measure"), message)
 
 
 def _override(default: Rule, change: Rule | None) -> Rule:

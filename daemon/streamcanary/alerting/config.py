@@ -2,12 +2,12 @@
 
 from collections.abc import Iterable, Iterator
 from functools import cached_property
-from typing import Annotated
+from typing import Annotated, Any
 from urllib.parse import urlsplit
 
-from pydantic import AfterValidator, Field, model_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
-from streamcanary.alerting.builtin_rules import DAEMON_RULES, override_errors, with_builtin_rules
+from streamcanary.alerting.builtin_rules import DAEMON_RULES, complete_override, override_errors, with_builtin_rules
 from streamcanary.alerting.grouping import Grouping
 from streamcanary.alerting.lint.matchers import matcher_issues
 from streamcanary.alerting.maintenance import Maintenance
@@ -37,6 +37,14 @@ class AlertsConfig(Grouping):
     routes: tuple[Route, ...] = ()
     maintenance: dict[Name, Maintenance] = Field(default_factory=dict)
     trace_url: Annotated[str, AfterValidator(_check_trace_url)] | None = None
+
+    @field_validator("rules", mode="before")
+    @classmethod
+    def _complete_overrides(cls, rules: Any) -> Any:
+        """Add what an override of a built-in rule leaves out, but its validation needs."""
+        if not isinstance(rules, dict):
+            return rules
+        return {name: complete_override(name, rule) for name, rule in rules.items()}
 
     @model_validator(mode="after")
     def _check_references(self) -> "AlertsConfig":

@@ -33,11 +33,12 @@ class Measure(StrEnum):
     FIRST_TOKEN = "first_token"  # noqa: S105 - of an answer, not a secret
     MAX_GAP = "max_gap"
     DURATION = "duration"
+    CERTIFICATE_EXPIRY = "certificate_expiry"
 
     @property
     def is_timed(self) -> bool:
         """Whether the measure is a time that is compared with a limit."""
-        return self in (Measure.FIRST_TOKEN, Measure.MAX_GAP, Measure.DURATION)
+        return self in (Measure.FIRST_TOKEN, Measure.MAX_GAP, Measure.DURATION, Measure.CERTIFICATE_EXPIRY)
 
 
 _MEASURES_WITH_BLAME = frozenset({Measure.ERRORS, Measure.FIRST_ATTEMPTS})
@@ -57,7 +58,8 @@ class Rule(BaseModel):
     Each canary has its own detector state and incident. ``blame`` selects the faults that are bad samples for
     ``errors`` and ``first_attempts``; the default is all but ``config`` and ``local``, which no provider can fix. The
     built-in ``TargetRejected`` alerts on faults with blame ``config``, such as a rejected key, an unknown model, or a
-    login page instead of an API. ``limit`` (seconds) is required for the timed measures. ``enabled: false`` disables
+    login page instead of an API. ``limit`` (seconds) is required for the timed measures; a time over it is bad, and
+    for ``certificate_expiry`` a remaining time under it. ``enabled: false`` disables
     the rule. ``renamed_from`` is the former name of the rule: an alert that is open under that name stays open.
     """
 
@@ -81,7 +83,8 @@ class Rule(BaseModel):
     @model_validator(mode="after")
     def _check_consistency(self) -> "Rule":
         if self.measure.is_timed and self.limit is None:
-            raise ValueError(f"measure {self.measure} needs a limit, such as limit: 2s")
+            example = "14d" if self.measure is Measure.CERTIFICATE_EXPIRY else "2s"
+            raise ValueError(f"measure {self.measure} needs a limit, such as limit: {example}")
         if not self.measure.is_timed and self.limit is not None:
             raise ValueError(f"limit has no effect with measure {self.measure}; remove it")
         raise_config_errors(type(self).__name__, [*self._blame_errors(), *self._annotation_errors()])

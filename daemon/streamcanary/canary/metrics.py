@@ -4,6 +4,8 @@ from opentelemetry import metrics
 from opentelemetry.context import Context
 
 from streamcanary import __version__
+from streamcanary.canary.model_tracker import CHANGE_TYPES, AnsweringModel, ChangeType
+from streamcanary.canary.response_gauges import ResponseGauges
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
@@ -30,6 +32,8 @@ class CanaryMetrics:
         self._missed = counter(names.RUNS_MISSED)
         self._tokens = counter(names.TOKENS)
         self._spend = counter(names.SPEND)
+        self._model_changes = counter(names.MODEL_CHANGES)
+        self._response_gauges = ResponseGauges(meter)
         self._lag = meter.create_histogram(
             names.SCHEDULE_LAG.name,
             names.SCHEDULE_LAG.unit,
@@ -52,6 +56,8 @@ class CanaryMetrics:
             self._runs.add(0, {**labels, names.OUTCOME: kind.value})
         for reason in ("late", "overlap", "concurrency", "shutdown", "budget"):
             self._missed.add(0, {**labels, names.REASON: reason})
+        for change in CHANGE_TYPES:
+            self._model_changes.add(0, {**labels, names.TYPE: change})
         self._info.set(1, {**canary.labels, **labels})
 
     def record_run(self, canary: Canary, outcome: Outcome, context: Context) -> None:
@@ -73,6 +79,14 @@ class CanaryMetrics:
             self._certificate_expiry.set(outcome.certificate_expiry, labels)
         if outcome.kind in _SUCCESSFUL:
             self._last_success.set(self._clock.time(), labels)
+
+    def record_response(self, canary: Canary, outcome: Outcome, model: AnsweringModel | None) -> None:
+        """Record what the provider reported with a run: rate limits, sunset, and the ``model`` that answers."""
+        self._response_gauges.record(canary, outcome, model)
+
+    def record_model_change(self, canary: Canary, change: ChangeType, context: Context) -> None:
+        """Record that a run was answered by something else than the run before."""
+        self._model_changes.add(1, {**metric_labels(canary), names.TYPE: change}, context)
 
     def record_spend(self, canary: Canary, spend: Spend, context: Context, *, is_priced: bool) -> None:
         """Record the tokens of a run, and its cost in USD if all prices are known."""

@@ -16,6 +16,7 @@ from opentelemetry.util.types import AttributeValue
 
 from streamcanary import __version__
 from streamcanary.canary.metrics import CanaryMetrics
+from streamcanary.canary.model_watch import ModelWatch
 from streamcanary.canary.repetition import repeated_unit
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.prices import Price
@@ -84,6 +85,7 @@ class CanaryRunner:
         self._on_event = on_event
         self._redactor = redactor
         self._has_logged_claim = False
+        self._model_watch = ModelWatch(canary, metrics)
         self._random = _random.Random(secrets.randbits(64) if seed is None else seed)  # noqa: S311 - to miss caches
         self._tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE, __version__)
 
@@ -144,8 +146,9 @@ class CanaryRunner:
                     trace_id=f"{context.trace_id:032x}" if context.is_valid else None,
                     usage=usage.charged or outcome.usage,
                 )
-                _end_span(span, outcome, int((started + duration) * 1e9))
                 run_context = trace.set_span_in_context(span, Context())
+                outcome = self._model_watch.observe(outcome, span, run_context)
+                _end_span(span, outcome, int((started + duration) * 1e9))
                 self._metrics.record_spend(self.canary, spend, run_context, is_priced=usage.is_priced)
                 if self._spend_recorder is not None:
                     self._spend_recorder.record_spend(self.canary.name, spend)
@@ -228,8 +231,12 @@ def outcome_from_result(
         attempts=result.attempts,
         time_to_first_token=result.time_to_first_token,
         max_gap=result.max_gap,
+        median_gap=result.median_gap,
+        output_speed=result.output_speed,
         degraded=result.degraded,
         model=result.model,
+        system_fingerprint=result.system_fingerprint,
+        service_tier=result.service_tier,
         finish_reason=result.finish_reason,
         usage=result.usage,
         certificate_expiry=primary_certificate_expiry(result.attempts, spec.model),

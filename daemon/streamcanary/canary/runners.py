@@ -30,7 +30,7 @@ class CanaryRunners:
     """The runners of all canaries, by name. A context manager: leaving it closes the connections.
 
     ``spend_guard`` records what runs use. ``on_event`` is called for every event of every run when it happens, and must
-    not block.
+    not block. ``capture_content`` records prompts and answers on spans; ``None``: as the standard variable says.
     """
 
     def __init__(
@@ -41,6 +41,7 @@ class CanaryRunners:
         clock: Clock,
         spend_guard: SpendGuard | None = None,
         on_event: Callable[[Canary, Event], None] | None = None,
+        capture_content: bool | None = None,
     ) -> None:
         used = {(target, spec.connection) for spec in canaries.values() for target in targets_of(spec)}
         self._targets = {name: target for name, target in targets.items() if any(name == other for other, _ in used)}
@@ -51,6 +52,7 @@ class CanaryRunners:
         self._clock = clock
         self._spend_guard = spend_guard
         self._on_event = on_event
+        self._capture_content = capture_content
         self.metrics = CanaryMetrics(clock)
         self.by_name = {name: self._make_runner(name, spec) for name, spec in canaries.items()}
 
@@ -84,6 +86,7 @@ class CanaryRunners:
             breaker=None,  # canaries detect that a route has recovered, so they bypass the circuit breaker
             clock=self._clock,
             max_loop_share=_MAX_LOOP_SHARE,
+            capture_content=self._capture_content,
         )
         return CanaryRunner(
             canary,

@@ -32,6 +32,8 @@ class AsyncStreamClient(BaseClient[AsyncOpenAI, AsyncStream]):
     chunk). ``max_loop_share`` is the part of the event loop's time that one stream may take, after a burst of a quarter
     second; a server that floods is then read more slowly (default: 1, no limit). ``secrets`` are removed from every
     message, in addition to keys and tokens; they are read at each call.
+    ``capture_content`` records prompt and answer on the span of the call, redacted and bounded (by default the variable
+    ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` decides, and without it, they are not recorded).
     """
 
     @overload

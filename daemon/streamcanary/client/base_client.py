@@ -1,5 +1,6 @@
 """The base class of the asynchronous and the synchronous client."""
 
+import os
 import random as _random
 from abc import ABC, abstractmethod
 from collections.abc import Collection, Iterable, Mapping
@@ -21,6 +22,7 @@ from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.client.retry_policy import OnPartial, RetryPolicy
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.clock import Clock, SystemClock
+from streamcanary.model.content_capture import is_content_captured
 
 if TYPE_CHECKING:
     from streamcanary.client.core.request import ChatArguments, ResponsesArguments
@@ -53,6 +55,7 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
         clock: Clock | None = None,
         random: _random.Random | None = None,
         max_loop_share: float = 1.0,
+        capture_content: bool | None = None,
     ) -> None:
         random = random or _random.Random()  # noqa: S311 - jitter, not cryptography
         options = ClientOptions(
@@ -68,7 +71,9 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
             secrets=secrets,
             clock=clock or SystemClock(),
             random=random,
-            instruments=Instruments(time_per_chunk=time_per_chunk),
+            instruments=Instruments(
+                time_per_chunk=time_per_chunk, captures_content=is_content_captured(capture_content, os.environ)
+            ),
             budget=RetryBudget() if budget is None else budget,
             breakers=_create_breakers(breaker, random),
             max_loop_share=max_loop_share,

@@ -9,7 +9,7 @@ from openai import OpenAIError
 
 from streamcanary.client.core.decoding.surrogates import replace_escaped_halves
 from streamcanary.model.faults import Fault
-from streamcanary.model.outcome import Attempt, Usage
+from streamcanary.model.outcome import Attempt, OutputSpeed, Usage
 
 if TYPE_CHECKING:
     from openai.types.chat import ChatCompletion
@@ -48,7 +48,9 @@ class StreamResult(Struct, frozen=True, kw_only=True):
 
     ``model`` is the model that answered. ``degraded`` is ``None`` for a streamed answer of the primary route, else
     ``"fallback"``, ``"non_streaming"`` or ``"cache"``. Times are seconds: ``time_to_first_token`` of the attempt that
-    answered, ``max_gap``, the longest time between two of its tokens, and ``duration`` of the whole call.
+    answered, ``max_gap`` and ``median_gap``, the longest and the median time between two of its tokens, and
+    ``duration`` of the whole call. ``output_speed`` is its speed after the first token, ``None`` if it is too short to
+    measure, or arrived at once. ``system_fingerprint`` and ``service_tier`` are what the provider reports.
     ``unknown_finish_reason``: ``finish_reason`` is none of the known ones, so the answer may be incomplete.
     ``images``: URLs, also ``data:`` URLs. ``text`` is the transcript of the audio if there is no other text.
     """
@@ -60,6 +62,8 @@ class StreamResult(Struct, frozen=True, kw_only=True):
     finish_reason: str | None = None
     usage: Usage | None = None
     model: str | None = None
+    system_fingerprint: str | None = None
+    service_tier: str | None = None
     request_id: str | None = None
     response_id: str | None = None
     created: int | None = None
@@ -69,6 +73,8 @@ class StreamResult(Struct, frozen=True, kw_only=True):
     degraded: str | None = None
     time_to_first_token: float | None = None
     max_gap: float | None = None
+    median_gap: float | None = None
+    output_speed: OutputSpeed | None = None
     duration: float = 0.0
     unknown_finish_reason: bool = False
     images: tuple[str, ...] = ()

@@ -19,6 +19,8 @@ ATTEMPT_SPAN: Final = "POST"
 # Span events
 RETRY_SCHEDULED_EVENT: Final = "streamcanary.retry.scheduled"
 FIRST_TOKEN_EVENT: Final = "streamcanary.first_token"
+MODEL_CHANGED_EVENT: Final = "streamcanary.model.changed"
+RETIREMENT_EVENT: Final = "streamcanary.model.retirement"
 
 # Log events. A message of the log is the name of an event: "alert fired"
 ALERT_FIRED_EVENT: Final = "streamcanary.alert.fired"
@@ -36,6 +38,7 @@ CALL_ATTEMPTS: Final = "streamcanary.attempts"
 CALL_DEGRADED: Final = "streamcanary.degraded"
 CALL_CHUNKS: Final = "streamcanary.chunks"
 CALL_MAX_GAP: Final = "streamcanary.max_gap"
+CALL_MEDIAN_GAP: Final = "streamcanary.median_gap"
 ATTEMPT_PHASE: Final = "streamcanary.phase"
 ATTEMPT_FAULT: Final = "streamcanary.fault"
 ATTEMPT_BLAME: Final = "streamcanary.blame"
@@ -49,6 +52,17 @@ PHASE_TLS: Final = "streamcanary.phase.tls.duration"
 PHASE_HEADERS: Final = "streamcanary.phase.headers.duration"
 PHASE_FIRST_TOKEN: Final = "streamcanary.phase.first_token.duration"
 PHASE_STREAMING: Final = "streamcanary.phase.streaming.duration"
+REQUESTS_REMAINING: Final = "streamcanary.ratelimit.requests.remaining"
+REQUESTS_LIMIT: Final = "streamcanary.ratelimit.requests.limit"
+TOKENS_REMAINING: Final = "streamcanary.ratelimit.tokens.remaining"
+TOKENS_LIMIT: Final = "streamcanary.ratelimit.tokens.limit"
+ATTEMPT_OUTPUT_SPEED: Final = "streamcanary.output.speed"
+ATTEMPT_OUTPUT_ESTIMATED: Final = "streamcanary.output.estimated"
+CHANGE_TYPE: Final = "streamcanary.change.type"
+CHANGE_PREVIOUS: Final = "streamcanary.change.previous"
+CHANGE_CURRENT: Final = "streamcanary.change.current"
+DEPRECATION_TIME: Final = "streamcanary.deprecation"
+SUNSET_TIME: Final = "streamcanary.sunset"
 
 # Standard attributes
 SYNTHETIC_TYPE: Final = "user_agent.synthetic.type"
@@ -64,7 +78,12 @@ RESPONSE_FINISH_REASONS: Final = "gen_ai.response.finish_reasons"
 RESPONSE_TIME_TO_FIRST_CHUNK: Final = "gen_ai.response.time_to_first_chunk"
 USAGE_INPUT: Final = "gen_ai.usage.input_tokens"
 USAGE_OUTPUT: Final = "gen_ai.usage.output_tokens"
+SYSTEM_INSTRUCTIONS: Final = "gen_ai.system_instructions"
+INPUT_MESSAGES: Final = "gen_ai.input.messages"
+OUTPUT_MESSAGES: Final = "gen_ai.output.messages"
 TOKEN_TYPE: Final = "gen_ai.token.type"
+OPENAI_FINGERPRINT: Final = "openai.response.system_fingerprint"
+OPENAI_TIER: Final = "openai.response.service_tier"
 SERVER_ADDRESS: Final = "server.address"
 SERVER_PORT: Final = "server.port"
 HTTP_METHOD: Final = "http.request.method"
@@ -97,9 +116,15 @@ CONNECTION: Final = "connection"
 BLAME: Final = "blame"
 REASON: Final = "reason"
 TYPE: Final = "type"
+RESPONSE_MODEL_LABEL: Final = "response_model"
+FINGERPRINT_LABEL: Final = "system_fingerprint"
+TIER_LABEL: Final = "service_tier"
 RECEIVER: Final = "receiver"
 ALERT: Final = "alert"
 SEVERITY: Final = "severity"
+VERSION: Final = "version"
+PYTHON_VERSION: Final = "python_version"
+CPU_MODE: Final = "cpu.mode"
 
 
 Kind = Literal["counter", "updowncounter", "histogram", "gauge"]
@@ -121,6 +146,8 @@ PHASE_BUCKETS: Final = tuple(0.00125 * 4**power for power in range(9))
 """From 1.25 ms to 81.92 s: fewer and wider, because each attempt has up to six phases."""
 TOKEN_BUCKETS: Final = tuple(float(4**power) for power in range(14))
 """The buckets that the GenAI conventions recommend for token counts: 4⁰ to 4¹³."""
+SPEED_BUCKETS: Final = tuple(map(float, (1, 2, 5, 10, 20, 30, 40, 60, 80, 100, 150, 200, 300, 500, 1000, 2000, 5000)))
+"""Tokens a second: people read about five, most models write 20 to 200, special hardware up to 3,000."""
 
 OPERATION_DURATION = Metric(
     "gen_ai.client.operation.duration",
@@ -162,6 +189,16 @@ CONNECTIONS = Metric(
 MAX_GAP = Metric(
     "streamcanary.stream.max_gap", "histogram", "s", "Longest time between two tokens of an attempt", SECONDS_BUCKETS
 )
+MEDIAN_GAP = Metric(
+    "streamcanary.stream.median_gap", "histogram", "s", "Median time between two tokens of an attempt", SECONDS_BUCKETS
+)
+OUTPUT_SPEED = Metric(
+    "streamcanary.output.speed",
+    "histogram",
+    "{token}/s",
+    "Output speed of an answer after its first token",
+    SPEED_BUCKETS,
+)
 RETRY_DELAY = Metric("streamcanary.retry.delay", "histogram", "s", "Wait before a further attempt", SECONDS_BUCKETS)
 FIRST_TOKEN_TIME = Metric(
     "streamcanary.first_token", "histogram", "s", "From the start of an attempt to its first token", SECONDS_BUCKETS
@@ -185,9 +222,36 @@ CERTIFICATE_EXPIRY = Metric(
 CANARY_INFO = Metric(
     "streamcanary.canary.info", "gauge", "{canary}", "Always 1; has the user's labels of the canary, for joins"
 )
+RATE_LIMIT_REMAINING = Metric(
+    "streamcanary.ratelimit.remaining", "gauge", "{unit}", "Requests or tokens left of a rate limit, at the last run"
+)
+RATE_LIMIT_LIMIT = Metric(
+    "streamcanary.ratelimit.limit", "gauge", "{unit}", "Requests or tokens of a rate limit, at the last run"
+)
+RATE_LIMIT_HEADROOM = Metric(
+    "streamcanary.ratelimit.headroom", "gauge", "1", "Part of a rate limit that is left, 0 to 1, at the last run"
+)
+MODEL_INFO = Metric(
+    "streamcanary.model.info", "gauge", "{model}", "Always 1; what answered the last run, as the provider names it"
+)
+MODEL_CHANGES = Metric(
+    "streamcanary.model.changes", "counter", "{change}", "Changes of what answers, from one run to the next"
+)
+MODEL_SUNSET = Metric(
+    "streamcanary.model.sunset", "gauge", "s", "When the provider will retire what answers, seconds since the epoch"
+)
 ALERT_ACTIVE = Metric("streamcanary.alert.active", "gauge", "{alert}", "1 while the alert is firing, else 0")
 NOTIFICATIONS = Metric(
     "streamcanary.notifications", "counter", "{notification}", "Notifications by receiver and outcome"
+)
+NOTIFICATION_QUEUE_SIZE = Metric(
+    "streamcanary.notification_queue.size",
+    "gauge",
+    "{notification}",
+    "Notifications that wait for the receiver, or that it has refused",
+)
+NOTIFICATION_QUEUE_AGE = Metric(
+    "streamcanary.notification_queue.age", "gauge", "s", "Age of the oldest of these notifications; 0 if there is none"
 )
 STREAMS_ACTIVE = Metric("streamcanary.streams.active", "updowncounter", "{stream}", "Open streams")
 TOKENS = Metric(
@@ -198,3 +262,15 @@ RELOAD_SUCCESS = Metric(
     "streamcanary.config.last_reload.success", "gauge", "{reload}", "1 if the last load succeeded, else 0"
 )
 RELOAD_TIME = Metric("streamcanary.config.last_reload.time", "gauge", "s", "When the configuration was last loaded")
+CONFIG_OBJECTS = Metric("streamcanary.config.objects", "gauge", "{object}", "Configured objects by type")
+BUILD_INFO = Metric(
+    "streamcanary.build.info", "gauge", "{build}", "Always 1; has the versions of the daemon and Python"
+)
+
+PROCESS_CPU_TIME = Metric("process.cpu.time", "counter", "s", "CPU time of the daemon")
+PROCESS_MEMORY_USAGE = Metric("process.memory.usage", "updowncounter", "By", "Physical memory of the daemon")
+PROCESS_FILE_DESCRIPTORS = Metric(
+    "process.unix.file_descriptor.count", "updowncounter", "{file_descriptor}", "Open file descriptors of the daemon"
+)
+PROCESS_THREADS = Metric("process.thread.count", "updowncounter", "{thread}", "Threads of the daemon")
+PROCESS_UPTIME = Metric("process.uptime", "gauge", "s", "Time since the daemon started")

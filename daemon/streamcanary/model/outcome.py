@@ -6,6 +6,7 @@ from typing import Literal
 from msgspec import Struct
 
 from streamcanary.model.faults import Fault
+from streamcanary.model.rate_limit import RateLimits
 
 
 class OutcomeKind(StrEnum):
@@ -64,6 +65,29 @@ class PhaseDurations(Struct, frozen=True, kw_only=True, omit_defaults=True):
         return tuple((name, seconds) for name, seconds in pairs if seconds is not None)
 
 
+class OutputSpeed(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """How fast an answer was generated after its first token.
+
+    ``seconds`` is the time from the first token to the last, without pauses of the caller. ``is_estimated``: the
+    provider reported no token counts, or impossible ones, so the tokens were estimated from the text.
+    """
+
+    tokens_per_second: float
+    seconds: float
+    is_estimated: bool = False
+
+
+class Retirement(Struct, frozen=True, kw_only=True, omit_defaults=True):
+    """What a provider announces about the end of a model or endpoint, in seconds since the epoch.
+
+    ``deprecation``: since when it is deprecated (RFC 9745), also a time to come; ``sunset``: when it will stop
+    answering (RFC 8594). ``None`` if no time was announced; with neither, it is deprecated without a date.
+    """
+
+    deprecation: float | None = None
+    sunset: float | None = None
+
+
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One request within a call.
 
@@ -71,6 +95,8 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``delay`` is the wait before this attempt. ``fault`` is ``None`` if the answer was complete. ``connection`` is
     ``None`` if nothing was sent, or if the transport does not show it. ``certificate_expiry`` is when the first of the
     endpoint's certificates expires, in seconds since the epoch, if the attempt opened a connection with TLS.
+    ``max_gap`` and ``median_gap`` are the longest and the median time between two of its tokens. ``rate_limits`` and
+    ``retirement`` are what the headers of the response report.
     """
 
     number: int
@@ -85,13 +111,22 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     phases: PhaseDurations = PhaseDurations()
     connection: Connection | None = None
     certificate_expiry: float | None = None
+    max_gap: float | None = None
+    median_gap: float | None = None
+    output_speed: OutputSpeed | None = None
+    rate_limits: RateLimits | None = None
+    retirement: Retirement | None = None
 
 
 class Usage(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """Token counts of a call, as the provider reports them; ``is_estimated`` if it reports impossible ones."""
+    """Token counts of a call, as the provider reports them; ``is_estimated`` if it reports impossible ones.
+
+    ``reasoning_tokens`` are the part of ``output_tokens`` that the model used to reason.
+    """
 
     input_tokens: int = 0
     output_tokens: int = 0
+    reasoning_tokens: int = 0
     is_estimated: bool = False
 
 
@@ -106,7 +141,8 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``certificate_expiry`` is when the first certificate of the primary expires, in seconds since the epoch, if the run
     opened a connection to it with TLS.
     ``lag`` is the time by which the event loop of the daemon was late during the run, in seconds: the other times are
-    too long by up to that.
+    too long by up to that. ``system_fingerprint`` and ``service_tier`` are what the provider reports with the answer of
+    ``model``. ``previous_model`` is the model that answered the run before, if it was another one.
     """
 
     run_id: str
@@ -123,7 +159,12 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     time_to_first_token: float | None = None
     max_gap: float | None = None
     degraded: str | None = None
+    median_gap: float | None = None
+    output_speed: OutputSpeed | None = None
     model: str | None = None
+    previous_model: str | None = None
+    system_fingerprint: str | None = None
+    service_tier: str | None = None
     finish_reason: str | None = None
     usage: Usage | None = None
     cost: float | None = None
@@ -141,5 +182,20 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
             return self.duration
         last = self.attempts[-1]
         return max(0.0, min(self.duration, last.started + last.duration - self.started))
+
+    @property
+    def rate_limits(self) -> RateLimits | None:
+        """The rate limits that the primary route reported last; ``None`` if it reported none."""
+        return next((each.rate_limits for each in self._primary_attempts_from_last if each.rate_limits), None)
+
+    @property
+    def retirement(self) -> Retirement | None:
+        """What the primary route announced last about its end; ``None`` if nothing."""
+        return next((each.retirement for each in self._primary_attempts_from_last if each.retirement), None)
+
+    @property
+    def _primary_attempts_from_last(self) -> list[Attempt]:
+        """The attempts on the route of the first attempt, which is the primary, the last one first."""
+        return [each for each in reversed(self.attempts) if each.route == self.attempts[0].route]
 
     lag: float = 0.0

@@ -13,6 +13,7 @@ Protocol = Literal["http/protobuf", "grpc"]
 Signal = Literal["traces", "metrics", "logs"]
 Temporality = Literal["cumulative", "delta", "lowmemory"]
 HistogramAggregation = Literal["explicit", "exponential"]
+Convention = Literal["openinference", "langfuse"]
 
 SIGNALS: Final[tuple[Signal, ...]] = ("traces", "metrics", "logs")
 
@@ -92,6 +93,10 @@ class TelemetryConfig(BaseModel):
     Without ``otlp`` the standard environment variables apply (``OTEL_EXPORTER_OTLP_ENDPOINT`` and others); without
     these, nothing is exported. ``prometheus`` serves the metrics at ``/metrics`` of the web server. ``resource`` adds
     attributes, and overrides detected ones and those of the environment.
+
+    ``content`` records prompts and answers of canaries on spans, redacted and bounded; by default the variable
+    ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` decides. ``conventions`` adds to exported spans the
+    attributes that some backends read in place of those of the GenAI conventions.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -99,3 +104,5 @@ class TelemetryConfig(BaseModel):
     otlp: OtlpConfig | None = None
     prometheus: bool = True
     resource: dict[ResourceName, ResourceValue] = Field(default_factory=dict, max_length=64)
+    content: bool | None = None
+    conventions: Annotated[tuple[Convention, ...], Field(max_length=2)] = ()

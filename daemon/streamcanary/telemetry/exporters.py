@@ -1,7 +1,7 @@
 """OTLP exporters that report to an :class:`ExportTracker`. Importing this module imports the SDK."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import requests
@@ -22,7 +22,8 @@ from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.util.re import parse_env_headers
 
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
-from streamcanary.telemetry.config import HistogramAggregation, Temporality
+from streamcanary.telemetry.config import Convention, HistogramAggregation, Temporality
+from streamcanary.telemetry.convention_exporter import ConventionExporter
 from streamcanary.telemetry.export_failures import ExportTracker
 from streamcanary.telemetry.export_settings import ExportSettings, TelemetryMisconfigured, is_loopback
 from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
@@ -198,8 +199,18 @@ def header_values(headers: Mapping[str, Secret]) -> dict[str, str]:
     return values
 
 
-def create_span_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> SpanExporter:
-    """Return an exporter of spans to ``endpoint``; gRPC is imported only if the settings select it."""
+def create_span_exporter(
+    settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler, conventions: Collection[Convention] = ()
+) -> SpanExporter:
+    """Return an exporter of spans to ``endpoint``, with the attributes of ``conventions`` added.
+
+    gRPC is imported only if the settings select it.
+    """
+    exporter = _create_otlp_span_exporter(settings, endpoint, sdk_log)
+    return ConventionExporter(exporter, conventions) if conventions else exporter
+
+
+def _create_otlp_span_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> SpanExporter:
     if settings.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Self
 from msgspec import Struct
 
 from streamcanary import __version__
+from streamcanary.model import names
 from streamcanary.model.clock import Clock, SystemClock
+from streamcanary.model.content_capture import is_content_captured
 from streamcanary.telemetry.config import SIGNALS, Signal, TelemetryConfig
 from streamcanary.telemetry.export_failures import ExportTracker
 from streamcanary.telemetry.export_settings import ExportSettings, is_sdk_disabled, resolve_export_settings
 from streamcanary.telemetry.metric_pipeline import MetricPipeline
+from streamcanary.telemetry.process_metrics import observe_process
 from streamcanary.telemetry.resource import resource_attributes
 from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 
@@ -54,6 +57,7 @@ class _Prepared(Struct, frozen=True, kw_only=True):
     metric_exporter: "MetricExporter | None" = None
     log_exporter: "LogRecordExporter | None" = None
     serves_metrics: bool = False
+    captures_content: bool = False
 
 
 class Telemetry:
@@ -115,19 +119,26 @@ class Telemetry:
 
         detected = resource_attributes(self._environ, version=__version__, host=socket.gethostname())
         resource = create_resource(detected, section.resource)
+        captures_content = is_content_captured(section.content, self._environ)
         if settings is None:
-            self._prepared = _Prepared(resource=resource, serves_metrics=serves_metrics)
+            self._prepared = _Prepared(
+                resource=resource, serves_metrics=serves_metrics, captures_content=captures_content
+            )
             return
         from streamcanary.telemetry import exporters
 
+        conventions = section.conventions
         traces, metrics, logs = settings.traces_endpoint, settings.metrics_endpoint, settings.logs_endpoint
         self._prepared = _Prepared(
             resource=resource,
             settings=settings,
-            span_exporter=exporters.create_span_exporter(settings, traces, self._sdk_log) if traces else None,
+            span_exporter=exporters.create_span_exporter(settings, traces, self._sdk_log, conventions)
+            if traces
+            else None,
             metric_exporter=exporters.create_metric_exporter(settings, metrics, self._sdk_log) if metrics else None,
             log_exporter=exporters.create_log_exporter(settings, logs, self._sdk_log) if logs else None,
             serves_metrics=serves_metrics,
+            captures_content=captures_content,
         )
 
     def apply(self) -> None:
@@ -156,7 +167,9 @@ class Telemetry:
         if self.tracer_provider is None:
             from opentelemetry import trace
 
-            self.tracer_provider = sdk.create_tracer_provider(prepared.resource, self._runs)
+            self.tracer_provider = sdk.create_tracer_provider(
+                prepared.resource, self._runs, with_content=prepared.captures_content
+            )
             if self._make_global:
                 trace.set_tracer_provider(self.tracer_provider)
         if prepared.span_exporter is not None:
@@ -181,7 +194,10 @@ class Telemetry:
             self._metric_exporter = pipeline.exporter
             self.meter_provider = pipeline.create_provider(prepared.resource, self._max_series)
             self.scraper = pipeline.create_scraper(prepared.resource)
-            if self._make_global and self.meter_provider is not None:
+            if self.meter_provider is None:
+                return
+            observe_process(self.meter_provider.get_meter(names.INSTRUMENTATION_SCOPE, __version__))
+            if self._make_global:
                 from opentelemetry import metrics
 
                 metrics.set_meter_provider(self.meter_provider)

@@ -16,6 +16,7 @@ _MAX_QUEUED_SPANS = 4096  # when the queue is full, the oldest spans are dropped
 _MAX_SPANS_PER_EXPORT = 512
 _EXPORT_DELAY = 2.0  # seconds between two exports of a partial batch
 _MAX_ATTRIBUTE_LENGTH = 2048  # characters; a provider chooses some of the values
+_MAX_CONTENT_LENGTH = 32_768  # characters; the text is bounded to an eighth, but a cut JSON would be none
 
 
 def create_resource(detected: Mapping[str, str], configured: Mapping[str, str]) -> Resource:
@@ -26,12 +27,17 @@ def create_resource(detected: Mapping[str, str], configured: Mapping[str, str]) 
     return Resource.create({**detected, **OTELResourceDetector().detect().attributes, **configured})
 
 
-def create_tracer_provider(resource: Resource, runs: RunStore | None = None) -> TracerProvider:
-    """Return a provider without exporter. ``runs`` keeps every run, whatever part is sampled for export."""
+def create_tracer_provider(
+    resource: Resource, runs: RunStore | None = None, *, with_content: bool = False
+) -> TracerProvider:
+    """Return a provider without exporter. ``runs`` keeps every run, whatever part is sampled for export.
+
+    ``with_content``: attributes may be as long as those with prompts and answers are.
+    """
     provider = TracerProvider(
         resource=resource,
         shutdown_on_exit=False,
-        span_limits=SpanLimits(max_attribute_length=_MAX_ATTRIBUTE_LENGTH),
+        span_limits=SpanLimits(max_attribute_length=_MAX_CONTENT_LENGTH if with_content else _MAX_ATTRIBUTE_LENGTH),
     )
     if runs is not None:
         provider.sampler = RecordAll(provider.sampler)

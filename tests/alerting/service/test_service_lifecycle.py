@@ -5,10 +5,12 @@ import logging
 from typing import Any
 
 import pytest
+from msgspec import structs
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
 
+from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.service.metrics import AlertMetrics
 from streamcanary.alerting.service.service import AlertingService
@@ -244,8 +246,11 @@ def test_active_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.
     monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
     engine = Engine(alerts(), "default", [CHAT])
     (key,) = (binding.key for binding in engine.bindings)
-    incidents = {key: Incident(key=key, rule="Errors", subject="chat", opened=0.0)}
-    meters = AlertMetrics(engine, lambda: incidents)
+    meters = AlertMetrics(engine, ["hook"], ManualClock())
+    firing = Incident(key=key, rule="Errors", subject="chat", opened=0.0)
+    resolved = structs.replace(firing, resolved=60.0)
+    for incident in (firing, resolved, firing):
+        meters.update(State(incidents={key: incident}))
     meters.record_delivery("hook", "accepted")
     data = reader.get_metrics_data()
     assert data is not None
@@ -261,6 +266,8 @@ def test_active_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.
         ("streamcanary.alert.active", "BudgetExhausted", "page"): 0,
         ("streamcanary.alert.active", "StoreFailing", "page"): 0,
         ("streamcanary.alert.active", "ReceiverFailing", "hook", "page"): 0,
+        ("streamcanary.notification_queue.size", "hook"): 0,
+        ("streamcanary.notification_queue.age", "hook"): 0,
     }
     provider.shutdown()
 

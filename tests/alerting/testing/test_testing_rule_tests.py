@@ -81,6 +81,13 @@ def test_times_in_brackets_are_set_on_the_outcome() -> None:
     assert (3.0, 0.25, 60.0) == (outcome.time_to_first_token, outcome.max_gap, outcome.duration)
 
 
+def test_remaining_time_of_a_certificate_counts_from_the_run() -> None:
+    """The expiry of a certificate in brackets is the time that is left at the end of the run."""
+    [word, other] = parse_values("ok(certificate_expiry=10d,duration=2s) ok")
+    outcomes = [one.to_outcome(CHAT, 0, 100.0) for one in (word, other) if one is not None]
+    assert [100.0 + 2.0 + 864_000.0, None] == [outcome.certificate_expiry for outcome in outcomes]
+
+
 @pytest.mark.parametrize(
     ("values", "message"),
     [
@@ -94,7 +101,7 @@ def test_times_in_brackets_are_set_on_the_outcome() -> None:
         ("ok x0", "x0: the count of runs must be 1 to 10000"),
         ("okx99999999999999999999", "x9999999999: the count of runs must be"),
         (f"ok x{MAX_RUNS} ok", "has more than 10000 runs"),
-        ("ok(first=3s)", "times are first_token=2s, max_gap=2s, duration=2s, each at most once"),
+        ("ok(first=3s)", "times are first_token=2s, max_gap=2s, duration=2s, certificate_expiry=2s, each at most once"),
         ("ok(duration=1s,duration=2s)", "each at most once"),
         ("ok(duration=soon)", "duration is not a duration"),
         ("1 2 3", "'1' is not a run"),

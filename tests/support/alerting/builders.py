@@ -94,7 +94,8 @@ def alerts(**sections: Any) -> AlertsConfig:
     By default each alert is a separate group with ``group_wait`` 0 and no repeat, and the built-in rules that watch
     canaries are off. ``sections`` override the defaults.
     """
-    off = {"TargetRejected": {"enabled": False}, "NoData": {"enabled": False}}
+    watching = ("TargetRejected", "NoData", "CertificateExpiring", "CertificateExpiringSoon")
+    off = {name: {"enabled": False} for name in watching}
     rules = {**off, **sections.pop("rules", {"Errors": THREE_FAILURES_RULE})}
     alone: dict[str, Any] = {"group_by": ["alert", "canary"], "group_wait": 0, "repeat_interval": "90d"}
     return AlertsConfig.model_validate({"rules": rules, "receivers": {"hook": webhook_config()}, **alone, **sections})

@@ -171,6 +171,9 @@ class CompleteAnswer(NamedTuple):
 EXPECTED_ANSWERS: Final[dict[str, CompleteAnswer]] = {
     "ok": CompleteAnswer(),
     "slow-drip": CompleteAnswer(),
+    "low-quota": CompleteAnswer(),
+    "other-model": CompleteAnswer(),
+    "retiring": CompleteAnswer(),
     "comments": CompleteAnswer(),
     "no-done": CompleteAnswer(),
     "held-open": CompleteAnswer(),

@@ -29,7 +29,7 @@ def store() -> RunStore:
 def telemetry(store: RunStore, **environ: str) -> Telemetry:
     """Return telemetry without an endpoint that keeps runs in ``store``."""
     telemetry = Telemetry(environ=environ, make_global=False, runs=store)
-    telemetry.prepare(TelemetryConfig())
+    telemetry.prepare(TelemetryConfig(prometheus=False))
     telemetry.apply()
     return telemetry
 

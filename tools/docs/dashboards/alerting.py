@@ -2,7 +2,6 @@
 
 from streamcanary.model import names
 
-from . import pending
 from .board import Board, Variable
 from .metrics import ALERT_SELECTOR, RANGE, new_increase, series, share
 from .panels import (
@@ -24,6 +23,7 @@ from .queries import ALERT_LABELS, CANARY_LINK, CANARY_VARIABLES, alert_states, 
 
 _RECEIVER = 'receiver=~"$receiver"'
 _ACTIVE = f"max by (alert, severity, canary, receiver) ({series(names.ALERT_ACTIVE, selector=ALERT_SELECTOR)})"
+_WAITING = f"sum by (receiver) ({series(names.NOTIFICATION_QUEUE_SIZE, selector=_RECEIVER)})"
 _AGE = ((None, GOOD), (60, WARNING), (300, BAD))
 
 
@@ -58,13 +58,13 @@ _NOW = (
     number(
         "Undelivered",
         "Notifications that wait for a receiver.",
-        f"sum({series(pending.QUEUE_SIZE, selector=_RECEIVER)}) or vector(0)",
+        f"sum({series(names.NOTIFICATION_QUEUE_SIZE, selector=_RECEIVER)}) or vector(0)",
         steps=MANY,
     ),
     number(
         "Oldest notification",
         "How long the oldest notification has been waiting.",
-        f"max({series(pending.QUEUE_AGE, selector=_RECEIVER)}) or vector(0)",
+        f"max({series(names.NOTIFICATION_QUEUE_AGE, selector=_RECEIVER)}) or vector(0)",
         unit="s",
         steps=_AGE,
     ),
@@ -118,7 +118,11 @@ _NOTIFICATIONS = (
                 "short",
                 None,
             ),
-            "Waiting": (row(f"sum by (receiver) ({series(pending.QUEUE_SIZE, selector=_RECEIVER)})"), "short", MANY),
+            "Waiting": (
+                row(_WAITING),
+                "short",
+                MANY,
+            ),
         },
         labels=(names.RECEIVER,),
         sort="Deliveries",
@@ -127,12 +131,12 @@ _NOTIFICATIONS = (
     lines(
         "Notifications that wait",
         "Notifications in the queue of each receiver.",
-        query(f"sum by (receiver) ({series(pending.QUEUE_SIZE, selector=_RECEIVER)})", "{{receiver}}"),
+        query(_WAITING, "{{receiver}}"),
     ),
     lines(
         "Age of the oldest notification",
         "How long the oldest notification of each receiver has been waiting.",
-        query(f"max by (receiver) ({series(pending.QUEUE_AGE, selector=_RECEIVER)})", "{{receiver}}"),
+        query(f"max by (receiver) ({series(names.NOTIFICATION_QUEUE_AGE, selector=_RECEIVER)})", "{{receiver}}"),
         unit="s",
         steps=_AGE,
     ),
@@ -143,7 +147,7 @@ BOARD = Board(
     description="What fires, and whether receivers accept the notifications.",
     variables=(
         *CANARY_VARIABLES,
-        Variable(name="receiver", label="Receiver", source=names.RECEIVER, metric=pending.QUEUE_SIZE),
+        Variable(name="receiver", label="Receiver", source=names.RECEIVER, metric=names.NOTIFICATION_QUEUE_SIZE),
     ),
     rows=(("Now", _NOW), ("Alerts", _ALERTS), ("Notifications", _NOTIFICATIONS)),
 )

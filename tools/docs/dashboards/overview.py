@@ -2,7 +2,6 @@
 
 from streamcanary.model import names
 
-from . import pending
 from .board import Board
 from .metrics import CANARY_LABELS, RANGE, heat, increase, new_increase, quantile, series
 from .panels import (
@@ -66,7 +65,7 @@ _NOW = (
     number(
         "Undelivered",
         "Notifications that wait for a receiver.",
-        f"sum({series(pending.QUEUE_SIZE, selector='')}) or vector(0)",
+        f"sum({series(names.NOTIFICATION_QUEUE_SIZE, selector='')}) or vector(0)",
         steps=MANY,
         width=3,
     ),

@@ -11,5 +11,3 @@ MEDIAN_GAP = Metric("streamcanary.stream.median_gap", "histogram", "s", "", SECO
 MODEL_INFO = Metric("streamcanary.model.info", "gauge", "{model}", "")
 MODEL_CHANGES = Metric("streamcanary.model.changes", "counter", "{change}", "")
 MODEL_SUNSET = Metric("streamcanary.model.sunset", "gauge", "s", "")
-QUEUE_SIZE = Metric("streamcanary.notification_queue.size", "gauge", "{notification}", "")
-QUEUE_AGE = Metric("streamcanary.notification_queue.age", "gauge", "s", "")

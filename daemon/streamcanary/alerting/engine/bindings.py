@@ -15,7 +15,7 @@ from streamcanary.alerting.builtin_rules import (
 )
 from streamcanary.alerting.detectors import CanaryDetector, NoData
 from streamcanary.alerting.engine.keys import incident_key
-from streamcanary.alerting.rules import Rule
+from streamcanary.alerting.rules import Measure, Rule
 from streamcanary.model.alerts.incident import Evidence, Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.redaction.redactor import scrub
@@ -162,7 +162,7 @@ class Bindings:
         )
         if name == NO_DATA:
             self.inhibited_by[binding.key] = (self.key_for(BUDGET_EXHAUSTED, "budget"),)
-        elif name != TARGET_REJECTED:
+        elif name != TARGET_REJECTED and rule.measure is not Measure.CERTIFICATE_EXPIRY:
             self.inhibited_by[binding.key] = (
                 self.key_for(CANARY_EGRESS_DOWN, "egress"),
                 self.key_for(TARGET_REJECTED, canary.name),

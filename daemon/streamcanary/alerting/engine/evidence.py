@@ -1,6 +1,7 @@
 """The evidence log of a binding: recent faults, ids and messages, for the text of notifications."""
 
 from collections import Counter
+from datetime import UTC, datetime
 from itertools import pairwise
 
 import msgspec
@@ -18,6 +19,7 @@ _MAX_ENTRIES = 50
 _MAX_IDS = 5
 _MAX_MESSAGE_LENGTH = 300
 _MAX_ID_LENGTH = 100
+_DAY = 86400.0
 
 
 class EvidenceEntry(Struct, frozen=True, array_like=True):
@@ -66,6 +68,8 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
             )
             return msgspec.structs.replace(last, entries=entries)
         fault = first_fault if rule.measure is Measure.FIRST_ATTEMPTS else outcome.fault
+        if rule.measure is Measure.CERTIFICATE_EXPIRY:
+            fault = None  # the certificate is evidence by itself; a fault of the same run is about something else
         entry = EvidenceEntry(
             at,
             bad=True,
@@ -132,6 +136,8 @@ def _attempts_at_fault(rule: Rule, outcome: Outcome) -> list[Attempt]:
 
 def _describe_bad_sample(rule: Rule, outcome: Outcome) -> str:
     """Return a text that says why a run without a fault is a bad sample."""
+    if outcome.certificate_expiry is not None and rule.measure is Measure.CERTIFICATE_EXPIRY:
+        return describe_certificate_expiry(outcome.certificate_expiry, outcome.started + outcome.duration)
     seconds = measured_seconds(rule.measure, outcome)
     if seconds is not None and rule.limit is not None:
         return f"{rule.measure} {format_duration(seconds)}, limit {format_duration(rule.limit)}"
@@ -142,6 +148,16 @@ def _describe_bad_sample(rule: Rule, outcome: Outcome) -> str:
     }
     parts = (f"{name} {format_duration(time)}" for name, time in times.items() if time is not None)
     return f"{outcome.kind}: {', '.join(parts)}"
+
+
+def describe_certificate_expiry(expiry: float, now: float) -> str:
+    """Return when a certificate expires, such as ``expires on 2026-12-11, in 12 days``; times are epoch seconds."""
+    day = datetime.fromtimestamp(expiry, UTC).strftime("%Y-%m-%d")
+    if expiry <= now:
+        return f"expired on {day}"
+    remaining = expiry - now
+    shown = f"{remaining / _DAY:.0f} days" if remaining >= 2 * _DAY else f"{remaining / 3600:.0f} hours"
+    return f"expires on {day}, in {shown}"
 
 
 def _append_ids(ids: tuple[str, ...], *new: str | None) -> tuple[str, ...]:

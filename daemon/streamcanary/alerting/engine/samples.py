@@ -6,9 +6,11 @@
 | `first_attempts` | attempt 1 succeeded | attempt 1 failed, selected blame | other blame | the same |
 | `slow` | `ok` | `slow` | `failed`, `failed_over` | the same |
 | `first_token`, `max_gap`, `duration` with `limit` | within | over | not measured | the same |
+| `certificate_expiry` with `limit` | expires later | expires earlier | no certificate seen | the same |
 
 *Selected blame* is a blame that the ``blame`` of the rule lists. A time is measured on an answer of the primary only
 (``ok``, ``slow``): a quick failure is not a quick answer, and the time of a fallback is not that of the watched route.
+The certificate is that of the primary, whatever the result of the run: it is seen on each new connection.
 """
 
 from collections.abc import Collection
@@ -48,6 +50,11 @@ def sample_of(rule: Rule, outcome: Outcome) -> Sample | None:
             if outcome.kind not in _ANSWERED:
                 return Sample.NEUTRAL
             return Sample.BAD if outcome.kind is OutcomeKind.SLOW else Sample.GOOD
+        case Measure.CERTIFICATE_EXPIRY:
+            remaining = certificate_remaining(outcome)
+            if remaining is None or rule.limit is None:
+                return Sample.NEUTRAL
+            return Sample.BAD if remaining < rule.limit else Sample.GOOD
         case _:
             seconds = measured_seconds(rule.measure, outcome)
             if seconds is None or rule.limit is None:
@@ -76,6 +83,13 @@ def measured_seconds(measure: Measure, outcome: Outcome) -> float | None:
             return outcome.answer_duration
         case _:
             return None
+
+
+def certificate_remaining(outcome: Outcome) -> float | None:
+    """Return the seconds from the end of the run until the first certificate expires; negative if one has expired."""
+    if outcome.certificate_expiry is None:
+        return None
+    return outcome.certificate_expiry - (outcome.started + outcome.duration)
 
 
 def _sample_by_blame(fault: Fault | None, blame: Collection[Blame]) -> Sample:

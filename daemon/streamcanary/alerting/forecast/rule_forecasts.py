@@ -6,7 +6,7 @@ from typing import NamedTuple
 from streamcanary.alerting.detectors import BurnRate, NoData, Ratio
 from streamcanary.alerting.engine.bindings import MISSED_RUN_GRACE
 from streamcanary.alerting.forecast.detector_forecast import Forecast, forecast_detector
-from streamcanary.alerting.rules import Rule
+from streamcanary.alerting.rules import Measure, Rule
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.fraction import format_fraction
 from streamcanary.model.schedule import Schedule
@@ -28,14 +28,15 @@ class RuleForecast(NamedTuple):
 def rule_forecasts(rules: Mapping[str, Rule], canaries: Sequence[Canary], base_rate: float) -> list[RuleForecast]:
     """Return the forecasts of ``rules`` for the canaries that each applies to, at ``base_rate``.
 
-    ``no_data`` rules have no such forecast and are left out; see :func:`no_data_delays`.
+    ``no_data`` rules have no such forecast and are left out; see :func:`no_data_delays`. Neither have rules about
+    certificates: they do not fire by chance.
 
     Raises:
         ValueError: if a detector is invalid for a canary. Loading a configuration rejects such a detector.
     """
     found = []
     for name, rule in rules.items():
-        if isinstance(rule.detector, NoData):
+        if isinstance(rule.detector, NoData) or rule.measure is Measure.CERTIFICATE_EXPIRY:
             continue
         canaries_by_schedule: dict[Schedule, list[Canary]] = {}
         for canary in canaries:
@@ -75,6 +76,8 @@ def always_firing_warnings(rules: Mapping[str, Rule], base_rate: float) -> list[
     """Return a warning for each of ``rules`` whose threshold is at or below ``base_rate``."""
     found = []
     for name, rule in rules.items():
+        if rule.measure is Measure.CERTIFICATE_EXPIRY:
+            continue
         match rule.detector:
             case Ratio() as ratio:
                 lowest = ratio.threshold
@@ -94,6 +97,8 @@ def detector_warnings(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> 
     """Return the warnings of the detectors of ``rules``, each once with the canaries that it concerns."""
     found: dict[str, list[str]] = {}
     for name, rule in rules.items():
+        if rule.measure is Measure.CERTIFICATE_EXPIRY:  # a single bad sample is no chance
+            continue
         for canary in canaries:
             if rule.applies_to(canary) and (warning := rule.detector.config_warning(canary)):
                 found.setdefault(f"rule {name}: {warning}", []).append(canary.name)

@@ -1,6 +1,7 @@
 """Finds rules that cannot fire: ``slow`` without an ``slo``, or a ``limit`` above the timeout of the canary."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from math import inf
 from typing import NamedTuple
 
 from streamcanary.alerting.lint.matchers import join_names
@@ -10,7 +11,7 @@ from streamcanary.model.config_types.duration import format_duration
 
 
 class CanaryLimits(NamedTuple):
-    """Whether a run of a canary can be slow, and the largest value in seconds of each measure."""
+    """Whether a run of a canary can be slow, and the largest value in seconds of each measure that has one."""
 
     has_slo: bool
     max_seconds: Mapping[str, float]
@@ -36,7 +37,9 @@ def ineffective_rules(
                 ConfigIssue(("rules", name, "measure"), f"{join_names(affected, 3)}: {message}") if affected else None
             )
         elif rule.limit is not None:
-            affected = [canary for canary in canaries if rule.limit >= limits[canary].max_seconds[rule.measure]]
+            affected = [
+                canary for canary in canaries if rule.limit >= limits[canary].max_seconds.get(rule.measure, inf)
+            ]
             found = (
                 ConfigIssue(("rules", name, "limit"), _limit_message(rule, rule.limit, affected, limits))
                 if affected

@@ -15,7 +15,7 @@ bad runs, and there ``increase()`` alone is not enough:
 from collections.abc import Iterable
 from typing import Final
 
-from streamcanary.alerting.detectors import BurnRate, Ratio
+from streamcanary.alerting.detectors import BurnRate, Consecutive, Ratio
 from streamcanary.alerting.rules import Measure, Rule
 from streamcanary.model import names
 from streamcanary.model.faults import CALLER_FAULTS, Blame
@@ -60,8 +60,11 @@ def label_matcher(name: str, values: Iterable[str], *, negated: bool = False) ->
 def is_expressible(rule: Rule) -> bool:
     """Return whether the counters of runs and failures have the data that ``rule`` needs.
 
-    They do not have the order of runs, their durations, or the result of the first attempt.
+    They do not have the order of runs, their durations, or the result of the first attempt. A rule about certificates
+    uses their gauge: one bad sample fires it.
     """
+    if rule.measure is Measure.CERTIFICATE_EXPIRY:
+        return isinstance(rule.detector, Consecutive) and rule.detector.failures == 1
     if rule.measure not in (Measure.ERRORS, Measure.SLOW):
         return False
     detector = rule.detector
@@ -154,6 +157,16 @@ def no_data_expression(canaries: Iterable[str], window: float) -> str:
         f"  == sum by ({CANARY_LABELS}) ({series} offset {span})\n"
         f"  unless sum by ({CANARY_LABELS}) (increase({series}[{span}])) > 0)"
     )
+
+
+def certificate_expression(canaries: Iterable[str], limit: float) -> str:
+    """Return the expression of the seconds until a certificate expires, where they are less than ``limit``.
+
+    The value of the alert is this time. Empty ``canaries`` mean all canaries.
+    """
+    matchers = [label_matcher(names.CANARY, canaries)] if canaries else []
+    series = f"{metric_name(names.CERTIFICATE_EXPIRY)}{{{', '.join(matchers)}}}"
+    return f"min by ({CANARY_LABELS}) ({series}) - time() < {limit:.12g}"
 
 
 def alert_active_expression(name: str, by: str = CANARY_LABELS, canaries: Iterable[str] = ()) -> str:

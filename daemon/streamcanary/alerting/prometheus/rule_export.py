@@ -133,6 +133,9 @@ def _canary_alerting_rule(name: str, rule: Rule, bindings: Sequence[Binding], *,
             "total": _query_template(name, promql.recorded_name("seen", longest)),
         }
         alert.for_seconds = detector.hold if isinstance(detector, Ratio) else 0.0
+    elif promql.is_expressible(rule) and rule.limit is not None:
+        alert.expr = promql.certificate_expression(canary_names, rule.limit)
+        alert.template_fields["message"] = "expires in {{ $value | humanizeDuration }}"
     elif isinstance(detector, NoData):
         alert.expr = _no_data_expression(name, bindings, all_canaries=all_canaries)
         alert.template_fields["bad"] = alert.template_fields["total"] = str(detector.runs)

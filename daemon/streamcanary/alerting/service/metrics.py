@@ -1,53 +1,84 @@
-"""Metrics of alerting: active alerts and deliveries."""
+"""Metrics of alerting: active alerts, deliveries, and undelivered notifications."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 
 from opentelemetry import metrics
 
 from streamcanary import __version__
 from streamcanary.alerting.builtin_rules import RECEIVER_FAILING
+from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.model import names
-from streamcanary.model.alerts.incident import Incident
+from streamcanary.model.alerts.incident import Notification, NotificationState
+from streamcanary.model.clock import Clock
 from streamcanary.model.metric_labels import metric_labels
 
 
 class AlertMetrics:
-    """The instruments of one engine. ``incidents`` returns all incidents; threads of exporters call it."""
+    """The instruments of one engine.
 
-    def __init__(self, engine: Engine, incidents: Callable[[], Mapping[str, Incident]]) -> None:
+    The gauge of an alert is set when the alert fires or resolves, because a configuration may have thousands of
+    possible alerts. The queues of the ``receivers`` are observed by threads of readers.
+    """
+
+    def __init__(self, engine: Engine, receivers: Iterable[str], clock: Clock) -> None:
         self._engine = engine
-        self._incidents = incidents
+        self._clock = clock
+        self._receivers = tuple(receivers)
+        self._notifications_by_id: Mapping[str, Notification] = {}
+        self._firing: frozenset[str] = frozenset()
         meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
-        counter, gauge = names.NOTIFICATIONS, names.ALERT_ACTIVE
+        counter, active = names.NOTIFICATIONS, names.ALERT_ACTIVE
         self._notifications = meter.create_counter(counter.name, counter.unit, counter.description)
-        meter.create_observable_gauge(gauge.name, [self._observe_active], gauge.unit, gauge.description)
+        self._active = meter.create_gauge(active.name, active.unit, active.description)
+        size, age = names.NOTIFICATION_QUEUE_SIZE, names.NOTIFICATION_QUEUE_AGE
+        meter.create_observable_gauge(size.name, [self._observe_sizes], size.unit, size.description)
+        meter.create_observable_gauge(age.name, [self._observe_ages], age.unit, age.description)
+        self._labels = dict(self._possible_alerts())
+        for labels in self._labels.values():
+            self._active.set(0, labels)
+
+    def update(self, state: State) -> None:
+        """Set the gauges of the alerts that fire or have resolved in ``state``, and observe its notifications."""
+        self._notifications_by_id = state.notifications
+        firing = frozenset(key for key, incident in state.incidents.items() if incident.is_firing)
+        for key in firing ^ self._firing:
+            if (labels := self._labels.get(key)) is not None:
+                self._active.set(int(key in firing), labels)
+        self._firing = firing
 
     def record_delivery(self, receiver: str, outcome: str) -> None:
         """Count a delivery with its outcome: ``accepted``, ``refused`` or ``retried``."""
         self._notifications.add(1, {names.RECEIVER: receiver, names.OUTCOME: outcome})
 
-    def _observe_active(self, options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
-        """Yield 1 or 0 for each possible alert; one that has never fired is 0, not missing."""
-        incidents = self._incidents()
-
-        def is_firing(key: str) -> int:
-            incident = incidents.get(key)
-            return int(incident is not None and incident.is_firing)
-
-        for binding in self._engine.bindings:
-            yield metrics.Observation(
-                is_firing(binding.key),
-                {
-                    **metric_labels(binding.canary),
-                    names.ALERT: binding.rule_name,
-                    names.SEVERITY: binding.rule.labels.get("severity", ""),
-                },
-            )
-        for rule, subject in self._engine.bindings.daemon_alerts():
-            incident = self._engine.bindings.daemon_incident(rule, subject, "", 0.0)
+    def _possible_alerts(self) -> Iterator[tuple[str, dict[str, str]]]:
+        """Yield the key and the labels of each possible alert; one that has never fired is 0, not missing."""
+        bindings = self._engine.bindings
+        for binding in bindings:
+            severity = {names.SEVERITY: binding.rule.labels.get("severity", "")}
+            yield binding.key, {**metric_labels(binding.canary), names.ALERT: binding.rule_name, **severity}
+        for rule, subject in bindings.daemon_alerts():
+            incident = bindings.daemon_incident(rule, subject, "", 0.0)
             receiver = {names.RECEIVER: subject} if rule == RECEIVER_FAILING else {}
-            severity = incident.labels.get("severity", "")
-            yield metrics.Observation(
-                is_firing(incident.key), {names.SEVERITY: severity, names.ALERT: rule, **receiver}
-            )
+            severity = {names.SEVERITY: incident.labels.get("severity", "")}
+            yield incident.key, {names.ALERT: rule, **severity, **receiver}
+
+    def _observe_sizes(self, options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        sizes = dict.fromkeys(self._receivers, 0)
+        for notification in self._undelivered():
+            sizes[notification.receiver] = sizes.get(notification.receiver, 0) + 1
+        for receiver, size in sizes.items():
+            yield metrics.Observation(size, {names.RECEIVER: receiver})
+
+    def _observe_ages(self, options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
+        now = self._clock.time()
+        oldest = dict.fromkeys(self._receivers, now)
+        for notification in self._undelivered():
+            oldest[notification.receiver] = min(oldest.get(notification.receiver, now), notification.created)
+        for receiver, created in oldest.items():
+            yield metrics.Observation(now - created, {names.RECEIVER: receiver})
+
+    def _undelivered(self) -> Iterator[Notification]:
+        """Yield the notifications that wait for their receiver, or that it has refused."""
+        notifications = self._notifications_by_id.values()  # a state never changes in place
+        return (each for each in notifications if each.state is not NotificationState.ACCEPTED)

@@ -102,7 +102,7 @@ class AlertingService:
         self._next_save_attempt = 0.0
         self._last_save = 0.0  # time of the event loop
         self._status_builder = StatusBuilder(config, self._engine)
-        self._metrics = AlertMetrics(self._engine, lambda: self._published.incidents)
+        self._metrics = AlertMetrics(self._engine, config.receivers, clock)
 
     # ---- for the rest of the daemon
 
@@ -356,6 +356,7 @@ class AlertingService:
     def _publish(self) -> None:
         """Publish the state to dispatchers and listeners."""
         before, self._published = self._published, self._state
+        self._metrics.update(self._state)
         transitions, self._transitions = self._transitions, []
         for incident in transitions:
             self._report_transition(incident)

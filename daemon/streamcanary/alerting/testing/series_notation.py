@@ -1,6 +1,7 @@
 """Parses the ``values`` of a series in a rule test, such as ``ok x10 stalled x3 ok _ x2``.
 
     ok, slow               an answer; times are 0 unless given: slow(first_token=3s, max_gap=2s)
+    ok(certificate_expiry=10d)  the first certificate of the endpoint expires in ten days
     stalled, rate_limited  failed with that fault; also written failed:stalled or failed(stalled)
     failed_over:stalled    the primary failed with that fault, and a fallback answered
     retried:stalled        ok, after a first attempt that failed with that fault
@@ -31,7 +32,12 @@ _RUN = re.compile(r"(?P<name>_|[a-z][a-z_]*?)(?::(?P<detail>[a-z_]+?)|\((?P<inne
 _REPEAT = re.compile(r"x(\d+)")
 _TOKEN = re.compile(r"[^\s(]+\([^()]*\)\S*|\S+")
 _MAX_TOKEN_LENGTH = 200
-_TIME_FIELDS = {"first_token": "time_to_first_token", "max_gap": "max_gap", "duration": "duration"}
+_TIME_FIELDS = {
+    "first_token": "time_to_first_token",
+    "max_gap": "max_gap",
+    "duration": "duration",
+    "certificate_expiry": "certificate_remaining",
+}
 _SKIP_REASONS = ("budget", "overlap", "concurrency", "standby", "shutdown")
 _WITH_FAULT = ("failed", "failed_over", "retried")
 _FAULTS = {kind.value: kind for kind in FaultKind}
@@ -50,6 +56,7 @@ class SeriesRun(Struct, frozen=True, kw_only=True):
     time_to_first_token: float = 0.0
     max_gap: float = 0.0
     duration: float = 0.0
+    certificate_remaining: float | None = None
 
     def to_outcome(self, canary: Canary, number: int, at: float) -> Outcome:
         """Return the outcome of run ``number`` of ``canary``, started ``at`` (seconds since the epoch)."""
@@ -77,6 +84,9 @@ class SeriesRun(Struct, frozen=True, kw_only=True):
             attempts=attempts,
             time_to_first_token=self.time_to_first_token if answered else None,
             max_gap=self.max_gap if answered else None,
+            certificate_expiry=None
+            if self.certificate_remaining is None
+            else at + self.duration + self.certificate_remaining,
         )
 
 

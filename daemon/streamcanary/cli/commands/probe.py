@@ -89,7 +89,7 @@ class _TracePrinter:
         self._as_json = as_json
         self._runs = RunStore()
         telemetry = Telemetry(environ={}, runs=self._runs)
-        telemetry.prepare(TelemetryConfig())
+        telemetry.prepare(TelemetryConfig(prometheus=False))
         telemetry.apply()
 
     def __call__(self, run_id: str) -> None:

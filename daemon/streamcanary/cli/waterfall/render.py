@@ -23,6 +23,7 @@ _MIN_BAR = 16
 _MAX_LABEL = 44
 _DURATION_WIDTH = 8
 _MAX_NOTE = 34
+_MAX_CONTENT = 4000  # characters of a prompt or an answer
 _RESET = "\x1b[0m"
 _COLORS: dict[str, str] = {
     "ok": "\x1b[32m",
@@ -55,13 +56,13 @@ class Style(Struct, frozen=True, kw_only=True):
 
 
 def render_trace(trace: RunTrace, style: Style) -> list[str]:
-    """Return the lines of a run: what it is, its waterfall, and its faults in words."""
+    """Return the lines of a run: what it is, its waterfall, its faults in words, and its content if it was recorded."""
     rows = waterfall_rows(trace)
     lines = [*_heading(trace, style), "", *_waterfall(rows, style)]
     if trace.omitted_spans:
         lines.append(f"{trace.omitted_spans} more attempts are not kept")
     faults = list(_fault_lines(trace, style))
-    lines += ["", *faults] if faults else []
+    lines += [*([""] if faults else []), *faults, *_content_lines(trace, style)]
     return [line.replace("…", "~") for line in lines] if style.is_ascii else lines
 
 
@@ -154,6 +155,17 @@ def _fault_lines(trace: RunTrace, style: Style) -> Iterator[str]:
         }
         text = "; ".join(f"{name}: {value}" for name, value in details.items() if value)
         yield from (f"{'':{len(title)}}  {line}" for line in _wrap(text, len(title) + 2, style))
+
+
+def _content_lines(trace: RunTrace, style: Style) -> Iterator[str]:
+    for call in trace.root.children:
+        for title, attribute in (
+            ("instructions", names.SYSTEM_INSTRUCTIONS),
+            ("input", names.INPUT_MESSAGES),
+            ("output", names.OUTPUT_MESSAGES),
+        ):
+            if text := str(call.attributes.get(attribute, "")):
+                yield from ("", style.paint(title, "bold"), *_wrap(text, 0, style, _MAX_CONTENT))
 
 
 def _wrap(text: str, indent: int, style: Style, limit: int = 500) -> list[str]:

@@ -11,11 +11,14 @@ from streamcanary.model.run_trace import RunTrace, TraceSpan
 RowKind = Literal["ok", "error", "phase", "wait"]
 
 _MIN_WAIT = 0.001  # seconds; a shorter time between two attempts is no wait
-_PHASE_DURATIONS = {
-    phase: f"streamcanary.phase.{phase}.duration"
-    for phase in ("dns", "connect", "tls", "headers", "first_token", "streaming")
+_PHASES = {
+    "dns": names.PHASE_DNS,
+    "connect": names.PHASE_CONNECT,
+    "tls": names.PHASE_TLS,
+    "headers": names.PHASE_HEADERS,
+    "first token": names.PHASE_FIRST_TOKEN,
+    "streaming": names.PHASE_STREAMING,
 }
-_CONNECTION = "streamcanary.connection"
 _MAX_DEPTH = 8  # of spans below the root; a run has two
 
 
@@ -84,10 +87,9 @@ def _child_rows(children: Sequence[TraceSpan], is_last: tuple[bool, ...]) -> Ite
 
 def _phase_rows(span: TraceSpan, is_last: tuple[bool, ...]) -> Iterator[Row]:
     start = span.offset
-    for phase, attribute in _PHASE_DURATIONS.items():
+    for label, attribute in _PHASES.items():
         duration = span.attributes.get(attribute)
         if isinstance(duration, (int, float)) and not isinstance(duration, bool):
-            label = phase.replace("_", " ")
             yield Row(label=label, kind="phase", start=start, duration=duration, is_last=(*is_last, True))
             start += duration
 
@@ -101,7 +103,7 @@ def _label_and_note(span: TraceSpan, number: int) -> tuple[str, str]:
         parts = [
             "" if status is None else f"HTTP {status}",
             str(attributes.get(names.ATTEMPT_FAULT, "")),
-            str(attributes.get(_CONNECTION, "")) and f"{attributes[_CONNECTION]} connection",
+            str(attributes.get(names.ATTEMPT_CONNECTION, "")) and f"{attributes[names.ATTEMPT_CONNECTION]} connection",
         ]
         return f"attempt {number}, {attributes.get(names.ATTEMPT_ROUTE, '')}", ", ".join(filter(None, parts))
     degraded = attributes.get(names.CALL_DEGRADED)

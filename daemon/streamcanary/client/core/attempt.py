@@ -42,9 +42,14 @@ from streamcanary.client.core.decoding.lenient_json import ErrorReported
 from streamcanary.client.core.decoding.sse import ServerSentEvent, SseDecoder, SseLimitExceeded
 from streamcanary.client.core.fault_classification import fault_from_error_body, fault_from_status
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
+from streamcanary.client.core.measurement.output_speed import measure_output_speed
+from streamcanary.client.core.response_headers.rate_limits import rate_limits_of
+from streamcanary.client.core.response_headers.retirement import retirement_of
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import Delta
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
+from streamcanary.model.outcome import OutputSpeed, Retirement
+from streamcanary.model.rate_limit import RateLimits
 from streamcanary.model.redaction.redactor import Redactor, redactor_for
 
 
@@ -124,6 +129,7 @@ class AttemptMachine:
         self._body: bytearray | None = None  # a JSON body as far as it has arrived; None for an event stream
         self._events = 0
         self._finish_reason: str | None = None  # the one that was handled last
+        self._first_size = 0  # characters that arrived with the first token
         self.clock = AttemptClock(timeouts, started, has_timeouts=not non_streaming)
         self.trace = ConnectionTrace(started)
         self.answer = self._reader.answer
@@ -132,6 +138,8 @@ class AttemptMachine:
         self.fault: Fault | None = None
         self.is_finished = False
         self.head: ResponseHead | None = None
+        self.rate_limits: RateLimits | None = None
+        self.retirement: Retirement | None = None
 
     @property
     def was_streamed(self) -> bool:
@@ -144,6 +152,18 @@ class AttemptMachine:
         if self.head is None:
             return self.fault.request_id if self.fault else None
         return self.redactor.scrub(self.head.headers.get("x-request-id", ""), 128) or None
+
+    @property
+    def output_speed(self) -> OutputSpeed | None:
+        """The speed of a complete answer after its first token; ``None`` if it cannot be measured."""
+        if self.fault is not None or not self.clock.streaming_time:
+            return None
+        return measure_output_speed(
+            self.answer,
+            first_characters=self._first_size,
+            deltas=self.clock.gaps.count + 1,
+            seconds=self.clock.streaming_time,
+        )
 
     @property
     def redactor(self) -> Redactor:
@@ -171,6 +191,7 @@ class AttemptMachine:
     def headers_received(self, head: ResponseHead, *, wall_time: float) -> None:
         """Handle status and headers; a ``Retry-After`` date is relative to ``wall_time``."""
         self.head = head
+        self.rate_limits, self.retirement = rate_limits_of(head.headers, wall_time), retirement_of(head.headers)
         content_type = _media_type(head.headers.get("content-type", ""))
         self.phase = Phase.STREAM
         if head.status >= 300:
@@ -281,6 +302,8 @@ class AttemptMachine:
         new_deltas = reader.read_event(event)
         if new_deltas:
             clock.token_received(now)
+            if not clock.streaming_time:
+                self._first_size = answer.size
             deltas.extend(new_deltas)
         elif reader.progressed:
             clock.progress_seen(now)

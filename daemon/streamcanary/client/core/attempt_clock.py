@@ -22,6 +22,7 @@ can be silent between a ``finish_reason`` and the rest of the answer for as long
 import math
 from enum import Enum, auto
 
+from streamcanary.client.core.measurement.gap_sample import GapSample
 from streamcanary.client.timeouts import Timeouts
 
 
@@ -38,9 +39,10 @@ class AttemptClock:
     """The times of one attempt, in monotonic seconds.
 
     ``first_token`` is the time of the first content, reasoning or tool call, ``max_gap`` the longest time between two
-    of these, and ``token_gaps`` all such times, if it is not ``None``. ``answer_end`` is the time of the last event
-    that belongs to the answer: later silence of an open connection is not part of its duration. ``headers_received`` is
-    the time of the headers of a response whose body is read.
+    of these, ``gaps`` a bounded sample of such times, and ``token_gaps`` all of them, if it is not ``None``.
+    ``streaming_time`` is their sum: the seconds from the first token to the last. ``answer_end`` is the time of the
+    last event that belongs to the answer: later silence of an open connection is not part of its duration.
+    ``headers_received`` is the time of the headers of a response whose body is read.
     """
 
     __slots__ = (
@@ -51,10 +53,12 @@ class AttemptClock:
         "answer_end",
         "finish_state",
         "first_token",
+        "gaps",
         "has_timeouts",
         "headers_received",
         "max_gap",
         "started",
+        "streaming_time",
         "token_gaps",
     )
 
@@ -69,6 +73,8 @@ class AttemptClock:
         self.headers_received: float | None = None
         self.first_token: float | None = None
         self.max_gap: float | None = None
+        self.gaps = GapSample()
+        self.streaming_time = 0.0
         self.token_gaps: list[float] | None = None
         self.answer_end: float | None = None
 
@@ -106,7 +112,10 @@ class AttemptClock:
             self.first_token = now
         else:
             gap = now - self._last_token
-            self.max_gap = gap if self.max_gap is None else max(self.max_gap, gap)
+            if self.max_gap is None or gap > self.max_gap:
+                self.max_gap = gap
+            self.streaming_time += gap
+            self.gaps.add(gap)
             if self.token_gaps is not None:
                 self.token_gaps.append(gap)
         self._last_token = now

@@ -376,6 +376,8 @@ class Call:
                 usage=None,
                 time_to_first_token=None,
                 max_gap=None,
+                median_gap=None,
+                output_speed=None,
                 duration=self._clock.monotonic() - self._started,
             )
         )

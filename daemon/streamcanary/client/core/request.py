@@ -77,7 +77,14 @@ class ApiRequest(Struct, frozen=True):
         if (limit := self.token_limit.tokens) is not None:
             attributes[names.REQUEST_MAX_TOKENS] = limit
         url = f"{url}/{'chat/completions' if self.api == 'chat' else 'responses'}"
-        return CallRecorder(instruments, model=self.model, labels=labels, request_attributes=attributes, url=url)
+        return CallRecorder(
+            instruments,
+            model=self.model,
+            labels=labels,
+            request_attributes=attributes,
+            url=url,
+            content=self.arguments if instruments.captures_content else None,
+        )
 
 
 class PreparedCall(Struct, frozen=True):

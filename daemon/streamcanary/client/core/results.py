@@ -27,6 +27,11 @@ def attempt_of(
         phases=machine.trace.phases(clock, ended),
         connection=machine.trace.connection,
         certificate_expiry=machine.trace.certificate_expiry,
+        max_gap=clock.max_gap,
+        median_gap=clock.gaps.median(),
+        output_speed=machine.output_speed,
+        rate_limits=machine.rate_limits,
+        retirement=machine.retirement,
     )
 
 
@@ -46,6 +51,8 @@ def result_of(
         unknown_finish_reason=not is_known(answer.finish_reason),
         usage=answer.usage,
         model=answer.model,
+        system_fingerprint=answer.system_fingerprint,
+        service_tier=answer.service_tier,
         request_id=attempts[-1].request_id,
         response_id=answer.response_id,
         created=answer.created,
@@ -54,6 +61,8 @@ def result_of(
         attempts=attempts,
         degraded=degraded,
         time_to_first_token=attempts[-1].time_to_first_token,
-        max_gap=machine.clock.max_gap,
+        max_gap=attempts[-1].max_gap,
+        median_gap=attempts[-1].median_gap,
+        output_speed=attempts[-1].output_speed,
         duration=duration,
     )

@@ -1,7 +1,7 @@
 """The span and the metrics of one attempt."""
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 import httpx2
 from opentelemetry.context import Context
@@ -13,6 +13,8 @@ from streamcanary.client.instrumentation.instruments import Instruments
 from streamcanary.model import names
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Attempt
+from streamcanary.model.rate_limit import QuotaType
+from streamcanary.model.redaction.redactor import redactor_for
 
 if TYPE_CHECKING:
     from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
@@ -54,6 +56,7 @@ class AttemptRecorder:
         self._labels = labels
         self._metric_attributes = {**labels, names.ROUTE: route}
         self._to_nanoseconds = to_nanoseconds
+        self.redactor = redactor_for()  # of the secrets of the request; that of the attempt once it has ended
         # Set on the span together at its end, because setting a single one takes a lock.
         self._attributes: dict[str, AttributeValue] = {}
         attributes: dict[str, AttributeValue] = {
@@ -91,6 +94,7 @@ class AttemptRecorder:
         A cancelled attempt has the outcome ``cancelled``. It is no error, and its duration is not recorded, because the
         caller ended it: the duration says nothing about the endpoint.
         """
+        self.redactor = machine.redactor
         self._end_span(attempt, now)
         fault = attempt.fault
         context, instruments, by_route = self._context, self._instruments, self._metric_attributes
@@ -108,8 +112,11 @@ class AttemptRecorder:
             instruments.phase_duration.record(seconds, {**by_route, names.PHASE: phase}, context)
         if attempt.time_to_first_token is not None:
             instruments.first_token.record(attempt.time_to_first_token, by_route, context)
-        if machine.clock.max_gap is not None:
-            instruments.max_gap.record(machine.clock.max_gap, by_route, context)
+        if attempt.max_gap is not None and attempt.median_gap is not None:
+            instruments.max_gap.record(attempt.max_gap, by_route, context)
+            instruments.median_gap.record(attempt.median_gap, by_route, context)
+        if attempt.output_speed is not None:
+            instruments.output_speed.record(attempt.output_speed.tokens_per_second, by_route, context)
 
     def _end_span(self, attempt: Attempt, now: float) -> None:
         span, fault = self._span, attempt.fault
@@ -123,7 +130,29 @@ class AttemptRecorder:
                 self._attributes[names.ATTEMPT_CONNECTION] = attempt.connection
             if attempt.certificate_expiry is not None:
                 self._attributes[names.CERTIFICATE_EXPIRY_TIME] = attempt.certificate_expiry
+            self._attributes |= _response_attributes(attempt)
             span.set_attributes(self._attributes)
             if fault is not None:
                 set_fault_attributes(span, fault)
         span.end(self._to_nanoseconds(now))
+
+
+def _response_attributes(attempt: Attempt) -> dict[str, AttributeValue]:
+    """Return the attributes of what the response reports and shows besides the answer."""
+    found: dict[str, AttributeValue | None] = {}
+    if (speed := attempt.output_speed) is not None:
+        found[names.ATTEMPT_OUTPUT_SPEED] = speed.tokens_per_second
+        found[names.ATTEMPT_OUTPUT_ESTIMATED] = speed.is_estimated
+    if (limits := attempt.rate_limits) is not None:
+        for kind, quota in limits.by_type():
+            remaining, limit = _QUOTA_ATTRIBUTES[kind]
+            found |= {remaining: quota.remaining, limit: quota.limit}
+    if (retirement := attempt.retirement) is not None:
+        found |= {names.DEPRECATION_TIME: retirement.deprecation, names.SUNSET_TIME: retirement.sunset}
+    return {name: value for name, value in found.items() if value is not None}
+
+
+_QUOTA_ATTRIBUTES: Final[dict[QuotaType, tuple[str, str]]] = {
+    "requests": (names.REQUESTS_REMAINING, names.REQUESTS_LIMIT),
+    "tokens": (names.TOKENS_REMAINING, names.TOKENS_LIMIT),
+}

@@ -1,6 +1,7 @@
 """The span and the metrics of one call, and those of its attempts."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from typing import Any
 
 from opentelemetry import trace
 from opentelemetry.context import Context, get_current
@@ -9,18 +10,25 @@ from opentelemetry.util.types import AttributeValue
 
 from streamcanary.client.instrumentation.attempt_recorder import AttemptRecorder
 from streamcanary.client.instrumentation.attributes import set_fault_attributes
+from streamcanary.client.instrumentation.content import (
+    input_attributes,
+    output_attributes,
+    partial_output_attributes,
+)
 from streamcanary.client.instrumentation.instruments import Instruments
 from streamcanary.client.result import StreamFailed, StreamResult
 from streamcanary.model import names
 from streamcanary.model.faults import Fault, FaultKind
 from streamcanary.model.outcome import Attempt
+from streamcanary.model.redaction.redactor import Redactor
 
 
 class CallRecorder:
     """Records the spans and metrics of one call.
 
     ``labels`` (``canary``, ``target``, ``provider``) are attributes of every metric. ``request_attributes`` are the
-    attributes that a GenAI client span has from its start. ``url`` is the address of the primary route.
+    attributes that a GenAI client span has from its start. ``url`` is the address of the primary route. ``content`` are
+    the arguments of the request, if its content is recorded.
     """
 
     def __init__(
@@ -31,11 +39,13 @@ class CallRecorder:
         labels: Mapping[str, str],
         request_attributes: dict[str, AttributeValue],
         url: str,
+        content: Mapping[str, Any] | None = None,
     ) -> None:
         self._instruments = instruments
         self._labels = labels
         self._request_attributes = request_attributes
         self._url = url
+        self._content = content
         self._span_name = f"chat {model}"
         self._parent_context: Context = get_current()
         self._attempt_context: Context = self._parent_context
@@ -119,6 +129,7 @@ class CallRecorder:
         context, instruments, common = self._attempt_context, self._instruments, self._metric_attributes
         if self._call_span.is_recording():
             self._set_response_attributes(result)
+            self._set_content(lambda redactor: output_attributes(result, redactor))
         if result.model:
             common = {**common, names.RESPONSE_MODEL: result.model}
         instruments.operation_duration.record(result.duration, common, context)
@@ -132,6 +143,8 @@ class CallRecorder:
     def call_failed(self, failure: StreamFailed, now: float) -> None:
         """End the span of a call that failed."""
         fault = failure.fault
+        if self._call_span.is_recording():
+            self._set_content(lambda redactor: partial_output_attributes(failure, redactor))
         self._call_span.set_attribute(names.CALL_ATTEMPTS, len(failure.attempts))
         set_fault_attributes(self._call_span, fault)
         duration = now + self._wall_offset - failure.attempts[0].started if failure.attempts else 0.0
@@ -150,14 +163,23 @@ class CallRecorder:
         self._instruments.streams_active.add(-1, context=_NO_SPAN_CONTEXT)
         self._call_span.end(self._to_nanoseconds(now))
 
+    def _set_content(self, output: Callable[[Redactor], dict[str, AttributeValue]]) -> None:
+        """Record prompt and answer if they are wanted; without an attempt, the secrets to remove are not known."""
+        if self._content is not None and self._attempt is not None:
+            redactor = self._attempt.redactor
+            self._call_span.set_attributes(input_attributes(self._content, redactor) | output(redactor))
+
     def _set_response_attributes(self, result: StreamResult) -> None:
         attributes: dict[str, AttributeValue | None] = {
             names.CALL_ATTEMPTS: len(result.attempts),
             names.CALL_CHUNKS: result.attempts[-1].chunks if result.attempts else 0,
             names.CALL_MAX_GAP: result.max_gap,
+            names.CALL_MEDIAN_GAP: result.median_gap,
             names.CALL_DEGRADED: result.degraded,
             names.RESPONSE_ID: result.response_id,
             names.RESPONSE_MODEL: result.model,
+            names.OPENAI_FINGERPRINT: result.system_fingerprint,
+            names.OPENAI_TIER: result.service_tier,
             names.RESPONSE_FINISH_REASONS: (result.finish_reason,) if result.finish_reason else None,
             names.RESPONSE_TIME_TO_FIRST_CHUNK: result.time_to_first_token,
             names.USAGE_INPUT: result.usage.input_tokens if result.usage else None,

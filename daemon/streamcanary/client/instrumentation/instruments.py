@@ -9,10 +9,12 @@ from streamcanary.model import names
 class Instruments:
     """The tracer and the metric instruments of a client, shared by its calls.
 
-    ``time_per_chunk`` adds the histogram that is recorded at every chunk.
+    ``time_per_chunk`` adds the histogram that is recorded at every chunk. ``captures_content``: whether spans have
+    prompts and answers.
     """
 
-    def __init__(self, *, time_per_chunk: bool = False) -> None:
+    def __init__(self, *, time_per_chunk: bool = False, captures_content: bool = False) -> None:
+        self.captures_content = captures_content
         self.tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE, __version__)
         meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
 
@@ -31,6 +33,8 @@ class Instruments:
         self.attempt_duration = histogram(names.ATTEMPT_DURATION)
         self.phase_duration = histogram(names.PHASE_DURATION)
         self.max_gap = histogram(names.MAX_GAP)
+        self.median_gap = histogram(names.MEDIAN_GAP)
+        self.output_speed = histogram(names.OUTPUT_SPEED)
         self.retry_delay = histogram(names.RETRY_DELAY)
         self.first_token = histogram(names.FIRST_TOKEN_TIME)
         self.attempts = meter.create_counter(names.ATTEMPTS.name, names.ATTEMPTS.unit, names.ATTEMPTS.description)

@@ -74,6 +74,10 @@ class ApiResponse(Protocol):
         """Return a response with another answer to the same request."""
         ...
 
+    def with_model(self, model: str) -> Self:
+        """Return a response in which another model answers."""
+        ...
+
     def streamed_body(self) -> StreamedBody:
         """Return the events of the stream."""
         ...

@@ -86,6 +86,10 @@ class ChatApiResponse(Struct, frozen=True, kw_only=True):
         """Return a response with another answer to the same request."""
         return msgspec.structs.replace(self, answer=answer)
 
+    def with_model(self, model: str) -> "ChatApiResponse":
+        """Return a response in which another model answers."""
+        return msgspec.structs.replace(self, model=model)
+
     def streamed_body(self) -> StreamedBody:
         """Return the events: the role, each delta, the end, the usage if requested, ``[DONE]``."""
         answer = self.answer

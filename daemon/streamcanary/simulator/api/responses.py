@@ -94,6 +94,10 @@ class ResponsesApiResponse(Struct, frozen=True, kw_only=True):
         """Return a response with another answer to the same request."""
         return msgspec.structs.replace(self, answer=answer)
 
+    def with_model(self, model: str) -> "ResponsesApiResponse":
+        """Return a response in which another model answers."""
+        return msgspec.structs.replace(self, model=model)
+
     def streamed_body(self) -> StreamedBody:
         """Return the events: created, in progress, each item with its parts and deltas, the terminal state."""
         events = list(self._events())

@@ -5,23 +5,35 @@ Each behaviour is defined once; :class:`ApiResponse` encodes it for the API of t
 object or the API, the nearest one is played.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from email.utils import formatdate
 from typing import Final
 
 from streamcanary.simulator.api.answer import ANSWER_PIECES, Answer, Part, PartKind, text_answer
 from streamcanary.simulator.api.base import ApiResponse, StreamedBody, StreamErrorKind
 from streamcanary.simulator.api.error_bodies import error_object
-from streamcanary.simulator.http.response_writer import EVENT_STREAM, JSON, Behaviour, ResponseWriter
+from streamcanary.simulator.http.response_writer import (
+    EVENT_STREAM,
+    JSON,
+    RATE_LIMIT_HEADERS,
+    Behaviour,
+    ResponseWriter,
+)
 
 _SERVER_ERROR = "The server had an error while processing your request. Sorry about that!"
 _RATE_LIMIT = "Rate limit reached for {model} on tokens per min (TPM): Limit 30000, Used 29000, Requested 2000."
 _REASONING = ("The", " user", " wants", " pong", ".")
 _NO_FINISH, _FINISH = b'"finish_reason":null', b'"finish_reason":"stop"'
 _BOM = b"\xef\xbb\xbf"
+_LOW_QUOTA_HEADERS: Final = {**dict(RATE_LIMIT_HEADERS), "x-ratelimit-remaining-tokens": "6000"}  # 3 % of them
+_DAYS_TO_SUNSET: Final = 90
 
 
-async def _start_body(writer: ResponseWriter, response: ApiResponse) -> None:
-    await writer.start_body(EVENT_STREAM if response.is_streamed else JSON)
+Headers = Iterable[tuple[str, str]]
+
+
+async def _start_body(writer: ResponseWriter, response: ApiResponse, headers: Headers = RATE_LIMIT_HEADERS) -> None:
+    await writer.start_body(EVENT_STREAM if response.is_streamed else JSON, headers)
 
 
 async def _send_pieces(writer: ResponseWriter, pieces: Sequence[bytes], gap: float | None = None) -> None:
@@ -37,10 +49,16 @@ async def _send_until_break(writer: ResponseWriter, response: ApiResponse) -> No
     await _send_pieces(writer, StreamedBody.for_response(response).until_break)
 
 
-async def _send_answer(writer: ResponseWriter, response: ApiResponse, wait: float, gap: float | None = None) -> None:
+async def _send_answer(
+    writer: ResponseWriter,
+    response: ApiResponse,
+    wait: float,
+    gap: float | None = None,
+    headers: Headers = RATE_LIMIT_HEADERS,
+) -> None:
     """Send the complete answer, with ``wait`` seconds of silence before the first text."""
     body = StreamedBody.for_response(response)
-    await _start_body(writer, response)
+    await _start_body(writer, response, headers)
     for piece in body.before_deltas:
         await writer.send_chunk(piece)
     await writer.sleep(wait)
@@ -50,6 +68,22 @@ async def _send_answer(writer: ResponseWriter, response: ApiResponse, wait: floa
 
 async def _ok(writer: ResponseWriter, response: ApiResponse) -> None:
     await _send_answer(writer, response, writer.timings.first_token)
+
+
+async def _low_quota(writer: ResponseWriter, response: ApiResponse) -> None:
+    await _send_answer(writer, response, writer.timings.first_token, headers=_LOW_QUOTA_HEADERS.items())
+
+
+async def _other_model(writer: ResponseWriter, response: ApiResponse) -> None:
+    await _ok(writer, response.with_model(f"{response.model}-other"))
+
+
+async def _retiring(writer: ResponseWriter, response: ApiResponse) -> None:
+    """Announce the sunset at the start of the day in 90 days, so that it is the same for a day."""
+    today = writer.now - writer.now % 86_400
+    sunset = formatdate(today + _DAYS_TO_SUNSET * 86_400, usegmt=True)
+    headers = (*RATE_LIMIT_HEADERS, ("deprecation", f"@{int(today)}"), ("sunset", sunset))
+    await _send_answer(writer, response, writer.timings.first_token, headers=headers)
 
 
 async def _slow_first_token(writer: ResponseWriter, response: ApiResponse) -> None:
@@ -207,6 +241,9 @@ FAULTS_IN_STREAM: Final[dict[str, Behaviour]] = {
     "ok": Behaviour(_ok, "a complete answer"),
     "slow-first-token": Behaviour(_slow_first_token, "a complete answer after a long wait"),
     "slow-drip": Behaviour(_slow_drip, "a complete answer, long gaps between its chunks"),
+    "low-quota": Behaviour(_low_quota, "a complete answer, with 3 % of the tokens of the rate limit left"),
+    "other-model": Behaviour(_other_model, "a complete answer of another model, whose name ends in -other"),
+    "retiring": Behaviour(_retiring, "a complete answer, with the headers Deprecation and Sunset"),
     "cut": Behaviour(_cut, "some text, then an abrupt end inside a chunk"),
     "reset-stream": Behaviour(_reset_stream, "some text, then a RST"),
     "stall": Behaviour(_stall, "some text, then silence"),

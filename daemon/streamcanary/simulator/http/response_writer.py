@@ -15,6 +15,15 @@ from streamcanary.simulator.timings import Timings
 
 EVENT_STREAM = "text/event-stream; charset=utf-8"
 JSON = "application/json"
+RATE_LIMIT_HEADERS = (
+    ("x-ratelimit-limit-requests", "10000"),
+    ("x-ratelimit-remaining-requests", "9999"),
+    ("x-ratelimit-reset-requests", "6ms"),
+    ("x-ratelimit-limit-tokens", "200000"),
+    ("x-ratelimit-remaining-tokens", "199500"),
+    ("x-ratelimit-reset-tokens", "150ms"),
+)
+"""The rate limits of an ordinary response."""
 
 
 class ResponseWriter:
@@ -57,9 +66,9 @@ class ResponseWriter:
         self.is_reusable = False  # after rendering: the head must not contain "Connection: close"
         await self.send_bytes(head)
 
-    async def start_body(self, content_type: str) -> None:
+    async def start_body(self, content_type: str, headers: Iterable[tuple[str, str]] = RATE_LIMIT_HEADERS) -> None:
         """Send the head of a response of unknown length, with status 200."""
-        await self.send_bytes(self._render_head(200, content_type, None, ()))
+        await self.send_bytes(self._render_head(200, content_type, None, headers))
 
     async def send_chunk(self, data: bytes) -> None:
         """Send one chunk."""

@@ -12,6 +12,7 @@ from streamcanary.model.outcome import Usage
 from streamcanary.model.redaction.redactor import redactor_for
 
 _MAX_NAME_LENGTH = 256
+_MAX_DEPLOYMENT_LENGTH = 128
 _MAX_COUNT = 2**53  # the largest integer that counters and spans hold exactly; a larger count is invalid
 
 _MEDIA_FACTOR = 4  # images and audio can have so many times the characters of the answer's text
@@ -33,7 +34,9 @@ class Answer:
         "_has_transcript_text",
         "_limits",
         "_media_size",
+        "_raw_fingerprint",
         "_raw_model",
+        "_raw_tier",
         "_reasoning_joiner",
         "_refusal_joiner",
         "_size",
@@ -51,13 +54,17 @@ class Answer:
         "redactor",
         "refusal",
         "response_id",
+        "service_tier",
+        "system_fingerprint",
         "text",
         "usage",
     )
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
-        self._raw_model: str | None = None  # as the server sent it
+        self._raw_model: str | None = None  # this and the next two as the server sent them
+        self._raw_fingerprint: str | None = None
+        self._raw_tier: str | None = None
         self.redactor = redactor_for()  # for everything that is not content; the machine sets that of the request
         self._size = 0
         self._media_size = 0
@@ -76,10 +83,17 @@ class Answer:
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
         self.model: str | None = None
+        self.system_fingerprint: str | None = None
+        self.service_tier: str | None = None
         self.response_id: str | None = None
         self.created: int | None = None
         self.raw: bytes | None = None
         self.chunks = 0
+
+    @property
+    def size(self) -> int:
+        """The number of characters of text, reasoning, refusal and tool arguments."""
+        return self._size
 
     @property
     def has_output(self) -> bool:
@@ -135,10 +149,25 @@ class Answer:
         if created is not None and 0 <= created <= _MAX_COUNT:
             self.created = int(created)
 
-    def set_usage(self, input_tokens: int | None, output_tokens: int | None) -> None:
+    def set_deployment(self, system_fingerprint: str | None, service_tier: str | None) -> None:
+        """Set what the provider reports of how it serves the model; the last values are kept."""
+        if system_fingerprint and system_fingerprint != self._raw_fingerprint:
+            self._raw_fingerprint = system_fingerprint
+            self.system_fingerprint = self.redactor.scrub(system_fingerprint, _MAX_DEPLOYMENT_LENGTH) or None
+        if service_tier and service_tier != self._raw_tier:
+            self._raw_tier = service_tier
+            self.service_tier = self.redactor.scrub(service_tier, _MAX_DEPLOYMENT_LENGTH) or None
+
+    def set_usage(
+        self, input_tokens: int | None, output_tokens: int | None, reasoning_tokens: int | None = None
+    ) -> None:
         """Set the token usage; if a count is missing or invalid, the usage so far is kept."""
         if _is_count(input_tokens) and _is_count(output_tokens):
-            self.usage = Usage(input_tokens=input_tokens, output_tokens=output_tokens)
+            if not _is_count(reasoning_tokens) or reasoning_tokens > output_tokens:
+                reasoning_tokens = 0
+            self.usage = Usage(
+                input_tokens=input_tokens, output_tokens=output_tokens, reasoning_tokens=reasoning_tokens
+            )
 
     def set_finish_reason(self, reason: str) -> None:
         """Set the finish reason."""

@@ -58,11 +58,24 @@ class Delta(Struct):
     images: Any = None
 
 
+class CompletionDetails(Struct, gc=False):
+    """Parts of the output tokens."""
+
+    reasoning_tokens: int | None = None
+
+
 class TokenUsage(Struct, gc=False):
     """Token counts of the provider."""
 
     prompt_tokens: int | None = None
     completion_tokens: int | None = None
+    completion_tokens_details: CompletionDetails | None = None
+
+    @property
+    def reasoning_tokens(self) -> int | None:
+        """The output tokens that the model used to reason, if they are reported."""
+        details = self.completion_tokens_details
+        return details.reasoning_tokens if details is not None else None
 
 
 class Choice(Struct):
@@ -95,6 +108,8 @@ class ChatPayload(Struct):
     object: str | None = None
     type: str | None = None
     x_groq: GroqMetadata | None = None
+    system_fingerprint: str | None = None
+    service_tier: str | None = None
 
     @property
     def is_error(self) -> bool:
@@ -176,10 +191,12 @@ class ChatReader:
         answer = self.answer
         answer.chunks += 1
         answer.set_metadata(message.id, message.model, message.created)
+        if message.system_fingerprint or message.service_tier:
+            answer.set_deployment(message.system_fingerprint, message.service_tier)
         choice = message.choices[0] if message.choices else None
         usage = message.usage or (choice and choice.usage) or (message.x_groq and message.x_groq.usage)
         if usage:
-            answer.set_usage(usage.prompt_tokens, usage.completion_tokens)
+            answer.set_usage(usage.prompt_tokens, usage.completion_tokens, usage.reasoning_tokens)
         if choice is not None and choice.index != self._choice_index:
             choice = self._select_choice(message.choices or ())
         if choice is None:

@@ -21,11 +21,24 @@ from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.events import Delta as DeltaEvent
 
 
+class OutputDetails(Struct, gc=False):
+    """Parts of the output tokens."""
+
+    reasoning_tokens: int | None = None
+
+
 class TokenUsage(Struct, gc=False):
     """Token counts of the provider."""
 
     input_tokens: int | None = None
     output_tokens: int | None = None
+    output_tokens_details: OutputDetails | None = None
+
+    @property
+    def reasoning_tokens(self) -> int | None:
+        """The output tokens that the model used to reason, if they are reported."""
+        details = self.output_tokens_details
+        return details.reasoning_tokens if details is not None else None
 
 
 class IncompleteDetails(Struct, gc=False):
@@ -45,6 +58,8 @@ class Response(Struct):
     usage: TokenUsage | None = None
     incomplete_details: IncompleteDetails | None = None
     error: Any = None
+    service_tier: str | None = None
+    system_fingerprint: str | None = None
 
 
 class StreamEvent(Struct):
@@ -124,7 +139,7 @@ class ResponsesReader:
             return None
         self.answer.chunks += 1
         self.answer.raw = body
-        self.answer.set_metadata(response.id, response.model, response.created_at)
+        self._set_metadata(response)
         if response.status in _TERMINAL_STATUSES:
             self._finish(response)
         return self.answer.take_deltas()
@@ -188,8 +203,12 @@ class ResponsesReader:
             case "response.image_generation_call.partial_image":
                 self.answer.has_other_output = True
 
-    def _read_response(self, status: str, response: Response, data: bytes) -> None:
+    def _set_metadata(self, response: Response) -> None:
         self.answer.set_metadata(response.id, response.model, response.created_at)
+        self.answer.set_deployment(response.system_fingerprint, response.service_tier)
+
+    def _read_response(self, status: str, response: Response, data: bytes) -> None:
+        self._set_metadata(response)
         if status in _TERMINAL_STATUSES:
             response.status = status
             self.answer.raw = self._output.complete_response(response.output or [], data)
@@ -199,7 +218,8 @@ class ResponsesReader:
         answer = self.answer
         self.is_done = True
         if response.usage is not None:
-            answer.set_usage(response.usage.input_tokens, response.usage.output_tokens)
+            usage = response.usage
+            answer.set_usage(usage.input_tokens, usage.output_tokens, usage.reasoning_tokens)
         if response.status == "failed":
             raise ErrorReported(response.error or {"message": "the response failed; the server gave no reason"})
         if response.status == "cancelled":

@@ -1,0 +1,119 @@
+"""Gauges of what the provider reported at the last run of each canary: rate limits, model, and sunset.
+
+They are observed when metrics are exported, so that a value that is no longer reported has no series any more: the SDK
+exports the last value of a gauge that is set, for ever. https://opentelemetry.io/docs/specs/otel/metrics/api/
+"""
+
+import threading
+import weakref
+from collections.abc import Callable, Iterable, Iterator
+
+from msgspec import Struct
+from opentelemetry import metrics
+from opentelemetry.metrics import CallbackOptions, Observation
+
+from streamcanary.canary.model_tracker import AnsweringModel
+from streamcanary.model import names
+from streamcanary.model.canary import Canary
+from streamcanary.model.metric_labels import metric_labels
+from streamcanary.model.outcome import Outcome
+from streamcanary.model.rate_limit import RateLimits
+
+
+class _Reported(Struct, frozen=True):
+    """What the provider reported last for one canary, whose metrics have ``labels``."""
+
+    labels: dict[str, str]
+    rate_limits: RateLimits | None = None
+    sunset: float | None = None
+    model: AnsweringModel | None = None
+
+
+class ResponseGauges:
+    """The gauges of the canaries of one configuration. They have series as long as this object exists."""
+
+    def __init__(self, meter: metrics.Meter) -> None:
+        self._reported: dict[str, _Reported] = {}
+        with _live_lock:
+            _live.add(self)
+        for metric, observations in (
+            (names.RATE_LIMIT_REMAINING, _observe_remaining),
+            (names.RATE_LIMIT_LIMIT, _observe_limit),
+            (names.RATE_LIMIT_HEADROOM, _observe_headroom),
+            (names.MODEL_INFO, _observe_model),
+            (names.MODEL_SUNSET, _observe_sunset),
+        ):
+            meter.create_observable_gauge(metric.name, [_callback(observations)], metric.unit, metric.description)
+
+    def record(self, canary: Canary, outcome: Outcome, model: AnsweringModel | None) -> None:
+        """Record a finished run; ``model`` has the values of the labels, bounded.
+
+        A run that got no answer of the primary keeps what was reported before, unless a failed attempt reported more.
+        """
+        before = self._reported.get(canary.name) or _Reported(metric_labels(canary))
+        has_answered = outcome.model is not None and outcome.degraded is None
+        rate_limits, retirement = outcome.rate_limits, outcome.retirement
+        self._reported[canary.name] = _Reported(
+            before.labels,
+            rate_limits if rate_limits is not None or has_answered else before.rate_limits,
+            retirement.sunset if retirement is not None else None if has_answered else before.sunset,
+            model,
+        )
+
+    def observe(self, observations: "Observations") -> list[Observation]:
+        """Return the observations of all canaries."""
+        return [found for reported in list(self._reported.values()) for found in observations(reported)]
+
+
+Observations = Callable[[_Reported], Iterator[Observation]]
+
+# A meter has one instrument of a name, and keeps the callbacks of its first creation for the time of the process. So
+# the callbacks observe all objects that exist, and refer to none: those of a former configuration are collected.
+_live: weakref.WeakSet[ResponseGauges] = weakref.WeakSet()
+_live_lock = threading.Lock()
+
+
+def _callback(observations: Observations) -> Callable[[CallbackOptions], Iterable[Observation]]:
+    def callback(_: CallbackOptions) -> Iterable[Observation]:
+        """Return the observations; called in the thread that exports metrics."""
+        with _live_lock:
+            gauges = list(_live)
+        return [found for each in gauges for found in each.observe(observations)]
+
+    return callback
+
+
+def _observe_remaining(reported: _Reported) -> Iterator[Observation]:
+    for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
+        if quota.remaining is not None:
+            yield Observation(quota.remaining, {**reported.labels, names.TYPE: kind})
+
+
+def _observe_limit(reported: _Reported) -> Iterator[Observation]:
+    for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
+        if quota.limit is not None:
+            yield Observation(quota.limit, {**reported.labels, names.TYPE: kind})
+
+
+def _observe_headroom(reported: _Reported) -> Iterator[Observation]:
+    for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
+        if (headroom := quota.headroom) is not None:
+            yield Observation(headroom, {**reported.labels, names.TYPE: kind})
+
+
+def _observe_sunset(reported: _Reported) -> Iterator[Observation]:
+    if reported.sunset is not None:
+        yield Observation(reported.sunset, reported.labels)
+
+
+def _observe_model(reported: _Reported) -> Iterator[Observation]:
+    if (model := reported.model) is not None:
+        yield Observation(
+            1,
+            {
+                **reported.labels,
+                names.RESPONSE_MODEL_LABEL: model.model,
+                names.FINGERPRINT_LABEL: model.system_fingerprint,
+                names.TIER_LABEL: model.service_tier,
+            },
+        )

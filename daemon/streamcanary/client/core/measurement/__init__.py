@@ -1,0 +1,1 @@
+"""Measures the stream of one attempt: the times between tokens, and the output speed."""

@@ -1,0 +1,209 @@
+"""What answers a canary is watched: changes of the model, its retirement, and the rate limits of the provider."""
+
+import logging
+from typing import Any
+
+import pytest
+from opentelemetry import metrics, trace
+
+from streamcanary.canary.metrics import CanaryMetrics
+from streamcanary.canary.model_tracker import MAX_KNOWN, OTHER, AnsweringModel, ModelChange, ModelTracker
+from streamcanary.canary.model_watch import ModelWatch
+from streamcanary.model.canary import Canary
+from streamcanary.model.clock import SystemClock
+from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Retirement
+from streamcanary.model.rate_limit import Quota, RateLimits
+from support.telemetry.in_memory import RecordedTelemetry
+
+SUNSET = 1_924_991_999.0
+LABELS = {"target": "t", "provider": "p"}
+
+
+def a_run(model: str | None = "m", kind: OutcomeKind = OutcomeKind.OK, **fields: Any) -> Outcome:
+    attempt = {name: fields.pop(name) for name in ("rate_limits", "retirement") if name in fields}
+    attempts = (Attempt(number=1, route="m", started=0.0, duration=1.0, **attempt),)
+    return Outcome(
+        run_id="r",
+        canary="c",
+        target="t",
+        provider="p",
+        kind=kind,
+        scheduled=0.0,
+        started=0.0,
+        model=model,
+        attempts=attempts,
+        **fields,
+    )
+
+
+class Watched:
+    """A watched canary, and what was recorded of its runs."""
+
+    def __init__(self, name: str, recorded: RecordedTelemetry) -> None:
+        self.name = name
+        self.recorded = recorded
+        self.canary = Canary(name=name, interval=30.0, **LABELS)
+        self.watch = ModelWatch(self.canary, CanaryMetrics(SystemClock()))
+        self.tracer = trace.get_tracer("test")
+
+    def run(self, outcome: Outcome) -> tuple[Outcome, list[tuple[str, dict[str, Any]]]]:
+        """Return the outcome of a run, and the events of its span."""
+        span = self.tracer.start_span("run")
+        outcome = self.watch.observe(outcome, span, trace.set_span_in_context(span))
+        span.end()
+        events = self.recorded.spans[-1].events
+        return outcome, [(event.name, dict(event.attributes or {})) for event in events]
+
+    def series(self, metric: str) -> list[tuple[dict[str, Any], float]]:
+        """Return the series of ``metric`` of this canary: the labels that only it has, and the value."""
+        points = [dict(point.attributes) | {"=": point.value} for point in self.recorded._points(metric)]
+        mine = [point for point in points if point.pop("canary", "") == self.name]
+        return [({name: point[name] for name in point if name not in (*LABELS, "=")}, point["="]) for point in mine]
+
+
+@pytest.fixture
+def watched(recorded: RecordedTelemetry, request: pytest.FixtureRequest) -> Watched:
+    return Watched(request.node.name, recorded)
+
+
+def changes(*runs: Outcome) -> list[list[ModelChange]]:
+    tracker = ModelTracker()
+    return [list(tracker.observe(run)) for run in runs]
+
+
+def test_the_first_answer_is_no_change() -> None:
+    """Nothing has changed before there is anything to compare with."""
+    assert [[]] == changes(a_run("a", system_fingerprint="fp_1", service_tier="default"))
+
+
+def test_each_value_that_differs_is_a_change() -> None:
+    """Model, fingerprint and tier are compared with the run before."""
+    first = a_run("a", system_fingerprint="fp_1", service_tier="default")
+    second = a_run("b", system_fingerprint="fp_2", service_tier="flex")
+    expected = [
+        ModelChange("model", "a", "b", is_new=True),
+        ModelChange("system_fingerprint", "fp_1", "fp_2", is_new=True),
+        ModelChange("service_tier", "default", "flex", is_new=True),
+    ]
+    assert [[], expected, []] == changes(first, second, second)
+
+
+def test_returning_to_a_known_value_is_a_change_and_not_new() -> None:
+    """A provider that alternates between two models changes each time; only the first time is new."""
+    found = changes(a_run("a"), a_run("b"), a_run("a"), a_run("b"))
+    assert [None, True, False, False] == [each[0].is_new if each else None for each in found]
+
+
+@pytest.mark.parametrize(
+    "between",
+    [
+        a_run(None, OutcomeKind.FAILED),
+        a_run("fallback", OutcomeKind.FAILED_OVER, degraded="fallback"),
+        a_run(None, OutcomeKind.SKIPPED),
+        a_run("a", system_fingerprint=None),
+    ],
+)
+def test_only_what_the_primary_reports_is_compared(between: Outcome) -> None:
+    """A failed run, a fallback, and an answer without a fingerprint change nothing."""
+    run = a_run("a", system_fingerprint="fp_1")
+    assert [[], [], []] == changes(run, between, run)
+
+
+def test_an_unexpected_answer_is_compared() -> None:
+    """The model that gave an unexpected answer may be another one: that is what one wants to know."""
+    assert 1 == len(changes(a_run("a"), a_run("b", OutcomeKind.FAILED))[1])
+
+
+def test_a_change_is_an_event_a_count_and_a_log_line(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """A changed model is on the span of the run, in the counter, in the log, and in the outcome."""
+    watched.run(a_run("a"))
+    outcome, events = watched.run(a_run("b"))
+    change = {"type": "model", "previous": "a", "current": "b"}
+    assert [("streamcanary.model.changed", {f"streamcanary.change.{name}": change[name] for name in change})] == events
+    assert [({"type": "model"}, 1)] == watched.series("streamcanary.model.changes")
+    assert "a" == outcome.previous_model
+    (record,) = caplog.records
+    assert ("model changed", logging.WARNING) == (record.message, record.levelno)
+    assert {"canary": watched.name, **change} == {name: vars(record)[name] for name in ("canary", *change)}
+
+
+def test_the_info_metric_has_one_series(watched: Watched) -> None:
+    """The series of the model before a change is gone at the next export."""
+    for fingerprint in ("fp_1", "fp_2"):
+        watched.run(a_run("a", system_fingerprint=fingerprint, service_tier="default"))
+        labels = {"response_model": "a", "system_fingerprint": fingerprint, "service_tier": "default"}
+        assert [(labels, 1)] == watched.series("streamcanary.model.info")
+
+
+def test_a_provider_that_changes_at_every_run_adds_no_series(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of a thousand fingerprints and models, a bounded number become labels and log lines; each change is counted."""
+    caplog.set_level(logging.INFO)
+    seen = set()
+    for number in range(1000):
+        watched.run(a_run(f"m{number}" * 200, system_fingerprint=f"fp_{number}", service_tier=f"tier {number}"))
+        ((labels, _),) = watched.series("streamcanary.model.info")
+        seen.add(tuple(labels.values()))
+        assert True is all(len(value) <= 128 for value in labels.values())
+    assert True is (len(seen) <= 25)
+    assert {999} == {count for _, count in watched.series("streamcanary.model.changes")}
+    assert True is (len(caplog.records) <= 3 * MAX_KNOWN)
+    assert "not logged: too many values" == vars(caplog.records[-1])["further"]
+
+
+def test_the_model_stays_a_label_when_only_its_fingerprint_changes() -> None:
+    """A churning fingerprint becomes ``other``, and model and tier stay."""
+    tracker = ModelTracker()
+    for number in range(100):
+        tracker.observe(a_run("a", system_fingerprint=f"fp_{number}", service_tier="default"))
+    assert AnsweringModel("a", OTHER, "default") == tracker.labels
+
+
+def test_a_retirement_is_an_event_a_gauge_and_one_log_line(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """Deprecation and sunset are on the span of each run, in a gauge, and logged once for each value."""
+    announced = a_run(retirement=Retirement(deprecation=SUNSET - 1, sunset=SUNSET))
+    for _ in range(2):
+        _, events = watched.run(announced)
+        times = {"streamcanary.deprecation": SUNSET - 1, "streamcanary.sunset": SUNSET}
+        assert [("streamcanary.model.retirement", times)] == events
+        assert [({}, SUNSET)] == watched.series("streamcanary.model.sunset")
+    (record,) = caplog.records
+    assert ("model will be retired", "2030-12-31T23:59:59+00:00") == (record.message, vars(record)["sunset"])
+    watched.run(a_run())
+    assert [] == watched.series("streamcanary.model.sunset")
+
+
+def test_changing_dates_are_logged_a_bounded_number_of_times(
+    watched: Watched, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A provider that announces another date each time fills no log."""
+    for number in range(100):
+        watched.run(a_run(retirement=Retirement(sunset=SUNSET + number)))
+    assert 8 == len(caplog.records)
+
+
+def test_rate_limits_are_gauges_of_the_last_report(watched: Watched) -> None:
+    """Remaining, limit and headroom are exported by type, until an answer reports no rate limits."""
+    limits = RateLimits(requests=Quota(remaining=25, limit=100), tokens=Quota(remaining=7))
+    for run in (a_run(rate_limits=limits), a_run(None, OutcomeKind.FAILED)):
+        watched.run(run)
+        remaining = [({"type": "requests"}, 25), ({"type": "tokens"}, 7)]
+        assert remaining == watched.series("streamcanary.ratelimit.remaining")
+        assert [({"type": "requests"}, 100)] == watched.series("streamcanary.ratelimit.limit")
+        assert [({"type": "requests"}, 0.25)] == watched.series("streamcanary.ratelimit.headroom")
+    watched.run(a_run(None, OutcomeKind.FAILED, rate_limits=RateLimits(requests=Quota(remaining=0, limit=100))))
+    assert [({"type": "requests"}, 0.0)] == watched.series("streamcanary.ratelimit.headroom")
+    watched.run(a_run())
+    assert [] == watched.series("streamcanary.ratelimit.remaining")
+
+
+def test_gauges_end_with_their_configuration(recorded: RecordedTelemetry) -> None:
+    """Gauges of canaries whose runners no longer exist are not exported, and those of their successors are."""
+    before = Watched("replaced", recorded)
+    before.run(a_run("a"))
+    after = Watched("successor", recorded)
+    after.run(a_run("a"))
+    del before.watch
+    assert ([], 1) == (before.series("streamcanary.model.info"), len(after.series("streamcanary.model.info")))
+    assert None is not metrics.get_meter_provider()
