@@ -41,7 +41,7 @@ def compare(name: str, actual: dict[str, str]) -> None:
     path = FOLDER / f"{name}.txt"
     if os.environ.get("UPDATE_SPAN_TREES"):
         path.write_text(write_trees(actual))
-    assert read_trees(path.read_text()) == actual
+    assert read_trees(path.read_text()) == actual, "if the change is wanted: UPDATE_SPAN_TREES=1, see above"
 
 
 def canary(model: str, api: Api, **more: Any) -> CanarySpec:
