@@ -307,8 +307,9 @@ def missed_slo(result: StreamResult, spec: CanarySpec, *, lag: float = 0.0) -> s
 
 def _end_span(span: Span, outcome: Outcome, end: int) -> None:
     span.set_attribute(names.RUN_OUTCOME, outcome.kind.value)
-    if outcome.reason:
-        span.set_attribute(names.RUN_REASON, outcome.reason)
+    reason = str(outcome.fault) if outcome.kind is OutcomeKind.FAILED_OVER and outcome.fault else outcome.reason
+    if reason:
+        span.set_attribute(names.RUN_REASON, reason)
     if outcome.kind in (OutcomeKind.FAILED, OutcomeKind.FAILED_OVER) and outcome.fault is not None:
         span.set_attribute(names.ERROR_TYPE, outcome.fault.kind.value)
     if outcome.kind is OutcomeKind.FAILED:

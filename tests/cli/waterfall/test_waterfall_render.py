@@ -5,7 +5,7 @@ import pytest
 
 from streamcanary.cli.waterfall.render import MIN_WIDTH, Style, format_seconds, render_trace
 from streamcanary.cli.waterfall.terminal_style import style_of_stdout
-from streamcanary.model.run_trace import RunTrace
+from streamcanary.model.run_trace import RunTrace, TraceEvent
 from support.telemetry.run_traces import make_attempt, make_trace
 
 RETRIED = make_trace(
@@ -101,6 +101,13 @@ def test_absurd_times_do_not_break_the_drawing(value: float) -> None:
     """Whatever durations a server sends, the lines have their width."""
     trace = make_trace(make_attempt(value, value, "stalled"), make_attempt(1.0, 1.0))
     assert max(map(len, render_trace(trace, Style(width=100)))) <= 100
+
+
+def test_other_events_are_listed() -> None:
+    """An event that the waterfall does not draw is a line, such as another model that answers."""
+    event = TraceEvent(name="streamcanary.model.changed", offset=0.5, attributes={"from": "a", "to": "b"})
+    trace = msgspec.structs.replace(RETRIED, root=msgspec.structs.replace(RETRIED.root, events=[event]))
+    assert "streamcanary.model.changed after 500 ms: from=a, to=b" == render_trace(trace, Style())[-1]
 
 
 def test_omitted_attempts_are_counted() -> None:

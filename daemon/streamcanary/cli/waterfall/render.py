@@ -14,7 +14,7 @@ from streamcanary.cli.waterfall.rows import Row, attempts_of, waterfall_rows
 from streamcanary.model import names
 from streamcanary.model.outcome import OutcomeKind
 from streamcanary.model.redaction.printable import printable
-from streamcanary.model.run_trace import RunTrace
+from streamcanary.model.run_trace import RunTrace, TraceSpan
 
 MIN_WIDTH = 60
 """Columns that a waterfall needs; a narrower terminal wraps its lines."""
@@ -32,6 +32,8 @@ _COLORS: dict[str, str] = {
     "wait": "\x1b[2m",
     "bold": "\x1b[1m",
 }
+_DRAWN_EVENTS = frozenset({names.FIRST_TOKEN_EVENT, names.RETRY_SCHEDULED_EVENT})
+_MAX_DEPTH = 8  # of spans, as in the rows
 _GOOD = frozenset({OutcomeKind.OK.value, OutcomeKind.SLOW.value})
 _BLAMES = {
     "config": "the configuration",
@@ -61,8 +63,8 @@ def render_trace(trace: RunTrace, style: Style) -> list[str]:
     lines = [*_heading(trace, style), "", *_waterfall(rows, style)]
     if trace.omitted_spans:
         lines.append(f"{trace.omitted_spans} more attempts are not kept")
-    faults = list(_fault_lines(trace, style))
-    lines += [*([""] if faults else []), *faults, *_content_lines(trace, style)]
+    details = [*_fault_lines(trace, style), *_event_lines(trace.root, style)]
+    lines += [*([""] if details else []), *details, *_content_lines(trace, style)]
     return [line.replace("…", "~") for line in lines] if style.is_ascii else lines
 
 
@@ -155,6 +157,17 @@ def _fault_lines(trace: RunTrace, style: Style) -> Iterator[str]:
         }
         text = "; ".join(f"{name}: {value}" for name, value in details.items() if value)
         yield from (f"{'':{len(title)}}  {line}" for line in _wrap(text, len(title) + 2, style))
+
+
+def _event_lines(span: TraceSpan, style: Style, depth: int = 0) -> Iterator[str]:
+    """Yield the events that the waterfall does not draw, such as another model that answers."""
+    for event in span.events:
+        if event.name not in _DRAWN_EVENTS:
+            values = ", ".join(f"{name}={value}" for name, value in event.attributes.items())
+            yield from _wrap(f"{event.name} after {format_seconds(event.offset)}: {values}", 0, style)
+    if depth < _MAX_DEPTH:
+        for child in span.children:
+            yield from _event_lines(child, style, depth + 1)
 
 
 def _content_lines(trace: RunTrace, style: Style) -> Iterator[str]:

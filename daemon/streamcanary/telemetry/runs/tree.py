@@ -64,16 +64,8 @@ def _summarize(root: "ReadableSpan", tree: TraceSpan) -> RunSummary:
         duration=tree.duration,
         attempts=sum(calls),
         fault=str(fault) if (fault := attributes.get(names.ERROR_TYPE)) is not None else None,
-        message=tree.message or str(attributes.get(names.RUN_REASON, "")) or _fault_message(tree),
+        message=tree.message or str(attributes.get(names.RUN_REASON, "")),
     )
-
-
-def _fault_message(tree: TraceSpan) -> str:
-    """Return the message of the last failed attempt if the run failed over: its own span is no error then."""
-    if names.ERROR_TYPE not in tree.attributes:
-        return ""
-    attempts = [attempt for call in tree.children for attempt in call.children]
-    return next((attempt.message for attempt in reversed(attempts) if attempt.message), "")
 
 
 def _seconds(nanoseconds: int) -> float:
