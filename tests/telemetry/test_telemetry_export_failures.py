@@ -117,8 +117,18 @@ def test_lost_items_are_counted_by_reason(tracker):
     tracker.run_export(lambda: True, lambda: "", items=5)
     tracker.run_export(lambda: False, lambda: "Connection refused", items=7)
     tracker.record_rejection(2, "over the quota")
-    tracker.record_overflow()
-    assert tracker.lost_items == {"failed": 7, "rejected": 2, "queue_full": 1}
+    assert tracker.lost_items == {"failed": 7, "rejected": 2, "queue_full": 0}
+
+
+def test_items_that_a_full_queue_drops_are_counted(tracker):
+    """A queue of four drops an old item for each further one, until an export takes some."""
+    for _ in range(6):
+        tracker.record_queued(4)
+    assert tracker.lost_items["queue_full"] == 2
+    tracker.record_taken(3)
+    for _ in range(4):
+        tracker.record_queued(4)
+    assert tracker.lost_items["queue_full"] == 3
 
 
 def test_items_that_a_shutdown_drops_are_counted(tracker):

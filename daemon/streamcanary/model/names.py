@@ -120,6 +120,7 @@ RESPONSE_MODEL_LABEL: Final = "response_model"
 FINGERPRINT_LABEL: Final = "system_fingerprint"
 TIER_LABEL: Final = "service_tier"
 RECEIVER: Final = "receiver"
+SIGNAL: Final = "signal"
 ALERT: Final = "alert"
 SEVERITY: Final = "severity"
 VERSION: Final = "version"
@@ -258,6 +259,9 @@ TOKENS = Metric(
     "streamcanary.tokens", "counter", "{token}", "Tokens used by canaries; estimated where the provider reports none"
 )
 SPEND = Metric("streamcanary.spend", "counter", "{USD}", "Spend of canaries in USD, where prices are known")
+TELEMETRY_LOST = Metric(
+    "streamcanary.telemetry.lost", "counter", "{item}", "Spans, data points and log records that OTLP did not deliver"
+)
 RELOAD_SUCCESS = Metric(
     "streamcanary.config.last_reload.success", "gauge", "{reload}", "1 if the last load succeeded, else 0"
 )

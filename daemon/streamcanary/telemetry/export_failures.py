@@ -1,6 +1,7 @@
 """Tracks the exports of one signal: counts what is lost, and logs failure and recovery."""
 
 import logging
+import threading
 from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Final, Literal
@@ -39,6 +40,8 @@ class ExportTracker:
         self._last_warning: float | None = None
         self._last_rejection: float | None = None
         self._has_warned = False
+        self._queued = 0
+        self._queue_lock = threading.Lock()  # items are added and taken by different threads
         self._is_shutting_down = False
         self._has_given_up = False
 
@@ -80,9 +83,18 @@ class ExportTracker:
             extra={"signal": self.signal, "endpoint": self.endpoint, "rejected_items": items, "error": message},
         )
 
-    def record_overflow(self, items: int = 1) -> None:
-        """Count ``items`` that the full queue dropped before an export."""
-        self.lost_items["queue_full"] += items
+    def record_queued(self, capacity: int) -> None:
+        """Count an item that is added to the queue, which drops its oldest one if it has ``capacity`` items."""
+        with self._queue_lock:
+            if self._queued < capacity:
+                self._queued += 1
+            else:
+                self.lost_items["queue_full"] += 1
+
+    def record_taken(self, items: int) -> None:
+        """Count ``items`` that left the queue for an export."""
+        with self._queue_lock:
+            self._queued = max(0, self._queued - items)
 
     def _record_failure(self, cause: str) -> None:
         if self._failing_since is None:

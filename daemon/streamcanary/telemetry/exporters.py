@@ -1,7 +1,7 @@
 """OTLP exporters that report to an :class:`ExportTracker`. Importing this module imports the SDK."""
 
 import os
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from typing import Any
 
 import requests
@@ -26,6 +26,7 @@ from streamcanary.telemetry.config import Convention, HistogramAggregation, Temp
 from streamcanary.telemetry.convention_exporter import ConventionExporter
 from streamcanary.telemetry.export_failures import ExportTracker
 from streamcanary.telemetry.export_settings import ExportSettings, TelemetryMisconfigured, is_loopback
+from streamcanary.telemetry.partial_success import record_partial_success, watch_grpc_responses
 from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 
 _MIN_TIMEOUT = 0.05
@@ -46,11 +47,14 @@ class SwappableSpanExporter(SpanExporter):
 
     def export(self, spans: Sequence[ReadableSpan]) -> SpanExportResult:
         """Export ``spans``."""
+        self._tracker.record_taken(len(spans))
         if (exporter := self._exporter) is None:
             return SpanExportResult.SUCCESS
-        is_exported = self._tracker.run_export(
+        is_exported = _run_export(
             lambda: exporter.export(spans) is SpanExportResult.SUCCESS,
-            self._sdk_log.pop_failure_reason,
+            len(spans),
+            self._tracker,
+            self._sdk_log,
         )
         return SpanExportResult.SUCCESS if is_exported else SpanExportResult.FAILURE
 
@@ -92,9 +96,11 @@ class SwappableMetricExporter(MetricExporter):
         """Export ``metrics_data``."""
         if (exporter := self._exporter) is None:
             return MetricExportResult.SUCCESS
-        is_exported = self._tracker.run_export(
+        is_exported = _run_export(
             lambda: exporter.export(metrics_data, timeout_millis) is MetricExportResult.SUCCESS,
-            self._sdk_log.pop_failure_reason,
+            _count_points(metrics_data),
+            self._tracker,
+            self._sdk_log,
         )
         return MetricExportResult.SUCCESS if is_exported else MetricExportResult.FAILURE
 
@@ -125,9 +131,11 @@ class SwappableLogExporter(LogRecordExporter):
         """Export ``batch``."""
         if (exporter := self._exporter) is None:
             return LogRecordExportResult.SUCCESS
-        is_exported = self._tracker.run_export(
+        is_exported = _run_export(
             lambda: exporter.export(batch) is LogRecordExportResult.SUCCESS,
-            self._sdk_log.pop_failure_reason,
+            len(batch),
+            self._tracker,
+            self._sdk_log,
         )
         return LogRecordExportResult.SUCCESS if is_exported else LogRecordExportResult.FAILURE
 
@@ -139,6 +147,24 @@ class SwappableLogExporter(LogRecordExporter):
     def force_flush(self, timeout_millis: int = 30_000) -> bool:
         """Do nothing: this exporter buffers nothing."""
         return True
+
+
+def _run_export(export: Callable[[], bool], items: int, tracker: ExportTracker, sdk_log: SdkLogHandler) -> bool:
+    """Run ``export`` of ``items``, and record what fails, and what the receiver rejects."""
+    is_exported = tracker.run_export(export, sdk_log.pop_failure_reason, items)
+    rejection = sdk_log.pop_rejection()
+    if is_exported and rejection is not None:
+        tracker.record_rejection(*rejection)
+    return is_exported
+
+
+def _count_points(metrics_data: MetricsData) -> int:
+    return sum(
+        len(metric.data.data_points)
+        for resource in metrics_data.resource_metrics
+        for scope in resource.scope_metrics
+        for metric in scope.metrics
+    )
 
 
 class HttpSession(requests.Session):
@@ -177,6 +203,8 @@ class HttpSession(requests.Session):
             self._sdk_log.record_failure_reason(f"HTTP {response.status_code} {response.reason}")
         if 300 <= response.status_code < 400:  # the exporter would treat it as a success
             raise requests.RequestException(f"HTTP {response.status_code}: a redirect is not followed")
+        if response.status_code < 300:
+            record_partial_success(response.content, self._sdk_log)
         return response
 
 
@@ -214,7 +242,9 @@ def _create_otlp_span_exporter(settings: ExportSettings, endpoint: str, sdk_log:
     if settings.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.trace_exporter import OTLPSpanExporter as GrpcExporter
 
-        return GrpcExporter(**_grpc_options(settings, endpoint, "TRACES"))
+        grpc_exporter = GrpcExporter(**_grpc_options(settings, endpoint, "TRACES"))
+        watch_grpc_responses(grpc_exporter, sdk_log)
+        return grpc_exporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
     session = HttpSession(settings, endpoint, sdk_log)
@@ -230,7 +260,9 @@ def create_metric_exporter(settings: ExportSettings, endpoint: str, sdk_log: Sdk
     if settings.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc.metric_exporter import OTLPMetricExporter as GrpcExporter
 
-        return GrpcExporter(**_grpc_options(settings, endpoint, "METRICS"), **preferences)
+        grpc_exporter = GrpcExporter(**_grpc_options(settings, endpoint, "METRICS"), **preferences)
+        watch_grpc_responses(grpc_exporter, sdk_log)
+        return grpc_exporter
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
 
     session = HttpSession(settings, endpoint, sdk_log)
@@ -243,7 +275,9 @@ def create_log_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLog
     if settings.protocol == "grpc":
         from opentelemetry.exporter.otlp.proto.grpc._log_exporter import OTLPLogExporter as GrpcExporter
 
-        return GrpcExporter(**_grpc_options(settings, endpoint, "LOGS"))
+        grpc_exporter = GrpcExporter(**_grpc_options(settings, endpoint, "LOGS"))
+        watch_grpc_responses(grpc_exporter, sdk_log)
+        return grpc_exporter
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpExporter
 
     session = HttpSession(settings, endpoint, sdk_log)

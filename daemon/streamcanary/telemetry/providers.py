@@ -19,6 +19,7 @@ from streamcanary.model.content_capture import is_content_captured
 from streamcanary.telemetry.config import SIGNALS, Signal, TelemetryConfig
 from streamcanary.telemetry.export_failures import ExportTracker
 from streamcanary.telemetry.export_settings import ExportSettings, is_sdk_disabled, resolve_export_settings
+from streamcanary.telemetry.losses import observe_losses
 from streamcanary.telemetry.metric_pipeline import MetricPipeline
 from streamcanary.telemetry.process_metrics import observe_process
 from streamcanary.telemetry.resource import resource_attributes
@@ -178,7 +179,7 @@ class Telemetry:
             self._span_exporter = exporters.SwappableSpanExporter(
                 prepared.span_exporter, self._trackers["traces"], self._sdk_log
             )
-            sdk.export_spans(self.tracer_provider, self._span_exporter)
+            sdk.export_spans(self.tracer_provider, self._span_exporter, self._trackers["traces"])
 
     def _apply_metrics(self, prepared: _Prepared | None) -> None:
         if self._metric_exporter is not None:
@@ -196,7 +197,9 @@ class Telemetry:
             self.scraper = pipeline.create_scraper(prepared.resource)
             if self.meter_provider is None:
                 return
-            observe_process(self.meter_provider.get_meter(names.INSTRUMENTATION_SCOPE, __version__))
+            meter = self.meter_provider.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
+            observe_process(meter)
+            observe_losses(meter, list(self._trackers.values()))
             if self._make_global:
                 from opentelemetry import metrics
 

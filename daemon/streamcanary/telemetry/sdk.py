@@ -6,9 +6,10 @@ from opentelemetry.sdk.metrics import MeterProvider, TraceBasedExemplarFilter
 from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader, PeriodicExportingMetricReader
 from opentelemetry.sdk.metrics.view import View
 from opentelemetry.sdk.resources import OTELResourceDetector, Resource
-from opentelemetry.sdk.trace import SpanLimits, TracerProvider
+from opentelemetry.sdk.trace import ReadableSpan, SpanLimits, TracerProvider
 from opentelemetry.sdk.trace.export import BatchSpanProcessor, SpanExporter
 
+from streamcanary.telemetry.export_failures import ExportTracker
 from streamcanary.telemetry.runs.recorder import RecordAll, RunRecorder
 from streamcanary.telemetry.runs.store import RunStore
 
@@ -45,15 +46,28 @@ def create_tracer_provider(
     return provider
 
 
-def export_spans(provider: TracerProvider, exporter: SpanExporter) -> None:
+class _SpanQueue(BatchSpanProcessor):
+    """A queue of spans that reports each span to the tracker."""
+
+    def __init__(self, exporter: SpanExporter, tracker: ExportTracker) -> None:
+        super().__init__(
+            exporter,
+            max_queue_size=_MAX_QUEUED_SPANS,
+            max_export_batch_size=_MAX_SPANS_PER_EXPORT,
+            schedule_delay_millis=_EXPORT_DELAY * 1000,
+        )
+        self._tracker = tracker
+
+    def on_end(self, span: ReadableSpan) -> None:
+        """Queue ``span`` if it is sampled."""
+        if span.context is not None and span.context.trace_flags.sampled:
+            self._tracker.record_queued(_MAX_QUEUED_SPANS)
+        super().on_end(span)
+
+
+def export_spans(provider: TracerProvider, exporter: SpanExporter, tracker: ExportTracker) -> None:
     """Let ``provider`` queue spans, at most 4,096, and export them in batches every two seconds."""
-    processor = BatchSpanProcessor(
-        exporter,
-        max_queue_size=_MAX_QUEUED_SPANS,
-        max_export_batch_size=_MAX_SPANS_PER_EXPORT,
-        schedule_delay_millis=_EXPORT_DELAY * 1000,
-    )
-    provider.add_span_processor(processor)
+    provider.add_span_processor(_SpanQueue(exporter, tracker))
 
 
 def create_exporting_reader(exporter: MetricExporter, *, interval: float, timeout: float) -> MetricReader:

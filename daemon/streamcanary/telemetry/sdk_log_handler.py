@@ -46,6 +46,15 @@ class SdkLogHandler(logging.Handler):
         reason: str = self._reasons.__dict__.pop("text", "") or self._last_reason or "unknown reason"
         return reason
 
+    def record_rejection(self, items: int, message: str) -> None:
+        """Store how many items of the current export of this thread the receiver rejected, and its message."""
+        self._reasons.rejection = (items, scrub(message, limit=_MAX_LENGTH))
+
+    def pop_rejection(self) -> tuple[int, str] | None:
+        """Return and clear what the receiver rejected of the last export in this thread."""
+        rejection: tuple[int, str] | None = self._reasons.__dict__.pop("rejection", None)
+        return rejection
+
     def emit(self, record: logging.LogRecord) -> None:
         """Store the record as a failure reason, or log it."""
         text = scrub(record.getMessage(), limit=_MAX_LENGTH)

@@ -109,7 +109,12 @@ class Collector(Program):
         """Write the Collector's configuration."""
         http, grpc, prometheus = self.ports
         files = {
-            signal: {"path": str(self.folder / f"{signal}.jsonl"), "format": "json", "flush_interval": "50ms"}
+            signal: {
+                "path": str(self.folder / f"{signal}.jsonl"),
+                "format": "json",
+                "flush_interval": "50ms",
+                "append": True,
+            }
             for signal in ("traces", "metrics")
         }
         config = {

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
@@ -48,20 +49,45 @@ class Program:
         self.folder.mkdir(parents=True, exist_ok=True)
         for _ in range(_STARTS):
             self.ports = free_ports(self.ports_needed)
-            with (self.folder / "log").open("wb") as log:
-                self._process = await asyncio.create_subprocess_exec(
-                    *self.command(), stdout=log, stderr=log, env={**os.environ, **self.environment}
-                )
-            try:
-                if await self._wait_until_ready():
-                    return self
-            except BaseException:
-                await self._end()
-                raise
+            if await self._start():
+                return self
         raise RuntimeError(f"{type(self).__name__} did not start:\n{self.log[-2000:]}")
 
     async def __aexit__(self, *error: object) -> None:
         await self._end()
+
+    async def kill(self) -> None:
+        """Send SIGKILL, and wait for the end."""
+        assert self._process is not None
+        self._process.kill()
+        await self._process.wait()
+
+    async def start_again(self) -> None:
+        """End the program with SIGTERM if it runs, and start it again on the same ports."""
+        await self._end()
+        assert await self._start(), f"{type(self).__name__} did not start again:\n{self.log[-2000:]}"
+
+    def pause(self) -> None:
+        """Stop the program with SIGSTOP: its ports accept connections, and nothing is answered."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGSTOP)
+
+    def resume(self) -> None:
+        """Continue the program after :meth:`pause`."""
+        assert self._process is not None
+        self._process.send_signal(signal.SIGCONT)
+
+    async def _start(self) -> bool:
+        """Start the program on its ports; return whether it became ready, and did not end."""
+        with (self.folder / "log").open("wb") as log:
+            self._process = await asyncio.create_subprocess_exec(
+                *self.command(), stdout=log, stderr=log, env={**os.environ, **self.environment}
+            )
+        try:
+            return await self._wait_until_ready()
+        except BaseException:
+            await self._end()
+            raise
 
     async def _wait_until_ready(self) -> bool:
         """Return ``False`` if the program has ended."""
@@ -77,6 +103,7 @@ class Program:
         process = self._process
         if process is None or process.returncode is not None:
             return
+        process.send_signal(signal.SIGCONT)  # a paused program does not end
         process.terminate()
         try:
             async with asyncio.timeout(_END_WITHIN):

@@ -64,7 +64,7 @@ _NOW = (
     number(
         "Certificate expires in",
         "Time until the first certificate in the chain of a target expires.",
-        f"min({series(pending.CERTIFICATE_EXPIRY)}) - time()",
+        f"min({series(names.CERTIFICATE_EXPIRY)}) - time()",
         unit="s",
         steps=_CERTIFICATE,
         none="no TLS",
@@ -207,7 +207,7 @@ _ENDPOINT = (
         "Certificate expires in",
         "Time until the first certificate in the chain expires. CertificateExpiring opens a ticket at 14 days, and "
         "pages at 3 days.",
-        query(f"min by (canary, target) ({series(pending.CERTIFICATE_EXPIRY)}) - time()", "{{canary}}"),
+        query(f"min by (canary, target) ({series(names.CERTIFICATE_EXPIRY)}) - time()", "{{canary}}"),
         unit="s",
         steps=_CERTIFICATE,
     ),

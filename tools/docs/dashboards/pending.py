@@ -2,7 +2,6 @@
 
 from streamcanary.model.names import SECONDS_BUCKETS, Metric
 
-CERTIFICATE_EXPIRY = Metric("streamcanary.tls.certificate.expiry", "gauge", "s", "")
 RATELIMIT_REMAINING = Metric("streamcanary.ratelimit.remaining", "gauge", "{unit}", "")
 RATELIMIT_LIMIT = Metric("streamcanary.ratelimit.limit", "gauge", "{unit}", "")
 RATELIMIT_HEADROOM = Metric("streamcanary.ratelimit.headroom", "gauge", "1", "")
