@@ -32,13 +32,13 @@ from streamcanary.model import names
 from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock, SystemClock
-from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.settings import Settings
 from streamcanary.store.database import Store
 from streamcanary.telemetry.logs import OTLP_ATTRIBUTES
 from streamcanary.telemetry.providers import SHUTDOWN_TIMEOUT, Telemetry
 from streamcanary.telemetry.runs.store import RunStore
+from streamcanary.telemetry.series_limit import SERIES_PER_CANARY
 from streamcanary.web.api import api_routes
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.health import HealthCheck, health_routes
@@ -61,8 +61,6 @@ _MIN_EXPORT_TIMEOUT = 0.5
 _EXECUTOR_THREADS = 64
 """Name lookups run in threads. With the default of a few more than the CPUs, a resolver that does not answer for one
 target would keep all others from connecting."""
-_SERIES_PER_CANARY = 2 * len(FaultKind)
-"""Attribute sets of one canary on the largest metric: ``failed`` and ``failed_over`` with each kind of fault."""
 
 
 class DaemonCallbacks(Struct, frozen=True, kw_only=True):
@@ -93,7 +91,7 @@ async def run_daemon(
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_EXECUTOR_THREADS, "streamcanary"))
     async with AsyncExitStack() as stack:
         runs = RunStore()
-        telemetry = Telemetry(expected_series=len(settings.canaries) * _SERIES_PER_CANARY, clock=clock, runs=runs)
+        telemetry = Telemetry(expected_series=len(settings.canaries) * SERIES_PER_CANARY, clock=clock, runs=runs)
         telemetry.prepare(settings.telemetry)
         telemetry.apply()
         shutdown = _Shutdown(stack)

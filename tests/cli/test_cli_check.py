@@ -12,7 +12,7 @@ from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.cli.commands.check import main
-from streamcanary.cli.metric_series_estimate import estimate_series
+from streamcanary.cli.metric_series_estimate import estimate_series, max_series
 from streamcanary.model.clock import SystemClock
 from streamcanary.simulator import Simulator, Timings
 from streamcanary.store.config import StoreConfig
@@ -281,6 +281,25 @@ async def test_the_estimate_of_series_matches_the_metrics(recorded: RecordedTele
             await run(SystemClock().time())
     assert recorded.series(canary="counted") == estimate_series(1, 0)
     assert estimate_series(1, 0) * 3 + 7 == estimate_series(3, 7)
+
+
+def test_the_number_of_series_and_its_limit_are_printed(check: CheckFunction) -> None:
+    """The report tells how many series there are while all is well, and how many there can be."""
+    out, _ = check({}, a="30s", b="1m")
+    [line] = [line for line in out if line.startswith("metrics")]
+    healthy, highest = (int(word) for word in line.replace(",", "").split() if word.isdigit())
+    assert f"metrics    {healthy} time series when all runs succeed, at most {highest}" == line
+    assert healthy < highest
+
+
+def test_each_metric_is_limited() -> None:
+    """More canaries add series up to the limit of attribute sets; a fallback adds those of its route."""
+    one = max_series([1], 0, 0)
+    assert one < max_series([1], 0, 1) == one + 5
+    assert one < max_series([2], 0, 0) < 2 * one
+    assert one * 2 > max_series([1, 1], 0, 0)
+    thousand, ten_thousand = (max_series([9] * count, 0, 0) for count in (1_000, 10_000))
+    assert ten_thousand < 10 * thousand
 
 
 def test_the_delay_of_no_data_rules_is_printed(check: CheckFunction) -> None:

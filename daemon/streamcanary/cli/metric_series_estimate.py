@@ -1,9 +1,14 @@
 """Estimates the number of time series that a configuration exports."""
 
+from collections import Counter
+from collections.abc import Sequence
 from typing import Final
 
+from streamcanary.client.instrumentation.response_models import MAX_RESPONSE_MODELS
 from streamcanary.model import names
+from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind
+from streamcanary.telemetry.series_limit import SERIES_PER_CANARY, series_limit
 
 _SERIES_WHEN_HEALTHY: Final = {
     names.RUNS: len(OutcomeKind),
@@ -33,6 +38,21 @@ _SERIES_WHEN_HEALTHY: Final = {
 }
 
 
+_ATTEMPT_HISTOGRAMS: Final = (
+    names.ATTEMPT_DURATION,
+    names.FIRST_TOKEN_TIME,
+    names.MAX_GAP,
+    names.MEDIAN_GAP,
+    names.OUTPUT_SPEED,
+    names.RETRY_DELAY,
+)
+_FAULTS: Final = len(FaultKind)
+_RESPONSE_MODELS: Final = MAX_RESPONSE_MODELS + 2  # the requested one, and "other"
+_DAEMON_SERIES: Final = 40
+"""Series without a canary: lag of the event loop, process, build, configuration, resource; some more than there are."""
+_SERIES_PER_RECEIVER: Final = 5  # accepted, retried and refused notifications; size and age of the queue
+
+
 def estimate_series(canaries: int, bindings: int) -> int:
     """Return the number of time series in Prometheus while all runs succeed.
 
@@ -42,6 +62,37 @@ def estimate_series(canaries: int, bindings: int) -> int:
     as many as for the primary route.
     """
     return canaries * sum(count * _series_per_set(metric) for metric, count in _SERIES_WHEN_HEALTHY.items()) + bindings
+
+
+def max_series(routes: Sequence[int], bindings: int, receivers: int) -> int:
+    """Return the number of time series that a process cannot exceed, whatever fails and whatever providers answer.
+
+    ``routes`` has the number of routes of each canary: 1, and its fallbacks. Every kind of fault is counted on every
+    route, and every name that a provider may give to a model until its label becomes ``other``.
+    """
+    limit = series_limit(len(routes) * SERIES_PER_CANARY)
+    total: Counter[names.Metric] = Counter()
+    for count in routes:
+        total.update(_max_sets(count))
+    of_canaries = sum(min(sets, limit + 1) * _series_per_set(metric) for metric, sets in total.items())
+    return of_canaries + bindings + receivers * _SERIES_PER_RECEIVER + _DAEMON_SERIES
+
+
+def _max_sets(routes: int) -> dict[names.Metric, int]:
+    """Return the highest number of attribute sets of one canary with ``routes`` routes, by metric."""
+    return {
+        **_SERIES_WHEN_HEALTHY,
+        **dict.fromkeys(_ATTEMPT_HISTOGRAMS, routes),
+        names.PHASE_DURATION: 6 * routes,
+        names.CONNECTIONS: 2,  # new, reused
+        names.FAILURES: 2 * (_FAULTS + 1),  # failed and failed_over, with each kind of fault or none
+        names.ATTEMPTS: routes * (_FAULTS + 1),  # ok, and each kind of fault
+        names.SPEND: 2,  # input, output
+        names.MODEL_SUNSET: 1,
+        names.OPERATION_DURATION: _RESPONSE_MODELS + _FAULTS,
+        names.TIME_TO_FIRST_CHUNK: _RESPONSE_MODELS,
+        names.TOKEN_USAGE: 2 * _RESPONSE_MODELS,
+    }
 
 
 def _series_per_set(metric: names.Metric) -> int:

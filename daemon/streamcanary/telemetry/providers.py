@@ -24,6 +24,7 @@ from streamcanary.telemetry.metric_pipeline import MetricPipeline
 from streamcanary.telemetry.process_metrics import observe_process
 from streamcanary.telemetry.resource import resource_attributes
 from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
+from streamcanary.telemetry.series_limit import series_limit
 
 if TYPE_CHECKING:
     from opentelemetry.sdk._logs import LoggerProvider
@@ -43,10 +44,6 @@ _logger = logging.getLogger(__name__)
 
 SHUTDOWN_TIMEOUT = 4.0
 """Seconds for the last exports; by default, the SDK takes 30 s when the endpoint does not respond."""
-DEFAULT_SERIES = 2000
-"""Attribute sets per metric unless more are expected: the default of the SDK."""
-MAX_SERIES = 100_000
-"""The highest number of attribute sets per metric; those of a histogram take about 1 kB each."""
 
 
 class _Prepared(Struct, frozen=True, kw_only=True):
@@ -85,7 +82,7 @@ class Telemetry:
         make_global: bool = True,
         runs: "RunStore | None" = None,
     ) -> None:
-        self._max_series = min(max(DEFAULT_SERIES, expected_series * 3 // 2), MAX_SERIES)
+        self._max_series = series_limit(expected_series)
         self._environ = environ
         self._make_global = make_global
         self._runs = runs

@@ -26,7 +26,7 @@ from streamcanary.alerting.rules import Rule
 from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD
 from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, prices_by_canary
 from streamcanary.cli.load_config import UsageError, load_config
-from streamcanary.cli.metric_series_estimate import estimate_series
+from streamcanary.cli.metric_series_estimate import estimate_series, max_series
 from streamcanary.cli.table import format_table
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration
@@ -92,7 +92,11 @@ def _report_lines(settings: Settings, base_rate: float, *, list_all: bool) -> It
     yield f"store      {settings.store.path}"
     yield f"telemetry  {otlp.endpoint if otlp else 'not exported'}"
     binding_count = sum(rule.applies_to(canary) for rule in alerts.all_rules.values() for canary in canaries.values())
-    yield f"metrics    {estimate_series(len(canaries), binding_count)} time series when all runs succeed"
+    highest = max_series(
+        [1 + len(spec.fallbacks) for spec in settings.canaries.values()], binding_count, len(alerts.receivers)
+    )
+    healthy = estimate_series(len(canaries), binding_count)
+    yield f"metrics    {healthy} time series when all runs succeed, at most {highest}"
     counts = {"canary": len(canaries), "rule": len(alerts.rules), "receiver": len(alerts.receivers)}
     yield f"valid: {', '.join(_pluralize(count, noun) for noun, count in counts.items())}"
 

@@ -111,9 +111,16 @@ class CallRecorder:
     def record_gaps(self, gaps: list[float], model: str | None) -> None:
         """Record the seconds between chunks, without the time that the caller took between two reads."""
         if (histogram := self._instruments.time_per_output_chunk) is not None:
-            common = {**self._metric_attributes, names.RESPONSE_MODEL: model} if model else self._metric_attributes
+            common = self._metric_attributes_with(model)
             for gap in gaps:
                 histogram.record(gap, common, self._attempt_context)
+
+    def _metric_attributes_with(self, model: str | None) -> dict[str, AttributeValue]:
+        if not model:
+            return self._metric_attributes
+        request_model = str(self._request_attributes.get(names.REQUEST_MODEL, ""))
+        label = self._instruments.response_models.label_of(model, request_model)
+        return {**self._metric_attributes, names.RESPONSE_MODEL: label}
 
     def retry_scheduled(self, fault: Fault, route: str, delay: float, now: float) -> None:
         """Add an event to the span of the call: another attempt follows, and why."""
@@ -126,12 +133,11 @@ class CallRecorder:
 
     def call_succeeded(self, result: StreamResult, now: float) -> None:
         """End the span of a call that succeeded; a retry does not make it an error."""
-        context, instruments, common = self._attempt_context, self._instruments, self._metric_attributes
+        context, instruments = self._attempt_context, self._instruments
         if self._call_span.is_recording():
             self._set_response_attributes(result)
             self._set_content(lambda redactor: output_attributes(result, redactor))
-        if result.model:
-            common = {**common, names.RESPONSE_MODEL: result.model}
+        common = self._metric_attributes_with(result.model)
         instruments.operation_duration.record(result.duration, common, context)
         if result.time_to_first_token is not None:
             instruments.time_to_first_chunk.record(result.time_to_first_token, common, context)

@@ -3,6 +3,7 @@
 from opentelemetry import metrics, trace
 
 from streamcanary import __version__
+from streamcanary.client.instrumentation.response_models import ResponseModels
 from streamcanary.model import names
 
 
@@ -15,6 +16,7 @@ class Instruments:
 
     def __init__(self, *, time_per_chunk: bool = False, captures_content: bool = False) -> None:
         self.captures_content = captures_content
+        self.response_models = ResponseModels()
         self.tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE, __version__)
         meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
 
