@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from tools.docs.dashboards import pending
 from tools.observe.panel_queries import PanelQuery, panel_queries, panels
 
 from streamcanary.model import names
@@ -15,12 +14,7 @@ from streamcanary.telemetry.dashboards import load_dashboards
 
 DASHBOARDS = load_dashboards()
 BUILTIN_VARIABLES = {"__interval", "__rate_interval", "__range"}
-METRICS = {
-    metric_name(value)
-    for module in (names, pending)
-    for value in vars(module).values()
-    if isinstance(value, names.Metric)
-}
+METRICS = {metric_name(value) for value in vars(names).values() if isinstance(value, names.Metric)}
 
 
 def all_queries() -> Iterator[PanelQuery]:

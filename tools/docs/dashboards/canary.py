@@ -2,7 +2,6 @@
 
 from streamcanary.model import names
 
-from . import pending
 from .board import Board
 from .metrics import CANARY_LABELS, RANGE, heat, increase, new_increase, quantile, rate, series
 from .panels import BAD as RED
@@ -32,7 +31,7 @@ from .queries import (
 _DAY = 86_400
 _CERTIFICATE = ((None, RED), (3 * _DAY, ORANGE), (14 * _DAY, GOOD))
 _MODEL_LABELS = ("canary", "target", "provider", "response_model", "system_fingerprint", "service_tier")
-_MODELS = f"max by ({', '.join(_MODEL_LABELS)}) ({series(pending.MODEL_INFO)})"
+_MODELS = f"max by ({', '.join(_MODEL_LABELS)}) ({series(names.MODEL_INFO)})"
 _ATTEMPT = rate(names.ATTEMPT_DURATION, "", suffix="_count")
 
 _NOW = (
@@ -58,7 +57,7 @@ _NOW = (
     number(
         "Output speed, median",
         "Tokens a second after the first token, in the time range.",
-        quantile(0.5, pending.OUTPUT_SPEED, within=RANGE),
+        quantile(0.5, names.OUTPUT_SPEED, within=RANGE),
         unit="tok/s",
     ),
     number(
@@ -72,7 +71,7 @@ _NOW = (
     number(
         "Rate-limit headroom",
         "The smallest part of a rate limit that is left, of those that the providers report.",
-        f"min({series(pending.RATELIMIT_HEADROOM)})",
+        f"min({series(names.RATE_LIMIT_HEADROOM)})",
         unit="percentunit",
         steps=((None, RED), (0.1, ORANGE), (0.25, GOOD)),
         none="not reported",
@@ -108,14 +107,14 @@ _TIME = (
         "Gaps between tokens",
         "The longest gap of an attempt, and its median gap: a long gap beside a short median is a stall.",
         query(quantile(0.95, names.MAX_GAP, "canary"), "{{canary}}, longest, 95 %", exemplar=True),
-        query(quantile(0.5, pending.MEDIAN_GAP, "canary"), "{{canary}}, median"),
+        query(quantile(0.5, names.MEDIAN_GAP, "canary"), "{{canary}}, median"),
         unit="s",
     ),
     lines(
         "Output speed",
         "Tokens a second after the first token: the median, and the speed that 90 % of the attempts exceed.",
-        query(quantile(0.5, pending.OUTPUT_SPEED, "canary"), "{{canary}}, median"),
-        query(quantile(0.1, pending.OUTPUT_SPEED, "canary"), "{{canary}}, 90 % exceed"),
+        query(quantile(0.5, names.OUTPUT_SPEED, "canary"), "{{canary}}, median"),
+        query(quantile(0.1, names.OUTPUT_SPEED, "canary"), "{{canary}}, 90 % exceed"),
         unit="tok/s",
     ),
 )
@@ -173,7 +172,7 @@ _LIMITS = (
     lines(
         "Rate-limit headroom",
         "Part of the rate limit that is left, as the provider reported it last.",
-        query(f"min by (canary, type) ({series(pending.RATELIMIT_HEADROOM)})", "{{canary}}, {{type}}"),
+        query(f"min by (canary, type) ({series(names.RATE_LIMIT_HEADROOM)})", "{{canary}}, {{type}}"),
         unit="percentunit",
         steps=((None, RED), (0.1, ORANGE), (0.25, GOOD)),
         highest=1,
@@ -181,8 +180,8 @@ _LIMITS = (
     lines(
         "Rate limit",
         "Requests and tokens that are left, and the limit.",
-        query(f"min by (canary, type) ({series(pending.RATELIMIT_REMAINING)})", "{{canary}}, {{type}} left"),
-        query(f"min by (canary, type) ({series(pending.RATELIMIT_LIMIT)})", "{{canary}}, {{type}} limit"),
+        query(f"min by (canary, type) ({series(names.RATE_LIMIT_REMAINING)})", "{{canary}}, {{type}} left"),
+        query(f"min by (canary, type) ({series(names.RATE_LIMIT_LIMIT)})", "{{canary}}, {{type}} limit"),
     ),
     stacked_areas(
         "Tokens",
@@ -228,7 +227,7 @@ _ENDPOINT = (
     rows(
         "Switched off in",
         "Time until an endpoint is switched off, as it says in a `sunset` header.",
-        {"Switched off in": (row(f"min by ({CANARY_LABELS}) ({series(pending.MODEL_SUNSET)}) - time()"), "s", None)},
+        {"Switched off in": (row(f"min by ({CANARY_LABELS}) ({series(names.MODEL_SUNSET)}) - time()"), "s", None)},
         labels=(names.CANARY, names.TARGET, names.PROVIDER_LABEL),
         sort="Switched off in",
         width=8,
@@ -236,7 +235,7 @@ _ENDPOINT = (
     stacked_bars(
         "Changes of the model",
         "Changes of the answering model, its fingerprint or its service tier.",
-        query(new_increase(pending.MODEL_CHANGES, "canary, type"), "{{canary}}, {{type}}"),
+        query(new_increase(names.MODEL_CHANGES, "canary, type"), "{{canary}}, {{type}}"),
         width=24,
     ),
 )

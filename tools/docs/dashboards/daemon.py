@@ -3,10 +3,13 @@
 from streamcanary.model import names
 
 from .board import Board
-from .metrics import RANGE, heat, increase, quantile, rate, series
+from .metrics import RANGE, RATE, heat, increase, quantile, rate, series
 from .panels import BAD, GOOD, MANY, WARNING, Steps, heat_map, lines, number, query, stacked_areas, stacked_bars
 from .queries import CANARY_VARIABLES, OUTCOME_COLOURS, total
 
+_OF_DAEMON = f" and on (job, instance) {series(names.BUILD_INFO, selector='')}"
+"""Leaves processes out that are no daemon: the metrics of a process have standard names."""
+_INSTANCE = "{{instance}}"
 _LAG: Steps = ((None, GOOD), (0.05, WARNING), (1, BAD))
 
 _NOW = (
@@ -83,6 +86,38 @@ _PROCESS = (
         "Open streams",
         "Streams that are open at the time of the export.",
         query(f"sum({series(names.STREAMS_ACTIVE, selector='')})", "streams"),
+    ),
+    lines(
+        "CPU",
+        "CPU time a second of the process.",
+        query(
+            f"sum by (instance) (rate({series(names.PROCESS_CPU_TIME, selector='')}[{RATE}]){_OF_DAEMON})", _INSTANCE
+        ),
+        unit="percentunit",
+    ),
+    lines(
+        "Memory",
+        "Resident memory of the process.",
+        query(f"{series(names.PROCESS_MEMORY_USAGE, selector='')}{_OF_DAEMON}", _INSTANCE),
+        unit="bytes",
+    ),
+    lines(
+        "Threads and open files",
+        "Threads and file descriptors of the process. A number that only grows is a leak.",
+        query(f"{series(names.PROCESS_THREADS, selector='')}{_OF_DAEMON}", f"{_INSTANCE}, threads"),
+        query(f"{series(names.PROCESS_FILE_DESCRIPTORS, selector='')}{_OF_DAEMON}", f"{_INSTANCE}, files"),
+    ),
+    lines(
+        "Uptime",
+        "Time since the start of the process. A fall is a restart.",
+        query(f"{series(names.PROCESS_UPTIME, selector='')}{_OF_DAEMON}", _INSTANCE),
+        unit="s",
+    ),
+    stacked_bars(
+        "Lost telemetry",
+        "Spans, data points and log records that OTLP did not deliver: failed exports, parts that the receiver rejected, "
+        "and a full queue.",
+        query(increase(names.TELEMETRY_LOST, "signal, reason", selector=""), "{{signal}}, {{reason}}"),
     ),
     stacked_areas(
         "Attempts a second by target",
