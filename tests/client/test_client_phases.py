@@ -57,14 +57,15 @@ def phase_names(attempt: Attempt) -> list[str]:
     return [name for name, _ in attempt.phases.items()]
 
 
-async def test_phases_add_up_to_the_attempt(driver: Driver, simulator: Simulator) -> None:
-    """The phases of an answer add up to the duration of its attempt; all but the last one, to its first token."""
+async def test_phases_end_with_the_attempt(driver: Driver, simulator: Simulator) -> None:
+    """The phases follow the preparation of the request to the end of the attempt; the last one begins with a token."""
     async with open_client(driver, simulator.base_url) as client:
         [attempt] = (await client.complete("sim-ok")).attempts
     phases = dict(attempt.phases.items())
     assert STREAMED == list(phases)
-    assert pytest.approx(attempt.duration) == sum(phases.values())
-    assert pytest.approx(attempt.time_to_first_token) == sum(phases.values()) - phases["streaming"]
+    assert attempt.time_to_first_token is not None
+    assert pytest.approx(attempt.duration - attempt.time_to_first_token) == phases["streaming"]
+    assert True is (0 < sum(phases.values()) < attempt.duration)
 
 
 async def test_second_call_reuses_the_connection(driver: Driver, simulator: Simulator) -> None:

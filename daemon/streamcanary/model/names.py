@@ -181,7 +181,7 @@ PHASE_DURATION = Metric(
     "streamcanary.attempt.phase.duration",
     "histogram",
     "s",
-    "Duration of each phase of an attempt; together they are its duration",
+    "Duration of each phase of an attempt",
     PHASE_BUCKETS,
 )
 CONNECTIONS = Metric(

@@ -44,8 +44,9 @@ Connection = Literal["new", "reused"]
 
 
 class PhaseDurations(Struct, frozen=True, kw_only=True, omit_defaults=True):
-    """The seconds of each phase of an attempt; ``None`` for a phase that it did not have. They add up to its duration.
+    """The seconds of each phase of an attempt; ``None`` for a phase that it did not have.
 
+    They add up to its duration without the preparation of the request in this process.
     ``headers`` is the time from the connection to the status of the response, ``first_token`` from there to the first
     token, ``streaming`` from there to the end of the answer. The last phase of a failed attempt is the one in which it
     failed. ``dns`` is known for canaries; for other users of the client, ``connect`` includes it. With a proxy, these

@@ -32,9 +32,9 @@ def test_attempts_that_follow_at_once_have_no_wait() -> None:
 
 
 def test_phases_follow_their_attempt_one_after_the_other() -> None:
-    """The phases that an attempt has are stacked from its start, in their order."""
+    """The phases that an attempt has are stacked in their order, and end with it."""
     phases = {f"streamcanary.phase.{name}.duration": 0.25 for name in ("streaming", "headers", "connect")}
-    rows = waterfall_rows(make_trace(make_attempt(1.0, 0.75, **{**phases, "streamcanary.connection": "new"})))
+    rows = waterfall_rows(make_trace(make_attempt(0.75, 1.0, **{**phases, "streamcanary.connection": "new"})))
     assert "HTTP 200, new connection" == rows[2].note
     assert [
         (3, "phase", "connect", 1.0, 0.25, ""),

@@ -86,12 +86,17 @@ def _child_rows(children: Sequence[TraceSpan], is_last: tuple[bool, ...]) -> Ite
 
 
 def _phase_rows(span: TraceSpan, is_last: tuple[bool, ...]) -> Iterator[Row]:
-    start = span.offset
-    for label, attribute in _PHASES.items():
-        duration = span.attributes.get(attribute)
-        if isinstance(duration, (int, float)) and not isinstance(duration, bool):
-            yield Row(label=label, kind="phase", start=start, duration=duration, is_last=(*is_last, True))
-            start += duration
+    found = {label: span.attributes.get(attribute) for label, attribute in _PHASES.items()}
+    phases = {
+        label: float(duration)
+        for label, duration in found.items()
+        if isinstance(duration, (int, float)) and not isinstance(duration, bool)
+    }
+    # They end with the attempt; the preparation of the request comes before them.
+    start = span.offset + max(0.0, span.duration - sum(phases.values()))
+    for label, duration in phases.items():
+        yield Row(label=label, kind="phase", start=start, duration=duration, is_last=(*is_last, True))
+        start += duration
 
 
 def _label_and_note(span: TraceSpan, number: int) -> tuple[str, str]:

@@ -2,9 +2,9 @@
 
     (preparation) ──▶ dns ──▶ connect ──▶ tls ──▶ headers ──▶ first_token ──▶ streaming
 
-Each moment belongs to one phase, so that the phases add up to the attempt; the last one lasts to its end, also if it
-failed. The short preparation of the request counts to ``headers`` once the request is sent. A phase that the attempt
-did not have is absent: on a reused connection ``dns``, ``connect`` and ``tls``.
+After the preparation of the request, which is no phase because it says nothing about the endpoint, each moment belongs
+to one phase. The last phase lasts to the end of the attempt, also if it failed. A phase that the attempt did not have
+is absent: on a reused connection ``dns``, ``connect`` and ``tls``.
 
 With a proxy, ``dns`` and ``connect`` are those of the proxy. ``connect`` includes TLS with the proxy, and the time in
 which the proxy connects to the endpoint; ``tls`` is that with the endpoint, through the proxy.
@@ -32,13 +32,12 @@ class ConnectionTrace:
     the last handshake expires, in seconds since the epoch.
     """
 
-    __slots__ = ("_durations", "_is_sent", "_phase", "_since", "certificate_expiry", "connection", "is_https")
+    __slots__ = ("_durations", "_phase", "_since", "certificate_expiry", "connection", "is_https")
 
     def __init__(self, started: float) -> None:
         self._durations: dict[str, float] = {}
-        self._phase = "headers"
+        self._phase: str | None = None  # the preparation
         self._since = started
-        self._is_sent = False
         self.is_https = True
         self.connection: Connection | None = None
         self.certificate_expiry: float | None = None
@@ -60,15 +59,12 @@ class ConnectionTrace:
                 self._tunnel_requested(now)
             else:
                 self.connection = self.connection or "reused"
-                self._is_sent = True
                 self._enter("headers", now)
 
     def phases(self, clock: AttemptClock, ended: float) -> PhaseDurations:
         """Return the phases of an attempt that ended at ``ended``, with the later times of ``clock``."""
         durations = dict(self._durations)
-        if self._phase != "headers" and not self._is_sent:
-            durations.pop("headers", None)  # only the preparation: the attempt did not get so far
-        starts = [(self._phase, self._since)]
+        starts = [(self._phase or "headers", self._since)]  # without events, the headers are all that is known
         if clock.headers_received is not None:
             starts.append(("first_token", clock.headers_received))
         if clock.first_token is not None and clock.first_token < ended:
@@ -85,5 +81,6 @@ class ConnectionTrace:
             self._durations["connect"] = self._durations.get("connect", 0.0) + seconds
 
     def _enter(self, phase: str, now: float) -> None:
-        self._durations[self._phase] = self._durations.get(self._phase, 0.0) + now - self._since
+        if self._phase is not None:
+            self._durations[self._phase] = self._durations.get(self._phase, 0.0) + now - self._since
         self._phase, self._since = phase, now
