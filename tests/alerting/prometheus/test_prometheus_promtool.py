@@ -146,6 +146,25 @@ def test_a_ratio_that_hovers_about_its_threshold_fires_once_in_both(tmp_path: Pa
     assert prometheus[-1] < until
 
 
+def test_a_certificate_that_expires_fires_in_both(tmp_path: Path, monkeypatch) -> None:
+    """Both fire when the time until the expiry gets less than the limit; the alert of Prometheus shows what is left."""
+    certificates = {"measure": "certificate_expiry", "limit": "14d", "detector": {"type": "consecutive", "failures": 1}}
+    rule = {**certificates, "annotations": {"summary": "A certificate of {target} {message}"}}
+    config = alerts(rules={"Watched": rule}, receivers={})
+    rules, limit = export_rules(config, "default", [CHAT]), 14 * 86400.0
+    runs = [msgspec.structs.replace(run, certificate_expiry=limit + 600) for run in outcomes("ok x40")]
+    series = scraped_series(CHAT, runs, 1200, monkeypatch)
+    prometheus = firing_times(tmp_path, rules, "Watched", {"renewal due": series})["renewal due"]
+    assert 615.0 == prometheus[0]
+    assert agree(next(iter(engine_firing_times(config, runs, 1200))), prometheus[0])
+    labels = {"canary": "chat", "target": "openai", "provider": "openai", "job": "streamcanary"}
+    summary = {"summary": "A certificate of openai expires in 13d 23h 50m 0s"}
+    expected = [{"exp_labels": labels, "exp_annotations": summary}]
+    tests = [{"eval_time": "20m", "alertname": "Watched", "exp_alerts": expected}]
+    code, output = run_tests(tmp_path, rules, [{"interval": "15s", "input_series": series, "alert_rule_test": tests}])
+    assert 0 == code, output
+
+
 def test_an_alert_of_prometheus_has_labels_annotations_and_counts(tmp_path: Path, monkeypatch) -> None:
     """The template fields that Prometheus can fill have the same values as in the engine."""
     rule = {

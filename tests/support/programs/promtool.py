@@ -128,7 +128,8 @@ def _points(reader: InMemoryMetricReader) -> Iterable[tuple[str, int]]:
     for resource in data.resource_metrics if data else ():
         for scope in resource.scope_metrics:
             for metric in scope.metrics:
-                instrument = {each.name: each for each in (names.RUNS, names.FAILURES)}.get(metric.name)
+                used = (names.RUNS, names.FAILURES, names.CERTIFICATE_EXPIRY)
+                instrument = {each.name: each for each in used}.get(metric.name)
                 if instrument is not None:
                     for point in metric.data.data_points:
                         labels = {**(point.attributes or {}), "job": "streamcanary", "instance": "pod:9465"}
