@@ -137,3 +137,18 @@ def test_the_size_includes_large_spans() -> None:
     root = msgspec.structs.replace(run.root, attributes={"gen_ai.output.messages": noise})
     store.add(msgspec.structs.replace(make_run(2, "other"), root=root))
     assert store.size - small > small
+
+
+def test_runs_are_compressed_when_memory_fills() -> None:
+    """From a quarter of the memory on, a run takes less; it is returned as it was, before and after."""
+    store = RunStore(max_bytes=20_000)
+    sizes = []
+    for number in range(1, 8):
+        run = make_run(number, f"canary-{number}")
+        root = msgspec.structs.replace(run.root, attributes={"url.full": "https://api.example/v1" * 40})
+        run = msgspec.structs.replace(run, root=root)
+        before = store.size
+        store.add(run)
+        sizes.append(store.size - before)
+        assert run == store.find(run.run.run_id)
+    assert sizes[0] > 1.5 * sizes[-1]

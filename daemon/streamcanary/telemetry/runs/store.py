@@ -1,8 +1,8 @@
 """Keeps the last good run of each canary and its failed ones, within a limit of memory.
 
-Runs are kept compressed. When memory is short, the oldest go, in this order: failures that are not the last one of
-their canary, last good runs, last failures. So a canary that fails all the time takes no room from the others, and with
-10,000 canaries, each still has its last runs of both kinds.
+Once a quarter of the memory is used, runs are compressed. When memory is short, the oldest go, in this order: failures
+that are not the last one of their canary, last good runs, last failures. So a canary that fails all the time takes no
+room from the others, and with 10,000 canaries, each still has its last runs of both kinds.
 """
 
 import zlib
@@ -23,8 +23,11 @@ MAX_FAILED_RUNS = 20
 
 _GOOD = frozenset({OutcomeKind.OK.value, OutcomeKind.SLOW.value})
 _FAILED = frozenset({OutcomeKind.FAILED.value, OutcomeKind.FAILED_OVER.value, OutcomeKind.INTERNAL_ERROR.value})
-_ENTRY_BYTES = 900  # of a run besides its compressed trace: summary, ids, and its places in the tables
+_ENTRY_BYTES = 900  # of a run besides its trace: summary, ids, and its places in the tables
 _COMPRESSION_LEVEL = 1
+_COMPRESSION_THRESHOLD = (
+    0.25  # of the memory: below it there is room, and compressing takes more time than all else here
+)
 
 
 class _Entry(Struct, gc=False):
@@ -76,7 +79,9 @@ class RunStore:
         if outcome not in _GOOD | _FAILED:
             return
         self._last_number += 1
-        data = zlib.compress(msgspec.json.encode(trace), _COMPRESSION_LEVEL)
+        data = msgspec.json.encode(trace)
+        if self.size > self._max_bytes * _COMPRESSION_THRESHOLD:
+            data = zlib.compress(data, _COMPRESSION_LEVEL)
         entry = _Entry(self._last_number, trace.run, data)
         self._entries[entry.number] = entry
         self._by_id[trace.run.run_id] = self._by_id[trace.run.trace_id] = entry
@@ -92,7 +97,10 @@ class RunStore:
     def find(self, id: str) -> RunTrace | None:  # noqa: A002 - the field's name
         """Return the run with this run id or trace id, or ``None`` if it is not kept."""
         entry = self._by_id.get(id)
-        return None if entry is None else msgspec.json.decode(zlib.decompress(entry.data), type=RunTrace)
+        if entry is None:
+            return None
+        data = entry.data if entry.data.startswith(b"{") else zlib.decompress(entry.data)
+        return msgspec.json.decode(data, type=RunTrace)
 
     def list_runs(
         self,

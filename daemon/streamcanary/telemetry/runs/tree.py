@@ -73,4 +73,8 @@ def _seconds(nanoseconds: int) -> float:
 
 
 def _plain(attributes: Mapping[str, Any] | None) -> dict[str, SpanAttribute]:
-    return {key: list(value) if isinstance(value, tuple) else value for key, value in (attributes or {}).items()}
+    """Return a copy; tuples in it become lists when the trace is encoded."""
+    if attributes is None:
+        return {}
+    copy = getattr(attributes, "copy", None)  # the SDK's mapping takes a lock for each item, and once for a copy
+    return dict(attributes) if copy is None else copy()
