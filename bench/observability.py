@@ -91,7 +91,11 @@ async def _measure_scrapes(base_url: str, telemetry: Telemetry) -> list[Row]:
         for run in runners.by_name.values():
             runners.metrics.initialize_series(run.canary)
         await _run_all(runners, names)
-        rendered, fetched, lags = [], [], []
+        rendered: list[float] = []
+        fetched: list[float] = []
+        cpu: list[float] = []
+        lags: list[float] = []
+        size = 0
         for number in range(2 * _SCRAPES):
             start = number * _RUNS_BETWEEN_SCRAPES % _CANARIES
             await _run_all(runners, names[start : start + _RUNS_BETWEEN_SCRAPES])
@@ -101,12 +105,15 @@ async def _measure_scrapes(base_url: str, telemetry: Telemetry) -> list[Row]:
                     size = await _fetch(*server.address)
                     fetched.append(time.monotonic() - began)
                 else:
+                    before = time.process_time()
                     await telemetry.scraper.scrape("text/plain")
+                    cpu.append(time.process_time() - before)
                     rendered.append(time.monotonic() - began)
         del alerts
     name = f"/metrics, {_CANARIES:,} canaries"
     return [
         Row(f"{name}, {_RUNS_BETWEEN_SCRAPES} runs since the last scrape", _milliseconds(rendered), "50 ms"),
+        Row(f"{name}, CPU of that", _milliseconds(cpu), "50 ms"),
         Row(f"{name}, with the transfer of {size / 1e6:.0f} MB", _milliseconds(fetched)),
         Row(f"{name}, longest delay of the event loop", f"{statistics.median(lags) * 1000:.0f} ms"),
     ]

@@ -32,7 +32,7 @@ def _serve(pipe: Connection) -> None:
 class _Sink(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
-    def do_POST(self) -> None:  # noqa: N802 - the name that the server calls
+    def do_POST(self) -> None:
         """Read the request, and accept it."""
         self.rfile.read(int(self.headers.get("content-length", 0)))
         self.send_response(200)

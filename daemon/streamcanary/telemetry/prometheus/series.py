@@ -16,7 +16,6 @@ from threading import Lock, get_ident
 from typing import Any, Final
 
 from opentelemetry import metrics as api
-from opentelemetry import trace
 from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics._internal.aggregation import (
     _ExplicitBucketHistogramAggregation,
@@ -26,11 +25,15 @@ from opentelemetry.sdk.metrics._internal.aggregation import (
 from opentelemetry.sdk.metrics._internal.measurement import Measurement
 from opentelemetry.sdk.metrics.export import AggregationTemporality, HistogramDataPoint, NumberDataPoint
 from opentelemetry.sdk.metrics.view import Aggregation
+from opentelemetry.trace import SpanContext, get_current_span
 from opentelemetry.util.types import Attributes
 
 from streamcanary.model import names
 
 DEFAULT_BUCKETS: Final = names.SECONDS_BUCKETS
+
+KeptExemplar = tuple[float, int, SpanContext]
+"""The value of a measurement, its time in nanoseconds since the epoch, and the span in whose context it was made."""
 
 
 class SeriesStore:
@@ -112,7 +115,7 @@ class NumberSeries:
         self.attributes = attributes
         self.value: float = 0
         self.version = 0
-        self.exemplars: dict[int, Exemplar] = {}
+        self.exemplars: dict[int, KeptExemplar] = {}
         self.is_present = True
         self._store = store
         self._start = start
@@ -166,7 +169,7 @@ class NumberSeries:
     def _new_exemplars(self, until: int) -> list[Exemplar]:
         """Return the exemplars since the last export."""
         since, self._exported_until = self._exported_until, until
-        return [each for each in self.exemplars.copy().values() if each.time_unix_nano > since]
+        return new_exemplars(self.exemplars, since)
 
 
 class SumSeries(NumberSeries, _SumAggregation):
@@ -202,7 +205,7 @@ class HistogramSeries(_ExplicitBucketHistogramAggregation):
         self.counts = [0] * (len(self.bounds) + 1)
         self.sum: float = 0.0
         self.version = 0
-        self.exemplars: dict[int, Exemplar] = {}
+        self.exemplars: dict[int, KeptExemplar] = {}
         self._lowest, self._highest = float("inf"), float("-inf")
         self._store = store
         self._start = start
@@ -237,7 +240,7 @@ class HistogramSeries(_ExplicitBucketHistogramAggregation):
             explicit_bounds=self.bounds,
             min=self._lowest,
             max=self._highest,
-            exemplars=[each for each in self.exemplars.copy().values() if each.time_unix_nano > since],
+            exemplars=new_exemplars(self.exemplars, since),
         )
 
     def snapshot(self) -> tuple[tuple[int, ...], float]:
@@ -255,7 +258,16 @@ _SERIES_BY_KIND: Final[dict[names.Kind, type[SumSeries] | type[GaugeSeries] | ty
 }
 
 
-def exemplar_of(measurement: Measurement) -> Exemplar:
-    """Return the exemplar of ``measurement``, with the ids of the span in its context."""
-    context = trace.get_current_span(measurement.context).get_span_context()
-    return Exemplar({}, measurement.value, measurement.time_unix_nano, context.span_id, context.trace_id)
+def exemplar_of(measurement: Measurement) -> KeptExemplar:
+    """Return what is kept of ``measurement``; its context would keep whole spans in memory."""
+    span = get_current_span(measurement.context)
+    return measurement.value, measurement.time_unix_nano, span.get_span_context()
+
+
+def new_exemplars(exemplars: dict[int, KeptExemplar], since: int) -> list[Exemplar]:
+    """Return the ``exemplars`` after ``since`` (nanoseconds since the epoch), for OTLP."""
+    return [
+        Exemplar({}, value, at, context.span_id, context.trace_id)
+        for value, at, context in exemplars.copy().values()
+        if at > since
+    ]

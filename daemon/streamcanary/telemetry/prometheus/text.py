@@ -13,10 +13,8 @@ from collections.abc import Iterable, Mapping
 from itertools import accumulate
 from typing import Final, Literal
 
-from opentelemetry.sdk.metrics import Exemplar
-
 from streamcanary.model.prometheus_names import label_name, sample_name, unit_name
-from streamcanary.telemetry.prometheus.series import Family, HistogramSeries, Series
+from streamcanary.telemetry.prometheus.series import Family, HistogramSeries, KeptExemplar, Series
 
 Format = Literal["classic", "openmetrics"]
 
@@ -152,12 +150,13 @@ def format_number(value: float) -> str:
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
-def format_exemplar(exemplar: Exemplar | None) -> str:
+def format_exemplar(exemplar: KeptExemplar | None) -> str:
     """Return an exemplar as it follows a value in OpenMetrics, with the ids of its trace and span."""
-    if exemplar is None or not exemplar.trace_id:
+    if exemplar is None:
         return ""
-    ids = f'trace_id="{exemplar.trace_id:032x}",span_id="{exemplar.span_id or 0:016x}"'
-    return f" # {{{ids}}} {format_number(exemplar.value)} {exemplar.time_unix_nano / 1e9:.3f}"
+    value, at, context = exemplar
+    ids = f'trace_id="{context.trace_id:032x}",span_id="{context.span_id:016x}"'
+    return f" # {{{ids}}} {format_number(value)} {at / 1e9:.3f}"
 
 
 def target_info(attributes: Mapping[str, object], text_format: Format) -> str:
