@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from streamcanary.client.sync_client import StreamClient
     from streamcanary.client.timeouts import Timeouts
     from streamcanary.model.faults import Blame, Fault, FaultKind, Phase
-    from streamcanary.model.outcome import Attempt, Usage
+    from streamcanary.model.outcome import Attempt, PhaseDurations, Usage
 
 __all__ = [
     "AsyncStream",
@@ -35,6 +35,7 @@ __all__ = [
     "NonStreaming",
     "OnPartial",
     "Phase",
+    "PhaseDurations",
     "RetryBudget",
     "RetryPolicy",
     "Route",
@@ -61,7 +62,7 @@ _EXPORTS = {
     "client.core.limits": ("Limits",),
     "client.fallbacks": ("Cached", "NonStreaming", "Route"),
     "model.faults": ("Blame", "Fault", "FaultKind", "Phase"),
-    "model.outcome": ("Attempt", "Usage"),
+    "model.outcome": ("Attempt", "PhaseDurations", "Usage"),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 import pytest
 
 from streamcanary.model.faults import FaultKind, Phase, make_fault
-from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Usage
+from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, PhaseDurations, Usage
 from streamcanary.store import history
 from streamcanary.store.database import Store
 from streamcanary.store.sqlite.migrations import migrate
@@ -26,13 +26,26 @@ def ids(outcomes: list[Outcome]) -> list[str]:
 
 
 def test_a_run_is_loaded_with_all_its_fields(connection: sqlite3.Connection) -> None:
-    """Attempts, faults and usage of a run are saved and loaded unchanged."""
+    """Attempts with their phases, faults and usage of a run are saved and loaded unchanged."""
     fault = make_fault(FaultKind.RATE_LIMITED, Phase.HEADERS, "slow down", status=429, retry_after=2.5)
     outcome = make_outcome(
         1,
         kind=OutcomeKind.FAILED_OVER,
         fault=fault,
-        attempts=(Attempt(number=1, route="primary", started=NOON, duration=0.2, fault=fault),),
+        attempts=(
+            Attempt(
+                number=1,
+                route="primary",
+                started=NOON,
+                duration=0.2,
+                fault=fault,
+                phases=PhaseDurations(dns=0.01, connect=0.02, tls=0.03, headers=0.14),
+                connection="new",
+                certificate_expiry=NOON + 9999.0,
+            ),
+            Attempt(number=2, route="fallback", started=NOON, duration=0.2, connection="reused"),
+        ),
+        certificate_expiry=NOON + 9999.0,
         usage=Usage(input_tokens=3, output_tokens=5),
         trace_id="0" * 32,
     )
