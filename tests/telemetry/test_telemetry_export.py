@@ -1,5 +1,6 @@
 """Traces and metrics reach a real OpenTelemetry Collector."""
 
+import logging
 import time
 
 import pytest
@@ -98,6 +99,43 @@ async def test_prometheus_names(tmp_path):
         text = await collector.prometheus()
         assert "streamcanary_runs_total{" in text
         assert "gen_ai_client_operation_duration_seconds_bucket{" in text
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+async def test_logs_arrive(tmp_path, protocol):
+    """A warning arrives as an event with its trace and its attributes, also the last one before the shutdown."""
+    trace_id = "0af7651916cd43dd8448eb211c80319c"
+    async with Collector(tmp_path) as collector:
+        endpoint = collector.otlp_endpoint if protocol == "http/protobuf" else collector.otlp_grpc_endpoint
+        async with start(endpoint, protocol=protocol):
+            fields = {"alert": "Down", "bad": 2, "trace_ids": [trace_id]}
+            logging.getLogger("streamcanary.app").warning("alert fired", extra=fields)
+            logging.getLogger("streamcanary.app").info("run finished")
+
+        [log] = await collector.logs()
+    assert (names.ALERT_FIRED_EVENT, "alert fired", "WARN") == (log.event, log.body, log.severity)
+    assert (trace_id, "streamcanary") == (log.trace_id, log.scope)
+    expected = {"logger": "streamcanary.app", "alert": "Down", "bad": 2, "trace_ids": [trace_id]}
+    assert expected == log.attributes
+    assert "prod.chat-0.canary" == log.resource["service.instance.id"]
+
+
+async def test_temporality_and_exponential_histograms_arrive(tmp_path):
+    """With ``delta`` an export has what happened since the last one; ``/metrics`` keeps the sum."""
+    async with Collector(tmp_path) as collector:
+        section = {"interval": "1s", "temporality": "delta", "histograms": "exponential"}
+        async with start(collector.otlp_endpoint, **section) as telemetry:
+            meter = telemetry.meter_provider.get_meter(names.INSTRUMENTATION_SCOPE)
+            runs = meter.create_counter(names.RUNS.name, names.RUNS.unit)
+            meter.create_histogram(names.OPERATION_DURATION.name, "s").record(0.05)
+            for number in (2, 3):
+                runs.add(number)
+                await collector.values(names.RUNS.name, number)
+            _, text = await telemetry.scraper.scrape("")
+    assert [2, 3] == [point.value for point in collector.history(names.RUNS.name)]
+    assert b"streamcanary_runs_total 5\n" in b"".join(text)
+    assert b'gen_ai_client_operation_duration_seconds_bucket{le="0.08"} 1\n' in b"".join(text)
+    assert ["exponentialHistogram"] == collector.kinds(names.OPERATION_DURATION.name)
 
 
 @pytest.mark.parametrize(("series", "kept"), [(0, 2000), (2100, 2500)])

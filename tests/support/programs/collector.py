@@ -13,6 +13,7 @@ from support.programs.required_tools import require_tool
 
 _READY = "Everything is ready. Begin running and processing data."
 _ATTRIBUTE_KINDS = {"stringValue": str, "intValue": int, "doubleValue": float, "boolValue": bool}
+_DATA_KINDS = ("sum", "gauge", "histogram", "exponentialHistogram")
 _STATUS = {0: "UNSET", 1: "OK", 2: "ERROR"}
 _KIND = {1: "INTERNAL", 2: "SERVER", 3: "CLIENT", 4: "PRODUCER", 5: "CONSUMER"}
 
@@ -46,6 +47,18 @@ class Point(Struct, frozen=True, kw_only=True):
     bounds: tuple[float, ...] = ()
     buckets: tuple[int, ...] = ()
     resource: dict[str, Any] = field(default_factory=dict)
+
+
+class Log(Struct, frozen=True, kw_only=True):
+    """A log record as the Collector received it."""
+
+    event: str
+    body: str
+    severity: str
+    trace_id: str
+    attributes: dict[str, Any]
+    resource: dict[str, Any]
+    scope: str
 
 
 class Collector(Program):
@@ -95,9 +108,41 @@ class Collector(Program):
             lambda: f"expected {metric}, received {sorted({p.metric for p in self._points()})}\n{self.log}",
         )
 
+    async def logs(self, count: int = 1, *, event: str | None = None, within: float = 20.0) -> list[Log]:
+        """Return all log records (called ``event``) in the order of arrival, once there are at least ``count``."""
+
+        async def find_logs() -> list[Log] | None:
+            logs = [log for log in self._logs() if event in (None, log.event)]
+            return logs if len(logs) >= count else None
+
+        return await poll_until(
+            find_logs, within, lambda: f"expected {count} logs, received {list(self._logs())}\n{self.log}"
+        )
+
     def history(self, metric: str) -> Iterator[Point]:
         """Yield every point of ``metric`` received so far, in the order of the exports."""
         return (point for point in self._points() if point.metric == metric)
+
+    async def values(self, metric: str, value: float, *, within: float = 20.0) -> None:
+        """Wait until a point of ``metric`` with ``value`` has arrived."""
+
+        async def has_arrived() -> bool | None:
+            return any(point.value == value for point in self.history(metric)) or None
+
+        await poll_until(has_arrived, within, lambda: f"expected {metric} {value}, received {list(self._points())}")
+
+    def kinds(self, metric: str) -> list[str]:
+        """Return the kinds of data of ``metric`` that have arrived, each once."""
+        kinds = {
+            kind
+            for group in self._lines("metrics", "resourceMetrics")
+            for scope in group["scopeMetrics"]
+            for each in scope["metrics"]
+            if each["name"] == metric
+            for kind in _DATA_KINDS
+            if kind in each
+        }
+        return sorted(kinds)
 
     async def prometheus(self) -> str:
         """Return the metrics as the Collector exposes them to Prometheus."""
@@ -115,7 +160,7 @@ class Collector(Program):
                 "flush_interval": "50ms",
                 "append": True,
             }
-            for signal in ("traces", "metrics")
+            for signal in ("traces", "metrics", "logs")
         }
         config = {
             "receivers": {
@@ -135,6 +180,7 @@ class Collector(Program):
                 "pipelines": {
                     "traces": {"receivers": ["otlp"], "exporters": ["file/traces"]},
                     "metrics": {"receivers": ["otlp"], "exporters": ["file/metrics", "prometheus"]},
+                    "logs": {"receivers": ["otlp"], "exporters": ["file/logs"]},
                 },
             },
         }
@@ -160,12 +206,27 @@ class Collector(Program):
                 for raw in scope["spans"]:
                     yield _span(raw, resource, scope.get("scope", {}).get("name", ""))
 
+    def _logs(self) -> Iterator[Log]:
+        for group in self._lines("logs", "resourceLogs"):
+            resource = _attributes(group["resource"])
+            for scope in group["scopeLogs"]:
+                for raw in scope["logRecords"]:
+                    yield Log(
+                        event=raw.get("eventName", ""),
+                        body=_value(raw["body"]),
+                        severity=raw["severityText"],
+                        trace_id=raw.get("traceId", ""),
+                        attributes=_attributes(raw),
+                        resource=resource,
+                        scope=scope.get("scope", {}).get("name", ""),
+                    )
+
     def _points(self) -> Iterator[Point]:
         for group in self._lines("metrics", "resourceMetrics"):
             resource = _attributes(group["resource"])
             for scope in group["scopeMetrics"]:
                 for metric in scope["metrics"]:
-                    data = next(metric[kind] for kind in ("sum", "gauge", "histogram") if kind in metric)
+                    data = next(metric[kind] for kind in _DATA_KINDS if kind in metric)
                     for raw in data["dataPoints"]:
                         yield _point(metric, raw, resource)
 

@@ -44,7 +44,7 @@ async def _run(settings: Settings) -> None:
     from streamcanary.app import DaemonCallbacks, run_daemon
     from streamcanary.cli.signals import stop_on_signal
 
-    gc.freeze()  # the imported packages, most of all objects: the collection at the start does not visit them
+    _exempt_from_collection()  # the imported packages, most of all objects, while nothing runs yet
     stop = stop_on_signal(on_hangup=_log_hangup)
     await run_daemon(settings, stop.event, callbacks=DaemonCallbacks(on_ready=_exempt_from_collection))
     stop.stopped()
