@@ -179,6 +179,8 @@ def test_exemplars_are_in_openmetrics_only(metrics):
     histogram.record(0.5, context=context)
     histogram.record(0.01)  # without a span
     metrics.meter.create_counter("failures").add(2, context=context)
+    metrics.meter.create_up_down_counter("streams").add(2, context=context)
+    metrics.meter.create_gauge("speed").set(2, context=context)
     found = {
         (sample.name, sample.labels.get("le")): (sample.exemplar.labels, sample.exemplar.value)
         for family in parse_openmetrics(metrics.text("openmetrics"))

@@ -4,7 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from opentelemetry import trace
-from opentelemetry.context import Context, get_current
+from opentelemetry.context import Context, get_current, set_value
 from opentelemetry.trace import Span, SpanKind
 from opentelemetry.util.types import AttributeValue
 
@@ -194,5 +194,7 @@ class CallRecorder:
         self._call_span.set_attributes({key: value for key, value in attributes.items() if value is not None})
 
 
-_NO_SPAN_CONTEXT = Context()  # the number of open streams belongs to no single call: no exemplar, and no cost for one
+# The number of open streams belongs to no single call: no exemplar, and no cost for one. The SDK would replace an empty
+# context by the current one, which has the span of the run.
+_NO_SPAN_CONTEXT = set_value("streamcanary.without_span", True, Context())  # noqa: FBT003 - a value of a context
 _METRIC_ATTRIBUTES = (names.OPERATION, names.PROVIDER, names.REQUEST_MODEL, names.SERVER_ADDRESS, names.SERVER_PORT)

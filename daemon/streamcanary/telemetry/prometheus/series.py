@@ -139,7 +139,7 @@ class NumberSeries:
             else:
                 self.value += measurement.value
             self.version += 1
-        if should_sample_exemplar:
+        if should_sample_exemplar and self._instrument_is_monotonic:  # OpenMetrics knows exemplars of counters only
             self.exemplars[0] = exemplar_of(measurement)
 
     def collect(self, temporality: AggregationTemporality, start: int) -> Any:
