@@ -98,10 +98,14 @@ class ChatPayload(Struct):
 
     @property
     def is_error(self) -> bool:
-        """Whether this is an error, in any of the forms that servers use; an empty ``error`` with choices is none."""
+        """Whether this is an error, in any of the forms that servers use.
+
+        An empty ``error`` is none, as for the SDK: servers send it beside usage, beside Azure's prompt filter results,
+        and in a heartbeat. Only ``{"error": {}}`` without an answer is an error that does not say which.
+        """
         if self.error or "error" in (self.object, self.type):
             return True
-        return self.error is not None and not self.choices
+        return self.error == {} and self.choices is None and self.id is None and self.usage is None
 
 
 _LEGACY_CALL = "function_call"  # in place of an index
