@@ -191,7 +191,7 @@ ROWS: Final[dict[str, Row]] = {
         {"message": "Welcome"},
         K.NOT_A_STREAM,
         B.CONFIG,
-        "the server answered with JSON that is neither an answer nor an error",
+        "the server answered with JSON that is neither an answer nor an error: Welcome",
     ),
 }
 

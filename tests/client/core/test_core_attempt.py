@@ -201,12 +201,12 @@ def test_every_delta_is_an_event() -> None:
     ("headers", "status"),
     [
         ({"content-type": "text/html"}, 200),
-        ({}, 200),
         ({"content-type": "text/event-stream"}, 204),
+        ({"content-type": "text/event-stream"}, 205),
     ],
 )
 def test_response_that_is_not_a_stream_is_not_a_stream_fault(headers: dict[str, str], status: int) -> None:
-    """Another content type, or a success status other than 200, is not_a_stream with blame config."""
+    """A stream that is HTML by its type, or has a status without a body, is not_a_stream with blame config."""
     machine = attempt(*WHOLE, headers=headers, status=status)
     assert machine.fault is not None
     assert (FaultKind.NOT_A_STREAM, Blame.CONFIG, False) == (

@@ -11,7 +11,7 @@ from streamcanary.client.core.answers.media import image_url
 from streamcanary.client.core.answers.tool_calls import arguments_text
 from streamcanary.client.core.decoding.lenient_json import ErrorReported, LenientDecoder, decode_untyped
 from streamcanary.client.core.decoding.sse import ServerSentEvent
-from streamcanary.client.core.fault_classification import find_error, reports_error
+from streamcanary.client.core.fault_classification import ERROR_EVENTS, find_error, keep_ignored, reports_error
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.events import Delta as DeltaEvent
 
@@ -84,7 +84,10 @@ class GroqMetadata(Struct):
 
 
 class ChatPayload(Struct):
-    """A chunk of a stream, a complete body, or an error: they share their outer shape."""
+    """A chunk of a stream, a complete body, or an error: they share their outer shape.
+
+    ``base_resp`` is MiniMax's, with a ``status_code`` that is 0 unless there is an error.
+    """
 
     id: str | None = None
     model: str | None = None
@@ -95,6 +98,7 @@ class ChatPayload(Struct):
     object: str | None = None
     type: str | None = None
     x_groq: GroqMetadata | None = None
+    base_resp: Any = None
 
     @property
     def is_error(self) -> bool:
@@ -122,7 +126,16 @@ class ChatReader:
     one of the first chunk that has choices, if that has none with index 0.
     """
 
-    __slots__ = ("_choice_index", "_is_in_messages", "_limits", "_repetitions", "answer", "is_done", "progressed")
+    __slots__ = (
+        "_choice_index",
+        "_is_in_messages",
+        "_limits",
+        "_repetitions",
+        "answer",
+        "ignored",
+        "is_done",
+        "progressed",
+    )
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
@@ -131,6 +144,7 @@ class ChatReader:
         self._repetitions = 0
         self.answer = Answer(limits)
         self.is_done = False
+        self.ignored: list[bytes] = []
         self.progressed = False
 
     def read_event(self, event: ServerSentEvent) -> list[DeltaEvent]:
@@ -147,18 +161,16 @@ class ChatReader:
             self.is_done = True
             return []
         if not data or data.isspace():
-            if event.event == "error":
+            if event.event in ERROR_EVENTS:
                 raise ErrorReported(None)
             return []
         message = _decode(data)
-        if message.is_error or event.event == "error":
+        if message.is_error or event.event in ERROR_EVENTS:
             raise ErrorReported(decode_untyped(data))
         if message.x_groq is not None and message.x_groq.error:
             raise ErrorReported(message.x_groq.error)
-        if message.choices is None and message.id is None and message.usage is None and message.x_groq is None:
-            if reports_error(error := decode_untyped(data)):
-                raise ErrorReported(error)
-            return []  # JSON, but not of this API
+        if not message.choices and self._is_ignored(message, data):
+            return []
         self._add(message)
         return self.answer.take_deltas()
 
@@ -175,6 +187,23 @@ class ChatReader:
         self.answer.raw = body
         self._add(message)
         return self.answer.take_deltas()
+
+    def _is_ignored(self, message: ChatPayload, data: bytes) -> bool:
+        """Return whether a message without choices is not of this API, and keep it.
+
+        Raises:
+            ErrorReported: if it is an error.
+        """
+        is_part = message.choices is not None or message.usage is not None or message.x_groq is not None
+        if is_part and not message.base_resp:
+            return False
+        value = {"base_resp": message.base_resp} if is_part else decode_untyped(data)
+        if reports_error(value):
+            raise ErrorReported(decode_untyped(data))
+        if is_part or message.id is not None:
+            return False
+        keep_ignored(self.ignored, data)
+        return True
 
     def _add(self, message: ChatPayload) -> None:
         answer = self.answer
