@@ -16,6 +16,7 @@ from opentelemetry.util.types import AttributeValue
 
 from streamcanary import __version__
 from streamcanary.canary.metrics import CanaryMetrics
+from streamcanary.canary.reasoning_text import is_unfinished_reasoning
 from streamcanary.canary.repetition import repeated_unit
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.prices import Price
@@ -204,7 +205,7 @@ def outcome_from_result(
     """
     fault = primary_fault(result.attempts, spec.model)
     kind = OutcomeKind.OK
-    if mismatch := spec.expect.mismatch(result.text):
+    if mismatch := _mismatch(result, spec):
         kind, fault = OutcomeKind.FAILED, _expectation_fault(mismatch, result, spec, redactor or redactor_for())
     elif result.degraded == "non_streaming" and result.attempts[-1].route == spec.model:
         kind = OutcomeKind.FAILED_OVER
@@ -233,6 +234,16 @@ def outcome_from_result(
         finish_reason=result.finish_reason,
         usage=result.usage,
     )
+
+
+def _mismatch(result: StreamResult, spec: CanarySpec) -> str | None:
+    """Return how a response violates the expectation, or ``None`` if it does not."""
+    has_other_output = bool(result.tool_calls) or result.has_media
+    if mismatch := spec.expect.mismatch(result.text, has_other_output=has_other_output):
+        return mismatch
+    if not spec.expect.not_empty or has_other_output or not is_cut_at_limit(result.finish_reason):
+        return None
+    return "is only reasoning" if is_unfinished_reasoning(result.text) else None
 
 
 def _expectation_fault(mismatch: str, result: StreamResult, spec: CanarySpec, redactor: Redactor) -> Fault:

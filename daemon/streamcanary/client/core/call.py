@@ -345,6 +345,7 @@ class Call:
             tool_calls=answer.tool_calls,
             images=tuple(answer.images),
             audio=answer.audio,
+            has_media=answer.has_media,
             finish_reason=answer.finish_reason,
             unknown_finish_reason=not is_known(answer.finish_reason),
             usage=answer.usage,

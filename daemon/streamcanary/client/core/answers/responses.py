@@ -157,7 +157,7 @@ class ResponsesReader:
                 output.add_transcript(delta)
                 self.progressed = True
             case "response.audio.delta" | "response.output_audio.delta":
-                self.answer.has_other_output = self.progressed = True
+                self.answer.has_media = self.answer.has_other_output = self.progressed = True
             case _:
                 self.progressed = _is_progress(kind, event.item)
 
@@ -189,7 +189,7 @@ class ResponsesReader:
                 output.complete_item(index, event.item)
                 output.keep_item(index, event.item, data)
             case "response.image_generation_call.partial_image":
-                self.answer.has_other_output = True
+                self.answer.has_media = self.answer.has_other_output = True
 
     def _read_response(self, status: str, response: Response, data: bytes) -> None:
         self.answer.set_metadata(response.id, response.model, response.created_at)
