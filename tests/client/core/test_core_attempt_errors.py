@@ -166,7 +166,7 @@ def test_json_answer_of_another_type_is_read() -> None:
     """A complete JSON answer is one without a content type, too."""
     body = b'{"id": "c", "choices": [{"message": {"content": "Hi"}, "finish_reason": "stop"}]}'
     for content_type in ("", "text/plain", "application/json"):
-        machine = attempt(body, content_type, status=201)
+        machine = attempt(b"\xef\xbb\xbf" + body, content_type, status=201)
         assert ((None, ""), ["Hi"], False) == (outcome(machine), machine.answer.text, machine.was_streamed)
 
 
@@ -178,6 +178,7 @@ def test_json_answer_of_another_type_is_read() -> None:
         (b'{"error": {"message": "busy", "code": 503}}', K.OVERLOADED, "busy"),
         (b'\n{"error": {"message": "busy", "code": 503}}\n', K.OVERLOADED, "busy"),
         (PRETTY, K.OVERLOADED, "no slot"),
+        (b'\xef\xbb\xbf{"error": {"message": "busy", "code": 503}}', K.OVERLOADED, "busy"),
         (b'{"detail":"Not authenticated"}', K.AUTH_FAILED, "Not authenticated"),
         (b'{"detail": ' + FIELDS + b"}", K.BAD_REQUEST, "a: field required; b: must be int"),
         (b'{"message":"Internal server error"}', K.SERVER_ERROR, "Internal server error"),
@@ -218,6 +219,7 @@ def test_page_ends_the_attempt_at_once() -> None:
     """The beginning of a page in HTML, and 64 KiB of anything else, end the attempt; the rest is not waited for."""
     for content_type, body in (
         ("text/html", b" <html>"),
+        ("text/html", b"\xef\xbb\xbf<html>"),
         ("", b"<!doctype html>"),
         ("text/plain", b"id" + b"x" * (64 << 10)),
         ("text/plain", b"x" * (64 << 10) + b"x"),

@@ -334,7 +334,7 @@ class AttemptMachine:
 
     def _unmarked_error(self) -> Fault | None:
         """Return the fault of an error in what the stream contains besides its answer, if there is one."""
-        body = b"" if self._body is None else bytes(self._body.data)
+        body = b"" if self._body is None else self._body.content
         for data in (body, bytes(self._sse.foreign_lines), *self._reader.ignored):
             if data and (error := find_error(data)) is not None:
                 return fault_from_error_body(error, Phase.STREAM, secrets=self.redactor)
@@ -354,7 +354,7 @@ class AttemptMachine:
     def _end_body(self, body: UnmarkedBody, now: float) -> list[Delta]:
         """Handle a whole body that is not an event stream: an error, a complete answer, or something else."""
         self.phase = Phase.END if body.is_json else Phase.STREAM
-        data, is_json = bytes(body.data), True
+        data, is_json = body.content, True
         try:
             deltas = self._reader.read_body(data)
         except ErrorReported as reported:

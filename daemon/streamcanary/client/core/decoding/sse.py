@@ -15,6 +15,8 @@ from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 _BOM = b"\xef\xbb\xbf"
 _OTHER_FIELDS = frozenset({b"", b"id", b"retry"})  # comments have no name; the other two are ignored
 _FIELDS = _OTHER_FIELDS | {b"data", b"event"}
+_FIELD_STARTS = tuple(field + b":" for field in _FIELDS)
+_MAX_FIELD_BYTES = 8  # more than the longest name and its colon
 _MAX_FOREIGN_BYTES = 64 << 10
 
 
@@ -52,6 +54,7 @@ class SseDecoder:
         "_partial_line",
         "_skip_lf",
         "foreign_lines",
+        "starts_foreign",
     )
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -66,6 +69,7 @@ class SseDecoder:
         self._data_size = 0
         self._event_type = b""
         self.foreign_lines = bytearray()  # lines that no event stream has, such as those of an HTML page
+        self.starts_foreign = False  # the first of them came before any event of the same read
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """Return the events that ``data`` completes.
@@ -105,9 +109,10 @@ class SseDecoder:
         return events
 
     @property
-    def is_in_event(self) -> bool:
-        """Whether the end of what was fed is in an event, or in a comment."""
-        return bool(self._data) or self._partial_line.startswith((b"data:", b"event:", b":"))
+    def is_in_foreign_line(self) -> bool:
+        """Whether the line that has not ended yet is one that no event stream has."""
+        line = bytes(self._partial_line[:_MAX_FIELD_BYTES])
+        return line != b"" and not any(field.startswith(line) or line.startswith(field) for field in _FIELD_STARTS)
 
     def feed_eof(self) -> list[ServerSentEvent]:
         """Return the error in the incomplete line or event at the end of the stream, if there is one."""
@@ -164,6 +169,7 @@ class SseDecoder:
             if (error := error_in_line(line)) is not None:
                 events.append(ServerSentEvent("error", error))
             else:
+                self.starts_foreign = self.starts_foreign or not (events or self.foreign_lines)
                 self._keep_foreign(line)
 
     def _keep_foreign(self, line: bytes) -> None:

@@ -9,6 +9,7 @@ from streamcanary.client.core.decoding.sse import ServerSentEvent, SseDecoder
 from streamcanary.client.core.limits import Limits
 
 _MAX_OTHER_BYTES = 64 << 10  # of a body that is not JSON by its type: enough for an error
+_BOM = b"\xef\xbb\xbf"
 _MAX_INDENT = 64  # bytes of white space before a page
 _STREAM_STARTS = b":deir\r\n\xef"  # comment, data, event, id, retry, empty line, byte order mark
 _HTML = frozenset({"text/html", "application/xhtml+xml"})
@@ -37,6 +38,11 @@ class UnmarkedBody:
         self._max_bytes = limits.event_bytes if self.is_json else _MAX_OTHER_BYTES
 
     @property
+    def content(self) -> bytes:
+        """The body without a byte order mark."""
+        return bytes(self.data).removeprefix(_BOM)
+
+    @property
     def is_page(self) -> bool:
         """Whether it is neither an event stream nor JSON by its type."""
         return self.is_event_stream is False and not self.is_json
@@ -61,7 +67,8 @@ class UnmarkedBody:
         if self.is_event_stream is None:
             events = self._decide(data)
         if self.is_event_stream is False:
-            self.is_full, self.is_markup = len(data) > room, self.data[:_MAX_INDENT].lstrip().startswith(b"<")
+            self.is_full = len(data) > room
+            self.is_markup = self.data[:_MAX_INDENT].removeprefix(_BOM).lstrip().startswith(b"<")
         return events
 
     def _decide(self, data: bytes) -> list[ServerSentEvent]:
@@ -69,8 +76,9 @@ class UnmarkedBody:
             self.is_event_stream = False
             return []
         events = self._sse.feed(data)
-        if events:
-            self.is_event_stream = events[0].event == "error" or events[0].data.lstrip().startswith((b"{", b"["))
-        elif self._sse.foreign_lines or (len(self.data) >= _MAX_OTHER_BYTES and not self._sse.is_in_event):
+        is_too_long = len(self.data) >= _MAX_OTHER_BYTES and self._sse.is_in_foreign_line
+        if self._sse.starts_foreign or (is_too_long and not events):
             self.is_event_stream = False
+        elif events:
+            self.is_event_stream = events[0].event == "error" or events[0].data.lstrip().startswith((b"{", b"["))
         return events if self.is_event_stream else []
