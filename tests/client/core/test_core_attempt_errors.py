@@ -24,6 +24,7 @@ END: dict[Api, bytes] = {
 FIELDS = b'[{"loc": ["body", "a"], "msg": "field required"}, {"loc": ["body", "b"], "msg": "must be int"}]'
 PRETTY = json.dumps({"error": {"message": "no slot", "code": 503}}, indent=2).encode()
 CONTEXT = "the request exceeds the available context size"
+QUEUED = b'data: {"message":"server busy, queued"}\n\n'
 SPLITS = ("whole", "bytes")
 
 
@@ -59,6 +60,7 @@ UNMARKED: list[tuple[bytes, FaultKind, str]] = [
     (b'data: {"message":"Internal server error"}\n\ndata: [DONE]\n\n', K.SERVER_ERROR, "Internal server error"),
     (b'data: {"detail": ' + FIELDS + b"}\n\n", K.BAD_REQUEST, "a: field required; b: must be int"),
     (b'data: {"success":false,"message":"no worker"}\n\n', K.STREAM_ERROR, "no worker"),
+    (QUEUED + b'data: {"message":"worker failed"}\n\ndata: {}\n\n', K.STREAM_ERROR, "worker failed"),
     (PRETTY, K.OVERLOADED, "no slot"),
     (PRETTY + b"\n\n", K.OVERLOADED, "no slot"),
     (b"error: " + CONTEXT.encode() + b"\n\n", K.CONTEXT_LENGTH_EXCEEDED, CONTEXT),
@@ -94,6 +96,9 @@ def test_unmarked_error_explains_a_lost_connection(api: Api) -> None:
     "extra",
     [
         b'data: {"message": "server busy, waiting for a slot"}\n\n',
+        b'data: {"success": false, "message": "a tool failed"}\n\n',
+        b'data: {"status": "error", "message": "a tool failed"}\n\n',
+        b'data: {"detail": [{"msg": "a tool failed"}]}\n\n',
         b'data: {"error_code": 0, "error_msg": "success"}\n\n',
         b'data: {"code": 1000, "msg": "success"}\n\n',
         b'data: {"base_resp": {"status_code": 0, "status_msg": "success"}}\n\n',

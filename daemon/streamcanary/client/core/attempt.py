@@ -76,7 +76,7 @@ class AnswerReader(Protocol):
     answer: Answer
     is_done: bool
     ignored: list[bytes]
-    """JSON that is not of this API, the first of it and the last."""
+    """JSON that is not of this API, the first of it and the last seven."""
     progressed: bool
     """Whether the last event shows work of the provider without a token: a built-in tool's, an image's, audio."""
 
@@ -335,7 +335,7 @@ class AttemptMachine:
     def _unmarked_error(self) -> Fault | None:
         """Return the fault of an error in what the stream contains besides its answer, if there is one."""
         body = b"" if self._body is None else self._body.content
-        for data in (body, bytes(self._sse.foreign_lines), *self._reader.ignored):
+        for data in (body, bytes(self._sse.foreign_lines), *reversed(self._reader.ignored)):
             if data and (error := find_error(data)) is not None:
                 return fault_from_error_body(error, Phase.STREAM, secrets=self.redactor)
         return None

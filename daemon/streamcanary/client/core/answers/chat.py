@@ -165,7 +165,7 @@ class ChatReader:
                 raise ErrorReported(None)
             return []
         message = _decode(data)
-        if message.is_error or event.event in ERROR_EVENTS:
+        if message.error or (event.event != "message" and event.event in ERROR_EVENTS):
             raise ErrorReported(decode_untyped(data))
         if message.x_groq is not None and message.x_groq.error:
             raise ErrorReported(message.x_groq.error)
@@ -194,6 +194,8 @@ class ChatReader:
         Raises:
             ErrorReported: if it is an error.
         """
+        if message.is_error:
+            raise ErrorReported(decode_untyped(data))
         is_part = message.choices is not None or message.usage is not None or message.x_groq is not None
         if is_part and not message.base_resp:
             return False

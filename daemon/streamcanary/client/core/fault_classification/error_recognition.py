@@ -27,6 +27,7 @@ _FAILED: Final = ("error", "fail", "failed", "failure")
 _SUCCESS: Final = frozenset({"0", "200", "ok", "success"})
 _MAX_ITEMS = 8  # of a list
 _MAX_BYTES = 64 << 10  # of a body
+_MAX_IGNORED_BYTES = 8 << 10
 _MAX_TEXT_LENGTH = 1000  # characters: a longer text is a page, which may be about errors
 _MAX_EXCERPT_LENGTH = 200  # characters of a body in a message
 _ERROR_WORD: Final = re.compile(r"\b(?:errors?|exception|failed|failure|fatal|time-?out|timed out)\b", re.IGNORECASE)
@@ -40,8 +41,8 @@ _ERROR_FIELD: Final = re.compile(r"error:\s*(?=\S)", re.IGNORECASE)  # llama.cpp
 def reports_error(value: object) -> bool:
     """Return whether decoded JSON that is no answer reports an error.
 
-    It does if it has a member for errors, a code of an error, or a list of invalid fields (FastAPI), or if it says that
-    the request failed. Four digits alone are no error: each provider has its own numbers.
+    It does if it has a member for errors, or a code of an error. Four digits alone are no error: each provider has its
+    own numbers. In a stream that goes on, less is none: a proxy can say that a tool failed, and the answer still comes.
     """
     if isinstance(value, list):
         return any(reports_error(item) for item in value[:_MAX_ITEMS] if isinstance(item, Mapping))
@@ -53,7 +54,7 @@ def reports_error(value: object) -> bool:
         return True  # MiniMax
     if _is_success(value):
         return False
-    if any(value.get(key) for key in _ERROR_KEYS) or _lists_invalid_fields(value.get("detail")) or _has_failed(value):
+    if any(value.get(key) for key in _ERROR_KEYS):
         return True
     codes = [code for code in parse_error_details(value).codes if not _has_four_digits(code)]
     return classify_error_code(*codes) is not None
@@ -62,15 +63,16 @@ def reports_error(value: object) -> bool:
 def find_error(body: bytes) -> object | None:
     """Return the error in a whole body with status 200, or in what a stream contains besides its answer, if any.
 
-    It is decoded JSON, or text. JSON is an error by its members, codes or words; a short text by how it begins, or by
-    a known phrase. The greeting that servers send at a wrong address is none, and neither is a page in HTML.
+    It is decoded JSON, or text. JSON is an error by its members, codes or words, if it says that the request failed, or
+    has a list of invalid fields (FastAPI); a short text by how it begins, or by a known phrase. The greeting that
+    servers send at a wrong address is none, and neither is a page in HTML.
     """
     text = body[:_MAX_BYTES].decode("utf-8", "replace").strip()
     values = [decode_json(text)]
     if values == [None]:
         values = [decode_json(line.strip()) for line in (text.partition("\n")[0], text.rpartition("\n")[2])]
     for value in values:
-        if value is not None and (reports_error(value) or _has_words_of_error(value)):
+        if value is not None and (reports_error(value) or _says_error(value)):
             return value
     return _find_error_in_text(text) if values == [None, None] else None
 
@@ -89,11 +91,12 @@ def find_error_in_event(event: str, data: bytes) -> object | None:
 def keep_ignored(ignored: list[bytes], data: bytes) -> None:
     """Keep JSON that is neither of the API nor an error, in case that the stream ends without an answer.
 
-    The first is kept and the last, of at most 64 KiB each.
+    The first is kept and the last seven, of at most 8 KiB each.
     """
-    if len(data) <= _MAX_BYTES:
-        ignored[1:] = [data] if ignored else []
-        ignored[:] = ignored or [data]
+    if len(data) <= _MAX_IGNORED_BYTES:
+        if len(ignored) >= _MAX_ITEMS:
+            del ignored[1]
+        ignored.append(data)
 
 
 def excerpt_of(body: bytes) -> str:
@@ -116,9 +119,12 @@ def _find_error_in_text(text: str) -> str | None:
     return None
 
 
-def _has_words_of_error(value: object) -> bool:
-    if isinstance(value, Mapping) and (value.get("choices") or _is_success(value)):
-        return False
+def _says_error(value: object) -> bool:
+    if isinstance(value, Mapping):
+        if value.get("choices") or _is_success(value):
+            return False
+        if _lists_invalid_fields(value.get("detail")) or _has_failed(value):
+            return True
     message = parse_error_details(value).message
     if message.startswith(("{", "[")):  # the value itself, which has no message
         return False
