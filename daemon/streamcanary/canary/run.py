@@ -30,7 +30,7 @@ from streamcanary.events import AttemptStarted, Event
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
-from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
+from streamcanary.model.faults import CALLER_FAULTS, Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.model.redaction.redactor import Redactor, redactor_for
 from streamcanary.model.spend import Spend
@@ -222,7 +222,7 @@ def outcome_from_result(
             kind = OutcomeKind.INTERNAL_ERROR
             reason = f"{missed}, but the event loop of the daemon was late by {outcome.lag:.2f} s"
             outcome = msgspec.structs.replace(outcome, reason=reason)
-    return _without_client_delay(
+    return _without_caller_fault(
         outcome,
         kind=kind,
         fault=fault,
@@ -264,12 +264,12 @@ def _expectation_fault(mismatch: str, result: StreamResult, spec: CanarySpec, re
 def outcome_from_failure(outcome: Outcome, failure: StreamFailed, primary_route: str) -> Outcome:
     """Return ``outcome`` for a call that failed on all routes."""
     fault = primary_fault(failure.attempts, primary_route) or failure.fault
-    return _without_client_delay(outcome, kind=OutcomeKind.FAILED, fault=fault, attempts=failure.attempts)
+    return _without_caller_fault(outcome, kind=OutcomeKind.FAILED, fault=fault, attempts=failure.attempts)
 
 
-def _without_client_delay(outcome: Outcome, *, kind: OutcomeKind, fault: Fault | None, **changes: Any) -> Outcome:
-    """Return ``outcome`` with the changes; a delay of the daemon itself is an ``internal_error``, not a fault."""
-    if fault is not None and fault.kind is FaultKind.CLIENT_DELAYED:
+def _without_caller_fault(outcome: Outcome, *, kind: OutcomeKind, fault: Fault | None, **changes: Any) -> Outcome:
+    """Return ``outcome`` with the changes; what the daemon itself causes is an ``internal_error``, not a fault."""
+    if fault is not None and fault.kind in CALLER_FAULTS:
         changes["reason"] = fault.message
         kind, fault = OutcomeKind.INTERNAL_ERROR, None
     return msgspec.structs.replace(outcome, kind=kind, fault=fault, **changes)

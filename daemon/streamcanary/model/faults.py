@@ -41,6 +41,7 @@
     └── at any time
         ├── total_timeout        provider   the deadline of the whole call, while an attempt was running
         ├── client_delayed       local      a timeout passed while the process of the client itself was too slow
+        ├── client_exhausted     local      no file descriptor, memory or port for another connection
         └── cancelled            local      cancelled by the caller; never counted against the endpoint
 
 ``kind`` has few values and is the ``error.type`` of spans and metrics; ``blame`` says who can fix it.
@@ -110,6 +111,7 @@ class FaultKind(StrEnum):
     UNEXPECTED_ANSWER = "unexpected_answer"
     TOTAL_TIMEOUT = "total_timeout"
     CLIENT_DELAYED = "client_delayed"
+    CLIENT_EXHAUSTED = "client_exhausted"
     CANCELLED = "cancelled"
 
 
@@ -160,10 +162,11 @@ FAULT_PROPERTIES: Final[dict[FaultKind, FaultProperties]] = {
     K.UNEXPECTED_ANSWER: FaultProperties(B.CONTENT, retryable=False, phases=_ENDING),
     K.TOTAL_TIMEOUT: FaultProperties(B.PROVIDER, retryable=False, phases=_REPORTED_BY_SERVER),
     K.CLIENT_DELAYED: FaultProperties(B.LOCAL, retryable=True, phases=(*_CONNECTING, *_REPORTED_BY_SERVER)),
+    K.CLIENT_EXHAUSTED: FaultProperties(B.LOCAL, retryable=True, phases=_CONNECTING),
     K.CANCELLED: FaultProperties(B.LOCAL, retryable=False, phases=_REPORTED_BY_SERVER),
 }
 """Per kind: who can fix it, whether the same request may be sent again, and the phases in which it can occur."""
-CALLER_FAULTS: Final = frozenset({K.CANCELLED, K.CLIENT_DELAYED})
+CALLER_FAULTS: Final = frozenset({K.CANCELLED, K.CLIENT_DELAYED, K.CLIENT_EXHAUSTED})
 """Kinds that say nothing about the endpoint: no rule counts them, whatever blame it selects."""
 del K, B
 
