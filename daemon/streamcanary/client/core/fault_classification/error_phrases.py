@@ -169,7 +169,7 @@ _NAMED_MODEL_MISSING: Final = re.compile(  # model "llama3:8b" not found
 )
 _REASONS: Final = {re.sub("[^a-z]", "", status.phrase.lower()): status.value for status in HTTPStatus if status >= 400}
 _REASON: Final = re.compile(
-    r"\W*(?:http(?:/[\d.]+)?|error|status|code|[45]\d\d|[\s:])*([a-z][a-z '-]{1,40})(?:$|[^a-z '-])"
+    r"(?:\W|http(?:/[\d.]++)?+|error|status|code|[45]\d\d)*+([a-z][a-z '-]{1,40}+)(?:$|[^a-z '-])"
 )
 
 
