@@ -24,6 +24,7 @@ from streamcanary.alerting.service.heartbeat import Heartbeat, HeartbeatConfig
 from streamcanary.alerting.service.service import AlertingService
 from streamcanary.canary.loop_lag_report import LoopLagReport
 from streamcanary.canary.preflight.diagnostics import FailureDiagnostics
+from streamcanary.canary.run_slots import run_limits
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.scheduler import Scheduler
 from streamcanary.canary.spend.guard import SpendGuard, prices_by_canary
@@ -39,6 +40,8 @@ from streamcanary.telemetry.logs import OTLP_ATTRIBUTES
 from streamcanary.telemetry.providers import SHUTDOWN_TIMEOUT, Telemetry
 from streamcanary.telemetry.runs.store import RunStore
 from streamcanary.telemetry.series_limit import SERIES_PER_CANARY
+from streamcanary.transport.file_descriptors import limit_warning, raise_limit
+from streamcanary.transport.name_lookups import NameLookups
 from streamcanary.web.api import api_routes
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.health import HealthCheck, health_routes
@@ -59,8 +62,8 @@ _WEB_STOP_TIMEOUT = 1.2
 _STOP_TIMEOUT = 0.4  # of each other component
 _MIN_EXPORT_TIMEOUT = 0.5
 _EXECUTOR_THREADS = 64
-"""Name lookups run in threads. With the default of a few more than the CPUs, a resolver that does not answer for one
-target would keep all others from connecting."""
+"""For reading files and other blocking calls; with the default of a few more than the CPUs, a few that hang would keep
+all others waiting. Name lookups have threads of their own."""
 
 
 class DaemonCallbacks(Struct, frozen=True, kw_only=True):
@@ -78,8 +81,8 @@ class DaemonCallbacks(Struct, frozen=True, kw_only=True):
 
 async def run_daemon(
     settings: Settings, stop: asyncio.Event, *, clock: Clock | None = None, callbacks: DaemonCallbacks | None = None
-) -> None:
-    """Run the daemon until ``stop`` is set.
+) -> bool:
+    """Run the daemon until ``stop`` is set; return whether all components have stopped in time.
 
     Raises:
         StoreUnwritable, StoreLocked, StoreTooNew: if the store cannot be used.
@@ -90,11 +93,15 @@ async def run_daemon(
     clock, callbacks = clock or SystemClock(), callbacks or DaemonCallbacks()
     asyncio.get_running_loop().set_default_executor(ThreadPoolExecutor(_EXECUTOR_THREADS, "streamcanary"))
     async with AsyncExitStack() as stack:
+        stack.enter_context(NameLookups())
         runs = RunStore()
         telemetry = Telemetry(expected_series=len(settings.canaries) * SERIES_PER_CANARY, clock=clock, runs=runs)
         telemetry.prepare(settings.telemetry)
         telemetry.apply()
         shutdown = _Shutdown(stack)
+        max_runs = {name: target.max_concurrent_runs for name, target in settings.targets.items()}
+        if too_many := limit_warning(sum(run_limits(settings.to_canaries(), max_runs).values()), raise_limit()):
+            _log.warning("too few file descriptors", extra={"problem": too_many})
         stack.push_async_callback(shutdown.close_telemetry, telemetry)
 
         await shutdown.enter(LoopLagReport())
@@ -144,7 +151,7 @@ async def run_daemon(
             on_outcome=on_outcome,
             guard=spend_guard,
             on_clock_step=alerting.wake,
-            max_concurrent_runs={name: target.max_concurrent_runs for name, target in settings.targets.items()},
+            max_concurrent_runs=max_runs,
         )
         stack.push_async_callback(scheduler.drain, _RUNS_DRAIN_TIMEOUT)
         scheduler.start()
@@ -166,6 +173,7 @@ async def run_daemon(
         await stop.wait()
         shutdown.begin()
         _log.info("daemon stopping")
+    return not shutdown.has_hanging_component
 
 
 class _Shutdown:
@@ -175,6 +183,7 @@ class _Shutdown:
         self._stack = stack
         self._now = asyncio.get_running_loop().time
         self._began: float | None = None
+        self.has_hanging_component = False
 
     def begin(self) -> None:
         """Start the time limit of the whole shutdown."""
@@ -191,6 +200,7 @@ class _Shutdown:
                 async with asyncio.timeout(limit):
                     await component.__aexit__(kind, error, traceback)
             except TimeoutError:
+                self.has_hanging_component = True
                 _log.warning(
                     "component did not stop in time", extra={"component": type(component).__name__, "seconds": limit}
                 )

@@ -10,7 +10,7 @@ from streamcanary.canary.repetition import repeated_unit
 from streamcanary.canary.run import outcome_from_result
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.validators import Expectation
-from streamcanary.client.result import StreamResult
+from streamcanary.client.result import AudioOutput, StreamResult, ToolCall
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
@@ -105,10 +105,89 @@ def test_degenerate_texts_are_refused_unless_there_is_another_condition(
     assert mismatch == Expectation.model_validate(expect).mismatch(text)
 
 
+OUTCOME = Outcome(run_id="r", canary="c", target="t", provider="p", kind=OutcomeKind.OK, scheduled=0.0, started=0.0)
+CALL = ToolCall(id="a", name="f", arguments="{}")
+
+
+def outcome_of(result: StreamResult, expect: dict[str, Any] | None = None) -> tuple[OutcomeKind, FaultKind | None]:
+    """Return kind and fault of the outcome of a canary with this expectation and token limit that got ``result``."""
+    request = {"extra_body": {"max_completion_tokens": 64}}
+    spec = CanarySpec.model_validate({"target": "t", "model": "m", "request": request, "expect": expect or {}})
+    outcome = outcome_from_result(OUTCOME, result, spec)
+    return outcome.kind, outcome.fault.kind if outcome.fault else None
+
+
+@pytest.mark.parametrize(
+    "result",
+    [
+        StreamResult(text="", tool_calls=(CALL,), finish_reason="tool_calls"),
+        StreamResult(text=" ", tool_calls=(CALL,), finish_reason="tool_calls"),
+        StreamResult(text="", images=("data:,x",), has_media=True, finish_reason="stop"),
+        StreamResult(text="", audio=AudioOutput(data="AAAA"), has_media=True, finish_reason="stop"),
+        StreamResult(text="", has_media=True, api="responses", finish_reason="stop"),
+        StreamResult(text="", tool_calls=(CALL,), finish_reason="length"),
+    ],
+    ids=["tool call", "tool call and space", "image", "audio", "image of Responses", "tool call that is cut"],
+)
+def test_output_without_text_is_not_empty(result: StreamResult) -> None:
+    """A tool call, an image or audio without text meets the default expectation, but no condition on the text."""
+    assert (OutcomeKind.OK, None) == outcome_of(result)
+    assert OutcomeKind.FAILED is outcome_of(result, {"contains": "pong"})[0]
+
+
+@pytest.mark.parametrize(
+    "result",
+    [StreamResult(text="", finish_reason="stop"), StreamResult(text="", refusal="I cannot.", finish_reason="stop")],
+)
+def test_response_without_output_or_with_a_refusal_is_empty(result: StreamResult) -> None:
+    """A refusal, and the mere record of a provider's tool, do not meet the default expectation."""
+    assert (OutcomeKind.FAILED, FaultKind.UNEXPECTED_ANSWER) == outcome_of(result)
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["<think>\nThe user wants pong", "\n<THINK>pong", "<think>pong</think>\n", "<thinking>pong", "<reasoning>pong"],
+)
+@pytest.mark.parametrize("expect", [{}, {"contains": "pong"}, {"contains": "other"}])
+def test_reasoning_as_text_that_is_cut_at_the_token_limit(text: str, expect: dict[str, Any]) -> None:
+    """Text that is only reasoning, cut at the token limit, is ``token_limit_reached``, whatever words are in it."""
+    assert (OutcomeKind.FAILED, FaultKind.TOKEN_LIMIT_REACHED) == outcome_of(
+        StreamResult(text=text, finish_reason="length"), expect
+    )
+
+
+def test_message_of_reasoning_as_text_names_the_limit() -> None:
+    """The message has the limit, also from ``extra_body``, and the parameter to raise."""
+    spec = CanarySpec.model_validate(
+        {"target": "t", "model": "m", "request": {"extra_body": {"max_tokens": 64}, "max_tokens": 9}}
+    )
+    fault = outcome_from_result(OUTCOME, StreamResult(text="<think>hm", finish_reason="length"), spec).fault
+    assert fault is not None
+    assert "the response is only reasoning within the token limit (64); raise max_tokens: '<think>hm'" == fault.message
+
+
+@pytest.mark.parametrize(
+    ("text", "finish_reason", "expect"),
+    [
+        ("<think>hm</think>pong", "length", {}),
+        ("<think>hm", "stop", {}),
+        ("pong <think>hm", "length", {}),
+        ("<thinker>", "length", {}),
+        ("<think>hm", "length", {"not_empty": False}),
+    ],
+)
+def test_other_text_with_reasoning_is_an_answer(text: str, finish_reason: str, expect: dict[str, Any]) -> None:
+    """Text after the reasoning, another end, or an expectation of nothing make it an answer."""
+    assert (OutcomeKind.OK, None) == outcome_of(StreamResult(text=text, finish_reason=finish_reason), expect)
+
+
+def test_repetition_in_reasoning_is_not_blamed_on_the_token_limit() -> None:
+    """Reasoning that repeats itself until the token limit would not end at any limit."""
+    result = StreamResult(text="<think>" + "/" * 300, finish_reason="length")
+    assert (OutcomeKind.FAILED, FaultKind.UNEXPECTED_ANSWER) == outcome_of(result)
+
+
 def test_a_degenerate_answer_is_not_blamed_on_the_token_limit() -> None:
     """A text that repeats itself until the token limit is an unexpected answer: no limit would be high enough."""
-    spec = CanarySpec.model_validate({"target": "t", "model": "m", "expect": {"contains": "pong"}})
     result = StreamResult(text="/" * 300, finish_reason="length")
-    outcome = Outcome(run_id="r", canary="c", target="t", provider="p", kind=OutcomeKind.OK, scheduled=0.0, started=0.0)
-    fault = outcome_from_result(outcome, result, spec).fault
-    assert FaultKind.UNEXPECTED_ANSWER == (fault and fault.kind)
+    assert FaultKind.UNEXPECTED_ANSWER == outcome_of(result, {"contains": "pong"})[1]

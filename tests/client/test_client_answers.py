@@ -124,7 +124,7 @@ async def test_image_only(driver: Driver) -> None:
     url = "data:image/png;base64,AAAA"
     image = {"type": "image_url", "image_url": {"url": url}}
     events, result = await answer(driver, chunk(images=[image]), chunk("stop"))
-    assert ([], "", (url,)) == (events, result.text, result.images)
+    assert ([], "", (url,), True) == (events, result.text, result.images, result.has_media)
     assert [image] == result.response.model_dump()["choices"][0]["message"]["images"]
 
 
@@ -139,7 +139,7 @@ async def test_audio_only(driver: Driver) -> None:
         chunk("stop"),
     )
     expected = AudioOutput(id="audio_1", data="AAAA", transcript="pong", expires_at=1_800_000_000)
-    assert ([ContentDelta("pong")], "pong", expected) == (events, result.text, result.audio)
+    assert ([ContentDelta("pong")], "pong", expected, True) == (events, result.text, result.audio, result.has_media)
     assert isinstance(result.response, ChatCompletion)
     message = result.response.choices[0].message
     assert message.audio is not None

@@ -63,14 +63,14 @@ async def test_fault_matches_its_row(name: str, variant: ClientVariant) -> None:
 
 @every_variant
 async def test_open_circuit_sends_no_request(variant: ClientVariant) -> None:
-    """With an open circuit the call fails at once, without an attempt, with blame local."""
+    """With a circuit that stays open for long the call fails at once, without an attempt, with blame local."""
     async with run_simulator("plain") as simulator:
         failure = await variant.call(
             simulator.base_url,
             "sim-500",
             times=2,
             retry=RetryPolicy(max_attempts=1),
-            breaker=BreakerPolicy(min_calls=1, failure_rate=1),
+            breaker=BreakerPolicy(min_calls=1, failure_rate=1, first_open_for=30),
         )
         assert 1 == len(simulator.requests)
     assert isinstance(failure, StreamFailed)

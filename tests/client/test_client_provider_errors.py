@@ -176,6 +176,32 @@ ROWS: Final[dict[str, Row]] = {
         200, {"code": 500, "msg": "404 NOT_FOUND", "success": False}, K.SERVER_ERROR, B.PROVIDER, "404 NOT_FOUND", True
     ),
     "words alone, 200 and JSON": Row(200, {"message": QUOTA_MESSAGE}, K.QUOTA_EXHAUSTED, B.QUOTA, QUOTA_MESSAGE),
+    "text in a field, in the stream": Row(
+        200, f"error: {CONTEXT_MESSAGE}\n\n", K.CONTEXT_LENGTH_EXCEEDED, B.CONFIG, CONTEXT_MESSAGE, content_type=STREAM
+    ),
+    "several lines, in the stream": Row(
+        200, json.dumps({"error": LLAMA}, indent=2), K.CONTEXT_LENGTH_EXCEEDED, B.CONFIG, CONTEXT_MESSAGE, False, STREAM
+    ),
+    "text, in the stream": Row(
+        200, "data: [ERROR] out of memory\n\n", K.STREAM_ERROR, B.PROVIDER, "[ERROR] out of memory", True, STREAM
+    ),
+    "message, in the stream": Row(
+        200,
+        events({"message": "Internal server error"}),
+        K.SERVER_ERROR,
+        B.PROVIDER,
+        "Internal server error",
+        True,
+        STREAM,
+    ),
+    "MiniMax, 200 and JSON": Row(
+        200, {"base_resp": {"status_code": 1004, "status_msg": "no"}}, K.AUTH_FAILED, B.CONFIG, "no"
+    ),
+    "FastAPI, 200 and JSON": Row(200, {"detail": "Not authenticated"}, K.AUTH_FAILED, B.CONFIG, "Not authenticated"),
+    "JSON error as text": Row(
+        200, {"error": LLAMA}, K.CONTEXT_LENGTH_EXCEEDED, B.CONFIG, CONTEXT_MESSAGE, content_type="text/plain"
+    ),
+    "the model failed": Row(424, {"message": "no"}, K.SERVER_ERROR, B.PROVIDER, "no", True),
     "unknown shape": Row(500, {"failure": "x"}, K.SERVER_ERROR, B.PROVIDER, '{"failure":"x"}', True),
     "page of a proxy": Row(
         502,
@@ -191,7 +217,7 @@ ROWS: Final[dict[str, Row]] = {
         {"message": "Welcome"},
         K.NOT_A_STREAM,
         B.CONFIG,
-        "the server answered with JSON that is neither an answer nor an error",
+        "the server answered with JSON that is neither an answer nor an error: Welcome",
     ),
 }
 

@@ -31,7 +31,7 @@ def _block_loop() -> None:
     time.sleep(_SECONDS)
 
 
-async def run_daemon_and_hang(*arguments: Any, **options: Any) -> None:
+async def run_daemon_and_hang(*arguments: Any, **options: Any) -> bool:
     """Run the daemon; a second later something hangs."""
 
     def hang() -> None:
@@ -41,7 +41,7 @@ async def run_daemon_and_hang(*arguments: Any, **options: Any) -> None:
     if os.environ["HANGING"] == "component":
         setattr(FailureDiagnostics, "__aexit__", _hang_for_ever)  # noqa: B010
     asyncio.get_running_loop().call_later(1.0, hang)
-    await _run_daemon(*arguments, **options)
+    return await _run_daemon(*arguments, **options)
 
 
 setattr(app, "run_daemon", run_daemon_and_hang)  # noqa: B010

@@ -168,7 +168,7 @@ async def test_a_notification_due_during_shutdown_is_still_sent(tmp_path: Path) 
     [
         ("threads", 0, "shutdown deadline exceeded"),
         ("loop", 1, "shutdown deadline exceeded"),
-        ("component", 0, "component did not stop in time"),
+        ("component", 1, "component did not stop in time"),
     ],
 )
 async def test_whatever_hangs_the_process_ends_and_its_runs_are_stored(

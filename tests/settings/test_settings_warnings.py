@@ -149,6 +149,10 @@ def _canary_warnings(
         ("deepseek-reasoner", ", request: {max_tokens: 16}", True),
         ("Qwen/Qwen3-8B", ", request: {max_tokens: 16}", True),
         ("gpt-4o", ", fallbacks: [{model: gpt-5-mini}], request: {max_completion_tokens: 64}", True),
+        ("o4-mini", ", request: {extra_body: {max_completion_tokens: 64}}", True),
+        ("o4-mini", ", request: {max_tokens: 2000, extra_body: {max_tokens: 64}}", True),
+        ("o4-mini", ", request: {max_tokens: 64, extra_body: {max_tokens: 2000}}", False),
+        ("gpt-5-nano", ", request: {max_tokens: 64, extra_body: {reasoning_effort: minimal}}", False),
         ("o4-mini", ", request: {max_completion_tokens: 1000}", False),
         ("o4-mini", "", False),
         ("gpt-5-nano", ", request: {max_completion_tokens: 64, reasoning_effort: minimal}", False),
@@ -175,6 +179,12 @@ def test_the_warning_of_a_low_token_limit_is_complete(tmp_path: Path) -> None:
             "a fault of the configuration (token_limit_reached); allow 1,000 to 4,000 tokens"
         )
     ] == _canary_warnings(tmp_path, model="o4-mini", more=", request: {max_completion_tokens: 64}")
+
+
+def test_the_warning_of_a_low_token_limit_has_its_place(tmp_path: Path) -> None:
+    """A limit in ``extra_body`` is named there."""
+    (warning,) = _canary_warnings(tmp_path, model="o4-mini", more=", request: {extra_body: {max_tokens: 64}}")
+    assert "canaries.b.request.extra_body.max_tokens" == warning.partition(":")[0]
 
 
 @pytest.mark.parametrize(

@@ -43,16 +43,18 @@ def _token_limit_warnings(name: str, spec: CanarySpec) -> Iterator[ConfigIssue]:
         return
     parameter, limit = spec.token_limit
     if limit is not None and limit < MIN_REASONING_TOKENS:
+        place = ("extra_body", parameter) if parameter in spec.extra_body else (parameter,)
         yield ConfigIssue(
-            (name, "request", parameter),
+            (name, "request", *place),
             f"{model} may use all {limit} tokens for reasoning and give no answer, a fault of the configuration "
             f"(token_limit_reached); allow {MIN_REASONING_TOKENS:,} to 4,000 tokens",
         )
 
 
 def _reasoning_is_off(spec: CanarySpec) -> bool:
-    reasoning = spec.request.get("reasoning")
-    effort = spec.request.get("reasoning_effort") or (reasoning.get("effort") if isinstance(reasoning, dict) else None)
+    request = {**spec.request, **spec.extra_body}
+    reasoning = request.get("reasoning")
+    effort = request.get("reasoning_effort") or (reasoning.get("effort") if isinstance(reasoning, dict) else None)
     return effort in _EFFORTS_WITHOUT_REASONING
 
 

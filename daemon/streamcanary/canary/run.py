@@ -17,6 +17,7 @@ from opentelemetry.util.types import AttributeValue
 from streamcanary import __version__
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.model_watch import ModelWatch
+from streamcanary.canary.reasoning_text import is_unfinished_reasoning
 from streamcanary.canary.repetition import repeated_unit
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.prices import Price
@@ -30,7 +31,7 @@ from streamcanary.events import AttemptStarted, Event
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
-from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
+from streamcanary.model.faults import CALLER_FAULTS, Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
 from streamcanary.model.redaction.redactor import Redactor, redactor_for
 from streamcanary.model.spend import Spend
@@ -207,7 +208,7 @@ def outcome_from_result(
     """
     fault = primary_fault(result.attempts, spec.model)
     kind = OutcomeKind.OK
-    if mismatch := spec.expect.mismatch(result.text):
+    if mismatch := _mismatch(result, spec):
         kind, fault = OutcomeKind.FAILED, _expectation_fault(mismatch, result, spec, redactor or redactor_for())
     elif result.degraded == "non_streaming" and result.attempts[-1].route == spec.model:
         kind = OutcomeKind.FAILED_OVER
@@ -224,7 +225,7 @@ def outcome_from_result(
             kind = OutcomeKind.INTERNAL_ERROR
             reason = f"{missed}, but the event loop of the daemon was late by {outcome.lag:.2f} s"
             outcome = msgspec.structs.replace(outcome, reason=reason)
-    return _without_client_delay(
+    return _without_caller_fault(
         outcome,
         kind=kind,
         fault=fault,
@@ -241,6 +242,16 @@ def outcome_from_result(
         usage=result.usage,
         certificate_expiry=primary_certificate_expiry(result.attempts, spec.model),
     )
+
+
+def _mismatch(result: StreamResult, spec: CanarySpec) -> str | None:
+    """Return how a response violates the expectation, or ``None`` if it does not."""
+    has_other_output = bool(result.tool_calls) or result.has_media
+    if mismatch := spec.expect.mismatch(result.text, has_other_output=has_other_output):
+        return mismatch
+    if not spec.expect.not_empty or has_other_output or not is_cut_at_limit(result.finish_reason):
+        return None
+    return "is only reasoning" if is_unfinished_reasoning(result.text) else None
 
 
 def _expectation_fault(mismatch: str, result: StreamResult, spec: CanarySpec, redactor: Redactor) -> Fault:
@@ -262,14 +273,14 @@ def outcome_from_failure(outcome: Outcome, failure: StreamFailed, primary_route:
     """Return ``outcome`` for a call that failed on all routes."""
     fault = primary_fault(failure.attempts, primary_route) or failure.fault
     expiry = primary_certificate_expiry(failure.attempts, primary_route)
-    return _without_client_delay(
+    return _without_caller_fault(
         outcome, kind=OutcomeKind.FAILED, fault=fault, attempts=failure.attempts, certificate_expiry=expiry
     )
 
 
-def _without_client_delay(outcome: Outcome, *, kind: OutcomeKind, fault: Fault | None, **changes: Any) -> Outcome:
-    """Return ``outcome`` with the changes; a delay of the daemon itself is an ``internal_error``, not a fault."""
-    if fault is not None and fault.kind is FaultKind.CLIENT_DELAYED:
+def _without_caller_fault(outcome: Outcome, *, kind: OutcomeKind, fault: Fault | None, **changes: Any) -> Outcome:
+    """Return ``outcome`` with the changes; what the daemon itself causes is an ``internal_error``, not a fault."""
+    if fault is not None and fault.kind in CALLER_FAULTS:
         changes["reason"] = fault.message
         kind, fault = OutcomeKind.INTERNAL_ERROR, None
     return msgspec.structs.replace(outcome, kind=kind, fault=fault, **changes)

@@ -3,7 +3,7 @@
 import asyncio
 import heapq
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import count
 from typing import Final
 
@@ -22,6 +22,14 @@ def default_limit(canaries: Iterable[Canary]) -> int:
     """
     needed = math.fsum(min(canary.timeout, _TYPICAL_DURATION) / canary.interval for canary in canaries)
     return max(_MIN_DEFAULT, math.ceil(needed))
+
+
+def run_limits(canaries: Iterable[Canary], configured: Mapping[str, int | None]) -> dict[str, int]:
+    """Return how many runs each target may have at once; ``configured`` has limits by target."""
+    by_target: dict[str, list[Canary]] = {}
+    for canary in canaries:
+        by_target.setdefault(canary.target, []).append(canary)
+    return {target: configured.get(target) or default_limit(those) for target, those in by_target.items()}
 
 
 class RunSlots:

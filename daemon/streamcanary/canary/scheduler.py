@@ -20,7 +20,7 @@ from apscheduler.schedulers.asyncio import AsyncIOScheduler
 from opentelemetry.context import Context
 
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.canary.run_slots import LimitLog, RunSlots, default_limit
+from streamcanary.canary.run_slots import LimitLog, RunSlots, run_limits
 from streamcanary.canary.triggers import AlignedIntervalTrigger, CronTrigger, first_runs, to_datetime
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
@@ -66,7 +66,7 @@ class Scheduler:
 
     ``guard`` may forbid a run. ``on_clock_step`` is called after a step of the wall clock. ``max_concurrent_runs``
     limits the runs of each target at once; ``None``, or no entry, is
-    :func:`~streamcanary.canary.run_slots.default_limit`.
+    :func:`~streamcanary.canary.run_slots.run_limits`.
     """
 
     def __init__(
@@ -88,13 +88,8 @@ class Scheduler:
         self._on_outcome = on_outcome
         self._guard = guard
         self._on_clock_step = on_clock_step
-        by_target: dict[str, list[Canary]] = {}
-        for runner in runners:
-            by_target.setdefault(runner.canary.target, []).append(runner.canary)
-        self._slots = {
-            target: RunSlots(max_concurrent_runs.get(target) or default_limit(canaries))
-            for target, canaries in by_target.items()
-        }
+        limits = run_limits((runner.canary for runner in runners), max_concurrent_runs)
+        self._slots = {target: RunSlots(limit) for target, limit in limits.items()}
         self._started: dict[str, float] = {}  # when each canary last started, in monotonic seconds
         self._at_limit: dict[str, LimitLog] = {target: LimitLog(_LIMIT_LOG_INTERVAL) for target in self._slots}
         self._scheduler = AsyncIOScheduler(

@@ -140,11 +140,21 @@ class CanarySpec(BaseModel):
         return Cron.parse(self.cron, self.timezone) if self.cron else Every(self.every)
 
     @property
+    def extra_body(self) -> dict[str, Any]:
+        """The ``extra_body`` of ``request``; empty if there is none."""
+        body = self.request.get("extra_body")
+        return body if isinstance(body, dict) else {}
+
+    @property
     def token_limit(self) -> tuple[str, int | None]:
-        """The request parameter that limits the output, and its value in tokens; ``None`` if it is not set."""
+        """The parameter that limits the output, and its value in tokens; ``None`` if it is not set.
+
+        It is in ``request`` or in its ``extra_body``, with which the SDK replaces parameters of the same name.
+        """
         names = _TOKEN_LIMIT_PARAMETERS[self.api]
-        values = ((name, self.request.get(name)) for name in names)
-        return next(((name, value) for name, value in values if isinstance(value, int)), (names[0], None))
+        limits = ((name, given.get(name)) for name in names for given in (self.extra_body, self.request))
+        is_set = (limit for limit in limits if isinstance(limit[1], int) and not isinstance(limit[1], bool))
+        return next(is_set, (names[0], None))
 
     def _schedule_errors(self) -> Iterator[ConfigIssue]:
         if self.cron and "every" in self.model_fields_set:
@@ -187,8 +197,7 @@ class CanarySpec(BaseModel):
             elif name not in known:
                 message = "is not a parameter of the SDK; put parameters of the server under request.extra_body"
                 yield ConfigIssue(("request", name), message)
-        body = self.request.get("extra_body")
-        for name in sorted(_RESERVED_BODY_KEYS & body.keys()) if isinstance(body, dict) else ():
+        for name in sorted(_RESERVED_BODY_KEYS & self.extra_body.keys()):
             yield ConfigIssue(("request", "extra_body", name), "cannot be set here: the canary sets it")
 
     def to_canary(self, name: str, target: TargetSpec) -> Canary:

@@ -29,11 +29,11 @@ def _search_mismatch(pattern: str, text: str) -> str | None:
 
 
 class Expectation(BaseModel):
-    """At most one condition on the text of a response; without one, the text must not be empty or degenerate.
+    """At most one condition on the text of a response; without one, it must not be empty, or its text degenerate.
 
     ``contains`` ignores case; ``regex`` searches, in RE2's syntax; ``equals`` compares after stripping white space.
     ``not_degenerate`` refuses a text that repeats one character, word or phrase to its end; by default it is on if none
-    of these three conditions is set.
+    of these three conditions is set. A tool call, an image or audio without text is not empty.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -51,15 +51,18 @@ class Expectation(BaseModel):
             raise ValueError(f"takes only one condition, not {' and '.join(given)}")
         return self
 
-    def mismatch(self, text: str) -> str | None:
-        """Return how ``text`` violates the condition, or ``None`` if it does not."""
+    def mismatch(self, text: str, *, has_other_output: bool = False) -> str | None:
+        """Return how a response violates the condition, or ``None`` if it does not.
+
+        ``has_other_output``: it has a tool call, an image or audio beside its ``text``.
+        """
         if self.contains is not None and self.contains.casefold() not in text.casefold():
             return f"does not contain {self.contains!r}"
         if self.regex is not None and (reason := _search_mismatch(self.regex, text)):
             return reason
         if self.equals is not None and text.strip() != self.equals.strip():
             return f"is not {self.equals!r}"
-        if self.not_empty and not text.strip():
+        if self.not_empty and not has_other_output and not text.strip():
             return "is empty"
         if self._refuses_repetition and (unit := repeated_unit(text)) is not None:
             return describe_repetition(unit)

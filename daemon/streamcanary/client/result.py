@@ -53,6 +53,7 @@ class StreamResult(Struct, frozen=True, kw_only=True):
     measure, or arrived at once. ``system_fingerprint`` and ``service_tier`` are what the provider reports.
     ``unknown_finish_reason``: ``finish_reason`` is none of the known ones, so the answer may be incomplete.
     ``images``: URLs, also ``data:`` URLs. ``text`` is the transcript of the audio if there is no other text.
+    ``has_media``: there are images or audio, also such as only ``response`` has.
     """
 
     text: str
@@ -79,6 +80,7 @@ class StreamResult(Struct, frozen=True, kw_only=True):
     unknown_finish_reason: bool = False
     images: tuple[str, ...] = ()
     audio: AudioOutput | None = None
+    has_media: bool = False
 
     @property
     def response(self) -> "ChatCompletion | Response":

@@ -10,8 +10,8 @@ class Timeouts(BaseModel):
 
     ``connect`` covers name resolution, TCP and TLS. ``headers`` runs from the start of the attempt, so it includes
     connecting. ``first_token`` runs from the start of the attempt to the first content, reasoning or tool call,
-    ``stall`` between two of these. Comments, pings and empty deltas reset neither. ``total`` covers all attempts and
-    the waits between them.
+    ``stall`` between two of these, and after a ``finish_reason`` until the answer counts as ended. Comments, pings and
+    empty deltas reset neither. ``total`` covers all attempts and the waits between them.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)

@@ -14,7 +14,7 @@
     ├── waiting for headers ··························· phase headers
     │   ├── connection_lost      network    closed, reset or invalid data before the headers
     │   ├── headers_timeout      provider   no headers within the timeout
-    │   ├── server_error         provider   408, 409, 423, 425, 499, 5xx, or 1xx without end
+    │   ├── server_error         provider   408, 409, 423, 424, 425, 499, 5xx, or 1xx without end
     │   ├── overloaded           provider   498, 503, 529
     │   ├── rate_limited         quota      429, temporary
     │   ├── quota_exhausted      quota      402, or 429 that lasts: billing, credit, spend limit, quota of a day
@@ -24,12 +24,12 @@
     │   ├── bad_request          config     400, 413, 422 and other 4xx
     │   ├── context_length_exceeded config  400, or 500 of some servers: more tokens than the model accepts
     │   ├── content_policy       content    refused by the provider's filter
-    │   └── not_a_stream         config     HTML, JSON, nothing: a login page, a wrong address
+    │   └── not_a_stream         config     a page, a greeting, nothing: a login page, a wrong address
     ├── reading the stream ···························· phase stream
     │   ├── first_token_timeout  provider   no token within the timeout, even with pings
     │   ├── stalled              provider   no further token within the timeout, even with pings
     │   ├── stream_cut           network    reset, or closed inside a chunk
-    │   ├── stream_error         provider   an error inside the event stream, not otherwise classified
+    │   ├── stream_error         provider   an error in the answer, not otherwise classified
     │   ├── stream_malformed     provider   not JSON, not UTF-8
     │   └── answer_too_long      provider   a longer text, line or event than the limits of the client
     ├── at the end ···································· phase end
@@ -41,6 +41,7 @@
     └── at any time
         ├── total_timeout        provider   the deadline of the whole call, while an attempt was running
         ├── client_delayed       local      a timeout passed while the process of the client itself was too slow
+        ├── client_exhausted     local      no file descriptor, memory or port for another connection
         └── cancelled            local      cancelled by the caller; never counted against the endpoint
 
 ``kind`` has few values and is the ``error.type`` of spans and metrics; ``blame`` says who can fix it.
@@ -110,6 +111,7 @@ class FaultKind(StrEnum):
     UNEXPECTED_ANSWER = "unexpected_answer"
     TOTAL_TIMEOUT = "total_timeout"
     CLIENT_DELAYED = "client_delayed"
+    CLIENT_EXHAUSTED = "client_exhausted"
     CANCELLED = "cancelled"
 
 
@@ -160,10 +162,11 @@ FAULT_PROPERTIES: Final[dict[FaultKind, FaultProperties]] = {
     K.UNEXPECTED_ANSWER: FaultProperties(B.CONTENT, retryable=False, phases=_ENDING),
     K.TOTAL_TIMEOUT: FaultProperties(B.PROVIDER, retryable=False, phases=_REPORTED_BY_SERVER),
     K.CLIENT_DELAYED: FaultProperties(B.LOCAL, retryable=True, phases=(*_CONNECTING, *_REPORTED_BY_SERVER)),
+    K.CLIENT_EXHAUSTED: FaultProperties(B.LOCAL, retryable=True, phases=_CONNECTING),
     K.CANCELLED: FaultProperties(B.LOCAL, retryable=False, phases=_REPORTED_BY_SERVER),
 }
 """Per kind: who can fix it, whether the same request may be sent again, and the phases in which it can occur."""
-CALLER_FAULTS: Final = frozenset({K.CANCELLED, K.CLIENT_DELAYED})
+CALLER_FAULTS: Final = frozenset({K.CANCELLED, K.CLIENT_DELAYED, K.CLIENT_EXHAUSTED})
 """Kinds that say nothing about the endpoint: no rule counts them, whatever blame it selects."""
 del K, B
 

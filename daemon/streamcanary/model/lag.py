@@ -16,4 +16,9 @@ def explains_excess(lag: float, limit: float) -> bool:
     tenth of the limit, the provider alone is the better explanation: garbage collection and a busy machine cause lags
     of some ten milliseconds all the time, and an outage must not hide behind them.
     """
-    return lag >= max(MIN_LAG, LAG_SHARE * limit)
+    return lag >= min_explaining_lag(limit)
+
+
+def min_explaining_lag(limit: float) -> float:
+    """Return the least lag that explains that a time exceeded ``limit``, both in seconds."""
+    return max(MIN_LAG, LAG_SHARE * limit)

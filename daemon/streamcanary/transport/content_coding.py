@@ -15,6 +15,8 @@ MAX_DECODED_BYTES = 64 << 20
 
 _MAX_PIECE_BYTES = 64 << 10  # bytes that one step decodes
 _SUPPORTED = frozenset({"gzip", "deflate"})
+_REGISTERED = _SUPPORTED | {"aes128gcm", "br", "compress", "dcb", "dcz", "exi", "pack200-gzip", "zstd"}
+"""The content codings of the IANA registry, without ``identity``."""
 _MAX_SHOWN = 100  # characters of a Content-Encoding in a message
 
 
@@ -36,16 +38,15 @@ def supported_accept_encoding(accept_encoding: str) -> str:
 def create_decoder(content_encoding: str | None, accept_encoding: str | None) -> "ContentDecoder | None":
     """Return the decoder of a body with ``content_encoding``; ``None`` for a body without a coding.
 
-    ``accept_encoding`` is what the request offered.
+    ``accept_encoding`` is what the request offered. Names that are no content coding, such as ``none``, ``utf-8`` and
+    ``chunked``, are ignored, as HTTP clients do: servers write them by mistake, and the body is not encoded.
 
     Raises:
-        ContentCodingRefused: if the coding was not offered, or if the body has more than one.
+        ContentCodingRefused: if a registered coding was not offered, or if the body has more than one.
     """
     if not content_encoding:
         return None
-    codings = [
-        coding for member in content_encoding.split(",") if (coding := _coding_of(member)) not in ("", "identity")
-    ]
+    codings = [coding for member in content_encoding.split(",") if (coding := _coding_of(member)) in _REGISTERED]
     if not codings:
         return None
     shown = ", ".join(codings)[:_MAX_SHOWN]
@@ -111,4 +112,4 @@ def _offered_codings(accept_encoding: str) -> frozenset[str]:
 
 def _coding_of(member: str) -> str:
     coding = member.partition(";")[0].strip().lower()
-    return coding.removeprefix("x-") if coding == "x-gzip" else coding
+    return coding.removeprefix("x-") if coding in ("x-gzip", "x-compress") else coding

@@ -144,8 +144,9 @@ def guard_unless_guarded(request: httpx2.Request) -> None:
 
 def _guard_stream(stream: Any) -> None:
     """Give ``stream`` the type that asks the current guard; a stream that does not allow that stays unguarded."""
+    stream_type: Any = type(stream)
     try:
-        stream.__class__ = _guarded_type(type(stream))
+        stream.__class__ = _guarded_type(stream_type)
     except TypeError:  # of another implementation, with slots
         return
 
@@ -158,26 +159,29 @@ def _guarded_type(stream_type: Any) -> Any:
 
 
 def _sync_type(stream_type: Any) -> Any:
+    base_read, base_write, current_guard = stream_type.read, stream_type.write, _current_guard.get
+
     class GuardedStream(stream_type):  # type: ignore[misc]
         def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-            guard = _current_guard.get()
-            if guard is None:
-                return super().read(max_bytes, timeout)  # type: ignore[no-any-return]
+            if (guard := current_guard()) is None:
+                return base_read(self, max_bytes, timeout)  # type: ignore[no-any-return]
             guard.use_stream(self)
-            return guard.check(super().read(max_bytes, timeout))
+            return guard.check(base_read(self, max_bytes, timeout))
 
         def write(self, buffer: bytes, timeout: float | None = None) -> None:
-            if (guard := _current_guard.get()) is not None:
+            if (guard := current_guard()) is not None:
                 guard.use_stream(self)
-            super().write(buffer, timeout)
+            base_write(self, buffer, timeout)
 
     return GuardedStream
 
 
 def _async_type(stream_type: Any) -> Any:
+    base_read, current_guard = stream_type.read, _current_guard.get
+
     class GuardedStream(stream_type):  # type: ignore[misc]
         def read(self, max_bytes: int, timeout: float | None = None) -> Awaitable[bytes]:
-            guard, data = _current_guard.get(), super().read(max_bytes, timeout)
+            guard, data = current_guard(), base_read(self, max_bytes, timeout)
             return data if guard is None else _checked(guard, data)
 
     return GuardedStream

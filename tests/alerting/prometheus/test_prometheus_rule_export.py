@@ -85,7 +85,10 @@ def test_blame_becomes_a_matcher_of_the_failures(blame) -> None:
     selector = counted.partition('streamcanary_failures_total{outcome=~"failed|failed_over"')[2].partition("}")[0]
     blames = "|".join(["", *(one.value for one in Blame if one in blame)])
     expected = "" if list(Blame) == blame else f', blame=~"{blames}"'
-    assert expected + (', error_type!~"cancelled|client_delayed"' if Blame.LOCAL in blame else "") == selector
+    assert (
+        expected + (', error_type!~"cancelled|client_delayed|client_exhausted"' if Blame.LOCAL in blame else "")
+        == selector
+    )
 
 
 def test_slow_runs_are_counted_among_answers() -> None:

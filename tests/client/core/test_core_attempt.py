@@ -109,6 +109,34 @@ def test_nonconforming_chunks_are_accepted(piece: bytes) -> None:
     assert (None, ["Hi"]) == (machine.fault, machine.answer.text)
 
 
+@pytest.mark.parametrize(
+    "piece",
+    [
+        b'{"id": "c1", "choices": [], "usage": {"prompt_tokens": 3, "completion_tokens": 1}, "error": %b}',
+        b'{"choices": [], "error": %b, "prompt_filter_results": [{"prompt_index": 0}]}',
+        b'{"id": "c1", "choices": null, "error": %b}',
+        b'{"usage": {"prompt_tokens": 3, "completion_tokens": 1}, "error": %b}',
+        b'{"id": "c1", "choices": [{"index": 0, "delta": {}}], "error": %b}',
+    ],
+)
+@pytest.mark.parametrize("error", [b'""', b"{}", b"false", b"null", b"0", b"[]"])
+def test_empty_error_beside_a_part_of_the_answer_is_none(piece: bytes, error: bytes) -> None:
+    """An empty ``error`` beside choices, an id or usage is no error, before the answer and after it, as in the SDK."""
+    event = b"data: " + piece % error + b"\n\n"
+    for pieces in ((event, *WHOLE), (*WHOLE, event)):
+        machine = attempt(*pieces)
+        assert (None, ["Hi"]) == (machine.fault, machine.answer.text)
+
+
+@pytest.mark.parametrize("error", [b'""', b"false", b"null"])
+def test_heartbeat_with_an_empty_error_is_none(error: bytes) -> None:
+    """An event that has only an empty ``error`` is a heartbeat; it does not count as a part of the answer, either."""
+    heartbeat = b'data: {"error": ' + error + b"}\n\n"
+    machine = attempt(heartbeat, *WHOLE, heartbeat)
+    assert (None, ["Hi"]) == (machine.fault, machine.answer.text)
+    assert FaultKind.STREAM_TRUNCATED is kind_of(attempt(heartbeat))
+
+
 def test_valid_fields_are_kept_next_to_invalid_one() -> None:
     """A wrong type in one field drops only that field."""
     machine = attempt(b'data: {"created": "x", "choices": [{"delta": {"content": "Hi"}, "finish_reason": "stop"}]}\n\n')
@@ -173,12 +201,12 @@ def test_every_delta_is_an_event() -> None:
     ("headers", "status"),
     [
         ({"content-type": "text/html"}, 200),
-        ({}, 200),
         ({"content-type": "text/event-stream"}, 204),
+        ({"content-type": "text/event-stream"}, 205),
     ],
 )
 def test_response_that_is_not_a_stream_is_not_a_stream_fault(headers: dict[str, str], status: int) -> None:
-    """Another content type, or a success status other than 200, is not_a_stream with blame config."""
+    """A stream that is HTML by its type, or has a status without a body, is not_a_stream with blame config."""
     machine = attempt(*WHOLE, headers=headers, status=status)
     assert machine.fault is not None
     assert (FaultKind.NOT_A_STREAM, Blame.CONFIG, False) == (

@@ -77,6 +77,7 @@ def test_backoff_doubles_up_to_max_delay() -> None:
         ({"retry_after": "soon"}, 1.0),
         ({"retry_after": "nan"}, 1.0),
         ({"retry_after": "-5"}, 1.0),
+        ({"retry_after": "1e308"}, 1.0),
         ({}, 1.0),
     ],
 )

@@ -209,6 +209,26 @@ def test_damaged_stream_is_independent_of_the_split(
     assert len("".join(machine.answer.text)) <= limits.max_answer_characters
 
 
+@examples(sample=100, fuzz=8_000)
+@given(
+    broken=st.one_of(broken_streams(), st.tuples(st.sampled_from(APIS), sse_like_bytes)),
+    media_type=st.sampled_from(["", "text/plain", "application/json", "text/html"]),
+    where=split_points,
+)
+def test_stream_of_another_type_is_independent_of_the_split(
+    part: int, broken: tuple[Api, bytes], media_type: str, where: list[int] | None
+) -> None:
+    """A body of another type is an answer or a fault, the same for any split, and never raises."""
+    count_example()
+    api, data = broken
+    head = ResponseHead(200, {"content-type": media_type})
+    at_once, machine = (attempt(api, pieces, "eof", head=head)[0] for pieces in ([data], split(data, where)))
+    assert (True, at_once.answer.text) == (machine.is_finished, machine.answer.text)
+    assert (at_once.fault and at_once.fault.kind) == (machine.fault and machine.fault.kind)
+    if media_type == "text/html" and data.startswith(b"data:"):
+        assert machine.fault is not None
+
+
 @examples(sample=50, fuzz=3_000)
 @given(broken=broken_streams(), data=st.one_of(st.binary(max_size=60), st.none()), where=split_points)
 def test_any_json_body_is_an_answer_or_a_fault(

@@ -44,6 +44,7 @@ async def call(driver: Driver, head: str, body: bytes, **extra: Any) -> StreamRe
         ("x-gzip", gzip.compress(EVENTS)),
         ("identity", EVENTS),
         ("Identity, GZIP", gzip.compress(EVENTS)),
+        ("gzip, chunked", gzip.compress(EVENTS)),
     ],
 )
 async def test_offered_coding_is_decoded(driver: Driver, coding: str, body: bytes) -> None:
@@ -59,6 +60,8 @@ async def test_offered_coding_is_decoded(driver: Driver, coding: str, body: byte
     [
         ("br", "the content coding br, which the request did not offer in Accept-Encoding"),
         ("zstd", "the content coding zstd, which the request did not offer in Accept-Encoding"),
+        ("x-compress", "the content coding compress, which the request did not offer in Accept-Encoding"),
+        ("utf-8, br", "the content coding br, which the request did not offer in Accept-Encoding"),
         ("gzip, deflate", "more than one content coding (gzip, deflate), which is not decoded"),
         ("gzip, identity, gzip", "more than one content coding (gzip, gzip), which is not decoded"),
     ],
@@ -71,6 +74,19 @@ async def test_other_coding_is_a_fault_that_says_so(driver: Driver, coding: str,
         failure.fault.kind,
         failure.fault.message,
     )
+
+
+@every_driver
+@pytest.mark.parametrize("coding", ["none", "utf-8", "chunked", "UTF-8, identity", "aws-chunked", "*", ","])
+async def test_name_that_is_no_coding_is_ignored(driver: Driver, coding: str) -> None:
+    """A name that is no content coding changes nothing: the answer is read, and so is the body of an error."""
+    result = await call(driver, f"{STREAM}\ncontent-encoding: {coding}", EVENTS)
+    assert isinstance(result, StreamResult)
+    assert "pong" == result.text
+    error = "HTTP/1.1 429 Too Many Requests\ncontent-type: application/json"
+    failure = await call(driver, f"{error}\ncontent-encoding: {coding}", b'{"error": {"message": "no credit left"}}')
+    assert isinstance(failure, StreamFailed)
+    assert (FaultKind.RATE_LIMITED, "no credit left") == (failure.fault.kind, failure.fault.message)
 
 
 @every_driver

@@ -14,7 +14,15 @@ from openai import AsyncOpenAI
 
 from streamcanary import AsyncStreamClient, RetryPolicy, StreamFailed, StreamResult, Timeouts
 from streamcanary.client.drivers.base_stream import MAX_DRAIN_PIECES
-from streamcanary.client.drivers.loop_share import BURST, MAX_FEED, MAX_SLICE, READ_COST, LoopShare
+from streamcanary.client.drivers.loop_share import (
+    BURST,
+    MAX_FEED,
+    MAX_FLOOD_SHARES,
+    MAX_SLICE,
+    READ_COST,
+    FloodWork,
+    LoopShare,
+)
 from streamcanary.client.drivers.request_capture import MAX_ERROR_PIECES
 from streamcanary.model.faults import Blame, FaultKind
 from streamcanary.transport.response_head import MAX_INFORMATIONAL
@@ -249,6 +257,74 @@ def test_share_is_limited_after_a_burst() -> None:
     third = share.pause()
     share.add_read(5.0)
     assert [0.0, 0.04, 0.01, 0.2] == pytest.approx([first, second, third, share.pause()])
+
+
+class Loop:
+    """Streams that always have data, in turns; each read of 1 ms takes the event loop's time."""
+
+    def __init__(self, count: int, max_share: float) -> None:
+        self.now = 100.0
+        self.flood = FloodWork()
+        self.work = 0.0
+        self._streams = [LoopShare(max_share, lambda: self.now, self.flood) for _ in range(count)]
+
+    def run(self, seconds: float) -> None:
+        """Run for at least that time."""
+        resume_at, end = dict.fromkeys(self._streams, self.now), self.now + seconds
+        while self.now < end:
+            stream, due = min(resume_at.items(), key=lambda item: item[1])
+            self.now = max(self.now, due)
+            while (pause := stream.pause()) is None:
+                self.now, self.work = self.now + 0.001, self.work + 0.001
+                stream.add_read(0.001 - READ_COST)
+            resume_at[stream] = self.now + max(pause, 1e-6)
+
+
+@pytest.mark.parametrize("count", [1, 4, 20, 100])
+def test_share_of_one_endpoint_is_limited(count: int) -> None:
+    """However many streams of an endpoint flood, together they take at most four shares beyond their bursts."""
+    loop = Loop(count, SHARE)
+    loop.run(120.0)
+    allowed = min(count, MAX_FLOOD_SHARES) * SHARE * (loop.now - 100.0)
+    assert loop.work <= count * (BURST + MAX_SLICE + 0.001) + allowed
+
+
+def test_flood_is_charged_with_its_work() -> None:
+    """The work of streams beyond their burst is that of a flood, from its beginning; it is no lag of the process."""
+    loop = Loop(20, 1.0)
+    loop.run(10.0)
+    assert loop.work == pytest.approx(loop.flood.since(100.0), abs=20 * MAX_SLICE)
+    assert 0.0 == loop.flood.since(loop.now)
+
+
+@pytest.mark.parametrize(
+    ("reads", "chunks", "lag"), [(199, 0, 2.0), (200, 0, 0.0), (1000, 1000, 2.0), (1000, 51, 2.0), (1000, 50, 0.0)]
+)
+def test_lag_is_no_excuse_for_a_stream_without_chunks(reads: int, chunks: int, lag: float) -> None:
+    """A stream of pings or single bytes is not excused by a process that is late, an answer of any size is."""
+    share = LoopShare(SHARE, lambda: 100.0)
+    for _ in range(reads):
+        share.add_read(0.0)
+    assert lag == share.lag_of_process(2.0, 99.0, chunks)
+
+
+def test_lag_of_a_flood_is_no_excuse() -> None:
+    """Lag counts only beyond the work of the streams that flood, for all streams of their endpoint."""
+    flood = FloodWork()
+    flood.add(100.0, 1.5)
+    other = LoopShare(SHARE, lambda: 100.0, flood)
+    assert [0.5, 0.0, 2.0] == [
+        other.lag_of_process(2.0, 99.0, 10),
+        other.lag_of_process(1.0, 99.0, 10),
+        other.lag_of_process(2.0, 100.0, 10),
+    ]
+
+
+def test_usual_answer_is_no_flood() -> None:
+    """Streams within their burst are charged with nothing, however many there are."""
+    loop = Loop(100, SHARE)
+    loop.run(100 * BURST * 0.9)
+    assert (0.0, 0) == (loop.flood.since(100.0), len(loop.flood.streams))
 
 
 @pytest.mark.parametrize("share", [0, -1, 1.1, float("nan")])

@@ -219,6 +219,7 @@ FAULTS_TESTED_ELSEWHERE: Final[dict[FaultKind, str]] = {
     K.CIRCUIT_OPEN: "no attempt ends with it: nothing is sent (test_client_fault_matrix_no_simulator.py)",
     K.CANCELLED: "the caller gets the cancellation, and no StreamFailed (test_client_fault_matrix_no_simulator.py)",
     K.CLIENT_DELAYED: "the event loop has to be late (tests/client/drivers/test_drivers_loop_lag.py)",
+    K.CLIENT_EXHAUSTED: "the process needs a limit of open files (tests/client/drivers/test_drivers_exhaustion.py)",
     K.UNEXPECTED_ANSWER: "what an answer should say is known to a canary alone (tests/canary)",
 }
 """Kinds that no row produces, with the reason."""

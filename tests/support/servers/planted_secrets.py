@@ -6,8 +6,11 @@ import html
 import json
 import re
 from collections.abc import Callable, Iterator
+from functools import cache
 from typing import Any, Final, Literal
 from urllib.parse import quote, unquote
+
+import re2
 
 from support.servers.tcp import TcpServer
 
@@ -36,17 +39,21 @@ _STRUCTURE = frozenset({"type", "object", "role"})  # without these no client wo
 
 def leaked_slices(text: str, key: str = KEY) -> set[str]:
     """Return the slices of ``key`` of eight characters that ``text`` has: as they are, escaped, in base64 or as hex."""
-    secret = key.removeprefix("sk-proj-")
-    found: set[str] = set()
+    in_any_case, in_base64 = _patterns(key.removeprefix("sk-proj-"))
+    found: set[bytes] = set()
     for decoded in _decoded(text):
-        folded = decoded.lower()
-        found |= {piece for piece in _slices(secret, 8) if piece.lower() in folded}
-        found |= {piece for piece in _slices(secret.encode().hex(), 16) if piece in folded}
-        for shift in range(3):
-            encoded = base64.b64encode(b"." * shift + secret.encode()).decode()
-            inner = encoded[4 : (len(encoded) - 4)]
-            found |= {piece for piece in _slices(inner, 11) if piece in decoded.replace("-", "+").replace("_", "/")}
-    return found
+        found |= set(in_any_case.findall(decoded.lower().encode()))
+        found |= set(in_base64.findall(decoded.replace("-", "+").replace("_", "/").encode()))
+    return {slice_.decode() for slice_ in found}
+
+
+@cache
+def _patterns(secret: str) -> tuple[Any, Any]:
+    """Return expressions for the slices of ``secret``, plain or as hex, and in base64: RE2 finds all in one pass."""
+    plain = [*_slices(secret.lower(), 8), *_slices(secret.encode().hex(), 16)]
+    encoded = [base64.b64encode(b"." * shift + secret.encode()).decode()[4:-4] for shift in range(3)]
+    in_base64 = [piece for inner in encoded for piece in _slices(inner, 11)]
+    return tuple(re2.compile("|".join(map(re2.escape, pieces)).encode()) for pieces in (plain, in_base64))  # type: ignore[return-value]
 
 
 def _slices(text: str, size: int) -> Iterator[str]:
@@ -151,6 +158,16 @@ def planted_responses(text: str, api: Api) -> dict[str, bytes]:
         responses[f"status {status}"] = http_response(status, encoded, text, "application/json")
         responses[f"status {status} with text"] = http_response(status, f"no: {text}", text, "text/plain")
     chunk = json.dumps(plant(_CHAT_CHUNK, text))
+    answer = json.dumps(plant({**_CHAT_CHUNK, "choices": []}, "x") | {text: text})
+    responses["keys of an object"] = http_response(200, f"data: {answer}\n\n", text)
+    error = json.dumps({"error": {text: text, "message": {text: text}}, text: {text: text}})
+    responses["keys of an error"] = http_response(400, error, text, "application/json")
+    whole = http_response(503, error, text, "application/json")
+    responses["an informational response"] = f"HTTP/1.1 103 {text}\r\nLink: {text}\r\n\r\n".encode() + whole
+    head, _, body = whole.partition(b"\r\n\r\n")
+    head = re.sub(rb"Content-Length: \d+", b"Transfer-Encoding: chunked", head)
+    extension, trailer = b"%x;x=%s" % (len(body), text.encode()), f"X-Trailer: {text}".encode()
+    responses["chunks"] = b"\r\n".join([head, b"", extension, body, b"0", trailer, b"", b""])
     responses["broken JSON"] = http_response(200, f"data: {chunk[:-1]}{text}\n\n", text)
     responses["an unknown field"] = http_response(200, f"{text}: {text}\nevent: {text}\ndata: {text}\n\n", text)
     responses["a page"] = http_response(200, f"<html>{text}</html>", text, "text/html")
@@ -171,6 +188,8 @@ def http_response(status: int, body: str, text: str, content_type: str = "text/e
         "Content-Length": len(encoded),
         "Connection": "close",
         "Location": f"/v1/{text}?key={text}",
+        f"X-{re.sub('[^A-Za-z0-9]', '', text)}": text,
+        **dict.fromkeys(("Retry-After", "Retry-After-Ms", "X-Ratelimit-Remaining-Tokens"), text),
         **dict.fromkeys(("X-Request-Id", "Server", "Via", "Set-Cookie", "Www-Authenticate", "Openai-Version"), text),
     }
     head = "\r\n".join([f"HTTP/1.1 {status} {text}", *(f"{name}: {value}" for name, value in headers.items())])

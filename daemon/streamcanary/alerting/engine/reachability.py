@@ -30,11 +30,6 @@ class Reachability(Struct, frozen=True, omit_defaults=True):
     diagnosis: str = ""
     last_reached: float = 0.0
 
-    @property
-    def is_observed(self) -> bool:
-        """Whether any run had a result. A run that was skipped for the budget has none."""
-        return bool(self.unreachable_runs or self.since)
-
 
 def update_reachability(before: Reachability | None, outcome: Outcome) -> Reachability | None:
     """Return the reachability after ``outcome``; ``before`` if ``outcome`` has no information about the target.

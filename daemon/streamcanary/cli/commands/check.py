@@ -23,6 +23,7 @@ from streamcanary.alerting.forecast import (
 from streamcanary.alerting.lint.matchers import join_names
 from streamcanary.alerting.lint.paging import receiver_warnings, unpaged_alert_warnings
 from streamcanary.alerting.rules import Rule
+from streamcanary.canary.run_slots import run_limits
 from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD
 from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, prices_by_canary
 from streamcanary.cli.load_config import UsageError, load_config
@@ -34,6 +35,7 @@ from streamcanary.model.config_types.fraction import format_fraction, parse_frac
 from streamcanary.model.faults import Blame
 from streamcanary.model.outcome import Outcome
 from streamcanary.settings import Settings
+from streamcanary.transport.file_descriptors import highest_limit, limit_warning
 
 _MAX_BASE_RATE = 0.5
 _MAX_CANARIES = 50  # canaries that are listed without --all
@@ -193,6 +195,9 @@ def _warnings(settings: Settings, base_rate: float) -> Iterator[str]:
             "no rule selects faults with blame config (rejected key, unknown model); "
             "enable TargetRejected, or add a rule with blame: [config]"
         )
+    max_runs = {name: target.max_concurrent_runs for name, target in settings.targets.items()}
+    if too_many := limit_warning(sum(run_limits(canaries, max_runs).values()), highest_limit()):
+        yield too_many
     yield from detector_warnings(rules, canaries)
     yield from always_firing_warnings(rules, base_rate)
     budget, expected = settings.budget, _expected_spend(settings)

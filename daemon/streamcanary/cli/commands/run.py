@@ -15,7 +15,10 @@ _MAX_WARNINGS = 20  # configuration warnings that are logged; `check` prints all
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Run the daemon; return 0 after SIGTERM or SIGINT, 2 if the configuration or the store is unusable."""
+    """Run the daemon; return 0 after SIGTERM or SIGINT.
+
+    1 if a component had not stopped in time, 2 if the configuration or the store is unusable.
+    """
     from streamcanary.model.config_types.config_secrets import ConfigSecrets
     from streamcanary.model.config_types.secret import SecretUnreadable
     from streamcanary.store.errors import StoreError
@@ -33,21 +36,22 @@ def main(arguments: argparse.Namespace) -> int:
     for problem in settings.warnings[:_MAX_WARNINGS]:
         _log.warning("configuration warning", extra={"problem": str(problem)})
     try:
-        asyncio.run(_run(settings))
+        return asyncio.run(_run(settings))
     except (StoreError, SecretUnreadable, TlsFileError, InvalidProxyUrl, TelemetryMisconfigured) as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return 2
-    return 0
 
 
-async def _run(settings: Settings) -> None:
+async def _run(settings: Settings) -> int:
     from streamcanary.app import DaemonCallbacks, run_daemon
     from streamcanary.cli.signals import stop_on_signal
 
     _exempt_from_collection()  # the imported packages, most of all objects, while nothing runs yet
     stop = stop_on_signal(on_hangup=_log_hangup)
-    await run_daemon(settings, stop.event, callbacks=DaemonCallbacks(on_ready=_exempt_from_collection))
-    stop.stopped()
+    has_stopped = await run_daemon(settings, stop.event, callbacks=DaemonCallbacks(on_ready=_exempt_from_collection))
+    code = 0 if has_stopped else 1
+    stop.stopped(code)
+    return code
 
 
 def _log_hangup() -> None:

@@ -1,10 +1,11 @@
 """State machine of one attempt, without I/O: takes bytes and times, returns events and a deadline.
 
     waiting for headers ──▶ reading the event stream ──▶ finished
-                    ╰─────▶ reading one JSON body ─────▶ finished
+                    ╰─────▶ reading another body ──────▶ finished
 
-An attempt succeeds only with an event-stream content type, at least one event, a terminal state, and text, a refusal, a
-tool call or other output (``completeness``).
+An attempt succeeds only with an event stream, at least one event, a terminal state, and text, a refusal, a tool call or
+other output (``completeness``), or with one complete JSON body. Servers forget the content type of their stream;
+``unmarked_body`` says which bodies are streams all the same.
 
 The answer ends with ``[DONE]``, a terminal event of Responses, a clean end of the body, or real silence. A
 ``finish_reason`` alone is not the end: servers send it on every chunk, or before the text. Content after it revokes it,
@@ -12,7 +13,8 @@ and usage after it is kept; ``attempt_clock`` says what silence and a lost conne
 measured to the last event of the answer, so that a server that keeps the connection open does not look slow.
 
 After the end nothing changes the result. Before it, an error that the server sends is always the result, also after a
-``finish_reason``: in an event, or in a field of its own (``error: {…}``, ``sse``).
+``finish_reason``: in an event, or in a field of its own (``error: {…}``, ``sse``). What else a stream contains, such as
+``{"message": "Internal server error"}`` or text, decides only if the stream ends without an answer.
 """
 
 from collections.abc import Mapping
@@ -40,7 +42,14 @@ from streamcanary.client.core.attempt_clock import AttemptClock, FinishState
 from streamcanary.client.core.connection_trace import ConnectionTrace
 from streamcanary.client.core.decoding.lenient_json import ErrorReported
 from streamcanary.client.core.decoding.sse import ServerSentEvent, SseDecoder, SseLimitExceeded
-from streamcanary.client.core.fault_classification import fault_from_error_body, fault_from_status
+from streamcanary.client.core.decoding.unmarked_body import UnmarkedBody, media_type_of
+from streamcanary.client.core.fault_classification import (
+    excerpt_of,
+    fault_from_error_body,
+    fault_from_status,
+    find_error,
+    find_error_in_event,
+)
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.measurement.output_speed import measure_output_speed
 from streamcanary.client.core.response_headers.rate_limits import rate_limits_of
@@ -72,6 +81,8 @@ class AnswerReader(Protocol):
 
     answer: Answer
     is_done: bool
+    ignored: list[bytes]
+    """JSON that is not of this API, the first of it and the last seven."""
     progressed: bool
     """Whether the last event shows work of the provider without a token: a built-in tool's, an image's, audio."""
 
@@ -84,13 +95,9 @@ class AnswerReader(Protocol):
         ...
 
 
-def _media_type(content_type: str) -> str:
-    """Return the media type without parameters; every JSON type, such as ``application/problem+json``, is one."""
-    media_type = content_type.partition(";")[0].strip().lower()
-    return "application/json" if media_type.endswith(("/json", "+json")) else media_type
-
-
 Api = Literal["chat", "responses"]
+_STATUSES_WITHOUT_BODY = frozenset({204, 205})
+_WITHOUT_ANSWER = frozenset({FaultKind.NOT_A_STREAM, FaultKind.STREAM_TRUNCATED, FaultKind.EMPTY_ANSWER})
 _READERS: dict[Api, type[ChatReader] | type[ResponsesReader]] = {"chat": ChatReader, "responses": ResponsesReader}
 
 
@@ -126,7 +133,7 @@ class AttemptMachine:
         self._limits = limits
         self._token_limit = token_limit or DEFAULT_TOKEN_LIMITS[api]
         self._sse = SseDecoder(limits)
-        self._body: bytearray | None = None  # a JSON body as far as it has arrived; None for an event stream
+        self._body: UnmarkedBody | None = None  # None for an event stream
         self._events = 0
         self._finish_reason: str | None = None  # the one that was handled last
         self._first_size = 0  # characters that arrived with the first token
@@ -192,34 +199,26 @@ class AttemptMachine:
         """Handle status and headers; a ``Retry-After`` date is relative to ``wall_time``."""
         self.head = head
         self.rate_limits, self.retirement = rate_limits_of(head.headers, wall_time), retirement_of(head.headers)
-        content_type = _media_type(head.headers.get("content-type", ""))
+        content_type = media_type_of(head.headers.get("content-type", ""))
         self.phase = Phase.STREAM
         if head.status >= 300:
             error = head.error_body
             self.fail(fault_from_status(head.status, head.headers, error, now=wall_time, secrets=self.redactor))
         elif head.refusal:
-            self._fail_not_a_stream(self.redactor.scrub(head.refusal))
-        elif content_type == "application/json" and head.status == 200:
-            self._body = bytearray()
-        elif content_type != "text/event-stream" or head.status != 200:
-            printable_type = self.redactor.scrub(content_type, 100) or "no content type"
-            self._fail_not_a_stream(
-                f"the server answered with status {head.status} and {printable_type}, not an event stream"
-            )
+            self._fail_not_a_stream(head.refusal)
+        elif head.status in _STATUSES_WITHOUT_BODY:
+            self._fail_not_a_stream(f"the server answered with status {head.status}, which has no body")
+        elif content_type != "text/event-stream":
+            self._body = UnmarkedBody(head.status, content_type, self._sse, self._limits)
 
     def feed(self, data: bytes, now: float) -> list[Delta]:
         """Handle bytes of the body, and return the deltas that they add to the answer."""
         if self.is_finished:
             return []
-        if self._body is not None:
-            self._body += data
-            if len(self._body) > self._limits.event_bytes:
-                self._fail_with(FaultKind.ANSWER_TOO_LONG, self._limits.excess("max_event_bytes", "the answer"))
-            return []
         deltas: list[Delta] = []
         limit_exceeded: SseLimitExceeded | None = None
         try:
-            events = self._sse.feed(data)
+            events = self._sse.feed(data) if self._body is None else self._feed_body(self._body, data, now, deltas)
         except SseLimitExceeded as error:
             events, limit_exceeded = error.events, error
         self._handle_events(events, now, deltas)
@@ -232,8 +231,7 @@ class AttemptMachine:
         if self.is_finished:
             return []
         if self._body is not None:
-            self.phase = Phase.END
-            return self._parse_body(bytes(self._body), now)
+            return self._end_body(self._body, now)
         deltas: list[Delta] = []
         self._handle_events(self._sse.feed_eof(), now, deltas)
         self._check_complete()
@@ -245,6 +243,10 @@ class AttemptMachine:
         is_silent = fault.kind is FaultKind.TOTAL_TIMEOUT and state is FinishState.TENTATIVE
         if state is FinishState.FINAL or is_silent:
             self._check_complete()
+        elif fault.kind is FaultKind.STREAM_CUT and self._body is not None and self._body.is_page:
+            self._end_body(self._body, self.deadline)
+        elif fault.kind is FaultKind.STREAM_CUT and (reported := self._unmarked_error()) is not None:
+            self.fail(reported)
         else:
             self.fail(fault)
 
@@ -254,6 +256,8 @@ class AttemptMachine:
         early = f"; finish_reason {self._finish_reason} came before any output" if self._finish_reason else ""
         if self.clock.finish_state is not FinishState.NONE:
             self._check_complete()
+        elif self._body is not None and self._body.is_page:
+            self._end_body(self._body, self.deadline)
         elif self.phase is Phase.HEADERS:
             self._fail_with(FaultKind.HEADERS_TIMEOUT, f"no answer within {timeouts.headers:g} s")
         elif self.clock.first_token is None:
@@ -277,17 +281,16 @@ class AttemptMachine:
             self.fault, self.is_finished = self.redactor.redact(fault), True
 
     def _handle_events(self, events: list[ServerSentEvent], now: float, deltas: list[Delta]) -> None:
+        event: ServerSentEvent | None = None
         try:
             for event in events:
                 if self.is_finished:
                     return
                 self._handle_event(event, now, deltas)
         except ErrorReported as reported:
-            self.fail(fault_from_error_body(reported.error, Phase.STREAM, secrets=self.redactor))
+            self._fail_reported(reported.error, Phase.STREAM)
         except msgspec.DecodeError as error:
-            self.fail_unless_complete(
-                make_fault(FaultKind.STREAM_MALFORMED, self.phase, f"the event stream is malformed: {error}")
-            )
+            self._fail_malformed(event, error)
         except AnswerTooLong as error:
             self._fail_with(FaultKind.ANSWER_TOO_LONG, str(error))
 
@@ -337,35 +340,81 @@ class AttemptMachine:
             self.answer,
             token_limit=self._token_limit,
             accepts_missing_reason=self._lenient and self._reader.is_done,
-            is_event_stream=not self._sse.has_foreign_lines,
+            is_event_stream=not self._sse.foreign_lines,
         )
         if why is None:
             self.is_finished = True
+        elif why.kind in _WITHOUT_ANSWER and (reported := self._unmarked_error()) is not None:
+            self.fail(reported)
+        elif self.answer.chunks == 0 and (
+            excerpt := excerpt_of(bytes(self._sse.foreign_lines) or self._last_ignored())
+        ):
+            message = why.message if self._sse.foreign_lines else "the event stream ended without an answer"
+            self._fail_because(why._replace(message=f"{message}; it says: {excerpt}"))
         else:
             self._fail_because(why)
 
-    def _parse_body(self, body: bytes, now: float) -> list[Delta]:
-        """Parse a JSON body: an error, a complete answer, or something else."""
+    def _last_ignored(self) -> bytes:
+        return self._reader.ignored[-1] if self._reader.ignored else b""
+
+    def _unmarked_error(self) -> Fault | None:
+        """Return the fault of an error in what the stream contains besides its answer, if there is one."""
+        body = b"" if self._body is None else self._body.content
+        for data in (body, bytes(self._sse.foreign_lines), *reversed(self._reader.ignored)):
+            if data and (error := find_error(data)) is not None:
+                return fault_from_error_body(error, Phase.STREAM, secrets=self.redactor)
+        return None
+
+    def _feed_body(self, body: UnmarkedBody, data: bytes, now: float, deltas: list[Delta]) -> list[ServerSentEvent]:
+        """Add to a body that is not an event stream by its type; return its events if it is one all the same."""
+        events = body.feed(data)
+        if body.is_event_stream:
+            self._body = None
+        elif body.is_full and body.is_json:
+            self._fail_with(FaultKind.ANSWER_TOO_LONG, self._limits.excess("max_event_bytes", "the answer"))
+        elif body.is_full or body.is_markup:
+            deltas += self._end_body(body, now)
+        return events
+
+    def _end_body(self, body: UnmarkedBody, now: float) -> list[Delta]:
+        """Handle a whole body that is not an event stream: an error, a complete answer, or something else."""
+        self.phase = Phase.END if body.is_json else Phase.STREAM
+        data, is_json = body.content, True
         try:
-            deltas = self._reader.read_body(body)
+            deltas = self._reader.read_body(data)
         except ErrorReported as reported:
-            self.fail(fault_from_error_body(reported.error, Phase.HEADERS, secrets=self.redactor))
+            self._fail_reported(reported.error, Phase.HEADERS)
             return []
         except msgspec.DecodeError:
-            self._fail_not_a_stream("the server answered with content type application/json, but the body is not JSON")
-            return []
+            deltas, is_json = None, False
         except AnswerTooLong as error:
             self._fail_with(FaultKind.ANSWER_TOO_LONG, str(error))
             return []
-        if deltas is None:
-            self._fail_not_a_stream("the server answered with JSON that is neither an answer nor an error")
-            return []
-        self.clock.body_received(now, with_content=bool(deltas))
-        self._check_complete()
-        return deltas if self.fault is None else []
+        if deltas is not None:
+            self.clock.body_received(now, with_content=bool(deltas))
+            self._check_complete()
+            return deltas if self.fault is None else []
+        if (error_found := find_error(data)) is not None:
+            self._fail_reported(error_found, Phase.HEADERS)
+        else:
+            excerpt = excerpt_of(data)
+            self._fail_not_a_stream(body.describe(is_json=is_json) + (excerpt and f": {excerpt}"))
+        return []
+
+    def _fail_malformed(self, event: ServerSentEvent | None, error: msgspec.DecodeError) -> None:
+        """End the attempt because the data of ``event`` is not JSON: it is an error in words, or malformed."""
+        data = b"" if event is None else event.data
+        if event is not None and (reported := find_error_in_event(event.event, data)) is not None:
+            self._fail_reported(reported, Phase.STREAM)
+            return
+        message = self.redactor.scrub(f"the event stream is malformed: {error}: {excerpt_of(data)}".rstrip(": "))
+        self.fail_unless_complete(make_fault(FaultKind.STREAM_MALFORMED, self.phase, message))
+
+    def _fail_reported(self, error: object, phase: Phase) -> None:
+        self.fail(fault_from_error_body(error, phase, secrets=self.redactor))
 
     def _fail_not_a_stream(self, message: str) -> None:
-        self._fail_with(FaultKind.NOT_A_STREAM, message)
+        self._fail_with(FaultKind.NOT_A_STREAM, self.redactor.scrub(message))
 
     def _fail_because(self, why: Incompleteness) -> None:
         self.fail(make_fault(why.kind, why.phase, self.redactor.scrub(why.message)))

@@ -1,12 +1,13 @@
 """The wait before the next attempt: exponential backoff with full jitter, and ``Retry-After``."""
 
-import math
 import random as _random
 from collections.abc import Mapping
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from streamcanary.client.retry_policy import RetryPolicy
+
+_LONGEST_WAIT = 366 * 86400.0  # seconds; a longer one is no honest request to wait
 
 
 def full_jitter(policy: RetryPolicy, retry: int, random: _random.Random) -> float:
@@ -28,7 +29,7 @@ def parse_retry_after(headers: Mapping[str, str], now: float) -> float | None:
             seconds = float(value) * unit
         except ValueError:
             continue
-        if math.isfinite(seconds) and seconds >= 0:
+        if value.isascii() and 0 <= seconds <= _LONGEST_WAIT:
             return seconds
     return _seconds_until(headers.get("retry-after"), now)
 
@@ -40,4 +41,4 @@ def _seconds_until(value: str | None, now: float) -> float | None:
         date = parsedate_to_datetime(value)
     except ValueError:
         return None
-    return max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now)
+    return min(max(0.0, (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp() - now), _LONGEST_WAIT)

@@ -23,7 +23,7 @@ import msgspec
 
 from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
 from streamcanary.client.core.connection_trace import ConnectionTrace
-from streamcanary.client.core.deadline_extension import DeadlineExtension, LagSince, no_lag
+from streamcanary.client.core.deadline_extension import DeadlineExtension, LagSince, lag_at_deadline, no_lag
 from streamcanary.client.core.fault_classification import fault_from_exception
 from streamcanary.client.core.plan import NextAttempt, Plan
 from streamcanary.client.core.results import attempt_of, result_of
@@ -92,6 +92,7 @@ class Call:
         self._is_admitted = True  # by the circuit breaker of the route
         self._secrets: tuple[str, ...] = ()  # of the attempt
         self._extension = DeadlineExtension()
+        self._sent_at: float | None = None  # the request of the attempt
         self.events: deque[Event] = deque()
         self.attempts: list[Attempt] = []
         self.route = plan.primary
@@ -153,15 +154,19 @@ class Call:
             limits=route.limits,
             token_limit=route.token_limit,
         )
-        self._secrets = route.secrets
+        self._secrets, self._sent_at = route.secrets, None
         if self._recorder.records_gaps:
             self.machine.clock.token_gaps = []
         self._recorder.attempt_started(number, route.name, self._delay, now)
         self.events.append(AttemptStarted(number, route.name))
         self.state = CallState.SENDING
 
-    def request_sent(self, credentials: tuple[str, ...], url: str = "") -> None:
-        """Report the credentials that were sent, to redact them, and the address if no response arrived."""
+    def request_sent(self, credentials: tuple[str, ...], url: str = "", *, sent_at: float | None = None) -> None:
+        """Report the credentials that were sent, to redact them, and the address if no response arrived.
+
+        ``sent_at`` is when the whole request had been sent; ``None`` if it was not, or if that is not known.
+        """
+        self._sent_at = sent_at
         if further := tuple(secret for secret in credentials if secret not in self._secrets):
             self._secrets += further
             self._require_machine().add_secrets(further)
@@ -246,7 +251,8 @@ class Call:
     def _lag_behind_timeout(self, machine: AttemptMachine, lag_since: LagSince, *, is_total: bool) -> float | None:
         """Return the lag of this process that explains why a timeout has passed, or ``None``."""
         if is_total:
-            lag = lag_since(self._started)
+            started, sent = machine.clock.started, self._sent_at
+            lag = lag_at_deadline(self._total, self._total_deadline, lag_since, started=started, sent=sent)
             return lag if explains_excess(lag, self._total) else None
         return self._extension.explaining_lag(machine.deadline, machine.current_timeout, lag_since)
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from streamcanary.model.lag import explains_excess
+from streamcanary.model.lag import explains_excess, min_explaining_lag
 
 LagSince = Callable[[float], float]
 """Returns the seconds by which this process was late after a time (monotonic seconds)."""
@@ -11,6 +11,20 @@ LagSince = Callable[[float], float]
 def no_lag(start: float) -> float:
     """Return 0: the process was never late."""
     return 0.0
+
+
+def lag_at_deadline(limit: float, deadline: float, lag_since: LagSince, *, started: float, sent: float | None) -> float:
+    """Return the lag that can have kept an answer from being complete at a ``deadline`` that cannot be extended.
+
+    ``started`` and ``sent`` are when the attempt started and when its request was sent, ``None`` if it was not. Until
+    then, lag delays the request itself. Afterwards it does not delay the provider, and between two delays everything
+    that has arrived is read: only the lag shortly before the deadline can hide what the provider has sent. Small delays
+    over the whole time would otherwise excuse a provider that sends nothing at all.
+    """
+    if sent is None:
+        return lag_since(started)
+    recently = max(sent, deadline - 2 * min_explaining_lag(limit))
+    return lag_since(started) - lag_since(sent) + lag_since(recently)
 
 
 class DeadlineExtension:

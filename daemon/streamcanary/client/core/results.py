@@ -47,6 +47,7 @@ def result_of(
         tool_calls=answer.tool_calls,
         images=tuple(answer.images),
         audio=answer.audio,
+        has_media=answer.has_media,
         finish_reason=answer.finish_reason,
         unknown_finish_reason=not is_known(answer.finish_reason),
         usage=answer.usage,

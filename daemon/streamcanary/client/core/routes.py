@@ -41,6 +41,11 @@ class Routes(Generic[SdkClient]):
         self._sdks = [primary, *(self._sdk_for(fallback, primary) for fallback in options.fallbacks)]
         self._endpoints = [str(each.base_url) for each in self._sdks]
 
+    @property
+    def primary_endpoint(self) -> str:
+        """The base URL of the primary route."""
+        return self._endpoints[0]
+
     def prepare_call(self, arguments: Mapping[str, Any]) -> PreparedCall:
         """Return the call with these ``arguments``.
 

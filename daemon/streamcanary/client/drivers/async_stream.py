@@ -15,7 +15,7 @@ from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes
 from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, MAX_DRAIN_PIECES, BaseStream
 from streamcanary.client.drivers.loop_lag import LoopLag
-from streamcanary.client.drivers.loop_share import MAX_FEED, LoopShare
+from streamcanary.client.drivers.loop_share import MAX_FEED, FloodWork, LoopShare
 from streamcanary.client.drivers.request_capture import RequestCapture
 from streamcanary.client.drivers.request_trace import trace_request
 from streamcanary.client.drivers.task_timer import TaskTimer
@@ -82,8 +82,10 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         if self._call is None:
             self._loop_lag = LoopLag.of_running_loop()
             self._loop_lag.observe(self)
-            self._loop_share = LoopShare(self._routes.options.max_loop_share, time.monotonic)
-            call, lag_since = super()._start(), self._loop_lag.since
+            flood = FloodWork.of_running_loop(self._routes.primary_endpoint)
+            self._loop_share = LoopShare(self._routes.options.max_loop_share, time.monotonic, flood)
+            call = super()._start()
+            lag_since = self._lag_since = partial(_lag_of_process, self._loop_lag, self._loop_share, call)
             # The timer must not refer to the stream: the loop refers to the timer, and a dropped stream is collected.
             self._timer = TaskTimer(lambda: call.extend_deadline(lag_since))
         return super()._start()
@@ -130,9 +132,9 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         except asyncio.CancelledError:
             if not timer.pop_expired():
                 raise
-            self._request_failed(call, capture, lag_since=self._loop_lag.since)
+            self._request_failed(call, capture, lag_since=self._lag_since)
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            self._request_failed(call, capture, None if timer.pop_expired() else error, self._loop_lag.since)
+            self._request_failed(call, capture, None if timer.pop_expired() else error, self._lag_since)
         else:
             self._response, self._body = response, capture.aiter_body(response)
             self._headers_received(call, capture, response)
@@ -140,8 +142,8 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
     async def _yield(self, call: Call, seconds: float) -> None:
         """Let other tasks run; a flood of data must not keep a deadline from being noticed."""
         await asyncio.sleep(seconds)
-        if self._now() >= call.deadline and call.extend_deadline(self._loop_lag.since) is None:
-            call.deadline_exceeded(lag_since=self._loop_lag.since)
+        if self._now() >= call.deadline and call.extend_deadline(self._lag_since) is None:
+            call.deadline_exceeded(lag_since=self._lag_since)
 
     def _feed(self, call: Call, data: bytes) -> None:
         """Pass data to the call, up to :data:`MAX_FEED` bytes at once; the rest is next."""
@@ -166,10 +168,10 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         except asyncio.CancelledError:
             if not timer.pop_expired():
                 raise
-            call.deadline_exceeded(lag_since=self._loop_lag.since)
+            call.deadline_exceeded(lag_since=self._lag_since)
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
             if timer.pop_expired():
-                call.deadline_exceeded(lag_since=self._loop_lag.since)
+                call.deadline_exceeded(lag_since=self._lag_since)
             else:
                 call.connection_lost(error)
         else:
@@ -205,6 +207,12 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
                 raise
         except Exception:  # noqa: BLE001 - the answer is complete; later errors do not matter
             timer.pop_expired()
+
+
+def _lag_of_process(lag: LoopLag, share: LoopShare, call: Call, start: float) -> float:
+    """Return the lag after ``start`` that the endpoint has not caused itself, in seconds."""
+    chunks = 0 if call.machine is None else call.machine.answer.chunks
+    return share.lag_of_process(lag.since(start), start, chunks)
 
 
 async def _empty_body() -> AsyncIterator[bytes]:

@@ -83,14 +83,14 @@ class BaseStream(Generic[SdkClient]):
 
     def _headers_received(self, call: Call, capture: RequestCapture, response: httpx2.Response) -> None:
         """Report to the call that the headers have arrived."""
-        call.request_sent(capture.credentials)
+        call.request_sent(capture.credentials, sent_at=capture.guard.sent_at or self._now())
         call.headers_received(capture.head(response))
 
     def _request_failed(
         self, call: Call, capture: RequestCapture, error: Exception | None = None, lag_since: LagSince = no_lag
     ) -> None:
         """Report an error response, or that none arrived: because of ``error``, or because the deadline has passed."""
-        call.request_sent(capture.credentials, capture.url)
+        call.request_sent(capture.credentials, capture.url, sent_at=capture.guard.sent_at)
         if (head := capture.error_head) is not None:
             call.headers_received(head)
         elif capture.guard.excess:

@@ -300,20 +300,22 @@ def test_keepalive_is_no_progress(payload: Payload) -> None:
 
 
 @pytest.mark.parametrize(
-    "payload",
+    ("payload", "has_media"),
     [
-        event("image_generation_call.partial_image", partial_image_b64="AAAA"),
-        event("output_item.done", item={"type": "image_generation_call", "result": "AAAA"}),
-        event("audio.delta", delta="AAAA"),
-        event("content_part.done", part={"type": "output_audio", "data": "AAAA"}),
-        completed({"type": "image_generation_call", "result": "AAAA"}),
-        completed({"type": "web_search_call", "status": "completed"}),
+        (event("image_generation_call.partial_image", partial_image_b64="AAAA"), True),
+        (event("output_item.done", item={"type": "image_generation_call", "result": "AAAA"}), True),
+        (event("audio.delta", delta="AAAA"), True),
+        (event("content_part.done", part={"type": "output_audio", "data": "AAAA"}), True),
+        (event("content_part.done", part={"type": "unknown"}), False),
+        (completed({"type": "image_generation_call", "result": "AAAA"}), True),
+        (completed({"type": "web_search_call", "status": "completed"}), False),
     ],
 )
-def test_other_output_is_an_answer(payload: Payload) -> None:
-    """Images, audio and built-in tools are output, also if the completed response has none."""
+def test_other_output_is_an_answer(payload: Payload, has_media: bool) -> None:
+    """Images, audio and built-in tools are output, also if the completed response has none; the first two are media."""
     payloads = [payload] if payload["type"] == "response.completed" else [payload, completed()]
-    assert True is read(*payloads)[0].answer.has_output
+    answer = read(*payloads)[0].answer
+    assert (True, has_media) == (answer.has_output, answer.has_media)
 
 
 def test_transcript_is_text() -> None:

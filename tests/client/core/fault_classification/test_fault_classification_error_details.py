@@ -68,7 +68,24 @@ OPENROUTER = {
         ({"errors": ["a", "b", "c", "d"]}, ErrorDetails(message="a; b; c")),
         ({"error_type": "Overload", "error_message": "m"}, ErrorDetails(codes=("Overload",), message="m")),
         ({"error_code": 17, "error_msg": "m"}, ErrorDetails(codes=(17,), message="m")),
-        ({"base_resp": {"status_code": 1008, "status_msg": "m"}}, ErrorDetails(message="m")),
+        (
+            {"id": "c", "base_resp": {"status_code": 1008, "status_msg": "m"}},
+            ErrorDetails(codes=("base_resp 1008",), message="m"),
+        ),
+        ({"base_resp": {"status_code": 0, "status_msg": "success"}}, ErrorDetails(message="success")),
+        ({"status_code": 503, "message": "m"}, ErrorDetails(codes=(503,), message="m")),
+        (
+            {"detail": [{"loc": ["body", "a"], "msg": "field required"}, {"loc": ["body", "b"], "msg": "must be int"}]},
+            ErrorDetails(message="a: field required; b: must be int", param="a"),
+        ),
+        (
+            {"detail": [{"loc": ["body", name], "msg": "field required"} for name in "ab"]},
+            ErrorDetails(message="a: field required; b: field required", param="a"),
+        ),
+        (
+            {"errors": [{"message": "too long", "param": "a"}, {"message": "sent by x"}]},
+            ErrorDetails(message="a: too long; sent by x", param="a"),
+        ),
         ({"msg": "m", "reason": "r"}, ErrorDetails(message="m")),
         ({"reason": "r"}, ErrorDetails(message="r")),
         ({"error": {"msg": ["a", {"message": "b"}]}}, ErrorDetails(message="a; b")),

@@ -17,6 +17,7 @@ _HERE: Final = {
     (FaultKind.CIRCUIT_OPEN, Phase.CONFIG),
     (FaultKind.CANCELLED, Phase.HEADERS),
     (FaultKind.CLIENT_DELAYED, Phase.CONNECT),
+    (FaultKind.CLIENT_EXHAUSTED, Phase.CONNECT),
     (FaultKind.CLIENT_DELAYED, Phase.HEADERS),
     (FaultKind.CLIENT_DELAYED, Phase.STREAM),
     (FaultKind.CANCELLED, Phase.STREAM),

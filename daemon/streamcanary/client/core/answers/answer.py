@@ -46,6 +46,7 @@ class Answer:
         "created",
         "deltas",
         "finish_reason",
+        "has_media",
         "has_other_output",
         "images",
         "model",
@@ -79,6 +80,7 @@ class Answer:
         self.reasoning: list[str] = []
         self.refusal: list[str] = []
         self.images: list[str] = []
+        self.has_media = False  # images and audio, also such as are not kept
         self.has_other_output = False  # images, audio, and output of the provider's built-in tools, such as a search
         self.finish_reason: str | None = None
         self.usage: Usage | None = None
@@ -247,7 +249,7 @@ class Answer:
         for position, call in enumerate(whole.tool_calls):
             self.complete_tool_call(position, call.id, call.name, call.arguments, call.type)
         if not self.has_other_output:
-            self.has_other_output = whole.has_other_output
+            self.has_media, self.has_other_output = whole.has_media, whole.has_other_output
             self.images, self._audio = whole.images, whole._audio
 
     def complete_text(self, whole: str) -> None:
@@ -279,14 +281,14 @@ class Answer:
             self._check_size(transcript)
         self._audio = self._audio or PartialAudio()
         self._audio.add(audio)
-        self.has_other_output = True
+        self.has_media = self.has_other_output = True
 
     def add_image(self, url: str) -> None:
         """Add an image; ``url`` can be a ``data:`` URL with the image in it, or empty if it is not known."""
         self._check_media_size(url)
         if url:
             self.images.append(replace_halves(url))
-        self.has_other_output = True
+        self.has_media = self.has_other_output = True
 
     def _complete_call(self, call: PartialToolCall, call_id: str | None, name: str | None, arguments: str) -> None:
         had_name = bool(call.name)

@@ -11,7 +11,7 @@ from streamcanary.client.core.answers.media import image_url
 from streamcanary.client.core.answers.tool_calls import arguments_text
 from streamcanary.client.core.decoding.lenient_json import ErrorReported, LenientDecoder, decode_untyped
 from streamcanary.client.core.decoding.sse import ServerSentEvent
-from streamcanary.client.core.fault_classification import find_error, reports_error
+from streamcanary.client.core.fault_classification import ERROR_EVENTS, find_error, keep_ignored, reports_error
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.events import Delta as DeltaEvent
 
@@ -97,7 +97,10 @@ class GroqMetadata(Struct):
 
 
 class ChatPayload(Struct):
-    """A chunk of a stream, a complete body, or an error: they share their outer shape."""
+    """A chunk of a stream, a complete body, or an error: they share their outer shape.
+
+    ``base_resp`` is MiniMax's, with a ``status_code`` that is 0 unless there is an error.
+    """
 
     id: str | None = None
     model: str | None = None
@@ -108,15 +111,20 @@ class ChatPayload(Struct):
     object: str | None = None
     type: str | None = None
     x_groq: GroqMetadata | None = None
+    base_resp: Any = None
     system_fingerprint: str | None = None
     service_tier: str | None = None
 
     @property
     def is_error(self) -> bool:
-        """Whether this is an error, in any of the forms that servers use; an empty ``error`` with choices is none."""
+        """Whether this is an error, in any of the forms that servers use.
+
+        An empty ``error`` is none, as for the SDK: servers send it beside usage, beside Azure's prompt filter results,
+        and in a heartbeat. Only ``{"error": {}}`` without an answer is an error that does not say which.
+        """
         if self.error or "error" in (self.object, self.type):
             return True
-        return self.error is not None and not self.choices
+        return self.error == {} and self.choices is None and self.id is None and self.usage is None
 
 
 _LEGACY_CALL = "function_call"  # in place of an index
@@ -133,7 +141,16 @@ class ChatReader:
     one of the first chunk that has choices, if that has none with index 0.
     """
 
-    __slots__ = ("_choice_index", "_is_in_messages", "_limits", "_repetitions", "answer", "is_done", "progressed")
+    __slots__ = (
+        "_choice_index",
+        "_is_in_messages",
+        "_limits",
+        "_repetitions",
+        "answer",
+        "ignored",
+        "is_done",
+        "progressed",
+    )
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self._limits = limits
@@ -142,6 +159,7 @@ class ChatReader:
         self._repetitions = 0
         self.answer = Answer(limits)
         self.is_done = False
+        self.ignored: list[bytes] = []
         self.progressed = False
 
     def read_event(self, event: ServerSentEvent) -> list[DeltaEvent]:
@@ -158,18 +176,16 @@ class ChatReader:
             self.is_done = True
             return []
         if not data or data.isspace():
-            if event.event == "error":
+            if event.event in ERROR_EVENTS:
                 raise ErrorReported(None)
             return []
         message = _decode(data)
-        if message.is_error or event.event == "error":
+        if message.error or (event.event != "message" and event.event in ERROR_EVENTS):
             raise ErrorReported(decode_untyped(data))
         if message.x_groq is not None and message.x_groq.error:
             raise ErrorReported(message.x_groq.error)
-        if message.choices is None and message.id is None and message.usage is None and message.x_groq is None:
-            if reports_error(error := decode_untyped(data)):
-                raise ErrorReported(error)
-            return []  # JSON, but not of this API
+        if not message.choices and self._is_ignored(message, data):
+            return []
         self._add(message)
         return self.answer.take_deltas()
 
@@ -186,6 +202,25 @@ class ChatReader:
         self.answer.raw = body
         self._add(message)
         return self.answer.take_deltas()
+
+    def _is_ignored(self, message: ChatPayload, data: bytes) -> bool:
+        """Return whether a message without choices is not of this API, and keep it.
+
+        Raises:
+            ErrorReported: if it is an error.
+        """
+        if message.is_error:
+            raise ErrorReported(decode_untyped(data))
+        is_part = message.choices is not None or message.usage is not None or message.x_groq is not None
+        if is_part and not message.base_resp:
+            return False
+        value = {"base_resp": message.base_resp} if is_part else decode_untyped(data)
+        if reports_error(value):
+            raise ErrorReported(decode_untyped(data))
+        if is_part or message.id is not None:
+            return False
+        keep_ignored(self.ignored, data)
+        return True
 
     def _add(self, message: ChatPayload) -> None:
         answer = self.answer

@@ -15,6 +15,7 @@ from streamcanary.client.result import ToolCallType, decode_raw
 
 _MAX_PARTS: Final = 10_000
 _LAST: Final = 1 << 62  # after every index
+_MEDIA: Final = ("image", "audio")  # in names of types: image_generation_call
 _TOOL_CALL_TYPES: Final = frozenset({"function_call", "custom_tool_call"})
 
 
@@ -124,7 +125,7 @@ class ResponseOutput:
         if part.transcript and not self._answer.text:
             self.add_transcript(part.transcript)
         if part.type not in (None, "output_text", "text", "refusal", "reasoning_text"):
-            self._answer.has_other_output = True
+            self._add_other(part)
 
     def start_item(self, index: _Index, item: OutputItem) -> None:
         """Add the name of a tool call; its arguments follow in pieces."""
@@ -150,7 +151,7 @@ class ResponseOutput:
                 for position, part in enumerate(item.content or ()):
                     self.complete_reasoning(index, position, part.text or "")
             case _:
-                self._answer.has_other_output = True
+                self._add_other(item)
 
     def complete(self, output: Iterable[OutputItem]) -> None:
         """Add from the complete output what has not arrived before."""
@@ -167,7 +168,7 @@ class ResponseOutput:
                     self._complete_tool_call(position, item)
                     position += 1
                 case _:
-                    self._answer.has_other_output = True
+                    self._add_other(item)
         self._answer.complete_reasoning("".join(reasoning))
         self._answer.complete_text("".join(text))
         self._answer.complete_refusal("".join(refusal))
@@ -198,6 +199,10 @@ class ResponseOutput:
         missing = [decode_raw(item) for kind, item in self._sorted_items() if kind not in present]
         present = present.union(item["type"] for item in missing)
         return missing + [item for item in self._items_from_answer() if item["type"] not in present]
+
+    def _add_other(self, output: OutputItem | OutputPart) -> None:
+        self._answer.has_other_output = True
+        self._answer.has_media |= any(word in (output.type or "") for word in _MEDIA)
 
     def _complete_tool_call(self, position: int, item: OutputItem) -> None:
         is_custom = item.type == "custom_tool_call"

@@ -16,7 +16,7 @@ from streamcanary.client.core.answers.answer import Answer
 from streamcanary.client.core.answers.response_output import OutputItem, OutputPart, ResponseOutput
 from streamcanary.client.core.decoding.lenient_json import ErrorReported, LenientDecoder, decode_untyped
 from streamcanary.client.core.decoding.sse import ServerSentEvent
-from streamcanary.client.core.fault_classification import find_error, reports_error
+from streamcanary.client.core.fault_classification import ERROR_EVENTS, find_error, keep_ignored, reports_error
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.events import Delta as DeltaEvent
 
@@ -94,12 +94,13 @@ _FINISH_REASONS: Final = {"max_output_tokens": "length"}  # other reasons have t
 class ResponsesReader:
     """Reads one answer of the Responses API. ``is_done``: a terminal event has arrived."""
 
-    __slots__ = ("_output", "answer", "is_done", "progressed")
+    __slots__ = ("_output", "answer", "ignored", "is_done", "progressed")
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
         self.answer = Answer(limits)
         self._output = ResponseOutput(self.answer, limits)
         self.is_done = False
+        self.ignored: list[bytes] = []
         self.progressed = False
 
     def read_event(self, event: ServerSentEvent) -> list[DeltaEvent]:
@@ -107,16 +108,18 @@ class ResponsesReader:
         self.progressed = False
         data = event.data
         if not data or data.isspace() or data.startswith(b"[DONE]"):
-            if event.event == "error":
+            if event.event in ERROR_EVENTS:
                 raise ErrorReported(None)
             return []
         stream_event = _decode_event(data)
         kind = stream_event.type or event.event
-        if kind == "error" or stream_event.error:
+        if kind in ERROR_EVENTS or stream_event.error:
             raise ErrorReported(decode_untyped(data))
         if not kind.startswith("response."):
-            if stream_event.type is None and reports_error(error := decode_untyped(data)):
-                raise ErrorReported(error)
+            if stream_event.type is None:
+                if reports_error(error := decode_untyped(data)):
+                    raise ErrorReported(error)
+                keep_ignored(self.ignored, data)
             return []
         self.answer.chunks += 1
         if stream_event.delta:
@@ -169,7 +172,7 @@ class ResponsesReader:
                 output.add_transcript(delta)
                 self.progressed = True
             case "response.audio.delta" | "response.output_audio.delta":
-                self.answer.has_other_output = self.progressed = True
+                self.answer.has_media = self.answer.has_other_output = self.progressed = True
             case _:
                 self.progressed = _is_progress(kind, event.item)
 
@@ -201,7 +204,7 @@ class ResponsesReader:
                 output.complete_item(index, event.item)
                 output.keep_item(index, event.item, data)
             case "response.image_generation_call.partial_image":
-                self.answer.has_other_output = True
+                self.answer.has_media = self.answer.has_other_output = True
 
     def _set_metadata(self, response: Response) -> None:
         self.answer.set_metadata(response.id, response.model, response.created_at)

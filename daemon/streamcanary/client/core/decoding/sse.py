@@ -3,7 +3,8 @@
 The ``id`` and ``retry`` fields are ignored, because a completion cannot be resumed. So are unknown fields, with one
 exception: some servers report an error in a field of its own, ``error: {"code": 400, "message": "…"}`` (llama.cpp), or
 as a bare line of JSON. Such a line is an event of type ``error`` as soon as it ends, also at the end of the stream.
-``sse_errors`` says which lines these are.
+``sse_errors`` says which lines these are. Other lines that no event stream has are kept, up to 64 KiB: they may be an
+error in several lines or in words, or a page.
 """
 
 from msgspec import Struct
@@ -14,6 +15,9 @@ from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 _BOM = b"\xef\xbb\xbf"
 _OTHER_FIELDS = frozenset({b"", b"id", b"retry"})  # comments have no name; the other two are ignored
 _FIELDS = _OTHER_FIELDS | {b"data", b"event"}
+_FIELD_STARTS = tuple(field + b":" for field in _FIELDS)
+_MAX_FIELD_BYTES = 8  # more than the longest name and its colon
+_MAX_FOREIGN_BYTES = 64 << 10
 
 
 class ServerSentEvent(Struct, gc=False):
@@ -49,7 +53,8 @@ class SseDecoder:
         "_max_line",
         "_partial_line",
         "_skip_lf",
-        "has_foreign_lines",
+        "foreign_lines",
+        "starts_foreign",
     )
 
     def __init__(self, limits: Limits = DEFAULT_LIMITS) -> None:
@@ -63,7 +68,8 @@ class SseDecoder:
         self._data: list[bytes] = []
         self._data_size = 0
         self._event_type = b""
-        self.has_foreign_lines = False  # lines that no event stream has, such as those of an HTML page
+        self.foreign_lines = bytearray()  # lines that no event stream has, such as those of an HTML page
+        self.starts_foreign = False  # the first of them came before any event of the same read
 
     def feed(self, data: bytes) -> list[ServerSentEvent]:
         """Return the events that ``data`` completes.
@@ -102,10 +108,17 @@ class SseDecoder:
             raise
         return events
 
+    @property
+    def is_in_foreign_line(self) -> bool:
+        """Whether the line that has not ended yet is one that no event stream has."""
+        line = bytes(self._partial_line[:_MAX_FIELD_BYTES])
+        return line != b"" and not any(field.startswith(line) or line.startswith(field) for field in _FIELD_STARTS)
+
     def feed_eof(self) -> list[ServerSentEvent]:
         """Return the error in the incomplete line or event at the end of the stream, if there is one."""
         line = bytes(self._partial_line)
-        self.has_foreign_lines = self.has_foreign_lines or line.partition(b":")[0] not in _FIELDS
+        if line.partition(b":")[0] not in _FIELDS:
+            self._keep_foreign(line)
         if line.startswith(b"data:"):
             data = b"\n".join((*self._data, line[5:].removeprefix(b" ")))
             error = error_in_json(data)
@@ -156,7 +169,11 @@ class SseDecoder:
             if (error := error_in_line(line)) is not None:
                 events.append(ServerSentEvent("error", error))
             else:
-                self.has_foreign_lines = True
+                self.starts_foreign = self.starts_foreign or not (events or self.foreign_lines)
+                self._keep_foreign(line)
+
+    def _keep_foreign(self, line: bytes) -> None:
+        self.foreign_lines += (line + b"\n")[: _MAX_FOREIGN_BYTES - len(self.foreign_lines)]
 
     def _append_data(self, value: bytes) -> None:
         self._data_size += len(value) + 1

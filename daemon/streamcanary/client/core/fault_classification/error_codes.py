@@ -5,7 +5,8 @@ message may say more. Codes are compared without case, ``_``, ``-``, ``.`` and s
 ``rateLimitExceeded`` and ``rate_limit_exceeded`` are one code.
 
 Sources: the error references of OpenAI, Azure OpenAI, Anthropic, Google (Gemini, Vertex AI), Mistral, Groq, OpenRouter,
-DeepSeek, Moonshot, Zhipu (Z.ai), Alibaba (Model Studio), Amazon Bedrock, xAI; the sources of llama.cpp, vLLM, LiteLLM.
+DeepSeek, Moonshot, Zhipu (Z.ai), MiniMax, Alibaba (Model Studio), Amazon Bedrock, xAI; the sources of llama.cpp, vLLM,
+TGI, LiteLLM.
 """
 
 from typing import Final
@@ -24,6 +25,7 @@ STATUSES: Final[dict[int, FaultKind]] = {
     409: K.SERVER_ERROR,  # a conflict with another request
     420: K.RATE_LIMITED,  # a predecessor of 429
     423: K.SERVER_ERROR,  # locked by another operation
+    424: K.SERVER_ERROR,  # the model failed: TGI ("generation"), Amazon Bedrock (ModelErrorException)
     425: K.SERVER_ERROR,  # too early: replayed data of TLS
     429: K.RATE_LIMITED,
     498: K.OVERLOADED,  # no capacity in the flex tier: Groq
@@ -115,6 +117,28 @@ _SPECIFIC: Final[dict[str, FaultKind]] = {
     "unsupported_value": K.BAD_REQUEST,
     "unknown_parameter": K.BAD_REQUEST,
     "missing_required_parameter": K.BAD_REQUEST,
+    # the model failed
+    "model_error_exception": K.SERVER_ERROR,  # Amazon
+    "model_stream_error_exception": K.SERVER_ERROR,
+    "model_timeout_exception": K.SERVER_ERROR,
+    "incomplete_generation": K.SERVER_ERROR,  # TGI
+    # numbers in MiniMax's base_resp; those in error objects are Zhipu's
+    "base_resp 1000": K.SERVER_ERROR,
+    "base_resp 1001": K.SERVER_ERROR,  # a timeout
+    "base_resp 1002": K.RATE_LIMITED,
+    "base_resp 1004": K.AUTH_FAILED,
+    "base_resp 1008": K.QUOTA_EXHAUSTED,
+    "base_resp 1013": K.SERVER_ERROR,
+    "base_resp 1024": K.SERVER_ERROR,
+    "base_resp 1026": K.CONTENT_POLICY,  # of the prompt
+    "base_resp 1027": K.CONTENT_POLICY,  # of the answer
+    "base_resp 1033": K.SERVER_ERROR,
+    "base_resp 1039": K.RATE_LIMITED,  # tokens a minute
+    "base_resp 1041": K.RATE_LIMITED,  # connections
+    "base_resp 2013": K.BAD_REQUEST,
+    "base_resp 2045": K.RATE_LIMITED,
+    "base_resp 2049": K.AUTH_FAILED,
+    "base_resp 2056": K.QUOTA_EXHAUSTED,  # of some hours
     # numbers of Zhipu (Z.ai); 1300 is left out, because Mistral uses it for a rate limit
     "1000": K.AUTH_FAILED,
     "1001": K.AUTH_FAILED,
@@ -174,6 +198,9 @@ _GENERIC: Final[dict[str, FaultKind]] = {
     "internal_server_error": K.SERVER_ERROR,
     "api_error": K.SERVER_ERROR,
     "deadline_exceeded": K.SERVER_ERROR,
+    "internal_server_exception": K.SERVER_ERROR,
+    "generation": K.SERVER_ERROR,  # TGI
+    "validation": K.BAD_REQUEST,
 }
 _MAX_CODE_LENGTH: Final = 128  # characters that are compared
 _QUOTA_SUFFIXES: Final = ("spendlimitexceeded", "usagelimitexceeded")

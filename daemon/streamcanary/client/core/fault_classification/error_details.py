@@ -11,7 +11,8 @@ The shapes that are known, with one provider or server that sends each:
     {"type": "about:blank", "title": …, "status": 410, "detail": …}  RFC 9457, NVIDIA
     [{"error": {…, "details": [{"retryDelay": "2s"}]}}]              Google
     {"error": {…, "metadata": {"raw": '{"error": …}'}}}              OpenRouter
-    {"errors": [{"message": …}]}, {"error_type": …, "error_message": …}, {"base_resp": {"status_msg": …}}
+    {"base_resp": {"status_code": 1008, "status_msg": …}}            MiniMax
+    {"errors": [{"message": …}]}, {"error_type": …, "error_message": …}
 
 and any of these as a string of JSON, or as the text after ``error:`` or ``data:``.
 """
@@ -24,7 +25,7 @@ import msgspec
 from msgspec import Struct
 
 _INNER_ERROR_KEYS: Final = ("error", "errors", "innererror", "base_resp")
-_CODE_KEYS: Final = ("code", "error_code", "type", "error_type", "__type", "status")
+_CODE_KEYS: Final = ("code", "error_code", "type", "error_type", "__type", "status", "status_code")
 _MESSAGE_KEYS: Final = (
     "message",
     "error_message",
@@ -51,6 +52,7 @@ _MAX_MESSAGES = 3  # that are joined
 _MAX_TEXT_LENGTH = 8192  # characters that are kept of a message
 _MAX_CODE_LENGTH = 4096  # characters: longer than what is shown, so that a secret in it is recognized
 _MAX_QUOTA_ID_LENGTH = 128
+_MAX_NUMBER_LENGTH = 16  # digits of a code
 _MAX_RETRY_DELAY = 86_400.0  # seconds
 
 
@@ -73,7 +75,7 @@ def parse_error_details(body: object) -> ErrorDetails:
     """Return what ``body`` says: decoded JSON, or text, which may be JSON or HTML."""
     extractor = _Extractor()
     extractor.visit(body, depth=0)
-    message = "; ".join(extractor.messages)
+    message = extractor.message()
     if not message and not extractor.param:
         message = _encode(body)
     return ErrorDetails(
@@ -90,11 +92,17 @@ class _Extractor:
 
     def __init__(self) -> None:
         self.codes: list[str | int] = []
-        self.messages: list[str] = []
+        self.messages: list[tuple[str, str]] = []  # the field of the request that a message is about, and the message
         self.param = ""
         self.retry_delay: float | None = None
         self.quota_ids: list[str] = []
+        self._field = ""
         self._nodes = 0
+
+    def message(self) -> str:
+        """Return the messages as one text, each with its field if they are about different ones."""
+        has_fields = len({field for field, _ in self.messages}) > 1
+        return "; ".join(f"{field}: {text}" if field and has_fields else text for field, text in self.messages)
 
     def visit(self, value: object, depth: int) -> None:
         """Collect from ``value``, at ``depth`` objects below the body."""
@@ -115,8 +123,9 @@ class _Extractor:
             self.visit(decoded, depth + 1)
             return
         text = _html_title(text)[:_MAX_TEXT_LENGTH]
-        if text and len(self.messages) < _MAX_MESSAGES and not any(text in known for known in self.messages):
-            self.messages.append(text)
+        is_known = any(text in known for field, known in self.messages if field == self._field)
+        if text and len(self.messages) < _MAX_MESSAGES and not is_known:
+            self.messages.append((self._field, text))
 
     def _visit_object(self, error: Mapping[object, object], depth: int) -> None:
         for key in _INNER_ERROR_KEYS:
@@ -125,7 +134,9 @@ class _Extractor:
         self._add_codes(error)
         self._add_param(error)
         self._add_retry_delay(error)
+        outer_field, self._field = self._field, _field_of(error) or self._field
         self._add_message(error, depth)
+        self._field = outer_field
         if isinstance(metadata := error.get("metadata"), Mapping):
             self.visit(metadata.get("raw"), depth + 1)
         if isinstance(details := error.get("details"), list):
@@ -134,6 +145,8 @@ class _Extractor:
     def _add_codes(self, error: Mapping[object, object]) -> None:
         for key in _CODE_KEYS:
             code = error.get(key)
+            if key == "status_code" and "status_msg" in error:  # MiniMax's numbers mean something else than others'
+                code = f"base_resp {code}" if is_failure_number(code) else None
             if isinstance(code, float) and code.is_integer():
                 code = int(code)
             if isinstance(code, str):
@@ -142,13 +155,8 @@ class _Extractor:
                 self.codes.append(code)
 
     def _add_param(self, error: Mapping[object, object]) -> None:
-        """Keep the first parameter: its name, or its path in the request, without the leading ``body`` of FastAPI."""
-        param = error.get("param") or error.get("loc")
-        if isinstance(param, list):
-            names = [str(name) for name in param[:_MAX_ITEMS] if isinstance(name, (str, int))]
-            param = ".".join(names[1:] if names[:1] == ["body"] and len(names) > 1 else names)
-        if isinstance(param, str) and not self.param:
-            self.param = param[:_MAX_TEXT_LENGTH]
+        """Keep the first parameter."""
+        self.param = self.param or _field_of(error)
 
     def _add_retry_delay(self, error: Mapping[object, object]) -> None:
         for key in _RETRY_DELAY_KEYS:
@@ -175,6 +183,22 @@ class _Extractor:
                 quota_id = violation.get("quotaId") if isinstance(violation, Mapping) else None
                 if isinstance(quota_id, str):
                     self.quota_ids.append(quota_id[:_MAX_QUOTA_ID_LENGTH])
+
+
+def _field_of(error: Mapping[object, object]) -> str:
+    """Return the parameter that an error is about: its name, or its path, without the leading ``body`` of FastAPI."""
+    param = error.get("param") or error.get("loc")
+    if isinstance(param, list):
+        names = [str(name) for name in param[:_MAX_ITEMS] if isinstance(name, (str, int))]
+        param = ".".join(names[1:] if names[:1] == ["body"] and len(names) > 1 else names)
+    return param[:_MAX_TEXT_LENGTH] if isinstance(param, str) else ""
+
+
+def is_failure_number(code: object) -> bool:
+    """Return whether ``code`` is a number, or the digits of one, that does not mean success as 0 and 200 do."""
+    if isinstance(code, str) and code.isascii() and code.isdigit() and len(code) < _MAX_NUMBER_LENGTH:
+        code = int(code)
+    return isinstance(code, (int, float)) and not isinstance(code, bool) and code not in (0, 200)
 
 
 def decode_json(text: str) -> object | None:

@@ -9,6 +9,8 @@ Rows quote what providers send; a part is long enough not to occur in other erro
 nothing: it occurs in temporary rate limits.
 """
 
+import re
+from http import HTTPStatus
 from typing import Final
 
 from streamcanary.model.faults import FaultKind
@@ -31,6 +33,11 @@ PHRASES: Final[tuple[tuple[FaultKind, *tuple[str, ...]], ...]] = (
     (K.QUOTA_EXHAUSTED, "insufficient quota"),
     (K.QUOTA_EXHAUSTED, "insufficient balance"),  # DeepSeek, MiniMax
     (K.QUOTA_EXHAUSTED, "insufficient account balance"),
+    (K.QUOTA_EXHAUSTED, "balance is insufficient"),
+    (K.QUOTA_EXHAUSTED, "balance insufficient"),
+    (K.QUOTA_EXHAUSTED, "balance is not enough"),
+    (K.QUOTA_EXHAUSTED, "not enough balance"),
+    (K.QUOTA_EXHAUSTED, "not enough credit"),
     (K.QUOTA_EXHAUSTED, "insufficient credit"),  # OpenRouter
     (K.QUOTA_EXHAUSTED, "insufficient funds"),
     (K.QUOTA_EXHAUSTED, "requires more credits"),
@@ -69,6 +76,13 @@ PHRASES: Final[tuple[tuple[FaultKind, *tuple[str, ...]], ...]] = (
     (K.CONTEXT_LENGTH_EXCEEDED, "longer than the maximum model length"),  # vLLM
     (K.CONTEXT_LENGTH_EXCEEDED, "exceed context limit"),  # Anthropic
     (K.CONTEXT_LENGTH_EXCEEDED, "prompt is too long"),
+    (K.CONTEXT_LENGTH_EXCEEDED, "prompt too long"),
+    (K.CONTEXT_LENGTH_EXCEEDED, "prompt", "exceeds", "maximum length"),
+    (K.CONTEXT_LENGTH_EXCEEDED, "input", "exceeds", "maximum length of", "tokens"),
+    (K.CONTEXT_LENGTH_EXCEEDED, "exceeds the model's context length"),
+    (K.CONTEXT_LENGTH_EXCEEDED, "exceeds the model's maximum context"),
+    (K.CONTEXT_LENGTH_EXCEEDED, "exceeds context length"),
+    (K.CONTEXT_LENGTH_EXCEEDED, "exceeds context window"),
     (K.CONTEXT_LENGTH_EXCEEDED, "input token count", "exceeds the maximum number of tokens"),  # Gemini
     (K.CONTEXT_LENGTH_EXCEEDED, "input tokens exceed the configured limit"),  # Azure
     (K.CONTEXT_LENGTH_EXCEEDED, "input is too long for requested model"),  # Amazon Bedrock
@@ -96,6 +110,10 @@ PHRASES: Final[tuple[tuple[FaultKind, *tuple[str, ...]], ...]] = (
     # model
     (K.NOT_FOUND, "model", "not found, try pulling it first"),  # Ollama
     (K.NOT_FOUND, "model not found"),
+    (K.NOT_FOUND, "model is not found"),
+    (K.NOT_FOUND, "model was not found"),
+    (K.NOT_FOUND, "model does not exist"),
+    (K.NOT_FOUND, "no such model"),
     (K.NOT_FOUND, "model not exist"),  # DeepSeek
     (K.NOT_FOUND, "the model", "does not exist"),  # OpenAI, vLLM
     (K.NOT_FOUND, "model", "has been decommissioned"),  # Groq
@@ -114,6 +132,11 @@ PHRASES: Final[tuple[tuple[FaultKind, *tuple[str, ...]], ...]] = (
     (K.AUTH_FAILED, "didn't provide an api key"),
     (K.AUTH_FAILED, "no api key provided"),
     (K.AUTH_FAILED, "api key is missing"),
+    (K.AUTH_FAILED, "missing api key"),
+    (K.AUTH_FAILED, "not authenticated"),  # FastAPI
+    (K.AUTH_FAILED, "could not validate credentials"),
+    (K.AUTH_FAILED, "authentication failed"),
+    (K.AUTH_FAILED, "authentication required"),
     # capacity
     (K.OVERLOADED, "overloaded"),
     (K.OVERLOADED, "over capacity"),  # Groq
@@ -141,15 +164,36 @@ PHRASES: Final[tuple[tuple[FaultKind, *tuple[str, ...]], ...]] = (
 del K
 
 _MAX_LENGTH = 4096  # characters of a message that are searched
+_NAMED_MODEL_MISSING: Final = re.compile(  # model "llama3:8b" not found
+    r"\bmodel:? ([\"'`]?)[^\s\"'`]{1,200}\1 (?:is |was |could |can |does )?not (?:be )?(?:found|exist)\b"
+)
+_REASONS: Final = {re.sub("[^a-z]", "", status.phrase.lower()): status.value for status in HTTPStatus if status >= 400}
+_REASON: Final = re.compile(
+    r"(?:\W|http(?:/[\d.]++)?+|error|status|code|[45]\d\d)*+([a-z][a-z '-]{1,40}+)(?:$|[^a-z '-])"
+)
 
 
 def classify_phrase(message: str) -> FaultKind | None:
     """Return the kind of the first row of :data:`PHRASES` that ``message`` contains, or ``None``.
 
-    Takes time in proportion to the length of the message, of which only the first 4,096 characters are searched.
+    A missing model is also recognized by its name between ``model`` and ``not found``. Takes time in proportion to the
+    length of the message, of which only the first 4,096 characters are searched.
     """
     text = message[:_MAX_LENGTH].lower()
-    return next((kind for kind, *parts in PHRASES if _contains_in_order(text, parts)), None)
+    kind = next((kind for kind, *parts in PHRASES if _contains_in_order(text, parts)), None)
+    return FaultKind.NOT_FOUND if kind is None and _NAMED_MODEL_MISSING.search(text) else kind
+
+
+def status_in_words(message: str) -> int | None:
+    """Return the status whose reason phrase (RFC 9110) is the whole ``message``, or its beginning before a punctuation.
+
+    ``Unauthorized`` is 401, and so is ``401 Unauthorized: no key``; ``unauthorized use of a name`` is none.
+    """
+    match = _REASON.match(message[:_MAX_SHORT_LENGTH].lower())
+    return None if match is None else _REASONS.get(re.sub("[^a-z]", "", match[1]))
+
+
+_MAX_SHORT_LENGTH = 100  # characters of a message in which a reason phrase is searched
 
 
 def _contains_in_order(text: str, parts: list[str]) -> bool:

@@ -4,6 +4,7 @@ Exceptions are recognized by class name along their whole chain, because the tra
 ``httpx``, and because the SDK wraps some errors and lets others pass.
 """
 
+import errno
 import socket
 import ssl
 from collections.abc import Iterator
@@ -111,7 +112,15 @@ def _classify_exception(error: BaseException, phase: Phase, links: tuple[BaseExc
     return None
 
 
+_EXHAUSTED = frozenset({errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM})
+
+
 def _classify_connect_error(links: tuple[BaseException, ...]) -> FaultKind:
+    numbers = {link.errno for link in links if isinstance(link, OSError) and not isinstance(link, socket.gaierror)}
+    numbers.discard(None)
+    # Without ports left, every address of the host fails so; a machine without IPv6 fails so for one of them.
+    if numbers & _EXHAUSTED or numbers == {errno.EADDRNOTAVAIL}:
+        return FaultKind.CLIENT_EXHAUSTED
     if any(isinstance(link, ssl.SSLError) for link in links):
         return FaultKind.TLS_FAILED
     if any(isinstance(link, socket.gaierror) for link in links):
@@ -127,6 +136,7 @@ def _phase_for(kind: FaultKind, phase: Phase) -> Phase:
         FaultKind.TLS_FAILED,
         FaultKind.PROXY_FAILED,
         FaultKind.POOL_EXHAUSTED,
+        FaultKind.CLIENT_EXHAUSTED,
     }
     return Phase.CONNECT if kind in connecting else phase
 
@@ -135,6 +145,7 @@ _DESCRIPTIONS: dict[FaultKind, str] = {
     FaultKind.DNS_FAILED: "the host name cannot be resolved",
     FaultKind.CONNECT_TIMEOUT: "no connection within the connect timeout",
     FaultKind.POOL_EXHAUSTED: "no free connection in the client's connection pool within the connect timeout",
+    FaultKind.CLIENT_EXHAUSTED: "this process or its machine has no resources for another connection",
     FaultKind.HEADERS_TIMEOUT: "no response within the timeout of the transport",
     FaultKind.CONNECTION_LOST: "the connection was lost before the answer began",
     FaultKind.STREAM_CUT: "the connection was lost in the middle of the answer",

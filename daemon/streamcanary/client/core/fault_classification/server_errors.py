@@ -9,7 +9,7 @@ What decides the kind, the most reliable first:
 5. the status.
 
 In a stream there is no status. There a specific code decides; without one, an HTTP status among the codes is used like
-that of a response.
+that of a response. What no code and no phrase decides, the name of a status at the beginning of the message does.
 """
 
 from collections.abc import Mapping
@@ -17,14 +17,13 @@ from typing import Final
 
 from streamcanary.client.core.backoff import parse_retry_after
 from streamcanary.client.core.fault_classification.error_codes import (
-    classify_error_code,
     classify_generic_code,
     classify_numeric_code,
     classify_specific_code,
     classify_status,
 )
-from streamcanary.client.core.fault_classification.error_details import ErrorDetails, decode_json, parse_error_details
-from streamcanary.client.core.fault_classification.error_phrases import classify_phrase
+from streamcanary.client.core.fault_classification.error_details import ErrorDetails, parse_error_details
+from streamcanary.client.core.fault_classification.error_phrases import classify_phrase, status_in_words
 from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.redaction.redactor import Secrets, scrub
 from streamcanary.transport.redirects import redirect_target
@@ -65,8 +64,6 @@ del K
 
 _MAX_PARAM_LENGTH = 128  # characters of a parameter name
 _MAX_CODE_LENGTH = 128
-_MAX_ITEMS = 8  # of a list that are searched for an error
-_ERROR_KEYS = ("error", "errors", "error_message", "errorMessage", "error_msg", "error_type", "error_code")
 
 
 def fault_from_status(
@@ -102,28 +99,6 @@ def fault_from_error_body(body: object, phase: Phase, *, secrets: Secrets = ()) 
     )
 
 
-def reports_error(value: object) -> bool:
-    """Return whether decoded JSON that is no answer reports an error: it has a member for errors, or an error code."""
-    if isinstance(value, list):
-        return any(reports_error(item) for item in value[:_MAX_ITEMS] if isinstance(item, Mapping))
-    if not isinstance(value, Mapping) or value.get("choices"):
-        return False
-    if any(value.get(key) for key in _ERROR_KEYS) or "error" in (value.get("type"), value.get("object")):
-        return True
-    return classify_error_code(*parse_error_details(value).codes) is not None
-
-
-def find_error(body: bytes) -> object | None:
-    """Return the JSON of a whole body with status 200 if it reports an error, by its members, code or message.
-
-    The greeting that servers send at a wrong address is none.
-    """
-    value = decode_json(body.decode("utf-8", "replace").strip())
-    if reports_error(value) or classify_phrase(parse_error_details(value).message) is not None:
-        return value
-    return None
-
-
 def _classify_response(error: ErrorDetails, status: int) -> FaultKind:
     """Return the kind of an error response."""
     kind = classify_status(status)
@@ -142,7 +117,11 @@ def _classify_in_band(error: ErrorDetails) -> FaultKind | None:
         return specific
     by_phrase, by_number = classify_phrase(_searched_text(error)), classify_numeric_code(*error.codes)
     if by_number is None:
-        return by_phrase or classify_generic_code(*error.codes)
+        status = status_in_words(error.message)
+        by_words = None if status is None else classify_status(status)
+        # a server that names the part of the request that it does not accept, such as FastAPI, rejects the request
+        by_param = FaultKind.BAD_REQUEST if error.param else None
+        return by_phrase or classify_generic_code(*error.codes) or by_words or by_param
     return by_phrase if by_phrase in _LEFT_OPEN.get(by_number, ()) else by_number
 
 
