@@ -21,9 +21,6 @@ STEP = 5.0
 TOLERANCE = 4.0
 """Seconds by which one way may be behind the other: both have an interval of one second."""
 
-OF_PROMETHEUS = {"up", "scrape_duration_seconds", "scrape_samples_scraped", "scrape_samples_post_metric_relabeling"} | {
-    "scrape_series_added", "target_info"
-}  # fmt: skip
 OF_PROCESS = {"job", "instance", "__name__"}
 CHANGING = {"streamcanary_failures_total"}
 """Series of these metrics appear with an event; one way may not have the last one yet."""
@@ -68,15 +65,13 @@ def test_every_variable_has_values(scenario: Scenario) -> None:
 
 def names_of(scenario: Scenario, way: str) -> set[str]:
     """Return the names of the metrics of the daemon."""
-    return set(label_values(scenario.addresses[way], "__name__", '{job="streamcanary"}')) - OF_PROMETHEUS
+    found = label_values(scenario.addresses[way], "__name__", '{job="streamcanary"}')
+    return {name for name in found if name.startswith(("streamcanary_", "gen_ai_", "process_"))}
 
 
 def label_sets(scenario: Scenario, way: str, metric: str) -> set[frozenset[tuple[str, str]]]:
     """Return the labels of each series of ``metric`` at the end, without those that say where it comes from."""
-    found = query(scenario.addresses[way], f'{metric}{{job="streamcanary"}}', scenario.end)
-    return {
-        frozenset((key, value) for key, value in series.labels.items() if key not in OF_PROCESS) for series in found
-    }
+    return set(values(scenario, way, metric, scenario.end))
 
 
 def test_both_ways_have_the_same_metrics(scenario: Scenario) -> None:
@@ -104,9 +99,15 @@ def test_both_ways_have_the_same_values(scenario: Scenario) -> None:
 def values(scenario: Scenario, way: str, metric: str, at: float) -> dict[frozenset[tuple[str, str]], float]:
     """Return the value of each series of ``metric`` by its labels."""
     return {
-        frozenset((key, value) for key, value in series.labels.items() if key not in OF_PROCESS): series.values[0][1]
+        labels_of(series): series.values[0][1]
         for series in query(scenario.addresses[way], f'{metric}{{job="streamcanary"}}', at)
     }
+
+
+def labels_of(series: Series) -> frozenset[tuple[str, str]]:
+    """Return the labels without those of the process. A scrape writes the bucket 1 as ``le="1.0"``, OTLP as ``"1"``."""
+    bucket = {"le": f"{float(series.labels['le'])}"} if "le" in series.labels else {}
+    return frozenset((key, value) for key, value in {**series.labels, **bucket}.items() if key not in OF_PROCESS)
 
 
 @pytest.mark.parametrize("way", ["scrape", "otlp"])

@@ -99,9 +99,11 @@ async def running_stack(
             "OBSERVE_FOLDER": str(folder),
             "STREAMCANARY_WEB__PORT": str(ports["daemon"]),
         }
-        if compare_ways:
-            environ["STREAMCANARY_TELEMETRY__OTLP__SIGNALS"] = '["traces", "metrics", "logs"]'
-        rules = _rules(folder, environ)
+        config = folder / "daemon.yaml"
+        signals = "[traces, metrics, logs]" if compare_ways else "[traces, logs]"
+        text = (_HERE / "daemon.yaml").read_text(encoding="utf-8")
+        config.write_text(text.replace("signals: [traces, logs]", f"signals: {signals}"), encoding="utf-8")
+        rules = _rules(config, environ)
 
         async def start(name: str, command: list[str], ready: str | None, **more: str) -> None:
             await cleanup.enter_async_context(running(name, command, folder, ready=ready, environ={**environ, **more}))
@@ -120,14 +122,14 @@ async def running_stack(
             stack.jaeger = address["jaeger"]
         if "prometheus" in programs:
             for name in ("prometheus", "otlp_prometheus") if compare_ways else ("prometheus",):
-                config = _prometheus_config(
+                prometheus_config = _prometheus_config(
                     folder, name, rules, daemon=ports["daemon"] if name == "prometheus" else None
                 )
                 await start(
                     name,
                     [
                         str(programs["prometheus"]),
-                        f"--config.file={config}",
+                        f"--config.file={prometheus_config}",
                         f"--storage.tsdb.path={folder / name}",
                         f"--web.listen-address=127.0.0.1:{ports[name]}",
                         "--web.enable-otlp-receiver",
@@ -150,7 +152,7 @@ async def running_stack(
             stack.collector = address["otlp_http"]
         await start(
             "streamcanary",
-            [sys.executable, "-m", "streamcanary", "run", "-c", str(_HERE / "daemon.yaml")],
+            [sys.executable, "-m", "streamcanary", "run", "-c", str(config)],
             f"{address['daemon']}/readyz",
         )
         stack.daemon = address["daemon"]
@@ -164,15 +166,15 @@ async def running_stack(
         yield stack
 
 
-def _rules(folder: Path, environ: Mapping[str, str]) -> Path:
+def _rules(config: Path, environ: Mapping[str, str]) -> Path:
     """Write the rules of the daemon for Prometheus, evaluated every second."""
-    command = [sys.executable, "-m", "streamcanary", "rules", "-c", str(_HERE / "daemon.yaml")]
+    command = [sys.executable, "-m", "streamcanary", "rules", "-c", str(config)]
     outcome = subprocess.run(  # noqa: S603 - the command is a constant
         command, capture_output=True, text=True, timeout=60, env={**os.environ, **environ}, check=False
     )
     if outcome.returncode:
         raise StartFailed(f"the configuration of the daemon is invalid: {outcome.stderr.strip()}")
-    path = folder / "streamcanary-rules.yaml"
+    path = config.with_name("streamcanary-rules.yaml")
     path.write_text(outcome.stdout.replace("interval: 30s", "interval: 1s"))
     return path
 

@@ -115,8 +115,8 @@ _PROCESS = (
     ),
     stacked_bars(
         "Lost telemetry",
-        "Spans, data points and log records that OTLP did not deliver: failed exports, parts that the receiver rejected, "
-        "and a full queue.",
+        "Spans, data points and log records that OTLP did not deliver: failed exports, parts that the receiver "
+        "rejected, and a full queue.",
         query(increase(names.TELEMETRY_LOST, "signal, reason", selector=""), "{{signal}}, {{reason}}"),
     ),
     stacked_areas(
