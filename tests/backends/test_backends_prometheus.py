@@ -21,9 +21,11 @@ STEP = 5.0
 TOLERANCE = 4.0
 """Seconds by which one way may be behind the other: both have an interval of one second."""
 
+FILES_GAUGE = "process_unix_file_descriptor_count"
 OF_PROCESS = {"job", "instance", "__name__"}
-CHANGING = {"streamcanary_failures_total"}
-"""Series of these metrics appear with an event; one way may not have the last one yet."""
+CHANGING = {"streamcanary_failures_total", "streamcanary_model_info"}
+"""Series of these metrics appear or end with an event. One way may not have the last event yet; and a series that ends
+is stale at the next scrape, but over OTLP only after five minutes, because OTLP does not say that it ended."""
 
 FIRING = {"OutageRatio", "ThreeInARow", "ErrorBudget", "SlowRuns", "TargetRejected", "ReceiverFailing"}
 FROM_METRICS = {"NoData"}
@@ -88,7 +90,7 @@ def test_both_ways_have_the_same_series(scenario: Scenario) -> None:
 def test_both_ways_have_the_same_values(scenario: Scenario) -> None:
     """A counter that arrived over OTLP is between those of the scrapes some seconds before and after."""
     for metric in sorted(names_of(scenario, "scrape")):
-        if not metric.endswith(("_total", "_count", "_sum", "_bucket")):
+        if not metric.endswith(("_total", "_count", "_sum", "_bucket")) or metric == FILES_GAUGE:
             continue
         for labels, value in values(scenario, "otlp", metric, scenario.end - TOLERANCE).items():
             before = values(scenario, "scrape", metric, scenario.end - 2 * TOLERANCE).get(labels, 0.0)
