@@ -108,7 +108,9 @@ class Settings(BaseSettings):
             name: [canary.name for canary in canaries if rule.applies_to(canary)] for name, rule in rules.items()
         }
         limits = {
-            name: CanaryLimits(has_slo=spec.slo != Slo(), max_seconds=spec.timeouts.upper_bounds)
+            name: CanaryLimits(
+                has_slo=spec.slo != Slo(), max_seconds=spec.timeouts.upper_bounds, short_answer=spec.short_answer
+            )
             for name, spec in self.canaries.items()
         }
         return ineffective_rules(rules, canaries_by_rule, limits)

@@ -302,6 +302,19 @@ def test_each_metric_is_limited() -> None:
     assert ten_thousand < 10 * thousand
 
 
+def test_a_rule_about_changes_of_the_model_has_no_error_rate(check: CheckFunction) -> None:
+    """Such a rule depends on no error rate: it has a line, and neither a forecast nor a warning of single failures."""
+    out, err = check({"ModelChanged": {"enabled": True}}, a="30s", b="30s")
+    assert "ModelChanged evaluates whether another model answers a and 1 more than at the run before" in out
+    assert ([], []) == ([line for line in out if line.startswith("RULE")], err)
+
+
+def test_rules_with_a_lower_limit_have_forecasts(check: CheckFunction) -> None:
+    """Runs below the limit of a rule are its bad runs, whose rate the forecast varies."""
+    out, _ = check({"Scarce": {"measure": "ratelimit_headroom", "limit": "10%"}})
+    assert ["Scarce", "chat", "30s", "1h17m", "6m45s", "1m15s"] == row(out, "Scarce")[:6]
+
+
 def test_the_delay_of_no_data_rules_is_printed(check: CheckFunction) -> None:
     """The delay of the built-in and of other ``no_data`` rules is printed for each schedule."""
     out, _ = check({"Gone": {"detector": {"type": "no_data", "runs": 2}}}, a="30s", b="30s", c="5m")

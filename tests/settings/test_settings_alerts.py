@@ -120,6 +120,44 @@ EXPLAINS = f"{OWN_NAME} one: TargetRejected inhibits other alerts"
                 )
             ],
         ),
+        # ---- limits of the measures that are no times
+        (
+            "{measure: ratelimit_headroom, limit: 10}",
+            [":51: alerts.rules.X.limit: must be more than 0% and at most 100%; did you mean 10%?"],
+        ),
+        (
+            "{measure: ratelimit_headroom, limit: 2s}",
+            [":51: alerts.rules.X.limit: not a fraction: write a percentage such as 50%, or a number such as 0.5"],
+        ),
+        (
+            "{measure: ratelimit_headroom}",
+            [":11: alerts.rules.X: measure ratelimit_headroom needs a limit, such as limit: 10%"],
+        ),
+        (
+            "{measure: tokens_per_second, limit: fast}",
+            [":50: alerts.rules.X.limit: not a number of tokens a second: write one such as 20"],
+        ),
+        (
+            "{measure: tokens_per_second, limit: 10000}",
+            [":50: alerts.rules.X.limit: must be more than 0 and less than 10000 tokens a second"],
+        ),
+        (
+            "{measure: tokens_per_second}",
+            [":11: alerts.rules.X: measure tokens_per_second needs a limit, such as limit: 20"],
+        ),
+        (
+            "{measure: model_changes, limit: 10%}",
+            [":11: alerts.rules.X: limit has no effect with measure model_changes; remove it"],
+        ),
+        (
+            "{measure: tokens_per_second, limit: 20}",
+            [
+                (
+                    ":24: alerts.rules.X.measure: a and b: no output speed can be measured, because the default prompt "
+                    "asks for a single word; ask for a longer answer"
+                )
+            ],
+        ),
         ("{measure: slow, blame: [network]}", [f":30: alerts.rules.X.blame: {ONLY}"]),
         (
             "{renamed_from: X}",
@@ -255,6 +293,24 @@ def test_a_new_rule_with_a_name_similar_to_a_built_in_rule_is_a_warning(tmp_path
         (
             "NoData: {measure: slow}",
             "29: alerts.rules.NoData.measure: has no effect on the built-in NoData; remove it",
+        ),
+        (
+            "ModelChanged: {labels: {severity: page}}",
+            "11: alerts.rules.ModelChanged: has no effect, because this rule is off by default; add enabled: true",
+        ),
+        (
+            "ModelChanged: {enabled: true, measure: slow}",
+            (
+                "50: alerts.rules.ModelChanged.measure: cannot be changed for the built-in ModelChanged; "
+                "use another name for a rule with another one"
+            ),
+        ),
+        (
+            "ModelChanged: {enabled: true, detector: {type: no_data}}",
+            (
+                "41: alerts.rules.ModelChanged.detector: must evaluate samples, so it cannot be no_data; "
+                "use NoData for missing runs"
+            ),
         ),
         (
             "TargetRejected: {detector: {type: no_data}}",

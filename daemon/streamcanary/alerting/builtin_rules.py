@@ -1,4 +1,4 @@
-"""Built-in rules. They have ``severity: page``, except for ``CertificateExpiring``, and are routed like any other rule.
+"""Built-in rules. They have ``severity: page`` unless noted, and are routed like any other rule.
 
 A rule of the same name in ``alerts.rules`` overrides the fields that it sets. ``enabled: false`` disables the rule.
 """
@@ -8,7 +8,8 @@ from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 from streamcanary.alerting.detectors import Consecutive, NoData
-from streamcanary.alerting.rules import Measure, Rule
+from streamcanary.alerting.measures import Measure
+from streamcanary.alerting.rules import Rule
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.faults import Blame
 
@@ -39,6 +40,11 @@ CERTIFICATE_EXPIRING_SOON: Final = "CertificateExpiringSoon"
 """The same within 3 days, with ``severity: page``: nobody has renewed it since the ticket."""
 CERTIFICATE_RULES: Final = frozenset({CERTIFICATE_EXPIRING, CERTIFICATE_EXPIRING_SOON})
 """The built-in rules about certificates."""
+MODEL_CHANGED: Final = "ModelChanged"
+"""Another model answers a canary than at the run before. Off by default, with ``severity: ticket``.
+
+Resolves after ten answers in a row of one model: then the change is how it is from now on.
+"""
 
 RESOLVE_CONDITIONS: Final = {
     CANARY_EGRESS_DOWN: "a run that reaches any provider",
@@ -114,6 +120,16 @@ BUILTIN_RULES: Final[dict[str, Rule]] = {
     ),
     CERTIFICATE_EXPIRING: _certificate_rule(14 * _DAY, "ticket"),
     CERTIFICATE_EXPIRING_SOON: _certificate_rule(3 * _DAY, "page"),
+    MODEL_CHANGED: Rule(
+        enabled=False,
+        measure=Measure.MODEL_CHANGES,
+        detector=Consecutive(type="consecutive", failures=1, resolve_after=10),
+        labels={"severity": "ticket"},
+        annotations={
+            "summary": "Another model answers {canary}",
+            "description": "Its answers, speed and price may differ; pin a version, or accept the change: {message}",
+        },
+    ),
 }
 """The default of each built-in rule, by name."""
 
@@ -162,6 +178,8 @@ def override_errors(rules: Mapping[str, Rule]) -> Iterator[ConfigIssue]:
             yield from _target_rejected_errors(rule)
         elif name in CERTIFICATE_RULES:
             yield from _certificate_rule_errors(name, rule)
+        elif name == MODEL_CHANGED:
+            yield from _model_changed_errors(rule)
         elif (near := closest_builtin(name)) and (
             _normalize(name) == _normalize(near) or rule.model_fields_set <= DAEMON_RULE_FIELDS
         ):
@@ -210,6 +228,20 @@ def _certificate_rule_errors(name: str, rule: Rule) -> Iterator[ConfigIssue]:
             f"is {Measure.CERTIFICATE_EXPIRY} for the built-in {name}; use another name for a rule with another one"
         )
         yield ConfigIssue((name, "measure"), message)
+
+
+def _model_changed_errors(rule: Rule) -> Iterator[ConfigIssue]:
+    if "enabled" not in rule.model_fields_set:
+        yield ConfigIssue((MODEL_CHANGED,), "has no effect, because this rule is off by default; add enabled: true")
+    if isinstance(rule.detector, NoData):
+        message = f"must evaluate samples, so it cannot be no_data; use {NO_DATA} for missing runs"
+        yield ConfigIssue((MODEL_CHANGED, "detector"), message)
+    for field in sorted(_SAMPLE_FIELDS & rule.model_fields_set):
+        if getattr(rule, field) != getattr(BUILTIN_RULES[MODEL_CHANGED], field):
+            yield ConfigIssue(
+                (MODEL_CHANGED, field),
+                f"cannot be changed for the built-in {MODEL_CHANGED}; use another name for a rule with another one",
+            )
 
 
 def _override(default: Rule, change: Rule | None) -> Rule:

@@ -1,18 +1,17 @@
 """The configuration model of a rule: the ``alerts.rules`` section."""
 
 from collections.abc import Iterator
-from enum import StrEnum
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
 
 from streamcanary.alerting.detectors import Consecutive, Detector
+from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.notify.annotation_templates import Template
 from streamcanary.model.alerts.matcher import Matchers, all_match
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
-from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.config_types.label import LabelName
 from streamcanary.model.faults import Blame
 
@@ -22,23 +21,6 @@ Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_.-]*$", max_length=
 
 RESERVED_LABELS = frozenset({"alertname", "alert", "canary", "target", "provider", "instance"})
 """Labels that every alert has and that a rule must not set."""
-
-
-class Measure(StrEnum):
-    """The property of a run that a rule evaluates. See the table in :mod:`streamcanary.alerting.engine.samples`."""
-
-    ERRORS = "errors"
-    FIRST_ATTEMPTS = "first_attempts"
-    SLOW = "slow"
-    FIRST_TOKEN = "first_token"  # noqa: S105 - of an answer, not a secret
-    MAX_GAP = "max_gap"
-    DURATION = "duration"
-    CERTIFICATE_EXPIRY = "certificate_expiry"
-
-    @property
-    def is_timed(self) -> bool:
-        """Whether the measure is a time that is compared with a limit."""
-        return self in (Measure.FIRST_TOKEN, Measure.MAX_GAP, Measure.DURATION, Measure.CERTIFICATE_EXPIRY)
 
 
 _MEASURES_WITH_BLAME = frozenset({Measure.ERRORS, Measure.FIRST_ATTEMPTS})
@@ -52,14 +34,21 @@ def _is_url(text: str) -> bool:
     return parts.scheme in ("http", "https") and bool(parts.netloc)
 
 
+def _parse_limit(value: object, info: ValidationInfo) -> float:
+    """Return a limit in the form that the ``measure`` of the rule requires; any value for a measure without one."""
+    measure = (info.data or {}).get("measure", Measure.FIRST_TOKEN)
+    return measure.limit_type.parse(value) if measure.limit_type is not None else 0.0
+
+
 class Rule(BaseModel):
     """One alert rule. It watches each canary that all matchers of ``match`` match; without ``match``, every canary.
 
     Each canary has its own detector state and incident. ``blame`` selects the faults that are bad samples for
     ``errors`` and ``first_attempts``; the default is all but ``config`` and ``local``, which no provider can fix. The
     built-in ``TargetRejected`` alerts on faults with blame ``config``, such as a rejected key, an unknown model, or a
-    login page instead of an API. ``limit`` (seconds) is required for the timed measures; a time over it is bad, and
-    for ``certificate_expiry`` a remaining time under it. ``enabled: false`` disables
+    login page instead of an API. ``limit`` is required for the measures that are compared with one: seconds for a time,
+    a part from 0 to 1 for ``ratelimit_headroom``, and a number for ``tokens_per_second``. A time over it is bad; a
+    remaining time (``certificate_expiry``), headroom or speed under it. ``enabled: false`` disables
     the rule. ``renamed_from`` is the former name of the rule: an alert that is open under that name stays open.
     """
 
@@ -69,7 +58,7 @@ class Rule(BaseModel):
     renamed_from: Name | None = None
     match: Matchers = ()
     measure: Measure = Measure.ERRORS
-    limit: PositiveDuration | None = None
+    limit: Annotated[float, BeforeValidator(_parse_limit)] | None = None
     blame: Annotated[tuple[Blame, ...], Field(min_length=1)] = (
         Blame.NETWORK,
         Blame.PROVIDER,
@@ -82,10 +71,10 @@ class Rule(BaseModel):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> "Rule":
-        if self.measure.is_timed and self.limit is None:
-            example = "14d" if self.measure is Measure.CERTIFICATE_EXPIRY else "2s"
-            raise ValueError(f"measure {self.measure} needs a limit, such as limit: {example}")
-        if not self.measure.is_timed and self.limit is not None:
+        limit_type = self.measure.limit_type
+        if limit_type is not None and self.limit is None:
+            raise ValueError(f"measure {self.measure} needs a limit, such as limit: {limit_type.example}")
+        if limit_type is None and self.limit is not None:
             raise ValueError(f"limit has no effect with measure {self.measure}; remove it")
         raise_config_errors(type(self).__name__, [*self._blame_errors(), *self._annotation_errors()])
         if self.detector.type == "no_data" and (extra := {"measure", "limit", "blame"} & self.model_fields_set):

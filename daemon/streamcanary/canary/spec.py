@@ -8,6 +8,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validat
 from streamcanary.canary.target import TargetSpec
 from streamcanary.canary.validators import Expectation
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
+from streamcanary.client.core.measurement import MIN_SPEED_TOKENS
 from streamcanary.client.retry_policy import RetryPolicy
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.canary import Canary
@@ -21,6 +22,7 @@ from streamcanary.transport.connections import ConnectionMode
 DEFAULT_EVERY: Final = 60.0
 """Seconds between two runs of a canary with neither ``every`` nor ``cron``."""
 
+_DEFAULT_PROMPT = "Reply with the single word pong. ({nonce})"
 _CANARY_LABELS = {"canary", "target", "provider"}
 _ALERT_LABELS = {"alert", "alertname", "instance"}
 _RESERVED_PARAMETERS = {"stream", "timeout", "n", "messages", "model", "input", "background"}
@@ -91,7 +93,7 @@ class CanarySpec(BaseModel):
     target: str
     api: Literal["chat", "responses"] = "chat"
     model: Annotated[str, Field(min_length=1)]
-    prompt: Annotated[str, Field(min_length=1, max_length=20_000)] = "Reply with the single word pong. ({nonce})"
+    prompt: Annotated[str, Field(min_length=1, max_length=20_000)] = _DEFAULT_PROMPT
     request: dict[str, Any] = Field(default_factory=dict)
     expect: Expectation = Field(default_factory=Expectation)
     every: PositiveDuration = DEFAULT_EVERY
@@ -155,6 +157,14 @@ class CanarySpec(BaseModel):
         limits = ((name, given.get(name)) for name in names for given in (self.extra_body, self.request))
         is_set = (limit for limit in limits if isinstance(limit[1], int) and not isinstance(limit[1], bool))
         return next(is_set, (names[0], None))
+
+    @property
+    def short_answer(self) -> str:
+        """Why the answer is too short for an output speed; ``""`` if it need not be."""
+        parameter, limit = self.token_limit
+        if limit is not None and limit <= MIN_SPEED_TOKENS:
+            return f"{parameter} allows {limit} tokens"
+        return "the default prompt asks for a single word" if self.prompt == _DEFAULT_PROMPT else ""
 
     def _schedule_errors(self) -> Iterator[ConfigIssue]:
         if self.cron and "every" in self.model_fields_set:

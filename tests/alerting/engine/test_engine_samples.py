@@ -2,12 +2,14 @@
 
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamcanary.alerting.engine.samples import Sample, sample_of
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.faults import FaultKind
-from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
+from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed
+from streamcanary.model.rate_limit import Quota, RateLimits
 from support.alerting.builders import NOON, a_fault, a_run
 
 GOOD, BAD, NEUTRAL = Sample.GOOD, Sample.BAD, Sample.NEUTRAL
@@ -38,6 +40,13 @@ def tried_twice(first: Any, **changes: Any) -> Outcome:
     return a_run(attempts=attempts, **changes)
 
 
+def with_quota(outcome: Outcome = OK, **quota: int) -> Outcome:
+    """Build a run whose response reports a quota of tokens."""
+    limits = RateLimits(tokens=Quota(**quota))
+    attempts = (Attempt(number=1, route="primary", started=NOON, duration=1.0, rate_limits=limits),)
+    return msgspec.structs.replace(outcome, attempts=attempts)
+
+
 @pytest.mark.parametrize(
     ("measure", "outcome", "expected"),
     [
@@ -66,6 +75,14 @@ def tried_twice(first: Any, **changes: Any) -> Outcome:
         ("slow", FAILED_OVER, NEUTRAL),
         ("slow", INTERNAL, None),
         ("slow", SKIPPED, None),
+        ("model_changes", OK, NEUTRAL),
+        ("model_changes", a_run(model="b"), GOOD),
+        ("model_changes", a_run(model="b", previous_model="a"), BAD),
+        ("model_changes", a_run(kind=OutcomeKind.FAILED, fault=STALLED, model="b", previous_model="a"), BAD),
+        ("model_changes", a_run(kind=OutcomeKind.FAILED_OVER, fault=STALLED, model="b", degraded="fallback"), NEUTRAL),
+        ("model_changes", FAILED, NEUTRAL),
+        ("model_changes", INTERNAL, None),
+        ("model_changes", SKIPPED, None),
     ],
 )
 def test_a_run_is_one_sample_or_none(measure: str, outcome: Outcome, expected: Sample | None) -> None:
@@ -85,6 +102,60 @@ def test_time_over_its_limit_is_no_sample_while_the_event_loop_is_late(
 ) -> None:
     """A time over the limit says nothing if the event loop was late enough to cause it."""
     assert expected == sample_of(rule("first_token", limit="2s"), a_run(time_to_first_token=seconds, lag=lag))
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (a_run(output_speed=OutputSpeed(tokens_per_second=20.0, seconds=2.0)), GOOD),
+        (a_run(output_speed=OutputSpeed(tokens_per_second=19.9, seconds=2.0)), BAD),
+        (a_run(output_speed=OutputSpeed(tokens_per_second=19.9, seconds=2.0, is_estimated=True)), BAD),
+        (a_run(output_speed=OutputSpeed(tokens_per_second=16.0, seconds=2.0), lag=0.3), BAD),
+        (a_run(output_speed=OutputSpeed(tokens_per_second=16.0, seconds=2.0), lag=0.4), NEUTRAL),
+        (a_run(output_speed=OutputSpeed(tokens_per_second=0.1, seconds=2.0), lag=2.0), NEUTRAL),
+        (OK, NEUTRAL),
+        (FAILED_OVER, NEUTRAL),
+        (INTERNAL, None),
+    ],
+)
+def test_an_output_speed_below_its_limit_is_bad(outcome: Outcome, expected: Sample | None) -> None:
+    """Fewer tokens a second than the limit are bad, unless the event loop was late enough to cause it."""
+    assert expected is sample_of(rule("tokens_per_second", limit=20), outcome)
+
+
+@pytest.mark.parametrize(
+    ("outcome", "expected"),
+    [
+        (with_quota(remaining=100, limit=1000), GOOD),
+        (with_quota(remaining=99, limit=1000), BAD),
+        (with_quota(remaining=0), BAD),
+        (with_quota(remaining=5), NEUTRAL),
+        (with_quota(FAILED, remaining=0, limit=10), BAD),
+        (with_quota(FAILED, remaining=9, limit=10), GOOD),
+        (OK, NEUTRAL),
+        (FAILED, NEUTRAL),
+        (with_quota(INTERNAL, remaining=0, limit=10), None),
+    ],
+)
+def test_a_headroom_below_its_limit_is_bad(outcome: Outcome, expected: Sample | None) -> None:
+    """Any response of the primary reports headroom, also one that is a fault; without a report there is no evidence."""
+    assert expected is sample_of(rule("ratelimit_headroom", limit="10%"), outcome)
+
+
+def test_headroom_is_that_of_the_last_attempt_on_the_primary() -> None:
+    """A retry knows better, and a fallback has other rate limits."""
+    quotas = [("primary", 9), ("primary", 0), ("fallback", 9)]
+    attempts = tuple(
+        Attempt(
+            number=number,
+            route=route,
+            started=NOON,
+            duration=1.0,
+            rate_limits=RateLimits(requests=Quota(remaining=remaining, limit=10)),
+        )
+        for number, (route, remaining) in enumerate(quotas, 1)
+    )
+    assert BAD is sample_of(rule("ratelimit_headroom", limit="10%"), a_run(attempts=attempts))
 
 
 def test_silence_after_the_answer_is_not_its_duration() -> None:

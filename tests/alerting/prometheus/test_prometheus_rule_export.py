@@ -57,6 +57,9 @@ def test_a_rule_without_matchers_selects_all_canaries() -> None:
         ({"detector": RATIO, "measure": "first_attempts"}, "which attempt was the first"),
         ({"detector": RATIO, "measure": "first_token", "limit": "2s"}, "the time of a run"),
         ({"detector": RATIO, "measure": "duration", "limit": "2s"}, "the time of a run"),
+        ({"detector": RATIO, "measure": "tokens_per_second", "limit": 20}, "the output speed of a run"),
+        ({"detector": RATIO, "measure": "ratelimit_headroom", "limit": "10%"}, "the headroom of a run"),
+        ({"detector": RATIO, "measure": "model_changes"}, "the model of the run before"),
     ],
     ids=str,
 )

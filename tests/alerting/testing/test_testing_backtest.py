@@ -1,5 +1,6 @@
 """Backtests of recorded runs: alerts, totals of rules and receivers, gaps and limits."""
 
+import msgspec
 from msgspec import structs
 
 from streamcanary.alerting.testing import backtest as module
@@ -142,6 +143,34 @@ def test_an_egress_failure_inhibits_alerts_of_canaries() -> None:
     report = backtested(runs, near, far)
     assert (1, 0, 0) == structs.astuple(report.receivers["hook"])
     assert (1, 2) == (report.rules["CanaryEgressDown"].fires, report.rules["Errors"].fires)
+
+
+def test_measures_of_recorded_runs_are_replayed() -> None:
+    """Headroom, output speed and model are in the recorded runs, so that their rules can be tried on them."""
+    rules = {
+        "Scarce": {"measure": "ratelimit_headroom", "limit": "10%", "detector": {"type": "consecutive", "failures": 2}},
+        "Sluggish": {"measure": "tokens_per_second", "limit": 20, "detector": {"type": "consecutive", "failures": 2}},
+        "ModelChanged": {"enabled": True},
+    }
+    runs = recorded(
+        "ok(ratelimit_headroom=50%, tokens_per_second=60) x5 ok(ratelimit_headroom=5%, tokens_per_second=60) x3 "
+        "ok(ratelimit_headroom=50%, tokens_per_second=10) x3 ok(model=b) x12"
+    )
+    stored = [msgspec.json.decode(msgspec.json.encode(run), type=Outcome) for run in runs]
+    report = backtested(stored, rules=rules)
+    assert [
+        ("Scarce", 6, "ratelimit_headroom 5% (50 of 1000 requests left), limit 10%", 9),
+        ("Sluggish", 9, "tokens_per_second 10 tokens/s, limit 20 tokens/s", None),
+        ("ModelChanged", 11, "b answers, and model answered the run before", 21),
+    ] == [
+        (
+            alert.alert,
+            (alert.fired - NOON) / 30,
+            alert.message,
+            None if alert.resolved is None else (alert.resolved - NOON) / 30,
+        )
+        for alert in report.alerts
+    ]
 
 
 def test_runs_of_unknown_canaries_are_only_counted() -> None:

@@ -101,7 +101,7 @@ def test_remaining_time_of_a_certificate_counts_from_the_run() -> None:
         ("ok x0", "x0: the count of runs must be 1 to 10000"),
         ("okx99999999999999999999", "x9999999999: the count of runs must be"),
         (f"ok x{MAX_RUNS} ok", "has more than 10000 runs"),
-        ("ok(first=3s)", "times are first_token=2s, max_gap=2s, duration=2s, certificate_expiry=2s, each at most once"),
+        ("ok(first=3s)", "a run can have first_token=2s, max_gap=2s, duration=2s, certificate_expiry=10d, "),
         ("ok(duration=1s,duration=2s)", "each at most once"),
         ("ok(duration=soon)", "duration is not a duration"),
         ("1 2 3", "'1' is not a run"),

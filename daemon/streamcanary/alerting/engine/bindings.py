@@ -15,7 +15,8 @@ from streamcanary.alerting.builtin_rules import (
 )
 from streamcanary.alerting.detectors import CanaryDetector, NoData
 from streamcanary.alerting.engine.keys import incident_key
-from streamcanary.alerting.rules import Measure, Rule
+from streamcanary.alerting.measures import Measure
+from streamcanary.alerting.rules import Rule
 from streamcanary.model.alerts.incident import Evidence, Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.redaction.redactor import scrub

@@ -8,8 +8,9 @@ import msgspec
 from msgspec import Struct
 
 from streamcanary.alerting.detectors.base import FailureCounts
-from streamcanary.alerting.engine.samples import first_attempt_fault, measured_seconds
-from streamcanary.alerting.rules import Measure, Rule
+from streamcanary.alerting.engine.samples import first_attempt_fault, measured_value
+from streamcanary.alerting.measures import Measure
+from streamcanary.alerting.rules import Rule
 from streamcanary.model.alerts.incident import Evidence
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
@@ -20,6 +21,7 @@ _MAX_IDS = 5
 _MAX_MESSAGE_LENGTH = 300
 _MAX_ID_LENGTH = 100
 _DAY = 86400.0
+_EVIDENCE_BY_ITSELF = (Measure.CERTIFICATE_EXPIRY, Measure.RATELIMIT_HEADROOM, Measure.MODEL_CHANGES)
 
 
 class EvidenceEntry(Struct, frozen=True, array_like=True):
@@ -68,8 +70,8 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
             )
             return msgspec.structs.replace(last, entries=entries)
         fault = first_fault if rule.measure is Measure.FIRST_ATTEMPTS else outcome.fault
-        if rule.measure is Measure.CERTIFICATE_EXPIRY:
-            fault = None  # the certificate is evidence by itself; a fault of the same run is about something else
+        if rule.measure in _EVIDENCE_BY_ITSELF:
+            fault = None  # a fault of the same run is about something else
         entry = EvidenceEntry(
             at,
             bad=True,
@@ -135,12 +137,15 @@ def _attempts_at_fault(rule: Rule, outcome: Outcome) -> list[Attempt]:
 
 
 def _describe_bad_sample(rule: Rule, outcome: Outcome) -> str:
-    """Return a text that says why a run without a fault is a bad sample."""
+    """Return a text that says why a run is a bad sample for a reason other than its fault."""
     if outcome.certificate_expiry is not None and rule.measure is Measure.CERTIFICATE_EXPIRY:
         return describe_certificate_expiry(outcome.certificate_expiry, outcome.started + outcome.duration)
-    seconds = measured_seconds(rule.measure, outcome)
-    if seconds is not None and rule.limit is not None:
-        return f"{rule.measure} {format_duration(seconds)}, limit {format_duration(rule.limit)}"
+    if rule.measure is Measure.MODEL_CHANGES:
+        return f"{outcome.model} answers, and {outcome.previous_model} answered the run before"
+    value, limit_type = measured_value(rule.measure, outcome), rule.measure.limit_type
+    if value is not None and rule.limit is not None and limit_type is not None:
+        measured = f"{rule.measure} {limit_type.format(value)}{_measurement_details(rule.measure, outcome)}"
+        return f"{measured}, limit {limit_type.format(rule.limit)}"
     times = {
         "first token": outcome.time_to_first_token,
         "longest gap": outcome.max_gap,
@@ -158,6 +163,19 @@ def describe_certificate_expiry(expiry: float, now: float) -> str:
     remaining = expiry - now
     shown = f"{remaining / _DAY:.0f} days" if remaining >= 2 * _DAY else f"{remaining / 3600:.0f} hours"
     return f"expires on {day}, in {shown}"
+
+
+def _measurement_details(measure: Measure, outcome: Outcome) -> str:
+    """Return how the value of a measure came about, in parentheses; nothing for a time."""
+    if measure is Measure.TOKENS_PER_SECOND and outcome.output_speed is not None:
+        return " (tokens estimated)" if outcome.output_speed.is_estimated else ""
+    lowest = outcome.rate_limits.lowest if outcome.rate_limits is not None else None
+    if measure is not Measure.RATELIMIT_HEADROOM or lowest is None:
+        return ""
+    kind, quota, _ = lowest
+    total = f" of {quota.limit}" if quota.limit is not None else ""
+    reset = f", reset in {format_duration(quota.reset_after)}" if quota.reset_after is not None else ""
+    return f" ({quota.remaining}{total} {kind} left{reset})"
 
 
 def _append_ids(ids: tuple[str, ...], *new: str | None) -> tuple[str, ...]:

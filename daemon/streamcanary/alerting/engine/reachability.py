@@ -5,6 +5,7 @@ from collections.abc import Iterable, Mapping
 from msgspec import Struct
 from msgspec.structs import replace
 
+from streamcanary.alerting.engine.samples import answering_model
 from streamcanary.model.canary import Canary
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
@@ -22,6 +23,7 @@ class Reachability(Struct, frozen=True, omit_defaults=True):
     ``last_seen`` is the end of the last run. ``unreachable_runs`` counts runs in a row that reached no host, up to
     :data:`UNREACHABLE_AFTER_RUNS`. ``since`` is the time of the first of them; without any it equals ``last_reached``,
     when a host was last reached (0 if never). ``diagnosis`` is the text of the preflight after the first failure.
+    ``model`` is the model that answered last, ``""`` if it is not known.
     """
 
     last_seen: float
@@ -29,6 +31,7 @@ class Reachability(Struct, frozen=True, omit_defaults=True):
     since: float = 0.0
     diagnosis: str = ""
     last_reached: float = 0.0
+    model: str = ""
 
 
 def update_reachability(before: Reachability | None, outcome: Outcome) -> Reachability | None:
@@ -42,8 +45,9 @@ def update_reachability(before: Reachability | None, outcome: Outcome) -> Reacha
     if outcome.kind in (OutcomeKind.SKIPPED, OutcomeKind.INTERNAL_ERROR):
         return before
     diagnosis = "" if before is None or outcome.fault is None else before.diagnosis
+    model = answering_model(outcome) or (before.model if before is not None else "")
     if _is_host_reached(outcome):
-        return Reachability(at, since=at, diagnosis=diagnosis, last_reached=at)
+        return Reachability(at, since=at, diagnosis=diagnosis, last_reached=at, model=model)
     unreachable_runs, since = (
         (before.unreachable_runs, before.since) if before is not None and before.unreachable_runs else (0, at)
     )
@@ -53,6 +57,19 @@ def update_reachability(before: Reachability | None, outcome: Outcome) -> Reacha
         since,
         diagnosis,
         before.last_reached if before is not None else 0.0,
+        model,
+    )
+
+
+def with_previous_model(outcome: Outcome, before: Reachability | None) -> Outcome:
+    """Return ``outcome`` with the model that answered before, if another one answers now.
+
+    The canary sets it, too, but knows only the runs since the start of the process.
+    """
+    if before is None or not before.model or outcome.previous_model is not None:
+        return outcome
+    return (
+        outcome if answering_model(outcome) in (None, before.model) else replace(outcome, previous_model=before.model)
     )
 
 

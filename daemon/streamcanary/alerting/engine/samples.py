@@ -6,17 +6,24 @@
 | `first_attempts` | attempt 1 succeeded | attempt 1 failed, selected blame | other blame | the same |
 | `slow` | `ok` | `slow` | `failed`, `failed_over` | the same |
 | `first_token`, `max_gap`, `duration` with `limit` | within | over | not measured | the same |
+| `tokens_per_second` with `limit` | not below | below | not measured | the same |
+| `ratelimit_headroom` with `limit` | not below | below | not reported | the same |
 | `certificate_expiry` with `limit` | expires later | expires earlier | no certificate seen | the same |
+| `model_changes` | the model of the run before | another model | no answer of the primary | the same |
 
 *Selected blame* is a blame that the ``blame`` of the rule lists. A time is measured on an answer of the primary only
 (``ok``, ``slow``): a quick failure is not a quick answer, and the time of a fallback is not that of the watched route.
-The certificate is that of the primary, whatever the result of the run: it is seen on each new connection.
+The output speed likewise. Headroom is reported by any response of the primary, that of a failed attempt included. The
+certificate is that of the primary, whatever the result of the run: it is seen on each new connection. The model is
+compared for any complete answer of the primary, as expected or not.
 """
 
+import math
 from collections.abc import Collection
 from enum import Enum
 
-from streamcanary.alerting.rules import Measure, Rule
+from streamcanary.alerting.measures import Measure
+from streamcanary.alerting.rules import Rule
 from streamcanary.model.faults import CALLER_FAULTS, Blame, Fault
 from streamcanary.model.outcome import Outcome, OutcomeKind
 
@@ -50,19 +57,12 @@ def sample_of(rule: Rule, outcome: Outcome) -> Sample | None:
             if outcome.kind not in _ANSWERED:
                 return Sample.NEUTRAL
             return Sample.BAD if outcome.kind is OutcomeKind.SLOW else Sample.GOOD
-        case Measure.CERTIFICATE_EXPIRY:
-            remaining = certificate_remaining(outcome)
-            if remaining is None or rule.limit is None:
+        case Measure.MODEL_CHANGES:
+            if answering_model(outcome) is None:
                 return Sample.NEUTRAL
-            return Sample.BAD if remaining < rule.limit else Sample.GOOD
+            return Sample.GOOD if outcome.previous_model is None else Sample.BAD
         case _:
-            seconds = measured_seconds(rule.measure, outcome)
-            if seconds is None or rule.limit is None:
-                return Sample.NEUTRAL
-            if seconds <= rule.limit:
-                return Sample.GOOD
-            # Without the lag of the daemon, the time may have been within the limit.
-            return Sample.NEUTRAL if seconds - outcome.lag <= rule.limit else Sample.BAD
+            return _sample_by_limit(rule, outcome)
 
 
 def first_attempt_fault(outcome: Outcome) -> Fault | None:
@@ -70,11 +70,26 @@ def first_attempt_fault(outcome: Outcome) -> Fault | None:
     return outcome.attempts[0].fault if outcome.attempts else outcome.fault
 
 
-def measured_seconds(measure: Measure, outcome: Outcome) -> float | None:
-    """Return the time of a timed ``measure`` in seconds; ``None`` if there is none."""
+def answering_model(outcome: Outcome) -> str | None:
+    """Return the model of a complete answer of the primary; ``None`` if there is no such answer."""
+    return outcome.model if outcome.degraded is None else None
+
+
+def measured_value(measure: Measure, outcome: Outcome) -> float | None:
+    """Return the value of a ``measure`` that has a limit; ``None`` if it was not measured.
+
+    A time is in seconds, a speed in tokens a second, a headroom between 0 and 1.
+    """
+    if measure is Measure.RATELIMIT_HEADROOM:
+        lowest = outcome.rate_limits.lowest if outcome.rate_limits is not None else None
+        return lowest[2] if lowest is not None else None
+    if measure is Measure.CERTIFICATE_EXPIRY:
+        return certificate_remaining(outcome)
     if outcome.kind not in _ANSWERED:
         return None
     match measure:
+        case Measure.TOKENS_PER_SECOND:
+            return outcome.output_speed.tokens_per_second if outcome.output_speed is not None else None
         case Measure.FIRST_TOKEN:
             return outcome.time_to_first_token
         case Measure.MAX_GAP:
@@ -90,6 +105,29 @@ def certificate_remaining(outcome: Outcome) -> float | None:
     if outcome.certificate_expiry is None:
         return None
     return outcome.certificate_expiry - (outcome.started + outcome.duration)
+
+
+def _sample_by_limit(rule: Rule, outcome: Outcome) -> Sample:
+    value, limit = measured_value(rule.measure, outcome), rule.limit
+    if value is None or limit is None:
+        return Sample.NEUTRAL
+    if rule.measure.is_timed:
+        is_good, is_good_without_lag = value <= limit, value - outcome.lag <= limit
+    else:
+        is_good, is_good_without_lag = value >= limit, _speed_without_lag(rule.measure, outcome) >= limit
+    if is_good:
+        return Sample.GOOD
+    # Without the lag of the daemon, the value may have been within the limit.
+    return Sample.NEUTRAL if is_good_without_lag else Sample.BAD
+
+
+def _speed_without_lag(measure: Measure, outcome: Outcome) -> float:
+    """Return the output speed if all of the lag of the daemon fell into its measurement; 0 for another measure."""
+    speed = outcome.output_speed
+    if measure is not Measure.TOKENS_PER_SECOND or speed is None:
+        return 0.0
+    tokens, seconds = speed.tokens_per_second * speed.seconds, speed.seconds - outcome.lag
+    return tokens / seconds if seconds > 0 else math.inf
 
 
 def _sample_by_blame(fault: Fault | None, blame: Collection[Blame]) -> Sample:

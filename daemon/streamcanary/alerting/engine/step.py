@@ -32,7 +32,11 @@ from streamcanary.alerting.engine.inputs import (
     StoreRecovered,
     Tick,
 )
-from streamcanary.alerting.engine.reachability import detect_egress_outage, update_reachability
+from streamcanary.alerting.engine.reachability import (
+    detect_egress_outage,
+    update_reachability,
+    with_previous_model,
+)
 from streamcanary.alerting.engine.reconciliation import Reconciler
 from streamcanary.alerting.engine.samples import OUTCOMES_WITHOUT_SAMPLE, Sample, sample_of
 from streamcanary.alerting.engine.state import BindingState, Draft, State
@@ -122,6 +126,7 @@ class Engine:
             return
         at = outcome.started + outcome.duration
         before = draft.reachability.get(canary.identity)
+        outcome = with_previous_model(outcome, before)
         reachability = update_reachability(before, outcome)
         if reachability is not None and reachability is not before:
             draft.put_reachability(canary.identity, reachability)

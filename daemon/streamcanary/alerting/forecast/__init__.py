@@ -13,6 +13,7 @@ from streamcanary.alerting.forecast.rule_forecasts import (
     RuleForecast,
     always_firing_warnings,
     detector_warnings,
+    model_change_canaries,
     no_data_delays,
     rule_forecasts,
 )
@@ -29,6 +30,7 @@ __all__ = [
     "detector_warnings",
     "forecast_detector",
     "format_pages",
+    "model_change_canaries",
     "no_data_delays",
     "rule_forecasts",
 ]

@@ -6,7 +6,8 @@ from typing import NamedTuple
 from streamcanary.alerting.detectors import BurnRate, NoData, Ratio
 from streamcanary.alerting.engine.bindings import MISSED_RUN_GRACE
 from streamcanary.alerting.forecast.detector_forecast import Forecast, forecast_detector
-from streamcanary.alerting.rules import Measure, Rule
+from streamcanary.alerting.measures import Measure
+from streamcanary.alerting.rules import Rule
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.fraction import format_fraction
 from streamcanary.model.schedule import Schedule
@@ -29,14 +30,14 @@ def rule_forecasts(rules: Mapping[str, Rule], canaries: Sequence[Canary], base_r
     """Return the forecasts of ``rules`` for the canaries that each applies to, at ``base_rate``.
 
     ``no_data`` rules have no such forecast and are left out; see :func:`no_data_delays`. Neither have rules about
-    certificates: they do not fire by chance.
+    certificates and changes of the model: they do not fire by chance.
 
     Raises:
         ValueError: if a detector is invalid for a canary. Loading a configuration rejects such a detector.
     """
     found = []
     for name, rule in rules.items():
-        if isinstance(rule.detector, NoData) or rule.measure is Measure.CERTIFICATE_EXPIRY:
+        if isinstance(rule.detector, NoData) or not rule.measure.counts_failures:
             continue
         canaries_by_schedule: dict[Schedule, list[Canary]] = {}
         for canary in canaries:
@@ -72,11 +73,21 @@ def no_data_delays(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> lis
     return found
 
 
+def model_change_canaries(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> list[tuple[str, list[Canary]]]:
+    """Return the canaries of each of ``rules`` about changes of the model, by the name of the rule."""
+    found = [
+        (name, [canary for canary in canaries if rule.applies_to(canary)])
+        for name, rule in rules.items()
+        if rule.measure is Measure.MODEL_CHANGES
+    ]
+    return [(name, some) for name, some in found if some]
+
+
 def always_firing_warnings(rules: Mapping[str, Rule], base_rate: float) -> list[str]:
     """Return a warning for each of ``rules`` whose threshold is at or below ``base_rate``."""
     found = []
     for name, rule in rules.items():
-        if rule.measure is Measure.CERTIFICATE_EXPIRY:
+        if not rule.measure.counts_failures:
             continue
         match rule.detector:
             case Ratio() as ratio:
@@ -97,9 +108,7 @@ def detector_warnings(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> 
     """Return the warnings of the detectors of ``rules``, each once with the canaries that it concerns."""
     found: dict[str, list[str]] = {}
     for name, rule in rules.items():
-        if rule.measure is Measure.CERTIFICATE_EXPIRY:  # a single bad sample is no chance
-            continue
-        for canary in canaries:
+        for canary in canaries if rule.measure.counts_failures else ():
             if rule.applies_to(canary) and (warning := rule.detector.config_warning(canary)):
                 found.setdefault(f"rule {name}: {warning}", []).append(canary.name)
     return [f"{warning} ({_join_names(names)})" for warning, names in found.items()]

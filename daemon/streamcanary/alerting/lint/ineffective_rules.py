@@ -1,20 +1,28 @@
-"""Finds rules that cannot fire: ``slow`` without an ``slo``, or a ``limit`` above the timeout of the canary."""
+"""Finds rules that cannot fire.
+
+``slow`` without an ``slo``, a ``limit`` above the timeout of the canary, or the speed of an answer that is too short.
+"""
 
 from collections.abc import Iterator, Mapping, Sequence
 from math import inf
 from typing import NamedTuple
 
 from streamcanary.alerting.lint.matchers import join_names
-from streamcanary.alerting.rules import Measure, Rule
+from streamcanary.alerting.measures import Measure
+from streamcanary.alerting.rules import Rule
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.config_types.duration import format_duration
 
 
 class CanaryLimits(NamedTuple):
-    """Whether a run of a canary can be slow, and the largest value in seconds of each measure that has one."""
+    """Whether a run of a canary can be slow, and the largest value in seconds of each timed measure.
+
+    ``short_answer`` says why its answer is too short for an output speed; empty if it need not be.
+    """
 
     has_slo: bool
     max_seconds: Mapping[str, float]
+    short_answer: str = ""
 
 
 class IneffectiveRule(NamedTuple):
@@ -35,6 +43,11 @@ def ineffective_rules(
             message = "no slo, so no run is ever slow; add one, such as slo: {first_token: 2s}"
             found = (
                 ConfigIssue(("rules", name, "measure"), f"{join_names(affected, 3)}: {message}") if affected else None
+            )
+        elif rule.measure is Measure.TOKENS_PER_SECOND:
+            affected = [canary for canary in canaries if limits[canary].short_answer]
+            found = (
+                ConfigIssue(("rules", name, "measure"), _short_answer_message(affected, limits)) if affected else None
             )
         elif rule.limit is not None:
             affected = [
@@ -57,3 +70,8 @@ def _limit_message(rule: Rule, limit: float, affected: Sequence[str], limits: Ma
         f"{format_duration(limit)} is never exceeded: the timeouts end runs of {join_names(affected, 3)} after "
         f"{format_duration(least)}; write less than that"
     )
+
+
+def _short_answer_message(affected: Sequence[str], limits: Mapping[str, CanaryLimits]) -> str:
+    reason = limits[affected[0]].short_answer
+    return f"{join_names(affected, 3)}: no output speed can be measured, because {reason}; ask for a longer answer"

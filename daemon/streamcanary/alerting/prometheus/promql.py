@@ -16,7 +16,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from streamcanary.alerting.detectors import BurnRate, Consecutive, Ratio
-from streamcanary.alerting.rules import Measure, Rule
+from streamcanary.alerting.measures import Measure
+from streamcanary.alerting.rules import Rule
 from streamcanary.model import names
 from streamcanary.model.faults import CALLER_FAULTS, Blame
 from streamcanary.model.outcome import OutcomeKind
@@ -60,8 +61,8 @@ def label_matcher(name: str, values: Iterable[str], *, negated: bool = False) ->
 def is_expressible(rule: Rule) -> bool:
     """Return whether the counters of runs and failures have the data that ``rule`` needs.
 
-    They do not have the order of runs, their durations, or the result of the first attempt. A rule about certificates
-    uses their gauge: one bad sample fires it.
+    They do not have the order of runs, what was measured of each (durations, output speed, headroom, model), or the
+    result of the first attempt. A rule about certificates uses their gauge: one bad sample fires it.
     """
     if rule.measure is Measure.CERTIFICATE_EXPIRY:
         return isinstance(rule.detector, Consecutive) and rule.detector.failures == 1

@@ -1,6 +1,8 @@
 """Parses the ``values`` of a series in a rule test, such as ``ok x10 stalled x3 ok _ x2``.
 
-    ok, slow               an answer; times are 0 unless given: slow(first_token=3s, max_gap=2s)
+    ok, slow               an answer; times are 0 unless given: slow(first_token=3s, max_gap=2s);
+                           not reported unless given: ok(ratelimit_headroom=5%, tokens_per_second=12);
+                           all by one model unless given: ok(model=b)
     ok(certificate_expiry=10d)  the first certificate of the endpoint expires in ten days
     stalled, rate_limited  failed with that fault; also written failed:stalled or failed(stalled)
     failed_over:stalled    the primary failed with that fault, and a fallback answered
@@ -14,15 +16,19 @@ Each may be followed by ``xN`` (``ok x10`` or ``okx10``), the total number of ru
 
 import difflib
 import re
-from typing import Final
+from collections.abc import Callable
+from typing import Any, Final
 
 from msgspec import Struct
 from msgspec.structs import replace
 
+from streamcanary.alerting.measures import parse_speed
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import parse_duration
+from streamcanary.model.config_types.fraction import parse_fraction
 from streamcanary.model.faults import FaultKind, Phase, make_fault
-from streamcanary.model.outcome import Attempt, BudgetState, Outcome, OutcomeKind
+from streamcanary.model.outcome import Attempt, BudgetState, Outcome, OutcomeKind, OutputSpeed
+from streamcanary.model.rate_limit import Quota, RateLimits
 
 MAX_RUNS: Final = 10_000
 """The largest number of runs of one series."""
@@ -32,17 +38,44 @@ _RUN = re.compile(r"(?P<name>_|[a-z][a-z_]*?)(?::(?P<detail>[a-z_]+?)|\((?P<inne
 _REPEAT = re.compile(r"x(\d+)")
 _TOKEN = re.compile(r"[^\s(]+\([^()]*\)\S*|\S+")
 _MAX_TOKEN_LENGTH = 200
-_TIME_FIELDS = {
-    "first_token": "time_to_first_token",
-    "max_gap": "max_gap",
-    "duration": "duration",
-    "certificate_expiry": "certificate_remaining",
-}
+_SPEED_SECONDS = 1.0  # in which the output speed is measured; without lag it does not matter
 _SKIP_REASONS = ("budget", "overlap", "concurrency", "standby", "shutdown")
 _WITH_FAULT = ("failed", "failed_over", "retried")
 _FAULTS = {kind.value: kind for kind in FaultKind}
 _BUDGET_STATES: Final = {"budget": BudgetState.EXHAUSTED}
 _RUN_NAMES = ("ok", "slow", "internal_error", "skipped", *_WITH_FAULT, *_FAULTS)
+
+
+def parse_headroom(text: str) -> float:
+    """Return the part of a rate limit that is left: ``0%`` to ``100%``.
+
+    Raises:
+        ValueError: if ``text`` is none.
+    """
+    return 0.0 if text in ("0", "0%") else parse_fraction(text)
+
+
+def parse_model_name(text: str) -> str:
+    """Return the name of a model.
+
+    Raises:
+        ValueError: if ``text`` is empty.
+    """
+    if not text:
+        raise ValueError("empty; write a name such as gpt-b")
+    return text
+
+
+_FIELDS: Final[dict[str, tuple[str, Callable[[str], Any], str]]] = {
+    "first_token": ("time_to_first_token", parse_duration, "2s"),
+    "max_gap": ("max_gap", parse_duration, "2s"),
+    "duration": ("duration", parse_duration, "2s"),
+    "certificate_expiry": ("certificate_remaining", parse_duration, "10d"),
+    "ratelimit_headroom": ("headroom", parse_headroom, "10%"),
+    "tokens_per_second": ("tokens_per_second", parse_speed, "20"),
+    "model": ("model", parse_model_name, "gpt-b"),
+}
+"""What can be given of a run: the field, its parser, and an example."""
 
 
 class SeriesRun(Struct, frozen=True, kw_only=True):
@@ -57,6 +90,9 @@ class SeriesRun(Struct, frozen=True, kw_only=True):
     max_gap: float = 0.0
     duration: float = 0.0
     certificate_remaining: float | None = None
+    headroom: float | None = None
+    tokens_per_second: float | None = None
+    model: str = "model"
 
     def to_outcome(self, canary: Canary, number: int, at: float) -> Outcome:
         """Return the outcome of run ``number`` of ``canary``, started ``at`` (seconds since the epoch)."""
@@ -65,10 +101,19 @@ class SeriesRun(Struct, frozen=True, kw_only=True):
         asked = answered or self.kind is OutcomeKind.FAILED
         faults = [fault] if fault else []
         last = [None] if answered else []
+        quota = None if self.headroom is None else Quota(remaining=round(self.headroom * 1000), limit=1000)
         attempts = tuple(
-            Attempt(number=index, route="primary", started=at, duration=0.0, fault=wrong)
+            Attempt(
+                number=index,
+                route="primary",
+                started=at,
+                duration=0.0,
+                fault=wrong,
+                rate_limits=None if quota is None else RateLimits(requests=quota),
+            )
             for index, wrong in enumerate([*faults, *last] if asked else [], 1)
         )
+        speed = self.tokens_per_second
         return Outcome(
             run_id=f"{canary.name}-{number}",
             canary=canary.name,
@@ -87,6 +132,9 @@ class SeriesRun(Struct, frozen=True, kw_only=True):
             certificate_expiry=None
             if self.certificate_remaining is None
             else at + self.duration + self.certificate_remaining,
+            output_speed=None if speed is None else OutputSpeed(tokens_per_second=speed, seconds=_SPEED_SECONDS),
+            model=self.model if answered else None,
+            degraded="fallback" if self.kind is OutcomeKind.FAILED_OVER else None,
         )
 
 
@@ -127,7 +175,7 @@ def _parse_run(token: str) -> tuple[SeriesRun | None, int | None]:
             f"{shortened!r} is not a run: write a word such as ok, stalled, failed_over:stalled, skipped:budget or _"
         )
     count = _parse_count(found["often"]) if found["often"] else None
-    name, detail, times = found["name"], found["detail"], {}
+    name, detail, measured = found["name"], found["detail"], {}
     if name == "_" and not (detail or found["inner"]):
         return None, count
     if name not in _RUN_NAMES:
@@ -136,27 +184,27 @@ def _parse_run(token: str) -> tuple[SeriesRun | None, int | None]:
         raise ValueError(f"unknown outcome or fault {name[:40]!r}; {known}")
     if found["inner"] is not None:
         if "=" in found["inner"]:
-            times = _parse_times(found["inner"], shortened)
+            measured = _parse_measured(found["inner"], shortened)
         else:
             detail = found["inner"].strip()
-    return _make_run(name, detail or None, times, shortened), count
+    return _make_run(name, detail or None, measured, shortened), count
 
 
-def _make_run(name: str, detail: str | None, times: dict[str, float], shortened: str) -> SeriesRun:
+def _make_run(name: str, detail: str | None, measured: dict[str, Any], shortened: str) -> SeriesRun:
     if name in _WITH_FAULT:
         fault = _fault_kind(name, detail)
         if name == "retried":
-            return replace(SeriesRun(kind=OutcomeKind.OK, fault=fault, is_retried=True), **times)
-        return replace(SeriesRun(kind=OutcomeKind(name), fault=fault), **times)
+            return replace(SeriesRun(kind=OutcomeKind.OK, fault=fault, is_retried=True), **measured)
+        return replace(SeriesRun(kind=OutcomeKind(name), fault=fault), **measured)
     if name == "skipped":
-        if detail not in _SKIP_REASONS or times:
+        if detail not in _SKIP_REASONS or measured:
             raise ValueError(f"{shortened!r}: add the reason: {', '.join(f'skipped:{one}' for one in _SKIP_REASONS)}")
         return SeriesRun(kind=OutcomeKind.SKIPPED, reason=detail, budget=_BUDGET_STATES.get(detail))
     if detail:
         raise ValueError(f"{shortened!r}: {name} does not take {detail!r}; write only {name}")
     if name in _FAULTS:
-        return replace(SeriesRun(kind=OutcomeKind.FAILED, fault=_FAULTS[name]), **times)
-    return replace(SeriesRun(kind=OutcomeKind(name)), **times)
+        return replace(SeriesRun(kind=OutcomeKind.FAILED, fault=_FAULTS[name]), **measured)
+    return replace(SeriesRun(kind=OutcomeKind(name)), **measured)
 
 
 def _fault_kind(name: str, detail: str | None) -> FaultKind:
@@ -165,19 +213,20 @@ def _fault_kind(name: str, detail: str | None) -> FaultKind:
     raise ValueError(f"{name} needs a fault, such as {name}:stalled; known: {', '.join(_FAULTS)}")
 
 
-def _parse_times(text: str, shortened: str) -> dict[str, float]:
-    times = {}
+def _parse_measured(text: str, shortened: str) -> dict[str, Any]:
+    """Return the fields of a run that ``text`` gives."""
+    measured: dict[str, Any] = {}
     for part in text.split(","):
         name, _, written = (piece.strip() for piece in part.partition("="))
-        if name not in _TIME_FIELDS or _TIME_FIELDS[name] in times:
-            raise ValueError(
-                f"{shortened!r}: times are {', '.join(f'{one}=2s' for one in _TIME_FIELDS)}, each at most once"
-            )
+        field, parse, _ = _FIELDS.get(name, ("", parse_duration, ""))
+        if not field or field in measured:
+            known = ", ".join(f"{one}={example}" for one, (_, _, example) in _FIELDS.items())
+            raise ValueError(f"{shortened!r}: a run can have {known}, each at most once")
         try:
-            times[_TIME_FIELDS[name]] = parse_duration(written)
+            measured[field] = parse(written)
         except ValueError as error:
             raise ValueError(f"{shortened!r}: {name} is {error}") from None
-    return times
+    return measured
 
 
 def _parse_count(digits: str) -> int:

@@ -17,6 +17,7 @@ from streamcanary.alerting.forecast import (
     baseline_warnings,
     detector_warnings,
     format_pages,
+    model_change_canaries,
     no_data_delays,
     rule_forecasts,
 )
@@ -88,6 +89,10 @@ def _report_lines(settings: Settings, base_rate: float, *, list_all: bool) -> It
         yield from ("", *_forecast_lines(forecasts))
     if delays := no_data_delays(settings.alerts.all_rules, list(canaries.values())):
         yield from ("", *_no_data_lines(delays))
+    if changes := model_change_canaries(settings.alerts.all_rules, list(canaries.values())):
+        yield ""
+        for name, some in changes:
+            yield f"{name} evaluates whether another model answers {_format_canaries(some)} than at the run before"
     otlp = settings.telemetry.otlp
     yield ""
     yield from _budget_line(settings)

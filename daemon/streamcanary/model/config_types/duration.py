@@ -37,7 +37,12 @@ def parse_duration(value: object) -> float:
     return seconds
 
 
-def _positive(value: object) -> float:
+def parse_positive_duration(value: object) -> float:
+    """Return ``value`` as :func:`parse_duration` does.
+
+    Raises:
+        ValueError: also if it is zero.
+    """
     seconds = parse_duration(value)
     if seconds == 0:
         raise ValueError("must be longer than zero")
@@ -61,5 +66,5 @@ def format_duration(seconds: float) -> str:
 Duration = Annotated[float, BeforeValidator(parse_duration)]
 """A pydantic field in seconds that also accepts ``"30s"``; zero is allowed."""
 
-PositiveDuration = Annotated[float, BeforeValidator(_positive)]
+PositiveDuration = Annotated[float, BeforeValidator(parse_positive_duration)]
 """A :data:`Duration` longer than zero."""

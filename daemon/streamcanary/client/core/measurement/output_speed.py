@@ -13,10 +13,8 @@ from collections.abc import Iterable
 from typing import Final
 
 from streamcanary.client.core.answers.answer import Answer
+from streamcanary.client.core.measurement import MIN_SPEED_TOKENS
 from streamcanary.model.outcome import OutputSpeed, Usage
-
-MIN_TOKENS: Final = 4
-"""Tokens after the first that a speed needs at least: fewer measure the network."""
 
 MAX_SPEED: Final = 10_000.0
 """Tokens a second that no server reaches: an answer that is faster was held back on its way, and came at once."""
@@ -43,7 +41,7 @@ def measure_output_speed(answer: Answer, *, first_characters: int, deltas: int, 
     tokens = reported if reported is not None and is_plausible else estimate
     later_tokens = tokens * (characters - first_characters) / characters
     speed = later_tokens / seconds
-    if later_tokens < MIN_TOKENS or speed > MAX_SPEED:
+    if later_tokens < MIN_SPEED_TOKENS or speed > MAX_SPEED:
         return None
     return OutputSpeed(tokens_per_second=speed, seconds=seconds, is_estimated=not is_plausible)
 
