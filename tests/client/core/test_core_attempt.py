@@ -5,8 +5,9 @@ from typing import Any
 
 import pytest
 
-from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
+from streamcanary.client.core.attempt import AttemptMachine
 from streamcanary.client.core.limits import Limits
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import ContentDelta, ReasoningDelta, RefusalDelta, ToolCallDelta
 from streamcanary.model.faults import Blame, FaultKind, Phase, make_fault

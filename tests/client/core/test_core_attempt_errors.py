@@ -4,8 +4,9 @@ import json
 
 import pytest
 
-from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
+from streamcanary.client.core.attempt import Api, AttemptMachine
 from streamcanary.client.core.limits import Limits
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from support.client.stream_strategies import APIS

@@ -2,8 +2,8 @@
 
 import pytest
 
-from streamcanary.client.core.attempt import ResponseHead
 from streamcanary.client.core.call import CallState
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.events import (
     AttemptFailed,
     AttemptStarted,

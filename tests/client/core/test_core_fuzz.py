@@ -17,10 +17,11 @@ from streamcanary.client.core.answers import chat, responses
 from streamcanary.client.core.answers.answer import AnswerTooLong
 from streamcanary.client.core.answers.chat import ChatReader
 from streamcanary.client.core.answers.responses import ResponsesReader
-from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
+from streamcanary.client.core.attempt import Api, AttemptMachine
 from streamcanary.client.core.decoding.lenient_json import ErrorReported
 from streamcanary.client.core.decoding.sse import ServerSentEvent, SseDecoder, SseLimitExceeded
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import Delta
 from streamcanary.model.faults import FaultKind, Phase, make_fault

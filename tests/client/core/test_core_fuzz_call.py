@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 from openai import APIConnectionError, APIStatusError
 
 from streamcanary.client.circuit_breaker import BreakerPolicy, CircuitBreaker
-from streamcanary.client.core.attempt import Api, ResponseHead
+from streamcanary.client.core.attempt import Api
 from streamcanary.client.core.call import Call, CallState
 from streamcanary.client.core.plan import Plan, PlannedRoute
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.instrumentation.call_recorder import CallRecorder
 from streamcanary.client.instrumentation.instruments import Instruments
 from streamcanary.client.result import StreamResult

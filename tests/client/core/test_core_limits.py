@@ -10,8 +10,9 @@ from pydantic import ValidationError
 
 from streamcanary import Limits
 from streamcanary.client.core.answers.completeness import TokenLimit
-from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
+from streamcanary.client.core.attempt import Api, AttemptMachine
 from streamcanary.client.core.request import prepare_request
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import Blame, FaultKind
 

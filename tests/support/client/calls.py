@@ -6,9 +6,9 @@ from typing import Any
 import httpx2
 from openai import APIConnectionError, APIStatusError, RateLimitError
 
-from streamcanary.client.core.attempt import ResponseHead
 from streamcanary.client.core.call import Call
 from streamcanary.client.core.plan import Plan, PlannedRoute
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.instrumentation.call_recorder import CallRecorder
 from streamcanary.client.instrumentation.instruments import Instruments
 from streamcanary.client.retry_policy import RetryPolicy

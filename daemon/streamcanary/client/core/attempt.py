@@ -17,13 +17,11 @@ After the end nothing changes the result. Before it, an error that the server se
 ``{"message": "Internal server error"}`` or text, decides only if the stream ends without an answer.
 """
 
-from collections.abc import Mapping
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
-from msgspec import Struct
 
-from streamcanary.client.core.answers.answer import Answer, AnswerTooLong
+from streamcanary.client.core.answers.answer import AnswerTooLong
 from streamcanary.client.core.answers.chat import ChatReader
 from streamcanary.client.core.answers.completeness import (
     DEFAULT_TOKEN_LIMITS,
@@ -37,6 +35,7 @@ from streamcanary.client.core.answers.finish_reasons import (
     explains_empty_answer,
     meaning_of,
 )
+from streamcanary.client.core.answers.reader import AnswerReader
 from streamcanary.client.core.answers.responses import ResponsesReader
 from streamcanary.client.core.attempt_clock import AttemptClock, FinishState
 from streamcanary.client.core.connection_trace import ConnectionTrace
@@ -52,6 +51,7 @@ from streamcanary.client.core.fault_classification import (
 )
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.measurement.output_speed import measure_output_speed
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.core.response_headers.rate_limits import rate_limits_of
 from streamcanary.client.core.response_headers.retirement import retirement_of
 from streamcanary.client.timeouts import Timeouts
@@ -60,40 +60,6 @@ from streamcanary.model.faults import Fault, FaultKind, Phase, make_fault
 from streamcanary.model.outcome import OutputSpeed, Retirement
 from streamcanary.model.rate_limit import RateLimits
 from streamcanary.model.redaction.redactor import Redactor, redactor_for
-
-
-class ResponseHead(Struct, frozen=True):
-    """Status and headers of an HTTP response; ``url`` is the redacted URL that answered.
-
-    ``error_body`` is the body of an error response: the value of its JSON, or text. ``refusal`` says why the body of
-    another response is not read.
-    """
-
-    status: int
-    headers: Mapping[str, str]
-    url: str = ""
-    error_body: object = None
-    refusal: str = ""
-
-
-class AnswerReader(Protocol):
-    """Reads the answers of one API: :class:`ChatReader` or :class:`ResponsesReader`."""
-
-    answer: Answer
-    is_done: bool
-    ignored: list[bytes]
-    """JSON that is not of this API, the first of it and the last seven."""
-    progressed: bool
-    """Whether the last event shows work of the provider without a token: a built-in tool's, an image's, audio."""
-
-    def read_event(self, event: ServerSentEvent) -> list[Delta]:
-        """Return the deltas that an event adds to the answer."""
-        ...
-
-    def read_body(self, body: bytes) -> list[Delta] | None:
-        """Return the deltas of a complete JSON body, or ``None`` if it is no answer."""
-        ...
-
 
 Api = Literal["chat", "responses"]
 _STATUSES_WITHOUT_BODY = frozenset({204, 205})

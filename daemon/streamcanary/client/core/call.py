@@ -19,14 +19,13 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
 
-import msgspec
-
-from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
+from streamcanary.client.core.attempt import Api, AttemptMachine
 from streamcanary.client.core.connection_trace import ConnectionTrace
 from streamcanary.client.core.deadline_extension import DeadlineExtension, LagSince, lag_at_deadline, no_lag
 from streamcanary.client.core.fault_classification import fault_from_exception
 from streamcanary.client.core.plan import NextAttempt, Plan
-from streamcanary.client.core.results import attempt_of, result_of
+from streamcanary.client.core.response_head import ResponseHead
+from streamcanary.client.core.results import attempt_of, deltas_of, from_cache, result_of
 from streamcanary.client.instrumentation.call_recorder import CallRecorder
 from streamcanary.client.result import StreamFailed, StreamResult
 from streamcanary.client.retry_policy import OnPartial
@@ -34,13 +33,9 @@ from streamcanary.events import (
     AttemptFailed,
     AttemptStarted,
     Completed,
-    ContentDelta,
     Event,
     FallbackStarted,
-    ReasoningDelta,
-    RefusalDelta,
     Restarted,
-    ToolCallDelta,
 )
 from streamcanary.events import Delta as DeltaEvent
 from streamcanary.model.clock import Clock
@@ -365,28 +360,9 @@ class Call:
 
     def _complete_from_cache(self, cached: StreamResult) -> None:
         """End with a cached answer, delivered in one piece."""
-        for piece, event in (
-            (cached.reasoning, ReasoningDelta),
-            (cached.text, ContentDelta),
-            (cached.refusal, RefusalDelta),
-        ):
-            if piece:
-                self.events.append(event(piece))
-        for index, call in enumerate(cached.tool_calls):
-            self.events.append(ToolCallDelta(index, call.name, call.arguments))
-        self._end(
-            msgspec.structs.replace(
-                cached,
-                attempts=tuple(self.attempts),
-                degraded="cache",
-                usage=None,
-                time_to_first_token=None,
-                max_gap=None,
-                median_gap=None,
-                output_speed=None,
-                duration=self._clock.monotonic() - self._started,
-            )
-        )
+        self.events.extend(deltas_of(cached))
+        duration = self._clock.monotonic() - self._started
+        self._end(from_cache(cached, attempts=tuple(self.attempts), duration=duration))
 
     def _end(self, result: StreamResult) -> None:
         self.result = result

@@ -1,8 +1,13 @@
-"""Creates the results of a call from the state machine of its last attempt."""
+"""Creates the results of a call from the state machine of its last attempt, or from a cached result."""
+
+from collections.abc import Iterator
+
+import msgspec
 
 from streamcanary.client.core.answers.finish_reasons import is_known
 from streamcanary.client.core.attempt import Api, AttemptMachine
 from streamcanary.client.result import StreamResult
+from streamcanary.events import ContentDelta, Delta, ReasoningDelta, RefusalDelta, ToolCallDelta
 from streamcanary.model.outcome import Attempt
 
 
@@ -65,5 +70,32 @@ def result_of(
         max_gap=attempts[-1].max_gap,
         median_gap=attempts[-1].median_gap,
         output_speed=attempts[-1].output_speed,
+        duration=duration,
+    )
+
+
+def deltas_of(result: StreamResult) -> Iterator[Delta]:
+    """Yield the whole answer of ``result`` as deltas, each in one piece."""
+    if result.reasoning:
+        yield ReasoningDelta(result.reasoning)
+    if result.text:
+        yield ContentDelta(result.text)
+    if result.refusal:
+        yield RefusalDelta(result.refusal)
+    for index, call in enumerate(result.tool_calls):
+        yield ToolCallDelta(index, call.name, call.arguments)
+
+
+def from_cache(cached: StreamResult, *, attempts: tuple[Attempt, ...], duration: float) -> StreamResult:
+    """Return the result of a call that ``cached`` answers after ``attempts``: it has no usage and no measured times."""
+    return msgspec.structs.replace(
+        cached,
+        attempts=attempts,
+        degraded="cache",
+        usage=None,
+        time_to_first_token=None,
+        max_gap=None,
+        median_gap=None,
+        output_speed=None,
         duration=duration,
     )

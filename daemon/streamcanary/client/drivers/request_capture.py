@@ -18,9 +18,9 @@ from typing import Any, Self
 import httpx2
 from openai import AsyncOpenAI, OpenAI, OpenAIError
 
-from streamcanary.client.core.attempt import ResponseHead
 from streamcanary.client.core.decoding.error_body import ErrorBody
 from streamcanary.client.core.request import redact_url
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.drivers.loop_share import LoopShare
 from streamcanary.client.drivers.socket_timer import SocketTimer, socket_of
 from streamcanary.transport.content_coding import (

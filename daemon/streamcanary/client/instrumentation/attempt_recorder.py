@@ -17,7 +17,8 @@ from streamcanary.model.rate_limit import QuotaType
 from streamcanary.model.redaction.redactor import redactor_for
 
 if TYPE_CHECKING:
-    from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
+    from streamcanary.client.core.attempt import AttemptMachine
+    from streamcanary.client.core.response_head import ResponseHead
 
 _PHASE_ATTRIBUTES = {
     "dns": names.PHASE_DNS,

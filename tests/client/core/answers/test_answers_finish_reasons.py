@@ -5,7 +5,8 @@ import json
 import pytest
 
 from streamcanary.client.core.answers.finish_reasons import FinishMeaning, is_cut_at_limit, is_known, meaning_of
-from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
+from streamcanary.client.core.attempt import AttemptMachine
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import FaultKind, Phase
 

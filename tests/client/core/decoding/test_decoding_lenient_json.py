@@ -10,8 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msgspec import Struct
 
-from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
+from streamcanary.client.core.attempt import Api, AttemptMachine
 from streamcanary.client.core.decoding.lenient_json import LenientDecoder, decode_untyped
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import FaultKind
 from support.client.stream_strategies import join_deltas, split, split_points

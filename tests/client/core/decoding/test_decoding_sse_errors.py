@@ -6,8 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcanary.client.core.attempt import Api, AttemptMachine, ResponseHead
+from streamcanary.client.core.attempt import Api, AttemptMachine
 from streamcanary.client.core.decoding.sse_errors import error_in_json, error_in_line
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import FaultKind
 from support.client.stream_strategies import APIS, split, split_points

@@ -4,10 +4,11 @@ from typing import Final
 
 import pytest
 
-from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
+from streamcanary.client.core.attempt import AttemptMachine
 from streamcanary.client.core.fault_classification import fault_from_status
 from streamcanary.client.core.fault_classification.error_codes import ERROR_CODES
 from streamcanary.client.core.limits import Limits
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.faults import FAULT_PROPERTIES, Fault, FaultKind, Phase
 from support.client.fault_table import EXPECTED_FAULTS, FAULTS_WITHOUT_SIMULATOR

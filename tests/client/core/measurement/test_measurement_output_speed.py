@@ -5,7 +5,8 @@ from typing import Any
 
 import pytest
 
-from streamcanary.client.core.attempt import AttemptMachine, ResponseHead
+from streamcanary.client.core.attempt import AttemptMachine
+from streamcanary.client.core.response_head import ResponseHead
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.model.outcome import OutputSpeed
 
