@@ -20,7 +20,8 @@ if TYPE_CHECKING:
     from streamcanary.client.sync_client import StreamClient
     from streamcanary.client.timeouts import Timeouts
     from streamcanary.model.faults import Blame, Fault, FaultKind, Phase
-    from streamcanary.model.outcome import Attempt, PhaseDurations, Usage
+    from streamcanary.model.outcome import Attempt, OutputSpeed, PhaseDurations, Retirement, Usage
+    from streamcanary.model.rate_limit import Quota, RateLimits
 
 __all__ = [
     "AsyncStream",
@@ -34,8 +35,12 @@ __all__ = [
     "Limits",
     "NonStreaming",
     "OnPartial",
+    "OutputSpeed",
     "Phase",
     "PhaseDurations",
+    "Quota",
+    "RateLimits",
+    "Retirement",
     "RetryBudget",
     "RetryPolicy",
     "Route",
@@ -62,7 +67,8 @@ _EXPORTS = {
     "client.core.limits": ("Limits",),
     "client.fallbacks": ("Cached", "NonStreaming", "Route"),
     "model.faults": ("Blame", "Fault", "FaultKind", "Phase"),
-    "model.outcome": ("Attempt", "PhaseDurations", "Usage"),
+    "model.outcome": ("Attempt", "OutputSpeed", "PhaseDurations", "Retirement", "Usage"),
+    "model.rate_limit": ("Quota", "RateLimits"),
 }
 _MODULE_OF = {name: module for module, names in _EXPORTS.items() for name in names}
 

@@ -8,7 +8,7 @@ from openai import AsyncOpenAI, DefaultAsyncHttpxClient
 
 from streamcanary import AsyncStreamClient, RetryPolicy, Route, StreamFailed, Timeouts
 from streamcanary.events import ContentDelta
-from streamcanary.simulator import Simulator
+from streamcanary.simulator import Simulator, Timings
 from support.servers.simulator import HANGING_TIMINGS
 from support.telemetry.in_memory import RecordedTelemetry
 
@@ -110,6 +110,32 @@ async def test_fallback_is_another_attempt_span(client: AsyncStreamClient, recor
         call["streamcanary.degraded"],
     )
     assert ["sim-401", "sim-ok"] == [attributes["streamcanary.route"] for _, attributes, _ in attempts]
+
+
+async def test_an_attempt_has_what_the_response_reports(recorded: RecordedTelemetry) -> None:
+    """Rate limits, output speed, fingerprint and tier, and the sunset are on the spans."""
+    transport = DefaultAsyncHttpxClient(trust_env=False)
+    async with (
+        Simulator(timings=Timings(first_token=0.0, chunk_gap=0.002)) as simulator,
+        AsyncOpenAI(base_url=simulator.base_url, api_key="sk-x", http_client=transport) as sdk,
+    ):
+        client = AsyncStreamClient(sdk)
+        await client.complete(model="sim-low-quota", messages=MESSAGES)
+        await client.complete(model="sim-retiring", messages=MESSAGES)
+    low_quota, call, retiring, _ = (dict(span.attributes or {}) for span in recorded.spans)
+    limits = {name: value for name, value in low_quota.items() if name.startswith("streamcanary.ratelimit.")}
+    assert {
+        "streamcanary.ratelimit.requests.remaining": 9999,
+        "streamcanary.ratelimit.requests.limit": 10_000,
+        "streamcanary.ratelimit.tokens.remaining": 6000,
+        "streamcanary.ratelimit.tokens.limit": 200_000,
+    } == limits
+    assert (True, True) == (low_quota["streamcanary.output.speed"] > 0, low_quota["streamcanary.output.estimated"])
+    assert ("fp_simulator", "default") == (
+        call["openai.response.system_fingerprint"],
+        call["openai.response.service_tier"],
+    )
+    assert 90 * 86_400 == retiring["streamcanary.sunset"] - retiring["streamcanary.deprecation"]
 
 
 @pytest.mark.parametrize("exit_mode", ["break", "drop"])

@@ -4,7 +4,8 @@ from collections.abc import Iterator
 import pytest
 
 from streamcanary.model.faults import FaultKind, Phase, make_fault
-from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, PhaseDurations, Usage
+from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, OutputSpeed, PhaseDurations, Retirement, Usage
+from streamcanary.model.rate_limit import Quota, RateLimits
 from streamcanary.store import history
 from streamcanary.store.database import Store
 from streamcanary.store.sqlite.migrations import migrate
@@ -43,10 +44,27 @@ def test_a_run_is_loaded_with_all_its_fields(connection: sqlite3.Connection) -> 
                 connection="new",
                 certificate_expiry=NOON + 9999.0,
             ),
-            Attempt(number=2, route="fallback", started=NOON, duration=0.2, connection="reused"),
+            Attempt(
+                number=2,
+                route="fallback",
+                started=NOON,
+                duration=0.2,
+                connection="reused",
+                max_gap=0.2,
+                median_gap=0.1,
+                output_speed=OutputSpeed(tokens_per_second=40.0, seconds=0.1, is_estimated=True),
+                rate_limits=RateLimits(requests=Quota(remaining=1, limit=9, reset_after=6.5), tokens=Quota(limit=7)),
+                retirement=Retirement(deprecation=NOON, sunset=NOON + 9.0),
+            ),
         ),
         certificate_expiry=NOON + 9999.0,
-        usage=Usage(input_tokens=3, output_tokens=5),
+        usage=Usage(input_tokens=3, output_tokens=5, reasoning_tokens=2),
+        output_speed=OutputSpeed(tokens_per_second=40.0, seconds=0.1),
+        median_gap=0.1,
+        model="b",
+        previous_model="a",
+        system_fingerprint="fp_1",
+        service_tier="default",
         trace_id="0" * 32,
     )
     history.record_run(connection, outcome)

@@ -63,7 +63,17 @@ __all__ = [
 API = {
     "Clients": ("AsyncStreamClient", "StreamClient"),
     "Streams": ("AsyncStream", "Stream"),
-    "Results": ("StreamResult", "StreamFailed", "Attempt", "PhaseDurations", "Usage"),
+    "Results": (
+        "StreamResult",
+        "StreamFailed",
+        "Attempt",
+        "PhaseDurations",
+        "OutputSpeed",
+        "RateLimits",
+        "Quota",
+        "Retirement",
+        "Usage",
+    ),
     "Faults": ("Fault", "FaultKind", "Blame", "Phase"),
     "Policies": ("RetryPolicy", "OnPartial", "Timeouts", "Limits", "RetryBudget", "BreakerPolicy"),
     "Fallbacks": ("Route", "NonStreaming", "Cached"),

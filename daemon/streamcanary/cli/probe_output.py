@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable, Mapping
+from datetime import UTC, datetime
 
 from streamcanary.events import (
     AttemptFailed,
@@ -71,13 +72,36 @@ def print_outcome(outcome: Outcome) -> None:
         timings.insert(0, f"first token after {format_duration(outcome.time_to_first_token)}")
     if outcome.max_gap is not None:
         timings.insert(-1, f"longest gap {format_duration(outcome.max_gap)}")
+    if (speed := outcome.output_speed) is not None:
+        estimated = ", estimated" if speed.is_estimated else ""
+        timings.append(f"{speed.tokens_per_second:.3g} tokens/s{estimated}")
     if outcome.usage is not None:
         estimated = ", estimated: the provider reports impossible counts" if outcome.usage.is_estimated else ""
         timings.append(f"{outcome.usage.input_tokens} tokens in, {outcome.usage.output_tokens} out{estimated}")
     print(f"  {', '.join(timings)}")
+    if reported := _format_reported(outcome):
+        print(f"  {reported}")
     reason = f": {outcome.fault}" if outcome.fault else f": {outcome.reason}" if outcome.reason else ""
     print(f"  {outcome.kind.value.upper()}{reason}", flush=True)
     sys.stdout.flush()
+
+
+def _format_reported(outcome: Outcome) -> str:
+    """Return what the provider reported besides the answer, as one line; ``""`` if nothing."""
+    parts = [f"answered by {outcome.model}"] if outcome.model else []
+    if outcome.system_fingerprint:
+        parts.append(f"fingerprint {outcome.system_fingerprint}")
+    if outcome.service_tier:
+        parts.append(f"service tier {outcome.service_tier}")
+    for kind, quota in outcome.rate_limits.by_type() if outcome.rate_limits is not None else ():
+        if quota.remaining is not None:
+            total = f" of {quota.limit}" if quota.limit is not None else ""
+            parts.append(f"{quota.remaining}{total} {kind} left")
+    if (retirement := outcome.retirement) is not None:
+        sunset = retirement.sunset
+        until = "" if sunset is None else f", until {datetime.fromtimestamp(sunset, UTC):%Y-%m-%d}"
+        parts.append(f"deprecated{until}")
+    return ", ".join(parts)
 
 
 def format_attempt(attempt: Attempt) -> str:
