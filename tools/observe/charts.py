@@ -94,7 +94,7 @@ def draw_heat_map(panel: dict[str, Any], results: Results, box: Box, times: Time
         return
     shown = range(min(used), max(used) + 1)
     height = plot.box.height / len(shown)
-    width = plot.box.width / max(len(moments), 1)
+    width = plot.box.width / max(len(moments), 1)  # a count covers the step before its time
     most = max(value for index in shown for value in counts[index].values())
     for row, index in enumerate(shown):
         top = plot.box.top + plot.box.height - (row + 1) * height
@@ -103,7 +103,7 @@ def draw_heat_map(panel: dict[str, Any], results: Results, box: Box, times: Time
         for moment, value in counts[index].items():
             if value > 0:
                 opacity = 0.15 + 0.85 * value / most
-                cell = Box(plot.x(moment) - width / 2, top, width, height)
+                cell = Box(plot.x(moment) - width, top, width, height)
                 yield cell.rect(fill=f'#e8590c" fill-opacity="{opacity:.2f}')
 
 
@@ -162,7 +162,7 @@ def _bars(plot: _Plot, points: Sequence[tuple[float, float, float]], fill: str) 
     for moment, lower, upper in points:
         if upper > lower:
             top = plot.y(upper)
-            yield Box(plot.x(moment) - width / 2, top, width, plot.y(lower) - top).rect(fill=fill)
+            yield Box(plot.x(moment) - width, top, width, plot.y(lower) - top).rect(fill=fill)
 
 
 def _legend(entries: Sequence[tuple[str, str]], box: Box) -> Iterator[str]:

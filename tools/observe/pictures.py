@@ -77,13 +77,14 @@ def _draw_panel(panel: dict[str, Any], box: Box, source: Source) -> Iterator[str
     yield text(box.left + 8, box.top + 18, panel["title"], size=13, weight="bold")
     yield "</g>"
     length = source.end - source.start
-    step = max(1.0, length / (_COUNTS if panel.get("interval") else _POINTS))
-    results = [(target, _results(target, source, step)) for target in panel["targets"]]
+    is_counted = "interval" in panel
+    step = max(1.0, length / (_COUNTS if is_counted else _POINTS))
+    results = [(target, _results(target, source, step, is_counted=is_counted)) for target in panel["targets"]]
     inner = Box(box.left + 8, box.top + 26, box.width - 16, box.height - 34)
     yield from _DRAWINGS[panel["type"]](panel, results, inner, (source.start, source.end))
 
 
-def _results(target: dict[str, Any], source: Source, step: float) -> list[Series]:
+def _results(target: dict[str, Any], source: Source, step: float, *, is_counted: bool) -> list[Series]:
     variables = {
         "__interval": f"{math.ceil(step)}s",
         "__rate_interval": source.rate_interval,
@@ -92,4 +93,5 @@ def _results(target: dict[str, Any], source: Source, step: float) -> list[Series
     expr = substitute(target["expr"], variables)
     if target.get("instant"):
         return prometheus_client.query(source.url, expr, source.end)
-    return prometheus_client.query_range(source.url, expr, start=source.start, end=source.end, step=step)
+    start = source.start + step if is_counted else source.start  # a count covers the step before its time
+    return prometheus_client.query_range(source.url, expr, start=start, end=source.end, step=step)

@@ -235,7 +235,7 @@ _ENDPOINT = (
     stacked_bars(
         "Changes of the model",
         "Changes of the answering model, its fingerprint or its service tier.",
-        query(new_increase(names.MODEL_CHANGES, "canary, type"), "{{canary}}, {{type}}"),
+        query(f"{new_increase(names.MODEL_CHANGES, 'canary, type')} > 0", "{{canary}}, {{type}}"),
         width=24,
     ),
 )
