@@ -98,6 +98,7 @@ async def test_an_alert_is_printed_with_its_details(capsys: pytest.CaptureFixtur
         "        blame: provider 3",
         "        diagnosis: tcp: refused",
         "        request ids: req-1, req-2",
+        "        traces: t-1",
         "        runbook: https://run.book/x",
         "        resolves after 3 good runs in a row",
         'SILENCE s-1  canary="chat"  active until 2027-01-15T10:00:00Z  me, deploy',

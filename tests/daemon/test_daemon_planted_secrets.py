@@ -111,6 +111,26 @@ async def test_no_output_of_a_daemon_has_a_slice_of_a_secret(tmp_path: Path) -> 
     assert set() == leaks(shown)
 
 
+async def test_kept_runs_with_content_have_no_slice_of_a_secret(tmp_path: Path) -> None:
+    """With prompts and answers on spans, the API of runs and ``trace`` show no secret that the provider repeats."""
+    served = dict(list(responses().items())[:4])
+    async with PlantingServer(served, KEY) as provider, FakeReceiver() as unused:
+        settings = config(provider, unused, unused, list(served))
+        settings["telemetry"] = {"content": True, "prometheus": False}
+        async with Daemon(tmp_path, settings) as daemon:
+            await daemon.wait_for_log("run finished", 4)
+            url = f"http://127.0.0.1:{(await daemon.wait_for_log('web server started'))['port']}"
+            async with loopback_client() as client:
+                headers = {"Authorization": f"Bearer {WEB_TOKEN}"}
+                runs = (await client.get(f"{url}/api/v1/runs?limit=20", headers=headers)).json()["runs"]
+                ids = [run["run_id"] for run in runs]
+                shown = [(await client.get(f"{url}/api/v1/runs/{each}", headers=headers)).text for each in ids]
+            drawn = await run_command("trace", ids[0], "--url", url, STREAMCANARY_TOKEN=WEB_TOKEN)
+    assert "gen_ai.input.messages" in "".join(shown)
+    assert "[redacted]" in "".join(shown)
+    assert (0, set()) == (drawn.code, leaks(f"{runs} {shown} {drawn.stdout} {drawn.stderr}"))
+
+
 async def test_no_output_of_probe_has_a_slice_of_a_secret(tmp_path: Path) -> None:
     """Tokens as they arrive, the table, the JSON and the diagnosis of ``probe`` have no slice of the key."""
     served = responses()

@@ -80,6 +80,7 @@ def _incident_lines(incident: dict[str, Any], silences: dict[str, dict[str, Any]
         "blame": _format_counts(incident["blames"]),
         "diagnosis": incident["diagnosis"],
         "request ids": ", ".join(incident["request_ids"]),
+        "traces": ", ".join(incident["trace_ids"]),
         "runbook": incident["runbook_url"],
     }
     yield from (f"        {name}: {text}" for name, text in details.items() if text)
