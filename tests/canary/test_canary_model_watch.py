@@ -9,10 +9,15 @@ from opentelemetry import metrics, trace
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.model_tracker import MAX_KNOWN, OTHER, AnsweringModel, ModelChange, ModelTracker
 from streamcanary.canary.model_watch import ModelWatch
+from streamcanary.canary.runners import CanaryRunners
+from streamcanary.canary.spec import CanarySpec
+from streamcanary.canary.target import TargetSpec
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Retirement
 from streamcanary.model.rate_limit import Quota, RateLimits
+from streamcanary.simulator import Simulator
+from support.servers.simulator import HANGING_TIMINGS
 from support.telemetry.in_memory import RecordedTelemetry
 
 SUNSET = 1_924_991_999.0
@@ -196,6 +201,25 @@ def test_rate_limits_are_gauges_of_the_last_report(watched: Watched) -> None:
     assert [({"type": "requests"}, 0.0)] == watched.series("streamcanary.ratelimit.headroom")
     watched.run(a_run())
     assert [] == watched.series("streamcanary.ratelimit.remaining")
+
+
+async def test_a_run_compares_its_model_with_that_of_the_run_before() -> None:
+    """A runner knows the model of its last run; rate limits and retirement of a response are in the outcome."""
+    clock = SystemClock()
+    async with Simulator(timings=HANGING_TIMINGS) as simulator:
+        target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key": "sk-x"})
+        models = {"changing": "sim-other-model@1", "low": "sim-low-quota", "retiring": "sim-retiring"}
+        specs = {name: CanarySpec.model_validate({"target": "sim", "model": models[name]}) for name in models}
+        async with CanaryRunners({"sim": target}, specs, clock=clock) as runners:
+            first, second, third = [await runners.by_name["changing"](clock.time()) for _ in range(3)]
+            low, retiring = [await runners.by_name[name](clock.time()) for name in ("low", "retiring")]
+    assert [("sim-other-model@1-other", None), ("sim-other-model@1", first.model), (second.model, None)] == [
+        (run.model, run.previous_model) for run in (first, second, third)
+    ]
+    assert low.rate_limits is not None and low.rate_limits.lowest is not None
+    assert ("tokens", 0.03) == (low.rate_limits.lowest[0], low.rate_limits.lowest[2])
+    assert retiring.retirement is not None and retiring.retirement.sunset is not None
+    assert retiring.retirement.sunset > clock.time()
 
 
 def test_gauges_end_with_their_configuration(recorded: RecordedTelemetry) -> None:
