@@ -2,6 +2,7 @@
 
 import gc
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from openai import AsyncOpenAI, DefaultAsyncHttpxClient
@@ -122,7 +123,8 @@ async def test_an_attempt_has_what_the_response_reports(recorded: RecordedTeleme
         client = AsyncStreamClient(sdk)
         await client.complete(model="sim-low-quota", messages=MESSAGES)
         await client.complete(model="sim-retiring", messages=MESSAGES)
-    low_quota, call, retiring, _ = (dict(span.attributes or {}) for span in recorded.spans)
+    attributes: list[dict[str, Any]] = [dict(span.attributes or {}) for span in recorded.spans]
+    low_quota, call, retiring, _ = attributes
     limits = {name: value for name, value in low_quota.items() if name.startswith("streamcanary.ratelimit.")}
     assert {
         "streamcanary.ratelimit.requests.remaining": 9999,
