@@ -27,6 +27,7 @@ from streamcanary.settings_sources.type_check import type_mismatches
 from streamcanary.store.config import StoreConfig
 from streamcanary.telemetry.config import TelemetryConfig
 from streamcanary.transport.tls import tls_file_errors
+from streamcanary.web.allowed_hosts import is_loopback
 from streamcanary.web.config import WebConfig
 
 __all__ = ["ConfigInvalid", "Problem", "Settings", "load", "render"]
@@ -101,6 +102,9 @@ class Settings(BaseSettings):
         yield from _prefix_paths("canaries", canary_warnings(self.canaries, self.targets))
         yield from _prefix_paths("alerts", routing_issues(self.alerts, self.to_canaries(), self.instance))
         yield from _prefix_paths("alerts", (warning for warning, is_error in self._ineffective_rules() if not is_error))
+        if self.telemetry.content and self.web.bearer_token is None and not is_loopback(self.web.host):
+            message = "anyone who reaches web.host can read prompts and answers; set web.token_file, or remove it"
+            yield ConfigIssue(("telemetry", "content"), message)
 
     def _ineffective_rules(self) -> Iterator[IneffectiveRule]:
         canaries, rules = self.to_canaries(), {name: rule for name, rule in self.alerts.rules.items() if rule.enabled}

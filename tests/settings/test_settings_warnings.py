@@ -216,3 +216,31 @@ def test_a_fallback_behind_litellm_is_examined_too(tmp_path: Path) -> None:
     assert ["canaries.b.expect: target proxy seems to be a LiteLLM proxy"] == [
         each.partition(",")[0] for each in warnings
     ]
+
+
+@pytest.mark.parametrize(
+    ("web", "warnings"),
+    [
+        (
+            "{host: 0.0.0.0}",
+            [
+                (
+                    "telemetry.content: anyone who reaches web.host can read prompts and answers; set web.token_file, or "
+                    "remove it"
+                )
+            ],
+        ),
+        ("{host: 0.0.0.0, token: 0123456789abcdef}", []),
+        ("{host: 127.0.0.1}", []),
+    ],
+)
+def test_content_that_anyone_can_read_is_a_warning(tmp_path: Path, web: str, warnings: list[str]) -> None:
+    """Prompts and answers are in the API of runs: beyond loopback, it should have a token."""
+    path = tmp_path / "streamcanary.yaml"
+    path.write_text(
+        "targets: {t: {base_url: http://127.0.0.1:9/v1, api_key: none}}\n"
+        "canaries: {c: {target: t, model: m, every: 30s}}\n"
+        f"telemetry: {{content: true}}\nweb: {web}\n"
+    )
+    found = [f"{one.path}: {one.message}" for one in load(path, {}).warnings if one.path.startswith("telemetry")]
+    assert warnings == found
