@@ -225,8 +225,8 @@ def test_a_fallback_behind_litellm_is_examined_too(tmp_path: Path) -> None:
             "{host: 0.0.0.0}",
             [
                 (
-                    "telemetry.content: anyone who reaches web.host can read prompts and answers; set web.token_file, or "
-                    "remove it"
+                    "telemetry.content: anyone who reaches web.host can read prompts and answers; set web.token_file, "
+                    "or remove it"
                 )
             ],
         ),
