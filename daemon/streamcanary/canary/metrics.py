@@ -4,8 +4,8 @@ from opentelemetry import metrics
 from opentelemetry.context import Context
 
 from streamcanary import __version__
-from streamcanary.canary.model_tracker import CHANGE_TYPES, AnsweringModel, ChangeType
-from streamcanary.canary.response_gauges import ResponseGauges
+from streamcanary.canary.drift.model_tracker import CHANGE_TYPES, AnsweringModel, ChangeType
+from streamcanary.canary.drift.response_gauges import ResponseGauges
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock

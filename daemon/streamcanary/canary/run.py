@@ -15,10 +15,10 @@ from opentelemetry.trace import Span, SpanKind, Status, StatusCode
 from opentelemetry.util.types import AttributeValue
 
 from streamcanary import __version__
+from streamcanary.canary.answer_checks.reasoning_text import is_unfinished_reasoning
+from streamcanary.canary.answer_checks.repetition import repeated_unit
+from streamcanary.canary.drift.model_watch import ModelWatch
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.canary.model_watch import ModelWatch
-from streamcanary.canary.reasoning_text import is_unfinished_reasoning
-from streamcanary.canary.repetition import repeated_unit
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.prices import Price
 from streamcanary.canary.spend.usage import RunUsage, estimate_tokens

@@ -5,8 +5,8 @@ from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
+from streamcanary.canary.answer_checks.expectation import Expectation
 from streamcanary.canary.target import TargetSpec
-from streamcanary.canary.validators import Expectation
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.measurement import MIN_SPEED_TOKENS
 from streamcanary.client.retry_policy import RetryPolicy

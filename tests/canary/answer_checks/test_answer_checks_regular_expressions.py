@@ -2,7 +2,7 @@
 
 import pytest
 
-from streamcanary.canary.validators import Expectation
+from streamcanary.canary.answer_checks.expectation import Expectation
 
 
 @pytest.mark.timeout(60)

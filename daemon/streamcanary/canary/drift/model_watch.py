@@ -13,8 +13,8 @@ from opentelemetry.context import Context
 from opentelemetry.trace import Span
 from opentelemetry.util.types import AttributeValue
 
+from streamcanary.canary.drift.model_tracker import ModelChange, ModelTracker
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.canary.model_tracker import ModelChange, ModelTracker
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome, Retirement

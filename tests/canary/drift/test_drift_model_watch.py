@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from opentelemetry import metrics, trace
 
+from streamcanary.canary.drift.model_tracker import MAX_KNOWN, OTHER, AnsweringModel, ModelChange, ModelTracker
+from streamcanary.canary.drift.model_watch import ModelWatch
 from streamcanary.canary.metrics import CanaryMetrics
-from streamcanary.canary.model_tracker import MAX_KNOWN, OTHER, AnsweringModel, ModelChange, ModelTracker
-from streamcanary.canary.model_watch import ModelWatch
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec

@@ -6,10 +6,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcanary.canary.repetition import repeated_unit
+from streamcanary.canary.answer_checks.expectation import Expectation
+from streamcanary.canary.answer_checks.repetition import repeated_unit
 from streamcanary.canary.run import outcome_from_result
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.validators import Expectation
 from streamcanary.client.result import AudioOutput, StreamResult, ToolCall
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind

@@ -12,7 +12,7 @@ from msgspec import Struct
 from opentelemetry import metrics
 from opentelemetry.metrics import CallbackOptions, Observation
 
-from streamcanary.canary.model_tracker import AnsweringModel
+from streamcanary.canary.drift.model_tracker import AnsweringModel
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.metric_labels import metric_labels
