@@ -38,16 +38,16 @@ def test_the_size_of_all_regular_expressions_is_limited() -> None:
     check_silence_limits(existing, silence("new", "a=b"))
 
 
-def test_a_thousand_simple_expressions_are_within_the_limits() -> None:
-    """The limit leaves room for a regular expression in each silence."""
-    existing = [silence(str(number), f'canary=~"chat-{number}-.*"') for number in range(MAX_SILENCES - 1)]
+def test_three_hundred_simple_expressions_are_within_the_limits() -> None:
+    """The limit leaves room for a simple regular expression in hundreds of silences."""
+    existing = [silence(str(number), f'canary=~"chat-{number}-.*"') for number in range(299)]
     check_silence_limits(existing, silence("new", 'canary=~"chat-.*"'))
 
 
-def test_thirty_silences_of_a_hundred_names_each_are_within_the_limits() -> None:
+def test_ten_silences_of_a_hundred_names_each_are_within_the_limits() -> None:
     """The limit leaves room for long alternations."""
     names = "|".join(f"chat-mini-{number}-eu-west" for number in range(100))
-    existing = [silence(str(number), f'canary=~"{names}"') for number in range(29)]
+    existing = [silence(str(number), f'canary=~"{names}"') for number in range(9)]
     check_silence_limits(existing, silence("new", f'canary=~"{names}"'))
 
 

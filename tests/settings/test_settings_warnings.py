@@ -158,6 +158,12 @@ def _canary_warnings(
         ("gpt-5-nano", ", request: {max_completion_tokens: 64, reasoning_effort: minimal}", False),
         ("gpt-5.1", ", api: responses, request: {max_output_tokens: 64, reasoning: {effort: none}}", False),
         ("gpt-5-chat-latest", ", request: {max_completion_tokens: 64}", False),
+        ("qwen3-8b", ", request: {max_tokens: 64, extra_body: {enable_thinking: false}}", False),
+        (
+            "qwen3-8b",
+            ", request: {max_tokens: 64, extra_body: {chat_template_kwargs: {enable_thinking: false}}}",
+            False,
+        ),
         ("gpt-4o-mini", ", request: {max_completion_tokens: 64}", False),
         ("gpt-4o1", ", request: {max_completion_tokens: 64}", False),
         ("Qwen/Qwen3-30B-A3B-Instruct-2507", ", request: {max_tokens: 16}", False),

@@ -55,6 +55,14 @@ def test_busy_connections_of_many_do_not_keep_another_client_out() -> None:
     assert first is table.add(Client("c"))
 
 
+def test_a_waiting_connection_of_another_client_is_not_replaced() -> None:
+    """A client with one connection keeps it, also if that is the only one that waits."""
+    alone = Client("b")
+    busy = [Client("a", is_waiting_for_client=False) for _ in range(3)]
+    table = filled(busy[0], alone, *busy[1:])
+    assert busy[0] is table.add(Client("c", is_waiting_for_client=False))
+
+
 def test_a_closed_connection_makes_room() -> None:
     """A removed connection is not counted; removing it twice does nothing."""
     first = Client("a")

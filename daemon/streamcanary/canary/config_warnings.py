@@ -55,7 +55,9 @@ def _reasoning_is_off(spec: CanarySpec) -> bool:
     request = {**spec.request, **spec.extra_body}
     reasoning = request.get("reasoning")
     effort = request.get("reasoning_effort") or (reasoning.get("effort") if isinstance(reasoning, dict) else None)
-    return effort in _EFFORTS_WITHOUT_REASONING
+    template = request.get("chat_template_kwargs")
+    switches = (request, template if isinstance(template, dict) else {})
+    return effort in _EFFORTS_WITHOUT_REASONING or any(each.get("enable_thinking") is False for each in switches)
 
 
 def _proxy_warnings(name: str, spec: CanarySpec, targets: Mapping[str, TargetSpec]) -> Iterator[ConfigIssue]:

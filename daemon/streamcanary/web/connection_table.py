@@ -41,18 +41,21 @@ class ConnectionTable(Generic[C]):
     def add(self, connection: C) -> C | None:
         """Add ``connection``; return the older one to close, or ``None``."""
         counts = Counter(other.peer for other in self._connections)
-        replaceable: list[C] = []
-        if counts[connection.peer] >= self._max_per_peer:
-            replaceable = [other for other in self._connections if other.peer == connection.peer]
-        elif len(self._connections) >= self._max_connections:
-            replaceable = list(self._connections)
         replaced = None
-        if replaceable:
-            waiting = [other for other in replaceable if other.is_waiting_for_client]
-            replaced = max(waiting or replaceable, key=lambda other: counts[other.peer])  # the first, so the oldest
+        if counts[connection.peer] >= self._max_per_peer:
+            replaced = self._oldest_of(connection.peer)
+        elif len(self._connections) >= self._max_connections:
+            waiting = Counter(other.peer for other in self._connections if other.is_waiting_for_client)
+            replaced = self._oldest_of(max(counts, key=lambda peer: (counts[peer], waiting[peer])))
+        if replaced is not None:
             self.remove(replaced)
         self._connections[connection] = None
         return replaced
+
+    def _oldest_of(self, peer: str) -> C:
+        """Return the oldest connection of ``peer`` that waits for its client, or its oldest if none waits."""
+        connections = [other for other in self._connections if other.peer == peer]
+        return next((other for other in connections if other.is_waiting_for_client), connections[0])
 
     def remove(self, connection: C) -> None:
         """Remove ``connection``, if it is still there."""

@@ -19,7 +19,7 @@ _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*+["\\]?|[^",]+|,', re.DOTALL)  # a quoted part, an unquoted part, or a comma
 _ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
 _MAX_SHOWN = 200  # characters of a matcher in a message
-_CACHED_RESULTS = 65_536  # of regular expressions: labels do not change, so that each alert is evaluated once
+_CACHED_RESULTS = 262_144  # of regular expressions: labels do not change, so that each alert is evaluated once
 
 
 class Matcher(Struct, frozen=True):

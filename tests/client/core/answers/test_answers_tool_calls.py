@@ -298,3 +298,17 @@ def test_incomplete_arguments_of_responses_are_malformed() -> None:
     assert "the arguments of tool call 1 (f) are not complete JSON: they end after 3 characters" == (
         answer.malformed_tool_call()
     )
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        [call(0, "a", "get_"), call(0, None, "weather"), call(0, None, None, "{}")],
+        [call(0, "a", "get_"), call(0, None, "get_weather"), call(0, None, None, "{}")],
+        [call(0, "a", "get_weather"), call(0, None, "get_weather"), call(0, None, None, "{}")],
+    ],
+)
+def test_a_name_in_pieces_is_one_name(pieces: list[Call]) -> None:
+    """A name that goes on before the arguments begin belongs to the same call, if only the first piece has an id."""
+    answer, _ = read_chat(*({"tool_calls": [piece]} for piece in pieces))
+    assert [("a", "get_weather", "{}")] == calls_of(answer)

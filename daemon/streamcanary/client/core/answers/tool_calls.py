@@ -49,7 +49,9 @@ class PartialToolCall:
         self.joiner = SurrogateJoiner()
 
     def identify(self, call_id: str | None, name: str | None) -> None:
-        """Set id and name, unless they are known."""
+        """Set id and name, unless they are known; a name can arrive in pieces, before the arguments."""
+        if name and self.name and _shorten(name) != self.name and self._continues_name(call_id):
+            self.name = _shorten(name if name.startswith(self.name) else self.name + name)
         self.id = self.id or _shorten(call_id)
         self.name = self.name or _shorten(name)
 
@@ -64,10 +66,14 @@ class PartialToolCall:
         if not self.name:
             return self.has_other_id(call_id)
         if _shorten(name) != self.name:
-            return True
+            return not self._continues_name(call_id)
         if self.has_other_id(call_id):
             return self.type == "custom" or self._is_complete()
         return len(self.arguments) == 1 and bool(arguments) and is_json(self.arguments[0])
+
+    def _continues_name(self, call_id: str | None) -> bool:
+        """Return whether another name is the rest of this one: the piece has no id, and no arguments came before."""
+        return bool(self.id) and not call_id and not any(self.arguments)
 
     def _is_complete(self) -> bool:
         """Return whether the arguments so far are JSON; after many checks, that they are not."""
