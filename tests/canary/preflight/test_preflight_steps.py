@@ -13,12 +13,14 @@ import pytest
 
 from streamcanary.canary.preflight import diagnose
 from streamcanary.canary.target import TargetSpec
+from streamcanary.client.drivers.loop_share import MAX_BODY_PIECES, MAX_SLICE, READ_COST
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, StepState
 from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import Simulator
+from support.client.turns import Turns
 from support.clock import ManualClock
-from support.servers.hostile import HostileServer, gzip_bomb
+from support.servers.hostile import HostileServer, endless, gzip_bomb
 from support.servers.simulator import FAST_TIMINGS, wait_until
 from support.servers.tcp import FixedHttpServer, TcpServer, http_response
 
@@ -420,6 +422,20 @@ async def test_at_most_one_mebibyte_is_read() -> None:
         diagnosis = await run_diagnosis(listener.base_url)
     assert "longer than 1 MiB" in diagnosis.steps[6].message
     assert [UNKNOWN, UNKNOWN] == states(diagnosis)[-2:]
+
+
+async def test_list_of_models_in_small_chunks_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A list of models in one-byte chunks is read up to a number of chunks, and other tasks run meanwhile."""
+    turns = Turns(monkeypatch)
+    flood = endless(b"", b"1\r\n \r\n" * 10_000)
+    async with HostileServer("HTTP/1.1 200 OK\ntransfer-encoding: chunked", flood) as endpoint:
+        watch = asyncio.create_task(turns.watch())
+        diagnosis = await run_diagnosis(endpoint.base_url)
+        watch.cancel()
+    assert [UNKNOWN, UNKNOWN] == states(diagnosis)[-2:]
+    assert "is longer than 1 MiB or 2,000 chunks" in diagnosis.steps[6].message
+    assert 2 * (MAX_BODY_PIECES + 1) == turns.pieces  # the model is requested by its name, too
+    assert turns.most_in_a_turn <= MAX_SLICE / READ_COST
 
 
 async def test_cancellation_closes_the_connection() -> None:

@@ -4,11 +4,9 @@ import asyncio
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Iterator
 from typing import Any
 
 import h11
-import httpx2
 import pytest
 from openai import AsyncOpenAI
 
@@ -16,6 +14,7 @@ from streamcanary import AsyncStreamClient, RetryPolicy, StreamFailed, StreamRes
 from streamcanary.client.drivers.base_stream import MAX_DRAIN_PIECES
 from streamcanary.client.drivers.loop_share import (
     BURST,
+    MAX_BODY_PIECES,
     MAX_FEED,
     MAX_FLOOD_SHARES,
     MAX_SLICE,
@@ -23,10 +22,10 @@ from streamcanary.client.drivers.loop_share import (
     FloodWork,
     LoopShare,
 )
-from streamcanary.client.drivers.request_capture import MAX_ERROR_PIECES
 from streamcanary.model.faults import Blame, FaultKind
 from streamcanary.transport.response_head import MAX_INFORMATIONAL
 from support.client.drivers import DRIVERS, Driver, driver_client, open_sdk_client
+from support.client.turns import Turns
 from support.servers.threaded import END, HEAD, TOKEN, ThreadedServer
 
 CHUNKED = HEAD.replace(b"\r\n\r\n", b"\r\ntransfer-encoding: chunked\r\n\r\n")
@@ -98,37 +97,6 @@ async def test_flood_is_bounded_and_spoils_no_other_stream(kind: str, monkeypatc
     assert len(reads) <= allowed / READ_COST
 
 
-class Turns:
-    """Counts the pieces of a body that are read, and the most that are read in one turn of the event loop."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.pieces = self.most_in_a_turn = self._in_this_turn = 0
-        read, aread = httpx2.Response.iter_raw, httpx2.Response.aiter_raw
-
-        def iter_raw(response: httpx2.Response) -> Iterator[bytes]:
-            for piece in read(response):
-                self._count()
-                yield piece
-
-        async def aiter_raw(response: httpx2.Response) -> AsyncIterator[bytes]:
-            async for piece in aread(response):
-                self._count()
-                yield piece
-
-        monkeypatch.setattr(httpx2.Response, "iter_raw", iter_raw)
-        monkeypatch.setattr(httpx2.Response, "aiter_raw", aiter_raw)
-
-    def _count(self) -> None:
-        self.pieces, self._in_this_turn = self.pieces + 1, self._in_this_turn + 1
-        self.most_in_a_turn = max(self.most_in_a_turn, self._in_this_turn)
-
-    async def watch(self) -> None:
-        """Run in each turn of the event loop."""
-        while True:
-            self._in_this_turn = 0
-            await asyncio.sleep(0)
-
-
 async def ask(driver: Driver, server: ThreadedServer, **options: Any) -> StreamResult | StreamFailed:
     """Return the result of a call with one attempt."""
     async with open_sdk_client(driver, server.base_url) as sdk:
@@ -149,7 +117,7 @@ async def test_error_body_in_small_chunks_is_bounded(driver: Driver, monkeypatch
         failed = await ask(driver, server)
         watch.cancel()
     assert isinstance(failed, StreamFailed)
-    assert (FaultKind.RATE_LIMITED, MAX_ERROR_PIECES) == (failed.fault.kind, turns.pieces)
+    assert (FaultKind.RATE_LIMITED, MAX_BODY_PIECES) == (failed.fault.kind, turns.pieces)
     assert driver == "sync" or turns.most_in_a_turn <= MAX_SLICE / READ_COST
 
 

@@ -1,7 +1,9 @@
 """The steps models and model: check that the endpoint accepts the key and has the model."""
 
 import difflib
+import time
 from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Any
 from urllib.parse import quote
 
@@ -15,6 +17,7 @@ from streamcanary.canary.preflight.credentials import is_unauthenticated
 from streamcanary.canary.preflight.step_result import StepResult, failed, ok, unknown
 from streamcanary.canary.preflight.tls import explain_tls_error, find_tls_alert
 from streamcanary.client.core.fault_classification import classify_error_code, fault_from_exception, fault_from_status
+from streamcanary.client.drivers.loop_share import MAX_BODY_PIECES, LoopShare, take_turns
 from streamcanary.model.faults import Fault, FaultKind, Phase
 from streamcanary.model.redaction.redactor import scrub
 from streamcanary.transport.content_coding import ContentCodingRefused, create_decoder
@@ -47,7 +50,10 @@ _CODING_REMEDY = "have the server or its gateway honour Accept-Encoding, or set 
 
 
 class HttpResponse(msgspec.Struct, frozen=True, kw_only=True):
-    """An HTTP response. ``json`` is its decoded body, ``None`` if that is not JSON or longer than 1 MiB."""
+    """An HTTP response. ``json`` is its decoded body, ``None`` if that is not JSON or too long.
+
+    ``is_complete`` is whether its body was read to the end: up to 1 MiB, and 2,000 pieces such as chunks.
+    """
 
     status: int
     headers: httpx2.Headers
@@ -100,8 +106,7 @@ async def _get(context: DiagnosisContext, path: str) -> HttpResponse:
         url = f"{context.target.base_url}/{path}"
         # Without a timeout here: that of the step applies.
         async with client.stream("GET", url, headers=context.headers, timeout=None) as response:
-            body = await _read_body(response)
-    is_complete = len(body) <= _MAX_BYTES
+            body, is_complete = await _read_body(response)
     return HttpResponse(
         status=response.status_code,
         headers=response.headers,
@@ -110,21 +115,25 @@ async def _get(context: DiagnosisContext, path: str) -> HttpResponse:
     )
 
 
-async def _read_body(response: httpx2.Response) -> bytearray:
-    """Return the body, decoded at most once, up to a little more than 1 MiB.
+async def _read_body(response: httpx2.Response) -> tuple[bytearray, bool]:
+    """Return the body, decoded at most once, and whether it is complete; other tasks run between its pieces.
 
     Raises:
         ContentCodingRefused: if it has a content coding that was not requested.
     """
     offered = response.request.headers.get("accept-encoding")
     decoder = create_decoder(response.headers.get("content-encoding"), offered)
-    body = bytearray()
-    async for data in response.aiter_raw(_MAX_BYTES // 16):
-        for piece in (data,) if decoder is None else decoder.decode(data):
-            body += piece
-            if len(body) > _MAX_BYTES:
-                return body
-    return body
+    body, count = bytearray(), 0
+    # Without a chunk size: the transport would join small chunks up to it, and meanwhile no other task would run.
+    pieces = take_turns(response.aiter_raw(), LoopShare(1.0, time.monotonic), MAX_BODY_PIECES + 1)
+    async with aclosing(pieces):
+        async for data in pieces:
+            count += 1
+            for piece in (data,) if decoder is None else decoder.decode(data):
+                body += piece
+                if len(body) > _MAX_BYTES:
+                    return body, False
+    return body, count <= MAX_BODY_PIECES
 
 
 def _decode(body: bytearray) -> Any:
@@ -156,7 +165,7 @@ def _check_models_response(context: DiagnosisContext, response: HttpResponse) ->
     context.listed_models = _model_ids(response.json)
     if context.listed_models is None:
         key = "no key is required" if is_unauthenticated(context) else "the key is not rejected"
-        reason = "is not a list of models" if response.is_complete else "is longer than 1 MiB"
+        reason = "is not a list of models" if response.is_complete else "is longer than 1 MiB or 2,000 chunks"
         return unknown(f"{key}; the response {reason}")
     count = "1 model is" if len(context.listed_models) == 1 else f"{len(context.listed_models)} models are"
     return ok(f"{'no key is required' if is_unauthenticated(context) else 'the key is accepted'}; {count} listed")

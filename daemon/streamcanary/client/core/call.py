@@ -229,13 +229,19 @@ class Call:
         machine.fail_unless_complete(make_fault(FaultKind.SERVER_ERROR, Phase.HEADERS, message))
         self._advance_if_finished()
 
-    def deadline_exceeded(self, lag_since: LagSince = no_lag) -> None:
-        """Report that :attr:`deadline` has passed; ``lag_since``: the lag of this process."""
+    def deadline_exceeded(self, lag_since: LagSince = no_lag, *, is_held_back: bool = False) -> None:
+        """Report that :attr:`deadline` has passed; ``lag_since``: the lag of this process.
+
+        ``is_held_back``: this process has not begun to send the request.
+        """
         machine = self._require_machine()
         is_total = self._total_deadline <= self._extension.apply(machine.deadline)
+        seconds = self._total if is_total else machine.current_timeout
         if lag := self._lag_behind_timeout(machine, lag_since, is_total=is_total):
-            seconds = self._total if is_total else machine.current_timeout
             machine.fail_unless_complete(_delayed_fault(machine.phase, f"timeout of {seconds:g} s", lag))
+        elif is_held_back:
+            message = f"the timeout of {seconds:g} s passed before this process began to send the request"
+            machine.fail_unless_complete(make_fault(FaultKind.CLIENT_DELAYED, machine.phase, message))
         elif is_total:
             message = f"no complete answer within the total timeout of {self._total:g} s"
             machine.fail_unless_complete(make_fault(FaultKind.TOTAL_TIMEOUT, machine.phase, message))

@@ -96,7 +96,9 @@ class BaseStream(Generic[SdkClient]):
         elif capture.guard.excess:
             call.response_refused(capture.guard.excess)
         elif error is None:
-            call.deadline_exceeded(lag_since)
+            # A key provider is a part of what a canary checks; everything else before the request is of this process.
+            is_held_back = not capture.url and not self._routes.has_key_provider(call.route)
+            call.deadline_exceeded(lag_since, is_held_back=is_held_back)
         elif (
             not capture.url
             and self._routes.has_key_provider(call.route)

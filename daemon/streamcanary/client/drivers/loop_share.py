@@ -5,8 +5,10 @@ other task. With yields alone, some such streams would still take all of the loo
 """
 
 import asyncio
+import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import AsyncGenerator, Callable
+from contextlib import aclosing
 from typing import ClassVar, Final
 from weakref import WeakKeyDictionary, WeakSet, WeakValueDictionary
 
@@ -20,6 +22,8 @@ MAX_FEED: Final = 4 * 1024
 """Bytes that are parsed at once: about 1 ms for events of one character, whatever the size of a network read."""
 MAX_FLOOD_SHARES: Final = 4
 """The share of all streams of one endpoint beyond their bursts, as a multiple of the share of one."""
+MAX_BODY_PIECES: Final = 2000
+"""Pieces of a body without a stream that are read, such as chunks; servers send one or a few."""
 _MAX_PAUSE: Final = 0.2  # seconds: shorter than a usual timeout, which goes on during a pause
 _MAX_COST_RATIO: Final = 3  # of the time that a slice takes to its estimate; a longer one has waited for the network
 _MIN_FLOOD_READS: Final = 200
@@ -137,3 +141,23 @@ class LoopShare:
             self._flood.streams.add(self)
             self._flood.add(now, self._seconds)
             self._seconds = 0.0
+
+
+async def take_turns(
+    pieces: AsyncGenerator[bytes], share: LoopShare, max_pieces: int = MAX_BODY_PIECES
+) -> AsyncGenerator[bytes]:
+    """Yield up to ``max_pieces`` of a body, and close ``pieces``; other tasks run between them, as ``share`` says.
+
+    The transport returns thousands of small pieces from one network read without a pause. Without turns, not even a
+    timeout of the reading task is noticed.
+    """
+    async with aclosing(pieces):
+        count = 0
+        async for piece in pieces:
+            started, count = time.perf_counter(), count + 1
+            yield piece
+            if count >= max_pieces:
+                break
+            share.add_read(time.perf_counter() - started)
+            if (pause := share.pause()) is not None:
+                await asyncio.sleep(pause)

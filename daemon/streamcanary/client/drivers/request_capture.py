@@ -17,11 +17,12 @@ from typing import Any, Self
 
 import httpx2
 from openai import AsyncOpenAI, OpenAI, OpenAIError
+from openai._base_client import get_platform
 
 from streamcanary.client.core.decoding.error_body import ErrorBody
 from streamcanary.client.core.request import redact_url
 from streamcanary.client.core.response_head import ResponseHead
-from streamcanary.client.drivers.loop_share import LoopShare
+from streamcanary.client.drivers.loop_share import MAX_BODY_PIECES, LoopShare, take_turns
 from streamcanary.client.drivers.socket_timer import SocketTimer, socket_of
 from streamcanary.transport.content_coding import (
     ContentCodingRefused,
@@ -30,9 +31,6 @@ from streamcanary.transport.content_coding import (
     supported_accept_encoding,
 )
 from streamcanary.transport.response_head import HeadGuard
-
-MAX_ERROR_PIECES = 2000
-"""Pieces of an error body that are read, such as chunks; servers send one or a few."""
 
 _CREDENTIAL_HEADER = re.compile(r"authorization|cookie|token|secret|(?<!idempotency-)key")
 _current_capture: ContextVar["RequestCapture | None"] = ContextVar("streamcanary.request_capture", default=None)
@@ -164,6 +162,9 @@ class RequestCapture:
 def capturing_async_client(client: AsyncOpenAI) -> AsyncOpenAI:
     """Return a copy of ``client`` that neither retries nor redirects, and whose requests are captured."""
     copy = client.with_options(max_retries=0)
+    # The SDK would find it out in a thread before the first request, and wait for one if all threads are busy. It takes
+    # some milliseconds once in a process.
+    copy._platform = get_platform()
     send = copy._send_request  # every request goes through it, with any transport
 
     async def send_and_capture(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
@@ -202,22 +203,16 @@ def capturing_sync_client(client: OpenAI) -> OpenAI:
 async def _aread_error(response: httpx2.Response, body: ErrorBody, share: LoopShare) -> None:
     """Read the body of an error response up to its limits, and close the connection if there is more.
 
-    The transport returns thousands of small pieces from one network read without a pause, so other tasks run between
-    them, as ``share`` says. There, too, the deadline is noticed.
+    Other tasks run between its pieces, as ``share`` says. There, too, the deadline is noticed.
     """
     try:
         if response.is_stream_consumed:  # a transport that returns whole responses
             body.feed_decoded(response.content)
         elif not body.is_full:
-            async with aclosing(response.aiter_raw()) as pieces:
-                count = 0
+            async with aclosing(take_turns(response.aiter_raw(), share)) as pieces:
                 async for data in pieces:
-                    started, count = time.perf_counter(), count + 1
-                    if not body.feed(data) or count >= MAX_ERROR_PIECES:
+                    if not body.feed(data):
                         break
-                    share.add_read(time.perf_counter() - started)
-                    if (pause := share.pause()) is not None:
-                        await asyncio.sleep(pause)
     except Exception:  # noqa: BLE001, S110 - the status decides; the body only explains it
         pass
     finally:
@@ -233,7 +228,7 @@ def _read_error(response: httpx2.Response, body: ErrorBody, deadline: float) -> 
             body.feed_decoded(response.content)
         elif not body.is_full:
             for count, data in enumerate(response.iter_raw(), 1):
-                if not body.feed(data) or count >= MAX_ERROR_PIECES or time.monotonic() >= deadline:
+                if not body.feed(data) or count >= MAX_BODY_PIECES or time.monotonic() >= deadline:
                     break
     except Exception:  # noqa: BLE001, S110 - the status decides; the body only explains it
         pass

@@ -15,7 +15,9 @@ from streamcanary.alerting.notify.receivers import Receiver as AnyReceiver
 from streamcanary.alerting.notify.receivers.base import HttpReceiver
 from support.alerting.builders import NOON, a_message, webhook_config
 from support.alerting.messages import an_alert, an_incident
+from support.client.turns import Turns
 from support.servers.certificates import AUTHORITY, LOOPBACK, SIGNED_BY_AUTHORITY, WRONG_HOST, server_tls_context
+from support.servers.hostile import HostileServer, endless
 from support.servers.pagerduty import ROUTING_KEY
 from support.servers.pagerduty import FakePagerDuty as PagerDutyServer
 from support.servers.receiver import HANG, SECRET, FakeReceiver, Reply
@@ -60,6 +62,19 @@ def receiver_configs(url: str) -> dict[str, Any]:
         "webhook": webhook_config(url),
         "alertmanager": {"type": "alertmanager", "urls": [url]},
     }
+
+
+async def test_response_in_small_chunks_leaves_time_to_other_tasks(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a response in one-byte chunks, only a few are read before other tasks run."""
+    turns = Turns(monkeypatch)
+    flood = endless(b"", b"1\r\nx\r\n" * 10_000)
+    async with HostileServer("HTTP/1.1 400 Bad Request\ntransfer-encoding: chunked", flood) as server:
+        watch = asyncio.create_task(turns.watch())
+        answer = await send(webhook(server.base_url))
+        watch.cancel()
+    assert isinstance(answer, Refused)
+    assert turns.pieces > 1000
+    assert turns.most_in_a_turn <= 100
 
 
 @pytest.mark.parametrize("kind", SERVERS)

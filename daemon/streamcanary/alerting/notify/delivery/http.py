@@ -20,6 +20,7 @@ from streamcanary.transport.reloading_transport import ReloadingTransport
 from streamcanary.transport.tls import TlsFileError
 
 _MAX_BODY_BYTES = 16 * 1024
+_PIECES_PER_TURN = 64  # of a response that are read before other tasks run; usually it has one
 _MAX_RETRY_AFTER = 3600.0
 _RETRYABLE_4XX = frozenset({408, 425, 429})  # timeout, too early, too many requests (RFC 9110, 8470, 6585)
 
@@ -96,11 +97,17 @@ async def post(
 
 
 async def _read_beginning(response: httpx2.Response) -> bytes:
-    """Return the beginning of the body, decoded at most once although no compression was requested."""
+    """Return the beginning of the body, decoded at most once although no compression was requested.
+
+    The transport returns thousands of small pieces from one network read without a pause, so other tasks run between
+    them. There, too, the timeout is noticed.
+    """
     decoder = create_decoder(response.headers.get("content-encoding"), "gzip, deflate")
-    body, size = bytearray(), 0
+    body, size, count = bytearray(), 0, 0
     async for data in response.aiter_raw():
-        size += len(data)
+        size, count = size + len(data), count + 1
+        if count % _PIECES_PER_TURN == 0:
+            await asyncio.sleep(0)
         for piece in (data,) if decoder is None else decoder.decode(data):
             body += piece
             if len(body) >= _MAX_BODY_BYTES:
