@@ -118,8 +118,9 @@ class AttemptClock:
             self.gaps.add(gap)
             if self.token_gaps is not None:
                 self.token_gaps.append(gap)
-        self._last_token = now
-        self.progress_seen(now)
+        self._last_token = self._idle_since = self.answer_end = now
+        if self.finish_state is not FinishState.NONE:
+            self.finish_state = FinishState.REVOKED
 
     def progress_seen(self, now: float) -> None:
         """Handle work of the provider: a token, or an event without one that shows work, such as a tool's."""

@@ -148,8 +148,11 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
     def _feed(self, call: Call, data: bytes) -> None:
         """Pass data to the call, up to :data:`MAX_FEED` bytes at once; the rest is next."""
         started = time.perf_counter()
-        self._unread = data[MAX_FEED:]
-        call.feed(data[:MAX_FEED])
+        if len(data) > MAX_FEED:
+            self._unread, data = data[MAX_FEED:], data[:MAX_FEED]
+        elif self._unread:
+            self._unread = b""
+        call.feed(data)
         self._loop_share.add_read(time.perf_counter() - started)
 
     async def _read(self, call: Call, body: AsyncIterator[bytes]) -> None:

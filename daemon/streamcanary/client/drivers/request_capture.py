@@ -32,7 +32,7 @@ from streamcanary.transport.content_coding import (
 )
 from streamcanary.transport.response_head import HeadGuard
 
-_CREDENTIAL_HEADER = re.compile(r"authorization|cookie|token|secret|(?<!idempotency-)key")
+_CREDENTIAL_HEADER = re.compile(rb"authorization|cookie|token|secret|(?<!idempotency-)key", re.IGNORECASE)
 _current_capture: ContextVar["RequestCapture | None"] = ContextVar("streamcanary.request_capture", default=None)
 
 
@@ -92,8 +92,8 @@ class RequestCapture:
         if self._request is None:
             return ()
         return tuple(
-            value.removeprefix("Bearer ") if name == "authorization" else value
-            for name, value in self._request.headers.items()
+            value.removeprefix(b"Bearer ").decode("latin-1")
+            for name, value in self._request.headers.raw  # not decoded: most headers are no credentials
             if value and _CREDENTIAL_HEADER.search(name)
         )
 

@@ -81,11 +81,12 @@ def _simple_quotas(headers: Mapping[str, str], now: float) -> Iterator[tuple[Quo
     """Yield the quotas whose values have a header each; those of one type and qualifier belong together."""
     values: dict[tuple[QuotaType, str], dict[str, str]] = {}
     looked_at = 0
-    for name, value in headers.items():
-        if len(name) > _MAX_NAME_LENGTH or (prefix := _PREFIX.match(name := name.lower())) is None:
+    for key in headers:  # not items(): decoding all values would cost more than the rest
+        if len(key) > _MAX_NAME_LENGTH or (prefix := _PREFIX.match(name := key.lower())) is None:
             continue
         if (looked_at := looked_at + 1) > _MAX_HEADERS:
             break
+        value = headers[key]
         if len(value) <= _MAX_VALUE_LENGTH and (parsed := _parse_name(name[prefix.end() :])) is not None:
             kind, qualifier, field = parsed
             values.setdefault((kind, qualifier), {})[field] = value.strip()
