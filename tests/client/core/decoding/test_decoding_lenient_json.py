@@ -47,6 +47,12 @@ def test_number_that_json_does_not_have_is_accepted(number: str) -> None:
         assert ("a", "Hi") == (message.id, message.choices and message.choices[0].text)
 
 
+def test_half_a_surrogate_pair_in_the_place_of_a_number_loses_no_other_field() -> None:
+    """A field of a wrong type is left out, also if its text has half a surrogate pair."""
+    message = decode(rb'{"id": "a", "choices": [{"text": "Hi", "logprob": "\ud800"}]}')
+    assert ("a", [Choice(text="Hi")]) == (message.id, message.choices)
+
+
 def test_half_a_surrogate_pair_stays_in_typed_text_only() -> None:
     """Typed text keeps a half, so that the next one can be joined; plain objects have U+FFFD."""
     body = rb'{"id": "\ud83d", "choices": [{"text": "\ude00 \ud83d\ude00 \\ud83d"}]}'
