@@ -97,7 +97,7 @@ def convert_leniently(struct: type[_T], untyped: dict[str, Any]) -> _T:
             continue
         try:
             values[field.name] = msgspec.convert(value, field.type)
-        except (msgspec.ValidationError, UnicodeEncodeError):  # of msgspec for half a surrogate pair in a number's place
+        except (msgspec.ValidationError, UnicodeEncodeError):  # of half a surrogate pair in a number's place
             if (nested := _convert_nested(field.type, value)) is not None:
                 values[field.name] = nested
     return struct(**values)
