@@ -116,10 +116,10 @@ def run(command: list[str], *, cwd: Path, within: float, env: dict[str, str] | N
     return output
 
 
-def check_runs(program: Path) -> None:
+def check_runs(program: Path, *arguments: str) -> None:
     """Check that a program that was just built or unpacked can be started.
 
     Raises:
-        Unavailable: if it is missing, or ``program --version`` fails.
+        Unavailable: if it is missing, or ``program ARGUMENTS`` fails, by default ``program --version``.
     """
-    run([str(program), "--version"], cwd=program.parent, within=_CHECK_TIMEOUT)
+    run([str(program), *(arguments or ("--version",))], cwd=program.parent, within=_CHECK_TIMEOUT)

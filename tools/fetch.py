@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Build or download the programs that some tests run: an OpenTelemetry Collector, Alertmanager and promtool.
+"""Build or download the programs that some tests run: an OpenTelemetry Collector, Alertmanager, promtool and Helm.
 
 With their names as arguments, also what only `make test-full` needs: prometheus, jaeger, litellm and llama.
 
@@ -21,6 +21,7 @@ from typing import Protocol
 
 import alertmanager
 import cache
+import helm
 import jaeger
 import otelcol
 import progress
@@ -39,7 +40,7 @@ class Tool(Protocol):
         """Return the program, made if need be; raises ``cache.Unavailable``."""
 
 
-PROGRAMS: dict[str, Tool] = {"otelcol": otelcol, "alertmanager": alertmanager, "promtool": promtool}
+PROGRAMS: dict[str, Tool] = {"otelcol": otelcol, "alertmanager": alertmanager, "promtool": promtool, "helm": helm}
 FOR_TEST_FULL: dict[str, Tool] = {
     "prometheus": prometheus,
     "jaeger": jaeger,

@@ -2,8 +2,8 @@
 
 import re
 import shutil
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cache
@@ -14,7 +14,8 @@ _QUERY_TIMEOUT = 60.0  # seconds for `go env`
 
 # CGO_ENABLED=0: the program is static and needs no file of the machine. GOFLAGS, GOOS and GOARCH replace the user's.
 _ENV = {"GOWORK": "off", "GOFLAGS": "-mod=mod -buildvcs=false", "CGO_ENABLED": "0", "GOOS": "", "GOARCH": ""}
-BUILD_FLAGS = ("-trimpath", "-ldflags=-s -w")
+_LINK_FLAGS = "-s -w"
+BUILD_FLAGS = ("-trimpath", f"-ldflags={_LINK_FLAGS}")
 
 Version = tuple[int, int, int]
 
@@ -34,6 +35,10 @@ class Program:
     """The oldest Go release that builds it."""
     tags: tuple[str, ...] = ()
     """Build tags."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Go variables that the linker sets, by import path and name: what the program's own build script would set."""
+    check: tuple[str, ...] = ("--version",)
+    """Arguments with which the program ends at once and successfully."""
 
     @property
     def name(self) -> str:
@@ -62,10 +67,11 @@ class Program:
 
     def _build(self, folder: Path) -> None:
         tags = [f"-tags={','.join(self.tags)}"] if self.tags else []
-        command = ["install", *BUILD_FLAGS, *tags, f"{self.package}@{self.version}"]
+        link = " ".join([_LINK_FLAGS, *(f"-X={name}={value}" for name, value in self.variables.items())])
+        command = ["install", "-trimpath", f"-ldflags={link}", *tags, f"{self.package}@{self.version}"]
         with progress.step(f"building {self.title} {self.version} with Go"):
             run(command, cwd=folder, within=_BUILD_TIMEOUT, gobin=folder)
-        cache.check_runs(folder / self.name)
+        cache.check_runs(folder / self.name, *self.check)
 
 
 def require(title: str, oldest: Version) -> None:

@@ -17,3 +17,19 @@ COLLECTOR_GO = (1, 25, 0)
 JAEGER = "v1.76.0"
 """The newest release in the old numbering of its Go module, in which Jaeger 2.13 is 1.76."""
 JAEGER_GO = (1, 25, 0)
+
+HELM = "v3.22.0"
+HELM_GO = (1, 26, 0)
+
+KUBECONFORM = "v0.8.0"
+KUBECONFORM_GO = (1, 26, 0)
+
+ACTIONLINT = "v1.7.12"
+ACTIONLINT_GO = (1, 25, 0)
+
+KUBERNETES = "v1.36.3"
+"""The version of the API server, of kubectl, and of the Kubernetes that ``helm template`` assumes."""
+KUBERNETES_GO = (1, 26, 0)
+
+ETCD = "v3.7.3"
+ETCD_GO = (1, 26, 0)

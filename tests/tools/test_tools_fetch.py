@@ -169,6 +169,7 @@ def test_missing_go_is_reported_with_what_to_install(tmp_path):
         rf"otelcol: the OpenTelemetry Collector {install}\n"
         rf"alertmanager: Alertmanager {install}\n"
         rf"promtool: promtool {install}; Debian's package is not available either: `apt-get` is not on PATH\n"
+        rf"helm: Helm {install}\n"
     )
     assert re.fullmatch(expected, outcome.stderr), outcome.stderr
 
