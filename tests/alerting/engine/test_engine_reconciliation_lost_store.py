@@ -5,6 +5,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from streamcanary.alerting.engine.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import RunFinished, SilenceCreated, Started, StoreFailed, Tick
 from streamcanary.alerting.engine.reconciliation import RECONCILED_REASON
 from streamcanary.alerting.engine.state import TABLES, State
@@ -300,3 +301,44 @@ def test_receiver_notified_before_the_store_became_unreadable_gets_the_resolve()
     harness.observe(good, good, good)
     tick(harness)
     assert [("resolve", "Errors")] * 2 == harness.deliver_all("hook", "other")
+
+
+def test_resolve_that_is_still_owed_survives_a_second_start_without_the_store() -> None:
+    """A receiver that was marked as possibly notified is still sent the resolve if the store fails once more."""
+    receivers = {"hook": pagerduty_config(), "other": pagerduty_config()}
+    harness = start_with_lost_store(EngineHarness(alerts(receivers=receivers)))
+    harness.configure(alerts(receivers=receivers, routes=[{"receivers": ["other"]}]))
+    harness.crash()
+    harness.step(Started())
+    stored, harness.state = harness.state, State()
+    harness.stored_rows = {table: {} for table in TABLES}
+    harness.step(StoreFailed("cannot be read"))
+    harness.observe(bad, bad, bad)
+    assert ([], ["trigger"]) == (
+        harness.deliver_all("hook"),
+        [action for action, rule in harness.deliver_all("other") if rule == "Errors"],
+    )
+    harness.state = harness.state.merge(stored)
+    harness.step(Started())
+    harness.observe(good, good, good)
+    tick(harness)
+    assert ("resolve", "Errors") in harness.deliver_all("hook")
+
+
+def test_state_receiver_is_not_sent_a_silenced_alert_that_was_assumed_to_fire() -> None:
+    """A silenced alert that may have fired before a data loss does not reach a state receiver through its group."""
+    receivers = {"hook": pagerduty_config(), "prom": PROM}
+    two = (CHAT, msgspec.structs.replace(CHAT, name="other"))
+    config = alerts(receivers=receivers, group_by=["alert"], group_wait=60)
+    harness = start_with_lost_store(EngineHarness(config, *two))
+    observe_canary(harness, "chat", bad, bad, bad)
+    assert ["chat"] == [incident.subject for incident in active_alerts(harness.state, "prom", harness.now)]
+    silence = Silence(id="s", match=('alert="Errors"',), starts=harness.now, until=NOON + 3600)
+    harness.step(SilenceCreated(silence))
+    tick(harness)
+    observe_canary(harness, "other", bad, bad, bad)
+    assert [] == [
+        incident.subject
+        for incident in active_alerts(harness.state, "prom", harness.now)
+        if incident.subject == "other"
+    ]

@@ -81,11 +81,14 @@ class State(Struct, frozen=True, kw_only=True):
         """Return this state, with the rows of ``older`` that have other keys.
 
         Notifications of ``older`` about a group of this state are dropped, as this state is newer. A receiver that may
-        have received one of them, and has no notification of that group in this state, is marked in the group, so that
-        it gets the resolve.
+        have received one of them, or may have had the group before, and has no notification of that group in this
+        state, is marked in the group, so that it gets the resolve.
         """
         tables: dict[str, Any] = {name: {**older.table(name), **self.table(name)} for name in TABLES}
         notified = {(notification.receiver, notification.group) for notification in self.notifications.values()}
+        for key in self.groups.keys() & older.groups.keys():
+            told = frozenset(receiver for receiver, group in notified if group == key)
+            tables["groups"][key] = self.groups[key].with_doubts_of(older.groups[key], told)
         for key, notification in older.notifications.items():
             group = tables["groups"].get(notification.group)
             if key in self.notifications or notification.group not in self.groups:

@@ -233,7 +233,7 @@ class Engine:
         if before is not None and incident.opened <= before.opened:  # the clock was set back; ids must stay unique
             incident = msgspec.structs.replace(incident, opened=before.opened + 0.001)
         draft.put(incident)
-        if before is None or not self.groups.transfer(draft, incident, now):
+        if not self.groups.transfer(draft, incident, now):
             self.groups.add(draft, incident, self.bindings.key_parts(incident), now)
 
     def _close(self, draft: Draft, key: str, at: float, reason: str, now: float) -> None:

@@ -1,5 +1,6 @@
 """Incidents, groups and notifications: values of alerting that other packages read and store."""
 
+from collections.abc import Container
 from enum import StrEnum
 
 import msgspec
@@ -102,6 +103,22 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
             is_reconciling=not self.is_firing,
             possibly_notified=tuple(dict.fromkeys([*self.possibly_notified, receiver])),
         )
+
+    def with_doubts_of(self, older: "Group", notified: Container[str]) -> "Group":
+        """Return the group with what ``older``, of the same key, left open: who may have it, and by which members.
+
+        The receivers in ``notified`` were sent a newer notification, and need no other.
+        """
+        doubtful = [name for name in older.possibly_notified if name not in notified]
+        if not doubtful or not (older.is_firing or older.is_reconciling):
+            return self
+        group = self
+        for name in doubtful:
+            group = group.with_possibly_notified(name)
+        assumed = older.members if older.is_reconciling else older.assumed_members
+        if group.is_reconciling:
+            return msgspec.structs.replace(group, members=tuple(dict.fromkeys([*group.members, *assumed])))
+        return msgspec.structs.replace(group, assumed_members=tuple(dict.fromkeys([*group.assumed_members, *assumed])))
 
 
 class Action(StrEnum):
