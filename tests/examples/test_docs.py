@@ -8,6 +8,7 @@ import pytest
 from tools.docs import __main__ as docs
 from tools.docs import cli, client, configuration, page, rules, telemetry
 from tools.docs import faults as faults_docs
+from tools.docs.config_schema import schema_files
 from tools.docs.page import Stale, words
 
 from streamcanary.model import faults
@@ -27,6 +28,9 @@ def docs_copy(tmp_path: Path) -> Path:
     """Return a copy of the generated files."""
     for folder in ("docs", "config/grafana/dashboards", "daemon/streamcanary/telemetry/dashboards"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
+    for file in schema_files():
+        (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy(ROOT / file, tmp_path / file)
     return tmp_path
 
 

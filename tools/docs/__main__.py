@@ -5,6 +5,7 @@ from pathlib import Path
 
 from .cli import cli_page
 from .client import client_page
+from .config_schema import schema_files
 from .configuration import configuration_page
 from .dashboards import dashboard_files
 from .faults import faults_page
@@ -29,6 +30,7 @@ def pages(root: Path) -> dict[str, str]:
         "docs/rules.md": rules_page((root / "docs/rules.md").read_text(encoding="utf-8")),
         "docs/telemetry.md": telemetry_page(),
         **dashboard_files(),
+        **schema_files(),
     }
 
 

@@ -9,13 +9,14 @@ import types
 from collections.abc import Iterator
 from enum import Enum
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, Union, get_args, get_origin
+from typing import Annotated, Any, Literal, Union, get_args, get_origin
 
 from pydantic import BaseModel, HttpUrl, TypeAdapter, ValidationError
 from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from .config_sections import Section, Words, models_in, sections, words_path
 from .page import NONE, Stale, code, compare, head, table, words
 from .product import (
     Duration,
@@ -23,7 +24,6 @@ from .product import (
     Matcher,
     PositiveDuration,
     Secret,
-    Settings,
     format_duration,
     format_fraction,
 )
@@ -56,84 +56,6 @@ _DURATIONS = frozenset(kind.__metadata__[0] for kind in (Duration, PositiveDurat
 _FRACTION = Fraction.__metadata__[0]  # type: ignore[attr-defined]
 
 
-class Section(NamedTuple):
-    """A model at a path of the configuration; ``variant`` is its ``type`` if several models are possible there."""
-
-    path: str
-    variant: str
-    model: type[BaseModel]
-
-    @property
-    def key(self) -> str:
-        """The key in tools/docs/words/configuration.yaml: ``alerts.receivers.*[slack]``."""
-        return f"{self.path}[{self.variant}]" if self.variant else self.path
-
-    @property
-    def title(self) -> str:
-        """The heading: ``alerts.receivers.NAME, type slack``."""
-        shown = self.path.replace("*", "NAME") or "Top level"
-        return f"{shown}, `type: {self.variant}`" if self.variant else shown
-
-    @property
-    def anchor(self) -> str:
-        """The id of the heading: ``alerts-receivers-slack``."""
-        parts = self.path.replace("*", "").replace("[]", "").split(".")
-        return "-".join(filter(None, [*parts, self.variant])).replace("_", "-") or "top-level"
-
-    def fields(self) -> Iterator[tuple[str, FieldInfo]]:
-        """Yield the keys as written in YAML, with their fields: ``type`` first, inherited keys last."""
-        own = self.model.__annotations__
-        for name, field in sorted(
-            self.model.model_fields.items(), key=lambda item: (item[0] != "type", item[0] not in own)
-        ):
-            yield field.alias or name, field
-
-    def below(self, name: str) -> str:
-        """Return the path of a key."""
-        return f"{self.path}.{name}" if self.path else name
-
-
-class Words(NamedTuple):
-    """The description of a key. ``default`` and ``type`` override those of the model."""
-
-    says: str
-    example: str
-    default: str = ""
-    type: str = ""
-
-
-def sections(model: type[BaseModel] = Settings, path: str = "", variant: str = "") -> Iterator[Section]:
-    """Yield every model below ``model``, each before those inside it."""
-    here = Section(path, variant, model)
-    yield here
-    for name, field in here.fields():
-        for suffix, inner, kind in _models(field.annotation):
-            yield from sections(inner, here.below(name) + suffix, kind or variant)
-
-
-def _models(annotation: Any) -> list[tuple[str, type[BaseModel], str]]:
-    """Return the models inside a type: the path below it, the model, and its ``type`` if it is one of several."""
-    origin, arguments = get_origin(annotation), get_args(annotation)
-    if origin is Annotated:
-        return _models(arguments[0])
-    if origin in (Union, types.UnionType):
-        found = [each for argument in arguments for each in _models(argument)]
-        several = len(found) > 1
-        return [(suffix, model, _tag(model) if several else kind) for suffix, model, kind in found]
-    if origin is dict:
-        return [(f".*{suffix}", model, kind) for suffix, model, kind in _models(arguments[1])]
-    if origin in (tuple, list):
-        return [(f"[]{suffix}", model, kind) for suffix, model, kind in _models(arguments[0])]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [("", annotation, "")]
-    return []
-
-
-def _tag(model: type[BaseModel]) -> str:
-    (tag,) = get_args(model.model_fields["type"].annotation)
-    return str(tag)
-
-
 def configuration_page() -> str:
     """Return ``docs/configuration-reference.md``.
 
@@ -142,7 +64,7 @@ def configuration_page() -> str:
     """
     descriptions = words("configuration")
     known = list(sections())
-    found = {_words_path(descriptions["keys"], section, name) for section in known for name, _ in section.fields()}
+    found = {words_path(descriptions["keys"], section, name) for section in known for name, _ in section.fields()}
     compare("tools/docs/words/configuration.yaml, keys", descriptions["keys"], found, entry="`says` and `example`")
     compare(
         "tools/docs/words/configuration.yaml, sections", descriptions["sections"], {section.key for section in known}
@@ -158,24 +80,18 @@ def configuration_page() -> str:
     return "\n".join(lines) + "\n"
 
 
-def _words_path(keys: dict[str, Any], section: Section, name: str) -> str:
-    """Return the entry that describes a key: its own, or that of all variants."""
-    own, shared = f"{section.key}.{name}" if section.path else name, section.below(name)
-    return shared if own not in keys and shared in keys else own
-
-
 def _row(keys: dict[str, Any], section: Section, name: str, field: FieldInfo) -> tuple[str, ...]:
-    path = _words_path(keys, section, name)
+    path = words_path(keys, section, name)
     entry = Words(**keys[path])
     says, example = field.description or entry.says, entry.example
     _check_example(path, example, field)
     kind = entry.type or _type(field.annotation, tuple(field.metadata))
-    inside = _models(field.annotation)
+    inside = models_in(field.annotation)
     if inside:
         suffix, model, variant = inside[0]
         kind += f", [keys](#{Section(section.below(name) + suffix, variant or section.variant, model).anchor})"
-    limits = _limits(field)
-    default = "**required**" if field.is_required() and not entry.default else entry.default or _default(field)
+    limits = limits_of(field)
+    default = "**required**" if field.is_required() and not entry.default else entry.default or default_of(field)
     return (code(name), f"{kind}; {limits}" if limits else kind, default, says, code(example))
 
 
@@ -206,7 +122,7 @@ def _type(annotation: Any, metadata: tuple[Any, ...] = ()) -> str:
         return ", ".join(code(str(each).lower() if isinstance(each, bool) else str(each)) for each in arguments)
     if origin is dict:
         named = isinstance(inner := _bare(arguments[1]), type) and issubclass(inner, BaseModel)
-        return "map by name" if named or _models(arguments[1]) else f"map of text to {_type(arguments[1])}"
+        return "map by name" if named or models_in(arguments[1]) else f"map of text to {_type(arguments[1])}"
     if origin in (tuple, list):
         return f"list of {_type(arguments[0])}"
     if isinstance(annotation, type) and issubclass(annotation, Enum):
@@ -232,7 +148,7 @@ def _hashable(value: object) -> bool:
     return True
 
 
-def _limits(field: FieldInfo) -> str:
+def limits_of(field: FieldInfo) -> str:
     """Return the limits that the field itself has; the limits of validators are in the descriptions."""
     low = high = ""
     metadata = [*field.metadata, *_inner_metadata(field.annotation)]
@@ -269,7 +185,8 @@ def _inner_metadata(annotation: Any) -> Iterator[Any]:
                     yield from each.metadata if isinstance(each, FieldInfo) else [each]
 
 
-def _default(field: FieldInfo) -> str:
+def default_of(field: FieldInfo) -> str:
+    """Return the default as it is written in YAML, as code; :data:`NONE` for none, or for an empty value."""
     value = field.get_default(call_default_factory=True)
     if value is None or value in ("", (), {}) or isinstance(value, BaseModel):
         return NONE

@@ -17,7 +17,9 @@ from streamcanary import (
 )
 from streamcanary.alerting.builtin_rules import BUILTIN_RULES
 from streamcanary.alerting.notify.annotation_templates import TEMPLATE_FIELDS
+from streamcanary.canary.spec import _RESERVED_PARAMETERS as RESERVED_PARAMETERS
 from streamcanary.cli.main import _create_parser as parser
+from streamcanary.client.core.request import accepted_parameters
 from streamcanary.model import faults, names
 from streamcanary.model.alerts.matcher import Matcher
 from streamcanary.model.config_types.duration import Duration, PositiveDuration, format_duration
@@ -34,6 +36,7 @@ __all__ = [
     "EVENTS_MODULE",
     "FAULT_PROPERTIES",
     "PACKAGE",
+    "RESERVED_PARAMETERS",
     "TEMPLATE_FIELDS",
     "AsyncStreamClient",
     "BreakerPolicy",
@@ -51,6 +54,7 @@ __all__ = [
     "Settings",
     "StreamClient",
     "Timeouts",
+    "accepted_parameters",
     "faults",
     "format_duration",
     "format_fraction",

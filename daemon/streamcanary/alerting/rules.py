@@ -4,7 +4,7 @@ from collections.abc import Iterator
 from typing import Annotated
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, WithJsonSchema, model_validator
 
 from streamcanary.alerting.detectors import Consecutive, Detector
 from streamcanary.alerting.measures import Measure
@@ -58,7 +58,10 @@ class Rule(BaseModel):
     renamed_from: Name | None = None
     match: Matchers = ()
     measure: Measure = Measure.ERRORS
-    limit: Annotated[float, BeforeValidator(_parse_limit)] | None = None
+    limit: (
+        Annotated[float, BeforeValidator(_parse_limit), WithJsonSchema({"type": ["string", "number"], "minimum": 0})]
+        | None
+    ) = None
     blame: Annotated[tuple[Blame, ...], Field(min_length=1)] = (
         Blame.NETWORK,
         Blame.PROVIDER,

@@ -8,6 +8,7 @@ from pydantic import AfterValidator, Field, model_validator
 
 from streamcanary.canary.spend.prices import Price, PriceSetting, price_of
 from streamcanary.model.config_types.http_header import HeaderName, HeaderValue
+from streamcanary.model.config_types.http_url import HTTP_URL_SCHEMA
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.transport.connection_settings import ConnectionSettings
 
@@ -56,7 +57,7 @@ class TargetSpec(ConnectionSettings):
     """
 
     type: Literal["openai"] = "openai"
-    base_url: Annotated[str, AfterValidator(_validate_base_url)] = _DEFAULT_BASE_URL
+    base_url: Annotated[str, AfterValidator(_validate_base_url), HTTP_URL_SCHEMA] = _DEFAULT_BASE_URL
     api_key: Secret | None = None
     api_key_file: Path | None = None
     provider: Annotated[str, Field(min_length=1, max_length=64)] = "openai"

@@ -126,6 +126,13 @@ def _create_parser() -> argparse.ArgumentParser:
         help="Write NAME.json to a folder instead, or without a name all dashboards.",
     )
 
+    verbs.add_parser(
+        "schema",
+        help="Print the JSON Schema of the configuration",
+        description="Print the JSON Schema (draft-07) of a configuration file, with which editors complete keys, show "
+        "their descriptions and mark errors. check finds more: a schema cannot compare values.",
+    )
+
     notify = verbs.add_parser(
         "notify",
         help="Send a test notification and its resolve",

@@ -60,7 +60,13 @@ WindowText = Annotated[
     Window,
     PlainValidator(_parse_window),
     PlainSerializer(str),
-    WithJsonSchema({"type": "string", "examples": ["5m", "20 runs"]}),
+    WithJsonSchema(
+        {
+            "type": "string",
+            "pattern": r"^\s*(\d+\s+runs?|(\d+(\.\d+)?(ms|s|m|h|d|w))+)\s*$",
+            "examples": ["5m", "20 runs"],
+        }
+    ),
 ]
 """A pydantic field with a :class:`Window`, written ``5m`` or ``20 runs``."""
 

@@ -62,7 +62,9 @@ FalsePagesText = Annotated[
     FalsePages,
     PlainValidator(_parse_false_pages),
     PlainSerializer(str),
-    WithJsonSchema({"type": "string", "examples": ["1 per 365d", "2 per month"]}),
+    WithJsonSchema(
+        {"type": "string", "pattern": r"^\s*\d{1,6}\s+per\s+\S+\s*$", "examples": ["1 per 365d", "2 per month"]}
+    ),
 ]
 """A pydantic field with :class:`FalsePages`, written ``1 per 365d``."""
 

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping
 from typing import Annotated, Self
 
 from msgspec import Struct
-from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler
+from pydantic import BeforeValidator, GetCoreSchemaHandler, GetJsonSchemaHandler, WithJsonSchema
 from pydantic_core import core_schema
 
 from streamcanary.model.regular_expression import InvalidPattern, RegularExpression, compile_pattern
@@ -17,6 +17,11 @@ from streamcanary.model.regular_expression import InvalidPattern, RegularExpress
 _MATCHER = re.compile(r"([a-zA-Z_][a-zA-Z0-9_]*)\s*(=~|!~|!=|=)\s*(.*)", re.DOTALL)
 _QUOTED = re.compile(r'"((?:[^"\\]|\\.)*)"', re.DOTALL)
 _PIECE = re.compile(r'"(?:[^"\\]|\\.)*+["\\]?|[^",]+|,', re.DOTALL)  # a quoted part, an unquoted part, or a comma
+_JSON_SCHEMA = {  # only the beginning: a JSON Schema cannot express the rest
+    "type": "string",
+    "pattern": r"^\s*(\{|[a-zA-Z_][a-zA-Z0-9_]*\s*(=~|!~|!=|=))",
+    "examples": ['tier="prod"'],
+}
 _ESCAPES = {"\\n": "\n", '\\"': '"', "\\\\": "\\"}
 _MAX_SHOWN = 200  # characters of a matcher in a message
 _CACHED_RESULTS = 262_144  # of regular expressions: labels do not change, so that each alert is evaluated once
@@ -87,7 +92,7 @@ class Matcher(Struct, frozen=True):
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, object]:
         """Return the JSON schema of a matcher: a string."""
-        return {"type": "string", "examples": ['tier="prod"']}
+        return dict(_JSON_SCHEMA)
 
     @classmethod
     def _from_config(cls, value: object) -> "Matcher":
@@ -132,7 +137,11 @@ def _split_braces(text: str) -> list[str]:
     return stripped[:-1] if not stripped[-1] else stripped
 
 
-Matchers = Annotated[tuple[Matcher, ...], BeforeValidator(split_braced)]
+Matchers = Annotated[
+    tuple[Matcher, ...],
+    BeforeValidator(split_braced),
+    WithJsonSchema({"type": ["array", "string"], "items": _JSON_SCHEMA, "pattern": r"^\s*\{"}),
+]
 """A list of matchers in a config model. All of them must match; an empty list matches everything."""
 
 

@@ -5,11 +5,12 @@ import re
 from datetime import timedelta
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
+_TEXT_PATTERN = r"^\s*(\d+(\.\d+)?(ms|s|m|h|d|w))+\s*$"  # as ECMA 262 and RE2 read it
 _MAX_SECONDS = 10 * 366 * 86400.0  # ten years: more is a mistake, and sums stay exact
 
 
@@ -63,8 +64,16 @@ def format_duration(seconds: float) -> str:
     return "".join(parts[:2])
 
 
-Duration = Annotated[float, BeforeValidator(parse_duration)]
+Duration = Annotated[
+    float,
+    BeforeValidator(parse_duration),
+    WithJsonSchema({"type": ["string", "number"], "pattern": _TEXT_PATTERN, "minimum": 0}),
+]
 """A pydantic field in seconds that also accepts ``"30s"``; zero is allowed."""
 
-PositiveDuration = Annotated[float, BeforeValidator(parse_positive_duration)]
+PositiveDuration = Annotated[
+    float,
+    BeforeValidator(parse_positive_duration),
+    WithJsonSchema({"type": ["string", "number"], "pattern": _TEXT_PATTERN, "exclusiveMinimum": 0}),
+]
 """A :data:`Duration` longer than zero."""

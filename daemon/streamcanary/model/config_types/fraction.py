@@ -4,7 +4,7 @@ import math
 import re
 from typing import Annotated
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, WithJsonSchema
 
 _PERCENT = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*%\s*")
 _NUMBER = re.compile(r"\s*\d{0,9}\.?\d{1,12}\s*")
@@ -43,5 +43,16 @@ def min_count(fraction: float, total: int) -> int:
     return max(1, math.ceil(fraction * total - 1e-9))
 
 
-Fraction = Annotated[float, BeforeValidator(parse_fraction)]
+Fraction = Annotated[
+    float,
+    BeforeValidator(parse_fraction),
+    WithJsonSchema(
+        {
+            "type": ["string", "number"],
+            "pattern": r"^\s*(\d{1,9}(\.\d{1,9})?\s*%|\d{0,9}\.?\d{1,12})\s*$",
+            "exclusiveMinimum": 0,
+            "maximum": 1,
+        }
+    ),
+]
 """A pydantic field over 0 and up to 1 that also accepts ``"50%"``."""

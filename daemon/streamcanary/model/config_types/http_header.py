@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 
@@ -29,7 +29,11 @@ def _check_value(value: Secret) -> Secret:
     return value
 
 
-HeaderName = Annotated[str, AfterValidator(_check_name)]
+HeaderName = Annotated[
+    str,
+    AfterValidator(_check_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{_TOKEN.pattern}$", "maxLength": _MAX_NAME_LENGTH}),
+]
 """A token (RFC 9110, 5.1)."""
 
 HeaderValue = Annotated[Secret, AfterValidator(_check_value)]

@@ -3,7 +3,7 @@
 import re
 from typing import Annotated
 
-from pydantic import AfterValidator
+from pydantic import AfterValidator, WithJsonSchema
 
 _MAX_LENGTH = 128
 _NAME = re.compile(r"[a-zA-Z_][a-zA-Z0-9_]*")
@@ -17,5 +17,9 @@ def _check_name(name: str) -> str:
     return name
 
 
-LabelName = Annotated[str, AfterValidator(_check_name)]
+LabelName = Annotated[
+    str,
+    AfterValidator(_check_name),
+    WithJsonSchema({"type": "string", "pattern": f"^{_NAME.pattern}$", "maxLength": _MAX_LENGTH}),
+]
 """Letters, digits and ``_``, not starting with a digit (https://prometheus.io/docs/concepts/data_model/)."""

@@ -104,14 +104,20 @@ class Secret:
     def __get_pydantic_json_schema__(
         cls, schema: core_schema.CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, object]:
+        """Return the JSON Schema, as :meth:`json_schema`."""
+        return cls.json_schema()
+
+    @staticmethod
+    def json_schema() -> dict[str, object]:
         """Return the JSON Schema: write-only text, or the path of its file."""
-        file = {
-            "type": "object",
-            "properties": {FILE_KEY: {"type": "string", "format": "path"}},
+        return {
+            "type": ["string", "object"],
+            "minLength": 1,
+            "writeOnly": True,
+            "properties": {FILE_KEY: {"description": "Path of a file that contains it.", "type": "string"}},
             "required": [FILE_KEY],
             "additionalProperties": False,
         }
-        return {"anyOf": [{"type": "string", "writeOnly": True}, file]}
 
     @classmethod
     def _from_config(cls, value: object) -> Self:

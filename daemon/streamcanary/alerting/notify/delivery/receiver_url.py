@@ -5,6 +5,7 @@ from urllib.parse import unquote, unquote_plus, urlsplit
 
 from pydantic import AfterValidator, Field
 
+from streamcanary.model.config_types.http_url import HTTP_URL_SCHEMA, SECRET_URL_SCHEMA
 from streamcanary.model.config_types.secret import Secret
 
 _MIN_TOKEN_LENGTH = 8  # characters; a part of this length may be a token, a shorter one is a word such as hook
@@ -72,8 +73,8 @@ def _check_secret_url(value: Secret) -> Secret:
     return value
 
 
-BaseUrl = Annotated[str, AfterValidator(_check_base_url), Field(max_length=2048)]
+BaseUrl = Annotated[str, AfterValidator(_check_base_url), HTTP_URL_SCHEMA, Field(max_length=2048)]
 """The base URL of a server, to which paths are appended; not secret."""
 
-SecretUrl = Annotated[Secret, AfterValidator(_check_secret_url)]
+SecretUrl = Annotated[Secret, AfterValidator(_check_secret_url), SECRET_URL_SCHEMA]
 """A URL that may contain a token, and is never shown."""
