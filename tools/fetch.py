@@ -1,7 +1,8 @@
 #!/usr/bin/env python3
-"""Build or download the programs that some tests run: an OpenTelemetry Collector, Alertmanager, promtool and Helm.
+"""Build or download the programs that some tests run.
 
-With their names as arguments, also what only `make test-full` needs: prometheus, jaeger, litellm and llama.
+These are an OpenTelemetry Collector, Alertmanager, promtool, Helm, kubeconform and actionlint. With their names as
+arguments, also what only `make test-full` needs: prometheus, jaeger, litellm, llama, kube-apiserver, kubectl and etcd.
 
 Prints the path of each on stdout, one a line; immediate when they are in the cache. Steps that take longer than ten
 seconds are reported on stderr. A program that is not available is reported on stderr, too: the tests that need it are
@@ -19,10 +20,13 @@ import sys
 from pathlib import Path
 from typing import Protocol
 
+import actionlint
 import alertmanager
 import cache
 import helm
 import jaeger
+import kubeconform
+import kubernetes
 import otelcol
 import progress
 import prometheus
@@ -40,12 +44,22 @@ class Tool(Protocol):
         """Return the program, made if need be; raises ``cache.Unavailable``."""
 
 
-PROGRAMS: dict[str, Tool] = {"otelcol": otelcol, "alertmanager": alertmanager, "promtool": promtool, "helm": helm}
+PROGRAMS: dict[str, Tool] = {
+    "otelcol": otelcol,
+    "alertmanager": alertmanager,
+    "promtool": promtool,
+    "helm": helm.PROGRAM,
+    "kubeconform": kubeconform.PROGRAM,
+    "actionlint": actionlint.PROGRAM,
+}
 FOR_TEST_FULL: dict[str, Tool] = {
     "prometheus": prometheus,
-    "jaeger": jaeger,
+    "jaeger": jaeger.PROGRAM,
     "litellm": python_server.LITELLM,
     "llama": python_server.LLAMA,
+    "kube-apiserver": kubernetes.API_SERVER,
+    "kubectl": kubernetes.KUBECTL,
+    "etcd": kubernetes.ETCD_SERVER,
 }
 TOOLS = PROGRAMS | FOR_TEST_FULL
 
@@ -72,7 +86,7 @@ def main() -> int:
 
 
 def _override(name: str) -> Path | None:
-    variable = f"STREAMCANARY_TEST_{name.upper()}"
+    variable = f"STREAMCANARY_TEST_{name.upper().replace('-', '_')}"
     value = os.environ.get(variable)
     if not value:
         return None

@@ -93,14 +93,14 @@ def require(title: str, oldest: Version) -> None:
     raise cache.Unavailable(f"{needed}, and `go` on PATH is {version.removeprefix('go')}: install a newer Go")
 
 
-def run(command: Sequence[str], *, cwd: Path, within: float, gobin: Path | None = None) -> None:
-    """Run a ``go`` command; programs that it installs go to ``gobin``.
+def run(command: Sequence[str], *, cwd: Path, within: float, gobin: Path | None = None) -> str:
+    """Run a ``go`` command and return its output; programs that it installs go to ``gobin``.
 
     Raises:
         cache.Unavailable: as :func:`cache.run`.
     """
     env = _ENV if gobin is None else {**_ENV, "GOBIN": str(gobin)}
-    cache.run(["go", *command], cwd=cwd, within=within, env=env)
+    return cache.run(["go", *command], cwd=cwd, within=within, env=env)
 
 
 def _parse(version: str) -> Version | None:

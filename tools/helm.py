@@ -1,7 +1,5 @@
 """Helm, which renders, checks and installs charts: built with Go."""
 
-from pathlib import Path
-
 import golang
 import versions
 
@@ -21,13 +19,3 @@ PROGRAM = golang.Program(
     | {"helm.sh/helm/v3/internal/version.version": versions.HELM},
     check=("version",),
 )
-
-
-def find() -> Path | None:
-    """Return the program if it has been built."""
-    return PROGRAM.find()
-
-
-def fetch() -> Path:
-    """Return the program, built if need be; raises ``cache.Unavailable``."""
-    return PROGRAM.fetch()

@@ -12,7 +12,7 @@ _FETCH = Path(__file__).parents[3] / "tools" / "fetch.py"
 
 
 def require_tool(tool: str) -> Path:
-    """Return the path of ``otelcol``, ``alertmanager`` or ``promtool``, or of the Python of ``litellm`` or ``llama``.
+    """Return the path of a program of ``tools/fetch.py``, or of the Python of ``litellm`` or ``llama``.
 
     The program is the one that the environment variable ``STREAMCANARY_TEST_<TOOL>`` names, or the one in the cache of
     ``tools/fetch.py``; a program on PATH is never used. Where it is missing, the calling test is skipped with the
