@@ -26,7 +26,7 @@ import cache
 import helm
 import jaeger
 import kubeconform
-import kubernetes
+import kubernetes_server
 import otelcol
 import progress
 import prometheus
@@ -57,9 +57,9 @@ FOR_TEST_FULL: dict[str, Tool] = {
     "jaeger": jaeger.PROGRAM,
     "litellm": python_server.LITELLM,
     "llama": python_server.LLAMA,
-    "kube-apiserver": kubernetes.API_SERVER,
-    "kubectl": kubernetes.KUBECTL,
-    "etcd": kubernetes.ETCD_SERVER,
+    "kube-apiserver": kubernetes_server.API_SERVER,
+    "kubectl": kubernetes_server.KUBECTL,
+    "etcd": kubernetes_server.ETCD_SERVER,
 }
 TOOLS = PROGRAMS | FOR_TEST_FULL
 
