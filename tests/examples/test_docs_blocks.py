@@ -15,6 +15,7 @@ from typing import Any, Final, NamedTuple
 import openai
 import pytest
 from ruamel.yaml import YAML
+from tools.docs.examples import VARIABLES
 from tools.docs.product import API, parser
 
 import streamcanary
@@ -118,6 +119,7 @@ def commands(block: Block) -> list[Command]:
 
 
 KNOWN = {"yaml", "sh", "python", "text", "promql", "mermaid"}
+NO_RECEIVER = "alerts.receivers: is empty, so no alert is sent"  # as intended for a sidecar
 SECRETS = {
     "gateway-key": "none",
     "gateway-token": "none",
@@ -202,8 +204,8 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     first = next(block for block in YAML_BLOCKS if block.page == "docs/getting-started.md")
     (tmp_path / "streamcanary.yaml").write_text(first.text)
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("OPENAI_API_KEY", "none")
-    monkeypatch.setenv("LITELLM_KEY", "none")
+    for name, value in (VARIABLES | {"OPENAI_API_KEY": "none"}).items():
+        monkeypatch.setenv(name, value)
     return tmp_path
 
 
@@ -233,7 +235,8 @@ def test_yaml_is_accepted(block: Block, folder: Path, capfd: pytest.CaptureFixtu
     err = capfd.readouterr().err
     assert 0 == code, err
     if {"targets", "canaries"} <= load_yaml(block.text).keys():
-        assert "" == err  # a complete configuration has no warnings either
+        warnings = [line for line in err.splitlines() if NO_RECEIVER not in line]
+        assert [] == warnings  # a complete configuration has no warnings either
 
 
 @pytest.mark.parametrize(

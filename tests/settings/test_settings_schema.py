@@ -11,6 +11,7 @@ import pytest
 import re2
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from tools.docs.examples import VARIABLES
 
 from settings.test_settings_fuzz import VALID, any_value, paths_in, with_value_at
 from streamcanary.cli.main import main
@@ -27,8 +28,7 @@ FILES = sorted(
     for path in (ROOT / folder).rglob("*.yaml")
     if "\ntargets:" in f"\n{path.read_text(errors='replace')}"
 )
-KEYS = {
-    "OPENAI_API_KEY": "sk-test-0123456789",
+KEYS = VARIABLES | {
     "DEMO_PROVIDER": "http://127.0.0.1:1/v1",
     "DEMO_PAGER": "http://127.0.0.1:1",
     "DEMO_PAGER_SECRET": "whsec_c3RyZWFtY2FuYXJ5IGV4YW1wbGUga2V5ISE=",

@@ -8,6 +8,7 @@ from .client import client_page
 from .config_schema import schema_files
 from .configuration import configuration_page
 from .dashboards import dashboard_files
+from .examples import examples_page
 from .faults import faults_page
 from .page import Stale
 from .rules import rules_page
@@ -26,6 +27,7 @@ def pages(root: Path) -> dict[str, str]:
         "docs/cli.md": cli_page(),
         "docs/client-reference.md": client_page(),
         "docs/configuration-reference.md": configuration_page(),
+        "docs/examples.md": examples_page(),
         "docs/faults.md": faults_page(),
         "docs/rules.md": rules_page((root / "docs/rules.md").read_text(encoding="utf-8")),
         "docs/telemetry.md": telemetry_page(),

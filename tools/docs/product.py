@@ -18,6 +18,7 @@ from streamcanary import (
 from streamcanary.alerting.builtin_rules import BUILTIN_RULES
 from streamcanary.alerting.notify.annotation_templates import TEMPLATE_FIELDS
 from streamcanary.canary.spec import _RESERVED_PARAMETERS as RESERVED_PARAMETERS
+from streamcanary.cli.commands.check import main as check
 from streamcanary.cli.main import _create_parser as parser
 from streamcanary.client.core.request import accepted_parameters
 from streamcanary.model import faults, names
@@ -55,6 +56,7 @@ __all__ = [
     "StreamClient",
     "Timeouts",
     "accepted_parameters",
+    "check",
     "faults",
     "format_duration",
     "format_fraction",
