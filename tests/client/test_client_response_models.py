@@ -1,10 +1,12 @@
 """The label of the model that answered: a provider cannot add series without limit."""
 
+import pytest
+from openai import AsyncOpenAI
 from opentelemetry import metrics
 from opentelemetry.sdk.metrics import MeterProvider
 from opentelemetry.sdk.metrics.export import InMemoryMetricReader
-from pytest import MonkeyPatch
 
+from streamcanary.client.async_client import AsyncStreamClient
 from streamcanary.client.instrumentation.call_recorder import CallRecorder
 from streamcanary.client.instrumentation.instruments import Instruments
 from streamcanary.client.instrumentation.response_models import MAX_RESPONSE_MODELS, OTHER, ResponseModels
@@ -39,12 +41,15 @@ def test_a_name_is_bounded_and_redacted() -> None:
     assert models.label_of("a\nb\x1b[31m", "m").isprintable()
 
 
-def test_hostile_models_do_not_add_series(monkeypatch: MonkeyPatch) -> None:
-    """A provider that names another model in each answer adds at most a few series to each metric."""
+@pytest.mark.parametrize(("limit", "names_of_models"), [(None, MAX_RESPONSE_MODELS + 1), (2, 3), (0, 1)])
+def test_hostile_models_do_not_add_series(
+    monkeypatch: pytest.MonkeyPatch, limit: int | None, names_of_models: int
+) -> None:
+    """A provider that names another model in each answer adds as many series as the client allows: none with 0."""
     reader = InMemoryMetricReader()
     provider = MeterProvider([reader], shutdown_on_exit=False)
     monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
-    instruments = Instruments()
+    instruments = Instruments() if limit is None else Instruments(max_response_models=limit)
     for number in range(200):
         recorder = CallRecorder(
             instruments,
@@ -70,7 +75,12 @@ def test_hostile_models_do_not_add_series(monkeypatch: MonkeyPatch) -> None:
         for metric in data.resource_metrics[0].scope_metrics[0].metrics
         if metric.name.startswith("gen_ai")
     }
-    limit = MAX_RESPONSE_MODELS + 1
-    expected = {names.OPERATION_DURATION.name: limit, names.TIME_TO_FIRST_CHUNK.name: limit}
-    assert {**expected, names.TOKEN_USAGE.name: 2 * limit} == series
+    expected = {names.OPERATION_DURATION.name: names_of_models, names.TIME_TO_FIRST_CHUNK.name: names_of_models}
+    assert {**expected, names.TOKEN_USAGE.name: 2 * names_of_models} == series
     provider.shutdown()
+
+
+def test_a_negative_limit_is_rejected() -> None:
+    """The message names the option."""
+    with pytest.raises(ValueError, match="max_response_models must be 0 or more, not -1"):
+        AsyncStreamClient(AsyncOpenAI(api_key="none"), max_response_models=-1)

@@ -2,13 +2,16 @@
 
 import asyncio
 import json
-from itertools import count
+from itertools import count, repeat
+
+from pytest import MonkeyPatch
 
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
 from streamcanary.cli.metric_series_estimate import max_series
 from streamcanary.model.clock import SystemClock
+from streamcanary.model.outcome import OutcomeKind
 from support.telemetry.in_memory import RecordedTelemetry
 
 CLOCK = SystemClock()
@@ -67,3 +70,20 @@ async def test_the_number_of_series_stays_below_the_limit_of_check(recorded: Rec
                 counts.append(recorded.series(canary="attacked"))
     assert counts[-1] < max_series([1], 0, 0)
     assert counts[1] == counts[2]  # nothing grows any more
+
+
+async def test_names_and_ids_of_a_provider_add_no_series(recorded: RecordedTelemetry, monkeypatch: MonkeyPatch) -> None:
+    """Another model, fingerprint, tier and id in each good answer: as many series as with the same ones each time."""
+    counts = {}
+    for name, number in (("steady", repeat(1)), ("churning", count(1, 3))):  # these numbers are of good answers
+        monkeypatch.setattr(f"{__name__}.NUMBERS", number)
+        async with await asyncio.start_server(respond, "127.0.0.1", 0) as server:
+            base_url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1"
+            target = TargetSpec.model_validate({"base_url": base_url, "api_key": "none", "provider": "hostile"})
+            spec = CanarySpec.model_validate({"target": "evil", "model": "asked", "every": "10s"})
+            async with CanaryRunners({"evil": target}, {name: spec}, clock=CLOCK) as runners:
+                run = runners.by_name[name]
+                runners.metrics.initialize_series(run.canary)
+                assert {OutcomeKind.OK} == {(await run(CLOCK.time())).kind for _ in range(20)}
+                counts[name] = recorded.series(canary=name)
+    assert counts["steady"] == counts["churning"]

@@ -87,6 +87,7 @@ class CanaryRunners:
             clock=self._clock,
             max_loop_share=_MAX_LOOP_SHARE,
             capture_content=self._capture_content,
+            max_response_models=0,  # streamcanary.model.info has what answered, in one series a canary
         )
         return CanaryRunner(
             canary,

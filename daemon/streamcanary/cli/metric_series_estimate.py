@@ -4,7 +4,6 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Final
 
-from streamcanary.client.instrumentation.response_models import MAX_RESPONSE_MODELS
 from streamcanary.model import names
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind
@@ -47,7 +46,6 @@ _ATTEMPT_HISTOGRAMS: Final = (
     names.RETRY_DELAY,
 )
 _FAULTS: Final = len(FaultKind)
-_RESPONSE_MODELS: Final = MAX_RESPONSE_MODELS + 2  # the requested one, and "other"
 _DAEMON_SERIES: Final = 40
 """Series without a canary: lag of the event loop, process, build, configuration, resource; some more than there are."""
 _SERIES_PER_RECEIVER: Final = 5  # accepted, retried and refused notifications; size and age of the queue
@@ -68,7 +66,7 @@ def max_series(routes: Sequence[int], bindings: int, receivers: int) -> int:
     """Return the number of time series that a process cannot exceed, whatever fails and whatever providers answer.
 
     ``routes`` has the number of routes of each canary: 1, and its fallbacks. Every kind of fault is counted on every
-    route, and every name that a provider may give to a model until its label becomes ``other``.
+    route. The name of the model that answered is a label of ``streamcanary.model.info`` only, which has one series.
     """
     limit = series_limit(len(routes) * SERIES_PER_CANARY)
     total: Counter[names.Metric] = Counter()
@@ -89,9 +87,7 @@ def _max_sets(routes: int) -> dict[names.Metric, int]:
         names.ATTEMPTS: routes * (_FAULTS + 1),  # ok, and each kind of fault
         names.SPEND: 2,  # input, output
         names.MODEL_SUNSET: 1,
-        names.OPERATION_DURATION: _RESPONSE_MODELS + _FAULTS,
-        names.TIME_TO_FIRST_CHUNK: _RESPONSE_MODELS,
-        names.TOKEN_USAGE: 2 * _RESPONSE_MODELS,
+        names.OPERATION_DURATION: 1 + _FAULTS,
     }
 
 

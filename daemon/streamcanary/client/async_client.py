@@ -31,7 +31,9 @@ class AsyncStreamClient(BaseClient[AsyncOpenAI, AsyncStream]):
     ``gen_ai.client.operation.time_per_output_chunk`` (off by default: it costs almost as much as all other work for a
     chunk). ``max_loop_share`` is the part of the event loop's time that one stream may take, after a burst of a quarter
     second; a server that floods is then read more slowly (default: 1, no limit). ``secrets`` are removed from every
-    message, in addition to keys and tokens; they are read at each call.
+    message, in addition to keys and tokens; they are read at each call. ``max_response_models`` is how many names of
+    models that answer become the label ``gen_ai.response.model`` of metrics, for each requested model (default: 16);
+    further ones are ``other``, and with 0, metrics do not have the label.
     ``capture_content`` records prompt and answer on the span of the call, redacted and bounded (by default the variable
     ``OTEL_INSTRUMENTATION_GENAI_CAPTURE_MESSAGE_CONTENT`` decides, and without it, they are not recorded).
     """

@@ -17,6 +17,7 @@ from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes, SdkClient
 from streamcanary.client.fallbacks import Fallback
 from streamcanary.client.instrumentation.instruments import Instruments
+from streamcanary.client.instrumentation.response_models import MAX_RESPONSE_MODELS
 from streamcanary.client.options import ClientOptions
 from streamcanary.client.retry_budget import RetryBudget
 from streamcanary.client.retry_policy import OnPartial, RetryPolicy
@@ -56,6 +57,7 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
         random: _random.Random | None = None,
         max_loop_share: float = 1.0,
         capture_content: bool | None = None,
+        max_response_models: int = MAX_RESPONSE_MODELS,
     ) -> None:
         random = random or _random.Random()  # noqa: S311 - jitter, not cryptography
         options = ClientOptions(
@@ -72,7 +74,9 @@ class BaseClient(ABC, Generic[SdkClient, AnyStream]):
             clock=clock or SystemClock(),
             random=random,
             instruments=Instruments(
-                time_per_chunk=time_per_chunk, captures_content=is_content_captured(capture_content, os.environ)
+                time_per_chunk=time_per_chunk,
+                captures_content=is_content_captured(capture_content, os.environ),
+                max_response_models=max_response_models,
             ),
             budget=RetryBudget() if budget is None else budget,
             breakers=_create_breakers(breaker, random),

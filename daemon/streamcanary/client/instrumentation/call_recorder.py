@@ -116,10 +116,11 @@ class CallRecorder:
                 histogram.record(gap, common, self._attempt_context)
 
     def _metric_attributes_with(self, model: str | None) -> dict[str, AttributeValue]:
-        if not model:
+        models = self._instruments.response_models
+        if not model or models is None:
             return self._metric_attributes
         request_model = str(self._request_attributes.get(names.REQUEST_MODEL, ""))
-        label = self._instruments.response_models.label_of(model, request_model)
+        label = models.label_of(model, request_model)
         return {**self._metric_attributes, names.RESPONSE_MODEL: label}
 
     def retry_scheduled(self, fault: Fault, route: str, delay: float, now: float) -> None:

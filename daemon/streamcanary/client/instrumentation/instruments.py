@@ -3,7 +3,7 @@
 from opentelemetry import metrics, trace
 
 from streamcanary import __version__
-from streamcanary.client.instrumentation.response_models import ResponseModels
+from streamcanary.client.instrumentation.response_models import MAX_RESPONSE_MODELS, ResponseModels
 from streamcanary.model import names
 
 
@@ -11,12 +11,19 @@ class Instruments:
     """The tracer and the metric instruments of a client, shared by its calls.
 
     ``time_per_chunk`` adds the histogram that is recorded at every chunk. ``captures_content``: whether spans have
-    prompts and answers.
+    prompts and answers. ``max_response_models``: how many models that answer become labels; ``response_models`` is
+    ``None`` with 0.
     """
 
-    def __init__(self, *, time_per_chunk: bool = False, captures_content: bool = False) -> None:
+    def __init__(
+        self,
+        *,
+        time_per_chunk: bool = False,
+        captures_content: bool = False,
+        max_response_models: int = MAX_RESPONSE_MODELS,
+    ) -> None:
         self.captures_content = captures_content
-        self.response_models = ResponseModels()
+        self.response_models = ResponseModels(max_response_models) if max_response_models else None
         self.tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE, __version__)
         meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
 
