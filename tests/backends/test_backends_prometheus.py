@@ -17,6 +17,9 @@ pytestmark = [pytest.mark.real("prometheus"), pytest.mark.real("jaeger"), pytest
 DASHBOARDS = load_dashboards()
 QUERIES = [(dashboard.name, each) for dashboard in DASHBOARDS.values() for each in panel_queries(dashboard.text)]
 QUERY_IDS = [f"{name}, {each.panel}{f', {each.letter}' if each.letter else ''}" for name, each in QUERIES]
+INSTANTS = [(name, each) for name, each in QUERIES if each.is_instant]
+MAY_BE_ZERO: set[tuple[str, str]] = set()
+"""Panels whose right value in the scenario is 0."""
 STEP = 5.0
 TOLERANCE = 4.0
 """Seconds by which one way may be behind the other: both have an interval of one second."""
@@ -35,7 +38,12 @@ FROM_METRICS = {"NoData"}
 def variables(scenario: Scenario) -> dict[str, str]:
     """Return the values of Grafana's own variables."""
     length = math.ceil(scenario.end - scenario.start)
-    return {"__range": f"{length}s", "__interval": f"{STEP:g}s", "__rate_interval": f"{STEP:g}s"}
+    return {
+        "__range": f"{length}s",
+        "__interval": f"{STEP:g}s",
+        "__interval_ms": f"{STEP * 1000:g}",
+        "__rate_interval": f"{STEP + 1:g}s",  # Grafana adds one scrape
+    }
 
 
 def run_query(scenario: Scenario, way: str, each: PanelQuery) -> list[Series]:
@@ -51,10 +59,29 @@ def run_query(scenario: Scenario, way: str, each: PanelQuery) -> list[Series]:
 @pytest.mark.parametrize("way", ["scrape", "otlp"])
 @pytest.mark.parametrize(("dashboard", "each"), QUERIES, ids=QUERY_IDS)
 def test_every_query_of_every_panel_has_data(scenario: Scenario, dashboard: str, each: PanelQuery, way: str) -> None:
-    """The query is valid, and has at least one series with a number."""
+    """The query is valid, and has a number: another one than 0, which some queries have where nothing is found."""
     if way == "scrape" and "time_per_output_chunk" in each.expr:
         pytest.skip("only the application records it, and it sends OTLP")
-    assert run_query(scenario, way, each), substitute(each.expr, variables(scenario))
+    found = run_query(scenario, way, each)
+    assert found, substitute(each.expr, variables(scenario))
+    if (dashboard, each.panel) not in MAY_BE_ZERO:
+        assert any(value != 0 for series in found for _, value in series.values if math.isfinite(value)), found
+
+
+@pytest.mark.parametrize(
+    ("dashboard", "each"), INSTANTS, ids=[f"{name}, {each.panel}, {each.letter}" for name, each in INSTANTS]
+)
+def test_both_ways_show_the_same_numbers(scenario: Scenario, dashboard: str, each: PanelQuery) -> None:
+    """Each number and each column of a table has the same rows, and about the same values, either way."""
+    by_scrape, by_otlp = (
+        {labels_of(series): series.values[0][1] for series in run_query(scenario, way, each)}
+        for way in ("scrape", "otlp")
+    )
+    if "job" not in each.expr:
+        assert by_otlp.keys() == by_scrape.keys()
+    for labels, value in by_scrape.items():
+        if labels in by_otlp:
+            assert by_otlp[labels] == pytest.approx(value, rel=0.2, abs=2 * TOLERANCE), dict(labels)
 
 
 def test_every_variable_has_values(scenario: Scenario) -> None:

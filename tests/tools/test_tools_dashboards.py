@@ -13,7 +13,7 @@ from streamcanary.model.prometheus_names import metric_name
 from streamcanary.telemetry.dashboards import load_dashboards
 
 DASHBOARDS = load_dashboards()
-BUILTIN_VARIABLES = {"__interval", "__rate_interval", "__range"}
+BUILTIN_VARIABLES = {"__interval", "__interval_ms", "__rate_interval", "__range"}
 METRICS = {metric_name(value) for value in vars(names).values() if isinstance(value, names.Metric)}
 
 
@@ -85,6 +85,42 @@ def test_identifiers_are_unique():
     """Dashboards have different identifiers, so that none replaces another one at the import."""
     identifiers = [_content(dashboard.text)["uid"] for dashboard in DASHBOARDS.values()]
     assert len(identifiers) == len(set(identifiers))
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_panels_and_queries_have_identifiers(name):
+    """Panels and rows have different numbers, and the queries of a panel are A, B and so on."""
+    everything = _content(DASHBOARDS[name].text)["panels"]
+    assert list(range(1, len(everything) + 1)) == [panel["id"] for panel in everything]
+    for panel in panels(DASHBOARDS[name].text):
+        letters = [target["refId"] for target in panel["targets"]]
+        assert [chr(ord("A") + index) for index in range(len(letters))] == letters, panel["title"]
+
+
+def test_the_first_screen_of_the_overview_says_what_who_and_why():
+    """What fails, for whom and who can fix it are within the 24 rows of the grid that a screen of 1080 lines shows."""
+    first = {
+        panel["title"]
+        for panel in panels(DASHBOARDS["overview"].text)
+        if panel["gridPos"]["y"] + panel["gridPos"]["h"] <= 24
+    }
+    assert {"Daemon: last data", "Failing for", "Failed runs by blame", "Failed runs by provider"} <= first
+    assert "Firing alerts" in first
+
+
+def test_a_number_without_a_value_is_red_unless_the_panel_says_what_it_means():
+    """No data from the daemon is no green 0: the number says so in red, or in words of its panel."""
+    for dashboard in DASHBOARDS.values():
+        for panel in panels(dashboard.text):
+            if panel["type"] == "stat":
+                defaults = panel["fieldConfig"]["defaults"]
+                colours = {
+                    each["options"]["result"].get("color")
+                    for each in defaults.get("mappings") or ()
+                    if each["type"] == "special"
+                }
+                assert colours == ({"red"} if defaults["noValue"] == "no data" else set()), panel["title"]
+                assert "vector(0)" not in panel["targets"][0]["expr"]
 
 
 def _content(text: str) -> dict[str, Any]:

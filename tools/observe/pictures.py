@@ -22,6 +22,7 @@ _COLUMN, _ROW = 56, 30  # pixels of a cell of Grafana's grid
 _MARGIN = 8
 _TITLE = 44
 _POINTS = 120  # of a range query
+_LEAST_RATE = 4  # seconds of a rate: four scrapes
 _COUNTS = 12  # of a range query for counts, in place of the least step of the panel
 
 _DRAWINGS = {
@@ -39,7 +40,6 @@ class Source(Struct, frozen=True):
     url: str
     start: float
     end: float
-    rate_interval: str = "6s"
 
 
 def draw(dashboard: str, source: Source) -> str:
@@ -87,7 +87,8 @@ def _draw_panel(panel: dict[str, Any], box: Box, source: Source) -> Iterator[str
 def _results(target: dict[str, Any], source: Source, step: float, *, is_counted: bool) -> list[Series]:
     variables = {
         "__interval": f"{math.ceil(step)}s",
-        "__rate_interval": source.rate_interval,
+        "__interval_ms": f"{math.ceil(step) * 1000}",
+        "__rate_interval": f"{max(math.ceil(step) + 1, _LEAST_RATE)}s",
         "__range": f"{math.ceil(source.end - source.start)}s",
     }
     expr = substitute(target["expr"], variables)

@@ -19,7 +19,16 @@ from .panels import (
     stacked_bars,
     states,
 )
-from .queries import ALERT_LABELS, CANARY_LINK, CANARY_VARIABLES, alert_states, firing_alerts, firing_time, total
+from .queries import (
+    ALERT_LABELS,
+    CANARY_LINK,
+    CANARY_VARIABLES,
+    alert_states,
+    firing_alerts,
+    firing_time,
+    or_zero,
+    total,
+)
 
 _RECEIVER = 'receiver=~"$receiver"'
 _ACTIVE = f"max by (alert, severity, canary, receiver) ({series(names.ALERT_ACTIVE, selector=ALERT_SELECTOR)})"
@@ -58,13 +67,13 @@ _NOW = (
     number(
         "Undelivered",
         "Notifications that wait for a receiver.",
-        f"sum({series(names.NOTIFICATION_QUEUE_SIZE, selector=_RECEIVER)}) or vector(0)",
+        or_zero(f"sum({series(names.NOTIFICATION_QUEUE_SIZE, selector=_RECEIVER)})"),
         steps=MANY,
     ),
     number(
         "Oldest notification",
         "How long the oldest notification has been waiting.",
-        f"max({series(names.NOTIFICATION_QUEUE_AGE, selector=_RECEIVER)}) or vector(0)",
+        or_zero(f"max({series(names.NOTIFICATION_QUEUE_AGE, selector=_RECEIVER)})"),
         unit="s",
         steps=_AGE,
     ),

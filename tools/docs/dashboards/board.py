@@ -1,9 +1,10 @@
 """A dashboard: its variables, its links to the other dashboards, and its rows of panels."""
 
 from collections.abc import Sequence
+from string import ascii_uppercase
 
 from grafana_foundation_sdk.builders import dashboard as builder
-from grafana_foundation_sdk.models import dashboard
+from grafana_foundation_sdk.models import dashboard, prometheus
 from msgspec import Struct
 
 from streamcanary.model.names import Metric
@@ -15,7 +16,7 @@ TAG = "streamcanary"
 
 
 class Variable(Struct, frozen=True):
-    """A choice of values of a label. ``matchers`` restrict it to the values of other variables."""
+    """A choice of values of a label."""
 
     name: str
     label: str
@@ -23,9 +24,7 @@ class Variable(Struct, frozen=True):
     source: str
     """The label of a metric whose values are offered."""
     metric: Metric
-    matchers: str = ""
-    suffix: str = ""
-    """``_count`` for a histogram."""
+    is_histogram: bool = False
 
 
 class Board(Struct, frozen=True):
@@ -63,12 +62,28 @@ class Board(Struct, frozen=True):
             built = built.with_row(builder.Row(title))
             for panel in panels:
                 built = built.with_panel(panel)
-        return built.build()
+        return _with_identifiers(built.build())
+
+
+def _with_identifiers(built: dashboard.Dashboard) -> dashboard.Dashboard:
+    """Give each panel and row a number, and the queries of each panel the names A, B and so on.
+
+    Links to a panel have its number, and Grafana tells the results of a panel's queries apart by their names.
+    """
+    for number, panel in enumerate(built.panels or (), start=1):
+        panel.id_val = number
+        if isinstance(panel, dashboard.Panel):
+            for letter, target in zip(ascii_uppercase, panel.targets or (), strict=False):
+                if isinstance(target, prometheus.Dataquery):
+                    target.ref_id = letter
+    return built
 
 
 def _query_variable(variable: Variable) -> builder.QueryVariable:
-    matchers = f"{{{variable.matchers}}}" if variable.matchers else ""
-    expr = f"label_values({metric_name(variable.metric)}{variable.suffix}{matchers}, {variable.source})"
+    name = metric_name(variable.metric)
+    # A histogram with explicit buckets has no series of its own name, and a native one has no other.
+    selector = f'{{__name__=~"{name}|{name}_count"}}' if variable.is_histogram else name
+    expr = f"label_values({selector}, {variable.source})"
     return (
         builder.QueryVariable(variable.name)
         .label(variable.label)

@@ -7,6 +7,7 @@ from .metrics import CANARY_LABELS, RANGE, heat, increase, new_increase, quantil
 from .panels import BAD as RED
 from .panels import (
     GOOD,
+    OUTAGE,
     SHARE_OF_FAILURES,
     SHARE_OF_SUCCESSES,
     heat_map,
@@ -24,8 +25,9 @@ from .queries import (
     OUTCOME_COLOURS,
     failed_over_runs,
     failing_attempts,
+    failing_for,
     failing_runs,
-    since_success,
+    or_zero,
 )
 
 _DAY = 86_400
@@ -43,22 +45,26 @@ _NOW = (
         steps=SHARE_OF_SUCCESSES,
     ),
     number(
-        "Since success",
-        "Time since the last run that was `ok` or `slow`, of the canary for which it is longest.",
-        f"max({since_success('canary')})",
+        "Failing for",
+        "Time since the last success of the canary that has failed for longest; 0 if the last run of each was `ok` or "
+        "`slow`. Without a success, the time since the daemon started.",
+        or_zero(failing_for("")),
         unit="s",
+        steps=OUTAGE,
     ),
     number(
         "First token, 95 %",
         "95 % of the attempts in the time range had their first token within this time.",
         quantile(0.95, names.FIRST_TOKEN_TIME, within=RANGE),
         unit="s",
+        none="none",
     ),
     number(
         "Output speed, median",
         "Tokens a second after the first token, in the time range.",
         quantile(0.5, names.OUTPUT_SPEED, within=RANGE),
         unit="tok/s",
+        none="none",
     ),
     number(
         "Certificate expires in",

@@ -4,8 +4,23 @@ from streamcanary.model import names
 
 from .board import Board
 from .metrics import RANGE, RATE, heat, increase, quantile, rate, series
-from .panels import BAD, GOOD, MANY, WARNING, Steps, heat_map, lines, number, query, stacked_areas, stacked_bars
-from .queries import CANARY_VARIABLES, OUTCOME_COLOURS, total
+from .panels import (
+    BAD,
+    DATA_AGE,
+    GOOD,
+    MANY,
+    WARNING,
+    Steps,
+    heat_map,
+    lines,
+    number,
+    query,
+    row,
+    rows,
+    stacked_areas,
+    stacked_bars,
+)
+from .queries import CANARY_VARIABLES, OUTCOME_COLOURS, data_age, total
 
 _OF_DAEMON = f" and on (job, instance) {series(names.BUILD_INFO, selector='')}"
 """Leaves processes out that are no daemon: the metrics of a process have standard names."""
@@ -25,6 +40,7 @@ _NOW = (
         quantile(0.99, names.SCHEDULE_LAG, within=RANGE),
         unit="s",
         steps=_LAG,
+        none="none",
     ),
     number(
         "Missed runs",
@@ -74,6 +90,14 @@ _SCHEDULE = (
     ),
 )
 _PROCESS = (
+    rows(
+        "Daemons",
+        "Each daemon that reported in the time range, and when it did so last. One that has been replaced stays until "
+        "the time range is over.",
+        {"Last data": (row(data_age("job, instance")), "s", DATA_AGE)},
+        labels=("job", "instance"),
+        sort="Last data",
+    ),
     lines(
         "Event-loop lag",
         "The longest delay of the event loop in each second. Above 50 ms, measured times are too long.",

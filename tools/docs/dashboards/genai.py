@@ -62,6 +62,7 @@ _NOW = (
         "95 % of the calls in the time range took at most this time.",
         quantile(0.95, _CALLS, within=RANGE, selector=_SELECTOR),
         unit="s",
+        none="none",
     ),
     number(
         "First chunk, 95 %",
@@ -74,11 +75,13 @@ _NOW = (
         "Input tokens a second",
         "Tokens of requests.",
         rate(names.TOKEN_USAGE, "", 'gen_ai_token_type="input"', selector=_SELECTOR, suffix="_sum"),
+        none="none",
     ),
     number(
         "Output tokens a second",
         "Tokens of answers.",
         rate(names.TOKEN_USAGE, "", 'gen_ai_token_type="output"', selector=_SELECTOR, suffix="_sum"),
+        none="none",
     ),
 )
 _CALL_PANELS = (
@@ -205,10 +208,10 @@ BOARD = Board(
     description="LLM calls of any instrumentation with the metrics of OpenTelemetry's GenAI conventions: the client of "
     "streamcanary, or another one.",
     variables=(
-        Variable(name="job", label="Job", source="job", metric=_CALLS, suffix="_count"),
-        Variable(name="provider", label="Provider", source=_PROVIDER, metric=_CALLS, suffix="_count"),
-        Variable(name="model", label="Model", source=_MODEL, metric=_CALLS, suffix="_count"),
-        Variable(name="operation", label="Operation", source="gen_ai_operation_name", metric=_CALLS, suffix="_count"),
+        Variable(name="job", label="Job", source="job", metric=_CALLS, is_histogram=True),
+        Variable(name="provider", label="Provider", source=_PROVIDER, metric=_CALLS, is_histogram=True),
+        Variable(name="model", label="Model", source=_MODEL, metric=_CALLS, is_histogram=True),
+        Variable(name="operation", label="Operation", source="gen_ai_operation_name", metric=_CALLS, is_histogram=True),
     ),
     rows=(("Now", _NOW), ("Calls", _CALL_PANELS), ("Time", _TIME), ("Tokens", _TOKENS)),
 )

@@ -22,9 +22,13 @@ RATE: Final = "$__rate_interval"
 https://grafana.com/docs/grafana/latest/datasources/prometheus/template-variables/
 """
 STEP: Final = "$__interval"
-"""The time between two points: the window of counts, which would count an event twice if they overlapped."""
+"""The time between two points: the span of counts, which would count an event twice if they overlapped."""
 RANGE: Final = "$__range"
 """The time range of the dashboard."""
+_PARTS: Final = {"_count": "histogram_count", "_sum": "histogram_sum"}
+"""The functions for the parts of a native histogram: what OTLP makes of an exponential one."""
+_GAP: Final = "6h"
+"""How long a series may be missing, because scrapes fail or Prometheus does not run, without counting as new."""
 
 
 def series(metric: Metric, matchers: str = "", *, selector: str = CANARY_SELECTOR) -> str:
@@ -36,18 +40,37 @@ def increase(
     metric: Metric, by: str, matchers: str = "", *, within: str = STEP, selector: str = CANARY_SELECTOR
 ) -> str:
     """Return the increase of a counter whose series start at 0, summed by the labels ``by``."""
-    return f"sum by ({by}) (increase({series(metric, matchers, selector=selector)}[{within}]))"
+    return f"sum by ({by}) ({_increase(series(metric, matchers, selector=selector), within)})"
 
 
 def new_increase(
     metric: Metric, by: str, matchers: str = "", *, within: str = STEP, selector: str = CANARY_SELECTOR
 ) -> str:
-    """Return the increase of a counter whose series start with the first event, at 1.
+    """Return the increase of a counter whose series start with the first event, summed by the labels ``by``.
 
-    ``increase()`` misses that event. The value of a series that did not exist at the start of the window is its count.
+    ``increase()`` misses the first value of a series, which is added here: where the series did not exist at the start
+    of the window, and where what it was before, if anything, was higher (then the daemon has been restarted). After a
+    missed scrape, a series is neither new nor restarted: its value is that of its lifetime, and no count.
     """
     counter = series(metric, matchers, selector=selector)
-    return f"sum by ({by}) ({counter} unless {counter} offset {within} or increase({counter}[{within}]))"
+    first = f"min_over_time({counter}[{within}])"
+    before = f"last_over_time({counter}[{_GAP}] offset {within})"
+    new = f"{first} unless {counter} offset {within} unless {before} <= {first}"
+    # The label makes the first value of a series another series than its increase, so that `or` keeps both.
+    return f'sum by ({by}) (label_replace({new}, "part", "first", "", "") or {_increase(counter, within)})'
+
+
+def _increase(counter: str, within: str) -> str:
+    """Return the increase of each series.
+
+    Between two points, an increase from the last scrape of one window to the first of the next is in neither. So the
+    window of a step is longer than the step by one scrape, and its rate is taken for the length of the step.
+    """
+    return f"{_per_step(f'rate({counter}[{RATE}])')}" if within == STEP else f"increase({counter}[{within}])"
+
+
+def _per_step(rate_per_second: str) -> str:
+    return f"{rate_per_second} * $__interval_ms / 1000"
 
 
 def rate(
@@ -60,7 +83,10 @@ def rate(
     selector: str = CANARY_SELECTOR,
 ) -> str:
     """Return the rate per second of a counter, or of the part ``suffix`` of a histogram, summed by ``by``."""
-    return f"sum by ({by}) (rate({_select(metric_name(metric) + suffix, matchers, selector)}[{within}]))"
+    rates = f"rate({_select(metric_name(metric) + suffix, matchers, selector)}[{within}])"
+    if part := _PARTS.get(suffix):
+        rates += f" or {part}(rate({series(metric, matchers, selector=selector)}[{within}]))"
+    return f"sum by ({by}) ({rates})"
 
 
 def quantile(
@@ -72,10 +98,14 @@ def quantile(
     within: str = RATE,
     selector: str = CANARY_SELECTOR,
 ) -> str:
-    """Return a quantile of a histogram with explicit buckets, by the labels ``by``."""
+    """Return a quantile of a histogram, by the labels ``by``: of one with explicit buckets, or a native one."""
     labels = f"{by}, le" if by else "le"
-    buckets = _select(f"{metric_name(metric)}_bucket", matchers, selector)
-    return f"histogram_quantile({share:g}, sum by ({labels}) (rate({buckets}[{within}])))"
+    buckets = f"rate({_select(f'{metric_name(metric)}_bucket', matchers, selector)}[{within}])"
+    native = f"rate({series(metric, matchers, selector=selector)}[{within}])"
+    return (
+        f"histogram_quantile({share:g}, sum by ({labels}) ({buckets})) "
+        f"or histogram_quantile({share:g}, sum by ({by}) ({native}))"
+    )
 
 
 def mean(metric: Metric, by: str, matchers: str = "", *, selector: str = CANARY_SELECTOR) -> str:
@@ -85,8 +115,10 @@ def mean(metric: Metric, by: str, matchers: str = "", *, selector: str = CANARY_
 
 
 def heat(metric: Metric, matchers: str = "", *, selector: str = CANARY_SELECTOR) -> str:
-    """Return the observations of a histogram in each bucket."""
-    return f"sum by (le) (increase({_select(f'{metric_name(metric)}_bucket', matchers, selector)}[{STEP}]))"
+    """Return the observations of a histogram in each bucket, or the native histogram of them."""
+    buckets = f"rate({_select(f'{metric_name(metric)}_bucket', matchers, selector)}[{RATE}])"
+    native = f"rate({series(metric, matchers, selector=selector)}[{RATE}])"
+    return f"{_per_step(f'sum by (le) ({buckets})')} or {_per_step(f'sum ({native})')}"
 
 
 def share(part: str, whole: str) -> str:

@@ -3,9 +3,11 @@
 from streamcanary.model import names
 
 from .board import Board
-from .metrics import CANARY_LABELS, RANGE, heat, increase, new_increase, quantile, series
+from .metrics import CANARY_LABELS, RANGE, heat, new_increase, quantile, series
 from .panels import (
+    DATA_AGE,
     MANY,
+    OUTAGE,
     SHARE_OF_FAILURES,
     SHARE_OF_SUCCESSES,
     heat_map,
@@ -22,18 +24,29 @@ from .queries import (
     CANARY_LINK,
     CANARY_VARIABLES,
     alert_states,
+    data_age,
     failed_over_runs,
     failing_attempts,
     failing_canaries,
+    failing_canary_runs,
+    failing_for,
     failing_runs,
     firing_alerts,
     firing_time,
-    since_success,
+    or_zero,
     total,
     unanswered_runs,
 )
 
 _NOW = (
+    number(
+        "Daemon: last data",
+        "Time since the daemon that reported last did so. All other panels say nothing about the time since then.",
+        data_age(),
+        unit="s",
+        steps=DATA_AGE,
+        width=3,
+    ),
     number("Firing alerts", "Alerts that fire now.", total(firing_alerts()), steps=MANY, width=3),
     number(
         "Failing canaries",
@@ -43,11 +56,21 @@ _NOW = (
         width=3,
     ),
     number(
+        "Failing for",
+        "Time since the last success of the canary that has failed for longest. Without a success, the time since the "
+        "daemon started.",
+        or_zero(failing_for("")),
+        unit="s",
+        steps=OUTAGE,
+        width=3,
+    ),
+    number(
         "Successful runs",
         "Part of the runs in the time range that the primary route answered, `ok` or `slow`.",
         f"1 - {failing_runs('', RANGE)}",
         unit="percentunit",
         steps=SHARE_OF_SUCCESSES,
+        width=3,
     ),
     number(
         "Answered runs",
@@ -55,26 +78,39 @@ _NOW = (
         f"1 - {unanswered_runs('', RANGE)}",
         unit="percentunit",
         steps=SHARE_OF_SUCCESSES,
+        width=3,
     ),
     number(
         "First token, 95 %",
         "95 % of the attempts in the time range had their first token within this time.",
         quantile(0.95, names.FIRST_TOKEN_TIME, within=RANGE),
         unit="s",
+        none="none",
+        width=3,
     ),
     number(
         "Undelivered",
         "Notifications that wait for a receiver.",
-        f"sum({series(names.NOTIFICATION_QUEUE_SIZE, selector='')}) or vector(0)",
+        or_zero(f"sum({series(names.NOTIFICATION_QUEUE_SIZE, selector='')})"),
         steps=MANY,
         width=3,
     ),
-    number(
-        "Spend",
-        "Spend of the canaries in the time range, where prices are known.",
-        increase(names.SPEND, "", within=RANGE),
-        unit="currencyUSD",
-        width=3,
+    stacked_bars(
+        "Failed runs by blame",
+        "Who can fix the fault: `config` and `local` are us; the others are the network, the provider, the quota "
+        "and the content.",
+        query(new_increase(names.FAILURES, "blame"), "{{blame}}", exemplar=True),
+        height=7,
+    ),
+    lines(
+        "Failed runs by provider",
+        "Part of the runs that failed on the primary route, after retries. If one provider fails, the cause is there. "
+        "If all fail at once, it is the network, or this machine.",
+        query(failing_runs("provider"), "{{provider}}"),
+        unit="percentunit",
+        steps=SHARE_OF_FAILURES,
+        highest=1,
+        height=7,
     ),
 )
 _BROKEN = (
@@ -84,14 +120,30 @@ _BROKEN = (
         {"Firing for": (row(firing_time()), "s", None)},
         labels=ALERT_LABELS,
         sort="Firing for",
-        height=7,
+        height=6,
         link=CANARY_LINK,
     ),
+    rows(
+        "Canaries",
+        "One row for each canary, over the time range. A canary links to its details.",
+        {
+            "Failed runs": (row(failing_runs(CANARY_LABELS, RANGE)), "percentunit", SHARE_OF_FAILURES),
+            "Failing for": (row(failing_for(CANARY_LABELS)), "s", OUTAGE),
+            "First token, 95 %": (row(quantile(0.95, names.FIRST_TOKEN_TIME, CANARY_LABELS, within=RANGE)), "s", None),
+            "Failed attempts": (row(failing_attempts(CANARY_LABELS, RANGE)), "percentunit", SHARE_OF_FAILURES),
+            "Failed over": (row(failed_over_runs(CANARY_LABELS, RANGE)), "percentunit", SHARE_OF_FAILURES),
+        },
+        labels=(names.CANARY, names.TARGET, names.PROVIDER_LABEL),
+        sort="Failed runs",
+        link=CANARY_LINK,
+    ),
+)
+_SINCE = (
     states(
         "Failed runs by canary",
-        "Part of the runs that failed on the primary route, after retries. The start of a red band is the start of the "
-        "outage.",
-        query(failing_runs("canary"), "{{canary}}"),
+        "Part of the runs that failed on the primary route, after retries, of the canaries with a failure in the time "
+        "range. The start of a red band is the start of the outage.",
+        query(failing_canary_runs(), "{{canary}}"),
         steps=SHARE_OF_FAILURES,
     ),
     states(
@@ -102,41 +154,12 @@ _BROKEN = (
         steps=MANY,
         height=6,
     ),
-    rows(
-        "Canaries",
-        "One row for each canary, over the time range. A canary links to its details.",
-        {
-            "Failed runs": (row(failing_runs(CANARY_LABELS, RANGE)), "percentunit", SHARE_OF_FAILURES),
-            "Since success": (row(since_success(CANARY_LABELS)), "s", None),
-            "First token, 95 %": (row(quantile(0.95, names.FIRST_TOKEN_TIME, CANARY_LABELS, within=RANGE)), "s", None),
-            "Failed attempts": (row(failing_attempts(CANARY_LABELS, RANGE)), "percentunit", SHARE_OF_FAILURES),
-            "Failed over": (row(failed_over_runs(CANARY_LABELS, RANGE)), "percentunit", SHARE_OF_FAILURES),
-        },
-        labels=(names.CANARY, names.TARGET, names.PROVIDER_LABEL),
-        sort="Failed runs",
-        link=CANARY_LINK,
-    ),
 )
 _WHY = (
     stacked_bars(
         "Failed runs by kind of fault",
         "What failed runs ended with, after all retries.",
         query(new_increase(names.FAILURES, "error_type"), "{{error_type}}", exemplar=True),
-    ),
-    stacked_bars(
-        "Failed runs by blame",
-        "Who can fix the fault: `config` and `local` are us; the others are the network, the provider, the quota "
-        "and the content.",
-        query(new_increase(names.FAILURES, "blame"), "{{blame}}", exemplar=True),
-    ),
-    lines(
-        "Failed runs by provider",
-        "Part of the runs that failed on the primary route, after retries. If one provider fails, the cause is there. "
-        "If all fail at once, it is the network, or this machine.",
-        query(failing_runs("provider"), "{{provider}}"),
-        unit="percentunit",
-        steps=SHARE_OF_FAILURES,
-        highest=1,
     ),
     heat_map(
         "First token",
@@ -149,5 +172,5 @@ BOARD = Board(
     title="streamcanary: overview",
     description="What is broken, for whom, since when, and whether it is us, the network, the quota or the provider.",
     variables=CANARY_VARIABLES,
-    rows=(("Now", _NOW), ("What is broken, for whom, since when", _BROKEN), ("Why", _WHY)),
+    rows=(("Now", _NOW), ("What is broken, and for whom", _BROKEN), ("Since when", _SINCE), ("Why", _WHY)),
 )

@@ -21,9 +21,14 @@ WIDTH = 24
 """Columns of a dashboard."""
 _LEAST_STEP = "1m"
 """Of a panel with counts: `increase()` needs a few scrapes in each step."""
+_NO_DATA = "no data"
 GOOD, WARNING, BAD = "green", "orange", "red"
 MANY: Steps = ((None, GOOD), (1, BAD))
 """One is too many."""
+DATA_AGE: Steps = ((None, GOOD), (120, WARNING), (300, BAD))
+"""Seconds: two scrapes a minute apart may be missed."""
+OUTAGE: Steps = ((None, GOOD), (0.001, WARNING), (300, BAD))
+"""Seconds: any outage, and one of five minutes."""
 SHARE_OF_FAILURES: Steps = ((None, GOOD), (0.05, WARNING), (0.5, BAD))
 SHARE_OF_SUCCESSES: Steps = ((None, BAD), (0.95, WARNING), (0.99, GOOD))
 
@@ -52,10 +57,13 @@ def number(
     unit: str = "short",
     steps: Steps = ((None, GOOD),),
     width: int = 4,
-    none: str = "none",
+    none: str | None = None,
     texts: dict[str, str] | None = None,
 ) -> Panel:
-    """Return one number at the end of the time range, coloured by its thresholds; ``texts`` replaces values."""
+    """Return one number at the end of the time range, coloured by its thresholds; ``texts`` replaces values.
+
+    Without a value it shows ``none``. By default that is "no data" in red: the daemon does not run, or is not scraped.
+    """
     reduction = common_builder.ReduceDataOptions().calcs(["lastNotNull"]).fields("").values(False)
     panel = (
         stat.Panel()
@@ -64,11 +72,17 @@ def number(
         .graph_mode(common.BigValueGraphMode.NONE)
         .with_target(instant(expr))
         .thresholds(_thresholds(steps))
-        .no_value(none)
+        .no_value(_NO_DATA if none is None else none)
     )
+    mappings: list[dashboard.ValueMap | dashboard.RangeMap | dashboard.RegexMap | dashboard.SpecialValueMap] = []
     if texts is not None:
         results = {value: dashboard.ValueMappingResult(text=shown) for value, shown in texts.items()}
-        panel = panel.mappings([dashboard.ValueMap(options=results)])
+        mappings.append(dashboard.ValueMap(options=results))
+    if none is None:  # a threshold has no colour for a missing value
+        result = dashboard.ValueMappingResult(text=_NO_DATA, color=BAD)
+        options = dashboard.DashboardSpecialValueMapOptions(match=dashboard.SpecialValueMatch.NULL, result=result)
+        mappings.append(dashboard.SpecialValueMap(options=options))
+    panel = panel.mappings(mappings)
     return _finish(panel, title, description, unit, width, 4)
 
 
@@ -79,6 +93,7 @@ def lines(
     unit: str = "short",
     steps: Steps | None = None,
     width: int = 12,
+    height: int = 8,
     highest: float | None = None,
 ) -> Panel:
     """Return lines over time; ``steps`` are drawn as thresholds."""
@@ -88,7 +103,7 @@ def lines(
         panel = panel.thresholds(_thresholds(steps)).thresholds_style(style)
     if highest is not None:
         panel = panel.max(highest)
-    return _finish(panel.min(0), title, description, unit, width, 8)
+    return _finish(panel.min(0), title, description, unit, width, height)
 
 
 def stacked_areas(title: str, description: str, *queries: Query, unit: str = "short", width: int = 12) -> Panel:
@@ -103,6 +118,7 @@ def stacked_bars(
     *queries: Query,
     unit: str = "short",
     width: int = 12,
+    height: int = 8,
     colours: dict[str, str] | None = None,
 ) -> Panel:
     """Return the number of events in each step of time; ``colours`` fixes the colour of a series by its name."""
@@ -116,7 +132,7 @@ def stacked_bars(
     )
     for name, colour in (colours or {}).items():
         panel = panel.override_by_name(name, [_fixed(colour)])
-    return _finish(panel, title, description, unit, width, 8)
+    return _finish(panel, title, description, unit, width, height)
 
 
 def heat_map(title: str, description: str, heat_query: Query, *, unit: str = "s", width: int = 12) -> Panel:
@@ -177,9 +193,9 @@ def rows(
     panel = (
         table.Panel().show_header(True).sort_by([common_builder.TableSortByFieldState().display_name(sort).desc(True)])
     )
-    letters = [chr(ord("A") + index) for index in range(len(columns))]
-    for letter, (each, _, _) in zip(letters, columns.values(), strict=True):
-        panel = panel.with_target(each.ref_id(letter))
+    letters = [chr(ord("A") + index) for index in range(len(columns))]  # as the board names the queries
+    for each, _, _ in columns.values():
+        panel = panel.with_target(each)
     values = ["Value"] if len(columns) == 1 else [f"Value #{letter}" for letter in letters]
     order = {name: index for index, name in enumerate((*labels, *values))}
     renamed = {**{label: _heading(label) for label in labels}, **dict(zip(values, columns, strict=True))}

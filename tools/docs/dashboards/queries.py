@@ -32,6 +32,12 @@ def failing_runs(by: str, within: str = RATE) -> str:
     return share(increase(names.RUNS, by, BAD, within=within), increase(names.RUNS, by, OBSERVED, within=within))
 
 
+def failing_canary_runs() -> str:
+    """Return the part of the runs that failed, of each canary that failed in the time range."""
+    failed = f"sum by (canary) (increase({series(names.RUNS, BAD)}[{RANGE}] @ end()))"
+    return f"{failing_runs('canary')} and {failed} > 0"
+
+
 def failed_over_runs(by: str, within: str = RATE) -> str:
     """Return the part of the runs that a fallback answered."""
     failed_over = increase(names.RUNS, by, f'{names.OUTCOME}="failed_over"', within=within)
@@ -57,9 +63,16 @@ def failing_canaries() -> str:
     return f"({last_run} > {last_success} or {last_run} unless {last_success})"
 
 
-def since_success(by: str) -> str:
-    """Return the seconds since the last run that was ok or slow."""
-    return f"time() - max by ({by}) ({series(names.LAST_SUCCESS)})"
+def failing_for(by: str) -> str:
+    """Return the seconds since the last success of each canary whose last run failed, by the labels ``by``.
+
+    A canary that never succeeded has failed since the daemon started, as far as it knows.
+    """
+    labels = "canary, target, provider"
+    last_success = f"max by ({labels}) ({series(names.LAST_SUCCESS)})"
+    uptime = series(names.PROCESS_UPTIME, selector="")
+    of_daemon = f"max by ({labels}) (0 * {series(names.CANARY_INFO)} + on (job, instance) group_left () {uptime})"
+    return f"max by ({by}) ((time() - {last_success} or {of_daemon}) and {failing_canaries()})"
 
 
 def firing_alerts(matchers: str = "") -> str:
@@ -82,5 +95,23 @@ def alert_states() -> str:
 
 
 def total(counted: str) -> str:
-    """Return the number of the series of ``counted``, 0 for none."""
-    return f"count({counted}) or vector(0)"
+    """Return the number of the series of ``counted``: 0 for none, and nothing where no daemon reports."""
+    return f"count({counted}) or {_zero()}"
+
+
+def or_zero(expr: str) -> str:
+    """Return ``expr``, which has no labels, or 0 where it is empty and a daemon reports."""
+    return f"{expr} or {_zero()}"
+
+
+def _zero() -> str:
+    return f"0 * count({series(names.BUILD_INFO, selector='')})"
+
+
+def data_age(by: str = "") -> str:
+    """Return the seconds since the last data of the daemons, or of each one by the labels ``by``.
+
+    After the last data, they are looked for in the time range of the dashboard, to a resolution of a minute.
+    """
+    reported = f"timestamp({series(names.BUILD_INFO, selector='')})"
+    return f"time() - max by ({by}) ({reported} or max_over_time({reported}[{RANGE}:1m]))"
