@@ -214,3 +214,25 @@ async def test_canary_of_a_real_endpoint(pem: Any, ca_file: Any, days_left: floa
             outcome = await runners.by_name["chat"](clock.time())
     harness.step(RunFinished(outcome))
     assert expected == set(firing(harness))
+
+
+async def test_certificate_that_comes_to_its_end_on_a_reused_connection() -> None:
+    """With ``connection: reuse``, the alerts fire although no handshake happens any more, as those of Prometheus do."""
+    clock = OffsetClock()
+    clock.advance(END_OF_CHAIN - 20 * DAY - clock.time())
+    harness = start_engine()
+    harness.now = clock.time()
+    fired = []
+    async with Simulator(timings=FAST_TIMINGS, ssl=server_tls_context(CHAIN)) as simulator:
+        targets = {
+            "openai": TargetSpec.model_validate({"base_url": simulator.base_url, "api_key": "k", "ca_file": ROOT})
+        }
+        spec = CanarySpec.model_validate({"target": "openai", "model": "sim-ok", "connection": "reuse"})
+        async with CanaryRunners(targets, {"chat": spec}, clock=clock) as runners:
+            for days in (0, 10, 9):
+                clock.advance(days * DAY)
+                harness.now = clock.time()
+                outcome = await runners.by_name["chat"](clock.time())
+                harness.step(RunFinished(outcome))
+                fired.append((outcome.attempts[0].connection, set(firing(harness))))
+    assert [("new", set()), ("reused", {TICKET}), ("reused", {TICKET, PAGE})] == fired

@@ -12,7 +12,7 @@ from streamcanary.model.clock import SystemClock
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import Outcome, OutcomeKind
 from streamcanary.simulator import Simulator
-from streamcanary.transport.certificates import earliest_expiry
+from streamcanary.transport.certificates import earliest_expiry, known_expiry
 from support.servers.certificates import (
     CHAIN,
     CHAIN_WITH_EXPIRED,
@@ -41,8 +41,8 @@ async def run(
     base_url: str, count: int = 1, *, fallback: dict[str, Any] | None = None, canary: str = "c", **options: Any
 ) -> list[Outcome]:
     """Run a canary ``count`` times; with ``fallback``, the target of its fallback."""
-    connection = options.pop("connection", "new")
-    spec = {"target": "t", "model": "sim-ok", "connection": connection, "retry": {"max_attempts": 1}}
+    connection, model = options.pop("connection", "new"), options.pop("model", "sim-ok")
+    spec = {"target": "t", "model": model, "connection": connection, "retry": {"max_attempts": 1}}
     targets = {"t": TargetSpec.model_validate({"base_url": base_url, "api_key": "sk-x", **options})}
     if fallback is not None:
         targets["other"] = TargetSpec.model_validate({"api_key": "sk-x", **fallback})
@@ -85,11 +85,30 @@ async def test_no_expiry_without_tls() -> None:
     assert (None, None) == (outcome.attempts[0].certificate_expiry, outcome.certificate_expiry)
 
 
-async def test_no_expiry_on_a_reused_connection() -> None:
-    """A run on a reused connection sees no certificate."""
-    async with simulator_with(LOOPBACK) as simulator:
-        first, second = await run(simulator.base_url, 2, connection="reuse", ca_file=LOOPBACK)
-    assert (END_OF_2119, None) == (first.certificate_expiry, second.certificate_expiry)
+async def test_expiry_on_a_reused_connection() -> None:
+    """A run on a reused connection sees the certificates of its handshake, and one after an error status, too."""
+    async with simulator_with(CHAIN) as simulator:
+        runs = await run(simulator.base_url, 3, connection="reuse", ca_file=ROOT)
+        errors = await run(simulator.base_url, 2, connection="reuse", ca_file=ROOT, model="sim-500")
+    seen = [(each.attempts[0].connection, each.certificate_expiry) for each in (*runs, *errors)]
+    assert [("new", END_OF_CHAIN), *[("reused", END_OF_CHAIN)] * 2] == seen[:3]
+    assert [END_OF_CHAIN] * 2 == [expiry for _, expiry in seen[3:]]
+
+
+async def test_expiry_on_a_reused_connection_through_a_proxy() -> None:
+    """Through a proxy, the certificate of a reused connection is that of the endpoint."""
+    async with simulator_with(CHAIN) as simulator, ConnectProxy(int(simulator.base_url.split(":")[2][:-3])) as proxy:
+        runs = await run(simulator.base_url, 2, connection="reuse", proxy=proxy.url, ca_file=ROOT)
+    seen = [(each.attempts[0].connection, each.certificate_expiry) for each in runs]
+    assert [("new", END_OF_CHAIN), ("reused", END_OF_CHAIN)] == seen
+
+
+def test_expiry_of_a_connection_is_determined_once() -> None:
+    """A certificate is decoded once for each connection, not for each request on it."""
+    connection = VerifiedConnection({"notAfter": "Jan  1 00:00:00 2100 GMT"})
+    assert END_OF_CHAIN == known_expiry(connection)
+    connection._certificate = {}
+    assert END_OF_CHAIN == known_expiry(connection)
 
 
 async def test_certificate_of_a_proxy_is_not_that_of_the_endpoint() -> None:

@@ -95,7 +95,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``started`` is wall time (seconds since the epoch), ``duration`` and the others are seconds.
     ``delay`` is the wait before this attempt. ``fault`` is ``None`` if the answer was complete. ``connection`` is
     ``None`` if nothing was sent, or if the transport does not show it. ``certificate_expiry`` is when the first of the
-    endpoint's certificates expires, in seconds since the epoch, if the attempt opened a connection with TLS.
+    endpoint's certificates expires, in seconds since the epoch, if the connection has TLS, also if it is a reused one.
     ``max_gap`` and ``median_gap`` are the longest and the median time between two of its tokens. ``rate_limits`` and
     ``retirement`` are what the headers of the response report.
     """
@@ -140,7 +140,7 @@ class Outcome(Struct, frozen=True, kw_only=True, omit_defaults=True):
     nothing was sent or no price is known. ``budget`` is set for runs skipped because of a budget, and with
     ``usd_per_day`` for each run. ``trace_id`` is 32 hex digits, if the run was traced.
     ``certificate_expiry`` is when the first certificate of the primary expires, in seconds since the epoch, if the run
-    opened a connection to it with TLS.
+    had a connection to it with TLS.
     ``lag`` is the time by which the event loop of the daemon was late during the run, in seconds: the other times are
     too long by up to that. ``system_fingerprint`` and ``service_tier`` are what the provider reports with the answer of
     ``model``. ``previous_model`` is the model that answered the run before, if it was another one.

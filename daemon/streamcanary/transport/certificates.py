@@ -10,6 +10,7 @@ certificates, since 3.10. Without it, the server's own certificate is used.
 
 import ssl
 from collections.abc import Iterable
+from contextlib import suppress
 from functools import lru_cache
 from typing import Any, Final
 
@@ -44,6 +45,16 @@ def earliest_expiry(connection: object) -> float | None:
     except (AttributeError, TypeError):  # another version of Python, or another TLS library
         expiries = [_expiry_of_leaf(connection)]
     return min((expiry for expiry in expiries if expiry is not None), default=None)
+
+
+def known_expiry(connection: object) -> float | None:
+    """Return :func:`earliest_expiry` of an open ``connection``; it is determined once, however often it is reused."""
+    expiry: float | None = getattr(connection, _EXPIRY_ATTRIBUTE, None)
+    if expiry is None:
+        expiry = earliest_expiry(connection)
+        with suppress(AttributeError):  # a connection of another TLS library
+            setattr(connection, _EXPIRY_ATTRIBUTE, expiry)
+    return expiry
 
 
 def expiry_of_rejected(error: BaseException | None) -> float | None:

@@ -14,7 +14,7 @@
 *Selected blame* is a blame that the ``blame`` of the rule lists. A time is measured on an answer of the primary only
 (``ok``, ``slow``): a quick failure is not a quick answer, and the time of a fallback is not that of the watched route.
 The output speed likewise. Headroom is reported by any response of the primary, that of a failed attempt included. The
-certificate is that of the primary, whatever the result of the run: it is seen on each new connection. The model is
+certificate is that of the connection to the primary, new or reused, whatever the result of the run. The model is
 compared for any complete answer of the primary, as expected or not.
 """
 

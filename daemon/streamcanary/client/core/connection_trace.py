@@ -29,7 +29,7 @@ class ConnectionTrace:
 
     Times are monotonic seconds. ``is_https`` is whether the endpoint is; it is set before the request is sent.
     ``connection`` is ``None`` if the transport has no events. ``certificate_expiry`` is when the first certificate of
-    the last handshake expires, in seconds since the epoch.
+    the last handshake, or of the reused connection, expires, in seconds since the epoch.
     """
 
     __slots__ = ("_durations", "_phase", "_since", "certificate_expiry", "connection", "is_https")

@@ -17,7 +17,7 @@ from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, MAX_DRAIN_P
 from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.client.drivers.loop_share import MAX_FEED, FloodWork, LoopShare
 from streamcanary.client.drivers.request_capture import RequestCapture
-from streamcanary.client.drivers.request_trace import trace_request
+from streamcanary.client.drivers.request_trace import trace_request, trace_response
 from streamcanary.client.drivers.task_timer import TaskTimer
 from streamcanary.events import Event
 from streamcanary.transport.connections import is_reusable
@@ -121,7 +121,9 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         )
         send = self._routes.request_sender(self._prepared, call.route)
         trace = partial(trace_request, trace=call.trace, now=self._now, is_async=True)
-        timer, capture = self._timer, RequestCapture(on_send=trace, loop_share=self._loop_share)
+        trace_headers = partial(trace_response, trace=call.trace)
+        timer = self._timer
+        capture = RequestCapture(on_send=trace, on_headers=trace_headers, loop_share=self._loop_share)
         try:
             timer.arm(call.deadline)
             try:

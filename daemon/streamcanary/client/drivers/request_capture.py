@@ -44,8 +44,8 @@ class RequestCapture:
     """Captures the request that the SDK sends within ``with capture:``, and an error response.
 
     ``deadline`` is when the body of an error response must have arrived, in monotonic seconds. ``on_send`` is called
-    with the request before it is sent. ``guard`` bounds what comes before the head of the response. ``loop_share``
-    bounds the work of reading an error body in an event loop.
+    with the request before it is sent, ``on_headers`` with the response before its body is read. ``guard`` bounds what
+    comes before the head of the response. ``loop_share`` bounds the work of reading an error body in an event loop.
     """
 
     __slots__ = (
@@ -53,6 +53,7 @@ class RequestCapture:
         "_decoder",
         "_error_body",
         "_error_response",
+        "_on_headers",
         "_on_send",
         "_refusal",
         "_request",
@@ -66,6 +67,7 @@ class RequestCapture:
         self,
         deadline: float = math.inf,
         on_send: Callable[[httpx2.Request], None] = lambda request: None,
+        on_headers: Callable[[httpx2.Response], None] = lambda response: None,
         *,
         guard: HeadGuard | None = None,
         loop_share: LoopShare | None = None,
@@ -74,6 +76,7 @@ class RequestCapture:
         self.guard = guard or HeadGuard()
         self.loop_share = loop_share or LoopShare(1.0, time.monotonic)
         self._on_send = on_send
+        self._on_headers = on_headers
         self._request: httpx2.Request | None = None
         self._accept_encoding = ""
         self._decoder: ContentDecoder | None = None
@@ -128,6 +131,7 @@ class RequestCapture:
 
     def on_response(self, response: httpx2.Response) -> ErrorBody | None:
         """Capture a response; return where to put its body if it is an error."""
+        self._on_headers(response)
         if response.status_code >= 300:
             self._error_response = response
             self._error_body = ErrorBody(response.headers, self._accept_encoding)

@@ -9,7 +9,7 @@ from typing import Any
 import httpx2
 
 from streamcanary.client.core.connection_trace import ConnectionTrace
-from streamcanary.transport.certificates import earliest_expiry, expiry_of_rejected
+from streamcanary.transport.certificates import expiry_of_rejected, known_expiry
 
 
 def trace_request(request: httpx2.Request, trace: ConnectionTrace, now: Callable[[], float], *, is_async: bool) -> None:
@@ -38,8 +38,16 @@ def trace_request(request: httpx2.Request, trace: ConnectionTrace, now: Callable
     request.extensions["trace"] = on_async_event if is_async else on_event
 
 
+def trace_response(response: httpx2.Response, trace: ConnectionTrace) -> None:
+    """Let ``trace`` observe the connection of ``response``: a reused one has no handshake, but a certificate."""
+    if trace.connection == "reused" and trace.is_https:
+        stream = response.extensions.get("network_stream")
+        connection = None if stream is None else stream.get_extra_info("ssl_object")
+        trace.certificate_expiry = None if connection is None else known_expiry(connection)
+
+
 def _certificate_expiry(info: dict[str, Any]) -> float | None:
     """Return when the first certificate expires, from the details of an event of the handshake."""
     if (stream := info.get("return_value")) is not None:
-        return earliest_expiry(stream.get_extra_info("ssl_object"))
+        return known_expiry(stream.get_extra_info("ssl_object"))
     return expiry_of_rejected(info.get("exception"))

@@ -18,7 +18,7 @@ from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes
 from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, MAX_DRAIN_PIECES, BaseStream
 from streamcanary.client.drivers.request_capture import RequestCapture
-from streamcanary.client.drivers.request_trace import trace_request
+from streamcanary.client.drivers.request_trace import trace_request, trace_response
 from streamcanary.client.drivers.socket_timer import SocketTimer, socket_of
 from streamcanary.events import Event
 from streamcanary.transport.connections import is_reusable
@@ -109,7 +109,8 @@ class Stream(BaseStream[OpenAI]):
         send = self._routes.request_sender(self._prepared, call.route)
         self._timer = SocketTimer(None)
         trace = partial(trace_request, trace=call.trace, now=self._now, is_async=False)
-        capture = RequestCapture(deadline, trace, guard=HeadGuard(partial(self._arm_timer, deadline)))
+        trace_headers = partial(trace_response, trace=call.trace)
+        capture = RequestCapture(deadline, trace, trace_headers, guard=HeadGuard(partial(self._arm_timer, deadline)))
         try:
             with capture:
                 response = send(timeout=http_timeout).__enter__().http_response
