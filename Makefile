@@ -9,7 +9,7 @@ ARGS   ?=
 # What `make lint` runs. Each also is a hook of .pre-commit-config.yaml.
 LINTS  := lint-format lint-style lint-types lint-layers lint-words lint-docs
 # Where typing errors are looked for, and where the words of tools/words/glossary.txt must not occur.
-PROSE  := daemon docs config examples README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md .github
+PROSE  := daemon docs config examples helm README.md CHANGELOG.md CONTRIBUTING.md SECURITY.md .github
 TYPOS  := $(PROSE) tests tools bench
 
 # The user chooses the package index (PIP_INDEX_URL, PIP_CERT, pip.conf …), but not the versions or the target folder.

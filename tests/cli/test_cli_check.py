@@ -35,6 +35,7 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> CheckFunction:
         base_rate: str = "2%",
         budget: dict[str, Any] | None = None,
         every: bool = False,
+        code: int = 0,
         **canaries: str,
     ) -> tuple[list[str], list[str]]:
         price = {"input": 1000, "output": 1000}  # 27 tokens in, up to 256 out: about 0.28 USD
@@ -50,7 +51,7 @@ def check(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> CheckFunction:
                 "alerts": {"rules": rules, "receivers": {"hook": webhook_config()}},
             },
         )
-        assert 0 == main(Namespace(config=path, base_rate=base_rate, all=every))
+        assert code == main(Namespace(config=path, base_rate=base_rate, all=every, enforce_budget=code == 1))
         output = capsys.readouterr()
         return output.out.splitlines(), output.err.splitlines()
 
@@ -101,6 +102,12 @@ def test_an_insufficient_budget_is_a_warning(check: CheckFunction) -> None:
     ] == [re.split("[;,]", line.removeprefix("warning: "))[0] for line in err]
 
 
+def test_an_insufficient_budget_can_be_a_failure(check: CheckFunction) -> None:
+    """With ``--enforce-budget``, an insufficient budget is exit code 1, and the warning says why."""
+    _, [line] = check({}, budget={"requests_per_minute": 1}, code=1, chat="30s")
+    assert "warning: budget.requests_per_minute 1: the canaries are due 2 times a minute" in line
+
+
 @pytest.mark.parametrize(("rate", "expected"), [("0.5%", "0.011 at 0.5%"), ("0.1", "78 at 10%")])
 def test_the_base_rate_can_be_set(check: CheckFunction, rate: str, expected: str) -> None:
     """``--base-rate`` applies to all detectors except ``spike``."""
@@ -118,7 +125,7 @@ def test_the_base_rate_can_be_set(check: CheckFunction, rate: str, expected: str
 )
 def test_an_invalid_base_rate_is_exit_code_2(capsys: pytest.CaptureFixture[str], rate: str, message: str) -> None:
     """``check`` rejects the rate before it reads the configuration."""
-    assert 2 == main(Namespace(config=Path("nowhere.yaml"), base_rate=rate, all=False))
+    assert 2 == main(Namespace(config=Path("nowhere.yaml"), base_rate=rate, all=False, enforce_budget=False))
     assert f"streamcanary: --base-rate: {message}\n" == capsys.readouterr().err
 
 
@@ -365,7 +372,7 @@ def test_a_cron_canary_is_listed_with_its_schedule(tmp_path: Path, capsys: pytes
             },
         },
     )
-    assert 0 == main(Namespace(config=path, base_rate="2%", all=False))
+    assert 0 == main(Namespace(config=path, base_rate="2%", all=False, enforce_budget=False))
     out = capsys.readouterr().out.splitlines()
     expected = ["Down", "office", "*/10 9-17 * * 1-5 Europe/Berlin", "3d17h", "18h23m", "15h12m"]
     assert expected == row(out, "Down")[:6]

@@ -26,7 +26,7 @@ def test_the_generated_pages_are_up_to_date() -> None:
 @pytest.fixture
 def docs_copy(tmp_path: Path) -> Path:
     """Return a copy of the generated files."""
-    for folder in ("docs", "config/grafana/dashboards", "daemon/streamcanary/telemetry/dashboards"):
+    for folder in ("docs", "config/grafana/dashboards", "daemon/streamcanary/telemetry/dashboards", "helm"):
         shutil.copytree(ROOT / folder, tmp_path / folder)
     for file in schema_files():
         (tmp_path / file).parent.mkdir(parents=True, exist_ok=True)

@@ -11,7 +11,7 @@ import pytest
 ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "daemon/streamcanary"
 TEXT = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
-_TOP = re.compile(r"(?:bench|config|daemon|docs|examples|tests|tools|\.ci)/")
+_TOP = re.compile(r"(?:bench|config|daemon|docs|examples|helm|tests|tools|\.ci)/")
 _PATH = re.compile(r"`(?P<path>[\w./-]+/(?:[\w.-]+)?)`")
 _SYMBOLS = re.compile(r"(?P<symbols>`\w+`(?:(?:,| and| or| to)[\w ]* `\w+`)*) in `(?P<path>[\w./]+\.py)`")
 

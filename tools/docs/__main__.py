@@ -3,6 +3,7 @@
 import sys
 from pathlib import Path
 
+from .chart import chart_files
 from .cli import cli_page
 from .client import client_page
 from .config_schema import schema_files
@@ -18,7 +19,7 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 def pages(root: Path) -> dict[str, str]:
-    """Return the generated pages and dashboards by their path below ``root``.
+    """Return the generated pages, dashboards and files of the chart by their path below ``root``.
 
     Raises:
         Stale: if one cannot be generated.
@@ -33,6 +34,7 @@ def pages(root: Path) -> dict[str, str]:
         "docs/telemetry.md": telemetry_page(),
         **dashboard_files(),
         **schema_files(),
+        **chart_files(root),
     }
 
 

@@ -15,14 +15,18 @@ from streamcanary import (
     Timeouts,
     events,
 )
-from streamcanary.alerting.builtin_rules import BUILTIN_RULES
+from streamcanary.alerting.builtin_rules import BUILTIN_RULES, NO_DATA
+from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.notify.annotation_templates import TEMPLATE_FIELDS
+from streamcanary.alerting.prometheus.promql import alert_active_expression
+from streamcanary.alerting.prometheus.rule_export import export_rules
 from streamcanary.canary.spec import _RESERVED_PARAMETERS as RESERVED_PARAMETERS
 from streamcanary.cli.commands.check import main as check
 from streamcanary.cli.main import _create_parser as parser
 from streamcanary.client.core.request import accepted_parameters
 from streamcanary.model import faults, names
 from streamcanary.model.alerts.matcher import Matcher
+from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import Duration, PositiveDuration, format_duration
 from streamcanary.model.config_types.fraction import Fraction, format_fraction
 from streamcanary.model.config_types.secret import Secret
@@ -33,15 +37,19 @@ from streamcanary.settings import Settings
 __all__ = [
     "API",
     "BUILTIN_RULES",
+    "CANARY_INFO",
     "EVENTS",
     "EVENTS_MODULE",
     "FAULT_PROPERTIES",
+    "NO_DATA",
     "PACKAGE",
     "RESERVED_PARAMETERS",
     "TEMPLATE_FIELDS",
+    "AlertsConfig",
     "AsyncStreamClient",
     "BreakerPolicy",
     "Cached",
+    "Canary",
     "Duration",
     "FaultKind",
     "Fraction",
@@ -56,7 +64,9 @@ __all__ = [
     "StreamClient",
     "Timeouts",
     "accepted_parameters",
+    "alert_active_expression",
     "check",
+    "export_rules",
     "faults",
     "format_duration",
     "format_fraction",
@@ -85,6 +95,9 @@ API = {
     "Fallbacks": ("Route", "NonStreaming", "Cached"),
 }
 """The public names of the library, by heading of the API reference."""
+
+CANARY_INFO = prometheus_name(names.CANARY_INFO)
+"""The metric that each running daemon has for each canary."""
 
 PACKAGE = "streamcanary"
 EVENTS_MODULE = events.__name__

@@ -108,6 +108,11 @@ def _create_parser() -> argparse.ArgumentParser:
         "normal instead. Default: 2%%.",
     )
 
+    check.add_argument(
+        "--enforce-budget",
+        action="store_true",
+        help="Exit code 1 if the schedule of the canaries needs more than the budget, which otherwise is a warning.",
+    )
     check.add_argument("--all", action="store_true", help="List all canaries, not only the first 50.")
 
     _add_rule_commands(verbs)

@@ -16,8 +16,13 @@ _FOLDERS = (PurePosixPath("config/grafana/dashboards"), PurePosixPath("daemon/st
 """For Grafana's provisioning, and for `streamcanary dashboard`."""
 
 
+def dashboard_texts() -> dict[str, str]:
+    """Return the JSON of the dashboards by their names."""
+    encoder = JSONEncoder(sort_keys=True, indent=1)
+    return {board.name: encoder.encode(board.build()) + "\n" for board in BOARDS}
+
+
 def dashboard_files() -> dict[str, str]:
     """Return the JSON of the dashboards by the paths of the files."""
-    encoder = JSONEncoder(sort_keys=True, indent=1)
-    texts = {board.name: encoder.encode(board.build()) + "\n" for board in BOARDS}
+    texts = dashboard_texts()
     return {f"{folder / name}.json": text for folder in _FOLDERS for name, text in texts.items()}

@@ -45,7 +45,10 @@ _MAX_RUNS = 50_000  # latest recorded runs that are read; some tenths of a secon
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Check a configuration; return 0 if it is valid, with or without warnings, 2 if not."""
+    """Check a configuration; return 0 if it is valid, with or without warnings, 2 if not.
+
+    With ``--enforce-budget``, return 1 if the schedule of the canaries needs more than the budget.
+    """
     try:
         base_rate = _parse_base_rate(arguments.base_rate)
         settings = load_config(arguments.config)
@@ -55,7 +58,7 @@ def main(arguments: argparse.Namespace) -> int:
         print(line)
     for line in _warnings(settings, base_rate):
         print(f"warning: {line}", file=sys.stderr)
-    return 0
+    return int(arguments.enforce_budget and any(_budget_warnings(settings)))
 
 
 def _parse_base_rate(text: str) -> float:
@@ -205,6 +208,21 @@ def _warnings(settings: Settings, base_rate: float) -> Iterator[str]:
         yield too_many
     yield from detector_warnings(rules, canaries)
     yield from always_firing_warnings(rules, base_rate)
+    yield from _budget_warnings(settings)
+    yield from receiver_warnings(settings.alerts.receivers)
+    label_sets = [
+        alert_labels(name, rule, canary, settings.instance)
+        for name, rule in settings.alerts.all_rules.items()
+        for canary in canaries
+        if name not in DAEMON_RULES and rule.applies_to(canary)
+    ]
+    yield from unpaged_alert_warnings(settings.alerts.effective_routes, settings.alerts.receivers, label_sets)
+    if any(rule.detector.type == "spike" for rule in rules.values()):
+        yield from _baseline_warnings(rules, settings)
+
+
+def _budget_warnings(settings: Settings) -> Iterator[str]:
+    """Yield a warning for each limit of the budget that the schedule of the canaries exceeds."""
     budget, expected = settings.budget, _expected_spend(settings)
     if budget.usd_per_day is not None and expected.usd_per_day > budget.usd_per_day:
         cost, threshold = _format_usd(expected.usd_per_day), format_fraction(SLOWDOWN_THRESHOLD)
@@ -219,16 +237,6 @@ def _warnings(settings: Settings, base_rate: float) -> Iterator[str]:
             f"{expected.requests_per_minute:.3g} times a minute, so they always run late; raise the limit, or run them "
             "less often"
         )
-    yield from receiver_warnings(settings.alerts.receivers)
-    label_sets = [
-        alert_labels(name, rule, canary, settings.instance)
-        for name, rule in settings.alerts.all_rules.items()
-        for canary in canaries
-        if name not in DAEMON_RULES and rule.applies_to(canary)
-    ]
-    yield from unpaged_alert_warnings(settings.alerts.effective_routes, settings.alerts.receivers, label_sets)
-    if any(rule.detector.type == "spike" for rule in rules.values()):
-        yield from _baseline_warnings(rules, settings)
 
 
 def _baseline_warnings(rules: dict[str, Rule], settings: Settings) -> Iterator[str]:

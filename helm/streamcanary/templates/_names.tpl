@@ -1,0 +1,78 @@
+{{/* Names and labels. */}}
+
+{{- define "streamcanary.name" -}}
+{{ default .Chart.Name .Values.nameOverride | trunc 63 | trimSuffix "-" }}
+{{- end }}
+
+{{- define "streamcanary.fullname" -}}
+{{- if .Values.fullnameOverride -}}
+{{ .Values.fullnameOverride | trunc 50 | trimSuffix "-" }}
+{{- else -}}
+{{- $name := include "streamcanary.name" . -}}
+{{ ternary .Release.Name (printf "%s-%s" .Release.Name $name) (contains $name .Release.Name) | trunc 50 | trimSuffix "-" }}
+{{- end -}}
+{{- end }}
+
+{{- define "streamcanary.selectorLabels" -}}
+app.kubernetes.io/name: {{ include "streamcanary.name" . }}
+app.kubernetes.io/instance: {{ .Release.Name }}
+{{- end }}
+
+{{/* The labels of an object: "labels" (dict "root" $ "component" "daemon"). */}}
+{{- define "streamcanary.labels" -}}
+{{ include "streamcanary.selectorLabels" .root }}
+app.kubernetes.io/component: {{ .component | default "daemon" }}
+app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
+app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 }}
+{{- with .root.Values.commonLabels }}
+{{ toYaml . }}
+{{- end }}
+{{- end }}
+
+{{- define "streamcanary.metadata" -}}
+name: {{ .name | default (include "streamcanary.fullname" .root) }}
+namespace: {{ .namespace | default .root.Release.Namespace }}
+labels:
+  {{- include "streamcanary.labels" . | nindent 2 }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- with .annotations }}
+annotations:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}
+
+{{- define "streamcanary.serviceAccountName" -}}
+{{- if .Values.serviceAccount.create -}}
+{{ .Values.serviceAccount.name | default (include "streamcanary.fullname" .) }}
+{{- else -}}
+{{ .Values.serviceAccount.name | default "default" }}
+{{- end -}}
+{{- end }}
+
+{{- define "streamcanary.secretName" -}}
+{{- if .Values.secret.create }}{{ include "streamcanary.fullname" . }}{{ else }}{{ .Values.secret.existing }}{{ end -}}
+{{- end }}
+
+{{- define "streamcanary.tokenSecretName" -}}
+{{ .Values.web.tokenSecret.existing | default (printf "%s-web" (include "streamcanary.fullname" .)) }}
+{{- end }}
+
+{{- define "streamcanary.configMapName" -}}
+{{ .Values.existingConfigMap | default (include "streamcanary.fullname" .) }}
+{{- end }}
+
+{{- define "streamcanary.image" -}}
+{{- if .Values.image.digest -}}
+{{ .Values.image.repository }}@{{ .Values.image.digest }}
+{{- else -}}
+{{ .Values.image.repository }}:{{ .Values.image.tag | default .Chart.AppVersion }}
+{{- end -}}
+{{- end }}
+
+{{/* Whether the release probes a simulated provider: "true", or nothing. */}}
+{{- define "streamcanary.isSimulation" -}}
+{{- if not (or .Values.config .Values.existingConfigMap) }}true{{ end -}}
+{{- end }}

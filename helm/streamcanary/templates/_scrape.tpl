@@ -1,0 +1,20 @@
+{{/* An endpoint of a PodMonitor or ServiceMonitor: "root", "monitor". */}}
+{{- define "streamcanary.scrapeEndpoint" -}}
+port: web
+path: /metrics
+interval: {{ .monitor.interval }}
+scrapeTimeout: {{ .monitor.scrapeTimeout }}
+authorization:
+  type: Bearer
+  credentials:
+    name: {{ include "streamcanary.tokenSecretName" .root }}
+    key: {{ .root.Values.web.tokenSecret.key }}
+{{- with .monitor.relabelings }}
+relabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- with .monitor.metricRelabelings }}
+metricRelabelings:
+  {{- toYaml . | nindent 2 }}
+{{- end }}
+{{- end }}

@@ -1,0 +1,150 @@
+{{/*
+What values.schema.json cannot say: values that contradict each other. All problems are reported at once, each with what
+to change. The daemon checks the configuration itself (templates/check.yaml).
+*/}}
+{{- define "streamcanary.validate" -}}
+{{- $problems := concat (include "streamcanary.valueProblems" . | fromJsonArray) (include "streamcanary.configProblems" . | fromJsonArray) (include "streamcanary.secretProblems" . | fromJsonArray) -}}
+{{- if $problems -}}
+{{- fail (printf "these values are refused:\n\n- %s\n" (join "\n- " $problems)) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "streamcanary.valueProblems" -}}
+{{- $problems := list -}}
+{{- $values := .Values -}}
+{{- $image := $values.image -}}
+{{- $last := splitList "/" $image.repository | last -}}
+{{- if or (contains ":" $last) (contains "@" $last) -}}
+{{- $problems = append $problems (printf "image.repository is %s, with a tag or a digest; write these into image.tag or image.digest" $image.repository) -}}
+{{- end -}}
+{{- if contains "@" $image.tag -}}
+{{- $problems = append $problems (printf "image.tag is %s, with a digest; write the digest into image.digest, and leave image.tag empty" $image.tag) -}}
+{{- else if and $image.tag $image.digest -}}
+{{- $problems = append $problems (printf "image.tag is %s and image.digest is %s: nodes pull the digest and ignore the tag, so the two may disagree; remove one of them" $image.tag $image.digest) -}}
+{{- end -}}
+{{- if and $values.config $values.existingConfigMap -}}
+{{- $problems = append $problems (printf "both config and existingConfigMap (%s) are set; remove one of them" $values.existingConfigMap) -}}
+{{- end -}}
+{{- if and $values.existingConfigMap (eq $values.reload "checksum") -}}
+{{- $problems = append $problems "reload is checksum with existingConfigMap, whose content the chart does not see; use reload: hot" -}}
+{{- end -}}
+{{- if gt (int $values.replicas) 1 -}}
+{{- if not (dig "store" "url" "" $values.config) -}}
+{{- $problems = append $problems (printf "replicas is %d without a shared store: each pod would have a store of its own, probe everything, and notify. Set replicas: 1. To probe from several places, install the chart once in each, with another config.instance" (int $values.replicas)) -}}
+{{- end -}}
+{{- end -}}
+{{- if and $values.secret.create $values.secret.existing -}}
+{{- $problems = append $problems (printf "secret.create is true and secret.existing is %s; keep one of them" $values.secret.existing) -}}
+{{- end -}}
+{{- if and $values.secret.data (not $values.secret.create) -}}
+{{- $problems = append $problems "secret.data is not used without secret.create: true" -}}
+{{- end -}}
+{{- if and $values.csi.enabled (not $values.csi.secretProviderClass) -}}
+{{- $problems = append $problems "csi.enabled needs csi.secretProviderClass, the name of a SecretProviderClass" -}}
+{{- end -}}
+{{- if and $values.podMonitor.enabled $values.serviceMonitor.enabled -}}
+{{- $problems = append $problems "podMonitor and serviceMonitor are both enabled: everything would be counted twice; enable one of them" -}}
+{{- end -}}
+{{- if and $values.serviceMonitor.enabled (not $values.service.enabled) -}}
+{{- $problems = append $problems "serviceMonitor needs service.enabled: true; or use podMonitor" -}}
+{{- end -}}
+{{- $budget := $values.podDisruptionBudget -}}
+{{- if and $budget.enabled (ne (toString $budget.minAvailable) "") (not (hasSuffix "%" (toString $budget.minAvailable))) -}}
+{{- if ge (int $budget.minAvailable) (int $values.replicas) -}}
+{{- $problems = append $problems (printf "podDisruptionBudget.minAvailable is %d with %d replicas: no node with the pod could be drained; use maxUnavailable: 1" (int $budget.minAvailable) (int $values.replicas)) -}}
+{{- end -}}
+{{- end -}}
+{{ toJson $problems }}
+{{- end }}
+
+{{- define "streamcanary.configProblems" -}}
+{{- $problems := list -}}
+{{- $config := .Values.config -}}
+{{- if $config -}}
+{{- $targets := $config.targets | default dict -}}
+{{- $canaries := $config.canaries | default dict -}}
+{{- $known := keys $targets | sortAlpha | join ", " | default "none" -}}
+{{- range $section := list "targets" "canaries" -}}
+{{- if not (index $config $section) -}}
+{{- $problems = append $problems (printf "config.%s: needs at least one entry; config has to be a whole configuration (see README.md)" $section) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $canary := $canaries -}}
+{{- if not $canary.target -}}
+{{- $problems = append $problems (printf "config.canaries.%s: has no target; known: %s" $name $known) -}}
+{{- else if not (or (hasKey $targets $canary.target) (contains "${" $canary.target)) -}}
+{{- $problems = append $problems (printf "config.canaries.%s.target: there is no target '%s'; known: %s" $name $canary.target $known) -}}
+{{- end -}}
+{{- range $number, $fallback := $canary.fallbacks -}}
+{{- if and $fallback.target (not (hasKey $targets ($fallback.target | default ""))) (not (contains "${" $fallback.target)) -}}
+{{- $problems = append $problems (printf "config.canaries.%s.fallbacks[%d].target: there is no target '%s'; known: %s" $name $number $fallback.target $known) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := list "host" "port" "token" "token_file" -}}
+{{- if hasKey ($config.web | default dict) $key -}}
+{{- $problems = append $problems (printf "config.web.%s: the chart sets it; use the values web.host, web.port and web.tokenSecret" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- if hasKey ($config.store | default dict) "path" -}}
+{{- $problems = append $problems "config.store.path: the chart sets it; the value persistence says where the store is kept" -}}
+{{- end -}}
+{{- end -}}
+{{ toJson $problems }}
+{{- end }}
+
+{{/* Files and variables that the configuration names, and that no Secret has. */}}
+{{- define "streamcanary.secretProblems" -}}
+{{- $problems := list -}}
+{{- $values := .Values -}}
+{{- $name := include "streamcanary.secretName" . -}}
+{{- $isKnown := true -}}
+{{- $keys := list -}}
+{{- if $values.secret.create -}}
+{{- $keys = keys $values.secret.data | sortAlpha -}}
+{{- else if $values.secret.existing -}}
+{{- with lookup "v1" "Secret" .Release.Namespace $values.secret.existing -}}
+{{- $keys = keys (.data | default dict) | sortAlpha -}}
+{{- else -}}
+{{- $isKnown = false -}}
+{{- end -}}
+{{- end -}}
+{{- $has := printf "Secret %s has %s" $name (join ", " $keys | default "no keys") -}}
+{{- if not $name -}}
+{{- $has = "there is no Secret: set secret.existing, the name of one that you have created, or secret.create and secret.data" -}}
+{{- end -}}
+{{- $json := toJson $values.config -}}
+{{- if $isKnown -}}
+{{- range $file := regexFindAll "\"/secrets/[^\"/]+\"" $json -1 | uniq -}}
+{{- $key := trimPrefix "/secrets/" (trimAll "\"" $file) -}}
+{{- if not (has $key $keys) -}}
+{{- $problems = append $problems (printf "config names the file /secrets/%s, and %s" $key $has) -}}
+{{- end -}}
+{{- end -}}
+{{- range $key := $values.secret.env -}}
+{{- if not (has $key $keys) -}}
+{{- $problems = append $problems (printf "secret.env names %s, and %s" $key $has) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if not $values.extraEnvFrom -}}
+{{- $variables := concat (list "POD_NAME" "POD_NAMESPACE" "POD_UID" "POD_IP" "NODE_NAME" "CONTAINER_NAME") $values.secret.env -}}
+{{- range $values.extraEnv -}}
+{{- $variables = append $variables .name -}}
+{{- end -}}
+{{- range $reference := regexFindAll "\\$\\{[A-Za-z_][A-Za-z0-9_]*\\}" ($json | replace "$$" "") -1 | uniq -}}
+{{- $variable := $reference | trimPrefix "${" | trimSuffix "}" -}}
+{{- if not (has $variable $variables) -}}
+{{- $problems = append $problems (printf "config uses the variable %s, which the pod does not have; add the key of a Secret to secret.env, or the variable to extraEnv" $reference) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- with $values.web.tokenSecret.existing -}}
+{{- with lookup "v1" "Secret" $.Release.Namespace . -}}
+{{- if not (hasKey (.data | default dict) $values.web.tokenSecret.key) -}}
+{{- $problems = append $problems (printf "web.tokenSecret.key is %s, and Secret %s has %s" $values.web.tokenSecret.key $values.web.tokenSecret.existing (keys (.data | default dict) | sortAlpha | join ", " | default "no keys")) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{ toJson $problems }}
+{{- end }}

@@ -1,0 +1,171 @@
+"""Values that helm refuses, each with a message that says what is wrong and what would be right."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.programs.helm import MINIMAL, merged, template
+
+pytestmark = pytest.mark.real("helm")
+
+SHA = f"sha256:{'a' * 64}"
+
+CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
+    "replicas without a shared store": (
+        {"replicas": 2},
+        (
+            "replicas is 2 without a shared store: each pod would have a store of its own, probe everything, and "
+            "notify. Set replicas: 1. To probe from several places, install the chart once in each, with another "
+            "config.instance"
+        ),
+    ),
+    "tag and digest": (
+        {"image": {"tag": "0.1.0", "digest": SHA}},
+        (
+            f"image.tag is 0.1.0 and image.digest is {SHA}: nodes pull the digest and ignore the tag, so the two may "
+            "disagree; remove one of them"
+        ),
+    ),
+    "digest in the tag": (
+        {"image": {"tag": f"0.1.0@{SHA}"}},
+        f"image.tag is 0.1.0@{SHA}, with a digest; write the digest into image.digest, and leave image.tag empty",
+    ),
+    "tag in the repository": (
+        {"image": {"repository": "registry.example:5000/canary:edge"}},
+        (
+            "image.repository is registry.example:5000/canary:edge, with a tag or a digest; write these into "
+            "image.tag or image.digest"
+        ),
+    ),
+    "unknown target": (
+        {"config": {"canaries": {"chat": {"target": "opnai"}}}},
+        "config.canaries.chat.target: there is no target 'opnai'; known: openai",
+    ),
+    "canary without a target": (
+        {"config": {"canaries": {"chat": {"target": None}}}},
+        "config.canaries.chat: has no target; known: openai",
+    ),
+    "unknown target of a fallback": (
+        {"config": {"canaries": {"chat": {"fallbacks": [{"target": "azure", "model": "m"}]}}}},
+        "config.canaries.chat.fallbacks[0].target: there is no target 'azure'; known: openai",
+    ),
+    "no canaries": (
+        {"config": {"canaries": None}},
+        "config.canaries: needs at least one entry; config has to be a whole configuration (see README.md)",
+    ),
+    "configuration twice": (
+        {"existingConfigMap": "canaries"},
+        "both config and existingConfigMap (canaries) are set; remove one of them",
+    ),
+    "checksum of a ConfigMap that exists": (
+        {"existingConfigMap": "canaries", "config": None, "reload": "checksum"},
+        "reload is checksum with existingConfigMap, whose content the chart does not see; use reload: hot",
+    ),
+    "key that the Secret lacks": (
+        {"secret": {"existing": None, "create": True, "data": {"azure": "k"}}},
+        "config names the file /secrets/openai, and Secret canary-streamcanary has azure",
+    ),
+    "no Secret": (
+        {"secret": {"existing": None}},
+        (
+            "config names the file /secrets/openai, and there is no Secret: set secret.existing, the name of one that "
+            "you have created, or secret.create and secret.data"
+        ),
+    ),
+    "variable that the Secret lacks": (
+        {"secret": {"existing": None, "create": True, "data": {"openai": "k"}, "env": ["OPENAI_API_KEY"]}},
+        "secret.env names OPENAI_API_KEY, and Secret canary-streamcanary has openai",
+    ),
+    "variable that the pod lacks": (
+        {"config": {"instance": "$${NOT} ${REGION} ${ZONE:-a}"}},
+        (
+            "config uses the variable ${REGION}, which the pod does not have; add the key of a Secret to secret.env, "
+            "or the variable to extraEnv"
+        ),
+    ),
+    "Secret twice": (
+        {"secret": {"create": True, "data": {"openai": "k"}}},
+        "secret.create is true and secret.existing is llm-keys; keep one of them",
+    ),
+    "data without a Secret": (
+        {"secret": {"data": {"openai": "k"}}},
+        "secret.data is not used without secret.create: true",
+    ),
+    "address in the configuration": (
+        {"config": {"web": {"port": 8080}}},
+        "config.web.port: the chart sets it; use the values web.host, web.port and web.tokenSecret",
+    ),
+    "path of the store": (
+        {"config": {"store": {"path": "/data/x.db"}}},
+        "config.store.path: the chart sets it; the value persistence says where the store is kept",
+    ),
+    "two monitors": (
+        {"podMonitor": {"enabled": True}, "serviceMonitor": {"enabled": True}},
+        "podMonitor and serviceMonitor are both enabled: everything would be counted twice; enable one of them",
+    ),
+    "monitor of no Service": (
+        {"service": {"enabled": False}, "serviceMonitor": {"enabled": True}},
+        "serviceMonitor needs service.enabled: true; or use podMonitor",
+    ),
+    "budget that blocks drains": (
+        {"podDisruptionBudget": {"enabled": True, "minAvailable": 1}},
+        (
+            "podDisruptionBudget.minAvailable is 1 with 1 replicas: no node with the pod could be drained; use "
+            "maxUnavailable: 1"
+        ),
+    ),
+    "CSI without a class": (
+        {"csi": {"enabled": True}},
+        "csi.enabled needs csi.secretProviderClass, the name of a SecretProviderClass",
+    ),
+}
+
+WRONG_TYPES: dict[str, tuple[dict[str, Any], str]] = {
+    "text for a number": ({"replicas": "one"}, "at '/replicas': got string, want integer"),
+    "number for text": ({"image": {"tag": 1.2}}, "at '/image/tag': got number, want string"),
+    "misspelt value": ({"podmonitor": {"enabled": True}}, "additional properties 'podmonitor' not allowed"),
+    "misspelt value in a section": (
+        {"persistence": {"enable": False}},
+        "at '/persistence': additional properties 'enable' not allowed",
+    ),
+    "unknown choice": ({"reload": "warm"}, "at '/reload': value must be one of 'hot', 'checksum'"),
+    "digest of another form": ({"image": {"digest": "md5:00"}}, "at '/image/digest': 'md5:00' does not match pattern"),
+    "privileged port": ({"web": {"port": 80}}, "at '/web/port': minimum: got 80, want 1,024"),
+    "label that is no text": ({"podLabels": {"tier": 1}}, "at '/podLabels/tier': got number, want string"),
+    "variable without a name": ({"extraEnv": [{"value": "x"}]}, "at '/extraEnv/0': missing property 'name'"),
+    "size without a unit": ({"persistence": {"size": "1 GB"}}, "at '/persistence/size': '1 GB' does not match pattern"),
+}
+
+
+@pytest.mark.parametrize(("values", "message"), CONTRADICTIONS.values(), ids=list(CONTRADICTIONS))
+def test_contradictions_are_refused(values: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """The templates refuse values that contradict each other."""
+    result = template(tmp_path, values=merged(MINIMAL, values))
+    assert (1, [message]) == (result.code, problems(result.stderr))
+
+
+@pytest.mark.parametrize(("values", "message"), WRONG_TYPES.values(), ids=list(WRONG_TYPES))
+def test_wrong_types_are_refused(values: dict[str, Any], message: str, tmp_path: Path) -> None:
+    """The schema refuses values of a wrong type or name, with their place."""
+    result = template(tmp_path, values=merged(MINIMAL, values))
+    assert (1, True) == (result.code, message in result.stderr), result.stderr
+
+
+def test_all_contradictions_are_listed_at_once(tmp_path: Path) -> None:
+    """A message has one line for each problem."""
+    values = merged(
+        MINIMAL, {"replicas": 3, "csi": {"enabled": True}, "config": {"canaries": {"chat": {"target": "x"}}}}
+    )
+    assert 3 == len(problems(template(tmp_path, values=values).stderr))
+
+
+def test_a_shared_store_allows_replicas(tmp_path: Path) -> None:
+    """With ``config.store.url`` there may be several pods."""
+    values = merged(MINIMAL, {"replicas": 2, "config": {"store": {"url": "postgresql://store/canary"}}})
+    assert 0 == template(tmp_path, "--skip-schema-validation", values=values).code
+
+
+def problems(stderr: str) -> list[str]:
+    """Return the problems in the message of the chart."""
+    return [line.removeprefix("- ") for line in stderr.splitlines() if line.startswith("- ")]
