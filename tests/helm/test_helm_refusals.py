@@ -42,10 +42,6 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"config": {"canaries": {"chat": {"target": "opnai"}}}},
         "config.canaries.chat.target: there is no target 'opnai'; known: openai",
     ),
-    "canary without a target": (
-        {"config": {"canaries": {"chat": {"target": None}}}},
-        "config.canaries.chat: has no target; known: openai",
-    ),
     "unknown target of a fallback": (
         {"config": {"canaries": {"chat": {"fallbacks": [{"target": "azure", "model": "m"}]}}}},
         "config.canaries.chat.fallbacks[0].target: there is no target 'azure'; known: openai",
@@ -134,6 +130,27 @@ WRONG_TYPES: dict[str, tuple[dict[str, Any], str]] = {
     "privileged port": ({"web": {"port": 80}}, "at '/web/port': minimum: got 80, want 1,024"),
     "label that is no text": ({"podLabels": {"tier": 1}}, "at '/podLabels/tier': got number, want string"),
     "variable without a name": ({"extraEnv": [{"value": "x"}]}, "at '/extraEnv/0': missing property 'name'"),
+    "canary without a target": (
+        {"config": {"canaries": {"chat": {"target": None}}}},
+        "at '/config/canaries/chat': missing property 'target'",
+    ),
+    "misspelt key of a canary": (
+        {"config": {"canaries": {"chat": {"evry": "30s"}}}},
+        "at '/config/canaries/chat': additional properties 'evry' not allowed",
+    ),
+    "duration in words": (
+        {"config": {"canaries": {"chat": {"every": "hourly"}}}},
+        "/every': 'hourly' does not match pattern",
+    ),
+    "map instead of text": (
+        {"config": {"canaries": {"chat": {"model": {"a": 1}}}}},
+        "/model': got object, want string",
+    ),
+    "negative budget": ({"config": {"budget": {"usd_per_day": -1}}}, "/usd_per_day': exclusiveMinimum: got -1"),
+    "unknown receiver": (
+        {"config": {"alerts": {"receivers": {"x": {"type": "pager"}}}}},
+        "/type': value must be one of 'pagerduty',",
+    ),
     "size without a unit": ({"persistence": {"size": "1 GB"}}, "at '/persistence/size': '1 GB' does not match pattern"),
 }
 

@@ -70,9 +70,7 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- end -}}
 {{- end -}}
 {{- range $name, $canary := $canaries -}}
-{{- if not $canary.target -}}
-{{- $problems = append $problems (printf "config.canaries.%s: has no target; known: %s" $name $known) -}}
-{{- else if not (or (hasKey $targets $canary.target) (contains "${" $canary.target)) -}}
+{{- if not (or (hasKey $targets $canary.target) (contains "${" $canary.target)) -}}
 {{- $problems = append $problems (printf "config.canaries.%s.target: there is no target '%s'; known: %s" $name $canary.target $known) -}}
 {{- end -}}
 {{- range $number, $fallback := $canary.fallbacks -}}

@@ -1,12 +1,13 @@
 """Generates ``values.schema.json``, with which Helm validates values before it renders anything.
 
 Types follow from the defaults in ``values.yaml``; :data:`_REFINEMENTS` has what a default does not show. Helm reads
-draft 7 of JSON Schema (https://helm.sh/docs/topics/charts/#schema-files). What contradicts itself across values, the
-template ``_validate.tpl`` refuses.
+draft 7 of JSON Schema (https://helm.sh/docs/topics/charts/#schema-files). ``config`` has the schema of the configuration
+of the daemon. What contradicts itself across values, the template ``_validate.tpl`` refuses.
 """
 
 from typing import Any, Final
 
+from ..config_schema import config_schema
 from ..page import Stale
 from .values import Value
 
@@ -86,9 +87,15 @@ def values_schema(values: list[Value]) -> dict[str, Any]:
         objects[value.path[:-1]]["properties"][value.path[-1]] = schema
         if not value.description:
             objects[value.path] = schema
+    root["properties"]["config"] |= _without_requirements(config_schema())
     # A parent chart passes its global values to each of its charts.
     root["properties"]["global"] = {"description": "Values of a parent chart; not used.", "type": "object"}
     return root
+
+
+def _without_requirements(schema: dict[str, Any]) -> dict[str, Any]:
+    """Return the schema of the configuration without the sections that it requires: an empty one is a simulation."""
+    return {key: value for key, value in schema.items() if key not in ("$schema", "title", "description", "required")}
 
 
 def _schema_of(value: Value) -> dict[str, Any]:
