@@ -74,7 +74,7 @@ def title_of(path: Path) -> str:
 def check_output(path: Path) -> str:
     """Return what ``check`` prints for an example, with paths below the repository."""
     output, errors = io.StringIO(), io.StringIO()
-    arguments = argparse.Namespace(config=path, base_rate="2%", all=False)
+    arguments = argparse.Namespace(config=path, base_rate="2%", all=False, enforce_budget=False)
     with mock.patch.dict(os.environ, VARIABLES, clear=True), redirect_stdout(output), redirect_stderr(errors):
         code = check(arguments)
     if code:

@@ -1,8 +1,8 @@
 """Generates ``values.schema.json``, with which Helm validates values before it renders anything.
 
 Types follow from the defaults in ``values.yaml``; :data:`_REFINEMENTS` has what a default does not show. Helm reads
-draft 7 of JSON Schema (https://helm.sh/docs/topics/charts/#schema-files). ``config`` has the schema of the configuration
-of the daemon. What contradicts itself across values, the template ``_validate.tpl`` refuses.
+draft 7 of JSON Schema (https://helm.sh/docs/topics/charts/#schema-files). ``config`` has the schema of the
+configuration. What contradicts itself across values, the template ``_validate.tpl`` refuses.
 """
 
 from typing import Any, Final
