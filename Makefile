@@ -36,11 +36,11 @@ test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
 	$(BIN)/pytest $(FULL:%=--ignore=%) $(ARGS)
 
 # The tests with servers that take long to build, or scenarios that take minutes.
-FULL = tests/upstreams tests/backends
+FULL = tests/upstreams tests/backends tests/kubernetes
 
-test-full: $(VENV)/.developed ## run the tests with real proxies, inference servers, Prometheus and Jaeger; ARGS goes to pytest
-	@echo "Looking for the servers that tests run; the first time they are installed and compiled: up to half an hour." >&2
-	@$(BIN)/python tools/fetch.py otelcol prometheus jaeger litellm llama
+test-full: $(VENV)/.developed ## run the tests with real proxies, inference servers, Prometheus, Jaeger and a Kubernetes API; ARGS goes to pytest
+	@echo "Looking for the servers that tests run; the first time they are installed and compiled: up to three quarters of an hour." >&2
+	@$(BIN)/python tools/fetch.py otelcol prometheus jaeger litellm llama alertmanager promtool helm etcd kube-apiserver kubectl
 	$(BIN)/pytest -n 0 -o timeout=300 $(ARGS) $(FULL)
 
 observe: $(VENV)/.developed ## run a daemon in an outage beside a Collector, Prometheus, Jaeger, and Grafana if it is on PATH

@@ -38,7 +38,7 @@ class Program:
     """Returns the module replacements ``OLD=NEW@VERSION`` that the build needs; may run ``go`` in the folder."""
     check: tuple[str, ...] = ("--version",)
     """Arguments with which the program ends at once and successfully."""
-    build_timeout: float = 1800.0
+    build_timeout: float = 3600.0
     """Seconds for all steps, with an empty Go cache on two cores that are busy."""
 
     @property
