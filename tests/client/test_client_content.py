@@ -19,7 +19,8 @@ from streamcanary.client.instrumentation.content import (
 from streamcanary.client.result import StreamResult, ToolCall
 from streamcanary.model.content_capture import CAPTURE_VARIABLE, is_content_captured
 from streamcanary.model.faults import FaultKind, Phase, make_fault
-from streamcanary.model.redaction.redactor import redactor_for
+from streamcanary.model.redaction.key_patterns import MASK
+from streamcanary.model.redaction.redactor import Redactor, redactor_for
 from streamcanary.simulator import Simulator
 from support.servers.simulator import FAST_TIMINGS
 from support.telemetry.in_memory import RecordedTelemetry
@@ -220,6 +221,44 @@ def test_attributes_stay_below_the_limit_of_the_daemon(content: str) -> None:
         for value in attributes.values():
             assert len(str(value)) <= 32_768
             json.loads(str(value))
+
+
+class CountingRedactor(Redactor):
+    """Counts the characters that are searched for secrets."""
+
+    searched = 0
+
+    def mask(self, text: str) -> str:
+        CountingRedactor.searched += len(text)
+        return super().mask(text)
+
+
+@pytest.mark.parametrize("content", [" " * 65_000 + "{}", "\0" * 65_000, KEY * 3_000, "x" * 65_000])
+def test_the_text_that_is_searched_is_bounded(content: str) -> None:
+    """Texts that masks and spaces shorten do not keep the event loop busy: 16,384 characters of an attribute count."""
+    redactor = CountingRedactor((KEY,))
+    calls = tuple(ToolCall(id="c", name="f", arguments=content) for _ in range(64))
+    CountingRedactor.searched = 0
+    output_attributes(StreamResult(text="", tool_calls=calls), redactor)
+    assert 0 < CountingRedactor.searched <= 4 * MAX_TEXT
+    CountingRedactor.searched = 0
+    input_attributes({"messages": [{"role": "user", "content": content}] * 64}, redactor)
+    assert 0 < CountingRedactor.searched <= 4 * MAX_TEXT
+
+
+@pytest.mark.parametrize("length", [100, MAX_TEXT - 10, MAX_TEXT + 1, MAX_TEXT + 1020, MAX_TEXT + 1030, 100_000])
+def test_no_part_of_a_key_is_left_where_the_text_is_cut(length: int) -> None:
+    """The key is removed wherever it is, also across the end of what is recorded, and of what is searched."""
+    content = input_messages([{"role": "user", "content": "x" * (length - 14) + KEY + "y" * 5_000}])[0]["parts"][0]
+    assert KEY[:8] not in content["content"]
+    assert content["content"].endswith("…") or length < MAX_TEXT
+
+
+@pytest.mark.parametrize("joiner", ["\u200b", "\u200d", "\u2060", "\u00ad", "\ufeff"])
+def test_a_key_that_is_joined_by_invisible_characters_is_removed(joiner: str) -> None:
+    """A text that looks like the key is no less readable than the key."""
+    recorded = input_messages([{"role": "user", "content": f"key {joiner.join(KEY)} end"}])[0]["parts"][0]["content"]
+    assert f"key {MASK} end" == recorded
 
 
 @pytest.mark.parametrize(

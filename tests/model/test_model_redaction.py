@@ -206,7 +206,7 @@ def test_text_is_shown_as_soon_as_it_cannot_be_a_secret() -> None:
         ("https://hooks.slack.com/services/T0/B0/xyz", "https://hooks.slack.com/services/[redacted]"),
         ("a\x1b[31mred\x00", "a [31mred"),
         ("a\nb\r\nc\td\x0be\x0cf\x1cg\x85h\u2028i\u2029j", "a b c d e f g h i j"),
-        ("left\u202eright\u2066x\u200fy\ufeffz", "left right x y z"),
+        ("left\u202eright\u2066x\u200fy\ufeffz", "left right x yz"),
         ("GET /v1?api_key=s3cretvalue&x=1 failed", "GET /v1?api_key=[redacted]&x=1 failed"),
         ("?x=1&token=s3cret, and", "?x=1&token=[redacted], and"),
         ("?X-Amz-Signature=ab12&X-Amz-Credential=AK/1", "?X-Amz-Signature=[redacted]&X-Amz-Credential=[redacted]"),

@@ -25,6 +25,8 @@ MAX_MESSAGES = 64
 """Messages, and parts of a message, in one attribute."""
 
 _log = logging.getLogger(__name__)
+_MARGIN = 1024  # characters searched for secrets after those that are wanted: the rest of one, and what masks shorten
+_MAX_SEARCHED = 4 * MAX_TEXT  # characters of one attribute that are searched: it happens on the caller's event loop
 _TEXT_OVERHEAD = 16  # characters that each text counts in addition, because empty ones take room in the JSON, too
 _MAX_NAME = 128  # characters of a role, an id or the name of a tool
 _FINISH_REASONS = {"tool_calls": "tool_call", "function_call": "tool_call"}  # to those of the conventions
@@ -78,23 +80,30 @@ def partial_output_attributes(failure: StreamFailed, redactor: Redactor) -> dict
 
 
 class _Text:
-    """Redacts texts, and bounds their total length."""
+    """Redacts texts, and bounds their total length, before and after the redaction."""
 
     def __init__(self, redactor: Redactor) -> None:
         self._redactor = redactor
         self._remaining = MAX_TEXT
+        self._searchable = _MAX_SEARCHED
 
     @property
     def is_used_up(self) -> bool:
         """Whether no character is left."""
-        return self._remaining <= 1
+        return self._remaining <= 1 or self._searchable <= _MARGIN
 
     def take(self, value: object, limit: int = MAX_TEXT) -> str:
         """Return text without secrets; cut with ``…`` if it is longer than ``limit`` or what is left."""
         if self.is_used_up:
             return "…"
-        text = self._redactor.scrub(str(value), min(limit, self._remaining), lines=True)
+        given = str(value)
+        limit = min(limit, self._remaining)
+        window = min(limit + _MARGIN, self._searchable)
+        text = self._redactor.scrub(given, limit, lines=True, window=window)
+        if len(given) > window and not text.endswith("…"):
+            text = f"{text[: limit - 1]}…"
         self._remaining -= len(text) + _TEXT_OVERHEAD
+        self._searchable -= min(len(given), window)
         return text
 
 

@@ -14,7 +14,7 @@ from msgspec import Struct
 
 from streamcanary.model.redaction.escapes import decoded_views, incomplete_escape_start
 from streamcanary.model.redaction.key_patterns import MASK, mask_key_like
-from streamcanary.model.redaction.printable import printable
+from streamcanary.model.redaction.printable import printable, without_zero_width
 from streamcanary.model.redaction.slices import MAX_SLICED_LENGTH, MIN_SLICE, SliceFinder, encoded_forms, fold
 
 Value = TypeVar("Value")
@@ -96,12 +96,16 @@ class Redactor:
             position = end
         return "".join((*pieces, text[position:]))
 
-    def scrub(self, text: str, limit: int = 500, *, lines: bool = False) -> str:
-        """Return untrusted ``text`` without secrets, as printable text of at most ``limit`` characters."""
-        window = 16 * limit
+    def scrub(self, text: str, limit: int = 500, *, lines: bool = False, window: int | None = None) -> str:
+        """Return untrusted ``text`` without secrets, as printable text of at most ``limit`` characters.
+
+        ``window`` is the number of characters that are searched, since masks and control characters shorten the text;
+        what follows them is left out. By default 16 times ``limit``.
+        """
+        window = 16 * limit if window is None else window
         if len(text) > window:
             text = self._without_cut_secret(text[:window])
-        return printable(self.mask(text), limit, lines=lines)
+        return printable(self.mask(without_zero_width(text)), limit, lines=lines)
 
     def redact(self, value: Value, *, keep: Collection[str] = ()) -> Value:
         """Return ``value`` with every text in it scrubbed: a struct, a tuple, a text, or anything else unchanged.
