@@ -7,6 +7,7 @@ exports the last value of a gauge that is set, for ever. https://opentelemetry.i
 import threading
 import weakref
 from collections.abc import Callable, Iterable, Iterator
+from typing import Final
 
 from msgspec import Struct
 from opentelemetry import metrics
@@ -27,6 +28,14 @@ class _Reported(Struct, frozen=True):
     rate_limits: RateLimits | None = None
     sunset: float | None = None
     model: AnsweringModel | None = None
+    observed: dict["Observations", tuple[Observation, ...]] = {}
+
+    def observe(self, observations: "Observations") -> tuple[Observation, ...]:
+        """Return the observations, the same objects at each call: ``/metrics`` skips those that it knows."""
+        found = self.observed.get(observations)
+        if found is None:
+            found = self.observed[observations] = tuple(observations(self))
+        return found
 
 
 class ResponseGauges:
@@ -53,16 +62,20 @@ class ResponseGauges:
         before = self._reported.get(canary.name) or _Reported(metric_labels(canary))
         has_answered = outcome.model is not None and outcome.degraded is None
         rate_limits, retirement = outcome.rate_limits, outcome.retirement
-        self._reported[canary.name] = _Reported(
+        reported = _Reported(
             before.labels,
             rate_limits if rate_limits is not None or has_answered else before.rate_limits,
             retirement.sunset if retirement is not None else None if has_answered else before.sunset,
             model,
         )
+        for observations, depends_on in _DEPENDENCIES.items():
+            if observations in before.observed and depends_on(reported) == depends_on(before):
+                reported.observed[observations] = before.observed[observations]
+        self._reported[canary.name] = reported
 
     def observe(self, observations: "Observations") -> list[Observation]:
         """Return the observations of all canaries."""
-        return [found for reported in list(self._reported.values()) for found in observations(reported)]
+        return [found for reported in list(self._reported.values()) for found in reported.observe(observations)]
 
 
 Observations = Callable[[_Reported], Iterator[Observation]]
@@ -117,3 +130,13 @@ def _observe_model(reported: _Reported) -> Iterator[Observation]:
                 names.TIER_LABEL: model.service_tier,
             },
         )
+
+
+_DEPENDENCIES: Final[dict[Observations, Callable[[_Reported], object]]] = {
+    _observe_remaining: lambda reported: reported.rate_limits,
+    _observe_limit: lambda reported: reported.rate_limits,
+    _observe_headroom: lambda reported: reported.rate_limits,
+    _observe_model: lambda reported: reported.model,
+    _observe_sunset: lambda reported: reported.sunset,
+}
+"""What the observations of each metric depend on: as long as it is equal, they stay the same."""

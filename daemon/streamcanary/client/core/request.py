@@ -1,14 +1,12 @@
 """Validates the arguments of a call, and builds the request of each route."""
 
 import inspect
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cache, lru_cache
 from typing import TYPE_CHECKING, Any
 
 import httpx2
 from msgspec import Struct
-from openai.resources.chat import AsyncCompletions
-from openai.resources.responses import AsyncResponses
 from opentelemetry.util.types import AttributeValue
 
 from streamcanary.client.core.answers.completeness import DEFAULT_TOKEN_LIMITS, TokenLimit
@@ -105,10 +103,7 @@ def prepare_request(arguments: Mapping[str, Any], route: Route | None) -> ApiReq
         _reject_reserved(arguments)
     else:
         _reject_reserved(route.overrides, " in the overrides of a Route")  # before inapplicable ones are dropped
-        inapplicable = accepted_parameters("responses") - accepted_parameters("chat")
-        if "input" in arguments:
-            inapplicable = accepted_parameters("chat") - accepted_parameters("responses")
-        overrides = {name: value for name, value in route.overrides.items() if name not in inapplicable}
+        overrides = _applicable_overrides(route.overrides, "responses" if "input" in arguments else "chat")
         arguments = {**arguments, **({"model": route.model} if route.model else {}), **overrides}
     if ("messages" in arguments) is ("input" in arguments):
         raise TypeError("a stream needs either 'messages' (Chat Completions) or 'input' (Responses)")
@@ -123,6 +118,15 @@ def prepare_request(arguments: Mapping[str, Any], route: Route | None) -> ApiReq
             f"unknown argument: {', '.join(sorted(unknown))}; pass arguments that the SDK does not know in extra_body"
         )
     return ApiRequest(api, arguments["model"], dict(arguments))
+
+
+def _applicable_overrides(overrides: Mapping[str, Any], api: Api) -> dict[str, Any]:
+    """Return ``overrides`` without those that only the other API knows."""
+    unknown = overrides.keys() - accepted_parameters(api)
+    if not unknown:
+        return dict(overrides)
+    inapplicable = accepted_parameters("chat" if api == "responses" else "responses")
+    return {name: value for name, value in overrides.items() if not (name in unknown and name in inapplicable)}
 
 
 def _reject_reserved(arguments: Mapping[str, Any], where: str = "") -> None:
@@ -171,6 +175,17 @@ def _server_and_url(base: httpx2.URL) -> tuple[str, int, str]:
 
 @cache
 def accepted_parameters(api: Api) -> frozenset[str]:
-    """Return the parameter names of the SDK's ``create`` of ``api``."""
-    create = AsyncCompletions.create if api == "chat" else AsyncResponses.create
+    """Return the parameter names of the SDK's ``create`` of ``api``.
+
+    Only that API is imported: Responses takes 5 MB, and most programs use one of the two.
+    """
+    create: Callable[..., Any]
+    if api == "chat":
+        from openai.resources.chat import AsyncCompletions
+
+        create = AsyncCompletions.create
+    else:
+        from openai.resources.responses import AsyncResponses
+
+        create = AsyncResponses.create
     return frozenset(inspect.signature(create).parameters) - {"self"}

@@ -1,18 +1,20 @@
 """Metric readers whose series are served at ``/metrics``. Importing this module imports the SDK."""
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
+from opentelemetry.metrics import Observation
 from opentelemetry.sdk import metrics
 from opentelemetry.sdk.metrics.export import MetricReader, MetricsData
 from opentelemetry.sdk.metrics.view import Aggregation
 
 from streamcanary import __version__
 from streamcanary.model import names
+from streamcanary.telemetry.prometheus.observer import Observer
 from streamcanary.telemetry.prometheus.series import SeriesAggregation, SeriesStore
 from streamcanary.telemetry.prometheus.text import FamilyText, Format, target_info
 
-_COLLECT_TIMEOUT = 5.0  # seconds for the callbacks of observable instruments
+_PART_BYTES = 256 * 1024  # of the text, about: a large body does not occupy the event loop in one piece
 _INSTRUMENTS: tuple[type, ...] = (
     metrics.Counter,
     metrics.UpDownCounter,
@@ -47,32 +49,36 @@ class MetricsText:
 
     def __init__(self, store: SeriesStore, reader: MetricReader, resource: Mapping[str, object]) -> None:
         self._store = store
-        self._reader = reader
+        self._observer = Observer(store, reader)
         self._resource = resource
         self._texts: dict[Format, dict[str, FamilyText]] = {"classic": {}, "openmetrics": {}}
         self._lock = threading.Lock()
 
     def render(self, text_format: Format) -> list[bytes]:
-        """Return the current values in UTF-8, a part for each metric."""
+        """Return the current values in UTF-8, in parts of about 256 KiB."""
         with self._lock:
-            self._observe()
+            self._observer.observe()
             texts = self._texts[text_format]
-            parts = [target_info(self._resource, text_format).encode("utf-8", "replace")]
+            pieces = [target_info(self._resource, text_format).encode("utf-8", "replace")]
             for name, family in self._store.families.copy().items():
                 if name not in texts:
                     texts[name] = FamilyText(family, text_format)
-                parts.append(texts[name].render())
+                pieces += texts[name].render()
             if text_format == "openmetrics":
-                parts.append(b"# EOF\n")
-            return [part for part in parts if part]
+                pieces.append(b"# EOF\n")
+            return list(_join(pieces))
 
-    def _observe(self) -> None:
-        """Call the callbacks of observable instruments."""
-        self._store.begin_scrape()
-        try:
-            self._reader.collect(timeout_millis=_COLLECT_TIMEOUT * 1000)
-        finally:
-            self._store.end_scrape()
+
+def _join(pieces: Sequence[bytes]) -> Iterator[bytes]:
+    """Yield ``pieces`` in longer parts; each byte is copied once."""
+    start = size = 0
+    for index, piece in enumerate(pieces):
+        size += len(piece)
+        if size >= _PART_BYTES:
+            yield b"".join(pieces[start : index + 1])
+            start, size = index + 1, 0
+    if size:
+        yield b"".join(pieces[start:])
 
 
 def is_supported() -> bool:
@@ -82,7 +88,7 @@ def is_supported() -> bool:
     aggregations of the SDK.
     """
     try:
-        return _trial() == [b"trial_total 2\n"]
+        return _trial() == [b"trial_total 2", b"observed 3"]
     except (AttributeError, TypeError, ImportError, KeyError, ValueError):
         return False
 
@@ -94,7 +100,10 @@ def _trial() -> list[bytes]:
     counter = provider.get_meter(names.INSTRUMENTATION_SCOPE, __version__).create_counter("trial")
     counter.add(1)
     counter.add(1)
+    provider.get_meter(names.INSTRUMENTATION_SCOPE, __version__).create_observable_gauge(
+        "observed", [lambda _: [Observation(3)]]
+    )
     if reader.get_metrics_data() is None:
         return []
-    text = MetricsText(store, reader, {}).render("classic")
-    return [part.splitlines(keepends=True)[-1] for part in text[1:]]
+    text = b"".join(MetricsText(store, reader, {}).render("classic"))
+    return [line for line in text.splitlines() if not line.startswith((b"#", b"target_info"))]

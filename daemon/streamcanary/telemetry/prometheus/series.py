@@ -12,9 +12,10 @@ checks at the start that the installed SDK works with them. Importing this modul
 
 from bisect import bisect_left
 from collections.abc import Mapping
-from threading import Lock, get_ident
+from threading import Lock
 from typing import Any, Final
 
+from msgspec import Struct
 from opentelemetry import metrics as api
 from opentelemetry.sdk.metrics import Exemplar
 from opentelemetry.sdk.metrics._internal.aggregation import (
@@ -32,31 +33,32 @@ from streamcanary.model import names
 
 DEFAULT_BUCKETS: Final = names.SECONDS_BUCKETS
 
-KeptExemplar = tuple[float, int, SpanContext]
-"""The value of a measurement, its time in nanoseconds since the epoch, and the span in whose context it was made."""
+
+class KeptExemplar(Struct):
+    """The value of a measurement, its time in nanoseconds since the epoch, and the span in whose context it was made.
+
+    ``text`` is its text for OpenMetrics, once it has been rendered: most exemplars stay for many scrapes.
+    """
+
+    value: float
+    time: int
+    context: SpanContext
+    text: bytes = b""
 
 
 class SeriesStore:
     """All series of one reader, by instrument.
 
-    With ``is_exported``, collections return data points, for OTLP. :meth:`begin_scrape` and
-    :meth:`end_scrape` enclose a collection that calls the callbacks of observable instruments for ``/metrics`` and
-    returns no data points. The SDK runs one collection at a time.
+    With ``is_exported``, collections return data points, for OTLP. While ``observed`` is a list, callbacks of
+    observable instruments are called for ``/metrics``, and it receives the series that they observe. Otherwise they are
+    called for a collection.
     """
 
     def __init__(self, *, is_exported: bool) -> None:
         self.lock = Lock()
         self.families: dict[str, Family] = {}
         self.is_exported = is_exported
-        self.scraping_thread = 0  # the identifier of the thread that collects for a scrape
-
-    def begin_scrape(self) -> None:
-        """Treat the collections of this thread as those of a scrape."""
-        self.scraping_thread = get_ident()
-
-    def end_scrape(self) -> None:
-        """End the scrape of this thread."""
-        self.scraping_thread = 0
+        self.observed: list[NumberSeries] | None = None
 
     def family_of(self, instrument: Any) -> "Family":
         """Return the family of ``instrument``, an instrument of the SDK; it is created for the first series."""
@@ -116,12 +118,12 @@ class NumberSeries:
         self.value: float = 0
         self.version = 0
         self.exemplars: dict[int, KeptExemplar] = {}
-        self.is_present = True
         self._store = store
         self._start = start
         self._exported_until = 0
         self._is_observed = False
         self._is_observable = isinstance(instrument, api.Asynchronous)
+        self.is_present = not self._is_observable
         # The SDK compares these two of the metrics of different views.
         self._instrument_is_monotonic = kind_of(instrument) == "counter"
         self._instrument_aggregation_temporality = (
@@ -130,30 +132,37 @@ class NumberSeries:
 
     def aggregate(self, measurement: Measurement, should_sample_exemplar: bool = True) -> None:  # noqa: FBT001, FBT002 - the SDK's signature
         """Add ``measurement``, or replace the value by an observed one."""
+        if self._is_observable:
+            self._observe(measurement.value)
+            return
         with self._store.lock:
-            if self._is_observable:
-                self._is_observed = True
-                if self.value == measurement.value and self.is_present and self.version:
-                    return
-                self.value, self.is_present = measurement.value, True
-            else:
-                self.value += measurement.value
+            self.value += measurement.value
             self.version += 1
         if should_sample_exemplar and self._instrument_is_monotonic:  # OpenMetrics knows exemplars of counters only
             self.exemplars[0] = exemplar_of(measurement)
 
+    def _observe(self, value: float) -> None:
+        if (observed := self._store.observed) is None:
+            self._is_observed = True
+        else:
+            observed.append(self)
+        if self.value != value or not self.version:
+            self.value = value
+            self.version += 1
+
+    def set_present(self, is_present: bool) -> None:  # noqa: FBT001 - a setter
+        """Show or hide a series of an observable instrument."""
+        if self.is_present is not is_present:
+            self.is_present = is_present
+            self.version += 1
+
     def collect(self, temporality: AggregationTemporality, start: int) -> Any:
-        """Return the data point for OTLP; ``None`` in a scrape, and for a value that was not observed."""
-        store = self._store
-        is_scraped = store.scraping_thread == get_ident()
+        """Return the data point for OTLP; ``None`` for a value that was not observed."""
         if self._is_observable:
             is_observed, self._is_observed = self._is_observed, False
-            if is_scraped and is_observed is not self.is_present:
-                self.is_present = is_observed
-                self.version += 1
             if not is_observed:
                 return None
-        if is_scraped or not store.is_exported or not self.version:
+        if not self._store.is_exported or not self.version:
             return None
         return NumberDataPoint(
             attributes=self.attributes,
@@ -182,7 +191,7 @@ class GaugeSeries(NumberSeries, _LastValueAggregation):
     def aggregate(self, measurement: Measurement, should_sample_exemplar: bool = True) -> None:  # noqa: FBT001, FBT002 - the SDK's signature
         """Replace the value."""
         if self._is_observable:
-            super().aggregate(measurement, False)  # noqa: FBT003 - the SDK's signature
+            self._observe(measurement.value)
             return
         self.value = measurement.value
         self.version += 1
@@ -224,9 +233,8 @@ class HistogramSeries(_ExplicitBucketHistogramAggregation):
             self.exemplars[bucket] = exemplar_of(measurement)
 
     def collect(self, temporality: AggregationTemporality, start: int) -> Any:
-        """Return the data point for OTLP; ``None`` in a scrape."""
-        store = self._store
-        if not store.is_exported or store.scraping_thread == get_ident() or not self.version:
+        """Return the data point for OTLP."""
+        if not self._store.is_exported or not self.version:
             return None
         counts, total = self.snapshot()
         since, self._exported_until = self._exported_until, start
@@ -261,13 +269,13 @@ _SERIES_BY_KIND: Final[dict[names.Kind, type[SumSeries] | type[GaugeSeries] | ty
 def exemplar_of(measurement: Measurement) -> KeptExemplar:
     """Return what is kept of ``measurement``; its context would keep whole spans in memory."""
     span = get_current_span(measurement.context)
-    return measurement.value, measurement.time_unix_nano, span.get_span_context()
+    return KeptExemplar(measurement.value, measurement.time_unix_nano, span.get_span_context())
 
 
 def new_exemplars(exemplars: dict[int, KeptExemplar], since: int) -> list[Exemplar]:
     """Return the ``exemplars`` after ``since`` (nanoseconds since the epoch), for OTLP."""
     return [
-        Exemplar({}, value, at, context.span_id, context.trace_id)
-        for value, at, context in exemplars.copy().values()
-        if at > since
+        Exemplar({}, kept.value, kept.time, kept.context.span_id, kept.context.trace_id)
+        for kept in exemplars.copy().values()
+        if kept.time > since
     ]

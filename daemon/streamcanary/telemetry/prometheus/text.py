@@ -42,8 +42,8 @@ class FamilyText:
         self._is_duplicate: list[bool] = []  # Prometheus takes one series of those with the same labels
         self._texts: list[bytes] = []
 
-    def render(self) -> bytes:
-        """Return the current text in UTF-8; empty if the family has no value."""
+    def render(self) -> list[bytes]:
+        """Return the current text in UTF-8, in pieces; none if the family has no value."""
         series = self._family.series[:]
         for each in series[len(self._versions) :]:
             labels = format_labels(each.attributes).encode()
@@ -54,20 +54,20 @@ class FamilyText:
             self._texts.append(b"")
         versions = [each.version for each in series]  # before the values: a change meanwhile is seen by the next scrape
         if versions != self._versions:
-            for index, (version, rendered_version) in enumerate(zip(versions, self._versions, strict=True)):
-                if version != rendered_version and not self._is_duplicate[index]:
+            pairs = enumerate(zip(versions, self._versions, strict=True))
+            for index in [index for index, (version, rendered) in pairs if version != rendered]:
+                if not self._is_duplicate[index]:
                     self._texts[index] = self._render_series(series[index], self._labels[index])
             self._versions = versions
-        body = b"".join(self._texts)
-        return self._header + body if body else b""
+        return [self._header, *self._texts] if any(self._texts) else []
 
     def _render_series(self, series: Series, labels: bytes) -> bytes:
         if not series.is_present:
             return b""
         if isinstance(series, HistogramSeries):
             return self._render_histogram(series, labels)
-        exemplar = format_exemplar(series.exemplars.get(0)) if self._has_exemplars and series.exemplars else ""
-        value = f"{format_number(series.value)}{exemplar}\n".encode()
+        exemplar = format_exemplar(series.exemplars.get(0)) if self._has_exemplars and series.exemplars else b""
+        value = b"%b%b\n" % (format_number(series.value).encode(), exemplar)
         return b"%b{%b} %b" % (self._name, labels, value) if labels else b"%b %b" % (self._name, value)
 
     def _render_histogram(self, series: HistogramSeries, labels: bytes) -> bytes:
@@ -75,12 +75,13 @@ class FamilyText:
             self._template = _HistogramTemplate(self.name, series.bounds)
         counts, total = series.snapshot()
         cumulated = list(accumulate(counts))
+        numbers = cumulated[-1], format_number(total).encode()
         if not (self._has_exemplars and series.exemplars):
-            return self._template.of_numbers(labels) % (*cumulated, cumulated[-1], format_number(total).encode())
+            return self._template.of_numbers(labels, (*cumulated, *numbers))
         texts = [b"%d" % count for count in cumulated]
         for bucket, exemplar in series.exemplars.copy().items():
-            texts[bucket] += format_exemplar(exemplar).encode()
-        return self._template.of_texts(labels) % (*texts, cumulated[-1], format_number(total).encode())
+            texts[bucket] += format_exemplar(exemplar)
+        return self._template.of_texts(labels, (*texts, *numbers))
 
 
 class _HistogramTemplate:
@@ -88,24 +89,23 @@ class _HistogramTemplate:
 
     def __init__(self, name: str, bounds: Iterable[float]) -> None:
         limits = [*map(format_number, bounds), "+Inf"]
-        buckets = "".join(f'{name}_bucket{{\0le="{limit}"}} %b\n' for limit in limits)
-        self._of_texts = f"{buckets}{name}_count\1 %d\n{name}_sum\1 %b\n".encode()
+        buckets = "".join(f'{name}_bucket{{\0,le="{limit}"}} %b\n' for limit in limits)
+        self._of_texts = f"{buckets}{name}_count{{\0}} %d\n{name}_sum{{\0}} %b\n".encode()
         self._of_numbers = self._of_texts.replace(b"%b\n", b"%d\n", len(limits))
 
-    def of_numbers(self, labels: bytes) -> bytes:
-        """Return the template with ``labels`` for numbers of buckets."""
-        return self._with_labels(self._of_numbers, labels)
+    def of_numbers(self, labels: bytes, values: tuple[float | bytes, ...]) -> bytes:
+        """Return the lines with ``labels``; buckets have numbers as their values."""
+        return _with_labels(self._of_numbers % values, labels)
 
-    def of_texts(self, labels: bytes) -> bytes:
-        """Return the template with ``labels`` for texts of buckets."""
-        return self._with_labels(self._of_texts, labels)
+    def of_texts(self, labels: bytes, values: tuple[float | bytes, ...]) -> bytes:
+        """Return the lines with ``labels``; buckets have texts as their values."""
+        return _with_labels(self._of_texts % values, labels)
 
-    @staticmethod
-    def _with_labels(template: bytes, labels: bytes) -> bytes:
-        if not labels:
-            return template.replace(b"\0", b"").replace(b"\1", b"")
-        escaped = labels.replace(b"%", b"%%")
-        return template.replace(b"\0", escaped + b",").replace(b"\1", b"{" + escaped + b"}")
+
+def _with_labels(lines: bytes, labels: bytes) -> bytes:
+    if labels:
+        return lines.replace(b"\0", labels)
+    return lines.replace(b"{\0}", b"").replace(b"\0,", b"")
 
 
 def _header(family: Family, name: str, text_format: Format) -> str:
@@ -140,7 +140,7 @@ def _label_value(value: object) -> str:
     text = value if isinstance(value, str) else json.dumps(value, default=str)
     text = text.encode("utf-8", "replace").decode()  # without lone surrogates
     text = text.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
-    return text.replace("\0", "").replace("\1", "")  # the places of labels in a template
+    return text.replace("\0", "")  # the place of the labels in a template
 
 
 def format_number(value: float) -> str:
@@ -150,13 +150,15 @@ def format_number(value: float) -> str:
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
-def format_exemplar(exemplar: KeptExemplar | None) -> str:
+def format_exemplar(exemplar: KeptExemplar | None) -> bytes:
     """Return an exemplar as it follows a value in OpenMetrics, with the ids of its trace and span."""
     if exemplar is None:
-        return ""
-    value, at, context = exemplar
-    ids = f'trace_id="{context.trace_id:032x}",span_id="{context.span_id:016x}"'
-    return f" # {{{ids}}} {format_number(value)} {at / 1e9:.3f}"
+        return b""
+    if not exemplar.text:
+        context = exemplar.context
+        ids = f'trace_id="{context.trace_id:032x}",span_id="{context.span_id:016x}"'
+        exemplar.text = f" # {{{ids}}} {format_number(exemplar.value)} {exemplar.time / 1e9:.3f}".encode()
+    return exemplar.text
 
 
 def target_info(attributes: Mapping[str, object], text_format: Format) -> str:
