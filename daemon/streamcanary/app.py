@@ -122,6 +122,7 @@ async def run_daemon(
                 capture_content=settings.telemetry.content,
             )
         )
+        await runners.resume(store)
         alerting = AlertingService(
             config=settings.alerts, instance=settings.instance, canaries=runners.canaries, store=store, clock=clock
         )

@@ -96,6 +96,22 @@ def test_model_changed_survives_a_restart() -> None:
     assert ["ModelChanged"] == firing_rules(harness)
 
 
+def test_an_answer_to_a_request_for_another_model_is_no_change() -> None:
+    """After a restart with another ``model`` of the canary, its answer is not compared with the one before."""
+    harness = EngineHarness(alerts(rules=CHANGES))
+
+    def attempt(route: str) -> tuple[Attempt, ...]:
+        return (Attempt(number=1, route=route, started=0.0, duration=1.0),)
+
+    harness.observe(answered("a", attempts=attempt("ask-a")))
+    harness.crash()
+    harness.observe(answered("b", attempts=attempt("ask-b")))
+    assert [] == firing_rules(harness)
+    harness.crash()
+    harness.observe(answered("c", attempts=attempt("ask-b")))
+    assert ["ModelChanged"] == firing_rules(harness)
+
+
 def test_runs_without_an_answer_of_the_primary_do_not_change_the_model() -> None:
     """A failure, a fallback and a skipped run neither fire nor are forgotten over."""
     harness = EngineHarness(alerts(rules=CHANGES))

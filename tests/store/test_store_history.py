@@ -95,6 +95,23 @@ def test_recent_runs_can_be_filtered_by_canary(connection: sqlite3.Connection) -
     assert ids(history.recent_runs(connection, "nobody")) == []
 
 
+def test_the_last_answer_of_each_canary(connection: sqlite3.Connection) -> None:
+    """The last run that succeeded is returned, in time or not; one that cannot be read is left out."""
+    for outcome in (
+        make_outcome(1),
+        make_outcome(2, kind=OutcomeKind.SLOW),
+        make_outcome(3, kind=OutcomeKind.FAILED_OVER),
+        make_outcome(4, kind=OutcomeKind.FAILED),
+        make_outcome(5, canary="other"),
+        make_outcome(6, canary="failed", kind=OutcomeKind.FAILED),
+        make_outcome(7, canary="damaged"),
+    ):
+        history.record_run(connection, outcome)
+    connection.execute("UPDATE runs SET outcome = '{}' WHERE canary = 'damaged'")
+    found = history.last_answers(connection, ["chat", "other", "failed", "damaged", "nobody"])
+    assert {"chat": "run-2", "other": "run-5"} == {canary: outcome.run_id for canary, outcome in found.items()}
+
+
 def test_an_unreadable_run_is_omitted(connection: sqlite3.Connection) -> None:
     """A run with an outcome kind of a later version is omitted, and the others are returned."""
     for number in (1, 2):

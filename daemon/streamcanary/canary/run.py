@@ -90,6 +90,14 @@ class CanaryRunner:
         self._random = _random.Random(secrets.randbits(64) if seed is None else seed)  # noqa: S311 - to miss caches
         self._tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE, __version__)
 
+    def resume(self, answered: Outcome) -> None:
+        """Compare the model that answers the next run with that of ``answered``, the last answer to an earlier process.
+
+        An answer to a request for another model, by an earlier configuration, is ignored.
+        """
+        if answered.attempts and answered.attempts[0].route == self._spec.model:
+            self._model_watch.resume(answered)
+
     def open_stream(self) -> AsyncStream:
         """Return a stream for the canary's request, which is not sent yet."""
         nonce = f"{self._random.getrandbits(48):012x}"

@@ -1,7 +1,9 @@
 """Creates the runners of all canaries. Those of one target share a retry budget, and the client if they may."""
 
-from collections.abc import Callable, Mapping
-from typing import Self
+import asyncio
+import logging
+from collections.abc import Callable, Mapping, Sequence
+from typing import Protocol, Self
 
 from openai import AsyncOpenAI
 
@@ -19,11 +21,29 @@ from streamcanary.events import Event
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.metric_labels import metric_labels
+from streamcanary.model.outcome import Outcome
+from streamcanary.store.errors import StoreFailing
 from streamcanary.transport.connections import ConnectionMode
+
+_log = logging.getLogger(__name__)
+
+_RESUME_TIMEOUT = 1.0  # seconds; the start does not wait longer for a slow disk
 
 # Of the event loop that all canaries share: a target that floods must not delay the others. It suffices for 1,000
 # events a second, after a burst of 5,000.
 _MAX_LOOP_SHARE = 0.05
+
+
+class RunHistory(Protocol):
+    """The part of the store that has the runs of earlier processes."""
+
+    async def last_answers(self, canaries: Sequence[str]) -> dict[str, Outcome]:
+        """Return the last run of each of ``canaries`` that its primary route answered, by canary.
+
+        Raises:
+            StoreFailing: if it cannot be read.
+        """
+        ...
 
 
 class CanaryRunners:
@@ -60,6 +80,23 @@ class CanaryRunners:
     def canaries(self) -> tuple[Canary, ...]:
         """The canaries as values for the other packages."""
         return tuple(run.canary for run in self.by_name.values())
+
+    async def resume(self, store: RunHistory) -> None:
+        """Continue after the runs in ``store``: a model that changed while the daemon was stopped is noticed.
+
+        A store that fails, or takes over a second, is logged; then the first answers are compared with nothing.
+        """
+        former_names = {canary.name: canary.renamed_from for canary in self.canaries}
+        try:
+            async with asyncio.timeout(_RESUME_TIMEOUT):
+                answers = await store.last_answers([*filter(None, (*former_names, *former_names.values()))])
+        except (StoreFailing, TimeoutError) as error:
+            _log.warning("last answers not loaded", extra={"error": str(error) or "the store takes too long"})
+            return
+        for name, run in self.by_name.items():
+            answered = answers.get(name) or answers.get(former_names[name] or "")
+            if answered is not None:
+                run.resume(answered)
 
     async def __aenter__(self) -> Self:
         return self

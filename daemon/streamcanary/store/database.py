@@ -163,6 +163,14 @@ class Store:
         """
         return await self.read(spend.load_spend)
 
+    async def last_answers(self, canaries: Sequence[str]) -> dict[str, Outcome]:
+        """Return the last run of each of ``canaries`` that its primary route answered, by canary.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: history.last_answers(connection, canaries))
+
     async def probe(self) -> bool:
         """Perform a write that changes nothing, and return :meth:`is_writable`."""
         try:

@@ -3,6 +3,7 @@
 import json
 import logging
 import sqlite3
+from collections.abc import Iterable
 from typing import Final
 
 import msgspec
@@ -81,6 +82,25 @@ def recent_runs(connection: sqlite3.Connection, canary: str | None = None, *, li
             damaged.add(outcome.run_id, outcome.reason)
     damaged.log()
     return outcomes
+
+
+def last_answers(connection: sqlite3.Connection, canaries: Iterable[str]) -> dict[str, Outcome]:
+    """Return the last run of each of ``canaries`` that the primary answered (``ok`` or ``slow``), by canary.
+
+    A canary without such a run, or whose last one cannot be decoded, is left out.
+
+    Raises:
+        sqlite3.Error: if the runs cannot be read.
+    """
+    found = {}
+    for canary in canaries:
+        row = connection.execute(
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE canary = ? AND kind IN (?, ?) ORDER BY id DESC LIMIT 1",  # noqa: S608 - fixed text
+            (MAX_RUN_BYTES, canary, OutcomeKind.OK.value, OutcomeKind.SLOW.value),
+        ).fetchone()
+        if row is not None and isinstance(outcome := decode_run(*row[1:]), Outcome):
+            found[canary] = outcome
+    return found
 
 
 def decode_run(run_id: object, value: object) -> "Outcome | UnreadableRun":

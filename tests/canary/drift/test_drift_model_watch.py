@@ -1,6 +1,7 @@
 """What answers a canary is watched: changes of the model, its retirement, and the rate limits of the provider."""
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 import pytest
@@ -17,6 +18,7 @@ from streamcanary.model.clock import SystemClock
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind, Retirement
 from streamcanary.model.rate_limit import Quota, RateLimits
 from streamcanary.simulator import Simulator
+from streamcanary.store.errors import StoreFailing
 from support.servers.simulator import HANGING_TIMINGS
 from support.telemetry.in_memory import RecordedTelemetry
 
@@ -26,7 +28,7 @@ LABELS = {"target": "t", "provider": "p"}
 
 def a_run(model: str | None = "m", kind: OutcomeKind = OutcomeKind.OK, **fields: Any) -> Outcome:
     attempt = {name: fields.pop(name) for name in ("rate_limits", "retirement") if name in fields}
-    attempts = (Attempt(number=1, route="m", started=0.0, duration=1.0, **attempt),)
+    attempts = (Attempt(number=1, route=fields.pop("route", "sim-ok"), started=0.0, duration=1.0, **attempt),)
     return Outcome(
         run_id="r",
         canary="c",
@@ -132,6 +134,18 @@ def test_a_change_is_an_event_a_count_and_a_log_line(watched: Watched, caplog: p
     assert {"canary": watched.name, **change} == {name: vars(record)[name] for name in ("canary", *change)}
 
 
+def test_a_change_while_the_daemon_was_stopped_is_reported(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """What answered an earlier process is compared with: another fingerprint is an event, a count and a log line."""
+    caplog.set_level(logging.INFO)
+    watched.watch.resume(a_run("a", system_fingerprint="fp_1"))
+    outcome, events = watched.run(a_run("b", system_fingerprint="fp_1"))
+    assert ("a", ["streamcanary.model.changed"]) == (outcome.previous_model, [name for name, _ in events])
+    assert [({"type": "model"}, 1)] == watched.series("streamcanary.model.changes")
+    assert ["model changed"] == [record.message for record in caplog.records]
+    watched.watch.resume(a_run("a", system_fingerprint="fp_1"))  # too late
+    assert [] == watched.run(a_run("b", system_fingerprint="fp_1"))[1]
+
+
 def test_the_info_metric_has_one_series(watched: Watched) -> None:
     """The series of the model before a change is gone at the next export."""
     for fingerprint in ("fp_1", "fp_2"):
@@ -220,6 +234,45 @@ async def test_a_run_compares_its_model_with_that_of_the_run_before() -> None:
     assert ("tokens", 0.03) == (low.rate_limits.lowest[0], low.rate_limits.lowest[2])
     assert retiring.retirement is not None and retiring.retirement.sunset is not None
     assert retiring.retirement.sunset > clock.time()
+
+
+class History:
+    """The runs of an earlier process, or an error."""
+
+    def __init__(self, runs: dict[str, Outcome] | StoreFailing) -> None:
+        self.runs = runs
+
+    async def last_answers(self, canaries: Sequence[str]) -> dict[str, Outcome]:
+        """Return those of ``canaries``."""
+        if isinstance(self.runs, StoreFailing):
+            raise self.runs
+        return {name: run for name, run in self.runs.items() if name in canaries}
+
+
+@pytest.mark.parametrize(
+    ("runs", "previous"),
+    [
+        ({"c": a_run("before")}, "before"),
+        ({"formerly": a_run("before")}, "before"),
+        ({"c": a_run("before", route="asked-before")}, None),
+        ({"other": a_run("before")}, None),
+        (StoreFailing("disk full"), None),
+    ],
+)
+async def test_a_run_compares_its_model_with_that_before_the_restart(
+    runs: dict[str, Outcome] | StoreFailing, previous: str | None, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The store knows what answered the same request, also of a renamed canary; a store that fails delays nothing."""
+    clock = SystemClock()
+    async with Simulator(timings=HANGING_TIMINGS) as simulator:
+        target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key": "sk-x"})
+        spec = CanarySpec.model_validate({"target": "sim", "model": "sim-ok", "renamed_from": "formerly"})
+        async with CanaryRunners({"sim": target}, {"c": spec}, clock=clock) as runners:
+            await runners.resume(History(runs))
+            outcome = await runners.by_name["c"](clock.time())
+    assert previous == outcome.previous_model
+    failed = isinstance(runs, StoreFailing)
+    assert failed is ("last answers not loaded" in [record.message for record in caplog.records])
 
 
 def test_gauges_end_with_their_configuration(recorded: RecordedTelemetry) -> None:

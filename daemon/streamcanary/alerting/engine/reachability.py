@@ -23,7 +23,7 @@ class Reachability(Struct, frozen=True, omit_defaults=True):
     ``last_seen`` is the end of the last run. ``unreachable_runs`` counts runs in a row that reached no host, up to
     :data:`UNREACHABLE_AFTER_RUNS`. ``since`` is the time of the first of them; without any it equals ``last_reached``,
     when a host was last reached (0 if never). ``diagnosis`` is the text of the preflight after the first failure.
-    ``model`` is the model that answered last, ``""`` if it is not known.
+    ``model`` is the model that answered last, and ``route`` the one that was requested; ``""`` if it is not known.
     """
 
     last_seen: float
@@ -32,6 +32,7 @@ class Reachability(Struct, frozen=True, omit_defaults=True):
     diagnosis: str = ""
     last_reached: float = 0.0
     model: str = ""
+    route: str = ""
 
 
 def update_reachability(before: Reachability | None, outcome: Outcome) -> Reachability | None:
@@ -45,9 +46,11 @@ def update_reachability(before: Reachability | None, outcome: Outcome) -> Reacha
     if outcome.kind in (OutcomeKind.SKIPPED, OutcomeKind.INTERNAL_ERROR):
         return before
     diagnosis = "" if before is None or outcome.fault is None else before.diagnosis
-    model = answering_model(outcome) or (before.model if before is not None else "")
+    model, route = answering_model(outcome), _primary_route(outcome)
+    if model is None:
+        model, route = (before.model, before.route) if before is not None else ("", "")
     if _is_host_reached(outcome):
-        return Reachability(at, since=at, diagnosis=diagnosis, last_reached=at, model=model)
+        return Reachability(at, since=at, diagnosis=diagnosis, last_reached=at, model=model, route=route)
     unreachable_runs, since = (
         (before.unreachable_runs, before.since) if before is not None and before.unreachable_runs else (0, at)
     )
@@ -58,19 +61,27 @@ def update_reachability(before: Reachability | None, outcome: Outcome) -> Reacha
         diagnosis,
         before.last_reached if before is not None else 0.0,
         model,
+        route,
     )
 
 
 def with_previous_model(outcome: Outcome, before: Reachability | None) -> Outcome:
     """Return ``outcome`` with the model that answered before, if another one answers now.
 
-    The canary sets it, too, but knows only the runs since the start of the process.
+    The canary sets it, too, but does not know earlier runs that the store has lost. An answer to a request for another
+    model than before, by a new configuration, is no change.
     """
     if before is None or not before.model or outcome.previous_model is not None:
+        return outcome
+    if before.route and before.route != _primary_route(outcome):
         return outcome
     return (
         outcome if answering_model(outcome) in (None, before.model) else replace(outcome, previous_model=before.model)
     )
+
+
+def _primary_route(outcome: Outcome) -> str:
+    return outcome.attempts[0].route if outcome.attempts else ""
 
 
 def _is_host_reached(outcome: Outcome) -> bool:

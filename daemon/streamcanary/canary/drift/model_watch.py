@@ -32,6 +32,11 @@ class ModelWatch:
         self._tracker = ModelTracker()
         self._logged_retirements: set[Retirement] = set()
 
+    def resume(self, answered: Outcome) -> None:
+        """Compare the next answer with ``answered``, a run of an earlier process; no effect after the first answer."""
+        if self._tracker.labels is None:
+            self._tracker.observe(answered)
+
     def observe(self, outcome: Outcome, span: Span, context: Context) -> Outcome:
         """Report what ``outcome`` shows, on its ``span``, which has not ended, and to the metrics with its ``context``.
 
