@@ -40,7 +40,8 @@ VARIABLES = {
 
 INTRODUCTION = """
 Complete configurations to start from, in `config/examples/`. Below each is what `streamcanary check` prints for it: for
-each rule, the delay until it fires and the false pages to expect.
+each rule, the delay until it fires and the false pages to expect. `streamcanary init` writes a smaller file for your
+endpoint.
 
 The files name their variables in the first lines. [Editors](configuration.md#in-an-editor) complete their keys.
 """

@@ -64,7 +64,7 @@ def _proxy_warnings(name: str, spec: CanarySpec, targets: Mapping[str, TargetSpe
     if spec.expect.examines_end:
         return
     used = (spec.target, *(fallback.target or spec.target for fallback in spec.fallbacks))
-    if proxy := next((target for target in used if _is_litellm(targets[target])), None):
+    if proxy := next((target for target in used if is_litellm(targets[target])), None):
         yield ConfigIssue(
             (name, "expect"),
             f"target {proxy} seems to be a LiteLLM proxy, which ends a truncated answer as if it were complete; "
@@ -73,6 +73,7 @@ def _proxy_warnings(name: str, spec: CanarySpec, targets: Mapping[str, TargetSpe
         )
 
 
-def _is_litellm(target: TargetSpec) -> bool:
+def is_litellm(target: TargetSpec) -> bool:
+    """Return whether ``target`` seems to be a LiteLLM proxy, by its provider, address or port."""
     parts = urlsplit(target.base_url)
     return "litellm" in f"{target.provider} {parts.hostname} {parts.path}".lower() or parts.port == _LITELLM_PORT

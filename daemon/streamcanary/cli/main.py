@@ -131,6 +131,39 @@ def _create_parser() -> argparse.ArgumentParser:
         help="Write NAME.json to a folder instead, or without a name all dashboards.",
     )
 
+    init = verbs.add_parser(
+        "init",
+        help="Write a first configuration",
+        description="Ask for endpoint, model and receiver, and write a configuration that works. Secrets are not asked "
+        "for: the file names variables of the environment. Nothing is sent.",
+    )
+    init.add_argument(
+        "file",
+        nargs="?",
+        type=Path,
+        default=Path("streamcanary.yaml"),
+        metavar="FILE",
+        help="File to write.",
+    )
+    init.add_argument(
+        "--base-url",
+        metavar="URL",
+        help="Endpoint: its address, or openai, openrouter, litellm, vllm, ollama or llama-cpp.",
+    )
+    init.add_argument("--model", metavar="NAME", help="Model of the endpoint.")
+    init.add_argument(
+        "--receiver",
+        metavar="RECEIVER",
+        help="Who is notified: pagerduty, slack, webhook, alertmanager=URL,URL or none.",
+    )
+    init.add_argument(
+        "--api-key-file",
+        metavar="FILE",
+        help="File with the API key, relative to the folder of the configuration. Default: a variable.",
+    )
+    init.add_argument("--yes", action="store_true", help="Ask nothing; take the defaults for options that are missing.")
+    init.add_argument("--force", action="store_true", help="Overwrite the file if it exists.")
+
     verbs.add_parser(
         "schema",
         help="Print the JSON Schema of the configuration",
