@@ -65,6 +65,22 @@ async def test_metrics_are_served_by_default(tmp_path: Path) -> None:
     assert classic == samples.keys()
 
 
+async def test_the_last_success_is_kept_through_a_restart(tmp_path: Path) -> None:
+    """A daemon that restarts in an outage knows since when each canary fails."""
+    name = "streamcanary_last_success_time_seconds"
+    async with FakeProvider() as provider, Daemon(tmp_path, config(provider)) as daemon:
+        await daemon.wait_for_log("run finished", outcome="ok")
+        provider.set_fault("500")
+        await daemon.wait_for_log("run finished", 2, outcome="failed")
+        [before] = samples_of(await scrape(daemon, **OPENMETRICS))[name]
+        assert 0 == (await daemon.terminate()).code
+        await daemon.start()
+        await daemon.wait_for_log("run finished", 2, outcome="failed")
+        [after] = samples_of(await scrape(daemon, **OPENMETRICS))[name]
+        assert 0 == (await daemon.terminate()).code
+    assert (before.labels, pytest.approx(before.value, abs=0.1)) == (after.labels, after.value)
+
+
 async def test_exemplars_lead_to_the_traces_of_runs(tmp_path: Path) -> None:
     """Latencies and failures have the trace ids of runs in the log, if their traces are sampled."""
     async with FakeProvider() as provider, Daemon(tmp_path, config(provider)) as daemon:

@@ -80,6 +80,10 @@ class CanaryMetrics:
         if outcome.kind in _SUCCESSFUL:
             self._last_success.set(self._clock.time(), labels)
 
+    def restore_last_success(self, canary: Canary, outcome: Outcome) -> None:
+        """Record when ``outcome`` ended, the last success of an earlier process; not in the future."""
+        self._last_success.set(min(outcome.started + outcome.duration, self._clock.time()), metric_labels(canary))
+
     def record_response(self, canary: Canary, outcome: Outcome, model: AnsweringModel | None) -> None:
         """Record what the provider reported with a run: rate limits, sunset, and the ``model`` that answers."""
         self._response_gauges.record(canary, outcome, model)

@@ -82,7 +82,8 @@ class CanaryRunners:
         return tuple(run.canary for run in self.by_name.values())
 
     async def resume(self, store: RunHistory) -> None:
-        """Continue after the runs in ``store``: a model that changed while the daemon was stopped is noticed.
+        """Continue after the runs in ``store``: a model that changed while the daemon was stopped is noticed,
+        and a canary fails since its last success.
 
         A store that fails, or takes over a second, is logged; then the first answers are compared with nothing.
         """
@@ -97,6 +98,7 @@ class CanaryRunners:
             answered = answers.get(name) or answers.get(former_names[name] or "")
             if answered is not None:
                 run.resume(answered)
+                self.metrics.restore_last_success(run.canary, answered)
 
     async def __aenter__(self) -> Self:
         return self
