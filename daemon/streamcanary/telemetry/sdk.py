@@ -42,7 +42,7 @@ def create_tracer_provider(
     )
     if runs is not None:
         provider.sampler = RecordAll(provider.sampler)
-        provider.add_span_processor(RunRecorder(runs))
+        provider.add_span_processor(RunRecorder(runs, has_content=with_content))
     return provider
 
 

@@ -5,6 +5,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
+from streamcanary.model.run_trace import RunTrace
 from streamcanary.telemetry.runs.store import RunStore
 from support.telemetry.run_traces import NOON, make_run
 
@@ -152,3 +153,48 @@ def test_runs_are_compressed_when_memory_fills() -> None:
         sizes.append(store.size - before)
         assert run == store.find(run.run.run_id)
     assert sizes[0] > 1.5 * sizes[-1]
+
+
+class Builder:
+    """Builds the trace of a run, and counts how often."""
+
+    def __init__(self, number: int, outcome: str = "ok") -> None:
+        self.run = make_run(number, canary=f"canary-{number}", outcome=outcome)
+        self.built = 0
+
+    def __call__(self) -> RunTrace:
+        self.built += 1
+        return self.run
+
+
+def test_the_trace_of_a_good_run_is_built_when_it_is_asked_for() -> None:
+    """Listing needs the summary only; the trace is built once. That of a failed run is built at its end."""
+    store = RunStore()
+    good, failed = Builder(1), Builder(2, "failed")
+    for each in (good, failed):
+        store.add_finished(each.run.run, each)
+    assert [2, 1] == numbers(store)
+    assert (0, 1) == (good.built, failed.built)
+    size = store.size
+    assert [good.run, good.run, failed.run] == [store.find(f"{number:032d}") for number in (1, 1, 2)]
+    assert (1, 1) == (good.built, failed.built)
+    assert store.size < size
+
+
+def test_few_good_runs_are_kept_without_their_trace() -> None:
+    """Their spans take more memory: when there are more, the traces of the oldest are built."""
+    store = RunStore()
+    builders = [Builder(number) for number in range(1, 131)]
+    for each in builders:
+        store.add_finished(each.run.run, each)
+    assert [1, 1, *[0] * 128] == [each.built for each in builders]
+
+
+def test_the_trace_of_a_replaced_run_is_never_built() -> None:
+    """The next good run takes its place; nothing refers to its spans any more."""
+    store = RunStore()
+    builders = [Builder(1) for _ in range(300)]
+    for each in builders:
+        store.add_finished(each.run.run, each)
+    assert 0 == sum(each.built for each in builders)
+    assert 1 == len(store)

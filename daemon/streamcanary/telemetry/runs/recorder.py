@@ -10,23 +10,26 @@ from opentelemetry.util.types import Attributes
 
 from streamcanary.model import names
 from streamcanary.telemetry.runs.store import RunStore
-from streamcanary.telemetry.runs.tree import build_trace
+from streamcanary.telemetry.runs.tree import build_trace, summarize
 
 MAX_SPANS = 64
 """Spans of one run that are kept, without its root; a run has a call and at most 20 attempts on each of its routes."""
 MAX_OPEN_RUNS = 10_000
 """Runs at the same time of which spans are collected."""
+_MAX_UNBUILT_SPANS = 8  # of a run that is kept as its spans: a few kB
 
 
 class RunRecorder(SpanProcessor):
     """Collects the spans of each run, a trace whose root is ``streamcanary.run``, and adds it to ``store``.
 
     A run starts and ends in the thread of the event loop. A span below it can end in any thread: garbage collection
-    ends those of a dropped stream.
+    ends those of a dropped stream. ``has_content``: spans may have prompts and answers, and are not kept as they are,
+    because they are long.
     """
 
-    def __init__(self, store: RunStore) -> None:
+    def __init__(self, store: RunStore, *, has_content: bool = False) -> None:
         self._store = store
+        self._has_content = has_content
         self._open: dict[int, list[ReadableSpan]] = {}  # by trace id; without the root
         self._omitted: dict[int, int] = {}
 
@@ -43,7 +46,11 @@ class RunRecorder(SpanProcessor):
             return
         if span.parent is None:
             del self._open[trace_id]
-            self._store.add(build_trace(span, spans, omitted=self._omitted.pop(trace_id, 0)))
+            omitted = self._omitted.pop(trace_id, 0)
+            if len(spans) > _MAX_UNBUILT_SPANS or self._has_content:
+                self._store.add(build_trace(span, spans, omitted=omitted))
+            else:
+                self._store.add_finished(summarize(span, spans), lambda: build_trace(span, spans, omitted=omitted))
         elif len(spans) < MAX_SPANS or span.name != names.ATTEMPT_SPAN:
             spans.append(span)
         else:

@@ -7,7 +7,7 @@ room from the others, and with 10,000 canaries, each still has its last runs of 
 
 import zlib
 from collections import OrderedDict
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from datetime import datetime
 
 import msgspec
@@ -30,14 +30,21 @@ _COMPRESSION_THRESHOLD = (
 )
 
 
-class _Entry(Struct, gc=False):
+_MAX_UNBUILT = 128  # runs whose trace has not been built; their spans take a few kB each
+_UNBUILT_BYTES = 8000  # of the spans of one of them
+
+
+class _Entry(Struct):
+    """A kept run; ``build`` returns its trace as long as ``data`` is empty."""
+
     number: int
     summary: RunSummary
-    data: bytes
+    data: bytes = b""
+    build: Callable[[], RunTrace] | None = None
 
     @property
     def size(self) -> int:
-        return _ENTRY_BYTES + len(self.data) + len(self.summary.message)
+        return _ENTRY_BYTES + (len(self.data) or _UNBUILT_BYTES) + len(self.summary.message)
 
 
 class _CanaryRuns(Struct):
@@ -67,6 +74,7 @@ class RunStore:
         self._older_failures: OrderedDict[int, _Entry] = OrderedDict()
         self._last_good: OrderedDict[int, _Entry] = OrderedDict()
         self._last_failures: OrderedDict[int, _Entry] = OrderedDict()
+        self._unbuilt: dict[int, _Entry] = {}
         self._last_number = 0
         self.size = 0
 
@@ -75,32 +83,65 @@ class RunStore:
 
     def add(self, trace: RunTrace) -> None:
         """Keep the run; a good one replaces the last good one of its canary. One that was skipped is not kept."""
-        outcome = trace.run.outcome
-        if outcome not in _GOOD | _FAILED:
+        if trace.run.outcome in _GOOD | _FAILED:
+            self._keep(_Entry(self._next_number(), trace.run, self._encode(trace)))
+
+    def add_finished(self, summary: RunSummary, build: Callable[[], RunTrace]) -> None:
+        """Keep a run whose trace ``build`` returns.
+
+        The trace of a good run is built when somebody asks for it: usually the next run replaces it before. That holds
+        for the last 128 good runs; the others need less memory with their trace built.
+        """
+        if summary.outcome not in _GOOD:
+            if summary.outcome in _FAILED:
+                self.add(build())
             return
-        self._last_number += 1
-        data = msgspec.json.encode(trace)
-        if self.size > self._max_bytes * _COMPRESSION_THRESHOLD:
-            data = zlib.compress(data, _COMPRESSION_LEVEL)
-        entry = _Entry(self._last_number, trace.run, data)
-        self._entries[entry.number] = entry
-        self._by_id[trace.run.run_id] = self._by_id[trace.run.trace_id] = entry
-        self.size += entry.size
-        runs = self._by_canary.setdefault(trace.run.canary, _CanaryRuns())
-        if outcome in _GOOD:
-            self._add_good(runs, entry)
-        else:
-            self._add_failed(runs, entry)
-        while self.size > self._max_bytes and self._entries:
-            self._remove(self._first_to_go())
+        entry = _Entry(self._next_number(), summary, build=build)
+        self._unbuilt[entry.number] = entry
+        self._keep(entry)
+        if len(self._unbuilt) > _MAX_UNBUILT:
+            self._build(next(iter(self._unbuilt.values())))
 
     def find(self, id: str) -> RunTrace | None:  # noqa: A002 - the field's name
         """Return the run with this run id or trace id, or ``None`` if it is not kept."""
         entry = self._by_id.get(id)
         if entry is None:
             return None
+        self._build(entry)
         data = entry.data if entry.data.startswith(b"{") else zlib.decompress(entry.data)
         return msgspec.json.decode(data, type=RunTrace)
+
+    def _next_number(self) -> int:
+        self._last_number += 1
+        return self._last_number
+
+    def _keep(self, entry: _Entry) -> None:
+        run = entry.summary
+        self._entries[entry.number] = entry
+        self._by_id[run.run_id] = self._by_id[run.trace_id] = entry
+        self.size += entry.size
+        runs = self._by_canary.setdefault(run.canary, _CanaryRuns())
+        if run.outcome in _GOOD:
+            self._add_good(runs, entry)
+        else:
+            self._add_failed(runs, entry)
+        while self.size > self._max_bytes and self._entries:
+            self._remove(self._first_to_go())
+
+    def _build(self, entry: _Entry) -> None:
+        """Build the trace of ``entry``, if it is not built yet."""
+        if entry.build is None:
+            return
+        self._unbuilt.pop(entry.number, None)
+        size = entry.size
+        entry.data, entry.build = self._encode(entry.build()), None
+        self.size += entry.size - size
+
+    def _encode(self, trace: RunTrace) -> bytes:
+        data = msgspec.json.encode(trace)
+        if self.size > self._max_bytes * _COMPRESSION_THRESHOLD:
+            data = zlib.compress(data, _COMPRESSION_LEVEL)
+        return data
 
     def list_runs(
         self,
@@ -158,7 +199,7 @@ class RunStore:
 
     def _remove(self, entry: _Entry) -> None:
         run = entry.summary
-        for table in (self._entries, self._older_failures, self._last_good, self._last_failures):
+        for table in (self._entries, self._unbuilt, self._older_failures, self._last_good, self._last_failures):
             table.pop(entry.number, None)
         for id in (run.run_id, run.trace_id):  # noqa: A001 - the field's name
             if self._by_id.get(id) is entry:

@@ -24,7 +24,7 @@ def build_trace(root: "ReadableSpan", descendants: Sequence["ReadableSpan"], *, 
         if span.parent is not None:
             children.setdefault(span.parent.span_id, []).append(span)
     tree = _build_span(root, children, root.start_time or 0)
-    return RunTrace(run=_summarize(root, tree), root=tree, omitted_spans=omitted)
+    return RunTrace(run=summarize(root, descendants), root=tree, omitted_spans=omitted)
 
 
 def _build_span(span: "ReadableSpan", children: Mapping[int, list["ReadableSpan"]], origin: int) -> TraceSpan:
@@ -49,22 +49,26 @@ def _build_span(span: "ReadableSpan", children: Mapping[int, list["ReadableSpan"
     )
 
 
-def _summarize(root: "ReadableSpan", tree: TraceSpan) -> RunSummary:
-    attributes = tree.attributes
-    calls = [
-        int(number) for call in tree.children if isinstance(number := call.attributes.get(names.CALL_ATTEMPTS), int)
-    ]
+def summarize(root: "ReadableSpan", descendants: Sequence["ReadableSpan"]) -> RunSummary:
+    """Return the summary of the run ``root``; ``descendants`` as for :func:`build_trace`."""
+    attributes = _plain(root.attributes)
+    start, end = root.start_time or 0, root.end_time or root.start_time or 0
+    attempts = 0
+    for span in descendants:
+        is_call = span.parent is not None and span.parent.span_id == root.context.span_id
+        if is_call and isinstance(number := (span.attributes or {}).get(names.CALL_ATTEMPTS), int):
+            attempts += number
     return RunSummary(
         run_id=str(attributes.get(names.RUN_ID, "")),
         trace_id=f"{root.context.trace_id:032x}",
         canary=str(attributes.get(names.RUN_CANARY, "")),
         target=str(attributes.get(names.RUN_TARGET, "")),
         outcome=str(attributes.get(names.RUN_OUTCOME, "")),
-        started=datetime.fromtimestamp((root.start_time or 0) / _NANOSECONDS, UTC),
-        duration=tree.duration,
-        attempts=sum(calls),
+        started=datetime.fromtimestamp(start / _NANOSECONDS, UTC),
+        duration=_seconds(end - start),
+        attempts=attempts,
         fault=str(fault) if (fault := attributes.get(names.ERROR_TYPE)) is not None else None,
-        message=tree.message or str(attributes.get(names.RUN_REASON, "")),
+        message=root.status.description or str(attributes.get(names.RUN_REASON, "")),
     )
 
 
