@@ -82,10 +82,9 @@ class CanaryRunners:
         return tuple(run.canary for run in self.by_name.values())
 
     async def resume(self, store: RunHistory) -> None:
-        """Continue after the runs in ``store``: a model that changed while the daemon was stopped is noticed,
-        and a canary fails since its last success.
+        """Continue after the runs in ``store``.
 
-        A store that fails, or takes over a second, is logged; then the first answers are compared with nothing.
+        A model that changed while the daemon was stopped is noticed, and the time of the last success is kept. A store that fails, or takes over a second, is logged; then the first answers are compared with nothing.
         """
         former_names = {canary.name: canary.renamed_from for canary in self.canaries}
         try:
