@@ -7,21 +7,32 @@ difference.
 
 import asyncio
 import os
+import re
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
 from opentelemetry.sdk.trace import ReadableSpan
 
+from streamcanary import BreakerPolicy, RetryPolicy
+from streamcanary.canary.run import CanaryRunner
 from streamcanary.canary.runners import CanaryRunners
 from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.target import TargetSpec
+from streamcanary.events import ContentDelta, Event
+from streamcanary.model.canary import Canary
 from streamcanary.model.clock import SystemClock
+from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import FAULTS as BEHAVIOURS
-from streamcanary.simulator import Simulator
+from streamcanary.simulator import Simulator, Timings
+from streamcanary.transport.name_lookups import NameLookups
 from support.client.fault_matrix import TIMINGS, ClientVariant
 from support.client.fault_scenarios import SCENARIOS
 from support.client.fault_table import timeouts_for
+from support.open_files import soft_limit
 from support.servers.simulator import APIS, Api
 from support.telemetry.in_memory import RecordedTelemetry
 from support.telemetry.span_trees import format_trees, read_trees, write_trees
@@ -94,3 +105,112 @@ def test_each_failed_tree_has_one_kind_of_fault(name: str) -> None:
         ):  # a run has the fault of the primary, the call the last one
             kinds = {word for line in (*lines[:2], lines[-1]) for word in line.split() if word.startswith("error=")}
             assert (heading, 1) == (heading, len(kinds))
+
+
+NETWORK = (
+    "connection refused",
+    "name without an address",
+    "name that is too long",
+    "untrusted certificate",
+    "no TLS where it is expected",
+    "handshake without an answer",
+)
+"""The scenarios of the client that a canary meets in the same way: by the address alone."""
+
+
+async def test_every_fault_of_the_network_has_its_span_tree(recorded: RecordedTelemetry) -> None:
+    """A run that reaches no server has its call and attempts, with the phase in which it failed."""
+    trees = {}
+    for name in NETWORK:
+        recorded.clear()
+        async with SCENARIOS[name](ClientVariant("chat", "async")) as call:
+            target = TargetSpec.model_validate({"base_url": call.base_url, "api_key": "none"})
+            spec = CanarySpec.model_validate(
+                {"target": "sim", "model": "sim-ok", "every": "30s", "retry": RETRY, "timeouts": {"connect": "300ms"}}
+            )
+            with NameLookups():
+                async with CanaryRunners({"sim": target}, {"chat": spec}, clock=SystemClock()) as runners:
+                    await runners.by_name["chat"](SystemClock().time())
+        trees[name] = format_trees(recorded.spans)
+    compare("network", trees)
+
+
+@pytest.mark.process_lag
+async def test_every_fault_of_this_process_has_its_span_tree(recorded: RecordedTelemetry) -> None:
+    """A cancelled run, a late event loop, no file descriptors, an open circuit; and an answer that is not expected."""
+    trees = {}
+    for name, scenario in {
+        "cancelled run": _cancelled_run,
+        "late event loop": _late_loop,
+        "no file descriptors": _no_descriptors,
+        "open circuit": _open_circuit,
+        "unexpected answer": _unexpected_answer,
+    }.items():
+        recorded.clear()
+        await scenario()
+        trees[name] = format_trees(recorded.spans)
+    compare("local", trees)
+
+
+@asynccontextmanager
+async def _runner(model: str, timings: Timings = TIMINGS, **more: Any) -> AsyncIterator[CanaryRunner]:
+    on_event = more.pop("on_event", None)
+    async with Simulator(timings=timings) as simulator:
+        target = TargetSpec.model_validate({"base_url": simulator.base_url, "api_key": "none"})
+        spec = CanarySpec.model_validate(
+            {"target": "sim", "model": model, "every": "30s", "retry": {"max_attempts": 1}, **more}
+        )
+        runners = CanaryRunners({"sim": target}, {"chat": spec}, clock=SystemClock(), on_event=on_event)
+        async with runners:
+            yield runners.by_name["chat"]
+
+
+async def _cancelled_run() -> None:
+    text_came = asyncio.Event()
+
+    def on_event(canary: Canary, event: Event) -> None:
+        if isinstance(event, ContentDelta):
+            text_came.set()
+
+    async with _runner("sim-keepalive-stall", on_event=on_event) as run:
+        task = asyncio.create_task(run(SystemClock().time()))
+        await text_came.wait()
+        task.cancel()
+        await asyncio.gather(task, return_exceptions=True)
+
+
+async def _late_loop() -> None:
+    def block(canary: Canary, event: Event) -> None:
+        if isinstance(event, ContentDelta):
+            asyncio.get_running_loop().call_soon(time.sleep, 1.2)
+
+    async with _runner("sim-keepalive-stall", on_event=block, timeouts={"total": "900ms"}) as run:
+        await run(SystemClock().time())
+
+
+async def _no_descriptors() -> None:
+    async with _runner("sim-ok", connection="reuse") as run:
+        with soft_limit(None):
+            await run(SystemClock().time())
+
+
+async def _unexpected_answer() -> None:
+    async with _runner("sim-ok", expect={"contains": "another answer"}) as run:
+        await run(SystemClock().time())
+
+
+async def _open_circuit() -> None:
+    async with Simulator(timings=TIMINGS) as simulator:
+        await ClientVariant("chat", "async").call(
+            simulator.base_url,
+            "sim-500",
+            times=2,
+            retry=RetryPolicy(max_attempts=1),
+            breaker=BreakerPolicy(min_calls=1, failure_rate=1, first_open_for=30),
+        )
+
+
+def test_every_kind_of_fault_has_a_span_tree() -> None:
+    """A new kind of fault needs a scenario, and its tree."""
+    text = "".join(path.read_text() for path in FOLDER.glob("*.txt"))
+    assert {kind.value for kind in FaultKind} == set(re.findall(r" (?:fault|error)=(\w+)", text))

@@ -84,7 +84,8 @@ class CanaryRunners:
     async def resume(self, store: RunHistory) -> None:
         """Continue after the runs in ``store``.
 
-        A model that changed while the daemon was stopped is noticed, and the time of the last success is kept. A store that fails, or takes over a second, is logged; then the first answers are compared with nothing.
+        A model that changed while the daemon was stopped is noticed, and the time of the last success is kept. A store
+        that fails, or takes over a second, is logged; then the first answers are compared with nothing.
         """
         former_names = {canary.name: canary.renamed_from for canary in self.canaries}
         try:

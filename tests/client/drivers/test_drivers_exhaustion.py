@@ -2,9 +2,6 @@
 
 import errno
 import os
-import resource
-from collections.abc import Iterator
-from contextlib import contextmanager
 
 import pytest
 
@@ -13,20 +10,8 @@ from streamcanary.client.core.fault_classification import fault_from_exception
 from streamcanary.model.faults import Blame, FaultKind, Phase
 from streamcanary.transport.file_descriptors import RESERVED, highest_limit, limit_warning, raise_limit
 from support.client.drivers import DRIVERS, Driver, driver_client, open_sdk_client
+from support.open_files import soft_limit
 from support.servers.threaded import END, HEAD, TOKEN, ThreadedServer
-
-
-@contextmanager
-def soft_limit(limit: int | None) -> Iterator[None]:
-    """Limit the open files; ``None``: to those that are open now."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    probe = os.open(os.devnull, os.O_RDONLY)
-    os.close(probe)  # the lowest that is free; all above the limit are refused
-    resource.setrlimit(resource.RLIMIT_NOFILE, (probe if limit is None else limit, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 @pytest.mark.parametrize("driver", DRIVERS)
