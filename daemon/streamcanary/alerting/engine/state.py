@@ -87,8 +87,8 @@ class State(Struct, frozen=True, kw_only=True):
         tables: dict[str, Any] = {name: {**older.table(name), **self.table(name)} for name in TABLES}
         notified = {(notification.receiver, notification.group) for notification in self.notifications.values()}
         for key in self.groups.keys() & older.groups.keys():
-            told = frozenset(receiver for receiver, group in notified if group == key)
-            tables["groups"][key] = self.groups[key].with_doubts_of(older.groups[key], told)
+            receivers = frozenset(receiver for receiver, group in notified if group == key)
+            tables["groups"][key] = self.groups[key].with_possibly_notified_of(older.groups[key], receivers)
         for key, notification in older.notifications.items():
             group = tables["groups"].get(notification.group)
             if key in self.notifications or notification.group not in self.groups:

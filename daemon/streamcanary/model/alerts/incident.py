@@ -104,7 +104,7 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
             possibly_notified=tuple(dict.fromkeys([*self.possibly_notified, receiver])),
         )
 
-    def with_doubts_of(self, older: "Group", notified: Container[str]) -> "Group":
+    def with_possibly_notified_of(self, older: "Group", notified: Container[str]) -> "Group":
         """Return the group with what ``older``, of the same key, left open: who may have it, and by which members.
 
         The receivers in ``notified`` were sent a newer notification, and need no other.
