@@ -30,6 +30,9 @@ _SENDING: Final = ("http11.send_request_headers.started", "http11.receive_respon
 _HEAD_ENDED: Final = "http11.receive_response_headers.complete"
 _SENT: Final = ".send_request_body.complete"
 
+EventObserver = Callable[[str, dict[str, Any]], None]
+"""Takes the name and the details of an event of the transport."""
+
 _current_guard: ContextVar["HeadGuard | None"] = ContextVar("streamcanary.head_guard", default=None)
 
 
@@ -42,6 +45,8 @@ class HeadGuard:
 
     ``on_stream`` is called with the stream of its connection, before the request is sent; for a tunnel through a proxy,
     also before the request to the proxy.
+
+    ``observer`` is called with each event of the transport, before the ``trace`` that the request has already.
 
     ``excess`` says what was over a limit, ``""`` if nothing. ``sent_at`` is when the request was sent, in monotonic
     seconds; ``None`` before, and with a transport that does not report it.
@@ -56,6 +61,7 @@ class HeadGuard:
         "_tail",
         "_trace",
         "excess",
+        "observer",
         "sent_at",
     )
 
@@ -67,6 +73,7 @@ class HeadGuard:
         self._size = 0
         self._tail = b"\n"
         self._is_final = False
+        self.observer: EventObserver | None = None
         self.excess = ""
         self.sent_at: float | None = None
 
@@ -132,8 +139,10 @@ class HeadGuard:
             _current_guard.set(None)
         elif event.endswith(_NEW_STREAM):
             _guard_stream(info.get("return_value"))
-        if event.endswith(_SENT):
+        elif event.endswith(_SENT):
             self.sent_at = time.monotonic()
+        if self.observer is not None:
+            self.observer(event, info)
 
 
 def guard_unless_guarded(request: httpx2.Request) -> None:

@@ -146,7 +146,7 @@ class AttemptMachine:
     @property
     def deadline(self) -> float:
         """When the current timeout expires."""
-        return self.clock.headers_deadline() if self.phase is Phase.HEADERS else self.clock.stream_deadline()
+        return self.clock.deadline
 
     @property
     def current_timeout(self) -> float:
@@ -167,6 +167,7 @@ class AttemptMachine:
         self.rate_limits, self.retirement = rate_limits_of(head.headers, wall_time), retirement_of(head.headers)
         content_type = media_type_of(head.headers.get("content-type", ""))
         self.phase = Phase.STREAM
+        self.clock.stream_started()
         if head.status >= 300:
             error = head.error_body
             self.fail(fault_from_status(head.status, head.headers, error, now=wall_time, secrets=self.redactor))

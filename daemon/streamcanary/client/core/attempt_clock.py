@@ -21,6 +21,7 @@ can be silent between a ``finish_reason`` and the rest of the answer for as long
 
 import math
 from enum import Enum, auto
+from typing import Final
 
 from streamcanary.client.core.measurement.gap_sample import GapSample
 from streamcanary.client.timeouts import Timeouts
@@ -35,6 +36,9 @@ class FinishState(Enum):
     REVOKED = auto()
 
 
+_NONE: Final = FinishState.NONE  # read for each chunk: an attribute of an Enum costs as much as a function call
+
+
 class AttemptClock:
     """The times of one attempt, in monotonic seconds.
 
@@ -47,14 +51,15 @@ class AttemptClock:
 
     __slots__ = (
         "_finished_early",
-        "_idle_since",
+        "_first_token_deadline",
         "_last_token",
-        "_timeouts",
+        "_stall",
+        "_stall_deadline",
+        "_wait_deadline",
         "answer_end",
         "finish_state",
         "first_token",
         "gaps",
-        "has_timeouts",
         "headers_received",
         "max_gap",
         "started",
@@ -63,13 +68,14 @@ class AttemptClock:
     )
 
     def __init__(self, timeouts: Timeouts, started: float, *, has_timeouts: bool = True) -> None:
-        self._timeouts = timeouts
-        self._idle_since: float | None = None  # the last token or progress, or the finish_reason after it
+        self._first_token_deadline = started + timeouts.first_token if has_timeouts else math.inf
+        self._wait_deadline = started + timeouts.headers if has_timeouts else math.inf  # for headers or first token
+        self._stall = timeouts.stall if has_timeouts else math.inf
+        self._stall_deadline = -math.inf  # after the last token or progress, or the finish_reason after it
         self._last_token = started
         self._finished_early = False
-        self.has_timeouts = has_timeouts
         self.started = started
-        self.finish_state = FinishState.NONE
+        self.finish_state = _NONE
         self.headers_received: float | None = None
         self.first_token: float | None = None
         self.max_gap: float | None = None
@@ -81,35 +87,31 @@ class AttemptClock:
     @property
     def awaits_first_token(self) -> bool:
         """Whether the first-token timeout applies to the event stream."""
-        return self.first_token is None and self.finish_state is FinishState.NONE
+        return self.first_token is None and self.finish_state is _NONE
 
-    def headers_deadline(self) -> float:
-        """Return when the timeout for the headers expires."""
-        return self.started + self._timeouts.headers if self.has_timeouts else math.inf
-
-    def stream_deadline(self) -> float:
-        """Return when the current timeout of the event stream expires.
+    @property
+    def deadline(self) -> float:
+        """When the current timeout expires.
 
         Progress without a token, such as that of a built-in tool, feeds the stall timeout, and postpones the
         first-token timeout until the stall timeout expires.
         """
-        if not self.has_timeouts:
-            return math.inf
-        stalled_at = -math.inf if self._idle_since is None else self._idle_since + self._timeouts.stall
-        if self.awaits_first_token:
-            return max(self.started + self._timeouts.first_token, stalled_at)
-        return stalled_at
+        return max(self._wait_deadline, self._stall_deadline)
+
+    def stream_started(self) -> None:
+        """Wait for the first token: the headers have arrived."""
+        self._wait_deadline = self._first_token_deadline
 
     def exclude_pause(self, seconds: float) -> None:
-        """Extend the current timeout by the ``seconds`` that the caller took between two reads."""
-        if self._idle_since is not None:
-            self._idle_since += seconds
+        """Extend the stall timeout by the ``seconds`` that the caller took between two reads."""
+        self._stall_deadline += seconds
         self._last_token += seconds
 
     def token_received(self, now: float) -> None:
         """Handle content, reasoning, a refusal or a tool call."""
         if self.first_token is None:
             self.first_token = now
+            self._wait_deadline = -math.inf
         else:
             gap = now - self._last_token
             if self.max_gap is None or gap > self.max_gap:
@@ -118,14 +120,16 @@ class AttemptClock:
             self.gaps.add(gap)
             if self.token_gaps is not None:
                 self.token_gaps.append(gap)
-        self._last_token = self._idle_since = self.answer_end = now
-        if self.finish_state is not FinishState.NONE:
+        self._last_token = self.answer_end = now
+        self._stall_deadline = now + self._stall
+        if self.finish_state is not _NONE:
             self.finish_state = FinishState.REVOKED
 
     def progress_seen(self, now: float) -> None:
         """Handle work of the provider: a token, or an event without one that shows work, such as a tool's."""
-        self._idle_since = self.answer_end = now
-        if self.finish_state is not FinishState.NONE:
+        self.answer_end = now
+        self._stall_deadline = now + self._stall
+        if self.finish_state is not _NONE:
             self.finish_state = FinishState.REVOKED
 
     def body_received(self, now: float, *, with_content: bool) -> None:
@@ -139,12 +143,13 @@ class AttemptClock:
         ``with_content``: the event has a token or progress. ``is_early``: there is no output yet, and the reason does
         not say why.
         """
-        if self.finish_state is not FinishState.NONE:
+        if self.finish_state is not _NONE:
             return
         if is_early:
             self._finished_early = True
             return
-        self._idle_since = self.answer_end = now
+        self.answer_end = now
+        self._stall_deadline, self._wait_deadline = now + self._stall, -math.inf
         if self._finished_early:
             self.finish_state = FinishState.REVOKED
         else:

@@ -18,6 +18,7 @@ The stream reads :attr:`Call.state`, does the I/O, and reports the result:
 from collections import deque
 from collections.abc import Callable, Sequence
 from enum import Enum, auto
+from typing import Final
 
 from streamcanary.client.core.attempt import Api, AttemptMachine
 from streamcanary.client.core.connection_trace import ConnectionTrace
@@ -51,6 +52,11 @@ class CallState(Enum):
     SENDING = auto()
     READING = auto()
     ENDED = auto()
+
+
+READING: Final = CallState.READING
+"""For the code that runs once per chunk: an attribute of an ``Enum`` costs as much as a function call."""
+ENDED: Final = CallState.ENDED
 
 
 class Call:
@@ -107,7 +113,7 @@ class Call:
     @property
     def deadline(self) -> float:
         """When the current operation must end (monotonic seconds); then report :meth:`deadline_exceeded`."""
-        return min(self._extension.apply(self._require_machine().deadline), self._total_deadline)
+        return min(self._extension.apply(self._require_machine().clock.deadline), self._total_deadline)
 
     @property
     def trace(self) -> ConnectionTrace:
@@ -259,7 +265,7 @@ class Call:
 
     def exclude_pause(self, seconds: float) -> None:
         """Report the ``seconds`` that the caller took between two reads."""
-        if self.machine is not None and self.state is CallState.READING:
+        if self.machine is not None and self.state is READING:
             self.machine.clock.exclude_pause(seconds)
 
     def cancel(self) -> None:

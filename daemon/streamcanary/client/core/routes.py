@@ -40,6 +40,7 @@ class Routes(Generic[SdkClient]):
         primary = capturing_client(sdk)
         self._sdks = [primary, *(self._sdk_for(fallback, primary) for fallback in options.fallbacks)]
         self._endpoints = [str(each.base_url) for each in self._sdks]
+        self._hosts = [each.base_url.host for each in self._sdks]
 
     @property
     def primary_endpoint(self) -> str:
@@ -130,7 +131,7 @@ class Routes(Generic[SdkClient]):
             limits=options.limits,
             token_limit=request.token_limit if request else None,
             secrets=(*options.secrets, *((api_key,) if api_key else ())),
-            public=(self._sdks[index].base_url.host, model, options.provider),
+            public=(self._hosts[index], model, options.provider),
             breaker=options.breakers.for_route(self._endpoints[index], model) if options.breakers else None,
         )
 

@@ -10,14 +10,14 @@ from typing import Self
 import httpx2
 from openai import AsyncOpenAI
 
-from streamcanary.client.core.call import Call, CallState
+from streamcanary.client.core.call import ENDED, READING, Call, CallState
 from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes
 from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, MAX_DRAIN_PIECES, BaseStream
 from streamcanary.client.drivers.loop_lag import LoopLag
 from streamcanary.client.drivers.loop_share import MAX_FEED, FloodWork, LoopShare
 from streamcanary.client.drivers.request_capture import RequestCapture
-from streamcanary.client.drivers.request_trace import trace_request, trace_response
+from streamcanary.client.drivers.request_trace import observer_of, trace_response
 from streamcanary.client.drivers.task_timer import TaskTimer
 from streamcanary.events import Event
 from streamcanary.transport.connections import is_reusable
@@ -64,11 +64,15 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
     async def __anext__(self) -> Event:
         call = self._call or self._start()
         if not call.events:
-            if self._has_ended(call):
+            if not self._begin_read(call):
                 raise StopAsyncIteration
-            self._begin_read(call)
             try:
-                await self._read_until_event(call)
+                while not call.events:  # the end of a call always adds one
+                    await (self._read(call) if call.state is READING else self._open(call))
+            except BaseException:  # cancelled, or a programming error: close the connection and re-raise
+                call.cancel()
+                await self._close_response()
+                raise
             finally:
                 self._read_lock.release()
         return self._pop_event(call)
@@ -90,26 +94,15 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
             self._timer = TaskTimer(lambda: call.extend_deadline(lag_since))
         return super()._start()
 
-    async def _read_until_event(self, call: Call) -> None:
-        """Advance the call until it has an event; the end of a call always adds one."""
-        try:
-            while not call.events:
-                if call.state is CallState.READING:
-                    if (pause := self._loop_share.pause()) is not None:
-                        await self._yield(call, pause)
-                    else:
-                        await self._read(call, self._body)
-                elif call.state is CallState.SENDING:
-                    await self._send_request(call)
-                else:
-                    await asyncio.sleep(call.next_attempt_at - self._now())
-                    call.start_attempt()
-                if call.state is CallState.WAITING or call.state is CallState.ENDED:
-                    await self._close_response(drain=call.result is not None)
-        except BaseException:  # cancelled, or a programming error: close the connection and re-raise
-            call.cancel()
+    async def _open(self, call: Call) -> None:
+        """Wait for the next attempt, or send its request."""
+        if call.state is CallState.SENDING:
+            await self._send_request(call)
+        else:
+            await asyncio.sleep(call.next_attempt_at - self._now())
+            call.start_attempt()
+        if call.state is not READING and call.state is not CallState.SENDING:
             await self._close_response()
-            raise
 
     async def _send_request(self, call: Call) -> None:
         timeouts = call.route.timeouts
@@ -120,10 +113,10 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
             pool=timeouts.connect,
         )
         send = self._routes.request_sender(self._prepared, call.route)
-        trace = partial(trace_request, trace=call.trace, now=self._now, is_async=True)
-        trace_headers = partial(trace_response, trace=call.trace)
+        observe = partial(observer_of, trace=call.trace, now=self._now)
+        on_headers = partial(trace_response, trace=call.trace)
         timer = self._timer
-        capture = RequestCapture(on_send=trace, on_headers=trace_headers, loop_share=self._loop_share)
+        capture = RequestCapture(observe=observe, on_headers=on_headers, loop_share=self._loop_share)
         try:
             timer.arm(call.deadline)
             try:
@@ -157,35 +150,40 @@ class AsyncStream(BaseStream[AsyncOpenAI]):
         call.feed(data)
         self._loop_share.add_read(time.perf_counter() - started)
 
-    async def _read(self, call: Call, body: AsyncIterator[bytes]) -> None:
-        if self._unread:
+    async def _read(self, call: Call) -> None:
+        """Pass what arrives next to the call, unless other tasks have to run first."""
+        if (pause := self._loop_share.pause()) is not None:
+            await self._yield(call, pause)
+        elif self._unread:
             self._feed(call, self._unread)
-            return
-        timer = self._timer
-        try:
-            timer.arm(call.deadline)
-            try:
-                data = await anext(body)
-            finally:
-                timer.disarm()
-        except StopAsyncIteration:
-            call.feed_eof()
-        except asyncio.CancelledError:
-            if not timer.pop_expired():
-                raise
-            call.deadline_exceeded(lag_since=self._lag_since)
-        except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            if timer.pop_expired():
-                call.deadline_exceeded(lag_since=self._lag_since)
-            else:
-                call.connection_lost(error)
         else:
-            self._feed(call, data)
+            timer = self._timer
+            try:
+                timer.arm(call.deadline)
+                try:
+                    data = await anext(self._body)
+                finally:
+                    timer.disarm()
+            except StopAsyncIteration:
+                call.feed_eof()
+            except asyncio.CancelledError:
+                if not timer.pop_expired():
+                    raise
+                call.deadline_exceeded(lag_since=self._lag_since)
+            except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
+                if timer.pop_expired():
+                    call.deadline_exceeded(lag_since=self._lag_since)
+                else:
+                    call.connection_lost(error)
+            else:
+                self._feed(call, data)
+        if call.state is not READING:
+            await self._close_response(drain=call.result is not None)
 
     async def _close_response(self, *, drain: bool = False) -> None:
         """Close the connection; with ``drain``, first read the body to its end so that the connection is reused."""
         response, self._response, self._unread = self._response, None, b""
-        if self._call is not None and self._call.state is CallState.ENDED:
+        if self._call is not None and self._call.state is ENDED:
             self._loop_lag.release(self)
         try:
             if drain and response is not None and not response.is_closed and is_reusable(response):

@@ -6,7 +6,7 @@ from typing import Generic
 import httpx2
 from openai import OpenAIError
 
-from streamcanary.client.core.call import Call, CallState
+from streamcanary.client.core.call import ENDED, Call
 from streamcanary.client.core.deadline_extension import LagSince, no_lag
 from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes, SdkClient
@@ -53,27 +53,25 @@ class BaseStream(Generic[SdkClient]):
             self._call = self._routes.start_call(self._prepared)
         return self._call
 
-    def _has_ended(self, call: Call) -> bool:
-        """Return whether the call has ended successfully or was cancelled.
+    def _begin_read(self, call: Call) -> bool:
+        """Acquire the read lock, and exclude the caller's time since the last event from the timeouts.
+
+        Return ``False``, without the lock, if the call has ended successfully or was cancelled.
 
         Raises:
             StreamFailed: if the call has failed.
-        """
-        if call.failure is not None:
-            raise call.failure
-        return call.state is CallState.ENDED
-
-    def _begin_read(self, call: Call) -> None:
-        """Acquire the read lock, and exclude the caller's time since the last event from the timeouts.
-
-        Raises:
             RuntimeError: if another task or thread is reading.
         """
-        if not self._read_lock.acquire(blocking=False):
+        if call.state is ENDED:
+            if call.failure is not None:
+                raise call.failure
+            return False
+        if not self._read_lock.acquire(False):  # noqa: FBT003 - a keyword would double its time
             raise RuntimeError("the stream is already being read by another task or thread")
         if self._caller_since is not None:
             call.exclude_pause(self._now() - self._caller_since)
             self._caller_since = None
+        return True
 
     def _pop_event(self, call: Call) -> Event:
         event = call.events.popleft()

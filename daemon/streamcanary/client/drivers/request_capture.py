@@ -13,6 +13,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import aclosing
 from contextvars import ContextVar
+from functools import lru_cache
 from typing import Any, Self
 
 import httpx2
@@ -30,9 +31,10 @@ from streamcanary.transport.content_coding import (
     create_decoder,
     supported_accept_encoding,
 )
-from streamcanary.transport.response_head import HeadGuard
+from streamcanary.transport.response_head import EventObserver, HeadGuard
 
 _CREDENTIAL_HEADER = re.compile(rb"authorization|cookie|token|secret|(?<!idempotency-)key", re.IGNORECASE)
+_CACHED_URLS = 16  # the paths of an SDK client: one for each API, with Azure one for each model
 _current_capture: ContextVar["RequestCapture | None"] = ContextVar("streamcanary.request_capture", default=None)
 
 
@@ -43,9 +45,10 @@ class ErrorStatus(OpenAIError):
 class RequestCapture:
     """Captures the request that the SDK sends within ``with capture:``, and an error response.
 
-    ``deadline`` is when the body of an error response must have arrived, in monotonic seconds. ``on_send`` is called
-    with the request before it is sent, ``on_headers`` with the response before its body is read. ``guard`` bounds what
-    comes before the head of the response. ``loop_share`` bounds the work of reading an error body in an event loop.
+    ``deadline`` is when the body of an error response must have arrived, in monotonic seconds. ``observe`` is called
+    with the request before it is sent, and returns what observes the events of its transport. ``on_headers`` is called
+    with the response before its body is read. ``guard`` bounds what comes before the head of
+    the response. ``loop_share`` bounds the work of reading an error body in an event loop.
     """
 
     __slots__ = (
@@ -53,8 +56,8 @@ class RequestCapture:
         "_decoder",
         "_error_body",
         "_error_response",
+        "_observe",
         "_on_headers",
-        "_on_send",
         "_refusal",
         "_request",
         "_token",
@@ -66,7 +69,7 @@ class RequestCapture:
     def __init__(
         self,
         deadline: float = math.inf,
-        on_send: Callable[[httpx2.Request], None] = lambda request: None,
+        observe: Callable[[httpx2.Request], EventObserver | None] = lambda request: None,
         on_headers: Callable[[httpx2.Response], None] = lambda response: None,
         *,
         guard: HeadGuard | None = None,
@@ -75,7 +78,7 @@ class RequestCapture:
         self.deadline = deadline
         self.guard = guard or HeadGuard()
         self.loop_share = loop_share or LoopShare(1.0, time.monotonic)
-        self._on_send = on_send
+        self._observe = observe
         self._on_headers = on_headers
         self._request: httpx2.Request | None = None
         self._accept_encoding = ""
@@ -97,7 +100,7 @@ class RequestCapture:
         return tuple(
             value.removeprefix(b"Bearer ").decode("latin-1")
             for name, value in self._request.headers.raw  # not decoded: most headers are no credentials
-            if value and _CREDENTIAL_HEADER.search(name)
+            if value and _has_credential(name)
         )
 
     @property
@@ -110,8 +113,8 @@ class RequestCapture:
 
     def head(self, response: httpx2.Response) -> ResponseHead:
         """Return the head of a response whose body is an answer."""
-        url = redact_url(response.request.url)
-        return ResponseHead(response.status_code, response.headers, url, refusal=self._refusal)
+        headers = dict(response.headers.items())  # decoded once
+        return ResponseHead(response.status_code, headers, redact_url(response.request.url), refusal=self._refusal)
 
     def on_request(self, request: httpx2.Request, options: dict[str, Any]) -> None:
         """Capture a request that is about to be sent with ``options``, and change what it accepts.
@@ -127,7 +130,7 @@ class RequestCapture:
         self._accept_encoding = supported_accept_encoding(offered) if offered else ""
         if offered and offered != self._accept_encoding:
             request.headers["accept-encoding"] = self._accept_encoding
-        self._on_send(request)
+        self.guard.observer = self._observe(request)
 
     def on_response(self, response: httpx2.Response) -> ErrorBody | None:
         """Capture a response; return where to put its body if it is an error."""
@@ -163,12 +166,18 @@ class RequestCapture:
         self.guard.release()
 
 
+@lru_cache(maxsize=256)
+def _has_credential(header: bytes) -> bool:
+    return _CREDENTIAL_HEADER.search(header) is not None
+
+
 def capturing_async_client(client: AsyncOpenAI) -> AsyncOpenAI:
     """Return a copy of ``client`` that neither retries nor redirects, and whose requests are captured."""
     copy = client.with_options(max_retries=0)
     # The SDK would find it out in a thread before the first request, and wait for one if all threads are busy. It takes
     # some milliseconds once in a process.
     copy._platform = get_platform()
+    copy._prepare_url = lru_cache(_CACHED_URLS)(copy._prepare_url)  # type: ignore[method-assign] # parses it twice
     send = copy._send_request  # every request goes through it, with any transport
 
     async def send_and_capture(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:
@@ -188,6 +197,7 @@ def capturing_async_client(client: AsyncOpenAI) -> AsyncOpenAI:
 def capturing_sync_client(client: OpenAI) -> OpenAI:
     """Return a copy of ``client`` as :func:`capturing_async_client` does."""
     copy = client.with_options(max_retries=0)
+    copy._prepare_url = lru_cache(_CACHED_URLS)(copy._prepare_url)  # type: ignore[method-assign] # parses it twice
     send = copy._send_request
 
     def send_and_capture(request: httpx2.Request, *, stream: bool, **options: Any) -> httpx2.Response:

@@ -1,7 +1,4 @@
-"""Connects the ``trace`` extension of a request with the trace of its attempt.
-
-The extension is a function that httpcore calls about fifteen times a request, and never for a chunk of the body.
-"""
+"""Connects the events of the transport with the trace of an attempt: about fifteen a request, none for a chunk."""
 
 from collections.abc import Callable
 from typing import Any
@@ -10,32 +7,19 @@ import httpx2
 
 from streamcanary.client.core.connection_trace import ConnectionTrace
 from streamcanary.transport.certificates import expiry_of_rejected, known_expiry
+from streamcanary.transport.response_head import EventObserver
 
 
-def trace_request(request: httpx2.Request, trace: ConnectionTrace, now: Callable[[], float], *, is_async: bool) -> None:
-    """Let ``trace`` observe ``request``, which is about to be sent, with times of ``now``.
-
-    A ``trace`` extension that the request has already is still called.
-    """
+def observer_of(request: httpx2.Request, trace: ConnectionTrace, now: Callable[[], float]) -> EventObserver:
+    """Return what lets ``trace`` observe ``request``, which is about to be sent, with times of ``now``."""
     trace.is_https = request.url.scheme == "https"
-    other = request.extensions.get("trace")
 
     def observe(name: str, info: dict[str, Any]) -> None:
         trace.observe(name, info, now())
         if ".start_tls." in name and trace.is_https:
             trace.certificate_expiry = _certificate_expiry(info)
 
-    def on_event(name: str, info: dict[str, Any]) -> None:
-        observe(name, info)
-        if other is not None:
-            other(name, info)
-
-    async def on_async_event(name: str, info: dict[str, Any]) -> None:
-        observe(name, info)
-        if other is not None:
-            await other(name, info)
-
-    request.extensions["trace"] = on_async_event if is_async else on_event
+    return observe
 
 
 def trace_response(response: httpx2.Response, trace: ConnectionTrace) -> None:

@@ -54,10 +54,11 @@ class SocketTimer:
         if needs_check and self._socket is not None:
             Watchdog.watch(self, deadline)
 
-    def disarm(self) -> None:
-        """End the current deadline."""
+    def disarm(self) -> bool:
+        """End the current deadline; return whether one has passed, as :meth:`has_expired` does."""
         with self._lock:
             self._is_armed = False
+            return self._has_fired
 
     def has_expired(self) -> bool:
         """Return whether a deadline has passed, and the socket was shut down."""

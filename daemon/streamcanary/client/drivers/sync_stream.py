@@ -13,12 +13,12 @@ from typing import Any, Self
 import httpx2
 from openai import OpenAI
 
-from streamcanary.client.core.call import Call, CallState
+from streamcanary.client.core.call import READING, Call, CallState
 from streamcanary.client.core.request import PreparedCall
 from streamcanary.client.core.routes import Routes
 from streamcanary.client.drivers.base_stream import MAX_DRAIN_BYTES, MAX_DRAIN_PIECES, BaseStream
 from streamcanary.client.drivers.request_capture import RequestCapture
-from streamcanary.client.drivers.request_trace import trace_request, trace_response
+from streamcanary.client.drivers.request_trace import observer_of, trace_response
 from streamcanary.client.drivers.socket_timer import SocketTimer, socket_of
 from streamcanary.events import Event
 from streamcanary.transport.connections import is_reusable
@@ -69,11 +69,15 @@ class Stream(BaseStream[OpenAI]):
     def __next__(self) -> Event:
         call = self._call or self._start()
         if not call.events:
-            if self._has_ended(call):
+            if not self._begin_read(call):
                 raise StopIteration
-            self._begin_read(call)
             try:
-                self._read_until_event(call)
+                while not call.events:  # the end of a call always adds one
+                    self._read(call) if call.state is READING else self._open(call)
+            except BaseException:  # interrupted, or a programming error: close the connection and re-raise
+                call.cancel()
+                self._close_response()
+                raise
             finally:
                 self._read_lock.release()
         return self._pop_event(call)
@@ -83,23 +87,15 @@ class Stream(BaseStream[OpenAI]):
         if getattr(self, "_call", None) is not None:
             self.close()
 
-    def _read_until_event(self, call: Call) -> None:
-        """Advance the call until it has an event; the end of a call always adds one."""
-        try:
-            while not call.events:
-                if call.state is CallState.READING:
-                    self._read(call)
-                elif call.state is CallState.SENDING:
-                    self._send_request(call)
-                else:
-                    time.sleep(max(0.0, call.next_attempt_at - self._now()))
-                    call.start_attempt()
-                if call.state is not CallState.READING and self._response is not None:
-                    self._close_response(drain=call.result is not None)
-        except BaseException:  # interrupted, or a programming error: close the connection and re-raise
-            call.cancel()
+    def _open(self, call: Call) -> None:
+        """Wait for the next attempt, or send its request."""
+        if call.state is CallState.SENDING:
+            self._send_request(call)
+        else:
+            time.sleep(max(0.0, call.next_attempt_at - self._now()))
+            call.start_attempt()
+        if call.state is not READING:
             self._close_response()
-            raise
 
     def _send_request(self, call: Call) -> None:
         deadline = call.deadline
@@ -108,9 +104,9 @@ class Stream(BaseStream[OpenAI]):
         http_timeout = httpx2.Timeout(remaining, connect=connect, pool=connect)
         send = self._routes.request_sender(self._prepared, call.route)
         self._timer = SocketTimer(None)
-        trace = partial(trace_request, trace=call.trace, now=self._now, is_async=False)
-        trace_headers = partial(trace_response, trace=call.trace)
-        capture = RequestCapture(deadline, trace, trace_headers, guard=HeadGuard(partial(self._arm_timer, deadline)))
+        observe = partial(observer_of, trace=call.trace, now=self._now)
+        on_headers = partial(trace_response, trace=call.trace)
+        capture = RequestCapture(deadline, observe, on_headers, guard=HeadGuard(partial(self._arm_timer, deadline)))
         try:
             with capture:
                 response = send(timeout=http_timeout).__enter__().http_response
@@ -136,21 +132,22 @@ class Stream(BaseStream[OpenAI]):
         self._timer.arm(deadline)
 
     def _read(self, call: Call) -> None:
+        """Pass what arrives next to the call."""
         timer = self._timer
         timer.arm(call.deadline)
         try:
             data = next(self._body, None)
         except Exception as error:  # noqa: BLE001 - classified by the call, which raises what is not of the network
-            timer.disarm()
-            self._deadline_exceeded(call) if timer.has_expired() else call.connection_lost(error)
-            return
-        timer.disarm()
-        if timer.has_expired():
-            self._deadline_exceeded(call)
-        elif data is None:
-            call.feed_eof()
+            self._deadline_exceeded(call) if timer.disarm() else call.connection_lost(error)
         else:
-            call.feed(data)
+            if timer.disarm():
+                self._deadline_exceeded(call)
+            elif data is None:
+                call.feed_eof()
+            else:
+                call.feed(data)
+        if call.state is not READING:
+            self._close_response(drain=call.result is not None)
 
     def _deadline_exceeded(self, call: Call) -> None:
         lateness = self._timer.lateness

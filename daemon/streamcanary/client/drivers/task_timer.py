@@ -6,6 +6,7 @@ two waits it has no effect: the time that the caller takes does not count.
 """
 
 import asyncio
+import math
 from collections.abc import Callable
 
 
@@ -18,12 +19,13 @@ class TaskTimer:
     ``extension`` is called when the deadline has passed. It returns a later deadline to wait on, or ``None`` to cancel.
     """
 
-    __slots__ = ("_deadline", "_extension", "_handle", "_has_fired", "_loop", "_prior_cancellations", "_task")
+    __slots__ = ("_deadline", "_extension", "_handle", "_has_fired", "_loop", "_prior_cancellations", "_task", "_when")
 
     def __init__(self, extension: Callable[[], float | None] = lambda: None) -> None:
         self._extension = extension
         self._loop = asyncio.get_running_loop()
         self._handle: asyncio.TimerHandle | None = None
+        self._when = math.inf  # of the handle
         self._task: asyncio.Task[object] | None = None
         self._deadline = 0.0
         self._prior_cancellations = 0
@@ -37,11 +39,10 @@ class TaskTimer:
         if task is None:
             raise RuntimeError("a stream must be read from within an asyncio task")
         self._prior_cancellations = task.cancelling()
-        handle = self._handle
-        if handle is None or handle.when() > deadline:
-            if handle is not None:
-                handle.cancel()
-            self._handle = self._loop.call_at(deadline, self._on_timer)
+        if deadline < self._when:
+            if self._handle is not None:
+                self._handle.cancel()
+            self._schedule(deadline)
 
     def disarm(self) -> None:
         """End the current deadline; the timer of the loop stays for the next."""
@@ -60,10 +61,13 @@ class TaskTimer:
         self._task = None
         if self._handle is not None:
             self._handle.cancel()
-            self._handle = None
+            self._handle, self._when = None, math.inf
+
+    def _schedule(self, when: float) -> None:
+        self._handle, self._when = self._loop.call_at(when, self._on_timer), when
 
     def _on_timer(self) -> None:
-        self._handle = None
+        self._handle, self._when = None, math.inf
         if self._task is None:
             return
         now = self._loop.time()
@@ -74,4 +78,4 @@ class TaskTimer:
                 self._task.cancel()
                 return
             self._deadline = extended
-        self._handle = self._loop.call_at(self._deadline, self._on_timer)
+        self._schedule(self._deadline)

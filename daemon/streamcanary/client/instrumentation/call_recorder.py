@@ -1,6 +1,7 @@
 """The span and the metrics of one call, and those of its attempts."""
 
 from collections.abc import Callable, Mapping
+from functools import partial
 from typing import Any
 
 from opentelemetry import trace
@@ -52,18 +53,16 @@ class CallRecorder:
         self._call_span: Span = trace.INVALID_SPAN
         self._attempt: AttemptRecorder | None = None
         self._wall_offset = 0.0
+        self._to_nanoseconds = partial(_span_time, 0.0)
         self._metric_attributes: dict[str, AttributeValue] = {
             **labels,
             **{key: value for key, value in request_attributes.items() if key in _METRIC_ATTRIBUTES},
         }
 
-    def _to_nanoseconds(self, now: float) -> int:
-        """Return the span time (nanoseconds since the epoch) of ``now`` (monotonic seconds)."""
-        return int((self._wall_offset + now) * 1e9)
-
     def call_started(self, now: float, wall_time: float) -> None:
         """Start the span of the logical call."""
         self._wall_offset = wall_time - now
+        self._to_nanoseconds = partial(_span_time, self._wall_offset)  # no method: recorders must not refer in a cycle
         self._call_span = self._instruments.tracer.start_span(
             self._span_name,
             self._parent_context,
@@ -193,6 +192,11 @@ class CallRecorder:
             names.USAGE_OUTPUT: result.usage.output_tokens if result.usage else None,
         }
         self._call_span.set_attributes({key: value for key, value in attributes.items() if value is not None})
+
+
+def _span_time(wall_offset: float, now: float) -> int:
+    """Return the span time (nanoseconds since the epoch) of ``now`` (monotonic seconds)."""
+    return int((wall_offset + now) * 1e9)
 
 
 # The number of open streams belongs to no single call: no exemplar, and no cost for one. The SDK would replace an empty

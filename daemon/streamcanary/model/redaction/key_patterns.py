@@ -33,5 +33,8 @@ _USER_INFO = re.compile(r"(?<=://)[^\s/?#@\"'<>]{1,512}(?=@)")
 
 def mask_key_like(text: str) -> str:
     """Return ``text`` with a mask for everything that looks like a key, and for credentials in URLs."""
-    text = _PARAMETER.sub(rf"\1{MASK}", text)
-    return _KEY_LIKE.sub(MASK, _USER_INFO.sub(MASK, text))
+    if "=" in text or "%" in text:
+        text = _PARAMETER.sub(rf"\1{MASK}", text)
+    if "@" in text:
+        text = _USER_INFO.sub(MASK, text)
+    return _KEY_LIKE.sub(MASK, text)

@@ -145,7 +145,7 @@ class Answer:
     def set_metadata(self, response_id: str | None, model: str | None, created: float | None) -> None:
         """Set id, model and creation time; the first id and the last model are kept."""
         if model and model is not self._raw_model and model != self._raw_model:
-            self._raw_model, self.model = model, self.redactor.scrub(model, _MAX_NAME_LENGTH)
+            self._raw_model, self.model = model, self.redactor.scrub_name(model, _MAX_NAME_LENGTH)
         if response_id and self.response_id is None:
             self.response_id = self.redactor.scrub(response_id, _MAX_NAME_LENGTH)
         if created is not None and 0 <= created <= _MAX_COUNT:
@@ -155,10 +155,10 @@ class Answer:
         """Set what the provider reports of how it serves the model; the last values are kept."""
         if system_fingerprint and system_fingerprint != self._raw_fingerprint:
             self._raw_fingerprint = system_fingerprint
-            self.system_fingerprint = self.redactor.scrub(system_fingerprint, _MAX_DEPLOYMENT_LENGTH) or None
+            self.system_fingerprint = self.redactor.scrub_name(system_fingerprint, _MAX_DEPLOYMENT_LENGTH) or None
         if service_tier and service_tier != self._raw_tier:
             self._raw_tier = service_tier
-            self.service_tier = self.redactor.scrub(service_tier, _MAX_DEPLOYMENT_LENGTH) or None
+            self.service_tier = self.redactor.scrub_name(service_tier, _MAX_DEPLOYMENT_LENGTH) or None
 
     def set_usage(
         self, input_tokens: int | None, output_tokens: int | None, reasoning_tokens: int | None = None
@@ -173,7 +173,7 @@ class Answer:
 
     def set_finish_reason(self, reason: str) -> None:
         """Set the finish reason."""
-        self.finish_reason = self.redactor.scrub(reason, 64) or None
+        self.finish_reason = self.redactor.scrub_name(reason, 64) or None
 
     def add_text(self, piece: str) -> None:
         """Add a piece of the text."""

@@ -145,6 +145,7 @@ class ChatReader:
         "_choice_index",
         "_is_in_messages",
         "_limits",
+        "_metadata",
         "_repetitions",
         "answer",
         "ignored",
@@ -157,6 +158,7 @@ class ChatReader:
         self._choice_index: int | None = _NO_INDEX
         self._is_in_messages = False  # the answer arrives in messages without deltas
         self._repetitions = 0
+        self._metadata: tuple[object, ...] | None = None  # of the last message
         self.answer = Answer(limits)
         self.is_done = False
         self.ignored: list[bytes] = []
@@ -225,8 +227,10 @@ class ChatReader:
     def _add(self, message: ChatPayload) -> None:
         answer = self.answer
         answer.chunks += 1
-        answer.set_metadata(message.id, message.model, message.created)
-        if message.system_fingerprint or message.service_tier:
+        metadata = (message.model, message.created, message.system_fingerprint, message.service_tier)
+        if metadata != self._metadata or answer.response_id is None:  # else as in the last message
+            self._metadata = metadata
+            answer.set_metadata(message.id, message.model, message.created)
             answer.set_deployment(message.system_fingerprint, message.service_tier)
         choice = message.choices[0] if message.choices else None
         usage = message.usage or (choice and choice.usage) or (message.x_groq and message.x_groq.usage)

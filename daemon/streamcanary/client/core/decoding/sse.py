@@ -48,6 +48,7 @@ class SseDecoder:
         "_data_size",
         "_event_type",
         "_fast_path_limit",
+        "_is_at_event_start",
         "_limits",
         "_max_event",
         "_max_line",
@@ -65,6 +66,7 @@ class SseDecoder:
         self._partial_line = bytearray()  # a line that has not ended yet; appending to it takes amortized linear time
         self._skip_lf = False
         self._at_start = True
+        self._is_at_event_start = False  # nothing is pending, and no line end is half read
         self._data: list[bytes] = []
         self._data_size = 0
         self._event_type = b""
@@ -77,8 +79,16 @@ class SseDecoder:
         Raises:
             SseLimitExceeded: if a line or an event exceeds its limit in bytes.
         """
-        if (fast_events := self._feed_fast(data)) is not None:
+        if self._is_at_event_start and (fast_events := self._read_complete_events(data)) is not None:
             return fast_events
+        events = self._feed_lines(data)
+        self._is_at_event_start = not (
+            self._at_start or self._skip_lf or self._partial_line or self._data or self._event_type
+        )
+        return events
+
+    def _feed_lines(self, data: bytes) -> list[ServerSentEvent]:
+        """Return the events that the lines of ``data`` complete; raises as :meth:`feed` does."""
         if self._at_start or self._skip_lf or b"\r" in data:
             data = self._normalize_line_ends(data)
         *lines, rest = data.split(b"\n")
@@ -128,12 +138,18 @@ class SseDecoder:
                 error = error_in_json(b"\n".join(self._data))
         return [] if error is None else [ServerSentEvent("error", error)]
 
-    def _feed_fast(self, data: bytes) -> list[ServerSentEvent] | None:
+    def _read_complete_events(self, data: bytes) -> list[ServerSentEvent] | None:
         """Return the events of ``data`` if it consists of complete one-line events, the usual case; else ``None``."""
-        if not data.startswith(b"data: ") or not data.endswith(b"\n\n") or len(data) > self._fast_path_limit:
+        size = len(data)
+        if (
+            not data.startswith(b"data: ")
+            or not data.endswith(b"\n\n")
+            or b"\r" in data
+            or size > self._fast_path_limit
+        ):
             return None
-        if self._at_start or self._skip_lf or self._partial_line or self._data or self._event_type or b"\r" in data:
-            return None
+        if data.find(b"\n") == size - 2:  # one event
+            return [ServerSentEvent("message", data[6:-2])]
         blocks = data[:-2].split(b"\n\n")
         plain = [block[6:] for block in blocks if block.startswith(b"data: ") and b"\n" not in block]
         return [ServerSentEvent("message", line) for line in plain] if len(plain) == len(blocks) else None

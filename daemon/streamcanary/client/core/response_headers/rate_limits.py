@@ -40,6 +40,7 @@ _COUNT = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
 _DURATION_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|us|µs|ns|d|h|m|s)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern}){{1,8}}")
 _UNITS: Final = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "us": 1e-6, "µs": 1e-6, "ns": 1e-9}
+_IS_ABOUT_RATES: Final = re.compile("rate-?limit", re.IGNORECASE).search
 _PREFIX = re.compile(r"(?:x-|anthropic-)?rate-?limit-")
 _FIELDS: Final = frozenset({"remaining", "limit", "reset"})
 _TYPES: Final[dict[str, QuotaType]] = {
@@ -57,6 +58,8 @@ def rate_limits_of(headers: Mapping[str, str], now: float) -> RateLimits | None:
 
     Of several quotas of one type, such as one a minute and one a day, the one with the least headroom is returned.
     """
+    if not any(map(_IS_ABOUT_RATES, headers)):
+        return None
     quotas: dict[QuotaType, list[Quota]] = {"requests": [], "tokens": []}
     for kind, quota in (*_simple_quotas(headers, now), *_structured_quotas(headers)):
         quotas[kind].append(quota)
