@@ -55,8 +55,8 @@ class CallState(Enum):
 
 
 READING: Final = CallState.READING
-"""For the code that runs once per chunk: an attribute of an ``Enum`` costs as much as a function call."""
 ENDED: Final = CallState.ENDED
+"""Both for code that runs once per chunk: an attribute of an ``Enum`` costs as much there as a function call."""
 
 
 class Call:

@@ -52,9 +52,10 @@ class ApiRequest(Struct, frozen=True):
     def token_limit(self) -> TokenLimit:
         """The limit of output tokens; from ``extra_body``, if it is there."""
         body = self.arguments.get("extra_body")
+        given = (body, self.arguments) if isinstance(body, Mapping) else (self.arguments,)
         for name in _TOKEN_LIMIT_PARAMETERS:
-            for given in (body, self.arguments):
-                limit = given.get(name) if isinstance(given, Mapping) else None
+            for parameters in given:
+                limit = parameters.get(name)
                 if isinstance(limit, int) and not isinstance(limit, bool):
                     return TokenLimit(name, limit)
         return DEFAULT_TOKEN_LIMITS[self.api]

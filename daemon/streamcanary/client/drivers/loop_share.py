@@ -48,7 +48,10 @@ class FloodWork:
     @classmethod
     def of_running_loop(cls, endpoint: str) -> "FloodWork":
         """Return the work for ``endpoint`` in the running event loop."""
-        endpoints = cls._by_loop.setdefault(asyncio.get_running_loop(), WeakValueDictionary())
+        loop = asyncio.get_running_loop()
+        endpoints = cls._by_loop.get(loop)
+        if endpoints is None:
+            endpoints = cls._by_loop[loop] = WeakValueDictionary()
         work = endpoints.get(endpoint)
         if work is None:
             work = endpoints[endpoint] = cls()
