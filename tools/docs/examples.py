@@ -1,6 +1,5 @@
 """Generates the page of the example configurations: each file, and what ``check`` prints for it."""
 
-import argparse
 import io
 import os
 import re
@@ -9,7 +8,7 @@ from pathlib import Path
 from unittest import mock
 
 from .page import Stale, head
-from .product import check
+from .product import check, parser
 
 ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "config/examples"
@@ -21,6 +20,7 @@ ORDER = (
     "ollama.yaml",
     "llama-cpp.yaml",
     "sidecar.yaml",
+    "regions/streamcanary.yaml",
 )
 """The configurations of streamcanary below the folder, in the order of the page."""
 
@@ -33,6 +33,7 @@ VARIABLES = {
     "PAGERDUTY_KEY": "0123456789abcdef0123456789abcdef",
     "POD_NAME": "shop-7c9d8f6b5-x2x4z",
     "POD_NAMESPACE": "shop",
+    "REGION": "eu-central-1",
     "SLACK_URL": "https://hooks.slack.com/services/T000/B000/XXXX",
     "WEBHOOK_SECRET": "whsec_c3RyZWFtY2FuYXJ5IGV4YW1wbGUga2V5ISE=",
 }
@@ -60,6 +61,8 @@ def examples_page() -> str:
     for name in ORDER:
         path = FOLDER / name
         lines += [f"\n## {title_of(path)}\n", "```yaml", f'--8<-- "{path.relative_to(ROOT)}"', "```\n"]
+        for other in sorted(each for each in path.parent.glob("*.yaml") if path.parent != FOLDER and each != path):
+            lines += [f"`{other.relative_to(ROOT)}`:\n", "```text", f'--8<-- "{other.relative_to(ROOT)}"', "```\n"]
         lines += ["```text", f"$ streamcanary check -c {path.relative_to(ROOT)}", check_output(path), "```"]
     return "\n".join(lines) + "\n"
 
@@ -75,7 +78,7 @@ def title_of(path: Path) -> str:
 def check_output(path: Path) -> str:
     """Return what ``check`` prints for an example, with paths below the repository."""
     output, errors = io.StringIO(), io.StringIO()
-    arguments = argparse.Namespace(config=path, base_rate="2%", all=False, enforce_budget=False)
+    arguments = parser().parse_args(["check", "-c", str(path)])
     with mock.patch.dict(os.environ, VARIABLES, clear=True), redirect_stdout(output), redirect_stderr(errors):
         code = check(arguments)
     if code:
