@@ -67,17 +67,25 @@ class Daemon:
     async def __aexit__(self, *error: object) -> None:
         await self.kill()
 
+    def launch_command(self) -> list[str]:
+        """Return the command line up to the verb."""
+        return [sys.executable, *self.launch_arguments]
+
+    def environment(self) -> dict[str, str]:
+        """Return the environment: that of the machine, without variables that change what the program does."""
+        return _environment(self._environ)
+
     async def start(self) -> None:
         """Start the process without waiting until it is ready."""
         assert self._process is None or self._process.returncode is not None, "the daemon is already running"
         self._begin = len(self.stderr)
         with self._stderr.open("ab") as stderr, self._stdout.open("ab") as stdout:
             self._process = await asyncio.create_subprocess_exec(
-                *(sys.executable, *self.launch_arguments, "run", "-c", str(self.config)),
+                *(*self.launch_command(), "run", "-c", str(self.config)),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
-                env=_environment(self._environ),
+                env=self.environment(),
             )
 
     async def wait_until_ready(self, within: float = _START_WITHIN) -> None:

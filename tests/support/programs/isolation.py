@@ -46,8 +46,8 @@ def isolated(command: Sequence[str], root: Path, *visible: Path) -> list[str]:
     the machine's own file system; with ``CI=true`` the test fails, because that does not hide the machine's files.
     """
     program = Path(command[0])
-    libraries = _libraries(program)
-    namespaces = _namespaces()
+    libraries = shared_libraries(program)
+    namespaces = enter_mount_namespace()
     if namespaces is None:
         if os.environ.get("CI") == "true":
             pytest.fail("this test needs mount namespaces: run it as root, or permit user namespaces", pytrace=False)
@@ -58,7 +58,7 @@ def isolated(command: Sequence[str], root: Path, *visible: Path) -> list[str]:
     return [*namespaces, "sh", "-c", _ENTER, "sh", str(root), *paths, "--", *command]
 
 
-def _libraries(program: Path) -> list[Path]:
+def shared_libraries(program: Path) -> list[Path]:
     """Return the shared libraries and the loader of ``program``; a static program has none."""
     listed = subprocess.run(["ldd", str(program)], capture_output=True, text=True, timeout=_PROBE_TIMEOUT, check=False)
     if listed.returncode != 0:
@@ -68,7 +68,7 @@ def _libraries(program: Path) -> list[Path]:
 
 
 @functools.cache
-def _namespaces() -> tuple[str, ...] | None:
+def enter_mount_namespace() -> tuple[str, ...] | None:
     """Return the start of a command line that enters a mount namespace, or ``None`` if this user may not."""
     if shutil.which("unshare") is None:
         return None
