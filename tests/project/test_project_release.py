@@ -9,7 +9,7 @@ from tools.release.build import Built, compare
 from tools.release.command import CheckFailed, run
 from tools.release.contents import sdist_problems, wheel_problems
 from tools.release.trial import demo_problem
-from tools.release.version import Section, project_version, sections, version_problems
+from tools.release.version import Section, project_version, section_text, sections, version_problems
 
 import streamcanary
 
@@ -64,6 +64,21 @@ def test_a_version_that_has_a_tag(tag: str) -> None:
     """A git tag of the version is reported, with and without the letter v."""
     expected = f"pyproject.toml: version 0.2.0 has already been released: git tag {tag} exists"
     assert [expected] == version_problems("0.2.0", READY, ["v0.1.0", tag])
+
+
+def test_a_release_for_a_tag_that_exists() -> None:
+    """A release that is built for a tag must have its version; the tag itself is no problem then."""
+    tags = ["v0.1.0", "v0.2.0"]
+    assert [] == version_problems("0.2.0", READY, tags, tag_of_commit="v0.2.0")
+    expected = "pyproject.toml: version 0.2.0 is not that of the git tag v0.3.0"
+    assert [expected] == version_problems("0.2.0", READY, [*tags, "v0.3.0"], tag_of_commit="v0.3.0")
+
+
+def test_the_notes_of_a_release() -> None:
+    """The notes are the section of the changelog; a version without one has none."""
+    assert "### Added\n\n- A receiver,\n  over two lines.\n- A detector." == section_text(READY, "0.2.0")
+    assert "- First release." == section_text(READY, "0.1.0")
+    assert "" == section_text(READY, "0.3.0")
 
 
 @pytest.mark.parametrize(
@@ -186,7 +201,7 @@ def test_builds_that_differ(tmp_path: Path) -> None:
 
 def test_the_summary_of_a_version_that_can_be_released() -> None:
     """The summary has the next steps."""
-    assert "version 0.2.0 can be released: git tag v0.2.0, then upload dist/" == summary("0.2.0", [], [])
+    assert "version 0.2.0 can be released: git tag v0.2.0, then push the tag" == summary("0.2.0", [], [])
 
 
 def test_the_summary_of_a_rehearsal() -> None:

@@ -110,7 +110,7 @@ def summary(version: str, not_ready: Sequence[str], failed: Sequence[str]) -> st
     """Return the result of a check that built the archives, with the problems found before the build and after it."""
     problems = [*not_ready, *failed]
     if not problems:
-        return f"version {version} can be released: git tag v{version}, then upload dist/"
+        return f"version {version} can be released: git tag v{version}, then push the tag"
     trial = "the build or its trial failed" if failed else "the build and its trial passed"
     count = f"{len(problems)} problem{'' if len(problems) == 1 else 's'}"
     lines = [
@@ -124,12 +124,14 @@ def main(arguments: list[str]) -> int:
     """Return 0 if the work tree can be released, and 1 if not."""
     parser = argparse.ArgumentParser(prog="make release-check", description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--keep-going", action="store_true", help="build and try it out even if it is not ready")
+    parser.add_argument("--tag", help="the release is built for this git tag, which exists already")
     options = parser.parse_args(arguments)
     report = Report()
     try:
         version = project_version((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
         changelog = (ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
-        report.add(*version_problems(version, changelog, git("tag", "--list").split()), *tree_problems())
+        tags = git("tag", "--list").split()
+        report.add(*version_problems(version, changelog, tags, tag_of_commit=options.tag), *tree_problems())
         if report.problems and not options.keep_going:
             progress("not built; ARGS=--keep-going builds all the same")
             return 1

@@ -37,14 +37,34 @@ def sections(changelog: str) -> list[Section]:
     return found
 
 
-def version_problems(version: str, changelog: str, tags: Iterable[str]) -> list[str]:
-    """Return a sentence for each reason why ``version`` cannot be released with this changelog and these git tags."""
+def section_text(changelog: str, title: str) -> str:
+    """Return what the changelog says below the heading ``title``; empty if there is no such heading."""
+    text: list[str] = []
+    inside = False
+    for line in changelog.splitlines():
+        if heading := _HEADING.match(line):
+            inside = heading["title"] == title
+        elif inside:
+            text.append(line)
+    return "\n".join(text).strip()
+
+
+def version_problems(
+    version: str, changelog: str, tags: Iterable[str], *, tag_of_commit: str | None = None
+) -> list[str]:
+    """Return a sentence for each reason why ``version`` cannot be released with this changelog and these git tags.
+
+    ``tag_of_commit`` is the tag for which the release is built, if there is one already: it must name the version.
+    """
     problems = []
     if not _VERSION.fullmatch(version):
         problems.append(
             f"pyproject.toml: version {version} is not MAJOR.MINOR.PATCH, with aN, bN or rcN for a pre-release"
         )
-    if tag := next((tag for tag in tags if tag.removeprefix("v") == version), None):
+    if tag_of_commit is not None:
+        if tag_of_commit != f"v{version}":
+            problems.append(f"pyproject.toml: version {version} is not that of the git tag {tag_of_commit}")
+    elif tag := next((tag for tag in tags if tag.removeprefix("v") == version), None):
         problems.append(f"pyproject.toml: version {version} has already been released: git tag {tag} exists")
     return problems + _changelog_problems(version, sections(changelog))
 
