@@ -1,0 +1,140 @@
+"""Runs the containers of a pod as processes of this machine: their environment, volumes, user and read-only root."""
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.kubernetes.volumes import Fetch, MissingObject, contents, data_of, own, write_files
+from support.programs.isolation import enter_mount_namespace
+
+ROOT = Path(__file__).parents[3]
+POD_IP = "127.0.0.1"
+NODE = "node-1"
+_SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ssl", "/etc/hosts", "/etc/resolv.conf")
+
+# Arguments: the new root, options of chroot, the paths to show, "-", source and target of each volume, "-", the
+# command. The root is read-only, as with readOnlyRootFilesystem; each step replaces the process by the next one.
+_ENTER = """\
+set -e
+PATH=$PATH:/usr/sbin:/sbin
+root=$1
+options=$2
+shift 2
+mount -t tmpfs -o mode=755 tmpfs "$root"
+mkdir "$root/proc" "$root/dev"
+mount --rbind /proc "$root/proc"
+mount --rbind /dev "$root/dev"
+show() {
+    mkdir -p "$root$(dirname "$2")"
+    if [ -d "$1" ]; then mkdir -p "$root$2"; else : > "$root$2"; fi
+    mount --bind "$1" "$root$2"
+}
+while [ "$1" != - ]; do show "$1" "$1"; mount -o remount,bind,ro "$root$1"; shift; done
+shift
+while [ "$1" != - ]; do
+    show "$1" "$2"
+    if [ "$3" = ro ]; then mount -o remount,bind,ro "$root$2"; fi
+    shift 3
+done
+shift
+mount -o remount,ro "$root"
+exec chroot $options "$root" "$@"
+"""
+
+
+class PodVolumes:
+    """The volumes of one pod in ``folder``; those of claims are in ``claims`` and outlast the pod."""
+
+    def __init__(self, spec: Mapping[str, Any], folder: Path, claims: Path) -> None:
+        self._sources: dict[str, Mapping[str, Any]] = {each["name"]: each for each in spec.get("volumes", ())}
+        self._folder = folder
+        self._claims = claims
+
+    def path(self, name: str) -> Path:
+        """Return the folder of a volume."""
+        source = self._sources[name]
+        claim = source.get("persistentVolumeClaim")
+        return self._claims / claim["claimName"] if claim else self._folder / name
+
+    def update(self, fetch: Fetch) -> bool:
+        """Write what the ConfigMaps and Secrets contain now; return whether anything has changed.
+
+        Raises:
+            MissingObject: if one does not exist.
+        """
+        changed = False
+        for name, source in self._sources.items():
+            files = contents(source, fetch)
+            path = self.path(name)
+            if not path.exists():
+                path.mkdir(parents=True)
+                path.chmod(0o755)
+                own(path)
+            if files is not None:
+                mode = 0o644 if "configMap" in source else 0o440
+                changed |= write_files(path, files, mode)
+        return changed
+
+
+def environment(container: Mapping[str, Any], pod: Mapping[str, Any], fetch: Fetch) -> dict[str, str]:
+    """Return the environment of a container.
+
+    Raises:
+        MissingObject: if a ConfigMap, a Secret or a key in it does not exist, and is not optional.
+    """
+    variables: dict[str, str] = {}
+    for each in container.get("envFrom", ()):
+        kind, reference = ("Secret", each["secretRef"]) if "secretRef" in each else ("ConfigMap", each["configMapRef"])
+        variables |= {name: value.decode() for name, value in data_of(kind, reference, fetch).items()}
+    for each in container.get("env", ()):
+        source = each.get("valueFrom", {})
+        if "fieldRef" in source:
+            variables[each["name"]] = _field(source["fieldRef"]["fieldPath"], pod)
+        elif source:
+            kind, reference = (
+                ("Secret", source["secretKeyRef"])
+                if "secretKeyRef" in source
+                else ("ConfigMap", source["configMapKeyRef"])
+            )
+            data = data_of(kind, reference, fetch)
+            if reference["key"] in data:
+                variables[each["name"]] = data[reference["key"]].decode()
+            elif not reference.get("optional"):
+                raise MissingObject(f"key {reference['key']} of {kind} {reference['name']}")
+        else:
+            variables[each["name"]] = each.get("value", "")
+    return variables
+
+
+def _field(path: str, pod: Mapping[str, Any]) -> str:
+    known = {"status.podIP": POD_IP, "spec.nodeName": NODE}
+    return known.get(path) or str(pod["metadata"][path.removeprefix("metadata.")])
+
+
+def command_line(container: Mapping[str, Any], volumes: PodVolumes, root: Path) -> list[str]:
+    """Return a command line that runs ``container`` with its volumes at their places, in the file system at ``root``.
+
+    The program is the streamcanary of this repository. It sees the interpreter, the system's libraries, the repository
+    and the volumes, and can write only to volumes that are not mounted read-only. As root, it becomes the user of the
+    pod.
+
+    Where mount namespaces are not permitted, the test is skipped; with ``CI=true`` it fails.
+    """
+    namespace = enter_mount_namespace()
+    if namespace is None:
+        reason = "this test needs mount namespaces: run it as root, or permit user namespaces"
+        pytest.fail(reason, pytrace=False) if os.environ.get("CI") == "true" else pytest.skip(reason)
+    root.mkdir(parents=True, exist_ok=True)
+    shown = [path for path in (*_SYSTEM, sys.base_prefix, sys.prefix, str(ROOT)) if Path(path).exists()]
+    mounts = [
+        word
+        for mount in sorted(container.get("volumeMounts", ()), key=lambda mount: str(mount["mountPath"]))
+        for word in (str(volumes.path(mount["name"])), mount["mountPath"], "ro" if mount.get("readOnly") else "rw")
+    ]
+    become = "--userspec=65532:65532 --groups=65532" if os.geteuid() == 0 else ""
+    program: Sequence[str] = (sys.executable, "-B", "-m", "streamcanary", *container["args"])
+    return [*namespace, "sh", "-c", _ENTER, "sh", str(root), become, *shown, "-", *mounts, "-", *program]
