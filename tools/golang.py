@@ -5,6 +5,7 @@ import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 import cache
 import progress
@@ -15,7 +16,6 @@ _QUERY_TIMEOUT = 60.0  # seconds for `go env`
 # CGO_ENABLED=0: the program is static and needs no file of the machine. GOFLAGS, GOOS and GOARCH replace the user's.
 _ENV = {"GOWORK": "off", "GOFLAGS": "-mod=mod -buildvcs=false", "CGO_ENABLED": "0", "GOOS": "", "GOARCH": ""}
 _LINK_FLAGS = "-s -w"
-BUILD_FLAGS = ("-trimpath", f"-ldflags={_LINK_FLAGS}")
 
 Version = tuple[int, int, int]
 
@@ -67,11 +67,16 @@ class Program:
 
     def _build(self, folder: Path) -> None:
         tags = [f"-tags={','.join(self.tags)}"] if self.tags else []
-        link = " ".join([_LINK_FLAGS, *(f"-X={name}={value}" for name, value in self.variables.items())])
-        command = ["install", "-trimpath", f"-ldflags={link}", *tags, f"{self.package}@{self.version}"]
+        command = ["install", *build_flags(self.variables), *tags, f"{self.package}@{self.version}"]
         with progress.step(f"building {self.title} {self.version} with Go"):
             run(command, cwd=folder, within=_BUILD_TIMEOUT, gobin=folder)
         cache.check_runs(folder / self.name, *self.check)
+
+
+def build_flags(variables: Mapping[str, str] = MappingProxyType({})) -> tuple[str, str]:
+    """Return the flags of a build with these linker variables, without symbols and without paths of this machine."""
+    link = " ".join([_LINK_FLAGS, *(f"-X={name}={value}" for name, value in variables.items())])
+    return "-trimpath", f"-ldflags={link}"
 
 
 def require(title: str, oldest: Version) -> None:

@@ -1,9 +1,10 @@
 """Builds programs with Go that ``go install`` refuses or cannot name: as part of a module of their own."""
 
+import hashlib
 import shutil
 import time
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import cache
@@ -36,6 +37,8 @@ class Program:
     """Source of the main package, if ``package`` is none."""
     replaced: Callable[[Path], list[str]] = lambda _folder: []
     """Returns the module replacements ``OLD=NEW@VERSION`` that the build needs; may run ``go`` in the folder."""
+    variables: Mapping[str, str] = field(default_factory=dict)
+    """Go variables that the linker sets, by import path and name, such as those of the version."""
     check: tuple[str, ...] = ("--version",)
     """Arguments with which the program ends at once and successfully."""
     build_timeout: float = 3600.0
@@ -43,7 +46,8 @@ class Program:
 
     @property
     def _folder(self) -> str:
-        return f"{self.name}-{self.version}"
+        digest = hashlib.sha256(repr(sorted(self.variables.items())).encode()).hexdigest()[:12]
+        return f"{self.name}-{self.version}-{digest}" if self.variables else f"{self.name}-{self.version}"
 
     def find(self) -> Path | None:
         """Return the program if this version of it has been built."""
@@ -77,7 +81,7 @@ class Program:
                 golang.run(edit, cwd=source, within=deadline - time.monotonic())
             golang.run(get, cwd=source, within=deadline - time.monotonic())
         with progress.step(f"compiling {self.title} {self.version} with Go"):
-            build = ["build", *golang.BUILD_FLAGS, "-o", str(folder / self.name), target]
+            build = ["build", *golang.build_flags(self.variables), "-o", str(folder / self.name), target]
             golang.run(build, cwd=source, within=deadline - time.monotonic())
         cache.check_runs(folder / self.name, *self.check)
         shutil.rmtree(source)

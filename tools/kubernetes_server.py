@@ -33,6 +33,13 @@ def _json(output: str) -> dict[str, Any]:
     return value
 
 
+_MAJOR, _MINOR, _ = KUBERNETES.removeprefix("v").split(".")
+_VERSION_VARIABLES = {
+    f"k8s.io/component-base/version.git{name}": value
+    for name, value in (("Version", KUBERNETES), ("Major", _MAJOR), ("Minor", _MINOR))
+}
+"""As in the build of Kubernetes. Without them the server is v0.0.0-master, for which Helm installs no chart."""
+
 API_SERVER = golang_module.Program(
     title="the Kubernetes API server",
     name="kube-apiserver",
@@ -52,6 +59,7 @@ import (
 func main() { os.Exit(cli.Run(app.NewAPIServerCommand())) }
 """,
     replaced=_staging_modules,
+    variables=_VERSION_VARIABLES,
 )
 KUBECTL = golang_module.Program(
     title="kubectl",
@@ -71,6 +79,7 @@ import (
 
 func main() { os.Exit(cli.Run(cmd.NewDefaultKubectlCommand())) }
 """,
+    variables=_VERSION_VARIABLES,
     check=("version", "--client"),
 )
 ETCD_SERVER = golang_module.Program(

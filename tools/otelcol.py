@@ -81,7 +81,7 @@ def _build(folder: Path) -> None:
         ("creating the module of", source, ["mod", "init", "otelcol"]),
         ("resolving the components of", source, ["get", *pins]),
         ("downloading the modules of", source, ["get", "."]),
-        ("compiling", source, ["build", *golang.BUILD_FLAGS, "-o", str(folder / "otelcol"), "."]),
+        ("compiling", source, ["build", *golang.build_flags(), "-o", str(folder / "otelcol"), "."]),
     ):
         with progress.step(f"{step} {TITLE} {COLLECTOR}"):
             golang.run(command, cwd=cwd, within=deadline - time.monotonic())

@@ -16,8 +16,9 @@ POD_IP = "127.0.0.1"
 NODE = "node-1"
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ssl", "/etc/hosts", "/etc/resolv.conf")
 
-# Arguments: the new root, options of chroot, the paths to show, "-", source and target of each volume, "-", the
-# command. The root is read-only, as with readOnlyRootFilesystem; each step replaces the process by the next one.
+# Arguments: the new root; options of chroot; source, target and mode of each volume; "-"; the paths to show, some of
+# which may be below a volume, such as /tmp; "-"; the command. The root is read-only, as with readOnlyRootFilesystem.
+# Each step replaces the process by the next one, so the process id stays, and a signal reaches the program.
 _ENTER = """\
 set -e
 PATH=$PATH:/usr/sbin:/sbin
@@ -33,13 +34,13 @@ show() {
     if [ -d "$1" ]; then mkdir -p "$root$2"; else : > "$root$2"; fi
     mount --bind "$1" "$root$2"
 }
-while [ "$1" != - ]; do show "$1" "$1"; mount -o remount,bind,ro "$root$1"; shift; done
-shift
 while [ "$1" != - ]; do
     show "$1" "$2"
     if [ "$3" = ro ]; then mount -o remount,bind,ro "$root$2"; fi
     shift 3
 done
+shift
+while [ "$1" != - ]; do show "$1" "$1"; mount -o remount,bind,ro "$root$1"; shift; done
 shift
 mount -o remount,ro "$root"
 exec chroot $options "$root" "$@"
@@ -124,8 +125,8 @@ def command_line(container: Mapping[str, Any], volumes: PodVolumes, root: Path) 
 
     Where mount namespaces are not permitted, the test is skipped; with ``CI=true`` it fails.
     """
-    namespace = enter_mount_namespace()
-    if namespace is None:
+    namespace: Sequence[str] = enter_mount_namespace() or ()
+    if not namespace:
         reason = "this test needs mount namespaces: run it as root, or permit user namespaces"
         pytest.fail(reason, pytrace=False) if os.environ.get("CI") == "true" else pytest.skip(reason)
     root.mkdir(parents=True, exist_ok=True)
@@ -137,4 +138,4 @@ def command_line(container: Mapping[str, Any], volumes: PodVolumes, root: Path) 
     ]
     become = "--userspec=65532:65532 --groups=65532" if os.geteuid() == 0 else ""
     program: Sequence[str] = (sys.executable, "-B", "-m", "streamcanary", *container["args"])
-    return [*namespace, "sh", "-c", _ENTER, "sh", str(root), become, *shown, "-", *mounts, "-", *program]
+    return [*namespace, "sh", "-c", _ENTER, "sh", str(root), become, *mounts, "-", *shown, "-", *program]

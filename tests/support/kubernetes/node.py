@@ -132,6 +132,17 @@ class Node:
         [(_, pod)] = self._deployments.values()
         return pod
 
+    def is_ready(self) -> bool:
+        """Return whether the pod of the only Deployment has started, and is ready.
+
+        Raises:
+            AssertionError: if it has ended.
+        """
+        if not self._deployments:
+            return False
+        assert self.pod.code is None, self.pod.log
+        return self.pod.is_ready()
+
     def read(self, path: str) -> dict[str, Any] | None:
         """Return an object or a list from the API server; ``None`` if it does not exist."""
         response = self._client.get(path)
@@ -166,16 +177,15 @@ class Node:
             self._delete(pod)
         for uid, deployment in present.items():
             template = json.dumps(deployment["spec"]["template"], sort_keys=True)
-            former, pod = self._deployments.get(uid, ("", None))
-            if pod is not None and former == template:
-                pod.update_volumes()
-            else:
-                if pod is not None:
-                    self._delete(pod)
-                    del self._deployments[uid]
-                if (pod := self._try_start(self._create_pod(deployment))) is None:
+            if uid in self._deployments and self._deployments[uid][0] != template:
+                _, former = self._deployments.pop(uid)
+                self._delete(former)
+            if uid not in self._deployments:
+                if (started := self._try_start(self._create_pod(deployment))) is None:
                     continue
-                self._deployments[uid] = (template, pod)
+                self._deployments[uid] = (template, started)
+            _, pod = self._deployments[uid]
+            pod.update_volumes()
             self._report_deployment(deployment, is_ready=pod.is_ready())
 
     def _start(self, workload: Object, *, is_job: bool) -> None:
