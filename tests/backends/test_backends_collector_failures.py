@@ -104,10 +104,16 @@ async def measure_lag(seconds: float) -> float:
 
 
 def check_no_run_is_late(run: Run) -> None:
-    """Assert that no run started more than 50 ms after it was due; on a busy machine, than an idle process is late."""
-    allowed = max(MAX_LAG, 3 * run.machine_lag)
+    """Assert that no run started more than 50 ms after it was due; the last check of a test.
+
+    A machine on which an idle process is late by half of that cannot tell: there the test is skipped, after all its
+    other checks.
+    """
+    late = [lag for lag in run.lags() if lag > MAX_LAG]
     assert len(run.lags()) > 50
-    assert [] == [lag for lag in run.lags() if lag > allowed], f"the machine itself was late by {run.machine_lag:.3f} s"
+    if late and run.machine_lag > MAX_LAG / 2:
+        pytest.skip(f"runs were late, but an idle process on this machine, too, by {run.machine_lag:.3f} s")
+    assert [] == late
 
 
 def endpoint_of(collector: Collector | FakeCollector, protocol: str) -> str:
