@@ -5,12 +5,14 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from streamcanary.cli.daemon_client import UNEXPECTED_ANSWER
 from support.programs.daemon import CommandResult, Daemon, run_command
 from support.servers.provider import FakeProvider
 from support.servers.receiver import FakeReceiver, Reply
+from support.telemetry.run_traces import make_attempt, make_trace
 
 CANARY: dict[str, Any] = {"target": "local", "every": "1s", "retry": {"max_attempts": 2, "base_delay": "10ms"}}
 
@@ -80,6 +82,15 @@ async def test_the_last_good_run_needs_a_canary() -> None:
         result.code,
         result.stderr,
     )
+
+
+async def test_a_run_that_a_newer_one_replaces_meanwhile_is_no_error() -> None:
+    """If the listed run is gone at the second request, the list is read again."""
+    listed = Reply(body=b'{"runs": [{"run_id": "a"}]}')
+    found = Reply(body=msgspec.json.encode(make_trace(make_attempt(0.0, 1.0))))
+    async with FakeReceiver(listed, Reply(404), listed, found) as server:
+        result = await trace("chat", "--last-ok", "--url", server.url)
+    assert (0, "", "chat on openai: OK") == (result.code, result.stderr, result.stdout.splitlines()[0])
 
 
 @pytest.mark.parametrize("body", ["[]", "{}", '{"runs": [{}]}', '{"runs": {"a": 1}}', '{"run": 1, "root": 2}', "null"])

@@ -5,6 +5,7 @@ import pytest
 
 from streamcanary.cli.waterfall.render import MIN_WIDTH, Style, format_seconds, render_trace
 from streamcanary.cli.waterfall.terminal_style import style_of_stdout
+from streamcanary.model import names
 from streamcanary.model.run_trace import RunTrace, TraceEvent
 from support.telemetry.run_traces import make_attempt, make_trace
 
@@ -74,6 +75,16 @@ def test_lines_fit_into_the_terminal(width: int) -> None:
         lines = render_trace(trace, Style(width=width))
         assert max(map(len, lines[4:])) <= width
         assert all("█" in line or "░" in line for line in lines[5:8])
+
+
+@pytest.mark.parametrize("width", [MIN_WIDTH, 72, 80, 86, 100])
+def test_a_note_that_is_too_wide_is_wrapped(width: int) -> None:
+    """The fault and the connection of an attempt are whole, beside its bar or below it."""
+    attempt = make_attempt(
+        0.0, 2.0, "stream_truncated", route="sim-truncated-model", **{names.ATTEMPT_CONNECTION: "new"}
+    )
+    text = "\n".join(render_trace(make_trace(attempt), Style(width=width)))
+    assert "HTTP 200, stream_truncated, new connection" in " ".join(text.split())
 
 
 def test_wide_characters_keep_the_columns_aligned() -> None:

@@ -59,6 +59,15 @@ def _by_id(arguments: argparse.Namespace) -> Any:
 
 
 def _last_of_canary(arguments: argparse.Namespace) -> Any:
+    try:
+        return _find_last(arguments)
+    except DaemonRequestError as error:
+        if error.status != _NOT_FOUND:
+            raise
+    return _find_last(arguments)  # a newer run has replaced it between the two requests
+
+
+def _find_last(arguments: argparse.Namespace) -> Any:
     found = _list(arguments, canary=arguments.run, outcome=_GOOD if arguments.last_ok else _FAILED)
     if not found:
         raise _RunNotKept(_explain_absence(arguments))

@@ -94,7 +94,7 @@ def _heading(trace: RunTrace, style: Style) -> Iterator[str]:
 
 def _waterfall(rows: Sequence[Row], style: Style) -> Iterator[str]:
     labels = [_tree_prefix(row, style) + _clean(row.label, 200) for row in rows]
-    notes = [_clean(row.note, _MAX_NOTE) for row in rows]
+    notes = [_clean(row.note, 2 * _MAX_NOTE) for row in rows]
     note_width = min(max(map(_columns, notes), default=0), _MAX_NOTE)
     width = max(style.width, MIN_WIDTH)
     label_width = min(max(map(_columns, labels)), _MAX_LABEL)
@@ -109,7 +109,13 @@ def _waterfall(rows: Sequence[Row], style: Style) -> Iterator[str]:
     for row, label, note in zip(rows, labels, notes, strict=True):
         bar = style.paint(_bar(row, end, bar_width, style), row.kind)
         duration = format_seconds(row.duration).rjust(_DURATION_WIDTH)
-        yield f"{_fit(label, label_width)}  {bar}  {duration}  {_fit(note, note_width).rstrip()}".rstrip()
+        beside, below = note, list[str]()
+        if _columns(note) > note_width and row.label.startswith("attempt "):  # what the heading does not say
+            indent = _columns(_tree_prefix(row, style)) + 2
+            lines = textwrap.wrap(note, max(20, width - indent), break_on_hyphens=False)
+            beside, below = "", [" " * indent + line for line in lines]
+        yield f"{_fit(label, label_width)}  {bar}  {duration}  {_fit(beside, note_width)}".rstrip()
+        yield from below
 
 
 def _bar(row: Row, end: float, width: int, style: Style) -> str:
