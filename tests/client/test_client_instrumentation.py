@@ -129,8 +129,10 @@ async def test_an_attempt_has_what_the_response_reports(recorded: RecordedTeleme
     assert {
         "streamcanary.ratelimit.requests.remaining": 9999,
         "streamcanary.ratelimit.requests.limit": 10_000,
+        "streamcanary.ratelimit.requests.reset": 0.006,
         "streamcanary.ratelimit.tokens.remaining": 6000,
         "streamcanary.ratelimit.tokens.limit": 200_000,
+        "streamcanary.ratelimit.tokens.reset": 58.2,
     } == limits
     assert (True, True) == (low_quota["streamcanary.output.speed"] > 0, low_quota["streamcanary.output.estimated"])
     assert ("fp_simulator", "default") == (
@@ -138,6 +140,7 @@ async def test_an_attempt_has_what_the_response_reports(recorded: RecordedTeleme
         call["openai.response.service_tier"],
     )
     assert 90 * 86_400 == retiring["streamcanary.sunset"] - retiring["streamcanary.deprecation"]
+    assert (True, True) == (retiring["streamcanary.deprecated"], "streamcanary.deprecated" not in low_quota)
 
 
 @pytest.mark.parametrize("exit_mode", ["break", "drop"])

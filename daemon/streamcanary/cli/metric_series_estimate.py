@@ -28,6 +28,7 @@ _SERIES_WHEN_HEALTHY: Final = {
     names.OUTPUT_SPEED: 1,
     names.RATE_LIMIT_REMAINING: 2,  # requests, tokens
     names.RATE_LIMIT_LIMIT: 2,
+    names.RATE_LIMIT_RESET: 2,
     names.RATE_LIMIT_HEADROOM: 2,
     names.MODEL_CHANGES: 3,  # model, system_fingerprint, service_tier
     names.MODEL_INFO: 1,
@@ -86,6 +87,8 @@ def _max_sets(routes: int) -> dict[names.Metric, int]:
         names.FAILURES: 2 * (_FAULTS + 1),  # failed and failed_over, with each kind of fault or none
         names.ATTEMPTS: routes * (_FAULTS + 1),  # ok, and each kind of fault
         names.SPEND: 2,  # input, output
+        names.MODEL_DEPRECATED: 1,
+        names.MODEL_DEPRECATION: 1,
         names.MODEL_SUNSET: 1,
         names.OPERATION_DURATION: 1 + _FAULTS,
     }

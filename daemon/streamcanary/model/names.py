@@ -56,6 +56,8 @@ REQUESTS_REMAINING: Final = "streamcanary.ratelimit.requests.remaining"
 REQUESTS_LIMIT: Final = "streamcanary.ratelimit.requests.limit"
 TOKENS_REMAINING: Final = "streamcanary.ratelimit.tokens.remaining"
 TOKENS_LIMIT: Final = "streamcanary.ratelimit.tokens.limit"
+REQUESTS_RESET: Final = "streamcanary.ratelimit.requests.reset"
+TOKENS_RESET: Final = "streamcanary.ratelimit.tokens.reset"
 ATTEMPT_OUTPUT_SPEED: Final = "streamcanary.output.speed"
 ATTEMPT_OUTPUT_ESTIMATED: Final = "streamcanary.output.estimated"
 CHANGE_TYPE: Final = "streamcanary.change.type"
@@ -63,6 +65,7 @@ CHANGE_PREVIOUS: Final = "streamcanary.change.previous"
 CHANGE_CURRENT: Final = "streamcanary.change.current"
 DEPRECATION_TIME: Final = "streamcanary.deprecation"
 SUNSET_TIME: Final = "streamcanary.sunset"
+DEPRECATED: Final = "streamcanary.deprecated"
 
 # Standard attributes
 SYNTHETIC_TYPE: Final = "user_agent.synthetic.type"
@@ -229,6 +232,9 @@ RATE_LIMIT_REMAINING = Metric(
 RATE_LIMIT_LIMIT = Metric(
     "streamcanary.ratelimit.limit", "gauge", "{unit}", "Requests or tokens of a rate limit, at the last run"
 )
+RATE_LIMIT_RESET = Metric(
+    "streamcanary.ratelimit.reset", "gauge", "s", "Time until a rate limit is reset, counted from the last run"
+)
 RATE_LIMIT_HEADROOM = Metric(
     "streamcanary.ratelimit.headroom", "gauge", "1", "Part of a rate limit that is left, 0 to 1, at the last run"
 )
@@ -237,6 +243,12 @@ MODEL_INFO = Metric(
 )
 MODEL_CHANGES = Metric(
     "streamcanary.model.changes", "counter", "{change}", "Changes of what answers, from one run to the next"
+)
+MODEL_DEPRECATED = Metric(
+    "streamcanary.model.deprecated", "gauge", "{model}", "1 if the provider announces that what answers is deprecated"
+)
+MODEL_DEPRECATION = Metric(
+    "streamcanary.model.deprecation", "gauge", "s", "Since when what answers is deprecated, seconds since the epoch"
 )
 MODEL_SUNSET = Metric(
     "streamcanary.model.sunset", "gauge", "s", "When the provider will retire what answers, seconds since the epoch"

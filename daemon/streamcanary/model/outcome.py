@@ -82,11 +82,13 @@ class Retirement(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """What a provider announces about the end of a model or endpoint, in seconds since the epoch.
 
     ``deprecation``: since when it is deprecated (RFC 9745), also a time to come; ``sunset``: when it will stop
-    answering (RFC 8594). ``None`` if no time was announced; with neither, it is deprecated without a date.
+    answering (RFC 8594). ``None`` if no time was announced. ``is_deprecated``: it is or will be deprecated, with a date
+    or without one.
     """
 
     deprecation: float | None = None
     sunset: float | None = None
+    is_deprecated: bool = False
 
 
 class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):

@@ -5,6 +5,8 @@ from typing import Literal
 
 from msgspec import Struct
 
+_SHORTEST_RESET = 1.0  # seconds; 0 is a time that has passed, by a clock that differs from ours
+
 QuotaType = Literal["requests", "tokens"]
 
 
@@ -20,9 +22,15 @@ class Quota(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     @property
     def headroom(self) -> float | None:
-        """The part of the quota that is left, from 0 to 1; ``None`` if it does not follow from what is reported."""
+        """The part of the quota that is left, from 0 to 1; ``None`` if it does not follow from what is reported.
+
+        A quota that is whole again within a second is not scarce, whatever is left of it: one request a second, for
+        example, is used up by each request.
+        """
         if self.remaining is None:
             return None
+        if self.reset_after is not None and 0 < self.reset_after <= _SHORTEST_RESET:
+            return 1.0
         if self.remaining == 0:
             return 0.0
         return min(1.0, self.remaining / self.limit) if self.limit else None

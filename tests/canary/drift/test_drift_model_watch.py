@@ -181,16 +181,31 @@ def test_the_model_stays_a_label_when_only_its_fingerprint_changes() -> None:
 
 def test_a_retirement_is_an_event_a_gauge_and_one_log_line(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
     """Deprecation and sunset are on the span of each run, in a gauge, and logged once for each value."""
-    announced = a_run(retirement=Retirement(deprecation=SUNSET - 1, sunset=SUNSET))
+    announced = a_run(retirement=Retirement(deprecation=SUNSET - 1, sunset=SUNSET, is_deprecated=True))
     for _ in range(2):
         _, events = watched.run(announced)
         times = {"streamcanary.deprecation": SUNSET - 1, "streamcanary.sunset": SUNSET}
-        assert [("streamcanary.model.retirement", times)] == events
+        assert [("streamcanary.model.retirement", {**times, "streamcanary.deprecated": True})] == events
         assert [({}, SUNSET)] == watched.series("streamcanary.model.sunset")
+        assert [({}, SUNSET - 1)] == watched.series("streamcanary.model.deprecation")
+        assert [({}, 1)] == watched.series("streamcanary.model.deprecated")
     (record,) = caplog.records
-    assert ("model will be retired", "2030-12-31T23:59:59+00:00") == (record.message, vars(record)["sunset"])
+    assert ("model retirement", "m", "2030-12-31T23:59:59+00:00") == (
+        record.message,
+        vars(record)["model"],
+        vars(record)["sunset"],
+    )
     watched.run(a_run())
     assert [] == watched.series("streamcanary.model.sunset")
+
+
+def test_a_deprecation_without_a_date_is_told(watched: Watched, caplog: pytest.LogCaptureFixture) -> None:
+    """``Deprecation: true`` is an attribute of the event, a gauge, and said in the log."""
+    _, events = watched.run(a_run(retirement=Retirement(is_deprecated=True)))
+    assert [("streamcanary.model.retirement", {"streamcanary.deprecated": True})] == events
+    assert [({}, 1)] == watched.series("streamcanary.model.deprecated")
+    assert [] == watched.series("streamcanary.model.deprecation")
+    assert "announced without a date" == vars(caplog.records[0])["deprecation"]
 
 
 def test_changing_dates_are_logged_a_bounded_number_of_times(
@@ -204,12 +219,13 @@ def test_changing_dates_are_logged_a_bounded_number_of_times(
 
 def test_rate_limits_are_gauges_of_the_last_report(watched: Watched) -> None:
     """Remaining, limit and headroom are exported by type, until an answer reports no rate limits."""
-    limits = RateLimits(requests=Quota(remaining=25, limit=100), tokens=Quota(remaining=7))
+    limits = RateLimits(requests=Quota(remaining=25, limit=100, reset_after=60.0), tokens=Quota(remaining=7))
     for run in (a_run(rate_limits=limits), a_run(None, OutcomeKind.FAILED)):
         watched.run(run)
         remaining = [({"type": "requests"}, 25), ({"type": "tokens"}, 7)]
         assert remaining == watched.series("streamcanary.ratelimit.remaining")
         assert [({"type": "requests"}, 100)] == watched.series("streamcanary.ratelimit.limit")
+        assert [({"type": "requests"}, 60.0)] == watched.series("streamcanary.ratelimit.reset")
         assert [({"type": "requests"}, 0.25)] == watched.series("streamcanary.ratelimit.headroom")
     watched.run(a_run(None, OutcomeKind.FAILED, rate_limits=RateLimits(requests=Quota(remaining=0, limit=100))))
     assert [({"type": "requests"}, 0.0)] == watched.series("streamcanary.ratelimit.headroom")

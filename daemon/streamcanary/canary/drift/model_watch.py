@@ -47,7 +47,7 @@ class ModelWatch:
             if change.type == "model":
                 outcome = msgspec.structs.replace(outcome, previous_model=change.previous)
         if (retirement := outcome.retirement) is not None:
-            self._report_retirement(retirement, span)
+            self._report_retirement(retirement, outcome.model, span)
         self._metrics.record_response(self._canary, outcome, self._tracker.labels)
         return outcome
 
@@ -74,18 +74,21 @@ class ModelWatch:
             fields["further"] = "not logged: too many values"
         _log.log(logging.WARNING if change.type == "model" else logging.INFO, "model changed", extra=fields)
 
-    def _report_retirement(self, retirement: Retirement, span: Span) -> None:
+    def _report_retirement(self, retirement: Retirement, model: str | None, span: Span) -> None:
         times = {names.DEPRECATION_TIME: retirement.deprecation, names.SUNSET_TIME: retirement.sunset}
         attributes: dict[str, AttributeValue] = {name: at for name, at in times.items() if at is not None}
+        attributes[names.DEPRECATED] = retirement.is_deprecated
         span.add_event(names.RETIREMENT_EVENT, attributes)
         logged = self._logged_retirements
         if retirement in logged or len(logged) >= _MAX_RETIREMENTS:
             return
         logged.add(retirement)
-        fields = {"canary": self._canary.name, "target": self._canary.target}
+        fields = {"canary": self._canary.name, "target": self._canary.target, "model": model}
+        if retirement.is_deprecated:
+            fields["deprecation"] = "announced without a date"
         for name, at in (("deprecation", retirement.deprecation), ("sunset", retirement.sunset)):
             if at is not None:
                 fields[name] = datetime.fromtimestamp(at, UTC).isoformat()
         if len(logged) == _MAX_RETIREMENTS:
             fields["further"] = "not logged: too many values"
-        _log.warning("model will be retired", extra=fields)
+        _log.warning("model retirement", extra=fields)

@@ -1,4 +1,4 @@
-"""Gauges of what the provider reported at the last run of each canary: rate limits, model, and sunset.
+"""Gauges of what the provider reported at the last run of each canary: rate limits, model, deprecation and sunset.
 
 They are observed when metrics are exported, so that a value that is no longer reported has no series any more: the SDK
 exports the last value of a gauge that is set, for ever. https://opentelemetry.io/docs/specs/otel/metrics/api/
@@ -17,7 +17,7 @@ from streamcanary.canary.drift.model_tracker import AnsweringModel
 from streamcanary.model import names
 from streamcanary.model.canary import Canary
 from streamcanary.model.metric_labels import metric_labels
-from streamcanary.model.outcome import Outcome
+from streamcanary.model.outcome import Outcome, Retirement
 from streamcanary.model.rate_limit import RateLimits
 
 
@@ -26,7 +26,7 @@ class _Reported(Struct, frozen=True):
 
     labels: dict[str, str]
     rate_limits: RateLimits | None = None
-    sunset: float | None = None
+    retirement: Retirement | None = None
     model: AnsweringModel | None = None
     observed: dict["Observations", tuple[Observation, ...]] = {}
 
@@ -48,8 +48,11 @@ class ResponseGauges:
         for metric, observations in (
             (names.RATE_LIMIT_REMAINING, _observe_remaining),
             (names.RATE_LIMIT_LIMIT, _observe_limit),
+            (names.RATE_LIMIT_RESET, _observe_reset),
             (names.RATE_LIMIT_HEADROOM, _observe_headroom),
             (names.MODEL_INFO, _observe_model),
+            (names.MODEL_DEPRECATED, _observe_deprecated),
+            (names.MODEL_DEPRECATION, _observe_deprecation),
             (names.MODEL_SUNSET, _observe_sunset),
         ):
             meter.create_observable_gauge(metric.name, [_callback(observations)], metric.unit, metric.description)
@@ -65,7 +68,7 @@ class ResponseGauges:
         reported = _Reported(
             before.labels,
             rate_limits if rate_limits is not None or has_answered else before.rate_limits,
-            retirement.sunset if retirement is not None else None if has_answered else before.sunset,
+            retirement if retirement is not None or has_answered else before.retirement,
             model,
         )
         for observations, depends_on in _DEPENDENCIES.items():
@@ -108,15 +111,31 @@ def _observe_limit(reported: _Reported) -> Iterator[Observation]:
             yield Observation(quota.limit, {**reported.labels, names.TYPE: kind})
 
 
+def _observe_reset(reported: _Reported) -> Iterator[Observation]:
+    for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
+        if quota.reset_after is not None:
+            yield Observation(quota.reset_after, {**reported.labels, names.TYPE: kind})
+
+
 def _observe_headroom(reported: _Reported) -> Iterator[Observation]:
     for kind, quota in reported.rate_limits.by_type() if reported.rate_limits else ():
         if (headroom := quota.headroom) is not None:
             yield Observation(headroom, {**reported.labels, names.TYPE: kind})
 
 
+def _observe_deprecated(reported: _Reported) -> Iterator[Observation]:
+    if reported.retirement is not None and reported.retirement.is_deprecated:
+        yield Observation(1, reported.labels)
+
+
+def _observe_deprecation(reported: _Reported) -> Iterator[Observation]:
+    if reported.retirement is not None and reported.retirement.deprecation is not None:
+        yield Observation(reported.retirement.deprecation, reported.labels)
+
+
 def _observe_sunset(reported: _Reported) -> Iterator[Observation]:
-    if reported.sunset is not None:
-        yield Observation(reported.sunset, reported.labels)
+    if reported.retirement is not None and reported.retirement.sunset is not None:
+        yield Observation(reported.retirement.sunset, reported.labels)
 
 
 def _observe_model(reported: _Reported) -> Iterator[Observation]:
@@ -135,8 +154,11 @@ def _observe_model(reported: _Reported) -> Iterator[Observation]:
 _DEPENDENCIES: Final[dict[Observations, Callable[[_Reported], object]]] = {
     _observe_remaining: lambda reported: reported.rate_limits,
     _observe_limit: lambda reported: reported.rate_limits,
+    _observe_reset: lambda reported: reported.rate_limits,
     _observe_headroom: lambda reported: reported.rate_limits,
     _observe_model: lambda reported: reported.model,
-    _observe_sunset: lambda reported: reported.sunset,
+    _observe_deprecated: lambda reported: reported.retirement,
+    _observe_deprecation: lambda reported: reported.retirement,
+    _observe_sunset: lambda reported: reported.retirement,
 }
 """What the observations of each metric depend on: as long as it is equal, they stay the same."""

@@ -52,7 +52,7 @@ from streamcanary.client.core.fault_classification import (
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.measurement.output_speed import measure_output_speed
 from streamcanary.client.core.response_head import ResponseHead
-from streamcanary.client.core.response_headers.rate_limits import rate_limits_of
+from streamcanary.client.core.response_headers.rate_limits import rate_limits_of, rate_limits_of_error
 from streamcanary.client.core.response_headers.retirement import retirement_of
 from streamcanary.client.timeouts import Timeouts
 from streamcanary.events import Delta
@@ -111,6 +111,7 @@ class AttemptMachine:
         self.fault: Fault | None = None
         self.is_finished = False
         self.head: ResponseHead | None = None
+        self._wall_time = 0.0  # when the headers were received, seconds since the epoch
         self.rate_limits: RateLimits | None = None
         self.retirement: Retirement | None = None
 
@@ -164,12 +165,14 @@ class AttemptMachine:
     def headers_received(self, head: ResponseHead, *, wall_time: float) -> None:
         """Handle status and headers; a ``Retry-After`` date is relative to ``wall_time``."""
         self.head = head
+        self._wall_time = wall_time
         self.rate_limits, self.retirement = rate_limits_of(head.headers, wall_time), retirement_of(head.headers)
         content_type = media_type_of(head.headers.get("content-type", ""))
         self.phase = Phase.STREAM
         self.clock.stream_started()
         if head.status >= 300:
             error = head.error_body
+            self.rate_limits = rate_limits_of_error(error, wall_time) or self.rate_limits
             self.fail(fault_from_status(head.status, head.headers, error, now=wall_time, secrets=self.redactor))
         elif head.refusal:
             self._fail_not_a_stream(head.refusal)
@@ -378,6 +381,7 @@ class AttemptMachine:
         self.fail_unless_complete(make_fault(FaultKind.STREAM_MALFORMED, self.phase, message))
 
     def _fail_reported(self, error: object, phase: Phase) -> None:
+        self.rate_limits = rate_limits_of_error(error, self._wall_time) or self.rate_limits
         self.fail(fault_from_error_body(error, phase, secrets=self.redactor))
 
     def _fail_not_a_stream(self, message: str) -> None:

@@ -146,14 +146,15 @@ def _response_attributes(attempt: Attempt) -> dict[str, AttributeValue]:
         found[names.ATTEMPT_OUTPUT_ESTIMATED] = speed.is_estimated
     if (limits := attempt.rate_limits) is not None:
         for kind, quota in limits.by_type():
-            remaining, limit = _QUOTA_ATTRIBUTES[kind]
-            found |= {remaining: quota.remaining, limit: quota.limit}
+            remaining, limit, reset = _QUOTA_ATTRIBUTES[kind]
+            found |= {remaining: quota.remaining, limit: quota.limit, reset: quota.reset_after}
     if (retirement := attempt.retirement) is not None:
+        found[names.DEPRECATED] = retirement.is_deprecated or None
         found |= {names.DEPRECATION_TIME: retirement.deprecation, names.SUNSET_TIME: retirement.sunset}
     return {name: value for name, value in found.items() if value is not None}
 
 
-_QUOTA_ATTRIBUTES: Final[dict[QuotaType, tuple[str, str]]] = {
-    "requests": (names.REQUESTS_REMAINING, names.REQUESTS_LIMIT),
-    "tokens": (names.TOKENS_REMAINING, names.TOKENS_LIMIT),
+_QUOTA_ATTRIBUTES: Final[dict[QuotaType, tuple[str, str, str]]] = {
+    "requests": (names.REQUESTS_REMAINING, names.REQUESTS_LIMIT, names.REQUESTS_RESET),
+    "tokens": (names.TOKENS_REMAINING, names.TOKENS_LIMIT, names.TOKENS_RESET),
 }

@@ -25,7 +25,11 @@ _RATE_LIMIT = "Rate limit reached for {model} on tokens per min (TPM): Limit 300
 _REASONING = ("The", " user", " wants", " pong", ".")
 _NO_FINISH, _FINISH = b'"finish_reason":null', b'"finish_reason":"stop"'
 _BOM = b"\xef\xbb\xbf"
-_LOW_QUOTA_HEADERS: Final = {**dict(RATE_LIMIT_HEADERS), "x-ratelimit-remaining-tokens": "6000"}  # 3 % of them
+_LOW_QUOTA_HEADERS: Final = {
+    **dict(RATE_LIMIT_HEADERS),
+    "x-ratelimit-remaining-tokens": "6000",  # 3 % of them
+    "x-ratelimit-reset-tokens": "58.2s",  # until the other 97 % of a minute's tokens are there again
+}
 _DAYS_TO_SUNSET: Final = 90
 
 

@@ -1,5 +1,6 @@
 """Rate limits are read from the headers of every provider, and hostile values are ignored."""
 
+import json
 import math
 import string
 from typing import Any
@@ -8,7 +9,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcanary.client.core.response_headers.rate_limits import rate_limits_of
+from streamcanary.client.core.attempt import AttemptMachine
+from streamcanary.client.core.response_head import ResponseHead
+from streamcanary.client.core.response_headers.rate_limits import rate_limits_of, rate_limits_of_error
+from streamcanary.client.timeouts import Timeouts
+from streamcanary.model.faults import FaultKind
 from streamcanary.model.rate_limit import Quota, RateLimits
 
 NOW = 1_800_000_000.0
@@ -212,10 +217,75 @@ def test_the_lowest_headroom_decides() -> None:
     assert None is RateLimits(tokens=quota(1)).lowest
 
 
-def test_a_limit_of_nothing_is_none() -> None:
-    """A provider that reports a limit of 0 has none: no headroom follows from it."""
-    found = rate_limits_of({"x-ratelimit-limit-tokens": "0", "x-ratelimit-remaining-tokens": "7"}, NOW)
-    assert RateLimits(tokens=quota(7)) == found
+@pytest.mark.parametrize("remaining", ["0", "7"])
+def test_a_limit_of_nothing_is_none(remaining: str) -> None:
+    """A provider that reports a limit of 0 has none: it is not exhausted."""
+    assert None is rate_limits_of({"x-ratelimit-limit-tokens": "0", "x-ratelimit-remaining-tokens": remaining}, NOW)
+    structured = {"ratelimit": f'"a";r={remaining}', "ratelimit-policy": '"a";q=0'}
+    assert None is rate_limits_of(structured, NOW)
+
+
+def test_a_part_of_a_request_is_not_nothing() -> None:
+    """Fractions are rounded up: 0.9 of 1 is not exhausted."""
+    found = rate_limits_of({"x-ratelimit-limit": "1.0", "x-ratelimit-remaining": "0.9"}, NOW)
+    assert RateLimits(requests=quota(1, 1)) == found
+
+
+@pytest.mark.parametrize(("reset", "headroom"), [("1", 1.0), ("12ms", 1.0), ("2", 0.0), ("0", 0.0), ("", 0.0)])
+def test_a_limit_that_is_reset_within_a_second_is_not_scarce(reset: str, headroom: float) -> None:
+    """One request a second is used up by each request; a reset of 0 may be due to a clock that differs."""
+    headers = {"x-ratelimit-limit": "1", "x-ratelimit-remaining": "0", "x-ratelimit-reset": reset}
+    found = rate_limits_of(headers, NOW)
+    assert found is not None
+    assert ("requests", found.requests, headroom) == found.lowest
+
+
+OPENROUTER = {"X-RateLimit-Limit": "20", "X-RateLimit-Remaining": "0", "X-RateLimit-Reset": "1800000060000"}
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        {"error": {"message": "Rate limit exceeded", "code": 429, "metadata": {"headers": OPENROUTER}}},
+        {"code": 429, "metadata": {"headers": {**OPENROUTER, "X-RateLimit-Limit": 20, "other": None, "more": True}}},
+    ],
+)
+def test_rate_limits_in_the_body_of_an_error(body: object) -> None:
+    """OpenRouter repeats the headers of a 429 in its body, as text or as numbers."""
+    assert RateLimits(requests=quota(0, 20, 60.0)) == rate_limits_of_error(body, NOW)
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        None,
+        "text",
+        [],
+        {"error": "text"},
+        {"error": {"metadata": None}},
+        {"error": {"metadata": {"headers": "x"}}},
+        {"error": {"metadata": {"headers": {"X-RateLimit-Remaining": 10**400, "x" * 10**6: "1"}}}},
+    ],
+)
+def test_another_body_has_no_rate_limits(body: object) -> None:
+    """A body of another shape, or with absurd values, is ignored."""
+    assert None is rate_limits_of_error(body, NOW)
+
+
+@pytest.mark.parametrize("status", [429, 200])
+def test_an_attempt_has_the_rate_limits_of_its_error(status: int) -> None:
+    """Those in the body of a 429, or of an error in JSON with status 200, are those of the attempt."""
+    machine = AttemptMachine(Timeouts(), started=0.0)
+    error = {"error": {"message": "slow down", "code": 429, "metadata": {"headers": OPENROUTER}}}
+    headers = {"content-type": "application/json", "x-ratelimit-remaining": "7"}
+    error_body = error if status == 429 else None
+    machine.headers_received(ResponseHead(status, headers, error_body=error_body), wall_time=NOW)
+    machine.feed(json.dumps(error).encode(), 1.0)
+    machine.feed_eof(1.0)
+    assert (FaultKind.RATE_LIMITED, RateLimits(requests=quota(0, 20, 60.0))) == (
+        machine.fault and machine.fault.kind,
+        machine.rate_limits,
+    )
 
 
 def test_the_number_of_headers_is_bounded() -> None:

@@ -15,13 +15,17 @@ https://developers.openai.com/api/docs/guides/rate-limits, https://platform.clau
 https://console.groq.com/docs/rate-limits, https://openrouter.ai/docs/api_reference/limits,
 https://datatracker.ietf.org/doc/draft-ietf-httpapi-ratelimit-headers/
 
+OpenRouter has them in the body of an error: ``{"error": {…, "metadata": {"headers": {"X-RateLimit-Limit": "20"}}}}``.
+
 A header that is not exactly one number, time or duration is ignored: negative, too large, not a number, too long, or
 sent twice with different meanings (a list). What a provider sends is hostile: work and result are bounded.
 """
 
+import math
 import re
 from collections.abc import Iterator, Mapping
 from datetime import UTC, datetime
+from itertools import islice
 from typing import Final
 
 from streamcanary.model.rate_limit import Quota, QuotaType, RateLimits
@@ -31,6 +35,7 @@ _MAX_NAME_LENGTH: Final = 64
 _MAX_VALUE_LENGTH: Final = 40
 _MAX_LIST_LENGTH: Final = 1000  # characters of a structured field
 _MAX_COUNT: Final = 10**12  # providers that have no limit send numbers such as 2**63 - 1
+_MAX_NUMBER: Final = 10**15  # in JSON
 _MAX_RESET: Final = 366 * 86_400.0  # seconds
 
 _MIN_EPOCH_SECONDS: Final = 1e9  # a larger number is a time (2001 or later), not a duration
@@ -71,6 +76,22 @@ def rate_limits_of(headers: Mapping[str, str], now: float) -> RateLimits | None:
     )
 
 
+def rate_limits_of_error(body: object, now: float) -> RateLimits | None:
+    """Return the rate limits in the decoded body of an error, which repeats the headers of another server."""
+    for key in ("error", "metadata", "headers"):
+        inner = body.get(key) if isinstance(body, Mapping) else None
+        body = body if inner is None and key == "error" else inner  # the error itself, or an object that contains it
+    if not isinstance(body, Mapping):
+        return None
+    headers = {}
+    for name, value in islice(body.items(), _MAX_HEADERS):
+        if isinstance(name, str) and isinstance(value, str):
+            headers[name[: _MAX_NAME_LENGTH + 1].lower()] = value
+        elif isinstance(name, str) and type(value) is int and 0 <= value < _MAX_NUMBER:
+            headers[name[: _MAX_NAME_LENGTH + 1].lower()] = str(value)
+    return rate_limits_of(headers, now)
+
+
 def _scarcity(quota: Quota) -> tuple[bool, float, bool, int]:
     """Return a key that is smaller for less headroom, then for fewer remaining; unknown values come last."""
     headroom, remaining = quota.headroom, quota.remaining
@@ -96,11 +117,16 @@ def _simple_quotas(headers: Mapping[str, str], now: float) -> Iterator[tuple[Quo
     for (kind, _), found in values.items():
         quota = Quota(
             remaining=_parse_count(found.get("remaining", "")),
-            limit=_parse_count(found.get("limit", "")) or None,  # a quota of nothing is none
+            limit=_parse_count(found.get("limit", "")),
             reset_after=_parse_reset(found.get("reset", ""), now),
         )
-        if quota.remaining is not None or quota.limit is not None:
+        if not _is_empty(quota):
             yield kind, quota
+
+
+def _is_empty(quota: Quota) -> bool:
+    """Return whether nothing is known of ``quota``; one of nothing, with a limit of 0, is none."""
+    return quota.limit == 0 or (quota.remaining is None and quota.limit is None)
 
 
 def _parse_name(rest: str) -> tuple[QuotaType, str, str] | None:
@@ -118,10 +144,10 @@ def _parse_name(rest: str) -> tuple[QuotaType, str, str] | None:
 
 
 def _parse_count(text: str) -> int | None:
-    """Return a number that is not negative and not absurdly large; ``None`` for anything else."""
+    """Return a number that is not negative and not absurdly large, rounded up; ``None`` for anything else."""
     if _COUNT.fullmatch(text) is None:
         return None
-    count = int(float(text))
+    count = math.ceil(float(text))  # not down: 0.9 of 1 is not nothing
     return count if count <= _MAX_COUNT else None
 
 
@@ -159,15 +185,13 @@ def _structured_quotas(headers: Mapping[str, str]) -> Iterator[tuple[QuotaType, 
     for name, parameters in _parse_list(state):
         policy = policies.get(name, {})
         unit, remaining = policy.get("qu", "requests"), _parse_count(parameters.get("r", ""))
-        if unit in _TYPES and remaining is not None:
-            yield (
-                _TYPES[unit],
-                Quota(
-                    remaining=remaining,
-                    limit=_parse_count(policy.get("q", "")) or None,
-                    reset_after=_parse_reset(parameters.get("t", ""), 0.0),
-                ),
-            )
+        quota = Quota(
+            remaining=remaining,
+            limit=_parse_count(policy.get("q", "")),
+            reset_after=_parse_reset(parameters.get("t", ""), 0.0),
+        )
+        if unit in _TYPES and remaining is not None and not _is_empty(quota):
+            yield _TYPES[unit], quota
 
 
 def _parse_list(text: str) -> Iterator[tuple[str, dict[str, str]]]:
