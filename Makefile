@@ -19,7 +19,7 @@ unexport PIP_TARGET PIP_PREFIX PIP_ROOT PIP_CONSTRAINT PIP_BUILD_CONSTRAINT PIP_
 unexport PIP_REQUIRE_HASHES PIP_NO_DEPS PIP_PRE PIP_NO_BINARY PIP_UPGRADE PIP_IGNORE_INSTALLED PIP_PYTHON
 unexport PYTHONHOME PYTHONPATH VIRTUAL_ENV
 
-.PHONY: help install demo observe test test-full fuzz lint $(LINTS) developed docs docs-build docs-serve bench lock release-check clean
+.PHONY: help install demo observe pictures test test-full fuzz lint $(LINTS) developed docs docs-build docs-serve bench lock release-check clean
 .DEFAULT_GOAL := help
 
 help: ## list the targets
@@ -45,6 +45,9 @@ test-full: $(VENV)/.developed ## run the tests with real proxies, inference serv
 
 observe: $(VENV)/.developed ## run a daemon in an outage beside a Collector, Prometheus, Jaeger, and Grafana if it is on PATH
 	@$(BIN)/python -m tools.observe $(ARGS)
+
+pictures: $(VENV)/.developed ## draw the dashboards after a minute of the scenario of observe into docs/images/dashboards
+	@$(BIN)/python -m tools.observe --for 75 --pictures docs/images/dashboards $(ARGS)
 
 fuzz: $(VENV)/.developed ## test properties of client, alerting and store with over 100,000 cases; ten minutes on two cores
 	HYPOTHESIS_PROFILE=fuzz $(BIN)/pytest -o timeout=1200 $(ARGS) tests/client/core/test_core_fuzz*.py tests/client/drivers/test_drivers_fuzz.py tests/alerting/engine/test_engine_stateful.py tests/store/test_store_damaged_files.py

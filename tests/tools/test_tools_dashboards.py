@@ -3,7 +3,9 @@
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
+from xml.etree import ElementTree as ET
 
 import pytest
 from tools.observe.panel_queries import PanelQuery, panel_queries, panels
@@ -14,6 +16,7 @@ from streamcanary.telemetry.dashboards import load_dashboards
 
 DASHBOARDS = load_dashboards()
 BUILTIN_VARIABLES = {"__interval", "__interval_ms", "__rate_interval", "__range"}
+PICTURES = Path(__file__).parents[2] / "docs" / "images" / "dashboards"
 METRICS = {metric_name(value) for value in vars(names).values() if isinstance(value, names.Metric)}
 
 
@@ -121,6 +124,16 @@ def test_a_number_without_a_value_is_red_unless_the_panel_says_what_it_means():
                 }
                 assert colours == ({"red"} if defaults["noValue"] == "no data" else set()), panel["title"]
                 assert "vector(0)" not in panel["targets"][0]["expr"]
+
+
+@pytest.mark.parametrize("name", DASHBOARDS)
+def test_the_picture_in_the_documentation_shows_the_dashboard(name):
+    """It is small, and has the title of each row and panel; after a change, ``make pictures`` draws it again."""
+    path = PICTURES / f"{name}.svg"
+    assert path.stat().st_size < 160_000
+    texts = {element.text for element in ET.parse(path).iter("{http://www.w3.org/2000/svg}text")}  # noqa: S314 - ours
+    content = _content(DASHBOARDS[name].text)
+    assert {content["title"], *(panel["title"] for panel in content["panels"])} <= texts
 
 
 def _content(text: str) -> dict[str, Any]:

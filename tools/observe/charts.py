@@ -14,6 +14,7 @@ Times = tuple[float, float]
 _AXIS = 58  # pixels left of the plot
 _LEGEND = 16
 _TICKS = 4
+_LEAST_BAND = 12.0  # pixels of a band, for its name
 
 
 class _Plot(Struct, frozen=True):
@@ -117,14 +118,24 @@ def draw_states(panel: dict[str, Any], results: Results, box: Box, times: Times)
     ]
     names = box.width * 0.18
     plot = _Plot(Box(box.left + names, box.top, box.width - names, box.height), times, 1.0)
-    height = min(24.0, box.height / max(len(named), 1))
-    for row, (name, values) in enumerate(sorted(named)):
+    height = min(24.0, max(_LEAST_BAND, box.height / max(len(named), 1)))
+    capacity = int(box.height / height + 1e-9)
+    for row, (name, values) in enumerate(sorted(named)[:capacity]):
         top = box.top + row * height
         yield text(box.left, top + height / 2 + 4, fit(name, names), size=10)
-        for (moment, value), following in zip(values, [*values[1:], (times[1], 0.0)], strict=True):
-            left = plot.x(moment)
-            band = Box(left, top + 2, plot.x(following[0]) - left + 0.5, height - 4)
-            yield band.rect(fill=threshold_colour(value, defaults))
+        for start, end, fill in _bands(
+            [(moment, threshold_colour(value, defaults)) for moment, value in values], times[1]
+        ):
+            yield Box(plot.x(start), top + 2, plot.x(end) - plot.x(start) + 0.5, height - 4).rect(fill=fill)
+
+
+def _bands(colours: Sequence[tuple[float, str]], end: float) -> Iterator[tuple[float, float, str]]:
+    """Yield start, end and colour of each run of one colour."""
+    starts = [
+        (moment, fill) for index, (moment, fill) in enumerate(colours) if not index or fill != colours[index - 1][1]
+    ]
+    for (start, fill), (following, _) in zip(starts, [*starts[1:], (end, "")], strict=True):
+        yield start, following, fill
 
 
 def _plot_box(box: Box) -> Box:
@@ -145,14 +156,25 @@ def _stack(named: Sequence[tuple[str, list[tuple[float, float]]]]) -> dict[str, 
 
 
 def _line(plot: _Plot, points: Sequence[tuple[float, float, float]], stroke: str) -> str:
-    path = " ".join(f"{plot.x(moment):.1f},{plot.y(value):.1f}" for moment, _, value in points)
+    path = " ".join(_corners([f"{plot.x(moment):.1f},{plot.y(value):.1f}" for moment, _, value in points]))
     return f'<polyline points="{path}" fill="none" stroke="{stroke}" stroke-width="1.6"/>'
 
 
 def _area(plot: _Plot, points: Sequence[tuple[float, float, float]], fill: str) -> str:
     upper = [f"{plot.x(moment):.1f},{plot.y(value):.1f}" for moment, _, value in points]
     lower = [f"{plot.x(moment):.1f},{plot.y(value):.1f}" for moment, value, _ in reversed(points)]
-    return f'<polygon points="{" ".join(upper + lower)}" fill="{fill}" fill-opacity="0.7" stroke="{fill}"/>'
+    path = " ".join(_corners(upper) + _corners(lower))
+    return f'<polygon points="{path}" fill="{fill}" fill-opacity="0.7" stroke="{fill}"/>'
+
+
+def _corners(points: Sequence[str]) -> list[str]:
+    """Return ``points`` without those on a level line between two others."""
+    heights = [point.partition(",")[2] for point in points]
+    return [
+        point
+        for index, point in enumerate(points)
+        if not 0 < index < len(points) - 1 or not heights[index - 1] == heights[index] == heights[index + 1]
+    ]
 
 
 def _bars(plot: _Plot, points: Sequence[tuple[float, float, float]], fill: str) -> Iterator[str]:

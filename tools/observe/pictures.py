@@ -21,7 +21,7 @@ from .tables import draw_number, draw_rows
 _COLUMN, _ROW = 56, 30  # pixels of a cell of Grafana's grid
 _MARGIN = 8
 _TITLE = 44
-_POINTS = 120  # of a range query
+_POINTS = 48  # of a range query
 _LEAST_RATE = 4  # seconds of a rate: four scrapes
 _COUNTS = 12  # of a range query for counts, in place of the least step of the panel
 

@@ -45,10 +45,12 @@ def text(
     anchor: str = "start",
 ) -> str:
     """Return one line of text; ``y`` is its baseline."""
-    return (
-        f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{fill}" font-weight="{weight}" '
-        f'text-anchor="{anchor}">{escape(content)}</text>'
+    style = "".join(
+        f' {name}="{value}"'
+        for name, value, default in (("font-weight", weight, "normal"), ("text-anchor", anchor, "start"))
+        if value != default
     )
+    return f'<text x="{x:.1f}" y="{y:.1f}" font-size="{size}" fill="{fill}"{style}>{escape(content)}</text>'
 
 
 def colour(name: str) -> str:

@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from .prometheus_client import Series
-from .svg import Box, finite, fit, format_value, text, threshold_colour
+from .svg import Box, colour, finite, fit, format_value, text, threshold_colour
 
 Results = Sequence[tuple[dict[str, Any], list[Series]]]
 _LINE = 20
@@ -17,8 +17,14 @@ def draw_number(panel: dict[str, Any], results: Results, box: Box, times: tuple[
     if values:
         yield box.rect(fill=threshold_colour(values[0], defaults))
         shown = format_value(values[0], defaults["unit"])
+        for mapping in defaults.get("mappings") or ():
+            if mapping["type"] == "value" and (found := mapping["options"].get(f"{values[0]:g}")):
+                shown = found["text"]
     else:
         shown = defaults.get("noValue", "no data")
+        for mapping in defaults.get("mappings") or ():
+            if mapping["type"] == "special":
+                yield box.rect(fill=colour(mapping["options"]["result"]["color"]))
     size = 26 if len(shown) < 9 else 18
     yield text(
         box.left + box.width / 2, box.top + box.height / 2 + size / 3, shown, size=size, weight="bold", anchor="middle"

@@ -191,13 +191,14 @@ _LIMITS = (
     ),
     stacked_areas(
         "Tokens",
-        "Tokens a second that canaries use, by type.",
+        "Tokens a second that canaries use, by type. Those of an answer that is cut are estimated, and so rise in an "
+        "outage: usage comes with the end of an answer.",
         query(rate(names.TOKENS, "type"), "{{type}}"),
         unit="tok/s",
     ),
     stacked_areas(
         "Spend",
-        "USD an hour, by canary, where prices are known.",
+        "USD an hour, by canary, where prices are known. In an outage it is estimated from above, as the tokens are.",
         query(f"3600 * {rate(names.SPEND, 'canary')}", "{{canary}}"),
         unit="currencyUSD",
     ),

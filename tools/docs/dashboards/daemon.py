@@ -97,6 +97,7 @@ _PROCESS = (
         {"Last data": (row(data_age("job, instance")), "s", DATA_AGE)},
         labels=("job", "instance"),
         sort="Last data",
+        height=5,
     ),
     lines(
         "Event-loop lag",
