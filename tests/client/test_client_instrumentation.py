@@ -143,6 +143,22 @@ async def test_an_attempt_has_what_the_response_reports(recorded: RecordedTeleme
     assert (True, True) == (retiring["streamcanary.deprecated"], "streamcanary.deprecated" not in low_quota)
 
 
+async def test_gaps_of_an_answer_that_stalled_are_on_its_attempt(recorded: RecordedTelemetry) -> None:
+    """The span of an attempt has the gaps up to the fault, although the call has no answer."""
+    transport = DefaultAsyncHttpxClient(trust_env=False)
+    async with (
+        Simulator(timings=Timings(first_token=0.0, chunk_gap=0.002)) as simulator,
+        AsyncOpenAI(base_url=simulator.base_url, api_key="sk-x", http_client=transport) as sdk,
+    ):
+        client = AsyncStreamClient(sdk, timeouts=Timeouts(stall=0.3), retry=RetryPolicy(max_attempts=1))
+        with pytest.raises(StreamFailed):
+            await client.complete(model="sim-stall", messages=MESSAGES)
+    [attempt] = [dict(span.attributes or {}) for span in recorded.spans if span.name == "POST"]
+    assert "stalled" == attempt["error.type"]
+    gaps: list[Any] = [attempt[f"streamcanary.{name}"] for name in ("median_gap", "max_gap")]
+    assert True is (0 < gaps[0] <= gaps[1] < 0.3)
+
+
 @pytest.mark.parametrize("exit_mode", ["break", "drop"])
 async def test_leaving_a_stream_is_not_an_error(
     client: AsyncStreamClient, recorded: RecordedTelemetry, exit_mode: str

@@ -108,14 +108,14 @@ async def test_failed_attempt_ends_with_the_phase_that_failed(driver: Driver, mo
 
 
 async def test_refused_connection(driver: Driver) -> None:
-    """An attempt without a connection has only the phase of connecting, and counts as a new connection."""
+    """An attempt whose connection is refused has only the phase of connecting, and counts as no connection."""
     async with Simulator() as stopped:
         base_url = stopped.base_url
     async with open_client(driver, base_url) as client:
         with pytest.raises(StreamFailed) as failure:
             await client.complete("sim-ok")
     attempt = failure.value.attempts[0]
-    assert ("new", ["connect"]) == (attempt.connection, phase_names(attempt))
+    assert (None, ["connect"]) == (attempt.connection, phase_names(attempt))
 
 
 async def test_transport_without_trace_events(driver: Driver) -> None:

@@ -96,7 +96,7 @@ class Attempt(Struct, frozen=True, kw_only=True, omit_defaults=True):
 
     ``started`` is wall time (seconds since the epoch), ``duration`` and the others are seconds.
     ``delay`` is the wait before this attempt. ``fault`` is ``None`` if the answer was complete. ``connection`` is
-    ``None`` if nothing was sent, or if the transport does not show it. ``certificate_expiry`` is when the first of the
+    ``None`` if none was opened, or if the transport does not show it. ``certificate_expiry`` is when the first of the
     endpoint's certificates expires, in seconds since the epoch, if the connection has TLS, also if it is a reused one.
     ``max_gap`` and ``median_gap`` are the longest and the median time between two of its tokens. ``rate_limits`` and
     ``retirement`` are what the headers of the response report.

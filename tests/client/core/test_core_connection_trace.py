@@ -123,14 +123,15 @@ def test_plain_endpoint_behind_a_proxy_over_tls() -> None:
     ("events", "expected"),
     [
         (DIRECT, "new"),
-        (DIRECT[:1], "new"),
+        (DIRECT[:1], None),
         (DIRECT[6:], "reused"),
-        ([(101, "connection.connect_unix_socket.started", {})], "new"),
+        ([(101, "connection.connect_unix_socket.complete", {})], "new"),
+        ([(101, "connection.connect_tcp.started", {}), (102, "connection.connect_tcp.failed", {})], None),
         ([], None),
     ],
 )
 def test_connection(events: list[tuple[int, str, Any]], expected: str | None) -> None:
-    """A connection is new if the attempt began to open it, reused if it sent a request without, else unknown."""
+    """A connection is new if the attempt opened it, reused if it sent a request without, else unknown."""
     trace = ConnectionTrace(100.0)
     for at, name, info in events:
         trace.observe(name, info, float(at))

@@ -22,14 +22,15 @@ from streamcanary.client.core.attempt_clock import AttemptClock
 from streamcanary.model.outcome import Connection, PhaseDurations
 
 _CONNECT_EVENTS: Final = frozenset({"connect_tcp.started", "connect_unix_socket.started"})
+_CONNECTED_EVENTS: Final = frozenset({"connect_tcp.complete", "connect_unix_socket.complete"})
 
 
 class ConnectionTrace:
     """What the events of the transport show about the connection of an attempt that starts at ``started``.
 
     Times are monotonic seconds. ``is_https`` is whether the endpoint is; it is set before the request is sent.
-    ``connection`` is ``None`` if the transport has no events. ``certificate_expiry`` is when the first certificate of
-    the last handshake, or of the reused connection, expires, in seconds since the epoch.
+    ``connection`` is ``None`` if none was opened, or if the transport has no events. ``certificate_expiry`` is when the
+    first certificate of the last handshake, or of the reused connection, expires, in seconds since the epoch.
     """
 
     __slots__ = ("_durations", "_phase", "_since", "certificate_expiry", "connection", "is_https")
@@ -46,8 +47,9 @@ class ConnectionTrace:
         """Handle the event ``name``, such as ``connection.connect_tcp.started``."""
         event = name.partition(".")[2]
         if event in _CONNECT_EVENTS:
-            self.connection = "new"
             self._enter("connect", now)
+        elif event in _CONNECTED_EVENTS:
+            self.connection = "new"
         elif name == "dns.resolve_host.started":
             self._phase = "dns"  # the first part of connecting
         elif name == "dns.resolve_host.complete":

@@ -141,6 +141,8 @@ class AttemptRecorder:
 def _response_attributes(attempt: Attempt) -> dict[str, AttributeValue]:
     """Return the attributes of what the response reports and shows besides the answer."""
     found: dict[str, AttributeValue | None] = {}
+    if attempt.max_gap is not None:  # also of an answer that was cut or stalled
+        found |= {names.CALL_MAX_GAP: attempt.max_gap, names.CALL_MEDIAN_GAP: attempt.median_gap}
     if (speed := attempt.output_speed) is not None:
         found[names.ATTEMPT_OUTPUT_SPEED] = speed.tokens_per_second
         found[names.ATTEMPT_OUTPUT_ESTIMATED] = speed.is_estimated

@@ -16,7 +16,7 @@ from streamcanary.client.core.answers.answer import Answer
 from streamcanary.client.core.measurement import MIN_SPEED_TOKENS
 from streamcanary.model.outcome import OutputSpeed, Usage
 
-MAX_SPEED: Final = 10_000.0
+MAX_SPEED: Final = 5000.0
 """Tokens a second that no server reaches: an answer that is faster was held back on its way, and came at once."""
 
 _BYTES_PER_TOKEN: Final = 4
