@@ -3,6 +3,7 @@
 import ast
 import asyncio
 import inspect
+import json
 import os
 import re
 import shlex
@@ -12,6 +13,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
+import jsonschema
 import openai
 import pytest
 from ruamel.yaml import YAML
@@ -21,11 +23,16 @@ from tools.docs.product import API, parser
 import streamcanary
 from streamcanary.cli.main import main
 from streamcanary.settings import Settings
+from streamcanary.settings_sources.document import read_document
 from streamcanary.simulator import Simulator, Timeline
 from support.servers.simulator import HANGING_TIMINGS
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = (ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md")))
+
+SCHEMA: Final = jsonschema.Draft7Validator(
+    json.loads((ROOT / "config/streamcanary.schema.json").read_text(encoding="utf-8"))
+)
 
 _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE
@@ -234,6 +241,8 @@ def test_yaml_is_accepted(block: Block, folder: Path, capfd: pytest.CaptureFixtu
     code = try_yaml(block, folder)
     err = capfd.readouterr().err
     assert 0 == code, err
+    if not {"tests", "phases"} & load_yaml(block.text).keys():
+        SCHEMA.validate(read_document(folder / "block.yaml").data)
     if {"targets", "canaries"} <= load_yaml(block.text).keys():
         warnings = [line for line in err.splitlines() if NO_RECEIVER not in line]
         assert [] == warnings  # a complete configuration has no warnings either

@@ -33,7 +33,7 @@ _FILES = (
 """For editors and the chart, and for `streamcanary schema`."""
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
-VARIABLE = r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^{}]*)?\}"
+VARIABLE = r"\$\{\w+(:-[^{}]*)?\}"
 """The pattern of ``${VAR}`` and ``${VAR:-default}``."""
 
 _ONE_REQUIRED: dict[str, list[tuple[str, ...]]] = {
