@@ -1,7 +1,7 @@
 """Log lines about incidents, and about notifications that a new configuration cancels or retries."""
 
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.stored_rows import UnreadableRow
@@ -36,6 +36,19 @@ def log_unreadable_rows(rows: Iterable[UnreadableRow]) -> None:
         damaged.setdefault(row.table, DamagedRows(row.table)).add(row.key, row.reason)
     for rows_of_table in damaged.values():
         rows_of_table.log()
+
+
+def incident_fields(incidents: Sequence[Incident], count: int) -> dict[str, object]:
+    """Return the fields of a line about a notification of ``incidents``, of which there are ``count`` in total.
+
+    ``alert`` and ``subject`` are those of the first one that fires, ``trace_ids`` those of its last failed runs, and
+    ``alerts`` is the number of all.
+    """
+    if not incidents:
+        return {"alerts": count}
+    first = next((incident for incident in incidents if incident.is_firing), incidents[0])
+    trace_ids = list(first.evidence.trace_ids)
+    return {"alert": first.rule, "subject": first.subject, "alerts": count, "trace_ids": trace_ids}
 
 
 def log_transition(incident: Incident, state: State) -> None:

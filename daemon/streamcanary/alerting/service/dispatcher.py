@@ -21,6 +21,7 @@ from streamcanary.alerting.notify.delivery.result import Accepted, DeliveryResul
 from streamcanary.alerting.notify.message import render_alert, render_notification
 from streamcanary.alerting.notify.receivers import EventReceiver, StateReceiver
 from streamcanary.alerting.notify.receivers.alertmanager import ALERT_EXPIRY
+from streamcanary.alerting.service.alert_log import incident_fields
 from streamcanary.alerting.service.liveness import DeliveryFailure
 from streamcanary.model.alerts.incident import Incident, Notification, NotificationState
 from streamcanary.model.clock import Clock
@@ -133,6 +134,7 @@ class EventDispatcher:
             action=notification.action.value,
             group=notification.group,
             attempt=notification.attempts,
+            **incident_fields(notification.members, notification.member_count),
         )
 
 
@@ -212,12 +214,12 @@ class StateDispatcher:
             self._consecutive_failures += 1
             wait = notification_queue.backoff(self._consecutive_failures, self._engine.random.random())
             wait = max(wait, min(result.retry_after or 0.0, _MAX_BACKOFF))
-            self._log_result(result, wait, attempt, len(incidents))
+            self._log_result(result, wait, attempt, incidents)
             if started - since >= notification_queue.FAILING_AFTER:
                 await self._report_unreachable(result)
             await self._wait_for_backoff(wait)
             return 0.0
-        self._log_result(result, None, attempt, len(incidents))
+        self._log_result(result, None, attempt, incidents)
         self._consecutive_failures = 0
         self._last_sent_states, self._last_sent = self._incident_states(incidents), started
         if isinstance(result, Refused):
@@ -255,7 +257,7 @@ class StateDispatcher:
             return Retry(reason=f"internal error: {type(error).__name__}", is_definitely_undelivered=True)
 
     def _log_result(
-        self, result: DeliveryResult, retry_in_seconds: float | None, attempt: int, alert_count: int
+        self, result: DeliveryResult, retry_in_seconds: float | None, attempt: int, incidents: Sequence[Incident]
     ) -> None:
         _log_result(
             result,
@@ -263,8 +265,8 @@ class StateDispatcher:
             receiver=self.name,
             address=urlsplit(self._url).netloc,
             action="state",
-            alerts=alert_count,
             attempt=attempt,
+            **incident_fields(incidents, len(incidents)),
         )
 
     @staticmethod
