@@ -18,11 +18,12 @@ from streamcanary.client.instrumentation.content import (
 )
 from streamcanary.client.result import StreamResult, ToolCall
 from streamcanary.model.content_capture import CAPTURE_VARIABLE, is_content_captured
-from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.redaction.key_patterns import MASK
 from streamcanary.model.redaction.redactor import Redactor, redactor_for
 from streamcanary.simulator import Simulator
+from support.client.fault_scenarios import http_server
 from support.servers.simulator import FAST_TIMINGS
+from support.servers.tcp import http_response
 from support.telemetry.in_memory import RecordedTelemetry
 
 KEY = "sk-live-0123456789abcdef0123"
@@ -129,6 +130,28 @@ async def test_a_failed_call_has_the_text_before_the_failure(
     assert ([text("Pong! The")], "error") == (message["parts"], message["finish_reason"])
 
 
+async def test_a_failed_call_has_the_reasoning_and_the_tool_call_before_the_failure(
+    recorded: RecordedTelemetry,
+) -> None:
+    """What a model thought, and the beginning of a tool call, are part of what was received."""
+    call = '{"index":0,"id":"c","function":{"name":"f","arguments":"{\\"a"}}'
+    deltas = ('{"reasoning_content":"hm"}', f'{{"tool_calls":[{call}]}}')
+    body = "".join(f'data: {{"choices":[{{"delta":{delta}}}]}}\n\n' for delta in deltas)
+    async with (
+        http_server(lambda head: http_response(200, body, "text/event-stream")) as server,
+        AsyncOpenAI(base_url=server.base_url, api_key=KEY, http_client=DefaultAsyncHttpxClient(trust_env=False)) as sdk,
+    ):
+        client = AsyncStreamClient(sdk, retry=RetryPolicy(max_attempts=1), capture_content=True)
+        with pytest.raises(StreamFailed):
+            await client.complete(model="m", messages=[{"role": "user", "content": "ping"}])
+    [message] = recorded_content(recorded)["gen_ai.output.messages"]
+    assert [
+        {"type": "reasoning", "content": "hm"},
+        {"type": "tool_call", "id": "c", "name": "f", "arguments": '{"a'},
+    ] == message["parts"]
+    assert "error" == message["finish_reason"]
+
+
 async def test_the_key_of_the_request_is_removed(make_client: MakeClient, recorded: RecordedTelemetry) -> None:
     """A key that somebody wrote into the prompt does not get into telemetry."""
     messages = [{"role": "user", "content": f"my key is {KEY}, is it valid?"}]
@@ -208,7 +231,6 @@ def test_attributes_stay_below_the_limit_of_the_daemon(content: str) -> None:
     """No text makes an attribute longer than 32,768 characters, the limit of the daemon, which would cut its JSON."""
     call = ToolCall(id=content, name=content, arguments=content)
     result = StreamResult(text=content, reasoning=content, refusal=content, tool_calls=(call,) * 500)
-    failure = StreamFailed(make_fault(FaultKind.STALLED, Phase.STREAM, "x"), (), content)
     arguments = {
         "messages": [{"role": content, "content": [{"type": content, "text": content}] * 500}] * 500,
         "instructions": content,
@@ -216,7 +238,7 @@ def test_attributes_stay_below_the_limit_of_the_daemon(content: str) -> None:
     for attributes in (
         input_attributes(arguments, REDACTOR),
         output_attributes(result, REDACTOR),
-        partial_output_attributes(failure, REDACTOR),
+        partial_output_attributes(result, REDACTOR),
     ):
         for value in attributes.values():
             assert len(str(value)) <= 32_768

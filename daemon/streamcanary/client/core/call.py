@@ -20,6 +20,7 @@ from collections.abc import Callable, Sequence
 from enum import Enum, auto
 from typing import Final
 
+from streamcanary.client.core.answers.answer import Answer
 from streamcanary.client.core.attempt import Api, AttemptMachine
 from streamcanary.client.core.connection_trace import ConnectionTrace
 from streamcanary.client.core.deadline_extension import DeadlineExtension, LagSince, lag_at_deadline, no_lag
@@ -106,7 +107,7 @@ class Call:
         if (next_attempt := plan.first_attempt(self._started)) is not None:
             self._schedule_attempt(next_attempt)
         elif (fault := plan.primary_fault) is not None:
-            self._fail(fault, "")
+            self._fail(fault, None)
 
     # Read by the stream
 
@@ -310,12 +311,11 @@ class Call:
         if fault is None:
             self._complete(machine)
             return
-        partial = "".join(machine.answer.text)
         is_final = self._on_partial == "fail" and self._has_delivered
         next_attempt = None if is_final else self._plan.attempt_after(fault, self.route, self._clock.monotonic())
         self.events.append(AttemptFailed(attempt, None if next_attempt is None else next_attempt.delay))
         if next_attempt is None:
-            self._fail(fault, partial)
+            self._fail(fault, machine.answer)
             return
         if self._has_delivered and self._on_partial == "restart":
             self.events.append(Restarted())
@@ -382,10 +382,12 @@ class Call:
         self.state = CallState.ENDED
         self._recorder.call_succeeded(result, self._started + result.duration)
 
-    def _fail(self, fault: Fault, partial: str) -> None:
+    def _fail(self, fault: Fault, answer: Answer | None) -> None:
+        partial = "" if answer is None else "".join(answer.text)
         self.failure = StreamFailed(fault, tuple(self.attempts), partial)
         self.state = CallState.ENDED
-        self._recorder.call_failed(self.failure, self._clock.monotonic())
+        partial_result = None if answer is None else answer.partial_result
+        self._recorder.call_failed(self.failure, self._clock.monotonic(), partial_result)
 
 
 def _delayed_fault(phase: Phase, timeout: str, lag: float) -> Fault:

@@ -146,11 +146,13 @@ class CallRecorder:
             instruments.token_usage.record(usage.output_tokens, {**common, names.TOKEN_TYPE: "output"}, context)
         self._end_call_span(now)
 
-    def call_failed(self, failure: StreamFailed, now: float) -> None:
-        """End the span of a call that failed."""
+    def call_failed(
+        self, failure: StreamFailed, now: float, partial_result: Callable[[], StreamResult] | None = None
+    ) -> None:
+        """End the span of a call that failed; ``partial_result`` returns what its last attempt received."""
         fault = failure.fault
-        if self._call_span.is_recording():
-            self._set_content(lambda redactor: partial_output_attributes(failure, redactor))
+        if self._call_span.is_recording() and partial_result is not None:
+            self._set_content(lambda redactor: partial_output_attributes(partial_result(), redactor))
         self._call_span.set_attribute(names.CALL_ATTEMPTS, len(failure.attempts))
         set_fault_attributes(self._call_span, fault)
         duration = now + self._wall_offset - failure.attempts[0].started if failure.attempts else 0.0

@@ -15,7 +15,7 @@ from typing import Any
 import msgspec
 from opentelemetry.util.types import AttributeValue
 
-from streamcanary.client.result import StreamFailed, StreamResult, ToolCall
+from streamcanary.client.result import StreamResult, ToolCall
 from streamcanary.model import names
 from streamcanary.model.redaction.redactor import Redactor
 
@@ -56,6 +56,17 @@ def input_attributes(arguments: Mapping[str, Any], redactor: Redactor) -> dict[s
 
 def output_attributes(result: StreamResult, redactor: Redactor) -> dict[str, AttributeValue]:
     """Return the attributes of a complete answer."""
+    reason = result.finish_reason or ""
+    return _output_attributes(_output_parts(result, redactor), _FINISH_REASONS.get(reason, reason))
+
+
+def partial_output_attributes(partial: StreamResult, redactor: Redactor) -> dict[str, AttributeValue]:
+    """Return the attributes of what a failed call had received; none if that was nothing."""
+    parts = _output_parts(partial, redactor)
+    return _output_attributes(parts, "error") if parts else {}
+
+
+def _output_parts(result: StreamResult, redactor: Redactor) -> list[Part]:
     text = _Text(redactor)
     parts: list[Part] = []
     if result.text:
@@ -65,18 +76,11 @@ def output_attributes(result: StreamResult, redactor: Redactor) -> dict[str, Att
     parts += [_tool_call_part(call, text) for call in result.tool_calls[:MAX_MESSAGES]]
     if result.reasoning:
         parts.insert(0, {"type": "reasoning", "content": text.take(result.reasoning)})
-    parts += [{"type": "image"} for _ in result.images[:MAX_MESSAGES]]
-    reason = result.finish_reason or ""
-    message = {"role": "assistant", "parts": parts, "finish_reason": _FINISH_REASONS.get(reason, reason)}
-    return {names.OUTPUT_MESSAGES: _json([message])}
+    return parts + [{"type": "image"} for _ in result.images[:MAX_MESSAGES]]
 
 
-def partial_output_attributes(failure: StreamFailed, redactor: Redactor) -> dict[str, AttributeValue]:
-    """Return the attributes of what a failed call had received; none if there was no text."""
-    if not failure.partial_text:
-        return {}
-    part = _text_part(_Text(redactor).take(failure.partial_text))
-    return {names.OUTPUT_MESSAGES: _json([{"role": "assistant", "parts": [part], "finish_reason": "error"}])}
+def _output_attributes(parts: list[Part], reason: str) -> dict[str, AttributeValue]:
+    return {names.OUTPUT_MESSAGES: _json([{"role": "assistant", "parts": parts, "finish_reason": reason}])}
 
 
 class _Text:

@@ -6,7 +6,7 @@ from streamcanary.client.core.answers.media import PartialAudio, text_field
 from streamcanary.client.core.answers.tool_calls import PartialToolCall, ToolCalls, TooManyToolCalls
 from streamcanary.client.core.decoding.surrogates import SurrogateJoiner, replace_halves
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
-from streamcanary.client.result import AudioOutput, ToolCall, ToolCallType
+from streamcanary.client.result import AudioOutput, StreamResult, ToolCall, ToolCallType
 from streamcanary.events import ContentDelta, Delta, ReasoningDelta, RefusalDelta, ToolCallDelta
 from streamcanary.model.outcome import Usage
 from streamcanary.model.redaction.redactor import redactor_for
@@ -107,6 +107,15 @@ class Answer:
             or self.has_other_output
             or self._text_joiner.held
             or self._refusal_joiner.held
+        )
+
+    def partial_result(self) -> StreamResult:
+        """Return what has arrived of the answer."""
+        return StreamResult(
+            text="".join(self.text),
+            reasoning="".join(self.reasoning),
+            refusal="".join(self.refusal),
+            tool_calls=self.tool_calls,
         )
 
     @property
