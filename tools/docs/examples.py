@@ -14,6 +14,7 @@ ROOT = Path(__file__).resolve().parents[2]
 FOLDER = ROOT / "config/examples"
 ORDER = (
     "openai.yaml",
+    "azure.yaml",
     "openrouter.yaml",
     "litellm.yaml",
     "vllm.yaml",
@@ -25,6 +26,8 @@ ORDER = (
 """The configurations of streamcanary below the folder, in the order of the page."""
 
 VARIABLES = {
+    "AZURE_EAST_KEY": "example-1234567890",
+    "AZURE_WEST_KEY": "example-1234567890",
     "LITELLM_KEY": "sk-example-1234567890",
     "METRICS_TOKEN": "example-0123456789abcdef",
     "MODEL": "gpt-4.1-mini",

@@ -8,6 +8,8 @@ from streamcanary.cli.first_config.answer_error import AnswerError
 
 _API_SUFFIXES: Final = ("/chat/completions", "/responses", "/completions", "/models")
 _LOCAL_DOMAINS: Final = (".local", ".internal", ".lan", ".svc", ".cluster.local", ".test")
+_AZURE_DOMAINS: Final = (".openai.azure.com", ".services.ai.azure.com")
+_AZURE_PATH: Final = "/openai/v1"
 _MAX_PROVIDER: Final = 64  # characters, as in the configuration
 
 
@@ -84,12 +86,27 @@ def parse_endpoint(answer: str) -> Endpoint:
     host = parts.hostname or ""
     if suffix := next((each for each in _API_SUFFIXES if parts.path.endswith(each)), None):
         raise AnswerError(f"must be the address before {suffix}: {base_url.removesuffix(suffix)}")
+    if host.endswith(_AZURE_DOMAINS):
+        return _azure(base_url, host)
     for known in KNOWN.values():
         if _is_at(known, host, parts.port):
             return known._replace(base_url=base_url, is_local=_is_local(host))
     is_local = _is_local(host)
     key = "${LLM_API_KEY:-none}" if is_local else "${LLM_API_KEY}"
     return Endpoint("endpoint", base_url, key, host[:_MAX_PROVIDER], is_local=is_local)
+
+
+def _azure(base_url: str, host: str) -> Endpoint:
+    """Return the endpoint of a resource of Azure, whose v1 API is that of OpenAI."""
+    if urlsplit(base_url).path != _AZURE_PATH:
+        raise AnswerError(f"must end with {_AZURE_PATH}: https://{host}{_AZURE_PATH}; the model is the deployment")
+    return Endpoint(
+        "azure",
+        base_url,
+        "${AZURE_OPENAI_API_KEY}",
+        "azure.ai.openai",
+        token_parameter="max_completion_tokens",  # noqa: S106 - a parameter
+    )
 
 
 def _validated(base_url: str) -> str:
