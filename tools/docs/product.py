@@ -1,5 +1,6 @@
 """All imports of the generators from streamcanary, so that a moved module affects this file only."""
 
+from pathlib import Path
 from types import ModuleType
 from typing import get_args
 
@@ -33,6 +34,7 @@ from streamcanary.model.config_types.secret import Secret
 from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
 from streamcanary.model.prometheus_names import metric_name as prometheus_name
 from streamcanary.settings import Settings
+from streamcanary.telemetry.log_export import event_name
 
 __all__ = [
     "API",
@@ -44,6 +46,7 @@ __all__ = [
     "NO_DATA",
     "PACKAGE",
     "RESERVED_PARAMETERS",
+    "SOURCE",
     "TEMPLATE_FIELDS",
     "AlertsConfig",
     "AsyncStreamClient",
@@ -66,6 +69,7 @@ __all__ = [
     "accepted_parameters",
     "alert_active_expression",
     "check",
+    "event_name",
     "export_rules",
     "faults",
     "format_duration",
@@ -75,6 +79,9 @@ __all__ = [
     "prometheus_name",
     "source_of",
 ]
+
+SOURCE = Path(events.__file__).parent
+"""The folder of the package."""
 
 API = {
     "Clients": ("AsyncStreamClient", "StreamClient"),

@@ -3,6 +3,7 @@
 from collections.abc import Iterable, Iterator
 from typing import Any
 
+from .log_events import log_events
 from .page import Stale, code, compare, head, table, words
 from .product import names, prometheus_name, source_of
 
@@ -44,16 +45,18 @@ def telemetry_page() -> str:
     described = {
         *(set(descriptions["spans"]) - {_CALL}),
         *descriptions["events"],
-        *descriptions["logs"],
         *descriptions["attributes"],
         *descriptions["labels"],
     }
-    compare("tools/docs/words/telemetry.yaml", described, texts)
+    of_logs = log_events()
+    compare("tools/docs/words/telemetry.yaml", described, texts - (of_logs - set(descriptions["events"])))
+    compare("tools/docs/words/telemetry.yaml, logs", descriptions["logs"], of_logs)
     compare("tools/docs/words/telemetry.yaml, metrics", descriptions["metrics"], metrics, entry="its labels as a list")
     lines = [head("Telemetry", f"{source_of(names)} and tools/docs/words/telemetry.yaml"), INTRODUCTION, "\n## Spans\n"]
     lines += table(("Span", "Kind", "Description"), _spans(descriptions["spans"]))
     lines += ["\n## Span events\n", *table(("Event", "Description"), _two_columns(descriptions["events"]))]
-    for place, title in (("run", "the run"), ("call", "the call"), ("attempt", "an attempt")):
+    titles = {"run": "the run", "call": "the call", "attempt": "an attempt", "event": "span events"}
+    for place, title in titles.items():
         lines.append(f"\n## Attributes of {title}\n")
         lines += table(("Attribute", "Description"), _attributes(descriptions["attributes"], place))
     lines.append("\n## Metrics\n")

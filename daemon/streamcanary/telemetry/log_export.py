@@ -89,11 +89,12 @@ def to_log_record(record: logging.LogRecord) -> LogRecord:
         severity_text=text,
         body=message,
         attributes=attributes,
-        event_name=_event_name(record.name, message),
+        event_name=event_name(record.name, message),
     )
 
 
-def _event_name(logger: str, message: str) -> str | None:
+def event_name(logger: str, message: str) -> str | None:
+    """Return the name of the event that a line of ``logger`` with ``message`` is; ``None`` if it is none of ours."""
     is_ours = logger == names.INSTRUMENTATION_SCOPE or logger.startswith(f"{names.INSTRUMENTATION_SCOPE}.")
     if not is_ours or not _EVENT_MESSAGE.fullmatch(message):
         return None
