@@ -16,6 +16,7 @@ from typing import Any, Final, NamedTuple
 import jsonschema
 import openai
 import pytest
+from jsonschema import validate
 from ruamel.yaml import YAML
 from tools.docs.examples import VARIABLES
 from tools.docs.product import API, parser
@@ -38,6 +39,7 @@ _FENCE = re.compile(
     r"^(?P<indent> *)```(?P<language>[\w-]*)[^\n]*\n(?P<text>.*?)^(?P=indent)```", re.DOTALL | re.MULTILINE
 )
 _SNIPPET = re.compile(r'^--8<-- "(?P<path>[^"]+)"$', re.MULTILINE)
+_CHART_VALUES: Final = ("# values.yaml\n", "# monitoring.yaml\n")
 _ASSIGNMENT = re.compile(r"[A-Z][A-Z0-9_]*=.*")
 _BASE: Final = """
 targets:
@@ -217,9 +219,15 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def try_yaml(block: Block, folder: Path) -> int:
-    """Check the YAML of a block by its kind; return the exit code of ``check`` or ``test-rules``, 0 for a timeline."""
+    """Check the YAML of a block by its kind; return the exit code of ``check`` or ``test-rules``, 0 for others.
+
+    Others are timelines, and values of the Helm chart.
+    """
     content = load_yaml(block.text)
     file = folder / "block.yaml"
+    if block.text.startswith(_CHART_VALUES):
+        validate(content, json.loads((ROOT / "helm" / "streamcanary" / "values.schema.json").read_text()))
+        return 0
     if "tests" in content:
         shutil.copy(folder / "example.yaml", folder / "streamcanary.yaml")
         file.write_text(block.text)
@@ -289,7 +297,7 @@ def test_commands_exist(command: Command, capfd: pytest.CaptureFixture[str]) -> 
         targets = {line.partition(":")[0] for line in (ROOT / "Makefile").read_text().splitlines() if "##" in line}
         assert set() == {word for word in arguments if "=" not in word} - targets
     else:
-        assert program in {"export", "git", "cd", "curl"}
+        assert program in {"export", "git", "cd", "curl", "docker", "cosign", "helm", "kubectl"}
 
 
 @pytest.mark.parametrize("command", [each for each in STREAMCANARY_COMMANDS if each.words[1] in RUN], ids=place)

@@ -13,7 +13,6 @@ from support.programs.isolation import enter_mount_namespace
 
 ROOT = Path(__file__).parents[3]
 POD_IP = "127.0.0.1"
-NODE = "node-1"
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc/ssl", "/etc/hosts", "/etc/resolv.conf")
 
 # Arguments: the new root; options of chroot; source, target and mode of each volume; "-"; the paths to show, some of
@@ -112,7 +111,7 @@ def environment(container: Mapping[str, Any], pod: Mapping[str, Any], fetch: Fet
 
 
 def _field(path: str, pod: Mapping[str, Any]) -> str:
-    known = {"status.podIP": POD_IP, "spec.nodeName": NODE}
+    known = {"status.podIP": POD_IP, "spec.nodeName": pod["spec"].get("nodeName")}
     return known.get(path) or str(pod["metadata"][path.removeprefix("metadata.")])
 
 

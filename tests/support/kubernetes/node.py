@@ -6,6 +6,7 @@ import os
 import subprocess
 import threading
 import time
+import uuid
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Self
@@ -14,6 +15,7 @@ import httpx2
 
 from support.kubernetes.cluster import Cluster, CommandFailed
 from support.kubernetes.containers import POD_IP, PodVolumes, command_line, environment
+from support.kubernetes.logs import LogServer
 from support.kubernetes.servers import tls_context
 from support.kubernetes.volumes import MissingObject
 from support.programs.program import free_ports
@@ -108,12 +110,21 @@ class Node:
         self._stop = threading.Event()
         self._error: Exception | None = None
         self._thread = threading.Thread(target=self._run, name="node")
+        self._logs = LogServer(self._find_log)
+        self._name = f"node-{uuid.uuid4().hex[:12]}"
         headers = {"Authorization": f"Bearer {cluster.api.token}"}
         self._client = httpx2.Client(
             base_url=cluster.api.url, headers=headers, verify=self.tls, trust_env=False, timeout=20
         )
 
     def __enter__(self) -> Self:
+        self._logs.__enter__()
+        status = {
+            "addresses": [{"type": "InternalIP", "address": POD_IP}],
+            "daemonEndpoints": {"kubeletEndpoint": {"Port": self._logs.port}},
+        }
+        node = {"apiVersion": "v1", "kind": "Node", "metadata": {"name": self._name}, "status": status}
+        self._client.post("/api/v1/nodes", json=node).raise_for_status()
         self._thread.start()
         return self
 
@@ -122,7 +133,9 @@ class Node:
         self._thread.join()
         for pod in (*(pod for _, pod in self._deployments.values()), *(pod for _, pod, _ in self._running)):
             pod.end()
+        self._client.delete(f"/api/v1/nodes/{self._name}")
         self._client.close()
+        self._logs.__exit__()
         if self._error is not None:
             raise self._error
 
@@ -197,6 +210,10 @@ class Node:
     def _try_start(self, pod: Object) -> RunningPod | None:
         """Start a pod; return ``None`` if it refers to an object that does not exist yet: the kubelet tries again."""
         self._seen.add(pod["metadata"]["uid"])
+        if not pod["spec"].get("nodeName"):
+            binding = {"metadata": {"name": pod["metadata"]["name"]}, "target": {"kind": "Node", "name": self._name}}
+            self._client.post(f"{_path('Pod', pod)}/binding", json=binding).raise_for_status()
+            pod = self.read(_path("Pod", pod)) or pod
         try:
             return RunningPod(self, pod)
         except MissingObject:
@@ -245,6 +262,10 @@ class Node:
         if self.read(path) is not None and self.read(f"{path}/serviceaccounts/default") is None:
             account = {"apiVersion": "v1", "kind": "ServiceAccount", "metadata": {"name": "default"}}
             self._client.post(f"{path}/serviceaccounts", json=account)
+
+    def _find_log(self, namespace: str, name: str) -> str | None:
+        pods = (*self.finished, *(pod for _, pod in self._deployments.values()), *(pod for _, pod, _ in self._running))
+        return next((pod.log for pod in pods if (pod.namespace, pod.name) == (namespace, name)), None)
 
     def _delete(self, pod: RunningPod) -> None:
         pod.end()
