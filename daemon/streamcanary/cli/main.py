@@ -135,7 +135,7 @@ def _create_parser() -> argparse.ArgumentParser:
         "init",
         help="Write a first configuration",
         description="Ask for endpoint, model and receiver, and write a configuration that works. Secrets are not asked "
-        "for: the file names variables of the environment. Nothing is sent.",
+        "for: the file names variables of the environment. Without --online, nothing is sent.",
     )
     init.add_argument(
         "file",
@@ -162,6 +162,11 @@ def _create_parser() -> argparse.ArgumentParser:
         help="File with the API key, relative to the folder of the configuration. Default: a variable.",
     )
     init.add_argument("--yes", action="store_true", help="Ask nothing; take the defaults for options that are missing.")
+    init.add_argument(
+        "--online",
+        action="store_true",
+        help="Then check each step to the endpoint, up to its list of models; a failed one is exit code 1.",
+    )
     init.add_argument("--force", action="store_true", help="Overwrite the file if it exists.")
 
     verbs.add_parser(

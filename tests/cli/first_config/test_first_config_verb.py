@@ -11,6 +11,8 @@ from typing import Any
 import pytest
 
 from streamcanary.settings import load
+from support.programs.daemon import run_command
+from support.servers.provider import FakeProvider
 
 ALL = ("--base-url", "ollama", "--model", "llama3.2", "--receiver", "slack")
 SLACK = {"SLACK_URL": "https://hooks.slack.com/services/T000/B000/XXXX"}
@@ -160,3 +162,24 @@ def test_the_key_can_be_in_a_file(tmp_path):
     (tmp_path / "secrets/key").write_text("sk-0123456789\n")
     assert 0 == init(tmp_path, *ALL, "--api-key-file", "secrets/key").returncode
     assert "sk-0123456789" == load(tmp_path / "streamcanary.yaml", SLACK).targets["ollama"].key.reveal()
+
+
+@pytest.mark.parametrize(("model", "code", "last"), [("sim-ok", 0, "ok"), ("sim-okay", 1, "FAILED")])
+async def test_online_checks_the_steps_to_the_endpoint(model, code, last, tmp_path):
+    """The file is written in any case; a failed step is named with its remedy, and no answer is asked for."""
+    path = tmp_path / "c.yaml"
+    async with FakeProvider() as provider:
+        options = ("--base-url", provider.base_url, "--model", model, "--receiver", "none", "--online")
+        result = await run_command("init", path, *options)
+        assert all(request.path.startswith("/v1/models") for request in provider.requests)
+    rows = [line.split() for line in result.stderr.splitlines()]
+    assert [last, "model"] in [row[:2] for row in rows]
+    assert (code, "", True) == (result.code, result.stdout, path.exists())
+    assert f"  streamcanary check -c {path}\n" in result.stderr
+
+
+def test_online_needs_the_key(tmp_path):
+    """Without the variable of the key, no step could say more; nothing is written."""
+    result = init(tmp_path, "--yes", "--online")
+    expected = "streamcanary: --online needs the key of the endpoint: set OPENAI_API_KEY in the environment\n"
+    assert (2, expected, []) == (result.returncode, result.stderr, list(tmp_path.iterdir()))

@@ -1,12 +1,14 @@
 """The verb ``init``: asks three questions, or takes their answers from options, and writes a first configuration."""
 
 import argparse
+import asyncio
 import os
 import shlex
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from streamcanary.cli.first_config.answer_error import AnswerError
 from streamcanary.cli.first_config.atomic_write import write_atomically
@@ -14,6 +16,9 @@ from streamcanary.cli.first_config.config_text import Answers, config_text, pars
 from streamcanary.cli.first_config.endpoints import KNOWN, parse_endpoint
 from streamcanary.cli.first_config.receivers import CHOICES, parse_receiver
 from streamcanary.cli.load_config import UsageError
+
+if TYPE_CHECKING:
+    from streamcanary.settings import Settings
 
 _MAX_TRIES: Final = 5  # wrong answers to a question
 _MAX_ANSWER: Final = 4096  # characters
@@ -35,13 +40,13 @@ class _Cancelled(Exception):
 
 
 def main(arguments: argparse.Namespace) -> int:
-    """Write the configuration; return 0, 1 if it is not written, or 2 for wrong or missing options."""
+    """Write the configuration; return 0, 2 for wrong or missing options, or 1: not written, or a failed step online."""
     path: Path = arguments.file
     try:
         _check_path(path, overwrite=arguments.force)
         answers = _answers(arguments)
         text = config_text(answers, shlex.quote(str(path)))
-        _check(text, path)
+        settings = _check(text, path, _key_environment(answers) if arguments.online else {})
         write_atomically(path, text, overwrite=arguments.force)
     except UsageError as error:
         print(f"streamcanary: {error}", file=sys.stderr)
@@ -55,8 +60,9 @@ def main(arguments: argparse.Namespace) -> int:
     except OSError as error:
         print(f"streamcanary: cannot write {path}: {error.strerror}; choose another file", file=sys.stderr)
         return 1
+    is_reachable = not arguments.online or asyncio.run(_diagnose(settings))
     _print_next_steps(path, text, has_receiver=bool(answers.receiver.name))
-    return 0
+    return 0 if is_reachable else 1
 
 
 def _check_path(path: Path, *, overwrite: bool) -> None:
@@ -140,8 +146,20 @@ def _ask(question: str) -> str:
     return line.strip()
 
 
-def _check(text: str, path: Path) -> None:
-    """Check the text as ``check`` would, with values for the variables.
+def _key_environment(answers: Answers) -> dict[str, str]:
+    """Return the variables of the API key, with their values.
+
+    Raises:
+        UsageError: if one is not set.
+    """
+    names = () if answers.api_key_file else variables_in(answers.endpoint.api_key)
+    if unset := [name for name in names if not os.environ.get(name)]:
+        raise UsageError(f"--online needs the key of the endpoint: set {', '.join(unset)} in the environment")
+    return {name: os.environ[name] for name in names}
+
+
+def _check(text: str, path: Path, environ: dict[str, str]) -> "Settings":
+    """Return the settings in the text, checked with values for the variables that are not in ``environ``.
 
     Raises:
         UsageError: if it is not valid: the file of the key cannot be read.
@@ -149,16 +167,30 @@ def _check(text: str, path: Path) -> None:
     """
     from streamcanary.settings import ConfigInvalid, load
 
-    variables = {name: _PLACEHOLDERS.get(name, "key-of-the-endpoint") for name in variables_in(text)}
+    variables = {name: _PLACEHOLDERS.get(name, "key-of-the-endpoint") for name in variables_in(text)} | environ
     trial = path.with_name(f".{path.name}.{os.getpid()}.trial")
     write_atomically(trial, text, overwrite=True)
     try:
-        load(trial, variables)
+        return load(trial, variables)
     except ConfigInvalid as invalid:
         problem = invalid.problems[0]
         raise UsageError(f"{problem.path}: {problem.message}") from None
     finally:
         trial.unlink()
+
+
+async def _diagnose(settings: "Settings") -> bool:
+    """Print the steps to the endpoint; return whether none has failed. Asks for no answer of the model."""
+    from streamcanary.canary.preflight import diagnose
+    from streamcanary.cli.probe_output import print_diagnosis
+    from streamcanary.model.clock import SystemClock
+    from streamcanary.model.diagnosis import StepState
+
+    (canary,) = settings.canaries.values()
+    diagnosis = await diagnose(settings.targets[canary.target], canary.model, clock=SystemClock())
+    with redirect_stdout(sys.stderr):
+        print_diagnosis(diagnosis)
+    return all(step.state is not StepState.FAILED for step in diagnosis.steps)
 
 
 def _print_next_steps(path: Path, text: str, *, has_receiver: bool) -> None:
