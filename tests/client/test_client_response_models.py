@@ -80,6 +80,25 @@ def test_hostile_models_do_not_add_series(
     provider.shutdown()
 
 
+@pytest.mark.parametrize(("tokens", "recorded"), [(1000, True), (10**9, False)])
+def test_an_absurd_number_of_tokens_is_not_recorded(
+    monkeypatch: pytest.MonkeyPatch, tokens: int, *, recorded: bool
+) -> None:
+    """A provider that claims a thousand million tokens does not spoil the sums of the metric."""
+    reader = InMemoryMetricReader()
+    provider = MeterProvider([reader], shutdown_on_exit=False)
+    monkeypatch.setattr(metrics, "get_meter", provider.get_meter)
+    recorder = CallRecorder(Instruments(), model="m", labels={}, request_attributes={}, url="http://localhost/v1")
+    recorder.call_started(0.0, 0.0)
+    usage = Usage(input_tokens=1, output_tokens=tokens)
+    recorder.call_succeeded(StreamResult(text="pong", model="m", duration=1.0, usage=usage), 1.0)
+    data = reader.get_metrics_data()
+    assert data is not None
+    found = {metric.name for metric in data.resource_metrics[0].scope_metrics[0].metrics}
+    assert recorded is (names.TOKEN_USAGE.name in found)
+    provider.shutdown()
+
+
 def test_a_negative_limit_is_rejected() -> None:
     """The message names the option."""
     with pytest.raises(ValueError, match="max_response_models must be 0 or more, not -1"):

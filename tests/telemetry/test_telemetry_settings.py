@@ -132,16 +132,6 @@ def test_the_sdk_can_be_disabled():
         ),
         ("OTEL_METRIC_EXPORT_INTERVAL", "10s", "a whole number of milliseconds"),
         ("OTEL_METRIC_EXPORT_INTERVAL", "1", "a whole number of milliseconds"),
-        (
-            "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE",
-            "deltas",
-            "is 'deltas': it must be cumulative, delta or lowmemory",
-        ),
-        (
-            "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION",
-            "exponential",
-            "it must be explicit_bucket_histogram or base2_exponential_bucket_histogram",
-        ),
     ],
 )
 def test_an_invalid_variable_is_reported(variable, value, message):
@@ -152,6 +142,27 @@ def test_an_invalid_variable_is_reported(variable, value, message):
     assert variable in str(caught.value)
     assert message in str(caught.value)
     assert "hunter2" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "message"),
+    [
+        ("TEMPORALITY_PREFERENCE", "deltas", "is 'deltas': it must be cumulative, delta or lowmemory"),
+        (
+            "DEFAULT_HISTOGRAM_AGGREGATION",
+            "exponential",
+            "it must be explicit_bucket_histogram or base2_exponential_bucket_histogram",
+        ),
+    ],
+)
+def test_an_unknown_preference_is_logged_and_ignored(variable, value, message, caplog):
+    """As the specification asks: the default applies, and the daemon starts."""
+    name = f"OTEL_EXPORTER_OTLP_METRICS_{variable}"
+    found = resolve_export_settings(NOTHING, {"OTEL_EXPORTER_OTLP_ENDPOINT": "http://c:4318", name: value})
+    assert ("cumulative", "explicit") == (found.temporality, found.histograms)
+    [record] = caplog.records
+    assert ("environment variable ignored", name) == (record.message, record.variable)
+    assert message in record.problem
 
 
 @pytest.mark.parametrize(

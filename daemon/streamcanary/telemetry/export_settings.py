@@ -14,11 +14,14 @@ These apply without a section, and where it leaves the value open (``temporality
 - ``OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION``: ``explicit_bucket_histogram`` (the default) or
   ``base2_exponential_bucket_histogram``
 
+A value of these two that is not known is logged and ignored, as the specification of OpenTelemetry asks.
+
 In both cases the SDK itself reads ``OTEL_EXPORTER_OTLP_HEADERS`` (headers of the section are added), the
 ``…_CERTIFICATE``, ``…_CLIENT_CERTIFICATE`` and ``…_CLIENT_KEY`` files, ``…_COMPRESSION`` and ``OTEL_TRACES_SAMPLER``;
 and ``OTEL_SDK_DISABLED=true`` disables all exports.
 """
 
+import logging
 from collections.abc import Mapping
 from typing import Final, TypeVar
 from urllib.parse import urlsplit
@@ -37,6 +40,7 @@ from streamcanary.telemetry.config import (
     check_endpoint,
 )
 
+_logger = logging.getLogger(__name__)
 T = TypeVar("T", bound=str)
 _PROTOCOLS: Final[dict[str, Protocol]] = {"http/protobuf": "http/protobuf", "grpc": "grpc"}
 _TEMPORALITIES: Final[dict[str, Temporality]] = {
@@ -126,11 +130,20 @@ def _from_environment(environ: Mapping[str, str]) -> ExportSettings | None:
 
 
 def _environment_temporality(environ: Mapping[str, str]) -> Temporality:
-    return _choice(environ, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", _TEMPORALITIES)
+    return _known_choice(environ, "OTEL_EXPORTER_OTLP_METRICS_TEMPORALITY_PREFERENCE", _TEMPORALITIES)
 
 
 def _environment_histograms(environ: Mapping[str, str]) -> HistogramAggregation:
-    return _choice(environ, "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", _HISTOGRAMS)
+    return _known_choice(environ, "OTEL_EXPORTER_OTLP_METRICS_DEFAULT_HISTOGRAM_AGGREGATION", _HISTOGRAMS)
+
+
+def _known_choice(environ: Mapping[str, str], variable: str, choices: Mapping[str, T]) -> T:
+    """Return as :func:`_choice` does; the first choice, with a line in the log, if the value is none of them."""
+    try:
+        return _choice(environ, variable, choices)
+    except TelemetryMisconfigured as error:
+        _logger.warning("environment variable ignored", extra={"variable": variable, "problem": str(error)})
+        return next(iter(choices.values()))
 
 
 def _choice(environ: Mapping[str, str], variable: str, choices: Mapping[str, T]) -> T:

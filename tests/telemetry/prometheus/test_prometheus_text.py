@@ -316,6 +316,7 @@ def test_promtool_accepts_the_text(metrics):
         (ACCEPT_OF_PROMETHEUS, "openmetrics"),
         ("application/openmetrics-text;q=0.2,text/plain;q=0.9", "classic"),
         ("application/openmetrics-text;version=2.0.0,text/plain;q=0.1", "classic"),
+        ('application/openmetrics-text; version="1.0.0", text/plain;q=0.1', "openmetrics"),
         ("application/openmetrics-text;q=nan,text/plain;q=x", "classic"),
         (";;,,=", "classic"),
         ("a" * 100_000, "classic"),

@@ -141,7 +141,7 @@ class CallRecorder:
         instruments.operation_duration.record(result.duration, common, context)
         if result.time_to_first_token is not None:
             instruments.time_to_first_chunk.record(result.time_to_first_token, common, context)
-        if (usage := result.usage) is not None:
+        if (usage := result.usage) is not None and usage.input_tokens + usage.output_tokens <= _MAX_TOKENS:
             instruments.token_usage.record(usage.input_tokens, {**common, names.TOKEN_TYPE: "input"}, context)
             instruments.token_usage.record(usage.output_tokens, {**common, names.TOKEN_TYPE: "output"}, context)
         self._end_call_span(now)
@@ -200,6 +200,8 @@ def _span_time(wall_offset: float, now: float) -> int:
     """Return the span time (nanoseconds since the epoch) of ``now`` (monotonic seconds)."""
     return int((wall_offset + now) * 1e9)
 
+
+_MAX_TOKENS = names.TOKEN_BUCKETS[-1]  # 67 million: no model takes so many, and one such claim would spoil every sum
 
 # The number of open streams belongs to no single call: no exemplar, and no cost for one. The SDK would replace an empty
 # context by the current one, which has the span of the run.

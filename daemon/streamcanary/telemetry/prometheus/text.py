@@ -176,7 +176,8 @@ def accepted_format(accept: str) -> Format:
     quality = {"classic": 0.0, "openmetrics": 0.0}
     for part in accept[:2000].split(","):
         media_type, *parameters = (each.strip().lower() for each in part.split(";"))
-        values = dict(parameter.split("=", 1) for parameter in parameters if "=" in parameter)
+        pairs = (parameter.partition("=") for parameter in parameters)
+        values = {name: value.strip('"') for name, _, value in pairs}  # a value may be quoted (RFC 9110, 5.6.6)
         if media_type == "application/openmetrics-text" and values.get("version", "1.0.0") in ("1.0.0", "0.0.1"):
             found = "openmetrics"
         elif media_type in ("text/plain", "text/*", "*/*"):

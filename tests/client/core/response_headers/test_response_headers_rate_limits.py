@@ -114,6 +114,18 @@ def quota(remaining: int | None, limit: int | None = None, reset_after: float | 
             id="ietf draft, one header for each value",
         ),
         pytest.param(
+            {"ratelimit-limit": "100, 100;w=60, 1000;w=3600", "ratelimit-remaining": "50", "ratelimit-reset": "30"},
+            quota(50, 100, 30.0),
+            None,
+            id="ietf draft, a limit with its windows",
+        ),
+        pytest.param(
+            {"ratelimit": "limit=100, remaining=3, reset=50", "ratelimit-policy": "100;w=60"},
+            quota(3, 100, 50.0),
+            None,
+            id="ietf draft, revision 7",
+        ),
+        pytest.param(
             {
                 "ratelimit": '"burst";r=9;t=1, "daily";r=20;t=3600;pk=:a2V5:, "bytes";r=1',
                 "ratelimit-policy": '"burst";q=10;w=1, "daily";q=1000;w=86400, "bytes";q=5;qu="content-bytes"',

@@ -8,7 +8,8 @@
 | Anthropic | `anthropic-ratelimit-requests-remaining`, `-input-tokens-limit`, … | RFC 3339 |
 | Cerebras, Mistral, Fireworks | a window or a part: `-requests-day`, `-req-minute`, `-tokens-prompt` | seconds |
 | OpenRouter, Together and others | `X-RateLimit-Remaining`, without a type: requests | ms or s since the epoch |
-| IETF draft, revisions 0 to 7 | `RateLimit-Remaining`, the same | seconds |
+| IETF draft, revisions 0 to 6 | `RateLimit-Remaining`, the same; `RateLimit-Limit: 100, 100;w=60` | seconds |
+| IETF draft, revision 7 | `RateLimit: limit=100, remaining=50, reset=30` | seconds |
 | IETF draft, later revisions | `RateLimit: "default";r=50;t=30`, `RateLimit-Policy: "default";q=100` | seconds |
 
 https://developers.openai.com/api/docs/guides/rate-limits, https://platform.claude.com/docs/en/api/rate-limits,
@@ -41,6 +42,7 @@ _MAX_RESET: Final = 366 * 86_400.0  # seconds
 _MIN_EPOCH_SECONDS: Final = 1e9  # a larger number is a time (2001 or later), not a duration
 _MIN_EPOCH_MILLISECONDS: Final = 1e11
 
+_LIMIT_WITH_WINDOWS = re.compile(r"([0-9]{1,15})(?:, ?[0-9]{1,15};[^,]{1,20}){1,4}")
 _COUNT = re.compile(r"[0-9]{1,15}(?:\.[0-9]{1,9})?")
 _DURATION_PART = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,9})?)(ms|us|µs|ns|d|h|m|s)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern}){{1,8}}")
@@ -48,6 +50,7 @@ _UNITS: Final = {"d": 86_400.0, "h": 3600.0, "m": 60.0, "s": 1.0, "ms": 1e-3, "u
 _IS_ABOUT_RATES: Final = re.compile("rate-?limit", re.IGNORECASE).search
 _PREFIX = re.compile(r"(?:x-|anthropic-)?rate-?limit-")
 _FIELDS: Final = frozenset({"remaining", "limit", "reset"})
+_FIELD_NAMES: Final = tuple(f"{field}=" for field in sorted(_FIELDS))
 _TYPES: Final[dict[str, QuotaType]] = {
     "requests": "requests",
     "request": "requests",
@@ -111,6 +114,8 @@ def _simple_quotas(headers: Mapping[str, str], now: float) -> Iterator[tuple[Quo
         if (looked_at := looked_at + 1) > _MAX_HEADERS:
             break
         value = headers[key]
+        if ";" in value and (windows := _LIMIT_WITH_WINDOWS.fullmatch(value[:_MAX_LIST_LENGTH])):
+            value = windows[1]
         if len(value) <= _MAX_VALUE_LENGTH and (parsed := _parse_name(name[prefix.end() :])) is not None:
             kind, qualifier, field = parsed
             values.setdefault((kind, qualifier), {})[field] = value.strip()
@@ -180,6 +185,16 @@ def _structured_quotas(headers: Mapping[str, str]) -> Iterator[tuple[QuotaType, 
     """
     state = headers.get("ratelimit")
     if not state:
+        return
+    if state[:_MAX_VALUE_LENGTH].lstrip().startswith(_FIELD_NAMES):  # revision 7: a dictionary
+        values = {name.partition("=")[0]: name.partition("=")[2] for name, _ in _parse_list(state)}
+        quota = Quota(
+            remaining=_parse_count(values.get("remaining", "")),
+            limit=_parse_count(values.get("limit", "")),
+            reset_after=_parse_reset(values.get("reset", ""), 0.0),
+        )
+        if not _is_empty(quota):
+            yield "requests", quota
         return
     policies = dict(_parse_list(headers.get("ratelimit-policy") or ""))
     for name, parameters in _parse_list(state):
