@@ -144,7 +144,9 @@ SIMULATOR = "http://127.0.0.1:9466/v1"
 RUN = {"check", "rules", "test-rules"}
 """Verbs whose examples are run; those of others are parsed."""
 
-YAML_BLOCKS, SHELL_BLOCKS, PYTHON_BLOCKS = blocks("yaml"), blocks("sh"), blocks("python")
+CHART_VALUES = [block for block in blocks("yaml") if block.text.startswith(_CHART_VALUES)]
+YAML_BLOCKS = [block for block in blocks("yaml") if block not in CHART_VALUES]
+SHELL_BLOCKS, PYTHON_BLOCKS = blocks("sh"), blocks("python")
 COMMANDS = [command for block in SHELL_BLOCKS for command in commands(block)]
 STREAMCANARY_COMMANDS = [
     command for command in COMMANDS if command.words[0].removeprefix(".venv/bin/") == "streamcanary"
@@ -219,15 +221,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def try_yaml(block: Block, folder: Path) -> int:
-    """Check the YAML of a block by its kind; return the exit code of ``check`` or ``test-rules``, 0 for others.
-
-    Others are timelines, and values of the Helm chart.
-    """
+    """Check the YAML of a block by its kind; return the exit code of ``check`` or ``test-rules``, 0 for a timeline."""
     content = load_yaml(block.text)
     file = folder / "block.yaml"
-    if block.text.startswith(_CHART_VALUES):
-        validate(content, json.loads((ROOT / "helm" / "streamcanary" / "values.schema.json").read_text()))
-        return 0
     if "tests" in content:
         shutil.copy(folder / "example.yaml", folder / "streamcanary.yaml")
         file.write_text(block.text)
@@ -241,6 +237,12 @@ def try_yaml(block: Block, folder: Path) -> int:
     else:
         YAML(typ="safe", pure=True).dump(completed(content), file)
     return main(["check", "-c", str(file)])
+
+
+@pytest.mark.parametrize("block", CHART_VALUES, ids=place)
+def test_values_of_the_chart_are_accepted(block: Block) -> None:
+    """The schema of the Helm chart accepts its values."""
+    validate(load_yaml(block.text), json.loads((ROOT / "helm" / "streamcanary" / "values.schema.json").read_text()))
 
 
 @pytest.mark.parametrize("block", YAML_BLOCKS, ids=place)
