@@ -9,8 +9,11 @@ import pytest
 from ruamel.yaml import YAML
 
 from streamcanary.cli.main import main
+from streamcanary.simulator import Simulator
+from support.programs.daemon import run_command
 from support.programs.helm import CHART, MINIMAL, VALUES, merged, object_of, rendered
 from support.programs.promtool import check_rules
+from support.servers.simulator import FAST_TIMINGS
 
 pytestmark = pytest.mark.real("helm")
 
@@ -102,6 +105,18 @@ def test_a_checksum_replaces_the_pod(tmp_path: Path) -> None:
     text = object_of(objects, "ConfigMap")["data"][CONFIG]
     annotations = object_of(objects, "Deployment")["spec"]["template"]["metadata"]["annotations"]
     assert hashlib.sha256(text.rstrip("\n").encode()).hexdigest() == annotations["checksum/config"]
+
+
+def test_a_changed_variable_replaces_the_pod(tmp_path: Path) -> None:
+    """A key that is an environment variable changes only with the pod, so a changed Secret of the chart replaces it."""
+    base = merged(MINIMAL, {"secret": {"existing": None, "create": True, "data": {"openai": "k", "REGION": "eu"}}})
+    changed = merged(base, {"secret": {"data": {"REGION": "us"}}})
+    for env, is_same in (({"env": []}, True), ({"env": ["REGION"]}, False)):
+        first, second = (
+            object_of(rendered(tmp_path, values=merged(each, {"secret": env})), "Deployment")
+            for each in (base, changed)
+        )
+        assert is_same is (first == second)
 
 
 @pytest.mark.parametrize(("persistent", "strategy"), [(True, "Recreate"), (False, "RollingUpdate")])
@@ -214,6 +229,21 @@ def test_every_dashboard_is_a_config_map(tmp_path: Path) -> None:
     assert {name: json.loads(text) for name, text in files.items()} == {
         name: json.loads(text) for each in labelled for name, text in each["data"].items()
     }
+
+
+async def test_a_release_without_a_configuration_probes_a_simulator(
+    tmp_path: Path,
+) -> None:
+    """Its pod has a simulated provider as a native sidecar, and its configuration gives runs that are ok."""
+    objects = rendered(tmp_path)
+    for spec in (pod_specs(objects)["Deployment"], pod_specs(objects)["Pod"]):
+        [sidecar] = spec["initContainers"]
+        assert (["simulate", "--port", "9466"], "Always") == (sidecar["args"], sidecar["restartPolicy"])
+    (tmp_path / CONFIG).write_text(object_of(objects, "ConfigMap")["data"][CONFIG])
+    async with Simulator(timings=FAST_TIMINGS) as simulator:
+        target = {"STREAMCANARY_TARGETS__SIMULATOR__BASE_URL": simulator.base_url}
+        result = await run_command("probe", "-c", tmp_path / CONFIG, **target)
+    assert 0 == result.code, result
 
 
 def test_values_of_a_parent_chart_are_accepted(tmp_path: Path) -> None:

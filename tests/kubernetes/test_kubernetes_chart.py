@@ -123,6 +123,24 @@ def test_an_upgrade_a_rollback_and_a_removal(release: Release, cluster: Cluster,
     assert set() == release_objects(cluster, namespace)
 
 
+def test_the_notes_say_what_to_do_next(release: Release, cluster: Cluster, namespace: str) -> None:
+    """They have the commands for this release, and warn of what is missing."""
+    create_keys(cluster, namespace, openai="k")
+    notes = release.helm("install", {"check": {"enabled": False}})
+    assert "probes a SIMULATED provider" in notes
+    assert "create secret generic llm-keys" in notes
+    notes = release.helm("upgrade", without_check(MINIMAL))
+    for expected in (
+        f"kubectl -n {namespace} rollout status deployment/{NAME}",
+        f"helm -n {namespace} test {RELEASE} --logs",
+        f"kubectl -n {namespace} port-forward deployment/{NAME} 9465",
+        "WARNING: nobody is notified",
+    ):
+        assert expected in notes
+    rules = {"prometheusRule": {"enabled": True}, "podMonitor": {"enabled": True}}
+    assert "WARNING" not in release.helm("upgrade", without_check(merged(MINIMAL, rules)))
+
+
 def test_the_service_account_may_do_nothing(release: Release, cluster: Cluster, namespace: str) -> None:
     """The rules of the ServiceAccount are those of everyone: no object can be read, listed or changed."""
     create_keys(cluster, namespace, openai="k")
