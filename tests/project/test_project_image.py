@@ -4,6 +4,7 @@ import re
 from fnmatch import fnmatch
 
 import pytest
+import yaml
 
 from streamcanary.web.config import WebConfig
 from support.programs.image import ROOT, Dockerfile
@@ -20,6 +21,12 @@ def test_the_image_runs_as_a_numeric_user(dockerfile: Dockerfile):
     assert (True, True) == (user >= 10000, group >= 10000)
     owned = [arguments for arguments in dockerfile.all("COPY") if f"--chown={user}:{group}" in arguments]
     assert [True] == [arguments.endswith(" /var/lib/streamcanary") for arguments in owned]
+
+
+def test_the_chart_runs_the_image_as_its_user(dockerfile: Dockerfile):
+    """User and group of the chart are those of the image, to whom the folder of the store belongs."""
+    context = yaml.safe_load((ROOT / "helm" / "streamcanary" / "values.yaml").read_text())["podSecurityContext"]
+    assert dockerfile.user == (context["runAsUser"], context["fsGroup"])
 
 
 def test_the_image_needs_no_shell(dockerfile: Dockerfile):

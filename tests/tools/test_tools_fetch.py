@@ -1,5 +1,6 @@
 """The programs that other tests run can be fetched, start, work and end, with no other file installed."""
 
+import json
 import os
 import re
 import subprocess
@@ -222,6 +223,36 @@ def test_an_environment_variable_names_another_program(tmp_path, arguments):
     assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, f"{program}\n", "")
 
 
+def test_the_variable_of_a_name_with_a_hyphen_has_an_underscore(tmp_path):
+    """``STREAMCANARY_TEST_KUBE_APISERVER`` names a ``kube-apiserver``."""
+    program = script(tmp_path / "mine", "exit 0")
+    outcome = fetch("kube-apiserver", XDG_CACHE_HOME=str(tmp_path), STREAMCANARY_TEST_KUBE_APISERVER=str(program))
+    assert (outcome.returncode, outcome.stdout, outcome.stderr) == (0, f"{program}\n", "")
+
+
+def test_the_api_server_is_built_with_the_published_staging_modules(tmp_path):
+    """Each replacement into the source tree of Kubernetes becomes the published module of the same release."""
+    module = {
+        "Replace": [
+            {"Old": {"Path": "k8s.io/api"}, "New": {"Path": "./staging/src/k8s.io/api"}},
+            {"Old": {"Path": "example.org/x"}, "New": {"Path": "example.org/y", "Version": "v1.0.0"}},
+        ]
+    }
+    answers = f"""\
+echo "$@" >> {tmp_path}/commands
+case "$*" in
+"mod download"*) echo 'go: downloading k8s.io/kubernetes'; echo '{{"GoMod": "/module/go.mod"}}';;
+"mod edit -json"*) echo '{json.dumps(module)}';;
+build*) exit 5;;
+esac"""
+    go = fake_go(tmp_path / "bin", otherwise=answers)
+    outcome = fetch("kube-apiserver", PATH=go, XDG_CACHE_HOME=str(tmp_path / "cache"))
+    assert "failed with 5" in outcome.stderr
+    edits = [line for line in (tmp_path / "commands").read_text().splitlines() if "-replace" in line]
+    assert 1 == len(edits)
+    assert re.fullmatch(r"mod edit -replace=k8s\.io/api=k8s\.io/api@v0\.36\.\d+", edits[0])
+
+
 def test_an_environment_variable_that_names_no_program_is_an_error(tmp_path):
     """A wrong path in the variable is an error, and no other program is used."""
     outcome = fetch("--find", "promtool", XDG_CACHE_HOME=str(tmp_path), STREAMCANARY_TEST_PROMTOOL="/missing/promtool")
@@ -239,7 +270,7 @@ def test_an_unwritable_cache_is_reported(tmp_path):
     assert outcome.stderr.startswith("otelcol: cannot use the cache folder")
 
 
-@pytest.mark.parametrize("tool", ["otelcol", "alertmanager"])
+@pytest.mark.parametrize("tool", ["otelcol", "alertmanager", "etcd", "kubectl", "kube-apiserver"])
 def test_a_failed_build_leaves_only_its_lock_file(tmp_path, tool):
     """The message has the end of the build output, and no partial result stays in the cache."""
     go = fake_go(tmp_path / "bin", otherwise="echo no such module; exit 3")
