@@ -1,26 +1,23 @@
 """Assembles the daemon: creates its components, connects them, and starts and stops them.
 
-    telemetry ─▶ store ─▶ budget ─▶ canaries ─▶ alerting ─▶ scheduler ─▶ web server
+    telemetry ─▶ store ─▶ budget ─▶ canaries ─▶ alerting ─▶ scheduler ─▶ web server ─▶ reload
 
-Components start in this order and stop in reverse. Shutdown takes at most 10 s, whatever hangs: runs end or are
-cancelled, pending notifications are sent or stay in the store, telemetry is exported or dropped.
+Components start in this order and stop in reverse. A reload gives them other parts of the configuration: ``prepare``
+does what can fail, ``apply`` or ``configure`` takes effect. Shutdown takes at most 10 s, whatever hangs: runs end or
+are cancelled, pending notifications are sent or stay in the store, telemetry is exported or dropped.
 """
 
 import asyncio
 import logging
-import platform
-from collections.abc import AsyncIterator, Callable
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import AbstractAsyncContextManager, AsyncExitStack, asynccontextmanager
+from contextlib import AbstractAsyncContextManager, AsyncExitStack
 from types import TracebackType
 from typing import TypeVar
 
 from msgspec import Struct
-from opentelemetry import metrics
 
-from streamcanary import __version__
-from streamcanary.alerting.notify.delivery.http import open_http_client
-from streamcanary.alerting.service.heartbeat import Heartbeat, HeartbeatConfig
+from streamcanary.alerting.service.heartbeat import HeartbeatTask
 from streamcanary.alerting.service.service import AlertingService
 from streamcanary.canary.loop_lag_report import LoopLagReport
 from streamcanary.canary.preflight.diagnostics import FailureDiagnostics
@@ -34,6 +31,8 @@ from streamcanary.model.alerts.incident import Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock, SystemClock
 from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.reload.metrics import ConfigMetrics
+from streamcanary.reload.reloader import Reloader, ReloadSource
 from streamcanary.settings import Settings
 from streamcanary.store.database import Store
 from streamcanary.telemetry.logs import OTLP_ATTRIBUTES
@@ -46,6 +45,7 @@ from streamcanary.web.api import api_routes
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.health import HealthCheck, health_routes
 from streamcanary.web.metrics import metrics_routes
+from streamcanary.web.reload import reload_routes
 from streamcanary.web.runs import run_routes
 from streamcanary.web.web_server import WebServer
 
@@ -61,6 +61,8 @@ _STORE_CLOSE_TIMEOUT = 0.8
 _WEB_STOP_TIMEOUT = 1.2
 _STOP_TIMEOUT = 0.4  # of each other component
 _MIN_EXPORT_TIMEOUT = 0.5
+_RELOAD_CANARIES = 200
+"""Canaries whose metric series have room, at least: a reload may add them, but cannot change the limits."""
 _EXECUTOR_THREADS = 64
 """For reading files and other blocking calls; with the default of a few more than the CPUs, a few that hang would keep
 all others waiting. Name lookups have threads of their own."""
@@ -70,19 +72,29 @@ class DaemonCallbacks(Struct, frozen=True, kw_only=True):
     """Callbacks for observers of the daemon; none of them may block.
 
     ``on_event`` is called for every event of every stream, ``on_outcome`` for every run, ``on_transition`` for every
-    incident that opens or resolves, and ``on_ready`` once all components have started.
+    incident that opens or resolves, ``on_ready`` once all components have started, ``on_reload`` with other settings
+    just before a reload applies them, and ``on_reloaded`` after that.
     """
 
     on_event: Callable[[Canary, Event], None] | None = None
     on_outcome: Callable[[Outcome], None] | None = None
     on_transition: Callable[[Incident], None] | None = None
     on_ready: Callable[[], None] | None = None
+    on_reload: Callable[[Settings], None] | None = None
+    on_reloaded: Callable[[], None] | None = None
 
 
 async def run_daemon(
-    settings: Settings, stop: asyncio.Event, *, clock: Clock | None = None, callbacks: DaemonCallbacks | None = None
+    settings: Settings,
+    stop: asyncio.Event,
+    *,
+    clock: Clock | None = None,
+    callbacks: DaemonCallbacks | None = None,
+    source: ReloadSource | None = None,
 ) -> bool:
     """Run the daemon until ``stop`` is set; return whether all components have stopped in time.
+
+    The settings can be reloaded from ``source``; without it they stay.
 
     Raises:
         StoreUnwritable, StoreLocked, StoreTooNew: if the store cannot be used.
@@ -95,13 +107,12 @@ async def run_daemon(
     async with AsyncExitStack() as stack:
         stack.enter_context(NameLookups())
         runs = RunStore()
-        telemetry = Telemetry(expected_series=len(settings.canaries) * SERIES_PER_CANARY, clock=clock, runs=runs)
+        expected_canaries = max(len(settings.canaries), _RELOAD_CANARIES if source is not None else 0)
+        telemetry = Telemetry(expected_series=expected_canaries * SERIES_PER_CANARY, clock=clock, runs=runs)
         telemetry.prepare(settings.telemetry)
         telemetry.apply()
         shutdown = _Shutdown(stack)
-        max_runs = {name: target.max_concurrent_runs for name, target in settings.targets.items()}
-        if too_many := limit_warning(sum(run_limits(settings.to_canaries(), max_runs).values()), raise_limit()):
-            _log.warning("too few file descriptors", extra={"problem": too_many})
+        _check_file_descriptors(settings)
         stack.push_async_callback(shutdown.close_telemetry, telemetry)
 
         await shutdown.enter(LoopLagReport())
@@ -152,22 +163,47 @@ async def run_daemon(
             on_outcome=on_outcome,
             guard=spend_guard,
             on_clock_step=alerting.wake,
-            max_concurrent_runs=max_runs,
+            max_concurrent_runs=_max_concurrent_runs(settings),
         )
         stack.push_async_callback(scheduler.drain, _RUNS_DRAIN_TIMEOUT)
         scheduler.start()
 
         authorizer = Authorizer(settings.web)
+        heartbeat = await shutdown.enter(HeartbeatTask(settings.heartbeat, clock, alerting.liveness_checks()))
+        reloader = None
+        if source is not None:
+            parts = _Parts(
+                settings,
+                telemetry=telemetry,
+                spend_guard=spend_guard,
+                runners=runners,
+                alerting=alerting,
+                diagnostics=diagnostics,
+                scheduler=scheduler,
+                authorizer=authorizer,
+                heartbeat=heartbeat,
+                on_reload=callbacks.on_reload,
+            )
+            reloader = Reloader(
+                source,
+                settings,
+                parts,
+                clock=clock,
+                on_result=alerting.report_config,
+                on_applied=callbacks.on_reloaded or (lambda: None),
+            )
+        else:
+            ConfigMetrics(settings, clock.time())
         routes = [
             *health_routes(_readiness_checks(scheduler, store)),
             *metrics_routes(telemetry.scraper, authorizer),
             *api_routes(alerting, authorizer, clock),
             *run_routes(runs, authorizer, clock),
+            *reload_routes(reloader, authorizer),
         ]
         await shutdown.enter(WebServer(settings.web, routes), _WEB_STOP_TIMEOUT)
-        if settings.heartbeat is not None:
-            await shutdown.enter(_running_heartbeat(settings.heartbeat, clock, alerting))
-        _record_config_load(clock, settings)
+        if reloader is not None:
+            await shutdown.enter(reloader)
         _log.info("daemon started", extra={"canaries": len(runners.by_name), "targets": len(settings.targets)})
         if callbacks.on_ready is not None:
             callbacks.on_ready()
@@ -175,6 +211,65 @@ async def run_daemon(
         shutdown.begin()
         _log.info("daemon stopping")
     return not shutdown.has_hanging_component
+
+
+class _Parts:
+    """The components that a reload gives other parts of the configuration."""
+
+    def __init__(
+        self,
+        settings: Settings,
+        *,
+        telemetry: Telemetry,
+        spend_guard: SpendGuard,
+        runners: CanaryRunners,
+        alerting: AlertingService,
+        diagnostics: FailureDiagnostics,
+        scheduler: Scheduler,
+        authorizer: Authorizer,
+        heartbeat: HeartbeatTask,
+        on_reload: Callable[[Settings], None] | None,
+    ) -> None:
+        self._current = self._prepared = settings
+        self._telemetry = telemetry
+        self._spend_guard = spend_guard
+        self._runners = runners
+        self._alerting = alerting
+        self._diagnostics = diagnostics
+        self._scheduler = scheduler
+        self._authorizer = authorizer
+        self._heartbeat = heartbeat
+        self._on_reload = on_reload
+
+    def prepare(self, settings: Settings) -> None:
+        """Do all that can fail, without effect."""
+        prices = prices_by_canary(settings.budget, settings.targets, settings.canaries)
+        self._spend_guard.prepare(settings.budget, settings.canaries, prices)
+        self._runners.prepare(settings.targets, settings.canaries, prices)
+        runners = self._runners.prepared.values()
+        self._scheduler.prepare(runners, instance=settings.instance, max_concurrent_runs=_max_concurrent_runs(settings))
+        self._alerting.prepare(settings.alerts, settings.instance, [runner.canary for runner in runners])
+        if settings.telemetry != self._current.telemetry:
+            self._telemetry.prepare(settings.telemetry)
+        self._prepared = settings
+
+    def apply(self) -> None:
+        """Apply what was prepared. The budget and alerting know a canary before it runs."""
+        before, settings = self._current, self._prepared
+        self._current = settings
+        if self._on_reload is not None:
+            self._on_reload(settings)
+        if settings.telemetry != before.telemetry:
+            self._telemetry.apply()
+        self._spend_guard.apply()
+        self._runners.apply()
+        self._alerting.apply()
+        self._diagnostics.configure(settings.targets, settings.canaries)
+        self._scheduler.apply()
+        self._authorizer.configure(settings.web)
+        self._heartbeat.configure(settings.heartbeat)
+        self._telemetry.show_canaries(self._runners.canaries)
+        _check_file_descriptors(settings)
 
 
 class _Shutdown:
@@ -215,6 +310,17 @@ class _Shutdown:
         await telemetry.close(min(SHUTDOWN_TIMEOUT, max(_MIN_EXPORT_TIMEOUT, _SHUTDOWN_TIMEOUT - elapsed)))
 
 
+def _max_concurrent_runs(settings: Settings) -> dict[str, int | None]:
+    return {name: target.max_concurrent_runs for name, target in settings.targets.items()}
+
+
+def _check_file_descriptors(settings: Settings) -> None:
+    """Log a warning if the canaries may need more file descriptors than the process can have."""
+    limits = run_limits(settings.to_canaries(), _max_concurrent_runs(settings))
+    if too_many := limit_warning(sum(limits.values()), raise_limit()):
+        _log.warning("too few file descriptors", extra={"problem": too_many})
+
+
 def _readiness_checks(scheduler: Scheduler, store: Store) -> dict[str, HealthCheck]:
     """Return the readiness checks. A failing provider does not make the daemon unready."""
 
@@ -226,17 +332,6 @@ def _readiness_checks(scheduler: Scheduler, store: Store) -> dict[str, HealthChe
         "scheduler": lambda: None if scheduler.is_running else "the scheduler does not run",
         "store": store_is_writable,
     }
-
-
-@asynccontextmanager
-async def _running_heartbeat(config: HeartbeatConfig, clock: Clock, alerting: AlertingService) -> AsyncIterator[None]:
-    async with open_http_client() as http:
-        task = asyncio.create_task(Heartbeat(config, http, clock, alerting.liveness_checks()).run(), name="heartbeat")
-        try:
-            yield
-        finally:
-            task.cancel()
-            await asyncio.gather(task, return_exceptions=True)
 
 
 async def _stop_alerting(alerting: AlertingService, task: asyncio.Task[None]) -> None:
@@ -292,22 +387,3 @@ def _log_outcome(outcome: Outcome) -> None:
     elif outcome.reason is not None:
         fields["reason"] = outcome.reason
     _log.log(level, "run finished", extra=fields)
-
-
-def _record_config_load(clock: Clock, settings: Settings) -> None:
-    meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
-
-    def set_gauge(metric: names.Metric, value: float, labels: dict[str, str] | None = None) -> None:
-        meter.create_gauge(metric.name, metric.unit, metric.description).set(value, labels)
-
-    set_gauge(names.RELOAD_SUCCESS, 1)
-    set_gauge(names.RELOAD_TIME, clock.time())
-    set_gauge(names.BUILD_INFO, 1, {names.VERSION: __version__, names.PYTHON_VERSION: platform.python_version()})
-    counts = {
-        "target": len(settings.targets),
-        "canary": len(settings.canaries),
-        "rule": len(settings.alerts.all_rules),
-        "receiver": len(settings.alerts.receivers),
-    }
-    for kind, count in counts.items():
-        set_gauge(names.CONFIG_OBJECTS, count, {names.TYPE: kind})

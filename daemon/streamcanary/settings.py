@@ -19,7 +19,7 @@ from streamcanary.canary.spend.guard import budget_config_errors
 from streamcanary.canary.target import TargetSpec
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue
-from streamcanary.settings_sources.document import Document
+from streamcanary.settings_sources.document import Document, read_content_hash
 from streamcanary.settings_sources.error_messages import explain_validation_error
 from streamcanary.settings_sources.problem import ConfigInvalid, Problem, render, sort_problems
 from streamcanary.settings_sources.source import YamlAndEnvSource
@@ -30,7 +30,7 @@ from streamcanary.transport.tls import tls_file_errors
 from streamcanary.web.allowed_hosts import is_loopback
 from streamcanary.web.config import WebConfig
 
-__all__ = ["ConfigInvalid", "Problem", "Settings", "load", "render"]
+__all__ = ["ConfigInvalid", "Problem", "Settings", "load", "read_content_hash", "render"]
 
 Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", max_length=63)]
 """The name of a target or canary."""
@@ -55,11 +55,17 @@ class Settings(BaseSettings):
     web: WebConfig = Field(default_factory=WebConfig)
 
     _warnings: tuple[Problem, ...] = PrivateAttr(())
+    _content_hash: str = PrivateAttr("")
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
         """The config warnings, in the order of the file."""
         return self._warnings
+
+    @property
+    def content_hash(self) -> str:
+        """The SHA-256 of the configuration file, as ``sha256sum`` prints it; empty if there is no file."""
+        return self._content_hash
 
     @classmethod
     def settings_customise_sources(
@@ -162,6 +168,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         raise ConfigInvalid(problems)
     store = settings.store.model_copy(update={"path": path.absolute().parent / settings.store.path})
     settings = settings.model_copy(update={"store": store})
+    settings._content_hash = document.content_hash
     settings._warnings = sort_problems(
         document.problem_at(warning.path, warning.message) for warning in settings.config_warnings()
     )

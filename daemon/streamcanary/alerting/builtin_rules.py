@@ -31,6 +31,11 @@ Resolves when the receiver accepts a notification again.
 """
 STORE_FAILING: Final = "StoreFailing"
 """The store cannot be written. Until it can, notifications are sent from memory, at least once."""
+RELOAD_FAILED: Final = "ReloadFailed"
+"""The configuration file was changed, and cannot be applied; ``severity: ticket``. The daemon runs with the former one.
+
+A restart would fail, too, or apply what a reload cannot.
+"""
 CERTIFICATE_EXPIRING: Final = "CertificateExpiring"
 """A certificate of an endpoint expires within 14 days; ``severity: ticket``. ``limit`` sets another time.
 
@@ -51,6 +56,7 @@ RESOLVE_CONDITIONS: Final = {
     BUDGET_EXHAUSTED: "a paid run: after midnight UTC, or with a larger budget",
     RECEIVER_FAILING: "a notification that it accepts",
     STORE_FAILING: "a successful write to the store",
+    RELOAD_FAILED: "a configuration file that can be applied",
 }
 """The resolve condition of each alert about the daemon, as text."""
 
@@ -118,6 +124,13 @@ BUILTIN_RULES: Final[dict[str, Rule]] = {
             "description": "State is kept in memory, and notifications may be sent twice after a crash: {message}",
         },
     ),
+    RELOAD_FAILED: Rule(
+        labels={"severity": "ticket"},
+        annotations={
+            "summary": "The changed configuration is not applied",
+            "description": "The daemon runs with the former configuration: {message}",
+        },
+    ),
     CERTIFICATE_EXPIRING: _certificate_rule(14 * _DAY, "ticket"),
     CERTIFICATE_EXPIRING_SOON: _certificate_rule(3 * _DAY, "page"),
     MODEL_CHANGED: Rule(
@@ -133,7 +146,7 @@ BUILTIN_RULES: Final[dict[str, Rule]] = {
 }
 """The default of each built-in rule, by name."""
 
-DAEMON_RULES: Final = frozenset({CANARY_EGRESS_DOWN, BUDGET_EXHAUSTED, RECEIVER_FAILING, STORE_FAILING})
+DAEMON_RULES: Final = frozenset({CANARY_EGRESS_DOWN, BUDGET_EXHAUSTED, RECEIVER_FAILING, STORE_FAILING, RELOAD_FAILED})
 """Built-in rules about a part of the daemon.
 
 The others watch canaries. Their ``match`` and ``detector`` can be set, as far as :func:`override_errors` allows.

@@ -1,5 +1,7 @@
 """Metrics of canary runs, recorded through the OpenTelemetry API."""
 
+from collections.abc import Container
+
 from opentelemetry import metrics
 from opentelemetry.context import Context
 
@@ -87,6 +89,10 @@ class CanaryMetrics:
     def record_response(self, canary: Canary, outcome: Outcome, model: AnsweringModel | None) -> None:
         """Record what the provider reported with a run: rate limits, sunset, and the ``model`` that answers."""
         self._response_gauges.record(canary, outcome, model)
+
+    def retain(self, canaries: Container[str]) -> None:
+        """Forget what was reported to canaries that are not among these names."""
+        self._response_gauges.retain(canaries)
 
     def record_model_change(self, canary: Canary, change: ChangeType, context: Context) -> None:
         """Record that a run was answered by something else than the run before."""

@@ -38,7 +38,10 @@ from streamcanary.model.spend import Spend
 
 _log = logging.getLogger(__name__)
 _IDENTIFIERS = frozenset({"run_id", "canary", "target", "provider", "trace_id"})  # fields of ours, never redacted
-_GRACE = 5.0  # seconds after the total timeout; a run that takes longer hangs in streamcanary itself
+
+
+MAX_OVERTIME = 5.0
+"""Seconds after the total timeout of a run; one that takes longer hangs in streamcanary itself, and is ended."""
 
 
 class SpendRecorder(Protocol):
@@ -59,7 +62,8 @@ class CanaryRunner:
     ``client`` has the canary's routes, timeouts and retry policy. ``prices`` are those of its primary route and its
     fallbacks, in this order. ``spend_recorder`` records what each run used. ``on_event`` is called for every event when
     it happens, and must not block. ``redactor`` returns the current redactor of the canary's secrets: every text in an
-    outcome is redacted with it. ``seed`` makes the nonces repeatable in tests.
+    outcome is redacted with it. ``seed`` makes the nonces repeatable in tests. ``former`` is the runner that this one
+    replaces, if both ask the same model: what answered it before is remembered.
     """
 
     def __init__(
@@ -75,6 +79,7 @@ class CanaryRunner:
         on_event: Callable[[Canary, Event], None] | None = None,
         redactor: Callable[[], Redactor] = redactor_for,
         seed: int | None = None,
+        former: "CanaryRunner | None" = None,
     ) -> None:
         self.canary = canary
         self._spec = spec
@@ -86,7 +91,7 @@ class CanaryRunner:
         self._on_event = on_event
         self._redactor = redactor
         self._has_logged_claim = False
-        self._model_watch = ModelWatch(canary, metrics)
+        self._model_watch: ModelWatch = ModelWatch(canary, metrics, None if former is None else former._model_watch)
         self._random = _random.Random(secrets.randbits(64) if seed is None else seed)  # noqa: S311 - to miss caches
         self._tracer = trace.get_tracer(names.INSTRUMENTATION_SCOPE, __version__)
 
@@ -185,7 +190,7 @@ class CanaryRunner:
         total = self._spec.timeouts.total
         lag, started = LoopLag.of_running_loop(), asyncio.get_running_loop().time()
         try:
-            async with asyncio.timeout(total + _GRACE):
+            async with asyncio.timeout(total + MAX_OVERTIME):
                 async with self.open_stream() as stream:
                     async for event in stream:
                         usage.observe(event)
@@ -199,8 +204,8 @@ class CanaryRunner:
             outcome = msgspec.structs.replace(outcome, lag=lag.since(started))
             return outcome_from_failure(outcome, failure, self._spec.model)
         except TimeoutError:
-            _log.error("canary run hung", extra={"canary": self.canary.name, "seconds": total + _GRACE})
-            return msgspec.structs.replace(outcome, reason=f"the run did not end within {total + _GRACE:g} s")
+            _log.error("canary run hung", extra={"canary": self.canary.name, "seconds": total + MAX_OVERTIME})
+            return msgspec.structs.replace(outcome, reason=f"the run did not end within {total + MAX_OVERTIME:g} s")
         except Exception as error:  # noqa: BLE001 - it becomes an internal_error outcome and is logged; the schedule continues
             _log.exception("canary run failed internally", extra={"canary": self.canary.name})
             reason = self._redactor().scrub(f"{type(error).__name__}: {error}", 200)

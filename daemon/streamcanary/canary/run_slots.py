@@ -71,12 +71,21 @@ class RunSlots:
 
     def release(self) -> None:
         """Give a slot back; the next waiting run takes it."""
-        while self._waiting:
+        self._used -= 1
+        self._fill()
+
+    def set_limit(self, limit: int) -> None:
+        """Change the limit. With a higher one, waiting runs start; with a lower one, no run is ended for it."""
+        self.limit = limit
+        self._fill()
+
+    def _fill(self) -> None:
+        """Give free slots to waiting runs."""
+        while self._waiting and self._used < self.limit:
             turn = heapq.heappop(self._waiting)[2]
             if not turn.done():
                 turn.set_result(True)
-                return
-        self._used -= 1
+                self._used += 1
 
     def close(self) -> None:
         """Let no further run start: those that wait, and all later ones, get no slot."""

@@ -1,18 +1,22 @@
-"""Creates the runners of all canaries. Those of one target share a retry budget, and the client if they may."""
+"""Creates the runners of all canaries. Those of one target share a retry budget, and the client if they may.
+
+A reload replaces only what has changed: a canary keeps its runner, with the memory of what answered it, and a target
+its clients with their connections.
+"""
 
 import asyncio
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from typing import Protocol, Self
+from typing import NamedTuple, Protocol, Self
 
 from openai import AsyncOpenAI
 
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.openai_client import open_client
-from streamcanary.canary.run import CanaryRunner
+from streamcanary.canary.run import MAX_OVERTIME, CanaryRunner
 from streamcanary.canary.run_redaction import RunRedactor, targets_of
 from streamcanary.canary.spec import CanarySpec, FallbackSpec
-from streamcanary.canary.spend.guard import SpendGuard
+from streamcanary.canary.spend.guard import Prices, SpendGuard
 from streamcanary.canary.target import TargetSpec
 from streamcanary.client.async_client import AsyncStreamClient
 from streamcanary.client.fallbacks import Fallback, NonStreaming, Route
@@ -46,8 +50,29 @@ class RunHistory(Protocol):
         ...
 
 
+ClientKey = tuple[str, ConnectionMode]
+"""A target, and whether its requests open connections of their own."""
+
+
+class _Setup(NamedTuple):
+    """The runners of one configuration, and what they share."""
+
+    targets: Mapping[str, TargetSpec]
+    canaries: Mapping[str, CanarySpec]
+    prices: Prices
+    clients: Mapping[ClientKey, AsyncOpenAI]
+    retry_budgets: Mapping[str, RetryBudget]
+    runners: Mapping[str, CanaryRunner]
+
+
+_NOTHING = _Setup({}, {}, {}, {}, {}, {})
+
+
 class CanaryRunners:
     """The runners of all canaries, by name. A context manager: leaving it closes the connections.
+
+    ``prepare`` and ``apply`` replace targets and canaries. A runner that is replaced finishes its run; its connections
+    are closed after that.
 
     ``spend_guard`` records what runs use. ``on_event`` is called for every event of every run when it happens, and must
     not block. ``capture_content`` records prompts and answers on spans; ``None``: as the standard variable says.
@@ -63,18 +88,25 @@ class CanaryRunners:
         on_event: Callable[[Canary, Event], None] | None = None,
         capture_content: bool | None = None,
     ) -> None:
-        used = {(target, spec.connection) for spec in canaries.values() for target in targets_of(spec)}
-        self._targets = {name: target for name, target in targets.items() if any(name == other for other, _ in used)}
-        self._clients = {
-            (name, connection): open_client(self._targets[name], connection) for name, connection in sorted(used)
-        }
-        self._retry_budgets = {name: RetryBudget() for name in self._targets}
         self._clock = clock
         self._spend_guard = spend_guard
         self._on_event = on_event
         self._capture_content = capture_content
         self.metrics = CanaryMetrics(clock)
-        self.by_name = {name: self._make_runner(name, spec) for name, spec in canaries.items()}
+        self._setup = _NOTHING
+        self._closing: set[asyncio.Task[None]] = set()
+        self.prepare(targets, canaries, spend_guard.prices if spend_guard else {})
+        self.apply()
+
+    @property
+    def by_name(self) -> Mapping[str, CanaryRunner]:
+        """The runners by name of the canary."""
+        return self._setup.runners
+
+    @property
+    def prepared(self) -> Mapping[str, CanaryRunner]:
+        """The runners of the last :meth:`prepare`."""
+        return self._prepared.runners
 
     @property
     def canaries(self) -> tuple[Canary, ...]:
@@ -100,24 +132,82 @@ class CanaryRunners:
                 run.resume(answered)
                 self.metrics.restore_last_success(run.canary, answered)
 
+    def prepare(self, targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec], prices: Prices) -> None:
+        """Create the clients and runners that differ from the current ones; they take effect at :meth:`apply`.
+
+        May be called in another thread: it reads certificate files.
+
+        Raises:
+            TlsFileError: if a certificate or key file cannot be used.
+            InvalidProxyUrl: if an environment variable has an invalid proxy URL.
+        """
+        before = self._setup
+        used = {(target, spec.connection) for spec in canaries.values() for target in targets_of(spec)}
+        used_targets = {name: target for name, target in targets.items() if any(name == other for other, _ in used)}
+        clients = {
+            (name, connection): before.clients.get((name, connection))
+            if before.targets.get(name) == used_targets[name]
+            else None
+            for name, connection in sorted(used)
+        }
+        setup = _Setup(
+            targets=used_targets,
+            canaries=canaries,
+            prices=prices,
+            clients={
+                (name, connection): client or open_client(used_targets[name], connection)
+                for (name, connection), client in clients.items()
+            },
+            retry_budgets={name: before.retry_budgets.get(name) or RetryBudget() for name in used_targets},
+            runners={},
+        )
+        runners = {
+            name: self._reused_runner(name, setup) or self._make_runner(name, spec, setup)
+            for name, spec in canaries.items()
+        }
+        self._prepared = setup._replace(runners=runners)
+
+    def apply(self) -> None:
+        """Apply what the last :meth:`prepare` has prepared."""
+        before, self._setup = self._setup, self._prepared
+        self.metrics.retain(self._setup.runners)
+        kept = set(map(id, self._setup.clients.values()))
+        if unused := [client for client in before.clients.values() if id(client) not in kept]:
+            longest = max((spec.timeouts.total for spec in before.canaries.values()), default=0.0)
+            task = asyncio.create_task(_close_later(unused, longest + 2 * MAX_OVERTIME), name="unused connections")
+            self._closing.add(task)
+            task.add_done_callback(self._closing.discard)
+
     async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *exc: object) -> None:
-        for client in self._clients.values():
+        for task in self._closing:
+            task.cancel()
+        await asyncio.gather(*self._closing, return_exceptions=True)
+        for client in self._setup.clients.values():
             await client.close()
 
-    def _make_runner(self, name: str, spec: CanarySpec) -> CanaryRunner:
-        target = self._targets[spec.target]
+    def _reused_runner(self, name: str, setup: _Setup) -> CanaryRunner | None:
+        """Return the current runner of the canary ``name``, unless anything that it depends on differs in ``setup``."""
+        before, spec = self._setup, setup.canaries[name]
+        if before.canaries.get(name) != spec or before.prices.get(name) != setup.prices.get(name):
+            return None
+        if any(before.targets.get(target) != setup.targets[target] for target in targets_of(spec)):
+            return None
+        return before.runners[name]
+
+    def _make_runner(self, name: str, spec: CanarySpec, setup: _Setup) -> CanaryRunner:
+        target = setup.targets[spec.target]
         canary = spec.to_canary(name, target)
-        redactor = RunRedactor(name, spec, self._targets)
+        redactor = RunRedactor(name, spec, setup.targets)
         client = AsyncStreamClient(
-            self._clients[spec.target, spec.connection],
+            setup.clients[spec.target, spec.connection],
             retry=spec.retry,
             limits=spec.limits,
             timeouts=spec.timeouts,
-            fallbacks=[self._make_fallback(fallback, spec.connection) for fallback in spec.fallbacks],
-            budget=self._retry_budgets[spec.target],
+            fallbacks=[_make_fallback(fallback, spec.connection, setup.clients) for fallback in spec.fallbacks],
+            budget=setup.retry_budgets[spec.target],
             provider=target.provider,
             labels=metric_labels(canary),
             lenient=target.finish_reason == "lenient",
@@ -134,14 +224,37 @@ class CanaryRunners:
             client,
             clock=self._clock,
             metrics=self.metrics,
-            prices=self._spend_guard.prices[name] if self._spend_guard else (),
+            prices=setup.prices.get(name, ()),
             spend_recorder=self._spend_guard,
             on_event=self._on_event,
             redactor=redactor,
+            former=self._setup.runners.get(name) if _asks_the_same(name, self._setup, setup) else None,
         )
 
-    def _make_fallback(self, spec: FallbackSpec, connection: ConnectionMode) -> Fallback:
-        if spec.non_streaming:
-            return NonStreaming()
-        client: AsyncOpenAI | None = self._clients[spec.target, connection] if spec.target else None
-        return Route(model=spec.model, client=client, name=f"{spec.model}@{spec.target}" if spec.target else spec.model)
+
+def _make_fallback(
+    spec: FallbackSpec, connection: ConnectionMode, clients: Mapping[ClientKey, AsyncOpenAI]
+) -> Fallback:
+    if spec.non_streaming:
+        return NonStreaming()
+    client = clients[spec.target, connection] if spec.target else None
+    return Route(model=spec.model, client=client, name=f"{spec.model}@{spec.target}" if spec.target else spec.model)
+
+
+def _asks_the_same(name: str, before: _Setup, after: _Setup) -> bool:
+    """Return whether a canary has the same model at the same endpoint as before, so that a change of it is one."""
+    former, spec = before.canaries.get(name), after.canaries[name]
+    return (
+        former is not None
+        and former.model == spec.model
+        and before.targets[former.target].base_url == after.targets[spec.target].base_url
+    )
+
+
+async def _close_later(clients: Sequence[AsyncOpenAI], seconds: float) -> None:
+    """Close ``clients`` after ``seconds``, when the last run with them has ended, or when cancelled."""
+    try:
+        await asyncio.sleep(seconds)
+    finally:
+        for client in clients:
+            await client.close()

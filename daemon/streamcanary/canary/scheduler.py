@@ -8,10 +8,10 @@ takes no connections, memory and time from the others.
 import asyncio
 import logging
 import math
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from datetime import UTC
 from types import MappingProxyType
-from typing import Protocol
+from typing import NamedTuple, Protocol
 from uuid import uuid4
 
 import msgspec
@@ -50,8 +50,10 @@ class Runner(Protocol):
 class BudgetGuard(Protocol):
     """Decides whether the budget permits a run."""
 
-    min_start_gap: float
-    """Seconds between the first runs of two canaries at start, at least."""
+    @property
+    def min_start_gap(self) -> float:
+        """Seconds between the first runs of two canaries at start, at least."""
+        ...
 
     def admit(self, canary: Canary) -> BudgetState | None:
         """Return the budget state for a run that is due; ``None`` without a budget.
@@ -61,8 +63,19 @@ class BudgetGuard(Protocol):
         ...
 
 
+class _Prepared(NamedTuple):
+    """Canaries that are to be scheduled, and the limits of their targets."""
+
+    runners: dict[str, Runner]
+    instance: str
+    limits: dict[str, int]
+
+
 class Scheduler:
     """Runs every canary when it is due, and passes each outcome to ``on_outcome``, which must not block.
+
+    ``prepare`` and ``apply`` replace the canaries. Those whose schedule stays the same keep it, with the next run and
+    the one that is running; others start as after a start of the daemon. The running run of a removed canary ends.
 
     ``guard`` may forbid a run. ``on_clock_step`` is called after a step of the wall clock. ``max_concurrent_runs``
     limits the runs of each target at once; ``None``, or no entry, is
@@ -81,17 +94,16 @@ class Scheduler:
         on_clock_step: Callable[[], None] = lambda: None,
         max_concurrent_runs: Mapping[str, int | None] = MappingProxyType({}),
     ) -> None:
-        self._runners = {runner.canary.name: runner for runner in runners}
+        self._runners: dict[str, Runner] = {}
         self._instance = instance
         self._clock = clock
         self._metrics = metrics
         self._on_outcome = on_outcome
         self._guard = guard
         self._on_clock_step = on_clock_step
-        limits = run_limits((runner.canary for runner in runners), max_concurrent_runs)
-        self._slots = {target: RunSlots(limit) for target, limit in limits.items()}
+        self._slots: dict[str, RunSlots] = {}
         self._started: dict[str, float] = {}  # when each canary last started, in monotonic seconds
-        self._at_limit: dict[str, LimitLog] = {target: LimitLog(_LIMIT_LOG_INTERVAL) for target in self._slots}
+        self._at_limit: dict[str, LimitLog] = {}
         self._scheduler = AsyncIOScheduler(
             timezone=UTC, job_defaults={"misfire_grace_time": None, "coalesce": True, "max_instances": 1}
         )
@@ -100,6 +112,8 @@ class Scheduler:
         self._last_due_by_canary: dict[str, float] = {}
         self._running_tasks: dict[str, asyncio.Task[None]] = {}
         self._clock_task: asyncio.Task[None] | None = None
+        self.prepare(runners, instance=instance, max_concurrent_runs=max_concurrent_runs)
+        self._replace_runners(self._prepared)
 
     @property
     def is_running(self) -> bool:
@@ -108,21 +122,73 @@ class Scheduler:
 
     def start(self) -> None:
         """Start to run canaries; :func:`~streamcanary.canary.triggers.first_runs` says when each runs first."""
+        self._schedule(list(self._runners))
+        self._scheduler.add_listener(self._on_submission, EVENT_JOB_SUBMITTED | EVENT_JOB_MAX_INSTANCES)
+        self._scheduler.start()
+        self._clock_task = asyncio.create_task(self._detect_clock_steps(), name="clock step detection")
+
+    def prepare(
+        self,
+        runners: Iterable[Runner],
+        *,
+        instance: str,
+        max_concurrent_runs: Mapping[str, int | None] = MappingProxyType({}),
+    ) -> None:
+        """Prepare other canaries; they take effect at :meth:`apply`. May be called in another thread."""
+        by_name = {runner.canary.name: runner for runner in runners}
+        limits = run_limits((runner.canary for runner in by_name.values()), max_concurrent_runs)
+        self._prepared = _Prepared(by_name, instance, limits)
+
+    def apply(self) -> None:
+        """Apply what the last :meth:`prepare` has prepared: at once, while canaries run."""
+        before, instance = self._runners, self._instance
+        self._replace_runners(self._prepared)
+        for name in before.keys() - self._runners.keys():
+            self._scheduler.remove_job(name)
+            self._triggers.pop(name)
+            for table in (self._started, self._due_by_canary, self._last_due_by_canary):
+                table.pop(name, None)
+        unscheduled = []
+        for name, runner in self._runners.items():
+            former = before[name].canary if name in before else None
+            if former is None or former.schedule != runner.canary.schedule or instance != self._instance:
+                unscheduled.append(name)
+            elif former != runner.canary:
+                self._metrics.initialize_series(runner.canary)  # its labels may be others
+        self._schedule(unscheduled)
+
+    def _replace_runners(self, prepared: "_Prepared") -> None:
+        self._runners, self._instance = prepared.runners, prepared.instance
+        slots, self._slots = self._slots, {}
+        for target, limit in prepared.limits.items():
+            self._slots[target] = slots.pop(target) if target in slots else RunSlots(limit)
+            self._slots[target].set_limit(limit)
+            self._at_limit.setdefault(target, LimitLog(_LIMIT_LOG_INTERVAL))
+        for target, unused in slots.items():
+            unused.close()
+            del self._at_limit[target]
+
+    def _schedule(self, names: Sequence[str]) -> None:
+        """Schedule the canaries ``names`` as after a start; further runs of those that are scheduled are replaced."""
         runs = first_runs(
-            (runner.canary for runner in self._runners.values()),
+            (self._runners[name].canary for name in names),
             self._clock.time(),
             instance=self._instance,
             min_gap=0.0 if self._guard is None else self._guard.min_start_gap,
         )
         for name, run in runs.items():
             self._triggers[name] = run.trigger
+            self._last_due_by_canary.pop(name, None)
             self._metrics.initialize_series(self._runners[name].canary)
             self._scheduler.add_job(
-                self._run_if_admitted, run.trigger, args=[name], id=name, name=name, next_run_time=to_datetime(run.due)
+                self._run_if_admitted,
+                run.trigger,
+                args=[name],
+                id=name,
+                name=name,
+                next_run_time=to_datetime(run.due),
+                replace_existing=True,
             )
-        self._scheduler.add_listener(self._on_submission, EVENT_JOB_SUBMITTED | EVENT_JOB_MAX_INSTANCES)
-        self._scheduler.start()
-        self._clock_task = asyncio.create_task(self._detect_clock_steps(), name="clock step detection")
 
     async def drain(self, seconds: float) -> None:
         """Start no more runs, wait up to ``seconds`` for running ones, and cancel the rest without an outcome."""
@@ -139,7 +205,8 @@ class Scheduler:
         for name, task in tasks.items():
             if not task.done():
                 task.cancel()
-                self._metrics.record_missed(self._runners[name].canary, "shutdown")
+                if (runner := self._runners.get(name)) is not None:  # a reload may have removed it
+                    self._metrics.record_missed(runner.canary, "shutdown")
         if tasks:  # a cancelled run that waits for its connection to close is left behind
             await asyncio.wait(tasks.values(), timeout=_CANCEL_TIMEOUT)
         if self._scheduler.running:
@@ -156,12 +223,20 @@ class Scheduler:
             self._record_skipped(name, due, "overlap", "the previous run has not ended")
 
     async def _run_if_admitted(self, name: str) -> None:
+        if name not in self._runners:  # a reload has removed it since it was submitted
+            return
         runner, due = self._runners[name], self._due_by_canary[name]
         self._count_missed(name, due)
         slots = self._slots[runner.canary.target]
         if not await slots.acquire(self._started.get(name, -math.inf), self._max_wait(name)):
-            self._record_no_slot(name, due, slots)
+            if self._slots.get(runner.canary.target) is slots:
+                self._record_no_slot(name, due, slots)
             return
+        current = self._runners.get(name)  # a reload may have replaced or removed it while it waited
+        if current is None:
+            slots.release()
+            return
+        runner = current
         state = None if self._guard is None else self._guard.admit(runner.canary)
         if state in (BudgetState.SLOWED, BudgetState.EXHAUSTED):
             slots.release()

@@ -118,6 +118,7 @@ PHASE: Final = "phase"
 CONNECTION: Final = "connection"
 BLAME: Final = "blame"
 REASON: Final = "reason"
+RESULT: Final = "result"
 TYPE: Final = "type"
 RESPONSE_MODEL_LABEL: Final = "response_model"
 FINGERPRINT_LABEL: Final = "system_fingerprint"
@@ -278,10 +279,19 @@ SPEND = Metric("streamcanary.spend", "counter", "{USD}", "Spend of canaries in U
 TELEMETRY_LOST = Metric(
     "streamcanary.telemetry.lost", "counter", "{item}", "Spans, data points and log records that OTLP did not deliver"
 )
-RELOAD_SUCCESS = Metric(
-    "streamcanary.config.last_reload.success", "gauge", "{reload}", "1 if the last load succeeded, else 0"
+CONFIG_RELOADS = Metric("streamcanary.config.reloads", "counter", "{reload}", "Reloads of the configuration by result")
+CONFIG_RELOAD_SUCCESSFUL = Metric(
+    "streamcanary.config.last_reload.successful",
+    "gauge",
+    "{reload}",
+    "1 if the daemon runs with the configuration in the file, 0 if that cannot be applied",
 )
-RELOAD_TIME = Metric("streamcanary.config.last_reload.time", "gauge", "s", "When the configuration was last loaded")
+CONFIG_RELOAD_SUCCESS_TIME = Metric(
+    "streamcanary.config.last_reload.success.time",
+    "gauge",
+    "s",
+    "When the configuration was last loaded with success, seconds since the epoch",
+)
 CONFIG_OBJECTS = Metric("streamcanary.config.objects", "gauge", "{object}", "Configured objects by type")
 BUILD_INFO = Metric(
     "streamcanary.build.info", "gauge", "{build}", "Always 1; has the versions of the daemon and Python"

@@ -4,6 +4,7 @@ Stricter than YAML: no duplicate keys, only the core types, keys are text (``no:
 number of values are limited, with aliases expanded.
 """
 
+import hashlib
 import math
 import re
 import stat
@@ -48,7 +49,7 @@ class Document(Struct, kw_only=True):
 
     ``unquoted_paths`` are the paths of text without quotes, which may be a number after variables are substituted.
     ``variables`` are the paths that were set from the environment, with the name of the variable. ``secrets`` are
-    redacted in every message.
+    redacted in every message. ``content_hash`` is that of the bytes of the file, see :func:`content_hash_of`.
     """
 
     file: Path
@@ -58,6 +59,7 @@ class Document(Struct, kw_only=True):
     unquoted_paths: set[KeyPath] = field(default_factory=set)
     variables: dict[KeyPath, str] = field(default_factory=dict)
     secrets: list[str] = field(default_factory=list)
+    content_hash: str = ""
     problems: list[Problem] = field(default_factory=list)
 
     def problem_at(self, path: KeyPath, message: str, *, at_key: bool = False) -> Problem:
@@ -109,7 +111,8 @@ def read_document(file: Path) -> Document:
     Raises:
         ConfigInvalid: if the file cannot be read, is not YAML, or does not contain a map.
     """
-    text = _read_text(file)
+    content = _read(file)
+    text = _decode(file, content)
     yaml = YAML(typ="safe", pure=True)
     yaml.allow_duplicate_keys = True  # reported by this module: all of them, with both positions
     yaml.Composer = _BoundedComposer
@@ -136,7 +139,7 @@ def read_document(file: Path) -> Document:
     if not isinstance(root, MappingNode):
         kind = "a list" if isinstance(root, SequenceNode) else "text"
         raise _file_error(file, f"holds {kind}, not a map; a configuration has sections such as targets: and canaries:")
-    document = Document(file=file, data={})
+    document = Document(file=file, data={}, content_hash=content_hash_of(content))
     document.data = _NodeReader(document, yaml).read(root, ())
     return document
 
@@ -145,7 +148,21 @@ def _file_error(file: Path, message: str) -> ConfigInvalid:
     return ConfigInvalid([Problem(file=file, message=message)])
 
 
-def _read_text(file: Path) -> str:
+def content_hash_of(content: bytes) -> str:
+    """Return the SHA-256 of ``content`` in hexadecimal digits, as ``sha256sum`` prints it."""
+    return hashlib.sha256(content).hexdigest()
+
+
+def read_content_hash(file: Path) -> str:
+    """Return the hash of the content of ``file``.
+
+    Raises:
+        ConfigInvalid: if the file cannot be read.
+    """
+    return content_hash_of(_read(file))
+
+
+def _read(file: Path) -> bytes:
     try:
         mode = file.stat().st_mode
         if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):  # opening a pipe would block until something writes to it
@@ -161,6 +178,10 @@ def _read_text(file: Path) -> str:
         raise _file_error(file, f"cannot be read: {reason}") from None
     if len(content) > MAX_FILE_SIZE:
         raise _file_error(file, "is larger than 8 MiB; a configuration is a small text file")
+    return content
+
+
+def _decode(file: Path, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError:

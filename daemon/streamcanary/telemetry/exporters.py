@@ -2,6 +2,7 @@
 
 import os
 from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import requests
@@ -15,7 +16,14 @@ from opentelemetry.sdk.metrics import (
     ObservableUpDownCounter,
     UpDownCounter,
 )
-from opentelemetry.sdk.metrics.export import AggregationTemporality, MetricExporter, MetricExportResult, MetricsData
+from opentelemetry.sdk.metrics.export import (
+    AggregationTemporality,
+    Metric,
+    MetricExporter,
+    MetricExportResult,
+    MetricsData,
+    ScopeMetrics,
+)
 from opentelemetry.sdk.metrics.view import Aggregation, DefaultAggregation, ExponentialBucketHistogramAggregation
 from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
@@ -24,6 +32,7 @@ from opentelemetry.util.re import parse_env_headers
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 from streamcanary.telemetry.config import Convention, HistogramAggregation, Temporality
 from streamcanary.telemetry.convention_exporter import ConventionExporter
+from streamcanary.telemetry.current_series import IsCurrent, is_always_current
 from streamcanary.telemetry.export_failures import ExportTracker
 from streamcanary.telemetry.export_settings import ExportSettings, TelemetryMisconfigured, is_loopback
 from streamcanary.telemetry.partial_success import record_partial_success, watch_grpc_responses
@@ -86,6 +95,8 @@ class SwappableMetricExporter(MetricExporter):
         self._exporter: MetricExporter | None = exporter
         self._tracker = tracker
         self._sdk_log = sdk_log
+        self.is_current: IsCurrent = is_always_current
+        """Selects the series that are exported."""
 
     def swap(self, exporter: MetricExporter | None) -> None:
         """Export through ``exporter`` from now on; with ``None``, drop all data."""
@@ -96,6 +107,8 @@ class SwappableMetricExporter(MetricExporter):
         """Export ``metrics_data``."""
         if (exporter := self._exporter) is None:
             return MetricExportResult.SUCCESS
+        if self.is_current is not is_always_current:
+            metrics_data = _with_current_series(metrics_data, self.is_current)
         is_exported = _run_export(
             lambda: exporter.export(metrics_data, timeout_millis) is MetricExportResult.SUCCESS,
             _count_points(metrics_data),
@@ -156,6 +169,25 @@ def _run_export(export: Callable[[], bool], items: int, tracker: ExportTracker, 
     if is_exported and rejection is not None:
         tracker.record_rejection(*rejection)
     return is_exported
+
+
+def _with_current_series(metrics_data: MetricsData, is_current: IsCurrent) -> MetricsData:
+    """Return ``metrics_data`` without the series that are not current, and without metrics that have no others."""
+
+    def current_metric(metric: Metric) -> Metric:
+        points = [point for point in metric.data.data_points if is_current(metric.name, point.attributes or {})]
+        return replace(metric, data=replace(metric.data, data_points=points))  # type: ignore[arg-type] # of its kind
+
+    def current_scope(scope: ScopeMetrics) -> ScopeMetrics:
+        metrics = [current_metric(metric) for metric in scope.metrics]
+        return replace(scope, metrics=[metric for metric in metrics if metric.data.data_points])
+
+    return MetricsData(
+        resource_metrics=[
+            replace(resource, scope_metrics=[current_scope(scope) for scope in resource.scope_metrics])
+            for resource in metrics_data.resource_metrics
+        ]
+    )
 
 
 def _count_points(metrics_data: MetricsData) -> int:

@@ -49,6 +49,7 @@ _MAX_KEY_LENGTH = 100
 _MAX_TRACEBACK_LENGTH = 8000
 _MAX_FIELDS = 32
 _MAX_ELEMENTS = 32  # of a list or an object in a field
+_MAX_CONFIGURATIONS = 2  # whose secrets are scrubbed: the current one, and the former
 _STANDARD_FIELDS = ("time", "level", "message", "logger", "exception", "trace_id", "span_id")
 
 
@@ -80,6 +81,18 @@ def configure(
     logging.captureWarnings(capture=True)
     for name in NOISY_LOGGERS:
         logging.getLogger(name).setLevel(logging.WARNING)
+
+
+def add_secrets(secrets: SecretsProvider, public: Iterable[str]) -> None:
+    """Scrub the ``secrets`` of another configuration, too, and leave out its ``public`` texts.
+
+    Those of the former configuration are scrubbed on: requests with them may still be in flight.
+    """
+    for handler in logging.getLogger().handlers:
+        if isinstance(handler, _StderrHandler):
+            for process in handler.chain:
+                if isinstance(process, _ScrubAndTruncate):
+                    process.add(secrets, tuple(public))
 
 
 class _NullStream(io.TextIOBase):
@@ -181,11 +194,17 @@ class _ScrubAndTruncate:
     """Scrubs and truncates every field, and drops the fields beyond the first 32."""
 
     def __init__(self, secrets: SecretsProvider, public: tuple[str, ...]) -> None:
-        self._secrets = secrets
-        self._public = public
+        self._secrets = [secrets]
+        self._public = [public]
+
+    def add(self, secrets: SecretsProvider, public: tuple[str, ...]) -> None:
+        self._secrets = [*self._secrets, secrets][-_MAX_CONFIGURATIONS:]
+        self._public = [*self._public, (_PACKAGE, *public)][-_MAX_CONFIGURATIONS:]
 
     def __call__(self, logger: object, method: str, event: EventDict) -> EventDict:
-        redactor = redactor_for(tuple(self._secrets()), self._public)
+        secrets = dict.fromkeys(secret for provider in self._secrets for secret in provider())
+        public = dict.fromkeys(text for texts in self._public for text in texts)
+        redactor = redactor_for(tuple(secrets), tuple(public))
         meta = {key: event.pop(key) for key in ("_record", "_from_structlog")}
         standard = {key: event.pop(key) for key in _STANDARD_FIELDS if key in event}
         exception = standard.pop("exception", None)

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from opentelemetry.sdk.metrics.export import MetricExporter, MetricReader
     from opentelemetry.sdk.resources import Resource
 
+    from streamcanary.telemetry.current_series import IsCurrent
     from streamcanary.telemetry.exporters import SwappableMetricExporter
     from streamcanary.telemetry.prometheus.scraper import MetricsScraper
     from streamcanary.telemetry.prometheus.series import SeriesStore
@@ -80,6 +81,13 @@ class MetricPipeline:
         from streamcanary.telemetry import sdk
 
         return sdk.create_meter_provider(self._readers, resource, max_series=max_series)
+
+    def show_series(self, is_current: "IsCurrent") -> None:
+        """Export and serve only the series that are current."""
+        if self._store is not None:
+            self._store.show(is_current)
+        if self.exporter is not None:
+            self.exporter.is_current = is_current
 
     def create_scraper(self, resource: "Resource") -> "MetricsScraper | None":
         """Return what renders ``/metrics``; ``None`` if it is off."""

@@ -5,7 +5,7 @@ import logging
 import os
 import socket
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from types import TracebackType
 from typing import TYPE_CHECKING, Self
@@ -14,9 +14,11 @@ from msgspec import Struct
 
 from streamcanary import __version__
 from streamcanary.model import names
+from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock, SystemClock
 from streamcanary.model.content_capture import is_content_captured
 from streamcanary.telemetry.config import SIGNALS, Signal, TelemetryConfig
+from streamcanary.telemetry.current_series import series_of
 from streamcanary.telemetry.export_failures import ExportTracker
 from streamcanary.telemetry.export_settings import ExportSettings, is_sdk_disabled, resolve_export_settings
 from streamcanary.telemetry.losses import observe_losses
@@ -91,6 +93,7 @@ class Telemetry:
         self._trackers: dict[Signal, ExportTracker] = {signal: ExportTracker(signal, clock) for signal in SIGNALS}
         self._span_exporter: SwappableSpanExporter | None = None
         self._metric_exporter: SwappableMetricExporter | None = None
+        self._metric_pipeline: MetricPipeline | None = None
         self._log_exporter: SwappableLogExporter | None = None
         self._log_handler: LogExportHandler | None = None
         self._prepared: _Prepared | None = None
@@ -154,6 +157,11 @@ class Telemetry:
         self._apply_metrics(prepared)
         self._apply_logs(prepared)
 
+    def show_canaries(self, canaries: Iterable[Canary]) -> None:
+        """Export and serve no metrics of any other canary from now on; those of the daemon itself stay."""
+        if self._metric_pipeline is not None:
+            self._metric_pipeline.show_series(series_of(canaries))
+
     def _apply_traces(self, prepared: _Prepared | None) -> None:
         if self._span_exporter is not None:
             self._span_exporter.swap(prepared.span_exporter if prepared else None)
@@ -189,7 +197,7 @@ class Telemetry:
                 sdk_log=self._sdk_log,
                 serves_metrics=prepared.serves_metrics,
             )
-            self._metric_exporter = pipeline.exporter
+            self._metric_pipeline, self._metric_exporter = pipeline, pipeline.exporter
             self.meter_provider = pipeline.create_provider(prepared.resource, self._max_series)
             self.scraper = pipeline.create_scraper(prepared.resource)
             if self.meter_provider is None:

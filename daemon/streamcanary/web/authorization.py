@@ -18,6 +18,10 @@ class Authorizer:
     """Checks requests against the ``web:`` section."""
 
     def __init__(self, config: WebConfig) -> None:
+        self.configure(config)
+
+    def configure(self, config: WebConfig) -> None:
+        """Check requests against another section from now on."""
         self._bearer_token = config.bearer_token
         self._allowed_hosts = AllowedHosts(config.host, config.allowed_hosts)
         self._is_loopback_only = is_loopback(config.host)

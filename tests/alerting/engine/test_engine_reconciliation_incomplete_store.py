@@ -21,7 +21,7 @@ from support.alerting.builders import (
     skipped,
 )
 
-RECONCILED_RULES = ["BudgetExhausted", "CanaryEgressDown", "Errors", "StoreFailing"]
+RECONCILED_RULES = ["BudgetExhausted", "CanaryEgressDown", "Errors", "ReloadFailed", "StoreFailing"]
 """The rules that reconciliation resolves once everything is observed healthy."""
 
 
@@ -63,7 +63,7 @@ def test_notification_from_memory_is_reconciled_when_its_rule_resolves() -> None
     trigger = harness.deliver()
     restart_from(harness, stored)
     tick(harness)
-    assert ["StoreFailing"] == reconciled_rules(harness)
+    assert ["ReloadFailed", "StoreFailing"] == reconciled_rules(harness)
     harness.observe(good, good)
     tick(harness)
     assert ["BudgetExhausted", "CanaryEgressDown"] == reconciled_rules(harness)
@@ -147,7 +147,7 @@ def test_store_that_still_fails_triggers_and_is_not_reconciled() -> None:
     harness.step(StoreFailed("database or disk is full"))
     assert [("trigger", "StoreFailing")] == harness.deliver_all()
     tick(harness)
-    assert [] == reconciled_rules(harness)
+    assert ["ReloadFailed"] == reconciled_rules(harness)
     harness.step(StoreRecovered())
     assert ["StoreFailing"] == reconciled_rules(harness)
 
@@ -169,7 +169,7 @@ def test_egress_and_budget_alerts_are_reconciled_after_a_run_reaches_a_host() ->
 
 
 def test_receiver_failing_is_reconciled_when_the_receiver_accepts_a_notification() -> None:
-    """Other receivers get the resolve of ``ReceiverFailing`` after the receiver accepts that of ``StoreFailing``."""
+    """Other receivers get the resolve of ``ReceiverFailing`` after the receiver accepts those of other rules."""
     harness = EngineHarness(alerts(receivers={"hook": pagerduty_config(), "other": pagerduty_config()}))
     harness.observe(good)
     restart_from(harness, harness.stored_rows)
@@ -178,7 +178,7 @@ def test_receiver_failing_is_reconciled_when_the_receiver_accepts_a_notification
     for _ in range(3):
         notified_rules.append({rule for _, rule in harness.deliver_all("hook", "other")})
         tick(harness)
-    assert [{"StoreFailing"}, {"ReceiverFailing"}, {"ReceiverFailing"}] == notified_rules
+    assert [{"ReloadFailed", "StoreFailing"}, {"ReceiverFailing"}, {"ReceiverFailing"}] == notified_rules
 
 
 def test_two_incomplete_restarts_list_each_member_once() -> None:

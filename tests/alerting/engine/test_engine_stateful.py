@@ -10,6 +10,9 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.inputs import (
+    ConfigAccepted,
+    ConfigRejected,
+    ConfigReloaded,
     RunFinished,
     SendFinished,
     SilenceCreated,
@@ -220,15 +223,31 @@ class AlertingStateMachine(RuleBasedStateMachine):
         """Replace one part of the configuration."""
         self._set_variant(part, data.draw(st.sampled_from(sorted(CONFIG_VARIANTS[part]))))
 
-    def _set_variant(self, part: str, name: str) -> None:
-        receivers = RECEIVER_VARIANTS[self.variants["receivers"]]
+    @rule(data=st.data(), part=st.sampled_from(sorted(CONFIG_VARIANTS)))
+    def hot_reload(self, data: st.DataObject, part: str) -> None:
+        """Replace one part of the configuration while the daemon runs; what is being sent is sent."""
+        self._set_variant(part, data.draw(st.sampled_from(sorted(CONFIG_VARIANTS[part]))), hot=True)
+
+    @rule(accepted=st.booleans())
+    def change_file(self, accepted: bool) -> None:
+        """Change the configuration file to a valid or an invalid one."""
+        self._step(ConfigAccepted() if accepted else ConfigRejected("line 3: unknown key"))
+
+    def _set_variant(self, part: str, name: str, *, hot: bool = False) -> None:
+        receivers, canaries = RECEIVER_VARIANTS[self.variants["receivers"]], self.fleet
         self.variants[part] = name
         for removed in receivers.keys() - RECEIVER_VARIANTS[self.variants["receivers"]].keys():
             if removed in self.receiver_models:
                 self.receiver_models[removed].reset()
                 self.receiver_models[removed].firing_by_group.clear()
-        self.in_flight.clear()
+            self.in_flight.pop(removed, None)
+        before = {canary.identity: canary.schedule for canary in canaries}
         self.harness.configure(self.config, *self.fleet)
+        if hot:
+            rescheduled = {each.identity for each in self.fleet if before.get(each.identity) != each.schedule}
+            self._step(ConfigReloaded(frozenset(rescheduled)))
+            return
+        self.in_flight.clear()
         self.harness.crash()
         self._step(Started())
 
@@ -237,6 +256,7 @@ class AlertingStateMachine(RuleBasedStateMachine):
     @rule()
     def crash(self) -> None:
         """Kill and restart the daemon on the stored rows, which creates no notification that was not due."""
+        self._step(ConfigAccepted())  # a daemon starts with a valid configuration only
         self._step(Tick())
         self.in_flight.clear()
         before = self.harness.state.notifications

@@ -265,6 +265,7 @@ def test_active_alerts_are_a_gauge_and_deliveries_a_counter(monkeypatch: pytest.
         ("streamcanary.alert.active", "CanaryEgressDown", "page"): 0,
         ("streamcanary.alert.active", "BudgetExhausted", "page"): 0,
         ("streamcanary.alert.active", "StoreFailing", "page"): 0,
+        ("streamcanary.alert.active", "ReloadFailed", "ticket"): 0,
         ("streamcanary.alert.active", "ReceiverFailing", "hook", "page"): 0,
         ("streamcanary.notification_queue.size", "hook"): 0,
         ("streamcanary.notification_queue.age", "hook"): 0,

@@ -7,11 +7,14 @@ from streamcanary.alerting.builtin_rules import (
     CANARY_EGRESS_DOWN,
     NO_DATA,
     RECEIVER_FAILING,
+    RELOAD_FAILED,
     STORE_FAILING,
 )
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.active_alerts import active_alerts
 from streamcanary.alerting.engine.inputs import (
+    ConfigAccepted,
+    ConfigReloaded,
     Input,
     RunFinished,
     SendFinished,
@@ -69,10 +72,12 @@ def _check_no_spontaneous_resolve(engine: Engine, before: State, received_input:
 def _may_resolve(engine: Engine, before: State, incident: Incident, received_input: Input) -> bool:
     """Return whether the input may resolve ``incident``."""
     match received_input:
-        case Started():
-            return "removed from the configuration" in str(incident.resolve_reason) or "is now called" in str(
-                incident.resolve_reason
-            )
+        case Started() | ConfigReloaded():
+            reason = str(incident.resolve_reason)
+            is_gone = "removed from the configuration" in reason or "is now called" in reason
+            return is_gone or (incident.rule == RELOAD_FAILED and isinstance(received_input, Started))
+        case ConfigAccepted():
+            return incident.rule == RELOAD_FAILED
         case SendFinished(notification_id=notification, result=Accepted()):
             return incident.rule == RECEIVER_FAILING and incident.subject == before.notifications[notification].receiver
         case StateReceiverReported(receiver=receiver, result=Accepted()):

@@ -50,15 +50,15 @@ _NOW = (
     ),
     number(
         "Last reload",
-        "Whether the last load of the configuration succeeded.",
-        f"min({series(names.RELOAD_SUCCESS, selector='')})",
+        "Whether the daemon runs with the configuration in the file.",
+        f"min({series(names.CONFIG_RELOAD_SUCCESSFUL, selector='')})",
         steps=((None, BAD), (1, GOOD)),
         texts={"0": "failed", "1": "ok"},
     ),
     number(
         "Configuration loaded",
         "Time since the configuration was last loaded.",
-        f"time() - max({series(names.RELOAD_TIME, selector='')})",
+        f"time() - max({series(names.CONFIG_RELOAD_SUCCESS_TIME, selector='')})",
         unit="s",
     ),
 )

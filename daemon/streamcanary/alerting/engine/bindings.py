@@ -9,6 +9,7 @@ from streamcanary.alerting.builtin_rules import (
     DAEMON_RULES,
     NO_DATA,
     RECEIVER_FAILING,
+    RELOAD_FAILED,
     RESOLVE_CONDITIONS,
     STORE_FAILING,
     TARGET_REJECTED,
@@ -100,6 +101,7 @@ class Bindings:
         yield CANARY_EGRESS_DOWN, "egress"
         yield BUDGET_EXHAUSTED, "budget"
         yield STORE_FAILING, "store"
+        yield RELOAD_FAILED, "config"
         for name in self._receivers:
             yield RECEIVER_FAILING, name
 

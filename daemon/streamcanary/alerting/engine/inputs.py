@@ -19,6 +19,26 @@ class Started(Struct, frozen=True):
     unreadable_rows: tuple[tuple[StateTable, str], ...] = ()
 
 
+class ConfigReloaded(Struct, frozen=True):
+    """The engine has another configuration than at the step before.
+
+    ``rescheduled`` are the identities of the canaries that are new or have another schedule: their runs count as
+    missing only from now on.
+    """
+
+    rescheduled: frozenset[str] = frozenset()
+
+
+class ConfigRejected(Struct, frozen=True):
+    """The configuration file cannot be applied; the daemon runs with the former configuration."""
+
+    reason: str
+
+
+class ConfigAccepted(Struct, frozen=True):
+    """The daemon runs with the configuration in the file."""
+
+
 class RunFinished(Struct, frozen=True):
     """A run has ended."""
 
@@ -79,7 +99,11 @@ class Tick(Struct, frozen=True):
     """Time has passed."""
 
 
-ServiceInput = SendStarted | SendFinished | StateReceiverReported | StoreFailed | StoreRecovered
-"""Inputs from senders and from the store."""
+ServiceInput = (
+    SendStarted | SendFinished | StateReceiverReported | StoreFailed | StoreRecovered | ConfigRejected | ConfigAccepted
+)
+"""Inputs from senders, from the store, and from the reload of the configuration."""
 
-Input = Started | RunFinished | DiagnosisFinished | SilenceCreated | SilenceDeleted | Tick | ServiceInput
+Input = (
+    Started | ConfigReloaded | RunFinished | DiagnosisFinished | SilenceCreated | SilenceDeleted | Tick | ServiceInput
+)

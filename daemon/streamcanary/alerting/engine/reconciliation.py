@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from streamcanary.alerting.builtin_rules import RECEIVER_FAILING, STORE_FAILING
+from streamcanary.alerting.builtin_rules import RECEIVER_FAILING, RELOAD_FAILED, STORE_FAILING
 from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.assumed_firing import AssumedFiring
 from streamcanary.alerting.engine.bindings import Bindings
@@ -184,8 +184,8 @@ class Reconciler:
 
         A problem that shows later opens a new incident.
         """
-        if rule == STORE_FAILING:
-            return waited > 0  # until the next step the store was written, or the alert fires
+        if rule in (STORE_FAILING, RELOAD_FAILED):
+            return waited > 0  # until the next step the store was written and the file was valid, or the alert fires
         if rule == RECEIVER_FAILING:
             return waited > 0 and not notification_queue.has_undelivered(draft, subject)
         return any(reachability.last_reached for reachability in draft.reachability.values())

@@ -45,8 +45,9 @@ class State(Struct, frozen=True, kw_only=True):
     """Six tables, as the store has them. A step copies a table that it changes; a table never changes in place.
 
     ``last_sequence`` is the sequence number of the newest notification. ``running_since`` is the time since which ticks
-    came without a gap, ``last_tick`` the time of the last tick, both in seconds since the epoch. These two are valid in
-    this process only, and are not stored.
+    came without a gap, ``last_tick`` the time of the last tick, ``scheduled_since`` when canaries were added or
+    rescheduled after that, by identity; all in seconds since the epoch. These three are valid in this process only, and
+    are not stored.
     """
 
     detectors: Mapping[str, BindingState] = field(default_factory=dict)
@@ -57,6 +58,7 @@ class State(Struct, frozen=True, kw_only=True):
     reachability: Mapping[str, Reachability] = field(default_factory=dict)
     running_since: float = 0.0
     last_tick: float = 0.0
+    scheduled_since: Mapping[str, float] = field(default_factory=dict)
     last_sequence: int = 0
 
     @property
@@ -104,6 +106,7 @@ class State(Struct, frozen=True, kw_only=True):
             **tables,
             running_since=self.running_since,
             last_tick=self.last_tick,
+            scheduled_since=self.scheduled_since,
             last_sequence=max(self.last_sequence, older.last_sequence),
         )
 
@@ -121,6 +124,7 @@ class Draft:
             state.last_tick,
             state.last_sequence,
         )
+        self.scheduled_since = state.scheduled_since
         self._notifications_by_group: dict[tuple[str, str], dict[str, None]] | None = None
         self._groups_by_member: dict[str, dict[str, None]] | None = None
         self._not_before_by_receiver: dict[str, float] | None = None
@@ -236,19 +240,25 @@ class Draft:
     def finish(self) -> tuple[State, tuple[RowChange, ...]]:
         """Return the new state and the changed rows."""
         if not self._changed:
-            if (self.running_since, self.last_tick) != (self._state.running_since, self._state.last_tick):
-                return msgspec.structs.replace(
-                    self._state, running_since=self.running_since, last_tick=self.last_tick
-                ), ()
+            process_state = self._process_state
+            if any(getattr(self._state, name) != value for name, value in process_state.items()):
+                return msgspec.structs.replace(self._state, **process_state), ()
             return self._state, ()
         tables: dict[str, Any] = {name: self._tables.get(name, self._state.table(name)) for name in TABLES}
         rows = []
         for table, key in self._changed:
             value = tables[table].get(key)
             rows.append(RowChange(table, key, None if value is None else msgspec.json.encode(value)))
-        return State(
-            **tables, running_since=self.running_since, last_tick=self.last_tick, last_sequence=self.last_sequence
-        ), tuple(rows)
+        return State(**tables, **self._process_state, last_sequence=self.last_sequence), tuple(rows)
+
+    @property
+    def _process_state(self) -> dict[str, Any]:
+        """The fields that are not stored."""
+        return {
+            "running_since": self.running_since,
+            "last_tick": self.last_tick,
+            "scheduled_since": self.scheduled_since,
+        }
 
     def _put(self, table: StateTable, key: str, value: Any) -> None:
         self._writable_table(table)[key] = value

@@ -7,8 +7,8 @@ import msgspec
 from streamcanary.alerting.builtin_rules import (
     BUDGET_EXHAUSTED,
     CANARY_EGRESS_DOWN,
-    DAEMON_RULES,
     RECEIVER_FAILING,
+    RELOAD_FAILED,
     STORE_FAILING,
 )
 from streamcanary.alerting.config import AlertsConfig
@@ -16,8 +16,17 @@ from streamcanary.alerting.detectors import CanaryDetector
 from streamcanary.alerting.detectors.base import FailureCounts
 from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.bindings import Binding, Bindings
+from streamcanary.alerting.engine.config_change import (
+    orphan_reason,
+    refresh_metadata,
+    remove_stale_rows,
+    restart_missing_runs,
+)
 from streamcanary.alerting.engine.groups import Groups
 from streamcanary.alerting.engine.inputs import (
+    ConfigAccepted,
+    ConfigRejected,
+    ConfigReloaded,
     DiagnosisFinished,
     Input,
     RunFinished,
@@ -54,6 +63,9 @@ A longer gap means that the process was suspended or that the clock jumped. ``No
 """
 
 
+_CONFIG_SUBJECT = "config"
+
+
 class Engine:
     """Computes steps under one configuration. It is stateless: the state is passed in and returned."""
 
@@ -63,6 +75,7 @@ class Engine:
         self.receivers = config.receivers
         self._rules = config.all_rules
         self._canaries = tuple(canaries)
+        self._config_incident_key = self.bindings.key_for(RELOAD_FAILED, _CONFIG_SUBJECT)
         self.groups = Groups(config, instance, self.bindings.inhibited_by)
         self._reconciler = Reconciler(self.bindings, self.groups)
 
@@ -84,6 +97,8 @@ class Engine:
                 self._evaluate_groups(draft, now)
             case Started():
                 self._on_start(draft, input, now)
+            case ConfigReloaded(rescheduled):
+                self._on_reload(draft, rescheduled, now)
             case Tick():
                 self._on_tick(draft, now)
             case _:
@@ -91,7 +106,7 @@ class Engine:
         return draft.finish()
 
     def _on_service_input(self, draft: Draft, input: ServiceInput, now: float) -> None:  # noqa: A002
-        """Handle the result of a delivery or of a write to the store."""
+        """Handle the result of a delivery, of a write to the store, or of a reload."""
         match input:
             case SendStarted(id):
                 notification_queue.start_send(draft, id, now)
@@ -108,6 +123,10 @@ class Engine:
                 self._open(draft, self.bindings.daemon_incident(STORE_FAILING, "store", reason, now), now)
             case StoreRecovered():
                 self._close(draft, self.store_incident_key, now, "writes to the store succeed again", now)
+            case ConfigRejected(reason):
+                self._on_rejected_config(draft, reason, now)
+            case ConfigAccepted():
+                self._close(draft, self._config_incident_key, now, "the configuration file is applied", now)
 
     @property
     def store_incident_key(self) -> str:
@@ -223,6 +242,15 @@ class Engine:
             evidence = msgspec.structs.replace(incident.evidence, since=outage.since)
             self._open(draft, msgspec.structs.replace(incident, evidence=evidence), now)
 
+    def _on_rejected_config(self, draft: Draft, reason: str, now: float) -> None:
+        """Open ``ReloadFailed``; if it is open, replace its message by that of the last file."""
+        known = draft.incidents.get(self._config_incident_key)
+        incident = self.bindings.daemon_incident(RELOAD_FAILED, _CONFIG_SUBJECT, reason, now)
+        if known is None or not known.is_firing:
+            self._open(draft, incident, now)
+        elif known.evidence.message != incident.evidence.message:
+            draft.put(msgspec.structs.replace(known, evidence=incident.evidence))
+
     # ---- from incidents to groups
 
     def _open(self, draft: Draft, incident: Incident, now: float) -> None:
@@ -249,8 +277,11 @@ class Engine:
     ) -> None:
         """Open or close ``ReceiverFailing`` for ``receiver`` by the result of a delivery.
 
-        A failed notification about ``ReceiverFailing`` opens no further incident, as that would not end.
+        A failed notification about ``ReceiverFailing`` opens no further incident, as that would not end. Nor does the
+        last delivery to a receiver that a reload has removed.
         """
+        if receiver not in self.receivers:
+            return
         key = self.receiver_incident_key(receiver)
         if isinstance(result, Accepted):
             incident = draft.incidents.get(key)
@@ -264,7 +295,7 @@ class Engine:
 
     def _on_tick(self, draft: Draft, now: float) -> None:
         if not 0 <= now - draft.last_tick <= MAX_TICK_GAP:
-            draft.running_since = now
+            draft.running_since, draft.scheduled_since = now, {}
         if now < draft.last_tick:
             notification_queue.adjust_for_clock_step(draft, draft.last_tick - now, now)
         minute = now // 60 != draft.last_tick // 60
@@ -281,14 +312,15 @@ class Engine:
         """Open an incident if the runs of ``binding`` are missing. A run counts as missing only after its timeout."""
         reachability = draft.reachability.get(binding.canary.identity)
         # a later time than now was stored before the clock was set back; a run may end shortly after the tick
+        running_since = max(draft.running_since, draft.scheduled_since.get(binding.canary.identity, 0.0))
         last_seen = max(
             reachability.last_seen if reachability and reachability.last_seen <= now + MAX_TICK_GAP else 0.0,
-            draft.running_since,
+            running_since,
         )
         missed = binding.missing_runs(last_seen, now)
         if not missed:
             return
-        since = reachability.last_seen if reachability else draft.running_since
+        since = reachability.last_seen if reachability else running_since
         message = f"{missed} scheduled runs reported no result"
         self._open(
             draft,
@@ -331,61 +363,33 @@ class Engine:
     def _on_start(self, draft: Draft, started: Started, now: float) -> None:
         """Adapt a state that was stored under another configuration to this one."""
         draft.running_since = draft.last_tick = now
+        draft.scheduled_since = {}
         if draft.was_empty or started.may_be_incomplete:
             self._reconciler.assume_firing(draft, now, include_daemon=started.may_be_incomplete)
         self._reconciler.mark_unreadable(draft, started.unreadable_rows, now)
-        self._remove_stale(draft)
+        self._close(draft, self._config_incident_key, now, "the daemon was started with the configuration file", now)
+        self._adapt_state(draft, now)
+
+    def _on_reload(self, draft: Draft, rescheduled: frozenset[str], now: float) -> None:
+        """Adapt the state to this configuration, which has replaced another one while the daemon runs."""
+        restart_missing_runs(draft, self.bindings, rescheduled, now)
+        self._adapt_state(draft, now)
+
+    def _adapt_state(self, draft: Draft, now: float) -> None:
+        remove_stale_rows(draft, self.bindings, self.groups)
         notification_queue.retry_refused_resolves(draft, list(draft.notifications.values()), now)
         self._reconciler.restore_unreadable(draft, now)
         for incident in list(draft.incidents.values()):
-            if incident.is_firing and (reason := self._orphan_reason(incident)):
+            if not incident.is_firing:
+                continue
+            if reason := orphan_reason(incident, self.bindings, self._rules, self.receivers, self.instance):
                 self._close(draft, incident.key, now, reason, now)
-            elif (binding := self.bindings.get(incident.key)) is not None and incident.is_firing:
-                self._refresh_metadata(draft, binding, incident)
+            elif (binding := self.bindings.get(incident.key)) is not None:
+                refresh_metadata(draft, binding, self.bindings, incident)
         for group in list(draft.groups.values()):
             if group.is_firing:
                 self.groups.reroute(draft, group, now)
         self._evaluate_groups(draft, now)
-
-    def _refresh_metadata(self, draft: Draft, binding: Binding, incident: Incident) -> None:
-        """Update names, labels and annotations of an open incident to those of the current configuration.
-
-        The labels also decide the route.
-        """
-        refreshed = self.bindings.canary_incident(binding, incident.opened, incident.evidence)
-        if refreshed != incident:
-            draft.put(refreshed)
-
-    def _remove_stale(self, draft: Draft) -> None:
-        """Remove rows of canaries, rules and receivers that are no longer configured."""
-        for key in list(draft.detectors):
-            if key not in self.bindings:
-                draft.remove("detectors", key)
-        for name in list(draft.reachability):
-            if name not in self.bindings.identities:
-                draft.remove("reachability", name)
-        for notification in list(draft.notifications.values()):
-            if not self.groups.event_receivers([notification.receiver]):
-                draft.remove("notifications", notification.id)
-
-    def _orphan_reason(self, incident: Incident) -> str | None:
-        """Return why ``incident`` can never resolve under this configuration; ``None`` if it can.
-
-        An incident resolves only under the key that this engine computes for it, so the key decides.
-        """
-        enabled = incident.rule in self._rules and self._rules[incident.rule].enabled
-        is_about_daemon = incident.rule in DAEMON_RULES and incident.key == self.bindings.key_for(
-            incident.rule, incident.subject
-        )
-        if incident.rule == RECEIVER_FAILING and incident.subject not in self.receivers:
-            return "the receiver was removed from the configuration"
-        if incident.key in self.bindings or (is_about_daemon and enabled):
-            return None
-        if incident.labels.get("instance") != self.instance:
-            return f"the instance is now called {self.instance}"
-        if not enabled:
-            return "the rule was removed from the configuration"
-        return "the canary was removed from the configuration, or the rule no longer matches it"
 
 
 def _continue_counts(binding_state: BindingState, incident: Incident, *, bad: bool, at: float) -> FailureCounts:

@@ -69,11 +69,17 @@ class EventDispatcher:
         self._receiver = receiver
         self._engine = engine
         self._http = http
+        self._is_retired = False
         self.wake = asyncio.Event()
 
+    def retire(self) -> None:
+        """Let :meth:`run` return: at once, or after the notification that is being sent."""
+        self._is_retired = True
+        self.wake.set()
+
     async def run(self) -> None:
-        """Send notifications until cancelled."""
-        while True:
+        """Send notifications until cancelled, or until :meth:`retire`."""
+        while not self._is_retired:
             self.wake.clear()
             notification = notification_queue.next_notification(
                 self._engine.state, self.name, self._engine.clock.time()
@@ -87,7 +93,7 @@ class EventDispatcher:
                 await _wait(self.wake, wait)
                 continue
             if rate_limit_wait := self._rate_limiter.acquire(self._engine.clock.monotonic()):
-                await asyncio.sleep(rate_limit_wait)
+                await _wait(self.wake, rate_limit_wait)
                 continue
             await self._engine.submit(SendStarted(notification.id))
             started = self._engine.state.notifications.get(notification.id)
@@ -175,14 +181,22 @@ class StateDispatcher:
         self._last_sent = 0.0
         self._consecutive_failures = 0
         self.delivery_failure: DeliveryFailure | None = None
+        self._is_retired = False
         self.wake = asyncio.Event()
 
+    def retire(self) -> None:
+        """Let :meth:`run` return: at once, or after the delivery in progress."""
+        self._is_retired = True
+        self.wake.set()
+
     async def run(self) -> None:
-        """Send until cancelled: at once after a change, each ``resend`` seconds, and sooner after a failure."""
+        """Send until cancelled or retired: at once after a change, each ``resend`` seconds, sooner after a failure."""
         wait: float | None = 0.0
         while True:
             if wait:
                 await _wait(self.wake, wait)
+            if self._is_retired:
+                return
             self.wake.clear()
             now = self._engine.clock.time()
             incidents = active_alerts(self._engine.state, self.name, now)
@@ -241,7 +255,7 @@ class StateDispatcher:
     async def _wait_for_backoff(self, seconds: float) -> None:
         """Wait for the whole backoff; changes meanwhile are sent with the retry."""
         until = self._engine.clock.monotonic() + seconds
-        while (remaining := until - self._engine.clock.monotonic()) > 0:
+        while (remaining := until - self._engine.clock.monotonic()) > 0 and not self._is_retired:
             self.wake.clear()
             await _wait(self.wake, remaining)
 

@@ -4,11 +4,12 @@ import asyncio
 import logging
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Self
 
 import httpx2
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from streamcanary.alerting.notify.delivery.http import open_http_client
 from streamcanary.alerting.notify.delivery.receiver_url import SecretUrl, check_url, secret_parts
 from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.duration import PositiveDuration
@@ -110,6 +111,46 @@ class Heartbeat:
         if cause != self._last_warning:
             _log.warning(event, extra=fields)
             self._last_warning = cause
+
+
+class HeartbeatTask:
+    """Runs the heartbeat of a configuration that may have none, and that a reload may change. A context manager."""
+
+    def __init__(self, config: HeartbeatConfig | None, clock: Clock, checks: dict[str, LivenessCheck]) -> None:
+        self._config = config
+        self._clock = clock
+        self._checks = checks
+        self._http = open_http_client()
+        self._task: asyncio.Task[None] | None = None
+        self._ended: set[asyncio.Task[None]] = set()
+
+    def configure(self, config: HeartbeatConfig | None) -> None:
+        """Replace the configuration. One that is equal does not delay the next heartbeat."""
+        if config != self._config:
+            self._config = config
+            self._stop()
+            self._start()
+
+    async def __aenter__(self) -> Self:
+        self._start()
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._stop()
+        await asyncio.gather(*self._ended, return_exceptions=True)
+        await self._http.aclose()
+
+    def _start(self) -> None:
+        if self._config is not None:
+            heartbeat = Heartbeat(self._config, self._http, self._clock, self._checks)
+            self._task = asyncio.create_task(heartbeat.run(), name="heartbeat")
+
+    def _stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            self._ended.add(self._task)
+            self._task.add_done_callback(self._ended.discard)
+            self._task = None
 
 
 def _describe_failure(response: httpx2.Response, url: str) -> str:

@@ -39,12 +39,18 @@ class LivenessTracker:
     """Tracks the progress of runs, evaluation and deliveries."""
 
     def __init__(self, canaries: Iterable[Canary], receivers: Mapping[str, BaseReceiver], clock: Clock) -> None:
-        self._canaries = tuple(canaries)
-        self._state_receivers = frozenset(name for name, receiver in receivers.items() if receiver.is_state_receiver)
         self._clock = clock
-        self._last_run = clock.time()
+        self._canaries: tuple[Canary, ...] = ()
+        self.configure(canaries, receivers)
         self._last_evaluation = clock.monotonic()
         self._pending_since: dict[PendingKey, float] = {}  # monotonic seconds
+
+    def configure(self, canaries: Iterable[Canary], receivers: Mapping[str, BaseReceiver]) -> None:
+        """Replace canaries and receivers. With other canaries, runs are due only from now on."""
+        before, self._canaries = self._canaries, tuple(canaries)
+        self._state_receivers = frozenset(name for name, receiver in receivers.items() if receiver.is_state_receiver)
+        if before != self._canaries:
+            self._last_run = self._clock.time()
 
     def record_run(self, outcome: Outcome) -> None:
         """Record the end of a run, if its outcome is a sign of liveness."""

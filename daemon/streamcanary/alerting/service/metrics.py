@@ -15,16 +15,15 @@ from streamcanary.model.metric_labels import metric_labels
 
 
 class AlertMetrics:
-    """The instruments of one engine.
+    """The instruments of an engine, which a reload replaces.
 
     The gauge of an alert is set when the alert fires or resolves, because a configuration may have thousands of
     possible alerts. The queues of the ``receivers`` are observed by threads of readers.
     """
 
     def __init__(self, engine: Engine, receivers: Iterable[str], clock: Clock) -> None:
-        self._engine = engine
         self._clock = clock
-        self._receivers = tuple(receivers)
+        self._receivers: tuple[str, ...] = ()
         self._notifications_by_id: Mapping[str, Notification] = {}
         self._firing: frozenset[str] = frozenset()
         meter = metrics.get_meter(names.INSTRUMENTATION_SCOPE, __version__)
@@ -34,9 +33,20 @@ class AlertMetrics:
         size, age = names.NOTIFICATION_QUEUE_SIZE, names.NOTIFICATION_QUEUE_AGE
         meter.create_observable_gauge(size.name, [self._observe_sizes], size.unit, size.description)
         meter.create_observable_gauge(age.name, [self._observe_ages], age.unit, age.description)
-        self._labels = dict(self._possible_alerts())
-        for labels in self._labels.values():
-            self._active.set(0, labels)
+        self._labels: dict[str, dict[str, str]] = {}
+        self.configure(engine, receivers)
+
+    def configure(self, engine: Engine, receivers: Iterable[str]) -> None:
+        """Replace the engine and the receivers. An alert that is no longer possible is 0 from now on."""
+        self._receivers = tuple(receivers)
+        before, self._labels = self._labels, dict(_possible_alerts(engine))
+        gone = {tuple(labels.items()) for labels in before.values()}
+        for key, labels in self._labels.items():
+            gone.discard(tuple(labels.items()))
+            if before.get(key) != labels:
+                self._active.set(int(key in self._firing), labels)
+        for items in gone:
+            self._active.set(0, dict(items))
 
     def update(self, state: State) -> None:
         """Set the gauges of the alerts that fire or have resolved in ``state``, and observe its notifications."""
@@ -50,18 +60,6 @@ class AlertMetrics:
     def record_delivery(self, receiver: str, outcome: str) -> None:
         """Count a delivery with its outcome: ``accepted``, ``refused`` or ``retried``."""
         self._notifications.add(1, {names.RECEIVER: receiver, names.OUTCOME: outcome})
-
-    def _possible_alerts(self) -> Iterator[tuple[str, dict[str, str]]]:
-        """Yield the key and the labels of each possible alert; one that has never fired is 0, not missing."""
-        bindings = self._engine.bindings
-        for binding in bindings:
-            severity = {names.SEVERITY: binding.rule.labels.get("severity", "")}
-            yield binding.key, {**metric_labels(binding.canary), names.ALERT: binding.rule_name, **severity}
-        for rule, subject in bindings.daemon_alerts():
-            incident = bindings.daemon_incident(rule, subject, "", 0.0)
-            receiver = {names.RECEIVER: subject} if rule == RECEIVER_FAILING else {}
-            severity = {names.SEVERITY: incident.labels.get("severity", "")}
-            yield incident.key, {names.ALERT: rule, **severity, **receiver}
 
     def _observe_sizes(self, options: metrics.CallbackOptions) -> Iterable[metrics.Observation]:
         sizes = dict.fromkeys(self._receivers, 0)
@@ -82,3 +80,16 @@ class AlertMetrics:
         """Yield the notifications that wait for their receiver, or that it has refused."""
         notifications = self._notifications_by_id.values()  # a state never changes in place
         return (each for each in notifications if each.state is not NotificationState.ACCEPTED)
+
+
+def _possible_alerts(engine: Engine) -> Iterator[tuple[str, dict[str, str]]]:
+    """Yield the key and the labels of each possible alert; one that has never fired is 0, not missing."""
+    bindings = engine.bindings
+    for binding in bindings:
+        severity = {names.SEVERITY: binding.rule.labels.get("severity", "")}
+        yield binding.key, {**metric_labels(binding.canary), names.ALERT: binding.rule_name, **severity}
+    for rule, subject in bindings.daemon_alerts():
+        incident = bindings.daemon_incident(rule, subject, "", 0.0)
+        receiver = {names.RECEIVER: subject} if rule == RECEIVER_FAILING else {}
+        severity = {names.SEVERITY: incident.labels.get("severity", "")}
+        yield incident.key, {names.ALERT: rule, **severity, **receiver}

@@ -9,12 +9,14 @@ import logging
 import math
 from collections import deque
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import AsyncExitStack
 from random import Random
 from typing import NamedTuple
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.inputs import (
+    ConfigAccepted,
+    ConfigRejected,
+    ConfigReloaded,
     DiagnosisFinished,
     Input,
     RunFinished,
@@ -28,10 +30,9 @@ from streamcanary.alerting.engine.inputs import (
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.engine.stored_rows import read_state
-from streamcanary.alerting.notify.delivery.http import open_http_client
-from streamcanary.alerting.notify.receivers import StateReceiver
 from streamcanary.alerting.service.alert_log import log_config_effects, log_transition, log_unreadable_rows
-from streamcanary.alerting.service.dispatcher import EventDispatcher, PeerHealth, StateDispatcher, delivery_failures
+from streamcanary.alerting.service.dispatcher import delivery_failures
+from streamcanary.alerting.service.dispatcher_set import DispatcherSet
 from streamcanary.alerting.service.liveness import LivenessTracker
 from streamcanary.alerting.service.metrics import AlertMetrics
 from streamcanary.alerting.service.status import StatusBuilder
@@ -56,15 +57,28 @@ _COMMIT_DELAY = 0.25  # seconds for which outcomes that change no alert are coll
 _DRAIN_POLL_INTERVAL = 0.02  # seconds
 
 
+class _Setup(NamedTuple):
+    """What follows from one configuration."""
+
+    config: AlertsConfig
+    canaries: tuple[Canary, ...]
+    engine: Engine
+    status_builder: StatusBuilder
+
+
 class _QueuedInput(NamedTuple):
+    """An input of the engine. ``done`` is set after the step; ``setup`` replaces the current one before it."""
+
     input: Input
-    done: asyncio.Future[None] | None
+    done: asyncio.Future[None] | None = None
+    setup: _Setup | None = None
 
 
 class AlertingService:
     """The alert engine with its queue, its store and its dispatchers.
 
     ``on_transition`` is called after an incident has opened or resolved and is in the store; it must not block.
+    ``prepare`` and ``apply`` replace the configuration; runs that ended before are evaluated under the former one.
     """
 
     def __init__(
@@ -81,9 +95,7 @@ class AlertingService:
         self.random = random or Random()  # noqa: S311 - spreads retries, keeps no secret
         self.on_transition: Callable[[Incident], None] | None = None
         self.dropped_outcomes = 0
-        self._engine = Engine(config, instance, canaries)
-        self._receivers = config.receivers
-        self._trace_url = config.trace_url
+        self._setup = self._prepared = _create_setup(config, instance, canaries)
         self._store = store
         self._write_buffer = WriteBuffer(store)
         self._state = self._published = State()
@@ -93,7 +105,8 @@ class AlertingService:
         self._queued_outcomes = 0
         self._wake = asyncio.Event()
         self._transitions: list[Incident] = []
-        self._dispatchers: list[EventDispatcher | StateDispatcher] = []
+        self._dispatchers = DispatcherSet(self, self._is_receiver_failing)
+        self._dispatchers.configure(config.receivers, config.trace_url)
         self._has_ended = self._is_busy = False
         self._liveness = LivenessTracker(canaries, config.receivers, clock)
         self._last_tick = clock.monotonic()
@@ -101,10 +114,21 @@ class AlertingService:
         self._store_error: StoreFailing | None = None  # the last error while the store fails
         self._next_save_attempt = 0.0
         self._last_save = 0.0  # time of the event loop
-        self._status_builder = StatusBuilder(config, self._engine)
         self._metrics = AlertMetrics(self._engine, config.receivers, clock)
 
     # ---- for the rest of the daemon
+
+    def prepare(self, config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> None:
+        """Prepare another configuration; it takes effect at :meth:`apply`. May be called in another thread."""
+        self._prepared = _create_setup(config, instance, canaries)
+
+    def apply(self) -> None:
+        """Apply the configuration of the last :meth:`prepare`, after the inputs that are queued now."""
+        self._enqueue(_QueuedInput(ConfigReloaded(), setup=self._prepared))
+
+    def report_config(self, problem: str | None) -> None:
+        """Report whether the configuration file is applied, or the ``problem`` because of which it is not."""
+        self._enqueue(_QueuedInput(ConfigAccepted() if problem is None else ConfigRejected(problem)))
 
     def enqueue_outcome(self, outcome: Outcome) -> None:
         """Enqueue the outcome of a run without blocking; over :data:`MAX_QUEUED_OUTCOMES` it is dropped and logged."""
@@ -115,12 +139,12 @@ class AlertingService:
             return
         self._queued_outcomes += 1
         self._liveness.record_run(outcome)
-        self._enqueue(_QueuedInput(RunFinished(outcome), None))
+        self._enqueue(_QueuedInput(RunFinished(outcome)))
 
     def enqueue_diagnosis(self, canary: str, diagnosis: str) -> None:
         """Enqueue the diagnosis made after the first failure of ``canary`` without blocking."""
         if len(self._queue) < MAX_QUEUED_OUTCOMES:
-            self._enqueue(_QueuedInput(DiagnosisFinished(canary, diagnosis), None))
+            self._enqueue(_QueuedInput(DiagnosisFinished(canary, diagnosis)))
 
     async def create_silence(self, silence: Silence) -> None:
         """Create ``silence``; return once it is in the store.
@@ -145,7 +169,7 @@ class AlertingService:
     @property
     def status(self) -> StatusSnapshot:
         """The status snapshot: open incidents and undelivered notifications."""
-        return self._status_builder.snapshot(
+        return self._setup.status_builder.snapshot(
             self._published, delivery_failures(self._dispatchers), self.clock.time(), self.clock.monotonic()
         )
 
@@ -164,18 +188,15 @@ class AlertingService:
     async def run(self) -> None:
         """Run until cancelled. Queued inputs are lost then, unless :meth:`drain` was called before."""
         self._has_ended, self._is_busy = False, True
-        async with AsyncExitStack() as exit_stack:
-            try:
-                await self._load_state()
-                self._is_busy = False
-                async with asyncio.TaskGroup() as tasks:
-                    await self._create_dispatchers(exit_stack)
-                    tasks.create_task(self._loop(), name="alerting")
-                    for dispatcher in self._dispatchers:
-                        tasks.create_task(dispatcher.run(), name=f"receiver {dispatcher.name}")
-            finally:
-                self._has_ended = True
-                self._dispatchers.clear()
+        try:
+            await self._load_state()
+            self._is_busy = False
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._loop(), name="alerting")
+                self._dispatchers.start(tasks)
+        finally:
+            self._has_ended = True
+            self._dispatchers.stop()
 
     async def drain(self, seconds: float) -> None:
         """Commit queued inputs and wait at most ``seconds`` for pending notifications to be sent.
@@ -194,8 +215,7 @@ class AlertingService:
     def wake(self) -> None:
         """Check the clock again at once, for example after a clock step."""
         self._wake.set()
-        for dispatcher in self._dispatchers:
-            dispatcher.wake.set()
+        self._dispatchers.wake()
 
     @property
     def open_incidents(self) -> tuple[Incident, ...]:
@@ -224,6 +244,20 @@ class AlertingService:
 
     # ---- the loop
 
+    @property
+    def _engine(self) -> Engine:
+        return self._setup.engine
+
+    def _install(self, setup: _Setup) -> None:
+        """Replace the configuration, and adapt the state to it."""
+        before, self._setup = self._setup, setup
+        self._metrics.configure(setup.engine, setup.config.receivers)
+        self._liveness.configure(setup.canaries, setup.config.receivers)
+        self._dispatchers.configure(setup.config.receivers, setup.config.trace_url)
+        schedules = {canary.identity: canary.schedule for canary in before.canaries}
+        rescheduled = (each.identity for each in setup.canaries if schedules.get(each.identity) != each.schedule)
+        self._apply_config(ConfigReloaded(frozenset(rescheduled)))
+
     def _enqueue(self, entry: _QueuedInput) -> None:
         self._queue.append(entry)
         self._wake.set()
@@ -233,10 +267,10 @@ class AlertingService:
         await self._save()
         self._publish()
 
-    def _apply_config(self) -> None:
-        """Apply the configuration to the state, and log which notifications are cancelled or retried."""
+    def _apply_config(self, input: Started | ConfigReloaded) -> None:  # noqa: A002
+        """Adapt the state to the configuration, and log which notifications are cancelled or retried."""
         before = self._state.notifications
-        self._apply(Started(self._store.may_be_incomplete, self._unreadable_rows))
+        self._apply(input)
         log_config_effects(before, self._state.notifications)
 
     async def _merge_stored_state(self) -> StoreFailing | None:
@@ -258,7 +292,10 @@ class AlertingService:
             self._is_busy = True
             entries = [self._queue.popleft() for _ in range(min(len(self._queue), _MAX_INPUTS_PER_COMMIT))]
             for entry in entries:
-                self._apply(entry.input)
+                if entry.setup is None:
+                    self._apply(entry.input)
+                else:
+                    self._install(entry.setup)
             if self._seconds_until_tick() <= 0:
                 self._last_tick = self.clock.monotonic()
                 self._apply(Tick())
@@ -336,7 +373,7 @@ class AlertingService:
         if not self._is_loaded:
             failure = await self._merge_stored_state()
             if failure is None:
-                self._apply_config()
+                self._apply_config(Started(self._store.may_be_incomplete, self._unreadable_rows))
         failure = failure or await self._write_buffer.save()
         store_incident = self._state.incidents.get(self._engine.store_incident_key)
         if failure is None and store_incident is not None and store_incident.is_firing:
@@ -361,8 +398,7 @@ class AlertingService:
         for incident in transitions:
             self._report_transition(incident)
         if before.notifications is not self._state.notifications or before.groups is not self._state.groups:
-            for dispatcher in self._dispatchers:
-                dispatcher.wake.set()
+            self._dispatchers.wake()
 
     def _report_transition(self, incident: Incident) -> None:
         log_transition(incident, self._state)
@@ -374,27 +410,15 @@ class AlertingService:
                     "transition listener failed", extra={"alert": incident.rule, "subject": incident.subject}
                 )
 
-    # ---- start and drain
-
-    async def _create_dispatchers(self, exit_stack: AsyncExitStack) -> None:
-        """Create a dispatcher for each event receiver and for each address of a state receiver.
-
-        The dispatchers of different receivers use different HTTP clients.
-        """
-        for name, receiver in self._receivers.items():
-            http = await exit_stack.enter_async_context(open_http_client(receiver.connection_settings))
-            if isinstance(receiver, StateReceiver):
-                receiver_incident = self._published.incidents.get(self._engine.receiver_incident_key(name))
-                peer_health = PeerHealth(
-                    receiver.urls if receiver_incident is not None and receiver_incident.is_firing else ()
-                )
-                self._dispatchers += [
-                    StateDispatcher(name, receiver, url, self, http, peer_health, self._trace_url)
-                    for url in receiver.urls
-                ]
-            else:
-                self._dispatchers.append(EventDispatcher(name, receiver, self, http, self._trace_url))
+    def _is_receiver_failing(self, name: str) -> bool:
+        incident = self._published.incidents.get(self._engine.receiver_incident_key(name))
+        return incident is not None and incident.is_firing
 
     def _is_drained(self, deadline: float) -> bool:
         is_busy = self._is_busy or self._queue or not (self._write_buffer.is_empty or self._store_error is not None)
         return not is_busy and all(dispatcher.is_drained(deadline) for dispatcher in self._dispatchers)
+
+
+def _create_setup(config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> _Setup:
+    engine = Engine(config, instance, canaries)
+    return _Setup(config, tuple(canaries), engine, StatusBuilder(config, engine))

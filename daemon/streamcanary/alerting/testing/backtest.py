@@ -12,7 +12,7 @@ from typing import Any, Final
 import msgspec
 from msgspec import Struct, field
 
-from streamcanary.alerting.builtin_rules import RECEIVER_FAILING, STORE_FAILING
+from streamcanary.alerting.builtin_rules import RECEIVER_FAILING, RELOAD_FAILED, STORE_FAILING
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.step import MAX_TICK_GAP, Engine
 from streamcanary.alerting.notify.message import rfc3339
@@ -126,7 +126,7 @@ class Backtest:
             rules={
                 name: RuleTotals()
                 for name, rule in config.all_rules.items()
-                if rule.enabled and name not in (RECEIVER_FAILING, STORE_FAILING)
+                if rule.enabled and name not in (RECEIVER_FAILING, STORE_FAILING, RELOAD_FAILED)
             },
             receivers={name: ReceiverTotals() for name in config.receivers},
         )

@@ -24,13 +24,13 @@ _MAX_RETIREMENTS: Final = 8  # that are logged for one canary; a provider can se
 
 
 class ModelWatch:
-    """Watches one canary, whose metrics are ``metrics``."""
+    """Watches one canary, whose metrics are ``metrics``; ``former`` watched it before a reload."""
 
-    def __init__(self, canary: Canary, metrics: CanaryMetrics) -> None:
+    def __init__(self, canary: Canary, metrics: CanaryMetrics, former: "ModelWatch | None" = None) -> None:
         self._canary = canary
         self._metrics = metrics
-        self._tracker = ModelTracker()
-        self._logged_retirements: set[Retirement] = set()
+        self._tracker: ModelTracker = ModelTracker() if former is None else former._tracker
+        self._logged_retirements: set[Retirement] = set() if former is None else former._logged_retirements
 
     def resume(self, answered: Outcome) -> None:
         """Compare the next answer with ``answered``, a run of an earlier process; no effect after the first answer."""

@@ -6,7 +6,7 @@ exports the last value of a gauge that is set, for ever. https://opentelemetry.i
 
 import threading
 import weakref
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Container, Iterable, Iterator
 from typing import Final
 
 from msgspec import Struct
@@ -62,7 +62,10 @@ class ResponseGauges:
 
         A run that got no answer of the primary keeps what was reported before, unless a failed attempt reported more.
         """
-        before = self._reported.get(canary.name) or _Reported(metric_labels(canary))
+        labels = metric_labels(canary)
+        before = self._reported.get(canary.name)
+        if before is None or before.labels != labels:
+            before = _Reported(labels)
         has_answered = outcome.model is not None and outcome.degraded is None
         rate_limits, retirement = outcome.rate_limits, outcome.retirement
         reported = _Reported(
@@ -75,6 +78,10 @@ class ResponseGauges:
             if observations in before.observed and depends_on(reported) == depends_on(before):
                 reported.observed[observations] = before.observed[observations]
         self._reported[canary.name] = reported
+
+    def retain(self, canaries: Container[str]) -> None:
+        """Forget what was reported to canaries that are not among these names."""
+        self._reported = {name: reported for name, reported in self._reported.items() if name in canaries}
 
     def observe(self, observations: "Observations") -> list[Observation]:
         """Return the observations of all canaries."""

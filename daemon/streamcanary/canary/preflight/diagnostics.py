@@ -55,6 +55,11 @@ class FailureDiagnostics:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
+    def configure(self, targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec]) -> None:
+        """Replace targets and canaries; diagnoses that run continue."""
+        self._targets, self._canaries = targets, canaries
+        self._failing_canaries &= canaries.keys()
+
     def observe(self, outcome: Outcome) -> None:
         """Start a diagnosis if this is the first failed run after a successful one. Returns at once."""
         if outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW):
@@ -71,14 +76,16 @@ class FailureDiagnostics:
             self._waiting_canaries[endpoint].append(outcome.canary)
         elif len(self._waiting_canaries) < MAX_CONCURRENT:
             self._waiting_canaries[endpoint] = [outcome.canary]
-            task = asyncio.create_task(self._diagnose(endpoint), name=f"diagnosis {spec.target}")
+            task = asyncio.create_task(
+                self._diagnose(endpoint, self._targets[spec.target]), name=f"diagnosis {spec.target}"
+            )
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _diagnose(self, endpoint: tuple[str, str]) -> None:
+    async def _diagnose(self, endpoint: tuple[str, str], spec: TargetSpec) -> None:
         target, model = endpoint
         try:
-            diagnosis = await diagnose(self._targets[target], model, clock=self._clock, timeout=_STEP_TIMEOUT)
+            diagnosis = await diagnose(spec, model, clock=self._clock, timeout=_STEP_TIMEOUT)
             _log.info("diagnosis finished", extra={"target": target, "model": model, "result": str(diagnosis)})
             for canary in self._waiting_canaries[endpoint]:
                 self._on_diagnosis(canary, str(diagnosis))

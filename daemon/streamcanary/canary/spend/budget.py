@@ -65,20 +65,33 @@ class BudgetLimiter:
     def __init__(self, config: BudgetConfig, expected_costs: Mapping[str, ExpectedCost]) -> None:
         self._config = config
         self._expected_costs = dict(expected_costs)
-        # Staggered, so that canaries do not all skip at the same time.
-        self._run_credits = {
-            name: position / max(1, len(expected_costs)) for position, name in enumerate(expected_costs)
-        }
+        self._run_credits = _staggered_credits(expected_costs)
         self._reserved_usd: dict[str, float] = {}
-        # Both rates are those without slowdown.
-        self._usd_per_second = sum(cost.usd / cost.interval for cost in expected_costs.values())
-        self._scheduled_runs_per_minute = sum(_RATE_WINDOW / cost.interval for cost in expected_costs.values())
-        self._max_run_usd = max((cost.usd for cost in expected_costs.values()), default=0.0)
+        self._usd_per_second = self._scheduled_runs_per_minute = self._max_run_usd = 0.0
+        self._sum_up_costs()
         self._exhausted_day = ""  # the UTC day whose budget is exhausted
         self._recent_runs = _SlidingWindowCounter()
         self._recent_retries = _SlidingWindowCounter()
         self._recent_skipped = _SlidingWindowCounter()
         self.spend_by_day: dict[str, Spend] = {}
+
+    def configure(self, config: BudgetConfig, expected_costs: Mapping[str, ExpectedCost]) -> None:
+        """Replace limits and canaries. What was spent and run counts on; a larger budget is available at once.
+
+        ``expected_costs`` of canaries that stay the same should be those of :attr:`expected_costs`.
+        """
+        self._config = config
+        self._expected_costs = dict(expected_costs)
+        staggered = _staggered_credits(expected_costs)
+        self._run_credits = {name: self._run_credits.get(name, staggered[name]) for name in expected_costs}
+        self._reserved_usd = {name: usd for name, usd in self._reserved_usd.items() if name in expected_costs}
+        self._sum_up_costs()
+        self._exhausted_day = ""
+
+    @property
+    def expected_costs(self) -> Mapping[str, ExpectedCost]:
+        """The expected costs by canary, as its runs have corrected them."""
+        return self._expected_costs
 
     def admit(self, name: str, wall: float, now: float) -> BudgetState | None:
         """Return the budget state for a scheduled run of the canary ``name``; ``None`` without a budget.
@@ -121,7 +134,9 @@ class BudgetLimiter:
         self.spend_by_day[day] = self.spend_by_day.get(day, Spend()) + spend
         while len(self.spend_by_day) > _MAX_DAYS:
             del self.spend_by_day[min(self.spend_by_day)]
-        expected = self._expected_costs[name]
+        expected = self._expected_costs.get(name)
+        if expected is None:  # a reload has removed the canary during its run
+            return
         if expected.usd and spend.requests:
             usd = expected.usd + _EWMA_WEIGHT * (spend.usd - expected.usd)
             self._expected_costs[name] = ExpectedCost(expected.interval, usd)
@@ -137,6 +152,13 @@ class BudgetLimiter:
         """Return the USD spent on the day of ``wall``."""
         spend = self.spend_by_day.get(utc_day(wall))
         return 0.0 if spend is None else spend.usd
+
+    def _sum_up_costs(self) -> None:
+        costs = self._expected_costs.values()
+        # Both rates are those without slowdown.
+        self._usd_per_second = sum(cost.usd / cost.interval for cost in costs)
+        self._scheduled_runs_per_minute = sum(_RATE_WINDOW / cost.interval for cost in costs)
+        self._max_run_usd = max((cost.usd for cost in costs), default=0.0)
 
     def _is_exhausted(self, interval: float, wall: float) -> bool:
         """Return whether the daily budget is exhausted; shortly before midnight canaries are only slowed down."""
@@ -191,6 +213,11 @@ class _SlidingWindowCounter:
         while self._times and self._times[0] <= now - _RATE_WINDOW:
             self._times.popleft()
         return len(self._times)
+
+
+def _staggered_credits(expected_costs: Mapping[str, ExpectedCost]) -> dict[str, float]:
+    """Return the first run credits: staggered, so that canaries do not all skip at the same time."""
+    return {name: position / max(1, len(expected_costs)) for position, name in enumerate(expected_costs)}
 
 
 def utc_day(wall: float) -> str:

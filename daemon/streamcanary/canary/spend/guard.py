@@ -135,8 +135,19 @@ def expected_spend(prices: Prices, canaries: Mapping[str, CanarySpec]) -> Expect
     )
 
 
+class _Books(Struct, frozen=True):
+    """A budget, its canaries, and what their runs cost."""
+
+    config: BudgetConfig
+    canaries: Mapping[str, CanarySpec]
+    prices: Prices
+    expected_costs: Mapping[str, ExpectedCost]
+
+
 class SpendGuard:
     """Admits runs and records their spend. A context manager: it loads the spend, and saves it when it changes.
+
+    ``prepare`` and ``apply`` replace the budget and the canaries; what was spent is kept.
 
     While the store fails, the spend is kept in memory; the spend in the store is added as soon as it can be read.
     """
@@ -150,12 +161,9 @@ class SpendGuard:
         clock: Clock,
         store: SpendStore,
     ) -> None:
-        self.prices = prices
-        self.min_start_gap = 60.0 / config.requests_per_minute if config.requests_per_minute else 0.0
-        self._config = config
-        self._limiter = BudgetLimiter(
-            config, {name: expected_cost(spec, prices[name]) for name, spec in canaries.items()}
-        )
+        self.prepare(config, canaries, prices)
+        self._books = self._prepared
+        self._limiter = BudgetLimiter(config, self._books.expected_costs)
         self._clock = clock
         self._store = store
         self._logged_state: BudgetState | None = None
@@ -182,6 +190,38 @@ class SpendGuard:
                 if not self._is_loaded:
                     await self._load()
                 await self._save()
+
+    def prepare(self, config: BudgetConfig, canaries: Mapping[str, CanarySpec], prices: Prices) -> None:
+        """Prepare another budget and other canaries; they take effect at :meth:`apply`."""
+        costs = {name: expected_cost(spec, prices[name]) for name, spec in canaries.items()}
+        self._prepared = _Books(config, canaries, prices, costs)
+
+    def apply(self) -> None:
+        """Apply what the last :meth:`prepare` has prepared."""
+        before, self._books = self._books, self._prepared
+        known = self._limiter.expected_costs
+        costs = {
+            name: known[name]
+            if (before.canaries.get(name), before.prices.get(name)) == (spec, self._books.prices[name])
+            else self._books.expected_costs[name]
+            for name, spec in self._books.canaries.items()
+        }
+        self._limiter.configure(self._books.config, costs)
+
+    @property
+    def prices(self) -> Prices:
+        """The prices of the routes of each canary."""
+        return self._books.prices
+
+    @property
+    def min_start_gap(self) -> float:
+        """The least seconds between the first runs of two canaries."""
+        limit = self._config.requests_per_minute
+        return 60.0 / limit if limit else 0.0
+
+    @property
+    def _config(self) -> BudgetConfig:
+        return self._books.config
 
     @property
     def usd_spent_today(self) -> float:

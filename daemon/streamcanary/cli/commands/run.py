@@ -36,35 +36,39 @@ def main(arguments: argparse.Namespace) -> int:
     for problem in settings.warnings[:_MAX_WARNINGS]:
         _log.warning("configuration warning", extra={"problem": str(problem)})
     try:
-        return asyncio.run(_run(settings))
+        return asyncio.run(_run(settings, arguments))
     except (StoreError, SecretUnreadable, TlsFileError, InvalidProxyUrl, TelemetryMisconfigured) as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return 2
 
 
-async def _run(settings: Settings) -> int:
+async def _run(settings: Settings, arguments: argparse.Namespace) -> int:
     from streamcanary.app import DaemonCallbacks, run_daemon
     from streamcanary.cli.signals import stop_on_signal
+    from streamcanary.model.config_types.config_secrets import ConfigSecrets
+    from streamcanary.reload.reloader import ReloadSource
+    from streamcanary.telemetry import logs
 
     _exempt_from_collection()  # the imported packages, most of all objects, while nothing runs yet
-    stop = stop_on_signal(on_hangup=_log_hangup)
-    has_stopped = await run_daemon(settings, stop.event, callbacks=DaemonCallbacks(on_ready=_exempt_from_collection))
+    source = ReloadSource(file=arguments.config, interval=arguments.reload_interval, requested=asyncio.Event())
+    stop = stop_on_signal(on_hangup=source.requested.set)
+    callbacks = DaemonCallbacks(
+        on_ready=_exempt_from_collection,
+        on_reload=lambda settings: logs.add_secrets(ConfigSecrets(settings), settings.public),
+        on_reloaded=_exempt_from_collection,
+    )
+    has_stopped = await run_daemon(settings, stop.event, callbacks=callbacks, source=source)
     code = 0 if has_stopped else 1
     stop.stopped(code)
     return code
-
-
-def _log_hangup() -> None:
-    _log.warning(
-        "reload not supported",
-        extra={"signal": "SIGHUP", "hint": "the daemon continues unchanged; restart it to apply another configuration"},
-    )
 
 
 def _exempt_from_collection() -> None:
     """Exempt everything that exists from garbage collection: it lives as long as the daemon.
 
     A full collection visits every object, and blocks the event loop meanwhile: with 10,000 canaries for two seconds.
+    After a reload, what the former configuration has left is collected, too.
     """
+    gc.unfreeze()
     gc.collect()
     gc.freeze()

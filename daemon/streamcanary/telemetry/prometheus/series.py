@@ -30,6 +30,7 @@ from opentelemetry.trace import SpanContext, get_current_span
 from opentelemetry.util.types import Attributes
 
 from streamcanary.model import names
+from streamcanary.telemetry.current_series import IsCurrent, is_always_current
 
 DEFAULT_BUCKETS: Final = names.SECONDS_BUCKETS
 
@@ -59,6 +60,17 @@ class SeriesStore:
         self.families: dict[str, Family] = {}
         self.is_exported = is_exported
         self.observed: list[NumberSeries] | None = None
+        self.is_current: IsCurrent = is_always_current
+
+    def show(self, is_current: IsCurrent) -> None:
+        """Show the series that are current, and no others, in the next scrape."""
+        self.is_current = is_current
+        for family in self.families.copy().values():
+            for series in family.series[:]:
+                is_hidden = not is_current(family.name, series.attributes)
+                if series.is_hidden is not is_hidden:
+                    series.is_hidden = is_hidden
+                    series.version += bool(series.version)  # without a value it stays out of sight
 
     def family_of(self, instrument: Any) -> "Family":
         """Return the family of ``instrument``, an instrument of the SDK; it is created for the first series."""
@@ -101,6 +113,7 @@ class SeriesAggregation(Aggregation):
         series: Series = _SERIES_BY_KIND[kind_of(instrument)](
             self._store, instrument, attributes or {}, start_time_unix_nano
         )
+        series.is_hidden = not self._store.is_current(instrument.name, series.attributes)
         if attributes is not None:  # without attributes at all it is the SDK's sample of the aggregation
             self._store.family_of(instrument).series.append(series)
         return series
@@ -118,6 +131,7 @@ class NumberSeries:
         self.value: float = 0
         self.version = 0
         self.exemplars: dict[int, KeptExemplar] = {}
+        self.is_hidden = False
         self._store = store
         self._start = start
         self._exported_until = 0
@@ -207,6 +221,7 @@ class HistogramSeries(_ExplicitBucketHistogramAggregation):
     """
 
     is_present = True
+    is_hidden = False
 
     def __init__(self, store: SeriesStore, instrument: Any, attributes: Mapping[str, Any], start: int) -> None:
         self.attributes = attributes

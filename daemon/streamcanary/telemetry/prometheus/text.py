@@ -62,7 +62,7 @@ class FamilyText:
         return [self._header, *self._texts] if any(self._texts) else []
 
     def _render_series(self, series: Series, labels: bytes) -> bytes:
-        if not series.is_present:
+        if series.is_hidden or not series.is_present:
             return b""
         if isinstance(series, HistogramSeries):
             return self._render_histogram(series, labels)
