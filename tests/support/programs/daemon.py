@@ -46,6 +46,9 @@ class Daemon:
     launch_arguments: tuple[str, ...] = ("-m", "streamcanary")
     """The arguments of the Python interpreter."""
 
+    run_arguments: tuple[str, ...] = ()
+    """Further arguments of the verb ``run``."""
+
     def __init__(self, folder: Path, config: dict[str, Any] | str, **environ: str) -> None:
         self.config = write_config(folder, config)
         self.folder = folder
@@ -81,7 +84,7 @@ class Daemon:
         self._begin = len(self.stderr)
         with self._stderr.open("ab") as stderr, self._stdout.open("ab") as stdout:
             self._process = await asyncio.create_subprocess_exec(
-                *(*self.launch_command(), "run", "-c", str(self.config)),
+                *(*self.launch_command(), "run", "-c", str(self.config), *self.run_arguments),
                 stdin=asyncio.subprocess.DEVNULL,
                 stdout=stdout,
                 stderr=stderr,
