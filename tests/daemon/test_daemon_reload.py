@@ -236,11 +236,14 @@ async def test_a_reload_needs_the_token(tmp_path: Path, token: str, status: int)
 
 async def test_a_website_cannot_reload(tmp_path: Path) -> None:
     """Without a token, a request must be JSON, which no form of another site can send."""
-    async with FakeProvider("ok") as provider, FakeReceiver() as hook:
-        async with UnwatchingDaemon(tmp_path, config(provider, hook, chat=canary())) as daemon:
-            answer = await post_reload(daemon, **{"Content-Type": "application/x-www-form-urlencoded"})
-            assert 415 == answer.status_code
-            assert [] == daemon.log_lines("configuration")
+    async with (
+        FakeProvider("ok") as provider,
+        FakeReceiver() as hook,
+        UnwatchingDaemon(tmp_path, config(provider, hook, chat=canary())) as daemon,
+    ):
+        answer = await post_reload(daemon, **{"Content-Type": "application/x-www-form-urlencoded"})
+        assert 415 == answer.status_code
+        assert [] == daemon.log_lines("configuration")
 
 
 async def test_a_receiver_that_is_repaired_gets_what_is_pending(tmp_path: Path) -> None:
@@ -258,16 +261,19 @@ async def test_a_receiver_that_is_repaired_gets_what_is_pending(tmp_path: Path) 
 
 
 async def test_series_of_a_removed_canary_end(tmp_path: Path) -> None:
-    """``/metrics`` shows the canaries of the current configuration only, so that a removed one does not seem to hang."""
-    async with FakeProvider("ok") as provider, FakeReceiver() as hook:
-        async with UnwatchingDaemon(tmp_path, config(provider, hook, stays=canary(), goes=canary())) as daemon:
-            await daemon.wait_for_log("run finished", canary="goes")
-            write_config(daemon, config(provider, hook, stays=canary()))
-            await post_reload(daemon)
+    """``/metrics`` has current canaries only, so that a removed one does not seem to hang."""
+    async with (
+        FakeProvider("ok") as provider,
+        FakeReceiver() as hook,
+        UnwatchingDaemon(tmp_path, config(provider, hook, stays=canary(), goes=canary())) as daemon,
+    ):
+        await daemon.wait_for_log("run finished", canary="goes")
+        write_config(daemon, config(provider, hook, stays=canary()))
+        await post_reload(daemon)
 
-            async def canaries() -> set[str] | None:
-                async with loopback_client() as client:
-                    text = (await client.get(f"{await url(daemon)}/metrics")).text
-                return {name for name in ("stays", "goes") if f'canary="{name}"' in text}
+        async def canaries() -> set[str] | None:
+            async with loopback_client() as client:
+                text = (await client.get(f"{await url(daemon)}/metrics")).text
+            return {name for name in ("stays", "goes") if f'canary="{name}"' in text}
 
-            assert {"stays"} == await poll_until(canaries, 10.0, lambda: daemon.stderr)
+        assert {"stays"} == await poll_until(canaries, 10.0, lambda: daemon.stderr)

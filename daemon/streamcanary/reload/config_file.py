@@ -12,7 +12,7 @@ from streamcanary.settings import ConfigInvalid, read_content_hash
 RETRY_INTERVAL: Final = 30.0
 """Seconds after which an invalid configuration is loaded again although its file is the same.
 
-It may be valid by then: it refers to other files, such as those of secrets.
+It may be valid now: it refers to other files, such as those of secrets.
 """
 
 

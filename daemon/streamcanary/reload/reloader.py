@@ -30,7 +30,7 @@ T = TypeVar("T")
 DEFAULT_INTERVAL: Final = 5.0
 """Seconds between two looks at the content of the file."""
 
-_LOAD_TIMEOUT: Final = 60.0  # seconds; 10,000 canaries take some seconds
+_LOAD_TIMEOUT: Final = 120.0  # seconds; 10,000 canaries take about 15
 _MAX_ERRORS: Final = 100  # of a file that are kept and shown
 _MAX_LOGGED: Final = 20  # errors and changes in the log
 

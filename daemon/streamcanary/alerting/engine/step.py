@@ -98,7 +98,8 @@ class Engine:
             case Started():
                 self._on_start(draft, input, now)
             case ConfigReloaded(rescheduled):
-                self._on_reload(draft, rescheduled, now)
+                restart_missing_runs(draft, self.bindings, rescheduled, now)
+                self._adapt_state(draft, now)
             case Tick():
                 self._on_tick(draft, now)
             case _:
@@ -370,12 +371,8 @@ class Engine:
         self._close(draft, self._config_incident_key, now, "the daemon was started with the configuration file", now)
         self._adapt_state(draft, now)
 
-    def _on_reload(self, draft: Draft, rescheduled: frozenset[str], now: float) -> None:
-        """Adapt the state to this configuration, which has replaced another one while the daemon runs."""
-        restart_missing_runs(draft, self.bindings, rescheduled, now)
-        self._adapt_state(draft, now)
-
     def _adapt_state(self, draft: Draft, now: float) -> None:
+        """Adapt the state to this configuration, at a start or a reload."""
         remove_stale_rows(draft, self.bindings, self.groups)
         notification_queue.retry_refused_resolves(draft, list(draft.notifications.values()), now)
         self._reconciler.restore_unreadable(draft, now)

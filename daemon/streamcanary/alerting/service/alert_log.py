@@ -1,7 +1,7 @@
 """Log lines about incidents, and about notifications that a new configuration cancels or retries."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.stored_rows import UnreadableRow
@@ -12,8 +12,10 @@ from streamcanary.store.damaged_rows import DamagedRows
 _log = logging.getLogger(__name__)
 
 
-def log_config_effects(before: Mapping[str, Notification], after: Mapping[str, Notification]) -> None:
-    """Log which notifications of ``before`` a new configuration has cancelled, and which are retried."""
+def log_config_effects(
+    before: Mapping[str, Notification], after: Mapping[str, Notification], receivers: Container[str]
+) -> None:
+    """Log which notifications of ``before`` a configuration with ``receivers`` has cancelled, and which are retried."""
     for id, notification in before.items():  # noqa: A001 - the field's name
         new = after.get(id)
         is_pending = new is not None and new.state is NotificationState.PENDING
@@ -24,7 +26,8 @@ def log_config_effects(before: Mapping[str, Notification], after: Mapping[str, N
             "group": notification.group,
         }
         if notification.state is NotificationState.PENDING and new is None:
-            _log.warning("notification cancelled: receiver was removed", extra=fields)
+            reason = "alert" if notification.receiver in receivers else "receiver"
+            _log.warning(f"notification cancelled: {reason} was removed", extra=fields)
         elif notification.state is NotificationState.PARKED and is_pending:
             _log.info("refused notification retried", extra=fields)
 
@@ -51,7 +54,17 @@ def incident_fields(incidents: Sequence[Incident], count: int) -> dict[str, obje
     return {"alert": first.rule, "subject": first.subject, "alerts": count, "trace_ids": trace_ids}
 
 
-def log_transition(incident: Incident, state: State) -> None:
+def report_transition(incident: Incident, state: State, listener: Callable[[Incident], None] | None) -> None:
+    """Log that ``incident`` has opened or resolved, and call the ``listener``."""
+    _log_transition(incident, state)
+    if listener is not None:
+        try:
+            listener(incident)
+        except Exception:  # noqa: BLE001 - a failing listener is logged, and must not stop notifications
+            _log.exception("transition listener failed", extra={"alert": incident.rule, "subject": incident.subject})
+
+
+def _log_transition(incident: Incident, state: State) -> None:
     """Log that ``incident`` has opened or resolved, and whether an open one has no receiver."""
     fields = {"alert": incident.rule, "subject": incident.subject}
     if not incident.is_firing:

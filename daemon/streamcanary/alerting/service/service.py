@@ -30,12 +30,12 @@ from streamcanary.alerting.engine.inputs import (
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.engine.stored_rows import read_state
-from streamcanary.alerting.service.alert_log import log_config_effects, log_transition, log_unreadable_rows
+from streamcanary.alerting.service.alert_log import log_config_effects, log_unreadable_rows, report_transition
 from streamcanary.alerting.service.dispatcher import delivery_failures
 from streamcanary.alerting.service.dispatcher_set import DispatcherSet
 from streamcanary.alerting.service.liveness import LivenessTracker
 from streamcanary.alerting.service.metrics import AlertMetrics
-from streamcanary.alerting.service.status import StatusBuilder
+from streamcanary.alerting.service.setup import Setup, create_setup, rescheduled_canaries
 from streamcanary.alerting.service.write_buffer import AlertStore, StoreFailing, StoreLost, WriteBuffer
 from streamcanary.model.alerts.incident import Group, Incident
 from streamcanary.model.alerts.row_change import StateTable
@@ -57,21 +57,12 @@ _COMMIT_DELAY = 0.25  # seconds for which outcomes that change no alert are coll
 _DRAIN_POLL_INTERVAL = 0.02  # seconds
 
 
-class _Setup(NamedTuple):
-    """What follows from one configuration."""
-
-    config: AlertsConfig
-    canaries: tuple[Canary, ...]
-    engine: Engine
-    status_builder: StatusBuilder
-
-
 class _QueuedInput(NamedTuple):
     """An input of the engine. ``done`` is set after the step; ``setup`` replaces the current one before it."""
 
     input: Input
     done: asyncio.Future[None] | None = None
-    setup: _Setup | None = None
+    setup: Setup | None = None
 
 
 class AlertingService:
@@ -95,7 +86,7 @@ class AlertingService:
         self.random = random or Random()  # noqa: S311 - spreads retries, keeps no secret
         self.on_transition: Callable[[Incident], None] | None = None
         self.dropped_outcomes = 0
-        self._setup = self._prepared = _create_setup(config, instance, canaries)
+        self._setup = self._prepared = create_setup(config, instance, canaries)
         self._store = store
         self._write_buffer = WriteBuffer(store)
         self._state = self._published = State()
@@ -120,7 +111,7 @@ class AlertingService:
 
     def prepare(self, config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> None:
         """Prepare another configuration; it takes effect at :meth:`apply`. May be called in another thread."""
-        self._prepared = _create_setup(config, instance, canaries)
+        self._prepared = create_setup(config, instance, canaries)
 
     def apply(self) -> None:
         """Apply the configuration of the last :meth:`prepare`, after the inputs that are queued now."""
@@ -248,15 +239,13 @@ class AlertingService:
     def _engine(self) -> Engine:
         return self._setup.engine
 
-    def _install(self, setup: _Setup) -> None:
+    def _install(self, setup: Setup) -> None:
         """Replace the configuration, and adapt the state to it."""
         before, self._setup = self._setup, setup
         self._metrics.configure(setup.engine, setup.config.receivers)
         self._liveness.configure(setup.canaries, setup.config.receivers)
         self._dispatchers.configure(setup.config.receivers, setup.config.trace_url)
-        schedules = {canary.identity: canary.schedule for canary in before.canaries}
-        rescheduled = (each.identity for each in setup.canaries if schedules.get(each.identity) != each.schedule)
-        self._apply_config(ConfigReloaded(frozenset(rescheduled)))
+        self._apply_config(ConfigReloaded(rescheduled_canaries(before, setup)))
 
     def _enqueue(self, entry: _QueuedInput) -> None:
         self._queue.append(entry)
@@ -271,7 +260,7 @@ class AlertingService:
         """Adapt the state to the configuration, and log which notifications are cancelled or retried."""
         before = self._state.notifications
         self._apply(input)
-        log_config_effects(before, self._state.notifications)
+        log_config_effects(before, self._state.notifications, self._engine.receivers)
 
     async def _merge_stored_state(self) -> StoreFailing | None:
         """Merge the stored state into the state in memory, which is newer; return the error if the store fails."""
@@ -396,19 +385,9 @@ class AlertingService:
         self._metrics.update(self._state)
         transitions, self._transitions = self._transitions, []
         for incident in transitions:
-            self._report_transition(incident)
+            report_transition(incident, self._state, self.on_transition)
         if before.notifications is not self._state.notifications or before.groups is not self._state.groups:
             self._dispatchers.wake()
-
-    def _report_transition(self, incident: Incident) -> None:
-        log_transition(incident, self._state)
-        if self.on_transition is not None:
-            try:
-                self.on_transition(incident)
-            except Exception:  # noqa: BLE001 - a failing listener is logged, and must not stop notifications
-                _log.exception(
-                    "transition listener failed", extra={"alert": incident.rule, "subject": incident.subject}
-                )
 
     def _is_receiver_failing(self, name: str) -> bool:
         incident = self._published.incidents.get(self._engine.receiver_incident_key(name))
@@ -417,8 +396,3 @@ class AlertingService:
     def _is_drained(self, deadline: float) -> bool:
         is_busy = self._is_busy or self._queue or not (self._write_buffer.is_empty or self._store_error is not None)
         return not is_busy and all(dispatcher.is_drained(deadline) for dispatcher in self._dispatchers)
-
-
-def _create_setup(config: AlertsConfig, instance: str, canaries: Sequence[Canary]) -> _Setup:
-    engine = Engine(config, instance, canaries)
-    return _Setup(config, tuple(canaries), engine, StatusBuilder(config, engine))

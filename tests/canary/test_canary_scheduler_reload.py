@@ -1,0 +1,203 @@
+"""What a reload keeps of the schedule of running canaries, and what it changes."""
+
+import asyncio
+from collections.abc import Callable
+
+from msgspec import structs
+
+from streamcanary.canary.metrics import CanaryMetrics
+from streamcanary.canary.run_slots import RunSlots
+from streamcanary.canary.scheduler import Scheduler
+from streamcanary.canary.triggers import phase_offset
+from streamcanary.model.canary import Canary
+from streamcanary.model.clock import SystemClock
+from streamcanary.model.outcome import Outcome, OutcomeKind
+
+CLOCK = SystemClock()
+
+
+class Runner:
+    """A runner that records its due times, and ends when ``go_on`` is set."""
+
+    def __init__(self, name: str, interval: float, target: str = "t", **more: object) -> None:
+        self.canary = structs.replace(Canary(name=name, target=target, provider="p", interval=interval), **more)
+        self.due: list[float] = []
+        self.ended = 0
+        self.go_on = asyncio.Event()
+        self.go_on.set()
+
+    async def __call__(self, scheduled: float) -> Outcome:
+        """Run once."""
+        self.due.append(scheduled)
+        await self.go_on.wait()
+        self.ended += 1
+        return Outcome(
+            run_id=f"{self.canary.name}-{scheduled}",
+            canary=self.canary.name,
+            target=self.canary.target,
+            provider="p",
+            kind=OutcomeKind.OK,
+            scheduled=scheduled,
+            started=scheduled,
+        )
+
+
+def start(*runners: Runner, **limits: int | None) -> tuple[Scheduler, list[Outcome]]:
+    """Return a running scheduler and the list of its outcomes."""
+    outcomes: list[Outcome] = []
+    metrics = CanaryMetrics(CLOCK)
+    scheduler = Scheduler(
+        runners, instance="i", clock=CLOCK, metrics=metrics, on_outcome=outcomes.append, max_concurrent_runs=limits
+    )
+    scheduler.start()
+    return scheduler, outcomes
+
+
+def reload(scheduler: Scheduler, *runners: Runner, instance: str = "i", **limits: int | None) -> None:
+    """Replace the canaries."""
+    scheduler.prepare(runners, instance=instance, max_concurrent_runs=limits)
+    scheduler.apply()
+
+
+async def until(condition: Callable[[], object]) -> None:
+    """Wait until ``condition`` holds."""
+    async with asyncio.timeout(20):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+async def test_an_unchanged_schedule_keeps_its_grid_over_many_reloads() -> None:
+    """Runs are due on the same grid, each once, although the runner is replaced between any two of them."""
+    runners = [Runner("a", 0.2)]
+    scheduler, _ = start(runners[0])
+    await until(lambda: runners[0].due)
+    for _ in range(20):
+        await asyncio.sleep(0.05)
+        runners.append(Runner("a", 0.2))
+        reload(scheduler, runners[-1])
+    await scheduler.drain(1)
+    due = [at for runner in runners for at in runner.due][1:]
+    phase = phase_offset("i", "a", 0.2)
+    assert {0.0} == {round((at - phase) / 0.2, 3) % 1 for at in due}
+    assert len(due) == len(set(due)) >= 3
+
+
+async def test_a_reload_does_not_hasten_or_delay_the_next_run() -> None:
+    """A canary that runs each hour, and has just run, does not run again because of a reload."""
+    runner = Runner("a", 3600.0)
+    scheduler, _ = start(runner)
+    await until(lambda: runner.due)
+    next_run = scheduler._scheduler.get_job("a").next_run_time
+    changed = Runner("a", 3600.0, labels={"tier": "prod"})
+    reload(scheduler, changed, Runner("b", 3600.0))
+    assert next_run == scheduler._scheduler.get_job("a").next_run_time
+    await until(lambda: scheduler._runners["b"].due)  # type: ignore[attr-defined]
+    assert [] == changed.due
+    await scheduler.drain(1)
+
+
+async def test_a_running_run_ends_as_it_began() -> None:
+    """The run of a canary that a reload changes or removes is not cancelled, and its outcome is passed on."""
+    changed, removed = Runner("changed", 3600.0), Runner("removed", 3600.0)
+    for runner in (changed, removed):
+        runner.go_on.clear()
+    scheduler, outcomes = start(changed, removed)
+    await until(lambda: changed.due and removed.due)
+    reload(scheduler, Runner("changed", 3600.0, timeout=9.0))
+    for runner in (changed, removed):
+        runner.go_on.set()
+    await until(lambda: len(outcomes) == 2)
+    assert (1, 1) == (changed.ended, removed.ended)
+    await scheduler.drain(1)
+
+
+async def test_a_removed_canary_stops_and_an_added_one_starts() -> None:
+    """A removed canary has no further run. Added ones run at once, a quarter of a second apart."""
+    removed, added = Runner("removed", 0.1), [Runner(f"added-{number}", 3600.0) for number in range(3)]
+    scheduler, _ = start(removed)
+    await until(lambda: removed.due)
+    reload(scheduler, *added)
+    runs = len(removed.due)
+    await until(lambda: all(runner.due for runner in added))
+    assert len(removed.due) <= runs + 1
+    first = [runner.due[0] for runner in added]
+    assert [0.25, 0.25] == [round(later - earlier, 2) for earlier, later in zip(first, first[1:], strict=False)]
+    await scheduler.drain(1)
+
+
+async def test_another_interval_has_another_schedule() -> None:
+    """A canary that is to run more often runs soon, and then at the phase of the new interval."""
+    scheduler, _ = start(before := Runner("a", 3600.0))
+    await until(lambda: before.due)
+    after = Runner("a", 0.1)
+    reload(scheduler, after)
+    await until(lambda: len(after.due) >= 3)
+    phase = phase_offset("i", "a", 0.1)
+    assert {0.0} == {round((at - phase) / 0.1, 3) % 1 for at in after.due[1:]}
+    await scheduler.drain(1)
+
+
+async def test_another_instance_has_other_phases() -> None:
+    """The phase is a hash of instance and name, so that replicas are spread."""
+    scheduler, _ = start(Runner("a", 0.1))
+    after = Runner("a", 0.1)
+    reload(scheduler, after, instance="other")
+    await until(lambda: len(after.due) >= 3)
+    phase = phase_offset("other", "a", 0.1)
+    assert {0.0} == {round((at - phase) / 0.1, 3) % 1 for at in after.due[1:]}
+    await scheduler.drain(1)
+
+
+async def test_a_canary_that_comes_back_while_its_run_goes_on_does_not_overlap() -> None:
+    """Removed and added again within one run, a canary runs next when that run has ended."""
+    first, again = Runner("a", 0.1), Runner("a", 0.1)
+    first.go_on.clear()
+    scheduler, outcomes = start(first)
+    await until(lambda: first.due)
+    reload(scheduler)
+    reload(scheduler, again)
+    await until(lambda: [outcome.reason for outcome in outcomes if outcome.kind is OutcomeKind.SKIPPED])
+    assert [] == again.due
+    first.go_on.set()
+    await until(lambda: again.due)
+    await scheduler.drain(1)
+
+
+async def test_a_removed_canary_that_waits_for_its_turn_does_not_run() -> None:
+    """At a target that is at its limit, a waiting run of a removed canary gives its turn to the next."""
+    busy, removed, waiting = Runner("busy", 3600.0), Runner("removed", 3600.0), Runner("waiting", 3600.0)
+    busy.go_on.clear()
+    scheduler, _ = start(busy, removed, waiting, t=1)
+    await until(lambda: len(scheduler._slots["t"]._waiting) == 2)
+    reload(scheduler, busy, waiting, t=1)
+    busy.go_on.set()
+    await until(lambda: waiting.due)
+    assert [] == removed.due
+    await scheduler.drain(1)
+
+
+async def test_a_higher_limit_lets_waiting_runs_start() -> None:
+    """``max_concurrent_runs`` takes effect at once; a lower one ends no run."""
+    slots = RunSlots(1)
+    assert await slots.acquire(0.0, 1.0)
+    waiting = asyncio.create_task(slots.acquire(0.0, 10.0))
+    await asyncio.sleep(0)
+    slots.set_limit(2)
+    assert await waiting
+    slots.set_limit(1)
+    slots.release()
+    assert not await slots.acquire(0.0, 0.01)
+    slots.release()
+    assert await slots.acquire(0.0, 0.01)
+
+
+async def test_a_drain_after_a_reload_cancels_the_run_of_a_removed_canary() -> None:
+    """The shutdown does not depend on what was configured when the run began."""
+    removed = Runner("removed", 3600.0)
+    removed.go_on.clear()
+    scheduler, outcomes = start(removed)
+    await until(lambda: removed.due)
+    reload(scheduler, Runner("other", 3600.0))
+    await scheduler.drain(0.05)
+    assert 0 == removed.ended
+    assert [] == [outcome for outcome in outcomes if outcome.canary == "removed"]
