@@ -1,6 +1,7 @@
 """What a reload keeps of the schedule of running canaries, and what it changes."""
 
 import asyncio
+import itertools
 from collections.abc import Callable
 
 from msgspec import structs
@@ -121,7 +122,7 @@ async def test_a_removed_canary_stops_and_an_added_one_starts() -> None:
     await until(lambda: all(runner.due for runner in added))
     assert len(removed.due) <= runs + 1
     first = [runner.due[0] for runner in added]
-    assert [0.25, 0.25] == [round(later - earlier, 2) for earlier, later in zip(first, first[1:], strict=False)]
+    assert [0.25, 0.25] == [round(later - earlier, 2) for earlier, later in itertools.pairwise(first)]
     await scheduler.drain(1)
 
 
