@@ -56,8 +56,8 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
             [
                 (
                     "7:3: routes: no route matches the alerts of CanaryEgressDown, TargetRejected (b), "
-                    "BudgetExhausted, NoData (b), ReceiverFailing, StoreFailing, CertificateExpiring (b) and "
-                    "CertificateExpiringSoon (b), so they are not sent; add a last route that matches all, such as "
+                    "BudgetExhausted, NoData (b), ReceiverFailing, StoreFailing, ReloadFailed, CertificateExpiring (b) "
+                    "and CertificateExpiringSoon (b), so they are not sent; add a last route that matches all, such as "
                     "{receivers: [hook]}"
                 )
             ],
@@ -69,8 +69,8 @@ from support.alerting.config_yaml import BASE_YAML, RECEIVERS_YAML, config_warni
             ),
             [
                 (
-                    "8:3: routes: no route matches the alerts of CertificateExpiring and X, so they are not sent; add "
-                    "a last route that matches all, such as {receivers: [hook]}"
+                    "8:3: routes: no route matches the alerts of ReloadFailed, CertificateExpiring and X, so they are "
+                    "not sent; add a last route that matches all, such as {receivers: [hook]}"
                 )
             ],
         ),
