@@ -55,7 +55,7 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> int:
     callbacks = DaemonCallbacks(
         on_ready=_exempt_from_collection,
         on_reload=lambda settings: logs.add_secrets(ConfigSecrets(settings), settings.public),
-        on_reloaded=_exempt_from_collection,
+        on_reloaded=_collect_former_configuration,
     )
     has_stopped = await run_daemon(settings, stop.event, callbacks=callbacks, source=source)
     code = 0 if has_stopped else 1
@@ -67,8 +67,12 @@ def _exempt_from_collection() -> None:
     """Exempt everything that exists from garbage collection: it lives as long as the daemon.
 
     A full collection visits every object, and blocks the event loop meanwhile: with 10,000 canaries for two seconds.
-    After a reload, what the former configuration has left is collected, too.
     """
-    gc.unfreeze()
     gc.collect()
     gc.freeze()
+
+
+def _collect_former_configuration() -> None:
+    """Collect what a reload has replaced, which was exempt. It visits every object, some tenths of a second."""
+    gc.unfreeze()
+    _exempt_from_collection()
