@@ -26,8 +26,10 @@ def log_config_effects(
             "group": notification.group,
         }
         if notification.state is NotificationState.PENDING and new is None:
-            reason = "alert" if notification.receiver in receivers else "receiver"
-            _log.warning(f"notification cancelled: {reason} was removed", extra=fields)
+            if notification.receiver in receivers:
+                _log.warning("notification cancelled: alert was removed", extra=fields)
+            else:
+                _log.warning("notification cancelled: receiver was removed", extra=fields)
         elif notification.state is NotificationState.PARKED and is_pending:
             _log.info("refused notification retried", extra=fields)
 
