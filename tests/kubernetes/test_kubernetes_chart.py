@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import time
+from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -215,9 +216,7 @@ async def test_the_daemon_runs_from_the_objects_of_the_server(
         [check] = node.finished
         assert (0, True) == (check.code, "valid: 1 canary" in check.log)
         await until(node.is_ready, lambda: node.pod.log)
-        credential = cluster.kubectl(
-            "get", "secret", f"{NAME}-web", "-n", namespace, "-o", "go-template={{.data.token | base64decode}}"
-        )
+        credential = b64decode(token(cluster, namespace)).decode()
         ok = r'streamcanary_runs_total\{[^\n]*outcome="ok"[^\n]*\}'
         await until(lambda: metric(node, ok, credential) >= 2, lambda: node.pod.log)
         tested = await asyncio.to_thread(release.helm, "test", None, "--logs")
@@ -240,3 +239,27 @@ async def test_a_configuration_that_check_refuses_changes_nothing(
         assert "budget.requests_per_minute 10: the canaries are due 60 times a minute" in node.finished[-1].log
         assert (before, pod) == (cluster.get("configmap", NAME, namespace=namespace)["data"], node.pod.name)
         assert node.pod.is_ready()
+
+
+async def test_a_changed_config_map_is_loaded_by_the_running_pod(
+    release: Release, cluster: Cluster, namespace: str, simulator: Simulator, tmp_path: Path
+) -> None:
+    """An upgrade of the configuration adds a canary to the running daemon; one that is invalid changes nothing."""
+    create_keys(cluster, namespace, openai=KEY)
+    reloads = r'streamcanary_config_reloads_total\{[^\n]*result="%s"[^\n]*\}'
+    with Node(cluster, tmp_path / "node", namespace) as node:
+        await asyncio.to_thread(release.helm, "install", simulated(simulator))
+        await until(node.is_ready, lambda: node.pod.log)
+        name, credential = node.pod.name, b64decode(token(cluster, namespace)).decode()
+        second = merged(simulated(simulator)["config"]["canaries"]["chat"], {"every": "2s"})
+        changed = merged(simulated(simulator), {"config": {"canaries": {"second": second}}})
+        await asyncio.to_thread(release.helm, "upgrade", changed)
+        ran = r'streamcanary_runs_total\{canary="second",[^\n]*outcome="ok"[^\n]*\}'
+        await until(lambda: metric(node, ran, credential) >= 1, lambda: node.pod.log)
+        assert (1, name) == (metric(node, reloads % "success", credential), node.pod.name)
+        broken = {"data": {"streamcanary.yaml": "canaries: {}"}}  # Helm would refuse it
+        cluster.kubectl("patch", "configmap", NAME, "-n", namespace, "--type=merge", "-p", json.dumps(broken))
+        await until(lambda: metric(node, reloads % "failure", credential) >= 1, lambda: node.pod.log)
+        before = metric(node, ran, credential)
+        await until(lambda: metric(node, ran, credential) > before, lambda: node.pod.log)
+        assert node.is_ready()
