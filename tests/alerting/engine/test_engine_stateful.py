@@ -221,19 +221,19 @@ class AlertingStateMachine(RuleBasedStateMachine):
     @rule(data=st.data(), part=st.sampled_from(sorted(CONFIG_VARIANTS)))
     def reload(self, data: st.DataObject, part: str) -> None:
         """Replace one part of the configuration."""
-        self._set_variant(part, data.draw(st.sampled_from(sorted(CONFIG_VARIANTS[part]))))
+        self.set_variant(part, data.draw(st.sampled_from(sorted(CONFIG_VARIANTS[part]))))
 
     @rule(data=st.data(), part=st.sampled_from(sorted(CONFIG_VARIANTS)))
     def hot_reload(self, data: st.DataObject, part: str) -> None:
         """Replace one part of the configuration while the daemon runs; what is being sent is sent."""
-        self._set_variant(part, data.draw(st.sampled_from(sorted(CONFIG_VARIANTS[part]))), hot=True)
+        self.set_variant(part, data.draw(st.sampled_from(sorted(CONFIG_VARIANTS[part]))), hot=True)
 
     @rule(accepted=st.booleans())
     def change_file(self, accepted: bool) -> None:
         """Change the configuration file to a valid or an invalid one."""
         self._step(ConfigAccepted() if accepted else ConfigRejected("line 3: unknown key"))
 
-    def _set_variant(self, part: str, name: str, *, hot: bool = False) -> None:
+    def set_variant(self, part: str, name: str, *, hot: bool = False) -> None:
         receivers, canaries = RECEIVER_VARIANTS[self.variants["receivers"]], self.fleet
         self.variants[part] = name
         for removed in receivers.keys() - RECEIVER_VARIANTS[self.variants["receivers"]].keys():
@@ -391,7 +391,7 @@ class AlertingStateMachine(RuleBasedStateMachine):
             self.unsilence(silence)
         for receiver in tuple(self.in_flight):
             self.answer(receiver, "lost")
-        self._set_variant("windows", "never")
+        self.set_variant("windows", "never")
         self._step(StoreRecovered())
         self.report_state_receiver(accepts=True)
         for how in ("broken", "good", "good", "good"):

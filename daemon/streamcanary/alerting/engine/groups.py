@@ -104,7 +104,7 @@ class Groups:
                 labels=labels,
                 opened=opened,
                 possibly_notified=before.possibly_notified if before is not None else (),
-                assumed_members=before.members if before is not None else (),
+                assumed_members=before.possibly_firing if before is not None else (),
             )
         members = tuple(dict.fromkeys([*group.members, incident.key]))
         routed = self.receivers_for(incident)
@@ -316,7 +316,7 @@ class Groups:
         deferred = [name for name in receivers if name in group.possibly_notified or name not in never_received]
         return msgspec.structs.replace(
             group,
-            members=tuple(dict.fromkeys([*group.members, *assumed])),
+            assumed_members=assumed,
             receivers=tuple(name for name in group.receivers if name not in receivers),
             possibly_notified=tuple(dict.fromkeys([*group.possibly_notified, *deferred])),
         )

@@ -241,15 +241,14 @@ def seconds_until_due(notification: Notification, now: float) -> float:
 
 
 def adjust_for_clock_step(draft: Draft, seconds: float, now: float) -> None:
-    """Shift the times of pending notifications after the clock was set back by ``seconds`` to ``now``.
+    """Shift the times of notifications after the clock was set back by ``seconds`` to ``now``.
 
-    No notification waits longer because of the clock step.
+    No notification waits longer because of the clock step. The ``Retry-After`` of one that was sent holds for its
+    receiver.
     """
     for notification in list(draft.notifications.values()):
-        if (
-            notification.state is NotificationState.PENDING
-            and max(notification.next_attempt, notification.not_before) > now
-        ):
+        is_pending = notification.state is NotificationState.PENDING
+        if notification.not_before > now or (is_pending and notification.next_attempt > now):
             next_attempt = max(now, notification.next_attempt - seconds)
             not_before = max(0.0, notification.not_before - seconds)
             draft.put(msgspec.structs.replace(notification, next_attempt=next_attempt, not_before=not_before))

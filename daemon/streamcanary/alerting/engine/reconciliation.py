@@ -121,19 +121,21 @@ class Reconciler:
         """Send the resolve of the reconciling groups of which all members would have resolved."""
         for group in list(draft.groups.values()):
             if group.is_reconciling and all(
-                self._has_recovered(draft, key, now - group.opened) for key in group.members
+                self._has_recovered(draft, key, now - group.opened) for key in group.possibly_firing
             ):
                 draft.put(msgspec.structs.replace(group, is_reconciling=False, resolved=now))
-                incidents = tuple(self._unknown_incident(group, key, RECONCILED_REASON, now) for key in group.members)
+                incidents = tuple(
+                    self._unknown_incident(group, key, RECONCILED_REASON, now) for key in group.possibly_firing
+                )
                 receivers = self._groups.event_receivers(group.possibly_notified)
                 notification_queue.enqueue_reconciling_resolve(draft, group, incidents, receivers, now)
-                for key in group.members:  # the state of a rule about missing runs is needed no longer
+                for key in group.possibly_firing:  # the state of a rule about missing runs is needed no longer
                     if (binding := self._bindings.get(key)) is not None and binding.detector is None:
                         draft.remove("detectors", key)
 
     def has_observed_member(self, draft: Draft, group: Group) -> bool:
         """Return whether a member of the reconciling ``group`` has samples that do not resolve it yet."""
-        states = [draft.detectors.get(key) for key in group.members if group.is_reconciling]
+        states = [draft.detectors.get(key) for key in group.possibly_firing if group.is_reconciling]
         return any(
             state is not None and state.assumed_firing is not None and state.assumed_firing.detector is not None
             for state in states
@@ -150,7 +152,7 @@ class Reconciler:
             if is_of_earlier_version:
                 receivers = tuple(self._groups.reconciling_receivers(group.receivers))
                 draft.put(msgspec.structs.replace(group, receivers=(), possibly_notified=receivers))
-            for key in (*group.assumed_members, *(group.members if group.is_reconciling else ())):
+            for key in group.possibly_firing:
                 if key in self._bindings and (is_of_earlier_version or key not in draft.detectors):
                     self._assume_binding(draft, key)
             missing = [key for key in group.members if group.is_firing and key not in draft.incidents]
@@ -182,12 +184,12 @@ class Reconciler:
     def _has_daemon_part_recovered(draft: Draft, rule: str, subject: str, waited: float) -> bool:
         """Return whether a part of the daemon shows no problem ``waited`` seconds after the data loss.
 
-        A problem that shows later opens a new incident.
+        It is negative if the clock was set back since. A problem that shows later opens a new incident.
         """
         if rule in (STORE_FAILING, RELOAD_FAILED):
-            return waited > 0  # until the next step the store was written and the file was valid, or the alert fires
+            return waited != 0  # until the next step the store was written and the file was valid, or the alert fires
         if rule == RECEIVER_FAILING:
-            return waited > 0 and not notification_queue.has_undelivered(draft, subject)
+            return waited != 0 and not notification_queue.has_undelivered(draft, subject)
         return any(reachability.last_reached for reachability in draft.reachability.values())
 
     def _restored_incident(self, group: Group, key: str, now: float) -> Incident:
@@ -225,7 +227,7 @@ def _with_assumed_members(group: Group | None, key: str, assumed: _AssumedGroup,
         group = Group(key=key, labels=assumed.labels, opened=opened, is_reconciling=True)
     return msgspec.structs.replace(
         group,
-        members=_union(group.members, assumed.members),
+        assumed_members=_union(group.assumed_members, assumed.members),
         possibly_notified=_union(group.possibly_notified, assumed.receivers),
     )
 

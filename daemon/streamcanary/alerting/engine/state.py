@@ -11,7 +11,7 @@ from streamcanary.alerting.detectors.base import FailureCounts
 from streamcanary.alerting.engine.assumed_firing import AssumedFiring
 from streamcanary.alerting.engine.evidence import EvidenceLog
 from streamcanary.alerting.engine.reachability import Reachability
-from streamcanary.model.alerts.incident import Group, Incident, Notification
+from streamcanary.model.alerts.incident import Action, Group, Incident, Notification, NotificationState
 from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.alerts.silence import Silence
 
@@ -83,11 +83,15 @@ class State(Struct, frozen=True, kw_only=True):
         """Return this state, with the rows of ``older`` that have other keys.
 
         Notifications of ``older`` about a group of this state are dropped, as this state is newer. A receiver that may
-        have received one of them, or may have had the group before, and has no notification of that group in this
-        state, is marked in the group, so that it gets the resolve.
+        have received one of them, or is still owed a resolve, is marked in the group, so that it gets the resolve,
+        unless it may have received a notification of that group from this state.
         """
         tables: dict[str, Any] = {name: {**older.table(name), **self.table(name)} for name in TABLES}
-        notified = {(notification.receiver, notification.group) for notification in self.notifications.values()}
+        notified = {
+            (notification.receiver, notification.group)
+            for notification in self.notifications.values()
+            if not notification.was_never_received
+        }
         for key in self.groups.keys() & older.groups.keys():
             receivers = frozenset(receiver for receiver, group in notified if group == key)
             tables["groups"][key] = self.groups[key].with_possibly_notified_of(older.groups[key], receivers)
@@ -96,7 +100,9 @@ class State(Struct, frozen=True, kw_only=True):
             if key in self.notifications or notification.group not in self.groups:
                 continue
             del tables["notifications"][key]
-            if not notification.was_never_received and (notification.receiver, notification.group) not in notified:
+            is_owed = notification.action is Action.RESOLVE and notification.state is not NotificationState.ACCEPTED
+            may_have_it = is_owed or not notification.was_never_received
+            if may_have_it and (notification.receiver, notification.group) not in notified:
                 tables["groups"][notification.group] = group.with_possibly_notified(notification.receiver)
         for key, stored in older.detectors.items():
             known = self.detectors.get(key)

@@ -262,7 +262,7 @@ class Engine:
         if before is not None and incident.opened <= before.opened:  # the clock was set back; ids must stay unique
             incident = msgspec.structs.replace(incident, opened=before.opened + 0.001)
         draft.put(incident)
-        if not self.groups.transfer(draft, incident, now):
+        if before is None or not self.groups.transfer(draft, incident, now):
             self.groups.add(draft, incident, self.bindings.key_parts(incident), now)
 
     def _close(self, draft: Draft, key: str, at: float, reason: str, now: float) -> None:
@@ -351,7 +351,8 @@ class Engine:
         for group in list(draft.groups.values()):
             ended = group.opened if group.is_reconciling else group.resolved
             is_needed = any(
-                (member := draft.incidents.get(key)) is not None and member.is_firing for key in group.members
+                (member := draft.incidents.get(key)) is not None and member.is_firing
+                for key in (*group.members, *group.possibly_firing)
             ) or self._reconciler.has_observed_member(draft, group)
             if ended is not None and now - ended > notification_queue.RETENTION and not is_needed:
                 draft.remove("groups", group.key)

@@ -71,9 +71,10 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
     notification, ``next_flush`` when the next one is due if nothing changes; ``None`` if there is none.
     ``has_sent_update`` is whether there was more than one notification. ``is_reconciling`` marks a group that does
     not fire, and that receivers may still have as firing, from before a data loss: they are sent the resolve once all
-    members would have resolved. ``possibly_notified`` are these receivers; of a group that fires again, those that may
-    have it from before, even if they were not notified since. ``assumed_members`` are keys of further alerts that may
-    have fired in the group before a data loss. Times are seconds since the epoch.
+    that possibly fire would have resolved. ``possibly_notified`` are these receivers; of a group that fires again,
+    those that may have it from before, even if they were not notified since. ``assumed_members`` are keys of further
+    alerts that may have fired in the group before a data loss. State receivers are never sent these. Times are seconds
+    since the epoch.
     """
 
     key: str
@@ -96,6 +97,12 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """Whether it is open."""
         return self.resolved is None and not self.is_reconciling
 
+    @property
+    def possibly_firing(self) -> tuple[str, ...]:
+        """The keys of the alerts that ``possibly_notified`` receivers may have as firing from before a data loss."""
+        own = self.members if self.is_reconciling else ()
+        return tuple(dict.fromkeys([*own, *self.assumed_members]))
+
     def with_possibly_notified(self, receiver: str) -> "Group":
         """Return the group with ``receiver`` marked as possibly notified of an opening that is not stored here."""
         return msgspec.structs.replace(
@@ -115,10 +122,8 @@ class Group(Struct, frozen=True, kw_only=True, omit_defaults=True):
         group = self
         for name in doubtful:
             group = group.with_possibly_notified(name)
-        assumed = older.members if older.is_reconciling else older.assumed_members
-        if group.is_reconciling:
-            return msgspec.structs.replace(group, members=tuple(dict.fromkeys([*group.members, *assumed])))
-        return msgspec.structs.replace(group, assumed_members=tuple(dict.fromkeys([*group.assumed_members, *assumed])))
+        assumed = dict.fromkeys([*group.assumed_members, *older.possibly_firing])
+        return msgspec.structs.replace(group, assumed_members=tuple(assumed))
 
 
 class Action(StrEnum):
