@@ -5,18 +5,20 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, ValidationError
+from pydantic import Field, PrivateAttr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.lint.ineffective_rules import CanaryLimits, IneffectiveRule, ineffective_rules
 from streamcanary.alerting.lint.routing import routing_issues
 from streamcanary.alerting.service.heartbeat import HeartbeatConfig
+from streamcanary.canary import azure_identity
+from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.config_warnings import canary_warnings
 from streamcanary.canary.spec import CanarySpec, Slo
 from streamcanary.canary.spend.budget import BudgetConfig
 from streamcanary.canary.spend.guard import budget_config_errors
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.targets import Target, with_default_types
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.settings_sources.document import Document, read_content_hash
@@ -45,7 +47,7 @@ class Settings(BaseSettings):
     model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     instance: Annotated[str, Field(min_length=1, max_length=200)] = "default"
-    targets: dict[Name, TargetSpec]
+    targets: dict[Name, Target]
     canaries: dict[Name, CanarySpec]
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
     budget: BudgetConfig = Field(default_factory=BudgetConfig)
@@ -56,6 +58,11 @@ class Settings(BaseSettings):
 
     _warnings: tuple[Problem, ...] = PrivateAttr(())
     _content_hash: str = PrivateAttr("")
+
+    @field_validator("targets", mode="before")
+    @classmethod
+    def _default_target_types(cls, targets: Any) -> Any:
+        return with_default_types(targets)
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
@@ -98,6 +105,8 @@ class Settings(BaseSettings):
         yield from budget_config_errors(self.budget, self.targets, self.canaries)
         for name, target in self.targets.items():
             yield from _prefix_paths("targets", _prefix_paths(name, tls_file_errors(target)))
+            if isinstance(target, AzureTarget) and target.identity is not None and not azure_identity.is_installed():
+                yield ConfigIssue(("targets", name, "identity"), azure_identity.INSTALL)
         for name, receiver in self.alerts.receivers.items():
             yield from _prefix_paths(
                 "alerts", _prefix_paths("receivers", _prefix_paths(name, tls_file_errors(receiver.connection_settings)))

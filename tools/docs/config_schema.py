@@ -37,7 +37,8 @@ VARIABLE = r"\$\{\w+(:-[^{}]*)?\}"
 """The pattern of ``${VAR}`` and ``${VAR:-default}``."""
 
 _ONE_REQUIRED: dict[str, list[tuple[str, ...]]] = {
-    "targets.*": [("api_key", "api_key_file")],
+    "targets.*[openai]": [("api_key", "api_key_file")],
+    "targets.*[azure]": [("api_key", "api_key_file", "identity")],
     "canaries.*.fallbacks[]": [("model", "non_streaming")],
     "alerts.receivers.*[pagerduty]": [("routing_key", "routing_key_file")],
     "alerts.receivers.*[slack]": [("url", "url_file")],

@@ -2,6 +2,7 @@
 
 import types
 from collections.abc import Iterator
+from inspect import get_annotations
 from typing import Annotated, Any, NamedTuple, Union, get_args, get_origin
 
 from pydantic import BaseModel
@@ -36,10 +37,12 @@ class Section(NamedTuple):
 
     def fields(self) -> Iterator[tuple[str, FieldInfo]]:
         """Yield the keys as written in YAML, with their fields: ``type`` first, inherited keys last."""
-        own = self.model.__annotations__
-        for name, field in sorted(
-            self.model.model_fields.items(), key=lambda item: (item[0] != "type", item[0] not in own)
-        ):
+        declared = [get_annotations(base) for base in self.model.__mro__]
+
+        def rank(item: tuple[str, FieldInfo]) -> tuple[bool, int]:
+            return item[0] != "type", next(number for number, names in enumerate(declared) if item[0] in names)
+
+        for name, field in sorted(self.model.model_fields.items(), key=rank):
             yield field.alias or name, field
 
     def below(self, name: str) -> str:

@@ -6,7 +6,7 @@ from typing import Final
 from urllib.parse import urlsplit
 
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.target import BaseTarget
 from streamcanary.model.config_types.config_issue import ConfigIssue
 
 MIN_REASONING_TOKENS: Final = 1_000
@@ -23,11 +23,12 @@ _EFFORTS_WITHOUT_REASONING: Final = frozenset({"none", "minimal"})
 _LITELLM_PORT: Final = 4000  # the default port of the LiteLLM proxy
 
 
-def canary_warnings(canaries: Mapping[str, CanarySpec], targets: Mapping[str, TargetSpec]) -> Iterator[ConfigIssue]:
+def canary_warnings(canaries: Mapping[str, CanarySpec], targets: Mapping[str, BaseTarget]) -> Iterator[ConfigIssue]:
     """Yield the config warnings of ``canaries``; paths start at the section."""
     for name, spec in canaries.items():
         yield from _token_limit_warnings(name, spec)
         yield from _proxy_warnings(name, spec, targets)
+        yield from _deployment_warnings(name, spec, targets)
 
 
 def is_reasoning_model(model: str) -> bool:
@@ -60,7 +61,23 @@ def _reasoning_is_off(spec: CanarySpec) -> bool:
     return effort in _EFFORTS_WITHOUT_REASONING or any(each.get("enable_thinking") is False for each in switches)
 
 
-def _proxy_warnings(name: str, spec: CanarySpec, targets: Mapping[str, TargetSpec]) -> Iterator[ConfigIssue]:
+def _deployment_warnings(name: str, spec: CanarySpec, targets: Mapping[str, BaseTarget]) -> Iterator[ConfigIssue]:
+    asked = {(spec.target, targets[spec.target].requested_model(spec.model))}
+    for number, fallback in enumerate(spec.fallbacks):
+        if fallback.model is None:
+            continue
+        target = fallback.target or spec.target
+        route = (target, requested := targets[target].requested_model(fallback.model))
+        if route in asked and requested != fallback.model:
+            yield ConfigIssue(
+                (name, "fallbacks", number, "model"),
+                f"target {target} sends every request to its deployment {requested}, which has been asked already; "
+                "name another target",
+            )
+        asked.add(route)
+
+
+def _proxy_warnings(name: str, spec: CanarySpec, targets: Mapping[str, BaseTarget]) -> Iterator[ConfigIssue]:
     if spec.expect.examines_end:
         return
     used = (spec.target, *(fallback.target or spec.target for fallback in spec.fallbacks))
@@ -73,7 +90,7 @@ def _proxy_warnings(name: str, spec: CanarySpec, targets: Mapping[str, TargetSpe
         )
 
 
-def is_litellm(target: TargetSpec) -> bool:
+def is_litellm(target: BaseTarget) -> bool:
     """Return whether ``target`` seems to be a LiteLLM proxy, by its provider, address or port."""
     parts = urlsplit(target.base_url)
     return "litellm" in f"{target.provider} {parts.hostname} {parts.path}".lower() or parts.port == _LITELLM_PORT

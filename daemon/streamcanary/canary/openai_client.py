@@ -1,12 +1,14 @@
 """Creates the SDK's client for a target of the configuration."""
 
 import ssl
-from collections.abc import Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from typing import Any
 
 import httpx2
-from openai import AsyncOpenAI, DefaultAsyncHttpxClient
+from openai import AsyncAzureOpenAI, AsyncOpenAI, DefaultAsyncHttpxClient
 
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.azure_target import AzureTarget
+from streamcanary.canary.target import BaseTarget
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.transport.connections import ConnectionMode, open_transport
 from streamcanary.transport.proxy import Proxy, proxy_for
@@ -32,7 +34,7 @@ class TargetHeaders(Mapping[str, str]):
         return len(self._headers)
 
 
-def open_client(target: TargetSpec, connection: ConnectionMode = "new") -> AsyncOpenAI:
+def open_client(target: BaseTarget, connection: ConnectionMode = "new") -> AsyncOpenAI:
     """Return a client for ``target``; this sends no request.
 
     A key or header from a file is read again when the file changes. ``connection``: whether requests open connections
@@ -42,18 +44,33 @@ def open_client(target: TargetSpec, connection: ConnectionMode = "new") -> Async
         TlsFileError: if a certificate or key file cannot be used.
         InvalidProxyUrl: if an environment variable has an invalid proxy URL.
     """
+    options: dict[str, Any] = {
+        "default_headers": TargetHeaders(target.headers),
+        "http_client": open_http_client(
+            create_tls_context(target), proxy_for(target.base_url, target.proxy), connection
+        ),
+        "max_retries": 0,
+    }
+    credential = _credential(target)
+    if isinstance(target, AzureTarget) and target.api_version is not None:
+        name = "azure_ad_token_provider" if target.access_tokens else "api_key"
+        options |= {"azure_endpoint": target.endpoint, "api_version": target.api_version, name: credential}
+        return AsyncAzureOpenAI(**options)
+    return AsyncOpenAI(base_url=target.base_url, api_key=credential, **options)
+
+
+def _credential(target: BaseTarget) -> str | Callable[[], Awaitable[str]]:
+    """Return the key of ``target``, or a function that returns the current key or access token."""
+    if isinstance(target, AzureTarget) and target.access_tokens:
+        return target.access_tokens
     key = target.key
+    if key is None:
+        raise ValueError("a target has a key or an identity")
 
     async def current_key() -> str:
         return key.reveal()
 
-    return AsyncOpenAI(
-        base_url=target.base_url,
-        api_key=current_key if key.path else key.reveal(),
-        default_headers=TargetHeaders(target.headers),
-        http_client=open_http_client(create_tls_context(target), proxy_for(target.base_url, target.proxy), connection),
-        max_retries=0,
-    )
+    return current_key if key.path else key.reveal()
 
 
 def open_http_client(

@@ -3,22 +3,24 @@
 from collections.abc import Mapping
 
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.target import BaseTarget
 from streamcanary.model.config_types.config_secrets import ConfigSecrets
 from streamcanary.model.redaction.redactor import Redactor, redactor_for
 from streamcanary.transport.proxy import InvalidProxyUrl, proxy_for
 
 
 class TargetSecrets(ConfigSecrets):
-    """The current secrets of ``targets``: keys, headers, and the credentials of their proxies."""
+    """The current secrets of ``targets``: keys, headers, access tokens, and the credentials of their proxies."""
 
-    def __init__(self, *targets: TargetSpec) -> None:
+    def __init__(self, *targets: BaseTarget) -> None:
+        self._targets = targets
         self._proxy_passwords = tuple(dict.fromkeys(filter(None, map(_proxy_password, targets))))
         super().__init__(*targets)
 
     def __call__(self) -> tuple[str, ...]:
         """Return the secrets."""
-        return (*super().__call__(), *self._proxy_passwords)
+        tokens = (token for target in self._targets for token in target.tokens)
+        return (*super().__call__(), *self._proxy_passwords, *tokens)
 
 
 class RunRedactor:
@@ -28,7 +30,7 @@ class RunRedactor:
     models are public.
     """
 
-    def __init__(self, name: str, spec: CanarySpec, targets: Mapping[str, TargetSpec]) -> None:
+    def __init__(self, name: str, spec: CanarySpec, targets: Mapping[str, BaseTarget]) -> None:
         used = {target: targets[target] for target in targets_of(spec)}
         self.secrets = TargetSecrets(*used.values())
         self._public = (name, *spec.models, *used, *(public for each in used.values() for public in each.public))
@@ -43,7 +45,7 @@ def targets_of(spec: CanarySpec) -> tuple[str, ...]:
     return tuple(dict.fromkeys((spec.target, *(each.target for each in spec.fallbacks if each.target))))
 
 
-def _proxy_password(target: TargetSpec) -> str | None:
+def _proxy_password(target: BaseTarget) -> str | None:
     """Return the password of the proxy, which may come from the environment."""
     try:
         proxy = proxy_for(target.base_url, target.proxy)

@@ -17,7 +17,7 @@ from streamcanary.canary.run import MAX_OVERTIME, CanaryRunner
 from streamcanary.canary.run_redaction import RunRedactor, targets_of
 from streamcanary.canary.spec import CanarySpec, FallbackSpec
 from streamcanary.canary.spend.guard import Prices, SpendGuard
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.target import BaseTarget
 from streamcanary.client.async_client import AsyncStreamClient
 from streamcanary.client.fallbacks import Fallback, NonStreaming, Route
 from streamcanary.client.retry_budget import RetryBudget
@@ -57,7 +57,7 @@ ClientKey = tuple[str, ConnectionMode]
 class _Setup(NamedTuple):
     """The runners of one configuration, and what they share."""
 
-    targets: Mapping[str, TargetSpec]
+    targets: Mapping[str, BaseTarget]
     canaries: Mapping[str, CanarySpec]
     prices: Prices
     clients: Mapping[ClientKey, AsyncOpenAI]
@@ -80,7 +80,7 @@ class CanaryRunners:
 
     def __init__(
         self,
-        targets: Mapping[str, TargetSpec],
+        targets: Mapping[str, BaseTarget],
         canaries: Mapping[str, CanarySpec],
         *,
         clock: Clock,
@@ -132,7 +132,7 @@ class CanaryRunners:
                 run.resume(answered)
                 self.metrics.restore_last_success(run.canary, answered)
 
-    def prepare(self, targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec], prices: Prices) -> None:
+    def prepare(self, targets: Mapping[str, BaseTarget], canaries: Mapping[str, CanarySpec], prices: Prices) -> None:
         """Create the clients and runners that differ from the current ones; they take effect at :meth:`apply`.
 
         May be called in another thread: it reads certificate files.
@@ -198,6 +198,7 @@ class CanaryRunners:
         return before.runners[name]
 
     def _make_runner(self, name: str, spec: CanarySpec, setup: _Setup) -> CanaryRunner:
+        spec = spec.with_requested_models(setup.targets)
         target = setup.targets[spec.target]
         canary = spec.to_canary(name, target)
         redactor = RunRedactor(name, spec, setup.targets)

@@ -1,12 +1,12 @@
 """The ``canaries:`` section: requests, expectations and schedules."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, model_validator
 
 from streamcanary.canary.answer_checks.expectation import Expectation
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.target import BaseTarget
 from streamcanary.client.core.limits import DEFAULT_LIMITS, Limits
 from streamcanary.client.core.measurement import MIN_SPEED_TOKENS
 from streamcanary.client.retry_policy import RetryPolicy
@@ -210,7 +210,21 @@ class CanarySpec(BaseModel):
         for name in sorted(_RESERVED_BODY_KEYS & self.extra_body.keys()):
             yield ConfigIssue(("request", "extra_body", name), "cannot be set here: the canary sets it")
 
-    def to_canary(self, name: str, target: TargetSpec) -> Canary:
+    def with_requested_models(self, targets: Mapping[str, BaseTarget]) -> "CanarySpec":
+        """Return this with the names of models that its requests have, such as that of a deployment in Azure."""
+        own = targets[self.target]
+        model = own.requested_model(self.model)
+        fallbacks = tuple(
+            each.model_copy(update={"model": targets[each.target or self.target].requested_model(each.model)})
+            if each.model
+            else each
+            for each in self.fallbacks
+        )
+        if model == self.model and fallbacks == self.fallbacks:
+            return self
+        return self.model_copy(update={"model": model, "fallbacks": fallbacks})
+
+    def to_canary(self, name: str, target: BaseTarget) -> Canary:
         """Return the canary ``name`` of ``target`` as a value for the other packages."""
         schedule = self.schedule
         return Canary(

@@ -31,8 +31,10 @@ class ParsedFromText:
 @cache
 def _keys_of(model: type[BaseModel]) -> tuple[tuple[str, Shape], ...]:
     """Return the keys of a model, each with its shape; those that it declares itself come before the inherited ones."""
-    declared = get_annotations(model)
-    fields = sorted(model.model_fields.items(), key=lambda item: item[0] not in declared)
+    declared = [get_annotations(base) for base in model.__mro__]
+    fields = sorted(
+        model.model_fields.items(), key=lambda item: next(n for n, names in enumerate(declared) if item[0] in names)
+    )
     return tuple((field.alias or name, shape_of(field.annotation, field.metadata)) for name, field in fields)
 
 
@@ -50,11 +52,16 @@ def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
 
 
 def matching_models(shape: Shape, value: Any) -> list[type[BaseModel]]:
-    """Return the models that ``value`` may be; its ``type`` selects one, if the models have that key."""
+    """Return the models that ``value`` may be; its ``type``, or the default of that key, selects one if they have it."""
     found = [member for member in shape if isinstance(member, type) and issubclass(member, BaseModel)]
-    tag = value.get(TYPE_KEY) if isinstance(value, Mapping) else None
+    tag = value.get(TYPE_KEY, _default_tag(found)) if isinstance(value, Mapping) else None
     chosen = [model for model in found if tag in _tags(model)]
     return chosen or found
+
+
+def _default_tag(models: Iterable[type[BaseModel]]) -> Any:
+    kinds = (model.model_fields[TYPE_KEY] for model in models if TYPE_KEY in model.model_fields)
+    return next((kind.default for kind in kinds if not kind.is_required()), None)
 
 
 def _tags(model: type[BaseModel]) -> tuple[Any, ...]:

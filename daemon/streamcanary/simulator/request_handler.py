@@ -8,10 +8,20 @@ from typing import Any, Final, Protocol
 import msgspec
 
 from streamcanary.model.clock import Clock
+from streamcanary.simulator.api.azure import (
+    AzureChatResponse,
+    AzurePath,
+    access_denied_body,
+    deployment_not_found_body,
+    parse_azure_path,
+    unknown_path_body,
+    with_deployment,
+)
 from streamcanary.simulator.api.base import ApiResponse
 from streamcanary.simulator.api.chat import ChatApiResponse
 from streamcanary.simulator.api.error_bodies import invalid_request_body
 from streamcanary.simulator.api.responses import ResponsesApiResponse
+from streamcanary.simulator.faults.azure import AZURE_FAULTS
 from streamcanary.simulator.faults.before_stream import HTML, LOGIN_PAGE, LOGIN_PATH
 from streamcanary.simulator.faults.fault_spec import FAULTS, MODEL_PREFIX, FaultSelector, FaultSpec, UnknownFault
 from streamcanary.simulator.http.http1 import RequestHead
@@ -43,6 +53,11 @@ APIS_BY_PATH: Final[Mapping[str, ResponseFactory]] = {
     "/v1/responses": ResponsesApiResponse.from_request,
 }
 """The APIs by path."""
+AZURE_PREFIX: Final = "/openai/"
+_AZURE_APIS: Final[Mapping[str, ResponseFactory]] = {
+    "/v1/chat/completions": AzureChatResponse.from_request,
+    "/v1/responses": ResponsesApiResponse.from_request,
+}
 
 
 class RequestHandler:
@@ -88,20 +103,53 @@ class RequestHandler:
             await writer.send_response(405)
         elif (head.method, head.path) == ("GET", REQUESTS_PATH):
             await writer.send_response(200, msgspec.json.encode({"requests": list(self.requests)}))
+        elif azure := parse_azure_path(head.path):
+            await self._handle_azure(azure, head, body, writer)
         elif head.path in APIS_BY_PATH and head.method == "POST" and self._is_authorized(head):
             await self._complete(APIS_BY_PATH[head.path], head, body, writer)
         else:
             self._record(head, body, writer)
             await writer.send_response(*self._other_response(head))
 
+    async def _handle_azure(self, azure: AzurePath, head: RequestHead, body: bytes, writer: ResponseWriter) -> None:
+        """Answer a request to a path of Azure."""
+        create_response = _AZURE_APIS.get(azure.path) if head.method == "POST" else None
+        if not self._is_authorized(head):
+            error = 401, access_denied_body()
+        elif azure.needs_version and "api-version=" not in head.query:
+            error = 404, unknown_path_body()
+        elif create_response is not None:
+            sent = with_deployment(body, azure.deployment)
+            await self._complete(create_response, head, sent, writer, not_found=deployment_not_found_body())
+            return
+        elif (head.method, azure.path) == ("GET", MODELS_PATH):
+            error = 200, msgspec.json.encode({"object": "list", "data": [_model_object("gpt-4.1-mini-2025-04-14")]})
+        else:
+            error = 404, unknown_path_body()
+        self._record(head, body, writer)
+        await writer.send_response(*error)
+
     def _is_authorized(self, head: RequestHead) -> bool:
-        """Return whether the request has the configured key, compared in constant time."""
+        """Return whether the request has the configured key, compared in constant time; Azure has a header for it."""
         given = head.headers.get("authorization", "").encode("latin-1")
+        if head.path.startswith(AZURE_PREFIX) and "api-key" in head.headers:
+            given = b"Bearer " + head.headers["api-key"].encode("latin-1")
         return self._authorization is None or hmac.compare_digest(given, self._authorization)
 
     async def _complete(
-        self, create_response: ResponseFactory, head: RequestHead, body: bytes, writer: ResponseWriter
+        self,
+        create_response: ResponseFactory,
+        head: RequestHead,
+        body: bytes,
+        writer: ResponseWriter,
+        *,
+        not_found: bytes | None = None,
     ) -> None:
+        """Answer a request of an API; ``not_found`` is the error of Azure for a deployment that does not exist."""
+        if not_found is not None and (model := _requested_model(body)) is not None and not self._is_known(model):
+            self._record(head, body, writer, model=model)  # Azure looks it up before it reads the rest of the request
+            await writer.send_response(404, not_found)
+            return
         try:
             response = create_response(body, token=writer.request_id[4:], now=writer.now)
         except ValueError as invalid:
@@ -117,7 +165,8 @@ class RequestHandler:
             await writer.send_response(404, invalid_request_body(message, "model_not_found", "model"))
             return
         self._record(head, body, writer, model=model, stream=stream, fault=fault)
-        await FAULTS[fault].respond(writer, response)
+        faults = FAULTS if not_found is None else {**FAULTS, **AZURE_FAULTS}
+        await faults[fault].respond(writer, response)
 
     def _select_fault(self, model: str) -> str:
         """Return the fault to play for a request of ``model``.
@@ -129,6 +178,12 @@ class RequestHandler:
         if phase is not None and self._timeline is not None and model == self._timeline.model:
             return self._fault_selector.next_fault(f"{model} at {phase.at}", FaultSpec.parse(phase.fault))
         return self._fault_selector.next_fault(model, _parse_model_name(model))
+
+    def _is_known(self, model: str) -> bool:
+        try:
+            return (self._timeline is not None and model == self._timeline.model) or bool(_parse_model_name(model))
+        except UnknownFault:
+            return False
 
     def _other_response(self, head: RequestHead) -> tuple[int, bytes, str]:
         """Return status, body and content type of the response to a request that is not a completion."""
@@ -172,6 +227,16 @@ class RequestHandler:
         self.responses.append(writer.recorded)
         if self._on_request is not None:
             self._on_request(request)
+
+
+def _requested_model(body: bytes) -> str | None:
+    """Return the model of a request, which may lack the rest; ``None`` without one."""
+    try:
+        request = msgspec.json.decode(body)
+    except (msgspec.DecodeError, RecursionError):
+        return None
+    model = request.get("model") if isinstance(request, dict) else None
+    return model if isinstance(model, str) else None
 
 
 def _parse_model_name(name: str) -> FaultSpec:

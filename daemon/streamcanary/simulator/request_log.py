@@ -65,7 +65,7 @@ def record_request(
         elapsed=elapsed,
         method=head.method[:32],
         path=head.path[:500],
-        authorization="authorization" in head.headers,
+        authorization="authorization" in head.headers or "api-key" in head.headers,
         headers={name: head.headers[name][:_MAX_HEADER_LENGTH] for name in _RECORDED_HEADERS if name in head.headers},
         body=body[:MAX_RECORDED_BODY].decode("utf-8", errors="replace"),
         model=model and model[:200],

@@ -134,6 +134,15 @@ class Simulator:
         return f"{'https' if self._ssl else 'http'}://{f'[{host}]' if ':' in host else host}:{port}/v1"
 
     @property
+    def azure_endpoint(self) -> str:
+        """The same as endpoint of a resource of Azure: its deployments have the names of the models.
+
+        Raises:
+            RuntimeError: if it has never been started.
+        """
+        return self.base_url.removesuffix("/v1")
+
+    @property
     def requests(self) -> tuple[RecordedRequest, ...]:
         """The last 1,000 requests, oldest first."""
         return tuple(self._handler.requests)

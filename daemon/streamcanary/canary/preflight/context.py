@@ -7,7 +7,7 @@ from typing import NamedTuple
 import httpx2
 
 from streamcanary.canary.run_redaction import TargetSecrets
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.target import BaseTarget
 from streamcanary.model.clock import Clock
 from streamcanary.model.diagnosis import Certificate
 from streamcanary.model.redaction.redactor import Redactor, redactor_for
@@ -36,9 +36,9 @@ class DiagnosisContext:
     after an internal error of a step: the steps after it are skipped.
     """
 
-    def __init__(self, target: TargetSpec, model: str, clock: Clock, timeout: float) -> None:
+    def __init__(self, target: BaseTarget, model: str, clock: Clock, timeout: float) -> None:
         self.target = target
-        self.model = model
+        self.model = target.requested_model(model)
         self.clock = clock
         self.timeout = timeout
         self.headers = httpx2.Headers()

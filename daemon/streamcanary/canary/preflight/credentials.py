@@ -4,6 +4,8 @@ import re
 
 import httpx2
 
+from streamcanary.canary.azure_identity import TokenRefused, TokenUnavailable
+from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.preflight.context import DiagnosisContext
 from streamcanary.canary.preflight.step_result import StepResult, failed, ok, unknown
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable
@@ -18,7 +20,8 @@ async def check_key(context: DiagnosisContext) -> StepResult:
     """Read the key and the headers, and check that they are valid header values."""
     target = context.target
     values: dict[str, str] = {}
-    secrets: dict[str, Secret] = {"the key": target.key}
+    key = target.key
+    secrets: dict[str, Secret] = {"the key": key} if key else {}
     secrets |= {f"the header {name}": secret for name, secret in target.headers.items()}
     for name, secret in secrets.items():
         try:
@@ -29,10 +32,42 @@ async def check_key(context: DiagnosisContext) -> StepResult:
         if problem := _invalid_header_reason(value):
             where = f" (file {secrets[name].path})" if secrets[name].path else ""
             return _invalid_request(f"{name} {problem}{where}", "copy it again, as one line of ASCII text")
-    context.headers.update({"authorization": f"Bearer {values['the key']}", "accept": "application/json"})
-    context.headers.update({"accept-encoding": "identity", "user-agent": "streamcanary"})
-    context.headers.update({name: values[f"the header {name}"] for name in target.headers})
-    return _key_result(values["the key"], target.key)
+    if key is None:
+        return await _check_identity(context, values)
+    if isinstance(target, AzureTarget) and target.api_version:
+        context.headers["api-key"] = values["the key"]
+    else:
+        context.headers["authorization"] = f"Bearer {values['the key']}"
+    _set_headers(context, values)
+    return _key_result(values["the key"], key)
+
+
+async def _check_identity(context: DiagnosisContext, values: dict[str, str]) -> StepResult:
+    """Get an access token; it is not sent if there is none."""
+    target = context.target
+    tokens = target.access_tokens if isinstance(target, AzureTarget) else None
+    if tokens is None:
+        raise RuntimeError("a target without key or identity")
+    remedy = "check the identity, its federated credential and its role on the resource"
+    try:
+        context.headers["authorization"] = f"Bearer {await tokens()}"
+    except TokenRefused as error:
+        return failed(FaultKind.AUTH_FAILED, str(error), remedy)
+    except TokenUnavailable as error:
+        return failed(FaultKind.CONNECT_FAILED, str(error), "check the way to the Microsoft Entra authority")
+    _set_headers(context, values)
+    return ok("an access token was issued to the identity")
+
+
+def on_key_timeout(context: DiagnosisContext) -> StepResult:
+    """Return the result for an access token that is not issued in time; only that can take so long."""
+    message = f"no access token within {context.timeout:g} s"
+    return failed(FaultKind.CONNECT_FAILED, message, "check the way to the Microsoft Entra authority")
+
+
+def _set_headers(context: DiagnosisContext, values: dict[str, str]) -> None:
+    context.headers.update({"accept": "application/json", "accept-encoding": "identity", "user-agent": "streamcanary"})
+    context.headers.update({name: values[f"the header {name}"] for name in context.target.headers})
 
 
 def _invalid_request(message: str, remedy: str) -> StepResult:
@@ -54,7 +89,8 @@ def _invalid_header_reason(value: str) -> str | None:
 
 def is_unauthenticated(context: DiagnosisContext) -> bool:
     """Return whether no credential is sent: the key is the placeholder ``none``, and there are no headers."""
-    return context.headers.get("authorization", "").lower() == f"bearer {_NO_KEY}" and not context.target.headers
+    sent = context.headers.get("api-key") or context.headers.get("authorization", "").removeprefix("Bearer ")
+    return sent.lower() == _NO_KEY and not context.target.headers
 
 
 def _key_result(key: str, secret: Secret) -> StepResult:

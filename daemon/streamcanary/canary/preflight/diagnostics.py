@@ -10,7 +10,7 @@ from typing import Self
 
 from streamcanary.canary.preflight import diagnose
 from streamcanary.canary.spec import CanarySpec
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.target import BaseTarget
 from streamcanary.model.clock import Clock
 from streamcanary.model.faults import Blame
 from streamcanary.model.outcome import Outcome, OutcomeKind
@@ -33,7 +33,7 @@ class FailureDiagnostics:
 
     def __init__(
         self,
-        targets: Mapping[str, TargetSpec],
+        targets: Mapping[str, BaseTarget],
         canaries: Mapping[str, CanarySpec],
         *,
         clock: Clock,
@@ -55,7 +55,7 @@ class FailureDiagnostics:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
-    def configure(self, targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec]) -> None:
+    def configure(self, targets: Mapping[str, BaseTarget], canaries: Mapping[str, CanarySpec]) -> None:
         """Replace targets and canaries; diagnoses that run continue."""
         self._targets, self._canaries = targets, canaries
         self._failing_canaries &= canaries.keys()
@@ -82,7 +82,7 @@ class FailureDiagnostics:
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _diagnose(self, endpoint: tuple[str, str], spec: TargetSpec) -> None:
+    async def _diagnose(self, endpoint: tuple[str, str], spec: BaseTarget) -> None:
         target, model = endpoint
         try:
             diagnosis = await diagnose(spec, model, clock=self._clock, timeout=_STEP_TIMEOUT)

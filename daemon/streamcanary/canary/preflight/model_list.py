@@ -11,6 +11,7 @@ import httpx2
 import msgspec
 from msgspec.structs import replace
 
+from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.openai_client import open_http_client
 from streamcanary.canary.preflight.context import DiagnosisContext
 from streamcanary.canary.preflight.credentials import is_unauthenticated
@@ -85,6 +86,8 @@ def on_models_timeout(context: DiagnosisContext) -> StepResult:
 
 async def find_model(context: DiagnosisContext) -> StepResult:
     """Look up the model in the list, or request it by its name if it is not there."""
+    if isinstance(context.target, AzureTarget):
+        return await find_deployment(context, context.target)
     if context.listed_models and context.model in context.listed_models:
         return ok(f"{context.model} is {_describe_listing(context.listed_models)}")
     try:
@@ -94,18 +97,57 @@ async def find_model(context: DiagnosisContext) -> StepResult:
     return _with_response_details(response, _check_model_response(context, response))
 
 
+async def find_deployment(context: DiagnosisContext, target: AzureTarget) -> StepResult:
+    """Send an empty request to the deployment, which refuses it if it exists; no list of Azure has deployments.
+
+    Source: https://learn.microsoft.com/azure/ai-foundry/openai/reference; the list of models has those of the region.
+    """
+    path, body = "chat/completions", {"model": context.model}
+    if target.api_version:
+        path, body = f"deployments/{quote(context.model, safe='')}/{path}", {}
+    try:
+        response = await _send(context, "POST", path, body)
+    except (httpx2.HTTPError, OSError) as error:
+        message = (await _request_failure_result(context, error)).message
+        return unknown(f"the deployment could not be requested: {message}")
+    return _with_response_details(response, _check_deployment_response(context, response))
+
+
+def _check_deployment_response(context: DiagnosisContext, response: HttpResponse) -> StepResult:
+    if response.status in (400, 422):
+        return ok(f"the deployment {context.model} answers: it refuses an empty request, HTTP {response.status}")
+    if response.status == 404:
+        fault = _fault(context, response)
+        remedy = "check the name of the deployment; a new one takes some minutes"
+        if fault.kind is FaultKind.NOT_FOUND and isinstance(response.json, dict):
+            return failed(fault.kind, f"there is no deployment {context.model}: {fault.message}", remedy)
+        return unknown(f"cannot determine whether the deployment {context.model} exists (HTTP 404)", "check endpoint")
+    if response.status in (401, 403):
+        return _error_result(context, response)
+    return unknown(f"cannot determine whether the deployment {context.model} exists (HTTP {response.status})")
+
+
 def on_model_timeout(context: DiagnosisContext) -> StepResult:
     """Return an inconclusive result for a late response: the endpoint answered the previous step."""
-    return unknown(f"GET /models/{context.model}: no complete response within {context.timeout:g} s")
+    request = "POST" if isinstance(context.target, AzureTarget) else f"GET /models/{context.model}"
+    return unknown(f"{request}: no complete response within {context.timeout:g} s")
 
 
 async def _get(context: DiagnosisContext, path: str) -> HttpResponse:
+    return await _send(context, "GET", path)
+
+
+async def _send(
+    context: DiagnosisContext, method: str, path: str, body: Mapping[str, str] | None = None
+) -> HttpResponse:
     if context.tls_context is None:
         raise RuntimeError("no TLS context")
     async with open_http_client(context.tls_context, context.proxy) as client:
-        url = f"{context.target.base_url}/{path}"
+        url = httpx2.URL(f"{context.target.base_url}/{path}")
+        if isinstance(context.target, AzureTarget) and context.target.api_version:
+            url = url.copy_set_param("api-version", context.target.api_version)
         # Without a timeout here: that of the step applies.
-        async with client.stream("GET", url, headers=context.headers, timeout=None) as response:
+        async with client.stream(method, url, headers=context.headers, json=body, timeout=None) as response:
             body, is_complete = await _read_body(response)
     return HttpResponse(
         status=response.status_code,
@@ -167,6 +209,8 @@ def _check_models_response(context: DiagnosisContext, response: HttpResponse) ->
         key = "no key is required" if is_unauthenticated(context) else "the key is not rejected"
         reason = "is not a list of models" if response.is_complete else "is longer than 1 MiB or 2,000 chunks"
         return unknown(f"{key}; the response {reason}")
+    if isinstance(context.target, AzureTarget):
+        return ok("the credential is accepted; the list has the models of the region, not the deployments")
     count = "1 model is" if len(context.listed_models) == 1 else f"{len(context.listed_models)} models are"
     return ok(f"{'no key is required' if is_unauthenticated(context) else 'the key is accepted'}; {count} listed")
 

@@ -7,7 +7,7 @@ from typing import NamedTuple
 from streamcanary.canary.preflight import connection, credentials, model_list, tls
 from streamcanary.canary.preflight.context import DiagnosisContext
 from streamcanary.canary.preflight.step_result import StepResult, skipped, unknown
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.target import BaseTarget
 from streamcanary.model.clock import Clock
 from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, StepState
 
@@ -25,7 +25,7 @@ def _on_timeout(context: DiagnosisContext) -> StepResult:
 
 
 _CHECKS = (
-    Check(StepName.KEY, credentials.check_key, _on_timeout),
+    Check(StepName.KEY, credentials.check_key, credentials.on_key_timeout),
     Check(StepName.ADDRESS, credentials.check_address, _on_timeout),
     Check(StepName.DNS, connection.resolve_dns, connection.on_dns_timeout),
     Check(StepName.TCP, connection.connect, connection.on_connect_timeout),
@@ -37,7 +37,7 @@ _CHECKS = (
 
 
 async def diagnose(
-    target: TargetSpec,
+    target: BaseTarget,
     model: str,
     *,
     clock: Clock,
@@ -45,9 +45,9 @@ async def diagnose(
 ) -> Diagnosis:
     """Diagnose the connection to ``target`` and ``model``; the result has all steps up to the first that fails.
 
-    ``timeout`` is the time limit of each step, in seconds. The requests only read the models of the endpoint, which
-    costs no tokens; responses are read up to 1 MiB. Raises nothing except for cancellation. Secrets are redacted in the
-    result.
+    ``timeout`` is the time limit of each step, in seconds. The requests only read the models of the endpoint, and
+    send an empty request to a deployment of Azure; neither costs tokens. Responses are read up to 1 MiB. Raises nothing
+    except for cancellation. Secrets are redacted in the result.
     """
     context = DiagnosisContext(target, model, clock, timeout)
     started, started_monotonic = clock.time(), clock.monotonic()
@@ -65,7 +65,7 @@ async def diagnose(
         context.close()
     diagnosis = Diagnosis(
         base_url=target.base_url,
-        model=model,
+        model=context.model,
         started=started,
         seconds=clock.monotonic() - started_monotonic,
         steps=tuple(steps),

@@ -12,7 +12,7 @@ from streamcanary.canary.spec import CanarySpec
 from streamcanary.canary.spend.budget import BudgetConfig, BudgetLimiter, ExpectedCost, utc_day
 from streamcanary.canary.spend.prices import Price
 from streamcanary.canary.spend.usage import estimate_tokens
-from streamcanary.canary.target import TargetSpec
+from streamcanary.canary.target import BaseTarget
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.config_issue import ConfigIssue
@@ -56,7 +56,7 @@ class SpendStore(Protocol):
 
 
 def prices_by_canary(
-    budget: BudgetConfig, targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec]
+    budget: BudgetConfig, targets: Mapping[str, BaseTarget], canaries: Mapping[str, CanarySpec]
 ) -> Prices:
     """Return the prices of all routes by canary.
 
@@ -83,7 +83,7 @@ def billable_routes(spec: CanarySpec) -> Iterator[tuple[tuple[str | int, ...], s
 
 
 def budget_config_errors(
-    budget: BudgetConfig, targets: Mapping[str, TargetSpec], canaries: Mapping[str, CanarySpec]
+    budget: BudgetConfig, targets: Mapping[str, BaseTarget], canaries: Mapping[str, CanarySpec]
 ) -> Iterator[ConfigIssue]:
     """Yield the config errors of ``budget``: unknown prices, and a daily budget below the cost of one run."""
     if budget.usd_per_day is None:

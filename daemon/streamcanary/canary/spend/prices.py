@@ -17,6 +17,9 @@ if TYPE_CHECKING:
 _MILLION: Final = 1_000_000
 _LOOKUP_TOKENS: Final = 1000  # tokens of a lookup: fewer than the tiers with higher prices for long prompts
 
+_PROVIDER_IDS: Final = {"azure.ai.openai": "azure", "azure.ai.inference": "azure"}
+"""The ids in ``genai-prices`` of providers that have another name in the conventions of OpenTelemetry."""
+
 Usd = Annotated[float, Field(ge=0, le=100_000, allow_inf_nan=False)]
 
 
@@ -75,6 +78,7 @@ def price_of(setting: Literal["auto", "free"] | Price, *, model: str, base_url: 
 def _list_price(model: str, base_url: str, provider: str) -> Price | None:
     import genai_prices
 
+    provider = _PROVIDER_IDS.get(provider, provider)
     usage = genai_prices.Usage(input_tokens=_LOOKUP_TOKENS, output_tokens=_LOOKUP_TOKENS)
     for look_up in (
         partial(genai_prices.calc_price, provider_api_url=base_url),

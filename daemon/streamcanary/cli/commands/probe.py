@@ -11,9 +11,9 @@ from streamcanary.cli.load_config import UsageError, load_config
 
 if TYPE_CHECKING:
     from streamcanary.canary.spec import CanarySpec
-    from streamcanary.canary.target import TargetSpec
+    from streamcanary.canary.target import BaseTarget
 
-TargetsAndCanaries = tuple[Mapping[str, "TargetSpec"], Mapping[str, "CanarySpec"]]
+TargetsAndCanaries = tuple[Mapping[str, "BaseTarget"], Mapping[str, "CanarySpec"]]
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -108,7 +108,7 @@ class _TracePrinter:
 
 
 async def _run_probe(
-    targets: Mapping[str, "TargetSpec"],
+    targets: Mapping[str, "BaseTarget"],
     canaries: Mapping[str, "CanarySpec"],
     *,
     as_json: bool,

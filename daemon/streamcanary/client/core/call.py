@@ -224,10 +224,15 @@ class Call:
         self._advance_if_finished()
 
     def key_missing(self, error: BaseException) -> None:
-        """Report that the key provider of the SDK client raised ``error``, so no request was sent."""
+        """Report that the key provider of the SDK client raised ``error``, so no request was sent.
+
+        A ``ConnectionError`` or ``TimeoutError`` is a fault of the network, not of the key.
+        """
         machine = self._require_machine()
         message = machine.redactor.scrub(f"cannot get the API key: {type(error).__name__}: {error}")
-        machine.fail_unless_complete(make_fault(FaultKind.AUTH_FAILED, Phase.CONFIG, message))
+        is_network = isinstance(error, (ConnectionError, TimeoutError))
+        kind, phase = (FaultKind.CONNECT_FAILED, Phase.CONNECT) if is_network else (FaultKind.AUTH_FAILED, Phase.CONFIG)
+        machine.fail_unless_complete(make_fault(kind, phase, message))
         self._advance_if_finished()
 
     def response_refused(self, message: str) -> None:

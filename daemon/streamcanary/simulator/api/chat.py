@@ -4,7 +4,7 @@ Source: https://platform.openai.com/docs/api-reference/chat and .../chat/streami
 """
 
 from collections.abc import Iterator
-from typing import Any, Final
+from typing import Any, Final, Self
 
 import msgspec
 from msgspec import Struct
@@ -63,7 +63,7 @@ class ChatApiResponse(Struct, frozen=True, kw_only=True):
     answer: Answer
 
     @classmethod
-    def from_request(cls, body: bytes, *, token: str, now: float) -> "ChatApiResponse":
+    def from_request(cls, body: bytes, *, token: str, now: float) -> Self:
         """Return the complete answer to the request in ``body``; its id contains ``token``.
 
         Raises:
@@ -82,11 +82,11 @@ class ChatApiResponse(Struct, frozen=True, kw_only=True):
             answer=text_answer(*ANSWER_PIECES),
         )
 
-    def with_answer(self, answer: Answer) -> "ChatApiResponse":
+    def with_answer(self, answer: Answer) -> Self:
         """Return a response with another answer to the same request."""
         return msgspec.structs.replace(self, answer=answer)
 
-    def with_model(self, model: str) -> "ChatApiResponse":
+    def with_model(self, model: str) -> Self:
         """Return a response in which another model answers."""
         return msgspec.structs.replace(self, model=model)
 

@@ -35,11 +35,12 @@ class PeerDisconnected(Exception):
 
 
 class RequestHead(Struct, frozen=True, kw_only=True):
-    """The request line and the headers, names in lower case; ``path`` is decoded and without its query."""
+    """The request line and the headers, names in lower case; ``path`` is decoded and without its ``query``."""
 
     method: str
     path: str
     headers: Mapping[str, str]
+    query: str = ""
 
     @property
     def is_keep_alive(self) -> bool:
@@ -99,10 +100,11 @@ def parse_head(data: bytes) -> RequestHead:
             raise BadRequest(400, "Content-Length is given twice")
         headers[name] = f"{headers[name]}, {value}" if name in headers and name != "content-length" else value
     try:
-        path = unquote(urlsplit(target).path, errors="strict")
+        parts = urlsplit(target)
+        path = unquote(parts.path, errors="strict")
     except ValueError:
         raise BadRequest(400, "the path of the request is not valid") from None
-    return RequestHead(method=method, path=path, headers=headers)
+    return RequestHead(method=method, path=path, headers=headers, query=parts.query)
 
 
 class RequestReader:

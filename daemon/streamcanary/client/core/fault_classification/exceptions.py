@@ -84,6 +84,7 @@ _CREDENTIAL_ERRORS = frozenset(
         "OAuthError",
         "SubjectTokenProviderError",
         "SecretUnreadable",
+        "TokenRefused",  # of a canary
         "ClientAuthenticationError",  # of azure.identity, as is the next one
         "CredentialUnavailableError",
     }
