@@ -125,8 +125,9 @@ class _Generator:
             f"Limits: {limits}." if limits and schema.get("type", ["?"])[0] == "string" else "",
             f"Default: {entry.default}." if entry.default else "",
         ]
+        schema.pop("title", "")  # of a section, which may name the type of the one around it
         head: Schema = {
-            "title": schema.pop("title", path.replace("*", "NAME")),
+            "title": path.replace("*", "NAME"),
             "description": _plain(" ".join(filter(None, sentences))),
         }
         if default != NONE:

@@ -72,7 +72,7 @@ def configuration_page() -> str:
     lines = [head("Configuration reference", "the models of the configuration and tools/docs/words/configuration.yaml")]
     lines.append(INTRODUCTION)
     for section in known:
-        level = "##" if "-" not in section.anchor.removeprefix("top-") else "###"
+        level = "###" if "." in section.path.replace(".*", "") else "##"
         lines.append(f"\n{level} {section.title} {{ #{section.anchor} }}\n")
         lines.append(f"{descriptions['sections'][section.key].strip()}\n")
         rows = (_row(descriptions["keys"], section, name, field) for name, field in section.fields())

@@ -27,7 +27,6 @@ ORDER = (
 
 VARIABLES = {
     "AZURE_EAST_KEY": "example-1234567890",
-    "AZURE_WEST_KEY": "example-1234567890",
     "LITELLM_KEY": "sk-example-1234567890",
     "METRICS_TOKEN": "example-0123456789abcdef",
     "MODEL": "gpt-4.1-mini",

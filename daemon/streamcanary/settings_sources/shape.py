@@ -52,7 +52,7 @@ def shape_of(annotation: Any, metadata: Iterable[Any] = ()) -> Shape:
 
 
 def matching_models(shape: Shape, value: Any) -> list[type[BaseModel]]:
-    """Return the models that ``value`` may be; its ``type``, or the default of that key, selects one if they have it."""
+    """Return the models that ``value`` may be; its ``type`` (or the default of that key) selects one, if any."""
     found = [member for member in shape if isinstance(member, type) and issubclass(member, BaseModel)]
     tag = value.get(TYPE_KEY, _default_tag(found)) if isinstance(value, Mapping) else None
     chosen = [model for model in found if tag in _tags(model)]

@@ -75,6 +75,7 @@ def test_a_reasoning_model_gets_tokens_and_time(model, tokens, every, tmp_path):
         ("https://api.openai.com/v1", "${OPENAI_API_KEY}", False, True),
         ("https://openrouter.ai/api/v1", "${OPENROUTER_API_KEY}", False, False),
         ("https://llm.example/v1", "${LLM_API_KEY}", False, False),
+        ("https://x.openai.azure.com", "${AZURE_OPENAI_API_KEY}", False, True),
         ("https://x.openai.azure.com/openai/v1/", "${AZURE_OPENAI_API_KEY}", False, True),
         ("http://10.0.0.5:8000/v1", "${LLM_API_KEY:-none}", True, False),
         ("http://llm.internal/v1", "${LLM_API_KEY:-none}", True, False),
@@ -112,8 +113,8 @@ def test_behind_litellm_the_end_of_the_answer_is_checked():
         (parse_endpoint, "https://x.example/\x1b[2J", "must not contain control characters"),
         (
             parse_endpoint,
-            "https://x.openai.azure.com",
-            "must end with /openai/v1: https://x.openai.azure.com/openai/v1; the model is the deployment",
+            "https://x.openai.azure.com/openai/deployments/chat",
+            "must be the address of the resource: https://x.openai.azure.com; the model is the deployment",
         ),
         (parse_model, "  ", "must be the name of a model"),
         (parse_model, "a\nb", "must be one line of at most 200 printable characters"),
@@ -148,3 +149,12 @@ def test_any_printable_text_is_read_as_it_is(text):
         path.write_text(f"a: {yaml_text(text)}\nb: [{yaml_text(text)}]\n")
         data = read_document(path).data
     assert [text, text] == [substitute(data["a"], {}), substitute(data["b"][0], {})]
+
+
+def test_a_resource_of_azure_gets_a_target_of_its_type(tmp_path):
+    """The address of the resource, with or without the path of the v1 API, is the endpoint of the target."""
+    for address in ("https://x.openai.azure.com", "https://x.openai.azure.com/openai/v1"):
+        answers = Answers(parse_endpoint(address), "chat-prod", parse_receiver("none"))
+        (tmp_path / "c.yaml").write_text(config_text(answers, "c.yaml"))
+        target = load(tmp_path / "c.yaml", {"AZURE_OPENAI_API_KEY": "0123456789"}).targets["azure"]
+        assert ("azure", "https://x.openai.azure.com") == (target.type, target.endpoint)

@@ -29,9 +29,8 @@ _TEMPLATE: Final = """\
 
 targets:
   {target}:
-    base_url: {base_url}
-    {key}
-    provider: {provider}{price}
+    {address}
+    {key}{provider}{price}
 
 canaries:
   chat:
@@ -100,9 +99,11 @@ def config_text(answers: Answers, file: str) -> str:
     return _TEMPLATE.format(
         file=file if file.isprintable() else "FILE",
         target=endpoint.name,
-        base_url=yaml_text(endpoint.base_url),
+        address=f"type: azure\n    endpoint: {yaml_text(endpoint.azure_endpoint)}"
+        if endpoint.azure_endpoint
+        else f"base_url: {yaml_text(endpoint.base_url)}",
         key=file_key if answers.api_key_file else f"api_key: {endpoint.api_key}",
-        provider=yaml_text(endpoint.provider),
+        provider="" if endpoint.azure_endpoint else f"\n    provider: {yaml_text(endpoint.provider)}",
         price="\n    price: free" if endpoint.is_free else "",
         model=yaml_text(answers.model),
         prompt=prompt,

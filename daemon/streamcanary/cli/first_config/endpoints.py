@@ -17,7 +17,7 @@ class Endpoint(NamedTuple):
     """An endpoint: its address, the value of ``api_key``, and what its requests look like.
 
     ``model`` is the default of the question; empty if there is none. A ``local`` endpoint may have to load the model
-    first.
+    first. ``azure_endpoint`` is the address of a resource of Azure, whose target has the type ``azure``; else empty.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Endpoint(NamedTuple):
     model: str = ""
     token_parameter: str = "max_tokens"  # noqa: S105 - a parameter, not a secret
     is_local: bool = False
+    azure_endpoint: str = ""
 
     @property
     def is_free(self) -> bool:
@@ -97,15 +98,17 @@ def parse_endpoint(answer: str) -> Endpoint:
 
 
 def _azure(base_url: str, host: str) -> Endpoint:
-    """Return the endpoint of a resource of Azure, whose v1 API is that of OpenAI."""
-    if urlsplit(base_url).path != _AZURE_PATH:
-        raise AnswerError(f"must end with {_AZURE_PATH}: https://{host}{_AZURE_PATH}; the model is the deployment")
+    """Return the endpoint of a resource of Azure; its v1 API is asked."""
+    if urlsplit(base_url).path not in ("", "/", _AZURE_PATH):
+        raise AnswerError(f"must be the address of the resource: https://{host}; the model is the deployment")
+    resource = base_url.removesuffix(_AZURE_PATH)
     return Endpoint(
         "azure",
-        base_url,
+        f"{resource}{_AZURE_PATH}",
         "${AZURE_OPENAI_API_KEY}",
         "azure.ai.openai",
         token_parameter="max_completion_tokens",  # noqa: S106 - a parameter
+        azure_endpoint=resource,
     )
 
 
