@@ -158,7 +158,7 @@ def test_the_configuration_reference_has_types_limits_and_defaults() -> None:
         "| `usd_per_day` | number; over 0, at most 1,000,000 | none |",
         "| `threshold` | percentage | `50%` |",
         "| `keep` | duration | `7d` |",
-        "| `price` | `auto`, `free` or map, [keys](#targets-price) | `auto` |",
+        "| `price` | `auto`, `free` or map, [keys](#targets-price-openai) | `auto` |",
         "| `recall` | `true` or `false` | `false` |",
     ):
         assert row in text, row

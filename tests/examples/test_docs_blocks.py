@@ -215,7 +215,7 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     first = next(block for block in YAML_BLOCKS if block.page == "docs/getting-started.md")
     (tmp_path / "streamcanary.yaml").write_text(first.text)
     monkeypatch.chdir(tmp_path)
-    for name, value in (VARIABLES | {"OPENAI_API_KEY": "none"}).items():
+    for name, value in (VARIABLES | {"OPENAI_API_KEY": "none", "AZURE_OPENAI_API_KEY": "none"}).items():
         monkeypatch.setenv(name, value)
     return tmp_path
 

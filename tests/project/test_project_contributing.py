@@ -121,7 +121,8 @@ def test_each_check_of_make_lint_is_described() -> None:
 def test_each_dependency_has_its_reason() -> None:
     """The tables name the dependencies of pyproject.toml, and no others."""
     project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
-    needed = [*project["project"]["dependencies"]]
+    extras = project["project"]["optional-dependencies"].values()
+    needed = [*project["project"]["dependencies"], *(each for extra in extras for each in extra)]
     for group in project["dependency-groups"].values():
         needed += [each for each in group if isinstance(each, str)]
     names = {re.split(r"[<>=\[]", each)[0] for each in needed}

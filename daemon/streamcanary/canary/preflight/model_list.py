@@ -148,11 +148,11 @@ async def _send(
             url = url.copy_set_param("api-version", context.target.api_version)
         # Without a timeout here: that of the step applies.
         async with client.stream(method, url, headers=context.headers, json=body, timeout=None) as response:
-            body, is_complete = await _read_body(response)
+            received, is_complete = await _read_body(response)
     return HttpResponse(
         status=response.status_code,
         headers=response.headers,
-        json=_decode(body) if is_complete else None,
+        json=_decode(received) if is_complete else None,
         is_complete=is_complete,
     )
 
