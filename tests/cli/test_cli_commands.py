@@ -182,3 +182,13 @@ async def test_help_and_version_go_to_stdout() -> None:
     for name in ("run", "demo", "probe", "check", "simulate"):
         assert f"\n    {name} " in result.stdout
     assert "streamcanary 0." in (await run_command("--version")).stdout
+
+
+@pytest.mark.parametrize(
+    ("interval", "problem"), [("1ms", "must be at least 0.1 s, or 0"), ("often", "not a duration")]
+)
+async def test_run_refuses_an_invalid_reload_interval(tmp_path: Path, interval: str, problem: str) -> None:
+    """An invalid interval ends ``run`` with exit code 2, and a message with the option and what would be right."""
+    result = await run_command("run", "-c", str(tmp_path / "none.yaml"), "--reload-interval", interval)
+    assert (2, "") == (result.code, result.stdout)
+    assert result.stderr.startswith(f"streamcanary run: error: argument --reload-interval: {problem}")

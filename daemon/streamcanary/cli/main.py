@@ -12,7 +12,6 @@ from streamcanary.cli.signals import exit_on_signal
 from streamcanary.cli.standard_streams import open_standard_streams
 
 _LONG_RUNNING_VERBS = ("run", "demo", "simulate")
-_MIN_RELOAD_INTERVAL = 0.1  # seconds
 _CONFIG_HELP = "Configuration file, YAML."
 
 
@@ -56,7 +55,6 @@ def _create_parser() -> argparse.ArgumentParser:
     run.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
     run.add_argument(
         "--reload-interval",
-        type=_reload_interval,
         default="5s",
         metavar="TIME",
         help="Reload the configuration when the content of its file is another one, and look at it at this interval. "
@@ -250,18 +248,6 @@ def _create_parser() -> argparse.ArgumentParser:
     simulate.add_argument("--port", type=int, default=9466, help="Port; 0 selects a free one. Default: %(default)s.")
     simulate.add_argument("--timeline", type=Path, metavar="FILE", help="Timeline of faults, YAML.")
     return parser
-
-
-def _reload_interval(text: str) -> float:
-    from streamcanary.model.config_types.duration import parse_duration
-
-    try:
-        seconds = parse_duration(0 if text == "0" else text)
-    except ValueError as error:
-        raise argparse.ArgumentTypeError(str(error)) from None
-    if 0 < seconds < _MIN_RELOAD_INTERVAL:
-        raise argparse.ArgumentTypeError(f"must be at least {_MIN_RELOAD_INTERVAL:g} s, or 0")
-    return seconds
 
 
 def _add_rule_commands(verbs: "argparse._SubParsersAction[argparse.ArgumentParser]") -> None:

@@ -10,7 +10,8 @@ from streamcanary.client.core.fault_classification import fault_from_exception
 from streamcanary.model.faults import Blame, FaultKind, Phase
 from streamcanary.transport.file_descriptors import RESERVED, highest_limit, limit_warning, raise_limit
 from support.client.drivers import DRIVERS, Driver, driver_client, open_sdk_client
-from support.open_files import soft_limit
+from support.open_files import open_files, soft_limit
+from support.servers.simulator import wait_until
 from support.servers.threaded import END, HEAD, TOKEN, ThreadedServer
 
 
@@ -20,7 +21,9 @@ async def test_process_without_file_descriptors_blames_itself(driver: Driver) ->
     with ThreadedServer(lambda connection, _: connection.sendall(HEAD + TOKEN + END)) as server:
         async with open_sdk_client(driver, server.base_url) as sdk:
             client = driver_client(driver, sdk, retry=RetryPolicy(max_attempts=1))
+            before = open_files()
             assert "pong" == (await client.complete("any")).text
+            await wait_until(lambda: open_files() <= before)  # both ends of the connection close after the answer
             with soft_limit(None), pytest.raises(StreamFailed) as caught:
                 await client.complete("any")
             fault = caught.value.fault

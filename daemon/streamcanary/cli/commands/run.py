@@ -5,12 +5,14 @@ import asyncio
 import gc
 import logging
 import sys
+from pathlib import Path
 
 from streamcanary.cli.load_config import UsageError, load_config
 from streamcanary.settings import Settings
 
 _log = logging.getLogger(__name__)
 
+_MIN_RELOAD_INTERVAL = 0.1  # seconds
 _MAX_WARNINGS = 20  # configuration warnings that are logged; `check` prints all
 
 
@@ -28,6 +30,11 @@ def main(arguments: argparse.Namespace) -> int:
     from streamcanary.transport.tls import TlsFileError
 
     try:
+        reload_interval = _reload_interval(arguments.reload_interval)
+    except ValueError as error:
+        print(f"streamcanary run: error: argument --reload-interval: {error}", file=sys.stderr)
+        return 2
+    try:
         settings = load_config(arguments.config)
     except UsageError:
         return 2
@@ -36,13 +43,13 @@ def main(arguments: argparse.Namespace) -> int:
     for problem in settings.warnings[:_MAX_WARNINGS]:
         _log.warning("configuration warning", extra={"problem": str(problem)})
     try:
-        return asyncio.run(_run(settings, arguments))
+        return asyncio.run(_run(settings, arguments.config, reload_interval))
     except (StoreError, SecretUnreadable, TlsFileError, InvalidProxyUrl, TelemetryMisconfigured) as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return 2
 
 
-async def _run(settings: Settings, arguments: argparse.Namespace) -> int:
+async def _run(settings: Settings, file: Path, reload_interval: float) -> int:
     from streamcanary.app import DaemonCallbacks, run_daemon
     from streamcanary.cli.signals import stop_on_signal
     from streamcanary.model.config_types.config_secrets import ConfigSecrets
@@ -50,7 +57,7 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> int:
     from streamcanary.telemetry import logs
 
     _exempt_from_collection()  # the imported packages, most of all objects, while nothing runs yet
-    source = ReloadSource(file=arguments.config, interval=arguments.reload_interval, requested=asyncio.Event())
+    source = ReloadSource(file=file, interval=reload_interval, requested=asyncio.Event())
     stop = stop_on_signal(on_hangup=source.requested.set)
     callbacks = DaemonCallbacks(
         on_ready=_exempt_from_collection,
@@ -61,6 +68,20 @@ async def _run(settings: Settings, arguments: argparse.Namespace) -> int:
     code = 0 if has_stopped else 1
     stop.stopped(code)
     return code
+
+
+def _reload_interval(text: str) -> float:
+    """Return an interval in seconds. Not by the parser of arguments: that runs before signals are handled.
+
+    Raises:
+        ValueError: if it is no duration, or too short.
+    """
+    from streamcanary.model.config_types.duration import parse_duration
+
+    seconds = parse_duration(0 if text == "0" else text)
+    if 0 < seconds < _MIN_RELOAD_INTERVAL:
+        raise ValueError(f"must be at least {_MIN_RELOAD_INTERVAL:g} s, or 0")
+    return seconds
 
 
 def _exempt_from_collection() -> None:
