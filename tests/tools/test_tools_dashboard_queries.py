@@ -51,6 +51,14 @@ def by_blame(value: float) -> list[tuple[str, float]]:
     return [('{blame="provider"}', value)]
 
 
+def in_daemons(metric: str, **values: str) -> list[dict[str, str]]:
+    """Return the series of the same canary in several daemons."""
+    return [
+        {"series": f'{metric}{{job="j", instance="{instance}", {CANARY}}}', "values": each}
+        for instance, each in values.items()
+    ]
+
+
 @pytest.mark.parametrize("gap", ["stale", "_x4", "_x100"])
 def test_a_gap_in_the_scrapes_is_no_outage(tmp_path, gap):
     """The value of a series after a missed scrape, or while Prometheus did not run, is that of its lifetime."""
@@ -148,7 +156,9 @@ def test_no_firing_alert_is_zero_while_the_daemon_reports(tmp_path):
 def test_the_age_of_the_last_data_grows_after_the_daemon_stopped(tmp_path):
     """It is 0 at a scrape, and the time since the last one at a failed scrape and later, within the time range."""
     series = [{**BUILD_INFO, "values": "1x20 stale _x300"}]
-    check(tmp_path, queries.data_age(), series, {5: [("{}", 0.0)], 6: [("{}", 60.0)], 30: [("{}", 1500.0)], 70: []})
+    check(
+        tmp_path, queries.longest_silence(), series, {5: [("{}", 0.0)], 6: [("{}", 60.0)], 30: [("{}", 1500.0)], 70: []}
+    )
 
 
 def test_a_canary_fails_since_its_last_success(tmp_path):
@@ -164,11 +174,61 @@ def test_a_canary_fails_since_its_last_success(tmp_path):
 def test_a_canary_without_a_success_fails_since_the_start(tmp_path):
     """Without a last success, the time since the daemon started is the least that is known."""
     series = [
-        {"series": f"streamcanary_last_run_time_seconds{{{CANARY}}}", "values": "0+15x40"},
+        *in_daemons("streamcanary_last_run_time_seconds", i="0+15x40"),
         UPTIME,
         CANARY_INFO,
     ]
     check(tmp_path, queries.failing_for(metrics.CANARY_LABELS), series, {4: [(CANARY_KEY, 240.0)]})
+
+
+@pytest.mark.parametrize("failing", ["0+15x100", "5+15x100"])
+def test_a_canary_that_fails_in_one_of_two_daemons_fails(tmp_path, failing):
+    """A region that is down is not hidden by one in which the same canary succeeds, whichever ran last."""
+    series = [
+        BUILD_INFO,
+        *in_daemons("streamcanary_last_run_time_seconds", i=failing, i2="0+15x100"),
+        *in_daemons("streamcanary_last_success_time_seconds", i="0x100", i2="0+15x100"),
+    ]
+    check(tmp_path, queries.total(queries.failing_canaries()), series, {10: [("{}", 1.0)]})
+    check(tmp_path, queries.failing_canaries(), series, {10: [(CANARY_KEY, 1.0)]})
+    check(tmp_path, queries.failing_for(metrics.CANARY_LABELS), series, {10: [(CANARY_KEY, 600.0)]})
+
+
+def test_a_canary_without_a_success_in_one_of_two_daemons_fails_since_its_start(tmp_path):
+    """The uptime is that of the daemon in which it has never succeeded."""
+    series = [
+        UPTIME,
+        {"series": UPTIME["series"].replace('"i"', '"i2"'), "values": "9000+15x240"},
+        *in_daemons("streamcanary_canary_info", i="1x240", i2="1x240"),
+        *in_daemons("streamcanary_last_run_time_seconds", i="0+15x100", i2="0+15x100"),
+        *in_daemons("streamcanary_last_success_time_seconds", i2="0+15x100"),
+    ]
+    check(tmp_path, queries.failing_for(metrics.CANARY_LABELS), series, {10: [(CANARY_KEY, 600.0)]})
+
+
+def daemons(second: str, uptime: str) -> list[dict[str, str]]:
+    """Return the series of a daemon that stops after five minutes, and of a second one."""
+    other = {"series": BUILD_INFO["series"].replace('"i"', '"i2"'), "values": second}
+    return [
+        {**BUILD_INFO, "values": "1x20 stale _x300"},
+        {**UPTIME, "values": "3600+15x20 stale _x300"},
+        other,
+        {"series": UPTIME["series"].replace('"i"', '"i2"'), "values": uptime},
+    ]
+
+
+def test_the_age_of_the_last_data_is_that_of_the_daemon_that_is_silent(tmp_path):
+    """Another daemon that reports does not hide it."""
+    series = daemons("1x240", "3600+15x240")
+    check(tmp_path, queries.longest_silence(), series, {4: [("{}", 0.0)], 30: [("{}", 1500.0)]})
+    ages = [('{instance="i", job="j"}', 1500.0), ('{instance="i2", job="j"}', 0.0)]
+    check(tmp_path, queries.data_age(), series, {30: ages})
+
+
+def test_a_daemon_that_was_replaced_is_not_silent(tmp_path):
+    """One of the same job has started since, or shortly before, under another name: a pod after an update."""
+    series = daemons("_x18 1x240", "_x18 0+15x240")
+    check(tmp_path, queries.longest_silence(), series, {8: [("{}", 0.0)], 30: [("{}", 0.0)]})
 
 
 def test_only_canaries_that_failed_have_a_band(tmp_path):

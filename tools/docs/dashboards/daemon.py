@@ -94,7 +94,7 @@ _PROCESS = (
         "Daemons",
         "Each daemon that reported in the time range, and when it did so last. One that has been replaced stays until "
         "the time range is over.",
-        {"Last data": (row(data_age("job, instance")), "s", DATA_AGE)},
+        {"Last data": (row(data_age()), "s", DATA_AGE)},
         labels=("job", "instance"),
         sort="Last data",
         height=5,

@@ -24,7 +24,6 @@ from .queries import (
     CANARY_LINK,
     CANARY_VARIABLES,
     alert_states,
-    data_age,
     failed_over_runs,
     failing_attempts,
     failing_canaries,
@@ -33,6 +32,7 @@ from .queries import (
     failing_runs,
     firing_alerts,
     firing_time,
+    longest_silence,
     or_zero,
     total,
     unanswered_runs,
@@ -41,8 +41,9 @@ from .queries import (
 _NOW = (
     number(
         "Daemon: last data",
-        "Time since the daemon that reported last did so. All other panels say nothing about the time since then.",
-        data_age(),
+        "Time since the last data of the daemon that has been silent for longest, unless it has been replaced. All other "
+        "panels say nothing about what it has seen since then.",
+        longest_silence(),
         unit="s",
         steps=DATA_AGE,
         width=3,
@@ -50,15 +51,15 @@ _NOW = (
     number("Firing alerts", "Alerts that fire now.", total(firing_alerts()), steps=MANY, width=3),
     number(
         "Failing canaries",
-        "Canaries whose last run failed on its primary route: their last run is later than their last success.",
+        "Canaries whose last run failed on its primary route, in at least one daemon: it is later than the last success.",
         total(failing_canaries()),
         steps=MANY,
         width=3,
     ),
     number(
         "Failing for",
-        "Time since the last success of the canary that has failed for longest. Without a success, the time since the "
-        "daemon started.",
+        "Time since the last success of the canary that has failed for longest, in any daemon. Without a success, the "
+        "time since the daemon started.",
         or_zero(failing_for("")),
         unit="s",
         steps=OUTAGE,
@@ -129,6 +130,7 @@ _BROKEN = (
         {
             "Failed runs": (row(failing_runs(CANARY_LABELS, RANGE)), "percentunit", SHARE_OF_FAILURES),
             "Failing for": (row(failing_for(CANARY_LABELS)), "s", OUTAGE),
+            "Daemons in which it fails": (row(failing_canaries()), "short", MANY),
             "First token, 95 %": (row(quantile(0.95, names.FIRST_TOKEN_TIME, CANARY_LABELS, within=RANGE)), "s", None),
             "Failed attempts": (row(failing_attempts(CANARY_LABELS, RANGE)), "percentunit", SHARE_OF_FAILURES),
             "Failed over": (row(failed_over_runs(CANARY_LABELS, RANGE)), "percentunit", SHARE_OF_FAILURES),

@@ -3,7 +3,7 @@
 from streamcanary.model import names
 
 from .board import Variable
-from .metrics import ALERT_SELECTOR, BAD, OBSERVED, RANGE, RATE, increase, new_increase, series, share
+from .metrics import ALERT_SELECTOR, BAD, CANARY_LABELS, OBSERVED, RANGE, RATE, increase, new_increase, series, share
 
 CANARY_VARIABLES = (
     Variable(name="canary", label="Canary", source=names.CANARY, metric=names.CANARY_INFO),
@@ -25,6 +25,7 @@ OUTCOME_COLOURS = {
     "skipped": "gray",
 }
 _RESOLUTION = 15  # seconds between two points of a subquery
+_REPLACED_WITHIN = 600  # seconds in which an update may run the old and the new daemon
 
 
 def failing_runs(by: str, within: str = RATE) -> str:
@@ -57,22 +58,30 @@ def failing_attempts(by: str, within: str = RATE) -> str:
 
 
 def failing_canaries() -> str:
-    """Return the canaries whose last run failed: it is later than their last success, or they had none."""
-    labels = "canary, target, provider"
-    last_run, last_success = (f"max by ({labels}) ({series(each)})" for each in (names.LAST_RUN, names.LAST_SUCCESS))
-    return f"({last_run} > {last_success} or {last_run} unless {last_success})"
+    """Return the canaries whose last run failed in some daemon, and in how many daemons it did."""
+    return f"count by ({CANARY_LABELS}) ({_failing_in_daemons()})"
 
 
 def failing_for(by: str) -> str:
     """Return the seconds since the last success of each canary whose last run failed, by the labels ``by``.
 
-    A canary that never succeeded has failed since the daemon started, as far as it knows.
+    Several daemons may have the same canary, one in each region: it has failed for as long as in the daemon in which it
+    has failed for longest. A canary that never succeeded has failed since the daemon started, as far as it knows.
     """
-    labels = "canary, target, provider"
-    last_success = f"max by ({labels}) ({series(names.LAST_SUCCESS)})"
     uptime = series(names.PROCESS_UPTIME, selector="")
-    of_daemon = f"max by ({labels}) (0 * {series(names.CANARY_INFO)} + on (job, instance) group_left () {uptime})"
-    return f"max by ({by}) ((time() - {last_success} or {of_daemon}) and {failing_canaries()})"
+    uptime_of_daemon = f"0 * {series(names.CANARY_INFO)} + on (job, instance) group_left () {uptime}"
+    since = f"time() - {_of_daemons(series(names.LAST_SUCCESS))} or {_of_daemons(uptime_of_daemon)}"
+    return f"max by ({by}) (({since}) and {_failing_in_daemons()})"
+
+
+def _failing_in_daemons() -> str:
+    """Return the canaries of each daemon whose last run there is later than their last success, or had none."""
+    last_run, last_success = (_of_daemons(series(each)) for each in (names.LAST_RUN, names.LAST_SUCCESS))
+    return f"({last_run} > {last_success} or {last_run} unless {last_success})"
+
+
+def _of_daemons(expr: str) -> str:
+    return f"max by ({CANARY_LABELS}, job, instance) ({expr})"
 
 
 def firing_alerts(matchers: str = "") -> str:
@@ -108,10 +117,30 @@ def _zero() -> str:
     return f"0 * count({series(names.BUILD_INFO, selector='')})"
 
 
-def data_age(by: str = "") -> str:
-    """Return the seconds since the last data of the daemons, or of each one by the labels ``by``.
+def data_age() -> str:
+    """Return the seconds since the last data of each daemon that reported in the time range, by job and instance.
 
     After the last data, they are looked for in the time range of the dashboard, to a resolution of a minute.
     """
-    reported = f"timestamp({series(names.BUILD_INFO, selector='')})"
-    return f"time() - max by ({by}) ({reported} or max_over_time({reported}[{RANGE}:1m]))"
+    reported = _reported()
+    return f"time() - max by (job, instance) ({reported} or max_over_time({reported}[{RANGE}:1m]))"
+
+
+def longest_silence() -> str:
+    """Return the seconds since the last data of the daemon that has been silent for longest, within the time range.
+
+    A daemon that has been replaced is not silent: one of the same job started at most ten minutes before its last data,
+    or later. If two have stopped, and one of them was replaced, the other is hidden.
+    """
+    reported = _reported()
+    uptime = (
+        f"{series(names.PROCESS_UPTIME, selector='')} and on (job, instance) {series(names.BUILD_INFO, selector='')}"
+    )
+    newest_start = f"max by (job) (time() - ({uptime}))"
+    silent = f"max_over_time({reported}[{RANGE}:1m])"
+    replaced = f"{silent} <= on (job) group_left () ({newest_start} + {_REPLACED_WITHIN})"
+    return f"time() - min({reported} or ({silent} unless {replaced}))"
+
+
+def _reported() -> str:
+    return f"timestamp({series(names.BUILD_INFO, selector='')})"
