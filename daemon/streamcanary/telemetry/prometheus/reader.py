@@ -1,7 +1,9 @@
 """Metric readers whose series are served at ``/metrics``. Importing this module imports the SDK."""
 
 import threading
+from bisect import bisect_left
 from collections.abc import Iterator, Mapping, Sequence
+from itertools import accumulate
 
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk import metrics
@@ -71,14 +73,13 @@ class MetricsText:
 
 def _join(pieces: Sequence[bytes]) -> Iterator[bytes]:
     """Yield ``pieces`` in longer parts; each byte is copied once."""
-    start = size = 0
-    for index, piece in enumerate(pieces):
-        size += len(piece)
-        if size >= _PART_BYTES:
-            yield b"".join(pieces[start : index + 1])
-            start, size = index + 1, 0
-    if size:
-        yield b"".join(pieces[start:])
+    ends = list(accumulate(map(len, pieces)))
+    start = 0
+    while start < len(pieces):
+        end = bisect_left(ends, (ends[start - 1] if start else 0) + _PART_BYTES) + 1
+        if part := b"".join(pieces[start:end]):
+            yield part
+        start = end
 
 
 def is_supported() -> bool:

@@ -44,7 +44,7 @@ class KeptExemplar(Struct):
     value: float
     time: int
     context: SpanContext
-    text: bytes = b""
+    text: str = ""
 
 
 class SeriesStore:

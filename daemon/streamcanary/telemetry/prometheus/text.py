@@ -10,6 +10,7 @@ https://github.com/prometheus/OpenMetrics/blob/v1.0.0/specification/OpenMetrics.
 import json
 import math
 from collections.abc import Iterable, Mapping
+from functools import lru_cache
 from itertools import accumulate
 from typing import Final, Literal
 
@@ -34,11 +35,10 @@ class FamilyText:
         self._family = family
         self._has_exemplars = text_format == "openmetrics"
         self._header = _header(family, self.name, text_format).encode("utf-8", "replace")
-        self._name = self.name.encode()
         self._template: _HistogramTemplate | None = None
         self._versions: list[int] = []
-        self._labels: list[bytes] = []
-        self._known_labels: set[bytes] = set()
+        self._labels: list[str] = []
+        self._known_labels: set[str] = set()
         self._is_duplicate: list[bool] = []  # Prometheus takes one series of those with the same labels
         self._texts: list[bytes] = []
 
@@ -46,7 +46,7 @@ class FamilyText:
         """Return the current text in UTF-8, in pieces; none if the family has no value."""
         series = self._family.series[:]
         for each in series[len(self._versions) :]:
-            labels = format_labels(each.attributes).encode()
+            labels = format_labels(each.attributes)
             self._is_duplicate.append(labels in self._known_labels)
             self._known_labels.add(labels)
             self._versions.append(0)  # a series without a value has version 0
@@ -61,27 +61,25 @@ class FamilyText:
             self._versions = versions
         return [self._header, *self._texts] if any(self._texts) else []
 
-    def _render_series(self, series: Series, labels: bytes) -> bytes:
+    def _render_series(self, series: Series, labels: str) -> bytes:
         if series.is_hidden or not series.is_present:
             return b""
         if isinstance(series, HistogramSeries):
             return self._render_histogram(series, labels)
-        exemplar = format_exemplar(series.exemplars.get(0)) if self._has_exemplars and series.exemplars else b""
-        value = b"%b%b\n" % (format_number(series.value).encode(), exemplar)
-        return b"%b{%b} %b" % (self._name, labels, value) if labels else b"%b %b" % (self._name, value)
+        exemplar = format_exemplar(series.exemplars.get(0)) if self._has_exemplars and series.exemplars else ""
+        shown_labels = f"{{{labels}}}" if labels else ""
+        return f"{self.name}{shown_labels} {format_number(series.value)}{exemplar}\n".encode()
 
-    def _render_histogram(self, series: HistogramSeries, labels: bytes) -> bytes:
+    def _render_histogram(self, series: HistogramSeries, labels: str) -> bytes:
         if self._template is None:
             self._template = _HistogramTemplate(self.name, series.bounds)
         counts, total = series.snapshot()
-        cumulated = list(accumulate(counts))
-        numbers = cumulated[-1], format_number(total).encode()
-        if not (self._has_exemplars and series.exemplars):
-            return self._template.of_numbers(labels, (*cumulated, *numbers))
-        texts = [b"%d" % count for count in cumulated]
-        for bucket, exemplar in series.exemplars.copy().items():
-            texts[bucket] += format_exemplar(exemplar)
-        return self._template.of_texts(labels, (*texts, *numbers))
+        values: list[int | str] = list(accumulate(counts))
+        values += values[-1], format_number(total)
+        if self._has_exemplars:
+            for bucket, exemplar in series.exemplars.copy().items():
+                values[bucket] = f"{values[bucket]}{format_exemplar(exemplar)}"
+        return self._template.of_values(labels, tuple(values))
 
 
 class _HistogramTemplate:
@@ -89,23 +87,15 @@ class _HistogramTemplate:
 
     def __init__(self, name: str, bounds: Iterable[float]) -> None:
         limits = [*map(format_number, bounds), "+Inf"]
-        buckets = "".join(f'{name}_bucket{{\0,le="{limit}"}} %b\n' for limit in limits)
-        self._of_texts = f"{buckets}{name}_count{{\0}} %d\n{name}_sum{{\0}} %b\n".encode()
-        self._of_numbers = self._of_texts.replace(b"%b\n", b"%d\n", len(limits))
+        buckets = "".join(f'{name}_bucket{{\0,le="{limit}"}} %s\n' for limit in limits)
+        self._lines = f"{buckets}{name}_count{{\0}} %s\n{name}_sum{{\0}} %s\n"
 
-    def of_numbers(self, labels: bytes, values: tuple[float | bytes, ...]) -> bytes:
-        """Return the lines with ``labels``; buckets have numbers as their values."""
-        return _with_labels(self._of_numbers % values, labels)
-
-    def of_texts(self, labels: bytes, values: tuple[float | bytes, ...]) -> bytes:
-        """Return the lines with ``labels``; buckets have texts as their values."""
-        return _with_labels(self._of_texts % values, labels)
-
-
-def _with_labels(lines: bytes, labels: bytes) -> bytes:
-    if labels:
-        return lines.replace(b"\0", labels)
-    return lines.replace(b"{\0}", b"").replace(b"\0,", b"")
+    def of_values(self, labels: str, values: tuple[int | str, ...]) -> bytes:
+        """Return the lines with ``labels``; the value of a bucket may be a text, with its exemplar."""
+        lines = self._lines % values
+        if labels:
+            return lines.replace("\0", labels).encode()
+        return lines.replace("{\0}", "").replace("\0,", "").encode()
 
 
 def _header(family: Family, name: str, text_format: Format) -> str:
@@ -150,15 +140,19 @@ def format_number(value: float) -> str:
     return "NaN" if math.isnan(value) else "+Inf" if value > 0 else "-Inf"
 
 
-def format_exemplar(exemplar: KeptExemplar | None) -> bytes:
+def format_exemplar(exemplar: KeptExemplar | None) -> str:
     """Return an exemplar as it follows a value in OpenMetrics, with the ids of its trace and span."""
     if exemplar is None:
-        return b""
+        return ""
     if not exemplar.text:
-        context = exemplar.context
-        ids = f'trace_id="{context.trace_id:032x}",span_id="{context.span_id:016x}"'
-        exemplar.text = f" # {{{ids}}} {format_number(exemplar.value)} {exemplar.time / 1e9:.3f}".encode()
+        ids = _span_labels(exemplar.context.trace_id, exemplar.context.span_id)
+        exemplar.text = f" # {{{ids}}} {format_number(exemplar.value)} {exemplar.time / 1e9:.3f}"
     return exemplar.text
+
+
+@lru_cache(1024)  # a run is the exemplar of some twenty series
+def _span_labels(trace_id: int, span_id: int) -> str:
+    return f'trace_id="{trace_id:032x}",span_id="{span_id:016x}"'
 
 
 def target_info(attributes: Mapping[str, object], text_format: Format) -> str:
