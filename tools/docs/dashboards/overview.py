@@ -41,8 +41,8 @@ from .queries import (
 _NOW = (
     number(
         "Daemon: last data",
-        "Time since the last data of the daemon that has been silent for longest, unless it has been replaced. All other "
-        "panels say nothing about what it has seen since then.",
+        "Time since the last data of the daemon that has been silent for longest, unless it has been replaced. All "
+        "other panels say nothing about what it has seen since then.",
         longest_silence(),
         unit="s",
         steps=DATA_AGE,
@@ -51,7 +51,8 @@ _NOW = (
     number("Firing alerts", "Alerts that fire now.", total(firing_alerts()), steps=MANY, width=3),
     number(
         "Failing canaries",
-        "Canaries whose last run failed on its primary route, in at least one daemon: it is later than the last success.",
+        "Canaries whose last run failed on its primary route, in at least one daemon: it is later than their last "
+        "success.",
         total(failing_canaries()),
         steps=MANY,
         width=3,
