@@ -11,7 +11,7 @@ from prometheus_client.samples import Sample
 from streamcanary.model import names
 from support.http_client import loopback_client
 from support.programs.collector import Collector
-from support.programs.daemon import Daemon
+from support.programs.daemon import Daemon, write_config
 from support.servers.provider import MODEL, FakeProvider
 
 OPENMETRICS = {"Accept": "application/openmetrics-text; version=1.0.0"}
@@ -79,6 +79,27 @@ async def test_the_last_success_is_kept_through_a_restart(tmp_path: Path) -> Non
         [after] = samples_of(await scrape(daemon, **OPENMETRICS))[name]
         assert 0 == (await daemon.terminate()).code
     assert (before.labels, pytest.approx(before.value, abs=0.1)) == (after.labels, after.value)
+
+
+async def test_a_cron_canary_fails_through_a_restart(tmp_path: Path) -> None:
+    """Before its first run after a restart, its last run is still later than its last success."""
+    async with FakeProvider() as provider, Daemon(tmp_path, config(provider)) as daemon:
+        await daemon.wait_for_log("run finished", outcome="ok")
+        provider.set_fault("500")
+        await daemon.wait_for_log("run finished", outcome="failed")
+        assert 0 == (await daemon.terminate()).code
+        rare = config(provider)
+        del rare["canaries"]["chat"]["every"]
+        rare["canaries"]["chat"]["cron"] = "0 0 29 2 *"
+        write_config(tmp_path, rare)
+        await daemon.start()
+        await daemon.wait_until_ready()
+        samples = samples_of(await scrape(daemon, **OPENMETRICS))
+        assert 0 == (await daemon.terminate()).code
+    [last_run] = samples["streamcanary_last_run_time_seconds"]
+    [last_success] = samples["streamcanary_last_success_time_seconds"]
+    assert last_run.labels == last_success.labels
+    assert last_run.value > last_success.value
 
 
 async def test_exemplars_lead_to_the_traces_of_runs(tmp_path: Path) -> None:

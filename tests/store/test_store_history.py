@@ -112,6 +112,20 @@ def test_the_last_answer_of_each_canary(connection: sqlite3.Connection) -> None:
     assert {"chat": "run-2", "other": "run-5"} == {canary: outcome.run_id for canary, outcome in found.items()}
 
 
+def test_the_last_run_of_each_canary(connection: sqlite3.Connection) -> None:
+    """The last run is returned whatever its outcome, unless it was skipped."""
+    for outcome in (
+        make_outcome(1),
+        make_outcome(2, kind=OutcomeKind.FAILED),
+        make_outcome(3, kind=OutcomeKind.SKIPPED),
+        make_outcome(4, canary="other", kind=OutcomeKind.INTERNAL_ERROR),
+        make_outcome(5, canary="skipped", kind=OutcomeKind.SKIPPED),
+    ):
+        history.record_run(connection, outcome)
+    found = history.last_runs(connection, ["chat", "other", "skipped", "nobody"])
+    assert {"chat": "run-2", "other": "run-4"} == {canary: outcome.run_id for canary, outcome in found.items()}
+
+
 def test_an_unreadable_run_is_omitted(connection: sqlite3.Connection) -> None:
     """A run with an outcome kind of a later version is omitted, and the others are returned."""
     for number in (1, 2):

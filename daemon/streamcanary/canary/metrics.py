@@ -84,7 +84,14 @@ class CanaryMetrics:
 
     def restore_last_success(self, canary: Canary, outcome: Outcome) -> None:
         """Record when ``outcome`` ended, the last success of an earlier process; not in the future."""
-        self._last_success.set(min(outcome.started + outcome.duration, self._clock.time()), metric_labels(canary))
+        self._last_success.set(self._end_of(outcome), metric_labels(canary))
+
+    def restore_last_run(self, canary: Canary, outcome: Outcome) -> None:
+        """Record when ``outcome`` ended, the last run of an earlier process that was not skipped; not in the future."""
+        self._last_run.set(self._end_of(outcome), metric_labels(canary))
+
+    def _end_of(self, outcome: Outcome) -> float:
+        return min(outcome.started + outcome.duration, self._clock.time())
 
     def record_response(self, canary: Canary, outcome: Outcome, model: AnsweringModel | None) -> None:
         """Record what the provider reported with a run: rate limits, sunset, and the ``model`` that answers."""

@@ -49,6 +49,14 @@ class RunHistory(Protocol):
         """
         ...
 
+    async def last_runs(self, canaries: Sequence[str]) -> dict[str, Outcome]:
+        """Return the last run of each of ``canaries`` that was not skipped, by canary.
+
+        Raises:
+            StoreFailing: if it cannot be read.
+        """
+        ...
+
 
 ClientKey = tuple[str, ConnectionMode]
 """A target, and whether its requests open connections of their own."""
@@ -116,13 +124,16 @@ class CanaryRunners:
     async def resume(self, store: RunHistory) -> None:
         """Continue after the runs in ``store``.
 
-        A model that changed while the daemon was stopped is noticed, and the time of the last success is kept. A store
-        that fails, or takes over a second, is logged; then the first answers are compared with nothing.
+        A model that changed while the daemon was stopped is noticed, and the times of the last run and of the last
+        success are kept: a canary that failed last and is next due in hours is still failing. A store that fails, or
+        takes over a second, is logged; then the first answers are compared with nothing.
         """
         former_names = {canary.name: canary.renamed_from for canary in self.canaries}
         try:
             async with asyncio.timeout(_RESUME_TIMEOUT):
-                answers = await store.last_answers([*filter(None, (*former_names, *former_names.values()))])
+                stored_names = [*filter(None, (*former_names, *former_names.values()))]
+                answers = await store.last_answers(stored_names)
+                last_runs = await store.last_runs(stored_names)
         except (StoreFailing, TimeoutError) as error:
             _log.warning("last answers not loaded", extra={"error": str(error) or "the store takes too long"})
             return
@@ -131,6 +142,9 @@ class CanaryRunners:
             if answered is not None:
                 run.resume(answered)
                 self.metrics.restore_last_success(run.canary, answered)
+            last_run = last_runs.get(name) or last_runs.get(former_names[name] or "")
+            if last_run is not None:
+                self.metrics.restore_last_run(run.canary, last_run)
 
     def prepare(self, targets: Mapping[str, BaseTarget], canaries: Mapping[str, CanarySpec], prices: Prices) -> None:
         """Create the clients and runners that differ from the current ones; they take effect at :meth:`apply`.

@@ -171,6 +171,14 @@ class Store:
         """
         return await self.read(lambda connection: history.last_answers(connection, canaries))
 
+    async def last_runs(self, canaries: Sequence[str]) -> dict[str, Outcome]:
+        """Return the last run of each of ``canaries`` that was not skipped, by canary.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: history.last_runs(connection, canaries))
+
     async def probe(self) -> bool:
         """Perform a write that changes nothing, and return :meth:`is_writable`."""
         try:

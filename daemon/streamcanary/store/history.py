@@ -3,7 +3,7 @@
 import json
 import logging
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import Final
 
 import msgspec
@@ -92,11 +92,29 @@ def last_answers(connection: sqlite3.Connection, canaries: Iterable[str]) -> dic
     Raises:
         sqlite3.Error: if the runs cannot be read.
     """
+    return _last_of(connection, canaries, {OutcomeKind.OK, OutcomeKind.SLOW})
+
+
+def last_runs(connection: sqlite3.Connection, canaries: Iterable[str]) -> dict[str, Outcome]:
+    """Return the last run of each of ``canaries`` that was not skipped, by canary.
+
+    A canary without such a run, or whose last one cannot be decoded, is left out.
+
+    Raises:
+        sqlite3.Error: if the runs cannot be read.
+    """
+    return _last_of(connection, canaries, set(OutcomeKind) - {OutcomeKind.SKIPPED})
+
+
+def _last_of(
+    connection: sqlite3.Connection, canaries: Iterable[str], kinds: Collection[OutcomeKind]
+) -> dict[str, Outcome]:
     found = {}
+    values = ", ".join("?" * len(kinds))
     for canary in canaries:
         row = connection.execute(
-            f"SELECT {RUN_COLUMNS} FROM runs WHERE canary = ? AND kind IN (?, ?) ORDER BY id DESC LIMIT 1",  # noqa: S608 - fixed text
-            (MAX_RUN_BYTES, canary, OutcomeKind.OK.value, OutcomeKind.SLOW.value),
+            f"SELECT {RUN_COLUMNS} FROM runs WHERE canary = ? AND kind IN ({values}) ORDER BY id DESC LIMIT 1",  # noqa: S608 - fixed text
+            (MAX_RUN_BYTES, canary, *(kind.value for kind in kinds)),
         ).fetchone()
         if row is not None and isinstance(outcome := decode_run(*row[1:]), Outcome):
             found[canary] = outcome
