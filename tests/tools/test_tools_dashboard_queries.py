@@ -5,9 +5,10 @@ from typing import Any
 
 import pytest
 from tools.docs.dashboards import metrics, queries
-from tools.observe.panel_queries import substitute
+from tools.observe.panel_queries import panels, substitute
 
 from streamcanary.model import names
+from streamcanary.telemetry.dashboards import load_dashboards
 from support.programs.promtool import run_tests
 
 pytestmark = pytest.mark.real("promtool")
@@ -26,19 +27,29 @@ FAILED_RANGE = metrics.new_increase(names.FAILURES, "blame", within=metrics.RANG
 
 
 def check(
-    folder: Path, expr: str, series: list[dict[str, str]], expected: dict[float, list[tuple[str, float]]]
+    folder: Path,
+    expr: str,
+    series: list[dict[str, str]],
+    expected: dict[float, list[tuple[str, float]]],
+    *,
+    interval: str = "15s",
+    rate_interval: str = VARIABLES["__rate_interval"],
 ) -> None:
-    """Assert that ``expr`` has these labels and values, to a whole number, at each number of minutes."""
+    """Assert that ``expr`` has these labels and values, to a whole number, at each number of minutes.
+
+    ``interval`` is the time between two samples, and ``rate_interval`` what Grafana sets ``$__rate_interval`` to.
+    """
+    variables = {**VARIABLES, "__rate_interval": rate_interval}
     tests: list[dict[str, Any]] = [
         {
-            "expr": f"round({substitute(expr, VARIABLES)}, 1)",
+            "expr": f"round({substitute(expr, variables)}, 1)",
             "eval_time": f"{round(minutes * 60)}s",
             "exp_samples": [{"labels": labels, "value": value} for labels, value in samples],
         }
         for minutes, samples in expected.items()
     ]
     code, output = run_tests(
-        folder, "groups: []", [{"interval": "15s", "input_series": series, "promql_expr_test": tests}]
+        folder, "groups: []", [{"interval": interval, "input_series": series, "promql_expr_test": tests}]
     )
     assert 0 == code, output
 
@@ -145,6 +156,18 @@ NATIVE = {
 def test_native_histograms_have_quantiles_rates_and_heat_maps(tmp_path, expr, expected):
     """With ``telemetry.otlp.histograms: exponential`` the panels of latencies have data, too."""
     check(tmp_path, expr, [NATIVE], {8: expected})
+
+
+def test_calls_that_are_reported_each_minute_have_rates_at_all_times(tmp_path):
+    """The board of other SDKs allows for their 60 s between samples, whatever the data source is set to."""
+    targets = [target for panel in panels(load_dashboards()["genai"].text) for target in panel["targets"]]
+    assert {"1m"} == {target["interval"] for target in targets}
+    expr = targets[0]["expr"]
+    assert "$__rate_interval" in expr
+    calls = 'gen_ai_client_operation_duration_seconds_count{job="app", gen_ai_operation_name="chat"}'
+    expected = {10 + seconds / 60: [("{}", 4.0)] for seconds in (0, 5, 20, 40, 59)}
+    series = [{"series": calls, "values": "0+240x60"}]
+    check(tmp_path, expr, series, expected, interval="1m", rate_interval="4m")  # as Grafana does: four times the 1m
 
 
 def test_no_firing_alert_is_zero_while_the_daemon_reports(tmp_path):

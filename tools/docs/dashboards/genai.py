@@ -214,4 +214,5 @@ BOARD = Board(
         Variable(name="operation", label="Operation", source="gen_ai_operation_name", metric=_CALLS, is_histogram=True),
     ),
     rows=(("Now", _NOW), ("Calls", _CALL_PANELS), ("Time", _TIME), ("Tokens", _TOKENS)),
+    sample_interval="1m",  # the default of SDKs: OTEL_METRIC_EXPORT_INTERVAL
 )
