@@ -67,6 +67,19 @@ def test_queries_name_metrics_of_the_table():
     assert unknown == set()
 
 
+def test_every_gauge_of_canaries_is_on_a_dashboard():
+    """What a provider says about limits and the life of a model, and when a canary last ran, can be seen."""
+    names_in_queries = {name for query in all_queries() for name in re.findall(r"streamcanary_\w+", query.expr)}
+    gauges = {
+        metric_name(value)
+        for value in vars(names).values()
+        if isinstance(value, names.Metric)
+        and value.kind == "gauge"
+        and value.name.startswith(("streamcanary.model.", "streamcanary.ratelimit.", "streamcanary.last_"))
+    }
+    assert set() == gauges - names_in_queries
+
+
 def test_the_genai_dashboard_uses_standard_metrics_alone():
     """The dashboard for other instrumentations needs no metric and no label of streamcanary."""
     for query in panel_queries(DASHBOARDS["genai"].text):

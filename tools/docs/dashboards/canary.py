@@ -32,6 +32,7 @@ from .queries import (
 
 _DAY = 86_400
 _CERTIFICATE = ((None, RED), (3 * _DAY, ORANGE), (14 * _DAY, GOOD))
+_DEPRECATED = ((None, GOOD), (1, ORANGE))
 _MODEL_LABELS = ("canary", "target", "provider", "response_model", "system_fingerprint", "service_tier")
 _MODELS = f"max by ({', '.join(_MODEL_LABELS)}) ({series(names.MODEL_INFO)})"
 _ATTEMPT = rate(names.ATTEMPT_DURATION, "", suffix="_count")
@@ -182,12 +183,21 @@ _LIMITS = (
         unit="percentunit",
         steps=((None, RED), (0.1, ORANGE), (0.25, GOOD)),
         highest=1,
+        width=8,
     ),
     lines(
         "Rate limit",
         "Requests and tokens that are left, and the limit.",
         query(f"min by (canary, type) ({series(names.RATE_LIMIT_REMAINING)})", "{{canary}}, {{type}} left"),
         query(f"min by (canary, type) ({series(names.RATE_LIMIT_LIMIT)})", "{{canary}}, {{type}} limit"),
+        width=8,
+    ),
+    lines(
+        "Rate limit is reset in",
+        "Time until the rate limit is reset, as the provider reported it at the last run.",
+        query(f"max by (canary, type) ({series(names.RATE_LIMIT_RESET)})", "{{canary}}, {{type}}"),
+        unit="s",
+        width=8,
     ),
     stacked_areas(
         "Tokens",
@@ -229,15 +239,24 @@ _ENDPOINT = (
         },
         labels=_MODEL_LABELS,
         sort="Canary",
-        width=16,
+        width=12,
     ),
     rows(
         "Switched off in",
-        "Time until an endpoint is switched off, as it says in a `sunset` header.",
-        {"Switched off in": (row(f"min by ({CANARY_LABELS}) ({series(names.MODEL_SUNSET)}) - time()"), "s", None)},
+        "Deprecated models: for how long they have been, and the time until they are switched off, as the headers "
+        "`Deprecation` and `Sunset` say.",
+        {
+            "Switched off in": (row(f"min by ({CANARY_LABELS}) ({series(names.MODEL_SUNSET)}) - time()"), "s", None),
+            "Deprecated": (row(f"max by ({CANARY_LABELS}) ({series(names.MODEL_DEPRECATED)})"), "short", _DEPRECATED),
+            "Deprecated for": (
+                row(f"time() - min by ({CANARY_LABELS}) ({series(names.MODEL_DEPRECATION)})"),
+                "s",
+                None,
+            ),
+        },
         labels=(names.CANARY, names.TARGET, names.PROVIDER_LABEL),
         sort="Switched off in",
-        width=8,
+        width=12,
     ),
     stacked_bars(
         "Changes of the model",

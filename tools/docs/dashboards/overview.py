@@ -131,7 +131,7 @@ _BROKEN = (
         {
             "Failed runs": (row(failing_runs(CANARY_LABELS, RANGE)), "percentunit", SHARE_OF_FAILURES),
             "Failing for": (row(failing_for(CANARY_LABELS)), "s", OUTAGE),
-            "Daemons in which it fails": (row(failing_canaries()), "short", MANY),
+            "Failing daemons": (row(failing_canaries()), "short", MANY),
             "First token, 95 %": (row(quantile(0.95, names.FIRST_TOKEN_TIME, CANARY_LABELS, within=RANGE)), "s", None),
             "Failed attempts": (row(failing_attempts(CANARY_LABELS, RANGE)), "percentunit", SHARE_OF_FAILURES),
             "Failed over": (row(failed_over_runs(CANARY_LABELS, RANGE)), "percentunit", SHARE_OF_FAILURES),
