@@ -38,7 +38,7 @@ from streamcanary.store.database import Store
 from streamcanary.telemetry.logs import OTLP_ATTRIBUTES
 from streamcanary.telemetry.providers import SHUTDOWN_TIMEOUT, Telemetry
 from streamcanary.telemetry.runs.store import RunStore
-from streamcanary.telemetry.series_limit import SERIES_PER_CANARY
+from streamcanary.telemetry.series_limit import expected_series
 from streamcanary.transport.file_descriptors import limit_warning, raise_limit
 from streamcanary.transport.name_lookups import NameLookups
 from streamcanary.web.api import api_routes
@@ -61,8 +61,6 @@ _STORE_CLOSE_TIMEOUT = 0.8
 _WEB_STOP_TIMEOUT = 1.2
 _STOP_TIMEOUT = 0.4  # of each other component
 _MIN_EXPORT_TIMEOUT = 0.5
-_RELOAD_CANARIES = 200
-"""Canaries whose metric series have room, at least: a reload may add them, but cannot change the limits."""
 _EXECUTOR_THREADS = 64
 """For reading files and other blocking calls; with the default of a few more than the CPUs, a few that hang would keep
 all others waiting. Name lookups have threads of their own."""
@@ -107,8 +105,8 @@ async def run_daemon(
     async with AsyncExitStack() as stack:
         stack.enter_context(NameLookups())
         runs = RunStore()
-        expected_canaries = max(len(settings.canaries), _RELOAD_CANARIES if source is not None else 0)
-        telemetry = Telemetry(expected_series=expected_canaries * SERIES_PER_CANARY, clock=clock, runs=runs)
+        expected = expected_series(len(settings.canaries), can_reload=source is not None)
+        telemetry = Telemetry(expected_series=expected, clock=clock, runs=runs)
         telemetry.prepare(settings.telemetry)
         telemetry.apply()
         shutdown = _Shutdown(stack)

@@ -309,6 +309,12 @@ def test_each_metric_is_limited() -> None:
     assert ten_thousand < 10 * thousand
 
 
+def test_few_canaries_with_many_routes_are_not_limited() -> None:
+    """A daemon that can reload has room for 200 canaries, so that ten can have all their series."""
+    none, one, ten = (max_series([10] * count, 0, 0) for count in (0, 1, 10))
+    assert 10 * (one - none) == ten - none
+
+
 def test_a_rule_about_changes_of_the_model_has_no_error_rate(check: CheckFunction) -> None:
     """Such a rule depends on no error rate: it has a line, and neither a forecast nor a warning of single failures."""
     out, err = check({"ModelChanged": {"enabled": True}}, a="30s", b="30s")

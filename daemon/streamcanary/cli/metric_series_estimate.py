@@ -7,7 +7,7 @@ from typing import Final
 from streamcanary.model import names
 from streamcanary.model.faults import FaultKind
 from streamcanary.model.outcome import OutcomeKind
-from streamcanary.telemetry.series_limit import SERIES_PER_CANARY, series_limit
+from streamcanary.telemetry.series_limit import expected_series, series_limit
 
 _SERIES_WHEN_HEALTHY: Final = {
     names.RUNS: len(OutcomeKind),
@@ -69,7 +69,7 @@ def max_series(routes: Sequence[int], bindings: int, receivers: int) -> int:
     ``routes`` has the number of routes of each canary: 1, and its fallbacks. Every kind of fault is counted on every
     route. The name of the model that answered is a label of ``streamcanary.model.info`` only, which has one series.
     """
-    limit = series_limit(len(routes) * SERIES_PER_CANARY)
+    limit = series_limit(expected_series(len(routes), can_reload=True))
     total: Counter[names.Metric] = Counter()
     for count in routes:
         total.update(_max_sets(count))
