@@ -121,6 +121,37 @@ def test_the_first_failures_after_a_restart_in_a_gap_count(tmp_path):
     check(tmp_path, FAILED_BARS, failures("7x19 stale _x8 2x60"), {8: by_blame(2), 9: by_blame(0)})
 
 
+def of_a_daemon(values: str, uptime: str) -> list[dict[str, str]]:
+    return [
+        {**UPTIME, "values": uptime},
+        {"series": FAILURES.replace("}", ', job="j", instance="i"}'), "values": values},
+    ]
+
+
+def test_a_restart_in_a_gap_counts_from_0(tmp_path):
+    """Also where the first value after it is not lower than the last one before: the uptime shows the restart."""
+    series = of_a_daemon("1x19 stale _x10 1x40", "3600+15x19 stale _x10 0+15x40")
+    check(tmp_path, FAILED_BARS, series, {8: by_blame(1), 9: by_blame(0)})
+
+
+def test_a_restart_after_a_long_gap_counts_from_0(tmp_path):
+    """The same where the daemon has been up for longer than it had been before."""
+    series = of_a_daemon("2x10 stale _x300 2x60", "0+15x10 stale _x300 0+15x60")
+    check(tmp_path, FAILED_RANGE, series, {90: by_blame(2)})
+
+
+def test_a_gap_without_a_restart_is_no_outage(tmp_path):
+    """The uptime of a daemon that was not scraped goes on."""
+    series = of_a_daemon("5000x19 stale _x10 5000x40", "0+15x19 stale _x10 465+15x40")
+    check(tmp_path, FAILED_BARS, series, {8: by_blame(0), 9: by_blame(0)})
+
+
+def test_a_later_restart_does_not_make_a_gap_one(tmp_path):
+    """Where the range starts in a gap without a restart, a restart within it adds no count of before the range."""
+    series = of_a_daemon("5000x19 stale 5000x119 stale 5001x119", "0+15x19 stale 315+15x119 stale 0+15x119")
+    check(tmp_path, FAILED_RANGE, series, {65.1: by_blame(1)})
+
+
 @pytest.mark.parametrize("before", range(17, 25))
 def test_an_isolated_attempt_is_in_one_column_of_a_heat_map(tmp_path, before):
     """The bar rule holds for the buckets of a histogram."""

@@ -30,6 +30,9 @@ _PARTS: Final = {"_count": "histogram_count", "_sum": "histogram_sum"}
 _GAP: Final = "6h"
 """How long a series may be missing, because scrapes fail or Prometheus does not run, without counting as new."""
 
+_START_ERROR: Final = 10
+"""Seconds by which the start of a process, computed from a scrape, may differ from that of another scrape."""
+
 
 def series(metric: Metric, matchers: str = "", *, selector: str = CANARY_SELECTOR) -> str:
     """Return the selector of the series of ``metric`` with further ``matchers``."""
@@ -49,15 +52,25 @@ def new_increase(
     """Return the increase of a counter whose series start with the first event, summed by the labels ``by``.
 
     ``increase()`` misses the first value of a series, which is added here: where the series did not exist at the start
-    of the window, and where what it was before, if anything, was higher (then the daemon has been restarted). After a
-    missed scrape, a series is neither new nor restarted: its value is that of its lifetime, and no count.
+    of the window, unless it did before and counts on. It counts from 0 if it was higher before, or if the daemon has
+    been restarted since. After a missed scrape, a series is neither new nor restarted: its value is that of its
+    lifetime, and no count. A new series that restarts within the window counts the lowest of its values as its first.
     """
     counter = series(metric, matchers, selector=selector)
     first = f"min_over_time({counter}[{within}])"
     before = f"last_over_time({counter}[{_GAP}] offset {within})"
-    new = f"{first} unless {counter} offset {within} unless {before} <= {first}"
+    counts_on = f"({before} <= {first} unless on (job, instance) {_restarted(within)})"
+    new = f"{first} unless {counter} offset {within} unless {counts_on}"
     # The label makes the first value of a series another series than its increase, so that `or` keeps both.
     return f'sum by ({by}) (label_replace({new}, "part", "first", "", "") or {_increase(counter, within)})'
+
+
+def _restarted(within: str) -> str:
+    """Return the processes that started later than the one of the same name before the window."""
+    uptime = series(names.PROCESS_UPTIME, selector="")
+    start = f"(timestamp({uptime}) - {uptime})"
+    before = f"last_over_time({start}[{_GAP}:1m] offset {within})"
+    return f"(min_over_time({start}[{within}:1m]) > {before} + {_START_ERROR})"
 
 
 def _increase(counter: str, within: str) -> str:
