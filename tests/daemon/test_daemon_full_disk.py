@@ -49,4 +49,4 @@ def test_a_notification_sent_from_memory_only_is_resolved_after_a_restart(tmp_pa
     assert [["alert.fired", "StoreFailing"], ["alert.fired", "Down"]] == seen["told"][:2]
     possible = ["BudgetExhausted", "CanaryEgressDown", "Down", "ReloadFailed", "StoreFailing"]
     assert [["alert.resolved", alert] for alert in possible] == sorted(seen["told"][2:])
-    assert (4, []) == (seen["keys"], seen["told_after_a_restart"])
+    assert (5, []) == (seen["keys"], seen["told_after_a_restart"])
