@@ -1,5 +1,6 @@
 """Builds programs with Go, at a pinned version and within a time limit."""
 
+import hashlib
 import re
 import shutil
 from collections.abc import Mapping, Sequence
@@ -10,7 +11,6 @@ from types import MappingProxyType
 import cache
 import progress
 
-_BUILD_TIMEOUT = 1200.0  # seconds for one program: minutes on two cores with an empty Go cache
 _QUERY_TIMEOUT = 60.0  # seconds for `go env`
 
 # CGO_ENABLED=0: the program is static and needs no file of the machine. GOFLAGS, GOOS and GOARCH replace the user's.
@@ -20,34 +20,35 @@ _LINK_FLAGS = "-s -w"
 Version = tuple[int, int, int]
 
 
-@dataclass(frozen=True)
-class Program:
-    """A program that ``go install`` builds."""
+@dataclass(frozen=True, kw_only=True)
+class BuiltProgram:
+    """A program that is built with Go and cached by its version and its linker variables."""
 
     title: str
     """The name in messages."""
 
     package: str
-    """The import path of its main package; the last element is the name of the program."""
+    """The import path of its main package."""
     version: str
     """The version of its module."""
     go: Version
     """The oldest Go release that builds it."""
-    tags: tuple[str, ...] = ()
-    """Build tags."""
     variables: Mapping[str, str] = field(default_factory=dict)
     """Go variables that the linker sets, by import path and name: what the program's own build script would set."""
     check: tuple[str, ...] = ("--version",)
     """Arguments with which the program ends at once and successfully."""
+    build_timeout: float = 1200.0
+    """Seconds for all steps: minutes on two cores with an empty Go cache."""
 
     @property
     def name(self) -> str:
-        """The file name."""
+        """The file name: the last element of ``package``."""
         return self.package.rpartition("/")[2]
 
     @property
     def _folder(self) -> str:
-        return f"{self.name}-{self.version}"
+        digest = hashlib.sha256(repr(sorted(self.variables.items())).encode()).hexdigest()[:12]
+        return f"{self.name}-{self.version}-{digest}" if self.variables else f"{self.name}-{self.version}"
 
     def find(self) -> Path | None:
         """Return the program if this version of it has been built."""
@@ -63,14 +64,29 @@ class Program:
         if found := self.find():
             return found
         require(self.title, self.go)
-        return cache.keep(self._folder, self.name, self._build, lock_timeout=_BUILD_TIMEOUT + 60)
+        return cache.keep(self._folder, self.name, self._build_and_check, lock_timeout=self.build_timeout + 60)
+
+    def _build_and_check(self, folder: Path) -> None:
+        self._build(folder)
+        cache.check_runs(folder / self.name, *self.check)
+
+    def _build(self, folder: Path) -> None:
+        """Build the program as ``folder / self.name``."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Program(BuiltProgram):
+    """A program that ``go install`` builds."""
+
+    tags: tuple[str, ...] = ()
+    """Build tags."""
 
     def _build(self, folder: Path) -> None:
         tags = [f"-tags={','.join(self.tags)}"] if self.tags else []
         command = ["install", *build_flags(self.variables), *tags, f"{self.package}@{self.version}"]
         with progress.step(f"building {self.title} {self.version} with Go"):
-            run(command, cwd=folder, within=_BUILD_TIMEOUT, gobin=folder)
-        cache.check_runs(folder / self.name, *self.check)
+            run(command, cwd=folder, within=self.build_timeout, gobin=folder)
 
 
 def build_flags(variables: Mapping[str, str] = MappingProxyType({})) -> tuple[str, str]:

@@ -5,7 +5,7 @@ from versions import JAEGER, JAEGER_GO
 
 PROGRAM = golang_module.Program(
     title="Jaeger",
-    name="jaeger",
+    file_name="jaeger",
     package="github.com/jaegertracing/jaeger/cmd/jaeger",
     version=JAEGER,
     go=JAEGER_GO,

@@ -42,7 +42,7 @@ _VERSION_VARIABLES = {
 
 API_SERVER = golang_module.Program(
     title="the Kubernetes API server",
-    name="kube-apiserver",
+    file_name="kube-apiserver",
     package=f"{_MODULE}/cmd/kube-apiserver/app",
     version=KUBERNETES,
     go=KUBERNETES_GO,
@@ -63,7 +63,7 @@ func main() { os.Exit(cli.Run(app.NewAPIServerCommand())) }
 )
 KUBECTL = golang_module.Program(
     title="kubectl",
-    name="kubectl",
+    file_name="kubectl",
     package="k8s.io/kubectl/pkg/cmd",
     version=_STAGING,
     go=KUBERNETES_GO,
@@ -83,5 +83,5 @@ func main() { os.Exit(cli.Run(cmd.NewDefaultKubectlCommand())) }
     check=("version", "--client"),
 )
 ETCD_SERVER = golang_module.Program(
-    title="etcd", name="etcd", package="go.etcd.io/etcd/server/v3", version=ETCD, go=ETCD_GO
+    title="etcd", file_name="etcd", package="go.etcd.io/etcd/server/v3", version=ETCD, go=ETCD_GO
 )
