@@ -44,6 +44,7 @@ from streamcanary.transport.name_lookups import NameLookups
 from streamcanary.web.api import api_routes
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.health import HealthCheck, health_routes
+from streamcanary.web.liveness_file import LivenessFile
 from streamcanary.web.metrics import metrics_routes
 from streamcanary.web.reload import reload_routes
 from streamcanary.web.runs import run_routes
@@ -133,7 +134,11 @@ async def run_daemon(
         )
         await runners.resume(store)
         alerting = AlertingService(
-            config=settings.alerts, instance=settings.instance, canaries=runners.canaries, store=store, clock=clock
+            config=settings.alerts,
+            instance=settings.member_instance,
+            canaries=runners.canaries,
+            store=store,
+            clock=clock,
         )
         alerting.on_transition = _transition_callback(callbacks)
         tasks = await stack.enter_async_context(asyncio.TaskGroup())
@@ -155,7 +160,7 @@ async def run_daemon(
 
         scheduler = Scheduler(
             list(runners.by_name.values()),
-            instance=settings.instance,
+            instance=settings.member_instance,
             clock=clock,
             metrics=runners.metrics,
             on_outcome=on_outcome,
@@ -199,6 +204,7 @@ async def run_daemon(
             *run_routes(runs, authorizer, clock),
             *reload_routes(reloader, authorizer),
         ]
+        await shutdown.enter(LivenessFile(settings.web.liveness_file))
         await shutdown.enter(WebServer(settings.web, routes), _WEB_STOP_TIMEOUT)
         if reloader is not None:
             await shutdown.enter(reloader)
@@ -245,8 +251,10 @@ class _Parts:
         self._spend_guard.prepare(settings.budget, settings.canaries, prices)
         self._runners.prepare(settings.targets, settings.canaries, prices)
         runners = self._runners.prepared.values()
-        self._scheduler.prepare(runners, instance=settings.instance, max_concurrent_runs=_max_concurrent_runs(settings))
-        self._alerting.prepare(settings.alerts, settings.instance, [runner.canary for runner in runners])
+        self._scheduler.prepare(
+            runners, instance=settings.member_instance, max_concurrent_runs=_max_concurrent_runs(settings)
+        )
+        self._alerting.prepare(settings.alerts, settings.member_instance, [runner.canary for runner in runners])
         if settings.telemetry != self._current.telemetry:
             self._telemetry.prepare(settings.telemetry)
         self._prepared = settings

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, ValidationError, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamcanary.alerting.config import AlertsConfig
@@ -15,6 +15,7 @@ from streamcanary.alerting.service.heartbeat import HeartbeatConfig
 from streamcanary.canary import azure_identity
 from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.config_warnings import canary_warnings
+from streamcanary.canary.fleet import FleetConfig, fleet_config_errors, scale_intervals, share_budget
 from streamcanary.canary.spec import CanarySpec, Slo
 from streamcanary.canary.spend.budget import BudgetConfig
 from streamcanary.canary.spend.guard import budget_config_errors
@@ -42,11 +43,15 @@ class Settings(BaseSettings):
     """A valid configuration.
 
     ``instance`` is part of every deduplication key that a receiver gets. Replicas with the same canaries share it.
+
+    With a ``fleet``, ``canaries`` and ``budget`` are those of this member: the intervals of the configuration are
+    multiplied by the number of replicas, and the limits divided by it.
     """
 
     model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     instance: Annotated[str, Field(min_length=1, max_length=200)] = "default"
+    fleet: FleetConfig | None = None  # before the sections that are scaled to it
     targets: dict[Name, Target]
     canaries: dict[Name, CanarySpec]
     alerts: AlertsConfig = Field(default_factory=AlertsConfig)
@@ -63,6 +68,27 @@ class Settings(BaseSettings):
     @classmethod
     def _default_target_types(cls, targets: Any) -> Any:
         return with_default_types(targets)
+
+    @field_validator("canaries", mode="before")
+    @classmethod
+    def _scale_intervals(cls, canaries: Any, info: ValidationInfo) -> Any:
+        return scale_intervals(canaries, _replicas(info))
+
+    @field_validator("budget")
+    @classmethod
+    def _share_budget(cls, budget: BudgetConfig, info: ValidationInfo) -> BudgetConfig:
+        return share_budget(budget, _replicas(info))
+
+    @property
+    def replicas(self) -> int:
+        """The members of the fleet, of which this daemon is one; 1 without a fleet."""
+        return self.fleet.replicas if self.fleet else 1
+
+    @property
+    def member_instance(self) -> str:
+        """The ``instance`` in the keys of alerts and the phases of canaries: each member of a fleet has its own."""
+        member = self.fleet.member if self.fleet else None
+        return f"{self.instance}/{member}" if member else self.instance
 
     @property
     def warnings(self) -> tuple[Problem, ...]:
@@ -89,7 +115,7 @@ class Settings(BaseSettings):
     @property
     def public(self) -> tuple[str, ...]:
         """Names of the configuration, which are not secret even if a secret contains one of them."""
-        names = (*self.targets, *self.canaries, *self.alerts.receivers, *self.alerts.rules, self.instance)
+        names = (*self.targets, *self.canaries, *self.alerts.receivers, *self.alerts.rules, self.member_instance)
         models = (name for canary in self.canaries.values() for name in canary.models)
         return (*names, *models, *(public for target in self.targets.values() for public in target.public))
 
@@ -102,7 +128,8 @@ class Settings(BaseSettings):
         yield from _prefix_paths("alerts", self.alerts.config_errors(self.to_canaries()))
         yield from _prefix_paths("alerts", (error for error, is_error in self._ineffective_rules() if is_error))
         yield from self._renamed_from_errors()
-        yield from budget_config_errors(self.budget, self.targets, self.canaries)
+        yield from fleet_config_errors(self.fleet, self.canaries)
+        yield from budget_config_errors(self.budget, self.targets, self.canaries, replicas=self.replicas)
         for name, target in self.targets.items():
             yield from _prefix_paths("targets", _prefix_paths(name, tls_file_errors(target)))
             if isinstance(target, AzureTarget) and target.identity is not None and not azure_identity.is_installed():
@@ -115,7 +142,7 @@ class Settings(BaseSettings):
     def config_warnings(self) -> Iterator[ConfigIssue]:
         """Yield the config warnings: valid settings that are probably not intended; paths start at the root."""
         yield from _prefix_paths("canaries", canary_warnings(self.canaries, self.targets))
-        yield from _prefix_paths("alerts", routing_issues(self.alerts, self.to_canaries(), self.instance))
+        yield from _prefix_paths("alerts", routing_issues(self.alerts, self.to_canaries(), self.member_instance))
         yield from _prefix_paths("alerts", (warning for warning, is_error in self._ineffective_rules() if not is_error))
         if self.telemetry.content and self.web.bearer_token is None and not is_loopback(self.web.host):
             message = "anyone who reaches web.host can read prompts and answers; set web.token_file, or remove it"
@@ -148,6 +175,12 @@ class Settings(BaseSettings):
                 )
 
 
+def _replicas(info: ValidationInfo) -> int:
+    """Return the replicas of the fleet, which is validated before the sections that are scaled to it."""
+    fleet = info.data.get("fleet")
+    return fleet.replicas if isinstance(fleet, FleetConfig) else 1
+
+
 def _prefix_paths(key: str, issues: Iterable[ConfigIssue]) -> Iterator[ConfigIssue]:
     for issue in issues:
         yield issue._replace(path=(key, *issue.path))
@@ -175,8 +208,12 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         problems = _without_duplicates(problems, [document.problem_at(error.path, error.message) for error in errors])
     if problems:
         raise ConfigInvalid(problems)
-    store = settings.store.model_copy(update={"path": path.absolute().parent / settings.store.path})
+    folder = path.absolute().parent
+    store = settings.store.model_copy(update={"path": folder / settings.store.path})
     settings = settings.model_copy(update={"store": store})
+    if settings.web.liveness_file is not None:
+        web = settings.web.model_copy(update={"liveness_file": folder / settings.web.liveness_file})
+        settings = settings.model_copy(update={"web": web})
     settings._content_hash = document.content_hash
     settings._warnings = sort_problems(
         document.problem_at(warning.path, warning.message) for warning in settings.config_warnings()

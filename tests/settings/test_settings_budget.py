@@ -69,7 +69,7 @@ def test_a_budget_below_the_cost_of_one_run_is_an_error(tmp_path: Path) -> None:
     ("before", "after", "expected"),
     [
         ("usd_per_day: 5", "usd_per_day: 0", "9:23: budget.usd_per_day: must be greater than 0"),
-        ("requests_per_minute: 120", "requests_per_minute: 0", "budget.requests_per_minute: must be greater than or"),
+        ("requests_per_minute: 120", "requests_per_minute: 0", "budget.requests_per_minute: must be greater than 0"),
         ("usd_per_day", "usd_per_dya", "9:10: budget.usd_per_dya: unknown key; did you mean usd_per_day?"),
         ("api_key: none}", "api_key: none, price: cheap}", "must be auto, free, or USD per million tokens such as"),
         (

@@ -20,6 +20,7 @@ _RESTART: Final = (
     ("store",),
     ("web", "host"),
     ("web", "port"),
+    ("web", "liveness_file"),
     ("telemetry",),
 )
 """What a running process cannot change: it has the database open, the port bound, and the providers installed."""

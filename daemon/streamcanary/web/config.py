@@ -22,6 +22,8 @@ class WebConfig(BaseModel):
     ``Authorization: Bearer``. Without one, everyone who reaches the address can read, and only requests to a loopback
     address can change state. Requests to the API must have a known ``Host``: a name of loopback, ``host``, the address
     that the client has connected to, or one of ``allowed_hosts``. The health endpoints need neither.
+
+    ``liveness_file`` is renewed every few seconds, for a liveness probe that cannot reach the port.
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -31,6 +33,7 @@ class WebConfig(BaseModel):
     token: Annotated[Secret, AfterValidator(_check_length)] | None = None
     token_file: Path | None = None
     allowed_hosts: Annotated[tuple[AllowedHost, ...], Field(max_length=100)] = ()
+    liveness_file: Path | None = None
 
     @model_validator(mode="after")
     def _check_one_token(self) -> "WebConfig":

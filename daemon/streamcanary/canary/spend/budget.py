@@ -46,7 +46,7 @@ class BudgetConfig(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
     usd_per_day: Annotated[float, Field(gt=0, le=1_000_000, allow_inf_nan=False)] | None = None
-    requests_per_minute: Annotated[int, Field(ge=1, le=100_000)] | None = None
+    requests_per_minute: Annotated[float, Field(gt=0, le=100_000, allow_inf_nan=False)] | None = None
 
 
 class ExpectedCost(Struct, frozen=True):

@@ -83,9 +83,12 @@ def billable_routes(spec: CanarySpec) -> Iterator[tuple[tuple[str | int, ...], s
 
 
 def budget_config_errors(
-    budget: BudgetConfig, targets: Mapping[str, BaseTarget], canaries: Mapping[str, CanarySpec]
+    budget: BudgetConfig, targets: Mapping[str, BaseTarget], canaries: Mapping[str, CanarySpec], *, replicas: int = 1
 ) -> Iterator[ConfigIssue]:
-    """Yield the config errors of ``budget``: unknown prices, and a daily budget below the cost of one run."""
+    """Yield the config errors of ``budget``: unknown prices, and a daily budget below the cost of one run.
+
+    ``budget`` is that of one of ``replicas`` members of a fleet.
+    """
     if budget.usd_per_day is None:
         return
     max_usd, max_usd_canary = 0.0, ""
@@ -103,7 +106,10 @@ def budget_config_errors(
         if (usd := expected_cost(spec, prices).usd) > max_usd:
             max_usd, max_usd_canary = usd, name
     if max_usd > budget.usd_per_day:
-        message = f"is less than the cost of one run of canary {max_usd_canary} (up to {max_usd:.2g} USD); raise it"
+        divided = f"divided by the {replicas} members of fleet, " if replicas > 1 else ""
+        message = (
+            f"{divided}is less than the cost of one run of canary {max_usd_canary} (up to {max_usd:.2g} USD); raise it"
+        )
         yield ConfigIssue(("budget", "usd_per_day"), message)
 
 

@@ -36,7 +36,7 @@ def main(arguments: argparse.Namespace) -> int:
     runs = unreadable.skip_unreadable(read_runs(arguments.db or settings.store.path))
     before_until = (run for run in runs if run.started < until)
     try:
-        report = run_backtest(settings.alerts, settings.instance, settings.to_canaries(), before_until, since)
+        report = run_backtest(settings.alerts, settings.member_instance, settings.to_canaries(), before_until, since)
     except RunsUnreadable as error:
         print(f"streamcanary: {error}", file=sys.stderr)
         return 2

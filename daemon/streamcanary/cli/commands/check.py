@@ -140,7 +140,7 @@ def _budget_line(settings: Settings) -> Iterator[str]:
     if budget.usd_per_day is not None:
         parts.append(f"up to {_format_usd(expected.usd_per_day)} of {budget.usd_per_day:g} USD a day")
     if budget.requests_per_minute is not None:
-        parts.append(f"{expected.requests_per_minute:.3g} of {budget.requests_per_minute} requests a minute")
+        parts.append(f"{expected.requests_per_minute:.3g} of {budget.requests_per_minute:g} requests a minute")
     if parts:
         yield f"budget     {', '.join(parts)}, without retries"
 
@@ -211,7 +211,7 @@ def _warnings(settings: Settings, base_rate: float) -> Iterator[str]:
     yield from _budget_warnings(settings)
     yield from receiver_warnings(settings.alerts.receivers)
     label_sets = [
-        alert_labels(name, rule, canary, settings.instance)
+        alert_labels(name, rule, canary, settings.member_instance)
         for name, rule in settings.alerts.all_rules.items()
         for canary in canaries
         if name not in DAEMON_RULES and rule.applies_to(canary)
@@ -233,7 +233,7 @@ def _budget_warnings(settings: Settings) -> Iterator[str]:
         )
     if budget.requests_per_minute is not None and expected.requests_per_minute > budget.requests_per_minute:
         yield (
-            f"budget.requests_per_minute {budget.requests_per_minute}: the canaries are due "
+            f"budget.requests_per_minute {budget.requests_per_minute:g}: the canaries are due "
             f"{expected.requests_per_minute:.3g} times a minute, so they always run late; raise the limit, or run them "
             "less often"
         )

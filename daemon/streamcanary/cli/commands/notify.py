@@ -28,7 +28,7 @@ def main(arguments: argparse.Namespace) -> int:
         if str(error):
             print(f"streamcanary: {error}", file=sys.stderr)
         return 2
-    return asyncio.run(_send_test(receiver, settings.instance))
+    return asyncio.run(_send_test(receiver, settings.member_instance))
 
 
 def _find_receiver(settings: Settings, name: str) -> "Receiver":

@@ -75,7 +75,7 @@ def _load_rules_under_test(path: Path, file: TestFile, problems: list[Problem]) 
             problems += invalid.problems
         else:
             canaries = {canary.name: canary for canary in settings.to_canaries()}
-            yield str(name), RulesUnderTest(settings.alerts, settings.instance, canaries)
+            yield str(name), RulesUnderTest(settings.alerts, settings.member_instance, canaries)
 
 
 def _run_file(file: TestFile, origin: str, rules_under_test: RulesUnderTest) -> Iterator[str]:

@@ -3,7 +3,7 @@
 import math
 import re
 from datetime import timedelta
-from typing import Annotated
+from typing import Annotated, Final
 
 from pydantic import BeforeValidator, WithJsonSchema
 
@@ -11,7 +11,8 @@ _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 6048
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
 _TEXT_PATTERN = r"^\s*(\d+(\.\d+)?(ms|s|m|h|d|w))+\s*$"  # as ECMA 262 and RE2 read it
-_MAX_SECONDS = 10 * 366 * 86400.0  # ten years: more is a mistake, and sums stay exact
+MAX_SECONDS: Final = 10 * 366 * 86400.0
+"""The longest duration: ten years. More is a mistake, and sums stay exact."""
 
 
 def parse_duration(value: object) -> float:
@@ -33,7 +34,7 @@ def parse_duration(value: object) -> float:
         raise ValueError("not a duration: write a number with a unit, such as 500ms, 30s, 5m, 1h30m or 7d")
     if not math.isfinite(seconds) or seconds < 0:
         raise ValueError("a duration must be finite and not negative")
-    if seconds > _MAX_SECONDS:
+    if seconds > MAX_SECONDS:
         raise ValueError("a duration must be at most ten years")
     return seconds
 
