@@ -45,15 +45,17 @@ def helm(*arguments: object, folder: Path, within: float = 60.0, **environ: str)
     return HelmResult(completed.returncode, completed.stdout, completed.stderr)
 
 
-def template(folder: Path, *arguments: object, values: dict[str, Any] | None = None) -> HelmResult:
-    """Render the chart as the release ``canary`` in the namespace ``monitoring``."""
+def template(folder: Path, *arguments: object, values: dict[str, Any] | None = None, chart: Path = CHART) -> HelmResult:
+    """Render a chart as the release ``canary`` in the namespace ``monitoring``."""
     files = [] if values is None else ["--values", write_values(folder, values)]
-    return helm("template", "canary", CHART, "--namespace", "monitoring", *files, *arguments, folder=folder)
+    return helm("template", "canary", chart, "--namespace", "monitoring", *files, *arguments, folder=folder)
 
 
-def rendered(folder: Path, *arguments: object, values: dict[str, Any] | None = None) -> list[dict[str, Any]]:
-    """Return the objects of the rendered chart."""
-    result = template(folder, *arguments, values=values)
+def rendered(
+    folder: Path, *arguments: object, values: dict[str, Any] | None = None, chart: Path = CHART
+) -> list[dict[str, Any]]:
+    """Return the objects of a rendered chart."""
+    result = template(folder, *arguments, values=values, chart=chart)
     assert (0, "") == (result.code, result.stderr)
     return objects_of(result.stdout)
 

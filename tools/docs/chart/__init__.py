@@ -1,7 +1,7 @@
-"""Generates the parts of the Helm chart that follow from the code or from its ``values.yaml``.
+"""Generates the parts of the Helm charts that follow from the code or from their ``values.yaml``.
 
 ``README.md`` gets the table of values, ``values.schema.json`` their types and the schema of the configuration,
-``files/`` the Grafana dashboards and the built-in rules.
+``files/`` the Grafana dashboards and rules for Prometheus.
 """
 
 import json
@@ -10,24 +10,35 @@ from typing import Final
 
 from ..dashboards import dashboard_texts
 from ..page import replace_part
+from . import daemon_values, sidecar_values
 from .rules import builtin_rules
-from .schema import values_schema
+from .schema import Refinements, values_schema
 from .values import read_values, values_table
 
 CHART: Final = "helm/streamcanary"
+SIDECAR_CHART: Final = "helm/streamcanary-sidecar"
 
 
 def chart_files(root: Path) -> dict[str, str]:
-    """Return the generated files of the chart by their path below ``root``.
+    """Return the generated files of the charts by their path below ``root``.
 
     Raises:
-        Stale: if a value has no description, or the README no marker.
+        Stale: if a value has no description, or a README no marker.
     """
-    values = read_values((root / CHART / "values.yaml").read_text(encoding="utf-8"))
-    readme = (root / CHART / "README.md").read_text(encoding="utf-8")
     return {
-        f"{CHART}/README.md": replace_part(f"{CHART}/README.md", readme, "values", values_table(values)),
-        f"{CHART}/values.schema.json": json.dumps(values_schema(values), indent=1, ensure_ascii=False) + "\n",
+        **_values_files(root, CHART, daemon_values.REFINEMENTS),
+        **_values_files(root, SIDECAR_CHART, sidecar_values.REFINEMENTS),
         f"{CHART}/files/rules.yaml": builtin_rules(),
         **{f"{CHART}/files/dashboards/{name}.json": text for name, text in dashboard_texts().items()},
+    }
+
+
+def _values_files(root: Path, chart: str, refinements: Refinements) -> dict[str, str]:
+    source = f"{chart}/values.yaml"
+    values = read_values((root / source).read_text(encoding="utf-8"), source)
+    readme = (root / chart / "README.md").read_text(encoding="utf-8")
+    schema = values_schema(values, refinements, Path(chart).name)
+    return {
+        f"{chart}/README.md": replace_part(f"{chart}/README.md", readme, "values", values_table(values)),
+        f"{chart}/values.schema.json": json.dumps(schema, indent=1, ensure_ascii=False) + "\n",
     }

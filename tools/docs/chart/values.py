@@ -31,8 +31,8 @@ class Value(NamedTuple):
         return ".".join(self.path)
 
 
-def read_values(text: str) -> list[Value]:
-    """Return the values and sections of ``values.yaml`` in their order.
+def read_values(text: str, source: str = "values.yaml") -> list[Value]:
+    """Return the values and sections of ``values.yaml`` in their order; errors name the file ``source``.
 
     Raises:
         Stale: if a value has no description.
@@ -42,9 +42,7 @@ def read_values(text: str) -> list[Value]:
     described = {value.path for value in values if value.description}
     for value in values:
         if not value.description and not any(path[: len(value.path)] == value.path for path in described):
-            raise Stale(
-                f"helm/streamcanary/values.yaml: {value.name} has no description; end its line with `# -- TEXT`"
-            )
+            raise Stale(f"{source}: {value.name} has no description; end its line with `# -- TEXT`")
     return values
 
 

@@ -1,0 +1,44 @@
+{{/*
+Completes the argument of a template, a dict with the context of the application's chart as "root": "library" becomes
+this chart, "values" its values, "name" the name of its objects.
+*/}}
+{{- define "streamcanary-sidecar.context" -}}
+{{- $context := . -}}
+{{- range .root.Subcharts -}}
+{{- if index .Chart.Annotations "streamcanary/library" -}}
+{{- $_ := set $context "library" .Chart -}}
+{{- $_ := set $context "files" .Files -}}
+{{- $_ := set $context "values" .Values -}}
+{{- end -}}
+{{- end -}}
+{{- if not .values -}}
+{{- fail (printf "the chart %s uses templates of streamcanary-sidecar: add it to the dependencies in its own Chart.yaml" .root.Chart.Name) -}}
+{{- end -}}
+{{- $_ := set . "name" (.values.nameOverride | default (printf "%s-streamcanary-sidecar" (.root.Release.Name | trunc 42 | trimSuffix "-"))) -}}
+{{- end }}
+
+{{- define "streamcanary-sidecar.metadata" -}}
+name: {{ .name }}
+namespace: {{ .root.Release.Namespace }}
+labels:
+  app.kubernetes.io/name: streamcanary-sidecar
+  app.kubernetes.io/instance: {{ .root.Release.Name }}
+  app.kubernetes.io/component: canary
+  app.kubernetes.io/version: {{ .library.AppVersion | quote }}
+  app.kubernetes.io/managed-by: {{ .root.Release.Service }}
+  helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" }}
+  {{- with .values.commonLabels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+  {{- with .labels }}
+  {{- toYaml . | nindent 2 }}
+  {{- end }}
+{{- end }}
+
+{{- define "streamcanary-sidecar.image" -}}
+{{- if .values.image.digest -}}
+{{ .values.image.repository }}@{{ .values.image.digest }}
+{{- else -}}
+{{ .values.image.repository }}:{{ .values.image.tag | default .library.AppVersion }}
+{{- end -}}
+{{- end }}

@@ -1,0 +1,115 @@
+{{/*
+What values.schema.json cannot say: values that contradict each other, or the pod of the application. All problems are
+reported at once, each with what to change.
+*/}}
+{{- define "streamcanary-sidecar.validate" -}}
+{{- $problems := concat (include "streamcanary-sidecar.valueProblems" . | fromJsonArray) (include "streamcanary-sidecar.configProblems" . | fromJsonArray) (include "streamcanary-sidecar.podProblems" . | fromJsonArray) -}}
+{{- if $problems -}}
+{{- fail (printf "these values of streamcanary-sidecar are refused:\n\n- %s\n" (join "\n- " $problems)) -}}
+{{- end -}}
+{{- end }}
+
+{{- define "streamcanary-sidecar.valueProblems" -}}
+{{- $problems := list -}}
+{{- $values := .values -}}
+{{- $image := $values.image -}}
+{{- $last := splitList "/" $image.repository | last -}}
+{{- if or (contains ":" $last) (contains "@" $last) -}}
+{{- $problems = append $problems (printf "image.repository is %s, with a tag or a digest; write these into image.tag or image.digest" $image.repository) -}}
+{{- end -}}
+{{- if contains "@" $image.tag -}}
+{{- $problems = append $problems (printf "image.tag is %s, with a digest; write the digest into image.digest, and leave image.tag empty" $image.tag) -}}
+{{- else if and $image.tag $image.digest -}}
+{{- $problems = append $problems (printf "image.tag is %s and image.digest is %s: nodes pull the digest and ignore the tag, so the two may disagree; remove one of them" $image.tag $image.digest) -}}
+{{- end -}}
+{{- if not $values.replicasHint -}}
+{{- $problems = append $problems "replicasHint is not set: write how many pods the application has, about, with an autoscaler the most it may start. Each takes its share of the schedule and the budget" -}}
+{{- end -}}
+{{- if and $values.metrics.scrape (not $values.metrics.tokenSecret.name) -}}
+{{- $problems = append $problems "metrics.scrape needs metrics.tokenSecret.name, the name of a Secret with a random token: the port is open to the cluster" -}}
+{{- end -}}
+{{- if and $values.podMonitor.enabled (not $values.metrics.scrape) -}}
+{{- $problems = append $problems "podMonitor needs metrics.scrape: true" -}}
+{{- end -}}
+{{- $hasEndpoint := or $values.otlp.endpoint $values.extraEnvFrom (dig "telemetry" "otlp" dict $values.config) -}}
+{{- range $values.extraEnv -}}
+{{- if hasPrefix "OTEL_EXPORTER_OTLP_" .name -}}
+{{- $hasEndpoint = true -}}
+{{- end -}}
+{{- end -}}
+{{- if not (or $values.existingConfigMap $values.metrics.scrape $hasEndpoint (dig "alerts" "receivers" dict $values.config)) -}}
+{{- $problems = append $problems "nobody would learn what the sidecars see: set otlp.endpoint, or metrics.scrape" -}}
+{{- end -}}
+{{ toJson $problems }}
+{{- end }}
+
+{{- define "streamcanary-sidecar.configProblems" -}}
+{{- $problems := list -}}
+{{- $values := .values -}}
+{{- $config := $values.config -}}
+{{- if and $config $values.existingConfigMap -}}
+{{- $problems = append $problems (printf "both config and existingConfigMap (%s) are set; remove one of them" $values.existingConfigMap) -}}
+{{- else if not $values.existingConfigMap -}}
+{{- $targets := $config.targets | default dict -}}
+{{- $known := keys $targets | sortAlpha | join ", " | default "none" -}}
+{{- range $section := list "targets" "canaries" -}}
+{{- if not (index $config $section) -}}
+{{- $problems = append $problems (printf "config.%s: needs at least one entry; config has to be a whole configuration (see README.md)" $section) -}}
+{{- end -}}
+{{- end -}}
+{{- range $name, $canary := $config.canaries -}}
+{{- if not (or (hasKey $targets $canary.target) (contains "${" $canary.target)) -}}
+{{- $problems = append $problems (printf "config.canaries.%s.target: there is no target '%s'; known: %s" $name $canary.target $known) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- if $config.fleet -}}
+{{- $problems = append $problems "config.fleet: the chart sets it; use the value replicasHint" -}}
+{{- end -}}
+{{- range $key := list "host" "port" "token" "token_file" "liveness_file" -}}
+{{- if hasKey ($config.web | default dict) $key -}}
+{{- $problems = append $problems (printf "config.web.%s: the chart sets it; use the values web.port and metrics" $key) -}}
+{{- end -}}
+{{- end -}}
+{{- if hasKey ($config.store | default dict) "path" -}}
+{{- $problems = append $problems "config.store.path: the chart sets it" -}}
+{{- end -}}
+{{- if not $values.extraEnvFrom -}}
+{{- $variables := list "POD_NAME" "POD_NAMESPACE" "POD_UID" "NODE_NAME" "CONTAINER_NAME" -}}
+{{- range $values.extraEnv -}}
+{{- $variables = append $variables .name -}}
+{{- end -}}
+{{- range $reference := regexFindAll "\\$\\{[A-Za-z_][A-Za-z0-9_]*\\}" (toJson $config | replace "$$" "") -1 | uniq -}}
+{{- if not (has ($reference | trimPrefix "${" | trimSuffix "}") $variables) -}}
+{{- $problems = append $problems (printf "config uses the variable %s, which the sidecar does not have; add it to extraEnv" $reference) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{ toJson $problems }}
+{{- end }}
+
+{{/* What the containers and volumes of the application have taken. */}}
+{{- define "streamcanary-sidecar.podProblems" -}}
+{{- $problems := list -}}
+{{- $values := .values -}}
+{{- range concat (.spec.initContainers | default list) (.spec.containers | default list) -}}
+{{- $container := .name -}}
+{{- if eq $container "streamcanary" -}}
+{{- $problems = append $problems "the pod has a container streamcanary already: that is the name of the sidecar" -}}
+{{- end -}}
+{{- range .ports -}}
+{{- if eq (int .containerPort) (int $values.web.port) -}}
+{{- $problems = append $problems (printf "web.port is %d, which the container %s declares; choose another port" (int $values.web.port) $container) -}}
+{{- end -}}
+{{- if and $values.metrics.scrape (eq (.name | default "") "streamcanary") -}}
+{{- $problems = append $problems (printf "the container %s has a port with the name streamcanary, by which Prometheus finds the sidecar; rename it" $container) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- range .spec.volumes -}}
+{{- if has .name (list "streamcanary-config" "streamcanary-secrets" "streamcanary-state" "streamcanary-no-token") -}}
+{{- $problems = append $problems (printf "the pod has a volume %s already: that is one of the sidecar" .name) -}}
+{{- end -}}
+{{- end -}}
+{{ toJson $problems }}
+{{- end }}
