@@ -15,7 +15,7 @@
 {{- include "streamcanary-sidecar.context" $context -}}
 {{- include "streamcanary-sidecar.validate" $context -}}
 {{- if not $context.values.existingConfigMap -}}
-{{- $config := deepCopy $context.values.config -}}
+{{- $config := deepCopy ($context.values.config | default dict) -}}
 {{- if not (hasKey $config "instance") -}}
 {{- $_ := set $config "instance" (printf "%s/%s" $context.root.Release.Namespace $context.root.Release.Name) -}}
 {{- end -}}

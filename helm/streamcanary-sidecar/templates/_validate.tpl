@@ -31,13 +31,13 @@ reported at once, each with what to change.
 {{- if and $values.podMonitor.enabled (not $values.metrics.scrape) -}}
 {{- $problems = append $problems "podMonitor needs metrics.scrape: true" -}}
 {{- end -}}
-{{- $hasEndpoint := or $values.otlp.endpoint $values.extraEnvFrom (dig "telemetry" "otlp" dict $values.config) -}}
+{{- $hasEndpoint := or $values.otlp.endpoint $values.extraEnvFrom (dig "telemetry" "otlp" dict ($values.config | default dict)) -}}
 {{- range $values.extraEnv -}}
 {{- if hasPrefix "OTEL_EXPORTER_OTLP_" .name -}}
 {{- $hasEndpoint = true -}}
 {{- end -}}
 {{- end -}}
-{{- if not (or $values.existingConfigMap $values.metrics.scrape $hasEndpoint (dig "alerts" "receivers" dict $values.config)) -}}
+{{- if not (or $values.existingConfigMap $values.metrics.scrape $hasEndpoint (dig "alerts" "receivers" dict ($values.config | default dict))) -}}
 {{- $problems = append $problems "nobody would learn what the sidecars see: set otlp.endpoint, or metrics.scrape" -}}
 {{- end -}}
 {{ toJson $problems }}
@@ -46,7 +46,7 @@ reported at once, each with what to change.
 {{- define "streamcanary-sidecar.configProblems" -}}
 {{- $problems := list -}}
 {{- $values := .values -}}
-{{- $config := $values.config -}}
+{{- $config := $values.config | default dict -}}
 {{- if and $config $values.existingConfigMap -}}
 {{- $problems = append $problems (printf "both config and existingConfigMap (%s) are set; remove one of them" $values.existingConfigMap) -}}
 {{- else if not $values.existingConfigMap -}}
