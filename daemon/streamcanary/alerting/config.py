@@ -14,6 +14,7 @@ from streamcanary.alerting.maintenance import Maintenance
 from streamcanary.alerting.notify.receivers import Receiver
 from streamcanary.alerting.routing import Route
 from streamcanary.alerting.rules import Name, Rule
+from streamcanary.alerting.scope import scope_values
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 
@@ -95,14 +96,13 @@ class AlertsConfig(Grouping):
         for name, rule in self.rules.items():
             if not rule.enabled or name in DAEMON_RULES:
                 continue
-            bound = [canary for canary in canaries if rule.applies_to(canary)]
             errors += [
                 error._replace(path=("rules", name, "match", *error.path))
                 for error in matcher_issues(rule.match, labels, "canary")
             ]
             errors += [
                 ConfigIssue(("rules", name, "detector", *error.path), error.message)
-                for error in map(rule.detector.config_error, bound)
-                if error is not None
+                for value in scope_values(rule, canaries)
+                if (error := rule.detector.config_error(value.stream())) is not None
             ]
         return errors

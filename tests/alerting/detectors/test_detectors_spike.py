@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from streamcanary.alerting.detectors import Consecutive, Cusum, DetectorState, Spike, SpikeState
+from streamcanary.alerting.detectors import Consecutive, Cusum, DetectorState, SampleStream, Spike, SpikeState
 from streamcanary.alerting.detectors.cusum_run_length import runs_to_fire, runs_to_resolve
 from streamcanary.model.canary import Canary
 from support.alerting.builders import alerts
@@ -55,7 +55,7 @@ def test_the_sum_fires_at_its_threshold_and_resolves_at_zero(samples: str, expec
 
 def test_a_steady_partial_outage_fires_once() -> None:
     """At a constant error rate of one third it fires once and keeps firing for a day."""
-    marked = sums(spike(normal="2%", spike="30%").for_canary(canary(30)), "x.." * 960).split()
+    marked = sums(spike(normal="2%", spike="30%").for_stream(SampleStream.of_canary(canary(30))), "x.." * 960).split()
     fires = ["!" in one for one in marked]
     assert [False, True] == [fires for fires, _ in groupby(fires)]
 
@@ -136,7 +136,7 @@ def test_the_threshold_is_the_lowest_that_satisfies_false_pages(
 ) -> None:
     """The threshold satisfies ``false_pages`` at the interval of the canary, and a threshold lower by 1 does not."""
     detector = spike(**config)
-    cusum = detector.for_canary(canary(every))
+    cusum = detector.for_stream(SampleStream.of_canary(canary(every)))
     assert expected == cusum
     assert runs_to_fire(*cusum, detector.normal) * every >= detector.false_pages.mean_interval
     assert runs_to_fire(cusum.step, cusum.threshold - 1, detector.normal) * every < detector.false_pages.mean_interval

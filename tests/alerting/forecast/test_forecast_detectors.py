@@ -9,9 +9,10 @@ import msgspec
 import pytest
 from pydantic import TypeAdapter
 
-from streamcanary.alerting.detectors import Detector
+from streamcanary.alerting.detectors import Detector, SampleStream
 from streamcanary.alerting.forecast import ERROR_RATES, MONTH_SECONDS, Forecast, forecast_detector
 from streamcanary.model.cron import Cron
+from streamcanary.model.schedule import Every
 from support.alerting.builders import CHAT, NOON
 
 DETECTOR: TypeAdapter[Any] = TypeAdapter(Detector)
@@ -38,14 +39,14 @@ NOISY: list[tuple[dict[str, Any], float]] = [
 
 def forecast(config: dict[str, Any], base_rate: float = 0.02) -> Forecast:
     """Return the forecast of the detector for ``chat``, one run each 30 s."""
-    return forecast_detector(DETECTOR.validate_python(config), CHAT, base_rate)
+    return forecast_detector(DETECTOR.validate_python(config), SampleStream.of_canary(CHAT), base_rate)
 
 
 class Samples:
     """The real detector with one sample each 30 s."""
 
     def __init__(self, config: dict[str, Any], seed: int) -> None:
-        self.detector = DETECTOR.validate_python(config).for_canary(CHAT)
+        self.detector = DETECTOR.validate_python(config).for_stream(SampleStream.of_canary(CHAT))
         self.random = Random(seed)  # noqa: S311
         self.at, self.state, self.is_firing = NOON, None, False
 
@@ -197,7 +198,7 @@ OFFICE = Cron.parse("*/10 9-17 * * 1-5", "Europe/Berlin")
 def test_delays_of_a_cron_canary_match_the_detector(config: dict[str, Any], rate: float) -> None:
     """The forecast is within 10 % of the real detector on cron times, for outages that begin at any moment."""
     canary = msgspec.structs.replace(CHAT, interval=OFFICE.interval, cron=OFFICE)
-    detector = DETECTOR.validate_python(config).for_canary(canary)
+    detector = DETECTOR.validate_python(config).for_stream(SampleStream.of_canary(canary))
     points = [NOON]
     while points[-1] < NOON + 12 * 7 * 86400:
         points.append(OFFICE.nth_run_after(points[-1], 1))
@@ -211,7 +212,7 @@ def test_delays_of_a_cron_canary_match_the_detector(config: dict[str, Any], rate
             if result.is_firing:
                 delays.append(point - begun)
                 break
-    predicted = forecast_detector(DETECTOR.validate_python(config), canary, 0.02)
+    predicted = forecast_detector(DETECTOR.validate_python(config), SampleStream.of_canary(canary), 0.02)
     assert CLOSE(sum(delays) / len(delays), rel=0.1) == predicted.detection_delays[ERROR_RATES.index(rate)]
 
 
@@ -219,5 +220,8 @@ def test_false_pages_of_a_cron_canary_count_its_actual_runs() -> None:
     """False pages are proportional to the mean interval of a cron schedule, not to its median interval."""
     canary = msgspec.structs.replace(CHAT, interval=OFFICE.interval, cron=OFFICE)
     detector = DETECTOR.validate_python({"type": "consecutive", "failures": 2})
-    always = forecast_detector(detector, msgspec.structs.replace(CHAT, interval=600.0), 0.02)
-    assert CLOSE(always.false_pages * 600.0 / OFFICE.interval) == forecast_detector(detector, canary, 0.02).false_pages
+    always = forecast_detector(detector, SampleStream("chat", Every(600.0)), 0.02)
+    assert (
+        CLOSE(always.false_pages * 600.0 / OFFICE.interval)
+        == forecast_detector(detector, SampleStream.of_canary(canary), 0.02).false_pages
+    )

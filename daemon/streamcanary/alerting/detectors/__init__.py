@@ -1,16 +1,16 @@
 """Detectors decide from a series of samples when an alert fires and when it resolves. Each has its own module.
 
-A detector is a pydantic model: its configuration. ``for_canary`` returns the detector of one canary, which has one pure
-method over a small state: ``feed(state, bad=, at=, firing=)``. The state does not contain whether the detector fires:
-the open incident does, so that the two cannot disagree, and an edited rule can resolve an incident that was opened
-before the edit.
+A detector is a pydantic model: its configuration. ``for_stream`` returns the detector of one stream of samples, which
+has one pure method over a small state: ``feed(state, bad=, at=, firing=)``. The state does not contain whether the
+detector fires: the open incident does, so that the two cannot disagree, and an edited rule can resolve an incident that
+was opened before the edit.
 """
 
 from typing import Annotated
 
 from pydantic import Field
 
-from streamcanary.alerting.detectors.base import CanaryDetector
+from streamcanary.alerting.detectors.base import SampleStream, StreamDetector
 from streamcanary.alerting.detectors.burn_rate import BurnRate, BurnRateState
 from streamcanary.alerting.detectors.consecutive import Consecutive, ConsecutiveState
 from streamcanary.alerting.detectors.no_data import NoData
@@ -29,7 +29,6 @@ DetectorState = RatioState | ConsecutiveState | BurnRateState | SpikeState
 __all__ = [
     "BurnRate",
     "BurnRateState",
-    "CanaryDetector",
     "Consecutive",
     "ConsecutiveState",
     "Cusum",
@@ -39,6 +38,8 @@ __all__ = [
     "Ratio",
     "RatioState",
     "SampleDetector",
+    "SampleStream",
     "Spike",
     "SpikeState",
+    "StreamDetector",
 ]

@@ -1,4 +1,4 @@
-"""Base types of detectors: the configuration model, the detector of one canary, and the result of a sample."""
+"""Base types of detectors: the configuration model, the detector of a stream of samples, and the result of a sample."""
 
 from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
@@ -6,6 +6,7 @@ from pydantic import BaseModel, ConfigDict
 
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue
+from streamcanary.model.schedule import SampleSchedule
 
 State = TypeVar("State")
 
@@ -37,8 +38,33 @@ class DetectorResult(NamedTuple, Generic[State]):
     counts: FailureCounts
 
 
-class CanaryDetector(Protocol):
-    """The detector of one canary."""
+class SampleStream(NamedTuple):
+    """What a detector knows about the samples that it is fed with: those of one canary, or pooled ones of several.
+
+    ``subject`` is their name in messages. ``schedule`` says when samples are due. ``share`` is the part of the budget
+    of false pages of the rule that this stream may use. ``autocorrelation`` (lag 1, from 0 to less than 1) and
+    ``base_rate`` of failures outside incidents are learned from history; ``None`` without history.
+    """
+
+    subject: str
+    schedule: SampleSchedule
+    share: float = 1.0
+    autocorrelation: float | None = None
+    base_rate: float | None = None
+
+    @classmethod
+    def of_canary(cls, canary: Canary) -> "SampleStream":
+        """Return the stream of the samples of ``canary`` alone, with the whole budget of false pages."""
+        return cls(canary.name, canary.schedule)
+
+    @property
+    def interval(self) -> float:
+        """The mean time between two samples, in seconds."""
+        return self.schedule.interval
+
+
+class StreamDetector(Protocol):
+    """The detector of one stream of samples."""
 
     @property
     def resolve_condition(self) -> str:
@@ -56,14 +82,14 @@ class CanaryDetector(Protocol):
 
 
 class BaseDetector(BaseModel):
-    """The configuration of a detector, with checks against a canary."""
+    """The configuration of a detector, with checks against a stream of samples."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
-    def config_error(self, canary: Canary) -> ConfigIssue | None:
-        """Return why the detector cannot work for ``canary``, or ``None``. The path is below the detector."""
+    def config_error(self, stream: SampleStream) -> ConfigIssue | None:
+        """Return why the detector cannot work for ``stream``, or ``None``. The path is below the detector."""
         return None
 
-    def config_warning(self, canary: Canary) -> str | None:
-        """Return a warning about a valid setting that is probably not intended for ``canary``, or ``None``."""
+    def config_warning(self, stream: SampleStream) -> str | None:
+        """Return a warning about a valid setting that is probably not intended for ``stream``, or ``None``."""
         return None

@@ -6,8 +6,7 @@ from typing import Annotated, Literal, Self
 from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts
-from streamcanary.model.canary import Canary
+from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, SampleStream
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import PositiveDuration, format_duration
 from streamcanary.model.config_types.fraction import Fraction, format_fraction, min_count
@@ -129,29 +128,29 @@ class BurnRate(BaseDetector):
         )
         return f"a good run, with less than {' and '.join(parts)} bad"
 
-    def for_canary(self, canary: Canary) -> Self:
-        """Return the detector itself: it is the same for every canary."""
+    def for_stream(self, stream: SampleStream) -> Self:
+        """Return the detector itself: it is the same for every stream."""
         return self
 
-    def config_error(self, canary: Canary) -> ConfigIssue | None:
+    def config_error(self, stream: SampleStream) -> ConfigIssue | None:
         """Return an error if even the longest window cannot contain ``min_samples``."""
         longest = max(window.long for window in self.windows)
-        runs = canary.schedule.max_runs(longest)
+        runs = stream.schedule.max_runs(longest)
         if runs >= self.min_samples:
             return None
         return ConfigIssue(
             ("windows",) if "windows" in self.model_fields_set else (),
-            f"{canary.name} runs every {canary.schedule}, {runs} times in {format_duration(longest)}: "
+            f"{stream.subject} runs every {stream.schedule}, {runs} times in {format_duration(longest)}: "
             f"fewer than min_samples ({self.min_samples}), so it could never fire",
         )
 
-    def config_warning(self, canary: Canary) -> str | None:
+    def config_warning(self, stream: SampleStream) -> str | None:
         """Return a warning if some of the windows cannot contain ``min_samples``."""
-        too_short = [window for window in self.windows if canary.schedule.max_runs(window.long) < self.min_samples]
+        too_short = [window for window in self.windows if stream.schedule.max_runs(window.long) < self.min_samples]
         if not too_short:
             return None
         described = " and ".join(
-            f"{canary.schedule.max_runs(window.long)} in {format_duration(window.long)}" for window in too_short
+            f"{stream.schedule.max_runs(window.long)} in {format_duration(window.long)}" for window in too_short
         )
         return f"{described}: fewer runs than min_samples ({self.min_samples}), so that only longer windows can fire"
 

@@ -5,8 +5,7 @@ from typing import Annotated, Literal, Self
 from msgspec import Struct
 from pydantic import Field
 
-from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts
-from streamcanary.model.canary import Canary
+from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, SampleStream
 
 _Count = Annotated[int, Field(ge=1, le=1000)]
 
@@ -44,11 +43,11 @@ class Consecutive(BaseDetector):
         """The number of good samples in a row that resolve the alert."""
         return self.resolve_after or self.failures
 
-    def for_canary(self, canary: Canary) -> Self:
-        """Return the detector itself: it is the same for every canary."""
+    def for_stream(self, stream: SampleStream) -> Self:
+        """Return the detector itself: it is the same for every stream."""
         return self
 
-    def config_warning(self, canary: Canary) -> str | None:
+    def config_warning(self, stream: SampleStream) -> str | None:
         """Return a warning if a single failure fires."""
         if self.failures > 1:
             return None

@@ -4,8 +4,7 @@ from typing import Annotated, Literal, Self
 
 from pydantic import Field
 
-from streamcanary.alerting.detectors.base import BaseDetector
-from streamcanary.model.canary import Canary
+from streamcanary.alerting.detectors.base import BaseDetector, SampleStream
 
 
 class NoData(BaseDetector):
@@ -24,6 +23,6 @@ class NoData(BaseDetector):
         """What resolves the alert, as text."""
         return "a run with a result, good or bad"
 
-    def for_canary(self, canary: Canary) -> Self:
-        """Return the detector itself: it is the same for every canary."""
+    def for_stream(self, stream: SampleStream) -> Self:
+        """Return the detector itself: it is the same for every stream."""
         return self

@@ -13,8 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts
-from streamcanary.model.canary import Canary
+from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, SampleStream
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.config_types.duration import Duration, format_duration, parse_duration
 from streamcanary.model.config_types.fraction import Fraction, format_fraction, min_count
@@ -116,8 +115,8 @@ class Ratio(BaseDetector):
         """What resolves the alert, as text."""
         return f"a good run, with less than {self.threshold * 50:g}% of the runs in the last {self.over} bad"
 
-    def for_canary(self, canary: Canary) -> Self:
-        """Return the detector itself: it is the same for every canary."""
+    def for_stream(self, stream: SampleStream) -> Self:
+        """Return the detector itself: it is the same for every stream."""
         return self
 
     def runs_per_window(self, interval: float) -> int:
@@ -127,25 +126,25 @@ class Ratio(BaseDetector):
         # the last run, and those that are older by less than the window
         return max(1, min(MAX_SAMPLES, math.ceil(self.over.seconds / interval - 1e-9)))
 
-    def config_error(self, canary: Canary) -> ConfigIssue | None:
+    def config_error(self, stream: SampleStream) -> ConfigIssue | None:
         """Return an error if the window cannot contain ``min_samples``."""
         seconds = self.over.seconds
-        runs = self.over.runs or 1 if seconds is None else canary.schedule.max_runs(seconds)
+        runs = self.over.runs or 1 if seconds is None else stream.schedule.max_runs(seconds)
         if runs >= self.min_samples:
             return None
         return ConfigIssue(
             ("over",),
-            f"{canary.name} runs every {canary.schedule}, {runs} times in {self.over}: fewer than min_samples "
+            f"{stream.subject} runs every {stream.schedule}, {runs} times in {self.over}: fewer than min_samples "
             f"({self.min_samples}), so it could never fire",
         )
 
-    def config_warning(self, canary: Canary) -> str | None:
+    def config_warning(self, stream: SampleStream) -> str | None:
         """Return a warning if a single failure fires, or the window holds fewer runs than its length implies."""
-        interval = canary.schedule.median_interval
+        interval = stream.schedule.median_interval
         runs, threshold = self.runs_per_window(interval), format_fraction(self.threshold)
         if self.over.seconds is not None and self.over.seconds / interval > MAX_SAMPLES:
             return (
-                f"{canary.name} runs {self.over.seconds / interval:.0f} times in {self.over}, and a window holds "
+                f"{stream.subject} runs {self.over.seconds / interval:.0f} times in {self.over}, and a window holds "
                 f"at most {MAX_SAMPLES}: it covers {format_duration(MAX_SAMPLES * interval)}; use burn_rate for longer"
             )
         if min_count(self.threshold, runs) == 1:

@@ -8,9 +8,8 @@ from typing import Annotated, Literal, NamedTuple
 from msgspec import Struct
 from pydantic import PlainSerializer, PlainValidator, WithJsonSchema, model_validator
 
-from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts
+from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, SampleStream
 from streamcanary.alerting.detectors.cusum_run_length import runs_to_fire_by_threshold
-from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 from streamcanary.model.config_types.duration import format_duration, parse_duration
 from streamcanary.model.config_types.fraction import Fraction, format_fraction
@@ -84,7 +83,7 @@ class SpikeState(Struct, frozen=True, kw_only=True, tag_field="type", tag="spike
 
 
 class Cusum(NamedTuple):
-    """The CUSUM of one canary: a bad sample adds ``step``, a good one subtracts 1; it fires at ``threshold``."""
+    """The CUSUM of a stream: a bad sample adds ``step``, a good one subtracts 1; it fires at ``threshold``."""
 
     step: int
     threshold: int
@@ -165,13 +164,13 @@ class Spike(BaseDetector):
             raise_config_errors(type(self).__name__, [ConfigIssue(("spike",), problem, conflicts_with=("normal",))])
         return self
 
-    def config_error(self, canary: Canary) -> ConfigIssue | None:
+    def config_error(self, stream: SampleStream) -> ConfigIssue | None:
         """Return an error if no threshold satisfies ``false_pages``."""
         try:
-            self.for_canary(canary)
+            self.for_stream(stream)
         except ValueError as error:
             return ConfigIssue(
-                ("false_pages",), f"{error} ({canary.name} runs every {format_duration(canary.interval)})"
+                ("false_pages",), f"{error} ({stream.subject} runs every {format_duration(stream.interval)})"
             )
         return None
 
@@ -182,17 +181,14 @@ class Spike(BaseDetector):
         down = math.log((1 - self.normal) / (1 - self.spike))
         return max(1, round(up / down))
 
-    def for_canary(self, canary: Canary) -> Cusum:
-        """Return the CUSUM with the threshold for the interval of ``canary``.
+    def for_stream(self, stream: SampleStream) -> Cusum:
+        """Return the CUSUM with the threshold for the interval of ``stream`` and its share of ``false_pages``.
 
         Raises:
             ValueError: if no threshold satisfies ``false_pages``; the message says what to change.
         """
-        return self.for_interval(canary.interval)
-
-    def for_interval(self, interval: float) -> Cusum:
-        """Return the CUSUM for a canary that runs every ``interval`` seconds. Raises as :meth:`for_canary` does."""
-        return Cusum(self.step, _threshold(self.step, self.normal, self.false_pages.mean_interval / interval))
+        mean_interval = self.false_pages.mean_interval / stream.share
+        return Cusum(self.step, _threshold(self.step, self.normal, mean_interval / stream.interval))
 
 
 @lru_cache(maxsize=1024)

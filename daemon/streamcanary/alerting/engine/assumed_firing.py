@@ -2,7 +2,7 @@
 
 from msgspec import Struct
 
-from streamcanary.alerting.detectors import CanaryDetector, DetectorState
+from streamcanary.alerting.detectors import DetectorState, StreamDetector
 
 
 class AssumedFiring(Struct, frozen=True, omit_defaults=True):
@@ -14,7 +14,7 @@ class AssumedFiring(Struct, frozen=True, omit_defaults=True):
 
     detector: DetectorState | None = None
 
-    def feed(self, detector: CanaryDetector, *, bad: bool, at: float) -> "AssumedFiring | None":
+    def feed(self, detector: StreamDetector, *, bad: bool, at: float) -> "AssumedFiring | None":
         """Return the state after a sample at ``at`` (seconds since the epoch); ``None`` once ``detector`` resolves."""
         result = detector.feed(self.detector, bad=bad, at=at, firing=True)
         return AssumedFiring(result.state) if result.is_firing else None

@@ -14,10 +14,11 @@ from streamcanary.alerting.builtin_rules import (
     STORE_FAILING,
     TARGET_REJECTED,
 )
-from streamcanary.alerting.detectors import CanaryDetector, NoData
+from streamcanary.alerting.detectors import NoData, StreamDetector
 from streamcanary.alerting.engine.keys import incident_key
 from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.rules import Rule
+from streamcanary.alerting.scope import ScopeValue, scope_values
 from streamcanary.model.alerts.incident import Evidence, Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.redaction.redactor import scrub
@@ -32,7 +33,7 @@ def alert_labels(name: str, rule: Rule, canary: Canary, instance: str) -> dict[s
 
 
 class Binding(NamedTuple):
-    """A rule and a canary that it watches. ``key`` is the key of their incident and of their detector state.
+    """A rule and a scope value that it watches. ``key`` is the key of their incident and of their detector state.
 
     It has either a ``detector`` of samples or, if that is ``None``, fires at ``missing_runs_to_fire`` missing runs.
     """
@@ -40,10 +41,20 @@ class Binding(NamedTuple):
     key: str
     rule_name: str
     rule: Rule
-    canary: Canary
-    detector: CanaryDetector | None
+    scope_value: ScopeValue
+    detector: StreamDetector | None
     missing_runs_to_fire: int
     resolve_condition: str
+
+    @property
+    def canaries(self) -> tuple[Canary, ...]:
+        """The canaries whose runs it evaluates."""
+        return self.scope_value.canaries
+
+    @property
+    def canary(self) -> Canary:
+        """The canary that it evaluates."""
+        return self.scope_value.canaries[0]
 
     def missing_runs(self, last_seen: float, now: float) -> int:
         """Return the number of runs that are missing at ``now`` since ``last_seen`` if it is enough to fire, else 0.
@@ -74,9 +85,8 @@ class Bindings:
         self._no_data_bindings: dict[str, list[Binding]] = {}
         self.inhibited_by: dict[str, tuple[str, ...]] = {}
         for name, rule in rules.items():
-            for canary in canaries:
-                if name not in DAEMON_RULES and rule.applies_to(canary):
-                    self._add(name, rule, canary)
+            for scope_value in () if name in DAEMON_RULES else scope_values(rule, canaries):
+                self._add(name, rule, scope_value)
         self.all_no_data_bindings = tuple(
             binding for bindings in self._no_data_bindings.values() for binding in bindings
         )
@@ -152,13 +162,14 @@ class Bindings:
     def __iter__(self) -> Iterator[Binding]:
         return iter(self._bindings.values())
 
-    def _add(self, name: str, rule: Rule, canary: Canary) -> None:
+    def _add(self, name: str, rule: Rule, scope_value: ScopeValue) -> None:
+        canary = scope_value.canaries[0]
         key, detector = self.key_for(name, canary.name), rule.detector
         if isinstance(detector, NoData):
-            binding = Binding(key, name, rule, canary, None, detector.runs, detector.resolve_condition)
+            binding = Binding(key, name, rule, scope_value, None, detector.runs, detector.resolve_condition)
         else:
-            canary_detector = detector.for_canary(canary)
-            binding = Binding(key, name, rule, canary, canary_detector, 0, canary_detector.resolve_condition)
+            stream_detector = detector.for_stream(scope_value.stream())
+            binding = Binding(key, name, rule, scope_value, stream_detector, 0, stream_detector.resolve_condition)
         self._bindings[binding.key] = binding
         (self._sample_bindings if binding.detector else self._no_data_bindings).setdefault(canary.name, []).append(
             binding

@@ -12,7 +12,7 @@ from streamcanary.alerting.builtin_rules import (
     STORE_FAILING,
 )
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.detectors import CanaryDetector
+from streamcanary.alerting.detectors import StreamDetector
 from streamcanary.alerting.detectors.base import FailureCounts
 from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.bindings import Binding, Bindings
@@ -184,7 +184,7 @@ class Engine:
         self,
         draft: Draft,
         binding: Binding,
-        detector: CanaryDetector,
+        detector: StreamDetector,
         outcome: Outcome,
         at: float,
         now: float,

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 
-from streamcanary.alerting.detectors import Spike, SpikeState
+from streamcanary.alerting.detectors import SampleStream, Spike, SpikeState
 from streamcanary.alerting.engine.samples import Sample, sample_of
 from streamcanary.alerting.forecast.detector_forecast import false_pages, format_pages
 from streamcanary.alerting.rules import Rule
@@ -25,7 +25,7 @@ class Baseline:
 
     def __init__(self, name: str, rule: Rule, detector: Spike, canary: Canary) -> None:
         self._name, self._rule, self._detector, self._canary = name, rule, detector, canary
-        self._cusum = detector.for_canary(canary)
+        self._cusum = detector.for_stream(SampleStream.of_canary(canary))
         self._state = SpikeState()
         self._has_started = self._is_firing = self._is_in_spike = False
         self._bad, self._total = [0, 0, 0], [0, 0, 0]  # outside a spike, in a spike, not yet known
@@ -75,7 +75,7 @@ class Baseline:
                 f"{message}, which is at or above spike ({format_fraction(self._detector.spike)}); "
                 "fix the failures, or raise spike"
             )
-        pages = false_pages(self._detector, self._canary, rate)
+        pages = false_pages(self._detector, SampleStream.of_canary(self._canary), rate)
         return f"{message}; expect {format_pages(pages)} false pages a month; set normal to at least that rate"
 
 

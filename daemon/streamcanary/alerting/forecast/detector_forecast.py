@@ -1,18 +1,16 @@
-"""Forecasts detection delay, false pages and time to resolve of a detector for one canary."""
+"""Forecasts detection delay, false pages and time to resolve of a detector for one stream of samples."""
 
 import math
 from collections.abc import Callable
 from functools import lru_cache
 from typing import Final, NamedTuple
 
-from streamcanary.alerting.detectors import BurnRate, Consecutive, Cusum, Ratio, SampleDetector, Spike
+from streamcanary.alerting.detectors import BurnRate, Consecutive, Cusum, Ratio, SampleDetector, SampleStream, Spike
 from streamcanary.alerting.detectors.burn_rate import BUCKETS_PER_WINDOW
 from streamcanary.alerting.detectors.cusum_run_length import runs_to_fire, runs_to_resolve
 from streamcanary.alerting.forecast import window_simulation
 from streamcanary.alerting.forecast.window_simulation import WindowScan, WindowThreshold
-from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.fraction import min_count
-from streamcanary.model.schedule import Schedule
 
 ERROR_RATES: Final = (0.2, 0.5, 1.0)
 """The error rates for which a forecast has a detection delay."""
@@ -22,7 +20,7 @@ MONTH_SECONDS: Final = 30 * 86400.0
 
 
 class Forecast(NamedTuple):
-    """Forecast of one rule for one canary, if every run is a sample and errors are independent of each other.
+    """Forecast of a rule for a stream of samples, if every run is a sample and errors are independent of each other.
 
     ``detection_delays`` are the mean times in seconds until the rule fires, one for each of :data:`ERROR_RATES`. The
     errors begin at any moment, after a long time without errors. The duration of a run itself is not included.
@@ -46,22 +44,23 @@ class _ForecastInRuns(NamedTuple):
     to_resolve: int
 
 
-def forecast_detector(detector: SampleDetector, canary: Canary, base_rate: float) -> Forecast:
-    """Return the forecast of ``detector`` for ``canary`` at ``base_rate``, or of a ``spike`` at its own ``normal``.
+def forecast_detector(detector: SampleDetector, stream: SampleStream, base_rate: float) -> Forecast:
+    """Return the forecast of ``detector`` for ``stream`` at ``base_rate``, or of a ``spike`` at its own ``normal``.
 
     The result is exact for ``consecutive`` and ``spike``, which are small Markov chains. The other detectors are
     simulated with a fixed seed, to a few per cent. For a canary with a cron expression, delays count from any moment,
     pauses included, and the windows of ``ratio`` and ``burn_rate`` hold as many runs as at its median interval.
 
     Raises:
-        ValueError: if the detector has no threshold for this canary.
+        ValueError: if the detector has no threshold for this stream.
     """
-    return _forecast(detector, canary.schedule, detector.normal if isinstance(detector, Spike) else base_rate)
+    rate = detector.normal if isinstance(detector, Spike) else base_rate
+    return _forecast(detector, stream._replace(subject=""), rate)
 
 
-def false_pages(detector: SampleDetector, canary: Canary, rate: float) -> float:
-    """Return the mean number of pages of ``detector`` for ``canary`` a month at the error ``rate``."""
-    return _forecast_in_runs(detector, canary.schedule).pages_per_run(rate) * MONTH_SECONDS / canary.interval
+def false_pages(detector: SampleDetector, stream: SampleStream, rate: float) -> float:
+    """Return the mean number of pages of ``detector`` for ``stream`` a month at the error ``rate``."""
+    return _forecast_in_runs(detector, stream).pages_per_run(rate) * MONTH_SECONDS / stream.interval
 
 
 def format_pages(pages: float) -> str:
@@ -72,8 +71,8 @@ def format_pages(pages: float) -> str:
 
 
 @lru_cache(maxsize=4096)
-def _forecast(detector: SampleDetector, schedule: Schedule, base_rate: float) -> Forecast:
-    runs = _forecast_in_runs(detector, schedule)
+def _forecast(detector: SampleDetector, stream: SampleStream, base_rate: float) -> Forecast:
+    runs, schedule = _forecast_in_runs(detector, stream), stream.schedule
     runs_to_fire_by_rate = [runs.to_fire(rate) for rate in ERROR_RATES]
     return Forecast(
         base_rate=base_rate,
@@ -86,16 +85,16 @@ def _forecast(detector: SampleDetector, schedule: Schedule, base_rate: float) ->
     )
 
 
-def _forecast_in_runs(detector: SampleDetector, schedule: Schedule) -> _ForecastInRuns:
+def _forecast_in_runs(detector: SampleDetector, stream: SampleStream) -> _ForecastInRuns:
     match detector:
         case Consecutive():
             return _for_consecutive(detector)
         case Spike():
-            return _for_cusum(detector.for_interval(schedule.interval))
+            return _for_cusum(detector.for_stream(stream))
         case Ratio():
-            return _for_scan(_ratio_scan(detector, schedule.median_interval))
+            return _for_scan(_ratio_scan(detector, stream.schedule.median_interval))
         case BurnRate():
-            return _for_scan(_burn_rate_scan(detector, schedule.median_interval))
+            return _for_scan(_burn_rate_scan(detector, stream.schedule.median_interval))
 
 
 def _for_consecutive(detector: Consecutive) -> _ForecastInRuns:

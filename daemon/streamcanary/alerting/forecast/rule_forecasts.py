@@ -1,51 +1,61 @@
-"""Forecasts for every rule and canary; canaries with the same schedule share one forecast."""
+"""Forecasts for every rule and scope value; values with equal streams of samples share one forecast."""
 
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from streamcanary.alerting.detectors import BurnRate, NoData, Ratio
+from streamcanary.alerting.detectors import BurnRate, NoData, Ratio, SampleStream
 from streamcanary.alerting.engine.bindings import MISSED_RUN_GRACE
 from streamcanary.alerting.forecast.detector_forecast import Forecast, forecast_detector
 from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.rules import Rule
+from streamcanary.alerting.scope import ScopeValue, scope_values
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.fraction import format_fraction
-from streamcanary.model.schedule import Schedule
+from streamcanary.model.schedule import SampleSchedule
 
 
 class RuleForecast(NamedTuple):
-    """The forecast of ``rule`` for each of ``canaries``, which have the same schedule."""
+    """The forecast of ``rule`` for each of ``values``, which have the same scope and equal streams of samples."""
 
     rule: str
-    canaries: tuple[Canary, ...]
+    values: tuple[ScopeValue, ...]
     forecast: Forecast
 
     @property
+    def scope(self) -> str:
+        """The scope of the values."""
+        return self.values[0].scope
+
+    @property
+    def schedule(self) -> SampleSchedule:
+        """When samples of each of the values are due."""
+        return self.values[0].schedule
+
+    @property
     def false_pages(self) -> float:
-        """The false pages a month of all these canaries together."""
-        return self.forecast.false_pages * len(self.canaries)
+        """The false pages a month of all these values together."""
+        return self.forecast.false_pages * len(self.values)
 
 
 def rule_forecasts(rules: Mapping[str, Rule], canaries: Sequence[Canary], base_rate: float) -> list[RuleForecast]:
-    """Return the forecasts of ``rules`` for the canaries that each applies to, at ``base_rate``.
+    """Return the forecasts of ``rules`` for the scope values that each evaluates, at ``base_rate``.
 
     ``no_data`` rules have no such forecast and are left out; see :func:`no_data_delays`. Neither have rules about
     certificates and changes of the model: they do not fire by chance.
 
     Raises:
-        ValueError: if a detector is invalid for a canary. Loading a configuration rejects such a detector.
+        ValueError: if a detector is invalid for a scope value. Loading a configuration rejects such a detector.
     """
     found = []
     for name, rule in rules.items():
         if isinstance(rule.detector, NoData) or not rule.measure.counts_failures:
             continue
-        canaries_by_schedule: dict[Schedule, list[Canary]] = {}
-        for canary in canaries:
-            if rule.applies_to(canary):
-                canaries_by_schedule.setdefault(canary.schedule, []).append(canary)
+        values_by_stream: dict[tuple[str, SampleStream], list[ScopeValue]] = {}
+        for value in scope_values(rule, canaries):
+            values_by_stream.setdefault((value.scope, value.stream()._replace(subject="")), []).append(value)
         found += [
-            RuleForecast(name, tuple(some), forecast_detector(rule.detector, some[0], base_rate))
-            for some in canaries_by_schedule.values()
+            RuleForecast(name, tuple(values), forecast_detector(rule.detector, stream, base_rate))
+            for (_, stream), values in values_by_stream.items()
         ]
     return found
 
@@ -105,12 +115,12 @@ def always_firing_warnings(rules: Mapping[str, Rule], base_rate: float) -> list[
 
 
 def detector_warnings(rules: Mapping[str, Rule], canaries: Sequence[Canary]) -> list[str]:
-    """Return the warnings of the detectors of ``rules``, each once with the canaries that it concerns."""
+    """Return the warnings of the detectors of ``rules``, each once with the scope values that it concerns."""
     found: dict[str, list[str]] = {}
     for name, rule in rules.items():
-        for canary in canaries if rule.measure.counts_failures else ():
-            if rule.applies_to(canary) and (warning := rule.detector.config_warning(canary)):
-                found.setdefault(f"rule {name}: {warning}", []).append(canary.name)
+        for value in scope_values(rule, canaries) if rule.measure.counts_failures else ():
+            if warning := rule.detector.config_warning(value.stream()):
+                found.setdefault(f"rule {name}: {warning}", []).append(value.subject)
     return [f"{warning} ({_join_names(names)})" for warning, names in found.items()]
 
 

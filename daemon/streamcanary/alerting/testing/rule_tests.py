@@ -25,6 +25,7 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.detectors import SampleStream
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.notify.message import render_alert
 from streamcanary.alerting.testing.replay import TICK_INTERVAL, Replay
@@ -235,7 +236,7 @@ def _detector_config_errors(file: TestFile, rules_under_test: RulesUnderTest) ->
         for group in file.tests:
             for entry in group.input_series:
                 canary = _canary(entry, group, rules_under_test)
-                issue = rule.detector.config_error(canary) if rule.applies_to(canary) else None
+                issue = rule.detector.config_error(SampleStream.of_canary(canary)) if rule.applies_to(canary) else None
                 if issue is not None and issue.path not in seen:
                     seen.add(issue.path)
                     yield ConfigIssue(("alerts", "rules", name, "detector", *issue.path), issue.message)

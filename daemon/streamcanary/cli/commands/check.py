@@ -33,6 +33,7 @@ from streamcanary.cli.table import format_table
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.fraction import format_fraction, parse_fraction
+from streamcanary.model.cron import Cron
 from streamcanary.model.faults import Blame
 from streamcanary.model.outcome import Outcome
 from streamcanary.settings import Settings
@@ -120,7 +121,12 @@ def _no_data_lines(delays: list[NoDataDelay]) -> Iterator[str]:
 
 
 def _format_canaries(canaries: Sequence[Canary]) -> str:
-    return canaries[0].name if len(canaries) == 1 else f"{canaries[0].name} and {len(canaries) - 1} more"
+    return _join_more([canary.name for canary in canaries])
+
+
+def _join_more(names: Sequence[str]) -> str:
+    """Return the first of ``names``, and the number of others."""
+    return names[0] if len(names) == 1 else f"{names[0]} and {len(names) - 1} more"
 
 
 def _join_limited(names: list[str]) -> str:
@@ -170,16 +176,16 @@ def _forecast_lines(forecasts: list[RuleForecast]) -> Iterator[str]:
     yield from format_table(rows)
     yield "ERRORS: mean time until the rule fires after errors begin at that rate, if no run failed before"
     yield "FALSE PAGES: expected pages a month for each canary, and in total, if only that share of runs fails"
-    if any(one.canaries[0].cron for one in forecasts):
+    if any(isinstance(one.schedule, Cron) for one in forecasts):
         yield "cron: times count from any moment, pauses included; time windows hold as many runs as between pauses"
 
 
 def _forecast_row(one: RuleForecast) -> tuple[str, ...]:
-    forecast, first = one.forecast, one.canaries[0]
+    forecast = one.forecast
     return (
         one.rule,
-        _format_canaries(one.canaries),
-        str(first.cron or format_duration(first.interval)),
+        _join_more([value.subject for value in one.values]),
+        str(one.schedule),
         *(
             format_duration(delay) if delay <= MONTH_SECONDS else f">{format_duration(MONTH_SECONDS)}"
             for delay in forecast.detection_delays
