@@ -1,0 +1,119 @@
+"""Estimates the base rate of a series of samples: how often they are bad, and how long, while there is no incident.
+
+All functions are pure. The steps, and why the estimate is robust:
+
+1. Incidents are left out: excursions of the same CUSUM that the rule has, with its threshold, from the first bad sample
+   to the resolve (:meth:`FailureSeries.without_incidents`). As its threshold depends on the base rate and the
+   autocorrelation, both are estimated again until they do not change.
+2. What a CUSUM against a high rate overlooks, such as a day at 8 %, is left out in blocks: those that have far more bad
+   samples than the median of all blocks (the filter of Hampel, *The influence curve*, JASA 69, 1974).
+3. The autocorrelation is that of a Markov chain with two states, estimated by the fraction of bad samples after bad
+   ones, and drawn towards a prior by as much as there are few of them.
+4. The upper bound is that of Wilson (*Probable inference*, JASA 22, 1927; one-sided, 95 %) for the number of
+   independent samples that would say as much as these: ``n (1 - r) / (1 + r)`` with an autocorrelation of ``r``.
+"""
+
+from collections.abc import Callable, Iterable
+from statistics import median
+from typing import Final
+
+from streamcanary.alerting.learning.baseline import LearnedRate
+from streamcanary.alerting.learning.failure_series import FailureSeries
+
+MIN_SAMPLES: Final = 200
+"""Samples outside incidents below which nothing is learned: none bad of 200 still allows a rate of 1.3 %."""
+
+PRIOR_AUTOCORRELATION: Final = 0.1
+"""The autocorrelation without any history: most failures are single, about one in ten goes on in the next run."""
+
+MAX_AUTOCORRELATION: Final = 0.5
+"""No autocorrelation over this is learned: longer bursts are incidents, and must fire."""
+
+_PRIOR_WEIGHT = 10.0  # bad samples that say as much as the prior
+_START_RATE = 0.02
+_MAX_ROUNDS = 8
+_Z = 1.6449  # of the standard normal distribution, 95 % one-sided
+_BLOCKS = 28  # quarters of a day in a week
+_MIN_BLOCK = 100  # samples
+_MAX_DEVIATION = 4.0  # standard deviations of a block above the median
+
+CusumSteps = Callable[[float, float], tuple[int, int]]
+"""Returns the step of a bad sample and the threshold of a CUSUM for a base rate and an autocorrelation."""
+
+
+def estimate_base_rate(series: FailureSeries, cusum: CusumSteps, max_rate: float = 0.05) -> LearnedRate | None:
+    """Return the base rate of ``series``; ``None`` if there are fewer than :data:`MIN_SAMPLES` outside incidents.
+
+    ``cusum`` is called with rates up to ``max_rate`` only. If more than half of the samples are in incidents, failing
+    is what the series normally does: then all samples count.
+    """
+    rate, autocorrelation = min(_START_RATE, max_rate), PRIOR_AUTOCORRELATION
+    normal = series
+    for _ in range(_MAX_ROUNDS):
+        normal = series.without_incidents(*cusum(rate, autocorrelation))
+        normal = series if 2 * normal.total < series.total else _without_bad_blocks(normal, autocorrelation)
+        before = rate, autocorrelation
+        # rounded, so that the rounds end
+        autocorrelation = round(estimate_autocorrelation(normal), 2)
+        rate = min(round_up(upper_bound(normal.bad, normal.total, autocorrelation)), max_rate)
+        if before == (rate, autocorrelation):
+            break
+    if normal.total < MIN_SAMPLES:
+        return None
+    return LearnedRate(
+        bad=normal.bad,
+        total=normal.total,
+        in_incidents=series.total - normal.total,
+        upper_bound=upper_bound(normal.bad, normal.total, autocorrelation),
+        autocorrelation=autocorrelation,
+    )
+
+
+def estimate_autocorrelation(series: FailureSeries) -> float:
+    """Return the lag-1 autocorrelation of ``series``, from 0 to :data:`MAX_AUTOCORRELATION`.
+
+    In a Markov chain with the rate ``p`` a bad sample follows a bad one with the probability ``p + r (1 - p)``.
+    """
+    if not series.total or series.bad == series.total:
+        return PRIOR_AUTOCORRELATION
+    rate = series.bad / series.total
+    prior = rate + PRIOR_AUTOCORRELATION * (1 - rate)
+    repeats = (series.repeats + _PRIOR_WEIGHT * prior) / (series.followed + _PRIOR_WEIGHT)
+    return min(max(0.0, (repeats - rate) / (1 - rate)), MAX_AUTOCORRELATION)
+
+
+def upper_bound(bad: float, total: float, autocorrelation: float = 0.0) -> float:
+    """Return the upper confidence bound of a rate (one-sided, 95 %) after ``bad`` of ``total`` samples; 1 for none."""
+    if total <= 0:
+        return 1.0
+    rate, size = bad / total, total * (1 - autocorrelation) / (1 + autocorrelation)
+    squared = _Z * _Z / size
+    deviation = (rate * (1 - rate) * squared + squared * squared / 4) ** 0.5
+    return min(1.0, (rate + squared / 2 + deviation) / (1 + squared))
+
+
+def round_up(rate: float) -> float:
+    """Return the next rate with two digits: 0.0123 becomes 0.013. A relearned rate then seldom changes a threshold."""
+    if rate <= 0:
+        return 0.0
+    digits, exponent = f"{rate:.1e}".split("e")
+    rounded = float(f"{digits}e{exponent}")
+    return rounded if rounded >= rate * (1 - 1e-9) else float(f"{float(digits) + 0.1:.1f}e{exponent}")
+
+
+def _without_bad_blocks(series: FailureSeries, autocorrelation: float) -> FailureSeries:
+    """Return ``series`` without the blocks that have far more bad samples than the median block."""
+    blocks = list(series.blocks(max(_MIN_BLOCK, series.total // _BLOCKS)))
+    rate = median(block.bad / block.total for block in blocks) if blocks else 0.0
+    clustering = (1 + autocorrelation) / (1 - autocorrelation)  # the variance, compared with independent samples
+
+    def is_normal(block: FailureSeries) -> bool:
+        expected = max(rate * block.total, 1.0)
+        return block.bad <= expected + _MAX_DEVIATION * (expected * clustering) ** 0.5
+
+    normal = [block for block in blocks if is_normal(block)]
+    return series if len(normal) == len(blocks) else _joined(normal)
+
+
+def _joined(blocks: Iterable[FailureSeries]) -> FailureSeries:
+    return FailureSeries(bad for block in blocks for bad in block)

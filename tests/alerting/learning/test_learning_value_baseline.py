@@ -1,0 +1,95 @@
+"""The usual values of a measure are learned from a day or more, outside incidents, by quarter of the day."""
+
+import pytest
+
+from streamcanary.alerting.detectors import Spike
+from streamcanary.alerting.learning.baseline import LearnedValues
+from streamcanary.alerting.learning.value_baseline import ValueSeries, estimate_values, fraction_above, season_of
+from support.alerting.histories import DAY, answer_times
+
+USUAL_LIMIT = 0.5 * 2.7183 ** (0.3 * 1.2816)  # the 90 % quantile of the synthetic answers
+
+
+def cusum(rate: float, autocorrelation: float) -> tuple[int, int]:
+    """Return the steps of a CUSUM from ``rate`` to 60 %."""
+    found = Spike(type="spike", normal=max(rate, 0.1), spike=0.6).for_interval(60.0)
+    return found.step, round(found.threshold * (1 + 2 * autocorrelation))
+
+
+def learn(days: float, *, busy: float = 1.0, slow: tuple[float, float] = (0.0, 0.0)) -> LearnedValues | None:
+    """Return what is learned from ``days`` days; between the days ``slow``, answers take three times as long."""
+    series = ValueSeries()
+    for at, value in answer_times(days, busy=busy):
+        series.append(at, 3 * value if slow[0] <= at / DAY < slow[1] else value)
+    return estimate_values(series, cusum)
+
+
+@pytest.mark.parametrize(("days", "slow"), [(1.0, (0.0, 0.0)), (1.0, (0.5, 0.8)), (3.0, (1.0, 1.5)), (7.0, (2.0, 5.0))])
+def test_slow_days_are_not_normal(days: float, slow: tuple[float, float]) -> None:
+    """The limit is the 90 % quantile of the usual values, with an incident of up to three days of a week."""
+    learned = learn(days, slow=slow)
+
+    assert learned is not None
+    assert learned.limits == (pytest.approx(USUAL_LIMIT, rel=0.06),)
+    assert learned.typical == pytest.approx(0.5, rel=0.05)
+    assert learned.above.rate == pytest.approx(0.1, abs=0.025)
+
+
+def test_less_than_a_day_teaches_nothing() -> None:
+    """The values of a night say nothing about the day."""
+    assert learn(0.9) is None
+
+
+def test_too_few_values_teach_nothing() -> None:
+    """Three values a day are too few for a quantile."""
+    series = ValueSeries()
+    for at, value in answer_times(7, every=DAY / 3):
+        series.append(at, value)
+
+    assert estimate_values(series, cusum) is None
+
+
+def test_the_quarters_of_the_day_have_limits_of_their_own_after_a_week() -> None:
+    """Where the afternoon is twice as slow, the limit is that of the afternoon, and after a week each quarter's own."""
+    after_days, after_a_week = learn(3, busy=2.0), learn(7, busy=2.0)
+
+    assert after_days is not None and after_a_week is not None
+    assert after_days.limits == (pytest.approx(2 * USUAL_LIMIT, rel=0.06),)
+    assert after_a_week.limits == pytest.approx((USUAL_LIMIT, USUAL_LIMIT, 2 * USUAL_LIMIT, 2 * USUAL_LIMIT), rel=0.06)
+    assert after_a_week.above.rate == pytest.approx(0.1, abs=0.02)
+
+
+def test_the_part_above_the_limit_when_all_are_slower() -> None:
+    """The stored quantiles say which part of the values is above the limit when all are slower by a factor."""
+    learned = learn(3)
+
+    assert learned is not None
+    assert fraction_above(learned.quantiles, 1.0) == pytest.approx(0.1, abs=0.03)
+    assert fraction_above(learned.quantiles, 1.5) == pytest.approx(0.53, abs=0.06)
+    assert fraction_above(learned.quantiles, 3.0) == 1.0
+
+
+def test_instant_values_are_values() -> None:
+    """A measure that is always zero, such as the longest gap of answers in one piece, has a limit of zero."""
+    series = ValueSeries()
+    for at, _ in answer_times(2):
+        series.append(at, 0.0)
+    learned = estimate_values(series, cusum)
+
+    assert learned is not None
+    assert (learned.limits, learned.above.bad) == ((0.0,), 0)
+
+
+@pytest.mark.parametrize(("hour", "season"), [(0, 0), (5.99, 0), (6, 1), (12, 2), (23.9, 3), (24, 0)])
+def test_the_quarters_of_the_day(hour: float, season: int) -> None:
+    """A quarter of the day is six hours of UTC."""
+    assert season_of(hour * 3600.0) == season
+
+
+def test_a_clock_that_is_set_back() -> None:
+    """Values keep their order when the clock is set back: their span is never negative."""
+    series = ValueSeries()
+    series.append(100.0, 1.0)
+    series.append(50.0, 1.0)
+
+    assert (series.span, len(series)) == (0.0, 2)
