@@ -29,7 +29,7 @@ VALUE_DAMAGES: dict[str, Any] = {
     "nested too deeply": b"[" * 100_000,
     "a huge number": b"1" + b"0" * 5000,
 }
-ALERT_TABLES = ("detectors", "incidents", "groups", "notifications", "silences", "reachability")
+ALERT_TABLES = ("detectors", "incidents", "groups", "notifications", "silences", "reachability", "baselines")
 
 
 @pytest.fixture

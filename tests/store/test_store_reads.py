@@ -9,6 +9,7 @@ from streamcanary.model.alerts.row_change import RowChange
 from streamcanary.store import alert_rows
 from streamcanary.store.database import Store
 from streamcanary.store.errors import StoreFailing
+from support.alerting.builders import good
 from support.store.builders import open_store
 
 ENDLESS = "WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n) SELECT count(*) FROM n"
@@ -93,3 +94,16 @@ async def test_a_store_closes_during_a_running_read(path: Path) -> None:
     reading.cancel()
     await closing
     await open_store(path).close()
+
+
+async def test_runs_are_read_in_parts_in_the_order_of_their_ends(path: Path) -> None:
+    """Each part begins after the last row of the one before, and the last part has no row."""
+    store = open_store(path)
+    await store.commit((), [good(number) for number in range(7)])
+    last: int | None = await store.row_before_last(5)
+    parts = []
+    while last is not None:
+        runs, last = await store.runs_after(last, 2)
+        parts.append([run.run_id for run in runs])
+    await store.close()
+    assert parts == [[good(number).run_id for number in numbers] for numbers in ([2, 3], [4, 5], [6], [])]

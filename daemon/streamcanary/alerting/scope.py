@@ -4,6 +4,7 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from streamcanary.alerting.detectors import SampleStream
+from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedValues
 from streamcanary.alerting.rules import Rule
 from streamcanary.model.canary import Canary
 from streamcanary.model.schedule import Pooled, SampleSchedule
@@ -40,9 +41,17 @@ class ScopeValue(NamedTuple):
             return self.canaries[0].schedule
         return Pooled(1 / sum(1 / canary.interval for canary in self.canaries), len(self.canaries))
 
-    def stream(self, *, base_rate: float | None = None, autocorrelation: float | None = None) -> SampleStream:
-        """Return the stream of the samples of these canaries, with what was learned about them."""
-        return SampleStream(self.subject, self.schedule, self.share, autocorrelation, base_rate)
+    def stream(self, baseline: LearnedBaseline | None = None) -> SampleStream:
+        """Return the stream of the samples of these canaries, with the ``baseline`` that was learned about them."""
+        stream = SampleStream(self.subject, self.schedule, self.share)
+        if baseline is None:
+            return stream
+        rate = baseline.above if isinstance(baseline, LearnedValues) else baseline
+        return stream._replace(
+            autocorrelation=rate.usable_autocorrelation,
+            base_rate=rate.usable_rate,
+            values=baseline if isinstance(baseline, LearnedValues) else None,
+        )
 
 
 def scope_values(rule: Rule, canaries: Iterable[Canary]) -> list[ScopeValue]:

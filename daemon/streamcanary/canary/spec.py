@@ -1,5 +1,7 @@
 """The ``canaries:`` section: requests, expectations and schedules."""
 
+import hashlib
+import json
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Final, Literal
 
@@ -237,7 +239,13 @@ class CanarySpec(BaseModel):
             timeout=self.timeouts.total,
             labels=self.labels,
             renamed_from=self.renamed_from,
+            request_digest=self._request_digest(target.host),
         )
+
+    def _request_digest(self, host: str) -> str:
+        """Return a hash of the endpoint and of the request, its schedule and time limits left out."""
+        request = (host, self.api, self.model, self.prompt, self.request, self.expect.model_dump(mode="json"))
+        return hashlib.sha256(json.dumps(request, sort_keys=True, default=str).encode()).hexdigest()[:16]
 
 
 def _parse_schedule(data: dict[str, Any]) -> Schedule:

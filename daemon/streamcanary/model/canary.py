@@ -11,7 +11,8 @@ class Canary(Struct, frozen=True, kw_only=True):
 
     ``interval`` is the time between two runs in seconds, their mean with ``cron``; ``timeout`` is the maximum duration
     of a run in seconds. ``host`` is the host that it connects to. ``labels`` are set by the user. ``renamed_from`` is
-    its previous name.
+    its previous name. ``request_digest`` is a hash of what it asks of whom: what was learned about another request says
+    nothing about this one.
     """
 
     name: str
@@ -23,6 +24,7 @@ class Canary(Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = field(default_factory=dict)
     renamed_from: str | None = None
     cron: Cron | None = None
+    request_digest: str = ""
 
     @property
     def schedule(self) -> Schedule:

@@ -1,4 +1,4 @@
-"""The state of alerting: six tables of values by key. Alerting defines the keys and encodes the values."""
+"""The state of alerting: seven tables of values by key. Alerting defines the keys and encodes the values."""
 
 import sqlite3
 from collections.abc import Iterable

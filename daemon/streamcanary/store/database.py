@@ -179,6 +179,24 @@ class Store:
         """
         return await self.read(lambda connection: history.last_runs(connection, canaries))
 
+    async def row_before_last(self, count: int) -> int:
+        """Return the row after which there are the last ``count`` runs, for :meth:`runs_after`.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: history.row_before_last(connection, count))
+
+    async def runs_after(self, last: int, limit: int) -> tuple[list[Outcome], int | None]:
+        """Return up to ``limit`` runs after the row ``last``, in the order of their ends, and the last row of these.
+
+        The row is ``None`` if there are no more.
+
+        Raises:
+            StoreFailing: as :meth:`read`.
+        """
+        return await self.read(lambda connection: history.runs_after(connection, last, limit))
+
     async def probe(self) -> bool:
         """Perform a write that changes nothing, and return :meth:`is_writable`."""
         try:

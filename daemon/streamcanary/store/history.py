@@ -84,6 +84,32 @@ def recent_runs(connection: sqlite3.Connection, canary: str | None = None, *, li
     return outcomes
 
 
+def runs_after(connection: sqlite3.Connection, last: int, limit: int) -> tuple[list[Outcome], int | None]:
+    """Return up to ``limit`` runs after the row ``last``, in the order of their ends, and the last row of these.
+
+    The row is ``None`` if there are no more. Runs that cannot be decoded are left out.
+
+    Raises:
+        sqlite3.Error: if the runs cannot be read.
+    """
+    rows = connection.execute(
+        f"SELECT {RUN_COLUMNS} FROM runs WHERE id > ? ORDER BY id LIMIT ?",  # noqa: S608 - fixed text
+        (MAX_RUN_BYTES, last, limit),
+    ).fetchall()
+    runs = (decode_run(*row[1:]) for row in rows)
+    return [run for run in runs if isinstance(run, Outcome)], rows[-1][0] if rows else None
+
+
+def row_before_last(connection: sqlite3.Connection, count: int) -> int:
+    """Return the row after which there are the last ``count`` runs, or about as many if rows were deleted.
+
+    Raises:
+        sqlite3.Error: if the runs cannot be read.
+    """
+    end: int = connection.execute("SELECT coalesce(max(id), 0) FROM runs").fetchone()[0]
+    return max(0, end - count)
+
+
 def last_answers(connection: sqlite3.Connection, canaries: Iterable[str]) -> dict[str, Outcome]:
     """Return the last run of each of ``canaries`` that the primary answered (``ok`` or ``slow``), by canary.
 

@@ -4,18 +4,18 @@ from statistics import mean
 
 import pytest
 
-from streamcanary.alerting.detectors import Spike
+from streamcanary.alerting.detectors import SampleStream, Spike
 from streamcanary.alerting.learning.base_rate import (
     MAX_AUTOCORRELATION,
     MIN_SAMPLES,
     PRIOR_AUTOCORRELATION,
     estimate_autocorrelation,
     estimate_base_rate,
-    round_up,
     upper_bound,
 )
-from streamcanary.alerting.learning.baseline import LearnedRate
+from streamcanary.alerting.learning.baseline import LearnedRate, round_up
 from streamcanary.alerting.learning.failure_series import FailureSeries
+from streamcanary.model.schedule import Every
 from support.alerting.histories import bursty_samples
 
 WEEK = 20_160  # runs, one each 30 s
@@ -24,7 +24,7 @@ HOUR = 120
 
 def cusum(rate: float, autocorrelation: float) -> tuple[int, int]:
     """Return the steps of the ``spike`` detector, with a threshold that grows with the autocorrelation."""
-    found = Spike(type="spike", normal=max(rate, 0.001)).for_interval(30.0)
+    found = Spike(type="spike", normal=max(rate, 0.001)).for_stream(SampleStream("", Every(30.0)))
     return found.step, round(found.threshold * (1 + 2 * autocorrelation))
 
 

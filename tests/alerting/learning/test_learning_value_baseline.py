@@ -2,9 +2,10 @@
 
 import pytest
 
-from streamcanary.alerting.detectors import Spike
+from streamcanary.alerting.detectors import SampleStream, Spike
 from streamcanary.alerting.learning.baseline import LearnedValues
 from streamcanary.alerting.learning.value_baseline import ValueSeries, estimate_values, fraction_above, season_of
+from streamcanary.model.schedule import Every
 from support.alerting.histories import DAY, answer_times
 
 USUAL_LIMIT = 0.5 * 2.7183 ** (0.3 * 1.2816)  # the 90 % quantile of the synthetic answers
@@ -12,7 +13,7 @@ USUAL_LIMIT = 0.5 * 2.7183 ** (0.3 * 1.2816)  # the 90 % quantile of the synthet
 
 def cusum(rate: float, autocorrelation: float) -> tuple[int, int]:
     """Return the steps of a CUSUM from ``rate`` to 60 %."""
-    found = Spike(type="spike", normal=max(rate, 0.1), spike=0.6).for_interval(60.0)
+    found = Spike(type="spike", normal=max(rate, 0.1), spike=0.6).for_stream(SampleStream("", Every(60.0)))
     return found.step, round(found.threshold * (1 + 2 * autocorrelation))
 
 

@@ -3,10 +3,13 @@
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import msgspec
+
 from streamcanary.alerting.engine.inputs import RunFinished, SilenceCreated, Started, Tick
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.engine.stored_rows import UnreadableRow, read_state
+from streamcanary.alerting.learning.baseline import LearnedRate, RequestSince
 from streamcanary.alerting.notify.message import render_notification
 from streamcanary.model.alerts.silence import Silence
 from streamcanary.model.canary import Canary
@@ -55,6 +58,11 @@ def outage_harness() -> EngineHarness:
             harness.step(RunFinished(_of(canary, run, number)))
         harness.step(Tick())
         harness.deliver("hook")
+    baselines = {
+        "1" * 32: LearnedRate(bad=3, total=2880, upper_bound=0.0027, autocorrelation=0.1, learned_at=NOON),
+        "canary:a": RequestSince(digest="0123456789abcdef", since=NOON),
+    }
+    harness.state = msgspec.structs.replace(harness.state, baselines=baselines)
     return harness
 
 

@@ -4,6 +4,7 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from streamcanary.alerting.learning.baseline import LearnedValues
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.schedule import SampleSchedule
@@ -43,7 +44,8 @@ class SampleStream(NamedTuple):
 
     ``subject`` is their name in messages. ``schedule`` says when samples are due. ``share`` is the part of the budget
     of false pages of the rule that this stream may use. ``autocorrelation`` (lag 1, from 0 to less than 1) and
-    ``base_rate`` of failures outside incidents are learned from history; ``None`` without history.
+    ``base_rate`` of failures outside incidents, and the usual ``values`` of a measure, are learned from history;
+    ``None`` without history.
     """
 
     subject: str
@@ -51,6 +53,7 @@ class SampleStream(NamedTuple):
     share: float = 1.0
     autocorrelation: float | None = None
     base_rate: float | None = None
+    values: LearnedValues | None = None
 
     @classmethod
     def of_canary(cls, canary: Canary) -> "SampleStream":
@@ -85,6 +88,16 @@ class BaseDetector(BaseModel):
     """The configuration of a detector, with checks against a stream of samples."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
+
+    @property
+    def learns(self) -> bool:
+        """Whether the detector depends on what was learned about its stream from recorded runs."""
+        return False
+
+    @property
+    def max_base_rate(self) -> float:
+        """The highest base rate that may be learned: a higher one is an incident that goes on."""
+        return 0.05
 
     def config_error(self, stream: SampleStream) -> ConfigIssue | None:
         """Return why the detector cannot work for ``stream``, or ``None``. The path is below the detector."""

@@ -11,6 +11,7 @@ from streamcanary.alerting.detectors.base import FailureCounts
 from streamcanary.alerting.engine.assumed_firing import AssumedFiring
 from streamcanary.alerting.engine.evidence import EvidenceLog
 from streamcanary.alerting.engine.reachability import Reachability
+from streamcanary.alerting.learning.baseline import LearnedBaseline, RequestSince
 from streamcanary.model.alerts.incident import Action, Group, Incident, Notification, NotificationState
 from streamcanary.model.alerts.row_change import RowChange, StateTable
 from streamcanary.model.alerts.silence import Silence
@@ -42,7 +43,7 @@ class BindingState(Struct, frozen=True, omit_defaults=True):
 
 
 class State(Struct, frozen=True, kw_only=True):
-    """Six tables, as the store has them. A step copies a table that it changes; a table never changes in place.
+    """Seven tables, as the store has them. A step copies a table that it changes; a table never changes in place.
 
     ``last_sequence`` is the sequence number of the newest notification. ``running_since`` is the time since which ticks
     came without a gap, ``last_tick`` the time of the last tick, ``scheduled_since`` when canaries were added or
@@ -56,6 +57,7 @@ class State(Struct, frozen=True, kw_only=True):
     notifications: Mapping[str, Notification] = field(default_factory=dict)
     silences: Mapping[str, Silence] = field(default_factory=dict)
     reachability: Mapping[str, Reachability] = field(default_factory=dict)
+    baselines: Mapping[str, LearnedBaseline | RequestSince] = field(default_factory=dict)
     running_since: float = 0.0
     last_tick: float = 0.0
     scheduled_since: Mapping[str, float] = field(default_factory=dict)
@@ -165,6 +167,11 @@ class Draft:
         """The reachability by canary identity, with the changes of this step."""
         return self._tables.get("reachability", self._state.reachability)
 
+    @property
+    def baselines(self) -> Mapping[str, LearnedBaseline | RequestSince]:
+        """What was learned, with the changes of this step: see :mod:`streamcanary.alerting.engine.baselines`."""
+        return self._tables.get("baselines", self._state.baselines)
+
     def put(self, value: Incident | Group | Notification | Silence) -> None:
         """Set ``value`` under its key."""
         if isinstance(value, Incident):
@@ -232,6 +239,11 @@ class Draft:
     def put_reachability(self, canary: str, reachability: Reachability) -> None:
         """Set the reachability of ``canary`` (its identity)."""
         self._put("reachability", canary, reachability)
+
+    def put_baseline(self, key: str, baseline: LearnedBaseline | RequestSince) -> None:
+        """Set what was learned under ``key``. An equal value is no change."""
+        if self.baselines.get(key) != baseline:
+            self._put("baselines", key, baseline)
 
     def next_sequence(self) -> int:
         """Return the sequence number of a new notification, larger than any before."""

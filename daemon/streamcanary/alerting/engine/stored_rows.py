@@ -9,6 +9,7 @@ from msgspec import Struct
 from streamcanary.alerting.detectors.ratio import WindowSample
 from streamcanary.alerting.engine.reachability import Reachability
 from streamcanary.alerting.engine.state import TABLES, BindingState, State
+from streamcanary.alerting.learning.baseline import LearnedBaseline, RequestSince
 from streamcanary.model.alerts.incident import Group, Incident, Notification
 from streamcanary.model.alerts.row_change import StateTable
 from streamcanary.model.alerts.silence import Silence
@@ -23,6 +24,7 @@ _DECODERS: Final[dict[StateTable, msgspec.json.Decoder[Any]]] = {
     "notifications": msgspec.json.Decoder(Notification),
     "silences": msgspec.json.Decoder(Silence),
     "reachability": msgspec.json.Decoder(Reachability),
+    "baselines": msgspec.json.Decoder(LearnedBaseline | RequestSince),
 }
 
 

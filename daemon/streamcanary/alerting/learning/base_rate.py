@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from statistics import median
 from typing import Final
 
-from streamcanary.alerting.learning.baseline import LearnedRate
+from streamcanary.alerting.learning.baseline import LearnedRate, round_up
 from streamcanary.alerting.learning.failure_series import FailureSeries
 
 MIN_SAMPLES: Final = 200
@@ -90,15 +90,6 @@ def upper_bound(bad: float, total: float, autocorrelation: float = 0.0) -> float
     squared = _Z * _Z / size
     deviation = (rate * (1 - rate) * squared + squared * squared / 4) ** 0.5
     return min(1.0, (rate + squared / 2 + deviation) / (1 + squared))
-
-
-def round_up(rate: float) -> float:
-    """Return the next rate with two digits: 0.0123 becomes 0.013. A relearned rate then seldom changes a threshold."""
-    if rate <= 0:
-        return 0.0
-    digits, exponent = f"{rate:.1e}".split("e")
-    rounded = float(f"{digits}e{exponent}")
-    return rounded if rounded >= rate * (1 - 1e-9) else float(f"{float(digits) + 0.1:.1f}e{exponent}")
 
 
 def _without_bad_blocks(series: FailureSeries, autocorrelation: float) -> FailureSeries:

@@ -1,5 +1,6 @@
 """What was learned about a binding: a row of the store."""
 
+import math
 from typing import Final
 
 from msgspec import Struct
@@ -12,6 +13,15 @@ SEASONS: Final = 4
 
 QUANTILES: Final = 20
 """The number of quantiles by which a distribution is stored."""
+
+
+def round_up(rate: float) -> float:
+    """Return the next rate with two digits: 0.0123 becomes 0.013. A relearned rate then seldom changes a threshold."""
+    if rate <= 0:
+        return 0.0
+    digits, exponent = f"{rate:.1e}".split("e")
+    rounded = float(f"{digits}e{exponent}")
+    return rounded if rounded >= rate * (1 - 1e-9) else float(f"{float(digits) + 0.1:.1f}e{exponent}")
 
 
 class LearnedRate(Struct, frozen=True, kw_only=True, tag_field="type", tag="rate", omit_defaults=True):
@@ -33,13 +43,24 @@ class LearnedRate(Struct, frozen=True, kw_only=True, tag_field="type", tag="rate
         """The part of the samples that are bad."""
         return self.bad / self.total if self.total else 0.0
 
+    @property
+    def usable_rate(self) -> float:
+        """The base rate for a detector: the upper bound, rounded up to two digits, and 0.1 % at least."""
+        return max(MIN_LEARNED_RATE, round_up(self.upper_bound))
+
+    @property
+    def usable_autocorrelation(self) -> float:
+        """The autocorrelation for a detector, rounded up to 0.05."""
+        return math.ceil(self.autocorrelation * 20 - 1e-9) / 20
+
 
 class LearnedValues(Struct, frozen=True, kw_only=True, tag_field="type", tag="values", omit_defaults=True):
     """The usual values of a measure of a binding, such that higher is worse.
 
     ``limits`` has the value below which 90 % usually are, or one for each quarter of the day (UTC); ``typical`` is the
     median. ``quantiles`` are those at 2.5 %, 7.5 % and so on, relative to the limit. ``above`` is the part of the
-    samples above the limit. All were learned from ``days`` days.
+    samples above the limit. All were learned from ``days`` days at
+    ``learned_at`` (seconds since the epoch).
     """
 
     limits: tuple[float, ...]
@@ -47,6 +68,17 @@ class LearnedValues(Struct, frozen=True, kw_only=True, tag_field="type", tag="va
     quantiles: tuple[float, ...]
     above: LearnedRate
     days: float
+    learned_at: float = 0.0
+
+
+class RequestSince(Struct, frozen=True, kw_only=True, tag_field="type", tag="request"):
+    """Since when (seconds since the epoch) a canary sends the request with this ``digest``; 0 if always.
+
+    What was recorded before is not normal for this request.
+    """
+
+    digest: str
+    since: float = 0.0
 
 
 LearnedBaseline = LearnedRate | LearnedValues

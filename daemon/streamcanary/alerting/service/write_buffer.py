@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 MAX_OUTCOMES = 10_000
 """How many outcomes are kept while the store fails."""
 
-_DEFERRABLE_TABLES = frozenset({"detectors", "reachability"})
+_DEFERRABLE_TABLES = frozenset({"detectors", "reachability", "baselines"})
 
 
 class AlertStore(Protocol):
@@ -31,6 +31,22 @@ class AlertStore(Protocol):
         Raises:
             StoreFailing: if they could not be saved.
             StoreLost: if in addition all data saved before is lost.
+        """
+        ...
+
+    async def row_before_last(self, count: int) -> int:
+        """Return the row after which there are the last ``count`` runs, for :meth:`runs_after`.
+
+        Raises:
+            StoreFailing: if it cannot be read.
+        """
+        ...
+
+    async def runs_after(self, last: int, limit: int) -> tuple[list[Outcome], int | None]:
+        """Return up to ``limit`` runs after the row ``last``, and the last row of these; ``None`` at the end.
+
+        Raises:
+            StoreFailing: if they cannot be read.
         """
         ...
 

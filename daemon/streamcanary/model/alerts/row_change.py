@@ -4,7 +4,7 @@ from typing import Literal
 
 from msgspec import Struct
 
-StateTable = Literal["detectors", "incidents", "groups", "notifications", "silences", "reachability"]
+StateTable = Literal["detectors", "incidents", "groups", "notifications", "silences", "reachability", "baselines"]
 """Tables of the alerting state; each row has a key that alerting computes."""
 
 

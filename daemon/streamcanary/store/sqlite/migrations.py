@@ -50,6 +50,9 @@ MIGRATIONS: Final[tuple[Migration, ...]] = (
     ) WITHOUT ROWID;
     """,
     rename_tables_and_fields,
+    """
+    CREATE TABLE baselines (key TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;
+    """,
 )
 
 
