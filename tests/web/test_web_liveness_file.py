@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from streamcanary import liveness
+from streamcanary.settings import load
 from streamcanary.web.liveness_file import LivenessFile
 
 HOUR = 3600.0
@@ -129,3 +130,12 @@ def test_the_command_imports_almost_nothing(tmp_path: Path) -> None:
     program += "finally: print(*{'argparse', 'asyncio', 'openai', 'pydantic', 'pathlib'} & sys.modules.keys())"
     ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=30, check=False)
     assert (0, "alive\n\n", "") == (ended.returncode, ended.stdout, ended.stderr)
+
+
+def test_the_file_need_not_exist_before_the_daemon_does(tmp_path: Path) -> None:
+    """The configuration is valid without it: other keys that end in ``_file`` name secrets, which have to exist."""
+    path = tmp_path / "streamcanary.yaml"
+    path.write_text(
+        "{targets: {own: {api_key: none}}, canaries: {c: {target: own, model: m}}, web: {liveness_file: run/alive}}"
+    )
+    assert tmp_path / "run/alive" == load(path, {}).web.liveness_file

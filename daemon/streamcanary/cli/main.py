@@ -60,6 +60,12 @@ def _create_parser() -> argparse.ArgumentParser:
         help="Reload the configuration when the content of its file is another one, and look at it at this interval. "
         "0 does not watch it. Default: 5s.",
     )
+    run.add_argument(
+        "--keep-running",
+        action="store_true",
+        help="If the configuration, a secret or the store cannot be used at the start, try again instead of exiting: "
+        "for a sidecar, whose exit would make its pod unready.",
+    )
     _add_logging_options(run)
 
     demo = verbs.add_parser(

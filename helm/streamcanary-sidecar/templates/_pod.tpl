@@ -38,6 +38,7 @@ args:
   - run
   - -c
   - /etc/streamcanary/streamcanary.yaml
+  - --keep-running  # a container that has ended makes the pod unready
   - --log-level
   - {{ $values.log.level }}
   - --log-format

@@ -7,6 +7,7 @@ import logging
 import sys
 from pathlib import Path
 
+from streamcanary.cli.keep_running import start_again
 from streamcanary.cli.load_config import UsageError, load_config
 from streamcanary.settings import Settings
 
@@ -19,7 +20,8 @@ _MAX_WARNINGS = 20  # configuration warnings that are logged; `check` prints all
 def main(arguments: argparse.Namespace) -> int:
     """Run the daemon; return 0 after SIGTERM or SIGINT.
 
-    1 if a component had not stopped in time, 2 if the configuration or the store is unusable.
+    1 if a component had not stopped in time, 2 if the configuration or the store is unusable. With ``--keep-running``
+    the latter does not return: the same process tries again.
     """
     from streamcanary.model.config_types.config_secrets import ConfigSecrets
     from streamcanary.model.config_types.secret import SecretUnreadable
@@ -37,7 +39,7 @@ def main(arguments: argparse.Namespace) -> int:
     try:
         settings = load_config(arguments.config)
     except UsageError:
-        return 2
+        return _unusable(arguments)
     json = {"auto": None, "json": True, "console": False}[arguments.log_format]
     logs.configure(arguments.log_level, json=json, secrets=ConfigSecrets(settings), public=settings.public)
     for problem in settings.warnings[:_MAX_WARNINGS]:
@@ -46,7 +48,14 @@ def main(arguments: argparse.Namespace) -> int:
         return asyncio.run(_run(settings, arguments.config, reload_interval))
     except (StoreError, SecretUnreadable, TlsFileError, InvalidProxyUrl, TelemetryMisconfigured) as error:
         print(f"streamcanary: {error}", file=sys.stderr)
-        return 2
+        return _unusable(arguments, settings.web.liveness_file)
+
+
+def _unusable(arguments: argparse.Namespace, liveness_file: Path | None = None) -> int:
+    """Return the exit code of a daemon that cannot start; with ``--keep-running``, start again instead."""
+    if arguments.keep_running:
+        start_again(arguments.config, liveness_file)
+    return 2
 
 
 async def _run(settings: Settings, file: Path, reload_interval: float) -> int:

@@ -13,12 +13,13 @@ from streamcanary.model.redaction.key_patterns import MASK
 FILE_KEY = "file"
 """The key in ``{file: PATH}``."""
 
+_OTHER_FILES = frozenset({"ca_file", "liveness_file"})
 _MAX_FILE_BYTES = 64 * 1024
 
 
 def is_secret_file_key(key: str) -> bool:
     """Return whether the setting ``key`` is the path of a secret file: ``api_key_file`` is, ``ca_file`` is not."""
-    return key == FILE_KEY or (key.endswith("_file") and key != "ca_file")
+    return key == FILE_KEY or (key.endswith("_file") and key not in _OTHER_FILES)
 
 
 class SecretUnreadable(Exception):
