@@ -167,6 +167,7 @@ async def run_daemon(
             guard=spend_guard,
             on_clock_step=alerting.wake,
             max_concurrent_runs=_max_concurrent_runs(settings),
+            starts_at_phase=settings.replicas > 1,
         )
         stack.push_async_callback(scheduler.drain, _RUNS_DRAIN_TIMEOUT)
         scheduler.start()
@@ -205,7 +206,7 @@ async def run_daemon(
             *reload_routes(reloader, authorizer),
         ]
         await shutdown.enter(LivenessFile(settings.web.liveness_file))
-        await shutdown.enter(WebServer(settings.web, routes), _WEB_STOP_TIMEOUT)
+        await shutdown.enter(WebServer(settings.web, routes, retry=settings.fleet is None), _WEB_STOP_TIMEOUT)
         if reloader is not None:
             await shutdown.enter(reloader)
         _log.info("daemon started", extra={"canaries": len(runners.by_name), "targets": len(settings.targets)})
@@ -252,7 +253,10 @@ class _Parts:
         self._runners.prepare(settings.targets, settings.canaries, prices)
         runners = self._runners.prepared.values()
         self._scheduler.prepare(
-            runners, instance=settings.member_instance, max_concurrent_runs=_max_concurrent_runs(settings)
+            runners,
+            instance=settings.member_instance,
+            max_concurrent_runs=_max_concurrent_runs(settings),
+            starts_at_phase=settings.replicas > 1,
         )
         self._alerting.prepare(settings.alerts, settings.member_instance, [runner.canary for runner in runners])
         if settings.telemetry != self._current.telemetry:

@@ -142,7 +142,8 @@ class Settings(BaseSettings):
     def config_warnings(self) -> Iterator[ConfigIssue]:
         """Yield the config warnings: valid settings that are probably not intended; paths start at the root."""
         yield from _prefix_paths("canaries", canary_warnings(self.canaries, self.targets))
-        yield from _prefix_paths("alerts", routing_issues(self.alerts, self.to_canaries(), self.member_instance))
+        routing = routing_issues(self.alerts, self.to_canaries(), self.member_instance, replicas=self.replicas)
+        yield from _prefix_paths("alerts", routing)
         yield from _prefix_paths("alerts", (warning for warning, is_error in self._ineffective_rules() if not is_error))
         if self.telemetry.content and self.web.bearer_token is None and not is_loopback(self.web.host):
             message = "anyone who reaches web.host can read prompts and answers; set web.token_file, or remove it"
@@ -208,12 +209,8 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
         problems = _without_duplicates(problems, [document.problem_at(error.path, error.message) for error in errors])
     if problems:
         raise ConfigInvalid(problems)
-    folder = path.absolute().parent
-    store = settings.store.model_copy(update={"path": folder / settings.store.path})
+    store = settings.store.model_copy(update={"path": path.absolute().parent / settings.store.path})
     settings = settings.model_copy(update={"store": store})
-    if settings.web.liveness_file is not None:
-        web = settings.web.model_copy(update={"liveness_file": folder / settings.web.liveness_file})
-        settings = settings.model_copy(update={"web": web})
     settings._content_hash = document.content_hash
     settings._warnings = sort_problems(
         document.problem_at(warning.path, warning.message) for warning in settings.config_warnings()

@@ -87,6 +87,8 @@ def test_a_change_contains_no_secret(tmp_path: Path) -> None:
             ["telemetry.otlp.interval"],
         ),
         ({}, {"instance": "other", "budget": {"requests_per_minute": 9}}, []),
+        ({}, {"web": {"liveness_file": "alive"}}, ["web.liveness_file"]),
+        ({}, {"fleet": {"replicas": 2, "member": "a"}}, []),
         ({}, {"heartbeat": {"url": "http://127.0.0.1:9/x"}}, []),
     ],
 )

@@ -120,3 +120,10 @@ def test_config_errors(tmp_path: Path, old: str, new: str, expected: str) -> Non
     found = problems(tmp_path, VALID.replace(old, new, 1))
     assert len(found) == 1
     assert found[0].startswith(expected), found[0]
+
+
+def test_the_liveness_file_is_relative_to_the_file_and_need_not_exist(tmp_path: Path) -> None:
+    """Like other paths it starts at the folder of the configuration; unlike a secret it is not read."""
+    assert tmp_path / "run/alive" == loaded(tmp_path, f"{VALID}web: {{liveness_file: run/alive}}\n").web.liveness_file
+    found = problems(tmp_path, f"{VALID}web: {{liveness_file: ''}}\n")
+    assert ["9:22: web.liveness_file: must be the path of a file"] == found

@@ -69,6 +69,7 @@ class _Prepared(NamedTuple):
     runners: dict[str, Runner]
     instance: str
     limits: dict[str, int]
+    starts_at_phase: bool
 
 
 class Scheduler:
@@ -76,6 +77,8 @@ class Scheduler:
 
     ``prepare`` and ``apply`` replace the canaries. Those whose schedule stays the same keep it, with the next run and
     the one that is running; others start as after a start of the daemon. The running run of a removed canary ends.
+
+    With ``starts_at_phase``, no canary runs before its phase, also at first.
 
     ``guard`` may forbid a run. ``on_clock_step`` is called after a step of the wall clock. ``max_concurrent_runs``
     limits the runs of each target at once; ``None``, or no entry, is
@@ -93,9 +96,11 @@ class Scheduler:
         guard: BudgetGuard | None = None,
         on_clock_step: Callable[[], None] = lambda: None,
         max_concurrent_runs: Mapping[str, int | None] = MappingProxyType({}),
+        starts_at_phase: bool = False,
     ) -> None:
         self._runners: dict[str, Runner] = {}
         self._instance = instance
+        self._starts_at_phase = starts_at_phase
         self._clock = clock
         self._metrics = metrics
         self._on_outcome = on_outcome
@@ -112,7 +117,9 @@ class Scheduler:
         self._last_due_by_canary: dict[str, float] = {}
         self._running_tasks: dict[str, asyncio.Task[None]] = {}
         self._clock_task: asyncio.Task[None] | None = None
-        self.prepare(runners, instance=instance, max_concurrent_runs=max_concurrent_runs)
+        self.prepare(
+            runners, instance=instance, max_concurrent_runs=max_concurrent_runs, starts_at_phase=starts_at_phase
+        )
         self._replace_runners(self._prepared)
 
     @property
@@ -133,11 +140,12 @@ class Scheduler:
         *,
         instance: str,
         max_concurrent_runs: Mapping[str, int | None] = MappingProxyType({}),
+        starts_at_phase: bool = False,
     ) -> None:
         """Prepare other canaries; they take effect at :meth:`apply`. May be called in another thread."""
         by_name = {runner.canary.name: runner for runner in runners}
         limits = run_limits((runner.canary for runner in by_name.values()), max_concurrent_runs)
-        self._prepared = _Prepared(by_name, instance, limits)
+        self._prepared = _Prepared(by_name, instance, limits, starts_at_phase)
 
     def apply(self) -> None:
         """Apply what the last :meth:`prepare` has prepared: at once, while canaries run."""
@@ -159,6 +167,7 @@ class Scheduler:
 
     def _replace_runners(self, prepared: "_Prepared") -> None:
         self._runners, self._instance = prepared.runners, prepared.instance
+        self._starts_at_phase = prepared.starts_at_phase
         slots, self._slots = self._slots, {}
         for target, limit in prepared.limits.items():
             self._slots[target] = slots.pop(target) if target in slots else RunSlots(limit)
@@ -175,6 +184,7 @@ class Scheduler:
             self._clock.time(),
             instance=self._instance,
             min_gap=0.0 if self._guard is None else self._guard.min_start_gap,
+            at_phase=self._starts_at_phase,
         )
         for name, run in runs.items():
             self._triggers[name] = run.trigger

@@ -86,7 +86,9 @@ class FirstRun(Struct, frozen=True):
     trigger: AlignedIntervalTrigger | CronTrigger
 
 
-def first_runs(canaries: Iterable[Canary], now: float, *, instance: str, min_gap: float) -> dict[str, FirstRun]:
+def first_runs(
+    canaries: Iterable[Canary], now: float, *, instance: str, min_gap: float, at_phase: bool = False
+) -> dict[str, FirstRun]:
     """Return the first run of each canary, by name, for a start at ``now``.
 
     One canary, or a few, have a result at once: every quarter of a second the next one runs. Many are spread over their
@@ -95,6 +97,8 @@ def first_runs(canaries: Iterable[Canary], now: float, *, instance: str, min_gap
 
     After a first run before its phase, a canary runs again one interval later at the earliest, so that a slow run does
     not overlap the next. A canary with a cron expression waits for its time: it may have to be quiet at others.
+
+    With ``at_phase`` every canary waits for its phase, as the members of a fleet do: all of them may start at once.
     """
     runs = {}
     for position, canary in enumerate(canaries):
@@ -104,6 +108,9 @@ def first_runs(canaries: Iterable[Canary], now: float, *, instance: str, min_gap
             continue
         trigger = AlignedIntervalTrigger(canary.interval, phase_offset(instance, canary.name, canary.interval))
         aligned = trigger.next_after(now)
+        if at_phase:
+            runs[canary.name] = FirstRun(aligned, trigger)
+            continue
         due = max(now + position * min_gap, min(now + position * MAX_STAGGER, aligned))
         trigger.not_before = due if due == aligned else due + canary.interval
         runs[canary.name] = FirstRun(due, trigger)

@@ -293,6 +293,9 @@ CONFIG_RELOAD_SUCCESS_TIME = Metric(
     "When the configuration was last loaded with success, seconds since the epoch",
 )
 CONFIG_OBJECTS = Metric("streamcanary.config.objects", "gauge", "{object}", "Configured objects by type")
+WEB_LISTENING = Metric(
+    "streamcanary.web.listening", "gauge", "{server}", "1 if the web server accepts connections, 0 if its port is taken"
+)
 BUILD_INFO = Metric(
     "streamcanary.build.info", "gauge", "{build}", "Always 1; has the versions of the daemon and Python"
 )

@@ -15,15 +15,26 @@ from streamcanary.model.config_types.duration import format_duration
 Labels = Mapping[str, str]
 
 
-def routing_issues(config: AlertsConfig, canaries: Sequence[Canary], instance: str) -> Iterator[ConfigIssue]:
-    """Yield the issues of the ``alerts:`` section, by path below it: alerts without a receiver, and unused entries."""
+def routing_issues(
+    config: AlertsConfig, canaries: Sequence[Canary], instance: str, *, replicas: int = 1
+) -> Iterator[ConfigIssue]:
+    """Yield the issues of the ``alerts:`` section, by path below it: alerts without a receiver, and unused entries.
+
+    Of more than one of ``replicas`` members of a fleet, none should have a receiver.
+    """
     alerts = list(possible_alerts(config, canaries, instance))
     yield from _builtin_name_issues(config)
     if not config.receivers:
-        if any(rule.enabled for rule in config.rules.values()):
+        if replicas == 1 and any(rule.enabled for rule in config.rules.values()):
             message = "is empty, so no alert is sent; add a receiver, such as "
             yield ConfigIssue(("receivers",), f"{message}oncall: {{type: pagerduty, routing_key_file: PATH}}")
     else:
+        if replicas > 1:
+            message = (
+                f"each of the {replicas} members of fleet notifies them by itself; remove them, and let Prometheus "
+                "notify once, with the rules of: streamcanary rules --fleet"
+            )
+            yield ConfigIssue(("receivers",), message)
         yield from _route_issues(config, alerts)
     for name, window in config.maintenance.items():
         yield from _prefix_paths(("maintenance", name, "match"), matcher_issues(window.match, alerts, "alert"))

@@ -6,8 +6,9 @@ midnight, by a factor of at most 10: a canary that runs less often hardly monito
 better. When the rest is less than the cost of the most expensive run, all paid canaries stop until the next day.
 Canaries without cost are not affected.
 
-``requests_per_minute`` counts attempts, with retries and fallbacks, in the last 60 s of the monotonic clock. A run that
-has started completes with all its retries, which delay the runs after it.
+``requests_per_minute`` counts attempts, with retries and fallbacks, in the last 60 s of the monotonic clock. A limit
+below 1, as a member of a fleet has, counts those in the time in which it allows ten. A run that has started completes
+with all its retries, which delay the runs after it.
 
 Canaries are slowed down evenly: with a factor k, each canary makes one of every k scheduled runs. The run counts of two
 canaries with the same interval differ by at most one; by a few more when the request limit of a minute is reached. The
@@ -31,7 +32,8 @@ SLOWDOWN_THRESHOLD: Final = 0.8
 MAX_SLOWDOWN: Final = 10.0
 """The maximum factor by which ``usd_per_day`` slows canaries down."""
 
-_RATE_WINDOW: Final = 60.0  # seconds
+_MINUTE: Final = 60.0  # seconds
+_MIN_WINDOW_REQUESTS: Final = 10  # of a limit below 1 a minute; with fewer, the retries of a run would hardly count
 _EWMA_WEIGHT: Final = 0.2  # weight of the last run in the mean cost of a canary's runs
 # Fraction of ``requests_per_minute``. At 1.0 chance would decide which canaries exceed the limit.
 _TARGET_UTILIZATION: Final = 0.9
@@ -67,12 +69,13 @@ class BudgetLimiter:
         self._expected_costs = dict(expected_costs)
         self._run_credits = _staggered_credits(expected_costs)
         self._reserved_usd: dict[str, float] = {}
-        self._usd_per_second = self._scheduled_runs_per_minute = self._max_run_usd = 0.0
+        self._usd_per_second = self._scheduled_runs_per_second = self._max_run_usd = 0.0
         self._sum_up_costs()
         self._exhausted_day = ""  # the UTC day whose budget is exhausted
         self._recent_runs = _SlidingWindowCounter()
         self._recent_retries = _SlidingWindowCounter()
         self._recent_skipped = _SlidingWindowCounter()
+        self._set_rate_window()
         self.spend_by_day: dict[str, Spend] = {}
 
     def configure(self, config: BudgetConfig, expected_costs: Mapping[str, ExpectedCost]) -> None:
@@ -87,6 +90,7 @@ class BudgetLimiter:
         self._reserved_usd = {name: usd for name, usd in self._reserved_usd.items() if name in expected_costs}
         self._sum_up_costs()
         self._exhausted_day = ""
+        self._set_rate_window()
 
     @property
     def expected_costs(self) -> Mapping[str, ExpectedCost]:
@@ -157,8 +161,20 @@ class BudgetLimiter:
         costs = self._expected_costs.values()
         # Both rates are those without slowdown.
         self._usd_per_second = sum(cost.usd / cost.interval for cost in costs)
-        self._scheduled_runs_per_minute = sum(_RATE_WINDOW / cost.interval for cost in costs)
+        self._scheduled_runs_per_second = sum(1 / cost.interval for cost in costs)
         self._max_run_usd = max((cost.usd for cost in costs), default=0.0)
+
+    def _set_rate_window(self) -> None:
+        limit = self._config.requests_per_minute
+        window = _MINUTE if limit is None or limit >= 1 else _MINUTE * _MIN_WINDOW_REQUESTS / limit
+        for counter in (self._recent_runs, self._recent_retries, self._recent_skipped):
+            counter.window = window
+
+    @property
+    def _window_requests(self) -> float | None:
+        """The requests that the limit allows in its window; ``None`` without a limit."""
+        limit = self._config.requests_per_minute
+        return None if limit is None else limit * self._recent_runs.window / _MINUTE
 
     def _is_exhausted(self, interval: float, wall: float) -> bool:
         """Return whether the daily budget is exhausted; shortly before midnight canaries are only slowed down."""
@@ -185,24 +201,26 @@ class BudgetLimiter:
         )
 
     def _is_request_limit_reached(self, now: float) -> bool:
-        limit = self._config.requests_per_minute
-        return limit is not None and self._recent_runs.count(now) + self._recent_retries.count(now) >= limit
+        limit = self._window_requests
+        return limit is not None and self._recent_runs.count(now) + self._recent_retries.count(now) >= limit - _EPSILON
 
     def _request_slowdown(self, now: float) -> float:
-        """Return the slowdown factor with which the requests of a minute are within the limit."""
-        if self._config.requests_per_minute is None:
+        """Return the slowdown factor with which the requests of the window are within the limit."""
+        limit = self._window_requests
+        if limit is None:
             return 1.0
         runs = self._recent_runs.count(now)
         attempts_per_run = 1 + self._recent_retries.count(now) / max(1, runs)
-        requested = max(self._scheduled_runs_per_minute, runs + self._recent_skipped.count(now)) * attempts_per_run
-        limit = self._config.requests_per_minute
-        return requested / (_TARGET_UTILIZATION * limit) if requested > limit else 1.0
+        scheduled = self._scheduled_runs_per_second * self._recent_runs.window
+        requested = max(scheduled, runs + self._recent_skipped.count(now)) * attempts_per_run
+        return requested / (_TARGET_UTILIZATION * limit) if requested > limit + _EPSILON else 1.0
 
 
 class _SlidingWindowCounter:
-    """Counts events in the last minute."""
+    """Counts events in the last ``window`` seconds."""
 
     def __init__(self) -> None:
+        self.window = _MINUTE
         self._times: deque[float] = deque()
 
     def add(self, now: float) -> None:
@@ -210,7 +228,7 @@ class _SlidingWindowCounter:
         self._times.append(now)
 
     def count(self, now: float) -> int:
-        while self._times and self._times[0] <= now - _RATE_WINDOW:
+        while self._times and self._times[0] <= now - self.window:
             self._times.popleft()
         return len(self._times)
 

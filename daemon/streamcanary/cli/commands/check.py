@@ -25,7 +25,7 @@ from streamcanary.alerting.lint.matchers import join_names
 from streamcanary.alerting.lint.paging import receiver_warnings, unpaged_alert_warnings
 from streamcanary.alerting.rules import Rule
 from streamcanary.canary.run_slots import run_limits
-from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD
+from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD, BudgetConfig
 from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, prices_by_canary
 from streamcanary.cli.load_config import UsageError, load_config
 from streamcanary.cli.metric_series_estimate import estimate_series, max_series
@@ -86,6 +86,7 @@ def _report_lines(settings: Settings, base_rate: float, *, list_all: bool) -> It
     yield from format_table(rows)
     if len(canaries) > shown:
         yield f"and {len(canaries) - shown} more; list all with --all"
+    yield from _fleet_lines(settings)
     if alerts.receivers:
         rows = [("RECEIVER", "TYPE"), *((name, receiver.type) for name, receiver in alerts.receivers.items())]
         yield from ("", *format_table(rows))
@@ -107,9 +108,28 @@ def _report_lines(settings: Settings, base_rate: float, *, list_all: bool) -> It
         [1 + len(spec.fallbacks) for spec in settings.canaries.values()], binding_count, len(alerts.receivers)
     )
     healthy = estimate_series(len(canaries), binding_count)
-    yield f"metrics    {healthy} time series when all runs succeed, at most {highest}"
+    each = " for each member" if settings.replicas > 1 else ""
+    yield f"metrics    {healthy} time series when all runs succeed, at most {highest}{each}"
     counts = {"canary": len(canaries), "rule": len(alerts.rules), "receiver": len(alerts.receivers)}
     yield f"valid: {', '.join(_pluralize(count, noun) for noun, count in counts.items())}"
+
+
+def _fleet_lines(settings: Settings) -> Iterator[str]:
+    """Yield the schedule of a fleet: that of each member, and that of all together."""
+    if settings.replicas == 1:
+        return
+    yield ""
+    canaries = sorted(settings.to_canaries(), key=lambda canary: canary.interval)
+    by_interval = [(interval, list(some)) for interval, some in groupby(canaries, key=lambda canary: canary.interval)]
+    for interval, some in by_interval[:_MAX_RULES]:
+        own, all_members = format_duration(interval), format_duration(interval / settings.replicas)
+        yield (
+            f"fleet of {settings.replicas}: each member runs {_format_canaries(some)} every {own}, "
+            f"together every {all_members}"
+        )
+    if len(by_interval) > _MAX_RULES:
+        yield f"and {len(by_interval) - _MAX_RULES} more intervals"
+    yield "schedules, forecasts and budget below are those of each member; rules --fleet exports rules about all"
 
 
 def _no_data_lines(delays: list[NoDataDelay]) -> Iterator[str]:
@@ -142,13 +162,22 @@ def _pluralize(count: int, noun: str) -> str:
 def _budget_line(settings: Settings) -> Iterator[str]:
     """Yield the expected use of the budget, if there is one."""
     budget, expected = settings.budget, _expected_spend(settings)
+    if use := _budget_use(budget, expected, 1):
+        yield f"budget     {use}, without retries"
+        if settings.replicas > 1:
+            yield f"           {_budget_use(budget, expected, settings.replicas)} for all {settings.replicas} members"
+
+
+def _budget_use(budget: BudgetConfig, expected: ExpectedSpend, members: int) -> str:
+    """Return the expected use of ``budget``, which is that of one member, by ``members``; empty without a budget."""
     parts = []
     if budget.usd_per_day is not None:
-        parts.append(f"up to {_format_usd(expected.usd_per_day)} of {budget.usd_per_day:g} USD a day")
+        limit = budget.usd_per_day * members
+        parts.append(f"up to {_format_usd(expected.usd_per_day * members)} of {limit:.6g} USD a day")
     if budget.requests_per_minute is not None:
-        parts.append(f"{expected.requests_per_minute:.3g} of {budget.requests_per_minute:g} requests a minute")
-    if parts:
-        yield f"budget     {', '.join(parts)}, without retries"
+        requests = expected.requests_per_minute * members
+        parts.append(f"{requests:.3g} of {budget.requests_per_minute * members:.6g} requests a minute")
+    return ", ".join(parts)
 
 
 def _format_usd(amount: float) -> str:
@@ -228,20 +257,23 @@ def _warnings(settings: Settings, base_rate: float) -> Iterator[str]:
 
 
 def _budget_warnings(settings: Settings) -> Iterator[str]:
-    """Yield a warning for each limit of the budget that the schedule of the canaries exceeds."""
-    budget, expected = settings.budget, _expected_spend(settings)
+    """Yield a warning for each limit of the budget that the schedule of the canaries exceeds.
+
+    The numbers are those of the file: with a fleet, those of all members.
+    """
+    budget, expected, members = settings.budget, _expected_spend(settings), settings.replicas
     if budget.usd_per_day is not None and expected.usd_per_day > budget.usd_per_day:
-        cost, threshold = _format_usd(expected.usd_per_day), format_fraction(SLOWDOWN_THRESHOLD)
+        cost, threshold = _format_usd(expected.usd_per_day * members), format_fraction(SLOWDOWN_THRESHOLD)
         yield (
-            f"budget.usd_per_day {budget.usd_per_day:g}: the canaries may cost {cost} a day; they slow down from "
-            f"{threshold} of the budget on, and BudgetExhausted fires when it is spent; raise the budget, or run them "
-            "less often"
+            f"budget.usd_per_day {budget.usd_per_day * members:.6g}: the canaries may cost {cost} a day; they slow "
+            f"down from {threshold} of the budget on, and BudgetExhausted fires when it is spent; raise the budget, or "
+            "run them less often"
         )
     if budget.requests_per_minute is not None and expected.requests_per_minute > budget.requests_per_minute:
         yield (
-            f"budget.requests_per_minute {budget.requests_per_minute:g}: the canaries are due "
-            f"{expected.requests_per_minute:.3g} times a minute, so they always run late; raise the limit, or run them "
-            "less often"
+            f"budget.requests_per_minute {budget.requests_per_minute * members:.6g}: the canaries are due "
+            f"{expected.requests_per_minute * members:.3g} times a minute, so they always run late; raise the limit, "
+            "or run them less often"
         )
 
 

@@ -1,0 +1,84 @@
+"""What ``check`` prints about a fleet."""
+
+from argparse import Namespace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from streamcanary.cli.commands.check import main
+from support.alerting.builders import webhook_config
+from support.programs.daemon import write_config
+
+
+def check(
+    folder: Path, capsys: pytest.CaptureFixture[str], code: int = 0, **sections: Any
+) -> tuple[list[str], list[str]]:
+    """Check a configuration with a fleet; return the lines on stdout and stderr."""
+    config = {
+        "fleet": {"replicas": 100, "member": "pod-a"},
+        "targets": {
+            "sim": {"base_url": "http://127.0.0.1:9/v1", "api_key": "none", "price": {"input": 1, "output": 1}}
+        },
+        "canaries": {name: {"target": "sim", "model": "m", "every": "30s"} for name in ("chat", "other")},
+        **sections,
+    }
+    path = write_config(folder, config)
+    assert code == main(Namespace(config=path, base_rate="2%", all=False, enforce_budget=code == 1))
+    output = capsys.readouterr()
+    return output.out.splitlines(), output.err.splitlines()
+
+
+def test_the_schedule_of_a_member_and_of_the_fleet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Both intervals are printed, and what the other numbers are about."""
+    out, err = check(tmp_path, capsys)
+    start = out.index("fleet of 100: each member runs chat and 1 more every 50m, together every 30s")
+    assert (
+        "schedules, forecasts and budget below are those of each member; rules --fleet exports rules about all"
+        == (out[start + 1])
+    )
+    assert ["chat", "sim", "m", "50m", "none"] == next(line for line in out if line.startswith("chat")).split()
+    assert [] == err
+
+
+def test_forecasts_are_those_of_a_member(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A rule of a member fires after the runs of that member."""
+    rule = {"detector": {"type": "consecutive", "failures": 3}, "labels": {"severity": "ticket"}}
+    out, _ = check(tmp_path, capsys, alerts={"rules": {"Failing": rule}})
+    row = next(line for line in out if line.startswith("Failing"))
+    assert True is (" 50m " in row and " 2h5m " in row)
+    assert "NoData fires 2h31m after the last run of chat and 1 more" in out
+
+
+def test_the_budget_of_a_member_and_of_the_fleet(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The expected use is printed for one member and for all of them."""
+    out, _ = check(tmp_path, capsys, budget={"usd_per_day": 5, "requests_per_minute": 20})
+    start = next(number for number, line in enumerate(out) if line.startswith("budget"))
+    assert [
+        "budget     up to 0.016 of 0.05 USD a day, 0.04 of 0.2 requests a minute, without retries",
+        "           up to 1.65 of 5 USD a day, 4 of 20 requests a minute for all 100 members",
+    ] == out[start : start + 2]
+
+
+def test_a_budget_that_is_too_small_is_told_in_numbers_of_the_file(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The warning has the limit as it is in the file."""
+    _, [line] = check(tmp_path, capsys, code=1, budget={"requests_per_minute": 3})
+    assert line.startswith("warning: budget.requests_per_minute 3: the canaries are due 4 times a minute")
+
+
+def test_no_receiver_is_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A member needs no receiver, also with rules that page."""
+    rule = {"detector": {"type": "consecutive", "failures": 3}, "labels": {"severity": "page"}}
+    _, err = check(tmp_path, capsys, alerts={"rules": {"Failing": rule}})
+    assert [] == err
+
+
+def test_a_receiver_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A hundred members with a receiver notify a hundred times."""
+    _, [line] = check(tmp_path, capsys, alerts={"receivers": {"hook": webhook_config()}})
+    assert line.endswith(
+        "alerts.receivers: each of the 100 members of fleet notifies them by itself; remove them, and let Prometheus "
+        "notify once, with the rules of: streamcanary rules --fleet"
+    )
