@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """Build or download the programs that some tests run.
 
-These are an OpenTelemetry Collector, Alertmanager, promtool, Helm, kubeconform and actionlint. With their names as
-arguments, also what only `make test-full` needs: prometheus, jaeger, litellm, llama, kube-apiserver, kubectl and etcd.
+These are an OpenTelemetry Collector, Alertmanager, promtool, Helm, kubectl, kubeconform and actionlint. With their
+names as arguments, also what only `make test-full` needs: prometheus, jaeger, litellm, llama, kube-apiserver and etcd.
 
 Prints the path of each on stdout, one a line; immediate when they are in the cache. Steps that take longer than ten
 seconds are reported on stderr. A program that is not available is reported on stderr, too: the tests that need it are
@@ -49,6 +49,7 @@ PROGRAMS: dict[str, Tool] = {
     "alertmanager": alertmanager,
     "promtool": promtool,
     "helm": helm.PROGRAM,
+    "kubectl": kubernetes_server.KUBECTL,
     "kubeconform": kubeconform.PROGRAM,
     "actionlint": actionlint.PROGRAM,
 }
@@ -58,7 +59,6 @@ FOR_TEST_FULL: dict[str, Tool] = {
     "litellm": python_server.LITELLM,
     "llama": python_server.LLAMA,
     "kube-apiserver": kubernetes_server.API_SERVER,
-    "kubectl": kubernetes_server.KUBECTL,
     "etcd": kubernetes_server.ETCD_SERVER,
 }
 TOOLS = PROGRAMS | FOR_TEST_FULL

@@ -171,6 +171,7 @@ def test_missing_go_is_reported_with_what_to_install(tmp_path):
         rf"alertmanager: Alertmanager {install}\n"
         rf"promtool: promtool {install}; Debian's package is not available either: `apt-get` is not on PATH\n"
         rf"helm: Helm {install}\n"
+        rf"kubectl: kubectl {install}\n"
         rf"kubeconform: kubeconform {install}\n"
         rf"actionlint: actionlint {install}\n"
     )
