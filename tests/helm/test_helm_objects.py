@@ -92,13 +92,6 @@ def test_large_and_special_values_arrive_unchanged(tmp_path: Path) -> None:
     assert canary == {key: config["canaries"]["chat"][key] for key in canary}
 
 
-def test_a_hot_reload_replaces_no_pod(tmp_path: Path) -> None:
-    """With ``reload: hot`` a changed configuration leaves the Deployment as it is."""
-    changed = merged(MINIMAL, {"config": {"canaries": {"chat": {"every": "1m"}}}})
-    first, second = (object_of(rendered(tmp_path, values=each), "Deployment") for each in (MINIMAL, changed))
-    assert first == second
-
-
 def test_a_checksum_replaces_the_pod(tmp_path: Path) -> None:
     """With ``reload: checksum`` the pod has the digest of its configuration."""
     objects = rendered(tmp_path, values=merged(MINIMAL, {"reload": "checksum"}))

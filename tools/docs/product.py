@@ -33,6 +33,7 @@ from streamcanary.model.config_types.fraction import Fraction, format_fraction
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.model.faults import FAULT_PROPERTIES, FaultKind
 from streamcanary.model.prometheus_names import metric_name as prometheus_name
+from streamcanary.reload.plan import RELOADABLE_KEYS, RESTART_KEYS
 from streamcanary.settings import Settings
 from streamcanary.telemetry.log_export import event_name
 
@@ -45,7 +46,9 @@ __all__ = [
     "FAULT_PROPERTIES",
     "NO_DATA",
     "PACKAGE",
+    "RELOADABLE_KEYS",
     "RESERVED_PARAMETERS",
+    "RESTART_KEYS",
     "SOURCE",
     "TEMPLATE_FIELDS",
     "AlertsConfig",

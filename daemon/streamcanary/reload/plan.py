@@ -16,7 +16,7 @@ _MAPS: Final = (
 )
 """Maps of which each entry is compared; ``alerts.rules`` is one, too, with the built-in rules."""
 
-_RESTART: Final = (
+RESTART_KEYS: Final = (
     ("store",),
     ("web", "host"),
     ("web", "port"),
@@ -25,7 +25,7 @@ _RESTART: Final = (
 )
 """What a running process cannot change: it has the database open, the port bound, and the providers installed."""
 
-_RELOADABLE: Final = (
+RELOADABLE_KEYS: Final = (
     ("telemetry", "otlp", "endpoint"),
     ("telemetry", "otlp", "headers"),
     ("telemetry", "otlp", "protocol"),
@@ -96,7 +96,7 @@ def _is_equal(before: Any, after: Any) -> bool:
 
 
 def _needs_restart(path: Path) -> bool:
-    return _is_below(path, _RESTART) and not _is_below(path, _RELOADABLE)
+    return _is_below(path, RESTART_KEYS) and not _is_below(path, RELOADABLE_KEYS)
 
 
 def _is_below(path: Path, keys: tuple[Path, ...]) -> bool:

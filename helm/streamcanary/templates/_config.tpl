@@ -21,3 +21,30 @@
 streamcanary.yaml: |
   {{- include "streamcanary.config" . | nindent 2 }}
 {{- end }}
+
+{{/* What of the configuration a running daemon cannot change, as JSON: a change of it replaces the pod. */}}
+{{- define "streamcanary.restartConfig" -}}
+{{- $config := include "streamcanary.config" . | fromYaml -}}
+{{- $keys := .Files.Get "files/restart-keys.yaml" | fromYaml -}}
+{{- range $key := $keys.reloadable -}}
+{{- $section := $config -}}
+{{- range initial (splitList "." $key) -}}
+{{- $section = get ($section | default dict) . -}}
+{{- end -}}
+{{- if $section -}}
+{{- $_ := unset $section (splitList "." $key | last) -}}
+{{- end -}}
+{{- end -}}
+{{- $kept := dict -}}
+{{- range $key := $keys.restart -}}
+{{- $section := $config -}}
+{{- range initial (splitList "." $key) -}}
+{{- $section = get ($section | default dict) . -}}
+{{- end -}}
+{{- $last := splitList "." $key | last -}}
+{{- if hasKey ($section | default dict) $last -}}
+{{- $_ := set $kept $key (get $section $last) -}}
+{{- end -}}
+{{- end -}}
+{{ toJson $kept }}
+{{- end }}

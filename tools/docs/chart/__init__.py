@@ -1,7 +1,7 @@
 """Generates the parts of the Helm charts that follow from the code or from their ``values.yaml``.
 
 ``README.md`` gets the table of values, ``values.schema.json`` their types and the schema of the configuration,
-``files/`` the Grafana dashboards and rules for Prometheus.
+``files/`` the Grafana dashboards, rules for Prometheus, and the keys that a running daemon cannot change.
 """
 
 import json
@@ -11,6 +11,7 @@ from typing import Final
 from ..dashboards import dashboard_texts
 from ..page import replace_part
 from . import daemon_values, sidecar_values
+from .restart_keys import restart_keys
 from .rules import builtin_rules
 from .schema import Refinements, values_schema
 from .values import read_values, values_table
@@ -29,6 +30,7 @@ def chart_files(root: Path) -> dict[str, str]:
         **_values_files(root, CHART, daemon_values.REFINEMENTS),
         **_values_files(root, SIDECAR_CHART, sidecar_values.REFINEMENTS),
         f"{CHART}/files/rules.yaml": builtin_rules(),
+        f"{CHART}/files/restart-keys.yaml": restart_keys(),
         **{f"{CHART}/files/dashboards/{name}.json": text for name, text in dashboard_texts().items()},
     }
 
