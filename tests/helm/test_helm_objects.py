@@ -168,6 +168,19 @@ def test_the_check_reads_copies_of_what_the_release_will_create(tmp_path: Path) 
     assert "canary-streamcanary-web" not in job
 
 
+def test_the_check_runs_as_a_service_account_that_exists(tmp_path: Path) -> None:
+    """With ``serviceAccount.create: false`` it is that of the daemon; its annotations are its own."""
+    values = {
+        "serviceAccount": {"create": False, "name": "canary"},
+        "podAnnotations": {"proxy": "in"},
+        "check": {"podAnnotations": {"proxy": "out"}},
+    }
+    objects = rendered(tmp_path, values=merged(MINIMAL, values))
+    assert "canary" == pod_specs(objects)["Job"]["serviceAccountName"]
+    job = object_of(objects, "Job", "canary-streamcanary-check")
+    assert {"proxy": "out"} == job["spec"]["template"]["metadata"]["annotations"]
+
+
 def test_the_network_policy_has_the_ports_of_the_configuration(tmp_path: Path) -> None:
     """DNS, HTTPS, and the ports of the addresses in ``config`` are allowed, and no others."""
     policy = object_of(rendered(tmp_path, "--values", VALUES["everything"]), "NetworkPolicy", "canary")

@@ -224,6 +224,26 @@ async def test_the_daemon_runs_from_the_objects_of_the_server(
         assert "pong" in tested.lower()
 
 
+async def test_keys_of_a_csi_driver(
+    release: Release, cluster: Cluster, namespace: str, simulator: Simulator, tmp_path: Path
+) -> None:
+    """The check before the installation reads them, and so does the daemon.
+
+    The check runs as the ServiceAccount of the daemon, once that exists: a driver may give it the keys.
+    """
+    csi = {
+        "secret": None,
+        "csi": {"enabled": True, "secretProviderClass": "vault"},
+        "config": {"targets": {"openai": {"api_key_file": "/secrets-store/openai"}}},
+    }
+    with Node(cluster, tmp_path / "node", namespace) as node:
+        node.secret_provider_classes["vault"] = {"data": {"openai": KEY}}
+        await asyncio.to_thread(release.helm, "install", merged(simulated(simulator), csi))
+        await until(node.is_ready, lambda: node.pod.log)
+        await asyncio.to_thread(release.helm, "upgrade", merged(simulated(simulator), csi))
+        assert [(0, "default"), (0, NAME)] == [(each.code, each.account) for each in node.finished]
+
+
 async def test_a_configuration_that_check_refuses_changes_nothing(
     release: Release, cluster: Cluster, namespace: str, simulator: Simulator, tmp_path: Path
 ) -> None:

@@ -57,7 +57,7 @@ are, is a matter of the chart. With "isCheck", a missing Secret does not keep th
   mountPath: /var/lib/streamcanary
 - name: tmp
   mountPath: /tmp
-{{- if and .root.Values.csi.enabled (not .isCheck) }}
+{{- if .root.Values.csi.enabled }}
 - name: csi
   mountPath: {{ .root.Values.csi.mountPath }}
   readOnly: true
@@ -69,7 +69,7 @@ are, is a matter of the chart. With "isCheck", a missing Secret does not keep th
 
 {{/*
 The volumes. "root"; "configMap" and "secret", their names; "persistent", whether the store is on the claim; "isCheck".
-The token of the web server does not exist yet when the first check runs, and neither may what the CSI driver needs.
+The token of the web server does not exist yet when the first check runs.
 */}}
 {{- define "streamcanary.volumes" -}}
 {{- $values := .root.Values -}}
@@ -107,7 +107,7 @@ The token of the web server does not exist yet when the first check runs, and ne
   {{- end }}
 - name: tmp
   emptyDir: {sizeLimit: 64Mi}
-{{- if and $values.csi.enabled (not .isCheck) }}
+{{- if $values.csi.enabled }}
 - name: csi
   csi:
     driver: {{ $values.csi.driver }}
@@ -141,6 +141,19 @@ resources:
   {{- toYaml .root.Values.resources | nindent 2 }}
 volumeMounts:
   {{- include "streamcanary.volumeMounts" . | nindent 2 }}
+{{- end }}
+
+{{/*
+The ServiceAccount of the check: that of the daemon, to which a CSI driver may give the keys. It does not exist yet when
+the release that creates it is installed.
+*/}}
+{{- define "streamcanary.checkServiceAccountName" -}}
+{{- $name := include "streamcanary.serviceAccountName" . -}}
+{{- if and .Values.serviceAccount.create (not (lookup "v1" "ServiceAccount" .Release.Namespace $name)) -}}
+default
+{{- else -}}
+{{ $name }}
+{{- end -}}
 {{- end }}
 
 {{/* What all pods share: who they are, where they run, and the simulated provider, if there is one. */}}

@@ -39,6 +39,7 @@ class RunningPod:
         [self.port] = free_ports(1)
         self._node = node
         spec = pod["spec"]
+        self.account: str = spec["serviceAccountName"]
         [container] = spec["containers"]
         self._volumes = PodVolumes(spec, self.folder / "volumes", node.folder / self.namespace / "claims")
         self.update_volumes()
@@ -86,6 +87,8 @@ class RunningPod:
                 self._process.wait()
 
     def _fetch(self, kind: str, name: str) -> dict[str, Any] | None:
+        if kind == "SecretProviderClass":
+            return self._node.secret_provider_classes.get(name)
         return self._node.read(f"/api/v1/namespaces/{self.namespace}/{_KINDS[kind]}/{name}")
 
 
@@ -102,6 +105,8 @@ class Node:
         self.tls = tls_context(cluster.api.ca)
         self.finished: list[RunningPod] = []
         """The pods of Jobs and of `helm test` that have ended."""
+        self.secret_provider_classes: dict[str, dict[str, Any]] = {}
+        """What the CSI driver mounts, by class: ``{"data": {FILE: TEXT}}``."""
         self._cluster = cluster
         self._namespace = namespace
         self._deployments: dict[str, tuple[str, RunningPod]] = {}  # by uid: the template, and its pod

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 Fetch = Callable[[str, str], dict[str, Any] | None]
-"""Returns the ConfigMap or Secret of a kind and name, as the API server holds it; ``None`` if there is none."""
+"""Returns the ConfigMap, Secret or SecretProviderClass of a kind and name; ``None`` if there is none."""
 
 _USER = 65532
 _DATA = "..data"
@@ -19,7 +19,7 @@ class MissingObject(Exception):
 
 
 def contents(source: Mapping[str, Any], fetch: Fetch) -> dict[str, bytes] | None:
-    """Return the files of a volume that consists of ConfigMaps and Secrets; ``None`` for a volume of another kind.
+    """Return the files of a volume of ConfigMaps and Secrets, or of a CSI driver; ``None`` for another kind of volume.
 
     Raises:
         MissingObject: if an object that is not optional does not exist.
@@ -29,6 +29,8 @@ def contents(source: Mapping[str, Any], fetch: Fetch) -> dict[str, bytes] | None
         for part in source["projected"]["sources"]:
             files |= contents(part, fetch) or {}
         return files
+    if "csi" in source:
+        return data_of("SecretProviderClass", {"name": _class_of(source["csi"])}, fetch)
     if "configMap" in source:
         return _selected(source["configMap"], data_of("ConfigMap", source["configMap"], fetch))
     if "secret" in source:
@@ -36,8 +38,15 @@ def contents(source: Mapping[str, Any], fetch: Fetch) -> dict[str, bytes] | None
     return None
 
 
+def _class_of(volume: Mapping[str, Any]) -> str:
+    """Return the name of the class of a volume of the Secrets Store CSI driver."""
+    assert "secrets-store.csi.k8s.io" == volume["driver"]
+    name: str = volume["volumeAttributes"]["secretProviderClass"]
+    return name
+
+
 def data_of(kind: str, reference: Mapping[str, Any], fetch: Fetch) -> dict[str, bytes]:
-    """Return the data of the ConfigMap or Secret that ``reference`` names; nothing if it is missing and optional.
+    """Return the data of the object that ``reference`` names; nothing if it is missing and optional.
 
     Raises:
         MissingObject: if it does not exist and is not optional.

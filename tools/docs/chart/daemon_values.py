@@ -14,6 +14,7 @@ REFINEMENTS: Final[Refinements] = {
     "image.pullSecrets": NAMED_OBJECTS,
     "replicas": {"minimum": 0},
     "reload": {"enum": ["hot", "checksum"]},
+    "check.podAnnotations": TEXTS,
     "check.timeoutSeconds": {"minimum": 10},
     "secret.data": TEXTS,
     "secret.env": {"items": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}},
