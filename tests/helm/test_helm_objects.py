@@ -12,7 +12,6 @@ from streamcanary.cli.main import main
 from streamcanary.simulator import Simulator
 from support.programs.daemon import run_command
 from support.programs.helm import CHART, MINIMAL, VALUES, merged, object_of, rendered
-from support.programs.promtool import check_rules
 from support.servers.simulator import FAST_TIMINGS
 
 pytestmark = pytest.mark.real("helm")
@@ -200,31 +199,6 @@ def test_prometheus_scrapes_with_the_token(name: str, kind: str, key: str, tmp_p
     [secret] = [each for each in objects if each["kind"] == "Secret" and each["metadata"]["name"].endswith("-web")]
     credentials = endpoint["authorization"]["credentials"]
     assert (secret["metadata"]["name"], True) == (credentials["name"], credentials["key"] in secret["data"])
-
-
-@pytest.mark.real("promtool")
-@pytest.mark.parametrize("name", ["default", "everything", "own-rules"])
-def test_promtool_accepts_the_rules(name: str, tmp_path: Path) -> None:
-    """The groups of the PrometheusRule are a valid rule file."""
-    files = ["--values", VALUES[name]] if name in VALUES else []
-    [rule] = [
-        each
-        for each in rendered(tmp_path, *files, "--set", "prometheusRule.enabled=true")
-        if each["kind"] == "PrometheusRule"
-    ]
-    code, output = check_rules(tmp_path, json.dumps(rule["spec"]))
-    assert 0 == code, output
-
-
-def test_rules_of_the_configuration_replace_built_in_ones(tmp_path: Path) -> None:
-    """Each rule of ``config`` is an alert of its name; a built-in rule of that name is left out, or changed."""
-    objects = rendered(tmp_path, "--values", VALUES["everything"])
-    groups = object_of(objects, "PrometheusRule", "canary")["spec"]["groups"]
-    alerts = {rule["alert"]: rule for group in groups for rule in group["rules"]}
-    assert {"ChatFailing", "NoData", "TargetRejected", "StreamcanaryAbsent"} <= alerts.keys()
-    assert "StoreFailing" not in alerts
-    assert "https://runbooks.example/chat" == alerts["ChatFailing"]["annotations"]["runbook_url"]
-    assert "severity" in alerts["NoData"]["expr"]
 
 
 def test_every_dashboard_is_a_config_map(tmp_path: Path) -> None:
