@@ -65,11 +65,12 @@ def row(lines: list[str], rule: str, canaries: str = "") -> list[str]:
 
 
 def test_a_rule_has_a_row_with_its_forecast(check: CheckFunction) -> None:
-    """The row has the delays at three error rates, the time to resolve and the false pages."""
+    """The row has the delays at three error rates, the time to resolve, alerts a day and false pages."""
     out, err = check({"Down": {"detector": {"type": "consecutive", "failures": 3}}})
-    header = "RULE  CANARIES  EVERY  20% ERRORS  50% ERRORS  100% ERRORS  RESOLVES AFTER  FALSE PAGES  TOTAL"
-    assert header.split("  ") == row(out, "RULE")
-    expected = ["Down", "chat", "30s", "1h17m", "6m45s", "1m15s", "3 good runs, 1m15s", "0.68 at 2%", "0.68"]
+    header = "RULE  CANARIES  EVERY  20% ERRORS  50% ERRORS  100% ERRORS  RESOLVES AFTER"
+    assert [*header.split("  "), "PER DAY AT 5, 10, 20%", "FALSE PAGES", "TOTAL"] == row(out, "RULE")
+    delays, steady = ["1h17m", "6m45s", "1m15s"], "0.34, 2.6, 18"
+    expected = ["Down", "chat", "30s", *delays, "3 good runs, 1m15s", steady, "0.68 at 2%", "0.68"]
     assert expected == row(out, "Down")
     assert [] == err
 

@@ -77,7 +77,7 @@ def mean_delay(config: dict[str, Any], rate: float, outages: int) -> float:
 def test_false_pages_match_the_detector(config: dict[str, Any], rate: float) -> None:
     """The forecast of false pages is within 10 % of 500 pages of the real detector at its base rate."""
     samples, pages, runs, fired = Samples(config, seed=7), 0, 0, False
-    while pages < 500 and runs < 400_000:
+    while pages < 500 and runs < 500_000:
         runs += 1
         fires = samples.feed(rate)
         pages += fires and not fired

@@ -13,9 +13,10 @@ from pydantic import Field
 from streamcanary.alerting.detectors.base import SampleStream, StreamDetector
 from streamcanary.alerting.detectors.burn_rate import BurnRate, BurnRateState
 from streamcanary.alerting.detectors.consecutive import Consecutive, ConsecutiveState
+from streamcanary.alerting.detectors.cusum import Cusum, SpikeState
 from streamcanary.alerting.detectors.no_data import NoData
 from streamcanary.alerting.detectors.ratio import Ratio, RatioState
-from streamcanary.alerting.detectors.spike import Cusum, Spike, SpikeState
+from streamcanary.alerting.detectors.spike import Spike
 
 SampleDetector = Ratio | Consecutive | BurnRate | Spike
 """A detector that evaluates samples, as opposed to missing runs."""

@@ -14,7 +14,7 @@ from streamcanary.alerting.builtin_rules import (
     STORE_FAILING,
     TARGET_REJECTED,
 )
-from streamcanary.alerting.detectors import NoData, StreamDetector
+from streamcanary.alerting.detectors import Cusum, NoData, StreamDetector
 from streamcanary.alerting.engine.keys import incident_key
 from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.rules import Rule
@@ -55,6 +55,11 @@ class Binding(NamedTuple):
     def canary(self) -> Canary:
         """The canary that it evaluates."""
         return self.scope_value.canaries[0]
+
+    def resolve_condition_after(self, state: object) -> str:
+        """Return what resolves the alert that fires with the detector ``state``, as text."""
+        detector = self.detector
+        return detector.resolve_condition_after(state) if isinstance(detector, Cusum) else self.resolve_condition
 
     def missing_runs(self, last_seen: float, now: float) -> int:
         """Return the number of runs that are missing at ``now`` since ``last_seen`` if it is enough to fire, else 0.
@@ -115,8 +120,10 @@ class Bindings:
         for name in self._receivers:
             yield RECEIVER_FAILING, name
 
-    def canary_incident(self, binding: Binding, at: float, evidence: Evidence) -> Incident:
-        """Return the incident of ``binding``, opened at ``at`` (seconds since the epoch)."""
+    def canary_incident(
+        self, binding: Binding, at: float, evidence: Evidence, detector_state: object = None
+    ) -> Incident:
+        """Return the incident of ``binding``, opened at ``at`` (seconds since the epoch) with ``detector_state``."""
         canary = binding.canary
         return Incident(
             key=binding.key,
@@ -127,7 +134,7 @@ class Bindings:
             annotations=binding.rule.annotations,
             opened=at,
             evidence=evidence,
-            resolve_condition=binding.resolve_condition,
+            resolve_condition=binding.resolve_condition_after(detector_state),
         )
 
     def daemon_incident(self, rule: str, subject: str, message: str, now: float) -> Incident:

@@ -36,7 +36,8 @@ def refresh_metadata(draft: Draft, binding: Binding, bindings: Bindings, inciden
 
     The labels also decide the route.
     """
-    refreshed = bindings.canary_incident(binding, incident.opened, incident.evidence)
+    state = draft.detectors.get(binding.key)
+    refreshed = bindings.canary_incident(binding, incident.opened, incident.evidence, state and state.detector)
     if refreshed != incident:
         draft.put(refreshed)
 

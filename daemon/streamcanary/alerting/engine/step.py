@@ -208,7 +208,7 @@ class Engine:
         if result.is_firing and not firing:
             reachability = draft.reachability.get(binding.canary.identity)
             evidence = evidence_log.evidence(counts, reachability.diagnosis if reachability else "")
-            self._open(draft, self.bindings.canary_incident(binding, at, evidence), now)
+            self._open(draft, self.bindings.canary_incident(binding, at, evidence, result.state), now)
         elif incident is not None and firing and not result.is_firing:
             draft.put(BindingState(result.state, evidence_log, counts).update_evidence(incident))
             self._close(draft, binding.key, at, result.counts.resolve_reason, now)

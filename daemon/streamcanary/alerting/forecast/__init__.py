@@ -4,6 +4,7 @@ from streamcanary.alerting.forecast.baseline import Baseline, baseline_warnings
 from streamcanary.alerting.forecast.detector_forecast import (
     ERROR_RATES,
     MONTH_SECONDS,
+    STEADY_RATES,
     Forecast,
     forecast_detector,
     format_pages,
@@ -21,6 +22,7 @@ from streamcanary.alerting.forecast.rule_forecasts import (
 __all__ = [
     "ERROR_RATES",
     "MONTH_SECONDS",
+    "STEADY_RATES",
     "Baseline",
     "Forecast",
     "NoDataDelay",

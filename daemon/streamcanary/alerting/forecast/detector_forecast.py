@@ -2,18 +2,21 @@
 
 import math
 from collections.abc import Callable
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
-from streamcanary.alerting.detectors import BurnRate, Consecutive, Cusum, Ratio, SampleDetector, SampleStream, Spike
+from streamcanary.alerting.detectors import BurnRate, Consecutive, Ratio, SampleDetector, SampleStream, Spike
 from streamcanary.alerting.detectors.burn_rate import BUCKETS_PER_WINDOW
-from streamcanary.alerting.detectors.cusum_run_length import runs_to_fire, runs_to_resolve
 from streamcanary.alerting.forecast import window_simulation
+from streamcanary.alerting.forecast.cusum_forecast import DAY, CusumForecast
 from streamcanary.alerting.forecast.window_simulation import WindowScan, WindowThreshold
 from streamcanary.model.config_types.fraction import min_count
 
 ERROR_RATES: Final = (0.2, 0.5, 1.0)
 """The error rates for which a forecast has a detection delay."""
+
+STEADY_RATES: Final = (0.05, 0.1, 0.2)
+"""The steady error rates for which a forecast has a number of notifications a day."""
 
 MONTH_SECONDS: Final = 30 * 86400.0
 """The month for which false pages are counted: 30 days, in seconds."""
@@ -25,13 +28,16 @@ class Forecast(NamedTuple):
     ``detection_delays`` are the mean times in seconds until the rule fires, one for each of :data:`ERROR_RATES`. The
     errors begin at any moment, after a long time without errors. The duration of a run itself is not included.
     ``false_pages`` is the mean number of pages in :data:`MONTH_SECONDS` while only a share ``base_rate`` of the runs
-    fails. After a long full outage the rule resolves at the ``runs_to_resolve``-th good run, on average
+    fails. ``notifications_per_day`` is how often it fires in the first day of a steady error rate, on average, for each
+    of :data:`STEADY_RATES`; over 1, it resolves while the errors go on, and fires again.
+    After a long full outage the rule resolves at the ``runs_to_resolve``-th good run, on average
     ``seconds_to_resolve`` seconds after the end of the outage.
     """
 
     base_rate: float
     detection_delays: tuple[float, ...]
     false_pages: float
+    notifications_per_day: tuple[float, ...]
     runs_to_resolve: int
     seconds_to_resolve: float
 
@@ -41,6 +47,8 @@ class _ForecastInRuns(NamedTuple):
 
     to_fire: Callable[[float], float]
     pages_per_run: Callable[[float], float]
+    notifications: Callable[[float, float], float]
+    """The mean number of times that it fires in so many runs, the second argument, at a steady error rate."""
     to_resolve: int
 
 
@@ -80,6 +88,7 @@ def _forecast(detector: SampleDetector, stream: SampleStream, base_rate: float) 
             schedule.mean_wait(number) if number < math.inf else math.inf for number in runs_to_fire_by_rate
         ),
         false_pages=runs.pages_per_run(base_rate) * MONTH_SECONDS / schedule.interval,
+        notifications_per_day=tuple(runs.notifications(rate, DAY / schedule.interval) for rate in STEADY_RATES),
         runs_to_resolve=runs.to_resolve,
         seconds_to_resolve=schedule.mean_wait(runs.to_resolve),
     )
@@ -90,7 +99,7 @@ def _forecast_in_runs(detector: SampleDetector, stream: SampleStream) -> _Foreca
         case Consecutive():
             return _for_consecutive(detector)
         case Spike():
-            return _for_cusum(detector.for_stream(stream))
+            return _for_cusum(CusumForecast(detector.for_stream(stream), stream.interval, 0.0))
         case Ratio():
             return _for_scan(_ratio_scan(detector, stream.schedule.median_interval))
         case BurnRate():
@@ -103,26 +112,58 @@ def _for_consecutive(detector: Consecutive) -> _ForecastInRuns:
         probability = math.exp(count * math.log(rate))
         return float(count) if rate >= 1 else ((1 / probability if probability else math.inf) - 1) / (1 - rate)
 
+    def to_fire(rate: float) -> float:
+        return in_a_row(rate, detector.failures)
+
+    def pages_per_run(rate: float) -> float:
+        return 1 / (to_fire(rate) + in_a_row(1 - rate, detector.resolve_count))
+
     return _ForecastInRuns(
-        to_fire=lambda rate: in_a_row(rate, detector.failures),
-        pages_per_run=lambda rate: 1 / (in_a_row(rate, detector.failures) + in_a_row(1 - rate, detector.resolve_count)),
+        to_fire=to_fire,
+        pages_per_run=pages_per_run,
+        notifications=partial(_notifications, to_fire, pages_per_run),
         to_resolve=detector.resolve_count,
     )
 
 
-def _for_cusum(cusum: Cusum) -> _ForecastInRuns:
-    def pages_per_run(rate: float) -> float:
-        return 1 / (runs_to_fire(*cusum, rate) + runs_to_resolve(*cusum, rate))
-
-    return _ForecastInRuns(lambda rate: runs_to_fire(*cusum, rate), pages_per_run, cusum.threshold)
+def _for_cusum(cusum: CusumForecast) -> _ForecastInRuns:
+    return _ForecastInRuns(
+        to_fire=cusum.runs_to_fire,
+        pages_per_run=cusum.pages_per_run,
+        notifications=lambda rate, _: cusum.notifications_a_day(rate),
+        to_resolve=cusum.cusum.good_runs[0],
+    )
 
 
 def _for_scan(windows: WindowScan) -> _ForecastInRuns:
+    to_fire = partial(window_simulation.runs_to_fire, windows)
+    pages_per_run = partial(window_simulation.pages_per_run, windows)
     return _ForecastInRuns(
-        to_fire=lambda rate: window_simulation.runs_to_fire(windows, rate),
-        pages_per_run=lambda rate: window_simulation.pages_per_run(windows, rate),
+        to_fire=to_fire,
+        pages_per_run=pages_per_run,
+        notifications=partial(_notifications, to_fire, pages_per_run),
         to_resolve=windows.runs_to_resolve(),
     )
+
+
+def _notifications(
+    to_fire: Callable[[float], float], pages_per_run: Callable[[float], float], rate: float, runs: float
+) -> float:
+    """Return how often a detector without memory of former alerts fires in ``runs``, at a steady error rate.
+
+    It is the mean of an alternating renewal process, with exponential distributions of the times to fire and to
+    resolve. The first time to fire is longer than the others, as the window of the detector is then without errors.
+    """
+    first, pages = to_fire(rate), pages_per_run(rate)
+    if math.isinf(first):
+        return 0.0
+    fires = -math.expm1(-runs / first)
+    if pages <= 0:
+        return fires
+    cycles = (runs - first * fires) * pages
+    quiet = first * pages if first * pages < 1 else 0.5  # share of a cycle in which it does not fire
+    variance = quiet * (1 - quiet)
+    return fires + cycles + variance * math.expm1(-cycles / variance)
 
 
 def _ratio_scan(detector: Ratio, interval: float) -> WindowScan:

@@ -11,6 +11,7 @@ from streamcanary.alerting.engine.bindings import alert_labels
 from streamcanary.alerting.forecast import (
     ERROR_RATES,
     MONTH_SECONDS,
+    STEADY_RATES,
     NoDataDelay,
     RuleForecast,
     always_firing_warnings,
@@ -196,14 +197,17 @@ def _configured_rules(settings: Settings) -> dict[str, Rule]:
 
 def _forecast_lines(forecasts: list[RuleForecast]) -> Iterator[str]:
     delays = [f"{format_fraction(rate)} ERRORS" for rate in ERROR_RATES]
-    rows: list[tuple[str, ...]] = [("RULE", "CANARIES", "EVERY", *delays, "RESOLVES AFTER", "FALSE PAGES", "TOTAL")]
+    steady = f"PER DAY AT {', '.join(f'{rate * 100:g}' for rate in STEADY_RATES)}%"
+    columns = ("RULE", "CANARIES", "EVERY", *delays, "RESOLVES AFTER", steady, "FALSE PAGES", "TOTAL")
+    rows: list[tuple[str, ...]] = [columns]
     for rule, group in groupby(forecasts, key=lambda one: one.rule):
         rule_forecasts = list(group)
         rows += [_forecast_row(one) for one in rule_forecasts]
         if len(rule_forecasts) > 1:
-            rows.append((rule, "all", *[""] * 6, format_pages(sum(one.false_pages for one in rule_forecasts))))
+            rows.append((rule, "all", *[""] * 7, format_pages(sum(one.false_pages for one in rule_forecasts))))
     yield from format_table(rows)
     yield "ERRORS: mean time until the rule fires after errors begin at that rate, if no run failed before"
+    yield "PER DAY: mean number of alerts in the first day of a steady error rate; over 1, it resolves and fires again"
     yield "FALSE PAGES: expected pages a month for each canary, and in total, if only that share of runs fails"
     if any(isinstance(one.schedule, Cron) for one in forecasts):
         yield "cron: times count from any moment, pauses included; time windows hold as many runs as between pauses"
@@ -220,6 +224,7 @@ def _forecast_row(one: RuleForecast) -> tuple[str, ...]:
             for delay in forecast.detection_delays
         ),
         f"{_pluralize(forecast.runs_to_resolve, 'good run')}, {format_duration(forecast.seconds_to_resolve)}",
+        ", ".join(map(format_pages, forecast.notifications_per_day)),
         f"{format_pages(forecast.false_pages)} at {format_fraction(forecast.base_rate)}",
         format_pages(one.false_pages),
     )
