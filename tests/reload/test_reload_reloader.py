@@ -4,6 +4,7 @@ import asyncio
 import itertools
 import tempfile
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from streamcanary.model.config_reload import ReloadKind
+from streamcanary.model.config_reload import ReloadKind, ReloadResult
 from streamcanary.reload import reloader as module
-from streamcanary.settings import load
+from streamcanary.reload.config_file import RETRY_INTERVAL
+from streamcanary.settings import Settings, load
 from streamcanary.transport.tls import TlsFileError
 from support.hypothesis_profile import examples
 from support.reload import CHAT, TARGET, ReloadHarness, write_config
@@ -187,6 +189,54 @@ async def test_a_defect_in_a_component_is_reported(tmp_path: Path, monkeypatch: 
             result.kind,
             result.message,
         )
+
+
+async def test_a_file_on_which_the_daemon_fails_internally_is_reported(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The watcher reports the defect, with one traceback however often it tries again, and applies the next file."""
+    calls: list[Path] = []
+
+    def fail(file: Path) -> Settings:
+        calls.append(file)
+        raise TypeError("unhashable type: 'list'")
+
+    async with ReloadHarness(tmp_path, interval=0.01) as harness, asyncio.timeout(20):
+        monkeypatch.setattr(module, "load", fail)
+        harness.write(**MORE)
+        while len(calls) < 3:
+            await asyncio.sleep(0.01)
+            harness.clock.advance(RETRY_INTERVAL)
+        assert "internal error: TypeError" == harness.reports[0]
+        assert 1 == [record.message for record in caplog.records].count("reload failed internally")
+        monkeypatch.setattr(module, "load", load)
+        while harness.reports[-1] is not None:
+            await asyncio.sleep(0.01)
+            harness.clock.advance(RETRY_INTERVAL)
+        assert ["chat", "second"] == list(harness.parts.applied[-1].canaries)
+
+
+async def test_a_request_at_the_instant_of_a_poll_is_answered(tmp_path: Path) -> None:
+    """If the timer of the poll and a request are handled in one turn of the event loop, the request is not lost."""
+    async with ReloadHarness(tmp_path, interval=0.2) as harness:
+
+        async def request() -> ReloadResult:
+            await asyncio.sleep(0.1)
+            return await harness.reloader.reload()
+
+        requested = asyncio.create_task(request())
+        await asyncio.sleep(0)
+        await asyncio.sleep(0)
+        time.sleep(0.4)
+        assert ReloadKind.UNCHANGED == (await requested).kind
+
+
+async def test_a_file_that_cannot_be_read_has_no_hash(tmp_path: Path) -> None:
+    """The hash of the result is empty; the message has the reason."""
+    async with ReloadHarness(tmp_path) as harness:
+        harness.file.unlink()
+        result = await harness.reloader.reload()
+        assert (ReloadKind.INVALID, "", True) == (result.kind, result.content_hash, "no such file" in result.message)
 
 
 FILES: dict[str, dict[str, Any] | str] = {

@@ -157,6 +157,8 @@ def _canary_warnings(
         ("o4-mini", "", False),
         ("gpt-5-nano", ", request: {max_completion_tokens: 64, reasoning_effort: minimal}", False),
         ("gpt-5.1", ", api: responses, request: {max_output_tokens: 64, reasoning: {effort: none}}", False),
+        ("gpt-5.1", ", request: {max_completion_tokens: 64, reasoning_effort: [none]}", True),
+        ("gpt-5.1", ", api: responses, request: {max_output_tokens: 64, reasoning: {effort: {a: 1}}}", True),
         ("gpt-5-chat-latest", ", request: {max_completion_tokens: 64}", False),
         ("qwen3-8b", ", request: {max_tokens: 64, extra_body: {enable_thinking: false}}", False),
         (

@@ -58,7 +58,8 @@ def _reasoning_is_off(spec: CanarySpec) -> bool:
     effort = request.get("reasoning_effort") or (reasoning.get("effort") if isinstance(reasoning, dict) else None)
     template = request.get("chat_template_kwargs")
     switches = (request, template if isinstance(template, dict) else {})
-    return effort in _EFFORTS_WITHOUT_REASONING or any(each.get("enable_thinking") is False for each in switches)
+    is_effort_off = isinstance(effort, str) and effort in _EFFORTS_WITHOUT_REASONING  # a request may have any value
+    return is_effort_off or any(each.get("enable_thinking") is False for each in switches)
 
 
 def _deployment_warnings(name: str, spec: CanarySpec, targets: Mapping[str, BaseTarget]) -> Iterator[ConfigIssue]:

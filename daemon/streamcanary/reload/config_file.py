@@ -15,13 +15,21 @@ RETRY_INTERVAL: Final = 30.0
 It may be valid now: it refers to other files, such as those of secrets.
 """
 
+UNREADABLE: Final = "unreadable: "
+"""The begin of a fingerprint that is no hash: the reason for which the content could not be read follows."""
+
 
 def read_fingerprint(file: Path) -> str:
     """Return what differs if the content of ``file`` does: its hash, or why it cannot be read. Blocks."""
     try:
         return read_content_hash(file)
     except ConfigInvalid as invalid:
-        return f"unreadable: {invalid}"
+        return f"{UNREADABLE}{invalid}"
+
+
+def content_hash_of(fingerprint: str) -> str:
+    """Return the hash of the content that has this fingerprint; empty if it could not be read."""
+    return "" if fingerprint.startswith(UNREADABLE) else fingerprint
 
 
 class ChangeDetector:

@@ -17,7 +17,7 @@ from streamcanary.model.config_reload import ConfigError, ConfigStatus, ReloadKi
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.secret import SecretUnreadable
 from streamcanary.model.redaction.redactor import scrub
-from streamcanary.reload.config_file import ChangeDetector, read_fingerprint
+from streamcanary.reload.config_file import UNREADABLE, ChangeDetector, content_hash_of, read_fingerprint
 from streamcanary.reload.metrics import ConfigMetrics
 from streamcanary.reload.plan import config_changes, restart_needed
 from streamcanary.settings import ConfigInvalid, Problem, Settings, load
@@ -125,11 +125,12 @@ class Reloader:
     async def _run(self) -> None:
         while True:
             is_requested = await self._is_requested()
-            waiting, self._waiting = self._waiting, []
+            waiting: list[asyncio.Future[ReloadResult]] = []
             result = ReloadResult(kind=ReloadKind.FAILED, message="the reload was interrupted; see the log")
             try:
-                if is_requested:
+                if is_requested:  # else a request that has just come waits for the next turn
                     self._source.requested.clear()
+                    waiting, self._waiting = self._waiting, []
                     result = await self._reload()
                 else:
                     await self._poll()
@@ -151,7 +152,7 @@ class Reloader:
         try:
             fingerprint = await self._in_thread(lambda: read_fingerprint(self._source.file))
         except _Hanging as hanging:
-            fingerprint = f"unreadable: {hanging}"
+            fingerprint = f"{UNREADABLE}{hanging}"
         if self._detector.poll(fingerprint, self._clock.monotonic()):
             await self._reload(fingerprint)
 
@@ -164,7 +165,7 @@ class Reloader:
         try:
             settings, fingerprint, result = await self._in_thread(self._prepare)
         except _Hanging as hanging:
-            fingerprint, result = f"unreadable: {hanging}", _failure(ReloadKind.FAILED, str(hanging))
+            fingerprint, result = f"{UNREADABLE}{hanging}", _failure(ReloadKind.FAILED, str(hanging))
         if expected not in (None, fingerprint):
             return result
         if result.kind is ReloadKind.APPLIED and settings is not None:
@@ -203,15 +204,20 @@ class Reloader:
             errors = tuple(map(_config_error, invalid.problems[:_MAX_ERRORS]))
             fingerprint = read_fingerprint(self._source.file)
             message = _summary(invalid.problems)
-            return None, fingerprint, _failure(ReloadKind.INVALID, message, fingerprint, errors=errors)
+            return None, fingerprint, _failure(ReloadKind.INVALID, message, content_hash_of(fingerprint), errors=errors)
         except (SecretUnreadable, TlsFileError, InvalidProxyUrl, ValueError, OSError) as error:
             message = scrub(str(error), limit=1000)
             errors = (ConfigError(message=message),)
-            return None, content_hash, _failure(ReloadKind.INVALID, message, content_hash, errors=errors)
+            fingerprint = content_hash or read_fingerprint(self._source.file)
+            return None, fingerprint, _failure(ReloadKind.INVALID, message, content_hash_of(fingerprint), errors=errors)
         except Exception as error:  # noqa: BLE001 - a defect: it is logged, and reported as a failed reload
-            _log.exception("reload failed internally")
-            message = f"internal error: {type(error).__name__}"
-            return None, content_hash, _failure(ReloadKind.FAILED, message, content_hash)
+            fingerprint = content_hash or read_fingerprint(self._source.file)
+            result = _failure(
+                ReloadKind.FAILED, f"internal error: {type(error).__name__}", content_hash_of(fingerprint)
+            )
+            if result != self._status.last_result:  # the same file is loaded again and again; one traceback is enough
+                _log.exception("reload failed internally")
+            return None, fingerprint, result
         return settings, content_hash, ReloadResult(kind=ReloadKind.APPLIED, content_hash=content_hash, changes=changes)
 
     def _record(self, settings: Settings | None, fingerprint: str, result: ReloadResult, *, is_repeated: bool) -> None:

@@ -1,5 +1,7 @@
 """Writing a file as a whole or not at all."""
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
@@ -43,3 +45,33 @@ def test_an_error_leaves_the_old_file(tmp_path, monkeypatch):
     with pytest.raises(OSError, match="No space left"):
         write_atomically(path, "after", overwrite=True)
     assert ("before", [path]) == (path.read_text(), list(tmp_path.iterdir()))
+
+
+def test_an_overwritten_file_keeps_its_mode(tmp_path):
+    """What only its owner may read stays so."""
+    path = tmp_path / "c.yaml"
+    path.write_text("before")
+    path.chmod(0o640)
+    write_atomically(path, "after", overwrite=True)
+    assert ("after", 0o640) == (path.read_text(), stat.S_IMODE(path.stat().st_mode))
+
+
+def test_an_overwritten_link_stays_a_link(tmp_path):
+    """The file that it leads to is written, also if that does not exist yet."""
+    (tmp_path / "real").mkdir()
+    link = tmp_path / "c.yaml"
+    link.symlink_to("real/c.yaml")
+    for text in ("first", "second"):
+        write_atomically(link, text, overwrite=True)
+        assert (text, True) == ((tmp_path / "real/c.yaml").read_text(), link.is_symlink())
+
+
+def test_what_is_not_a_regular_file_is_not_replaced(tmp_path):
+    """A pipe stays a pipe, also behind a link; nothing is written."""
+    pipe, link = tmp_path / "pipe", tmp_path / "link"
+    os.mkfifo(pipe)
+    link.symlink_to(pipe)
+    for path in (pipe, link):
+        with pytest.raises(OSError, match="it is not a regular file"):
+            write_atomically(path, "text", overwrite=True)
+    assert (True, {pipe, link}) == (pipe.is_fifo(), set(tmp_path.iterdir()))

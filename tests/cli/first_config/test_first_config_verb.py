@@ -126,6 +126,16 @@ def test_a_file_that_exists_is_kept(tmp_path):
     assert 1 == init(tmp_path, "link.yaml", *ALL).returncode
 
 
+def test_what_is_not_a_regular_file_is_refused(tmp_path):
+    """A pipe is not replaced, with --force or without, and no question is asked first."""
+    os.mkfifo(tmp_path / "pipe")
+    for options in ((), ("--force",)):
+        result = init(tmp_path, "pipe", *options, answers="")
+        expected = "streamcanary: cannot write pipe: it is not a regular file; choose another file\n"
+        assert (1, expected) == (result.returncode, result.stderr)
+    assert [True] == [each.is_fifo() for each in tmp_path.iterdir()]
+
+
 def test_the_file_has_the_usual_mode(tmp_path):
     """It has no secrets, so that it may be read by those whom the umask allows."""
     init(tmp_path, *ALL)

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
 
 from streamcanary.cli.first_config.answer_error import AnswerError
-from streamcanary.cli.first_config.atomic_write import write_atomically
+from streamcanary.cli.first_config.atomic_write import check_is_regular, write_atomically
 from streamcanary.cli.first_config.config_text import Answers, config_text, parse_model, variables_in
 from streamcanary.cli.first_config.endpoints import KNOWN, parse_endpoint
 from streamcanary.cli.first_config.receivers import CHOICES, parse_receiver
@@ -71,9 +71,11 @@ def _check_path(path: Path, *, overwrite: bool) -> None:
     Raises:
         UsageError: if the path is a directory.
         FileExistsError: if it exists, and is not to be overwritten.
+        OSError: if it is a device, a pipe or a socket, or cannot be reached.
     """
     if path.is_dir():
         raise UsageError(f"{path} is a directory; give the path of a file in it")
+    check_is_regular(path)
     if not overwrite and os.path.lexists(path):
         raise FileExistsError
 
@@ -169,7 +171,7 @@ def _check(text: str, path: Path, environ: dict[str, str]) -> "Settings":
 
     variables = {name: _PLACEHOLDERS.get(name, "key-of-the-endpoint") for name in variables_in(text)} | environ
     trial = path.with_name(f".{path.name}.{os.getpid()}.trial")
-    write_atomically(trial, text, overwrite=True)
+    write_atomically(trial, text, overwrite=False)
     try:
         return load(trial, variables)
     except ConfigInvalid as invalid:
