@@ -49,9 +49,22 @@ def test_both_stages_have_the_same_base(dockerfile: Dockerfile):
 
 
 def test_the_image_has_the_labels_of_oci(dockerfile: Dockerfile):
-    """The labels name version, revision and time of the build, which the release sets."""
-    labels = set(re.findall(r"org\.opencontainers\.image\.(\w+)=", " ".join(dockerfile.all("LABEL"))))
-    assert {"title", "description", "licenses", "version", "revision", "created"} == labels
+    """The labels name version, origin, base and time of the build, which the release sets."""
+    labels = set(re.findall(r"org\.opencontainers\.image\.([\w.]+)=", " ".join(dockerfile.all("LABEL"))))
+    assert {
+        "title",
+        "description",
+        "licenses",
+        "vendor",
+        "version",
+        "revision",
+        "created",
+        "source",
+        "url",
+        "documentation",
+        "base.name",
+        "base.digest",
+    } == labels
 
 
 def test_the_image_exposes_the_port_of_the_daemon(dockerfile: Dockerfile):

@@ -13,7 +13,7 @@ from support.programs.required_tools import require_tool
 
 ROOT = Path(__file__).parents[2]
 WORKFLOWS = sorted((ROOT / ".github" / "workflows").glob("*.yml"))
-_EXACT = re.compile(r"[\w.-]+/[\w./-]+@(v\d+\.\d+\.\d+|[0-9a-f]{40})")
+_PINNED = re.compile(r"[\w.-]+/[\w./-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+")
 
 
 def load(path: Path) -> dict[str, Any]:
@@ -50,9 +50,19 @@ def test_actionlint_finds_mistakes(tmp_path: Path):
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
-def test_actions_have_exact_versions(path: Path):
-    """A branch or a major version would change without a commit here."""
-    assert [] == [step["uses"] for step in steps(load(path)) if "uses" in step and not _EXACT.fullmatch(step["uses"])]
+def test_actions_are_pinned_by_digest(path: Path):
+    """A tag can be moved to another commit; a comment has the version, which Dependabot keeps up to date."""
+    used = re.findall(r"uses: (.*)", path.read_text())
+    assert (len([step for step in steps(load(path)) if "uses" in step]), []) == (
+        len(used),
+        [action for action in used if not _PINNED.fullmatch(action)],
+    )
+
+
+def test_dependabot_updates_what_is_pinned():
+    """Actions, the base image and the packages of Python have an ecosystem each."""
+    updates = load(ROOT / ".github" / "dependabot.yml")["updates"]
+    assert {"github-actions", "docker", "pip"} == {update["package-ecosystem"] for update in updates}
 
 
 @pytest.mark.parametrize("path", WORKFLOWS, ids=lambda path: path.stem)
@@ -96,3 +106,24 @@ def test_images_are_signed_by_digest(release: dict[str, Any]):
     signed = re.findall(r"cosign sign .*", "\n".join(step.get("run", "") for step in steps(release)))
     assert 2 == len(signed)
     assert [] == [command for command in signed if not re.search(r'@\$(DIGEST|digest)"$', command)]
+
+
+def test_the_release_downloads_what_was_uploaded(release: dict[str, Any]):
+    """Artifacts are downloaded by name, and the action that builds the image uploads none of its own."""
+    names: dict[str, list[str]] = {"upload": [], "download": []}
+    for step in steps(release):
+        for kind, found in names.items():
+            if f"/{kind}-artifact@" in step.get("uses", ""):
+                found.append(step["with"]["name"])
+    assert ["dist", "charts"] == names["upload"] == names["download"]
+    [build] = [step for step in steps(release) if step.get("id") == "build"]
+    assert "false" == build["env"]["DOCKER_BUILD_RECORD_UPLOAD"]
+
+
+def test_the_name_of_the_image_has_no_capitals(release: dict[str, Any]):
+    """It is that of the repository, whose owner may have some, in lower case; each job takes it from the first one."""
+    text = (ROOT / ".github" / "workflows" / "release.yml").read_text()
+    assert [] == re.findall(r"ghcr\.io/\$\{\{.*", text)
+    assert ["ghcr.io/${GITHUB_REPOSITORY,,}"] == re.findall(r'ghcr\.io/[^"\s]+', text)
+    for name in ("image", "chart", "release"):
+        assert "${{ needs.archives.outputs.image }}" == release["jobs"][name]["env"]["IMAGE"]
