@@ -150,6 +150,8 @@ REPORTED: list[tuple[int, object, FaultKind]] = [
     (500, openai("insufficient balance (1008)", None, "api_error"), QUOTA),
     (429, openai("limit", "org_usage_limit_exceeded"), QUOTA),
     (403, openai("Your account balance is insufficient"), QUOTA),
+    (403, {"statusCode": 403, "message": "Out of call volume quota. Quota will be replenished in 01:02:03."}, QUOTA),
+    (403, {"statusCode": 403, "message": "Out of bandwidth quota. Quota will be replenished in 01:02:03."}, QUOTA),
     (403, openai("Sorry, your account balance is not enough"), QUOTA),
     # rates, and Google's quotas
     (429, openai("Rate limit reached", "rate_limit_exceeded", "tokens"), RATE),

@@ -53,6 +53,8 @@ PHRASES: Final[tuple[tuple[FaultKind, *tuple[str, ...]], ...]] = (
     (K.QUOTA_EXHAUSTED, "exceeded budget for"),
     (K.QUOTA_EXHAUSTED, "reached your usage limit"),  # Moonshot's plans
     (K.QUOTA_EXHAUSTED, "session usage limit"),  # Ollama's plans
+    (K.QUOTA_EXHAUSTED, "out of call volume quota"),  # Azure API Management, with 403
+    (K.QUOTA_EXHAUSTED, "out of bandwidth quota"),
     (K.QUOTA_EXHAUSTED, "account is in good standing"),  # Alibaba (codespell:ignore standing)
     (K.QUOTA_EXHAUSTED, "余额不足"),
     (K.QUOTA_EXHAUSTED, "欠费"),
