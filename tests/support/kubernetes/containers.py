@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from support.kubernetes.volumes import Fetch, MissingObject, contents, data_of, own, write_files
+from support.kubernetes.volumes import Fetch, MissingObject, contents, data_of, mode_of, own, write_files
 from support.programs.isolation import enter_mount_namespace
 
 ROOT = Path(__file__).parents[3]
@@ -47,12 +47,16 @@ exec chroot $options "$root" "$@"
 
 
 class PodVolumes:
-    """The volumes of one pod in ``folder``; those of claims are in ``claims`` and outlast the pod."""
+    """The volumes that ``container`` of a pod mounts, in ``folder``; those of claims in ``claims`` outlast the pod."""
 
-    def __init__(self, spec: Mapping[str, Any], folder: Path, claims: Path) -> None:
-        self._sources: dict[str, Mapping[str, Any]] = {each["name"]: each for each in spec.get("volumes", ())}
+    def __init__(self, spec: Mapping[str, Any], container: Mapping[str, Any], folder: Path, claims: Path) -> None:
+        mounted = {each["name"] for each in container.get("volumeMounts", ())}
+        self._sources: dict[str, Mapping[str, Any]] = {
+            each["name"]: each for each in spec.get("volumes", ()) if each["name"] in mounted
+        }
         self._folder = folder
         self._claims = claims
+        self._has_group = "fsGroup" in spec.get("securityContext", {})
 
     def path(self, name: str) -> Path:
         """Return the folder of a volume."""
@@ -72,11 +76,11 @@ class PodVolumes:
             path = self.path(name)
             if not path.exists():
                 path.mkdir(parents=True)
-                path.chmod(0o755)
-                own(path)
+                path.chmod(0o755 if self._has_group or files is not None else 0o777)
+                if self._has_group:
+                    own(path)
             if files is not None:
-                mode = 0o644 if "configMap" in source else 0o440
-                changed |= write_files(path, files, mode)
+                changed |= write_files(path, files, mode_of(source), is_owned=self._has_group)
         return changed
 
 
@@ -115,12 +119,14 @@ def _field(path: str, pod: Mapping[str, Any]) -> str:
     return known.get(path) or str(pod["metadata"][path.removeprefix("metadata.")])
 
 
-def command_line(container: Mapping[str, Any], volumes: PodVolumes, root: Path) -> list[str]:
+def command_line(
+    container: Mapping[str, Any], volumes: PodVolumes, root: Path, execute: Sequence[str] = ()
+) -> list[str]:
     """Return a command line that runs ``container`` with its volumes at their places, in the file system at ``root``.
 
-    The program is the streamcanary of this repository. It sees the interpreter, the system's libraries, the repository
-    and the volumes, and can write only to volumes that are not mounted read-only. As root, it becomes the user of the
-    pod.
+    The program is the streamcanary of this repository, or its liveness command with the arguments ``execute``. It sees
+    the interpreter, the system's libraries, the repository and the volumes, and can write only to volumes that are not
+    mounted read-only. As root, it becomes the user of the pod.
 
     Where mount namespaces are not permitted, the test is skipped; with ``CI=true`` it fails.
     """
@@ -136,5 +142,6 @@ def command_line(container: Mapping[str, Any], volumes: PodVolumes, root: Path) 
         for word in (str(volumes.path(mount["name"])), mount["mountPath"], "ro" if mount.get("readOnly") else "rw")
     ]
     become = "--userspec=65532:65532 --groups=65532" if os.geteuid() == 0 else ""
-    program: Sequence[str] = (sys.executable, "-B", "-m", "streamcanary", *container["args"])
+    module: Sequence[str] = ("streamcanary.liveness", *execute) if execute else ("streamcanary", *container["args"])
+    program: Sequence[str] = (sys.executable, "-B", "-m", *module)
     return [*namespace, "sh", "-c", _ENTER, "sh", str(root), become, *mounts, "-", *shown, "-", *program]

@@ -24,24 +24,30 @@ _POLL = 0.2  # seconds
 _END_WITHIN = 15.0
 _JOB_WITHIN = 60.0
 _PORT = "STREAMCANARY_WEB__PORT"
+LIVENESS_COMMAND = "/opt/streamcanary/bin/streamcanary-liveness"
+"""The command of liveness probes in the image."""
+
 _KINDS = {"ConfigMap": "configmaps", "Secret": "secrets"}
 
 Object = Mapping[str, Any]
 
 
 class RunningPod:
-    """The process of a pod's container, which logs to ``folder / "log"``; its port is mapped to a free one."""
+    """The process of a pod's container, which logs to ``folder / "log"``; its port is mapped to a free one.
+
+    It is the container that runs streamcanary, which may be a sidecar. Others do not run: their image does not exist.
+    """
 
     def __init__(self, node: "Node", pod: Object) -> None:
         self.name: str = pod["metadata"]["name"]
         self.namespace: str = pod["metadata"]["namespace"]
         self.folder = node.folder / self.namespace / self.name
-        [self.port] = free_ports(1)
+        self.port = node.port or free_ports(1)[0]
         self._node = node
         spec = pod["spec"]
         self.account: str = spec["serviceAccountName"]
-        [container] = spec["containers"]
-        self._volumes = PodVolumes(spec, self.folder / "volumes", node.folder / self.namespace / "claims")
+        container = self._container = _streamcanary_container(spec)
+        self._volumes = PodVolumes(spec, container, self.folder / "volumes", node.folder / self.namespace / "claims")
         self.update_volumes()
         variables = environment(container, pod, self._fetch)
         if _PORT in variables:
@@ -71,10 +77,26 @@ class RunningPod:
         return self._volumes.update(self._fetch)
 
     def is_ready(self) -> bool:
-        """Return whether ``/readyz`` answers 200."""
+        """Return whether the container is ready: it runs, and with a readiness probe, ``/readyz`` answers 200."""
+        if "readinessProbe" not in self._container:
+            return self.code is None
         with contextlib.suppress(httpx2.HTTPError), httpx2.Client(trust_env=False, verify=self._node.tls) as client:
             return client.get(f"http://{POD_IP}:{self.port}/readyz", timeout=5).status_code == 200
         return False
+
+    def probe_liveness(self) -> tuple[int, str]:
+        """Run the command of the liveness probe in the container; return its exit code and output."""
+        program, *arguments = self._container["livenessProbe"]["exec"]["command"]
+        assert program == LIVENESS_COMMAND, program
+        probe = subprocess.run(
+            command_line(self._container, self._volumes, self.folder / "probe", arguments),
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=_END_WITHIN,
+            check=False,
+        )
+        return probe.returncode, probe.stdout + probe.stderr
 
     def end(self) -> None:
         """Send SIGTERM, and SIGKILL if that does not end it in time."""
@@ -100,8 +122,10 @@ class Node:
     of the thread fails the block.
     """
 
-    def __init__(self, cluster: Cluster, folder: Path, namespace: str) -> None:
+    def __init__(self, cluster: Cluster, folder: Path, namespace: str, *, port: int | None = None) -> None:
         self.folder = folder
+        self.port = port
+        """The port of each pod, instead of a free one."""
         self.tls = tls_context(cluster.api.ca)
         self.finished: list[RunningPod] = []
         """The pods of Jobs and of `helm test` that have ended."""
@@ -285,6 +309,16 @@ class Node:
         headers = {"Content-Type": "application/merge-patch+json"}
         response = self._client.patch(f"{path}/status", content=json.dumps({"status": status}), headers=headers)
         assert response.status_code in (200, 404), response.text  # 404: deleted in the meantime
+
+
+def _streamcanary_container(spec: Object) -> Object:
+    """Return the only container of a pod spec that runs streamcanary; if there is none, the only sidecar that does."""
+    sidecars = [each for each in spec.get("initContainers", ()) if each.get("restartPolicy") == "Always"]
+    for containers in (spec["containers"], sidecars):
+        if found := [each for each in containers if "streamcanary" in each["image"]]:
+            [container] = found
+            return container
+    raise AssertionError(f"no container runs streamcanary: {spec}")
 
 
 def _path(kind: str, found: Object) -> str:

@@ -61,14 +61,22 @@ def data_of(kind: str, reference: Mapping[str, Any], fetch: Fetch) -> dict[str, 
     return {key: b64decode(value) if kind == "Secret" else value.encode() for key, value in data.items()}
 
 
+def mode_of(source: Mapping[str, Any]) -> int:
+    """Return the mode of the files in a volume."""
+    settings = next((source[kind] for kind in ("projected", "configMap", "secret") if kind in source), {})
+    return int(settings.get("defaultMode", 0o644))
+
+
 def _selected(source: Mapping[str, Any], data: dict[str, bytes]) -> dict[str, bytes]:
     if "items" not in source:
         return data
     return {item["path"]: data[item["key"]] for item in source["items"] if item["key"] in data}
 
 
-def write_files(folder: Path, files: Mapping[str, bytes], mode: int) -> bool:
+def write_files(folder: Path, files: Mapping[str, bytes], mode: int, *, is_owned: bool = True) -> bool:
     """Replace the files in ``folder`` at once, as the kubelet's atomic writer; return whether they have changed.
+
+    They belong to the user of the pods if ``is_owned``, as with ``fsGroup``.
 
     Each name is a link to ``..data/NAME``, and ``..data`` a link to a folder with the time in its name.
     https://pkg.go.dev/k8s.io/kubernetes/pkg/volume/util#AtomicWriter
@@ -84,7 +92,8 @@ def write_files(folder: Path, files: Mapping[str, bytes], mode: int) -> bool:
         path = data / name
         path.write_bytes(content)
         path.chmod(mode)
-        own(path)
+        if is_owned:
+            own(path)
     replacement = folder / "..data_tmp"
     replacement.symlink_to(data.name)
     replacement.rename(link)
