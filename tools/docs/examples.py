@@ -28,7 +28,6 @@ ORDER = (
 VARIABLES = {
     "AZURE_EAST_KEY": "example-1234567890",
     "LITELLM_KEY": "sk-example-1234567890",
-    "METRICS_TOKEN": "example-0123456789abcdef",
     "MODEL": "gpt-4.1-mini",
     "OPENAI_API_KEY": "sk-example-1234567890",
     "OPENROUTER_API_KEY": "sk-or-example-1234567890",
