@@ -32,6 +32,11 @@ class Measure(StrEnum):
         return self in (Measure.FIRST_TOKEN, Measure.MAX_GAP, Measure.DURATION)
 
     @property
+    def can_shift(self) -> bool:
+        """Whether the measure has usual values, so that a change can be recognised."""
+        return self.is_timed or self is Measure.TOKENS_PER_SECOND
+
+    @property
     def limit_type(self) -> "LimitType | None":
         """The type of the limit that the measure needs; ``None`` if it has none."""
         if self.is_timed:

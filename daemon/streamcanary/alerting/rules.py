@@ -75,7 +75,9 @@ class Rule(BaseModel):
     @model_validator(mode="after")
     def _check_consistency(self) -> "Rule":
         limit_type = self.measure.limit_type
-        if limit_type is not None and self.limit is None:
+        if self.detector.type == "shift":
+            raise_config_errors(type(self).__name__, self._shift_errors())
+        elif limit_type is not None and self.limit is None:
             raise ValueError(f"measure {self.measure} needs a limit, such as limit: {limit_type.example}")
         if limit_type is None and self.limit is not None:
             raise ValueError(f"limit has no effect with measure {self.measure}; remove it")
@@ -85,6 +87,15 @@ class Rule(BaseModel):
         if taken := RESERVED_LABELS & self.labels.keys():
             raise ValueError(f"labels must not be named {', '.join(sorted(taken))}: every alert has these already")
         return self
+
+    def _shift_errors(self) -> Iterator[ConfigIssue]:
+        """Yield errors of a rule that compares values with those that are usual."""
+        if not self.measure.can_shift:
+            possible = ", ".join(measure for measure in Measure if measure.can_shift)
+            message = f"{self.measure} has no usual value to compare with: shift works with {possible}"
+            yield ConfigIssue(("measure",), message, conflicts_with=("detector",))
+        elif self.limit is not None:
+            yield ConfigIssue(("limit",), "has no effect with shift, which learns a limit from history; remove it")
 
     def _blame_errors(self) -> Iterator[ConfigIssue]:
         if "blame" in self.model_fields_set and self.measure not in _MEASURES_WITH_BLAME:

@@ -50,7 +50,7 @@ class ScopeValue(NamedTuple):
         return stream._replace(
             autocorrelation=rate.usable_autocorrelation,
             base_rate=rate.usable_rate,
-            values=baseline if isinstance(baseline, LearnedValues) else None,
+            quantiles=baseline.quantiles if isinstance(baseline, LearnedValues) else None,
         )
 
 

@@ -207,6 +207,7 @@ def _create_parser() -> argparse.ArgumentParser:
         "delivered.",
     )
     alerts.add_argument("--json", action="store_true", help="Print one JSON object.")
+    alerts.add_argument("--learned", action="store_true", help="List what rules have learned from recorded runs.")
     _add_daemon_options(alerts)
 
     trace = verbs.add_parser(

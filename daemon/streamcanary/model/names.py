@@ -259,6 +259,12 @@ MODEL_SUNSET = Metric(
     "streamcanary.model.sunset", "gauge", "s", "When the provider will retire what answers, seconds since the epoch"
 )
 ALERT_ACTIVE = Metric("streamcanary.alert.active", "gauge", "{alert}", "1 while the alert is firing, else 0")
+ALERT_BASE_RATE = Metric(
+    "streamcanary.alert.base_rate",
+    "gauge",
+    "1",
+    "Learned rate of bad runs outside incidents; 0 if unknown",
+)
 NOTIFICATIONS = Metric(
     "streamcanary.notifications", "counter", "{notification}", "Notifications by receiver and outcome"
 )

@@ -14,7 +14,12 @@ from starlette.routing import Route
 
 from streamcanary.model.alerts.matcher import Matchers
 from streamcanary.model.alerts.silence import Silence
-from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapshot, UndeliveredNotification
+from streamcanary.model.alerts.status_snapshot import (
+    BaselineStatus,
+    OpenIncident,
+    StatusSnapshot,
+    UndeliveredNotification,
+)
 from streamcanary.model.clock import Clock
 from streamcanary.model.config_types.duration import PositiveDuration
 from streamcanary.model.redaction.redactor import scrub
@@ -101,6 +106,8 @@ def api_routes(alerts: Alerts, authorizer: Authorizer, clock: Clock) -> list[Rou
             "firing": status.firing_count,
             "undelivered": [_undelivered_json(one) for one in status.undelivered],
             "owed": status.undelivered_count,
+            "baselines": [_baseline_json(one) for one in status.baselines],
+            "baseline_count": status.baseline_count,
         }
         return JSONResponse(document, headers=_NO_STORE)
 
@@ -128,6 +135,16 @@ def api_routes(alerts: Alerts, authorizer: Authorizer, clock: Clock) -> list[Rou
         Route("/api/v1/silences", authorized(create_silence), methods=["POST"]),
         Route("/api/v1/silences/{id}", authorized(delete_silence), methods=["DELETE"]),
     ]
+
+
+def _baseline_json(baseline: BaselineStatus) -> dict[str, Any]:
+    return {
+        "alert": baseline.alert,
+        "subject": baseline.subject,
+        "base_rate": baseline.base_rate,
+        "learned": None if baseline.learned_at is None else _rfc3339(baseline.learned_at),
+        "text": baseline.text,
+    }
 
 
 def _incident_json(open_incident: OpenIncident) -> dict[str, Any]:

@@ -8,12 +8,11 @@ from streamcanary.alerting.detectors import SampleStream, Spike
 from streamcanary.alerting.learning.base_rate import (
     MAX_AUTOCORRELATION,
     MIN_SAMPLES,
-    PRIOR_AUTOCORRELATION,
     estimate_autocorrelation,
     estimate_base_rate,
     upper_bound,
 )
-from streamcanary.alerting.learning.baseline import LearnedRate, round_up
+from streamcanary.alerting.learning.baseline import PRIOR_AUTOCORRELATION, LearnedRate, round_up
 from streamcanary.alerting.learning.failure_series import FailureSeries
 from streamcanary.model.schedule import Every
 from support.alerting.histories import bursty_samples

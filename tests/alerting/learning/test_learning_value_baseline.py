@@ -3,8 +3,8 @@
 import pytest
 
 from streamcanary.alerting.detectors import SampleStream, Spike
-from streamcanary.alerting.learning.baseline import LearnedValues
-from streamcanary.alerting.learning.value_baseline import ValueSeries, estimate_values, fraction_above, season_of
+from streamcanary.alerting.learning.baseline import LearnedValues, fraction_above, season_of
+from streamcanary.alerting.learning.value_baseline import ValueSeries, estimate_values
 from streamcanary.model.schedule import Every
 from support.alerting.histories import DAY, answer_times
 
@@ -21,7 +21,7 @@ def learn(days: float, *, busy: float = 1.0, slow: tuple[float, float] = (0.0, 0
     """Return what is learned from ``days`` days; between the days ``slow``, answers take three times as long."""
     series = ValueSeries()
     for at, value in answer_times(days, busy=busy):
-        series.append(at, 3 * value if slow[0] <= at / DAY < slow[1] else value)
+        series.append("chat", at, 3 * value if slow[0] <= at / DAY < slow[1] else value)
     return estimate_values(series, cusum)
 
 
@@ -31,8 +31,8 @@ def test_slow_days_are_not_normal(days: float, slow: tuple[float, float]) -> Non
     learned = learn(days, slow=slow)
 
     assert learned is not None
-    assert learned.limits == (pytest.approx(USUAL_LIMIT, rel=0.06),)
-    assert learned.typical == pytest.approx(0.5, rel=0.05)
+    assert learned.limits == {"chat": (pytest.approx(USUAL_LIMIT, rel=0.06),)}
+    assert learned.quantiles[10] == pytest.approx(0.5 / USUAL_LIMIT, rel=0.08)
     assert learned.above.rate == pytest.approx(0.1, abs=0.025)
 
 
@@ -45,7 +45,7 @@ def test_too_few_values_teach_nothing() -> None:
     """Three values a day are too few for a quantile."""
     series = ValueSeries()
     for at, value in answer_times(7, every=DAY / 3):
-        series.append(at, value)
+        series.append("chat", at, value)
 
     assert estimate_values(series, cusum) is None
 
@@ -55,8 +55,10 @@ def test_the_quarters_of_the_day_have_limits_of_their_own_after_a_week() -> None
     after_days, after_a_week = learn(3, busy=2.0), learn(7, busy=2.0)
 
     assert after_days is not None and after_a_week is not None
-    assert after_days.limits == (pytest.approx(2 * USUAL_LIMIT, rel=0.06),)
-    assert after_a_week.limits == pytest.approx((USUAL_LIMIT, USUAL_LIMIT, 2 * USUAL_LIMIT, 2 * USUAL_LIMIT), rel=0.06)
+    assert after_days.limits["chat"] == (pytest.approx(2 * USUAL_LIMIT, rel=0.06),)
+    assert after_a_week.limits["chat"] == pytest.approx(
+        (USUAL_LIMIT, USUAL_LIMIT, 2 * USUAL_LIMIT, 2 * USUAL_LIMIT), rel=0.06
+    )
     assert after_a_week.above.rate == pytest.approx(0.1, abs=0.02)
 
 
@@ -74,11 +76,27 @@ def test_instant_values_are_values() -> None:
     """A measure that is always zero, such as the longest gap of answers in one piece, has a limit of zero."""
     series = ValueSeries()
     for at, _ in answer_times(2):
-        series.append(at, 0.0)
+        series.append("chat", at, 0.0)
     learned = estimate_values(series, cusum)
 
     assert learned is not None
-    assert (learned.limits, learned.above.bad) == ((0.0,), 0)
+    assert (learned.limits, learned.above.bad) == ({"chat": (0.0,)}, 0)
+
+
+def test_each_canary_has_its_own_limit() -> None:
+    """Values of several canaries are compared with the limit of their own canary, and a new canary has none."""
+    series = ValueSeries()
+    for at, value in answer_times(2):
+        series.append("chat", at, value)
+        series.append("reasoning", at, 20 * value)
+    for number in range(60):
+        series.append("new", 2 * DAY + number, 300.0)
+    learned = estimate_values(series, cusum)
+
+    assert learned is not None
+    assert learned.limits.keys() == {"chat", "reasoning"}
+    assert learned.limit("reasoning", 0.0) == pytest.approx(20 * USUAL_LIMIT, rel=0.06)
+    assert learned.above.rate == pytest.approx(0.1, abs=0.02)
 
 
 @pytest.mark.parametrize(("hour", "season"), [(0, 0), (5.99, 0), (6, 1), (12, 2), (23.9, 3), (24, 0)])
@@ -88,9 +106,9 @@ def test_the_quarters_of_the_day(hour: float, season: int) -> None:
 
 
 def test_a_clock_that_is_set_back() -> None:
-    """Values keep their order when the clock is set back: their span is never negative."""
+    """Values keep their order when the clock is set back."""
     series = ValueSeries()
-    series.append(100.0, 1.0)
-    series.append(50.0, 1.0)
+    series.append("chat", 100.0, 1.0)
+    series.append("chat", 50.0, 1.0)
 
-    assert (series.span, len(series)) == (0.0, 2)
+    assert series.by_canary() == {"chat": [(100.0, 1.0), (100.0, 1.0)]}

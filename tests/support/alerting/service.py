@@ -41,6 +41,20 @@ class UnreliableStore:
         assert self.store is not None
         await self.store.commit(rows, outcomes)
 
+    async def row_before_last(self, count: int) -> int:
+        """Return the row, or raise ``failure``."""
+        if self.failure is not None:
+            raise self.failure
+        assert self.store is not None
+        return await self.store.row_before_last(count)
+
+    async def runs_after(self, last: int, limit: int) -> tuple[list[Outcome], int | None]:
+        """Return runs, or raise ``failure``."""
+        if self.failure is not None:
+            raise self.failure
+        assert self.store is not None
+        return await self.store.runs_after(last, limit)
+
     async def load_rows(self) -> dict[StateTable, dict[str, bytes]]:
         """Load the rows, or raise ``failure``."""
         self.call_count += 1

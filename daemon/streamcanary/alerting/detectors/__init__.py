@@ -16,9 +16,10 @@ from streamcanary.alerting.detectors.consecutive import Consecutive, Consecutive
 from streamcanary.alerting.detectors.cusum import Cusum, SpikeState
 from streamcanary.alerting.detectors.no_data import NoData
 from streamcanary.alerting.detectors.ratio import Ratio, RatioState
+from streamcanary.alerting.detectors.shift import Shift
 from streamcanary.alerting.detectors.spike import Spike
 
-SampleDetector = Ratio | Consecutive | BurnRate | Spike
+SampleDetector = Ratio | Consecutive | BurnRate | Spike | Shift
 """A detector that evaluates samples, as opposed to missing runs."""
 
 Detector = Annotated[SampleDetector | NoData, Field(discriminator="type")]
@@ -40,6 +41,7 @@ __all__ = [
     "RatioState",
     "SampleDetector",
     "SampleStream",
+    "Shift",
     "Spike",
     "SpikeState",
     "StreamDetector",

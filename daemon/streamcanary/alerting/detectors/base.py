@@ -4,7 +4,6 @@ from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
-from streamcanary.alerting.learning.baseline import LearnedValues
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.schedule import SampleSchedule
@@ -44,8 +43,8 @@ class SampleStream(NamedTuple):
 
     ``subject`` is their name in messages. ``schedule`` says when samples are due. ``share`` is the part of the budget
     of false pages of the rule that this stream may use. ``autocorrelation`` (lag 1, from 0 to less than 1) and
-    ``base_rate`` of failures outside incidents, and the usual ``values`` of a measure, are learned from history;
-    ``None`` without history.
+    ``base_rate`` of failures outside incidents, and the ``quantiles`` of values relative to a limit
+    (:class:`LearnedValues`), are learned from history; ``None`` without history.
     """
 
     subject: str
@@ -53,7 +52,7 @@ class SampleStream(NamedTuple):
     share: float = 1.0
     autocorrelation: float | None = None
     base_rate: float | None = None
-    values: LearnedValues | None = None
+    quantiles: tuple[float, ...] | None = None
 
     @classmethod
     def of_canary(cls, canary: Canary) -> "SampleStream":

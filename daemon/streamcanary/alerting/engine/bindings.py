@@ -16,6 +16,7 @@ from streamcanary.alerting.builtin_rules import (
 )
 from streamcanary.alerting.detectors import Cusum, NoData, StreamDetector
 from streamcanary.alerting.engine.keys import incident_key
+from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues
 from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.rules import Rule
 from streamcanary.alerting.scope import ScopeValue, scope_values
@@ -35,7 +36,8 @@ def alert_labels(name: str, rule: Rule, canary: Canary, instance: str) -> dict[s
 class Binding(NamedTuple):
     """A rule and a scope value that it watches. ``key`` is the key of their incident and of their detector state.
 
-    It has either a ``detector`` of samples or, if that is ``None``, fires at ``missing_runs_to_fire`` missing runs.
+    It has either a ``detector`` of samples or, if that is ``None``, fires at ``missing_runs_to_fire`` missing runs. If
+    the detector learns, ``baseline`` is what it has learned; ``None`` if that is nothing yet.
     """
 
     key: str
@@ -45,6 +47,7 @@ class Binding(NamedTuple):
     detector: StreamDetector | None
     missing_runs_to_fire: int
     resolve_condition: str
+    baseline: LearnedBaseline | None = None
 
     @property
     def canaries(self) -> tuple[Canary, ...]:
@@ -60,6 +63,10 @@ class Binding(NamedTuple):
         """Return what resolves the alert that fires with the detector ``state``, as text."""
         detector = self.detector
         return detector.resolve_condition_after(state) if isinstance(detector, Cusum) else self.resolve_condition
+
+    def learned_limit(self, canary: Canary, at: float) -> float | None:
+        """Return the learned limit of ``canary`` at a time (seconds since the epoch); ``None`` if there is none."""
+        return self.baseline.limit(canary.identity, at) if isinstance(self.baseline, LearnedValues) else None
 
     def missing_runs(self, last_seen: float, now: float) -> int:
         """Return the number of runs that are missing at ``now`` since ``last_seen`` if it is enough to fire, else 0.
@@ -89,12 +96,17 @@ class Bindings:
         self._sample_bindings: dict[str, list[Binding]] = {}
         self._no_data_bindings: dict[str, list[Binding]] = {}
         self.inhibited_by: dict[str, tuple[str, ...]] = {}
+        self._with_baselines: dict[str, Binding] = {}
         for name, rule in rules.items():
             for scope_value in () if name in DAEMON_RULES else scope_values(rule, canaries):
                 self._add(name, rule, scope_value)
         self.all_no_data_bindings = tuple(
             binding for bindings in self._no_data_bindings.values() for binding in bindings
         )
+        self.learning = tuple(
+            binding for binding in self if binding.rule.detector.learns and binding.rule.measure.counts_failures
+        )
+        self._learning_keys = frozenset(binding.key for binding in self.learning)
 
     def key_for(self, rule: str, subject: str) -> str:
         """Return the key of the incident of ``rule`` for ``subject``. Former names are used for what was renamed."""
@@ -162,6 +174,38 @@ class Bindings:
     def get(self, key: str) -> Binding | None:
         """Return the binding of ``key``; ``None`` if there is none."""
         return self._bindings.get(key)
+
+    def learns(self, key: str) -> bool:
+        """Return whether the detector of the binding of ``key`` depends on what is learned from recorded runs."""
+        return key in self._learning_keys
+
+    @property
+    def learning_canaries(self) -> tuple[Canary, ...]:
+        """The canaries of the bindings that learn."""
+        return tuple({canary.name: canary for binding in self.learning for canary in binding.canaries}.values())
+
+    def with_baseline(self, binding: Binding, baselines: Mapping[str, object]) -> Binding:
+        """Return ``binding`` with the detector for its baseline, of the table ``baselines``; itself if it has none.
+
+        The last result for each binding is kept. A baseline for which the detector has no threshold is not used.
+        """
+        if binding.key not in self._learning_keys:
+            return binding
+        baseline = baselines.get(binding.key)
+        if not isinstance(baseline, (LearnedRate, LearnedValues)) or isinstance(binding.rule.detector, NoData):
+            return binding
+        known = self._with_baselines.get(binding.key)
+        if known is not None and known.baseline is baseline:
+            return known
+        try:
+            detector = binding.rule.detector.for_stream(binding.scope_value.stream(baseline))
+        except ValueError:  # such as a base rate too close to the rate to detect: `check` says so
+            detector = binding.detector
+        learned = binding._replace(baseline=baseline, detector=detector)
+        if detector is not None:
+            learned = learned._replace(resolve_condition=detector.resolve_condition)
+        self._with_baselines[binding.key] = learned
+        return learned
 
     def __contains__(self, key: object) -> bool:
         return key in self._bindings

@@ -53,11 +53,14 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
         """The time of the last bad sample, in seconds since the epoch; 0 if there is none."""
         return next((entry.at for entry in reversed(self.entries) if entry.bad), 0.0)
 
-    def record(self, rule: Rule, outcome: Outcome, *, bad: bool, at: float, since: float) -> "EvidenceLog":
+    def record(
+        self, rule: Rule, outcome: Outcome, *, bad: bool, at: float, since: float, limit: float | None = None
+    ) -> "EvidenceLog":
         """Return the log with ``outcome``, which ended at ``at``, and without entries before ``since``.
 
-        Both times are in seconds since the epoch. A good run gets an entry only if its first attempt failed. The ids
-        are those of failed attempts: a successful retry and the answer of a fallback are left out.
+        Both times are in seconds since the epoch. ``limit`` is the learned one of a ``shift`` detector. A good run gets
+        an entry only if its first attempt failed. The ids are those of failed attempts: a successful retry and the
+        answer of a fallback are left out.
         """
         kept = tuple(entry for entry in self.entries if entry.at >= since)
         last = msgspec.structs.replace(self, entries=kept) if kept else EvidenceLog()
@@ -80,9 +83,10 @@ class EvidenceLog(Struct, frozen=True, kw_only=True, omit_defaults=True):
             blame=fault.blame.value if fault else "",
             served_by_fallback=outcome.kind is OutcomeKind.FAILED_OVER,
         )
+        message = fault.message if fault else _describe_bad_sample(rule, outcome, limit)
         return EvidenceLog(
             entries=_compact((*kept, entry)),
-            message=_scrub_text(fault.message if fault else _describe_bad_sample(rule, outcome), _MAX_MESSAGE_LENGTH),
+            message=_scrub_text(message, _MAX_MESSAGE_LENGTH),
             request_ids=_append_ids(
                 last.request_ids, *(attempt.request_id for attempt in _attempts_at_fault(rule, outcome))
             ),
@@ -136,13 +140,20 @@ def _attempts_at_fault(rule: Rule, outcome: Outcome) -> list[Attempt]:
     return failed if has_good_answer and failed else list(outcome.attempts)
 
 
-def _describe_bad_sample(rule: Rule, outcome: Outcome) -> str:
-    """Return a text that says why a run is a bad sample for a reason other than its fault."""
+def _describe_bad_sample(rule: Rule, outcome: Outcome, learned: float | None = None) -> str:
+    """Return a text that says why a run is a bad sample for a reason other than its fault.
+
+    ``learned`` is the limit of a ``shift`` detector, such that higher is worse.
+    """
     if outcome.certificate_expiry is not None and rule.measure is Measure.CERTIFICATE_EXPIRY:
         return describe_certificate_expiry(outcome.certificate_expiry, outcome.started + outcome.duration)
     if rule.measure is Measure.MODEL_CHANGES:
         return f"{outcome.model} answers, and {outcome.previous_model} answered the run before"
     value, limit_type = measured_value(rule.measure, outcome), rule.measure.limit_type
+    if learned is not None and value is not None and limit_type is not None:
+        measured = f"{rule.measure} {limit_type.format(value)}{_measurement_details(rule.measure, outcome)}"
+        usual, than = (learned, "less") if rule.measure.is_timed else (1 / learned if learned else 0.0, "more")
+        return f"{measured}, usually {limit_type.format(usual)} or {than}"
     if value is not None and rule.limit is not None and limit_type is not None:
         measured = f"{rule.measure} {limit_type.format(value)}{_measurement_details(rule.measure, outcome)}"
         return f"{measured}, limit {limit_type.format(rule.limit)}"

@@ -1,7 +1,10 @@
 """The inputs of an engine step."""
 
+from collections.abc import Mapping
+
 from msgspec import Struct
 
+from streamcanary.alerting.learning.baseline import LearnedBaseline
 from streamcanary.alerting.notify.delivery.result import DeliveryResult
 from streamcanary.model.alerts.row_change import StateTable
 from streamcanary.model.alerts.silence import Silence
@@ -95,6 +98,12 @@ class StoreRecovered(Struct, frozen=True):
     """The store is complete again: all failed writes have been repeated."""
 
 
+class BaselinesLearned(Struct, frozen=True):
+    """The recorded runs were evaluated: the baseline by the key of each binding that learns; ``None`` if unknown."""
+
+    baselines: Mapping[str, LearnedBaseline | None]
+
+
 class Tick(Struct, frozen=True):
     """Time has passed."""
 
@@ -105,5 +114,13 @@ ServiceInput = (
 """Inputs from senders, from the store, and from the reload of the configuration."""
 
 Input = (
-    Started | ConfigReloaded | RunFinished | DiagnosisFinished | SilenceCreated | SilenceDeleted | Tick | ServiceInput
+    Started
+    | ConfigReloaded
+    | RunFinished
+    | BaselinesLearned
+    | DiagnosisFinished
+    | SilenceCreated
+    | SilenceDeleted
+    | Tick
+    | ServiceInput
 )

@@ -6,6 +6,7 @@
 | `first_attempts` | attempt 1 succeeded | attempt 1 failed, selected blame | other blame | the same |
 | `slow` | `ok` | `slow` | `failed`, `failed_over` | the same |
 | `first_token`, `max_gap`, `duration` with `limit` | within | over | not measured | the same |
+| the same with the detector `shift` | within the learned limit | beyond | not measured or learned | the same |
 | `tokens_per_second` with `limit` | not below | below | not measured | the same |
 | `ratelimit_headroom` with `limit` | not below | below | not reported | the same |
 | `certificate_expiry` with `limit` | expires later | expires earlier | no certificate seen | the same |
@@ -41,10 +42,18 @@ class Sample(Enum):
     """The run has a result that the rule does not evaluate: it neither fires nor resolves, and is not missing data."""
 
 
-def sample_of(rule: Rule, outcome: Outcome) -> Sample | None:
-    """Return the sample of ``rule`` from ``outcome``; ``None`` if the run did not reach the target."""
+def sample_of(rule: Rule, outcome: Outcome, limit: float | None = None) -> Sample | None:
+    """Return the sample of ``rule`` from ``outcome``; ``None`` if the run did not reach the target.
+
+    ``limit`` is the learned limit of a ``shift`` detector, which :func:`adverse_value` is compared with.
+    """
     if outcome.kind in OUTCOMES_WITHOUT_SAMPLE:
         return None
+    if rule.detector.type == "shift":
+        value = adverse_value(rule.measure, outcome)
+        if value is None or limit is None:
+            return Sample.NEUTRAL
+        return Sample.BAD if value > limit else Sample.GOOD
     match rule.measure:
         case Measure.ERRORS:
             if outcome.kind in _ANSWERED:
@@ -98,6 +107,17 @@ def measured_value(measure: Measure, outcome: Outcome) -> float | None:
             return outcome.answer_duration
         case _:
             return None
+
+
+def adverse_value(measure: Measure, outcome: Outcome) -> float | None:
+    """Return the value of a ``measure`` such that higher is worse; ``None`` if it was not measured.
+
+    A time is in seconds, and a speed is in seconds for each token.
+    """
+    value = measured_value(measure, outcome)
+    if measure is not Measure.TOKENS_PER_SECOND or value is None:
+        return value
+    return 1 / value if value > 0 else None
 
 
 def certificate_remaining(outcome: Outcome) -> float | None:

@@ -32,6 +32,15 @@ class BindingState(Struct, frozen=True, omit_defaults=True):
     counts: FailureCounts | None = None
     assumed_firing: AssumedFiring | None = None
 
+    def continue_counts(self, incident: Incident, *, bad: bool, at: float) -> FailureCounts:
+        """Return the failure counts since the first bad sample of an open incident, including one more sample."""
+        evidence = incident.evidence
+        last = self.counts
+        if last is None:
+            since = incident.opened if evidence.since is None else evidence.since
+            last = FailureCounts(evidence.bad, evidence.total, since)
+        return FailureCounts(last.bad + bad, last.total + 1, min(last.since, at))
+
     def update_evidence(self, incident: Incident) -> Incident:
         """Return ``incident`` with the current evidence, counted from its first bad sample."""
         if self.counts is None:

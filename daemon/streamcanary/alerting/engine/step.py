@@ -13,8 +13,8 @@ from streamcanary.alerting.builtin_rules import (
 )
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.detectors import StreamDetector
-from streamcanary.alerting.detectors.base import FailureCounts
 from streamcanary.alerting.engine import notification_queue
+from streamcanary.alerting.engine.baselines import adapt_baselines, put_learned
 from streamcanary.alerting.engine.bindings import Binding, Bindings
 from streamcanary.alerting.engine.config_change import (
     orphan_reason,
@@ -24,6 +24,7 @@ from streamcanary.alerting.engine.config_change import (
 )
 from streamcanary.alerting.engine.groups import Groups
 from streamcanary.alerting.engine.inputs import (
+    BaselinesLearned,
     ConfigAccepted,
     ConfigRejected,
     ConfigReloaded,
@@ -100,6 +101,8 @@ class Engine:
             case ConfigReloaded(rescheduled):
                 restart_missing_runs(draft, self.bindings, rescheduled, now)
                 self._adapt_state(draft, now)
+            case BaselinesLearned(baselines):
+                put_learned(draft, self.bindings, baselines)
             case Tick():
                 self._on_tick(draft, now)
             case _:
@@ -152,10 +155,13 @@ class Engine:
             draft.put_reachability(canary.identity, reachability)
         if reachability is not None and outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
             self._check_egress(draft, unreachable=bool(reachability.unreachable_runs), at=at, now=now)
-        for binding in self.bindings.sample_bindings(outcome.canary):
-            sample = sample_of(binding.rule, outcome)
+        for each in self.bindings.sample_bindings(outcome.canary):
+            binding = self.bindings.with_baseline(each, draft.baselines)
+            limit = binding.learned_limit(canary, at)
+            sample = sample_of(binding.rule, outcome, limit)
             if binding.detector is not None and (sample is Sample.GOOD or sample is Sample.BAD):
-                self._apply_sample(draft, binding, binding.detector, outcome, at, now, bad=sample is Sample.BAD)
+                bad = sample is Sample.BAD
+                self._apply_sample(draft, binding, binding.detector, outcome, at, now, bad=bad, limit=limit)
         self._check_budget(draft, outcome, at, now)
         if outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
             for binding in self.bindings.no_data_bindings(outcome.canary):
@@ -190,6 +196,7 @@ class Engine:
         now: float,
         *,
         bad: bool,
+        limit: float | None,
     ) -> None:
         before = draft.detectors.get(binding.key) or BindingState()
         incident = draft.incidents.get(binding.key)
@@ -197,8 +204,10 @@ class Engine:
         result = detector.feed(before.detector, bad=bad, at=at, firing=firing)
         counts = result.counts
         if incident is not None and firing:
-            counts = _continue_counts(before, incident, bad=bad, at=at)
-        evidence_log = before.evidence_log.record(binding.rule, outcome, bad=bad, at=at, since=counts.since)
+            counts = before.continue_counts(incident, bad=bad, at=at)
+        evidence_log = before.evidence_log.record(
+            binding.rule, outcome, bad=bad, at=at, since=counts.since, limit=limit
+        )
         assumed_firing = before.assumed_firing
         if assumed_firing is not None:  # a new incident replaces the one of before the data loss
             assumed_firing = None if result.is_firing else assumed_firing.feed(detector, bad=bad, at=at)
@@ -375,6 +384,7 @@ class Engine:
     def _adapt_state(self, draft: Draft, now: float) -> None:
         """Adapt the state to this configuration, at a start or a reload."""
         remove_stale_rows(draft, self.bindings, self.groups)
+        adapt_baselines(draft, self.bindings, now)
         notification_queue.retry_refused_resolves(draft, list(draft.notifications.values()), now)
         self._reconciler.restore_unreadable(draft, now)
         for incident in list(draft.incidents.values()):
@@ -383,18 +393,9 @@ class Engine:
             if reason := orphan_reason(incident, self.bindings, self._rules, self.receivers, self.instance):
                 self._close(draft, incident.key, now, reason, now)
             elif (binding := self.bindings.get(incident.key)) is not None:
+                binding = self.bindings.with_baseline(binding, draft.baselines)
                 refresh_metadata(draft, binding, self.bindings, incident)
         for group in list(draft.groups.values()):
             if group.is_firing:
                 self.groups.reroute(draft, group, now)
         self._evaluate_groups(draft, now)
-
-
-def _continue_counts(binding_state: BindingState, incident: Incident, *, bad: bool, at: float) -> FailureCounts:
-    """Return the failure counts since the first bad sample of an open incident, including one more sample."""
-    evidence = incident.evidence
-    last = binding_state.counts
-    if last is None:
-        since = incident.opened if evidence.since is None else evidence.since
-        last = FailureCounts(evidence.bad, evidence.total, since)
-    return FailureCounts(last.bad + bad, last.total + 1, min(last.since, at))

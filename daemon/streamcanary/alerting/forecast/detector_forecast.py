@@ -5,7 +5,7 @@ from collections.abc import Callable
 from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
-from streamcanary.alerting.detectors import BurnRate, Consecutive, Ratio, SampleDetector, SampleStream, Spike
+from streamcanary.alerting.detectors import BurnRate, Consecutive, Ratio, SampleDetector, SampleStream, Shift, Spike
 from streamcanary.alerting.detectors.burn_rate import BUCKETS_PER_WINDOW
 from streamcanary.alerting.forecast import window_simulation
 from streamcanary.alerting.forecast.cusum_forecast import DAY, CusumForecast
@@ -98,7 +98,7 @@ def _forecast_in_runs(detector: SampleDetector, stream: SampleStream) -> _Foreca
     match detector:
         case Consecutive():
             return _for_consecutive(detector)
-        case Spike():
+        case Spike() | Shift():
             return _for_cusum(CusumForecast(detector.for_stream(stream), stream.interval, 0.0))
         case Ratio():
             return _for_scan(_ratio_scan(detector, stream.schedule.median_interval))

@@ -17,14 +17,11 @@ from collections.abc import Callable, Iterable
 from statistics import median
 from typing import Final
 
-from streamcanary.alerting.learning.baseline import LearnedRate, round_up
+from streamcanary.alerting.learning.baseline import PRIOR_AUTOCORRELATION, LearnedRate, round_up
 from streamcanary.alerting.learning.failure_series import FailureSeries
 
 MIN_SAMPLES: Final = 200
 """Samples outside incidents below which nothing is learned: none bad of 200 still allows a rate of 1.3 %."""
-
-PRIOR_AUTOCORRELATION: Final = 0.1
-"""The autocorrelation without any history: most failures are single, about one in ten goes on in the next run."""
 
 MAX_AUTOCORRELATION: Final = 0.5
 """No autocorrelation over this is learned: longer bursts are incidents, and must fire."""
@@ -53,19 +50,20 @@ def estimate_base_rate(series: FailureSeries, cusum: CusumSteps, max_rate: float
         normal = series.without_incidents(*cusum(rate, autocorrelation))
         normal = series if 2 * normal.total < series.total else _without_bad_blocks(normal, autocorrelation)
         before = rate, autocorrelation
-        # rounded, so that the rounds end
-        autocorrelation = round(estimate_autocorrelation(normal), 2)
+        # rounded, so that the rounds end, and that few thresholds are computed
+        autocorrelation = round(estimate_autocorrelation(normal) * 20) / 20
         rate = min(round_up(upper_bound(normal.bad, normal.total, autocorrelation)), max_rate)
         if before == (rate, autocorrelation):
             break
     if normal.total < MIN_SAMPLES:
         return None
+    autocorrelation = estimate_autocorrelation(normal)
     return LearnedRate(
         bad=normal.bad,
         total=normal.total,
         in_incidents=series.total - normal.total,
         upper_bound=upper_bound(normal.bad, normal.total, autocorrelation),
-        autocorrelation=autocorrelation,
+        autocorrelation=round(autocorrelation, 3),
     )
 
 

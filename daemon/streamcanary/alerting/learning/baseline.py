@@ -1,12 +1,20 @@
 """What was learned about a binding: a row of the store."""
 
 import math
+from bisect import bisect_right
+from collections.abc import Sequence
 from typing import Final
 
 from msgspec import Struct
 
 MIN_LEARNED_RATE: Final = 0.001
 """The lowest base rate that a detector uses: a single bad sample must not be evidence of an incident."""
+
+PRIOR_AUTOCORRELATION: Final = 0.1
+"""The autocorrelation without any history: most failures are single, about one in ten goes on in the next run."""
+
+DAY: Final = 86400.0
+"""Seconds of a day."""
 
 SEASONS: Final = 4
 """The parts of a day (UTC) that can have limits of their own."""
@@ -55,20 +63,39 @@ class LearnedRate(Struct, frozen=True, kw_only=True, tag_field="type", tag="rate
 
 
 class LearnedValues(Struct, frozen=True, kw_only=True, tag_field="type", tag="values", omit_defaults=True):
-    """The usual values of a measure of a binding, such that higher is worse.
+    """The usual values of a measure of a binding, such that higher is worse: a speed is in seconds for each token.
 
-    ``limits`` has the value below which 90 % usually are, or one for each quarter of the day (UTC); ``typical`` is the
-    median. ``quantiles`` are those at 2.5 %, 7.5 % and so on, relative to the limit. ``above`` is the part of the
-    samples above the limit. All were learned from ``days`` days at
-    ``learned_at`` (seconds since the epoch).
+    ``limits`` has for each canary (by identity) the value below which 90 % usually are, or one for each quarter of the
+    day (UTC). ``above`` is the part of the samples above the limit. ``quantiles`` are those of the values relative to
+    their limits, at 2.5 %, 7.5 % and so on. All were learned from ``days`` days at ``learned_at`` (seconds since the
+    epoch).
     """
 
-    limits: tuple[float, ...]
-    typical: float
-    quantiles: tuple[float, ...]
-    above: LearnedRate
+    limits: dict[str, tuple[float, ...]]
     days: float
+    above: LearnedRate = LearnedRate(bad=0, total=0, upper_bound=1.0, autocorrelation=0.0)
+    quantiles: tuple[float, ...] = ()
     learned_at: float = 0.0
+
+    def limit(self, canary: str, at: float) -> float | None:
+        """Return the limit of ``canary`` (its identity) at a time in seconds since the epoch; ``None`` if it has none.
+
+        A stored row may be damaged: limits of an impossible number are none.
+        """
+        limits = self.limits.get(canary, ())
+        if len(limits) == SEASONS:
+            return limits[season_of(at)]
+        return limits[0] if len(limits) == 1 else None
+
+
+def season_of(at: float) -> int:
+    """Return the quarter of the day (UTC), from 0 to 3, of a time in seconds since the epoch."""
+    return int(at % DAY // (DAY / SEASONS))
+
+
+def fraction_above(quantiles: Sequence[float], factor: float) -> float:
+    """Return the part of the values that is above the limit when all are ``factor`` times as high; 0 without values."""
+    return 1 - bisect_right(quantiles, 1 / factor) / len(quantiles) if quantiles else 0.0
 
 
 class RequestSince(Struct, frozen=True, kw_only=True, tag_field="type", tag="request"):

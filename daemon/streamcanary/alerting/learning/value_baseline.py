@@ -1,7 +1,7 @@
 """Estimates the usual values of a measure, such as the time to the first token, so that a change can be recognised.
 
-All functions are pure. Values are such that higher is worse. The *limit* is a high quantile of the values, so that a
-known part of them is above it while nothing has changed; a detector of failures then counts the samples above it.
+All functions are pure. Values are such that higher is worse. The *limit* of a canary is a high quantile of its values,
+so that a known part of them is above it while nothing has changed; a detector then counts the samples above the limit.
 
 1. The limit is the median of the quantiles of blocks, so that the values of an incident, or of a slow day, do not raise
    it. From three days on there is one for each quarter of the day (UTC), and the highest is used: the busy hours are
@@ -10,29 +10,29 @@ known part of them is above it while nothing has changed; a detector of failures
    (:func:`estimate_base_rate`): outside incidents, with an upper bound. What the limit misses, they contain.
 3. The distribution of the values relative to the limit (for each quantile the median of the blocks) says which part is
    above it when all are worse by a factor.
+
+The values of several canaries are compared each with the limit of its own canary.
 """
 
 from array import array
-from bisect import bisect_right
 from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from statistics import median, median_low
 from typing import Final
 
 from streamcanary.alerting.learning.base_rate import CusumSteps, estimate_base_rate
-from streamcanary.alerting.learning.baseline import QUANTILES, SEASONS, LearnedValues
+from streamcanary.alerting.learning.baseline import DAY, QUANTILES, SEASONS, LearnedValues, season_of
 from streamcanary.alerting.learning.failure_series import FailureSeries
 
 QUANTILE: Final = 0.9
 """The part of the values that is below the limit."""
 
-MIN_SPAN: Final = 86400.0
-"""Seconds that the values must span: the night says nothing about the day."""
+MIN_SPAN: Final = DAY
+"""Seconds that the values of a canary must span: the night says nothing about the day."""
 
 MAX_EXCEEDANCE: Final = 0.25
 """The highest part of the values above the limit that a detector is given as normal."""
 
-_DAY = 86400.0
 _DAYS_WITH_SEASONS = 3.0
 _DAYS_WITH_SEASONAL_LIMITS = 7.0
 _MIN_DIFFERENCE = 1.2  # between the limits of the quarters of the day
@@ -41,82 +41,73 @@ _MAX_BLOCKS = 28
 
 
 class ValueSeries:
-    """Values of a measure with their times (seconds since the epoch), the oldest first."""
+    """Values of a measure with their times (seconds since the epoch) and canaries (by identity), the oldest first."""
 
     def __init__(self) -> None:
         self._times = array("d")
         self._values = array("d")
+        self._canaries = array("L")
+        self._numbers: dict[str, int] = {}
 
-    def append(self, at: float, value: float) -> None:
+    def append(self, canary: str, at: float, value: float) -> None:
         """Add the next value. A time before that of the last value (the clock was set back) counts as that one."""
         self._times.append(max(at, self._times[-1]) if self._times else at)
         self._values.append(value)
+        self._canaries.append(self._numbers.setdefault(canary, len(self._numbers)))
 
     def __len__(self) -> int:
         return len(self._values)
 
-    @property
-    def span(self) -> float:
-        """Seconds from the first to the last value."""
-        return self._times[-1] - self._times[0] if self._times else 0.0
+    def by_canary(self) -> dict[str, list[tuple[float, float]]]:
+        """Return the times and values of each canary."""
+        found: list[list[tuple[float, float]]] = [[] for _ in self._numbers]
+        for at, value, number in zip(self._times, self._values, self._canaries, strict=True):
+            found[number].append((at, value))
+        return dict(zip(self._numbers, found, strict=True))
 
-    @property
-    def values(self) -> Sequence[float]:
-        """All values."""
-        return self._values
-
-    @property
-    def seasons(self) -> Sequence[int]:
-        """The quarter of the day (UTC) of each value, from 0 to 3."""
-        return [season_of(at) for at in self._times]
-
-
-def season_of(at: float) -> int:
-    """Return the quarter of the day (UTC), from 0 to 3, of a time in seconds since the epoch."""
-    return int(at % _DAY // (_DAY / SEASONS))
+    def ratios(self, values: LearnedValues) -> list[float]:
+        """Return each value relative to the limit of its canary in ``values``; those without a limit are left out."""
+        names = list(self._numbers)
+        found = []
+        for at, value, number in zip(self._times, self._values, self._canaries, strict=True):
+            if (limit := values.limit(names[number], at)) is not None:
+                found.append(value / limit if limit else 2.0 * bool(value))
+        return found
 
 
 def estimate_values(series: ValueSeries, cusum: CusumSteps) -> LearnedValues | None:
-    """Return what is normal for ``series``; ``None`` if it spans less than a day, or has too few values.
+    """Return what is normal for ``series``; ``None`` if no canary has a day of values, or all have too few.
 
     ``cusum`` is called with the parts of the values above the limit.
     """
-    if series.span < MIN_SPAN or not (limits := _limits(series)):
+    by_canary = series.by_canary()
+    limits = {canary: found for canary, values in by_canary.items() if (found := _limits(values))}
+    if not limits:
         return None
-    values, seasons = series.values, series.seasons
-    limit_by_season = limits if len(limits) == SEASONS else limits * SEASONS
-    ratios = [value / (limit_by_season[season] or 1.0) for value, season in zip(values, seasons, strict=True)]
-    above = FailureSeries(ratio > 1 for ratio in ratios)
-    rate = estimate_base_rate(above, cusum, MAX_EXCEEDANCE)
+    days = max(values[-1][0] - values[0][0] for values in by_canary.values()) / DAY
+    learned = LearnedValues(limits=limits, days=days)
+    ratios = series.ratios(learned)
+    rate = estimate_base_rate(FailureSeries(ratio > 1 for ratio in ratios), cusum, MAX_EXCEEDANCE)
     if rate is None:
         return None
     blocks = list(_blocks(ratios, _MAX_BLOCKS))
     levels = [(number + 0.5) / QUANTILES for number in range(QUANTILES)]
-    quantiles = tuple(median_low(_quantile(block, level) for block in blocks) for level in levels)
-    return LearnedValues(
-        limits=limits,
-        typical=quantiles[QUANTILES // 2] * median(limits),
-        quantiles=quantiles,
-        above=rate,
-        days=series.span / _DAY,
-    )
+    quantiles = tuple(round(median_low(_quantile(block, level) for block in blocks), 4) for level in levels)
+    return LearnedValues(limits=limits, days=days, above=rate, quantiles=quantiles)
 
 
-def fraction_above(quantiles: Sequence[float], factor: float) -> float:
-    """Return the part of the values that is above the limit when all are ``factor`` times as high."""
-    return 1 - bisect_right(quantiles, 1 / factor) / len(quantiles)
-
-
-def _limits(series: ValueSeries) -> tuple[float, ...]:
-    """Return one limit, or one for each quarter of the day; none if there are too few values."""
+def _limits(values: Sequence[tuple[float, float]]) -> tuple[float, ...]:
+    """Return the limit of a canary, or one for each quarter of the day; none if its values are too few."""
+    span = values[-1][0] - values[0][0]
+    if span < MIN_SPAN or len(values) < 2 * _MIN_BLOCK:
+        return ()
     by_season: list[list[float]] = [[] for _ in range(SEASONS)]
-    for value, season in zip(series.values, series.seasons, strict=True):
-        by_season[season].append(value)
-    days = series.span / _DAY
-    if days < _DAYS_WITH_SEASONS or min(len(values) for values in by_season) < 2 * _MIN_BLOCK:
-        quantiles = _block_quantiles(series.values, _MAX_BLOCKS)
-        return (median_low(quantiles),) if quantiles else ()
-    limits = tuple(median(_block_quantiles(values, max(2, round(days)))) for values in by_season)
+    for at, value in values:
+        by_season[season_of(at)].append(value)
+    days = span / DAY
+    if days < _DAYS_WITH_SEASONS or min(len(some) for some in by_season) < 2 * _MIN_BLOCK:
+        return (median_low(_block_quantiles([value for _, value in values], _MAX_BLOCKS)),)
+    limits = tuple(median(_block_quantiles(some, max(2, round(days)))) for some in by_season)
     if days >= _DAYS_WITH_SEASONAL_LIMITS and max(limits) >= _MIN_DIFFERENCE * min(limits):
         return limits
     return (max(limits),)

@@ -6,6 +6,7 @@ from opentelemetry import metrics
 
 from streamcanary import __version__
 from streamcanary.alerting.builtin_rules import RECEIVER_FAILING
+from streamcanary.alerting.engine.baselines import learned_baseline
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.model import names
@@ -33,12 +34,16 @@ class AlertMetrics:
         size, age = names.NOTIFICATION_QUEUE_SIZE, names.NOTIFICATION_QUEUE_AGE
         meter.create_observable_gauge(size.name, [self._observe_sizes], size.unit, size.description)
         meter.create_observable_gauge(age.name, [self._observe_ages], age.unit, age.description)
+        rate = names.ALERT_BASE_RATE
+        self._base_rate = meter.create_gauge(rate.name, rate.unit, rate.description)
+        self._baselines: Mapping[str, object] = {}
+        self._engine = engine
         self._labels: dict[str, dict[str, str]] = {}
         self.configure(engine, receivers)
 
     def configure(self, engine: Engine, receivers: Iterable[str]) -> None:
         """Replace the engine and the receivers. An alert that is no longer possible is 0 from now on."""
-        self._receivers = tuple(receivers)
+        self._engine, self._receivers, self._baselines = engine, tuple(receivers), {}
         before, self._labels = self._labels, dict(_possible_alerts(engine))
         gone = {tuple(labels.items()) for labels in before.values()}
         for key, labels in self._labels.items():
@@ -51,11 +56,23 @@ class AlertMetrics:
     def update(self, state: State) -> None:
         """Set the gauges of the alerts that fire or have resolved in ``state``, and observe its notifications."""
         self._notifications_by_id = state.notifications
+        if state.baselines is not self._baselines:
+            self._set_base_rates(state)
         firing = frozenset(key for key, incident in state.incidents.items() if incident.is_firing)
         for key in firing ^ self._firing:
             if (labels := self._labels.get(key)) is not None:
                 self._active.set(int(key in firing), labels)
         self._firing = firing
+
+    def _set_base_rates(self, state: State) -> None:
+        """Set the gauges of the baselines that have changed; 0 for one that was removed."""
+        before, self._baselines = self._baselines, state.baselines
+        for binding in self._engine.bindings.learning:
+            baseline = learned_baseline(state.baselines, binding.key)
+            if baseline is not before.get(binding.key):
+                labels = {key: value for key, value in self._labels[binding.key].items() if key != names.SEVERITY}
+                rate = binding.scope_value.stream(baseline).base_rate
+                self._base_rate.set(rate or 0.0, labels)
 
     def record_delivery(self, receiver: str, outcome: str) -> None:
         """Count a delivery with its outcome: ``accepted``, ``refused`` or ``retried``."""

@@ -31,6 +31,7 @@ from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.engine.stored_rows import read_state
 from streamcanary.alerting.service.alert_log import log_config_effects, log_unreadable_rows, report_transition
+from streamcanary.alerting.service.baseline_learner import BaselineLearner
 from streamcanary.alerting.service.dispatcher import delivery_failures
 from streamcanary.alerting.service.dispatcher_set import DispatcherSet
 from streamcanary.alerting.service.liveness import LivenessTracker
@@ -106,6 +107,7 @@ class AlertingService:
         self._next_save_attempt = 0.0
         self._last_save = 0.0  # time of the event loop
         self._metrics = AlertMetrics(self._engine, config.receivers, clock)
+        self._learner = BaselineLearner(store, clock, lambda: (self._engine.bindings, self._published), self.submit)
 
     # ---- for the rest of the daemon
 
@@ -180,10 +182,12 @@ class AlertingService:
         """Run until cancelled. Queued inputs are lost then, unless :meth:`drain` was called before."""
         self._has_ended, self._is_busy = False, True
         try:
-            await self._load_state()
+            await self._save()  # loads the state; if it cannot be read, start without it
+            self._publish()
             self._is_busy = False
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._loop(), name="alerting")
+                tasks.create_task(self._learner.run(), name="learning of baselines")
                 self._dispatchers.start(tasks)
         finally:
             self._has_ended = True
@@ -246,15 +250,11 @@ class AlertingService:
         self._liveness.configure(setup.canaries, setup.config.receivers)
         self._dispatchers.configure(setup.config.receivers, setup.config.trace_url)
         self._apply_config(ConfigReloaded(rescheduled_canaries(before, setup)))
+        self._learner.request()
 
     def _enqueue(self, entry: _QueuedInput) -> None:
         self._queue.append(entry)
         self._wake.set()
-
-    async def _load_state(self) -> None:
-        """Load the state from the store; if it cannot be read, start without it."""
-        await self._save()
-        self._publish()
 
     def _apply_config(self, input: Started | ConfigReloaded) -> None:  # noqa: A002
         """Adapt the state to the configuration, and log which notifications are cancelled or retried."""

@@ -3,13 +3,21 @@
 from collections.abc import Iterator, Mapping, Sequence
 
 from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.engine.baselines import learned_baseline
+from streamcanary.alerting.engine.bindings import Binding
 from streamcanary.alerting.engine.muting import Muter
 from streamcanary.alerting.engine.state import Draft, State
 from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.learning.description import describe_baseline
 from streamcanary.alerting.notify.message import render_alert, render_notification
 from streamcanary.alerting.service.liveness import DeliveryFailure
 from streamcanary.model.alerts.incident import Incident, Notification, NotificationState
-from streamcanary.model.alerts.status_snapshot import OpenIncident, StatusSnapshot, UndeliveredNotification
+from streamcanary.model.alerts.status_snapshot import (
+    BaselineStatus,
+    OpenIncident,
+    StatusSnapshot,
+    UndeliveredNotification,
+)
 
 MAX_INCIDENTS = 1000
 """The maximum number of open incidents in a snapshot."""
@@ -18,11 +26,16 @@ MAX_UNDELIVERED = 100
 """The maximum number of undelivered notifications in a snapshot."""
 
 
+MAX_BASELINES = 1000
+"""The maximum number of learned baselines in a snapshot."""
+
+
 class StatusBuilder:
     """Builds status snapshots for one configuration, that of ``engine``."""
 
     def __init__(self, config: AlertsConfig, engine: Engine) -> None:
         groups = engine.groups
+        self._bindings = engine.bindings
         self._trace_url = config.trace_url
         self._muter = Muter(
             config.maintenance,
@@ -61,6 +74,21 @@ class StatusBuilder:
             firing_count=len(firing),
             undelivered=(*undelivered_states, *undelivered_notifications),
             undelivered_count=len(undelivered_states) + len(unaccepted),
+            baselines=tuple(self._baseline(binding, state) for binding in self._bindings.learning[:MAX_BASELINES]),
+            baseline_count=len(self._bindings.learning),
+        )
+
+    def _baseline(self, binding: Binding, state: State) -> BaselineStatus:
+        alert, subject = binding.rule_name, binding.scope_value.subject
+        baseline = learned_baseline(state.baselines, binding.key)
+        if baseline is None:
+            return BaselineStatus(alert=alert, subject=subject)
+        return BaselineStatus(
+            alert=alert,
+            subject=subject,
+            text=describe_baseline(binding.rule.measure, baseline),
+            base_rate=binding.scope_value.stream(baseline).base_rate,
+            learned_at=baseline.learned_at,
         )
 
     def _open_incident(self, draft: Draft, incident: Incident, now: float) -> OpenIncident:

@@ -22,7 +22,9 @@ def main(arguments: argparse.Namespace) -> int:
         if arguments.json:
             print(json.dumps({**status, "silences": silences}))
             return 0
-        lines = list(_lines(_sanitize(status), _sanitize(silences)))
+        status = _sanitize(status)
+        lines = list(_lines(status, _sanitize(silences)))
+        lines += _baseline_lines(status, list_all=arguments.learned)
     except (DaemonRequestError, KeyError, TypeError, AttributeError) as error:
         reason = error if isinstance(error, DaemonRequestError) else f"{arguments.url}: {UNEXPECTED_ANSWER}"
         print(f"streamcanary: {reason}", file=sys.stderr)
@@ -86,6 +88,23 @@ def _incident_lines(incident: dict[str, Any], silences: dict[str, dict[str, Any]
     yield from (f"        {name}: {text}" for name, text in details.items() if text)
     if incident["resolves"]:
         yield f"        resolves after {incident['resolves']}"
+
+
+def _baseline_lines(status: dict[str, Any], *, list_all: bool) -> Iterator[str]:
+    """Yield what was learned from recorded runs, or how much of it."""
+    baselines, count = status.get("baselines", []), status.get("baseline_count", 0)  # an older daemon has none
+    if not count:
+        return
+    if not list_all:
+        known = sum(one["learned"] is not None for one in baselines)
+        yield f"learned what is normal for {known} of {count} alerts; list it with --learned"
+        return
+    rows = [("ALERT", "SUBJECT", "LEARNED", "NORMAL")]
+    rows += [(one["alert"], one["subject"], one["learned"] or "not yet", one["text"]) for one in baselines]
+    yield ""
+    yield from format_table(rows)
+    if (more := count - len(baselines)) > 0:
+        yield f"and {more} more"
 
 
 def _format_counts(counts: dict[str, int]) -> str:

@@ -40,13 +40,29 @@ class UndeliveredNotification(Struct, frozen=True, kw_only=True):
     last_error: str | None = None
 
 
-class StatusSnapshot(Struct, frozen=True, kw_only=True):
-    """The oldest open incidents and undelivered notifications.
+class BaselineStatus(Struct, frozen=True, kw_only=True):
+    """What ``alert`` has learned about ``subject`` from recorded runs, as ``text``, at ``learned_at`` (epoch seconds).
 
-    ``firing_count`` and ``undelivered_count`` count all of them, including those left out.
+    ``base_rate`` is the rate of bad runs without an incident that its detector uses. All three are ``None`` or empty
+    while there is too little history.
+    """
+
+    alert: str
+    subject: str
+    text: str = ""
+    base_rate: float | None = None
+    learned_at: float | None = None
+
+
+class StatusSnapshot(Struct, frozen=True, kw_only=True):
+    """The oldest open incidents and undelivered notifications, and what was learned.
+
+    ``firing_count``, ``undelivered_count`` and ``baseline_count`` count all of them, including those left out.
     """
 
     incidents: tuple[OpenIncident, ...] = ()
     firing_count: int = 0
     undelivered: tuple[UndeliveredNotification, ...] = ()
     undelivered_count: int = 0
+    baselines: tuple[BaselineStatus, ...] = ()
+    baseline_count: int = 0

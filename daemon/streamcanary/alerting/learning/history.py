@@ -1,0 +1,105 @@
+"""Sorts recorded runs into the series of bindings, and learns the baseline of each from its series. Pure."""
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
+
+import msgspec
+
+from streamcanary.alerting.detectors import SampleDetector, SampleStream, Spike
+from streamcanary.alerting.engine.bindings import Binding
+from streamcanary.alerting.engine.samples import Sample, adverse_value, sample_of
+from streamcanary.alerting.learning.base_rate import estimate_base_rate
+from streamcanary.alerting.learning.baseline import LearnedBaseline
+from streamcanary.alerting.learning.failure_series import FailureSeries
+from streamcanary.alerting.learning.value_baseline import ValueSeries, estimate_values
+from streamcanary.model.canary import Canary
+from streamcanary.model.outcome import Outcome, OutcomeKind
+
+MAX_RUNS: Final = 200_000
+"""The latest recorded runs from which is learned, at most: as many as the store keeps of those that succeeded."""
+
+_DEFAULT = Spike(type="spike")
+_FALLBACK = 8, 36  # of the default at 30 s
+_FAILED_KINDS = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeKind.INTERNAL_ERROR})
+
+
+def learning_cusum(detector: SampleDetector, stream: SampleStream) -> tuple[int, int]:
+    """Return the step of a bad sample and the threshold with which ``detector`` fires for ``stream``.
+
+    A ``spike`` detector that cannot work at the base rate of ``stream`` is that of its configuration. For the other
+    detectors it is a ``spike`` with its defaults.
+    """
+    for each in (stream, stream._replace(base_rate=None, autocorrelation=None)):
+        try:
+            found = (detector if isinstance(detector, Spike) else _DEFAULT).for_stream(each)
+        except ValueError:
+            continue
+        return found.step, found.threshold
+    return _FALLBACK
+
+
+class History:
+    """The series of the bindings that learn, from runs in the order in which they ended.
+
+    The runs of a canary count from ``since`` on (by identity, seconds since the epoch), when its request became the one
+    that it sends now. They count from its first successful run on, because the store keeps failed runs longer than
+    successful ones. Runs under the former name of a canary are its runs.
+    """
+
+    def __init__(self, bindings: Iterable[Binding], canaries: Iterable[Canary], since: Mapping[str, float]) -> None:
+        known = {canary.name: canary for canary in canaries}
+        former = {canary.identity: canary for canary in known.values() if canary.identity not in known}
+        self._canaries = {**former, **known}
+        self._since = since
+        self._has_succeeded: set[str] = set()
+        self._bindings: list[Binding] = []
+        self._series: dict[str, FailureSeries | ValueSeries] = {}
+        self._bindings_by_canary: dict[str, list[Binding]] = {}
+        for binding in bindings:
+            self._bindings.append(binding)
+            self._series[binding.key] = ValueSeries() if binding.rule.detector.type == "shift" else FailureSeries()
+            for canary in binding.canaries:
+                self._bindings_by_canary.setdefault(canary.name, []).append(binding)
+
+    def observe(self, outcome: Outcome) -> None:
+        """Add the next run."""
+        canary = self._canaries.get(outcome.canary)
+        if canary is None or outcome.started < self._since.get(canary.identity, 0.0):
+            return
+        bindings = self._bindings_by_canary.get(canary.name)
+        if bindings is None:
+            return
+        if canary.name not in self._has_succeeded:
+            if outcome.kind in _FAILED_KINDS:
+                return
+            self._has_succeeded.add(canary.name)
+        for binding in bindings:
+            match self._series[binding.key]:
+                case FailureSeries() as failures:
+                    sample = sample_of(binding.rule, outcome)
+                    if sample is Sample.GOOD or sample is Sample.BAD:
+                        failures.append(bad=sample is Sample.BAD)
+                case ValueSeries() as values:
+                    value = adverse_value(binding.rule.measure, outcome)
+                    if value is not None:
+                        values.append(canary.identity, outcome.started + outcome.duration, value)
+
+    def learn(self, now: float) -> Iterator[tuple[str, LearnedBaseline | None]]:
+        """Yield the key and the baseline of each binding at ``now``; ``None`` if it has too few samples."""
+        for binding in self._bindings:
+            yield binding.key, self._learn(binding, now)
+
+    def _learn(self, binding: Binding, now: float) -> LearnedBaseline | None:
+        series, stream = self._series[binding.key], binding.scope_value.stream()
+
+        def cusum(rate: float, autocorrelation: float) -> tuple[int, int]:
+            """Return the steps of the detector at a base rate and an autocorrelation."""
+            learned = stream._replace(base_rate=rate, autocorrelation=autocorrelation)
+            return learning_cusum(binding.rule.detector, learned)
+
+        learned: LearnedBaseline | None
+        if isinstance(series, FailureSeries):
+            learned = estimate_base_rate(series, cusum, binding.rule.detector.max_base_rate)
+        else:
+            learned = estimate_values(series, cusum)
+        return None if learned is None else msgspec.structs.replace(learned, learned_at=now)
