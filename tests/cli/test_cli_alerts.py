@@ -72,10 +72,10 @@ class FakeDaemon(FakeReceiver):
         return Reply(body=json.dumps(body).encode())
 
 
-async def run_alerts(daemon: FakeDaemon, *, as_json: bool = False) -> int:
+async def run_alerts(daemon: FakeDaemon, *, as_json: bool = False, learned: bool = False) -> int:
     """Run the verb and return its exit code."""
     async with daemon as server:
-        arguments = argparse.Namespace(url=server.url, token_file=None, json=as_json)
+        arguments = argparse.Namespace(url=server.url, token_file=None, json=as_json, learned=learned)
         return await asyncio.to_thread(alerts.main, arguments)
 
 
@@ -144,3 +144,22 @@ async def test_an_unexpected_answer_is_an_error(capsys: pytest.CaptureFixture[st
     lines = capsys.readouterr().err.splitlines()
     assert 5 == len(lines)
     assert all(re.fullmatch(f"streamcanary: http://[^ ]+: {UNEXPECTED_ANSWER}", line) for line in lines)
+
+
+async def test_what_was_learned_is_counted_and_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    """One line says for how many alerts something was learned; ``--learned`` lists it."""
+    known = {"alert": "Slower", "subject": "chat", "base_rate": 0.11, "learned": NOON, "text": "90% take 730ms or less"}
+    unknown = {"alert": "Slower", "subject": "new", "base_rate": None, "learned": None, "text": ""}
+    status = {**make_status(), "baselines": [known, unknown], "baseline_count": 3}
+    assert 0 == await run_alerts(FakeDaemon(status))
+    assert 0 == await run_alerts(FakeDaemon(status), learned=True)
+    assert [
+        "no alert is firing",
+        "learned what is normal for 1 of 3 alerts; list it with --learned",
+        "no alert is firing",
+        "",
+        "ALERT   SUBJECT  LEARNED               NORMAL",
+        f"Slower  chat     {NOON}  90% take 730ms or less",
+        "Slower  new      not yet",
+        "and 1 more",
+    ] == capsys.readouterr().out.splitlines()

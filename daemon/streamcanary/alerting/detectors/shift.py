@@ -15,7 +15,7 @@ from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.fraction import format_fraction
 
 MIN_FACTOR: Final = 1.1
-"""The lowest factor: smaller changes cannot be told from the resolution of the measures."""
+"""The lowest factor: smaller changes disappear in the resolution of the measures."""
 
 MAX_FACTOR: Final = 100.0
 """The highest factor: a longer time is a failure, not a slow answer."""
@@ -137,5 +137,5 @@ class Shift(BaseDetector):
 
 
 def min_worse_part(normal: float) -> float:
-    """Return the lowest part of samples above the limit that can be told from ``normal`` within some ten samples."""
+    """Return the lowest part of samples above the limit that differs enough from ``normal`` to be found in some ten samples."""
     return max(2.5 * normal, normal + 0.2)

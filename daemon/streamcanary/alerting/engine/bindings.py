@@ -197,6 +197,7 @@ class Bindings:
         known = self._with_baselines.get(binding.key)
         if known is not None and known.baseline is baseline:
             return known
+        detector: StreamDetector | None
         try:
             detector = binding.rule.detector.for_stream(binding.scope_value.stream(baseline))
         except ValueError:  # such as a base rate too close to the rate to detect: `check` says so

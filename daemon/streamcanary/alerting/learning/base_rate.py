@@ -13,6 +13,7 @@ All functions are pure. The steps, and why the estimate is robust:
    independent samples that would say as much as these: ``n (1 - r) / (1 + r)`` with an autocorrelation of ``r``.
 """
 
+import math
 from collections.abc import Callable, Iterable
 from statistics import median
 from typing import Final
@@ -86,7 +87,7 @@ def upper_bound(bad: float, total: float, autocorrelation: float = 0.0) -> float
         return 1.0
     rate, size = bad / total, total * (1 - autocorrelation) / (1 + autocorrelation)
     squared = _Z * _Z / size
-    deviation = (rate * (1 - rate) * squared + squared * squared / 4) ** 0.5
+    deviation = math.sqrt(rate * (1 - rate) * squared + squared * squared / 4)
     return min(1.0, (rate + squared / 2 + deviation) / (1 + squared))
 
 
@@ -98,7 +99,7 @@ def _without_bad_blocks(series: FailureSeries, autocorrelation: float) -> Failur
 
     def is_normal(block: FailureSeries) -> bool:
         expected = max(rate * block.total, 1.0)
-        return block.bad <= expected + _MAX_DEVIATION * (expected * clustering) ** 0.5
+        return block.bad <= expected + _MAX_DEVIATION * math.sqrt(expected * clustering)
 
     normal = [block for block in blocks if is_normal(block)]
     return series if len(normal) == len(blocks) else _joined(normal)

@@ -5,7 +5,7 @@ from typing import Final
 
 import msgspec
 
-from streamcanary.alerting.detectors import SampleDetector, SampleStream, Spike
+from streamcanary.alerting.detectors import NoData, SampleDetector, SampleStream, Shift, Spike
 from streamcanary.alerting.engine.bindings import Binding
 from streamcanary.alerting.engine.samples import Sample, adverse_value, sample_of
 from streamcanary.alerting.learning.base_rate import estimate_base_rate
@@ -23,7 +23,7 @@ _FALLBACK = 8, 36  # of the default at 30 s
 _FAILED_KINDS = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeKind.INTERNAL_ERROR})
 
 
-def learning_cusum(detector: SampleDetector, stream: SampleStream) -> tuple[int, int]:
+def learning_cusum(detector: SampleDetector | NoData, stream: SampleStream) -> tuple[int, int]:
     """Return the step of a bad sample and the threshold with which ``detector`` fires for ``stream``.
 
     A ``spike`` detector that cannot work at the base rate of ``stream`` is that of its configuration. For the other
@@ -31,7 +31,7 @@ def learning_cusum(detector: SampleDetector, stream: SampleStream) -> tuple[int,
     """
     for each in (stream, stream._replace(base_rate=None, autocorrelation=None)):
         try:
-            found = (detector if isinstance(detector, Spike) else _DEFAULT).for_stream(each)
+            found = (detector if isinstance(detector, (Spike, Shift)) else _DEFAULT).for_stream(each)
         except ValueError:
             continue
         return found.step, found.threshold
@@ -60,6 +60,11 @@ class History:
             self._series[binding.key] = ValueSeries() if binding.rule.detector.type == "shift" else FailureSeries()
             for canary in binding.canaries:
                 self._bindings_by_canary.setdefault(canary.name, []).append(binding)
+
+    def observe_all(self, outcomes: Iterable[Outcome]) -> None:
+        """Add the next runs."""
+        for outcome in outcomes:
+            self.observe(outcome)
 
     def observe(self, outcome: Outcome) -> None:
         """Add the next run."""

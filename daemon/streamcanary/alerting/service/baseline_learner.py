@@ -87,7 +87,7 @@ class BaselineLearner:
         last: int | None = await self._store.row_before_last(MAX_RUNS)
         while last is not None:
             runs, last = await self._store.runs_after(last, _RUNS_PER_READ)
-            await asyncio.to_thread(lambda runs=runs: [history.observe(run) for run in runs])
+            await asyncio.to_thread(history.observe_all, runs)
             await asyncio.sleep(_PAUSE)
         learned: dict[str, LearnedBaseline | None] = {}
         results = history.learn(self._clock.time())
