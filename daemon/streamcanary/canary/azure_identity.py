@@ -5,9 +5,11 @@
 
 import asyncio
 import contextlib
+import logging
+import re
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
@@ -23,7 +25,13 @@ _RENEWAL: Final = 300.0  # seconds before its end at which a token is renewed
 _MARGIN: Final = 30.0  # seconds for which a token must still be valid to be sent
 _CONNECT_TIMEOUT: Final = 3.0
 _READ_TIMEOUT: Final = 5.0
-_MAX_MESSAGE: Final = 400
+_MAX_MESSAGE: Final = 800
+_MAX_CAUSES: Final = 8  # of an error
+_NOT_A_REASON: Final = re.compile(
+    r"(?:Trace ID|Correlation ID|Timestamp):|Attempted credentials:$|To mitigate this issue|Visit https?://",
+    re.IGNORECASE,
+)
+"""Lines in the errors of ``azure-identity`` that say nothing about the cause."""
 _PUBLIC_AUTHORITY: Final = "https://login.microsoftonline.com"
 
 INSTALL: Final = "needs the package azure-identity: pip install 'streamcanary[azure]'"
@@ -150,22 +158,56 @@ def credential_fetcher(identity: "AzureIdentity", target: "AzureTarget") -> Call
     The credential is created at the first call, which imports ``azure-identity``.
     """
     credentials: list[Any] = []
+    errors: list[Exception] = []  # of the credentials of a chain
 
     def fetch() -> AccessToken:
         if not credentials:
-            credentials.append(_create_credential(identity, target))
-        issued = credentials[0].get_token(identity.scope)
+            credentials.append(_create_credential(identity, target, errors))
+        errors.clear()
+        try:
+            issued = credentials[0].get_token(identity.scope)
+        except Exception:
+            # A chain ends at the first credential that was tried and failed, of which it keeps the text alone. Others
+            # are not available, and their errors are in that of the chain.
+            if errors and "CredentialUnavailableError" not in _class_names(errors[-1]):
+                raise errors[-1]  # noqa: B904 - with the cause that it has
+            raise
         return AccessToken(issued.token, float(issued.expires_on))
 
     return fetch
 
 
-def _create_credential(identity: "AzureIdentity", target: "AzureTarget") -> Any:
-    """Return the credential of ``azure-identity``. Its requests are bounded, and follow no redirect."""
+class _ChainMember:
+    """A credential of a chain, which appends its exceptions to ``errors``."""
+
+    def __init__(self, credential: Any, errors: list[Exception]) -> None:
+        self._credential = credential
+        self._errors = errors
+        self._credential_name = getattr(
+            credential, "_credential_name", type(credential).__name__
+        )  # in the chain's text
+
+    def get_token(self, *scopes: str, **options: Any) -> Any:
+        """Return a token of the credential."""
+        try:
+            return self._credential.get_token(*scopes, **options)
+        except Exception as error:
+            self._errors.append(error)
+            raise
+
+
+def _create_credential(identity: "AzureIdentity", target: "AzureTarget", errors: list[Exception]) -> Any:
+    """Return the credential of ``azure-identity``. Its requests are bounded, and follow no redirect.
+
+    The members of a chain append their exceptions to ``errors``.
+    """
     try:
         from azure.identity import DefaultAzureCredential, ManagedIdentityCredential, WorkloadIdentityCredential
     except ImportError:
         raise TokenRefused(f"an identity {INSTALL}") from None
+    logging.getLogger("azure.identity").setLevel(
+        logging.ERROR
+    )  # its warnings are the text of the errors that it raises
     options: dict[str, Any] = {
         "connection_timeout": _CONNECT_TIMEOUT,
         "read_timeout": _READ_TIMEOUT,
@@ -197,7 +239,9 @@ def _create_credential(identity: "AzureIdentity", target: "AzureTarget") -> Any:
             "managed_identity_client_id": identity.client_id,
             "workload_identity_client_id": identity.client_id,
         }
-    return DefaultAzureCredential(exclude_interactive_browser_credential=True, process_timeout=5, **options)
+    chain = DefaultAzureCredential(exclude_interactive_browser_credential=True, process_timeout=5, **options)
+    chain.credentials = tuple(_ChainMember(each, errors) for each in chain.credentials)
+    return chain
 
 
 def _quoted(text: str) -> str:
@@ -209,19 +253,40 @@ def _quoted(text: str) -> str:
 def explain_identity_error(error: Exception) -> Exception:
     """Return what an error of ``azure-identity`` means: :class:`TokenRefused` or :class:`TokenUnavailable`.
 
-    The message is the first line of its text, without control characters, bounded.
+    It is one of the network if its cause is: the metadata service of a machine that does not answer is one, too. The
+    message is one bounded line of the text, without what says nothing about the cause.
     """
     if isinstance(error, (TokenRefused, TokenUnavailable)):
         return error
     if isinstance(error, InvalidProxyUrl):
         return TokenRefused(f"the proxy for the access token is not valid: {error}")
-    lines = str(error).strip().splitlines()
-    text = scrub(lines[0] if lines else type(error).__name__, limit=_MAX_MESSAGE)
-    status = getattr(getattr(error, "response", None), "status_code", None)
-    names = {each.__name__ for each in type(error).__mro__}
-    is_network = names & {"ServiceRequestError", "ServiceResponseError"} or (
-        isinstance(error, OSError) and not isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError))
-    )
-    if is_network or (isinstance(status, int) and (status == 429 or status >= 500)):
+    lines = [line.strip() for line in str(error).splitlines()]
+    reason = " ".join(line for line in lines if line and not _NOT_A_REASON.match(line))
+    text = scrub(reason or type(error).__name__, limit=_MAX_MESSAGE)
+    if any(map(_is_temporary, _causes(error))):
         return TokenUnavailable(f"no access token: {text}")
     return TokenRefused(f"no access token: {text}")
+
+
+def _causes(error: BaseException) -> Iterator[BaseException]:
+    """Yield an error and its causes, bounded."""
+    link: BaseException | None = error
+    for _ in range(_MAX_CAUSES):
+        if link is None:
+            return
+        yield link
+        link = link.__cause__
+
+
+def _is_temporary(error: BaseException) -> bool:
+    """Return whether a request got no answer, or one that may differ later."""
+    if _class_names(error) & {"ServiceRequestError", "ServiceResponseError"}:
+        return True
+    if isinstance(error, OSError) and not isinstance(error, (FileNotFoundError, PermissionError, IsADirectoryError)):
+        return True
+    status = getattr(getattr(error, "response", None), "status_code", None)
+    return isinstance(status, int) and (status == 429 or status >= 500)
+
+
+def _class_names(error: BaseException) -> set[str]:
+    return {each.__name__ for each in type(error).__mro__}
