@@ -16,7 +16,7 @@ from support.programs.helm import CHART, VALUES, helm, template
 pytestmark = pytest.mark.real("helm")
 
 RECORDED = Path(__file__).parents[1] / "fixtures" / "helm"
-_TOKEN = re.compile(r"^(  token: )\S+$", re.MULTILINE)
+_TOKEN = re.compile(r'^(  "token": )\S+$', re.MULTILINE)
 _DASHBOARD = re.compile(r"^(  streamcanary-\w+\.json: \|\n)(?: {4}.*\n)+", re.MULTILINE)
 
 

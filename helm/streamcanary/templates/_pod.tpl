@@ -32,11 +32,11 @@ are, is a matter of the chart. With "isCheck", a missing Secret does not keep th
 - name: STREAMCANARY_STORE__PATH
   value: /var/lib/streamcanary/streamcanary.db
 {{- range $root.Values.secret.env }}
-- name: {{ . }}
+- name: {{ . | quote }}
   valueFrom:
     secretKeyRef:
-      name: {{ $.secret | default (include "streamcanary.secretName" $root) }}
-      key: {{ . }}
+      name: {{ $.secret | default (include "streamcanary.secretName" $root) | quote }}
+      key: {{ . | quote }}
       {{- if $.isCheck }}
       optional: true
       {{- end }}
@@ -59,7 +59,7 @@ are, is a matter of the chart. With "isCheck", a missing Secret does not keep th
   mountPath: /tmp
 {{- if .root.Values.csi.enabled }}
 - name: csi
-  mountPath: {{ .root.Values.csi.mountPath }}
+  mountPath: {{ .root.Values.csi.mountPath | quote }}
   readOnly: true
 {{- end }}
 {{- with .root.Values.extraVolumeMounts }}
@@ -75,7 +75,7 @@ The token of the web server does not exist yet when the first check runs.
 {{- $values := .root.Values -}}
 - name: config
   configMap:
-    name: {{ .configMap }}
+    name: {{ .configMap | quote }}
 - name: secrets
   {{- if and .isCheck (not .secret) }}
   emptyDir: {}
@@ -85,14 +85,14 @@ The token of the web server does not exist yet when the first check runs.
     sources:
       {{- if not .isCheck }}
       - secret:
-          name: {{ include "streamcanary.tokenSecretName" .root }}
+          name: {{ include "streamcanary.tokenSecretName" .root | quote }}
           items:
-            - key: {{ $values.web.tokenSecret.key }}
+            - key: {{ $values.web.tokenSecret.key | quote }}
               path: streamcanary-web-token
       {{- end }}
       {{- if .secret }}
       - secret:
-          name: {{ .secret }}
+          name: {{ .secret | quote }}
           {{- if .isCheck }}
           optional: true
           {{- end }}
@@ -101,7 +101,7 @@ The token of the web server does not exist yet when the first check runs.
 - name: store
   {{- if and .persistent $values.persistence.enabled }}
   persistentVolumeClaim:
-    claimName: {{ $values.persistence.existingClaim | default (include "streamcanary.fullname" .root) }}
+    claimName: {{ $values.persistence.existingClaim | default (include "streamcanary.fullname" .root) | quote }}
   {{- else }}
   emptyDir: {sizeLimit: 1Gi}
   {{- end }}
@@ -110,10 +110,10 @@ The token of the web server does not exist yet when the first check runs.
 {{- if $values.csi.enabled }}
 - name: csi
   csi:
-    driver: {{ $values.csi.driver }}
+    driver: {{ $values.csi.driver | quote }}
     readOnly: true
     volumeAttributes:
-      secretProviderClass: {{ $values.csi.secretProviderClass }}
+      secretProviderClass: {{ $values.csi.secretProviderClass | quote }}
 {{- end }}
 {{- with $values.extraVolumes }}
 {{ toYaml . }}
@@ -123,7 +123,7 @@ The token of the web server does not exist yet when the first check runs.
 {{/* A container that runs streamcanary: "root", "name", "args" (a list), "isCheck". */}}
 {{- define "streamcanary.container" -}}
 name: {{ .name }}
-image: {{ include "streamcanary.image" .root }}
+image: {{ include "streamcanary.image" .root | quote }}
 imagePullPolicy: {{ .root.Values.image.pullPolicy }}
 args:
   {{- range .args }}
@@ -159,7 +159,7 @@ default
 {{/* What all pods share: who they are, where they run, and the simulated provider, if there is one. */}}
 {{- define "streamcanary.podSpec" -}}
 {{- $values := .root.Values -}}
-serviceAccountName: {{ .serviceAccountName }}
+serviceAccountName: {{ .serviceAccountName | quote }}
 automountServiceAccountToken: {{ and (not .withoutToken) $values.serviceAccount.automountToken }}
 enableServiceLinks: false
 securityContext:
@@ -169,7 +169,7 @@ imagePullSecrets:
   {{- toYaml . | nindent 2 }}
 {{- end }}
 {{- with $values.priorityClassName }}
-priorityClassName: {{ . }}
+priorityClassName: {{ . | quote }}
 {{- end }}
 {{- with $values.nodeSelector }}
 nodeSelector:
@@ -186,7 +186,7 @@ affinity:
 {{- if and .simulator (include "streamcanary.isSimulation" .root) }}
 initContainers:
   - name: simulator
-    image: {{ include "streamcanary.image" .root }}
+    image: {{ include "streamcanary.image" .root | quote }}
     imagePullPolicy: {{ $values.image.pullPolicy }}
     args: [simulate, --port, "9466"]
     restartPolicy: Always

@@ -2,13 +2,13 @@
 {{- define "streamcanary.scrapeEndpoint" -}}
 port: web
 path: /metrics
-interval: {{ .monitor.interval }}
-scrapeTimeout: {{ .monitor.scrapeTimeout }}
+interval: {{ .monitor.interval | quote }}
+scrapeTimeout: {{ .monitor.scrapeTimeout | quote }}
 authorization:
   type: Bearer
   credentials:
-    name: {{ include "streamcanary.tokenSecretName" .root }}
-    key: {{ .root.Values.web.tokenSecret.key }}
+    name: {{ include "streamcanary.tokenSecretName" .root | quote }}
+    key: {{ .root.Values.web.tokenSecret.key | quote }}
 {{- with .monitor.relabelings }}
 relabelings:
   {{- toYaml . | nindent 2 }}

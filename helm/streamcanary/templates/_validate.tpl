@@ -45,6 +45,10 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- if and $values.podMonitor.enabled $values.serviceMonitor.enabled -}}
 {{- $problems = append $problems "podMonitor and serviceMonitor are both enabled: everything would be counted twice; enable one of them" -}}
 {{- end -}}
+{{- $fullname := include "streamcanary.fullname" . -}}
+{{- if and $values.service.enabled (not (regexMatch "^[a-z]" $fullname)) -}}
+{{- $problems = append $problems (printf "the Service would have the name %s, and that of a Service begins with a letter; set fullnameOverride" $fullname) -}}
+{{- end -}}
 {{- if and $values.serviceMonitor.enabled (not $values.service.enabled) -}}
 {{- $problems = append $problems "serviceMonitor needs service.enabled: true; or use podMonitor" -}}
 {{- end -}}

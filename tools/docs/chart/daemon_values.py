@@ -2,7 +2,20 @@
 
 from typing import Any, Final
 
-from .schema import IMAGE, LOG, MOUNTS, NAMED_OBJECTS, OBJECTS, PROMETHEUS_DURATION, RULE_GROUPS, TEXTS, Refinements
+from .schema import (
+    IMAGE,
+    LABEL,
+    LOG,
+    MOUNTS,
+    NAME,
+    NAMED_OBJECTS,
+    OBJECTS,
+    PROMETHEUS_DURATION,
+    RULE_GROUPS,
+    SECRET_KEY,
+    TEXTS,
+    Refinements,
+)
 
 _COUNT: Final[dict[str, Any]] = {"type": ["integer", "string"], "pattern": "^([0-9]+%?)?$", "minimum": 0}
 _MONITORS: Final = ("podMonitor", "serviceMonitor")
@@ -10,24 +23,36 @@ _MONITORS: Final = ("podMonitor", "serviceMonitor")
 REFINEMENTS: Final[Refinements] = {
     **IMAGE,
     **LOG,
+    "nameOverride": LABEL,
+    "fullnameOverride": {"maxLength": 50, "pattern": "^([a-z]([-a-z0-9]*[a-z0-9])?)?$"},  # also of the Service
     "commonLabels": TEXTS,
-    "image.pullSecrets": NAMED_OBJECTS,
+    "image.pullSecrets": {"items": {"type": "object", "required": ["name"], "properties": {"name": NAME}}},
     "replicas": {"minimum": 0},
     "reload": {"enum": ["hot", "checksum"]},
     "check.podAnnotations": TEXTS,
     "check.timeoutSeconds": {"minimum": 10},
-    "secret.data": TEXTS,
+    "existingConfigMap": NAME,
+    "secret.data": {"patternProperties": {SECRET_KEY["pattern"]: {"type": "string"}}, "additionalProperties": False},
+    "secret.existing": NAME,
     "secret.env": {"items": {"type": "string", "pattern": "^[A-Za-z_][A-Za-z0-9_]*$"}},
-    "web.host": {"minLength": 1},
+    "web.host": {"pattern": "^[^\\s]+$"},
     "web.port": {"minimum": 1024, "maximum": 65535},
-    "web.tokenSecret.key": {"minLength": 1},
-    "web.allowedHosts": {"items": {"type": "string"}},
+    "web.tokenSecret.key": SECRET_KEY,
+    "web.allowedHosts": {"items": {"type": "string", "pattern": "^[^\\s]+$"}},
     "service.type": {"enum": ["ClusterIP", "NodePort", "LoadBalancer"]},
     "service.annotations": TEXTS,
+    "csi.driver": NAME,
+    "csi.secretProviderClass": NAME,
+    "csi.mountPath": {"pattern": "^/[^\\s:]+$"},
+    "web.tokenSecret.existing": NAME,
+    "persistence.existingClaim": NAME,
+    "persistence.storageClass": {**NAME, "pattern": f"{NAME['pattern']}|^-$"},
     "persistence.accessModes": {"items": {"type": "string"}, "minItems": 1},
     "persistence.size": {"pattern": "^[0-9]+(\\.[0-9]+)?(Ki|Mi|Gi|Ti|k|M|G|T)?$"},
     "persistence.annotations": TEXTS,
+    "serviceAccount.name": NAME,
     "serviceAccount.annotations": TEXTS,
+    "priorityClassName": NAME,
     "podAnnotations": TEXTS,
     "podLabels": TEXTS,
     "terminationGracePeriodSeconds": {"minimum": 11},  # the daemon stops within 10 s
@@ -40,6 +65,7 @@ REFINEMENTS: Final[Refinements] = {
     "podDisruptionBudget.maxUnavailable": _COUNT,
     "prometheusRule.labels": TEXTS,
     "prometheusRule.groups": RULE_GROUPS,
+    "dashboards.namespace": LABEL,
     "dashboards.labels": TEXTS,
     "dashboards.annotations": TEXTS,
     "extraEnv": NAMED_OBJECTS,

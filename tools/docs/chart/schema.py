@@ -15,6 +15,14 @@ from .values import Value
 Refinements = Mapping[str, dict[str, Any]]
 """Parts of schemas by the names of values (``image.tag``)."""
 
+_LABEL: Final = "[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?"
+NAME: Final[dict[str, Any]] = {"maxLength": 253, "pattern": f"^({_LABEL}(\\.{_LABEL})*)?$"}
+"""The name of an object, or nothing: a DNS subdomain
+(https://kubernetes.io/docs/concepts/overview/working-with-objects/names/)."""
+LABEL: Final[dict[str, Any]] = {"pattern": f"^({_LABEL})?$"}
+"""A name without dots, or nothing."""
+SECRET_KEY: Final[dict[str, Any]] = {"maxLength": 253, "pattern": "^[-._a-zA-Z0-9]+$"}
+
 TEXTS: Final[dict[str, Any]] = {"type": "object", "additionalProperties": {"type": "string"}}
 OBJECTS: Final[dict[str, Any]] = {"items": {"type": "object"}}
 NAMED_OBJECTS: Final[dict[str, Any]] = {"items": {"type": "object", "required": ["name"]}}
@@ -23,7 +31,9 @@ PROMETHEUS_DURATION: Final[dict[str, Any]] = {"pattern": "^([0-9]+(ms|s|m|h|d|w|
 RULE_GROUPS: Final[dict[str, Any]] = {"items": {"type": "object", "required": ["name", "rules"]}}
 
 IMAGE: Final[Refinements] = {
-    "image.repository": {"minLength": 1, "pattern": "^[^\\s]+$"},
+    # Tags and digests in wrong places are accepted here: the templates refuse them, and say what is right.
+    "image.repository": {"pattern": "^[A-Za-z0-9][A-Za-z0-9._:/@-]*$"},
+    "image.tag": {"pattern": "^([A-Za-z0-9_][A-Za-z0-9._-]{0,127}(@[a-z0-9:]*)?)?$"},
     "image.digest": {"pattern": "^(sha256:[0-9a-f]{64})?$"},
     "image.pullPolicy": {"enum": ["Always", "IfNotPresent", "Never"]},
 }
