@@ -5,8 +5,7 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.lint.ineffective_rules import CanaryLimits, IneffectiveRule, ineffective_rules
@@ -39,7 +38,7 @@ Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", max_length=
 """The name of a target or canary."""
 
 
-class Settings(BaseSettings):
+class Settings(BaseModel):
     """A valid configuration.
 
     ``instance`` is part of every deduplication key that a receiver gets. Replicas with the same canaries share it.
@@ -48,7 +47,7 @@ class Settings(BaseSettings):
     multiplied by the number of replicas, and the limits divided by it.
     """
 
-    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     instance: Annotated[str, Field(min_length=1, max_length=200)] = "default"
     fleet: FleetConfig | None = None  # before the sections that are scaled to it
@@ -99,18 +98,6 @@ class Settings(BaseSettings):
     def content_hash(self) -> str:
         """The SHA-256 of the configuration file, as ``sha256sum`` prints it; empty if there is no file."""
         return self._content_hash
-
-    @classmethod
-    def settings_customise_sources(
-        cls,
-        settings_cls: type[BaseSettings],
-        init_settings: PydanticBaseSettingsSource,
-        env_settings: PydanticBaseSettingsSource,
-        dotenv_settings: PydanticBaseSettingsSource,
-        file_secret_settings: PydanticBaseSettingsSource,
-    ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Disable the default sources of pydantic-settings; :func:`load` passes its own."""
-        return (init_settings,)
 
     @property
     def public(self) -> tuple[str, ...]:
@@ -201,7 +188,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     cross_section = list(_cross_section_problems(document))
     problems = _without_duplicates(document.problems, [*type_mismatches(document, source.shape), *cross_section])
     try:
-        settings = Settings(_build_sources=((source,), {}))
+        settings = Settings.model_validate(source.document.data)
     except ValidationError as error:
         problems = _without_duplicates(problems, explain_validation_error(error, document, source.shape))
     else:

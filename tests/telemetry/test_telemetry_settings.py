@@ -4,15 +4,15 @@ import asyncio
 import logging
 from collections.abc import Callable
 
+import httpx2
 import pytest
-import requests
 from pydantic import ValidationError
 
 from streamcanary.model.clock import SystemClock
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.telemetry.config import OtlpConfig, TelemetryConfig
 from streamcanary.telemetry.export_settings import ExportSettings, TelemetryMisconfigured, resolve_export_settings
-from streamcanary.telemetry.exporters import HttpSession
+from streamcanary.telemetry.otlp_http import OtlpHttpTransport
 from streamcanary.telemetry.providers import Telemetry
 from streamcanary.telemetry.resource import resource_attributes
 from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
@@ -327,13 +327,14 @@ async def test_a_response_without_success_status_is_an_export_failure(caplog, st
 
 @pytest.mark.parametrize("left", [3600.0, -3600.0])
 async def test_a_step_of_the_wall_clock_does_not_extend_an_export(left):
-    """The exporter computes the remaining time on the wall clock; the session bounds it by the timeout."""
+    """The exporter computes the remaining time on the wall clock; the transport bounds it by the timeout."""
     connections = []
     async with await asyncio.start_server(lambda *streams: connections.append(streams), "127.0.0.1", 0) as server:
         url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/v1/traces"
         target = ExportSettings(protocol="http/protobuf", traces_endpoint=url, metrics_endpoint=None, timeout=0.2)
-        session = HttpSession(target, url, SdkLogHandler(SystemClock()))
-        with pytest.raises(requests.Timeout):
-            await asyncio.wait_for(asyncio.to_thread(session.request, "POST", url, timeout=left), 10)
+        transport = OtlpHttpTransport(target, url, "traces", SdkLogHandler(SystemClock()))
+        result = await asyncio.wait_for(asyncio.to_thread(transport.request, "POST", url, timeout=left), 10)
+        assert isinstance(result.error, httpx2.ReadTimeout)
+        transport.close()
         for _, writer in connections:
             writer.close()

@@ -12,7 +12,7 @@ from streamcanary.canary.target import BaseTarget
 from streamcanary.model.config_types.secret import Secret
 from streamcanary.transport.connections import ConnectionMode, open_transport
 from streamcanary.transport.proxy import Proxy, proxy_for
-from streamcanary.transport.tls import create_tls_context
+from streamcanary.transport.tls import tls_context_for
 
 
 class TargetHeaders(Mapping[str, str]):
@@ -44,11 +44,11 @@ def open_client(target: BaseTarget, connection: ConnectionMode = "new") -> Async
         TlsFileError: if a certificate or key file cannot be used.
         InvalidProxyUrl: if an environment variable has an invalid proxy URL.
     """
+    proxy = proxy_for(target.base_url, target.proxy)
+    is_encrypted = "https" in (httpx2.URL(target.base_url).scheme, proxy.scheme if proxy else "")
     options: dict[str, Any] = {
         "default_headers": TargetHeaders(target.headers),
-        "http_client": open_http_client(
-            create_tls_context(target), proxy_for(target.base_url, target.proxy), connection
-        ),
+        "http_client": open_http_client(tls_context_for(target, is_encrypted=is_encrypted), proxy, connection),
         "max_retries": 0,
     }
     credential = _credential(target)

@@ -8,8 +8,6 @@ import functools
 import itertools
 from typing import Any, Final
 
-import re2
-
 from streamcanary.model.redaction.printable import printable
 
 MAX_PATTERN_LENGTH: Final = 4096
@@ -63,6 +61,8 @@ class RegularExpression:
         Raises:
             InvalidPattern: if it is not valid, longer than :data:`MAX_PATTERN_LENGTH`, or its program is too large.
         """
+        import re2  # here, because it takes 4 MB of memory, and few configurations have a regular expression
+
         if len(pattern) > MAX_PATTERN_LENGTH:
             raise InvalidPattern(f"has {len(pattern)} characters; at most {MAX_PATTERN_LENGTH} are allowed")
         options = re2.Options()

@@ -1,11 +1,10 @@
 """OTLP exporters that report to an :class:`ExportTracker`. Importing this module imports the SDK."""
 
 import os
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
 from typing import Any
 
-import requests
 from opentelemetry.sdk._logs import ReadableLogRecord
 from opentelemetry.sdk._logs.export import LogRecordExporter, LogRecordExportResult
 from opentelemetry.sdk.metrics import (
@@ -29,16 +28,14 @@ from opentelemetry.sdk.trace import ReadableSpan
 from opentelemetry.sdk.trace.export import SpanExporter, SpanExportResult
 from opentelemetry.util.re import parse_env_headers
 
-from streamcanary.model.config_types.secret import Secret, SecretUnreadable
 from streamcanary.telemetry.config import Convention, HistogramAggregation, Temporality
 from streamcanary.telemetry.convention_exporter import ConventionExporter
 from streamcanary.telemetry.current_series import IsCurrent, is_always_current
 from streamcanary.telemetry.export_failures import ExportTracker
-from streamcanary.telemetry.export_settings import ExportSettings, TelemetryMisconfigured, is_loopback
-from streamcanary.telemetry.partial_success import record_partial_success, watch_grpc_responses
+from streamcanary.telemetry.export_settings import ExportSettings, is_loopback
+from streamcanary.telemetry.otlp_http import OtlpHttpTransport, header_values
+from streamcanary.telemetry.partial_success import watch_grpc_responses
 from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
-
-_MIN_TIMEOUT = 0.05
 
 
 class SwappableSpanExporter(SpanExporter):
@@ -199,66 +196,6 @@ def _count_points(metrics_data: MetricsData) -> int:
     )
 
 
-class HttpSession(requests.Session):
-    """The HTTP session of one exporter.
-
-    The session uses no proxy from the environment for an endpoint on this machine. It adds the headers to each
-    request through ``auth``, because their secrets may change while the process runs, and because a session with an
-    ``auth`` reads no credentials from a ``.netrc``.
-    """
-
-    def __init__(self, settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> None:
-        super().__init__()
-        self.trust_env = not is_loopback(endpoint)
-        self.auth = self._add_headers
-        self._headers = settings.headers
-        header_values(self._headers)  # raises now if a header is invalid
-        self._max_timeout = settings.timeout
-        self._sdk_log = sdk_log
-
-    def _add_headers(self, request: requests.PreparedRequest) -> requests.PreparedRequest:
-        request.headers.update(header_values(self._headers))
-        return request
-
-    def send(self, request: requests.PreparedRequest, **kwargs: Any) -> requests.Response:
-        """Send one request, and record the reason if it fails.
-
-        The timeout is bounded, because the exporter computes it from the wall clock, which can step.
-        """
-        kwargs["timeout"] = min(max(kwargs.get("timeout") or 0.0, _MIN_TIMEOUT), self._max_timeout)
-        try:
-            response = super().send(request, **kwargs)
-        except Exception as error:
-            self._sdk_log.record_failure_reason(_root_cause_message(error))
-            raise
-        if response.status_code >= 300:
-            self._sdk_log.record_failure_reason(f"HTTP {response.status_code} {response.reason}")
-        if 300 <= response.status_code < 400:  # the exporter would treat it as a success
-            raise requests.RequestException(f"HTTP {response.status_code}: a redirect is not followed")
-        if response.status_code < 300:
-            record_partial_success(response.content, self._sdk_log)
-        return response
-
-
-def header_values(headers: Mapping[str, Secret]) -> dict[str, str]:
-    """Return the current values of the headers.
-
-    Raises:
-        TelemetryMisconfigured: if a value cannot be read, or is not valid in a header; the message omits the value.
-    """
-    values = {}
-    for name, secret in headers.items():
-        try:
-            values[name] = secret.reveal()
-        except SecretUnreadable as error:
-            raise TelemetryMisconfigured(f"telemetry.otlp.headers, {name}: {error}") from None
-        if not (values[name].isascii() and values[name].isprintable()):
-            raise TelemetryMisconfigured(
-                f"telemetry.otlp.headers, {name}: a header holds printable ASCII characters only"
-            )
-    return values
-
-
 def create_span_exporter(
     settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler, conventions: Collection[Convention] = ()
 ) -> SpanExporter:
@@ -279,8 +216,8 @@ def _create_otlp_span_exporter(settings: ExportSettings, endpoint: str, sdk_log:
         return grpc_exporter
     from opentelemetry.exporter.otlp.proto.http.trace_exporter import OTLPSpanExporter as HttpExporter
 
-    session = HttpSession(settings, endpoint, sdk_log)
-    return HttpExporter(endpoint=endpoint, timeout=settings.timeout, session=session)
+    transport = OtlpHttpTransport(settings, endpoint, "traces", sdk_log)
+    return HttpExporter(endpoint=endpoint, timeout=settings.timeout, _transport=transport)
 
 
 def create_metric_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> MetricExporter:
@@ -297,9 +234,8 @@ def create_metric_exporter(settings: ExportSettings, endpoint: str, sdk_log: Sdk
         return grpc_exporter
     from opentelemetry.exporter.otlp.proto.http.metric_exporter import OTLPMetricExporter as HttpExporter
 
-    session = HttpSession(settings, endpoint, sdk_log)
-    exporter: MetricExporter = HttpExporter(endpoint=endpoint, timeout=settings.timeout, session=session, **preferences)
-    return exporter
+    transport = OtlpHttpTransport(settings, endpoint, "metrics", sdk_log)
+    return HttpExporter(endpoint=endpoint, timeout=settings.timeout, _transport=transport, **preferences)
 
 
 def create_log_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLogHandler) -> LogRecordExporter:
@@ -312,8 +248,8 @@ def create_log_exporter(settings: ExportSettings, endpoint: str, sdk_log: SdkLog
         return grpc_exporter
     from opentelemetry.exporter.otlp.proto.http._log_exporter import OTLPLogExporter as HttpExporter
 
-    session = HttpSession(settings, endpoint, sdk_log)
-    return HttpExporter(endpoint=endpoint, timeout=settings.timeout, session=session)
+    transport = OtlpHttpTransport(settings, endpoint, "logs", sdk_log)
+    return HttpExporter(endpoint=endpoint, timeout=settings.timeout, _transport=transport)
 
 
 def preferred_temporality(preference: Temporality) -> dict[type, AggregationTemporality]:
@@ -349,14 +285,3 @@ def _grpc_options(settings: ExportSettings, endpoint: str, signal: str) -> dict[
         "timeout": settings.timeout,
         "channel_options": (("grpc.enable_http_proxy", int(not is_loopback(endpoint))),),
     }
-
-
-def _root_cause_message(error: BaseException) -> str:
-    """Return the message of the innermost exception, usually that of the operating system."""
-    for _ in range(10):
-        cause = error.__cause__ or error.__context__
-        if cause is None:
-            break
-        error = cause
-    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
-    return text or type(error).__name__

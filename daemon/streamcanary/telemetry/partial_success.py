@@ -4,19 +4,20 @@ https://opentelemetry.io/docs/specs/otlp/#partial-success. The SDK ignores it. T
 same fields on the wire: the number of rejected items, and a message.
 """
 
-from typing import Any
+from typing import Any, Final
 
 from google.protobuf.message import DecodeError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from streamcanary.telemetry.sdk_log_handler import SdkLogHandler
 
-_MAX_RESPONSE = 64 * 1024  # bytes; a response has one number and one message
+MAX_RESPONSE: Final = 64 * 1024
+"""Bytes of a response that are read; it has one number and one message."""
 
 
 def record_partial_success(content: bytes, sdk_log: SdkLogHandler) -> None:
     """Record the rejected items in the body of a successful response; a body that is no OTLP rejects nothing."""
-    if not content or len(content) > _MAX_RESPONSE:
+    if not content or len(content) > MAX_RESPONSE:
         return
     try:
         part = ExportTraceServiceResponse.FromString(content).partial_success

@@ -2,7 +2,6 @@
 
 import asyncio
 import logging
-import ssl
 from collections.abc import Hashable
 
 import httpx2
@@ -10,7 +9,7 @@ import httpx2
 from streamcanary.transport.connection_settings import ConnectionSettings
 from streamcanary.transport.connections import GuardedTransport
 from streamcanary.transport.proxy import InvalidProxyUrl, Proxy, proxy_for
-from streamcanary.transport.tls import create_tls_context
+from streamcanary.transport.tls import file_fingerprint, tls_context_for
 
 _log = logging.getLogger(__name__)
 
@@ -49,7 +48,7 @@ class ReloadingTransport(httpx2.AsyncBaseTransport):
         proxy = self._proxy(url)
         encrypted = "https" in (url.scheme, proxy.scheme if proxy else "")
         async with self._pool_lock:
-            files = self._file_fingerprint()
+            files = file_fingerprint(self._settings.tls_files)
             if files != self._fingerprint or len(self._pools) >= _MAX_POOLS:
                 await self._retire_pools()
                 self._fingerprint = files
@@ -59,11 +58,8 @@ class ReloadingTransport(httpx2.AsyncBaseTransport):
             return pool
 
     async def _open_pool(self, proxy: Proxy | None, *, encrypted: bool) -> GuardedTransport:
-        if encrypted or self._settings.tls_files:
-            # In a thread: it reads files, which takes tens of milliseconds.
-            tls_context = await asyncio.to_thread(create_tls_context, self._settings)
-        else:
-            tls_context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)  # not used: the connection has no TLS
+        # In a thread: it reads files, which takes tens of milliseconds.
+        tls_context = await asyncio.to_thread(tls_context_for, self._settings, is_encrypted=encrypted)
         return GuardedTransport(
             verify=tls_context,
             proxy=None if proxy is None else httpx2.Proxy(proxy.url, auth=proxy.auth),
@@ -88,15 +84,3 @@ class ReloadingTransport(httpx2.AsyncBaseTransport):
                 self._has_warned = True
                 _log.error("invalid proxy ignored", extra={"owner": self._owner, "error": str(error)})
             return None
-
-    def _file_fingerprint(self) -> Hashable:
-        """Return a value that changes when one of the files changes."""
-        stamps: list[tuple[int, int, int] | None] = []
-        for file in self._settings.tls_files:
-            try:
-                status = file.stat()
-            except (OSError, ValueError):
-                stamps.append(None)
-            else:
-                stamps.append((status.st_ino, status.st_size, status.st_mtime_ns))
-        return tuple(stamps)

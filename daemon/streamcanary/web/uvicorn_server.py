@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
-from starlette.applications import Starlette
+from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
 from streamcanary.web.bounded_protocol import KEEP_ALIVE_TIMEOUT, BoundedProtocol
@@ -42,7 +42,7 @@ async def bind_socket(host: str, port: int) -> socket.socket:
 class UvicornServer:
     """Serves ``application`` on ``listener`` while the context is entered, and closes the listener on exit."""
 
-    def __init__(self, application: Starlette, listener: socket.socket) -> None:
+    def __init__(self, application: ASGIApp, listener: socket.socket) -> None:
         class LimitedProtocol(BoundedProtocol):
             table = ConnectionTable(MAX_CONNECTIONS, MAX_CONNECTIONS_PER_PEER)
 

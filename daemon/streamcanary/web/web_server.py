@@ -9,8 +9,7 @@ from types import TracebackType
 from typing import Final, Self
 
 from opentelemetry import metrics
-from starlette.applications import Starlette
-from starlette.routing import BaseRoute
+from starlette.routing import BaseRoute, Router
 
 from streamcanary import __version__
 from streamcanary.model import names
@@ -94,9 +93,8 @@ class WebServer:
         except (OSError, ValueError) as error:  # ValueError: an invalid host name
             self._listening.set(0)
             return error
-        application = Starlette(routes=self._routes)
-        application.router.redirect_slashes = False
-        server = await self._exit_stack.enter_async_context(UvicornServer(application, listener))
+        router = Router(self._routes, redirect_slashes=False)
+        server = await self._exit_stack.enter_async_context(UvicornServer(router, listener))
         self.address = server.address
         self._listening.set(1)
         _log.info("web server started", extra={"host": self.address[0], "port": self.address[1]})
