@@ -40,6 +40,7 @@ _FENCE = re.compile(
 )
 _SNIPPET = re.compile(r'^--8<-- "(?P<path>[^"]+)"$', re.MULTILINE)
 _CHART_VALUES: Final = ("# values.yaml\n", "# monitoring.yaml\n")
+_KUBERNETES: Final = ("# deployment.yaml\n", "# kustomization.yaml\n", "# shop/")  # tests/kubernetes/ follows the page
 _ASSIGNMENT = re.compile(r"[A-Z][A-Z0-9_]*=.*")
 _BASE: Final = """
 targets:
@@ -130,6 +131,7 @@ def commands(block: Block) -> list[Command]:
 KNOWN = {"yaml", "sh", "python", "text", "promql", "mermaid"}
 NO_RECEIVER = "alerts.receivers: is empty, so no alert is sent"  # as intended for a sidecar
 SECRETS = {
+    "openai": "none",
     "gateway-key": "none",
     "gateway-token": "none",
     "pagerduty": "0123456789abcdef0123456789abcdef",
@@ -145,7 +147,7 @@ RUN = {"check", "rules", "test-rules"}
 """Verbs whose examples are run; those of others are parsed."""
 
 CHART_VALUES = [block for block in blocks("yaml") if block.text.startswith(_CHART_VALUES)]
-YAML_BLOCKS = [block for block in blocks("yaml") if block not in CHART_VALUES]
+YAML_BLOCKS = [block for block in blocks("yaml") if not block.text.startswith((*_CHART_VALUES, *_KUBERNETES))]
 SHELL_BLOCKS, PYTHON_BLOCKS = blocks("sh"), blocks("python")
 COMMANDS = [command for block in SHELL_BLOCKS for command in commands(block)]
 STREAMCANARY_COMMANDS = [
@@ -221,7 +223,11 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def try_yaml(block: Block, folder: Path) -> int:
-    """Check the YAML of a block by its kind; return the exit code of ``check`` or ``test-rules``, 0 for a timeline."""
+    """Check the YAML of a block by its kind; return the exit code of ``check`` or ``test-rules``, 0 for a timeline.
+
+    ``/secrets`` is a folder of containers, in place of which ``folder`` has one.
+    """
+    block = block._replace(text=block.text.replace(" /secrets/", f" {folder}/secrets/"))
     content = load_yaml(block.text)
     file = folder / "block.yaml"
     if "tests" in content:

@@ -1,26 +1,29 @@
 """The page "On Kubernetes" is followed word for word: its files are written, its commands are run, in their order."""
 
 import asyncio
+import contextlib
 import os
 import re
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import httpx2
 import pytest
 
 from streamcanary.simulator import Simulator
+from support.http_client import loopback_client
 from support.kubernetes.cluster import Cluster
 from support.kubernetes.node import Node
 from support.kubernetes.operator import operator_kinds
+from support.programs.program import poll_until
 from support.programs.required_tools import require_tool
 from support.servers.simulator import FAST_TIMINGS
 
 ROOT = Path(__file__).parents[2]
-NAMESPACE = "canary"
 KEY = "sk-of-the-page"
-_BLOCK = re.compile(r"^```(?P<language>yaml|sh)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
-_FILE = re.compile(r"# (\w+\.yaml)\n")
+_BLOCK = re.compile(r"^```(?P<language>yaml|sh|text)\n(?P<text>.*?)^```", re.DOTALL | re.MULTILINE)
+_FILE = re.compile(r"# ([\w/-]+\.yaml)\n")
 _WITHIN = 120.0
 
 KUBECTL = """\
@@ -35,9 +38,16 @@ exec {python} -m streamcanary "$@" --url "$(cat {folder}/address)"
 """
 
 
-def blocks() -> list[tuple[str, str]]:
-    """Return language and text of the blocks before the section on the image, which needs a container engine."""
+def sections() -> tuple[str, str]:
+    """Return what the page says of the chart, and of the sidecar; not of the image, which needs a container engine."""
     text = (ROOT / "docs" / "kubernetes.md").read_text(encoding="utf-8").partition("\n## Image\n")[0]
+    chart, found, sidecar = text.partition("\n## As a sidecar\n")
+    assert found
+    return chart, sidecar
+
+
+def blocks(text: str) -> list[tuple[str, str]]:
+    """Return language and text of the blocks in a section."""
     return [(found["language"], found["text"]) for found in _BLOCK.finditer(text)]
 
 
@@ -78,26 +88,42 @@ async def run_commands(text: str, folder: Path, environ: dict[str, str]) -> str:
     return output.decode()
 
 
-async def test_the_page_can_be_followed(cluster: Cluster, folder: Path, simulator: Simulator) -> None:
-    """Every command succeeds, from the empty cluster to the removed release. A simulator replaces the provider."""
+async def follow(section: str, node: Node, cluster: Cluster, folder: Path, simulator: Simulator) -> str:
+    """Write the files and run the commands of a section; return the output. A simulator replaces the provider."""
     variables = {"PATH": f"{folder / 'bin'}:{os.environ['PATH']}", "OPENAI_API_KEY": KEY}
-    environ = cluster.environment | variables
     (folder / "exported").touch()
     outputs = []
-    with Node(cluster, folder / "node", NAMESPACE) as node:
-        for language, text in blocks():
-            if language == "yaml":
-                name = _FILE.match(text)
-                assert name, "a YAML block of the page starts with the name of its file"
-                simulated = text.replace("https://api.openai.com/v1", simulator.base_url).replace(
-                    "gpt-4o-mini", "sim-ok"
-                )
-                (folder / name[1]).write_text(simulated)
-                continue
-            if "streamcanary alerts" in text:
-                (folder / "address").write_text(f"http://127.0.0.1:{node.pod.port}")
-            outputs.append(await run_commands(text, folder, environ))
-    everything = "".join(outputs)
+    for language, text in blocks(section):
+        if language != "sh":
+            name = _FILE.match(text)
+            assert name, "a YAML block of the page starts with the name of its file"
+            simulated = text.replace("https://api.openai.com/v1", simulator.base_url).replace("gpt-4o-mini", "sim-ok")
+            (folder / name[1]).parent.mkdir(parents=True, exist_ok=True)
+            (folder / name[1]).write_text(simulated)
+            continue
+        if "streamcanary alerts" in text:
+            await wait_until_served(node)
+            (folder / "address").write_text(f"http://127.0.0.1:{node.pod.port}")
+        outputs.append(await run_commands(text, folder, cluster.environment | variables))
+    return "".join(outputs)
+
+
+async def wait_until_served(node: Node) -> None:
+    """Wait until the daemon answers: a pod with a sidecar is ready before its sidecar is."""
+
+    async def check() -> bool | None:
+        with contextlib.suppress(httpx2.HTTPError):
+            async with loopback_client() as client:
+                return (await client.get(f"http://127.0.0.1:{node.pod.port}/livez")).status_code == 200 or None
+        return None
+
+    await poll_until(check, 60, lambda: node.pod.log)
+
+
+async def test_the_chart_can_be_followed(cluster: Cluster, folder: Path, simulator: Simulator) -> None:
+    """Every command succeeds, from the empty cluster to the removed release."""
+    with Node(cluster, folder / "node", "canary") as node:
+        output = await follow(sections()[0], node, cluster, folder, simulator)
     for expected in (
         'deployment "canary-streamcanary" successfully rolled out',
         "Phase:          Succeeded",
@@ -108,4 +134,20 @@ async def test_the_page_can_be_followed(cluster: Cluster, folder: Path, simulato
         '"message":"daemon started"',
         'release "canary" uninstalled',
     ):
-        assert expected in everything, everything
+        assert expected in output, output
+
+
+async def test_the_sidecar_can_be_followed(cluster: Cluster, folder: Path, simulator: Simulator) -> None:
+    """Every command succeeds, with Kustomize and with Helm, up to what removes each of them."""
+    with Node(cluster, folder / "node", "shop") as node:
+        output = await follow(sections()[1], node, cluster, folder, simulator)
+    for expected in (
+        "deployment.apps/shop created",
+        'deployment "shop" successfully rolled out',
+        "no alert is firing",
+        'deployment.apps "shop" deleted',
+        "podmonitor.monitoring.coreos.com/shop-streamcanary-sidecar",
+        "prometheusrule.monitoring.coreos.com/shop-streamcanary-sidecar",
+        'release "shop" uninstalled',
+    ):
+        assert expected in output, output
