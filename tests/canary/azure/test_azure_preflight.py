@@ -9,9 +9,10 @@ from streamcanary.canary.azure_identity import AccessToken, TokenRefused, TokenU
 from streamcanary.canary.azure_target import AzureTarget
 from streamcanary.canary.preflight import diagnose
 from streamcanary.model.clock import SystemClock
-from streamcanary.model.diagnosis import Diagnosis, StepName, StepState
+from streamcanary.model.diagnosis import Diagnosis, DiagnosisStep, StepName, StepState
 from streamcanary.model.faults import FaultKind
 from streamcanary.simulator import Simulator
+from support.servers.tcp import FixedHttpServer, http_response
 
 KEY = "0123456789abcdef0123456789abcdef"
 every_version = pytest.mark.parametrize("version", ["2024-10-21", None])
@@ -81,3 +82,86 @@ async def test_an_identity_is_diagnosed_with_its_token(monkeypatch: pytest.Monke
     async with Simulator(api_key=KEY) as simulator:
         diagnosis = await run_diagnosis(simulator.azure_endpoint, identity={})
     assert (None, "an access token was issued to the identity") == (diagnosis.first_failure, diagnosis.steps[0].message)
+
+
+LISTED = http_response(200, {"object": "list", "data": [{"id": "gpt-4.1-mini"}]})
+
+
+async def diagnose_responses(models: bytes, chat: bytes, **settings: Any) -> DiagnosisStep:
+    """Return the last step that was made, with these responses to the list of models and the empty request."""
+    async with FixedHttpServer({"models": models, "chat/completions": chat}) as server:
+        diagnosis = await run_diagnosis(server.base_url.removesuffix("/v1"), "chat-prod", **settings)
+    return [step for step in diagnosis.steps if step.state is not StepState.SKIPPED][-1]
+
+
+@pytest.mark.parametrize(
+    ("status", "body", "state", "message"),
+    [
+        (400, {"error": {"message": "Missing required parameter: 'messages'."}}, StepState.OK, "it refuses an empty"),
+        (
+            422,
+            {"detail": [{"loc": ["body", "messages"], "msg": "Field required"}]},
+            StepState.OK,
+            "it refuses an empty",
+        ),
+        (
+            400,
+            {"error": {"code": "BadRequest", "message": "API version not supported"}},
+            StepState.UNKNOWN,
+            "cannot determine whether the deployment chat-prod exists, HTTP 400: API version not supported",
+        ),
+        (
+            400,
+            {"error": {"code": "unknown_model", "message": "Unknown model: chat-prod"}},
+            StepState.FAILED,
+            "there is no deployment chat-prod: Unknown model: chat-prod",
+        ),
+        (
+            404,
+            {"error": {"type": "invalid_request_error", "message": "The model `chat-prod` does not exist"}},
+            StepState.FAILED,
+            "there is no deployment chat-prod: The model `chat-prod` does not exist",
+        ),
+        (
+            404,
+            {"error": {"code": "404", "message": "Resource not found"}},
+            StepState.UNKNOWN,
+            "cannot determine whether the deployment chat-prod exists, HTTP 404: Resource not found",
+        ),
+        (404, "", StepState.UNKNOWN, "cannot determine whether the deployment chat-prod exists, HTTP 404"),
+    ],
+)
+async def test_a_response_proves_no_more_than_it_says(status: int, body: Any, state: StepState, message: str) -> None:
+    """A deployment exists if it misses the messages, and is missing if the error says so; a path may be wrong, too."""
+    step = await diagnose_responses(LISTED, http_response(status, body))
+    assert (StepName.MODEL, state, status) == (step.name, step.state, step.status)
+    assert message in step.message
+    assert (status == 404 and state is StepState.UNKNOWN) is ("check endpoint and api_version" in step.remedy)
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "settings", "message", "remedy"),
+    [
+        (401, "PermissionDenied", {"identity": {}}, "rejects the access token", "role Cognitive Services OpenAI User"),
+        (
+            403,
+            "Forbidden",
+            {"identity": {}},
+            "denies permission to the identity",
+            "role Cognitive Services OpenAI User",
+        ),
+        (403, "AuthenticationTypeDisabled", {}, "accepts no keys", "use identity instead of api_key"),
+        (401, "401", {}, "rejects the key", "check that the key is not revoked"),
+    ],
+)
+async def test_the_remedy_fits_the_credential(
+    status: int, code: str, settings: dict[str, Any], message: str, remedy: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What a key lacks is no remedy for an identity, and a resource without keys needs one."""
+    monkeypatch.setattr(azure_target, "credential_fetcher", lambda identity, target: lambda: AccessToken(KEY, 1e12))
+    refusal = http_response(status, {"error": {"code": code, "message": "no"}})
+    for models in (refusal, LISTED):
+        step = await diagnose_responses(models, refusal, **settings)
+        assert StepState.FAILED is step.state
+        assert message in step.message
+        assert remedy in step.remedy

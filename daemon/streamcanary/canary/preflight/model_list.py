@@ -18,6 +18,8 @@ from streamcanary.canary.preflight.credentials import is_unauthenticated
 from streamcanary.canary.preflight.step_result import StepResult, failed, ok, unknown
 from streamcanary.canary.preflight.tls import explain_tls_error, find_tls_alert
 from streamcanary.client.core.fault_classification import classify_error_code, fault_from_exception, fault_from_status
+from streamcanary.client.core.fault_classification.error_details import parse_error_details
+from streamcanary.client.core.fault_classification.error_phrases import classify_phrase
 from streamcanary.client.drivers.loop_share import MAX_BODY_PIECES, LoopShare, take_turns
 from streamcanary.model.faults import Fault, FaultKind, Phase
 from streamcanary.model.redaction.redactor import scrub
@@ -47,6 +49,16 @@ _REMEDIES: Mapping[FaultKind, tuple[str, str]] = {
 }
 
 
+_ROLE = "give the identity the role Cognitive Services OpenAI User on the resource; that takes some minutes"
+_IDENTITY_REMEDIES: Mapping[FaultKind, tuple[str, str]] = {
+    FaultKind.AUTH_FAILED: ("the endpoint rejects the access token of the identity", f"{_ROLE}; check its scope"),
+    FaultKind.PERMISSION_DENIED: (
+        "the endpoint denies permission to the identity",
+        f"{_ROLE}; check the networks that the resource accepts",
+    ),
+}
+"""Remedies for targets with an identity instead of a key."""
+_KEYS_DISABLED = ("the resource accepts no keys", "use identity instead of api_key or api_key_file")
 _CODING_REMEDY = "have the server or its gateway honour Accept-Encoding, or set that header on the target"
 
 
@@ -114,17 +126,22 @@ async def find_deployment(context: DiagnosisContext, target: AzureTarget) -> Ste
 
 
 def _check_deployment_response(context: DiagnosisContext, response: HttpResponse) -> StepResult:
-    if response.status in (400, 422):
+    """Return whether the deployment exists: it refuses the missing messages, or the error names it as missing."""
+    error, fault = parse_error_details(response.json), _fault(context, response)
+    codes = " ".join(map(str, error.codes)).lower()
+    if response.status in (400, 422) and "messages" in f"{error.param} {error.message}".lower():
         return ok(f"the deployment {context.model} answers: it refuses an empty request, HTTP {response.status}")
-    if response.status == 404:
-        fault = _fault(context, response)
+    is_named = "deployment" in codes or "model" in codes or classify_phrase(error.message) is FaultKind.NOT_FOUND
+    if fault.kind is FaultKind.NOT_FOUND and is_named:
         remedy = "check the name of the deployment; a new one takes some minutes"
-        if fault.kind is FaultKind.NOT_FOUND and isinstance(response.json, dict):
-            return failed(fault.kind, f"there is no deployment {context.model}: {fault.message}", remedy)
-        return unknown(f"cannot determine whether the deployment {context.model} exists (HTTP 404)", "check endpoint")
+        return failed(fault.kind, f"there is no deployment {context.model}: {fault.message}", remedy)
     if response.status in (401, 403):
         return _error_result(context, response)
-    return unknown(f"cannot determine whether the deployment {context.model} exists (HTTP {response.status})")
+    message = f"cannot determine whether the deployment {context.model} exists, HTTP {response.status}"
+    if isinstance(response.json, (dict, list)):
+        message = f"{message}: {fault.message}"
+    wrong_path = "if runs fail, check endpoint and api_version: the path of the request may not exist"
+    return unknown(message, wrong_path if response.status == 404 else "")
 
 
 def on_model_timeout(context: DiagnosisContext) -> StepResult:
@@ -232,13 +249,21 @@ def _error_result(context: DiagnosisContext, response: HttpResponse) -> StepResu
         message = f"the endpoint requires a key, and none is set, HTTP {response.status}"
         return failed(fault.kind, message, "set api_key or api_key_file, or OPENAI_API_KEY for a probe without a file")
     kind = FaultKind.PROXY_FAILED if response.status == 407 else fault.kind
-    reason, remedy = _REMEDIES.get(
-        kind, ("the endpoint rejects the request", "check base_url and the target's headers")
-    )
+    reason, remedy = _remedy(context, kind, fault)
     if fault.retry_after is not None:
         remedy = f"{remedy}; Retry-After is {fault.retry_after:g} s"
     server_message = f": {fault.message}" if isinstance(response.json, (dict, list, str)) else ""
     return failed(kind, f"{reason}, HTTP {response.status}{server_message}", remedy)
+
+
+def _remedy(context: DiagnosisContext, kind: FaultKind, fault: Fault) -> tuple[str, str]:
+    """Return the reason of an error, and what can be done."""
+    if isinstance(context.target, AzureTarget):
+        if context.target.identity is not None and kind in _IDENTITY_REMEDIES:
+            return _IDENTITY_REMEDIES[kind]
+        if fault.code == "AuthenticationTypeDisabled":
+            return _KEYS_DISABLED
+    return _REMEDIES.get(kind, ("the endpoint rejects the request", "check base_url and the target's headers"))
 
 
 def _check_model_response(context: DiagnosisContext, response: HttpResponse) -> StepResult:

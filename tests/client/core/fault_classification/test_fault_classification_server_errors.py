@@ -175,6 +175,7 @@ REPORTED: list[tuple[int, object, FaultKind]] = [
     # model
     (404, openai("The model `x` does not exist", 404, "NotFoundError"), K.NOT_FOUND),
     (400, openai("The model `x` has been decommissioned", "model_decommissioned"), K.NOT_FOUND),
+    (400, openai("Unknown model: x", "unknown_model"), K.NOT_FOUND),
     (400, openai("the model 'x' has been deprecated"), K.NOT_FOUND),
     (400, openai("x is not a valid model ID", 400), K.NOT_FOUND),
     (400, openai("Model Not Exist", "invalid_request_error"), K.NOT_FOUND),

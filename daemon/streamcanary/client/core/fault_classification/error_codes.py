@@ -87,6 +87,7 @@ _SPECIFIC: Final[dict[str, FaultKind]] = {
     # model
     "model_not_found": K.NOT_FOUND,
     "model_not_available": K.NOT_FOUND,
+    "unknown_model": K.NOT_FOUND,  # Azure, with 400
     "model_decommissioned": K.NOT_FOUND,  # Groq
     "model_deprecated": K.NOT_FOUND,
     "model_retired": K.NOT_FOUND,
