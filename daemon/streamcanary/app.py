@@ -130,6 +130,7 @@ async def run_daemon(
                 spend_guard=spend_guard,
                 on_event=callbacks.on_event,
                 capture_content=settings.telemetry.content,
+                members=settings.replicas,
             )
         )
         await runners.resume(store)
@@ -250,7 +251,7 @@ class _Parts:
         """Do all that can fail, without effect."""
         prices = prices_by_canary(settings.budget, settings.targets, settings.canaries)
         self._spend_guard.prepare(settings.budget, settings.canaries, prices)
-        self._runners.prepare(settings.targets, settings.canaries, prices)
+        self._runners.prepare(settings.targets, settings.canaries, prices, members=settings.replicas)
         runners = self._runners.prepared.values()
         self._scheduler.prepare(
             runners,

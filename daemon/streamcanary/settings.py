@@ -108,7 +108,10 @@ class Settings(BaseModel):
 
     def to_canaries(self) -> tuple[Canary, ...]:
         """Return the canaries as values for the other packages."""
-        return tuple(spec.to_canary(name, self.targets[spec.target]) for name, spec in self.canaries.items())
+        return tuple(
+            spec.to_canary(name, self.targets[spec.target], members=self.replicas)
+            for name, spec in self.canaries.items()
+        )
 
     def config_errors(self) -> Iterator[ConfigIssue]:
         """Yield the config errors between sections that are valid by themselves; paths start at the root."""

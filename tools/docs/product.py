@@ -19,6 +19,7 @@ from streamcanary import (
 from streamcanary.alerting.builtin_rules import BUILTIN_RULES, NO_DATA
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.notify.annotation_templates import TEMPLATE_FIELDS
+from streamcanary.alerting.prometheus.fleet_rules import FleetRuleOptions, export_fleet_rules
 from streamcanary.alerting.prometheus.promql import alert_active_expression
 from streamcanary.alerting.prometheus.rule_export import export_rules
 from streamcanary.canary.spec import _RESERVED_PARAMETERS as RESERVED_PARAMETERS
@@ -58,6 +59,7 @@ __all__ = [
     "Canary",
     "Duration",
     "FaultKind",
+    "FleetRuleOptions",
     "Fraction",
     "Limits",
     "Matcher",
@@ -73,6 +75,7 @@ __all__ = [
     "alert_active_expression",
     "check",
     "event_name",
+    "export_fleet_rules",
     "export_rules",
     "faults",
     "format_duration",

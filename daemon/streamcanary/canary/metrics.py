@@ -42,9 +42,13 @@ class CanaryMetrics:
             names.SCHEDULE_LAG.description,
             explicit_bucket_boundaries_advisory=names.SCHEDULE_LAG.buckets,
         )
-        self._last_run, self._last_success, self._info, self._certificate_expiry = (
+        self._last_run, self._last_success, self._last_failure = (
             meter.create_gauge(metric.name, metric.unit, metric.description)
-            for metric in (names.LAST_RUN, names.LAST_SUCCESS, names.CANARY_INFO, names.CERTIFICATE_EXPIRY)
+            for metric in (names.LAST_RUN, names.LAST_SUCCESS, names.LAST_FAILURE)
+        )
+        self._info, self._certificate_expiry, self._interval, self._fleet_interval = (
+            meter.create_gauge(metric.name, metric.unit, metric.description)
+            for metric in (names.CANARY_INFO, names.CERTIFICATE_EXPIRY, names.CANARY_INTERVAL, names.FLEET_INTERVAL)
         )
 
     def initialize_series(self, canary: Canary) -> None:
@@ -61,6 +65,8 @@ class CanaryMetrics:
         for change in CHANGE_TYPES:
             self._model_changes.add(0, {**labels, names.TYPE: change})
         self._info.set(1, {**canary.labels, **labels})
+        self._interval.set(canary.interval, labels)
+        self._fleet_interval.set(canary.interval / canary.members, labels)
 
     def record_run(self, canary: Canary, outcome: Outcome, context: Context) -> None:
         """Record a finished run."""
@@ -81,6 +87,8 @@ class CanaryMetrics:
             self._certificate_expiry.set(outcome.certificate_expiry, labels)
         if outcome.kind in _SUCCESSFUL:
             self._last_success.set(self._clock.time(), labels)
+        elif outcome.kind in _FAILED:
+            self._last_failure.set(self._clock.time(), labels)
 
     def restore_last_success(self, canary: Canary, outcome: Outcome) -> None:
         """Record when ``outcome`` ended, the last success of an earlier process; not in the future."""
@@ -89,6 +97,8 @@ class CanaryMetrics:
     def restore_last_run(self, canary: Canary, outcome: Outcome) -> None:
         """Record when ``outcome`` ended, the last run of an earlier process that was not skipped; not in the future."""
         self._last_run.set(self._end_of(outcome), metric_labels(canary))
+        if outcome.kind in _FAILED:
+            self._last_failure.set(self._end_of(outcome), metric_labels(canary))
 
     def _end_of(self, outcome: Outcome) -> float:
         return min(outcome.started + outcome.duration, self._clock.time())

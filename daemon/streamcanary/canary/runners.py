@@ -71,9 +71,10 @@ class _Setup(NamedTuple):
     clients: Mapping[ClientKey, AsyncOpenAI]
     retry_budgets: Mapping[str, RetryBudget]
     runners: Mapping[str, CanaryRunner]
+    members: int
 
 
-_NOTHING = _Setup({}, {}, {}, {}, {}, {})
+_NOTHING = _Setup({}, {}, {}, {}, {}, {}, 1)
 
 
 class CanaryRunners:
@@ -84,6 +85,7 @@ class CanaryRunners:
 
     ``spend_guard`` records what runs use. ``on_event`` is called for every event of every run when it happens, and must
     not block. ``capture_content`` records prompts and answers on spans; ``None``: as the standard variable says.
+    ``members`` is the number of daemons in the fleet that runs the canaries.
     """
 
     def __init__(
@@ -95,6 +97,7 @@ class CanaryRunners:
         spend_guard: SpendGuard | None = None,
         on_event: Callable[[Canary, Event], None] | None = None,
         capture_content: bool | None = None,
+        members: int = 1,
     ) -> None:
         self._clock = clock
         self._spend_guard = spend_guard
@@ -103,7 +106,7 @@ class CanaryRunners:
         self.metrics = CanaryMetrics(clock)
         self._setup = _NOTHING
         self._closing: set[asyncio.Task[None]] = set()
-        self.prepare(targets, canaries, spend_guard.prices if spend_guard else {})
+        self.prepare(targets, canaries, spend_guard.prices if spend_guard else {}, members=members)
         self.apply()
 
     @property
@@ -146,7 +149,9 @@ class CanaryRunners:
             if last_run is not None:
                 self.metrics.restore_last_run(run.canary, last_run)
 
-    def prepare(self, targets: Mapping[str, BaseTarget], canaries: Mapping[str, CanarySpec], prices: Prices) -> None:
+    def prepare(
+        self, targets: Mapping[str, BaseTarget], canaries: Mapping[str, CanarySpec], prices: Prices, *, members: int = 1
+    ) -> None:
         """Create the clients and runners that differ from the current ones; they take effect at :meth:`apply`.
 
         May be called in another thread: it reads certificate files.
@@ -174,6 +179,7 @@ class CanaryRunners:
             },
             retry_budgets={name: before.retry_budgets.get(name) or RetryBudget() for name in used_targets},
             runners={},
+            members=members,
         )
         runners = {
             name: self._reused_runner(name, setup) or self._make_runner(name, spec, setup)
@@ -205,6 +211,8 @@ class CanaryRunners:
     def _reused_runner(self, name: str, setup: _Setup) -> CanaryRunner | None:
         """Return the current runner of the canary ``name``, unless anything that it depends on differs in ``setup``."""
         before, spec = self._setup, setup.canaries[name]
+        if before.members != setup.members:
+            return None
         if before.canaries.get(name) != spec or before.prices.get(name) != setup.prices.get(name):
             return None
         if any(before.targets.get(target) != setup.targets[target] for target in targets_of(spec)):
@@ -214,7 +222,7 @@ class CanaryRunners:
     def _make_runner(self, name: str, spec: CanarySpec, setup: _Setup) -> CanaryRunner:
         spec = spec.with_requested_models(setup.targets)
         target = setup.targets[spec.target]
-        canary = spec.to_canary(name, target)
+        canary = spec.to_canary(name, target, members=setup.members)
         redactor = RunRedactor(name, spec, setup.targets)
         client = AsyncStreamClient(
             setup.clients[spec.target, spec.connection],

@@ -226,8 +226,11 @@ class CanarySpec(BaseModel):
             return self
         return self.model_copy(update={"model": model, "fallbacks": fallbacks})
 
-    def to_canary(self, name: str, target: BaseTarget) -> Canary:
-        """Return the canary ``name`` of ``target`` as a value for the other packages."""
+    def to_canary(self, name: str, target: BaseTarget, *, members: int = 1) -> Canary:
+        """Return the canary ``name`` of ``target`` as a value for the other packages.
+
+        ``members`` is the number of daemons in the fleet that runs it.
+        """
         schedule = self.schedule
         return Canary(
             name=name,
@@ -240,6 +243,7 @@ class CanarySpec(BaseModel):
             labels=self.labels,
             renamed_from=self.renamed_from,
             request_digest=self._request_digest(target.host),
+            members=members,
         )
 
     def _request_digest(self, host: str) -> str:

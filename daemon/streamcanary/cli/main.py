@@ -290,6 +290,32 @@ def _add_rule_commands(verbs: "argparse._SubParsersAction[argparse.ArgumentParse
         "becomes an alert on streamcanary_alert_active, which the daemon exports.",
     )
     rules.add_argument("-c", "--config", type=Path, required=True, metavar="FILE", help=_CONFIG_HELP)
+    rules.add_argument(
+        "--fleet",
+        action="store_true",
+        help="Print the rules about the fleet of the configuration instead: one alert for all members, if a share of "
+        "them fails.",
+    )
+    rules.add_argument(
+        "--by",
+        action="append",
+        default=[],
+        metavar="LABEL",
+        help="With --fleet: evaluate each value of a label of the metrics by itself, such as region. Repeatable.",
+    )
+    rules.add_argument(
+        "--match",
+        action="append",
+        default=[],
+        metavar="MATCHER",
+        help="With --fleet: evaluate only metrics with this label, such as 'namespace=\"shop\"'. Repeatable.",
+    )
+    rules.add_argument(
+        "--threshold",
+        metavar="SHARE",
+        help="With --fleet: share of the members, of those that ran recently, from which FleetFailing fires. Default: "
+        "50%%.",
+    )
 
 
 def _add_daemon_options(parser: argparse.ArgumentParser) -> None:

@@ -16,6 +16,8 @@ _SERIES_WHEN_HEALTHY: Final = {
     names.LAST_RUN: 1,
     names.LAST_SUCCESS: 1,
     names.CANARY_INFO: 1,
+    names.CANARY_INTERVAL: 1,
+    names.FLEET_INTERVAL: 1,
     names.SCHEDULE_LAG: 1,
     names.ATTEMPTS: 1,
     names.ATTEMPT_DURATION: 1,
@@ -86,6 +88,7 @@ def _max_sets(routes: int) -> dict[names.Metric, int]:
         names.CONNECTIONS: 2,  # new, reused
         names.FAILURES: 2 * (_FAULTS + 1),  # failed and failed_over, with each kind of fault or none
         names.ATTEMPTS: routes * (_FAULTS + 1),  # ok, and each kind of fault
+        names.LAST_FAILURE: 1,
         names.SPEND: 2,  # input, output
         names.MODEL_DEPRECATED: 1,
         names.MODEL_DEPRECATION: 1,

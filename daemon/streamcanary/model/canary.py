@@ -12,7 +12,7 @@ class Canary(Struct, frozen=True, kw_only=True):
     ``interval`` is the time between two runs in seconds, their mean with ``cron``; ``timeout`` is the maximum duration
     of a run in seconds. ``host`` is the host that it connects to. ``labels`` are set by the user. ``renamed_from`` is
     its previous name. ``request_digest`` is a hash of what it asks of whom: what was learned about another request says
-    nothing about this one.
+    nothing about this one. ``members`` is the number of daemons that run it, each at ``interval``: those of a fleet.
     """
 
     name: str
@@ -25,6 +25,7 @@ class Canary(Struct, frozen=True, kw_only=True):
     renamed_from: str | None = None
     cron: Cron | None = None
     request_digest: str = ""
+    members: int = 1
 
     @property
     def schedule(self) -> Schedule:

@@ -225,6 +225,11 @@ EVENT_LOOP_LAG = Metric(
 RUNS_MISSED = Metric("streamcanary.runs.missed", "counter", "{run}", "Runs that were due and did not start")
 LAST_RUN = Metric("streamcanary.last_run.time", "gauge", "s", "When a run last ended, seconds since the epoch")
 LAST_SUCCESS = Metric("streamcanary.last_success.time", "gauge", "s", "When a run last ended ok or slow")
+LAST_FAILURE = Metric("streamcanary.last_failure.time", "gauge", "s", "When a run last ended failed or failed_over")
+CANARY_INTERVAL = Metric("streamcanary.canary.interval", "gauge", "s", "Time between two runs, with cron their mean")
+FLEET_INTERVAL = Metric(
+    "streamcanary.canary.fleet_interval", "gauge", "s", "Time between two runs of all members of the fleet together"
+)
 CERTIFICATE_EXPIRY = Metric(
     CERTIFICATE_EXPIRY_TIME, "gauge", "s", "When the first certificate of the endpoint expires, seconds since the epoch"
 )

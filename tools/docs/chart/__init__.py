@@ -12,7 +12,7 @@ from ..dashboards import dashboard_texts
 from ..page import replace_part
 from . import daemon_values, sidecar_values
 from .restart_keys import restart_keys
-from .rules import builtin_rules
+from .rules import builtin_rules, fleet_rules
 from .schema import Refinements, values_schema
 from .values import read_values, values_table
 
@@ -30,6 +30,7 @@ def chart_files(root: Path) -> dict[str, str]:
         **_values_files(root, CHART, daemon_values.REFINEMENTS),
         **_values_files(root, SIDECAR_CHART, sidecar_values.REFINEMENTS),
         f"{CHART}/files/rules.yaml": builtin_rules(),
+        f"{SIDECAR_CHART}/files/rules.yaml": fleet_rules(),
         f"{CHART}/files/restart-keys.yaml": restart_keys(),
         **{f"{CHART}/files/dashboards/{name}.json": text for name, text in dashboard_texts().items()},
     }
