@@ -1,7 +1,6 @@
 """Texts stay texts: names that YAML would read as numbers or booleans, and values that contain YAML."""
 
 import json
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -9,21 +8,12 @@ import pytest
 from ruamel.yaml import YAML
 
 from support.kubernetes.schemas import check_manifests
-from support.programs.helm import CHART, VALUES, helm, merged, objects_of, template
+from support.programs.helm import CHART, VALUES, helm, merged, objects_of, template, text_values
 
 pytestmark = pytest.mark.real("helm")
 
 OPERATOR_KINDS = ("PodMonitor", "ServiceMonitor", "PrometheusRule")
 INJECTION = "x\nhostNetwork: true\n        hostNetwork: true"
-
-
-def text_values(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
-    """Yield the paths of the values that are texts, without those of the daemon's configuration."""
-    for name, value in schema.get("properties", {}).items():
-        if (*path, name) != ("config",):
-            if value.get("type") == "string":
-                yield (*path, name)
-            yield from text_values(value, (*path, name))
 
 
 TEXTS = list(text_values(json.loads((CHART / "values.schema.json").read_text())))

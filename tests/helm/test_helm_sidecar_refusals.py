@@ -1,14 +1,17 @@
 """Values of the sidecar that Helm refuses, each with a message that says what is wrong and what would be right."""
 
+import json
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.programs.helm import template
+from support.programs.helm import template, text_values
+from support.programs.sidecar_chart import LIBRARY
 
 pytestmark = pytest.mark.real("helm")
 
+SCHEMA = json.loads((LIBRARY / "values.schema.json").read_text())
 SHA = f"sha256:{'a' * 64}"
 
 CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
@@ -124,6 +127,16 @@ def test_wrong_types_are_refused(values: dict[str, Any], message: str, applicati
     """The schema refuses values of a wrong type or name, with their place."""
     result = template(tmp_path, values={"streamcanary-sidecar": values}, chart=application)
     assert (1, True) == (result.code, message in result.stderr), result.stderr
+
+
+@pytest.mark.parametrize("path", list(text_values(SCHEMA)), ids=".".join)
+def test_no_value_injects_yaml(path: tuple[str, ...], application: Path, tmp_path: Path) -> None:
+    """A text with a line break and a key is refused."""
+    values: Any = "x\nhostNetwork: true\n        hostNetwork: true"
+    for name in reversed(path):
+        values = {name: values}
+    result = template(tmp_path, values={"streamcanary-sidecar": values}, chart=application)
+    assert (1, True) == (result.code, f"at '/{'/'.join(path)}'" in result.stderr), result.stderr
 
 
 def test_all_problems_are_listed_at_once(application: Path, tmp_path: Path) -> None:

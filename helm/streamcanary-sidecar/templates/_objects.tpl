@@ -47,13 +47,13 @@ spec:
   podMetricsEndpoints:
     - port: streamcanary
       path: /metrics
-      interval: {{ $values.podMonitor.interval }}
-      scrapeTimeout: {{ $values.podMonitor.scrapeTimeout }}
+      interval: {{ $values.podMonitor.interval | quote }}
+      scrapeTimeout: {{ $values.podMonitor.scrapeTimeout | quote }}
       authorization:
         type: Bearer
         credentials:
-          name: {{ $values.metrics.tokenSecret.name }}
-          key: {{ $values.metrics.tokenSecret.key }}
+          name: {{ $values.metrics.tokenSecret.name | quote }}
+          key: {{ $values.metrics.tokenSecret.key | quote }}
 {{- end }}
 {{- end }}
 

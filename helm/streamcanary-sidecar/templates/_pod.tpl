@@ -31,8 +31,8 @@ before sidecars such as a proxy, through which it may have to connect.
 {{- include "streamcanary-sidecar.validate" $context -}}
 {{- $values := $context.values -}}
 name: streamcanary
-image: {{ include "streamcanary-sidecar.image" $context }}
-imagePullPolicy: {{ $values.image.pullPolicy }}
+image: {{ include "streamcanary-sidecar.image" $context | quote }}
+imagePullPolicy: {{ $values.image.pullPolicy | quote }}
 restartPolicy: Always
 args:
   - run
@@ -131,7 +131,7 @@ memory: with a size limit on the disk of the node, the kubelet would evict the p
 {{- $values := $context.values -}}
 - name: streamcanary-config
   configMap:
-    name: {{ $values.existingConfigMap | default $context.name }}
+    name: {{ $values.existingConfigMap | default $context.name | quote }}
     optional: true
 - name: streamcanary-secrets
   {{- if or $values.secret.existing $values.metrics.scrape }}
@@ -139,15 +139,15 @@ memory: with a size limit on the disk of the node, the kubelet would evict the p
     sources:
       {{- with $values.secret.existing }}
       - secret:
-          name: {{ . }}
+          name: {{ . | quote }}
           optional: true
       {{- end }}
       {{- if $values.metrics.scrape }}
       - secret:
-          name: {{ $values.metrics.tokenSecret.name }}
+          name: {{ $values.metrics.tokenSecret.name | quote }}
           optional: true
           items:
-            - key: {{ $values.metrics.tokenSecret.key }}
+            - key: {{ $values.metrics.tokenSecret.key | quote }}
               path: streamcanary-web-token
       {{- end }}
   {{- else }}

@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -88,3 +89,12 @@ def merged(base: dict[str, Any], other: dict[str, Any]) -> dict[str, Any]:
         elif value is not None:
             both[key] = value
     return both
+
+
+def text_values(schema: dict[str, Any], path: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """Yield the paths of the values of a schema that are texts, without those of the daemon's configuration."""
+    for name, value in schema.get("properties", {}).items():
+        if (*path, name) != ("config",):
+            if value.get("type") == "string":
+                yield (*path, name)
+            yield from text_values(value, (*path, name))

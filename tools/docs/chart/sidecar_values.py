@@ -2,16 +2,32 @@
 
 from typing import Final
 
-from .schema import IMAGE, LOG, MOUNTS, NAMED_OBJECTS, OBJECTS, PROMETHEUS_DURATION, RULE_GROUPS, TEXTS, Refinements
+from .schema import (
+    IMAGE,
+    LABEL,
+    LOG,
+    MOUNTS,
+    NAME,
+    NAMED_OBJECTS,
+    OBJECTS,
+    PROMETHEUS_DURATION,
+    RULE_GROUPS,
+    SECRET_KEY,
+    TEXTS,
+    Refinements,
+)
 
 REFINEMENTS: Final[Refinements] = {
     **IMAGE,
     **LOG,
-    "nameOverride": {"maxLength": 63, "pattern": "^([a-z0-9]([-a-z0-9]*[a-z0-9])?)?$"},
+    "nameOverride": LABEL,
     "commonLabels": TEXTS,
     "replicasHint": {"minimum": 0, "maximum": 10000},
     "otlp.endpoint": {"pattern": "^(https?://[^\\s]+)?$"},
-    "metrics.tokenSecret.key": {"minLength": 1},
+    "existingConfigMap": NAME,
+    "secret.existing": NAME,
+    "metrics.tokenSecret.name": NAME,
+    "metrics.tokenSecret.key": SECRET_KEY,
     "web.port": {"minimum": 1024, "maximum": 65535},
     "podMonitor.labels": TEXTS,
     "podMonitor.matchLabels": TEXTS,
