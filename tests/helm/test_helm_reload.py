@@ -13,7 +13,7 @@ pytestmark = pytest.mark.real("helm")
 
 OTLP = {"telemetry": {"otlp": {"endpoint": "http://otel:4318"}}}
 CHANGES: dict[str, tuple[dict[str, Any], dict[str, Any]]] = {
-    "schedule": ({}, {"heartbeat": {"url": "http://127.0.0.1:9/x", "every": "1m"}}),
+    "heartbeat": ({}, {"heartbeat": {"url": "http://127.0.0.1:9/x", "every": "1m"}}),
     "budget": ({}, {"budget": {"requests_per_minute": 9}}),
     "names of the server": ({}, {"web": {"allowed_hosts": ["a.example"]}}),
     "OTLP switched on": ({}, OTLP),

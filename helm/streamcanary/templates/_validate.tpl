@@ -3,7 +3,7 @@ What values.schema.json cannot say: values that contradict each other. All probl
 to change. The daemon checks the configuration itself (templates/check.yaml).
 */}}
 {{- define "streamcanary.validate" -}}
-{{- $problems := concat (include "streamcanary.valueProblems" . | fromJsonArray) (include "streamcanary.configProblems" . | fromJsonArray) (include "streamcanary.secretProblems" . | fromJsonArray) -}}
+{{- $problems := concat (include "streamcanary.valueProblems" . | fromJsonArray) (include "streamcanary.configProblems" . | fromJsonArray) (include "streamcanary.secretProblems" . | fromJsonArray) (include "streamcanary.literalSecretProblems" . | fromJsonArray) -}}
 {{- if $problems -}}
 {{- fail (printf "these values are refused:\n\n- %s\n" (join "\n- " $problems)) -}}
 {{- end -}}

@@ -1,7 +1,8 @@
 """Generates the parts of the Helm charts that follow from the code or from their ``values.yaml``.
 
 ``README.md`` gets the table of values, ``values.schema.json`` their types and the schema of the configuration,
-``files/`` the Grafana dashboards, rules for Prometheus, and the keys that a running daemon cannot change.
+``files/`` the Grafana dashboards, rules for Prometheus, and lists of keys: those that a
+running daemon cannot change, and those of secrets.
 """
 
 import json
@@ -14,6 +15,7 @@ from . import daemon_values, sidecar_values
 from .restart_keys import restart_keys
 from .rules import builtin_rules, fleet_rules
 from .schema import Refinements, values_schema
+from .secret_keys import secret_keys
 from .values import read_values, values_table
 
 CHART: Final = "helm/streamcanary"
@@ -32,6 +34,7 @@ def chart_files(root: Path) -> dict[str, str]:
         f"{CHART}/files/rules.yaml": builtin_rules(),
         f"{SIDECAR_CHART}/files/rules.yaml": fleet_rules(),
         f"{CHART}/files/restart-keys.yaml": restart_keys(),
+        f"{CHART}/files/secret-keys.yaml": secret_keys(),
         **{f"{CHART}/files/dashboards/{name}.json": text for name, text in dashboard_texts().items()},
     }
 

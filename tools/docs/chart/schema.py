@@ -10,6 +10,7 @@ from typing import Any, Final
 
 from ..config_schema import config_schema
 from ..page import Stale
+from .secret_keys import without_patterns_of_secrets
 from .values import Value
 
 Refinements = Mapping[str, dict[str, Any]]
@@ -65,7 +66,7 @@ def values_schema(values: list[Value], refinements: Refinements, chart: str) -> 
         objects[value.path[:-1]]["properties"][value.path[-1]] = schema
         if not value.description:
             objects[value.path] = schema
-    root["properties"]["config"] |= _without_requirements(config_schema())
+    root["properties"]["config"] |= _without_requirements(without_patterns_of_secrets(config_schema()))
     # A parent chart passes its global values to each of its charts.
     root["properties"]["global"] = {"description": "Values of a parent chart; not used.", "type": "object"}
     return root
