@@ -36,7 +36,7 @@ test: $(VENV)/.developed ## run the tests; ARGS goes to pytest
 	$(BIN)/pytest $(FULL:%=--ignore=%) $(ARGS)
 
 # The tests with servers that take long to build, or scenarios that take minutes.
-FULL = tests/upstreams tests/backends tests/kubernetes tests/image
+FULL = tests/durability tests/upstreams tests/backends tests/kubernetes tests/image
 
 test-full: $(VENV)/.developed ## run the tests with real proxies, inference servers, Prometheus, Jaeger and a Kubernetes API; ARGS goes to pytest
 	@echo "Looking for the servers that tests run; the first time they are installed and compiled: up to three quarters of an hour." >&2

@@ -28,6 +28,12 @@ MAX_KILLS = 500
 MAX_LIFETIME = 0.3
 """Seconds: time to start, to evaluate a change, and to attempt its notification several times."""
 
+LONGER = 1.1
+"""The factor by which a process may live longer for each one that was killed before both were accepted.
+
+On a busy machine even the start takes longer than ``MAX_LIFETIME``, and a notification would never be sent.
+"""
+
 PROGRAM = Path(__file__).with_name("program_service_kill.py")
 CANARIES = {"chat", "search"}
 FIRED, RESOLVED = "alert.fired", "alert.resolved"
@@ -136,8 +142,10 @@ async def test_outage_and_recovery_are_accepted_once_whenever_alerting_is_killed
             for health, kind, open_now in (("bad", FIRED, CANARIES), ("well", RESOLVED, set[str]())):
                 processes.set_health(health)
                 turns += 1
+                waits = 0
                 while not hook.has_last_accepted(kind):
-                    await processes.run_and_kill(chance.uniform(0.0, MAX_LIFETIME))
+                    await processes.run_and_kill(chance.uniform(0.0, MAX_LIFETIME * LONGER**waits))
+                    waits += 1
                 state = processes.stored_state()
                 assert firing(state) == open_now
                 received = {deliveries[-1] for deliveries in hook.accepted_by_canary().values()}
@@ -145,8 +153,10 @@ async def test_outage_and_recovery_are_accepted_once_whenever_alerting_is_killed
                 assert open_now == set() or waiting == received, (
                     "the id of a stored trigger differs from the received one"
                 )
+        waits = 0
         while processes.stored_state().notifications:  # the response of these was lost
-            await processes.run_and_kill(MAX_LIFETIME)
+            await processes.run_and_kill(MAX_LIFETIME * LONGER**waits)
+            waits += 1
         observed = len(hook.deliveries)
         await processes.run_and_kill(2 * MAX_LIFETIME)
         assert len(hook.deliveries) == observed, "a restart without changes has sent a notification"
