@@ -116,6 +116,17 @@ def test_behind_litellm_the_end_of_the_answer_is_checked():
             "https://x.openai.azure.com/openai/deployments/chat",
             "must be the address of the resource: https://x.openai.azure.com; the model is the deployment",
         ),
+        (
+            parse_endpoint,
+            "https://x.openai.azure.com/openai/deployments/chat/chat/completions?api-version=2024-10-21&key=1",
+            "must have no other parameter than api-version",
+        ),
+        (parse_endpoint, "https://x.openai.azure.com/openai/deployments/c?api-version=newest", "2024-10-21"),
+        (
+            parse_model,
+            "sk-proj-0123456789abcdef",
+            "must be the name of a model; this looks like a key, which comes from",
+        ),
         (parse_model, "  ", "must be the name of a model"),
         (parse_model, "a\nb", "must be one line of at most 200 printable characters"),
         (parse_model, "m" * 201, "must be one line of at most 200 printable characters"),
@@ -151,10 +162,42 @@ def test_any_printable_text_is_read_as_it_is(text):
     assert [text, text] == [substitute(data["a"], {}), substitute(data["b"][0], {})]
 
 
-def test_a_resource_of_azure_gets_a_target_of_its_type(tmp_path):
-    """The address of the resource, with or without the path of the v1 API, is the endpoint of the target."""
-    for address in ("https://x.openai.azure.com", "https://x.openai.azure.com/openai/v1"):
-        answers = Answers(parse_endpoint(address), "chat-prod", parse_receiver("none"))
-        (tmp_path / "c.yaml").write_text(config_text(answers, "c.yaml"))
-        target = load(tmp_path / "c.yaml", {"AZURE_OPENAI_API_KEY": "0123456789"}).targets["azure"]
-        assert ("azure", "https://x.openai.azure.com") == (target.type, target.endpoint)
+AZURE_CHAT = "openai/deployments/chat/chat/completions?api-version=2025-01-01-preview"
+
+
+@pytest.mark.parametrize(
+    ("address", "endpoint", "version", "deployment"),
+    [
+        ("https://x.openai.azure.com", "https://x.openai.azure.com", None, None),
+        ("https://x.openai.azure.com/openai/v1", "https://x.openai.azure.com", None, None),
+        ("https://x.services.ai.azure.com/openai/v1/responses", "https://x.services.ai.azure.com", None, None),
+        ("https://x.cognitiveservices.azure.com/", "https://x.cognitiveservices.azure.com", None, None),
+        (
+            f"https://x.cognitiveservices.azure.com/{AZURE_CHAT}",
+            "https://x.cognitiveservices.azure.com",
+            "2025-01-01-preview",
+            "chat",
+        ),
+        (
+            "https://x.openai.azure.com/openai/responses?api-version=2025-04-01-preview",
+            "https://x.openai.azure.com",
+            "2025-04-01-preview",
+            None,
+        ),
+    ],
+)
+def test_a_resource_of_azure_gets_a_target_of_its_type(address, endpoint, version, deployment, tmp_path):
+    """The address of the resource is the endpoint; one of a request, as the portal shows it, has more."""
+    parsed = parse_endpoint(address)
+    answers = Answers(parsed, parsed.model or "chat-prod", parse_receiver("none"))
+    (tmp_path / "c.yaml").write_text(config_text(answers, "c.yaml"))
+    settings = load(tmp_path / "c.yaml", {"AZURE_OPENAI_API_KEY": "0123456789"})
+    target = settings.targets["azure"]
+    assert ("azure", endpoint, version, deployment) == (
+        target.type,
+        target.endpoint,
+        target.api_version,
+        target.deployment,
+    )
+    assert (deployment or "chat-prod") == settings.canaries["chat"].model
+    assert f"{target.base_url}" == parsed.base_url

@@ -111,6 +111,14 @@ def test_a_wrong_option_is_refused(tmp_path):
     assert "B000" not in result.stderr
 
 
+@pytest.mark.parametrize("option", ["--model", "--api-key-file"])
+def test_a_key_is_no_answer(option, tmp_path):
+    """A key in the place of a name or of a path is not written, and not shown."""
+    result = init(tmp_path, "--base-url", "openai", "--receiver", "none", option, "sk-proj-0123456789abcdef")
+    assert (2, False, []) == (result.returncode, "0123456789" in result.stderr, list(tmp_path.iterdir()))
+    assert option in result.stderr
+
+
 def test_a_file_that_exists_is_kept(tmp_path):
     """Without --force it is not overwritten, also if it is a link to nothing; with it, it is."""
     path = tmp_path / "my config.yaml"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 from streamcanary.cli.first_config.answer_error import AnswerError
 from streamcanary.cli.first_config.atomic_write import check_is_regular, write_atomically
-from streamcanary.cli.first_config.config_text import Answers, config_text, parse_model, variables_in
+from streamcanary.cli.first_config.config_text import Answers, config_text, looks_like_key, parse_model, variables_in
 from streamcanary.cli.first_config.endpoints import KNOWN, parse_endpoint
 from streamcanary.cli.first_config.receivers import CHOICES, parse_receiver
 from streamcanary.cli.load_config import UsageError
@@ -86,6 +86,8 @@ def _answers(arguments: argparse.Namespace) -> Answers:
     Raises:
         UsageError: if an option is wrong, or missing while no question can be asked.
     """
+    if looks_like_key(arguments.api_key_file or ""):
+        raise UsageError("--api-key-file must be the path of a file that has the key, and not the key")
     can_ask = sys.stdin is not None and sys.stdin.isatty() and not arguments.yes
     if not can_ask and not arguments.yes:
         names = {"base_url": "--base-url", "model": "--model", "receiver": "--receiver"}

@@ -7,6 +7,7 @@ from streamcanary.cli.first_config.answer_error import AnswerError
 from streamcanary.cli.first_config.endpoints import Endpoint
 from streamcanary.cli.first_config.receivers import ReceiverChoice
 from streamcanary.cli.first_config.yaml_text import yaml_text
+from streamcanary.model.redaction.key_patterns import mask_key_like
 
 _VARIABLE: Final = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)\}")
 _MAX_MODEL_LENGTH: Final = 200  # characters
@@ -71,9 +72,16 @@ def parse_model(answer: str) -> str:
     model = answer.strip()
     if not model:
         raise AnswerError("must be the name of a model, as the endpoint lists it at /models")
+    if looks_like_key(model):
+        raise AnswerError("must be the name of a model; this looks like a key, which comes from a variable or a file")
     if not model.isprintable() or len(model) > _MAX_MODEL_LENGTH:
         raise AnswerError(f"must be one line of at most {_MAX_MODEL_LENGTH} printable characters")
     return model
+
+
+def looks_like_key(answer: str) -> bool:
+    """Return whether an answer has what looks like a key, so that it must not be written to a file."""
+    return mask_key_like(answer) != answer
 
 
 def config_text(answers: Answers, file: str) -> str:
@@ -99,9 +107,7 @@ def config_text(answers: Answers, file: str) -> str:
     return _TEMPLATE.format(
         file=file if file.isprintable() else "FILE",
         target=endpoint.name,
-        address=f"type: azure\n    endpoint: {yaml_text(endpoint.azure_endpoint)}"
-        if endpoint.azure_endpoint
-        else f"base_url: {yaml_text(endpoint.base_url)}",
+        address=_address(endpoint),
         key=file_key if answers.api_key_file else f"api_key: {endpoint.api_key}",
         provider="" if endpoint.azure_endpoint else f"\n    provider: {yaml_text(endpoint.provider)}",
         price="\n    price: free" if endpoint.is_free else "",
@@ -124,6 +130,18 @@ def variables_in(text: str) -> tuple[str, ...]:
     """Return the variables without a default in a configuration, in its order; not those of comments."""
     lines = (line for line in text.splitlines() if not line.startswith("#"))
     return tuple(dict.fromkeys(name for line in lines for name in _VARIABLE.findall(line)))
+
+
+def _address(endpoint: Endpoint) -> str:
+    """Return the lines of the target that say where it is."""
+    if not endpoint.azure_endpoint:
+        return f"base_url: {yaml_text(endpoint.base_url)}"
+    lines = ["type: azure", f"endpoint: {yaml_text(endpoint.azure_endpoint)}"]
+    if endpoint.api_version:
+        lines.append(f"api_version: {yaml_text(endpoint.api_version)}")
+    if endpoint.deployment:
+        lines.append(f"deployment: {yaml_text(endpoint.deployment)}   # `model` selects the list price")
+    return "\n    ".join(lines)
 
 
 def _timeouts(*, may_reason: bool, is_local: bool) -> str:

@@ -1,15 +1,28 @@
 """Endpoints that ``init`` knows by name, and what it assumes of others by their address."""
 
 import ipaddress
+import re
 from typing import Final, NamedTuple
-from urllib.parse import urlsplit
+from urllib.parse import parse_qsl, urlsplit
 
 from streamcanary.cli.first_config.answer_error import AnswerError
 
 _API_SUFFIXES: Final = ("/chat/completions", "/responses", "/completions", "/models")
 _LOCAL_DOMAINS: Final = (".local", ".internal", ".lan", ".svc", ".cluster.local", ".test")
-_AZURE_DOMAINS: Final = (".openai.azure.com", ".services.ai.azure.com")
-_AZURE_PATH: Final = "/openai/v1"
+_AZURE_DOMAINS: Final = (
+    ".openai.azure.com",
+    ".services.ai.azure.com",
+    ".cognitiveservices.azure.com",
+    ".openai.azure.us",
+    ".openai.azure.cn",
+)
+_AZURE_V1_PATH: Final = "/openai/v1"
+# The addresses of requests, as the portal shows them, and the beginnings of them.
+_AZURE_V1_PATHS: Final = re.compile(rf"(?:{_AZURE_V1_PATH}(?:/chat/completions|/responses)?)?/?")
+_AZURE_DATED_PATHS: Final = re.compile(
+    r"/openai(?:/deployments/([A-Za-z0-9][A-Za-z0-9._-]{0,63})(?:/chat/completions)?|/responses)/?"
+)
+_AZURE_VERSION: Final = re.compile(r"\d{4}-\d{2}-\d{2}(?:-preview)?")
 _MAX_PROVIDER: Final = 64  # characters, as in the configuration
 
 
@@ -18,6 +31,7 @@ class Endpoint(NamedTuple):
 
     ``model`` is the default of the question; empty if there is none. A ``local`` endpoint may have to load the model
     first. ``azure_endpoint`` is the address of a resource of Azure, whose target has the type ``azure``; else empty.
+    ``api_version`` and ``deployment`` are those of such a target.
     """
 
     name: str
@@ -28,6 +42,8 @@ class Endpoint(NamedTuple):
     token_parameter: str = "max_tokens"  # noqa: S105 - a parameter, not a secret
     is_local: bool = False
     azure_endpoint: str = ""
+    api_version: str = ""
+    deployment: str = ""
 
     @property
     def is_free(self) -> bool:
@@ -70,7 +86,7 @@ KNOWN: Final = {
 
 
 def parse_endpoint(answer: str) -> Endpoint:
-    """Return the endpoint for a name in :data:`KNOWN`, or for the base URL of an API.
+    """Return the endpoint for a name in :data:`KNOWN`, for the base URL of an API, or for an address of Azure's portal.
 
     Raises:
         AnswerError: if it is neither; the message says what would be right.
@@ -82,13 +98,14 @@ def parse_endpoint(answer: str) -> Endpoint:
         raise AnswerError(
             f"must start with http:// or https://, such as https://api.openai.com/v1, or be one of {', '.join(KNOWN)}"
         )
+    address, _, query = answer.partition("?")
+    if (urlsplit(_validated(address)).hostname or "").endswith(_AZURE_DOMAINS):
+        return _azure(_validated(address), query)
     base_url = _validated(answer)
     parts = urlsplit(base_url)
     host = parts.hostname or ""
     if suffix := next((each for each in _API_SUFFIXES if parts.path.endswith(each)), None):
         raise AnswerError(f"must be the address before {suffix}: {base_url.removesuffix(suffix)}")
-    if host.endswith(_AZURE_DOMAINS):
-        return _azure(base_url, host)
     for known in KNOWN.values():
         if _is_at(known, host, parts.port):
             return known._replace(base_url=base_url, is_local=_is_local(host))
@@ -97,18 +114,31 @@ def parse_endpoint(answer: str) -> Endpoint:
     return Endpoint("endpoint", base_url, key, host[:_MAX_PROVIDER], is_local=is_local)
 
 
-def _azure(base_url: str, host: str) -> Endpoint:
-    """Return the endpoint of a resource of Azure; its v1 API is asked."""
-    if urlsplit(base_url).path not in ("", "/", _AZURE_PATH):
-        raise AnswerError(f"must be the address of the resource: https://{host}; the model is the deployment")
-    resource = base_url.removesuffix(_AZURE_PATH)
+def _azure(address: str, query: str) -> Endpoint:
+    """Return the endpoint of a resource of Azure: of its v1 API, or of the dated version that ``query`` has.
+
+    ``address`` is that of the resource, or of a request to it, which also names the deployment.
+    """
+    parts = urlsplit(address)
+    resource = f"{parts.scheme}://{parts.netloc}"
+    parameters = dict(parse_qsl(query, keep_blank_values=True))
+    version = parameters.pop("api-version", "")
+    dated = _AZURE_DATED_PATHS.fullmatch(parts.path)
+    if parameters or (version and not _AZURE_VERSION.fullmatch(version)):
+        raise AnswerError("must have no other parameter than api-version, such as ?api-version=2024-10-21")
+    if not _AZURE_V1_PATHS.fullmatch(parts.path) and not (dated and version):
+        raise AnswerError(f"must be the address of the resource: {resource}; the model is the deployment")
+    deployment = dated[1] or "" if dated else ""
     return Endpoint(
         "azure",
-        f"{resource}{_AZURE_PATH}",
+        f"{resource}/openai" if version else f"{resource}{_AZURE_V1_PATH}",
         "${AZURE_OPENAI_API_KEY}",
         "azure.ai.openai",
+        model=deployment,
         token_parameter="max_completion_tokens",  # noqa: S106 - a parameter
         azure_endpoint=resource,
+        api_version="" if parts.path.startswith(_AZURE_V1_PATH) else version,  # the v1 API has no dated versions
+        deployment=deployment,
     )
 
 
