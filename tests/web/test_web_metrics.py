@@ -2,6 +2,7 @@
 
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
+from itertools import accumulate
 
 import httpx2
 import pytest
@@ -9,7 +10,7 @@ import pytest
 from streamcanary.web.authorization import Authorizer
 from streamcanary.web.config import WebConfig
 from streamcanary.web.health import health_routes
-from streamcanary.web.metrics import metrics_routes
+from streamcanary.web.metrics import join_pieces, metrics_routes
 from streamcanary.web.web_server import WebServer
 
 TOKEN = "a-token-of-many-characters"
@@ -56,6 +57,14 @@ async def test_a_body_of_any_size_arrives_completely(sizes: list[int]) -> None:
     parts = [bytes([65 + number]) * size for number, size in enumerate(sizes)]
     async with served(Source(*parts)) as http:
         assert b"".join(parts) == (await http.get("/metrics")).content
+
+
+def test_the_body_is_written_in_parts_of_bounded_size() -> None:
+    """Small pieces are joined, so that a part is as long as a buffer of the socket, and none is much longer."""
+    pieces = [b"x" * 900] * 2000
+    parts = list(join_pieces(pieces, [*accumulate(map(len, pieces))]))
+    assert 1_800_000 == sum(map(len, parts))
+    assert [263_000] * 6 == [round(len(part), -3) for part in parts[:-1]]
 
 
 async def test_head_has_no_body() -> None:

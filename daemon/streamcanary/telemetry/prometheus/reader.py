@@ -1,9 +1,7 @@
 """Metric readers whose series are served at ``/metrics``. Importing this module imports the SDK."""
 
 import threading
-from bisect import bisect_left
-from collections.abc import Iterator, Mapping, Sequence
-from itertools import accumulate
+from collections.abc import Mapping
 
 from opentelemetry.metrics import Observation
 from opentelemetry.sdk import metrics
@@ -16,7 +14,6 @@ from streamcanary.telemetry.prometheus.observer import Observer
 from streamcanary.telemetry.prometheus.series import SeriesAggregation, SeriesStore
 from streamcanary.telemetry.prometheus.text import FamilyText, Format, target_info
 
-_PART_BYTES = 256 * 1024  # of the text, about: a large body does not occupy the event loop in one piece
 _INSTRUMENTS: tuple[type, ...] = (
     metrics.Counter,
     metrics.UpDownCounter,
@@ -57,7 +54,10 @@ class MetricsText:
         self._lock = threading.Lock()
 
     def render(self, text_format: Format) -> list[bytes]:
-        """Return the current values in UTF-8, in parts of about 256 KiB."""
+        """Return the current values in UTF-8, in pieces of a series each.
+
+        The pieces are those of earlier scrapes where nothing has changed: they are not copied.
+        """
         with self._lock:
             self._observer.observe()
             texts = self._texts[text_format]
@@ -68,18 +68,7 @@ class MetricsText:
                 pieces += texts[name].render()
             if text_format == "openmetrics":
                 pieces.append(b"# EOF\n")
-            return list(_join(pieces))
-
-
-def _join(pieces: Sequence[bytes]) -> Iterator[bytes]:
-    """Yield ``pieces`` in longer parts; each byte is copied once."""
-    ends = list(accumulate(map(len, pieces)))
-    start = 0
-    while start < len(pieces):
-        end = bisect_left(ends, (ends[start - 1] if start else 0) + _PART_BYTES) + 1
-        if part := b"".join(pieces[start:end]):
-            yield part
-        start = end
+            return pieces
 
 
 def is_supported() -> bool:

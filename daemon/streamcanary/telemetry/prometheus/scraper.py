@@ -21,7 +21,7 @@ class MetricsScraper:
         self._running: dict[Format, asyncio.Task[list[bytes]]] = {}
 
     async def scrape(self, accept: str) -> tuple[str, Sequence[bytes]]:
-        """Return the content type for the header ``Accept``, and the body in parts of about 256 KiB."""
+        """Return the content type for the header ``Accept``, and the body in pieces of a series each."""
         text_format = accepted_format(accept)
         task = self._running.get(text_format)
         if task is None:
