@@ -5,7 +5,8 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from pydantic import Field, PrivateAttr, ValidationError, ValidationInfo, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.lint.ineffective_rules import CanaryLimits, IneffectiveRule, ineffective_rules
@@ -38,7 +39,7 @@ Name = Annotated[str, Field(pattern=r"^[a-zA-Z0-9][a-zA-Z0-9_.-]*$", max_length=
 """The name of a target or canary."""
 
 
-class Settings(BaseModel):
+class Settings(BaseSettings):
     """A valid configuration.
 
     ``instance`` is part of every deduplication key that a receiver gets. Replicas with the same canaries share it.
@@ -47,7 +48,7 @@ class Settings(BaseModel):
     multiplied by the number of replicas, and the limits divided by it.
     """
 
-    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
+    model_config = SettingsConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
     instance: Annotated[str, Field(min_length=1, max_length=200)] = "default"
     fleet: FleetConfig | None = None  # before the sections that are scaled to it
@@ -98,6 +99,18 @@ class Settings(BaseModel):
     def content_hash(self) -> str:
         """The SHA-256 of the configuration file, as ``sha256sum`` prints it; empty if there is no file."""
         return self._content_hash
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Disable the default sources of pydantic-settings; :func:`load` passes its own."""
+        return (init_settings,)
 
     @property
     def public(self) -> tuple[str, ...]:
@@ -191,7 +204,7 @@ def load(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     cross_section = list(_cross_section_problems(document))
     problems = _without_duplicates(document.problems, [*type_mismatches(document, source.shape), *cross_section])
     try:
-        settings = Settings.model_validate(source.document.data)
+        settings = Settings(_build_sources=((source,), {}))
     except ValidationError as error:
         problems = _without_duplicates(problems, explain_validation_error(error, document, source.shape))
     else:

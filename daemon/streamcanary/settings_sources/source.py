@@ -1,10 +1,12 @@
-"""Reads the configuration: the file, with variables substituted, and the overrides of the environment applied."""
+"""The pydantic-settings source: reads the file, substitutes variables, applies overrides."""
 
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
-from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource
 
 from streamcanary.model.config_types.secret import Secret, SecretUnreadable, is_secret_file_key
 from streamcanary.settings_sources.document import Document, parse_scalar, read_document
@@ -17,17 +19,18 @@ _SECRET_NAME = re.compile(r"key|token|secret|passw|credential", re.IGNORECASE)
 _MIN_SECRET_LENGTH = 6  # characters; shorter values, such as the key "none", are not redacted in messages
 
 
-class YamlAndEnvSource:
+class YamlAndEnvSource(PydanticBaseSettingsSource):
     """Reads all sources when it is created; ``document.problems`` has the problems found so far.
 
-    In ``document.data``, secrets are :class:`~streamcanary.model.config_types.secret.Secret` values, and paths are
+    In the data for pydantic, secrets are :class:`~streamcanary.model.config_types.secret.Secret` values, and paths are
     absolute: relative ones are relative to the directory of the file.
 
     Raises:
         ConfigInvalid: if the file cannot be read, is not YAML, or does not contain a map.
     """
 
-    def __init__(self, settings: type[BaseModel], file: Path, environ: Mapping[str, str]) -> None:
+    def __init__(self, settings: type[BaseSettings], file: Path, environ: Mapping[str, str]) -> None:
+        super().__init__(settings)
         self.shape: Shape = (settings,)
         self.document: Document = read_document(file)
         for name, value in environ.items():
@@ -49,6 +52,14 @@ class YamlAndEnvSource:
                 self._set_secret(path, value)
             elif Path in shape:
                 self._resolve_path(path, value)
+
+    def __call__(self) -> dict[str, Any]:
+        """Return the data of the whole configuration."""
+        return self.document.data
+
+    def get_field_value(self, field: FieldInfo, field_name: str) -> tuple[Any, str, bool]:
+        """Return one section, its key, and ``False``: the value needs no decoding."""
+        return self.document.data.get(field_name), field_name, False
 
     def _read_number(self, path: tuple[str | int, ...], text: str) -> None:
         try:
