@@ -22,6 +22,7 @@ ELSEWHERE = {
     metric.name
     for metric in (
         names.ALERT_ACTIVE,  # recorded by alerting
+        names.ALERT_BASE_RATE,  # recorded by alerting
         names.CANARY_INFO,  # recorded by the scheduler, as is the next one
         names.RUNS_MISSED,
         names.SPEND,  # recorded by the daemon, which has the prices
