@@ -216,7 +216,7 @@ async def test_a_base_rate_above_normal_is_a_warning(tmp_path: Path, check: Chec
     assert warning.startswith(
         "warning: rule Spike: chat fails more often than normal (2%): 20 of 400 recorded runs failed (5%); expect "
     )
-    assert warning.endswith(" false pages a month; set normal to at least that rate")
+    assert warning.endswith(" false pages a month; write detector: {type: spike, normal: 7.2%}")
 
 
 async def test_check_creates_no_file_beside_the_store(tmp_path: Path, check: CheckFunction) -> None:

@@ -105,6 +105,11 @@ class Shift(BaseDetector):
         worse = fraction_above(stream.quantiles, self.worse)
         return normal, min(max(worse, min_worse_part(normal)), _MAX_WORSE_PART)
 
+    @staticmethod
+    def autocorrelation_of(stream: SampleStream) -> float:
+        """Return the autocorrelation of answers above the limit: as learned, or a default."""
+        return PRIOR_AUTOCORRELATION if stream.autocorrelation is None else stream.autocorrelation
+
     def smallest_factor(self, stream: SampleStream) -> float:
         """Return the smallest factor, from ``worse`` on, that the values of ``stream`` allow to recognise."""
         normal, _ = self.parts(stream)
@@ -131,11 +136,11 @@ class Shift(BaseDetector):
             ValueError: if no threshold satisfies ``false_pages``; the message says what to change.
         """
         normal, worse = self.parts(stream)
-        autocorrelation = PRIOR_AUTOCORRELATION if stream.autocorrelation is None else stream.autocorrelation
+        autocorrelation = self.autocorrelation_of(stream)
         false_interval = self.false_pages.mean_interval / stream.share
         return cusum_for(normal, worse, stream.interval, false_interval, autocorrelation)
 
 
 def min_worse_part(normal: float) -> float:
-    """Return the lowest part of samples above the limit that differs enough from ``normal`` to be found in some ten samples."""
+    """Return the lowest part of samples above the limit that some ten samples can distinguish from ``normal``."""
     return max(2.5 * normal, normal + 0.2)

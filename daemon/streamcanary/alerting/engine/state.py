@@ -74,8 +74,8 @@ class State(Struct, frozen=True, kw_only=True):
 
     @property
     def is_empty(self) -> bool:
-        """Whether all tables are empty: this is the first start, or the store was lost."""
-        return not any(self.table(name) for name in TABLES)
+        """Whether nothing is known of alerts: this is the first start, or the store was lost."""
+        return not any(self.table(name) for name in TABLES if name != "baselines")
 
     def table(self, name: StateTable) -> Mapping[str, Any]:
         """Return the table called ``name``."""

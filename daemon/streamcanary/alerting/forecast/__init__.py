@@ -1,6 +1,6 @@
 """Forecasts the detection delay, the false pages and the time to resolve of a rule."""
 
-from streamcanary.alerting.forecast.baseline import Baseline, baseline_warnings
+from streamcanary.alerting.forecast.baseline import RuleBaseline, baseline_warnings, learn_baselines
 from streamcanary.alerting.forecast.detector_forecast import (
     ERROR_RATES,
     MONTH_SECONDS,
@@ -23,15 +23,16 @@ __all__ = [
     "ERROR_RATES",
     "MONTH_SECONDS",
     "STEADY_RATES",
-    "Baseline",
     "Forecast",
     "NoDataDelay",
+    "RuleBaseline",
     "RuleForecast",
     "always_firing_warnings",
     "baseline_warnings",
     "detector_warnings",
     "forecast_detector",
     "format_pages",
+    "learn_baselines",
     "model_change_canaries",
     "no_data_delays",
     "rule_forecasts",

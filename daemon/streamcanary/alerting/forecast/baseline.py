@@ -1,93 +1,130 @@
-"""Compares the error rate of recorded runs with the ``normal`` rate of `spike` rules."""
+"""What recorded runs say about rules: what those learn that learn, and where a configured rate contradicts the runs."""
 
-from collections.abc import Iterable, Mapping, Sequence
+import math
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
-from streamcanary.alerting.detectors import SampleStream, Spike, SpikeState
-from streamcanary.alerting.engine.samples import Sample, sample_of
-from streamcanary.alerting.forecast.detector_forecast import false_pages, format_pages
+from streamcanary.alerting.detectors import NoData, Shift, Spike
+from streamcanary.alerting.engine.bindings import Binding, Bindings
+from streamcanary.alerting.forecast.detector_forecast import MONTH_SECONDS, false_pages, format_pages
+from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues, round_up
+from streamcanary.alerting.learning.history import History
 from streamcanary.alerting.rules import Rule
+from streamcanary.alerting.scope import ScopeValue
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.fraction import format_fraction
-from streamcanary.model.outcome import Outcome, OutcomeKind
+from streamcanary.model.outcome import Outcome
 
-_MIN_SAMPLES = 50  # fewer samples do not estimate a rate
+_MIN_SAMPLES = 50  # fewer samples do not contradict a rate
 _SIGNIFICANT_DEVIATION = 3.0  # standard deviations
-_FAILED_KINDS = frozenset({OutcomeKind.FAILED, OutcomeKind.FAILED_OVER, OutcomeKind.INTERNAL_ERROR})
+_MIN_BAD = 20  # bad samples; fewer do not contradict an autocorrelation
+_TOLERANCE = 0.15  # of an autocorrelation
 
 
-class Baseline:
-    """Estimates the base rate: the share of bad samples of one canary for one rule while there is no outage.
+class RuleBaseline(NamedTuple):
+    """What ``rule``, called ``name``, learns about a scope value; ``baseline`` is ``None`` if that is nothing yet.
 
-    Samples of a spike, from its first bad sample to its resolve, do not count, unless they are more than half of all
-    samples. Samples before the first successful run do not count either, because the store keeps failed runs longer
-    than successful ones.
+    ``observed`` is the base rate in the recorded runs, also if they are too few to learn from.
     """
 
-    def __init__(self, name: str, rule: Rule, detector: Spike, canary: Canary) -> None:
-        self._name, self._rule, self._detector, self._canary = name, rule, detector, canary
-        self._cusum = detector.for_stream(SampleStream.of_canary(canary))
-        self._state = SpikeState()
-        self._has_started = self._is_firing = self._is_in_spike = False
-        self._bad, self._total = [0, 0, 0], [0, 0, 0]  # outside a spike, in a spike, not yet known
-
-    def observe(self, outcome: Outcome) -> None:
-        """Count a run. Call this in the order in which the runs ended."""
-        self._has_started = self._has_started or outcome.kind not in _FAILED_KINDS
-        sample = sample_of(self._rule, outcome) if self._has_started else None
-        if sample is not Sample.GOOD and sample is not Sample.BAD:
-            return
-        bad, at = sample is Sample.BAD, outcome.started + outcome.duration
-        self._state, self._is_firing, _ = self._cusum.feed(self._state, bad=bad, at=at, firing=self._is_firing)
-        self._is_in_spike = self._is_in_spike or self._is_firing
-        self._bad[2] += bad
-        self._total[2] += 1
-        if self._state.sum == 0:
-            for counts in (self._bad, self._total):
-                counts[self._is_in_spike] += counts[2]
-                counts[2] = 0
-            self._is_in_spike = False
+    name: str
+    rule: Rule
+    value: ScopeValue
+    baseline: LearnedBaseline | None
+    observed: LearnedRate | None
 
     @property
-    def observed_counts(self) -> tuple[int, int]:
-        """The numbers of bad samples and of all samples outside spikes."""
-        in_spikes = self._total[1] + (self._total[2] if self._is_in_spike else 0)
-        if 2 * in_spikes > sum(self._total):
-            return sum(self._bad), sum(self._total)
-        counts_pending = 0 if self._is_in_spike else 1
-        return self._bad[0] + counts_pending * self._bad[2], self._total[0] + counts_pending * self._total[2]
+    def learns(self) -> bool:
+        """Whether the detector of the rule uses the baseline."""
+        return self.rule.detector.learns
 
     @property
     def config_warning(self) -> str | None:
-        """A warning if the base rate is above ``normal`` of the rule by more than three standard deviations."""
-        (bad, total), normal = self.observed_counts, self._detector.normal
-        if (
-            total < _MIN_SAMPLES
-            or bad <= normal * total + _SIGNIFICANT_DEVIATION * (normal * (1 - normal) * total) ** 0.5
-        ):
+        """A warning if the configuration of the rule contradicts the recorded runs."""
+        detector = self.rule.detector
+        if isinstance(detector, Shift) and isinstance(self.baseline, LearnedValues):
+            warning = detector.config_warning(self.value.stream(self.baseline))
+            return warning and f"rule {self.name}: {self.rule.measure} of {self.value.subject}: {warning}"
+        if isinstance(detector, Spike) and self.observed is not None:
+            return self._rate_warning(detector, self.observed) or self._burst_warning(detector, self.observed)
+        return None
+
+    def _rate_warning(self, detector: Spike, observed: LearnedRate) -> str | None:
+        bad, total = observed.bad, observed.total
+        normal = getattr(detector, "highest_normal", detector.normal)
+        clustering = (1 + observed.autocorrelation) / (1 - observed.autocorrelation)
+        deviation = math.sqrt(normal * (1 - normal) * total * clustering)
+        if total < _MIN_SAMPLES or bad <= normal * total + _SIGNIFICANT_DEVIATION * deviation:
             return None
-        rate = bad / total
+        name = "max_normal" if getattr(detector, "normal", None) == "learned" else "normal"
         message = (
-            f"rule {self._name}: {self._canary.name} fails more often than normal ({format_fraction(normal)}): "
-            f"{bad} of {total} recorded runs failed ({format_fraction(rate)})"
+            f"rule {self.name}: {self.value.subject} fails more often than {name} ({format_fraction(normal)}): "
+            f"{bad} of {total} recorded runs failed ({format_fraction(observed.rate)})"
         )
-        if rate >= self._detector.spike:
+        if observed.rate >= detector.spike:
             return (
-                f"{message}, which is at or above spike ({format_fraction(self._detector.spike)}); "
+                f"{message}, which is at or above spike ({format_fraction(detector.spike)}); "
                 "fix the failures, or raise spike"
             )
-        pages = false_pages(self._detector, SampleStream.of_canary(self._canary), rate)
-        return f"{message}; expect {format_pages(pages)} false pages a month; set normal to at least that rate"
+        pages = false_pages(detector, self.value.stream(observed), observed.rate)
+        expected = f"expect {format_pages(pages)} false pages a month"
+        if pages < MONTH_SECONDS / detector.false_pages.mean_interval:
+            expected = "the alert fires, and hardly resolves"
+        line = _detector_line(detector, **{name: format_fraction(round_up(observed.upper_bound))})
+        return f"{message}; {expected}; write {line}"
+
+    def _burst_warning(self, detector: Spike, observed: LearnedRate) -> str | None:
+        written = getattr(detector, "autocorrelation", None)
+        if (
+            not isinstance(written, float)
+            or observed.bad < _MIN_BAD
+            or observed.autocorrelation <= written + _TOLERANCE
+        ):
+            return None
+        return (
+            f"rule {self.name}: failures of {self.value.subject} come in bursts: their autocorrelation is "
+            f"{observed.autocorrelation:.2f}, not {written:g}; write "
+            f"{_detector_line(detector, autocorrelation=f'{observed.usable_autocorrelation:g}')}"
+        )
 
 
-def baseline_warnings(rules: Mapping[str, Rule], canaries: Sequence[Canary], outcomes: Iterable[Outcome]) -> list[str]:
-    """Return a warning where a base rate exceeds ``normal``; ``outcomes`` are in the order in which they ended."""
-    baselines_by_canary: dict[str, list[Baseline]] = {}
-    for name, rule in rules.items():
-        if isinstance(rule.detector, Spike):
-            for canary in filter(rule.applies_to, canaries):
-                baselines_by_canary.setdefault(canary.name, []).append(Baseline(name, rule, rule.detector, canary))
-    if baselines_by_canary:
-        for outcome in outcomes:
-            for baseline in baselines_by_canary.get(outcome.canary, ()):
-                baseline.observe(outcome)
-    return [warning for some in baselines_by_canary.values() for one in some if (warning := one.config_warning)]
+def learn_baselines(
+    rules: Mapping[str, Rule], instance: str, canaries: Sequence[Canary], outcomes: Iterable[Outcome]
+) -> list[RuleBaseline]:
+    """Return what ``rules`` learn, or are compared with, from ``outcomes``, which are in the order of their ends."""
+    bindings = [binding for binding in Bindings(rules, instance, canaries) if _is_compared(binding)]
+    if not bindings:
+        return []
+    history = History(bindings, canaries, {})
+    history.observe_all(outcomes)
+    return [
+        RuleBaseline(
+            binding.rule_name, binding.rule, binding.scope_value, baseline, history.observed_rate(binding, _MIN_SAMPLES)
+        )
+        for binding, (_, baseline) in zip(bindings, history.learn(0.0), strict=True)
+    ]
+
+
+def baseline_warnings(baselines: Iterable[RuleBaseline]) -> Iterator[str]:
+    """Yield a warning for each of ``baselines`` that contradicts the configuration of its rule."""
+    for baseline in baselines:
+        if (warning := baseline.config_warning) is not None:
+            yield warning
+
+
+def _is_compared(binding: Binding) -> bool:
+    detector = binding.rule.detector
+    return not isinstance(detector, NoData) and (detector.learns or isinstance(detector, Spike))
+
+
+def _detector_line(detector: Spike, **changes: str) -> str:
+    """Return the line of the configuration for ``detector`` with ``changes``, to paste."""
+    written = {
+        name: getattr(detector, name) for name in type(detector).model_fields if name in detector.model_fields_set
+    }
+    shown = {
+        "type": "spike",
+        **{name: format_fraction(value) if isinstance(value, float) else str(value) for name, value in written.items()},
+        **changes,
+    }
+    return f"detector: {{{', '.join(f'{name}: {value}' for name, value in shown.items())}}}"

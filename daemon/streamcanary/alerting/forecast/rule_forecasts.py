@@ -3,8 +3,9 @@
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
-from streamcanary.alerting.detectors import BurnRate, NoData, Ratio, SampleStream
+from streamcanary.alerting.detectors import BurnRate, NoData, Ratio, SampleStream, Shift
 from streamcanary.alerting.engine.bindings import MISSED_RUN_GRACE
+from streamcanary.alerting.forecast.baseline import RuleBaseline
 from streamcanary.alerting.forecast.detector_forecast import Forecast, forecast_detector
 from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.rules import Rule
@@ -37,22 +38,30 @@ class RuleForecast(NamedTuple):
         return self.forecast.false_pages * len(self.values)
 
 
-def rule_forecasts(rules: Mapping[str, Rule], canaries: Sequence[Canary], base_rate: float) -> list[RuleForecast]:
+def rule_forecasts(
+    rules: Mapping[str, Rule],
+    canaries: Sequence[Canary],
+    base_rate: float,
+    baselines: Sequence[RuleBaseline] = (),
+) -> list[RuleForecast]:
     """Return the forecasts of ``rules`` for the scope values that each evaluates, at ``base_rate``.
 
-    ``no_data`` rules have no such forecast and are left out; see :func:`no_data_delays`. Neither have rules about
-    certificates and changes of the model: they do not fire by chance.
+    ``baselines`` are what the rules have learned. Rules about a change of usual values (``shift``) have a forecast of
+    their own. ``no_data`` rules have no such forecast and are left out; see :func:`no_data_delays`. Neither have rules
+    about certificates and changes of the model: they do not fire by chance.
 
     Raises:
         ValueError: if a detector is invalid for a scope value. Loading a configuration rejects such a detector.
     """
     found = []
+    learned = {(one.name, one.value.subject): one.baseline for one in baselines if one.learns}
     for name, rule in rules.items():
-        if isinstance(rule.detector, NoData) or not rule.measure.counts_failures:
+        if isinstance(rule.detector, (NoData, Shift)) or not rule.measure.counts_failures:
             continue
         values_by_stream: dict[tuple[str, SampleStream], list[ScopeValue]] = {}
         for value in scope_values(rule, canaries):
-            values_by_stream.setdefault((value.scope, value.stream()._replace(subject="")), []).append(value)
+            stream = value.stream(learned.get((name, value.subject)))
+            values_by_stream.setdefault((value.scope, stream._replace(subject="")), []).append(value)
         found += [
             RuleForecast(name, tuple(values), forecast_detector(rule.detector, stream, base_rate))
             for (_, stream), values in values_by_stream.items()

@@ -39,8 +39,10 @@ CusumSteps = Callable[[float, float], tuple[int, int]]
 """Returns the step of a bad sample and the threshold of a CUSUM for a base rate and an autocorrelation."""
 
 
-def estimate_base_rate(series: FailureSeries, cusum: CusumSteps, max_rate: float = 0.05) -> LearnedRate | None:
-    """Return the base rate of ``series``; ``None`` if there are fewer than :data:`MIN_SAMPLES` outside incidents.
+def estimate_base_rate(
+    series: FailureSeries, cusum: CusumSteps, max_rate: float = 0.05, min_samples: int = MIN_SAMPLES
+) -> LearnedRate | None:
+    """Return the base rate of ``series``; ``None`` if there are fewer than ``min_samples`` outside incidents.
 
     ``cusum`` is called with rates up to ``max_rate`` only. If more than half of the samples are in incidents, failing
     is what the series normally does: then all samples count.
@@ -56,7 +58,7 @@ def estimate_base_rate(series: FailureSeries, cusum: CusumSteps, max_rate: float
         rate = min(round_up(upper_bound(normal.bad, normal.total, autocorrelation)), max_rate)
         if before == (rate, autocorrelation):
             break
-    if normal.total < MIN_SAMPLES:
+    if normal.total < min_samples:
         return None
     autocorrelation = estimate_autocorrelation(normal)
     return LearnedRate(

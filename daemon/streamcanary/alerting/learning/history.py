@@ -8,8 +8,8 @@ import msgspec
 from streamcanary.alerting.detectors import NoData, SampleDetector, SampleStream, Shift, Spike
 from streamcanary.alerting.engine.bindings import Binding
 from streamcanary.alerting.engine.samples import Sample, adverse_value, sample_of
-from streamcanary.alerting.learning.base_rate import estimate_base_rate
-from streamcanary.alerting.learning.baseline import LearnedBaseline
+from streamcanary.alerting.learning.base_rate import CusumSteps, estimate_base_rate
+from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate
 from streamcanary.alerting.learning.failure_series import FailureSeries
 from streamcanary.alerting.learning.value_baseline import ValueSeries, estimate_values
 from streamcanary.model.canary import Canary
@@ -94,17 +94,28 @@ class History:
         for binding in self._bindings:
             yield binding.key, self._learn(binding, now)
 
+    def observed_rate(self, binding: Binding, min_samples: int) -> LearnedRate | None:
+        """Return the base rate of ``binding`` in a history of at least ``min_samples``; ``None`` for values."""
+        series = self._series[binding.key]
+        if not isinstance(series, FailureSeries):
+            return None
+        return estimate_base_rate(series, self._cusum(binding), binding.rule.detector.max_base_rate, min_samples)
+
     def _learn(self, binding: Binding, now: float) -> LearnedBaseline | None:
-        series, stream = self._series[binding.key], binding.scope_value.stream()
-
-        def cusum(rate: float, autocorrelation: float) -> tuple[int, int]:
-            """Return the steps of the detector at a base rate and an autocorrelation."""
-            learned = stream._replace(base_rate=rate, autocorrelation=autocorrelation)
-            return learning_cusum(binding.rule.detector, learned)
-
+        series, cusum = self._series[binding.key], self._cusum(binding)
         learned: LearnedBaseline | None
         if isinstance(series, FailureSeries):
             learned = estimate_base_rate(series, cusum, binding.rule.detector.max_base_rate)
         else:
             learned = estimate_values(series, cusum)
         return None if learned is None else msgspec.structs.replace(learned, learned_at=now)
+
+    def _cusum(self, binding: Binding) -> CusumSteps:
+        stream = binding.scope_value.stream()
+
+        def cusum(rate: float, autocorrelation: float) -> tuple[int, int]:
+            """Return the steps of the detector at a base rate and an autocorrelation."""
+            learned = stream._replace(base_rate=rate, autocorrelation=autocorrelation)
+            return learning_cusum(binding.rule.detector, learned)
+
+        return cusum

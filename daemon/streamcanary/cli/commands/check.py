@@ -4,7 +4,6 @@ import argparse
 import sys
 from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
-from pathlib import Path
 
 from streamcanary.alerting.builtin_rules import DAEMON_RULES
 from streamcanary.alerting.engine.bindings import alert_labels
@@ -13,6 +12,7 @@ from streamcanary.alerting.forecast import (
     MONTH_SECONDS,
     STEADY_RATES,
     NoDataDelay,
+    RuleBaseline,
     RuleForecast,
     always_firing_warnings,
     baseline_warnings,
@@ -30,20 +30,19 @@ from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD, BudgetConfig
 from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, prices_by_canary
 from streamcanary.cli.load_config import UsageError, load_config
 from streamcanary.cli.metric_series_estimate import estimate_series, max_series
+from streamcanary.cli.recorded_baselines import RecordedBaselines, baseline_lines, read_baselines, shift_lines
 from streamcanary.cli.table import format_table
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.fraction import format_fraction, parse_fraction
 from streamcanary.model.cron import Cron
 from streamcanary.model.faults import Blame
-from streamcanary.model.outcome import Outcome
 from streamcanary.settings import Settings
 from streamcanary.transport.file_descriptors import highest_limit, limit_warning
 
 _MAX_BASE_RATE = 0.5
 _MAX_CANARIES = 50  # canaries that are listed without --all
 _MAX_RULES = 8  # rules that are listed for a canary
-_MAX_RUNS = 50_000  # latest recorded runs that are read; some tenths of a second
 
 
 def main(arguments: argparse.Namespace) -> int:
@@ -56,9 +55,10 @@ def main(arguments: argparse.Namespace) -> int:
         settings = load_config(arguments.config)
     except UsageError:
         return 2
-    for line in _report_lines(settings, base_rate, list_all=arguments.all):
+    recorded = read_baselines(_configured_rules(settings), settings)
+    for line in _report_lines(settings, base_rate, recorded.baselines, list_all=arguments.all):
         print(line)
-    for line in _warnings(settings, base_rate):
+    for line in _warnings(settings, base_rate, recorded):
         print(f"warning: {line}", file=sys.stderr)
     return int(arguments.enforce_budget and any(_budget_warnings(settings)))
 
@@ -76,7 +76,9 @@ def _parse_base_rate(text: str) -> float:
     return rate
 
 
-def _report_lines(settings: Settings, base_rate: float, *, list_all: bool) -> Iterator[str]:
+def _report_lines(
+    settings: Settings, base_rate: float, baselines: Sequence[RuleBaseline], *, list_all: bool
+) -> Iterator[str]:
     alerts = settings.alerts
     canaries = {canary.name: canary for canary in settings.to_canaries()}
     rows: list[tuple[str, ...]] = [("CANARY", "TARGET", "MODEL", "SCHEDULE", "RULES")]
@@ -91,8 +93,12 @@ def _report_lines(settings: Settings, base_rate: float, *, list_all: bool) -> It
     if alerts.receivers:
         rows = [("RECEIVER", "TYPE"), *((name, receiver.type) for name, receiver in alerts.receivers.items())]
         yield from ("", *format_table(rows))
-    if forecasts := rule_forecasts(_configured_rules(settings), list(canaries.values()), base_rate):
+    if forecasts := rule_forecasts(_configured_rules(settings), list(canaries.values()), base_rate, baselines):
         yield from ("", *_forecast_lines(forecasts))
+    if lines := [*shift_lines(baselines, list_all=list_all)]:
+        yield from ("", *lines)
+    if lines := [*baseline_lines(baselines, list_all=list_all)]:
+        yield from ("", *lines)
     if delays := no_data_delays(settings.alerts.all_rules, list(canaries.values())):
         yield from ("", *_no_data_lines(delays))
     if changes := model_change_canaries(settings.alerts.all_rules, list(canaries.values())):
@@ -230,7 +236,7 @@ def _forecast_row(one: RuleForecast) -> tuple[str, ...]:
     )
 
 
-def _warnings(settings: Settings, base_rate: float) -> Iterator[str]:
+def _warnings(settings: Settings, base_rate: float, recorded: RecordedBaselines) -> Iterator[str]:
     """Yield the warnings of a valid configuration."""
     rules, canaries = _configured_rules(settings), settings.to_canaries()
     rules_for_config_blame = [rule for rule in settings.alerts.all_rules.values() if rule.selects_blame(Blame.CONFIG)]
@@ -257,8 +263,9 @@ def _warnings(settings: Settings, base_rate: float) -> Iterator[str]:
         if name not in DAEMON_RULES and rule.applies_to(canary)
     ]
     yield from unpaged_alert_warnings(settings.alerts.effective_routes, settings.alerts.receivers, label_sets)
-    if any(rule.detector.type == "spike" for rule in rules.values()):
-        yield from _baseline_warnings(rules, settings)
+    yield from baseline_warnings(recorded.baselines)
+    if recorded.problem is not None:
+        yield recorded.problem
 
 
 def _budget_warnings(settings: Settings) -> Iterator[str]:
@@ -280,17 +287,3 @@ def _budget_warnings(settings: Settings) -> Iterator[str]:
             f"{expected.requests_per_minute * members:.3g} times a minute, so they always run late; raise the limit, "
             "or run them less often"
         )
-
-
-def _baseline_warnings(rules: dict[str, Rule], settings: Settings) -> Iterator[str]:
-    """Yield warnings where recorded runs fail more often than ``normal`` of a rule; none without a store."""
-    from streamcanary.store.recorded_runs import RunsUnreadable, read_runs
-
-    path: Path = settings.store.path
-    if not path.exists():
-        return
-    try:
-        runs = (run for run in read_runs(path, limit=_MAX_RUNS) if isinstance(run, Outcome))
-        yield from baseline_warnings(rules, settings.to_canaries(), runs)
-    except RunsUnreadable as unreadable:
-        yield f"store.path: cannot compare recorded runs with normal: {unreadable}"
