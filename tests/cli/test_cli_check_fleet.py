@@ -33,10 +33,10 @@ def test_the_schedule_of_a_member_and_of_the_fleet(tmp_path: Path, capsys: pytes
     """Both intervals are printed, and what the other numbers are about."""
     out, err = check(tmp_path, capsys)
     start = out.index("fleet of 100: each member runs chat and 1 more every 50m, together every 30s")
-    assert (
-        "schedules, forecasts and budget below are those of each member; rules --fleet exports rules about all"
-        == (out[start + 1])
-    )
+    assert [
+        "FleetFailing of rules --fleet fires 2m30s after all runs of chat and 1 more begin to fail",
+        "schedules, forecasts and budget below are those of each member",
+    ] == out[start + 1 : start + 3]
     assert ["chat", "sim", "m", "50m", "none"] == next(line for line in out if line.startswith("chat")).split()
     assert [] == err
 

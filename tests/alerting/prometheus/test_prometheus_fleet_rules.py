@@ -7,7 +7,7 @@ from random import Random
 
 import pytest
 
-from streamcanary.alerting.prometheus.fleet_rules import FleetRuleOptions, export_fleet_rules
+from streamcanary.alerting.prometheus.fleet_rules import FleetRuleOptions, detection_delay, export_fleet_rules
 from streamcanary.model.alerts.matcher import Matcher
 from support.alerting.fleets import Fleet, Result
 from support.programs.promtool import check_rules, firing_times, run_tests
@@ -213,3 +213,11 @@ def test_a_matcher_selects_the_fleets(tmp_path: Path) -> None:
         for name, some in (("shop", one), ("pay", other))
     }
     assert ([], True) == (found["shop"], bool(found["pay"]))
+
+
+@pytest.mark.parametrize(("members", "expected"), [(2, 270.0), (5, 225.0), (10, 150.0), (100, 150.0)])
+def test_the_forecast_of_the_delay_is_that_of_prometheus(tmp_path: Path, members: int, expected: float) -> None:
+    """``check`` prints the time from the begin of an outage to the alert, without scrape and evaluation."""
+    assert expected == detection_delay(members * EVERY, members)
+    times = fired(tmp_path, "FleetFailing", 2000, outage=fleet(members, outage()))["outage"]
+    assert abs(times[0] - BEGIN - expected) <= 90

@@ -66,6 +66,15 @@ _Rule = tuple[str, str, str, str, dict[str, str]]
 """Name, expression, duration of ``for`` (or empty), severity, and annotations of an alert."""
 
 
+def detection_delay(interval: float, members: int) -> float:
+    """Return the seconds from the begin of an outage of all members until half of those that ran recently fail.
+
+    Each of ``members`` runs every ``interval`` seconds. Scrape and evaluation come on top.
+    """
+    recent = RECENT_RUNS * interval / members
+    return recent - min(recent, interval) / 2
+
+
 def export_fleet_rules(options: FleetRuleOptions) -> str:
     """Return the text of the rule file."""
     queries = _Queries(options)

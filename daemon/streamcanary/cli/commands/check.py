@@ -24,6 +24,7 @@ from streamcanary.alerting.forecast import (
 )
 from streamcanary.alerting.lint.matchers import join_names
 from streamcanary.alerting.lint.paging import receiver_warnings, unpaged_alert_warnings
+from streamcanary.alerting.prometheus.fleet_rules import detection_delay
 from streamcanary.alerting.rules import Rule
 from streamcanary.canary.run_slots import run_limits
 from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD, BudgetConfig
@@ -136,7 +137,10 @@ def _fleet_lines(settings: Settings) -> Iterator[str]:
         )
     if len(by_interval) > _MAX_RULES:
         yield f"and {len(by_interval) - _MAX_RULES} more intervals"
-    yield "schedules, forecasts and budget below are those of each member; rules --fleet exports rules about all"
+    slowest, some = by_interval[-1]
+    delay = format_duration(detection_delay(slowest, settings.replicas))
+    yield f"FleetFailing of rules --fleet fires {delay} after all runs of {_format_canaries(some)} begin to fail"
+    yield "schedules, forecasts and budget below are those of each member"
 
 
 def _no_data_lines(delays: list[NoDataDelay]) -> Iterator[str]:
