@@ -224,8 +224,3 @@ async def test_a_release_without_a_configuration_probes_a_simulator(
         target = {"STREAMCANARY_TARGETS__SIMULATOR__BASE_URL": simulator.base_url}
         result = await run_command("probe", "-c", tmp_path / CONFIG, **target)
     assert 0 == result.code, result
-
-
-def test_values_of_a_parent_chart_are_accepted(tmp_path: Path) -> None:
-    """A parent chart passes ``global``, which the chart does not use."""
-    assert rendered(tmp_path, values=merged(MINIMAL, {"global": {"imageRegistry": "registry.example"}}))

@@ -58,6 +58,13 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"existingConfigMap": "canaries", "config": None, "reload": "checksum"},
         "reload is checksum with existingConfigMap, whose content the chart does not see; use reload: hot",
     ),
+    "names for a ConfigMap that exists": (
+        {"existingConfigMap": "canaries", "config": None, "web": {"allowedHosts": ["canary.example"]}},
+        (
+            "web.allowedHosts has no effect on the ConfigMap canaries; write the names into web.allowed_hosts of its "
+            "configuration"
+        ),
+    ),
     "key that the Secret lacks": (
         {"secret": {"existing": None, "create": True, "data": {"azure": "k"}}},
         "config names the file /secrets/openai, and Secret canary-streamcanary has azure",
@@ -77,7 +84,7 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
         {"config": {"instance": "$${NOT} ${REGION} ${ZONE:-a}"}},
         (
             "config uses the variable ${REGION}, which the pod does not have; add the key of a Secret to secret.env, "
-            "or the variable to extraEnv"
+            "or the variable to extraEnv; if something else sets it, write ${REGION:-DEFAULT}"
         ),
     ),
     "Secret twice": (
@@ -138,6 +145,14 @@ WRONG_TYPES: dict[str, tuple[dict[str, Any], str]] = {
         {"config": {"canaries": {"chat": {"evry": "30s"}}}},
         "at '/config/canaries/chat': additional properties 'evry' not allowed",
     ),
+    "rule with a bad name": (
+        {"config": {"alerts": {"rules": {"A{{x}}": {}}}}},
+        "at '/config/alerts/rules': additional properties 'A{{x}}' not allowed",
+    ),
+    "canary with a bad name": (
+        {"config": {"canaries": {"a chat": {"target": "openai", "model": "m"}}}},
+        "at '/config/canaries': additional properties 'a chat' not allowed",
+    ),
     "duration in words": (
         {"config": {"canaries": {"chat": {"every": "hourly"}}}},
         "/every': 'hourly' does not match pattern",
@@ -167,6 +182,16 @@ def test_wrong_types_are_refused(values: dict[str, Any], message: str, tmp_path:
     """The schema refuses values of a wrong type or name, with their place."""
     result = template(tmp_path, values=merged(MINIMAL, values))
     assert (1, True) == (result.code, message in result.stderr), result.stderr
+
+
+@pytest.mark.parametrize(
+    "reference",
+    ["${HOSTNAME}", "${PATH}", "${KUBERNETES_SERVICE_HOST}", "${AZURE_TENANT_ID}", "${AWS_ROLE_ARN}", "${ZONE:-}"],
+)
+def test_variables_that_a_pod_has_without_the_chart(reference: str, tmp_path: Path) -> None:
+    """The kubelet, the image and webhooks set variables, too; one with a default need not be set."""
+    values = merged(MINIMAL, {"config": {"instance": f"canary-{reference}"}})
+    assert (0, "") == template(tmp_path, values=values)[::2]
 
 
 def test_all_contradictions_are_listed_at_once(tmp_path: Path) -> None:

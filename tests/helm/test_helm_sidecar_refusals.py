@@ -71,7 +71,10 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
     "path of the store": ({"config": {"store": {"path": "/data/x.db"}}}, "config.store.path: the chart sets it"),
     "variable that the sidecar lacks": (
         {"config": {"instance": "$${NOT} ${REGION} ${ZONE:-a}"}},
-        "config uses the variable ${REGION}, which the sidecar does not have; add it to extraEnv",
+        (
+            "config uses the variable ${REGION}, which the sidecar does not have; add it to extraEnv; if something "
+            "else sets it, write ${REGION:-DEFAULT}"
+        ),
     ),
 }
 

@@ -36,9 +36,13 @@ labels:
 {{- end }}
 
 {{- define "streamcanary-sidecar.image" -}}
+{{- $repository := .values.image.repository -}}
+{{- with (.values.global | default dict).imageRegistry -}}
+{{- $repository = printf "%s/%s" (trimSuffix "/" .) (regexReplaceAll "^([^/]*[.:][^/]*|localhost)/" $repository "") -}}
+{{- end -}}
 {{- if .values.image.digest -}}
-{{ .values.image.repository }}@{{ .values.image.digest }}
+{{ $repository }}@{{ .values.image.digest }}
 {{- else -}}
-{{ .values.image.repository }}:{{ .values.image.tag | default .library.AppVersion }}
+{{ $repository }}:{{ .values.image.tag | default .library.AppVersion }}
 {{- end -}}
 {{- end }}

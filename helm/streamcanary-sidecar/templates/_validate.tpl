@@ -80,8 +80,9 @@ reported at once, each with what to change.
 {{- $variables = append $variables .name -}}
 {{- end -}}
 {{- range $reference := regexFindAll "\\$\\{[A-Za-z_][A-Za-z0-9_]*\\}" (toJson $config | replace "$$" "") -1 | uniq -}}
-{{- if not (has ($reference | trimPrefix "${" | trimSuffix "}") $variables) -}}
-{{- $problems = append $problems (printf "config uses the variable %s, which the sidecar does not have; add it to extraEnv" $reference) -}}
+{{- $variable := $reference | trimPrefix "${" | trimSuffix "}" -}}
+{{- if not (or (has $variable $variables) (regexMatch (include "streamcanary-sidecar.ambientVariables" .) $variable)) -}}
+{{- $problems = append $problems (printf "config uses the variable %s, which the sidecar does not have; add it to extraEnv; if something else sets it, write ${%s:-DEFAULT}" $reference $variable) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -112,4 +113,12 @@ reported at once, each with what to change.
 {{- end -}}
 {{- end -}}
 {{ toJson $problems }}
+{{- end }}
+
+{{/*
+Variables that a pod has without the chart, as a pattern: those of the kubelet, of the image, and those that the webhooks of
+cloud providers and of OpenTelemetry add to it.
+*/}}
+{{- define "streamcanary-sidecar.ambientVariables" -}}
+^(HOSTNAME|HOME|PATH|LANG|PYTHON_VERSION|KUBERNETES_(SERVICE|PORT).*|AZURE_(CLIENT_ID|TENANT_ID|FEDERATED_TOKEN_FILE|AUTHORITY_HOST)|AWS_(ROLE_ARN|WEB_IDENTITY_TOKEN_FILE|REGION|DEFAULT_REGION|CONTAINER_[A-Z_]+)|OTEL_[A-Z_]+)$
 {{- end }}

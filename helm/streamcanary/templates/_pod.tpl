@@ -164,9 +164,8 @@ automountServiceAccountToken: {{ and (not .withoutToken) $values.serviceAccount.
 enableServiceLinks: false
 securityContext:
   {{- toYaml $values.podSecurityContext | nindent 2 }}
-{{- with $values.image.pullSecrets }}
-imagePullSecrets:
-  {{- toYaml . | nindent 2 }}
+{{- with include "streamcanary.pullSecrets" .root }}
+{{ . }}
 {{- end }}
 {{- with $values.priorityClassName }}
 priorityClassName: {{ . | quote }}

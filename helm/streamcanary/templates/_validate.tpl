@@ -28,6 +28,9 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- if and $values.existingConfigMap (eq $values.reload "checksum") -}}
 {{- $problems = append $problems "reload is checksum with existingConfigMap, whose content the chart does not see; use reload: hot" -}}
 {{- end -}}
+{{- if and $values.existingConfigMap $values.web.allowedHosts -}}
+{{- $problems = append $problems (printf "web.allowedHosts has no effect on the ConfigMap %s; write the names into web.allowed_hosts of its configuration" $values.existingConfigMap) -}}
+{{- end -}}
 {{- if gt (int $values.replicas) 1 -}}
 {{- if not (dig "store" "url" "" $values.config) -}}
 {{- $problems = append $problems (printf "replicas is %d without a shared store: each pod would have a store of its own, probe everything, and notify. Set replicas: 1. To probe from several places, install the chart once in each, with another config.instance" (int $values.replicas)) -}}
@@ -136,8 +139,8 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- end -}}
 {{- range $reference := regexFindAll "\\$\\{[A-Za-z_][A-Za-z0-9_]*\\}" ($json | replace "$$" "") -1 | uniq -}}
 {{- $variable := $reference | trimPrefix "${" | trimSuffix "}" -}}
-{{- if not (has $variable $variables) -}}
-{{- $problems = append $problems (printf "config uses the variable %s, which the pod does not have; add the key of a Secret to secret.env, or the variable to extraEnv" $reference) -}}
+{{- if not (or (has $variable $variables) (regexMatch (include "streamcanary.ambientVariables" .) $variable)) -}}
+{{- $problems = append $problems (printf "config uses the variable %s, which the pod does not have; add the key of a Secret to secret.env, or the variable to extraEnv; if something else sets it, write ${%s:-DEFAULT}" $reference $variable) -}}
 {{- end -}}
 {{- end -}}
 {{- end -}}
@@ -149,4 +152,12 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- end -}}
 {{- end -}}
 {{ toJson $problems }}
+{{- end }}
+
+{{/*
+Variables that a pod has without the chart, as a pattern: those of the kubelet, of the image, and those that the webhooks of
+cloud providers and of OpenTelemetry add to it.
+*/}}
+{{- define "streamcanary.ambientVariables" -}}
+^(HOSTNAME|HOME|PATH|LANG|PYTHON_VERSION|KUBERNETES_(SERVICE|PORT).*|AZURE_(CLIENT_ID|TENANT_ID|FEDERATED_TOKEN_FILE|AUTHORITY_HOST)|AWS_(ROLE_ARN|WEB_IDENTITY_TOKEN_FILE|REGION|DEFAULT_REGION|CONTAINER_[A-Z_]+)|OTEL_[A-Z_]+)$
 {{- end }}

@@ -44,6 +44,23 @@ LOG: Final[Refinements] = {
 }
 
 
+_OF_PARENT_CHARTS: Final[dict[str, Any]] = {
+    "enabled": {"description": "For the `condition` of a parent chart; not used here.", "type": "boolean"},
+    "global": {
+        "description": "Values that a parent chart passes to each of its charts; others are not used.",
+        "type": "object",
+        "properties": {
+            "imageRegistry": {"description": "Registry of the image.", "type": ["string", "null"], "pattern": "^\\S*$"},
+            "imagePullSecrets": {
+                "description": "Secrets for the registry, as names or as `{name: registry}`.",
+                "type": ["array", "null"],
+                "items": {"type": ["string", "object"], "pattern": NAME["pattern"], "properties": {"name": NAME}},
+            },
+        },
+    },
+}
+
+
 def values_schema(values: list[Value], refinements: Refinements, chart: str) -> dict[str, Any]:
     """Return the JSON Schema of the values of ``chart``.
 
@@ -66,10 +83,26 @@ def values_schema(values: list[Value], refinements: Refinements, chart: str) -> 
         objects[value.path[:-1]]["properties"][value.path[-1]] = schema
         if not value.description:
             objects[value.path] = schema
-    root["properties"]["config"] |= _without_requirements(without_patterns_of_secrets(config_schema()))
-    # A parent chart passes its global values to each of its charts.
-    root["properties"]["global"] = {"description": "Values of a parent chart; not used.", "type": "object"}
+    root["properties"]["config"] |= _without_requirements(_named_keys(without_patterns_of_secrets(config_schema())))
+    root["properties"] |= _OF_PARENT_CHARTS
     return root
+
+
+def _named_keys(schema: Any) -> Any:
+    """Return ``schema`` with the patterns of names in ``patternProperties``, instead of ``propertyNames``.
+
+    The messages of Helm about the latter have a wrong place. Lengths of names are left to `streamcanary check`.
+    """
+    if isinstance(schema, list):
+        return [_named_keys(each) for each in schema]
+    if not isinstance(schema, dict):
+        return schema
+    schema = {name: _named_keys(value) for name, value in schema.items()}
+    if "pattern" in (names := schema.get("propertyNames", {})):
+        schema["patternProperties"] = {names["pattern"]: schema["additionalProperties"]}
+        schema["additionalProperties"] = False
+        del schema["propertyNames"]
+    return schema
 
 
 def _without_requirements(schema: dict[str, Any]) -> dict[str, Any]:
