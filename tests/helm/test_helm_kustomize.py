@@ -11,6 +11,7 @@ from ruamel.yaml import YAML
 from streamcanary import __version__
 from support.kubernetes.schemas import check_manifests
 from support.programs.helm import object_of, rendered
+from support.programs.promtool import check_rules
 from support.programs.sidecar_chart import COMPONENT, SIDECAR, kustomize, pod_spec_of, sidecar_of
 
 pytestmark = pytest.mark.real("kubectl")
@@ -73,11 +74,10 @@ def test_the_container_is_that_of_the_chart(application: Path, tmp_path: Path) -
 
 @pytest.mark.real("helm")
 def test_the_scraped_container_is_that_of_the_chart(application: Path, tmp_path: Path) -> None:
-    """With the second component, environment and ports equal those of ``metrics.scrape``, and so do the objects."""
+    """With the second component, environment and ports equal those of ``metrics.scrape``; so does the PodMonitor."""
     values = {
         "metrics": {"scrape": True, "tokenSecret": {"name": "streamcanary-sidecar", "key": "web-token"}},
         "podMonitor": {"enabled": True, "matchLabels": {"streamcanary": "sidecar"}},
-        "prometheusRule": {"enabled": True},
     }
     of_chart = rendered(tmp_path, values={"streamcanary-sidecar": values}, chart=application)
     of_component = build(tmp_path, APPLICATION, "helm/kustomize/monitoring")
@@ -90,9 +90,18 @@ def test_the_scraped_container_is_that_of_the_chart(application: Path, tmp_path:
     assert {name: variables[name] for name in variables if name not in ENV_OF_VALUES} | token == {
         each.pop("name"): each for each in actual["env"]
     }
-    for kind in ("PodMonitor", "PrometheusRule"):
-        spec = object_of(of_chart, kind, "canary-streamcanary-sidecar")["spec"]
-        assert spec == object_of(of_component, kind, "streamcanary-sidecar")["spec"]
+    spec = object_of(of_chart, "PodMonitor", "canary-streamcanary-sidecar")["spec"]
+    assert spec == object_of(of_component, "PodMonitor", "streamcanary-sidecar")["spec"]
+
+
+@pytest.mark.real("promtool")
+def test_promtool_accepts_the_rules(tmp_path: Path) -> None:
+    """The PrometheusRule is a valid rule file, about all fleets in one Prometheus."""
+    rule = object_of(
+        build(tmp_path, APPLICATION, "helm/kustomize/monitoring"), "PrometheusRule", "streamcanary-sidecar"
+    )
+    code, output = check_rules(tmp_path, json.dumps(rule["spec"]))
+    assert (0, True) == (code, "FleetFailing" in json.dumps(rule["spec"])), output
 
 
 def test_the_application_stays_as_it_is(tmp_path: Path) -> None:

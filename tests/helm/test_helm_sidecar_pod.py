@@ -7,7 +7,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
+from support.alerting.fleets import Fleet
 from support.programs.helm import helm, merged, object_of, objects_of, rendered, template, write_values
+from support.programs.promtool import firing_times
 from support.programs.sidecar_chart import SIDECAR, VALUES, pod_spec_of, sidecar_of
 
 pytestmark = pytest.mark.real("helm")
@@ -223,3 +225,25 @@ def test_values_of_a_parent_chart_are_accepted(application: Path, tmp_path: Path
     values = merged(own_values({}), {"global": {"imageRegistry": "registry.example"}})
     path = write_values(tmp_path, values)
     assert 0 == helm("template", "x", application, "--values", path, folder=tmp_path).code
+
+
+@pytest.mark.real("promtool")
+def test_the_rules_are_about_the_pods_of_the_release(application: Path, tmp_path: Path) -> None:
+    """An outage of all pods fires ``FleetFailing``, scraped or over OTLP; that of another application does not."""
+    spec = object_of(
+        rendered(tmp_path, "--values", VALUES["scraped"], chart=application),
+        "PrometheusRule",
+        "canary-streamcanary-sidecar",
+    )["spec"]
+
+    def fleet(job: str) -> list[dict[str, str]]:
+        down = lambda _member, due: "bad" if due >= 900 else "ok"  # noqa: E731 - read together with its use
+        return Fleet(members=20, every=30.0, replicas=20, result=down, job=job).series(1800)
+
+    jobs = (
+        "monitoring/canary-streamcanary-sidecar",
+        "monitoring/streamcanary",
+        "monitoring/other-streamcanary-sidecar",
+    )
+    found = firing_times(tmp_path, json.dumps(spec), "FleetFailing", {job: fleet(job) for job in jobs})
+    assert [True, True, False] == [bool(found.get(job)) for job in jobs]

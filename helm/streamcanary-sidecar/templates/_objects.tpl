@@ -57,7 +57,10 @@ spec:
 {{- end }}
 {{- end }}
 
-{{/* The PrometheusRule, if it is enabled. */}}
+{{/*
+The PrometheusRule, if it is enabled. The job of the sidecars is NAMESPACE/PODMONITOR if Prometheus scrapes them, and
+NAMESPACE/streamcanary over OTLP.
+*/}}
 {{- define "streamcanary-sidecar.prometheusrule" -}}
 {{- $context := dict "root" (.root | default .) -}}
 {{- include "streamcanary-sidecar.context" $context -}}
@@ -73,7 +76,8 @@ spec:
     {{- with $rule.groups }}
     {{- toYaml . | nindent 4 }}
     {{- else }}
-    {{- toYaml ($context.files.Get "files/rules.yaml" | fromYaml).groups | nindent 4 }}
+    {{- $jobs := printf "%s/(%s|streamcanary)" $context.root.Release.Namespace $context.name }}
+    {{- toYaml ($context.files.Get "files/rules.yaml" | replace "FLEET_JOBS" $jobs | fromYaml).groups | nindent 4 }}
     {{- end }}
 {{- end }}
 {{- end }}

@@ -13,13 +13,17 @@ from ..dashboards import dashboard_texts
 from ..page import replace_part
 from . import daemon_values, sidecar_values
 from .restart_keys import restart_keys
-from .rules import builtin_rules, fleet_rules
+from .rules import builtin_rules, fleet_prometheus_rule, fleet_rules
 from .schema import Refinements, values_schema
 from .secret_keys import secret_keys
 from .values import read_values, values_table
 
 CHART: Final = "helm/streamcanary"
 SIDECAR_CHART: Final = "helm/streamcanary-sidecar"
+COMPONENT: Final = "helm/kustomize"
+
+FLEET_JOBS: Final = "FLEET_JOBS"
+"""In the rules of the chart for sidecars: in its place, the template writes the jobs of the release."""
 
 
 def chart_files(root: Path) -> dict[str, str]:
@@ -32,7 +36,8 @@ def chart_files(root: Path) -> dict[str, str]:
         **_values_files(root, CHART, daemon_values.REFINEMENTS),
         **_values_files(root, SIDECAR_CHART, sidecar_values.REFINEMENTS),
         f"{CHART}/files/rules.yaml": builtin_rules(),
-        f"{SIDECAR_CHART}/files/rules.yaml": fleet_rules(),
+        f"{SIDECAR_CHART}/files/rules.yaml": fleet_rules(FLEET_JOBS),
+        f"{COMPONENT}/monitoring/prometheusrule.yaml": fleet_prometheus_rule(),
         f"{CHART}/files/restart-keys.yaml": restart_keys(),
         f"{CHART}/files/secret-keys.yaml": secret_keys(),
         **{f"{CHART}/files/dashboards/{name}.json": text for name, text in dashboard_texts().items()},
