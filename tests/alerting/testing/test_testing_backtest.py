@@ -9,6 +9,7 @@ from streamcanary.alerting.testing.series_notation import parse_values
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
 from support.alerting.builders import CHAT, NOON, THREE_FAILURES_RULE, EngineHarness, a_run, alerts, webhook_config
+from support.alerting.histories import DAY, answer_times
 
 OTHER = structs.replace(CHAT, name="other")
 
@@ -226,3 +227,16 @@ def test_no_run_after_since_gives_an_empty_report() -> None:
     """The report has neither runs nor alerts if no run started after ``since``."""
     report = run_backtest(alerts(), "default", (CHAT,), recorded("ok x4 stalled x6 ok x4"), NOON + 9000)
     assert (0, None, []) == (report.runs, report.start, report.alerts)
+
+
+def test_rules_learn_during_the_backtest() -> None:
+    """A rule that learns evaluates from the second day on, with what the runs until then have taught it."""
+    slower = {"Slower": {"measure": "first_token", "detector": {"type": "shift"}}}
+    times = [*answer_times(1.5, every=60.0)]
+    usual = [a_run(number, started=NOON + at, time_to_first_token=value) for number, (at, value) in enumerate(times)]
+    since = NOON + 1.5 * DAY
+    slow = [a_run(5000 + number, started=since + 60 * number, time_to_first_token=1.5) for number in range(10)]
+    first_day = [structs.replace(run, time_to_first_token=9.0) for run in usual[:30]]
+    [alert] = backtested([*first_day, *usual[30:], *slow], rules=slower).alerts
+    assert ("Slower", None) == (alert.alert, alert.resolved)
+    assert since < alert.fired < since + 600

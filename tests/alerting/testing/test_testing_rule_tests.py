@@ -11,6 +11,7 @@ from support.alerting.builders import CHAT, alerts
 
 RULE = {"detector": {"type": "consecutive", "failures": 3}, "labels": {"severity": "page"}}
 LABELS = {"canary": "chat", "target": "target", "provider": "provider", "severity": "page"}
+UNLABELED = {"canary": "chat", "target": "target", "provider": "provider"}
 
 
 def a_file(*tests: dict, values: str = "ok x10 stalled x5", **more) -> TestFile:
@@ -294,3 +295,24 @@ def test_a_rule_that_could_never_fire_is_rejected() -> None:
     [issue] = reference_issues(file, RulesUnderTest(file.alerts))
     assert ("alerts", "rules", "Errors", "detector", "over") == issue.path
     assert "so it could never fire" in issue.message
+
+
+def test_a_rule_that_learns_does_so_after_a_day() -> None:
+    """A test of ``shift`` has a day of usual runs first; ten that are three times as slow then fire it."""
+    rules = {"Slower": {"measure": "first_token", "detector": {"type": "shift"}}}
+    group = {
+        "interval": "1m",
+        "input_series": [
+            {
+                "series": "chat",
+                "values": "ok(first_token=500ms) x1445 ok(first_token=1500ms) x10 ok(first_token=500ms) x60",
+            }
+        ],
+        "alert_rule_test": [
+            {"alertname": "Slower", "eval_time": "24h5m"},
+            {"alertname": "Slower", "eval_time": "24h14m", "exp_alerts": [{"exp_labels": UNLABELED}]},
+            {"alertname": "Slower", "eval_time": "25h10m"},
+        ],
+    }
+    file = TestFile.model_validate({"alerts": {"rules": rules}, "tests": [group]})
+    assert [] == [*run_tests(file, RulesUnderTest(file.alerts or alerts()))]

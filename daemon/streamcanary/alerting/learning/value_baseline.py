@@ -27,8 +27,9 @@ from streamcanary.alerting.learning.failure_series import FailureSeries
 QUANTILE: Final = 0.9
 """The part of the values that is below the limit."""
 
-MIN_SPAN: Final = DAY
-"""Seconds that the values of a canary must span: the night says nothing about the day."""
+MIN_SPAN: Final = 23 * 3600.0
+"""Seconds that the values of a canary must span: the night says nothing about the day. It is less than a day so that
+the first evaluation after a day finds enough of them."""
 
 MAX_EXCEEDANCE: Final = 0.25
 """The highest part of the values above the limit that a detector is given as normal."""

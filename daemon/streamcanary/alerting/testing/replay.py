@@ -1,7 +1,8 @@
 """Replays runs through the alert engine in simulated time.
 
 Between two runs the engine gets as many ticks as in the daemon, so that groups and ``no_data`` wait as long. Every
-receiver accepts every notification at once.
+receiver accepts every notification at once. Rules that learn do so each day of the simulated time, from the runs up to
+then.
 """
 
 import math
@@ -11,9 +12,11 @@ from msgspec import Struct
 
 from streamcanary.alerting.engine import notification_queue
 from streamcanary.alerting.engine.active_alerts import active_alerts
-from streamcanary.alerting.engine.inputs import Input, RunFinished, SendFinished, SendStarted, Tick
+from streamcanary.alerting.engine.inputs import BaselinesLearned, Input, RunFinished, SendFinished, SendStarted, Tick
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.learning.baseline import DAY
+from streamcanary.alerting.learning.history import History
 from streamcanary.alerting.notify.delivery.result import Accepted
 from streamcanary.model.alerts.incident import Action, Group, Incident
 from streamcanary.model.outcome import Outcome
@@ -61,6 +64,8 @@ class Replay:
         self._active_alerts: dict[str, dict[tuple[str, float], Incident]] = {name: {} for name in self._state_receivers}
         self._last_tick = start
         self._next_flush_cache: tuple[Mapping[str, Group], float] = ({}, math.inf)
+        self._history = History(engine.bindings.learning, engine.bindings.learning_canaries, {})
+        self._next_learning = start + DAY
         self._step(Tick())
 
     @property
@@ -72,6 +77,10 @@ class Replay:
     def observe(self, outcome: Outcome) -> None:
         """Advance the time to the end of a run and feed its outcome. An end in the past sets the clock back."""
         self.advance(outcome.started + outcome.duration)
+        if self.now >= self._next_learning:
+            self._next_learning = self.now + DAY
+            self._step(BaselinesLearned(dict(self._history.learn(self.now))))
+        self._history.observe(outcome)
         self._step(RunFinished(outcome))
 
     def advance(self, until: float) -> None:
