@@ -115,9 +115,15 @@ class Settings(BaseSettings):
     @property
     def public(self) -> tuple[str, ...]:
         """Names of the configuration, which are not secret even if a secret contains one of them."""
-        names = (*self.targets, *self.canaries, *self.alerts.receivers, *self.alerts.rules, self.member_instance)
+        names = (*self.targets, *self.canaries, *self.alerts.receivers, *self.alerts.rules)
         models = (name for canary in self.canaries.values() for name in canary.models)
-        return (*names, *models, *(public for target in self.targets.values() for public in target.public))
+        return (
+            *names,
+            self.instance,
+            self.member_instance,
+            *models,
+            *(public for target in self.targets.values() for public in target.public),
+        )
 
     def to_canaries(self) -> tuple[Canary, ...]:
         """Return the canaries as values for the other packages."""
@@ -148,6 +154,12 @@ class Settings(BaseSettings):
         routing = routing_issues(self.alerts, self.to_canaries(), self.member_instance, replicas=self.replicas)
         yield from _prefix_paths("alerts", routing)
         yield from _prefix_paths("alerts", (warning for warning, is_error in self._ineffective_rules() if not is_error))
+        if self.heartbeat is not None and self.replicas > 1:
+            message = (
+                f"all {self.replicas} members of fleet request this URL, so requests stop only when none of them is "
+                "alive; remove it: the alerts FleetSilent and FleetAbsent of streamcanary rules --fleet tell of members"
+            )
+            yield ConfigIssue(("heartbeat",), message)
         if self.telemetry.content and self.web.bearer_token is None and not is_loopback(self.web.host):
             message = "anyone who reaches web.host can read prompts and answers; set web.token_file, or remove it"
             yield ConfigIssue(("telemetry", "content"), message)

@@ -75,6 +75,12 @@ def test_no_receiver_is_no_warning(tmp_path: Path, capsys: pytest.CaptureFixture
     assert [] == err
 
 
+def test_a_heartbeat_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """One member that is alive would keep the heartbeat of all."""
+    _, [line] = check(tmp_path, capsys, heartbeat={"url": "http://127.0.0.1:9/ping"})
+    assert "heartbeat: all 100 members of fleet request this URL, so requests stop only when none of them is" in line
+
+
 def test_a_receiver_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A hundred members with a receiver notify a hundred times."""
     _, [line] = check(tmp_path, capsys, alerts={"receivers": {"hook": webhook_config()}})

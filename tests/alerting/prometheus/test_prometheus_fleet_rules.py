@@ -127,7 +127,7 @@ def test_members_that_fail_for_long_are_one_ticket(tmp_path: Path) -> None:
                         {
                             "exp_labels": labels,
                             "exp_annotations": {
-                                "summary": "chat of shop: 3 members fail for long, the others do not",
+                                "summary": "chat of shop: 3 of its members fail for long, the others do not",
                                 "description": "They have had no good run for 3 intervals: look at node, network, key. "
                                 "Find them with streamcanary_last_failure_time_seconds > "
                                 "streamcanary_last_success_time_seconds.",

@@ -127,7 +127,7 @@ def _alerts(queries: "_Queries", threshold: float) -> Sequence[_Rule]:
             "5m",
             "ticket",
             {
-                "summary": f"{canary}: {{{{ $value }}}} members fail for long, the others do not",
+                "summary": f"{canary}: {{{{ $value }}}} of its members fail for long, the others do not",
                 "description": f"They have had no good run for {_SILENT_INTERVALS} intervals: look at node, network, "
                 "key. Find them with streamcanary_last_failure_time_seconds > streamcanary_last_success_time_seconds.",
             },
