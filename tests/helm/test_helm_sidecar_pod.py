@@ -99,6 +99,16 @@ def test_the_application_stays_as_it_is(application: Path, tmp_path: Path) -> No
     assert [spec] == [each["spec"] for each in plain if each["kind"] == "Plain"]
 
 
+def test_the_sidecar_can_be_disabled(application: Path, tmp_path: Path) -> None:
+    """Without it there are no objects, no container and no volumes, whatever the other values are."""
+    values = own_values({"enabled": False, "replicasHint": 0, "podMonitor": {"enabled": True}})
+    objects = rendered(tmp_path, values=values, chart=application)
+    assert ["Deployment"] == [each["kind"] for each in objects]
+    assert (["migrate"], ["certificates"]) == tuple(
+        [each["name"] for each in pod_spec_of(objects)[key]] for key in ("initContainers", "volumes")
+    )
+
+
 @pytest.mark.parametrize(("allowed", "expected"), [(False, True), (True, False)])
 def test_the_token_of_the_pod_is_hidden(allowed: bool, expected: bool, application: Path, tmp_path: Path) -> None:
     """In place of the ServiceAccount's token there is an empty folder, unless the sidecar may read the token."""

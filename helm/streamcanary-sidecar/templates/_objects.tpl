@@ -13,8 +13,8 @@
 {{- define "streamcanary-sidecar.configmap" -}}
 {{- $context := dict "root" (.root | default .) "spec" dict -}}
 {{- include "streamcanary-sidecar.context" $context -}}
+{{- if and $context.values.enabled (not $context.values.existingConfigMap) -}}
 {{- include "streamcanary-sidecar.validate" $context -}}
-{{- if not $context.values.existingConfigMap -}}
 {{- $config := deepCopy ($context.values.config | default dict) -}}
 {{- if not (hasKey $config "instance") -}}
 {{- $_ := set $config "instance" (printf "%s/%s" $context.root.Release.Namespace $context.root.Release.Name) -}}
@@ -34,7 +34,7 @@ data:
 {{- $context := dict "root" (.root | default .) -}}
 {{- include "streamcanary-sidecar.context" $context -}}
 {{- $values := $context.values -}}
-{{- if $values.podMonitor.enabled -}}
+{{- if and $values.enabled $values.podMonitor.enabled -}}
 {{- $_ := set $context "labels" $values.podMonitor.labels -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PodMonitor
@@ -65,7 +65,7 @@ NAMESPACE/streamcanary over OTLP.
 {{- $context := dict "root" (.root | default .) -}}
 {{- include "streamcanary-sidecar.context" $context -}}
 {{- $rule := $context.values.prometheusRule -}}
-{{- if $rule.enabled -}}
+{{- if and $context.values.enabled $rule.enabled -}}
 {{- $_ := set $context "labels" $rule.labels -}}
 apiVersion: monitoring.coreos.com/v1
 kind: PrometheusRule

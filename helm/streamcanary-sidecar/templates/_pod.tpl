@@ -17,19 +17,27 @@ before sidecars such as a proxy, through which it may have to connect.
 {{- end -}}
 {{- end -}}
 {{- $spec = deepCopy $spec -}}
+{{- $context := dict "root" .root -}}
+{{- include "streamcanary-sidecar.context" $context -}}
+{{- if $context.values.enabled -}}
 {{- $container := include "streamcanary-sidecar.container" (dict "root" .root "spec" $spec) | fromYaml -}}
 {{- $volumes := include "streamcanary-sidecar.volumes" .root | fromYamlArray -}}
 {{- $_ := set $spec "initContainers" (append ($spec.initContainers | default list) $container) -}}
 {{- $_ := set $spec "volumes" (concat ($spec.volumes | default list) $volumes) -}}
+{{- end -}}
 {{ toYaml $spec }}
 {{- end }}
 
-{{/* The sidecar, an init container. With "spec", the pod spec of the application, names and ports are compared. */}}
+{{/*
+The sidecar, an init container; nothing if it is not enabled. With "spec", the pod spec of the application, names and
+ports are compared.
+*/}}
 {{- define "streamcanary-sidecar.container" -}}
 {{- $context := dict "root" (.root | default .) "spec" (.spec | default dict) -}}
 {{- include "streamcanary-sidecar.context" $context -}}
-{{- include "streamcanary-sidecar.validate" $context -}}
 {{- $values := $context.values -}}
+{{- if $values.enabled -}}
+{{- include "streamcanary-sidecar.validate" $context -}}
 name: streamcanary
 image: {{ include "streamcanary-sidecar.image" $context | quote }}
 imagePullPolicy: {{ $values.image.pullPolicy | quote }}
@@ -81,6 +89,7 @@ volumeMounts:
   {{- toYaml . | nindent 2 }}
   {{- end }}
 {{- end }}
+{{- end }}
 
 {{/* The variables STREAMCANARY_… override the configuration: identity, places and ports are a matter of the chart. */}}
 {{- define "streamcanary-sidecar.env" -}}
@@ -129,6 +138,7 @@ memory: with a size limit on the disk of the node, the kubelet would evict the p
 {{- $context := dict "root" (.root | default .) -}}
 {{- include "streamcanary-sidecar.context" $context -}}
 {{- $values := $context.values -}}
+{{- if $values.enabled -}}
 - name: streamcanary-config
   configMap:
     name: {{ $values.existingConfigMap | default $context.name | quote }}
@@ -158,5 +168,6 @@ memory: with a size limit on the disk of the node, the kubelet would evict the p
 {{- if not $values.serviceAccountToken }}
 - name: streamcanary-no-token
   emptyDir: {medium: Memory, sizeLimit: 1Mi}
+{{- end }}
 {{- end }}
 {{- end }}

@@ -84,7 +84,7 @@ def values_schema(values: list[Value], refinements: Refinements, chart: str) -> 
         if not value.description:
             objects[value.path] = schema
     root["properties"]["config"] |= _without_requirements(_named_keys(without_patterns_of_secrets(config_schema())))
-    root["properties"] |= _OF_PARENT_CHARTS
+    root["properties"] = {**_OF_PARENT_CHARTS, **root["properties"]}  # unless the chart uses them itself
     return root
 
 
