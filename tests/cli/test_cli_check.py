@@ -80,8 +80,8 @@ def test_canaries_with_equal_schedules_share_a_row(check: CheckFunction) -> None
     often = {f"often-{number}": "30s" for number in range(3)}
     out, _ = check({"Spike": {"detector": {"type": "spike"}}, "Down": {}}, **often, seldom="5m")
     one, other = row(out, "Spike", "often-0 and 2 more"), row(out, "Spike", "seldom")
-    assert ("30s", "5m", "0.21", "0.076") == (one[2], other[2], one[-1], other[-1])
-    assert ["Spike", "all", "0.28"] == row(out, "Spike", " all ")
+    assert ("30s", "5m", "0.052", "0.018") == (one[2], other[2], one[-1], other[-1])
+    assert ["Spike", "all", "0.07"] == row(out, "Spike", " all ")
 
 
 def test_the_expected_use_of_the_budget_is_printed(check: CheckFunction) -> None:

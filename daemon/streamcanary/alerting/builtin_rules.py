@@ -155,7 +155,7 @@ DAEMON_RULE_FIELDS: Final = frozenset({"labels", "annotations", "enabled"})
 """Fields of these rules that can be overridden."""
 
 
-_SAMPLE_FIELDS: Final = frozenset({"measure", "limit", "blame"})
+_SAMPLE_FIELDS: Final = frozenset({"measure", "limit", "blame", "per"})
 _SIMILARITY_CUTOFF: Final = 0.8  # similarity ratio of two names, as in difflib
 
 
@@ -232,7 +232,7 @@ def _target_rejected_errors(rule: Rule) -> Iterator[ConfigIssue]:
         yield ConfigIssue((TARGET_REJECTED, "detector"), f"must evaluate samples, so it cannot be no_data; {advice}")
     for field in sorted(_SAMPLE_FIELDS & rule.model_fields_set):
         if getattr(rule, field) != getattr(default, field):
-            required = "[config]" if field == "blame" else getattr(default, field) or "not set"
+            required = {"blame": "[config]", "per": "canary"}.get(field) or getattr(default, field) or "not set"
             yield ConfigIssue((TARGET_REJECTED, field), f"is {required} for the built-in {TARGET_REJECTED}; {advice}")
 
 

@@ -14,7 +14,7 @@ from streamcanary.alerting.maintenance import Maintenance
 from streamcanary.alerting.notify.receivers import Receiver
 from streamcanary.alerting.routing import Route
 from streamcanary.alerting.rules import Name, Rule
-from streamcanary.alerting.scope import scope_values
+from streamcanary.alerting.scope import scope_errors, scope_values
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue, raise_config_errors
 
@@ -100,6 +100,7 @@ class AlertsConfig(Grouping):
                 error._replace(path=("rules", name, "match", *error.path))
                 for error in matcher_issues(rule.match, labels, "canary")
             ]
+            errors += [error._replace(path=("rules", name, *error.path)) for error in scope_errors(rule, canaries)]
             errors += [
                 ConfigIssue(("rules", name, "detector", *error.path), error.message)
                 for value in scope_values(rule, canaries)

@@ -237,6 +237,7 @@ class CanarySpec(BaseModel):
             target=self.target,
             provider=target.provider,
             host=target.host,
+            model=self.model,
             interval=schedule.interval,
             cron=schedule if isinstance(schedule, Cron) else None,
             timeout=self.timeouts.total,

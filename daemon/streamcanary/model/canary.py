@@ -10,9 +10,10 @@ class Canary(Struct, frozen=True, kw_only=True):
     """The identity of a canary.
 
     ``interval`` is the time between two runs in seconds, their mean with ``cron``; ``timeout`` is the maximum duration
-    of a run in seconds. ``host`` is the host that it connects to. ``labels`` are set by the user. ``renamed_from`` is
-    its previous name. ``request_digest`` is a hash of what it asks of whom: what was learned about another request says
-    nothing about this one. ``members`` is the number of daemons that run it, each at ``interval``: those of a fleet.
+    of a run in seconds. ``host`` is the host that it connects to, ``model`` the model that it requests; both are
+    empty if they are not known. ``labels`` are set by the user. ``renamed_from`` is its previous name.
+    ``request_digest`` is a hash of what it asks of whom: what was learned about another request says nothing about
+    this one. ``members`` is the number of daemons that run it, each at ``interval``: those of a fleet.
     """
 
     name: str
@@ -21,6 +22,7 @@ class Canary(Struct, frozen=True, kw_only=True):
     interval: float
     timeout: float = 60.0
     host: str = ""
+    model: str = ""
     labels: dict[str, str] = field(default_factory=dict)
     renamed_from: str | None = None
     cron: Cron | None = None

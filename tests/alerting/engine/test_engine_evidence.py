@@ -11,7 +11,7 @@ from streamcanary.alerting.notify.message import render_alert
 from streamcanary.model.alerts.incident import Evidence
 from streamcanary.model.faults import FaultKind, Phase, make_fault
 from streamcanary.model.outcome import Attempt, Outcome, OutcomeKind
-from support.alerting.builders import NOON, THREE_FAILURES_RULE, EngineHarness, a_fault, a_run, alerts, bad, good
+from support.alerting.builders import CHAT, NOON, THREE_FAILURES_RULE, EngineHarness, a_fault, a_run, alerts, bad, good
 
 RATIO = {"detector": {"type": "ratio", "over": "10 runs", "threshold": "50%", "min_samples": 5}}
 
@@ -202,15 +202,17 @@ def test_template_values_cannot_add_lines() -> None:
 
 def test_every_template_field_renders_a_value() -> None:
     """Every documented template field renders a value."""
-    harness = EngineHarness(
-        alerts(rules={"Rule": {**RATIO, "annotations": {name: f"{{{name}}}" for name in TEMPLATE_FIELDS}}})
-    )
+    mini = msgspec.structs.replace(CHAT, name="mini")
+    annotations = {name: f"{{{name}}}" for name in TEMPLATE_FIELDS}
+    config = alerts(rules={"Rule": {**RATIO, "annotations": annotations, "per": "target"}})
+    harness = EngineHarness(config, CHAT, mini)
     stalled = FaultKind.STALLED
-    harness.observe(*[run_with_attempts(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))] * 5)
+    failed = run_with_attempts(stalled, None, kind=OutcomeKind.FAILED_OVER, fault=a_fault(stalled))
+    harness.observe(failed, failed, msgspec.structs.replace(good(), canary="mini"), failed, failed, failed)
     harness.step(DiagnosisFinished("chat", "tls: the certificate has expired"))
     (incident,) = harness.open_incidents
     alert = render_alert(incident, incident.opened + 90, "https://traces.example/{trace_id}")
     assert [name for name, text in alert.annotations.items() if not text] == []
     assert alert.annotations["duration"] == "1m30s"
-    assert alert.annotations["faults"] == "stalled 5"
+    assert alert.annotations["faults"] == "stalled 4"
     assert msgspec.json.encode(alert.to_dict())

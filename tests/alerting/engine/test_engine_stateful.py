@@ -42,7 +42,7 @@ from support.alerting.config_variants import (
     RULE_VARIANTS,
     WEBHOOK_NAMES,
 )
-from support.alerting.invariants import ReceiverModel, is_silenced
+from support.alerting.invariants import ReceiverModel, check_inhibitor_is_known, is_silenced
 from support.hypothesis_profile import PROFILE
 
 WAIT, INTERVAL, REPEAT, LONGEST_TICK = 10.0, 60.0, 600.0, 30.0
@@ -319,7 +319,7 @@ class AlertingStateMachine(RuleBasedStateMachine):
         engine = harness.engine
         reconciled: dict[str, set[str]] = {name: set() for name in WEBHOOK_NAMES}
         for binding in engine.bindings:
-            incident = engine.bindings.canary_incident(binding, harness.now, Evidence())
+            incident = engine.bindings.incident_of(binding, harness.now, Evidence())
             group, _ = engine.groups.key_and_labels(incident, engine.bindings.key_parts(incident))
             for name in engine.groups.reconciling_receivers(engine.groups.receivers_for(incident)):
                 reconciled[name].add(group)
@@ -345,15 +345,27 @@ class AlertingStateMachine(RuleBasedStateMachine):
                 assert not is_silenced(self.harness.config, state, incident, now)
                 key = (incident.key, incident.opened)
                 firing_unmuted_since[key] = self.firing_unmuted_since.get(key, self.elapsed)
+            elif (
+                incident.is_firing
+                and not any(silence.is_active(now) for silence in state.silences.values())
+                and self.variants["windows"] == "never"
+            ):
+                check_inhibitor_is_known(self.harness.engine, state, incident)
         self.firing_unmuted_since = firing_unmuted_since
 
     def check_unmuted_alerts_are_notified_in_time(self) -> None:
-        """Assert that each unmuted alert is notified after ``group_wait`` (trigger) or ``group_interval`` (update)."""
+        """Assert that each unmuted alert is notified after ``group_wait`` (trigger) or ``group_interval`` (update).
+
+        An alert that a wider one will inhibit waits for both: first the wider one is notified.
+        """
         state = self.harness.state
         for (key, _), since in self.firing_unmuted_since.items():
             containing = [group for group in state.groups.values() if group.is_firing and key in group.members]
             assert len(containing) == 1
             limit = (WAIT if containing[0].last_flush is None else INTERVAL) + LONGEST_TICK
+            notified = [state.incidents[each] for each in containing[0].notified_members]
+            if any(incident.scope and incident.rule == state.incidents[key].rule for incident in notified):
+                limit += WAIT + LONGEST_TICK
             assert key in containing[0].notified_members or self.elapsed - since < limit
 
     @invariant()

@@ -24,6 +24,7 @@ CANARIES = (
 CANARY_VARIANTS: dict[str, tuple[Canary, ...]] = {
     "all": CANARIES,
     "some": CANARIES[:2],
+    "moved": (*CANARIES[:1], make_canary("b", "two", "right"), *CANARIES[2:]),
     "renamed": (make_canary("a2", "one", "left", renamed_from="a"), *CANARIES[1:]),
 }
 ERRORS_RULE: dict[str, Any] = {"detector": {"type": "consecutive", "failures": 2}, "labels": {"severity": "page"}}
@@ -32,11 +33,21 @@ ANY_FAULT_RULE: dict[str, Any] = {
     "detector": {"type": "consecutive", "failures": 1},
     "labels": {"severity": "ticket"},
 }
+POOLED_RULE: dict[str, Any] = {**ERRORS_RULE, "per": ["canary", "target", "all"]}
+SHARES_RULE: dict[str, Any] = {
+    "detector": {"type": "ratio", "over": "6 runs", "threshold": "50%", "min_samples": 2},
+    "labels": {"severity": "page"},
+    "per": ["canary", "target", "all"],
+}
 RULE_VARIANTS: dict[str, dict[str, Any]] = {
     "both": {"Errors": ERRORS_RULE, "Any": ANY_FAULT_RULE},
     "one": {"Errors": ERRORS_RULE},
     "renamed": {"Faults": {**ERRORS_RULE, "renamed_from": "Errors"}, "Any": ANY_FAULT_RULE},
     "escalated": {"Errors": ERRORS_RULE, "Any": {**ANY_FAULT_RULE, "labels": {"severity": "page"}}},
+    "pooled": {"Errors": {**ERRORS_RULE, "per": ["canary", "target"]}, "Any": {**ANY_FAULT_RULE, "per": "target"}},
+    "pooled by all": {"Errors": POOLED_RULE, "Any": {**ANY_FAULT_RULE, "per": ["target", "all"]}},
+    "pooled and renamed": {"Faults": {**POOLED_RULE, "renamed_from": "Errors"}, "Any": ANY_FAULT_RULE},
+    "pooled shares": {"Errors": SHARES_RULE},
     "no built-in": {"Errors": ERRORS_RULE, "NoData": {"enabled": False}, "CanaryEgressDown": {"enabled": False}},
 }
 RECEIVER_VARIANTS: dict[str, dict[str, Any]] = {

@@ -58,6 +58,17 @@ def is_silenced(config: AlertsConfig, state: State, incident: Incident, now: flo
     ) or any(all_match(window.match, labels) and window.is_open(now) for window in config.maintenance.values())
 
 
+def check_inhibitor_is_known(engine: Engine, state: State, incident: Incident) -> None:
+    """Assert that of two alerts of a rule that could mute each other, receivers have one, or had it until it ended."""
+    inhibitors = engine.bindings.inhibition.of(incident.key)
+    keys = {*inhibitors.any_of, *(key for each in inhibitors.by_member.values() for key in each)}
+    others = [other for key in keys if (other := state.incidents.get(key)) is not None]
+    known = {key for group in state.groups.values() if group.is_firing for key in group.notified_members}
+    known |= {key for group in state.groups.values() if "prom" in group.receivers for key in group.members}
+    has_receivers = bool(engine.groups.receivers_for(incident))
+    assert any(not other.is_firing or other.key in known for other in others) or not has_receivers
+
+
 def _check_no_spontaneous_resolve(engine: Engine, before: State, received_input: Input, after: State) -> None:
     for key, incident in before.incidents.items():
         if incident.is_firing:
@@ -98,7 +109,7 @@ def _may_resolve_by_run(engine: Engine, incident: Incident, outcome: Outcome) ->
     if incident.rule == CANARY_EGRESS_DOWN:
         return outcome.fault is None or outcome.fault.kind not in UNREACHABLE_FAULTS
     binding = engine.bindings.get(incident.key)
-    if binding is None or binding.canary.name != outcome.canary:
+    if binding is None or outcome.canary not in {canary.name for canary in binding.canaries}:
         return False
     return incident.rule == NO_DATA or outcome.kind in (OutcomeKind.OK, OutcomeKind.SLOW)
 

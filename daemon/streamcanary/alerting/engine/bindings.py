@@ -1,4 +1,4 @@
-"""Bindings of rules to canaries, indexed by incident key and by canary."""
+"""Bindings of rules to scope values, indexed by incident key and by canary."""
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import NamedTuple
@@ -7,30 +7,23 @@ from streamcanary.alerting.builtin_rules import (
     BUDGET_EXHAUSTED,
     CANARY_EGRESS_DOWN,
     DAEMON_RULES,
-    NO_DATA,
     RECEIVER_FAILING,
     RELOAD_FAILED,
     RESOLVE_CONDITIONS,
     STORE_FAILING,
-    TARGET_REJECTED,
 )
 from streamcanary.alerting.detectors import Cusum, NoData, StreamDetector
+from streamcanary.alerting.engine.inhibition import Inhibition
 from streamcanary.alerting.engine.keys import incident_key
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues
-from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.rules import Rule
-from streamcanary.alerting.scope import ScopeValue, scope_values
+from streamcanary.alerting.scope import ScopeValue, alert_labels, scope_values
 from streamcanary.model.alerts.incident import Evidence, Incident
 from streamcanary.model.canary import Canary
 from streamcanary.model.redaction.redactor import scrub
 
 MISSED_RUN_GRACE = 5.0
 """Seconds by which a run may be late before it counts as missing."""
-
-
-def alert_labels(name: str, rule: Rule, canary: Canary, instance: str) -> dict[str, str]:
-    """Return the labels of the alert of ``rule``, named ``name``, for ``canary``."""
-    return {**canary.label_set(), **rule.labels, "alertname": name, "instance": instance}
 
 
 class Binding(NamedTuple):
@@ -55,9 +48,9 @@ class Binding(NamedTuple):
         return self.scope_value.canaries
 
     @property
-    def canary(self) -> Canary:
-        """The canary that it evaluates."""
-        return self.scope_value.canaries[0]
+    def is_wide(self) -> bool:
+        """Whether the samples of several canaries are pooled."""
+        return self.scope_value.is_wide
 
     def resolve_condition_after(self, state: object) -> str:
         """Return what resolves the alert that fires with the detector ``state``, as text."""
@@ -73,15 +66,16 @@ class Binding(NamedTuple):
 
         Times are seconds since the epoch.
         """
-        due = self.canary.nth_run_after(last_seen, self.missing_runs_to_fire)
-        return self.missing_runs_to_fire if now >= due + self.canary.timeout + MISSED_RUN_GRACE else 0
+        [canary] = self.canaries
+        due = canary.nth_run_after(last_seen, self.missing_runs_to_fire)
+        return self.missing_runs_to_fire if now >= due + canary.timeout + MISSED_RUN_GRACE else 0
 
 
 class Bindings:
     """All bindings of one configuration, by key.
 
-    ``canaries`` are by name, ``identities`` are their names in keys. ``inhibited_by`` maps the key of an incident to
-    the keys of the incidents that may inhibit it.
+    ``canaries`` are by name, ``identities`` are their names in keys. ``inhibition`` says by which incidents each
+    incident may be inhibited.
     """
 
     def __init__(
@@ -95,11 +89,13 @@ class Bindings:
         self._bindings: dict[str, Binding] = {}
         self._sample_bindings: dict[str, list[Binding]] = {}
         self._no_data_bindings: dict[str, list[Binding]] = {}
-        self.inhibited_by: dict[str, tuple[str, ...]] = {}
         self._with_baselines: dict[str, Binding] = {}
         for name, rule in rules.items():
-            for scope_value in () if name in DAEMON_RULES else scope_values(rule, canaries):
-                self._add(name, rule, scope_value)
+            values = [] if name in DAEMON_RULES else scope_values(rule, canaries)
+            # the widest first: of alerts that open at the same run, it is the one that is notified
+            for value in sorted(values, key=lambda value: -len(value.canaries)):
+                self._add(name, rule, value)
+        self.inhibition = Inhibition(self._bindings.values(), instance, self.key_for)
         self.all_no_data_bindings = tuple(
             binding for bindings in self._no_data_bindings.values() for binding in bindings
         )
@@ -132,17 +128,17 @@ class Bindings:
         for name in self._receivers:
             yield RECEIVER_FAILING, name
 
-    def canary_incident(
-        self, binding: Binding, at: float, evidence: Evidence, detector_state: object = None
-    ) -> Incident:
+    def incident_of(self, binding: Binding, at: float, evidence: Evidence, detector_state: object = None) -> Incident:
         """Return the incident of ``binding``, opened at ``at`` (seconds since the epoch) with ``detector_state``."""
-        canary = binding.canary
+        value = binding.scope_value
         return Incident(
             key=binding.key,
             rule=binding.rule_name,
-            subject=canary.name,
-            canary=canary.name,
-            labels=alert_labels(binding.rule_name, binding.rule, canary, self._instance),
+            subject=value.subject,
+            canary=value.canary.name if value.canary else None,
+            scope=value.scope if value.is_wide else "",
+            member_count=len(value.canaries) if value.is_wide else 0,
+            labels=alert_labels(binding.rule_name, binding.rule, value.labels, self._instance),
             annotations=binding.rule.annotations,
             opened=at,
             evidence=evidence,
@@ -215,21 +211,14 @@ class Bindings:
         return iter(self._bindings.values())
 
     def _add(self, name: str, rule: Rule, scope_value: ScopeValue) -> None:
-        canary = scope_value.canaries[0]
-        key, detector = self.key_for(name, canary.name), rule.detector
+        key_name = rule.renamed_from or name
+        key, detector = incident_key(self._instance, key_name, scope_value.key_subject), rule.detector
         if isinstance(detector, NoData):
             binding = Binding(key, name, rule, scope_value, None, detector.runs, detector.resolve_condition)
         else:
             stream_detector = detector.for_stream(scope_value.stream())
             binding = Binding(key, name, rule, scope_value, stream_detector, 0, stream_detector.resolve_condition)
-        self._bindings[binding.key] = binding
-        (self._sample_bindings if binding.detector else self._no_data_bindings).setdefault(canary.name, []).append(
-            binding
-        )
-        if name == NO_DATA:
-            self.inhibited_by[binding.key] = (self.key_for(BUDGET_EXHAUSTED, "budget"),)
-        elif name != TARGET_REJECTED and rule.measure is not Measure.CERTIFICATE_EXPIRY:
-            self.inhibited_by[binding.key] = (
-                self.key_for(CANARY_EGRESS_DOWN, "egress"),
-                self.key_for(TARGET_REJECTED, canary.name),
-            )
+        self._bindings[key] = binding
+        by_canary = self._sample_bindings if binding.detector else self._no_data_bindings
+        for canary in scope_value.canaries:
+            by_canary.setdefault(canary.name, []).append(binding)

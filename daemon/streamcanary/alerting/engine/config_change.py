@@ -2,6 +2,8 @@
 
 from collections.abc import Container, Iterable, Mapping
 
+import msgspec
+
 from streamcanary.alerting.builtin_rules import DAEMON_RULES, RECEIVER_FAILING
 from streamcanary.alerting.engine.bindings import Binding, Bindings
 from streamcanary.alerting.engine.groups import Groups
@@ -31,13 +33,24 @@ def restart_missing_runs(draft: Draft, bindings: Bindings, rescheduled: Iterable
     }
 
 
+def refresh_members(draft: Draft, bindings: Bindings) -> None:
+    """Update the names of the members of pooled alerts, and drop canaries that are members no longer."""
+    for binding in bindings:
+        state = draft.detectors.get(binding.key) if binding.is_wide else None
+        if state is not None and state.members.counted:
+            names = {canary.renamed_from: canary.name for canary in binding.canaries if canary.renamed_from}
+            names |= {canary.name: canary.name for canary in binding.canaries}
+            members = state.members.renamed(names)
+            draft.put_binding_state(binding.key, msgspec.structs.replace(state, members=members))
+
+
 def refresh_metadata(draft: Draft, binding: Binding, bindings: Bindings, incident: Incident) -> None:
     """Update names, labels and annotations of an open incident to those of the current configuration.
 
     The labels also decide the route.
     """
     state = draft.detectors.get(binding.key)
-    refreshed = bindings.canary_incident(binding, incident.opened, incident.evidence, state and state.detector)
+    refreshed = bindings.incident_of(binding, incident.opened, incident.evidence, state and state.detector)
     if refreshed != incident:
         draft.put(refreshed)
 
@@ -61,4 +74,6 @@ def orphan_reason(
         return f"the instance is now called {instance}"
     if not enabled:
         return "the rule was removed from the configuration"
+    if incident.scope:
+        return "its scope or canaries were removed from the configuration, or a narrower alert has the same canaries"
     return "the canary was removed from the configuration, or the rule no longer matches it"

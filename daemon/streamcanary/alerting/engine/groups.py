@@ -13,6 +13,7 @@ import msgspec
 from streamcanary.alerting.builtin_rules import DAEMON_RULES, RECEIVER_FAILING
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine import notification_queue
+from streamcanary.alerting.engine.inhibition import Inhibition
 from streamcanary.alerting.engine.keys import group_key
 from streamcanary.alerting.engine.muting import Muter
 from streamcanary.alerting.engine.state import Draft
@@ -24,9 +25,9 @@ _REOPEN_STEP: Final = 0.001
 
 
 class Groups:
-    """The grouping of one configuration. ``inhibited_by`` maps the key of an incident to keys that may inhibit it."""
+    """The grouping of one configuration. ``inhibition`` says which incidents may inhibit which."""
 
-    def __init__(self, config: AlertsConfig, instance: str, inhibited_by: dict[str, tuple[str, ...]]) -> None:
+    def __init__(self, config: AlertsConfig, instance: str, inhibition: Inhibition) -> None:
         self._instance = instance
         self._group_by = config.group_by
         self._group_wait, self._group_interval, self._repeat_interval = (
@@ -37,7 +38,7 @@ class Groups:
         self._routes = config.effective_routes
         self._receivers = config.receivers
         self._muter = Muter(
-            config.maintenance, inhibited_by, self.receivers_for, lambda name: not self.event_receivers([name])
+            config.maintenance, inhibition, self.receivers_for, lambda name: not self.event_receivers([name])
         )
 
     # ---- receivers
@@ -178,12 +179,22 @@ class Groups:
         if notified:
             group = self._notify_late_receivers(draft, group, members, muted, now)
         new = [incident for incident in firing if incident.key not in notified]
+        leading = [incident for incident in new if incident.scope and incident.key not in muted]
+        held = [
+            incident
+            for incident in new
+            if leading
+            and (group.last_flush is None or incident.opened > group.last_flush)  # waits for one flush only
+            and self._muter.is_covered(incident, leading)
+        ]
         any_unmuted = any(incident.key not in muted for incident in firing)
         repeats = any_unmuted and not self._is_repeat_suppressed(draft, firing)
         due = self._next_flush(group, new, resolved, repeats=repeats, now=now)
         if due is not None and due <= now:
-            group = self._flush(draft, group, firing, resolved, now, any_unmuted=any_unmuted)
-            due = self._next_flush(group, [], [], repeats=repeats, now=now)
+            # the wider alert is notified first; the alerts that it will inhibit wait until it is accepted
+            flushed = [incident for incident in firing if incident not in held]
+            group = self._flush(draft, group, flushed, resolved, now, any_unmuted=any_unmuted)
+            due = self._next_flush(group, held, [], repeats=repeats, now=now)
         if due != group.next_flush or group is not draft.groups.get(group.key):
             draft.put(msgspec.structs.replace(group, next_flush=due))
 

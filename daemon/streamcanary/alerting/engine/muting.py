@@ -1,7 +1,8 @@
 """Muting of incidents by silences, maintenance windows and inhibition."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
+from streamcanary.alerting.engine.inhibition import Inhibition, Inhibitors
 from streamcanary.alerting.engine.keys import notification_id
 from streamcanary.alerting.engine.state import Draft
 from streamcanary.alerting.maintenance import Maintenance
@@ -12,38 +13,86 @@ from streamcanary.model.alerts.matcher import all_match
 class Muter:
     """Decides whether an incident is muted.
 
-    ``windows`` are the maintenance windows by name. ``inhibited_by`` maps the key of an incident to the keys of the
-    incidents that may inhibit it. ``receivers_for`` returns the receivers of an incident, ``is_state_receiver`` whether
-    a receiver is a state receiver.
+    ``windows`` are the maintenance windows by name. ``inhibition`` says which incidents may inhibit which.
+    ``receivers_for`` returns the receivers of an incident, ``is_state_receiver`` whether a receiver is one of state.
     """
 
     def __init__(
         self,
         windows: Mapping[str, Maintenance],
-        inhibited_by: Mapping[str, tuple[str, ...]],
+        inhibition: Inhibition,
         receivers_for: Callable[[Incident], tuple[str, ...]],
         is_state_receiver: Callable[[str], bool],
     ) -> None:
         self._windows = windows
-        self._inhibited_by = inhibited_by
+        self._inhibition = inhibition
         self._receivers_for = receivers_for
         self._is_state_receiver = is_state_receiver
 
     def mute_reason(self, draft: Draft, incident: Incident, now: float) -> str | None:
         """Return why ``incident`` is muted at ``now`` (seconds since the epoch); ``None`` if it is not."""
-        if draft.silences or self._windows:
-            labels = {**incident.labels, "alert": incident.rule}
-            for silence in draft.silences.values():
-                if silence.is_active(now) and silence.matches(labels):
-                    return f"silence {silence.id}"
-            for name, window in self._windows.items():
-                if all_match(window.match, labels) and window.is_open(now):
-                    return f"maintenance {name}"
-        for key in self._inhibited_by.get(incident.key, ()):
+        if reason := self._reason_by_user(draft, {**incident.labels, "alert": incident.rule}, now):
+            return reason
+        inhibitors = self._inhibition.of(incident.key)
+        for key in inhibitors.any_of:
             other = draft.incidents.get(key)
             if other is not None and self._inhibits(draft, other, incident, now):
-                return f"inhibited by {other.rule}"
+                return f"inhibited by {_name(other, incident)}"
+        return self._reason_by_members(draft, incident, inhibitors, now) if inhibitors.by_member else None
+
+    def _reason_by_user(self, draft: Draft, labels: dict[str, str], now: float) -> str | None:
+        """Return the silence or maintenance window that mutes an alert with ``labels``; ``None`` if there is none."""
+        for silence in draft.silences.values():
+            if silence.is_active(now) and silence.matches(labels):
+                return f"silence {silence.id}"
+        for name, window in self._windows.items():
+            if all_match(window.match, labels) and window.is_open(now):
+                return f"maintenance {name}"
         return None
+
+    def _reason_by_members(self, draft: Draft, incident: Incident, inhibitors: Inhibitors, now: float) -> str | None:
+        """Return why a pooled ``incident`` says nothing new; ``None`` if it does.
+
+        It does not if each failing member is silenced or has an alert of its own that receivers have.
+        It is never muted for that once receivers have it. So of two alerts that could mute each other, the one that
+        receivers have is not muted, and its end is not hidden by the other.
+        """
+        state = draft.detectors.get(incident.key)
+        if state is None or state.members.is_full or self._is_in_notifications(draft, incident):
+            return None
+        reason = None
+        for member in state.members.failing:
+            others = (draft.incidents.get(key) for key in inhibitors.by_member.get(member.name, ()))
+            other = next((one for one in others if one is not None and self._covers(draft, one, incident, now)), None)
+            labels = self._inhibition.member_labels(incident.key, member.name)
+            mute = f"inhibited by {_name(other, incident)}" if other else self._reason_by_user(draft, labels, now)
+            if mute is None:
+                return None
+            reason = reason or mute
+        return reason
+
+    def _covers(self, draft: Draft, other: Incident, incident: Incident, now: float) -> bool:
+        """Return whether ``other``, of a member of the pooled ``incident``, inhibits it as far as that member goes.
+
+        An alert of the same rule must have been opened before: of two at once, the pooled one is notified.
+        """
+        if other.rule == incident.rule and not other.opened < incident.opened:
+            return False
+        return self._inhibits(draft, other, incident, now)
+
+    def _is_in_notifications(self, draft: Draft, incident: Incident) -> bool:
+        """Return whether a receiver has, or is about to get, ``incident`` as firing."""
+        return any(
+            group.is_firing
+            and (incident.key in group.notified_members or any(map(self._is_state_receiver, group.receivers)))
+            for group in draft.groups_containing(incident.key)
+        )
+
+    def is_covered(self, incident: Incident, others: Collection[Incident]) -> bool:
+        """Return whether one of ``others``, of which receivers are not notified yet, will inhibit ``incident``."""
+        by_key = {other.key: other for other in others}
+        wider = (by_key.get(key) for key in self._inhibition.of(incident.key).any_of)
+        return any(other is not None and incident.opened >= _since(other) for other in wider)
 
     def _inhibits(self, draft: Draft, other: Incident, incident: Incident, now: float) -> bool:
         """Return whether ``other`` inhibits ``incident``.
@@ -52,8 +101,7 @@ class Muter:
         ``other`` still inhibits until the first bad sample after its end. It does not if its end is later than ``now``:
         the clock was set back, and the order of the two is unknown.
         """
-        since = other.opened if other.evidence.since is None else other.evidence.since
-        if incident.opened < since:
+        if incident.opened < _since(other):
             return False
         if other.resolved is not None:
             binding_state = draft.detectors.get(incident.key)
@@ -67,6 +115,16 @@ class Muter:
         if self._is_state_receiver(receiver):
             return bool(groups)
         return any(_is_accepted(draft, receiver, group, other) for group in groups)
+
+
+def _since(incident: Incident) -> float:
+    """Return when ``incident`` began: at its first bad sample."""
+    return incident.opened if incident.evidence.since is None else incident.evidence.since
+
+
+def _name(other: Incident, incident: Incident) -> str:
+    """Return the name of the alert ``other`` that inhibits ``incident``, with the subject if only that differs."""
+    return f"{other.rule} of {other.subject}" if other.rule == incident.rule else other.rule
 
 
 def _is_accepted(draft: Draft, receiver: str, group: Group, other: Incident) -> bool:

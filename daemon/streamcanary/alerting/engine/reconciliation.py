@@ -97,7 +97,7 @@ class Reconciler:
         self, draft: Draft, now: float, *, include_daemon: bool, groups: Container[str] | None = None
     ) -> None:
         """Assume that each possible alert, of any group or of ``groups``, fired before the data loss."""
-        possible = [self._bindings.canary_incident(binding, now, Evidence()) for binding in self._bindings]
+        possible = [self._bindings.incident_of(binding, now, Evidence()) for binding in self._bindings]
         possible += [
             self._bindings.daemon_incident(*alert, "", now) for alert in self._daemon_alerts.values() if include_daemon
         ]
@@ -195,7 +195,7 @@ class Reconciler:
     def _restored_incident(self, group: Group, key: str, now: float) -> Incident:
         """Return the incident of ``group`` under ``key``, firing since the group opened if a rule can resolve it."""
         if (binding := self._bindings.get(key)) is not None:
-            return self._bindings.canary_incident(binding, group.opened, Evidence())
+            return self._bindings.incident_of(binding, group.opened, Evidence())
         if key in self._daemon_alerts:
             return self._bindings.daemon_incident(*self._daemon_alerts[key], "", group.opened)
         return self._unknown_incident(group, key, UNREADABLE_REASON, now)
@@ -206,7 +206,7 @@ class Reconciler:
         Its annotations are left out, because there is no evidence to fill them in.
         """
         if (binding := self._bindings.get(key)) is not None:
-            incident = msgspec.structs.replace(self._bindings.canary_incident(binding, now, Evidence()), annotations={})
+            incident = msgspec.structs.replace(self._bindings.incident_of(binding, now, Evidence()), annotations={})
         elif key in self._daemon_alerts:
             incident = msgspec.structs.replace(
                 self._bindings.daemon_incident(*self._daemon_alerts[key], "", now), annotations={}

@@ -10,6 +10,7 @@ from streamcanary.alerting.detectors import DetectorState
 from streamcanary.alerting.detectors.base import FailureCounts
 from streamcanary.alerting.engine.assumed_firing import AssumedFiring
 from streamcanary.alerting.engine.evidence import EvidenceLog
+from streamcanary.alerting.engine.members import Members
 from streamcanary.alerting.engine.reachability import Reachability
 from streamcanary.alerting.learning.baseline import LearnedBaseline, RequestSince
 from streamcanary.model.alerts.incident import Action, Group, Incident, Notification, NotificationState
@@ -20,17 +21,18 @@ TABLES: Final[tuple[StateTable, ...]] = get_args(StateTable)
 
 
 class BindingState(Struct, frozen=True, omit_defaults=True):
-    """The state of one binding (rule and canary).
+    """The state of one binding (rule and scope value).
 
     ``detector`` is ``None`` before the first sample, and for a rule about missing runs. ``counts`` is set while the
     rule fires. ``assumed_firing`` is set after a data loss, until the rule would have resolved the alert that it may
-    have had before.
+    have had before. ``members`` are the counts of the canaries of a pooled alert.
     """
 
     detector: DetectorState | None = None
     evidence_log: EvidenceLog = EvidenceLog()
     counts: FailureCounts | None = None
     assumed_firing: AssumedFiring | None = None
+    members: Members = Members()
 
     def continue_counts(self, incident: Incident, *, bad: bool, at: float) -> FailureCounts:
         """Return the failure counts since the first bad sample of an open incident, including one more sample."""
@@ -48,6 +50,8 @@ class BindingState(Struct, frozen=True, omit_defaults=True):
         evidence = self.evidence_log.evidence(self.counts, incident.evidence.diagnosis)
         if evidence.since is None:
             return incident
+        if incident.scope:
+            evidence = self.members.add_to(evidence)
         return msgspec.structs.replace(incident, evidence=evidence)
 
 

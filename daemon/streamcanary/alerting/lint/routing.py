@@ -4,10 +4,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from streamcanary.alerting.builtin_rules import BUILTIN_RULES, DAEMON_RULES, RECEIVER_FAILING, closest_builtin
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.engine.bindings import alert_labels
 from streamcanary.alerting.lint.matchers import join_names, matcher_issues, suggest_label
 from streamcanary.alerting.maintenance import Maintenance
 from streamcanary.alerting.routing import Route, route_for
+from streamcanary.alerting.scope import alert_labels, scope_values
 from streamcanary.model.canary import Canary
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.config_types.duration import format_duration
@@ -49,8 +49,8 @@ def possible_alerts(config: AlertsConfig, canaries: Iterable[Canary], instance: 
     canaries = list(canaries)
     for name, rule in config.all_rules.items():
         if name not in DAEMON_RULES:
-            for canary in filter(rule.applies_to, canaries):
-                yield {**alert_labels(name, rule, canary, instance), "alert": name}
+            for value in scope_values(rule, canaries):
+                yield {**alert_labels(name, rule, value.labels, instance), "alert": name}
         elif rule.enabled:
             for subject in config.receivers if name == RECEIVER_FAILING else ("",):
                 yield {**rule.labels, "subject": subject, "alertname": name, "alert": name, "instance": instance}

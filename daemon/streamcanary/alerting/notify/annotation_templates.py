@@ -12,8 +12,12 @@ from streamcanary.model.redaction.redactor import scrub
 
 TEMPLATE_FIELDS = {
     "alert": "the name of the rule",
-    "subject": "the subject: the canary, or for an alert about the daemon its component",
-    "canary": "the canary, empty for an alert about the daemon",
+    "subject": "the subject: the canary, a scope such as target openai, or a component of the daemon",
+    "canary": "the canary; of an alert that pools canaries the subject, empty for an alert about the daemon",
+    "scope": "the scope of an alert that pools canaries, such as target, empty for others",
+    "members": "number of canaries of an alert that pools canaries, empty for others",
+    "failing": "the canaries of such an alert that fail, such as a (3 of 5 runs), b (1 of 4 runs)",
+    "unaffected": "the canaries of such an alert that had only good runs, at most 5",
     "target": "the canary's target",
     "provider": "the target's provider",
     "instance": "the instance of the daemon",

@@ -6,6 +6,12 @@ from typing import Any
 from msgspec import Struct
 
 from streamcanary.alerting.notify.annotation_templates import render_template
+from streamcanary.alerting.notify.member_text import (
+    failing_members,
+    format_members,
+    format_unaffected,
+    member_evidence,
+)
 from streamcanary.model.alerts.incident import Action, Evidence, Incident, Notification
 from streamcanary.model.config_types.duration import format_duration
 
@@ -13,6 +19,7 @@ WEBHOOK_VERSION = 1
 """The version of :meth:`Message.to_dict`; it is incremented when a field changes its meaning or is removed."""
 
 _MAX_NAMED_SUBJECTS = 5  # subjects that a title names
+_MAX_NAMED_MEMBERS = 2  # failing canaries of a pooled alert up to which a title names them
 
 
 class Alert(Struct, frozen=True, kw_only=True):
@@ -20,13 +27,15 @@ class Alert(Struct, frozen=True, kw_only=True):
 
     ``annotations`` are rendered templates. ``resolve_condition`` says what resolves the alert, ``resolve_reason`` what
     resolved it. ``trace_urls`` are links to the tracing backend for the trace ids of the evidence, if ``trace_url`` is
-    configured.
+    configured. ``scope`` and ``member_count`` are those of an alert that pools canaries.
     """
 
     key: str
     alert: str
     subject: str
     canary: str | None
+    scope: str = ""
+    member_count: int = 0
     labels: dict[str, str]
     annotations: dict[str, str]
     opened: float
@@ -60,12 +69,13 @@ class Alert(Struct, frozen=True, kw_only=True):
     def summary(self) -> str:
         """The annotation ``summary``; without one, the rule, the subject and the state of the alert.
 
-        For example ``LLMErrorSpike: chat-mini failing (5 of last 5 runs, stalled)``.
+        For example ``LLMErrorSpike: chat-mini failing (5 of last 5 runs, stalled)``, or for a pooled alert
+        ``LLMErrorSpike: target openai failing (6 of 8 canaries; 14 of last 20 runs, stalled)``.
         """
         if self.custom_summary:
             return self.custom_summary
         if self.resolved is None:
-            return f"{self._rule_and_subject} failing{_failure_counts(self.evidence)}"
+            return f"{self._rule_and_subject} failing{_failure_counts(self.evidence, self.member_count)}"
         return self.resolved_summary(None if self.is_reconciliation else self.resolved - self.opened)
 
     def resolved_summary(self, seconds: float | None) -> str:
@@ -85,7 +95,10 @@ class Alert(Struct, frozen=True, kw_only=True):
         return {
             "key": self.key,
             "alert": self.alert,
+            "subject": self.subject,
             "canary": self.canary,
+            "scope": self.scope or None,
+            "members": self.member_count or None,
             "labels": self.labels,
             "annotations": self.annotations,
             "opened": rfc3339(self.opened),
@@ -105,6 +118,7 @@ class Alert(Struct, frozen=True, kw_only=True):
                 "diagnosis": evidence.diagnosis,
                 "request_ids": evidence.request_ids,
                 "trace_ids": evidence.trace_ids,
+                **(member_evidence(evidence) if self.scope else {}),
             },
         }
 
@@ -215,7 +229,11 @@ def render_alert(incident: Incident, now: float, trace_url: str | None = None) -
         **{name: incident.labels.get(name, "") for name in ("target", "provider", "instance")},
         "alert": incident.rule,
         "subject": incident.subject,
-        "canary": incident.canary or "",
+        "canary": incident.canary or (incident.subject if incident.scope else ""),
+        "scope": incident.scope,
+        "members": str(incident.member_count or ""),
+        "failing": format_members(evidence),
+        "unaffected": format_unaffected(evidence),
         "status": "firing" if incident.is_firing else "resolved",
         "bad": str(evidence.bad),
         "total": str(evidence.total),
@@ -238,6 +256,8 @@ def render_alert(incident: Incident, now: float, trace_url: str | None = None) -
         alert=incident.rule,
         subject=incident.subject,
         canary=incident.canary,
+        scope=incident.scope,
+        member_count=incident.member_count,
         labels=incident.labels,
         annotations={name: render_template(template, values) for name, template in incident.annotations.items()},
         opened=incident.opened,
@@ -278,11 +298,23 @@ def _resolved_after(seconds: float | None) -> str:
     return "resolved" if seconds is None else f"resolved after {format_duration(max(0.0, seconds))}"
 
 
-def _failure_counts(evidence: Evidence) -> str:
-    """Return `` (5 of last 5 runs, stalled)``, with the most frequent fault; empty without samples and faults."""
+def _failure_counts(evidence: Evidence, member_count: int) -> str:
+    """Return `` (5 of last 5 runs, stalled)``, with the most frequent fault; empty without samples and faults.
+
+    A pooled alert begins with its failing canaries: ``6 of 8 canaries;``, with their names if they are few.
+    """
     parts = [f"{evidence.bad} of last {evidence.total} runs"] if evidence.total else []
-    parts += _by_frequency(evidence.faults)[:1]
-    return f" ({', '.join(parts)})" if parts else ""
+    text = ", ".join(parts + _by_frequency(evidence.faults)[:1])
+    if evidence.failing:
+        members = f"{failing_members(evidence)} of {_canaries(member_count)}"
+        if evidence.failing_count <= _MAX_NAMED_MEMBERS:
+            members += f": {', '.join(member.name for member in evidence.failing)}"
+        text = f"{members}; {text}" if text else members
+    return f" ({text})" if text else ""
+
+
+def _canaries(count: int) -> str:
+    return "1 canary" if count == 1 else f"{count} canaries"
 
 
 def _named(alerts: tuple[Alert, ...], total: int) -> str:

@@ -4,6 +4,7 @@ import re
 from typing import NamedTuple
 from urllib.parse import urlsplit
 
+from streamcanary.alerting.notify.member_text import failing_members, format_members, format_unaffected
 from streamcanary.alerting.notify.message import Alert, Message, format_counts, rfc3339
 from streamcanary.model.alerts.incident import Action, Evidence
 from streamcanary.model.config_types.duration import format_duration
@@ -61,6 +62,8 @@ def facts(alert: Alert) -> list[Fact]:
     ids = [("request_ids", "Request ids", evidence.request_ids), ("trace_ids", "Trace ids", evidence.trace_ids)]
     found = [
         Fact("since", "Failing since", failing_since),
+        Fact("failing", "Failing canaries", _failing_text(alert)),
+        Fact("unaffected", "Unaffected", format_unaffected(evidence)),
         Fact("seen", "Bad runs", bad_runs if evidence.total else ""),
         Fact("rescued", "Fallback", _fallback_text(evidence)),
         Fact("faults", "Faults", format_counts(evidence.faults)),
@@ -95,6 +98,14 @@ def truncate(text: str, limit: int) -> str:
 def disarm_mentions(text: str) -> str:
     """Return ``text`` with mentions such as ``@channel`` broken, so that a provider's text notifies no one."""
     return _MENTIONS.sub(lambda mention: mention[0] + _ZERO_WIDTH_SPACE, text)
+
+
+def _failing_text(alert: Alert) -> str:
+    """Return how many canaries of a pooled alert fail, and which."""
+    evidence = alert.evidence
+    if not evidence.failing:
+        return ""
+    return f"{failing_members(evidence)} of {alert.member_count}: {format_members(evidence)}"
 
 
 def _fallback_text(evidence: Evidence) -> str:

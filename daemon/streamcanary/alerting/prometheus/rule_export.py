@@ -98,7 +98,7 @@ def _daemon_alerting_rule(name: str, rule: Rule) -> AlertingRule:
 
 def _canary_alerting_rule(name: str, rule: Rule, bindings: Sequence[Binding], *, all_canaries: bool) -> AlertingRule:
     """Return the alerting rule of a rule about canaries."""
-    canary_names = [] if all_canaries else [binding.canary.name for binding in bindings]
+    canary_names = [] if all_canaries else [canary.name for binding in bindings for canary in binding.canaries]
     fields = {field: label_template(field) for field in (names.CANARY, names.TARGET, names.PROVIDER_LABEL)}
     alert = AlertingRule(
         name=name,
@@ -131,16 +131,16 @@ def _canary_alerting_rule(name: str, rule: Rule, bindings: Sequence[Binding], *,
         alert.expr = _no_data_expression(name, bindings, all_canaries=all_canaries)
         alert.template_fields["bad"] = alert.template_fields["total"] = str(detector.runs)
     if not all_canaries:
-        _add_shared_labels(alert, [binding.canary for binding in bindings])
+        _add_shared_labels(alert, [canary for binding in bindings for canary in binding.canaries])
     return alert
 
 
 def _no_data_expression(name: str, bindings: Sequence[Binding], *, all_canaries: bool) -> str:
     """Return the expression of a ``no_data`` rule; canaries with a cron expression use the state of the daemon."""
     canaries_by_delay: dict[float, list[str]] = {}
-    cron_canaries = [binding.canary.name for binding in bindings if binding.canary.cron]
+    cron_canaries = [canary.name for binding in bindings for canary in binding.canaries if canary.cron]
     for binding in bindings:
-        canary = binding.canary
+        [canary] = binding.canaries
         if not canary.cron:
             delay = binding.missing_runs_to_fire * canary.interval + canary.timeout + MISSED_RUN_GRACE
             canaries_by_delay.setdefault(delay, []).append(canary.name)

@@ -9,6 +9,7 @@ from streamcanary.alerting.builtin_rules import RECEIVER_FAILING
 from streamcanary.alerting.engine.baselines import learned_baseline
 from streamcanary.alerting.engine.state import State
 from streamcanary.alerting.engine.step import Engine
+from streamcanary.alerting.scope import ScopeValue
 from streamcanary.model import names
 from streamcanary.model.alerts.incident import Notification, NotificationState
 from streamcanary.model.clock import Clock
@@ -99,12 +100,20 @@ class AlertMetrics:
         return (each for each in notifications if each.state is not NotificationState.ACCEPTED)
 
 
+def _subject_labels(value: ScopeValue) -> dict[str, str]:
+    """Return the labels of the canary of ``value``, or scope and value with the target and provider that all share."""
+    if value.canary is not None:
+        return metric_labels(value.canary)
+    shared = {name: text for name, text in value.labels.items() if name in (names.TARGET, names.PROVIDER_LABEL)}
+    return {**shared, names.SCOPE: value.scope, names.SCOPE_VALUE: value.value}
+
+
 def _possible_alerts(engine: Engine) -> Iterator[tuple[str, dict[str, str]]]:
     """Yield the key and the labels of each possible alert; one that has never fired is 0, not missing."""
     bindings = engine.bindings
     for binding in bindings:
         severity = {names.SEVERITY: binding.rule.labels.get("severity", "")}
-        yield binding.key, {**metric_labels(binding.canary), names.ALERT: binding.rule_name, **severity}
+        yield binding.key, {**_subject_labels(binding.scope_value), names.ALERT: binding.rule_name, **severity}
     for rule, subject in bindings.daemon_alerts():
         incident = bindings.daemon_incident(rule, subject, "", 0.0)
         receiver = {names.RECEIVER: subject} if rule == RECEIVER_FAILING else {}

@@ -39,7 +39,7 @@ class StatusBuilder:
         self._trace_url = config.trace_url
         self._muter = Muter(
             config.maintenance,
-            engine.bindings.inhibited_by,
+            engine.bindings.inhibition,
             groups.receivers_for,
             lambda name: not groups.event_receivers([name]),
         )

@@ -10,6 +10,7 @@ from streamcanary.cli.daemon_client import UNEXPECTED_ANSWER, DaemonRequestError
 from streamcanary.cli.table import format_table
 from streamcanary.model.redaction.printable import printable
 
+_MAX_CANARIES = 20  # failing canaries that are named
 _MAX_CELL_WIDTH = 100  # characters of a cell
 _COLUMNS = ("RECEIVER", "ACTION", "NOTIFICATION", "SINCE", "ATTEMPTS", "NEXT ATTEMPT", "LAST ERROR")
 
@@ -79,6 +80,8 @@ def _incident_lines(incident: dict[str, Any], silences: dict[str, dict[str, Any]
         faults = _format_counts(incident["faults"])
         yield f"        faults: {faults}{first}; {incident['rescued']} answered by a fallback"
     details = {
+        "failing canaries": _failing_text(incident),
+        "unaffected": _with_rest(incident.get("unaffected", ()), incident.get("unaffected_count", 0)),
         "blame": _format_counts(incident["blames"]),
         "diagnosis": incident["diagnosis"],
         "request ids": ", ".join(incident["request_ids"]),
@@ -105,6 +108,20 @@ def _baseline_lines(status: dict[str, Any], *, list_all: bool) -> Iterator[str]:
     yield from format_table(rows)
     if (more := count - len(baselines)) > 0:
         yield f"and {more} more"
+
+
+def _failing_text(incident: dict[str, Any]) -> str:
+    """Return which canaries of a pooled alert fail; empty for another alert."""
+    shown = incident.get("failing", ())[:_MAX_CANARIES]  # an older daemon has none
+    names = [f"{one['canary']} ({one['bad']} of {one['total']} runs)" for one in shown]
+    if not names:
+        return ""
+    return f"{incident['failing_count']} of {incident['members']}: {_with_rest(names, incident['failing_count'])}"
+
+
+def _with_rest(names: Sequence[str], count: int) -> str:
+    rest = count - len(names)
+    return ", ".join(names) + (f" and {rest} more" if rest > 0 else "")
 
 
 def _format_counts(counts: dict[str, int]) -> str:

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby, islice
 
 from streamcanary.alerting.builtin_rules import DAEMON_RULES
-from streamcanary.alerting.engine.bindings import alert_labels
+from streamcanary.alerting.detectors.false_pages import FalsePages
 from streamcanary.alerting.forecast import (
     ERROR_RATES,
     MONTH_SECONDS,
@@ -26,6 +26,7 @@ from streamcanary.alerting.lint.matchers import join_names
 from streamcanary.alerting.lint.paging import receiver_warnings, unpaged_alert_warnings
 from streamcanary.alerting.prometheus.fleet_rules import detection_delay
 from streamcanary.alerting.rules import Rule
+from streamcanary.alerting.scope import ScopeValue, alert_labels, left_out, scope_values
 from streamcanary.canary.run_slots import run_limits
 from streamcanary.canary.spend.budget import SLOWDOWN_THRESHOLD, BudgetConfig
 from streamcanary.canary.spend.guard import ExpectedSpend, expected_spend, prices_by_canary
@@ -100,6 +101,8 @@ def _report_lines(
         yield from ("", *lines)
     if lines := [*baseline_lines(baselines, list_all=list_all)]:
         yield from ("", *lines)
+    if pooled := list(_scope_lines(_configured_rules(settings), list(canaries.values()))):
+        yield from ("", *pooled)
     if delays := no_data_delays(settings.alerts.all_rules, list(canaries.values())):
         yield from ("", *_no_data_lines(delays))
     if changes := model_change_canaries(settings.alerts.all_rules, list(canaries.values())):
@@ -111,7 +114,11 @@ def _report_lines(
     yield from _budget_line(settings)
     yield f"store      {settings.store.path}"
     yield f"telemetry  {otlp.endpoint if otlp else 'not exported'}"
-    binding_count = sum(rule.applies_to(canary) for rule in alerts.all_rules.values() for canary in canaries.values())
+    binding_count = sum(
+        len(scope_values(rule, canaries.values()))
+        for name, rule in alerts.all_rules.items()
+        if name not in DAEMON_RULES
+    )
     highest = max_series(
         [1 + len(spec.fallbacks) for spec in settings.canaries.values()], binding_count, len(alerts.receivers)
     )
@@ -141,6 +148,34 @@ def _fleet_lines(settings: Settings) -> Iterator[str]:
     delay = format_duration(detection_delay(slowest, settings.replicas))
     yield f"FleetFailing of rules --fleet fires {delay} after all runs of {_format_canaries(some)} begin to fail"
     yield "schedules, forecasts and budget below are those of each member"
+
+
+def _scope_lines(rules: dict[str, Rule], canaries: list[Canary]) -> Iterator[str]:
+    """Yield for each rule with several alerts how they share its false pages, and which scope values are left out."""
+    for name, rule in rules.items():
+        values, pages = scope_values(rule, canaries), getattr(rule.detector, "false_pages", None)
+        if isinstance(pages, FalsePages) and len(values) > 1:
+            parts = [
+                f"{scope}: {_pluralize(len(some), 'alert')}, 1 per {_format_days(pages.mean_interval / some[0].share)}"
+                + (" each" if len(some) > 1 else "")
+                for scope, some in _by_scope(values).items()
+            ]
+            yield f"{name}: false_pages {pages} in all is divided: {'; '.join(parts)}"
+        if same := left_out(rule, canaries):
+            shown = [f"{value.subject} ({other.subject})" for value, other in same]
+            yield f"{name}: no alert for {_join_limited(shown)}: its canaries are those of the alert in parentheses"
+
+
+def _by_scope(values: Sequence[ScopeValue]) -> dict[str, list[ScopeValue]]:
+    """Return ``values`` by their scope."""
+    found: dict[str, list[ScopeValue]] = {}
+    for value in values:
+        found.setdefault(value.scope, []).append(value)
+    return found
+
+
+def _format_days(seconds: float) -> str:
+    return f"{seconds / 86400:.0f}d" if seconds >= 10 * 86400 else format_duration(seconds)
 
 
 def _no_data_lines(delays: list[NoDataDelay]) -> Iterator[str]:
@@ -261,10 +296,10 @@ def _warnings(settings: Settings, base_rate: float, recorded: RecordedBaselines)
     yield from _budget_warnings(settings)
     yield from receiver_warnings(settings.alerts.receivers)
     label_sets = [
-        alert_labels(name, rule, canary, settings.member_instance)
+        alert_labels(name, rule, value.labels, settings.member_instance)
         for name, rule in settings.alerts.all_rules.items()
-        for canary in canaries
-        if name not in DAEMON_RULES and rule.applies_to(canary)
+        if name not in DAEMON_RULES
+        for value in scope_values(rule, canaries)
     ]
     yield from unpaged_alert_warnings(settings.alerts.effective_routes, settings.alerts.receivers, label_sets)
     yield from baseline_warnings(recorded.baselines)

@@ -10,6 +10,21 @@ MAX_MEMBERS = 50
 """The maximum number of incidents in a notification; the others are only counted."""
 
 
+MAX_FAILING = 50
+"""The maximum number of failing canaries that the evidence of a pooled alert names."""
+
+MAX_UNAFFECTED = 5
+"""The maximum number of canaries without failure that the evidence of a pooled alert names."""
+
+
+class MemberCounts(Struct, frozen=True, array_like=True):
+    """``bad`` of the ``total`` samples of one canary of a pooled alert."""
+
+    name: str
+    bad: int
+    total: int
+
+
 class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The evidence of an incident, bounded in size for notifications.
 
@@ -19,6 +34,10 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     ``faults`` and ``blames`` count faults by kind and by blame. ``message`` is the last one, scrubbed, at most 300
     characters. There are at most five ids of each kind, the newest last. ``diagnosis`` is the result of the preflight
     after the first failure, as text; empty if it found nothing or did not run.
+
+    The rest is of a pooled alert: ``failing`` are canaries with a bad sample since then, the worst first, of
+    ``failing_count``, or more if ``has_more_failing``. ``unaffected`` are some of ``unaffected_count`` canaries that
+    had only good samples.
     """
 
     bad: int = 0
@@ -32,12 +51,19 @@ class Evidence(Struct, frozen=True, kw_only=True, omit_defaults=True):
     request_ids: tuple[str, ...] = ()
     trace_ids: tuple[str, ...] = ()
     diagnosis: str = ""
+    failing: tuple[MemberCounts, ...] = ()
+    failing_count: int = 0
+    has_more_failing: bool = False
+    unaffected: tuple[str, ...] = ()
+    unaffected_count: int = 0
 
 
 class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
     """One rule that fires for one subject. There is at most one open incident of a ``key``.
 
-    ``subject`` is the canary, or for an alert about the daemon the part of the daemon (``canary`` is ``None`` then).
+    ``subject`` is the canary. It is the part of the daemon for an alert about the daemon, and ``target openai`` for an
+    alert that pools ``member_count`` canaries by ``scope``, which is ``target`` then and empty otherwise; ``canary`` is
+    ``None`` then.
     ``opened`` and ``resolved`` are seconds since the epoch. ``resolve_reason`` says why the incident has resolved,
     ``resolve_condition`` what resolves it. ``labels`` are those of the rule and the canary at the last start.
     ``evidence`` is that of the opening, updated with each notification. ``annotations`` are templates.
@@ -47,6 +73,8 @@ class Incident(Struct, frozen=True, kw_only=True, omit_defaults=True):
     rule: str
     subject: str
     canary: str | None = None
+    scope: str = ""
+    member_count: int = 0
     labels: dict[str, str] = field(default_factory=dict)
     annotations: dict[str, str] = field(default_factory=dict)
     opened: float

@@ -183,7 +183,10 @@ async def test_body_of_a_webhook() -> None:
             {
                 "key": incident_key("default", "Errors", "chat"),
                 "alert": "Errors",
+                "subject": "chat",
                 "canary": "chat",
+                "scope": None,
+                "members": None,
                 "labels": {"alertname": "Errors", "canary": "chat", "severity": "page"},
                 "annotations": {
                     "summary": "chat: 3 of the last 5 runs failed (overloaded 2, stalled 1); 1m30s, resolved",

@@ -56,12 +56,13 @@ class Webhook(HttpReceiver):
     - ``labels``: labels that the alerts of the group share.
     - ``opened``: time at which the group opened. All times are RFC 3339 in UTC.
     - ``total``: number of alerts in the group; ``firing``: number of those that fire.
-    - ``alerts``: the first of them, firing before resolved. Each has ``key``, ``alert``, ``canary`` (``null`` for an
-      alert about the daemon), ``labels``, ``annotations``, ``opened`` and ``resolved`` (``null`` while it fires),
-      ``reason`` (why it resolved, such as ``recovered: 7 of the last 8 runs were good``), ``resolves`` (the condition
-      that resolves it), ``traces`` (links) and ``evidence`` (the fields of
-      :class:`~streamcanary.model.alerts.incident.Evidence`). Evidence and annotations are those at the time at which
-      the notification was created.
+    - ``alerts``: the first of them, firing before resolved. Each has ``key``, ``alert``, ``subject``, ``canary``
+      (``null`` for an alert that pools canaries or is about the daemon), ``scope`` and ``members`` (the scope of an
+      alert that pools canaries, and their number; else ``null``), ``labels``, ``annotations``, ``opened`` and
+      ``resolved`` (``null`` while it fires), ``reason`` (why it resolved, such as ``recovered: 7 of the last 8 runs
+      were good``), ``resolves`` (the condition that resolves it), ``traces`` (links) and ``evidence`` (the fields of
+      :class:`~streamcanary.model.alerts.incident.Evidence`; those about canaries only if it pools canaries). Evidence
+      and annotations are those at the time at which the notification was created.
 
     ``recall: true`` turns on the resolves that a daemon with a new or lost store sends for groups that an earlier
     process may have opened. It is for receivers that ignore a resolve of a key that they do not know.

@@ -1,0 +1,118 @@
+"""Which incidents may inhibit which, under one configuration.
+
+``CanaryEgressDown`` inhibits the alerts of canaries, ``TargetRejected`` the other alerts of its canary, and
+``BudgetExhausted`` ``NoData``. Of the alerts of one rule with several scopes, an alert of more canaries inhibits those
+whose canaries it contains. The reverse holds only for an alert that receivers do not have yet, and only while each of
+its failing canaries is silenced, or has an alert that was opened before: it would say nothing new.
+"""
+
+from collections.abc import Callable, Iterable, Mapping
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Final, NamedTuple
+
+from streamcanary.alerting.builtin_rules import BUDGET_EXHAUSTED, CANARY_EGRESS_DOWN, NO_DATA, TARGET_REJECTED
+from streamcanary.alerting.measures import Measure
+from streamcanary.alerting.scope import alert_labels
+
+if TYPE_CHECKING:
+    from streamcanary.alerting.engine.bindings import Binding
+
+_NO_MEMBERS: Final[Mapping[str, tuple[str, ...]]] = MappingProxyType({})
+
+
+class Inhibitors(NamedTuple):
+    """The keys of the incidents that may inhibit one incident.
+
+    One of ``any_of`` is enough. ``by_member`` has further keys for each canary of a pooled alert: they inhibit it if
+    each failing canary has one.
+    """
+
+    any_of: tuple[str, ...] = ()
+    by_member: Mapping[str, tuple[str, ...]] = _NO_MEMBERS
+
+
+class Inhibition:
+    """The inhibitors of each incident, by its key. ``key_for`` returns the key of a rule and a subject."""
+
+    def __init__(self, bindings: Iterable["Binding"], instance: str, key_for: Callable[[str, str], str]) -> None:
+        self._instance = instance
+        self._wide: dict[str, Binding] = {}
+        self._egress = (key_for(CANARY_EGRESS_DOWN, "egress"),)
+        self._budget = (key_for(BUDGET_EXHAUSTED, "budget"),)
+        self._key_for = key_for
+        self._rejected: dict[str, str] = {}
+        self._inhibitors: dict[str, Inhibitors] = {}
+        by_rule: dict[str, list[Binding]] = {}
+        for binding in bindings:
+            by_rule.setdefault(binding.rule_name, []).append(binding)
+        for rule, of_rule in by_rule.items():
+            self._add_rule(rule, of_rule)
+
+    def of(self, key: str) -> Inhibitors:
+        """Return the inhibitors of the incident of ``key``."""
+        return self._inhibitors.get(key, Inhibitors())
+
+    def member_labels(self, key: str, canary: str) -> dict[str, str]:
+        """Return the labels that an alert of ``canary`` alone would have instead of the pooled one of ``key``.
+
+        Empty if the canary is no member of it.
+        """
+        binding = self._wide.get(key)
+        member = next((one for one in binding.canaries if one.name == canary), None) if binding else None
+        if binding is None or member is None:
+            return {}
+        labels = alert_labels(binding.rule_name, binding.rule, member.label_set(), self._instance)
+        return {**labels, "alert": binding.rule_name}
+
+    def _add_rule(self, rule: str, bindings: list["Binding"]) -> None:
+        if rule == NO_DATA:
+            self._inhibitors |= {binding.key: Inhibitors(self._budget) for binding in bindings}
+            return
+        if rule == TARGET_REJECTED or bindings[0].rule.measure is Measure.CERTIFICATE_EXPIRY:
+            return
+        wider, narrower = _nested(bindings)
+        for binding in bindings:
+            any_of, by_member = (*self._egress, *wider.get(binding.key, ())), _NO_MEMBERS
+            if binding.is_wide:
+                self._wide[binding.key] = binding
+                by_member = {
+                    canary.name: (self._rejection_of(canary.name), *narrower.get((binding.key, canary.name), ()))
+                    for canary in binding.canaries
+                }
+            else:
+                any_of = (*self._egress, self._rejection_of(binding.canaries[0].name), *wider.get(binding.key, ()))
+            self._inhibitors[binding.key] = Inhibitors(any_of, by_member)
+
+    def _rejection_of(self, canary: str) -> str:
+        if canary not in self._rejected:
+            self._rejected[canary] = self._key_for(TARGET_REJECTED, canary)
+        return self._rejected[canary]
+
+
+def _nested(
+    bindings: list["Binding"],
+) -> tuple[dict[str, tuple[str, ...]], dict[tuple[str, str], tuple[str, ...]]]:
+    """Return the keys of the wider bindings of each, and those of the narrower ones by key and canary.
+
+    A binding is wider than another one if it has all its canaries and more.
+    """
+    wider: dict[str, tuple[str, ...]] = {}
+    narrower: dict[tuple[str, str], tuple[str, ...]] = {}
+    by_canary: dict[str, list[Binding]] = {}
+    for binding in bindings:
+        for canary in binding.canaries:
+            by_canary.setdefault(canary.name, []).append(binding)
+    for wide in (binding for binding in bindings if binding.is_wide):
+        names = {canary.name for canary in wide.canaries}
+        contained: dict[str, bool] = {}
+        for canary in wide.canaries:
+            for other in by_canary[canary.name]:
+                if other.key not in contained:
+                    contained[other.key] = len(other.canaries) < len(names) and all(
+                        one.name in names for one in other.canaries
+                    )
+                    if contained[other.key]:
+                        wider[other.key] = (*wider.get(other.key, ()), wide.key)
+                if contained[other.key]:
+                    narrower[wide.key, canary.name] = (*narrower.get((wide.key, canary.name), ()), other.key)
+    return wider, narrower

@@ -1,0 +1,147 @@
+"""Evaluates runs: from an outcome to samples of the rules, and from samples to incidents."""
+
+from collections.abc import Sequence
+
+import msgspec
+
+from streamcanary.alerting.builtin_rules import BUDGET_EXHAUSTED, CANARY_EGRESS_DOWN
+from streamcanary.alerting.detectors import StreamDetector
+from streamcanary.alerting.engine.bindings import Binding, Bindings
+from streamcanary.alerting.engine.incidents import Incidents
+from streamcanary.alerting.engine.reachability import detect_egress_outage, update_reachability, with_previous_model
+from streamcanary.alerting.engine.samples import OUTCOMES_WITHOUT_SAMPLE, Sample, sample_of
+from streamcanary.alerting.engine.state import BindingState, Draft
+from streamcanary.model.canary import Canary
+from streamcanary.model.outcome import BudgetState, Outcome
+from streamcanary.model.redaction.redactor import scrub
+
+
+class RunEvaluator:
+    """Evaluates the runs of ``canaries`` under one configuration."""
+
+    def __init__(self, bindings: Bindings, incidents: Incidents, canaries: Sequence[Canary]) -> None:
+        self._bindings = bindings
+        self._incidents = incidents
+        self._canaries = tuple(canaries)
+
+    def on_run(self, draft: Draft, outcome: Outcome, now: float) -> None:
+        """Evaluate a run that has ended. A run of an unknown canary has no effect."""
+        canary = self._bindings.canaries.get(outcome.canary)
+        if canary is None:
+            return
+        at = outcome.started + outcome.duration
+        before = draft.reachability.get(canary.identity)
+        outcome = with_previous_model(outcome, before)
+        reachability = update_reachability(before, outcome)
+        if reachability is not None and reachability is not before:
+            draft.put_reachability(canary.identity, reachability)
+        if reachability is not None and outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
+            self._check_egress(draft, unreachable=bool(reachability.unreachable_runs), at=at, now=now)
+        diagnosis = reachability.diagnosis if reachability is not None else ""
+        for each in self._bindings.sample_bindings(outcome.canary):
+            binding = self._bindings.with_baseline(each, draft.baselines)
+            limit = binding.learned_limit(canary, at)
+            sample = sample_of(binding.rule, outcome, limit)
+            if binding.detector is not None and (sample is Sample.GOOD or sample is Sample.BAD):
+                text = _member_diagnosis(binding, outcome.canary, diagnosis)
+                run = _Run(outcome, sample is Sample.BAD, at, text, limit)
+                self._apply_sample(draft, binding, binding.detector, run, now)
+        self._check_budget(draft, outcome, at, now)
+        if outcome.kind not in OUTCOMES_WITHOUT_SAMPLE:
+            for binding in self._bindings.no_data_bindings(outcome.canary):
+                if draft.is_assumed_firing(binding.key):
+                    draft.put_binding_state(binding.key, BindingState())
+                self._incidents.close(draft, binding.key, at, "the canary reports results again", now)
+
+    def on_diagnosis(self, draft: Draft, name: str, diagnosis: str) -> None:
+        """Store the diagnosis of a preflight for later incidents, and in open incidents that have none."""
+        canary = self._bindings.canaries.get(name)
+        reachability = draft.reachability.get(canary.identity) if canary else None
+        if canary is None or reachability is None:
+            return
+        diagnosis = scrub(diagnosis, limit=300)
+        draft.put_reachability(canary.identity, msgspec.structs.replace(reachability, diagnosis=diagnosis))
+        for binding in self._bindings.sample_bindings(name):
+            incident = draft.incidents.get(binding.key)
+            if incident is not None and incident.is_firing and not incident.evidence.diagnosis:
+                text = _member_diagnosis(binding, name, diagnosis)
+                evidence = msgspec.structs.replace(incident.evidence, diagnosis=text)
+                draft.put(msgspec.structs.replace(incident, evidence=evidence))
+
+    def _apply_sample(self, draft: Draft, binding: Binding, detector: StreamDetector, run: "_Run", now: float) -> None:
+        before = draft.detectors.get(binding.key) or BindingState()
+        incident = draft.incidents.get(binding.key)
+        firing = incident is not None and incident.is_firing
+        bad, at = run.is_bad, run.at
+        result = detector.feed(before.detector, bad=bad, at=at, firing=firing)
+        counts = result.counts
+        if incident is not None and firing:
+            counts = before.continue_counts(incident, bad=bad, at=at)
+        evidence_log = before.evidence_log.record(
+            binding.rule, run.outcome, bad=bad, at=at, since=counts.since, limit=run.limit
+        )
+        members = before.members
+        if binding.is_wide:
+            members = members.record(run.outcome.canary, bad=bad, at=at, since=counts.since)
+        assumed_firing = before.assumed_firing
+        if assumed_firing is not None:  # a new incident replaces the one of before the data loss
+            assumed_firing = None if result.is_firing else assumed_firing.feed(detector, bad=bad, at=at)
+        kept_counts = counts if result.is_firing else None
+        after = BindingState(result.state, evidence_log, kept_counts, assumed_firing, members)
+        draft.put_binding_state(binding.key, after)
+        if result.is_firing and not firing:
+            evidence = evidence_log.evidence(counts, run.diagnosis)
+            if binding.is_wide:
+                evidence = members.add_to(evidence)
+            self._incidents.open(draft, self._bindings.incident_of(binding, at, evidence, result.state), now)
+        elif incident is not None and firing and not result.is_firing:
+            draft.put(msgspec.structs.replace(after, counts=counts).update_evidence(incident))
+            self._incidents.close(draft, binding.key, at, result.counts.resolve_reason, now)
+
+    def _check_budget(self, draft: Draft, outcome: Outcome, at: float, now: float) -> None:
+        """Open or close ``BudgetExhausted`` by the budget state of a run. A run without cost has no effect."""
+        if outcome.budget is BudgetState.EXHAUSTED:
+            incident = self._bindings.daemon_incident(BUDGET_EXHAUSTED, "budget", "the daily budget is spent", now)
+            self._incidents.open(draft, incident, now)
+        elif outcome.budget is BudgetState.WITHIN or (
+            outcome.budget is None and outcome.kind not in OUTCOMES_WITHOUT_SAMPLE
+        ):
+            key = self._bindings.key_for(BUDGET_EXHAUSTED, "budget")
+            known = draft.incidents.get(key)
+            # a run that started before the budget was spent does not show that it is available again
+            if known is None or not outcome.started < known.opened <= now:
+                self._incidents.close(draft, key, at, "canaries run again", now)
+
+    def _check_egress(self, draft: Draft, *, unreachable: bool, at: float, now: float) -> None:
+        """Open or close ``CanaryEgressDown`` after a run that reached no host (``unreachable``) or reached one."""
+        key = self._bindings.key_for(CANARY_EGRESS_DOWN, "egress")
+        incident = draft.incidents.get(key)
+        firing = incident is not None and incident.is_firing
+        if firing and not unreachable:
+            self._incidents.close(draft, key, at, "a host is reachable again", now)
+        elif (
+            unreachable
+            and not firing
+            and (outage := detect_egress_outage(self._canaries, draft.reachability)) is not None
+        ):
+            incident = self._bindings.daemon_incident(CANARY_EGRESS_DOWN, "egress", outage.message, now)
+            evidence = msgspec.structs.replace(incident.evidence, since=outage.since)
+            self._incidents.open(draft, msgspec.structs.replace(incident, evidence=evidence), now)
+
+
+class _Run(msgspec.Struct, frozen=True):
+    """A run as a sample of a rule: it ended at ``at`` (seconds since the epoch).
+
+    ``diagnosis`` is that of its canary, ``limit`` the learned one of a ``shift`` detector.
+    """
+
+    outcome: Outcome
+    is_bad: bool
+    at: float
+    diagnosis: str
+    limit: float | None
+
+
+def _member_diagnosis(binding: Binding, canary: str, diagnosis: str) -> str:
+    """Return the diagnosis as the alert of ``binding`` shows it: a pooled alert says of which canary it is."""
+    return f"{canary}: {diagnosis}" if diagnosis and binding.is_wide else diagnosis
