@@ -180,13 +180,6 @@ def test_the_check_runs_as_a_service_account_that_exists(tmp_path: Path) -> None
     assert {"proxy": "out"} == job["spec"]["template"]["metadata"]["annotations"]
 
 
-def test_the_network_policy_has_the_ports_of_the_configuration(tmp_path: Path) -> None:
-    """DNS, HTTPS, and the ports of the addresses in ``config`` are allowed, and no others."""
-    policy = object_of(rendered(tmp_path, "--values", VALUES["everything"]), "NetworkPolicy", "canary")
-    ports = [[port["port"] for port in rule["ports"]] for rule in policy["spec"]["egress"]]
-    assert [[53, 53], [443, 4318, 8000, 9093], [3128]] == [sorted(each) for each in ports]
-
-
 @pytest.mark.parametrize(
     ("name", "kind", "key"),
     [("created-secret", "PodMonitor", "podMetricsEndpoints"), ("everything", "ServiceMonitor", "endpoints")],
