@@ -1,15 +1,17 @@
 """The charts of a release: their versions, and the names of the repository that publishes them."""
 
+import json
 import tarfile
 from pathlib import Path
 
 import pytest
-from tools.release.charts import chart_version, package_charts
+from tools.release.charts import chart_version, package_charts, package_component
 from tools.release.command import CheckFailed
 from tools.release.version import _VERSION as PYTHON_VERSION
 
 from support.programs.helm import helm, objects_of
 from support.programs.required_tools import require_tool
+from support.programs.sidecar_chart import kustomize, sidecar_of
 
 ROOT = Path(__file__).parents[2]
 VERSIONS = {"0.2.0": "0.2.0", "0.2.0a1": "0.2.0-a.1", "0.2.0b12": "0.2.0-b.12", "0.2.0rc1": "0.2.0-rc.1"}
@@ -61,3 +63,26 @@ def test_a_repository_has_an_owner_and_a_name(repository: str, tmp_path: Path) -
     """Anything else would get into files and commands."""
     with pytest.raises(CheckFailed, match="is not the OWNER/NAME of a repository"):
         package_charts(ROOT, "0.2.0", repository, tmp_path)
+
+
+@pytest.mark.real("kubectl")
+def test_the_kustomize_component_can_be_used_from_its_archive(tmp_path: Path) -> None:
+    """It adds the image of the release, and the same files give the same archive."""
+    archive = package_component(ROOT, "0.2.0rc1", "Acme/Canary", tmp_path)
+    assert ("streamcanary-kustomize-0.2.0rc1.tar.gz", archive.read_bytes()) == (
+        archive.name,
+        package_component(ROOT, "0.2.0rc1", "Acme/Canary", tmp_path / "again").read_bytes(),
+    )
+    with tarfile.open(archive) as members:
+        members.extractall(tmp_path, filter="data")
+    template = {"metadata": {"labels": {"app": "shop"}}, "spec": {"containers": [{"name": "shop", "image": "shop"}]}}
+    deployment = {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": "shop", "labels": {"streamcanary": "sidecar"}},
+        "spec": {"selector": {"matchLabels": {"app": "shop"}}, "template": template},
+    }
+    (tmp_path / "deployment.yaml").write_text(json.dumps(deployment))
+    kustomization = {"resources": ["deployment.yaml"], "components": ["streamcanary-kustomize"]}
+    (tmp_path / "kustomization.yaml").write_text(json.dumps(kustomization))
+    assert "ghcr.io/acme/canary:0.2.0rc1" == sidecar_of(kustomize(tmp_path))["image"]

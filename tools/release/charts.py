@@ -1,12 +1,15 @@
-"""Packages the Helm charts for a release: ``python -m tools.release.charts OWNER/NAME FOLDER``.
+"""Packages Helm charts and Kustomize component for a release: ``python -m tools.release.charts OWNER/NAME FOLDER``.
 
 The charts name the image and the address of the GitHub repository that releases them. Their ``appVersion`` is the
 version in ``pyproject.toml``, which is the tag of the image; their own version is the same in the form of Helm.
 """
 
+import gzip
+import io
 import re
 import shutil
 import sys
+import tarfile
 import tempfile
 from pathlib import Path
 from typing import Final
@@ -20,6 +23,7 @@ REPOSITORY: Final = "streamcanary/streamcanary"
 
 _PRE_RELEASE: Final = re.compile(r"(a|b|rc)(\d+)$")
 _REPOSITORY: Final = re.compile(r"[\w.-]+/[\w.-]+", re.ASCII)
+_IMAGE_TAG: Final = re.compile(r"(image: ghcr\.io/[\w./-]+:)\S+")
 _TEXT: Final = ("*.yaml", "*.md", "*.txt", "*.tpl")
 
 
@@ -48,14 +52,33 @@ def package_charts(root: Path, version: str, repository: str, folder: Path, helm
             chart = Path(temporary) / source.name
             shutil.copytree(source, chart)
             for path in (path for pattern in _TEXT for path in chart.rglob(pattern)):
-                text = path.read_text(encoding="utf-8").replace(f"github.com/{REPOSITORY}", f"github.com/{repository}")
-                path.write_text(
-                    text.replace(f"ghcr.io/{REPOSITORY}", f"ghcr.io/{repository.lower()}"), encoding="utf-8"
-                )
+                path.write_text(_renamed(path.read_text(encoding="utf-8"), repository), encoding="utf-8")
             versions = ("--version", chart_version(version), "--app-version", version)
             run([helm, "package", chart, *versions, "--destination", folder], f"helm package {source.name}", cwd=root)
         packages.append(folder / f"{source.name}-{chart_version(version)}.tgz")
     return packages
+
+
+def package_component(root: Path, version: str, repository: str, folder: Path) -> Path:
+    """Archive the Kustomize component into ``folder``, for a release of ``repository``; return the archive.
+
+    Its image has the tag ``version``. The same files give the same archive.
+    """
+    component = root / "helm" / "kustomize"
+    archive = folder / f"streamcanary-kustomize-{version}.tar.gz"
+    folder.mkdir(parents=True, exist_ok=True)
+    with (
+        archive.open("wb") as file,
+        gzip.GzipFile("", "wb", fileobj=file, mtime=0) as compressed,
+        tarfile.open(fileobj=compressed, mode="w") as members,
+    ):
+        for path in sorted(path for pattern in _TEXT for path in component.rglob(pattern)):
+            text = _renamed(path.read_text(encoding="utf-8"), repository)
+            content = _IMAGE_TAG.sub(rf"\g<1>{version}", text).encode()
+            member = tarfile.TarInfo(f"streamcanary-kustomize/{path.relative_to(component).as_posix()}")
+            member.size = len(content)
+            members.addfile(member, io.BytesIO(content))
+    return archive
 
 
 def _renamed(text: str, repository: str) -> str:
@@ -64,7 +87,7 @@ def _renamed(text: str, repository: str) -> str:
 
 
 def main(arguments: list[str]) -> int:
-    """Return 0 if the charts are packaged."""
+    """Return 0 if charts and component are packaged."""
     if len(arguments) != 2:
         sys.stderr.write("usage: python -m tools.release.charts OWNER/NAME FOLDER\n")
         return 2
@@ -72,6 +95,7 @@ def main(arguments: list[str]) -> int:
     version = project_version((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
     try:
         packages = package_charts(ROOT, version, repository, Path(folder).absolute())
+        packages.append(package_component(ROOT, version, repository, Path(folder).absolute()))
     except CheckFailed as failure:
         sys.stderr.write(f"{failure}\n")
         return 1
