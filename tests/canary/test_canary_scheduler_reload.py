@@ -202,3 +202,35 @@ async def test_a_drain_after_a_reload_cancels_the_run_of_a_removed_canary() -> N
     await scheduler.drain(0.05)
     assert 0 == removed.ended
     assert [] == [outcome for outcome in outcomes if outcome.canary == "removed"]
+
+
+class CountingMetrics(CanaryMetrics):
+    """Metrics that count the canaries whose series were started: each that is scheduled."""
+
+    started = 0
+
+    def initialize_series(self, canary: Canary) -> None:
+        """Start the series of ``canary``."""
+        self.started += 1
+        super().initialize_series(canary)
+
+
+async def test_a_reload_schedules_one_canary_in_a_turn_of_the_event_loop() -> None:
+    """Others run meanwhile. What a reload has left, the next one does; what that removes is not scheduled."""
+    metrics, outcomes = CountingMetrics(CLOCK), list[Outcome]()
+    scheduler = Scheduler([], instance="i", clock=CLOCK, metrics=metrics, on_outcome=outcomes.append)
+    scheduler.start()
+    names = [f"c{number}" for number in range(200)]
+    reload(scheduler, *(Runner(name, 3600.0) for name in names))
+    counts = [metrics.started]
+    for _ in range(50):
+        await asyncio.sleep(0)
+        counts.append(metrics.started)
+    assert 1 == max(after - before for before, after in itertools.pairwise(counts))
+    kept = Runner("c0", 3600.0), *(Runner(name, 3600.0, labels={"tier": "a"}) for name in names[10:150])
+    reload(scheduler, *kept)
+    await until(lambda: metrics.started == counts[-1] + 140)
+    for _ in range(50):
+        await asyncio.sleep(0)
+    assert counts[-1] + 140 == metrics.started
+    await scheduler.drain(1)

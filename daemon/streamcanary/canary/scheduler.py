@@ -21,7 +21,7 @@ from opentelemetry.context import Context
 
 from streamcanary.canary.metrics import CanaryMetrics
 from streamcanary.canary.run_slots import LimitLog, RunSlots, run_limits
-from streamcanary.canary.triggers import AlignedIntervalTrigger, CronTrigger, first_runs, to_datetime
+from streamcanary.canary.triggers import AlignedIntervalTrigger, CronTrigger, FirstRun, first_runs, to_datetime
 from streamcanary.model.canary import Canary
 from streamcanary.model.clock import Clock
 from streamcanary.model.outcome import BudgetState, Outcome, OutcomeKind
@@ -76,7 +76,8 @@ class Scheduler:
     """Runs every canary when it is due, and passes each outcome to ``on_outcome``, which must not block.
 
     ``prepare`` and ``apply`` replace the canaries. Those whose schedule stays the same keep it, with the next run and
-    the one that is running; others start as after a start of the daemon. The running run of a removed canary ends.
+    the one that is running; others start as after a start of the daemon, scheduled one in each turn of the event loop:
+    thousands of them delay no running canary. The running run of a removed canary ends.
 
     With ``starts_at_phase``, no canary runs before its phase, also at first.
 
@@ -117,6 +118,9 @@ class Scheduler:
         self._last_due_by_canary: dict[str, float] = {}
         self._running_tasks: dict[str, asyncio.Task[None]] = {}
         self._clock_task: asyncio.Task[None] | None = None
+        # What a reload has left to do: canaries with their first runs, or without one if only their labels are others.
+        self._waiting: dict[str, FirstRun | None] = {}
+        self._schedule_task: asyncio.Task[None] | None = None
         self.prepare(
             runners, instance=instance, max_concurrent_runs=max_concurrent_runs, starts_at_phase=starts_at_phase
         )
@@ -129,7 +133,8 @@ class Scheduler:
 
     def start(self) -> None:
         """Start to run canaries; :func:`~streamcanary.canary.triggers.first_runs` says when each runs first."""
-        self._schedule(list(self._runners))
+        for name, run in self._first_runs(list(self._runners)).items():
+            self._schedule(name, run)
         self._scheduler.add_listener(self._on_submission, EVENT_JOB_SUBMITTED | EVENT_JOB_MAX_INSTANCES)
         self._scheduler.start()
         self._clock_task = asyncio.create_task(self._detect_clock_steps(), name="clock step detection")
@@ -148,22 +153,41 @@ class Scheduler:
         self._prepared = _Prepared(by_name, instance, limits, starts_at_phase)
 
     def apply(self) -> None:
-        """Apply what the last :meth:`prepare` has prepared: at once, while canaries run."""
-        before, instance = self._runners, self._instance
+        """Apply what the last :meth:`prepare` has prepared, while canaries run.
+
+        Removed canaries do not run any more, and changed ones run as they are now. New ones, and those with another
+        schedule, are scheduled in the next turns of the event loop.
+        """
+        before, instance, waiting = self._runners, self._instance, self._waiting
         self._replace_runners(self._prepared)
         for name in before.keys() - self._runners.keys():
-            self._scheduler.remove_job(name)
-            self._triggers.pop(name)
+            if self._triggers.pop(name, None) is not None:
+                self._scheduler.remove_job(name)
             for table in (self._started, self._due_by_canary, self._last_due_by_canary):
                 table.pop(name, None)
-        unscheduled = []
+        unscheduled, relabelled = [], []
         for name, runner in self._runners.items():
             former = before[name].canary if name in before else None
-            if former is None or former.schedule != runner.canary.schedule or instance != self._instance:
+            is_other = former is None or former.schedule != runner.canary.schedule or instance != self._instance
+            if is_other or waiting.get(name) is not None:  # the latter since an earlier reload
                 unscheduled.append(name)
-            elif former != runner.canary:
-                self._metrics.initialize_series(runner.canary)  # its labels may be others
-        self._schedule(unscheduled)
+            elif former != runner.canary or name in waiting:
+                relabelled.append(name)
+        self._waiting = {**self._first_runs(unscheduled), **dict.fromkeys(relabelled)}
+        if self._schedule_task is None or self._schedule_task.done():
+            self._schedule_task = asyncio.create_task(self._schedule_in_turns(), name="schedule")
+            self._schedule_task.add_done_callback(_log_defect)
+
+    async def _schedule_in_turns(self) -> None:
+        """Schedule the canaries that wait for it, and start the series of the others: one in each turn of the loop."""
+        while self._waiting:
+            name = next(iter(self._waiting))
+            run = self._waiting.pop(name)
+            if run is not None:
+                self._schedule(name, run)
+            else:
+                self._metrics.initialize_series(self._runners[name].canary)
+            await asyncio.sleep(0)
 
     def _replace_runners(self, prepared: "_Prepared") -> None:
         self._runners, self._instance = prepared.runners, prepared.instance
@@ -177,34 +201,36 @@ class Scheduler:
             unused.close()
             del self._at_limit[target]
 
-    def _schedule(self, names: Sequence[str]) -> None:
-        """Schedule the canaries ``names`` as after a start; further runs of those that are scheduled are replaced."""
-        runs = first_runs(
+    def _first_runs(self, names: Sequence[str]) -> dict[str, FirstRun]:
+        """Return the first runs of the canaries ``names`` as after a start."""
+        return first_runs(
             (self._runners[name].canary for name in names),
             self._clock.time(),
             instance=self._instance,
             min_gap=0.0 if self._guard is None else self._guard.min_start_gap,
             at_phase=self._starts_at_phase,
         )
-        for name, run in runs.items():
-            self._triggers[name] = run.trigger
-            self._last_due_by_canary.pop(name, None)
-            self._metrics.initialize_series(self._runners[name].canary)
-            self._scheduler.add_job(
-                self._run_if_admitted,
-                run.trigger,
-                args=[name],
-                id=name,
-                name=name,
-                next_run_time=to_datetime(run.due),
-                replace_existing=True,
-            )
+
+    def _schedule(self, name: str, run: FirstRun) -> None:
+        """Schedule a canary; further runs of one that is scheduled are replaced."""
+        self._triggers[name] = run.trigger
+        self._last_due_by_canary.pop(name, None)
+        self._metrics.initialize_series(self._runners[name].canary)
+        self._scheduler.add_job(
+            self._run_if_admitted,
+            run.trigger,
+            args=[name],
+            id=name,
+            name=name,
+            next_run_time=to_datetime(run.due),
+            replace_existing=True,
+        )
 
     async def drain(self, seconds: float) -> None:
         """Start no more runs, wait up to ``seconds`` for running ones, and cancel the rest without an outcome."""
-        if self._clock_task is not None:
-            self._clock_task.cancel()
-            await asyncio.gather(self._clock_task, return_exceptions=True)
+        for background in filter(None, (self._clock_task, self._schedule_task)):
+            background.cancel()
+            await asyncio.gather(background, return_exceptions=True)
         if self._scheduler.running:
             self._scheduler.pause()
         for slots in self._slots.values():
@@ -345,3 +371,8 @@ class Scheduler:
         for name, trigger in self._triggers.items():
             trigger.not_before = now
             self._scheduler.modify_job(name, next_run_time=to_datetime(trigger.next_after(now)))
+
+
+def _log_defect(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        _log.error("canaries not scheduled", exc_info=error)

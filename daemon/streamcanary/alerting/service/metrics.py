@@ -1,6 +1,8 @@
 """Metrics of alerting: active alerts, deliveries, and undelivered notifications."""
 
+import asyncio
 from collections.abc import Iterable, Iterator, Mapping
+from typing import Final
 
 from opentelemetry import metrics
 
@@ -15,12 +17,15 @@ from streamcanary.model.alerts.incident import Notification, NotificationState
 from streamcanary.model.clock import Clock
 from streamcanary.model.metric_labels import metric_labels
 
+_SERIES_IN_A_TURN: Final = 10  # of the event loop: about a millisecond
+
 
 class AlertMetrics:
     """The instruments of an engine, which a reload replaces.
 
     The gauge of an alert is set when the alert fires or resolves, because a configuration may have thousands of
-    possible alerts. The queues of the ``receivers`` are observed by threads of readers.
+    possible alerts. For the same reason, :meth:`run` starts the series of a reload in many turns of the event loop. The
+    queues of the ``receivers`` are observed by threads of readers.
     """
 
     def __init__(self, engine: Engine, receivers: Iterable[str], clock: Clock) -> None:
@@ -40,19 +45,40 @@ class AlertMetrics:
         self._baselines: Mapping[str, object] = {}
         self._engine = engine
         self._labels: dict[str, dict[str, str]] = {}
+        self._waiting: dict[
+            tuple[tuple[str, str], ...], str | None
+        ] = {}  # labels of a series, and the key of its alert
+        self._has_waiting = asyncio.Event()
         self.configure(engine, receivers)
+        self._start_series(len(self._waiting))
 
     def configure(self, engine: Engine, receivers: Iterable[str]) -> None:
-        """Replace the engine and the receivers. An alert that is no longer possible is 0 from now on."""
+        """Replace the engine and the receivers; :meth:`run` starts series, and ends those of alerts that are gone."""
         self._engine, self._receivers, self._baselines = engine, tuple(receivers), {}
         before, self._labels = self._labels, dict(_possible_alerts(engine))
         gone = {tuple(labels.items()) for labels in before.values()}
         for key, labels in self._labels.items():
-            gone.discard(tuple(labels.items()))
-            if before.get(key) != labels:
-                self._active.set(int(key in self._firing), labels)
-        for items in gone:
-            self._active.set(0, dict(items))
+            series = tuple(labels.items())
+            gone.discard(series)
+            if before.get(key) != labels or series in self._waiting:
+                self._waiting[series] = key
+        self._waiting |= dict.fromkeys(gone)
+        self._has_waiting.set()
+
+    async def run(self) -> None:
+        """Set the gauges of the alerts that a reload has made possible or impossible, a few in each turn."""
+        while True:
+            await self._has_waiting.wait()
+            self._start_series(_SERIES_IN_A_TURN)
+            await asyncio.sleep(0)
+
+    def _start_series(self, count: int) -> None:
+        """Set the gauges of ``count`` alerts that wait for it: 0 if they do not fire, or are no longer possible."""
+        for _ in range(min(count, len(self._waiting))):
+            series, key = self._waiting.popitem()
+            self._active.set(int(key in self._firing), dict(series))
+        if not self._waiting:
+            self._has_waiting.clear()
 
     def update(self, state: State) -> None:
         """Set the gauges of the alerts that fire or have resolved in ``state``, and observe its notifications."""

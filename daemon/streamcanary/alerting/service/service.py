@@ -188,6 +188,7 @@ class AlertingService:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._loop(), name="alerting")
                 tasks.create_task(self._learner.run(), name="learning of baselines")
+                tasks.create_task(self._metrics.run(), name="series of alerts")
                 self._dispatchers.start(tasks)
         finally:
             self._has_ended = True
