@@ -140,9 +140,10 @@ class _Generator:
         origin, arguments = get_origin(annotation), get_args(annotation)
         if origin is Annotated:
             return self._value(arguments[0], [*arguments[1:], *metadata], section, path)
-        if origin in (Union, types.UnionType):
+        is_described = any(isinstance(each, WithJsonSchema) for each in metadata)
+        if origin in (Union, types.UnionType) and (not is_described or types.NoneType in arguments):
             return self._union(arguments, metadata, section, path)
-        if any(isinstance(each, WithJsonSchema) for each in metadata):
+        if is_described:
             return _scalar(annotation, metadata)
         if origin is dict:
             value = self._value(arguments[1], (), section, f"{path}.*")

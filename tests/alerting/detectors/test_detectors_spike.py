@@ -73,6 +73,50 @@ def test_the_resolve_is_certain_at_normal(normal: float, factor: float) -> None:
     assert (cusum.resolve_step + 1) * normal < 1
 
 
+STREAM = SampleStream("chat", Every(30.0))
+
+
+def test_learned_rates_set_the_threshold() -> None:
+    """With ``learned``, base rate and autocorrelation of the stream are used; without history 2 % and none."""
+    learned = spike(normal="learned", max_normal="4%")
+    assert learned.learns
+    assert spike().for_stream(STREAM) == learned.for_stream(STREAM)
+    known = STREAM._replace(base_rate=0.01, autocorrelation=0.2)
+    assert spike(normal="1%", autocorrelation=0.2).for_stream(STREAM) == learned.for_stream(known)
+
+
+def test_a_learned_base_rate_has_limits() -> None:
+    """It is never above ``max_normal``, so that an outage is not learned as normal, nor below 0.1 %."""
+    learned = spike(normal="learned", max_normal="4%", autocorrelation=0)
+    assert [0.04, 0.001] == [learned.normal_of(STREAM._replace(base_rate=rate)) for rate in (0.5, 0.0)]
+    assert 0.04 == learned.max_base_rate
+
+
+def test_what_is_written_is_not_learned() -> None:
+    """A ``normal`` and an ``autocorrelation`` in the configuration take precedence over history."""
+    written = spike(normal="2%", autocorrelation=0)
+    assert not written.learns
+    known = STREAM._replace(base_rate=0.001, autocorrelation=0.5)
+    assert written.for_stream(STREAM) == written.for_stream(known)
+
+
+def test_an_autocorrelation_that_no_threshold_allows_is_lowered() -> None:
+    """A valid rule never becomes invalid by what is learned: as much of the autocorrelation counts as possible."""
+    close = spike(normal="0.5%", spike="1%", false_pages="1 per 30d")
+    assert None is close.config_error(STREAM)
+    assert 0 <= close.autocorrelation_of(STREAM._replace(autocorrelation=0.9)) < 0.9
+    assert close.for_stream(STREAM._replace(autocorrelation=0.9)).threshold <= 5000
+
+
+@pytest.mark.parametrize(("autocorrelation", "expected"), [(0, 35), (0.1, 50), (0.3, 82)])
+def test_bursts_need_a_higher_threshold(autocorrelation: float, expected: int) -> None:
+    """The threshold for the same promise rises with the autocorrelation."""
+    cusum = spike(autocorrelation=autocorrelation).for_stream(STREAM)
+    assert (expected, expected) == (cusum.threshold, cusum.good_runs[0])
+    mean = runs_to_fire(cusum.step, expected, 0.02, autocorrelation)
+    assert mean * 30 >= YEAR > runs_to_fire(cusum.step, expected - 1, 0.02, autocorrelation) * 30
+
+
 @pytest.mark.parametrize(
     ("text", "interval", "expected"),
     [
@@ -98,6 +142,21 @@ def test_false_pages_are_parsed_as_a_number_per_time(text: str, interval: float,
         ({"normal": "60%", "spike": "80%"}, "spike", "80% is too close to normal (60%)"),
         ({"normal": "0.001%", "spike": "0.002%"}, "spike", "too close to normal"),
         ({"normal": 0}, "normal", "more than 0% and at most 100%"),
+        ({"normal": "learn"}, "normal", "'learn' is not a fraction; did you mean learned, to estimate it from"),
+        ({"max_normal": "5%"}, "max_normal", "is only for normal: learned; remove it, or write normal: learned"),
+        (
+            {"normal": "learned", "spike": "4%"},
+            "spike",
+            "4% is not more than max_normal (5%); write a higher rate, or a",
+        ),
+        ({"normal": "learned", "max_normal": 2}, "max_normal", "did you mean 2%?"),
+        (
+            {"autocorrelation": 1},
+            "autocorrelation",
+            "must be a number from 0 (failures are independent) to 0.9, or learned",
+        ),
+        ({"autocorrelation": "high"}, "autocorrelation", "must be a number from 0"),
+        ({"autocorrelation": True}, "autocorrelation", "must be a number from 0"),
         ({"false_pages": "seldom"}, "false_pages", "write a number and a time, such as 1 per 365d"),
         ({"false_pages": 3}, "false_pages", "write a number and a time"),
         ({"false_pages": "1 per fortnight"}, "false_pages", "'fortnight' is not a duration: write one such as 365d"),

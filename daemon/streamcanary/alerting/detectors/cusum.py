@@ -149,6 +149,11 @@ def cusum_for(normal: float, spike: float, interval: float, false_interval: floa
     """
     step = cusum_step(normal, spike)
     threshold = _threshold(step, normal, autocorrelation, false_interval / interval)
+    if threshold is None:
+        bursts = f", with an autocorrelation of {autocorrelation:g}" if autocorrelation else ""
+        raise ValueError(
+            f"normal and spike are too close for so few false pages{bursts}: raise spike, or allow more false pages"
+        )
     speedup = min(max(round(_SLOW_INTERVAL / interval), 1), _MAX_SPEEDUP)
     # rounded down, so that the evidence is for normal at any rate up to it
     resolve_step = max(1, int(_step_ratio(normal, math.sqrt(normal * spike))))
@@ -158,11 +163,11 @@ def cusum_for(normal: float, spike: float, interval: float, false_interval: floa
 
 
 @lru_cache(maxsize=4096)
-def _threshold(step: int, normal: float, autocorrelation: float, runs: float) -> int:
-    """Return the lowest threshold that is reached after at least ``runs`` runs on average."""
+def _threshold(step: int, normal: float, autocorrelation: float, runs: float) -> int | None:
+    """Return the lowest threshold that is reached after at least ``runs`` runs on average; ``None`` if none is."""
     for threshold, mean in enumerate(runs_to_fire_by_threshold(step, normal, autocorrelation), 1):
         if mean >= runs:
             return threshold
         if threshold == _MAX_THRESHOLD:
             break
-    raise ValueError("normal and spike are too close for so few false pages: raise spike, or allow more")
+    return None

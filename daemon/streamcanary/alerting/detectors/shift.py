@@ -9,7 +9,7 @@ from pydantic import PlainSerializer, PlainValidator, WithJsonSchema
 from streamcanary.alerting.detectors.base import BaseDetector, SampleStream
 from streamcanary.alerting.detectors.cusum import Cusum, cusum_for
 from streamcanary.alerting.detectors.false_pages import FalsePages, FalsePagesText
-from streamcanary.alerting.learning.baseline import PRIOR_AUTOCORRELATION, fraction_above
+from streamcanary.alerting.learning.baseline import fraction_above
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.fraction import format_fraction
@@ -27,6 +27,7 @@ MAX_NORMAL_PART: Final = 0.25
 """The highest such part that is learned."""
 
 _MAX_WORSE_PART = 0.9  # at 100 % a single sample below the limit would rule a change out
+_TYPICAL_AUTOCORRELATION = 0.1
 _TYPICAL_WORSE_PART = 0.6  # before anything is known: that of times that vary by a third, at 2x
 _FACTOR = re.compile(r"\s*(\d{1,4}(?:\.\d{1,4})?)\s*x\s*")
 
@@ -108,7 +109,7 @@ class Shift(BaseDetector):
     @staticmethod
     def autocorrelation_of(stream: SampleStream) -> float:
         """Return the autocorrelation of answers above the limit: as learned, or a default."""
-        return PRIOR_AUTOCORRELATION if stream.autocorrelation is None else stream.autocorrelation
+        return _TYPICAL_AUTOCORRELATION if stream.autocorrelation is None else stream.autocorrelation
 
     def smallest_factor(self, stream: SampleStream) -> float:
         """Return the smallest factor, from ``worse`` on, that the values of ``stream`` allow to recognise."""

@@ -51,12 +51,12 @@ class RuleBaseline(NamedTuple):
 
     def _rate_warning(self, detector: Spike, observed: LearnedRate) -> str | None:
         bad, total = observed.bad, observed.total
-        normal = getattr(detector, "highest_normal", detector.normal)
+        normal = detector.highest_normal
         clustering = (1 + observed.autocorrelation) / (1 - observed.autocorrelation)
         deviation = math.sqrt(normal * (1 - normal) * total * clustering)
         if total < _MIN_SAMPLES or bad <= normal * total + _SIGNIFICANT_DEVIATION * deviation:
             return None
-        name = "max_normal" if getattr(detector, "normal", None) == "learned" else "normal"
+        name = "max_normal" if detector.normal == "learned" else "normal"
         message = (
             f"rule {self.name}: {self.value.subject} fails more often than {name} ({format_fraction(normal)}): "
             f"{bad} of {total} recorded runs failed ({format_fraction(observed.rate)})"
@@ -74,7 +74,7 @@ class RuleBaseline(NamedTuple):
         return f"{message}; {expected}; write {line}"
 
     def _burst_warning(self, detector: Spike, observed: LearnedRate) -> str | None:
-        written = getattr(detector, "autocorrelation", None)
+        written = detector.autocorrelation
         if (
             not isinstance(written, float)
             or observed.bad < _MIN_BAD
@@ -124,7 +124,13 @@ def _detector_line(detector: Spike, **changes: str) -> str:
     }
     shown = {
         "type": "spike",
-        **{name: format_fraction(value) if isinstance(value, float) else str(value) for name, value in written.items()},
+        **{name: _format_value(name, value) for name, value in written.items()},
         **changes,
     }
     return f"detector: {{{', '.join(f'{name}: {value}' for name, value in shown.items())}}}"
+
+
+def _format_value(name: str, value: object) -> str:
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:g}" if name == "autocorrelation" else format_fraction(value)

@@ -7,6 +7,7 @@ from typing import Final, NamedTuple
 
 from streamcanary.alerting.detectors import BurnRate, Consecutive, Ratio, SampleDetector, SampleStream, Shift, Spike
 from streamcanary.alerting.detectors.burn_rate import BUCKETS_PER_WINDOW
+from streamcanary.alerting.detectors.cusum_run_length import bad_probabilities
 from streamcanary.alerting.forecast import window_simulation
 from streamcanary.alerting.forecast.cusum_forecast import DAY, CusumForecast
 from streamcanary.alerting.forecast.window_simulation import WindowScan, WindowThreshold
@@ -62,7 +63,7 @@ def forecast_detector(detector: SampleDetector, stream: SampleStream, base_rate:
     Raises:
         ValueError: if the detector has no threshold for this stream.
     """
-    rate = detector.normal if isinstance(detector, Spike) else base_rate
+    rate = detector.normal_of(stream) if isinstance(detector, Spike) else base_rate
     return _forecast(detector, stream._replace(subject=""), rate)
 
 
@@ -97,26 +98,27 @@ def _forecast(detector: SampleDetector, stream: SampleStream, base_rate: float) 
 def _forecast_in_runs(detector: SampleDetector, stream: SampleStream) -> _ForecastInRuns:
     match detector:
         case Consecutive():
-            return _for_consecutive(detector)
+            return _for_consecutive(detector, stream.autocorrelation or 0.0)
         case Spike() | Shift():
-            return _for_cusum(CusumForecast(detector.for_stream(stream), stream.interval, 0.0))
+            autocorrelation = detector.autocorrelation_of(stream)
+            return _for_cusum(CusumForecast(detector.for_stream(stream), stream.interval, autocorrelation))
         case Ratio():
-            return _for_scan(_ratio_scan(detector, stream.schedule.median_interval))
+            return _for_scan(_ratio_scan(detector, stream.schedule.median_interval), stream.autocorrelation or 0.0)
         case BurnRate():
-            return _for_scan(_burn_rate_scan(detector, stream.schedule.median_interval))
+            return _for_scan(_burn_rate_scan(detector, stream.schedule.median_interval), stream.autocorrelation or 0.0)
 
 
-def _for_consecutive(detector: Consecutive) -> _ForecastInRuns:
-    def in_a_row(rate: float, count: int) -> float:
-        """Return the mean number of runs until an event of probability ``rate`` occurs ``count`` times in a row."""
-        probability = math.exp(count * math.log(rate))
-        return float(count) if rate >= 1 else ((1 / probability if probability else math.inf) - 1) / (1 - rate)
-
+def _for_consecutive(detector: Consecutive, autocorrelation: float) -> _ForecastInRuns:
     def to_fire(rate: float) -> float:
-        return in_a_row(rate, detector.failures)
+        return _runs_in_a_row(rate, detector.failures, autocorrelation)
 
     def pages_per_run(rate: float) -> float:
-        return 1 / (to_fire(rate) + in_a_row(1 - rate, detector.resolve_count))
+        after_good, after_bad = bad_probabilities(rate, autocorrelation)
+        if after_bad >= 1:
+            return 0.0
+        # it fires at a bad run and resolves at a good one
+        resolves = _runs_in_a_row_after(1 - after_bad, 1 - after_good, detector.resolve_count)
+        return 1 / (_runs_in_a_row_after(after_good, after_bad, detector.failures) + resolves)
 
     return _ForecastInRuns(
         to_fire=to_fire,
@@ -124,6 +126,29 @@ def _for_consecutive(detector: Consecutive) -> _ForecastInRuns:
         notifications=partial(_notifications, to_fire, pages_per_run),
         to_resolve=detector.resolve_count,
     )
+
+
+def _runs_in_a_row(rate: float, count: int, autocorrelation: float) -> float:
+    """Return the mean number of runs until ``count`` bad ones in a row; the run before the first is of the process."""
+    after_good, after_bad = bad_probabilities(rate, autocorrelation)
+    if after_bad >= 1:
+        return float(count)
+    later = _runs_in_a_row_after(after_good, after_bad, count)
+    completes = after_bad ** (count - 1)  # the first series, if the first run is bad
+    tries = (1 - completes) / (1 - after_bad)
+    return (1 - rate) * (1 + later) + rate * (1 + tries + (1 - completes) * later)
+
+
+def _runs_in_a_row_after(first: float, again: float, count: int) -> float:
+    """Return the mean number of runs until an event occurs ``count`` times in a row, after a run without it.
+
+    Its probability is ``first`` after a run without it, ``again`` after a run with it.
+    """
+    completes = again ** (count - 1)
+    if not first or not completes:
+        return math.inf
+    tries = (1 - completes) / (1 - again) if again < 1 else count - 1.0
+    return (1 / first + tries) / completes
 
 
 def _for_cusum(cusum: CusumForecast) -> _ForecastInRuns:
@@ -135,9 +160,9 @@ def _for_cusum(cusum: CusumForecast) -> _ForecastInRuns:
     )
 
 
-def _for_scan(windows: WindowScan) -> _ForecastInRuns:
-    to_fire = partial(window_simulation.runs_to_fire, windows)
-    pages_per_run = partial(window_simulation.pages_per_run, windows)
+def _for_scan(windows: WindowScan, autocorrelation: float) -> _ForecastInRuns:
+    to_fire = partial(window_simulation.runs_to_fire, windows, autocorrelation=autocorrelation)
+    pages_per_run = partial(window_simulation.pages_per_run, windows, autocorrelation=autocorrelation)
     return _ForecastInRuns(
         to_fire=to_fire,
         pages_per_run=pages_per_run,

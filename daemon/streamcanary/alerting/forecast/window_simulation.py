@@ -10,9 +10,10 @@ a thousand years is estimated as precisely as one a day.
 
 import math
 from functools import lru_cache
-from itertools import accumulate
 from random import Random
 from typing import NamedTuple
+
+from streamcanary.alerting.forecast.error_process import ErrorProcess, FullWindow, full_window
 
 _TARGET_ERROR = 0.025  # relative standard error of a mean at which a simulation ends
 _MAX_ERROR = 0.05  # largest relative standard error that a result may have
@@ -23,7 +24,6 @@ _MIN_PAGES, _COMMON_SHARE = 400, 0.05  # pages are counted directly from this nu
 _MAX_CLUMPS = 1_500
 _MAX_CLUMP_LENGTH = 2_000  # bad samples
 _NEVER = -(1 << 62)
-_NEGLIGIBLE = 1e-12
 
 
 class WindowThreshold(NamedTuple):
@@ -74,21 +74,21 @@ class WindowScan(NamedTuple):
 
 
 @lru_cache(maxsize=1024)
-def runs_to_fire(scan: WindowScan, rate: float) -> float:
+def runs_to_fire(scan: WindowScan, rate: float, autocorrelation: float = 0.0) -> float:
     """Return the mean number of runs until ``scan`` fires at an error ``rate`` (0 < rate <= 1) after no errors."""
     if rate >= 1:
         return min(max(count.bad for count in alarm) for alarm in scan.alarms) + scan.hold
-    random = Random(1)  # noqa: S311 - the same each time, on purpose
+    process, random = ErrorProcess(rate, autocorrelation), Random(1)  # noqa: S311 - the same each time, on purpose
     waits: list[int] = []
     drawn = simulated_runs = 0
-    max_drawn = _MAX_BAD_SAMPLES if _max_firing_share(scan, rate) * _MAX_BAD_SAMPLES >= _ENOUGH_REPETITIONS else 0
+    max_drawn = _MAX_BAD_SAMPLES if _max_firing_share(scan, process) * _MAX_BAD_SAMPLES >= _ENOUGH_REPETITIONS else 0
     while drawn < max_drawn and not (
         len(waits) >= _ENOUGH_REPETITIONS and len(waits) % 50 == 0 and _relative_error(waits) <= _TARGET_ERROR
     ):
         bads: list[int] = []
         tracker, fired, at = _AlarmTracker(scan), None, 0
         while fired is None and drawn < max_drawn:
-            at += _runs_to_next_bad(rate, random)
+            at += process.gap(random) if bads else process.first_gap(random)
             bads.append(at)
             fired = tracker.observe(bads, len(bads) - 1)
             drawn += 1
@@ -99,28 +99,25 @@ def runs_to_fire(scan: WindowScan, rate: float) -> float:
         return simulated_runs / len(waits)
     # Rare: the window is empty of the last excursion before the next, so the mean wait is the mean gap between them.
     mean = tuple(WindowThreshold(alarm[0].runs, int(rate * alarm[0].runs) + 1) for alarm in scan.alarms)
-    share = _clumps(scan._replace(keep_firing=mean), rate, random)
+    share = _clumps(scan._replace(keep_firing=mean), process, random)
     return max(simulated_runs / (len(waits) + 1), 1 / share if share else math.inf)
 
 
 @lru_cache(maxsize=1024)
-def pages_per_run(scan: WindowScan, rate: float) -> float:
+def pages_per_run(scan: WindowScan, rate: float, autocorrelation: float = 0.0) -> float:
     """Return the mean number of pages a run at a constant error ``rate`` (0 < rate < 1)."""
-    random = Random(2)  # noqa: S311 - the same each time, on purpose
+    process, random = ErrorProcess(rate, autocorrelation), Random(2)  # noqa: S311 - the same each time, on purpose
+    share = _max_firing_share(scan, process)
     bads: list[int] = []
     tracker, fired, pages, at = _AlarmTracker(scan), None, 0, 0
-    for last in range(_MAX_BAD_SAMPLES if _max_firing_share(scan, rate) * _MAX_BAD_SAMPLES >= _MIN_PAGES else 0):
-        at += _runs_to_next_bad(rate, random)
+    for last in range(_MAX_BAD_SAMPLES if share * _MAX_BAD_SAMPLES >= _MIN_PAGES else 0):
+        at += process.gap(random)
         if fired is not None and max(scan.resolves_from(bads, last - 1), fired + 1) < at:
             pages, fired = pages + 1, None
         bads.append(at)
         if fired is None:
             fired = tracker.observe(bads, last)
-    return (
-        pages / at
-        if pages >= _MIN_PAGES or _max_firing_share(scan, rate) > _COMMON_SHARE
-        else _clumps(scan, rate, random)
-    )
+    return pages / at if pages >= _MIN_PAGES or share > _COMMON_SHARE else _clumps(scan, process, random)
 
 
 class _AlarmTracker:
@@ -142,10 +139,11 @@ class _AlarmTracker:
         return fires if fires <= until else None
 
 
-def _clumps(scan: WindowScan, rate: float, random: Random) -> float:
+def _clumps(scan: WindowScan, process: ErrorProcess, random: Random) -> float:
     """Return the mean number of pages a run, by importance sampling of clumps; see the module docstring."""
-    full = [_rarest_window(alarm, rate) for alarm in scan.alarms]
-    shares = [rate * one.share for one in full]
+    full = [_rarest_window(alarm, process) for alarm in scan.alarms]
+    windows = [WindowThreshold(one.runs, one.min_bad) for one in full]
+    shares = [process.rate * one.share for one in full]
     drawn, tries, found = 0, 0, 0.0
     while (
         sum(shares) > 0
@@ -153,36 +151,36 @@ def _clumps(scan: WindowScan, rate: float, random: Random) -> float:
         and drawn < (_MAX_BAD_SAMPLES if tries >= _ENOUGH_REPETITIONS else 4 * _MAX_BAD_SAMPLES)
     ):
         [one] = random.choices(full, shares)
-        [more] = random.choices(range(len(one.weights)), cum_weights=one.weights)
-        begin = 1 - one.window.runs
-        window = sorted(random.sample(range(begin, 0), one.min_bad + more))
-        bads, first = _clump(scan, [*window, 0], begin, rate, random)
+        bads, first = _clump(scan, one.draw(random), 1 - one.runs, process, random)
         tracker = _AlarmTracker(scan)
         if any(tracker.observe(bads, last) is not None for last in range(first, len(bads))):
             clump = range(first, len(bads))
-            found += 1 / sum(_reached_until(bads, last, one.window) >= bads[last] for last in clump for one in full)
+            found += 1 / sum(_reached_until(bads, last, count) >= bads[last] for last in clump for count in windows)
         tries, drawn = tries + 1, drawn + len(bads)
     return sum(shares) * found / max(tries, 1)
 
 
-def _clump(scan: WindowScan, window: list[int], begin: int, rate: float, random: Random) -> tuple[list[int], int]:
+def _clump(
+    scan: WindowScan, window: list[int], begin: int, process: ErrorProcess, random: Random
+) -> tuple[list[int], int]:
     """Return the bad runs around ``window``, which begins at ``begin``, and the index of the first run of its clump.
 
     The bad runs before that index are those that the windows of the clump reach back to. A clump begins after a run at
     which the detector resolves, and ends before the next such run.
     """
     reach, older, first = scan.longest_window, list[int](), -1
-    bads, before = window, begin - _runs_to_next_bad(rate, random)
+    gap = process.gap if window[0] == begin else process.gap_after_good
+    bads, before = window, begin - gap(random)
     while first < 0 and len(older) < _MAX_CLUMP_LENGTH:
         begin -= reach
         while before >= begin:
             older.append(before)
-            before -= _runs_to_next_bad(rate, random)
+            before -= process.gap(random)
         bads = [*reversed(older), *window]
         first = _clump_begins(scan, bads, begin)
     first = max(first, 0)
     while len(bads) < 2 * _MAX_CLUMP_LENGTH:
-        after = bads[-1] + _runs_to_next_bad(rate, random)
+        after = bads[-1] + process.gap(random)
         if scan.resolves_from(bads, len(bads) - 1) < after:
             break
         bads.append(after)
@@ -203,48 +201,14 @@ def _clump_begins(scan: WindowScan, bads: list[int], begin: int) -> int:
     return -1
 
 
-def _max_firing_share(scan: WindowScan, rate: float) -> float:
+def _max_firing_share(scan: WindowScan, process: ErrorProcess) -> float:
     """Return an upper bound of the share of bad runs at which the detector fires."""
-    return sum(_rarest_window(alarm, rate).share for alarm in scan.alarms)
+    return sum(_rarest_window(alarm, process).share for alarm in scan.alarms)
 
 
-class _FullWindow(NamedTuple):
-    """The distribution of the bad runs in ``window`` when its threshold is reached at a bad run.
-
-    The threshold is reached at ``share`` of the bad runs. The window then holds ``min_bad`` further bad runs, or
-    1, 2, 3 … more with the cumulative ``weights``.
-    """
-
-    window: WindowThreshold
-    share: float
-    min_bad: int
-    weights: list[float]
-
-
-def _rarest_window(alarm: tuple[WindowThreshold, ...], rate: float) -> _FullWindow:
-    """Return the count of ``alarm`` that is reached least often."""
-    return min((_full_window(count, rate) for count in alarm), key=lambda full: full.share)
-
-
-@lru_cache(maxsize=1024)
-def _full_window(count: WindowThreshold, rate: float) -> _FullWindow:
-    """Return the upper tail of a binomial distribution, summed from its mode outwards until terms are negligible."""
-    runs, min_bad = count.runs - 1, count.bad - 1
-    odds = rate / (1 - rate)
-    top = max(min_bad, min(runs, int(runs * rate)))
-    log = math.lgamma(runs + 1) - math.lgamma(top + 1) - math.lgamma(runs - top + 1)
-    log += top * math.log(rate) + (runs - top) * math.log1p(-rate)
-    weights = [1.0]
-    for bad in range(top, min_bad, -1):
-        weights.insert(0, weights[0] * bad / (runs - bad + 1) / odds)
-        if weights[0] < _NEGLIGIBLE:
-            break
-    min_bad = top - len(weights) + 1
-    for bad in range(top + 1, runs + 1):
-        weights.append(weights[-1] * (runs - bad + 1) / bad * odds)
-        if weights[-1] < _NEGLIGIBLE:
-            break
-    return _FullWindow(count, min(1.0, math.exp(log) * sum(weights)), min_bad, list(accumulate(weights)))
+def _rarest_window(alarm: tuple[WindowThreshold, ...], process: ErrorProcess) -> FullWindow:
+    """Return the threshold of ``alarm`` that is reached least often."""
+    return min((full_window(*count, process) for count in alarm), key=lambda full: full.share)
 
 
 def _reached_until(bads: list[int], last: int, count: WindowThreshold) -> int:
@@ -257,8 +221,3 @@ def _relative_error(values: list[int]) -> float:
     """Return the relative standard error of the mean of ``values``."""
     number, mean = len(values), sum(values) / len(values)
     return math.sqrt(sum((value - mean) ** 2 for value in values) / number / (number - 1)) / mean
-
-
-def _runs_to_next_bad(rate: float, random: Random) -> int:
-    """Return a random number of runs until the next bad run."""
-    return 1 + int(math.log(1 - random.random()) / math.log1p(-rate))
