@@ -119,3 +119,13 @@ def test_the_upper_bound_without_errors() -> None:
 def test_rates_are_rounded_up(rate: float, expected: float) -> None:
     """A rate is rounded up to two digits."""
     assert round_up(rate) == pytest.approx(expected)
+
+
+def test_bursts_need_not_be_neighbours() -> None:
+    """Bad samples in every other run for a while cluster as much as neighbours do."""
+    samples = [False] * WEEK
+    for start in range(0, WEEK, 400):
+        samples[start : start + 20 : 2] = [True] * 10
+
+    assert FailureSeries(samples).repeats == 0
+    assert estimate_autocorrelation(FailureSeries(samples)) == MAX_AUTOCORRELATION

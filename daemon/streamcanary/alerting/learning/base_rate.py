@@ -8,14 +8,14 @@ All functions are pure. The steps, and why the estimate is robust:
 2. What a CUSUM against a high rate overlooks, such as a day at 8 %, is left out in blocks: those that have far more bad
    samples than the median of all blocks (the filter of Hampel, *The influence curve*, JASA 69, 1974).
 3. The autocorrelation is that of a Markov chain with two states, estimated by the fraction of bad samples after bad
-   ones, and drawn towards a prior by as much as there are few of them.
+   ones, and drawn towards a prior by as much as there are few of them; or by the variance of counts, if that is higher.
 4. The upper bound is that of Wilson (*Probable inference*, JASA 22, 1927; one-sided, 95 %) for the number of
    independent samples that would say as much as these: ``n (1 - r) / (1 + r)`` with an autocorrelation of ``r``.
 """
 
 import math
 from collections.abc import Callable, Iterable
-from statistics import median
+from statistics import median, variance
 from typing import Final
 
 from streamcanary.alerting.learning.baseline import PRIOR_AUTOCORRELATION, LearnedRate, round_up
@@ -28,6 +28,9 @@ MAX_AUTOCORRELATION: Final = 0.5
 """No autocorrelation over this is learned: longer bursts are incidents, and must fire."""
 
 _PRIOR_WEIGHT = 10.0  # bad samples that say as much as the prior
+_CLUSTER = 32  # samples; about as many as a detector needs to fire
+_MIN_CLUSTERS = 30
+_MIN_BAD = 20  # samples; the variance of fewer is chance
 _START_RATE = 0.02
 _MAX_ROUNDS = 8
 _Z = 1.6449  # of the standard normal distribution, 95 % one-sided
@@ -40,7 +43,11 @@ CusumSteps = Callable[[float, float], tuple[int, int]]
 
 
 def estimate_base_rate(
-    series: FailureSeries, cusum: CusumSteps, max_rate: float = 0.05, min_samples: int = MIN_SAMPLES
+    series: FailureSeries,
+    cusum: CusumSteps,
+    max_rate: float = 0.05,
+    min_samples: int = MIN_SAMPLES,
+    max_autocorrelation: float = MAX_AUTOCORRELATION,
 ) -> LearnedRate | None:
     """Return the base rate of ``series``; ``None`` if there are fewer than ``min_samples`` outside incidents.
 
@@ -54,13 +61,13 @@ def estimate_base_rate(
         normal = series if 2 * normal.total < series.total else _without_bad_blocks(normal, autocorrelation)
         before = rate, autocorrelation
         # rounded, so that the rounds end, and that few thresholds are computed
-        autocorrelation = round(estimate_autocorrelation(normal) * 20) / 20
+        autocorrelation = round(estimate_autocorrelation(normal, max_autocorrelation) * 20) / 20
         rate = min(round_up(upper_bound(normal.bad, normal.total, autocorrelation)), max_rate)
         if before == (rate, autocorrelation):
             break
     if normal.total < min_samples:
         return None
-    autocorrelation = estimate_autocorrelation(normal)
+    autocorrelation = estimate_autocorrelation(normal, max_autocorrelation)
     return LearnedRate(
         bad=normal.bad,
         total=normal.total,
@@ -70,17 +77,32 @@ def estimate_base_rate(
     )
 
 
-def estimate_autocorrelation(series: FailureSeries) -> float:
-    """Return the lag-1 autocorrelation of ``series``, from 0 to :data:`MAX_AUTOCORRELATION`.
+def estimate_autocorrelation(series: FailureSeries, highest: float = MAX_AUTOCORRELATION) -> float:
+    """Return the lag-1 autocorrelation of ``series``, from 0 to ``highest``.
 
-    In a Markov chain with the rate ``p`` a bad sample follows a bad one with the probability ``p + r (1 - p)``.
+    In a Markov chain with the rate ``p`` a bad sample follows a bad one with the probability ``p + r (1 - p)``. Bad
+    samples that come close to each other without being neighbours cluster, too: of two estimates, by neighbours and by
+    the variance of counts, it is the higher.
     """
     if not series.total or series.bad == series.total:
         return PRIOR_AUTOCORRELATION
     rate = series.bad / series.total
     prior = rate + PRIOR_AUTOCORRELATION * (1 - rate)
     repeats = (series.repeats + _PRIOR_WEIGHT * prior) / (series.followed + _PRIOR_WEIGHT)
-    return min(max(0.0, (repeats - rate) / (1 - rate)), MAX_AUTOCORRELATION)
+    return min(max(0.0, (repeats - rate) / (1 - rate), _clustering(series, rate)), highest)
+
+
+def _clustering(series: FailureSeries, rate: float) -> float:
+    """Return the autocorrelation of the Markov chain whose counts vary as those of ``series`` do, less one deviation.
+
+    The variance of counts is ``(1 + r) / (1 - r)`` times that of independent samples.
+    """
+    counts = [block.bad for block in series.blocks(_CLUSTER)]
+    if len(counts) < _MIN_CLUSTERS or series.bad < _MIN_BAD:
+        return 0.0
+    dispersion = variance(counts) / (_CLUSTER * rate * (1 - rate))
+    deviation = 2 * dispersion / (dispersion + 1) ** 2 * math.sqrt(2 / len(counts))
+    return (dispersion - 1) / (dispersion + 1) - deviation
 
 
 def upper_bound(bad: float, total: float, autocorrelation: float = 0.0) -> float:

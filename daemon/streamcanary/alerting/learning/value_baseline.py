@@ -34,6 +34,9 @@ the first evaluation after a day finds enough of them."""
 MAX_EXCEEDANCE: Final = 0.25
 """The highest part of the values above the limit that a detector is given as normal."""
 
+MAX_AUTOCORRELATION: Final = 0.9
+"""The highest autocorrelation of slow answers that is learned: unlike failures, they come in long bursts."""
+
 _DAYS_WITH_SEASONS = 3.0
 _DAYS_WITH_SEASONAL_LIMITS = 7.0
 _MIN_DIFFERENCE = 1.2  # between the limits of the quarters of the day
@@ -88,7 +91,9 @@ def estimate_values(series: ValueSeries, cusum: CusumSteps) -> LearnedValues | N
     days = max(values[-1][0] - values[0][0] for values in by_canary.values()) / DAY
     learned = LearnedValues(limits=limits, days=days)
     ratios = series.ratios(learned)
-    rate = estimate_base_rate(FailureSeries(ratio > 1 for ratio in ratios), cusum, MAX_EXCEEDANCE)
+    rate = estimate_base_rate(
+        FailureSeries(ratio > 1 for ratio in ratios), cusum, MAX_EXCEEDANCE, max_autocorrelation=MAX_AUTOCORRELATION
+    )
     if rate is None:
         return None
     blocks = list(_blocks(ratios, _MAX_BLOCKS))

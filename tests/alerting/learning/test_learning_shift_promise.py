@@ -1,0 +1,85 @@
+"""The promise of ``shift`` holds in a simulation: answers that cluster by load fire no more often than promised."""
+
+import math
+from collections.abc import Iterator
+from random import Random
+
+import pytest
+
+from streamcanary.alerting.detectors import Cusum
+from streamcanary.alerting.forecast.baseline import RuleBaseline
+from streamcanary.alerting.forecast.shift_forecast import ShiftForecast, shift_forecasts
+from streamcanary.alerting.learning.baseline import DAY
+from streamcanary.alerting.learning.history import learning_cusum
+from streamcanary.alerting.learning.value_baseline import ValueSeries, estimate_values
+from streamcanary.alerting.rules import Rule
+from streamcanary.alerting.scope import CANARY, ScopeValue
+from support.alerting.builders import CHAT
+
+EVERY = 30.0
+RULE = Rule.model_validate({"measure": "first_token", "detector": {"type": "shift", "false_pages": "1 per 7d"}})
+VALUE = ScopeValue(CANARY, "chat", (CHAT,))
+
+
+def loaded_answers(memory: float, seed: int) -> Iterator[float]:
+    """Yield log-normal times; the load of which they depend remembers a part of itself from run to run."""
+    random, load = Random(seed), 0.0  # noqa: S311 - a simulation
+    while True:
+        load = memory * load + math.sqrt(1 - memory * memory) * random.gauss(0, 1)
+        yield 0.5 * math.exp(0.3 * load)
+
+
+def learn(answers: Iterator[float]) -> tuple[ShiftForecast, Cusum, float]:
+    """Return the forecast, the detector and the limit after a week of answers."""
+    series = ValueSeries()
+    for number in range(int(7 * DAY / EVERY)):
+        series.append("chat", number * EVERY, next(answers))
+    unlearned = VALUE.stream()
+
+    def cusum(rate: float, autocorrelation: float) -> tuple[int, int]:
+        stream = unlearned._replace(base_rate=rate, autocorrelation=autocorrelation)
+        return learning_cusum(RULE.detector, stream)
+
+    learned = estimate_values(series, cusum)
+    assert learned is not None
+    [forecast] = shift_forecasts([RuleBaseline("R", RULE, VALUE, learned, None)])
+    detector = RULE.detector.for_stream(VALUE.stream(learned))
+    [limit] = learned.limits["chat"]
+    return forecast, detector, limit
+
+
+def runs_to_fire(detector: Cusum, samples: Iterator[bool], count: int) -> list[int]:
+    """Return the numbers of samples after which the detector fires, from its initial state each time."""
+    found = []
+    for _ in range(count):
+        state, runs, is_firing = None, 0, False
+        while not is_firing:
+            runs += 1
+            state, is_firing, _ = detector.feed(state, bad=next(samples), at=runs * EVERY, firing=False)
+        found.append(runs)
+    return found
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.3, 0.6, 0.8])
+def test_false_pages_are_at_most_those_promised(memory: float) -> None:
+    """A rule that may fire once in seven days fires every five days or more seldom, however much the load remembers."""
+    answers = loaded_answers(memory, seed=1)
+    _, detector, limit = learn(answers)
+    above = (value > limit for value in answers)
+
+    found = runs_to_fire(detector, above, 12)
+
+    assert sum(found) / len(found) * EVERY > 5 * DAY
+
+
+@pytest.mark.parametrize("memory", [0.0, 0.6])
+def test_a_change_is_detected_after_the_forecast_delay(memory: float) -> None:
+    """When all answers take twice as long, the rule fires after the delay that ``check`` prints, within a fifth."""
+    answers = loaded_answers(memory, seed=2)
+    forecast, detector, limit = learn(answers)
+    twice = (2 * value > limit for value in answers)
+
+    found = runs_to_fire(detector, twice, 300)
+
+    mean_delay = (sum(found) / len(found) - 0.5) * EVERY
+    assert mean_delay == pytest.approx(forecast.detection_delays[1], rel=0.2)
