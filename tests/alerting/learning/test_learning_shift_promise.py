@@ -13,12 +13,12 @@ from streamcanary.alerting.learning.baseline import DAY
 from streamcanary.alerting.learning.history import learning_cusum
 from streamcanary.alerting.learning.value_baseline import ValueSeries, estimate_values
 from streamcanary.alerting.rules import Rule
-from streamcanary.alerting.scope import CANARY, ScopeValue
+from streamcanary.alerting.scope import ScopeValue
 from support.alerting.builders import CHAT
 
 EVERY = 30.0
 RULE = Rule.model_validate({"measure": "first_token", "detector": {"type": "shift", "false_pages": "1 per 7d"}})
-VALUE = ScopeValue(CANARY, "chat", (CHAT,))
+VALUE = ScopeValue("canary", "chat", (CHAT,))
 
 
 def loaded_answers(memory: float, seed: int) -> Iterator[float]:
