@@ -11,7 +11,8 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from functools import lru_cache
-from itertools import accumulate
+from itertools import accumulate, compress
+from operator import ne
 from typing import Final, Literal
 
 from streamcanary.model.prometheus_names import label_name, sample_name, unit_name
@@ -54,8 +55,7 @@ class FamilyText:
             self._texts.append(b"")
         versions = [each.version for each in series]  # before the values: a change meanwhile is seen by the next scrape
         if versions != self._versions:
-            pairs = enumerate(zip(versions, self._versions, strict=True))
-            for index in [index for index, (version, rendered) in pairs if version != rendered]:
+            for index in compress(range(len(versions)), map(ne, versions, self._versions)):
                 if not self._is_duplicate[index]:
                     self._texts[index] = self._render_series(series[index], self._labels[index])
             self._versions = versions
@@ -78,7 +78,7 @@ class FamilyText:
         values += values[-1], format_number(total)
         if self._has_exemplars:
             for bucket, exemplar in series.exemplars.copy().items():
-                values[bucket] = f"{values[bucket]}{format_exemplar(exemplar)}"
+                values[bucket] = f"{values[bucket]}{exemplar.text or format_exemplar(exemplar)}"
         return self._template.of_values(labels, tuple(values))
 
 
