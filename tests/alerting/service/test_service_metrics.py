@@ -53,7 +53,7 @@ async def test_a_reload_starts_few_series_in_a_turn_of_the_event_loop(reader: In
     task = asyncio.create_task(meters.run())
     engine = engine_of(*MANY)
     meters.configure(engine, ["hook"])
-    key = next(binding.key for binding in engine.bindings if binding.canary.name == "chat-7")
+    key = next(binding.key for binding in engine.bindings if binding.canaries[0].name == "chat-7")
     meters.update(State(incidents={key: Incident(key=key, rule="Errors", subject="chat-7", opened=0.0)}))
     counts = [len(active_alerts(reader))]
     for _ in range(100):
