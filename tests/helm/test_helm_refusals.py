@@ -118,6 +118,44 @@ CONTRADICTIONS: dict[str, tuple[dict[str, Any], str]] = {
             "maxUnavailable: 1"
         ),
     ),
+    "percentage that blocks drains": (
+        {"podDisruptionBudget": {"enabled": True, "minAvailable": "50%"}},
+        (
+            "podDisruptionBudget.minAvailable is 50% with 1 replicas: no node with the pod could be drained; use "
+            "maxUnavailable: 1"
+        ),
+    ),
+    "budget that allows nothing": (
+        {"podDisruptionBudget": {"enabled": True, "maxUnavailable": 0}},
+        "podDisruptionBudget.maxUnavailable is 0: no node with the pod could be drained; use maxUnavailable: 1",
+    ),
+    "budget that allows no part": (
+        {"podDisruptionBudget": {"enabled": True, "maxUnavailable": "0%"}},
+        "podDisruptionBudget.maxUnavailable is 0%: no node with the pod could be drained; use maxUnavailable: 1",
+    ),
+    "scrape that takes longer than its interval": (
+        {"podMonitor": {"enabled": True, "interval": "1m", "scrapeTimeout": "1m1s"}},
+        ("podMonitor.scrapeTimeout is 1m1s, more than the interval of 1m: Prometheus would refuse it; lower it"),
+    ),
+    "loopback": (
+        {"web": {"host": "127.0.0.1"}},
+        (
+            "web.host is 127.0.0.1: neither the probes of the kubelet nor Prometheus reach the loopback of the pod; "
+            "use 0.0.0.0 or ::"
+        ),
+    ),
+    "variable of the chart": (
+        {"extraEnv": [{"name": "STREAMCANARY_WEB__PORT", "value": "1"}]},
+        "extraEnv has STREAMCANARY_WEB__PORT, which the chart sets; use the values web, persistence and config",
+    ),
+    "variable twice": (
+        {"secret": {"env": ["A"]}, "extraEnv": [{"name": "A", "value": "1"}]},
+        "secret.env has A, and so has extraEnv; keep one of them",
+    ),
+    "label of the selector": (
+        {"podLabels": {"app.kubernetes.io/component": "x"}},
+        "podLabels has app.kubernetes.io/component, by which the chart selects its objects; use another label",
+    ),
     "CSI without a class": (
         {"csi": {"enabled": True}},
         "csi.enabled needs csi.secretProviderClass, the name of a SecretProviderClass",
@@ -165,6 +203,22 @@ WRONG_TYPES: dict[str, tuple[dict[str, Any], str]] = {
     "unknown receiver": (
         {"config": {"alerts": {"receivers": {"x": {"type": "pager"}}}}},
         "/type': value must be one of 'pagerduty',",
+    ),
+    "variable that is no text": ({"extraEnv": [{"name": "A", "value": 1}]}, "at '/extraEnv/0/value': got number, want"),
+    "short name of an access mode": (
+        {"persistence": {"accessModes": ["RWO"]}},
+        "at '/persistence/accessModes/0': value must be one of 'ReadWriteOnce', 'ReadWriteOncePod', 'ReadWriteMany'",
+    ),
+    "no size": ({"persistence": {"size": "0"}}, "at '/persistence/size': '0' does not match pattern"),
+    "name in capitals": ({"fullnameOverride": "ABC"}, "at '/fullnameOverride': 'ABC' does not match pattern"),
+    "name with a dot": ({"fullnameOverride": "a.b"}, "at '/fullnameOverride': 'a.b' does not match pattern"),
+    "misspelt key of resources": (
+        {"resources": {"limit": {"memory": "1Gi"}}},
+        "at '/resources': additional properties 'limit' not allowed",
+    ),
+    "misspelt key of a probe": (
+        {"livenessProbe": {"periodSecond": 5}},
+        "at '/livenessProbe': additional properties 'periodSecond' not allowed",
     ),
     "size without a unit": ({"persistence": {"size": "1 GB"}}, "at '/persistence/size': '1 GB' does not match pattern"),
 }

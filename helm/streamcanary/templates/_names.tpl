@@ -18,16 +18,16 @@ app.kubernetes.io/name: {{ include "streamcanary.name" . | quote }}
 app.kubernetes.io/instance: {{ .Release.Name | quote }}
 {{- end }}
 
-{{/* The labels of an object: "labels" (dict "root" $ "component" "daemon"). */}}
+{{/*
+The labels of an object: "labels" (dict "root" $ "component" "daemon" "labels" .Values.podLabels). Those by which the chart
+selects, and Helm, cannot be replaced; `labels` take precedence over `commonLabels`.
+*/}}
 {{- define "streamcanary.labels" -}}
-{{ include "streamcanary.selectorLabels" .root }}
-app.kubernetes.io/component: {{ .component | default "daemon" }}
-app.kubernetes.io/version: {{ .root.Chart.AppVersion | quote }}
-app.kubernetes.io/managed-by: {{ .root.Release.Service }}
-helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-" | quote }}
-{{- with .root.Values.commonLabels }}
-{{ toYaml . }}
-{{- end }}
+{{- $labels := include "streamcanary.selectorLabels" .root | fromYaml -}}
+{{- $_ := set $labels "app.kubernetes.io/component" (.component | default "daemon") -}}
+{{- $_ := set $labels "app.kubernetes.io/managed-by" .root.Release.Service -}}
+{{- $defaults := dict "app.kubernetes.io/version" .root.Chart.AppVersion "helm.sh/chart" (printf "%s-%s" .root.Chart.Name .root.Chart.Version | replace "+" "_" | trunc 63 | trimSuffix "-") -}}
+{{ merge $labels (.labels | default dict) .root.Values.commonLabels $defaults | toYaml }}
 {{- end }}
 
 {{- define "streamcanary.metadata" -}}
@@ -35,9 +35,6 @@ name: {{ .name | default (include "streamcanary.fullname" .root) | quote }}
 namespace: {{ .namespace | default .root.Release.Namespace | quote }}
 labels:
   {{- include "streamcanary.labels" . | nindent 2 }}
-  {{- with .labels }}
-  {{- toYaml . | nindent 2 }}
-  {{- end }}
 {{- with .annotations }}
 annotations:
   {{- toYaml . | nindent 2 }}

@@ -55,10 +55,50 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- if and $values.serviceMonitor.enabled (not $values.service.enabled) -}}
 {{- $problems = append $problems "serviceMonitor needs service.enabled: true; or use podMonitor" -}}
 {{- end -}}
+{{- range $name := list "podMonitor" "serviceMonitor" -}}
+{{- $monitor := index $values $name -}}
+{{- if gt (include "streamcanary.milliseconds" $monitor.scrapeTimeout | int64) (include "streamcanary.milliseconds" $monitor.interval | int64) -}}
+{{- $problems = append $problems (printf "%s.scrapeTimeout is %s, more than the interval of %s: Prometheus would refuse it; lower it" $name $monitor.scrapeTimeout $monitor.interval) -}}
+{{- end -}}
+{{- end -}}
+{{- if regexMatch "^(127[.]|localhost$|::1$)" $values.web.host -}}
+{{- $problems = append $problems (printf "web.host is %s: neither the probes of the kubelet nor Prometheus reach the loopback of the pod; use 0.0.0.0 or ::" $values.web.host) -}}
+{{- end -}}
 {{- $budget := $values.podDisruptionBudget -}}
-{{- if and $budget.enabled (ne (toString $budget.minAvailable) "") (not (hasSuffix "%" (toString $budget.minAvailable))) -}}
-{{- if ge (int $budget.minAvailable) (int $values.replicas) -}}
-{{- $problems = append $problems (printf "podDisruptionBudget.minAvailable is %d with %d replicas: no node with the pod could be drained; use maxUnavailable: 1" (int $budget.minAvailable) (int $values.replicas)) -}}
+{{- $replicas := int $values.replicas -}}
+{{- if $budget.enabled -}}
+{{- $atLeast := toString $budget.minAvailable -}}
+{{- $atMost := toString $budget.maxUnavailable -}}
+{{- if $atLeast -}}
+{{- $count := int (trimSuffix "%" $atLeast) -}}
+{{- if hasSuffix "%" $atLeast -}}
+{{- $count = int (ceil (divf (mulf $count $replicas) 100)) -}}
+{{- end -}}
+{{- if ge $count $replicas -}}
+{{- $problems = append $problems (printf "podDisruptionBudget.minAvailable is %s with %d replicas: no node with the pod could be drained; use maxUnavailable: 1" $atLeast $replicas) -}}
+{{- end -}}
+{{- else if not (int (trimSuffix "%" $atMost)) -}}
+{{- $problems = append $problems (printf "podDisruptionBudget.maxUnavailable is %s: no node with the pod could be drained; use maxUnavailable: 1" ($atMost | default "empty")) -}}
+{{- end -}}
+{{- end -}}
+{{- $selectors := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/managed-by" -}}
+{{- range $name, $labels := dict "commonLabels" $values.commonLabels "podLabels" $values.podLabels "podMonitor.labels" $values.podMonitor.labels "serviceMonitor.labels" $values.serviceMonitor.labels "prometheusRule.labels" $values.prometheusRule.labels "dashboards.labels" $values.dashboards.labels -}}
+{{- range $label := $selectors -}}
+{{- if hasKey $labels $label -}}
+{{- $problems = append $problems (printf "%s has %s, by which the chart selects its objects; use another label" $name $label) -}}
+{{- end -}}
+{{- end -}}
+{{- end -}}
+{{- $owned := list "POD_NAME" "POD_NAMESPACE" "POD_UID" "POD_IP" "NODE_NAME" "CONTAINER_NAME" "STREAMCANARY_WEB__HOST" "STREAMCANARY_WEB__PORT" "STREAMCANARY_WEB__TOKEN" "STREAMCANARY_WEB__TOKEN_FILE" "STREAMCANARY_STORE__PATH" -}}
+{{- $seen := dict -}}
+{{- range $place, $names := dict "secret.env" $values.secret.env "extraEnv" (include "streamcanary.names" $values.extraEnv | fromJsonArray) -}}
+{{- range $variable := $names -}}
+{{- if has $variable $owned -}}
+{{- $problems = append $problems (printf "%s has %s, which the chart sets; use the values web, persistence and config" $place $variable) -}}
+{{- else if hasKey $seen $variable -}}
+{{- $problems = append $problems (printf "%s has %s, and so has %s; keep one of them" $place $variable (get $seen $variable)) -}}
+{{- end -}}
+{{- $_ := set $seen $variable $place -}}
 {{- end -}}
 {{- end -}}
 {{ toJson $problems }}
@@ -160,4 +200,22 @@ cloud providers and of OpenTelemetry add to it.
 */}}
 {{- define "streamcanary.ambientVariables" -}}
 ^(HOSTNAME|HOME|PATH|LANG|PYTHON_VERSION|KUBERNETES_(SERVICE|PORT).*|AZURE_(CLIENT_ID|TENANT_ID|FEDERATED_TOKEN_FILE|AUTHORITY_HOST)|AWS_(ROLE_ARN|WEB_IDENTITY_TOKEN_FILE|REGION|DEFAULT_REGION|CONTAINER_[A-Z_]+)|OTEL_[A-Z_]+)$
+{{- end }}
+
+{{- define "streamcanary.names" -}}
+{{- $names := list -}}
+{{- range . -}}
+{{- $names = append $names .name -}}
+{{- end -}}
+{{ toJson $names }}
+{{- end }}
+
+{{/* A duration of Prometheus (https://prometheus.io/docs/prometheus/latest/querying/basics/#durations) in milliseconds. */}}
+{{- define "streamcanary.milliseconds" -}}
+{{- $units := dict "ms" 1 "s" 1000 "m" 60000 "h" 3600000 "d" 86400000 "w" 604800000 "y" 31536000000 -}}
+{{- $sum := 0 -}}
+{{- range regexFindAll "[0-9]+[a-z]+" . -1 -}}
+{{- $sum = add $sum (mul (regexFind "^[0-9]+" . | int64) (get $units (regexFind "[a-z]+" .))) -}}
+{{- end -}}
+{{ $sum }}
 {{- end }}

@@ -29,6 +29,40 @@ OBJECTS: Final[dict[str, Any]] = {"items": {"type": "object"}}
 NAMED_OBJECTS: Final[dict[str, Any]] = {"items": {"type": "object", "required": ["name"]}}
 MOUNTS: Final[dict[str, Any]] = {"items": {"type": "object", "required": ["name", "mountPath"]}}
 PROMETHEUS_DURATION: Final[dict[str, Any]] = {"pattern": "^([0-9]+(ms|s|m|h|d|w|y))+$"}
+_QUANTITIES: Final[dict[str, Any]] = {"type": "object", "additionalProperties": {"type": ["string", "number"]}}
+RESOURCES: Final[dict[str, Any]] = {
+    "additionalProperties": False,
+    "properties": {"requests": _QUANTITIES, "limits": _QUANTITIES, "claims": {"type": "array"}},
+}
+PROBE: Final[dict[str, Any]] = {
+    "additionalProperties": False,
+    "properties": {
+        **{handler: {"type": "object"} for handler in ("exec", "grpc", "httpGet", "tcpSocket")},
+        **{
+            name: {"type": "integer", "minimum": 0}
+            for name in (
+                "failureThreshold",
+                "initialDelaySeconds",
+                "periodSeconds",
+                "successThreshold",
+                "terminationGracePeriodSeconds",
+                "timeoutSeconds",
+            )
+        },
+    },
+}
+VARIABLES: Final[dict[str, Any]] = {
+    "items": {
+        "type": "object",
+        "required": ["name"],
+        "additionalProperties": False,
+        "properties": {
+            "name": {"type": "string", "pattern": "^[-._a-zA-Z][-._a-zA-Z0-9]*$"},
+            "value": {"type": "string"},
+            "valueFrom": {"type": "object"},
+        },
+    }
+}
 RULE_GROUPS: Final[dict[str, Any]] = {"items": {"type": "object", "required": ["name", "rules"]}}
 
 IMAGE: Final[Refinements] = {

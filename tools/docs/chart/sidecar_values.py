@@ -8,12 +8,14 @@ from .schema import (
     LOG,
     MOUNTS,
     NAME,
-    NAMED_OBJECTS,
     OBJECTS,
+    PROBE,
     PROMETHEUS_DURATION,
+    RESOURCES,
     RULE_GROUPS,
     SECRET_KEY,
     TEXTS,
+    VARIABLES,
     Refinements,
 )
 
@@ -35,7 +37,9 @@ REFINEMENTS: Final[Refinements] = {
     "podMonitor.scrapeTimeout": PROMETHEUS_DURATION,
     "prometheusRule.labels": TEXTS,
     "prometheusRule.groups": RULE_GROUPS,
-    "extraEnv": NAMED_OBJECTS,
+    "resources": RESOURCES,
+    "livenessProbe": PROBE,
+    "extraEnv": VARIABLES,
     "extraEnvFrom": OBJECTS,
     "extraVolumeMounts": MOUNTS,
 }
