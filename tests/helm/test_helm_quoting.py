@@ -57,9 +57,9 @@ def test_a_name_that_looks_like_another_type(word: str, tmp_path: Path) -> None:
     values["config"]["targets"]["openai"] = {"api_key": "none"}
     values["image"]["pullSecrets"] = [{"name": word}]
     values["extraObjects"] = []
-    path = tmp_path / "values.json"
-    path.write_text(json.dumps(values))
-    result = helm("template", f"a{word}", CHART, "--namespace", word, "--values", path, folder=tmp_path)
+    file = tmp_path / "values.json"
+    file.write_text(json.dumps(values))
+    result = helm("template", f"a{word}", CHART, "--namespace", word, "--values", file, folder=tmp_path)
     assert (0, "") == (result.code, result.stderr)
     checked = check_manifests(result.stdout, skip_kinds=OPERATOR_KINDS)
     assert {} == {f"{each.kind}/{each.name}": each.problems for each in checked if each.problems}

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import pytest
+import yaml
 
 from support.http_client import loopback_client
 from support.programs.image import ROOT, Dockerfile, Image, ImageDaemon
@@ -60,6 +61,26 @@ def test_the_image_prints_its_version(image: Image):
     version = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["version"]
     ended = run(image, "--version")
     assert (0, f"streamcanary {version}\n", "") == (ended.returncode, ended.stdout, ended.stderr)
+
+
+def test_the_liveness_command_works_in_the_image(image: Image, tmp_path: Path):
+    """The command in the probe of a sidecar is in the image, and needs no more than the file."""
+    values = yaml.safe_load((ROOT / "helm" / "streamcanary-sidecar" / "values.yaml").read_text())
+    program = values["livenessProbe"]["exec"]["command"][0].replace("/opt/streamcanary", str(image.tree), 1)
+    alive = tmp_path / "alive"
+    alive.touch()
+    [entrypoint] = image.entrypoint
+    command = [program if word == entrypoint else word for word in image.command(str(alive), show=[alive])]
+    ended = subprocess.run(
+        command,
+        env=image.environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        stdin=subprocess.DEVNULL,
+    )
+    assert (0, "alive\n", "") == (ended.returncode, ended.stdout, ended.stderr)
 
 
 def test_check_works_in_the_image(image: Image, tmp_path: Path):
