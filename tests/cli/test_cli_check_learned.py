@@ -10,11 +10,12 @@ from streamcanary.cli.commands.check import main
 from streamcanary.model.outcome import Outcome
 from streamcanary.store.config import StoreConfig
 from streamcanary.store.database import Store
-from support.alerting.builders import NOON, a_run, webhook_config
-from support.alerting.histories import answer_times
+from support.alerting.builders import NOON, a_run, bad, good, webhook_config
+from support.alerting.histories import answer_times, bursty_samples
 from support.clock import ManualClock
 from support.programs.daemon import write_config
 
+LEARNS = {"type": "spike", "normal": "learned"}
 SLOWER = {"measure": "first_token", "detector": {"type": "shift"}}
 
 
@@ -40,6 +41,12 @@ async def check(
     return output.out.splitlines(), output.err.splitlines()
 
 
+def rates(rate: float, autocorrelation: float = 0.0, count: int = 4000) -> list[Outcome]:
+    """Return runs that fail at ``rate``."""
+    samples = bursty_samples(rate, autocorrelation, count)
+    return [(bad if failed else good)(number) for number, failed in enumerate(samples)]
+
+
 def times(days: float, spread: float = 0.3) -> list[Outcome]:
     """Return runs every two minutes with a time to the first token of half a second."""
     return [
@@ -51,6 +58,41 @@ def times(days: float, spread: float = 0.3) -> list[Outcome]:
 def lines_about_learning(lines: list[str]) -> list[str]:
     """Return the lines that say what was learned."""
     return [line for line in lines if " learned " in line]
+
+
+async def test_a_learned_base_rate_is_printed_and_used(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The line has rate, number of runs, upper bound and autocorrelation, and the forecast is at the learned rate."""
+    out, err = await check(tmp_path, capsys, {"detector": LEARNS}, rates(0.01))
+    assert ["R learned of chat: 1.07% of 4,000 runs (at most 1.38%), autocorrelation 0.00"] == lines_about_learning(out)
+    [forecast] = [line for line in out if line.startswith("R  ")]
+    assert "at 1.4%" in forecast
+    assert [] == err
+
+
+async def test_without_history_the_defaults_are_said(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Too few runs to learn from are named, with what would be enough."""
+    out, err = await check(tmp_path, capsys, {"detector": LEARNS}, rates(0.01, count=50))
+    assert [
+        "R has learned nothing of chat yet: it needs 200 runs outside incidents; until then it uses its defaults"
+    ] == lines_about_learning(out)
+    assert [] == err
+
+
+async def test_a_rate_above_the_cap_is_a_warning(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A canary that fails more often than may be learned is a warning with the line to paste."""
+    _, [warning] = await check(tmp_path, capsys, {"detector": LEARNS}, rates(0.09))
+    assert "chat fails more often than max_normal (5%)" in warning
+    assert warning.endswith("write detector: {type: spike, normal: learned, max_normal: 11%}")
+
+
+async def test_bursts_that_contradict_the_configuration_are_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An autocorrelation that is written too low is a warning with the line to paste."""
+    detector = {"type": "spike", "autocorrelation": 0}
+    _, [warning] = await check(tmp_path, capsys, {"detector": detector}, rates(0.02, 0.4))
+    assert warning.startswith("warning: rule R: failures of chat come in bursts: their autocorrelation is 0.3")
+    assert warning.endswith("write detector: {type: spike, autocorrelation: 0.36}")
 
 
 async def test_learned_times_are_printed_with_a_forecast(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

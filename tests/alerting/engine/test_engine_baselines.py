@@ -185,3 +185,39 @@ def test_limits_of_an_impossible_number_are_none(limits: tuple[float, ...]) -> N
     learn(harness, msgspec.structs.replace(VALUES, limits={"chat": limits}))
     harness.observe(*[slow] * 20)
     assert harness.open_incidents == []
+
+
+def test_a_learned_base_rate_sets_the_threshold() -> None:
+    """A canary that seldom fails is noticed after fewer failures than one whose base rate is not known."""
+    fired_after = []
+    for baseline in (None, LearnedRate(bad=5, total=20_000, upper_bound=0.0006, autocorrelation=0.0)):
+        config = alerts(rules={"Errors": {"detector": {"type": "spike", "normal": "learned"}}})
+        harness = started(config=config)
+        learn(harness, baseline)
+        while not harness.open_incidents:
+            harness.observe(bad)
+        fired_after.append(harness.run_count)
+    assert fired_after == [5, 3]
+
+
+def test_bursts_that_were_learned_raise_the_threshold() -> None:
+    """A canary whose failures come in bursts fires after more failures in a row."""
+    fired_after = []
+    for autocorrelation in (0.0, 0.4):
+        harness = started(config=alerts(rules={"Errors": {"detector": {"type": "spike"}}}))
+        learn(harness, LearnedRate(bad=300, total=20_000, upper_bound=0.017, autocorrelation=autocorrelation))
+        while not harness.open_incidents:
+            harness.observe(bad)
+        fired_after.append(harness.run_count)
+    assert fired_after[1] > fired_after[0]
+
+
+def test_the_resolve_condition_is_that_of_the_learned_detector() -> None:
+    """The notification says how many good runs resolve the alert with the threshold that was learned."""
+    harness = started()
+    learn(harness)
+    harness.observe(*[slow] * 12)
+    [incident] = harness.open_incidents
+    [binding] = harness.engine.bindings.learning
+    learned = harness.engine.bindings.with_baseline(binding, harness.state.baselines)
+    assert incident.resolve_condition.split()[:3] == learned.resolve_condition.split()[:3]

@@ -44,6 +44,7 @@ def learn(answers: Iterator[float]) -> tuple[ShiftForecast, Cusum, float]:
     assert learned is not None
     [forecast] = shift_forecasts([RuleBaseline("R", RULE, VALUE, learned, None)])
     detector = RULE.detector.for_stream(VALUE.stream(learned))
+    assert isinstance(detector, Cusum)
     [limit] = learned.limits["chat"]
     return forecast, detector, limit
 
