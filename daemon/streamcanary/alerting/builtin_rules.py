@@ -3,6 +3,7 @@
 A rule of the same name in ``alerts.rules`` overrides the fields that it sets. ``enabled: false`` disables the rule.
 """
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
@@ -203,8 +204,6 @@ def closest_builtin(name: str) -> str | None:
 
     A name that contains a built-in name and more, such as ``NoDataEurope``, does not count as similar.
     """
-    import difflib  # here, because few configurations have such a name
-
     folded = {_normalize(known): known for known in BUILTIN_RULES}
     near = difflib.get_close_matches(_normalize(name), folded, n=1, cutoff=_SIMILARITY_CUTOFF)
     if not near or (near[0] in _normalize(name) and near[0] != _normalize(name)):
