@@ -118,3 +118,28 @@ async def test_times_that_vary_too_much_are_a_warning(tmp_path: Path, capsys: py
     _, [warning] = await check(tmp_path, capsys, SLOWER, times(2, spread=1.2))
     assert warning.startswith("warning: rule R: first_token of chat: values vary so much that 2x cannot be recognised")
     assert warning.endswith("write worse: 3x")
+
+
+@pytest.mark.parametrize(
+    ("canaries", "keep", "expected"),
+    [
+        (1, "7d", ""),
+        (1, "12h", "store.keep is 12h; write 1d or more"),
+        (100, "7d", "the store keeps the last 200,000 runs, which 100 canaries make in 16h40m"),
+    ],
+)
+def test_a_history_that_can_never_suffice_is_a_warning(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], canaries: int, keep: str, expected: str
+) -> None:
+    """A rule about a change is warned of if the store never has a day of runs."""
+    spec = {"target": "t", "model": "m", "every": "30s"}
+    config = {
+        "targets": {"t": {"base_url": "http://127.0.0.1:9/v1", "api_key": "none"}},
+        "canaries": {f"c{number}": spec for number in range(canaries)},
+        "alerts": {"rules": {"R": SLOWER}, "receivers": {"hook": webhook_config()}},
+        "store": {"path": "store.db", "keep": keep},
+    }
+    arguments = Namespace(config=write_config(tmp_path, config), base_rate="2%", all=False, enforce_budget=False)
+    assert 0 == main(arguments)
+    warnings = capsys.readouterr().err
+    assert (expected in warnings, "will never evaluate" in warnings) == (True, bool(expected))

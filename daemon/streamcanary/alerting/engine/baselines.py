@@ -32,14 +32,10 @@ def requests_since(
 
 
 def put_learned(draft: Draft, bindings: Bindings, learned: Mapping[str, LearnedBaseline | None]) -> None:
-    """Store what was ``learned`` about bindings; remove what is no longer known."""
+    """Store what was ``learned`` about bindings. A baseline stays while the history has too few samples for another."""
     for key, baseline in learned.items():
-        if not bindings.learns(key):  # a reload has removed it in the meantime
-            continue
-        if baseline is not None:
+        if baseline is not None and bindings.learns(key):  # if not, a reload has removed it in the meantime
             draft.put_baseline(key, baseline)
-        elif key in draft.baselines:
-            draft.remove("baselines", key)
 
 
 def adapt_baselines(draft: Draft, bindings: Bindings, now: float) -> None:

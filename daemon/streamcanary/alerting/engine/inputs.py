@@ -99,7 +99,7 @@ class StoreRecovered(Struct, frozen=True):
 
 
 class BaselinesLearned(Struct, frozen=True):
-    """The recorded runs were evaluated: the baseline by the key of each binding that learns; ``None`` if unknown."""
+    """The recorded runs were evaluated: the baseline by the key of each binding that learns; ``None`` if too few."""
 
     baselines: Mapping[str, LearnedBaseline | None]
 

@@ -1,6 +1,11 @@
 """Forecasts the detection delay, the false pages and the time to resolve of a rule."""
 
-from streamcanary.alerting.forecast.baseline import RuleBaseline, baseline_warnings, learn_baselines
+from streamcanary.alerting.forecast.baseline import (
+    RuleBaseline,
+    baseline_warnings,
+    learn_baselines,
+    short_history_warnings,
+)
 from streamcanary.alerting.forecast.detector_forecast import (
     ERROR_RATES,
     MONTH_SECONDS,
@@ -36,4 +41,5 @@ __all__ = [
     "model_change_canaries",
     "no_data_delays",
     "rule_forecasts",
+    "short_history_warnings",
 ]

@@ -8,10 +8,12 @@ from streamcanary.alerting.detectors import NoData, Shift, Spike
 from streamcanary.alerting.engine.bindings import Binding, Bindings
 from streamcanary.alerting.forecast.detector_forecast import MONTH_SECONDS, false_pages, format_pages
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues, round_up
-from streamcanary.alerting.learning.history import History
+from streamcanary.alerting.learning.history import MAX_RUNS, History
+from streamcanary.alerting.learning.value_baseline import MIN_SPAN
 from streamcanary.alerting.rules import Rule
 from streamcanary.alerting.scope import ScopeValue
 from streamcanary.model.canary import Canary
+from streamcanary.model.config_types.duration import format_duration
 from streamcanary.model.config_types.fraction import format_fraction
 from streamcanary.model.outcome import Outcome
 
@@ -110,6 +112,25 @@ def baseline_warnings(baselines: Iterable[RuleBaseline]) -> Iterator[str]:
     for baseline in baselines:
         if (warning := baseline.config_warning) is not None:
             yield warning
+
+
+def short_history_warnings(rules: Mapping[str, Rule], canaries: Sequence[Canary], keep: float) -> Iterator[str]:
+    """Yield a warning for each rule that needs more history than the store has of all ``canaries``.
+
+    The store keeps successful runs for ``keep`` seconds, and at most the last :data:`MAX_RUNS`.
+    """
+    kept = min(keep, MAX_RUNS / sum(1 / canary.interval for canary in canaries)) if canaries else keep
+    if kept >= MIN_SPAN:
+        return
+    reason = f"store.keep is {format_duration(keep)}; write 1d or more"
+    if kept < keep:
+        reason = (
+            f"the store keeps the last {MAX_RUNS:,} runs, which {len(canaries)} canaries make in "
+            f"{format_duration(kept)}; run them less often, use a limit instead of shift, or divide them among several daemons"
+        )
+    for name, rule in rules.items():
+        if isinstance(rule.detector, Shift) and any(map(rule.applies_to, canaries)):
+            yield f"rule {name}: needs a day of recorded runs, and will never evaluate: {reason}"
 
 
 def _is_compared(binding: Binding) -> bool:

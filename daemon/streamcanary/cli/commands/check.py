@@ -21,6 +21,7 @@ from streamcanary.alerting.forecast import (
     model_change_canaries,
     no_data_delays,
     rule_forecasts,
+    short_history_warnings,
 )
 from streamcanary.alerting.lint.matchers import join_names
 from streamcanary.alerting.lint.paging import receiver_warnings, unpaged_alert_warnings
@@ -303,6 +304,7 @@ def _warnings(settings: Settings, base_rate: float, recorded: RecordedBaselines)
     ]
     yield from unpaged_alert_warnings(settings.alerts.effective_routes, settings.alerts.receivers, label_sets)
     yield from baseline_warnings(recorded.baselines)
+    yield from short_history_warnings(rules, canaries, settings.store.keep)
     if recorded.problem is not None:
         yield recorded.problem
 
