@@ -19,6 +19,9 @@ ERROR_RATES: Final = (0.2, 0.5, 1.0)
 STEADY_RATES: Final = (0.05, 0.1, 0.2)
 """The steady error rates for which a forecast has a number of notifications a day."""
 
+_MANY = 20.0  # alerts a day, among which the first one makes no difference
+_NEGLIGIBLE = 1e-3  # alerts a day
+
 MONTH_SECONDS: Final = 30 * 86400.0
 """The month for which false pages are counted: 30 days, in seconds."""
 
@@ -163,10 +166,17 @@ def _for_cusum(cusum: CusumForecast) -> _ForecastInRuns:
 def _for_scan(windows: WindowScan, autocorrelation: float) -> _ForecastInRuns:
     to_fire = partial(window_simulation.runs_to_fire, windows, autocorrelation=autocorrelation)
     pages_per_run = partial(window_simulation.pages_per_run, windows, autocorrelation=autocorrelation)
+
+    def notifications(rate: float, runs: float) -> float:
+        # without a simulation of what practically never happens
+        if window_simulation.max_pages_per_run(windows, rate, autocorrelation) * runs < _NEGLIGIBLE:
+            return 0.0
+        return _notifications(to_fire, pages_per_run, rate, runs)
+
     return _ForecastInRuns(
         to_fire=to_fire,
         pages_per_run=pages_per_run,
-        notifications=partial(_notifications, to_fire, pages_per_run),
+        notifications=notifications,
         to_resolve=windows.runs_to_resolve(),
     )
 
@@ -179,7 +189,10 @@ def _notifications(
     It is the mean of an alternating renewal process, with exponential distributions of the times to fire and to
     resolve. The first time to fire is longer than the others, as the window of the detector is then without errors.
     """
-    first, pages = to_fire(rate), pages_per_run(rate)
+    pages = pages_per_run(rate)
+    if pages * runs > _MANY:
+        return pages * runs
+    first = to_fire(rate)
     if math.isinf(first):
         return 0.0
     fires = -math.expm1(-runs / first)

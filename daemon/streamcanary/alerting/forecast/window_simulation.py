@@ -21,6 +21,7 @@ _MIN_REPETITIONS = 5  # fewer give no result
 _ENOUGH_REPETITIONS = 100  # from here on a simulation may end
 _MAX_BAD_SAMPLES = 50_000  # bad samples that a simulation draws; some tens of milliseconds
 _MIN_PAGES, _COMMON_SHARE = 400, 0.05  # pages are counted directly from this number or this share of full windows on
+_ENOUGH_PAGES = 1_600  # at which counting ends; a relative error of 2.5 % at most
 _MAX_CLUMPS = 1_500
 _MAX_CLUMP_LENGTH = 2_000  # bad samples
 _NEVER = -(1 << 62)
@@ -114,10 +115,17 @@ def pages_per_run(scan: WindowScan, rate: float, autocorrelation: float = 0.0) -
         at += process.gap(random)
         if fired is not None and max(scan.resolves_from(bads, last - 1), fired + 1) < at:
             pages, fired = pages + 1, None
+            if pages == _ENOUGH_PAGES:
+                break
         bads.append(at)
         if fired is None:
             fired = tracker.observe(bads, last)
     return pages / at if pages >= _MIN_PAGES or share > _COMMON_SHARE else _clumps(scan, process, random)
+
+
+def max_pages_per_run(scan: WindowScan, rate: float, autocorrelation: float = 0.0) -> float:
+    """Return an upper bound of the mean number of pages a run, which needs no simulation."""
+    return rate * _max_firing_share(scan, ErrorProcess(rate, autocorrelation))
 
 
 class _AlarmTracker:
