@@ -207,6 +207,21 @@ def test_the_start_time_can_be_set(start) -> None:
     assert [] == failing(file)
 
 
+def test_a_pooled_alert_is_expected_with_its_labels() -> None:
+    """A rule that pools the series of a target fires with the labels that they share, and ``scope``."""
+    series = [{"series": f'{name}{{target="t", model="m"}}', "values": "ok x10 stalled x3"} for name in ("a", "b")]
+    pooled = {"target": "t", "provider": "provider", "model": "m", "scope": "target", "severity": "page"}
+    summary = "target t: 2 of 2 canaries: a (2 of 2 runs), b (1 of 1 runs)"
+    rule = {**RULE, "per": "target", "annotations": {"summary": "{subject}: {members} of 2 canaries: {failing}"}}
+    file = a_file(
+        {"eval_time": "5m", "exp_alerts": []},
+        {"eval_time": "5m30s", "exp_alerts": [{"exp_labels": pooled, "exp_annotations": {"summary": summary}}]},
+        alerts={"rules": {"Errors": rule}},
+        group={"input_series": series},
+    )
+    assert [] == failing(file)
+
+
 # ---- errors
 
 
@@ -286,6 +301,13 @@ def test_unknown_rules_and_canaries_are_rejected() -> None:
         (("input_series", 0, "series"), "unknown canary 'chta'"),
         (("input_series", 1, "series"), "the labels of chat are in its configuration"),
     ] == found
+
+
+def test_a_scope_that_no_series_has_is_rejected() -> None:
+    """A rule that pools by a label that no series has is an error, as in a configuration."""
+    file = a_file({"eval_time": "1m"}, alerts={"rules": {"Errors": {**RULE, "per": "tier"}}})
+    [issue] = reference_issues(file, RulesUnderTest(file.alerts))
+    assert (("alerts", "rules", "Errors", "per"), True) == (issue.path, "has the label tier" in issue.message)
 
 
 def test_a_rule_that_could_never_fire_is_rejected() -> None:

@@ -30,10 +30,14 @@ class Incidents:
         if before is None or not self._groups.transfer(draft, incident, now):
             self._groups.add(draft, incident, self._bindings.key_parts(incident), now)
 
-    def close(self, draft: Draft, key: str, at: float, reason: str, now: float) -> None:
-        """Resolve the incident and update its groups. Do nothing if it is not open."""
+    def close(self, draft: Draft, key: str, at: float, reason: str, now: float, *, evaluate: bool = True) -> None:
+        """Resolve the incident and update its groups. Do nothing if it is not open.
+
+        With ``evaluate=False`` the caller has to evaluate the groups afterwards.
+        """
         incident = draft.incidents.get(key)
         if incident is None or not incident.is_firing:
             return
         draft.put(msgspec.structs.replace(incident, resolved=max(at, incident.opened), resolve_reason=reason))
-        self._groups.on_incident_resolved(draft, key, now)
+        if evaluate:
+            self._groups.on_incident_resolved(draft, key, now)

@@ -256,7 +256,8 @@ class Engine:
             if not incident.is_firing:
                 continue
             if reason := orphan_reason(incident, self.bindings, self._rules, self.receivers, self.instance):
-                self._incidents.close(draft, incident.key, now, reason, now)
+                # what the alert had muted is added to its group before the group can resolve
+                self._incidents.close(draft, incident.key, now, reason, now, evaluate=False)
             elif (binding := self.bindings.get(incident.key)) is not None:
                 binding = self.bindings.with_baseline(binding, draft.baselines)
                 refresh_metadata(draft, binding, self.bindings, incident)

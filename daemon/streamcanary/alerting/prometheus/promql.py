@@ -26,6 +26,17 @@ from streamcanary.model.prometheus_names import label_name, metric_name
 CANARY_LABELS: Final = f"{names.CANARY}, {names.TARGET}, {names.PROVIDER_LABEL}, job, namespace"
 """The labels that identify a canary, without ``instance`` and ``pod``: a restart does not make a new canary."""
 
+SCOPE_LABELS: Final[dict[str, str]] = {
+    "canary": CANARY_LABELS,
+    "target": f"{names.TARGET}, {names.PROVIDER_LABEL}, job, namespace",
+    "provider": f"{names.PROVIDER_LABEL}, job, namespace",
+    "all": "job, namespace",
+}
+"""The labels that identify what an alert is about, by the scope of its rule.
+
+Scopes by the model or by a label of canaries are missing: the counters do not have these labels.
+"""
+
 _PROCESS_LABELS: Final = f"{names.CANARY}, {names.TARGET}, {names.PROVIDER_LABEL}, job, instance"
 
 RULE_LABEL: Final = "rule"
@@ -79,16 +90,20 @@ def window_lengths(detector: Ratio | BurnRate) -> list[float]:
     return sorted({length for window in detector.windows for length in (window.long, window.short)})
 
 
-def recorded_name(kind: str, window: float) -> str:
+def recorded_name(kind: str, window: float, scope: str = "canary") -> str:
     """Return the name of the recorded count of ``bad`` or ``seen`` runs in a window of ``window`` seconds."""
-    return f"canary:streamcanary_{kind}_runs:increase{duration(window)}"
+    return f"{scope}:streamcanary_{kind}_runs:increase{duration(window)}"
 
 
-def recording_rules(name: str, rule: Rule, canaries: Iterable[str], window: float) -> list[tuple[str, str]]:
+def recording_rules(
+    name: str, rule: Rule, canaries: Iterable[str], window: float, scope: str = "canary"
+) -> list[tuple[str, str]]:
     """Return the names and expressions of the recording rules for the rule ``name``: bad runs, then observed runs.
 
-    They count runs in the last ``window`` seconds. Empty ``canaries`` mean all canaries.
+    They count runs in the last ``window`` seconds, of all canaries of a value of ``scope`` together, which is one of
+    :data:`SCOPE_LABELS`. Empty ``canaries`` mean all canaries.
     """
+    labels = SCOPE_LABELS[scope]
     span, canary_matchers = duration(window), [label_matcher(names.CANARY, canaries)] if canaries else []
 
     def runs(*matchers: str, metric: names.Metric = names.RUNS) -> str:
@@ -96,7 +111,7 @@ def recording_rules(name: str, rule: Rule, canaries: Iterable[str], window: floa
 
     if rule.measure is Measure.SLOW:
         good = runs(label_matcher(names.OUTCOME, [OutcomeKind.OK]))
-        bad = f"sum by ({CANARY_LABELS}) (increase({runs(label_matcher(names.OUTCOME, [OutcomeKind.SLOW]))}[{span}]))"
+        bad = f"sum by ({labels}) (increase({runs(label_matcher(names.OUTCOME, [OutcomeKind.SLOW]))}[{span}]))"
     else:
         good = runs(label_matcher(names.OUTCOME, _GOOD))
         bad_series, ok_series = (
@@ -104,7 +119,7 @@ def recording_rules(name: str, rule: Rule, canaries: Iterable[str], window: floa
             runs(label_matcher(names.OUTCOME, [OutcomeKind.OK])),
         )
         bad = (
-            f"sum by ({CANARY_LABELS}) (\n"
+            f"sum by ({labels}) (\n"
             f"    ({bad_series}\n"
             f"      unless {bad_series} offset {span}\n"
             f"      and count_over_time({bad_series}[{span}])\n"
@@ -114,33 +129,35 @@ def recording_rules(name: str, rule: Rule, canaries: Iterable[str], window: floa
             f"    increase({bad_series}[{span}])\n"
             f")"
         )
-    recorded_bad = f"{recorded_name('bad', window)}{_rule_selector(name)}"
-    observed = f"sum by ({CANARY_LABELS}) (increase({good}[{span}]))\n  + ignoring ({RULE_LABEL}) {recorded_bad}"
-    return [(recorded_name("bad", window), bad), (recorded_name("seen", window), observed)]
+    recorded_bad = f"{recorded_name('bad', window, scope)}{_rule_selector(name)}"
+    observed = f"sum by ({labels}) (increase({good}[{span}]))\n  + ignoring ({RULE_LABEL}) {recorded_bad}"
+    return [(recorded_name("bad", window, scope), bad), (recorded_name("seen", window, scope), observed)]
 
 
-def firing_expression(name: str, detector: Ratio | BurnRate) -> str:
-    """Return the expression over the recorded counts that has a result while the rule ``name`` fires.
+def firing_expression(name: str, detector: Ratio | BurnRate, scope: str = "canary") -> str:
+    """Return the expression over the recorded counts of ``scope`` that has a result while the rule ``name`` fires.
 
     A firing alert keeps firing above half the threshold, as in the alert engine of streamcanary.
     """
     if isinstance(detector, Ratio):
         window = detector.over.seconds or 0.0
-        has_samples = _has_min_samples(name, window, detector.min_samples)
-        fire_condition = f"({_ratio_reached(name, window, detector.threshold)}\n  and {has_samples})"
-        keep_firing_condition = _ratio_reached(name, window, detector.threshold / 2)
+        has_samples = _has_min_samples(name, window, detector.min_samples, scope)
+        fire_condition = f"({_ratio_reached(name, window, detector.threshold, scope)}\n  and {has_samples})"
+        keep_firing_condition = _ratio_reached(name, window, detector.threshold / 2, scope)
     else:
         fire_condition = "\nor\n".join(
-            f"({_ratio_reached(name, window.long, window.rate * detector.error_budget)}\n"
-            f"  and {_ratio_reached(name, window.short, window.rate * detector.error_budget)}\n"
-            f"  and {_has_min_samples(name, window.long, detector.min_samples)})"
+            f"({_ratio_reached(name, window.long, window.rate * detector.error_budget, scope)}\n"
+            f"  and {_ratio_reached(name, window.short, window.rate * detector.error_budget, scope)}\n"
+            f"  and {_has_min_samples(name, window.long, detector.min_samples, scope)})"
             for window in detector.windows
         )
         keep_firing_condition = "\n  or ".join(
-            _ratio_reached(name, window.short, window.rate * detector.error_budget / 2) for window in detector.windows
+            _ratio_reached(name, window.short, window.rate * detector.error_budget / 2, scope)
+            for window in detector.windows
         )
-    firing = f'ALERTS{{alertname={quote(name)}, alertstate="firing"}}'
-    keeps_firing = f"(({keep_firing_condition})\n  and on ({CANARY_LABELS}) {firing})"
+    label = "" if scope == "canary" else scope
+    firing = f'ALERTS{{alertname={quote(name)}, alertstate="firing", {names.SCOPE}={quote(label)}}}'
+    keeps_firing = f"(({keep_firing_condition})\n  and on ({SCOPE_LABELS[scope]}) {firing})"
     return f"max without ({RULE_LABEL}) (\n{fire_condition}\nor\n{keeps_firing}\n)"
 
 
@@ -170,12 +187,17 @@ def certificate_expression(canaries: Iterable[str], limit: float) -> str:
     return f"min by ({CANARY_LABELS}) ({series}) - time() < {limit:.12g}"
 
 
-def alert_active_expression(name: str, by: str = CANARY_LABELS, canaries: Iterable[str] = ()) -> str:
+def alert_active_expression(
+    name: str, by: str = CANARY_LABELS, canaries: Iterable[str] = (), scope: str | None = None
+) -> str:
     """Return the expression that has a result while the daemon reports that the rule ``name`` fires.
 
-    It covers ``canaries``, or all canaries if they are empty.
+    It covers ``canaries``, or all canaries if they are empty. ``scope`` selects the alerts of one scope of the rule; it
+    is empty for those of single canaries.
     """
     matchers = [f"{names.ALERT}={quote(name)}", *([label_matcher(names.CANARY, canaries)] if canaries else [])]
+    if scope is not None:
+        matchers.append(f"{names.SCOPE}={quote(scope)}")
     return f"max by ({by}) ({metric_name(names.ALERT_ACTIVE)}{{{', '.join(matchers)}}}) == 1"
 
 
@@ -193,15 +215,14 @@ def _blame_matchers(rule: Rule) -> list[str]:
     return matchers
 
 
-def _ratio_reached(name: str, window: float, part: float) -> str:
-    ratio = (
-        f"{recorded_name('bad', window)}{_rule_selector(name)} / {recorded_name('seen', window)}{_rule_selector(name)}"
-    )
+def _ratio_reached(name: str, window: float, part: float, scope: str) -> str:
+    bad, seen = (f"{recorded_name(kind, window, scope)}{_rule_selector(name)}" for kind in ("bad", "seen"))
+    ratio = f"{bad} / {seen}"
     return f"{ratio} >= {min(part, 1.0):.12g} - {_EPSILON}"
 
 
-def _has_min_samples(name: str, window: float, samples: int) -> str:
-    return f"{recorded_name('seen', window)}{_rule_selector(name)} >= {samples} - {_EPSILON}"
+def _has_min_samples(name: str, window: float, samples: int, scope: str) -> str:
+    return f"{recorded_name('seen', window, scope)}{_rule_selector(name)} >= {samples} - {_EPSILON}"
 
 
 def _rule_selector(name: str) -> str:

@@ -21,7 +21,10 @@ EVALUATION_INTERVAL: Final = "30s"
 
 
 class AlertingRule(Struct, kw_only=True):
-    """An alerting rule: its recording rules, expression, labels, template fields and comments."""
+    """An alerting rule: its recording rules, expression, labels, template fields and comments.
+
+    ``group`` is the name of its group if that is not the name of the rule.
+    """
 
     name: str
     rule: Rule
@@ -31,6 +34,7 @@ class AlertingRule(Struct, kw_only=True):
     labels: dict[str, str] = {}
     template_fields: dict[str, str] = {}
     comments: list[str] = []
+    group: str = ""
 
 
 def rule_group(alert: AlertingRule) -> CommentedMap:
@@ -58,7 +62,9 @@ def rule_group(alert: AlertingRule) -> CommentedMap:
     if annotations:
         alerting_rule["annotations"] = annotations
     rules.append(alerting_rule)
-    group = CommentedMap(name=double_quoted(f"streamcanary.{alert.name}"), interval=EVALUATION_INTERVAL, rules=rules)
+    group = CommentedMap(
+        name=double_quoted(f"streamcanary.{alert.group or alert.name}"), interval=EVALUATION_INTERVAL, rules=rules
+    )
     if alert.comments:
         group.yaml_set_comment_before_after_key("rules", before="\n".join(alert.comments), indent=4)
     return group

@@ -6,8 +6,9 @@ runs in place of samples. Differences:
 - ``rule_files`` are configurations of streamcanary. Each test must pass for each of them. In place of ``rule_files``,
   ``alerts`` can hold the rules inline.
 - A series is a canary: ``chat-mini``, or with inline ``alerts`` also with labels, ``chat-mini{tier="prod"}``. There are
-  no canaries without a series. ``values`` are in the notation of
-  :mod:`streamcanary.alerting.testing.series_notation`; the duration of a run is 0 unless given.
+  no canaries without a series: a rule that pools canaries pools those with one, and divides its false pages among
+  them. ``values`` are in the notation of :mod:`streamcanary.alerting.testing.series_notation`; the duration of a run is
+  0 unless given.
 - ``interval`` defaults to the schedule of the canary.
 - ``exp_labels`` are all labels of the alert except ``alertname`` and ``instance``.
 - Without ``exp_annotations``, annotations are not compared.
@@ -25,9 +26,9 @@ from msgspec import Struct
 from pydantic import BaseModel, ConfigDict, Field, PlainValidator, model_validator
 
 from streamcanary.alerting.config import AlertsConfig
-from streamcanary.alerting.detectors import SampleStream
 from streamcanary.alerting.engine.step import Engine
 from streamcanary.alerting.notify.message import render_alert
+from streamcanary.alerting.scope import scope_errors, scope_values
 from streamcanary.alerting.testing.replay import TICK_INTERVAL, Replay
 from streamcanary.alerting.testing.series_notation import SeriesRun, parse_values
 from streamcanary.model.canary import Canary
@@ -230,16 +231,19 @@ def reference_issues(file: TestFile, rules_under_test: RulesUnderTest) -> Iterat
 
 
 def _detector_config_errors(file: TestFile, rules_under_test: RulesUnderTest) -> Iterator[ConfigIssue]:
-    """Yield the errors of inline rules for the canaries that they apply to, once for each key."""
+    """Yield the errors of inline rules for the scopes and canaries that they apply to, once for each key."""
     for name, rule in rules_under_test.alerts.rules.items():
         seen: set[tuple[str | int, ...]] = set()
         for group in file.tests:
-            for entry in group.input_series:
-                canary = _canary(entry, group, rules_under_test)
-                issue = rule.detector.config_error(SampleStream.of_canary(canary)) if rule.applies_to(canary) else None
-                if issue is not None and issue.path not in seen:
+            canaries = [_canary(entry, group, rules_under_test) for entry in group.input_series]
+            issues = list(scope_errors(rule, canaries)) if rule.enabled else []
+            for value in scope_values(rule, canaries):
+                if (error := rule.detector.config_error(value.stream())) is not None:
+                    issues.append(error._replace(path=("detector", *error.path)))
+            for issue in issues:
+                if issue.path not in seen:
                     seen.add(issue.path)
-                    yield ConfigIssue(("alerts", "rules", name, "detector", *issue.path), issue.message)
+                    yield ConfigIssue(("alerts", "rules", name, *issue.path), issue.message)
 
 
 def run_tests(file: TestFile, rules_under_test: RulesUnderTest) -> Iterator[RuleTestFailure]:
@@ -291,6 +295,7 @@ def _canary(entry: InputSeries, group: TestGroup, rules_under_test: RulesUnderTe
         interval=interval,
         timeout=min(60.0, 0.8 * interval),
         host=target,
+        model=labels.get("model", ""),
         labels=labels,
     )
 

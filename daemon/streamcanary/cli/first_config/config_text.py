@@ -19,6 +19,7 @@ _END: Final = ('"Count from 1 to 10 in words, then write END on a line of its ow
 
 _FEW_RUNS: Final = "{type: consecutive, failures: 3}"
 _MANY_RUNS: Final = "{type: spike, normal: 2%, spike: 30%, false_pages: 1 per 365d}"
+_SCOPES: Final = "\n      per: [canary, target]   # each canary, and all canaries of a target together"
 
 _TEMPLATE: Final = """\
 # Written by `streamcanary init`. Check it, and run it:
@@ -48,7 +49,7 @@ budget: {budget}   # of all runs, retries included
 alerts:
   rules:
     {rule}:
-      detector: {detector}
+      detector: {detector}{scopes}
       labels: {{severity: page}}
       annotations: {{summary: "{{canary}}: {{bad}} of the last {{total}} runs failed, {{faults}}"}}
 {receivers}"""
@@ -122,6 +123,7 @@ def config_text(answers: Answers, file: str) -> str:
         budget=budget,
         rule="LLMFailing" if may_reason else "LLMErrorSpike",
         detector=_FEW_RUNS if may_reason else _MANY_RUNS,
+        scopes="" if may_reason else _SCOPES,
         receivers=f"  receivers:\n    {receiver.name}: {receiver.settings}\n" if receiver.name else "",
     )
 

@@ -1,0 +1,156 @@
+"""Of the alerts of one rule about the same outage, one is notified: the wider one, or the one that was there before."""
+
+from typing import Any
+
+import pytest
+
+from streamcanary.alerting.engine.inputs import ConfigReloaded, SilenceCreated
+from streamcanary.alerting.notify.delivery.result import Retry
+from streamcanary.model.alerts.silence import Silence
+from streamcanary.model.faults import FaultKind
+from support.alerting.builders import webhook_config
+from support.alerting.pooled import THREE_IN_A_ROW, PooledHarness, fleet
+
+
+def test_an_outage_of_a_target_is_one_notification() -> None:
+    """The alert of the target is notified; those of its canaries, which fire later, are muted and say by what."""
+    harness = PooledHarness()
+    harness.rounds("ABCD")
+    harness.wait(10)
+    assert [("trigger", ["target openai"])] == harness.notified()
+    harness.rounds("ABCD", "ABCD")
+    harness.wait(300)
+    assert (["a", "b", "c", "d", "target openai"], []) == (harness.firing(), harness.notified())
+    harness.rounds("abcd", "abcd", "abcd")
+    assert [("resolve", ["target openai"])] == harness.notified()
+    assert [] == harness.firing()
+
+
+def test_alerts_that_are_due_together_are_the_wider_one() -> None:
+    """If a canary and its target fire before either was notified, only the target is in the notification."""
+    harness = PooledHarness(group_wait=100)
+    harness.rounds("A", "A", "A")
+    assert ["a", "target openai"] == harness.firing()
+    harness.wait(120)
+    assert [("trigger", ["target openai"])] == harness.notified()
+    harness.wait(120)
+    assert [] == harness.notified()
+
+
+def test_without_an_accepted_notification_the_narrower_alert_is_notified() -> None:
+    """The alert of a canary waits a ``group_interval`` for that of its target to be accepted, and no longer."""
+    harness = PooledHarness(group_wait=0)
+    harness.rounds("A", "A", "A")
+    harness.deliver(answer=Retry(reason="no answer"))
+    harness.wait(70)
+    assert ("update", ["target openai", "a"]) in harness.notified()
+
+
+SPIKE: dict[str, Any] = {"detector": {"type": "spike"}, "per": ["canary", "target"]}
+
+
+def broken_canary() -> PooledHarness:
+    """Return a harness in which one of five canaries is down: its alert was notified, and then the target's fired."""
+    harness = PooledHarness(fleet("abcde"), SPIKE)
+    harness.rounds(*["Abcde"] * 7)
+    assert [("trigger", ["a"])] == harness.notified()
+    harness.rounds(*["Abcde"] * 10)
+    assert ["a", "target openai"] == harness.firing()
+    return harness
+
+
+def test_one_broken_canary_is_not_notified_twice() -> None:
+    """A pooled alert is muted while each of its failing canaries has an alert that was accepted before."""
+    harness = broken_canary()
+    harness.wait(300)
+    assert [] == harness.notified()
+    harness.rounds("aBcde")
+    harness.wait(70)
+    assert [("update", ["a", "target openai"])] == harness.notified()
+
+
+def test_one_broken_canary_is_one_resolve() -> None:
+    """When the canary recovers, its alert resolves, and the pooled alert has never been notified."""
+    harness = broken_canary()
+    for _ in range(60):
+        harness.rounds("abcde")
+    assert ([], [("resolve", ["a"])]) == (harness.firing(), harness.notified())
+
+
+def test_a_silenced_canary_notifies_through_no_pooled_alert() -> None:
+    """A pooled alert is muted while all canaries that fail are silenced, and notified when another one fails."""
+    harness = PooledHarness()
+    silence = Silence(id="s", match=('canary="a"',), starts=harness.now, until=harness.now + 86400)
+    harness.step(SilenceCreated(silence))
+    harness.rounds("A", "A", "A")
+    harness.wait(120)
+    assert (["a", "target openai"], []) == (harness.firing(), harness.notified())
+    harness.rounds("B")
+    harness.wait(20)
+    assert [("trigger", ["target openai"])] == harness.notified()
+
+
+def test_a_chain_of_scopes_is_one_notification() -> None:
+    """With three scopes the widest alert inhibits those of targets, and these those of canaries."""
+    canaries = (*fleet("ab"), *fleet("xy", "azure"))
+    harness = PooledHarness(canaries, {**THREE_IN_A_ROW, "per": ["canary", "target", "all"]})
+    harness.rounds("ABXY")
+    harness.wait(10)
+    assert [("trigger", ["all canaries"])] == harness.notified()
+    harness.rounds("ABXY", "ABXY")
+    harness.wait(300)
+    assert [] == harness.notified()
+    assert ["a", "all canaries", "b", "target azure", "target openai", "x", "y"] == harness.firing()
+
+
+def test_a_wider_alert_that_goes_elsewhere_inhibits_nothing() -> None:
+    """Each receiver of a muted alert has the alert that mutes it."""
+    harness = PooledHarness(
+        receivers={"hook": webhook_config(), "other": webhook_config()},
+        routes=[{"match": ['scope="target"'], "receivers": ["other"]}, {"receivers": ["hook"]}],
+    )
+    harness.rounds("ABCD", "ABCD", "ABCD")
+    harness.wait(10)
+    assert [("trigger", ["target openai"])] == harness.notified("other")
+    assert [("trigger", ["a", "b", "c", "d"])] == harness.notified("hook")
+
+
+def test_rejected_canaries_explain_a_pooled_alert() -> None:
+    """``TargetRejected`` of each failing canary inhibits a pooled alert about the same runs."""
+    blames = ["config", "network", "provider"]
+    harness = PooledHarness(rule={**THREE_IN_A_ROW, "per": "target", "blame": blames}, rules_on=True)
+    harness.rounds("A", "A", kind=FaultKind.AUTH_FAILED)
+    harness.wait(10)
+    assert [("trigger", ["a"])] == harness.notified()
+    harness.rounds("A", kind=FaultKind.AUTH_FAILED)
+    harness.wait(70)
+    assert (["a", "target openai"], []) == (harness.firing(), harness.notified())
+    harness.rounds("B", kind=FaultKind.STALLED)
+    harness.wait(70)
+    assert [("trigger", ["target openai"])] == harness.notified()
+
+
+def test_egress_down_explains_pooled_alerts() -> None:
+    """``CanaryEgressDown`` inhibits pooled alerts as it does those of canaries."""
+    harness = PooledHarness()
+    harness.rounds("AB", kind=FaultKind.CONNECT_FAILED)
+    harness.rounds("AB", kind=FaultKind.CONNECT_FAILED)
+    assert [("trigger", ["egress"])] == harness.notified()[:1]
+
+
+@pytest.mark.parametrize("scopes", ["canary", "target"])
+def test_a_scope_that_a_reload_removes_mutes_nothing_any_longer(scopes: str) -> None:
+    """What a removed alert had muted is notified, and the removed one is resolved."""
+    harness = PooledHarness()
+    harness.rounds("ABCD")
+    harness.wait(10)
+    harness.notified()
+    harness.rounds("ABCD", "ABCD")
+    rule = {**THREE_IN_A_ROW, "per": scopes}
+    harness.configure(PooledHarness(rule=rule).config, *fleet("abcd"))
+    harness.step(ConfigReloaded())
+    harness.wait(70)
+    left = {"canary": ["a", "b", "c", "d"], "target": ["target openai"]}[scopes]
+    assert left == harness.firing()
+    actions = [action for action, _ in harness.notified()]
+    assert (["update"] if scopes == "canary" else []) == actions
