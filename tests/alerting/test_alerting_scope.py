@@ -138,7 +138,7 @@ def test_scopes_that_cannot_be(config: dict[str, Any], path: tuple[str, ...], me
 @pytest.mark.parametrize(
     ("per", "path", "message"),
     [
-        ("regoin", ("per",), "no canary of this rule has the label regoin; did you mean region?"),
+        ("regions", ("per",), "no canary of this rule has the label regions; did you mean region?"),
         (["canary", "zone"], ("per", 1), "no canary of this rule has the label zone; known labels: "),
     ],
 )
