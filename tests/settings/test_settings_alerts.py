@@ -27,6 +27,27 @@ EXPLAINS = f"{OWN_NAME} one: TargetRejected inhibits other alerts"
     ("written", "expected"),
     [
         # ---- detectors, whose type may be the name of a key
+        (
+            "{measure: errors, detector: {type: shift}}",
+            [
+                (
+                    ":24: alerts.rules.X.measure: errors has no usual value to compare with: shift works with "
+                    "first_token, max_gap, duration, tokens_per_second"
+                )
+            ],
+        ),
+        (
+            "{measure: duration, limit: 2s, detector: {type: shift}}",
+            [":41: alerts.rules.X.limit: has no effect with shift, which learns a limit from history; remove it"],
+        ),
+        (
+            "{measure: duration, detector: {type: shift, worse: 2}}",
+            [":65: alerts.rules.X.detector.worse: not a factor: write one such as 2x or 1.5x"],
+        ),
+        (
+            "{measure: duration, detector: {type: shift, worse: 1.01x}}",
+            [":65: alerts.rules.X.detector.worse: must be from 1.1x to 100x"],
+        ),
         ("{detector: {type: spike, for: 5m}}", [":39: alerts.rules.X.detector.for: unknown key; only ratio takes for"]),
         (
             "{detector: {type: spike, false_page: 1 per 365d}}",

@@ -126,7 +126,8 @@ def short_history_warnings(rules: Mapping[str, Rule], canaries: Sequence[Canary]
     if kept < keep:
         reason = (
             f"the store keeps the last {MAX_RUNS:,} runs, which {len(canaries)} canaries make in "
-            f"{format_duration(kept)}; run them less often, use a limit instead of shift, or divide them among several daemons"
+            f"{format_duration(kept)}; run them less often, use a limit instead of shift, or divide them among several "
+            "daemons"
         )
     for name, rule in rules.items():
         if isinstance(rule.detector, Shift) and any(map(rule.applies_to, canaries)):
