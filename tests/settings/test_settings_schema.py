@@ -37,6 +37,13 @@ KEYS = VARIABLES | {
 
 TARGET: dict[str, Any] = {"api_key": "${OPENAI_API_KEY}"}
 CANARY: dict[str, Any] = {"target": "t", "model": "m"}
+
+
+def azure_identity(**identity: str) -> dict[str, Any]:
+    """Return a target of Azure with an identity."""
+    return {"targets": {"t": {"type": "azure", "endpoint": "https://x.openai.azure.com", "identity": identity}}}
+
+
 INVALID = {
     "no canaries": {"canaries": {}},
     "unknown section": {"canary": {}},
@@ -82,6 +89,33 @@ INVALID = {
     "negative budget": {"budget": {"usd_per_day": -1}},
     "two tokens": {"web": {"token": "0123456789abcdef", "token_file": "x"}},
     "port over 65535": {"web": {"port": 70000}},
+    "short token": {"web": {"token": "0123456789"}},
+    "routing key with a sign": {"alerts": {"receivers": {"r": {"type": "pagerduty", "routing_key": "a" * 31 + "-"}}}},
+    "webhook secret without its prefix": {
+        "alerts": {"receivers": {"r": {"type": "webhook", "url": "https://x.example", "secret": "c2VjcmV0" * 5}}}
+    },
+    "client key without its certificate": {"targets": {"t": {**TARGET, "client_key": "key.pem"}}},
+    "time zone without cron": {"canaries": {"c": {**CANARY, "timezone": "Europe/Berlin"}}},
+    "cron with four fields": {"canaries": {"c": {**CANARY, "cron": "0 9 * *"}}},
+    "address with a parameter": {"targets": {"t": {**TARGET, "base_url": "https://x.example/v1?a=1"}}},
+    "address with a password": {"targets": {"t": {**TARGET, "base_url": "https://me:secret@x.example/v1"}}},
+    "Azure endpoint with the path of the API": {
+        "targets": {"t": {"type": "azure", "endpoint": "https://x.openai.azure.com/openai/", "api_key": "a"}}
+    },
+    "authority without TLS": azure_identity(authority_host="http://login.microsoftonline.us"),
+    "tenant of a managed identity": azure_identity(credential="managed", tenant_id="a"),
+    "time without a limit": {"alerts": {"rules": {"R": {"measure": "duration"}}}},
+    "errors with a limit": {"alerts": {"rules": {"R": {"limit": "5s"}}}},
+    "limit of a learned one": {
+        "alerts": {"rules": {"R": {"measure": "duration", "limit": "5s", "detector": {"type": "shift"}}}}
+    },
+    "parameter of Responses on a chat canary": {"canaries": {"c": {**CANARY, "request": {"max_output_tokens": 5}}}},
+    "parameter of Chat on a canary of Responses": {
+        "canaries": {"c": {**CANARY, "api": "responses", "request": {"max_tokens": 5}}}
+    },
+    "stall of zero": {"canaries": {"c": {**CANARY, "timeouts": {"stall": "0s"}}}},
+    "threshold of zero": {"alerts": {"rules": {"R": {"detector": {"type": "ratio", "threshold": "0.0%"}}}}},
+    "threshold over all": {"alerts": {"rules": {"R": {"detector": {"type": "ratio", "threshold": "150%"}}}}},
     "truth as text": {"telemetry": {"prometheus": "yes"}},
 }
 
@@ -231,6 +265,106 @@ def test_both_accept_variables_and_other_spellings(changes, tmp_path):
 def test_the_schema_accepts_whatever_check_accepts(path, value):
     """With any value at any path, a configuration that ``check`` accepts is valid under the schema."""
     data = with_value_at(VALID, path, value)
+    with tempfile.TemporaryDirectory() as folder:
+        if is_accepted(Path(folder), data):
+            assert [] == list(VALIDATOR.iter_errors(data))
+
+
+CHOICES: dict[tuple[str, ...], list[Any]] = {
+    ("canaries", "c", "cron"): ["0 9 * * *", " 0  9-17 * * 1-5 ", "", "0 9 * *", "${CRON:-0 9 * * *}", None],
+    ("canaries", "c", "timezone"): ["UTC", "Europe/Berlin", "${TZ:-UTC}"],
+    ("canaries", "c", "api"): ["chat", "responses", "${API:-responses}"],
+    ("canaries", "c", "request"): [{"max_output_tokens": 2000}, {"max_tokens": 5}, {"temperature": 0}, {}],
+    ("canaries", "c", "timeouts"): [{"stall": "0s"}, {"stall": "0.05s"}, {"stall": "0h10s"}, {"stall": "10s0ms"}],
+    ("canaries", "c", "every"): ["30s", " 1h0m ", "00001.50m", 90, "${EVERY:-1m}"],
+    ("targets", "t", "base_url"): [
+        "HTTPS://x.example",
+        "http://@[::1]:80/v1/",
+        "http://x.example/a@b:c",
+        "https://me@x.example",
+        "https://x.example/v1#a",
+        "http://${HOST_NAME:-x.example}/v1",
+    ],
+    ("targets", "t", "client_key"): ["${FILE:-c.yaml}", None],
+    ("targets", "t", "client_cert"): [None],
+    ("targets", "a", "type"): ["azure"],
+    ("targets", "a", "endpoint"): [
+        "https://x.openai.azure.com",
+        "https://openai.example/gateway",
+        "https://x.example/a/OpenAI",
+        "https://x.example${PATH_OF_IT:-/openai}",
+    ],
+    ("targets", "a", "api_key"): ["k", None],
+    ("targets", "a", "identity"): [
+        None,
+        {},
+        {"credential": "managed", "client_id": "c"},
+        {"credential": "default", "tenant_id": None, "authority_host": None},
+        {"credential": "${C:-workload}", "tenant_id": "t", "authority_host": "https://login.example/"},
+        {"credential": "managed", "tenant_id": "t"},
+    ],
+    ("alerts", "rules", "R", "measure"): [
+        "errors",
+        "slow",
+        "duration",
+        "tokens_per_second",
+        "certificate_expiry",
+        "${M:-errors}",
+    ],
+    ("alerts", "rules", "R", "limit"): ["5s", "7d", 20, None, "${L:-5s}"],
+    ("alerts", "rules", "R", "detector"): [
+        {"type": "consecutive"},
+        {"type": "shift"},
+        {"type": "no_data"},
+        {"type": "${D:-shift}"},
+        *(
+            {"type": "ratio", "threshold": each}
+            for each in ("100%", " 000100.0 %", "0.05%", "1", ".5", "001.0", 1, 0.5)
+        ),
+        *({"type": "ratio", "threshold": each} for each in ("100.1%", "0%", "1.5", "${T:-50%}")),
+    ],
+    ("alerts", "rules", "CertificateExpiring"): [
+        {"limit": "7d"},
+        {"measure": "certificate_expiry"},
+        {"enabled": False},
+    ],
+    ("alerts", "rules", "NoData"): [{"detector": {"type": "no_data"}}, {"labels": {"severity": "ticket"}}],
+    ("alerts", "receivers", "p"): [
+        {"type": "pagerduty", "routing_key": "a1" * 16},
+        {"type": "pagerduty", "routing_key": "${KEY:-" + "a" * 32 + "}"},
+    ],
+    ("alerts", "receivers", "w"): [
+        {"type": "webhook", "url": "https://x.example", "secret": secret}
+        for secret in (
+            KEYS["DEMO_PAGER_SECRET"],
+            " whsec_" + "c2VjcmV0" * 11,
+            "whsec_" + "c2Vj" * 21 + "cw== ",
+            "whsec_x",
+        )
+    ],
+    ("alerts", "maintenance", "m"): [{"match": '{tier="a"}', "cron": " 0 9 * * * ", "for": "30m"}],
+    ("web", "token"): ["0123456789abcdef", " 0123456789abcdef\n", "0123456789", "${TOKEN:-0123456789abcdef}"],
+}
+"""Values of keys that have conditions, valid and invalid ones, by their paths."""
+
+
+@st.composite
+def configurations(draw: st.DrawFn) -> dict[str, Any]:
+    """Draw a configuration with some of the values in :data:`CHOICES`."""
+    data: dict[str, Any] = config_of({})
+    data = json.loads(json.dumps(data))
+    for path in draw(st.lists(st.sampled_from(sorted(CHOICES)), unique=True, max_size=6)):
+        place = data
+        for key in path[:-1]:
+            place = place.setdefault(key, {})
+        place[path[-1]] = draw(st.sampled_from(CHOICES[path]))
+    return data
+
+
+@settings(deadline=None, max_examples=400)
+@given(configurations())
+def test_the_schema_accepts_every_combination_that_check_accepts(data):
+    """Keys that need or exclude each other are combined, each with values near the limits of its condition."""
     with tempfile.TemporaryDirectory() as folder:
         if is_accepted(Path(folder), data):
             assert [] == list(VALIDATOR.iter_errors(data))

@@ -12,7 +12,7 @@ itself, not below ``anyOf``: a validator then names what is wrong, instead of li
 import json
 import re
 import types
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from enum import Enum
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal, Union, get_args, get_origin
@@ -21,6 +21,7 @@ from pydantic import BaseModel, TypeAdapter, WithJsonSchema
 from pydantic.fields import FieldInfo
 from ruamel.yaml import YAML
 
+from .config_conditions import SECTIONS, VARIABLE, conditions_of, restrict
 from .config_sections import Section, Words, models_in, sections, words_path
 from .configuration import default_of, limits_of
 from .page import NONE, Stale, words
@@ -33,28 +34,6 @@ _FILES = (
 """For editors and the chart, and for `streamcanary schema`."""
 
 DRAFT = "http://json-schema.org/draft-07/schema#"
-VARIABLE = r"\$\{\w+(:-[^{}]*)?\}"
-"""The pattern of ``${VAR}`` and ``${VAR:-default}``."""
-
-_ONE_REQUIRED: dict[str, list[tuple[str, ...]]] = {
-    "targets.*[openai]": [("api_key", "api_key_file")],
-    "targets.*[azure]": [("api_key", "api_key_file", "identity")],
-    "canaries.*.fallbacks[]": [("model", "non_streaming")],
-    "alerts.receivers.*[pagerduty]": [("routing_key", "routing_key_file")],
-    "alerts.receivers.*[slack]": [("url", "url_file")],
-    "alerts.receivers.*[webhook]": [("url", "url_file"), ("secret", "secret_file")],
-    "alerts.receivers.*[apprise]": [("urls", "urls_file")],
-    "heartbeat": [("url", "url_file")],
-}
-"""Keys of which a section needs exactly one; the validators of the models check the same."""
-
-_ONE_ALLOWED: dict[str, list[tuple[str, ...]]] = {
-    "canaries.*": [("every", "cron")],
-    "canaries.*.expect": [("contains", "regex", "equals")],
-    "web": [("token", "token_file")],
-}
-"""Keys of which a section accepts at most one."""
-
 _BOUNDS = {"ge": "minimum", "gt": "exclusiveMinimum", "le": "maximum", "lt": "exclusiveMaximum"}
 _SIZES: dict[type, tuple[str, str]] = {
     dict: ("minProperties", "maxProperties"),
@@ -78,9 +57,9 @@ def config_schema() -> Schema:
     Raises:
         Stale: if a section of the conditions above does not exist.
     """
-    unknown = {*_ONE_REQUIRED, *_ONE_ALLOWED} - {section.key for section in sections()}
+    unknown = SECTIONS - {section.key for section in sections()}
     if unknown:
-        raise Stale(f"tools/docs/config_schema.py has conditions for sections that do not exist: {sorted(unknown)}")
+        raise Stale(f"tools/docs/config_conditions.py has conditions for sections that do not exist: {sorted(unknown)}")
     descriptions = words("configuration")
     root = _Generator(descriptions["keys"], descriptions["sections"]).section(Section("", "", Settings))
     root["title"] = "Configuration of streamcanary"
@@ -107,7 +86,7 @@ class _Generator:
         if required := [name for name, field in fields.items() if field.is_required()]:
             schema["required"] = required
         schema["additionalProperties"] = False
-        if conditions := list(_conditions(section, fields)):
+        if conditions := list(conditions_of(section, fields)):
             schema["allOf"] = conditions
         return schema
 
@@ -118,6 +97,7 @@ class _Generator:
         if path == "canaries.*.request":
             known = (accepted_parameters("chat") | accepted_parameters("responses")) - RESERVED_PARAMETERS
             schema |= {"properties": {each: {} for each in sorted(known)}, "additionalProperties": False}
+        schema = restrict(path, schema)
         limits, default = limits_of(field), NONE if field.is_required() or entry.default else default_of(field)
         sentences = [
             field.description or entry.says,
@@ -186,24 +166,6 @@ class _Generator:
         described = {"description": "Selects the other keys.", **({"default": default} if default else {}), **kinds}
         required = {} if default else {"required": ["type"]}
         return {"type": "object", "properties": {"type": described}, **required, "allOf": branches}
-
-
-def _conditions(section: Section, fields: dict[str, FieldInfo]) -> Iterator[Schema]:
-    """Yield what the models check of several keys together."""
-    for names in _ONE_REQUIRED.get(section.key, ()):
-        yield {"oneOf": [_is_set(name) for name in names]}
-    for names in _ONE_ALLOWED.get(section.key, ()):
-        for name in names:
-            others = {
-                other: {"type": "null"} if type(None) in get_args(fields[other].annotation) else False
-                for other in names
-                if other != name
-            }
-            yield {"if": _is_set(name), "then": {"properties": others}}
-
-
-def _is_set(name: str) -> Schema:
-    return {"required": [name], "properties": {name: {"not": {"type": "null"}}}}
 
 
 def _scalar(annotation: Any, metadata: Iterable[Any]) -> Schema:

@@ -18,6 +18,8 @@ from streamcanary import (
 )
 from streamcanary.alerting.builtin_rules import BUILTIN_RULES, NO_DATA
 from streamcanary.alerting.config import AlertsConfig
+from streamcanary.alerting.detectors import Detector
+from streamcanary.alerting.measures import Measure
 from streamcanary.alerting.notify.annotation_templates import TEMPLATE_FIELDS
 from streamcanary.alerting.prometheus.fleet_rules import FleetRuleOptions, export_fleet_rules
 from streamcanary.alerting.prometheus.promql import alert_active_expression
@@ -63,6 +65,7 @@ __all__ = [
     "Fraction",
     "Limits",
     "Matcher",
+    "Measure",
     "PositiveDuration",
     "RetryBudget",
     "RetryPolicy",
@@ -74,6 +77,7 @@ __all__ = [
     "accepted_parameters",
     "alert_active_expression",
     "check",
+    "detector_types",
     "event_name",
     "export_fleet_rules",
     "export_rules",
@@ -121,3 +125,9 @@ EVENTS = tuple(kind.__name__ for kind in get_args(events.Event))
 def source_of(module: ModuleType) -> str:
     """Return the path of a module below the package, as in ``model/faults.py``."""
     return f"{'/'.join(module.__name__.split('.')[1:])}.py"
+
+
+def detector_types() -> tuple[str, ...]:
+    """Return the types of detectors."""
+    models = get_args(get_args(Detector)[0])
+    return tuple(get_args(model.model_fields["type"].annotation)[0] for model in models)

@@ -10,7 +10,12 @@ from pydantic import BeforeValidator, WithJsonSchema
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d|w)")
 _WHOLE = re.compile(rf"(?:{_PART.pattern})+")
-_TEXT_PATTERN = r"^\s*(\d+(\.\d+)?(ms|s|m|h|d|w))+\s*$"  # as ECMA 262 and RE2 read it
+# As ECMA 262 and RE2 read it; of a positive duration, one part has another digit than 0.
+_TEXT_PATTERN = r"^\s*(\d+(\.\d+)?(ms|s|m|h|d|w))+\s*$"
+_POSITIVE_PATTERN = (
+    r"^\s*(\d+(\.\d+)?(ms|s|m|h|d|w))*(\d*[1-9]\d*(\.\d+)?|\d+\.\d*[1-9]\d*)(ms|s|m|h|d|w)"
+    r"(\d+(\.\d+)?(ms|s|m|h|d|w))*\s*$"
+)
 MAX_SECONDS: Final = 10 * 366 * 86400.0
 """The longest duration: ten years. More is a mistake, and sums stay exact."""
 
@@ -75,6 +80,6 @@ Duration = Annotated[
 PositiveDuration = Annotated[
     float,
     BeforeValidator(parse_positive_duration),
-    WithJsonSchema({"type": ["string", "number"], "pattern": _TEXT_PATTERN, "exclusiveMinimum": 0}),
+    WithJsonSchema({"type": ["string", "number"], "pattern": _POSITIVE_PATTERN, "exclusiveMinimum": 0}),
 ]
 """A :data:`Duration` longer than zero."""

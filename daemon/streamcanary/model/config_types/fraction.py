@@ -8,6 +8,10 @@ from pydantic import BeforeValidator, WithJsonSchema
 
 _PERCENT = re.compile(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*%\s*")
 _NUMBER = re.compile(r"\s*\d{0,9}\.?\d{1,12}\s*")
+# As ECMA 262 and RE2 read it: percentages over 0 up to 100, and numbers over 0 up to 1.
+_SCHEMA_PATTERN = (
+    r"^\s*(0*([1-9]\d?(\.\d{1,9})?|100(\.0{1,9})?|0\.\d*[1-9]\d*)\s*%|0*1(\.0{1,12})?|0*\.\d*[1-9]\d*)\s*$"
+)
 _ERROR = "not a fraction: write a percentage such as 50%, or a number such as 0.5"
 
 
@@ -49,7 +53,7 @@ Fraction = Annotated[
     WithJsonSchema(
         {
             "type": ["string", "number"],
-            "pattern": r"^\s*(\d{1,9}(\.\d{1,9})?\s*%|\d{0,9}\.?\d{1,12})\s*$",
+            "pattern": _SCHEMA_PATTERN,
             "exclusiveMinimum": 0,
             "maximum": 1,
         }
