@@ -261,6 +261,21 @@ async def test_a_configuration_that_check_refuses_changes_nothing(
         assert node.pod.is_ready()
 
 
+async def test_a_first_installation_that_failed(
+    release: Release, cluster: Cluster, namespace: str, simulator: Simulator, tmp_path: Path
+) -> None:
+    """The name of the release is in use then, so ``upgrade --install`` follows, not another ``install``."""
+    create_keys(cluster, namespace, openai=KEY)
+    with Node(cluster, tmp_path / "node", namespace) as node:
+        spendthrift = merged(simulated(simulator), {"config": {"budget": {"requests_per_minute": 10}}})
+        with pytest.raises(CommandFailed, match="pre-install hooks failed"):
+            await asyncio.to_thread(release.helm, "install", spendthrift)
+        with pytest.raises(CommandFailed, match="that is still in use"):
+            await asyncio.to_thread(release.helm, "install", simulated(simulator))
+        await asyncio.to_thread(release.helm, "upgrade", simulated(simulator), "--install")
+        await until(node.is_ready, lambda: node.pod.log)
+
+
 async def test_a_changed_config_map_is_loaded_by_the_running_pod(
     release: Release, cluster: Cluster, namespace: str, simulator: Simulator, tmp_path: Path
 ) -> None:

@@ -67,18 +67,18 @@ to change. The daemon checks the configuration itself (templates/check.yaml).
 {{- $budget := $values.podDisruptionBudget -}}
 {{- $replicas := int $values.replicas -}}
 {{- if $budget.enabled -}}
-{{- $atLeast := toString $budget.minAvailable -}}
-{{- $atMost := toString $budget.maxUnavailable -}}
-{{- if $atLeast -}}
-{{- $count := int (trimSuffix "%" $atLeast) -}}
-{{- if hasSuffix "%" $atLeast -}}
+{{- $minimum := toString $budget.minAvailable -}}
+{{- $maximum := toString $budget.maxUnavailable -}}
+{{- if $minimum -}}
+{{- $count := int (trimSuffix "%" $minimum) -}}
+{{- if hasSuffix "%" $minimum -}}
 {{- $count = int (ceil (divf (mulf $count $replicas) 100)) -}}
 {{- end -}}
 {{- if ge $count $replicas -}}
-{{- $problems = append $problems (printf "podDisruptionBudget.minAvailable is %s with %d replicas: no node with the pod could be drained; use maxUnavailable: 1" $atLeast $replicas) -}}
+{{- $problems = append $problems (printf "podDisruptionBudget.minAvailable is %s with %d replicas: no node with the pod could be drained; use maxUnavailable: 1" $minimum $replicas) -}}
 {{- end -}}
-{{- else if not (int (trimSuffix "%" $atMost)) -}}
-{{- $problems = append $problems (printf "podDisruptionBudget.maxUnavailable is %s: no node with the pod could be drained; use maxUnavailable: 1" ($atMost | default "empty")) -}}
+{{- else if not (int (trimSuffix "%" $maximum)) -}}
+{{- $problems = append $problems (printf "podDisruptionBudget.maxUnavailable is %s: no node with the pod could be drained; use maxUnavailable: 1" ($maximum | default "empty")) -}}
 {{- end -}}
 {{- end -}}
 {{- $selectors := list "app.kubernetes.io/name" "app.kubernetes.io/instance" "app.kubernetes.io/component" "app.kubernetes.io/managed-by" -}}
