@@ -86,7 +86,7 @@ def test_delays_match_the_detector(
     config: dict[str, Any], schedule: SampleSchedule, rate: float, autocorrelation: float, outage: float
 ) -> None:
     """The forecast delay is within 10 % of the mean of many outages of which the errors come in bursts, too."""
-    samples, runs, outages = Samples(config, schedule, autocorrelation), 0, 1 if outage == 1 else 1000
+    samples, runs, outages = Samples(config, schedule, autocorrelation), 0, 1 if outage == 1 else 600
     for _ in range(150):
         samples.feed(0)
     healthy, at = samples.state, samples.at
