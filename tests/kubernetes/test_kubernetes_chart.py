@@ -268,7 +268,7 @@ async def test_a_first_installation_that_failed(
     create_keys(cluster, namespace, openai=KEY)
     with Node(cluster, tmp_path / "node", namespace) as node:
         spendthrift = merged(simulated(simulator), {"config": {"budget": {"requests_per_minute": 10}}})
-        with pytest.raises(CommandFailed, match="pre-install hooks failed"):
+        with pytest.raises(CommandFailed, match="failed pre-install"):
             await asyncio.to_thread(release.helm, "install", spendthrift)
         with pytest.raises(CommandFailed, match="that is still in use"):
             await asyncio.to_thread(release.helm, "install", simulated(simulator))
