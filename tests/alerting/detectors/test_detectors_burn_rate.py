@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from streamcanary.alerting.detectors import BurnRate, DetectorState
-from streamcanary.alerting.detectors.burn_rate import BUCKETS_PER_WINDOW, Ring
+from streamcanary.alerting.detectors.ring import BUCKETS_PER_WINDOW, Ring
 from streamcanary.model.canary import Canary
 from support.alerting.builders import NOON, alerts
 

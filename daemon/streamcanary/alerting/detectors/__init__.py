@@ -15,7 +15,7 @@ from streamcanary.alerting.detectors.burn_rate import BurnRate, BurnRateState
 from streamcanary.alerting.detectors.consecutive import Consecutive, ConsecutiveState
 from streamcanary.alerting.detectors.cusum import Cusum, SpikeState
 from streamcanary.alerting.detectors.no_data import NoData
-from streamcanary.alerting.detectors.ratio import Ratio, RatioState
+from streamcanary.alerting.detectors.ratio import Ratio, RatioRingState, RatioState
 from streamcanary.alerting.detectors.shift import Shift
 from streamcanary.alerting.detectors.spike import Spike
 
@@ -25,7 +25,7 @@ SampleDetector = Ratio | Consecutive | BurnRate | Spike | Shift
 Detector = Annotated[SampleDetector | NoData, Field(discriminator="type")]
 """Any detector, discriminated by its ``type``."""
 
-DetectorState = RatioState | ConsecutiveState | BurnRateState | SpikeState
+DetectorState = RatioState | RatioRingState | ConsecutiveState | BurnRateState | SpikeState
 """The state of any detector, tagged with the ``type`` of the detector."""
 
 __all__ = [
@@ -38,6 +38,7 @@ __all__ = [
     "DetectorState",
     "NoData",
     "Ratio",
+    "RatioRingState",
     "RatioState",
     "SampleDetector",
     "SampleStream",

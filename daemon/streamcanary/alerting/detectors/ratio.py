@@ -2,7 +2,7 @@
 
 import math
 import re
-from typing import Annotated, Literal, NamedTuple, Self
+from typing import Annotated, Literal, NamedTuple
 
 from msgspec import Struct
 from pydantic import (
@@ -14,13 +14,16 @@ from pydantic import (
 )
 
 from streamcanary.alerting.detectors.base import BaseDetector, DetectorResult, FailureCounts, SampleStream
+from streamcanary.alerting.detectors.ring import Ring
 from streamcanary.model.config_types.config_issue import ConfigIssue
 from streamcanary.model.config_types.duration import Duration, format_duration, parse_duration
 from streamcanary.model.config_types.fraction import Fraction, format_fraction, min_count
+from streamcanary.model.schedule import Pooled
 
 MAX_SAMPLES = 1000
 """The maximum number of samples in a window; the oldest are dropped first."""
 
+_MAX_POOLED_SAMPLES = 200  # samples of pooled canaries in a window, above which it is stored in buckets
 _RUNS = re.compile(r"\s*(\d{1,100})\s+runs?\s*")
 _UNITLESS = re.compile(r"\s*\d{1,100}(?:\.\d{1,100})?\s*")
 
@@ -84,6 +87,13 @@ class RatioState(Struct, frozen=True, kw_only=True, tag_field="type", tag="ratio
     breached_since: float | None = None
 
 
+class RatioRingState(Struct, frozen=True, kw_only=True, tag_field="type", tag="ratio_ring", omit_defaults=True):
+    """The window as a ring of buckets, and since when the ratio has been reached without a break."""
+
+    ring: Ring
+    breached_since: float | None = None
+
+
 class Ratio(BaseDetector):
     """Fires when at least ``threshold`` of the samples in the window are bad.
 
@@ -93,6 +103,9 @@ class Ratio(BaseDetector):
 
     Resolves on a good sample at which less than *half* the threshold is bad, again of at least ``min_samples``. An
     error rate close to the threshold thus fires once, not at every crossing.
+
+    A window of time with many runs of pooled canaries is stored as 60 buckets, so that its length is exact to a
+    sixtieth, and its state is small.
     """
 
     type: Literal["ratio"]
@@ -115,8 +128,12 @@ class Ratio(BaseDetector):
         """What resolves the alert, as text."""
         return f"a good run, with less than {self.threshold * 50:g}% of the runs in the last {self.over} bad"
 
-    def for_stream(self, stream: SampleStream) -> Self:
-        """Return the detector itself: it is the same for every stream."""
+    def for_stream(self, stream: SampleStream) -> "Ratio | RingRatio":
+        """Return the detector itself, or the one with buckets for many runs of pooled canaries."""
+        seconds = self.over.seconds
+        is_pooled = isinstance(stream.schedule, Pooled)
+        if is_pooled and seconds is not None and seconds / stream.interval > _MAX_POOLED_SAMPLES:
+            return RingRatio(self, seconds)
         return self
 
     def runs_per_window(self, interval: float) -> int:
@@ -142,7 +159,8 @@ class Ratio(BaseDetector):
         """Return a warning if a single failure fires, or the window holds fewer runs than its length implies."""
         interval = stream.schedule.median_interval
         runs, threshold = self.runs_per_window(interval), format_fraction(self.threshold)
-        if self.over.seconds is not None and self.over.seconds / interval > MAX_SAMPLES:
+        is_pooled = isinstance(stream.schedule, Pooled)
+        if self.over.seconds is not None and self.over.seconds / interval > MAX_SAMPLES and not is_pooled:
             return (
                 f"{stream.subject} runs {self.over.seconds / interval:.0f} times in {self.over}, and a window holds "
                 f"at most {MAX_SAMPLES}: it covers {format_duration(MAX_SAMPLES * interval)}; use burn_rate for longer"
@@ -167,20 +185,30 @@ class Ratio(BaseDetector):
         samples = (*self._within(state.samples, at), WindowSample(at, bad))
         samples = samples[-(self.over.runs or MAX_SAMPLES) :]
         count = sum(sample.bad for sample in samples)
-        has_min_samples = len(samples) >= self.min_samples
-        breached_since = None
-        if has_min_samples and count >= min_count(self.threshold, len(samples)):
-            # the clock may have been set back: the time is never later than now
-            breached_since = at if state.breached_since is None else min(state.breached_since, at)
-        if firing:
-            firing = bad or not has_min_samples or count >= min_count(self.threshold / 2, len(samples))
-        else:
-            firing = breached_since is not None and at - breached_since >= self.hold
+        firing, breached_since = self.evaluate(count, len(samples), state.breached_since, bad=bad, at=at, firing=firing)
         return DetectorResult(
             RatioState(samples=samples, breached_since=breached_since),
             firing,
             FailureCounts(count, len(samples), samples[0].at),
         )
+
+    def evaluate(
+        self, count: int, total: int, breached_since: float | None, *, bad: bool, at: float, firing: bool
+    ) -> tuple[bool, float | None]:
+        """Return whether the alert fires with ``count`` bad ones of ``total`` samples, and since when it is breached.
+
+        ``breached_since`` is that before the sample at ``at``; times are seconds since the epoch.
+        """
+        has_min_samples = total >= self.min_samples
+        if not has_min_samples or count < min_count(self.threshold, total):
+            breached_since = None
+        else:  # the clock may have been set back: the time is never later than now
+            breached_since = at if breached_since is None else min(breached_since, at)
+        if firing:
+            firing = bad or not has_min_samples or count >= min_count(self.threshold / 2, total)
+        else:
+            firing = breached_since is not None and at - breached_since >= self.hold
+        return firing, breached_since
 
     def _within(self, samples: tuple[WindowSample, ...], at: float) -> tuple[WindowSample, ...]:
         """Return the samples that are still in the window at ``at``.
@@ -193,3 +221,30 @@ class Ratio(BaseDetector):
             return samples
         oldest = at - self.over.seconds
         return tuple(sample for sample in samples if sample.at > oldest)
+
+
+class RingRatio(NamedTuple):
+    """The detector ``ratio`` with a window of ``seconds`` in buckets."""
+
+    ratio: Ratio
+    seconds: float
+
+    @property
+    def resolve_condition(self) -> str:
+        """What resolves the alert, as text."""
+        return self.ratio.resolve_condition
+
+    def feed(self, state: object, *, bad: bool, at: float, firing: bool) -> DetectorResult[RatioRingState]:
+        """Return the result after one more sample at ``at`` (seconds since the epoch), starting from ``state``.
+
+        With ``None``, the state of another detector or of a window of another length, it starts from the beginning.
+        """
+        known = state if isinstance(state, RatioRingState) and state.ring.seconds == self.seconds else None
+        ring = (known.ring if known else Ring(self.seconds)).add(bad=bad, at=at)
+        count, total = ring.counts
+        breached_since = known.breached_since if known else None
+        firing, breached_since = self.ratio.evaluate(count, total, breached_since, bad=bad, at=at, firing=firing)
+        since = min(ring.buckets[0].number * ring.bucket_seconds, at)
+        return DetectorResult(
+            RatioRingState(ring=ring, breached_since=breached_since), firing, FailureCounts(count, total, since)
+        )

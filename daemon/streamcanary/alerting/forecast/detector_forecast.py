@@ -6,8 +6,9 @@ from functools import lru_cache, partial
 from typing import Final, NamedTuple
 
 from streamcanary.alerting.detectors import BurnRate, Consecutive, Ratio, SampleDetector, SampleStream, Shift, Spike
-from streamcanary.alerting.detectors.burn_rate import BUCKETS_PER_WINDOW
 from streamcanary.alerting.detectors.cusum_run_length import bad_probabilities
+from streamcanary.alerting.detectors.ratio import RingRatio
+from streamcanary.alerting.detectors.ring import BUCKETS_PER_WINDOW
 from streamcanary.alerting.forecast import window_simulation
 from streamcanary.alerting.forecast.cusum_forecast import DAY, CusumForecast
 from streamcanary.alerting.forecast.window_simulation import WindowScan, WindowThreshold
@@ -106,7 +107,7 @@ def _forecast_in_runs(detector: SampleDetector, stream: SampleStream) -> _Foreca
             autocorrelation = detector.autocorrelation_of(stream)
             return _for_cusum(CusumForecast(detector.for_stream(stream), stream.interval, autocorrelation))
         case Ratio():
-            return _for_scan(_ratio_scan(detector, stream.schedule.median_interval), stream.autocorrelation or 0.0)
+            return _for_scan(_ratio_scan(detector, stream), stream.autocorrelation or 0.0)
         case BurnRate():
             return _for_scan(_burn_rate_scan(detector, stream.schedule.median_interval), stream.autocorrelation or 0.0)
 
@@ -204,8 +205,11 @@ def _notifications(
     return fires + cycles + variance * math.expm1(-cycles / variance)
 
 
-def _ratio_scan(detector: Ratio, interval: float) -> WindowScan:
+def _ratio_scan(detector: Ratio, stream: SampleStream) -> WindowScan:
+    interval, with_buckets = stream.schedule.median_interval, detector.for_stream(stream)
     runs = detector.runs_per_window(interval)
+    if isinstance(with_buckets, RingRatio):  # as for burn_rate, the oldest bucket expires as a whole
+        runs = _runs_in_window(with_buckets.seconds * (1 - 0.5 / BUCKETS_PER_WINDOW), interval)
     return WindowScan(
         alarms=((WindowThreshold(runs, min_count(detector.threshold, runs)),),),
         keep_firing=(WindowThreshold(runs, min_count(detector.threshold / 2, runs)),),

@@ -1,0 +1,48 @@
+"""A window of samples as a ring of buckets: its size does not depend on the number of samples."""
+
+from msgspec import Struct
+
+BUCKETS_PER_WINDOW = 60
+"""Number of buckets of a window; its length is exact to one bucket."""
+
+
+class Bucket(Struct, frozen=True, array_like=True):
+    """A bucket of a window: its number, counted from the epoch, and the number of good and bad samples in it."""
+
+    number: int
+    good: int
+    bad: int
+
+
+class Ring(Struct, frozen=True, array_like=True):
+    """A window of ``seconds`` as its non-empty buckets, oldest first."""
+
+    seconds: float
+    buckets: tuple[Bucket, ...] = ()
+
+    @property
+    def bucket_seconds(self) -> float:
+        """The length of a bucket in seconds."""
+        return self.seconds / BUCKETS_PER_WINDOW
+
+    @property
+    def counts(self) -> tuple[int, int]:
+        """The number of bad samples and of all samples in the window."""
+        good = bad = 0
+        for bucket in self.buckets:
+            good, bad = good + bucket.good, bad + bucket.bad
+        return bad, good + bad
+
+    def add(self, *, bad: bool, at: float) -> "Ring":
+        """Return the ring with one more sample at ``at`` (seconds since the epoch), without expired buckets.
+
+        Buckets with a later time than ``at`` (the clock was set back) are merged into the current one.
+        """
+        number, buckets = int(at // self.bucket_seconds), self.buckets
+        good, bad_count, begin, end = int(not bad), int(bad), 0, len(buckets)
+        while end > 0 and buckets[end - 1].number >= number:
+            end -= 1
+            good, bad_count = good + buckets[end].good, bad_count + buckets[end].bad
+        while begin < end and buckets[begin].number <= number - BUCKETS_PER_WINDOW:
+            begin += 1
+        return Ring(self.seconds, (*buckets[begin:end], Bucket(number, good, bad_count)))
