@@ -10,7 +10,7 @@ from streamcanary.alerting.engine.inputs import BaselinesLearned, ConfigReloaded
 from streamcanary.alerting.learning.baseline import LearnedBaseline, LearnedRate, LearnedValues, RequestSince
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import Outcome
-from support.alerting.builders import CHAT, NOON, EngineHarness, a_run, alerts, bad
+from support.alerting.builders import CHAT, NOON, EngineHarness, a_run, alerts, bad, pagerduty_config
 
 ABOVE = LearnedRate(bad=280, total=2880, upper_bound=0.108, autocorrelation=0.05)
 VALUES = LearnedValues(
@@ -221,3 +221,49 @@ def test_the_resolve_condition_is_that_of_the_learned_detector() -> None:
     [binding] = harness.engine.bindings.learning
     learned = harness.engine.bindings.with_baseline(binding, harness.state.baselines)
     assert incident.resolve_condition.split()[:3] == learned.resolve_condition.split()[:3]
+
+
+def test_an_alert_of_a_former_request_resolves() -> None:
+    """An alert about slow answers resolves by answers to another request, though nothing is learned about it yet."""
+    harness = started(ASKS_PONG)
+    learn(harness)
+    harness.observe(*[slow] * 12)
+    assert len(harness.open_incidents) == 1
+    harness.configure(shift_config(), ASKS_POEM)
+    harness.step(ConfigReloaded())
+    harness.observe(*[slow] * 40)
+    assert harness.open_incidents == []
+
+
+def test_an_alert_that_a_lost_store_may_have_opened_is_resolved() -> None:
+    """After a data loss a receiver that drops unknown alerts gets the resolve, though nothing is learned any more."""
+    config = alerts(rules={"Slower": SHIFT}, receivers={"oncall": pagerduty_config()})
+    harness = EngineHarness(config)
+    harness.step(Started())
+    harness.observe(*[quick] * 60)
+    harness.advance_one_minute()
+    assert harness.deliver_all("oncall") == [("resolve", "Slower")]
+
+
+def test_a_pooled_rule_compares_each_canary_with_its_own_limit() -> None:
+    """A rule over a target fires when its canaries are slower than each usually is, and a new canary is neutral."""
+    poem, new = (msgspec.structs.replace(CHAT, name=name) for name in ("poem", "new"))
+    harness = EngineHarness(shift_config(per="target"), CHAT, poem, new)
+    harness.step(Started())
+    learn(harness, msgspec.structs.replace(VALUES, limits={"chat": (1.0,), "poem": (10.0,)}))
+
+    def run(canary: str, seconds: float) -> None:
+        number = harness.run_count
+        harness.observe(a_run(number, run_id=f"{canary}-{number}", canary=canary, time_to_first_token=seconds))
+
+    for _ in range(40):
+        run("chat", 0.5)
+        run("poem", 6.0)
+        run("new", 500.0)
+    assert harness.open_incidents == []
+    for _ in range(12):
+        run("chat", 1.5)
+        run("poem", 12.0)
+    [incident] = harness.open_incidents
+    assert incident.subject == "target openai"
+    assert {member.name for member in incident.evidence.failing} == {"chat", "poem"}

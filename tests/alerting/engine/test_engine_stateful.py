@@ -10,6 +10,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule, run_stat
 
 from streamcanary.alerting.config import AlertsConfig
 from streamcanary.alerting.engine.inputs import (
+    BaselinesLearned,
     ConfigAccepted,
     ConfigRejected,
     ConfigReloaded,
@@ -40,6 +41,7 @@ from support.alerting.config_variants import (
     RECEIVER_VARIANTS,
     ROUTE_VARIANTS,
     RULE_VARIANTS,
+    USUAL_TIMES,
     WEBHOOK_NAMES,
 )
 from support.alerting.invariants import ReceiverModel, check_inhibitor_is_known, is_silenced
@@ -102,12 +104,20 @@ class AlertingStateMachine(RuleBasedStateMachine):
         for _ in range(times):
             self._run(self.fleet[who % len(self.fleet)], how)
 
-    @rule(how=st.sampled_from(["good", "bad", "unreachable", "rejected"]), times=st.integers(1, 2))
+    @rule(how=st.sampled_from(["good", "slow", "bad", "unreachable", "rejected"]), times=st.integers(1, 2))
     def run_all(self, how: str, times: int) -> None:
         """Process runs of all canaries with the same result."""
         for _ in range(times):
             for canary in self.fleet:
                 self._run(canary, how)
+
+    @rule(limit=st.sampled_from([None, 1.0, 5.0]), members=st.integers(1, 4))
+    def learn(self, limit: float | None, members: int) -> None:
+        """Learn the usual times of some canaries, or nothing, for each rule that learns."""
+        limits = {} if limit is None else {canary.identity: (limit,) for canary in self.fleet[:members]}
+        baseline = msgspec.structs.replace(USUAL_TIMES, limits=limits)
+        bindings = self.harness.engine.bindings.learning
+        self._step(BaselinesLearned({each.key: baseline if limits else None for each in bindings}))
 
     def _run(self, canary: Canary, how: str) -> None:
         self.run_number += 1
@@ -115,7 +125,9 @@ class AlertingStateMachine(RuleBasedStateMachine):
         run: Outcome
         if how in RUNS:
             kind, fault = RUNS[how]
+            first_token = 3.0 if how == "slow" else 0.5
             run = a_run(self.run_number, kind, fault and a_fault(fault), started=at, scheduled=at, duration=0.5)
+            run = msgspec.structs.replace(run, time_to_first_token=first_token)
         else:
             reason, budget = ("budget", BUDGETS[how]) if how in BUDGETS else ("overlap", None)
             times = {"started": at, "scheduled": at, "duration": 0.0}

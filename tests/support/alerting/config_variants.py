@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from streamcanary.alerting.learning.baseline import LearnedRate, LearnedValues
 from streamcanary.model.canary import Canary
 from support.alerting.builders import pagerduty_config, webhook_config
 
@@ -39,6 +40,18 @@ SHARES_RULE: dict[str, Any] = {
     "labels": {"severity": "page"},
     "per": ["canary", "target", "all"],
 }
+USUAL_TIMES = LearnedValues(
+    limits={},
+    days=1.0,
+    above=LearnedRate(bad=280, total=2880, upper_bound=0.108, autocorrelation=0.05),
+    quantiles=tuple(0.6 + 0.022 * number for number in range(20)),
+)
+SHIFT_RULE: dict[str, Any] = {
+    "measure": "first_token",
+    "detector": {"type": "shift", "false_pages": "1 per 1h"},
+    "labels": {"severity": "page"},
+    "per": ["canary", "target"],
+}
 RULE_VARIANTS: dict[str, dict[str, Any]] = {
     "both": {"Errors": ERRORS_RULE, "Any": ANY_FAULT_RULE},
     "one": {"Errors": ERRORS_RULE},
@@ -48,6 +61,7 @@ RULE_VARIANTS: dict[str, dict[str, Any]] = {
     "pooled by all": {"Errors": POOLED_RULE, "Any": {**ANY_FAULT_RULE, "per": ["target", "all"]}},
     "pooled and renamed": {"Faults": {**POOLED_RULE, "renamed_from": "Errors"}, "Any": ANY_FAULT_RULE},
     "pooled shares": {"Errors": SHARES_RULE},
+    "learned": {"Errors": SHIFT_RULE, "Any": ANY_FAULT_RULE},
     "no built-in": {"Errors": ERRORS_RULE, "NoData": {"enabled": False}, "CanaryEgressDown": {"enabled": False}},
 }
 RECEIVER_VARIANTS: dict[str, dict[str, Any]] = {

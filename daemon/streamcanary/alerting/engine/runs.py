@@ -9,7 +9,7 @@ from streamcanary.alerting.detectors import StreamDetector
 from streamcanary.alerting.engine.bindings import Binding, Bindings
 from streamcanary.alerting.engine.incidents import Incidents
 from streamcanary.alerting.engine.reachability import detect_egress_outage, update_reachability, with_previous_model
-from streamcanary.alerting.engine.samples import OUTCOMES_WITHOUT_SAMPLE, Sample, sample_of
+from streamcanary.alerting.engine.samples import OUTCOMES_WITHOUT_SAMPLE, Sample, adverse_value, sample_of
 from streamcanary.alerting.engine.state import BindingState, Draft
 from streamcanary.model.canary import Canary
 from streamcanary.model.outcome import BudgetState, Outcome
@@ -42,6 +42,8 @@ class RunEvaluator:
             binding = self._bindings.with_baseline(each, draft.baselines)
             limit = binding.learned_limit(canary, at)
             sample = sample_of(binding.rule, outcome, limit)
+            if sample is Sample.NEUTRAL and self._resolves_unknown(draft, binding, outcome):
+                sample = Sample.GOOD
             if binding.detector is not None and (sample is Sample.GOOD or sample is Sample.BAD):
                 text = _member_diagnosis(binding, outcome.canary, diagnosis)
                 run = _Run(outcome, sample is Sample.BAD, at, text, limit)
@@ -52,6 +54,19 @@ class RunEvaluator:
                 if draft.is_assumed_firing(binding.key):
                     draft.put_binding_state(binding.key, BindingState())
                 self._incidents.close(draft, binding.key, at, "the canary reports results again", now)
+
+    @staticmethod
+    def _resolves_unknown(draft: Draft, binding: Binding, outcome: Outcome) -> bool:
+        """Return whether ``outcome`` is evidence that an alert about a change is over, though nothing is learned.
+
+        What is usual is not known after a data loss, or when another request is sent. The alert would then stay open
+        for a day, until it is learned again; an answer is no reason to keep it.
+        """
+        if binding.rule.detector.type != "shift" or binding.baseline is not None:
+            return False
+        incident = draft.incidents.get(binding.key)
+        fires = (incident is not None and incident.is_firing) or draft.is_assumed_firing(binding.key)
+        return fires and adverse_value(binding.rule.measure, outcome) is not None
 
     def on_diagnosis(self, draft: Draft, name: str, diagnosis: str) -> None:
         """Store the diagnosis of a preflight for later incidents, and in open incidents that have none."""
